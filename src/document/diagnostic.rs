@@ -1,0 +1,145 @@
+//! A problem in a spec, and where it stands: a path into the document, looked up in the text only when it is shown.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::Serialize;
+
+/// One step into a document: a key of a table or an index of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Segment {
+    /// A key of a table.
+    Key(String),
+    /// An index of a list, from 0.
+    Index(usize),
+}
+
+/// Where something stands in a document, from its root; shown as `stages.tone.models[0]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Path(Vec<Segment>);
+
+impl Path {
+    /// The whole document.
+    pub fn root() -> Self {
+        Path::default()
+    }
+
+    /// The path of keys, from the root.
+    pub fn of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Self {
+        Path(keys.into_iter().map(|k| Segment::Key(k.to_owned())).collect())
+    }
+
+    /// This path and one key more.
+    pub fn key(&self, key: &str) -> Self {
+        self.with(Segment::Key(key.to_owned()))
+    }
+
+    /// This path and one index more.
+    pub fn index(&self, index: usize) -> Self {
+        self.with(Segment::Index(index))
+    }
+
+    fn with(&self, segment: Segment) -> Self {
+        let mut path = self.clone();
+        path.0.push(segment);
+        path
+    }
+
+    /// The steps from the root.
+    pub fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+
+    /// The last key on the path, if there is one.
+    pub fn last_key(&self) -> Option<&str> {
+        self.0.iter().rev().find_map(|s| match s {
+            Segment::Key(k) => Some(k.as_str()),
+            Segment::Index(_) => None,
+        })
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, segment) in self.0.iter().enumerate() {
+            match segment {
+                Segment::Key(k) if i == 0 => write!(f, "{k}")?,
+                Segment::Key(k) => write!(f, ".{k}")?,
+                Segment::Index(n) => write!(f, "[{n}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How bad a problem is: an error stops, a warning does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The spec can't be planned.
+    Error,
+    /// The spec can be planned, but this is probably not meant.
+    Warning,
+}
+
+/// Where a diagnostic points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the value of a path (at its nearest ancestor that exists, when the path doesn't).
+    Value(Path),
+    /// At the key of a path.
+    Key(Path),
+    /// At bytes of the text (a syntax error has no path yet).
+    Span(Range<usize>),
+}
+
+/// One problem of a spec, in words for its author.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The rule's stable name, such as `unknown-field`; what CI filters by.
+    pub rule: &'static str,
+    /// Error or warning.
+    pub severity: Severity,
+    /// Where it stands.
+    pub place: Place,
+    /// What is wrong, as one sentence without a full stop.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error at the value of `path`.
+    pub fn error(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
+        Diagnostic { rule, severity: Severity::Error, place: Place::Value(path), message: message.into(), help: None }
+    }
+
+    /// An error at the key of `path`.
+    pub fn error_at_key(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
+        Diagnostic { place: Place::Key(path), ..Diagnostic::error(rule, Path::root(), message) }
+    }
+
+    /// A warning at the value of `path`.
+    pub fn warning(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(rule, path, message) }
+    }
+
+    /// The same problem, with what to do about it.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same problem, with "did you mean" if there is a suggestion.
+    pub fn meant(self, suggestion: Option<&str>) -> Self {
+        match suggestion {
+            Some(word) => self.help(format!("did you mean `{word}`?")),
+            None => self,
+        }
+    }
+
+    /// Whether it stops the spec from being planned.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}

@@ -1,0 +1,165 @@
+//! Providers: talking to models. Per dialect two pure functions ([`Wire`]), and one HTTP client for all of them.
+//!
+//! One of the four doors to the outside (the network). Knows `prompt` and what stands below it; never retries, waits for
+//! its turn or writes anything: that is `run`'s. To add a dialect: one file with a [`Wire`], one `mod` line, one row in
+//! [`PROVIDERS`]. An OpenAI-like server needs no code, only a `base_url`.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::prompt::Message;
+
+/// What decides how a model picks its words. `None` is not sent at all, so the server's default holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling: the share of probability kept.
+    pub top_p: Option<f64>,
+    /// The most tokens of a reply.
+    pub max_tokens: Option<u32>,
+    /// Texts that end the reply.
+    pub stop: Vec<String>,
+    /// The seed of the server's sampler.
+    pub seed: Option<u64>,
+    /// Ollama: the context size in tokens.
+    pub num_ctx: Option<u32>,
+}
+
+/// A model as its provider knows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Model {
+    /// The provider's id of it, such as `llama3.2`.
+    pub id: String,
+    /// How it picks its words.
+    pub sampling: Sampling,
+}
+
+/// One call: a model, a conversation and, where a typed answer is wanted, its JSON Schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Whom to ask.
+    pub model: &'a Model,
+    /// What to say.
+    pub messages: &'a [Message],
+    /// The schema that the server should enforce, if it can.
+    pub schema: Option<&'a serde_json::Value>,
+}
+
+/// A call as the provider's protocol writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The JSON body. Field order is fixed, so equal calls are equal bytes.
+    pub body: Vec<u8>,
+    /// The first so many bytes of the body hold everything that can change the answer; the call key hashes them.
+    /// What comes after (Ollama's `keep_alive`) can't.
+    pub keyed: usize,
+}
+
+/// Why a model stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// It ran into `max_tokens` or the end of its context: the reply is not whole.
+    Length,
+    /// The provider withheld the reply.
+    ContentFilter,
+    /// Something else, in the provider's own word.
+    Other(String),
+}
+
+/// What a model replied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The raw text.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens of the prompt, as the server counted them.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens of the reply, as the server counted them.
+    pub completion_tokens: Option<u64>,
+    /// The build that answered, where replies name one (OpenAI's `system_fingerprint`).
+    pub build: Option<String>,
+}
+
+/// Which build of a model a server has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// The content digest of the weights, where the server tells it (Ollama).
+    pub digest: Option<String>,
+    /// The quantisation, such as `Q4_K_M`, where the server tells it.
+    pub quantization: Option<String>,
+}
+
+/// Why a call gave no reply, sorted by what the caller should do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// What to do.
+    pub kind: CallErrorKind,
+    /// What the server or the network said: at most 300 characters, no control characters, no URL query, no key.
+    pub message: String,
+}
+
+/// The classes of failed calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallErrorKind {
+    /// Wait, then again; at least so long, if the server said.
+    RateLimited {
+        /// The server's Retry-After.
+        retry_after: Option<Duration>,
+    },
+    /// The server is down, busy or broken for now (refused, reset, 5xx): again later.
+    Unavailable {
+        /// The server's Retry-After.
+        retry_after: Option<Duration>,
+    },
+    /// A deadline passed: again later.
+    Timeout,
+    /// The key is missing, wrong or not allowed (401, 403): stop the run.
+    Unauthorized,
+    /// The server doesn't have the model: stop the run.
+    UnknownModel,
+    /// The quota is used up (not a rate that recovers): stop the run.
+    QuotaExhausted,
+    /// The server won't take this request (other 4xx): the row fails.
+    Rejected,
+    /// The prompt is longer than the model's context: the row fails.
+    ContextTooLong,
+    /// The provider withheld the reply or the model refused: the row fails.
+    Refused,
+    /// The reply was cut off (`finish = length`, or a body that ended early).
+    Truncated,
+    /// The reply is not what the protocol says.
+    Malformed,
+}
+
+/// A future that can be kept in a box.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A server of models (or, in process, the thing itself).
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// The kind's name in [`PROVIDERS`]; part of the call key.
+    fn kind(&self) -> &'static str;
+
+    /// Where it is, for messages: an address without credentials.
+    fn endpoint(&self) -> String;
+
+    /// Writes a call as the protocol wants it. Pure.
+    fn encode(&self, call: &Call<'_>) -> Encoded;
+
+    /// Sends a call and reads its reply: one attempt, with deadlines, never retried here.
+    fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>>;
+
+    /// Asks whether the server is there and has the model, and which build of it.
+    fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>>;
+
+    /// Whether it holds one model at a time, so that switching models is dear.
+    fn holds_one_model(&self) -> bool;
+}
