@@ -1,1 +1,57 @@
+//! fanfold runs language models over tables: a pipeline spec says where the rows come from, what to ask about each row,
+//! of which models, and where the answers go.
+//!
+//! # The straight line
+//!
+//! ```text
+//!  spec.toml / spec.yaml                                                              report
+//!       |                                                                                ^
+//!   Document --decode+check--> Spec --plan--> Plan ==connect==> Models --run--> RunDir --+
+//!   (tree + text)              (typed,        (ordered,         (clients)       (tables, ledger,
+//!                               names          schemas known,                    manifest)
+//!                               resolve)       calls counted)
+//!         `validate` and `plan` stop here: no network, no key, nothing written ----^
+//! ```
+//!
+//! # The house
+//!
+//! A folder is a phase or an extension point. It may use any line below its own, never its own line or one above
+//! (`tests/suite/layers.rs` holds this):
+//!
+//! | folder | what lives there |
+//! |---|---|
+//! | [`cli`] | the terminal: the only folder that prints, reads arguments or picks exit codes |
+//! | [`run`], [`report`] | the engine, the only concurrent code; what a finished run says |
+//! | [`store`] | a run on disk: project folder, ledger, parts, manifest |
+//! | [`plan`] | what will happen, decided before it does |
+//! | [`spec`] | what the author wrote, checked |
+//! | [`source`], [`stage`], [`provider`] | where rows come from, what to ask about them, whom |
+//! | [`prompt`] | asking and answering without a model |
+//! | [`registry`], [`table`] | rows of the extension tables; rows and columns of data |
+//! | [`document`] | TOML and YAML as one tree with places |
+//! | [`name`] | checked identifiers |
+//!
+//! # The words
+//!
+//! - **row**: one line of a source; known by its key, or by its number from 1.
+//! - **stage**: what is asked about each row; it adds columns.
+//! - **part**: a contiguous range of a stage's rows, the unit of commit and of resume.
+//! - **call**: one question to one model until it is answered or given up; its **key** is the hash of everything that
+//!   can change the answer.
+//! - **ledger**: the store of all finished calls of a project; what is in it is never paid again.
+//! - **run**: one plan carried out; its folder holds the parts, the calls table and the manifest.
 
+pub mod cli;
+pub mod document;
+pub mod name;
+pub mod plan;
+pub mod prompt;
+pub mod provider;
+pub mod registry;
+pub mod report;
+pub mod run;
+pub mod source;
+pub mod spec;
+pub mod stage;
+pub mod store;
+pub mod table;

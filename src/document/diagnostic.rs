@@ -50,6 +50,22 @@ impl Path {
         &self.0
     }
 
+    /// The path without its last step; the root has no parent.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.split_last().map(|(_, rest)| Path(rest.to_vec()))
+    }
+
+    /// Whether this path is `other` or stands below it.
+    pub fn is_within(&self, other: &Path) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
+    /// The end of the path as an author would name it: the last key with the indices behind it, `models[0]`.
+    pub fn tail(&self) -> Self {
+        let last_key = self.0.iter().rposition(|s| matches!(s, Segment::Key(_))).unwrap_or(0);
+        Path(self.0.get(last_key..).unwrap_or_default().to_vec())
+    }
+
     /// The last key on the path, if there is one.
     pub fn last_key(&self) -> Option<&str> {
         self.0.iter().rev().find_map(|s| match s {

@@ -1,17 +1,64 @@
 //! Providers: talking to models. Per dialect two pure functions ([`Wire`]), and one HTTP client for all of them.
 //!
-//! One of the four doors to the outside (the network). Knows `prompt` and what stands below it; never retries, waits for
-//! its turn or writes anything: that is `run`'s. To add a dialect: one file with a [`Wire`], one `mod` line, one row in
-//! [`PROVIDERS`]. An OpenAI-like server needs no code, only a `base_url`.
+//! One of the four doors to the outside (the network). Knows `prompt` and what stands below it; never retries, waits
+//! for its turn or writes anything: that is `run`'s.
+//!
+//! `spec` decodes an entry of `[providers]` with its row of [`PROVIDERS`] into a [`Config`]; `run` makes a [`Provider`]
+//! of it with [`Endpoint::connect`]. To add a dialect: one file with its fields ([`Endpoint`]) and its [`Wire`], one
+//! `mod` line, one row in [`PROVIDERS`]. An OpenAI-like server needs no code, only a `base_url`.
+
+mod address;
+mod endpoint;
+mod failure;
+mod fault;
+mod http;
+mod mock;
+mod ollama;
+mod openai;
+mod server;
+mod wire;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::document;
 use crate::prompt::Message;
+use crate::registry::Kind;
+
+pub use endpoint::{Config, ConnectError, Endpoint, Env, Limits, default_endpoint};
+pub use failure::LONGEST_MESSAGE;
+pub use ollama::DEFAULT_NUM_CTX;
+pub use wire::{Answer, Wire};
+
+/// The kinds of providers: what `type = "..."` in `[providers]` can say, and `provider = "..."` of a model.
+pub static PROVIDERS: &[Kind<Config>] = &[
+    Kind {
+        name: "ollama",
+        about: "A server of open models, mostly on one's own machine.",
+        schema: ollama::Ollama::json_schema,
+        fields: document::fields_of::<ollama::Ollama>,
+        decode: endpoint::decode::<ollama::Ollama>,
+    },
+    Kind {
+        name: "openai",
+        about: "OpenAI, or any server that speaks its chat protocol (vLLM, llama.cpp, LM Studio, gateways).",
+        schema: openai::OpenAi::json_schema,
+        fields: document::fields_of::<openai::OpenAi>,
+        decode: endpoint::decode::<openai::OpenAi>,
+    },
+    Kind {
+        name: "mock",
+        about: "Made-up answers, the same for the same call; no model and no network.",
+        schema: mock::Mock::json_schema,
+        fields: document::fields_of::<mock::Mock>,
+        decode: endpoint::decode::<mock::Mock>,
+    },
+];
 
 /// What decides how a model picks its words. `None` is not sent at all, so the server's default holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -77,7 +124,7 @@ pub enum Finish {
 /// What a model replied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
-    /// The raw text.
+    /// The raw text; empty only where `finish` is `Length` or `ContentFilter`.
     pub text: String,
     /// Why it ended.
     pub finish: Finish,

@@ -2,6 +2,20 @@
 //!
 //! A [`Source`] reads Arrow batches; it knows the table line and what stands below it, nothing of prompts or models.
 //! To add one: a file with a type that implements [`Source`], a `mod` line, a row in [`SOURCES`].
+//!
+//! `file` is the source for files; `matching` finds them, `text` decodes bytes, `csv`, `jsonl` and `parquet` read one
+//! file each, `cell`, `inference` and `arrays` make columns.
+
+mod arrays;
+mod cell;
+mod csv;
+mod file;
+mod inference;
+mod jsonl;
+mod matching;
+mod pages;
+mod parquet;
+mod text;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,10 +23,27 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
+pub use cell::Type;
+pub use file::{File, Format};
+
+use crate::registry::Kind;
+
 /// Rows at most in one batch.
 pub const BATCH_ROWS: usize = 1024;
 /// Bytes of text, about, at which a batch ends early, so that long texts don't fill the memory.
 pub const BATCH_BYTES: usize = 4 << 20;
+
+/// Bytes, about, that a cell takes besides its text; they count for [`BATCH_BYTES`] where tables are wide.
+const CELL_COST: usize = 8;
+/// Bytes at most in one cell: a longer one is a mistake (mostly a quote that is never closed).
+pub const CELL_BYTES: usize = 16 << 20;
+/// Bytes at most in one row of text.
+pub const ROW_BYTES: usize = 64 << 20;
+/// Columns at most in one table.
+pub const MOST_COLUMNS: usize = 10_000;
+
+/// What `type = "..."` of a source can say.
+pub static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND];
 
 /// Why a source can't be read, in words for its owner: names the file, and row, line and byte where there are some.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +53,35 @@ pub struct SourceError {
     pub message: String,
     /// What to do about it, where that is known.
     pub help: Option<String>,
+    /// The keys under the source's table that it is about, such as `["types", "age"]`; empty: the whole source.
+    pub field: Vec<String>,
+}
+
+impl SourceError {
+    /// An error about the whole source.
+    pub fn new(message: impl Into<String>) -> Self {
+        SourceError { message: message.into(), help: None, field: Vec::new() }
+    }
+
+    /// The same error, with what to do about it.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same error, with "did you mean" if there is a suggestion.
+    pub fn meant(self, suggestion: Option<&str>) -> Self {
+        match suggestion {
+            Some(word) => self.help(format!("did you mean `{word}`?")),
+            None => self,
+        }
+    }
+
+    /// The same error, about one field of the source's table.
+    pub fn at<'a>(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
+        self.field = keys.into_iter().map(str::to_owned).collect();
+        self
+    }
 }
 
 /// The batches of a source, in order; ends after the first error.

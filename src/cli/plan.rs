@@ -1,0 +1,195 @@
+//! `fanfold plan`
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::exit::Exit;
+use super::load::load_or_show;
+use super::run::failed;
+use super::terminal::{Terminal, clean};
+use crate::plan::{Selection, draw};
+use crate::report::summary::{count, number};
+use crate::run::preview::{Preview, Rendered, preview};
+use crate::spec::{Input, Spec};
+use crate::store::Project;
+
+/// Shows what a run would do: stages, rows, calls, and how many of them the ledger answers. Sends and writes nothing.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    /// The spec.
+    #[arg(value_name = "SPEC")]
+    spec: PathBuf,
+    /// Show N prompts of each stage as they would be sent.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    render: usize,
+    /// Only the first N rows of each source.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Only this stage and what it reads; can be given several times.
+    #[arg(long, value_name = "STAGE")]
+    select: Vec<String>,
+    /// How the plan is shown.
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+}
+
+/// How a plan is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// One JSON object.
+    Json,
+    /// A Mermaid flowchart.
+    Mermaid,
+}
+
+impl Plan {
+    /// Runs the command.
+    pub fn run(self, terminal: &Terminal) -> Exit {
+        let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
+        let selection = Selection { stages: self.select, limit: self.limit };
+        show(spec, &selection, self.render, self.format, terminal)
+    }
+}
+
+/// Shows the plan of a spec.
+pub fn show(spec: Spec, selection: &Selection, render: usize, format: Format, terminal: &Terminal) -> Exit {
+    let project = Project::of(&spec.folder);
+    let preview = match preview(spec, selection, &project, render) {
+        Ok(preview) => preview,
+        Err(error) => return failed(&error, terminal),
+    };
+    let text = match format {
+        Format::Human => human(&preview),
+        Format::Json => serde_json::to_string_pretty(&as_json(&preview)).unwrap_or_default() + "\n",
+        Format::Mermaid => draw::mermaid(&preview.plan),
+    };
+    terminal.data(&text);
+    Exit::Ok
+}
+
+fn human(preview: &Preview) -> String {
+    let plan = &preview.plan;
+    let spec = &plan.spec;
+    let mut out = format!("pipeline {}\n", spec.name);
+    for (i, (name, source)) in spec.sources.iter().enumerate() {
+        if let Some(facts) = &plan.sources[i] {
+            let columns = source.relation.schema.fields().len() as u64;
+            let paths: Vec<String> = source.source.paths().into_iter().map(|(_, path)| path).collect();
+            let (rows, columns) = (count(facts.rows, "row"), count(columns, "column"));
+            let _ = writeln!(out, "  source {name}: {rows}, {columns} ({})", paths.join(", "));
+        }
+    }
+    for (i, known) in plan.stages().zip(&preview.stages) {
+        let stage = &spec.stages[i];
+        let how = match stage.answers.fanned_out() {
+            true => "each by",
+            false if stage.models.len() > 1 => "shared by",
+            false => "asked of",
+        };
+        let rows = count(plan.rows(stage.input), "row");
+        let models = stage.model_names.join(", ");
+        let _ = writeln!(out, "  stage {}: {rows} of {}, {how} {models}", stage.name, spec.input_name(stage.input));
+        let skipped =
+            if known.skipped > 0 { format!(", {} skipped", count(known.skipped, "row")) } else { String::new() };
+        let _ = writeln!(
+            out,
+            "    at most {}, {} in the ledger{skipped}; {} of up to {}, {} in flight",
+            count(plan.calls(i), "call"),
+            number(known.from_ledger),
+            count(plan.parts(i).count() as u64, "part"),
+            count(stage.chunk_size, "row"),
+            stage.workers * stage.batch_size,
+        );
+        if known.unknown > 0 {
+            let rows = count(known.unknown, "row");
+            let _ = writeln!(
+                out,
+                "    {rows} wait for answers of {}, which are not known yet",
+                spec.input_name(stage.input)
+            );
+        }
+        let columns: Vec<&str> = added(preview, i);
+        let _ = writeln!(out, "    adds {}", columns.join(", "));
+    }
+    for i in plan.outputs() {
+        let output = &spec.outputs[i];
+        let columns = spec.relation(output.input).schema.fields().len() as u64;
+        let (rows, columns) = (count(plan.rows(output.input), "row"), count(columns, "column"));
+        let _ = writeln!(out, "  output {}: {rows}, {columns} of {}", output.path, spec.input_name(output.input));
+    }
+    for rendered in &preview.rendered {
+        prompt(&mut out, rendered);
+    }
+    out
+}
+
+/// The columns that a stage adds to its input.
+fn added(preview: &Preview, stage: usize) -> Vec<&str> {
+    let spec = &preview.plan.spec;
+    let stage = &spec.stages[stage];
+    let before = spec.relation(stage.input).schema.fields().len();
+    stage.relation.schema.fields().iter().skip(before).map(|f| f.name().as_str()).collect()
+}
+
+fn prompt(out: &mut String, rendered: &Rendered) {
+    let _ = writeln!(out, "\n--- stage {}, row {}", rendered.stage, rendered.row);
+    match &rendered.prompt {
+        Err(message) => {
+            let _ = writeln!(out, "can't be rendered: {message}");
+        }
+        Ok(prompt) => {
+            for message in &prompt.messages {
+                let role = format!("{:?}", message.role).to_lowercase();
+                let _ = writeln!(out, "[{role}]\n{}", clean(&message.content));
+            }
+            if let Some(schema) = prompt.schema.as_deref() {
+                let _ = writeln!(out, "[schema]\n{schema}");
+            }
+        }
+    }
+}
+
+fn as_json(preview: &Preview) -> Value {
+    let plan = &preview.plan;
+    let spec = &plan.spec;
+    let kind = |input: Input| match input {
+        Input::Source(_) => "source",
+        Input::Stage(_) => "stage",
+    };
+    let sources = spec.sources.iter().enumerate().filter_map(|(i, (name, _))| {
+        let facts = plan.sources[i].as_ref()?;
+        Some(json!({ "name": name, "rows": facts.rows, "content": facts.content }))
+    });
+    let stages = plan.stages().zip(&preview.stages).map(|(i, known)| {
+        let stage = &spec.stages[i];
+        json!({
+            "name": stage.name, "input": { "kind": kind(stage.input), "name": spec.input_name(stage.input) },
+            "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": plan.rows(stage.input),
+            "calls": plan.calls(i), "from_ledger": known.from_ledger, "skipped": known.skipped,
+            "not_known_yet": known.unknown, "parts": plan.parts(i).count(), "adds": added(preview, i),
+        })
+    });
+    let outputs = plan.outputs().map(|i| {
+        let output = &spec.outputs[i];
+        json!({
+            "path": output.path, "input": { "kind": kind(output.input), "name": spec.input_name(output.input) },
+            "rows": plan.rows(output.input), "columns": spec.relation(output.input).schema.fields().len(),
+        })
+    });
+    let prompts = preview.rendered.iter().map(|r| match &r.prompt {
+        Ok(prompt) => json!({
+            "stage": r.stage, "row": r.row, "messages": prompt.messages, "schema": prompt.schema.as_deref(),
+        }),
+        Err(message) => json!({ "stage": r.stage, "row": r.row, "error": message }),
+    });
+    json!({
+        "schema_version": 1, "pipeline": spec.name, "spec_hash": plan.spec_hash, "run": plan.run_name(),
+        "sources": sources.collect::<Vec<_>>(), "stages": stages.collect::<Vec<_>>(),
+        "outputs": outputs.collect::<Vec<_>>(), "prompts": prompts.collect::<Vec<_>>(),
+    })
+}

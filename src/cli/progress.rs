@@ -1,0 +1,72 @@
+//! Progress on standard error: a bar per stage on a terminal, a plain line now and then elsewhere.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::terminal::Terminal;
+use crate::run::Progress;
+use crate::run::progress::{Snapshot, StageProgress};
+
+/// The time between two drawings of the bars.
+const REDRAW: Duration = Duration::from_millis(100);
+/// The time between two plain lines.
+const LINE: Duration = Duration::from_secs(10);
+
+/// Shows progress until the future is dropped.
+pub async fn show(progress: Arc<Progress>, terminal: Terminal) {
+    if terminal.live { bars(&progress).await } else { lines(&progress, &terminal).await }
+}
+
+async fn bars(progress: &Progress) {
+    let all = MultiProgress::new();
+    let style = "{prefix:>12} {bar:24} {pos}/{len} {msg} {eta}";
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let stages: Vec<(&StageProgress, ProgressBar)> = progress
+        .stages()
+        .map(|stage| {
+            let bar = all.add(ProgressBar::new(stage.rows).with_style(style.clone()));
+            bar.set_prefix(stage.name.clone());
+            (stage, bar)
+        })
+        .collect();
+    let _clear = Clear(&all);
+    let started = Instant::now();
+    loop {
+        for (stage, bar) in &stages {
+            let now = stage.snapshot();
+            bar.set_message(told(&now, started.elapsed()));
+            bar.set_position(now.done);
+        }
+        tokio::time::sleep(REDRAW).await;
+    }
+}
+
+/// Takes the bars from the screen when the run ends.
+struct Clear<'a>(&'a MultiProgress);
+
+impl Drop for Clear<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.clear();
+    }
+}
+
+async fn lines(progress: &Progress, terminal: &Terminal) {
+    let started = Instant::now();
+    loop {
+        tokio::time::sleep(LINE).await;
+        for stage in progress.stages() {
+            let now = stage.snapshot();
+            if now.done < stage.rows {
+                let told = told(&now, started.elapsed());
+                terminal.note(&format!("{}: {} of {} rows, {told}", stage.name, now.done, stage.rows));
+            }
+        }
+    }
+}
+
+fn told(now: &Snapshot, elapsed: Duration) -> String {
+    let rate = now.completion_tokens as f64 / elapsed.as_secs_f64().max(0.001);
+    format!("({} failed, {} known), {} in flight, {rate:.0} tok/s", now.failed, now.known, now.in_flight)
+}

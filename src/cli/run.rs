@@ -1,0 +1,204 @@
+//! `fanfold run`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::exit::Exit;
+use super::load::load_or_show;
+use super::plan::{Format, show};
+use super::terminal::Terminal;
+use super::{progress, signals};
+use crate::plan::Selection;
+use crate::provider::CallErrorKind;
+use crate::report::summary;
+use crate::run::{self, ConnectError, Outcome, Progress, RunError, Stop, StopReason};
+use crate::spec::Spec;
+use crate::store::{Ledger, Project, StoreError};
+
+/// Runs a spec: asks what the ledger doesn't know, writes the outputs.
+///
+/// Run it again to go on after a stop or to try failed rows again; what is answered is never asked twice.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The spec.
+    #[arg(value_name = "SPEC")]
+    spec: PathBuf,
+    /// Only the first N rows of each source.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Only this stage and what it reads; can be given several times.
+    #[arg(long, value_name = "STAGE")]
+    select: Vec<String>,
+    /// Only show what would be done (the same as `fanfold plan`).
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+impl Run {
+    /// Runs the command.
+    pub fn run(self, terminal: &Terminal) -> Exit {
+        let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
+        let selection = Selection { stages: self.select.clone(), limit: self.limit };
+        if self.dry_run {
+            return show(spec, &selection, 0, Format::Human, terminal);
+        }
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                terminal.error(&format!("threads can't be started: {error}"), None);
+                return Exit::Environment;
+            }
+        };
+        let exit = runtime.block_on(self.carry_out(spec, selection, terminal));
+        // Calls that were dropped may still wait for their sockets; nobody needs to wait for them.
+        runtime.shutdown_background();
+        exit
+    }
+
+    async fn carry_out(&self, spec: Spec, selection: Selection, terminal: &Terminal) -> Exit {
+        let started = Instant::now();
+        let project = Project::of(&spec.folder);
+        let ledger = project.ledger();
+        let allowed: Vec<_> = spec.stages.iter().map(|s| (s.name.to_string(), s.max_failed)).collect();
+        let ready = match run::prepare(spec, &selection, project) {
+            Ok(ready) => ready,
+            Err(error) => return failed(&error, terminal),
+        };
+        let models = async {
+            let mut ledger = Ledger::open(&ledger)?;
+            run::connect(&ready.plan, &|name| std::env::var(name).ok(), &mut ledger).await
+        };
+        let stop = Stop::default();
+        let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
+        let models = tokio::select! {
+            models = models => models,
+            () = stop.draining() => {
+                terminal.note("stopped before the first call");
+                return stopped_code(&stop.reason().unwrap_or(StopReason::Interrupted));
+            }
+        };
+        let models = match models {
+            Ok(models) => models,
+            Err(error) => return no_models(&error, terminal),
+        };
+        for i in ready.plan.stages() {
+            let stage = &ready.plan.spec.stages[i];
+            let rows = summary::count(ready.plan.rows(stage.input), "row");
+            let calls = summary::count(ready.plan.calls(i), "call");
+            terminal.note(&format!("{}: {rows}, at most {calls} of {}", stage.name, stage.model_names.join(", ")));
+        }
+        let folder = ready.dir.clone();
+        let counters = Arc::new(Progress::new(&ready.plan));
+        let shown = tokio::spawn(progress::show(counters.clone(), *terminal));
+        let outcome = run::run(ready, models, counters, stop).await;
+        shown.abort();
+        signals.abort();
+        let _ = shown.await;
+        match outcome {
+            Err(error) => failed(&error, terminal),
+            Ok(outcome) => {
+                let calls = folder.calls();
+                let text = summary::summary(&outcome.manifest, started.elapsed(), &calls.display().to_string());
+                terminal.note(super::terminal::clean(text.trim_end()).as_str());
+                self.ended(&outcome, &allowed, terminal)
+            }
+        }
+    }
+
+    /// Says why it stopped, if it did, and how to go on.
+    fn ended(
+        &self,
+        outcome: &Outcome,
+        allowed: &[(String, Option<crate::spec::MaxFailed>)],
+        terminal: &Terminal,
+    ) -> Exit {
+        let again = self.again();
+        if let Some(reason) = &outcome.stopped {
+            let why = match reason {
+                StopReason::Interrupted | StopReason::Terminated => "stopped".to_owned(),
+                StopReason::TooManyFailed { stage, failed, allowed } => {
+                    format!(
+                        "stopped: {failed} rows of stage `{stage}` failed, more than the {allowed} that `max_failed` allows"
+                    )
+                }
+                StopReason::Environment { model, error } => {
+                    terminal.error(&format!("model `{model}`: {}", error.message), hint(&error.kind));
+                    "stopped".to_owned()
+                }
+                StopReason::Failed => {
+                    terminal.error("a part of the engine failed", None);
+                    "stopped".to_owned()
+                }
+            };
+            terminal.note(&format!("{why}; every finished call is kept. To go on: {again}"));
+            return stopped_code(reason);
+        }
+        let mut exit = Exit::Ok;
+        for (name, totals) in &outcome.manifest.stages {
+            let most = allowed.iter().find(|(stage, _)| stage == name).and_then(|(_, most)| *most);
+            if totals.failed > most.map_or(0, |most| most.of(totals.rows)) {
+                exit = Exit::Failed;
+            }
+        }
+        if outcome.manifest.stages.values().any(|totals| totals.failed > 0) {
+            terminal.note(&format!("to try the failed rows again: {again}"));
+        }
+        exit
+    }
+
+    /// The command that goes on.
+    fn again(&self) -> String {
+        let mut command = format!("fanfold run {}", self.spec.display());
+        for stage in &self.select {
+            command.push_str(&format!(" --select {stage}"));
+        }
+        if let Some(limit) = self.limit {
+            command.push_str(&format!(" --limit {limit}"));
+        }
+        command
+    }
+}
+
+fn stopped_code(reason: &StopReason) -> Exit {
+    match reason {
+        StopReason::Interrupted => Exit::Interrupted,
+        StopReason::Terminated => Exit::Terminated,
+        StopReason::TooManyFailed { .. } => Exit::Failed,
+        StopReason::Environment { .. } | StopReason::Failed => Exit::Environment,
+    }
+}
+
+fn hint(kind: &CallErrorKind) -> Option<&'static str> {
+    match kind {
+        CallErrorKind::Unauthorized => Some("check the key in the variable that `api_key_env` names"),
+        CallErrorKind::QuotaExhausted => Some("the account has no quota left; nothing but a payment will change that"),
+        _ => None,
+    }
+}
+
+/// Shows an error of the engine.
+pub fn failed(error: &RunError, terminal: &Terminal) -> Exit {
+    let (help, exit) = match error {
+        RunError::Plan(crate::plan::PlanError::UnknownStage { near, .. }) => {
+            (near.as_ref().map(|near| format!("did you mean `{near}`?")), Exit::Spec)
+        }
+        RunError::Plan(crate::plan::PlanError::Source { error, .. })
+        | RunError::Store(StoreError::Source { error, .. }) => (error.help.clone(), Exit::Spec),
+        RunError::Store(StoreError::Locked { .. }) => (Some("wait for it, or stop it".to_owned()), Exit::Environment),
+        RunError::Store(_) | RunError::Died(_) => (None, Exit::Environment),
+    };
+    terminal.error(&error.to_string(), help.as_deref());
+    exit
+}
+
+fn no_models(error: &ConnectError, terminal: &Terminal) -> Exit {
+    let help = match error {
+        ConnectError::Environment { help, .. } => help.as_deref(),
+        ConnectError::Server { error, .. } => hint(&error.kind),
+        ConnectError::Ledger(_) => None,
+    };
+    terminal.error(&error.to_string(), help);
+    terminal.note("nothing was sent");
+    Exit::Environment
+}

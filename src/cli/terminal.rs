@@ -1,0 +1,64 @@
+//! The terminal itself: where text goes, and whether in colour. A closed pipe is no error.
+
+use std::io::{IsTerminal, Write};
+
+use clap::ValueEnum;
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal that wants them.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Standard output and standard error.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    /// Whether messages are coloured.
+    pub color: bool,
+    /// Whether standard error is a terminal that can redraw lines.
+    pub live: bool,
+}
+
+impl Terminal {
+    /// The terminal with colours as wanted.
+    pub fn new(color: When) -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        let live = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        let color = match color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => !set("NO_COLOR") && (live || set("FORCE_COLOR")),
+        };
+        Terminal { color, live }
+    }
+
+    /// Prints data to standard output.
+    pub fn data(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// Prints a line to standard error.
+    pub fn note(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    /// Prints an error with what to do about it.
+    pub fn error(&self, message: &str, help: Option<&str>) {
+        let (red, bold, off) = if self.color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+        self.note(&format!("{red}error{off}{bold}:{off} {}", clean(message)));
+        if let Some(help) = help {
+            self.note(&format!("{bold}help:{off} {}", clean(help)));
+        }
+    }
+}
+
+/// The text without control characters, so that nobody's data drives the terminal.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}

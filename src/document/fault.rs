@@ -1,0 +1,162 @@
+//! What can go wrong when a value is decoded, kept as data until it is put into words.
+//!
+//! This is the error type of our serde deserializer: serde's own calls (unknown variant, missing field ...) keep their
+//! parts, so that no message is ever taken apart. Knows paths, diagnostics and names.
+
+use std::fmt;
+
+use serde::de::{self, Expected, Unexpected};
+
+use super::{Diagnostic, Path};
+use crate::name::{listed, nearest};
+
+/// One problem of decoding, with the path it stands at once that is known.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) kind: FaultKind,
+    pub(super) place: Option<(Path, Spot)>,
+}
+
+/// Whether the key of a path is at fault or its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spot {
+    Key,
+    Value,
+}
+
+#[derive(Debug)]
+pub(super) enum FaultKind {
+    /// The value is of another kind: what is wanted, what there is.
+    WrongType { wanted: String, found: String },
+    /// The kind is right and the value is not: what is wanted.
+    BadValue { wanted: String },
+    /// Text that is none of the words.
+    UnknownValue { found: String, words: &'static [&'static str] },
+    /// A field that a table must have.
+    MissingField(&'static str),
+    /// A field that a table must not have.
+    UnknownField { found: String, fields: Vec<&'static str> },
+    /// A sentence of the type itself.
+    Custom(String),
+    /// Not a fault: the fields that a probe found.
+    Fields(&'static [&'static str]),
+}
+
+impl Fault {
+    pub(super) fn new(kind: FaultKind) -> Self {
+        Fault { kind, place: None }
+    }
+
+    pub(super) fn wrong_type(wanted: impl Into<String>, found: impl Into<String>) -> Self {
+        Fault::new(FaultKind::WrongType { wanted: wanted.into(), found: found.into() })
+    }
+
+    pub(super) fn bad_value(wanted: impl Into<String>) -> Self {
+        Fault::new(FaultKind::BadValue { wanted: wanted.into() })
+    }
+
+    /// The fault, placed at `path` unless something further in has placed it.
+    pub(super) fn at(mut self, path: &Path, spot: Spot) -> Self {
+        self.place.get_or_insert_with(|| (path.clone(), spot));
+        self
+    }
+
+    /// The fault in words; `path` is where it stands.
+    pub(super) fn diagnostic(self, path: &Path, spot: Spot) -> Diagnostic {
+        let tail = path.tail().to_string();
+        let subject = if tail.is_empty() { "the document".to_owned() } else { format!("`{tail}`") };
+        let error = |rule, message: String| match spot {
+            Spot::Key => Diagnostic::error_at_key(rule, path.clone(), message),
+            Spot::Value => Diagnostic::error(rule, path.clone(), message),
+        };
+        match self.kind {
+            FaultKind::WrongType { wanted, found } => {
+                error("wrong-type", format!("{subject} must be {wanted}, not {found}"))
+            }
+            FaultKind::BadValue { wanted } => error("bad-value", format!("{subject} must be {wanted}")),
+            FaultKind::UnknownValue { found, words } => {
+                let message = format!("\"{found}\" is not one of {}", listed_with_commas(words));
+                error("unknown-value", message).meant(nearest(&found, words.iter().copied()))
+            }
+            FaultKind::MissingField(field) => error("missing-field", format!("`{field}` is missing")),
+            FaultKind::UnknownField { found, fields } => unknown_field(path, &found, &fields),
+            FaultKind::Custom(message) => error("bad-value", message),
+            FaultKind::Fields(_) => error("bad-value", format!("{subject} can't be read")),
+        }
+    }
+}
+
+/// The diagnostic for the key `found` of the table at `path`, which can have `fields`.
+pub(super) fn unknown_field(path: &Path, found: &str, fields: &[&str]) -> Diagnostic {
+    let problem =
+        Diagnostic::error_at_key("unknown-field", path.key(found), format!("there is no field `{found}` here"));
+    match nearest(found, fields.iter().copied()) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        None if fields.is_empty() => problem.help("no fields are possible here"),
+        None => problem.help(format!("the fields are {}", listed(fields.iter().copied()))),
+    }
+}
+
+fn listed_with_commas(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// What serde found, in our words.
+fn found(unexpected: Unexpected<'_>) -> String {
+    match unexpected {
+        Unexpected::Bool(_) => "true or false".into(),
+        Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a whole number".into(),
+        Unexpected::Float(_) => "a number".into(),
+        Unexpected::Char(_) | Unexpected::Str(_) | Unexpected::Bytes(_) => "text".into(),
+        Unexpected::Unit | Unexpected::Option => "null".into(),
+        Unexpected::Seq => "a list".into(),
+        Unexpected::Map => "a table".into(),
+        other => other.to_string(),
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.kind)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Fault::new(FaultKind::Custom(message.to_string()))
+    }
+
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Fault::wrong_type(expected.to_string(), found(unexpected))
+    }
+
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        match unexpected {
+            // The only whole number that our integers refuse themselves is a zero that must not be one.
+            Unexpected::Unsigned(0) | Unexpected::Signed(0) => Fault::bad_value("1 or more"),
+            _ => Fault::bad_value(expected.to_string()),
+        }
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Fault::bad_value(format!("{expected}, not {length} items"))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Fault::new(FaultKind::UnknownValue { found: variant.to_owned(), words: expected })
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Fault::new(FaultKind::UnknownField { found: field.to_owned(), fields: expected.to_vec() })
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Fault::new(FaultKind::MissingField(field))
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        Fault::new(FaultKind::Custom(format!("`{field}` is given twice, perhaps under two names")))
+    }
+}

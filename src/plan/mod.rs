@@ -1,0 +1,217 @@
+//! Plans: what will happen, decided before it does. Data only; a plan costs reading the sources once.
+//!
+//! A [`Plan`] is a spec with the rows counted, the stages selected and the parts frozen: part `k` of a stage is the same
+//! range of rows whatever the number of lanes or machines. [`draw`] shows it, [`routing`] says who answers a row.
+
+pub mod draw;
+pub mod routing;
+pub mod scan;
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use crate::source::SourceError;
+use crate::spec::{Input, Spec};
+use crate::table::{Cell, cell_at};
+
+/// What may be asked for on top of the spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Only these stages and what they read; empty: all.
+    pub stages: Vec<String>,
+    /// Only so many rows of each source.
+    pub limit: Option<u64>,
+}
+
+/// What will happen.
+#[derive(Debug)]
+pub struct Plan {
+    /// The checked spec.
+    pub spec: Spec,
+    /// The hash of everything in the spec that can change a table, in hex.
+    pub spec_hash: String,
+    /// Which stages run, by index.
+    pub selected: Vec<bool>,
+    /// The rows and the content of each source that is read.
+    pub sources: Vec<Option<SourceFacts>>,
+    /// The limit on rows, if there is one.
+    pub limit: Option<u64>,
+}
+
+/// What was found in a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFacts {
+    /// Its rows, after the limit.
+    pub rows: u64,
+    /// The hash of its files and of how they are read, in hex.
+    pub content: String,
+}
+
+/// Why there is no plan, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A source can't be read.
+    #[error("source `{name}`: {error}")]
+    Source {
+        /// The source.
+        name: String,
+        /// Why.
+        error: SourceError,
+    },
+    /// A stage was selected that isn't there.
+    #[error("there is no stage `{name}`")]
+    UnknownStage {
+        /// What was asked for.
+        name: String,
+        /// What was probably meant.
+        near: Option<String>,
+    },
+}
+
+/// One part of a stage: a range of the rows of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0.
+    pub number: u64,
+    /// The first row of the input, from 0.
+    pub start: u64,
+    /// How many rows of the input.
+    pub rows: u64,
+}
+
+impl Plan {
+    /// Plans `spec` for sources that were found to be as `facts` says (by index; only the sources that are read).
+    pub fn new(spec: Spec, selection: &Selection, facts: HashMap<usize, SourceFacts>) -> Result<Plan, PlanError> {
+        let selected = select(&spec, &selection.stages)?;
+        let sources = (0..spec.sources.len()).map(|i| facts.get(&i).cloned()).collect();
+        let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
+        Ok(Plan { spec, spec_hash, selected, sources, limit: selection.limit })
+    }
+
+    /// The stages that run, each after its input.
+    pub fn stages(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.spec.stages.len()).filter(|i| self.selected[*i])
+    }
+
+    /// The outputs that are written, by index.
+    pub fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
+        let runs = |input: Input| match input {
+            Input::Stage(i) => self.selected[i],
+            Input::Source(i) => self.sources[i].is_some(),
+        };
+        (0..self.spec.outputs.len()).filter(move |i| runs(self.spec.outputs[*i].input))
+    }
+
+    /// Rows of an input.
+    pub fn rows(&self, input: Input) -> u64 {
+        match input {
+            Input::Source(i) => self.sources[i].as_ref().map_or(0, |s| s.rows),
+            Input::Stage(i) => {
+                let stage = &self.spec.stages[i];
+                self.rows(stage.input) * stage.answers.fold(stage.models.len())
+            }
+        }
+    }
+
+    /// The parts of stage `stage`.
+    pub fn parts(&self, stage: usize) -> impl Iterator<Item = Part> + use<> {
+        let rows = self.rows(self.spec.stages[stage].input);
+        let size = self.spec.stages[stage].chunk_size;
+        (0..rows.div_ceil(size)).map(move |number| {
+            let start = number * size;
+            Part { number, start, rows: size.min(rows - start) }
+        })
+    }
+
+    /// Calls at most that a stage makes when nothing is skipped and each row asks once.
+    pub fn calls(&self, stage: usize) -> u64 {
+        let stage = &self.spec.stages[stage];
+        self.rows(stage.input) * stage.width() as u64
+    }
+
+    /// The name of the run's folder: what decides which parts there are. Another plan is another folder.
+    pub fn run_name(&self) -> String {
+        let chunks: Vec<u64> = self.spec.stages.iter().map(|s| s.chunk_size).collect();
+        let sources: Vec<Option<&str>> = self.sources.iter().map(|s| s.as_ref().map(|s| s.content.as_str())).collect();
+        let identity = json!({
+            "spec": self.spec_hash, "sources": sources, "limit": self.limit, "selected": self.selected, "chunks": chunks,
+        });
+        let hash = blake3::hash(identity.to_string().as_bytes()).to_hex();
+        format!("{}-{}", self.spec.name, &hash[..12])
+    }
+}
+
+/// Which stages run: those named and all that they read.
+pub fn select(spec: &Spec, names: &[String]) -> Result<Vec<bool>, PlanError> {
+    let mut selected = vec![names.is_empty(); spec.stages.len()];
+    for name in names {
+        let Some(mut stage) = spec.stages.iter().position(|s| s.name.as_str() == name) else {
+            let near = crate::name::nearest(name, spec.stages.iter().map(|s| s.name.as_str()));
+            return Err(PlanError::UnknownStage { name: name.clone(), near: near.map(str::to_owned) });
+        };
+        loop {
+            selected[stage] = true;
+            match spec.stages[stage].input {
+                Input::Stage(input) => stage = input,
+                Input::Source(_) => break,
+            }
+        }
+    }
+    Ok(selected)
+}
+
+/// The sources that the selected stages and their outputs read, by index.
+pub fn sources_read(spec: &Spec, selected: &[bool]) -> Vec<usize> {
+    let stages = spec.stages.iter().zip(selected).filter(|(_, selected)| **selected).map(|(s, _)| s.input);
+    let all = selected.iter().all(|s| *s);
+    let outputs = spec.outputs.values().filter(|_| all).map(|o| o.input);
+    let mut sources: Vec<usize> = stages
+        .chain(outputs)
+        .filter_map(|input| match input {
+            Input::Source(i) => Some(i),
+            Input::Stage(_) => None,
+        })
+        .collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
+}
+
+/// Checks that the key of a source names each row once; memory is 8 bytes per row.
+#[derive(Debug, Default)]
+pub struct KeyCheck {
+    hashes: Vec<u64>,
+}
+
+impl KeyCheck {
+    /// Takes the keys of the next rows; the error is the number (from 1) of a row without a key.
+    pub fn add(&mut self, keys: &dyn arrow_array::Array) -> Result<(), u64> {
+        for i in 0..keys.len() {
+            let row = self.hashes.len() as u64 + 1;
+            match cell_at(keys, i) {
+                Cell::Null => return Err(row),
+                key => self.hashes.push(hash_of(&key)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The hashes that came more than once; none means that every key is unique.
+    pub fn repeated(mut self) -> Vec<u64> {
+        self.hashes.sort_unstable();
+        let mut repeated: Vec<u64> = self.hashes.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
+        repeated.dedup();
+        repeated
+    }
+}
+
+/// The hash by which [`KeyCheck`] compares keys.
+pub fn hash_of(key: &Cell) -> u64 {
+    let hash = match key {
+        Cell::Text(text) => blake3::hash(text.as_bytes()),
+        other => blake3::hash(format!("{other:?}").as_bytes()),
+    };
+    let bytes: [u8; 8] = hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes");
+    u64::from_le_bytes(bytes)
+}

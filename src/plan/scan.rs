@@ -1,0 +1,119 @@
+//! Scanning: reading a source once, whole, before anything is sent: rows counted, keys checked, content hashed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+
+use super::{KeyCheck, SourceFacts, hash_of};
+use crate::source::SourceError;
+use crate::spec::SourceSpec;
+use crate::table::cell_at;
+
+/// Repeated keys that are named in an error.
+const EXAMPLES: usize = 3;
+
+/// The hash of a source's files and of how they are read, in hex.
+pub fn content(source: &SourceSpec, folder: &Path) -> Result<String, SourceError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(source.source.meaning().to_string().as_bytes());
+    for file in source.source.files(folder)? {
+        let cannot = |error: std::io::Error| SourceError::new(format!("{}: {error}", file.display()));
+        let opened = File::open(&file).map_err(cannot)?;
+        hasher.update(b"\0file\0");
+        hasher.update_reader(opened).map_err(cannot)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Reads the rows of a source, all or the first `limit`, hands each batch to `sink`, and says what was found.
+/// A row that can't be read, a missing or a repeated key is an error that names the row.
+pub fn scan<E: From<SourceError>>(
+    source: &SourceSpec,
+    folder: &Path,
+    content: String,
+    limit: Option<u64>,
+    mut sink: impl FnMut(RecordBatch) -> Result<(), E>,
+) -> Result<SourceFacts, E> {
+    let mut keys = KeyCheck::default();
+    let mut rows = 0;
+    for batch in batches(source, folder, limit)? {
+        let batch = batch?;
+        rows += batch.num_rows() as u64;
+        if let Some(key) = source.relation.key {
+            keys.add(batch.column(key).as_ref()).map_err(|row| {
+                let column = batch.schema().field(key).name().clone();
+                SourceError::new(format!("row {row} has no key: `{column}` is empty"))
+                    .help("fill it, or leave `key` out of the spec: the row's number is its key then")
+            })?;
+        }
+        sink(batch)?;
+    }
+    let repeated = keys.repeated();
+    if !repeated.is_empty() {
+        return Err(name_repeated(source, folder, limit, &repeated)?.into());
+    }
+    Ok(SourceFacts { rows, content })
+}
+
+/// The batches of the first `limit` rows.
+fn batches(
+    source: &SourceSpec,
+    folder: &Path,
+    limit: Option<u64>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, SourceError>>, SourceError> {
+    let mut left = limit.unwrap_or(u64::MAX);
+    let all = source.source.read(folder)?;
+    Ok(all.map_while(move |batch| match batch {
+        Ok(_) if left == 0 => None,
+        Ok(batch) => {
+            let take = left.min(batch.num_rows() as u64);
+            left -= take;
+            Some(Ok(batch.slice(0, take as usize)))
+        }
+        error => Some(error),
+    }))
+}
+
+/// The error that names some keys that stand in several rows.
+fn name_repeated(
+    source: &SourceSpec,
+    folder: &Path,
+    limit: Option<u64>,
+    repeated: &[u64],
+) -> Result<SourceError, SourceError> {
+    let key = source.relation.key.unwrap_or_default();
+    let wanted = &repeated[..repeated.len().min(EXAMPLES)];
+    let mut found: HashMap<u64, (String, Vec<u64>)> = HashMap::new();
+    let mut row = 0;
+    for batch in batches(source, folder, limit)? {
+        let batch = batch?;
+        for i in 0..batch.num_rows() {
+            row += 1;
+            let cell = cell_at(batch.column(key).as_ref(), i);
+            let hash = hash_of(&cell);
+            if wanted.contains(&hash) {
+                let text = match cell {
+                    crate::table::Cell::Text(text) => text,
+                    other => format!("{other:?}"),
+                };
+                found.entry(hash).or_insert_with(|| (text, Vec::new())).1.push(row);
+            }
+        }
+    }
+    let mut examples: Vec<_> = found.into_values().collect();
+    examples.sort_by_key(|(_, rows)| rows[0]);
+    let examples: Vec<String> = examples
+        .iter()
+        .map(|(key, rows)| {
+            let rows: Vec<String> = rows.iter().take(3).map(u64::to_string).collect();
+            format!("`{key}` (rows {})", rows.join(", "))
+        })
+        .collect();
+    let name = source.relation.schema.field(key).name();
+    let many = if repeated.len() == 1 { "one key is".to_owned() } else { format!("{} keys are", repeated.len()) };
+    let examples = examples.join(", ");
+    let message = format!("the key `{name}` must name each row once, but {many} repeated: {examples}");
+    Ok(SourceError::new(message).help("choose another `key`, or leave it out: the row's number is its key then"))
+}

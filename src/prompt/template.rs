@@ -1,0 +1,217 @@
+//! Templates: a prompt's text with places for a row's cells. Jinja, by minijinja, with strict variables.
+//!
+//! Row text is only ever a value: it is printed as it is and never parsed as a template. A null cell prints as nothing.
+
+use std::collections::BTreeMap;
+
+use arrow_schema::{Schema, SchemaRef};
+use minijinja::value::ValueKind;
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+use crate::name::nearest;
+use crate::table::{Cell, Row};
+
+/// Instructions of the template engine that one prompt may take.
+const FUEL: u64 = 1_000_000;
+/// Bytes at most of one prompt.
+const LONGEST: usize = 8 << 20;
+/// What the template's own name is in its messages.
+const NAME: &str = "prompt";
+
+/// A template that compiles.
+#[derive(Debug)]
+pub struct Template {
+    environment: Environment<'static>,
+    source: String,
+}
+
+/// Why a template does not compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateError {
+    /// The line of the template, from 1.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// A template with the columns that its variables stand for.
+#[derive(Debug)]
+pub struct Bound {
+    template: Template,
+    /// Each variable with its column.
+    columns: Vec<(String, usize)>,
+    /// The names of all columns, if the template asks for the whole `row`.
+    row: Option<SchemaRef>,
+}
+
+impl Template {
+    /// Compiles `source`.
+    pub fn new(source: &str) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::None => Ok(()),
+            _ => minijinja::escape_formatter(out, state, value),
+        });
+        // It would print the whole context into the prompt.
+        environment.remove_global("debug");
+        match environment.add_template_owned(NAME, source.to_owned()) {
+            Ok(()) => Ok(Template { environment, source: source.to_owned() }),
+            Err(error) => Err(TemplateError { line: error.line(), message: said(&error) }),
+        }
+    }
+
+    /// The text of the template.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The variables that it uses, sorted; a part of one is written with a dot (`row.party`).
+    pub fn variables(&self) -> Vec<String> {
+        let Ok(template) = self.environment.get_template(NAME) else { return Vec::new() };
+        let globals: Vec<&str> = self.environment.globals().map(|(name, _)| name).collect();
+        let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
+        names.retain(|name| !globals.contains(&name.as_str()));
+        names.sort();
+        names
+    }
+
+    /// Binds the variables to the columns of `input`; `text` stands for `text_column`, `row` for all columns.
+    /// The error lists each unknown variable with the near name.
+    pub fn bind(self, input: &SchemaRef, text_column: Option<usize>) -> Result<Bound, Vec<(String, Option<String>)>> {
+        let mut bound = Bound { template: self, columns: Vec::new(), row: None };
+        let mut unknown = Vec::new();
+        for variable in bound.template.variables() {
+            let (name, part) = match variable.split_once('.') {
+                Some((name, part)) => (name, Some(part)),
+                None => (variable.as_str(), None),
+            };
+            let column = input.index_of(name).ok().or(if name == "text" { text_column } else { None });
+            match column {
+                Some(column) if !bound.columns.iter().any(|(n, _)| n == name) => {
+                    bound.columns.push((name.to_owned(), column));
+                }
+                Some(_) => {}
+                None if name == "row" => {
+                    bound.row = Some(input.clone());
+                    if let Some(part) = part.filter(|part| input.index_of(part).is_err()) {
+                        unknown.push((format!("row.{part}"), near(part, input).map(|n| format!("row.{n}"))));
+                    }
+                }
+                None => unknown.push((name.to_owned(), near(name, input))),
+            }
+        }
+        if unknown.is_empty() { Ok(bound) } else { Err(unknown) }
+    }
+}
+
+fn near(name: &str, input: &Schema) -> Option<String> {
+    nearest(name, input.fields().iter().map(|f| f.name().as_str())).map(str::to_owned)
+}
+
+impl Bound {
+    /// The text of the template.
+    pub fn source(&self) -> &str {
+        self.template.source()
+    }
+
+    /// The columns that it reads.
+    pub fn reads(&self) -> Vec<usize> {
+        match &self.row {
+            Some(schema) => (0..schema.fields().len()).collect(),
+            None => self.columns.iter().map(|(_, column)| *column).collect(),
+        }
+    }
+
+    /// The template with the cells of `row`; the error names the variable or the limit.
+    pub fn render(&self, row: Row<'_>) -> Result<String, String> {
+        let mut context: BTreeMap<&str, Value> = BTreeMap::new();
+        for (name, column) in &self.columns {
+            context.insert(name, value_of(row.cell(*column)));
+        }
+        if let Some(schema) = &self.row {
+            let cells = schema.fields().iter().enumerate();
+            context.insert("row", cells.map(|(i, f)| (f.name().as_str(), value_of(row.cell(i)))).collect());
+        }
+        let template = self.template.environment.get_template(NAME).map_err(|e| said(&e))?;
+        let text = template.render(Value::from_iter(context)).map_err(|e| said(&e))?;
+        if text.len() > LONGEST {
+            return Err(format!("the prompt is {} bytes long, more than {LONGEST}", text.len()));
+        }
+        Ok(text)
+    }
+}
+
+fn value_of(cell: Cell) -> Value {
+    match cell {
+        Cell::Null => Value::from(()),
+        Cell::Boolean(b) => Value::from(b),
+        Cell::Integer(i) => Value::from(i),
+        Cell::Number(n) => Value::from(n),
+        Cell::Text(t) => Value::from(t),
+        Cell::List(items) => items.into_iter().map(value_of).collect(),
+    }
+}
+
+/// An error of the engine as one sentence.
+fn said(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use std::sync::Arc;
+
+    fn batch() -> RecordBatch {
+        let speech: ArrayRef = Arc::new(StringArray::from(vec![Some("{{ 7*7 }}{% include 'x' %}"), None]));
+        let year: ArrayRef = Arc::new(Int64Array::from(vec![1790, 1800]));
+        let party: ArrayRef = Arc::new(StringArray::from(vec!["A & B <b>", "C"]));
+        RecordBatch::try_from_iter([("speech", speech), ("year", year), ("the party", party)]).unwrap()
+    }
+
+    fn render(source: &str, row: usize) -> Result<String, String> {
+        let batch = batch();
+        let bound = Template::new(source).unwrap().bind(&batch.schema(), Some(0)).unwrap();
+        bound.render(Row::new(&batch, row))
+    }
+
+    #[test]
+    fn cells_stand_where_the_template_says_and_are_never_parsed() {
+        assert_eq!(render("{{ year }}: {{ speech }}", 0).unwrap(), "1790: {{ 7*7 }}{% include 'x' %}");
+        assert_eq!(render("{{ text }}|{{ row['the party'] }}", 0).unwrap(), "{{ 7*7 }}{% include 'x' %}|A & B <b>");
+        assert_eq!(render("[{{ speech }}]{% if not speech %} none{% endif %}", 1).unwrap(), "[] none");
+        assert_eq!(render("{% for x in [1,2] %}{{ x }}{{ loop.index }} {% endfor %}", 1).unwrap(), "11 22 ");
+    }
+
+    #[test]
+    fn unknown_variables_are_listed_with_the_near_column() {
+        let template = Template::new("{{ speach }} {{ year }} {{ row.yaer }} {{ zzz }}").unwrap();
+        let unknown = template.bind(&batch().schema(), None).unwrap_err();
+        let expected = [
+            ("row.yaer".to_owned(), Some("row.year".to_owned())),
+            ("speach".to_owned(), Some("speech".to_owned())),
+            ("zzz".to_owned(), None),
+        ];
+        assert_eq!(unknown, expected);
+    }
+
+    #[test]
+    fn a_template_that_does_not_compile_says_where() {
+        let error = Template::new("one\n{{ two").unwrap_err();
+        assert_eq!(error.line, Some(2));
+        assert!(error.message.starts_with("syntax error"), "{}", error.message);
+    }
+
+    #[test]
+    fn loops_without_end_run_out_of_fuel() {
+        let source = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
+        assert!(render(source, 0).unwrap_err().contains("fuel"));
+    }
+}

@@ -1,0 +1,135 @@
+//! Addresses of servers: read from a spec or the environment, checked, and shown without anything secret.
+//!
+//! Pure. The rule that a key never travels in clear text over a public network is [`Address::exposes_a_key`].
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use reqwest::Url;
+
+/// The base address of a server: `http` or `https`, a host, no credentials, no query; the path ends with `/`.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Address(Url);
+
+impl Address {
+    /// Reads a base address; the error is a sentence that doesn't repeat a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let example = "an address looks like `http://127.0.0.1:8000/v1`";
+        let mut url = Url::parse(text.trim()).map_err(|e| format!("this is not an address ({e}); {example}"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+            return Err(format!("an address begins with `http://` or `https://` and a host; {example}"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("an address must not hold a user name or a password; keys come from the environment".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("a base address has no `?` and no `#`; paths are added to it".to_owned());
+        }
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        Ok(Address(url))
+    }
+
+    /// The address of a path below it, such as `api/chat`.
+    pub fn join(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path()));
+        url
+    }
+
+    /// The host, without brackets.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    /// Whether it is TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Whether it is this machine.
+    pub fn is_loopback(&self) -> bool {
+        match self.host().parse::<IpAddr>() {
+            Ok(ip) => ip.to_canonical().is_loopback(),
+            Err(_) => self.host() == "localhost" || self.host().ends_with(".localhost"),
+        }
+    }
+
+    /// Whether it stays in a network of one's own: private, link-local and shared (RFC 6598) addresses, names without
+    /// a dot (as containers have) and the names that never leave a site (RFC 6762, `.internal`).
+    fn is_private(&self) -> bool {
+        match self.host().parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+            Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_link_local() || shared(ip),
+            Ok(IpAddr::V6(ip)) => ip.is_unique_local() || ip.is_unicast_link_local(),
+            Err(_) => {
+                let host = self.host().trim_end_matches('.');
+                !host.contains('.') || host.ends_with(".local") || host.ends_with(".internal")
+            }
+        }
+    }
+
+    /// Whether a key sent there could be read on the way.
+    pub fn exposes_a_key(&self) -> bool {
+        !self.is_https() && !self.is_loopback() && !self.is_private()
+    }
+}
+
+/// 100.64.0.0/10, the addresses of carriers and of overlay networks.
+fn shared(ip: Ipv4Addr) -> bool {
+    ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked() {
+        let good = Address::parse("http://10.0.0.5:8000/v1").unwrap();
+        assert_eq!(good.join("chat/completions").as_str(), "http://10.0.0.5:8000/v1/chat/completions");
+        assert_eq!(good.to_string(), "http://10.0.0.5:8000/v1");
+        assert_eq!(Address::parse("https://x.org/").unwrap(), Address::parse("https://x.org").unwrap());
+        for bad in
+            ["", "x", "localhost:8000", "ftp://x", "http://", "https://u:secret@x.org", "http://x/?a=1", "http://x/#a"]
+        {
+            let error = Address::parse(bad).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_travel_in_clear_only_at_home() {
+        let exposes = |text| Address::parse(text).unwrap().exposes_a_key();
+        for home in [
+            "http://127.0.0.1",
+            "http://localhost:1",
+            "http://[::1]:8",
+            "http://192.168.1.2",
+            "http://10.1.1.1",
+            "http://100.64.0.1",
+            "http://vllm:8000",
+            "http://gpu.local",
+            "http://[fd00::1]",
+            "https://example.org",
+        ] {
+            assert!(!exposes(home), "{home}");
+        }
+        for abroad in ["http://example.org", "http://8.8.8.8", "http://[2001:db8::1]", "http://100.128.0.1"] {
+            assert!(exposes(abroad), "{abroad}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Endpoints: what a spec says about a provider, checked without network, and the step from there to a connection.
+//!
+//! Each kind has its own struct of fields and implements [`Endpoint`] for it; `spec` holds a [`Config`], `run` calls
+//! [`Endpoint::connect`]. The checks that kinds share stand here too.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::http::Deadlines;
+use super::{PROVIDERS, Provider};
+use crate::document::{self, Diagnostic, Node, Path};
+
+/// The longest deadline that is accepted, in seconds.
+const DAY: u64 = 86_400;
+
+/// A checked entry of `[providers]`.
+pub type Config = Arc<dyn Endpoint>;
+
+/// Reads an environment variable by name; `None` when it isn't set.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// How much may be asked of an endpoint at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The most calls in flight, at least 1; nothing said: as many as the run thinks right.
+    pub max_concurrent_calls: Option<u32>,
+}
+
+/// What a spec says about a provider.
+pub trait Endpoint: fmt::Debug + Send + Sync {
+    /// The kind's name in [`PROVIDERS`].
+    fn kind(&self) -> &'static str;
+
+    /// Its limits.
+    fn limits(&self) -> Limits;
+
+    /// The name of the environment variable that holds its key, if it has one. Never the key.
+    fn secret_env(&self) -> Option<&str>;
+
+    /// Its fields as they hold, defaults included, for `plan` and the manifest. Nothing in it is secret.
+    fn settings(&self) -> Value;
+
+    /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
+    fn connect(&self, env: Env<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
+}
+
+/// Why an endpoint can't be used from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectError {
+    /// What is wrong, as one sentence without a full stop.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub help: Option<String>,
+}
+
+impl ConnectError {
+    /// An error with its sentence.
+    pub fn new(message: impl Into<String>) -> Self {
+        ConnectError { message: message.into(), help: None }
+    }
+
+    /// The same error, with what to do about it.
+    pub fn help(self, help: impl Into<String>) -> Self {
+        ConnectError { help: Some(help.into()), ..self }
+    }
+
+    /// The variable `name`, needed for `what`, is not set.
+    pub(super) fn unset(name: &str, what: &str) -> Self {
+        ConnectError::new(format!("the environment variable `{name}` is not set"))
+            .help(format!("it holds {what}; set it with `export {name}=...`"))
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// The endpoint of a model that says `provider = "ollama"` (or another kind) and has no entry in `[providers]`: the
+/// kind with nothing but defaults.
+pub fn default_endpoint(kind: &str) -> Option<Config> {
+    let kind = PROVIDERS.iter().find(|row| row.name == kind)?;
+    let nothing = Node { value: document::Value::Table(Vec::new()), span: 0..0 };
+    (kind.decode)(&nothing, &Path::root(), &mut Vec::new())
+}
+
+/// Decodes one kind's table and checks it; gives nothing if one of the problems is an error.
+pub(super) fn decode<T>(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Config>
+where
+    T: Endpoint + serde::de::DeserializeOwned + Checked + 'static,
+{
+    let fields: T = document::decode(node, path, problems)?;
+    let mut found = Checks { path, problems, failed: false };
+    fields.check(&mut found);
+    if found.failed { None } else { Some(Arc::new(fields)) }
+}
+
+/// Fields with rules that their types don't hold.
+pub(super) trait Checked {
+    /// Reports what breaks the rules.
+    fn check(&self, checks: &mut Checks<'_>);
+}
+
+/// The checks of one table.
+pub(super) struct Checks<'a> {
+    path: &'a Path,
+    problems: &'a mut Vec<Diagnostic>,
+    failed: bool,
+}
+
+impl Checks<'_> {
+    /// Reports a problem with a field.
+    pub fn wrong(&mut self, field: &str, message: impl Into<String>, help: Option<&str>) {
+        let problem = Diagnostic::error("bad-provider", self.path.key(field), message);
+        self.problems.push(match help {
+            Some(help) => problem.help(help),
+            None => problem,
+        });
+        self.failed = true;
+    }
+
+    /// Deadlines are between a second and a day: one of 0 would mean "never" to some and "at once" to others.
+    pub fn seconds(&mut self, field: &str, value: u64) {
+        if !(1..=DAY).contains(&value) {
+            self.wrong(field, format!("`{field}` is {value}, but must be between 1 and {DAY} seconds"), None);
+        }
+    }
+
+    /// At least one call at a time.
+    pub fn calls(&mut self, value: Option<u32>) {
+        if value == Some(0) {
+            self.wrong(
+                "max_concurrent_calls",
+                "`max_concurrent_calls` must be at least 1",
+                Some("leave it out for no limit"),
+            );
+        }
+    }
+
+    /// The name of a variable, not what it holds. What was written is not repeated: it may be a key.
+    pub fn variable(&mut self, field: &str, value: Option<&str>) {
+        if value.is_some_and(|name| !is_variable(name)) {
+            self.wrong(
+                field,
+                format!("`{field}` must be the name of an environment variable"),
+                Some("keys and addresses are never written into it, only where they are, such as `LAB_KEY`"),
+            );
+        }
+    }
+}
+
+/// Whether `name` can name an environment variable and doesn't look like a key that was pasted there.
+fn is_variable(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let shaped = first && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let lower = name.bytes().any(|b| b.is_ascii_lowercase());
+    let digit = name.bytes().any(|b| b.is_ascii_digit());
+    shaped && !(name.len() >= 20 && lower && digit)
+}
+
+/// The deadlines of fields in seconds.
+pub(super) fn deadlines(connect_timeout_secs: u64, timeout_secs: u64) -> Deadlines {
+    Deadlines { connect: Duration::from_secs(connect_timeout_secs), total: Duration::from_secs(timeout_secs) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A node without places in a text.
+    pub(crate) fn node(json: &Value) -> Node {
+        let value = match json {
+            Value::Null => document::Value::Null,
+            Value::Bool(b) => document::Value::Bool(*b),
+            Value::Number(n) => n.as_i64().map_or(document::Value::Float(0.5), document::Value::Integer),
+            Value::String(s) => document::Value::String(s.clone()),
+            Value::Array(items) => document::Value::List(items.iter().map(node).collect()),
+            Value::Object(map) => document::Value::Table(
+                map.iter()
+                    .map(|(key, value)| document::Entry { key: key.clone(), key_span: 0..0, node: node(value) })
+                    .collect(),
+            ),
+        };
+        Node { value, span: 0..0 }
+    }
+
+    #[test]
+    fn every_kind_has_a_default_endpoint() {
+        for kind in PROVIDERS {
+            assert_eq!(default_endpoint(kind.name).unwrap().kind(), kind.name);
+        }
+        assert!(default_endpoint("lab").is_none());
+    }
+
+    #[test]
+    fn schemas_describe_exactly_the_fields_that_are_read() {
+        for kind in PROVIDERS {
+            let schema = Value::from((kind.schema)(&mut schemars::SchemaGenerator::default()));
+            let described = schema["properties"].as_object().unwrap();
+            let names: Vec<&str> = described.keys().map(String::as_str).collect();
+            assert_eq!(names, (kind.fields)());
+            assert!(described.values().all(|field| field["description"].is_string()), "{schema:#}");
+            assert_eq!(schema["additionalProperties"], false);
+        }
+    }
+
+    #[test]
+    fn names_of_variables_are_not_keys() {
+        for good in ["LAB_KEY", "_x", "openai_key", "OPENAI_API_KEY_2"] {
+            assert!(is_variable(good), "{good}");
+        }
+        for bad in ["", "sk-proj-abc", "1A", "A B", "gsk_4f9a8b7c6d5e4f3a2b1c"] {
+            assert!(!is_variable(bad), "{bad}");
+        }
+    }
+}

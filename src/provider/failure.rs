@@ -1,0 +1,203 @@
+//! Failed calls: sorted by what the caller should do, with words that are safe to show.
+//!
+//! Pure: the classes of HTTP statuses, the server's Retry-After, and the one place that cleans a message. Every
+//! [`CallError`] that leaves this folder has passed [`safe`]. A new class goes into [`CallErrorKind`] in `mod.rs`.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{CallError, CallErrorKind};
+
+/// The longest message of an error, in characters.
+pub const LONGEST_MESSAGE: usize = 300;
+
+/// The longest wait that a server's Retry-After is believed for.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+impl CallError {
+    /// An error of this class; the message is cleaned (no control characters) and cut to [`LONGEST_MESSAGE`].
+    pub fn new(kind: CallErrorKind, message: impl AsRef<str>) -> Self {
+        CallError::raw(kind, message.as_ref()).cleaned(None)
+    }
+
+    /// An error with the server's own words; for wires, whose caller cleans what they say with [`CallError::cleaned`].
+    pub(super) fn raw(kind: CallErrorKind, message: impl Into<String>) -> Self {
+        CallError { kind, message: message.into() }
+    }
+
+    /// The same error, fit to be shown and without the key.
+    pub(super) fn cleaned(self, key: Option<&str>) -> Self {
+        CallError { message: safe(&self.message, key), ..self }
+    }
+}
+
+impl CallErrorKind {
+    /// The class as one word, for error columns and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            CallErrorKind::RateLimited { .. } => "rate_limited",
+            CallErrorKind::Unavailable { .. } => "unavailable",
+            CallErrorKind::Timeout => "timeout",
+            CallErrorKind::Unauthorized => "unauthorized",
+            CallErrorKind::UnknownModel => "unknown_model",
+            CallErrorKind::QuotaExhausted => "quota_exhausted",
+            CallErrorKind::Rejected => "rejected",
+            CallErrorKind::ContextTooLong => "context_too_long",
+            CallErrorKind::Refused => "refused",
+            CallErrorKind::Truncated => "truncated",
+            CallErrorKind::Malformed => "malformed",
+        }
+    }
+
+    /// The class of an HTTP status that is not a success, where the body says nothing more exact.
+    ///
+    /// 402 is a quota, 408 a deadline, 409 and 425 pass by themselves, 501 never does; other 5xx (with Anthropic's and
+    /// Cloudflare's 52x) are outages. See RFC 9110, section 15.
+    pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
+        match status {
+            401 | 403 => CallErrorKind::Unauthorized,
+            402 => CallErrorKind::QuotaExhausted,
+            404 => CallErrorKind::UnknownModel,
+            408 => CallErrorKind::Timeout,
+            409 | 425 => CallErrorKind::Unavailable { retry_after },
+            429 => CallErrorKind::RateLimited { retry_after },
+            501 => CallErrorKind::Rejected,
+            500..=599 => CallErrorKind::Unavailable { retry_after },
+            _ => CallErrorKind::Rejected,
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.message)
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// Makes a text from outside fit to be shown: no control characters, runs of white space as one space, the key's text
+/// replaced, at most [`LONGEST_MESSAGE`] characters.
+///
+/// The key goes before the cut, so that no half of it is left at the end.
+fn safe(text: &str, key: Option<&str>) -> String {
+    let mut clean = String::with_capacity(text.len().min(4 * LONGEST_MESSAGE));
+    // Twice the limit and the key's length are enough to fill a message; the rest of a 16 MiB page isn't looked at.
+    let enough = 2 * LONGEST_MESSAGE + key.map_or(0, |key| key.chars().count());
+    let mut gap = false;
+    for c in text.chars().filter(|c| !hidden(*c) || c.is_whitespace()).take(16 * enough) {
+        if c.is_whitespace() {
+            gap = !clean.is_empty();
+        } else {
+            if gap {
+                clean.push(' ');
+            }
+            gap = false;
+            clean.push(c);
+        }
+    }
+    let clean = match key {
+        Some(key) if !key.is_empty() => clean.replace(key, "[key]"),
+        _ => clean,
+    };
+    match clean.char_indices().nth(LONGEST_MESSAGE) {
+        None => clean,
+        Some(_) => clean.chars().take(LONGEST_MESSAGE - 1).chain(['…']).collect(),
+    }
+}
+
+/// Control characters, and the marks that turn the direction of a line of text around.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+}
+
+/// What a body that isn't the protocol's JSON begins with, for a message yet to be cleaned; HTML is only named.
+pub(super) fn snippet(body: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&body[..body.len().min(4000)]);
+    let start = start.trim_start_matches('\u{FEFF}').trim();
+    let lower = start.get(..15).unwrap_or(start).to_ascii_lowercase();
+    if start.is_empty() {
+        "an empty body".to_owned()
+    } else if lower.starts_with("<!doctype") || lower.starts_with("<html") {
+        "an HTML page".to_owned()
+    } else {
+        start.to_owned()
+    }
+}
+
+/// How long the server asks to wait: `retry-after-ms` (OpenAI), else `Retry-After` in seconds or as an HTTP date
+/// (RFC 9110, section 10.2.3). Nonsense is no answer; a date that has passed is zero; at most an hour.
+pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
+    let seconds = match (millis.and_then(number), after) {
+        (Some(millis), _) => millis / 1000.0,
+        (None, Some(after)) => match number(after) {
+            Some(seconds) => seconds,
+            None => {
+                let then = DateTime::parse_from_rfc2822(after.trim()).ok()?;
+                (then.with_timezone(&Utc) - now).num_seconds().max(0) as f64
+            }
+        },
+        (None, None) => return None,
+    };
+    Some(Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_safe_to_show() {
+        assert_eq!(safe("a\u{1b}]0;x\u{7}\r\n  b\u{0}c\u{202e}", None), "a]0;x bc");
+        assert_eq!(safe("bad key sk-CANARY-1 here", Some("sk-CANARY-1")), "bad key [key] here");
+        assert_eq!(safe("sk-\u{0}CANARY-1", Some("sk-CANARY-1")), "[key]");
+        let long = safe(&"ä".repeat(1000), None);
+        assert_eq!(long.chars().count(), LONGEST_MESSAGE);
+        assert!(long.ends_with('…'));
+        let edge = format!("{}sk-CANARY-1", "x".repeat(LONGEST_MESSAGE - 4));
+        assert!(!safe(&edge, Some("sk-CANARY-1")).contains("sk-"));
+    }
+
+    #[test]
+    fn bodies_are_named_in_short() {
+        assert_eq!(snippet(b" \n"), "an empty body");
+        assert_eq!(snippet(b"<!DOCTYPE html><p>"), "an HTML page");
+        assert_eq!(snippet(b"\xff\xfeoops"), "\u{fffd}\u{fffd}oops");
+        assert_eq!(snippet(&[b'x'; 5000]).len(), 4000);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = DateTime::parse_from_rfc3339("2026-11-21T12:00:00Z").unwrap().with_timezone(&Utc);
+        let wait = |text| retry_after(None, Some(text), now);
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait(" 0.5 "), Some(Duration::from_millis(500)));
+        assert_eq!(wait("Sat, 21 Nov 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(wait("Sat, 21 Nov 2026 11:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(wait("99999999999999999999"), Some(LONGEST_WAIT));
+        for garbage in ["", "soon", "-1", "NaN", "inf", "21 Nov"] {
+            assert_eq!(wait(garbage), None, "{garbage}");
+        }
+        assert_eq!(retry_after(Some("250"), Some("9"), now), Some(Duration::from_millis(250)));
+        assert_eq!(retry_after(Some("x"), Some("9"), now), Some(Duration::from_secs(9)));
+        assert_eq!(retry_after(None, None, now), None);
+    }
+
+    #[test]
+    fn statuses_have_classes() {
+        use CallErrorKind as K;
+        let of = |status| K::of_status(status, None);
+        assert_eq!((of(401), of(403), of(402)), (K::Unauthorized, K::Unauthorized, K::QuotaExhausted));
+        assert_eq!((of(400), of(413), of(422), of(501)), (K::Rejected, K::Rejected, K::Rejected, K::Rejected));
+        for status in [409, 500, 502, 503, 504, 529] {
+            assert_eq!(of(status), K::Unavailable { retry_after: None });
+        }
+        let wait = Some(Duration::from_secs(3));
+        assert_eq!(K::of_status(429, wait), K::RateLimited { retry_after: wait });
+        assert_eq!(of(408), K::Timeout);
+    }
+}

@@ -1,0 +1,236 @@
+//! The HTTP client: one for all dialects, and the only place that opens a connection.
+//!
+//! It keeps connections, bounds every wait and every body, follows no redirect, and keeps the key to itself. Knows
+//! nothing of what the bytes mean. One request is one attempt.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Client, Method, Request, Response, Url, redirect, retry};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::address::Address;
+use super::failure::retry_after;
+use super::{Answer, CallError, CallErrorKind};
+
+/// The longest body that is read, in bytes.
+pub const LONGEST_BODY: usize = 16 << 20;
+
+/// How long an unused connection is kept: less than the 5 seconds after which uvicorn and llama.cpp close it, so that a
+/// request doesn't meet a connection that is just being closed.
+const KEEP_IDLE: Duration = Duration::from_secs(4);
+
+/// The deadlines of a server's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the start of a call to the last byte of its reply.
+    pub total: Duration,
+}
+
+/// A key that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text`; white space around it is dropped.
+    pub fn new(text: &str) -> Self {
+        Secret(text.trim().to_owned())
+    }
+
+    /// The key itself, for the wire and for redaction.
+    fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// A client of one server.
+#[derive(Clone)]
+pub(super) struct Http {
+    client: Client,
+    headers: HeaderMap,
+    key: Option<Secret>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// What came back, before a dialect reads it.
+pub(super) struct Received {
+    status: u16,
+    retry_after: Option<Duration>,
+    body: Vec<u8>,
+}
+
+impl Received {
+    /// The view of it that dialects know.
+    pub fn answer(&self) -> Answer<'_> {
+        Answer { status: self.status, retry_after: self.retry_after, body: &self.body }
+    }
+}
+
+impl Http {
+    /// A client of the server at `address`; the error is a sentence.
+    pub fn new(address: &Address, deadlines: Deadlines, key: Option<Secret>) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(key) = &key {
+            let bearer = format!("Bearer {}", key.text());
+            let mut value = HeaderValue::try_from(bearer).map_err(|_| "a key can't hold line breaks".to_owned())?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let mut builder = Client::builder()
+            .user_agent(concat!("fanfold/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(retry::never())
+            .http1_only()
+            .tcp_nodelay(true)
+            .pool_idle_timeout(KEEP_IDLE)
+            .pool_max_idle_per_host(1024)
+            .connect_timeout(deadlines.connect)
+            .timeout(deadlines.total);
+        if address.is_loopback() {
+            builder = builder.no_proxy();
+        }
+        // A server without TLS needs no trusted roots, which a small container may not have.
+        builder = match address.is_https() {
+            true => {
+                // An error only says that a provider is installed already, which serves as well.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                builder.tls_backend_rustls()
+            }
+            false => builder.tls_backend_preconfigured(rootless()?),
+        };
+        let client = builder.build().map_err(|e| format!("the HTTP client can't start: {}", innermost(&e)))?;
+        Ok(Http { client, headers, key })
+    }
+
+    /// Posts a JSON body and reads the whole answer.
+    pub async fn post(&self, url: Url, body: Vec<u8>, nobody: impl Fn() -> String) -> Result<Received, CallError> {
+        let mut request = Request::new(Method::POST, url);
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(body.into());
+        self.exchange(request, nobody).await
+    }
+
+    /// Gets a document within `deadline`.
+    pub async fn get(&self, url: Url, deadline: Duration, nobody: impl Fn() -> String) -> Result<Received, CallError> {
+        let mut request = Request::new(Method::GET, url);
+        *request.headers_mut() = self.headers.clone();
+        *request.timeout_mut() = Some(deadline);
+        self.exchange(request, nobody).await
+    }
+
+    /// The error, cleaned, without the key.
+    pub fn clean(&self, error: CallError) -> CallError {
+        error.cleaned(self.key.as_ref().map(Secret::text))
+    }
+
+    async fn exchange(&self, request: Request, nobody: impl Fn() -> String) -> Result<Received, CallError> {
+        let mut response = self.client.execute(request).await.map_err(|e| unsent(e, nobody))?;
+        let status = response.status();
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = match status.is_success() {
+            true => None,
+            false => retry_after(header("retry-after-ms"), header(RETRY_AFTER.as_str()), Utc::now()),
+        };
+        if status.is_redirection() {
+            return Err(redirected(&response));
+        }
+        let announced = response.content_length().unwrap_or(0);
+        if announced > LONGEST_BODY as u64 {
+            return Err(too_long());
+        }
+        let mut body = Vec::with_capacity(announced as usize);
+        while let Some(chunk) = response.chunk().await.map_err(cut_off)? {
+            if body.len() + chunk.len() > LONGEST_BODY {
+                return Err(too_long());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Received { status: status.as_u16(), retry_after, body })
+    }
+}
+
+/// A TLS configuration that trusts nobody, for addresses that use none.
+fn rootless() -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| format!("TLS can't start: {e}"))?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+/// No answer began: nobody there, a deadline, a connection lost.
+fn unsent(error: reqwest::Error, nobody: impl Fn() -> String) -> CallError {
+    let error = error.without_url();
+    let why = innermost(&error);
+    if error.is_connect() {
+        CallError::raw(CallErrorKind::Unavailable { retry_after: None }, format!("{} ({why})", nobody()))
+    } else if error.is_timeout() {
+        CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline")
+    } else if error.is_builder() {
+        CallError::raw(CallErrorKind::Rejected, format!("the request can't be made: {why}"))
+    } else {
+        CallError::raw(CallErrorKind::Unavailable { retry_after: None }, format!("the connection was lost: {why}"))
+    }
+}
+
+/// An answer began and did not end.
+fn cut_off(error: reqwest::Error) -> CallError {
+    let error = error.without_url();
+    if error.is_timeout() {
+        CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline")
+    } else {
+        CallError::raw(CallErrorKind::Truncated, format!("the reply ended early: {}", innermost(&error)))
+    }
+}
+
+fn too_long() -> CallError {
+    CallError::raw(CallErrorKind::Malformed, format!("the reply is larger than {} MiB", LONGEST_BODY >> 20))
+}
+
+/// A redirect is refused: it could carry the key and the row to somebody else. Only the target's host is named.
+fn redirected(response: &Response) -> CallError {
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let target = location.and_then(|location| response.url().join(location).ok());
+    let host = match target.as_ref().and_then(Url::host_str) {
+        Some(host) => format!("the host `{host}`"),
+        None => "nowhere".to_owned(),
+    };
+    let status = response.status().as_u16();
+    CallError::raw(
+        CallErrorKind::Rejected,
+        format!("the server redirects to {host} (status {status}); redirects are not followed, name the final address"),
+    )
+}
+
+/// The cause at the bottom of an error, which says the most and names no URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    if error.source().is_none() { "no further reason".to_owned() } else { cause.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! The mock: answers in process, the same everywhere and always, so that a spec can be tried without a model.
+//!
+//! An answer is made from a hash of the call and, where there is one, from its schema. It means nothing and says so.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
+
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Limits};
+use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
+use crate::prompt::Message;
+
+/// The kind's name.
+const KIND: &str = "mock";
+
+/// What answers; to be raised whenever the same call would be answered differently.
+const BUILD: &str = "mock-1";
+
+/// Made-up answers, the same for the same call; no model and no network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Mock {
+    /// The most calls in flight at once. Left out: as many as the stages ask for.
+    #[schemars(range(min = 1))]
+    max_concurrent_calls: Option<u32>,
+}
+
+impl Checked for Mock {
+    fn check(&self, checks: &mut Checks<'_>) {
+        checks.calls(self.max_concurrent_calls);
+    }
+}
+
+impl Endpoint for Mock {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_concurrent_calls: self.max_concurrent_calls }
+    }
+
+    fn secret_env(&self) -> Option<&str> {
+        None
+    }
+
+    fn settings(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn connect(&self, _: Env<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+        Ok(Arc::new(Answers))
+    }
+}
+
+/// The provider itself.
+#[derive(Debug)]
+struct Answers;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: &'a [Message],
+    sampling: &'a Sampling,
+    schema: Option<&'a Value>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    messages: Vec<Message>,
+    schema: Option<Value>,
+}
+
+impl Provider for Answers {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn endpoint(&self) -> String {
+        "this process".to_owned()
+    }
+
+    fn encode(&self, call: &Call<'_>) -> Encoded {
+        let Model { id, sampling } = call.model;
+        let body = Body { model: id, messages: call.messages, sampling, schema: call.schema };
+        let body = serde_json::to_vec(&body).expect("text and numbers are always JSON, and a vector takes all bytes");
+        let keyed = body.len();
+        Encoded { body, keyed }
+    }
+
+    fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
+        Box::pin(ready(answer(&call)))
+    }
+
+    fn inspect<'a>(&'a self, _: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
+        Box::pin(ready(Ok(Build { digest: Some(BUILD.to_owned()), quantization: None })))
+    }
+
+    fn holds_one_model(&self) -> bool {
+        false
+    }
+}
+
+fn answer(call: &Encoded) -> Result<Reply, CallError> {
+    let keyed = &call.body[..call.keyed.min(call.body.len())];
+    let asked: Asked = serde_json::from_slice(keyed)
+        .map_err(|e| CallError::new(CallErrorKind::Rejected, format!("this is no call of the mock's: {e}")))?;
+    let mut dice = Dice(blake3::Hasher::new().update(keyed).finalize_xof());
+    let text = match &asked.schema {
+        Some(schema) => made_up(schema, &mut dice).to_string(),
+        None => format!("mock answer {:08x} (not a model's)", dice.roll() as u32),
+    };
+    let prompt: usize = asked.messages.iter().map(|message| message.content.len()).sum();
+    Ok(Reply {
+        finish: Finish::Stop,
+        prompt_tokens: Some((prompt as u64).div_ceil(4)),
+        completion_tokens: Some((text.len() as u64).div_ceil(4)),
+        build: Some(BUILD.to_owned()),
+        text,
+    })
+}
+
+/// An endless row of numbers out of a hash.
+struct Dice(blake3::OutputReader);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// A number from 0 up to, but not with, `end` (0 when `end` is 0).
+    fn below(&mut self, end: u64) -> u64 {
+        self.roll() % end.max(1)
+    }
+}
+
+/// A value that satisfies a schema of ours: objects with all their properties, arrays, the scalar types, `enum`,
+/// `const`, bounds; of several types the first that isn't null.
+fn made_up(schema: &Value, dice: &mut Dice) -> Value {
+    if let Some(value) = schema.get("const") {
+        return value.clone();
+    }
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        let values: Vec<&Value> = values.iter().filter(|value| !value.is_null()).collect();
+        return values.get(dice.below(values.len() as u64) as usize).map_or(Value::Null, |value| (*value).clone());
+    }
+    if let Some(first) = ["anyOf", "oneOf"].iter().find_map(|word| schema.get(word)?.as_array()?.first()) {
+        return made_up(first, dice);
+    }
+    let named = match schema.get("type") {
+        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).find(|name| *name != "null"),
+        Some(other) => other.as_str(),
+        None => schema.get("properties").map(|_| "object"),
+    };
+    let bound = |name: &str| schema.get(name).and_then(Value::as_u64);
+    match named {
+        Some("object") => {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            let made = properties.into_iter().flatten().map(|(key, inner)| (key.clone(), made_up(inner, dice)));
+            Value::Object(made.collect::<Map<_, _>>())
+        }
+        Some("array") => {
+            let least = bound("minItems").unwrap_or(1);
+            let most = bound("maxItems").unwrap_or(least + 2).max(least);
+            let length = least + dice.below((most - least + 1).min(3));
+            let items = schema.get("items").unwrap_or(&Value::Null);
+            Value::Array((0..length).map(|_| made_up(items, dice)).collect())
+        }
+        Some("integer") => integer(schema, dice),
+        Some("number") => number(schema, dice),
+        Some("boolean") => Value::Bool(dice.below(2) == 1),
+        Some("null") => Value::Null,
+        _ => {
+            let text = format!("mock {:08x}", dice.roll() as u32);
+            let text = text.chars().take(bound("maxLength").map_or(usize::MAX, |n| n as usize)).collect::<String>();
+            let least = bound("minLength").map_or(0, |n| n as usize);
+            Value::String(format!("{text:.<least$}"))
+        }
+    }
+}
+
+/// A whole number between the bounds; a bound that is missing is 100 away from the other.
+fn integer(schema: &Value, dice: &mut Dice) -> Value {
+    let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
+    let least = bound("minimum").map(f64::ceil).or(bound("exclusiveMinimum").map(|n| n.floor() + 1.0));
+    let most = bound("maximum").map(f64::floor).or(bound("exclusiveMaximum").map(|n| n.ceil() - 1.0));
+    let (least, most) = spread(least, most);
+    let span = (most as i64).saturating_sub(least as i64).max(0) as u64;
+    Value::from((least as i64).saturating_add(dice.below(span.saturating_add(1)) as i64))
+}
+
+/// A number between the bounds, in thousandths of the way.
+fn number(schema: &Value, dice: &mut Dice) -> Value {
+    let bound = |names: [&str; 2]| names.iter().find_map(|name| schema.get(name)?.as_f64());
+    let (least, most) = spread(bound(["minimum", "exclusiveMinimum"]), bound(["maximum", "exclusiveMaximum"]));
+    // From 1 to 999 of 1000, so that the bounds themselves, which may be excluded, don't occur.
+    let way = (1 + dice.below(999)) as f64 / 1000.0;
+    let value = if least < most { (least + (most - least) * way).clamp(least, most) } else { least };
+    Number::from_f64(value).map_or(Value::Null, Value::Number)
+}
+
+fn spread(least: Option<f64>, most: Option<f64>) -> (f64, f64) {
+    match (least, most) {
+        (Some(least), Some(most)) => (least, most),
+        (Some(least), None) => (least, least + 100.0),
+        (None, Some(most)) => (most - 100.0, most),
+        (None, None) => (0.0, 100.0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

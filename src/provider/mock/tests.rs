@@ -1,0 +1,73 @@
+use serde_json::json;
+
+use super::*;
+
+fn ask(content: &str, schema: Option<&Value>) -> Reply {
+    let model = Model { id: "m".to_owned(), sampling: Sampling { temperature: Some(0.0), ..Sampling::default() } };
+    let messages = [Message::system("s"), Message::user(content)];
+    answer(&Answers.encode(&Call { model: &model, messages: &messages, schema })).unwrap()
+}
+
+#[test]
+fn the_body_and_the_answers_are_fixed() {
+    let model = Model { id: "m".to_owned(), sampling: Sampling::default() };
+    let encoded = Answers.encode(&Call { model: &model, messages: &[Message::user("hi")], schema: None });
+    assert_eq!(
+        String::from_utf8(encoded.body.clone()).unwrap(),
+        r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"sampling":{"temperature":null,"top_p":null,"max_tokens":null,"stop":[],"seed":null,"num_ctx":null},"schema":null}"#
+    );
+    let reply = answer(&encoded).unwrap();
+    assert_eq!(reply.text, "mock answer ab0763fc (not a model's)");
+    assert_eq!(reply, answer(&encoded).unwrap());
+    assert_eq!((reply.prompt_tokens, reply.completion_tokens), (Some(1), Some(9)));
+    assert_ne!(ask("a", None).text, ask("b", None).text);
+}
+
+#[test]
+fn answers_satisfy_their_schema() {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "label": { "type": "string", "enum": ["positive", "neutral", "negative"] },
+            "maybe": { "type": ["string", "null"], "enum": ["a", "b", null] },
+            "text": { "type": ["string", "null"] },
+            "prob": { "type": "number", "minimum": 0, "maximum": 1 },
+            "open": { "type": "number", "exclusiveMinimum": -1, "exclusiveMaximum": 0 },
+            "year": { "type": "integer", "minimum": 1900, "maximum": 2000 },
+            "one": { "type": "integer", "minimum": 3, "maximum": 3 },
+            "neg": { "type": "integer", "maximum": -5 },
+            "flag": { "type": ["boolean", "null"] },
+            "short": { "type": "string", "maxLength": 4 },
+            "tags": { "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 2 },
+            "nested": { "type": "object", "properties": { "x": { "const": 7 } }, "required": ["x"], "additionalProperties": false }
+        },
+        "required": ["label", "maybe", "text", "prob", "open", "year", "one", "neg", "flag", "short", "tags", "nested"],
+        "additionalProperties": false
+    });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut labels = std::collections::BTreeSet::new();
+    for i in 0..200 {
+        let value: Value = serde_json::from_str(&ask(&format!("row {i}"), Some(&schema)).text).unwrap();
+        assert!(validator.is_valid(&value), "{value}");
+        assert!(value["text"].as_str().unwrap().starts_with("mock "));
+        labels.insert(value["label"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(labels.len(), 3);
+}
+
+#[test]
+fn odd_schemas_and_foreign_bodies_do_no_harm() {
+    for schema in [
+        json!({}),
+        json!(true),
+        json!({"type": "array"}),
+        json!({"enum": []}),
+        json!({"type": "integer", "minimum": 1e300}),
+        json!({"type": "integer", "minimum": 5, "maximum": 1}),
+        json!({"type": "array", "minItems": 3, "maxItems": 1}),
+    ] {
+        ask("x", Some(&schema));
+    }
+    let error = answer(&Encoded { body: b"{}".to_vec(), keyed: 9 }).unwrap_err();
+    assert_eq!(error.kind, CallErrorKind::Rejected);
+}

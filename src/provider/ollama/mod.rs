@@ -1,0 +1,123 @@
+//! Ollama: a server of open models on one's own machine. Fields of the spec here, the protocol in `wire`.
+//!
+//! Knows only what stands beside it in `provider`, and `document`.
+
+mod host;
+mod wire;
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use wire::DEFAULT_NUM_CTX;
+
+use super::Provider;
+use super::address::Address;
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Limits, deadlines};
+use super::http::Http;
+use super::server::Server;
+use wire::OllamaWire;
+
+/// The environment variable by which Ollama itself is told its address.
+const HOST: &str = "OLLAMA_HOST";
+
+/// An Ollama server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Ollama {
+    /// The server's address, such as `http://127.0.0.1:11434`. Left out: what the environment variable `OLLAMA_HOST`
+    /// says, as for Ollama itself, else `http://127.0.0.1:11434`.
+    base_url: Option<String>,
+    /// How long the server keeps a model in memory after a call: `5m`, `1h30m`, a number of seconds, or `-1` for
+    /// always.
+    keep_alive: String,
+    /// The deadline of a whole call in seconds, loading the model included.
+    #[schemars(range(min = 1, max = 86400))]
+    timeout_secs: u64,
+    /// The deadline for connecting in seconds.
+    #[schemars(range(min = 1, max = 86400))]
+    connect_timeout_secs: u64,
+    /// The most calls in flight at once. Left out: as many as the stages ask for.
+    #[schemars(range(min = 1))]
+    max_concurrent_calls: Option<u32>,
+}
+
+impl Default for Ollama {
+    fn default() -> Self {
+        Ollama {
+            base_url: None,
+            keep_alive: "5m".to_owned(),
+            timeout_secs: 600,
+            connect_timeout_secs: 10,
+            max_concurrent_calls: None,
+        }
+    }
+}
+
+impl Checked for Ollama {
+    fn check(&self, checks: &mut Checks<'_>) {
+        if let Some(Err(problem)) = self.base_url.as_deref().map(Address::parse) {
+            checks.wrong("base_url", problem, None);
+        }
+        if !wire::is_duration(&self.keep_alive) {
+            checks.wrong(
+                "keep_alive",
+                "`keep_alive` is not a duration",
+                Some("write `5m`, `1h30m`, a number of seconds such as `300`, or `-1` for always"),
+            );
+        }
+        checks.seconds("timeout_secs", self.timeout_secs);
+        checks.seconds("connect_timeout_secs", self.connect_timeout_secs);
+        checks.calls(self.max_concurrent_calls);
+    }
+}
+
+impl Endpoint for Ollama {
+    fn kind(&self) -> &'static str {
+        wire::KIND
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_concurrent_calls: self.max_concurrent_calls }
+    }
+
+    fn secret_env(&self) -> Option<&str> {
+        None
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn connect(&self, env: Env<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+        let address = match (&self.base_url, env(HOST)) {
+            (Some(base), _) => Address::parse(base).map_err(ConnectError::new)?,
+            (None, host) => Address::parse(&host::address(host.as_deref().unwrap_or_default())).map_err(|problem| {
+                ConnectError::new(format!("the environment variable `{HOST}` holds no usable address: {problem}"))
+                    .help("give the provider a `base_url`, or unset the variable")
+            })?,
+        };
+        let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
+        let http = Http::new(&address, deadlines, None).map_err(ConnectError::new)?;
+        Ok(Arc::new(Server::new(OllamaWire::new(&self.keep_alive), http, address)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_comes_from_the_spec_then_from_the_environment() {
+        let at = |base_url: Option<&str>, host: Option<&str>| {
+            let fields = Ollama { base_url: base_url.map(str::to_owned), ..Ollama::default() };
+            fields.connect(&|name| host.filter(|_| name == HOST).map(str::to_owned)).map(|p| p.endpoint())
+        };
+        assert_eq!(at(None, None).unwrap(), "http://127.0.0.1:11434");
+        assert_eq!(at(None, Some("gpu:9999")).unwrap(), "http://gpu:9999");
+        assert_eq!(at(Some("http://a:1/"), Some("gpu:9999")).unwrap(), "http://a:1");
+        let error = at(None, Some("http://u:hunter2@gpu")).unwrap_err();
+        assert!(error.message.contains(HOST) && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+}

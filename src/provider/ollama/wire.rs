@@ -1,0 +1,245 @@
+//! Ollama's chat protocol: `POST /api/chat` and `GET /api/tags`.
+//!
+//! Sources: <https://docs.ollama.com/api>, and for `truncate` and `shift` the field comments of `api/types.go`. Pure.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::name::nearest;
+use crate::prompt::Message;
+use crate::provider::fault::Fault;
+use crate::provider::wire::{Answer, Wire, portable_seed, with_text};
+use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply};
+
+/// The kind's name.
+pub(super) const KIND: &str = "ollama";
+
+/// The context size in tokens that is asked for when a model says none. The server's own default depends on its memory
+/// and version, so it is never left to it.
+pub const DEFAULT_NUM_CTX: u32 = 4096;
+
+/// The dialect, with what comes after the keyed part of every body.
+#[derive(Clone, Debug)]
+pub(super) struct OllamaWire {
+    /// `,"keep_alive":"5m"}`
+    tail: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: &'a [Message],
+    stream: bool,
+    /// A prompt that is too long is an error (from Ollama 0.12.6 on; older servers ignore the field and cut the prompt
+    /// to exactly `num_ctx` tokens, which the reply's token count shows).
+    truncate: bool,
+    /// A reply that fills the context ends with `length`, instead of pushing the prompt out of it.
+    shift: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'a Value>,
+    options: Options<'a>,
+}
+
+#[derive(Serialize)]
+struct Options<'a> {
+    num_ctx: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_predict: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    message: Option<Said>,
+    #[serde(default)]
+    done: bool,
+    done_reason: Option<String>,
+    prompt_eval_count: Option<u64>,
+    eval_count: Option<u64>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    content: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    models: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    name: String,
+    digest: Option<String>,
+    details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    quantization_level: Option<String>,
+}
+
+impl OllamaWire {
+    /// The dialect with `keep_alive` as the spec writes it; a bare number is sent as a number, as Ollama wants it.
+    pub fn new(keep_alive: &str) -> Self {
+        let value = match keep_alive.trim().parse::<i64>() {
+            Ok(seconds) => Value::from(seconds),
+            Err(_) => Value::from(keep_alive.trim()),
+        };
+        OllamaWire { tail: format!(",\"keep_alive\":{value}}}").into_bytes() }
+    }
+}
+
+impl Wire for OllamaWire {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn path(&self) -> &'static str {
+        "api/chat"
+    }
+
+    fn encode(&self, call: &Call<'_>) -> Encoded {
+        let sampling = &call.model.sampling;
+        let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
+        let mut body = Vec::with_capacity(said + said / 16 + 512);
+        let whole = Body {
+            model: &call.model.id,
+            messages: call.messages,
+            stream: false,
+            truncate: false,
+            shift: false,
+            format: call.schema,
+            options: Options {
+                num_ctx: sampling.num_ctx.unwrap_or(DEFAULT_NUM_CTX),
+                temperature: sampling.temperature,
+                top_p: sampling.top_p,
+                num_predict: sampling.max_tokens,
+                seed: sampling.seed.map(portable_seed),
+                stop: &sampling.stop,
+            },
+        };
+        serde_json::to_writer(&mut body, &whole)
+            .expect("text and numbers are always JSON, and a vector takes all bytes");
+        body.pop(); // the closing brace: `keep_alive` comes before it
+        let keyed = body.len();
+        body.extend_from_slice(&self.tail);
+        Encoded { body, keyed }
+    }
+
+    fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
+        if !answer.is_success() {
+            return Err(failed(answer));
+        }
+        let answered: Answered = answer.json()?;
+        if answered.error.is_some_and(|error| !error.is_null()) {
+            return Err(failed(answer));
+        }
+        if !answered.done {
+            return Err(CallError::raw(
+                CallErrorKind::Truncated,
+                "the reply ended before it was done (no `done: true`)",
+            ));
+        }
+        let finish = match answered.done_reason.as_deref() {
+            None | Some("stop") => Finish::Stop,
+            Some("length") => Finish::Length,
+            Some(other) => Finish::Other(other.to_owned()),
+        };
+        with_text(Reply {
+            text: answered.message.and_then(|said| said.content).unwrap_or_default(),
+            finish,
+            prompt_tokens: answered.prompt_eval_count,
+            completion_tokens: answered.eval_count,
+            build: None,
+        })
+    }
+
+    fn models_path(&self) -> &'static str {
+        "api/tags"
+    }
+
+    fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
+        if answer.status == 404 {
+            let message = format!("{endpoint} doesn't answer as Ollama does (status 404); is it the right address?");
+            return Err(CallError::raw(CallErrorKind::Rejected, message));
+        }
+        if !answer.is_success() {
+            return Err(failed(answer));
+        }
+        let tags: Tags = answer.json()?;
+        let wanted = tagged(&model.id);
+        if let Some(tag) = tags.models.iter().find(|tag| tagged(&tag.name).eq_ignore_ascii_case(&wanted)) {
+            let quantization = tag.details.as_ref().and_then(|details| details.quantization_level.clone());
+            return Ok(Build { digest: tag.digest.clone(), quantization });
+        }
+        let meant = match nearest(&model.id, tags.models.iter().map(|tag| tag.name.as_str())) {
+            Some(near) => format!(" (or did you mean `{near}`?)"),
+            None => String::new(),
+        };
+        let id = &model.id;
+        let message = format!("model `{id}` is not pulled on {endpoint}; run `ollama pull {id}`{meant}");
+        Err(CallError::raw(CallErrorKind::UnknownModel, message))
+    }
+
+    fn nobody(&self, endpoint: &str) -> String {
+        format!("no Ollama at {endpoint}; is `ollama serve` running?")
+    }
+
+    fn holds_one_model(&self) -> bool {
+        true
+    }
+}
+
+/// The error of a failed call; a model that isn't there comes with the command that gets it.
+fn failed(answer: Answer<'_>) -> CallError {
+    let fault = Fault::of_body(answer.body);
+    let error = fault.clone().error(answer);
+    if error.kind != CallErrorKind::UnknownModel {
+        return error;
+    }
+    // "model 'x' not found": the only place where the answer names the model.
+    let quoted = fault.message.split(['\'', '"', '`']).nth(1).filter(|name| !name.is_empty() && !name.contains(' '));
+    let message = match quoted {
+        Some(name) => format!("{}; run `ollama pull {name}`", fault.message),
+        None => format!("{}; is this the address of an Ollama server?", error.message),
+    };
+    CallError::raw(CallErrorKind::UnknownModel, message)
+}
+
+/// A model's name with its tag, which is `latest` when it isn't said.
+fn tagged(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }
+}
+
+/// Whether Ollama reads `text` as a duration: whole seconds, or Go's `1h30m`, either may be negative.
+pub(super) fn is_duration(text: &str) -> bool {
+    let text = text.trim();
+    if text.parse::<i64>().is_ok() {
+        return true;
+    }
+    let mut rest = text.strip_prefix('-').unwrap_or(text);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+        let (number, after) = rest.split_at(digits);
+        let unit = ["ms", "us", "ns", "s", "m", "h"].into_iter().find(|unit| after.starts_with(unit));
+        match unit {
+            Some(unit) if number.parse::<f64>().is_ok() => rest = &after[unit.len()..],
+            _ => return false,
+        }
+    }
+    text.len() > 1
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+use serde_json::json;
+
+use super::*;
+use crate::provider::Sampling;
+
+fn wire() -> OllamaWire {
+    OllamaWire::new("5m")
+}
+
+fn answer(status: u16, body: &str) -> Answer<'_> {
+    Answer { status, retry_after: None, body: body.as_bytes() }
+}
+
+fn kind(status: u16, body: &str) -> CallErrorKind {
+    wire().decode(answer(status, body)).unwrap_err().kind
+}
+
+#[test]
+fn requests_are_these_bytes() {
+    let model = Model { id: "llama3.2".to_owned(), sampling: Sampling::default() };
+    let messages = [Message::system("Be brief."), Message::user("Hä?\n\"x\"")];
+    let bare = wire().encode(&Call { model: &model, messages: &messages, schema: None });
+    assert_eq!(
+        String::from_utf8(bare.body.clone()).unwrap(),
+        r#"{"model":"llama3.2","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hä?\n\"x\""}],"stream":false,"truncate":false,"shift":false,"options":{"num_ctx":4096},"keep_alive":"5m"}"#
+    );
+    assert!(bare.body[..bare.keyed].ends_with(br#""options":{"num_ctx":4096}"#));
+
+    let sampling = Sampling {
+        temperature: Some(0.0),
+        top_p: Some(0.9),
+        max_tokens: Some(128),
+        stop: vec!["END".to_owned()],
+        seed: Some(42),
+        num_ctx: Some(8192),
+    };
+    let model = Model { id: "m".to_owned(), sampling };
+    let schema = json!({"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}});
+    let full = OllamaWire::new("-1").encode(&Call { model: &model, messages: &messages[1..], schema: Some(&schema) });
+    assert_eq!(
+        String::from_utf8(full.body).unwrap(),
+        r#"{"model":"m","messages":[{"role":"user","content":"Hä?\n\"x\""}],"stream":false,"truncate":false,"shift":false,"format":{"type":"object","properties":{"b":{"type":"string"},"a":{"type":"string"}}},"options":{"num_ctx":8192,"temperature":0.0,"top_p":0.9,"num_predict":128,"seed":42,"stop":["END"]},"keep_alive":-1}"#
+    );
+    let other = OllamaWire::new("1h").encode(&Call { model: &model, messages: &messages[1..], schema: Some(&schema) });
+    let again = wire().encode(&Call { model: &model, messages: &messages[1..], schema: Some(&schema) });
+    assert_eq!(other.body[..other.keyed], again.body[..again.keyed]);
+}
+
+#[test]
+fn seeds_fit_every_server() {
+    assert_eq!(portable_seed(42), 42);
+    assert_eq!(portable_seed(i32::MAX as u64), i32::MAX as u64);
+    assert!(portable_seed(u64::MAX) <= i32::MAX as u64);
+    assert_ne!(portable_seed(1 << 40), portable_seed(1 << 41));
+}
+
+#[test]
+fn replies_are_read_with_their_end() {
+    let reply = |body: &str| wire().decode(answer(200, body));
+    let done = r#"{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"{\"a\":1}"},"done_reason":"stop","done":true,"total_duration":5,"prompt_eval_count":26,"eval_count":9}"#;
+    let want = Reply {
+        text: r#"{"a":1}"#.to_owned(),
+        finish: Finish::Stop,
+        prompt_tokens: Some(26),
+        completion_tokens: Some(9),
+        build: None,
+    };
+    assert_eq!(reply(done).unwrap(), want);
+    assert_eq!(reply(&done.replace("\"stop\"", "\"length\"")).unwrap().finish, Finish::Length);
+    assert_eq!(reply(&done.replace("\"stop\"", "\"odd\"")).unwrap().finish, Finish::Other("odd".to_owned()));
+    assert_eq!(reply(r#"{"message":{"content":"x"},"done":true}"#).unwrap().finish, Finish::Stop);
+    assert_eq!(reply(r#"{"message":{"content":""},"done":true,"done_reason":"length"}"#).unwrap().text, "");
+}
+
+#[test]
+fn broken_replies_have_their_class() {
+    use CallErrorKind as K;
+    for (body, want) in [
+        (r#"{"message":{"content":"x"},"done":false}"#, K::Truncated),
+        (r#"{"message":{"content":"x"}}"#, K::Truncated),
+        (r#"{"message":{"content":"x"#, K::Truncated),
+        ("", K::Truncated),
+        (r#"{"message":{"content":""},"done":true,"done_reason":"stop"}"#, K::Malformed),
+        (r#"{"message":{"role":"assistant","content":""},"done_reason":"load","done":true}"#, K::Malformed),
+        (r#"{"done":true,"done":true}"#, K::Malformed),
+        ("<html>hello</html>", K::Malformed),
+        (r#"{"message":"x","done":true}"#, K::Malformed),
+        (r#"{"message":{"content":"x"},"done":true,"eval_count":1e999}"#, K::Malformed),
+        (r#"{"error":"boom"}"#, K::Unavailable { retry_after: None }),
+    ] {
+        assert_eq!(kind(200, body), want, "{body}");
+    }
+    assert_eq!(kind(200, &"[".repeat(10_000)), K::Malformed);
+    assert_eq!(kind(200, &format!(r#"{{"x":{}1"#, "[".repeat(100_000))), K::Truncated);
+}
+
+#[test]
+fn errors_have_their_class() {
+    use CallErrorKind as K;
+    let missing = wire().decode(answer(404, r#"{"error":"model 'llama9' not found"}"#)).unwrap_err();
+    assert_eq!(missing.kind, K::UnknownModel);
+    assert!(missing.message.contains("run `ollama pull llama9`"), "{}", missing.message);
+    let foreign = wire().decode(answer(404, "404 page not found")).unwrap_err();
+    assert_eq!((foreign.kind, foreign.message.contains("ollama pull")), (K::UnknownModel, false));
+    assert_eq!(kind(400, r#"{"error":"the input length exceeds the context length"}"#), K::ContextTooLong);
+    assert_eq!(kind(400, r#"{"error":"invalid options"}"#), K::Rejected);
+    assert_eq!(kind(503, r#"{"error":"server busy"}"#), K::Unavailable { retry_after: None });
+    assert_eq!(kind(500, r#"{"error":"llama runner process has terminated"}"#), K::Unavailable { retry_after: None });
+}
+
+#[test]
+fn the_build_comes_from_the_list_of_models() {
+    let tags = r#"{"models":[
+        {"name":"llama3.2:latest","model":"llama3.2:latest","digest":"abc","details":{"quantization_level":"Q4_K_M"}},
+        {"name":"hf.co/x/y:Q4_K_M","digest":"def"}]}"#;
+    let find = |id: &str, status: u16, body: &str| {
+        wire().find_model(
+            &Model { id: id.to_owned(), sampling: Sampling::default() },
+            "http://h:1",
+            answer(status, body),
+        )
+    };
+    let build = find("llama3.2", 200, tags).unwrap();
+    assert_eq!((build.digest.as_deref(), build.quantization.as_deref()), (Some("abc"), Some("Q4_K_M")));
+    assert_eq!(find("hf.co/x/y:q4_k_m", 200, tags).unwrap().digest.as_deref(), Some("def"));
+    let error = find("llama3.3", 200, tags).unwrap_err();
+    assert_eq!(error.kind, CallErrorKind::UnknownModel);
+    assert_eq!(
+        error.message,
+        "model `llama3.3` is not pulled on http://h:1; run `ollama pull llama3.3` (or did you mean `llama3.2:latest`?)"
+    );
+    assert_eq!(find("llama3.2:1b", 200, tags).unwrap_err().kind, CallErrorKind::UnknownModel);
+    assert_eq!(find("x", 404, "404 page not found").unwrap_err().kind, CallErrorKind::Rejected);
+}
+
+#[test]
+fn durations_are_what_ollama_reads() {
+    for good in ["5m", "-1", "0", "300", "1h30m", "1.5h", "-1m", "100ms"] {
+        assert!(is_duration(good), "{good}");
+    }
+    for bad in ["", "-", "m", "5 m", "5d", "forever", "1h30"] {
+        assert!(!is_duration(bad), "{bad}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Answers of OpenAI's chat protocol, from OpenAI and from servers that are only like it. Pure.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat/object> and its page of error codes.
+
+use std::fmt;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::name::{listed, nearest};
+use crate::provider::fault::Fault;
+use crate::provider::wire::{Answer, with_text};
+use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
+
+#[derive(Deserialize)]
+struct Completion {
+    #[serde(default)]
+    choices: Option<Vec<Choice>>,
+    usage: Option<Usage>,
+    system_fingerprint: Option<String>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Option<Said>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    content: Content,
+    refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+}
+
+/// A message's text: a string, nothing, or a list of parts of which those with text count.
+#[derive(Default)]
+struct Content(String);
+
+#[derive(Deserialize)]
+struct Part {
+    text: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shapes;
+
+        impl<'de> Visitor<'de> for Shapes {
+            type Value = Content;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, null, or a list of parts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+                Ok(Content(text.to_owned()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Content, E> {
+                Ok(Content::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content, A::Error> {
+                let mut text = String::new();
+                while let Some(part) = parts.next_element::<Part>()? {
+                    text.push_str(part.text.as_deref().unwrap_or_default());
+                }
+                Ok(Content(text))
+            }
+        }
+
+        deserializer.deserialize_any(Shapes)
+    }
+}
+
+#[derive(Deserialize)]
+struct Models {
+    data: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+}
+
+/// Reads the answer to a call.
+pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
+    if !answer.is_success() {
+        return Err(failed(answer));
+    }
+    let completion: Completion = answer.json()?;
+    if completion.error.is_some_and(|error| !error.is_null()) {
+        return Err(failed(answer));
+    }
+    let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
+        return Err(CallError::raw(CallErrorKind::Malformed, "the reply has no choices"));
+    };
+    let said = choice.message.unwrap_or(Said { content: Content::default(), refusal: None });
+    if let Some(refusal) = said.refusal.filter(|refusal| !refusal.is_empty()) {
+        return Err(CallError::raw(CallErrorKind::Refused, format!("the model refused: {refusal}")));
+    }
+    let finish = match choice.finish_reason.as_deref() {
+        Some("stop") => Finish::Stop,
+        Some("length") => Finish::Length,
+        Some("content_filter") => Finish::ContentFilter,
+        Some(other) => Finish::Other(other.to_owned()),
+        // The end marker is the only proof that the reply is whole.
+        None => {
+            return Err(CallError::raw(
+                CallErrorKind::Truncated,
+                "the reply does not say why it ended (no `finish_reason`)",
+            ));
+        }
+    };
+    with_text(Reply {
+        text: said.content.0,
+        finish,
+        prompt_tokens: completion.usage.as_ref().and_then(|usage| usage.prompt_tokens),
+        completion_tokens: completion.usage.as_ref().and_then(|usage| usage.completion_tokens),
+        build: completion.system_fingerprint.filter(|build| !build.is_empty()),
+    })
+}
+
+/// The error of a failed call. No row can cause a 404: either the model or the path isn't there, and the run stops.
+fn failed(answer: Answer<'_>) -> CallError {
+    let fault = Fault::of_body(answer.body);
+    let named = fault.says("model_not_found") || fault.says("NotFoundError");
+    let mut error = fault.error(answer);
+    if error.kind == CallErrorKind::UnknownModel && !named {
+        error
+            .message
+            .push_str("; check the model's id, and that `base_url` ends as the server wants it, mostly with `/v1`");
+    }
+    error
+}
+
+/// Finds a model in the list of models.
+///
+/// Servers with one model (llama.cpp) answer to any name, and not all servers have such a list: only a list that can be
+/// read and names several others says no.
+pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
+    if matches!(answer.status, 404 | 405 | 501) {
+        return Ok(Build::default());
+    }
+    if !answer.is_success() {
+        return Err(failed(answer));
+    }
+    let Ok(Models { data }) = answer.json::<Models>() else {
+        return Ok(Build::default());
+    };
+    let ids: Vec<&str> = data.iter().map(|listed| listed.id.as_str()).collect();
+    // Some list `models/x` and are asked for `x`.
+    let served = |id: &&str| *id == model.id || id.rsplit('/').next() == Some(model.id.as_str());
+    if ids.len() <= 1 || ids.iter().any(served) {
+        return Ok(Build::default());
+    }
+    let mut near: Vec<&str> = Vec::new();
+    while let Some(id) =
+        nearest(&model.id, ids.iter().copied().filter(|id| !near.contains(id))).filter(|_| near.len() < 3)
+    {
+        near.push(id);
+    }
+    let hint = match near.is_empty() {
+        true => format!("it serves {} others, such as {}", ids.len(), listed(ids.iter().copied().take(3))),
+        false => format!("near are {}", listed(near)),
+    };
+    Err(CallError::raw(
+        CallErrorKind::UnknownModel,
+        format!("{endpoint} doesn't serve the model `{}`; {hint}", model.id),
+    ))
+}
+
+#[cfg(test)]
+mod tests;

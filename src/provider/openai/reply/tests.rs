@@ -1,0 +1,137 @@
+use serde_json::json;
+
+use super::super::StructuredOutput;
+use super::super::wire::OpenAiWire;
+use super::*;
+use crate::prompt::Message;
+use crate::provider::{Call, Sampling, Wire};
+
+fn answer(status: u16, body: &str) -> Answer<'_> {
+    Answer { status, retry_after: None, body: body.as_bytes() }
+}
+
+fn kind(body: &str) -> CallErrorKind {
+    decode(answer(200, body)).unwrap_err().kind
+}
+
+fn with_choice(choice: &str) -> String {
+    format!(
+        r#"{{"id":"c","object":"chat.completion","choices":[{choice}],"usage":{{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}},"system_fingerprint":"fp_1"}}"#
+    )
+}
+
+#[test]
+fn requests_are_these_bytes() {
+    let encode = |structured_output, home, model: &Model, schema: Option<&Value>| {
+        let call = Call { model, messages: &[Message::user("hi")], schema };
+        let encoded = OpenAiWire { structured_output, home }.encode(&call);
+        assert_eq!(encoded.keyed, encoded.body.len());
+        String::from_utf8(encoded.body).unwrap()
+    };
+    let bare = Model { id: "gpt-4o-mini".to_owned(), sampling: Sampling::default() };
+    let schema = json!({"type": "object"});
+    let head = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]"#;
+    assert_eq!(encode(StructuredOutput::JsonSchema, true, &bare, None), format!("{head}}}"));
+    assert_eq!(
+        encode(StructuredOutput::JsonSchema, true, &bare, Some(&schema)),
+        format!(
+            r#"{head},"response_format":{{"type":"json_schema","json_schema":{{"name":"answer","strict":true,"schema":{{"type":"object"}}}}}}}}"#
+        )
+    );
+    assert_eq!(
+        encode(StructuredOutput::JsonObject, true, &bare, Some(&schema)),
+        format!(r#"{head},"response_format":{{"type":"json_object"}}}}"#)
+    );
+    assert_eq!(encode(StructuredOutput::None, true, &bare, Some(&schema)), format!("{head}}}"));
+
+    let sampling = Sampling {
+        temperature: Some(0.2),
+        top_p: Some(0.9),
+        max_tokens: Some(64),
+        stop: vec!["END".to_owned()],
+        seed: Some(7),
+        num_ctx: Some(8192),
+    };
+    let full = Model { id: "m".to_owned(), sampling };
+    assert_eq!(
+        encode(StructuredOutput::None, false, &full, None),
+        r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"temperature":0.2,"top_p":0.9,"max_tokens":64,"seed":7,"stop":["END"]}"#
+    );
+    assert!(encode(StructuredOutput::None, true, &full, None).contains(r#""max_completion_tokens":64,"#));
+}
+
+#[test]
+fn replies_are_read_with_their_end() {
+    let read = |choice: &str| decode(answer(200, &with_choice(choice)));
+    let want = Reply {
+        text: "hé\n".to_owned(),
+        finish: Finish::Stop,
+        prompt_tokens: Some(12),
+        completion_tokens: Some(3),
+        build: Some("fp_1".to_owned()),
+    };
+    let plain = r#"{"index":0,"message":{"role":"assistant","content":"h\u00e9\n","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}"#;
+    assert_eq!(read(plain).unwrap(), want);
+    let parts = r#"{"message":{"content":[{"type":"text","text":"hé"},{"type":"image_url"},{"type":"text","text":"\n"}]},"finish_reason":"stop"}"#;
+    assert_eq!(read(parts).unwrap(), want);
+    for (word, finish) in [
+        ("length", Finish::Length),
+        ("content_filter", Finish::ContentFilter),
+        ("eos_token", Finish::Other("eos_token".to_owned())),
+    ] {
+        assert_eq!(read(&plain.replace("\"stop\"", &format!("{word:?}"))).unwrap().finish, finish);
+    }
+    assert_eq!(read(r#"{"message":{"content":null},"finish_reason":"length"}"#).unwrap().text, "");
+    let spare = decode(answer(200, r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":null}"#))
+        .unwrap();
+    assert_eq!((spare.prompt_tokens, spare.build), (None, None));
+}
+
+#[test]
+fn broken_replies_have_their_class() {
+    use CallErrorKind as K;
+    for (choice, want) in [
+        (r#"{"message":{"content":null},"finish_reason":"stop"}"#, K::Malformed),
+        (r#"{"message":{"content":""},"finish_reason":"stop"}"#, K::Malformed),
+        (r#"{"finish_reason":"stop"}"#, K::Malformed),
+        (r#"{"message":{"content":null,"tool_calls":[{}]},"finish_reason":"tool_calls"}"#, K::Malformed),
+        (r#"{"message":{"content":5},"finish_reason":"stop"}"#, K::Malformed),
+        (r#"{"message":{"content":"half"},"finish_reason":null}"#, K::Truncated),
+        (r#"{"message":{"content":null,"refusal":"I can't"},"finish_reason":"stop"}"#, K::Refused),
+        ("", K::Malformed),
+    ] {
+        assert_eq!(kind(&with_choice(choice)), want, "{choice}");
+    }
+    assert_eq!(kind("{}"), K::Malformed);
+    assert_eq!(kind(r#"{"choices":null}"#), K::Malformed);
+    assert_eq!(kind(r#"{"choices":[{"message":{"content":"a"#), K::Truncated);
+    assert_eq!(kind("\u{0}"), K::Malformed);
+    assert_eq!(kind(r#"{"error":{"message":"busy","code":503}}"#), K::Unavailable { retry_after: None });
+}
+
+#[test]
+fn a_404_stops_the_run_and_names_what_to_check() {
+    let named = decode(answer(404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#)).unwrap_err();
+    assert_eq!((named.kind, named.message.contains("base_url")), (CallErrorKind::UnknownModel, false));
+    let path = decode(answer(404, r#"{"detail":"Not Found"}"#)).unwrap_err();
+    assert_eq!((path.kind, path.message.contains("base_url")), (CallErrorKind::UnknownModel, true));
+}
+
+#[test]
+fn the_list_of_models_is_believed_where_it_can_be() {
+    let find = |id: &str, status: u16, body: &str| {
+        find_model(&Model { id: id.to_owned(), sampling: Sampling::default() }, "http://h/v1", answer(status, body))
+    };
+    let list = r#"{"object":"list","data":[{"id":"gpt-4o-mini"},{"id":"gpt-4o"},{"id":"models/gemini"}]}"#;
+    assert_eq!(find("gpt-4o", 200, list), Ok(Build::default()));
+    assert!(find("gemini", 200, list).is_ok());
+    let error = find("gpt-4o-mni", 200, list).unwrap_err();
+    assert_eq!(error.kind, CallErrorKind::UnknownModel);
+    assert_eq!(error.message, "http://h/v1 doesn't serve the model `gpt-4o-mni`; near are `gpt-4o-mini` and `gpt-4o`");
+    assert!(find("xyz", 200, list).unwrap_err().message.contains("3 others"));
+    for body in [r#"{"data":[{"id":"/models/one.gguf"}]}"#, r#"{"data":[]}"#, "<html>", r#"[{"id":"a"},{"id":"b"}]"#] {
+        assert!(find("any", 200, body).is_ok(), "{body}");
+    }
+    assert!(find("any", 404, "").is_ok() && find("any", 405, "").is_ok());
+    assert_eq!(find("any", 401, "{}").unwrap_err().kind, CallErrorKind::Unauthorized);
+}

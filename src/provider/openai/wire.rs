@@ -1,0 +1,123 @@
+//! Requests of OpenAI's chat protocol: `POST /chat/completions` and `GET /models`.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat/create>. Pure. Answers are read in `reply`.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{StructuredOutput, reply};
+use crate::prompt::Message;
+use crate::provider::wire::{Answer, Wire, portable_seed};
+use crate::provider::{Build, Call, CallError, Encoded, Model, Reply};
+
+/// The kind's name.
+pub(super) const KIND: &str = "openai";
+
+/// The dialect.
+#[derive(Clone, Debug)]
+pub(super) struct OpenAiWire {
+    /// How JSON is asked for.
+    pub structured_output: StructuredOutput,
+    /// Whether the server is OpenAI's own, whose newer models refuse `max_tokens` under that name; most others know no
+    /// other name.
+    pub home: bool,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: &'a [Message],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
+}
+
+#[derive(Serialize)]
+struct ResponseFormat<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json_schema: Option<JsonSchema<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonSchema<'a> {
+    name: &'static str,
+    strict: bool,
+    schema: &'a Value,
+}
+
+impl OpenAiWire {
+    fn response_format<'a>(&self, schema: &'a Value) -> Option<ResponseFormat<'a>> {
+        match self.structured_output {
+            StructuredOutput::JsonSchema => Some(ResponseFormat {
+                kind: "json_schema",
+                json_schema: Some(JsonSchema { name: "answer", strict: true, schema }),
+            }),
+            StructuredOutput::JsonObject => Some(ResponseFormat { kind: "json_object", json_schema: None }),
+            StructuredOutput::None => None,
+        }
+    }
+}
+
+impl Wire for OpenAiWire {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn path(&self) -> &'static str {
+        "chat/completions"
+    }
+
+    fn encode(&self, call: &Call<'_>) -> Encoded {
+        let sampling = &call.model.sampling;
+        let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
+        let mut body = Vec::with_capacity(said + said / 16 + 512);
+        let whole = Body {
+            model: &call.model.id,
+            messages: call.messages,
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            max_tokens: sampling.max_tokens.filter(|_| !self.home),
+            max_completion_tokens: sampling.max_tokens.filter(|_| self.home),
+            seed: sampling.seed.map(portable_seed),
+            stop: &sampling.stop,
+            response_format: call.schema.and_then(|schema| self.response_format(schema)),
+        };
+        serde_json::to_writer(&mut body, &whole)
+            .expect("text and numbers are always JSON, and a vector takes all bytes");
+        let keyed = body.len();
+        Encoded { body, keyed }
+    }
+
+    fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
+        reply::decode(answer)
+    }
+
+    fn models_path(&self) -> &'static str {
+        "models"
+    }
+
+    fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
+        reply::find_model(model, endpoint, answer)
+    }
+
+    fn nobody(&self, endpoint: &str) -> String {
+        format!("can't connect to {endpoint}; is it running, and is the address right?")
+    }
+
+    fn holds_one_model(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,71 @@
+//! Servers: a [`Wire`] and an HTTP client make a [`Provider`].
+
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::address::Address;
+use super::http::Http;
+use super::wire::Wire;
+use super::{Boxed, Build, Call, CallError, Encoded, Model, Provider, Reply};
+
+/// How long a server may take to list its models.
+const INSPECTION: Duration = Duration::from_secs(8);
+
+/// A server that speaks one dialect.
+#[derive(Debug)]
+pub(super) struct Server<W> {
+    wire: W,
+    http: Http,
+    address: Address,
+    calls: Url,
+}
+
+impl<W: Wire> Server<W> {
+    /// The server at `address`.
+    pub fn new(wire: W, http: Http, address: Address) -> Self {
+        let calls = address.join(wire.path());
+        Server { wire, http, address, calls }
+    }
+
+    async fn ask(&self, call: Encoded) -> Result<Reply, CallError> {
+        let received = self.http.post(self.calls.clone(), call.body, || self.nobody()).await?;
+        self.wire.decode(received.answer())
+    }
+
+    async fn look(&self, model: &Model) -> Result<Build, CallError> {
+        let url = self.address.join(self.wire.models_path());
+        let received = self.http.get(url, INSPECTION, || self.nobody()).await?;
+        self.wire.find_model(model, &self.endpoint(), received.answer())
+    }
+
+    fn nobody(&self) -> String {
+        self.wire.nobody(&self.endpoint())
+    }
+}
+
+impl<W: Wire> Provider for Server<W> {
+    fn kind(&self) -> &'static str {
+        self.wire.kind()
+    }
+
+    fn endpoint(&self) -> String {
+        self.address.to_string()
+    }
+
+    fn encode(&self, call: &Call<'_>) -> Encoded {
+        self.wire.encode(call)
+    }
+
+    fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
+        Box::pin(async move { self.ask(call).await.map_err(|error| self.http.clean(error)) })
+    }
+
+    fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
+        Box::pin(async move { self.look(model).await.map_err(|error| self.http.clean(error)) })
+    }
+
+    fn holds_one_model(&self) -> bool {
+        self.wire.holds_one_model()
+    }
+}

@@ -1,0 +1,90 @@
+//! Wires: a dialect of chat servers as pure functions, from a call to bytes and from bytes to a reply.
+//!
+//! Nothing here opens a connection; `server` sends what a [`Wire`] writes. To add a dialect, implement [`Wire`] and
+//! make a `server::Server` of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::failure::snippet;
+use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply};
+
+/// What a server answered, as far as a dialect has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The HTTP status; never a redirect.
+    pub status: u16,
+    /// The Retry-After header, read.
+    pub retry_after: Option<Duration>,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+impl<'a> Answer<'a> {
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Reads the body as JSON. One that ends too early is `Truncated` (a connection that is closed before the end looks
+    /// like this when the length wasn't announced), any other fault is `Malformed`.
+    pub fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
+        serde_json::from_slice(self.body).map_err(|e| {
+            let (kind, what) = match e.is_eof() {
+                true => (CallErrorKind::Truncated, "ends too early"),
+                false => (CallErrorKind::Malformed, "is not what the protocol says"),
+            };
+            // Positions only: serde's own words could quote a row.
+            let place = format!("line {}, column {}", e.line(), e.column());
+            CallError::raw(kind, format!("the reply {what} ({place}): {}", snippet(self.body)))
+        })
+    }
+}
+
+/// A dialect: pure, and cheap where it stands in every call's way.
+pub trait Wire: fmt::Debug + Send + Sync {
+    /// The kind's name in [`super::PROVIDERS`].
+    fn kind(&self) -> &'static str;
+
+    /// The path of calls below the base address.
+    fn path(&self) -> &'static str;
+
+    /// Writes a call as the body of a POST.
+    fn encode(&self, call: &Call<'_>) -> Encoded;
+
+    /// Reads the answer to a call. Messages of errors are the server's own; the caller cleans them.
+    fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
+
+    /// The path of the list of models below the base address.
+    fn models_path(&self) -> &'static str;
+
+    /// Finds a model in the answer to a GET of the list of models.
+    fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError>;
+
+    /// What to say when nobody answers at the address, such as "no Ollama at …".
+    fn nobody(&self, endpoint: &str) -> String;
+
+    /// Whether its servers hold one model at a time.
+    fn holds_one_model(&self) -> bool;
+}
+
+/// Refuses a reply without text, unless the end says why there is none: an empty answer is never a cell.
+pub(super) fn with_text(reply: Reply) -> Result<Reply, CallError> {
+    match reply.finish {
+        Finish::Length | Finish::ContentFilter => Ok(reply),
+        _ if !reply.text.is_empty() => Ok(reply),
+        Finish::Stop => Err(CallError::raw(CallErrorKind::Malformed, "the reply has no text")),
+        Finish::Other(why) => Err(CallError::raw(
+            CallErrorKind::Malformed,
+            format!("the reply has no text; the model stopped with `{why}`"),
+        )),
+    }
+}
+
+/// A seed that every server reads alike: below 2^31 as it is, larger ones folded to 31 bits (llama.cpp keeps 32 bits,
+/// Ollama reads numbers as floating point).
+pub(super) fn portable_seed(seed: u64) -> u64 {
+    if seed <= i32::MAX as u64 { seed } else { (seed ^ (seed >> 31) ^ (seed >> 62)) & i32::MAX as u64 }
+}

@@ -1,0 +1,3 @@
+//! Reports: what a finished run says, made from its manifest. Pure.
+
+pub mod summary;

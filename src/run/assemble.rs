@@ -1,0 +1,132 @@
+//! The assembler: puts a stage's finished blocks in order, writes the parts, and commits each when its calls are durable.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::RunError;
+use super::block::{Block, Counts};
+use super::stage::Job;
+use crate::plan::Part;
+use crate::store::{PartFacts, PartWriter, StoreError};
+use crate::table::parquet::TableError;
+
+/// What the assembler is told, in any order but `Begin` first.
+pub enum Piece {
+    /// A part begins that is made from the parts with these marks.
+    Begin(Part, Vec<String>),
+    /// A block whose every slot is filled.
+    Block(Arc<Block>),
+    /// A part has so many blocks.
+    End(u64, u64),
+}
+
+/// A part that is being put together.
+struct Open {
+    number: u64,
+    facts: PartFacts,
+    writer: Option<PartWriter>,
+    /// Blocks that came before their turn.
+    early: BTreeMap<u64, Arc<Block>>,
+    written: u64,
+    blocks: Option<u64>,
+}
+
+/// Puts parts together until nobody has pieces any more; unfinished ones are dropped, the ledger has their calls.
+pub async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Result<(), RunError> {
+    let mut open: HashMap<u64, Open> = HashMap::new();
+    let mut commits: JoinSet<Result<(), RunError>> = JoinSet::new();
+    while let Some(piece) = pieces.recv().await {
+        let number = match piece {
+            Piece::Begin(part, inputs) => {
+                let facts = PartFacts { id: mark(), inputs, ..PartFacts::default() };
+                let writer = Some(begin(&job, part).await?);
+                let part =
+                    Open { number: part.number, facts, writer, early: BTreeMap::new(), written: 0, blocks: None };
+                open.insert(part.number, part);
+                continue;
+            }
+            Piece::Block(block) => {
+                let number = block.part;
+                if let Some(part) = open.get_mut(&number) {
+                    part.early.insert(block.index, block);
+                }
+                number
+            }
+            Piece::End(number, blocks) => {
+                if let Some(part) = open.get_mut(&number) {
+                    part.blocks = Some(blocks);
+                }
+                number
+            }
+        };
+        let Some(part) = open.get_mut(&number) else { continue };
+        while let Some(block) = part.early.remove(&part.written) {
+            write(&job, part, block).await?;
+        }
+        if part.blocks == Some(part.written)
+            && let Some(part) = open.remove(&number)
+        {
+            commits.spawn(commit(job.clone(), part));
+        }
+        while let Some(done) = commits.try_join_next() {
+            done.map_err(|e| RunError::Died(e.to_string()))??;
+        }
+    }
+    while let Some(done) = commits.join_next().await {
+        done.map_err(|e| RunError::Died(e.to_string()))??;
+    }
+    Ok(())
+}
+
+/// Runs blocking work of the store.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, RunError> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(|e| RunError::Died(e.to_string()))??)
+}
+
+async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
+    let job = job.clone();
+    blocking(move || job.dir.write_part(job.stage().name.as_str(), part, job.stage().relation.schema.clone())).await
+}
+
+/// Writes the next block of a part.
+async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
+    let Some(mut writer) = part.writer.take() else { return Ok(()) };
+    let job = job.clone();
+    let (writer, counts): (PartWriter, Counts) = blocking(move || {
+        let done = block.finish(&job.plan, job.stage(), &job.calls, job.progress()).map_err(|error| {
+            let path = job.dir.root().to_owned();
+            StoreError::Table(TableError::Parquet { path, error: error.into() })
+        })?;
+        writer.write(done.rows, done.calls)?;
+        Ok((writer, done.counts))
+    })
+    .await?;
+    part.writer = Some(writer);
+    part.facts.answered += counts.answered;
+    part.facts.failed += counts.failed;
+    part.facts.skipped += counts.skipped;
+    part.written += 1;
+    Ok(())
+}
+
+/// Commits a part once every call behind it is on disk.
+async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
+    let Open { number, facts, writer: Some(writer), .. } = part else { return Ok(()) };
+    if !job.calls.recorder().flushed().await {
+        // The ledger's own error is told by its writer.
+        return Ok(());
+    }
+    let committed = blocking(move || writer.commit(facts)).await?;
+    job.output.commit(number, committed);
+    Ok(())
+}
+
+/// A mark that no other commit has.
+fn mark() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}

@@ -1,0 +1,308 @@
+//! The one door to the models: a call is asked here, tried again here, checked and recorded here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connect::{Models, Target};
+use super::progress::StageProgress;
+use super::recent::{Claim, Recent};
+use super::recorder::Recorder;
+use super::retry::{self, Next};
+use super::stop::{Stop, StopReason};
+use crate::prompt::{Answer, Message, Prompt};
+use crate::provider::{Call, CallError, CallErrorKind, Finish, Reply};
+use crate::store::{Key, LedgerError, Record};
+
+/// The version of how keys are made; another one asks everything again.
+const KEY_VERSION: &str = "fanfold-call-1";
+
+/// The door.
+pub struct Calls {
+    models: Models,
+    recorder: Recorder,
+    stop: Stop,
+}
+
+/// A finished call as a row sees it.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// What was recorded.
+    pub record: Arc<Record>,
+    /// Its cells, or `kind: message`.
+    pub answer: Result<Answer, String>,
+    /// Whether it was there already.
+    pub from_ledger: bool,
+}
+
+impl Finished {
+    /// What an answered record says under `prompt`; `None` if its reply doesn't fit what is expected now.
+    pub fn known(record: Arc<Record>, prompt: &Prompt) -> Option<Finished> {
+        let answer = prompt.expect.read(&record.reply).ok()?;
+        Some(Finished { record, answer: Ok(answer), from_ledger: true })
+    }
+
+    fn failed(record: Arc<Record>, from_ledger: bool) -> Finished {
+        let error = record.error.clone().unwrap_or_default();
+        Finished { record, answer: Err(error), from_ledger }
+    }
+}
+
+/// The key of a call: a hash of the provider's kind, the model's build and the request as it is sent, without what
+/// cannot change the answer.
+pub fn call_key(target: &Target, prompt: &Prompt) -> Key {
+    let call = Call { model: &target.model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
+    let encoded = target.provider.encode(&call);
+    let mut hasher = blake3::Hasher::new();
+    for part in [KEY_VERSION, target.provider.kind(), target.build.digest.as_deref().unwrap_or("")] {
+        hasher.update(part.as_bytes());
+        hasher.update(&[0]);
+    }
+    hasher.update(&encoded.body[..encoded.keyed]);
+    Key(hasher.finalize().as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
+}
+
+/// How an attempt ended without an answer.
+struct Failure {
+    kind: &'static str,
+    message: String,
+    reply: Option<Reply>,
+}
+
+/// What the attempts at a call add up to.
+#[derive(Default)]
+struct Tally {
+    attempts: u32,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    tries: Vec<serde_json::Value>,
+}
+
+impl Calls {
+    /// The door to `models`.
+    pub fn new(models: Models, recorder: Recorder, stop: Stop) -> Self {
+        Calls { models, recorder, stop }
+    }
+
+    /// The model of index `model` in the spec.
+    pub fn target(&self, model: usize) -> &Target {
+        self.models.target(model)
+    }
+
+    /// The ledger's writer and readers.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    fn recent(&self) -> &Arc<Recent> {
+        self.recorder.recent()
+    }
+
+    /// The answered calls of `keys`. Blocking.
+    pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
+        self.recorder.find(keys)
+    }
+
+    /// Asks `prompt` of a model; equal calls are asked once. `None`: the run stops, nothing is known.
+    pub async fn ask(
+        &self,
+        model: usize,
+        prompt: &Prompt,
+        key: Key,
+        max_attempts: u32,
+        progress: &StageProgress,
+    ) -> Option<Finished> {
+        loop {
+            match self.recent().claim(key) {
+                Claim::Answered(record) => return Some(self.shared(record, prompt)),
+                Claim::Wait(mut told) => {
+                    let record = tokio::select! {
+                        told = told.wait_for(Option::is_some) => told.ok().and_then(|r| r.clone()),
+                        () = self.stop.aborted() => return None,
+                    };
+                    match record {
+                        Some(record) => return Some(self.shared(record, prompt)),
+                        // Whoever was asking has stopped without an answer.
+                        None if self.stop.is_draining() => return None,
+                        None => continue,
+                    }
+                }
+                Claim::Ask(asking) => {
+                    let (record, answer) = tokio::select! {
+                        asked = self.try_until_done(model, prompt, key, max_attempts, progress) => asked?,
+                        () = self.stop.aborted() => return None,
+                    };
+                    let record = Arc::new(record);
+                    let place = self.recorder.record((*record).clone()).await?;
+                    asking.finish(record.clone(), answer.is_ok().then_some(place));
+                    return Some(Finished { record, answer, from_ledger: false });
+                }
+            }
+        }
+    }
+
+    /// Somebody else's answer to the same call.
+    fn shared(&self, record: Arc<Record>, prompt: &Prompt) -> Finished {
+        Finished::known(record.clone(), prompt).unwrap_or_else(|| Finished::failed(record, true))
+    }
+
+    /// Attempts until there is an answer or the row is given up. `None`: the run stops.
+    async fn try_until_done(
+        &self,
+        model: usize,
+        prompt: &Prompt,
+        key: Key,
+        max_attempts: u32,
+        progress: &StageProgress,
+    ) -> Option<(Record, Result<Answer, String>)> {
+        let target = self.models.target(model);
+        let started = Instant::now();
+        let mut tally = Tally::default();
+        let mut again: Option<Vec<Message>> = None;
+        loop {
+            tally.attempts += 1;
+            let messages = again.as_deref().unwrap_or(&prompt.messages);
+            let call = Call { model: &target.model, messages, schema: prompt.schema.as_deref() };
+            let outcome = self.attempt(target, &call, progress).await?;
+            let failure = match outcome {
+                Ok(reply) => {
+                    tally.count(&reply, progress);
+                    match usable(&reply, prompt) {
+                        Ok(answer) => {
+                            let record = tally.record(key, target, Some(&reply), None, started.elapsed());
+                            return Some((record, Ok(answer)));
+                        }
+                        Err(failure) if failure.kind == "malformed" && tally.attempts < max_attempts => {
+                            again = Some(prompt.again(&reply.text, &failure.message));
+                            tally.note(failure);
+                            continue;
+                        }
+                        Err(failure) => Failure { reply: Some(reply), ..failure },
+                    }
+                }
+                Err(error) => {
+                    let jitter = rand::random::<f64>();
+                    match self.after(&error, tally.attempts, max_attempts, started.elapsed(), jitter, target) {
+                        Next::Again { delay, all } => {
+                            if all {
+                                target.endpoint.limiter.pause_for(delay);
+                            }
+                            tally.note(Failure { kind: error.kind.name(), message: error.message, reply: None });
+                            tokio::select! {
+                                () = tokio::time::sleep(delay) => continue,
+                                () = self.stop.draining() => return None,
+                            }
+                        }
+                        Next::StopRun => {
+                            let model = target.name.clone();
+                            self.stop.drain(StopReason::Environment { model, error });
+                            return None;
+                        }
+                        Next::GiveUp => Failure { kind: error.kind.name(), message: error.message, reply: None },
+                    }
+                }
+            };
+            let error = format!("{}: {}", failure.kind, failure.message);
+            let record = tally.record(key, target, failure.reply.as_ref(), Some(error.clone()), started.elapsed());
+            return Some((record, Err(error)));
+        }
+    }
+
+    /// What to do after an error; a server that was down before the run began is no row's fault.
+    fn after(
+        &self,
+        error: &CallError,
+        attempt: u32,
+        max_attempts: u32,
+        spent: Duration,
+        jitter: f64,
+        target: &Target,
+    ) -> Next {
+        let down = matches!(error.kind, CallErrorKind::Unavailable { .. });
+        if down && target.endpoint.was_down() {
+            return Next::StopRun;
+        }
+        retry::next(error, attempt, max_attempts, spent, jitter)
+    }
+
+    /// One attempt, when it is its turn. `None`: the run stops before it began.
+    async fn attempt(
+        &self,
+        target: &Target,
+        call: &Call<'_>,
+        progress: &StageProgress,
+    ) -> Option<Result<Reply, CallError>> {
+        let turn = tokio::select! {
+            turn = target.endpoint.limiter.turn() => turn,
+            () = self.stop.draining() => return None,
+        };
+        let encoded = target.provider.encode(call);
+        let flight = progress.flight();
+        let result = target.provider.send(encoded).await;
+        drop((flight, turn));
+        if result.is_ok() {
+            target.endpoint.is_up();
+        }
+        Some(result)
+    }
+}
+
+/// The answer of a reply, or why it is none.
+fn usable(reply: &Reply, prompt: &Prompt) -> Result<Answer, Failure> {
+    let failure = |kind, message: String| Failure { kind, message, reply: None };
+    match &reply.finish {
+        Finish::Length => {
+            let tokens = reply.completion_tokens.map_or("some".to_owned(), |n| n.to_string());
+            Err(failure("truncated", format!("the reply was cut off after {tokens} tokens; raise `max_tokens`")))
+        }
+        Finish::ContentFilter => Err(failure("refused", "the provider withheld the reply".to_owned())),
+        Finish::Stop | Finish::Other(_) => {
+            prompt.expect.read(&reply.text).map_err(|reason| failure("malformed", reason))
+        }
+    }
+}
+
+impl Tally {
+    fn count(&mut self, reply: &Reply, progress: &StageProgress) {
+        let (prompt, completion) = (reply.prompt_tokens.unwrap_or(0), reply.completion_tokens.unwrap_or(0));
+        self.prompt_tokens += prompt;
+        self.completion_tokens += completion;
+        progress.tokens(prompt, completion);
+    }
+
+    /// Keeps an attempt that gave no answer.
+    fn note(&mut self, failure: Failure) {
+        let reply = failure.reply.map(|r| r.text);
+        let error = format!("{}: {}", failure.kind, failure.message);
+        self.tries.push(serde_json::json!({ "reply": reply, "error": error }));
+    }
+
+    fn record(
+        self,
+        key: Key,
+        target: &Target,
+        reply: Option<&Reply>,
+        error: Option<String>,
+        spent: Duration,
+    ) -> Record {
+        let finish = match reply.map(|r| &r.finish) {
+            Some(Finish::Stop) => "stop",
+            Some(Finish::Length) => "length",
+            Some(Finish::ContentFilter) => "content_filter",
+            Some(Finish::Other(other)) => other,
+            None => "",
+        };
+        Record {
+            key,
+            model: target.model.id.clone(),
+            reply: reply.map(|r| r.text.clone()).unwrap_or_default(),
+            finish: finish.to_owned(),
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.completion_tokens,
+            latency_ms: (spent.as_secs_f64() * 1e6).round() / 1e3,
+            attempts: self.attempts,
+            build: reply.and_then(|r| r.build.clone()),
+            error,
+            tries: (!self.tries.is_empty()).then(|| serde_json::Value::Array(self.tries).to_string()),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Connecting: from the plan's endpoints to clients, each asked once whether it is there and which build of a model it has.
+//!
+//! The build is part of a call's key. A server that is down is no obstacle while the ledger knows the build it had and
+//! holds every answer; the first call that has to be sent then stops the run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use indexmap::IndexMap;
+
+use super::limiter::Limiter;
+use crate::plan::Plan;
+use crate::provider::{Build, CallError, CallErrorKind, Model, Provider};
+use crate::store::{Ledger, LedgerError, ModelFacts};
+
+/// A model that can be asked.
+#[derive(Debug)]
+pub struct Target {
+    /// Its name in the spec.
+    pub name: String,
+    /// The model as its provider knows it.
+    pub model: Model,
+    /// Its provider's client.
+    pub provider: Arc<dyn Provider>,
+    /// What its endpoint's models share.
+    pub endpoint: Arc<EndpointState>,
+    /// Which build the server has.
+    pub build: Build,
+}
+
+/// What all calls to an endpoint share.
+#[derive(Debug)]
+pub struct EndpointState {
+    /// Whose turn it is.
+    pub limiter: Limiter,
+    down: AtomicBool,
+}
+
+impl EndpointState {
+    /// Whether it was down when the run began and has not answered since.
+    pub fn was_down(&self) -> bool {
+        self.down.load(Relaxed)
+    }
+
+    /// It has answered.
+    pub fn is_up(&self) {
+        self.down.store(false, Relaxed);
+    }
+}
+
+/// The models that the plan's stages ask.
+#[derive(Debug, Default)]
+pub struct Models {
+    /// By index in the spec; none for a model that nobody asks.
+    targets: Vec<Option<Target>>,
+}
+
+/// Why a model can't be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The environment lacks something.
+    #[error("provider `{provider}`: {message}")]
+    Environment {
+        /// The provider's name in the spec.
+        provider: String,
+        /// What is lacking.
+        message: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+    /// The server said no.
+    #[error("model `{model}`: {error}")]
+    Server {
+        /// The model's name in the spec.
+        model: String,
+        /// What it said.
+        error: CallError,
+    },
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Models {
+    /// The model of index `model` in the spec, which a stage of the plan asks.
+    pub fn target(&self, model: usize) -> &Target {
+        self.targets[model].as_ref().expect("every model that a stage asks is connected")
+    }
+
+    /// What the manifest says of them.
+    pub fn facts(&self) -> IndexMap<String, ModelFacts> {
+        let facts = self.targets.iter().flatten().map(|t| {
+            let facts = ModelFacts {
+                provider: t.provider.kind().to_owned(),
+                endpoint: t.provider.endpoint(),
+                model: t.model.id.clone(),
+                digest: t.build.digest.clone(),
+                quantization: t.build.quantization.clone(),
+            };
+            (t.name.clone(), facts)
+        });
+        facts.collect()
+    }
+}
+
+/// The name under which the ledger remembers a provider's builds.
+fn place(provider: &dyn Provider) -> String {
+    format!("{} {}", provider.kind(), provider.endpoint())
+}
+
+fn known(ledger: &Ledger, provider: &dyn Provider, model: &Model) -> Result<Option<Build>, LedgerError> {
+    let known = ledger.known_build(&place(provider), &model.id)?;
+    Ok(known.and_then(|json| serde_json::from_str(&json).ok()))
+}
+
+/// A client for every model that the plan's stages ask; nothing is sent, and no build is known yet.
+fn clients(plan: &Plan, env: &dyn Fn(&str) -> Option<String>) -> Result<Models, ConnectError> {
+    let spec = &plan.spec;
+    let mut clients: IndexMap<&str, (Arc<dyn Provider>, Arc<EndpointState>)> = IndexMap::new();
+    let mut models = Models { targets: spec.models.iter().map(|_| None).collect() };
+    for index in plan.stages().flat_map(|stage| &spec.stages[stage].models).copied() {
+        let (name, model) = spec.model(index);
+        let endpoint = &spec.endpoints[&model.endpoint];
+        if !clients.contains_key(model.endpoint.as_str()) {
+            let provider = endpoint.connect(env).map_err(|e| ConnectError::Environment {
+                provider: model.endpoint.clone(),
+                message: e.message,
+                help: e.help,
+            })?;
+            let limiter = Limiter::new(endpoint.limits().max_concurrent_calls);
+            let state = Arc::new(EndpointState { limiter, down: AtomicBool::new(false) });
+            clients.insert(&model.endpoint, (provider, state));
+        }
+        let (provider, endpoint) = clients[model.endpoint.as_str()].clone();
+        let (name, model) = (name.to_string(), model.model.clone());
+        models.targets[index] = Some(Target { name, model, provider, endpoint, build: Build::default() });
+    }
+    Ok(models)
+}
+
+/// Connects every model that the plan's stages ask; `env` reads environment variables.
+pub async fn connect(
+    plan: &Plan,
+    env: &(dyn Fn(&str) -> Option<String> + Sync),
+    ledger: &mut Ledger,
+) -> Result<Models, ConnectError> {
+    let mut models = clients(plan, env)?;
+    for target in models.targets.iter_mut().flatten() {
+        match target.provider.inspect(&target.model).await {
+            Ok(build) => {
+                let json = serde_json::to_string(&build).unwrap_or_default();
+                ledger.remember_build(&place(target.provider.as_ref()), &target.model.id, &json)?;
+                target.build = build;
+            }
+            Err(error) => {
+                let down = matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout);
+                let Some(build) = known(ledger, target.provider.as_ref(), &target.model)?.filter(|_| down) else {
+                    return Err(ConnectError::Server { model: target.name.clone(), error });
+                };
+                target.build = build;
+                target.endpoint.down.store(true, Relaxed);
+            }
+        }
+    }
+    Ok(models)
+}
+
+/// The models as far as they are known without network and without keys: for counting what the ledger holds.
+pub fn offline(plan: &Plan, ledger: &Ledger) -> Result<Models, ConnectError> {
+    let secrets: Vec<&str> = plan.spec.endpoints.values().filter_map(|e| e.secret_env()).collect();
+    let env = |name: &str| {
+        let unset = secrets.contains(&name).then(|| "unset".to_owned());
+        std::env::var(name).ok().or(unset)
+    };
+    let mut models = clients(plan, &env)?;
+    for target in models.targets.iter_mut().flatten() {
+        target.build = known(ledger, target.provider.as_ref(), &target.model)?.unwrap_or_default();
+    }
+    Ok(models)
+}

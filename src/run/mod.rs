@@ -1,0 +1,209 @@
+//! The engine: the only concurrent code. A [`Plan`] and connected models in, committed parts and outputs out.
+//!
+//! [`run`] starts one driver per stage ([`drive`](stage)): a blocking producer reads the stage's parts block by block,
+//! renders the prompts and looks their keys up in the ledger; a dispatcher sends what is missing, as many at once as the
+//! stage has lanes; an assembler puts finished blocks in order and commits the parts. All calls go through one door,
+//! [`calls`]; every answer is handed to the ledger's writer before it counts ([`recorder`]). How often and when to try
+//! again is [`retry`]'s, whose turn it is [`limiter`]'s. Progress is counters that anyone may read ([`progress`]).
+//!
+//! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
+
+mod assemble;
+mod block;
+mod calls;
+mod connect;
+mod limiter;
+mod parts;
+pub mod preview;
+mod produce;
+pub mod progress;
+mod recent;
+mod recorder;
+mod retry;
+mod stage;
+mod stop;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use tokio::task::JoinSet;
+
+use crate::plan::{Plan, PlanError, Selection, select, sources_read};
+use crate::spec::{Input, Spec};
+use crate::store::{
+    Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import, write_output,
+};
+use crate::table::parquet::{Table, TableError};
+
+pub use connect::{ConnectError, Models, connect};
+pub use progress::Progress;
+pub use stop::{Stop, StopReason};
+
+use calls::Calls;
+use parts::{PartTables, Parts};
+use recorder::Recorder;
+
+/// Why a run could not go on at all. What a single row meets is never an error here.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The disk, the ledger, a lock or a source.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bug: a task of the engine died.
+    #[error("a task of the engine died: {0}")]
+    Died(String),
+}
+
+/// A run that can start: everything is read, locked and checked; nothing has been sent.
+pub struct Ready {
+    /// What will happen.
+    pub plan: Arc<Plan>,
+    /// The run's folder.
+    pub dir: RunDir,
+    project: Project,
+    tables: HashMap<usize, Table>,
+    _locks: Vec<Lock>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What it did.
+    pub manifest: Manifest,
+    /// Why it stopped early, if it did.
+    pub stopped: Option<StopReason>,
+}
+
+/// Reads the sources, freezes the plan and takes the locks.
+pub fn prepare(spec: Spec, selection: &Selection, project: Project) -> Result<Ready, RunError> {
+    project.create()?;
+    let selected = select(&spec, &selection.stages)?;
+    let mut tables = HashMap::new();
+    let mut facts = HashMap::new();
+    for i in sources_read(&spec, &selected) {
+        let (name, source) = spec.sources.get_index(i).expect("an index of this table");
+        let (table, found) = import(&project, name.as_str(), source, &spec.folder, selection.limit)?;
+        tables.insert(i, table);
+        facts.insert(i, found);
+    }
+    let plan = Plan::new(spec, selection, facts)?;
+    let dir = RunDir::new(project.run(&plan.run_name()));
+    let mut locks = vec![project.lock(dir.root(), "this run's folder")?];
+    for i in plan.outputs() {
+        let output = &plan.spec.outputs[i];
+        locks.push(project.lock(&output.file, &output.path)?);
+    }
+    Ok(Ready { plan: Arc::new(plan), dir, project, tables, _locks: locks })
+}
+
+/// Carries out a plan: answers every row from the ledger or by calls, commits the parts, writes the outputs.
+pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: Stop) -> Result<Outcome, RunError> {
+    let Ready { plan, dir, project, tables, _locks } = ready;
+    let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash);
+    describe(&mut manifest, &plan, &models);
+    manifest.write(&dir)?;
+    let recorder = Recorder::start(project.ledger(), stop.clone())?;
+    let calls = Arc::new(Calls::new(models, recorder.clone(), stop.clone()));
+    let inputs: HashMap<Input, Arc<Parts>> = plan
+        .stages()
+        .map(|i| (Input::Stage(i), Arc::new(Parts::new(plan.parts(i).count()))))
+        .chain(tables.iter().map(|(i, table)| {
+            let content = plan.sources[*i].as_ref().map_or(String::new(), |s| s.content.clone());
+            (Input::Source(*i), Arc::new(Parts::whole(table.clone(), content)))
+        }))
+        .collect();
+    let mut drivers = JoinSet::new();
+    for i in plan.stages() {
+        let job = stage::Job {
+            plan: plan.clone(),
+            index: i,
+            dir: dir.clone(),
+            input: inputs[&plan.spec.stages[i].input].clone(),
+            output: inputs[&Input::Stage(i)].clone(),
+            calls: calls.clone(),
+            progress: progress.clone(),
+            stop: stop.clone(),
+        };
+        drivers.spawn(stage::drive(job));
+    }
+    let mut first_error = None;
+    while let Some(ended) = drivers.join_next().await {
+        let error = match ended {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error,
+            Err(died) => RunError::Died(died.to_string()),
+        };
+        stop.drain(StopReason::Failed);
+        first_error.get_or_insert(error);
+    }
+    drop(calls);
+    let closed = recorder.close().await;
+    manifest.stages = plan.stages().map(|i| (plan.spec.stages[i].name.to_string(), progress.totals(i))).collect();
+    if let Some(error) = first_error {
+        manifest.end(State::Stopped);
+        manifest.write(&dir)?;
+        return Err(error);
+    }
+    closed?;
+    let stopped = stop.reason();
+    if stopped.is_none() {
+        manifest.outputs = tokio::task::spawn_blocking({
+            let (plan, inputs) = (plan.clone(), inputs.clone());
+            move || write_outputs(&plan, &inputs)
+        })
+        .await
+        .map_err(|e| RunError::Died(e.to_string()))??;
+    }
+    manifest.end(if stopped.is_none() { State::Done } else { State::Stopped });
+    manifest.write(&dir)?;
+    Ok(Outcome { manifest, stopped })
+}
+
+/// Writes what is known before the first call.
+fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
+    for (i, (name, _)) in plan.spec.sources.iter().enumerate() {
+        if let Some(facts) = &plan.sources[i] {
+            let entry = SourceEntry { rows: facts.rows, content: facts.content.clone() };
+            manifest.sources.insert(name.to_string(), entry);
+        }
+    }
+    manifest.models = models.facts();
+    for i in plan.stages() {
+        let stage = &plan.spec.stages[i];
+        let totals = StageTotals { rows: plan.rows(stage.input), ..StageTotals::default() };
+        manifest.stages.insert(stage.name.to_string(), totals);
+    }
+}
+
+/// Writes every output of the plan from the committed parts.
+fn write_outputs(
+    plan: &Plan,
+    inputs: &HashMap<Input, Arc<Parts>>,
+) -> Result<indexmap::IndexMap<String, OutputFacts>, StoreError> {
+    let mut written = indexmap::IndexMap::new();
+    for i in plan.outputs() {
+        let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
+        let schema = plan.spec.relation(output.input).schema.clone();
+        let facts = vec![
+            ("fanfold.pipeline".to_owned(), plan.spec.name.clone()),
+            ("fanfold.spec_hash".to_owned(), plan.spec_hash.clone()),
+        ];
+        let columns = schema.fields().len();
+        let tables = inputs[&output.input].tables();
+        let batches = read_all(&tables);
+        let rows = write_output(&output.file, output.format, schema, facts, batches)?;
+        written.insert(name.to_string(), OutputFacts { path: output.path.clone(), rows, columns });
+    }
+    Ok(written)
+}
+
+fn read_all(tables: &[PartTables]) -> impl Iterator<Item = Result<RecordBatch, TableError>> {
+    tables.iter().flat_map(|part| match part.table.read(0, part.table.rows(), parts::batch_rows(&part.table)) {
+        Ok(rows) => Box::new(rows) as Box<dyn Iterator<Item = _>>,
+        Err(error) => Box::new(std::iter::once(Err(error))),
+    })
+}

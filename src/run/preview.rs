@@ -1,0 +1,219 @@
+//! A preview of a run: how many of its calls the ledger answers, and prompts as they would be sent.
+//!
+//! Reads the sources and the ledger, writes nothing and sends nothing. A stage that reads another stage is followed
+//! through the answers that the ledger holds; its other rows wait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::RunError;
+use super::block::{columns, skipped};
+use super::calls::{Finished, call_key};
+use super::connect::{Models, offline};
+use crate::plan::scan::{content, scan};
+use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
+use crate::prompt::{Answer, Prompt};
+use crate::source::SourceError;
+use crate::spec::{Input, Spec, StageSpec};
+use crate::store::{Ledger, LedgerError, Project, StoreError};
+use crate::table::{Cell, Row};
+
+/// What a run would do.
+pub struct Preview {
+    /// The plan.
+    pub plan: Plan,
+    /// For each stage that runs, what is known.
+    pub stages: Vec<Known>,
+    /// The prompts that were asked for.
+    pub rendered: Vec<Rendered>,
+}
+
+/// What is known of a stage before it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Calls that the ledger answers.
+    pub from_ledger: u64,
+    /// Rows that will be skipped.
+    pub skipped: u64,
+    /// Rows whose prompts depend on answers that are not known yet.
+    pub unknown: u64,
+}
+
+/// A prompt as it would be sent.
+pub struct Rendered {
+    /// The stage.
+    pub stage: String,
+    /// The row's number, from 1.
+    pub row: u64,
+    /// The prompt, or why there is none.
+    pub prompt: Result<Prompt, String>,
+}
+
+/// Plans `spec` and looks its calls up; renders the first `render` prompts of every stage that reads a source.
+pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usize) -> Result<Preview, RunError> {
+    let selected = select(&spec, &selection.stages)?;
+    let contents = sources_read(&spec, &selected);
+    let path = project.ledger();
+    let ledger = if path.exists() { Some(Ledger::open(&path).map_err(StoreError::from)?) } else { None };
+    let plan = Plan::new(spec, selection, HashMap::new())?;
+    let models = match &ledger {
+        // What keeps a client from being made (an unset address) is told by `run`; here it only means: not known.
+        Some(ledger) => offline(&plan, ledger).ok(),
+        None => None,
+    };
+    let mut looker = Looker {
+        stages: vec![Known::default(); plan.spec.stages.len()],
+        rendered: Vec::new(),
+        known: models.as_ref().zip(ledger.as_ref()),
+        plan: &plan,
+        render,
+    };
+    let mut facts = HashMap::new();
+    for i in contents {
+        let (name, source) = plan.spec.sources.get_index(i).expect("an index of this table");
+        let named = |error: SourceError| PlanError::Source { name: name.to_string(), error };
+        let content = content(source, &plan.spec.folder).map_err(named)?;
+        let mut first = 0;
+        let found = scan(source, &plan.spec.folder, content, selection.limit, |batch| {
+            looker.follow(Input::Source(i), &batch, first)?;
+            first += batch.num_rows() as u64;
+            Ok::<_, Failed>(())
+        });
+        let found = found.map_err(|failed| match failed {
+            Failed::Source(error) => RunError::Plan(named(error)),
+            Failed::Ledger(error) => StoreError::from(error).into(),
+        })?;
+        facts.insert(i, found);
+    }
+    let Looker { stages, mut rendered, .. } = looker;
+    let stages = plan.stages().map(|i| stages[i]).collect();
+    rendered.sort_by_key(|r| (plan.spec.stages.iter().position(|s| s.name.as_str() == r.stage), r.row));
+    let plan = Plan::new(plan.spec, selection, facts)?;
+    Ok(Preview { plan, stages, rendered })
+}
+
+enum Failed {
+    Source(SourceError),
+    Ledger(LedgerError),
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Failed::Source(error)
+    }
+}
+
+impl From<LedgerError> for Failed {
+    fn from(error: LedgerError) -> Self {
+        Failed::Ledger(error)
+    }
+}
+
+struct Looker<'a> {
+    plan: &'a Plan,
+    known: Option<(&'a Models, &'a Ledger)>,
+    stages: Vec<Known>,
+    rendered: Vec<Rendered>,
+    render: usize,
+}
+
+impl Looker<'_> {
+    /// Looks at the stages that read `input`, whose rows from `first` on are `batch`, and at those that read them.
+    fn follow(&mut self, input: Input, batch: &RecordBatch, first: u64) -> Result<(), LedgerError> {
+        for i in self.plan.stages() {
+            if self.plan.spec.stages[i].input == input {
+                let output = self.look(i, batch, first)?;
+                let fold = self.plan.spec.stages[i].answers.fold(self.plan.spec.stages[i].models.len());
+                match output {
+                    Some(output) => self.follow(Input::Stage(i), &output, first * fold)?,
+                    None => self.wait(i, batch.num_rows() as u64 * fold),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts rows of the stages after stage `stage` as not known yet.
+    fn wait(&mut self, stage: usize, rows: u64) {
+        for i in self.plan.stages() {
+            let after = &self.plan.spec.stages[i];
+            if after.input == Input::Stage(stage) {
+                self.stages[i].unknown += rows;
+                self.wait(i, rows * after.answers.fold(after.models.len()));
+            }
+        }
+    }
+
+    /// Looks at a stage; gives its rows if the ledger answers all of them.
+    fn look(&mut self, index: usize, batch: &RecordBatch, first: u64) -> Result<Option<RecordBatch>, LedgerError> {
+        let stage = &self.plan.spec.stages[index];
+        let rows = batch.num_rows();
+        let wanted = self.rendered.iter().filter(|r| r.stage == stage.name.as_str()).count();
+        let mut render = self.render.saturating_sub(wanted);
+        let mut slots = vec![None; rows * stage.width()];
+        let mut complete = true;
+        let skipped = skipped(stage, batch);
+        for row in 0..rows {
+            if skipped[row] {
+                self.stages[index].skipped += 1;
+                continue;
+            }
+            if render > 0 {
+                render -= 1;
+                let prompts = stage.stage.prompts(Row::new(batch, row), &[]);
+                let prompts = match prompts {
+                    Ok(prompts) => prompts.into_iter().map(Ok).collect(),
+                    Err(message) => vec![Err(message)],
+                };
+                let number = first + row as u64 + 1;
+                let named = |prompt| Rendered { stage: stage.name.to_string(), row: number, prompt };
+                self.rendered.extend(prompts.into_iter().map(named));
+            }
+            let Some((models, ledger)) = self.known else {
+                complete = false;
+                continue;
+            };
+            for (place, model) in routing::models_for(stage, first + row as u64).enumerate() {
+                let (calls, cells) = answered(stage, models, ledger, model, Row::new(batch, row))?;
+                self.stages[index].from_ledger += calls;
+                complete &= cells.is_some();
+                slots[row * stage.width() + place] = cells;
+            }
+        }
+        if !complete {
+            return Ok(None);
+        }
+        Ok(columns(stage, batch, first, &skipped, &slots, &vec![None; slots.len()]).ok())
+    }
+}
+
+/// How many calls about a row the ledger answers, and the cells if it answers all.
+fn answered(
+    stage: &StageSpec,
+    models: &Models,
+    ledger: &Ledger,
+    model: usize,
+    row: Row<'_>,
+) -> Result<(u64, Option<Vec<Cell>>), LedgerError> {
+    let target = models.target(stage.models[model]);
+    let mut answers: Vec<Answer> = Vec::new();
+    loop {
+        let Ok(prompts) = stage.stage.prompts(row, &answers) else { return Ok((0, None)) };
+        if prompts.is_empty() {
+            return Ok((answers.len() as u64, Some(stage.stage.cells(row, &answers))));
+        }
+        let keys: Vec<_> = prompts.iter().map(|p| call_key(target, p)).collect();
+        let found = ledger.find(&keys)?;
+        let known: Vec<Answer> = found
+            .into_iter()
+            .zip(&prompts)
+            .filter_map(|(record, prompt)| Finished::known(Arc::new(record?), prompt)?.answer.ok())
+            .collect();
+        if known.len() < prompts.len() {
+            return Ok((answers.len() as u64 + known.len() as u64, None));
+        }
+        answers.extend(known);
+    }
+}

@@ -1,0 +1,219 @@
+//! The producer: reads the parts of a stage block by block, renders the prompts and answers what the ledger knows.
+//!
+//! Runs on a blocking thread of its own, ahead of the dispatcher by as many blocks as there is room for.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::RunError;
+use super::block::{Asked, Block};
+use super::calls::{Finished, call_key};
+use super::parts::batch_rows;
+use super::recent::Lookup;
+use super::stage::Job;
+use crate::plan::{Part, routing};
+use crate::prompt::{Answer, Prompt};
+use crate::spec::Order;
+use crate::store::{Key, LedgerError, StoreError};
+use crate::table::Row;
+
+/// What the producer hands on, in order.
+pub enum Produced {
+    /// A part begins that is made from the parts with these marks.
+    Begin(Part, Vec<String>),
+    /// A block with what has still to be asked. The look-up is kept until that is sent.
+    Block(Arc<Block>, Vec<Pending>, Lookup),
+    /// A part ends after so many blocks.
+    End(u64, u64),
+}
+
+/// A slot of a block that has something to ask.
+pub struct Pending {
+    /// The slot.
+    pub slot: usize,
+    /// The row in the block.
+    pub row: usize,
+    /// The model's place in the stage's list.
+    pub model: usize,
+    /// What has been asked and answered.
+    pub asked: Vec<Asked>,
+    /// What is to be asked now, with what is known of it.
+    pub round: Vec<Question>,
+}
+
+/// A prompt with its key and its answer, if that is known.
+pub struct Question {
+    /// The prompt.
+    pub prompt: Arc<Prompt>,
+    /// Its key.
+    pub key: Key,
+    /// What the ledger knows.
+    pub known: Option<Finished>,
+}
+
+/// The answers so far, for the stage.
+pub fn answers(asked: &[Asked]) -> Vec<Answer> {
+    asked.iter().filter_map(|(_, finished)| finished.answer.clone().ok()).collect()
+}
+
+/// Produces every part of the job's stage that isn't committed yet; ends early when nobody listens any more.
+pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> {
+    let stage = job.stage();
+    let handle = Handle::current();
+    // Model by model a whole part is in memory, so there the room is for parts, else for blocks.
+    let by_part = job.order() == Order::ModelMajor;
+    let room = Arc::new(Semaphore::new(if by_part { 2 } else { job.lookahead() }));
+    let take = || handle.block_on(room.clone().acquire_owned()).map(Arc::new).ok();
+    for part in job.plan.parts(job.index) {
+        let found = handle.block_on(async {
+            tokio::select! {
+                biased;
+                () = job.stop.draining() => None,
+                found = job.input.rows(part.start, part.rows) => Some(found),
+            }
+        });
+        let Some((marks, slices)) = found else { return Ok(()) };
+        let committed = job.dir.committed(stage.name.as_str(), part.number);
+        if let Some(kept) = committed.filter(|c| c.facts.failed == 0 && c.facts.inputs == marks) {
+            job.progress().kept(&kept.facts);
+            job.output.commit(part.number, kept);
+            continue;
+        }
+        if out.blocking_send(Produced::Begin(part, marks)).is_err() {
+            return Ok(());
+        }
+        let Some(part_room) = take() else { return Ok(()) };
+        let mut first = Some(part_room);
+        let mut row = part.start;
+        let mut blocks = 0;
+        for slice in slices {
+            let batches =
+                slice.table.read(slice.start, slice.rows, batch_rows(&slice.table)).map_err(StoreError::from)?;
+            for batch in batches {
+                let batch = batch.map_err(StoreError::from)?;
+                let room = match (&mut first, by_part) {
+                    (Some(room), true) => Some(room.clone()),
+                    (first, _) => first.take().or_else(take),
+                };
+                let Some(room) = room else { return Ok(()) };
+                let rows = batch.num_rows() as u64;
+                let produced = block(job, part.number, blocks, row, batch, room).map_err(StoreError::from)?;
+                if job.stop.is_draining() || out.blocking_send(produced).is_err() {
+                    return Ok(());
+                }
+                row += rows;
+                blocks += 1;
+            }
+        }
+        if out.blocking_send(Produced::End(part.number, blocks)).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Makes a block of `input` and answers what the ledger knows.
+fn block(
+    job: &Job,
+    part: u64,
+    index: u64,
+    first_row: u64,
+    input: RecordBatch,
+    room: Arc<OwnedSemaphorePermit>,
+) -> Result<Produced, LedgerError> {
+    let lookup = job.calls.recorder().lookup();
+    let block = Block::new(part, index, first_row, input, job.stage(), room);
+    let mut open = first_round(job, &block);
+    let mut missing = Vec::new();
+    while !open.is_empty() {
+        let keys: Vec<Key> = open.iter().flat_map(|p| p.round.iter().map(|q| q.key)).collect();
+        let mut found = job.calls.find(&keys)?.into_iter();
+        let mut next = Vec::new();
+        for mut pending in open {
+            for question in &mut pending.round {
+                let record = found.next().flatten().map(Arc::new);
+                question.known = record.and_then(|r| Finished::known(r, &question.prompt));
+            }
+            if pending.round.iter().any(|q| q.known.is_none()) {
+                missing.push(pending);
+                continue;
+            }
+            for question in pending.round.drain(..) {
+                if let Some(known) = question.known {
+                    job.progress().call(true);
+                    pending.asked.push((question.prompt, known));
+                }
+            }
+            next.extend(advance(job, &block, pending));
+        }
+        open = next;
+    }
+    missing.sort_by_key(|p| p.slot);
+    block.set_open(missing.len());
+    Ok(Produced::Block(Arc::new(block), missing, lookup))
+}
+
+/// What is to be asked first about each row and model; rows with nothing to ask are filled.
+fn first_round(job: &Job, block: &Block) -> Vec<Pending> {
+    let stage = job.stage();
+    let width = stage.width();
+    let mut open = Vec::new();
+    for row in 0..block.input.num_rows() {
+        if block.skipped[row] {
+            job.progress().skipped();
+            continue;
+        }
+        let models = routing::models_for(stage, block.first_row + row as u64);
+        match stage.stage.prompts(Row::new(&block.input, row), &[]) {
+            Ok(prompts) if !prompts.is_empty() => {
+                let prompts: Vec<Arc<Prompt>> = prompts.into_iter().map(Arc::new).collect();
+                for (place, model) in models.enumerate() {
+                    let round = questions(job, model, &prompts);
+                    open.push(Pending { slot: row * width + place, row, model, asked: Vec::new(), round });
+                }
+            }
+            other => {
+                for place in 0..models.len() {
+                    let failure = other.as_ref().err().map(|message| format!("template: {message}"));
+                    fill(job, block, row * width + place, Vec::new(), failure);
+                }
+            }
+        }
+    }
+    open
+}
+
+fn questions(job: &Job, model: usize, prompts: &[Arc<Prompt>]) -> Vec<Question> {
+    let target = job.calls.target(job.stage().models[model]);
+    let ask = |prompt: &Arc<Prompt>| Question { key: call_key(target, prompt), prompt: prompt.clone(), known: None };
+    prompts.iter().map(ask).collect()
+}
+
+/// Goes on after a round of answers: fills the slot if there is nothing more to ask, else gives the next round.
+pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending> {
+    let row = Row::new(&block.input, pending.row);
+    match job.stage().stage.prompts(row, &answers(&pending.asked)) {
+        Ok(prompts) if !prompts.is_empty() => {
+            let prompts: Vec<Arc<Prompt>> = prompts.into_iter().map(Arc::new).collect();
+            pending.round = questions(job, pending.model, &prompts);
+            Some(pending)
+        }
+        other => {
+            let failure = other.err().map(|message| format!("template: {message}"));
+            fill(job, block, pending.slot, pending.asked, failure);
+            None
+        }
+    }
+}
+
+/// Fills a slot, and counts its row if that was the last.
+pub fn fill(job: &Job, block: &Block, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
+    match block.fill(slot, job.stage().width(), asked, failure) {
+        None => {}
+        Some(false) => job.progress().answered(),
+        Some(true) => job.row_failed(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Recent calls: what this process is asking or has just asked, so that equal calls are paid once.
+//!
+//! A block of rows looks its keys up in the ledger some time before they are sent. What was answered in between stands
+//! here: an answer is forgotten once it is durable and every look-up that began before that is over.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use crate::store::{Key, Record};
+
+/// The calls that the ledger may not show yet.
+#[derive(Debug, Default)]
+pub struct Recent {
+    state: Mutex<RecentState>,
+}
+
+#[derive(Debug, Default)]
+struct RecentState {
+    calls: HashMap<Key, Entry>,
+    /// Answered calls with their place in the ledger's queue, oldest first.
+    answered: VecDeque<(u64, Key)>,
+    /// For each look-up under way, what was durable when it began.
+    lookups: BTreeMap<u64, usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Asking(watch::Receiver<Option<Arc<Record>>>),
+    Answered(Arc<Record>),
+}
+
+/// What to do about a call.
+pub enum Claim<'a> {
+    /// It has been answered just now.
+    Answered(Arc<Record>),
+    /// Somebody is asking: wait for him.
+    Wait(watch::Receiver<Option<Arc<Record>>>),
+    /// Ask, and tell the others by [`Asking::finish`].
+    Ask(Asking<'a>),
+}
+
+/// The duty to ask; dropped without an answer it sets the others free to ask themselves.
+pub struct Asking<'a> {
+    recent: &'a Recent,
+    key: Key,
+    tell: watch::Sender<Option<Arc<Record>>>,
+    done: bool,
+}
+
+/// A look-up that begins when `durable` answers were durable; keep it until the rows are sent.
+#[derive(Debug)]
+pub struct Lookup {
+    recent: Arc<Recent>,
+    durable: u64,
+}
+
+impl Recent {
+    fn state(&self) -> std::sync::MutexGuard<'_, RecentState> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Begins a look-up in the ledger, in which `durable` answers can be seen.
+    pub fn lookup(self: &Arc<Self>, durable: u64) -> Lookup {
+        *self.state().lookups.entry(durable).or_default() += 1;
+        Lookup { recent: self.clone(), durable }
+    }
+
+    /// What to do about the call `key`.
+    pub fn claim(&self, key: Key) -> Claim<'_> {
+        let mut state = self.state();
+        match state.calls.get(&key) {
+            Some(Entry::Answered(finished)) => Claim::Answered(finished.clone()),
+            Some(Entry::Asking(told)) => Claim::Wait(told.clone()),
+            None => {
+                let (tell, told) = watch::channel(None);
+                state.calls.insert(key, Entry::Asking(told));
+                Claim::Ask(Asking { recent: self, key, tell, done: false })
+            }
+        }
+    }
+
+    /// Forgets what is durable and was so before every look-up that is under way. `durable`: how many answers are now.
+    pub fn forget(&self, durable: u64) {
+        let mut state = self.state();
+        let seen_by_all = state.lookups.keys().next().map_or(durable, |oldest| durable.min(*oldest));
+        while let Some((place, key)) = state.answered.front().copied() {
+            if place > seen_by_all {
+                break;
+            }
+            state.answered.pop_front();
+            state.calls.remove(&key);
+        }
+    }
+}
+
+impl Asking<'_> {
+    /// Tells the others. `place` is the answer's place in the ledger's queue, counted from 1; a failed call has none
+    /// and is not served to later rows.
+    pub fn finish(mut self, finished: Arc<Record>, place: Option<u64>) {
+        self.done = true;
+        let mut state = self.recent.state();
+        match place {
+            Some(place) => {
+                state.calls.insert(self.key, Entry::Answered(finished.clone()));
+                state.answered.push_back((place, self.key));
+            }
+            None => drop(state.calls.remove(&self.key)),
+        }
+        drop(state);
+        self.tell.send_replace(Some(finished));
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.recent.state().calls.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        let mut state = self.recent.state();
+        if let Some(count) = state.lookups.get_mut(&self.durable) {
+            *count -= 1;
+            if *count == 0 {
+                state.lookups.remove(&self.durable);
+            }
+        }
+    }
+}

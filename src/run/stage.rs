@@ -1,0 +1,268 @@
+//! A stage at work: the producer's blocks in, calls out, finished blocks to the assembler.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::RunError;
+use super::assemble::{Piece, assemble};
+use super::block::Block;
+use super::calls::{Calls, Finished};
+use super::parts::Parts;
+use super::produce::{Pending, Produced, advance, fill, produce};
+use super::progress::{Progress, StageProgress};
+use super::recent::Lookup;
+use super::stop::{Stop, StopReason};
+use crate::plan::{Plan, routing};
+use crate::spec::{Order, StageSpec};
+use crate::store::RunDir;
+
+/// Blocks in memory beside those that the lanes work on.
+const LOOKAHEAD: usize = 16;
+/// Prompts, about, in a block.
+const BLOCK: usize = 1024;
+
+/// Everything that a stage needs to work.
+#[derive(Clone)]
+pub struct Job {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The stage's index in it.
+    pub index: usize,
+    /// The run's folder.
+    pub dir: RunDir,
+    /// Where its rows come from.
+    pub input: Arc<Parts>,
+    /// Where its parts go.
+    pub output: Arc<Parts>,
+    /// The door to the models.
+    pub calls: Arc<Calls>,
+    /// The counters.
+    pub progress: Arc<Progress>,
+    /// The switch.
+    pub stop: Stop,
+}
+
+impl Job {
+    /// The stage.
+    pub fn stage(&self) -> &StageSpec {
+        &self.plan.spec.stages[self.index]
+    }
+
+    /// Its counters.
+    pub fn progress(&self) -> &StageProgress {
+        self.progress.stage(self.index)
+    }
+
+    /// Calls of this stage that may be in flight.
+    fn lanes(&self) -> usize {
+        self.stage().workers * self.stage().batch_size
+    }
+
+    /// In which order a part's calls go.
+    pub fn order(&self) -> Order {
+        let stage = self.stage();
+        let dear = stage.models.iter().any(|m| self.calls.target(*m).provider.holds_one_model());
+        routing::order(stage, dear)
+    }
+
+    /// Blocks that may be in memory, so that the lanes never wait for the slowest call of a small part.
+    pub fn lookahead(&self) -> usize {
+        let rows = BLOCK.min(self.stage().chunk_size as usize).max(1);
+        LOOKAHEAD + (2 * self.lanes()).div_ceil(rows)
+    }
+
+    /// Counts a failed row, and stops the run when that is one too many.
+    pub fn row_failed(&self) {
+        let failed = self.progress().failed();
+        let Some(most) = self.stage().max_failed else { return };
+        let allowed = most.of(self.progress().rows);
+        if failed > allowed {
+            let stage = self.stage().name.to_string();
+            self.stop.drain(StopReason::TooManyFailed { stage, failed, allowed });
+        }
+    }
+}
+
+/// Drives a stage until its parts are committed or the run stops.
+pub async fn drive(job: Job) -> Result<(), RunError> {
+    let stage = job.stage();
+    let fold = stage.answers.fold(stage.models.len());
+    job.output.set_size(stage.chunk_size * fold);
+    let job = Arc::new(job);
+    let (out, mut produced) = mpsc::channel(2);
+    let producer = tokio::task::spawn_blocking({
+        let job = job.clone();
+        move || produce(&job, &out)
+    });
+    let (pieces, rx) = mpsc::channel(64);
+    let assembler = tokio::spawn(assemble(job.clone(), rx));
+    let mut lanes = Lanes { job: job.clone(), free: Arc::new(Semaphore::new(job.lanes())), pieces, last_model: None };
+    let model_major = job.order() == Order::ModelMajor;
+    let mut waiting = Vec::new();
+    while let Some(next) = produced.recv().await {
+        let going = match next {
+            Produced::Begin(part, marks) => lanes.pieces.send(Piece::Begin(part, marks)).await.is_ok(),
+            Produced::Block(block, pending, lookup) if model_major => {
+                waiting.push((block, pending, lookup));
+                true
+            }
+            Produced::Block(block, pending, lookup) => {
+                let going = lanes.block(&block, pending).await;
+                drop(lookup);
+                going
+            }
+            Produced::End(part, blocks) => {
+                let going = !model_major || lanes.model_by_model(std::mem::take(&mut waiting)).await;
+                going && lanes.pieces.send(Piece::End(part, blocks)).await.is_ok()
+            }
+        };
+        if !going {
+            break;
+        }
+    }
+    drop((produced, waiting));
+    let died = |e: tokio::task::JoinError| RunError::Died(e.to_string());
+    let made = producer.await.map_err(died)?;
+    // The assembler ends when the last call in flight has handed in its block.
+    drop(lanes);
+    let assembled = assembler.await.map_err(died)?;
+    made.and(assembled)
+}
+
+/// The lanes of a stage: a free one takes the next prompt at once, whatever part it belongs to.
+struct Lanes {
+    job: Arc<Job>,
+    free: Arc<Semaphore>,
+    pieces: mpsc::Sender<Piece>,
+    last_model: Option<usize>,
+}
+
+impl Lanes {
+    /// Sends what is missing of a block, row by row; `false`: the run stops.
+    async fn block(&mut self, block: &Arc<Block>, pending: Vec<Pending>) -> bool {
+        if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
+            return false;
+        }
+        for pending in pending {
+            let Some(lane) = self.lane().await else { return false };
+            self.send(lane, block, pending);
+        }
+        true
+    }
+
+    /// Sends what is missing of a part, one model after the other, each when the one before has ended; every second part
+    /// goes through the models backwards, so that the server keeps the model it has.
+    async fn model_by_model(&mut self, blocks: Vec<(Arc<Block>, Vec<Pending>, Lookup)>) -> bool {
+        let models = self.job.stage().models.len();
+        let mut by_model: Vec<Vec<(Arc<Block>, Pending)>> = (0..models).map(|_| Vec::new()).collect();
+        let mut lookups = Vec::new();
+        for (block, pending, lookup) in blocks {
+            if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
+                return false;
+            }
+            lookups.push(lookup);
+            for pending in pending {
+                by_model[pending.model].push((block.clone(), pending));
+            }
+        }
+        let mut order: Vec<usize> = (0..models).filter(|m| !by_model[*m].is_empty()).collect();
+        if let Some(at) = order.iter().position(|m| Some(*m) == self.last_model) {
+            let kept = order.remove(at);
+            order.insert(0, kept);
+        }
+        for model in order {
+            if self.last_model.is_some_and(|last| last != model) && !self.idle().await {
+                return false;
+            }
+            self.last_model = Some(model);
+            for (block, pending) in std::mem::take(&mut by_model[model]) {
+                let Some(lane) = self.lane().await else { return false };
+                self.send(lane, &block, pending);
+            }
+        }
+        true
+    }
+
+    /// Waits until no call of this stage is in flight.
+    async fn idle(&self) -> bool {
+        let all = self.job.lanes() as u32;
+        tokio::select! {
+            all = self.free.acquire_many(all) => all.is_ok(),
+            () = self.job.stop.draining() => false,
+        }
+    }
+
+    /// A free lane; none when the run stops.
+    async fn lane(&self) -> Option<OwnedSemaphorePermit> {
+        if self.job.stop.is_draining() {
+            return None;
+        }
+        tokio::select! {
+            lane = self.free.clone().acquire_owned() => lane.ok(),
+            () = self.job.stop.draining() => None,
+        }
+    }
+
+    fn send(&self, lane: OwnedSemaphorePermit, block: &Arc<Block>, pending: Pending) {
+        let (job, block, pieces) = (self.job.clone(), block.clone(), self.pieces.clone());
+        tokio::spawn(async move {
+            let alarm = Alarm(&job.stop);
+            let done = answer(&job, &block, pending).await && block.close_one();
+            drop(lane);
+            if done {
+                // Nobody listens only when the run stops.
+                let _ = pieces.send(Piece::Block(block)).await;
+            }
+            drop(alarm);
+        });
+    }
+}
+
+/// Stops the run if the task that holds it panics, since its block would never be done.
+struct Alarm<'a>(&'a Stop);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.drain(StopReason::Failed);
+        }
+    }
+}
+
+/// Asks until the slot has nothing more to ask; `false`: the run stops before that.
+async fn answer(job: &Job, block: &Block, mut pending: Pending) -> bool {
+    let stage = job.stage();
+    let model = stage.models[pending.model];
+    loop {
+        for question in pending.round.drain(..) {
+            let finished = match question.known {
+                Some(known) => known,
+                None => {
+                    let asked =
+                        job.calls.ask(model, &question.prompt, question.key, stage.max_attempts, job.progress());
+                    let Some(finished) = asked.await else { return false };
+                    finished
+                }
+            };
+            job.progress().call(finished.from_ledger);
+            let failure = finished.answer.as_ref().err().cloned();
+            pending.asked.push((question.prompt, finished));
+            if failure.is_some() {
+                fill(job, block, pending.slot, std::mem::take(&mut pending.asked), failure);
+                return true;
+            }
+        }
+        let Some(mut next) = advance(job, block, pending) else { return true };
+        // Later rounds are few; each looks itself up.
+        let keys: Vec<_> = next.round.iter().map(|q| q.key).collect();
+        let calls = job.calls.clone();
+        let found = tokio::task::spawn_blocking(move || calls.find(&keys)).await;
+        if let Ok(Ok(found)) = found {
+            for (question, record) in next.round.iter_mut().zip(found) {
+                question.known = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt));
+            }
+        }
+        pending = next;
+    }
+}

@@ -1,0 +1,99 @@
+//! Stopping: one switch for the whole run. First it drains (no new calls, those in flight end), then it aborts.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::provider::CallError;
+
+/// Why a run stops before its end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StopReason {
+    /// The user asked (SIGINT).
+    Interrupted,
+    /// The system asked (SIGTERM, SIGHUP).
+    Terminated,
+    /// More rows failed than `max_failed` allows.
+    TooManyFailed {
+        /// The stage.
+        stage: String,
+        /// Rows that failed.
+        failed: u64,
+        /// Rows that may fail.
+        allowed: u64,
+    },
+    /// A call met what no other row would survive either: a wrong key, a missing model, a server that is down.
+    Environment {
+        /// The model's name in the spec.
+        model: String,
+        /// What was met.
+        error: CallError,
+    },
+    /// The engine itself met an error, which is told elsewhere.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Going,
+    Draining,
+    Aborted,
+}
+
+/// The switch; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    level: Arc<watch::Sender<Level>>,
+    reason: Arc<std::sync::Mutex<Option<StopReason>>>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop { level: Arc::new(watch::Sender::new(Level::Going)), reason: Arc::default() }
+    }
+}
+
+impl Stop {
+    /// Sends nothing new and lets the calls in flight end. The first reason counts.
+    pub fn drain(&self, reason: StopReason) {
+        let mut first = self.reason.lock().unwrap_or_else(|e| e.into_inner());
+        first.get_or_insert(reason);
+        self.raise(Level::Draining);
+    }
+
+    /// Drops the calls in flight too.
+    pub fn abort(&self) {
+        self.raise(Level::Aborted);
+    }
+
+    fn raise(&self, level: Level) {
+        self.level.send_if_modified(|now| {
+            let higher = level > *now;
+            *now = (*now).max(level);
+            higher
+        });
+    }
+
+    /// Why the run stops, if it does.
+    pub fn reason(&self) -> Option<StopReason> {
+        self.reason.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Whether nothing new is to be sent.
+    pub fn is_draining(&self) -> bool {
+        *self.level.borrow() >= Level::Draining
+    }
+
+    /// Ends when nothing new is to be sent.
+    pub async fn draining(&self) {
+        let mut level = self.level.subscribe();
+        // The sender lives in `self`, so waiting can't fail.
+        let _ = level.wait_for(|l| *l >= Level::Draining).await;
+    }
+
+    /// Ends when the calls in flight are to be dropped.
+    pub async fn aborted(&self) {
+        let mut level = self.level.subscribe();
+        let _ = level.wait_for(|l| *l >= Level::Aborted).await;
+    }
+}

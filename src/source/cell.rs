@@ -1,0 +1,161 @@
+//! Cells of text become typed columns.
+//!
+//! Knows Arrow's builders, nothing of files. To add a type: a variant of [`Type`] and a line in each `match`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{SourceError, text::Position};
+use crate::name::{listed, nearest};
+
+/// What the cells of a column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Type {
+    /// Text, exactly as written.
+    String,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A floating point number of 64 bits.
+    Number,
+    /// `true` or `false` (or `1` and `0`), in any case.
+    Boolean,
+}
+
+impl Type {
+    /// Its type in a table.
+    pub fn data_type(self) -> DataType {
+        match self {
+            Type::String => DataType::Utf8,
+            Type::Integer => DataType::Int64,
+            Type::Number => DataType::Float64,
+            Type::Boolean => DataType::Boolean,
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Type::String => "text",
+            Type::Integer => "integer",
+            Type::Number => "number",
+            Type::Boolean => "boolean (true, false, 1 or 0)",
+        }
+    }
+}
+
+/// The schema of columns with these names and types.
+pub fn schema<'a>(columns: impl IntoIterator<Item = (&'a str, Type)>) -> SchemaRef {
+    let fields: Vec<Field> = columns.into_iter().map(|(name, ty)| Field::new(name, ty.data_type(), true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Checks that every column of `types` is there.
+pub fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str) -> Result<(), SourceError> {
+    match types.keys().find(|name| !names.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(no_column(name, names, shown).at(["types", name])),
+    }
+}
+
+/// The error for a column that the spec names and the file doesn't have.
+pub fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
+    let error = SourceError::new(format!("{shown}: has no column `{name}`"));
+    match nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => error.meant(Some(near)),
+        None if names.len() > 20 => error,
+        None => error.help(format!("its columns are {}", listed(names.iter().map(String::as_str)))),
+    }
+}
+
+/// A column that is being filled.
+pub struct Column {
+    name: String,
+    ty: Type,
+    cells: Cells,
+}
+
+enum Cells {
+    Text(StringBuilder),
+    Integer(Int64Builder),
+    Number(Float64Builder),
+    Boolean(BooleanBuilder),
+}
+
+impl Column {
+    /// An empty column.
+    pub fn new(name: &str, ty: Type) -> Self {
+        let cells = match ty {
+            Type::String => Cells::Text(StringBuilder::new()),
+            Type::Integer => Cells::Integer(Int64Builder::new()),
+            Type::Number => Cells::Number(Float64Builder::new()),
+            Type::Boolean => Cells::Boolean(BooleanBuilder::new()),
+        };
+        Column { name: name.to_owned(), ty, cells }
+    }
+
+    /// Adds the cell that is written as `text`; `false`: it isn't of the column's type and nothing was added.
+    #[must_use]
+    pub fn push(&mut self, text: &str) -> bool {
+        match &mut self.cells {
+            Cells::Text(cells) => {
+                cells.append_value(text);
+                true
+            }
+            Cells::Integer(cells) => text.trim_ascii().parse().map(|n| cells.append_value(n)).is_ok(),
+            Cells::Number(cells) => match text.trim_ascii().parse::<f64>() {
+                Ok(x) if x.is_finite() => {
+                    cells.append_value(x);
+                    true
+                }
+                _ => false,
+            },
+            Cells::Boolean(cells) => {
+                let text = text.trim_ascii();
+                let yes = text == "1" || text.eq_ignore_ascii_case("true");
+                let no = text == "0" || text.eq_ignore_ascii_case("false");
+                if yes || no {
+                    cells.append_value(yes);
+                }
+                yes || no
+            }
+        }
+    }
+
+    /// Adds a null.
+    pub fn push_null(&mut self) {
+        match &mut self.cells {
+            Cells::Text(cells) => cells.append_null(),
+            Cells::Integer(cells) => cells.append_null(),
+            Cells::Number(cells) => cells.append_null(),
+            Cells::Boolean(cells) => cells.append_null(),
+        }
+    }
+
+    /// The cells so far; the column is empty again afterwards.
+    pub fn finish(&mut self) -> ArrayRef {
+        match &mut self.cells {
+            Cells::Text(cells) => Arc::new(cells.finish()),
+            Cells::Integer(cells) => Arc::new(cells.finish()),
+            Cells::Number(cells) => Arc::new(cells.finish()),
+            Cells::Boolean(cells) => Arc::new(cells.finish()),
+        }
+    }
+
+    /// The error for a cell that [`push`](Column::push) refused.
+    pub fn refused(&self, text: &str, shown: &str, position: Position) -> SourceError {
+        let Column { name, ty, .. } = self;
+        let mut short: String = text.chars().take(40).collect();
+        if short.len() < text.len() {
+            short.push('…');
+        }
+        let message = format!("{shown}: {position}: column `{name}` is {short:?}, which is no {}", ty.noun());
+        let help = format!("if it stands for nothing, add it to `null_values`; or give `{name}` the type \"string\"");
+        SourceError::new(message).help(help).at(["types", name])
+    }
+}

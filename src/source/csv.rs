@@ -1,0 +1,282 @@
+//! CSV and TSV: RFC 4180 with CRLF, LF or CR, doubled quotes and newlines in quotes; blank lines don't count.
+//!
+//! `csv_core` finds the fields; here are the limits and the place of every problem. Knows one file at a time: the header
+//! gives the schema, then [`Csv`] gives batches.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use csv_core::ReadRecordResult;
+
+use super::cell::{Column, Type, check_types, schema};
+use super::text::{Position, Text};
+use super::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError};
+
+/// The rows of one file as batches; ends after the first error.
+pub struct Csv {
+    records: Records,
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    nulls: Vec<String>,
+    ended: bool,
+}
+
+impl Csv {
+    /// Reads the header of `text`, shown as `shown`.
+    ///
+    /// Columns are text unless `types` says otherwise; an empty cell and one that is in `nulls` are null.
+    pub fn new(
+        text: Text,
+        shown: &str,
+        delimiter: u8,
+        types: &BTreeMap<String, Type>,
+        nulls: &[String],
+    ) -> Result<Self, SourceError> {
+        let mut records = Records::new(text, shown, delimiter);
+        let names = records.header()?;
+        check_types(types, &names, shown)?;
+        let typed = |name: &String| types.get(name).copied().unwrap_or(Type::String);
+        let columns = names.iter().map(|name| Column::new(name, typed(name))).collect();
+        let schema = schema(names.iter().map(|name| (name.as_str(), typed(name))));
+        Ok(Csv { records, schema, columns, nulls: nulls.to_vec(), ended: false })
+    }
+
+    /// The columns of the header.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        let (mut rows, mut bytes) = (0, 0);
+        while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.records.read()? {
+            let (text, ends) = self.records.fields()?;
+            let mut from = 0;
+            for (column, &end) in self.columns.iter_mut().zip(ends) {
+                let cell = text.get(from..end).unwrap_or_default();
+                from = end;
+                if cell.is_empty() || (!self.nulls.is_empty() && self.nulls.iter().any(|null| null == cell)) {
+                    column.push_null();
+                } else if !column.push(cell) {
+                    return Err(column.refused(cell, &self.records.shown, self.records.start));
+                }
+            }
+            rows += 1;
+            bytes += text.len() + ends.len() * CELL_COST;
+        }
+        if rows == 0 {
+            return Ok(None);
+        }
+        let arrays = self.columns.iter_mut().map(Column::finish).collect();
+        let batch = RecordBatch::try_new(self.schema(), arrays);
+        batch.map(Some).map_err(|e| SourceError::new(format!("{}: {e}", self.records.shown)))
+    }
+}
+
+impl Iterator for Csv {
+    type Item = Result<RecordBatch, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let batch = self.batch().transpose();
+        self.ended = !matches!(batch, Some(Ok(_)));
+        batch
+    }
+}
+
+/// The records of one file, one at a time.
+struct Records {
+    text: Text,
+    shown: String,
+    core: csv_core::Reader,
+    /// The fields of the record, one after the other.
+    output: Vec<u8>,
+    /// Where each field ends in `output`.
+    ends: Vec<usize>,
+    /// Fields of the record.
+    count: usize,
+    /// Fields that every record must have; 0 before the header is read.
+    wanted: usize,
+    /// Where the record begins.
+    start: Position,
+    /// The last record ended with a CR; an LF after it is no line of its own.
+    after_cr: bool,
+}
+
+impl Records {
+    fn new(text: Text, shown: &str, delimiter: u8) -> Self {
+        let core = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
+        let start = Position { row: 0, line: 1, byte: text.byte() };
+        let (output, ends) = (vec![0; 4096], vec![0; 64]);
+        Records { text, shown: shown.to_owned(), core, output, ends, count: 0, wanted: 0, start, after_cr: false }
+    }
+
+    /// The names of the header, each once.
+    fn header(&mut self) -> Result<Vec<String>, SourceError> {
+        let shown = self.shown.clone();
+        let wrong = |message: String| SourceError::new(format!("{shown}: {message}")).at(["path"]);
+        if !self.read()? {
+            return Err(
+                wrong("has no header row: the file is empty".to_owned()).help("its first row must name the columns")
+            );
+        }
+        let (text, ends) = self.fields()?;
+        let mut names: Vec<String> = Vec::with_capacity(ends.len());
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        let mut from = 0;
+        for (column, &end) in ends.iter().enumerate() {
+            let name = text.get(from..end).unwrap_or_default();
+            from = end;
+            let number = column + 1;
+            if name.trim().is_empty() {
+                return Err(wrong(format!("{}: column {number} has no name", self.start))
+                    .help("name it, or take the spare delimiter away"));
+            }
+            if let Some(first) = seen.insert(name, number) {
+                return Err(wrong(format!("{}: columns {first} and {number} are both called `{name}`", self.start))
+                    .help("give one of them another name"));
+            }
+            names.push(name.to_owned());
+        }
+        self.wanted = names.len();
+        Ok(names)
+    }
+
+    /// The fields of the record as one text and their ends.
+    fn fields(&self) -> Result<(&str, &[usize]), SourceError> {
+        let ends = self.ends.get(..self.count).unwrap_or_default();
+        let bytes = self.output.get(..ends.last().copied().unwrap_or(0)).unwrap_or_default();
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok((text, ends)),
+            Err(_) => Err(self.error("is not UTF-8")),
+        }
+    }
+
+    /// Reads the next record; `false` at the end of the file.
+    fn read(&mut self) -> Result<bool, SourceError> {
+        if !self.skip_blank()? {
+            return Ok(false);
+        }
+        let row = if self.wanted == 0 { 0 } else { self.start.row + 1 };
+        self.start = Position { row, line: self.core.line(), byte: self.text.byte() };
+        let (mut filled, mut count) = (0, 0);
+        loop {
+            let piece = match self.text.piece() {
+                Ok(piece) => piece,
+                Err(fault) => {
+                    return Err(fault.error(&self.shown, Position { line: self.core.line(), ..self.start }));
+                }
+            };
+            let at_end = piece.is_empty();
+            // A line end completes a last record that has none; if it doesn't, it went into an open quote.
+            let input = if at_end { b"\n".as_slice() } else { piece };
+            let (result, read, written, ended) =
+                self.core.read_record(input, &mut self.output[filled..], &mut self.ends[count..]);
+            let last = read.checked_sub(1).and_then(|i| input.get(i)).copied();
+            self.text.consume(if at_end { 0 } else { read });
+            filled += written;
+            count += ended;
+            match result {
+                ReadRecordResult::Record => {
+                    self.after_cr = last == Some(b'\r');
+                    self.count = count;
+                    return self.check(filled).map(|()| true);
+                }
+                _ if at_end && read > 0 => {
+                    return Err(self.error("a quote is opened here and never closed").help(
+                        "the file ends inside the quote; it is cut off, or a quote in a text isn't doubled (\"\")",
+                    ));
+                }
+                ReadRecordResult::OutputFull => self.grow(filled, count)?,
+                ReadRecordResult::OutputEndsFull if count > MOST_COLUMNS => return Err(self.too_many()),
+                ReadRecordResult::OutputEndsFull => self.ends.resize((count * 2).clamp(64, MOST_COLUMNS + 1), 0),
+                ReadRecordResult::InputEmpty | ReadRecordResult::End => {}
+            }
+        }
+    }
+
+    /// Skips line ends before a record; `false` at the end of the file.
+    fn skip_blank(&mut self) -> Result<bool, SourceError> {
+        loop {
+            let piece = match self.text.piece() {
+                Ok(piece) => piece,
+                Err(fault) => {
+                    let row = if self.wanted == 0 { 0 } else { self.start.row + 1 };
+                    return Err(fault.error(&self.shown, Position { row, line: self.core.line(), byte: None }));
+                }
+            };
+            let Some(&next) = piece.first() else { return Ok(false) };
+            // A CR is a line end of its own unless an LF follows; `csv_core` counts only LF.
+            if self.after_cr || next == b'\n' {
+                self.core.set_line(self.core.line() + 1);
+            }
+            match next {
+                b'\r' | b'\n' => {
+                    self.after_cr = next == b'\r';
+                    self.text.consume(1);
+                }
+                _ => {
+                    self.after_cr = false;
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// Makes room in `output`, unless the field or the record is too long already.
+    fn grow(&mut self, filled: usize, count: usize) -> Result<(), SourceError> {
+        let field = filled - count.checked_sub(1).map_or(0, |i| self.ends[i]);
+        if field > CELL_BYTES {
+            return Err(self.too_long(count));
+        }
+        if filled > ROW_BYTES {
+            return Err(self.error(&format!("is above {} MiB", ROW_BYTES >> 20)));
+        }
+        self.output.resize((self.output.len() * 2).min(self.output.len() + CELL_BYTES), 0);
+        Ok(())
+    }
+
+    fn check(&self, filled: usize) -> Result<(), SourceError> {
+        if filled > CELL_BYTES {
+            let mut from = 0;
+            for (i, &end) in self.ends[..self.count].iter().enumerate() {
+                if end - from > CELL_BYTES {
+                    return Err(self.too_long(i));
+                }
+                from = end;
+            }
+        }
+        if self.count > MOST_COLUMNS {
+            return Err(self.too_many());
+        }
+        if self.wanted != 0 && self.count != self.wanted {
+            let (found, wanted) = (self.count, self.wanted);
+            let s = if found == 1 { "" } else { "s" };
+            return Err(self.error(&format!("has {found} field{s}, the header has {wanted}")).help(
+                "a text with a delimiter, a quote or a line end in it must stand in quotes, and its quotes be doubled",
+            ));
+        }
+        Ok(())
+    }
+
+    fn too_long(&self, field: usize) -> SourceError {
+        let message = format!("field {} is above {} MiB", field + 1, CELL_BYTES >> 20);
+        self.error(&message).help("mostly a quote that is opened there and never closed")
+    }
+
+    fn too_many(&self) -> SourceError {
+        self.error(&format!("has more than {MOST_COLUMNS} columns")).help("is it the right delimiter, and text at all?")
+    }
+
+    /// An error of the record that is being read.
+    fn error(&self, message: &str) -> SourceError {
+        SourceError::new(format!("{}: {}: {message}", self.shown, self.start)).at(["path"])
+    }
+}
+
+#[cfg(test)]
+#[path = "csv_tests.rs"]
+mod tests;

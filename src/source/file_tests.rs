@@ -1,0 +1,155 @@
+//! Tests of `file`: fields, formats, several files.
+
+use std::fs;
+
+use arrow_schema::DataType;
+use tempfile::TempDir;
+
+use super::*;
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn file(json: &str) -> File {
+    serde_json::from_str(json).unwrap()
+}
+
+fn error(files: &[(&str, &str)], json: &str) -> SourceError {
+    let folder = folder(files);
+    let schema = file(json).schema(folder.path()).unwrap_err();
+    assert_eq!(file(json).read(folder.path()).err().unwrap(), schema);
+    schema
+}
+
+fn rows(folder: &TempDir, json: &str) -> Result<usize, SourceError> {
+    file(json).read(folder.path())?.map(|batch| batch.map(|b| b.num_rows())).sum()
+}
+
+#[test]
+fn a_glob_is_one_table() {
+    let folder = folder(&[("b.csv", "id,t\n3,z\n"), ("a.csv", "id,t\n1,x\n2,y\n")]);
+    let source = file(r#"{"path": "*.csv", "key": "id"}"#);
+    let batches: Vec<RecordBatch> = source.read(folder.path()).unwrap().map(Result::unwrap).collect();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [2, 1]);
+    assert!(batches.iter().all(|b| b.schema() == source.schema(folder.path()).unwrap()));
+    assert_eq!(source.files(folder.path()).unwrap().len(), 2);
+    assert_eq!((source.key(), source.paths()), (Some("id"), vec![("path", "*.csv".to_owned())]));
+}
+
+#[test]
+fn files_of_a_glob_have_the_same_columns() {
+    let wanted = [
+        ("id,t", "id,u", "a.csv and b.csv have different columns: column 2 is `t` and `u`"),
+        ("id", "id,u", "a.csv and b.csv have different columns: only b.csv has `u`"),
+        ("id,t", "id", "a.csv and b.csv have different columns: only a.csv has `t`"),
+    ];
+    for (a, b, message) in wanted {
+        assert_eq!(error(&[("a.csv", a), ("b.csv", b)], r#"{"path": "*.csv"}"#).message, message);
+    }
+    let two = error(&[("a.csv", "id"), ("b.tsv", "id")], r#"{"path": "*.?sv"}"#);
+    assert_eq!(two.message, "`*.?sv` matches files of two formats: a.csv and b.tsv");
+}
+
+#[test]
+fn json_lines_of_several_files_share_their_columns() {
+    let folder = folder(&[("a.jsonl", "{\"a\":1}\n"), ("b.jsonl", "{\"b\":true,\"a\":0.5}\n")]);
+    let source = file(r#"{"path": "*.jsonl"}"#);
+    let schema = source.schema(folder.path()).unwrap();
+    let types: Vec<_> = schema.fields().iter().map(|f| (f.name().as_str(), f.data_type().clone())).collect();
+    assert_eq!(types, [("a", DataType::Float64), ("b", DataType::Boolean)]);
+    let batches: Vec<RecordBatch> = source.read(folder.path()).unwrap().map(Result::unwrap).collect();
+    assert!(batches.iter().all(|b| b.schema() == schema));
+}
+
+#[test]
+fn the_format_is_said_or_told_from_the_name() {
+    let folder = folder(&[("a.TSV", "id\tt\n1\tx,y\n"), ("b.txt", "id,t\n1,x\n"), ("c.ndjson", "{\"a\":1}\n")]);
+    assert_eq!(rows(&folder, r#"{"path": "a.TSV"}"#), Ok(1));
+    assert_eq!(rows(&folder, r#"{"path": "b.txt", "format": "csv"}"#), Ok(1));
+    assert_eq!(rows(&folder, r#"{"path": "c.ndjson"}"#), Ok(1));
+    let error = rows(&folder, r#"{"path": "b.t?t"}"#).unwrap_err();
+    assert_eq!(error.message, "b.txt: can't tell the format from the name");
+    assert_eq!(error.help.unwrap(), r#"say format = "csv", "tsv", "jsonl" or "parquet""#);
+}
+
+#[test]
+fn unknown_columns_are_named_with_the_near_one() {
+    let files = [("a.csv", "speech_id,t\n"), ("a.jsonl", "{\"speech_id\":1}\n{}\n")];
+    for path in ["a.csv", "a.jsonl"] {
+        let key = error(&files, &format!(r#"{{"path": "{path}", "key": "speechid"}}"#));
+        assert_eq!(key.message, format!("{path}: has no column `speechid`"));
+        assert_eq!((key.help.as_deref(), key.field), (Some("did you mean `speech_id`?"), vec!["key".to_owned()]));
+        let types = error(&files, &format!(r#"{{"path": "{path}", "types": {{"zzz": "integer"}}}}"#));
+        assert_eq!(types.message, format!("{path}: has no column `zzz`"));
+        assert_eq!(types.field, ["types", "zzz"]);
+    }
+}
+
+#[test]
+fn an_error_ends_the_rows() {
+    let folder = folder(&[("a.csv", "id\n1\n"), ("b.csv", "id\n1,2\n"), ("c.csv", "id\n1\n")]);
+    let results: Vec<bool> = file(r#"{"path": "*.csv"}"#).read(folder.path()).unwrap().map(|b| b.is_ok()).collect();
+    assert_eq!(results, [true, false]);
+}
+
+#[test]
+fn fields_are_checked_before_any_file_is_opened() {
+    let root = document::Path::of(["sources", "x"]);
+    let messages = |json: &str| -> Vec<String> { file(json).problems(&root).into_iter().map(|p| p.message).collect() };
+    assert!(messages(r#"{"path": "a.csv", "encoding": "cp1252", "types": {"a": "integer"}}"#).is_empty());
+    assert_eq!(messages(r#"{"path": " "}"#), ["the path is empty"]);
+    assert_eq!(messages(r#"{"path": "a.xlsx"}"#), ["a.xlsx: can't tell the format from the name"]);
+    assert_eq!(messages(r#"{"path": "a.csv", "encoding": "utf8x"}"#), ["there is no encoding `utf8x`"]);
+    let parquet = r#"{"path": "a.parquet", "encoding": "utf-8", "types": {"a": "integer"}}"#;
+    assert_eq!(
+        messages(parquet),
+        [
+            "`types` says nothing about Parquet: its columns have types and nulls",
+            "`encoding` says nothing about Parquet: its columns have types and nulls"
+        ]
+    );
+}
+
+#[test]
+fn the_meaning_is_what_was_written() {
+    let source = file(r#"{"types": {"b": "integer", "a": "string"}, "path": "a.csv", "null_values": ["NA"]}"#);
+    assert_eq!(
+        source.meaning().to_string(),
+        r#"{"path":"a.csv","types":{"a":"string","b":"integer"},"null_values":["NA"]}"#
+    );
+}
+
+#[test]
+fn the_registry_knows_the_fields() {
+    let mut generator = schemars::SchemaGenerator::default();
+    let schema = (KIND.schema)(&mut generator);
+    assert_eq!(schema.get("additionalProperties"), Some(&false.into()));
+    let properties = schema.get("properties").and_then(|p| p.as_object()).unwrap();
+    assert_eq!(properties.keys().collect::<Vec<_>>(), ["path", "format", "key", "types", "null_values", "encoding"]);
+    assert!(properties.values().all(|p| p.get("description").is_some()));
+}
+
+#[test]
+fn a_spec_is_decoded_with_every_problem() {
+    let decoded = |text: &str| {
+        let document = document::Document::parse("a.toml", text.to_owned(), document::Format::Toml).unwrap();
+        let mut problems = Vec::new();
+        let source = (KIND.decode)(&document.root, &document::Path::root(), &mut problems);
+        (source.is_some(), problems.into_iter().map(|p| (p.message, p.help)).collect::<Vec<_>>())
+    };
+    let good = "path = \"a.csv\"\nkey = \"id\"\ntypes = { age = \"integer\" }\nnull_values = [\"NA\"]";
+    assert_eq!(decoded(good), (true, vec![]));
+    let (good, problems) = decoded("path = \"a.csv\"\nencoding = \"windows-1259\"");
+    assert!(!good);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].0, "there is no encoding `windows-1259`");
+    let (good, problems) = decoded("path = \"a.csv\"\nkye = \"id\"\ntypes = { age = \"int\" }");
+    assert!(!good);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert_eq!((KIND.fields)(), ["path", "format", "key", "types", "null_values", "encoding"]);
+}

@@ -1,0 +1,98 @@
+//! Which type a column of JSON values has: the narrowest that keeps every value as it is written, else text.
+//!
+//! Knows single values as text, nothing of files or rows.
+
+use super::cell::Type;
+
+/// The most significant digits that a floating point number of 64 bits needs to keep.
+const DIGITS: usize = 17;
+/// The largest whole number up to which floating point numbers of 64 bits have no gaps.
+const EXACT: u64 = 1 << 53;
+
+/// What the values of a column were so far; nulls are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    boolean: bool,
+    integer: bool,
+    /// An integer that a floating point number can't keep.
+    long: bool,
+    number: bool,
+    other: bool,
+}
+
+impl Seen {
+    /// Notes a value: the JSON as written, and its text as a cell.
+    pub fn add(&mut self, raw: &str, cell: &str) {
+        match raw.as_bytes().first() {
+            Some(b't' | b'f') => self.boolean = true,
+            Some(b'-' | b'0'..=b'9') => self.add_number(cell),
+            _ => self.other = true,
+        }
+    }
+
+    fn add_number(&mut self, text: &str) {
+        if text.contains(['.', 'e', 'E']) || text == "-0" {
+            let keeps = digits(text) <= DIGITS && text.parse().is_ok_and(f64::is_finite);
+            *(if keeps { &mut self.number } else { &mut self.other }) = true;
+        } else if let Ok(number) = text.parse::<i64>() {
+            self.integer = true;
+            self.long |= number.unsigned_abs() > EXACT;
+        } else {
+            self.other = true;
+        }
+    }
+
+    /// The type that keeps all of them.
+    pub fn ty(self) -> Type {
+        match self {
+            Seen { other: true, .. } => Type::String,
+            Seen { boolean: true, integer: false, number: false, .. } => Type::Boolean,
+            Seen { boolean: false, integer: true, number: false, .. } => Type::Integer,
+            Seen { boolean: false, number: true, long: false, .. } => Type::Number,
+            _ => Type::String,
+        }
+    }
+}
+
+/// The significant digits of a number: without its sign, its exponent, and the zeros around.
+fn digits(number: &str) -> usize {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[&str]) -> Type {
+        let mut seen = Seen::default();
+        for value in values {
+            seen.add(value, value.trim_matches('"'));
+        }
+        seen.ty()
+    }
+
+    #[test]
+    fn a_column_gets_the_narrowest_type_that_keeps_its_values() {
+        assert_eq!(of(&[]), Type::String);
+        assert_eq!(of(&["1", "-2", "9223372036854775807"]), Type::Integer);
+        assert_eq!(of(&["1", "2.5", "1e3", "-0"]), Type::Number);
+        assert_eq!(of(&["true", "false"]), Type::Boolean);
+        assert_eq!(of(&["\"a\""]), Type::String);
+        assert_eq!(of(&["[1]"]), Type::String);
+        assert_eq!(of(&["true", "1"]), Type::String);
+        assert_eq!(of(&["\"1\"", "1"]), Type::String);
+    }
+
+    #[test]
+    fn numbers_that_would_lose_digits_stay_text() {
+        assert_eq!(of(&["12345678901234567890"]), Type::String);
+        assert_eq!(of(&["9007199254740993"]), Type::Integer);
+        assert_eq!(of(&["9007199254740993", "0.5"]), Type::String);
+        assert_eq!(of(&["9007199254740992", "0.5"]), Type::Number);
+        assert_eq!(of(&["0.30000000000000004"]), Type::Number);
+        assert_eq!(of(&["0.300000000000000000004"]), Type::String);
+        assert_eq!(of(&["1e999"]), Type::String);
+    }
+}

@@ -1,0 +1,294 @@
+//! JSON Lines: one object per line; a missing key is null; blank lines don't count.
+//!
+//! Values stay as they are written until the type of their column is known: [`scan`] reads everything once for the
+//! columns and their types (see `inference`), [`Jsonl`] reads again and gives batches.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::cell::{Column, Type};
+use super::inference::Seen;
+use super::text::{Position, Text};
+use super::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError};
+
+/// The columns of JSON Lines in order of first appearance, and what was seen in them.
+#[derive(Default)]
+pub struct Columns {
+    names: Vec<String>,
+    seen: Vec<Seen>,
+    places: HashMap<String, usize>,
+}
+
+impl Columns {
+    /// Their names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Their names and types: those of `types`, else what fits all their values.
+    pub fn typed(&self, types: &BTreeMap<String, Type>) -> Vec<(String, Type)> {
+        let ty = |name: &String, seen: &Seen| types.get(name).copied().unwrap_or_else(|| seen.ty());
+        self.names.iter().zip(&self.seen).map(|(name, seen)| (name.clone(), ty(name, seen))).collect()
+    }
+}
+
+/// Adds what stands in one file to `columns`.
+pub fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) -> Result<(), SourceError> {
+    let mut lines = Lines::new(text, shown);
+    while lines.read()? {
+        for (key, value) in lines.object()? {
+            let place = match columns.places.get(key.as_ref()) {
+                Some(&place) => place,
+                None if columns.names.len() == MOST_COLUMNS => {
+                    return Err(lines.error(None, &format!("more than {MOST_COLUMNS} different keys by here")));
+                }
+                None => {
+                    columns.places.insert(key.clone().into_owned(), columns.names.len());
+                    columns.names.push(key.into_owned());
+                    columns.seen.push(Seen::default());
+                    columns.names.len() - 1
+                }
+            };
+            if let (Some(cell), Some(seen)) = (lines.cell(value, nulls)?, columns.seen.get_mut(place)) {
+                seen.add(value.get(), &cell);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows of one file as batches; ends after the first error.
+pub struct Jsonl {
+    lines: Lines,
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    places: HashMap<String, usize>,
+    /// The row that last gave each column a value.
+    filled: Vec<u64>,
+    nulls: Vec<String>,
+    ended: bool,
+}
+
+impl Jsonl {
+    /// The rows of `text` in these columns, whose types `schema` has too.
+    pub fn new(text: Text, shown: &str, columns: &[(String, Type)], schema: SchemaRef, nulls: &[String]) -> Self {
+        let places = columns.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
+        let filled = vec![0; columns.len()];
+        let columns = columns.iter().map(|(name, ty)| Column::new(name, *ty)).collect();
+        let lines = Lines::new(text, shown);
+        Jsonl { lines, schema, columns, places, filled, nulls: nulls.to_vec(), ended: false }
+    }
+
+    fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        let (mut rows, mut bytes) = (0, 0);
+        while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.lines.read()? {
+            let row = self.lines.start.row;
+            for (key, value) in self.lines.object()? {
+                let place = self.places.get(key.as_ref()).copied();
+                let Some((place, column)) = place.and_then(|p| Some((p, self.columns.get_mut(p)?))) else {
+                    return Err(self.lines.error(None, &format!("the key {key:?} is new: the file changed meanwhile")));
+                };
+                match self.lines.cell(value, &self.nulls)? {
+                    None => column.push_null(),
+                    Some(cell) if column.push(&cell) => {}
+                    Some(cell) => return Err(column.refused(&cell, &self.lines.shown, self.lines.start)),
+                }
+                self.filled[place] = row;
+            }
+            for (column, filled) in self.columns.iter_mut().zip(&self.filled) {
+                if *filled != row {
+                    column.push_null();
+                }
+            }
+            rows += 1;
+            bytes += self.lines.line.len() + self.columns.len() * CELL_COST;
+        }
+        if rows == 0 {
+            return Ok(None);
+        }
+        let arrays = self.columns.iter_mut().map(Column::finish).collect();
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
+        batch.map(Some).map_err(|e| SourceError::new(format!("{}: {e}", self.lines.shown)))
+    }
+}
+
+impl Iterator for Jsonl {
+    type Item = Result<RecordBatch, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let batch = self.batch().transpose();
+        self.ended = !matches!(batch, Some(Ok(_)));
+        batch
+    }
+}
+
+/// The lines of one file, one at a time.
+struct Lines {
+    text: Text,
+    shown: String,
+    line: Vec<u8>,
+    /// Where the line begins.
+    start: Position,
+}
+
+impl Lines {
+    fn new(text: Text, shown: &str) -> Self {
+        let start = Position { row: 0, line: 0, byte: text.byte() };
+        Lines { text, shown: shown.to_owned(), line: Vec::new(), start }
+    }
+
+    /// Reads the next line that isn't blank; `false` at the end of the file.
+    fn read(&mut self) -> Result<bool, SourceError> {
+        self.start.row += 1;
+        loop {
+            self.line.clear();
+            self.start.line += 1;
+            self.start.byte = self.text.byte();
+            let more = self.read_line()?;
+            if !self.line.trim_ascii().is_empty() {
+                return Ok(true);
+            }
+            if !more {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Reads to the end of the line; `false` when it was the last.
+    fn read_line(&mut self) -> Result<bool, SourceError> {
+        loop {
+            let piece = match self.text.piece() {
+                Ok(piece) => piece,
+                Err(fault) => return Err(fault.error(&self.shown, self.start)),
+            };
+            if piece.is_empty() {
+                return Ok(false);
+            }
+            let end = piece.iter().position(|&b| b == b'\n');
+            let part = end.unwrap_or(piece.len());
+            self.line.extend_from_slice(&piece[..part]);
+            self.text.consume(end.map_or(part, |end| end + 1));
+            if self.line.len() > ROW_BYTES {
+                let message = format!("the line is above {} MiB", ROW_BYTES >> 20);
+                return Err(self.error(None, &message).help("one object per line, each on a line of its own"));
+            }
+            if end.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The keys and values of the line, each key once.
+    fn object(&self) -> Result<Vec<(Cow<'_, str>, &RawValue)>, SourceError> {
+        match self.line.trim_ascii_start().first() {
+            Some(b'{') => {}
+            Some(b'[') => {
+                return Err(self
+                    .error(None, "is a list, not an object")
+                    .help("write one object per line, without [ ] around them and without commas between them"));
+            }
+            _ => return Err(self.error(None, "is no JSON object").help("write one object per line")),
+        }
+        match serde_json::from_slice::<Object<'_>>(&self.line) {
+            Ok(object) => Ok(object.0),
+            Err(e) => {
+                let text = e.to_string();
+                let message = text.split(" at line ").next().unwrap_or(&text);
+                Err(self.error(Some(e.column().saturating_sub(1)), message))
+            }
+        }
+    }
+
+    /// The value as the text of a cell: a string without its quotes, anything else as written; `None` is null.
+    fn cell<'a>(&self, value: &'a RawValue, nulls: &[String]) -> Result<Option<Cow<'a, str>>, SourceError> {
+        let raw = value.get();
+        if raw.len() > CELL_BYTES {
+            return Err(self.error(self.place(raw), &format!("the value is above {} MiB", CELL_BYTES >> 20)));
+        }
+        let cell = match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            _ if raw == "null" => return Ok(None),
+            None => Cow::Borrowed(raw),
+            Some(inside) if !inside.contains('\\') => Cow::Borrowed(inside),
+            Some(_) => match serde_json::from_str::<String>(raw) {
+                Ok(text) => Cow::Owned(text),
+                Err(e) => {
+                    let text = e.to_string();
+                    let message = text.split(" at line ").next().unwrap_or(&text);
+                    return Err(self.error(self.place(raw), message));
+                }
+            },
+        };
+        Ok((!nulls.iter().any(|null| *null == cell)).then_some(cell))
+    }
+
+    /// Where `part` of the line begins in it.
+    fn place(&self, part: &str) -> Option<usize> {
+        (part.as_ptr() as usize).checked_sub(self.line.as_ptr() as usize).filter(|&at| at < self.line.len())
+    }
+
+    /// An error of this line, at a byte of it (its begin when not known).
+    fn error(&self, place: Option<usize>, message: &str) -> SourceError {
+        let byte = self.start.byte.map(|byte| byte + place.unwrap_or(0) as u64);
+        let position = Position { byte, ..self.start };
+        SourceError::new(format!("{}: {position}: {message}", self.shown)).at(["path"])
+    }
+}
+
+/// An object whose values aren't read yet.
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// A key, borrowed from the line when it has no escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                let mut seen = std::collections::HashSet::new();
+                while let Some(Key(key)) = map.next_key()? {
+                    // Few keys are compared one by one; a hostile number of them must not cost its square.
+                    let twice = match members.len() {
+                        0..16 => members.iter().any(|(other, _)| *other == key),
+                        16 => {
+                            seen.extend(members.iter().map(|(other, _)| other.clone()));
+                            !seen.insert(key.clone())
+                        }
+                        _ => !seen.insert(key.clone()),
+                    };
+                    if twice {
+                        return Err(serde::de::Error::custom(format_args!("the key {key:?} stands there twice")));
+                    }
+                    members.push((key, map.next_value()?));
+                }
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+#[path = "jsonl_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! Tests of `jsonl`: what becomes of values, and every message as its reader sees it.
+
+use std::io::Cursor;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_schema::DataType;
+use arrow_select::concat::concat_batches;
+
+use super::*;
+use crate::source::cell::schema;
+
+fn read(bytes: &[u8], types: &[(&str, Type)], nulls: &[&str]) -> Result<RecordBatch, SourceError> {
+    let types = types.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
+    let nulls: Vec<String> = nulls.iter().map(|&n| n.to_owned()).collect();
+    let text = || Text::new(Box::new(Cursor::new(bytes.to_vec())), "a.jsonl", None, 7);
+    let mut columns = Columns::default();
+    scan(text()?, "a.jsonl", &nulls, &mut columns)?;
+    let columns = columns.typed(&types);
+    let schema = schema(columns.iter().map(|(name, ty)| (name.as_str(), *ty)));
+    let jsonl = Jsonl::new(text()?, "a.jsonl", &columns, Arc::clone(&schema), &nulls);
+    let batches = jsonl.collect::<Result<Vec<_>, _>>()?;
+    Ok(concat_batches(&schema, &batches).unwrap())
+}
+
+fn message(bytes: &[u8]) -> String {
+    read(bytes, &[], &[]).unwrap_err().message
+}
+
+fn texts(lines: &str) -> Vec<Option<String>> {
+    let table = read(lines.as_bytes(), &[], &[]).unwrap();
+    assert_eq!(table.schema().field(0).data_type(), &DataType::Utf8);
+    table.column(0).as_string::<i32>().iter().map(|c| c.map(str::to_owned)).collect()
+}
+
+fn some(cells: &[&str]) -> Vec<Option<String>> {
+    cells.iter().map(|c| Some((*c).to_owned())).collect()
+}
+
+#[test]
+fn columns_are_the_union_of_keys_in_order_and_missing_is_null() {
+    let table = read(b"{\"b\":1,\"a\":true}\r\n\n{\"c\":\"x\",\"b\":null}\n{}\n{\"b\":2.5}", &[], &[]).unwrap();
+    let names: Vec<&str> = table.schema_ref().fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(names, ["b", "a", "c"]);
+    let b: Vec<_> = table.column(0).as_primitive::<Float64Type>().iter().collect();
+    assert_eq!(b, [Some(1.0), None, None, Some(2.5)]);
+    assert_eq!(table.column(1).as_boolean().iter().collect::<Vec<_>>(), [Some(true), None, None, None]);
+    assert_eq!(table.column(2).as_string::<i32>().iter().collect::<Vec<_>>(), [None, Some("x"), None, None]);
+}
+
+#[test]
+fn values_are_kept_as_they_are_written() {
+    assert_eq!(texts("{\"a\":12345678901234567890}\n{\"a\":1}"), some(&["12345678901234567890", "1"]));
+    assert_eq!(texts("{\"a\":\"1\"}\n{\"a\":2.50}\n{\"a\":true}"), some(&["1", "2.50", "true"]));
+    assert_eq!(texts("{\"a\":[1, {\"b\":2}]}\n{\"a\":\"x\"}"), some(&["[1, {\"b\":2}]", "x"]));
+    assert_eq!(texts("{\"a\":\"t\\u00e9\\n\\\"\"}"), some(&["té\n\""]));
+    assert_eq!(texts("{\"a\":null}\n{\"a\":null}"), [None, None]);
+    assert_eq!(texts("{\"a\":\"\"}"), some(&[""]));
+    let table = read(b"{\"a\":9223372036854775807}\n{\"a\":-1}", &[], &[]).unwrap();
+    let integers: Vec<_> = table.column(0).as_primitive::<Int64Type>().iter().collect();
+    assert_eq!(integers, [Some(i64::MAX), Some(-1)]);
+}
+
+#[test]
+fn declared_types_and_nulls() {
+    let lines = b"{\"id\":7,\"n\":\"12\",\"x\":-99}\n{\"id\":8,\"n\":3,\"x\":1}";
+    let table = read(lines, &[("id", Type::String), ("n", Type::Integer)], &["-99"]).unwrap();
+    assert_eq!(table.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("7"), Some("8")]);
+    assert_eq!(table.column(1).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(12), Some(3)]);
+    assert_eq!(table.column(2).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [None, Some(1)]);
+    let error = read(b"{\"n\":1}\n\n{\"n\":[1]}", &[("n", Type::Integer)], &[]).unwrap_err();
+    assert_eq!(error.message, "a.jsonl: row 2 (line 3, byte 9): column `n` is \"[1]\", which is no integer");
+}
+
+#[test]
+fn lines_that_are_no_objects() {
+    assert_eq!(message(b"{\"a\":1}\n\n7\n"), "a.jsonl: row 2 (line 3, byte 9): is no JSON object");
+    assert_eq!(message(b"[{\"a\":1},\n"), "a.jsonl: row 1 (line 1, byte 0): is a list, not an object");
+    assert_eq!(message(b"{\"a\":1}\n{\"a\":}\n"), "a.jsonl: row 2 (line 2, byte 13): expected value");
+    assert_eq!(message(b"{\"a\":1} x\n"), "a.jsonl: row 1 (line 1, byte 8): trailing characters");
+    assert_eq!(message(b"{\"a\":1"), "a.jsonl: row 1 (line 1, byte 5): EOF while parsing an object");
+    assert!(message(b"{\"a\":1,\"b\":2,\"a\":3}").starts_with("a.jsonl: row 1 (line 1, byte 1"));
+    assert!(message(b"{\"a\":1,\"b\":2,\"\\u0061\":3}").ends_with("the key \"a\" stands there twice"));
+    assert!(message(b"{\"a\":\"\\ud800\"}").starts_with("a.jsonl: row 1 (line 1, byte 5): "));
+    assert_eq!(message(b"{\"a\":1}\n{\"a\":\"\xff\"}"), "a.jsonl: row 2 (line 2, byte 14): these bytes are no UTF-8");
+    let many: Vec<String> = (0..40).map(|i| format!("\"k{i}\":1")).collect();
+    let twice = format!("{{{},\"k3\":2}}", many.join(","));
+    assert!(message(twice.as_bytes()).ends_with("the key \"k3\" stands there twice"));
+    let late = format!("{{{},\"k30\":2}}", many.join(","));
+    assert!(message(late.as_bytes()).ends_with("the key \"k30\" stands there twice"));
+}
+
+#[test]
+fn deep_nesting_is_text_and_never_a_stack_overflow() {
+    let bomb = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    let line = format!("{{\"a\":{bomb}}}");
+    assert_eq!(texts(&line), [Some(bomb)]);
+    let open = format!("{{\"a\":{}", "{\"a\":".repeat(300_000));
+    assert!(message(open.as_bytes()).ends_with("EOF while parsing a value"), "{}", message(open.as_bytes()));
+}
+
+#[test]
+fn a_value_above_the_limit_is_refused() {
+    let line = format!("{{\"a\":1,\"b\":\"{}\"}}", "x".repeat(CELL_BYTES));
+    let text = Text::new(Box::new(Cursor::new(line.into_bytes())), "a.jsonl", None, 1 << 16).unwrap();
+    let error = scan(text, "a.jsonl", &[], &mut Columns::default()).unwrap_err();
+    assert_eq!(error.message, "a.jsonl: row 1 (line 1, byte 11): the value is above 16 MiB");
+}

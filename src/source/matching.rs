@@ -1,0 +1,94 @@
+//! The files of a path: one file, or all that a glob matches, in the order of their names.
+//!
+//! Knows the file system's names, opens nothing.
+
+use std::path::{Path, PathBuf};
+
+use super::SourceError;
+
+/// The files that `path` means in `folder`, in name order; at least one, or an error that says so.
+///
+/// A path that exists is that file, even with `*`, `?` or `[` in its name. A glob never matches hidden files.
+pub fn files(folder: &Path, path: &str) -> Result<Vec<PathBuf>, SourceError> {
+    let whole = folder.join(path);
+    if whole.is_file() {
+        return Ok(vec![whole]);
+    }
+    let wrong = |message: String| SourceError::new(message).at(["path"]);
+    if !is_glob(path) {
+        let message = match whole.is_dir() {
+            true => format!("`{path}` is a folder"),
+            false => format!("there is no file `{path}`"),
+        };
+        let help = match whole.is_dir() {
+            true => format!("name the files in it, such as `{}/*.csv`", path.trim_end_matches('/')),
+            false => format!("it is looked for in {}", folder.display()),
+        };
+        return Err(wrong(message).help(help));
+    }
+    let inside = glob::Pattern::escape(&folder.to_string_lossy());
+    let pattern = match Path::new(path).is_absolute() || inside.is_empty() {
+        true => path.to_owned(),
+        false => format!("{inside}/{path}"),
+    };
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+    let found = glob::glob_with(&pattern, options)
+        .map_err(|e| wrong(format!("`{path}` is no glob: {}", e.msg)).help("`*`, `**`, `?` and `[a-z]` are special"))?;
+    let mut files = Vec::new();
+    for entry in found {
+        let file = entry.map_err(|e| wrong(format!("`{path}`: {e}")))?;
+        if file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    match files.is_empty() {
+        true => {
+            Err(wrong(format!("no file matches `{path}`")).help(format!("it is looked for in {}", folder.display())))
+        }
+        false => Ok(files),
+    }
+}
+
+/// Whether `path` may mean several files.
+pub fn is_glob(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// How messages call `file`: its path from `folder`.
+pub fn shown(folder: &Path, file: &Path) -> String {
+    file.strip_prefix(folder).unwrap_or(file).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_gives_files_in_name_order_and_nothing_hidden() {
+        let folder = tempfile::Builder::new().prefix("odd[x]").tempdir().unwrap();
+        for name in ["b.csv", "a.csv", ".hidden.csv", "c.tsv"] {
+            std::fs::write(folder.path().join(name), "x\n").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("d.csv")).unwrap();
+        let found = files(folder.path(), "*.csv").unwrap();
+        let names: Vec<String> = found.iter().map(|f| shown(folder.path(), f)).collect();
+        assert_eq!(names, ["a.csv", "b.csv"]);
+        std::fs::write(folder.path().join("[1].csv"), "x\n").unwrap();
+        assert_eq!(files(folder.path(), "[1].csv").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = files(folder.path(), "a.csv").unwrap_err();
+        assert_eq!(error.message, "there is no file `a.csv`");
+        assert_eq!(error.field, ["path"]);
+        assert_eq!(files(folder.path(), "*.csv").unwrap_err().message, "no file matches `*.csv`");
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let error = files(folder.path(), "data").unwrap_err();
+        assert_eq!(error.message, "`data` is a folder");
+        assert_eq!(error.help.unwrap(), "name the files in it, such as `data/*.csv`");
+        assert!(files(folder.path(), "a***.csv").unwrap_err().message.starts_with("`a***.csv` is no glob"));
+    }
+}

@@ -1,0 +1,188 @@
+//! Parquet files: the footer is checked before it is believed, and a damaged file is an error, never a crash.
+//!
+//! Knows the `parquet` crate's Arrow reader; `pages` checks the sizes that pages claim, `arrays` makes the types plain.
+
+use std::any::Any;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::{Field, Schema, SchemaRef};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+
+use super::arrays::{plain, plain_type};
+use super::text::unreadable;
+use super::{BATCH_BYTES, BATCH_ROWS, MOST_COLUMNS, SourceError, pages};
+
+/// The largest footer that is read, in bytes; real ones have some kB for each row group.
+const FOOTER_BYTES: u64 = 64 << 20;
+
+/// The columns of a Parquet file, from its footer.
+pub fn schema(path: &Path, shown: &str) -> Result<SchemaRef, SourceError> {
+    careful(shown, || plain_schema(open(path, shown)?.schema(), shown))
+}
+
+/// The rows of one file as batches; ends after the first error.
+pub struct Parquet {
+    reader: ParquetRecordBatchReader,
+    schema: SchemaRef,
+    shown: String,
+    /// Rows so far.
+    rows: u64,
+    /// Rows that the footer promises.
+    promised: u64,
+    ended: bool,
+}
+
+impl Parquet {
+    /// Opens a file.
+    pub fn open(path: &Path, shown: &str) -> Result<Self, SourceError> {
+        careful(shown, || {
+            let builder = open(path, shown)?;
+            let schema = plain_schema(builder.schema(), shown)?;
+            let file = fs::File::open(path).map_err(|e| unreadable(shown, &e))?;
+            pages::check(file, builder.metadata()).map_err(|message| damaged(shown, &message))?;
+            let promised = u64::try_from(builder.metadata().file_metadata().num_rows())
+                .map_err(|_| damaged(shown, "a negative number of rows"))?;
+            let bytes: u64 = builder
+                .metadata()
+                .row_groups()
+                .iter()
+                .map(|group| u64::try_from(group.total_byte_size()).unwrap_or(0))
+                .fold(0, u64::saturating_add);
+            let rows = BATCH_BYTES as u64 / (bytes / promised.max(1)).max(1);
+            let rows = usize::try_from(rows).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS);
+            let reader = builder.with_batch_size(rows).build().map_err(|e| damaged(shown, &e.to_string()))?;
+            Ok(Parquet { reader, schema, shown: shown.to_owned(), rows: 0, promised, ended: false })
+        })
+    }
+
+    fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        let shown = self.shown.clone();
+        careful(&shown, || {
+            let Some(batch) = self.reader.next() else {
+                return match self.rows == self.promised {
+                    true => Ok(None),
+                    false => {
+                        let message = format!("it promises {} rows and has {}", self.promised, self.rows);
+                        Err(damaged(&shown, &message))
+                    }
+                };
+            };
+            let batch = batch.map_err(|e| damaged(&shown, &e.to_string()))?;
+            let mut arrays = Vec::with_capacity(batch.num_columns());
+            for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
+                arrays.push(plain(array).map_err(|problem| {
+                    let (first, last) = (self.rows + 1, self.rows + batch.num_rows() as u64);
+                    let message = format!("{shown}: rows {first} to {last}: column `{}`: {problem}", field.name());
+                    SourceError::new(message).at(["path"])
+                })?);
+            }
+            self.rows += batch.num_rows() as u64;
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
+            batch.map(Some).map_err(|e| damaged(&shown, &e.to_string()))
+        })
+    }
+}
+
+impl Iterator for Parquet {
+    type Item = Result<RecordBatch, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let batch = self.batch().transpose();
+        self.ended = !matches!(batch, Some(Ok(_)));
+        batch
+    }
+}
+
+fn open(path: &Path, shown: &str) -> Result<ParquetRecordBatchReaderBuilder<fs::File>, SourceError> {
+    let mut file = fs::File::open(path).map_err(|e| unreadable(shown, &e))?;
+    check_footer(&mut file, shown)?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(shown, &e.to_string()))
+}
+
+/// Checks the magic bytes and that the footer fits into the file, before anything believes them.
+fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
+    let io = |e: std::io::Error| unreadable(shown, &e);
+    let size = file.seek(SeekFrom::End(0)).map_err(io)?;
+    if size < 12 {
+        return Err(damaged(shown, "it is too short for a Parquet file"));
+    }
+    let mut first = [0; 4];
+    file.seek(SeekFrom::Start(0)).map_err(io)?;
+    file.read_exact(&mut first).map_err(io)?;
+    let mut last = [0; 8];
+    file.seek(SeekFrom::End(-8)).map_err(io)?;
+    file.read_exact(&mut last).map_err(io)?;
+    let [a, b, c, d, magic @ ..] = last;
+    if first == *b"PARE" || magic == *b"PARE" {
+        return Err(SourceError::new(format!("{shown}: is encrypted"))
+            .help("write it without encryption")
+            .at(["path"]));
+    }
+    if first != *b"PAR1" {
+        return Err(SourceError::new(format!("{shown}: is no Parquet file")).help("say its `format`").at(["path"]));
+    }
+    if magic != *b"PAR1" {
+        return Err(damaged(shown, "its end is missing (an interrupted download or copy?)"));
+    }
+    let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
+    if footer > size - 12 || footer > FOOTER_BYTES {
+        return Err(damaged(shown, &format!("a footer of {footer} bytes in a file of {size}")));
+    }
+    Ok(())
+}
+
+fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> {
+    if schema.fields().len() > MOST_COLUMNS {
+        return Err(SourceError::new(format!("{shown}: has more than {MOST_COLUMNS} columns")).at(["path"]));
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut fields = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let name = field.name();
+        if name.trim().is_empty() {
+            return Err(SourceError::new(format!("{shown}: column {} has no name", fields.len() + 1)).at(["path"]));
+        }
+        if !seen.insert(name) {
+            return Err(SourceError::new(format!("{shown}: two columns are called `{name}`")).at(["path"]));
+        }
+        let Some(ty) = plain_type(field.data_type()) else {
+            let message = format!("{shown}: column `{name}` has the type {}, which can't be read", field.data_type());
+            let help = "leave it out of the file, or write it as text; lists may hold texts, numbers or booleans";
+            return Err(SourceError::new(message).help(help).at(["path"]));
+        };
+        fields.push(Field::new(name, ty, true));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn damaged(shown: &str, message: &str) -> SourceError {
+    SourceError::new(format!("{shown}: the Parquet file is damaged: {message}"))
+        .help("write or copy the file again")
+        .at(["path"])
+}
+
+/// Runs `read`; the `parquet` crate panics on some damaged files, and that is an error here too.
+fn careful<T>(shown: &str, read: impl FnOnce() -> Result<T, SourceError>) -> Result<T, SourceError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| Err(damaged(shown, panic_text(panic.as_ref()))))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "it can't be decoded",
+    }
+}
+
+#[cfg(test)]
+#[path = "parquet_tests.rs"]
+mod tests;

@@ -1,0 +1,300 @@
+//! Text files as UTF-8, piece by piece: byte order marks, declared encodings, and the exact place of what is no text.
+//!
+//! Knows bytes and encodings, nothing of rows; the readers of rows turn a [`Fault`] into an error with row and line.
+//! Every encoding of the WHATWG standard is there; a new check on the bytes belongs into [`Text::decode`].
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+
+use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
+
+use super::SourceError;
+use crate::name::{listed, nearest};
+
+/// Bytes of the file that are decoded at once.
+const PIECE: usize = 64 << 10;
+
+/// The labels that a wrong one is compared with: one for each encoding that people still meet.
+const LABELS: [&str; 26] = [
+    "utf-8",
+    "utf-16",
+    "utf-16le",
+    "utf-16be",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "windows-1253",
+    "windows-1254",
+    "windows-1255",
+    "windows-1256",
+    "windows-1257",
+    "windows-1258",
+    "iso-8859-1",
+    "iso-8859-2",
+    "iso-8859-15",
+    "latin1",
+    "macintosh",
+    "koi8-r",
+    "koi8-u",
+    "shift_jis",
+    "euc-jp",
+    "euc-kr",
+    "gbk",
+    "gb18030",
+    "big5",
+];
+
+/// The encoding of a label; the error is a sentence and, perhaps, the label that was meant.
+pub fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String>)> {
+    match Encoding::for_label_no_replacement(label.as_bytes()) {
+        Some(encoding) => Ok(encoding),
+        None => {
+            let help = match nearest(label, LABELS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("some that exist are {}", listed(["utf-8", "utf-16le", "windows-1252", "iso-8859-1"])),
+            };
+            Err((format!("there is no encoding `{label}`"), Some(help)))
+        }
+    }
+}
+
+/// Where something stands in a text file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The row; 1 is the first row of data, 0 the header.
+    pub row: u64,
+    /// The line of the file, from 1.
+    pub line: u64,
+    /// The byte of the file, from 0; not known when the file isn't UTF-8.
+    pub byte: Option<u64>,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.row {
+            0 => f.write_str("header")?,
+            row => write!(f, "row {row}")?,
+        }
+        match self.byte {
+            Some(byte) => write!(f, " (line {}, byte {byte})", self.line),
+            None => write!(f, " (line {})", self.line),
+        }
+    }
+}
+
+/// Why the text doesn't go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    message: String,
+    help: Option<String>,
+    /// The byte of the file at fault, when it is one.
+    byte: Option<u64>,
+}
+
+impl Fault {
+    /// This fault as an error of the file `shown`, met while reading at `position`.
+    pub fn error(self, shown: &str, position: Position) -> SourceError {
+        let position = Position { byte: self.byte, ..position };
+        let error = SourceError::new(format!("{shown}: {position}: {}", self.message)).at(["path"]);
+        SourceError { help: self.help, ..error }
+    }
+}
+
+/// A text file, decoded to UTF-8 without NUL bytes; give its pieces to a parser and [`consume`](Text::consume) them.
+pub struct Text {
+    source: Box<dyn Read + Send>,
+    encoding: &'static Encoding,
+    decoder: Decoder,
+    raw: Vec<u8>,
+    raw_from: usize,
+    raw_to: usize,
+    /// Bytes of the file that the decoder has taken, the byte order mark among them.
+    taken: u64,
+    ended: bool,
+    text: Vec<u8>,
+    from: usize,
+    to: usize,
+    /// Bytes before `text[from]`, the byte order mark among them; places in the file only for UTF-8.
+    given: u64,
+    fault: Option<Fault>,
+}
+
+impl Text {
+    /// Opens `path`, shown as `shown`, in the encoding with this label (strict UTF-8 when there is none).
+    pub fn open(path: &Path, shown: &str, label: Option<&str>) -> Result<Self, SourceError> {
+        let file = std::fs::File::open(path).map_err(|e| unreadable(shown, &e))?;
+        Text::new(Box::new(file), shown, label, PIECE)
+    }
+
+    /// The text of `source`, read in pieces of at most `piece` bytes.
+    pub fn new(
+        mut source: Box<dyn Read + Send>,
+        shown: &str,
+        label: Option<&str>,
+        piece: usize,
+    ) -> Result<Self, SourceError> {
+        let declared = match label {
+            None => None,
+            Some(label) => Some(encoding(label).map_err(|(message, help)| SourceError {
+                help,
+                ..SourceError::new(format!("{shown}: {message}")).at(["encoding"])
+            })?),
+        };
+        let mut raw = vec![0; piece.max(4)];
+        let mut raw_to = 0;
+        while raw_to < 4 {
+            match source.read(&mut raw[raw_to..4]) {
+                Ok(0) => break,
+                Ok(n) => raw_to += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(unreadable(shown, &e)),
+            }
+        }
+        let (encoding, mark) = begin(&raw[..raw_to], declared, label, shown)?;
+        let decoder = encoding.new_decoder_without_bom_handling();
+        let room = decoder.max_utf8_buffer_length_without_replacement(raw.len()).unwrap_or(raw.len() * 4 + 16);
+        Ok(Text {
+            source,
+            encoding,
+            decoder,
+            raw_from: mark,
+            raw_to,
+            raw,
+            taken: mark as u64,
+            ended: false,
+            text: vec![0; room],
+            from: 0,
+            to: 0,
+            given: mark as u64,
+            fault: None,
+        })
+    }
+
+    /// The next piece that isn't consumed yet; empty at the end of the file.
+    pub fn piece(&mut self) -> Result<&[u8], Fault> {
+        while self.from == self.to {
+            if let Some(fault) = &self.fault {
+                return Err(fault.clone());
+            }
+            if self.ended {
+                return Ok(&[]);
+            }
+            self.decode()?;
+        }
+        Ok(&self.text[self.from..self.to])
+    }
+
+    /// Marks the first `bytes` of the piece as read.
+    pub fn consume(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.to - self.from);
+        self.from += bytes;
+        self.given += bytes as u64;
+    }
+
+    /// The place in the file of what comes next; `None` when the file isn't UTF-8.
+    pub fn byte(&self) -> Option<u64> {
+        (self.encoding == UTF_8).then_some(self.given)
+    }
+
+    fn decode(&mut self) -> Result<(), Fault> {
+        let mut last = false;
+        while self.raw_from == self.raw_to && !last {
+            match self.source.read(&mut self.raw) {
+                Ok(n) => {
+                    (self.raw_from, self.raw_to) = (0, n);
+                    last = n == 0;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    return Err(Fault { message: format!("can't be read on: {e}"), help: None, byte: self.byte() });
+                }
+            }
+        }
+        let raw = &self.raw[self.raw_from..self.raw_to];
+        let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(raw, &mut self.text, last);
+        self.raw_from += read;
+        self.taken += read as u64;
+        (self.from, self.to) = (0, written);
+        match result {
+            DecoderResult::InputEmpty => self.ended = last,
+            DecoderResult::OutputFull => {}
+            DecoderResult::Malformed(bad, after) => {
+                let place = self.taken.saturating_sub(u64::from(bad) + u64::from(after));
+                self.fault = Some(self.malformed(place));
+            }
+        }
+        if let Some(nul) = self.text[..written].iter().position(|&b| b == 0) {
+            self.to = nul;
+            self.fault = Some(Fault {
+                message: "a NUL byte in the text".to_owned(),
+                help: Some(r#"the file is damaged or no text; if it is UTF-16, say encoding = "utf-16le""#.to_owned()),
+                byte: self.byte().map(|b| b + nul as u64),
+            });
+        }
+        Ok(())
+    }
+
+    fn malformed(&self, place: u64) -> Fault {
+        let help = match self.encoding == UTF_8 {
+            true => {
+                r#"say its encoding; files from Excel or older Windows programs are often encoding = "windows-1252""#
+            }
+            false => "the file is damaged, or in another encoding than the one that is declared",
+        };
+        let message = format!("these bytes are no {}", self.encoding.name());
+        Fault { message, help: Some(help.to_owned()), byte: Some(place) }
+    }
+}
+
+/// The error of a file that can't be opened or read.
+pub fn unreadable(shown: &str, error: &io::Error) -> SourceError {
+    SourceError::new(format!("{shown}: can't be read: {error}")).at(["path"])
+}
+
+/// The encoding and the length of the byte order mark, from the first bytes and what is declared.
+fn begin(
+    first: &[u8],
+    declared: Option<&'static Encoding>,
+    label: Option<&str>,
+    shown: &str,
+) -> Result<(&'static Encoding, usize), SourceError> {
+    let wrong = |message: String, help: &str| Err(SourceError::new(message).help(help).at(["encoding"]));
+    let marked = Encoding::for_bom(first);
+    match (declared, marked) {
+        (Some(declared), None) => Ok((declared, 0)),
+        (Some(declared), Some((marked, mark))) if declared == marked => Ok((declared, mark)),
+        (Some(_), Some((marked, mark))) if label.is_some_and(|l| l.trim().eq_ignore_ascii_case("utf-16")) => {
+            match marked == UTF_16BE {
+                true => Ok((UTF_16BE, mark)),
+                false => wrong(
+                    format!("{shown}: declared as utf-16, but begins with the mark of UTF-8"),
+                    "leave `encoding` out",
+                ),
+            }
+        }
+        (Some(declared), Some((marked, _))) => {
+            let declared = declared.name().to_lowercase();
+            let found = marked.name().to_lowercase();
+            let help = format!("say encoding = \"{found}\"");
+            wrong(format!("{shown}: declared as {declared}, but begins with the byte order mark of {found}"), &help)
+        }
+        (None, Some((marked, mark))) if marked == UTF_8 => Ok((UTF_8, mark)),
+        (None, Some((marked, _))) => {
+            let found = if marked == UTF_16LE { "utf-16le" } else { "utf-16be" };
+            wrong(format!("{shown}: is {found} text, not UTF-8"), &format!("say encoding = \"{found}\""))
+        }
+        (None, None) => match first {
+            [b'P', b'K', 3, 4] => Err(SourceError::new(format!("{shown}: is a ZIP archive or an Excel file, no text"))
+                .help("save it as CSV")
+                .at(["path"])),
+            [0x1f, 0x8b, ..] => {
+                Err(SourceError::new(format!("{shown}: is compressed (gzip)")).help("decompress it first").at(["path"]))
+            }
+            b"PAR1" => Err(SourceError::new(format!("{shown}: is a Parquet file"))
+                .help(r#"say format = "parquet""#)
+                .at(["format"])),
+            _ => Ok((UTF_8, 0)),
+        },
+    }
+}

@@ -1,0 +1,208 @@
+//! Specs: what the author wrote, checked. `Document` in, [`Spec`] or **all** the problems out.
+//!
+//! [`check`](Spec::check) passes over the document in this order: literal keys (`secret`), the tables and their fields
+//! (`read`), then what the names refer to: models, sources, the graph of stages with the columns of each (`stages`),
+//! outputs (`outputs`) and paths (`paths`). [`schema`] is the same language as a JSON Schema. A new field of a table is a
+//! field of its struct with a doc comment; a new kind is a row of a registry. Reads only headers of sources and prompt
+//! files; no network, and nothing is written.
+
+mod columns;
+mod outputs;
+mod paths;
+mod read;
+pub mod schema;
+mod secret;
+mod stages;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+
+use crate::document::{Diagnostic, Document};
+use crate::name::Name;
+use crate::provider::{Endpoint, Model};
+use crate::source::Source;
+use crate::stage::Stage;
+
+pub use columns::{Answers, Relation};
+pub use outputs::Format;
+pub use read::{Layout, MaxFailed, Order};
+
+/// A checked pipeline spec: every name resolves, every template compiles against the columns it will see.
+#[derive(Debug)]
+pub struct Spec {
+    /// The pipeline's name; by default the file's.
+    pub name: String,
+    /// The folder that the spec stands in; its paths start there.
+    pub folder: PathBuf,
+    /// What everything random derives from; sent to models that take a seed.
+    pub seed: Option<u64>,
+    /// The models by name.
+    pub models: IndexMap<Name, ModelSpec>,
+    /// The endpoints that the models use, by the name that they are called in the spec.
+    pub endpoints: IndexMap<String, Arc<dyn Endpoint>>,
+    /// The sources by name.
+    pub sources: IndexMap<Name, SourceSpec>,
+    /// The stages, each after its input.
+    pub stages: Vec<StageSpec>,
+    /// The outputs by name.
+    pub outputs: IndexMap<Name, OutputSpec>,
+}
+
+/// A model: an endpoint, an id there and how it picks its words.
+#[derive(Debug)]
+pub struct ModelSpec {
+    /// The key in [`Spec::endpoints`].
+    pub endpoint: String,
+    /// The model as the endpoint knows it.
+    pub model: Model,
+}
+
+/// A source with its columns.
+#[derive(Debug)]
+pub struct SourceSpec {
+    /// What reads it.
+    pub source: Box<dyn Source>,
+    /// Its columns.
+    pub relation: Relation,
+}
+
+/// What a stage or an output reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The source of this index.
+    Source(usize),
+    /// The stage of this index.
+    Stage(usize),
+}
+
+/// A stage, bound to its input.
+#[derive(Debug)]
+pub struct StageSpec {
+    /// Its name.
+    pub name: Name,
+    /// What it reads; a stage stands before those that read it.
+    pub input: Input,
+    /// What it asks.
+    pub stage: Arc<dyn Stage>,
+    /// The models, as indices into [`Spec::models`].
+    pub models: Vec<usize>,
+    /// Their names in the spec.
+    pub model_names: Vec<String>,
+    /// Where the answers go.
+    pub answers: Answers,
+    /// The columns of its output.
+    pub relation: Relation,
+    /// Columns of the input that tell of an earlier failure that this stage depends on: a row where one is not null is
+    /// skipped.
+    pub guards: Vec<usize>,
+    /// Lanes.
+    pub workers: usize,
+    /// Prompts that each lane keeps in flight.
+    pub batch_size: usize,
+    /// Rows per part.
+    pub chunk_size: u64,
+    /// In which order the calls of a part go.
+    pub order: Option<Order>,
+    /// How many rows may fail.
+    pub max_failed: Option<MaxFailed>,
+    /// How often a call may be tried in all.
+    pub max_attempts: u32,
+}
+
+/// A file to write.
+#[derive(Debug)]
+pub struct OutputSpec {
+    /// What it holds.
+    pub input: Input,
+    /// Where it goes, as the spec says.
+    pub path: String,
+    /// Where it goes.
+    pub file: PathBuf,
+    /// How it is written.
+    pub format: Format,
+}
+
+impl StageSpec {
+    /// Models that answer each row.
+    pub fn width(&self) -> usize {
+        if self.answers.fanned_out() { self.models.len() } else { 1 }
+    }
+}
+
+impl Spec {
+    /// Checks `document`, whose paths are relative to `folder`. Problems come in the order of discovery; with an error
+    /// among them there is no spec. A literal API key is blotted out of the document, so that no message shows it.
+    pub fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
+        let mut problems = Vec::new();
+        secret::find(document, &mut problems);
+        let spec = read::read(document, &mut problems).and_then(|raw| stages::resolve(raw, folder, &mut problems));
+        let broken = problems.iter().any(Diagnostic::is_error);
+        (spec.filter(|_| !broken), problems)
+    }
+
+    /// The name of an input.
+    pub fn input_name(&self, input: Input) -> &str {
+        match input {
+            Input::Source(i) => self.sources.get_index(i).map_or("", |(name, _)| name.as_str()),
+            Input::Stage(i) => self.stages[i].name.as_str(),
+        }
+    }
+
+    /// The columns of an input.
+    pub fn relation(&self, input: Input) -> &Relation {
+        match input {
+            Input::Source(i) => &self.sources[i].relation,
+            Input::Stage(i) => &self.stages[i].relation,
+        }
+    }
+
+    /// The name and the model of index `model`.
+    pub fn model(&self, model: usize) -> (&Name, &ModelSpec) {
+        self.models.get_index(model).expect("model indices are made from this table")
+    }
+
+    /// Everything in the spec that can change a table, as canonical JSON: neither comments nor order, neither
+    /// concurrency nor addresses.
+    pub fn meaning(&self) -> Value {
+        let models = self.models.iter().map(|(name, m)| {
+            (name.to_string(), json!({ "provider": self.endpoints[&m.endpoint].kind(), "model": m.model }))
+        });
+        let sources = self.sources.iter().map(|(name, s)| (name.to_string(), s.source.meaning()));
+        let stages = self.stages.iter().map(|s| {
+            let models: Vec<&str> = s.models.iter().map(|m| self.model(*m).0.as_str()).collect();
+            let meaning = json!({
+                "input": self.input_name(s.input), "models": models, "answers": s.answers.layout(),
+                "max_attempts": s.max_attempts, "stage": s.stage.meaning(),
+            });
+            (s.name.to_string(), meaning)
+        });
+        let outputs = self
+            .outputs
+            .iter()
+            .map(|(name, o)| (name.to_string(), json!({ "input": self.input_name(o.input), "path": o.path })));
+        canonical(json!({
+            "seed": self.seed, "models": table(models), "sources": table(sources), "stages": table(stages),
+            "outputs": table(outputs),
+        }))
+    }
+}
+
+/// The same value with every object sorted by key.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let mut entries: Vec<(String, Value)> = object.into_iter().map(|(k, v)| (k, canonical(v))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
+        other => other,
+    }
+}
+
+fn table(entries: impl Iterator<Item = (String, Value)>) -> Value {
+    Value::Object(entries.collect())
+}

@@ -1,0 +1,356 @@
+//! Reading: the document's tables become typed, each by its own struct; names do not resolve yet.
+//!
+//! The structs here are the spec's language for what all kinds share; their doc comments are the JSON Schema's
+//! descriptions. What a kind adds to `[sources.x]`, `[stages.x]` and `[providers.x]` is decoded by that kind.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::document::{self, Diagnostic, Document, Entry, Node, Path, Value};
+use crate::name::{Name, listed, nearest};
+use crate::provider::{Endpoint, PROVIDERS};
+use crate::registry::{Kind, find};
+use crate::source::{SOURCES, Source};
+use crate::stage::{STAGES, StageConfig};
+
+/// What stands at the top of a spec beside its tables.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// The pipeline's name. Default: the name of the file.
+    pub name: Option<Name>,
+    /// Everything random derives from it; it is sent to models that take a seed. Left out: no seed is sent.
+    pub seed: Option<u64>,
+    /// Whether paths may leave the folder of the spec. Default: false.
+    #[serde(default)]
+    pub allow_outside: bool,
+}
+
+/// A model: where it is and how it picks its words.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelTable {
+    /// A provider type (`ollama`, `openai`, `mock`) with its defaults, or a name in `[providers]`.
+    pub provider: String,
+    /// The provider's id of the model, such as `llama3.2`.
+    pub model: String,
+    /// 0 always takes the likeliest word. Left out: not sent, the server decides.
+    pub temperature: Option<f64>,
+    /// The share of probability that words are drawn from (nucleus sampling), above 0 and at most 1.
+    pub top_p: Option<f64>,
+    /// The most tokens of a reply; a reply that is cut off is an error, not an answer.
+    pub max_tokens: Option<u32>,
+    /// Texts that end the reply.
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// The seed for this model. Default: the spec's.
+    pub seed: Option<u64>,
+    /// Ollama: the context size in tokens, prompt and reply together. Always sent, since the server's own default
+    /// depends on its memory. Default: 4096.
+    pub num_ctx: Option<u32>,
+}
+
+/// What all stages that ask models share.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StageTable {
+    /// The source or the stage whose rows it reads.
+    pub input: String,
+    /// The models, by name.
+    pub models: Vec<String>,
+    /// `true`: every model reads every row. `false`: the models share the rows, dealt in turn by row number.
+    /// Default: false.
+    #[serde(default)]
+    pub fanout: bool,
+    /// Where the answers of a fan-out go: `wide` gives each model its own columns (`label_llama`), `long` gives each
+    /// model its own row and a column `model`. Default: `wide`.
+    #[serde(default)]
+    pub layout: Layout,
+    /// Lanes of this stage. Default: 4.
+    pub workers: Option<u32>,
+    /// Prompts that each lane keeps in flight. Default: 4.
+    pub batch_size: Option<u32>,
+    /// Rows per part: the unit of commit and the bound of the memory. Default: 20000.
+    pub chunk_size: Option<u32>,
+    /// In which order the calls of a fan-out's part go: `row-major` or `model-major` (one model after the other, so that
+    /// a server that holds one model at a time seldom switches). Default: `model-major` for Ollama.
+    pub order: Option<Order>,
+    /// How many rows may fail, a number or a share such as `"5%"`: when more do, the stage stops early. Left out: the
+    /// run goes to its end, and any failed row makes the exit code 1.
+    pub max_failed: Option<MaxFailed>,
+    /// How often a call is tried in all, failures and unusable answers together. Default: 3.
+    pub max_attempts: Option<u32>,
+}
+
+/// A table to write.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputTable {
+    /// The stage (or source) whose table it is.
+    pub input: String,
+    /// The file; `.parquet`, `.csv` or `.jsonl`.
+    pub path: String,
+}
+
+/// Where the answers of a fan-out go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Side by side.
+    #[default]
+    Wide,
+    /// One below the other.
+    Long,
+}
+
+/// In which order the calls of a part go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// All models for a row, then the next row.
+    RowMajor,
+    /// All rows for a model, then the next model.
+    ModelMajor,
+}
+
+/// How many rows may fail: a number, or a share of the rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxFailed {
+    /// So many rows.
+    Rows(u64),
+    /// Such a share of the rows, from 0 to 1.
+    Share(f64),
+}
+
+impl MaxFailed {
+    /// How many of `rows` rows may fail.
+    pub fn of(self, rows: u64) -> u64 {
+        match self {
+            MaxFailed::Rows(n) => n,
+            MaxFailed::Share(share) => (share * rows as f64).floor() as u64,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MaxFailed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = MaxFailed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of rows or a share such as \"5%\"")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, rows: u64) -> Result<MaxFailed, E> {
+                Ok(MaxFailed::Rows(rows))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, rows: i64) -> Result<MaxFailed, E> {
+                u64::try_from(rows).map(MaxFailed::Rows).map_err(|_| E::custom("`max_failed` must be 0 or more"))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<MaxFailed, E> {
+                let share = text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
+                match share {
+                    Some(share) if (0.0..=100.0).contains(&share) => Ok(MaxFailed::Share(share / 100.0)),
+                    _ => Err(E::custom(format!("\"{text}\" is not a share such as \"5%\""))),
+                }
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for MaxFailed {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "MaxFailed".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0 },
+            { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? *%$" },
+        ] })
+    }
+}
+
+/// A spec whose tables are typed, but whose names are still words.
+pub struct Raw {
+    pub header: Header,
+    /// The file's name without its extension.
+    pub file: String,
+    pub models: IndexMap<Name, ModelTable>,
+    pub providers: IndexMap<Name, Arc<dyn Endpoint>>,
+    pub sources: IndexMap<Name, Box<dyn Source>>,
+    pub stages: IndexMap<Name, (StageTable, Box<dyn StageConfig>)>,
+    pub outputs: IndexMap<Name, OutputTable>,
+    /// Whether a table of this section could not be read, so that a missing name there is no news.
+    pub broken: Vec<(&'static str, String)>,
+}
+
+impl Raw {
+    /// Whether `[section.name]` stands in the document but could not be read.
+    pub fn is_broken(&self, section: &str, name: &str) -> bool {
+        self.broken.iter().any(|(s, n)| *s == section && n == name)
+    }
+}
+
+/// The sections of a spec.
+pub const SECTIONS: [&str; 5] = ["models", "providers", "sources", "stages", "outputs"];
+
+/// Reads every table of the document; reports all problems.
+pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> {
+    let root = &document.root;
+    let Value::Table(entries) = &root.value else {
+        problems.push(Diagnostic::error(
+            "wrong-type",
+            Path::root(),
+            "a spec is a table, with `[models]`, `[sources]`, `[stages]`",
+        ));
+        return None;
+    };
+    let header = document::fields_of::<Header>();
+    let known: Vec<&str> = header.iter().copied().chain(SECTIONS).collect();
+    let own = pick(root, |key| header.contains(&key));
+    unknown(entries, &known, &Path::root(), problems);
+    let mut raw = Raw {
+        header: document::decode(&own, &Path::root(), problems).unwrap_or_default(),
+        file: document.name.rsplit(['/', '\\']).next().and_then(|f| f.split('.').next()).unwrap_or_default().to_owned(),
+        models: IndexMap::new(),
+        providers: IndexMap::new(),
+        sources: IndexMap::new(),
+        stages: IndexMap::new(),
+        outputs: IndexMap::new(),
+        broken: Vec::new(),
+    };
+    for (name, node, path) in tables(root, "models", problems) {
+        keep(document::decode(node, &path, problems), "models", name, &mut raw.models, &mut raw.broken);
+    }
+    for (name, node, path) in tables(root, "providers", problems) {
+        let endpoint = typed(PROVIDERS, "provider", node, &path, &[], problems);
+        keep(endpoint.map(|(_, e)| e), "providers", name, &mut raw.providers, &mut raw.broken);
+    }
+    for (name, node, path) in tables(root, "sources", problems) {
+        let source = typed(SOURCES, "source", node, &path, &[], problems);
+        keep(source.map(|(_, s)| s), "sources", name, &mut raw.sources, &mut raw.broken);
+    }
+    for (name, node, path) in tables(root, "stages", problems) {
+        let shared = document::fields_of::<StageTable>();
+        let stage = typed(STAGES, "stage", node, &path, shared, problems);
+        let table = document::decode(&pick(node, |key| shared.contains(&key)), &path, problems);
+        keep(table.zip(stage.map(|(_, s)| s)), "stages", name, &mut raw.stages, &mut raw.broken);
+    }
+    for (name, node, path) in tables(root, "outputs", problems) {
+        keep(document::decode(node, &path, problems), "outputs", name, &mut raw.outputs, &mut raw.broken);
+    }
+    Some(raw)
+}
+
+fn keep<T>(
+    item: Option<T>,
+    section: &'static str,
+    name: Name,
+    kept: &mut IndexMap<Name, T>,
+    broken: &mut Vec<(&'static str, String)>,
+) {
+    match item {
+        Some(item) => drop(kept.insert(name, item)),
+        None => broken.push((section, name.into())),
+    }
+}
+
+/// The tables `[section.name]` with their paths; reports names that are none.
+fn tables<'a>(root: &'a Node, section: &str, problems: &mut Vec<Diagnostic>) -> Vec<(Name, &'a Node, Path)> {
+    let path = Path::root().key(section);
+    let Some(node) = root.get(section) else { return Vec::new() };
+    let Value::Table(entries) = &node.value else {
+        let message = format!("`{section}` holds named tables, such as `[{section}.a]`, not {}", node.kind_name());
+        problems.push(Diagnostic::error("wrong-type", path, message));
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        match Name::new(entry.key.as_str()) {
+            Ok(name) => found.push((name, &entry.node, path.key(&entry.key))),
+            Err(message) => problems.push(Diagnostic::error_at_key("bad-name", path.key(&entry.key), message)),
+        }
+    }
+    found
+}
+
+/// Reads `type` by hand and lets that kind decode the rest; `shared` fields are somebody else's.
+fn typed<T>(
+    kinds: &'static [Kind<T>],
+    what: &str,
+    node: &Node,
+    path: &Path,
+    shared: &[&str],
+    problems: &mut Vec<Diagnostic>,
+) -> Option<(&'static Kind<T>, T)> {
+    let Value::Table(entries) = &node.value else {
+        problems.push(Diagnostic::error(
+            "wrong-type",
+            path.clone(),
+            format!("a {what} is a table, not {}", node.kind_name()),
+        ));
+        return None;
+    };
+    let Some(kind) = node.get("type") else {
+        let names = listed(kinds.iter().map(|k| k.name));
+        let problem = Diagnostic::error("missing-field", path.clone(), "`type` is missing");
+        problems.push(problem.help(format!("the {what} types are {names}")));
+        return None;
+    };
+    let Some(name) = kind.as_str() else {
+        problems.push(Diagnostic::error(
+            "wrong-type",
+            path.key("type"),
+            format!("`type` must be text, not {}", kind.kind_name()),
+        ));
+        return None;
+    };
+    let kind = match find(kinds, name, what, &path.key("type")) {
+        Ok(kind) => kind,
+        Err(problem) => {
+            problems.push(problem);
+            return None;
+        }
+    };
+    let own = (kind.fields)();
+    let known: Vec<&str> = ["type"].iter().chain(shared).chain(own).copied().collect();
+    let before = problems.len();
+    unknown(entries, &known, path, problems);
+    let unknown_fields = problems.len() > before;
+    let decoded = (kind.decode)(&pick(node, |key| own.contains(&key)), path, problems);
+    decoded.filter(|_| !unknown_fields).map(|item| (kind, item))
+}
+
+/// The node with only those of its entries whose key is wanted.
+fn pick(node: &Node, wanted: impl Fn(&str) -> bool) -> Node {
+    let value = match &node.value {
+        Value::Table(entries) => Value::Table(entries.iter().filter(|e| wanted(&e.key)).cloned().collect()),
+        other => other.clone(),
+    };
+    Node { value, span: node.span.clone() }
+}
+
+fn unknown(entries: &[Entry], known: &[&str], path: &Path, problems: &mut Vec<Diagnostic>) {
+    for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
+        let message = format!("there is no field `{}` here", entry.key);
+        let problem = Diagnostic::error_at_key("unknown-field", path.key(&entry.key), message);
+        problems.push(match nearest(&entry.key, known.iter().copied()) {
+            Some(near) => problem.meant(Some(near)),
+            None => problem.help(format!("the fields are {}", listed(known.iter().copied()))),
+        });
+    }
+}

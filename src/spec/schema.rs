@@ -1,0 +1,144 @@
+//! The JSON Schema of a spec, from the doc comments of its structs: for editors, `fanfold schema` and CI.
+//!
+//! Draft-07, since the checkers that editors use know it best; every object is closed, so that a typo is seen.
+
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::read::{Header, ModelTable, OutputTable, StageTable};
+use crate::provider::PROVIDERS;
+use crate::registry::Kind;
+use crate::source::SOURCES;
+use crate::stage::STAGES;
+
+/// The schema, with keys in a fixed order.
+pub fn schema() -> Value {
+    let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
+    let generator = &mut settings.into_generator();
+    let mut top = generator.subschema_for::<Header>().to_value();
+    let model = generator.subschema_for::<ModelTable>().to_value();
+    let output = generator.subschema_for::<OutputTable>().to_value();
+    let stage = generator.subschema_for::<StageTable>().to_value();
+    let sections = [
+        ("models", "Models by name: a provider, the model's id there, and how it picks its words.", model),
+        ("providers", "Endpoints of one's own by name, with their limits.", one_of(PROVIDERS, None, generator)),
+        ("sources", "Where rows come from, by name.", one_of(SOURCES, None, generator)),
+        ("stages", "What to ask about the rows, by name.", one_of(STAGES, Some(&stage), generator)),
+        ("outputs", "The tables to write, by name.", output),
+    ];
+    let properties = top["properties"].as_object_mut();
+    if let Some(properties) = properties {
+        for (name, about, item) in sections {
+            properties.insert(name.to_owned(), named(about, item));
+        }
+    }
+    let mut schema = Map::new();
+    schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
+    schema.insert("title".to_owned(), json!("fanfold pipeline spec"));
+    schema.insert("description".to_owned(), json!("Language models over tables, declared in a spec."));
+    for key in ["type", "properties", "additionalProperties"] {
+        schema.insert(key.to_owned(), top[key].take());
+    }
+    let mut schema = Value::Object(schema);
+    tidy(&mut schema);
+    schema
+}
+
+/// A table of named tables.
+fn named(about: &str, item: Value) -> Value {
+    json!({
+        "description": about,
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$" },
+        "additionalProperties": item,
+    })
+}
+
+/// Any kind of a registry: its fields, `type`, and what all kinds share.
+fn one_of<T>(kinds: &'static [Kind<T>], shared: Option<&Value>, generator: &mut SchemaGenerator) -> Value {
+    let kinds = kinds.iter().map(|kind| {
+        let own = (kind.schema)(generator).to_value();
+        let mut properties = Map::new();
+        properties.insert("type".to_owned(), json!({ "const": kind.name, "description": kind.about }));
+        let mut required = vec![json!("type")];
+        for part in shared.into_iter().chain([&own]) {
+            properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
+            required.extend(part["required"].as_array().cloned().unwrap_or_default());
+        }
+        json!({
+            "description": kind.about, "type": "object", "properties": properties, "required": required,
+            "additionalProperties": false,
+        })
+    });
+    let kinds: Vec<Value> = kinds.collect();
+    match <[Value; 1]>::try_from(kinds) {
+        Ok([only]) => only,
+        Err(kinds) => json!({ "oneOf": kinds }),
+    }
+}
+
+/// Takes out what only repeats Rust: number formats and the null of an optional field (TOML can't write it).
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if object.get("format").is_some_and(Value::is_string) {
+                object.remove("format");
+            }
+            if let Some(Value::Array(kinds)) = object.get_mut("type") {
+                kinds.retain(|kind| kind != "null");
+                if let [only] = kinds.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(options)) = object.get_mut("anyOf") {
+                options.retain(|option| option != &json!({ "type": "null" }));
+                if let [Value::Object(only)] = options.as_slice() {
+                    let only = only.clone();
+                    object.remove("anyOf");
+                    for (key, value) in only {
+                        object.entry(key).or_insert(value);
+                    }
+                }
+            }
+            if let Some(Value::Array(options)) = object.get_mut("enum") {
+                options.retain(|option| !option.is_null());
+            }
+            object.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every object schema in `schema` that isn't closed.
+    fn open(schema: &Value, path: &str, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(object) => {
+                if object.get("type") == Some(&json!("object")) && !object.contains_key("additionalProperties") {
+                    found.push(path.to_owned());
+                }
+                object.iter().for_each(|(key, value)| open(value, &format!("{path}/{key}"), found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| open(item, path, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_object_is_closed_and_every_field_described() {
+        let schema = schema();
+        let mut found = Vec::new();
+        open(&schema, "", &mut found);
+        assert!(found.is_empty(), "{found:?}");
+        let stage = &schema["properties"]["stages"]["additionalProperties"]["properties"];
+        for (name, field) in stage.as_object().unwrap() {
+            assert!(field["description"].is_string(), "{name}");
+        }
+        assert!(!schema.to_string().contains("$ref"));
+    }
+}

@@ -1,0 +1,60 @@
+//! Stages: what to do with a row. Pure: a stage never waits, retries, logs or opens anything.
+//!
+//! A [`StageConfig`] is what the spec says, a [`Stage`] is the same bound to the columns of its input. Split, fan-out,
+//! layout, concurrency, resume and failure are `run`'s and come for free. To add a stage type: one file with both, one
+//! `mod` line, one row in [`STAGES`].
+
+mod analysis;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+
+use crate::document::{Diagnostic, Path};
+use crate::prompt::{Answer, Prompt};
+use crate::registry::Kind;
+use crate::table::{Cell, Column, Row};
+
+/// The stage types.
+pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND];
+
+/// Where a stage is bound: its name, its input and what it may read of the project.
+pub struct Site<'a> {
+    /// The stage's name; the column of a plain text answer.
+    pub name: &'a str,
+    /// Where it stands in the document.
+    pub path: &'a Path,
+    /// The columns of its input.
+    pub input: &'a SchemaRef,
+    /// Reads a text file named in the spec; the error is a sentence.
+    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+}
+
+/// A stage as the spec says it.
+pub trait StageConfig: Send + Sync + fmt::Debug {
+    /// Binds it to its input; reports every problem, and gives nothing if one of them is an error.
+    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>>;
+}
+
+/// What to do with a row.
+pub trait Stage: Send + Sync + fmt::Debug {
+    /// The columns of an answer, before a suffix for the model.
+    fn writes(&self) -> &[Column];
+
+    /// The columns of the input that the prompts read.
+    fn reads(&self) -> &[usize];
+
+    /// Those of the input's columns that must not be null: a row where one is, is skipped.
+    fn needs(&self) -> &[usize];
+
+    /// What to ask about `row` next, given the answers so far; nothing more to ask ends the row.
+    /// Asked again after each round of answers. The error is a sentence and fails the row.
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String>;
+
+    /// The cells of [`Stage::writes`], from the answers to all prompts in order.
+    fn cells(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell>;
+
+    /// Everything of it that can change an answer, as canonical JSON (for the hash of the spec's meaning).
+    fn meaning(&self) -> serde_json::Value;
+}

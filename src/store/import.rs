@@ -1,0 +1,53 @@
+//! Importing: the rows of a source as Parquet in the project, read and checked as a whole before a call is sent.
+//!
+//! The file is named by the hash of the source's content, so a source that hasn't changed is not parsed again, and one
+//! that changes during a run doesn't change the run.
+
+use std::path::Path;
+
+use super::{Project, StoreError};
+use crate::plan::SourceFacts;
+use crate::plan::scan::{content, scan};
+use crate::source::SourceError;
+use crate::spec::SourceSpec;
+use crate::table::parquet::{Options, Table, TableError, TableWriter};
+
+/// The rows of a source (all, or the first `limit`), imported or found from an earlier run.
+pub fn import(
+    project: &Project,
+    name: &str,
+    source: &SourceSpec,
+    folder: &Path,
+    limit: Option<u64>,
+) -> Result<(Table, SourceFacts), StoreError> {
+    let named = |error: SourceError| StoreError::Source { name: name.to_owned(), error };
+    let content = content(source, folder).map_err(named)?;
+    let file = match limit {
+        None => format!("{}.parquet", &content[..32]),
+        Some(limit) => format!("{}-{limit}.parquet", &content[..32]),
+    };
+    let path = project.sources().join(file);
+    // A file that can't be read any more is made again.
+    if let Ok(table) = Table::open(&path) {
+        return Ok((table.clone(), SourceFacts { rows: table.rows(), content }));
+    }
+    let mut writer = TableWriter::create(&path, source.relation.schema.clone(), &Options::default())?;
+    let facts = scan(source, folder, content, limit, |batch| writer.write(batch).map_err(Failed::Table));
+    let facts = facts.map_err(|failed| match failed {
+        Failed::Source(error) => named(error),
+        Failed::Table(error) => error.into(),
+    })?;
+    writer.commit()?;
+    Ok((Table::open(&path)?, facts))
+}
+
+enum Failed {
+    Source(SourceError),
+    Table(TableError),
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Failed::Source(error)
+    }
+}

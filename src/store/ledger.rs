@@ -1,0 +1,319 @@
+//! The ledger: every finished call of a project, kept before its answer is used, found again by its key.
+//!
+//! One SQLite file in WAL mode with full sync: readable with any SQLite tool, shared by processes, safe under kill and
+//! power loss. A failed call is kept as history and never served. This file is sequential; the group commits and the
+//! concurrent lookups are `run`'s.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// The version of the file's format; a newer one is refused.
+const FORMAT: i64 = 1;
+
+/// The hash of everything that can change an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub [u8; 16]);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One finished call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its key.
+    pub key: Key,
+    /// The provider's id of the model.
+    pub model: String,
+    /// The raw reply; of the last attempt, if there were several.
+    pub reply: String,
+    /// Why the model stopped.
+    pub finish: String,
+    /// Tokens of all its prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of all its replies.
+    pub completion_tokens: u64,
+    /// Milliseconds from the first attempt to the last reply, waiting included.
+    pub latency_ms: f64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The build that answered, where replies name one.
+    pub build: Option<String>,
+    /// `kind: message` of the last attempt, if the call failed.
+    pub error: Option<String>,
+    /// The earlier attempts as a JSON list of `{reply, error}`, if there were any.
+    pub tries: Option<String>,
+}
+
+/// Why the ledger can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// SQLite or the disk under it.
+    #[error("the ledger {path} can't be used: {error}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        error: rusqlite::Error,
+    },
+    /// A newer fanfold wrote it.
+    #[error("the ledger {path} was written by a newer fanfold (format {found}; this one reads {FORMAT})")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
+}
+
+/// An open ledger.
+pub struct Ledger {
+    path: PathBuf,
+    connection: Connection,
+}
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS calls (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,
+    model TEXT NOT NULL,
+    reply TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    latency_ms REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    build TEXT,
+    error TEXT,
+    tries TEXT,
+    at INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS answered ON calls (key) WHERE error IS NULL;
+CREATE TABLE IF NOT EXISTS builds (
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    build TEXT NOT NULL,
+    PRIMARY KEY (provider, model)
+) STRICT;
+";
+
+const INSERT: &str = "INSERT OR IGNORE INTO calls
+    (key, model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, error, tries, at, checksum)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+
+const FIND: &str = "SELECT model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, tries,
+    checksum FROM calls WHERE key = ?1 AND error IS NULL";
+
+/// A record that was changed leaves the index of answers, so that the call can be answered anew.
+const QUARANTINE: &str = "UPDATE calls SET error = 'corrupt: the checksum is wrong' WHERE key = ?1 AND error IS NULL";
+
+impl Ledger {
+    /// Opens the ledger at `path`, makes it if it isn't there.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let failed = |error| LedgerError::Sqlite { path: path.to_owned(), error };
+        let connection = Connection::open(path).map_err(failed)?;
+        connection.busy_timeout(Duration::from_secs(60)).map_err(failed)?;
+        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        if found > FORMAT {
+            return Err(LedgerError::Newer { path: path.to_owned(), found });
+        }
+        // The key index is written at random places: a cache of 16 MiB and rare checkpoints keep that cheap.
+        let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;
+            PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY;";
+        connection.execute_batch(pragmas).map_err(failed)?;
+        if found < FORMAT {
+            let make = format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;");
+            connection.execute_batch(&make).map_err(failed)?;
+        }
+        connection.set_prepared_statement_cache_capacity(16);
+        Ok(Ledger { path: path.to_owned(), connection })
+    }
+
+    fn failed(&self) -> impl FnOnce(rusqlite::Error) -> LedgerError + '_ {
+        |error| LedgerError::Sqlite { path: self.path.clone(), error }
+    }
+
+    /// Adds records in one durable transaction. An answer whose key is there already is dropped: the first one counts.
+    pub fn append(&mut self, records: &[Record]) -> Result<(), LedgerError> {
+        let at = chrono::Utc::now().timestamp_millis();
+        let result = (|| {
+            let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            {
+                let mut insert = transaction.prepare_cached(INSERT)?;
+                for r in records {
+                    insert.execute(params![
+                        r.key.0,
+                        r.model,
+                        r.reply,
+                        r.finish,
+                        r.prompt_tokens as i64,
+                        r.completion_tokens as i64,
+                        r.latency_ms,
+                        r.attempts,
+                        r.build,
+                        r.error,
+                        r.tries,
+                        at,
+                        checksum(r)
+                    ])?;
+                }
+            }
+            transaction.commit()
+        })();
+        result.map_err(self.failed())
+    }
+
+    /// The answered calls of `keys`, in their order. A record whose checksum is wrong is marked and never served.
+    pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
+        let look_up = || {
+            let mut find = self.connection.prepare_cached(FIND)?;
+            let mut found = Vec::with_capacity(keys.len());
+            for key in keys {
+                let row = find.query_row(params![key.0], |row| Ok((record(*key, row)?, row.get::<_, i64>(9)?)));
+                found.push(match row.optional()? {
+                    Some((record, sum)) if checksum(&record) == sum => Some(record),
+                    Some(_) => {
+                        self.connection.execute(QUARANTINE, params![key.0])?;
+                        None
+                    }
+                    None => None,
+                });
+            }
+            Ok(found)
+        };
+        look_up().map_err(self.failed())
+    }
+
+    /// How many answered and how many failed calls it holds.
+    pub fn count(&self) -> Result<(u64, u64), LedgerError> {
+        let sql = "SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FILTER (WHERE error IS NOT NULL) FROM calls";
+        self.connection
+            .query_row(sql, [], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)))
+            .map_err(self.failed())
+    }
+
+    /// Whether it holds no call at all.
+    pub fn is_empty(&self) -> Result<bool, LedgerError> {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM calls)";
+        self.connection.query_row(sql, [], |row| row.get(0)).map_err(self.failed())
+    }
+
+    /// Remembers the build of a model that a server had, as JSON.
+    pub fn remember_build(&mut self, provider: &str, model: &str, build: &str) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO builds VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET build = excluded.build";
+        self.connection.execute(sql, params![provider, model, build]).map(drop).map_err(self.failed())
+    }
+
+    /// The last known build of a model, as JSON.
+    pub fn known_build(&self, provider: &str, model: &str) -> Result<Option<String>, LedgerError> {
+        let sql = "SELECT build FROM builds WHERE provider = ?1 AND model = ?2";
+        self.connection.query_row(sql, params![provider, model], |row| row.get(0)).optional().map_err(self.failed())
+    }
+}
+
+fn record(key: Key, row: &Row<'_>) -> Result<Record, rusqlite::Error> {
+    Ok(Record {
+        key,
+        model: row.get(0)?,
+        reply: row.get(1)?,
+        finish: row.get(2)?,
+        prompt_tokens: row.get::<_, i64>(3)? as u64,
+        completion_tokens: row.get::<_, i64>(4)? as u64,
+        latency_ms: row.get(5)?,
+        attempts: row.get(6)?,
+        build: row.get(7)?,
+        error: None,
+        tries: row.get(8)?,
+    })
+}
+
+/// A checksum of what decides an answer.
+fn checksum(record: &Record) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&record.key.0);
+    for text in [&record.model, &record.reply, &record.finish] {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.update(&record.prompt_tokens.to_le_bytes());
+    hasher.update(&record.completion_tokens.to_le_bytes());
+    let bytes: [u8; 8] = hasher.finalize().as_bytes()[..8].try_into().expect("a hash has 32 bytes");
+    i64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(n: u8, error: Option<&str>) -> Record {
+        Record {
+            key: Key([n; 16]),
+            model: "m".into(),
+            reply: format!("reply {n}"),
+            finish: "stop".into(),
+            prompt_tokens: 10,
+            completion_tokens: 2,
+            latency_ms: 1.5,
+            attempts: 1,
+            build: None,
+            error: error.map(str::to_owned),
+            tries: None,
+        }
+    }
+
+    #[test]
+    fn answers_come_back_and_failures_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.sqlite");
+        let mut ledger = Ledger::open(&path).unwrap();
+        assert!(ledger.is_empty().unwrap());
+        ledger.append(&[call(1, None), call(2, Some("timeout: x"))]).unwrap();
+        let mut second = Ledger::open(&path).unwrap();
+        second.append(&[Record { reply: "later".into(), ..call(1, None) }, call(2, None), call(3, Some("e"))]).unwrap();
+        let found = ledger.find(&[Key([3; 16]), Key([1; 16]), Key([2; 16])]).unwrap();
+        assert_eq!(found, [None, Some(call(1, None)), Some(call(2, None))]);
+        assert_eq!(ledger.count().unwrap(), (2, 2));
+    }
+
+    #[test]
+    fn a_record_that_was_changed_is_not_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+        ledger.append(&[call(1, None)]).unwrap();
+        ledger.connection.execute("UPDATE calls SET reply = 'forged'", []).unwrap();
+        assert_eq!(ledger.find(&[Key([1; 16])]).unwrap(), [None]);
+        ledger.append(&[call(1, None)]).unwrap();
+        assert_eq!(ledger.find(&[Key([1; 16])]).unwrap(), [Some(call(1, None))]);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l");
+        Ledger::open(&path).unwrap().connection.execute_batch("PRAGMA user_version = 99").unwrap();
+        let error = Ledger::open(&path).err().unwrap().to_string();
+        assert!(error.contains("written by a newer fanfold (format 99"), "{error}");
+    }
+
+    #[test]
+    fn builds_are_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+        assert_eq!(ledger.known_build("ollama", "m").unwrap(), None);
+        ledger.remember_build("ollama", "m", "1").unwrap();
+        ledger.remember_build("ollama", "m", "2").unwrap();
+        assert_eq!(ledger.known_build("ollama", "m").unwrap(), Some("2".into()));
+    }
+}

@@ -1,0 +1,174 @@
+//! The manifest: what a run did, as `manifest.json` in its folder.
+
+use std::io::Write;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::{RunDir, StoreError};
+use crate::table::parquet::{new_file, persist};
+
+/// The version of the manifest's form.
+const VERSION: u32 = 1;
+const FILE: &str = "manifest.json";
+
+/// What a run did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of this form.
+    pub schema_version: u32,
+    /// The version of fanfold.
+    pub fanfold: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The hash of everything in the spec that can change a table.
+    pub spec_hash: String,
+    /// How far it came.
+    pub state: State,
+    /// When it was last started, RFC 3339.
+    pub started_at: String,
+    /// When it ended, RFC 3339.
+    pub finished_at: Option<String>,
+    /// The sources' rows and content hashes.
+    pub sources: IndexMap<String, SourceEntry>,
+    /// The models that were asked.
+    pub models: IndexMap<String, ModelFacts>,
+    /// What each stage did.
+    pub stages: IndexMap<String, StageTotals>,
+    /// The files that were written.
+    pub outputs: IndexMap<String, OutputFacts>,
+}
+
+/// How far a run came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It is at it, or was killed.
+    Running,
+    /// It was stopped and can go on.
+    Stopped,
+    /// It is done.
+    Done,
+}
+
+/// A source as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceEntry {
+    /// Its rows.
+    pub rows: u64,
+    /// The hash of its content.
+    pub content: String,
+}
+
+/// A model as it was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// The provider's kind.
+    pub provider: String,
+    /// Where it is.
+    pub endpoint: String,
+    /// The provider's id of it.
+    pub model: String,
+    /// The digest of its weights, where the server tells it.
+    pub digest: Option<String>,
+    /// Its quantisation, where the server tells it.
+    pub quantization: Option<String>,
+}
+
+/// What a stage did. Rows: `rows = answered + failed + skipped` when it is done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageTotals {
+    /// Rows of its input.
+    pub rows: u64,
+    /// Rows that every model answered.
+    pub answered: u64,
+    /// Rows with a failed call.
+    pub failed: u64,
+    /// Rows that were not asked about: their text or an answer that they depend on is missing.
+    pub skipped: u64,
+    /// Rows in parts that an earlier start of this run had committed.
+    pub kept: u64,
+    /// Calls that were sent and finished.
+    pub calls: u64,
+    /// Calls that the ledger answered.
+    pub from_ledger: u64,
+    /// Attempts in all, retries included.
+    pub attempts: u64,
+    /// Tokens of the prompts that were sent.
+    pub prompt_tokens: u64,
+    /// Tokens of the replies that were received.
+    pub completion_tokens: u64,
+    /// Failed calls by kind, with one example each.
+    pub errors: IndexMap<String, ErrorKind>,
+}
+
+/// Failed calls of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorKind {
+    /// How many.
+    pub count: u64,
+    /// The row of the first one, by key or number.
+    pub row: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// A file that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputFacts {
+    /// Where, as the spec says.
+    pub path: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its columns.
+    pub columns: usize,
+}
+
+impl Manifest {
+    /// A manifest of a run that starts now.
+    pub fn start(pipeline: &str, spec_hash: &str) -> Self {
+        Manifest {
+            schema_version: VERSION,
+            fanfold: env!("CARGO_PKG_VERSION").to_owned(),
+            pipeline: pipeline.to_owned(),
+            spec_hash: spec_hash.to_owned(),
+            state: State::Running,
+            started_at: now(),
+            finished_at: None,
+            sources: IndexMap::new(),
+            models: IndexMap::new(),
+            stages: IndexMap::new(),
+            outputs: IndexMap::new(),
+        }
+    }
+
+    /// Marks the run as ended.
+    pub fn end(&mut self, state: State) {
+        self.state = state;
+        self.finished_at = Some(now());
+    }
+
+    /// The manifest of a run's folder, if there is one that can be read.
+    pub fn read(run: &RunDir) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
+    }
+
+    /// Writes it into the run's folder, whole or not at all.
+    pub fn write(&self, run: &RunDir) -> Result<(), StoreError> {
+        let path = run.root().join(FILE);
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        write_whole(run.root(), &path, text.as_bytes()).map_err(StoreError::io(&path))
+    }
+}
+
+fn write_whole(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let mut file = new_file(folder)?;
+    file.write_all(bytes)?;
+    persist(file, path)
+}
+
+fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}

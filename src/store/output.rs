@@ -1,0 +1,141 @@
+//! Outputs: the tables that a run leaves, as Parquet, CSV or JSON Lines; whole or not at all.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use serde_json::{Map, Value};
+use tempfile::NamedTempFile;
+
+use super::StoreError;
+use crate::spec::Format;
+use crate::table::parquet::{Options, TableError, TableWriter, new_file, persist};
+use crate::table::{Cell, cell_at};
+
+/// Writes `batches` to `path`; `facts` go into the metadata of formats that have any. Gives the number of rows.
+pub fn write(
+    path: &Path,
+    format: Format,
+    schema: SchemaRef,
+    facts: Vec<(String, String)>,
+    batches: impl Iterator<Item = Result<RecordBatch, TableError>>,
+) -> Result<u64, StoreError> {
+    match format {
+        Format::Parquet => {
+            let mut writer = TableWriter::create(path, schema, &Options { facts, ..Options::default() })?;
+            for batch in batches {
+                writer.write(batch?)?;
+            }
+            let rows = writer.rows();
+            writer.commit()?;
+            Ok(rows)
+        }
+        Format::Csv => lines(path, batches, |file| {
+            let mut csv = csv::Writer::from_writer(file);
+            csv.write_record(schema.fields().iter().map(|f| f.name()))?;
+            Ok(move |batch: Option<&RecordBatch>| match batch {
+                Some(batch) => write_csv(&mut csv, batch),
+                None => csv.flush(),
+            })
+        }),
+        Format::Jsonl => lines(path, batches, |mut file| {
+            Ok(move |batch: Option<&RecordBatch>| match batch {
+                Some(batch) => write_jsonl(&mut file, batch),
+                None => file.flush(),
+            })
+        }),
+    }
+}
+
+/// Writes a text file beside `path` by what `start` makes (called with each batch and with `None` at the end), and moves
+/// it there.
+fn lines<W: FnMut(Option<&RecordBatch>) -> std::io::Result<()>>(
+    path: &Path,
+    batches: impl Iterator<Item = Result<RecordBatch, TableError>>,
+    start: impl FnOnce(BufWriter<std::fs::File>) -> std::io::Result<W>,
+) -> Result<u64, StoreError> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
+    let file: NamedTempFile = new_file(folder).map_err(StoreError::io(path))?;
+    let handle = file.as_file().try_clone().map_err(StoreError::io(path))?;
+    let mut write = start(BufWriter::new(handle)).map_err(StoreError::io(path))?;
+    let mut rows = 0;
+    for batch in batches {
+        let batch = batch?;
+        rows += batch.num_rows() as u64;
+        write(Some(&batch)).map_err(StoreError::io(path))?;
+    }
+    write(None).map_err(StoreError::io(path))?;
+    drop(write);
+    persist(file, path).map_err(StoreError::io(path))?;
+    Ok(rows)
+}
+
+fn write_csv(csv: &mut csv::Writer<impl Write>, batch: &RecordBatch) -> std::io::Result<()> {
+    for row in 0..batch.num_rows() {
+        for column in batch.columns() {
+            match cell_at(column.as_ref(), row) {
+                Cell::Null => csv.write_field("")?,
+                Cell::Text(text) => csv.write_field(text)?,
+                Cell::Number(number) => csv.write_field(json(&Cell::Number(number)).to_string())?,
+                other => csv.write_field(json(&other).to_string())?,
+            }
+        }
+        csv.write_record(None::<&[u8]>)?;
+    }
+    Ok(())
+}
+
+fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
+    let schema = batch.schema();
+    for row in 0..batch.num_rows() {
+        let cells = schema.fields().iter().zip(batch.columns());
+        let object: Map<String, Value> =
+            cells.map(|(field, column)| (field.name().clone(), json(&cell_at(column.as_ref(), row)))).collect();
+        serde_json::to_writer(&mut *file, &object)?;
+        file.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn json(cell: &Cell) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Boolean(b) => Value::from(*b),
+        Cell::Integer(i) => Value::from(*i),
+        Cell::Number(n) => Value::from(*n),
+        Cell::Text(t) => Value::from(t.as_str()),
+        Cell::List(items) => Value::Array(items.iter().map(json).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{Column, Simple, Type, array_of};
+    use std::sync::Arc;
+
+    #[test]
+    fn csv_and_jsonl_hold_the_cells() {
+        let columns =
+            [Column::new("t", Type::Text), Column::new("n", Type::Number), Column::new("l", Type::List(Simple::Text))];
+        let schema: SchemaRef =
+            Arc::new(arrow_schema::Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>()));
+        let cells = [
+            [Cell::Text("a \"b\"\nc".into()), Cell::Null],
+            [Cell::Number(0.5), Cell::Number(2.0)],
+            [Cell::List(vec![Cell::Text("x".into())]), Cell::Null],
+        ];
+        let arrays = columns.iter().zip(&cells).map(|(c, cells)| array_of(c.kind, cells.iter())).collect();
+        let batch = RecordBatch::try_new(schema.clone(), arrays).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("o/t.csv");
+        write(&csv, Format::Csv, schema.clone(), vec![], [Ok(batch.clone())].into_iter()).unwrap();
+        assert_eq!(std::fs::read_to_string(&csv).unwrap(), "t,n,l\n\"a \"\"b\"\"\nc\",0.5,\"[\"\"x\"\"]\"\n,2.0,\n");
+        let jsonl = folder.path().join("t.jsonl");
+        write(&jsonl, Format::Jsonl, schema, vec![], [Ok(batch)].into_iter()).unwrap();
+        let expected = "{\"t\":\"a \\\"b\\\"\\nc\",\"n\":0.5,\"l\":[\"x\"]}\n{\"t\":null,\"n\":2.0,\"l\":null}\n";
+        assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), expected);
+    }
+}

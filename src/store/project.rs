@@ -1,0 +1,110 @@
+//! A project's folder: `.fanfold/` beside the spec, and the locks that keep two runs from one output.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// The folder's name.
+const FOLDER: &str = ".fanfold";
+
+/// A project: the folder of a spec.
+#[derive(Clone, Debug)]
+pub struct Project {
+    root: PathBuf,
+}
+
+/// A lock that lasts as long as this value and this process; the operating system lets it go when either ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Project {
+    /// The project of the specs in `folder`. Makes nothing yet.
+    pub fn of(folder: &Path) -> Self {
+        Project { root: folder.join(FOLDER) }
+    }
+
+    /// Makes the folder, ignored by git.
+    pub fn create(&self) -> Result<(), StoreError> {
+        std::fs::create_dir_all(&self.root).map_err(StoreError::io(&self.root))?;
+        let ignore = self.root.join(".gitignore");
+        if !ignore.exists() {
+            std::fs::write(&ignore, "*\n").map_err(StoreError::io(&ignore))?;
+        }
+        Ok(())
+    }
+
+    /// The ledger's file.
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger.sqlite")
+    }
+
+    /// The folder of imported sources.
+    pub fn sources(&self) -> PathBuf {
+        self.root.join("sources")
+    }
+
+    /// The folder of the run called `name`.
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.root.join("runs").join(name)
+    }
+
+    /// The folder of all runs.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// Locks `path`, called `what` in messages, for writing; the error names who holds it.
+    pub fn lock(&self, path: &Path, what: &str) -> Result<Lock, StoreError> {
+        let folder = self.root.join("locks");
+        std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let name = blake3::hash(absolute.as_os_str().as_encoded_bytes()).to_hex();
+        let file = folder.join(format!("{}.lock", &name[..16]));
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&file)
+            .map_err(StoreError::io(&file))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = lock.read_to_string(&mut holder);
+                return Err(StoreError::Locked { what: what.to_owned(), holder: holder.trim().to_owned() });
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::Io { path: file, error }),
+        }
+        let now = chrono::Local::now().format("%Y-%m-%d %H:%M:%S");
+        let holder = format!("process {}, started {now}\n", std::process::id());
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| lock.write_all(holder.as_bytes()))
+            .map_err(StoreError::io(&file))?;
+        Ok(Lock { _file: lock })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project::of(folder.path());
+        let output = folder.path().join("out.parquet");
+        let held = project.lock(&output, "out.parquet").unwrap();
+        let error = project.lock(&output, "out.parquet").unwrap_err().to_string();
+        let pid = format!("process {}, started ", std::process::id());
+        assert!(error.starts_with("out.parquet is being written by another run") && error.contains(&pid), "{error}");
+        assert!(project.lock(&folder.path().join("other.parquet"), "other").is_ok());
+        drop(held);
+        assert!(project.lock(&output, "out.parquet").is_ok());
+    }
+}

@@ -1,0 +1,149 @@
+//! A run's folder: the parts of each stage and the calls behind them, committed one by one.
+//!
+//! ```text
+//! runs/<name>-<hash>/
+//!   manifest.json
+//!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included
+//!   calls/<stage>-00000.parquet           the calls behind them; the folder reads as one table
+//! ```
+//!
+//! A part is there when its file is there: it is written beside its place, synced and renamed, after its calls.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::plan::Part;
+use crate::table::parquet::{Options, Table, TableWriter};
+
+/// The fact of a part's file that holds its [`PartFacts`].
+const FACTS: &str = "fanfold.part";
+
+/// The folder of a run.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+/// What a committed part says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartFacts {
+    /// A mark that no other commit has.
+    pub id: String,
+    /// The marks of what it was made from.
+    pub inputs: Vec<String>,
+    /// Rows that every model answered.
+    pub answered: u64,
+    /// Rows with a failed call.
+    pub failed: u64,
+    /// Rows that were not asked about.
+    pub skipped: u64,
+}
+
+/// A part that is there.
+#[derive(Clone, Debug)]
+pub struct CommittedPart {
+    /// What it says of itself.
+    pub facts: PartFacts,
+    /// Its rows.
+    pub table: Table,
+}
+
+/// The columns of the calls table.
+pub fn calls_schema() -> SchemaRef {
+    let field = |name: &str, kind: DataType, nullable: bool| Field::new(name, kind, nullable);
+    Arc::new(Schema::new(vec![
+        field("row", DataType::Int64, false),
+        field("row_key", DataType::Utf8, true),
+        field("stage", DataType::Utf8, false),
+        field("model", DataType::Utf8, false),
+        field("provider", DataType::Utf8, false),
+        field("model_id", DataType::Utf8, false),
+        field("model_digest", DataType::Utf8, true),
+        field("call_key", DataType::Utf8, false),
+        field("from_ledger", DataType::Boolean, false),
+        field("system", DataType::Utf8, true),
+        field("prompt", DataType::Utf8, false),
+        field("reply", DataType::Utf8, true),
+        field("attempts", DataType::Int64, false),
+        field("prompt_tokens", DataType::Int64, false),
+        field("completion_tokens", DataType::Int64, false),
+        field("latency_ms", DataType::Float64, false),
+        field("finish_reason", DataType::Utf8, true),
+        field("build", DataType::Utf8, true),
+        field("error", DataType::Utf8, true),
+        field("earlier_tries", DataType::Utf8, true),
+    ]))
+}
+
+impl RunDir {
+    /// The run's folder at `root`; makes nothing yet.
+    pub fn new(root: PathBuf) -> Self {
+        RunDir { root }
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of the calls table.
+    pub fn calls(&self) -> PathBuf {
+        self.root.join("calls")
+    }
+
+    fn part_path(&self, stage: &str, part: u64) -> PathBuf {
+        self.root.join("stages").join(stage).join(format!("part-{part:05}.parquet"))
+    }
+
+    fn calls_path(&self, stage: &str, part: u64) -> PathBuf {
+        self.calls().join(format!("{stage}-{part:05}.parquet"))
+    }
+
+    /// Part `part` of `stage` if it is committed and whole.
+    pub fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
+        let table = Table::open(&self.part_path(stage, part)).ok()?;
+        let facts = serde_json::from_str(table.fact(FACTS)?).ok()?;
+        Some(CommittedPart { facts, table })
+    }
+
+    /// Starts to write a part of `stage` with the columns of `schema`.
+    pub fn write_part(&self, stage: &str, part: Part, schema: SchemaRef) -> Result<PartWriter, StoreError> {
+        let rows_path = self.part_path(stage, part.number);
+        let distinct = vec!["call_key", "prompt", "reply", "latency_ms", "row"];
+        let options = Options { distinct, facts: Vec::new() };
+        Ok(PartWriter {
+            rows: TableWriter::create(&rows_path, schema, &Options::default())?,
+            calls: TableWriter::create(&self.calls_path(stage, part.number), calls_schema(), &options)?,
+            path: rows_path,
+        })
+    }
+}
+
+/// Writes a part: its rows and the calls behind them.
+pub struct PartWriter {
+    path: PathBuf,
+    rows: TableWriter,
+    calls: TableWriter,
+}
+
+impl PartWriter {
+    /// Takes the next rows and their calls.
+    pub fn write(&mut self, rows: RecordBatch, calls: RecordBatch) -> Result<(), StoreError> {
+        self.rows.write(rows)?;
+        self.calls.write(calls)?;
+        Ok(())
+    }
+
+    /// Makes the part be there, its calls first. All its calls must be durable in the ledger.
+    pub fn commit(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
+        self.calls.commit()?;
+        self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
+        self.rows.commit()?;
+        Ok(CommittedPart { facts, table: Table::open(&self.path)? })
+    }
+}

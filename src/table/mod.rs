@@ -1,0 +1,125 @@
+//! Tables: rows and columns over Arrow, and Parquet files of them.
+//!
+//! [`Cell`] is one value, [`Row`] a view of one row of a batch, [`Column`] says what a column holds; [`parquet`] reads
+//! ranges of rows and writes files that appear whole or not at all. Knows nothing of ours.
+
+mod cell;
+pub mod parquet;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+pub use cell::{Cell, array_of, cell_at};
+
+/// One row of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    batch: &'a RecordBatch,
+    index: usize,
+}
+
+impl<'a> Row<'a> {
+    /// Row `index` of `batch`, which must have it.
+    pub fn new(batch: &'a RecordBatch, index: usize) -> Self {
+        Row { batch, index }
+    }
+
+    /// The batch that the row stands in.
+    pub fn batch(&self) -> &'a RecordBatch {
+        self.batch
+    }
+
+    /// Its place in the batch.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Whether the cell of column `column` is null.
+    pub fn is_null(&self, column: usize) -> bool {
+        self.batch.column(column).is_null(self.index)
+    }
+
+    /// The cell of column `column`.
+    pub fn cell(&self, column: usize) -> Cell {
+        cell_at(self.batch.column(column).as_ref(), self.index)
+    }
+}
+
+/// What the cells of an answer column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Text.
+    Text,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A number of 64 bits.
+    Number,
+    /// True or false.
+    Boolean,
+    /// A list of one of the simple types.
+    List(Simple),
+}
+
+/// The simple types, which a list can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simple {
+    /// Text.
+    Text,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A number of 64 bits.
+    Number,
+    /// True or false.
+    Boolean,
+}
+
+impl Simple {
+    fn arrow(self) -> DataType {
+        match self {
+            Simple::Text => DataType::Utf8,
+            Simple::Integer => DataType::Int64,
+            Simple::Number => DataType::Float64,
+            Simple::Boolean => DataType::Boolean,
+        }
+    }
+}
+
+impl Type {
+    /// The Arrow type of such a column.
+    pub fn arrow(self) -> DataType {
+        match self {
+            Type::Text => DataType::Utf8,
+            Type::Integer => DataType::Int64,
+            Type::Number => DataType::Float64,
+            Type::Boolean => DataType::Boolean,
+            Type::List(item) => DataType::new_list(item.arrow(), true),
+        }
+    }
+}
+
+/// A column that a stage adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What it holds; every column is nullable, since every call can fail.
+    pub kind: Type,
+}
+
+impl Column {
+    /// A column of `kind`.
+    pub fn new(name: impl Into<String>, kind: Type) -> Self {
+        Column { name: name.into(), kind }
+    }
+
+    /// The Arrow field.
+    pub fn field(&self) -> Field {
+        Field::new(&self.name, self.kind.arrow(), true)
+    }
+}
+
+/// The schema of `input` with `more` columns behind it.
+pub fn extended(input: &SchemaRef, more: &[Column]) -> SchemaRef {
+    let fields = input.fields().iter().map(|f| f.as_ref().clone()).chain(more.iter().map(Column::field));
+    std::sync::Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}

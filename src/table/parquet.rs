@@ -1,0 +1,328 @@
+//! Parquet: files that appear whole or not at all, and ranges of rows read from them.
+//!
+//! One of the doors to the outside. What is written depends on the rows alone, never on how they were cut into batches:
+//! rows are gathered into steps of [`STEP`] before they reach the encoder.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use arrow_select::concat::concat_batches;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+use tempfile::NamedTempFile;
+
+/// Rows that reach the encoder at once.
+const STEP: usize = 1024;
+/// Rows at most in a row group.
+const GROUP_ROWS: usize = 64 * 1024;
+/// Encoded bytes, about, at which a row group ends early.
+const GROUP_BYTES: usize = 32 << 20;
+
+/// Why a table can't be read or written; names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The operating system said no.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}: {error}")]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: ParquetError,
+    },
+}
+
+impl TableError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> TableError + '_ {
+        move |error| TableError::Io { path: path.to_owned(), error }
+    }
+
+    fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> TableError + '_ {
+        move |error| TableError::Parquet { path: path.to_owned(), error }
+    }
+}
+
+/// How a table is to be encoded.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Columns whose values hardly repeat: no dictionary is built for them.
+    pub distinct: Vec<&'static str>,
+    /// Facts about the table for the file's metadata.
+    pub facts: Vec<(String, String)>,
+}
+
+/// Writes one Parquet file beside its place and moves it there when it is whole.
+pub struct TableWriter {
+    path: PathBuf,
+    schema: SchemaRef,
+    writer: ArrowWriter<NamedTempFile>,
+    waiting: Vec<RecordBatch>,
+    waiting_rows: usize,
+    rows: u64,
+}
+
+impl TableWriter {
+    /// A file of `schema` that will stand at `path`; makes the folder.
+    pub fn create(path: &Path, schema: SchemaRef, options: &Options) -> Result<Self, TableError> {
+        let folder = folder_of(path);
+        std::fs::create_dir_all(folder).map_err(TableError::io(path))?;
+        let file = new_file(folder).map_err(TableError::io(path))?;
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_created_by(format!("fanfold {}", env!("CARGO_PKG_VERSION")));
+        for column in &options.distinct {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
+        }
+        if !options.facts.is_empty() {
+            let facts = options.facts.iter().map(|(k, v)| KeyValue::new(k.clone(), v.clone()));
+            properties = properties.set_key_value_metadata(Some(facts.collect()));
+        }
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
+        let writer = writer.map_err(TableError::parquet(path))?;
+        Ok(TableWriter { path: path.to_owned(), schema, writer, waiting: Vec::new(), waiting_rows: 0, rows: 0 })
+    }
+
+    /// Rows taken so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Takes the next rows.
+    pub fn write(&mut self, batch: RecordBatch) -> Result<(), TableError> {
+        self.rows += batch.num_rows() as u64;
+        self.waiting_rows += batch.num_rows();
+        self.waiting.push(batch);
+        while self.waiting_rows >= STEP {
+            self.step(STEP)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the first `rows` waiting rows into the encoder.
+    fn step(&mut self, rows: usize) -> Result<(), TableError> {
+        let mut parts = Vec::new();
+        let mut wanted = rows;
+        while wanted > 0 {
+            let first = self.waiting.remove(0);
+            let take = first.num_rows().min(wanted);
+            if take < first.num_rows() {
+                self.waiting.insert(0, first.slice(take, first.num_rows() - take));
+            }
+            parts.push(first.slice(0, take));
+            wanted -= take;
+        }
+        self.waiting_rows -= rows;
+        let batch = match parts.as_slice() {
+            [one] => one.clone(),
+            many => concat_batches(&self.schema, many).map_err(|e| self.broken(e.into()))?,
+        };
+        self.writer.write(&batch).map_err(TableError::parquet(&self.path))?;
+        if self.writer.in_progress_size() > GROUP_BYTES {
+            self.writer.flush().map_err(TableError::parquet(&self.path))?;
+        }
+        Ok(())
+    }
+
+    fn broken(&self, error: ParquetError) -> TableError {
+        TableError::Parquet { path: self.path.clone(), error }
+    }
+
+    /// Adds a fact to the file's metadata.
+    pub fn fact(&mut self, key: &str, value: String) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+    }
+
+    /// Finishes the file, makes it durable and moves it to its place over whatever stands there.
+    pub fn commit(mut self) -> Result<(), TableError> {
+        while self.waiting_rows > 0 {
+            self.step(self.waiting_rows.min(STEP))?;
+        }
+        let path = self.path;
+        let file = self.writer.into_inner().map_err(TableError::parquet(&path))?;
+        persist(file, &path).map_err(TableError::io(&path))
+    }
+}
+
+/// The folder that `path` stands in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A temporary file in `folder`, with the rights of an ordinary new file.
+pub fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".fanfold-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
+/// Makes a temporary file durable and moves it to `path`, whole or not at all.
+pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// A Parquet file of ours, opened for reading; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Table {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+}
+
+impl Table {
+    /// Opens the file and reads its footer.
+    pub fn open(path: &Path) -> Result<Self, TableError> {
+        let file = File::open(path).map_err(TableError::io(path))?;
+        let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(TableError::parquet(path))?;
+        Ok(Table { path: path.to_owned(), metadata })
+    }
+
+    /// Its columns (without the file's facts).
+    pub fn schema(&self) -> SchemaRef {
+        std::sync::Arc::new(self.metadata.schema().as_ref().clone().with_metadata(arrow_schema::Metadata::default()))
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> u64 {
+        self.metadata.metadata().file_metadata().num_rows().max(0) as u64
+    }
+
+    /// The fact `key` of the file's metadata.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        let facts = self.metadata.metadata().file_metadata().key_value_metadata()?;
+        facts.iter().find(|f| f.key == key)?.value.as_deref()
+    }
+
+    /// Bytes of a row, about, before compression.
+    pub fn bytes_per_row(&self) -> u64 {
+        let groups = self.metadata.metadata().row_groups();
+        let bytes: i64 = groups.iter().map(|g| g.total_byte_size()).sum();
+        bytes.max(0) as u64 / self.rows().max(1)
+    }
+
+    /// Reads `count` rows from row `start` on, in batches of at most `batch` rows.
+    pub fn read(&self, start: u64, count: u64, batch: usize) -> Result<Rows, TableError> {
+        let file = File::open(&self.path).map_err(TableError::io(&self.path))?;
+        let mut groups = Vec::new();
+        let (mut first, mut skip) = (0u64, None);
+        for (i, group) in self.metadata.metadata().row_groups().iter().enumerate() {
+            let end = first + group.num_rows().max(0) as u64;
+            if end > start && first < start + count {
+                skip.get_or_insert(start.saturating_sub(first));
+                groups.push(i);
+            }
+            first = end;
+        }
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_batch_size(batch)
+            .with_row_groups(groups)
+            .with_offset(skip.unwrap_or(0) as usize)
+            .with_limit(count as usize)
+            .build()
+            .map_err(TableError::parquet(&self.path))?;
+        Ok(Rows { path: self.path.clone(), schema: self.schema(), reader })
+    }
+}
+
+/// The batches of a range of rows.
+pub struct Rows {
+    path: PathBuf,
+    schema: SchemaRef,
+    reader: parquet::arrow::arrow_reader::ParquetRecordBatchReader,
+}
+
+impl Iterator for Rows {
+    type Item = Result<RecordBatch, TableError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        let batch = batch.and_then(|b| b.with_schema(self.schema.clone()));
+        Some(batch.map_err(|e| TableError::Parquet { path: self.path.clone(), error: e.into() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, Int64Array, StringArray};
+    use std::sync::Arc;
+
+    fn batch(from: i64, rows: i64) -> RecordBatch {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + rows));
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((from..from + rows).map(|i| format!("t{i}"))));
+        RecordBatch::try_from_iter([("n", numbers), ("t", texts)]).unwrap()
+    }
+
+    fn write(path: &Path, cut: i64, rows: i64) {
+        let mut writer = TableWriter::create(path, batch(0, 1).schema(), &Options::default()).unwrap();
+        let mut from = 0;
+        while from < rows {
+            let take = cut.min(rows - from);
+            writer.write(batch(from, take)).unwrap();
+            from += take;
+        }
+        writer.commit().unwrap();
+    }
+
+    #[test]
+    fn the_same_rows_are_the_same_bytes_however_they_are_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<Vec<u8>> = [1, 10, 1000, 5000]
+            .map(|cut| {
+                let path = folder.path().join(format!("{cut}.parquet"));
+                write(&path, cut, 5000);
+                std::fs::read(path).unwrap()
+            })
+            .to_vec();
+        assert!(bytes.windows(2).all(|w| w[0] == w[1]));
+    }
+
+    #[test]
+    fn ranges_are_read_across_row_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        write(&path, 4096, 150_000);
+        let table = Table::open(&path).unwrap();
+        assert_eq!(table.rows(), 150_000);
+        for (start, count) in [(0, 5), (65_530, 20), (131_071, 18_929), (149_999, 1), (70_000, 0)] {
+            let mut next = start as i64;
+            for rows in table.read(start, count, 1000).unwrap() {
+                let rows = rows.unwrap();
+                assert_eq!(rows, batch(next, rows.num_rows() as i64));
+                next += rows.num_rows() as i64;
+            }
+            assert_eq!(next as u64, start + count);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_committed_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let mut writer = TableWriter::create(&path, batch(0, 1).schema(), &Options::default()).unwrap();
+        writer.write(batch(0, 10)).unwrap();
+        drop(writer);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,172 @@
+//! Stopped and run again: no answer that had come is paid for twice, and the table is that of an undisturbed run.
+
+use std::time::{Duration, Instant};
+
+use crate::project::Project;
+use crate::recipe::{TYPED, project, spec};
+use crate::server::{Say, Server};
+
+const OUT: &str = "out/tone.parquet";
+const RUN: [&str; 2] = ["run", "pipeline.toml"];
+/// An answer is on disk at the latest so long after it was sent.
+const ON_DISK: Duration = Duration::from_millis(250);
+const ROWS: usize = 60;
+const IN_FLIGHT: usize = 4;
+
+fn split() -> String {
+    spec(&format!("models = [\"llama\", \"mistral\"]\nworkers = 2\nbatch_size = 2\nchunk_size = 16\n{TYPED}"))
+}
+
+fn fanned_out() -> String {
+    split().replace("workers = 2", "fanout = true\nworkers = 2")
+}
+
+/// The bytes of the table that a run without disturbance writes.
+fn undisturbed(spec: &str) -> Vec<u8> {
+    let server = Server::new().start();
+    let project = project(&server, spec, ROWS);
+    project.run(&RUN).exits(0);
+    project.bytes(OUT)
+}
+
+/// How many requests were for a call that had been asked before.
+fn repeated(server: &Server) -> usize {
+    server.times_asked().values().map(|times| times - 1).sum()
+}
+
+/// Runs, kills after so many answers, runs on; the table must be `expected` and nothing paid twice.
+fn killed_after(answers: usize, spec: &str, expected: &[u8]) {
+    let server = Server::new().latency_ms(20).start();
+    let project = project(&server, spec, ROWS);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_answered(answers), "killed after {answers}: it never came so far");
+    let moment = Instant::now();
+    running.kill();
+    assert!(!project.has(OUT), "killed after {answers}: there is a table of half a run");
+    project.run(&RUN).exits(0);
+    assert!(
+        project.bytes(OUT) == expected,
+        "killed after {answers}: the table differs from that of an undisturbed run"
+    );
+    let twice = server.paid_twice(moment - ON_DISK);
+    assert!(twice.is_empty(), "killed after {answers}: paid twice: {twice:?}");
+    let again = repeated(&server);
+    assert!(
+        again <= IN_FLIGHT,
+        "killed after {answers}: {again} calls were asked again, at most {IN_FLIGHT} were in flight"
+    );
+}
+
+#[test]
+fn sigkill_at_several_moments_of_a_split() {
+    let spec = split();
+    let expected = undisturbed(&spec);
+    for answers in [1, 5, 16, 33, 50, 54] {
+        killed_after(answers, &spec, &expected);
+    }
+}
+
+#[test]
+fn sigkill_at_several_moments_of_a_fan_out() {
+    let spec = fanned_out();
+    let expected = undisturbed(&spec);
+    for answers in [2, 17, 40, 77, 110] {
+        killed_after(answers, &spec, &expected);
+    }
+}
+
+#[test]
+fn sigkill_again_and_again() {
+    let spec = fanned_out();
+    let expected = undisturbed(&spec);
+    let server = Server::new().latency_ms(10).start();
+    let project = project(&server, &spec, ROWS);
+    let mut kills = 0;
+    loop {
+        let mut running = project.spawn(&RUN);
+        let target = server.answered() + 12;
+        while !running.ended() && server.answered() < target {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if running.ended() {
+            running.wait().exits(0);
+            break;
+        }
+        running.kill();
+        kills += 1;
+        assert!(kills <= 40, "it does not get on");
+    }
+    assert!(kills >= 5, "only {kills} kills");
+    assert!(project.bytes(OUT) == expected, "the table differs from that of an undisturbed run");
+    assert!(repeated(&server) <= kills * IN_FLIGHT, "{} repeated calls in {kills} kills", repeated(&server));
+}
+
+#[test]
+fn sigkill_between_the_answers_and_the_table() {
+    let spec = split();
+    let expected = undisturbed(&spec);
+    for pause_ms in [0, 3, 10, 30, 60] {
+        let server = Server::new().start();
+        let project = project(&server, &spec, ROWS);
+        let running = project.spawn(&RUN);
+        assert!(server.wait_answered(ROWS));
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        running.kill();
+        if project.has(OUT) {
+            assert!(project.bytes(OUT) == expected, "{pause_ms} ms: a table that is there is whole");
+        }
+        project.run(&RUN).exits(0);
+        assert!(project.bytes(OUT) == expected, "{pause_ms} ms after the last answer");
+        let left: Vec<String> = project.files("out");
+        assert_eq!(left, [OUT], "{pause_ms} ms: something was left beside the table");
+    }
+}
+
+#[test]
+fn sigint_drains_and_the_next_run_goes_on() {
+    let server = Server::new().latency_ms(300).start();
+    let project = project(&server, &split(), 20);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_requests(6));
+    running.sigint();
+    let ran = running.wait().exits(130);
+    assert_eq!(server.requests(), server.answered(), "calls in flight are let finish");
+    assert!(server.requests() < 20, "no new call after the signal");
+    assert!(ran.stderr.contains("fanfold run pipeline.toml"), "it says how to go on:\n{}", ran.stderr);
+    assert!(!project.has(OUT));
+    project.run(&RUN).exits(0);
+    assert_eq!(repeated(&server), 0, "nothing that was drained is asked again");
+    assert_eq!(project.table(OUT).len(), 20);
+}
+
+#[test]
+fn sigterm_drains_too() {
+    let server = Server::new().latency_ms(100).start();
+    let project = project(&server, &split(), 40);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_requests(6));
+    running.sigterm();
+    running.wait().exits(143);
+    assert_eq!(server.requests(), server.answered());
+    project.run(&RUN).exits(0);
+    assert_eq!(repeated(&server), 0);
+}
+
+#[test]
+fn a_second_sigint_aborts() {
+    let server = Server::new().script(|a, _| if a.number < 8 { Say::Default } else { Say::Hang(30_000) }).start();
+    let project = project(&server, &split(), 20);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_requests(8 + IN_FLIGHT));
+    running.sigint();
+    std::thread::sleep(Duration::from_millis(500));
+    running.sigint();
+    let second = Instant::now();
+    running.wait().exits(130);
+    assert!(second.elapsed() < Duration::from_secs(3), "it took {:?}", second.elapsed());
+    let good = Server::new().start();
+    let answered = server.answered();
+    let project: Project = project.env("OLLAMA_HOST", &good.url());
+    project.run(&RUN).exits(0);
+    assert_eq!(good.requests(), 20 - answered, "what had been answered was kept");
+}

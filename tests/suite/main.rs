@@ -1,0 +1,17 @@
+//! The tests of the finished program: each runs the real binary over a folder of its own, most against a local server.
+//!
+//! `server`, `llama`, `project` and `recipe` are the stage, the others the tests.
+//! To add tests: a file and a `mod` line.
+
+mod llama;
+mod project;
+mod recipe;
+mod server;
+
+mod broken;
+mod command;
+mod faults;
+mod kill;
+mod pipelines;
+mod real;
+mod run;

@@ -1,0 +1,306 @@
+//! A project folder of a test's own, the real program in it, and its tables read back with the parquet crate.
+//!
+//! The program gets a bare environment: no keys, no proxies, no colours, a home of its own. Knows no server.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+pub use table::{Cell, Table};
+
+mod table;
+
+/// No run of a test may take longer.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// A folder with a spec and its data.
+pub struct Project {
+    folder: TempDir,
+    env: Vec<(String, String)>,
+}
+
+/// What a run of the program left.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The exit code; 128 + n when signal n ended it.
+    pub code: i32,
+    /// Whether a signal ended it, instead of the program itself.
+    pub killed: bool,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Ran {
+    /// Fails the test, with all that was printed, unless the exit code is this one.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Ran {
+        assert_eq!(self.code, code, "exit code; stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert!(!self.killed, "ended by a signal");
+        self
+    }
+
+    /// Fails the test unless stderr holds this text.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Ran {
+        assert!(self.stderr.contains(text), "`{text}` is not in stderr:\n{}", self.stderr);
+        self
+    }
+}
+
+impl Project {
+    /// An empty folder.
+    pub fn new() -> Project {
+        Project { folder: tempfile::tempdir().expect("a temporary folder"), env: Vec::new() }
+    }
+
+    /// Writes `pipeline.toml`.
+    pub fn spec(self, text: &str) -> Project {
+        self.file("pipeline.toml", text)
+    }
+
+    /// Writes `pipeline.yaml`.
+    pub fn spec_yaml(self, text: &str) -> Project {
+        self.file("pipeline.yaml", text)
+    }
+
+    /// Writes a file; its folders are made.
+    pub fn file(self, path: &str, contents: impl AsRef<[u8]>) -> Project {
+        self.write(path, contents);
+        self
+    }
+
+    /// Writes a file into a project that is in use.
+    pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a file in the project")).expect("the folder is made");
+        fs::write(path, contents).expect("the file is written");
+    }
+
+    /// Writes a CSV file; the first row is its header. Cells are quoted where they must be.
+    pub fn csv<R: AsRef<[S]>, S: AsRef<str>>(self, path: &str, rows: &[R]) -> Project {
+        let mut text = String::new();
+        for row in rows {
+            let cells: Vec<String> = row.as_ref().iter().map(|cell| quoted(cell.as_ref())).collect();
+            writeln!(text, "{}", cells.join(",")).expect("writing to a string");
+        }
+        self.file(path, text)
+    }
+
+    /// Gives the program an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Project {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// Whether a file is there.
+    pub fn has(&self, path: &str) -> bool {
+        self.path(path).exists()
+    }
+
+    /// The bytes of a file.
+    #[track_caller]
+    pub fn bytes(&self, path: &str) -> Vec<u8> {
+        fs::read(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// The text of a file.
+    #[track_caller]
+    pub fn text(&self, path: &str) -> String {
+        String::from_utf8(self.bytes(path)).expect("UTF-8")
+    }
+
+    /// Runs the program in the folder to its end.
+    #[track_caller]
+    pub fn run(&self, args: &[&str]) -> Ran {
+        self.spawn(args).wait()
+    }
+
+    /// Starts the program in the folder.
+    #[track_caller]
+    pub fn spawn(&self, args: &[&str]) -> Running {
+        let home = self.folder.path().join(".home");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fanfold"));
+        command.args(args).current_dir(self.folder.path()).env_clear();
+        for name in ["PATH", "SYSTEMROOT", "LLVM_PROFILE_FILE"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        command.envs([("NO_COLOR", "1"), ("TERM", "dumb"), ("LANG", "C.UTF-8"), ("TZ", "UTC")]).env("HOME", home);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = gather(child.stdout.take());
+        let stderr = gather(child.stderr.take());
+        Running { child, stdout: Some(stdout), stderr: Some(stderr), started: Instant::now() }
+    }
+
+    /// Reads a Parquet file, or a folder of Parquet files in the order of their names.
+    #[track_caller]
+    pub fn table(&self, path: &str) -> Table {
+        Table::read(&parquet_files(&self.path(path)))
+    }
+
+    /// The records of all calls of all runs: `.fanfold/runs/*/calls/*.parquet`.
+    #[track_caller]
+    pub fn calls(&self) -> Table {
+        let mut files = Vec::new();
+        for run in entries(&self.path(".fanfold/runs")) {
+            files.extend(parquet_files(&run.join("calls")));
+        }
+        Table::read(&files)
+    }
+
+    /// All files under a folder, as paths from the project's folder, in order.
+    pub fn files(&self, under: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path(under)];
+        while let Some(folder) = folders.pop() {
+            for path in entries(&folder) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let path = path.strip_prefix(self.folder.path()).expect("a file of the project");
+                    found.push(path.to_string_lossy().into_owned());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+/// The program, running; it is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
+    started: Instant,
+}
+
+impl Running {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it with SIGKILL and gives what it had printed.
+    pub fn kill(mut self) -> Ran {
+        drop(self.child.kill());
+        self.wait()
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn sigint(&self) {
+        self.signal("INT");
+    }
+
+    /// Sends SIGTERM.
+    pub fn sigterm(&self) {
+        self.signal("TERM");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        assert!(sent.expect("the kill command").success(), "SIG{name} could not be sent");
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().expect("the process can be asked").is_some()
+    }
+
+    /// Waits for its end; fails the test when that takes too long.
+    #[track_caller]
+    pub fn wait(mut self) -> Ran {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("the process can be asked") {
+                break status;
+            }
+            if self.started.elapsed() > DEADLINE {
+                drop(self.child.kill());
+                drop(self.child.wait());
+                panic!("no end after {DEADLINE:?}; stderr:\n{}", joined(self.stderr.take()));
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let took = self.started.elapsed();
+        let signal = signal_of(status);
+        Ran {
+            code: status.code().or(signal.map(|n| 128 + n)).unwrap_or(-1),
+            killed: signal.is_some(),
+            stdout: joined(self.stdout.take()),
+            stderr: joined(self.stderr.take()),
+            took,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[cfg(unix)]
+fn signal_of(status: std::process::ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+#[cfg(not(unix))]
+fn signal_of(_: std::process::ExitStatus) -> Option<i32> {
+    None
+}
+
+fn gather(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            drop(pipe.read_to_end(&mut bytes));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn joined(thread: Option<JoinHandle<String>>) -> String {
+    thread.and_then(|t| t.join().ok()).unwrap_or_default()
+}
+
+fn quoted(cell: &str) -> String {
+    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+}
+
+/// The entries of a folder in the order of their names; none when it is not there.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+fn parquet_files(path: &Path) -> Vec<PathBuf> {
+    if path.is_dir() {
+        entries(path).into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect()
+    } else {
+        vec![path.to_owned()]
+    }
+}

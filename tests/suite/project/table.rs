@@ -1,0 +1,204 @@
+//! A Parquet table as plain values, so that tests can say what they expect and compare whole tables.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, TimeUnit};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+/// One value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Nothing there.
+    Null,
+    /// Text.
+    Text(String),
+    /// A whole number, also a time or date as its number.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// True or false.
+    Bool(bool),
+    /// A list.
+    List(Vec<Cell>),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
+/// A table: columns with their types, and rows. Two tables are equal when all of that is, and their metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    columns: Vec<(String, DataType)>,
+    rows: Vec<Vec<Cell>>,
+    /// Key and value pairs of the first file.
+    metadata: Vec<(String, String)>,
+}
+
+impl Table {
+    /// Reads files of one schema, one after the other.
+    #[track_caller]
+    pub fn read(files: &[PathBuf]) -> Table {
+        let mut table = Table { columns: Vec::new(), rows: Vec::new(), metadata: Vec::new() };
+        for (number, path) in files.iter().enumerate() {
+            let shown = path.display();
+            let file = File::open(path).unwrap_or_else(|e| panic!("{shown}: {e}"));
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap_or_else(|e| panic!("{shown}: {e}"));
+            let fields = builder.schema().fields();
+            let columns: Vec<_> = fields.iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
+            if number == 0 {
+                table.columns = columns;
+                let pairs = builder.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+                table.metadata = pairs.map(|p| (p.key.clone(), p.value.clone().unwrap_or_default())).collect();
+            } else {
+                assert_eq!(table.columns, columns, "{shown} has other columns");
+            }
+            for batch in builder.build().expect("a reader") {
+                let batch = batch.unwrap_or_else(|e| panic!("{shown}: {e}"));
+                for row in 0..batch.num_rows() {
+                    table.rows.push(batch.columns().iter().map(|column| cell(column, row)).collect());
+                }
+            }
+        }
+        table
+    }
+
+    /// The names of the columns.
+    pub fn columns(&self) -> Vec<&str> {
+        self.columns.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whether there is such a column.
+    pub fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|(name, _)| name == column)
+    }
+
+    /// The type of a column.
+    #[track_caller]
+    pub fn type_of(&self, column: &str) -> &DataType {
+        &self.columns[self.index(column)].1
+    }
+
+    /// How many rows it has.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> &[Vec<Cell>] {
+        &self.rows
+    }
+
+    /// What the first file says about itself: the keys and values of its metadata.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
+
+    /// The values of a column.
+    #[track_caller]
+    pub fn cells(&self, column: &str) -> Vec<Cell> {
+        let index = self.index(column);
+        self.rows.iter().map(|row| row[index].clone()).collect()
+    }
+
+    /// The values of a text column.
+    #[track_caller]
+    pub fn strings(&self, column: &str) -> Vec<Option<String>> {
+        self.typed(column, |cell| if let Cell::Text(text) = cell { Some(text) } else { None })
+    }
+
+    /// The values of a text column that has no nulls.
+    #[track_caller]
+    pub fn texts(&self, column: &str) -> Vec<String> {
+        let all = self.strings(column).into_iter().enumerate();
+        all.map(|(row, text)| text.unwrap_or_else(|| panic!("`{column}` is null in row {row}"))).collect()
+    }
+
+    /// The values of a column of whole numbers.
+    #[track_caller]
+    pub fn ints(&self, column: &str) -> Vec<Option<i64>> {
+        self.typed(column, |cell| if let Cell::Int(number) = cell { Some(number) } else { None })
+    }
+
+    /// The values of a column of numbers.
+    #[track_caller]
+    pub fn floats(&self, column: &str) -> Vec<Option<f64>> {
+        self.typed(column, |cell| if let Cell::Float(number) = cell { Some(number) } else { None })
+    }
+
+    /// The values of a column of booleans.
+    #[track_caller]
+    pub fn bools(&self, column: &str) -> Vec<Option<bool>> {
+        self.typed(column, |cell| if let Cell::Bool(value) = cell { Some(value) } else { None })
+    }
+
+    /// How many values of a column are null.
+    #[track_caller]
+    pub fn nulls(&self, column: &str) -> usize {
+        self.cells(column).iter().filter(|cell| **cell == Cell::Null).count()
+    }
+
+    #[track_caller]
+    fn typed<T>(&self, column: &str, as_wanted: impl Fn(Cell) -> Option<T>) -> Vec<Option<T>> {
+        let kind = self.type_of(column).clone();
+        let wanted = |cell| as_wanted(cell).unwrap_or_else(|| panic!("`{column}` is of type {kind}"));
+        self.cells(column).into_iter().map(|c| if c == Cell::Null { None } else { Some(wanted(c)) }).collect()
+    }
+
+    #[track_caller]
+    fn index(&self, column: &str) -> usize {
+        let found = self.columns.iter().position(|(name, _)| name == column);
+        found.unwrap_or_else(|| panic!("there is no column `{column}` in {:?}", self.columns()))
+    }
+}
+
+fn cell(array: &ArrayRef, row: usize) -> Cell {
+    if array.is_null(row) {
+        return Cell::Null;
+    }
+    macro_rules! number {
+        ($type:ty) => {
+            Cell::Int(array.as_primitive::<$type>().value(row) as i64)
+        };
+    }
+    match array.data_type() {
+        DataType::Null => Cell::Null,
+        DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(row).to_owned()),
+        DataType::LargeUtf8 => Cell::Text(array.as_string::<i64>().value(row).to_owned()),
+        DataType::Utf8View => Cell::Text(array.as_string_view().value(row).to_owned()),
+        DataType::Boolean => Cell::Bool(array.as_boolean().value(row)),
+        DataType::Int8 => number!(Int8Type),
+        DataType::Int16 => number!(Int16Type),
+        DataType::Int32 => number!(Int32Type),
+        DataType::Int64 => number!(Int64Type),
+        DataType::UInt8 => number!(UInt8Type),
+        DataType::UInt16 => number!(UInt16Type),
+        DataType::UInt32 => number!(UInt32Type),
+        DataType::UInt64 => number!(UInt64Type),
+        DataType::Date32 => number!(Date32Type),
+        DataType::Timestamp(TimeUnit::Second, _) => number!(TimestampSecondType),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => number!(TimestampMillisecondType),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => number!(TimestampMicrosecondType),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => number!(TimestampNanosecondType),
+        DataType::Float32 => Cell::Float(f64::from(array.as_primitive::<Float32Type>().value(row))),
+        DataType::Float64 => Cell::Float(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Binary => Cell::Bytes(array.as_binary::<i32>().value(row).to_vec()),
+        DataType::LargeBinary => Cell::Bytes(array.as_binary::<i64>().value(row).to_vec()),
+        DataType::List(_) => {
+            let items = array.as_list::<i32>().value(row);
+            Cell::List((0..items.len()).map(|i| cell(&items, i)).collect())
+        }
+        DataType::Dictionary(_, _) => {
+            let dictionary = array.as_any_dictionary();
+            let key = dictionary.normalized_keys()[row];
+            cell(dictionary.values(), key)
+        }
+        other => panic!("a column of type {other} is not read by the tests yet"),
+    }
+}

@@ -1,0 +1,540 @@
+//! A model server that does as a test says: Ollama's and OpenAI's dialects over plain sockets, and a record of it all.
+//!
+//! `Server::new().latency_ms(5).script(|request, attempt| Say::Text("yes".into())).start()`. Without a script it gives
+//! [`answer`], a function of the model, the question and the schema alone. With [`Builder::forward_to`] it is a proxy
+//! that only counts. Knows nothing of the project; a new kind of fault is a variant of [`Say`] and an arm in [`reply`].
+
+mod answer;
+mod http;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+pub use answer::answer;
+use answer::hash;
+use http::{Request, forward, read_request, send};
+
+/// Which protocol a request was in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `POST /api/chat`
+    Ollama,
+    /// `POST /v1/chat/completions`
+    OpenAi,
+}
+
+/// One chat request, as the server saw it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its number, from 0, in the order of arrival.
+    pub number: usize,
+    /// The protocol.
+    pub dialect: Dialect,
+    /// The model that was asked.
+    pub model: String,
+    /// Role and text of each message.
+    pub messages: Vec<(String, String)>,
+    /// The JSON Schema, if one was sent.
+    pub schema: Option<Value>,
+    /// The whole body.
+    pub body: Value,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// When it had arrived.
+    pub arrived: Instant,
+    /// When a good answer had been written back; `None`: not yet, or it was a failure.
+    pub answered: Option<Instant>,
+}
+
+impl Asked {
+    /// The first thing the user said: the same when a row is asked again with a reason.
+    pub fn question(&self) -> &str {
+        self.messages.iter().find(|(role, _)| role == "user").map_or("", |(_, text)| text)
+    }
+
+    /// All that can change the answer, as one text: two requests with the same are the same call.
+    pub fn call(&self) -> String {
+        let mut body = self.body.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.remove("keep_alive");
+        }
+        body.to_string()
+    }
+
+    /// The value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// What the server does about a request.
+#[derive(Clone, Debug)]
+pub enum Say {
+    /// Answers with this text.
+    Text(String),
+    /// Answers with this value as its text.
+    Json(Value),
+    /// Answers by [`answer`].
+    Default,
+    /// Answers with this text, which was cut off by `max_tokens`.
+    Truncated(String),
+    /// Says that the reply was withheld.
+    Filtered,
+    /// An HTTP error (or any other status), with this Retry-After and body.
+    Status { code: u16, retry_after: Option<String>, body: String },
+    /// Closes the connection before it answers.
+    Reset,
+    /// Says nothing for so many milliseconds, then closes the connection.
+    Hang(u64),
+    /// Promises more bytes than it sends, then closes the connection.
+    CutBody,
+    /// Status 200 with these bytes.
+    RawBody(Vec<u8>),
+    /// Status 200 in the right dialect, without an answer in it.
+    EmptyChoices,
+    /// Waits so many milliseconds, then says this.
+    Late(u64, Box<Say>),
+}
+
+impl Say {
+    /// An HTTP error without more.
+    pub fn status(code: u16) -> Say {
+        Say::Status {
+            code,
+            retry_after: None,
+            body: json!({"error": {"message": format!("status {code}")}}).to_string(),
+        }
+    }
+
+    /// 429 with Retry-After.
+    pub fn rate_limited(retry_after: &str) -> Say {
+        Say::Status {
+            code: 429,
+            retry_after: Some(retry_after.to_owned()),
+            body: r#"{"error":{"message":"slow down"}}"#.into(),
+        }
+    }
+}
+
+type Script = dyn Fn(&Asked, usize) -> Say + Send + Sync;
+
+/// A server that is not started yet.
+pub struct Builder {
+    latency: Duration,
+    models: Vec<String>,
+    script: Option<Box<Script>>,
+    upstream: Option<String>,
+}
+
+impl Builder {
+    /// Every answer takes at least so long.
+    pub fn latency_ms(mut self, ms: u64) -> Self {
+        self.latency = Duration::from_millis(ms);
+        self
+    }
+
+    /// The models it has; others are 404. Without this: `llama3.2` and `mistral`.
+    pub fn models(mut self, names: &[&str]) -> Self {
+        self.models = names.iter().map(|&n| n.to_owned()).collect();
+        self
+    }
+
+    /// What it says to each request; `attempt` counts from 1 per model and question.
+    pub fn script(mut self, script: impl Fn(&Asked, usize) -> Say + Send + Sync + 'static) -> Self {
+        self.script = Some(Box::new(script));
+        self
+    }
+
+    /// Passes everything on to the server at this address (`http://host:port`) and its replies back.
+    pub fn forward_to(mut self, address: &str) -> Self {
+        self.upstream = Some(address.trim_start_matches("http://").trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// Starts it on a free port of 127.0.0.1.
+    pub fn start(self) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("the port");
+        let shared = Arc::new(Shared {
+            latency: self.latency,
+            models: self.models,
+            script: self.script,
+            upstream: self.upstream,
+            stopped: AtomicBool::new(false),
+            seen: Mutex::default(),
+        });
+        let for_listener = Arc::clone(&shared);
+        let thread = thread::spawn(move || listen(&listener, &for_listener));
+        Server { address, shared, thread: Some(thread) }
+    }
+}
+
+/// What all connections share.
+struct Shared {
+    latency: Duration,
+    models: Vec<String>,
+    script: Option<Box<Script>>,
+    upstream: Option<String>,
+    stopped: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+/// What the server saw so far.
+#[derive(Default)]
+struct Seen {
+    asked: Vec<Asked>,
+    attempts: HashMap<(String, String), usize>,
+    in_flight: usize,
+    max_in_flight: usize,
+    switches: usize,
+    streams: Vec<TcpStream>,
+}
+
+/// A running server; it stops when it is dropped.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// A server to be told what to do and started.
+    #[expect(clippy::new_ret_no_self, reason = "reads well in a test: Server::new().latency_ms(5).start()")]
+    pub fn new() -> Builder {
+        let models = vec!["llama3.2".to_owned(), "mistral".to_owned()];
+        Builder { latency: Duration::ZERO, models, script: None, upstream: None }
+    }
+
+    /// Its address without a path: the `base_url` for Ollama.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The `base_url` for OpenAI.
+    pub fn openai_url(&self) -> String {
+        format!("{}/v1", self.url())
+    }
+
+    /// Every chat request so far, in the order of arrival.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.seen(|seen| seen.asked.clone())
+    }
+
+    /// How many chat requests came.
+    pub fn requests(&self) -> usize {
+        self.seen(|seen| seen.asked.len())
+    }
+
+    /// How many of them this model got.
+    pub fn requests_of(&self, model: &str) -> usize {
+        self.seen(|seen| seen.asked.iter().filter(|a| a.model == model).count())
+    }
+
+    /// How many were answered well.
+    pub fn answered(&self) -> usize {
+        self.seen(|seen| seen.asked.iter().filter(|a| a.answered.is_some()).count())
+    }
+
+    /// The most requests that were being answered at one moment.
+    pub fn max_in_flight(&self) -> usize {
+        self.seen(|seen| seen.max_in_flight)
+    }
+
+    /// How often a request was for another model than the one before it.
+    pub fn model_switches(&self) -> usize {
+        self.seen(|seen| seen.switches)
+    }
+
+    /// How often each call was asked, by [`Asked::call`].
+    pub fn times_asked(&self) -> BTreeMap<String, usize> {
+        let mut times = BTreeMap::new();
+        for asked in self.asked() {
+            *times.entry(asked.call()).or_default() += 1;
+        }
+        times
+    }
+
+    /// The questions of calls that were asked again although a good answer had been given before `before`.
+    pub fn paid_twice(&self, before: Instant) -> Vec<String> {
+        let asked = self.asked();
+        let mut done: HashMap<String, Instant> = HashMap::new();
+        let mut twice = Vec::new();
+        for request in &asked {
+            let call = request.call();
+            if done.get(&call).is_some_and(|&at| at < before && at < request.arrived) {
+                twice.push(request.question().to_owned());
+            }
+            if let Some(at) = request.answered {
+                let first = done.entry(call).or_insert(at);
+                *first = at.min(*first);
+            }
+        }
+        twice
+    }
+
+    /// Waits until so many requests were answered well; says whether it came to that within 120 seconds.
+    pub fn wait_answered(&self, count: usize) -> bool {
+        self.wait(|seen| seen.asked.iter().filter(|a| a.answered.is_some()).count() >= count)
+    }
+
+    /// Waits until so many requests came; says whether it came to that within 120 seconds.
+    pub fn wait_requests(&self, count: usize) -> bool {
+        self.wait(|seen| seen.asked.len() >= count)
+    }
+
+    fn wait(&self, reached: impl Fn(&Seen) -> bool) -> bool {
+        let end = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < end {
+            if self.seen(&reached) {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        false
+    }
+
+    /// Forgets what it saw; requests under way are not counted any more.
+    pub fn forget(&self) {
+        let mut seen = self.shared.seen.lock().expect("no panic while locked");
+        let in_flight = seen.in_flight;
+        seen.asked.clear();
+        seen.attempts.clear();
+        (seen.max_in_flight, seen.switches) = (in_flight, 0);
+    }
+
+    fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.shared.seen.lock().expect("no panic while locked"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        // Wakes the listener, which then sees the flag.
+        drop(TcpStream::connect(self.address));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+        for stream in &self.shared.seen.lock().expect("no panic while locked").streams {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming() {
+        if shared.stopped.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        drop(stream.set_nodelay(true));
+        if let Ok(copy) = stream.try_clone() {
+            shared.seen.lock().expect("no panic while locked").streams.push(copy);
+        }
+        let shared = Arc::clone(shared);
+        thread::spawn(move || {
+            drop(converse(&stream, &shared));
+            drop(stream.shutdown(Shutdown::Both));
+        });
+    }
+}
+
+/// Answers the requests of one connection until it ends.
+fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    while let Some(request) = read_request(&mut reader)? {
+        let path = request.path.split('?').next().unwrap_or_default();
+        let dialect = match (request.method.as_str(), path) {
+            ("POST", "/api/chat") => Some(Dialect::Ollama),
+            ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
+            _ => None,
+        };
+        let stays_open = match (dialect, &shared.upstream) {
+            (None, Some(upstream)) => forward(upstream, &request, &mut writer)?.is_some(),
+            (None, None) => {
+                let (code, body) = about(&request, path, shared);
+                send(&mut writer, code, None, body.to_string().as_bytes())?;
+                true
+            }
+            (Some(dialect), _) => chat(dialect, &request, shared, &mut writer)?,
+        };
+        if !stays_open {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Notes a chat request, does what the script says, and tells whether the connection stays open.
+fn chat(dialect: Dialect, request: &Request, shared: &Shared, writer: &mut impl Write) -> std::io::Result<bool> {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+    let (asked, attempt) = note(dialect, request, body, shared);
+    let result = if let Some(upstream) = &shared.upstream {
+        forward(upstream, request, writer).map(|status| (status.is_some(), status == Some(200)))
+    } else if !shared.models.iter().any(|m| *m == asked.model || asked.model == format!("{m}:latest")) {
+        done(shared);
+        let text = format!("model '{}' not found", asked.model);
+        let body = match dialect {
+            Dialect::Ollama => json!({"error": text}),
+            Dialect::OpenAi => {
+                json!({"error": {"message": text, "type": "invalid_request_error", "code": "model_not_found"}})
+            }
+        };
+        return send(writer, 404, None, body.to_string().as_bytes()).map(|()| true);
+    } else {
+        thread::sleep(shared.latency);
+        let say = shared.script.as_ref().map_or(Say::Default, |script| script(&asked, attempt));
+        reply(say, &asked, shared, writer)
+    };
+    if shared.upstream.is_some() {
+        done(shared);
+    }
+    let (stays_open, answered) = result?;
+    if answered {
+        let mut seen = shared.seen.lock().expect("no panic while locked");
+        if let Some(entry) = seen.asked.get_mut(asked.number).filter(|entry| entry.arrived == asked.arrived) {
+            entry.answered = Some(Instant::now());
+        }
+    }
+    Ok(stays_open)
+}
+
+fn note(dialect: Dialect, request: &Request, body: Value, shared: &Shared) -> (Asked, usize) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let messages = body["messages"].as_array().into_iter().flatten();
+    let messages = messages.map(|m| (text(&m["role"]), text(&m["content"]))).collect();
+    let schema = match dialect {
+        Dialect::Ollama => body.get("format").filter(|f| f.is_object()),
+        Dialect::OpenAi => body.pointer("/response_format/json_schema/schema"),
+    };
+    let mut seen = shared.seen.lock().expect("no panic while locked");
+    let asked = Asked {
+        number: seen.asked.len(),
+        dialect,
+        model: text(&body["model"]),
+        messages,
+        schema: schema.cloned(),
+        headers: request.headers.clone(),
+        body,
+        arrived: Instant::now(),
+        answered: None,
+    };
+    seen.switches += usize::from(seen.asked.last().is_some_and(|last| last.model != asked.model));
+    seen.asked.push(asked.clone());
+    seen.in_flight += 1;
+    seen.max_in_flight = seen.max_in_flight.max(seen.in_flight);
+    let attempts = seen.attempts.entry((asked.model.clone(), asked.question().to_owned())).or_default();
+    *attempts += 1;
+    let attempt = *attempts;
+    (asked, attempt)
+}
+
+/// One request less in flight. Called before the answer is written, as the next one may come at once after it.
+fn done(shared: &Shared) {
+    shared.seen.lock().expect("no panic while locked").in_flight -= 1;
+}
+
+/// Does what is said; tells whether the connection stays open and whether it was a good answer.
+fn reply(say: Say, asked: &Asked, shared: &Shared, writer: &mut impl Write) -> std::io::Result<(bool, bool)> {
+    let good = |text: &str, finish: &str, writer: &mut _| {
+        done(shared);
+        send(writer, 200, None, in_dialect(asked, Some(text), finish).as_bytes()).map(|()| (true, finish == "stop"))
+    };
+    match say {
+        Say::Text(text) => good(&text, "stop", writer),
+        Say::Json(value) => good(&value.to_string(), "stop", writer),
+        Say::Default => good(&answer(asked), "stop", writer),
+        Say::Truncated(text) => good(&text, "length", writer),
+        Say::Filtered => good("", "content_filter", writer),
+        Say::Late(ms, say) => {
+            thread::sleep(Duration::from_millis(ms));
+            reply(*say, asked, shared, writer)
+        }
+        Say::Hang(ms) => {
+            thread::sleep(Duration::from_millis(ms));
+            done(shared);
+            Ok((false, false))
+        }
+        other => {
+            done(shared);
+            match other {
+                Say::Status { code, retry_after, body } => send(writer, code, retry_after.as_deref(), body.as_bytes())?,
+                Say::RawBody(bytes) => send(writer, 200, None, &bytes)?,
+                Say::EmptyChoices => send(writer, 200, None, in_dialect(asked, None, "stop").as_bytes())?,
+                Say::CutBody => {
+                    let body = in_dialect(asked, Some(&answer(asked)), "stop");
+                    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length";
+                    write!(writer, "{head}: {}\r\n\r\n{}", body.len(), &body[..body.len() / 2])?;
+                    return Ok((false, false));
+                }
+                _ => return Ok((false, false)),
+            }
+            Ok((true, false))
+        }
+    }
+}
+
+/// A reply in the dialect of the request; `None`: one that has no answer in it.
+fn in_dialect(asked: &Asked, text: Option<&str>, finish: &str) -> String {
+    let prompt_tokens: usize = asked.messages.iter().map(|(_, text)| text.len().div_ceil(4)).sum();
+    let reply_tokens = text.unwrap_or_default().len().div_ceil(4);
+    let message = json!({"role": "assistant", "content": text.unwrap_or_default()});
+    let value = match asked.dialect {
+        Dialect::Ollama => json!({
+            "model": asked.model, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": true,
+            "done_reason": finish, "total_duration": 5_000_000, "load_duration": 1_000_000,
+            "prompt_eval_count": prompt_tokens, "prompt_eval_duration": 1_000_000,
+            "eval_count": reply_tokens, "eval_duration": 3_000_000,
+        }),
+        Dialect::OpenAi => {
+            let choice = json!({"index": 0, "message": message, "finish_reason": finish});
+            let choices = if text.is_some() { vec![choice] } else { vec![] };
+            json!({
+                "id": format!("chatcmpl-{}", asked.number), "object": "chat.completion", "created": 1_767_225_600,
+                "model": asked.model, "system_fingerprint": "fp_scripted", "choices": choices,
+                "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": reply_tokens,
+                          "total_tokens": prompt_tokens + reply_tokens},
+            })
+        }
+    };
+    value.to_string()
+}
+
+/// What it says to requests that are no chat.
+fn about(request: &Request, path: &str, shared: &Shared) -> (u16, Value) {
+    let digest = |name: &str| format!("{:016x}", hash(&[name])).repeat(4);
+    let details = json!({"format": "gguf", "family": "llama", "parameter_size": "3B", "quantization_level": "Q4_K_M"});
+    let named = |name: &String| {
+        json!({"name": format!("{name}:latest"), "model": format!("{name}:latest"),
+        "modified_at": "2026-01-01T00:00:00Z", "size": 1_000_000, "digest": digest(name), "details": details})
+    };
+    match (request.method.as_str(), path) {
+        ("GET", "/api/tags" | "/api/ps") => {
+            (200, json!({"models": shared.models.iter().map(named).collect::<Vec<_>>()}))
+        }
+        ("GET", "/api/version") => (200, json!({"version": "0.12.0"})),
+        ("POST", "/api/show") => {
+            let asked: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+            let name = asked["model"].as_str().unwrap_or_default().trim_end_matches(":latest").to_owned();
+            if shared.models.contains(&name) {
+                (200, json!({"details": details, "capabilities": ["completion"]}))
+            } else {
+                (404, json!({"error": format!("model '{name}' not found")}))
+            }
+        }
+        ("GET", "/v1/models") => {
+            let data =
+                shared.models.iter().map(|id| json!({"id": id, "object": "model", "created": 0, "owned_by": "test"}));
+            (200, json!({"object": "list", "data": data.collect::<Vec<_>>()}))
+        }
+        _ => (404, json!({"error": "no such page"})),
+    }
+}
