@@ -127,16 +127,17 @@ impl Bound {
 
     /// The template with the cells of `row`; the error names the variable or the limit.
     pub fn render(&self, row: Row<'_>) -> Result<String, String> {
-        let mut context: BTreeMap<&str, Value> = BTreeMap::new();
+        let mut context: BTreeMap<String, Value> = BTreeMap::new();
         for (name, column) in &self.columns {
-            context.insert(name, value_of(row.cell(*column)));
+            context.insert(name.clone(), value_of(row.cell(*column)));
         }
         if let Some(schema) = &self.row {
             let cells = schema.fields().iter().enumerate();
-            context.insert("row", cells.map(|(i, f)| (f.name().as_str(), value_of(row.cell(i)))).collect());
+            let cells: BTreeMap<String, Value> = cells.map(|(i, f)| (f.name().clone(), value_of(row.cell(i)))).collect();
+            context.insert("row".to_owned(), Value::from(cells));
         }
         let template = self.template.environment.get_template(NAME).map_err(|e| said(&e))?;
-        let text = template.render(Value::from_iter(context)).map_err(|e| said(&e))?;
+        let text = template.render(Value::from(context)).map_err(|e| said(&e))?;
         if text.len() > LONGEST {
             return Err(format!("the prompt is {} bytes long, more than {LONGEST}", text.len()));
         }
