@@ -44,7 +44,7 @@ pub fn scan<E: From<SourceError>>(
         if let Some(key) = source.relation.key {
             keys.add(batch.column(key).as_ref()).map_err(|row| {
                 let column = batch.schema().field(key).name().clone();
-                SourceError::new(format!("row {row} has no key: `{column}` is empty"))
+                SourceError::new(format!("{}: row {row} has no key: `{column}` is empty", path(source)))
                     .help("fill it, or leave `key` out of the spec: the row's number is its key then")
             })?;
         }
@@ -74,6 +74,11 @@ fn batches(
         }
         error => Some(error),
     }))
+}
+
+/// The path of a source as the spec says it.
+fn path(source: &SourceSpec) -> String {
+    source.source.paths().into_iter().map(|(_, path)| path).next().unwrap_or_default()
 }
 
 /// The error that names some keys that stand in several rows.
@@ -114,6 +119,7 @@ fn name_repeated(
     let name = source.relation.schema.field(key).name();
     let many = if repeated.len() == 1 { "one key is".to_owned() } else { format!("{} keys are", repeated.len()) };
     let examples = examples.join(", ");
-    let message = format!("the key `{name}` must name each row once, but {many} repeated: {examples}");
+    let path = path(source);
+    let message = format!("{path}: the key `{name}` must name each row once, but {many} repeated: {examples}");
     Ok(SourceError::new(message).help("choose another `key`, or leave it out: the row's number is its key then"))
 }

@@ -133,7 +133,8 @@ impl Bound {
         }
         if let Some(schema) = &self.row {
             let cells = schema.fields().iter().enumerate();
-            let cells: BTreeMap<String, Value> = cells.map(|(i, f)| (f.name().clone(), value_of(row.cell(i)))).collect();
+            let cells: BTreeMap<String, Value> =
+                cells.map(|(i, f)| (f.name().clone(), value_of(row.cell(i)))).collect();
             context.insert("row".to_owned(), Value::from(cells));
         }
         let template = self.template.environment.get_template(NAME).map_err(|e| said(&e))?;

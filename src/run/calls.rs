@@ -232,8 +232,9 @@ impl Calls {
         progress: &StageProgress,
     ) -> Option<Result<Reply, CallError>> {
         let turn = tokio::select! {
-            turn = target.endpoint.limiter.turn() => turn,
+            biased;
             () = self.stop.draining() => return None,
+            turn = target.endpoint.limiter.turn() => turn,
         };
         let encoded = target.provider.encode(call);
         let flight = progress.flight();

@@ -24,6 +24,7 @@ mod stage;
 mod stop;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -34,7 +35,7 @@ use crate::spec::{Input, Spec};
 use crate::store::{
     Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import, write_output,
 };
-use crate::table::parquet::{Table, TableError};
+use crate::table::parquet::{Table, TableError, clean};
 
 pub use connect::{ConnectError, Models, connect};
 pub use progress::Progress;
@@ -96,7 +97,9 @@ pub fn prepare(spec: Spec, selection: &Selection, project: Project) -> Result<Re
     for i in plan.outputs() {
         let output = &plan.spec.outputs[i];
         locks.push(project.lock(&output.file, &output.path)?);
+        clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
     }
+    dir.clean();
     Ok(Ready { plan: Arc::new(plan), dir, project, tables, _locks: locks })
 }
 

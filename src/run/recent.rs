@@ -1,7 +1,7 @@
 //! Recent calls: what this process is asking or has just asked, so that equal calls are paid once.
 //!
 //! A block of rows looks its keys up in the ledger some time before they are sent. What was answered in between stands
-//! here: an answer is forgotten once it is durable and every look-up that began before that is over.
+//! here: an answer is forgotten once it is committed and every look-up that began before that is over.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -19,9 +19,9 @@ pub struct Recent {
 #[derive(Debug, Default)]
 struct RecentState {
     calls: HashMap<Key, Entry>,
-    /// Answered calls with their place in the ledger's queue, oldest first.
+    /// Answered calls with their place in the ledger, oldest first.
     answered: VecDeque<(u64, Key)>,
-    /// For each look-up under way, what was durable when it began.
+    /// For each look-up under way, how many answers were committed when it began.
     lookups: BTreeMap<u64, usize>,
 }
 
@@ -49,11 +49,11 @@ pub struct Asking<'a> {
     done: bool,
 }
 
-/// A look-up that begins when `durable` answers were durable; keep it until the rows are sent.
+/// A look-up under way; keep it until the rows are sent.
 #[derive(Debug)]
 pub struct Lookup {
     recent: Arc<Recent>,
-    durable: u64,
+    committed: u64,
 }
 
 impl Recent {
@@ -61,10 +61,10 @@ impl Recent {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Begins a look-up in the ledger, in which `durable` answers can be seen.
-    pub fn lookup(self: &Arc<Self>, durable: u64) -> Lookup {
-        *self.state().lookups.entry(durable).or_default() += 1;
-        Lookup { recent: self.clone(), durable }
+    /// Begins a look-up in the ledger, in which `committed` answers can be seen.
+    pub fn lookup(self: &Arc<Self>, committed: u64) -> Lookup {
+        *self.state().lookups.entry(committed).or_default() += 1;
+        Lookup { recent: self.clone(), committed }
     }
 
     /// What to do about the call `key`.
@@ -81,10 +81,10 @@ impl Recent {
         }
     }
 
-    /// Forgets what is durable and was so before every look-up that is under way. `durable`: how many answers are now.
-    pub fn forget(&self, durable: u64) {
+    /// Forgets what is committed and was so before every look-up that is under way. `committed`: how many answers are now.
+    pub fn forget(&self, committed: u64) {
         let mut state = self.state();
-        let seen_by_all = state.lookups.keys().next().map_or(durable, |oldest| durable.min(*oldest));
+        let seen_by_all = state.lookups.keys().next().map_or(committed, |oldest| committed.min(*oldest));
         while let Some((place, key)) = state.answered.front().copied() {
             if place > seen_by_all {
                 break;
@@ -96,7 +96,7 @@ impl Recent {
 }
 
 impl Asking<'_> {
-    /// Tells the others. `place` is the answer's place in the ledger's queue, counted from 1; a failed call has none
+    /// Tells the others. `place` is the answer's place in the ledger, counted from 1; a failed call has none
     /// and is not served to later rows.
     pub fn finish(mut self, finished: Arc<Record>, place: Option<u64>) {
         self.done = true;
@@ -124,10 +124,10 @@ impl Drop for Asking<'_> {
 impl Drop for Lookup {
     fn drop(&mut self) {
         let mut state = self.recent.state();
-        if let Some(count) = state.lookups.get_mut(&self.durable) {
+        if let Some(count) = state.lookups.get_mut(&self.committed) {
             *count -= 1;
             if *count == 0 {
-                state.lookups.remove(&self.durable);
+                state.lookups.remove(&self.committed);
             }
         }
     }

@@ -1,44 +1,48 @@
 //! The recorder: the one writer of the ledger in this process, and the readers beside it.
 //!
-//! Records are written in groups: at once while calls are rare, every 20 ms while they are many, each group in one
-//! durable transaction. Whoever needs a record on disk waits for its place in the queue. A ledger that can't be written
-//! stops the run: an answer that isn't kept must not be used.
+//! A lane keeps its place until its record is committed: from then on it survives the death of the process, so a kill
+//! costs at most the calls in flight. Records that come while a commit is under way share the next one. A second thread
+//! makes the commits safe from a power cut, at most every 20 ms; a part is committed only after that. A ledger that can't
+//! be written stops the run: an answer that isn't kept must not be used.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
-use crate::store::{Key, Ledger, LedgerError, Record, StoreError};
+use crate::store::{Key, Ledger, LedgerError, LedgerSync, Record, StoreError};
 
-/// The time between two groups.
+/// The time between two syncs.
 const GROUP: Duration = Duration::from_millis(20);
-/// Records at most in a group.
+/// Records at most in a commit.
 const GROUP_RECORDS: usize = 4096;
-/// Records at most on their way to the disk; then calls wait.
-const QUEUE: usize = 8192;
+
+/// A record, and who waits for it.
+type Waiting = (Record, oneshot::Sender<u64>);
 
 /// The ledger's writer and readers; clones are the same one.
 #[derive(Clone)]
 pub struct Recorder {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Record>,
+    queue: mpsc::Sender<Waiting>,
 }
 
 struct Shared {
     path: PathBuf,
-    /// Records that were queued.
-    queued: Mutex<u64>,
-    /// Records that are on disk; the maximum when writing failed and will never go on.
-    durable: watch::Sender<u64>,
+    /// Records that are committed.
+    committed: AtomicU64,
+    /// Records that are safe from a power cut; the maximum when writing failed and will never go on.
+    synced: watch::Sender<u64>,
     /// Open readers that nobody uses.
     readers: Mutex<Vec<Ledger>>,
     recent: Arc<Recent>,
-    error: Mutex<Option<LedgerError>>,
-    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    error: Mutex<Option<StoreError>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,24 +50,29 @@ fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Recorder {
-    /// Opens the ledger at `path` and starts its writer.
+    /// Opens the ledger at `path` and starts its threads.
     pub fn start(path: PathBuf, stop: Stop) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
-        let (queue, records) = mpsc::channel(QUEUE);
+        let sync = ledger.sync()?;
+        let (queue, records) = mpsc::channel();
+        let (dirty, changes) = mpsc::channel();
         let shared = Arc::new(Shared {
             path,
-            queued: Mutex::new(0),
-            durable: watch::Sender::new(0),
+            committed: AtomicU64::new(0),
+            synced: watch::Sender::new(0),
             readers: Mutex::default(),
             recent: Arc::default(),
             error: Mutex::default(),
-            writer: Mutex::default(),
+            threads: Mutex::default(),
         });
-        let writer = std::thread::Builder::new().name("ledger".to_owned()).spawn({
-            let shared = shared.clone();
-            move || write(ledger, records, &shared, &stop)
-        });
-        *guard(&shared.writer) = Some(writer.map_err(StoreError::io(&shared.path))?);
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.map(|t| guard(&shared.threads).push(t)).map_err(StoreError::io(&shared.path))
+        };
+        let writer = (shared.clone(), stop.clone());
+        spawn("ledger", Box::new(move || commit(ledger, &records, &dirty, &writer.0, &writer.1)))?;
+        let syncer = shared.clone();
+        spawn("ledger-sync", Box::new(move || synchronise(&sync, &changes, &syncer, &stop)))?;
         Ok(Recorder { shared, queue })
     }
 
@@ -72,25 +81,23 @@ impl Recorder {
         &self.shared.recent
     }
 
-    /// Hands a record to the writer; gives its place in the queue, from 1. `None`: the ledger can't be written.
+    /// Commits a record; gives its place among those committed, from 1. `None`: the ledger can't be written.
     pub async fn record(&self, record: Record) -> Option<u64> {
-        let slot = self.queue.reserve().await.ok()?;
-        let mut queued = guard(&self.shared.queued);
-        *queued += 1;
-        slot.send(record);
-        Some(*queued)
+        let (tell, told) = oneshot::channel();
+        self.queue.send((record, tell)).ok()?;
+        told.await.ok()
     }
 
-    /// Waits until everything that has been queued so far is on disk; `false`: it will never be.
+    /// Waits until everything that is committed now is safe from a power cut; `false`: it will never be.
     pub async fn flushed(&self) -> bool {
-        let place = *guard(&self.shared.queued);
-        let mut durable = self.shared.durable.subscribe();
-        durable.wait_for(|d| *d >= place).await.is_ok_and(|d| *d < u64::MAX)
+        let place = self.shared.committed.load(Ordering::Acquire);
+        let mut synced = self.shared.synced.subscribe();
+        synced.wait_for(|s| *s >= place).await.is_ok_and(|s| *s < u64::MAX)
     }
 
-    /// Begins a look-up; keep it until the rows that were looked up are sent. Blocking.
+    /// Begins a look-up; keep it until the rows that were looked up are sent.
     pub fn lookup(&self) -> Lookup {
-        self.shared.recent.lookup(*self.shared.durable.borrow())
+        self.shared.recent.lookup(self.shared.committed.load(Ordering::Acquire))
     }
 
     /// The answered calls of `keys`, in their order. Blocking.
@@ -105,44 +112,64 @@ impl Recorder {
         Ok(found)
     }
 
-    /// Waits until the writer has ended, which it does when no other clone is left.
+    /// Waits until the threads have ended, which they do when no other clone is left.
     pub async fn close(self) -> Result<(), StoreError> {
         let Recorder { shared, queue } = self;
         drop(queue);
-        let writer = guard(&shared.writer).take();
-        if let Some(writer) = writer {
-            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-        }
+        let threads = std::mem::take(&mut *guard(&shared.threads));
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
+        let _ = joined.await;
         match guard(&shared.error).take() {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None => Ok(()),
         }
     }
 }
 
-/// The writer's thread: groups of records until the queue is closed.
-fn write(mut ledger: Ledger, mut records: mpsc::Receiver<Record>, shared: &Shared, stop: &Stop) {
-    let mut group: Vec<Record> = Vec::new();
-    let mut written = 0;
+impl Shared {
+    fn fail(&self, error: StoreError, stop: &Stop) {
+        guard(&self.error).get_or_insert(error);
+        stop.drain(StopReason::Failed);
+        self.synced.send_replace(u64::MAX);
+    }
+}
+
+/// The writer's thread: commits until the queue is closed.
+fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sender<()>, shared: &Shared, stop: &Stop) {
+    let mut records: Vec<Record> = Vec::new();
+    let mut waiting = Vec::new();
+    while let Ok(first) = queue.recv() {
+        for (record, tell) in [first].into_iter().chain(queue.try_iter().take(GROUP_RECORDS)) {
+            records.push(record);
+            waiting.push(tell);
+        }
+        if let Err(error) = ledger.append(&records) {
+            return shared.fail(error.into(), stop);
+        }
+        let mut place = shared.committed.load(Ordering::Relaxed);
+        for tell in waiting.drain(..) {
+            place += 1;
+            // Nobody waits only when the run is being dropped.
+            let _ = tell.send(place);
+        }
+        records.clear();
+        shared.committed.store(place, Ordering::Release);
+        shared.recent.forget(place);
+        let _ = dirty.send(());
+    }
+}
+
+/// The syncer's thread: syncs what is committed until the writer has ended.
+fn synchronise(sync: &LedgerSync, changes: &mpsc::Receiver<()>, shared: &Shared, stop: &Stop) {
     let mut last = Instant::now() - GROUP;
-    while let Some(first) = records.blocking_recv() {
-        group.push(first);
+    while changes.recv().is_ok() {
         std::thread::sleep(GROUP.saturating_sub(last.elapsed()));
-        while group.len() < GROUP_RECORDS
-            && let Ok(next) = records.try_recv()
-        {
-            group.push(next);
+        while changes.try_recv().is_ok() {}
+        let committed = shared.committed.load(Ordering::Acquire);
+        if let Err(error) = sync.sync() {
+            return shared.fail(StoreError::Io { path: shared.path.clone(), error }, stop);
         }
-        if let Err(error) = ledger.append(&group) {
-            *guard(&shared.error) = Some(error);
-            stop.drain(StopReason::Failed);
-            shared.durable.send_replace(u64::MAX);
-            return;
-        }
-        written += group.len() as u64;
-        group.clear();
-        shared.durable.send_replace(written);
-        shared.recent.forget(written);
+        shared.synced.send_replace(committed);
         last = Instant::now();
     }
 }

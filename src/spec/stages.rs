@@ -263,7 +263,7 @@ impl Resolver<'_> {
         let answers = Answers::new(table.fanout, table.layout, models.len());
         let names: Vec<&str> = models.iter().map(|m| spec.model(*m).0.as_str()).collect();
         let columns = answers.columns(name.as_str(), stage.writes(), &names);
-        self.collisions(&at, &relation, &columns);
+        self.collisions(&at, &relation, stage.writes(), &columns);
         if self.problems[before..].iter().any(Diagnostic::is_error) {
             return None;
         }
@@ -344,7 +344,7 @@ impl Resolver<'_> {
     }
 
     /// Reports columns that are there already.
-    fn collisions(&mut self, at: &Path, input: &Relation, columns: &[Column]) {
+    fn collisions(&mut self, at: &Path, input: &Relation, writes: &[Column], columns: &[Column]) {
         for (i, column) in columns.iter().enumerate() {
             let name = &column.name;
             let message = if input.schema.index_of(name).is_ok() {
@@ -354,8 +354,12 @@ impl Resolver<'_> {
             } else {
                 continue;
             };
+            // The key in `output` that the column comes from, if it comes from one.
+            let key =
+                writes.iter().find(|w| name.strip_prefix(&w.name).is_some_and(|r| r.is_empty() || r.starts_with('_')));
+            let place = key.map_or(at.clone(), |key| at.key("output").key(&key.name));
             self.problems.push(
-                Diagnostic::error_at_key("duplicate-column", at.clone(), message)
+                Diagnostic::error_at_key("duplicate-column", place, message)
                     .help("give the key in `output`, the stage or the model another name"),
             );
         }

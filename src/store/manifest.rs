@@ -164,7 +164,7 @@ impl Manifest {
 
 fn write_whole(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    let mut file = new_file(folder)?;
+    let mut file = new_file(path)?;
     file.write_all(bytes)?;
     persist(file, path)
 }

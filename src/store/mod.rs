@@ -18,7 +18,7 @@ mod project;
 mod rundir;
 
 pub use import::import;
-pub use ledger::{Key, Ledger, LedgerError, Record};
+pub use ledger::{Key, Ledger, LedgerError, LedgerSync, Record};
 pub use manifest::{ErrorKind, Manifest, ModelFacts, OutputFacts, SourceEntry, StageTotals, State};
 pub use output::write as write_output;
 pub use project::{Lock, Project};

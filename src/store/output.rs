@@ -57,7 +57,7 @@ fn lines<W: FnMut(Option<&RecordBatch>) -> std::io::Result<()>>(
 ) -> Result<u64, StoreError> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
-    let file: NamedTempFile = new_file(folder).map_err(StoreError::io(path))?;
+    let file: NamedTempFile = new_file(path).map_err(StoreError::io(path))?;
     let handle = file.as_file().try_clone().map_err(StoreError::io(path))?;
     let mut write = start(BufWriter::new(handle)).map_err(StoreError::io(path))?;
     let mut rows = 0;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::plan::Part;
-use crate::table::parquet::{Options, Table, TableWriter};
+use crate::table::parquet::{Options, Table, TableWriter, clean};
 
 /// The fact of a part's file that holds its [`PartFacts`].
 const FACTS: &str = "fanfold.part";
@@ -102,6 +102,14 @@ impl RunDir {
 
     fn calls_path(&self, stage: &str, part: u64) -> PathBuf {
         self.calls().join(format!("{stage}-{part:05}.parquet"))
+    }
+
+    /// Removes what a killed run left half-written. Only for the holder of the run's lock.
+    pub fn clean(&self) {
+        let stages = std::fs::read_dir(self.root.join("stages")).into_iter().flatten().flatten();
+        for folder in stages.map(|s| s.path()).chain([self.root.clone(), self.calls()]) {
+            clean(&folder, None);
+        }
     }
 
     /// Part `part` of `stage` if it is committed and whole.

@@ -81,7 +81,7 @@ impl TableWriter {
     pub fn create(path: &Path, schema: SchemaRef, options: &Options) -> Result<Self, TableError> {
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(TableError::io(path))?;
-        let file = new_file(folder).map_err(TableError::io(path))?;
+        let file = new_file(path).map_err(TableError::io(path))?;
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
@@ -164,16 +164,35 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A temporary file in `folder`, with the rights of an ordinary new file.
-pub fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
+/// What a temporary file's name begins and ends with.
+const TEMPORARY: (&str, &str) = (".fanfold-", ".tmp");
+
+/// A temporary file beside `path`, with the rights of an ordinary new file.
+pub fn new_file(path: &Path) -> io::Result<NamedTempFile> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let prefix = format!("{}{name}-", TEMPORARY.0);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".fanfold-").suffix(".tmp");
+    builder.prefix(&prefix).suffix(TEMPORARY.1);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder_of(path))
+}
+
+/// Removes the temporary files beside `path` that a killed writer of it left, or, for `None`, those of all files in
+/// `folder`. Nobody else may be writing there.
+pub fn clean(folder: &Path, path: Option<&Path>) {
+    let name = path.and_then(Path::file_name).and_then(|n| n.to_str()).map(|n| format!("{n}-")).unwrap_or_default();
+    let prefix = format!("{}{name}", TEMPORARY.0);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let left = entry.file_name().to_str().is_some_and(|n| n.starts_with(&prefix) && n.ends_with(TEMPORARY.1));
+        if left {
+            // One that can't be removed does no harm.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Makes a temporary file durable and moves it to `path`, whole or not at all.

@@ -22,9 +22,7 @@ fn about(asked: &Asked, row: usize) -> bool {
 fn number_at(summary: &str, word: &str) -> Option<usize> {
     let plain = summary.replace([',', ':', '=', '|', '(', ')', '+'], " ");
     let words: Vec<&str> = plain.split_whitespace().collect();
-    let at = words.iter().rposition(|w| *w == word)?;
-    let number = |i: Option<usize>| words.get(i?).and_then(|w| w.parse().ok());
-    number(at.checked_sub(1)).or_else(|| number(Some(at + 1)))
+    words.windows(2).rev().filter(|pair| pair[1] == word).find_map(|pair| pair[0].parse().ok())
 }
 
 #[test]

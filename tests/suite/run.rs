@@ -319,7 +319,11 @@ path = "out/tone.parquet"
     for asked in server.asked() {
         assert_eq!(asked.dialect, Dialect::OpenAi);
         assert_eq!(asked.header("authorization"), Some(format!("Bearer {key}").as_str()));
-        assert_eq!(asked.messages[0], ("system".to_owned(), "You read speeches.".to_owned()));
+        let (role, system) = &asked.messages[0];
+        assert!(
+            role == "system" && system.starts_with("You read speeches.\n\nAnswer with one JSON object"),
+            "{system}"
+        );
         assert!(asked.schema.is_some(), "the schema is sent as `response_format`");
     }
     assert_eq!(server.requests(), 5);
