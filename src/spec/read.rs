@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -72,11 +73,11 @@ pub struct StageTable {
     #[serde(default)]
     pub layout: Layout,
     /// Lanes of this stage. Default: 4.
-    pub workers: Option<u32>,
+    pub workers: Option<NonZeroU32>,
     /// Prompts that each lane keeps in flight. Default: 4.
-    pub batch_size: Option<u32>,
+    pub batch_size: Option<NonZeroU32>,
     /// Rows per part: the unit of commit and the bound of the memory. Default: 20000.
-    pub chunk_size: Option<u32>,
+    pub chunk_size: Option<NonZeroU32>,
     /// In which order the calls of a fan-out's part go: `row-major` or `model-major` (one model after the other, so that
     /// a server that holds one model at a time seldom switches). Default: `model-major` for Ollama.
     pub order: Option<Order>,
@@ -84,7 +85,7 @@ pub struct StageTable {
     /// run goes to its end, and any failed row makes the exit code 1.
     pub max_failed: Option<MaxFailed>,
     /// How often a call is tried in all, failures and unusable answers together. Default: 3.
-    pub max_attempts: Option<u32>,
+    pub max_attempts: Option<NonZeroU32>,
 }
 
 /// A table to write.

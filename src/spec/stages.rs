@@ -1,5 +1,6 @@
 //! Resolving: what the names of a spec refer to, and which columns each stage sees.
 
+use std::num::NonZeroU32;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -252,7 +253,7 @@ impl Resolver<'_> {
         let at = Path::of(["stages", name.as_str()]);
         let before = self.problems.len();
         let models = self.stage_models(spec, &at, table);
-        self.positive(&at, table);
+        self.bounded(&at, table);
         let input = find_input(spec, &table.input)?;
         let relation = spec.relation(input).clone();
         let folder = self.folder.to_owned();
@@ -279,12 +280,12 @@ impl Resolver<'_> {
             model_names: names.iter().map(|n| (*n).to_owned()).collect(),
             models,
             guards,
-            workers: table.workers.unwrap_or(DEFAULTS.0) as usize,
-            batch_size: table.batch_size.unwrap_or(DEFAULTS.1) as usize,
-            chunk_size: table.chunk_size.unwrap_or(DEFAULTS.2).into(),
+            workers: or(table.workers, DEFAULTS.0) as usize,
+            batch_size: or(table.batch_size, DEFAULTS.1) as usize,
+            chunk_size: or(table.chunk_size, DEFAULTS.2).into(),
             order: table.order,
             max_failed: table.max_failed,
-            max_attempts: table.max_attempts.unwrap_or(ATTEMPTS),
+            max_attempts: or(table.max_attempts, ATTEMPTS),
         })
     }
 
@@ -329,7 +330,7 @@ impl Resolver<'_> {
         })
     }
 
-    fn positive(&mut self, at: &Path, table: &StageTable) {
+    fn bounded(&mut self, at: &Path, table: &StageTable) {
         let numbers = [
             ("workers", table.workers, 1024),
             ("batch_size", table.batch_size, 1024),
@@ -337,8 +338,8 @@ impl Resolver<'_> {
             ("max_attempts", table.max_attempts, 100),
         ];
         for (key, value, most) in numbers {
-            if value.is_some_and(|v| v == 0 || v > most) {
-                self.error("bad-value", at.key(key), format!("`{key}` must be from 1 to {most}"));
+            if value.is_some_and(|v| v.get() > most) {
+                self.error("bad-value", at.key(key), format!("`{key}` must be {most} or less"));
             }
         }
     }
@@ -408,6 +409,11 @@ impl Resolver<'_> {
             |s: &SourceSpec| s.source.files(self.folder).is_ok_and(|files| files.iter().any(|f| real(f) == real(file)));
         spec.sources.iter().find(|(_, s)| reads(s)).map(|(name, _)| name.to_string())
     }
+}
+
+/// A number, or what holds where the spec says nothing.
+fn or(number: Option<NonZeroU32>, default: u32) -> u32 {
+    number.map_or(default, NonZeroU32::get)
 }
 
 fn find_input(spec: &Spec, name: &str) -> Option<Input> {

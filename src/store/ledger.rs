@@ -209,6 +209,8 @@ impl Ledger {
     /// The answered calls of `keys`, in their order. A record whose checksum is wrong is marked and never served.
     pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         let look_up = || {
+            // One read transaction for all: each of its own would lock the file anew.
+            let reading = self.connection.unchecked_transaction()?;
             let mut find = self.connection.prepare_cached(FIND)?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
@@ -222,6 +224,7 @@ impl Ledger {
                     None => None,
                 });
             }
+            reading.commit()?;
             Ok(found)
         };
         look_up().map_err(self.failed())
