@@ -17,8 +17,10 @@ use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
 use crate::store::{Key, Ledger, LedgerError, LedgerSync, Record, StoreError};
 
-/// The least time between two commits: many calls a second share one, few get their own at once.
+/// The least time between two commits while calls are many, so that they share commits; few get their own at once.
 const PACE: Duration = Duration::from_millis(1);
+/// Calls in the time between two syncs that are many.
+const MANY: u64 = 80;
 /// The time between two syncs.
 const GROUP: Duration = Duration::from_millis(20);
 /// Records at most in a commit.
@@ -140,9 +142,11 @@ impl Shared {
 fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sender<()>, shared: &Shared, stop: &Stop) {
     let mut records: Vec<Record> = Vec::new();
     let mut waiting = Vec::new();
-    let mut last = Instant::now() - PACE;
+    let (mut window, mut before, mut many) = (Instant::now(), 0, false);
     while let Ok(first) = queue.recv() {
-        std::thread::sleep(PACE.saturating_sub(last.elapsed()));
+        if many {
+            std::thread::sleep(PACE);
+        }
         for (record, tell) in [first].into_iter().chain(queue.try_iter().take(GROUP_RECORDS)) {
             records.push(record);
             waiting.push(tell);
@@ -160,7 +164,10 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
         shared.committed.store(place, Ordering::Release);
         shared.recent.forget(place);
         let _ = dirty.send(());
-        last = Instant::now();
+        if window.elapsed() >= GROUP {
+            many = place - before > MANY;
+            (window, before) = (Instant::now(), place);
+        }
     }
 }
 

@@ -150,8 +150,9 @@ impl Ledger {
         if found > FORMAT {
             return Err(LedgerError::Newer { path: path.to_owned(), found });
         }
-        // The key index is written at random places: a cache of 16 MiB and rare checkpoints keep that cheap.
-        let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;
+        // The key index is written at random places: rare checkpoints keep that cheap. The caches are small, so that
+        // memory does not grow with the ledger; the system's own cache stands behind them.
+        let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;
             PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY;";
         connection.execute_batch(pragmas).map_err(failed)?;
         if found < FORMAT {

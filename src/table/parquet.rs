@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
 /// Rows that reach the encoder at once.
 const STEP: usize = 1024;
 /// Rows at most in a row group.
-const GROUP_ROWS: usize = 64 * 1024;
+const GROUP_ROWS: usize = 32 * 1024;
 /// Encoded bytes, about, at which a row group ends early.
 const GROUP_BYTES: usize = 32 << 20;
 
