@@ -102,6 +102,10 @@ impl Provider for Answers {
     fn holds_one_model(&self) -> bool {
         false
     }
+
+    fn context_tokens(&self, _: &Model) -> Option<u64> {
+        None
+    }
 }
 
 fn answer(call: &Encoded) -> Result<Reply, CallError> {

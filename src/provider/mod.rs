@@ -209,4 +209,7 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Whether it holds one model at a time, so that switching models is dear.
     fn holds_one_model(&self) -> bool;
+
+    /// Tokens that the context holds, prompt and reply together, where the request itself says so.
+    fn context_tokens(&self, model: &Model) -> Option<u64>;
 }

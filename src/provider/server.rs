@@ -68,4 +68,8 @@ impl<W: Wire> Provider for Server<W> {
     fn holds_one_model(&self) -> bool {
         self.wire.holds_one_model()
     }
+
+    fn context_tokens(&self, model: &Model) -> Option<u64> {
+        self.wire.context_tokens(model)
+    }
 }

@@ -68,6 +68,11 @@ pub trait Wire: fmt::Debug + Send + Sync {
 
     /// Whether its servers hold one model at a time.
     fn holds_one_model(&self) -> bool;
+
+    /// Tokens that the context holds, where the request itself says so.
+    fn context_tokens(&self, _model: &Model) -> Option<u64> {
+        None
+    }
 }
 
 /// Refuses a reply without text, unless the end says why there is none: an empty answer is never a cell.

@@ -166,7 +166,7 @@ impl Calls {
             let failure = match outcome {
                 Ok(reply) => {
                     tally.count(&reply, progress);
-                    match usable(&reply, prompt) {
+                    match usable(&reply, prompt, target) {
                         Ok(answer) => {
                             let record = tally.record(key, target, Some(&reply), None, started.elapsed());
                             return Some((record, Ok(answer)));
@@ -248,8 +248,14 @@ impl Calls {
 }
 
 /// The answer of a reply, or why it is none.
-fn usable(reply: &Reply, prompt: &Prompt) -> Result<Answer, Failure> {
+fn usable(reply: &Reply, prompt: &Prompt, target: &Target) -> Result<Answer, Failure> {
     let failure = |kind, message: String| Failure { kind, message, reply: None };
+    // Ollama drops the front of a prompt that is too long and answers what is left; its own count gives it away.
+    let context = target.provider.context_tokens(&target.model).unwrap_or(u64::MAX);
+    if reply.prompt_tokens.is_some_and(|tokens| tokens >= context) {
+        let message = format!("the prompt fills the whole context of {context} tokens and was cut; raise `num_ctx`");
+        return Err(failure(CallErrorKind::ContextTooLong.name(), message));
+    }
     match &reply.finish {
         Finish::Length => {
             let tokens = reply.completion_tokens.map_or("some".to_owned(), |n| n.to_string());

@@ -12,6 +12,8 @@ mod broken;
 mod command;
 mod faults;
 mod kill;
+mod layers;
 mod pipelines;
 mod real;
 mod run;
+mod same;

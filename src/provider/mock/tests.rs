@@ -1,3 +1,5 @@
+//! The mock's answers: they fit the schema, and are the same everywhere.
+
 use serde_json::json;
 
 use super::*;

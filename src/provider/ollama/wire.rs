@@ -198,6 +198,10 @@ impl Wire for OllamaWire {
     fn holds_one_model(&self) -> bool {
         true
     }
+
+    fn context_tokens(&self, model: &Model) -> Option<u64> {
+        Some(model.sampling.num_ctx.unwrap_or(DEFAULT_NUM_CTX).into())
+    }
 }
 
 /// The error of a failed call; a model that isn't there comes with the command that gets it.

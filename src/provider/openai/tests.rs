@@ -1,3 +1,5 @@
+//! OpenAI-compatible requests and endpoints.
+
 use super::*;
 
 const KEY: &str = "sk-CANARY-0123456789";

@@ -1,3 +1,5 @@
+//! Ollama's requests and replies, byte for byte, after its public API documents.
+
 use serde_json::json;
 
 use super::*;

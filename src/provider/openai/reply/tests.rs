@@ -1,3 +1,5 @@
+//! OpenAI-compatible replies: every way to end, and every class of error.
+
 use serde_json::json;
 
 use super::super::StructuredOutput;
