@@ -171,12 +171,12 @@ impl Calls {
                             let record = tally.record(key, target, Some(&reply), None, started.elapsed());
                             return Some((record, Ok(answer)));
                         }
-                        Err(failure) if failure.kind == "malformed" && tally.attempts < max_attempts => {
-                            again = Some(prompt.again(&reply.text, &failure.message));
-                            tally.note(failure);
+                        Err((kind, message)) if kind == "malformed" && tally.attempts < max_attempts => {
+                            again = Some(prompt.again(&reply.text, &message));
+                            tally.note(Failure { kind, message, reply: Some(reply) });
                             continue;
                         }
-                        Err(failure) => Failure { reply: Some(reply), ..failure },
+                        Err((kind, message)) => Failure { kind, message, reply: Some(reply) },
                     }
                 }
                 Err(error) => {
@@ -248,23 +248,20 @@ impl Calls {
 }
 
 /// The answer of a reply, or why it is none.
-fn usable(reply: &Reply, prompt: &Prompt, target: &Target) -> Result<Answer, Failure> {
-    let failure = |kind, message: String| Failure { kind, message, reply: None };
+fn usable(reply: &Reply, prompt: &Prompt, target: &Target) -> Result<Answer, (&'static str, String)> {
     // Ollama drops the front of a prompt that is too long and answers what is left; its own count gives it away.
     let context = target.provider.context_tokens(&target.model).unwrap_or(u64::MAX);
     if reply.prompt_tokens.is_some_and(|tokens| tokens >= context) {
         let message = format!("the prompt fills the whole context of {context} tokens and was cut; raise `num_ctx`");
-        return Err(failure(CallErrorKind::ContextTooLong.name(), message));
+        return Err((CallErrorKind::ContextTooLong.name(), message));
     }
     match &reply.finish {
         Finish::Length => {
             let tokens = reply.completion_tokens.map_or("some".to_owned(), |n| n.to_string());
-            Err(failure("truncated", format!("the reply was cut off after {tokens} tokens; raise `max_tokens`")))
+            Err(("truncated", format!("the reply was cut off after {tokens} tokens; raise `max_tokens`")))
         }
-        Finish::ContentFilter => Err(failure("refused", "the provider withheld the reply".to_owned())),
-        Finish::Stop | Finish::Other(_) => {
-            prompt.expect.read(&reply.text).map_err(|reason| failure("malformed", reason))
-        }
+        Finish::ContentFilter => Err(("refused", "the provider withheld the reply".to_owned())),
+        Finish::Stop | Finish::Other(_) => prompt.expect.read(&reply.text).map_err(|reason| ("malformed", reason)),
     }
 }
 

@@ -185,6 +185,9 @@ impl JsonSchema for MaxFailed {
     }
 }
 
+/// A stage: what all kinds share, and what its kind adds.
+pub type RawStage = (StageTable, Box<dyn StageConfig>);
+
 /// A spec whose tables are typed, but whose names are still words.
 pub struct Raw {
     pub header: Header,
@@ -193,7 +196,7 @@ pub struct Raw {
     pub models: IndexMap<Name, ModelTable>,
     pub providers: IndexMap<Name, Arc<dyn Endpoint>>,
     pub sources: IndexMap<Name, Box<dyn Source>>,
-    pub stages: IndexMap<Name, (StageTable, Box<dyn StageConfig>)>,
+    pub stages: IndexMap<Name, RawStage>,
     pub outputs: IndexMap<Name, OutputTable>,
     /// Whether a table of this section could not be read, so that a missing name there is no news.
     pub broken: Vec<(&'static str, String)>,

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::columns::{Answers, Relation};
 use super::outputs::{EXTENSIONS, Format};
 use super::paths;
-use super::read::{ModelTable, OutputTable, Raw, StageTable};
+use super::read::{ModelTable, OutputTable, Raw, RawStage, StageTable};
 use super::{Input, ModelSpec, OutputSpec, SourceSpec, Spec, StageSpec};
 use crate::document::{Diagnostic, Path};
 use crate::name::{Name, listed, nearest};
@@ -46,7 +46,7 @@ pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> O
             None => unknown.push(name.into()),
         }
     }
-    let mut stages: IndexMap<Name, Option<(StageTable, Box<dyn StageConfig>)>> =
+    let mut stages: IndexMap<Name, Option<RawStage>> =
         stages.into_iter().map(|(name, stage)| (name, Some(stage))).collect();
     for name in order {
         let Some((table, config)) = stages.get_mut(&name).and_then(Option::take) else { continue };

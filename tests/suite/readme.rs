@@ -1,0 +1,85 @@
+//! The README tells the truth: its example is the shipped one, and what it shows is what the program prints.
+
+use std::path::Path;
+
+use crate::pipelines::json_of;
+use crate::project::Project;
+
+const README: &str = include_str!("../../README.md");
+const QUICKSTART: &str = include_str!("../../pipelines/quickstart.toml");
+const PARAGRAPHS: &str = include_str!("../../pipelines/data/paragraphs.csv");
+
+/// The code block of `language` that follows `mark`.
+fn block(mark: &str, language: &str) -> String {
+    let rest = &README[README.find(mark).unwrap_or_else(|| panic!("the README has no `{mark}`"))..];
+    let open = format!("```{language}\n");
+    let start = rest.find(&open).expect("a code block") + open.len();
+    let end = rest[start..].find("```").expect("the end of the block");
+    rest[start..start + end].to_owned()
+}
+
+/// The text without what changes from run to run: the run's hash and the time.
+fn lasting(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    lines
+        .map(|line| match line.split_once(".fanfold/runs/quickstart-") {
+            Some((before, after)) => format!("{before}..{}", &after[12..]),
+            None if line.ends_with(" rows/s") => "time".to_owned(),
+            None => line.to_owned(),
+        })
+        .collect()
+}
+
+fn project() -> Project {
+    Project::new().file("pipelines/quickstart.toml", QUICKSTART).file("pipelines/data/paragraphs.csv", PARAGRAPHS)
+}
+
+#[test]
+fn the_example_is_the_shipped_one() {
+    let shown = block("## One example, whole", "toml");
+    assert_eq!(json_of("shown.toml", &shown), json_of("quickstart.toml", QUICKSTART));
+}
+
+#[test]
+fn the_output_is_what_is_printed() {
+    let project = project();
+    let shown = block("<!-- output of: fanfold plan", "text");
+    let plan = project.run(&["plan", "pipelines/quickstart.toml"]).exits(0);
+    assert_eq!(lasting(&shown), lasting(&plan.stdout));
+    let shown = block("<!-- output of: fanfold run", "text");
+    let ran = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
+    assert_eq!(lasting(&shown), lasting(&ran.stderr));
+    let again = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
+    assert!(again.stderr.contains("0 calls sent, 40 rows kept from before"), "{}", again.stderr);
+}
+
+#[test]
+fn every_command_of_the_readme_is_one_of_the_program() {
+    let help = Project::new().run(&["--help"]).exits(0).stdout;
+    let rows = README.lines().filter_map(|line| line.strip_prefix("| `fanfold "));
+    let named: Vec<&str> = rows.filter_map(|row| row.split([' ', '`']).next()).collect();
+    let commands = help.lines().skip_while(|l| !l.starts_with("Commands:")).skip(1).take_while(|l| !l.is_empty());
+    // A wrapped line begins further to the right.
+    let first =
+        commands.filter(|l| l.starts_with("  ") && !l.starts_with("   ")).filter_map(|l| l.split_whitespace().next());
+    let commands: Vec<&str> = first.filter(|c| *c != "help").collect();
+    assert_eq!(named, commands);
+}
+
+#[test]
+fn the_files_that_the_readme_links_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for link in README.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(link.starts_with("http") || root.join(link).exists(), "{link}");
+    }
+}
+
+#[test]
+fn the_help_of_every_command() {
+    let project = Project::new();
+    let mut help = project.run(&["--help"]).exits(0).stdout;
+    for command in ["init", "validate", "plan", "run", "status", "schema", "completions"] {
+        help.push_str(&format!("\n=== {command}\n{}", project.run(&[command, "--help"]).exits(0).stdout));
+    }
+    insta::assert_snapshot!("help", help);
+}
