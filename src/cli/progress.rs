@@ -21,7 +21,7 @@ pub async fn show(progress: Arc<Progress>, terminal: Terminal) {
 
 async fn bars(progress: &Progress) {
     let all = MultiProgress::new();
-    let style = "{prefix:>12} {bar:24} {pos}/{len} {msg} {eta}";
+    let style = "{prefix:>12} {bar:20} {pos}/{len} {msg}, {eta} left";
     let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     let stages: Vec<(&StageProgress, ProgressBar)> = progress
         .stages()
@@ -68,5 +68,5 @@ async fn lines(progress: &Progress, terminal: &Terminal) {
 
 fn told(now: &Snapshot, elapsed: Duration) -> String {
     let rate = now.completion_tokens as f64 / elapsed.as_secs_f64().max(0.001);
-    format!("({} failed, {} known), {} in flight, {rate:.0} tok/s", now.failed, now.known, now.in_flight)
+    format!("({} failed, {} from ledger), {} in flight, {rate:.0} tok/s", now.failed, now.known, now.in_flight)
 }

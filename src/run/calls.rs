@@ -40,11 +40,6 @@ impl Finished {
         let answer = prompt.expect.read(&record.reply).ok()?;
         Some(Finished { record, answer: Ok(answer), from_ledger: true })
     }
-
-    fn failed(record: Arc<Record>, from_ledger: bool) -> Finished {
-        let error = record.error.clone().unwrap_or_default();
-        Finished { record, answer: Err(error), from_ledger }
-    }
 }
 
 /// The key of a call: a hash of the provider's kind, the model's build and the request as it is sent, without what
@@ -132,7 +127,7 @@ impl Calls {
                         () = self.stop.aborted() => return None,
                     };
                     let record = Arc::new(record);
-                    let place = self.recorder.record((*record).clone()).await?;
+                    let place = self.recorder.record(record.clone()).await?;
                     asking.finish(record.clone(), answer.is_ok().then_some(place));
                     return Some(Finished { record, answer, from_ledger: false });
                 }
@@ -142,7 +137,11 @@ impl Calls {
 
     /// Somebody else's answer to the same call.
     fn shared(&self, record: Arc<Record>, prompt: &Prompt) -> Finished {
-        Finished::known(record.clone(), prompt).unwrap_or_else(|| Finished::failed(record, true))
+        let read = match &record.error {
+            Some(error) => Err(error.clone()),
+            None => prompt.expect.read(&record.reply).map_err(|reason| format!("malformed: {reason}")),
+        };
+        Finished { record, answer: read, from_ledger: true }
     }
 
     /// Attempts until there is an answer or the row is given up. `None`: the run stops.

@@ -113,7 +113,11 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     let calls = Arc::new(Calls::new(models, recorder.clone(), stop.clone()));
     let inputs: HashMap<Input, Arc<Parts>> = plan
         .stages()
-        .map(|i| (Input::Stage(i), Arc::new(Parts::new(plan.parts(i).count()))))
+        .map(|i| {
+            let stage = &plan.spec.stages[i];
+            let size = stage.chunk_size * stage.answers.fold(stage.models.len());
+            (Input::Stage(i), Arc::new(Parts::new(plan.parts(i).count(), size)))
+        })
         .chain(tables.iter().map(|(i, table)| {
             let content = plan.sources[*i].as_ref().map_or(String::new(), |s| s.content.clone());
             (Input::Source(*i), Arc::new(Parts::whole(table.clone(), content)))

@@ -18,7 +18,7 @@ pub struct Parts {
     parts: Mutex<Vec<Option<PartTables>>>,
     changed: watch::Sender<u64>,
     /// Rows of every part but the last; 0 for a source.
-    size: Mutex<u64>,
+    size: u64,
 }
 
 /// A table that is there, with its mark.
@@ -42,25 +42,20 @@ pub struct Slice {
 }
 
 impl Parts {
-    /// `count` parts that will appear.
-    pub fn new(count: usize) -> Self {
-        Parts { parts: Mutex::new(vec![None; count]), changed: watch::Sender::new(0), size: Mutex::new(0) }
+    /// `count` parts that will appear, each but the last with `size` rows.
+    pub fn new(count: usize, size: u64) -> Self {
+        Parts { parts: Mutex::new(vec![None; count]), changed: watch::Sender::new(0), size }
     }
 
     /// The whole table of a source, which is there.
     pub fn whole(table: Table, id: String) -> Self {
-        let parts = Parts::new(1);
+        let parts = Parts::new(1, 0);
         parts.lock()[0] = Some(PartTables { id, table });
         parts
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<PartTables>>> {
         self.parts.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// Says how many rows every part but the last has.
-    pub fn set_size(&self, rows: u64) {
-        *self.size.lock().unwrap_or_else(|e| e.into_inner()) = rows;
     }
 
     /// Part `number` is there.
@@ -88,7 +83,7 @@ impl Parts {
     }
 
     fn rows_now(&self, start: u64, rows: u64) -> Option<(Vec<String>, Vec<Slice>)> {
-        let size = *self.size.lock().unwrap_or_else(|e| e.into_inner());
+        let size = self.size;
         let parts = self.lock();
         let (first, last) = match size {
             0 => (0, 0),

@@ -27,7 +27,7 @@ const GROUP: Duration = Duration::from_millis(20);
 const GROUP_RECORDS: usize = 4096;
 
 /// A record, and who waits for it.
-type Waiting = (Record, oneshot::Sender<u64>);
+type Waiting = (Arc<Record>, oneshot::Sender<u64>);
 
 /// The ledger's writer and readers; clones are the same one.
 #[derive(Clone)]
@@ -86,7 +86,7 @@ impl Recorder {
     }
 
     /// Commits a record; gives its place among those committed, from 1. `None`: the ledger can't be written.
-    pub async fn record(&self, record: Record) -> Option<u64> {
+    pub async fn record(&self, record: Arc<Record>) -> Option<u64> {
         let (tell, told) = oneshot::channel();
         self.queue.send((record, tell)).ok()?;
         told.await.ok()
@@ -140,7 +140,7 @@ impl Shared {
 
 /// The writer's thread: commits until the queue is closed.
 fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sender<()>, shared: &Shared, stop: &Stop) {
-    let mut records: Vec<Record> = Vec::new();
+    let mut records: Vec<Arc<Record>> = Vec::new();
     let mut waiting = Vec::new();
     let (mut window, mut before, mut many) = (Instant::now(), 0, false);
     while let Ok(first) = queue.recv() {

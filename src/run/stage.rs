@@ -86,9 +86,6 @@ impl Job {
 
 /// Drives a stage until its parts are committed or the run stops.
 pub async fn drive(job: Job) -> Result<(), RunError> {
-    let stage = job.stage();
-    let fold = stage.answers.fold(stage.models.len());
-    job.output.set_size(stage.chunk_size * fold);
     let job = Arc::new(job);
     let (out, mut produced) = mpsc::channel(2);
     let producer = tokio::task::spawn_blocking({

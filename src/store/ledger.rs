@@ -4,6 +4,7 @@
 //! a power cut after the next [`LedgerSync::sync`]. A failed call is kept as history and never served. This file is
 //! sequential; who commits and syncs when is `run`'s.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -178,13 +179,13 @@ impl Ledger {
     }
 
     /// Adds records in one transaction. An answer whose key is there already is dropped: the first one counts.
-    pub fn append(&mut self, records: &[Record]) -> Result<(), LedgerError> {
+    pub fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<(), LedgerError> {
         let at = chrono::Utc::now().timestamp_millis();
         let result = (|| {
             let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             {
                 let mut insert = transaction.prepare_cached(INSERT)?;
-                for r in records {
+                for r in records.iter().map(Borrow::borrow) {
                     insert.execute(params![
                         r.key.0,
                         r.model,
