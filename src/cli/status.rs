@@ -11,10 +11,10 @@ use super::exit::Exit;
 use super::load::load_or_show;
 use super::run::failed;
 use super::terminal::Terminal;
-use crate::plan::scan::content;
 use crate::plan::{Plan, PlanError, Selection, SourceFacts, sources_read};
 use crate::report::summary::{count, number};
 use crate::run::RunError;
+use crate::source::content;
 use crate::spec::Spec;
 use crate::store::{Ledger, Manifest, Project, RunDir, State, StoreError};
 
@@ -69,8 +69,8 @@ fn find(spec: Spec) -> Result<Found, RunError> {
     let mut facts = HashMap::new();
     for i in sources_read(&spec, &vec![true; spec.stages.len()]) {
         let (name, source) = spec.sources.get_index(i).expect("an index of this table");
-        let content =
-            content(source, &spec.folder).map_err(|error| PlanError::Source { name: name.to_string(), error })?;
+        let content = content(source.source.as_ref(), &spec.folder)
+            .map_err(|error| PlanError::Source { name: name.to_string(), error })?;
         // The run's name needs the content only, so the rows are not counted.
         facts.insert(i, SourceFacts { rows: 0, content });
     }

@@ -1,7 +1,6 @@
 //! Scanning: reading a source once, whole, before anything is sent: rows counted, keys checked, content hashed.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 
 use arrow_array::RecordBatch;
@@ -13,19 +12,6 @@ use crate::table::cell_at;
 
 /// Repeated keys that are named in an error.
 const EXAMPLES: usize = 3;
-
-/// The hash of a source's files and of how they are read, in hex.
-pub fn content(source: &SourceSpec, folder: &Path) -> Result<String, SourceError> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(source.source.meaning().to_string().as_bytes());
-    for file in source.source.files(folder)? {
-        let cannot = |error: std::io::Error| SourceError::new(format!("{}: {error}", file.display()));
-        let opened = File::open(&file).map_err(cannot)?;
-        hasher.update(b"\0file\0");
-        hasher.update_reader(opened).map_err(cannot)?;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
 
 /// Reads the rows of a source, all or the first `limit`, hands each batch to `sink`, and says what was found.
 /// A row that can't be read, a missing or a repeated key is an error that names the row.

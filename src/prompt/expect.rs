@@ -374,6 +374,11 @@ impl Expect {
         }
     }
 
+    /// Whether any scalar will do as text (the `json_keys` shorthand).
+    pub fn is_loose(&self) -> bool {
+        matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.loose))
+    }
+
     /// The columns of an answer, in the order of its cells; `name` is the column of a plain text.
     pub fn columns(&self, name: &str) -> Vec<(String, Type)> {
         match self {

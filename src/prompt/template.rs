@@ -71,11 +71,14 @@ impl Template {
     /// The variables that it uses, sorted; a part of one is written with a dot (`row.party`).
     pub fn variables(&self) -> Vec<String> {
         let Ok(template) = self.environment.get_template(NAME) else { return Vec::new() };
-        let globals: Vec<&str> = self.environment.globals().map(|(name, _)| name).collect();
         let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
-        names.retain(|name| !globals.contains(&name.as_str()));
         names.sort();
         names
+    }
+
+    /// Whether the engine itself knows `name` (`range`, `dict`, ..).
+    fn is_global(&self, name: &str) -> bool {
+        self.environment.globals().any(|(global, _)| global == name)
     }
 
     /// Binds the variables to the columns of `input`; `text` stands for `text_column`, `row` for all columns.
@@ -88,7 +91,7 @@ impl Template {
                 Some((name, part)) => (name, Some(part)),
                 None => (variable.as_str(), None),
             };
-            let column = input.index_of(name).ok().or(if name == "text" { text_column } else { None });
+            let column = text_column.filter(|_| name == "text").or_else(|| input.index_of(name).ok());
             match column {
                 Some(column) if !bound.columns.iter().any(|(n, _)| n == name) => {
                     bound.columns.push((name.to_owned(), column));
@@ -100,6 +103,7 @@ impl Template {
                         unknown.push((format!("row.{part}"), near(part, input).map(|n| format!("row.{n}"))));
                     }
                 }
+                None if bound.template.is_global(name) => {}
                 None => unknown.push((name.to_owned(), near(name, input))),
             }
         }
@@ -188,6 +192,9 @@ mod tests {
     fn cells_stand_where_the_template_says_and_are_never_parsed() {
         assert_eq!(render("{{ year }}: {{ speech }}", 0).unwrap(), "1790: {{ 7*7 }}{% include 'x' %}");
         assert_eq!(render("{{ text }}|{{ row['the party'] }}", 0).unwrap(), "{{ 7*7 }}{% include 'x' %}|A & B <b>");
+        let batch = batch();
+        let bound = Template::new("{{ text }} {{ range(2) }}").unwrap().bind(&batch.schema(), Some(1)).unwrap();
+        assert_eq!(bound.render(Row::new(&batch, 0)).unwrap(), "1790 [0, 1]");
         assert_eq!(render("[{{ speech }}]{% if not speech %} none{% endif %}", 1).unwrap(), "[] none");
         assert_eq!(render("{% for x in [1,2] %}{{ x }}{{ loop.index }} {% endfor %}", 1).unwrap(), "11 22 ");
     }

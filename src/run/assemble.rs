@@ -13,6 +13,9 @@ use crate::plan::Part;
 use crate::store::{PartFacts, PartWriter, StoreError};
 use crate::table::parquet::TableError;
 
+/// Commits at once; more would only use up file handles.
+const COMMITS: usize = 8;
+
 /// What the assembler is told, in any order but `Begin` first.
 pub enum Piece {
     /// A part begins that is made from the parts with these marks.
@@ -71,7 +74,8 @@ pub async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Resul
         {
             commits.spawn(commit(job.clone(), part));
         }
-        while let Some(done) = commits.try_join_next() {
+        while let Some(done) = if commits.len() < COMMITS { commits.try_join_next() } else { commits.join_next().await }
+        {
             done.map_err(|e| RunError::Died(e.to_string()))??;
         }
     }
@@ -98,7 +102,7 @@ async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(),
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();
     let (writer, counts): (PartWriter, Counts) = blocking(move || {
-        let done = block.finish(&job.plan, job.stage(), &job.calls, job.progress()).map_err(|error| {
+        let done = block.finish(&job.plan, job.stage(), &job.calls).map_err(|error| {
             let path = job.dir.root().to_owned();
             StoreError::Table(TableError::Parquet { path, error: error.into() })
         })?;

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::ArrowError;
 use arrow_select::take::take_record_batch;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::calls::{Calls, Finished};
-use super::progress::StageProgress;
 use crate::plan::{Plan, routing};
 use crate::prompt::{Answer, Prompt};
-use crate::spec::{Answers, StageSpec};
+use crate::spec::{Answers, Guard, StageSpec};
 use crate::store::calls_schema;
 use crate::table::{Cell, Row, array_of, cell_at};
 
@@ -102,13 +102,7 @@ impl Block {
     }
 
     /// The rows with their answers, and the calls behind them.
-    pub fn finish(
-        &self,
-        plan: &Plan,
-        stage: &StageSpec,
-        calls: &Calls,
-        progress: &StageProgress,
-    ) -> Result<Done, ArrowError> {
+    pub fn finish(&self, plan: &Plan, stage: &StageSpec, calls: &Calls) -> Result<Done, ArrowError> {
         let slots = std::mem::take(&mut *self.slots());
         let width = stage.width();
         let mut counts = Counts::default();
@@ -124,17 +118,19 @@ impl Block {
         let cells = self.cells(stage, &slots);
         let failures: Vec<Option<&str>> = slots.iter().map(|s| s.failure.as_deref()).collect();
         let rows = columns(stage, &self.input, self.first_row, &self.skipped, &cells, &failures)?;
-        let calls = self.calls(plan, stage, calls, &slots, progress)?;
+        let calls = self.calls(plan, stage, calls, &slots)?;
         Ok(Done { rows, calls, counts })
     }
 
     /// The name of a row in messages: its key, or its number from 1.
-    fn row_name(&self, key: Option<usize>, row: usize) -> (i64, Option<String>) {
+    pub fn row_name(&self, key: Option<usize>, row: usize) -> (i64, Option<String>) {
         let number = (self.first_row as usize + row + 1) as i64;
         let key = key.map(|column| match cell_at(self.input.column(column).as_ref(), row) {
             Cell::Text(text) => text,
             Cell::Integer(number) => number.to_string(),
-            other => format!("{other:?}"),
+            Cell::Number(number) => number.to_string(),
+            Cell::Boolean(value) => value.to_string(),
+            Cell::Null | Cell::List(_) => String::new(),
         });
         (number, key)
     }
@@ -154,14 +150,7 @@ impl Block {
     }
 
     /// The calls behind the rows, as rows of the calls table.
-    fn calls(
-        &self,
-        plan: &Plan,
-        stage: &StageSpec,
-        calls: &Calls,
-        slots: &[Slot],
-        progress: &StageProgress,
-    ) -> Result<RecordBatch, ArrowError> {
+    fn calls(&self, plan: &Plan, stage: &StageSpec, calls: &Calls, slots: &[Slot]) -> Result<RecordBatch, ArrowError> {
         let width = stage.width();
         let key_column = plan.spec.relation(stage.input).key;
         let mut table = CallsTable::default();
@@ -169,10 +158,6 @@ impl Block {
             let row = i / width;
             let model = stage.models[routing::models_for(stage, self.first_row + row as u64).start + i % width];
             let (number, key) = self.row_name(key_column, row);
-            if let Some(failure) = &slot.failure {
-                let name = key.clone().unwrap_or_else(|| number.to_string());
-                progress.error(failure, &name);
-            }
             for (prompt, finished) in &slot.asked {
                 let target = calls.target(model);
                 table.row.append_value(number);
@@ -189,15 +174,18 @@ impl Block {
     }
 }
 
-/// Which rows are skipped: those whose text is missing, and those that depend on an answer that failed.
+/// Which rows are skipped: those where something is missing that the prompts read.
 pub fn skipped(stage: &StageSpec, input: &RecordBatch) -> Vec<bool> {
-    let guards = stage.guards.iter().map(|column| (*column, false));
-    let needs = stage.stage.needs().iter().map(|column| (*column, true));
     let mut skipped = vec![false; input.num_rows()];
-    for (column, null_skips) in guards.chain(needs) {
+    for guard in &stage.guards {
+        let (Guard::Error(column) | Guard::Missing(column)) = *guard;
         let column = input.column(column);
+        let texts = column.as_string_opt::<i32>();
         for (row, skip) in skipped.iter_mut().enumerate() {
-            *skip |= column.is_null(row) == null_skips;
+            *skip |= match guard {
+                Guard::Error(_) => column.is_valid(row),
+                Guard::Missing(_) => column.is_null(row) || texts.is_some_and(|t| t.value(row).trim().is_empty()),
+            };
         }
     }
     skipped

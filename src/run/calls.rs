@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connect::{Models, Target};
 use super::progress::StageProgress;
-use super::recent::{Claim, Recent};
+use super::recent::{Claim, Lookup, Recent};
 use super::recorder::Recorder;
 use super::retry::{self, Next};
 use super::stop::{Stop, StopReason};
@@ -56,6 +56,9 @@ pub fn call_key(target: &Target, prompt: &Prompt) -> Key {
     Key(hasher.finalize().as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
 }
 
+/// Words beside `stop` that servers use when a model was done.
+const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
+
 /// How an attempt ended without an answer.
 struct Failure {
     kind: &'static str,
@@ -66,7 +69,11 @@ struct Failure {
 /// What the attempts at a call add up to.
 #[derive(Default)]
 struct Tally {
+    /// When the first attempt had its turn: time in our own queue is nobody's patience.
+    started: Option<Instant>,
     attempts: u32,
+    /// Attempts that count towards `max_attempts`; a rate limit is no failed attempt.
+    counted: u32,
     prompt_tokens: u64,
     completion_tokens: u64,
     tries: Vec<serde_json::Value>,
@@ -97,17 +104,22 @@ impl Calls {
         self.recorder.find(keys)
     }
 
-    /// Asks `prompt` of a model; equal calls are asked once. `None`: the run stops, nothing is known.
+    /// Asks `prompt` of a model; equal calls are asked once. `lookup`, in which the ledger didn't know the call, is over
+    /// when the call is claimed. `None`: the run stops, nothing is known.
     pub async fn ask(
         &self,
         model: usize,
         prompt: &Prompt,
         key: Key,
         max_attempts: u32,
+        lookup: Option<Arc<Lookup>>,
         progress: &StageProgress,
     ) -> Option<Finished> {
+        let mut lookup = lookup;
         loop {
-            match self.recent().claim(key) {
+            let claim = self.recent().claim(key);
+            drop(lookup.take());
+            match claim {
                 Claim::Answered(record) => return Some(self.shared(record, prompt)),
                 Claim::Wait(mut told) => {
                     let record = tokio::select! {
@@ -127,9 +139,15 @@ impl Calls {
                         () = self.stop.aborted() => return None,
                     };
                     let record = Arc::new(record);
-                    let place = self.recorder.record(record.clone()).await?;
-                    asking.finish(record.clone(), answer.is_ok().then_some(place));
-                    return Some(Finished { record, answer, from_ledger: false });
+                    let (place, earlier) = self.recorder.record(record.clone()).await?;
+                    let earlier = earlier.map(Arc::new);
+                    let counts = earlier.clone().unwrap_or_else(|| record.clone());
+                    asking.finish(counts, answer.is_ok().then_some(place));
+                    return Some(match earlier {
+                        // Another process was first: what it left in the ledger is the answer.
+                        Some(earlier) => self.shared(earlier, prompt),
+                        None => Finished { record, answer, from_ledger: false },
+                    });
                 }
             }
         }
@@ -154,23 +172,23 @@ impl Calls {
         progress: &StageProgress,
     ) -> Option<(Record, Result<Answer, String>)> {
         let target = self.models.target(model);
-        let started = Instant::now();
         let mut tally = Tally::default();
         let mut again: Option<Vec<Message>> = None;
         loop {
             tally.attempts += 1;
+            tally.counted += 1;
             let messages = again.as_deref().unwrap_or(&prompt.messages);
             let call = Call { model: &target.model, messages, schema: prompt.schema.as_deref() };
-            let outcome = self.attempt(target, &call, progress).await?;
+            let outcome = self.attempt(target, &call, &mut tally, progress).await?;
             let failure = match outcome {
                 Ok(reply) => {
                     tally.count(&reply, progress);
                     match usable(&reply, prompt, target) {
                         Ok(answer) => {
-                            let record = tally.record(key, target, Some(&reply), None, started.elapsed());
+                            let record = tally.record(key, target, Some(&reply), None);
                             return Some((record, Ok(answer)));
                         }
-                        Err((kind, message)) if kind == "malformed" && tally.attempts < max_attempts => {
+                        Err((kind, message)) if kind == "malformed" && tally.counted < max_attempts => {
                             again = Some(prompt.again(&reply.text, &message));
                             tally.note(Failure { kind, message, reply: Some(reply) });
                             continue;
@@ -180,8 +198,9 @@ impl Calls {
                 }
                 Err(error) => {
                     let jitter = rand::random::<f64>();
-                    match self.after(&error, tally.attempts, max_attempts, started.elapsed(), jitter, target) {
-                        Next::Again { delay, all } => {
+                    match self.after(&error, &tally, max_attempts, jitter, target) {
+                        Next::Again { delay, all, counts } => {
+                            tally.counted -= u32::from(!counts);
                             if all {
                                 target.endpoint.limiter.pause_for(delay);
                             }
@@ -201,26 +220,19 @@ impl Calls {
                 }
             };
             let error = format!("{}: {}", failure.kind, failure.message);
-            let record = tally.record(key, target, failure.reply.as_ref(), Some(error.clone()), started.elapsed());
+            let record = tally.record(key, target, failure.reply.as_ref(), Some(error.clone()));
             return Some((record, Err(error)));
         }
     }
 
     /// What to do after an error; a server that was down before the run began is no row's fault.
-    fn after(
-        &self,
-        error: &CallError,
-        attempt: u32,
-        max_attempts: u32,
-        spent: Duration,
-        jitter: f64,
-        target: &Target,
-    ) -> Next {
+    fn after(&self, error: &CallError, tally: &Tally, max_attempts: u32, jitter: f64, target: &Target) -> Next {
         let down = matches!(error.kind, CallErrorKind::Unavailable { .. });
         if down && target.endpoint.was_down() {
             return Next::StopRun;
         }
-        retry::next(error, attempt, max_attempts, spent, jitter)
+        let last = tally.counted >= max_attempts;
+        retry::next(error, tally.attempts, last, tally.spent(), jitter)
     }
 
     /// One attempt, when it is its turn. `None`: the run stops before it began.
@@ -228,6 +240,7 @@ impl Calls {
         &self,
         target: &Target,
         call: &Call<'_>,
+        tally: &mut Tally,
         progress: &StageProgress,
     ) -> Option<Result<Reply, CallError>> {
         let turn = tokio::select! {
@@ -235,6 +248,7 @@ impl Calls {
             () = self.stop.draining() => return None,
             turn = target.endpoint.limiter.turn() => turn,
         };
+        tally.started.get_or_insert_with(Instant::now);
         let encoded = target.provider.encode(call);
         let flight = progress.flight();
         let result = target.provider.send(encoded).await;
@@ -260,6 +274,9 @@ fn usable(reply: &Reply, prompt: &Prompt, target: &Target) -> Result<Answer, (&'
             Err(("truncated", format!("the reply was cut off after {tokens} tokens; raise `max_tokens`")))
         }
         Finish::ContentFilter => Err(("refused", "the provider withheld the reply".to_owned())),
+        Finish::Other(word) if !WHOLE.contains(&word.as_str()) => {
+            Err(("truncated", format!("the model stopped because of `{word}`, which is no end of an answer")))
+        }
         Finish::Stop | Finish::Other(_) => prompt.expect.read(&reply.text).map_err(|reason| ("malformed", reason)),
     }
 }
@@ -279,14 +296,12 @@ impl Tally {
         self.tries.push(serde_json::json!({ "reply": reply, "error": error }));
     }
 
-    fn record(
-        self,
-        key: Key,
-        target: &Target,
-        reply: Option<&Reply>,
-        error: Option<String>,
-        spent: Duration,
-    ) -> Record {
+    fn spent(&self) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
+    fn record(self, key: Key, target: &Target, reply: Option<&Reply>, error: Option<String>) -> Record {
+        let spent = self.spent();
         let finish = match reply.map(|r| &r.finish) {
             Some(Finish::Stop) => "stop",
             Some(Finish::Length) => "length",

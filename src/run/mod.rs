@@ -150,12 +150,11 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     drop(calls);
     let closed = recorder.close().await;
     manifest.stages = plan.stages().map(|i| (plan.spec.stages[i].name.to_string(), progress.totals(i))).collect();
-    if let Some(error) = first_error {
+    if let Some(error) = first_error.or(closed.err().map(RunError::from)) {
         manifest.end(State::Stopped);
         manifest.write(&dir)?;
         return Err(error);
     }
-    closed?;
     let stopped = stop.reason();
     if stopped.is_none() {
         manifest.outputs = tokio::task::spawn_blocking({
@@ -190,17 +189,21 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
 fn write_outputs(
     plan: &Plan,
     inputs: &HashMap<Input, Arc<Parts>>,
-) -> Result<indexmap::IndexMap<String, OutputFacts>, StoreError> {
+) -> Result<indexmap::IndexMap<String, OutputFacts>, RunError> {
     let mut written = indexmap::IndexMap::new();
     for i in plan.outputs() {
         let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
         let schema = plan.spec.relation(output.input).schema.clone();
-        let facts = vec![
+        let mut facts = vec![
             ("fanfold.pipeline".to_owned(), plan.spec.name.clone()),
             ("fanfold.spec_hash".to_owned(), plan.spec_hash.clone()),
         ];
+        // A table of the first rows only must not pass for the whole one.
+        facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
         let columns = schema.fields().len();
-        let tables = inputs[&output.input].tables();
+        let Some(tables) = inputs[&output.input].tables() else {
+            return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.input_name(output.input))));
+        };
         let batches = read_all(&tables);
         let rows = write_output(&output.file, output.format, schema, facts, batches)?;
         written.insert(name.to_string(), OutputFacts { path: output.path.clone(), rows, columns });

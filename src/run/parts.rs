@@ -8,9 +8,9 @@ use crate::store::CommittedPart;
 use crate::table::parquet::Table;
 
 /// Rows at most in a block.
-const BLOCK_ROWS: u64 = 1024;
+pub const BLOCK_ROWS: usize = 1024;
 /// Bytes, about, at most in a block of long rows.
-const BLOCK_BYTES: u64 = 4 << 20;
+pub const BLOCK_BYTES: usize = 4 << 20;
 
 /// The parts of a stage, or the one table of a source.
 #[derive(Debug)]
@@ -64,9 +64,9 @@ impl Parts {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// The parts that are there, in order.
-    pub fn tables(&self) -> Vec<PartTables> {
-        self.lock().iter().flatten().cloned().collect()
+    /// All the parts, in order; none if one is not there.
+    pub fn tables(&self) -> Option<Vec<PartTables>> {
+        self.lock().iter().cloned().collect()
     }
 
     /// Waits until the rows from `start` on are there; gives the marks of the parts that hold them, and the slices.
@@ -105,5 +105,5 @@ impl Parts {
 
 /// Rows of a block of `table`: few where rows are long.
 pub fn batch_rows(table: &Table) -> usize {
-    (BLOCK_BYTES / table.bytes_per_row().max(1)).clamp(1, BLOCK_ROWS) as usize
+    (BLOCK_BYTES / table.bytes_per_row().max(1) as usize).clamp(1, BLOCK_ROWS)
 }

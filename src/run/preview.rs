@@ -12,10 +12,10 @@ use super::RunError;
 use super::block::{columns, skipped};
 use super::calls::{Finished, call_key};
 use super::connect::{Models, offline};
-use crate::plan::scan::{content, scan};
+use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
 use crate::prompt::{Answer, Prompt};
-use crate::source::SourceError;
+use crate::source::{SourceError, content};
 use crate::spec::{Input, Spec, StageSpec};
 use crate::store::{Ledger, LedgerError, Project, StoreError};
 use crate::table::{Cell, Row};
@@ -74,7 +74,7 @@ pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usi
     for i in contents {
         let (name, source) = plan.spec.sources.get_index(i).expect("an index of this table");
         let named = |error: SourceError| PlanError::Source { name: name.to_string(), error };
-        let content = content(source, &plan.spec.folder).map_err(named)?;
+        let content = content(source.source.as_ref(), &plan.spec.folder).map_err(named)?;
         let mut first = 0;
         let found = scan(source, &plan.spec.folder, content, selection.limit, |batch| {
             looker.follow(Input::Source(i), &batch, first)?;

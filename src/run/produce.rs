@@ -11,23 +11,77 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::RunError;
 use super::block::{Asked, Block};
 use super::calls::{Finished, call_key};
-use super::parts::batch_rows;
+use super::parts::{BLOCK_BYTES, BLOCK_ROWS, batch_rows};
 use super::recent::Lookup;
 use super::stage::Job;
 use crate::plan::{Part, routing};
-use crate::prompt::{Answer, Prompt};
-use crate::spec::Order;
+use crate::prompt::{Answer, Expect, Message, Prompt};
+use crate::spec::{Order, StageSpec};
 use crate::store::{Key, LedgerError, StoreError};
 use crate::table::Row;
+
+/// Ordinary blocks in memory beside the rows that the lanes work on.
+const LOOKAHEAD: usize = 16;
 
 /// What the producer hands on, in order.
 pub enum Produced {
     /// A part begins that is made from the parts with these marks.
     Begin(Part, Vec<String>),
     /// A block with what has still to be asked. The look-up is kept until that is sent.
-    Block(Arc<Block>, Vec<Pending>, Lookup),
+    Block(Arc<Block>, Vec<Pending>, Arc<Lookup>),
     /// A part ends after so many blocks.
     End(u64, u64),
+}
+
+/// How much may be in memory, in units of a row of an ordinary block: blocks cost by rows and by bytes. Model by model a
+/// whole part is in memory, so there the room is for two parts.
+struct Room<'a> {
+    job: &'a Job,
+    by_part: bool,
+    units: Arc<Semaphore>,
+    /// Units of a lane's two next rows are added when the first rows show how large they are.
+    lanes: Option<usize>,
+    part: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl<'a> Room<'a> {
+    fn new(job: &'a Job) -> Self {
+        let by_part = job.order() == Order::ModelMajor;
+        let units = Arc::new(Semaphore::new(if by_part { 2 } else { LOOKAHEAD * BLOCK_ROWS }));
+        Room { job, by_part, units, lanes: Some(job.lanes()), part: None }
+    }
+
+    /// Lets go of the part before.
+    fn begin_part(&mut self, handle: &Handle) {
+        self.part = None;
+        if self.by_part {
+            self.part = self.wait(handle, 1);
+        }
+    }
+
+    /// Room for a block of `input`; none when the run stops.
+    fn take(&mut self, handle: &Handle, input: &RecordBatch) -> Option<Arc<OwnedSemaphorePermit>> {
+        if self.by_part {
+            return self.part.clone();
+        }
+        let rows = input.num_rows();
+        let bytes = input.get_array_memory_size();
+        let units = rows.max(bytes * BLOCK_ROWS / BLOCK_BYTES).clamp(1, LOOKAHEAD * BLOCK_ROWS);
+        if let Some(lanes) = self.lanes.take() {
+            self.units.add_permits(2 * lanes * units.div_ceil(rows));
+        }
+        self.wait(handle, units as u32)
+    }
+
+    fn wait(&self, handle: &Handle, units: u32) -> Option<Arc<OwnedSemaphorePermit>> {
+        handle.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.job.stop.draining() => None,
+                room = self.units.clone().acquire_many_owned(units) => room.ok().map(Arc::new),
+            }
+        })
+    }
 }
 
 /// A slot of a block that has something to ask.
@@ -63,10 +117,8 @@ pub fn answers(asked: &[Asked]) -> Vec<Answer> {
 pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> {
     let stage = job.stage();
     let handle = Handle::current();
-    // Model by model a whole part is in memory, so there the room is for parts, else for blocks.
-    let by_part = job.order() == Order::ModelMajor;
-    let room = Arc::new(Semaphore::new(if by_part { 2 } else { job.lookahead() }));
-    let take = || handle.block_on(room.clone().acquire_owned()).map(Arc::new).ok();
+    let mut room = Room::new(job);
+    let builds = fingerprints(job);
     for part in job.plan.parts(job.index) {
         let found = handle.block_on(async {
             tokio::select! {
@@ -75,7 +127,8 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
                 found = job.input.rows(part.start, part.rows) => Some(found),
             }
         });
-        let Some((marks, slices)) = found else { return Ok(()) };
+        let Some((mut marks, slices)) = found else { return Ok(()) };
+        marks.extend(builds.iter().cloned());
         let committed = job.dir.committed(stage.name.as_str(), part.number);
         if let Some(kept) = committed.filter(|c| c.facts.failed == 0 && c.facts.inputs == marks) {
             job.progress().kept(&kept.facts);
@@ -85,27 +138,23 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
         if out.blocking_send(Produced::Begin(part, marks)).is_err() {
             return Ok(());
         }
-        let Some(part_room) = take() else { return Ok(()) };
-        let mut first = Some(part_room);
+        room.begin_part(&handle);
         let mut row = part.start;
         let mut blocks = 0;
         for slice in slices {
             let batches =
                 slice.table.read(slice.start, slice.rows, batch_rows(&slice.table)).map_err(StoreError::from)?;
             for batch in batches {
-                let batch = batch.map_err(StoreError::from)?;
-                let room = match (&mut first, by_part) {
-                    (Some(room), true) => Some(room.clone()),
-                    (first, _) => first.take().or_else(take),
-                };
-                let Some(room) = room else { return Ok(()) };
-                let rows = batch.num_rows() as u64;
-                let produced = block(job, part.number, blocks, row, batch, room).map_err(StoreError::from)?;
-                if job.stop.is_draining() || out.blocking_send(produced).is_err() {
-                    return Ok(());
+                for input in pieces(stage, &batch.map_err(StoreError::from)?) {
+                    let Some(room) = room.take(&handle, &input) else { return Ok(()) };
+                    let rows = input.num_rows() as u64;
+                    let produced = block(job, part.number, blocks, row, input, room).map_err(StoreError::from)?;
+                    if job.stop.is_draining() || out.blocking_send(produced).is_err() {
+                        return Ok(());
+                    }
+                    row += rows;
+                    blocks += 1;
                 }
-                row += rows;
-                blocks += 1;
             }
         }
         if out.blocking_send(Produced::End(part.number, blocks)).is_err() {
@@ -113,6 +162,24 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
         }
     }
     Ok(())
+}
+
+/// What the answers depend on beside the rows: for each model its build and how it is asked. Parts that were made with
+/// another one are made anew.
+fn fingerprints(job: &Job) -> Vec<String> {
+    let stage = job.stage();
+    let messages = vec![Message::user(stage.stage.meaning().to_string())];
+    let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
+    let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema };
+    stage.models.iter().map(|model| call_key(job.calls.target(*model), &probe).to_string()).collect()
+}
+
+/// The batch in pieces whose prompts, judged by the first row's, are about as large as a block may be.
+fn pieces(stage: &StageSpec, batch: &RecordBatch) -> Vec<RecordBatch> {
+    let first = stage.stage.prompts(Row::new(batch, 0), &[]).unwrap_or_default();
+    let bytes: usize = first.iter().flat_map(|p| &p.messages).map(|m| m.content.len()).sum();
+    let rows = (BLOCK_BYTES / bytes.max(1)).clamp(1, batch.num_rows());
+    (0..batch.num_rows()).step_by(rows).map(|at| batch.slice(at, rows.min(batch.num_rows() - at))).collect()
 }
 
 /// Makes a block of `input` and answers what the ledger knows.
@@ -124,7 +191,7 @@ fn block(
     input: RecordBatch,
     room: Arc<OwnedSemaphorePermit>,
 ) -> Result<Produced, LedgerError> {
-    let lookup = job.calls.recorder().lookup();
+    let lookup = Arc::new(job.calls.recorder().lookup());
     let block = Block::new(part, index, first_row, input, job.stage(), room);
     let mut open = first_round(job, &block);
     let mut missing = Vec::new();
@@ -132,10 +199,14 @@ fn block(
         let keys: Vec<Key> = open.iter().flat_map(|p| p.round.iter().map(|q| q.key)).collect();
         let mut found = job.calls.find(&keys)?.into_iter();
         let mut next = Vec::new();
+        let mut unfit = Vec::new();
         for mut pending in open {
             for question in &mut pending.round {
-                let record = found.next().flatten().map(Arc::new);
-                question.known = record.and_then(|r| Finished::known(r, &question.prompt));
+                let Some(record) = found.next().flatten() else { continue };
+                question.known = Finished::known(Arc::new(record), &question.prompt);
+                if question.known.is_none() {
+                    unfit.push(question.key);
+                }
             }
             if pending.round.iter().any(|q| q.known.is_none()) {
                 missing.push(pending);
@@ -149,6 +220,7 @@ fn block(
             }
             next.extend(advance(job, &block, pending));
         }
+        job.calls.recorder().retire(&unfit)?;
         open = next;
     }
     missing.sort_by_key(|p| p.slot);
@@ -209,8 +281,13 @@ pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending
     }
 }
 
-/// Fills a slot, and counts its row if that was the last.
+/// Fills a slot, counts its error, and its row if that was the last.
 pub fn fill(job: &Job, block: &Block, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
+    if let Some(failure) = &failure {
+        let key = job.plan.spec.relation(job.stage().input).key;
+        let (number, key) = block.row_name(key, slot / job.stage().width());
+        job.progress().error(failure, &key.unwrap_or_else(|| number.to_string()));
+    }
     match block.fill(slot, job.stage().width(), asked, failure) {
         None => {}
         Some(false) => job.progress().answered(),

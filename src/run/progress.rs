@@ -162,7 +162,7 @@ impl StageProgress {
         self.failed.fetch_add(1, Relaxed) + 1
     }
 
-    /// Counts a failed call by its kind (`kind: message`); the first row in the table's order is the example.
+    /// Counts a failed call by its kind (`kind: message`); the first one is the example.
     pub fn error(&self, error: &str, row: &str) {
         let (kind, message) = error.split_once(": ").unwrap_or((error, ""));
         let mut errors = self.errors.lock().unwrap_or_else(|e| e.into_inner());

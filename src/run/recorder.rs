@@ -27,7 +27,10 @@ const GROUP: Duration = Duration::from_millis(20);
 const GROUP_RECORDS: usize = 4096;
 
 /// A record, and who waits for it.
-type Waiting = (Arc<Record>, oneshot::Sender<u64>);
+type Waiting = (Arc<Record>, oneshot::Sender<Kept>);
+
+/// What became of a record: its place among those committed, from 1, and the earlier answer that counts instead of it.
+pub type Kept = (u64, Option<Record>);
 
 /// The ledger's writer and readers; clones are the same one.
 #[derive(Clone)]
@@ -74,7 +77,13 @@ impl Recorder {
             thread.map(|t| guard(&shared.threads).push(t)).map_err(StoreError::io(&shared.path))
         };
         let writer = (shared.clone(), stop.clone());
-        spawn("ledger", Box::new(move || commit(ledger, &records, &dirty, &writer.0, &writer.1)))?;
+        spawn(
+            "ledger",
+            Box::new(move || {
+                let _alarm = writer.1.alarm();
+                commit(ledger, &records, &dirty, &writer.0, &writer.1);
+            }),
+        )?;
         let syncer = shared.clone();
         spawn("ledger-sync", Box::new(move || synchronise(&sync, &changes, &syncer, &stop)))?;
         Ok(Recorder { shared, queue })
@@ -85,8 +94,8 @@ impl Recorder {
         &self.shared.recent
     }
 
-    /// Commits a record; gives its place among those committed, from 1. `None`: the ledger can't be written.
-    pub async fn record(&self, record: Arc<Record>) -> Option<u64> {
+    /// Commits a record and says what became of it. `None`: the ledger can't be written.
+    pub async fn record(&self, record: Arc<Record>) -> Option<Kept> {
         let (tell, told) = oneshot::channel();
         self.queue.send((record, tell)).ok()?;
         told.await.ok()
@@ -114,6 +123,15 @@ impl Recorder {
         let found = reader.find(keys)?;
         guard(&self.shared.readers).push(reader);
         Ok(found)
+    }
+
+    /// Takes answers out of service whose reply no longer fits what is asked. Blocking.
+    pub fn retire(&self, keys: &[Key]) -> Result<(), LedgerError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let ledger = Ledger::open(&self.shared.path)?;
+        keys.iter().try_for_each(|key| ledger.retire(*key, "unfit: the reply is not what is asked for now"))
     }
 
     /// Waits until the threads have ended, which they do when no other clone is left.
@@ -151,17 +169,19 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
             records.push(record);
             waiting.push(tell);
         }
-        if let Err(error) = ledger.append(&records) {
-            return shared.fail(error.into(), stop);
-        }
-        let mut place = shared.committed.load(Ordering::Relaxed);
-        for tell in waiting.drain(..) {
-            place += 1;
-            // Nobody waits only when the run is being dropped.
-            let _ = tell.send(place);
-        }
+        let earlier = match ledger.append(&records) {
+            Ok(earlier) => earlier,
+            Err(error) => return shared.fail(error.into(), stop),
+        };
+        let first = shared.committed.load(Ordering::Relaxed);
+        let place = first + records.len() as u64;
         records.clear();
+        // Before anyone is told, so that whoever waits for all that is committed waits for this too.
         shared.committed.store(place, Ordering::Release);
+        for (i, (tell, earlier)) in waiting.drain(..).zip(earlier).enumerate() {
+            // Nobody waits only when the run is being dropped.
+            let _ = tell.send((first + i as u64 + 1, earlier));
+        }
         shared.recent.forget(place);
         let _ = dirty.send(());
         if window.elapsed() >= GROUP {

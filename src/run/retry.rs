@@ -20,6 +20,8 @@ pub enum Next {
         delay: Duration,
         /// Whether the whole endpoint should wait.
         all: bool,
+        /// Whether this was a failed attempt; a rate limit is none.
+        counts: bool,
     },
     /// The row fails.
     GiveUp,
@@ -27,12 +29,13 @@ pub enum Next {
     StopRun,
 }
 
-/// What to do after attempt `attempt` (from 1) of at most `max_attempts` ended in `error`, `spent` after the first began.
+/// What to do after attempt `attempt` (from 1) ended in `error`, `spent` after the first began; `last`: no further failed
+/// attempt is allowed.
 /// `jitter` is a random number from 0 to 1 that keeps many waiting calls apart.
 ///
 /// A server that says when to come back (`Retry-After`) is believed: its time is a floor. A rate limit is no failed
 /// attempt, only the patience bounds it.
-pub fn next(error: &CallError, attempt: u32, max_attempts: u32, spent: Duration, jitter: f64) -> Next {
+pub fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
     let (floor, counts, all) = match &error.kind {
         CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
             return Next::StopRun;
@@ -42,13 +45,13 @@ pub fn next(error: &CallError, attempt: u32, max_attempts: u32, spent: Duration,
         CallErrorKind::Unavailable { retry_after } => (retry_after.unwrap_or_default(), true, retry_after.is_some()),
         CallErrorKind::Timeout | CallErrorKind::Truncated | CallErrorKind::Malformed => (Duration::ZERO, true, false),
     };
-    if counts && attempt >= max_attempts {
+    if counts && last {
         return Next::GiveUp;
     }
     let doubled = FIRST.saturating_mul(1 << (attempt - 1).min(10)).min(LONGEST);
     let own = doubled.mul_f64(0.5 + jitter);
     let delay = if floor.is_zero() { own } else { floor + own.min(floor.max(FIRST)) };
-    if spent + delay > PATIENCE { Next::GiveUp } else { Next::Again { delay, all } }
+    if spent + delay > PATIENCE { Next::GiveUp } else { Next::Again { delay, all, counts } }
 }
 
 #[cfg(test)]
@@ -56,13 +59,13 @@ mod tests {
     use super::*;
 
     fn after(kind: CallErrorKind, attempt: u32) -> Next {
-        next(&CallError { kind, message: String::new() }, attempt, 3, Duration::ZERO, 0.5)
+        next(&CallError { kind, message: String::new() }, attempt, attempt >= 3, Duration::ZERO, 0.5)
     }
 
     #[test]
     fn waits_grow_and_end() {
         let down = || CallErrorKind::Unavailable { retry_after: None };
-        let again = |ms, all| Next::Again { delay: Duration::from_millis(ms), all };
+        let again = |ms, all| Next::Again { delay: Duration::from_millis(ms), all, counts: true };
         assert_eq!(after(down(), 1), again(500, false));
         assert_eq!(after(down(), 2), again(1000, false));
         assert_eq!(after(down(), 3), Next::GiveUp);
@@ -73,7 +76,7 @@ mod tests {
     fn retry_after_is_a_floor_with_jitter_above() {
         let limited = |secs| CallErrorKind::RateLimited { retry_after: Some(Duration::from_secs(secs)) };
         for attempt in [1, 5, 9] {
-            let Next::Again { delay, all } = after(limited(7), attempt) else { panic!("no retry") };
+            let Next::Again { delay, all, counts: false } = after(limited(7), attempt) else { panic!("no retry") };
             assert!(all && delay > Duration::from_secs(7) && delay <= Duration::from_secs(14), "{delay:?}");
         }
         assert_eq!(after(limited(3600), 1), Next::GiveUp);

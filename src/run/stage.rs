@@ -17,11 +17,6 @@ use crate::plan::{Plan, routing};
 use crate::spec::{Order, StageSpec};
 use crate::store::RunDir;
 
-/// Blocks in memory beside those that the lanes work on.
-const LOOKAHEAD: usize = 16;
-/// Prompts, about, in a block.
-const BLOCK: usize = 1024;
-
 /// Everything that a stage needs to work.
 #[derive(Clone)]
 pub struct Job {
@@ -55,7 +50,7 @@ impl Job {
     }
 
     /// Calls of this stage that may be in flight.
-    fn lanes(&self) -> usize {
+    pub fn lanes(&self) -> usize {
         self.stage().workers * self.stage().batch_size
     }
 
@@ -64,12 +59,6 @@ impl Job {
         let stage = self.stage();
         let dear = stage.models.iter().any(|m| self.calls.target(*m).provider.holds_one_model());
         routing::order(stage, dear)
-    }
-
-    /// Blocks that may be in memory, so that the lanes never wait for the slowest call of a small part.
-    pub fn lookahead(&self) -> usize {
-        let rows = BLOCK.min(self.stage().chunk_size as usize).max(1);
-        LOOKAHEAD + (2 * self.lanes()).div_ceil(rows)
     }
 
     /// Counts a failed row, and stops the run when that is one too many.
@@ -104,11 +93,7 @@ pub async fn drive(job: Job) -> Result<(), RunError> {
                 waiting.push((block, pending, lookup));
                 true
             }
-            Produced::Block(block, pending, lookup) => {
-                let going = lanes.block(&block, pending).await;
-                drop(lookup);
-                going
-            }
+            Produced::Block(block, pending, lookup) => lanes.block(&block, pending, &lookup).await,
             Produced::End(part, blocks) => {
                 let going = !model_major || lanes.model_by_model(std::mem::take(&mut waiting)).await;
                 going && lanes.pieces.send(Piece::End(part, blocks)).await.is_ok()
@@ -137,30 +122,28 @@ struct Lanes {
 
 impl Lanes {
     /// Sends what is missing of a block, row by row; `false`: the run stops.
-    async fn block(&mut self, block: &Arc<Block>, pending: Vec<Pending>) -> bool {
+    async fn block(&mut self, block: &Arc<Block>, pending: Vec<Pending>, lookup: &Arc<Lookup>) -> bool {
         if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
             return false;
         }
         for pending in pending {
             let Some(lane) = self.lane().await else { return false };
-            self.send(lane, block, pending);
+            self.send(lane, block, pending, lookup);
         }
         true
     }
 
     /// Sends what is missing of a part, one model after the other, each when the one before has ended; every second part
     /// goes through the models backwards, so that the server keeps the model it has.
-    async fn model_by_model(&mut self, blocks: Vec<(Arc<Block>, Vec<Pending>, Lookup)>) -> bool {
+    async fn model_by_model(&mut self, blocks: Vec<(Arc<Block>, Vec<Pending>, Arc<Lookup>)>) -> bool {
         let models = self.job.stage().models.len();
-        let mut by_model: Vec<Vec<(Arc<Block>, Pending)>> = (0..models).map(|_| Vec::new()).collect();
-        let mut lookups = Vec::new();
+        let mut by_model: Vec<Vec<(Arc<Block>, Pending, Arc<Lookup>)>> = (0..models).map(|_| Vec::new()).collect();
         for (block, pending, lookup) in blocks {
             if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
                 return false;
             }
-            lookups.push(lookup);
             for pending in pending {
-                by_model[pending.model].push((block.clone(), pending));
+                by_model[pending.model].push((block.clone(), pending, lookup.clone()));
             }
         }
         let mut order: Vec<usize> = (0..models).filter(|m| !by_model[*m].is_empty()).collect();
@@ -173,9 +156,9 @@ impl Lanes {
                 return false;
             }
             self.last_model = Some(model);
-            for (block, pending) in std::mem::take(&mut by_model[model]) {
+            for (block, pending, lookup) in std::mem::take(&mut by_model[model]) {
                 let Some(lane) = self.lane().await else { return false };
-                self.send(lane, &block, pending);
+                self.send(lane, &block, pending, &lookup);
             }
         }
         true
@@ -201,11 +184,12 @@ impl Lanes {
         }
     }
 
-    fn send(&self, lane: OwnedSemaphorePermit, block: &Arc<Block>, pending: Pending) {
+    fn send(&self, lane: OwnedSemaphorePermit, block: &Arc<Block>, pending: Pending, lookup: &Arc<Lookup>) {
         let (job, block, pieces) = (self.job.clone(), block.clone(), self.pieces.clone());
+        let lookup = lookup.clone();
         tokio::spawn(async move {
-            let alarm = Alarm(&job.stop);
-            let done = answer(&job, &block, pending).await && block.close_one();
+            let alarm = job.stop.alarm();
+            let done = answer(&job, &block, pending, lookup).await && block.close_one();
             drop(lane);
             if done {
                 // Nobody listens only when the run stops.
@@ -216,28 +200,22 @@ impl Lanes {
     }
 }
 
-/// Stops the run if the task that holds it panics, since its block would never be done.
-struct Alarm<'a>(&'a Stop);
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.drain(StopReason::Failed);
-        }
-    }
-}
-
-/// Asks until the slot has nothing more to ask; `false`: the run stops before that.
-async fn answer(job: &Job, block: &Block, mut pending: Pending) -> bool {
+/// Asks until the slot has nothing more to ask; `false`: the run stops before that. What was answered since the look-up
+/// of a round began is remembered until the round's last call is claimed.
+async fn answer(job: &Job, block: &Block, mut pending: Pending, mut lookup: Arc<Lookup>) -> bool {
     let stage = job.stage();
     let model = stage.models[pending.model];
     loop {
+        let mut held = Some(lookup);
+        let mut left = pending.round.len();
         for question in pending.round.drain(..) {
+            left -= 1;
             let finished = match question.known {
                 Some(known) => known,
                 None => {
-                    let asked =
-                        job.calls.ask(model, &question.prompt, question.key, stage.max_attempts, job.progress());
+                    let lookup = if left == 0 { held.take() } else { held.clone() };
+                    let attempts = stage.max_attempts;
+                    let asked = job.calls.ask(model, &question.prompt, question.key, attempts, lookup, job.progress());
                     let Some(finished) = asked.await else { return false };
                     finished
                 }
@@ -254,7 +232,12 @@ async fn answer(job: &Job, block: &Block, mut pending: Pending) -> bool {
         // Later rounds are few; each looks itself up.
         let keys: Vec<_> = next.round.iter().map(|q| q.key).collect();
         let calls = job.calls.clone();
-        let found = tokio::task::spawn_blocking(move || calls.find(&keys)).await;
+        lookup = Arc::new(calls.recorder().lookup());
+        let found = tokio::task::spawn_blocking({
+            let calls = calls.clone();
+            move || calls.find(&keys)
+        });
+        let found = found.await;
         if let Ok(Ok(found)) = found {
             for (question, record) in next.round.iter_mut().zip(found) {
                 question.known = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt));

@@ -66,6 +66,11 @@ impl Stop {
         self.raise(Level::Aborted);
     }
 
+    /// Stops the run if whoever holds the alarm panics, since others wait for what he would have done.
+    pub fn alarm(&self) -> Alarm<'_> {
+        Alarm(self)
+    }
+
     fn raise(&self, level: Level) {
         self.level.send_if_modified(|now| {
             let higher = level > *now;
@@ -95,5 +100,16 @@ impl Stop {
     pub async fn aborted(&self) {
         let mut level = self.level.subscribe();
         let _ = level.wait_for(|l| *l >= Level::Aborted).await;
+    }
+}
+
+/// Stops the run when it is dropped by a panic.
+pub struct Alarm<'a>(&'a Stop);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.drain(StopReason::Failed);
+        }
     }
 }

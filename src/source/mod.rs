@@ -107,3 +107,25 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Everything that decides what is read, as canonical JSON (for the hash of the spec's meaning).
     fn meaning(&self) -> serde_json::Value;
 }
+
+/// The version of how sources are read; another one reads them anew.
+const READER_VERSION: &str = "fanfold-source-1";
+
+/// The hash of a source's files and of how they are read, in hex.
+pub fn content(source: &dyn Source, folder: &Path) -> Result<String, SourceError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(READER_VERSION.as_bytes());
+    hasher.update(source.meaning().to_string().as_bytes());
+    for file in source.files(folder)? {
+        let cannot = |error: std::io::Error| SourceError::new(format!("{}: {error}", file.display()));
+        let opened = std::fs::File::open(&file).map_err(cannot)?;
+        hasher.update(b"\0file\0");
+        hasher.update_reader(opened).map_err(cannot)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Reads a text file that a spec names, such as a prompt; the error is a sentence.
+pub fn read_text(folder: &Path, path: &str) -> Result<String, String> {
+    std::fs::read_to_string(folder.join(path)).map_err(|error| format!("`{path}` can't be read: {error}"))
+}

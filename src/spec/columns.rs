@@ -10,12 +10,21 @@ use crate::table::{Column, Type, extended};
 pub struct Relation {
     /// Names and types.
     pub schema: SchemaRef,
-    /// For each column, the column that tells why it is null when the call for it failed.
-    pub errors: Vec<Option<usize>>,
+    /// For each column, what tells that it holds no answer although it should.
+    pub guards: Vec<Vec<Guard>>,
     /// The column that identifies a row of the source.
     pub key: Option<usize>,
     /// Rows here for each row of the source.
     pub fold: u64,
+}
+
+/// A sign in a row that an answer is missing there: a call failed, or was never made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Guard {
+    /// This column is not null: it holds an error.
+    Error(usize),
+    /// This column is null or empty: it holds the text that was to be read.
+    Missing(usize),
 }
 
 /// Where the answers of a stage go.
@@ -87,19 +96,28 @@ impl Answers {
         }
     }
 
-    /// The table that `input` becomes when `columns` (of [`Answers::columns`]) are added.
-    pub fn relation(&self, input: &Relation, columns: &[Column], writes: usize, models: usize) -> Relation {
+    /// The table that `input` becomes when `columns` (of [`Answers::columns`]) are added by a stage that skips a row
+    /// where one of `skips` says so.
+    pub fn relation(
+        &self,
+        input: &Relation,
+        columns: &[Column],
+        writes: usize,
+        models: usize,
+        skips: &[Guard],
+    ) -> Relation {
         let first = input.schema.fields().len();
-        let mut errors = input.errors.clone();
+        let mut guards = input.guards.clone();
         let block = writes + 1;
         for i in 0..columns.len() {
-            errors.push(match self {
-                Answers::Wide => Some(first + (i / block) * block + writes),
-                Answers::Dealt { .. } | Answers::Long => Some(first + columns.len() - 1),
-            });
+            let error = match self {
+                Answers::Wide => first + (i / block) * block + writes,
+                Answers::Dealt { .. } | Answers::Long => first + columns.len() - 1,
+            };
+            guards.push(skips.iter().copied().chain([Guard::Error(error)]).collect());
         }
         let fold = input.fold * self.fold(models);
-        Relation { schema: extended(&input.schema, columns), errors, key: input.key, fold }
+        Relation { schema: extended(&input.schema, columns), guards, key: input.key, fold }
     }
 }
 
@@ -109,24 +127,25 @@ mod tests {
     use arrow_schema::{DataType, Field, Schema};
     use std::sync::Arc;
 
-    fn names(answers: &Answers) -> (Vec<String>, Vec<Option<usize>>) {
+    fn names(answers: &Answers) -> (Vec<String>, Vec<Vec<Guard>>) {
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Utf8, true)]));
-        let input = Relation { schema, errors: vec![None], key: Some(0), fold: 1 };
+        let input = Relation { schema, guards: vec![vec![]], key: Some(0), fold: 1 };
         let writes = [Column::new("label", Type::Text), Column::new("prob", Type::Number)];
         let columns = answers.columns("tone", &writes, &["a", "b"]);
-        let relation = answers.relation(&input, &columns, 2, 2);
-        (relation.schema.fields().iter().map(|f| f.name().clone()).collect(), relation.errors)
+        let relation = answers.relation(&input, &columns, 2, 2, &[Guard::Missing(0)]);
+        (relation.schema.fields().iter().map(|f| f.name().clone()).collect(), relation.guards)
     }
 
     #[test]
-    fn every_answer_column_knows_its_error_column() {
-        let (wide, errors) = names(&Answers::Wide);
+    fn every_answer_column_knows_what_tells_that_it_is_missing() {
+        let guards = |error: usize| vec![Guard::Missing(0), Guard::Error(error)];
+        let (wide, found) = names(&Answers::Wide);
         let expected = ["id", "label_a", "prob_a", "tone_error_a", "label_b", "prob_b", "tone_error_b"];
         assert_eq!(wide, expected);
-        assert_eq!(errors, [None, Some(3), Some(3), Some(3), Some(6), Some(6), Some(6)]);
-        let (long, errors) = names(&Answers::Long);
+        assert_eq!(found, [vec![], guards(3), guards(3), guards(3), guards(6), guards(6), guards(6)]);
+        let (long, found) = names(&Answers::Long);
         assert_eq!(long, ["id", "model", "label", "prob", "tone_error"]);
-        assert_eq!(errors, [None, Some(4), Some(4), Some(4), Some(4)]);
+        assert_eq!(found, [vec![], guards(4), guards(4), guards(4), guards(4)]);
         assert_eq!(names(&Answers::Dealt { named: true }).0, ["id", "label", "prob", "tone_model", "tone_error"]);
         assert_eq!(names(&Answers::Dealt { named: false }).0, ["id", "label", "prob", "tone_error"]);
     }

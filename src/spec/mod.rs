@@ -26,7 +26,7 @@ use crate::provider::{Endpoint, Model};
 use crate::source::Source;
 use crate::stage::Stage;
 
-pub use columns::{Answers, Relation};
+pub use columns::{Answers, Guard, Relation};
 pub use outputs::Format;
 pub use read::{Layout, MaxFailed, Order};
 
@@ -95,9 +95,8 @@ pub struct StageSpec {
     pub answers: Answers,
     /// The columns of its output.
     pub relation: Relation,
-    /// Columns of the input that tell of an earlier failure that this stage depends on: a row where one is not null is
-    /// skipped.
-    pub guards: Vec<usize>,
+    /// A row where one of these says that something is missing which the prompts read, is skipped.
+    pub guards: Vec<Guard>,
     /// Lanes.
     pub workers: usize,
     /// Prompts that each lane keeps in flight.

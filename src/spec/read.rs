@@ -133,7 +133,8 @@ impl MaxFailed {
     pub fn of(self, rows: u64) -> u64 {
         match self {
             MaxFailed::Rows(n) => n,
-            MaxFailed::Share(share) => (share * rows as f64).floor() as u64,
+            // A share such as 29 % is not exact in binary.
+            MaxFailed::Share(share) => (share * rows as f64 + 1e-6).floor() as u64,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Resolving: what the names of a spec refer to, and which columns each stage sees.
 
 use std::num::NonZeroU32;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::columns::{Answers, Relation};
+use super::columns::{Answers, Guard, Relation};
 use super::outputs::{EXTENSIONS, Format};
 use super::paths;
 use super::read::{ModelTable, OutputTable, Raw, RawStage, StageTable};
@@ -14,6 +14,7 @@ use super::{Input, ModelSpec, OutputSpec, SourceSpec, Spec, StageSpec};
 use crate::document::{Diagnostic, Path};
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint};
+use crate::source;
 use crate::stage::{Site, StageConfig};
 use crate::table::Column;
 
@@ -154,14 +155,14 @@ impl Resolver<'_> {
     }
 
     /// The columns of a source; reports why it can't be read.
-    fn relation(&mut self, name: &Name, source: &dyn crate::source::Source) -> Option<Relation> {
+    fn relation(&mut self, name: &Name, rows: &dyn source::Source) -> Option<Relation> {
         let at = Path::of(["sources", name.as_str()]);
-        for (key, path) in source.paths() {
+        for (key, path) in rows.paths() {
             if !self.inside(at.key(key), &path) {
                 return None;
             }
         }
-        let schema = match source.schema(self.folder) {
+        let schema = match rows.schema(self.folder) {
             Ok(schema) => schema,
             Err(error) => {
                 let place = error.field.iter().fold(at, |path, key| path.key(key));
@@ -169,7 +170,7 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        let key = match source.key() {
+        let key = match rows.key() {
             None => None,
             Some(key) => match schema.index_of(key) {
                 Ok(index) => Some(index),
@@ -182,7 +183,7 @@ impl Resolver<'_> {
                 }
             },
         };
-        Some(Relation { errors: vec![None; schema.fields().len()], schema, key, fold: 1 })
+        Some(Relation { guards: vec![Vec::new(); schema.fields().len()], schema, key, fold: 1 })
     }
 
     /// The stages in an order in which each stands after its input; reports unknown inputs and cycles.
@@ -268,13 +269,14 @@ impl Resolver<'_> {
         if self.problems[before..].iter().any(Diagnostic::is_error) {
             return None;
         }
-        let mut guards: Vec<usize> = stage.reads().iter().filter_map(|r| relation.errors[*r]).collect();
+        let upstream = stage.reads().iter().flat_map(|r| relation.guards[*r].iter().copied());
+        let mut guards: Vec<Guard> = upstream.chain(stage.needs().iter().map(|c| Guard::Missing(*c))).collect();
         guards.sort_unstable();
         guards.dedup();
         Some(StageSpec {
             name: name.clone(),
             input,
-            relation: answers.relation(&relation, &columns, stage.writes().len(), models.len()),
+            relation: answers.relation(&relation, &columns, stage.writes().len(), models.len(), &guards),
             answers,
             stage,
             model_names: names.iter().map(|n| (*n).to_owned()).collect(),
@@ -426,6 +428,5 @@ fn read_text(folder: &FilePath, outside: bool, path: &str) -> Result<String, Str
     if !outside && !paths::stays_inside(folder, path) {
         return Err(format!("`{path}` leaves the folder of the spec"));
     }
-    let file: PathBuf = folder.join(path);
-    std::fs::read_to_string(&file).map_err(|error| format!("`{path}` can't be read: {error}"))
+    source::read_text(folder, path)
 }

@@ -172,6 +172,7 @@ impl StageConfig for Analysis {
         Some(Arc::new(BoundAnalysis {
             prompt,
             system: (!system.is_empty()).then_some(system),
+            text_column: self.text_column.clone(),
             schema: expect.schema().map(Arc::new),
             expect: Arc::new(expect),
             writes,
@@ -194,6 +195,8 @@ fn columns(site: &Site<'_>) -> String {
 struct BoundAnalysis {
     prompt: Bound,
     system: Option<String>,
+    /// The column that `text` stands for.
+    text_column: Option<String>,
     expect: Arc<Expect>,
     schema: Option<Arc<Value>>,
     writes: Vec<Column>,
@@ -232,7 +235,9 @@ impl Stage for BoundAnalysis {
             "type": "analysis",
             "prompt": self.prompt.source(),
             "system": self.system,
+            "text_column": self.text_column,
             "schema": self.schema.as_deref(),
+            "loose": self.expect.is_loose(),
             "columns": self.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
         })
     }

@@ -45,7 +45,7 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// The columns of the input that the prompts read.
     fn reads(&self) -> &[usize];
 
-    /// Those of the input's columns that must not be null: a row where one is, is skipped.
+    /// Those of the input's columns that must not be null or empty: a row where one is, is skipped.
     fn needs(&self) -> &[usize];
 
     /// What to ask about `row` next, given the answers so far; nothing more to ask ends the row.

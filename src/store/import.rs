@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::{Project, StoreError};
 use crate::plan::SourceFacts;
-use crate::plan::scan::{content, scan};
-use crate::source::SourceError;
+use crate::plan::scan::scan;
+use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
 use crate::table::parquet::{Options, Table, TableError, TableWriter};
 
@@ -21,7 +21,7 @@ pub fn import(
     limit: Option<u64>,
 ) -> Result<(Table, SourceFacts), StoreError> {
     let named = |error: SourceError| StoreError::Source { name: name.to_owned(), error };
-    let content = content(source, folder).map_err(named)?;
+    let content = content(source.source.as_ref(), folder).map_err(named)?;
     let file = match limit {
         None => format!("{}.parquet", &content[..32]),
         Some(limit) => format!("{}-{limit}.parquet", &content[..32]),
@@ -37,6 +37,10 @@ pub fn import(
         Failed::Source(error) => named(error),
         Failed::Table(error) => error.into(),
     })?;
+    // A file that was saved meanwhile must not stand under the hash of what it was before.
+    if crate::source::content(source.source.as_ref(), folder).map_err(named)? != facts.content {
+        return Err(named(SourceError::new("it changed while it was read").help("run again")));
+    }
     writer.commit()?;
     Ok((Table::open(&path)?, facts))
 }

@@ -138,9 +138,6 @@ const INSERT: &str = "INSERT OR IGNORE INTO calls
 const FIND: &str = "SELECT model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, tries,
     checksum FROM calls WHERE key = ?1 AND error IS NULL";
 
-/// A record that was changed leaves the index of answers, so that the call can be answered anew.
-const QUARANTINE: &str = "UPDATE calls SET error = 'corrupt: the checksum is wrong' WHERE key = ?1 AND error IS NULL";
-
 impl Ledger {
     /// Opens the ledger at `path`, makes it if it isn't there.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
@@ -173,20 +170,22 @@ impl Ledger {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
         // The log is there as long as a connection is open that has read.
-        self.count()?;
+        self.is_empty()?;
         let opened = File::open(&log).map_err(|error| LedgerError::Log { path: log.into(), error })?;
         Ok(LedgerSync { log: opened })
     }
 
-    /// Adds records in one transaction. An answer whose key is there already is dropped: the first one counts.
-    pub fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<(), LedgerError> {
+    /// Adds records in one transaction. The first answer to a call counts: where the ledger has another already, that one
+    /// is given back, in the records' order, and the new one is dropped.
+    pub fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Option<Record>>, LedgerError> {
         let at = chrono::Utc::now().timestamp_millis();
-        let result = (|| {
+        let mut add = || {
             let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let mut earlier = Vec::with_capacity(records.len());
             {
                 let mut insert = transaction.prepare_cached(INSERT)?;
                 for r in records.iter().map(Borrow::borrow) {
-                    insert.execute(params![
+                    let added = insert.execute(params![
                         r.key.0,
                         r.model,
                         r.reply,
@@ -201,16 +200,31 @@ impl Ledger {
                         at,
                         checksum(r)
                     ])?;
+                    earlier.push(match added {
+                        0 => transaction
+                            .prepare_cached(FIND)?
+                            .query_row(params![r.key.0], |row| record(r.key, row))
+                            .optional()?,
+                        _ => None,
+                    });
                 }
             }
-            transaction.commit()
-        })();
-        result.map_err(self.failed())
+            transaction.commit()?;
+            Ok(earlier)
+        };
+        add().map_err(|error| LedgerError::Sqlite { path: self.path.clone(), error })
     }
 
-    /// The answered calls of `keys`, in their order. A record whose checksum is wrong is marked and never served.
+    /// Takes an answer out of service, for the reason `why`; the call can be answered anew. The record stays as history.
+    pub fn retire(&self, key: Key, why: &str) -> Result<(), LedgerError> {
+        let sql = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL";
+        self.connection.execute(sql, params![key.0, why]).map(drop).map_err(self.failed())
+    }
+
+    /// The answered calls of `keys`, in their order. A record whose checksum is wrong is retired and never served.
     pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        let look_up = || {
+        let mut corrupt = Vec::new();
+        let mut look_up = || {
             // One read transaction for all: each of its own would lock the file anew.
             let reading = self.connection.unchecked_transaction()?;
             let mut find = self.connection.prepare_cached(FIND)?;
@@ -220,7 +234,7 @@ impl Ledger {
                 found.push(match row.optional()? {
                     Some((record, sum)) if checksum(&record) == sum => Some(record),
                     Some(_) => {
-                        self.connection.execute(QUARANTINE, params![key.0])?;
+                        corrupt.push(*key);
                         None
                     }
                     None => None,
@@ -229,7 +243,11 @@ impl Ledger {
             reading.commit()?;
             Ok(found)
         };
-        look_up().map_err(self.failed())
+        let found = look_up().map_err(self.failed())?;
+        for key in corrupt {
+            self.retire(key, "corrupt: the checksum is wrong")?;
+        }
+        Ok(found)
     }
 
     /// How many answered and how many failed calls it holds.
@@ -317,7 +335,9 @@ mod tests {
         assert!(ledger.is_empty().unwrap());
         ledger.append(&[call(1, None), call(2, Some("timeout: x"))]).unwrap();
         let mut second = Ledger::open(&path).unwrap();
-        second.append(&[Record { reply: "later".into(), ..call(1, None) }, call(2, None), call(3, Some("e"))]).unwrap();
+        let later = Record { reply: "later".into(), ..call(1, None) };
+        let earlier = second.append(&[later, call(2, None), call(3, Some("e"))]).unwrap();
+        assert_eq!(earlier, [Some(call(1, None)), None, None], "the first answer counts");
         let found = ledger.find(&[Key([3; 16]), Key([1; 16]), Key([2; 16])]).unwrap();
         assert_eq!(found, [None, Some(call(1, None)), Some(call(2, None))]);
         assert_eq!(ledger.count().unwrap(), (2, 2));

@@ -78,7 +78,7 @@ fn write_csv(csv: &mut csv::Writer<impl Write>, batch: &RecordBatch) -> std::io:
             match cell_at(column.as_ref(), row) {
                 Cell::Null => csv.write_field("")?,
                 Cell::Text(text) => csv.write_field(text)?,
-                Cell::Number(number) => csv.write_field(json(&Cell::Number(number)).to_string())?,
+                Cell::Number(number) if !number.is_finite() => csv.write_field(number.to_string())?,
                 other => csv.write_field(json(&other).to_string())?,
             }
         }

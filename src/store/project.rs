@@ -61,8 +61,7 @@ impl Project {
     pub fn lock(&self, path: &Path, what: &str) -> Result<Lock, StoreError> {
         let folder = self.root.join("locks");
         std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let name = blake3::hash(absolute.as_os_str().as_encoded_bytes()).to_hex();
+        let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
         let file = folder.join(format!("{}.lock", &name[..16]));
         let mut lock = OpenOptions::new()
             .read(true)
@@ -90,6 +89,13 @@ impl Project {
     }
 }
 
+/// The one name of a path that may not exist yet: links and `..` resolved as far as it does.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = absolute.ancestors().find_map(|a| Some((a.canonicalize().ok()?, absolute.strip_prefix(a).ok()?)));
+    found.map_or(absolute.clone(), |(real, rest)| real.join(rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +110,7 @@ mod tests {
         let pid = format!("process {}, started ", std::process::id());
         assert!(error.starts_with("out.parquet is being written by another run") && error.contains(&pid), "{error}");
         assert!(project.lock(&folder.path().join("other.parquet"), "other").is_ok());
+        assert!(project.lock(&folder.path().join(".fanfold/../out.parquet"), "out.parquet").is_err());
         drop(held);
         assert!(project.lock(&output, "out.parquet").is_ok());
     }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float32Type,
+    Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
+    Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
@@ -31,7 +33,8 @@ pub enum Cell {
     List(Vec<Cell>),
 }
 
-/// Cell `index` of `array`. Dates, times and decimals come as text; a type that no source lets through is null.
+/// Cell `index` of `array`. Dates, times and decimals come as text, durations as
+/// numbers of their unit; a type that no source lets through is null.
 pub fn cell_at(array: &dyn Array, index: usize) -> Cell {
     if array.is_null(index) {
         return Cell::Null;
@@ -58,6 +61,20 @@ pub fn cell_at(array: &dyn Array, index: usize) -> Cell {
             text(days.value_as_date(index).map(|d| d.to_string()))
         }
         DataType::Timestamp(unit, _) => text(timestamp(array, index, *unit)),
+        DataType::Date64 => text(array.as_primitive::<Date64Type>().value_as_datetime(index).map(|d| d.to_string())),
+        DataType::Time32(TimeUnit::Second) => time(array.as_primitive::<Time32SecondType>().value_as_time(index)),
+        DataType::Time32(_) => time(array.as_primitive::<Time32MillisecondType>().value_as_time(index)),
+        DataType::Time64(TimeUnit::Microsecond) => {
+            time(array.as_primitive::<Time64MicrosecondType>().value_as_time(index))
+        }
+        DataType::Time64(_) => time(array.as_primitive::<Time64NanosecondType>().value_as_time(index)),
+        DataType::Duration(TimeUnit::Second) => Cell::Integer(native::<DurationSecondType>(array, index)),
+        DataType::Duration(TimeUnit::Millisecond) => Cell::Integer(native::<DurationMillisecondType>(array, index)),
+        DataType::Duration(TimeUnit::Microsecond) => Cell::Integer(native::<DurationMicrosecondType>(array, index)),
+        DataType::Duration(TimeUnit::Nanosecond) => Cell::Integer(native::<DurationNanosecondType>(array, index)),
+        DataType::Decimal32(_, _) => Cell::Text(array.as_primitive::<Decimal32Type>().value_as_string(index)),
+        DataType::Decimal64(_, _) => Cell::Text(array.as_primitive::<Decimal64Type>().value_as_string(index)),
+        DataType::Decimal256(_, _) => Cell::Text(array.as_primitive::<Decimal256Type>().value_as_string(index)),
         DataType::Decimal128(_, _) => Cell::Text(array.as_primitive::<Decimal128Type>().value_as_string(index)),
         _ => Cell::Null,
     }
@@ -69,6 +86,10 @@ fn native<T: ArrowPrimitiveType>(array: &dyn Array, index: usize) -> T::Native {
 
 fn text(value: Option<String>) -> Cell {
     value.map_or(Cell::Null, Cell::Text)
+}
+
+fn time(value: Option<chrono::NaiveTime>) -> Cell {
+    text(value.map(|t| t.to_string()))
 }
 
 fn timestamp(array: &dyn Array, index: usize, unit: TimeUnit) -> Option<String> {

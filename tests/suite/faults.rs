@@ -305,3 +305,39 @@ fn two_runs_may_not_write_one_output() {
     assert!(server.wait_requests(4), "the holder's death lets go of the output");
     rest.kill();
 }
+
+#[test]
+fn equal_rows_in_flight_share_a_failure_too() {
+    let server = Server::new().latency_ms(150).script(|_, _| Say::Truncated("half an ans".to_owned())).start();
+    let data = "id,year,text\na,1,the same\nb,2,the same\nc,3,the same\n";
+    let project = project(&server, &spec("models = [\"llama\"]\nmax_failed = 3"), 1).file("data.csv", data);
+    project.run(&RUN).exits(0);
+    let table = project.table(OUT);
+    assert_eq!((table.nulls("tone"), table.nulls("tone_error")), (3, 0), "a cut reply is nobody's answer");
+}
+
+#[test]
+fn a_row_without_an_answer_is_skipped_by_all_that_follows() {
+    let server = Server::new().script(|a, _| if about(a, 1) { Say::status(400) } else { Say::Default }).start();
+    let more = "
+[stages.second]
+type = \"analysis\"
+input = \"tone\"
+models = [\"llama\"]
+prompt = \"Second: {{ tone }}\"
+[stages.third]
+type = \"analysis\"
+input = \"second\"
+models = [\"llama\"]
+prompt = \"Third: {{ second }}\"
+[outputs.third]
+input = \"third\"
+path = \"out/third.parquet\"
+";
+    let spec = format!("{}{more}", spec("models = [\"llama\"]\nmax_failed = 1"));
+    let project = project(&server, &spec, 3);
+    project.run(&RUN).exits(0);
+    let table = project.table("out/third.parquet");
+    assert_eq!((table.nulls("tone"), table.nulls("second"), table.nulls("third")), (1, 1, 1));
+    assert_eq!(server.requests(), 3 + 2 + 2, "nothing is asked about an answer that isn't there");
+}

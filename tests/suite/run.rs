@@ -378,3 +378,19 @@ outputs:
     assert_eq!(project.table(OUT).rows(), toml.table(OUT).rows());
     assert_eq!(server.times_asked().len(), 6, "both asked the same calls");
 }
+
+#[test]
+fn another_text_column_is_another_question() {
+    let server = Server::new().start();
+    let spec = |column: &str| {
+        let stage = format!("models = [\"llama\"]\ntext_column = \"{column}\"");
+        spec(&stage)
+    };
+    let data = "id,text,other\na,one,two\nb,three,four\n";
+    let project = project(&server, &spec("text"), 1).file("data.csv", data);
+    project.run(&RUN).exits(0);
+    let project = project.spec(&spec("other"));
+    project.run(&RUN).exits(0);
+    assert_eq!(server.requests(), 4, "the first answers are not the second's");
+    assert!(server.asked()[2..].iter().all(|a| a.question().contains("two") || a.question().contains("four")));
+}
