@@ -8,9 +8,9 @@
 //! It prints a table and judges nothing: figures depend on the machine and on what else runs on it. It fails only where
 //! a figure would mean nothing: a run ended with an error, or the server was not asked once per row.
 //!
-//! Each line is a run of the real program, from its start to its end, over a folder of its own: short rows in a CSV, one
-//! stage, one Parquet output. The server lives in this process and takes part of the same processor. What is in the
-//! columns:
+//! Each line is a run of the real program, from its start to its end, over a folder of its own: short rows in a CSV,
+//! one stage, one Parquet output. The server lives in this process and takes part of the same processor. What is in
+//! the columns:
 //!
 //! - **time**: from starting the program until it has ended.
 //! - **rows/s**: rows by that time.
@@ -19,7 +19,6 @@
 //!   is slow; without a latency it would say nothing about the program.
 //! - **memory**: the most that the program held at once (`VmHWM` of `/proc/PID/status`, read every 20 ms; Linux only).
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -215,9 +214,8 @@ path = "out/tone.parquet"
 fn run(folder: &Path) -> (Duration, Option<u64>) {
     let start = Instant::now();
     let child = fanfold("run", folder).spawn().expect("the program can be started");
-    let ended = AtomicBool::new(false);
+    let (id, ended) = (child.id(), AtomicBool::new(false));
     thread::scope(|scope| {
-        let id = child.id();
         let watch = scope.spawn(|| peak_of(id, &ended));
         let output = child.wait_with_output().expect("a child can be waited for");
         let wall = start.elapsed();
@@ -244,7 +242,12 @@ fn validation(folder: &TempDir) -> f64 {
 
 fn fanfold(command: &str, folder: &Path) -> Command {
     let mut program = Command::new(FANFOLD);
-    program.args([command, SPEC]).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    program
+        .args([command, SPEC])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     program
 }
 
@@ -276,6 +279,7 @@ fn high_water(status: &str) -> Option<u64> {
 ///
 /// It reads as little of a request as it can, so that it can serve far more than the program can ask.
 mod server {
+    use std::fmt::Write as _;
     use std::hash::{DefaultHasher, Hasher};
     use std::io;
     use std::net::SocketAddr;
@@ -287,8 +291,6 @@ mod server {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
 
     const MODELS: &str = r#"{"models":[{"name":"bench:latest","digest":"0123456789ab","details":{}}]}"#;
     const LABELS: [&str; 3] = ["positive", "neutral", "negative"];
@@ -395,6 +397,7 @@ mod server {
                 write_reply(&mut reply, MODELS);
                 stream.write_all(reply.as_bytes()).await?;
             } else {
+                state.calls.fetch_add(1, Ordering::Relaxed);
                 let hash = hash(&request[body..end]);
                 let latency = state.latency.read().expect("nobody panics with the lock").of_request(hash);
                 if !latency.is_zero() {
@@ -403,7 +406,6 @@ mod server {
                 write_reply(&mut reply, &chat(hash));
                 stream.write_all(reply.as_bytes()).await?;
                 state.held_nanos.fetch_add(arrived.elapsed().as_nanos() as u64, Ordering::Relaxed);
-                state.calls.fetch_add(1, Ordering::Relaxed);
             }
             request.drain(..end);
         }

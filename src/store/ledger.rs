@@ -46,7 +46,7 @@ pub struct Record {
     pub prompt_tokens: u64,
     /// Tokens of all its replies.
     pub completion_tokens: u64,
-    /// Milliseconds from the first attempt to the last reply, waiting included.
+    /// Milliseconds from the start of the first attempt to the last reply, pauses between attempts included.
     pub latency_ms: f64,
     /// How often it was tried.
     pub attempts: u32,

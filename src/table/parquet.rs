@@ -23,6 +23,10 @@ use tempfile::NamedTempFile;
 const STEP: usize = 1024;
 /// Rows at most in a row group.
 const GROUP_ROWS: usize = 32 * 1024;
+/// Bytes of a dictionary at which a column does without one: columns that hardly repeat would only fill the memory.
+const DICTIONARY_BYTES: usize = 128 << 10;
+/// Bytes of a page before compression.
+const PAGE_BYTES: usize = 256 << 10;
 /// Encoded bytes, about, at which a row group ends early.
 const GROUP_BYTES: usize = 32 << 20;
 
@@ -85,6 +89,8 @@ impl TableWriter {
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+            .set_data_page_size_limit(PAGE_BYTES)
             .set_created_by(format!("fanfold {}", env!("CARGO_PKG_VERSION")));
         for column in &options.distinct {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
