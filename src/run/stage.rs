@@ -112,6 +112,11 @@ pub async fn drive(job: Job) -> Result<(), RunError> {
     made.and(assembled)
 }
 
+/// A block with what is missing of it, and the look-up that said so.
+type Looked = (Arc<Block>, Vec<Pending>, Arc<Lookup>);
+/// One slot of a block that is to be asked about.
+type ToAsk = (Arc<Block>, Pending, Arc<Lookup>);
+
 /// The lanes of a stage: a free one takes the next prompt at once, whatever part it belongs to.
 struct Lanes {
     job: Arc<Job>,
@@ -135,9 +140,9 @@ impl Lanes {
 
     /// Sends what is missing of a part, one model after the other, each when the one before has ended; every second part
     /// goes through the models backwards, so that the server keeps the model it has.
-    async fn model_by_model(&mut self, blocks: Vec<(Arc<Block>, Vec<Pending>, Arc<Lookup>)>) -> bool {
+    async fn model_by_model(&mut self, blocks: Vec<Looked>) -> bool {
         let models = self.job.stage().models.len();
-        let mut by_model: Vec<Vec<(Arc<Block>, Pending, Arc<Lookup>)>> = (0..models).map(|_| Vec::new()).collect();
+        let mut by_model: Vec<Vec<ToAsk>> = (0..models).map(|_| Vec::new()).collect();
         for (block, pending, lookup) in blocks {
             if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
                 return false;
