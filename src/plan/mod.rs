@@ -1,7 +1,8 @@
 //! Plans: what will happen, decided before it does. Data only; a plan costs reading the sources once.
 //!
 //! A [`Plan`] is a spec with the rows counted, the stages selected and the parts frozen: part `k` of a stage is the same
-//! range of rows whatever the number of lanes or machines. [`draw`] shows it, [`routing`] says who answers a row.
+//! range of rows whatever the number of lanes or machines. [`scan`] reads a source for it, [`draw`] shows it, [`routing`] says
+//! who answers a row.
 
 pub mod draw;
 pub mod routing;
@@ -13,7 +14,6 @@ use serde_json::json;
 
 use crate::source::SourceError;
 use crate::spec::{Input, Spec};
-use crate::table::{Cell, cell_at};
 
 /// What may be asked for on top of the spec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -176,42 +176,4 @@ pub fn sources_read(spec: &Spec, selected: &[bool]) -> Vec<usize> {
     sources.sort_unstable();
     sources.dedup();
     sources
-}
-
-/// Checks that the key of a source names each row once; memory is 8 bytes per row.
-#[derive(Debug, Default)]
-pub struct KeyCheck {
-    hashes: Vec<u64>,
-}
-
-impl KeyCheck {
-    /// Takes the keys of the next rows; the error is the number (from 1) of a row without a key.
-    pub fn add(&mut self, keys: &dyn arrow_array::Array) -> Result<(), u64> {
-        for i in 0..keys.len() {
-            let row = self.hashes.len() as u64 + 1;
-            match cell_at(keys, i) {
-                Cell::Null => return Err(row),
-                key => self.hashes.push(hash_of(&key)),
-            }
-        }
-        Ok(())
-    }
-
-    /// The hashes that came more than once; none means that every key is unique.
-    pub fn repeated(mut self) -> Vec<u64> {
-        self.hashes.sort_unstable();
-        let mut repeated: Vec<u64> = self.hashes.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
-        repeated.dedup();
-        repeated
-    }
-}
-
-/// The hash by which [`KeyCheck`] compares keys.
-pub fn hash_of(key: &Cell) -> u64 {
-    let hash = match key {
-        Cell::Text(text) => blake3::hash(text.as_bytes()),
-        other => blake3::hash(format!("{other:?}").as_bytes()),
-    };
-    let bytes: [u8; 8] = hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes");
-    u64::from_le_bytes(bytes)
 }

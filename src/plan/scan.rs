@@ -5,10 +5,10 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 
-use super::{KeyCheck, SourceFacts, hash_of};
+use super::SourceFacts;
 use crate::source::SourceError;
 use crate::spec::SourceSpec;
-use crate::table::cell_at;
+use crate::table::{Cell, cell_at};
 
 /// Repeated keys that are named in an error.
 const EXAMPLES: usize = 3;
@@ -86,7 +86,7 @@ fn name_repeated(
             let hash = hash_of(&cell);
             if wanted.contains(&hash) {
                 let text = match cell {
-                    crate::table::Cell::Text(text) => text,
+                    Cell::Text(text) => text,
                     other => format!("{other:?}"),
                 };
                 found.entry(hash).or_insert_with(|| (text, Vec::new())).1.push(row);
@@ -108,4 +108,42 @@ fn name_repeated(
     let path = path(source);
     let message = format!("{path}: the key `{name}` must name each row once, but {many} repeated: {examples}");
     Ok(SourceError::new(message).help("choose another `key`, or leave it out: the row's number is its key then"))
+}
+
+/// Checks that the key of a source names each row once; memory is 8 bytes per row.
+#[derive(Debug, Default)]
+struct KeyCheck {
+    hashes: Vec<u64>,
+}
+
+impl KeyCheck {
+    /// Takes the keys of the next rows; the error is the number (from 1) of a row without a key.
+    fn add(&mut self, keys: &dyn arrow_array::Array) -> Result<(), u64> {
+        for i in 0..keys.len() {
+            let row = self.hashes.len() as u64 + 1;
+            match cell_at(keys, i) {
+                Cell::Null => return Err(row),
+                key => self.hashes.push(hash_of(&key)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The hashes that came more than once; none means that every key is unique.
+    fn repeated(mut self) -> Vec<u64> {
+        self.hashes.sort_unstable();
+        let mut repeated: Vec<u64> = self.hashes.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
+        repeated.dedup();
+        repeated
+    }
+}
+
+/// The hash by which [`KeyCheck`] compares keys.
+fn hash_of(key: &Cell) -> u64 {
+    let hash = match key {
+        Cell::Text(text) => blake3::hash(text.as_bytes()),
+        other => blake3::hash(format!("{other:?}").as_bytes()),
+    };
+    let bytes: [u8; 8] = hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes");
+    u64::from_le_bytes(bytes)
 }

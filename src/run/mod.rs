@@ -3,7 +3,7 @@
 //! [`run`] starts one driver per stage ([`drive`](stage)): a blocking producer reads the stage's parts block by block,
 //! renders the prompts and looks their keys up in the ledger; a dispatcher sends what is missing, as many at once as the
 //! stage has lanes; an assembler puts finished blocks in order and commits the parts. All calls go through one door,
-//! [`calls`]; every answer is handed to the ledger's writer before it counts ([`recorder`]). How often and when to try
+//! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How often and when to try
 //! again is [`retry`]'s, whose turn it is [`limiter`]'s. Progress is counters that anyone may read ([`progress`]).
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.

@@ -27,7 +27,7 @@ const LOOKAHEAD: usize = 16;
 pub enum Produced {
     /// A part begins that is made from the parts with these marks.
     Begin(Part, Vec<String>),
-    /// A block with what has still to be asked. The look-up is kept until that is sent.
+    /// A block with what has still to be asked. The look-up is kept until that is claimed.
     Block(Arc<Block>, Vec<Pending>, Arc<Lookup>),
     /// A part ends after so many blocks.
     End(u64, u64),
