@@ -4,6 +4,7 @@
 //! [`Endpoint::connect`]. The checks that kinds share stand here too.
 
 use std::fmt;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,14 @@ pub type Config = Arc<dyn Endpoint>;
 
 /// Reads an environment variable by name; `None` when it isn't set.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The surroundings that a provider is connected in.
+pub struct Here<'a> {
+    /// The environment variables.
+    pub env: Env<'a>,
+    /// The folder of the spec, where its relative paths start.
+    pub folder: &'a FilePath,
+}
 
 /// How much may be asked of an endpoint at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +53,7 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     fn settings(&self) -> Value;
 
     /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
-    fn connect(&self, env: Env<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
+    fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
 }
 
 /// Why an endpoint can't be used from here.
@@ -189,6 +198,11 @@ pub(super) mod tests {
             ),
         };
         Node { value, span: 0..0 }
+    }
+
+    /// Surroundings with these variables and the current folder.
+    pub(crate) fn here(env: Env<'_>) -> Here<'_> {
+        Here { env, folder: FilePath::new(".") }
     }
 
     #[test]

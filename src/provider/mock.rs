@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Limits};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Limits};
 use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
 use crate::prompt::Message;
 
@@ -51,7 +51,7 @@ impl Endpoint for Mock {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn connect(&self, _: Env<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+    fn connect(&self, _: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
         Ok(Arc::new(Answers))
     }
 }

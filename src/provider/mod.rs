@@ -30,7 +30,7 @@ use crate::document;
 use crate::prompt::Message;
 use crate::registry::Kind;
 
-pub use endpoint::{Config, ConnectError, Endpoint, Env, Limits, default_endpoint};
+pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, Limits, default_endpoint};
 pub use failure::LONGEST_MESSAGE;
 pub use ollama::DEFAULT_NUM_CTX;
 pub use wire::{Answer, Wire};

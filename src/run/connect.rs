@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use super::limiter::Limiter;
 use crate::plan::Plan;
-use crate::provider::{Build, CallError, CallErrorKind, Model, Provider};
+use crate::provider::{Build, CallError, CallErrorKind, Env, Here, Model, Provider};
 use crate::store::{Ledger, LedgerError, ModelFacts};
 
 /// A model that can be asked.
@@ -114,15 +114,16 @@ fn known(ledger: &Ledger, provider: &dyn Provider, model: &Model) -> Result<Opti
 }
 
 /// A client for every model that the plan's stages ask; nothing is sent, and no build is known yet.
-fn clients(plan: &Plan, env: &dyn Fn(&str) -> Option<String>) -> Result<Models, ConnectError> {
+fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
     let spec = &plan.spec;
+    let here = Here { env, folder: &spec.folder };
     let mut clients: IndexMap<&str, (Arc<dyn Provider>, Arc<EndpointState>)> = IndexMap::new();
     let mut models = Models { targets: spec.models.iter().map(|_| None).collect() };
     for index in plan.stages().flat_map(|stage| &spec.stages[stage].models).copied() {
         let (name, model) = spec.model(index);
         let endpoint = &spec.endpoints[&model.endpoint];
         if !clients.contains_key(model.endpoint.as_str()) {
-            let provider = endpoint.connect(env).map_err(|e| ConnectError::Environment {
+            let provider = endpoint.connect(&here).map_err(|e| ConnectError::Environment {
                 provider: model.endpoint.clone(),
                 message: e.message,
                 help: e.help,

@@ -14,7 +14,7 @@ pub use wire::DEFAULT_NUM_CTX;
 
 use super::Provider;
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Limits, deadlines};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Limits, deadlines};
 use super::http::Http;
 use super::server::Server;
 use wire::OllamaWire;
@@ -90,8 +90,8 @@ impl Endpoint for Ollama {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn connect(&self, env: Env<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
-        let address = match (&self.base_url, env(HOST)) {
+    fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+        let address = match (&self.base_url, (here.env)(HOST)) {
             (Some(base), _) => Address::parse(base).map_err(ConnectError::new)?,
             (None, host) => Address::parse(&host::address(host.as_deref().unwrap_or_default())).map_err(|problem| {
                 ConnectError::new(format!("the environment variable `{HOST}` holds no usable address: {problem}"))
@@ -107,12 +107,14 @@ impl Endpoint for Ollama {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::endpoint::tests::here;
 
     #[test]
     fn the_address_comes_from_the_spec_then_from_the_environment() {
         let at = |base_url: Option<&str>, host: Option<&str>| {
             let fields = Ollama { base_url: base_url.map(str::to_owned), ..Ollama::default() };
-            fields.connect(&|name| host.filter(|_| name == HOST).map(str::to_owned)).map(|p| p.endpoint())
+            let env = |name: &str| host.filter(|_| name == HOST).map(str::to_owned);
+            fields.connect(&here(&env)).map(|p| p.endpoint())
         };
         assert_eq!(at(None, None).unwrap(), "http://127.0.0.1:11434");
         assert_eq!(at(None, Some("gpu:9999")).unwrap(), "http://gpu:9999");

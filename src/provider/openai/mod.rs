@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Provider;
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Limits, deadlines};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Here, Limits, deadlines};
 use super::http::{Http, Secret};
 use super::server::Server;
 use wire::OpenAiWire;
@@ -172,9 +172,9 @@ impl Endpoint for OpenAi {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn connect(&self, env: Env<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
-        let address = self.address(env)?;
-        let key = self.key(&address, env)?;
+    fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+        let address = self.address(here.env)?;
+        let key = self.key(&address, here.env)?;
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
         let http = Http::new(&address, deadlines, key).map_err(ConnectError::new)?;
         let wire = OpenAiWire { structured_output: self.structured_output, home: is_home(&address) };

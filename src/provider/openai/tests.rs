@@ -1,6 +1,7 @@
 //! OpenAI-compatible requests and endpoints.
 
 use super::*;
+use crate::provider::endpoint::tests::here;
 
 const KEY: &str = "sk-CANARY-0123456789";
 
@@ -39,15 +40,15 @@ fn the_key_goes_only_where_it_belongs() {
     assert_eq!(secret(serde_json::json!({"base_url": "https://api.openai.com.evil.org/v1"})), None);
     assert_eq!(secret(serde_json::json!({"base_url_env": "LAB_URL"})), None);
     let lab = fields(serde_json::json!({"base_url_env": "LAB_URL", "api_key_env": "LAB_KEY"}));
-    let provider = lab.connect(&env).unwrap();
+    let provider = lab.connect(&here(&env)).unwrap();
     assert_eq!(provider.endpoint(), "http://10.0.0.5:8000/v1");
     assert!(!format!("{provider:?} {lab:?} {}", lab.settings()).contains("CANARY"));
-    assert!(fields(serde_json::json!({})).connect(&env).is_ok());
+    assert!(fields(serde_json::json!({})).connect(&here(&env)).is_ok());
 }
 
 #[test]
 fn what_the_environment_lacks_is_named() {
-    let message = |json| fields(json).connect(&env).unwrap_err().message;
+    let message = |json| fields(json).connect(&here(&env)).unwrap_err().message;
     assert_eq!(
         message(serde_json::json!({"base_url": "http://h/v1", "api_key_env": "NO_KEY"})),
         "the environment variable `NO_KEY` is not set"
@@ -56,7 +57,7 @@ fn what_the_environment_lacks_is_named() {
     let open = serde_json::json!({"base_url_env": "OPEN_URL", "api_key_env": "LAB_KEY"});
     assert_eq!(message(open), "the key would go to `example.org` in clear text over `http://`");
     let broken = fields(serde_json::json!({"base_url": "http://h/v1", "api_key_env": "BROKEN_KEY"}));
-    assert_eq!(broken.connect(&env).unwrap_err().message, "a key can't hold line breaks");
+    assert_eq!(broken.connect(&here(&env)).unwrap_err().message, "a key can't hold line breaks");
 }
 
 #[test]
@@ -86,7 +87,8 @@ fn a_real_llama_cpp_server_speaks_this_dialect() {
     use crate::provider::{Call, CallErrorKind, Finish, Model, Sampling};
 
     let base = std::env::var("FANFOLD_LLAMA_URL").expect("FANFOLD_LLAMA_URL is set");
-    let provider = fields(serde_json::json!({"base_url": base, "api_key_env": "LAB_KEY"})).connect(&env).unwrap();
+    let provider =
+        fields(serde_json::json!({"base_url": base, "api_key_env": "LAB_KEY"})).connect(&here(&env)).unwrap();
     let sampling =
         Sampling { temperature: Some(0.0), seed: Some(u64::MAX), max_tokens: Some(48), ..Sampling::default() };
     let model = Model { id: "any".to_owned(), sampling };
