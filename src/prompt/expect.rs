@@ -1,87 +1,12 @@
 //! Expectations: what an answer must be; as a JSON Schema for the server, as words for the model, as a check of the reply.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
+
 use serde_json::{Map, Value, json};
 
 use super::reply;
 use super::{Answer, Cell};
 use crate::table::{Simple, Type};
-
-/// One key of a typed answer, as the spec writes it; becomes one column.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FieldSpec {
-    /// What the value is.
-    #[serde(rename = "type")]
-    pub kind: FieldType,
-    /// The texts that are allowed, for `type = "string"`.
-    #[serde(rename = "enum", default, skip_serializing_if = "Option::is_none")]
-    pub options: Option<Vec<String>>,
-    /// The smallest value, for numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum: Option<f64>,
-    /// The largest value, for numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maximum: Option<f64>,
-    /// What the items are, for `type = "array"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub items: Option<ItemSpec>,
-    /// Whether the model may say `null`. Default: false.
-    #[serde(default)]
-    pub nullable: bool,
-    /// What the value means; the model reads it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-}
-
-/// The items of an array, as the spec writes them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ItemSpec {
-    /// What an item is.
-    #[serde(rename = "type")]
-    pub kind: ItemType,
-    /// The texts that are allowed, for `type = "string"`.
-    #[serde(rename = "enum", default, skip_serializing_if = "Option::is_none")]
-    pub options: Option<Vec<String>>,
-    /// The smallest value, for numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum: Option<f64>,
-    /// The largest value, for numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maximum: Option<f64>,
-}
-
-/// The types of an answer's values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FieldType {
-    /// Text.
-    String,
-    /// A whole number.
-    Integer,
-    /// A number.
-    Number,
-    /// True or false.
-    Boolean,
-    /// A list.
-    Array,
-}
-
-/// The types of an array's items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ItemType {
-    /// Text.
-    String,
-    /// A whole number.
-    Integer,
-    /// A number.
-    Number,
-    /// True or false.
-    Boolean,
-}
 
 /// What a reply must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,8 +35,8 @@ pub struct Field {
 /// What a value must be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// Any text.
-    Text,
+    /// Any text, of at most so many characters (Unicode scalar values).
+    Text(Option<NonZeroU32>),
     /// One of these texts.
     Enum(Vec<String>),
     /// A whole number within bounds, both included.
@@ -124,80 +49,10 @@ pub enum Kind {
     List(Box<Kind>),
 }
 
-impl ItemSpec {
-    fn kind(&self) -> Result<Kind, (&'static str, String)> {
-        let numeric = matches!(self.kind, ItemType::Integer | ItemType::Number);
-        if !numeric && (self.minimum.is_some() || self.maximum.is_some()) {
-            let key = if self.minimum.is_some() { "minimum" } else { "maximum" };
-            return Err((key, format!("`{key}` is for `integer` and `number` only")));
-        }
-        if let (Some(low), Some(high)) = (self.minimum, self.maximum)
-            && low > high
-        {
-            return Err(("minimum", format!("`minimum` ({low}) is above `maximum` ({high})")));
-        }
-        if self.options.is_some() && self.kind != ItemType::String {
-            return Err(("enum", "`enum` is for `string` only".to_owned()));
-        }
-        Ok(match self.kind {
-            ItemType::Integer => Kind::Integer(self.minimum, self.maximum),
-            ItemType::Number => Kind::Number(self.minimum, self.maximum),
-            ItemType::Boolean => Kind::Boolean,
-            ItemType::String => match &self.options {
-                None => Kind::Text,
-                Some(options) => Kind::Enum(checked_options(options)?),
-            },
-        })
-    }
-}
-
-/// The options, if each can be told from the others.
-fn checked_options(options: &[String]) -> Result<Vec<String>, (&'static str, String)> {
-    if options.is_empty() {
-        return Err(("enum", "`enum` has no values".to_owned()));
-    }
-    for (i, option) in options.iter().enumerate() {
-        if let Some(twin) = options[..i].iter().find(|o| normal(o) == normal(option)) {
-            return Err(("enum", format!("`enum` has `{twin}` and `{option}`, which can't be told apart")));
-        }
-    }
-    Ok(options.to_vec())
-}
-
-impl FieldSpec {
-    /// The field called `name`; the error is the key that is wrong and why.
-    pub fn field(&self, name: &str) -> Result<Field, (&'static str, String)> {
-        let simple =
-            |kind| ItemSpec { kind, options: self.options.clone(), minimum: self.minimum, maximum: self.maximum };
-        let kind = match (self.kind, &self.items) {
-            (FieldType::Array, Some(items)) => {
-                if let Some(key) = [("enum", self.options.is_some()), ("minimum", self.minimum.is_some())]
-                    .into_iter()
-                    .chain([("maximum", self.maximum.is_some())])
-                    .find_map(|(key, there)| there.then_some(key))
-                {
-                    return Err((key, format!("`{key}` belongs into `items`")));
-                }
-                Kind::List(Box::new(items.kind().map_err(|(_, message)| ("items", message))?))
-            }
-            (FieldType::Array, None) => {
-                return Err(("type", "`array` needs `items`, such as `items = { type = \"string\" }`".to_owned()));
-            }
-            (_, Some(_)) => return Err(("items", "`items` is for `array` only".to_owned())),
-            (FieldType::String, None) => simple(ItemType::String).kind()?,
-            (FieldType::Integer, None) => simple(ItemType::Integer).kind()?,
-            (FieldType::Number, None) => simple(ItemType::Number).kind()?,
-            (FieldType::Boolean, None) => simple(ItemType::Boolean).kind()?,
-        };
-        let description = self.description.clone();
-        Ok(Field { name: name.to_owned(), kind, nullable: self.nullable, loose: false, description })
-    }
-}
-
 impl Field {
     /// A key of the `json_keys` shorthand: text or null, and it may be missing.
     pub fn loose(name: &str) -> Field {
-        Field { name: name.to_owned(), kind: Kind::Text, nullable: true, loose: true, description: None }
+        Field { name: name.to_owned(), kind: Kind::Text(None), nullable: true, loose: true, description: None }
     }
 
     fn schema(&self) -> Value {
@@ -245,7 +100,7 @@ impl Kind {
     /// What a column of such values holds.
     pub fn column(&self) -> Type {
         match self {
-            Kind::Text | Kind::Enum(_) => Type::Text,
+            Kind::Text(_) | Kind::Enum(_) => Type::Text,
             Kind::Integer(..) => Type::Integer,
             Kind::Number(..) => Type::Number,
             Kind::Boolean => Type::Boolean,
@@ -269,7 +124,8 @@ impl Kind {
             schema
         };
         match self {
-            Kind::Text => json!({ "type": "string" }),
+            Kind::Text(None) => json!({ "type": "string" }),
+            Kind::Text(Some(most)) => json!({ "type": "string", "maxLength": most }),
             Kind::Enum(options) => json!({ "type": "string", "enum": options }),
             Kind::Integer(low, high) => bounded("integer", low, high),
             Kind::Number(low, high) => bounded("number", low, high),
@@ -286,7 +142,9 @@ impl Kind {
             (None, None) => String::new(),
         };
         match self {
-            Kind::Text => "text".to_owned(),
+            Kind::Text(None) => "text".to_owned(),
+            Kind::Text(Some(NonZeroU32::MIN)) => "text, at most 1 character".to_owned(),
+            Kind::Text(Some(most)) => format!("text, at most {most} characters"),
             Kind::Enum(options) => {
                 let options: Vec<String> = options.iter().map(|o| format!("\"{o}\"")).collect();
                 format!("one of {}", options.join(", "))
@@ -303,7 +161,10 @@ impl Kind {
             low.is_none_or(|low| n >= low) && high.is_none_or(|high| n <= high)
         };
         match (self, value) {
-            (Kind::Text, Value::String(text)) => Some(Cell::Text(text.clone())),
+            (Kind::Text(most), Value::String(text)) => {
+                let fits = most.is_none_or(|most| text.chars().nth(most.get() as usize).is_none());
+                fits.then(|| Cell::Text(text.clone()))
+            }
             (Kind::Enum(options), Value::String(text)) => {
                 let exact = options.iter().find(|o| *o == text);
                 let option = exact.or_else(|| options.iter().find(|o| normal(o) == normal(text)))?;
@@ -330,7 +191,7 @@ impl Kind {
 }
 
 /// How options are compared: without case, outer white space, quotes and a full stop.
-fn normal(text: &str) -> String {
+pub(super) fn normal(text: &str) -> String {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.')).to_lowercase()
 }
 
@@ -403,6 +264,7 @@ impl Expect {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FieldSpec;
     use super::*;
 
     fn record(fields: Value) -> Expect {
@@ -472,33 +334,28 @@ mod tests {
     }
 
     #[test]
+    fn a_text_longer_than_allowed_is_refused() {
+        let expect = record(json!({
+            "why": { "type": "string", "max_length": 3, "nullable": true },
+            "words": { "type": "array", "items": { "type": "string", "max_length": 1 } },
+        }));
+        let properties = &expect.schema().unwrap()["properties"];
+        assert_eq!(properties["why"], json!({ "type": ["string", "null"], "maxLength": 3 }));
+        assert_eq!(properties["words"], json!({ "type": "array", "items": { "type": "string", "maxLength": 1 } }));
+        let words = expect.instruction().unwrap();
+        assert!(words.contains("- \"why\": text, at most 3 characters, or null"), "{words}");
+        assert!(words.contains("- \"words\": a list, each item text, at most 1 character"), "{words}");
+        assert!(expect.read(r#"{"why": "äß🙂", "words": ["é", ""]}"#).is_ok(), "characters count, not bytes");
+        let said = expect.read(r#"{"why": "four", "words": []}"#).unwrap_err();
+        assert_eq!(said, "\"why\" must be text, at most 3 characters, not \"four\"");
+        let said = expect.read(r#"{"why": null, "words": ["ab"]}"#).unwrap_err();
+        assert_eq!(said, "\"words\" must be a list, each item text, at most 1 character, not [\"ab\"]");
+    }
+
+    #[test]
     fn json_keys_take_any_scalar_as_text() {
         let expect = Expect::Record(vec![Field::loose("a"), Field::loose("b"), Field::loose("c")]);
         let cells = expect.read(r#"{"a": 1.50, "b": "null"}"#).unwrap();
         assert_eq!(cells, vec![Cell::Text("1.5".into()), Cell::Text("null".into()), Cell::Null]);
-    }
-
-    #[test]
-    fn field_specs_that_contradict_themselves_are_refused() {
-        let cases = [
-            (json!({ "type": "string", "enum": [] }), "enum", "`enum` has no values"),
-            (
-                json!({ "type": "string", "enum": ["a", "A"] }),
-                "enum",
-                "`enum` has `a` and `A`, which can't be told apart",
-            ),
-            (
-                json!({ "type": "number", "minimum": 2, "maximum": 1 }),
-                "minimum",
-                "`minimum` (2) is above `maximum` (1)",
-            ),
-            (json!({ "type": "boolean", "minimum": 2 }), "minimum", "`minimum` is for `integer` and `number` only"),
-            (json!({ "type": "number", "enum": ["a"] }), "enum", "`enum` is for `string` only"),
-            (json!({ "type": "array" }), "type", "`array` needs `items`, such as `items = { type = \"string\" }`"),
-        ];
-        for (spec, key, message) in cases {
-            let spec: FieldSpec = serde_json::from_value(spec).unwrap();
-            assert_eq!(spec.field("x").unwrap_err(), (key, message.to_owned()));
-        }
     }
 }

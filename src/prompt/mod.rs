@@ -4,6 +4,7 @@
 //! reply into cells or into a reason why it can't be used. Knows tables and what stands below them.
 
 mod expect;
+mod field;
 mod message;
 mod reply;
 mod template;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 
 use crate::table::Cell;
 
-pub use expect::{Expect, Field, FieldSpec, ItemSpec, Kind};
+pub use expect::{Expect, Field, Kind};
+pub use field::{FieldSpec, ItemSpec};
 pub use message::{Message, Role};
 pub use template::{Bound, Template};
 

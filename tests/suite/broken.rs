@@ -57,6 +57,8 @@ broken! {
     same_output_twice = "31-same-output-twice",
     bad_name = "32-bad-name",
     several_at_once = "33-several-at-once",
+    max_length = "34-max-length",
+    length_of_nothing = "35-length-of-nothing",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.
