@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde_json::{Map, Value, json};
 
 use super::reply;
-use super::{Answer, Cell};
+use super::{Answer, Cell, Probabilities};
 use crate::table::{Simple, Type};
 
 /// What a reply must be.
@@ -26,6 +26,8 @@ pub struct Field {
     pub kind: Kind,
     /// Whether it may be null.
     pub nullable: bool,
+    /// Whether a column with the probability of its label follows; neither in the schema nor in the words.
+    pub prob: bool,
     /// Whether the key may be missing and any scalar will do as text (the `json_keys` shorthand).
     pub loose: bool,
     /// What it means.
@@ -52,7 +54,8 @@ pub enum Kind {
 impl Field {
     /// A key of the `json_keys` shorthand: text or null, and it may be missing.
     pub fn loose(name: &str) -> Field {
-        Field { name: name.to_owned(), kind: Kind::Text(None), nullable: true, loose: true, description: None }
+        let kind = Kind::Text(None);
+        Field { name: name.to_owned(), kind, nullable: true, prob: false, loose: true, description: None }
     }
 
     fn schema(&self) -> Value {
@@ -93,6 +96,19 @@ impl Field {
                 self.kind.read(value).ok_or_else(wrong)
             }
         }
+    }
+
+    /// The columns of its cells.
+    fn columns(&self) -> impl Iterator<Item = (String, Type)> {
+        let prob = self.prob.then(|| (format!("{}_prob", self.name), Type::Number));
+        [(self.name.clone(), self.kind.column())].into_iter().chain(prob)
+    }
+
+    /// The probability of the label in `cell`; null where none is reported, and for null.
+    fn probability(&self, cell: &Cell, probabilities: Option<&Probabilities>) -> Cell {
+        let Cell::Text(label) = cell else { return Cell::Null };
+        let reported = probabilities.and_then(|keys| keys.get(&self.name)?.get(label)).copied();
+        reported.filter(|p| (0.0..=1.0).contains(p)).map_or(Cell::Null, Cell::Number)
     }
 }
 
@@ -244,19 +260,31 @@ impl Expect {
     pub fn columns(&self, name: &str) -> Vec<(String, Type)> {
         match self {
             Expect::Text => vec![(name.to_owned(), Type::Text)],
-            Expect::Record(fields) => fields.iter().map(|f| (f.name.clone(), f.kind.column())).collect(),
+            Expect::Record(fields) => fields.iter().flat_map(Field::columns).collect(),
         }
     }
 
-    /// Reads a reply into cells; the error is the reason why it can't be used, in words for the model and the user.
-    pub fn read(&self, reply: &str) -> Result<Answer, String> {
+    /// Whether some of its columns hold probabilities, which only some providers report.
+    pub fn needs_probabilities(&self) -> bool {
+        matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.prob))
+    }
+
+    /// Reads a reply, with what its provider reported beside it, into cells; the error is the reason why it can't be
+    /// used, in words for the model and the user.
+    pub fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
         let text = reply::without_thinking(reply)?;
         match self {
             Expect::Text if text.is_empty() => Err("the answer is empty".to_owned()),
             Expect::Text => Ok(vec![Cell::Text(text.to_owned())]),
             Expect::Record(fields) => {
                 let object = reply::object(text)?;
-                fields.iter().map(|f| f.read(object.get(&f.name))).collect()
+                let mut cells = Vec::with_capacity(fields.len());
+                for field in fields {
+                    let cell = field.read(object.get(&field.name))?;
+                    let probability = field.prob.then(|| field.probability(&cell, probabilities));
+                    cells.extend([cell].into_iter().chain(probability));
+                }
+                Ok(cells)
             }
         }
     }
@@ -266,6 +294,7 @@ impl Expect {
 mod tests {
     use super::super::FieldSpec;
     use super::*;
+    use indexmap::IndexMap;
 
     fn record(fields: Value) -> Expect {
         let specs: Map<String, Value> = fields.as_object().unwrap().clone();
@@ -302,7 +331,7 @@ mod tests {
     #[test]
     fn replies_become_typed_cells() {
         let reply = r#"{"label":" Positive.","prob":0.75,"year":null,"topics":["a"],"more":1}"#;
-        let cells = tone().read(reply).unwrap();
+        let cells = tone().read(reply, None).unwrap();
         let topics = Cell::List(vec![Cell::Text("a".into())]);
         assert_eq!(cells, vec![Cell::Text("positive".into()), Cell::Number(0.75), Cell::Null, topics]);
     }
@@ -328,7 +357,7 @@ mod tests {
             ("", "it is empty"),
         ];
         for (reply, reason) in cases {
-            let said = tone().read(reply).unwrap_err();
+            let said = tone().read(reply, None).unwrap_err();
             assert!(said.contains(reason), "{reply}: {said}");
         }
     }
@@ -345,17 +374,47 @@ mod tests {
         let words = expect.instruction().unwrap();
         assert!(words.contains("- \"why\": text, at most 3 characters, or null"), "{words}");
         assert!(words.contains("- \"words\": a list, each item text, at most 1 character"), "{words}");
-        assert!(expect.read(r#"{"why": "äß🙂", "words": ["é", ""]}"#).is_ok(), "characters count, not bytes");
-        let said = expect.read(r#"{"why": "four", "words": []}"#).unwrap_err();
+        assert!(expect.read(r#"{"why": "äß🙂", "words": ["é", ""]}"#, None).is_ok(), "characters count, not bytes");
+        let said = expect.read(r#"{"why": "four", "words": []}"#, None).unwrap_err();
         assert_eq!(said, "\"why\" must be text, at most 3 characters, not \"four\"");
-        let said = expect.read(r#"{"why": null, "words": ["ab"]}"#).unwrap_err();
+        let said = expect.read(r#"{"why": null, "words": ["ab"]}"#, None).unwrap_err();
         assert_eq!(said, "\"words\" must be a list, each item text, at most 1 character, not [\"ab\"]");
+    }
+
+    #[test]
+    fn the_probability_of_a_label_stands_beside_it() {
+        let spec = |prob: bool| {
+            record(json!({
+                "label": { "type": "string", "enum": ["yes", "no"], "nullable": true, "prob": prob },
+                "why": { "type": "string" },
+            }))
+        };
+        let expect = spec(true);
+        let names: Vec<String> = expect.columns("x").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["label", "label_prob", "why"]);
+        assert_eq!(expect.columns("x")[1].1, Type::Number);
+        assert_eq!((expect.schema(), expect.instruction()), (spec(false).schema(), spec(false).instruction()));
+        assert!(expect.needs_probabilities() && !spec(false).needs_probabilities());
+        let reported = |p: f64| {
+            let labels = IndexMap::from([("yes".to_owned(), p), ("null".to_owned(), 0.5)]);
+            Some(Probabilities::from([("label".to_owned(), labels)]))
+        };
+        let read = |label: Value, reported: Option<Probabilities>| {
+            let reply = json!({ "label": label, "why": "w" }).to_string();
+            expect.read(&reply, reported.as_ref()).unwrap()[1].clone()
+        };
+        assert_eq!(read(json!("Yes."), reported(0.75)), Cell::Number(0.75), "of the label, not of how it was written");
+        assert_eq!(read(json!("no"), reported(0.75)), Cell::Null);
+        assert_eq!(read(json!(null), reported(0.75)), Cell::Null);
+        assert_eq!(read(json!("yes"), None), Cell::Null);
+        assert_eq!(read(json!("yes"), reported(f64::NAN)), Cell::Null);
+        assert_eq!(spec(false).read(r#"{"label": "yes", "why": "w"}"#, reported(0.75).as_ref()).unwrap().len(), 2);
     }
 
     #[test]
     fn json_keys_take_any_scalar_as_text() {
         let expect = Expect::Record(vec![Field::loose("a"), Field::loose("b"), Field::loose("c")]);
-        let cells = expect.read(r#"{"a": 1.50, "b": "null"}"#).unwrap();
+        let cells = expect.read(r#"{"a": 1.50, "b": "null"}"#, None).unwrap();
         assert_eq!(cells, vec![Cell::Text("1.5".into()), Cell::Text("null".into()), Cell::Null]);
     }
 }

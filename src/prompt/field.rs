@@ -34,6 +34,10 @@ pub struct FieldSpec {
     /// Whether the model may say `null`. Default: false.
     #[serde(default)]
     pub nullable: bool,
+    /// Whether a column `<column>_prob` follows, with how probable the model found the label that it gave (0 to 1), for
+    /// `enum` and providers that report it. Default: false.
+    #[serde(default)]
+    pub prob: bool,
     /// What the value means; the model reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -168,8 +172,17 @@ impl FieldSpec {
             (FieldType::Number, None) => simple(ItemType::Number).kind()?,
             (FieldType::Boolean, None) => simple(ItemType::Boolean).kind()?,
         };
-        let description = self.description.clone();
-        Ok(Field { name: name.to_owned(), kind, nullable: self.nullable, loose: false, description })
+        if self.prob && !matches!(kind, Kind::Enum(_)) {
+            return Err(("prob", "`prob` is for `enum` only".to_owned()));
+        }
+        Ok(Field {
+            name: name.to_owned(),
+            kind,
+            nullable: self.nullable,
+            prob: self.prob,
+            loose: false,
+            description: self.description.clone(),
+        })
     }
 }
 
@@ -209,6 +222,12 @@ mod tests {
                 json!({ "type": "array", "items": { "type": "boolean", "max_length": 9 } }),
                 "items",
                 "`max_length` is for `string` only",
+            ),
+            (json!({ "type": "string", "prob": true }), "prob", "`prob` is for `enum` only"),
+            (
+                json!({ "type": "array", "items": { "type": "string", "enum": ["a"] }, "prob": true }),
+                "prob",
+                "`prob` is for `enum` only",
             ),
             (json!({ "type": "array" }), "type", "`array` needs `items`, such as `items = { type = \"string\" }`"),
         ];

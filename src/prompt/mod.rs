@@ -11,6 +11,8 @@ mod template;
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use crate::table::Cell;
 
 pub use expect::{Expect, Field, Kind};
@@ -31,6 +33,10 @@ pub struct Prompt {
 
 /// The cells of a reply, in the order of the fields that were asked for.
 pub type Answer = Vec<Cell>;
+
+/// How probable each label of each key with an `enum` was to the model: by key, then by label as the spec writes it (null
+/// under `null`), from 0 to 1.
+pub type Probabilities = IndexMap<String, IndexMap<String, f64>>;
 
 /// Characters of an unusable reply that are shown to the model when it is asked again.
 const SHOWN: usize = 4000;

@@ -52,6 +52,9 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Its fields as they hold, defaults included, for `plan` and the manifest. Nothing in it is secret.
     fn settings(&self) -> Value;
 
+    /// Whether its replies say how probable the labels were wherever an `enum` is asked.
+    fn gives_probabilities(&self) -> bool;
+
     /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
 }

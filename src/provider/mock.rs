@@ -11,7 +11,7 @@ use serde_json::{Map, Number, Value};
 
 use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Limits};
 use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
-use crate::prompt::Message;
+use crate::prompt::{Message, Probabilities};
 
 /// The kind's name.
 const KIND: &str = "mock";
@@ -49,6 +49,10 @@ impl Endpoint for Mock {
 
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn gives_probabilities(&self) -> bool {
+        true
     }
 
     fn connect(&self, _: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
@@ -113,9 +117,12 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
     let asked: Asked = serde_json::from_slice(keyed)
         .map_err(|e| CallError::new(CallErrorKind::Rejected, format!("this is no call of the mock's: {e}")))?;
     let mut dice = Dice(blake3::Hasher::new().update(keyed).finalize_xof());
-    let text = match &asked.schema {
-        Some(schema) => made_up(schema, &mut dice).to_string(),
-        None => format!("mock answer {:08x} (not a model's)", dice.roll() as u32),
+    let (text, probabilities) = match &asked.schema {
+        Some(schema) => {
+            let value = made_up(schema, &mut dice);
+            (value.to_string(), probabilities(schema, &value, &mut dice))
+        }
+        None => (format!("mock answer {:08x} (not a model's)", dice.roll() as u32), None),
     };
     let prompt: usize = asked.messages.iter().map(|message| message.content.len()).sum();
     Ok(Reply {
@@ -124,6 +131,7 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
         completion_tokens: Some((text.len() as u64).div_ceil(4)),
         build: Some(BUILD.to_owned()),
         text,
+        probabilities,
     })
 }
 
@@ -186,6 +194,21 @@ fn made_up(schema: &Value, dice: &mut Dice) -> Value {
             Value::String(format!("{text:.<least$}"))
         }
     }
+}
+
+/// Probabilities of the labels of every key with an `enum`: those of a key add up to 1, and the label in `value` has the
+/// largest. Thrown after the value, which they don't change.
+fn probabilities(schema: &Value, value: &Value, dice: &mut Dice) -> Option<Probabilities> {
+    let mut keys = Probabilities::new();
+    for (key, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let Some(labels) = inner.get("enum").and_then(Value::as_array) else { continue };
+        let weight = |label: &Value| dice.below(1000) + if value.get(key) == Some(label) { 1001 } else { 1 };
+        let weights: Vec<u64> = labels.iter().map(weight).collect();
+        let sum = weights.iter().sum::<u64>() as f64;
+        let name = |label: &Value| label.as_str().map_or_else(|| label.to_string(), str::to_owned);
+        keys.insert(key.clone(), labels.iter().map(name).zip(weights.iter().map(|w| *w as f64 / sum)).collect());
+    }
+    (!keys.is_empty()).then_some(keys)
 }
 
 /// A whole number between the bounds; a bound that is missing is 100 away from the other.

@@ -27,7 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::document;
-use crate::prompt::Message;
+use crate::prompt::{Message, Probabilities};
 use crate::registry::Kind;
 
 pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, Limits, default_endpoint};
@@ -134,6 +134,8 @@ pub struct Reply {
     pub completion_tokens: Option<u64>,
     /// The build that answered, where replies name one (OpenAI's `system_fingerprint`).
     pub build: Option<String>,
+    /// How probable the labels were, where the provider tells it ([`Endpoint::gives_probabilities`]).
+    pub probabilities: Option<Probabilities>,
 }
 
 /// Which build of a model a server has.

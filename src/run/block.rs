@@ -261,6 +261,7 @@ struct CallsTable {
     system: StringBuilder,
     prompt: StringBuilder,
     reply: StringBuilder,
+    probabilities: StringBuilder,
     attempts: Int64Builder,
     prompt_tokens: Int64Builder,
     completion_tokens: Int64Builder,
@@ -283,6 +284,7 @@ impl CallsTable {
         // A call that got no reply at all has no finish reason either.
         let replied = !record.finish.is_empty();
         self.reply.append_option(replied.then_some(record.reply.as_str()));
+        self.probabilities.append_option(record.probabilities.as_deref());
         self.attempts.append_value(record.attempts.into());
         self.prompt_tokens.append_value(record.prompt_tokens as i64);
         self.completion_tokens.append_value(record.completion_tokens as i64);
@@ -307,6 +309,7 @@ impl CallsTable {
             Arc::new(self.system.finish()),
             Arc::new(self.prompt.finish()),
             Arc::new(self.reply.finish()),
+            Arc::new(self.probabilities.finish()),
             Arc::new(self.attempts.finish()),
             Arc::new(self.prompt_tokens.finish()),
             Arc::new(self.completion_tokens.finish()),

@@ -9,7 +9,7 @@ use super::recent::{Claim, Lookup, Recent};
 use super::recorder::Recorder;
 use super::retry::{self, Next};
 use super::stop::{Stop, StopReason};
-use crate::prompt::{Answer, Message, Prompt};
+use crate::prompt::{Answer, Message, Probabilities, Prompt};
 use crate::provider::{Call, CallError, CallErrorKind, Finish, Reply};
 use crate::store::{Key, LedgerError, Record};
 
@@ -37,7 +37,7 @@ pub struct Finished {
 impl Finished {
     /// What an answered record says under `prompt`; `None` if its reply doesn't fit what is expected now.
     pub fn known(record: Arc<Record>, prompt: &Prompt) -> Option<Finished> {
-        let answer = prompt.expect.read(&record.reply).ok()?;
+        let answer = read(prompt, &record.reply, record.probabilities.as_deref()).ok()?;
         Some(Finished { record, answer: Ok(answer), from_ledger: true })
     }
 }
@@ -157,7 +157,8 @@ impl Calls {
     fn shared(&self, record: Arc<Record>, prompt: &Prompt) -> Finished {
         let read = match &record.error {
             Some(error) => Err(error.clone()),
-            None => prompt.expect.read(&record.reply).map_err(|reason| format!("malformed: {reason}")),
+            None => read(prompt, &record.reply, record.probabilities.as_deref())
+                .map_err(|reason| format!("malformed: {reason}")),
         };
         Finished { record, answer: read, from_ledger: true }
     }
@@ -277,8 +278,23 @@ fn usable(reply: &Reply, prompt: &Prompt, target: &Target) -> Result<Answer, (&'
         Finish::Other(word) if !WHOLE.contains(&word.as_str()) => {
             Err(("truncated", format!("the model stopped because of `{word}`, which is no end of an answer")))
         }
-        Finish::Stop | Finish::Other(_) => prompt.expect.read(&reply.text).map_err(|reason| ("malformed", reason)),
+        Finish::Stop | Finish::Other(_) => {
+            read(prompt, &reply.text, kept(reply).as_deref()).map_err(|reason| ("malformed", reason))
+        }
     }
+}
+
+/// The probabilities of a reply as they are kept in its record.
+fn kept(reply: &Reply) -> Option<String> {
+    reply.probabilities.as_ref().and_then(|probabilities| serde_json::to_string(probabilities).ok())
+}
+
+/// The answer of a reply with its kept probabilities: read from what is kept even when the reply is new, so that a row
+/// has the same cells when it is answered from the ledger.
+fn read(prompt: &Prompt, reply: &str, kept: Option<&str>) -> Result<Answer, String> {
+    let kept = kept.filter(|_| prompt.expect.needs_probabilities());
+    let probabilities: Option<Probabilities> = kept.and_then(|json| serde_json::from_str(json).ok());
+    prompt.expect.read(reply, probabilities.as_ref())
 }
 
 impl Tally {
@@ -320,6 +336,7 @@ impl Tally {
             attempts: self.attempts,
             build: reply.and_then(|r| r.build.clone()),
             error,
+            probabilities: reply.and_then(kept),
             tries: (!self.tries.is_empty()).then(|| serde_json::Value::Array(self.tries).to_string()),
         }
     }

@@ -262,6 +262,9 @@ impl Resolver<'_> {
         let read = move |path: &str| read_text(&folder, outside, path);
         let site = Site { name: name.as_str(), path: &at, input: &relation.schema, read: &read };
         let stage = config.bind(&site, self.problems)?;
+        if stage.needs_probabilities() {
+            self.probabilities(spec, &at, table);
+        }
         let answers = Answers::new(table.fanout, table.layout, models.len());
         let names: Vec<&str> = models.iter().map(|m| spec.model(*m).0.as_str()).collect();
         let columns = answers.columns(name.as_str(), stage.writes(), &names);
@@ -317,6 +320,25 @@ impl Resolver<'_> {
             }
         }
         models
+    }
+
+    /// Reports models that can't say how probable a label was.
+    fn probabilities(&mut self, spec: &Spec, at: &Path, table: &StageTable) {
+        for (i, name) in table.models.iter().enumerate() {
+            let Some(model) = spec.models.get(name.as_str()) else { continue };
+            let endpoint = &spec.endpoints[&model.endpoint];
+            if endpoint.gives_probabilities() {
+                continue;
+            }
+            let kinds = PROVIDERS.iter().map(|kind| kind.name);
+            let able = kinds.filter(|kind| default_endpoint(kind).is_some_and(|e| e.gives_probabilities()));
+            let help = format!("providers that do: {}; or leave `prob` out", listed(able));
+            let message = format!(
+                "`prob` needs the probabilities of labels, which the provider of `{name}` ({}) does not report",
+                endpoint.kind()
+            );
+            self.error("no-probabilities", at.key("models").index(i), message).help = Some(help);
+        }
     }
 
     /// Whether a problem under the table of these keys has been reported.

@@ -230,6 +230,10 @@ impl Stage for BoundAnalysis {
         answers.concat()
     }
 
+    fn needs_probabilities(&self) -> bool {
+        self.expect.needs_probabilities()
+    }
+
     fn meaning(&self) -> Value {
         json!({
             "type": "analysis",

@@ -55,6 +55,9 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// The cells of [`Stage::writes`], from the answers to all prompts in order.
     fn cells(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell>;
 
+    /// Whether its columns hold probabilities of labels, which only some providers report.
+    fn needs_probabilities(&self) -> bool;
+
     /// Everything of it that can change an answer, as canonical JSON (for the hash of the spec's meaning).
     fn meaning(&self) -> serde_json::Value;
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// The version of the file's format; a newer one is refused.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// The hash of everything that can change an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub struct Record {
     pub error: Option<String>,
     /// The earlier attempts as a JSON list of `{reply, error}`, if there were any.
     pub tries: Option<String>,
+    /// How probable the labels were, as a JSON object of keys of objects of labels, where the provider told it.
+    pub probabilities: Option<String>,
 }
 
 /// Why the ledger can't be used.
@@ -120,7 +122,8 @@ CREATE TABLE IF NOT EXISTS calls (
     error TEXT,
     tries TEXT,
     at INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
+    checksum INTEGER NOT NULL,
+    probabilities TEXT
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS answered ON calls (key) WHERE error IS NULL;
 CREATE TABLE IF NOT EXISTS builds (
@@ -131,20 +134,24 @@ CREATE TABLE IF NOT EXISTS builds (
 ) STRICT;
 ";
 
+/// What makes a file of format 1 one of format 2.
+const UPGRADE: &str = "ALTER TABLE calls ADD COLUMN probabilities TEXT";
+
 const INSERT: &str = "INSERT OR IGNORE INTO calls
-    (key, model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, error, tries, at, checksum)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    (key, model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, error, tries, at, checksum,
+    probabilities)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 const FIND: &str = "SELECT model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, tries,
-    checksum FROM calls WHERE key = ?1 AND error IS NULL";
+    probabilities, checksum FROM calls WHERE key = ?1 AND error IS NULL";
 
 impl Ledger {
     /// Opens the ledger at `path`, makes it if it isn't there.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let failed = |error| LedgerError::Sqlite { path: path.to_owned(), error };
-        let connection = Connection::open(path).map_err(failed)?;
+        let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(60)).map_err(failed)?;
-        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        let found = format(&connection).map_err(failed)?;
         if found > FORMAT {
             return Err(LedgerError::Newer { path: path.to_owned(), found });
         }
@@ -154,8 +161,7 @@ impl Ledger {
             PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY;";
         connection.execute_batch(pragmas).map_err(failed)?;
         if found < FORMAT {
-            let make = format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;");
-            connection.execute_batch(&make).map_err(failed)?;
+            upgrade(&mut connection).map_err(failed)?;
         }
         connection.set_prepared_statement_cache_capacity(16);
         Ok(Ledger { path: path.to_owned(), connection })
@@ -198,7 +204,8 @@ impl Ledger {
                         r.error,
                         r.tries,
                         at,
-                        checksum(r)
+                        checksum(r),
+                        r.probabilities
                     ])?;
                     earlier.push(match added {
                         0 => transaction
@@ -230,7 +237,7 @@ impl Ledger {
             let mut find = self.connection.prepare_cached(FIND)?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
-                let row = find.query_row(params![key.0], |row| Ok((record(*key, row)?, row.get::<_, i64>(9)?)));
+                let row = find.query_row(params![key.0], |row| Ok((record(*key, row)?, row.get::<_, i64>(10)?)));
                 found.push(match row.optional()? {
                     Some((record, sum)) if checksum(&record) == sum => Some(record),
                     Some(_) => {
@@ -277,6 +284,25 @@ impl Ledger {
     }
 }
 
+/// The version of a file's format; 0 when it is new.
+fn format(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Makes the tables of a new file, or those of an older format what they are now. All in one transaction that locks out
+/// other processes, which then find it done.
+fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let found = format(&transaction)?;
+    match found {
+        0 => transaction.execute_batch(SCHEMA)?,
+        1 => transaction.execute_batch(UPGRADE)?,
+        _ => {}
+    }
+    transaction.pragma_update(None, "user_version", found.max(FORMAT))?;
+    transaction.commit()
+}
+
 fn record(key: Key, row: &Row<'_>) -> Result<Record, rusqlite::Error> {
     Ok(Record {
         key,
@@ -290,6 +316,7 @@ fn record(key: Key, row: &Row<'_>) -> Result<Record, rusqlite::Error> {
         build: row.get(7)?,
         error: None,
         tries: row.get(8)?,
+        probabilities: row.get(9)?,
     })
 }
 
@@ -303,73 +330,11 @@ fn checksum(record: &Record) -> i64 {
     }
     hasher.update(&record.prompt_tokens.to_le_bytes());
     hasher.update(&record.completion_tokens.to_le_bytes());
+    // A record without them has the sum that it had before there were any.
+    hasher.update(record.probabilities.as_deref().unwrap_or_default().as_bytes());
     let bytes: [u8; 8] = hasher.finalize().as_bytes()[..8].try_into().expect("a hash has 32 bytes");
     i64::from_le_bytes(bytes)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call(n: u8, error: Option<&str>) -> Record {
-        Record {
-            key: Key([n; 16]),
-            model: "m".into(),
-            reply: format!("reply {n}"),
-            finish: "stop".into(),
-            prompt_tokens: 10,
-            completion_tokens: 2,
-            latency_ms: 1.5,
-            attempts: 1,
-            build: None,
-            error: error.map(str::to_owned),
-            tries: None,
-        }
-    }
-
-    #[test]
-    fn answers_come_back_and_failures_do_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ledger.sqlite");
-        let mut ledger = Ledger::open(&path).unwrap();
-        assert!(ledger.is_empty().unwrap());
-        ledger.append(&[call(1, None), call(2, Some("timeout: x"))]).unwrap();
-        let mut second = Ledger::open(&path).unwrap();
-        let later = Record { reply: "later".into(), ..call(1, None) };
-        let earlier = second.append(&[later, call(2, None), call(3, Some("e"))]).unwrap();
-        assert_eq!(earlier, [Some(call(1, None)), None, None], "the first answer counts");
-        let found = ledger.find(&[Key([3; 16]), Key([1; 16]), Key([2; 16])]).unwrap();
-        assert_eq!(found, [None, Some(call(1, None)), Some(call(2, None))]);
-        assert_eq!(ledger.count().unwrap(), (2, 2));
-    }
-
-    #[test]
-    fn a_record_that_was_changed_is_not_served() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
-        ledger.append(&[call(1, None)]).unwrap();
-        ledger.connection.execute("UPDATE calls SET reply = 'forged'", []).unwrap();
-        assert_eq!(ledger.find(&[Key([1; 16])]).unwrap(), [None]);
-        ledger.append(&[call(1, None)]).unwrap();
-        assert_eq!(ledger.find(&[Key([1; 16])]).unwrap(), [Some(call(1, None))]);
-    }
-
-    #[test]
-    fn a_newer_format_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("l");
-        Ledger::open(&path).unwrap().connection.execute_batch("PRAGMA user_version = 99").unwrap();
-        let error = Ledger::open(&path).err().unwrap().to_string();
-        assert!(error.contains("written by a newer fanfold (format 99"), "{error}");
-    }
-
-    #[test]
-    fn builds_are_remembered() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
-        assert_eq!(ledger.known_build("ollama", "m").unwrap(), None);
-        ledger.remember_build("ollama", "m", "1").unwrap();
-        ledger.remember_build("ollama", "m", "2").unwrap();
-        assert_eq!(ledger.known_build("ollama", "m").unwrap(), Some("2".into()));
-    }
-}
+mod tests;

@@ -69,6 +69,7 @@ pub fn calls_schema() -> SchemaRef {
         field("system", DataType::Utf8, true),
         field("prompt", DataType::Utf8, false),
         field("reply", DataType::Utf8, true),
+        field("probabilities", DataType::Utf8, true),
         field("attempts", DataType::Int64, false),
         field("prompt_tokens", DataType::Int64, false),
         field("completion_tokens", DataType::Int64, false),
@@ -122,7 +123,7 @@ impl RunDir {
     /// Starts to write a part of `stage` with the columns of `schema`.
     pub fn write_part(&self, stage: &str, part: Part, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let rows_path = self.part_path(stage, part.number);
-        let distinct = vec!["call_key", "prompt", "reply", "latency_ms", "row"];
+        let distinct = vec!["call_key", "prompt", "reply", "probabilities", "latency_ms", "row"];
         let options = Options { distinct, facts: Vec::new() };
         Ok(PartWriter {
             rows: TableWriter::create(&rows_path, schema, &Options::default())?,

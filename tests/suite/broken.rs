@@ -59,6 +59,9 @@ broken! {
     several_at_once = "33-several-at-once",
     max_length = "34-max-length",
     length_of_nothing = "35-length-of-nothing",
+    prob_without_enum = "36-prob-without-enum",
+    prob_column = "37-prob-column",
+    prob_provider = "38-prob-provider",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

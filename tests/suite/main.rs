@@ -14,6 +14,7 @@ mod faults;
 mod kill;
 mod layers;
 mod pipelines;
+mod prob;
 mod readme;
 mod real;
 mod run;

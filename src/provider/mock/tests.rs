@@ -58,6 +58,37 @@ fn answers_satisfy_their_schema() {
 }
 
 #[test]
+fn probabilities_fit_the_labels_and_leave_the_text_alone() {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "label": { "type": "string", "enum": ["a", "b", "c"] },
+            "maybe": { "type": ["string", "null"], "enum": ["x", null] },
+            "score": { "type": "integer", "minimum": 0, "maximum": 9 },
+        },
+    });
+    let fixed = ask("row 0", Some(&schema));
+    assert_eq!(fixed.text, r#"{"label":"b","maybe":"x","score":5}"#);
+    assert_eq!(fixed.probabilities, ask("row 0", Some(&schema)).probabilities);
+    for i in 0..100 {
+        let reply = ask(&format!("row {i}"), Some(&schema));
+        let value: Value = serde_json::from_str(&reply.text).unwrap();
+        let reported = reply.probabilities.unwrap();
+        assert_eq!(reported.keys().collect::<Vec<_>>(), ["label", "maybe"]);
+        assert_eq!(reported["label"].keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(reported["maybe"].keys().collect::<Vec<_>>(), ["x", "null"]);
+        for (key, labels) in &reported {
+            let sum: f64 = labels.values().sum();
+            assert!((sum - 1.0).abs() < 1e-12 && labels.values().all(|p| *p > 0.0), "{labels:?}");
+            let (largest, _) = labels.iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
+            assert_eq!(value[key], largest.as_str());
+        }
+    }
+    assert_eq!(ask("x", None).probabilities, None);
+    assert_eq!(ask("x", Some(&json!({ "type": "object", "properties": {} }))).probabilities, None);
+}
+
+#[test]
 fn odd_schemas_and_foreign_bodies_do_no_harm() {
     for schema in [
         json!({}),

@@ -90,6 +90,10 @@ impl Endpoint for Ollama {
         serde_json::to_value(self).unwrap_or_default()
     }
 
+    fn gives_probabilities(&self) -> bool {
+        false
+    }
+
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
         let address = match (&self.base_url, (here.env)(HOST)) {
             (Some(base), _) => Address::parse(base).map_err(ConnectError::new)?,

@@ -161,6 +161,7 @@ impl Wire for OllamaWire {
             prompt_tokens: answered.prompt_eval_count,
             completion_tokens: answered.eval_count,
             build: None,
+            probabilities: None,
         })
     }
 

@@ -172,6 +172,10 @@ impl Endpoint for OpenAi {
         serde_json::to_value(self).unwrap_or_default()
     }
 
+    fn gives_probabilities(&self) -> bool {
+        false
+    }
+
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
         let address = self.address(here.env)?;
         let key = self.key(&address, here.env)?;

@@ -127,6 +127,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
         prompt_tokens: completion.usage.as_ref().and_then(|usage| usage.prompt_tokens),
         completion_tokens: completion.usage.as_ref().and_then(|usage| usage.completion_tokens),
         build: completion.system_fingerprint.filter(|build| !build.is_empty()),
+        probabilities: None,
     })
 }
 

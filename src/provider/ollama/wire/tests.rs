@@ -66,6 +66,7 @@ fn replies_are_read_with_their_end() {
         prompt_tokens: Some(26),
         completion_tokens: Some(9),
         build: None,
+        probabilities: None,
     };
     assert_eq!(reply(done).unwrap(), want);
     assert_eq!(reply(&done.replace("\"stop\"", "\"length\"")).unwrap().finish, Finish::Length);

@@ -71,6 +71,7 @@ fn replies_are_read_with_their_end() {
         prompt_tokens: Some(12),
         completion_tokens: Some(3),
         build: Some("fp_1".to_owned()),
+        probabilities: None,
     };
     let plain = r#"{"index":0,"message":{"role":"assistant","content":"h\u00e9\n","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}"#;
     assert_eq!(read(plain).unwrap(), want);

@@ -1,0 +1,108 @@
+//! The ledger keeps what it is given, serves only what is sound, and opens what older versions wrote.
+
+use super::*;
+
+fn call(n: u8, error: Option<&str>) -> Record {
+    Record {
+        key: Key([n; 16]),
+        model: "m".into(),
+        reply: format!("reply {n}"),
+        finish: "stop".into(),
+        prompt_tokens: 10,
+        completion_tokens: 2,
+        latency_ms: 1.5,
+        attempts: 1,
+        build: None,
+        error: error.map(str::to_owned),
+        tries: None,
+        probabilities: (n % 2 == 1).then(|| format!(r#"{{"label":{{"a":0.{n}}}}}"#)),
+    }
+}
+
+#[test]
+fn answers_come_back_and_failures_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let mut ledger = Ledger::open(&path).unwrap();
+    assert!(ledger.is_empty().unwrap());
+    ledger.append(&[call(1, None), call(2, Some("timeout: x"))]).unwrap();
+    let mut second = Ledger::open(&path).unwrap();
+    let later = Record { reply: "later".into(), ..call(1, None) };
+    let earlier = second.append(&[later, call(2, None), call(3, Some("e"))]).unwrap();
+    assert_eq!(earlier, [Some(call(1, None)), None, None], "the first answer counts");
+    let found = ledger.find(&[Key([3; 16]), Key([1; 16]), Key([2; 16])]).unwrap();
+    assert_eq!(found, [None, Some(call(1, None)), Some(call(2, None))]);
+    assert_eq!(ledger.count().unwrap(), (2, 2));
+}
+
+#[test]
+fn a_record_that_was_changed_is_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+    for change in ["reply = 'forged'", "probabilities = '{}'", "probabilities = NULL"] {
+        ledger.append(&[call(1, None)]).unwrap();
+        ledger.connection.execute(&format!("UPDATE calls SET {change}"), []).unwrap();
+        assert_eq!(ledger.find(&[Key([1; 16])]).unwrap(), [None], "{change}");
+    }
+    ledger.append(&[call(1, None)]).unwrap();
+    assert_eq!(ledger.find(&[Key([1; 16])]).unwrap(), [Some(call(1, None))]);
+}
+
+/// A file as the first format was, with the record of `call(2, None)` in it.
+const FORMAT_1: &str = "
+    PRAGMA journal_mode = WAL;
+    CREATE TABLE calls (
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL, model TEXT NOT NULL, reply TEXT NOT NULL, finish TEXT NOT NULL,
+        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, latency_ms REAL NOT NULL,
+        attempts INTEGER NOT NULL, build TEXT, error TEXT, tries TEXT, at INTEGER NOT NULL, checksum INTEGER NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX answered ON calls (key) WHERE error IS NULL;
+    CREATE TABLE builds (
+        provider TEXT NOT NULL, model TEXT NOT NULL, build TEXT NOT NULL, PRIMARY KEY (provider, model)
+    ) STRICT;
+    INSERT INTO calls VALUES
+        (1, x'02020202020202020202020202020202', 'm', 'reply 2', 'stop', 10, 2, 1.5, 1, NULL, NULL, NULL, 0, -152778731242142719);
+    PRAGMA user_version = 1;";
+
+#[test]
+fn a_ledger_of_format_1_is_upgraded_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(FORMAT_1).unwrap();
+    let before = call(2, None);
+    // Several at once, while somebody has it open: one upgrades it, the others find it done.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let ledger = Ledger::open(&path).unwrap();
+                assert_eq!(ledger.find(&[before.key]).unwrap(), [Some(before.clone())]);
+            });
+        }
+    });
+    let mut ledger = Ledger::open(&path).unwrap();
+    assert_eq!(format(&ledger.connection).unwrap(), FORMAT);
+    ledger.append(&[call(3, None)]).unwrap();
+    assert_eq!(ledger.find(&[Key([3; 16])]).unwrap(), [Some(call(3, None))]);
+    let count = |from: &Connection| from.query_row("SELECT COUNT(*) FROM calls", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count(&old).unwrap(), 2);
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l");
+    Ledger::open(&path).unwrap().connection.execute_batch("PRAGMA user_version = 99").unwrap();
+    let error = Ledger::open(&path).err().unwrap().to_string();
+    assert!(error.contains("written by a newer fanfold (format 99"), "{error}");
+}
+
+#[test]
+fn builds_are_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+    assert_eq!(ledger.known_build("ollama", "m").unwrap(), None);
+    ledger.remember_build("ollama", "m", "1").unwrap();
+    ledger.remember_build("ollama", "m", "2").unwrap();
+    assert_eq!(ledger.known_build("ollama", "m").unwrap(), Some("2".into()));
+}
