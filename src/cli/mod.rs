@@ -7,6 +7,7 @@ pub mod diagnostics;
 mod exit;
 mod init;
 mod load;
+mod models;
 mod plan;
 mod progress;
 mod run;
@@ -42,6 +43,7 @@ enum Command {
     Plan(plan::Plan),
     Run(run::Run),
     Status(status::Status),
+    Models(models::Models),
     Schema(schema::Schema),
     Completions(Completions),
 }
@@ -70,6 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(command) => command.run(&terminal),
         Command::Run(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
+        Command::Models(command) => command.run(&terminal),
         Command::Schema(command) => command.run(&terminal),
         Command::Completions(command) => {
             let mut text = Vec::new();

@@ -29,8 +29,9 @@ pub struct Status {
     format: Format,
 }
 
+/// How something is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     /// For people.
     Human,
     /// One JSON object.

@@ -82,7 +82,7 @@ impl std::error::Error for CallError {}
 /// replaced, at most [`LONGEST_MESSAGE`] characters.
 ///
 /// The key goes before the cut, so that no half of it is left at the end.
-fn safe(text: &str, key: Option<&str>) -> String {
+pub(super) fn safe(text: &str, key: Option<&str>) -> String {
     let mut clean = String::with_capacity(text.len().min(4 * LONGEST_MESSAGE));
     // Twice the limit and the key's length are enough to fill a message; the rest of a 16 MiB page isn't looked at.
     let enough = 2 * LONGEST_MESSAGE + key.map_or(0, |key| key.chars().count());

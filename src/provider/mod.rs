@@ -8,6 +8,7 @@
 //! `mod` line, one row in [`PROVIDERS`]. An OpenAI-like server needs no code, only a `base_url`.
 
 mod address;
+mod embedded;
 mod endpoint;
 mod failure;
 mod fault;
@@ -30,6 +31,7 @@ use crate::document;
 use crate::prompt::{Message, Probabilities};
 use crate::registry::Kind;
 
+pub use embedded::weights;
 pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, Limits, default_endpoint};
 pub use failure::LONGEST_MESSAGE;
 pub use ollama::DEFAULT_NUM_CTX;

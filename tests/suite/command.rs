@@ -143,7 +143,7 @@ fn the_rest_of_the_commands_answer() {
         assert!(script.stdout.contains("fanfold"), "{shell}");
     }
     let help = project.run(&["--help"]).exits(0);
-    for command in ["init", "validate", "plan", "run", "status", "schema", "completions"] {
+    for command in ["init", "validate", "plan", "run", "status", "models", "schema", "completions"] {
         assert!(help.stdout.contains(command), "{command} is not in --help");
     }
     let version = project.run(&["--version"]).exits(0);

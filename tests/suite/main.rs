@@ -13,6 +13,7 @@ mod command;
 mod faults;
 mod kill;
 mod layers;
+mod models;
 mod pipelines;
 mod prob;
 mod readme;

@@ -1,0 +1,212 @@
+//! Ollama's stores: a manifest per name, and blobs that are called by their SHA-256.
+//!
+//! ```text
+//! models/
+//!   manifests/registry.ollama.ai/library/llama3.2/1b     JSON: layers with their type and digest
+//!   manifests-v2/ollama.com/library/llama3.2/1b          the same in newer versions, often a link to a blob
+//!   blobs/sha256-<hex>                                   the weights, among others
+//! ```
+//!
+//! Names are read as Ollama's `types/model/name.go` does. What a store says is not believed further than its shape.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{BUILTIN, Located, WeightsError};
+use crate::name::{listed, nearest};
+
+/// The stores of a server that the system runs: of Ollama's installer for Linux, of distributions (Fedora, NixOS,
+/// Arch). On other systems a server runs as its user.
+#[cfg(target_os = "linux")]
+pub(super) const SYSTEM: &[&str] = &[
+    "/usr/share/ollama/.ollama/models",
+    "/var/lib/ollama/.ollama/models",
+    "/var/lib/ollama/models",
+    "/var/lib/ollama",
+];
+#[cfg(not(target_os = "linux"))]
+pub(super) const SYSTEM: &[&str] = &[];
+
+/// The registry of a name that has none, and what newer stores call it.
+const REGISTRY: &str = "registry.ollama.ai";
+const REGISTRY_V2: &str = "ollama.com";
+
+/// The longest manifest that is read; real ones have about 1000 bytes.
+const LONGEST_MANIFEST: u64 = 1 << 20;
+
+const WEIGHTS: &str = "application/vnd.ollama.image.model";
+const ADAPTER: &str = "application/vnd.ollama.image.adapter";
+
+/// A model's name with its defaults filled in; each part is fit to be a file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name<'a> {
+    registry: &'a str,
+    namespace: &'a str,
+    model: &'a str,
+    tag: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    layers: Vec<Layer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer {
+    media_type: String,
+    digest: String,
+}
+
+/// Finds the weights of an Ollama model in the first store that has it.
+pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, WeightsError> {
+    let Some(name) = Name::parse(id) else {
+        let message = format!("`{id}` is no model: not a built-in one, no `.gguf` file, and Ollama has no such names");
+        return Err(WeightsError::new(message).help(suggestion(id)));
+    };
+    let mut closed = Vec::new();
+    for store in stores {
+        match name.manifest(store) {
+            Ok(Some(path)) => return weights(id, &path, store),
+            Ok(None) => {}
+            Err(error) => closed.push(format!("{} can't be read: {error}", store.display())),
+        }
+    }
+    let shown: Vec<String> = stores.iter().map(|store| store.display().to_string()).collect();
+    let mut help = format!(
+        "{}; `ollama pull {id}` fetches it if Ollama has it (looked in {})",
+        suggestion(id),
+        listed(shown.iter().map(String::as_str))
+    );
+    for reason in closed {
+        help.push_str("; ");
+        help.push_str(&reason);
+    }
+    Err(WeightsError::new(format!("there are no weights of `{id}` on this machine")).help(help))
+}
+
+fn suggestion(id: &str) -> String {
+    let names = BUILTIN.iter().flat_map(|row| row.names).copied();
+    match nearest(id, names) {
+        Some(meant) => format!("did you mean `{meant}`, which is built in?"),
+        None => {
+            let names = listed(BUILTIN.iter().map(|row| row.name()));
+            format!("built in: {names}; the name of a file ends in `.gguf`")
+        }
+    }
+}
+
+impl<'a> Name<'a> {
+    /// Reads `[registry/][namespace/]model[:tag]`; nothing if Ollama wouldn't take it.
+    fn parse(id: &'a str) -> Option<Self> {
+        let (path, tag) = match id.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, tag),
+            _ => (id, "latest"),
+        };
+        let parts: Vec<&str> = path.split('/').collect();
+        let (registry, namespace, model) = match parts[..] {
+            [model] => (REGISTRY, "library", model),
+            [namespace, model] => (REGISTRY, namespace, model),
+            [registry, namespace, model] => (registry, namespace, model),
+            _ => return None,
+        };
+        let name = Name { registry, namespace, model, tag };
+        // A port; but not where a colon makes a path another drive's.
+        let marks = if cfg!(windows) { "." } else { ".:" };
+        let good = is_part(registry, 350, marks) && is_part(namespace, 80, "") && is_part(model, 80, ".");
+        (good && is_part(tag, 80, ".")).then_some(name)
+    }
+
+    /// The manifest's path in a store, if it is there.
+    fn manifest(&self, store: &Path) -> io::Result<Option<PathBuf>> {
+        let newer = if self.registry.eq_ignore_ascii_case(REGISTRY) { REGISTRY_V2 } else { self.registry };
+        for (folder, registry) in [("manifests-v2", newer), ("manifests", self.registry)] {
+            let mut path = Some(store.join(folder));
+            for part in [registry, self.namespace, self.model, self.tag] {
+                path = match path {
+                    Some(folder) => entry(&folder, part)?,
+                    None => None,
+                };
+            }
+            if path.is_some() {
+                return Ok(path);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether Ollama takes this part of a name: so many ASCII letters, digits, `_`, `-` or `also`, the first no mark.
+fn is_part(part: &str, longest: usize, also: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    part.len() <= longest && part.starts_with(word) && part.chars().all(|c| word(c) || c == '-' || also.contains(c))
+}
+
+/// The entry of a folder that has this name, by preference in the same case: Ollama compares names without it.
+fn entry(folder: &Path, name: &str) -> io::Result<Option<PathBuf>> {
+    let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    match fs::symlink_metadata(folder.join(name)) {
+        Ok(_) => return Ok(Some(folder.join(name))),
+        Err(error) if gone(&error) => {}
+        Err(error) => return Err(error),
+    }
+    let entries = match fs::read_dir(folder) {
+        Err(error) if gone(&error) => return Ok(None),
+        entries => entries?,
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let found = names.filter(|other| other.eq_ignore_ascii_case(name)).min();
+    Ok(found.map(|found| folder.join(found)))
+}
+
+/// The weights that a manifest names.
+fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, WeightsError> {
+    let pull = format!("`ollama pull {id}` fetches it again");
+    let wrong = |what: &str| {
+        WeightsError::new(format!("Ollama's manifest of `{id}` {what}: {}", manifest.display())).help(pull.clone())
+    };
+    let manifest = read(manifest).map_err(|error| wrong(&format!("can't be read ({error})")))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|_| wrong("is not what Ollama writes"))?;
+    if manifest.layers.iter().any(|layer| layer.media_type == ADAPTER) {
+        return Err(wrong("adds an adapter to its weights, which only Ollama itself can do")
+            .help("use the model that it was made from, or the provider `ollama`"));
+    }
+    let layers: Vec<&Layer> = manifest.layers.iter().filter(|layer| layer.media_type == WEIGHTS).collect();
+    let layer = match layers[..] {
+        [layer] => layer,
+        [] => return Err(wrong("names no weights in one GGUF file").help("use the provider `ollama` for it")),
+        _ => return Err(wrong("names weights in several files").help("use the provider `ollama` for it")),
+    };
+    let digest = layer.digest.strip_prefix("sha256:").unwrap_or_default().to_ascii_lowercase();
+    if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(wrong("has a digest that is none"));
+    }
+    let path = store.join("blobs").join(format!("sha256-{digest}"));
+    match fs::metadata(&path) {
+        Ok(found) if found.is_file() => Ok(Located { path, sha256: Some(digest), builtin: None }),
+        Ok(_) => Err(wrong("names weights that are no file")),
+        Err(error) => {
+            let message = format!("the weights of Ollama's `{id}` can't be read: {error}: {}", path.display());
+            Err(WeightsError::new(message).help(pull))
+        }
+    }
+}
+
+/// The bytes of a manifest, if it is a file and not too long.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Asked before it is opened: to open a pipe would be to wait for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST_MANIFEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_MANIFEST { Err(io::Error::other("it is too long")) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+#[path = "ollama_tests.rs"]
+mod tests;
