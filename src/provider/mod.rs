@@ -54,6 +54,13 @@ pub static PROVIDERS: &[Kind<Config>] = &[
         decode: endpoint::decode::<openai::OpenAi>,
     },
     Kind {
+        name: "embedded",
+        about: "A model inside the process, on the CPU; no server.",
+        schema: embedded::Embedded::json_schema,
+        fields: document::fields_of::<embedded::Embedded>,
+        decode: endpoint::decode::<embedded::Embedded>,
+    },
+    Kind {
         name: "mock",
         about: "Made-up answers, the same for the same call; no model and no network.",
         schema: mock::Mock::json_schema,
@@ -63,7 +70,7 @@ pub static PROVIDERS: &[Kind<Config>] = &[
 ];
 
 /// What decides how a model picks its words. `None` is not sent at all, so the server's default holds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0 is greedy.
     pub temperature: Option<f64>,
@@ -216,4 +223,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Tokens that the context holds, prompt and reply together, where the request itself says so.
     fn context_tokens(&self, model: &Model) -> Option<u64>;
+
+    /// What has to be done before it can answer, while that is so (a model is fetched or loaded), in a few words.
+    fn preparing(&self) -> Option<String> {
+        None
+    }
 }

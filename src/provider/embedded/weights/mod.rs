@@ -248,12 +248,12 @@ pub struct WeightsError {
 
 impl WeightsError {
     /// An error with its sentence.
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         WeightsError { message: message.into(), help: None }
     }
 
     /// The same error, with what to do about it.
-    fn help(self, help: impl Into<String>) -> Self {
+    pub(super) fn help(self, help: impl Into<String>) -> Self {
         WeightsError { help: Some(help.into()), ..self }
     }
 }

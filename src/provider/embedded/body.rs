@@ -1,0 +1,42 @@
+//! A call to a model in the process, as its key hashes it: everything that can change the answer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ENGINE;
+use crate::prompt::Message;
+use crate::provider::{Call, Encoded, Sampling};
+
+/// What is asked.
+#[derive(Debug, Deserialize)]
+pub struct Body {
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// How to pick the words.
+    pub sampling: Sampling,
+    /// What the answer must be.
+    pub schema: Option<Value>,
+    /// Which weights to ask, as the spec names them.
+    pub model: String,
+}
+
+/// The same, as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    engine: &'static str,
+    messages: &'a [Message],
+    sampling: &'a Sampling,
+    schema: Option<&'a Value>,
+}
+
+/// Writes a call. The model's name comes after all that is keyed: its weights' digest is part of the key instead.
+pub fn encode(call: &Call<'_>) -> Encoded {
+    let sampling = &call.model.sampling;
+    let written = Written { engine: ENGINE, messages: call.messages, sampling, schema: call.schema };
+    let mut body =
+        serde_json::to_vec(&written).expect("text and numbers are always JSON, and a vector takes all bytes");
+    body.pop();
+    let keyed = body.len();
+    body.extend_from_slice(format!(",\"model\":{}}}", Value::from(call.model.id.as_str())).as_bytes());
+    Encoded { body, keyed }
+}

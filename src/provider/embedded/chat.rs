@@ -1,0 +1,115 @@
+//! The chat template: a conversation as the tokens that the model was trained to answer.
+//!
+//! The template comes with the model, in Jinja; the texts of a conversation are only ever values in it. A text that
+//! spells a special token (`<|im_end|>`) stays a text: it can't end its message.
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
+
+use super::gguf::{Gguf, broken};
+use super::vocabulary::Vocabulary;
+use super::weights::WeightsError;
+use crate::prompt::{Message, Role};
+
+/// How much work a template may do.
+const FUEL: u64 = 1_000_000;
+/// A character that Unicode keeps out of texts: it marks what must not be read as a special token.
+const MARK: char = '\u{FDD0}';
+
+/// A model's chat template.
+pub struct Chat {
+    environment: Environment<'static>,
+    /// Finds the special tokens by name.
+    finder: AhoCorasick,
+    /// Their names, as the finder numbers them.
+    names: Vec<String>,
+    begin: String,
+    end: String,
+}
+
+impl Chat {
+    /// The template of a file.
+    pub fn new(gguf: &Gguf, vocabulary: &Vocabulary) -> Result<Self, WeightsError> {
+        let Some(source) = gguf.text("tokenizer.chat_template") else {
+            return Err(WeightsError::new("the model has no chat template, so it can't be asked questions")
+                .help("use its `Instruct` or `Chat` version"));
+        };
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|e| broken(&e.to_string()))?);
+        environment.set_fuel(Some(FUEL));
+        environment.add_function("raise_exception", |text: String| -> Result<String, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
+        });
+        // A date would make the same question another one tomorrow.
+        environment.add_function("strftime_now", |_: String| String::new());
+        environment
+            .add_template_owned("chat", source.to_owned())
+            .map_err(|e| broken(&format!("the model's chat template does not compile: {e}")))?;
+        let names: Vec<String> =
+            vocabulary.specials().filter(|n| n.chars().nth(1).is_some()).map(str::to_owned).collect();
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&names);
+        let finder = finder.map_err(|e| broken(&format!("the special tokens can't be searched for: {e}")))?;
+        let name = |token: Option<u32>| {
+            token.map(|t| String::from_utf8_lossy(vocabulary.bytes(t)).into_owned()).unwrap_or_default()
+        };
+        let begin = name(gguf.number("tokenizer.ggml.bos_token_id").map(|id| id as u32));
+        let end = name(vocabulary.ends().first().copied());
+        Ok(Chat { environment, finder, names, begin, end })
+    }
+
+    /// The tokens of a conversation, up to where the model's answer begins; the error is a sentence.
+    pub fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
+        let messages: Vec<Value> = messages.iter().map(|m| self.said(m)).collect();
+        let template = self.environment.get_template("chat").map_err(|e| e.to_string())?;
+        let values = context! {
+            messages => messages,
+            add_generation_prompt => true,
+            bos_token => self.begin.as_str(),
+            eos_token => self.end.as_str(),
+        };
+        let text = template.render(values).map_err(|e| format!("the model's chat template fails: {e:#}"))?;
+        let mut tokens = Vec::new();
+        let mut from = 0;
+        for found in self.finder.find_iter(&text) {
+            self.plain(&text[from..found.start()], vocabulary, &mut tokens);
+            tokens.extend(vocabulary.special(&self.names[found.pattern()]));
+            from = found.end();
+        }
+        self.plain(&text[from..], vocabulary, &mut tokens);
+        if let Some(begin) = vocabulary.begin().filter(|begin| tokens.first() != Some(begin)) {
+            tokens.insert(0, begin);
+        }
+        Ok(tokens)
+    }
+
+    /// A message in which special tokens are broken by a mark, so that they are not found in it.
+    fn said(&self, message: &Message) -> Value {
+        let role = match message.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        let text = message.content.replace(MARK, "");
+        let mut content = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(found) = self.finder.find(rest) {
+            let first = rest[found.start()..].chars().next().map_or(0, char::len_utf8);
+            let (before, after) = rest.split_at(found.start() + first);
+            content.push_str(before);
+            content.push(MARK);
+            rest = after;
+        }
+        content.push_str(rest);
+        context! { role => role, content => content }
+    }
+
+    fn plain(&self, text: &str, vocabulary: &Vocabulary, tokens: &mut Vec<u32>) {
+        if !text.is_empty() {
+            tokens.extend(vocabulary.tokens(&text.replace(MARK, "")));
+        }
+    }
+}

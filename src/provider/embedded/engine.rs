@@ -1,0 +1,202 @@
+//! The engine: as many threads as there are processors, each answering several of a model's calls at a time.
+//!
+//! A thread works in steps. In each, every call in hand puts its next tokens into one forward pass: one token where a
+//! reply is being written, a stretch of the prompt where it has not begun. A new call begins with what an earlier one has
+//! already computed of the same beginning (mostly the instructions that all rows share). The threads share the weights
+//! and the queue and nothing else, so none waits for another. None of this changes an answer, only when it comes. A call
+//! that nobody waits for is dropped before the next step.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::thread;
+
+use candle_core::IndexOp;
+
+use super::body::Body;
+use super::cache::Cache;
+use super::model::Model;
+use super::sequence::{Sequence, Tell};
+use super::transformer::Span;
+
+/// Calls that a thread has in hand at most.
+const LANES: usize = 4;
+/// Tokens of a step at most, so that a step stays short.
+const STEP: usize = 128;
+/// Memory for what a thread's calls remember, in bytes; one call may always have what it needs.
+const MEMORY: usize = 96 << 20;
+/// Finished calls whose memory a thread keeps for later ones that begin alike.
+const KEPT: usize = 1;
+/// Tokens that are worth waiting for until another call has computed them.
+const WORTH: usize = 16;
+
+/// A call on its way to the engine.
+pub type Asked = (Body, Tell);
+
+/// A thread's calls, in hand and waiting.
+struct Engine<'a> {
+    model: &'a Model,
+    waiting: Vec<Sequence>,
+    active: Vec<Sequence>,
+    kept: Vec<(Vec<u32>, Cache)>,
+}
+
+/// Answers calls until nobody can ask any more.
+pub fn serve(model: &Model, queue: Receiver<Asked>) {
+    let queue = Mutex::new(queue);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                // Candle hands small operations to the pool of its thread; a pool of one does them on the spot.
+                let alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+                Engine { model, waiting: Vec::new(), active: Vec::new(), kept: Vec::new() }.work(&queue);
+                drop(alone);
+            });
+        }
+    });
+}
+
+impl Engine<'_> {
+    /// Answers calls until nobody can ask any more.
+    fn work(mut self, queue: &Mutex<Receiver<Asked>>) {
+        loop {
+            if self.waiting.is_empty() && self.active.is_empty() {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok((body, tell)) = next else { return };
+                self.waiting.extend(Sequence::new(&body, self.model, tell));
+            }
+            // No more than fills a step: the other threads want some too.
+            while self.waiting.len() + self.active.len() < LANES && self.pending() < STEP {
+                let next = match queue.try_lock() {
+                    Ok(queue) => queue.try_recv(),
+                    // Another thread waits for calls; the next one is its.
+                    Err(TryLockError::WouldBlock) => break,
+                    Err(TryLockError::Poisoned(queue)) => queue.into_inner().try_recv(),
+                };
+                match next {
+                    Ok((body, tell)) => self.waiting.extend(Sequence::new(&body, self.model, tell)),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            self.drop_cancelled();
+            self.admit();
+            self.step();
+        }
+    }
+
+    /// Tokens that the model has still to see.
+    fn pending(&self) -> usize {
+        self.waiting.iter().chain(&self.active).map(|call| call.pending().len()).sum()
+    }
+
+    fn drop_cancelled(&mut self) {
+        self.waiting.retain(|s| !s.is_cancelled());
+        self.active.retain(|s| !s.is_cancelled());
+    }
+
+    /// Takes calls in hand as long as there is room, each with the longest beginning that is known.
+    fn admit(&mut self) {
+        let room = MEMORY / self.model.transformer.token_bytes().max(1);
+        let mut i = 0;
+        while i < self.waiting.len() && self.active.len() < LANES {
+            let taken: usize = self.active.iter().map(Sequence::most).sum();
+            if !self.active.is_empty() && taken + self.waiting[i].most() > room {
+                return;
+            }
+            match self.beginning(&self.waiting[i]) {
+                Some(cache) => {
+                    let mut sequence = self.waiting.remove(i);
+                    sequence.cache = cache;
+                    self.active.push(sequence);
+                }
+                None => i += 1,
+            }
+        }
+    }
+
+    /// What is known of a call's beginning; none if a call in hand is just computing more of it.
+    fn beginning(&self, call: &Sequence) -> Option<Cache> {
+        let prompt = call.prompt();
+        let kept = self.kept.iter().map(|(tokens, cache)| (tokens.as_slice(), cache));
+        let known = self.active.iter().map(|s| (s.prompt(), &s.cache)).chain(kept);
+        let alike = known.map(|(tokens, cache)| {
+            // The last token must be run itself: what comes after it is asked.
+            let alike = tokens.iter().zip(&prompt[..prompt.len() - 1]).take_while(|(a, b)| a == b).count();
+            (alike, alike.min(cache.len()), cache)
+        });
+        let (mut coming, mut there, mut best) = (0, 0, None);
+        for (alike, computed, cache) in alike {
+            coming = coming.max(alike);
+            if computed > there {
+                (there, best) = (computed, Some(cache));
+            }
+        }
+        if coming >= there + WORTH {
+            return None;
+        }
+        let empty = || self.model.transformer.cache();
+        Some(best.map_or_else(empty, |cache| cache.prefix(there, call.most())))
+    }
+
+    /// One forward pass, and what follows from it.
+    fn step(&mut self) {
+        if self.active.is_empty() {
+            return;
+        }
+        let scores = catch_unwind(AssertUnwindSafe(|| self.forward()));
+        let scores = match scores {
+            Ok(Ok(scores)) => scores,
+            Ok(Err(error)) => return self.fail(&format!("the model can't be run: {error}")),
+            Err(_) => return self.fail("the model can't be run: its engine broke down"),
+        };
+        let mut scores = scores.into_iter();
+        let mut left = Vec::with_capacity(self.active.len());
+        for mut sequence in std::mem::take(&mut self.active) {
+            if !sequence.pending().is_empty() {
+                left.push(sequence);
+                continue;
+            }
+            match sequence.go_on(scores.next().unwrap_or_default(), self.model) {
+                Ok(None) => left.push(sequence),
+                Ok(Some(finish)) => {
+                    self.kept.push(sequence.end(finish));
+                    let spare = self.kept.len().saturating_sub(KEPT);
+                    self.kept.drain(..spare);
+                }
+                Err(message) => sequence.fail(&message),
+            }
+        }
+        self.active = left;
+    }
+
+    /// Runs the next tokens of every call; gives the scores for those that have none left to run, in order.
+    fn forward(&mut self) -> candle_core::Result<Vec<Vec<f32>>> {
+        let mut budget = STEP;
+        let mut spans = Vec::new();
+        let mut wanted = Vec::new();
+        // Replies before prompts, so that those who are nearly done are not held up.
+        let mut shares = vec![0; self.active.len()];
+        let mut order: Vec<usize> = (0..self.active.len()).collect();
+        order.sort_by_key(|i| self.active[*i].pending().len());
+        for i in order {
+            shares[i] = self.active[i].pending().len().min(budget);
+            budget -= shares[i];
+        }
+        for (sequence, share) in self.active.iter_mut().zip(shares).filter(|(_, share)| *share > 0) {
+            wanted.push(sequence.pending().len() == share);
+            let (cache, tokens) = sequence.next(share);
+            spans.push(Span { cache, tokens });
+        }
+        let Some(scores) = self.model.transformer.forward(&mut spans, &wanted)? else { return Ok(Vec::new()) };
+        (0..scores.dim(0)?).map(|row| scores.i(row)?.to_vec1()).collect()
+    }
+
+    fn fail(&mut self, message: &str) {
+        for sequence in self.active.drain(..) {
+            sequence.fail(message);
+        }
+        self.kept.clear();
+    }
+}

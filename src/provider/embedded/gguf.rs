@@ -1,0 +1,135 @@
+//! A GGUF file: its metadata, checked as far as the engine reads it, and its tensors.
+//!
+//! The file is untrusted: what is missing or of a wrong type is a sentence, and no size from it is believed before it
+//! was held against the file's own. Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use candle_core::Device;
+use candle_core::quantized::QTensor;
+use candle_core::quantized::gguf_file::{Content, Value};
+
+use super::weights::WeightsError;
+
+/// An open file.
+pub struct Gguf {
+    file: BufReader<File>,
+    content: Content,
+}
+
+impl Gguf {
+    /// Opens a file and reads its metadata.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let shown = path.display();
+        let file = File::open(path).map_err(|e| WeightsError::new(format!("{shown} can't be opened: {e}")))?;
+        let mut file = BufReader::new(file);
+        // A hostile file must not end the process, whatever the reader of it overlooks.
+        let content = catch_unwind(AssertUnwindSafe(|| Content::read(&mut file)));
+        match content {
+            Ok(Ok(content)) => Ok(Gguf { file, content }),
+            Ok(Err(error)) => Err(broken(&format!("{shown} is not a whole GGUF file: {}", first_line(&error)))),
+            Err(_) => Err(broken(&format!("{shown} is not a whole GGUF file"))),
+        }
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.content.metadata.get(key)
+    }
+
+    /// A text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.get(key)?.to_string().ok().map(String::as_str)
+    }
+
+    /// A whole number that isn't negative, of any width.
+    pub fn number(&self, key: &str) -> Option<u64> {
+        self.get(key).and_then(whole)
+    }
+
+    /// A fraction.
+    pub fn fraction(&self, key: &str) -> Option<f64> {
+        match self.get(key)? {
+            Value::F32(value) => Some(f64::from(*value)),
+            Value::F64(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A truth value.
+    pub fn truth(&self, key: &str) -> Option<bool> {
+        self.get(key)?.to_bool().ok()
+    }
+
+    /// A list.
+    pub fn list(&self, key: &str) -> Option<&[Value]> {
+        self.get(key)?.to_vec().ok().map(Vec::as_slice)
+    }
+
+    /// Whether the file has a tensor of this name.
+    pub fn has(&self, tensor: &str) -> bool {
+        self.content.tensor_infos.contains_key(tensor)
+    }
+
+    /// Reads a tensor, which must have this shape (rows, then columns).
+    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, WeightsError> {
+        let Some(info) = self.content.tensor_infos.get(name) else {
+            return Err(broken(&format!("the GGUF file has no tensor `{name}`")));
+        };
+        if info.shape.dims() != shape {
+            let found = info.shape.dims();
+            return Err(broken(&format!("the tensor `{name}` is {found:?}, but its model needs {shape:?}")));
+        }
+        let read = catch_unwind(AssertUnwindSafe(|| self.content.tensor(&mut self.file, name, &Device::Cpu)));
+        match read {
+            Ok(Ok(tensor)) => Ok(tensor),
+            Ok(Err(error)) => Err(broken(&format!("the tensor `{name}` can't be read: {}", first_line(&error)))),
+            Err(_) => Err(broken(&format!("the tensor `{name}` can't be read"))),
+        }
+    }
+
+    /// How the weights are quantised, such as `Q4_1`: the type that most of the model's blocks have.
+    pub fn quantization(&self) -> Option<String> {
+        let mut sizes: Vec<(String, usize)> = Vec::new();
+        for (name, info) in &self.content.tensor_infos {
+            if !name.starts_with("blk.") || info.shape.dims().len() < 2 {
+                continue;
+            }
+            let kind = format!("{:?}", info.ggml_dtype);
+            match sizes.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, size)) => *size += info.shape.elem_count(),
+                None => sizes.push((kind, info.shape.elem_count())),
+            }
+        }
+        sizes.into_iter().max_by_key(|(_, size)| *size).map(|(kind, _)| kind)
+    }
+}
+
+/// A whole number that isn't negative, of any width.
+pub fn whole(value: &Value) -> Option<u64> {
+    match value {
+        Value::U8(n) => Some(u64::from(*n)),
+        Value::U16(n) => Some(u64::from(*n)),
+        Value::U32(n) => Some(u64::from(*n)),
+        Value::U64(n) => Some(*n),
+        Value::I8(n) => u64::try_from(*n).ok(),
+        Value::I16(n) => u64::try_from(*n).ok(),
+        Value::I32(n) => u64::try_from(*n).ok(),
+        Value::I64(n) => u64::try_from(*n).ok(),
+        _ => None,
+    }
+}
+
+/// A file that isn't what it should be.
+pub fn broken(message: &str) -> WeightsError {
+    WeightsError::new(message).help("fetch the file again; it may have been cut off on the way")
+}
+
+/// What a candle error says first; the rest is a trace of where it arose.
+pub fn first_line(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or("no further reason").to_owned()
+}

@@ -1,0 +1,95 @@
+//! Typed answers: which tokens may come next, so that a reply can't be anything but what its JSON Schema says.
+//!
+//! The crate `llguidance` turns a schema and what has been written so far into a mask over the vocabulary, and says
+//! which tokens are forced, so that the model need not be asked for them.
+
+use std::sync::Arc;
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
+use llguidance::{Matcher, ParserFactory};
+use serde_json::{Value, json};
+
+use super::gguf::broken;
+use super::vocabulary::Vocabulary;
+use super::weights::WeightsError;
+
+/// Makes grammars for a vocabulary.
+pub struct Grammars(ParserFactory);
+
+/// The grammar of a reply and how far the reply has come.
+pub struct Grammar(Matcher);
+
+/// The vocabulary as `llguidance` knows it.
+struct Tokens {
+    vocabulary: Arc<Vocabulary>,
+    trie: TokTrie,
+}
+
+impl TokenizerEnv for Tokens {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.vocabulary.tokens(text),
+            Err(_) => self.trie.greedy_tokenize(bytes),
+        }
+    }
+}
+
+impl Grammars {
+    /// A factory for this vocabulary.
+    pub fn new(vocabulary: &Arc<Vocabulary>) -> Result<Self, WeightsError> {
+        let words: Vec<Vec<u8>> = (0..vocabulary.len() as u32)
+            .map(|token| match vocabulary.is_special(token) {
+                true => [&[TokTrie::SPECIAL_TOKEN_MARKER], vocabulary.bytes(token)].concat(),
+                false => vocabulary.bytes(token).to_vec(),
+            })
+            .collect();
+        let end = vocabulary.ends().first().copied().unwrap_or_default();
+        let trie = TokTrie::from(&TokRxInfo::new(words.len() as u32, end), &words);
+        let tokens: TokEnv = Arc::new(Tokens { vocabulary: vocabulary.clone(), trie });
+        let mut factory =
+            ParserFactory::new_simple(&tokens).map_err(|e| broken(&format!("the vocabulary can't be used: {e}")))?;
+        factory.quiet();
+        Ok(Grammars(factory))
+    }
+
+    /// The grammar of a schema; the error is a sentence.
+    pub fn of(&self, schema: &Value) -> Result<Grammar, String> {
+        let mut schema = schema.clone();
+        // The spaces that models have seen most in JSON, and no others, so that all between the values is forced.
+        schema["x-guidance"] = json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " });
+        let parser = self.0.create_parser(TopLevelGrammar::from_json_schema(schema));
+        let grammar = Grammar(Matcher::new(parser));
+        match grammar.0.get_error() {
+            Some(error) => Err(format!("the output's schema can't be enforced: {error}")),
+            None => Ok(grammar),
+        }
+    }
+}
+
+impl Grammar {
+    /// The tokens that may come next; the error is a sentence.
+    pub fn mask(&mut self) -> Result<SimpleVob, String> {
+        self.0.compute_mask_or_eos().map_err(|e| format!("the output's schema can't be enforced: {e}"))
+    }
+
+    /// Goes on with a token, and gives the tokens that must follow it; the error is a sentence.
+    pub fn take(&mut self, token: u32) -> Result<Vec<u32>, String> {
+        self.0.consume_token(token).map_err(|e| format!("the output's schema can't be enforced: {e}"))?;
+        Ok(self.forced())
+    }
+
+    /// Goes on with the tokens that must come next.
+    pub fn forced(&mut self) -> Vec<u32> {
+        if self.is_done() { Vec::new() } else { self.0.consume_ff_tokens() }
+    }
+
+    /// Whether the reply is whole.
+    pub fn is_done(&self) -> bool {
+        self.0.is_stopped()
+    }
+}

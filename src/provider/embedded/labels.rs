@@ -1,0 +1,137 @@
+//! How probable each label of an enum was, from the scores of the tokens that could have written it.
+//!
+//! While a reply stands inside the value of an enum, the scores of the next token are a distribution over the labels that
+//! are still possible: a token that only one label begins with counts for that label, and one that several share is
+//! decided by the tokens after it. Only tokens that fit some label count, at temperature 1 whatever the call's is.
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::vocabulary::Vocabulary;
+use crate::prompt::Probabilities;
+
+/// The enums of a schema, and what is known of their labels so far.
+#[derive(Debug, Default)]
+pub struct Labels {
+    enums: IndexMap<String, Enum>,
+}
+
+/// The labels of a key.
+#[derive(Debug)]
+struct Enum {
+    /// As the reply would write them, in JSON.
+    written: Vec<String>,
+    /// What each label has got for sure.
+    sure: Vec<f64>,
+    /// What is still to be divided among the labels that the reply can still become.
+    open: f64,
+}
+
+impl Labels {
+    /// The enums among the properties of a schema.
+    pub fn of(schema: Option<&Value>) -> Self {
+        let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
+        let labels = |property: &Value| {
+            let written: Vec<String> = property.get("enum")?.as_array()?.iter().map(Value::to_string).collect();
+            Some(Enum { sure: vec![0.0; written.len()], written, open: 1.0 })
+        };
+        let enums = properties.into_iter().flatten().filter_map(|(key, p)| Some((key.clone(), labels(p)?)));
+        Labels { enums: enums.collect() }
+    }
+
+    /// Whether `reply` stands inside the value of an enum.
+    pub fn is_open(&self, reply: &[u8]) -> bool {
+        !self.enums.is_empty() && open_value(reply).is_some_and(|(key, _)| self.enums.contains_key(&key))
+    }
+
+    /// Notes the scores of the tokens that may come after `reply`, and which one was taken.
+    pub fn see(&mut self, reply: &[u8], allowed: &[u32], scores: &[f32], taken: u32, vocabulary: &Vocabulary) {
+        let Some((key, value)) = open_value(reply) else { return };
+        let Some(labels) = self.enums.get_mut(key.as_str()) else { return };
+        let fits = |token: u32| -> Vec<usize> {
+            let bytes = [value, vocabulary.bytes(token)].concat();
+            let bytes = bytes.trim_ascii_start();
+            let fit = |label: &String| label.as_bytes().starts_with(bytes) || bytes.starts_with(label.as_bytes());
+            (0..labels.written.len()).filter(|i| fit(&labels.written[*i])).collect()
+        };
+        let fitting: Vec<(u32, Vec<usize>)> =
+            allowed.iter().map(|t| (*t, fits(*t))).filter(|(_, fit)| !fit.is_empty()).collect();
+        let top = fitting.iter().map(|(t, _)| scores[*t as usize]).fold(f32::NEG_INFINITY, f32::max);
+        let weight = |token: u32| f64::from(scores[token as usize] - top).exp();
+        let sum: f64 = fitting.iter().map(|(t, _)| weight(*t)).sum();
+        if sum <= 0.0 {
+            return;
+        }
+        let next = fits(taken);
+        let mut alone = vec![0.0; labels.written.len()];
+        for (token, fit) in fitting.iter().filter(|(_, fit)| fit.len() == 1) {
+            alone[fit[0]] += weight(*token) / sum;
+        }
+        let mut still_open = 0.0;
+        let mut got = alone.clone();
+        for (token, fit) in fitting.iter().filter(|(_, fit)| fit.len() > 1) {
+            let share = weight(*token) / sum;
+            if *fit == next {
+                still_open += share;
+                continue;
+            }
+            // Another way into several labels: divided as the tokens that are clear divide them.
+            let clear: f64 = fit.iter().map(|i| alone[*i]).sum();
+            for i in fit {
+                got[*i] += share * if clear > 0.0 { alone[*i] / clear } else { 1.0 / fit.len() as f64 };
+            }
+        }
+        for (sure, got) in labels.sure.iter_mut().zip(got) {
+            *sure += labels.open * got;
+        }
+        labels.open *= still_open;
+    }
+
+    /// The probabilities of all labels of the enums in a whole reply, each enum's adding up to 1; none where the schema
+    /// has no enum.
+    pub fn probabilities(self) -> Option<Probabilities> {
+        let of = |labels: Enum| -> Option<IndexMap<String, f64>> {
+            let sum: f64 = labels.sure.iter().sum();
+            let name = |json: &String| match serde_json::from_str(json) {
+                Ok(Value::String(label)) => label,
+                _ => json.clone(),
+            };
+            let shares = labels.written.iter().zip(&labels.sure).map(|(json, sure)| (name(json), sure / sum));
+            // An enum with one label is written without a choice.
+            if labels.written.len() == 1 {
+                return Some([(name(&labels.written[0]), 1.0)].into());
+            }
+            (sum > 0.0).then(|| shares.collect())
+        };
+        let all: Probabilities = self.enums.into_iter().filter_map(|(key, e)| Some((key, of(e)?))).collect();
+        (!all.is_empty()).then_some(all)
+    }
+}
+
+/// The key of the object in `reply` whose value is being written, and what stands of that value.
+fn open_value(reply: &[u8]) -> Option<(String, &[u8])> {
+    let (mut depth, mut quoted, mut escaped) = (0usize, None, false);
+    let (mut key, mut value) = (None, None);
+    for (i, byte) in reply.iter().enumerate() {
+        match (quoted, byte) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), b'\\') => escaped = true,
+            (Some(start), b'"') => {
+                if depth == 1 && value.is_none() {
+                    key = Some(&reply[start..=i]);
+                }
+                quoted = None;
+            }
+            (Some(_), _) => {}
+            (None, b'"') => quoted = Some(i),
+            (None, b'{' | b'[') => depth += 1,
+            (None, b'}' | b']') => depth = depth.saturating_sub(1),
+            (None, b':') if depth == 1 && value.is_none() => value = Some(i + 1),
+            (None, b',') if depth == 1 => (key, value) = (None, None),
+            (None, _) => {}
+        }
+    }
+    let value = reply[value?..].trim_ascii_start();
+    let whole = depth == 0 || (depth == 1 && quoted.is_none() && value.len() > 1 && value.ends_with(b"\""));
+    if whole { None } else { Some((serde_json::from_slice(key?).ok()?, value)) }
+}

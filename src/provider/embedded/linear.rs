@@ -1,0 +1,182 @@
+//! Matrices of quantised weights, in the form in which candle multiplies fastest with them.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor, QuantizedType};
+use candle_core::{CpuStorage, DType, Device, Module, Result, Tensor};
+use half::f16;
+
+/// Rows of a matrix that are quantised anew at a time.
+const ROWS: usize = 2048;
+/// Where candle has kernels for the VNNI instructions, they take rows of a multiple of `WIDE.0` numbers, and a multiple
+/// of `WIDE.1` rows.
+const WIDE: (usize, usize) = (256, 16);
+
+/// A matrix of weights `[rows, columns]`.
+#[derive(Debug)]
+pub struct Linear {
+    weights: QMatMul,
+    /// Zeros to add to a vector, so that it is as wide as the weights.
+    padding: usize,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// The matrices `parts`, which have the same number of columns, one below the other.
+    pub fn new(parts: &[QTensor], bias: Option<Tensor>) -> Result<Self> {
+        let columns = parts[0].shape().dims2()?.1;
+        let mut rows = 0;
+        for part in parts {
+            rows += part.shape().dims2()?.0;
+        }
+        let kind = parts[0].dtype();
+        let packed = has_vnni() && rows % WIDE.1 == 0;
+        let wide = if packed { columns.next_multiple_of(WIDE.0) } else { columns };
+        let kept = parts.iter().all(|part| part.dtype() == kind)
+            && is_fast(kind)
+            && (wide == columns || kind != GgmlDType::Q8_0);
+        if kept {
+            let mut data = Vec::new();
+            for part in parts {
+                data.extend_from_slice(&part.data()?);
+            }
+            let storage = QStorage::from_data(data.into(), &Device::Cpu, kind)?;
+            let weights = QMatMul::from_qtensor(QTensor::new(storage, (rows, columns))?)?;
+            return Ok(Linear { weights, padding: 0, bias });
+        }
+        let mut data = Vec::with_capacity(rows * wide / GgmlDType::Q8_0.block_size() * GgmlDType::Q8_0.type_size());
+        for part in parts {
+            requantise(part, columns, wide, &mut data)?;
+        }
+        let data = Cow::from(data);
+        if !packed {
+            let storage = QStorage::from_data(data, &Device::Cpu, GgmlDType::Q8_0)?;
+            let weights = QMatMul::from_qtensor(QTensor::new(storage, (rows, wide))?)?;
+            return Ok(Linear { weights, padding: 0, bias });
+        }
+        let lent = Lent::new(GgmlDType::Q8_0.from_data(data));
+        let storage = QStorage::Cpu(Box::new(lent.clone()));
+        let weights = QMatMul::from_qtensor(QTensor::new(storage, (rows, wide))?)?;
+        // The first product makes candle arrange the weights; another shows that it needs these no more.
+        let zeros = Tensor::zeros((1, wide), DType::F32, &Device::Cpu)?;
+        weights.forward(&zeros)?;
+        lent.take_back();
+        weights.forward(&zeros)?;
+        Ok(Linear { weights, padding: wide - columns, bias })
+    }
+
+    /// The product with each row of `x`: `[tokens, columns]` to `[tokens, rows]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let product = match self.padding {
+            0 => self.weights.forward(x)?,
+            zeros => self.weights.forward(&x.pad_with_zeros(1, 0, zeros)?)?,
+        };
+        match &self.bias {
+            Some(bias) => product.broadcast_add(bias),
+            None => Ok(product),
+        }
+    }
+}
+
+/// Whether candle multiplies fast with weights of this type as they are.
+fn is_fast(kind: GgmlDType) -> bool {
+    matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q4_0 | GgmlDType::Q4K | GgmlDType::Q5K | GgmlDType::Q6K)
+}
+
+/// Whether this processor has the instructions for which candle has a kernel for 8-bit weights that is up to ten times as
+/// fast as its general one. Zeros at the end of a row cost far less than that.
+fn has_vnni() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni"))
+        || is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// Appends the rows of a matrix as 8-bit weights, each with zeros up to `wide` columns. Types for which candle has no
+/// fast kernel (4 bits with an offset, 16 and 32 bits) lose next to nothing by it.
+fn requantise(matrix: &QTensor, columns: usize, wide: usize, data: &mut Vec<u8>) -> Result<()> {
+    let kind = matrix.dtype();
+    let bytes = matrix.data()?;
+    let row = columns / kind.block_size() * kind.type_size();
+    for rows in bytes.chunks(row * ROWS) {
+        let storage = QStorage::from_data(rows.into(), &Device::Cpu, kind)?;
+        let some = QTensor::new(storage, (rows.len() / row, columns))?.dequantize(&Device::Cpu)?;
+        let some = QTensor::quantize(&some.pad_with_zeros(1, 0, wide - columns)?, GgmlDType::Q8_0)?;
+        data.extend_from_slice(&some.data()?);
+    }
+    Ok(())
+}
+
+/// Weights that candle only needs until it has arranged them for its kernel. It would keep them beside its own
+/// arrangement, which would double a model's memory.
+#[derive(Clone)]
+struct Lent(Arc<Mutex<Option<Box<dyn QuantizedType>>>>);
+
+impl Lent {
+    fn new(weights: Box<dyn QuantizedType>) -> Self {
+        Lent(Arc::new(Mutex::new(Some(weights))))
+    }
+
+    /// Frees them. Nobody may be multiplying with them.
+    fn take_back(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What `read` finds in them.
+    ///
+    /// # Panics
+    ///
+    /// When they were taken back.
+    fn read<T>(&self, read: impl FnOnce(&dyn QuantizedType) -> T) -> T {
+        let weights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read(weights.as_deref().expect("candle has arranged these weights for its kernel and reads no others"))
+    }
+}
+
+impl QuantizedType for Lent {
+    fn dtype(&self) -> GgmlDType {
+        GgmlDType::Q8_0
+    }
+
+    fn matmul_t(&self, shape: (usize, usize, usize), x: &[f32], product: &mut [f32]) -> Result<()> {
+        self.read(|weights| weights.matmul_t(shape, x, product))
+    }
+
+    fn matmul_t_f16(&self, shape: (usize, usize, usize), x: &[f16], product: &mut [f16]) -> Result<()> {
+        self.read(|weights| weights.matmul_t_f16(shape, x, product))
+    }
+
+    fn embedding(&self, rows: &[u32], count: usize, columns: usize) -> Result<CpuStorage> {
+        self.read(|weights| weights.embedding(rows, count, columns))
+    }
+
+    fn dequantize(&self, numbers: usize) -> Result<CpuStorage> {
+        self.read(|weights| weights.dequantize(numbers))
+    }
+
+    fn storage_size_in_bytes(&self) -> usize {
+        self.read(|weights| weights.storage_size_in_bytes())
+    }
+
+    fn as_ptr(&self) -> *const u8 {
+        self.read(|weights| weights.as_ptr())
+    }
+
+    fn block_size(&self) -> usize {
+        GgmlDType::Q8_0.block_size()
+    }
+
+    fn from_float(&mut self, _: &[f32]) {
+        unreachable!("weights that are lent are never written")
+    }
+
+    fn from_float_imatrix(&mut self, _: &[f32], _: &[f32], _: usize) {
+        unreachable!("weights that are lent are never written")
+    }
+
+    fn size(&self) -> usize {
+        self.storage_size_in_bytes()
+    }
+}

@@ -1,0 +1,39 @@
+//! A loaded model: everything that a GGUF file says, ready to be asked.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use super::chat::Chat;
+use super::gguf::{Gguf, broken};
+use super::grammar::Grammars;
+use super::transformer::Transformer;
+use super::vocabulary::Vocabulary;
+use super::weights::WeightsError;
+
+/// A model in memory.
+pub struct Model {
+    /// Texts to tokens and back.
+    pub vocabulary: Arc<Vocabulary>,
+    /// Conversations to tokens.
+    pub chat: Chat,
+    /// Schemas to masks over the vocabulary.
+    pub grammars: Grammars,
+    /// Tokens to scores of the next one.
+    pub transformer: Transformer,
+}
+
+impl Model {
+    /// Loads a file.
+    pub fn load(path: &Path) -> Result<Self, WeightsError> {
+        let gguf = Gguf::open(path)?;
+        let vocabulary = Arc::new(Vocabulary::new(&gguf)?);
+        let chat = Chat::new(&gguf, &vocabulary)?;
+        let (grammars, transformer) = thread::scope(|scope| {
+            let grammars = scope.spawn(|| Grammars::new(&vocabulary));
+            let transformer = Transformer::load(gguf, vocabulary.len());
+            (grammars.join().unwrap_or_else(|_| Err(broken("the vocabulary can't be used"))), transformer)
+        });
+        Ok(Model { vocabulary, chat, grammars: grammars?, transformer: transformer? })
+    }
+}

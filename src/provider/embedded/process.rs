@@ -1,0 +1,172 @@
+//! The provider: hands calls to the engine of their weights, which is started with the first of them.
+//!
+//! Weights are found when a run connects, but only fetched and loaded when a call has to be asked: a run that the ledger
+//! can answer needs none.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use super::KIND;
+use super::body::{self, Body};
+use super::engine::{self, Asked};
+use super::gguf::Gguf;
+use super::model::Model as Loaded;
+use super::weights::{Folders, Located, WeightsError, locate, megabytes, pull, verify};
+use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply};
+
+/// Models inside this process.
+pub struct Process {
+    folders: Folders,
+    /// The folder of the spec, from which paths are read.
+    folder: PathBuf,
+    /// The engines by their weights' file.
+    engines: Mutex<HashMap<PathBuf, Sender<Asked>>>,
+    /// What has to be done before the first answer.
+    preparing: Arc<Mutex<Option<String>>>,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("folders", &self.folders).field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Process {
+    /// Models in these folders.
+    pub fn new(folders: Folders, folder: &Path) -> Self {
+        Process { folders, folder: folder.to_owned(), engines: Mutex::default(), preparing: Arc::default() }
+    }
+
+    /// The engine of the weights that `id` means.
+    fn engine(&self, id: &str) -> Result<Sender<Asked>, CallError> {
+        let located = locate(id, &self.folder, &self.folders).map_err(|e| unusable(&e))?;
+        let mut engines = guard(&self.engines);
+        if let Some(engine) = engines.get(&located.path) {
+            return Ok(engine.clone());
+        }
+        let (queue, calls) = mpsc::channel();
+        let path = located.path.clone();
+        let (folders, preparing) = (self.folders.clone(), self.preparing.clone());
+        let started = thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let loaded = load(&located, &folders, &preparing);
+            *guard(&preparing) = None;
+            match loaded {
+                Ok(model) => engine::serve(&model, calls),
+                Err(error) => refuse(&calls, &unusable(&error)),
+            }
+        });
+        if let Err(error) = started {
+            let message = format!("a thread can't be started: {error}");
+            return Err(CallError::new(CallErrorKind::Unavailable { retry_after: None }, message));
+        }
+        engines.insert(path, queue.clone());
+        Ok(queue)
+    }
+}
+
+/// Fetches what has to be fetched, and loads it.
+fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>) -> Result<Loaded, WeightsError> {
+    if let Some(builtin) = located.builtin {
+        pull(builtin, folders, &|done, total| {
+            let told = format!("fetching {}: {} of {}", builtin.title, megabytes(done), megabytes(total));
+            *guard(preparing) = Some(told);
+        })?;
+    }
+    *guard(preparing) = Some("loading the model".to_owned());
+    let (verified, loaded) = thread::scope(|scope| {
+        // A path's weights have been hashed when the run connected.
+        let verified = scope.spawn(|| if located.sha256.is_some() { verify(located).map(drop) } else { Ok(()) });
+        let loaded = Loaded::load(&located.path);
+        (verified.join().unwrap_or(Ok(())), loaded)
+    });
+    verified?;
+    loaded
+}
+
+/// Answers every call with the same error, until nobody can ask any more.
+fn refuse(calls: &Receiver<Asked>, error: &CallError) {
+    for (_, tell) in calls {
+        // Nobody waits only when the run is being dropped.
+        let _ = tell.send(Err(error.clone()));
+    }
+}
+
+/// Weights that can't be used stop the run: no row is to blame.
+fn unusable(error: &WeightsError) -> CallError {
+    let help = error.help.iter().map(|help| format!("; {help}")).collect::<String>();
+    CallError::new(CallErrorKind::UnknownModel, format!("{}{help}", error.message))
+}
+
+/// Which weights they are: their hash, and how they are quantised.
+fn build(located: &Located) -> Result<Build, WeightsError> {
+    let quantization = match located.builtin {
+        Some(builtin) => Some(builtin.quantization.to_owned()),
+        None => Gguf::open(&located.path)?.quantization(),
+    };
+    let sha256 = match &located.sha256 {
+        Some(known) => known.clone(),
+        None => verify(located)?,
+    };
+    Ok(Build { digest: Some(format!("sha256:{sha256}")), quantization })
+}
+
+impl Provider for Process {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn endpoint(&self) -> String {
+        "this process".to_owned()
+    }
+
+    fn encode(&self, call: &Call<'_>) -> Encoded {
+        body::encode(call)
+    }
+
+    fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
+        Box::pin(async move {
+            let asked: Body = serde_json::from_slice(&call.body).map_err(|e| {
+                CallError::new(CallErrorKind::Rejected, format!("this is no call of an embedded model's: {e}"))
+            })?;
+            let (tell, told) = oneshot::channel();
+            let gone = || CallError::new(CallErrorKind::Unavailable { retry_after: None }, "the engine has ended");
+            self.engine(&asked.model)?.send((asked, tell)).map_err(|_| gone())?;
+            told.await.unwrap_or_else(|_| Err(gone()))
+        })
+    }
+
+    fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
+        Box::pin(async move {
+            let located = locate(&model.id, &self.folder, &self.folders).map_err(|e| unusable(&e))?;
+            let found = tokio::task::spawn_blocking(move || build(&located)).await;
+            match found {
+                Ok(found) => found.map_err(|e| unusable(&e)),
+                Err(error) => {
+                    Err(CallError::new(CallErrorKind::Rejected, format!("the weights can't be read: {error}")))
+                }
+            }
+        })
+    }
+
+    fn holds_one_model(&self) -> bool {
+        true
+    }
+
+    fn context_tokens(&self, _: &Model) -> Option<u64> {
+        None
+    }
+
+    fn preparing(&self) -> Option<String> {
+        guard(&self.preparing).clone()
+    }
+}

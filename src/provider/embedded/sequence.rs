@@ -1,0 +1,191 @@
+//! A call being answered: its tokens so far, how it goes on, and when it is done.
+
+use tokio::sync::oneshot;
+
+use super::ENGINE;
+use super::body::Body;
+use super::cache::Cache;
+use super::grammar::Grammar;
+use super::labels::Labels;
+use super::model::Model;
+use super::sampling::Sampler;
+use crate::provider::{CallError, CallErrorKind, Finish, Reply};
+
+/// Whoever waits for a call's reply.
+pub type Tell = oneshot::Sender<Result<Reply, CallError>>;
+
+/// A call being answered.
+pub struct Sequence {
+    /// The prompt, then the reply.
+    tokens: Vec<u32>,
+    /// Tokens of the prompt.
+    prompt: usize,
+    /// What the model remembers of the first of them.
+    pub cache: Cache,
+    /// The reply's bytes so far.
+    reply: Vec<u8>,
+    grammar: Option<Grammar>,
+    labels: Labels,
+    sampler: Sampler,
+    stop: Vec<String>,
+    /// The most tokens of prompt and reply.
+    most: usize,
+    tell: Tell,
+}
+
+/// Tokens of a reply where the call doesn't say how many.
+const MAX_TOKENS: u32 = 512;
+
+impl Sequence {
+    /// Prepares a call; one that can't be asked is told so and gone.
+    pub fn new(body: &Body, model: &Model, tell: Tell) -> Option<Self> {
+        match prepare(body, model) {
+            Ok((tokens, grammar)) => {
+                let context = model.transformer.context();
+                let context = body.sampling.num_ctx.map_or(context, |n| context.min(n as usize));
+                let prompt = tokens.len();
+                if prompt >= context {
+                    let message = format!("the prompt has {prompt} tokens, the model's context {context}");
+                    let _ = tell.send(Err(CallError::new(CallErrorKind::ContextTooLong, message)));
+                    return None;
+                }
+                let most = prompt + body.sampling.max_tokens.unwrap_or(MAX_TOKENS) as usize;
+                let mut sequence = Sequence {
+                    sampler: Sampler::new(&body.sampling, &tokens),
+                    labels: Labels::of(body.schema.as_ref()),
+                    cache: model.transformer.cache(),
+                    reply: Vec::new(),
+                    stop: body.sampling.stop.clone(),
+                    most: most.min(context),
+                    tokens,
+                    prompt,
+                    grammar,
+                    tell,
+                };
+                let forced = sequence.grammar.as_mut().map(Grammar::forced).unwrap_or_default();
+                let finish = sequence.extend(&forced, model);
+                match finish {
+                    None => Some(sequence),
+                    Some(finish) => {
+                        sequence.end(finish);
+                        None
+                    }
+                }
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+                None
+            }
+        }
+    }
+
+    /// The tokens of its prompt.
+    pub fn prompt(&self) -> &[u32] {
+        &self.tokens[..self.prompt]
+    }
+
+    /// The most tokens that it may come to have.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// The tokens that the model has not seen yet.
+    pub fn pending(&self) -> &[u32] {
+        &self.tokens[self.cache.len()..]
+    }
+
+    /// The model's memory, and the next tokens for it, at most so many.
+    pub fn next(&mut self, most: usize) -> (&mut Cache, &[u32]) {
+        let from = self.cache.len();
+        let to = self.tokens.len().min(from + most);
+        (&mut self.cache, &self.tokens[from..to])
+    }
+
+    /// Whether nobody waits for the reply any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.tell.is_closed()
+    }
+
+    /// Goes on by the scores of the next token; says how it ended, if it has.
+    pub fn go_on(&mut self, mut scores: Vec<f32>, model: &Model) -> Result<Option<Finish>, String> {
+        let vocabulary = &model.vocabulary;
+        let Some(grammar) = &mut self.grammar else {
+            let token = self.sampler.pick(&scores);
+            return Ok(self.extend(&[token], model));
+        };
+        let mask = grammar.mask()?;
+        let judged = self.labels.is_open(&self.reply).then(|| scores.clone());
+        mask.iter_unset_entries(|token| {
+            if let Some(score) = scores.get_mut(token) {
+                *score = f32::NEG_INFINITY;
+            }
+        });
+        let token = self.sampler.pick(&scores);
+        if let Some(scores) = judged {
+            self.labels.see(&self.reply, &mask.to_list(), &scores, token, vocabulary);
+        }
+        let forced = match vocabulary.ends().contains(&token) {
+            true => Vec::new(),
+            false => grammar.take(token)?,
+        };
+        let done = grammar.is_done();
+        let finish = self.extend(&[&[token], forced.as_slice()].concat(), model);
+        Ok(finish.or(done.then_some(Finish::Stop)))
+    }
+
+    /// Appends tokens to the reply; says how it ended, if it has.
+    fn extend(&mut self, tokens: &[u32], model: &Model) -> Option<Finish> {
+        for token in tokens {
+            if model.vocabulary.ends().contains(token) {
+                return Some(Finish::Stop);
+            }
+            if self.tokens.len() >= self.most {
+                return Some(Finish::Length);
+            }
+            self.tokens.push(*token);
+            self.reply.extend_from_slice(model.vocabulary.bytes(*token));
+            if let Some(at) = self.stop.iter().filter_map(|stop| find(&self.reply, stop.as_bytes())).min() {
+                self.reply.truncate(at);
+                return Some(Finish::Stop);
+            }
+        }
+        None
+    }
+
+    /// Tells the reply; gives the tokens that the model has seen, and what it remembers of them.
+    pub fn end(self, finish: Finish) -> (Vec<u32>, Cache) {
+        let reply = Reply {
+            text: String::from_utf8_lossy(&self.reply).into_owned(),
+            prompt_tokens: Some(self.prompt as u64),
+            completion_tokens: Some((self.tokens.len() - self.prompt) as u64),
+            build: Some(ENGINE.to_owned()),
+            probabilities: if finish == Finish::Stop { self.labels.probabilities() } else { None },
+            finish,
+        };
+        // Nobody waits only when the run is being dropped.
+        let _ = self.tell.send(Ok(reply));
+        let mut tokens = self.tokens;
+        tokens.truncate(self.cache.len());
+        (tokens, self.cache)
+    }
+
+    /// Tells that it failed.
+    pub fn fail(self, message: &str) {
+        let _ = self.tell.send(Err(CallError::new(CallErrorKind::Rejected, message)));
+    }
+}
+
+fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, Option<Grammar>), CallError> {
+    let rejected = |message: String| CallError::new(CallErrorKind::Rejected, message);
+    let tokens = model.chat.tokens(&body.messages, &model.vocabulary).map_err(rejected)?;
+    if tokens.is_empty() {
+        return Err(rejected("the prompt is empty".to_owned()));
+    }
+    let grammar = body.schema.as_ref().map(|schema| model.grammars.of(schema)).transpose().map_err(rejected)?;
+    Ok((tokens, grammar))
+}
+
+/// Where `needle` first stands in `text`; an empty one stands nowhere.
+fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+    if needle.is_empty() { None } else { text.windows(needle.len()).position(|window| window == needle) }
+}

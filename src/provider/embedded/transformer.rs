@@ -1,0 +1,317 @@
+//! The forward pass of Llama-like models over candle's operations: `llama`, `qwen2` and `qwen3` files.
+//!
+//! All tokens of a step, of whichever sequence, stand in one matrix, so that each weight is read once for all of them.
+//! Nothing in it depends on what else stands in the matrix: every operation treats a token by itself, with the same
+//! kernel and the same order of additions, so a reply is the same bytes alone, in a batch and on any number of threads.
+
+use std::sync::{Mutex, PoisonError};
+use std::{iter, thread};
+
+use candle_core::quantized::QTensor;
+use candle_core::{Device, Tensor};
+use candle_nn::attention::cpu_flash::causal::causal_decode_f32_interleaved;
+use candle_nn::ops::{rms_norm, silu};
+use candle_nn::rotary_emb::{rope, rope_i};
+
+use super::cache::Cache;
+use super::gguf::{Gguf, broken, first_line};
+use super::linear::Linear;
+use super::weights::WeightsError;
+
+/// No model of any use has more layers, heads or numbers in a vector.
+const LARGEST: u64 = 1 << 17;
+
+type Read<T> = Result<T, WeightsError>;
+
+/// What a file says of its model.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    layers: usize,
+    /// Numbers in the vector of a token.
+    width: usize,
+    /// Heads that ask, and heads that answer: keys and values, each shared by several of those.
+    heads: (usize, usize),
+    /// Numbers in the vector of a head.
+    head: usize,
+    /// Numbers in the vector between a layer's last two matrices.
+    inner: usize,
+    context: usize,
+    epsilon: f32,
+    /// Whether positions turn neighbouring numbers (Llama) or a number and the one half a head away (NeoX).
+    neighbours: bool,
+}
+
+/// A model that can be run.
+#[derive(Debug)]
+pub struct Transformer {
+    shape: Shape,
+    embedding: QTensor,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    head: Linear,
+    /// How far each pair of numbers in a head turns from one position to the next, in radians.
+    speeds: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Tensor,
+    /// Queries, keys and values in one.
+    queries: Linear,
+    /// The norms of a head's query and key, in models that have them.
+    head_norms: Option<(Tensor, Tensor)>,
+    output: Linear,
+    inner_norm: Tensor,
+    /// Gate and up in one.
+    gate: Linear,
+    down: Linear,
+}
+
+/// Part of a step: the next tokens of a sequence.
+pub struct Span<'a> {
+    /// What it has seen; the tokens of this step are added.
+    pub cache: &'a mut Cache,
+    /// The tokens.
+    pub tokens: &'a [u32],
+}
+
+impl Transformer {
+    /// Reads the weights of a file, on as many threads as there are.
+    pub fn load(mut gguf: Gguf, vocabulary: usize) -> Read<Self> {
+        let shape = Shape::of(&gguf)?;
+        let speeds = speeds(&mut gguf, &shape)?;
+        let embedding = gguf.tensor("token_embd.weight", &[vocabulary, shape.width])?;
+        let norm = vector(&mut gguf, "output_norm.weight", shape.width)?;
+        let head = if gguf.has("output.weight") { "output" } else { "token_embd" };
+        let head = matrix(&Mutex::new(&mut gguf), &[(head.to_owned(), vocabulary)], shape.width)?;
+        let gguf = Mutex::new(&mut gguf);
+        let next = Mutex::new(0..shape.layers);
+        let work = || -> Read<Vec<(usize, Layer)>> {
+            let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+            iter::from_fn(take).map(|i| Ok((i, Layer::load(&gguf, &shape, i)?))).collect()
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let parts: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(broken("the weights can't be used")))).collect()
+        });
+        let mut layers = Vec::with_capacity(shape.layers);
+        for part in parts {
+            layers.extend(part?);
+        }
+        layers.sort_by_key(|(i, _)| *i);
+        let layers = layers.into_iter().map(|(_, layer)| layer).collect();
+        Ok(Transformer { shape, embedding, layers, norm, head, speeds })
+    }
+
+    /// The most tokens of a sequence.
+    pub fn context(&self) -> usize {
+        self.shape.context
+    }
+
+    /// The memory of an empty sequence.
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.shape.layers, self.shape.remembered())
+    }
+
+    /// The bytes that a token takes in a cache.
+    pub fn token_bytes(&self) -> usize {
+        self.shape.layers * self.shape.remembered() * size_of::<f32>()
+    }
+
+    /// Runs the next tokens of several sequences and gives the scores of what comes after the last token of those that
+    /// `wanted` says, `[wanted, vocabulary]`; none where nobody wants any.
+    pub fn forward(&self, spans: &mut [Span<'_>], wanted: &[bool]) -> candle_core::Result<Option<Tensor>> {
+        let tokens: Vec<u32> = spans.iter().flat_map(|s| s.tokens).copied().collect();
+        let count = tokens.len();
+        let positions = spans.iter().flat_map(|s| s.cache.len()..s.cache.len() + s.tokens.len());
+        let angles = positions.flat_map(|position| self.speeds.iter().map(move |speed| position as f64 * speed));
+        let (cosines, sines): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
+        let turns = |numbers: Vec<f32>| Tensor::from_vec(numbers, (count, 1, self.speeds.len()), &Device::Cpu);
+        let turns = (turns(cosines)?, turns(sines)?);
+        let mut x = self.embedding.embedding(&Tensor::from_vec(tokens, count, &Device::Cpu)?)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let normed = rms_norm(&x, &layer.attention_norm, self.shape.epsilon)?;
+            let seen = self.attend(i, &layer.queries.forward(&normed)?, spans, &turns)?;
+            x = (x + layer.output.forward(&seen)?)?;
+            let normed = rms_norm(&x, &layer.inner_norm, self.shape.epsilon)?;
+            let inner = layer.gate.forward(&normed)?;
+            let gate = inner.narrow(1, 0, self.shape.inner)?.contiguous()?;
+            let up = inner.narrow(1, self.shape.inner, self.shape.inner)?.contiguous()?;
+            x = (x + layer.down.forward(&(silu(&gate)? * up)?)?)?;
+        }
+        let mut last = Vec::new();
+        let mut end = 0;
+        for (span, wanted) in spans.iter().zip(wanted) {
+            end += span.tokens.len();
+            last.extend(wanted.then_some(end as u32 - 1));
+        }
+        if last.is_empty() {
+            return Ok(None);
+        }
+        let count = last.len();
+        let x = x.index_select(&Tensor::from_vec(last, count, &Device::Cpu)?, 0)?;
+        self.head.forward(&rms_norm(&x, &self.norm, self.shape.epsilon)?).map(Some)
+    }
+
+    /// What each token takes from those before it: `[tokens, queries + keys + values]` to `[tokens, queries]`.
+    fn attend(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        spans: &mut [Span<'_>],
+        turns: &(Tensor, Tensor),
+    ) -> candle_core::Result<Tensor> {
+        let Shape { heads: (asking, answering), head, epsilon, neighbours, .. } = self.shape;
+        let count = x.dim(0)?;
+        let part = |from: usize, heads: usize| {
+            x.narrow(1, from * head, heads * head)?.contiguous()?.reshape((count, heads, 1, head))
+        };
+        let mut queries = part(0, asking)?;
+        let mut keys = part(asking, answering)?;
+        let values = part(asking + answering, answering)?;
+        if let Some((query, key)) = &self.layers[layer].head_norms {
+            queries = rms_norm(&queries, query, epsilon)?;
+            keys = rms_norm(&keys, key, epsilon)?;
+        }
+        let turn = if neighbours { rope_i } else { rope };
+        let queries = numbers(&turn(&queries, &turns.0, &turns.1)?)?;
+        let remembered = numbers(&Tensor::cat(&[turn(&keys, &turns.0, &turns.1)?, values], 2)?)?;
+        let (row, stride) = (asking * head, self.shape.remembered());
+        let scale = 1.0 / (head as f32).sqrt();
+        let mut seen = Vec::with_capacity(count * row);
+        let mut rows = queries.chunks_exact(row);
+        let mut from = 0;
+        for span in spans {
+            let before = span.cache.len_in(layer);
+            let to = from + span.tokens.len() * stride;
+            let past = span.cache.push(layer, &remembered[from..to]);
+            from = to;
+            for (i, query) in rows.by_ref().take(span.tokens.len()).enumerate() {
+                let upto = before + i + 1;
+                let one = causal_decode_f32_interleaved(query, past, asking, answering, head, upto, scale)?;
+                seen.extend_from_slice(&numbers(&one)?);
+            }
+        }
+        Tensor::from_vec(seen, (count, row), &Device::Cpu)
+    }
+}
+
+impl Layer {
+    fn load(gguf: &Mutex<&mut Gguf>, shape: &Shape, i: usize) -> Read<Self> {
+        let name = |part: &str| format!("blk.{i}.{part}");
+        let (asking, answering) = (shape.heads.0 * shape.head, shape.heads.1 * shape.head);
+        let queries = [("attn_q", asking), ("attn_k", answering), ("attn_v", answering)].map(|(p, n)| (name(p), n));
+        let inner = [("ffn_gate", shape.inner), ("ffn_up", shape.inner)].map(|(p, n)| (name(p), n));
+        let norm = |part: &str, length: usize| {
+            vector(&mut gguf.lock().unwrap_or_else(PoisonError::into_inner), &name(part), length)
+        };
+        let has_head_norms = gguf.lock().unwrap_or_else(PoisonError::into_inner).has(&name("attn_q_norm.weight"));
+        Ok(Layer {
+            attention_norm: norm("attn_norm.weight", shape.width)?,
+            queries: matrix(gguf, &queries, shape.width)?,
+            head_norms: match has_head_norms {
+                true => Some((norm("attn_q_norm.weight", shape.head)?, norm("attn_k_norm.weight", shape.head)?)),
+                false => None,
+            },
+            output: matrix(gguf, &[(name("attn_output"), shape.width)], asking)?,
+            inner_norm: norm("ffn_norm.weight", shape.width)?,
+            gate: matrix(gguf, &inner, shape.width)?,
+            down: matrix(gguf, &[(name("ffn_down"), shape.width)], shape.inner)?,
+        })
+    }
+}
+
+impl Shape {
+    fn of(gguf: &Gguf) -> Read<Self> {
+        let kind = gguf.text("general.architecture").unwrap_or("none");
+        if !matches!(kind, "llama" | "qwen2" | "qwen3") {
+            return Err(WeightsError::new(format!(
+                "models of the architecture `{kind}` can't be run inside the process"
+            ))
+            .help("`llama`, `qwen2` and `qwen3` can; for others use a server such as Ollama or llama.cpp"));
+        }
+        let number = |key: &str| gguf.number(&format!("{kind}.{key}")).filter(|n| *n <= LARGEST).map(|n| n as usize);
+        let needed = |key: &str| {
+            let missing = || broken(&format!("the GGUF file has no usable `{kind}.{key}`"));
+            number(key).filter(|n| *n > 0).ok_or_else(missing)
+        };
+        if number("expert_count").is_some_and(|n| n > 0) {
+            return Err(WeightsError::new("models made of several experts can't be run inside the process")
+                .help("use a server such as Ollama or llama.cpp"));
+        }
+        let (width, asking) = (needed("embedding_length")?, needed("attention.head_count")?);
+        let answering = number("attention.head_count_kv").unwrap_or(asking);
+        let head = number("attention.key_length").unwrap_or(width / asking);
+        if answering == 0 || asking % answering != 0 || head == 0 || head % 2 != 0 {
+            return Err(broken(&format!("{asking} heads over {answering} of {head} numbers are no model")));
+        }
+        let epsilon = gguf.fraction(&format!("{kind}.attention.layer_norm_rms_epsilon")).unwrap_or(1e-5) as f32;
+        Ok(Shape {
+            layers: needed("block_count")?,
+            width,
+            heads: (asking, answering),
+            head,
+            inner: needed("feed_forward_length")?,
+            context: needed("context_length")?,
+            epsilon,
+            neighbours: kind == "llama",
+        })
+    }
+
+    /// Numbers that a layer remembers of a token: the keys and values of all its heads.
+    fn remembered(&self) -> usize {
+        self.heads.1 * self.head * 2
+    }
+}
+
+/// Reads matrices with the same number of columns as one: their names and rows.
+fn matrix(gguf: &Mutex<&mut Gguf>, parts: &[(String, usize)], columns: usize) -> Read<Linear> {
+    let (mut weights, mut biases) = (Vec::new(), Vec::new());
+    let mut file = gguf.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, rows) in parts {
+        weights.push(file.tensor(&format!("{name}.weight"), &[*rows, columns])?);
+        if file.has(&format!("{name}.bias")) {
+            biases.push(vector(&mut file, &format!("{name}.bias"), *rows)?);
+        }
+    }
+    drop(file);
+    let failed = |e: candle_core::Error| broken(&format!("the weights can't be used: {}", first_line(&e)));
+    let bias = match biases.len() {
+        0 => None,
+        n if n == parts.len() => Some(Tensor::cat(&biases, 0).map_err(failed)?),
+        _ => return Err(broken("some of a layer's biases are missing")),
+    };
+    Linear::new(&weights, bias).map_err(failed)
+}
+
+/// Reads a vector.
+fn vector(gguf: &mut Gguf, name: &str, length: usize) -> Read<Tensor> {
+    let vector = gguf.tensor(name, &[length])?.dequantize(&Device::Cpu);
+    vector.map_err(|e| broken(&format!("`{name}` can't be used: {}", first_line(&e))))
+}
+
+/// How far positions turn the pairs of numbers in queries and keys (RoPE, <https://arxiv.org/abs/2104.09864>); Llama 3
+/// slows some of them down by factors in the file.
+fn speeds(gguf: &mut Gguf, shape: &Shape) -> Read<Vec<f64>> {
+    let kind = gguf.text("general.architecture").unwrap_or_default().to_owned();
+    let scaling = gguf.text(&format!("{kind}.rope.scaling.type")).unwrap_or("none");
+    let turned = gguf.number(&format!("{kind}.rope.dimension_count")).unwrap_or(shape.head as u64);
+    if scaling != "none" || turned != shape.head as u64 {
+        return Err(WeightsError::new("the way in which this model counts positions is not supported")
+            .help("use a server such as Ollama or llama.cpp for it"));
+    }
+    let base = gguf.fraction(&format!("{kind}.rope.freq_base")).unwrap_or(10_000.0);
+    let pairs = shape.head / 2;
+    let factors = match gguf.has("rope_freqs.weight") {
+        true => numbers(&vector(gguf, "rope_freqs.weight", pairs)?).unwrap_or_default(),
+        false => vec![1.0; pairs],
+    };
+    let speed = |(pair, factor): (usize, &f32)| base.powf(-2.0 * pair as f64 / shape.head as f64) / f64::from(*factor);
+    Ok(factors.iter().enumerate().map(speed).collect())
+}
+
+/// The numbers of a tensor, in order.
+fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}

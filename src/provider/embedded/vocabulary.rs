@@ -1,0 +1,213 @@
+//! The vocabulary: texts to tokens and back, as the model was trained.
+//!
+//! Byte-level BPE of the crate `tokenizers`, set up from the GGUF file. Special tokens are never found in texts: who
+//! means one says so with [`Vocabulary::special`].
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::unicode::NFC;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
+
+use super::gguf::{Gguf, broken, whole};
+use super::weights::WeightsError;
+
+/// The most tokens that a vocabulary can have, and bytes that one can have.
+const LARGEST: (usize, usize) = (1 << 20, 1 << 10);
+
+/// The texts of tokens that end a reply, beside the one that the file names.
+const ENDS: [&str; 7] =
+    ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "</s>"];
+
+/// How `tokenizer.ggml.token_type` marks special tokens: unknown, control, defined by the user, unused.
+const SPECIAL_TYPES: std::ops::RangeInclusive<u64> = 2..=5;
+
+/// How Qwen 2 cuts a text into words, and Llama 3 but for its groups of digits.
+macro_rules! words {
+    ($digits:literal) => {
+        concat!(
+            r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|",
+            $digits,
+            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )
+    };
+}
+
+/// A model's vocabulary.
+pub struct Vocabulary {
+    tokenizer: Tokenizer,
+    /// The bytes of each token; of a special one, its name.
+    bytes: Vec<Vec<u8>>,
+    /// The special tokens by name.
+    special: HashMap<String, u32>,
+    /// The tokens that end a reply; the first is the file's.
+    ends: Vec<u32>,
+    /// The token before every prompt, where the model wants one.
+    begin: Option<u32>,
+}
+
+impl Vocabulary {
+    /// The vocabulary of a file.
+    pub fn new(gguf: &Gguf) -> Result<Self, WeightsError> {
+        let kind = gguf.text("tokenizer.ggml.model").unwrap_or("none");
+        if kind != "gpt2" {
+            return Err(WeightsError::new(format!(
+                "the model's tokenizer `{kind}` is not supported, only byte-level BPE is"
+            ))
+            .help("use a model with a byte-level tokenizer (SmolLM2, Llama 3, Qwen 2), or a server such as Ollama"));
+        }
+        let texts = texts(gguf, "tokenizer.ggml.tokens")?;
+        if texts.is_empty() || texts.len() > LARGEST.0 {
+            return Err(broken(&format!("the vocabulary has {} tokens", texts.len())));
+        }
+        let types: Vec<u64> = match gguf.list("tokenizer.ggml.token_type") {
+            Some(types) => types.iter().map(|t| whole(t).unwrap_or(0)).collect(),
+            None => Vec::new(),
+        };
+        let letters = letters();
+        let mut bytes = Vec::with_capacity(texts.len());
+        let mut special = HashMap::new();
+        for (id, text) in texts.iter().enumerate() {
+            if types.get(id).is_some_and(|t| SPECIAL_TYPES.contains(t)) {
+                special.insert(text.clone(), id as u32);
+                bytes.push(text.as_bytes().to_vec());
+            } else {
+                bytes.push(text.chars().filter_map(|c| letters.get(&c).copied()).collect());
+            }
+            if bytes[id].len() > LARGEST.1 {
+                return Err(broken(&format!("the token {id} has {} bytes", bytes[id].len())));
+            }
+        }
+        let known = |key: &str| gguf.number(key).filter(|id| *id < texts.len() as u64).map(|id| id as u32);
+        let named = ["eos", "eot"].map(|name| known(&format!("tokenizer.ggml.{name}_token_id")));
+        let mut ends: Vec<u32> = named.into_iter().flatten().collect();
+        ends.extend(ENDS.iter().filter_map(|name| special.get(*name)));
+        let mut seen = Vec::new();
+        ends.retain(|id| {
+            !seen.contains(id) && {
+                seen.push(*id);
+                true
+            }
+        });
+        if ends.is_empty() {
+            return Err(broken("the vocabulary has no token that ends a reply"));
+        }
+        let wanted = gguf.truth("tokenizer.ggml.add_bos_token").unwrap_or(false);
+        let begin = known("tokenizer.ggml.bos_token_id").filter(|_| wanted);
+        let tokenizer = tokenizer(gguf, &texts)?;
+        Ok(Vocabulary { tokenizer, bytes, special, ends, begin })
+    }
+
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The tokens of a text, in which nothing is special.
+    pub fn tokens(&self, text: &str) -> Vec<u32> {
+        match self.tokenizer.encode_fast(text, false) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
+            // Byte-level BPE knows every byte, so there is no text that it can't take.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The special token of this name.
+    pub fn special(&self, name: &str) -> Option<u32> {
+        self.special.get(name).copied()
+    }
+
+    /// The names of the special tokens.
+    pub fn specials(&self) -> impl Iterator<Item = &str> {
+        self.special.keys().map(String::as_str)
+    }
+
+    /// The bytes of a token; of a special one, its name.
+    pub fn bytes(&self, token: u32) -> &[u8] {
+        self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a token is special.
+    pub fn is_special(&self, token: u32) -> bool {
+        std::str::from_utf8(self.bytes(token)).is_ok_and(|name| self.special(name) == Some(token))
+    }
+
+    /// The tokens that end a reply; the first is the file's own.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The token before every prompt, where the model wants one.
+    pub fn begin(&self) -> Option<u32> {
+        self.begin
+    }
+}
+
+/// A list of texts.
+fn texts(gguf: &Gguf, key: &str) -> Result<Vec<String>, WeightsError> {
+    let texts = gguf.list(key).and_then(|list| list.iter().map(|v| v.to_string().ok().cloned()).collect());
+    texts.ok_or_else(|| broken(&format!("the GGUF file has no list of texts `{key}`")))
+}
+
+/// The tokenizer of a file: its merges, and how texts are cut into words before merging, which the file only names.
+fn tokenizer(gguf: &Gguf, texts: &[String]) -> Result<Tokenizer, WeightsError> {
+    let pairs = self::texts(gguf, "tokenizer.ggml.merges")?;
+    let merges: Option<Vec<(String, String)>> =
+        pairs.iter().map(|pair| pair.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()))).collect();
+    let merges = merges.ok_or_else(|| broken("a merge of the tokenizer is no pair"))?;
+    let ids: tokenizers::models::bpe::Vocab =
+        texts.iter().enumerate().map(|(id, text)| (text.clone(), id as u32)).collect();
+    let wrong = |e: tokenizers::Error| broken(&format!("the tokenizer can't be set up: {e}"));
+    let name = gguf.text("tokenizer.ggml.pre").unwrap_or("none");
+    let llama3 = matches!(name, "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe");
+    let bpe = BPE::builder().vocab_and_merges(ids, merges).ignore_merges(llama3);
+    let mut tokenizer = Tokenizer::new(bpe.build().map_err(wrong)?);
+    let raw = ByteLevel::new(false, true, false);
+    let cut = |pattern: &str| -> Result<PreTokenizerWrapper, WeightsError> {
+        let pattern = SplitPattern::Regex(pattern.to_owned());
+        Ok(Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(wrong)?.into())
+    };
+    let words: Vec<PreTokenizerWrapper> = match name {
+        "smollm" => vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()],
+        "gpt-2" => vec![ByteLevel::new(false, true, true).into()],
+        "qwen2" => vec![cut(words!(r"\p{N}"))?, raw.into()],
+        _ if llama3 => vec![cut(words!(r"\p{N}{1,3}"))?, raw.into()],
+        other => {
+            return Err(WeightsError::new(format!("the model's tokenizer `{other}` is not known to this version"))
+                .help("use another model, or a server such as Ollama or llama.cpp for this one"));
+        }
+    };
+    if name == "qwen2" {
+        tokenizer.with_normalizer(Some(NFC)).map_err(wrong)?;
+    }
+    tokenizer.with_pre_tokenizer(Some(Sequence::new(words)));
+    Ok(tokenizer)
+}
+
+/// The letters by which byte-level vocabularies write bytes: printable ones as themselves, the others from U+0100 on.
+/// Source: `bytes_to_unicode` of GPT-2's encoder, <https://github.com/openai/gpt-2>.
+fn letters() -> HashMap<char, u8> {
+    let mut others = 0x100..;
+    let letter = |byte: u8| match byte {
+        b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => Some(char::from(byte)),
+        _ => others.next().and_then(char::from_u32),
+    };
+    let letters: Vec<Option<char>> = (0..=u8::MAX).map(letter).collect();
+    letters.into_iter().zip(0..=u8::MAX).filter_map(|(letter, byte)| Some((letter?, byte))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_has_its_own_letter() {
+        let letters = letters();
+        assert_eq!(letters.len(), 256);
+        assert_eq!((letters[&'A'], letters[&'Ġ'], letters[&'Ċ'], letters[&'ÿ']), (b'A', b' ', b'\n', 0xFF));
+    }
+}
