@@ -7,7 +7,12 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A model in the process works on several calls at a time, each on one thread; candle's own threads would only be in
+    // their way.
     // SAFETY: there is no other thread yet that could read the environment.
-    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    #[cfg(feature = "embedded")]
+    unsafe {
+        std::env::set_var("CANDLE_NUM_THREADS", "1");
+    }
     fanfold::cli::main(std::env::args_os())
 }

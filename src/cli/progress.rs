@@ -14,12 +14,12 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// The time between two plain lines.
 const LINE: Duration = Duration::from_secs(10);
 
-/// Shows progress until the future is dropped.
-pub async fn show(progress: Arc<Progress>, terminal: Terminal) {
-    if terminal.live { bars(&progress).await } else { lines(&progress, &terminal).await }
+/// Shows progress until the future is dropped; `preparing` tells what has to be done before the first answer.
+pub async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option<String>, terminal: Terminal) {
+    if terminal.live { bars(&progress, preparing).await } else { lines(&progress, preparing, &terminal).await }
 }
 
-async fn bars(progress: &Progress) {
+async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
     let all = MultiProgress::new();
     let style = "{prefix:>12} {bar:20} {pos}/{len} {msg}, {eta} left";
     let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -33,7 +33,22 @@ async fn bars(progress: &Progress) {
         .collect();
     let _clear = Clear(&all);
     let started = Instant::now();
+    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let mut first: Option<ProgressBar> = None;
     loop {
+        match preparing() {
+            Some(told) => {
+                let bar = first.get_or_insert_with(|| all.add(ProgressBar::new_spinner().with_style(style.clone())));
+                bar.set_message(told);
+                bar.tick();
+            }
+            None => {
+                if let Some(bar) = first.take() {
+                    bar.finish_and_clear();
+                    all.remove(&bar);
+                }
+            }
+        }
         for (stage, bar) in &stages {
             let now = stage.snapshot();
             bar.set_message(told(&now, started.elapsed()));
@@ -52,10 +67,14 @@ impl Drop for Clear<'_> {
     }
 }
 
-async fn lines(progress: &Progress, terminal: &Terminal) {
+async fn lines(progress: &Progress, preparing: impl Fn() -> Option<String>, terminal: &Terminal) {
     let started = Instant::now();
     loop {
         tokio::time::sleep(LINE).await;
+        if let Some(told) = preparing() {
+            terminal.note(&told);
+            continue;
+        }
         for stage in progress.stages() {
             let now = stage.snapshot();
             if now.done < stage.rows {

@@ -90,7 +90,7 @@ impl Run {
         }
         let folder = ready.dir.clone();
         let counters = Arc::new(Progress::new(&ready.plan));
-        let shown = tokio::spawn(progress::show(counters.clone(), *terminal));
+        let shown = tokio::spawn(progress::show(counters.clone(), models.preparing(), *terminal));
         let outcome = run::run(ready, models, counters, stop).await;
         shown.abort();
         signals.abort();

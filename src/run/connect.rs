@@ -87,6 +87,17 @@ impl Models {
         self.targets[model].as_ref().expect("every model that a stage asks is connected")
     }
 
+    /// Tells, whenever it is asked, what a provider has to do before it can answer.
+    pub fn preparing(&self) -> impl Fn() -> Option<String> + Send + 'static {
+        let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
+        for target in self.targets.iter().flatten() {
+            if !providers.iter().any(|known| Arc::ptr_eq(known, &target.provider)) {
+                providers.push(target.provider.clone());
+            }
+        }
+        move || providers.iter().find_map(|provider| provider.preparing())
+    }
+
     /// What the manifest says of them.
     pub fn facts(&self) -> IndexMap<String, ModelFacts> {
         let facts = self.targets.iter().flatten().map(|t| {
