@@ -59,41 +59,45 @@ pub fn serve(model: &Model, queue: Receiver<Asked>) {
 
 impl Engine<'_> {
     /// Answers calls until nobody can ask any more.
-    fn work(mut self, queue: &Mutex<Receiver<Asked>>) {
-        loop {
-            if self.waiting.is_empty() && self.active.is_empty() {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok((body, tell)) = next else { return };
-                self.waiting.extend(Sequence::new(&body, self.model, tell));
+    fn work(&mut self, queue: &Mutex<Receiver<Asked>>) {
+        while let Some(mut calls) = self.next(queue) {
+            let worked = catch_unwind(AssertUnwindSafe(|| {
+                self.waiting.extend(calls.drain(..).filter_map(|(body, tell)| Sequence::new(&body, self.model, tell)));
+                self.waiting.retain(|call| !call.is_cancelled());
+                self.active.retain(|call| !call.is_cancelled());
+                self.admit();
+                self.step();
+            }));
+            if worked.is_err() {
+                // Whatever broke down stood in this step; those who wait for it learn that it is gone.
+                self.active.clear();
+                self.kept.clear();
             }
-            // No more than fills a step: the other threads want some too.
-            while self.waiting.len() + self.active.len() < LANES && self.pending() < STEP {
-                let next = match queue.try_lock() {
-                    Ok(queue) => queue.try_recv(),
-                    // Another thread waits for calls; the next one is its.
-                    Err(TryLockError::WouldBlock) => break,
-                    Err(TryLockError::Poisoned(queue)) => queue.into_inner().try_recv(),
-                };
-                match next {
-                    Ok((body, tell)) => self.waiting.extend(Sequence::new(&body, self.model, tell)),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return,
-                }
-            }
-            self.drop_cancelled();
-            self.admit();
-            self.step();
         }
     }
 
-    /// Tokens that the model has still to see.
-    fn pending(&self) -> usize {
-        self.waiting.iter().chain(&self.active).map(|call| call.pending().len()).sum()
-    }
-
-    fn drop_cancelled(&mut self) {
-        self.waiting.retain(|s| !s.is_cancelled());
-        self.active.retain(|s| !s.is_cancelled());
+    /// The calls to take in hand before the next step; none if nobody can ask any more. With nothing in hand it waits.
+    fn next(&self, queue: &Mutex<Receiver<Asked>>) -> Option<Vec<Asked>> {
+        if self.waiting.is_empty() && self.active.is_empty() {
+            return queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok().map(|call| vec![call]);
+        }
+        let in_hand = self.waiting.len() + self.active.len();
+        let pending: usize = self.waiting.iter().chain(&self.active).map(|call| call.pending().len()).sum();
+        // One at a time, and none that finds a full step: the other threads want some too.
+        if in_hand >= LANES || pending >= STEP {
+            return Some(Vec::new());
+        }
+        let next = match queue.try_lock() {
+            Ok(queue) => queue.try_recv(),
+            // Another thread waits for calls; the next one is its.
+            Err(TryLockError::WouldBlock) => return Some(Vec::new()),
+            Err(TryLockError::Poisoned(queue)) => queue.into_inner().try_recv(),
+        };
+        match next {
+            Ok(call) => Some(vec![call]),
+            Err(TryRecvError::Empty) => Some(Vec::new()),
+            Err(TryRecvError::Disconnected) => None,
+        }
     }
 
     /// Takes calls in hand as long as there is room, each with the longest beginning that is known.
@@ -145,13 +149,14 @@ impl Engine<'_> {
         if self.active.is_empty() {
             return;
         }
-        let scores = catch_unwind(AssertUnwindSafe(|| self.forward()));
-        let scores = match scores {
-            Ok(Ok(scores)) => scores,
-            Ok(Err(error)) => return self.fail(&format!("the model can't be run: {error}")),
-            Err(_) => return self.fail("the model can't be run: its engine broke down"),
+        let mut scores = match self.forward() {
+            Ok(scores) => scores.into_iter(),
+            Err(error) => {
+                let message = format!("the model can't be run: {error}");
+                self.active.drain(..).for_each(|call| call.fail(&message));
+                return;
+            }
         };
-        let mut scores = scores.into_iter();
         let mut left = Vec::with_capacity(self.active.len());
         for mut sequence in std::mem::take(&mut self.active) {
             if !sequence.pending().is_empty() {
@@ -191,12 +196,5 @@ impl Engine<'_> {
         }
         let Some(scores) = self.model.transformer.forward(&mut spans, &wanted)? else { return Ok(Vec::new()) };
         (0..scores.dim(0)?).map(|row| scores.i(row)?.to_vec1()).collect()
-    }
-
-    fn fail(&mut self, message: &str) {
-        for sequence in self.active.drain(..) {
-            sequence.fail(message);
-        }
-        self.kept.clear();
     }
 }

@@ -1,6 +1,5 @@
 //! Matrices of quantised weights, in the form in which candle multiplies fastest with them.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor, QuantizedType};
@@ -33,37 +32,33 @@ impl Linear {
         let kind = parts[0].dtype();
         let packed = has_vnni() && rows % WIDE.1 == 0;
         let wide = if packed { columns.next_multiple_of(WIDE.0) } else { columns };
-        let kept = parts.iter().all(|part| part.dtype() == kind)
-            && is_fast(kind)
-            && (wide == columns || kind != GgmlDType::Q8_0);
-        if kept {
-            let mut data = Vec::new();
+        let fits = kind != GgmlDType::Q8_0 || wide == columns;
+        let (kind, wide, data) = if fits && is_fast(kind) && parts.iter().all(|part| part.dtype() == kind) {
+            let parts: Result<Vec<_>> = parts.iter().map(QTensor::data).collect();
+            (kind, columns, parts?.concat())
+        } else {
+            let block = GgmlDType::Q8_0;
+            let mut data = Vec::with_capacity(rows * wide / block.block_size() * block.type_size());
             for part in parts {
-                data.extend_from_slice(&part.data()?);
+                requantise(part, columns, wide, &mut data)?;
             }
+            (block, wide, data)
+        };
+        let padding = wide - columns;
+        if kind != GgmlDType::Q8_0 || !packed {
             let storage = QStorage::from_data(data.into(), &Device::Cpu, kind)?;
-            let weights = QMatMul::from_qtensor(QTensor::new(storage, (rows, columns))?)?;
-            return Ok(Linear { weights, padding: 0, bias });
-        }
-        let mut data = Vec::with_capacity(rows * wide / GgmlDType::Q8_0.block_size() * GgmlDType::Q8_0.type_size());
-        for part in parts {
-            requantise(part, columns, wide, &mut data)?;
-        }
-        let data = Cow::from(data);
-        if !packed {
-            let storage = QStorage::from_data(data, &Device::Cpu, GgmlDType::Q8_0)?;
             let weights = QMatMul::from_qtensor(QTensor::new(storage, (rows, wide))?)?;
-            return Ok(Linear { weights, padding: 0, bias });
+            return Ok(Linear { weights, padding, bias });
         }
-        let lent = Lent::new(GgmlDType::Q8_0.from_data(data));
-        let storage = QStorage::Cpu(Box::new(lent.clone()));
-        let weights = QMatMul::from_qtensor(QTensor::new(storage, (rows, wide))?)?;
+        let lent = Lent::new(kind.from_data(data.into()));
+        let weights = QTensor::new(QStorage::Cpu(Box::new(lent.clone())), (rows, wide))?;
+        let weights = QMatMul::from_qtensor(weights)?;
         // The first product makes candle arrange the weights; another shows that it needs these no more.
         let zeros = Tensor::zeros((1, wide), DType::F32, &Device::Cpu)?;
         weights.forward(&zeros)?;
         lent.take_back();
         weights.forward(&zeros)?;
-        Ok(Linear { weights, padding: wide - columns, bias })
+        Ok(Linear { weights, padding, bias })
     }
 
     /// The product with each row of `x`: `[tokens, columns]` to `[tokens, rows]`.

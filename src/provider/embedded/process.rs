@@ -25,8 +25,8 @@ pub struct Process {
     folders: Folders,
     /// The folder of the spec, from which paths are read.
     folder: PathBuf,
-    /// The engines by their weights' file.
-    engines: Mutex<HashMap<PathBuf, Sender<Asked>>>,
+    /// The engines by what specs call their weights, with the file.
+    engines: Mutex<HashMap<String, (PathBuf, Sender<Asked>)>>,
     /// What has to be done before the first answer.
     preparing: Arc<Mutex<Option<String>>>,
 }
@@ -49,10 +49,15 @@ impl Process {
 
     /// The engine of the weights that `id` means.
     fn engine(&self, id: &str) -> Result<Sender<Asked>, CallError> {
-        let located = locate(id, &self.folder, &self.folders).map_err(|e| unusable(&e))?;
         let mut engines = guard(&self.engines);
-        if let Some(engine) = engines.get(&located.path) {
+        if let Some((_, engine)) = engines.get(id) {
             return Ok(engine.clone());
+        }
+        let located = locate(id, &self.folder, &self.folders).map_err(|e| unusable(&e))?;
+        let same = engines.values().find(|(path, _)| *path == located.path).cloned();
+        if let Some((path, engine)) = same {
+            engines.insert(id.to_owned(), (path, engine.clone()));
+            return Ok(engine);
         }
         let (queue, calls) = mpsc::channel();
         let path = located.path.clone();
@@ -69,7 +74,7 @@ impl Process {
             let message = format!("a thread can't be started: {error}");
             return Err(CallError::new(CallErrorKind::Unavailable { retry_after: None }, message));
         }
-        engines.insert(path, queue.clone());
+        engines.insert(id.to_owned(), (path, queue.clone()));
         Ok(queue)
     }
 }
@@ -139,9 +144,10 @@ impl Provider for Process {
                 CallError::new(CallErrorKind::Rejected, format!("this is no call of an embedded model's: {e}"))
             })?;
             let (tell, told) = oneshot::channel();
-            let gone = || CallError::new(CallErrorKind::Unavailable { retry_after: None }, "the engine has ended");
-            self.engine(&asked.model)?.send((asked, tell)).map_err(|_| gone())?;
-            told.await.unwrap_or_else(|_| Err(gone()))
+            let died = |kind| CallError::new(kind, "the engine of the model broke down over this call");
+            let sent = self.engine(&asked.model)?.send((asked, tell));
+            sent.map_err(|_| died(CallErrorKind::UnknownModel))?;
+            told.await.unwrap_or_else(|_| Err(died(CallErrorKind::Rejected)))
         })
     }
 
