@@ -135,3 +135,7 @@ fn open_value(reply: &[u8]) -> Option<(String, &[u8])> {
     let whole = depth == 0 || (depth == 1 && quoted.is_none() && value.len() > 1 && value.ends_with(b"\""));
     if whole { None } else { Some((serde_json::from_slice(key?).ok()?, value)) }
 }
+
+#[cfg(test)]
+#[path = "labels_tests.rs"]
+mod tests;

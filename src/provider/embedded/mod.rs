@@ -29,6 +29,8 @@ mod process;
 mod sampling;
 #[cfg(feature = "embedded")]
 mod sequence;
+#[cfg(all(test, feature = "embedded"))]
+mod tests;
 #[cfg(feature = "embedded")]
 mod transformer;
 #[cfg(feature = "embedded")]

@@ -147,6 +147,16 @@ impl Vocabulary {
     }
 }
 
+#[cfg(test)]
+impl Vocabulary {
+    /// A vocabulary of these tokens, none of them special; it can't cut texts into them.
+    pub fn of(words: &[&str]) -> Self {
+        let bytes = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let tokenizer = Tokenizer::new(BPE::default());
+        Vocabulary { tokenizer, bytes, special: HashMap::new(), ends: Vec::new(), begin: None }
+    }
+}
+
 /// A list of texts.
 fn texts(gguf: &Gguf, key: &str) -> Result<Vec<String>, WeightsError> {
     let texts = gguf.list(key).and_then(|list| list.iter().map(|v| v.to_string().ok().cloned()).collect());
@@ -190,7 +200,7 @@ fn tokenizer(gguf: &Gguf, texts: &[String]) -> Result<Tokenizer, WeightsError> {
 
 /// The letters by which byte-level vocabularies write bytes: printable ones as themselves, the others from U+0100 on.
 /// Source: `bytes_to_unicode` of GPT-2's encoder, <https://github.com/openai/gpt-2>.
-fn letters() -> HashMap<char, u8> {
+pub(super) fn letters() -> HashMap<char, u8> {
     let mut others = 0x100..;
     let letter = |byte: u8| match byte {
         b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => Some(char::from(byte)),

@@ -1,0 +1,105 @@
+//! Tests of the engine with a real model, SmolLM2-135M, and with tiny random ones.
+//!
+//! The weights are fetched once into `target/tmp` (or are where `FANFOLD_MODELS` says) and loaded once. Where they can't
+//! be fetched, the tests that need them are skipped, loudly. `llama_cpp.py` makes the fixtures.
+
+mod chat;
+mod endings;
+mod hostile;
+mod llama_cpp;
+mod same;
+mod tiny;
+mod typed;
+mod vocabulary;
+
+use std::env;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::body::Body;
+use super::engine::{Asked, serve};
+use super::model::Model;
+use super::weights::{Builtin, Folders, pull};
+use crate::prompt::Message;
+use crate::provider::{CallError, Reply, Sampling};
+
+/// The real model, or a loud line on stderr that the test was skipped.
+fn model(test: &str) -> Option<&'static Model> {
+    static MODEL: OnceLock<Result<Model, String>> = OnceLock::new();
+    let loaded = MODEL.get_or_init(|| Ok(Model::load(&weights()?).expect("the built-in weights can be loaded")));
+    match loaded {
+        Ok(model) => Some(model),
+        Err(why) => {
+            skipped(test, &format!("no weights: {why}"));
+            None
+        }
+    }
+}
+
+/// Writes past the test harness, which would keep the line of a test that passes to itself.
+fn skipped(test: &str, why: &str) {
+    let line = format!("SKIPPED (not shown): {test}: {why}\n");
+    drop(std::io::stderr().write_all(line.as_bytes()));
+}
+
+/// The file of the built-in model, which is fetched when it isn't there.
+fn weights() -> Result<PathBuf, String> {
+    let built = || {
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("tmp").join("models")
+    };
+    let set = env::var_os("FANFOLD_MODELS").filter(|folder| !folder.is_empty());
+    let folders = Folders { models: set.map_or_else(built, PathBuf::from), ollama: Vec::new() };
+    let builtin = Builtin::find("smollm2-135m").expect("a built-in model");
+    pull(builtin, &folders, &|_, _| {}).map_err(|error| error.message)
+}
+
+/// A question, asked greedily and for at most so many tokens.
+fn question(text: &str, max_tokens: u32) -> Body {
+    let sampling = Sampling { max_tokens: Some(max_tokens), ..Sampling::default() };
+    Body { messages: vec![Message::user(text)], sampling, schema: None, model: String::new() }
+}
+
+/// A question with a typed answer.
+fn typed(text: &str, max_tokens: u32, schema: Value) -> Body {
+    Body { schema: Some(schema), ..question(text, max_tokens) }
+}
+
+type Told = oneshot::Receiver<Result<Reply, CallError>>;
+
+/// Hands a call to an engine.
+fn send(queue: &Sender<Asked>, body: Body) -> Told {
+    let (tell, told) = oneshot::channel();
+    assert!(queue.send((body, tell)).is_ok(), "the engine has ended");
+    told
+}
+
+/// Does something with an engine.
+fn with_engine<T>(model: &Model, work: impl FnOnce(&Sender<Asked>) -> T) -> T {
+    let (queue, calls) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| serve(model, calls));
+        let done = work(&queue);
+        drop(queue);
+        done
+    })
+}
+
+/// The answers to these calls, all asked at once.
+fn answers(model: &Model, bodies: Vec<Body>) -> Vec<Result<Reply, CallError>> {
+    with_engine(model, |queue| {
+        let told: Vec<Told> = bodies.into_iter().map(|body| send(queue, body)).collect();
+        told.into_iter().map(|told| told.blocking_recv().expect("the engine answers")).collect()
+    })
+}
+
+/// The reply to one call.
+fn reply(model: &Model, body: Body) -> Reply {
+    answers(model, vec![body]).remove(0).expect("a reply")
+}
