@@ -9,12 +9,12 @@ use super::load::load_or_show;
 use super::plan::{Format, show};
 use super::terminal::Terminal;
 use super::{progress, signals};
-use crate::plan::Selection;
+use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
-use crate::report::summary;
+use crate::report::{preview, summary};
 use crate::run::{self, ConnectError, Outcome, Progress, RunError, Stop, StopReason};
-use crate::spec::Spec;
-use crate::store::{Ledger, Project, StoreError};
+use crate::spec::{Input, Spec};
+use crate::store::{Ledger, Project, RunDir, StoreError};
 
 /// Runs a spec: asks what the ledger doesn't know, writes the outputs.
 ///
@@ -88,7 +88,7 @@ impl Run {
             let calls = summary::count(ready.plan.calls(i), "call");
             terminal.note(&format!("{}: {rows}, at most {calls} of {}", stage.name, stage.model_names.join(", ")));
         }
-        let folder = ready.dir.clone();
+        let (plan, folder) = (ready.plan.clone(), ready.dir.clone());
         let counters = Arc::new(Progress::new(&ready.plan));
         let shown = tokio::spawn(progress::show(counters.clone(), models.preparing(), *terminal));
         let outcome = run::run(ready, models, counters, stop).await;
@@ -101,6 +101,9 @@ impl Run {
                 let calls = folder.calls();
                 let text = summary::summary(&outcome.manifest, started.elapsed(), &calls.display().to_string());
                 terminal.note(super::terminal::clean(text.trim_end()).as_str());
+                if outcome.stopped.is_none() {
+                    first_rows(&plan, &folder, terminal);
+                }
                 self.ended(&outcome, &allowed, terminal)
             }
         }
@@ -157,6 +160,23 @@ impl Run {
             command.push_str(&format!(" --limit {limit}"));
         }
         command
+    }
+}
+
+/// Shows the first rows of every stage whose table was written; what can't be read is not shown.
+fn first_rows(plan: &Plan, folder: &RunDir, terminal: &Terminal) {
+    let mut shown = Vec::new();
+    for output in plan.outputs() {
+        let output = &plan.spec.outputs[output];
+        let Input::Stage(i) = output.input else { continue };
+        let stage = &plan.spec.stages[i];
+        let Some(part) = folder.committed(stage.name.as_str(), 0).filter(|_| !shown.contains(&i)) else { continue };
+        let rows = part.table.read(0, preview::ROWS, preview::ROWS as usize).ok().and_then(|mut rows| rows.next());
+        let Some(Ok(rows)) = rows else { continue };
+        let told = summary::count(rows.num_rows() as u64, "row");
+        let table = preview::preview(&plan.spec, stage, &rows, terminal.width());
+        terminal.note(&format!("\n{}, the first {told}:\n{}", output.path, table.trim_end()));
+        shown.push(i);
     }
 }
 

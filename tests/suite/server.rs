@@ -508,12 +508,17 @@ fn in_dialect(asked: &Asked, text: Option<&str>, finish: &str) -> String {
     value.to_string()
 }
 
+/// A model's name with its tag, as Ollama lists it.
+fn tagged(name: &str) -> String {
+    if name.contains(':') { name.to_owned() } else { format!("{name}:latest") }
+}
+
 /// What it says to requests that are no chat.
 fn about(request: &Request, path: &str, shared: &Shared) -> (u16, Value) {
     let digest = |name: &str| format!("{:016x}", hash(&[name])).repeat(4);
     let details = json!({"format": "gguf", "family": "llama", "parameter_size": "3B", "quantization_level": "Q4_K_M"});
     let named = |name: &String| {
-        json!({"name": format!("{name}:latest"), "model": format!("{name}:latest"),
+        json!({"name": tagged(name), "model": tagged(name),
         "modified_at": "2026-01-01T00:00:00Z", "size": 1_000_000, "digest": digest(name), "details": details})
     };
     match (request.method.as_str(), path) {

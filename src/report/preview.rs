@@ -1,0 +1,184 @@
+//! The preview of a table: its first rows, laid out for people in lines of a terminal's width.
+//!
+//! What was answered comes first and gets the room that it needs; the columns that the question was about get the rest.
+
+use arrow_array::RecordBatch;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::spec::{Guard, Input, Spec, StageSpec};
+use crate::table::{Cell, cell_at};
+
+/// Rows of a preview.
+pub const ROWS: u64 = 5;
+/// The narrowest that a column is cut to, if it has more to show.
+const NARROW: usize = 12;
+/// Spaces between two columns.
+const GAP: usize = 2;
+
+/// A column: its name, and its cells as they are shown.
+struct Column {
+    lines: Vec<String>,
+    /// Whether it holds numbers, which stand to the right.
+    right: bool,
+}
+
+/// The first rows of a stage's table, at most `room` wide.
+pub fn preview(spec: &Spec, stage: &StageSpec, rows: &RecordBatch, room: usize) -> String {
+    let (first, rest) = chosen(spec, stage);
+    let columns = |indices: &[usize]| -> Vec<Column> { indices.iter().map(|i| column(rows, *i)).collect() };
+    lines(&columns(&first), &columns(&rest), room)
+}
+
+/// The columns to show: the key and the answers, then what the stage asked about. Errors are in the summary.
+fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
+    let mut input = stage.input;
+    while let Input::Stage(i) = input {
+        input = spec.stages[i].input;
+    }
+    // A stage's table begins with the columns of its input.
+    let given = spec.relation(input).schema.fields().len();
+    let relation = &stage.relation;
+    let is_error = |i: &usize| relation.guards.iter().flatten().any(|guard| *guard == Guard::Error(*i));
+    let answers = (given..relation.schema.fields().len()).filter(|i| !is_error(i));
+    let first: Vec<usize> = relation.key.into_iter().chain(answers).collect();
+    let rest = stage.stage.reads().iter().copied().filter(|i| !first.contains(i) && !is_error(i)).collect();
+    (first, rest)
+}
+
+fn column(rows: &RecordBatch, index: usize) -> Column {
+    let cells = rows.column(index);
+    let right = cells.data_type().is_numeric();
+    let name = shown(&Cell::Text(rows.schema_ref().field(index).name().clone()));
+    let values = (0..rows.num_rows()).map(|row| shown(&cell_at(cells.as_ref(), row)));
+    Column { lines: [name].into_iter().chain(values).collect(), right }
+}
+
+/// A cell on one line, without anything that could drive the terminal.
+fn shown(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => "null".to_owned(),
+        Cell::Boolean(truth) => truth.to_string(),
+        Cell::Integer(number) => number.to_string(),
+        Cell::Number(number) => {
+            let (whole, short) = (number.to_string(), format!("{number:.3}"));
+            if whole.len() > short.len() && number.abs() >= 0.001 { short } else { whole }
+        }
+        Cell::Text(text) => {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            words.join(" ").chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        }
+        Cell::List(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The columns side by side; those of `rest` in the room that `first` leaves.
+fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
+    let mut widths = fitted(first, room);
+    let taken: usize = widths.iter().map(|width| width + GAP).sum();
+    if widths.len() == first.len() {
+        widths.extend(fitted(rest, room.saturating_sub(taken)));
+    }
+    let mut out = String::new();
+    let shown: Vec<(&Column, usize)> = first.iter().chain(rest).zip(widths).collect();
+    for row in 0..first.first().map_or(0, |column| column.lines.len()) {
+        let mut line = String::new();
+        for (column, width) in &shown {
+            let text = cut(&column.lines[row], *width);
+            let space = " ".repeat(width - text.width());
+            line += &if column.right { space + &text } else { text + &space };
+            line += &" ".repeat(GAP);
+        }
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// The widths of as many columns as there is room for; the widest are cut first.
+fn fitted(columns: &[Column], room: usize) -> Vec<usize> {
+    let full: Vec<usize> = columns.iter().map(|c| c.lines.iter().map(|l| l.width()).max().unwrap_or(0)).collect();
+    for count in (1..=full.len()).rev() {
+        let gaps = GAP * (count - 1);
+        let sum = |most: usize| full[..count].iter().map(|width| *width.min(&most)).sum::<usize>() + gaps;
+        if let Some(most) = (NARROW..=room).rev().find(|most| sum(*most) <= room) {
+            return full[..count].iter().map(|width| *width.min(&most)).collect();
+        }
+    }
+    Vec::new()
+}
+
+/// The text in at most `width` columns of a terminal.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut taken = 1;
+    for c in text.chars() {
+        taken += c.width().unwrap_or(0);
+        if taken > width {
+            break;
+        }
+        out.push(c);
+    }
+    out.truncate(out.trim_end().len());
+    out + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(lines: &[&str]) -> Column {
+        Column { lines: lines.iter().map(|l| shown(&Cell::Text((*l).to_owned()))).collect(), right: false }
+    }
+
+    fn answers() -> Vec<Column> {
+        let probability = Column { lines: ["prob", "0.817", "0.5"].map(str::to_owned).to_vec(), right: true };
+        vec![text(&["id", "p1", "p2"]), text(&["topic", "war", "schools"]), probability]
+    }
+
+    #[test]
+    fn answers_stand_whole_and_what_was_asked_about_is_cut() {
+        let rest = [text(&["text", "We gave our troops a new mission in the field.", "Go."])];
+        let expected = "\
+id  topic     prob  text
+p1  war      0.817  We gave our troops…
+p2  schools    0.5  Go.
+";
+        assert_eq!(lines(&answers(), &rest, 40), expected);
+        let all: Vec<usize> = (1..80).map(|room| lines(&answers(), &rest, room)).map(|l| widest(&l)).collect();
+        assert!(all.iter().zip(1..).all(|(found, room)| found <= &room), "{all:?}");
+    }
+
+    fn widest(text: &str) -> usize {
+        text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn columns_without_room_are_left_out() {
+        let rest = [text(&["text", "We gave our troops a new mission.", "Go."])];
+        assert_eq!(lines(&answers(), &rest, 24), "id  topic     prob\np1  war      0.817\np2  schools    0.5\n");
+        assert_eq!(lines(&answers(), &rest, 13), "id  topic\np1  war\np2  schools\n");
+    }
+
+    #[test]
+    fn nothing_in_a_cell_drives_the_terminal() {
+        assert_eq!(shown(&Cell::Text("a\u{1b}[31m\n\tb".into())), "a\u{fffd}[31m b");
+        assert_eq!(shown(&Cell::List(vec![Cell::Text("a\r".into()), Cell::Null])), "a, null");
+    }
+
+    #[test]
+    fn numbers_are_short_and_true() {
+        let cases = [(0.81673, "0.817"), (0.5, "0.5"), (3.0, "3"), (0.000012, "0.000012"), (1234567.5, "1234567.5")];
+        for (number, expected) in cases {
+            assert_eq!(shown(&Cell::Number(number)), expected);
+        }
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns() {
+        assert_eq!(cut("平和と自由", 10), "平和と自由");
+        assert_eq!(cut("平和と自由", 8), "平和と…");
+    }
+}
