@@ -82,7 +82,7 @@ pub struct Sampling {
     pub stop: Vec<String>,
     /// The seed of the server's sampler.
     pub seed: Option<u64>,
-    /// Ollama: the context size in tokens.
+    /// The context size in tokens, for Ollama and models in the process.
     pub num_ctx: Option<u32>,
 }
 

@@ -41,11 +41,12 @@ pub struct ModelTable {
     /// The provider's id of the model, such as `llama3.2`. Embedded: a built-in model (`fanfold models list`), the path
     /// of a `.gguf` file, or the name of a model that Ollama has pulled.
     pub model: String,
-    /// 0 always takes the likeliest word. Left out: not sent, the server decides.
+    /// 0 always takes the likeliest word. Left out: not sent, the server decides; embedded: 0.
     pub temperature: Option<f64>,
     /// The share of probability that words are drawn from (nucleus sampling), above 0 and at most 1.
     pub top_p: Option<f64>,
-    /// The most tokens of a reply; a reply that is cut off is an error, not an answer.
+    /// The most tokens of a reply; a reply that is cut off is an error, not an answer. Left out: the server decides;
+    /// embedded: 512.
     pub max_tokens: Option<u32>,
     /// Texts that end the reply.
     #[serde(default)]
@@ -53,7 +54,7 @@ pub struct ModelTable {
     /// The seed for this model. Default: the spec's.
     pub seed: Option<u64>,
     /// Ollama: the context size in tokens, prompt and reply together. Always sent, since the server's own default
-    /// depends on its memory. Default: 4096.
+    /// depends on its memory. Default: 4096. Embedded: the same; by default the model's own.
     pub num_ctx: Option<u32>,
 }
 

@@ -24,13 +24,18 @@ pub struct Linear {
 impl Linear {
     /// The matrices `parts`, which have the same number of columns, one below the other.
     pub fn new(parts: &[QTensor], bias: Option<Tensor>) -> Result<Self> {
+        Linear::arranged(parts, bias, has_vnni())
+    }
+
+    /// The same, for the VNNI kernels or without.
+    fn arranged(parts: &[QTensor], bias: Option<Tensor>, vnni: bool) -> Result<Self> {
         let columns = parts[0].shape().dims2()?.1;
         let mut rows = 0;
         for part in parts {
             rows += part.shape().dims2()?.0;
         }
         let kind = parts[0].dtype();
-        let packed = has_vnni() && rows % WIDE.1 == 0;
+        let packed = vnni && rows % WIDE.1 == 0;
         let wide = if packed { columns.next_multiple_of(WIDE.0) } else { columns };
         let fits = kind != GgmlDType::Q8_0 || wide == columns;
         let (kind, wide, data) = if fits && is_fast(kind) && parts.iter().all(|part| part.dtype() == kind) {
@@ -173,5 +178,37 @@ impl QuantizedType for Lent {
 
     fn size(&self) -> usize {
         self.storage_size_in_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest difference from the product with the same weights in full, relative to its largest number.
+    fn error(kind: GgmlDType, columns: usize, vnni: bool) -> f32 {
+        let random = |rows| Tensor::randn(0f32, 1.0, (rows, columns), &Device::Cpu).unwrap();
+        let parts = [32, 16].map(|rows| QTensor::quantize(&random(rows), kind).unwrap());
+        let full = parts.each_ref().map(|part| part.dequantize(&Device::Cpu).unwrap());
+        let bias = Tensor::randn(0f32, 1.0, 48, &Device::Cpu).unwrap();
+        let x = random(5);
+        let exact = x.matmul(&Tensor::cat(&full, 0).unwrap().t().unwrap()).unwrap().broadcast_add(&bias).unwrap();
+        let product = Linear::arranged(&parts, Some(bias), vnni).unwrap().forward(&x).unwrap();
+        let largest = |t: &Tensor| t.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        largest(&(product - &exact).unwrap()) / largest(&exact)
+    }
+
+    #[test]
+    fn products_are_right_for_every_arrangement() {
+        use GgmlDType::{BF16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q6K, Q8_0};
+        for (kind, columns) in [(Q4_1, 576), (Q8_0, 576), (Q8_0, 512), (Q4_0, 576), (Q5_0, 96), (F16, 64), (F32, 64)]
+            .into_iter()
+            .chain([(BF16, 64), (Q4K, 512), (Q6K, 256)])
+        {
+            for vnni in [false, has_vnni()] {
+                let error = error(kind, columns, vnni);
+                assert!(error < 0.02, "{kind:?} {columns} {vnni}: {error}");
+            }
+        }
     }
 }
