@@ -24,8 +24,14 @@ pub struct Llama {
 }
 
 impl Llama {
-    /// Starts a server; the error says why there can be none here.
+    /// Starts a server that gives the same reply whatever else is asked: one thread, one call at a time.
     pub fn start() -> Result<Llama, String> {
+        Llama::start_with(1, 1)
+    }
+
+    /// Starts a server with so many threads that works on so many calls together; the error says why there can be none
+    /// here.
+    pub fn start_with(threads: usize, slots: usize) -> Result<Llama, String> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let python = installed(folder)?;
@@ -34,7 +40,7 @@ impl Llama {
         let log = File::create(folder.join(format!("llama-{}.log", std::process::id()))).map_err(|e| e.to_string())?;
         let mut child = Command::new(python)
             .arg(script.path())
-            .arg("0")
+            .args(["0", &threads.to_string(), &slots.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

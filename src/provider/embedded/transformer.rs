@@ -20,6 +20,8 @@ use super::weights::WeightsError;
 
 /// No model of any use has more layers, heads or numbers in a vector.
 const LARGEST: u64 = 1 << 17;
+/// Nor a longer context, in tokens.
+const LONGEST: u64 = 1 << 24;
 
 type Read<T> = Result<T, WeightsError>;
 
@@ -231,11 +233,10 @@ impl Shape {
             ))
             .help("`llama`, `qwen2` and `qwen3` can; for others use a server such as Ollama or llama.cpp"));
         }
-        let number = |key: &str| gguf.number(&format!("{kind}.{key}")).filter(|n| *n <= LARGEST).map(|n| n as usize);
-        let needed = |key: &str| {
-            let missing = || broken(&format!("the GGUF file has no usable `{kind}.{key}`"));
-            number(key).filter(|n| *n > 0).ok_or_else(missing)
-        };
+        let upto = |key: &str, most: u64| gguf.number(&format!("{kind}.{key}")).filter(|n| *n <= most);
+        let number = |key: &str| upto(key, LARGEST).map(|n| n as usize);
+        let missing = |key: &str| broken(&format!("the GGUF file has no usable `{kind}.{key}`"));
+        let needed = |key: &str| number(key).filter(|n| *n > 0).ok_or_else(|| missing(key));
         if number("expert_count").is_some_and(|n| n > 0) {
             return Err(WeightsError::new("models made of several experts can't be run inside the process")
                 .help("use a server such as Ollama or llama.cpp"));
@@ -253,7 +254,8 @@ impl Shape {
             heads: (asking, answering),
             head,
             inner: needed("feed_forward_length")?,
-            context: needed("context_length")?,
+            context: upto("context_length", LONGEST).filter(|n| *n > 0).ok_or_else(|| missing("context_length"))?
+                as usize,
             epsilon,
             neighbours: kind == "llama",
         })

@@ -7,6 +7,7 @@ mod chat;
 mod endings;
 mod hostile;
 mod llama_cpp;
+mod reference;
 mod same;
 mod tiny;
 mod typed;
@@ -50,14 +51,17 @@ fn skipped(test: &str, why: &str) {
 
 /// The file of the built-in model, which is fetched when it isn't there.
 fn weights() -> Result<PathBuf, String> {
-    let built = || {
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("tmp").join("models")
-    };
     let set = env::var_os("FANFOLD_MODELS").filter(|folder| !folder.is_empty());
-    let folders = Folders { models: set.map_or_else(built, PathBuf::from), ollama: Vec::new() };
+    let models = set.map_or_else(|| temporary().join("models"), PathBuf::from);
+    let folders = Folders { models, ollama: Vec::new() };
     let builtin = Builtin::find("smollm2-135m").expect("a built-in model");
     pull(builtin, &folders, &|_, _| {}).map_err(|error| error.message)
+}
+
+/// The folder `target/tmp`, wherever `target` is.
+fn temporary() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("tmp")
 }
 
 /// A question, asked greedily and for at most so many tokens.
@@ -102,4 +106,10 @@ fn answers(model: &Model, bodies: Vec<Body>) -> Vec<Result<Reply, CallError>> {
 /// The reply to one call.
 fn reply(model: &Model, body: Body) -> Reply {
     answers(model, vec![body]).remove(0).expect("a reply")
+}
+
+/// Does something in a pool of one thread, as the engine does: candle then does small operations on the spot.
+fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
+    POOL.get_or_init(|| rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool")).install(work)
 }

@@ -14,11 +14,8 @@ const TEXT: &str = "The Constitution charges you to give the Congress informatio
 
 /// The bits of the scores of what comes after these tokens, run in pieces of this size.
 fn run(model: &Model, cache: &mut Cache, tokens: &[u32], piece: usize) -> Vec<u32> {
-    let mut scores = Vec::new();
-    for tokens in tokens.chunks(piece) {
-        scores = step(model, &mut [Span { cache, tokens }], &[true]).remove(0);
-    }
-    scores
+    let step = |tokens| step(model, &mut [Span { cache: &mut *cache, tokens }], &[true]).remove(0);
+    alone(|| tokens.chunks(piece).map(step).last().unwrap_or_default())
 }
 
 fn step(model: &Model, spans: &mut [Span<'_>], wanted: &[bool]) -> Vec<Vec<u32>> {
@@ -44,12 +41,11 @@ fn scores_do_not_depend_on_the_cut() {
             assert!(run(model, &mut model.transformer.cache(), &tokens[..=i], 128) == one, "token {i}");
         }
     }
-    // In a pool of one, as in the engine, and in a larger one.
-    for threads in [1, 3] {
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        let pooled = pool.install(|| run(model, &mut model.transformer.cache(), &tokens, tokens.len()));
-        assert!(pooled == whole, "{threads} threads");
-    }
+    // Also on several threads.
+    let pool = ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
+    let mut cache = model.transformer.cache();
+    let pooled = pool.install(|| step(model, &mut [Span { cache: &mut cache, tokens: &tokens }], &[true]));
+    assert!(pooled[0] == whole);
 }
 
 #[test]
@@ -58,7 +54,7 @@ fn scores_do_not_depend_on_the_neighbours() {
     let tokens = model.vocabulary.tokens(TEXT);
     let (tokens, last) = (&tokens[..40], &tokens[40..41]);
     let mut cache = model.transformer.cache();
-    let alone = run(model, &mut cache, tokens, 40);
+    let by_itself = run(model, &mut cache, tokens, 40);
     let after = run(model, &mut cache, last, 1);
     let others: Vec<Vec<u32>> =
         [1usize, 2, 5, 17, 30].map(|n| model.vocabulary.tokens(&"other words ".repeat(n))).to_vec();
@@ -73,10 +69,11 @@ fn scores_do_not_depend_on_the_neighbours() {
             }
             let wanted: Vec<bool> = (0..=count).map(|i| i == place || i % 2 == 0).collect();
             let row = wanted[..place].iter().filter(|wanted| **wanted).count();
-            assert!(step(model, &mut spans, &wanted)[row] == alone, "{count} others, place {place}");
+            assert!(alone(|| step(model, &mut spans, &wanted))[row] == by_itself, "{count} others, place {place}");
             // And on, a token each.
             let mut spans: Vec<Span<'_>> = caches.iter_mut().map(|cache| Span { cache, tokens: last }).collect();
-            assert!(step(model, &mut spans, &vec![true; count + 1])[place] == after, "{count} others, one token");
+            let all = alone(|| step(model, &mut spans, &vec![true; count + 1]));
+            assert!(all[place] == after, "{count} others, one token");
         }
     }
 }
