@@ -90,7 +90,7 @@ impl Side {
         let run = |rows: &[String], tokens| Run::of(&project(rows, server, calls, tokens), models);
         let first = "Nothing that comes later".to_owned();
         let with = |rows: Vec<String>| [vec![first.clone()], rows].concat();
-        let start = run(&[first.clone()], 1);
+        let start = run(std::slice::from_ref(&first), 1);
         let prompt = run(&with(long(8 + 3 * calls)), 1);
         let reply = run(&with(short(8 * calls)), 96);
         let speed = |run: &Run, tokens: fn(&Run) -> u64| {
