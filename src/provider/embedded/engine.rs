@@ -24,7 +24,7 @@ const LANES: usize = 4;
 /// Tokens of a step at most, so that a step stays short.
 const STEP: usize = 128;
 /// Memory for what a thread's calls remember, in bytes; one call may always have what it needs.
-const MEMORY: usize = 96 << 20;
+const MEMORY: usize = 64 << 20;
 /// Finished calls whose memory a thread keeps for later ones that begin alike.
 const KEPT: usize = 1;
 /// Tokens that are worth waiting for until another call has computed them.
