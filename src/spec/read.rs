@@ -81,7 +81,8 @@ pub struct StageTable {
     /// Rows per part: the unit of commit and the bound of the memory. Default: 20000.
     pub chunk_size: Option<NonZeroU32>,
     /// In which order the calls of a fan-out's part go: `row-major` or `model-major` (one model after the other, so that
-    /// a server that holds one model at a time seldom switches). Default: `model-major` for Ollama.
+    /// a server that holds one model at a time seldom switches). Default: `model-major` for Ollama and embedded
+    /// models.
     pub order: Option<Order>,
     /// How many rows may fail, a number or a share such as `"5%"`: when more do, the stage stops early. Left out: the
     /// run goes to its end, and any failed row makes the exit code 1.

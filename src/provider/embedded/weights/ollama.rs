@@ -76,12 +76,13 @@ pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, WeightsError
             Err(error) => closed.push(format!("{} can't be read: {error}", store.display())),
         }
     }
-    let shown: Vec<String> = stores.iter().map(|store| store.display().to_string()).collect();
-    let mut help = format!(
-        "{}; `ollama pull {id}` fetches it if Ollama has it (looked in {})",
-        suggestion(id),
-        listed(shown.iter().map(String::as_str))
-    );
+    let suggestion = suggestion(id);
+    let or = if suggestion.ends_with('?') { " Else" } else { ";" };
+    let mut help = format!("{suggestion}{or} `ollama pull {id}` fetches it if Ollama has it");
+    if let Some(first) = stores.first() {
+        let more = if stores.len() > 1 { " and Ollama's other places" } else { "" };
+        help.push_str(&format!(" (looked in {}{more})", first.display()));
+    }
     for reason in closed {
         help.push_str("; ");
         help.push_str(&reason);

@@ -9,7 +9,7 @@ use super::gguf::{Gguf, broken};
 use super::grammar::Grammars;
 use super::transformer::Transformer;
 use super::vocabulary::Vocabulary;
-use super::weights::WeightsError;
+use crate::provider::weights::WeightsError;
 
 /// A model in memory.
 pub struct Model {

@@ -7,9 +7,9 @@ use std::fs;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value as Field;
 
-use super::super::weights::WeightsError;
 use super::tiny::{INNER, Tiny, WIDTH};
 use super::*;
+use crate::provider::weights::WeightsError;
 
 /// Loads a file with these bytes.
 pub fn load(bytes: &[u8]) -> Result<Model, WeightsError> {

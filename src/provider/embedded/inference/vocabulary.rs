@@ -14,7 +14,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use super::gguf::{Gguf, broken, whole};
-use super::weights::WeightsError;
+use crate::provider::weights::WeightsError;
 
 /// The most tokens that a vocabulary can have, and bytes that one can have.
 const LARGEST: (usize, usize) = (1 << 20, 1 << 10);

@@ -9,8 +9,8 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 
 use super::gguf::{Gguf, broken};
 use super::vocabulary::Vocabulary;
-use super::weights::WeightsError;
 use crate::prompt::{Message, Role};
+use crate::provider::weights::WeightsError;
 
 /// How much work a template may do.
 const FUEL: u64 = 1_000_000;

@@ -16,7 +16,7 @@ use candle_nn::rotary_emb::{rope, rope_i};
 use super::cache::Cache;
 use super::gguf::{Gguf, broken, first_line};
 use super::linear::Linear;
-use super::weights::WeightsError;
+use crate::provider::weights::WeightsError;
 
 /// No model of any use has more layers, heads or numbers in a vector.
 const LARGEST: u64 = 1 << 17;
@@ -247,6 +247,8 @@ impl Shape {
         if answering == 0 || asking % answering != 0 || head == 0 || head % 2 != 0 {
             return Err(broken(&format!("{asking} heads over {answering} of {head} numbers are no model")));
         }
+        let context = upto("context_length", LONGEST).filter(|n| *n > 0);
+        let context = context.ok_or_else(|| missing("context_length"))? as usize;
         let epsilon = gguf.fraction(&format!("{kind}.attention.layer_norm_rms_epsilon")).unwrap_or(1e-5) as f32;
         Ok(Shape {
             layers: needed("block_count")?,
@@ -254,8 +256,7 @@ impl Shape {
             heads: (asking, answering),
             head,
             inner: needed("feed_forward_length")?,
-            context: upto("context_length", LONGEST).filter(|n| *n > 0).ok_or_else(|| missing("context_length"))?
-                as usize,
+            context,
             epsilon,
             neighbours: kind == "llama",
         })

@@ -39,41 +39,33 @@ const MAX_TOKENS: u32 = 512;
 impl Sequence {
     /// Prepares a call; one that can't be asked is told so and gone.
     pub fn new(body: &Body, model: &Model, tell: Tell) -> Option<Self> {
-        match prepare(body, model) {
-            Ok((tokens, grammar)) => {
-                let context = model.transformer.context();
-                let context = body.sampling.num_ctx.map_or(context, |n| context.min(n as usize));
-                let prompt = tokens.len();
-                if prompt >= context {
-                    let message = format!("the prompt has {prompt} tokens, the model's context {context}");
-                    let _ = tell.send(Err(CallError::new(CallErrorKind::ContextTooLong, message)));
-                    return None;
-                }
-                let most = prompt + body.sampling.max_tokens.unwrap_or(MAX_TOKENS) as usize;
-                let mut sequence = Sequence {
-                    sampler: Sampler::new(&body.sampling, &tokens),
-                    labels: Labels::of(body.schema.as_ref()),
-                    cache: model.transformer.cache(),
-                    reply: Vec::new(),
-                    stop: body.sampling.stop.clone(),
-                    most: most.min(context),
-                    tokens,
-                    prompt,
-                    grammar,
-                    tell,
-                };
-                let forced = sequence.grammar.as_mut().map(Grammar::forced).unwrap_or_default();
-                let finish = sequence.extend(&forced, model);
-                match finish {
-                    None => Some(sequence),
-                    Some(finish) => {
-                        sequence.end(finish);
-                        None
-                    }
-                }
-            }
+        let (tokens, context, grammar) = match prepare(body, model) {
+            Ok(prepared) => prepared,
             Err(error) => {
+                // Nobody waits only when the run is being dropped.
                 let _ = tell.send(Err(error));
+                return None;
+            }
+        };
+        let prompt = tokens.len();
+        let most = prompt + body.sampling.max_tokens.unwrap_or(MAX_TOKENS) as usize;
+        let mut sequence = Sequence {
+            sampler: Sampler::new(&body.sampling, &tokens),
+            labels: Labels::of(body.schema.as_ref()),
+            cache: model.transformer.cache(),
+            reply: Vec::new(),
+            stop: body.sampling.stop.clone(),
+            most: most.min(context),
+            tokens,
+            prompt,
+            grammar,
+            tell,
+        };
+        let forced = sequence.grammar.as_mut().map(Grammar::forced).unwrap_or_default();
+        match sequence.extend(&forced, model) {
+            None => Some(sequence),
+            Some(finish) => {
+                sequence.end(finish);
                 None
             }
         }
@@ -175,14 +167,21 @@ impl Sequence {
     }
 }
 
-fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, Option<Grammar>), CallError> {
+/// The prompt's tokens, the most that prompt and reply can have together, and the grammar of a typed reply.
+fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, usize, Option<Grammar>), CallError> {
     let rejected = |message: String| CallError::new(CallErrorKind::Rejected, message);
     let tokens = model.chat.tokens(&body.messages, &model.vocabulary).map_err(rejected)?;
     if tokens.is_empty() {
         return Err(rejected("the prompt is empty".to_owned()));
     }
+    let context = model.transformer.context();
+    let context = body.sampling.num_ctx.map_or(context, |n| context.min(n as usize));
+    if tokens.len() >= context {
+        let message = format!("the prompt has {} tokens, the model's context {context}", tokens.len());
+        return Err(CallError::new(CallErrorKind::ContextTooLong, message));
+    }
     let grammar = body.schema.as_ref().map(|schema| model.grammars.of(schema)).transpose().map_err(rejected)?;
-    Ok((tokens, grammar))
+    Ok((tokens, context, grammar))
 }
 
 /// Where `needle` first stands in `text`; an empty one stands nowhere.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! LLAMA_URL=http://127.0.0.1:8080 LLAMA_GGUF=/path/of/its.gguf \
-//!     cargo test --lib embedded::tests::llama_cpp -- --ignored --nocapture --test-threads 1
+//!     cargo test --lib llama_cpp -- --ignored --nocapture --test-threads 1
 //! ```
 //!
 //! Without `LLAMA_GGUF` the server is taken to have the built-in model; `LLAMA_PROMPTS=6` saves minutes.
@@ -22,7 +22,7 @@ use super::super::transformer::Span;
 use super::tiny::{KINDS, Tiny};
 use super::*;
 
-const PARAGRAPHS: &str = include_str!("../../../../pipelines/data/paragraphs.csv");
+const PARAGRAPHS: &str = include_str!("../../../../../pipelines/data/paragraphs.csv");
 
 /// Tokens of a reply.
 const TOKENS: usize = 48;

@@ -12,12 +12,12 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use super::KIND;
+use super::super::KIND;
 use super::body::{self, Body};
 use super::engine::{self, Asked};
 use super::gguf::Gguf;
 use super::model::Model as Loaded;
-use super::weights::{Folders, Located, WeightsError, locate, megabytes, pull, verify};
+use crate::provider::weights::{Folders, Located, WeightsError, locate, megabytes, pull, verify};
 use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply};
 
 /// Models inside this process.
@@ -108,8 +108,11 @@ fn refuse(calls: &Receiver<Asked>, error: &CallError) {
 
 /// Weights that can't be used stop the run: no row is to blame.
 fn unusable(error: &WeightsError) -> CallError {
-    let help = error.help.iter().map(|help| format!("; {help}")).collect::<String>();
-    CallError::new(CallErrorKind::UnknownModel, format!("{}{help}", error.message))
+    let message = match &error.help {
+        Some(help) => format!("{}; {help}", error.message),
+        None => error.message.clone(),
+    };
+    CallError::new(CallErrorKind::UnknownModel, message)
 }
 
 /// Which weights they are: their hash, and how they are quantised.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::gguf::broken;
 use super::vocabulary::Vocabulary;
-use super::weights::WeightsError;
+use crate::provider::weights::WeightsError;
 
 /// Makes grammars for a vocabulary.
 pub struct Grammars(ParserFactory);

@@ -12,7 +12,7 @@ use candle_core::Device;
 use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{Content, Value};
 
-use super::weights::WeightsError;
+use crate::provider::weights::WeightsError;
 
 /// An open file.
 pub struct Gguf {

@@ -26,8 +26,8 @@ use tokio::sync::oneshot;
 use super::body::Body;
 use super::engine::{Asked, serve};
 use super::model::Model;
-use super::weights::{Builtin, Folders, pull};
 use crate::prompt::Message;
+use crate::provider::weights::{Builtin, Folders, pull};
 use crate::provider::{CallError, Reply, Sampling};
 
 /// The real model, or a loud line on stderr that the test was skipped.
