@@ -29,7 +29,7 @@
 //! | [`prompt`] | asking and answering without a model |
 //! | [`registry`], [`table`] | rows of the extension tables; rows and columns of data |
 //! | [`document`] | TOML and YAML as one tree with places |
-//! | [`name`] | checked identifiers |
+//! | [`name`], [`random`] | checked identifiers; reproducible randomness |
 //!
 //! # The words
 //!
@@ -47,6 +47,7 @@ pub mod name;
 pub mod plan;
 pub mod prompt;
 pub mod provider;
+pub mod random;
 pub mod registry;
 pub mod report;
 pub mod run;

@@ -89,6 +89,9 @@ pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, SourceError>> + S
 
 /// Where rows come from.
 pub trait Source: Send + Sync + fmt::Debug {
+    /// Takes the spec's seed, for what it draws; a source that draws nothing has no use for it.
+    fn seed(&mut self, _: Option<u64>) {}
+
     /// Its columns, read from as little of it as possible (the header of a CSV).
     fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError>;
 

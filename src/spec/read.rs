@@ -250,7 +250,11 @@ pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> 
     }
     for (name, node, path) in tables(root, "sources", problems) {
         let source = typed(SOURCES, "source", node, &path, &[], problems);
-        keep(source.map(|(_, s)| s), "sources", name, &mut raw.sources, &mut raw.broken);
+        let source = source.map(|(_, mut source)| {
+            source.seed(raw.header.seed);
+            source
+        });
+        keep(source, "sources", name, &mut raw.sources, &mut raw.broken);
     }
     for (name, node, path) in tables(root, "stages", problems) {
         let shared = document::fields_of::<StageTable>();
