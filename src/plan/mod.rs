@@ -109,7 +109,7 @@ impl Plan {
             Input::Source(i) => self.sources[i].as_ref().map_or(0, |s| s.rows),
             Input::Stage(i) => {
                 let stage = &self.spec.stages[i];
-                self.rows(stage.input) * stage.answers.fold(stage.models.len())
+                self.rows(stage.input) * stage.answers.fold()
             }
         }
     }
@@ -124,10 +124,10 @@ impl Plan {
         })
     }
 
-    /// Calls at most that a stage makes when nothing is skipped and each row asks once.
+    /// Calls at most that a stage makes when nothing is skipped.
     pub fn calls(&self, stage: usize) -> u64 {
         let stage = &self.spec.stages[stage];
-        self.rows(stage.input) * stage.width() as u64
+        self.rows(stage.input) * stage.width() as u64 * stage.stage.most_prompts()
     }
 
     /// The name of the run's folder: what decides which parts there are. Another plan is another folder.

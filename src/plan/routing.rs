@@ -16,6 +16,13 @@ pub fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     }
 }
 
+/// The model (as a place in the stage's list) of answer `place` about row `row` of the input, both counted from 0; a row's
+/// answers stand replicate by replicate, in each model by model.
+pub fn model_of(stage: &StageSpec, row: u64, place: usize) -> usize {
+    let models = models_for(stage, row);
+    models.start + place % models.len()
+}
+
 /// The order of a part's calls: what the spec says, else model by model where switching is dear.
 pub fn order(stage: &StageSpec, holds_one_model: bool) -> Order {
     let several = stage.models.len() > 1;

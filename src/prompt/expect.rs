@@ -1,12 +1,11 @@
 //! Expectations: what an answer must be; as a JSON Schema for the server, as words for the model, as a check of the reply.
 
-use std::num::NonZeroU32;
-
 use serde_json::{Map, Value, json};
 
+use super::kind::{Kind, normal};
 use super::reply;
 use super::{Answer, Cell, Probabilities};
-use crate::table::{Simple, Type};
+use crate::table::Type;
 
 /// What a reply must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,32 +29,18 @@ pub struct Field {
     pub prob: bool,
     /// Whether the key may be missing and any scalar will do as text (the `json_keys` shorthand).
     pub loose: bool,
+    /// Texts that stand for null, such as `unclear`, unless they are options.
+    pub unknown: Vec<String>,
     /// What it means.
     pub description: Option<String>,
-}
-
-/// What a value must be.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    /// Any text, of at most so many characters (Unicode scalar values).
-    Text(Option<NonZeroU32>),
-    /// One of these texts.
-    Enum(Vec<String>),
-    /// A whole number within bounds, both included.
-    Integer(Option<f64>, Option<f64>),
-    /// A number within bounds, both included.
-    Number(Option<f64>, Option<f64>),
-    /// True or false.
-    Boolean,
-    /// A list of values that are not lists.
-    List(Box<Kind>),
 }
 
 impl Field {
     /// A key of the `json_keys` shorthand: text or null, and it may be missing.
     pub fn loose(name: &str) -> Field {
         let kind = Kind::Text(None);
-        Field { name: name.to_owned(), kind, nullable: true, prob: false, loose: true, description: None }
+        let name = name.to_owned();
+        Field { name, kind, nullable: true, prob: false, loose: true, unknown: Vec::new(), description: None }
     }
 
     fn schema(&self) -> Value {
@@ -91,11 +76,19 @@ impl Field {
             Some(Value::Null) => Err(format!("\"{}\" is null", self.name)),
             Some(Value::String(text)) if self.loose => Ok(Cell::Text(text.clone())),
             Some(other) if self.loose => Ok(Cell::Text(other.to_string())),
+            Some(Value::String(text)) if self.says_unknown(text) => Ok(Cell::Null),
             Some(value) => {
                 let wrong = || format!("\"{}\" must be {}, not {}", self.name, self.kind.words(), shown(value));
                 self.kind.read(value).ok_or_else(wrong)
             }
         }
+    }
+
+    /// Whether a text says that there is no value.
+    fn says_unknown(&self, text: &str) -> bool {
+        let text = normal(text);
+        let option = matches!(&self.kind, Kind::Enum(options) if options.iter().any(|o| normal(o) == text));
+        !option && self.unknown.iter().any(|unknown| normal(unknown) == text)
     }
 
     /// The columns of its cells.
@@ -110,110 +103,6 @@ impl Field {
         let reported = probabilities.and_then(|keys| keys.get(&self.name)?.get(label)).copied();
         reported.filter(|p| (0.0..=1.0).contains(p)).map_or(Cell::Null, Cell::Number)
     }
-}
-
-impl Kind {
-    /// What a column of such values holds.
-    pub fn column(&self) -> Type {
-        match self {
-            Kind::Text(_) | Kind::Enum(_) => Type::Text,
-            Kind::Integer(..) => Type::Integer,
-            Kind::Number(..) => Type::Number,
-            Kind::Boolean => Type::Boolean,
-            Kind::List(item) => Type::List(match item.column() {
-                Type::Integer => Simple::Integer,
-                Type::Number => Simple::Number,
-                Type::Boolean => Simple::Boolean,
-                Type::Text | Type::List(_) => Simple::Text,
-            }),
-        }
-    }
-
-    fn schema(&self) -> Value {
-        let bounded = |kind: &str, low: &Option<f64>, high: &Option<f64>| {
-            let mut schema = json!({ "type": kind });
-            for (key, bound) in [("minimum", low), ("maximum", high)] {
-                if let Some(bound) = bound {
-                    schema[key] = number(*bound);
-                }
-            }
-            schema
-        };
-        match self {
-            Kind::Text(None) => json!({ "type": "string" }),
-            Kind::Text(Some(most)) => json!({ "type": "string", "maxLength": most }),
-            Kind::Enum(options) => json!({ "type": "string", "enum": options }),
-            Kind::Integer(low, high) => bounded("integer", low, high),
-            Kind::Number(low, high) => bounded("number", low, high),
-            Kind::Boolean => json!({ "type": "boolean" }),
-            Kind::List(item) => json!({ "type": "array", "items": item.schema() }),
-        }
-    }
-
-    fn words(&self) -> String {
-        let bounds = |low: &Option<f64>, high: &Option<f64>| match (low, high) {
-            (Some(low), Some(high)) => format!(" from {low} to {high}"),
-            (Some(low), None) => format!(" of {low} or more"),
-            (None, Some(high)) => format!(" of {high} or less"),
-            (None, None) => String::new(),
-        };
-        match self {
-            Kind::Text(None) => "text".to_owned(),
-            Kind::Text(Some(NonZeroU32::MIN)) => "text, at most 1 character".to_owned(),
-            Kind::Text(Some(most)) => format!("text, at most {most} characters"),
-            Kind::Enum(options) => {
-                let options: Vec<String> = options.iter().map(|o| format!("\"{o}\"")).collect();
-                format!("one of {}", options.join(", "))
-            }
-            Kind::Integer(low, high) => format!("a whole number{}", bounds(low, high)),
-            Kind::Number(low, high) => format!("a number{}", bounds(low, high)),
-            Kind::Boolean => "true or false".to_owned(),
-            Kind::List(item) => format!("a list, each item {}", item.words()),
-        }
-    }
-
-    fn read(&self, value: &Value) -> Option<Cell> {
-        let within = |n: f64, low: &Option<f64>, high: &Option<f64>| {
-            low.is_none_or(|low| n >= low) && high.is_none_or(|high| n <= high)
-        };
-        match (self, value) {
-            (Kind::Text(most), Value::String(text)) => {
-                let fits = most.is_none_or(|most| text.chars().nth(most.get() as usize).is_none());
-                fits.then(|| Cell::Text(text.clone()))
-            }
-            (Kind::Enum(options), Value::String(text)) => {
-                let exact = options.iter().find(|o| *o == text);
-                let option = exact.or_else(|| options.iter().find(|o| normal(o) == normal(text)))?;
-                Some(Cell::Text(option.clone()))
-            }
-            (Kind::Integer(low, high), Value::Number(number)) => {
-                let whole = number.as_i64().or_else(|| {
-                    let float = number.as_f64()?;
-                    (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
-                })?;
-                within(whole as f64, low, high).then_some(Cell::Integer(whole))
-            }
-            (Kind::Number(low, high), Value::Number(number)) => {
-                let number = number.as_f64().filter(|n| n.is_finite())?;
-                within(number, low, high).then_some(Cell::Number(number))
-            }
-            (Kind::Boolean, Value::Bool(value)) => Some(Cell::Boolean(*value)),
-            (Kind::List(item), Value::Array(values)) => {
-                values.iter().map(|v| item.read(v)).collect::<Option<Vec<_>>>().map(Cell::List)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// How options are compared: without case, outer white space, quotes and a full stop.
-pub(super) fn normal(text: &str) -> String {
-    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.')).to_lowercase()
-}
-
-/// A bound as JSON, a whole number without `.0`.
-fn number(bound: f64) -> Value {
-    if bound.fract() == 0.0 && bound.abs() < 9e15 { json!(bound as i64) } else { json!(bound) }
 }
 
 /// A value in a message, cut short.

@@ -7,7 +7,8 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::expect::{Field, Kind, normal};
+use super::expect::Field;
+use super::kind::{Kind, normal};
 
 /// One key of a typed answer, as the spec writes it; becomes one column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -181,6 +182,7 @@ impl FieldSpec {
             nullable: self.nullable,
             prob: self.prob,
             loose: false,
+            unknown: Vec::new(),
             description: self.description.clone(),
         })
     }

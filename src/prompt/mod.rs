@@ -3,8 +3,10 @@
 //! A [`Template`] and a row make a [`Prompt`]; its [`Expect`] says what an answer is, tells the model so, and reads the
 //! reply into cells or into a reason why it can't be used. Knows tables and what stands below them.
 
+mod condition;
 mod expect;
 mod field;
+mod kind;
 mod message;
 mod reply;
 mod template;
@@ -15,10 +17,12 @@ use indexmap::IndexMap;
 
 use crate::table::Cell;
 
-pub use expect::{Expect, Field, Kind};
+pub use condition::{BoundCondition, Condition};
+pub use expect::{Expect, Field};
 pub use field::{FieldSpec, ItemSpec};
+pub use kind::{Kind, normal};
 pub use message::{Message, Role};
-pub use template::{Bound, Template};
+pub use template::{Bound, Template, Unknown};
 
 /// What to ask about a row, and what an answer is.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use arrow_schema::{Schema, SchemaRef};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
-use crate::name::nearest;
+use crate::document::{Diagnostic, Path};
+use crate::name::{listed, nearest};
 use crate::table::{Cell, Row};
 
 /// Instructions of the template engine that one prompt may take.
@@ -42,9 +43,56 @@ pub struct Bound {
     columns: Vec<(String, usize)>,
     /// The names of all columns, if the template asks for the whole `row`.
     row: Option<SchemaRef>,
+    /// The variables whose values are given beside the row.
+    others: Vec<String>,
+}
+
+/// Variables that stand for nothing, each with the name that was probably meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown(Vec<(String, Option<String>)>);
+
+impl Unknown {
+    /// The variables.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// A problem at `path` for each; `what` ("the template") uses the columns of `input`.
+    pub fn problems(self, path: &Path, what: &str, input: &Schema) -> Vec<Diagnostic> {
+        let problem = |(name, near): (String, Option<String>)| {
+            let message = format!("{what} uses `{name}`, but the input has no such column");
+            let problem = Diagnostic::error("unknown-variable", path.clone(), message);
+            match near {
+                Some(near) => problem.meant(Some(&near)),
+                None if name == "text" => problem.help("say which column it is with `text_column`"),
+                None => problem.help(format!("the columns are {}", columns(input))),
+            }
+        };
+        self.0.into_iter().map(problem).collect()
+    }
+
+    /// All but `name`, which has been reported.
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.retain(|(n, _)| n != name);
+        self
+    }
+}
+
+/// The columns for a message, not too many.
+fn columns(input: &Schema) -> String {
+    let names: Vec<&str> = input.fields().iter().map(|f| f.name().as_str()).take(12).collect();
+    let more = input.fields().len() - names.len();
+    let listed = listed(names);
+    if more > 0 { format!("{listed} and {more} more") } else { listed }
 }
 
 impl Template {
+    /// Whether `source` is an expression.
+    pub fn check_expression(source: &str) -> Result<(), TemplateError> {
+        let error = |error: minijinja::Error| TemplateError { line: error.line(), message: said(&error) };
+        Environment::new().compile_expression(source).map(drop).map_err(error)
+    }
+
     /// Compiles `source`.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
@@ -81,16 +129,22 @@ impl Template {
         self.environment.globals().any(|(global, _)| global == name)
     }
 
-    /// Binds the variables to the columns of `input`; `text` stands for `text_column`, `row` for all columns.
-    /// The error lists each unknown variable with the near name.
-    pub fn bind(self, input: &SchemaRef, text_column: Option<usize>) -> Result<Bound, Vec<(String, Option<String>)>> {
-        let mut bound = Bound { template: self, columns: Vec::new(), row: None };
+    /// Binds the variables to the columns of `input`; `text` stands for `text_column`, `row` for all columns, and those of
+    /// `others` for values that are given with each row.
+    pub fn bind(self, input: &SchemaRef, text_column: Option<usize>, others: &[&str]) -> Result<Bound, Unknown> {
+        let mut bound = Bound { template: self, columns: Vec::new(), row: None, others: Vec::new() };
         let mut unknown = Vec::new();
         for variable in bound.template.variables() {
             let (name, part) = match variable.split_once('.') {
                 Some((name, part)) => (name, Some(part)),
                 None => (variable.as_str(), None),
             };
+            if others.contains(&name) {
+                if !bound.others.iter().any(|o| o == name) {
+                    bound.others.push(name.to_owned());
+                }
+                continue;
+            }
             let column = text_column.filter(|_| name == "text").or_else(|| input.index_of(name).ok());
             match column {
                 Some(column) if !bound.columns.iter().any(|(n, _)| n == name) => {
@@ -107,7 +161,7 @@ impl Template {
                 None => unknown.push((name.to_owned(), near(name, input))),
             }
         }
-        if unknown.is_empty() { Ok(bound) } else { Err(unknown) }
+        if unknown.is_empty() { Ok(bound) } else { Err(Unknown(unknown)) }
     }
 }
 
@@ -129,9 +183,16 @@ impl Bound {
         }
     }
 
-    /// The template with the cells of `row`; the error names the variable or the limit.
-    pub fn render(&self, row: Row<'_>) -> Result<String, String> {
-        let mut context: BTreeMap<String, Value> = BTreeMap::new();
+    /// The variables whose values are given beside the row.
+    pub fn others(&self) -> &[String] {
+        &self.others
+    }
+
+    /// The template with the cells of `row` and the values of `others`; the error names the variable or the limit.
+    pub fn render(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<String, String> {
+        let given = others.iter().filter(|(name, _)| self.others.iter().any(|o| o == name));
+        let mut context: BTreeMap<String, Value> =
+            given.map(|(name, cell)| ((*name).to_owned(), value_of((*cell).clone()))).collect();
         for (name, column) in &self.columns {
             context.insert(name.clone(), value_of(row.cell(*column)));
         }
@@ -184,8 +245,8 @@ mod tests {
 
     fn render(source: &str, row: usize) -> Result<String, String> {
         let batch = batch();
-        let bound = Template::new(source).unwrap().bind(&batch.schema(), Some(0)).unwrap();
-        bound.render(Row::new(&batch, row))
+        let bound = Template::new(source).unwrap().bind(&batch.schema(), Some(0), &[]).unwrap();
+        bound.render(Row::new(&batch, row, 0), &[])
     }
 
     #[test]
@@ -193,8 +254,8 @@ mod tests {
         assert_eq!(render("{{ year }}: {{ speech }}", 0).unwrap(), "1790: {{ 7*7 }}{% include 'x' %}");
         assert_eq!(render("{{ text }}|{{ row['the party'] }}", 0).unwrap(), "{{ 7*7 }}{% include 'x' %}|A & B <b>");
         let batch = batch();
-        let bound = Template::new("{{ text }} {{ range(2) }}").unwrap().bind(&batch.schema(), Some(1)).unwrap();
-        assert_eq!(bound.render(Row::new(&batch, 0)).unwrap(), "1790 [0, 1]");
+        let bound = Template::new("{{ text }} {{ range(2) }}").unwrap().bind(&batch.schema(), Some(1), &[]).unwrap();
+        assert_eq!(bound.render(Row::new(&batch, 0, 0), &[]).unwrap(), "1790 [0, 1]");
         assert_eq!(render("[{{ speech }}]{% if not speech %} none{% endif %}", 1).unwrap(), "[] none");
         assert_eq!(render("{% for x in [1,2] %}{{ x }}{{ loop.index }} {% endfor %}", 1).unwrap(), "11 22 ");
     }
@@ -202,13 +263,13 @@ mod tests {
     #[test]
     fn unknown_variables_are_listed_with_the_near_column() {
         let template = Template::new("{{ speach }} {{ year }} {{ row.yaer }} {{ zzz }}").unwrap();
-        let unknown = template.bind(&batch().schema(), None).unwrap_err();
+        let unknown = template.bind(&batch().schema(), None, &[]).unwrap_err();
         let expected = [
             ("row.yaer".to_owned(), Some("row.year".to_owned())),
             ("speach".to_owned(), Some("speech".to_owned())),
             ("zzz".to_owned(), None),
         ];
-        assert_eq!(unknown, expected);
+        assert_eq!(unknown.0, expected);
     }
 
     #[test]

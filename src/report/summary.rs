@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::store::{Manifest, StageTotals};
+use super::interval::wilson;
+use crate::store::{Manifest, Share, StageTotals};
 
 /// The longest message that is shown of an error.
 const MESSAGE: usize = 160;
@@ -50,6 +51,20 @@ fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals) {
     }
     let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
     let _ = writeln!(out, "{:width$}  {}; {tokens}", "", parts.join(", "));
+    let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    for (name, Share { yes, of }) in &totals.shares {
+        let (low, high) = wilson(*yes, *of);
+        let share = 100.0 * *yes as f64 / (*of).max(1) as f64;
+        let _ = writeln!(
+            out,
+            "{:width$}  {name:longest$}  {}/{} ({share:.1} %, 95 % interval {:.1} to {:.1} %)",
+            "",
+            number(*yes),
+            number(*of),
+            100.0 * low,
+            100.0 * high
+        );
+    }
     for (kind, error) in &totals.errors {
         let message: String = error.message.chars().take(MESSAGE).collect();
         let rows = count(error.count, "call");
@@ -94,6 +109,7 @@ mod tests {
             attempts: 2410,
             prompt_tokens: 1_000_000,
             completion_tokens: 999,
+            shares: [("refund".to_owned(), Share { yes: 5, of: 38 })].into_iter().collect(),
             errors: [("malformed".to_owned(), error)].into_iter().collect(),
             ..StageTotals::default()
         };
@@ -102,6 +118,7 @@ mod tests {
         let expected = "\
 tone  1,234 rows = 1,230 answered + 1 failed + 3 skipped
       2,400 calls sent, 62 from the ledger, 2,410 attempts in all; 1,000,000 tokens in, 999 out
+      refund  5/38 (13.2 %, 95 % interval 5.8 to 27.3 %)
       2 calls failed as malformed, e.g. row id-7: there is no JSON object in it
 calls table: calls
 2.0 s, 617.0 rows/s

@@ -10,7 +10,7 @@ use super::RunError;
 use super::block::{Block, Counts};
 use super::stage::Job;
 use crate::plan::Part;
-use crate::store::{PartFacts, PartWriter, StoreError};
+use crate::store::{PartFacts, PartWriter, Share, Shares, StoreError};
 use crate::table::parquet::TableError;
 
 /// Commits at once; more would only use up file handles.
@@ -101,19 +101,20 @@ async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
 async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();
-    let (writer, counts): (PartWriter, Counts) = blocking(move || {
+    let (writer, counts, shares): (PartWriter, Counts, Shares) = blocking(move || {
         let done = block.finish(&job.plan, job.stage(), &job.calls).map_err(|error| {
             let path = job.dir.root().to_owned();
             StoreError::Table(TableError::Parquet { path, error: error.into() })
         })?;
         writer.write(done.rows, done.calls)?;
-        Ok((writer, done.counts))
+        Ok((writer, done.counts, done.shares))
     })
     .await?;
     part.writer = Some(writer);
     part.facts.answered += counts.answered;
     part.facts.failed += counts.failed;
     part.facts.skipped += counts.skipped;
+    Share::add(&mut part.facts.shares, &shares);
     part.written += 1;
     Ok(())
 }
@@ -125,6 +126,7 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
         // The ledger's own error is told by its writer.
         return Ok(());
     }
+    job.progress().shares(&facts.shares);
     let committed = blocking(move || writer.commit(facts)).await?;
     job.output.commit(number, committed);
     Ok(())

@@ -3,19 +3,18 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use arrow_select::take::take_record_batch;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::calls::{Calls, Finished};
+use super::calls_table::{Asker, CallsTable};
+use super::columns::{columns, fates, shares};
 use crate::plan::{Plan, routing};
 use crate::prompt::{Answer, Prompt};
-use crate::spec::{Answers, Guard, StageSpec};
-use crate::store::calls_schema;
-use crate::table::{Cell, Row, array_of, cell_at};
+use crate::spec::StageSpec;
+use crate::store::Shares;
+use crate::table::{Cell, Row, cell_at};
 
 /// Some rows of a part.
 pub struct Block {
@@ -27,8 +26,8 @@ pub struct Block {
     pub first_row: u64,
     /// The rows.
     pub input: RecordBatch,
-    /// Whether each row is skipped.
-    pub skipped: Vec<bool>,
+    /// What becomes of each row before anything is asked.
+    pub fates: Vec<Fate>,
     slots: Mutex<Vec<Slot>>,
     open: AtomicUsize,
     /// The right to be in memory.
@@ -45,6 +44,17 @@ struct Slot {
 
 /// A prompt and what became of it.
 pub type Asked = (Arc<Prompt>, Finished);
+
+/// What becomes of a row before anything is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is asked about.
+    Asked,
+    /// Something is missing that the prompts read, or the stage's condition doesn't hold.
+    Skipped,
+    /// It can't be told: `kind: message`.
+    Failed(String),
+}
 
 /// What became of the rows of a block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,9 +77,9 @@ impl Block {
         stage: &StageSpec,
         room: Arc<OwnedSemaphorePermit>,
     ) -> Self {
-        let skipped = skipped(stage, &input);
+        let fates = fates(stage, &input, first_row);
         let slots = Mutex::new((0..input.num_rows() * stage.width()).map(|_| Slot::default()).collect());
-        Block { part, index, first_row, input, skipped, slots, open: AtomicUsize::new(0), _room: room }
+        Block { part, index, first_row, input, fates, slots, open: AtomicUsize::new(0), _room: room }
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -107,7 +117,7 @@ impl Block {
         let width = stage.width();
         let mut counts = Counts::default();
         for row in 0..self.input.num_rows() {
-            if self.skipped[row] {
+            if self.fates[row] == Fate::Skipped {
                 counts.skipped += 1;
             } else if slots[row * width..(row + 1) * width].iter().any(|s| s.failure.is_some()) {
                 counts.failed += 1;
@@ -117,9 +127,10 @@ impl Block {
         }
         let cells = self.cells(stage, &slots);
         let failures: Vec<Option<&str>> = slots.iter().map(|s| s.failure.as_deref()).collect();
-        let rows = columns(stage, &self.input, self.first_row, &self.skipped, &cells, &failures)?;
+        let rows = columns(stage, &self.input, self.first_row, &self.fates, &cells, &failures)?;
+        let shares = shares(stage, &rows, self.input.num_columns());
         let calls = self.calls(plan, stage, calls, &slots)?;
-        Ok(Done { rows, calls, counts })
+        Ok(Done { rows, calls, counts, shares })
     }
 
     /// The name of a row in messages: its key, or its number from 1.
@@ -135,16 +146,22 @@ impl Block {
         (number, key)
     }
 
-    /// The answer cells of each slot; none where it failed or was skipped.
-    fn cells(&self, stage: &StageSpec, slots: &[Slot]) -> Vec<Option<Vec<Cell>>> {
+    /// Row `row` of the block.
+    pub fn row(&self, row: usize) -> Row<'_> {
+        Row::new(&self.input, row, self.first_row)
+    }
+
+    /// The answer cells of each slot.
+    fn cells(&self, stage: &StageSpec, slots: &[Slot]) -> Vec<Vec<Cell>> {
         let width = stage.width();
         let cells = slots.iter().enumerate().map(|(i, slot)| {
-            let row = i / width;
-            if self.skipped[row] || slot.failure.is_some() {
-                return None;
-            }
+            let row = self.row(i / width);
+            let model = &stage.model_names[routing::model_of(stage, row.number(), i % width)];
             let answers: Vec<Answer> = slot.asked.iter().filter_map(|(_, f)| f.answer.clone().ok()).collect();
-            Some(stage.stage.cells(Row::new(&self.input, row), &answers))
+            match (&self.fates[i / width], &slot.failure) {
+                (Fate::Asked, None) => stage.stage.cells(row, model, &answers),
+                _ => stage.stage.unanswered(row, model, &answers),
+            }
         });
         cells.collect()
     }
@@ -155,86 +172,22 @@ impl Block {
         let key_column = plan.spec.relation(stage.input).key;
         let mut table = CallsTable::default();
         for (i, slot) in slots.iter().enumerate() {
-            let row = i / width;
-            let model = stage.models[routing::models_for(stage, self.first_row + row as u64).start + i % width];
+            let (row, place) = (i / width, i % width);
             let (number, key) = self.row_name(key_column, row);
+            let model = routing::model_of(stage, self.first_row + row as u64, place);
+            let of = Asker {
+                row: number,
+                row_key: key.as_deref(),
+                stage: stage.name.as_str(),
+                replicate: (place / stage.answers.models_per_row()) as i64 + 1,
+                target: calls.target(stage.models[model]),
+            };
             for (prompt, finished) in &slot.asked {
-                let target = calls.target(model);
-                table.row.append_value(number);
-                table.row_key.append_option(key.as_deref());
-                table.stage.append_value(stage.name.as_str());
-                table.model.append_value(&target.name);
-                table.provider.append_value(target.provider.kind());
-                table.model_id.append_value(&target.model.id);
-                table.model_digest.append_option(target.build.digest.as_deref());
-                table.push(prompt, finished);
+                table.push(&of, prompt, finished);
             }
         }
         table.finish()
     }
-}
-
-/// Which rows are skipped: those where something is missing that the prompts read.
-pub fn skipped(stage: &StageSpec, input: &RecordBatch) -> Vec<bool> {
-    let mut skipped = vec![false; input.num_rows()];
-    for guard in &stage.guards {
-        let (Guard::Error(column) | Guard::Missing(column)) = *guard;
-        let column = input.column(column);
-        let texts = column.as_string_opt::<i32>();
-        for (row, skip) in skipped.iter_mut().enumerate() {
-            *skip |= match guard {
-                Guard::Error(_) => column.is_valid(row),
-                Guard::Missing(_) => column.is_null(row) || texts.is_some_and(|t| t.value(row).trim().is_empty()),
-            };
-        }
-    }
-    skipped
-}
-
-/// The output rows of `input`: by slot (row by row, model by model) the answer's cells, or why there are none.
-pub fn columns(
-    stage: &StageSpec,
-    input: &RecordBatch,
-    first_row: u64,
-    skipped: &[bool],
-    cells: &[Option<Vec<Cell>>],
-    failures: &[Option<&str>],
-) -> Result<RecordBatch, ArrowError> {
-    let rows = input.num_rows();
-    let models = stage.models.len();
-    let names = &stage.model_names;
-    // The columns of every `step`-th slot, beginning with slot `from`.
-    let block = |from: usize, step: usize| -> Vec<ArrayRef> {
-        let mine = || (from..cells.len()).step_by(step);
-        let answers = stage.stage.writes().iter().enumerate().map(|(c, column)| {
-            array_of(column.kind, mine().map(|i| cells[i].as_ref().map_or(&Cell::Null, |cells| &cells[c])))
-        });
-        let errors: ArrayRef = Arc::new(mine().map(|i| failures[i]).collect::<StringArray>());
-        answers.chain([errors]).collect()
-    };
-    let (input, added) = match &stage.answers {
-        Answers::Dealt { named } => {
-            let mut added = block(0, 1);
-            if *named {
-                let who = (0..rows).map(|row| {
-                    let model = routing::models_for(stage, first_row + row as u64).start;
-                    (!skipped[row]).then(|| names[model].as_str())
-                });
-                added.insert(added.len() - 1, Arc::new(who.collect::<StringArray>()));
-            }
-            (input.clone(), added)
-        }
-        Answers::Wide => (input.clone(), (0..models).flat_map(|model| block(model, models)).collect()),
-        Answers::Long => {
-            let take = UInt64Array::from_iter_values((0..rows * models).map(|i| (i / models) as u64));
-            let who = (0..rows * models).map(|i| Some(names[i % models].as_str())).collect::<StringArray>();
-            let mut added: Vec<ArrayRef> = vec![Arc::new(who)];
-            added.extend(block(0, 1));
-            (take_record_batch(input, &take)?, added)
-        }
-    };
-    let columns = input.columns().iter().cloned().chain(added).collect();
-    RecordBatch::try_new(stage.relation.schema.clone(), columns)
 }
 
 /// A block that is done.
@@ -245,80 +198,6 @@ pub struct Done {
     pub calls: RecordBatch,
     /// What became of the rows.
     pub counts: Counts,
-}
-
-#[derive(Default)]
-struct CallsTable {
-    row: Int64Builder,
-    row_key: StringBuilder,
-    stage: StringBuilder,
-    model: StringBuilder,
-    provider: StringBuilder,
-    model_id: StringBuilder,
-    model_digest: StringBuilder,
-    call_key: StringBuilder,
-    from_ledger: BooleanBuilder,
-    system: StringBuilder,
-    prompt: StringBuilder,
-    reply: StringBuilder,
-    probabilities: StringBuilder,
-    attempts: Int64Builder,
-    prompt_tokens: Int64Builder,
-    completion_tokens: Int64Builder,
-    latency_ms: Float64Builder,
-    finish_reason: StringBuilder,
-    build: StringBuilder,
-    error: StringBuilder,
-    earlier_tries: StringBuilder,
-}
-
-impl CallsTable {
-    fn push(&mut self, prompt: &Prompt, finished: &Finished) {
-        use crate::prompt::Role;
-        let record = &finished.record;
-        let system = prompt.messages.iter().find(|m| m.role == Role::System);
-        self.call_key.append_value(record.key.to_string());
-        self.from_ledger.append_value(finished.from_ledger);
-        self.system.append_option(system.map(|m| m.content.as_str()));
-        self.prompt.append_value(prompt.messages.last().map_or("", |m| m.content.as_str()));
-        // A call that got no reply at all has no finish reason either.
-        let replied = !record.finish.is_empty();
-        self.reply.append_option(replied.then_some(record.reply.as_str()));
-        self.probabilities.append_option(record.probabilities.as_deref());
-        self.attempts.append_value(record.attempts.into());
-        self.prompt_tokens.append_value(record.prompt_tokens as i64);
-        self.completion_tokens.append_value(record.completion_tokens as i64);
-        self.latency_ms.append_value(record.latency_ms);
-        self.finish_reason.append_option(replied.then_some(record.finish.as_str()));
-        self.build.append_option(record.build.as_deref());
-        self.error.append_option(finished.answer.as_ref().err());
-        self.earlier_tries.append_option(record.tries.as_deref());
-    }
-
-    fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.row.finish()),
-            Arc::new(self.row_key.finish()),
-            Arc::new(self.stage.finish()),
-            Arc::new(self.model.finish()),
-            Arc::new(self.provider.finish()),
-            Arc::new(self.model_id.finish()),
-            Arc::new(self.model_digest.finish()),
-            Arc::new(self.call_key.finish()),
-            Arc::new(self.from_ledger.finish()),
-            Arc::new(self.system.finish()),
-            Arc::new(self.prompt.finish()),
-            Arc::new(self.reply.finish()),
-            Arc::new(self.probabilities.finish()),
-            Arc::new(self.attempts.finish()),
-            Arc::new(self.prompt_tokens.finish()),
-            Arc::new(self.completion_tokens.finish()),
-            Arc::new(self.latency_ms.finish()),
-            Arc::new(self.finish_reason.finish()),
-            Arc::new(self.build.finish()),
-            Arc::new(self.error.finish()),
-            Arc::new(self.earlier_tries.finish()),
-        ];
-        RecordBatch::try_new(calls_schema(), columns)
-    }
+    /// How many of its answers are true, by column of booleans.
+    pub shares: Shares,
 }

@@ -42,10 +42,26 @@ impl Finished {
     }
 }
 
-/// The key of a call: a hash of the provider's kind, the model's build and the request as it is sent, without what
-/// cannot change the answer.
-pub fn call_key(target: &Target, prompt: &Prompt) -> Key {
-    let call = Call { model: &target.model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
+/// A call that is wanted.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The model's index in the spec.
+    pub model: usize,
+    /// How often the same was asked of the model before, for another row of the replicates.
+    pub replicate: u64,
+    /// What to ask.
+    pub prompt: &'a Prompt,
+    /// Its key.
+    pub key: Key,
+    /// How often to try.
+    pub max_attempts: u32,
+}
+
+/// The key of a call: a hash of the provider's kind, the model's build, the replicate (from 0) and the request as it is
+/// sent, without what cannot change the answer.
+pub fn call_key(target: &Target, prompt: &Prompt, replicate: u64) -> Key {
+    let model = target.replicate(replicate);
+    let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
     let encoded = target.provider.encode(&call);
     let mut hasher = blake3::Hasher::new();
     for part in [KEY_VERSION, target.provider.kind(), target.build.digest.as_deref().unwrap_or("")] {
@@ -53,6 +69,9 @@ pub fn call_key(target: &Target, prompt: &Prompt) -> Key {
         hasher.update(&[0]);
     }
     hasher.update(&encoded.body[..encoded.keyed]);
+    if replicate > 0 {
+        hasher.update(&[0]).update(&replicate.to_le_bytes());
+    }
     Key(hasher.finalize().as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
 }
 
@@ -104,30 +123,27 @@ impl Calls {
         self.recorder.find(keys)
     }
 
-    /// Asks `prompt` of a model; equal calls are asked once. `lookup`, in which the ledger didn't know the call, is over
+    /// Asks what is wanted; equal calls are asked once. `lookup`, in which the ledger didn't know the call, is over
     /// when the call is claimed. `None`: the run stops, nothing is known.
     pub async fn ask(
         &self,
-        model: usize,
-        prompt: &Prompt,
-        key: Key,
-        max_attempts: u32,
+        wanted: Wanted<'_>,
         lookup: Option<Arc<Lookup>>,
         progress: &StageProgress,
     ) -> Option<Finished> {
         let mut lookup = lookup;
         loop {
-            let claim = self.recent().claim(key);
+            let claim = self.recent().claim(wanted.key);
             drop(lookup.take());
             match claim {
-                Claim::Answered(record) => return Some(self.shared(record, prompt)),
+                Claim::Answered(record) => return Some(self.shared(record, wanted.prompt)),
                 Claim::Wait(mut told) => {
                     let record = tokio::select! {
                         told = told.wait_for(Option::is_some) => told.ok().and_then(|r| r.clone()),
                         () = self.stop.aborted() => return None,
                     };
                     match record {
-                        Some(record) => return Some(self.shared(record, prompt)),
+                        Some(record) => return Some(self.shared(record, wanted.prompt)),
                         // Whoever was asking has stopped without an answer.
                         None if self.stop.is_draining() => return None,
                         None => continue,
@@ -135,7 +151,7 @@ impl Calls {
                 }
                 Claim::Ask(asking) => {
                     let (record, answer) = tokio::select! {
-                        asked = self.try_until_done(model, prompt, key, max_attempts, progress) => asked?,
+                        asked = self.try_until_done(wanted, progress) => asked?,
                         () = self.stop.aborted() => return None,
                     };
                     let record = Arc::new(record);
@@ -145,7 +161,7 @@ impl Calls {
                     asking.finish(counts, answer.is_ok().then_some(place));
                     return Some(match earlier {
                         // Another process was first: what it left in the ledger is the answer.
-                        Some(earlier) => self.shared(earlier, prompt),
+                        Some(earlier) => self.shared(earlier, wanted.prompt),
                         None => Finished { record, answer, from_ledger: false },
                     });
                 }
@@ -166,20 +182,19 @@ impl Calls {
     /// Attempts until there is an answer or the row is given up. `None`: the run stops.
     async fn try_until_done(
         &self,
-        model: usize,
-        prompt: &Prompt,
-        key: Key,
-        max_attempts: u32,
+        wanted: Wanted<'_>,
         progress: &StageProgress,
     ) -> Option<(Record, Result<Answer, String>)> {
-        let target = self.models.target(model);
+        let Wanted { prompt, key, max_attempts, .. } = wanted;
+        let target = self.models.target(wanted.model);
+        let model = target.replicate(wanted.replicate);
         let mut tally = Tally::default();
         let mut again: Option<Vec<Message>> = None;
         loop {
             tally.attempts += 1;
             tally.counted += 1;
             let messages = again.as_deref().unwrap_or(&prompt.messages);
-            let call = Call { model: &target.model, messages, schema: prompt.schema.as_deref() };
+            let call = Call { model: &model, messages, schema: prompt.schema.as_deref() };
             let outcome = self.attempt(target, &call, &mut tally, progress).await?;
             let failure = match outcome {
                 Ok(reply) => {

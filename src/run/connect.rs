@@ -3,6 +3,7 @@
 //! The build is part of a call's key. A server that is down is no obstacle while the ledger knows the build it had and
 //! holds every answer; the first call that has to be sent then stops the run.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -26,6 +27,18 @@ pub struct Target {
     pub endpoint: Arc<EndpointState>,
     /// Which build the server has.
     pub build: Build,
+}
+
+impl Target {
+    /// The model for the replicate of this number, from 0: each has a seed of its own, or else they would be the same.
+    pub fn replicate(&self, replicate: u64) -> Cow<'_, Model> {
+        if replicate == 0 {
+            return Cow::Borrowed(&self.model);
+        }
+        let mut model = self.model.clone();
+        model.sampling.seed = Some(model.sampling.seed.unwrap_or(0).wrapping_add(replicate));
+        Cow::Owned(model)
+    }
 }
 
 /// What all calls to an endpoint share.

@@ -11,6 +11,8 @@
 mod assemble;
 mod block;
 mod calls;
+mod calls_table;
+mod columns;
 mod connect;
 mod limiter;
 mod parts;
@@ -115,7 +117,7 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
         .stages()
         .map(|i| {
             let stage = &plan.spec.stages[i];
-            let size = stage.chunk_size * stage.answers.fold(stage.models.len());
+            let size = stage.chunk_size * stage.answers.fold();
             (Input::Stage(i), Arc::new(Parts::new(plan.parts(i).count(), size)))
         })
         .chain(tables.iter().map(|(i, table)| {

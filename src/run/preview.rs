@@ -9,8 +9,9 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::RunError;
-use super::block::{columns, skipped};
+use super::block::Fate;
 use super::calls::{Finished, call_key};
+use super::columns::{columns, fates};
 use super::connect::{Models, offline};
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
@@ -125,7 +126,7 @@ impl Looker<'_> {
         for i in self.plan.stages() {
             if self.plan.spec.stages[i].input == input {
                 let output = self.look(i, batch, first)?;
-                let fold = self.plan.spec.stages[i].answers.fold(self.plan.spec.stages[i].models.len());
+                let fold = self.plan.spec.stages[i].answers.fold();
                 match output {
                     Some(output) => self.follow(Input::Stage(i), &output, first * fold)?,
                     None => self.wait(i, batch.num_rows() as u64 * fold),
@@ -141,7 +142,7 @@ impl Looker<'_> {
             let after = &self.plan.spec.stages[i];
             if after.input == Input::Stage(stage) {
                 self.stages[i].unknown += rows;
-                self.wait(i, rows * after.answers.fold(after.models.len()));
+                self.wait(i, rows * after.answers.fold());
             }
         }
     }
@@ -152,22 +153,25 @@ impl Looker<'_> {
         let rows = batch.num_rows();
         let wanted = self.rendered.iter().filter(|r| r.stage == stage.name.as_str()).count();
         let mut render = self.render.saturating_sub(wanted);
-        let mut slots = vec![None; rows * stage.width()];
+        let mut slots = Vec::with_capacity(rows * stage.width());
         let mut complete = true;
-        let skipped = skipped(stage, batch);
-        for row in 0..rows {
-            if skipped[row] {
-                self.stages[index].skipped += 1;
+        let fates = fates(stage, batch, first);
+        for i in 0..rows {
+            let row = Row::new(batch, i, first);
+            if fates[i] != Fate::Asked {
+                self.stages[index].skipped += u64::from(fates[i] == Fate::Skipped);
+                complete &= fates[i] == Fate::Skipped;
+                slots.extend((0..stage.width()).map(|_| stage.stage.unanswered(row, "", &[])));
                 continue;
             }
             if render > 0 {
                 render -= 1;
-                let prompts = stage.stage.prompts(Row::new(batch, row), &[]);
+                let prompts = stage.stage.prompts(row, &[]);
                 let prompts = match prompts {
                     Ok(prompts) => prompts.into_iter().map(Ok).collect(),
                     Err(message) => vec![Err(message)],
                 };
-                let number = first + row as u64 + 1;
+                let number = row.number() + 1;
                 let named = |prompt| Rendered { stage: stage.name.to_string(), row: number, prompt };
                 self.rendered.extend(prompts.into_iter().map(named));
             }
@@ -175,36 +179,38 @@ impl Looker<'_> {
                 complete = false;
                 continue;
             };
-            for (place, model) in routing::models_for(stage, first + row as u64).enumerate() {
-                let (calls, cells) = answered(stage, models, ledger, model, Row::new(batch, row))?;
+            for place in 0..stage.width() {
+                let (calls, cells) = answered(stage, models, ledger, place, row)?;
                 self.stages[index].from_ledger += calls;
                 complete &= cells.is_some();
-                slots[row * stage.width() + place] = cells;
+                slots.extend(cells);
             }
         }
         if !complete {
             return Ok(None);
         }
-        Ok(columns(stage, batch, first, &skipped, &slots, &vec![None; slots.len()]).ok())
+        Ok(columns(stage, batch, first, &fates, &slots, &vec![None; slots.len()]).ok())
     }
 }
 
-/// How many calls about a row the ledger answers, and the cells if it answers all.
+/// How many calls for answer `place` about a row the ledger answers, and the cells if it answers all.
 fn answered(
     stage: &StageSpec,
     models: &Models,
     ledger: &Ledger,
-    model: usize,
+    place: usize,
     row: Row<'_>,
 ) -> Result<(u64, Option<Vec<Cell>>), LedgerError> {
+    let model = routing::model_of(stage, row.number(), place);
+    let replicate = (place / stage.answers.models_per_row()) as u64;
     let target = models.target(stage.models[model]);
     let mut answers: Vec<Answer> = Vec::new();
     loop {
         let Ok(prompts) = stage.stage.prompts(row, &answers) else { return Ok((0, None)) };
         if prompts.is_empty() {
-            return Ok((answers.len() as u64, Some(stage.stage.cells(row, &answers))));
+            return Ok((answers.len() as u64, Some(stage.stage.cells(row, &stage.model_names[model], &answers))));
         }
-        let keys: Vec<_> = prompts.iter().map(|p| call_key(target, p)).collect();
+        let keys: Vec<_> = prompts.iter().map(|p| call_key(target, p, replicate)).collect();
         let found = ledger.find(&keys)?;
         let known: Vec<Answer> = found
             .into_iter()

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::RunError;
-use super::block::{Asked, Block};
+use super::block::{Asked, Block, Fate};
 use super::calls::{Finished, call_key};
 use super::parts::{BLOCK_BYTES, BLOCK_ROWS, batch_rows};
 use super::recent::Lookup;
@@ -92,6 +92,8 @@ pub struct Pending {
     pub row: usize,
     /// The model's place in the stage's list.
     pub model: usize,
+    /// Which of the replicates it is, from 0.
+    pub replicate: u64,
     /// What has been asked and answered.
     pub asked: Vec<Asked>,
     /// What is to be asked now, with what is known of it.
@@ -171,12 +173,12 @@ fn fingerprints(job: &Job) -> Vec<String> {
     let messages = vec![Message::user(stage.stage.meaning().to_string())];
     let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
     let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema };
-    stage.models.iter().map(|model| call_key(job.calls.target(*model), &probe).to_string()).collect()
+    stage.models.iter().map(|model| call_key(job.calls.target(*model), &probe, 0).to_string()).collect()
 }
 
 /// The batch in pieces whose prompts, judged by the first row's, are about as large as a block may be.
 fn pieces(stage: &StageSpec, batch: &RecordBatch) -> Vec<RecordBatch> {
-    let first = stage.stage.prompts(Row::new(batch, 0), &[]).unwrap_or_default();
+    let first = stage.stage.prompts(Row::new(batch, 0, 0), &[]).unwrap_or_default();
     let bytes: usize = first.iter().flat_map(|p| &p.messages).map(|m| m.content.len()).sum();
     let rows = (BLOCK_BYTES / bytes.max(1)).clamp(1, batch.num_rows());
     (0..batch.num_rows()).step_by(rows).map(|at| batch.slice(at, rows.min(batch.num_rows() - at))).collect()
@@ -234,48 +236,49 @@ fn first_round(job: &Job, block: &Block) -> Vec<Pending> {
     let width = stage.width();
     let mut open = Vec::new();
     for row in 0..block.input.num_rows() {
-        if block.skipped[row] {
-            job.progress().skipped();
-            continue;
-        }
-        let models = routing::models_for(stage, block.first_row + row as u64);
-        match stage.stage.prompts(Row::new(&block.input, row), &[]) {
-            Ok(prompts) if !prompts.is_empty() => {
-                let prompts: Vec<Arc<Prompt>> = prompts.into_iter().map(Arc::new).collect();
-                for (place, model) in models.enumerate() {
-                    let round = questions(job, model, &prompts);
-                    open.push(Pending { slot: row * width + place, row, model, asked: Vec::new(), round });
-                }
+        let prompts = match &block.fates[row] {
+            Fate::Skipped => {
+                job.progress().skipped();
+                continue;
             }
+            Fate::Failed(failure) => Err(failure.clone()),
+            Fate::Asked => stage.stage.prompts(block.row(row), &[]),
+        };
+        let prompts = match prompts {
+            Ok(prompts) if !prompts.is_empty() => prompts.into_iter().map(Arc::new).collect::<Vec<_>>(),
             other => {
-                for place in 0..models.len() {
-                    let failure = other.as_ref().err().map(|message| format!("template: {message}"));
-                    fill(job, block, row * width + place, Vec::new(), failure);
-                }
+                let failure = other.err();
+                (0..width).for_each(|place| fill(job, block, row * width + place, Vec::new(), failure.clone()));
+                continue;
             }
+        };
+        let models = routing::models_for(stage, block.first_row + row as u64);
+        for place in 0..width {
+            let model = models.start + place % models.len();
+            let replicate = (place / models.len()) as u64;
+            let round = questions(job, model, replicate, &prompts);
+            open.push(Pending { slot: row * width + place, row, model, replicate, asked: Vec::new(), round });
         }
     }
     open
 }
 
-fn questions(job: &Job, model: usize, prompts: &[Arc<Prompt>]) -> Vec<Question> {
+fn questions(job: &Job, model: usize, replicate: u64, prompts: &[Arc<Prompt>]) -> Vec<Question> {
     let target = job.calls.target(job.stage().models[model]);
-    let ask = |prompt: &Arc<Prompt>| Question { key: call_key(target, prompt), prompt: prompt.clone(), known: None };
-    prompts.iter().map(ask).collect()
+    let key = |prompt: &Prompt| call_key(target, prompt, replicate);
+    prompts.iter().map(|prompt| Question { key: key(prompt), prompt: prompt.clone(), known: None }).collect()
 }
 
 /// Goes on after a round of answers: fills the slot if there is nothing more to ask, else gives the next round.
 pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending> {
-    let row = Row::new(&block.input, pending.row);
-    match job.stage().stage.prompts(row, &answers(&pending.asked)) {
+    match job.stage().stage.prompts(block.row(pending.row), &answers(&pending.asked)) {
         Ok(prompts) if !prompts.is_empty() => {
             let prompts: Vec<Arc<Prompt>> = prompts.into_iter().map(Arc::new).collect();
-            pending.round = questions(job, pending.model, &prompts);
+            pending.round = questions(job, pending.model, pending.replicate, &prompts);
             Some(pending)
         }
         other => {
-            let failure = other.err().map(|message| format!("template: {message}"));
-            fill(job, block, pending.slot, pending.asked, failure);
+            fill(job, block, pending.slot, pending.asked, other.err());
             None
         }
     }

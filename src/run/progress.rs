@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use indexmap::IndexMap;
 
 use crate::plan::Plan;
-use crate::store::{ErrorKind, PartFacts, StageTotals};
+use crate::store::{ErrorKind, PartFacts, Share, Shares, StageTotals};
 
 /// The counters of a run.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct StageProgress {
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
     errors: Mutex<IndexMap<String, ErrorKind>>,
+    shares: Mutex<Shares>,
 }
 
 /// How far a stage is.
@@ -93,6 +94,7 @@ impl Progress {
             attempts: stage.attempts.load(Relaxed),
             prompt_tokens: stage.prompt_tokens.load(Relaxed),
             completion_tokens: stage.completion_tokens.load(Relaxed),
+            shares: stage.shares.lock().unwrap_or_else(|e| e.into_inner()).clone(),
             errors: stage.errors.lock().unwrap_or_else(|e| e.into_inner()).clone(),
         }
     }
@@ -114,6 +116,7 @@ impl StageProgress {
             prompt_tokens: AtomicU64::new(0),
             completion_tokens: AtomicU64::new(0),
             errors: Mutex::default(),
+            shares: Mutex::default(),
         }
     }
 
@@ -175,10 +178,16 @@ impl StageProgress {
         }
     }
 
+    /// Counts the shares of a part that is done.
+    pub fn shares(&self, shares: &Shares) {
+        Share::add(&mut self.shares.lock().unwrap_or_else(|e| e.into_inner()), shares);
+    }
+
     /// Counts a part that was committed earlier.
     pub fn kept(&self, facts: &PartFacts) {
         self.answered.fetch_add(facts.answered, Relaxed);
         self.skipped.fetch_add(facts.skipped, Relaxed);
         self.kept.fetch_add(facts.answered + facts.failed + facts.skipped, Relaxed);
+        self.shares(&facts.shares);
     }
 }

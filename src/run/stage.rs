@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::RunError;
 use super::assemble::{Piece, assemble};
 use super::block::Block;
-use super::calls::{Calls, Finished};
+use super::calls::{Calls, Finished, Wanted};
 use super::parts::Parts;
 use super::produce::{Pending, Produced, advance, fill, produce};
 use super::progress::{Progress, StageProgress};
@@ -219,8 +219,14 @@ async fn answer(job: &Job, block: &Block, mut pending: Pending, mut lookup: Arc<
                 Some(known) => known,
                 None => {
                     let lookup = if left == 0 { held.take() } else { held.clone() };
-                    let attempts = stage.max_attempts;
-                    let asked = job.calls.ask(model, &question.prompt, question.key, attempts, lookup, job.progress());
+                    let wanted = Wanted {
+                        model,
+                        replicate: pending.replicate,
+                        prompt: &question.prompt,
+                        key: question.key,
+                        max_attempts: stage.max_attempts,
+                    };
+                    let asked = job.calls.ask(wanted, lookup, job.progress());
                     let Some(finished) = asked.await else { return false };
                     finished
                 }

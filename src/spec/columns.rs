@@ -27,14 +27,22 @@ pub enum Guard {
     Missing(usize),
 }
 
-/// Where the answers of a stage go.
+/// Where the answers of a stage go: how many there are for a row, and in which columns and rows they stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answers {
+pub struct Answers {
+    /// Their form.
+    pub form: Form,
+    /// The stage's models.
+    pub models: usize,
+    /// How often a model is asked about the same row; with more than one, a column numbers them.
+    pub replicates: usize,
+}
+
+/// How the answers of several models stand in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
     /// One model answers each row; with several, they share the rows and a column says which it was.
-    Dealt {
-        /// Whether there are several.
-        named: bool,
-    },
+    Dealt,
     /// Every model answers every row, side by side.
     Wide,
     /// Every model answers every row, one below the other; a column says which.
@@ -42,81 +50,102 @@ pub enum Answers {
 }
 
 impl Answers {
-    /// The form for `models` models.
-    pub fn new(fanout: bool, layout: Layout, models: usize) -> Self {
-        match (fanout, layout) {
-            (false, _) => Answers::Dealt { named: models > 1 },
-            (true, Layout::Wide) => Answers::Wide,
-            (true, Layout::Long) => Answers::Long,
-        }
+    /// The answers of `models` models, each asked `replicates` times.
+    pub fn new(fanout: bool, layout: Layout, models: usize, replicates: usize) -> Self {
+        let form = match (fanout, layout) {
+            (false, _) => Form::Dealt,
+            (true, Layout::Wide) => Form::Wide,
+            (true, Layout::Long) => Form::Long,
+        };
+        Answers { form, models, replicates }
     }
 
     /// Its name in the hash of the spec's meaning.
     pub fn layout(&self) -> &'static str {
-        match self {
-            Answers::Dealt { .. } => "dealt",
-            Answers::Wide => "wide",
-            Answers::Long => "long",
+        match self.form {
+            Form::Dealt => "dealt",
+            Form::Wide => "wide",
+            Form::Long => "long",
         }
     }
 
     /// Whether every model reads every row.
     pub fn fanned_out(&self) -> bool {
-        !matches!(self, Answers::Dealt { .. })
+        self.form != Form::Dealt
+    }
+
+    /// Whether a column says who answered a row that the models share.
+    pub fn names_model(&self) -> bool {
+        self.form == Form::Dealt && self.models > 1
+    }
+
+    /// Models that answer each row.
+    pub fn models_per_row(&self) -> usize {
+        if self.fanned_out() { self.models } else { 1 }
+    }
+
+    /// Answers for each input row.
+    pub fn width(&self) -> usize {
+        self.replicates * self.models_per_row()
     }
 
     /// Output rows for each input row.
-    pub fn fold(&self, models: usize) -> u64 {
-        if *self == Answers::Long { models as u64 } else { 1 }
+    pub fn fold(&self) -> u64 {
+        (if self.form == Form::Long { self.width() } else { self.replicates }) as u64
     }
 
     /// The columns that a stage called `stage` adds when it writes `writes` and asks `models`.
     pub fn columns(&self, stage: &str, writes: &[Column], models: &[&str]) -> Vec<Column> {
         let error = format!("{stage}_error");
-        match self {
-            Answers::Dealt { named } => {
-                let mut columns = writes.to_vec();
-                columns.extend(named.then(|| Column::new(format!("{stage}_model"), Type::Text)));
+        let mut columns = Vec::new();
+        if self.replicates > 1 {
+            columns.push(Column::new("replicate", Type::Integer));
+        }
+        match self.form {
+            Form::Dealt => {
+                columns.extend_from_slice(writes);
+                columns.extend(self.names_model().then(|| Column::new(format!("{stage}_model"), Type::Text)));
                 columns.push(Column::new(error, Type::Text));
-                columns
             }
-            Answers::Long => {
-                let mut columns = vec![Column::new("model", Type::Text)];
+            Form::Long => {
+                columns.push(Column::new("model", Type::Text));
                 columns.extend_from_slice(writes);
                 columns.push(Column::new(error, Type::Text));
-                columns
             }
-            Answers::Wide => models
-                .iter()
-                .flat_map(|model| {
-                    let answers = writes.iter().map(move |c| Column::new(format!("{}_{model}", c.name), c.kind));
-                    answers.chain([Column::new(format!("{error}_{model}"), Type::Text)])
-                })
-                .collect(),
+            Form::Wide => columns.extend(models.iter().flat_map(|model| {
+                let answers = writes.iter().map(move |c| Column::new(format!("{}_{model}", c.name), c.kind));
+                answers.chain([Column::new(format!("{error}_{model}"), Type::Text)])
+            })),
         }
+        columns
     }
 
-    /// The table that `input` becomes when `columns` (of [`Answers::columns`]) are added by a stage that skips a row
-    /// where one of `skips` says so.
+    /// The table that `input` becomes when `columns` (of [`Answers::columns`]) are added and the columns `fills` filled by a
+    /// stage that writes `writes` columns and skips a row where one of `skips` says so.
     pub fn relation(
         &self,
         input: &Relation,
         columns: &[Column],
         writes: usize,
-        models: usize,
+        fills: &[usize],
         skips: &[Guard],
     ) -> Relation {
         let first = input.schema.fields().len();
+        let lead = usize::from(self.replicates > 1);
         let mut guards = input.guards.clone();
-        let block = writes + 1;
+        let missing = |error: usize| skips.iter().copied().chain([Guard::Error(error)]);
+        let last = first + columns.len() - 1;
         for i in 0..columns.len() {
-            let error = match self {
-                Answers::Wide => first + (i / block) * block + writes,
-                Answers::Dealt { .. } | Answers::Long => first + columns.len() - 1,
-            };
-            guards.push(skips.iter().copied().chain([Guard::Error(error)]).collect());
+            guards.push(match self.form {
+                _ if i < lead => Vec::new(),
+                Form::Wide => missing(first + lead + (i - lead) / (writes + 1) * (writes + 1) + writes).collect(),
+                Form::Dealt | Form::Long => missing(last).collect(),
+            });
         }
-        let fold = input.fold * self.fold(models);
+        for column in fills {
+            guards[*column].extend(missing(last));
+        }
+        let fold = input.fold * self.fold();
         Relation { schema: extended(&input.schema, columns), guards, key: input.key, fold }
     }
 }
@@ -127,26 +156,30 @@ mod tests {
     use arrow_schema::{DataType, Field, Schema};
     use std::sync::Arc;
 
-    fn names(answers: &Answers) -> (Vec<String>, Vec<Vec<Guard>>) {
+    fn names(form: Form, models: &[&str], replicates: usize) -> (Vec<String>, Vec<Vec<Guard>>) {
+        let answers = Answers { form, models: models.len(), replicates };
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Utf8, true)]));
         let input = Relation { schema, guards: vec![vec![]], key: Some(0), fold: 1 };
         let writes = [Column::new("label", Type::Text), Column::new("prob", Type::Number)];
-        let columns = answers.columns("tone", &writes, &["a", "b"]);
-        let relation = answers.relation(&input, &columns, 2, 2, &[Guard::Missing(0)]);
+        let columns = answers.columns("tone", &writes, models);
+        let relation = answers.relation(&input, &columns, 2, &[], &[Guard::Missing(0)]);
         (relation.schema.fields().iter().map(|f| f.name().clone()).collect(), relation.guards)
     }
 
     #[test]
     fn every_answer_column_knows_what_tells_that_it_is_missing() {
         let guards = |error: usize| vec![Guard::Missing(0), Guard::Error(error)];
-        let (wide, found) = names(&Answers::Wide);
+        let (wide, found) = names(Form::Wide, &["a", "b"], 1);
         let expected = ["id", "label_a", "prob_a", "tone_error_a", "label_b", "prob_b", "tone_error_b"];
         assert_eq!(wide, expected);
         assert_eq!(found, [vec![], guards(3), guards(3), guards(3), guards(6), guards(6), guards(6)]);
-        let (long, found) = names(&Answers::Long);
+        let (long, found) = names(Form::Long, &["a", "b"], 1);
         assert_eq!(long, ["id", "model", "label", "prob", "tone_error"]);
         assert_eq!(found, [vec![], guards(4), guards(4), guards(4), guards(4)]);
-        assert_eq!(names(&Answers::Dealt { named: true }).0, ["id", "label", "prob", "tone_model", "tone_error"]);
-        assert_eq!(names(&Answers::Dealt { named: false }).0, ["id", "label", "prob", "tone_error"]);
+        assert_eq!(names(Form::Dealt, &["a", "b"], 1).0, ["id", "label", "prob", "tone_model", "tone_error"]);
+        assert_eq!(names(Form::Dealt, &["a"], 1).0, ["id", "label", "prob", "tone_error"]);
+        let (wide, found) = names(Form::Wide, &["a"], 2);
+        assert_eq!(wide, ["id", "replicate", "label_a", "prob_a", "tone_error_a"]);
+        assert_eq!(found, [vec![], vec![], guards(4), guards(4), guards(4)]);
     }
 }

@@ -1,15 +1,18 @@
 //! Specs: what the author wrote, checked. `Document` in, [`Spec`] or **all** the problems out.
 //!
 //! [`check`](Spec::check) passes over the document in this order: literal keys (`secret`), the tables and their fields
-//! (`read`), then what the names refer to: models, sources, the graph of stages with the columns of each (`stages`),
-//! outputs (`outputs`) and paths (`paths`). [`schema`] is the same language as a JSON Schema. A new field of a table is a
+//! (`read`), then what the names refer to (`resolve`): `models`, sources, the `graph` of the stages and the `columns` of
+//! each (`stages`), `outputs` and `paths`. [`schema`] is the same language as a JSON Schema. A new field of a table is a
 //! field of its struct with a doc comment; a new kind is a row of a registry. Reads only headers of sources and prompt
 //! files; no network, and nothing is written.
 
 mod columns;
+mod graph;
+mod models;
 mod outputs;
 mod paths;
 mod read;
+mod resolve;
 pub mod schema;
 mod secret;
 mod stages;
@@ -22,11 +25,12 @@ use serde_json::{Value, json};
 
 use crate::document::{Diagnostic, Document};
 use crate::name::Name;
+use crate::prompt::BoundCondition;
 use crate::provider::{Endpoint, Model};
 use crate::source::Source;
 use crate::stage::Stage;
 
-pub use columns::{Answers, Guard, Relation};
+pub use columns::{Answers, Form, Guard, Relation};
 pub use outputs::Format;
 pub use read::{Layout, MaxFailed, Order};
 
@@ -95,6 +99,8 @@ pub struct StageSpec {
     pub answers: Answers,
     /// The columns of its output.
     pub relation: Relation,
+    /// A row for which this is false is skipped.
+    pub when: Option<BoundCondition>,
     /// A row where one of these says that something is missing which the prompts read, is skipped.
     pub guards: Vec<Guard>,
     /// Lanes.
@@ -125,9 +131,9 @@ pub struct OutputSpec {
 }
 
 impl StageSpec {
-    /// Models that answer each row.
+    /// Answers for each row of the input.
     pub fn width(&self) -> usize {
-        if self.answers.fanned_out() { self.models.len() } else { 1 }
+        self.answers.width()
     }
 }
 
@@ -137,7 +143,7 @@ impl Spec {
     pub fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
         let mut problems = Vec::new();
         secret::find(document, &mut problems);
-        let spec = read::read(document, &mut problems).and_then(|raw| stages::resolve(raw, folder, &mut problems));
+        let spec = read::read(document, &mut problems).and_then(|raw| resolve::resolve(raw, folder, &mut problems));
         let broken = problems.iter().any(Diagnostic::is_error);
         (spec.filter(|_| !broken), problems)
     }
@@ -172,10 +178,16 @@ impl Spec {
         let sources = self.sources.iter().map(|(name, s)| (name.to_string(), s.source.meaning()));
         let stages = self.stages.iter().map(|s| {
             let models: Vec<&str> = s.models.iter().map(|m| self.model(*m).0.as_str()).collect();
-            let meaning = json!({
+            let mut meaning = json!({
                 "input": self.input_name(s.input), "models": models, "answers": s.answers.layout(),
                 "max_attempts": s.max_attempts, "stage": s.stage.meaning(),
             });
+            if let Some(when) = &s.when {
+                meaning["when"] = json!(when.source());
+            }
+            if s.answers.replicates > 1 {
+                meaning["replicates"] = json!(s.answers.replicates);
+            }
             (s.name.to_string(), meaning)
         });
         let outputs = self

@@ -66,6 +66,9 @@ pub struct StageTable {
     pub input: String,
     /// The models, by name.
     pub models: Vec<String>,
+    /// A condition on the row, a Jinja expression over the input's columns such as `language != "en"`: a row for which it
+    /// is false is skipped and goes on with nulls.
+    pub when: Option<String>,
     /// `true`: every model reads every row. `false`: the models share the rows, dealt in turn by row number.
     /// Default: false.
     #[serde(default)]
@@ -74,6 +77,9 @@ pub struct StageTable {
     /// model its own row and a column `model`. Default: `wide`.
     #[serde(default)]
     pub layout: Layout,
+    /// How often each row is asked of the same model; each time is a row of its own, numbered by a column `replicate`. The
+    /// n-th is sent the model's seed + n - 1. Default: 1.
+    pub replicates: Option<NonZeroU32>,
     /// Lanes of this stage. Default: 4.
     pub workers: Option<NonZeroU32>,
     /// Prompts that each lane keeps in flight. Default: 4.

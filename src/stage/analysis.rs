@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::question::{self, Written};
 use super::{Site, Stage, StageConfig};
 use crate::document::{self, Diagnostic};
-use crate::name::nearest;
-use crate::prompt::{Answer, Bound, Expect, Field, FieldSpec, Message, Prompt, Template};
+use crate::prompt::{Answer, Bound, Expect, Field, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row};
 
@@ -46,53 +46,6 @@ struct Analysis {
 }
 
 impl Analysis {
-    /// The question's template with its place in the spec; reports why there is none.
-    fn template(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<(Template, &'static str)> {
-        let (source, key) = match (&self.prompt, &self.prompt_file) {
-            (Some(source), None) => (source.clone(), "prompt"),
-            (None, Some(file)) => match (site.read)(file) {
-                Ok(source) => (source, "prompt_file"),
-                Err(message) => {
-                    problems.push(Diagnostic::error("unreadable-file", site.path.key("prompt_file"), message));
-                    return None;
-                }
-            },
-            (Some(_), Some(_)) => {
-                let message = "a stage has `prompt` or `prompt_file`, not both";
-                problems.push(Diagnostic::error_at_key("bad-value", site.path.key("prompt_file"), message));
-                return None;
-            }
-            (None, None) => {
-                let problem = Diagnostic::error("missing-field", site.path.clone(), "`prompt` is missing");
-                problems
-                    .push(problem.help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`"));
-                return None;
-            }
-        };
-        match Template::new(&source) {
-            Ok(template) => Some((template, key)),
-            Err(error) => {
-                let line = error.line.map(|l| format!(" (line {l} of the template)")).unwrap_or_default();
-                let message = format!("the template does not compile: {}{line}", error.message);
-                problems.push(Diagnostic::error("bad-template", site.path.key(key), message));
-                None
-            }
-        }
-    }
-
-    /// The index of `text_column`; reports a column that isn't there.
-    fn text(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<usize> {
-        let name = self.text_column.as_deref()?;
-        let index = site.input.index_of(name).ok();
-        if index.is_none() {
-            let columns = site.input.fields().iter().map(|f| f.name().as_str());
-            let message = format!("the input has no column `{name}`");
-            let problem = Diagnostic::error("unknown-column", site.path.key("text_column"), message);
-            problems.push(problem.meant(nearest(name, columns)));
-        }
-        index
-    }
-
     /// What an answer is; reports contradictions.
     fn expect(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Expect> {
         let mut bad = |key: &str, message: String| {
@@ -136,29 +89,16 @@ impl Analysis {
 impl StageConfig for Analysis {
     fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>> {
         let before = problems.len();
-        let text = self.text(site, problems);
+        let text = self.text_column.as_deref().and_then(|name| question::column(site, "text_column", name, problems));
         let expect = self.expect(site, problems);
-        let (template, key) = self.template(site, problems)?;
-        let prompt = match template.bind(site.input, text) {
-            Ok(prompt) => prompt,
-            Err(unknown) => {
-                for (name, near) in unknown {
-                    // A text column that isn't there has been reported already.
-                    if name == "text" && self.text_column.is_some() {
-                        continue;
-                    }
-                    let message = format!("the template uses `{name}`, but the input has no such column");
-                    let problem = Diagnostic::error("unknown-variable", site.path.key(key), message);
-                    problems.push(match near {
-                        Some(near) => problem.meant(Some(&near)),
-                        None if name == "text" => problem.help("say which column it is with `text_column`"),
-                        None => problem.help(format!("the columns are {}", columns(site))),
-                    });
-                }
-                return None;
-            }
-        };
-        if problems.len() > before {
+        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
+        if !written.is_given() {
+            let problem = Diagnostic::error("missing-field", site.path.clone(), "`prompt` is missing");
+            problems.push(problem.help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`"));
+            return None;
+        }
+        let prompt = written.bind(site, text, self.text_column.is_some(), problems)?;
+        if problems[before..].iter().any(Diagnostic::is_error) {
             return None;
         }
         let expect = expect?;
@@ -182,14 +122,6 @@ impl StageConfig for Analysis {
     }
 }
 
-/// The input's columns for a message, not too many.
-fn columns(site: &Site<'_>) -> String {
-    let names: Vec<&str> = site.input.fields().iter().map(|f| f.name().as_str()).take(12).collect();
-    let more = site.input.fields().len() - names.len();
-    let listed = crate::name::listed(names);
-    if more > 0 { format!("{listed} and {more} more") } else { listed }
-}
-
 /// An analysis bound to its input.
 #[derive(Debug)]
 struct BoundAnalysis {
@@ -209,6 +141,12 @@ impl Stage for BoundAnalysis {
         &self.writes
     }
 
+    fn origin(&self, write: usize) -> Vec<&str> {
+        let Expect::Record(fields) = &*self.expect else { return Vec::new() };
+        let columns = fields.iter().flat_map(|f| std::iter::repeat_n(f.name.as_str(), 1 + usize::from(f.prob)));
+        columns.skip(write).take(1).flat_map(|key| ["output", key]).collect()
+    }
+
     fn reads(&self) -> &[usize] {
         &self.reads
     }
@@ -221,12 +159,12 @@ impl Stage for BoundAnalysis {
         if !so_far.is_empty() {
             return Ok(Vec::new());
         }
-        let question = Message::user(self.prompt.render(row)?);
+        let question = Message::user(self.prompt.render(row, &[]).map_err(|message| format!("template: {message}"))?);
         let messages = self.system.iter().map(Message::system).chain([question]).collect();
         Ok(vec![Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone() }])
     }
 
-    fn cells(&self, _: Row<'_>, answers: &[Answer]) -> Vec<Cell> {
+    fn cells(&self, _: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
         answers.concat()
     }
 

@@ -5,6 +5,7 @@
 //! `mod` line, one row in [`STAGES`].
 
 mod analysis;
+mod question;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +28,12 @@ pub struct Site<'a> {
     pub path: &'a Path,
     /// The columns of its input.
     pub input: &'a SchemaRef,
+    /// The column of its input that identifies a row of the source.
+    pub key: Option<usize>,
+    /// Rows of its input for each row of the source.
+    pub fold: u64,
+    /// The spec's seed, for what it shuffles.
+    pub seed: Option<u64>,
     /// Reads a text file named in the spec; the error is a sentence.
     pub read: &'a dyn Fn(&str) -> Result<String, String>,
 }
@@ -42,6 +49,14 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// The columns of an answer, before a suffix for the model.
     fn writes(&self) -> &[Column];
 
+    /// The columns of the input that it fills in place; they keep their types.
+    fn fills(&self) -> &[usize] {
+        &[]
+    }
+
+    /// The keys under the stage's table that column `write` of [`Stage::writes`] comes from, for messages.
+    fn origin(&self, write: usize) -> Vec<&str>;
+
     /// The columns of the input that the prompts read.
     fn reads(&self) -> &[usize];
 
@@ -49,11 +64,23 @@ pub trait Stage: Send + Sync + fmt::Debug {
     fn needs(&self) -> &[usize];
 
     /// What to ask about `row` next, given the answers so far; nothing more to ask ends the row.
-    /// Asked again after each round of answers. The error is a sentence and fails the row.
+    /// Asked again after each round of answers. The error is `kind: message` and fails the row.
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String>;
 
-    /// The cells of [`Stage::writes`], from the answers to all prompts in order.
-    fn cells(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell>;
+    /// How many prompts it has for a row at most.
+    fn most_prompts(&self) -> u64 {
+        1
+    }
+
+    /// The cells of [`Stage::writes`] and then of [`Stage::fills`], from the answers to all prompts in order; `model` is the
+    /// name of who gave them.
+    fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell>;
+
+    /// The same cells of a row that is skipped, or where a call failed after these answers. By default all null.
+    fn unanswered(&self, row: Row<'_>, _model: &str, _answers: &[Answer]) -> Vec<Cell> {
+        let fills = self.fills().iter().map(|column| row.cell(*column));
+        self.writes().iter().map(|_| Cell::Null).chain(fills).collect()
+    }
 
     /// Whether its columns hold probabilities of labels, which only some providers report.
     fn needs_probabilities(&self) -> bool;

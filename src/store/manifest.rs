@@ -99,8 +99,40 @@ pub struct StageTotals {
     pub prompt_tokens: u64,
     /// Tokens of the replies that were received.
     pub completion_tokens: u64,
+    /// How many of its answers are true, by column of booleans.
+    #[serde(default)]
+    pub shares: Shares,
     /// Failed calls by kind, with one example each.
     pub errors: IndexMap<String, ErrorKind>,
+}
+
+/// Shares by column.
+pub type Shares = IndexMap<String, Share>;
+
+/// How many of some answers are true.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// The answers that are true.
+    pub yes: u64,
+    /// All answers; null is none.
+    pub of: u64,
+}
+
+impl Share {
+    /// Counts an answer.
+    pub fn count(&mut self, answer: Option<bool>) {
+        self.yes += u64::from(answer == Some(true));
+        self.of += u64::from(answer.is_some());
+    }
+
+    /// Adds the counts of `more` to those of the same columns in `shares`.
+    pub fn add(shares: &mut Shares, more: &Shares) {
+        for (column, share) in more {
+            let sum = shares.entry(column.clone()).or_default();
+            sum.yes += share.yes;
+            sum.of += share.of;
+        }
+    }
 }
 
 /// Failed calls of one kind.

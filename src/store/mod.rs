@@ -19,7 +19,7 @@ mod rundir;
 
 pub use import::import;
 pub use ledger::{Key, Ledger, LedgerError, LedgerSync, Record};
-pub use manifest::{ErrorKind, Manifest, ModelFacts, OutputFacts, SourceEntry, StageTotals, State};
+pub use manifest::{ErrorKind, Manifest, ModelFacts, OutputFacts, Share, Shares, SourceEntry, StageTotals, State};
 pub use output::write as write_output;
 pub use project::{Lock, Project};
 pub use rundir::{CommittedPart, PartFacts, PartWriter, RunDir, calls_schema};

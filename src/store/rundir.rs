@@ -16,7 +16,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{Shares, StoreError};
 use crate::plan::Part;
 use crate::table::parquet::{Options, Table, TableWriter, clean};
 
@@ -42,6 +42,9 @@ pub struct PartFacts {
     pub failed: u64,
     /// Rows that were not asked about.
     pub skipped: u64,
+    /// How many of its answers are true, by column of booleans.
+    #[serde(default)]
+    pub shares: Shares,
 }
 
 /// A part that is there.
@@ -61,6 +64,7 @@ pub fn calls_schema() -> SchemaRef {
         field("row_key", DataType::Utf8, true),
         field("stage", DataType::Utf8, false),
         field("model", DataType::Utf8, false),
+        field("replicate", DataType::Int64, false),
         field("provider", DataType::Utf8, false),
         field("model_id", DataType::Utf8, false),
         field("model_digest", DataType::Utf8, true),

@@ -16,12 +16,18 @@ pub use cell::{Cell, array_of, cell_at};
 pub struct Row<'a> {
     batch: &'a RecordBatch,
     index: usize,
+    number: u64,
 }
 
 impl<'a> Row<'a> {
-    /// Row `index` of `batch`, which must have it.
-    pub fn new(batch: &'a RecordBatch, index: usize) -> Self {
-        Row { batch, index }
+    /// Row `index` of `batch`, which must have it and begins with row `first` (from 0) of its table.
+    pub fn new(batch: &'a RecordBatch, index: usize, first: u64) -> Self {
+        Row { batch, index, number: first + index as u64 }
+    }
+
+    /// Its place in the whole table, from 0.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The batch that the row stands in.
@@ -85,6 +91,13 @@ impl Simple {
 }
 
 impl Type {
+    /// The type of columns of this Arrow type, if it is one of ours.
+    pub fn of(arrow: &DataType) -> Option<Type> {
+        let simple = [Simple::Text, Simple::Integer, Simple::Number, Simple::Boolean];
+        let types = [Type::Text, Type::Integer, Type::Number, Type::Boolean];
+        types.into_iter().chain(simple.map(Type::List)).find(|kind| kind.arrow() == *arrow)
+    }
+
     /// The Arrow type of such a column.
     pub fn arrow(self) -> DataType {
         match self {

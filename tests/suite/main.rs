@@ -21,5 +21,6 @@ mod pipelines;
 mod prob;
 mod readme;
 mod real;
+mod rows;
 mod run;
 mod same;

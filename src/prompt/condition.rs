@@ -1,0 +1,148 @@
+//! Conditions: Jinja expressions over a row's columns that are true or false, such as `language != "en"`.
+
+use arrow_schema::{DataType, Schema, SchemaRef};
+
+use super::template::{Bound, Template, Unknown};
+use crate::table::{Cell, Row};
+
+/// What a condition that holds is rendered to.
+const HOLDS: &str = "1";
+
+/// A condition that compiles.
+#[derive(Debug)]
+pub struct Condition {
+    template: Template,
+    source: String,
+}
+
+/// A condition with the columns that its variables stand for.
+#[derive(Debug)]
+pub struct BoundCondition {
+    template: Bound,
+    source: String,
+}
+
+impl Condition {
+    /// Compiles `source`; the error is a sentence.
+    pub fn new(source: &str) -> Result<Self, String> {
+        Template::check_expression(source).map_err(|error| error.message)?;
+        let template = Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|e| e.message)?;
+        Ok(Condition { template, source: source.to_owned() })
+    }
+
+    /// Binds its variables to the columns of `input`, or else to values called `others` that are given for each row.
+    pub fn bind(self, input: &SchemaRef, others: &[&str]) -> Result<BoundCondition, Unknown> {
+        Ok(BoundCondition { template: self.template.bind(input, None, others)?, source: self.source })
+    }
+}
+
+impl BoundCondition {
+    /// The expression.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The columns that it reads.
+    pub fn reads(&self) -> Vec<usize> {
+        self.template.reads()
+    }
+
+    /// Those of the others that it reads.
+    pub fn others(&self) -> &[String] {
+        self.template.others()
+    }
+
+    /// Whether it holds for `row` and the values of its others; the error is a sentence.
+    pub fn holds(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<bool, String> {
+        Ok(self.template.render(row, others)? == HOLDS)
+    }
+
+    /// The columns of text that it compares with a number, which never holds, each with the number.
+    pub fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
+        let tokens = tokens(&self.source);
+        let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).copied().unwrap_or("");
+        let is_number = |t: &str| t.starts_with(|c: char| c.is_ascii_digit());
+        let is_text = |t: &str| input.field_with_name(t).is_ok_and(|f| *f.data_type() == DataType::Utf8);
+        let mut found = Vec::new();
+        for (i, operator) in tokens.iter().enumerate() {
+            if !["<", ">", "<=", ">=", "==", "!="].contains(operator) {
+                continue;
+            }
+            let (before, left, right, after) =
+                (token(i.checked_sub(2)), token(i.checked_sub(1)), token(Some(i + 1)), token(Some(i + 2)));
+            let free = |neighbour: &str| !["|", ".", "+", "-", "*", "/", "~"].contains(&neighbour);
+            if is_text(left) && is_number(right) && free(before) {
+                found.push((left.to_owned(), right.to_owned()));
+            } else if is_number(left) && is_text(right) && free(after) {
+                found.push((right.to_owned(), left.to_owned()));
+            }
+        }
+        found
+    }
+}
+
+/// The words, numbers and operators of an expression; a string is one token.
+fn tokens(source: &str) -> Vec<&str> {
+    let mut tokens = Vec::new();
+    let mut rest = source.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let end = match first {
+            '"' | '\'' => rest[1..].find(first).map_or(rest.len(), |end| end + 2),
+            c if c.is_ascii_digit() => rest.find(|c: char| !is_word(c) && c != '.').unwrap_or(rest.len()),
+            c if is_word(c) => rest.find(|c: char| !is_word(c)).unwrap_or(rest.len()),
+            '<' | '>' | '=' | '!' if rest[1..].starts_with('=') => 2,
+            c => c.len_utf8(),
+        };
+        tokens.push(&rest[..end]);
+        rest = rest[end..].trim_start();
+    }
+    tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use std::sync::Arc;
+
+    fn people() -> RecordBatch {
+        let age: ArrayRef = Arc::new(Int64Array::from(vec![Some(17), Some(40), None]));
+        let party: ArrayRef = Arc::new(StringArray::from(vec!["a", "b %} {{ age }}", "c"]));
+        RecordBatch::try_from_iter([("age", age), ("party", party)]).unwrap()
+    }
+
+    fn holds(source: &str) -> Vec<Result<bool, String>> {
+        let people = people();
+        let condition = Condition::new(source).unwrap().bind(&people.schema(), &["q1"]).unwrap();
+        let yes = Cell::Text("yes".to_owned());
+        (0..3).map(|i| condition.holds(Row::new(&people, i, 0), &[("q1", &yes)])).collect()
+    }
+
+    #[test]
+    fn conditions_hold_or_do_not() {
+        assert_eq!(holds("age is not none and age >= 18"), [Ok(false), Ok(true), Ok(false)]);
+        assert_eq!(holds("party in ['a', 'c']"), [Ok(true), Ok(false), Ok(true)]);
+        assert_eq!(holds("row.party == 'a' or q1 == 'no'"), [Ok(true), Ok(false), Ok(false)]);
+        assert!(holds("age / 0 > 1")[0].is_err());
+        for broken in ["", "age >", "age %} {% if party", "true %}1{% endif %}{% if age"] {
+            assert!(Condition::new(broken).is_err(), "{broken}");
+        }
+        let unknown = Condition::new("aeg > 1 and q1").unwrap().bind(&people().schema(), &["q1"]).unwrap_err();
+        assert_eq!(unknown.names().collect::<Vec<_>>(), ["aeg"]);
+    }
+
+    #[test]
+    fn a_text_that_is_compared_with_a_number_is_seen() {
+        let people = people();
+        let seen = |source: &str| {
+            let bound = Condition::new(source).unwrap().bind(&people.schema(), &[]).unwrap();
+            bound.compares_text(&people.schema()).into_iter().map(|(c, n)| format!("{c} {n}")).collect::<Vec<_>>()
+        };
+        assert_eq!(seen("party >= 18 and age < 3"), ["party 18"]);
+        assert_eq!(seen("1.5 < party"), ["party 1.5"]);
+        for fine in ["party | int > 3", "3 < party | length", "party == 'x > 3'", "row.party > 'a'", "age > 3"] {
+            assert_eq!(seen(fine), [] as [&str; 0], "{fine}");
+        }
+    }
+}

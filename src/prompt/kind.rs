@@ -1,0 +1,204 @@
+//! Kinds: what one value of a typed answer must be; as a JSON Schema, as words, as a column, as a check of a reply.
+
+use std::num::NonZeroU32;
+
+use serde_json::{Value, json};
+
+use crate::table::{Cell, Simple, Type};
+
+/// What a value must be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Any text, of at most so many characters (Unicode scalar values).
+    Text(Option<NonZeroU32>),
+    /// One of these texts.
+    Enum(Vec<String>),
+    /// A whole number within bounds, both included.
+    Integer(Option<f64>, Option<f64>),
+    /// A number within bounds, both included.
+    Number(Option<f64>, Option<f64>),
+    /// True or false.
+    Boolean,
+    /// A list of values that are not lists.
+    List(Box<Kind>),
+    /// One of these texts, each shown with a label: label and text. The answer is the text.
+    Labelled(Vec<(String, String)>),
+    /// Some of so many choices (`Enum` or `Labelled`), each once.
+    Some(Box<Kind>, usize),
+}
+
+impl Kind {
+    /// What a column of such values holds.
+    pub fn column(&self) -> Type {
+        match self {
+            Kind::Text(_) | Kind::Enum(_) | Kind::Labelled(_) => Type::Text,
+            Kind::Some(..) => Type::List(Simple::Text),
+            Kind::Integer(..) => Type::Integer,
+            Kind::Number(..) => Type::Number,
+            Kind::Boolean => Type::Boolean,
+            Kind::List(item) => Type::List(match item.column() {
+                Type::Integer => Simple::Integer,
+                Type::Number => Simple::Number,
+                Type::Boolean => Simple::Boolean,
+                Type::Text | Type::List(_) => Simple::Text,
+            }),
+        }
+    }
+
+    /// The JSON Schema of such a value.
+    pub(super) fn schema(&self) -> Value {
+        let bounded = |kind: &str, low: &Option<f64>, high: &Option<f64>| {
+            let mut schema = json!({ "type": kind });
+            for (key, bound) in [("minimum", low), ("maximum", high)] {
+                if let Some(bound) = bound {
+                    schema[key] = number(*bound);
+                }
+            }
+            schema
+        };
+        match self {
+            Kind::Text(None) => json!({ "type": "string" }),
+            Kind::Text(Some(most)) => json!({ "type": "string", "maxLength": most }),
+            Kind::Enum(options) => json!({ "type": "string", "enum": options }),
+            Kind::Integer(low, high) => bounded("integer", low, high),
+            Kind::Number(low, high) => bounded("number", low, high),
+            Kind::Boolean => json!({ "type": "boolean" }),
+            Kind::List(item) => json!({ "type": "array", "items": item.schema() }),
+            Kind::Labelled(choices) => {
+                let labels: Vec<&str> = choices.iter().map(|(label, _)| label.as_str()).collect();
+                json!({ "type": "string", "enum": labels })
+            }
+            Kind::Some(choice, most) => json!({ "type": "array", "items": choice.schema(), "maxItems": most }),
+        }
+    }
+
+    /// What the model is told of such a value.
+    pub(super) fn words(&self) -> String {
+        let bounds = |low: &Option<f64>, high: &Option<f64>| match (low, high) {
+            (Some(low), Some(high)) => format!(" from {low} to {high}"),
+            (Some(low), None) => format!(" of {low} or more"),
+            (None, Some(high)) => format!(" of {high} or less"),
+            (None, None) => String::new(),
+        };
+        match self {
+            Kind::Text(None) => "text".to_owned(),
+            Kind::Text(Some(NonZeroU32::MIN)) => "text, at most 1 character".to_owned(),
+            Kind::Text(Some(most)) => format!("text, at most {most} characters"),
+            Kind::Enum(options) => one_of(options.iter()),
+            Kind::Labelled(choices) => one_of(choices.iter().map(|(label, _)| label)),
+            Kind::Some(choice, _) => format!("a list without repetitions, each item {}", choice.words()),
+            Kind::Integer(low, high) => format!("a whole number{}", bounds(low, high)),
+            Kind::Number(low, high) => format!("a number{}", bounds(low, high)),
+            Kind::Boolean => "true or false".to_owned(),
+            Kind::List(item) => format!("a list, each item {}", item.words()),
+        }
+    }
+
+    /// The cell of a value; none when it isn't such a one, or fits two choices.
+    pub(super) fn read(&self, value: &Value) -> Option<Cell> {
+        let within = |n: f64, low: &Option<f64>, high: &Option<f64>| {
+            low.is_none_or(|low| n >= low) && high.is_none_or(|high| n <= high)
+        };
+        match (self, value) {
+            (Kind::Text(most), Value::String(text)) => {
+                let fits = most.is_none_or(|most| text.chars().nth(most.get() as usize).is_none());
+                fits.then(|| Cell::Text(text.clone()))
+            }
+            (Kind::Enum(options), Value::String(text)) => {
+                let exact = options.iter().find(|o| *o == text);
+                let option = exact.or_else(|| options.iter().find(|o| normal(o) == normal(text)))?;
+                Some(Cell::Text(option.clone()))
+            }
+            (Kind::Integer(low, high), Value::Number(number)) => {
+                let whole = number.as_i64().or_else(|| {
+                    let float = number.as_f64()?;
+                    (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
+                })?;
+                within(whole as f64, low, high).then_some(Cell::Integer(whole))
+            }
+            (Kind::Number(low, high), Value::Number(number)) => {
+                let number = number.as_f64().filter(|n| n.is_finite())?;
+                within(number, low, high).then_some(Cell::Number(number))
+            }
+            (Kind::Boolean, Value::Bool(value)) => Some(Cell::Boolean(*value)),
+            (Kind::Labelled(choices), Value::String(text)) => {
+                let mut fitting = choices.iter().filter(|(label, choice)| names(text, label, choice));
+                let (_, choice) = fitting.next()?;
+                fitting.next().is_none().then(|| Cell::Text(choice.clone()))
+            }
+            (Kind::Some(choice, _), Value::Array(values)) => {
+                let mut items = values.iter().map(|v| choice.read(v)).collect::<Option<Vec<_>>>()?;
+                let all = items.clone();
+                let mut at = 0;
+                items.retain(|item| {
+                    at += 1;
+                    !all[..at - 1].contains(item)
+                });
+                Some(Cell::List(items))
+            }
+            (Kind::List(item), Value::Array(values)) => {
+                values.iter().map(|v| item.read(v)).collect::<Option<Vec<_>>>().map(Cell::List)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How options are compared: without case, outer quotes and full stops, and with single spaces.
+pub fn normal(text: &str) -> String {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.'));
+    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// Whether a reply names a choice: by its label, by its text, or by both (`A. good`, `A) good`, `A: good`).
+fn names(reply: &str, label: &str, choice: &str) -> bool {
+    let (reply, label, choice) = (normal(reply), normal(label), normal(choice));
+    let rest = reply.strip_prefix(&label).map(str::trim_start).and_then(|rest| rest.strip_prefix(['.', ')', ':']));
+    reply == label || reply == choice || rest.is_some_and(|rest| normal(rest) == choice)
+}
+
+fn one_of<'a>(options: impl Iterator<Item = &'a String>) -> String {
+    format!("one of {}", options.map(|o| format!("\"{o}\"")).collect::<Vec<_>>().join(", "))
+}
+
+/// A bound as JSON, a whole number without `.0`.
+fn number(bound: f64) -> Value {
+    if bound.fract() == 0.0 && bound.abs() < 9e15 { json!(bound as i64) } else { json!(bound) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Option<Cell> {
+        Some(Cell::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn labelled_choices_are_named_by_label_or_text_and_never_guessed() {
+        let choice = |label: &str, text: &str| (label.to_owned(), text.to_owned());
+        let kind = Kind::Labelled(vec![choice("A", "Very good"), choice("B", "Bad"), choice("C", "a")]);
+        assert_eq!(kind.schema(), json!({ "type": "string", "enum": ["A", "B", "C"] }));
+        assert_eq!(kind.words(), "one of \"A\", \"B\", \"C\"");
+        for reply in ["very  GOOD.", "A. Very good", "a) very good", "A: \"very good\""] {
+            assert_eq!(kind.read(&json!(reply)), text("Very good"), "{reply}");
+        }
+        assert_eq!(kind.read(&json!("b")), text("Bad"));
+        // "A" is the label of one and the text of another.
+        assert_eq!((kind.read(&json!("A")), kind.read(&json!("c"))), (None, text("a")));
+        for reply in ["D", "A. Bad", "Very", "Very good, not bad", ""] {
+            assert_eq!(kind.read(&json!(reply)), None, "{reply}");
+        }
+    }
+
+    #[test]
+    fn several_choices_are_a_list_without_repetitions() {
+        let kind = Kind::Some(Box::new(Kind::Enum(vec!["x".into(), "y".into()])), 2);
+        let schema = json!({ "type": "array", "items": { "type": "string", "enum": ["x", "y"] }, "maxItems": 2 });
+        assert_eq!((kind.schema(), kind.column()), (schema, Type::List(Simple::Text)));
+        let both = Cell::List(vec![Cell::Text("y".into()), Cell::Text("x".into())]);
+        assert_eq!(kind.read(&json!(["Y", "x", "y."])), Some(both));
+        assert_eq!(kind.read(&json!([])), Some(Cell::List(Vec::new())));
+        assert_eq!((kind.read(&json!(["z"])), kind.read(&json!("x"))), (None, None));
+    }
+}

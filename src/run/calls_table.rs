@@ -1,0 +1,114 @@
+//! Rows of the calls table: every call behind a block, with what was asked and what came back.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::ArrowError;
+
+use super::calls::Finished;
+use super::connect::Target;
+use crate::prompt::{Prompt, Role};
+use crate::store::calls_schema;
+
+/// The calls table of a block, as it grows.
+#[derive(Default)]
+pub struct CallsTable {
+    row: Int64Builder,
+    row_key: StringBuilder,
+    stage: StringBuilder,
+    model: StringBuilder,
+    replicate: Int64Builder,
+    provider: StringBuilder,
+    model_id: StringBuilder,
+    model_digest: StringBuilder,
+    call_key: StringBuilder,
+    from_ledger: BooleanBuilder,
+    system: StringBuilder,
+    prompt: StringBuilder,
+    reply: StringBuilder,
+    probabilities: StringBuilder,
+    attempts: Int64Builder,
+    prompt_tokens: Int64Builder,
+    completion_tokens: Int64Builder,
+    latency_ms: Float64Builder,
+    finish_reason: StringBuilder,
+    build: StringBuilder,
+    error: StringBuilder,
+    earlier_tries: StringBuilder,
+}
+
+/// On whose behalf a call was made.
+pub struct Asker<'a> {
+    /// The row's number, from 1.
+    pub row: i64,
+    /// Its key.
+    pub row_key: Option<&'a str>,
+    /// The stage.
+    pub stage: &'a str,
+    /// Which of the replicates it is, from 1.
+    pub replicate: i64,
+    /// The model.
+    pub target: &'a Target,
+}
+
+impl CallsTable {
+    /// Adds a call.
+    pub fn push(&mut self, of: &Asker<'_>, prompt: &Prompt, finished: &Finished) {
+        self.row.append_value(of.row);
+        self.row_key.append_option(of.row_key);
+        self.stage.append_value(of.stage);
+        self.model.append_value(&of.target.name);
+        self.replicate.append_value(of.replicate);
+        self.provider.append_value(of.target.provider.kind());
+        self.model_id.append_value(&of.target.model.id);
+        self.model_digest.append_option(of.target.build.digest.as_deref());
+        let record = &finished.record;
+        let system = prompt.messages.iter().find(|m| m.role == Role::System);
+        self.call_key.append_value(record.key.to_string());
+        self.from_ledger.append_value(finished.from_ledger);
+        self.system.append_option(system.map(|m| m.content.as_str()));
+        self.prompt.append_value(prompt.messages.last().map_or("", |m| m.content.as_str()));
+        // A call that got no reply at all has no finish reason either.
+        let replied = !record.finish.is_empty();
+        self.reply.append_option(replied.then_some(record.reply.as_str()));
+        self.probabilities.append_option(record.probabilities.as_deref());
+        self.attempts.append_value(record.attempts.into());
+        self.prompt_tokens.append_value(record.prompt_tokens as i64);
+        self.completion_tokens.append_value(record.completion_tokens as i64);
+        self.latency_ms.append_value(record.latency_ms);
+        self.finish_reason.append_option(replied.then_some(record.finish.as_str()));
+        self.build.append_option(record.build.as_deref());
+        self.error.append_option(finished.answer.as_ref().err());
+        self.earlier_tries.append_option(record.tries.as_deref());
+    }
+
+    /// The rows.
+    pub fn finish(mut self) -> Result<RecordBatch, ArrowError> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.row.finish()),
+            Arc::new(self.row_key.finish()),
+            Arc::new(self.stage.finish()),
+            Arc::new(self.model.finish()),
+            Arc::new(self.replicate.finish()),
+            Arc::new(self.provider.finish()),
+            Arc::new(self.model_id.finish()),
+            Arc::new(self.model_digest.finish()),
+            Arc::new(self.call_key.finish()),
+            Arc::new(self.from_ledger.finish()),
+            Arc::new(self.system.finish()),
+            Arc::new(self.prompt.finish()),
+            Arc::new(self.reply.finish()),
+            Arc::new(self.probabilities.finish()),
+            Arc::new(self.attempts.finish()),
+            Arc::new(self.prompt_tokens.finish()),
+            Arc::new(self.completion_tokens.finish()),
+            Arc::new(self.latency_ms.finish()),
+            Arc::new(self.finish_reason.finish()),
+            Arc::new(self.build.finish()),
+            Arc::new(self.error.finish()),
+            Arc::new(self.earlier_tries.finish()),
+        ];
+        RecordBatch::try_new(calls_schema(), columns)
+    }
+}

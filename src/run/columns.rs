@@ -1,0 +1,123 @@
+//! Columns: what becomes of rows before they are asked about, and the output rows that their answers make.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{ArrowError, DataType};
+use arrow_select::take::take_record_batch;
+
+use super::block::Fate;
+use crate::plan::routing;
+use crate::spec::{Form, Guard, StageSpec};
+use crate::store::{Share, Shares};
+use crate::table::{Cell, Row, Type, array_of};
+
+/// What becomes of the rows of `input`, whose first one is row `first_row` (from 0): those where something is missing that
+/// the prompts read are skipped, and then those for which the stage's condition is false.
+pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate> {
+    let mut fates = vec![Fate::Asked; input.num_rows()];
+    for guard in &stage.guards {
+        let (Guard::Error(column) | Guard::Missing(column)) = *guard;
+        let column = input.column(column);
+        let texts = column.as_string_opt::<i32>();
+        for (row, fate) in fates.iter_mut().enumerate() {
+            let skip = match guard {
+                Guard::Error(_) => column.is_valid(row),
+                Guard::Missing(_) => column.is_null(row) || texts.is_some_and(|t| t.value(row).trim().is_empty()),
+            };
+            if skip {
+                *fate = Fate::Skipped;
+            }
+        }
+    }
+    let Some(when) = &stage.when else { return fates };
+    for (row, fate) in fates.iter_mut().enumerate().filter(|(_, fate)| **fate == Fate::Asked) {
+        match when.holds(Row::new(input, row, first_row), &[]) {
+            Ok(true) => {}
+            Ok(false) => *fate = Fate::Skipped,
+            Err(message) => *fate = Fate::Failed(format!("when: {message}")),
+        }
+    }
+    fates
+}
+
+/// The output rows of `input`: by slot (row by row, in it replicate by replicate, in it model by model) the cells and the
+/// failure.
+pub fn columns(
+    stage: &StageSpec,
+    input: &RecordBatch,
+    first_row: u64,
+    fates: &[Fate],
+    cells: &[Vec<Cell>],
+    failures: &[Option<&str>],
+) -> Result<RecordBatch, ArrowError> {
+    let answers = &stage.answers;
+    let (models, fold, names) = (stage.models.len(), answers.fold() as usize, &stage.model_names);
+    let rows = input.num_rows() * fold;
+    let column = |kind: Type, cell: usize, from: usize, step: usize| {
+        array_of(kind, (from..cells.len()).step_by(step).map(|slot| &cells[slot][cell]))
+    };
+    // The columns of every `step`-th slot, beginning with slot `from`.
+    let block = |from: usize, step: usize| -> Vec<ArrayRef> {
+        let answers = stage.stage.writes().iter().enumerate().map(|(c, w)| column(w.kind, c, from, step));
+        let errors: ArrayRef =
+            Arc::new((from..cells.len()).step_by(step).map(|slot| failures[slot]).collect::<StringArray>());
+        answers.chain([errors]).collect()
+    };
+    let mut added: Vec<ArrayRef> = Vec::new();
+    if answers.replicates > 1 {
+        let every = fold / answers.replicates;
+        let replicate = |row: usize| (row / every % answers.replicates) as i64 + 1;
+        added.push(Arc::new(Int64Array::from_iter_values((0..rows).map(replicate))));
+    }
+    match answers.form {
+        Form::Dealt => {
+            added.extend(block(0, 1));
+            if answers.names_model() {
+                let who = (0..rows).map(|row| {
+                    let model = routing::model_of(stage, first_row + (row / fold) as u64, 0);
+                    (fates[row / fold] != Fate::Skipped).then(|| names[model].as_str())
+                });
+                added.insert(added.len() - 1, Arc::new(who.collect::<StringArray>()));
+            }
+        }
+        Form::Wide => added.extend((0..models).flat_map(|model| block(model, models))),
+        Form::Long => {
+            let who = (0..rows).map(|i| Some(names[i % models].as_str())).collect::<StringArray>();
+            added.push(Arc::new(who));
+            added.extend(block(0, 1));
+        }
+    }
+    let input = match fold {
+        1 => input.clone(),
+        _ => take_record_batch(input, &UInt64Array::from_iter_values((0..rows).map(|row| (row / fold) as u64)))?,
+    };
+    let mut columns = input.columns().to_vec();
+    for (i, filled) in stage.stage.fills().iter().enumerate() {
+        let kind = Type::of(columns[*filled].data_type());
+        columns[*filled] = kind.map_or(columns[*filled].clone(), |k| column(k, stage.stage.writes().len() + i, 0, 1));
+    }
+    columns.extend(added);
+    RecordBatch::try_new(stage.relation.schema.clone(), columns)
+}
+
+/// How many of the answers in the output rows `rows` of a stage are true, for each column of booleans behind the first
+/// `before` (and each model, when they stand one below the other).
+pub fn shares(stage: &StageSpec, rows: &RecordBatch, before: usize) -> Shares {
+    let names: &[String] = if stage.answers.form == Form::Long { &stage.model_names } else { &[] };
+    let mut shares = Shares::default();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()).skip(before) {
+        if *field.data_type() != DataType::Boolean {
+            continue;
+        }
+        for (i, value) in column.as_boolean().iter().enumerate() {
+            let name = match names {
+                [] => field.name().clone(),
+                names => format!("{} ({})", field.name(), names[i % names.len()]),
+            };
+            shares.entry(name).or_insert_with(Share::default).count(value);
+        }
+    }
+    shares
+}

@@ -1,0 +1,83 @@
+//! Models: where each one is and how it picks its words.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::ModelSpec;
+use super::read::{ModelTable, Raw};
+use super::resolve::Resolver;
+use crate::document::Path;
+use crate::name::{Name, listed, nearest};
+use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint};
+
+impl Resolver<'_> {
+    /// The endpoints that the models use.
+    pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, Arc<dyn Endpoint>> {
+        let mut endpoints: IndexMap<String, Arc<dyn Endpoint>> = IndexMap::new();
+        for (name, endpoint) in &raw.providers {
+            endpoints.insert(name.to_string(), endpoint.clone());
+        }
+        for (name, model) in &raw.models {
+            let wanted = &model.provider;
+            if endpoints.contains_key(wanted) || raw.is_broken("providers", wanted) {
+                continue;
+            }
+            if let Some(endpoint) = default_endpoint(wanted) {
+                endpoints.insert(wanted.clone(), endpoint);
+                continue;
+            }
+            let kinds = PROVIDERS.iter().map(|k| k.name);
+            let known: Vec<&str> = raw.providers.keys().map(Name::as_str).chain(kinds).collect();
+            let help = match nearest(wanted, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the providers are {}", listed(known)),
+            };
+            let path = Path::of(["models", name.as_str(), "provider"]);
+            self.error("unknown-provider", path, format!("there is no provider `{wanted}`")).help = Some(help);
+        }
+        endpoints
+    }
+
+    pub(super) fn models(
+        &mut self,
+        raw: &Raw,
+        endpoints: &IndexMap<String, Arc<dyn Endpoint>>,
+    ) -> IndexMap<Name, ModelSpec> {
+        let mut models = IndexMap::new();
+        for (name, table) in &raw.models {
+            let at = |key: &str| Path::of(["models", name.as_str(), key]);
+            self.sampling(table, at);
+            if endpoints.contains_key(&table.provider) {
+                let sampling = Sampling {
+                    temperature: table.temperature,
+                    top_p: table.top_p,
+                    max_tokens: table.max_tokens,
+                    stop: table.stop.clone(),
+                    seed: table.seed.or(raw.header.seed),
+                    num_ctx: table.num_ctx,
+                };
+                let model = Model { id: table.model.clone(), sampling };
+                models.insert(name.clone(), ModelSpec { endpoint: table.provider.clone(), model });
+            }
+        }
+        models
+    }
+
+    fn sampling(&mut self, table: &ModelTable, at: impl Fn(&str) -> Path) {
+        if table.temperature.is_some_and(|t| !(0.0..=5.0).contains(&t)) {
+            self.error("bad-value", at("temperature"), "`temperature` must be from 0 to 5");
+        }
+        if table.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
+            self.error("bad-value", at("top_p"), "`top_p` must be above 0 and at most 1");
+        }
+        for (key, value) in [("max_tokens", table.max_tokens), ("num_ctx", table.num_ctx)] {
+            if value == Some(0) {
+                self.error("bad-value", at(key), format!("`{key}` must be 1 or more"));
+            }
+        }
+        if table.model.is_empty() {
+            self.error("bad-value", at("model"), "`model` is empty");
+        }
+    }
+}

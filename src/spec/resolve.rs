@@ -1,0 +1,134 @@
+//! Resolving: what the names of a spec refer to: models in `models`, the order of the stages in `graph`, the stages
+//! themselves in `stages`, outputs in `outputs`; here are sources and what they share.
+
+use std::path::Path as FilePath;
+
+use indexmap::IndexMap;
+
+use super::columns::Relation;
+use super::paths;
+use super::read::{Raw, RawStage};
+use super::{Input, SourceSpec, Spec};
+use crate::document::{Diagnostic, Path};
+use crate::name::{Name, nearest};
+use crate::source;
+
+/// Resolves every name; reports all problems.
+pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> Option<Spec> {
+    let mut resolver = Resolver { folder, outside: raw.header.allow_outside, problems };
+    let endpoints = resolver.endpoints(&raw);
+    let models = resolver.models(&raw, &endpoints);
+    let order = resolver.graph(&raw);
+    let Raw { header, file, sources, stages, outputs, broken, .. } = raw;
+    let mut spec = Spec {
+        name: header.name.map_or(file, String::from),
+        folder: folder.to_owned(),
+        seed: header.seed,
+        models,
+        endpoints,
+        sources: IndexMap::new(),
+        stages: Vec::new(),
+        outputs: IndexMap::new(),
+    };
+    let mut unknown: Vec<String> = broken.iter().filter(|(s, _)| *s != "outputs").map(|(_, n)| n.clone()).collect();
+    for (name, source) in sources {
+        match resolver.relation(&name, source.as_ref()) {
+            Some(relation) => drop(spec.sources.insert(name, SourceSpec { source, relation })),
+            None => unknown.push(name.into()),
+        }
+    }
+    let mut stages: IndexMap<Name, Option<RawStage>> =
+        stages.into_iter().map(|(name, stage)| (name, Some(stage))).collect();
+    for name in order {
+        let Some((table, config)) = stages.get_mut(&name).and_then(Option::take) else { continue };
+        match resolver.stage(&spec, &name, &table, config.as_ref()) {
+            Some(stage) => spec.stages.push(stage),
+            None => unknown.push(name.into()),
+        }
+    }
+    // A stage that is not in the order stands in a cycle or reads something that doesn't exist.
+    unknown.extend(stages.into_iter().filter(|(_, s)| s.is_some()).map(|(name, _)| name.into()));
+    for (name, table) in &outputs {
+        if let Some(output) = resolver.output(&spec, &unknown, name, table) {
+            spec.outputs.insert(name.clone(), output);
+        }
+    }
+    Some(spec)
+}
+
+/// What it takes to resolve, and the problems so far.
+pub(super) struct Resolver<'a> {
+    /// The spec's folder.
+    pub(super) folder: &'a FilePath,
+    /// Whether paths may leave it.
+    pub(super) outside: bool,
+    pub(super) problems: &'a mut Vec<Diagnostic>,
+}
+
+impl Resolver<'_> {
+    pub(super) fn error(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> &mut Diagnostic {
+        self.problems.push(Diagnostic::error(rule, path, message));
+        self.problems.last_mut().expect("one was just pushed")
+    }
+
+    /// Reports a path that leaves the project.
+    pub(super) fn inside(&mut self, at: Path, path: &str) -> bool {
+        let inside = self.outside || paths::stays_inside(self.folder, path);
+        if !inside {
+            let message = format!("`{path}` leaves the folder of the spec");
+            self.error("path-outside", at, message).help =
+                Some("move the file, or write `allow_outside = true` at the top of the spec".to_owned());
+        }
+        inside
+    }
+
+    /// The columns of a source; reports why it can't be read.
+    pub(super) fn relation(&mut self, name: &Name, rows: &dyn source::Source) -> Option<Relation> {
+        let at = Path::of(["sources", name.as_str()]);
+        for (key, path) in rows.paths() {
+            if !self.inside(at.key(key), &path) {
+                return None;
+            }
+        }
+        let schema = match rows.schema(self.folder) {
+            Ok(schema) => schema,
+            Err(error) => {
+                let place = error.field.iter().fold(at, |path, key| path.key(key));
+                self.error("unreadable-source", place, error.message).help = error.help;
+                return None;
+            }
+        };
+        let key = match rows.key() {
+            None => None,
+            Some(key) => match schema.index_of(key) {
+                Ok(index) => Some(index),
+                Err(_) => {
+                    let near = nearest(key, schema.fields().iter().map(|f| f.name().as_str()));
+                    let help = near.map(|n| format!("did you mean `{n}`?"));
+                    self.error("unknown-column", at.key("key"), format!("the source has no column `{key}`")).help =
+                        help;
+                    return None;
+                }
+            },
+        };
+        Some(Relation { guards: vec![Vec::new(); schema.fields().len()], schema, key, fold: 1 })
+    }
+
+    /// Whether a problem under the table of these keys has been reported.
+    pub(super) fn reported(&self, keys: &[&str]) -> bool {
+        use crate::document::{Place, Segment};
+        self.problems.iter().any(|p| match &p.place {
+            Place::Value(path) | Place::Key(path) => {
+                let segments = path.segments();
+                segments.len() >= keys.len()
+                    && keys.iter().zip(segments).all(|(k, s)| matches!(s, Segment::Key(key) if key == k))
+            }
+            Place::Span(_) => false,
+        })
+    }
+}
+
+pub(super) fn find_input(spec: &Spec, name: &str) -> Option<Input> {
+    let source = spec.sources.get_index_of(name).map(Input::Source);
+    source.or_else(|| spec.stages.iter().position(|s| s.name.as_str() == name).map(Input::Stage))
+}
