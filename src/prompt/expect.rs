@@ -92,7 +92,7 @@ impl Field {
     }
 
     /// The columns of its cells.
-    fn columns(&self) -> impl Iterator<Item = (String, Type)> {
+    pub fn columns(&self) -> impl Iterator<Item = (String, Type)> {
         let prob = self.prob.then(|| (format!("{}_prob", self.name), Type::Number));
         [(self.name.clone(), self.kind.column())].into_iter().chain(prob)
     }
@@ -143,14 +143,6 @@ impl Expect {
     /// Whether any scalar will do as text (the `json_keys` shorthand).
     pub fn is_loose(&self) -> bool {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.loose))
-    }
-
-    /// The columns of an answer, in the order of its cells; `name` is the column of a plain text.
-    pub fn columns(&self, name: &str) -> Vec<(String, Type)> {
-        match self {
-            Expect::Text => vec![(name.to_owned(), Type::Text)],
-            Expect::Record(fields) => fields.iter().flat_map(Field::columns).collect(),
-        }
     }
 
     /// Whether some of its columns hold probabilities, which only some providers report.
@@ -279,9 +271,11 @@ mod tests {
             }))
         };
         let expect = spec(true);
-        let names: Vec<String> = expect.columns("x").into_iter().map(|(name, _)| name).collect();
+        let Expect::Record(fields) = &expect else { panic!("it is typed") };
+        let columns: Vec<(String, Type)> = fields.iter().flat_map(Field::columns).collect();
+        let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["label", "label_prob", "why"]);
-        assert_eq!(expect.columns("x")[1].1, Type::Number);
+        assert_eq!(columns[1].1, Type::Number);
         assert_eq!((expect.schema(), expect.instruction()), (spec(false).schema(), spec(false).instruction()));
         assert!(expect.needs_probabilities() && !spec(false).needs_probabilities());
         let reported = |p: f64| {

@@ -19,7 +19,7 @@ use crate::table::Cell;
 
 pub use condition::{BoundCondition, Condition};
 pub use expect::{Expect, Field};
-pub use field::{FieldSpec, ItemSpec};
+pub use field::{FieldSpec, FieldType, ItemSpec};
 pub use kind::{Kind, normal};
 pub use message::{Message, Role};
 pub use template::{Bound, Template, Unknown};

@@ -156,11 +156,11 @@ impl Looker<'_> {
         let mut slots = Vec::with_capacity(rows * stage.width());
         let mut complete = true;
         let fates = fates(stage, batch, first);
-        for i in 0..rows {
+        for (i, fate) in fates.iter().enumerate() {
             let row = Row::new(batch, i, first);
-            if fates[i] != Fate::Asked {
-                self.stages[index].skipped += u64::from(fates[i] == Fate::Skipped);
-                complete &= fates[i] == Fate::Skipped;
+            if *fate != Fate::Asked {
+                self.stages[index].skipped += u64::from(*fate == Fate::Skipped);
+                complete &= *fate == Fate::Skipped;
                 slots.extend((0..stage.width()).map(|_| stage.stage.unanswered(row, "", &[])));
                 continue;
             }

@@ -8,12 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::evidence::{Evidence, NO_QUOTE};
 use super::question::{self, Written};
 use super::{Site, Stage, StageConfig};
 use crate::document::{self, Diagnostic};
 use crate::prompt::{Answer, Bound, Expect, Field, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
-use crate::table::{Cell, Column, Row};
+use crate::table::{Cell, Column, Row, Type};
 
 /// The row of the registry.
 pub const KIND: Kind<Box<dyn StageConfig>> = Kind {
@@ -43,6 +44,14 @@ struct Analysis {
     output: Option<IndexMap<String, FieldSpec>>,
     /// Shorthand for `output`: these keys, as texts that may be null.
     json_keys: Option<Vec<String>>,
+    /// Whether to ask for the words that support each key and to check that they stand in the text column. Adds
+    /// `<key>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`: `exact`,
+    /// `normalised` (but for case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default: false.
+    #[serde(default)]
+    quotes: bool,
+    /// The least similarity at which a quote counts as found `fuzzy`: 1 - edit distance / length, from 0.5 to 1. Left out:
+    /// quotes must be exact or normalised.
+    quote_ratio: Option<f64>,
 }
 
 impl Analysis {
@@ -91,6 +100,12 @@ impl StageConfig for Analysis {
         let before = problems.len();
         let text = self.text_column.as_deref().and_then(|name| question::column(site, "text_column", name, problems));
         let expect = self.expect(site, problems);
+        let asked = (self.quotes, self.quote_ratio);
+        let evidence = Evidence::bind(site, asked, (self.text_column.as_deref(), text), problems);
+        if self.quotes && expect == Some(Expect::Text) {
+            let message = "a plain text has no keys that a quote could support: write `output`";
+            problems.push(Diagnostic::error("bad-value", site.path.key("quotes"), message));
+        }
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
         if !written.is_given() {
             let problem = Diagnostic::error("missing-field", site.path.clone(), "`prompt` is missing");
@@ -101,8 +116,22 @@ impl StageConfig for Analysis {
         if problems[before..].iter().any(Diagnostic::is_error) {
             return None;
         }
-        let expect = expect?;
-        let writes = expect.columns(site.name).into_iter().map(|(name, kind)| Column::new(name, kind)).collect();
+        let mut writes: Vec<Column> = Vec::new();
+        let mut origins = Vec::new();
+        let expect = match expect? {
+            Expect::Text => {
+                writes.push(Column::new(site.name, Type::Text));
+                Expect::Text
+            }
+            Expect::Record(fields) => {
+                for field in &fields {
+                    writes.extend(field.columns().map(|(name, kind)| Column::new(name, kind)));
+                    writes.extend(evidence.iter().flat_map(|_| Evidence::columns(&field.name)));
+                    origins.resize(writes.len(), field.name.clone());
+                }
+                Expect::Record(Evidence::asked(evidence.as_ref(), fields.iter()))
+            }
+        };
         let mut reads = prompt.reads();
         reads.extend(text);
         reads.sort_unstable();
@@ -115,7 +144,9 @@ impl StageConfig for Analysis {
             text_column: self.text_column.clone(),
             schema: expect.schema().map(Arc::new),
             expect: Arc::new(expect),
+            evidence,
             writes,
+            origins,
             reads,
             needs: text.into_iter().collect(),
         }))
@@ -131,7 +162,10 @@ struct BoundAnalysis {
     text_column: Option<String>,
     expect: Arc<Expect>,
     schema: Option<Arc<Value>>,
+    evidence: Option<Evidence>,
     writes: Vec<Column>,
+    /// The key in `output` of each of these columns.
+    origins: Vec<String>,
     reads: Vec<usize>,
     needs: Vec<usize>,
 }
@@ -142,9 +176,7 @@ impl Stage for BoundAnalysis {
     }
 
     fn origin(&self, write: usize) -> Vec<&str> {
-        let Expect::Record(fields) = &*self.expect else { return Vec::new() };
-        let columns = fields.iter().flat_map(|f| std::iter::repeat_n(f.name.as_str(), 1 + usize::from(f.prob)));
-        columns.skip(write).take(1).flat_map(|key| ["output", key]).collect()
+        self.origins.get(write).iter().flat_map(|key| ["output", key.as_str()]).collect()
     }
 
     fn reads(&self) -> &[usize] {
@@ -164,8 +196,18 @@ impl Stage for BoundAnalysis {
         Ok(vec![Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone() }])
     }
 
-    fn cells(&self, _: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
-        answers.concat()
+    fn cells(&self, row: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
+        let (Some(evidence), Expect::Record(fields)) = (&self.evidence, &*self.expect) else { return answers.concat() };
+        let mut answer = answers.concat().into_iter();
+        let mut cells = Vec::with_capacity(self.writes.len());
+        // The fields come in pairs, each value behind its quote.
+        for field in fields.iter().skip(1).step_by(2) {
+            let words = answer.next().unwrap_or(Cell::Null);
+            let value: Vec<Cell> = answer.by_ref().take(field.columns().count()).collect();
+            let quote = if value.first() == Some(&Cell::Null) { NO_QUOTE } else { evidence.quote(row, words) };
+            cells.extend(value.into_iter().chain(quote));
+        }
+        cells
     }
 
     fn needs_probabilities(&self) -> bool {
@@ -173,7 +215,7 @@ impl Stage for BoundAnalysis {
     }
 
     fn meaning(&self) -> Value {
-        json!({
+        let mut meaning = json!({
             "type": "analysis",
             "prompt": self.prompt.source(),
             "system": self.system,
@@ -181,6 +223,10 @@ impl Stage for BoundAnalysis {
             "schema": self.schema.as_deref(),
             "loose": self.expect.is_loose(),
             "columns": self.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(evidence) = &self.evidence {
+            meaning["quote_ratio"] = json!(evidence.ratio());
+        }
+        meaning
     }
 }

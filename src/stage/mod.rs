@@ -5,7 +5,10 @@
 //! `mod` line, one row in [`STAGES`].
 
 mod analysis;
+mod evidence;
+mod fill_missing;
 mod question;
+mod quote;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use crate::registry::Kind;
 use crate::table::{Cell, Column, Row};
 
 /// The stage types.
-pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND];
+pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND, fill_missing::KIND];
 
 /// Where a stage is bound: its name, its input and what it may read of the project.
 pub struct Site<'a> {

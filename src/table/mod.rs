@@ -98,6 +98,17 @@ impl Type {
         types.into_iter().chain(simple.map(Type::List)).find(|kind| kind.arrow() == *arrow)
     }
 
+    /// What such a column holds, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Type::Text => "text",
+            Type::Integer => "whole numbers",
+            Type::Number => "numbers",
+            Type::Boolean => "true and false",
+            Type::List(_) => "lists",
+        }
+    }
+
     /// The Arrow type of such a column.
     pub fn arrow(self) -> DataType {
         match self {

@@ -62,6 +62,8 @@ broken! {
     prob_without_enum = "36-prob-without-enum",
     prob_column = "37-prob-column",
     prob_provider = "38-prob-provider",
+    fill_missing = "40-fill-missing",
+    when = "41-when",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

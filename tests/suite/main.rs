@@ -14,6 +14,7 @@ mod command;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod faults;
+mod fill_missing;
 mod kill;
 mod layers;
 mod models;

@@ -1,0 +1,92 @@
+//! Evidence: the words that support a value are asked for with it, and looked up in the text.
+
+use std::num::NonZeroU32;
+
+use super::Site;
+use super::quote;
+use crate::document::Diagnostic;
+use crate::prompt::{Field, Kind};
+use crate::table::{Cell, Column, Row, Type};
+
+/// Characters at most of a quote: enough to find its place by, and no reason to copy the text.
+const LONGEST: NonZeroU32 = NonZeroU32::new(160).expect("it is not zero");
+
+/// How quotes are asked for and checked.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// The column with the text.
+    text: usize,
+    /// The least similarity of a fuzzy quote.
+    ratio: Option<f64>,
+}
+
+/// The quote of a value: the words, where they begin and end, and how they were found.
+pub type Quote = [Cell; 4];
+
+/// No quote.
+pub const NO_QUOTE: Quote = [const { Cell::Null }; 4];
+
+impl Evidence {
+    /// What the fields `quotes` and `quote_ratio` of a stage say, whose text column is called `name` and is column `text`;
+    /// reports what is wrong.
+    pub fn bind(
+        site: &Site<'_>,
+        (quotes, ratio): (bool, Option<f64>),
+        (name, text): (Option<&str>, Option<usize>),
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<Evidence> {
+        let mut bad = |key: &str, message: &str| {
+            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+        };
+        if quotes && name.is_none() {
+            bad("quotes", "quotes are checked against the text: name its column in `text_column`");
+        }
+        if !quotes && ratio.is_some() {
+            bad(
+                "quote_ratio",
+                "`quote_ratio` says how quotes are checked, but none are asked for: write `quotes = true`",
+            );
+        }
+        if ratio.is_some_and(|ratio| !(0.5..=1.0).contains(&ratio)) {
+            bad("quote_ratio", "`quote_ratio` must be from 0.5 to 1");
+        }
+        text.filter(|_| quotes).map(|text| Evidence { text, ratio })
+    }
+
+    /// `fields`, each behind the field of its quote: the evidence comes before the value, so that the value follows from it.
+    pub fn asked<'a>(evidence: Option<&Evidence>, fields: impl Iterator<Item = &'a Field>) -> Vec<Field> {
+        fields.flat_map(|field| evidence.map(|_| quote_of(field)).into_iter().chain([field.clone()])).collect()
+    }
+
+    /// The columns of the quote of the value in column `target`.
+    pub fn columns(target: &str) -> [Column; 4] {
+        [("", Type::Text), ("_start", Type::Integer), ("_end", Type::Integer), ("_found", Type::Text)]
+            .map(|(part, kind)| Column::new(format!("{target}_quote{part}"), kind))
+    }
+
+    /// The cells of [`Evidence::columns`] for the words that were given about `row`.
+    pub fn quote(&self, row: Row<'_>, words: Cell) -> Quote {
+        let (Cell::Text(words), Cell::Text(text)) = (words, row.cell(self.text)) else { return NO_QUOTE };
+        let found = quote::find(&text, &words, self.ratio);
+        let place = |at: Option<usize>| at.map_or(Cell::Null, |at| Cell::Integer(at as i64));
+        let how = found.map_or("no", |found| found.how.name());
+        [Cell::Text(words), place(found.map(|f| f.start)), place(found.map(|f| f.end)), Cell::Text(how.to_owned())]
+    }
+
+    /// The least similarity of a fuzzy quote.
+    pub fn ratio(&self) -> Option<f64> {
+        self.ratio
+    }
+}
+
+/// The key of the words that support a value.
+fn quote_of(field: &Field) -> Field {
+    Field {
+        name: format!("{}_quote", field.name),
+        kind: Kind::Text(Some(LONGEST)),
+        nullable: true,
+        prob: false,
+        description: Some(format!("the exact words of the text that say the value of \"{}\"", field.name)),
+        ..field.clone()
+    }
+}

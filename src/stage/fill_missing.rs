@@ -1,0 +1,239 @@
+//! `type = "fill-missing"`: values that a table lacks are looked up in the text of each row.
+//!
+//! Here are the spec's fields and the checks; `filling` has what happens to a row, `value` when a value counts as missing.
+
+mod filling;
+mod value;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::filling::{Filling, Key};
+use super::evidence::Evidence;
+use super::question::{self, Written};
+use super::{Site, Stage, StageConfig};
+use crate::document::{self, Diagnostic};
+use crate::name::nearest;
+use crate::prompt::{FieldSpec, FieldType, ItemSpec};
+use crate::registry::Kind;
+use crate::table::Type;
+
+/// The row of the registry.
+pub const KIND: Kind<Box<dyn StageConfig>> = Kind {
+    name: "fill-missing",
+    about: "Values that a table lacks, looked up in the text of each row; what is there is never overwritten.",
+    schema: |generator| generator.subschema_for::<FillMissing>(),
+    fields: document::fields_of::<FillMissing>,
+    decode: |node, path, problems| {
+        document::decode::<FillMissing>(node, path, problems).map(|f| Box::new(f) as Box<dyn StageConfig>)
+    },
+};
+
+/// What a model may say instead of a value, where the spec doesn't list it.
+const UNKNOWN: [&str; 17] = [
+    "",
+    "-",
+    "?",
+    "n/a",
+    "na",
+    "nan",
+    "none",
+    "null",
+    "not applicable",
+    "not available",
+    "not given",
+    "not mentioned",
+    "not specified",
+    "not stated",
+    "unclear",
+    "unknown",
+    "unspecified",
+];
+
+/// Values that a table lacks, looked up in the text of each row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FillMissing {
+    /// The column with the text; a row where it is empty is skipped. `{{ text }}` in the prompt stands for it.
+    text_column: Option<String>,
+    /// What is sent about a row, a Jinja template over its columns. Default: the text. What is asked for is added to it.
+    prompt: Option<String>,
+    /// A file with the template, instead of `prompt`; relative to the spec.
+    prompt_file: Option<String>,
+    /// What all rows share: instructions for the model, without variables.
+    system: Option<String>,
+    /// The keys to fill, by name.
+    fields: IndexMap<String, FillField>,
+    /// More texts that count as missing, such as `["-99", "?"]`. Null, empty texts, white space and NaN always do.
+    #[serde(default)]
+    null_values: Vec<String>,
+    /// Replies that say that the text doesn't give a value; they are nulls, not values (without case and outer quotes; the
+    /// options of an `enum` are values). Default: "unclear", "unknown", "not mentioned", "n/a", "none" and the like.
+    unknown_values: Option<Vec<String>>,
+    /// Whether to ask for the words that support each value and to check that they stand in the text column. Adds
+    /// `<target>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`: `exact`,
+    /// `normalised` (but for case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default: false.
+    #[serde(default)]
+    quotes: bool,
+    /// The least similarity at which a quote counts as found `fuzzy`: 1 - edit distance / length, from 0.5 to 1. Left out:
+    /// quotes must be exact or normalised.
+    quote_ratio: Option<f64>,
+}
+
+/// A key to fill.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FillField {
+    /// What the value is.
+    #[serde(rename = "type")]
+    kind: FieldType,
+    /// What the value means; the model reads it.
+    description: Option<String>,
+    /// The column of the input that may hold the value already; it is copied then, and not asked for. Left out: no column
+    /// holds it. To be written also where the column is called like the key.
+    column: Option<String>,
+    /// The column that is made, or `in_place` to fill `column` itself. Default: `computed_` and the key in lower case.
+    target: Option<String>,
+    /// The texts that are allowed, for `type = "string"`.
+    #[serde(rename = "enum")]
+    options: Option<Vec<String>>,
+    /// The most characters of a text (Unicode scalar values), for `type = "string"` without `enum`.
+    max_length: Option<NonZeroU32>,
+    /// The smallest value, for numbers.
+    minimum: Option<f64>,
+    /// The largest value, for numbers.
+    maximum: Option<f64>,
+    /// What the items are, for `type = "array"`.
+    items: Option<ItemSpec>,
+}
+
+/// What `target` says to fill the column itself.
+const IN_PLACE: &str = "in_place";
+
+impl FillField {
+    /// The key called `name` as a field of an answer, which may always be null.
+    fn spec(&self) -> FieldSpec {
+        FieldSpec {
+            kind: self.kind,
+            options: self.options.clone(),
+            max_length: self.max_length,
+            minimum: self.minimum,
+            maximum: self.maximum,
+            items: self.items.clone(),
+            nullable: true,
+            prob: false,
+            description: self.description.clone(),
+        }
+    }
+}
+
+impl FillMissing {
+    /// A key with its column and its target; reports what is wrong.
+    fn key(&self, site: &Site<'_>, name: &str, spec: &FillField, problems: &mut Vec<Diagnostic>) -> Option<Key> {
+        let at = site.path.key("fields").key(name);
+        let before = problems.len();
+        let mut field = None;
+        match spec.spec().field(name) {
+            Ok(found) => field = Some(found),
+            Err((key, message)) => problems.push(Diagnostic::error("bad-value", at.key(key), message)),
+        }
+        let there = site.input.index_of(name).is_ok();
+        let column = match &spec.column {
+            Some(column) => {
+                let index = site.input.index_of(column).ok();
+                if index.is_none() {
+                    let message = format!("the input has no column `{column}`");
+                    let problem = Diagnostic::error("unknown-column", at.key("column"), message);
+                    let columns = site.input.fields().iter().map(|f| f.name().as_str());
+                    problems.push(problem.meant(nearest(column, columns)));
+                }
+                index
+            }
+            None => {
+                if there {
+                    let message = format!("the input has a column `{name}` already: is it to be completed?");
+                    let help =
+                        format!("write `column = \"{name}\"` to keep what it holds, or give the key another name");
+                    problems.push(Diagnostic::error_at_key("ambiguous-column", at.clone(), message).help(help));
+                }
+                None
+            }
+        };
+        let in_place = spec.target.as_deref() == Some(IN_PLACE);
+        if in_place && spec.column.is_none() && !there {
+            let message = "a key that is filled in place needs the `column` that is filled";
+            problems.push(Diagnostic::error("missing-field", at.clone(), message));
+        }
+        let mut field = field?;
+        field.unknown = match &self.unknown_values {
+            Some(listed) => listed.clone(),
+            None => UNKNOWN.map(str::to_owned).to_vec(),
+        };
+        let filled = column.filter(|_| in_place);
+        if let Some(index) = filled {
+            let (has, needs) = (site.input.field(index), field.kind.column());
+            if *has.data_type() != needs.arrow() {
+                let holds =
+                    Type::of(has.data_type()).map_or_else(|| has.data_type().to_string(), |t| t.words().to_owned());
+                let message =
+                    format!("`{}` holds {holds}, but the values of `{name}` are {}", has.name(), needs.words());
+                let help = "declare the type of the column in its source, or give the key a `target` of its own";
+                problems.push(Diagnostic::error("wrong-type", at.key("target"), message).help(help));
+            }
+        }
+        let own = match (&spec.target, filled) {
+            (_, Some(index)) => site.input.field(index).name().clone(),
+            (Some(target), None) => target.clone(),
+            (None, None) => format!("computed_{}", name.to_lowercase()),
+        };
+        if own.trim().is_empty() {
+            problems.push(Diagnostic::error("bad-value", at.key("target"), "`target` is empty"));
+        }
+        (problems.len() == before).then_some(Key { field, column, filled, target: own })
+    }
+}
+
+impl StageConfig for FillMissing {
+    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>> {
+        let before = problems.len();
+        let text = self.text_column.as_deref().and_then(|name| question::column(site, "text_column", name, problems));
+        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
+        let prompt = if written.is_given() {
+            written.bind(site, text, self.text_column.is_some(), problems)
+        } else if self.text_column.is_some() {
+            question::bind(site, "{{ text }}", "text_column", text, true, problems)
+        } else {
+            let problem =
+                Diagnostic::error("missing-field", site.path.clone(), "there is no text to look values up in");
+            problems.push(problem.help("name its column in `text_column`, or write a `prompt`"));
+            None
+        };
+        let asked = (self.quotes, self.quote_ratio);
+        let evidence = Evidence::bind(site, asked, (self.text_column.as_deref(), text), problems);
+        if self.fields.is_empty() {
+            problems.push(Diagnostic::error("bad-value", site.path.key("fields"), "`fields` has no keys"));
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        for (name, spec) in &self.fields {
+            let Some(key) = self.key(site, name, spec, problems) else { continue };
+            if let Some(other) = keys.iter().find(|k| k.filled.is_some() && k.filled == key.filled) {
+                let message = format!("`{}` fills this column already", other.field.name);
+                let path = site.path.key("fields").key(name).key("target");
+                problems.push(Diagnostic::error("duplicate-column", path, message));
+            }
+            if self.quotes && self.fields.contains_key(&format!("{name}_quote")) {
+                let message = format!("the quote of `{name}` is called `{name}_quote`, as another key is");
+                problems.push(Diagnostic::error_at_key("duplicate-column", site.path.key("fields").key(name), message));
+            }
+            keys.push(key);
+        }
+        if problems[before..].iter().any(Diagnostic::is_error) {
+            return None;
+        }
+        Some(Arc::new(Filling::new(prompt?, self.system.clone(), text, keys, self.null_values.clone(), evidence)))
+    }
+}
