@@ -62,6 +62,11 @@ broken! {
     prob_without_enum = "36-prob-without-enum",
     prob_column = "37-prob-column",
     prob_provider = "38-prob-provider",
+    population_weights = "50-population-weights",
+    population_parents = "51-population-parents",
+    population_margins = "52-population-margins",
+    population_impossible = "53-population-impossible",
+    population_structural_zeros = "54-population-structural-zeros",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

@@ -88,9 +88,19 @@ fn the_files_that_the_readme_links_are_there() {
 fn the_help_of_every_command() {
     let project = Project::new();
     let mut help = project.run(&["--help"]).exits(0).stdout;
-    for command in
-        ["init", "validate", "plan", "run", "status", "models", "models pull", "models list", "schema", "completions"]
-    {
+    for command in [
+        "init",
+        "validate",
+        "plan",
+        "run",
+        "status",
+        "population",
+        "models",
+        "models pull",
+        "models list",
+        "schema",
+        "completions",
+    ] {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         help.push_str(&format!("\n=== {command}\n{}", project.run(&words).exits(0).stdout));
     }
