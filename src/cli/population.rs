@@ -118,7 +118,7 @@ fn human(name: &Name, population: &source::Population, report: &Report, room: us
     for part in &report.parts {
         out.push('\n');
         match part {
-            Part::Shares { of, depends_on, options } => shares(&mut out, &title(&of.join(" x "), depends_on), options),
+            Part::Shares { of, depends_on, options } => shares(&mut out, &title(of, depends_on), options),
             Part::Numbers { of, depends_on, mean, sd, minimum, maximum } => {
                 let title = title(of, depends_on);
                 let _ = writeln!(out, "{title}: mean {mean:.3}, sd {sd:.3}, from {minimum} to {maximum}");
@@ -132,9 +132,10 @@ fn human(name: &Name, population: &source::Population, report: &Report, room: us
     out
 }
 
-fn title(of: &str, depends_on: &[String]) -> String {
+fn title(of: &[String], depends_on: &[String]) -> String {
+    let of = of.join(" x ");
     match depends_on {
-        [] => clean(of),
+        [] => clean(&of),
         parents => clean(&format!("{of}, by {}", parents.join(" and "))),
     }
 }

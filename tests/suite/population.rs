@@ -3,6 +3,7 @@
 use arrow_schema::DataType;
 use serde_json::Value;
 
+use crate::pipelines::json_of;
 use crate::project::Project;
 
 const SPEC: &str = r#"
@@ -156,4 +157,28 @@ fn the_preview_for_programs() {
     assert!(unknown.stderr.contains("did you mean `people`?"), "{}", unknown.stderr);
     let none = Project::new().spec("[sources.a]\ntype = \"file\"\npath = \"a.csv\"\n").file("a.csv", "x\n1\n");
     none.run(&["population", "pipeline.toml"]).exits(2).says("no source of this spec is a population");
+}
+
+/// What editors say by the schema is what `validate` says.
+#[test]
+fn the_schema_knows_the_shapes() {
+    let schema = Project::new().run(&["schema"]).exits(0).stdout;
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let checker = jsonschema::draft7::new(&schema).expect("a schema");
+    for (right, text) in [
+        (true, SPEC),
+        (true, RAKED),
+        (false, &SPEC.replace("n = 200", "n = 0")),
+        (false, &SPEC.replace("sd = 10", "sdd = 10")),
+        (false, &SPEC.replace(r#"["f", "m"]"#, r#"["f", "f"]"#)),
+        (false, &SPEC.replace(r#"["f", "m"]"#, "{ f = 0.5, m = -0.5 }")),
+        (false, &SPEC.replace("distributions =", "distribution =")),
+        (false, &SPEC.replace(r#"{ country = "US" }"#, r#"{ country = ["US"] }"#)),
+        (false, &RAKED.replace("c1 = 200", "c1 = \"200\"")),
+        (false, &RAKED.replace("of = \"row\", file", "file")),
+    ] {
+        let project = Project::new().spec(text).file("rows.csv", ROWS);
+        project.run(&["validate", "pipeline.toml"]).exits(if right { 0 } else { 2 });
+        assert_eq!(checker.is_valid(&json_of("pipeline.toml", text)), right, "{text}");
+    }
 }

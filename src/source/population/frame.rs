@@ -5,9 +5,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use indexmap::{IndexMap, IndexSet};
+
 use super::characteristic::rounded;
 use super::margin::{Entry, Written};
-use crate::name::nearest;
+use crate::name::{listed, nearest};
 use crate::source::SourceError;
 
 /// The most cells of a frame.
@@ -84,21 +86,17 @@ type Read<'a> = (&'a [String], Vec<Entry>);
 
 /// The characteristics of the margins with their values, each in the order of first appearance.
 fn axes(margins: &[Read<'_>]) -> Vec<Axis> {
-    let mut axes: Vec<Axis> = Vec::new();
+    let mut axes: IndexMap<&str, IndexSet<&str>> = IndexMap::new();
     for (of, entries) in margins {
         for (level, name) in of.iter().enumerate() {
-            let place = axes.iter().position(|axis| axis.name == *name).unwrap_or_else(|| {
-                axes.push(Axis { name: name.clone(), values: Vec::new() });
-                axes.len() - 1
-            });
-            for (values, _) in entries {
-                if !axes[place].values.contains(&values[level]) {
-                    axes[place].values.push(values[level].clone());
-                }
-            }
+            axes.entry(name).or_default().extend(entries.iter().map(|(values, _)| values[level].as_str()));
         }
     }
-    axes
+    let axis = |(name, values): (&str, IndexSet<&str>)| Axis {
+        name: name.to_owned(),
+        values: values.into_iter().map(str::to_owned).collect(),
+    };
+    axes.into_iter().map(axis).collect()
 }
 
 struct Framing {
@@ -150,10 +148,9 @@ impl Framing {
             for ((value, place), axis) in values.iter().zip(&place).zip(axes) {
                 let option = place.get(value);
                 if option.is_none() && self.faults.len() < before + MOST_FAULTS {
-                    let axis = self.axes[*axis].clone();
-                    let near =
-                        nearest(value, axis.values.iter().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
-                    self.fault(margin, format!("no margin has a value `{value}` of `{}`", axis.name)).help = near;
+                    let Axis { name, values } = self.axes[*axis].clone();
+                    let message = format!("no margin has a value `{value}` of `{name}`");
+                    self.fault(margin, message).help = Some(meant(value, values.iter().map(String::as_str)));
                 }
                 index = index.zip(option).map(|(index, option)| index * place.len() + option);
             }
@@ -186,9 +183,9 @@ impl Framing {
             match self.axes.iter().position(|axis| axis.name == *name) {
                 Some(axis) => axes.push(axis),
                 None => {
-                    let near = nearest(name, self.axes.iter().map(|axis| axis.name.as_str()))
-                        .map(|n| format!("did you mean `{n}`?"));
-                    self.fault(None, format!("no margin is about `{name}`")).help = near;
+                    let names: Vec<String> = self.axes.iter().map(|axis| axis.name.clone()).collect();
+                    let message = format!("no margin is about `{name}`");
+                    self.fault(None, message).help = Some(meant(name, names.iter().map(String::as_str)));
                 }
             }
         }
@@ -280,6 +277,14 @@ impl Framing {
                 );
             }
         }
+    }
+}
+
+/// What an unknown word was probably meant to be.
+fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(word, known.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", listed(known.take(MOST_FAULTS))),
     }
 }
 

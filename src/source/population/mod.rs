@@ -68,7 +68,8 @@ struct Fields {
     /// How many respondents. Output `weights`: what the weights sum to.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     n: NonZeroU64,
-    /// The seed of the draws. Default: the spec's seed, else 0.
+    /// The seed of the draws. Default: the spec's seed, else 0. Columns of the same name are drawn alike in all
+    /// populations of one seed.
     seed: Option<u64>,
     /// `draw`: each characteristic from its distribution. `raking`: so that the margins are met. Default: `draw`.
     #[serde(default)]
@@ -79,7 +80,8 @@ struct Fields {
     #[schemars(with = "Option<schema::Characteristics>")]
     characteristics: Option<IgnoredAny>,
     /// How options are given out: `random`, each row by itself; or `quota`, in exact numbers (largest remainder) and
-    /// shuffled, within the values of the parents too. Numbers are drawn at random either way. Default: `random`.
+    /// shuffled, within each combination of parent values too, where few people can only roughly meet the shares.
+    /// Numbers are drawn at random either way. Default: `random`.
     allocation: Option<Allocation>,
     /// Columns with the same value in every row.
     #[schemars(with = "Option<schema::FixedValues>")]

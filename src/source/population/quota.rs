@@ -10,20 +10,14 @@ use crate::random::Stream;
 pub fn largest_remainder(total: u64, shares: &[f64], order: &[usize]) -> Vec<u64> {
     let sum: f64 = shares.iter().sum();
     let exact: Vec<f64> = shares.iter().map(|share| total as f64 * (share / sum)).collect();
-    // A part such as 0.29 * 100 is a whole number that binary arithmetic misses by a little.
-    let whole =
-        |part: f64| if (part - part.round()).abs() < 1e-9 * part.max(1.0) { part.round() } else { part.floor() };
-    let mut counts: Vec<u64> = exact.iter().map(|part| whole(*part) as u64).collect();
-    let given: u64 = counts.iter().sum();
-    let remainder = |i: usize| exact[i] - counts[i] as f64;
+    let mut counts: Vec<u64> = exact.iter().map(|part| part.floor() as u64).collect();
+    // Remainders that differ by less than the arithmetic can tell are equal: they are compared in steps.
+    let step = 1e-14 * (total as f64).max(100.0);
+    let remainder: Vec<f64> = exact.iter().map(|part| (part.fract() / step).round()).collect();
     let mut ranked: Vec<usize> = order.iter().copied().filter(|i| shares[*i] > 0.0).collect();
-    // Remainders that differ by less than the arithmetic can tell are equal: compare them in steps.
-    let step = 1e-9 * (total as f64).max(1.0);
-    ranked.sort_by(|a, b| (remainder(*b) / step).round().total_cmp(&(remainder(*a) / step).round()));
-    let extra: Vec<usize> = ranked.iter().copied().cycle().take(total.saturating_sub(given) as usize).collect();
-    let spare: Vec<usize> = ranked.iter().rev().copied().take(given.saturating_sub(total) as usize).collect();
-    extra.into_iter().for_each(|i| counts[i] += 1);
-    spare.into_iter().for_each(|i| counts[i] -= 1);
+    ranked.sort_by(|a, b| remainder[*b].total_cmp(&remainder[*a]));
+    let left = total.saturating_sub(counts.iter().sum());
+    ranked.iter().take(left as usize).for_each(|i| counts[*i] += 1);
     counts
 }
 
@@ -124,11 +118,13 @@ mod tests {
     fn largest_remainders() {
         assert_eq!(split(200, &[0.5, 0.45, 0.05]), [100, 90, 10]);
         assert_eq!(split(100, &[0.29, 0.71]), [29, 71]);
-        // An example of Hamilton's method: the parts are 47.0, 16.0, 15.8, 12.0, 6.1 and 3.1 seats of 100.
+        // The exact parts are 4.7, 1.6, 1.58, 1.2, 0.61 and 0.31 of 10.
         let votes = [47_000.0, 16_000.0, 15_800.0, 12_000.0, 6_100.0, 3_100.0];
         assert_eq!(split(10, &votes), [5, 2, 1, 1, 1, 0]);
         assert_eq!(split(2, &[1.0, 1.0, 1.0]), [1, 1, 0]);
         assert_eq!(largest_remainder(2, &[1.0, 1.0, 1.0], &[2, 1, 0]), [0, 1, 1]);
+        assert_eq!(split(1_000_000_001, &[1.0, 1.0, 1.0]), [333_333_334, 333_333_334, 333_333_333]);
+        assert_eq!(split(1_000_000_000, &[0.12, 0.63, 0.25]), [120_000_000, 630_000_000, 250_000_000]);
         assert_eq!(split(3, &[0.0, 1.0, 0.0]), [0, 3, 0]);
         assert_eq!(split(0, &[0.5, 0.5]), [0, 0]);
     }
@@ -162,18 +158,21 @@ mod tests {
         }
     }
 
-    /// The first half of the places get half of the options: the order is no pattern.
+    /// Under many keys, each number stands at each place equally often.
     #[test]
     fn every_place_is_equally_likely() {
         let streams = Streams::new(5, &["order"]);
-        let mut counts = [[0_u32; 10]; 10];
-        for key in 0..5000 {
-            let order = Permutation::new(10, &mut streams.of(key));
-            (0..10).for_each(|i| counts[i as usize][order.at(i) as usize] += 1);
+        // The 99th percentiles of chi-square with (size - 1)^2 degrees of freedom.
+        for (size, most) in [(2, 6.63), (3, 13.28), (4, 21.67), (10, 113.51)] {
+            let mut counts = vec![0_u32; size * size];
+            for key in 0..5000 {
+                let order = Permutation::new(size as u64, &mut streams.of(key));
+                (0..size).for_each(|i| counts[i * size + order.at(i as u64) as usize] += 1);
+            }
+            let expected = 5000.0 / size as f64;
+            let chi: f64 = counts.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
+            assert!(chi < most, "{size}: {chi}");
         }
-        let chi: f64 = counts.iter().flatten().map(|n| (f64::from(*n) - 500.0).powi(2) / 500.0).sum();
-        // The 99th percentile of chi-square with 81 degrees of freedom.
-        assert!(chi < 113.5, "{chi}");
     }
 
     #[test]

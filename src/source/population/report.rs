@@ -45,7 +45,7 @@ pub enum Part {
     /// Numbers.
     Numbers {
         /// The characteristic.
-        of: String,
+        of: Vec<String>,
         /// What it depends on.
         depends_on: Vec<String>,
         /// Mean of what was drawn.
@@ -202,7 +202,7 @@ impl<'a> Tally<'a> {
     }
 
     fn part(self, names: &[String], rows: u64) -> Part {
-        let of = self.characteristic.name.clone();
+        let of = vec![self.characteristic.name.clone()];
         let depends_on = self.characteristic.parents.iter().map(|parent| names[*parent].clone()).collect();
         let Values::Options { choices, shares } = &self.characteristic.values else {
             let (minimum, maximum) = self.numbers.ends.unwrap_or_default();
@@ -221,7 +221,7 @@ impl<'a> Tally<'a> {
             target,
             drawn: count as f64 / rows as f64,
         });
-        Part::Shares { of: vec![of], depends_on, options: options.collect() }
+        Part::Shares { of, depends_on, options: options.collect() }
     }
 }
 

@@ -447,7 +447,7 @@ fn reports_compare_with_targets() {
                 }
                 assert!((options.iter().map(|o| o.target).sum::<f64>() - 1.0).abs() < 1e-9);
             }
-            report::Part::Numbers { of, mean, sd, .. } if of == "height" => {
+            report::Part::Numbers { of, mean, sd, .. } if of[..] == ["height"] => {
                 assert!((mean - 170.0).abs() < 1.0 && (sd - 10.0).abs() < 0.5, "{part:?}");
             }
             report::Part::Numbers { minimum, maximum, .. } => assert!(*minimum >= 0.0 && *maximum <= 60.0),
