@@ -217,8 +217,11 @@ impl Resolver<'_> {
         };
         let choices = parent.choices().unwrap_or_default();
         let Value::Table(entries) = &node.value else {
-            let message =
-                format!("here stands a table with a key for each value of `{}`, not {}", parent.name, node.kind_name());
+            let message = format!(
+                "there must be a table here with a key for each value of `{}`, not {}",
+                parent.name,
+                node.kind_name()
+            );
             self.problems.push(Diagnostic::error("wrong-type", path.clone(), message));
             return;
         };

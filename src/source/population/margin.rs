@@ -169,7 +169,8 @@ fn nested(
         return;
     };
     let Value::Table(entries) = &node.value else {
-        let message = format!("here stands a table with a key for each value of `{name}`, not {}", node.kind_name());
+        let message =
+            format!("there must be a table here with a key for each value of `{name}`, not {}", node.kind_name());
         problems.push(Diagnostic::error("wrong-type", path.clone(), message));
         return;
     };

@@ -18,14 +18,18 @@ pub(super) fn decode(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -
     let before = errors(problems);
     let fields: Option<Fields> = document::decode(node, path, problems);
     let mut reading = Reading { node, path, problems };
+    if let Some(fields) = &fields {
+        reading.plain(fields);
+    }
     let fixed = reading.fixed();
-    let method = match &fields {
-        Some(fields) => fields.method,
-        // The shapes are looked at even if a plain field is wrong.
-        None if node.get("method").and_then(Node::as_str) == Some("raking") => Method::Raking,
-        None => Method::Draw,
+    // The shapes are looked at even if a plain field is wrong, unless it is the method itself.
+    let method = match (&fields, node.get("method").and_then(Node::as_str)) {
+        (Some(fields), _) => Some(fields.method),
+        (None, Some("raking")) => Some(Method::Raking),
+        (None, Some("draw")) => Some(Method::Draw),
+        (None, _) => node.get("method").is_none().then_some(Method::Draw),
     };
-    let how = match method {
+    let how = match method? {
         Method::Draw => reading.drawn(fields.as_ref(), &fixed),
         Method::Raking => reading.raked(fields.as_ref(), &fixed),
     };
@@ -49,6 +53,18 @@ impl<'a> Reading<'a> {
     /// A field that is there; null counts as left out.
     fn field(&self, name: &str) -> Option<&'a Node> {
         self.node.get(name).filter(|node| node.value != Value::Null)
+    }
+
+    /// Checks the bounds of plain fields.
+    fn plain(&mut self, fields: &Fields) {
+        if fields.n.get() > MOST {
+            let message = format!("`n` must be at most {MOST}");
+            self.problems.push(Diagnostic::error("bad-value", self.path.key("n"), message));
+        }
+        if fields.tolerance.is_some_and(|tolerance| !(tolerance > 0.0 && tolerance < 1.0)) {
+            let message = "`tolerance` must be above 0 and below 1";
+            self.problems.push(Diagnostic::error("bad-value", self.path.key("tolerance"), message));
+        }
     }
 
     fn fixed(&mut self) -> Vec<Fixed> {
@@ -136,7 +152,6 @@ impl<'a> Reading<'a> {
         self.names(written.iter().map(|w| (w.name, w.path.clone())), fixed, false);
         let (characteristics, order) = graph::resolve(&written, self.problems)?;
         let fields = fields?;
-        self.most(fields);
         let quota = fields.allocation.unwrap_or_default() == Allocation::Quota;
         Some(How::Drawn(People {
             n: fields.n.get(),
@@ -144,13 +159,6 @@ impl<'a> Reading<'a> {
             order: order.into(),
             quota,
         }))
-    }
-
-    fn most(&mut self, fields: &Fields) {
-        if fields.n.get() > MOST {
-            let message = format!("`n` must be at most {MOST}");
-            self.problems.push(Diagnostic::error("bad-value", self.path.key("n"), message));
-        }
     }
 
     fn raked(&mut self, fields: Option<&Fields>, fixed: &[Fixed]) -> Option<How> {
@@ -177,13 +185,7 @@ impl<'a> Reading<'a> {
             self.agreement(&margins, seed_table.as_ref());
         }
         let fields = fields?;
-        self.most(fields);
         let tolerance = fields.tolerance.unwrap_or(TOLERANCE);
-        if !(tolerance > 0.0 && tolerance < 1.0) {
-            let problem =
-                Diagnostic::error("bad-value", self.path.key("tolerance"), "`tolerance` must be above 0 and below 1");
-            self.problems.push(problem);
-        }
         let max_iterations = fields.max_iterations.map_or(ITERATIONS, NonZeroU32::get);
         Some(How::Raked(Raking { margins, seed_table, output, tolerance, max_iterations }))
     }
@@ -203,12 +205,11 @@ impl<'a> Reading<'a> {
             return None;
         }
         let read = |(i, item): (usize, &Node)| {
-            let margin = margin::Written::decode(item, &path.index(i), self.problems)?;
-            if margin.of().len() > 2 {
+            if item.get("of").is_some_and(|of| of.items().len() > 2) {
                 let message = "a margin is about one or two characteristics";
                 self.problems.push(Diagnostic::error("bad-value", path.index(i).key("of"), message));
             }
-            Some(margin)
+            margin::Written::decode(item, &path.index(i), self.problems)
         };
         let margins: Vec<Option<margin::Written>> = node.items().iter().enumerate().map(read).collect();
         margins.into_iter().collect()

@@ -247,6 +247,29 @@ fn characteristics_may_stand_in_any_order_and_what_can_not_be_needs_no_distribut
 }
 
 #[test]
+fn numbers_can_depend_on_typed_options() {
+    let text = "n = 4000\nallocation = 'quota'\n[characteristics]\nchild = [0, 1]\nowner = [true, false]\n\
+                size = { depends_on = ['child', 'owner'], distributions = { 0 = { true = { distribution = 'normal', mean = 1, \
+                sd = 0.1 }, false = { distribution = 'normal', mean = 2, sd = 0.1 } }, 1 = { true = { distribution = 'uniform', \
+                minimum = 3, maximum = 4 }, false = { distribution = 'uniform', minimum = 5, maximum = 6 } } } }";
+    let cells = cells(read(text).as_ref());
+    let mut means: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for (row, size) in cells["size"].iter().enumerate() {
+        let Cell::Number(size) = size else { panic!("{size:?}") };
+        let (sum, count) = means.entry(format!("{:?} {:?}", cells["child"][row], cells["owner"][row])).or_default();
+        (*sum, *count) = (*sum + size, *count + 1.0);
+    }
+    let found: Vec<String> = means.into_iter().map(|(who, (sum, n))| format!("{who}: {:.1}", sum / n)).collect();
+    let expected = [
+        "Integer(0) Boolean(false): 2.0",
+        "Integer(0) Boolean(true): 1.0",
+        "Integer(1) Boolean(false): 5.5",
+        "Integer(1) Boolean(true): 3.5",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn the_meaning_knows_the_order_of_options() {
     let meaning = |options: &str| read(&format!("n = 1\ncharacteristics = {{ a = {options} }}")).meaning();
     assert_ne!(meaning("['x', 'y']"), meaning("['y', 'x']"));
@@ -282,6 +305,22 @@ fn all_problems_of_characteristics_are_found_at_once() {
         ("characteristics.f.depends_on", "there is no characteristic `nobody`"),
     ];
     assert_eq!(found, expected.map(|(at, message)| (at.to_owned(), message.to_owned())));
+}
+
+#[test]
+fn plain_fields_are_checked_beside_the_shapes() {
+    let found =
+        told("method = 'raking'\nn = 2000000000\ntolerance = 0\nmargins = [{ of = ['a', 'b', 'c'], weights = 3 }]");
+    let expected = [
+        ("n", "`n` must be at most 1000000000"),
+        ("tolerance", "`tolerance` must be above 0 and below 1"),
+        ("margins[0].of", "a margin is about one or two characteristics"),
+        ("margins[0].weights", "there must be a table here with a key for each value of `a`, not a whole number"),
+    ];
+    assert_eq!(found, expected.map(|(at, message)| (at.to_owned(), message.to_owned())));
+    // With a method that is none, nobody knows what the shapes should be.
+    let found = told("method = 'rakin'\nn = 1\nmargins = 3");
+    assert_eq!(found, [("method".to_owned(), "\"rakin\" is not one of `draw`, `raking`".to_owned())]);
 }
 
 #[test]
