@@ -3,8 +3,8 @@
 //! A [`Source`] reads Arrow batches; it knows the table line and what stands below it, nothing of prompts or models.
 //! To add one: a file with a type that implements [`Source`], a `mod` line, a row in [`SOURCES`].
 //!
-//! `population` is the source that makes its rows up. `file` is the source for files; `matching` finds them, `text` decodes bytes, `csv`, `jsonl` and `parquet` read one
-//! file each, `cell`, `inference` and `arrays` make columns.
+//! `file` is the source for files; `matching` finds them, `text` decodes bytes, `csv`, `jsonl` and `parquet` read one
+//! file each, `cell`, `inference` and `arrays` make columns. `population` is the source that makes its rows up.
 
 mod arrays;
 mod cell;
