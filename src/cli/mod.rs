@@ -9,6 +9,7 @@ mod init;
 mod load;
 mod models;
 mod plan;
+mod population;
 mod progress;
 mod run;
 mod schema;
@@ -43,6 +44,7 @@ enum Command {
     Plan(plan::Plan),
     Run(run::Run),
     Status(status::Status),
+    Population(population::Population),
     Models(models::Models),
     Schema(schema::Schema),
     Completions(Completions),
@@ -72,6 +74,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(command) => command.run(&terminal),
         Command::Run(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
+        Command::Population(command) => command.run(&terminal),
         Command::Models(command) => command.run(&terminal),
         Command::Schema(command) => command.run(&terminal),
         Command::Completions(command) => {

@@ -13,6 +13,7 @@ use super::terminal::{Terminal, clean};
 use crate::plan::{Selection, draw};
 use crate::report::summary::{count, number};
 use crate::run::preview::{Preview, Rendered, preview};
+use crate::source::Population;
 use crate::spec::{Input, Spec};
 use crate::store::Project;
 
@@ -79,9 +80,11 @@ fn human(preview: &Preview) -> String {
     for (i, (name, source)) in spec.sources.iter().enumerate() {
         if let Some(facts) = &plan.sources[i] {
             let columns = source.relation.schema.fields().len() as u64;
-            let paths: Vec<String> = source.source.paths().into_iter().map(|(_, path)| path).collect();
+            let paths = source.source.paths().into_iter().map(|(_, path)| path);
+            let from: Vec<String> =
+                source.source.population().map(Population::about).into_iter().chain(paths).collect();
             let (rows, columns) = (count(facts.rows, "row"), count(columns, "column"));
-            let _ = writeln!(out, "  source {name}: {rows}, {columns} ({})", paths.join(", "));
+            let _ = writeln!(out, "  source {name}: {rows}, {columns} ({})", from.join(", "));
         }
     }
     for (i, known) in plan.stages().zip(&preview.stages) {

@@ -29,6 +29,12 @@ pub fn preview(spec: &Spec, stage: &StageSpec, rows: &RecordBatch, room: usize) 
     lines(&columns(&first), &columns(&rest), room)
 }
 
+/// All columns of `rows`, as many as fit into `room`.
+pub fn table(rows: &RecordBatch, room: usize) -> String {
+    let columns: Vec<Column> = (0..rows.num_columns()).map(|index| column(rows, index)).collect();
+    lines(&columns, &[], room)
+}
+
 /// The columns to show: the key and the answers, then what the stage asked about. Errors are in the summary.
 fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
     let mut input = stage.input;

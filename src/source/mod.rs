@@ -4,7 +4,7 @@
 //! To add one: a file with a type that implements [`Source`], a `mod` line, a row in [`SOURCES`].
 //!
 //! `file` is the source for files; `matching` finds them, `text` decodes bytes, `csv`, `jsonl` and `parquet` read one
-//! file each, `cell`, `inference` and `arrays` make columns.
+//! file each, `cell`, `inference` and `arrays` make columns. `population` is the source that makes its rows up.
 
 mod arrays;
 mod cell;
@@ -15,6 +15,7 @@ mod jsonl;
 mod matching;
 mod pages;
 mod parquet;
+pub mod population;
 mod text;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use arrow_schema::SchemaRef;
 
 pub use cell::Type;
 pub use file::{File, Format};
+pub use population::Population;
 
 use crate::registry::Kind;
 
@@ -43,7 +45,7 @@ pub const ROW_BYTES: usize = 64 << 20;
 pub const MOST_COLUMNS: usize = 10_000;
 
 /// What `type = "..."` of a source can say.
-pub static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND];
+pub static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, population::KIND];
 
 /// Why a source can't be read, in words for its owner: names the file, and row, line and byte where there are some.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +111,11 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// Everything that decides what is read, as canonical JSON (for the hash of the spec's meaning).
     fn meaning(&self) -> serde_json::Value;
+
+    /// The population, if it makes its rows up.
+    fn population(&self) -> Option<&Population> {
+        None
+    }
 }
 
 /// The version of how sources are read; another one reads them anew.

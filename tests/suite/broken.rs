@@ -64,6 +64,11 @@ broken! {
     prob_provider = "38-prob-provider",
     fill_missing = "40-fill-missing",
     when = "41-when",
+    population_weights = "50-population-weights",
+    population_parents = "51-population-parents",
+    population_margins = "52-population-margins",
+    population_impossible = "53-population-impossible",
+    population_structural_zeros = "54-population-structural-zeros",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

@@ -19,6 +19,7 @@ mod kill;
 mod layers;
 mod models;
 mod pipelines;
+mod population;
 mod prob;
 mod readme;
 mod real;

@@ -64,6 +64,17 @@ fn the_output_is_what_is_printed() {
 }
 
 #[test]
+fn the_populations_are_valid() {
+    let (people, voters) = (block("rows that are made up", "toml"), block("iterative proportional fitting", "toml"));
+    let project = Project::new().spec(&format!("{people}\n{voters}"));
+    project.write("data/regions.csv", "region,count\nnorth,300\nsouth,700\n");
+    project.write("data/sample.csv", "age,region,count\nyoung,north,9\nyoung,south,12\nold,north,8\nold,south,20\n");
+    let shown = project.run(&["population", "pipeline.toml"]).exits(0);
+    assert_eq!(shown.stderr, "");
+    assert!(shown.stdout.contains("source voters: 1,000 rows, raked"), "{}", shown.stdout);
+}
+
+#[test]
 fn every_command_of_the_readme_is_one_of_the_program() {
     let help = Project::new().run(&["--help"]).exits(0).stdout;
     let rows = README.lines().filter_map(|line| line.strip_prefix("| `fanfold "));
@@ -88,9 +99,19 @@ fn the_files_that_the_readme_links_are_there() {
 fn the_help_of_every_command() {
     let project = Project::new();
     let mut help = project.run(&["--help"]).exits(0).stdout;
-    for command in
-        ["init", "validate", "plan", "run", "status", "models", "models pull", "models list", "schema", "completions"]
-    {
+    for command in [
+        "init",
+        "validate",
+        "plan",
+        "run",
+        "status",
+        "population",
+        "models",
+        "models pull",
+        "models list",
+        "schema",
+        "completions",
+    ] {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         help.push_str(&format!("\n=== {command}\n{}", project.run(&words).exits(0).stdout));
     }

@@ -1,0 +1,259 @@
+//! Characteristics as they are written: a list, a table of weights, a distribution of numbers, or one of these for each
+//! value of the parents.
+//!
+//! Knows the tree of a spec. What names refer to is resolved in `graph`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::numeric::Numeric;
+use crate::document::{Diagnostic, Entry, Node, Path, Value};
+
+/// How far the sum of weights may be from 1 without a warning: shares such as 0.333333 are rounded.
+const ROUNDING: f64 = 1e-5;
+
+/// One option of a characteristic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Choice {
+    /// Text; all that a table of weights has.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// True or false.
+    Boolean(bool),
+}
+
+impl Choice {
+    /// The option of a list, if it can be one.
+    fn of(node: &Node) -> Option<Choice> {
+        match &node.value {
+            Value::String(text) => Some(Choice::Text(text.clone())),
+            Value::Integer(number) => Some(Choice::Integer(*number)),
+            Value::Bool(truth) => Some(Choice::Boolean(*truth)),
+            Value::Null | Value::Float(_) | Value::List(_) | Value::Table(_) => None,
+        }
+    }
+
+    /// What it is, in words for a message.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Choice::Text(_) => "texts",
+            Choice::Integer(_) => "whole numbers",
+            Choice::Boolean(_) => "booleans",
+        }
+    }
+}
+
+/// As a spec writes it as a key.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Text(text) => f.write_str(text),
+            Choice::Integer(number) => number.fmt(f),
+            Choice::Boolean(truth) => truth.fmt(f),
+        }
+    }
+}
+
+/// How the values of a group are distributed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Law {
+    /// Options, all of one type, with their shares, which sum to 1.
+    Options(Vec<(Choice, f64)>),
+    /// Numbers.
+    Number(Numeric),
+}
+
+/// A characteristic as written: its parents are still names.
+pub struct Written<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where it stands.
+    pub path: Path,
+    /// What it says.
+    pub kind: Kind<'a>,
+}
+
+/// What a characteristic says.
+pub enum Kind<'a> {
+    /// The same for everybody; `None`: it could not be read.
+    Alone(Option<Law>),
+    /// One for each value of the parents.
+    Given {
+        /// The parents, with their places.
+        parents: Vec<(&'a str, Path)>,
+        /// The nested tables, one level per parent.
+        distributions: &'a Node,
+        /// Where they stand.
+        path: Path,
+    },
+    /// Its shape is wrong, which was reported.
+    Broken,
+}
+
+/// Reads `characteristics`; reports every problem of one alone.
+pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Vec<Written<'a>> {
+    let Value::Table(entries) = &node.value else {
+        let message = format!("`characteristics` must be a table of named characteristics, not {}", node.kind_name());
+        problems.push(Diagnostic::error("wrong-type", path.clone(), message));
+        return Vec::new();
+    };
+    if entries.is_empty() {
+        problems.push(Diagnostic::error("bad-value", path.clone(), "there are no characteristics"));
+    }
+    let written = |entry: &'a Entry| {
+        let path = path.key(&entry.key);
+        let kind = match entry.node.get("depends_on") {
+            Some(parents) => given(&entry.node, parents, &path, problems),
+            None => Kind::Alone(law(&entry.node, &path, problems)),
+        };
+        Written { name: &entry.key, path, kind }
+    };
+    entries.iter().map(written).collect()
+}
+
+/// Reads `depends_on` and finds `distributions`.
+fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Kind<'a> {
+    let before = problems.len();
+    for entry in node.entries().iter().filter(|e| !["depends_on", "distributions"].contains(&e.key.as_str())) {
+        let message = format!("there is no field `{}` beside `depends_on`", entry.key);
+        let problem = Diagnostic::error_at_key("unknown-field", path.key(&entry.key), message);
+        problems.push(problem.help("the fields are `depends_on` and `distributions`"));
+    }
+    let parents = names(parents, &path.key("depends_on"), problems);
+    let Some(distributions) = node.get("distributions") else {
+        let problem = Diagnostic::error("missing-field", path.clone(), "`distributions` is missing");
+        problems.push(problem.help("write a distribution for each value of the parent"));
+        return Kind::Broken;
+    };
+    match problems.len() == before {
+        true => Kind::Given { parents, distributions, path: path.key("distributions") },
+        false => Kind::Broken,
+    }
+}
+
+/// One name or a list of names, each once.
+pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Vec<(&'a str, Path)> {
+    let field = path.last_key().unwrap_or_default();
+    let listed: Vec<(&Node, Path)> = match &node.value {
+        Value::List(items) => items.iter().enumerate().map(|(i, item)| (item, path.index(i))).collect(),
+        _ => vec![(node, path.clone())],
+    };
+    if listed.is_empty() {
+        problems.push(Diagnostic::error("bad-value", path.clone(), format!("`{field}` names no characteristic")));
+    }
+    let mut found: Vec<(&str, Path)> = Vec::new();
+    for (node, path) in listed {
+        match node.as_str() {
+            Some(name) if found.iter().any(|(other, _)| *other == name) => {
+                problems.push(Diagnostic::error("duplicate", path, format!("`{field}` names `{name}` twice")));
+            }
+            Some(name) => found.push((name, path)),
+            None => {
+                let message = format!(
+                    "`{field}` must be the name of a characteristic or a list of them, not {}",
+                    node.kind_name()
+                );
+                problems.push(Diagnostic::error("wrong-type", path, message));
+            }
+        }
+    }
+    found
+}
+
+/// Reads a list of options, a table of weights or a distribution of numbers.
+pub fn law(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Law> {
+    match &node.value {
+        Value::List(items) => options(items, path, problems).map(Law::Options),
+        Value::Table(_) if node.get("distribution").is_some() => Numeric::decode(node, path, problems).map(Law::Number),
+        Value::Table(entries) => {
+            let weights = weights(entries, path, problems)?;
+            let sum: f64 = weights.iter().sum();
+            if (sum - 1.0).abs() > ROUNDING {
+                let message = format!("the weights sum to {}, not to 1; they are normalised", rounded(sum));
+                problems.push(Diagnostic::warning("weights-sum", path.clone(), message));
+            }
+            let choices = entries.iter().map(|entry| Choice::Text(entry.key.clone()));
+            Some(Law::Options(choices.zip(weights.into_iter().map(|weight| weight / sum)).collect()))
+        }
+        _ => {
+            let message = format!(
+                "a distribution is a list of options, a table of weights, or a table with `distribution`, not {}",
+                node.kind_name()
+            );
+            problems.push(Diagnostic::error("wrong-type", path.clone(), message));
+            None
+        }
+    }
+}
+
+fn options(items: &[Node], path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Vec<(Choice, f64)>> {
+    let before = problems.len();
+    if items.is_empty() {
+        problems.push(Diagnostic::error("bad-value", path.clone(), "there are no options"));
+    }
+    let mut choices: Vec<Choice> = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let path = path.index(i);
+        match (Choice::of(item), choices.first()) {
+            (None, _) => {
+                let message =
+                    format!("an option must be text, a whole number, or true or false, not {}", item.kind_name());
+                problems.push(Diagnostic::error("wrong-type", path, message));
+            }
+            (Some(choice), Some(first)) if choice.noun() != first.noun() => {
+                let message = format!("the options are {}, but this is {}", first.noun(), item.kind_name());
+                problems.push(Diagnostic::error("mixed-types", path, message).help("quotes make text of a number"));
+            }
+            (Some(choice), _) if choices.contains(&choice) => {
+                let problem = Diagnostic::error("duplicate", path, format!("the option `{choice}` is given twice"));
+                problems.push(problem.help("to make it more likely, give weights: { a = 0.7, b = 0.3 }"));
+            }
+            (Some(choice), _) => choices.push(choice),
+        }
+    }
+    let share = 1.0 / choices.len() as f64;
+    (problems.len() == before).then(|| choices.into_iter().map(|choice| (choice, share)).collect())
+}
+
+/// The numbers of a table of weights: not negative, not all zero.
+pub fn weights(entries: &[Entry], path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Vec<f64>> {
+    let before = problems.len();
+    if entries.is_empty() {
+        problems.push(Diagnostic::error("bad-value", path.clone(), "there are no options"));
+    }
+    let found = entries.iter().map(|entry| weight(&entry.node, &path.key(&entry.key), problems).unwrap_or_default());
+    let weights: Vec<f64> = found.collect();
+    if problems.len() == before && weights.iter().sum::<f64>() == 0.0 {
+        problems.push(Diagnostic::error("bad-weight", path.clone(), "all weights are 0"));
+    }
+    (problems.len() == before).then_some(weights)
+}
+
+/// The weight that a node holds.
+pub fn weight(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<f64> {
+    let key = path.last_key().unwrap_or_default();
+    let problem = match node.value {
+        Value::Float(weight) if !weight.is_finite() => {
+            Diagnostic::error("bad-weight", path.clone(), format!("the weight of `{key}` must be a finite number"))
+        }
+        Value::Float(weight) if weight >= 0.0 => return Some(weight),
+        Value::Integer(weight) if weight >= 0 => return Some(weight as f64),
+        Value::Float(_) | Value::Integer(_) => {
+            Diagnostic::error("bad-weight", path.clone(), format!("the weight of `{key}` is negative"))
+        }
+        _ => {
+            let message = format!("the weight of `{key}` must be a number, not {}", node.kind_name());
+            Diagnostic::error("wrong-type", path.clone(), message)
+        }
+    };
+    problems.push(problem);
+    None
+}
+
+/// A number for a message, without the noise of binary arithmetic.
+pub fn rounded(number: f64) -> String {
+    let text = format!("{number:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}

@@ -1,0 +1,233 @@
+//! Drawing: the values of the characteristics, block by block, in memory that doesn't grow with the rows.
+//!
+//! Random: a cell is a function of seed, column and row number alone (and of its parents' cells). Quota: which option a
+//! row gets is a function of its place among those with the same parent values, so each pass over the rows counts
+//! along; there are as many passes before the first block as the graph has levels of parents.
+
+use std::sync::Arc;
+
+use super::graph::{Characteristic, Values};
+use super::numeric::Numeric;
+use super::quota::Quota;
+use crate::random::Streams;
+use crate::source::BATCH_ROWS;
+
+/// The people to draw.
+#[derive(Clone, Debug)]
+pub struct People {
+    /// How many.
+    pub n: u64,
+    /// What they are.
+    pub characteristics: Arc<[Characteristic]>,
+    /// The characteristics with parents before children.
+    pub order: Arc<[usize]>,
+    /// Whether options are given out by quota.
+    pub quota: bool,
+}
+
+/// The cells of one column in a block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cells {
+    /// Options, by their index.
+    Options(Vec<u32>),
+    /// Numbers.
+    Numbers(Vec<f64>),
+}
+
+/// Some consecutive rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// The number of the first row, from 1.
+    pub first: u64,
+    /// How many rows.
+    pub rows: usize,
+    /// The cells of each column.
+    pub columns: Vec<Cells>,
+}
+
+/// The blocks of all people, in order.
+pub struct Draws {
+    people: People,
+    columns: Vec<Column>,
+    /// Rows given so far.
+    given: u64,
+}
+
+/// What one column is drawn from.
+struct Column {
+    streams: Streams,
+    quotas: Option<Quotas>,
+    chances: Chances,
+}
+
+/// What a cell is drawn from, for each combination of parent values.
+enum Chances {
+    /// The sums of the shares up to each option.
+    Options(Vec<Vec<f64>>),
+    Numbers(Vec<Option<Numeric>>),
+}
+
+/// The quotas of a column.
+struct Quotas {
+    /// For each combination of parent values; none for one that nobody has.
+    groups: Vec<Option<Quota>>,
+    /// How many of each combination came so far.
+    ranks: Vec<u64>,
+}
+
+/// The streams of `column` under `seed`; what they are for stands behind the column's name.
+pub fn streams(seed: u64, column: &str, purpose: &[&str]) -> Streams {
+    let name: Vec<&str> = ["population", column].iter().chain(purpose).copied().collect();
+    Streams::new(seed, &name)
+}
+
+impl Draws {
+    /// The blocks of `people` under `seed`; with quotas, the rows are passed over first, once per level of parents.
+    pub fn new(people: People, seed: u64) -> Draws {
+        let columns = people.characteristics.iter().map(|c| Column::new(c, seed)).collect();
+        let mut draws = Draws { people, columns, given: 0 };
+        if draws.people.quota {
+            let levels = draws.levels();
+            for level in 0..=levels.iter().copied().max().unwrap_or(0) {
+                draws.allot(&levels, level, seed);
+            }
+        }
+        draws
+    }
+
+    /// How many generations of parents stand above each characteristic.
+    fn levels(&self) -> Vec<usize> {
+        let mut levels = vec![0; self.columns.len()];
+        for i in self.people.order.iter() {
+            let parents = &self.people.characteristics[*i].parents;
+            levels[*i] = parents.iter().map(|p| levels[*p] + 1).max().unwrap_or(0);
+        }
+        levels
+    }
+
+    /// Makes the quotas of the columns of `level`, whose parents have theirs.
+    fn allot(&mut self, levels: &[usize], level: usize, seed: u64) {
+        let characteristics = Arc::clone(&self.people.characteristics);
+        let here: Vec<usize> =
+            (0..levels.len()).filter(|i| levels[*i] == level && characteristics[*i].choices().is_some()).collect();
+        let mut counts: Vec<Vec<u64>> = here.iter().map(|i| vec![0; characteristics[*i].combinations()]).collect();
+        if level == 0 {
+            counts.iter_mut().for_each(|counts| counts[0] = self.people.n);
+        } else if !here.is_empty() {
+            let above = |i: usize| levels[i] < level && characteristics[i].choices().is_some();
+            while let Some(block) = self.block(&above) {
+                for (i, counts) in here.iter().zip(&mut counts) {
+                    combinations(&characteristics[*i], &block).for_each(|combination| counts[combination] += 1);
+                }
+            }
+            self.given = 0;
+            self.columns.iter_mut().filter_map(|c| c.quotas.as_mut()).for_each(|q| q.ranks.fill(0));
+        }
+        for (i, counts) in here.into_iter().zip(counts) {
+            let Values::Options { shares, .. } = &characteristics[i].values else { continue };
+            let streams = streams(seed, &characteristics[i].name, &["quota"]);
+            let quota = |(combination, (count, shares)): (usize, (&u64, &Option<Vec<f64>>))| {
+                let shares = shares.as_ref().filter(|_| *count > 0)?;
+                Some(Quota::new(*count, shares, &mut streams.of(combination as u64)))
+            };
+            let groups = counts.iter().zip(shares).enumerate().map(quota).collect();
+            self.columns[i].quotas = Some(Quotas { groups, ranks: vec![0; counts.len()] });
+        }
+    }
+
+    /// The next block, with the columns that are `wanted` (which have their parents among them); the others are empty.
+    fn block(&mut self, wanted: &dyn Fn(usize) -> bool) -> Option<Block> {
+        let left = self.people.n - self.given;
+        if left == 0 {
+            return None;
+        }
+        let rows = left.min(BATCH_ROWS as u64) as usize;
+        let mut block =
+            Block { first: self.given + 1, rows, columns: vec![Cells::Options(Vec::new()); self.columns.len()] };
+        let order = Arc::clone(&self.people.order);
+        for i in order.iter().copied().filter(|i| wanted(*i)) {
+            block.columns[i] = self.columns[i].cells(&self.people.characteristics[i], &block);
+        }
+        self.given += rows as u64;
+        Some(block)
+    }
+}
+
+impl Iterator for Draws {
+    type Item = Block;
+
+    fn next(&mut self) -> Option<Block> {
+        self.block(&|_| true)
+    }
+}
+
+impl Column {
+    fn new(characteristic: &Characteristic, seed: u64) -> Column {
+        let chances = match &characteristic.values {
+            Values::Options { shares, .. } => {
+                Chances::Options(shares.iter().map(|s| s.as_deref().map(sums).unwrap_or_default()).collect())
+            }
+            Values::Numbers { laws, .. } => Chances::Numbers(laws.clone()),
+        };
+        Column { streams: streams(seed, &characteristic.name, &[]), quotas: None, chances }
+    }
+
+    /// The cells of this column in a block that has its parents.
+    fn cells(&mut self, characteristic: &Characteristic, block: &Block) -> Cells {
+        let combinations = combinations(characteristic, block);
+        let numbers = block.first..;
+        match (&self.chances, &mut self.quotas) {
+            (Chances::Options(_), Some(quotas)) => {
+                Cells::Options(combinations.map(|combination| quotas.next(combination)).collect())
+            }
+            (Chances::Options(sums), None) => {
+                let option = |(combination, row): (usize, u64)| {
+                    let unit = self.streams.of(row).unit();
+                    sums[combination].partition_point(|sum| *sum <= unit) as u32
+                };
+                Cells::Options(combinations.zip(numbers).map(option).collect())
+            }
+            (Chances::Numbers(laws), _) => {
+                let number = |(combination, row): (usize, u64)| {
+                    laws[combination].as_ref().map_or(f64::NAN, |law| law.at(self.streams.of(row).unit()))
+                };
+                Cells::Numbers(combinations.zip(numbers).map(number).collect())
+            }
+        }
+    }
+}
+
+impl Quotas {
+    /// The option of the next one of a combination.
+    fn next(&mut self, combination: usize) -> u32 {
+        let rank = self.ranks[combination];
+        self.ranks[combination] += 1;
+        self.groups[combination].as_ref().map_or(0, |group| group.option(rank) as u32)
+    }
+}
+
+/// For each row of a block, which combination of parent values it has.
+pub fn combinations<'a>(characteristic: &'a Characteristic, block: &'a Block) -> impl Iterator<Item = usize> + use<'a> {
+    (0..block.rows).map(|row| {
+        characteristic.combination(characteristic.parents.iter().map(|parent| match &block.columns[*parent] {
+            Cells::Options(options) => options[row] as usize,
+            Cells::Numbers(_) => 0,
+        }))
+    })
+}
+
+/// The sums of `shares` up to each one; from the last option with a share on exactly 1, so that rounding draws no
+/// option without one.
+fn sums(shares: &[f64]) -> Vec<f64> {
+    let mut sum = 0.0;
+    let mut sums: Vec<f64> = shares
+        .iter()
+        .map(|share| {
+            sum += share;
+            sum
+        })
+        .collect();
+    let last = shares.iter().rposition(|share| *share > 0.0).unwrap_or(0);
+    sums[last..].fill(1.0);
+    sums
+}

@@ -1,0 +1,332 @@
+//! The frame that margins make together: all cells, with the targets and the seed table laid over them.
+//!
+//! Knows margins as they are read. The fitting is in `raking`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::characteristic::rounded;
+use super::margin::{Entry, Written};
+use crate::name::{listed, nearest};
+use crate::source::SourceError;
+
+/// The most cells of a frame.
+const MOST_CELLS: usize = 1_000_000;
+/// The most faults of one table that are told.
+const MOST_FAULTS: usize = 20;
+/// How far totals may be from each other, as a share, and still be the same but for rounding.
+const ROUNDED_TOTALS: f64 = 0.005;
+/// How far the shares of two margins may be from each other, where both say something.
+const AGREEMENT: f64 = 1e-6;
+
+/// A problem of the tables together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The margin of this number is at fault; `None`: the seed table.
+    pub margin: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Whether the tables can be used nevertheless.
+    pub harmless: bool,
+}
+
+/// A characteristic of the frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// Its name.
+    pub name: String,
+    /// Its values, in the order in which the margins first name them.
+    pub values: Vec<String>,
+}
+
+/// A margin over the frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The axes that it is about.
+    pub axes: Vec<usize>,
+    /// The shares of its cells (the last axis runs fastest), which sum to 1.
+    pub shares: Vec<f64>,
+}
+
+/// All cells, and what is wanted of them; the last axis runs fastest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// The characteristics.
+    pub axes: Vec<Axis>,
+    /// The margins.
+    pub targets: Vec<Target>,
+    /// The weights to start from.
+    pub seed: Vec<f64>,
+}
+
+/// The frame of these tables. `Err`: a file can't be read. Without a frame, one of the faults is not harmless.
+pub fn frame(
+    margins: &[Written],
+    seed: Option<&Written>,
+    folder: &Path,
+) -> Result<(Option<Frame>, Vec<Fault>), SourceError> {
+    let mut read = Vec::with_capacity(margins.len());
+    for margin in margins {
+        read.push((margin.of(), margin.entries(folder).map_err(|e| e.at(["margins"]))?));
+    }
+    let start = match seed {
+        Some(seed) => Some((seed.of(), seed.entries(folder).map_err(|e| e.at(["seed_table"]))?)),
+        None => None,
+    };
+    let mut framing = Framing { axes: axes(&read), faults: Vec::new() };
+    let frame = framing.frame(&read, start.as_ref());
+    Ok((frame.filter(|_| framing.faults.iter().all(|fault| fault.harmless)), framing.faults))
+}
+
+type Read<'a> = (&'a [String], Vec<Entry>);
+
+/// The characteristics of the margins with their values, each in the order of first appearance.
+fn axes(margins: &[Read<'_>]) -> Vec<Axis> {
+    let mut axes: IndexMap<&str, IndexSet<&str>> = IndexMap::new();
+    for (of, entries) in margins {
+        for (level, name) in of.iter().enumerate() {
+            axes.entry(name).or_default().extend(entries.iter().map(|(values, _)| values[level].as_str()));
+        }
+    }
+    let axis = |(name, values): (&str, IndexSet<&str>)| Axis {
+        name: name.to_owned(),
+        values: values.into_iter().map(str::to_owned).collect(),
+    };
+    axes.into_iter().map(axis).collect()
+}
+
+struct Framing {
+    axes: Vec<Axis>,
+    faults: Vec<Fault>,
+}
+
+impl Framing {
+    fn fault(&mut self, margin: Option<usize>, message: String) -> &mut Fault {
+        self.faults.push(Fault { margin, message, help: None, harmless: false });
+        let last = self.faults.len() - 1;
+        &mut self.faults[last]
+    }
+
+    fn frame(&mut self, margins: &[Read<'_>], seed: Option<&Read<'_>>) -> Option<Frame> {
+        let cells = self.axes.iter().try_fold(1_usize, |cells, axis| cells.checked_mul(axis.values.len()));
+        let Some(cells) = cells.filter(|cells| *cells <= MOST_CELLS) else {
+            self.fault(Some(0), format!("the margins have more than {MOST_CELLS} cells together"));
+            return None;
+        };
+        let targets: Option<Vec<(Target, f64)>> = margins
+            .iter()
+            .enumerate()
+            .map(|(i, margin)| self.target(i, margin))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect();
+        let start = match seed {
+            Some(seed) => self.start(seed, cells),
+            None => Some(vec![1.0; cells]),
+        };
+        let (targets, totals): (Vec<Target>, Vec<f64>) = targets?.into_iter().unzip();
+        self.totals(&totals);
+        self.agreement(&targets);
+        let frame = Frame { axes: self.axes.clone(), targets, seed: start? };
+        self.reachable(&frame);
+        Some(frame)
+    }
+
+    /// The weights of a table over its axes, which must have one for every combination of values.
+    fn dense(&mut self, margin: Option<usize>, axes: &[usize], entries: &[Entry]) -> Option<Vec<f64>> {
+        let before = self.faults.len();
+        let place: Vec<HashMap<String, usize>> =
+            axes.iter().map(|a| self.axes[*a].values.iter().cloned().zip(0..).collect()).collect();
+        let size = axes.iter().map(|a| self.axes[*a].values.len()).product();
+        let mut dense: Vec<Option<f64>> = vec![None; size];
+        for (values, weight) in entries {
+            let mut index = Some(0);
+            for ((value, place), axis) in values.iter().zip(&place).zip(axes) {
+                let option = place.get(value);
+                if option.is_none() && self.faults.len() < before + MOST_FAULTS {
+                    let Axis { name, values } = self.axes[*axis].clone();
+                    let message = format!("no margin has a value `{value}` of `{name}`");
+                    self.fault(margin, message).help = Some(meant(value, values.iter().map(String::as_str)));
+                }
+                index = index.zip(option).map(|(index, option)| index * place.len() + option);
+            }
+            let Some(index) = index else { continue };
+            if dense[index].replace(*weight).is_some() && self.faults.len() < before + MOST_FAULTS {
+                let cell = cell_name(&self.axes, axes, index);
+                self.fault(margin, format!("{cell} has two weights"));
+            }
+        }
+        for index in (0..size).filter(|index| dense[*index].is_none()).take(MOST_FAULTS) {
+            let cell = cell_name(&self.axes, axes, index);
+            self.fault(margin, format!("{cell} has no weight")).help = Some("write 0 where there is nobody".to_owned());
+        }
+        (self.faults.len() == before).then(|| dense.into_iter().flatten().collect())
+    }
+
+    /// A margin over the axes, and what its weights sum to.
+    fn target(&mut self, number: usize, (of, entries): &Read<'_>) -> Option<(Target, f64)> {
+        let axes: Vec<usize> =
+            of.iter().filter_map(|name| self.axes.iter().position(|axis| axis.name == *name)).collect();
+        let weights = self.dense(Some(number), &axes, entries)?;
+        let total: f64 = weights.iter().sum();
+        Some((Target { axes, shares: weights.into_iter().map(|weight| weight / total).collect() }, total))
+    }
+
+    /// The weights to start from, spread over all cells: each gets that of the values which the table is about.
+    fn start(&mut self, (of, entries): &Read<'_>, cells: usize) -> Option<Vec<f64>> {
+        let mut axes = Vec::new();
+        for name in *of {
+            match self.axes.iter().position(|axis| axis.name == *name) {
+                Some(axis) => axes.push(axis),
+                None => {
+                    let names: Vec<String> = self.axes.iter().map(|axis| axis.name.clone()).collect();
+                    let message = format!("no margin is about `{name}`");
+                    self.fault(None, message).help = Some(meant(name, names.iter().map(String::as_str)));
+                }
+            }
+        }
+        if axes.len() < of.len() {
+            return None;
+        }
+        let weights = self.dense(None, &axes, entries)?;
+        let places = projection(&self.axes, &axes);
+        Some((0..cells).map(|cell| weights[places[cell] as usize]).collect())
+    }
+
+    /// Margins in counts must have one total; those in shares (which sum to 1, or 100) have none.
+    fn totals(&mut self, totals: &[f64]) {
+        let near = |total: f64, wanted: f64| (total / wanted - 1.0).abs() <= ROUNDED_TOTALS;
+        let exact = |total: f64, wanted: f64| (total / wanted - 1.0).abs() <= AGREEMENT;
+        let mut first: Option<(usize, f64)> = None;
+        for (i, total) in totals.iter().copied().enumerate() {
+            let of = if let Some(wanted) = [1.0, 100.0].into_iter().find(|wanted| near(total, *wanted)) {
+                wanted
+            } else if let Some((other, wanted)) = first {
+                if !near(total, wanted) {
+                    let (total, wanted) = (rounded(total), rounded(wanted));
+                    let message = format!("its total is {total}, but that of `margins[{other}]` is {wanted}");
+                    self.fault(Some(i), message).help = Some(
+                        "margins of the same people have the same total; or give shares, which sum to 1".to_owned(),
+                    );
+                    continue;
+                }
+                wanted
+            } else {
+                first = Some((i, total));
+                total
+            };
+            if !exact(total, of) {
+                let (total, of) = (rounded(total), rounded(of));
+                self.fault(Some(i), format!("its weights sum to {total}, not to {of}; they are normalised")).harmless =
+                    true;
+            }
+        }
+    }
+
+    /// Where two margins are about the same characteristics, they must say the same of them.
+    fn agreement(&mut self, targets: &[Target]) {
+        for (second, target) in targets.iter().enumerate() {
+            for (first, other) in targets.iter().enumerate().take(second) {
+                let shared: Vec<usize> = target.axes.iter().copied().filter(|axis| other.axes.contains(axis)).collect();
+                if shared.len() == target.axes.len() && shared.len() == other.axes.len() {
+                    let message = format!("`margins[{first}]` is about the same characteristics");
+                    self.fault(Some(second), message).help = Some("leave one of them out".to_owned());
+                    continue;
+                }
+                if shared.is_empty() {
+                    continue;
+                }
+                let (here, there) = (self.collapsed(target, &shared), self.collapsed(other, &shared));
+                for cell in
+                    (0..here.len()).filter(|cell| (here[*cell] - there[*cell]).abs() > AGREEMENT).take(MOST_FAULTS)
+                {
+                    let (here, there) = (rounded(here[cell]), rounded(there[cell]));
+                    let name = cell_name(&self.axes, &shared, cell);
+                    let message = format!("{name} has the share {here} here, but {there} in `margins[{first}]`");
+                    self.fault(Some(second), message).help = Some(
+                        "no table has both margins: make them agree, or leave out the one that the other implies"
+                            .to_owned(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The shares of `target` summed over all but the axes `kept`.
+    fn collapsed(&self, target: &Target, kept: &[usize]) -> Vec<f64> {
+        let inner: Vec<Axis> = target.axes.iter().map(|axis| self.axes[*axis].clone()).collect();
+        let kept: Vec<usize> = kept.iter().filter_map(|axis| target.axes.iter().position(|a| a == axis)).collect();
+        summed(&target.shares, &projection(&inner, &kept), kept.iter().map(|axis| inner[*axis].values.len()).product())
+    }
+
+    /// A cell of a margin with a target needs a cell of the seed table to come from.
+    fn reachable(&mut self, frame: &Frame) {
+        for (i, target) in frame.targets.iter().enumerate() {
+            let there = summed(&frame.seed, &projection(&frame.axes, &target.axes), target.shares.len());
+            let empty = |cell: &usize| target.shares[*cell] > 0.0 && there[*cell] == 0.0;
+            for cell in (0..there.len()).filter(empty).take(MOST_FAULTS) {
+                let name = cell_name(&frame.axes, &target.axes, cell);
+                let share = rounded(target.shares[cell]);
+                self.fault(
+                    Some(i),
+                    format!("{name} should have the share {share}, but the seed table has nobody there"),
+                );
+            }
+        }
+    }
+}
+
+/// What an unknown word was probably meant to be.
+fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(word, known.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", listed(known.take(MOST_FAULTS))),
+    }
+}
+
+/// For each cell of `axes`, its place among the cells of the axes `kept` alone (the last one runs fastest).
+pub fn projection(axes: &[Axis], kept: &[usize]) -> Vec<u32> {
+    let cells: usize = axes.iter().map(|axis| axis.values.len()).product();
+    let mut strides = vec![1; axes.len()];
+    for axis in (1..axes.len()).rev() {
+        strides[axis - 1] = strides[axis] * axes[axis].values.len();
+    }
+    let place = |cell: usize| {
+        kept.iter().fold(0, |place, axis| {
+            let width = axes[*axis].values.len();
+            place * width + cell / strides[*axis] % width
+        })
+    };
+    (0..cells).map(|cell| place(cell) as u32).collect()
+}
+
+/// The sums of `weights` by their `places`, of which there are `size`.
+pub fn summed(weights: &[f64], places: &[u32], size: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; size];
+    weights.iter().zip(places).for_each(|(weight, place)| sums[*place as usize] += weight);
+    sums
+}
+
+/// A cell of the axes `kept` in words: `` `age` = "50+" and `gender` = "male" ``.
+pub fn cell_name(axes: &[Axis], kept: &[usize], cell: usize) -> String {
+    let values = cell_values(axes, kept, cell);
+    let named = kept.iter().zip(values).map(|(axis, value)| format!("`{}` = \"{value}\"", axes[*axis].name));
+    named.collect::<Vec<_>>().join(" and ")
+}
+
+/// The values of a cell of the axes `kept`.
+pub fn cell_values<'a>(axes: &'a [Axis], kept: &[usize], cell: usize) -> Vec<&'a str> {
+    let mut rest = cell;
+    let mut values = Vec::with_capacity(kept.len());
+    for axis in kept.iter().rev() {
+        let all = &axes[*axis].values;
+        values.push(all[rest % all.len()].as_str());
+        rest /= all.len();
+    }
+    values.reverse();
+    values
+}

@@ -1,0 +1,338 @@
+//! The graph of characteristics: parents before children, a distribution for every value that the parents can have.
+//!
+//! Knows characteristics as they are written; gives them resolved, ready to be drawn.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::characteristic::{Choice, Kind, Law, Written, law};
+use super::numeric::Numeric;
+use crate::document::{Diagnostic, Node, Path, Value};
+use crate::name::{listed, nearest};
+
+/// The most combinations of parent values that a characteristic may have.
+const MOST_COMBINATIONS: usize = 1_000_000;
+
+/// A characteristic, resolved.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Characteristic {
+    /// Its name.
+    pub name: String,
+    /// Its parents, as indices in the list of characteristics.
+    pub parents: Vec<usize>,
+    /// How many options each parent has.
+    pub widths: Vec<usize>,
+    /// What it holds.
+    pub values: Values,
+}
+
+/// The values of a characteristic.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Values {
+    /// Options, and their shares for each combination of parent values; `None`: the combination can't be.
+    Options {
+        /// All options.
+        choices: Vec<Choice>,
+        /// For each combination the share of each option, which sum to 1.
+        shares: Vec<Option<Vec<f64>>>,
+    },
+    /// Numbers, with the distribution of each combination.
+    Numbers {
+        /// Whether they are whole.
+        whole: bool,
+        /// For each combination its distribution.
+        laws: Vec<Option<Numeric>>,
+    },
+}
+
+impl Characteristic {
+    /// The index of a combination of its parents' options.
+    pub fn combination(&self, options: impl Iterator<Item = usize>) -> usize {
+        options.zip(&self.widths).fold(0, |index, (option, width)| index * width + option)
+    }
+
+    /// How many combinations of parent values there are; 1 without parents.
+    pub fn combinations(&self) -> usize {
+        self.widths.iter().product()
+    }
+
+    /// The options, if it has some.
+    pub fn choices(&self) -> Option<&[Choice]> {
+        match &self.values {
+            Values::Options { choices, .. } => Some(choices),
+            Values::Numbers { .. } => None,
+        }
+    }
+}
+
+/// Resolves what is written, in the order in which it is written; reports every problem. Without errors the list is
+/// complete; the second list holds the indices with parents before children.
+pub fn resolve(written: &[Written<'_>], problems: &mut Vec<Diagnostic>) -> Option<(Vec<Characteristic>, Vec<usize>)> {
+    let index: HashMap<&str, usize> = written.iter().enumerate().map(|(i, w)| (w.name, i)).collect();
+    let mut parents: Vec<Vec<usize>> = Vec::with_capacity(written.len());
+    let mut missing = vec![false; written.len()];
+    for (i, one) in written.iter().enumerate() {
+        let mut found = Vec::new();
+        if let Kind::Given { parents, .. } = &one.kind {
+            for (name, path) in parents {
+                match index.get(name) {
+                    Some(parent) => found.push(*parent),
+                    None => {
+                        missing[i] = true;
+                        problems.push(unknown_parent(name, one.name, path, written));
+                    }
+                }
+            }
+        }
+        parents.push(found);
+    }
+    let order = order(written, &parents, problems);
+    let mut done: Vec<Option<Characteristic>> = vec![None; written.len()];
+    for i in &order {
+        if !missing[*i] {
+            done[*i] = Resolver { written: &written[*i], parents: &parents[*i], done: &done, problems }.resolve();
+        }
+    }
+    let all: Option<Vec<Characteristic>> = done.into_iter().collect();
+    all.map(|all| (all, order))
+}
+
+fn unknown_parent(name: &str, child: &str, path: &Path, written: &[Written<'_>]) -> Diagnostic {
+    let others = || written.iter().map(|w| w.name).filter(|other| *other != child);
+    let problem =
+        Diagnostic::error("unknown-characteristic", path.clone(), format!("there is no characteristic `{name}`"));
+    match nearest(name, others()) {
+        Some(near) => problem.meant(Some(near)),
+        None => problem.help(format!("the others are {}", listed(others()))),
+    }
+}
+
+/// The indices with parents before children, as early as written; what stands in a cycle is reported and left out.
+fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Vec<Diagnostic>) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::with_capacity(parents.len());
+    let mut placed = vec![false; parents.len()];
+    while let Some(next) = (0..parents.len()).find(|i| !placed[*i] && parents[*i].iter().all(|p| placed[*p])) {
+        placed[next] = true;
+        order.push(next);
+    }
+    let mut told = placed.clone();
+    while let Some(start) = told.iter().position(|told| !told) {
+        // Each of the rest has a parent among the rest: going up ends in a cycle.
+        let mut way = vec![start];
+        let cycle = loop {
+            let last = way[way.len() - 1];
+            let Some(up) = parents[last].iter().copied().find(|p| !placed[*p]) else { break Vec::new() };
+            match way.iter().position(|seen| *seen == up) {
+                Some(from) => break way.split_off(from),
+                None => way.push(up),
+            }
+        };
+        // Who only depends on a cycle is no news.
+        if let Some(first) = cycle.iter().min().copied()
+            && !told[first]
+        {
+            let from = cycle.iter().position(|i| *i == first).unwrap_or_default();
+            let names: Vec<String> =
+                (1..=cycle.len()).map(|k| format!("`{}`", written[cycle[(from + k) % cycle.len()]].name)).collect();
+            let message = format!("`{}` depends on {}", written[first].name, names.join(", which depends on "));
+            problems.push(Diagnostic::error("cycle", written[first].path.key("depends_on"), message));
+        }
+        told[start] = true;
+        cycle.iter().chain(&way).for_each(|i| told[*i] = true);
+    }
+    order
+}
+
+/// Resolves one characteristic whose parents are resolved, as far as they could be.
+struct Resolver<'a> {
+    written: &'a Written<'a>,
+    parents: &'a [usize],
+    done: &'a [Option<Characteristic>],
+    problems: &'a mut Vec<Diagnostic>,
+}
+
+impl Resolver<'_> {
+    fn resolve(mut self) -> Option<Characteristic> {
+        let (widths, laws) = match &self.written.kind {
+            Kind::Alone(law) => (Vec::new(), vec![Some((law.clone()?, self.written.path.clone()))]),
+            Kind::Given { parents, distributions, path } => {
+                let widths = self.widths(parents)?;
+                let before = self.errors();
+                let mut laws = Vec::new();
+                self.walk(distributions, path, &mut Vec::new(), &widths, &mut laws);
+                if self.errors() > before {
+                    return None;
+                }
+                (widths, laws)
+            }
+            Kind::Broken => return None,
+        };
+        let values = self.values(laws)?;
+        let name = self.written.name.to_owned();
+        Some(Characteristic { name, parents: self.parents.to_vec(), widths, values })
+    }
+
+    fn errors(&self) -> usize {
+        self.problems.iter().filter(|p| p.is_error()).count()
+    }
+
+    /// How many options each parent has; `None`: one of them has none, or could not be read itself.
+    fn widths(&mut self, names: &[(&str, Path)]) -> Option<Vec<usize>> {
+        let mut widths = Vec::new();
+        let mut all = true;
+        for (parent, (name, path)) in self.parents.iter().zip(names) {
+            match self.done[*parent].as_ref().map(Characteristic::choices) {
+                Some(Some(choices)) => widths.push(choices.len()),
+                Some(None) => {
+                    all = false;
+                    let message = format!("`{name}` holds numbers; only a characteristic with options can be a parent");
+                    self.problems.push(Diagnostic::error("bad-parent", path.clone(), message));
+                }
+                None => all = false,
+            }
+        }
+        let combinations = widths.iter().try_fold(1_usize, |product, width| product.checked_mul(*width));
+        if all && combinations.is_none_or(|n| n > MOST_COMBINATIONS) {
+            let message = format!("the parents have more than {MOST_COMBINATIONS} combinations of values");
+            self.problems.push(Diagnostic::error("bad-parent", self.written.path.key("depends_on"), message));
+            all = false;
+        }
+        all.then_some(widths)
+    }
+
+    /// Walks the nested tables, one level per parent; `chosen` are the options of the parents so far.
+    fn walk(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        chosen: &mut Vec<usize>,
+        widths: &[usize],
+        laws: &mut Vec<Option<(Law, Path)>>,
+    ) {
+        let level = chosen.len();
+        let Some(parent) = self.parents.get(level).and_then(|p| self.done[*p].as_ref()) else {
+            laws.push(law(node, path, self.problems).map(|law| (law, path.clone())));
+            return;
+        };
+        let choices = parent.choices().unwrap_or_default();
+        let Value::Table(entries) = &node.value else {
+            let message = format!(
+                "there must be a table here with a key for each value of `{}`, not {}",
+                parent.name,
+                node.kind_name()
+            );
+            self.problems.push(Diagnostic::error("wrong-type", path.clone(), message));
+            return;
+        };
+        let known: Vec<String> = choices.iter().map(Choice::to_string).collect();
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.key)) {
+            let message = format!("`{}` has no value `{}`", parent.name, entry.key);
+            let problem = Diagnostic::error_at_key("unknown-value", path.key(&entry.key), message);
+            self.problems.push(match nearest(&entry.key, known.iter().map(String::as_str)) {
+                Some(near) => problem.meant(Some(near)),
+                None => problem.help(format!("its values are {}", listed(known.iter().map(String::as_str)))),
+            });
+        }
+        for (option, value) in known.iter().enumerate() {
+            chosen.push(option);
+            match node.get(value) {
+                Some(next) => self.walk(next, &path.key(value), chosen, widths, laws),
+                None if self.can_be(chosen) => self.missing(path, chosen),
+                None => laws.extend(std::iter::repeat_n(None, widths[level + 1..].iter().product())),
+            }
+            chosen.pop();
+        }
+    }
+
+    /// Whether the parents can have these options together, as far as they themselves say: an option of a parent that
+    /// has the share 0, given its own parents among them, can't be.
+    fn can_be(&self, chosen: &[usize]) -> bool {
+        let option_of = |index: usize| self.parents.iter().zip(chosen).find(|(p, _)| **p == index).map(|(_, o)| *o);
+        self.parents.iter().zip(chosen).all(|(parent, option)| {
+            let Some(parent) = &self.done[*parent] else { return true };
+            let given: Option<Vec<usize>> = parent.parents.iter().map(|p| option_of(*p)).collect();
+            match (given, &parent.values) {
+                (Some(given), Values::Options { shares, .. }) => {
+                    let shares = &shares[parent.combination(given.into_iter())];
+                    shares.as_ref().is_some_and(|shares| shares[*option] > 0.0)
+                }
+                _ => true,
+            }
+        })
+    }
+
+    fn missing(&mut self, path: &Path, chosen: &[usize]) {
+        let named: Vec<String> = self
+            .parents
+            .iter()
+            .zip(chosen)
+            .filter_map(|(p, o)| {
+                let parent = self.done[*p].as_ref()?;
+                Some(format!("`{}` = \"{}\"", parent.name, parent.choices()?[*o]))
+            })
+            .collect();
+        let message = format!("`{}` has no distribution for {}", self.written.name, named.join(" and "));
+        self.problems.push(Diagnostic::error("missing-distribution", path.clone(), message));
+    }
+
+    /// The values of all combinations as one column: all options of one type, or all numbers alike.
+    fn values(&mut self, laws: Vec<Option<(Law, Path)>>) -> Option<Values> {
+        let (first, first_path) = laws.iter().flatten().next()?.clone();
+        let before = self.problems.len();
+        let described = |law: &Law| match law {
+            Law::Options(options) => options.first().map_or("options", |(choice, _)| choice.noun()),
+            Law::Number(numeric) if numeric.is_whole() => "numbers without decimals",
+            Law::Number(_) => "numbers with decimals",
+        };
+        for (law, path) in laws.iter().flatten().filter(|(law, _)| described(law) != described(&first)) {
+            let message = format!(
+                "a characteristic has one type: these are {}, those of `{first_path}` {}",
+                described(law),
+                described(&first)
+            );
+            self.problems.push(Diagnostic::error("mixed-types", path.clone(), message));
+        }
+        if self.problems.len() > before {
+            return None;
+        }
+        if let Law::Number(numeric) = &first {
+            let number = |law| match law {
+                Law::Number(numeric) => Some(numeric),
+                Law::Options(_) => None,
+            };
+            let whole = numeric.is_whole();
+            return Some(Values::Numbers { whole, laws: laws.into_iter().map(|l| number(l?.0)).collect() });
+        }
+        let mut choices: Vec<Choice> = Vec::new();
+        let mut known: HashMap<Choice, usize> = HashMap::new();
+        let mut placed: Vec<Option<Vec<(usize, f64)>>> = Vec::with_capacity(laws.len());
+        for law in laws {
+            placed.push(law.and_then(|(law, _)| {
+                match law {
+                    Law::Options(options) => Some(
+                        options
+                            .into_iter()
+                            .map(|(choice, share)| {
+                                let next = choices.len();
+                                let index = *known.entry(choice.clone()).or_insert(next);
+                                if index == next {
+                                    choices.push(choice);
+                                }
+                                (index, share)
+                            })
+                            .collect(),
+                    ),
+                    Law::Number(_) => None,
+                }
+            }));
+        }
+        let dense = |placed: Vec<(usize, f64)>| {
+            let mut shares = vec![0.0; choices.len()];
+            placed.into_iter().for_each(|(index, share)| shares[index] = share);
+            shares
+        };
+        let shares = placed.into_iter().map(|placed| placed.map(dense)).collect();
+        Some(Values::Options { choices, shares })
+    }
+}

@@ -1,0 +1,185 @@
+//! Margins and seed tables as they are written: weights over one or more characteristics, in the spec or in a CSV file.
+//!
+//! Knows the tree of a spec and the CSV reader. What they make together is in `frame`.
+
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use schemars::JsonSchema;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::characteristic::{names, weight};
+use super::schema::{Names, Nested};
+use crate::document::{self, Diagnostic, Node, Path, Value};
+use crate::name::listed;
+use crate::source::SourceError;
+use crate::source::cell::no_column;
+use crate::source::csv::Csv;
+use crate::source::text::Text;
+
+/// What the column of numbers of a file can be called.
+const NUMBERS: [&str; 3] = ["count", "weight", "share"];
+
+/// A table of weights over one or more characteristics.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "`of` and `weights` are read from the tree, which knows their places")]
+pub struct MarginTable {
+    /// The characteristic that the weights are about, or a list of several.
+    #[schemars(with = "Names")]
+    of: IgnoredAny,
+    /// Counts or shares: a table with a key per value; with several characteristics nested, one level for each.
+    #[schemars(with = "Option<Nested>")]
+    weights: Option<IgnoredAny>,
+    /// Instead of `weights`: a CSV file with a column for each characteristic and one of `count`, `weight` or `share`.
+    file: Option<String>,
+}
+
+/// A margin or a seed table, as written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Written {
+    of: Vec<String>,
+    weights: Weights,
+}
+
+/// Where weights are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+enum Weights {
+    Here(Vec<Entry>),
+    File(String),
+}
+
+/// A weight and the values that it is about.
+pub type Entry = (Vec<String>, f64);
+
+impl Written {
+    /// Reads one table; reports all its problems.
+    pub fn decode(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Written> {
+        let before = problems.len();
+        let table: Option<MarginTable> = document::decode(node, path, problems);
+        let of = node.get("of").map(|of| names(of, &path.key("of"), problems)).unwrap_or_default();
+        let of: Vec<String> = of.into_iter().map(|(name, _)| name.to_owned()).collect();
+        let file = table.and_then(|table| table.file);
+        let weights = match (node.get("weights"), file) {
+            (Some(_), Some(_)) => {
+                let problem =
+                    Diagnostic::error_at_key("two-weights", path.key("file"), "`weights` and `file` say the same");
+                problems.push(problem.help("leave one of them out"));
+                return None;
+            }
+            (None, None) => {
+                if problems.len() == before {
+                    let problem = Diagnostic::error("missing-field", path.clone(), "`weights` is missing");
+                    problems.push(problem.help("write the weights here, or name a `file` that holds them"));
+                }
+                return None;
+            }
+            (None, Some(file)) => Weights::File(file),
+            (Some(node), None) => {
+                let mut entries = Vec::new();
+                nested(node, &path.key("weights"), &of, &mut Vec::new(), &mut entries, problems);
+                if problems.len() == before && entries.iter().all(|(_, weight)| *weight == 0.0) {
+                    problems.push(Diagnostic::error("bad-weight", path.key("weights"), "all weights are 0"));
+                }
+                Weights::Here(entries)
+            }
+        };
+        (problems.len() == before).then_some(Written { of, weights })
+    }
+
+    /// The file that holds the weights.
+    pub fn file(&self) -> Option<&str> {
+        match &self.weights {
+            Weights::Here(_) => None,
+            Weights::File(path) => Some(path),
+        }
+    }
+
+    /// The characteristics that it is about.
+    pub fn of(&self) -> &[String] {
+        &self.of
+    }
+
+    /// The weights, read from their file if they stand in one.
+    pub fn entries(&self, folder: &FilePath) -> Result<Vec<Entry>, SourceError> {
+        match &self.weights {
+            Weights::Here(entries) => Ok(entries.clone()),
+            Weights::File(path) => {
+                let mut entries = Vec::new();
+                let csv = Csv::new(Text::open(&folder.join(path), path, None)?, path, b',', &BTreeMap::new(), &[])?;
+                for batch in csv {
+                    self.read(&batch?, path, &mut entries)?;
+                }
+                match entries.iter().any(|(_, weight)| *weight > 0.0) {
+                    true => Ok(entries),
+                    false => Err(SourceError::new(format!("{path}: no weight is above 0"))),
+                }
+            }
+        }
+    }
+
+    fn read(&self, batch: &RecordBatch, shown: &str, entries: &mut Vec<Entry>) -> Result<(), SourceError> {
+        let schema = batch.schema();
+        let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let place = |name: &str| columns.iter().position(|column| column == name);
+        let of: Vec<usize> = self
+            .of
+            .iter()
+            .map(|name| place(name).ok_or_else(|| no_column(name, &columns, shown)))
+            .collect::<Result<_, _>>()?;
+        let numbers: Vec<usize> = NUMBERS.iter().filter_map(|name| place(name)).collect();
+        let [number] = numbers[..] else {
+            let message = format!("{shown}: has {} of the columns {}, not one", numbers.len(), listed(NUMBERS));
+            return Err(SourceError::new(message).help("that column holds the numbers"));
+        };
+        let cell = |column: usize, row: usize| {
+            let cells = batch.column(column).as_string::<i32>();
+            cells.is_valid(row).then(|| cells.value(row).to_owned())
+        };
+        for row in 0..batch.num_rows() {
+            let at = entries.len() + 1;
+            let values: Option<Vec<String>> = of.iter().map(|column| cell(*column, row)).collect();
+            let values = values.ok_or_else(|| SourceError::new(format!("{shown}: row {at} has an empty cell")))?;
+            let text = cell(number, row).unwrap_or_default();
+            let weight = text.trim().parse::<f64>().ok().filter(|weight| weight.is_finite() && *weight >= 0.0);
+            let weight = weight.ok_or_else(|| {
+                let column = &columns[number];
+                SourceError::new(format!("{shown}: row {at}: `{column}` is {text:?}, which is no number of 0 or more"))
+            })?;
+            entries.push((values, weight));
+        }
+        Ok(())
+    }
+}
+
+/// Reads nested tables of weights, one level per characteristic.
+fn nested(
+    node: &Node,
+    path: &Path,
+    of: &[String],
+    values: &mut Vec<String>,
+    found: &mut Vec<Entry>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let Some((name, rest)) = of.split_first() else {
+        found.extend(weight(node, path, problems).map(|weight| (values.clone(), weight)));
+        return;
+    };
+    let Value::Table(entries) = &node.value else {
+        let message =
+            format!("there must be a table here with a key for each value of `{name}`, not {}", node.kind_name());
+        problems.push(Diagnostic::error("wrong-type", path.clone(), message));
+        return;
+    };
+    if entries.is_empty() {
+        problems.push(Diagnostic::error("bad-value", path.clone(), format!("there are no values of `{name}`")));
+    }
+    for entry in entries {
+        values.push(entry.key.clone());
+        nested(&entry.node, &path.key(&entry.key), rest, values, found, problems);
+        values.pop();
+    }
+}

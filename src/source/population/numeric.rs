@@ -1,0 +1,282 @@
+//! Numbers: the uniform and the normal distribution with bounds and rounding; one uniform draw makes one number.
+//!
+//! Knows the tree of a spec and arithmetic. To add a distribution: a variant of [`Shape`], its checks, its quantile.
+
+use std::f64::consts::SQRT_2;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use statrs::function::erf::{erfc, erfc_inv};
+
+use crate::document::{self, Diagnostic, Node, Path};
+
+/// The largest number of steps of `decimals` that is still exact as a number of 64 bits.
+const MOST_STEPS: f64 = 9_007_199_254_740_992.0;
+/// The least share of a normal distribution that its bounds may leave.
+const LEAST_MASS: f64 = 1e-12;
+/// Half a step of a uniform draw: it stands for a draw of 0, whose normal quantile is infinite.
+const HALF_STEP: f64 = 1.0 / (1_u64 << 54) as f64;
+
+/// The shape of a distribution of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// All numbers from `minimum` to `maximum`, equally likely.
+    Uniform,
+    /// A normal distribution with `mean` and `sd`, cut off at `minimum` and `maximum` where they are given.
+    Normal,
+}
+
+/// A distribution of numbers, instead of a list or a table of weights.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NumericTable {
+    /// `uniform` or `normal`.
+    distribution: Shape,
+    /// Normal: the mean, before the bounds cut.
+    mean: Option<f64>,
+    /// Normal: the standard deviation, above 0, before the bounds cut.
+    sd: Option<f64>,
+    /// The least number. Uniform needs it.
+    minimum: Option<f64>,
+    /// The largest number. Uniform needs it.
+    maximum: Option<f64>,
+    /// Decimals to round to, 0 to 15; with 0 the column holds whole numbers. A uniform distribution then draws from all
+    /// rounded numbers in the bounds, equally likely; a normal one is drawn, then rounded, and stays in the bounds.
+    decimals: Option<u32>,
+}
+
+/// A checked distribution of numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Numeric {
+    shape: Shape,
+    mean: f64,
+    sd: f64,
+    minimum: Option<f64>,
+    maximum: Option<f64>,
+    decimals: Option<u32>,
+}
+
+impl Numeric {
+    /// Reads the table at `path`; reports all its problems.
+    pub fn decode(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Numeric> {
+        let table: NumericTable = document::decode(node, path, problems)?;
+        let before = problems.len();
+        table.check(path, problems);
+        let numeric = Numeric {
+            shape: table.distribution,
+            mean: table.mean.unwrap_or_default(),
+            sd: table.sd.unwrap_or_default(),
+            minimum: table.minimum,
+            maximum: table.maximum,
+            decimals: table.decimals,
+        };
+        if problems.len() == before {
+            numeric.check(path, problems);
+        }
+        (problems.len() == before).then_some(numeric)
+    }
+
+    /// What can only be said of a table whose fields are good.
+    fn check(&self, path: &Path, problems: &mut Vec<Diagnostic>) {
+        if let Some(decimals) = self.decimals {
+            let ends = [self.minimum, self.maximum, Some(self.mean.abs() + 10.0 * self.sd)];
+            if ends.into_iter().flatten().any(|end| end.abs() * scale(decimals) > MOST_STEPS) {
+                let message = format!("numbers so large have no {decimals} decimals in 64 bits");
+                problems.push(Diagnostic::error("bad-value", path.key("decimals"), message));
+                return;
+            }
+            let (least, most) = self.steps(decimals);
+            if least > most {
+                let message = "no number between `minimum` and `maximum` has so few decimals";
+                problems.push(Diagnostic::error("bad-value", path.key("decimals"), message));
+            }
+        }
+        if self.shape == Shape::Normal {
+            let (low, high, _) = self.tails();
+            if high - low < LEAST_MASS {
+                let message = "`minimum` and `maximum` leave nothing of the normal distribution";
+                problems.push(Diagnostic::error("bad-value", path.clone(), message).help("look at `mean` and `sd`"));
+            }
+        }
+    }
+
+    /// Whether its numbers are whole.
+    pub fn is_whole(&self) -> bool {
+        self.decimals == Some(0)
+    }
+
+    /// The number at `unit`, a draw from 0 up to, but not with, 1.
+    pub fn at(&self, unit: f64) -> f64 {
+        match (self.shape, self.decimals) {
+            (Shape::Uniform, None) => {
+                let (least, most) = (self.minimum.unwrap_or_default(), self.maximum.unwrap_or_default());
+                (least * (1.0 - unit) + most * unit).clamp(least, most)
+            }
+            (Shape::Uniform, Some(decimals)) => {
+                let (least, most) = self.steps(decimals);
+                (least + (unit * (most - least + 1.0)).floor()).min(most) / scale(decimals)
+            }
+            (Shape::Normal, None) => self.normal(unit),
+            (Shape::Normal, Some(decimals)) => {
+                let (least, most) = self.steps(decimals);
+                // Adding 0 makes 0 of -0.
+                (self.normal(unit) * scale(decimals)).round().clamp(least, most) / scale(decimals) + 0.0
+            }
+        }
+    }
+
+    /// The first and the last multiple of the smallest step that stand in the bounds, in steps.
+    fn steps(&self, decimals: u32) -> (f64, f64) {
+        // A bound such as 0.1 is not exact in binary: its own multiple counts as inside.
+        let least = self.minimum.map_or(f64::NEG_INFINITY, |least| (least * scale(decimals) - 1e-6).ceil());
+        (least, self.maximum.map_or(f64::INFINITY, |most| (most * scale(decimals) + 1e-6).floor()))
+    }
+
+    /// The truncated normal quantile (inverse CDF).
+    fn normal(&self, unit: f64) -> f64 {
+        let (low, high, mirrored) = self.tails();
+        let unit = unit.max(HALF_STEP);
+        let share = if mirrored { high - unit * (high - low) } else { low + unit * (high - low) };
+        // The quantile of `share`, in standard deviations: accurate in the lower tail.
+        let deviations = -SQRT_2 * erfc_inv(2.0 * share);
+        let number = self.mean + self.sd * if mirrored { -deviations } else { deviations };
+        number.max(self.minimum.unwrap_or(f64::NEG_INFINITY)).min(self.maximum.unwrap_or(f64::INFINITY))
+    }
+
+    /// The shares of the normal distribution below the two bounds; above them, with `true`, when both lie above the
+    /// mean, where shares below lose their precision.
+    fn tails(&self) -> (f64, f64, bool) {
+        let below = |deviations: f64| erfc(-deviations / SQRT_2) / 2.0;
+        let deviations = |bound: f64| (bound - self.mean) / self.sd;
+        let least = self.minimum.map_or(f64::NEG_INFINITY, deviations);
+        let most = self.maximum.map_or(f64::INFINITY, deviations);
+        if least > 0.0 { (below(-most), below(-least), true) } else { (below(least), below(most), false) }
+    }
+}
+
+impl NumericTable {
+    fn check(&self, path: &Path, problems: &mut Vec<Diagnostic>) {
+        let mut wrong = |key: &str, message: &str| {
+            problems.push(Diagnostic::error("bad-value", path.key(key), message));
+        };
+        if self.sd.is_some_and(|sd| sd <= 0.0) {
+            wrong("sd", "`sd` must be above 0");
+        }
+        if self.decimals.is_some_and(|decimals| decimals > 15) {
+            wrong("decimals", "`decimals` must be at most 15");
+        }
+        if let (Some(least), Some(most)) = (self.minimum, self.maximum)
+            && least >= most
+        {
+            wrong("minimum", "`minimum` must be below `maximum`");
+        }
+        let (name, needed, unused) = match self.distribution {
+            Shape::Uniform => ("uniform", [("minimum", self.minimum), ("maximum", self.maximum)], true),
+            Shape::Normal => ("normal", [("mean", self.mean), ("sd", self.sd)], false),
+        };
+        for (field, _) in needed.iter().filter(|(_, value)| value.is_none()) {
+            let message = format!("`{field}` is missing: a {name} distribution needs it");
+            problems.push(Diagnostic::error("missing-field", path.clone(), message));
+        }
+        for (field, value) in [("mean", self.mean), ("sd", self.sd)] {
+            if unused && value.is_some() {
+                let message = format!("`{field}` says nothing about a uniform distribution");
+                problems.push(Diagnostic::error_at_key("unused-field", path.key(field), message).help("leave it out"));
+            }
+        }
+    }
+}
+
+fn scale(decimals: u32) -> f64 {
+    10_f64.powi(decimals.cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Document, Format};
+
+    fn try_decode(text: &str) -> Result<Numeric, Vec<String>> {
+        let document = Document::parse("s.toml", text.to_owned(), Format::Toml).unwrap();
+        let mut problems = Vec::new();
+        let numeric = Numeric::decode(&document.root, &Path::root(), &mut problems);
+        numeric.ok_or_else(|| problems.into_iter().map(|p| p.message).collect())
+    }
+
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+    }
+
+    /// Quantiles of the normal distribution as in printed tables (Abramowitz and Stegun, 26.2).
+    #[test]
+    fn normal_quantiles() {
+        let numeric = try_decode("distribution = 'normal'\nmean = 100\nsd = 15").unwrap();
+        close(numeric.at(0.5), 100.0);
+        close(numeric.at(0.975), 100.0 + 15.0 * 1.959_963_984_540_054);
+        close(numeric.at(0.025), 100.0 - 15.0 * 1.959_963_984_540_054);
+        assert!(numeric.at(0.0).is_finite() && numeric.at(1.0 - f64::EPSILON / 2.0).is_finite());
+    }
+
+    #[test]
+    fn a_truncated_normal_keeps_its_bounds_and_its_quantiles() {
+        // The median of a standard normal above 0 is its 75 % quantile, also when mirrored.
+        let upper = try_decode("distribution = 'normal'\nmean = 0\nsd = 1\nminimum = 0").unwrap();
+        close(upper.at(0.5), 0.674_489_750_196_081_7);
+        let lower = try_decode("distribution = 'normal'\nmean = 0\nsd = 1\nmaximum = 0").unwrap();
+        close(lower.at(0.5), -0.674_489_750_196_081_7);
+        // Far out: between 6 and 7 deviations the numbers still grow with the draw and keep the bounds.
+        let far = try_decode("distribution = 'normal'\nmean = 0\nsd = 1\nminimum = 6\nmaximum = 7").unwrap();
+        let numbers = [0.0, 0.25, 0.5, 0.75, 0.999_999].map(|unit| far.at(unit));
+        assert!(
+            numbers.is_sorted() && numbers[0] >= 6.0 && numbers[4] <= 7.0 && numbers[0] < numbers[4],
+            "{numbers:?}"
+        );
+        close(far.at(0.0), 6.0);
+    }
+
+    #[test]
+    fn rounded_uniform_numbers_are_equally_likely() {
+        let dice = try_decode("distribution = 'uniform'\nminimum = 1\nmaximum = 6\ndecimals = 0").unwrap();
+        let mut sides = [0; 6];
+        for i in 0..600 {
+            sides[dice.at(f64::from(i) / 600.0) as usize - 1] += 1;
+        }
+        assert_eq!(sides, [100; 6]);
+        let tenths = try_decode("distribution = 'uniform'\nminimum = 0.1\nmaximum = 0.3\ndecimals = 1").unwrap();
+        assert_eq!([0.0, 0.5, 0.99].map(|unit| tenths.at(unit)), [0.1, 0.2, 0.3]);
+        let plain = try_decode("distribution = 'uniform'\nminimum = -1\nmaximum = 1").unwrap();
+        assert_eq!([0.0, 0.5, 0.75].map(|unit| plain.at(unit)), [-1.0, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn rounding_stays_in_the_bounds() {
+        let numeric =
+            try_decode("distribution = 'normal'\nmean = 0\nsd = 9\nminimum = -0.4\nmaximum = 2.6\ndecimals = 0")
+                .unwrap();
+        let found: Vec<f64> = (0..100).map(|i| numeric.at(f64::from(i) / 100.0)).collect();
+        assert_eq!((found[0], found[99]), (0.0, 2.0));
+        assert!(found[0].is_sign_positive());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_at_once() {
+        let found = try_decode("distribution = 'normal'\nsd = 0\nminimum = 3\nmaximum = 2").unwrap_err();
+        let expected = ["`sd` must be above 0", "`minimum` must be below `maximum`"];
+        assert_eq!(found[..2], expected);
+        assert_eq!(found[2], "`mean` is missing: a normal distribution needs it");
+        assert_eq!(try_decode("distribution = 'uniform'\nmean = 1").unwrap_err().len(), 3);
+        assert_eq!(
+            try_decode("distribution = 'normal'\nmean = 0\nsd = 1\nminimum = 40").unwrap_err(),
+            ["`minimum` and `maximum` leave nothing of the normal distribution"]
+        );
+        assert_eq!(
+            try_decode("distribution = 'uniform'\nminimum = 0.2\nmaximum = 0.8\ndecimals = 0").unwrap_err(),
+            ["no number between `minimum` and `maximum` has so few decimals"]
+        );
+        assert_eq!(
+            try_decode("distribution = 'uniform'\nminimum = 0\nmaximum = 1e6\ndecimals = 12").unwrap_err(),
+            ["numbers so large have no 12 decimals in 64 bits"]
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! Reading a population's table: its plain fields, its shapes, and what one of them says of another.
+
+use std::num::NonZeroU32;
+
+use super::characteristic::characteristics;
+use super::columns::{Fixed, FixedValue, ID};
+use super::draw::People;
+use super::{
+    Allocation, Fields, How, ITERATIONS, MOST, Method, Output, Population, Raking, TOLERANCE, WEIGHT, frame, graph,
+    margin,
+};
+use crate::document::{self, Diagnostic, Node, Path, Value};
+use crate::source::Source;
+
+/// Decodes the table at `path`; reports all its problems.
+pub(super) fn decode(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Source>> {
+    let errors = |problems: &[Diagnostic]| problems.iter().filter(|p| p.is_error()).count();
+    let before = errors(problems);
+    let fields: Option<Fields> = document::decode(node, path, problems);
+    let mut reading = Reading { node, path, problems };
+    if let Some(fields) = &fields {
+        reading.plain(fields);
+    }
+    let fixed = reading.fixed();
+    // The shapes are looked at even if a plain field is wrong, unless it is the method itself.
+    let method = match (&fields, node.get("method").and_then(Node::as_str)) {
+        (Some(fields), _) => Some(fields.method),
+        (None, Some("raking")) => Some(Method::Raking),
+        (None, Some("draw")) => Some(Method::Draw),
+        (None, _) => node.get("method").is_none().then_some(Method::Draw),
+    };
+    let how = match method? {
+        Method::Draw => reading.drawn(fields.as_ref(), &fixed),
+        Method::Raking => reading.raked(fields.as_ref(), &fixed),
+    };
+    if errors(problems) > before {
+        return None;
+    }
+    let fields = fields?;
+    let population =
+        Population { n: fields.n.get(), own_seed: fields.seed, seed: fields.seed.unwrap_or(0), how: how?, fixed };
+    Some(Box::new(population))
+}
+
+/// Reads the shapes and checks what one field says of another.
+struct Reading<'a> {
+    node: &'a Node,
+    path: &'a Path,
+    problems: &'a mut Vec<Diagnostic>,
+}
+
+impl<'a> Reading<'a> {
+    /// A field that is there; null counts as left out.
+    fn field(&self, name: &str) -> Option<&'a Node> {
+        self.node.get(name).filter(|node| node.value != Value::Null)
+    }
+
+    /// Checks the bounds of plain fields.
+    fn plain(&mut self, fields: &Fields) {
+        if fields.n.get() > MOST {
+            let message = format!("`n` must be at most {MOST}");
+            self.problems.push(Diagnostic::error("bad-value", self.path.key("n"), message));
+        }
+        if fields.tolerance.is_some_and(|tolerance| !(tolerance > 0.0 && tolerance < 1.0)) {
+            let message = "`tolerance` must be above 0 and below 1";
+            self.problems.push(Diagnostic::error("bad-value", self.path.key("tolerance"), message));
+        }
+    }
+
+    fn fixed(&mut self) -> Vec<Fixed> {
+        let path = self.path.key("fixed_values");
+        let Some(node) = self.field("fixed_values") else { return Vec::new() };
+        let Value::Table(entries) = &node.value else {
+            let message =
+                format!("`fixed_values` must be a table of columns with their value, not {}", node.kind_name());
+            self.problems.push(Diagnostic::error("wrong-type", path, message));
+            return Vec::new();
+        };
+        let mut fixed = Vec::new();
+        for entry in entries {
+            let value = match &entry.node.value {
+                Value::String(text) => FixedValue::Text(text.clone()),
+                Value::Integer(number) => FixedValue::Integer(*number),
+                Value::Float(number) if number.is_finite() => FixedValue::Number(*number),
+                Value::Bool(truth) => FixedValue::Boolean(*truth),
+                _ => {
+                    let message = format!(
+                        "a fixed value is text, a finite number, or true or false, not {}",
+                        entry.node.kind_name()
+                    );
+                    self.problems.push(Diagnostic::error("wrong-type", path.key(&entry.key), message));
+                    continue;
+                }
+            };
+            fixed.push(Fixed { name: entry.key.clone(), value });
+        }
+        fixed
+    }
+
+    /// Reports fields that belong to the other method.
+    fn unused(&mut self, method: &str, fields: &[&str]) {
+        for field in fields.iter().filter(|field| self.node.get(field).is_some_and(|n| n.value != Value::Null)) {
+            let message = format!("`{field}` says nothing with the method `{method}`");
+            let problem = Diagnostic::error_at_key("unused-field", self.path.key(field), message);
+            self.problems.push(problem.help("leave it out, or look at `method`"));
+        }
+    }
+
+    /// Reports names of columns that are taken, at their places.
+    fn names<'n>(&mut self, names: impl Iterator<Item = (&'n str, Path)>, fixed: &[Fixed], weight: bool) {
+        let mut taken: Vec<&str> = Vec::new();
+        for (name, path) in names {
+            let reserved = name == ID || (weight && name == WEIGHT);
+            let message = if name.trim().is_empty() {
+                "a characteristic needs a name".to_owned()
+            } else if reserved {
+                format!("`{name}` is a column that is made here; a characteristic can't have its name")
+            } else {
+                taken.push(name);
+                continue;
+            };
+            self.problems.push(Diagnostic::error_at_key("bad-name", path, message));
+        }
+        for column in fixed {
+            let name = &column.name;
+            let message = if name.trim().is_empty() {
+                "a fixed value needs a name".to_owned()
+            } else if name == ID || (weight && name == WEIGHT) {
+                format!("`{name}` is a column that is made here; a fixed value can't have its name")
+            } else if taken.contains(&name.as_str()) {
+                format!("`{name}` is a characteristic and a fixed value")
+            } else {
+                continue;
+            };
+            let path = self.path.key("fixed_values").key(name);
+            self.problems.push(Diagnostic::error_at_key("bad-name", path, message));
+        }
+    }
+
+    fn missing(&mut self, field: &str, help: &str) {
+        let problem = Diagnostic::error("missing-field", self.path.clone(), format!("`{field}` is missing"));
+        self.problems.push(problem.help(help));
+    }
+
+    fn drawn(&mut self, fields: Option<&Fields>, fixed: &[Fixed]) -> Option<How> {
+        self.unused("draw", &["margins", "seed_table", "output", "tolerance", "max_iterations"]);
+        let Some(node) = self.field("characteristics") else {
+            self.missing("characteristics", "write them by name, such as gender = [\"female\", \"male\"]");
+            return None;
+        };
+        let written = characteristics(node, &self.path.key("characteristics"), self.problems);
+        self.names(written.iter().map(|w| (w.name, w.path.clone())), fixed, false);
+        let (characteristics, order) = graph::resolve(&written, self.problems)?;
+        let fields = fields?;
+        let quota = fields.allocation.unwrap_or_default() == Allocation::Quota;
+        Some(How::Drawn(People {
+            n: fields.n.get(),
+            characteristics: characteristics.into(),
+            order: order.into(),
+            quota,
+        }))
+    }
+
+    fn raked(&mut self, fields: Option<&Fields>, fixed: &[Fixed]) -> Option<How> {
+        self.unused("raking", &["characteristics", "allocation"]);
+        let margins = self.margins();
+        let seed_table = match self.field("seed_table") {
+            None => Some(None),
+            Some(node) => margin::Written::decode(node, &self.path.key("seed_table"), self.problems).map(Some),
+        };
+        let output = fields.and_then(|fields| fields.output).unwrap_or_default();
+        if let Some(margins) = &margins {
+            let mut named: Vec<(&str, Path)> = Vec::new();
+            for (i, margin) in margins.iter().enumerate() {
+                for name in margin.of() {
+                    if !named.iter().any(|(other, _)| other == name) {
+                        named.push((name, self.path.key("margins").index(i).key("of")));
+                    }
+                }
+            }
+            self.names(named.into_iter(), fixed, output == Output::Weights);
+        }
+        let (margins, seed_table) = margins.zip(seed_table)?;
+        if margins.iter().chain(&seed_table).all(|table| table.file().is_none()) {
+            self.agreement(&margins, seed_table.as_ref());
+        }
+        let fields = fields?;
+        let tolerance = fields.tolerance.unwrap_or(TOLERANCE);
+        let max_iterations = fields.max_iterations.map_or(ITERATIONS, NonZeroU32::get);
+        Some(How::Raked(Raking { margins, seed_table, output, tolerance, max_iterations }))
+    }
+
+    fn margins(&mut self) -> Option<Vec<margin::Written>> {
+        let path = self.path.key("margins");
+        let Some(node) = self.field("margins") else {
+            self.missing(
+                "margins",
+                "write a margin, such as { of = \"gender\", weights = { female = 0.5, male = 0.5 } }",
+            );
+            return None;
+        };
+        if node.items().is_empty() {
+            let message = "`margins` must be a list of at least one table with `of` and `weights` or `file`";
+            self.problems.push(Diagnostic::error("wrong-type", path, message));
+            return None;
+        }
+        let read = |(i, item): (usize, &Node)| {
+            if item.get("of").is_some_and(|of| of.items().len() > 2) {
+                let message = "a margin is about one or two characteristics";
+                self.problems.push(Diagnostic::error("bad-value", path.index(i).key("of"), message));
+            }
+            margin::Written::decode(item, &path.index(i), self.problems)
+        };
+        let margins: Vec<Option<margin::Written>> = node.items().iter().enumerate().map(read).collect();
+        margins.into_iter().collect()
+    }
+
+    /// Checks the margins together, where none of them stands in a file.
+    fn agreement(&mut self, margins: &[margin::Written], seed: Option<&margin::Written>) {
+        let faults =
+            frame::frame(margins, seed, std::path::Path::new("")).map(|(_, faults)| faults).unwrap_or_default();
+        for fault in faults {
+            let path = match fault.margin {
+                Some(i) => self.path.key("margins").index(i),
+                None => self.path.key("seed_table"),
+            };
+            let path = path.key("weights");
+            let problem = match fault.harmless {
+                true => Diagnostic::warning("weights-sum", path, fault.message),
+                false => Diagnostic::error("bad-margin", path, fault.message),
+            };
+            self.problems.push(Diagnostic { help: fault.help, ..problem });
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What a population came out as, beside what was wanted.
+//!
+//! Knows blocks and fits; `cli` shows it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use serde::Serialize;
+
+use super::draw::{Block, Cells, combinations};
+use super::frame::{Frame, Target, cell_values, projection, summed};
+use super::graph::{Characteristic, Values};
+use super::raking::Fit;
+use super::{Fitted, How, Output, Population};
+use crate::source::SourceError;
+
+/// A population beside its targets.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How many rows it has.
+    pub rows: u64,
+    /// Its columns, or its margins.
+    pub parts: Vec<Part>,
+    /// How raking went.
+    pub raking: Option<RakingReport>,
+    /// The first rows.
+    pub first: RecordBatch,
+}
+
+/// A characteristic or a margin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Shares of options.
+    Shares {
+        /// The characteristic, or those of the margin.
+        of: Vec<String>,
+        /// What they depend on.
+        depends_on: Vec<String>,
+        /// Each option.
+        options: Vec<Share>,
+    },
+    /// Numbers.
+    Numbers {
+        /// The characteristic.
+        of: Vec<String>,
+        /// What it depends on.
+        depends_on: Vec<String>,
+        /// Mean of what was drawn.
+        mean: f64,
+        /// Standard deviation of what was drawn (of the population: divided by n).
+        sd: f64,
+        /// The least that was drawn.
+        minimum: f64,
+        /// The most that was drawn.
+        maximum: f64,
+    },
+}
+
+/// An option with its share from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// The option; of a margin, the cell.
+    pub option: String,
+    /// What it should be. Of a characteristic with parents: what its distributions make of the parents as drawn.
+    pub target: f64,
+    /// What it is.
+    pub drawn: f64,
+}
+
+/// How raking went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RakingReport {
+    /// How often the margins were gone through.
+    pub iterations: u32,
+    /// The largest difference of a share of a margin from its target, before people are made whole.
+    pub largest_deviation: f64,
+    /// Kish's design effect of the weights that carry the seed table to the margins.
+    pub design_effect: f64,
+    /// What `n` respondents taken as the seed table says are worth with those weights: `n` / design effect.
+    pub effective_sample_size: f64,
+}
+
+impl Population {
+    /// Makes the whole population, counts it, and keeps the first `show` rows.
+    pub fn report(&self, folder: &Path, show: usize) -> Result<Report, SourceError> {
+        let fitted = self.fitted(folder)?;
+        let columns = self.columns(fitted.as_ref());
+        let mut counted = match (&self.how, &fitted) {
+            (How::Drawn(people), _) => Counted::Columns(people.characteristics.iter().map(Tally::new).collect()),
+            (How::Raked(raking), Some(Fitted { frame, .. })) => {
+                Counted::Cells(frame, raking.output, vec![0.0; frame.seed.len()])
+            }
+            (How::Raked(_), None) => Counted::Columns(Vec::new()),
+        };
+        let (mut rows, mut first) = (0, Vec::new());
+        for block in self.blocks(fitted.as_ref()) {
+            if rows < show as u64 {
+                let batch = columns.batch(&block).map_err(SourceError::new)?;
+                first.push(batch.slice(0, batch.num_rows().min(show - rows as usize)));
+            }
+            rows += block.rows as u64;
+            counted.add(&block);
+        }
+        let parts = counted.parts(rows);
+        let schema = columns.schema();
+        let first = concat_batches(&schema, &first).map_err(|error| SourceError::new(error.to_string()))?;
+        let raking = fitted.as_ref().map(|fitted| RakingReport::new(&fitted.fit, self.n));
+        Ok(Report { rows, parts, raking, first })
+    }
+}
+
+impl RakingReport {
+    fn new(fit: &Fit, n: u64) -> RakingReport {
+        RakingReport {
+            iterations: fit.iterations,
+            largest_deviation: fit.deviation,
+            design_effect: fit.design_effect,
+            effective_sample_size: n as f64 / fit.design_effect,
+        }
+    }
+}
+
+/// What is counted while the blocks go by.
+enum Counted<'a> {
+    /// Each column.
+    Columns(Vec<Tally<'a>>),
+    /// What the rows of each cell of a frame weigh.
+    Cells(&'a Frame, Output, Vec<f64>),
+}
+
+impl Counted<'_> {
+    fn add(&mut self, block: &Block) {
+        match self {
+            Counted::Columns(tallies) => {
+                tallies.iter_mut().zip(&block.columns).for_each(|(tally, cells)| tally.add(cells, block))
+            }
+            Counted::Cells(frame, output, cells) => {
+                for row in 0..block.rows {
+                    let cell = frame.axes.iter().zip(&block.columns).fold(0, |cell, (axis, column)| match column {
+                        Cells::Options(options) => cell * axis.values.len() + options[row] as usize,
+                        Cells::Numbers(_) => cell,
+                    });
+                    cells[cell] += match (*output, block.columns.last()) {
+                        (Output::Weights, Some(Cells::Numbers(weights))) => weights[row],
+                        _ => 1.0,
+                    };
+                }
+            }
+        }
+    }
+
+    fn parts(self, rows: u64) -> Vec<Part> {
+        match self {
+            Counted::Columns(tallies) => {
+                let names: Vec<String> = tallies.iter().map(|tally| tally.characteristic.name.clone()).collect();
+                tallies.into_iter().map(|tally| tally.part(&names, rows)).collect()
+            }
+            Counted::Cells(frame, _, cells) => margins(frame, &cells),
+        }
+    }
+}
+
+/// What is counted of one column.
+struct Tally<'a> {
+    characteristic: &'a Characteristic,
+    /// How many of each option.
+    options: Vec<u64>,
+    /// How many of each combination of parent values.
+    combinations: BTreeMap<usize, u64>,
+    numbers: Moments,
+}
+
+/// Count, mean and sum of squared differences from it (Welford 1962, <https://doi.org/10.1080/00401706.1962.10490022>).
+#[derive(Default)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+    /// The least and the most.
+    ends: Option<(f64, f64)>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(characteristic: &'a Characteristic) -> Self {
+        let options = vec![0; characteristic.choices().map_or(0, <[_]>::len)];
+        Tally { characteristic, options, combinations: BTreeMap::new(), numbers: Moments::default() }
+    }
+
+    fn add(&mut self, cells: &Cells, block: &Block) {
+        match cells {
+            Cells::Options(options) => {
+                options.iter().for_each(|option| self.options[*option as usize] += 1);
+                for combination in combinations(self.characteristic, block) {
+                    *self.combinations.entry(combination).or_default() += 1;
+                }
+            }
+            Cells::Numbers(numbers) => numbers.iter().for_each(|number| self.numbers.add(*number)),
+        }
+    }
+
+    fn part(self, names: &[String], rows: u64) -> Part {
+        let of = vec![self.characteristic.name.clone()];
+        let depends_on = self.characteristic.parents.iter().map(|parent| names[*parent].clone()).collect();
+        let Values::Options { choices, shares } = &self.characteristic.values else {
+            let (minimum, maximum) = self.numbers.ends.unwrap_or_default();
+            let sd = (self.numbers.squares / self.numbers.count).sqrt();
+            return Part::Numbers { of, depends_on, mean: self.numbers.mean, sd, minimum, maximum };
+        };
+        let mut targets = vec![0.0; choices.len()];
+        for (combination, count) in self.combinations {
+            let part = count as f64 / rows as f64;
+            let shares = shares[combination].iter().flatten();
+            targets.iter_mut().zip(shares).for_each(|(target, share)| *target += part * share);
+        }
+        let counts = choices.iter().zip(targets).zip(self.options);
+        let options = counts.map(|((choice, target), count)| Share {
+            option: choice.to_string(),
+            target,
+            drawn: count as f64 / rows as f64,
+        });
+        Part::Shares { of, depends_on, options: options.collect() }
+    }
+}
+
+impl Moments {
+    fn add(&mut self, number: f64) {
+        self.count += 1.0;
+        let before = number - self.mean;
+        self.mean += before / self.count;
+        self.squares += before * (number - self.mean);
+        let (least, most) = self.ends.unwrap_or((number, number));
+        self.ends = Some((least.min(number), most.max(number)));
+    }
+}
+
+/// The margins of a frame beside what its cells came to.
+fn margins(frame: &Frame, cells: &[f64]) -> Vec<Part> {
+    let total: f64 = cells.iter().sum();
+    let part = |target: &Target| {
+        let sums = summed(cells, &projection(&frame.axes, &target.axes), target.shares.len());
+        let options = target.shares.iter().zip(sums).enumerate().map(|(cell, (share, sum))| Share {
+            option: cell_values(&frame.axes, &target.axes, cell).join(", "),
+            target: *share,
+            drawn: sum / total,
+        });
+        let of = target.axes.iter().map(|axis| frame.axes[*axis].name.clone()).collect();
+        Part::Shares { of, depends_on: Vec::new(), options: options.collect() }
+    };
+    frame.targets.iter().map(part).collect()
+}

@@ -1,0 +1,113 @@
+//! The shapes of characteristics and margins as JSON Schemas, for editors; `characteristic` and `margin` decode them.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use super::numeric::NumericTable;
+
+/// How many levels of nested tables are described; deeper ones may hold anything.
+const DEPTH: usize = 3;
+
+/// Characteristics by name.
+pub struct Characteristics;
+/// Cells by name.
+pub struct FixedValues;
+/// A name, or several.
+pub struct Names;
+/// Nested tables of weights.
+pub struct Nested;
+
+/// The schema of a type that is always written out where it stands.
+macro_rules! inline {
+    ($($shape:ident: $schema:expr;)*) => {$(
+        impl JsonSchema for $shape {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($shape).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                let schema: fn(&mut SchemaGenerator) -> Schema = $schema;
+                schema(generator)
+            }
+        }
+    )*};
+}
+
+inline! {
+    Characteristics: |generator| {
+        let numeric = generator.subschema_for::<NumericTable>().to_value();
+        let given = json!({
+            "type": "object",
+            "description": "A characteristic whose distribution depends on others.",
+            "properties": {
+                "depends_on": {
+                    "description": "The parent, or a list of parents; characteristics with options.",
+                    "anyOf": [
+                        { "type": "string" },
+                        { "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true },
+                    ],
+                },
+                "distributions": {
+                    "description": "A distribution for each value of the parent; with several, nested.",
+                    "type": "object",
+                    "additionalProperties": { "anyOf": laws(&numeric, Some(DEPTH)) },
+                },
+            },
+            "required": ["depends_on", "distributions"],
+            "additionalProperties": false,
+        });
+        let mut shapes = laws(&numeric, None);
+        shapes.push(given);
+        json_schema!({ "type": "object", "minProperties": 1, "additionalProperties": { "anyOf": shapes } })
+    };
+    FixedValues: |_| {
+        json_schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
+    };
+    Names: |_| {
+        json_schema!({ "anyOf": [
+            { "type": "string" },
+            { "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true },
+        ] })
+    };
+    Nested: |_| json_schema!({ "type": "object", "minProperties": 1, "additionalProperties": weights(DEPTH) });
+}
+
+/// The shapes of a distribution; with a `depth`, so many levels of tables for parents may stand around it.
+fn laws(numeric: &Value, depth: Option<usize>) -> Vec<Value> {
+    let weight = json!({ "type": "number", "minimum": 0 });
+    let (about, inner) = match depth {
+        None => ("Options with their weights.", weight),
+        Some(0) => ("A distribution for each value of the next parent.", json!(true)),
+        Some(depth) => {
+            let mut inner = laws(numeric, Some(depth - 1));
+            inner.push(weight);
+            (
+                "Options with their weights, or a distribution for each value of the next parent.",
+                json!({ "anyOf": inner }),
+            )
+        }
+    };
+    vec![
+        json!({
+            "description": "Options, equally likely, all of one type.", "type": "array",
+            "minItems": 1, "uniqueItems": true, "items": { "type": ["string", "integer", "boolean"] },
+        }),
+        numeric.clone(),
+        json!({ "description": about, "type": "object", "minProperties": 1, "additionalProperties": inner }),
+    ]
+}
+
+/// Weights with at most `depth` levels of tables around them; deeper ones may hold anything.
+fn weights(depth: usize) -> Value {
+    let inner = if depth == 0 { json!(true) } else { weights(depth - 1) };
+    json!({ "anyOf": [
+        { "type": "number", "minimum": 0 },
+        { "type": "object", "minProperties": 1, "additionalProperties": inner },
+    ] })
+}
