@@ -12,6 +12,8 @@ use crate::table::{Cell, cell_at};
 pub const ROWS: u64 = 5;
 /// The narrowest that a column is cut to, if it has more to show.
 const NARROW: usize = 12;
+/// Characters at most of a name that are not cut: names that begin alike must be told apart.
+const NAME: usize = 24;
 /// Spaces between two columns.
 const GAP: usize = 2;
 
@@ -103,11 +105,13 @@ fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
 /// The widths of as many columns as there is room for; the widest are cut first.
 fn fitted(columns: &[Column], room: usize) -> Vec<usize> {
     let full: Vec<usize> = columns.iter().map(|c| c.lines.iter().map(|l| l.width()).max().unwrap_or(0)).collect();
+    let names: Vec<usize> = columns.iter().map(|c| c.lines.first().map_or(0, |name| name.width()).min(NAME)).collect();
     for count in (1..=full.len()).rev() {
         let gaps = GAP * (count - 1);
-        let sum = |most: usize| full[..count].iter().map(|width| *width.min(&most)).sum::<usize>() + gaps;
+        let width = |i: usize, most: usize| full[i].min(most.max(names[i]));
+        let sum = |most: usize| (0..count).map(|i| width(i, most)).sum::<usize>() + gaps;
         if let Some(most) = (NARROW..=room).rev().find(|most| sum(*most) <= room) {
-            return full[..count].iter().map(|width| *width.min(&most)).collect();
+            return (0..count).map(|i| width(i, most)).collect();
         }
     }
     Vec::new()
