@@ -135,8 +135,8 @@ mod tests {
         let mut found = Vec::new();
         open(&schema, "", &mut found);
         assert!(found.is_empty(), "{found:?}");
-        let stage = &schema["properties"]["stages"]["additionalProperties"]["properties"];
-        for (name, field) in stage.as_object().unwrap() {
+        let stages = &schema["properties"]["stages"]["additionalProperties"]["oneOf"];
+        for (name, field) in stages.as_array().unwrap().iter().flat_map(|s| s["properties"].as_object().unwrap()) {
             assert!(field["description"].is_string(), "{name}");
         }
         assert!(!schema.to_string().contains("$ref"));

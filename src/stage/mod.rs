@@ -6,6 +6,7 @@
 
 mod analysis;
 mod question;
+mod survey;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::registry::Kind;
 use crate::table::{Cell, Column, Row};
 
 /// The stage types.
-pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND];
+pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND, survey::KIND];
 
 /// Where a stage is bound: its name, its input and what it may read of the project.
 pub struct Site<'a> {

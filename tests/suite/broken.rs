@@ -62,6 +62,15 @@ broken! {
     prob_without_enum = "36-prob-without-enum",
     prob_column = "37-prob-column",
     prob_provider = "38-prob-provider",
+    survey_options = "60-survey-options",
+    survey_types = "61-survey-types",
+    survey_ids = "62-survey-ids",
+    survey_when = "63-survey-when",
+    survey_in_one_call = "64-survey-in-one-call",
+    survey_empty = "65-survey-empty",
+    survey_shorthand = "66-survey-shorthand",
+    survey_no_questions = "67-survey-no-questions",
+    survey_words = "68-survey-words",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

@@ -24,3 +24,4 @@ mod real;
 mod rows;
 mod run;
 mod same;
+mod survey;
