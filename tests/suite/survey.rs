@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use crate::pipelines::json_of;
 use crate::project::{Cell, Project, Table};
 use crate::server::{Say, Server};
 use crate::weights;
@@ -198,6 +199,43 @@ fn an_answer_before_a_failed_question_is_kept_and_a_wrong_one_is_asked_again() {
     assert_eq!((table.texts("trust"), table.nulls("media"), table.nulls("why")), (vec!["a bit".to_owned()], 1, 1));
     let error = table.texts("talk_error").remove(0);
     assert!(error.contains("\"answer\" must be a list without repetitions"), "{error}");
+}
+
+#[test]
+fn the_survey_of_the_readme_runs() {
+    let readme = include_str!("../../README.md");
+    let section = &readme[readme.find("## Surveys").expect("the section")..];
+    let shown = section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let head = "[models.small]\nprovider = \"mock\"\nmodel = \"m\"\n[sources.people]\ntype = \"file\"\npath = \"people.csv\"\n";
+    let project = project(&format!("{head}{shown}[outputs.o]\ninput = \"interview\"\npath = \"{OUT}\"\n"), 4);
+    project.run(&RUN).exits(0);
+    let columns = ["works", "works_shown", "hours", "trust", "news", "news_shown", "why", "interview_error"];
+    assert_eq!(project.table(OUT).columns()[4..], columns);
+}
+
+#[test]
+fn the_json_schema_knows_both_forms_of_a_questionnaire() {
+    let schema = serde_json::from_str(include_str!("../../schemas/pipeline.schema.json")).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let valid = |questions: &str| {
+        let text = spec("mock", "m", "models = [\"a\"]", "").replace("questions = []", questions);
+        validator.is_valid(&json_of("pipeline.toml", &text))
+    };
+    assert!(valid(&format!("questions = [{TWO}]")));
+    assert!(valid("questions = { \"Well?\" = [\"good\", \"bad\"], \"Why?\" = [], \"And?\" = \"text\" }"));
+    for bad in [
+        "",
+        "questions = []",
+        "questions = {}",
+        "questions = \"Why?\"",
+        "questions = { \"Well?\" = 3 }",
+        "questions = { \"Well?\" = \"txt\" }",
+        "questions = [{ id = \"a\" }]",
+        "questions = [{ id = \"a\", text = \"A?\", type = \"singel\" }]",
+        "questions = [{ id = \"a\", text = \"A?\", opions = [] }]",
+    ] {
+        assert!(!valid(bad), "{bad}");
+    }
 }
 
 #[test]

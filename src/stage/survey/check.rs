@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::interview::order_column;
 use super::order::{Design, Order};
 use super::questions::{Draft, QuestionTable, QuestionType};
 use super::wording::{Choice, Form, Question};
@@ -132,7 +133,7 @@ impl Check<'_, '_> {
                     let problem = Diagnostic::error("missing-field", draft.at.clone(), format!("`{key}` is missing"));
                     self.problems.push(problem.help("a scale has two ends, such as `min = 1` and `max = 7`"));
                 }
-                Some(end) if end.fract() != 0.0 || end.abs() > 1e9 => {
+                Some(end) if end.fract() != 0.0 => {
                     self.wrong(draft.at.key(key), format!("`{key}` of a scale must be a whole number, not {end}"));
                 }
                 Some(end) => ends.push(*end),
@@ -228,24 +229,7 @@ impl Check<'_, '_> {
         let bound = match condition.bind(self.site.input, &ids) {
             Ok(bound) => bound,
             Err(unknown) => {
-                let columns = self.site.input.fields().iter().map(|f| f.name().as_str());
-                let known: Vec<&str> = ids.iter().copied().chain(columns).collect();
-                for name in unknown.names() {
-                    self.problems.push(match all.iter().any(|d| d.table.id.as_str() == name) {
-                        true => {
-                            let message =
-                                format!("the condition uses `{name}`, which is not answered before this question");
-                            Diagnostic::error("unknown-variable", at.clone(), message)
-                                .help("a condition can use the ids of the questions before it")
-                        }
-                        false => {
-                            let message =
-                                format!("the condition uses `{name}`, which is no earlier question and no column");
-                            Diagnostic::error("unknown-variable", at.clone(), message)
-                                .meant(nearest(name, known.iter().copied()))
-                        }
-                    });
-                }
+                unknown.names().for_each(|name| self.unknown(&at, name, all, &ids));
                 return None;
             }
         };
@@ -259,10 +243,24 @@ impl Check<'_, '_> {
         Some(bound)
     }
 
+    /// A name in a condition that is neither a column nor one of the questions before, which are called `ids`.
+    fn unknown(&mut self, at: &Path, name: &str, all: &[Draft], ids: &[&str]) {
+        let problem = if all.iter().any(|draft| draft.table.id.as_str() == name) {
+            let message = format!("the condition uses `{name}`, which is not answered before this question");
+            Diagnostic::error("unknown-variable", at.clone(), message)
+                .help("a condition can use the ids of the questions before it")
+        } else {
+            let columns = self.site.input.fields().iter().map(|f| f.name().as_str());
+            let message = format!("the condition uses `{name}`, which is no earlier question and no column");
+            Diagnostic::error("unknown-variable", at.clone(), message)
+                .meant(nearest(name, ids.iter().copied().chain(columns)))
+        };
+        self.problems.push(problem);
+    }
+
     /// The names of questions and columns are all different.
     fn names(&mut self, drafts: &[Draft], questions: &[Question]) {
-        let order =
-            (self.survey.question_order != Order::AsGiven).then(|| super::interview::order_column(self.site.name));
+        let order = (self.survey.question_order != Order::AsGiven).then(|| order_column(self.site.name));
         let mut taken: HashSet<String> = order.clone().into_iter().collect();
         for (draft, question) in drafts.iter().zip(questions) {
             let id = &question.id;
@@ -279,14 +277,10 @@ impl Check<'_, '_> {
                 self.problems.push(problem.help("give the question another id"));
             }
         }
-        if order.is_some_and(|name| self.site.input.index_of(&name).is_ok()) {
-            let message =
-                format!("the column `{}` is in the input already", super::interview::order_column(self.site.name));
-            self.problems.push(Diagnostic::error_at_key(
-                "duplicate-column",
-                self.site.path.key("question_order"),
-                message,
-            ));
+        if let Some(name) = order.filter(|name| self.site.input.index_of(name).is_ok()) {
+            let (at, message) =
+                (self.site.path.key("question_order"), format!("the column `{name}` is in the input already"));
+            self.problems.push(Diagnostic::error_at_key("duplicate-column", at, message));
         }
     }
 }

@@ -187,36 +187,36 @@ impl Interview {
     /// The questions that can be asked now; those whose condition doesn't hold are passed over.
     fn round(&self, row: Row<'_>, cells: &mut [Option<Cell>], order: &[usize]) -> Result<Vec<usize>, String> {
         let mut round = Vec::new();
-        for i in order {
-            if cells[*i].is_some() {
+        for question in order.iter().copied() {
+            if cells[question].is_some() {
                 continue;
             }
-            let asked = match &self.questions[*i].when {
-                None => true,
-                Some(when) => {
-                    let known =
-                        |id: &String| self.questions.iter().position(|q| q.id == *id).map(|q| (q, cells[q].as_ref()));
-                    let others: Vec<_> = when.others().iter().filter_map(known).collect();
-                    let Some(others) = others
-                        .into_iter()
-                        .map(|(q, cell)| Some((self.questions[q].id.as_str(), cell?)))
-                        .collect::<Option<Vec<_>>>()
-                    else {
-                        continue;
-                    };
-                    when.holds(row, &others)?
-                }
-            };
-            if !asked {
-                cells[*i] = Some(Cell::Null);
-                continue;
+            match self.applies(row, cells, question)? {
+                None => {}
+                Some(false) => cells[question] = Some(Cell::Null),
+                Some(true) => round.push(question),
             }
-            round.push(*i);
-            if self.memory {
+            if self.memory && !round.is_empty() {
                 break;
             }
         }
         Ok(round)
+    }
+
+    /// Whether the condition of a question holds; none while it hangs on a question that has not been reached.
+    fn applies(&self, row: Row<'_>, cells: &[Option<Cell>], question: usize) -> Result<Option<bool>, String> {
+        let Some(when) = &self.questions[question].when else { return Ok(Some(true)) };
+        let mut known = Vec::new();
+        for (earlier, cell) in self.questions.iter().zip(cells) {
+            if !when.others().contains(&earlier.id) {
+                continue;
+            }
+            match cell {
+                Some(cell) => known.push((earlier.id.as_str(), cell)),
+                None => return Ok(None),
+            }
+        }
+        when.holds(row, &known).map(Some)
     }
 
     /// What the reply to a question must be.
