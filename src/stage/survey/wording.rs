@@ -68,7 +68,7 @@ impl Question {
         Column::new(&self.id, kind)
     }
 
-    /// The column of the answer and, where it isn't the same for everyone by the spec, of the options as shown.
+    /// The column of the answer and, where they are not shown as given, of the options as shown.
     pub fn columns(&self) -> Vec<Column> {
         let shown = self.reordered().map(|_| Column::new(format!("{}_shown", self.id), Type::List(Simple::Text)));
         [self.column()].into_iter().chain(shown).collect()
@@ -141,15 +141,16 @@ impl Question {
 
     /// What the model is told of the value under a key. The options stand with the question and are not said again.
     pub fn wanted(&self, labels: Labels) -> String {
-        let (one, all) = match labels {
-            Labels::None => ("one of the options", "all options that apply, each"),
-            Labels::Letters => ("the letter of one option", "the letters of all options that apply"),
-            Labels::Numbers => ("the number of one option", "the numbers of all options that apply"),
-        };
-        let exact = if labels == Labels::None { " word for word" } else { "" };
         match &self.form {
-            Form::Choice(choice) if choice.several => format!("a list of {all}{exact}"),
-            Form::Choice(_) => format!("{one}{}{exact}", if exact.is_empty() { "" } else { "," }),
+            Form::Choice(choice) => match (labels, choice.several) {
+                (Labels::None, false) => "one of the options, word for word",
+                (Labels::None, true) => "a list of all options that apply, each word for word",
+                (Labels::Letters, false) => "the letter of one option",
+                (Labels::Letters, true) => "a list of the letters of all options that apply",
+                (Labels::Numbers, false) => "the number of one option",
+                (Labels::Numbers, true) => "a list of the numbers of all options that apply",
+            }
+            .to_owned(),
             Form::Text => "text, in your own words".to_owned(),
             Form::Number(..) | Form::Scale { .. } => self.field("", &[], labels).kind.words(),
         }
