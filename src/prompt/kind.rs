@@ -73,7 +73,7 @@ impl Kind {
     }
 
     /// What the model is told of such a value.
-    pub(super) fn words(&self) -> String {
+    pub fn words(&self) -> String {
         let bounds = |low: &Option<f64>, high: &Option<f64>| match (low, high) {
             (Some(low), Some(high)) => format!(" from {low} to {high}"),
             (Some(low), None) => format!(" of {low} or more"),
@@ -121,11 +121,9 @@ impl Kind {
                 within(number, low, high).then_some(Cell::Number(number))
             }
             (Kind::Boolean, Value::Bool(value)) => Some(Cell::Boolean(*value)),
-            (Kind::Labelled(choices), Value::String(text)) => {
-                let mut fitting = choices.iter().filter(|(label, choice)| names(text, label, choice));
-                let (_, choice) = fitting.next()?;
-                fitting.next().is_none().then(|| Cell::Text(choice.clone()))
-            }
+            (Kind::Labelled(choices), Value::String(text)) => labelled(choices, text),
+            // Labels can be numbers, which a model that is held to no schema writes without quotes.
+            (Kind::Labelled(choices), Value::Number(number)) => labelled(choices, &number.to_string()),
             (Kind::Some(choice, _), Value::Array(values)) => {
                 let mut items = values.iter().map(|v| choice.read(v)).collect::<Option<Vec<_>>>()?;
                 let all = items.clone();
@@ -148,6 +146,13 @@ impl Kind {
 pub fn normal(text: &str) -> String {
     let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.'));
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// The one choice that a reply names.
+fn labelled(choices: &[(String, String)], reply: &str) -> Option<Cell> {
+    let mut fitting = choices.iter().filter(|(label, choice)| names(reply, label, choice));
+    let (_, choice) = fitting.next()?;
+    fitting.next().is_none().then(|| Cell::Text(choice.clone()))
 }
 
 /// Whether a reply names a choice: by its label, by its text, or by both (`A. good`, `A) good`, `A: good`).
@@ -186,6 +191,8 @@ mod tests {
         assert_eq!(kind.read(&json!("b")), text("Bad"));
         // "A" is the label of one and the text of another.
         assert_eq!((kind.read(&json!("A")), kind.read(&json!("c"))), (None, text("a")));
+        let numbers = Kind::Labelled(vec![choice("1", "Good"), choice("2", "Bad")]);
+        assert_eq!((numbers.read(&json!(2)), numbers.read(&json!(3))), (text("Bad"), None));
         for reply in ["D", "A. Bad", "Very", "Very good, not bad", ""] {
             assert_eq!(kind.read(&json!(reply)), None, "{reply}");
         }

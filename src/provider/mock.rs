@@ -26,6 +26,26 @@ pub(super) struct Mock {
     /// The most calls in flight at once. Left out: as many as the stages ask for.
     #[schemars(range(min = 1))]
     max_concurrent_calls: Option<u32>,
+    /// Which value of an `enum` it answers: `random`, by a hash of the call, or always the `first`, as a respondent does
+    /// who does not read on. Default: `random`.
+    pick: Pick,
+}
+
+/// Which value of an `enum` is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Pick {
+    /// Any.
+    #[default]
+    Random,
+    /// The first that isn't null.
+    First,
+}
+
+impl Pick {
+    fn is_default(&self) -> bool {
+        *self == Pick::default()
+    }
 }
 
 impl Checked for Mock {
@@ -56,13 +76,15 @@ impl Endpoint for Mock {
     }
 
     fn connect(&self, _: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
-        Ok(Arc::new(Answers))
+        Ok(Arc::new(Answers { pick: self.pick }))
     }
 }
 
 /// The provider itself.
 #[derive(Debug)]
-struct Answers;
+struct Answers {
+    pick: Pick,
+}
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -70,12 +92,17 @@ struct Body<'a> {
     messages: &'a [Message],
     sampling: &'a Sampling,
     schema: Option<&'a Value>,
+    /// Left out by default, so that the keys of calls are those from before there was a choice.
+    #[serde(skip_serializing_if = "Pick::is_default")]
+    pick: Pick,
 }
 
 #[derive(Deserialize)]
 struct Asked {
     messages: Vec<Message>,
     schema: Option<Value>,
+    #[serde(default)]
+    pick: Pick,
 }
 
 impl Provider for Answers {
@@ -89,7 +116,7 @@ impl Provider for Answers {
 
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let Model { id, sampling } = call.model;
-        let body = Body { model: id, messages: call.messages, sampling, schema: call.schema };
+        let body = Body { model: id, messages: call.messages, sampling, schema: call.schema, pick: self.pick };
         let body = serde_json::to_vec(&body).expect("text and numbers are always JSON, and a vector takes all bytes");
         let keyed = body.len();
         Encoded { body, keyed }
@@ -116,7 +143,7 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
     let keyed = &call.body[..call.keyed.min(call.body.len())];
     let asked: Asked = serde_json::from_slice(keyed)
         .map_err(|e| CallError::new(CallErrorKind::Rejected, format!("this is no call of the mock's: {e}")))?;
-    let mut dice = Dice(blake3::Hasher::new().update(keyed).finalize_xof());
+    let mut dice = Dice { numbers: blake3::Hasher::new().update(keyed).finalize_xof(), pick: asked.pick };
     let (text, probabilities) = match &asked.schema {
         Some(schema) => {
             let value = made_up(schema, &mut dice);
@@ -136,18 +163,29 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
 }
 
 /// An endless row of numbers out of a hash.
-struct Dice(blake3::OutputReader);
+struct Dice {
+    numbers: blake3::OutputReader,
+    pick: Pick,
+}
 
 impl Dice {
     fn roll(&mut self) -> u64 {
         let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
+        self.numbers.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 
     /// A number from 0 up to, but not with, `end` (0 when `end` is 0).
     fn below(&mut self, end: u64) -> u64 {
         self.roll() % end.max(1)
+    }
+
+    /// Which of `count` values of an `enum` it is.
+    fn choose(&mut self, count: usize) -> usize {
+        match self.pick {
+            Pick::Random => self.below(count as u64) as usize,
+            Pick::First => 0,
+        }
     }
 }
 
@@ -159,7 +197,7 @@ fn made_up(schema: &Value, dice: &mut Dice) -> Value {
     }
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
         let values: Vec<&Value> = values.iter().filter(|value| !value.is_null()).collect();
-        return values.get(dice.below(values.len() as u64) as usize).map_or(Value::Null, |value| (*value).clone());
+        return values.get(dice.choose(values.len())).map_or(Value::Null, |value| (*value).clone());
     }
     if let Some(first) = ["anyOf", "oneOf"].iter().find_map(|word| schema.get(word)?.as_array()?.first()) {
         return made_up(first, dice);

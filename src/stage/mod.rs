@@ -9,6 +9,7 @@ mod evidence;
 mod fill_missing;
 mod question;
 mod quote;
+mod survey;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::registry::Kind;
 use crate::table::{Cell, Column, Row};
 
 /// The stage types.
-pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND, fill_missing::KIND];
+pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND, fill_missing::KIND, survey::KIND];
 
 /// Where a stage is bound: its name, its input and what it may read of the project.
 pub struct Site<'a> {

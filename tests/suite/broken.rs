@@ -69,6 +69,15 @@ broken! {
     population_margins = "52-population-margins",
     population_impossible = "53-population-impossible",
     population_structural_zeros = "54-population-structural-zeros",
+    survey_options = "60-survey-options",
+    survey_types = "61-survey-types",
+    survey_ids = "62-survey-ids",
+    survey_when = "63-survey-when",
+    survey_in_one_call = "64-survey-in-one-call",
+    survey_empty = "65-survey-empty",
+    survey_shorthand = "66-survey-shorthand",
+    survey_no_questions = "67-survey-no-questions",
+    survey_words = "68-survey-words",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

@@ -26,3 +26,4 @@ mod real;
 mod rows;
 mod run;
 mod same;
+mod survey;

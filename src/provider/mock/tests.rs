@@ -4,16 +4,22 @@ use serde_json::json;
 
 use super::*;
 
+const RANDOM: Answers = Answers { pick: Pick::Random };
+
 fn ask(content: &str, schema: Option<&Value>) -> Reply {
+    ask_of(&RANDOM, content, schema)
+}
+
+fn ask_of(mock: &Answers, content: &str, schema: Option<&Value>) -> Reply {
     let model = Model { id: "m".to_owned(), sampling: Sampling { temperature: Some(0.0), ..Sampling::default() } };
     let messages = [Message::system("s"), Message::user(content)];
-    answer(&Answers.encode(&Call { model: &model, messages: &messages, schema })).unwrap()
+    answer(&mock.encode(&Call { model: &model, messages: &messages, schema })).unwrap()
 }
 
 #[test]
 fn the_body_and_the_answers_are_fixed() {
     let model = Model { id: "m".to_owned(), sampling: Sampling::default() };
-    let encoded = Answers.encode(&Call { model: &model, messages: &[Message::user("hi")], schema: None });
+    let encoded = RANDOM.encode(&Call { model: &model, messages: &[Message::user("hi")], schema: None });
     assert_eq!(
         String::from_utf8(encoded.body.clone()).unwrap(),
         r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"sampling":{"temperature":null,"top_p":null,"max_tokens":null,"stop":[],"seed":null,"num_ctx":null},"schema":null}"#
@@ -86,6 +92,34 @@ fn probabilities_fit_the_labels_and_leave_the_text_alone() {
     }
     assert_eq!(ask("x", None).probabilities, None);
     assert_eq!(ask("x", Some(&json!({ "type": "object", "properties": {} }))).probabilities, None);
+}
+
+#[test]
+fn it_can_always_pick_the_first_option() {
+    let first = Answers { pick: Pick::First };
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "one": { "type": "string", "enum": ["a", "b", "c"] },
+            "maybe": { "type": ["string", "null"], "enum": [null, "x", "y"] },
+            "some": { "type": "array", "items": { "type": "string", "enum": ["p", "q"] }, "maxItems": 2 },
+            "year": { "type": "integer", "minimum": 0, "maximum": 9 },
+        },
+    });
+    let mut years = std::collections::BTreeSet::new();
+    for i in 0..50 {
+        let reply = ask_of(&first, &format!("row {i}"), Some(&schema));
+        let value: Value = serde_json::from_str(&reply.text).unwrap();
+        assert_eq!((&value["one"], &value["maybe"]), (&json!("a"), &json!("x")));
+        assert!(value["some"].as_array().unwrap().iter().all(|item| item == "p"), "{value}");
+        let one = &reply.probabilities.unwrap()["one"];
+        assert!(one["a"] > one["b"] && one["a"] > one["c"]);
+        years.insert(value["year"].as_i64());
+    }
+    assert!(years.len() > 1, "only options are picked");
+    let model = Model { id: "m".to_owned(), sampling: Sampling::default() };
+    let encoded = first.encode(&Call { model: &model, messages: &[], schema: None });
+    assert!(String::from_utf8(encoded.body).unwrap().ends_with(r#","schema":null,"pick":"first"}"#));
 }
 
 #[test]

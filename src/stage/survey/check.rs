@@ -1,0 +1,286 @@
+//! The checks of a questionnaire: each question alone, and all of them together. Every problem is reported, in its place.
+
+use std::collections::HashSet;
+
+use super::interview::order_column;
+use super::order::{Design, Order};
+use super::questions::{Draft, QuestionTable, QuestionType};
+use super::wording::{Choice, Form, Question};
+use super::{Labels, Per, Site, Survey};
+use crate::document::{Diagnostic, Path};
+use crate::name::{listed, nearest};
+use crate::prompt::{BoundCondition, Condition, normal};
+use crate::table::extended;
+
+/// The questions of `survey`; none if one of them can't be asked.
+pub fn questions(survey: &Survey, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Vec<Question>> {
+    let at = site.path.key("questions");
+    let mut check = Check { survey, site, problems };
+    let drafts = match &survey.questions {
+        None => {
+            let problem = Diagnostic::error("missing-field", site.path.clone(), "`questions` is missing");
+            check.problems.push(problem.help("write each question as a table `[[stages.NAME.questions]]`"));
+            return None;
+        }
+        Some(questions) => questions.drafts(&at),
+    };
+    if drafts.is_empty() {
+        check.wrong(at, "`questions` is empty; a survey asks at least one question");
+        return None;
+    }
+    check.settings();
+    let mut questions: Vec<Question> = Vec::new();
+    for draft in &drafts {
+        let form = check.form(draft);
+        let id = draft.table.id.as_str();
+        let when = draft.table.when.as_deref().and_then(|source| check.when(draft, source, &drafts, &questions));
+        let text = draft.table.text.trim().to_owned();
+        if text.is_empty() {
+            check.wrong(draft.at.key("text"), "a question needs a text");
+        }
+        // A question that is wrong is kept, so that others can name it.
+        let form = form.unwrap_or(Form::Text);
+        questions.push(Question { id: id.to_owned(), text, form, when, pinned: draft.table.pinned });
+    }
+    check.names(&drafts, &questions);
+    Some(questions)
+}
+
+/// What the checks share.
+struct Check<'a, 'b> {
+    survey: &'a Survey,
+    site: &'a Site<'a>,
+    problems: &'b mut Vec<Diagnostic>,
+}
+
+impl Check<'_, '_> {
+    fn wrong(&mut self, at: Path, message: impl Into<String>) {
+        self.problems.push(Diagnostic::error("bad-value", at, message));
+    }
+
+    fn wrong_key(&mut self, at: &Path, key: &str, message: impl Into<String>) {
+        self.problems.push(Diagnostic::error_at_key("bad-value", at.key(key), message));
+    }
+
+    /// The settings that hold for all questions.
+    fn settings(&mut self) {
+        let Survey { per, memory, question_order, .. } = *self.survey;
+        let at = self.site.path;
+        if per == Per::Respondent && memory {
+            let message = "`memory` is for `per = \"question\"`; in one call every question is seen with the others";
+            self.wrong_key(at, "memory", message);
+        }
+        if per == Per::Question && !memory && question_order != Order::AsGiven {
+            let message = "`question_order` changes no answer here: each question is asked alone";
+            let problem = Diagnostic::warning("no-effect", at.key("question_order"), message);
+            self.problems.push(problem.help("write `memory = true` or `per = \"respondent\"`"));
+        }
+    }
+
+    /// What the answer to a question is.
+    fn form(&mut self, draft: &Draft) -> Option<Form> {
+        let QuestionTable { kind, options, min, max, min_label, max_label, .. } = &draft.table;
+        if let Some(word) = &draft.stray {
+            let message = format!("`{word}` is no answer: it must be a list of options, or \"text\"");
+            self.wrong(draft.options_at.clone(), message);
+            return None;
+        }
+        let kind = kind.unwrap_or(if options.is_some() { QuestionType::Single } else { QuestionType::Text });
+        let chosen = matches!(kind, QuestionType::Single | QuestionType::Multiple);
+        let bounded = matches!(kind, QuestionType::Scale | QuestionType::Number);
+        let scale = kind == QuestionType::Scale;
+        let fields = [
+            ("options", options.is_some(), chosen, "`single` and `multiple`"),
+            ("pinned_options", !draft.table.pinned_options.is_empty(), chosen, "`single` and `multiple`"),
+            ("option_order", draft.table.option_order.is_some(), chosen, "`single` and `multiple`"),
+            ("min", min.is_some(), bounded, "`scale` and `number`"),
+            ("max", max.is_some(), bounded, "`scale` and `number`"),
+            ("min_label", min_label.is_some(), scale, "`scale`"),
+            ("max_label", max_label.is_some(), scale, "`scale`"),
+        ];
+        for (key, there, fits, kinds) in fields {
+            if there && !fits {
+                self.wrong_key(&draft.at, key, format!("`{key}` is for {kinds}, not for `{}`", kind.name()));
+            }
+        }
+        match kind {
+            QuestionType::Text => Some(Form::Text),
+            QuestionType::Number => {
+                self.ascending(draft);
+                Some(Form::Number(*min, *max))
+            }
+            QuestionType::Scale => self.scale(draft),
+            QuestionType::Single => self.choice(draft, false).map(Form::Choice),
+            QuestionType::Multiple => self.choice(draft, true).map(Form::Choice),
+        }
+    }
+
+    fn ascending(&mut self, draft: &Draft) {
+        if let (Some(min), Some(max)) = (draft.table.min, draft.table.max)
+            && min >= max
+        {
+            self.wrong(draft.at.key("min"), format!("`min` ({min}) must be below `max` ({max})"));
+        }
+    }
+
+    fn scale(&mut self, draft: &Draft) -> Option<Form> {
+        let QuestionTable { min, max, min_label, max_label, .. } = &draft.table;
+        self.ascending(draft);
+        let mut ends = Vec::new();
+        for (key, end) in [("min", min), ("max", max)] {
+            match end {
+                None => {
+                    let problem = Diagnostic::error("missing-field", draft.at.clone(), format!("`{key}` is missing"));
+                    self.problems.push(problem.help("a scale has two ends, such as `min = 1` and `max = 7`"));
+                }
+                Some(end) if end.fract() != 0.0 => {
+                    self.wrong(draft.at.key(key), format!("`{key}` of a scale must be a whole number, not {end}"));
+                }
+                Some(end) => ends.push(*end),
+            }
+        }
+        let [min, max] = ends[..] else { return None };
+        Some(Form::Scale { min, max, labels: [min_label.clone(), max_label.clone()] })
+    }
+
+    /// What can be chosen.
+    fn choice(&mut self, draft: &Draft, several: bool) -> Option<Choice> {
+        let table = &draft.table;
+        let before = self.problems.len();
+        let least = if several { 1 } else { 2 };
+        match &table.options {
+            None => {
+                let kind = if several { "multiple" } else { "single" };
+                let message = format!("`options` is missing: a question of type `{kind}` is answered with them");
+                self.problems.push(Diagnostic::error("missing-field", draft.at.clone(), message));
+                return None;
+            }
+            Some(options) if options.len() < least => {
+                let there =
+                    if options.is_empty() { "no options" } else { "one option, which leaves nothing to choose" };
+                self.wrong(draft.options_at.clone(), format!("question `{}` has {there}", table.id));
+            }
+            Some(options) => self.options(draft, options),
+        }
+        let options = table.options.clone().unwrap_or_default();
+        for (i, pinned) in table.pinned_options.iter().enumerate() {
+            if !options.contains(pinned) {
+                let message = format!("question `{}` has no option `{pinned}`", table.id);
+                let problem = Diagnostic::error("unknown-option", draft.at.key("pinned_options").index(i), message);
+                self.problems.push(match nearest(pinned, options.iter().map(String::as_str)) {
+                    Some(near) => problem.meant(Some(near)),
+                    None => problem.help(format!("the options are {}", listed(options.iter().map(String::as_str)))),
+                });
+            }
+        }
+        let pinned: Vec<bool> = options.iter().map(|option| table.pinned_options.contains(option)).collect();
+        let order = table.option_order.unwrap_or(self.survey.option_order);
+        let design = Design::new(order, self.site.seed.unwrap_or_default(), &["options", table.id.as_str()], &pinned);
+        (self.problems.len() == before).then_some(Choice { options, several, design })
+    }
+
+    /// Each option can be told from the others, and from their labels.
+    fn options(&mut self, draft: &Draft, options: &[String]) {
+        let labels: HashSet<String> =
+            (0..options.len()).filter_map(|place| self.survey.option_labels.of(place)).map(|l| normal(&l)).collect();
+        if self.survey.option_labels == Labels::Letters && options.len() > 26 {
+            let message =
+                format!("question `{}` has {} options, more than there are letters", draft.table.id, options.len());
+            let problem = Diagnostic::error("bad-value", draft.options_at.clone(), message);
+            self.problems.push(problem.help("write `option_labels = \"numbers\"`"));
+        }
+        for (i, option) in options.iter().enumerate() {
+            let at = draft.options_at.index(i);
+            if normal(option).is_empty() {
+                self.wrong(at, "an option needs a text");
+            } else if let Some(twin) = options[..i].iter().find(|o| normal(o) == normal(option)) {
+                let message = format!("the options `{twin}` and `{option}` can't be told apart");
+                self.problems.push(Diagnostic::error("duplicate-option", at, message));
+            } else if labels.contains(&normal(option)) {
+                let message =
+                    format!("the option `{option}` reads like a label, so that an answer could mean two options");
+                let problem = Diagnostic::error("bad-value", at, message);
+                self.problems.push(problem.help("write another `option_labels`, or the option in other words"));
+            }
+        }
+    }
+
+    /// The condition of a question; `before` are the questions before it.
+    fn when(&mut self, draft: &Draft, source: &str, all: &[Draft], before: &[Question]) -> Option<BoundCondition> {
+        let at = draft.at.key("when");
+        if self.survey.per == Per::Respondent {
+            let problem = Diagnostic::error_at_key(
+                "bad-value",
+                at,
+                "a question can't be skipped where all questions are asked in one call",
+            );
+            self.problems.push(problem.help("write `per = \"question\"`"));
+            return None;
+        }
+        let condition = match Condition::new(source) {
+            Ok(condition) => condition,
+            Err(message) => {
+                let message = format!("the condition does not compile: {message}");
+                self.problems.push(Diagnostic::error("bad-template", at, message));
+                return None;
+            }
+        };
+        let ids: Vec<&str> = before.iter().map(|q| q.id.as_str()).collect();
+        let bound = match condition.bind(self.site.input, &ids) {
+            Ok(bound) => bound,
+            Err(unknown) => {
+                unknown.names().for_each(|name| self.unknown(&at, name, all, &ids));
+                return None;
+            }
+        };
+        let answers: Vec<_> = before.iter().map(Question::column).collect();
+        for (name, number) in bound.compares_text(&extended(self.site.input, &answers)) {
+            let message = format!("`{name}` holds text, so it is never less or more than {number}");
+            self.problems.push(
+                Diagnostic::warning("text-compared", at.clone(), message).help(format!("write `{name} | float`")),
+            );
+        }
+        Some(bound)
+    }
+
+    /// A name in a condition that is neither a column nor one of the questions before, which are called `ids`.
+    fn unknown(&mut self, at: &Path, name: &str, all: &[Draft], ids: &[&str]) {
+        let problem = if all.iter().any(|draft| draft.table.id.as_str() == name) {
+            let message = format!("the condition uses `{name}`, which is not answered before this question");
+            Diagnostic::error("unknown-variable", at.clone(), message)
+                .help("a condition can use the ids of the questions before it")
+        } else {
+            let columns = self.site.input.fields().iter().map(|f| f.name().as_str());
+            let message = format!("the condition uses `{name}`, which is no earlier question and no column");
+            Diagnostic::error("unknown-variable", at.clone(), message)
+                .meant(nearest(name, ids.iter().copied().chain(columns)))
+        };
+        self.problems.push(problem);
+    }
+
+    /// The names of questions and columns are all different.
+    fn names(&mut self, drafts: &[Draft], questions: &[Question]) {
+        let order = (self.survey.question_order != Order::AsGiven).then(|| order_column(self.site.name));
+        let mut taken: HashSet<String> = order.clone().into_iter().collect();
+        for (draft, question) in drafts.iter().zip(questions) {
+            let id = &question.id;
+            for name in question.columns().into_iter().map(|column| column.name) {
+                let what = if name == *id { String::new() } else { format!(" (the order of `{id}`)") };
+                let message = if self.site.input.index_of(&name).is_ok() {
+                    format!("the column `{name}`{what} is in the input already")
+                } else if !taken.insert(name.clone()) {
+                    format!("the column `{name}`{what} is written twice")
+                } else {
+                    continue;
+                };
+                let problem = Diagnostic::error("duplicate-column", draft.at.key("id"), message);
+                self.problems.push(problem.help("give the question another id"));
+            }
+        }
+        if let Some(name) = order.filter(|name| self.site.input.index_of(name).is_ok()) {
+            let (at, message) =
+                (self.site.path.key("question_order"), format!("the column `{name}` is in the input already"));
+            self.problems.push(Diagnostic::error_at_key("duplicate-column", at, message));
+        }
+    }
+}

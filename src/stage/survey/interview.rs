@@ -1,0 +1,359 @@
+//! The interview: what a respondent is asked next, given the answers so far, and the cells of a row.
+//!
+//! Nothing is kept between rounds: the way so far is walked again from the answers, so that a resumed run asks the same.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::order::{Design, Order, Respondent};
+use super::wording::Question;
+use super::{Labels, Per, Site, Survey, in_words};
+use crate::prompt::{Answer, Bound, BoundCondition, Expect, Message, Prompt};
+use crate::stage::Stage;
+use crate::table::{Cell, Column, Row, Simple, Type};
+
+/// The key of a typed answer to one question.
+pub const KEY: &str = "answer";
+
+/// What every respondent is told.
+const RULE: &str = "Answer every question as this person would, from their own situation and point of view.";
+
+/// Who answers.
+#[derive(Debug)]
+pub enum Persona {
+    /// As the spec says it.
+    Written(Box<Bound>),
+    /// These columns, each with its name in words.
+    Columns(Vec<(usize, String)>),
+}
+
+impl Persona {
+    /// The persona of a row.
+    fn render(&self, row: Row<'_>) -> Result<String, String> {
+        match self {
+            Persona::Written(template) => Ok(template.render(row, &[])?.trim().to_owned()),
+            Persona::Columns(columns) => {
+                let traits =
+                    columns.iter().filter_map(|(c, name)| Some(format!("\n- {name}: {}", in_words(&row.cell(*c))?)));
+                let traits: String = traits.collect();
+                Ok(match traits.as_str() {
+                    "" => "You are a person answering a survey.".to_owned(),
+                    traits => format!("You are answering a survey as this person:{traits}"),
+                })
+            }
+        }
+    }
+
+    fn reads(&self) -> Vec<usize> {
+        match self {
+            Persona::Written(template) => template.reads(),
+            Persona::Columns(columns) => columns.iter().map(|(column, _)| *column).collect(),
+        }
+    }
+}
+
+/// The column of the order in which stage `stage` asked its questions.
+pub fn order_column(stage: &str) -> String {
+    format!("{stage}_question_order")
+}
+
+/// The questions that move together: those tied by a condition, with all between them.
+pub fn blocks(questions: &[Question]) -> Vec<Range<usize>> {
+    // Whether each question belongs together with the one before it.
+    let mut tied = vec![false; questions.len()];
+    for (i, question) in questions.iter().enumerate() {
+        let named = question.when.iter().flat_map(BoundCondition::others);
+        if let Some(first) = named.filter_map(|id| questions[..i].iter().position(|q| q.id == *id)).min() {
+            tied[first + 1..=i].fill(true);
+        }
+    }
+    let mut blocks: Vec<Range<usize>> = Vec::new();
+    for (i, tied) in tied.into_iter().enumerate() {
+        match blocks.last_mut() {
+            Some(block) if tied => block.end = i + 1,
+            _ => blocks.push(i..i + 1),
+        }
+    }
+    blocks
+}
+
+/// A survey bound to its input.
+#[derive(Debug)]
+pub struct Interview {
+    system: Option<String>,
+    persona: Persona,
+    questions: Vec<Question>,
+    blocks: Vec<Range<usize>>,
+    /// The order of the blocks.
+    order: Design,
+    per: Per,
+    memory: bool,
+    labels: Labels,
+    key: Option<usize>,
+    fold: u64,
+    seed: u64,
+    reads: Vec<usize>,
+    writes: Vec<Column>,
+}
+
+/// How far a respondent has come.
+struct Way {
+    /// The questions in the order for this respondent.
+    order: Vec<usize>,
+    /// By question, the order of its options.
+    options: Vec<Vec<usize>>,
+    /// By question: its answer, null if it was passed over, nothing if it has not been reached.
+    cells: Vec<Option<Cell>>,
+    /// The questions that were answered, in order.
+    answered: Vec<usize>,
+    /// What is to be asked next; none at the end.
+    next: Vec<usize>,
+    /// Why it can't be told what to ask next.
+    failure: Option<String>,
+}
+
+impl Interview {
+    /// `survey` where `site` says, with what was made of it.
+    pub fn new(
+        survey: &Survey,
+        site: &Site<'_>,
+        persona: Persona,
+        questions: Vec<Question>,
+        blocks: Vec<Range<usize>>,
+        order: Design,
+    ) -> Self {
+        let mut reads = persona.reads();
+        reads.extend(questions.iter().filter_map(|q| q.when.as_ref()).flat_map(BoundCondition::reads));
+        reads.sort_unstable();
+        reads.dedup();
+        let mut writes: Vec<Column> = questions.iter().flat_map(Question::columns).collect();
+        if order.order() != Order::AsGiven {
+            writes.push(Column::new(order_column(site.name), Type::List(Simple::Text)));
+        }
+        Interview {
+            system: survey.system.clone(),
+            persona,
+            questions,
+            blocks,
+            order,
+            per: survey.per,
+            memory: survey.memory,
+            labels: survey.option_labels,
+            key: site.key,
+            fold: site.fold,
+            seed: site.seed.unwrap_or_default(),
+            reads,
+            writes,
+        }
+    }
+
+    /// The way of the respondent of `row` through these answers.
+    fn way(&self, row: Row<'_>, answers: &[Answer]) -> Way {
+        let who = Respondent::of(row, self.key, self.fold);
+        let order = self.order.of(&who).into_iter().flat_map(|block| self.blocks[block].clone()).collect();
+        let options = self.questions.iter().map(|q| q.order(&who)).collect();
+        let cells = vec![None; self.questions.len()];
+        let mut way = Way { order, options, cells, answered: Vec::new(), next: Vec::new(), failure: None };
+        // The cells of all answers, question by question: a call about a whole questionnaire answers several.
+        let mut given = answers.iter().flatten();
+        loop {
+            match self.round(row, &mut way.cells, &way.order) {
+                Ok(round) => way.next = round,
+                Err(message) => {
+                    way.failure = Some(format!("when: {message}"));
+                    return way;
+                }
+            }
+            for (i, question) in way.next.iter().enumerate() {
+                match given.next() {
+                    Some(cell) => {
+                        way.cells[*question] = Some(self.questions[*question].kept(cell.clone()));
+                        way.answered.push(*question);
+                    }
+                    None => {
+                        way.next.drain(..i);
+                        return way;
+                    }
+                }
+            }
+            if way.next.is_empty() {
+                return way;
+            }
+        }
+    }
+
+    /// The questions that can be asked now; those whose condition doesn't hold are passed over.
+    fn round(&self, row: Row<'_>, cells: &mut [Option<Cell>], order: &[usize]) -> Result<Vec<usize>, String> {
+        let mut round = Vec::new();
+        for question in order.iter().copied() {
+            if cells[question].is_some() {
+                continue;
+            }
+            match self.applies(row, cells, question)? {
+                None => {}
+                Some(false) => cells[question] = Some(Cell::Null),
+                Some(true) => round.push(question),
+            }
+            if self.memory && !round.is_empty() {
+                break;
+            }
+        }
+        Ok(round)
+    }
+
+    /// Whether the condition of a question holds; none while it hangs on a question that has not been reached.
+    fn applies(&self, row: Row<'_>, cells: &[Option<Cell>], question: usize) -> Result<Option<bool>, String> {
+        let Some(when) = &self.questions[question].when else { return Ok(Some(true)) };
+        let mut known = Vec::new();
+        for (earlier, cell) in self.questions.iter().zip(cells) {
+            if !when.others().contains(&earlier.id) {
+                continue;
+            }
+            match cell {
+                Some(cell) => known.push((earlier.id.as_str(), cell)),
+                None => return Ok(None),
+            }
+        }
+        when.holds(row, &known).map(Some)
+    }
+
+    /// What the reply to a question must be.
+    fn expect(&self, way: &Way, question: usize) -> Expect {
+        let q = &self.questions[question];
+        if q.is_open() {
+            return Expect::Text;
+        }
+        Expect::Record(vec![q.field(KEY, &way.options[question], self.labels)])
+    }
+
+    /// A question with how to answer it.
+    fn asked(&self, way: &Way, question: usize) -> String {
+        let q = &self.questions[question];
+        let shown = q.shown(&way.options[question], self.labels);
+        if q.is_open() {
+            return format!("{shown}\n\nAnswer in your own words, with the answer and nothing else.");
+        }
+        let wanted = q.wanted(self.labels);
+        format!("{shown}\n\nAnswer with one JSON object and nothing else. Its key:\n- \"{KEY}\": {wanted}")
+    }
+
+    /// The prompt of one question; with memory, the questions answered so far stand before it.
+    fn single(&self, way: &Way, system: &str, question: usize) -> Prompt {
+        let mut messages = vec![Message::system(system)];
+        for earlier in way.answered.iter().filter(|_| self.memory) {
+            let cell = way.cells[*earlier].as_ref().unwrap_or(&Cell::Null);
+            let said = self.questions[*earlier].said(cell, &way.options[*earlier], self.labels);
+            messages.extend([Message::user(self.asked(way, *earlier)), Message::assistant(said)]);
+        }
+        messages.push(Message::user(self.asked(way, question)));
+        let expect = self.expect(way, question);
+        Prompt { messages, schema: expect.schema().map(Arc::new), expect: Arc::new(expect) }
+    }
+
+    /// The prompt of the whole questionnaire.
+    fn whole(&self, way: &Way, system: &str) -> Prompt {
+        let mut text = String::from("Please answer this questionnaire.\n\n");
+        let mut keys = String::new();
+        for (i, question) in way.order.iter().enumerate() {
+            let q = &self.questions[*question];
+            let number = i + 1;
+            text.push_str(&format!("{number}. {}\n\n", q.shown(&way.options[*question], self.labels)));
+            keys.push_str(&format!("\n- \"{}\": your answer to question {number}, {}", q.id, q.wanted(self.labels)));
+        }
+        text.push_str(&format!("Answer with one JSON object and nothing else. Its keys:{keys}"));
+        let field = |q: &usize| self.questions[*q].field(&self.questions[*q].id, &way.options[*q], self.labels);
+        let expect = Expect::Record(way.order.iter().map(field).collect());
+        let messages = vec![Message::system(system), Message::user(text)];
+        Prompt { messages, schema: expect.schema().map(Arc::new), expect: Arc::new(expect) }
+    }
+}
+
+impl Stage for Interview {
+    fn writes(&self) -> &[Column] {
+        &self.writes
+    }
+
+    fn origin(&self, write: usize) -> Vec<&str> {
+        let answers: usize = self.questions.iter().map(|q| q.columns().len()).sum();
+        if write < answers { vec!["questions"] } else { vec!["question_order"] }
+    }
+
+    fn reads(&self) -> &[usize] {
+        &self.reads
+    }
+
+    fn needs(&self) -> &[usize] {
+        &[]
+    }
+
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+        let way = self.way(row, so_far);
+        if let Some(failure) = way.failure {
+            return Err(failure);
+        }
+        if way.next.is_empty() {
+            return Ok(Vec::new());
+        }
+        let persona = self.persona.render(row).map_err(|message| format!("template: {message}"))?;
+        let parts = [self.system.as_deref().unwrap_or("").trim(), &persona, RULE];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let system = parts.join("\n\n");
+        Ok(match self.per {
+            Per::Respondent => vec![self.whole(&way, &system)],
+            Per::Question => way.next.iter().map(|question| self.single(&way, &system, *question)).collect(),
+        })
+    }
+
+    fn most_prompts(&self) -> u64 {
+        if self.per == Per::Respondent { 1 } else { self.questions.len() as u64 }
+    }
+
+    fn cells(&self, row: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
+        let way = self.way(row, answers);
+        let mut cells = Vec::with_capacity(self.writes.len());
+        for (i, question) in self.questions.iter().enumerate() {
+            cells.push(way.cells[i].clone().unwrap_or(Cell::Null));
+            if let Some(choice) = question.reordered() {
+                let shown = || way.options[i].iter().map(|o| Cell::Text(choice.options[*o].clone())).collect();
+                cells.push(if way.answered.contains(&i) { Cell::List(shown()) } else { Cell::Null });
+            }
+        }
+        if self.order.order() != Order::AsGiven {
+            let ids = way.answered.iter().map(|i| Cell::Text(self.questions[*i].id.clone())).collect();
+            cells.push(if way.answered.is_empty() { Cell::Null } else { Cell::List(ids) });
+        }
+        cells
+    }
+
+    fn unanswered(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell> {
+        self.cells(row, model, answers)
+    }
+
+    fn needs_probabilities(&self) -> bool {
+        false
+    }
+
+    fn meaning(&self) -> Value {
+        let persona = match &self.persona {
+            Persona::Written(template) => json!({ "template": template.source() }),
+            Persona::Columns(columns) => json!({ "columns": columns.iter().map(|(_, name)| name).collect::<Vec<_>>() }),
+        };
+        let varies = self.order.order().varies()
+            || self.questions.iter().filter_map(Question::reordered).any(|choice| choice.design.order().varies());
+        json!({
+            "type": "survey",
+            "system": self.system,
+            "persona": persona,
+            "rule": RULE,
+            "questions": self.questions.iter().map(Question::meaning).collect::<Vec<_>>(),
+            "question_order": self.order.order(),
+            "per": self.per,
+            "memory": self.memory,
+            "labels": self.labels,
+            "seed": varies.then_some(self.seed),
+            "columns": self.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! Questions: a questionnaire as the spec writes it, as a list of tables or as a map from texts to options.
+//!
+//! Only reading; what contradicts itself is found in `check`. Both forms are told apart by hand, so that every problem
+//! keeps its place.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::order::Order;
+use crate::document::Path;
+use crate::name::Name;
+
+/// One question of a survey; its answer becomes one column.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionTable {
+    /// The column of the answer, and its name in the `when` of later questions.
+    pub id: Name,
+    /// The question as it is asked; no template.
+    pub text: String,
+    /// What the answer is. Default: `single` with `options`, `text` without.
+    #[serde(rename = "type")]
+    pub kind: Option<QuestionType>,
+    /// What can be chosen, for `single` and `multiple`.
+    pub options: Option<Vec<String>>,
+    /// Options that stay in their place whatever the `option_order`, such as "Don't know".
+    #[serde(default)]
+    pub pinned_options: Vec<String>,
+    /// The order of this question's options. Default: the stage's.
+    pub option_order: Option<Order>,
+    /// The lower end, for `scale` (a whole number) and `number`.
+    pub min: Option<f64>,
+    /// The upper end, for `scale` (a whole number) and `number`.
+    pub max: Option<f64>,
+    /// What the lower end of a `scale` stands for, such as "not at all".
+    pub min_label: Option<String>,
+    /// What the upper end of a `scale` stands for.
+    pub max_label: Option<String>,
+    /// Skip logic: a Jinja expression over the input's columns and the ids of earlier questions, such as
+    /// `employed == "yes"`. Where it is false the question is not asked and its answer is null.
+    pub when: Option<String>,
+    /// Whether the question stays in its place whatever the `question_order`. Default: false.
+    #[serde(default)]
+    pub pinned: bool,
+}
+
+/// What the answer to a question is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QuestionType {
+    /// One of the options.
+    Single,
+    /// Some of the options.
+    Multiple,
+    /// A whole number from `min` to `max`.
+    Scale,
+    /// A number.
+    Number,
+    /// Text in the respondent's own words.
+    Text,
+}
+
+impl QuestionType {
+    /// Its name in the spec.
+    pub fn name(self) -> &'static str {
+        match self {
+            QuestionType::Single => "single",
+            QuestionType::Multiple => "multiple",
+            QuestionType::Scale => "scale",
+            QuestionType::Number => "number",
+            QuestionType::Text => "text",
+        }
+    }
+}
+
+/// A questionnaire.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Questions {
+    /// A table for each question.
+    List(Vec<QuestionTable>),
+    /// The text of each question, with its options.
+    Map(IndexMap<String, Shorthand>),
+}
+
+/// What stands beside a question's text in the short form.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shorthand {
+    /// The options of which one is chosen; none: an answer in the respondent's own words.
+    Options(Vec<String>),
+    /// A word.
+    Word(String),
+}
+
+/// A question with the places that problems with it stand at.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The question.
+    pub at: Path,
+    /// Its options.
+    pub options_at: Path,
+    /// What it says.
+    pub table: QuestionTable,
+    /// A word that stands in the place of options and means nothing.
+    pub stray: Option<String>,
+}
+
+impl Questions {
+    /// The questions that stand at `at`, in their order; those of the short form are called `q1`, `q2`, ...
+    pub fn drafts(&self, at: &Path) -> Vec<Draft> {
+        match self {
+            Questions::List(tables) => {
+                let draft = |(i, table): (usize, &QuestionTable)| {
+                    let at = at.index(i);
+                    Draft { options_at: at.key("options"), at, table: table.clone(), stray: None }
+                };
+                tables.iter().enumerate().map(draft).collect()
+            }
+            Questions::Map(entries) => {
+                let draft = |(i, (text, value)): (usize, (&String, &Shorthand))| {
+                    let (options, stray) = match value {
+                        Shorthand::Options(options) => (Some(options.clone()).filter(|o| !o.is_empty()), None),
+                        Shorthand::Word(word) => (None, Some(word.clone()).filter(|w| w != "text")),
+                    };
+                    let at = at.key(text);
+                    Draft { options_at: at.clone(), at, table: QuestionTable::short(i, text, options), stray }
+                };
+                entries.iter().enumerate().map(draft).collect()
+            }
+        }
+    }
+}
+
+impl QuestionTable {
+    /// Question `index` (from 0) of the short form.
+    fn short(index: usize, text: &str, options: Option<Vec<String>>) -> Self {
+        QuestionTable {
+            id: Name::new(format!("q{}", index + 1)).expect("a letter and a number are a name"),
+            text: text.to_owned(),
+            kind: None,
+            options,
+            pinned_options: Vec::new(),
+            option_order: None,
+            min: None,
+            max: None,
+            min_label: None,
+            max_label: None,
+            when: None,
+            pinned: false,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Questions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Questions;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of questions or a table of their texts and options")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Questions, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Questions::List)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Questions, A::Error> {
+                IndexMap::deserialize(MapAccessDeserializer::new(entries)).map(Questions::Map)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shorthand {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Beside;
+        impl<'de> Visitor<'de> for Beside {
+            type Value = Shorthand;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of options, or \"text\" for an answer in the respondent's own words")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Shorthand, E> {
+                Ok(Shorthand::Options(Vec::new()))
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<Shorthand, E> {
+                Ok(Shorthand::Word(word.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Shorthand, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Shorthand::Options)
+            }
+        }
+        deserializer.deserialize_any(Beside)
+    }
+}
+
+impl JsonSchema for Questions {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Questions".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "array", "minItems": 1, "items": generator.subschema_for::<QuestionTable>() },
+            {
+                "description": "The short form: the text of each question, with its options; `[]`, `null` or \"text\" for \
+                    an answer in the respondent's own words. The columns are `q1`, `q2`, ...",
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": { "anyOf": [
+                    { "type": "array", "items": { "type": "string" } },
+                    { "const": "text" },
+                    { "const": null },
+                ] },
+            },
+        ] })
+    }
+}

@@ -1,0 +1,208 @@
+//! Wording: a question as a respondent is shown it, what its answer is, and an answer as it stands in the memory.
+//!
+//! What the answer must look like is said with each question and not once for all, since questions of several types
+//! stand in one conversation.
+
+use serde_json::{Value, json};
+
+use super::Labels;
+use super::order::{Design, Order, Respondent};
+use crate::prompt::{BoundCondition, Field, Kind};
+use crate::table::{Cell, Column, Simple, Type};
+
+/// A question that can be asked.
+#[derive(Debug)]
+pub struct Question {
+    /// Its column.
+    pub id: String,
+    /// What is asked.
+    pub text: String,
+    /// What the answer is.
+    pub form: Form,
+    /// When it is asked.
+    pub when: Option<BoundCondition>,
+    /// Whether it stays in its place.
+    pub pinned: bool,
+}
+
+/// What the answer to a question is.
+#[derive(Debug)]
+pub enum Form {
+    /// One option, or some.
+    Choice(Choice),
+    /// A whole number between two ends, which may have a meaning each.
+    Scale {
+        /// The lower end.
+        min: f64,
+        /// The upper end.
+        max: f64,
+        /// What the ends stand for.
+        labels: [Option<String>; 2],
+    },
+    /// A number within bounds.
+    Number(Option<f64>, Option<f64>),
+    /// Text.
+    Text,
+}
+
+/// What can be chosen.
+#[derive(Debug)]
+pub struct Choice {
+    /// The options as given.
+    pub options: Vec<String>,
+    /// Whether several can be chosen.
+    pub several: bool,
+    /// In which order they are shown.
+    pub design: Design,
+}
+
+impl Question {
+    /// The column of the answer.
+    pub fn column(&self) -> Column {
+        let kind = match &self.form {
+            Form::Choice(choice) if choice.several => Type::List(Simple::Text),
+            Form::Choice(_) | Form::Text => Type::Text,
+            Form::Scale { .. } => Type::Integer,
+            Form::Number(..) => Type::Number,
+        };
+        Column::new(&self.id, kind)
+    }
+
+    /// The column of the answer and, where they are not shown as given, of the options as shown.
+    pub fn columns(&self) -> Vec<Column> {
+        let shown = self.reordered().map(|_| Column::new(format!("{}_shown", self.id), Type::List(Simple::Text)));
+        [self.column()].into_iter().chain(shown).collect()
+    }
+
+    /// What can be chosen, if it is not shown as given.
+    pub fn reordered(&self) -> Option<&Choice> {
+        match &self.form {
+            Form::Choice(choice) if choice.design.order() != Order::AsGiven => Some(choice),
+            _ => None,
+        }
+    }
+
+    /// Whether it is answered in the respondent's own words.
+    pub fn is_open(&self) -> bool {
+        matches!(self.form, Form::Text)
+    }
+
+    /// The options in the order that `who` is shown; empty where there are none.
+    pub fn order(&self, who: &Respondent) -> Vec<usize> {
+        match &self.form {
+            Form::Choice(choice) => choice.design.of(who),
+            Form::Scale { .. } | Form::Number(..) | Form::Text => Vec::new(),
+        }
+    }
+
+    /// The question as it stands on the page: with its options in the order `order`, one a line, or with what the ends of
+    /// its scale stand for.
+    pub fn shown(&self, order: &[usize], labels: Labels) -> String {
+        let mut shown = self.text.clone();
+        match &self.form {
+            Form::Choice(choice) => {
+                shown.extend(order.iter().enumerate().map(|(place, option)| match labels.of(place) {
+                    Some(label) => format!("\n{label}. {}", choice.options[*option]),
+                    None => format!("\n- {}", choice.options[*option]),
+                }))
+            }
+            Form::Scale { min, max, labels } => {
+                let ends = [min, max].into_iter().zip(labels);
+                let told: Vec<String> = ends.filter_map(|(end, l)| Some(format!("{end} = {}", l.as_ref()?))).collect();
+                if !told.is_empty() {
+                    shown.push_str(&format!("\n({})", told.join(", ")));
+                }
+            }
+            Form::Number(..) | Form::Text => {}
+        }
+        shown
+    }
+
+    /// What a reply must have under the key `name`.
+    pub fn field(&self, name: &str, order: &[usize], labels: Labels) -> Field {
+        let kind = match &self.form {
+            Form::Text => Kind::Text(None),
+            Form::Number(min, max) => Kind::Number(*min, *max),
+            Form::Scale { min, max, .. } => Kind::Integer(Some(*min), Some(*max)),
+            Form::Choice(choice) => {
+                let options = order.iter().map(|i| choice.options[*i].clone());
+                let one = if labels == Labels::None {
+                    Kind::Enum(options.collect())
+                } else {
+                    let label = |(place, option)| (labels.of(place).unwrap_or_default(), option);
+                    Kind::Labelled(options.enumerate().map(label).collect())
+                };
+                if choice.several { Kind::Some(Box::new(one), order.len()) } else { one }
+            }
+        };
+        let name = name.to_owned();
+        Field { name, kind, nullable: false, prob: false, loose: false, unknown: Vec::new(), description: None }
+    }
+
+    /// What the model is told of the value under a key. The options stand with the question and are not said again.
+    pub fn wanted(&self, labels: Labels) -> String {
+        match &self.form {
+            Form::Choice(choice) => match (labels, choice.several) {
+                (Labels::None, false) => "one of the options, word for word",
+                (Labels::None, true) => "a list of all options that apply, each word for word",
+                (Labels::Letters, false) => "the letter of one option",
+                (Labels::Letters, true) => "a list of the letters of all options that apply",
+                (Labels::Numbers, false) => "the number of one option",
+                (Labels::Numbers, true) => "a list of the numbers of all options that apply",
+            }
+            .to_owned(),
+            Form::Text => "text, in your own words".to_owned(),
+            Form::Number(..) | Form::Scale { .. } => self.field("", &[], labels).kind.words(),
+        }
+    }
+
+    /// An answer as this survey keeps it: chosen options in the order of the spec.
+    pub fn kept(&self, cell: Cell) -> Cell {
+        match (&self.form, cell) {
+            (Form::Choice(choice), Cell::List(chosen)) => {
+                let options = choice.options.iter().map(|option| Cell::Text(option.clone()));
+                Cell::List(options.filter(|option| chosen.contains(option)).collect())
+            }
+            (_, cell) => cell,
+        }
+    }
+
+    /// The reply that `cell` was read from, in one way of writing it: equal answers make equal conversations.
+    pub fn said(&self, cell: &Cell, order: &[usize], labels: Labels) -> String {
+        let value = match (&self.form, cell) {
+            (Form::Text, Cell::Text(text)) => return text.clone(),
+            (Form::Choice(choice), cell) => {
+                let places = order.iter().enumerate().filter(|(_, option)| {
+                    let option = Cell::Text(choice.options[**option].clone());
+                    *cell == option || matches!(cell, Cell::List(chosen) if chosen.contains(&option))
+                });
+                let written = |(place, option): (usize, &usize)| {
+                    Value::String(labels.of(place).unwrap_or_else(|| choice.options[*option].clone()))
+                };
+                let mut written: Vec<Value> = places.map(written).collect();
+                if choice.several { Value::Array(written) } else { written.pop().unwrap_or_default() }
+            }
+            (_, Cell::Integer(number)) => json!(number),
+            (_, Cell::Number(number)) if number.fract() == 0.0 && number.abs() < 9e15 => json!(*number as i64),
+            (_, Cell::Number(number)) => json!(number),
+            _ => Value::Null,
+        };
+        json!({ super::interview::KEY: value }).to_string()
+    }
+
+    /// Everything of it that can change an answer.
+    pub fn meaning(&self) -> Value {
+        let form = match &self.form {
+            Form::Text => json!("text"),
+            Form::Number(min, max) => json!({ "number": [min, max] }),
+            Form::Scale { min, max, labels } => json!({ "scale": [min, max], "labels": labels }),
+            Form::Choice(Choice { options, several, design }) => json!({
+                "options": options, "several": several, "order": design.order(), "moving": design.moving(),
+            }),
+        };
+        json!({
+            "id": self.id, "text": self.text, "form": form, "pinned": self.pinned,
+            "when": self.when.as_ref().map(BoundCondition::source),
+        })
+    }
+}
