@@ -33,6 +33,9 @@ pub struct Prompt {
     pub expect: Arc<Expect>,
     /// The same as a JSON Schema, for servers that can enforce one.
     pub schema: Option<Arc<serde_json::Value>>,
+    /// Who answers, where an equal question is to be answered anew by everyone: two respondents who are described alike
+    /// are two people. Without it, and of a model that doesn't draw its words, equal questions are asked once.
+    pub respondent: Option<u64>,
 }
 
 /// The cells of a reply, in the order of the fields that were asked for.

@@ -218,6 +218,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Asks whether the server is there and has the model, and which build of it.
     fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>>;
 
+    /// Whether a model with this sampling always takes the likeliest word, so that its seed changes nothing.
+    fn is_greedy(&self, sampling: &Sampling) -> bool {
+        sampling.temperature == Some(0.0)
+    }
+
     /// Whether it holds one model at a time, so that switching models is dear.
     fn holds_one_model(&self) -> bool;
 

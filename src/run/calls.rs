@@ -57,10 +57,10 @@ pub struct Wanted<'a> {
     pub max_attempts: u32,
 }
 
-/// The key of a call: a hash of the provider's kind, the model's build, the replicate (from 0) and the request as it is
-/// sent, without what cannot change the answer.
+/// The key of a call: a hash of the provider's kind, the model's build, the request as it is sent without what cannot
+/// change the answer, the replicate (from 0) and the respondent.
 pub fn call_key(target: &Target, prompt: &Prompt, replicate: u64) -> Key {
-    let model = target.replicate(replicate);
+    let model = target.model_for(prompt, replicate);
     let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
     let encoded = target.provider.encode(&call);
     let mut hasher = blake3::Hasher::new();
@@ -69,8 +69,10 @@ pub fn call_key(target: &Target, prompt: &Prompt, replicate: u64) -> Key {
         hasher.update(&[0]);
     }
     hasher.update(&encoded.body[..encoded.keyed]);
-    if replicate > 0 {
-        hasher.update(&[0]).update(&replicate.to_le_bytes());
+    for (what, number) in [(0, Some(replicate).filter(|r| *r > 0)), (1, target.respondent(prompt))] {
+        if let Some(number) = number {
+            hasher.update(&[what]).update(&number.to_le_bytes());
+        }
     }
     Key(hasher.finalize().as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
 }
@@ -187,7 +189,7 @@ impl Calls {
     ) -> Option<(Record, Result<Answer, String>)> {
         let Wanted { prompt, key, max_attempts, .. } = wanted;
         let target = self.models.target(wanted.model);
-        let model = target.replicate(wanted.replicate);
+        let model = target.model_for(prompt, wanted.replicate);
         let mut tally = Tally::default();
         let mut again: Option<Vec<Message>> = None;
         loop {

@@ -1,5 +1,6 @@
 //! Rows of the calls table: every call behind a block, with what was asked and what came back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
@@ -8,7 +9,7 @@ use arrow_schema::ArrowError;
 
 use super::calls::Finished;
 use super::connect::Target;
-use crate::prompt::{Prompt, Role};
+use crate::prompt::{Message, Prompt, Role};
 use crate::store::calls_schema;
 
 /// The calls table of a block, as it grows.
@@ -52,6 +53,18 @@ pub struct Asker<'a> {
     pub target: &'a Target,
 }
 
+/// What was said beside the system text: the question, or with earlier turns before it the whole conversation.
+fn conversation(prompt: &Prompt) -> Cow<'_, str> {
+    let said: Vec<&Message> = prompt.messages.iter().filter(|m| m.role != Role::System).collect();
+    match said.as_slice() {
+        [question] => Cow::Borrowed(&question.content),
+        turns => {
+            let turns = turns.iter().map(|m| format!("[{}]\n{}", format!("{:?}", m.role).to_lowercase(), m.content));
+            Cow::Owned(turns.collect::<Vec<_>>().join("\n\n"))
+        }
+    }
+}
+
 impl CallsTable {
     /// Adds a call.
     pub fn push(&mut self, of: &Asker<'_>, prompt: &Prompt, finished: &Finished) {
@@ -68,7 +81,7 @@ impl CallsTable {
         self.call_key.append_value(record.key.to_string());
         self.from_ledger.append_value(finished.from_ledger);
         self.system.append_option(system.map(|m| m.content.as_str()));
-        self.prompt.append_value(prompt.messages.last().map_or("", |m| m.content.as_str()));
+        self.prompt.append_value(conversation(prompt));
         // A call that got no reply at all has no finish reason either.
         let replied = !record.finish.is_empty();
         self.reply.append_option(replied.then_some(record.reply.as_str()));

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 
 use super::limiter::Limiter;
 use crate::plan::Plan;
+use crate::prompt::Prompt;
 use crate::provider::{Build, CallError, CallErrorKind, Env, Here, Model, Provider};
 use crate::store::{Ledger, LedgerError, ModelFacts};
 
@@ -30,13 +31,26 @@ pub struct Target {
 }
 
 impl Target {
-    /// The model for the replicate of this number, from 0: each has a seed of its own, or else they would be the same.
-    pub fn replicate(&self, replicate: u64) -> Cow<'_, Model> {
-        if replicate == 0 {
+    /// Who answers `prompt`, if others are to answer the same anew. A model that doesn't draw its words would say the same.
+    pub fn respondent(&self, prompt: &Prompt) -> Option<u64> {
+        prompt.respondent.filter(|_| !self.provider.is_greedy(&self.model.sampling))
+    }
+
+    /// The model as `prompt` is asked of it for the replicate of this number, from 0: respondents and replicates have seeds
+    /// of their own, or else they would say the same.
+    pub fn model_for(&self, prompt: &Prompt, replicate: u64) -> Cow<'_, Model> {
+        let respondent = self.respondent(prompt);
+        if replicate == 0 && respondent.is_none() {
             return Cow::Borrowed(&self.model);
         }
         let mut model = self.model.clone();
-        model.sampling.seed = Some(model.sampling.seed.unwrap_or(0).wrapping_add(replicate));
+        let seed = model.sampling.seed.unwrap_or(0);
+        let own = respondent.map_or(seed, |respondent| {
+            let hash = blake3::hash(&[seed.to_le_bytes(), respondent.to_le_bytes()].concat());
+            // Some servers take no seed of more than 31 bits.
+            u64::from(u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("a hash has 32 bytes")) >> 1)
+        });
+        model.sampling.seed = Some(own.wrapping_add(replicate));
         Cow::Owned(model)
     }
 }

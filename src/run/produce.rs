@@ -172,7 +172,7 @@ fn fingerprints(job: &Job) -> Vec<String> {
     let stage = job.stage();
     let messages = vec![Message::user(stage.stage.meaning().to_string())];
     let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
-    let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema };
+    let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None };
     stage.models.iter().map(|model| call_key(job.calls.target(*model), &probe, 0).to_string()).collect()
 }
 

@@ -25,7 +25,8 @@ use crate::stage::{STAGES, StageConfig};
 pub struct Header {
     /// The pipeline's name. Default: the name of the file.
     pub name: Option<Name>,
-    /// Everything random derives from it; it is sent to models that take a seed. Left out: no seed is sent.
+    /// Everything random derives from it; it is sent to models that take a seed. Left out: no seed is sent, but to
+    /// replicates and respondents, which have seeds of their own.
     pub seed: Option<u64>,
     /// Whether paths may leave the folder of the spec. Default: false.
     #[serde(default)]

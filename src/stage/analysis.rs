@@ -193,7 +193,7 @@ impl Stage for BoundAnalysis {
         }
         let question = Message::user(self.prompt.render(row, &[]).map_err(|message| format!("template: {message}"))?);
         let messages = self.system.iter().map(Message::system).chain([question]).collect();
-        Ok(vec![Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone() }])
+        Ok(vec![Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone(), respondent: None }])
     }
 
     fn cells(&self, row: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {

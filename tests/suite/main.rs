@@ -18,6 +18,7 @@ mod fill_missing;
 mod kill;
 mod layers;
 mod models;
+mod old_words;
 mod pipelines;
 mod population;
 mod prob;

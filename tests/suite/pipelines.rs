@@ -192,6 +192,10 @@ fn the_ollama_specs_run_against_a_server_that_speaks_ollama() {
     let project = copy().env("OLLAMA_HOST", &server.url());
     project.run(&["run", "ollama-speeches.toml"]).exits(0);
     assert_eq!((server.requests_of("llama3.2"), server.requests_of("mistral")), (120, 120));
-    let first = &server.asked()[0];
+    let first = server.asked().remove(0);
+    project.run(&["run", "job-survey.toml"]).exits(0).says("200 rows = 200 answered").says("600 calls sent");
+    let table = project.table("out/job-survey.parquet");
+    assert_eq!((table.len(), table.nulls("job_error")), (200, 200));
+    assert!(table.has("benefit_shown") && !table.has("satisfaction_shown"));
     assert!(first.question().contains("Fellow"), "the prompt holds the speech: {}", first.question());
 }

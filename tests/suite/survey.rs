@@ -284,8 +284,109 @@ fn a_real_small_model_answers_with_memory_and_skip_logic() {
     assert_eq!(orders, 2, "of four respondents two see each option first");
     // The last question stands behind two others and their answers.
     let calls = project.calls();
+    let said = &calls.texts("prompt")[2];
+    assert!(said.starts_with("[user]\nDo you read") && said.contains("\n\n[assistant]\n"), "{said}");
     assert_eq!(calls.len(), 12);
     let tokens: Vec<i64> = calls.ints("prompt_tokens").into_iter().flatten().collect();
     assert!(tokens.chunks(3).all(|asked| asked.is_sorted_by(|one, next| next - one > 20)), "{tokens:?}");
     replays(&project);
+}
+
+#[test]
+fn respondents_who_are_described_alike_are_asked_anew_unless_the_model_draws_nothing() {
+    let server = Server::new().models(&["m", "m-b"]).start();
+    let asked = |stage: &str, temperature: &str| {
+        server.forget();
+        let text = spec("ollama", "m", stage, "{ id = \"a\", text = \"Well?\", options = [\"good\", \"bad\"] }");
+        let text = text
+            .replace("max_tokens = 48", temperature)
+            .replace("type = \"survey\"", "type = \"survey\"\npersona = \"You are {{ gender }}.\"");
+        let project = project(&text, 6).env("OLLAMA_HOST", &server.url());
+        project.run(&RUN).exits(0);
+        replays(&project);
+        server.asked().iter().map(|asked| asked.body["options"]["seed"].clone()).collect::<Vec<_>>()
+    };
+    let mut drawn = asked("models = [\"a\"]", "temperature = 0.7");
+    assert_eq!(drawn.len(), 6);
+    drawn.sort_by_key(|seed| seed.as_u64());
+    drawn.dedup();
+    assert!(drawn.len() == 6 && drawn.iter().all(|seed| seed.as_u64().is_some_and(|s| s < 1 << 31)), "{drawn:?}");
+    assert_eq!(asked("models = [\"a\"]\nreplicates = 2", "temperature = 0.7").len(), 12);
+    // Two kinds of people: the same question to the same description has the same answer at temperature 0.
+    assert_eq!(asked("models = [\"a\"]", "temperature = 0.0").len(), 2);
+}
+
+/// People of a population answer the real small model; killed half-way, and compared with a run that was left alone.
+fn population(test: &str, stage: &str) -> Option<Table> {
+    let text = format!(
+        r#"name = "talks"
+seed = 3
+[models.small]
+provider = "embedded"
+model = "smollm2:135m"
+temperature = 0.7
+max_tokens = 40
+[models.twin]
+provider = "embedded"
+model = "smollm2:135m"
+temperature = 0.7
+max_tokens = 41
+[sources.people]
+type = "population"
+n = 8
+allocation = "quota"
+[sources.people.characteristics]
+gender = {{ woman = 0.5, man = 0.5 }}
+age = {{ depends_on = "gender", distributions = {{ woman = ["young", "old"], man = ["young", "old"] }} }}
+[stages.talk]
+type = "survey"
+input = "people"
+models = ["small", "twin"]
+chunk_size = 3
+option_order = "latin"
+{stage}
+[stages.talk.questions]
+"How satisfied are you with your job?" = ["Very satisfied", "Neutral", "Very dissatisfied"]
+"Which benefit matters most to you?" = ["Salary", "Time", "Health", "Other"]
+[outputs.talk]
+input = "talk"
+path = "{OUT}"
+"#
+    );
+    let (quiet, project) =
+        (weights::or_skip(test, Project::new().spec(&text))?, weights::or_skip(test, Project::new().spec(&text))?);
+    quiet.run(&RUN).exits(0);
+    let running = project.spawn(&RUN);
+    let (ledger, start) = (project.path(".fanfold/ledger.sqlite-wal"), std::time::Instant::now());
+    while fs::metadata(&ledger).map_or(0, |m| m.len()) < 20_000 && start.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    running.kill();
+    project.run(&RUN).exits(0);
+    assert!(project.bytes(OUT) == quiet.bytes(OUT), "the table differs from that of an undisturbed run");
+    replays(&project);
+    Some(project.table(OUT))
+}
+
+#[test]
+fn a_real_small_model_answers_for_a_population_fanned_out() {
+    let test = "a_real_small_model_answers_for_a_population_fanned_out";
+    let Some(table) = population(test, "fanout = true") else { return };
+    assert_eq!((table.len(), table.nulls("talk_error_small"), table.nulls("talk_error_twin")), (8, 8, 8));
+    // The latin square of four options is four respondents long: each option stood in each place twice.
+    let first = lists(&table, "q2_shown_small").into_iter().flatten().map(|shown| shown[0].clone());
+    let mut counts = BTreeMap::new();
+    first.for_each(|option| *counts.entry(option).or_insert(0) += 1);
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [2, 2, 2, 2]);
+    assert_eq!(lists(&table, "q1_shown_small"), lists(&table, "q1_shown_twin"));
+}
+
+#[test]
+fn a_real_small_model_answers_for_a_population_split() {
+    let Some(table) = population("a_real_small_model_answers_for_a_population_split", "memory = true") else { return };
+    assert_eq!((table.len(), table.nulls("talk_error")), (8, 8));
+    assert_eq!(table.texts("talk_model")[..3], ["small", "twin", "small"]);
+    assert!(
+        table.texts("q1").iter().zip(lists(&table, "q1_shown")).all(|(a, shown)| shown.is_some_and(|s| s.contains(a)))
+    );
 }

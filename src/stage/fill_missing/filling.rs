@@ -204,7 +204,7 @@ impl Stage for Filling {
         let shape = self.shape(missing);
         let text = self.prompt.render(row, &[]).map_err(|message| format!("template: {message}"))?;
         let messages = vec![Message::system(&shape.system), Message::user(text)];
-        Ok(vec![Prompt { messages, expect: shape.expect.clone(), schema: shape.schema.clone() }])
+        Ok(vec![Prompt { messages, expect: shape.expect.clone(), schema: shape.schema.clone(), respondent: None }])
     }
 
     fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell> {

@@ -100,6 +100,8 @@ pub struct Interview {
 
 /// How far a respondent has come.
 struct Way {
+    /// Who it is.
+    respondent: u64,
     /// The questions in the order for this respondent.
     order: Vec<usize>,
     /// By question, the order of its options.
@@ -155,7 +157,15 @@ impl Interview {
         let order = self.order.of(&who).into_iter().flat_map(|block| self.blocks[block].clone()).collect();
         let options = self.questions.iter().map(|q| q.order(&who)).collect();
         let cells = vec![None; self.questions.len()];
-        let mut way = Way { order, options, cells, answered: Vec::new(), next: Vec::new(), failure: None };
+        let mut way = Way {
+            respondent: who.identity(),
+            order,
+            options,
+            cells,
+            answered: Vec::new(),
+            next: Vec::new(),
+            failure: None,
+        };
         // The cells of all answers, question by question: a call about a whole questionnaire answers several.
         let mut given = answers.iter().flatten();
         loop {
@@ -249,7 +259,12 @@ impl Interview {
         }
         messages.push(Message::user(self.asked(way, question)));
         let expect = self.expect(way, question);
-        Prompt { messages, schema: expect.schema().map(Arc::new), expect: Arc::new(expect) }
+        Prompt {
+            messages,
+            schema: expect.schema().map(Arc::new),
+            expect: Arc::new(expect),
+            respondent: Some(way.respondent),
+        }
     }
 
     /// The prompt of the whole questionnaire.
@@ -266,7 +281,12 @@ impl Interview {
         let field = |q: &usize| self.questions[*q].field(&self.questions[*q].id, &way.options[*q], self.labels);
         let expect = Expect::Record(way.order.iter().map(field).collect());
         let messages = vec![Message::system(system), Message::user(text)];
-        Prompt { messages, schema: expect.schema().map(Arc::new), expect: Arc::new(expect) }
+        Prompt {
+            messages,
+            schema: expect.schema().map(Arc::new),
+            expect: Arc::new(expect),
+            respondent: Some(way.respondent),
+        }
     }
 }
 

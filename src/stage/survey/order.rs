@@ -63,6 +63,15 @@ impl Respondent {
         });
         Respondent { number: row.number() / fold.max(1), key }
     }
+
+    /// A number that hardly any other respondent has.
+    pub fn identity(&self) -> u64 {
+        let hash = match &self.key {
+            Some(key) => blake3::hash(format!("key {key}").as_bytes()),
+            None => blake3::hash(format!("row {}", self.number).as_bytes()),
+        };
+        u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
+    }
 }
 
 /// The orders of some items for all respondents.

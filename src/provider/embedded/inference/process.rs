@@ -18,7 +18,7 @@ use super::engine::{self, Asked};
 use super::gguf::Gguf;
 use super::model::Model as Loaded;
 use crate::provider::weights::{Folders, Located, WeightsError, locate, megabytes, pull, verify};
-use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply};
+use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply, Sampling};
 
 /// Models inside this process.
 pub struct Process {
@@ -165,6 +165,10 @@ impl Provider for Process {
                 }
             }
         })
+    }
+
+    fn is_greedy(&self, sampling: &Sampling) -> bool {
+        sampling.temperature.unwrap_or(0.0) == 0.0
     }
 
     fn holds_one_model(&self) -> bool {
