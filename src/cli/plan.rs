@@ -12,7 +12,7 @@ use super::run::failed;
 use super::terminal::{Terminal, clean};
 use crate::plan::{Selection, draw};
 use crate::report::summary::{count, number};
-use crate::run::preview::{Preview, Rendered, preview};
+use crate::run::preview::{Known, Preview, Rendered, preview};
 use crate::source::Population;
 use crate::spec::{Input, Spec};
 use crate::store::Project;
@@ -97,12 +97,13 @@ fn human(preview: &Preview) -> String {
         let rows = count(plan.rows(stage.input), "row");
         let models = stage.model_names.join(", ");
         let _ = writeln!(out, "  stage {}: {rows} of {}, {how} {models}", stage.name, spec.input_name(stage.input));
-        let skipped =
-            if known.skipped > 0 { format!(", {} skipped", count(known.skipped, "row")) } else { String::new() };
+        let free = [(known.skipped, "skipped"), (known.complete, "complete already")];
+        let free = free.into_iter().filter(|(rows, _)| *rows > 0);
+        let free: String = free.map(|(rows, why)| format!(", {} {why}", count(rows, "row"))).collect();
         let _ = writeln!(
             out,
-            "    at most {}, {} in the ledger{skipped}; {} of up to {}, {} in flight",
-            count(plan.calls(i), "call"),
+            "    at most {}, {} in the ledger{free}; {} of up to {}, {} in flight",
+            count(calls(plan, i, known), "call"),
             number(known.from_ledger),
             count(plan.parts(i).count() as u64, "part"),
             count(stage.chunk_size, "row"),
@@ -129,6 +130,12 @@ fn human(preview: &Preview) -> String {
         prompt(&mut out, rendered);
     }
     out
+}
+
+/// Calls at most that a stage makes, as far as its rows are known.
+fn calls(plan: &crate::plan::Plan, stage: usize, known: &Known) -> u64 {
+    let each = plan.calls(stage).checked_div(plan.rows(plan.spec.stages[stage].input)).unwrap_or(0);
+    plan.calls(stage).saturating_sub((known.skipped + known.complete) * each)
 }
 
 /// The columns that a stage adds to its input.
@@ -173,7 +180,8 @@ fn as_json(preview: &Preview) -> Value {
         json!({
             "name": stage.name, "input": { "kind": kind(stage.input), "name": spec.input_name(stage.input) },
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": plan.rows(stage.input),
-            "calls": plan.calls(i), "from_ledger": known.from_ledger, "skipped": known.skipped,
+            "calls": calls(plan, i, known), "from_ledger": known.from_ledger, "skipped": known.skipped,
+            "complete": known.complete,
             "not_known_yet": known.unknown, "parts": plan.parts(i).count(), "adds": added(preview, i),
         })
     });

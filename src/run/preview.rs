@@ -38,6 +38,8 @@ pub struct Known {
     pub from_ledger: u64,
     /// Rows that will be skipped.
     pub skipped: u64,
+    /// Rows that lack nothing, so that no call is needed.
+    pub complete: u64,
     /// Rows whose prompts depend on answers that are not known yet.
     pub unknown: u64,
 }
@@ -162,6 +164,12 @@ impl Looker<'_> {
                 self.stages[index].skipped += u64::from(*fate == Fate::Skipped);
                 complete &= *fate == Fate::Skipped;
                 slots.extend((0..stage.width()).map(|_| stage.stage.unanswered(row, "", &[])));
+                continue;
+            }
+            if !stage.stage.asks(row) {
+                self.stages[index].complete += 1;
+                let model = |place| &stage.model_names[routing::model_of(stage, row.number(), place)];
+                slots.extend((0..stage.width()).map(|place| stage.stage.cells(row, model(place), &[])));
                 continue;
             }
             if render > 0 {

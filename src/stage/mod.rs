@@ -71,6 +71,11 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// Asked again after each round of answers. The error is `kind: message` and fails the row.
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String>;
 
+    /// Whether there is anything to ask about `row` at all.
+    fn asks(&self, _row: Row<'_>) -> bool {
+        true
+    }
+
     /// How many prompts it has for a row at most.
     fn most_prompts(&self) -> u64 {
         1

@@ -93,7 +93,9 @@ fn texts(table: &Table, column: &str) -> Vec<String> {
 fn what_is_there_is_copied_and_only_what_is_missing_is_asked_for() {
     let server = server().start();
     let project = project(&server, "models = [\"llama\"]");
-    project.run(&["plan", "pipeline.toml"]).exits(0);
+    let plan = project.run(&["plan", "pipeline.toml"]).exits(0).stdout;
+    let calls = "at most 3 calls, 0 in the ledger, 1 row skipped, 2 rows complete already";
+    assert!(plan.contains(calls), "{plan}");
     let ran = project.run(&RUN).exits(1).says("6 rows = 4 answered + 1 failed + 1 skipped");
     // The first and the fifth row lack nothing ("unclear" is a word of the table's own), the fourth has no text.
     assert!(ran.stderr.contains("3 calls sent"), "{}", ran.stderr);

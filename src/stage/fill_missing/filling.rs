@@ -193,6 +193,10 @@ impl Stage for Filling {
         &self.needs
     }
 
+    fn asks(&self, row: Row<'_>) -> bool {
+        self.originals(row).map_or(true, |originals| originals.contains(&None))
+    }
+
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
         if !so_far.is_empty() {
             return Ok(Vec::new());
