@@ -10,7 +10,8 @@ use super::recorder::Recorder;
 use super::retry::{self, Next};
 use super::stop::{Stop, StopReason};
 use crate::prompt::{Answer, Message, Probabilities, Prompt};
-use crate::provider::{Call, CallError, CallErrorKind, Finish, Reply};
+use crate::provider::{Call, CallError, CallErrorKind, Encoded, Finish, Reply};
+use crate::spec::OnOutage;
 use crate::store::{Key, LedgerError, Record};
 
 /// The version of how keys are made; another one asks everything again.
@@ -77,6 +78,9 @@ pub fn call_key(target: &Target, prompt: &Prompt, replicate: u64) -> Key {
     Key(hasher.finalize().as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
 }
 
+/// Tokens that are reserved for a reply that may be of any length.
+const USUAL_REPLY: u64 = 256;
+
 /// Words beside `stop` that servers use when a model was done.
 const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
 
@@ -85,6 +89,18 @@ struct Failure {
     kind: &'static str,
     message: String,
     reply: Option<Reply>,
+}
+
+/// An attempt without a reply.
+struct Failed {
+    error: CallError,
+    /// For how long the server has been down, if it is.
+    outage: Option<Duration>,
+}
+
+/// About how many tokens a call takes, before one knows: a token for 4 bytes, and the longest reply that is allowed.
+fn estimate(encoded: &Encoded, call: &Call<'_>) -> u64 {
+    encoded.body.len() as u64 / 4 + call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from)
 }
 
 /// What the attempts at a call add up to.
@@ -214,9 +230,11 @@ impl Calls {
                         Err((kind, message)) => Failure { kind, message, reply: Some(reply) },
                     }
                 }
-                Err(error) => {
+                Err(failed) => {
                     let jitter = rand::random::<f64>();
-                    match self.after(&error, &tally, max_attempts, jitter, target) {
+                    let next = self.after(&failed, &tally, max_attempts, jitter, target);
+                    let error = failed.error;
+                    match next {
                         Next::Again { delay, all, counts } => {
                             tally.counted -= u32::from(!counts);
                             if all {
@@ -243,10 +261,20 @@ impl Calls {
         }
     }
 
-    /// What to do after an error; a server that was down before the run began is no row's fault.
-    fn after(&self, error: &CallError, tally: &Tally, max_attempts: u32, jitter: f64, target: &Target) -> Next {
+    /// What to do after an error; a server that was down before the run began is no row's fault, nor is an outage.
+    fn after(&self, failed: &Failed, tally: &Tally, max_attempts: u32, jitter: f64, target: &Target) -> Next {
+        let Failed { error, outage } = failed;
         let down = matches!(error.kind, CallErrorKind::Unavailable { .. });
         if down && target.endpoint.was_down() {
+            return Next::StopRun;
+        }
+        if let Some(lasting) = outage {
+            let wait = target.endpoint.on_outage == OnOutage::Pause && *lasting < retry::PATIENCE;
+            // The limiter lets everyone wait.
+            let again = Next::Again { delay: Duration::ZERO, all: false, counts: false };
+            return if wait { again } else { Next::StopRun };
+        }
+        if error.kind == CallErrorKind::Rejected && target.endpoint.rejects_all(&error.message) {
             return Next::StopRun;
         }
         let last = tally.counted >= max_attempts;
@@ -260,21 +288,35 @@ impl Calls {
         call: &Call<'_>,
         tally: &mut Tally,
         progress: &StageProgress,
-    ) -> Option<Result<Reply, CallError>> {
+    ) -> Option<Result<Reply, Failed>> {
+        let encoded = target.provider.encode(call);
         let turn = tokio::select! {
             biased;
             () = self.stop.draining() => return None,
-            turn = target.endpoint.limiter.turn() => turn,
+            turn = target.endpoint.limiter.turn(estimate(&encoded, call)) => turn,
         };
         tally.started.get_or_insert_with(Instant::now);
-        let encoded = target.provider.encode(call);
         let flight = progress.flight();
         let result = target.provider.send(encoded).await;
-        drop((flight, turn));
-        if result.is_ok() {
-            target.endpoint.is_up();
-        }
-        Some(result)
+        drop(flight);
+        let error = match result {
+            Ok(reply) => {
+                let tokens = reply.prompt_tokens.zip(reply.completion_tokens).map(|(prompt, reply)| prompt + reply);
+                turn.answered(tokens);
+                target.endpoint.is_up();
+                return Some(Ok(reply));
+            }
+            Err(error) => error,
+        };
+        let outage = match error.kind {
+            CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => turn.failed(),
+            CallErrorKind::RateLimited { .. } => {
+                turn.refused();
+                None
+            }
+            _ => None,
+        };
+        Some(Err(Failed { error, outage }))
     }
 }
 

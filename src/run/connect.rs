@@ -4,8 +4,8 @@
 //! holds every answer; the first call that has to be sent then stops the run.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use indexmap::IndexMap;
 
@@ -13,6 +13,7 @@ use super::limiter::Limiter;
 use crate::plan::Plan;
 use crate::prompt::Prompt;
 use crate::provider::{Build, CallError, CallErrorKind, Env, Here, Model, Provider};
+use crate::spec::{EndpointSpec, OnOutage};
 use crate::store::{Ledger, LedgerError, ModelFacts};
 
 /// A model that can be asked.
@@ -55,12 +56,19 @@ impl Target {
     }
 }
 
+/// Rejections for one reason, before anything was answered, that no other row would escape.
+const SAME: u32 = 20;
+
 /// What all calls to an endpoint share.
 #[derive(Debug)]
 pub struct EndpointState {
     /// Whose turn it is.
     pub limiter: Limiter,
+    /// What to do when it is down.
+    pub on_outage: OnOutage,
     down: AtomicBool,
+    /// How often the same was rejected before anything was answered, and why; none once something was answered.
+    rejected: Mutex<Option<(String, u32)>>,
 }
 
 impl EndpointState {
@@ -72,6 +80,25 @@ impl EndpointState {
     /// It has answered.
     pub fn is_up(&self) {
         self.down.store(false, Relaxed);
+        *self.rejected() = None;
+    }
+
+    fn rejected(&self) -> MutexGuard<'_, Option<(String, u32)>> {
+        self.rejected.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A call was rejected for this reason: whether all were, for the same one (numbers in it aside), from the first on.
+    pub fn rejects_all(&self, message: &str) -> bool {
+        let mut rejected = self.rejected();
+        let Some((reason, times)) = rejected.as_mut() else { return false };
+        let plain: String = message.chars().filter(|c| !c.is_ascii_digit()).collect();
+        if *times > 0 && *reason != plain {
+            *rejected = None;
+            return false;
+        }
+        *reason = plain;
+        *times += 1;
+        *times >= SAME
     }
 }
 
@@ -159,15 +186,19 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
     let mut models = Models { targets: spec.models.iter().map(|_| None).collect() };
     for index in plan.stages().flat_map(|stage| &spec.stages[stage].models).copied() {
         let (name, model) = spec.model(index);
-        let endpoint = &spec.endpoints[&model.endpoint];
+        let EndpointSpec { endpoint, limits } = &spec.endpoints[&model.endpoint];
         if !clients.contains_key(model.endpoint.as_str()) {
             let provider = endpoint.connect(&here).map_err(|e| ConnectError::Environment {
                 provider: model.endpoint.clone(),
                 message: e.message,
                 help: e.help,
             })?;
-            let limiter = Limiter::new(endpoint.limits().max_concurrent_calls);
-            let state = Arc::new(EndpointState { limiter, down: AtomicBool::new(false) });
+            let state = Arc::new(EndpointState {
+                limiter: Limiter::new(limits),
+                on_outage: limits.on_outage,
+                down: AtomicBool::new(false),
+                rejected: Mutex::new(Some((String::new(), 0))),
+            });
             clients.insert(&model.endpoint, (provider, state));
         }
         let (provider, endpoint) = clients[model.endpoint.as_str()].clone();
@@ -206,7 +237,7 @@ pub async fn connect(
 
 /// The models as far as they are known without network and without keys: for counting what the ledger holds.
 pub fn offline(plan: &Plan, ledger: &Ledger) -> Result<Models, ConnectError> {
-    let secrets: Vec<&str> = plan.spec.endpoints.values().filter_map(|e| e.secret_env()).collect();
+    let secrets: Vec<&str> = plan.spec.endpoints.values().filter_map(|e| e.endpoint.secret_env()).collect();
     let env = |name: &str| {
         let unset = secrets.contains(&name).then(|| "unset".to_owned());
         std::env::var(name).ok().or(unset)

@@ -8,8 +8,10 @@
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
+mod adaptive;
 mod assemble;
 mod block;
+mod bucket;
 mod calls;
 mod calls_table;
 mod columns;

@@ -8,6 +8,7 @@
 
 mod columns;
 mod graph;
+mod limits;
 mod models;
 mod outputs;
 mod paths;
@@ -31,6 +32,7 @@ use crate::source::Source;
 use crate::stage::Stage;
 
 pub use columns::{Answers, Form, Guard, Relation};
+pub use limits::{Concurrency, Limits, OnOutage};
 pub use outputs::Format;
 pub use read::{Layout, MaxFailed, Order};
 
@@ -46,13 +48,22 @@ pub struct Spec {
     /// The models by name.
     pub models: IndexMap<Name, ModelSpec>,
     /// The endpoints that the models use, by the name that they are called in the spec.
-    pub endpoints: IndexMap<String, Arc<dyn Endpoint>>,
+    pub endpoints: IndexMap<String, EndpointSpec>,
     /// The sources by name.
     pub sources: IndexMap<Name, SourceSpec>,
     /// The stages, each after its input.
     pub stages: Vec<StageSpec>,
     /// The outputs by name.
     pub outputs: IndexMap<Name, OutputSpec>,
+}
+
+/// An endpoint and how much may be asked of it.
+#[derive(Clone, Debug)]
+pub struct EndpointSpec {
+    /// What it is.
+    pub endpoint: Arc<dyn Endpoint>,
+    /// How much may be asked of it.
+    pub limits: Limits,
 }
 
 /// A model: an endpoint, an id there and how it picks its words.
@@ -173,7 +184,7 @@ impl Spec {
     /// concurrency nor addresses.
     pub fn meaning(&self) -> Value {
         let models = self.models.iter().map(|(name, m)| {
-            (name.to_string(), json!({ "provider": self.endpoints[&m.endpoint].kind(), "model": m.model }))
+            (name.to_string(), json!({ "provider": self.endpoints[&m.endpoint].endpoint.kind(), "model": m.model }))
         });
         let sources = self.sources.iter().map(|(name, s)| (name.to_string(), s.source.meaning()));
         let stages = self.stages.iter().map(|s| {

@@ -1,22 +1,21 @@
 //! Models: where each one is and how it picks its words.
 
-use std::sync::Arc;
-
 use indexmap::IndexMap;
 
-use super::ModelSpec;
+use super::limits::Limits;
 use super::read::{ModelTable, Raw};
 use super::resolve::Resolver;
+use super::{EndpointSpec, ModelSpec};
 use crate::document::Path;
 use crate::name::{Name, listed, nearest};
-use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint};
+use crate::provider::{Model, PROVIDERS, Sampling, default_endpoint};
 
 impl Resolver<'_> {
     /// The endpoints that the models use.
-    pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, Arc<dyn Endpoint>> {
-        let mut endpoints: IndexMap<String, Arc<dyn Endpoint>> = IndexMap::new();
-        for (name, endpoint) in &raw.providers {
-            endpoints.insert(name.to_string(), endpoint.clone());
+    pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, EndpointSpec> {
+        let mut endpoints: IndexMap<String, EndpointSpec> = IndexMap::new();
+        for (name, (limits, endpoint)) in &raw.providers {
+            endpoints.insert(name.to_string(), EndpointSpec { endpoint: endpoint.clone(), limits: *limits });
         }
         for (name, model) in &raw.models {
             let wanted = &model.provider;
@@ -24,7 +23,7 @@ impl Resolver<'_> {
                 continue;
             }
             if let Some(endpoint) = default_endpoint(wanted) {
-                endpoints.insert(wanted.clone(), endpoint);
+                endpoints.insert(wanted.clone(), EndpointSpec { endpoint, limits: Limits::default() });
                 continue;
             }
             let kinds = PROVIDERS.iter().map(|k| k.name);
@@ -42,7 +41,7 @@ impl Resolver<'_> {
     pub(super) fn models(
         &mut self,
         raw: &Raw,
-        endpoints: &IndexMap<String, Arc<dyn Endpoint>>,
+        endpoints: &IndexMap<String, EndpointSpec>,
     ) -> IndexMap<Name, ModelSpec> {
         let mut models = IndexMap::new();
         for (name, table) in &raw.models {

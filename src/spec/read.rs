@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::limits::Limits;
 use crate::document::{self, Diagnostic, Document, Entry, Node, Path, Value};
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, PROVIDERS};
@@ -205,7 +206,7 @@ pub struct Raw {
     /// The file's name without its extension.
     pub file: String,
     pub models: IndexMap<Name, ModelTable>,
-    pub providers: IndexMap<Name, Arc<dyn Endpoint>>,
+    pub providers: IndexMap<Name, (Limits, Arc<dyn Endpoint>)>,
     pub sources: IndexMap<Name, Box<dyn Source>>,
     pub stages: IndexMap<Name, RawStage>,
     pub outputs: IndexMap<Name, OutputTable>,
@@ -252,8 +253,10 @@ pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> 
         keep(document::decode(node, &path, problems), "models", name, &mut raw.models, &mut raw.broken);
     }
     for (name, node, path) in tables(root, "providers", problems) {
-        let endpoint = typed(PROVIDERS, "provider", node, &path, &[], problems);
-        keep(endpoint.map(|(_, e)| e), "providers", name, &mut raw.providers, &mut raw.broken);
+        let shared = document::fields_of::<Limits>();
+        let endpoint = typed(PROVIDERS, "provider", node, &path, shared, problems);
+        let limits = document::decode(&pick(node, |key| shared.contains(&key)), &path, problems);
+        keep(limits.zip(endpoint.map(|(_, e)| e)), "providers", name, &mut raw.providers, &mut raw.broken);
     }
     for (name, node, path) in tables(root, "sources", problems) {
         let source = typed(SOURCES, "source", node, &path, &[], problems);

@@ -5,6 +5,7 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::limits::Limits;
 use super::read::{Header, ModelTable, OutputTable, StageTable};
 use crate::provider::PROVIDERS;
 use crate::registry::Kind;
@@ -19,9 +20,14 @@ pub fn schema() -> Value {
     let model = generator.subschema_for::<ModelTable>().to_value();
     let output = generator.subschema_for::<OutputTable>().to_value();
     let stage = generator.subschema_for::<StageTable>().to_value();
+    let limits = generator.subschema_for::<Limits>().to_value();
     let sections = [
         ("models", "Models by name: a provider, the model's id there, and how it picks its words.", model),
-        ("providers", "Endpoints of one's own by name, with their limits.", one_of(PROVIDERS, None, generator)),
+        (
+            "providers",
+            "Endpoints of one's own by name, with their limits.",
+            one_of(PROVIDERS, Some(&limits), generator),
+        ),
         ("sources", "Where rows come from, by name.", one_of(SOURCES, None, generator)),
         ("stages", "What to ask about the rows, by name.", one_of(STAGES, Some(&stage), generator)),
         ("outputs", "The tables to write, by name.", output),

@@ -117,7 +117,7 @@ impl Resolver<'_> {
     fn probabilities(&mut self, spec: &Spec, at: &Path, table: &StageTable) {
         for (i, name) in table.models.iter().enumerate() {
             let Some(model) = spec.models.get(name.as_str()) else { continue };
-            let endpoint = &spec.endpoints[&model.endpoint];
+            let endpoint = &spec.endpoints[&model.endpoint].endpoint;
             if endpoint.gives_probabilities() {
                 continue;
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::project::Project;
-use crate::recipe::{TYPED, openai_spec, project, rows, spec, told};
+use crate::recipe::{TYPED, openai_spec, project, rows, spec, spec_with, told};
 use crate::server::{Asked, Say, Server};
 
 const OUT: &str = "out/tone.parquet";
@@ -65,10 +65,95 @@ fn more_failed_rows_than_max_failed_end_with_1() {
 
 #[test]
 fn a_run_that_only_fails_stops_early() {
-    let server = Server::new().latency_ms(2).script(|_, _| Say::status(400)).start();
+    let server =
+        Server::new().latency_ms(2).script(|a, _| refused(if a.question().len() % 2 == 0 { "verbs" } else { "words" }));
+    let server = server.start();
     let project = project(&server, &spec("models = [\"llama\"]\nmax_failed = \"5%\""), 400);
     project.run(&RUN).exits(1);
     assert!(server.requests() < 200, "{} requests for nothing", server.requests());
+}
+
+/// A 400 for this reason.
+fn refused(reason: &str) -> Say {
+    Say::Status { code: 400, retry_after: None, body: json!({ "error": { "message": reason } }).to_string() }
+}
+
+#[test]
+fn the_same_400_from_the_first_row_on_stops_the_run() {
+    let script = |a: &Asked, _| refused(&format!("no parameter `{}` in call {}", a.model, a.question().len()));
+    let server = Server::new().latency_ms(2).script(script).start();
+    let project = project(&server, &spec("models = [\"llama\"]"), 400);
+    project.run(&RUN).exits(3).says("no parameter `llama3.2`");
+    assert!(server.requests() < 20 + 16, "{} requests for nothing", server.requests());
+    // One answer, and the rows that are refused are theirs alone.
+    let one = Server::new().script(|a, _| if about(a, 0) { Say::Default } else { refused("words") }).start();
+    let project = project_of(&one, 60);
+    project.run(&RUN).exits(1).says("60 rows = 1 answered + 59 failed");
+}
+
+/// The usual rows, one call at a time.
+fn project_of(server: &Server, count: usize) -> Project {
+    project(server, &spec_with("max_concurrent_calls = 1", "models = [\"llama\"]"), count)
+}
+
+#[test]
+fn an_outage_is_waited_out_and_costs_no_row() {
+    let start = std::time::Instant::now();
+    let down = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&down);
+    // From the 20th request on the server is down for three seconds.
+    let script = move |_: &Asked, _| {
+        let broken = switch.load(Ordering::SeqCst);
+        if broken { Say::status(503) } else { Say::Default }
+    };
+    let server = Arc::new(Server::new().latency_ms(10).script(script).start());
+    let project = project(&server, &spec(&format!("models = [\"llama\"]\nmax_attempts = 2\n{TYPED}")), 200);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_answered(20));
+    down.store(true, Ordering::SeqCst);
+    std::thread::sleep(Duration::from_secs(3));
+    let during = server.requests();
+    down.store(false, Ordering::SeqCst);
+    running.wait().exits(0).says("200 rows = 200 answered + 0 failed");
+    assert_eq!(project.table(OUT).nulls("tone_error"), 200);
+    assert!(during < 200, "{during} requests while it was down");
+    assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn an_outage_stops_the_run_where_that_is_wanted() {
+    let down = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&down);
+    let script = move |_: &Asked, _| if switch.load(Ordering::SeqCst) { Say::Reset } else { Say::Default };
+    let server = Server::new().latency_ms(5).script(script).start();
+    let text = spec_with("max_concurrent_calls = 16\non_outage = \"stop\"", &format!("models = [\"llama\"]\n{TYPED}"));
+    let project = project(&server, &text, 400);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_answered(20));
+    down.store(true, Ordering::SeqCst);
+    running.wait().exits(3);
+    down.store(false, Ordering::SeqCst);
+    project.run(&RUN).exits(0).says("400 rows = 400 answered + 0 failed");
+}
+
+#[test]
+fn requests_per_minute_are_kept_over_all_lanes_and_retries() {
+    let server = Server::new().script(|_, attempt| if attempt == 1 { Say::status(500) } else { Say::Default }).start();
+    let text = spec_with("requests_per_minute = 600", &format!("models = [\"llama\"]\n{TYPED}"));
+    let project = project(&server, &text, 20);
+    let took = project.run(&RUN).exits(0).took;
+    // 40 requests at 10 a second, the first 10 of them at once.
+    assert_eq!(server.requests(), 40);
+    assert!(took >= Duration::from_millis(2900), "{took:?}");
+}
+
+#[test]
+fn auto_finds_out_how_much_a_server_can_do() {
+    let server = Server::new().latency_ms(20).start();
+    let text = spec_with("max_concurrent_calls = \"auto\"", &format!("models = [\"llama\"]\nworkers = 8\n{TYPED}"));
+    let project = project(&server, &text, 300);
+    project.run(&RUN).exits(0).says("300 rows = 300 answered");
+    assert!((8..=32).contains(&server.max_in_flight()), "{}", server.max_in_flight());
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! Limits: how much may be asked of an endpoint, the same fields for every kind of provider.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+
+/// How much may be asked of an endpoint; all stages share it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The most calls in flight at once, or `auto` to find out how many the server answers at once. Left out: as many as
+    /// the stages ask for.
+    pub max_concurrent_calls: Option<Concurrency>,
+    /// The most requests per minute, retries included.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// The most tokens per minute, of prompts and replies together: estimated before a call (a token for 4 bytes of the
+    /// request, and `max_tokens`), settled by the server's own count after it.
+    pub tokens_per_minute: Option<NonZeroU32>,
+    /// What to do when the server is down (10 failures in a row, over all calls): `pause` asks again now and then, for up to
+    /// 15 minutes, and goes on when it answers; `stop` stops the run, to be gone on with later. Default: `pause`.
+    #[serde(default)]
+    pub on_outage: OnOutage,
+}
+
+/// How many calls may be in flight at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// As many as the server answers at once, found out from how it answers.
+    Auto,
+    /// So many.
+    Calls(NonZeroU32),
+}
+
+/// What to do when a server is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOutage {
+    /// Wait for it.
+    #[default]
+    Pause,
+    /// Stop the run.
+    Stop,
+}
+
+impl<'de> Deserialize<'de> for Concurrency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Concurrency;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of calls or \"auto\"")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, calls: u64) -> Result<Concurrency, E> {
+                let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+                let wrong = || E::custom("`max_concurrent_calls` must be at least 1; leave it out for no limit");
+                NonZeroU32::new(calls).map(Concurrency::Calls).ok_or_else(wrong)
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, calls: i64) -> Result<Concurrency, E> {
+                self.visit_u64(u64::try_from(calls).unwrap_or(0))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Concurrency, E> {
+                match text {
+                    "auto" => Ok(Concurrency::Auto),
+                    other => Err(E::custom(format!("\"{other}\" is neither a number of calls nor \"auto\""))),
+                }
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Concurrency {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Concurrency".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "auto" }] })
+    }
+}
