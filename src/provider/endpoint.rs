@@ -55,6 +55,11 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Whether its replies say how probable the labels were wherever an `enum` is asked.
     fn gives_probabilities(&self) -> bool;
 
+    /// The highest temperature that a model of it can have; 0 is always the lowest.
+    fn highest_temperature(&self) -> f64 {
+        5.0
+    }
+
     /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
 }

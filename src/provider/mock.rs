@@ -92,7 +92,7 @@ impl Provider for Answers {
         let body = Body { model: id, messages: call.messages, sampling, schema: call.schema };
         let body = serde_json::to_vec(&body).expect("text and numbers are always JSON, and a vector takes all bytes");
         let keyed = body.len();
-        Encoded { body, keyed }
+        Encoded { body, unsent: 0, keyed }
     }
 
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {

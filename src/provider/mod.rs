@@ -8,15 +8,19 @@
 //! `mod` line, one row in [`PROVIDERS`]. An OpenAI-like server needs no code, only a `base_url`.
 
 mod address;
+mod anthropic;
 mod embedded;
 mod endpoint;
 mod failure;
 mod fault;
+mod gemini;
+mod hosted;
 mod http;
 mod mock;
 mod ollama;
 mod openai;
 mod server;
+mod subset;
 mod wire;
 
 use std::fmt;
@@ -52,6 +56,20 @@ pub static PROVIDERS: &[Kind<Config>] = &[
         schema: openai::OpenAi::json_schema,
         fields: document::fields_of::<openai::OpenAi>,
         decode: endpoint::decode::<openai::OpenAi>,
+    },
+    Kind {
+        name: "anthropic",
+        about: "Anthropic's Claude, or any server that speaks its Messages protocol.",
+        schema: anthropic::Anthropic::json_schema,
+        fields: document::fields_of::<anthropic::Anthropic>,
+        decode: endpoint::decode::<anthropic::Anthropic>,
+    },
+    Kind {
+        name: "gemini",
+        about: "Google's Gemini, or any server that speaks its protocol.",
+        schema: gemini::Gemini::json_schema,
+        fields: document::fields_of::<gemini::Gemini>,
+        decode: endpoint::decode::<gemini::Gemini>,
     },
     Kind {
         name: "embedded",
@@ -109,9 +127,13 @@ pub struct Call<'a> {
 /// A call as the provider's protocol writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The JSON body. Field order is fixed, so equal calls are equal bytes.
+    /// The JSON body, behind the unsent bytes. Field order is fixed, so equal calls are equal bytes.
     pub body: Vec<u8>,
-    /// The first so many bytes of the body hold everything that can change the answer; the call key hashes them.
+    /// The first so many bytes are no part of what is posted: they hold what makes another call of it although the
+    /// protocol keeps it out of the body (Gemini's model stands in the URL) or doesn't know it (Anthropic has no seed,
+    /// yet replicates are different calls).
+    pub unsent: usize,
+    /// The first so many bytes, with the unsent ones, hold everything that can change the answer; the call key hashes them.
     /// What comes after (Ollama's `keep_alive`) can't.
     pub keyed: usize,
 }
@@ -141,7 +163,7 @@ pub struct Reply {
     pub prompt_tokens: Option<u64>,
     /// Tokens of the reply, as the server counted them.
     pub completion_tokens: Option<u64>,
-    /// The build that answered, where replies name one (OpenAI's `system_fingerprint`).
+    /// The build that answered, where replies name one (OpenAI's `system_fingerprint`, Gemini's `modelVersion`).
     pub build: Option<String>,
     /// How probable the labels were, where the provider tells it ([`Endpoint::gives_probabilities`]).
     pub probabilities: Option<Probabilities>,
@@ -150,7 +172,8 @@ pub struct Reply {
 /// Which build of a model a server has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
-    /// The content digest of the weights, where the server tells it (Ollama).
+    /// What tells this build from others, where the server tells it: the content digest of the weights (Ollama), the
+    /// id that an alias stands for (Anthropic), a version (Gemini).
     pub digest: Option<String>,
     /// The quantisation, such as `Q4_K_M`, where the server tells it.
     pub quantization: Option<String>,

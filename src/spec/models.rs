@@ -47,7 +47,7 @@ impl Resolver<'_> {
         let mut models = IndexMap::new();
         for (name, table) in &raw.models {
             let at = |key: &str| Path::of(["models", name.as_str(), key]);
-            self.sampling(table, at);
+            self.sampling(table, endpoints.get(&table.provider), at);
             if endpoints.contains_key(&table.provider) {
                 let sampling = Sampling {
                     temperature: table.temperature,
@@ -64,9 +64,11 @@ impl Resolver<'_> {
         models
     }
 
-    fn sampling(&mut self, table: &ModelTable, at: impl Fn(&str) -> Path) {
-        if table.temperature.is_some_and(|t| !(0.0..=5.0).contains(&t)) {
-            self.error("bad-value", at("temperature"), "`temperature` must be from 0 to 5");
+    fn sampling(&mut self, table: &ModelTable, endpoint: Option<&Arc<dyn Endpoint>>, at: impl Fn(&str) -> Path) {
+        let (highest, of) = endpoint.map_or((5.0, ""), |endpoint| (endpoint.highest_temperature(), endpoint.kind()));
+        if table.temperature.is_some_and(|t| !(0.0..=highest).contains(&t)) {
+            let of = if of.is_empty() { String::new() } else { format!(" for a model of `{of}`") };
+            self.error("bad-value", at("temperature"), format!("`temperature` must be from 0 to {highest}{of}"));
         }
         if table.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
             self.error("bad-value", at("top_p"), "`top_p` must be above 0 and at most 1");

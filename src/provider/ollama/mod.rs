@@ -17,6 +17,7 @@ use super::address::Address;
 use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Limits, deadlines};
 use super::http::Http;
 use super::server::Server;
+use super::wire::Wire;
 use wire::OllamaWire;
 
 /// The environment variable by which Ollama itself is told its address.
@@ -103,8 +104,9 @@ impl Endpoint for Ollama {
             })?,
         };
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
-        let http = Http::new(&address, deadlines, None).map_err(ConnectError::new)?;
-        Ok(Arc::new(Server::new(OllamaWire::new(&self.keep_alive), http, address)))
+        let wire = OllamaWire::new(&self.keep_alive);
+        let http = Http::new(&address, deadlines, None, wire.headers()).map_err(ConnectError::new)?;
+        Ok(Arc::new(Server::new(wire, http, address)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! OpenAI-compatible requests and endpoints.
 
 use super::*;
+use crate::provider::endpoint::Endpoint;
 use crate::provider::endpoint::tests::here;
 
 const KEY: &str = "sk-CANARY-0123456789";

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::super::StructuredOutput;
 use super::super::wire::OpenAiWire;
 use super::*;
 use crate::prompt::Message;
+use crate::provider::hosted::StructuredOutput;
 use crate::provider::{Call, Sampling, Wire};
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
