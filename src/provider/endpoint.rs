@@ -60,6 +60,12 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
         5.0
     }
 
+    /// A request's body in which everything is set that fanfold itself can set, so that a model's `extra` can be held
+    /// against it; none where there are no requests to add to.
+    fn full_body(&self) -> Option<Value> {
+        None
+    }
+
     /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
 }

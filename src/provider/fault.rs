@@ -118,8 +118,9 @@ impl Fault {
             .any(|words| self.message.contains(words))
     }
 
-    /// Whether the quota is used up. A limit of spending that the account has set for itself is a 400 of Anthropic's like
-    /// any other, but for the words that its page on rate limits gives.
+    /// Whether the quota is used up. A limit of spending that the account has set for itself is a 400 of Anthropic's
+    /// like any other, but for the words that its page on rate limits gives
+    /// (<https://platform.claude.com/docs/en/api/rate-limits>).
     fn is_spent(&self) -> bool {
         self.says_one_of(&[
             "insufficient_quota",

@@ -14,7 +14,7 @@ use super::address::Address;
 use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Here, Limits, deadlines};
 use super::http::{Http, Secret};
 use super::server::Server;
-use super::wire::Wire;
+use super::wire::{Wire, full_body};
 
 /// How a server is asked for JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -192,6 +192,12 @@ impl<T: Service> Endpoint for T {
 
     fn highest_temperature(&self) -> f64 {
         T::HIGHEST_TEMPERATURE
+    }
+
+    fn full_body(&self) -> Option<serde_json::Value> {
+        let hosted = self.hosted();
+        let address = Address::parse(hosted.base_url.unwrap_or(hosted.home.address)).ok()?;
+        Some(full_body(&self.wire(&address)))
     }
 
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {

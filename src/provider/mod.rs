@@ -4,13 +4,15 @@
 //! for its turn or writes anything: that is `run`'s.
 //!
 //! `spec` decodes an entry of `[providers]` with its row of [`PROVIDERS`] into a [`Config`]; `run` makes a [`Provider`]
-//! of it with [`Endpoint::connect`]. To add a dialect: one file with its fields ([`Endpoint`]) and its [`Wire`], one
-//! `mod` line, one row in [`PROVIDERS`]. An OpenAI-like server needs no code, only a `base_url`.
+//! of it with [`Endpoint::connect`]. To add a dialect: one folder with its fields (a `hosted::Service`, or an
+//! [`Endpoint`] of its own) and its [`Wire`], one `mod` line, one row in [`PROVIDERS`]. An OpenAI-like server needs no
+//! code, only a `base_url`.
 
 mod address;
 mod anthropic;
 mod embedded;
 mod endpoint;
+mod extra;
 mod failure;
 mod fault;
 mod gemini;
@@ -37,6 +39,7 @@ use crate::registry::Kind;
 
 pub use embedded::weights;
 pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, Limits, default_endpoint};
+pub use extra::taken;
 pub use failure::LONGEST_MESSAGE;
 pub use ollama::DEFAULT_NUM_CTX;
 pub use wire::{Answer, Wire};
@@ -102,6 +105,9 @@ pub struct Sampling {
     pub seed: Option<u64>,
     /// The context size in tokens, for Ollama and models in the process.
     pub num_ctx: Option<u32>,
+    /// What is added to the body of every request, for servers.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A model as its provider knows it.
@@ -133,8 +139,8 @@ pub struct Encoded {
     /// protocol keeps it out of the body (Gemini's model stands in the URL) or doesn't know it (Anthropic has no seed,
     /// yet replicates are different calls).
     pub unsent: usize,
-    /// The first so many bytes, with the unsent ones, hold everything that can change the answer; the call key hashes them.
-    /// What comes after (Ollama's `keep_alive`) can't.
+    /// The first so many bytes, the unsent ones among them, hold everything that can change the answer; the call key
+    /// hashes them. What comes after (Ollama's `keep_alive`) can't.
     pub keyed: usize,
 }
 

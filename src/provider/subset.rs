@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-/// The schema with the keywords `known` alone, at every depth. `properties`, `items` and `anyOf` are gone through if they
-/// are known.
+/// The schema with the keywords `known` alone, at every depth. `properties`, `items` and `anyOf` are gone through if
+/// they are known.
 ///
 /// An `enum` that may be null (`type: [x, "null"]`, `null` among the values) becomes an `anyOf` of the enum and null,
 /// since the services know enums of one type only.

@@ -8,10 +8,12 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
+use super::extra::merge;
 use super::failure::snippet;
 use super::http::Headers;
-use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply};
+use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply, Sampling};
 use crate::prompt::{Message, Role};
 
 /// What a server answered, as far as a dialect has to know.
@@ -87,14 +89,40 @@ pub trait Wire: fmt::Debug + Send + Sync {
     }
 }
 
-/// A call as JSON behind `unsent`, all of it keyed.
-pub(super) fn encoded(unsent: &str, whole: &impl Serialize, messages: &[Message]) -> Encoded {
-    let said: usize = messages.iter().map(|message| message.content.len() + 40).sum();
+/// A call as JSON with the model's extra fields, behind `unsent`; all of it is keyed.
+pub(super) fn encoded(unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> Encoded {
+    let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
     let mut body = Vec::with_capacity(unsent.len() + said + said / 16 + 512);
     body.extend_from_slice(unsent.as_bytes());
-    serde_json::to_writer(&mut body, whole).expect("text and numbers are always JSON, and a vector takes all bytes");
+    let extra = &call.model.sampling.extra;
+    let written = match extra.is_empty() {
+        true => serde_json::to_writer(&mut body, whole),
+        false => serde_json::to_value(whole).and_then(|mut whole| {
+            merge(&mut whole, extra);
+            serde_json::to_writer(&mut body, &whole)
+        }),
+    };
+    written.expect("text and numbers are always JSON, and a vector takes all bytes");
     let keyed = body.len();
     Encoded { body, unsent: unsent.len(), keyed }
+}
+
+/// A body of this dialect in which everything is set that fanfold can set.
+pub(super) fn full_body(wire: &impl Wire) -> Value {
+    let sampling = Sampling {
+        temperature: Some(0.5),
+        top_p: Some(0.5),
+        max_tokens: Some(1),
+        stop: vec!["x".to_owned()],
+        seed: Some(1),
+        num_ctx: Some(1),
+        extra: Map::new(),
+    };
+    let model = Model { id: "x".to_owned(), sampling };
+    let messages = [Message::system("x"), Message::user("x")];
+    let schema = json!({"type": "object"});
+    let call = wire.encode(&Call { model: &model, messages: &messages, schema: Some(&schema) });
+    serde_json::from_slice(&call.body[call.unsent..]).unwrap_or_default()
 }
 
 /// The system messages as one text, for protocols that keep it apart from the conversation.

@@ -9,7 +9,7 @@ use super::read::{ModelTable, Raw};
 use super::resolve::Resolver;
 use crate::document::Path;
 use crate::name::{Name, listed, nearest};
-use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint};
+use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint, taken};
 
 impl Resolver<'_> {
     /// The endpoints that the models use.
@@ -47,7 +47,9 @@ impl Resolver<'_> {
         let mut models = IndexMap::new();
         for (name, table) in &raw.models {
             let at = |key: &str| Path::of(["models", name.as_str(), key]);
-            self.sampling(table, endpoints.get(&table.provider), at);
+            let endpoint = endpoints.get(&table.provider);
+            self.sampling(table, endpoint, at);
+            self.extra(table, endpoint, &at("extra"));
             if endpoints.contains_key(&table.provider) {
                 let sampling = Sampling {
                     temperature: table.temperature,
@@ -56,12 +58,29 @@ impl Resolver<'_> {
                     stop: table.stop.clone(),
                     seed: table.seed.or(raw.header.seed),
                     num_ctx: table.num_ctx,
+                    extra: table.extra.clone(),
                 };
                 let model = Model { id: table.model.clone(), sampling };
                 models.insert(name.clone(), ModelSpec { endpoint: table.provider.clone(), model });
             }
         }
         models
+    }
+
+    /// What a model adds to its requests must not be what stands there already.
+    fn extra(&mut self, table: &ModelTable, endpoint: Option<&Arc<dyn Endpoint>>, at: &Path) {
+        let Some(endpoint) = endpoint.filter(|_| !table.extra.is_empty()) else { return };
+        let Some(own) = endpoint.full_body() else {
+            let message = format!("`extra` is added to requests, and `{}` sends none", endpoint.kind());
+            self.error("bad-value", at.clone(), message);
+            return;
+        };
+        for path in taken(&own, &table.extra) {
+            let place = path.iter().fold(at.clone(), |place, key| place.key(key));
+            let message = format!("`{}` is set by fanfold itself", path.join("."));
+            let help = "leave it out; where a model has a field for it, such as `temperature`, use that";
+            self.error("bad-value", place, message).help = Some(help.to_owned());
+        }
     }
 
     fn sampling(&mut self, table: &ModelTable, endpoint: Option<&Arc<dyn Endpoint>>, at: impl Fn(&str) -> Path) {

@@ -36,7 +36,8 @@ pub struct Header {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelTable {
-    /// A provider type (`embedded`, `ollama`, `openai`, `anthropic`, `gemini`, `mock`) with its defaults, or a name in `[providers]`.
+    /// A provider type (`embedded`, `ollama`, `openai`, `anthropic`, `gemini`, `mock`) with its defaults, or a name in
+    /// `[providers]`.
     pub provider: String,
     /// The provider's id of the model, such as `llama3.2`. Embedded: a built-in model (`fanfold models list`), the path
     /// of a `.gguf` file, or the name of a model that Ollama has pulled.
@@ -57,6 +58,10 @@ pub struct ModelTable {
     /// Ollama: the context size in tokens, prompt and reply together. Always sent, since the server's own default
     /// depends on its memory. Default: 4096. Embedded: the same; by default the model's own.
     pub num_ctx: Option<u32>,
+    /// What is added to the body of every request, verbatim and as part of the call: `extra = { top_k = 40 }`. A table is
+    /// merged into the table of that name; what fanfold sets itself can't be set here. For providers with a server.
+    #[serde(default)]
+    pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What all stages that ask models share.

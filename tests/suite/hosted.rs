@@ -253,6 +253,48 @@ fn a_key_or_a_quota_that_ends_during_a_run_stops_it() {
 }
 
 #[test]
+fn extra_fields_are_merged_into_the_body_and_are_part_of_the_call() {
+    let server = server().script(|asked, _| good(asked)).start();
+    let with = |claude: &str, gemini: &str| {
+        let spec = spec(FANOUT).replace("max_tokens = 64\n", &format!("max_tokens = 64\nextra = {{ {claude} }}\n"));
+        spec.replace("stop = [\"END\"]\n", &format!("stop = [\"END\"]\nextra = {{ {gemini} }}\n"))
+    };
+    let effort = "output_config = { effort = \"low\" }, top_k = 5";
+    let thinking = "generationConfig = { thinkingConfig = { thinkingBudget = 0 } }";
+    let project = project(&server, &with(effort, thinking), 2);
+    project.run(&RUN).exits(0);
+    assert_eq!(server.requests(), 4);
+    for Asked { dialect, body, .. } in server.asked() {
+        match dialect {
+            Dialect::Anthropic => {
+                assert_eq!((&body["top_k"], &body["output_config"]["effort"]), (&json!(5), &json!("low")));
+                assert_eq!(body["output_config"]["format"]["type"], "json_schema");
+            }
+            _ => {
+                let config = &body["generationConfig"];
+                assert_eq!(config["thinkingConfig"], json!({"thinkingBudget": 0}));
+                assert_eq!((&config["temperature"], &config["seed"]), (&json!(1.5), &json!(42)));
+            }
+        }
+    }
+    server.forget();
+    project.write("pipeline.toml", with(&effort.replace('5', "6"), thinking));
+    project.run(&RUN).exits(0);
+    assert!(server.requests() == 2 && server.asked().iter().all(|a| a.dialect == Dialect::Anthropic));
+
+    server.forget();
+    project.write("pipeline.toml", with("max_tokens = 9, stream = true", "generationConfig = { topP = 1 }"));
+    let ran = project.run(&["validate", "pipeline.toml"]).exits(2);
+    for taken in ["max_tokens", "stream", "generationConfig.topP"] {
+        assert!(ran.stderr.contains(&format!("`{taken}` is set by fanfold itself")), "{taken}:\n{}", ran.stderr);
+    }
+    project.write("pipeline.toml", with("a = 1", "b = 1").replace("gemini-lab\"\nmodel", "mock\"\nmodel"));
+    let ran = project.run(&["validate", "pipeline.toml"]).exits(2);
+    assert!(ran.stderr.contains("`extra` is added to requests, and `mock` sends none"), "{}", ran.stderr);
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
 fn a_temperature_that_a_protocol_does_not_know_is_a_problem_of_the_spec() {
     let server = server().start();
     let project = project(&server, &spec(FANOUT).replace("temperature = 0.5", "temperature = 1.2"), 1);

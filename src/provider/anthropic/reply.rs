@@ -45,7 +45,8 @@ struct Usage {
 }
 
 impl Usage {
-    /// All tokens of the prompt: `input_tokens` counts only those that were neither written to a cache nor read from it.
+    /// All tokens of the prompt: `input_tokens` counts those alone that were neither written to a cache nor read from
+    /// one.
     fn prompt_tokens(&self) -> Option<u64> {
         let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
         self.input_tokens.map(|tokens| cached.into_iter().flatten().fold(tokens, u64::saturating_add))

@@ -1,6 +1,7 @@
 //! Requests of Anthropic's Messages protocol: `POST /v1/messages` and `GET /v1/models/{id}`.
 //!
-//! Sources: <https://platform.claude.com/docs/en/api/messages/create>, its pages on versions and on getting a model, and
+//! Sources: <https://platform.claude.com/docs/en/api/messages/create>,
+//! <https://platform.claude.com/docs/en/api/models/retrieve>, <https://platform.claude.com/docs/en/api/versioning> and
 //! <https://platform.claude.com/docs/en/build-with-claude/structured-outputs>. Pure. Answers are read in `reply`.
 
 use std::borrow::Cow;
@@ -92,7 +93,7 @@ impl Wire for AnthropicWire {
             }),
         };
         let seed = sampling.seed.map(|seed| format!("{seed}\n")).unwrap_or_default();
-        encoded(&seed, &body, call.messages)
+        encoded(&seed, &body, call)
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {

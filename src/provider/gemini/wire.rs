@@ -133,7 +133,7 @@ impl Wire for GeminiWire {
                 response_json_schema: schema.map(known),
             },
         };
-        encoded(&format!("{}\n", call.model.id), &body, call.messages)
+        encoded(&format!("{}\n", call.model.id), &body, call)
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {

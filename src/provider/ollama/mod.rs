@@ -17,7 +17,7 @@ use super::address::Address;
 use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Limits, deadlines};
 use super::http::Http;
 use super::server::Server;
-use super::wire::Wire;
+use super::wire::{Wire, full_body};
 use wire::OllamaWire;
 
 /// The environment variable by which Ollama itself is told its address.
@@ -93,6 +93,10 @@ impl Endpoint for Ollama {
 
     fn gives_probabilities(&self) -> bool {
         false
+    }
+
+    fn full_body(&self) -> Option<serde_json::Value> {
+        Some(full_body(&OllamaWire::new(&self.keep_alive)))
     }
 
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {

@@ -128,7 +128,7 @@ impl Wire for OllamaWire {
                 stop: &sampling.stop,
             },
         };
-        let mut call = encoded("", &body, call.messages);
+        let mut call = encoded("", &body, call);
         call.body.pop(); // the closing brace: `keep_alive` comes before it
         call.keyed = call.body.len();
         call.body.extend_from_slice(&self.tail);

@@ -96,7 +96,7 @@ impl Wire for OpenAiWire {
             stop: &sampling.stop,
             response_format: call.schema.and_then(|schema| self.response_format(schema)),
         };
-        encoded("", &body, call.messages)
+        encoded("", &body, call)
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {

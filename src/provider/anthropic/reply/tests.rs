@@ -55,6 +55,7 @@ fn requests_are_these_bytes() {
         stop: vec!["END".to_owned()],
         seed: Some(7),
         num_ctx: Some(8192),
+        ..Sampling::default()
     };
     let schema = json!({
         "type": "object",

@@ -64,6 +64,7 @@ fn requests_are_these_bytes() {
         stop: vec!["END".to_owned()],
         seed: Some(u64::MAX),
         num_ctx: Some(8192),
+        ..Sampling::default()
     };
     let talk = [
         Message::system("Be brief."),

@@ -53,6 +53,7 @@ fn requests_are_these_bytes() {
         stop: vec!["END".to_owned()],
         seed: Some(7),
         num_ctx: Some(8192),
+        ..Sampling::default()
     };
     let full = Model { id: "m".to_owned(), sampling };
     assert_eq!(
