@@ -192,7 +192,9 @@ fn stopped_code(reason: &StopReason) -> Exit {
 fn hint(kind: &CallErrorKind) -> Option<&'static str> {
     match kind {
         CallErrorKind::Unauthorized => Some("check the key in the variable that `api_key_env` names"),
-        CallErrorKind::QuotaExhausted => Some("the account has no quota left; nothing but a payment will change that"),
+        CallErrorKind::QuotaExhausted => {
+            Some("the account has no quota left; once it has some again, the same run goes on from here")
+        }
         _ => None,
     }
 }

@@ -31,20 +31,10 @@ pub struct Here<'a> {
     pub folder: &'a FilePath,
 }
 
-/// How much may be asked of an endpoint at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// The most calls in flight, at least 1; nothing said: as many as the run thinks right.
-    pub max_concurrent_calls: Option<u32>,
-}
-
 /// What a spec says about a provider.
 pub trait Endpoint: fmt::Debug + Send + Sync {
     /// The kind's name in [`PROVIDERS`].
     fn kind(&self) -> &'static str;
-
-    /// Its limits.
-    fn limits(&self) -> Limits;
 
     /// The name of the environment variable that holds its key, if it has one. Never the key.
     fn secret_env(&self) -> Option<&str>;
@@ -54,6 +44,17 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
 
     /// Whether its replies say how probable the labels were wherever an `enum` is asked.
     fn gives_probabilities(&self) -> bool;
+
+    /// The highest temperature that a model of it can have; 0 is always the lowest.
+    fn highest_temperature(&self) -> f64 {
+        5.0
+    }
+
+    /// A request's body in which everything is set that fanfold itself can set, so that a model's `extra` can be held
+    /// against it; none where there are no requests to add to.
+    fn full_body(&self) -> Option<Value> {
+        None
+    }
 
     /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
@@ -141,17 +142,6 @@ impl Checks<'_> {
     pub fn seconds(&mut self, field: &str, value: u64) {
         if !(1..=DAY).contains(&value) {
             self.wrong(field, format!("`{field}` is {value}, but must be between 1 and {DAY} seconds"), None);
-        }
-    }
-
-    /// At least one call at a time.
-    pub fn calls(&mut self, value: Option<u32>) {
-        if value == Some(0) {
-            self.wrong(
-                "max_concurrent_calls",
-                "`max_concurrent_calls` must be at least 1",
-                Some("leave it out for no limit"),
-            );
         }
     }
 

@@ -143,7 +143,12 @@ pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTi
         },
         (None, None) => return None,
     };
-    Some(Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64())))
+    Some(believed(seconds))
+}
+
+/// So many seconds, which aren't negative, as a wait: at most an hour.
+pub(super) fn believed(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64()))
 }
 
 #[cfg(test)]

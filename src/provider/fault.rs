@@ -1,30 +1,36 @@
 //! Faults: what servers say in the body of a failed call, in the shapes that are in use, and its class.
 //!
-//! The class comes from the status and from code fields. Words are looked at in one place, [`Fault::is_too_long`],
-//! where Ollama and vLLM give nothing else. Pure; both dialects use it.
+//! The class comes from the status and from code fields. Words are looked at in two places, where servers give nothing
+//! else: [`Fault::is_too_long`] and [`Fault::is_spent`]. Pure; all dialects use it.
+
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::failure::snippet;
+use super::failure::{believed, snippet};
 use super::{Answer, CallError, CallErrorKind};
+
+/// The code word of a quota that is used up until tomorrow. Google's own code is the same for all limits
+/// (`RESOURCE_EXHAUSTED`), and its `RetryInfo` names seconds here too; only the quota's id tells them apart.
+const DAILY_QUOTA: &str = "daily_quota";
 
 /// What a server said about a failed call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fault {
     /// Its words, or the beginning of a body that is no JSON.
     pub message: String,
-    /// `error.code`, where it is text, such as `insufficient_quota`.
-    code: Option<String>,
-    /// `error.type`, such as `invalid_request_error`.
-    kind: Option<String>,
+    /// Its code words: `error.code`, `error.type`, `error.status` and those of `error.details`.
+    codes: Vec<String>,
     /// `error.code`, where it is an HTTP status.
     status: Option<u16>,
+    /// How long it asks to wait, in `error.details`.
+    retry_after: Option<Duration>,
 }
 
 impl Fault {
-    /// Reads a body: `{"error": {message, type, code}}` (OpenAI, llama.cpp), `{"error": "text"}` (Ollama; the text can
-    /// be a JSON document of its own), `{"message", "type", "code"}` (older vLLM), `{"detail": ...}` (FastAPI), or
-    /// anything.
+    /// Reads a body: `{"error": {message, type, code}}` (OpenAI, llama.cpp, Anthropic), `{"error": {message, code, status,
+    /// details}}` (Google), `{"error": "text"}` (Ollama; the text can be a JSON document of its own), `{"message", "type",
+    /// "code"}` (older vLLM), `{"detail": ...}` (FastAPI), or anything.
     pub fn of_body(body: &[u8]) -> Self {
         let fault = serde_json::from_slice::<Value>(body).ok().and_then(|value| Fault::of_value(&value));
         fault.unwrap_or_else(|| Fault { message: snippet(body), ..Fault::default() })
@@ -40,11 +46,42 @@ impl Fault {
         let message =
             ["message", "error", "detail"].iter().find_map(|field| inner.get(field).filter(|said| !said.is_null()))?;
         let message = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
-        let code = inner.get("code");
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        let status = code.and_then(number).and_then(|n| u16::try_from(n).ok()).filter(|n| (400..600).contains(n));
-        Some(Fault { message, code: text(code), kind: text(inner.get("type")), status })
+        let code = inner.get("code").and_then(number).and_then(|n| u16::try_from(n).ok());
+        let words = ["code", "type", "status"].iter().filter_map(|field| inner.get(field)?.as_str());
+        let mut fault = Fault {
+            message,
+            codes: words.map(str::to_owned).collect(),
+            status: code.filter(|n| (400..600).contains(n)),
+            retry_after: None,
+        };
+        match inner.get("details") {
+            Some(Value::Array(details)) => details.iter().for_each(|detail| fault.read_detail(detail)),
+            Some(details) => fault.note(details.get("error_code")),
+            None => {}
+        }
+        Some(fault)
+    }
+
+    fn note(&mut self, code: Option<&Value>) {
+        self.codes.extend(code.and_then(Value::as_str).map(str::to_owned));
+    }
+
+    /// Reads one of Google's details: the reason of an `ErrorInfo`, the wait of a `RetryInfo`, and the quotas of a
+    /// `QuotaFailure`, of which those of a day become the code [`DAILY_QUOTA`].
+    ///
+    /// Source: `google/rpc/error_details.proto`.
+    fn read_detail(&mut self, detail: &Value) {
+        self.note(detail.get("reason"));
+        let seconds = detail.get("retryDelay").and_then(Value::as_str).and_then(|wait| wait.strip_suffix('s'));
+        let seconds = seconds.and_then(|seconds| seconds.parse::<f64>().ok());
+        if let Some(seconds) = seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0) {
+            self.retry_after = Some(believed(seconds));
+        }
+        let quotas = detail.get("violations").and_then(Value::as_array).into_iter().flatten();
+        if quotas.filter_map(|quota| quota.get("quotaId")?.as_str()).any(|id| id.contains("PerDay")) {
+            self.codes.push(DAILY_QUOTA.to_owned());
+        }
     }
 
     fn of_text(text: &str) -> Self {
@@ -56,39 +93,63 @@ impl Fault {
         }
     }
 
-    /// Whether `error.code` or `error.type` is this word.
+    /// Whether this is one of its code words.
     pub fn says(&self, word: &str) -> bool {
-        self.code.as_deref() == Some(word) || self.kind.as_deref() == Some(word)
+        self.codes.iter().any(|code| code == word)
+    }
+
+    fn says_one_of(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.says(word))
     }
 
     /// Whether the prompt did not fit. OpenAI and llama.cpp have a code for it; Ollama ("the input length exceeds the
-    /// context length") and vLLM ("This model's maximum context length is …") only say it.
+    /// context length"), vLLM ("This model's maximum context length is …"), Anthropic ("prompt is too long: …") and
+    /// Google ("The input token count (…) exceeds the maximum number of tokens allowed (…)") only say it.
     fn is_too_long(&self) -> bool {
-        ["context_length_exceeded", "exceed_context_size_error", "string_above_max_length"].iter().any(|c| self.says(c))
+        self.says_one_of(&["context_length_exceeded", "exceed_context_size_error", "string_above_max_length"])
             || [
                 "input length exceeds the context length",
                 "maximum context length",
                 "exceeds the available context size",
+                "prompt is too long",
+                "exceeds the maximum number of tokens allowed",
             ]
             .iter()
             .any(|words| self.message.contains(words))
     }
 
+    /// Whether the quota is used up. A limit of spending that the account has set for itself is a 400 of Anthropic's
+    /// like any other, but for the words that its page on rate limits gives
+    /// (<https://platform.claude.com/docs/en/api/rate-limits>).
+    fn is_spent(&self) -> bool {
+        self.says_one_of(&[
+            "insufficient_quota",
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "billing_error",
+            "enforced_spend_limit_reached",
+            DAILY_QUOTA,
+        ]) || self.message.starts_with("You have reached your specified ") && self.message.contains("usage limits")
+    }
+
     /// The class of the fault. In a body that came with status 200 the status inside counts; without one, it is taken
     /// for an outage behind a gateway, which may pass.
+    ///
+    /// A key that Google doesn't know is a 400 of its, and so is a key that may not be used where one is.
     pub fn class(&self, answer: Answer<'_>) -> CallErrorKind {
         let status = if answer.is_success() { self.status.unwrap_or(502) } else { answer.status };
-        let spent = ["insufficient_quota", "billing_hard_limit_reached", "billing_not_active"];
-        if spent.iter().any(|code| self.says(code)) {
+        if self.is_spent() {
             CallErrorKind::QuotaExhausted
         } else if status != 429 && self.is_too_long() {
             CallErrorKind::ContextTooLong
         } else if self.says("model_not_found") {
             CallErrorKind::UnknownModel
-        } else if self.says("content_filter") || self.says("content_policy_violation") {
+        } else if status == 400 && self.says_one_of(&["API_KEY_INVALID", "FAILED_PRECONDITION"]) {
+            CallErrorKind::Unauthorized
+        } else if self.says_one_of(&["content_filter", "content_policy_violation"]) {
             CallErrorKind::Refused
         } else {
-            CallErrorKind::of_status(status, answer.retry_after)
+            CallErrorKind::of_status(status, answer.retry_after.max(self.retry_after))
         }
     }
 
@@ -104,8 +165,6 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use CallErrorKind as K;
 
     use super::*;
@@ -153,11 +212,83 @@ mod tests {
             ),
             (502, "<html>Bad Gateway</html>", K::Unavailable { retry_after: wait }),
             (529, "", K::Unavailable { retry_after: wait }),
+            (
+                401,
+                r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"},"request_id":"r"}"#,
+                K::Unauthorized,
+            ),
+            (402, r#"{"type":"error","error":{"type":"billing_error","message":"pay"}}"#, K::QuotaExhausted),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 tokens > 8 maximum"}}"#,
+                K::ContextTooLong,
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified workspace API usage limits. You will regain access on 2026-12-01."}}"#,
+                K::QuotaExhausted,
+            ),
+            (413, r#"{"type":"error","error":{"type":"request_too_large","message":"x"}}"#, K::Rejected),
+            (
+                429,
+                r#"{"type":"error","error":{"type":"rate_limit_error","message":"x"}}"#,
+                K::RateLimited { retry_after: wait },
+            ),
+            (
+                429,
+                r#"{"type":"error","error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}"#,
+                K::QuotaExhausted,
+            ),
+            (
+                529,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#,
+                K::Unavailable { retry_after: wait },
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}"#,
+                K::Unauthorized,
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"no free tier here","status":"FAILED_PRECONDITION"}}"#,
+                K::Unauthorized,
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#,
+                K::ContextTooLong,
+            ),
+            (400, r#"{"error":{"code":400,"message":"bad schema","status":"INVALID_ARGUMENT"}}"#, K::Rejected),
             (200, r#"{"error":{"message":"upstream is busy","code":429}}"#, K::RateLimited { retry_after: wait }),
             (200, r#"{"error":{"message":"upstream broke"}}"#, K::Unavailable { retry_after: wait }),
         ];
         for (status, body, want) in cases {
             assert_eq!(class(status, body), want, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn the_wait_and_the_quota_stand_in_googles_details() {
+        let limited = |details: &str| {
+            let head =
+                r#"{"error":{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED""#;
+            class(429, &format!(r#"{head},"details":[{details}]}}}}"#))
+        };
+        let after = |secs: f64| K::RateLimited { retry_after: Some(Duration::from_secs_f64(secs)) };
+        let quota = |id: &str| {
+            format!(r#"{{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{{"quotaId":"{id}"}}]}}"#)
+        };
+        let wait =
+            |secs: &str| format!(r#"{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"{secs}"}}"#);
+        let minute = quota("GenerateRequestsPerMinutePerProjectPerModel-FreeTier");
+        assert_eq!(limited(&format!("{minute},{}", wait("34.5s"))), after(34.5));
+        let day = quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
+        assert_eq!(limited(&format!("{day},{}", wait("36s"))), K::QuotaExhausted);
+        assert_eq!(limited(&wait("1s")), after(2.0), "the header's wait is longer");
+        assert_eq!(limited(&wait("999999s")), after(3600.0));
+        for nonsense in ["", "s", "-5s", "NaNs", "5", "infs"] {
+            assert_eq!(limited(&wait(nonsense)), after(2.0), "{nonsense}");
         }
     }
 

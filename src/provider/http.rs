@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Request, Response, Url, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 
@@ -55,6 +55,22 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The headers of a dialect's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// The name of the one that carries the key, in lower case.
+    pub key: &'static str,
+    /// What stands before the key in it.
+    pub before_key: &'static str,
+    /// What every request carries besides, names in lower case.
+    pub fixed: &'static [(&'static str, &'static str)],
+}
+
+impl Headers {
+    /// `Authorization: Bearer KEY` (RFC 6750) and nothing else.
+    pub const BEARER: Headers = Headers { key: "authorization", before_key: "Bearer ", fixed: &[] };
+}
+
 /// A client of one server.
 #[derive(Clone)]
 pub(super) struct Http {
@@ -85,14 +101,17 @@ impl Received {
 
 impl Http {
     /// A client of the server at `address`; the error is a sentence.
-    pub fn new(address: &Address, deadlines: Deadlines, key: Option<Secret>) -> Result<Self, String> {
+    pub fn new(address: &Address, deadlines: Deadlines, key: Option<Secret>, dialect: Headers) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        for (name, value) in dialect.fixed {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
         if let Some(key) = &key {
-            let bearer = format!("Bearer {}", key.text());
-            let mut value = HeaderValue::try_from(bearer).map_err(|_| "a key can't hold line breaks".to_owned())?;
+            let value = format!("{}{}", dialect.before_key, key.text());
+            let mut value = HeaderValue::try_from(value).map_err(|_| "a key can't hold line breaks".to_owned())?;
             value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            headers.insert(dialect.key, value);
         }
         let mut builder = Client::builder()
             .user_agent(concat!("fanfold/", env!("CARGO_PKG_VERSION")))

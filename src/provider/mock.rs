@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Limits};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here};
 use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
 use crate::prompt::{Message, Probabilities};
 
@@ -23,9 +23,6 @@ const BUILD: &str = "mock-1";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Mock {
-    /// The most calls in flight at once. Left out: as many as the stages ask for.
-    #[schemars(range(min = 1))]
-    max_concurrent_calls: Option<u32>,
     /// Which value of an `enum` it answers: `random`, by a hash of the call, or always the `first`, as a respondent does
     /// who does not read on. Default: `random`.
     pick: Pick,
@@ -49,18 +46,12 @@ impl Pick {
 }
 
 impl Checked for Mock {
-    fn check(&self, checks: &mut Checks<'_>) {
-        checks.calls(self.max_concurrent_calls);
-    }
+    fn check(&self, _: &mut Checks<'_>) {}
 }
 
 impl Endpoint for Mock {
     fn kind(&self) -> &'static str {
         KIND
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { max_concurrent_calls: self.max_concurrent_calls }
     }
 
     fn secret_env(&self) -> Option<&str> {
@@ -119,7 +110,7 @@ impl Provider for Answers {
         let body = Body { model: id, messages: call.messages, sampling, schema: call.schema, pick: self.pick };
         let body = serde_json::to_vec(&body).expect("text and numbers are always JSON, and a vector takes all bytes");
         let keyed = body.len();
-        Encoded { body, keyed }
+        Encoded { body, unsent: 0, keyed }
     }
 
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {

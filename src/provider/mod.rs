@@ -4,19 +4,25 @@
 //! for its turn or writes anything: that is `run`'s.
 //!
 //! `spec` decodes an entry of `[providers]` with its row of [`PROVIDERS`] into a [`Config`]; `run` makes a [`Provider`]
-//! of it with [`Endpoint::connect`]. To add a dialect: one file with its fields ([`Endpoint`]) and its [`Wire`], one
-//! `mod` line, one row in [`PROVIDERS`]. An OpenAI-like server needs no code, only a `base_url`.
+//! of it with [`Endpoint::connect`]. To add a dialect: one folder with its fields (a `hosted::Service`, or an
+//! [`Endpoint`] of its own) and its [`Wire`], one `mod` line, one row in [`PROVIDERS`]. An OpenAI-like server needs no
+//! code, only a `base_url`.
 
 mod address;
+mod anthropic;
 mod embedded;
 mod endpoint;
+mod extra;
 mod failure;
 mod fault;
+mod gemini;
+mod hosted;
 mod http;
 mod mock;
 mod ollama;
 mod openai;
 mod server;
+mod subset;
 mod wire;
 
 use std::fmt;
@@ -32,7 +38,8 @@ use crate::prompt::{Message, Probabilities};
 use crate::registry::Kind;
 
 pub use embedded::weights;
-pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, Limits, default_endpoint};
+pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, default_endpoint};
+pub use extra::taken;
 pub use failure::LONGEST_MESSAGE;
 pub use ollama::DEFAULT_NUM_CTX;
 pub use wire::{Answer, Wire};
@@ -52,6 +59,20 @@ pub static PROVIDERS: &[Kind<Config>] = &[
         schema: openai::OpenAi::json_schema,
         fields: document::fields_of::<openai::OpenAi>,
         decode: endpoint::decode::<openai::OpenAi>,
+    },
+    Kind {
+        name: "anthropic",
+        about: "Anthropic's Claude, or any server that speaks its Messages protocol.",
+        schema: anthropic::Anthropic::json_schema,
+        fields: document::fields_of::<anthropic::Anthropic>,
+        decode: endpoint::decode::<anthropic::Anthropic>,
+    },
+    Kind {
+        name: "gemini",
+        about: "Google's Gemini, or any server that speaks its protocol.",
+        schema: gemini::Gemini::json_schema,
+        fields: document::fields_of::<gemini::Gemini>,
+        decode: endpoint::decode::<gemini::Gemini>,
     },
     Kind {
         name: "embedded",
@@ -84,6 +105,9 @@ pub struct Sampling {
     pub seed: Option<u64>,
     /// The context size in tokens, for Ollama and models in the process.
     pub num_ctx: Option<u32>,
+    /// What is added to the body of every request, for servers.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A model as its provider knows it.
@@ -109,10 +133,14 @@ pub struct Call<'a> {
 /// A call as the provider's protocol writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The JSON body. Field order is fixed, so equal calls are equal bytes.
+    /// The JSON body, behind the unsent bytes. Field order is fixed, so equal calls are equal bytes.
     pub body: Vec<u8>,
-    /// The first so many bytes of the body hold everything that can change the answer; the call key hashes them.
-    /// What comes after (Ollama's `keep_alive`) can't.
+    /// The first so many bytes are no part of what is posted: they hold what makes another call of it although the
+    /// protocol keeps it out of the body (Gemini's model stands in the URL) or doesn't know it (Anthropic has no seed,
+    /// yet replicates are different calls).
+    pub unsent: usize,
+    /// The first so many bytes, the unsent ones among them, hold everything that can change the answer; the call key
+    /// hashes them. What comes after (Ollama's `keep_alive`) can't.
     pub keyed: usize,
 }
 
@@ -141,7 +169,7 @@ pub struct Reply {
     pub prompt_tokens: Option<u64>,
     /// Tokens of the reply, as the server counted them.
     pub completion_tokens: Option<u64>,
-    /// The build that answered, where replies name one (OpenAI's `system_fingerprint`).
+    /// The build that answered, where replies name one (OpenAI's `system_fingerprint`, Gemini's `modelVersion`).
     pub build: Option<String>,
     /// How probable the labels were, where the provider tells it ([`Endpoint::gives_probabilities`]).
     pub probabilities: Option<Probabilities>,
@@ -150,7 +178,8 @@ pub struct Reply {
 /// Which build of a model a server has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
-    /// The content digest of the weights, where the server tells it (Ollama).
+    /// What tells this build from others, where the server tells it: the content digest of the weights (Ollama), the
+    /// id that an alias stands for (Anthropic), a version (Gemini).
     pub digest: Option<String>,
     /// The quantisation, such as `Q4_K_M`, where the server tells it.
     pub quantization: Option<String>,

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
-
 use super::address::Address;
 use super::http::Http;
 use super::wire::Wire;
 use super::{Boxed, Build, Call, CallError, Encoded, Model, Provider, Reply};
 
-/// How long a server may take to list its models.
+/// How long a server may take to tell about its models.
 const INSPECTION: Duration = Duration::from_secs(8);
 
 /// A server that speaks one dialect.
@@ -18,23 +16,24 @@ pub(super) struct Server<W> {
     wire: W,
     http: Http,
     address: Address,
-    calls: Url,
 }
 
 impl<W: Wire> Server<W> {
     /// The server at `address`.
     pub fn new(wire: W, http: Http, address: Address) -> Self {
-        let calls = address.join(wire.path());
-        Server { wire, http, address, calls }
+        Server { wire, http, address }
     }
 
     async fn ask(&self, call: Encoded) -> Result<Reply, CallError> {
-        let received = self.http.post(self.calls.clone(), call.body, || self.nobody()).await?;
+        let Encoded { mut body, unsent, .. } = call;
+        let url = self.address.join(&self.wire.path(&String::from_utf8_lossy(&body[..unsent])));
+        body.drain(..unsent);
+        let received = self.http.post(url, body, || self.nobody()).await?;
         self.wire.decode(received.answer())
     }
 
     async fn look(&self, model: &Model) -> Result<Build, CallError> {
-        let url = self.address.join(self.wire.models_path());
+        let url = self.address.join(&self.wire.models_path(model));
         let received = self.http.get(url, INSPECTION, || self.nobody()).await?;
         self.wire.find_model(model, &self.endpoint(), received.answer())
     }

@@ -3,13 +3,18 @@
 //! Nothing here opens a connection; `server` sends what a [`Wire`] writes. To add a dialect, implement [`Wire`] and
 //! make a `server::Server` of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
+use super::extra::merge;
 use super::failure::snippet;
-use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply};
+use super::http::Headers;
+use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply, Sampling};
+use crate::prompt::{Message, Role};
 
 /// What a server answered, as far as a dialect has to know.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +53,13 @@ pub trait Wire: fmt::Debug + Send + Sync {
     /// The kind's name in [`super::PROVIDERS`].
     fn kind(&self) -> &'static str;
 
-    /// The path of calls below the base address.
-    fn path(&self) -> &'static str;
+    /// The headers of its requests.
+    fn headers(&self) -> Headers {
+        Headers::BEARER
+    }
+
+    /// The path of a call below the base address; `unsent` is what [`Wire::encode`] put before the body.
+    fn path(&self, unsent: &str) -> Cow<'static, str>;
 
     /// Writes a call as the body of a POST.
     fn encode(&self, call: &Call<'_>) -> Encoded;
@@ -57,22 +67,95 @@ pub trait Wire: fmt::Debug + Send + Sync {
     /// Reads the answer to a call. Messages of errors are the server's own; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
 
-    /// The path of the list of models below the base address.
-    fn models_path(&self) -> &'static str;
+    /// The path below the base address of what the server knows about its models, or about this one.
+    fn models_path(&self, model: &Model) -> Cow<'static, str>;
 
-    /// Finds a model in the answer to a GET of the list of models.
+    /// Finds a model in the answer to a GET of that path.
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError>;
 
     /// What to say when nobody answers at the address, such as "no Ollama at …".
-    fn nobody(&self, endpoint: &str) -> String;
+    fn nobody(&self, endpoint: &str) -> String {
+        format!("can't connect to {endpoint}; is it running, and is the address right?")
+    }
 
     /// Whether its servers hold one model at a time.
-    fn holds_one_model(&self) -> bool;
+    fn holds_one_model(&self) -> bool {
+        false
+    }
 
     /// Tokens that the context holds, where the request itself says so.
     fn context_tokens(&self, _model: &Model) -> Option<u64> {
         None
     }
+}
+
+/// A call as JSON with the model's extra fields, behind `unsent`; all of it is keyed.
+pub(super) fn encoded(unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> Encoded {
+    let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
+    let mut body = Vec::with_capacity(unsent.len() + said + said / 16 + 512);
+    body.extend_from_slice(unsent.as_bytes());
+    let extra = &call.model.sampling.extra;
+    let written = match extra.is_empty() {
+        true => serde_json::to_writer(&mut body, whole),
+        false => serde_json::to_value(whole).and_then(|mut whole| {
+            merge(&mut whole, extra);
+            serde_json::to_writer(&mut body, &whole)
+        }),
+    };
+    written.expect("text and numbers are always JSON, and a vector takes all bytes");
+    let keyed = body.len();
+    Encoded { body, unsent: unsent.len(), keyed }
+}
+
+/// A body of this dialect in which everything is set that fanfold can set.
+pub(super) fn full_body(wire: &impl Wire) -> Value {
+    let sampling = Sampling {
+        temperature: Some(0.5),
+        top_p: Some(0.5),
+        max_tokens: Some(1),
+        stop: vec!["x".to_owned()],
+        seed: Some(1),
+        num_ctx: Some(1),
+        extra: Map::new(),
+    };
+    let model = Model { id: "x".to_owned(), sampling };
+    let messages = [Message::system("x"), Message::user("x")];
+    let schema = json!({"type": "object"});
+    let call = wire.encode(&Call { model: &model, messages: &messages, schema: Some(&schema) });
+    serde_json::from_slice(&call.body[call.unsent..]).unwrap_or_default()
+}
+
+/// The system messages as one text, for protocols that keep it apart from the conversation.
+pub(super) fn system(messages: &[Message]) -> Option<String> {
+    let said: Vec<&str> = messages
+        .iter()
+        .filter(|message| message.role == Role::System)
+        .map(|message| message.content.as_str())
+        .collect();
+    (!said.is_empty()).then(|| said.join("\n\n"))
+}
+
+/// The verdict on a model whose page isn't there: it is `unknown` where the server says so, and otherwise may well be
+/// served by one that has no such pages, as gateways do.
+pub(super) fn unlisted(
+    model: &Model,
+    endpoint: &str,
+    answer: Answer<'_>,
+    unknown: bool,
+) -> Option<Result<Build, CallError>> {
+    match answer.status {
+        404 if unknown => {
+            let message = format!("{endpoint} doesn't serve the model `{}`", model.id);
+            Some(Err(CallError::raw(CallErrorKind::UnknownModel, message)))
+        }
+        404 | 405 | 501 => Some(Ok(Build::default())),
+        _ => None,
+    }
+}
+
+/// The error of a reply without the `field` that says why it ended, which is the only proof that it is whole.
+pub(super) fn endless(field: &str) -> CallError {
+    CallError::raw(CallErrorKind::Truncated, format!("the reply does not say why it ended (no `{field}`)"))
 }
 
 /// Refuses a reply without text, unless the end says why there is none: an empty answer is never a cell.

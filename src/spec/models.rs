@@ -8,7 +8,7 @@ use super::resolve::Resolver;
 use super::{EndpointSpec, ModelSpec};
 use crate::document::Path;
 use crate::name::{Name, listed, nearest};
-use crate::provider::{Model, PROVIDERS, Sampling, default_endpoint};
+use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint, taken};
 
 impl Resolver<'_> {
     /// The endpoints that the models use.
@@ -46,7 +46,9 @@ impl Resolver<'_> {
         let mut models = IndexMap::new();
         for (name, table) in &raw.models {
             let at = |key: &str| Path::of(["models", name.as_str(), key]);
-            self.sampling(table, at);
+            let endpoint = endpoints.get(&table.provider).map(|e| e.endpoint.as_ref());
+            self.sampling(table, endpoint, at);
+            self.extra(table, endpoint, &at("extra"));
             if endpoints.contains_key(&table.provider) {
                 let sampling = Sampling {
                     temperature: table.temperature,
@@ -55,6 +57,7 @@ impl Resolver<'_> {
                     stop: table.stop.clone(),
                     seed: table.seed.or(raw.header.seed),
                     num_ctx: table.num_ctx,
+                    extra: table.extra.clone(),
                 };
                 let model = Model { id: table.model.clone(), sampling };
                 models.insert(name.clone(), ModelSpec { endpoint: table.provider.clone(), model });
@@ -63,9 +66,27 @@ impl Resolver<'_> {
         models
     }
 
-    fn sampling(&mut self, table: &ModelTable, at: impl Fn(&str) -> Path) {
-        if table.temperature.is_some_and(|t| !(0.0..=5.0).contains(&t)) {
-            self.error("bad-value", at("temperature"), "`temperature` must be from 0 to 5");
+    /// What a model adds to its requests must not be what stands there already.
+    fn extra(&mut self, table: &ModelTable, endpoint: Option<&dyn Endpoint>, at: &Path) {
+        let Some(endpoint) = endpoint.filter(|_| !table.extra.is_empty()) else { return };
+        let Some(own) = endpoint.full_body() else {
+            let message = format!("`extra` is added to requests, and `{}` sends none", endpoint.kind());
+            self.error("bad-value", at.clone(), message);
+            return;
+        };
+        for path in taken(&own, &table.extra) {
+            let place = path.iter().fold(at.clone(), |place, key| place.key(key));
+            let message = format!("`{}` is set by fanfold itself", path.join("."));
+            let help = "leave it out; where a model has a field for it, such as `temperature`, use that";
+            self.error("bad-value", place, message).help = Some(help.to_owned());
+        }
+    }
+
+    fn sampling(&mut self, table: &ModelTable, endpoint: Option<&dyn Endpoint>, at: impl Fn(&str) -> Path) {
+        let (highest, of) = endpoint.map_or((5.0, ""), |endpoint| (endpoint.highest_temperature(), endpoint.kind()));
+        if table.temperature.is_some_and(|t| !(0.0..=highest).contains(&t)) {
+            let of = if of.is_empty() { String::new() } else { format!(" for a model of `{of}`") };
+            self.error("bad-value", at("temperature"), format!("`temperature` must be from 0 to {highest}{of}"));
         }
         if table.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
             self.error("bad-value", at("top_p"), "`top_p` must be above 0 and at most 1");

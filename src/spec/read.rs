@@ -38,26 +38,32 @@ pub struct Header {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelTable {
-    /// A provider type (`embedded`, `ollama`, `openai`, `mock`) with its defaults, or a name in `[providers]`.
+    /// A provider type (`embedded`, `ollama`, `openai`, `anthropic`, `gemini`, `mock`) with its defaults, or a name in
+    /// `[providers]`.
     pub provider: String,
     /// The provider's id of the model, such as `llama3.2`. Embedded: a built-in model (`fanfold models list`), the path
     /// of a `.gguf` file, or the name of a model that Ollama has pulled.
     pub model: String,
-    /// 0 always takes the likeliest word. Left out: not sent, the server decides; embedded: 0.
+    /// 0 always takes the likeliest word; the highest is 1 for `anthropic`, 2 for `gemini`, 5 for others. Left out: not
+    /// sent, the server decides (some models refuse any); embedded: 0.
     pub temperature: Option<f64>,
     /// The share of probability that words are drawn from (nucleus sampling), above 0 and at most 1.
     pub top_p: Option<f64>,
     /// The most tokens of a reply; a reply that is cut off is an error, not an answer. Left out: the server decides;
-    /// embedded: 512.
+    /// anthropic: 1024, embedded: 512.
     pub max_tokens: Option<u32>,
     /// Texts that end the reply.
     #[serde(default)]
     pub stop: Vec<String>,
-    /// The seed for this model. Default: the spec's.
+    /// The seed for this model. Default: the spec's. Anthropic has none: another seed asks again, and sends the same.
     pub seed: Option<u64>,
     /// Ollama: the context size in tokens, prompt and reply together. Always sent, since the server's own default
     /// depends on its memory. Default: 4096. Embedded: the same; by default the model's own.
     pub num_ctx: Option<u32>,
+    /// What is added to the body of every request, verbatim and as part of the call: `extra = { top_k = 40 }`. A table is
+    /// merged into the table of that name; what fanfold sets itself can't be set here. For providers with a server.
+    #[serde(default)]
+    pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What all stages that ask models share.

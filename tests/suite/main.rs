@@ -15,6 +15,7 @@ mod command;
 mod embedded;
 mod faults;
 mod fill_missing;
+mod hosted;
 mod kill;
 mod layers;
 mod models;

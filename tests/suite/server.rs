@@ -1,10 +1,11 @@
-//! A model server that does as a test says: Ollama's and OpenAI's dialects over plain sockets, and a record of it all.
+//! A model server that does as a test says: the dialects of all providers over plain sockets, and a record of it all.
 //!
 //! `Server::new().latency_ms(5).script(|request, attempt| Say::Text("yes".into())).start()`. Without a script it gives
 //! [`answer`], a function of the model, the question and the schema alone. With [`Builder::forward_to`] it is a proxy
 //! that only counts. Knows nothing of the project; a new kind of fault is a variant of [`Say`] and an arm in [`reply`].
 
 mod answer;
+mod dialect;
 mod http;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,17 +19,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub use answer::answer;
-use answer::hash;
+pub use dialect::Dialect;
+use dialect::{about, in_dialect, wrong_key};
 use http::{Request, forward, read_request, send};
-
-/// Which protocol a request was in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// `POST /api/chat`
-    Ollama,
-    /// `POST /v1/chat/completions`
-    OpenAi,
-}
 
 /// One chat request, as the server saw it.
 #[derive(Clone, Debug)]
@@ -37,6 +30,8 @@ pub struct Asked {
     pub number: usize,
     /// The protocol.
     pub dialect: Dialect,
+    /// The path, with the query if there is one.
+    pub path: String,
     /// The model that was asked.
     pub model: String,
     /// Role and text of each message.
@@ -131,6 +126,7 @@ pub struct Builder {
     models: Vec<String>,
     script: Option<Box<Script>>,
     upstream: Option<String>,
+    keys: Vec<String>,
 }
 
 impl Builder {
@@ -152,6 +148,12 @@ impl Builder {
         self
     }
 
+    /// The keys that it knows; without one of them, in the header of the dialect, nothing is answered.
+    pub fn keys(mut self, keys: &[&str]) -> Self {
+        self.keys = keys.iter().map(|&key| key.to_owned()).collect();
+        self
+    }
+
     /// Passes everything on to the server at this address (`http://host:port`) and its replies back.
     pub fn forward_to(mut self, address: &str) -> Self {
         self.upstream = Some(address.trim_start_matches("http://").trim_end_matches('/').to_owned());
@@ -167,6 +169,7 @@ impl Builder {
             models: self.models,
             script: self.script,
             upstream: self.upstream,
+            keys: self.keys,
             stopped: AtomicBool::new(false),
             seen: Mutex::default(),
         });
@@ -182,6 +185,7 @@ struct Shared {
     models: Vec<String>,
     script: Option<Box<Script>>,
     upstream: Option<String>,
+    keys: Vec<String>,
     stopped: AtomicBool,
     seen: Mutex<Seen>,
 }
@@ -209,7 +213,7 @@ impl Server {
     #[expect(clippy::new_ret_no_self, reason = "reads well in a test: Server::new().latency_ms(5).start()")]
     pub fn new() -> Builder {
         let models = vec!["llama3.2".to_owned(), "mistral".to_owned()];
-        Builder { latency: Duration::ZERO, models, script: None, upstream: None }
+        Builder { latency: Duration::ZERO, models, script: None, upstream: None, keys: Vec::new() }
     }
 
     /// Its address without a path: the `base_url` for Ollama.
@@ -352,15 +356,15 @@ fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut writer = stream;
     while let Some(request) = read_request(&mut reader)? {
         let path = request.path.split('?').next().unwrap_or_default();
-        let dialect = match (request.method.as_str(), path) {
-            ("POST", "/api/chat") => Some(Dialect::Ollama),
-            ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
-            _ => None,
-        };
+        let dialect = Dialect::of(&request.method, path);
+        if let Some((code, body)) = wrong_key(&request, path, &shared.keys) {
+            send(&mut writer, code, None, body.to_string().as_bytes())?;
+            continue;
+        }
         let stays_open = match (dialect, &shared.upstream) {
             (None, Some(upstream)) => forward(upstream, &request, &mut writer)?.is_some(),
             (None, None) => {
-                let (code, body) = about(&request, path, shared);
+                let (code, body) = about(&request, path, &shared.models);
                 send(&mut writer, code, None, body.to_string().as_bytes())?;
                 true
             }
@@ -381,14 +385,8 @@ fn chat(dialect: Dialect, request: &Request, shared: &Shared, writer: &mut impl 
         forward(upstream, request, writer).map(|status| (status.is_some(), status == Some(200)))
     } else if !shared.models.iter().any(|m| *m == asked.model || asked.model == format!("{m}:latest")) {
         done(shared);
-        let text = format!("model '{}' not found", asked.model);
-        let body = match dialect {
-            Dialect::Ollama => json!({"error": text}),
-            Dialect::OpenAi => {
-                json!({"error": {"message": text, "type": "invalid_request_error", "code": "model_not_found"}})
-            }
-        };
-        return send(writer, 404, None, body.to_string().as_bytes()).map(|()| true);
+        let (code, body) = dialect.error(404, &format!("model '{}' not found", asked.model));
+        return send(writer, code, None, body.to_string().as_bytes()).map(|()| true);
     } else {
         thread::sleep(shared.latency);
         let say = shared.script.as_ref().map_or(Say::Default, |script| script(&asked, attempt));
@@ -408,20 +406,15 @@ fn chat(dialect: Dialect, request: &Request, shared: &Shared, writer: &mut impl 
 }
 
 fn note(dialect: Dialect, request: &Request, body: Value, shared: &Shared) -> (Asked, usize) {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let messages = body["messages"].as_array().into_iter().flatten();
-    let messages = messages.map(|m| (text(&m["role"]), text(&m["content"]))).collect();
-    let schema = match dialect {
-        Dialect::Ollama => body.get("format").filter(|f| f.is_object()),
-        Dialect::OpenAi => body.pointer("/response_format/json_schema/schema"),
-    };
+    let said = dialect.read(request.path.split('?').next().unwrap_or_default(), &body);
     let mut seen = shared.seen.lock().expect("no panic while locked");
     let asked = Asked {
         number: seen.asked.len(),
         dialect,
-        model: text(&body["model"]),
-        messages,
-        schema: schema.cloned(),
+        path: request.path.clone(),
+        model: said.model,
+        messages: said.messages,
+        schema: said.schema,
         headers: request.headers.clone(),
         body,
         arrived: Instant::now(),
@@ -479,67 +472,5 @@ fn reply(say: Say, asked: &Asked, shared: &Shared, writer: &mut impl Write) -> s
             }
             Ok((true, false))
         }
-    }
-}
-
-/// A reply in the dialect of the request; `None`: one that has no answer in it.
-fn in_dialect(asked: &Asked, text: Option<&str>, finish: &str) -> String {
-    let prompt_tokens: usize = asked.messages.iter().map(|(_, text)| text.len().div_ceil(4)).sum();
-    let reply_tokens = text.unwrap_or_default().len().div_ceil(4);
-    let message = json!({"role": "assistant", "content": text.unwrap_or_default()});
-    let value = match asked.dialect {
-        Dialect::Ollama => json!({
-            "model": asked.model, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": true,
-            "done_reason": finish, "total_duration": 5_000_000, "load_duration": 1_000_000,
-            "prompt_eval_count": prompt_tokens, "prompt_eval_duration": 1_000_000,
-            "eval_count": reply_tokens, "eval_duration": 3_000_000,
-        }),
-        Dialect::OpenAi => {
-            let choice = json!({"index": 0, "message": message, "finish_reason": finish});
-            let choices = if text.is_some() { vec![choice] } else { vec![] };
-            json!({
-                "id": format!("chatcmpl-{}", asked.number), "object": "chat.completion", "created": 1_767_225_600,
-                "model": asked.model, "system_fingerprint": "fp_scripted", "choices": choices,
-                "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": reply_tokens,
-                          "total_tokens": prompt_tokens + reply_tokens},
-            })
-        }
-    };
-    value.to_string()
-}
-
-/// A model's name with its tag, as Ollama lists it.
-fn tagged(name: &str) -> String {
-    if name.contains(':') { name.to_owned() } else { format!("{name}:latest") }
-}
-
-/// What it says to requests that are no chat.
-fn about(request: &Request, path: &str, shared: &Shared) -> (u16, Value) {
-    let digest = |name: &str| format!("{:016x}", hash(&[name])).repeat(4);
-    let details = json!({"format": "gguf", "family": "llama", "parameter_size": "3B", "quantization_level": "Q4_K_M"});
-    let named = |name: &String| {
-        json!({"name": tagged(name), "model": tagged(name),
-        "modified_at": "2026-01-01T00:00:00Z", "size": 1_000_000, "digest": digest(name), "details": details})
-    };
-    match (request.method.as_str(), path) {
-        ("GET", "/api/tags" | "/api/ps") => {
-            (200, json!({"models": shared.models.iter().map(named).collect::<Vec<_>>()}))
-        }
-        ("GET", "/api/version") => (200, json!({"version": "0.12.0"})),
-        ("POST", "/api/show") => {
-            let asked: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
-            let name = asked["model"].as_str().unwrap_or_default().trim_end_matches(":latest").to_owned();
-            if shared.models.contains(&name) {
-                (200, json!({"details": details, "capabilities": ["completion"]}))
-            } else {
-                (404, json!({"error": format!("model '{name}' not found")}))
-            }
-        }
-        ("GET", "/v1/models") => {
-            let data =
-                shared.models.iter().map(|id| json!({"id": id, "object": "model", "created": 0, "owned_by": "test"}));
-            (200, json!({"object": "list", "data": data.collect::<Vec<_>>()}))
-        }
-        _ => (404, json!({"error": "no such page"})),
     }
 }

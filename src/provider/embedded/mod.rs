@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Provider;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Limits};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here};
 
 /// The kind's name.
 const KIND: &str = "embedded";
@@ -21,25 +21,15 @@ const KIND: &str = "embedded";
 /// Models inside the process: GGUF files, without a server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Embedded {
-    /// The most calls in flight at once. Left out: as many as the stages ask for; each processor works on at most 4.
-    #[schemars(range(min = 1))]
-    max_concurrent_calls: Option<u32>,
-}
+pub(super) struct Embedded {}
 
 impl Checked for Embedded {
-    fn check(&self, checks: &mut Checks<'_>) {
-        checks.calls(self.max_concurrent_calls);
-    }
+    fn check(&self, _: &mut Checks<'_>) {}
 }
 
 impl Endpoint for Embedded {
     fn kind(&self) -> &'static str {
         KIND
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { max_concurrent_calls: self.max_concurrent_calls }
     }
 
     fn secret_env(&self) -> Option<&str> {

@@ -48,7 +48,7 @@ fn says(text: impl Into<String>) -> String {
 /// A provider of a kind at `base_url`, with a key where the kind knows one.
 fn provider(kind: &str, base_url: &str) -> Arc<dyn Provider> {
     let mut fields = serde_json::json!({"base_url": base_url, "timeout_secs": 1, "connect_timeout_secs": 1});
-    if kind == "openai" {
+    if kind != "ollama" {
         fields["api_key_env"] = "LAB_KEY".into();
     }
     let mut problems: Vec<Diagnostic> = Vec::new();
@@ -67,7 +67,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn call(base_url: &str) -> Result<Reply, CallError> {
-    let provider = provider("openai", base_url);
+    call_of("openai", base_url)
+}
+
+fn call_of(kind: &str, base_url: &str) -> Result<Reply, CallError> {
+    let provider = provider(kind, base_url);
     let messages = [Message::user("hi")];
     let result = block_on(provider.send(provider.encode(&Call { model: &model(), messages: &messages, schema: None })));
     assert!(!format!("{result:?}").contains("CANARY"), "{result:?}");
@@ -97,6 +101,30 @@ fn a_call_carries_the_key_and_nothing_odd() {
     assert!(request.contains(&format!("authorization: Bearer {KEY}\r\n")), "{request}");
     assert!(!request.contains("referer") && request.contains("user-agent: fanfold/"), "{request}");
     assert!(request.ends_with(r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#), "{request}");
+}
+
+#[test]
+fn each_dialect_has_its_path_and_its_header_for_the_key() {
+    for (kind, path, header) in [
+        ("openai", "/v1/chat/completions", format!("authorization: Bearer {KEY}\r\n")),
+        ("anthropic", "/v1/messages", format!("x-api-key: {KEY}\r\n")),
+        ("gemini", "/v1beta/models/m:generateContent", format!("x-goog-api-key: {KEY}\r\n")),
+    ] {
+        let (sender, seen) = std::sync::mpsc::channel();
+        let address = serve(move |stream, request| {
+            sender.send(request.to_owned()).unwrap();
+            let body = format!(r#"{{"error":{{"message":"no {KEY}"}}}}"#);
+            stream.write_all(with_length("401 Unauthorized", "", &body).as_bytes()).unwrap();
+        });
+        let base = if kind == "openai" { address.as_str() } else { address.trim_end_matches("/v1") };
+        assert_eq!(call_of(kind, base).unwrap_err().message, "no [key] (status 401)");
+        let request = seen.recv().unwrap();
+        assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{request}");
+        assert!(request.contains(&header) && request.matches(KEY).count() == 1, "{request}");
+        assert_eq!(request.contains("anthropic-version: 2023-06-01\r\n"), kind == "anthropic", "{request}");
+        let (_, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(body.starts_with('{'), "nothing stands before the body: {body}");
+    }
 }
 
 #[test]

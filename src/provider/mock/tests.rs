@@ -135,6 +135,6 @@ fn odd_schemas_and_foreign_bodies_do_no_harm() {
     ] {
         ask("x", Some(&schema));
     }
-    let error = answer(&Encoded { body: b"{}".to_vec(), keyed: 9 }).unwrap_err();
+    let error = answer(&Encoded { body: b"{}".to_vec(), unsent: 0, keyed: 9 }).unwrap_err();
     assert_eq!(error.kind, CallErrorKind::Rejected);
 }

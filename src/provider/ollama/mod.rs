@@ -14,9 +14,10 @@ pub use wire::DEFAULT_NUM_CTX;
 
 use super::Provider;
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Limits, deadlines};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, deadlines};
 use super::http::Http;
 use super::server::Server;
+use super::wire::{Wire, full_body};
 use wire::OllamaWire;
 
 /// The environment variable by which Ollama itself is told its address.
@@ -38,20 +39,11 @@ pub(super) struct Ollama {
     /// The deadline for connecting in seconds.
     #[schemars(range(min = 1, max = 86400))]
     connect_timeout_secs: u64,
-    /// The most calls in flight at once. Left out: as many as the stages ask for.
-    #[schemars(range(min = 1))]
-    max_concurrent_calls: Option<u32>,
 }
 
 impl Default for Ollama {
     fn default() -> Self {
-        Ollama {
-            base_url: None,
-            keep_alive: "5m".to_owned(),
-            timeout_secs: 600,
-            connect_timeout_secs: 10,
-            max_concurrent_calls: None,
-        }
+        Ollama { base_url: None, keep_alive: "5m".to_owned(), timeout_secs: 600, connect_timeout_secs: 10 }
     }
 }
 
@@ -69,17 +61,12 @@ impl Checked for Ollama {
         }
         checks.seconds("timeout_secs", self.timeout_secs);
         checks.seconds("connect_timeout_secs", self.connect_timeout_secs);
-        checks.calls(self.max_concurrent_calls);
     }
 }
 
 impl Endpoint for Ollama {
     fn kind(&self) -> &'static str {
         wire::KIND
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { max_concurrent_calls: self.max_concurrent_calls }
     }
 
     fn secret_env(&self) -> Option<&str> {
@@ -94,6 +81,10 @@ impl Endpoint for Ollama {
         false
     }
 
+    fn full_body(&self) -> Option<serde_json::Value> {
+        Some(full_body(&OllamaWire::new(&self.keep_alive)))
+    }
+
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
         let address = match (&self.base_url, (here.env)(HOST)) {
             (Some(base), _) => Address::parse(base).map_err(ConnectError::new)?,
@@ -103,8 +94,9 @@ impl Endpoint for Ollama {
             })?,
         };
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
-        let http = Http::new(&address, deadlines, None).map_err(ConnectError::new)?;
-        Ok(Arc::new(Server::new(OllamaWire::new(&self.keep_alive), http, address)))
+        let wire = OllamaWire::new(&self.keep_alive);
+        let http = Http::new(&address, deadlines, None, wire.headers()).map_err(ConnectError::new)?;
+        Ok(Arc::new(Server::new(wire, http, address)))
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! Sources: <https://docs.ollama.com/api>, and for `truncate` and `shift` the field comments of `api/types.go`. Pure.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::fault::Fault;
-use crate::provider::wire::{Answer, Wire, portable_seed, with_text};
+use crate::provider::wire::{Answer, Wire, encoded, portable_seed, with_text};
 use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply};
 
 /// The kind's name.
@@ -104,15 +106,13 @@ impl Wire for OllamaWire {
         KIND
     }
 
-    fn path(&self) -> &'static str {
-        "api/chat"
+    fn path(&self, _: &str) -> Cow<'static, str> {
+        "api/chat".into()
     }
 
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
-        let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
-        let mut body = Vec::with_capacity(said + said / 16 + 512);
-        let whole = Body {
+        let body = Body {
             model: &call.model.id,
             messages: call.messages,
             stream: false,
@@ -128,12 +128,11 @@ impl Wire for OllamaWire {
                 stop: &sampling.stop,
             },
         };
-        serde_json::to_writer(&mut body, &whole)
-            .expect("text and numbers are always JSON, and a vector takes all bytes");
-        body.pop(); // the closing brace: `keep_alive` comes before it
-        let keyed = body.len();
-        body.extend_from_slice(&self.tail);
-        Encoded { body, keyed }
+        let mut call = encoded("", &body, call);
+        call.body.pop(); // the closing brace: `keep_alive` comes before it
+        call.keyed = call.body.len();
+        call.body.extend_from_slice(&self.tail);
+        call
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
@@ -165,8 +164,8 @@ impl Wire for OllamaWire {
         })
     }
 
-    fn models_path(&self) -> &'static str {
-        "api/tags"
+    fn models_path(&self, _: &Model) -> Cow<'static, str> {
+        "api/tags".into()
     }
 
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {

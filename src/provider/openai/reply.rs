@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::name::{listed, nearest};
 use crate::provider::fault::Fault;
-use crate::provider::wire::{Answer, with_text};
+use crate::provider::wire::{Answer, endless, with_text};
 use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
 
 #[derive(Deserialize)]
@@ -114,12 +114,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
         Some("content_filter") => Finish::ContentFilter,
         Some(other) => Finish::Other(other.to_owned()),
         // The end marker is the only proof that the reply is whole.
-        None => {
-            return Err(CallError::raw(
-                CallErrorKind::Truncated,
-                "the reply does not say why it ended (no `finish_reason`)",
-            ));
-        }
+        None => return Err(endless("finish_reason")),
     };
     with_text(Reply {
         text: said.content.0,

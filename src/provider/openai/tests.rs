@@ -1,6 +1,7 @@
 //! OpenAI-compatible requests and endpoints.
 
 use super::*;
+use crate::provider::endpoint::Endpoint;
 use crate::provider::endpoint::tests::here;
 
 const KEY: &str = "sk-CANARY-0123456789";
@@ -71,9 +72,9 @@ fn bad_fields_are_all_reported() {
     assert!(problems(allowed).is_empty());
     let many = problems(serde_json::json!({
         "base_url": "localhost:8000", "base_url_env": "LAB_URL", "api_key_env": KEY,
-        "timeout_secs": 0, "connect_timeout_secs": 90000, "max_concurrent_calls": 0
+        "timeout_secs": 0, "connect_timeout_secs": 90000
     }));
-    assert_eq!(many.len(), 6, "{many:?}");
+    assert_eq!(many.len(), 5, "{many:?}");
     assert!(!many.join(" ").contains("CANARY"));
     assert_eq!(problems(serde_json::json!({"api_key": "x"})).len(), 1);
 }

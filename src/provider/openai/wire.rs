@@ -2,12 +2,15 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat/create>. Pure. Answers are read in `reply`.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{StructuredOutput, reply};
+use super::reply;
 use crate::prompt::Message;
-use crate::provider::wire::{Answer, Wire, portable_seed};
+use crate::provider::hosted::StructuredOutput;
+use crate::provider::wire::{Answer, Wire, encoded, portable_seed};
 use crate::provider::{Build, Call, CallError, Encoded, Model, Reply};
 
 /// The kind's name.
@@ -15,12 +18,12 @@ pub(super) const KIND: &str = "openai";
 
 /// The dialect.
 #[derive(Clone, Debug)]
-pub(super) struct OpenAiWire {
+pub struct OpenAiWire {
     /// How JSON is asked for.
-    pub structured_output: StructuredOutput,
+    pub(super) structured_output: StructuredOutput,
     /// Whether the server is OpenAI's own, whose newer models refuse `max_tokens` under that name; most others know no
     /// other name.
-    pub home: bool,
+    pub(super) home: bool,
 }
 
 #[derive(Serialize)]
@@ -76,15 +79,13 @@ impl Wire for OpenAiWire {
         KIND
     }
 
-    fn path(&self) -> &'static str {
-        "chat/completions"
+    fn path(&self, _: &str) -> Cow<'static, str> {
+        "chat/completions".into()
     }
 
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
-        let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
-        let mut body = Vec::with_capacity(said + said / 16 + 512);
-        let whole = Body {
+        let body = Body {
             model: &call.model.id,
             messages: call.messages,
             temperature: sampling.temperature,
@@ -95,29 +96,18 @@ impl Wire for OpenAiWire {
             stop: &sampling.stop,
             response_format: call.schema.and_then(|schema| self.response_format(schema)),
         };
-        serde_json::to_writer(&mut body, &whole)
-            .expect("text and numbers are always JSON, and a vector takes all bytes");
-        let keyed = body.len();
-        Encoded { body, keyed }
+        encoded("", &body, call)
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
         reply::decode(answer)
     }
 
-    fn models_path(&self) -> &'static str {
-        "models"
+    fn models_path(&self, _: &Model) -> Cow<'static, str> {
+        "models".into()
     }
 
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
         reply::find_model(model, endpoint, answer)
-    }
-
-    fn nobody(&self, endpoint: &str) -> String {
-        format!("can't connect to {endpoint}; is it running, and is the address right?")
-    }
-
-    fn holds_one_model(&self) -> bool {
-        false
     }
 }

@@ -38,5 +38,5 @@ pub fn encode(call: &Call<'_>) -> Encoded {
     body.pop();
     let keyed = body.len();
     body.extend_from_slice(format!(",\"model\":{}}}", Value::from(call.model.id.as_str())).as_bytes());
-    Encoded { body, keyed }
+    Encoded { body, unsent: 0, keyed }
 }

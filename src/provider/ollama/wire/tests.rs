@@ -35,6 +35,7 @@ fn requests_are_these_bytes() {
         stop: vec!["END".to_owned()],
         seed: Some(42),
         num_ctx: Some(8192),
+        ..Sampling::default()
     };
     let model = Model { id: "m".to_owned(), sampling };
     let schema = json!({"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}});

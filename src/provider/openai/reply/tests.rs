@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::super::StructuredOutput;
 use super::super::wire::OpenAiWire;
 use super::*;
 use crate::prompt::Message;
+use crate::provider::hosted::StructuredOutput;
 use crate::provider::{Call, Sampling, Wire};
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
@@ -53,6 +53,7 @@ fn requests_are_these_bytes() {
         stop: vec!["END".to_owned()],
         seed: Some(7),
         num_ctx: Some(8192),
+        ..Sampling::default()
     };
     let full = Model { id: "m".to_owned(), sampling };
     assert_eq!(

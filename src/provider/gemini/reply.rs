@@ -1,0 +1,139 @@
+//! Answers of Gemini's protocol. Pure.
+//!
+//! Sources: <https://ai.google.dev/api/generate-content> (`FinishReason`, `BlockReason`, `UsageMetadata`),
+//! <https://ai.google.dev/api/models> and <https://ai.google.dev/gemini-api/docs/troubleshooting>.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::provider::fault::Fault;
+use crate::provider::wire::{Answer, endless, unlisted, with_text};
+use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered {
+    #[serde(default)]
+    candidates: Vec<Candidate>,
+    prompt_feedback: Option<Feedback>,
+    usage_metadata: Option<Usage>,
+    model_version: Option<String>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate {
+    content: Option<Content>,
+    finish_reason: Option<String>,
+    finish_message: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    #[serde(default)]
+    parts: Vec<Part>,
+}
+
+/// A part of the content; a thought is none of the answer.
+#[derive(Deserialize)]
+struct Part {
+    text: Option<String>,
+    #[serde(default)]
+    thought: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Feedback {
+    block_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Usage {
+    prompt_token_count: Option<u64>,
+    candidates_token_count: Option<u64>,
+    thoughts_token_count: Option<u64>,
+}
+
+impl Usage {
+    /// All tokens that were generated: `candidatesTokenCount` leaves out the thoughts, which are paid all the same.
+    fn completion_tokens(&self) -> Option<u64> {
+        match (self.candidates_token_count, self.thoughts_token_count) {
+            (None, None) => None,
+            (said, thought) => Some(said.unwrap_or(0).saturating_add(thought.unwrap_or(0))),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    version: Option<String>,
+    supported_generation_methods: Option<Vec<String>>,
+}
+
+/// Reads the answer to a call.
+pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
+    if !answer.is_success() {
+        return Err(Fault::of_body(answer.body).error(answer));
+    }
+    let answered: Answered = answer.json()?;
+    if answered.error.is_some_and(|error| !error.is_null()) {
+        return Err(Fault::of_body(answer.body).error(answer));
+    }
+    let Some(candidate) = answered.candidates.into_iter().next() else {
+        return Err(match answered.prompt_feedback.and_then(|feedback| feedback.block_reason) {
+            Some(reason) => CallError::raw(CallErrorKind::Refused, format!("the prompt was blocked ({reason})")),
+            None => CallError::raw(CallErrorKind::Malformed, "the reply has no candidates"),
+        });
+    };
+    let finish = match candidate.finish_reason.as_deref() {
+        Some("STOP") => Finish::Stop,
+        Some("MAX_TOKENS") => Finish::Length,
+        Some(
+            reason @ ("SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
+            | "IMAGE_SAFETY"),
+        ) => return Err(withheld(reason, candidate.finish_message)),
+        // `OTHER`, `MALFORMED_FUNCTION_CALL` and what is new.
+        Some(other) => Finish::Other(other.to_owned()),
+        None => return Err(endless("finishReason")),
+    };
+    let parts = candidate.content.map(|content| content.parts).unwrap_or_default();
+    let said = parts.into_iter().filter(|part| !part.thought);
+    with_text(Reply {
+        text: said.filter_map(|part| part.text).collect(),
+        finish,
+        prompt_tokens: answered.usage_metadata.as_ref().and_then(|usage| usage.prompt_token_count),
+        completion_tokens: answered.usage_metadata.as_ref().and_then(Usage::completion_tokens),
+        build: answered.model_version.filter(|version| !version.is_empty()),
+        probabilities: None,
+    })
+}
+
+fn withheld(reason: &str, message: Option<String>) -> CallError {
+    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    CallError::raw(CallErrorKind::Refused, format!("the provider withheld the reply ({reason}){said}"))
+}
+
+/// Reads what the server says of a model: its version is its build, and it must generate text at all.
+pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
+    let fault = Fault::of_body(answer.body);
+    if let Some(verdict) = unlisted(model, endpoint, answer, fault.says("NOT_FOUND")) {
+        return verdict;
+    }
+    if !answer.is_success() {
+        return Err(fault.error(answer));
+    }
+    let Ok(known) = answer.json::<Known>() else { return Ok(Build::default()) };
+    let methods = known.supported_generation_methods.unwrap_or_default();
+    if !methods.is_empty() && !methods.iter().any(|method| method == "generateContent") {
+        let message = format!("the model `{}` on {endpoint} doesn't generate text", model.id);
+        return Err(CallError::raw(CallErrorKind::UnknownModel, message));
+    }
+    Ok(Build { digest: known.version.filter(|version| !version.is_empty()), quantization: None })
+}
+
+#[cfg(test)]
+mod tests;

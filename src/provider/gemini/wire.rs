@@ -1,0 +1,155 @@
+//! Requests of Gemini's protocol: `POST /v1beta/{model}:generateContent` and `GET /v1beta/{model}`.
+//!
+//! Sources: <https://ai.google.dev/api/generate-content>, <https://ai.google.dev/api/models>, and for schemas
+//! <https://ai.google.dev/gemini-api/docs/structured-output>. Pure. Answers are read in `reply`.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::reply;
+use crate::prompt::{Message, Role};
+use crate::provider::hosted::StructuredOutput;
+use crate::provider::http::Headers;
+use crate::provider::subset::subset;
+use crate::provider::wire::{Answer, Wire, encoded, portable_seed, system};
+use crate::provider::{Build, Call, CallError, Encoded, Model, Reply};
+
+/// The kind's name.
+pub(super) const KIND: &str = "gemini";
+
+/// The keywords of JSON Schema that `responseJsonSchema` knows, as far as our schemas have them: no lengths of texts.
+const KNOWN: [&str; 11] = [
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "enum",
+    "anyOf",
+    "description",
+    "minimum",
+    "maximum",
+    "maxItems",
+];
+
+/// The dialect.
+#[derive(Clone, Debug)]
+pub struct GeminiWire {
+    /// How JSON is asked for.
+    pub(super) structured_output: StructuredOutput,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Instruction>,
+    contents: Vec<Content<'a>>,
+    generation_config: GenerationConfig<'a>,
+}
+
+#[derive(Serialize)]
+struct Instruction {
+    parts: [Part<String>; 1],
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    role: &'static str,
+    parts: [Part<&'a str>; 1],
+}
+
+#[derive(Serialize)]
+struct Part<T> {
+    text: T,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GenerationConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_output_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop_sequences: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_mime_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_json_schema: Option<Value>,
+}
+
+/// The schema as far as Gemini knows it. Models before 2.5 order keys by their names unless `propertyOrdering`, which
+/// JSON Schema doesn't have, says otherwise.
+fn known(schema: &Value) -> Value {
+    let mut known = subset(schema, &KNOWN);
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        known["propertyOrdering"] = json!(properties.keys().collect::<Vec<_>>());
+    }
+    known
+}
+
+/// The path of a model, which is a resource: an id without a folder stands in `models/`.
+fn resource(id: &str) -> String {
+    if id.contains('/') { format!("v1beta/{id}") } else { format!("v1beta/models/{id}") }
+}
+
+impl Wire for GeminiWire {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    /// The key goes into a header; as `?key=` it would stand in the logs of every machine on the way.
+    fn headers(&self) -> Headers {
+        Headers { key: "x-goog-api-key", before_key: "", fixed: &[] }
+    }
+
+    fn path(&self, unsent: &str) -> Cow<'static, str> {
+        format!("{}:generateContent", resource(unsent.trim_end())).into()
+    }
+
+    /// The model stands in the path alone, and so before the body for the key.
+    fn encode(&self, call: &Call<'_>) -> Encoded {
+        let sampling = &call.model.sampling;
+        let schema = call.schema.filter(|_| self.structured_output == StructuredOutput::JsonSchema);
+        let json = call.schema.is_some() && self.structured_output != StructuredOutput::None;
+        let contents = call.messages.iter().filter(|message| message.role != Role::System);
+        let body = Body {
+            system_instruction: system(call.messages).map(|text| Instruction { parts: [Part { text }] }),
+            contents: contents.map(content).collect(),
+            generation_config: GenerationConfig {
+                temperature: sampling.temperature,
+                top_p: sampling.top_p,
+                max_output_tokens: sampling.max_tokens,
+                stop_sequences: &sampling.stop,
+                seed: sampling.seed.map(portable_seed),
+                response_mime_type: json.then_some("application/json"),
+                response_json_schema: schema.map(known),
+            },
+        };
+        encoded(&format!("{}\n", call.model.id), &body, call)
+    }
+
+    fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
+        reply::decode(answer)
+    }
+
+    fn models_path(&self, model: &Model) -> Cow<'static, str> {
+        resource(&model.id).into()
+    }
+
+    fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
+        reply::find_model(model, endpoint, answer)
+    }
+}
+
+fn content(message: &Message) -> Content<'_> {
+    let role = if message.role == Role::Assistant { "model" } else { "user" };
+    Content { role, parts: [Part { text: &message.content }] }
+}

@@ -1,0 +1,76 @@
+//! Schemas for services that know a part of JSON Schema only: what they don't know is left out of what is sent.
+//!
+//! The words of the prompt say the whole of it all the same, and the check of the reply holds to it. Pure.
+
+use serde_json::{Map, Value, json};
+
+/// The schema with the keywords `known` alone, at every depth. `properties`, `items` and `anyOf` are gone through if
+/// they are known.
+///
+/// An `enum` that may be null (`type: [x, "null"]`, `null` among the values) becomes an `anyOf` of the enum and null,
+/// since the services know enums of one type only.
+pub(super) fn subset(schema: &Value, known: &[&str]) -> Value {
+    let Value::Object(whole) = schema else { return schema.clone() };
+    if let Some(either) = nullable_enum(whole) {
+        return subset(&either, known);
+    }
+    let kept = whole.iter().filter(|(keyword, _)| known.contains(&keyword.as_str()));
+    let kept = kept.map(|(keyword, value)| {
+        let value = match (keyword.as_str(), value) {
+            ("properties", Value::Object(properties)) => {
+                properties.iter().map(|(name, inner)| (name.clone(), subset(inner, known))).collect()
+            }
+            ("items", items) => subset(items, known),
+            ("anyOf", Value::Array(schemas)) => schemas.iter().map(|inner| subset(inner, known)).collect(),
+            _ => value.clone(),
+        };
+        (keyword.clone(), value)
+    });
+    Value::Object(kept.collect())
+}
+
+fn nullable_enum(whole: &Map<String, Value>) -> Option<Value> {
+    let values = whole.get("enum")?.as_array().filter(|values| values.contains(&Value::Null))?;
+    let kind = whole.get("type")?.as_array()?.iter().find(|kind| *kind != "null")?;
+    let values: Vec<&Value> = values.iter().filter(|value| !value.is_null()).collect();
+    let mut either = json!({"anyOf": [{"type": kind, "enum": values}, {"type": "null"}]});
+    if let Some(description) = whole.get("description") {
+        either["description"] = description.clone();
+    }
+    Some(either)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_left_out_at_every_depth() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "maximum": {"type": "integer", "minimum": 0, "maximum": 10, "description": "a key with a keyword's name"},
+                "tags": {"type": "array", "items": {"type": "string", "maxLength": 9}, "maxItems": 3},
+                "place": {"type": ["string", "null"], "maxLength": 40},
+            },
+            "required": ["maximum", "tags", "place"],
+            "additionalProperties": false,
+        });
+        let known = ["type", "properties", "required", "additionalProperties", "items", "description"];
+        assert_eq!(
+            subset(&schema, &known).to_string(),
+            r#"{"type":"object","properties":{"maximum":{"type":"integer","description":"a key with a keyword's name"},"tags":{"type":"array","items":{"type":"string"}},"place":{"type":["string","null"]}},"required":["maximum","tags","place"],"additionalProperties":false}"#
+        );
+    }
+
+    #[test]
+    fn an_enum_that_may_be_null_is_either() {
+        let label = json!({"type": ["string", "null"], "enum": ["a", "b", null], "description": "tone", "x": 1});
+        assert_eq!(
+            subset(&label, &["type", "enum", "anyOf", "description"]).to_string(),
+            r#"{"anyOf":[{"type":"string","enum":["a","b"]},{"type":"null"}],"description":"tone"}"#
+        );
+        let plain = json!({"type": "string", "enum": ["a", "b"]});
+        assert_eq!(subset(&plain, &["type", "enum", "anyOf"]), plain);
+    }
+}
