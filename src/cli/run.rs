@@ -195,6 +195,12 @@ fn hint(kind: &CallErrorKind) -> Option<&'static str> {
         CallErrorKind::QuotaExhausted => {
             Some("the account has no quota left; once it has some again, the same run goes on from here")
         }
+        CallErrorKind::Rejected => {
+            Some("nothing but this was said to the first rows, so no row is likely to fare better")
+        }
+        CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => {
+            Some("the server is down; when it answers again, the same run goes on from here")
+        }
         _ => None,
     }
 }
