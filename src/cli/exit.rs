@@ -8,6 +8,7 @@ pub const HELP: &str = "Exit codes:
   1    finished, but more rows failed than `max_failed` allows
   2    the spec or the arguments are wrong; nothing was sent
   3    the environment is: server down, key missing, model not there, disk
+  4    stopped by the budget; run again to go on
   130  interrupted (143: terminated); run again to go on";
 
 /// How it went.
@@ -21,6 +22,8 @@ pub enum Exit {
     Spec,
     /// The environment is.
     Environment,
+    /// Stopped by the budget; can go on.
+    Budget,
     /// Stopped by SIGINT; can go on.
     Interrupted,
     /// Stopped by SIGTERM; can go on.
@@ -35,6 +38,7 @@ impl Exit {
             Exit::Failed => 1,
             Exit::Spec => 2,
             Exit::Environment => 3,
+            Exit::Budget => 4,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }

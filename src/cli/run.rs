@@ -129,6 +129,9 @@ impl Run {
                     terminal.error(&format!("model `{model}`: {}", error.message), hint(&error.kind));
                     "stopped".to_owned()
                 }
+                StopReason::BudgetSpent { what } => {
+                    format!("stopped: the next call might take more `{what}` than the budget has left")
+                }
                 StopReason::Failed => {
                     terminal.error("a part of the engine failed", None);
                     "stopped".to_owned()
@@ -185,6 +188,7 @@ fn stopped_code(reason: &StopReason) -> Exit {
         StopReason::Interrupted => Exit::Interrupted,
         StopReason::Terminated => Exit::Terminated,
         StopReason::TooManyFailed { .. } => Exit::Failed,
+        StopReason::BudgetSpent { .. } => Exit::Budget,
         StopReason::Environment { .. } | StopReason::Failed => Exit::Environment,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::budget::{Cost, Purse};
 use super::connect::{Models, Target};
 use super::progress::StageProgress;
 use super::recent::{Claim, Lookup, Recent};
@@ -11,7 +12,7 @@ use super::retry::{self, Next};
 use super::stop::{Stop, StopReason};
 use crate::prompt::{Answer, Message, Probabilities, Prompt};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Finish, Reply};
-use crate::spec::OnOutage;
+use crate::spec::{Budget, OnOutage};
 use crate::store::{Key, LedgerError, Record};
 
 /// The version of how keys are made; another one asks everything again.
@@ -20,6 +21,7 @@ const KEY_VERSION: &str = "fanfold-call-1";
 /// The door.
 pub struct Calls {
     models: Models,
+    purse: Purse,
     recorder: Recorder,
     stop: Stop,
 }
@@ -98,9 +100,11 @@ struct Failed {
     outage: Option<Duration>,
 }
 
-/// About how many tokens a call takes, before one knows: a token for 4 bytes, and the longest reply that is allowed.
-fn estimate(encoded: &Encoded, call: &Call<'_>) -> u64 {
-    encoded.body.len() as u64 / 4 + call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from)
+/// About how many tokens of prompt and reply a call takes, before one knows: a token for 4 bytes, and the longest reply that
+/// is allowed.
+fn estimate(encoded: &Encoded, call: &Call<'_>) -> (u64, u64) {
+    let reply = call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from);
+    (encoded.body.len() as u64 / 4, reply)
 }
 
 /// What the attempts at a call add up to.
@@ -118,8 +122,8 @@ struct Tally {
 
 impl Calls {
     /// The door to `models`.
-    pub fn new(models: Models, recorder: Recorder, stop: Stop) -> Self {
-        Calls { models, recorder, stop }
+    pub fn new(models: Models, budget: Budget, recorder: Recorder, stop: Stop) -> Self {
+        Calls { models, purse: Purse::new(budget), recorder, stop }
     }
 
     /// The model of index `model` in the spec.
@@ -290,10 +294,23 @@ impl Calls {
         progress: &StageProgress,
     ) -> Option<Result<Reply, Failed>> {
         let encoded = target.provider.encode(call);
+        let (prompt, reply) = estimate(&encoded, call);
+        let reserved = tokio::select! {
+            biased;
+            () = self.stop.draining() => return None,
+            reserved = self.purse.reserve(Cost::of(prompt, reply, target.price)) => reserved,
+        };
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
+            Err(what) => {
+                self.stop.drain(StopReason::BudgetSpent { what });
+                return None;
+            }
+        };
         let turn = tokio::select! {
             biased;
             () = self.stop.draining() => return None,
-            turn = target.endpoint.limiter.turn(estimate(&encoded, call)) => turn,
+            turn = target.endpoint.limiter.turn(prompt + reply) => turn,
         };
         tally.started.get_or_insert_with(Instant::now);
         let flight = progress.flight();
@@ -302,6 +319,9 @@ impl Calls {
         let error = match result {
             Ok(reply) => {
                 let tokens = reply.prompt_tokens.zip(reply.completion_tokens).map(|(prompt, reply)| prompt + reply);
+                let (prompt, completion) =
+                    (reply.prompt_tokens.unwrap_or(prompt), reply.completion_tokens.unwrap_or(0));
+                reserved.settle(Cost::of(prompt, completion, target.price));
                 turn.answered(tokens);
                 target.endpoint.is_up();
                 return Some(Ok(reply));

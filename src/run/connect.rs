@@ -13,7 +13,7 @@ use super::limiter::Limiter;
 use crate::plan::Plan;
 use crate::prompt::Prompt;
 use crate::provider::{Build, CallError, CallErrorKind, Env, Here, Model, Provider};
-use crate::spec::{EndpointSpec, OnOutage};
+use crate::spec::{EndpointSpec, OnOutage, Price};
 use crate::store::{Ledger, LedgerError, ModelFacts};
 
 /// A model that can be asked.
@@ -29,6 +29,8 @@ pub struct Target {
     pub endpoint: Arc<EndpointState>,
     /// Which build the server has.
     pub build: Build,
+    /// What it costs.
+    pub price: Option<Price>,
 }
 
 impl Target {
@@ -202,8 +204,8 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
             clients.insert(&model.endpoint, (provider, state));
         }
         let (provider, endpoint) = clients[model.endpoint.as_str()].clone();
-        let (name, model) = (name.to_string(), model.model.clone());
-        models.targets[index] = Some(Target { name, model, provider, endpoint, build: Build::default() });
+        let (name, model, price) = (name.to_string(), model.model.clone(), model.price);
+        models.targets[index] = Some(Target { name, model, provider, endpoint, build: Build::default(), price });
     }
     Ok(models)
 }

@@ -12,6 +12,7 @@ mod adaptive;
 mod assemble;
 mod block;
 mod bucket;
+mod budget;
 mod calls;
 mod calls_table;
 mod columns;
@@ -114,7 +115,7 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     describe(&mut manifest, &plan, &models);
     manifest.write(&dir)?;
     let recorder = Recorder::start(project.ledger(), stop.clone())?;
-    let calls = Arc::new(Calls::new(models, recorder.clone(), stop.clone()));
+    let calls = Arc::new(Calls::new(models, plan.spec.budget, recorder.clone(), stop.clone()));
     let inputs: HashMap<Input, Arc<Parts>> = plan
         .stages()
         .map(|i| {

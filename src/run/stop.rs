@@ -29,6 +29,11 @@ pub enum StopReason {
         /// What was met.
         error: CallError,
     },
+    /// The next call might exceed the budget.
+    BudgetSpent {
+        /// What of it is used up: `calls`, `tokens` or `usd`.
+        what: &'static str,
+    },
     /// The engine itself met an error, which is told elsewhere.
     Failed,
 }

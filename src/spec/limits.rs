@@ -1,8 +1,9 @@
-//! Limits: how much may be asked of an endpoint, the same fields for every kind of provider.
+//! Limits: how much may be asked of an endpoint, the same fields for every kind of provider; what a run may spend, and what
+//! models cost.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -23,6 +24,29 @@ pub struct Limits {
     /// 15 minutes, and goes on when it answers; `stop` stops the run, to be gone on with later. Default: `pause`.
     #[serde(default)]
     pub on_outage: OnOutage,
+}
+
+/// What one `fanfold run` may spend; it stops before it would spend more, with exit code 4, and the next one goes on. What the
+/// ledger answers costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// The most requests, retries included.
+    pub calls: Option<NonZeroU64>,
+    /// The most tokens of prompts and replies, as the servers count them.
+    pub tokens: Option<NonZeroU64>,
+    /// The most US dollars, by the `price` of the models.
+    pub usd: Option<f64>,
+}
+
+/// What a model costs, in US dollars per million tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// For a million tokens of prompts.
+    pub input: f64,
+    /// For a million tokens of replies.
+    pub output: f64,
 }
 
 /// How many calls may be in flight at once.

@@ -32,7 +32,7 @@ use crate::source::Source;
 use crate::stage::Stage;
 
 pub use columns::{Answers, Form, Guard, Relation};
-pub use limits::{Concurrency, Limits, OnOutage};
+pub use limits::{Budget, Concurrency, Limits, OnOutage, Price};
 pub use outputs::Format;
 pub use read::{Layout, MaxFailed, Order};
 
@@ -45,6 +45,8 @@ pub struct Spec {
     pub folder: PathBuf,
     /// What everything random derives from; sent to models that take a seed.
     pub seed: Option<u64>,
+    /// What a run may spend.
+    pub budget: Budget,
     /// The models by name.
     pub models: IndexMap<Name, ModelSpec>,
     /// The endpoints that the models use, by the name that they are called in the spec.
@@ -73,6 +75,8 @@ pub struct ModelSpec {
     pub endpoint: String,
     /// The model as the endpoint knows it.
     pub model: Model,
+    /// What it costs.
+    pub price: Option<Price>,
 }
 
 /// A source with its columns.

@@ -10,6 +10,9 @@ use crate::document::Path;
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint, taken};
 
+/// The kinds of providers whose models cost nothing.
+const FREE: [&str; 3] = ["ollama", "embedded", "mock"];
+
 impl Resolver<'_> {
     /// The endpoints that the models use.
     pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, EndpointSpec> {
@@ -60,10 +63,32 @@ impl Resolver<'_> {
                     extra: table.extra.clone(),
                 };
                 let model = Model { id: table.model.clone(), sampling };
-                models.insert(name.clone(), ModelSpec { endpoint: table.provider.clone(), model });
+                models.insert(name.clone(), ModelSpec { endpoint: table.provider.clone(), model, price: table.price });
             }
         }
         models
+    }
+
+    /// What is wrong with the budget and the prices that it needs.
+    pub(super) fn budget(&mut self, raw: &Raw, endpoints: &IndexMap<String, EndpointSpec>) {
+        let usd = raw.header.budget.and_then(|budget| budget.usd);
+        if usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {
+            let path = Path::of(["budget", "usd"]);
+            self.error("bad-value", path, "`usd` must be more than 0");
+        }
+        for (name, table) in &raw.models {
+            let at = Path::of(["models", name.as_str(), "price"]);
+            let wrong = |price: &f64| !(*price >= 0.0 && price.is_finite());
+            if table.price.is_some_and(|price| [price.input, price.output].iter().any(wrong)) {
+                self.error("bad-value", at.clone(), "a price must be 0 or more");
+            }
+            let kind = endpoints.get(&table.provider).map(|e| e.endpoint.kind());
+            if usd.is_some() && table.price.is_none() && kind.is_some_and(|kind| !FREE.contains(&kind)) {
+                let message = format!("a budget in `usd` needs the `price` of `{name}`");
+                let help = "write `price = { input = .., output = .. }`, in dollars per million tokens; 0 where it costs nothing";
+                self.error("missing-field", Path::of(["models", name.as_str()]), message).help = Some(help.to_owned());
+            }
+        }
     }
 
     /// What a model adds to its requests must not be what stands there already.

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::limits::Limits;
+use super::limits::{Budget, Limits, Price};
 use crate::document::{self, Diagnostic, Document, Entry, Node, Path, Value};
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, PROVIDERS};
@@ -29,6 +29,8 @@ pub struct Header {
     /// Everything random derives from it; it is sent to models that take a seed. Left out: no seed is sent, but to
     /// replicates and respondents, which have seeds of their own.
     pub seed: Option<u64>,
+    /// What a run may spend.
+    pub budget: Option<Budget>,
     /// Whether paths may leave the folder of the spec. Default: false.
     #[serde(default)]
     pub allow_outside: bool,
@@ -57,6 +59,9 @@ pub struct ModelTable {
     pub stop: Vec<String>,
     /// The seed for this model. Default: the spec's. Anthropic has none: another seed asks again, and sends the same.
     pub seed: Option<u64>,
+    /// What it costs, in US dollars per million tokens: `{ input = 0.15, output = 0.6 }`. Needed for a `budget` in `usd`,
+    /// but of models of one's own (Ollama, embedded, mock).
+    pub price: Option<Price>,
     /// Ollama: the context size in tokens, prompt and reply together. Always sent, since the server's own default
     /// depends on its memory. Default: 4096. Embedded: the same; by default the model's own.
     pub num_ctx: Option<u32>,

@@ -18,12 +18,14 @@ pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> O
     let mut resolver = Resolver { folder, outside: raw.header.allow_outside, problems };
     let endpoints = resolver.endpoints(&raw);
     let models = resolver.models(&raw, &endpoints);
+    resolver.budget(&raw, &endpoints);
     let order = resolver.graph(&raw);
     let Raw { header, file, sources, stages, outputs, broken, .. } = raw;
     let mut spec = Spec {
         name: header.name.map_or(file, String::from),
         folder: folder.to_owned(),
         seed: header.seed,
+        budget: header.budget.unwrap_or_default(),
         models,
         endpoints,
         sources: IndexMap::new(),

@@ -10,6 +10,7 @@ mod server;
 mod weights;
 
 mod broken;
+mod budget;
 mod command;
 #[cfg(feature = "embedded")]
 mod embedded;

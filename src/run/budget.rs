@@ -1,0 +1,176 @@
+//! The budget of a run: reserved before a call is sent, settled by what it took, never overdrawn by more than the calls in
+//! flight took beyond their estimates.
+
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use crate::spec::{Budget, Price};
+
+/// What was spent, or will be.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Requests, retries included.
+    pub calls: u64,
+    /// Tokens of prompts and replies.
+    pub tokens: u64,
+    /// US dollars.
+    pub usd: f64,
+}
+
+impl Cost {
+    /// The cost of a request with so many tokens of prompt and reply at this price.
+    pub fn of(prompt: u64, reply: u64, price: Option<Price>) -> Cost {
+        let price = price.unwrap_or_default();
+        let usd = (prompt as f64 * price.input + reply as f64 * price.output) / 1e6;
+        Cost { calls: 1, tokens: prompt + reply, usd }
+    }
+
+    fn plus(self, other: Cost) -> Cost {
+        Cost { calls: self.calls + other.calls, tokens: self.tokens + other.tokens, usd: self.usd + other.usd }
+    }
+
+    /// What of the budget so much would exceed.
+    fn exceeds(&self, budget: &Budget) -> Option<&'static str> {
+        let over = |limit: Option<std::num::NonZeroU64>, spent: u64| limit.is_some_and(|limit| spent > limit.get());
+        [
+            (over(budget.calls, self.calls), "calls"),
+            (over(budget.tokens, self.tokens), "tokens"),
+            // A sum of many small amounts is a hair off.
+            (budget.usd.is_some_and(|usd| self.usd > usd + 1e-9), "usd"),
+        ]
+        .into_iter()
+        .find_map(|(over, what)| over.then_some(what))
+    }
+}
+
+/// What a run may still spend.
+#[derive(Debug)]
+pub struct Purse {
+    budget: Budget,
+    state: Mutex<State>,
+    settled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    spent: Cost,
+    /// What the calls in flight may take.
+    reserved: Vec<(u64, Cost)>,
+    next: u64,
+}
+
+impl State {
+    fn with(&self, cost: Cost) -> Cost {
+        self.reserved.iter().fold(self.spent.plus(cost), |sum, (_, cost)| sum.plus(*cost))
+    }
+}
+
+/// What is put aside for a call in flight; given back when it is dropped without a reply, but for the call itself.
+#[derive(Debug)]
+pub struct Reserved<'a> {
+    purse: &'a Purse,
+    id: u64,
+}
+
+impl Purse {
+    /// A purse with this budget.
+    pub fn new(budget: Budget) -> Purse {
+        Purse { budget, state: Mutex::default(), settled: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Puts `cost` aside; waits while calls in flight may turn out to leave enough. The error is what is used up.
+    pub async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
+        loop {
+            let mut settled = std::pin::pin!(self.settled.notified());
+            settled.as_mut().enable();
+            {
+                let mut state = self.state();
+                match state.with(cost).exceeds(&self.budget) {
+                    None => {
+                        let id = state.next;
+                        state.next += 1;
+                        state.reserved.push((id, cost));
+                        return Ok(Reserved { purse: self, id });
+                    }
+                    // What is spent doesn't come back, and nobody is left to leave something.
+                    Some(what)
+                        if state.reserved.is_empty() || state.spent.plus(cost).exceeds(&self.budget).is_some() =>
+                    {
+                        return Err(what);
+                    }
+                    Some(_) => {}
+                }
+            }
+            settled.await;
+        }
+    }
+}
+
+impl Reserved<'_> {
+    /// The call took so much.
+    pub fn settle(self, cost: Cost) {
+        let mut state = self.purse.state();
+        // The request itself is counted when the reservation ends.
+        state.spent = state.spent.plus(Cost { calls: 0, ..cost });
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut state = self.purse.state();
+        state.reserved.retain(|(id, _)| *id != self.id);
+        state.spent.calls += 1;
+        drop(state);
+        self.purse.settled.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU64;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    fn purse(calls: u64, tokens: u64, usd: f64) -> Purse {
+        let usd = (usd > 0.0).then_some(usd);
+        Purse::new(Budget { calls: NonZeroU64::new(calls), tokens: NonZeroU64::new(tokens), usd })
+    }
+
+    #[test]
+    fn prices_are_per_million_tokens() {
+        let cost = Cost::of(2_000_000, 500_000, Some(Price { input: 0.15, output: 0.6 }));
+        assert_eq!((cost.calls, cost.tokens), (1, 2_500_000));
+        assert!((cost.usd - 0.6).abs() < 1e-12);
+        assert_eq!(Cost::of(1, 1, None).usd, 0.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_calls_in_flight_may_take_is_put_aside() {
+        let purse = purse(0, 100, 0.0);
+        let cost = |tokens| Cost { calls: 1, tokens, usd: 0.0 };
+        let first = purse.reserve(cost(60)).await.expect("it fits");
+        // Not now, but perhaps the first one takes less.
+        let mut second = Box::pin(purse.reserve(cost(60)));
+        assert!(timeout(Duration::from_secs(1), &mut second).await.is_err());
+        first.settle(cost(30));
+        let second = timeout(Duration::from_secs(1), second).await.expect("it is told").expect("it fits now");
+        second.settle(cost(60));
+        assert_eq!(purse.reserve(cost(20)).await.err(), Some("tokens"));
+        assert!(purse.reserve(cost(10)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_a_reply_costs_a_call_and_nothing_else() {
+        let purse = purse(2, 100, 1.0);
+        let dear = Cost { calls: 1, tokens: 100, usd: 1.0 };
+        drop(purse.reserve(dear).await.expect("it fits"));
+        drop(purse.reserve(dear).await.expect("it fits again"));
+        assert_eq!(purse.reserve(Cost { calls: 1, tokens: 0, usd: 0.0 }).await.err(), Some("calls"));
+    }
+}
