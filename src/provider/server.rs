@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reqwest::Url;
+
 use super::address::Address;
 use super::http::Http;
 use super::wire::Wire;
@@ -16,17 +18,23 @@ pub(super) struct Server<W> {
     wire: W,
     http: Http,
     address: Address,
+    /// Where calls go whose path holds nothing of the call.
+    calls: Url,
 }
 
 impl<W: Wire> Server<W> {
     /// The server at `address`.
     pub fn new(wire: W, http: Http, address: Address) -> Self {
-        Server { wire, http, address }
+        let calls = address.join(&wire.path(""));
+        Server { wire, http, address, calls }
     }
 
     async fn ask(&self, call: Encoded) -> Result<Reply, CallError> {
         let Encoded { mut body, unsent, .. } = call;
-        let url = self.address.join(&self.wire.path(&String::from_utf8_lossy(&body[..unsent])));
+        let url = match unsent {
+            0 => self.calls.clone(),
+            _ => self.address.join(&self.wire.path(&String::from_utf8_lossy(&body[..unsent]))),
+        };
         body.drain(..unsent);
         let received = self.http.post(url, body, || self.nobody()).await?;
         self.wire.decode(received.answer())

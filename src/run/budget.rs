@@ -67,11 +67,9 @@ impl State {
 }
 
 /// What is put aside for a call in flight; given back when it is dropped without a reply, but for the call itself.
+/// Nothing is put aside where there is no budget.
 #[derive(Debug)]
-pub struct Reserved<'a> {
-    purse: &'a Purse,
-    id: u64,
-}
+pub struct Reserved<'a>(Option<(&'a Purse, u64)>);
 
 impl Purse {
     /// A purse with this budget.
@@ -85,6 +83,9 @@ impl Purse {
 
     /// Puts `cost` aside; waits while calls in flight may turn out to leave enough. The error is what is used up.
     pub async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
+        if self.budget == Budget::default() {
+            return Ok(Reserved(None));
+        }
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable();
@@ -95,7 +96,7 @@ impl Purse {
                         let id = state.next;
                         state.next += 1;
                         state.reserved.push((id, cost));
-                        return Ok(Reserved { purse: self, id });
+                        return Ok(Reserved(Some((self, id))));
                     }
                     // What is spent doesn't come back, and nobody is left to leave something.
                     Some(what)
@@ -114,7 +115,8 @@ impl Purse {
 impl Reserved<'_> {
     /// The call took so much.
     pub fn settle(self, cost: Cost) {
-        let mut state = self.purse.state();
+        let Some((purse, _)) = self.0 else { return };
+        let mut state = purse.state();
         // The request itself is counted when the reservation ends.
         state.spent = state.spent.plus(Cost { calls: 0, ..cost });
     }
@@ -122,11 +124,12 @@ impl Reserved<'_> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        let mut state = self.purse.state();
-        state.reserved.retain(|(id, _)| *id != self.id);
+        let Some((purse, id)) = self.0 else { return };
+        let mut state = purse.state();
+        state.reserved.retain(|(other, _)| *other != id);
         state.spent.calls += 1;
         drop(state);
-        self.purse.settled.notify_waiters();
+        purse.settled.notify_waiters();
     }
 }
 

@@ -4,7 +4,8 @@
 //! renders the prompts and looks their keys up in the ledger; a dispatcher sends what is missing, as many at once as the
 //! stage has lanes; an assembler puts finished blocks in order and commits the parts. All calls go through one door,
 //! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How often and when to try
-//! again is [`retry`]'s, whose turn it is [`limiter`]'s. Progress is counters that anyone may read ([`progress`]).
+//! again is [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s per minute),
+//! what may be spent is [`budget`]'s. What becomes of rows and their columns is worked out in [`columns`]. Progress is counters that anyone may read ([`progress`]).
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
