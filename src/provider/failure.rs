@@ -39,6 +39,7 @@ impl CallErrorKind {
         match self {
             CallErrorKind::RateLimited { .. } => "rate_limited",
             CallErrorKind::Unavailable { .. } => "unavailable",
+            CallErrorKind::ServerError { .. } => "server_error",
             CallErrorKind::Timeout => "timeout",
             CallErrorKind::Unauthorized => "unauthorized",
             CallErrorKind::UnknownModel => "unknown_model",
@@ -53,8 +54,8 @@ impl CallErrorKind {
 
     /// The class of an HTTP status that is not a success, where the body says nothing more exact.
     ///
-    /// 402 is a quota, 408 a deadline, 409 and 425 pass by themselves, 501 never does; other 5xx (with Anthropic's and
-    /// Cloudflare's 52x) are outages. See RFC 9110, section 15.
+    /// 402 is a quota, 408 a deadline, 409 and 425 pass by themselves, 501 never does, 500 is a failure
+    /// at this request; other 5xx (with Anthropic's and Cloudflare's 52x) are outages. See RFC 9110, section 15.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             401 | 403 => CallErrorKind::Unauthorized,
@@ -64,7 +65,8 @@ impl CallErrorKind {
             409 | 425 => CallErrorKind::Unavailable { retry_after },
             429 => CallErrorKind::RateLimited { retry_after },
             501 => CallErrorKind::Rejected,
-            500..=599 => CallErrorKind::Unavailable { retry_after },
+            500 => CallErrorKind::ServerError { retry_after },
+            502..=599 => CallErrorKind::Unavailable { retry_after },
             _ => CallErrorKind::Rejected,
         }
     }
@@ -198,7 +200,8 @@ mod tests {
         let of = |status| K::of_status(status, None);
         assert_eq!((of(401), of(403), of(402)), (K::Unauthorized, K::Unauthorized, K::QuotaExhausted));
         assert_eq!((of(400), of(413), of(422), of(501)), (K::Rejected, K::Rejected, K::Rejected, K::Rejected));
-        for status in [409, 500, 502, 503, 504, 529] {
+        assert_eq!(of(500), K::ServerError { retry_after: None });
+        for status in [409, 502, 503, 504, 529] {
             assert_eq!(of(status), K::Unavailable { retry_after: None });
         }
         let wait = Some(Duration::from_secs(3));

@@ -202,8 +202,13 @@ pub enum CallErrorKind {
         /// The server's Retry-After.
         retry_after: Option<Duration>,
     },
-    /// The server is down, busy or broken for now (refused, reset, 5xx): again later.
+    /// The server is down or busy for now (refused, reset, 502, 503): again later.
     Unavailable {
+        /// The server's Retry-After.
+        retry_after: Option<Duration>,
+    },
+    /// The server is there, but failed at this request (500): again, perhaps it does better.
+    ServerError {
         /// The server's Retry-After.
         retry_after: Option<Duration>,
     },

@@ -268,7 +268,7 @@ impl Calls {
     /// What to do after an error; a server that was down before the run began is no row's fault, nor is an outage.
     fn after(&self, failed: &Failed, tally: &Tally, max_attempts: u32, jitter: f64, target: &Target) -> Next {
         let Failed { error, outage } = failed;
-        let down = matches!(error.kind, CallErrorKind::Unavailable { .. });
+        let down = matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. });
         if down && target.endpoint.was_down() {
             return Next::StopRun;
         }

@@ -225,7 +225,10 @@ pub async fn connect(
                 target.build = build;
             }
             Err(error) => {
-                let down = matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout);
+                let down = matches!(
+                    error.kind,
+                    CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. } | CallErrorKind::Timeout
+                );
                 let Some(build) = known(ledger, target.provider.as_ref(), &target.model)?.filter(|_| down) else {
                     return Err(ConnectError::Server { model: target.name.clone(), error });
                 };

@@ -42,7 +42,9 @@ pub fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter
         }
         CallErrorKind::Rejected | CallErrorKind::ContextTooLong | CallErrorKind::Refused => return Next::GiveUp,
         CallErrorKind::RateLimited { retry_after } => (retry_after.unwrap_or_default(), false, true),
-        CallErrorKind::Unavailable { retry_after } => (retry_after.unwrap_or_default(), true, retry_after.is_some()),
+        CallErrorKind::Unavailable { retry_after } | CallErrorKind::ServerError { retry_after } => {
+            (retry_after.unwrap_or_default(), true, retry_after.is_some())
+        }
         CallErrorKind::Timeout | CallErrorKind::Truncated | CallErrorKind::Malformed => (Duration::ZERO, true, false),
     };
     if counts && last {

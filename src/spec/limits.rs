@@ -20,7 +20,7 @@ pub struct Limits {
     /// The most tokens per minute, of prompts and replies together: estimated before a call (a token for 4 bytes of the
     /// request, and `max_tokens`), settled by the server's own count after it.
     pub tokens_per_minute: Option<NonZeroU32>,
-    /// What to do when the server is down (10 failures in a row, over all calls): `pause` asks again now and then, for up to
+    /// What to do when the server is down (10 failures in a row to get any answer out of it, over all calls): `pause` asks again now and then, for up to
     /// 15 minutes, and goes on when it answers; `stop` stops the run, to be gone on with later. Default: `pause`.
     #[serde(default)]
     pub on_outage: OnOutage,

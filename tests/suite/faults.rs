@@ -121,6 +121,18 @@ fn an_outage_is_waited_out_and_costs_no_row() {
 }
 
 #[test]
+fn rows_that_a_server_fails_at_are_no_outage() {
+    // Twelve rows in a row, three attempts each, one call at a time.
+    let script = |a: &Asked, _| if (3..15).any(|row| about(a, row)) { Say::status(500) } else { Say::Default };
+    let server = Server::new().script(script).start();
+    let stage = format!("models = [\"llama\"]\nmax_attempts = 2\nmax_failed = 12\n{TYPED}");
+    let project = project(&server, &spec_with("max_concurrent_calls = 1", &stage), 20);
+    let ran =
+        project.run(&RUN).exits(0).says("20 rows = 8 answered + 12 failed").says("12 calls failed as server_error");
+    assert!(ran.took < Duration::from_secs(60), "{:?}", ran.took);
+}
+
+#[test]
 fn an_outage_stops_the_run_where_that_is_wanted() {
     let down = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&down);

@@ -109,7 +109,7 @@ fn errors_have_their_class() {
     assert_eq!(kind(400, r#"{"error":"the input length exceeds the context length"}"#), K::ContextTooLong);
     assert_eq!(kind(400, r#"{"error":"invalid options"}"#), K::Rejected);
     assert_eq!(kind(503, r#"{"error":"server busy"}"#), K::Unavailable { retry_after: None });
-    assert_eq!(kind(500, r#"{"error":"llama runner process has terminated"}"#), K::Unavailable { retry_after: None });
+    assert_eq!(kind(500, r#"{"error":"llama runner process has terminated"}"#), K::ServerError { retry_after: None });
 }
 
 #[test]
