@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here};
+use super::endpoint::{Checked, ConnectError, Endpoint, Here};
 use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
 use crate::prompt::{Message, Probabilities};
 
@@ -45,9 +45,7 @@ impl Pick {
     }
 }
 
-impl Checked for Mock {
-    fn check(&self, _: &mut Checks<'_>) {}
-}
+impl Checked for Mock {}
 
 impl Endpoint for Mock {
     fn kind(&self) -> &'static str {

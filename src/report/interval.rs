@@ -20,16 +20,22 @@ pub fn wilson(yes: u64, of: u64) -> (f64, f64) {
 mod tests {
     use super::*;
 
-    /// The expected values are those of R's `prop.test(yes, of, correct = FALSE)`.
+    /// By its definition an end is the share from which the one that was found is just Z standard errors away.
     #[test]
-    fn intervals_are_those_of_r() {
-        let near = |(low, high): (f64, f64), expected: (f64, f64)| {
-            assert!((low - expected.0).abs() < 5e-5 && (high - expected.1).abs() < 5e-5, "{low} {high}");
-        };
-        near(wilson(5, 38), (0.0575, 0.2733));
-        near(wilson(0, 10), (0.0, 0.2775));
-        near(wilson(10, 10), (0.7225, 1.0));
-        near(wilson(500, 1000), (0.4691, 0.5309));
+    fn the_ends_are_as_many_standard_errors_away_as_they_should_be() {
+        for (yes, of) in [(5, 38), (0, 10), (10, 10), (500, 1000), (1, 1), (3, 1_000_000)] {
+            let (found, (low, high)) = (yes as f64 / of as f64, wilson(yes, of));
+            for end in [low, high].into_iter().filter(|end| (end - found).abs() > 1e-12) {
+                let away = (found - end).abs() / (end * (1.0 - end) / of as f64).sqrt();
+                assert!((away - Z).abs() < 1e-6, "{yes} of {of}: {end} is {away} away");
+            }
+            assert!(
+                low >= 0.0 && low < found + 1e-12 && high > found - 1e-12 && high <= 1.0,
+                "{yes} of {of}: {low} {high}"
+            );
+        }
+        let (low, high) = wilson(5, 38);
+        assert!((low - 0.0575).abs() < 5e-5 && (high - 0.2733).abs() < 5e-5, "{low} {high}");
         assert_eq!(wilson(0, 0), (0.0, 1.0));
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Little's law ties the three: throughput = calls in flight / latency. A server with k slots answers faster the more calls
 //! it gets until k are in flight; from there on they wait in its queue, and only the latency grows. So the number
-//! grows while the throughput grows with it, then set where the growth ended, and from time to time tried a little
-//! higher or a little lower. A server that says that it has too much (429, 503), or that becomes slow, gets less.
+//! grows while the throughput grows with it, then is set where the growth ended, and from time to time another one, a little
+//! higher or lower, is tried. A server that says that it has too much (429, 503), or that becomes slow, gets less.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Buckets: how much may be spent per minute, of requests or of tokens. Pure.
 //!
-//! A token bucket (Turner 1986; RFC 2697): it fills evenly, holds what comes in within a few seconds, and what is spent
+//! A token bucket (Turner 1986; RFC 2697): it fills evenly, holds what comes in within a second, and what is spent
 //! before it is known may leave it in debt, which the next ones wait for.
 
 use std::time::Duration;
@@ -15,28 +15,28 @@ const KEPT: f64 = 1.0;
 pub struct Bucket {
     /// What comes in, per second.
     rate: f64,
+    /// The most that is kept; one request is whole, also where less than one comes in per second.
+    most: f64,
     /// What is there; below zero it is owed.
     level: f64,
     at: Instant,
 }
 
 impl Bucket {
-    /// A bucket of so much per minute, with what comes in within a second.
+    /// A full bucket of so much per minute.
     pub fn new(per_minute: f64, now: Instant) -> Bucket {
         let rate = per_minute / 60.0;
-        Bucket { rate, level: rate * KEPT, at: now }
+        let most = (rate * KEPT).max(1.0);
+        Bucket { rate, most, level: most, at: now }
     }
 
     /// How long to wait until something may be spent; nothing when it may be at once. What is there may be overdrawn, so that
     /// a call that needs more than a second's allowance can ever be made.
     pub fn wait(&mut self, now: Instant) -> Option<Duration> {
-        // One request is whole, also where less than one comes in per second.
-        let most = (self.rate * KEPT).max(1.0);
-        self.level = (self.level + self.rate * now.saturating_duration_since(self.at).as_secs_f64()).min(most);
+        self.level = (self.level + self.rate * now.saturating_duration_since(self.at).as_secs_f64()).min(self.most);
         self.at = self.at.max(now);
-        let needed = 1.0_f64.min(most);
         // A hair more than exact, so that a wait is over when it ends.
-        (self.level < needed).then(|| Duration::from_secs_f64((needed - self.level) / self.rate + 1e-6))
+        (self.level < 1.0).then(|| Duration::from_secs_f64((1.0 - self.level) / self.rate + 1e-6))
     }
 
     /// Spends so much; less than nothing gives back.

@@ -2,7 +2,8 @@
 //!
 //! A [`StageConfig`] is what the spec says, a [`Stage`] is the same bound to the columns of its input. Split, fan-out,
 //! layout, concurrency, resume and failure are `run`'s and come for free. To add a stage type: one file with both, one
-//! `mod` line, one row in [`STAGES`].
+//! `mod` line, one row in [`STAGES`]. `question` (text columns and templates), `evidence` and `quote` (the words of a text
+//! that support a value) are there for all of them.
 
 mod analysis;
 mod evidence;

@@ -17,7 +17,7 @@ pub fn column(site: &Site<'_>, key: &str, name: &str, problems: &mut Vec<Diagnos
     index
 }
 
-/// A template as the spec gives it: written there under `key`, or in a file named under `file_key`.
+/// A template as the spec gives it: written there under `prompt`, or in a file named under `prompt_file`.
 pub struct Written<'a> {
     /// The template.
     pub source: Option<&'a str>,

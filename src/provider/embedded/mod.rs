@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Provider;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here};
+use super::endpoint::{Checked, ConnectError, Endpoint, Here};
 
 /// The kind's name.
 const KIND: &str = "embedded";
@@ -23,9 +23,7 @@ const KIND: &str = "embedded";
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Embedded {}
 
-impl Checked for Embedded {
-    fn check(&self, _: &mut Checks<'_>) {}
-}
+impl Checked for Embedded {}
 
 impl Endpoint for Embedded {
     fn kind(&self) -> &'static str {
