@@ -157,18 +157,32 @@ impl Expect {
         match self {
             Expect::Text if text.is_empty() => Err("the answer is empty".to_owned()),
             Expect::Text => Ok(vec![Cell::Text(text.to_owned())]),
-            Expect::Record(fields) => {
-                let object = reply::object(text)?;
-                let mut cells = Vec::with_capacity(fields.len());
-                for field in fields {
-                    let cell = field.read(object.get(&field.name))?;
-                    let probability = field.prob.then(|| field.probability(&cell, probabilities));
-                    cells.extend([cell].into_iter().chain(probability));
-                }
-                Ok(cells)
-            }
+            Expect::Record(fields) => cells(fields, &reply::object(text)?, probabilities),
         }
     }
+
+    /// Reads a reply that [`Expect::read`] can't because it is not quite JSON: how it is written is mended, what it says is
+    /// not. None where that is not possible.
+    pub fn read_repaired(&self, reply: &str, probabilities: Option<&Probabilities>) -> Option<Answer> {
+        let Expect::Record(fields) = self else { return None };
+        let object = reply::repaired(reply::without_thinking(reply).ok()?)?;
+        cells(fields, &object, probabilities).ok()
+    }
+}
+
+/// The cells of an object, or why they can't be read.
+fn cells(
+    fields: &[Field],
+    object: &Map<String, Value>,
+    probabilities: Option<&Probabilities>,
+) -> Result<Answer, String> {
+    let mut cells = Vec::with_capacity(fields.len());
+    for field in fields {
+        let cell = field.read(object.get(&field.name))?;
+        let probability = field.prob.then(|| field.probability(&cell, probabilities));
+        cells.extend([cell].into_iter().chain(probability));
+    }
+    Ok(cells)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod field;
 mod kind;
 mod message;
 mod reply;
+mod shorten;
 mod template;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use expect::{Expect, Field};
 pub use field::{FieldSpec, FieldType, ItemSpec};
 pub use kind::{Kind, normal};
 pub use message::{Message, Role};
+pub use shorten::shortened;
 pub use template::{Bound, Template, Unknown};
 
 /// What to ask about a row, and what an answer is.
@@ -48,16 +50,29 @@ pub type Probabilities = IndexMap<String, IndexMap<String, f64>>;
 /// Characters of an unusable reply that are shown to the model when it is asked again.
 const SHOWN: usize = 4000;
 
+/// Characters of a reply without an end that are shown to the model: all of it would lead it the same way.
+const SHOWN_OF_ENDLESS: usize = 200;
+
 impl Prompt {
-    /// The conversation that asks again after a reply that can't be used, with the reason.
-    pub fn again(&self, reply: &str, reason: &str) -> Vec<Message> {
-        let shown = match reply.char_indices().nth(SHOWN) {
-            Some((end, _)) => &reply[..end],
-            None => reply,
-        };
-        let mut messages = self.messages.clone();
-        messages.push(Message::assistant(shown));
-        messages.push(Message::user(format!("That answer can't be used: {reason}. {}", self.expect.reminder())));
-        messages
+    /// The conversation `asked` with a reply that can't be used and the reason, asking again.
+    pub fn again(&self, asked: &[Message], reply: &str, reason: &str) -> Vec<Message> {
+        let complaint = format!("That answer can't be used: {reason}. {}", self.expect.reminder());
+        replied(asked, first(reply, SHOWN).to_owned(), complaint)
     }
+
+    /// The conversation `asked` with a reply that did not come to its end, asking for a shorter one.
+    pub fn again_shorter(&self, asked: &[Message], reply: &str) -> Vec<Message> {
+        let complaint =
+            format!("That answer was too long and was cut off. Be much briefer. {}", self.expect.reminder());
+        replied(asked, format!("{} …", first(reply, SHOWN_OF_ENDLESS)), complaint)
+    }
+}
+
+fn replied(asked: &[Message], reply: String, complaint: String) -> Vec<Message> {
+    asked.iter().cloned().chain([Message::assistant(reply), Message::user(complaint)]).collect()
+}
+
+/// The first `characters` characters of `text`.
+fn first(text: &str, characters: usize) -> &str {
+    text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
 }

@@ -1,7 +1,9 @@
 //! Replies: finding the answer in what a model wrote around it.
 //!
-//! Nothing is repaired here: a reply either holds a whole answer or it doesn't.
+//! A reply either holds a whole answer or it doesn't. Only [`repaired`], for those who ask for it, goes further: it mends how
+//! JSON is written (quotes, commas, comments, Python's words), never what it says, and never its end.
 
+use jsonrepair_rs::jsonrepair;
 use serde_json::{Map, Value};
 
 /// Places at most that are tried as the start of a JSON object.
@@ -42,6 +44,58 @@ pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     found.ok_or_else(|| "there is no JSON object in it".to_owned())
 }
 
+/// The JSON object between the first brace of `text` and the last, mended where it is not quite JSON. None if it has no
+/// end, or if mending would change more than how it is written: every letter, digit and backslash stays, in its order.
+pub fn repaired(text: &str) -> Option<Map<String, Value>> {
+    let (start, end) = (text.find('{')?, text.rfind('}')?);
+    let written = text.get(start..=end).filter(|written| written.len() <= LONGEST_REPAIR)?;
+    let said = content(written)?;
+    let mended = jsonrepair(written).ok()?;
+    let object = serde_json::from_str(&mended).ok()?;
+    (content(&mended)? == said).then_some(object)
+}
+
+/// The longest text that is mended, in bytes.
+const LONGEST_REPAIR: usize = 1 << 20;
+/// The deepest nesting that is mended.
+const DEEPEST_REPAIR: usize = 64;
+
+/// What a text like JSON says, whatever its quotes, commas, comments and white space: its letters (in lower case, Python's
+/// `None` as `null`), digits and backslashes, but for the escapes of line breaks and tabs, which may stand there as they
+/// are. None if it doesn't close what it opens.
+fn content(text: &str) -> Option<String> {
+    let mut said = String::with_capacity(text.len());
+    let mut open = Vec::new();
+    let mut quote = None;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(_), '\\') => match chars.next()? {
+                'n' | 'r' | 't' => {}
+                escaped => said.extend([c, escaped]),
+            },
+            (Some(q), c) if c == q => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '#') => while chars.next_if(|c| *c != '\n').is_some() {},
+            (None, '/') if chars.next_if_eq(&'/').is_some() => while chars.next_if(|c| *c != '\n').is_some() {},
+            (None, '/') if chars.next_if_eq(&'*').is_some() => {
+                while !(chars.next()? == '*' && chars.peek() == Some(&'/')) {}
+                chars.next();
+            }
+            (None, '{' | '[') if open.len() == DEEPEST_REPAIR => return None,
+            (None, '{') => open.push('}'),
+            (None, '[') => open.push(']'),
+            (None, '}' | ']') if open.pop() != Some(c) => return None,
+            (_, c) if c.is_alphanumeric() || c == '\\' => said.extend(c.to_lowercase()),
+            // In a text every character counts but line breaks and tabs.
+            (Some(_), c) if !c.is_control() => said.push(c),
+            (None, '-' | '+' | '.') => said.push(c),
+            _ => {}
+        }
+    }
+    (open.is_empty() && quote.is_none()).then(|| said.replace("none", "null"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +133,42 @@ mod tests {
         assert!(object(&deep).is_err());
         assert!(object(&"{".repeat(1_000_000)).is_err());
         assert!(object(&"{\"".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn a_repair_mends_how_it_is_written_and_nothing_else() {
+        let want = serde_json::json!({ "a": "it's fine", "b": [1, -2.5], "c": null, "d": true });
+        let cases = [
+            r#"{"a": "it's fine", "b": [1, -2.5,], "c": null, "d": true,}"#,
+            r#"{"a": "it's fine", "b": [1, -2.5], "c": None, "d": True}"#,
+            "Here: {\"a\": \"it's fine\", // so far, 3 of 4\n \"b\": [1, -2.5], /* 7 */ \"c\": null \"d\": true} Done.",
+            "{a: \"it's fine\", b: [1 -2.5], 'c': null, d: true}",
+        ];
+        for case in cases {
+            assert!(object(case).is_err(), "{case}");
+            assert_eq!(repaired(case).map(Value::Object), Some(want.clone()), "{case}");
+        }
+        let broken = "{\"a\": \"two\nlines\tand \\n three\"}";
+        assert_eq!(repaired(broken).unwrap()["a"], "two\nlines\tand \n three");
+    }
+
+    #[test]
+    fn what_a_repair_would_have_to_guess_stays_broken() {
+        let cases = [
+            r#"{"a": "C:\path", "b": [1,]}"#,
+            r#"{"a": 1, "b": "cut o"#,
+            r#"{"a": [1, 2}"#,
+            r#"{"a": {"b": 1,"#,
+            "I cannot help with that.",
+            "} then {",
+            r#"{"a": "it said "no" to it",}"#,
+            r#"{"a": 1_000,}"#,
+        ];
+        for case in cases {
+            let mended = repaired(case);
+            assert!(mended.is_none(), "{case}: {mended:?}");
+        }
+        let deep = format!("{}1,{}", "{\"a\":".repeat(50_000), "}".repeat(50_000));
+        assert!(repaired(&deep).is_none());
     }
 }

@@ -29,6 +29,21 @@ pub(super) enum StructuredOutput {
     None,
 }
 
+impl StructuredOutput {
+    /// The forms from the strictest to the loosest, with their names in a spec.
+    const FORMS: [(StructuredOutput, &'static str); 3] = [
+        (StructuredOutput::JsonSchema, "json_schema"),
+        (StructuredOutput::JsonObject, "json_object"),
+        (StructuredOutput::None, "none"),
+    ];
+
+    /// The form that is `steps` steps looser, with its name.
+    pub fn looser(self, steps: usize) -> Option<(StructuredOutput, &'static str)> {
+        let at = Self::FORMS.iter().position(|(form, _)| *form == self)?;
+        Self::FORMS.get(at + steps).copied()
+    }
+}
+
 /// Where a service is at home.
 #[derive(Debug)]
 pub(super) struct Home {

@@ -246,6 +246,13 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Writes a call as the protocol wants it. Pure.
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
+    /// Writes a call that asks for the form of its answer `steps` steps more loosely, for servers that don't know the form
+    /// that [`Provider::encode`] uses: a schema, then just JSON, then by the prompt alone. With the form's name in a spec;
+    /// none where there is no looser form.
+    fn looser(&self, _call: &Call<'_>, _steps: usize) -> Option<(Encoded, &'static str)> {
+        None
+    }
+
     /// Sends a call and reads its reply: one attempt, with deadlines, never retried here.
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>>;
 

@@ -64,6 +64,10 @@ impl<W: Wire> Provider for Server<W> {
         self.wire.encode(call)
     }
 
+    fn looser(&self, call: &Call<'_>, steps: usize) -> Option<(Encoded, &'static str)> {
+        self.wire.looser(call, steps)
+    }
+
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
         Box::pin(async move { self.ask(call).await.map_err(|error| self.http.clean(error)) })
     }

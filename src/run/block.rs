@@ -7,7 +7,8 @@ use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::calls::{Calls, Finished};
+use super::answer::Finished;
+use super::calls::Calls;
 use super::calls_table::{Asker, CallsTable};
 use super::columns::{columns, fates, shares};
 use crate::plan::{Plan, routing};
@@ -126,8 +127,9 @@ impl Block {
             }
         }
         let cells = self.cells(stage, &slots);
+        let who: Vec<Option<&str>> = slots.iter().enumerate().map(|(i, slot)| self.who(stage, i, slot)).collect();
         let failures: Vec<Option<&str>> = slots.iter().map(|s| s.failure.as_deref()).collect();
-        let rows = columns(stage, &self.input, self.first_row, &self.fates, &cells, &failures)?;
+        let rows = columns(stage, &self.input, &cells, &who, &failures)?;
         let shares = shares(stage, &rows, self.input.num_columns());
         let calls = self.calls(plan, stage, calls, &slots)?;
         Ok(Done { rows, calls, counts, shares })
@@ -149,6 +151,14 @@ impl Block {
     /// Row `row` of the block.
     pub fn row(&self, row: usize) -> Row<'_> {
         Row::new(&self.input, row, self.first_row)
+    }
+
+    /// Who answered slot `i`: the model that was asked, or the last one that stood in for it.
+    fn who<'a>(&self, stage: &'a StageSpec, i: usize, slot: &'a Slot) -> Option<&'a str> {
+        let (row, place) = (i / stage.width(), i % stage.width());
+        let asked = &stage.model_names[routing::model_of(stage, self.first_row + row as u64, place)];
+        let stood_in = slot.asked.iter().rev().find_map(|(_, finished)| finished.record.notes.fallback.as_deref());
+        (self.fates[row] != Fate::Skipped).then(|| stood_in.unwrap_or(asked))
     }
 
     /// The answer cells of each slot.
@@ -175,15 +185,19 @@ impl Block {
             let (row, place) = (i / width, i % width);
             let (number, key) = self.row_name(key_column, row);
             let model = routing::model_of(stage, self.first_row + row as u64, place);
+            let target = calls.target(stage.models[model]);
             let of = Asker {
                 row: number,
                 row_key: key.as_deref(),
                 stage: stage.name.as_str(),
                 replicate: (place / stage.answers.models_per_row()) as i64 + 1,
-                target: calls.target(stage.models[model]),
+                model: &target.name,
             };
             for (prompt, finished) in &slot.asked {
-                table.push(&of, prompt, finished);
+                let other = finished.record.notes.fallback.as_ref();
+                let other = other.and_then(|name| target.fallback.iter().find(|(other, _)| other == name));
+                let by = other.map_or(target, |(_, index)| calls.target(*index));
+                table.push(&of, by, prompt, finished);
             }
         }
         table.finish()

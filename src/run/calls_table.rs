@@ -7,7 +7,7 @@ use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringB
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 
-use super::calls::Finished;
+use super::answer::Finished;
 use super::connect::Target;
 use crate::prompt::{Message, Prompt, Role};
 use crate::store::calls_schema;
@@ -37,6 +37,7 @@ pub struct CallsTable {
     build: StringBuilder,
     error: StringBuilder,
     earlier_tries: StringBuilder,
+    notes: StringBuilder,
 }
 
 /// On whose behalf a call was made.
@@ -49,8 +50,8 @@ pub struct Asker<'a> {
     pub stage: &'a str,
     /// Which of the replicates it is, from 1.
     pub replicate: i64,
-    /// The model.
-    pub target: &'a Target,
+    /// The model that was asked.
+    pub model: &'a str,
 }
 
 /// What was said beside the system text: the question, or with earlier turns before it the whole conversation.
@@ -66,16 +67,16 @@ fn conversation(prompt: &Prompt) -> Cow<'_, str> {
 }
 
 impl CallsTable {
-    /// Adds a call.
-    pub fn push(&mut self, of: &Asker<'_>, prompt: &Prompt, finished: &Finished) {
+    /// Adds a call that `by` answered: the model that was asked, or the one that stood in for it.
+    pub fn push(&mut self, of: &Asker<'_>, by: &Target, prompt: &Prompt, finished: &Finished) {
         self.row.append_value(of.row);
         self.row_key.append_option(of.row_key);
         self.stage.append_value(of.stage);
-        self.model.append_value(&of.target.name);
+        self.model.append_value(of.model);
         self.replicate.append_value(of.replicate);
-        self.provider.append_value(of.target.provider.kind());
-        self.model_id.append_value(&of.target.model.id);
-        self.model_digest.append_option(of.target.build.digest.as_deref());
+        self.provider.append_value(by.provider.kind());
+        self.model_id.append_value(&by.model.id);
+        self.model_digest.append_option(by.build.digest.as_deref());
         let record = &finished.record;
         let system = prompt.messages.iter().find(|m| m.role == Role::System);
         self.call_key.append_value(record.key.to_string());
@@ -94,6 +95,7 @@ impl CallsTable {
         self.build.append_option(record.build.as_deref());
         self.error.append_option(finished.answer.as_ref().err());
         self.earlier_tries.append_option(record.tries.as_deref());
+        self.notes.append_option(record.notes.to_json());
     }
 
     /// The rows.
@@ -121,6 +123,7 @@ impl CallsTable {
             Arc::new(self.build.finish()),
             Arc::new(self.error.finish()),
             Arc::new(self.earlier_tries.finish()),
+            Arc::new(self.notes.finish()),
         ];
         RecordBatch::try_new(calls_schema(), columns)
     }

@@ -8,7 +8,6 @@ use arrow_schema::{ArrowError, DataType};
 use arrow_select::take::take_record_batch;
 
 use super::block::Fate;
-use crate::plan::routing;
 use crate::spec::{Form, Guard, StageSpec};
 use crate::store::{Share, Shares};
 use crate::table::{Cell, Row, Type, array_of};
@@ -42,14 +41,13 @@ pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate
     fates
 }
 
-/// The output rows of `input`: by slot (row by row, in it replicate by replicate, in it model by model) the cells and the
-/// failure.
+/// The output rows of `input`: by slot (row by row, in it replicate by replicate, in it model by model) the cells, who
+/// answered and the failure.
 pub fn columns(
     stage: &StageSpec,
     input: &RecordBatch,
-    first_row: u64,
-    fates: &[Fate],
     cells: &[Vec<Cell>],
+    who: &[Option<&str>],
     failures: &[Option<&str>],
 ) -> Result<RecordBatch, ArrowError> {
     let answers = &stage.answers;
@@ -61,9 +59,11 @@ pub fn columns(
     // The columns of every `step`-th slot, beginning with slot `from`.
     let block = |from: usize, step: usize| -> Vec<ArrayRef> {
         let answers = stage.stage.writes().iter().enumerate().map(|(c, w)| column(w.kind, c, from, step));
-        let errors: ArrayRef =
-            Arc::new((from..cells.len()).step_by(step).map(|slot| failures[slot]).collect::<StringArray>());
-        answers.chain([errors]).collect()
+        let texts = |texts: &[Option<&str>]| -> ArrayRef {
+            Arc::new((from..cells.len()).step_by(step).map(|slot| texts[slot]).collect::<StringArray>())
+        };
+        let who = stage.answers.names_model().then(|| texts(who));
+        answers.chain(who).chain([texts(failures)]).collect()
     };
     let mut added: Vec<ArrayRef> = Vec::new();
     if answers.replicates > 1 {
@@ -72,16 +72,7 @@ pub fn columns(
         added.push(Arc::new(Int64Array::from_iter_values((0..rows).map(replicate))));
     }
     match answers.form {
-        Form::Dealt => {
-            added.extend(block(0, 1));
-            if answers.names_model() {
-                let who = (0..rows).map(|row| {
-                    let model = routing::model_of(stage, first_row + (row / fold) as u64, 0);
-                    (fates[row / fold] != Fate::Skipped).then(|| names[model].as_str())
-                });
-                added.insert(added.len() - 1, Arc::new(who.collect::<StringArray>()));
-            }
-        }
+        Form::Dealt => added.extend(block(0, 1)),
         Form::Wide => added.extend((0..models).flat_map(|model| block(model, models))),
         Form::Long => {
             let who = (0..rows).map(|i| Some(names[i % models].as_str())).collect::<StringArray>();

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use indexmap::IndexMap;
+use serde_json::Value;
 
+use super::forms::Forms;
 use super::limiter::Limiter;
 use crate::plan::Plan;
 use crate::prompt::Prompt;
-use crate::provider::{Build, CallError, CallErrorKind, Env, Here, Model, Provider};
+use crate::provider::{Build, Call, CallError, CallErrorKind, Env, Here, Model, Provider};
 use crate::spec::{EndpointSpec, OnOutage, Price};
 use crate::store::{Ledger, LedgerError, ModelFacts};
 
@@ -31,9 +33,22 @@ pub struct Target {
     pub build: Build,
     /// What it costs.
     pub price: Option<Price>,
+    /// Tokens that its context holds, where the spec says so.
+    pub context_tokens: Option<u64>,
+    /// Whether the form of its answers can be asked for in several ways.
+    pub has_forms: bool,
+    /// The forms that it knows.
+    pub forms: Forms,
+    /// Who is asked in its place: name and index in the spec.
+    pub fallback: Vec<(String, usize)>,
 }
 
 impl Target {
+    /// Tokens that its context holds, prompt and reply together, where that is known.
+    pub fn context(&self) -> Option<u64> {
+        self.provider.context_tokens(&self.model).or(self.context_tokens)
+    }
+
     /// Who answers `prompt`, if others are to answer the same anew. A model that doesn't draw its words would say the same.
     pub fn respondent(&self, prompt: &Prompt) -> Option<u64> {
         prompt.respondent.filter(|_| !self.provider.is_greedy(&self.model.sampling))
@@ -186,7 +201,8 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
     let here = Here { env, folder: &spec.folder };
     let mut clients: IndexMap<&str, (Arc<dyn Provider>, Arc<EndpointState>)> = IndexMap::new();
     let mut models = Models { targets: spec.models.iter().map(|_| None).collect() };
-    for index in plan.stages().flat_map(|stage| &spec.stages[stage].models).copied() {
+    let asked = plan.stages().flat_map(|stage| &spec.stages[stage].models).copied();
+    for index in asked.flat_map(|model| [model].into_iter().chain(spec.model(model).1.fallback.iter().copied())) {
         let (name, model) = spec.model(index);
         let EndpointSpec { endpoint, limits } = &spec.endpoints[&model.endpoint];
         if !clients.contains_key(model.endpoint.as_str()) {
@@ -204,8 +220,20 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
             clients.insert(&model.endpoint, (provider, state));
         }
         let (provider, endpoint) = clients[model.endpoint.as_str()].clone();
-        let (name, model, price) = (name.to_string(), model.model.clone(), model.price);
-        models.targets[index] = Some(Target { name, model, provider, endpoint, build: Build::default(), price });
+        let named = |other: &usize| (spec.model(*other).0.to_string(), *other);
+        let probe = Call { model: &model.model, messages: &[], schema: Some(&Value::Bool(true)) };
+        models.targets[index] = Some(Target {
+            name: name.to_string(),
+            model: model.model.clone(),
+            has_forms: provider.looser(&probe, 1).is_some(),
+            provider,
+            endpoint,
+            build: Build::default(),
+            price: model.price,
+            context_tokens: model.context_tokens,
+            forms: Forms::default(),
+            fallback: model.fallback.iter().map(named).collect(),
+        });
     }
     Ok(models)
 }
@@ -229,10 +257,11 @@ pub async fn connect(
                     error.kind,
                     CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. } | CallErrorKind::Timeout
                 );
-                let Some(build) = known(ledger, target.provider.as_ref(), &target.model)?.filter(|_| down) else {
+                let known = known(ledger, target.provider.as_ref(), &target.model)?;
+                if !down || known.is_none() && target.fallback.is_empty() {
                     return Err(ConnectError::Server { model: target.name.clone(), error });
-                };
-                target.build = build;
+                }
+                target.build = known.unwrap_or_default();
                 target.endpoint.down.store(true, Relaxed);
             }
         }

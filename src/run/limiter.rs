@@ -151,6 +151,12 @@ impl Limiter {
         Ok(Turn { limiter: self, began: now, epoch, full, reserved: tokens })
     }
 
+    /// Whether the server is down and it is too early to see whether it still is.
+    pub fn is_down(&self) -> bool {
+        let now = Instant::now();
+        self.state().outage.is_some_and(|outage| now < outage.probe)
+    }
+
     /// Lets nobody start a call for `delay`.
     pub fn pause_for(&self, delay: Duration) {
         let until = Instant::now() + delay;

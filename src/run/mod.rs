@@ -3,14 +3,18 @@
 //! [`run`] starts one driver per stage ([`drive`](stage)): a blocking producer reads the stage's parts block by block,
 //! renders the prompts and looks their keys up in the ledger; a dispatcher sends what is missing, as many at once as the
 //! stage has lanes; an assembler puts finished blocks in order and commits the parts. All calls go through one door,
-//! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How often and when to try
-//! again is [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s per minute),
-//! what may be spent is [`budget`]'s. What becomes of rows and their columns is worked out in [`columns`]. Progress is counters that anyone may read ([`progress`]).
+//! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How a call is tried stands in
+//! [`attempts`]: what a reply is worth is [`answer`]'s, what fits into a context [`context`]'s, in which form the server is asked
+//! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
+//! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. What becomes of rows and their columns is
+//! worked out in [`columns`]. Progress is counters that anyone may read ([`progress`]).
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
 mod adaptive;
+mod answer;
 mod assemble;
+mod attempts;
 mod block;
 mod bucket;
 mod budget;
@@ -18,6 +22,8 @@ mod calls;
 mod calls_table;
 mod columns;
 mod connect;
+mod context;
+mod forms;
 mod limiter;
 mod parts;
 pub mod preview;
@@ -28,6 +34,7 @@ mod recorder;
 mod retry;
 mod stage;
 mod stop;
+mod tally;
 
 use std::collections::HashMap;
 use std::path::Path;

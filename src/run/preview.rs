@@ -9,8 +9,9 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::RunError;
+use super::answer::{Finished, Terms};
 use super::block::Fate;
-use super::calls::{Finished, call_key};
+use super::calls::call_key;
 use super::columns::{columns, fates};
 use super::connect::{Models, offline};
 use crate::plan::scan::scan;
@@ -156,6 +157,7 @@ impl Looker<'_> {
         let wanted = self.rendered.iter().filter(|r| r.stage == stage.name.as_str()).count();
         let mut render = self.render.saturating_sub(wanted);
         let mut slots = Vec::with_capacity(rows * stage.width());
+        let mut who: Vec<Option<String>> = Vec::with_capacity(slots.capacity());
         let mut complete = true;
         let fates = fates(stage, batch, first);
         for (i, fate) in fates.iter().enumerate() {
@@ -164,12 +166,14 @@ impl Looker<'_> {
                 self.stages[index].skipped += u64::from(*fate == Fate::Skipped);
                 complete &= *fate == Fate::Skipped;
                 slots.extend((0..stage.width()).map(|_| stage.stage.unanswered(row, "", &[])));
+                who.extend((0..stage.width()).map(|_| None));
                 continue;
             }
             if !stage.stage.asks(row) {
                 self.stages[index].complete += 1;
                 let model = |place| &stage.model_names[routing::model_of(stage, row.number(), place)];
                 slots.extend((0..stage.width()).map(|place| stage.stage.cells(row, model(place), &[])));
+                who.extend((0..stage.width()).map(|place| Some(model(place).clone())));
                 continue;
             }
             if render > 0 {
@@ -188,43 +192,53 @@ impl Looker<'_> {
                 continue;
             };
             for place in 0..stage.width() {
-                let (calls, cells) = answered(stage, models, ledger, place, row)?;
+                let (calls, found) = answered(stage, models, ledger, place, row)?;
                 self.stages[index].from_ledger += calls;
-                complete &= cells.is_some();
-                slots.extend(cells);
+                complete &= found.is_some();
+                if let Some((cells, by)) = found {
+                    slots.push(cells);
+                    who.push(Some(by));
+                }
             }
         }
         if !complete {
             return Ok(None);
         }
-        Ok(columns(stage, batch, first, &fates, &slots, &vec![None; slots.len()]).ok())
+        let who: Vec<Option<&str>> = who.iter().map(Option::as_deref).collect();
+        Ok(columns(stage, batch, &slots, &who, &vec![None; slots.len()]).ok())
     }
 }
 
-/// How many calls for answer `place` about a row the ledger answers, and the cells if it answers all.
+/// How many calls for answer `place` about a row the ledger answers, and the cells and who answered if it answers all.
 fn answered(
     stage: &StageSpec,
     models: &Models,
     ledger: &Ledger,
     place: usize,
     row: Row<'_>,
-) -> Result<(u64, Option<Vec<Cell>>), LedgerError> {
+) -> Result<(u64, Option<(Vec<Cell>, String)>), LedgerError> {
     let model = routing::model_of(stage, row.number(), place);
     let replicate = (place / stage.answers.models_per_row()) as u64;
     let target = models.target(stage.models[model]);
+    let terms = Terms::new(stage, target);
     let mut answers: Vec<Answer> = Vec::new();
+    let mut who = stage.model_names[model].clone();
     loop {
         let Ok(prompts) = stage.stage.prompts(row, &answers) else { return Ok((0, None)) };
         if prompts.is_empty() {
-            return Ok((answers.len() as u64, Some(stage.stage.cells(row, &stage.model_names[model], &answers))));
+            let cells = stage.stage.cells(row, &stage.model_names[model], &answers);
+            return Ok((answers.len() as u64, Some((cells, who))));
         }
         let keys: Vec<_> = prompts.iter().map(|p| call_key(target, p, replicate)).collect();
         let found = ledger.find(&keys)?;
-        let known: Vec<Answer> = found
-            .into_iter()
-            .zip(&prompts)
-            .filter_map(|(record, prompt)| Finished::known(Arc::new(record?), prompt)?.answer.ok())
-            .collect();
+        let mut known: Vec<Answer> = Vec::with_capacity(prompts.len());
+        for (record, prompt) in found.into_iter().zip(&prompts) {
+            let Some(finished) = record.and_then(|r| Finished::known(Arc::new(r), prompt, &terms)) else { continue };
+            if let Some(other) = &finished.record.notes.fallback {
+                who = other.clone();
+            }
+            known.extend(finished.answer.ok());
+        }
         if known.len() < prompts.len() {
             return Ok((answers.len() as u64 + known.len() as u64, None));
         }

@@ -9,8 +9,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::RunError;
+use super::answer::{Finished, Terms};
 use super::block::{Asked, Block, Fate};
-use super::calls::{Finished, call_key};
+use super::calls::call_key;
 use super::parts::{BLOCK_BYTES, BLOCK_ROWS, batch_rows};
 use super::recent::Lookup;
 use super::stage::Job;
@@ -203,9 +204,10 @@ fn block(
         let mut next = Vec::new();
         let mut unfit = Vec::new();
         for mut pending in open {
+            let terms = Terms::new(job.stage(), job.calls.target(job.stage().models[pending.model]));
             for question in &mut pending.round {
                 let Some(record) = found.next().flatten() else { continue };
-                question.known = Finished::known(Arc::new(record), &question.prompt);
+                question.known = Finished::known(Arc::new(record), &question.prompt, &terms);
                 if question.known.is_none() {
                     unfit.push(question.key);
                 }

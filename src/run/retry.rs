@@ -18,8 +18,8 @@ pub enum Next {
     Again {
         /// How long.
         delay: Duration,
-        /// Whether the whole endpoint should wait.
-        all: bool,
+        /// How long the whole endpoint should wait, if it should.
+        pause: Option<Duration>,
         /// Whether this was a failed attempt; a rate limit is none.
         counts: bool,
     },
@@ -36,7 +36,7 @@ pub enum Next {
 /// A server that says when to come back (`Retry-After`) is believed: its time is a floor. A rate limit is no failed
 /// attempt, only the patience bounds it.
 pub fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
-    let (floor, counts, all) = match &error.kind {
+    let (floor, counts, pauses) = match &error.kind {
         CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
             return Next::StopRun;
         }
@@ -53,7 +53,9 @@ pub fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter
     let doubled = FIRST.saturating_mul(1 << (attempt - 1).min(10)).min(LONGEST);
     let own = doubled.mul_f64(0.5 + jitter);
     let delay = if floor.is_zero() { own } else { floor + own.min(floor.max(FIRST)) };
-    if spent + delay > PATIENCE { Next::GiveUp } else { Next::Again { delay, all, counts } }
+    // Who was not turned away may go on as soon as the server says.
+    let pause = pauses.then_some(if floor.is_zero() { delay } else { floor });
+    if spent + delay > PATIENCE { Next::GiveUp } else { Next::Again { delay, pause, counts } }
 }
 
 #[cfg(test)]
@@ -67,19 +69,20 @@ mod tests {
     #[test]
     fn waits_grow_and_end() {
         let down = || CallErrorKind::Unavailable { retry_after: None };
-        let again = |ms, all| Next::Again { delay: Duration::from_millis(ms), all, counts: true };
-        assert_eq!(after(down(), 1), again(500, false));
-        assert_eq!(after(down(), 2), again(1000, false));
+        let again = |ms| Next::Again { delay: Duration::from_millis(ms), pause: None, counts: true };
+        assert_eq!(after(down(), 1), again(500));
+        assert_eq!(after(down(), 2), again(1000));
         assert_eq!(after(down(), 3), Next::GiveUp);
-        assert_eq!(after(CallErrorKind::Timeout, 2), again(1000, false));
+        assert_eq!(after(CallErrorKind::Timeout, 2), again(1000));
     }
 
     #[test]
     fn retry_after_is_a_floor_with_jitter_above() {
         let limited = |secs| CallErrorKind::RateLimited { retry_after: Some(Duration::from_secs(secs)) };
         for attempt in [1, 5, 9] {
-            let Next::Again { delay, all, counts: false } = after(limited(7), attempt) else { panic!("no retry") };
-            assert!(all && delay > Duration::from_secs(7) && delay <= Duration::from_secs(14), "{delay:?}");
+            let Next::Again { delay, pause, counts: false } = after(limited(7), attempt) else { panic!("no retry") };
+            assert_eq!(pause, Some(Duration::from_secs(7)), "all wait for as long as the server says");
+            assert!(delay > Duration::from_secs(7) && delay <= Duration::from_secs(14), "{delay:?}");
         }
         assert_eq!(after(limited(3600), 1), Next::GiveUp);
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::RunError;
+use super::answer::{Finished, Terms};
 use super::assemble::{Piece, assemble};
 use super::block::Block;
-use super::calls::{Calls, Finished, Wanted};
+use super::calls::{Calls, Wanted};
 use super::parts::Parts;
 use super::produce::{Pending, Produced, advance, fill, produce};
 use super::progress::{Progress, StageProgress};
@@ -210,6 +211,7 @@ impl Lanes {
 async fn answer(job: &Job, block: &Block, mut pending: Pending, mut lookup: Arc<Lookup>) -> bool {
     let stage = job.stage();
     let model = stage.models[pending.model];
+    let terms = Terms::new(stage, job.calls.target(model));
     loop {
         let mut held = Some(lookup);
         let mut left = pending.round.len();
@@ -224,7 +226,7 @@ async fn answer(job: &Job, block: &Block, mut pending: Pending, mut lookup: Arc<
                         replicate: pending.replicate,
                         prompt: &question.prompt,
                         key: question.key,
-                        max_attempts: stage.max_attempts,
+                        terms,
                     };
                     let asked = job.calls.ask(wanted, lookup, job.progress());
                     let Some(finished) = asked.await else { return false };
@@ -251,7 +253,7 @@ async fn answer(job: &Job, block: &Block, mut pending: Pending, mut lookup: Arc<
         let found = found.await;
         if let Ok(Ok(found)) = found {
             for (question, record) in next.round.iter_mut().zip(found) {
-                question.known = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt));
+                question.known = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt, &terms));
             }
         }
         pending = next;

@@ -36,6 +36,8 @@ pub struct Answers {
     pub models: usize,
     /// How often a model is asked about the same row; with more than one, a column numbers them.
     pub replicates: usize,
+    /// Whether another model may answer in place of the one that is asked; a column says who did.
+    pub fallback: bool,
 }
 
 /// How the answers of several models stand in a table.
@@ -50,14 +52,14 @@ pub enum Form {
 }
 
 impl Answers {
-    /// The answers of `models` models, each asked `replicates` times.
-    pub fn new(fanout: bool, layout: Layout, models: usize, replicates: usize) -> Self {
+    /// The answers of `models` models, each asked `replicates` times, some perhaps with a `fallback`.
+    pub fn new(fanout: bool, layout: Layout, models: usize, replicates: usize, fallback: bool) -> Self {
         let form = match (fanout, layout) {
             (false, _) => Form::Dealt,
             (true, Layout::Wide) => Form::Wide,
             (true, Layout::Long) => Form::Long,
         };
-        Answers { form, models, replicates }
+        Answers { form, models, replicates, fallback }
     }
 
     /// Its name in the hash of the spec's meaning.
@@ -74,9 +76,9 @@ impl Answers {
         self.form != Form::Dealt
     }
 
-    /// Whether a column says who answered a row that the models share.
+    /// Whether a column says who answered: where the models share the rows, or one may answer for another.
     pub fn names_model(&self) -> bool {
-        self.form == Form::Dealt && self.models > 1
+        self.fallback || self.form == Form::Dealt && self.models > 1
     }
 
     /// Models that answer each row.
@@ -96,26 +98,23 @@ impl Answers {
 
     /// The columns that a stage called `stage` adds when it writes `writes` and asks `models`.
     pub fn columns(&self, stage: &str, writes: &[Column], models: &[&str]) -> Vec<Column> {
-        let error = format!("{stage}_error");
+        let who = self.names_model().then(|| Column::new(format!("{stage}_model"), Type::Text));
+        let answer = [writes, who.as_slice(), &[Column::new(format!("{stage}_error"), Type::Text)]].concat();
         let mut columns = Vec::new();
         if self.replicates > 1 {
             columns.push(Column::new("replicate", Type::Integer));
         }
         match self.form {
-            Form::Dealt => {
-                columns.extend_from_slice(writes);
-                columns.extend(self.names_model().then(|| Column::new(format!("{stage}_model"), Type::Text)));
-                columns.push(Column::new(error, Type::Text));
-            }
+            Form::Dealt => columns.extend(answer),
             Form::Long => {
                 columns.push(Column::new("model", Type::Text));
-                columns.extend_from_slice(writes);
-                columns.push(Column::new(error, Type::Text));
+                columns.extend(answer);
             }
-            Form::Wide => columns.extend(models.iter().flat_map(|model| {
-                let answers = writes.iter().map(move |c| Column::new(format!("{}_{model}", c.name), c.kind));
-                answers.chain([Column::new(format!("{error}_{model}"), Type::Text)])
-            })),
+            Form::Wide => columns.extend(
+                models
+                    .iter()
+                    .flat_map(|model| answer.iter().map(move |c| Column::new(format!("{}_{model}", c.name), c.kind))),
+            ),
         }
         columns
     }
@@ -132,13 +131,15 @@ impl Answers {
     ) -> Relation {
         let first = input.schema.fields().len();
         let lead = usize::from(self.replicates > 1);
+        // What one model adds, its error last.
+        let group = writes + usize::from(self.names_model()) + 1;
         let mut guards = input.guards.clone();
         let missing = |error: usize| skips.iter().copied().chain([Guard::Error(error)]);
         let last = first + columns.len() - 1;
         for i in 0..columns.len() {
             guards.push(match self.form {
                 _ if i < lead => Vec::new(),
-                Form::Wide => missing(first + lead + (i - lead) / (writes + 1) * (writes + 1) + writes).collect(),
+                Form::Wide => missing(first + lead + (i - lead) / group * group + group - 1).collect(),
                 Form::Dealt | Form::Long => missing(last).collect(),
             });
         }
@@ -156,8 +157,8 @@ mod tests {
     use arrow_schema::{DataType, Field, Schema};
     use std::sync::Arc;
 
-    fn names(form: Form, models: &[&str], replicates: usize) -> (Vec<String>, Vec<Vec<Guard>>) {
-        let answers = Answers { form, models: models.len(), replicates };
+    fn names(form: Form, models: &[&str], replicates: usize, fallback: bool) -> (Vec<String>, Vec<Vec<Guard>>) {
+        let answers = Answers { form, models: models.len(), replicates, fallback };
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Utf8, true)]));
         let input = Relation { schema, guards: vec![vec![]], key: Some(0), fold: 1 };
         let writes = [Column::new("label", Type::Text), Column::new("prob", Type::Number)];
@@ -169,16 +170,24 @@ mod tests {
     #[test]
     fn every_answer_column_knows_what_tells_that_it_is_missing() {
         let guards = |error: usize| vec![Guard::Missing(0), Guard::Error(error)];
-        let (wide, found) = names(Form::Wide, &["a", "b"], 1);
+        let (wide, found) = names(Form::Wide, &["a", "b"], 1, false);
         let expected = ["id", "label_a", "prob_a", "tone_error_a", "label_b", "prob_b", "tone_error_b"];
         assert_eq!(wide, expected);
         assert_eq!(found, [vec![], guards(3), guards(3), guards(3), guards(6), guards(6), guards(6)]);
-        let (long, found) = names(Form::Long, &["a", "b"], 1);
+        let (long, found) = names(Form::Long, &["a", "b"], 1, false);
         assert_eq!(long, ["id", "model", "label", "prob", "tone_error"]);
         assert_eq!(found, [vec![], guards(4), guards(4), guards(4), guards(4)]);
-        assert_eq!(names(Form::Dealt, &["a", "b"], 1).0, ["id", "label", "prob", "tone_model", "tone_error"]);
-        assert_eq!(names(Form::Dealt, &["a"], 1).0, ["id", "label", "prob", "tone_error"]);
-        let (wide, found) = names(Form::Wide, &["a"], 2);
+        assert_eq!(names(Form::Dealt, &["a", "b"], 1, false).0, ["id", "label", "prob", "tone_model", "tone_error"]);
+        assert_eq!(names(Form::Dealt, &["a"], 1, false).0, ["id", "label", "prob", "tone_error"]);
+        let (wide, found) = names(Form::Wide, &["a", "b"], 1, true);
+        let answered =
+            |model: &str| ["label", "prob", "tone_model", "tone_error"].map(|name| format!("{name}_{model}"));
+        assert_eq!(wide[1..], [answered("a"), answered("b")].concat());
+        assert_eq!(found[1..], [vec![guards(4); 4], vec![guards(8); 4]].concat());
+        let long = names(Form::Long, &["a"], 1, true).0;
+        assert_eq!(long, ["id", "model", "label", "prob", "tone_model", "tone_error"]);
+        assert_eq!(names(Form::Dealt, &["a"], 1, true).0, ["id", "label", "prob", "tone_model", "tone_error"]);
+        let (wide, found) = names(Form::Wide, &["a"], 2, false);
         assert_eq!(wide, ["id", "replicate", "label_a", "prob_a", "tone_error_a"]);
         assert_eq!(found, [vec![], vec![], guards(4), guards(4), guards(4)]);
     }

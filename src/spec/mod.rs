@@ -34,7 +34,7 @@ use crate::stage::Stage;
 pub use columns::{Answers, Form, Guard, Relation};
 pub use limits::{Budget, Concurrency, Limits, OnOutage, Price};
 pub use outputs::Format;
-pub use read::{Layout, MaxFailed, Order};
+pub use read::{Layout, MaxFailed, Order, Overflow, Repair};
 
 /// A checked pipeline spec: every name resolves, every template compiles against the columns it will see.
 #[derive(Debug)]
@@ -77,6 +77,10 @@ pub struct ModelSpec {
     pub model: Model,
     /// What it costs.
     pub price: Option<Price>,
+    /// Tokens that its context holds, where the spec says so.
+    pub context_tokens: Option<u64>,
+    /// The models that are asked in its place, as indices into [`Spec::models`].
+    pub fallback: Vec<usize>,
 }
 
 /// A source with its columns.
@@ -130,6 +134,10 @@ pub struct StageSpec {
     pub max_failed: Option<MaxFailed>,
     /// How often a call may be tried in all.
     pub max_attempts: u32,
+    /// What becomes of a prompt that is longer than the model's context.
+    pub overflow: Overflow,
+    /// What becomes of a reply that is not quite JSON.
+    pub repair: Repair,
 }
 
 /// A file to write.
@@ -188,7 +196,14 @@ impl Spec {
     /// concurrency nor addresses.
     pub fn meaning(&self) -> Value {
         let models = self.models.iter().map(|(name, m)| {
-            (name.to_string(), json!({ "provider": self.endpoints[&m.endpoint].endpoint.kind(), "model": m.model }))
+            let mut meaning = json!({ "provider": self.endpoints[&m.endpoint].endpoint.kind(), "model": m.model });
+            if let Some(tokens) = m.context_tokens {
+                meaning["context_tokens"] = json!(tokens);
+            }
+            if !m.fallback.is_empty() {
+                meaning["fallback"] = m.fallback.iter().map(|other| self.model(*other).0.as_str()).collect();
+            }
+            (name.to_string(), meaning)
         });
         let sources = self.sources.iter().map(|(name, s)| (name.to_string(), s.source.meaning()));
         let stages = self.stages.iter().map(|s| {
@@ -199,6 +214,12 @@ impl Spec {
             });
             if let Some(when) = &s.when {
                 meaning["when"] = json!(when.source());
+            }
+            if s.overflow != Overflow::default() {
+                meaning["overflow"] = json!(s.overflow);
+            }
+            if s.repair != Repair::default() {
+                meaning["repair"] = json!(s.repair);
             }
             if s.answers.replicates > 1 {
                 meaning["replicates"] = json!(s.answers.replicates);

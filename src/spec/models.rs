@@ -63,10 +63,63 @@ impl Resolver<'_> {
                     extra: table.extra.clone(),
                 };
                 let model = Model { id: table.model.clone(), sampling };
-                models.insert(name.clone(), ModelSpec { endpoint: table.provider.clone(), model, price: table.price });
+                let context_tokens = table.context_tokens.map(|tokens| tokens.get().into());
+                let (endpoint, price) = (table.provider.clone(), table.price);
+                let fallback = Vec::new();
+                models.insert(name.clone(), ModelSpec { endpoint, model, price, context_tokens, fallback });
+            }
+        }
+        for (name, table) in &raw.models {
+            let fallback = self.fallback(raw, name, table, &models);
+            if let Some(model) = models.get_mut(name.as_str()) {
+                model.fallback = fallback;
             }
         }
         models
+    }
+
+    /// The models that are asked in place of the model `name`.
+    fn fallback(
+        &mut self,
+        raw: &Raw,
+        name: &Name,
+        table: &ModelTable,
+        models: &IndexMap<Name, ModelSpec>,
+    ) -> Vec<usize> {
+        let mut found = Vec::new();
+        for (i, other) in table.fallback.iter().enumerate() {
+            let path = Path::of(["models", name.as_str(), "fallback"]).index(i);
+            let chained = raw.models.get(other.as_str()).is_some_and(|model| !model.fallback.is_empty());
+            match models.get_index_of(other.as_str()) {
+                _ if other == name.as_str() => {
+                    self.error("bad-value", path, format!("`{name}` can't stand in for itself"));
+                }
+                _ if chained => {
+                    let message =
+                        format!("`{other}` has fallbacks of its own, which are not asked in place of `{name}`");
+                    let help = "name all of them here, in the order in which they are to be asked";
+                    self.error("bad-value", path, message).help = Some(help.to_owned());
+                }
+                Some(model) if found.contains(&model) => {
+                    self.error("duplicate-model", path, format!("`{other}` stands in `fallback` twice"));
+                }
+                Some(model) => found.push(model),
+                None if raw.is_broken("models", other) || raw.models.contains_key(other.as_str()) => {}
+                None => self.unknown_model(path, other, raw.models.keys()),
+            }
+        }
+        found
+    }
+
+    /// Reports a name that no model has.
+    pub(super) fn unknown_model<'n>(&mut self, path: Path, name: &str, known: impl Iterator<Item = &'n Name>) {
+        let names: Vec<&str> = known.map(Name::as_str).collect();
+        let help = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => format!("write a table `[models.{name}]`"),
+            None => format!("the models are {}", listed(names)),
+        };
+        self.error("unknown-model", path, format!("there is no model `{name}`")).help = Some(help);
     }
 
     /// What is wrong with the budget and the prices that it needs.
@@ -120,6 +173,10 @@ impl Resolver<'_> {
             if value == Some(0) {
                 self.error("bad-value", at(key), format!("`{key}` must be 1 or more"));
             }
+        }
+        if table.context_tokens.is_some() && matches!(of, "ollama" | "embedded") {
+            let message = format!("the context of a model of `{of}` is set by `num_ctx`");
+            self.error("bad-value", at("context_tokens"), message);
         }
         if table.model.is_empty() {
             self.error("bad-value", at("model"), "`model` is empty");

@@ -65,6 +65,13 @@ pub struct ModelTable {
     /// Ollama: the context size in tokens, prompt and reply together. Always sent, since the server's own default
     /// depends on its memory. Default: 4096. Embedded: the same; by default the model's own.
     pub num_ctx: Option<u32>,
+    /// How many tokens its context holds, prompt and reply together, for models on servers other than Ollama: a prompt that
+    /// can't fit is not sent.
+    pub context_tokens: Option<NonZeroU32>,
+    /// Models that are asked in its place, one after the other, when it gives no answer to a row; a column
+    /// `<stage>_model` says who answered. Default: none, the row fails.
+    #[serde(default)]
+    pub fallback: Vec<String>,
     /// What is added to the body of every request, verbatim and as part of the call: `extra = { top_k = 40 }`. A table is
     /// merged into the table of that name; what fanfold sets itself can't be set here. For providers with a server.
     #[serde(default)]
@@ -108,6 +115,14 @@ pub struct StageTable {
     pub max_failed: Option<MaxFailed>,
     /// How often a call is tried in all, failures and unusable answers together. Default: 3.
     pub max_attempts: Option<NonZeroU32>,
+    /// What becomes of a prompt that is longer than the model's context: `error` fails the row, `truncate_middle` leaves out
+    /// the middle of its longest message; the `notes` in the calls table say how many characters. Default: `error`.
+    #[serde(default)]
+    pub overflow: Overflow,
+    /// What becomes of a reply that is not quite JSON: `none` asks again, `lenient` mends how it is written (quotes, commas,
+    /// comments) where nothing that it says changes; the `notes` in the calls table say so. Default: `none`.
+    #[serde(default)]
+    pub repair: Repair,
 }
 
 /// A table to write.
@@ -139,6 +154,28 @@ pub enum Order {
     RowMajor,
     /// All rows for a model, then the next model.
     ModelMajor,
+}
+
+/// What becomes of a prompt that is longer than the model's context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// The row fails.
+    #[default]
+    Error,
+    /// The middle of its longest message is left out.
+    TruncateMiddle,
+}
+
+/// What becomes of a reply that is not quite JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Repair {
+    /// The model is asked again.
+    #[default]
+    None,
+    /// How it is written is mended where nothing that it says changes.
+    Lenient,
 }
 
 /// How many rows may fail: a number, or a share of the rows.

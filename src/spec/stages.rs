@@ -9,7 +9,7 @@ use super::read::StageTable;
 use super::resolve::{Resolver, find_input};
 use super::{Spec, StageSpec};
 use crate::document::{Diagnostic, Path};
-use crate::name::{Name, listed, nearest};
+use crate::name::{Name, listed};
 use crate::prompt::{BoundCondition, Condition};
 use crate::provider::{PROVIDERS, default_endpoint};
 use crate::source;
@@ -52,7 +52,9 @@ impl Resolver<'_> {
         if stage.needs_probabilities() {
             self.probabilities(spec, &at, table);
         }
-        let answers = Answers::new(table.fanout, table.layout, models.len(), or(table.replicates, 1) as usize);
+        let fallback = models.iter().any(|model| !spec.model(*model).1.fallback.is_empty());
+        let answers =
+            Answers::new(table.fanout, table.layout, models.len(), or(table.replicates, 1) as usize, fallback);
         let names: Vec<&str> = models.iter().map(|m| spec.model(*m).0.as_str()).collect();
         let columns = answers.columns(name.as_str(), stage.writes(), &names);
         self.collisions(&at, &relation, stage.as_ref(), &columns);
@@ -82,6 +84,8 @@ impl Resolver<'_> {
             order: table.order,
             max_failed: table.max_failed,
             max_attempts: or(table.max_attempts, ATTEMPTS),
+            overflow: table.overflow,
+            repair: table.repair,
         })
     }
 
@@ -99,15 +103,7 @@ impl Resolver<'_> {
                 Some(model) => models.push(model),
                 // A model whose own table is wrong has been reported there.
                 None if self.reported(&["models", name]) => {}
-                None => {
-                    let names: Vec<&str> = spec.models.keys().map(Name::as_str).collect();
-                    let help = match nearest(name, names.iter().copied()) {
-                        Some(near) => Some(format!("did you mean `{near}`?")),
-                        None if names.is_empty() => Some(format!("write a table `[models.{name}]`")),
-                        None => Some(format!("the models are {}", listed(names))),
-                    };
-                    self.error("unknown-model", path, format!("there is no model `{name}`")).help = help;
-                }
+                None => self.unknown_model(path, name, spec.models.keys()),
             }
         }
         models

@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::Notes;
+
 /// The version of the file's format; a newer one is refused.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 /// The hash of everything that can change an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +60,8 @@ pub struct Record {
     pub tries: Option<String>,
     /// How probable the labels were, as a JSON object of keys of objects of labels, where the provider told it.
     pub probabilities: Option<String>,
+    /// How the answer came about, where that is not plain.
+    pub notes: Notes,
 }
 
 /// Why the ledger can't be used.
@@ -123,7 +127,8 @@ CREATE TABLE IF NOT EXISTS calls (
     tries TEXT,
     at INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
-    probabilities TEXT
+    probabilities TEXT,
+    notes TEXT
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS answered ON calls (key) WHERE error IS NULL;
 CREATE TABLE IF NOT EXISTS builds (
@@ -134,16 +139,17 @@ CREATE TABLE IF NOT EXISTS builds (
 ) STRICT;
 ";
 
-/// What makes a file of format 1 one of format 2.
-const UPGRADE: &str = "ALTER TABLE calls ADD COLUMN probabilities TEXT";
+/// What makes a file of format 1 one of format 2, and so on.
+const UPGRADES: [&str; 2] =
+    ["ALTER TABLE calls ADD COLUMN probabilities TEXT", "ALTER TABLE calls ADD COLUMN notes TEXT"];
 
 const INSERT: &str = "INSERT OR IGNORE INTO calls
     (key, model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, error, tries, at, checksum,
-    probabilities)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    probabilities, notes)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
 const FIND: &str = "SELECT model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, tries,
-    probabilities, checksum FROM calls WHERE key = ?1 AND error IS NULL";
+    probabilities, notes, checksum FROM calls WHERE key = ?1 AND error IS NULL";
 
 impl Ledger {
     /// Opens the ledger at `path`, makes it if it isn't there.
@@ -205,7 +211,8 @@ impl Ledger {
                         r.tries,
                         at,
                         checksum(r),
-                        r.probabilities
+                        r.probabilities,
+                        r.notes.to_json()
                     ])?;
                     earlier.push(match added {
                         0 => transaction
@@ -237,7 +244,7 @@ impl Ledger {
             let mut find = self.connection.prepare_cached(FIND)?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
-                let row = find.query_row(params![key.0], |row| Ok((record(*key, row)?, row.get::<_, i64>(10)?)));
+                let row = find.query_row(params![key.0], |row| Ok((record(*key, row)?, row.get::<_, i64>(11)?)));
                 found.push(match row.optional()? {
                     Some((record, sum)) if checksum(&record) == sum => Some(record),
                     Some(_) => {
@@ -296,8 +303,10 @@ fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     let found = format(&transaction)?;
     match found {
         0 => transaction.execute_batch(SCHEMA)?,
-        1 => transaction.execute_batch(UPGRADE)?,
-        _ => {}
+        _ => {
+            let upgrades = UPGRADES.iter().skip(found as usize - 1);
+            upgrades.map(|upgrade| transaction.execute_batch(upgrade)).collect::<Result<(), _>>()?;
+        }
     }
     transaction.pragma_update(None, "user_version", found.max(FORMAT))?;
     transaction.commit()
@@ -317,6 +326,7 @@ fn record(key: Key, row: &Row<'_>) -> Result<Record, rusqlite::Error> {
         error: None,
         tries: row.get(8)?,
         probabilities: row.get(9)?,
+        notes: Notes::of_json(row.get::<_, Option<String>>(10)?.as_deref()),
     })
 }
 
@@ -332,6 +342,7 @@ fn checksum(record: &Record) -> i64 {
     hasher.update(&record.completion_tokens.to_le_bytes());
     // A record without them has the sum that it had before there were any.
     hasher.update(record.probabilities.as_deref().unwrap_or_default().as_bytes());
+    hasher.update(record.notes.to_json().unwrap_or_default().as_bytes());
     let bytes: [u8; 8] = hasher.finalize().as_bytes()[..8].try_into().expect("a hash has 32 bytes");
     i64::from_le_bytes(bytes)
 }

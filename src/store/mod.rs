@@ -13,6 +13,7 @@
 mod import;
 mod ledger;
 mod manifest;
+mod notes;
 mod output;
 mod project;
 mod rundir;
@@ -20,6 +21,7 @@ mod rundir;
 pub use import::import;
 pub use ledger::{Key, Ledger, LedgerError, LedgerSync, Record};
 pub use manifest::{ErrorKind, Manifest, ModelFacts, OutputFacts, Share, Shares, SourceEntry, StageTotals, State};
+pub use notes::Notes;
 pub use output::write as write_output;
 pub use project::{Lock, Project};
 pub use rundir::{CommittedPart, PartFacts, PartWriter, RunDir, calls_schema};

@@ -82,6 +82,7 @@ pub fn calls_schema() -> SchemaRef {
         field("build", DataType::Utf8, true),
         field("error", DataType::Utf8, true),
         field("earlier_tries", DataType::Utf8, true),
+        field("notes", DataType::Utf8, true),
     ]))
 }
 

@@ -64,6 +64,7 @@ broken! {
     prob_provider = "38-prob-provider",
     fill_missing = "40-fill-missing",
     when = "41-when",
+    fallback = "42-fallback",
     population_weights = "50-population-weights",
     population_parents = "51-population-parents",
     population_margins = "52-population-margins",

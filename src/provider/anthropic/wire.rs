@@ -96,6 +96,11 @@ impl Wire for AnthropicWire {
         encoded(&seed, &body, call)
     }
 
+    fn looser(&self, call: &Call<'_>, steps: usize) -> Option<(Encoded, &'static str)> {
+        let looser = (self.format, steps) == (Format::JsonSchema, 1);
+        looser.then(|| (AnthropicWire { format: Format::None }.encode(call), "none"))
+    }
+
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
         reply::decode(answer)
     }

@@ -136,6 +136,11 @@ impl Wire for GeminiWire {
         encoded(&format!("{}\n", call.model.id), &body, call)
     }
 
+    fn looser(&self, call: &Call<'_>, steps: usize) -> Option<(Encoded, &'static str)> {
+        let (structured_output, name) = self.structured_output.looser(steps)?;
+        Some((GeminiWire { structured_output }.encode(call), name))
+    }
+
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
         reply::decode(answer)
     }

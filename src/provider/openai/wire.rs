@@ -99,6 +99,11 @@ impl Wire for OpenAiWire {
         encoded("", &body, call)
     }
 
+    fn looser(&self, call: &Call<'_>, steps: usize) -> Option<(Encoded, &'static str)> {
+        let (structured_output, name) = self.structured_output.looser(steps)?;
+        Some((OpenAiWire { structured_output, ..self.clone() }.encode(call), name))
+    }
+
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
         reply::decode(answer)
     }

@@ -16,6 +16,7 @@ fn call(n: u8, error: Option<&str>) -> Record {
         error: error.map(str::to_owned),
         tries: None,
         probabilities: (n % 2 == 1).then(|| format!(r#"{{"label":{{"a":0.{n}}}}}"#)),
+        notes: Notes { repaired: n % 2 == 1, ..Notes::default() },
     }
 }
 

@@ -1,0 +1,155 @@
+//! Answers: from a reply to cells, or to the reason why it is none; from a record to what it says again.
+
+use std::sync::Arc;
+
+use super::connect::Target;
+use crate::prompt::{Answer, Probabilities, Prompt};
+use crate::provider::{CallErrorKind, Finish, Reply};
+use crate::spec::{Overflow, Repair, StageSpec};
+use crate::store::{Notes, Record};
+
+/// A finished call as a row sees it.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// What was recorded.
+    pub record: Arc<Record>,
+    /// Its cells, or `kind: message`.
+    pub answer: Result<Answer, String>,
+    /// Whether it was there already.
+    pub from_ledger: bool,
+}
+
+impl Finished {
+    /// What an answered record says under `prompt`; `None` if its reply doesn't fit what is expected now, or came about in a
+    /// way that is not allowed now.
+    pub fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
+        terms.allow(&record.notes).ok()?;
+        let answer = of_record(prompt, &record).ok()?;
+        Some(Finished { record, answer: Ok(answer), from_ledger: true })
+    }
+
+    /// Somebody else's answer to the same call.
+    pub fn shared(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Finished {
+        let answer = match &record.error {
+            Some(error) => Err(error.clone()),
+            None => terms
+                .allow(&record.notes)
+                .and_then(|()| of_record(prompt, &record).map_err(|reason| format!("malformed: {reason}"))),
+        };
+        Finished { record, answer, from_ledger: true }
+    }
+}
+
+/// What a stage lets pass for an answer of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// How often a call may be tried.
+    pub max_attempts: u32,
+    /// What becomes of a prompt that is too long.
+    pub overflow: Overflow,
+    /// What becomes of a reply that is not quite JSON.
+    pub repair: Repair,
+    /// Who may answer in the model's place: name and index in the spec.
+    pub fallback: &'a [(String, usize)],
+}
+
+impl<'a> Terms<'a> {
+    /// The terms of `stage` for answers of `target`.
+    pub fn new(stage: &StageSpec, target: &'a Target) -> Terms<'a> {
+        let StageSpec { max_attempts, overflow, repair, .. } = *stage;
+        Terms { max_attempts, overflow, repair, fallback: &target.fallback }
+    }
+
+    /// Whether an answer may have come about like this; else `kind: message`.
+    fn allow(&self, notes: &Notes) -> Result<(), String> {
+        if notes.left_out.is_some() && self.overflow == Overflow::Error {
+            return Err("context_too_long: the prompt only fits shortened, as another stage asks it".to_owned());
+        }
+        if notes.repaired && self.repair == Repair::None {
+            return Err("malformed: the reply is only JSON when it is repaired, as another stage wants it".to_owned());
+        }
+        match &notes.fallback {
+            Some(name) if !self.fallback.iter().any(|(allowed, _)| allowed == name) => {
+                Err(format!("unavailable: only `{name}` answered, as another model's fallback"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a reply is no answer.
+#[derive(Debug, PartialEq)]
+pub struct Unusable {
+    /// What to do.
+    pub kind: CallErrorKind,
+    /// The reason, in words for the model and the user.
+    pub message: String,
+}
+
+/// Words beside `stop` that servers use when a model was done.
+const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
+
+/// The answer of a reply and whether it had to be repaired; `context` is how many tokens prompt and reply may have together.
+pub fn usable(
+    reply: &Reply,
+    prompt: &Prompt,
+    context: Option<u64>,
+    repair: Repair,
+) -> Result<(Answer, bool), Unusable> {
+    let unusable = |kind, message| Err(Unusable { kind, message });
+    let context = context.unwrap_or(u64::MAX);
+    let prompt_tokens = reply.prompt_tokens.unwrap_or(0);
+    // Ollama drops the front of a prompt that is too long and answers what is left; its own count gives it away.
+    if prompt_tokens >= context {
+        let message = format!("the prompt fills the whole context of {context} tokens and was cut; raise `num_ctx`");
+        return unusable(CallErrorKind::ContextTooLong, message);
+    }
+    match &reply.finish {
+        Finish::Length if prompt_tokens + reply.completion_tokens.unwrap_or(0) >= context => {
+            let message = format!("the reply was cut off where the context of {context} tokens was full");
+            unusable(CallErrorKind::ContextTooLong, message)
+        }
+        Finish::Length => {
+            let tokens = reply.completion_tokens.map_or("some".to_owned(), |n| n.to_string());
+            let message = format!("the reply was cut off after {tokens} tokens; raise `max_tokens`");
+            unusable(CallErrorKind::Truncated, message)
+        }
+        Finish::ContentFilter => unusable(CallErrorKind::Refused, "the provider withheld the reply".to_owned()),
+        Finish::Other(word) if !WHOLE.contains(&word.as_str()) => {
+            let message = format!("the model stopped because of `{word}`, which is no end of an answer");
+            unusable(CallErrorKind::Truncated, message)
+        }
+        Finish::Stop | Finish::Other(_) => {
+            let kept = probabilities(reply);
+            read(prompt, &reply.text, kept.as_deref(), false).map(|answer| (answer, false)).or_else(|reason| {
+                let repaired = (repair == Repair::Lenient).then(|| read(prompt, &reply.text, kept.as_deref(), true));
+                match repaired {
+                    Some(Ok(answer)) => Ok((answer, true)),
+                    _ => unusable(CallErrorKind::Malformed, reason),
+                }
+            })
+        }
+    }
+}
+
+/// The probabilities of a reply as they are kept in its record.
+pub fn probabilities(reply: &Reply) -> Option<String> {
+    reply.probabilities.as_ref().and_then(|probabilities| serde_json::to_string(probabilities).ok())
+}
+
+fn of_record(prompt: &Prompt, record: &Record) -> Result<Answer, String> {
+    read(prompt, &record.reply, record.probabilities.as_deref(), record.notes.repaired)
+}
+
+/// The answer of a reply with its kept probabilities: read from what is kept even when the reply is new, so that a row
+/// has the same cells when it is answered from the ledger.
+fn read(prompt: &Prompt, reply: &str, kept: Option<&str>, repaired: bool) -> Result<Answer, String> {
+    let kept = kept.filter(|_| prompt.expect.needs_probabilities());
+    let probabilities: Option<Probabilities> = kept.and_then(|json| serde_json::from_str(json).ok());
+    match repaired {
+        true => {
+            prompt.expect.read_repaired(reply, probabilities.as_ref()).ok_or_else(|| "it can't be repaired".to_owned())
+        }
+        false => prompt.expect.read(reply, probabilities.as_ref()),
+    }
+}

@@ -1,0 +1,357 @@
+//! Attempts: how one call is tried until it is answered or given up, and by whom in its place.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use super::answer::{Terms, Unusable, usable};
+use super::budget::Cost;
+use super::calls::{Calls, Wanted, call_key};
+use super::connect::Target;
+use super::context::{Shortening, too_long};
+use super::progress::StageProgress;
+use super::retry::{self, Next};
+use super::stop::StopReason;
+use super::tally::{Failure, Tally};
+use crate::prompt::{Answer, Message};
+use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
+use crate::spec::{OnOutage, Overflow};
+use crate::store::Record;
+
+/// Tokens that are reserved for a reply that may be of any length.
+const USUAL_REPLY: u64 = 256;
+
+/// An attempt without a reply.
+struct Failed {
+    error: CallError,
+    /// For how long the server has been down, if it is.
+    outage: Option<Duration>,
+}
+
+/// What comes after an attempt.
+enum Step {
+    /// There is an answer.
+    Done(Reply, Answer),
+    /// Another attempt, perhaps after a while.
+    Again(Failure, Duration),
+    /// No further attempt would help.
+    GiveUp(Failure),
+    /// The run stops.
+    Stop,
+}
+
+/// What is said to the model: the prompt, shortened if it must be, and what was said since about replies that are none.
+struct Conversation<'a> {
+    prompt: Cow<'a, [Message]>,
+    again: Option<Vec<Message>>,
+    shortening: Shortening,
+}
+
+impl Conversation<'_> {
+    fn messages(&self) -> &[Message] {
+        self.again.as_deref().unwrap_or(&self.prompt)
+    }
+}
+
+/// About how many tokens of prompt and reply a call takes, before one knows: a token for 4 bytes, and the longest reply that
+/// is allowed.
+fn estimate(encoded: &Encoded, call: &Call<'_>) -> (u64, u64) {
+    let reply = call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from);
+    (encoded.body.len() as u64 / 4, reply)
+}
+
+fn failure(error: CallError) -> Failure {
+    Failure { kind: error.kind.name(), message: error.message, reply: None }
+}
+
+impl Calls {
+    /// Attempts until there is an answer or the row is given up. `None`: the run stops.
+    pub(super) async fn try_until_done(
+        &self,
+        wanted: Wanted<'_>,
+        progress: &StageProgress,
+    ) -> Option<(Record, Result<Answer, String>)> {
+        let prompt = wanted.prompt;
+        let target = self.models.target(wanted.model);
+        let mut tally = Tally::default();
+        let mut said =
+            Conversation { prompt: Cow::Borrowed(&prompt.messages), again: None, shortening: Shortening::default() };
+        let given_up = loop {
+            match self.step(&wanted, target, &mut said, &mut tally, progress).await? {
+                Step::Done(reply, answer) => {
+                    let record = tally.record(wanted.key, target, Some(&reply), None);
+                    return Some((record, Ok(answer)));
+                }
+                Step::Again(failure, delay) => {
+                    tally.note(failure);
+                    tokio::select! {
+                        biased;
+                        () = tokio::time::sleep(delay) => {}
+                        () = self.stop.draining() => return None,
+                    }
+                }
+                Step::GiveUp(failure) => break failure,
+                Step::Stop => return None,
+            }
+        };
+        self.stand_in(wanted, target, given_up, tally, progress).await
+    }
+
+    /// One attempt and what comes after it. `None`: the run stops before it began.
+    async fn step(
+        &self,
+        wanted: &Wanted<'_>,
+        target: &Target,
+        said: &mut Conversation<'_>,
+        tally: &mut Tally,
+        progress: &StageProgress,
+    ) -> Option<Step> {
+        if !target.fallback.is_empty() && target.endpoint.limiter.is_down() {
+            let message = "the server is down".to_owned();
+            return Some(Step::GiveUp(Failure { kind: "unavailable", message, reply: None }));
+        }
+        let context = target.context();
+        if let Some(message) = context.and_then(|context| too_long(said.messages(), context)) {
+            let failure = Failure { kind: CallErrorKind::ContextTooLong.name(), message, reply: None };
+            return Some(self.shorten(wanted, target, said, tally, failure));
+        }
+        tally.counted += 1;
+        let model = target.model_for(wanted.prompt, wanted.replicate);
+        let call = Call { model: &model, messages: said.messages(), schema: wanted.prompt.schema.as_deref() };
+        let reply = match self.attempt(target, &call, tally, progress).await? {
+            Ok(reply) => reply,
+            Err(failed) if failed.error.kind == CallErrorKind::ContextTooLong => {
+                return Some(self.shorten(wanted, target, said, tally, failure(failed.error)));
+            }
+            Err(failed) => return Some(self.after(failed, tally, wanted.terms.max_attempts, target)),
+        };
+        tally.count(&reply, progress);
+        let Unusable { kind, message } = match usable(&reply, wanted.prompt, context, wanted.terms.repair) {
+            Ok((answer, repaired)) => {
+                tally.notes.repaired = repaired;
+                return Some(Step::Done(reply, answer));
+            }
+            Err(unusable) => unusable,
+        };
+        let last = tally.counted >= wanted.terms.max_attempts;
+        let again = match kind {
+            CallErrorKind::Malformed if !last => Some(wanted.prompt.again(&said.prompt, &reply.text, &message)),
+            // The same again would mostly be cut off at the same place.
+            CallErrorKind::Truncated if !last => Some(wanted.prompt.again_shorter(&said.prompt, &reply.text)),
+            _ => None,
+        };
+        let failure = Failure { kind: kind.name(), message, reply: Some(reply) };
+        Some(match (again, kind) {
+            (Some(again), _) => {
+                said.again = Some(again);
+                Step::Again(failure, Duration::ZERO)
+            }
+            (None, CallErrorKind::ContextTooLong) => self.shorten(wanted, target, said, tally, failure),
+            (None, _) => Step::GiveUp(failure),
+        })
+    }
+
+    /// Asks again with a shorter prompt, where the stage wants that.
+    fn shorten(
+        &self,
+        wanted: &Wanted<'_>,
+        target: &Target,
+        said: &mut Conversation<'_>,
+        tally: &mut Tally,
+        failure: Failure,
+    ) -> Step {
+        let shorter = (wanted.terms.overflow == Overflow::TruncateMiddle)
+            .then(|| said.shortening.next(&wanted.prompt.messages, target.context(), target.model.sampling.max_tokens));
+        let Some((messages, left_out)) = shorter.flatten() else { return Step::GiveUp(failure) };
+        said.prompt = Cow::Owned(messages);
+        said.again = None;
+        // Finding out what fits is no failed attempt.
+        tally.counted = tally.counted.saturating_sub(1);
+        tally.notes.left_out = Some(left_out);
+        Step::Again(failure, Duration::ZERO)
+    }
+
+    /// What to do after an error; a server that was down before the run began is no row's fault, nor is an outage.
+    fn after(&self, failed: Failed, tally: &mut Tally, max_attempts: u32, target: &Target) -> Step {
+        let Failed { error, outage } = failed;
+        let stop = |error: CallError| {
+            self.stop.drain(StopReason::Environment { model: target.name.clone(), error });
+            Step::Stop
+        };
+        // Where another model may answer, one that can't is no reason to stop.
+        let alone = target.fallback.is_empty();
+        let unless_replaced = |error: CallError| if alone { stop(error) } else { Step::GiveUp(failure(error)) };
+        let down = matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. });
+        if down && target.endpoint.was_down() || error.kind == CallErrorKind::QuotaExhausted {
+            return unless_replaced(error);
+        }
+        if let Some(lasting) = outage {
+            if !alone || target.endpoint.on_outage == OnOutage::Stop || lasting >= retry::PATIENCE {
+                return unless_replaced(error);
+            }
+            // The limiter lets everyone wait; it was no failed attempt.
+            tally.counted -= 1;
+            return Step::Again(failure(error), Duration::ZERO);
+        }
+        if error.kind == CallErrorKind::Rejected && target.endpoint.rejects_all(&error.message) {
+            return stop(error);
+        }
+        let last = tally.counted >= max_attempts;
+        match retry::next(&error, tally.attempts, last, tally.spent(), rand::random::<f64>()) {
+            Next::Again { delay, pause, counts } => {
+                tally.counted -= u32::from(!counts);
+                if let Some(pause) = pause {
+                    target.endpoint.limiter.pause_for(pause);
+                }
+                Step::Again(failure(error), delay)
+            }
+            Next::StopRun => stop(error),
+            Next::GiveUp => Step::GiveUp(failure(error)),
+        }
+    }
+
+    /// The answer of the first fallback that has one; else the failure.
+    async fn stand_in(
+        &self,
+        wanted: Wanted<'_>,
+        target: &Target,
+        given_up: Failure,
+        mut tally: Tally,
+        progress: &StageProgress,
+    ) -> Option<(Record, Result<Answer, String>)> {
+        let error = format!("{}: {}", given_up.kind, given_up.message);
+        if target.fallback.is_empty() {
+            let record = tally.record(wanted.key, target, given_up.reply.as_ref(), Some(error.clone()));
+            return Some((record, Err(error)));
+        }
+        tally.note(given_up);
+        for (name, model) in &target.fallback {
+            let key = call_key(self.models.target(*model), wanted.prompt, wanted.replicate);
+            let asked = Wanted { model: *model, key, terms: Terms { fallback: &[], ..wanted.terms }, ..wanted };
+            let finished = self.look_up_or_ask(asked, progress).await?;
+            match finished.answer {
+                Ok(answer) => return Some((tally.stood_in(wanted.key, name, &finished.record), Ok(answer))),
+                Err(other) => {
+                    tally.note(Failure { kind: "fallback", message: format!("{name}: {other}"), reply: None })
+                }
+            }
+        }
+        Some((tally.record(wanted.key, target, None, Some(error.clone())), Err(error)))
+    }
+
+    /// One attempt, when it is its turn; asks for the form of the answer in the way that the server knows. `None`: the run
+    /// stops before it began.
+    async fn attempt(
+        &self,
+        target: &Target,
+        call: &Call<'_>,
+        tally: &mut Tally,
+        progress: &StageProgress,
+    ) -> Option<Result<Reply, Failed>> {
+        let Some(schema) = call.schema.filter(|_| target.has_forms) else {
+            return self.request(target, call, target.provider.encode(call), tally, progress).await;
+        };
+        let known = target.forms.known(schema);
+        if let Some(steps) = known.filter(|steps| *steps > 0) {
+            return self.looser(target, call, steps, tally, progress).await?;
+        }
+        let failed = match self.request(target, call, target.provider.encode(call), tally, progress).await? {
+            Ok(reply) => {
+                if known.is_none() {
+                    target.forms.answered(schema, 0);
+                }
+                return Some(Ok(reply));
+            }
+            Err(failed) if failed.error.kind == CallErrorKind::Rejected && known.is_none() => failed,
+            Err(failed) => return Some(Err(failed)),
+        };
+        // Perhaps it is the form that the server refuses.
+        let _turn = target.forms.turn().await;
+        let steps = target.forms.known(schema).map_or(1..3, |steps| steps..steps + usize::from(steps > 0));
+        for steps in steps {
+            match self.looser(target, call, steps, tally, progress).await {
+                None => break,
+                Some(None) => return None,
+                Some(Some(Err(other))) if other.error.kind == CallErrorKind::Rejected => {}
+                Some(Some(Err(other))) => return Some(Err(other)),
+                Some(Some(Ok(reply))) => {
+                    target.forms.answered(schema, steps);
+                    tally.note(failure(failed.error));
+                    return Some(Ok(reply));
+                }
+            }
+        }
+        Some(Err(failed))
+    }
+
+    /// An attempt that asks for the form of the answer `steps` steps more loosely; `None` where there is no such form.
+    async fn looser(
+        &self,
+        target: &Target,
+        call: &Call<'_>,
+        steps: usize,
+        tally: &mut Tally,
+        progress: &StageProgress,
+    ) -> Option<Option<Result<Reply, Failed>>> {
+        let (encoded, form) = target.provider.looser(call, steps)?;
+        let sent = self.request(target, call, encoded, tally, progress).await;
+        if matches!(sent, Some(Ok(_))) {
+            tally.notes.structured_output = Some(form.to_owned());
+        }
+        Some(sent)
+    }
+
+    /// Sends one request, when it is its turn. `None`: the run stops before that.
+    async fn request(
+        &self,
+        target: &Target,
+        call: &Call<'_>,
+        encoded: Encoded,
+        tally: &mut Tally,
+        progress: &StageProgress,
+    ) -> Option<Result<Reply, Failed>> {
+        let (prompt, reply) = estimate(&encoded, call);
+        let reserved = tokio::select! {
+            biased;
+            () = self.stop.draining() => return None,
+            reserved = self.purse.reserve(Cost::of(prompt, reply, target.price)) => reserved,
+        };
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
+            Err(what) => {
+                self.stop.drain(StopReason::BudgetSpent { what });
+                return None;
+            }
+        };
+        let turn = tokio::select! {
+            biased;
+            () = self.stop.draining() => return None,
+            turn = target.endpoint.limiter.turn(prompt + reply) => turn,
+        };
+        tally.attempts += 1;
+        tally.started.get_or_insert_with(Instant::now);
+        let flight = progress.flight();
+        let result = target.provider.send(encoded).await;
+        drop(flight);
+        let error = match result {
+            Ok(reply) => {
+                let tokens = reply.prompt_tokens.zip(reply.completion_tokens).map(|(prompt, reply)| prompt + reply);
+                let (prompt, completion) =
+                    (reply.prompt_tokens.unwrap_or(prompt), reply.completion_tokens.unwrap_or(0));
+                reserved.settle(Cost::of(prompt, completion, target.price));
+                turn.answered(tokens);
+                target.endpoint.is_up();
+                return Some(Ok(reply));
+            }
+            Err(error) => error,
+        };
+        let outage = match error.kind {
+            CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => turn.failed(),
+            CallErrorKind::RateLimited { .. } => {
+                turn.refused();
+                None
+            }
+            _ => None,
+        };
+        Some(Err(Failed { error, outage }))
+    }
+}

@@ -1,0 +1,93 @@
+//! The context guard: a prompt that can't fit into the model's context is not sent, and is shortened where the spec says so.
+//! Pure.
+
+use crate::prompt::{Message, shortened};
+
+/// Bytes of a token at most, white space aside: no text of words has tokens that are longer in the mean, so that a prompt
+/// which is refused for its estimate could not have fitted.
+const MOST_BYTES: u64 = 6;
+/// Bytes of a token as they usually are.
+const USUAL_BYTES: u64 = 4;
+/// Tokens that are left to a reply of unknown length.
+const USUAL_REPLY: u64 = 256;
+/// How often a prompt is shortened at most.
+const CUTS: u32 = 10;
+
+/// Why `messages` can't fit into a context of `context` tokens, judged by an estimate that is never too high.
+pub fn too_long(messages: &[Message], context: u64) -> Option<String> {
+    let written = |message: &Message| message.content.bytes().filter(|byte| !byte.is_ascii_whitespace()).count() as u64;
+    let tokens = messages.iter().map(written).sum::<u64>() / MOST_BYTES;
+    (tokens >= context).then(|| {
+        format!(
+            "the prompt has at least {tokens} tokens (estimated at {MOST_BYTES} bytes a token), more than the context of \
+             {context}; it was not sent"
+        )
+    })
+}
+
+/// A conversation that is shortened until it fits.
+#[derive(Debug, Default)]
+pub struct Shortening {
+    cuts: u32,
+    bytes: usize,
+}
+
+impl Shortening {
+    /// The conversation shortened once more, and how many characters of it are left out in all: first to what usually fits
+    /// into `context` beside a reply of `max_tokens`, then always by a quarter. None if that leads nowhere.
+    pub fn next(
+        &mut self,
+        whole: &[Message],
+        context: Option<u64>,
+        max_tokens: Option<u32>,
+    ) -> Option<(Vec<Message>, u64)> {
+        if self.cuts == CUTS {
+            return None;
+        }
+        let bytes = match self.cuts {
+            0 => whole.iter().map(|message| message.content.len()).sum(),
+            _ => self.bytes,
+        };
+        let room = context.map(|context| context - max_tokens.map_or(USUAL_REPLY, u64::from).min(context / 2));
+        let aim = room.map(|room| (room * USUAL_BYTES) as usize).filter(|aim| self.cuts == 0 && aim * 10 < bytes * 9);
+        self.bytes = aim.unwrap_or(bytes / 4 * 3);
+        self.cuts += 1;
+        shortened(whole, self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(messages: &[Message]) -> usize {
+        messages.iter().map(|message| message.content.len()).sum()
+    }
+
+    #[test]
+    fn only_what_can_not_fit_is_refused() {
+        let prompt = |words: usize| vec![Message::user("internationally ".repeat(words))];
+        assert_eq!(too_long(&prompt(100), 251), None, "1,500 bytes without the spaces");
+        let message = too_long(&prompt(100), 250).unwrap();
+        assert!(message.starts_with("the prompt has at least 250 tokens (estimated at 6 bytes a token)"), "{message}");
+        assert_eq!(too_long(&[Message::user(" ".repeat(100_000))], 100), None);
+    }
+
+    #[test]
+    fn a_prompt_is_shortened_to_the_context_and_then_step_by_step() {
+        let whole = vec![Message::system("s".repeat(100)), Message::user("x".repeat(9_900))];
+        let mut shortening = Shortening::default();
+        let (first, left_out) = shortening.next(&whole, Some(1000), Some(200)).unwrap();
+        assert!(bytes(&first) <= 3200 && bytes(&first) > 3100 && left_out > 6000, "{}", bytes(&first));
+        let (second, more) = shortening.next(&whole, Some(1000), Some(200)).unwrap();
+        assert!(bytes(&second) <= 2400 && bytes(&second) > 2300 && more > left_out);
+        let mut unknown = Shortening::default();
+        assert!(bytes(&unknown.next(&whole, None, None).unwrap().0) <= 7500);
+        let mut steps = 0;
+        while unknown.next(&whole, None, None).is_some() {
+            steps += 1;
+        }
+        assert_eq!(steps, 9);
+        assert_eq!(Shortening::default().next(&[Message::user("hi")], Some(10), None), None);
+    }
+}
