@@ -209,6 +209,9 @@ impl Looker<'_> {
     }
 }
 
+/// The cells of an answer, and who gave it.
+type Answered = (Vec<Cell>, String);
+
 /// How many calls for answer `place` about a row the ledger answers, and the cells and who answered if it answers all.
 fn answered(
     stage: &StageSpec,
@@ -216,7 +219,7 @@ fn answered(
     ledger: &Ledger,
     place: usize,
     row: Row<'_>,
-) -> Result<(u64, Option<(Vec<Cell>, String)>), LedgerError> {
+) -> Result<(u64, Option<Answered>), LedgerError> {
     let model = routing::model_of(stage, row.number(), place);
     let replicate = (place / stage.answers.models_per_row()) as u64;
     let target = models.target(stage.models[model]);

@@ -304,8 +304,8 @@ fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     match found {
         0 => transaction.execute_batch(SCHEMA)?,
         _ => {
-            let upgrades = UPGRADES.iter().skip(found as usize - 1);
-            upgrades.map(|upgrade| transaction.execute_batch(upgrade)).collect::<Result<(), _>>()?;
+            let mut upgrades = UPGRADES.iter().skip(found as usize - 1);
+            upgrades.try_for_each(|upgrade| transaction.execute_batch(upgrade))?;
         }
     }
     transaction.pragma_update(None, "user_version", found.max(FORMAT))?;
