@@ -4,6 +4,7 @@
 //! JSON is written (quotes, commas, comments, Python's words), never what it says, and never its end.
 
 use jsonrepair_rs::jsonrepair;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Places at most that are tried as the start of a JSON object.
@@ -22,17 +23,22 @@ pub fn without_thinking(reply: &str) -> Result<&str, String> {
 
 /// The last whole JSON object of `text`, whatever prose or fences stand around it.
 pub fn object(text: &str) -> Result<Map<String, Value>, String> {
-    if text.is_empty() {
-        return Err("it is empty".to_owned());
+    match text.is_empty() {
+        true => Err("it is empty".to_owned()),
+        false => last_object(text).ok_or_else(|| "there is no JSON object in it".to_owned()),
     }
+}
+
+/// The same, read as any type that objects can be read as.
+pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     if let Ok(object) = serde_json::from_str(text) {
-        return Ok(object);
+        return Some(object);
     }
     let mut found = None;
     let mut from = 0;
     for _ in 0..TRIES {
         let Some(start) = text[from..].find('{').map(|i| from + i) else { break };
-        let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Map<String, Value>>();
+        let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<T>();
         from = match values.next() {
             Some(Ok(object)) => {
                 found = Some(object);
@@ -41,7 +47,7 @@ pub fn object(text: &str) -> Result<Map<String, Value>, String> {
             _ => start + 1,
         };
     }
-    found.ok_or_else(|| "there is no JSON object in it".to_owned())
+    found
 }
 
 /// The JSON object between the first brace of `text` and the last, mended where it is not quite JSON. None if it has no

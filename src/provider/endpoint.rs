@@ -42,7 +42,7 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Its fields as they hold, defaults included, for `plan` and the manifest. Nothing in it is secret.
     fn settings(&self) -> Value;
 
-    /// Whether its replies say how probable the labels were wherever an `enum` is asked.
+    /// Whether its replies can say how probable the labels were wherever an `enum` is asked.
     fn gives_probabilities(&self) -> bool;
 
     /// The highest temperature that a model of it can have; 0 is always the lowest.

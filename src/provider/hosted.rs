@@ -195,7 +195,7 @@ impl<T: Service> Endpoint for T {
     }
 
     fn gives_probabilities(&self) -> bool {
-        false
+        Address::parse(self.hosted().home.address).is_ok_and(|home| self.wire(&home).tells_tokens())
     }
 
     fn highest_temperature(&self) -> f64 {

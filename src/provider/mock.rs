@@ -148,6 +148,7 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
         build: Some(BUILD.to_owned()),
         text,
         probabilities,
+        tokens: Vec::new(),
     })
 }
 

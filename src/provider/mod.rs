@@ -21,6 +21,7 @@ mod http;
 mod mock;
 mod ollama;
 mod openai;
+mod scores;
 mod server;
 mod subset;
 mod wire;
@@ -34,7 +35,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::document;
-use crate::prompt::{Message, Probabilities};
+use crate::prompt::{Message, Probabilities, Token};
 use crate::registry::Kind;
 
 pub use embedded::weights;
@@ -105,6 +106,9 @@ pub struct Sampling {
     pub seed: Option<u64>,
     /// The context size in tokens, for Ollama and models in the process.
     pub num_ctx: Option<u32>,
+    /// Whether the reply is to say how probable its tokens were, for servers that can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logprobs: bool,
     /// What is added to the body of every request, for servers.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub extra: serde_json::Map<String, serde_json::Value>,
@@ -173,6 +177,8 @@ pub struct Reply {
     pub build: Option<String>,
     /// How probable the labels were, where the provider tells it ([`Endpoint::gives_probabilities`]).
     pub probabilities: Option<Probabilities>,
+    /// Its tokens with their probabilities, where they were asked for ([`Sampling::logprobs`]) and the provider tells them.
+    pub tokens: Vec<Token>,
 }
 
 /// Which build of a model a server has.
@@ -251,6 +257,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// none where there is no looser form.
     fn looser(&self, _call: &Call<'_>, _steps: usize) -> Option<(Encoded, &'static str)> {
         None
+    }
+
+    /// Whether replies say how probable their tokens were when [`Sampling::logprobs`] asks for it.
+    fn tells_tokens(&self) -> bool {
+        false
     }
 
     /// Sends a call and reads its reply: one attempt, with deadlines, never retried here.

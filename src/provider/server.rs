@@ -68,6 +68,10 @@ impl<W: Wire> Provider for Server<W> {
         self.wire.looser(call, steps)
     }
 
+    fn tells_tokens(&self) -> bool {
+        self.wire.tells_tokens()
+    }
+
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
         Box::pin(async move { self.ask(call).await.map_err(|error| self.http.clean(error)) })
     }

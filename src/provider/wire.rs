@@ -70,6 +70,11 @@ pub trait Wire: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether replies say how probable their tokens were when that is asked for.
+    fn tells_tokens(&self) -> bool {
+        true
+    }
+
     /// Reads the answer to a call. Messages of errors are the server's own; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
 
@@ -122,6 +127,7 @@ pub(super) fn full_body(wire: &impl Wire) -> Value {
         stop: vec!["x".to_owned()],
         seed: Some(1),
         num_ctx: Some(1),
+        logprobs: true,
         extra: Map::new(),
     };
     let model = Model { id: "x".to_owned(), sampling };

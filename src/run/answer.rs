@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::connect::Target;
-use crate::prompt::{Answer, Probabilities, Prompt};
+use crate::prompt::{Answer, Probabilities, Prompt, of_tokens};
 use crate::provider::{CallErrorKind, Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
@@ -120,7 +120,7 @@ pub fn usable(
             unusable(CallErrorKind::Truncated, message)
         }
         Finish::Stop | Finish::Other(_) => {
-            let kept = probabilities(reply);
+            let kept = probabilities(reply, prompt);
             read(prompt, &reply.text, kept.as_deref(), false).map(|answer| (answer, false)).or_else(|reason| {
                 let repaired = (repair == Repair::Lenient).then(|| read(prompt, &reply.text, kept.as_deref(), true));
                 match repaired {
@@ -132,9 +132,11 @@ pub fn usable(
     }
 }
 
-/// The probabilities of a reply as they are kept in its record.
-pub fn probabilities(reply: &Reply) -> Option<String> {
-    reply.probabilities.as_ref().and_then(|probabilities| serde_json::to_string(probabilities).ok())
+/// The probabilities of a reply's labels as they are kept in its record.
+pub fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
+    let of_tokens = || of_tokens(&reply.text, &reply.tokens, prompt.schema.as_deref()?);
+    let found = reply.probabilities.clone().or_else(of_tokens)?;
+    serde_json::to_string(&found).ok()
 }
 
 fn of_record(prompt: &Prompt, record: &Record) -> Result<Answer, String> {

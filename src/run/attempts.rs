@@ -78,7 +78,7 @@ impl Calls {
         let given_up = loop {
             match self.step(&wanted, target, &mut said, &mut tally, progress).await? {
                 Step::Done(reply, answer) => {
-                    let record = tally.record(wanted.key, target, Some(&reply), None);
+                    let record = tally.record(wanted.key, target, wanted.prompt, Some(&reply), None);
                     return Some((record, Ok(answer)));
                 }
                 Step::Again(failure, delay) => {
@@ -220,7 +220,7 @@ impl Calls {
     ) -> Option<(Record, Result<Answer, String>)> {
         let error = format!("{}: {}", given_up.kind, given_up.message);
         if target.fallback.is_empty() {
-            let record = tally.record(wanted.key, target, given_up.reply.as_ref(), Some(error.clone()));
+            let record = tally.record(wanted.key, target, wanted.prompt, given_up.reply.as_ref(), Some(error.clone()));
             return Some((record, Err(error)));
         }
         tally.note(given_up);
@@ -235,7 +235,7 @@ impl Calls {
                 }
             }
         }
-        Some((tally.record(wanted.key, target, None, Some(error.clone())), Err(error)))
+        Some((tally.record(wanted.key, target, wanted.prompt, None, Some(error.clone())), Err(error)))
     }
 
     /// One attempt, when it is its turn; asks for the form of the answer in the way that the server knows. `None`: the run

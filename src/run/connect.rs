@@ -58,10 +58,15 @@ impl Target {
     /// of their own, or else they would say the same.
     pub fn model_for(&self, prompt: &Prompt, replicate: u64) -> Cow<'_, Model> {
         let respondent = self.respondent(prompt);
-        if replicate == 0 && respondent.is_none() {
+        let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();
+        if replicate == 0 && respondent.is_none() && !logprobs {
             return Cow::Borrowed(&self.model);
         }
         let mut model = self.model.clone();
+        model.sampling.logprobs = logprobs;
+        if replicate == 0 && respondent.is_none() {
+            return Cow::Owned(model);
+        }
         let seed = model.sampling.seed.unwrap_or(0);
         let own = respondent.map_or(seed, |respondent| {
             let hash = blake3::hash(&[seed.to_le_bytes(), respondent.to_le_bytes()].concat());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::answer::probabilities;
 use super::connect::Target;
 use super::progress::StageProgress;
+use crate::prompt::Prompt;
 use crate::provider::{Finish, Reply};
 use crate::store::{Key, Notes, Record};
 
@@ -56,8 +57,15 @@ impl Tally {
         self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }
 
-    /// The record of the call with its last reply.
-    pub fn record(self, key: Key, target: &Target, reply: Option<&Reply>, error: Option<String>) -> Record {
+    /// The record of the call for `prompt` with its last reply.
+    pub fn record(
+        self,
+        key: Key,
+        target: &Target,
+        prompt: &Prompt,
+        reply: Option<&Reply>,
+        error: Option<String>,
+    ) -> Record {
         let spent = self.spent();
         let finish = match reply.map(|r| &r.finish) {
             Some(Finish::Stop) => "stop",
@@ -77,7 +85,7 @@ impl Tally {
             attempts: self.attempts,
             build: reply.and_then(|r| r.build.clone()),
             error,
-            probabilities: reply.and_then(probabilities),
+            probabilities: reply.and_then(|reply| probabilities(reply, prompt)),
             tries: self.tries(),
             notes: self.notes,
         }

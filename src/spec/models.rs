@@ -60,6 +60,7 @@ impl Resolver<'_> {
                     stop: table.stop.clone(),
                     seed: table.seed.or(raw.header.seed),
                     num_ctx: table.num_ctx,
+                    logprobs: false,
                     extra: table.extra.clone(),
                 };
                 let model = Model { id: table.model.clone(), sampling };

@@ -2,7 +2,11 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::project::Project;
+use crate::recipe::{self, openai_spec};
+use crate::server::{Say, Server};
 
 const OUT: &str = "out/tone.parquet";
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
@@ -131,4 +135,41 @@ path = "out/why.parquet"
     project.run(&RUN).exits(0);
     let plan = project.run(&["plan", "pipeline.toml"]).exits(0);
     assert_eq!(plan.stdout.matches("at most 4 calls, 4 in the ledger").count(), 2, "{}", plan.stdout);
+}
+
+#[test]
+fn servers_tell_the_probabilities_of_tokens_and_labels_get_theirs() {
+    let reply = json!({"choices": [{
+        "message": {"content": r#"{"label":"neutral","score":4}"#}, "finish_reason": "stop",
+        "logprobs": {"content": [
+            {"token": r#"{"label":""#, "logprob": 0.0, "bytes": null, "top_logprobs": []},
+            {"token": "ne", "logprob": 0.8_f64.ln(), "bytes": null, "top_logprobs": [
+                {"token": "ne", "logprob": 0.8_f64.ln(), "bytes": null}, {"token": "positive", "logprob": 0.1_f64.ln(), "bytes": null},
+            ]},
+            {"token": "utral", "logprob": 0.5_f64.ln(), "bytes": null, "top_logprobs": [
+                {"token": "gative", "logprob": 0.25_f64.ln(), "bytes": null},
+            ]},
+            {"token": r#"","score":4}"#, "logprob": 0.0, "bytes": null, "top_logprobs": []},
+        ]},
+    }]});
+    let server = Server::new().script(move |_, _| Say::RawBody(reply.to_string().into_bytes())).start();
+    let stage = |prob: bool| {
+        let label =
+            format!(r#"label = {{ type = "string", enum = ["positive", "neutral", "negative"], prob = {prob} }}"#);
+        openai_spec(
+            "",
+            &format!("models = [\"llama\"]\n[stages.tone.output]\n{label}\nscore = {{ type = \"integer\" }}"),
+        )
+    };
+    let project = recipe::project(&server, &stage(true), 3);
+    project.run(&RUN).exits(0);
+    let share = 0.4 / (0.4 + 0.2 + 0.1);
+    let found = probabilities(&project, "label_prob");
+    assert!(found.iter().all(|p| (p - share).abs() < 1e-9), "{found:?}");
+    assert!(server.asked().iter().all(|a| a.body["logprobs"] == true && a.body["top_logprobs"] == 20));
+    // Without `prob` it is another call, which asks for none.
+    server.forget();
+    project.write("pipeline.toml", stage(false));
+    project.run(&RUN).exits(0);
+    assert!(server.requests() == 3 && server.asked().iter().all(|a| a.body["logprobs"].is_null()));
 }

@@ -132,3 +132,22 @@ fn fan_out_over_a_real_model_killed_half_way() {
     assert_eq!(table.texts("label_small"), table.texts("label_twin"));
     assert_eq!(table.ints("score_small"), table.ints("score_twin"));
 }
+
+#[test]
+fn a_real_server_tells_how_probable_its_labels_were() {
+    let Some(llama) = Llama::or_skip("a_real_server_tells_how_probable_its_labels_were") else { return };
+    let text = spec(false)
+        .replace("\"negative\"] }", "\"negative\"], prob = true }")
+        .replace("\"small\", \"twin\"", "\"small\"");
+    let project =
+        Project::new().spec(&text).file("data.csv", PARAGRAPHS).env("LLAMA_URL", &format!("{}/v1", llama.url()));
+    project.run(&RUN).exits(0);
+    let table = project.table(OUT);
+    let told = project.calls().strings("probabilities");
+    for ((label, p), told) in table.texts("label").iter().zip(table.floats("label_prob")).zip(told) {
+        let p = p.unwrap_or_else(|| panic!("no probability of {label}: {told:?}"));
+        let told: serde_json::Value = serde_json::from_str(&told.expect("all labels")).expect("JSON");
+        let all: f64 = LABELS.iter().map(|label| told["label"][label].as_f64().expect("a share")).sum();
+        assert!((0.0..=1.0).contains(&p) && (all - 1.0).abs() < 1e-9, "{label} {p}: {told}");
+    }
+}

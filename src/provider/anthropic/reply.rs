@@ -84,6 +84,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
         completion_tokens: answered.usage.as_ref().and_then(|usage| usage.output_tokens),
         build: answered.model.filter(|model| !model.is_empty()),
         probabilities: None,
+        tokens: Vec::new(),
     })
 }
 

@@ -101,6 +101,10 @@ impl Wire for AnthropicWire {
         looser.then(|| (AnthropicWire { format: Format::None }.encode(call), "none"))
     }
 
+    fn tells_tokens(&self) -> bool {
+        false
+    }
+
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
         reply::decode(answer)
     }

@@ -6,6 +6,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::prompt::Token;
 use crate::provider::fault::Fault;
 use crate::provider::wire::{Answer, endless, unlisted, with_text};
 use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
@@ -27,6 +28,48 @@ struct Candidate {
     content: Option<Content>,
     finish_reason: Option<String>,
     finish_message: Option<String>,
+    logprobs_result: Option<LogprobsResult>,
+}
+
+/// The token of each step, and the likeliest ones of each step.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogprobsResult {
+    #[serde(default)]
+    chosen_candidates: Vec<Scored>,
+    #[serde(default)]
+    top_candidates: Vec<Likeliest>,
+}
+
+#[derive(Deserialize)]
+struct Likeliest {
+    #[serde(default)]
+    candidates: Vec<Scored>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Scored {
+    token: String,
+    log_probability: f64,
+}
+
+impl Scored {
+    fn bytes(self) -> (Vec<u8>, f64) {
+        (self.token.into_bytes(), self.log_probability.exp())
+    }
+}
+
+impl LogprobsResult {
+    fn tokens(self) -> Vec<Token> {
+        let mut likeliest = self.top_candidates.into_iter();
+        let tokens = self.chosen_candidates.into_iter().map(|chosen| {
+            let (bytes, probability) = chosen.bytes();
+            let likeliest = likeliest.next().map(|step| step.candidates.into_iter().map(Scored::bytes).collect());
+            Token { bytes, probability, likeliest: likeliest.unwrap_or_default() }
+        });
+        tokens.collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -109,6 +152,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
         completion_tokens: answered.usage_metadata.as_ref().and_then(Usage::completion_tokens),
         build: answered.model_version.filter(|version| !version.is_empty()),
         probabilities: None,
+        tokens: candidate.logprobs_result.map(LogprobsResult::tokens).unwrap_or_default(),
     })
 }
 

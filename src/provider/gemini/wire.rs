@@ -12,6 +12,7 @@ use super::reply;
 use crate::prompt::{Message, Role};
 use crate::provider::hosted::StructuredOutput;
 use crate::provider::http::Headers;
+use crate::provider::scores::LIKELIEST;
 use crate::provider::subset::subset;
 use crate::provider::wire::{Answer, Wire, encoded, portable_seed, system};
 use crate::provider::{Build, Call, CallError, Encoded, Model, Reply};
@@ -80,6 +81,10 @@ struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    response_logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     response_mime_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_json_schema: Option<Value>,
@@ -129,6 +134,8 @@ impl Wire for GeminiWire {
                 max_output_tokens: sampling.max_tokens,
                 stop_sequences: &sampling.stop,
                 seed: sampling.seed.map(portable_seed),
+                response_logprobs: sampling.logprobs.then_some(true),
+                logprobs: sampling.logprobs.then_some(LIKELIEST),
                 response_mime_type: json.then_some("application/json"),
                 response_json_schema: schema.map(known),
             },

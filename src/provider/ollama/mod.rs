@@ -78,7 +78,7 @@ impl Endpoint for Ollama {
     }
 
     fn gives_probabilities(&self) -> bool {
-        false
+        true
     }
 
     fn full_body(&self) -> Option<serde_json::Value> {

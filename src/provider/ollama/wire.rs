@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::fault::Fault;
+use crate::provider::scores::{LIKELIEST, Scored, tokens};
 use crate::provider::wire::{Answer, Wire, encoded, portable_seed, with_text};
 use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply};
 
@@ -39,6 +40,11 @@ struct Body<'a> {
     shift: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'a Value>,
+    /// From Ollama 0.12.11 on; older servers ignore both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<u8>,
     options: Options<'a>,
 }
 
@@ -65,6 +71,7 @@ struct Answered {
     done_reason: Option<String>,
     prompt_eval_count: Option<u64>,
     eval_count: Option<u64>,
+    logprobs: Option<Vec<Scored>>,
     error: Option<Value>,
 }
 
@@ -119,6 +126,8 @@ impl Wire for OllamaWire {
             truncate: false,
             shift: false,
             format: call.schema,
+            logprobs: sampling.logprobs.then_some(true),
+            top_logprobs: sampling.logprobs.then_some(LIKELIEST),
             options: Options {
                 num_ctx: sampling.num_ctx.unwrap_or(DEFAULT_NUM_CTX),
                 temperature: sampling.temperature,
@@ -161,6 +170,7 @@ impl Wire for OllamaWire {
             completion_tokens: answered.eval_count,
             build: None,
             probabilities: None,
+            tokens: tokens(answered.logprobs),
         })
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::name::{listed, nearest};
 use crate::provider::fault::Fault;
+use crate::provider::scores::{Scored, tokens};
 use crate::provider::wire::{Answer, endless, with_text};
 use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
 
@@ -25,7 +26,13 @@ struct Completion {
 #[derive(Deserialize)]
 struct Choice {
     message: Option<Said>,
+    logprobs: Option<Logprobs>,
     finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Logprobs {
+    content: Option<Vec<Scored>>,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +130,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
         completion_tokens: completion.usage.as_ref().and_then(|usage| usage.completion_tokens),
         build: completion.system_fingerprint.filter(|build| !build.is_empty()),
         probabilities: None,
+        tokens: tokens(choice.logprobs.and_then(|logprobs| logprobs.content)),
     })
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::reply;
 use crate::prompt::Message;
 use crate::provider::hosted::StructuredOutput;
+use crate::provider::scores::LIKELIEST;
 use crate::provider::wire::{Answer, Wire, encoded, portable_seed};
 use crate::provider::{Build, Call, CallError, Encoded, Model, Reply};
 
@@ -42,6 +43,10 @@ struct Body<'a> {
     seed: Option<u64>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
 }
@@ -94,6 +99,8 @@ impl Wire for OpenAiWire {
             max_completion_tokens: sampling.max_tokens.filter(|_| self.home),
             seed: sampling.seed.map(portable_seed),
             stop: &sampling.stop,
+            logprobs: sampling.logprobs.then_some(true),
+            top_logprobs: sampling.logprobs.then_some(LIKELIEST),
             response_format: call.schema.and_then(|schema| self.response_format(schema)),
         };
         encoded("", &body, call)

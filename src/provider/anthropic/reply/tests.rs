@@ -96,6 +96,7 @@ fn replies_are_read_with_their_end() {
         completion_tokens: Some(5),
         build: Some("claude-haiku-4-5-20251001".to_owned()),
         probabilities: None,
+        tokens: Vec::new(),
     };
     assert_eq!(read(blocks, STOP).unwrap(), want);
     for (reason, finish) in [

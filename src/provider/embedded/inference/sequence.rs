@@ -151,6 +151,7 @@ impl Sequence {
             prompt_tokens: Some(self.prompt as u64),
             completion_tokens: Some((self.tokens.len() - self.prompt) as u64),
             build: Some(ENGINE.to_owned()),
+            tokens: Vec::new(),
             probabilities: if finish == Finish::Stop { self.labels.probabilities() } else { None },
             finish,
         };

@@ -116,6 +116,7 @@ fn replies_are_read_with_their_end() {
         completion_tokens: Some(23),
         build: Some("gemini-2.5-flash-001".to_owned()),
         probabilities: None,
+        tokens: Vec::new(),
     };
     assert_eq!(read(parts).unwrap(), want);
     for (reason, finish) in [
@@ -130,6 +131,20 @@ fn replies_are_read_with_their_end() {
     let spare = format!(r#"{{"candidates":[{}]}}"#, said("x", "STOP"));
     let spare = decode(answer(200, &spare)).unwrap();
     assert_eq!((spare.prompt_tokens, spare.completion_tokens, spare.build), (None, None, None));
+}
+
+#[test]
+fn probabilities_of_tokens_are_asked_for_and_read() {
+    let mut model = model("gemini-2.5-flash");
+    model.sampling.logprobs = true;
+    let sent = wire(StructuredOutput::None).encode(&Call { model: &model, messages: &[], schema: None }).body;
+    assert!(String::from_utf8(sent).unwrap().contains(r#""responseLogprobs":true,"logprobs":20"#));
+    let candidate = r#"{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP","logprobsResult":{
+        "topCandidates":[{"candidates":[{"token":"a","tokenId":1,"logProbability":-0.6931471805599453},{"token":"b","tokenId":2,"logProbability":-1.3862943611198906}]}],
+        "chosenCandidates":[{"token":"a","tokenId":1,"logProbability":-0.6931471805599453}]}}"#;
+    let tokens = decode(answer(200, &replied(candidate))).unwrap().tokens;
+    assert!(tokens.len() == 1 && tokens[0].bytes == b"a" && (tokens[0].probability - 0.5).abs() < 1e-12);
+    assert!(tokens[0].likeliest[1].0 == b"b" && (tokens[0].likeliest[1].1 - 0.25).abs() < 1e-12);
 }
 
 #[test]

@@ -68,12 +68,26 @@ fn replies_are_read_with_their_end() {
         completion_tokens: Some(9),
         build: None,
         probabilities: None,
+        tokens: Vec::new(),
     };
     assert_eq!(reply(done).unwrap(), want);
     assert_eq!(reply(&done.replace("\"stop\"", "\"length\"")).unwrap().finish, Finish::Length);
     assert_eq!(reply(&done.replace("\"stop\"", "\"odd\"")).unwrap().finish, Finish::Other("odd".to_owned()));
     assert_eq!(reply(r#"{"message":{"content":"x"},"done":true}"#).unwrap().finish, Finish::Stop);
     assert_eq!(reply(r#"{"message":{"content":""},"done":true,"done_reason":"length"}"#).unwrap().text, "");
+}
+
+#[test]
+fn probabilities_of_tokens_are_asked_for_and_read() {
+    let sampling = Sampling { logprobs: true, ..Sampling::default() };
+    let model = Model { id: "m".to_owned(), sampling };
+    let sent = wire().encode(&Call { model: &model, messages: &[], schema: None }).body;
+    assert!(String::from_utf8(sent).unwrap().contains(r#""logprobs":true,"top_logprobs":20,"options""#));
+    let done = r#"{"message":{"content":"a"},"done":true,"done_reason":"stop","logprobs":[
+        {"token":"a","logprob":-0.6931471805599453,"bytes":[97],"top_logprobs":[{"token":"b","logprob":-1.3862943611198906}]}]}"#;
+    let tokens = wire().decode(answer(200, done)).unwrap().tokens;
+    assert!(tokens[0].bytes == b"a" && (tokens[0].probability - 0.5).abs() < 1e-12);
+    assert!(tokens[0].likeliest[0].0 == b"b" && (tokens[0].likeliest[0].1 - 0.25).abs() < 1e-12);
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn replies_are_read_with_their_end() {
         completion_tokens: Some(3),
         build: Some("fp_1".to_owned()),
         probabilities: None,
+        tokens: Vec::new(),
     };
     let plain = r#"{"index":0,"message":{"role":"assistant","content":"h\u00e9\n","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}"#;
     assert_eq!(read(plain).unwrap(), want);
@@ -89,6 +90,23 @@ fn replies_are_read_with_their_end() {
     let spare = decode(answer(200, r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":null}"#))
         .unwrap();
     assert_eq!((spare.prompt_tokens, spare.build), (None, None));
+}
+
+#[test]
+fn probabilities_of_tokens_are_asked_for_and_read() {
+    let sampling = Sampling { logprobs: true, ..Sampling::default() };
+    let model = Model { id: "m".to_owned(), sampling };
+    let call = Call { model: &model, messages: &[], schema: None };
+    let sent = OpenAiWire { structured_output: StructuredOutput::None, home: true }.encode(&call).body;
+    assert_eq!(String::from_utf8(sent).unwrap(), r#"{"model":"m","messages":[],"logprobs":true,"top_logprobs":20}"#);
+    let choice = r#"{"message":{"content":"é"},"finish_reason":"stop","logprobs":{"refusal":null,"content":[
+        {"token":"\\xc3","logprob":0.0,"bytes":[195],"top_logprobs":[]},
+        {"token":"\\xa9","logprob":-0.6931471805599453,"bytes":[169],
+         "top_logprobs":[{"token":"\\xa9","logprob":-0.6931471805599453,"bytes":[169]},{"token":"x","logprob":-9999.0,"bytes":null}]}]}}"#;
+    let tokens = decode(answer(200, &with_choice(choice))).unwrap().tokens;
+    assert_eq!(tokens.iter().flat_map(|token| token.bytes.clone()).collect::<Vec<u8>>(), "é".as_bytes());
+    assert!(tokens[0].probability == 1.0 && (tokens[1].probability - 0.5).abs() < 1e-12);
+    assert_eq!((tokens[1].likeliest.len(), tokens[1].likeliest[1].clone()), (2, (b"x".to_vec(), 0.0)));
 }
 
 #[test]

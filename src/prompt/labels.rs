@@ -1,0 +1,173 @@
+//! Labels and tokens: how probable each label of a typed answer was, from how probable the tokens of the reply were. Pure.
+//!
+//! Servers tell the likeliest tokens at each place of the reply, not the probability of a text. At the place of a label each
+//! of those tokens begins some of the labels; where it begins one, that label gets its probability, where it begins
+//! several, the reply's own token is followed and any other is shared between them. What begins no label is left out, and
+//! the rest adds up to 1: the probability of a label given that one of them is said.
+
+use indexmap::IndexMap;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Probabilities;
+use super::reply::{last_object, without_thinking};
+
+/// A token of a reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// Its bytes; a character may be spread over several tokens.
+    pub bytes: Vec<u8>,
+    /// How probable it was, from 0 to 1.
+    pub probability: f64,
+    /// The likeliest tokens at its place with their probabilities, it may be among them.
+    pub likeliest: Vec<(Vec<u8>, f64)>,
+}
+
+/// A label: its name, and how it is written as JSON.
+type Label = (String, Vec<u8>);
+
+/// How probable the labels of each `enum` in `schema` were in `reply`, which consists of `tokens`. A key whose value can't
+/// be followed is left out; none where there are no tokens.
+pub fn of_tokens(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
+    if tokens.is_empty() {
+        return None;
+    }
+    let object: IndexMap<String, &RawValue> = last_object(without_thinking(reply).ok()?)?;
+    let said: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+    // Some servers tell tokens around the text that are none of it.
+    let shift = find(&said, reply.as_bytes())?;
+    let mut found = Probabilities::new();
+    for (key, property) in schema["properties"].as_object()? {
+        let labels: Vec<Label> = property["enum"].as_array().into_iter().flatten().map(label).collect();
+        let Some(value) = object.get(key).filter(|_| !labels.is_empty()) else { continue };
+        let place = value.get().as_ptr() as usize - reply.as_ptr() as usize + shift;
+        if let Some(shares) = follow(tokens, place, &labels) {
+            found.insert(key.clone(), labels.iter().map(|(name, _)| name.clone()).zip(shares).collect());
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+fn label(value: &Value) -> Label {
+    let written = value.to_string();
+    (value.as_str().map_or_else(|| written.clone(), str::to_owned), written.into_bytes())
+}
+
+/// Where `part` begins in `whole`.
+fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
+    whole.windows(part.len().max(1)).position(|window| window == part)
+}
+
+/// The shares of the labels at byte `place` of what the tokens say.
+fn follow(tokens: &[Token], place: usize, labels: &[Label]) -> Option<Vec<f64>> {
+    let mut start = 0;
+    let at = tokens.iter().position(|token| {
+        start += token.bytes.len();
+        start > place
+    })?;
+    // The first token may have begun before the label.
+    let mut before = place + tokens[at].bytes.len() - start;
+    let mut shares = vec![0.0; labels.len()];
+    let mut possible: Vec<usize> = (0..labels.len()).collect();
+    let (mut path, mut read) = (1.0, 0);
+    for token in &tokens[at..] {
+        let begun = |bytes: &[u8]| -> Vec<usize> {
+            let Some(rest) = bytes.strip_prefix(&token.bytes[..before]).filter(|rest| !rest.is_empty()) else {
+                return Vec::new();
+            };
+            let fits = |label: &&usize| {
+                let left = &labels[**label].1[read..];
+                left.starts_with(rest) || rest.starts_with(left)
+            };
+            possible.iter().filter(fits).copied().collect()
+        };
+        for (other, probability) in token.likeliest.iter().filter(|(other, _)| *other != token.bytes) {
+            let begun = begun(other);
+            begun.iter().for_each(|label| shares[*label] += path * probability / begun.len() as f64);
+        }
+        path *= token.probability;
+        let left = begun(&token.bytes);
+        read += token.bytes.len() - before;
+        before = 0;
+        match left.as_slice() {
+            [] => return None,
+            [label] => {
+                shares[*label] += path;
+                let sum: f64 = shares.iter().sum();
+                return (sum > 0.0).then(|| shares.iter().map(|share| share / sum).collect());
+            }
+            _ => possible = left,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn token(text: &str, probability: f64, others: &[(&str, f64)]) -> Token {
+        let likeliest = others.iter().map(|(text, p)| (text.as_bytes().to_vec(), *p));
+        let itself = (text.as_bytes().to_vec(), probability);
+        Token { bytes: itself.0.clone(), probability, likeliest: [itself].into_iter().chain(likeliest).collect() }
+    }
+
+    fn tone() -> Value {
+        json!({"properties": {
+            "why": {"type": "string"},
+            "tone": {"type": ["string", "null"], "enum": ["positive", "possible", "negative", null]},
+        }})
+    }
+
+    fn near(found: &Probabilities, key: &str, want: &[(&str, f64)]) {
+        for (label, share) in want {
+            assert!((found[key][*label] - share).abs() < 1e-12, "{label}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn labels_share_what_their_tokens_had() {
+        let tokens = [
+            token("{\"why\": \"é\", ", 1.0, &[]),
+            token("\"tone\":", 1.0, &[]),
+            token(" \"", 0.9, &[(" null", 0.1)]),
+            token("pos", 0.5, &[("neg", 0.25), ("x", 0.25)]),
+            token("itive", 0.8, &[("sible", 0.2)]),
+            token("\"}", 1.0, &[]),
+        ];
+        let reply: String = tokens.iter().map(|t| String::from_utf8(t.bytes.clone()).unwrap()).collect();
+        let found = of_tokens(&reply, &tokens, &tone()).unwrap();
+        let sum = 0.1 + 0.9 * 0.75;
+        let want = [
+            ("positive", 0.9 * 0.5 * 0.8 / sum),
+            ("possible", 0.9 * 0.5 * 0.2 / sum),
+            ("negative", 0.9 * 0.25 / sum),
+            ("null", 0.1 / sum),
+        ];
+        near(&found, "tone", &want);
+        assert_eq!(found.len(), 1, "a text has no labels");
+    }
+
+    #[test]
+    fn a_token_may_hold_the_label_and_more_and_tokens_around_the_text_count_nothing() {
+        let tokens = [
+            token("<start>", 1.0, &[]),
+            token("{\"tone\":\"", 1.0, &[]),
+            token("negative\"}", 0.75, &[("positive\"}", 0.25), ("po", 0.0)]),
+            token("<end>", 1.0, &[]),
+        ];
+        let found = of_tokens("{\"tone\":\"negative\"}", &tokens, &tone()).unwrap();
+        near(&found, "tone", &[("negative", 0.75), ("positive", 0.25), ("possible", 0.0), ("null", 0.0)]);
+    }
+
+    #[test]
+    fn what_can_not_be_followed_has_no_probabilities() {
+        let tokens = [token("{\"tone\":\"", 1.0, &[]), token("glad\"}", 1.0, &[])];
+        assert_eq!(of_tokens("{\"tone\":\"glad\"}", &tokens, &tone()), None, "no label");
+        assert_eq!(of_tokens("{\"tone\":\"negative\"}", &tokens, &tone()), None, "other tokens");
+        assert_eq!(of_tokens("{\"tone\":\"glad\"}", &[], &tone()), None);
+        assert_eq!(of_tokens("no object", &[token("no object", 1.0, &[])], &tone()), None);
+    }
+}

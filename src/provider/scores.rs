@@ -1,0 +1,37 @@
+//! Scores: how probable the tokens of a reply were, as OpenAI and Ollama tell it.
+//!
+//! Sources: <https://platform.openai.com/docs/api-reference/chat/object> (`logprobs`), <https://docs.ollama.com/api>.
+
+use serde::Deserialize;
+
+use crate::prompt::Token;
+
+/// How many of the likeliest tokens are asked for: the most that OpenAI, vLLM, Ollama and Gemini tell.
+pub(super) const LIKELIEST: u8 = 20;
+
+/// A token with the natural logarithm of its probability.
+#[derive(Deserialize)]
+pub(super) struct Scored {
+    token: String,
+    logprob: f64,
+    /// Where a token is no text by itself, its bytes are all that tells.
+    bytes: Option<Vec<u8>>,
+    #[serde(default)]
+    top_logprobs: Option<Vec<Scored>>,
+}
+
+impl Scored {
+    fn bytes(self) -> (Vec<u8>, f64) {
+        (self.bytes.unwrap_or_else(|| self.token.into_bytes()), self.logprob.exp())
+    }
+}
+
+/// The tokens of a reply.
+pub(super) fn tokens(scored: Option<Vec<Scored>>) -> Vec<Token> {
+    let token = |mut scored: Scored| {
+        let likeliest = scored.top_logprobs.take().unwrap_or_default();
+        let (bytes, probability) = scored.bytes();
+        Token { bytes, probability, likeliest: likeliest.into_iter().map(Scored::bytes).collect() }
+    };
+    scored.into_iter().flatten().map(token).collect()
+}
