@@ -101,6 +101,66 @@ fn sigkill_again_and_again() {
     assert!(repeated(&server) <= kills * IN_FLIGHT, "{} repeated calls in {kills} kills", repeated(&server));
 }
 
+/// Kills runs at random moments, from the start of the process to the written table, until there have been so many kills;
+/// each run is gone on with until it is done. No row may be lost or doubled, and at most what was in flight is asked again.
+fn sigkill_at_random_moments(kills: usize) {
+    let spec = fanned_out().replace("chunk_size = 16", "chunk_size = 100");
+    let rows = 150;
+    let expected = {
+        let server = Server::new().start();
+        let project = project(&server, &spec, rows);
+        project.run(&RUN).exits(0);
+        project.bytes(OUT)
+    };
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |most: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % most
+    };
+    let (mut killed, mut done) = (0, 0);
+    while killed < kills {
+        let server = Server::new().latency_ms(below(8)).start();
+        let project = project(&server, &spec, rows);
+        let mut here = 0;
+        loop {
+            let mut running = project.spawn(&RUN);
+            // Sometimes while it starts, sometimes late.
+            let latest = if below(3) == 0 { 60 } else { 700 };
+            let moment = Instant::now() + Duration::from_millis(5 + below(latest));
+            while Instant::now() < moment && !running.ended() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if running.ended() {
+                running.wait().exits(0);
+                break;
+            }
+            running.kill();
+            here += 1;
+            if project.has(OUT) {
+                assert!(project.bytes(OUT) == expected, "a table that is there is whole");
+            }
+        }
+        (killed, done) = (killed + here, done + 1);
+        assert!(project.bytes(OUT) == expected, "after {here} kills the table differs from that of an undisturbed run");
+        let again = repeated(&server);
+        assert!(again <= here * IN_FLIGHT, "{again} repeated calls in {here} kills");
+        project.run(&RUN).exits(0);
+        assert_eq!(repeated(&server), again, "everything is in the ledger");
+    }
+    eprintln!("{killed} kills in {done} pipelines of {} calls", 2 * rows);
+}
+
+#[test]
+fn sigkill_at_some_random_moments() {
+    sigkill_at_random_moments(12);
+}
+
+#[test]
+#[ignore = "takes minutes; the same as the test before, longer"]
+fn sigkill_at_200_random_moments() {
+    sigkill_at_random_moments(200);
+}
+
 #[test]
 fn sigkill_between_the_answers_and_the_table() {
     let spec = split();

@@ -13,6 +13,7 @@ mod broken;
 mod budget;
 mod command;
 #[cfg(feature = "embedded")]
+mod disk;
 mod embedded;
 mod faults;
 mod fill_missing;

@@ -19,6 +19,9 @@ mod table;
 /// No run of a test may take longer.
 const DEADLINE: Duration = Duration::from_secs(300);
 
+/// The program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_fanfold");
+
 /// A folder with a spec and its data.
 pub struct Project {
     folder: TempDir,
@@ -138,9 +141,16 @@ impl Project {
     /// Starts the program in the folder.
     #[track_caller]
     pub fn spawn(&self, args: &[&str]) -> Running {
+        self.spawn_under(&[], args)
+    }
+
+    /// Starts the program in the folder as the last arguments of another one, such as `strace`.
+    #[track_caller]
+    pub fn spawn_under(&self, other: &[&str], args: &[&str]) -> Running {
         let home = self.folder.path().join(".home");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fanfold"));
-        command.args(args).current_dir(self.folder.path()).env_clear();
+        let words: Vec<&str> = other.iter().chain(&[PROGRAM]).chain(args).copied().collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).current_dir(self.folder.path()).env_clear();
         for name in ["PATH", "SYSTEMROOT", "LLVM_PROFILE_FILE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
