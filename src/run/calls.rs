@@ -8,6 +8,7 @@ use super::connect::{Models, Target};
 use super::progress::StageProgress;
 use super::recent::{Claim, Lookup, Recent};
 use super::recorder::Recorder;
+use super::replay::Replay;
 use super::retry::{self, Next};
 use super::stop::{Stop, StopReason};
 use crate::prompt::{Answer, Message, Probabilities, Prompt};
@@ -23,6 +24,7 @@ pub struct Calls {
     models: Models,
     purse: Purse,
     recorder: Recorder,
+    replay: Option<Arc<Replay>>,
     stop: Stop,
 }
 
@@ -42,6 +44,16 @@ impl Finished {
     pub fn known(record: Arc<Record>, prompt: &Prompt) -> Option<Finished> {
         let answer = read(prompt, &record.reply, record.probabilities.as_deref()).ok()?;
         Some(Finished { record, answer: Ok(answer), from_ledger: true })
+    }
+
+    /// What a record says under `prompt` that was made for an equal call, failed or answered.
+    pub fn shared(record: Arc<Record>, prompt: &Prompt) -> Finished {
+        let answer = match &record.error {
+            Some(error) => Err(error.clone()),
+            None => read(prompt, &record.reply, record.probabilities.as_deref())
+                .map_err(|reason| format!("malformed: {reason}")),
+        };
+        Finished { record, answer, from_ledger: true }
     }
 }
 
@@ -122,8 +134,13 @@ struct Tally {
 
 impl Calls {
     /// The door to `models`.
-    pub fn new(models: Models, budget: Budget, recorder: Recorder, stop: Stop) -> Self {
-        Calls { models, purse: Purse::new(budget), recorder, stop }
+    pub fn new(models: Models, budget: Budget, recorder: Recorder, replay: Option<Arc<Replay>>, stop: Stop) -> Self {
+        Calls { models, purse: Purse::new(budget), recorder, replay, stop }
+    }
+
+    /// The recorded calls that go before the ledger's.
+    pub fn replay(&self) -> Option<&Replay> {
+        self.replay.as_deref()
     }
 
     /// The model of index `model` in the spec.
@@ -158,14 +175,14 @@ impl Calls {
             let claim = self.recent().claim(wanted.key);
             drop(lookup.take());
             match claim {
-                Claim::Answered(record) => return Some(self.shared(record, wanted.prompt)),
+                Claim::Answered(record) => return Some(Finished::shared(record, wanted.prompt)),
                 Claim::Wait(mut told) => {
                     let record = tokio::select! {
                         told = told.wait_for(Option::is_some) => told.ok().and_then(|r| r.clone()),
                         () = self.stop.aborted() => return None,
                     };
                     match record {
-                        Some(record) => return Some(self.shared(record, wanted.prompt)),
+                        Some(record) => return Some(Finished::shared(record, wanted.prompt)),
                         // Whoever was asking has stopped without an answer.
                         None if self.stop.is_draining() => return None,
                         None => continue,
@@ -183,22 +200,12 @@ impl Calls {
                     asking.finish(counts, answer.is_ok().then_some(place));
                     return Some(match earlier {
                         // Another process was first: what it left in the ledger is the answer.
-                        Some(earlier) => self.shared(earlier, wanted.prompt),
+                        Some(earlier) => Finished::shared(earlier, wanted.prompt),
                         None => Finished { record, answer, from_ledger: false },
                     });
                 }
             }
         }
-    }
-
-    /// Somebody else's answer to the same call.
-    fn shared(&self, record: Arc<Record>, prompt: &Prompt) -> Finished {
-        let read = match &record.error {
-            Some(error) => Err(error.clone()),
-            None => read(prompt, &record.reply, record.probabilities.as_deref())
-                .map_err(|reason| format!("malformed: {reason}")),
-        };
-        Finished { record, answer: read, from_ledger: true }
     }
 
     /// Attempts until there is an answer or the row is given up. `None`: the run stops.

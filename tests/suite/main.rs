@@ -26,6 +26,7 @@ mod population;
 mod prob;
 mod readme;
 mod real;
+mod replay;
 mod rows;
 mod run;
 mod same;
