@@ -391,4 +391,6 @@ fn record(key: Key, row: &Row<'_>, at: usize) -> Result<Record, rusqlite::Error>
 }
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;

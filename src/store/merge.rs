@@ -54,13 +54,17 @@ pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<Merged, StoreError> {
                 Err(error) => ControlFlow::Break(error),
             });
             match read.map_err(StoreError::io(from))? {
-                ControlFlow::Continue(()) => 0,
+                ControlFlow::Continue(()) => sink.flush().map(|()| 0)?,
                 ControlFlow::Break(error) => return Err(error.into()),
             }
         }
         Err(error) => return Err(error.into()),
     };
     sink.merged.corrupt += corrupt;
+    if sink.merged.damaged && sink.merged.added + sink.merged.known == 0 {
+        let reason = "it is neither a replay file nor a ledger of which anything can be read".to_owned();
+        return Err(StoreError::Replay { path: from.to_owned(), reason });
+    }
     sink.end()
 }
 

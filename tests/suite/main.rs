@@ -19,6 +19,7 @@ mod fill_missing;
 mod hosted;
 mod kill;
 mod layers;
+mod ledger;
 mod models;
 mod old_words;
 mod pipelines;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 
 use crate::project::Project;
@@ -236,4 +237,29 @@ fn a_damaged_file_gives_no_wrong_table() {
     copy.run(&REPLAY).exits(3).says("calls.parquet");
     copy.write("calls.parquet", table);
     copy.run(&REPLAY).exits(3).says("it is no replay file");
+}
+
+#[test]
+fn the_shipped_run_is_replayed() {
+    let test = "the_shipped_run_is_replayed";
+    if !cfg!(feature = "embedded") {
+        return weights::skipped(test, "this build knows no models of its own");
+    }
+    let project = Project::new().file("nothing/here", "");
+    for file in ["quickstart.toml", "data/paragraphs.csv", "replay/quickstart.parquet"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(file);
+        project.write(file, fs::read(path).expect("a file of the pipelines"));
+    }
+    // No weights, and no way to fetch them.
+    let nothing = project.path("nothing").display().to_string();
+    let project = project.env("FANFOLD_MODELS", &nothing).env("PATH", &nothing);
+    let replay = ["run", "quickstart.toml", "--replay", "replay/quickstart.parquet"];
+    project.run(&replay).exits(0).says("0 calls sent, 40 recorded");
+    let table = project.table("out/quickstart.parquet");
+    assert_eq!((table.len(), table.nulls("topic_error")), (40, 40));
+    let rows = table.texts("id").into_iter().zip(table.texts("topic")).zip(table.texts("title"));
+    let lines: Vec<String> = rows.map(|((id, topic), title)| format!("{id} {topic}: {title}")).collect();
+    // After a change of what is asked: record it again, as the README says, and look at what changed here.
+    insta::assert_snapshot!("shipped_run", lines.join("\n"));
+    assert!(project.files("nothing") == ["nothing/here"], "something was fetched");
 }

@@ -1,8 +1,8 @@
-//! Checksums: whether a record is the one that was written. Of all that is served, and of whether it may be served.
+//! Checksums: whether a record is the one that was written, and whether it may be served.
 
 use super::Record;
 
-/// A checksum of a record: of all but the time that it took.
+/// A checksum of a record: of all that is in it.
 pub fn checksum(record: &Record) -> i64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"3");
@@ -10,6 +10,7 @@ pub fn checksum(record: &Record) -> i64 {
     for number in [record.prompt_tokens, record.completion_tokens, record.attempts.into()] {
         hasher.update(&number.to_le_bytes());
     }
+    hasher.update(&record.latency_ms.to_bits().to_le_bytes());
     let whole = [&record.model, &record.reply, &record.finish].map(|text| Some(text.as_str()));
     // A failed call whose error is lost must not pass for an answer.
     let parts = [&record.build, &record.error, &record.tries, &record.probabilities].map(Option::as_deref);
