@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench throughput              # about a minute
 //! cargo bench --bench throughput -- --full    # also the memory of 100,000 and 1,000,000 rows: some minutes more
+//! cargo bench --bench throughput -- --replay  # only export, verification and replay of 1,000,000 calls
 //! ```
 //!
 //! It prints a table and judges nothing: figures depend on the machine and on what else runs on it. It fails only where
@@ -46,9 +47,13 @@ fn main() {
         println!("a speed check of an unoptimised build says nothing; run `cargo bench --bench throughput`");
         return;
     }
-    let full = std::env::args().any(|argument| argument == "--full");
+    let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let full = asked("--full");
     let server = Server::start();
     headings();
+    if asked("--replay") {
+        return replay(&server);
+    }
     quick(&server);
     slow(&server, "50 ms, parts of 1,000", Latency::STEADY);
     slow(&server, "50 ms, 2 % 500 ms, parts of 1,000", Latency::TAILED);
@@ -67,7 +72,7 @@ fn quick(server: &Server) {
     Figures::of(server, &folder, rows).print("0 ms");
     fs::remove_dir_all(folder.path().join(".fanfold/runs")).expect("a finished run has a folder");
     Figures::of(server, &folder, 0).with_rows(rows).print("the same again, from the ledger");
-    println!("{:<36}{:>11}{:>9.1} ms", "`fanfold validate`, median of 20", "", validation(&folder));
+    println!("{:<44}{:>11}{:>9.1} ms", "`fanfold validate`, median of 20", "", validation(&folder));
 }
 
 /// How near it comes to the ideal over a server that takes its time.
@@ -91,6 +96,25 @@ fn memory(server: &Server) {
     }
 }
 
+/// How fast a run of a million calls is exported, verified, replayed and imported.
+fn replay(server: &Server) {
+    let rows = 1_000_000;
+    server.set(Latency::NONE);
+    let folder = project(server, rows, None);
+    Figures::of(server, &folder, rows).print("0 ms");
+    let table = folder.path().join("out/tone.parquet");
+    let recorded = fs::read(&table).expect("the run wrote its table");
+    let step = |args: &[&str]| Figures::of_command(server, &folder, args, 0).with_rows(rows).print(&args.join(" "));
+    step(&["ledger", "export", SPEC, "-o", "calls.parquet"]);
+    step(&["ledger", "verify"]);
+    step(&["run", SPEC, "--replay", "calls.parquet"]);
+    assert!(fs::read(&table).expect("the replay wrote its table") == recorded, "the replay gave another table");
+    fs::remove_dir_all(folder.path().join(".fanfold")).expect("a finished run has a folder");
+    step(&["ledger", "import", "calls.parquet"]);
+    let bytes = fs::metadata(folder.path().join("calls.parquet")).map_or(0, |file| file.len());
+    println!("\nthe replay file has {:.1} MiB", bytes as f64 / 1_048_576.0);
+}
+
 /// What one run showed.
 struct Figures {
     rows: u64,
@@ -103,8 +127,13 @@ struct Figures {
 impl Figures {
     /// Runs the spec in `folder`, which must ask `calls` questions.
     fn of(server: &Server, folder: &TempDir, calls: u64) -> Self {
+        Figures::of_command(server, folder, &["run", SPEC], calls)
+    }
+
+    /// Runs a command in `folder`, which must ask `calls` questions.
+    fn of_command(server: &Server, folder: &TempDir, args: &[&str], calls: u64) -> Self {
         let before = server.served();
-        let (wall, peak) = run(folder.path());
+        let (wall, peak) = run(args, folder.path());
         let served = server.served() - before;
         assert_eq!(served.calls, calls, "the server was not asked as often as there are rows to ask about");
         Figures { rows: calls, wall, peak, served, ideal: false }
@@ -126,7 +155,7 @@ impl Figures {
         let share = if self.ideal { format!("{:.1} %", 100.0 * share) } else { "-".to_owned() };
         let peak = self.peak.map_or("-".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / 1_048_576.0));
         let rate = grouped((self.rows as f64 / seconds) as u64);
-        println!("{name:<36}{:>11}{seconds:>10.2} s{rate:>10}{share:>11}{peak:>13}", grouped(self.rows));
+        println!("{name:<44}{:>11}{seconds:>10.2} s{rate:>10}{share:>11}{peak:>13}", grouped(self.rows));
     }
 }
 
@@ -136,7 +165,7 @@ fn headings() {
     if !cfg!(target_os = "linux") {
         println!("no memory figures: they come from /proc, which only Linux has");
     }
-    println!("\n{:<36}{:>11}{:>12}{:>10}{:>11}{:>13}", "server", "rows", "time", "rows/s", "of ideal", "memory");
+    println!("\n{:<44}{:>11}{:>12}{:>10}{:>11}{:>13}", "server", "rows", "time", "rows/s", "of ideal", "memory");
 }
 
 /// `1234567` as `1,234,567`.
@@ -210,10 +239,10 @@ path = "out/tone.parquet"
     )
 }
 
-/// Runs the spec in `folder`: how long it took and the most memory it held.
-fn run(folder: &Path) -> (Duration, Option<u64>) {
+/// Runs a command in `folder`: how long it took and the most memory it held.
+fn run(args: &[&str], folder: &Path) -> (Duration, Option<u64>) {
     let start = Instant::now();
-    let child = fanfold("run", folder).spawn().expect("the program can be started");
+    let child = fanfold(args, folder).spawn().expect("the program can be started");
     let (id, ended) = (child.id(), AtomicBool::new(false));
     thread::scope(|scope| {
         let watch = scope.spawn(|| peak_of(id, &ended));
@@ -230,7 +259,7 @@ fn validation(folder: &TempDir) -> f64 {
     let mut times: Vec<Duration> = (0..VALIDATIONS)
         .map(|_| {
             let start = Instant::now();
-            let output = fanfold("validate", folder.path()).output().expect("the program can be started");
+            let output = fanfold(&["validate", SPEC], folder.path()).output().expect("the program can be started");
             let time = start.elapsed();
             succeeded(&output);
             time
@@ -240,14 +269,9 @@ fn validation(folder: &TempDir) -> f64 {
     (times[(VALIDATIONS - 1) / 2] + times[VALIDATIONS / 2]).as_secs_f64() / 2.0 * 1000.0
 }
 
-fn fanfold(command: &str, folder: &Path) -> Command {
+fn fanfold(args: &[&str], folder: &Path) -> Command {
     let mut program = Command::new(FANFOLD);
-    program
-        .args([command, SPEC])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    program.args(args).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     program
 }
 

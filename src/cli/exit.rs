@@ -5,10 +5,11 @@ use std::process::ExitCode;
 /// The exit codes for `--help`.
 pub const HELP: &str = "Exit codes:
   0    done
-  1    finished, but more rows failed than `max_failed` allows
+  1    finished, but more rows failed than `max_failed` allows, or a ledger had corrupt answers
   2    the spec or the arguments are wrong; nothing was sent
   3    the environment is: server down, key missing, model not there, disk
   4    stopped by the budget; run again to go on
+  6    a replay lacks calls that the run needs
   130  interrupted (143: terminated); run again to go on";
 
 /// How it went.
@@ -24,6 +25,8 @@ pub enum Exit {
     Environment,
     /// Stopped by the budget; can go on.
     Budget,
+    /// A replay lacks calls.
+    NotRecorded,
     /// Stopped by SIGINT; can go on.
     Interrupted,
     /// Stopped by SIGTERM; can go on.
@@ -39,6 +42,7 @@ impl Exit {
             Exit::Spec => 2,
             Exit::Environment => 3,
             Exit::Budget => 4,
+            Exit::NotRecorded => 6,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }

@@ -6,6 +6,7 @@
 pub mod diagnostics;
 mod exit;
 mod init;
+mod ledger;
 mod load;
 mod models;
 mod plan;
@@ -44,6 +45,7 @@ enum Command {
     Plan(plan::Plan),
     Run(run::Run),
     Status(status::Status),
+    Ledger(ledger::Ledger),
     Population(population::Population),
     Models(models::Models),
     Schema(schema::Schema),
@@ -74,6 +76,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(command) => command.run(&terminal),
         Command::Run(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
+        Command::Ledger(command) => command.run(&terminal),
         Command::Population(command) => command.run(&terminal),
         Command::Models(command) => command.run(&terminal),
         Command::Schema(command) => command.run(&terminal),

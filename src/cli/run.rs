@@ -1,10 +1,13 @@
 //! `fanfold run`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use clap::ValueEnum;
+
 use super::exit::Exit;
+use super::ledger::{damaged, failed_ledger};
 use super::load::load_or_show;
 use super::plan::{Format, show};
 use super::terminal::Terminal;
@@ -12,9 +15,9 @@ use super::{progress, signals};
 use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
 use crate::report::{preview, summary};
-use crate::run::{self, ConnectError, Outcome, Progress, RunError, Stop, StopReason};
+use crate::run::{self, ConnectError, MissingCall, Outcome, Progress, ReplayMode, RunError, Stop, StopReason};
 use crate::spec::{Input, Spec};
-use crate::store::{Ledger, Project, RunDir, StoreError};
+use crate::store::{Project, RunDir, StoreError};
 
 /// Runs a spec: asks what the ledger doesn't know, writes the outputs.
 ///
@@ -31,8 +34,23 @@ pub struct Run {
     #[arg(long, value_name = "STAGE")]
     select: Vec<String>,
     /// Only show what would be done (the same as `fanfold plan`).
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, conflicts_with = "replay")]
     dry_run: bool,
+    /// Answer the calls from this file of `fanfold ledger export`.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// What is done about a call that is not in the file.
+    #[arg(long, value_enum, default_value = "only", value_name = "MODE", requires = "replay")]
+    replay_mode: Mode,
+}
+
+/// What is done about a call that is not in a replay file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// The run ends with exit code 6; no network, no keys, no weights.
+    Only,
+    /// It is asked as usual.
+    Prefer,
 }
 
 impl Run {
@@ -59,16 +77,18 @@ impl Run {
     async fn carry_out(&self, spec: Spec, selection: Selection, terminal: &Terminal) -> Exit {
         let started = Instant::now();
         let project = Project::of(&spec.folder);
-        let ledger = project.ledger();
         let allowed: Vec<_> = spec.stages.iter().map(|s| (s.name.to_string(), s.max_failed)).collect();
-        let ready = match run::prepare(spec, &selection, project) {
+        let mode = match self.replay_mode {
+            Mode::Only => ReplayMode::Only,
+            Mode::Prefer => ReplayMode::Prefer,
+        };
+        let replay = self.replay.as_deref().map(|file| (file, mode));
+        let ready = match run::prepare(spec, &selection, project.clone(), replay) {
             Ok(ready) => ready,
             Err(error) => return failed(&error, terminal),
         };
-        let models = async {
-            let mut ledger = Ledger::open(&ledger)?;
-            run::connect(&ready.plan, &|name| std::env::var(name).ok(), &mut ledger).await
-        };
+        let env = |name: &str| std::env::var(name).ok();
+        let models = run::connect(&ready.plan, &env, &project, ready.replay.as_deref());
         let stop = Stop::default();
         let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
         let models = tokio::select! {
@@ -117,6 +137,9 @@ impl Run {
         terminal: &Terminal,
     ) -> Exit {
         let again = self.again();
+        if let Some(StopReason::NotRecorded { count, first }) = &outcome.stopped {
+            return self.not_recorded(*count, first, terminal);
+        }
         if let Some(reason) = &outcome.stopped {
             let why = match reason {
                 StopReason::Interrupted | StopReason::Terminated => "stopped".to_owned(),
@@ -132,7 +155,7 @@ impl Run {
                 StopReason::BudgetSpent { what } => {
                     format!("stopped: the next call might take more `{what}` than the budget has left")
                 }
-                StopReason::Failed => {
+                StopReason::Failed | StopReason::NotRecorded { .. } => {
                     terminal.error("a part of the engine failed", None);
                     "stopped".to_owned()
                 }
@@ -153,6 +176,24 @@ impl Run {
         exit
     }
 
+    /// Says which calls a replay lacked.
+    fn not_recorded(&self, count: u64, first: &[MissingCall], terminal: &Terminal) -> Exit {
+        let file = self.replay.as_deref().unwrap_or(Path::new("")).display().to_string();
+        let calls = summary::count(count, "call");
+        terminal.error(
+            &format!("{file}: {calls} of this run {} not in it", if count == 1 { "is" } else { "are" }),
+            Some("the spec or its rows are not those of the recorded run; `--replay-mode prefer` asks for what is missing"),
+        );
+        for MissingCall { stage, row, model } in first {
+            terminal.note(&super::terminal::clean(&format!("  row {row}, stage {stage}, model {model}")));
+        }
+        if count > first.len() as u64 {
+            terminal.note(&format!("  and {} more", summary::number(count - first.len() as u64)));
+        }
+        terminal.note("no table was written");
+        Exit::NotRecorded
+    }
+
     /// The command that goes on.
     fn again(&self) -> String {
         let mut command = format!("fanfold run {}", self.spec.display());
@@ -161,6 +202,10 @@ impl Run {
         }
         if let Some(limit) = self.limit {
             command.push_str(&format!(" --limit {limit}"));
+        }
+        if let Some(file) = &self.replay {
+            let mode = if self.replay_mode == Mode::Prefer { " --replay-mode prefer" } else { "" };
+            command.push_str(&format!(" --replay {}{mode}", file.display()));
         }
         command
     }
@@ -189,6 +234,7 @@ fn stopped_code(reason: &StopReason) -> Exit {
         StopReason::Terminated => Exit::Terminated,
         StopReason::TooManyFailed { .. } => Exit::Failed,
         StopReason::BudgetSpent { .. } => Exit::Budget,
+        StopReason::NotRecorded { .. } => Exit::NotRecorded,
         StopReason::Environment { .. } | StopReason::Failed => Exit::Environment,
     }
 }
@@ -218,7 +264,9 @@ pub fn failed(error: &RunError, terminal: &Terminal) -> Exit {
         RunError::Plan(crate::plan::PlanError::Source { error, .. })
         | RunError::Store(StoreError::Source { error, .. }) => (error.help.clone(), Exit::Spec),
         RunError::Store(StoreError::Locked { .. }) => (Some("wait for it, or stop it".to_owned()), Exit::Environment),
-        RunError::Store(_) | RunError::Died(_) => (None, Exit::Environment),
+        RunError::Store(StoreError::Cleaning) => (Some("run again when it has ended".to_owned()), Exit::Environment),
+        RunError::Store(error) => (damaged(error), Exit::Environment),
+        RunError::Died(_) => (None, Exit::Environment),
     };
     terminal.error(&error.to_string(), help.as_deref());
     exit
@@ -228,7 +276,7 @@ fn no_models(error: &ConnectError, terminal: &Terminal) -> Exit {
     let help = match error {
         ConnectError::Environment { help, .. } => help.as_deref(),
         ConnectError::Server { error, .. } => hint(&error.kind),
-        ConnectError::Ledger(_) => None,
+        ConnectError::Ledger(error) => return failed_ledger(error, terminal),
     };
     terminal.error(&error.to_string(), help);
     terminal.note("nothing was sent");

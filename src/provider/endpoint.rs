@@ -39,6 +39,11 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// The name of the environment variable that holds its key, if it has one. Never the key.
     fn secret_env(&self) -> Option<&str>;
 
+    /// The name of the environment variable that holds its address, if the spec names one.
+    fn address_env(&self) -> Option<&str> {
+        None
+    }
+
     /// Its fields as they hold, defaults included, for `plan` and the manifest. Nothing in it is secret.
     fn settings(&self) -> Value;
 

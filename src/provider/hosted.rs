@@ -190,6 +190,10 @@ impl<T: Service> Endpoint for T {
         hosted.api_key_env.or(home.then_some(hosted.home.key))
     }
 
+    fn address_env(&self) -> Option<&str> {
+        self.hosted().base_url_env
+    }
+
     fn settings(&self) -> serde_json::Value {
         serde_json::to_value(self).unwrap_or_default()
     }

@@ -14,7 +14,8 @@ pub fn summary(manifest: &Manifest, elapsed: Duration, calls: &str) -> String {
     let mut out = String::new();
     let width = manifest.stages.keys().map(String::len).max().unwrap_or(0);
     for (name, totals) in &manifest.stages {
-        stage(&mut out, name, width, totals);
+        let known = if manifest.replay.is_some() { "recorded" } else { "from the ledger" };
+        stage(&mut out, name, width, totals, known);
     }
     for output in manifest.outputs.values() {
         let rows = count(output.rows, "row");
@@ -27,7 +28,8 @@ pub fn summary(manifest: &Manifest, elapsed: Duration, calls: &str) -> String {
     out
 }
 
-fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals) {
+/// `known` says of calls that were not sent where their answers are from.
+fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals, known: &str) {
     let StageTotals { rows, answered, failed, skipped, .. } = totals;
     let open = rows - (answered + failed + skipped).min(*rows);
     let rest = if open > 0 { format!(" + {} not reached", number(open)) } else { String::new() };
@@ -41,7 +43,7 @@ fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals) {
     );
     let mut parts = vec![format!("{} sent", count(totals.calls, "call"))];
     if totals.from_ledger > 0 {
-        parts.push(format!("{} from the ledger", number(totals.from_ledger)));
+        parts.push(format!("{} {known}", number(totals.from_ledger)));
     }
     if totals.kept > 0 {
         parts.push(format!("{} kept from before", count(totals.kept, "row")));

@@ -8,6 +8,7 @@ use super::connect::{Models, Target};
 use super::progress::StageProgress;
 use super::recent::{Claim, Lookup, Recent};
 use super::recorder::Recorder;
+use super::replay::Replay;
 use super::stop::Stop;
 use crate::prompt::Prompt;
 use crate::provider::Call;
@@ -22,6 +23,7 @@ pub struct Calls {
     pub(super) models: Models,
     pub(super) purse: Purse,
     recorder: Recorder,
+    replay: Option<Arc<Replay>>,
     pub(super) stop: Stop,
 }
 
@@ -62,8 +64,13 @@ pub fn call_key(target: &Target, prompt: &Prompt, replicate: u64) -> Key {
 
 impl Calls {
     /// The door to `models`.
-    pub fn new(models: Models, budget: Budget, recorder: Recorder, stop: Stop) -> Self {
-        Calls { models, purse: Purse::new(budget), recorder, stop }
+    pub fn new(models: Models, budget: Budget, recorder: Recorder, replay: Option<Arc<Replay>>, stop: Stop) -> Self {
+        Calls { models, purse: Purse::new(budget), recorder, replay, stop }
+    }
+
+    /// The recorded calls that go before the ledger's.
+    pub fn replay(&self) -> Option<&Replay> {
+        self.replay.as_deref()
     }
 
     /// The model of index `model` in the spec.

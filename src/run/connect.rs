@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use super::forms::Forms;
 use super::limiter::Limiter;
+use super::replay::{Replay, Silent};
 use crate::plan::Plan;
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, CallError, CallErrorKind, Env, Here, Model, Provider};
 use crate::spec::{EndpointSpec, OnOutage, Price};
-use crate::store::{Ledger, LedgerError, ModelFacts};
+use crate::store::{Ledger, LedgerError, ModelFacts, Project};
 
 /// A model that can be asked.
 #[derive(Debug)]
@@ -243,12 +244,18 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
     Ok(models)
 }
 
-/// Connects every model that the plan's stages ask; `env` reads environment variables.
+/// Connects every model that the plan's stages ask; `env` reads environment variables. For a replay of nothing but
+/// recorded calls nobody is asked anything.
 pub async fn connect(
     plan: &Plan,
     env: &(dyn Fn(&str) -> Option<String> + Sync),
-    ledger: &mut Ledger,
+    project: &Project,
+    replay: Option<&Replay>,
 ) -> Result<Models, ConnectError> {
+    if let Some(replay) = replay.filter(|replay| replay.is_only()) {
+        return recorded(plan, env, replay);
+    }
+    let ledger = &mut Ledger::open(&project.ledger())?;
     let mut models = clients(plan, env)?;
     for target in models.targets.iter_mut().flatten() {
         match target.provider.inspect(&target.model).await {
@@ -262,7 +269,8 @@ pub async fn connect(
                     error.kind,
                     CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. } | CallErrorKind::Timeout
                 );
-                let known = known(ledger, target.provider.as_ref(), &target.model)?;
+                let of_replay = || replay?.build(&target.name, target.provider.kind(), &target.model.id);
+                let known = known(ledger, target.provider.as_ref(), &target.model)?.or_else(of_replay);
                 if !down || known.is_none() && target.fallback.is_empty() {
                     return Err(ConnectError::Server { model: target.name.clone(), error });
                 }
@@ -272,6 +280,31 @@ pub async fn connect(
         }
     }
     Ok(models)
+}
+
+/// The models as they were when the calls of `replay` were recorded. They can't be asked, so they need no key and no
+/// address.
+fn recorded(plan: &Plan, env: Env<'_>, replay: &Replay) -> Result<Models, ConnectError> {
+    let mut models = clients(plan, &keyless(plan, env))?;
+    for target in models.targets.iter_mut().flatten() {
+        // Of a model that is not in the file no call is either, and that is told.
+        let build = replay.build(&target.name, target.provider.kind(), &target.model.id);
+        target.build = build.unwrap_or_default();
+        target.provider = Arc::new(Silent(target.provider.clone()));
+    }
+    Ok(models)
+}
+
+/// The environment with something in place of keys, and of addresses that are not set.
+fn keyless<'a>(plan: &'a Plan, env: Env<'a>) -> impl Fn(&str) -> Option<String> + 'a {
+    move |name| {
+        let endpoints = || plan.spec.endpoints.values().map(|spec| &spec.endpoint);
+        if endpoints().any(|endpoint| endpoint.secret_env() == Some(name)) {
+            return Some("unset".to_owned());
+        }
+        let address = endpoints().any(|endpoint| endpoint.address_env() == Some(name));
+        env(name).or_else(|| address.then(|| "https://unset.invalid".to_owned()))
+    }
 }
 
 /// The models as far as they are known without network and without keys: for counting what the ledger holds.

@@ -9,6 +9,8 @@
 //! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. What becomes of rows and their columns is
 //! worked out in [`columns`]. Progress is counters that anyone may read ([`progress`]).
 //!
+//! Recorded calls may come from a [`replay`] file instead.
+//!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
 mod adaptive;
@@ -31,6 +33,7 @@ mod produce;
 pub mod progress;
 mod recent;
 mod recorder;
+mod replay;
 mod retry;
 mod stage;
 mod stop;
@@ -43,7 +46,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use tokio::task::JoinSet;
 
-use crate::plan::{Plan, PlanError, Selection, select, sources_read};
+use crate::plan::{Plan, PlanError, Selection, SourceFacts, select, sources_read};
+use crate::source::content;
 use crate::spec::{Input, Spec};
 use crate::store::{
     Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import, write_output,
@@ -52,6 +56,7 @@ use crate::table::parquet::{Table, TableError, clean};
 
 pub use connect::{ConnectError, Models, connect};
 pub use progress::Progress;
+pub use replay::{MissingCall, Replay, ReplayMode};
 pub use stop::{Stop, StopReason};
 
 use calls::Calls;
@@ -78,6 +83,8 @@ pub struct Ready {
     pub plan: Arc<Plan>,
     /// The run's folder.
     pub dir: RunDir,
+    /// The recorded calls that it is answered from.
+    pub replay: Option<Arc<Replay>>,
     project: Project,
     tables: HashMap<usize, Table>,
     _locks: Vec<Lock>,
@@ -92,8 +99,14 @@ pub struct Outcome {
     pub stopped: Option<StopReason>,
 }
 
-/// Reads the sources, freezes the plan and takes the locks.
-pub fn prepare(spec: Spec, selection: &Selection, project: Project) -> Result<Ready, RunError> {
+/// Reads the sources, freezes the plan, takes the locks and loads the replay file. A replay has a folder of its own, which
+/// begins empty: its tables rest on nothing but the file.
+pub fn prepare(
+    spec: Spec,
+    selection: &Selection,
+    project: Project,
+    replay: Option<(&Path, ReplayMode)>,
+) -> Result<Ready, RunError> {
     project.create()?;
     let selected = select(&spec, &selection.stages)?;
     let mut tables = HashMap::new();
@@ -105,25 +118,52 @@ pub fn prepare(spec: Spec, selection: &Selection, project: Project) -> Result<Re
         facts.insert(i, found);
     }
     let plan = Plan::new(spec, selection, facts)?;
-    let dir = RunDir::new(project.run(&plan.run_name()));
-    let mut locks = vec![project.lock(dir.root(), "this run's folder")?];
+    let suffix = if replay.is_some() { "-replay" } else { "" };
+    let dir = RunDir::new(project.run(&format!("{}{suffix}", plan.run_name())));
+    let mut locks = vec![project.share()?, project.lock(dir.root(), "this run's folder")?];
     for i in plan.outputs() {
         let output = &plan.spec.outputs[i];
         locks.push(project.lock(&output.file, &output.path)?);
         clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
     }
     dir.clean();
-    Ok(Ready { plan: Arc::new(plan), dir, project, tables, _locks: locks })
+    let replay = match replay {
+        None => None,
+        Some((file, mode)) => {
+            dir.remove()?;
+            Some(Arc::new(Replay::load(file, mode, &dir)?))
+        }
+    };
+    Ok(Ready { plan: Arc::new(plan), dir, replay, project, tables, _locks: locks })
+}
+
+/// The folder of the run of the whole of `spec` over its sources as they are now.
+pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
+    let mut facts = HashMap::new();
+    for i in sources_read(&spec, &vec![true; spec.stages.len()]) {
+        let (name, source) = spec.sources.get_index(i).expect("an index of this table");
+        let content = content(source.source.as_ref(), &spec.folder)
+            .map_err(|error| PlanError::Source { name: name.to_string(), error })?;
+        // The run's name needs the content only.
+        facts.insert(i, SourceFacts { rows: 0, content });
+    }
+    let plan = Plan::new(spec, &Selection::default(), facts)?;
+    Ok(RunDir::new(project.run(&plan.run_name())))
 }
 
 /// Carries out a plan: answers every row from the ledger or by calls, commits the parts, writes the outputs.
 pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: Stop) -> Result<Outcome, RunError> {
-    let Ready { plan, dir, project, tables, _locks } = ready;
+    let Ready { plan, dir, replay, project, tables, _locks } = ready;
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash);
     describe(&mut manifest, &plan, &models);
+    manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
     manifest.write(&dir)?;
-    let recorder = Recorder::start(project.ledger(), stop.clone())?;
-    let calls = Arc::new(Calls::new(models, plan.spec.budget, recorder.clone(), stop.clone()));
+    let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
+        Some(replay) => replay.no_ledger(),
+        None => project.ledger(),
+    };
+    let recorder = Recorder::start(ledger, stop.clone())?;
+    let calls = Arc::new(Calls::new(models, plan.spec.budget, recorder.clone(), replay.clone(), stop.clone()));
     let inputs: HashMap<Input, Arc<Parts>> = plan
         .stages()
         .map(|i| {
@@ -167,6 +207,10 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
         manifest.end(State::Stopped);
         manifest.write(&dir)?;
         return Err(error);
+    }
+    if let Some(replay) = replay.filter(|replay| replay.is_incomplete()) {
+        let (count, first) = replay.missing();
+        stop.drain(StopReason::NotRecorded { count, first });
     }
     let stopped = stop.reason();
     if stopped.is_none() {

@@ -18,7 +18,7 @@ use super::stage::Job;
 use crate::plan::{Part, routing};
 use crate::prompt::{Answer, Expect, Message, Prompt};
 use crate::spec::{Order, StageSpec};
-use crate::store::{Key, LedgerError, StoreError};
+use crate::store::{Key, LedgerError, Sought, StoreError};
 use crate::table::Row;
 
 /// Ordinary blocks in memory beside the rows that the lanes work on.
@@ -198,38 +198,131 @@ fn block(
     let block = Block::new(part, index, first_row, input, job.stage(), room);
     let mut open = first_round(job, &block);
     let mut missing = Vec::new();
+    let only = job.calls.replay().filter(|replay| replay.is_only());
     while !open.is_empty() {
-        let keys: Vec<Key> = open.iter().flat_map(|p| p.round.iter().map(|q| q.key)).collect();
-        let mut found = job.calls.find(&keys)?.into_iter();
+        look_up(job, &block, &mut open)?;
         let mut next = Vec::new();
-        let mut unfit = Vec::new();
-        for mut pending in open {
-            let terms = Terms::new(job.stage(), job.calls.target(job.stage().models[pending.model]));
-            for question in &mut pending.round {
-                let Some(record) = found.next().flatten() else { continue };
-                question.known = Finished::known(Arc::new(record), &question.prompt, &terms);
-                if question.known.is_none() {
-                    unfit.push(question.key);
+        for pending in open {
+            match (pending.known(), only) {
+                (Known::All, _) => next.extend(go_on(job, &block, pending)),
+                (Known::Failure, _) => end(job, &block, pending, None),
+                (Known::Some, None) => missing.push(pending),
+                (Known::Some, Some(replay)) => {
+                    let model = &job.stage().model_names[pending.model];
+                    replay.missed(&job.plan, job.index, named(job, &block, pending.row), model);
+                    end(job, &block, pending, Some(UNRECORDED.to_owned()));
                 }
             }
-            if pending.round.iter().any(|q| q.known.is_none()) {
-                missing.push(pending);
-                continue;
-            }
-            for question in pending.round.drain(..) {
-                if let Some(known) = question.known {
-                    job.progress().call(true);
-                    pending.asked.push((question.prompt, known));
-                }
-            }
-            next.extend(advance(job, &block, pending));
         }
-        job.calls.recorder().retire(&unfit)?;
         open = next;
     }
     missing.sort_by_key(|p| p.slot);
     block.set_open(missing.len());
     Ok(Produced::Block(Arc::new(block), missing, lookup))
+}
+
+/// Why a row of a replay has no answer.
+const UNRECORDED: &str = "missing: the replay file has no answer to it";
+
+/// Looks a round of questions up: in the replay file, if there is one, then in the ledger. Answers of the ledger that
+/// don't fit what is asked are retired.
+pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), LedgerError> {
+    if let Some(replay) = job.calls.replay() {
+        let stage = job.stage();
+        let sought: Vec<Sought<'_>> = open
+            .iter()
+            .flat_map(|p| p.round.iter().map(move |q| (p, q.key)))
+            .map(|(p, key)| {
+                let row = (block.first_row as usize + p.row + 1) as i64;
+                Sought { key, stage: stage.name.as_str(), row, model: &stage.model_names[p.model] }
+            })
+            .collect();
+        let found = replay.find(&sought)?;
+        for ((question, terms), record) in questions_of(job, open).zip(found) {
+            let finished = record.map(|record| Finished::shared(Arc::new(record), &question.prompt, &terms));
+            // A call that failed then is asked now, unless nothing may be.
+            question.known = finished.filter(|finished| replay.is_only() || finished.answer.is_ok());
+        }
+        if replay.is_only() {
+            return Ok(());
+        }
+    }
+    let mut open: Vec<_> = questions_of(job, open).filter(|(question, _)| question.known.is_none()).collect();
+    let keys: Vec<Key> = open.iter().map(|(question, _)| question.key).collect();
+    let mut unfit = Vec::new();
+    for ((question, terms), record) in open.iter_mut().zip(job.calls.find(&keys)?) {
+        let Some(record) = record else { continue };
+        question.known = Finished::known(Arc::new(record), &question.prompt, terms);
+        if question.known.is_none() {
+            unfit.push(question.key);
+        }
+    }
+    job.calls.recorder().retire(&unfit)
+}
+
+/// The questions of the rounds with what passes for an answer to each.
+fn questions_of<'a>(job: &'a Job, open: &'a mut [Pending]) -> impl Iterator<Item = (&'a mut Question, Terms<'a>)> {
+    open.iter_mut().flat_map(|pending| {
+        let stage = job.stage();
+        let terms = Terms::new(stage, job.calls.target(stage.models[pending.model]));
+        pending.round.iter_mut().map(move |question| (question, terms))
+    })
+}
+
+/// How much of a round is known.
+enum Known {
+    /// All, and all are answers.
+    All,
+    /// A call that failed, and all before it.
+    Failure,
+    /// Not enough.
+    Some,
+}
+
+impl Pending {
+    fn known(&self) -> Known {
+        for question in &self.round {
+            match &question.known {
+                None => return Known::Some,
+                Some(known) if known.answer.is_err() => return Known::Failure,
+                Some(_) => {}
+            }
+        }
+        Known::All
+    }
+}
+
+/// Takes over the answers of a round, all of which are known, and goes on.
+fn go_on(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending> {
+    for question in pending.round.drain(..) {
+        if let Some(known) = question.known {
+            job.progress().call(true);
+            pending.asked.push((question.prompt, known));
+        }
+    }
+    advance(job, block, pending)
+}
+
+/// Fills a slot whose round goes no further: with what is known up to the first failure, or because of `failure`.
+fn end(job: &Job, block: &Block, pending: Pending, mut failure: Option<String>) {
+    let mut asked = pending.asked;
+    for question in pending.round {
+        let Some(known) = question.known else { break };
+        job.progress().call(true);
+        let failed = known.answer.as_ref().err().cloned();
+        asked.push((question.prompt, known));
+        if failed.is_some() {
+            failure = failed;
+            break;
+        }
+    }
+    fill(job, block, pending.slot, asked, failure);
+}
+
+/// The number of a row of the block, from 1, and its name in messages.
+fn named(job: &Job, block: &Block, row: usize) -> (i64, String) {
+    let (number, key) = block.row_name(job.plan.spec.relation(job.stage().input).key, row);
+    (number, key.unwrap_or_else(|| number.to_string()))
 }
 
 /// What is to be asked first about each row and model; rows with nothing to ask are filled.
@@ -289,9 +382,7 @@ pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending
 /// Fills a slot, counts its error, and its row if that was the last.
 pub fn fill(job: &Job, block: &Block, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
     if let Some(failure) = &failure {
-        let key = job.plan.spec.relation(job.stage().input).key;
-        let (number, key) = block.row_name(key, slot / job.stage().width());
-        job.progress().error(failure, &key.unwrap_or_else(|| number.to_string()));
+        job.progress().error(failure, &named(job, block, slot / job.stage().width()).1);
     }
     match block.fill(slot, job.stage().width(), asked, failure) {
         None => {}

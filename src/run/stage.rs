@@ -5,14 +5,15 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::RunError;
-use super::answer::{Finished, Terms};
+use super::answer::Terms;
 use super::assemble::{Piece, assemble};
 use super::block::Block;
 use super::calls::{Calls, Wanted};
 use super::parts::Parts;
-use super::produce::{Pending, Produced, advance, fill, produce};
+use super::produce::{Pending, Produced, advance, fill, look_up, produce};
 use super::progress::{Progress, StageProgress};
 use super::recent::Lookup;
+use super::replay::Replay;
 use super::stop::{Stop, StopReason};
 use crate::plan::{Plan, routing};
 use crate::spec::{Order, StageSpec};
@@ -65,6 +66,10 @@ impl Job {
     /// Counts a failed row, and stops the run when that is one too many.
     pub fn row_failed(&self) {
         let failed = self.progress().failed();
+        // What is missing in a replay is told as a whole.
+        if self.calls.replay().is_some_and(Replay::is_incomplete) {
+            return;
+        }
         let Some(most) = self.stage().max_failed else { return };
         let allowed = most.of(self.progress().rows);
         if failed > allowed {
@@ -208,7 +213,7 @@ impl Lanes {
 
 /// Asks until the slot has nothing more to ask; `false`: the run stops before that. What was answered since the look-up
 /// of a round began is remembered until the round's last call is claimed.
-async fn answer(job: &Job, block: &Block, mut pending: Pending, mut lookup: Arc<Lookup>) -> bool {
+async fn answer(job: &Arc<Job>, block: &Arc<Block>, mut pending: Pending, mut lookup: Arc<Lookup>) -> bool {
     let stage = job.stage();
     let model = stage.models[pending.model];
     let terms = Terms::new(stage, job.calls.target(model));
@@ -242,20 +247,16 @@ async fn answer(job: &Job, block: &Block, mut pending: Pending, mut lookup: Arc<
             }
         }
         let Some(mut next) = advance(job, block, pending) else { return true };
-        // Later rounds are few; each looks itself up.
-        let keys: Vec<_> = next.round.iter().map(|q| q.key).collect();
-        let calls = job.calls.clone();
-        lookup = Arc::new(calls.recorder().lookup());
-        let found = tokio::task::spawn_blocking({
-            let calls = calls.clone();
-            move || calls.find(&keys)
-        });
-        let found = found.await;
-        if let Ok(Ok(found)) = found {
-            for (question, record) in next.round.iter_mut().zip(found) {
-                question.known = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt, &terms));
+        // Later rounds are few; each looks itself up. One that can't is asked.
+        lookup = Arc::new(job.calls.recorder().lookup());
+        let looked = tokio::task::spawn_blocking({
+            let (job, block) = (job.clone(), block.clone());
+            move || {
+                let _ = look_up(&job, &block, std::slice::from_mut(&mut next));
+                next
             }
-        }
+        });
+        let Ok(next) = looked.await else { return false };
         pending = next;
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::replay::MissingCall;
 use crate::provider::CallError;
 
 /// Why a run stops before its end.
@@ -33,6 +34,13 @@ pub enum StopReason {
     BudgetSpent {
         /// What of it is used up: `calls`, `tokens` or `usd`.
         what: &'static str,
+    },
+    /// A replay met calls that are not in its file.
+    NotRecorded {
+        /// How many.
+        count: u64,
+        /// The first of them.
+        first: Vec<MissingCall>,
     },
     /// The engine itself met an error, which is told elsewhere.
     Failed,

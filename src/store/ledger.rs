@@ -4,17 +4,29 @@
 //! a power cut after the next [`LedgerSync::sync`]. A failed call is kept as history and never served. This file is
 //! sequential; who commits and syncs when is `run`'s.
 
+mod care;
+mod checksum;
+mod reading;
+mod salvage;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
 use super::Notes;
 
-/// The version of the file's format; a newer one is refused.
+pub use care::{Contents, Dropped, ModelContents, Verified};
+pub use checksum::{checksum, fits};
+pub use reading::read_answers;
+pub use salvage::salvage;
+
+/// The version of the file's format; a newer one is refused. 2 added the probabilities, 3 the notes and
+/// a checksum of all that is served.
 const FORMAT: i64 = 3;
 
 /// The hash of everything that can change an answer.
@@ -24,6 +36,17 @@ pub struct Key(pub [u8; 16]);
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl FromStr for Key {
+    type Err = ();
+
+    /// Reads what [`Key`] is shown as.
+    fn from_str(hex: &str) -> Result<Self, ()> {
+        let number = u128::from_str_radix(hex, 16).map_err(drop)?;
+        let plain = hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        if plain { Ok(Key(number.to_be_bytes())) } else { Err(()) }
     }
 }
 
@@ -75,6 +98,14 @@ pub enum LedgerError {
         /// What SQLite said.
         error: rusqlite::Error,
     },
+    /// The file itself is damaged.
+    #[error("the ledger {path} is damaged: {message}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite found.
+        message: String,
+    },
     /// Its write-ahead log can't be opened.
     #[error("the ledger's log {path} can't be opened: {error}")]
     Log {
@@ -91,6 +122,18 @@ pub enum LedgerError {
         /// Its format.
         found: i64,
     },
+}
+
+impl LedgerError {
+    /// For `map_err`: an error of SQLite about the file at `path`.
+    pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + '_ {
+        move |error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                LedgerError::Damaged { path: path.to_owned(), message: error.to_string() }
+            }
+            _ => LedgerError::Sqlite { path: path.to_owned(), error },
+        }
+    }
 }
 
 /// An open ledger.
@@ -139,14 +182,20 @@ CREATE TABLE IF NOT EXISTS builds (
 ) STRICT;
 ";
 
-/// What makes a file of format 1 one of format 2, and so on.
+/// What makes a file of format 1 one of format 2, and so on. Older checksums still count.
 const UPGRADES: [&str; 2] =
     ["ALTER TABLE calls ADD COLUMN probabilities TEXT", "ALTER TABLE calls ADD COLUMN notes TEXT"];
+
+/// Why a record is out of service whose checksum is wrong.
+const CORRUPT: &str = "corrupt: the checksum is wrong";
 
 const INSERT: &str = "INSERT OR IGNORE INTO calls
     (key, model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, error, tries, at, checksum,
     probabilities, notes)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+
+/// Takes an answer out of service.
+const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL";
 
 const FIND: &str = "SELECT model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, tries,
     probabilities, notes, checksum FROM calls WHERE key = ?1 AND error IS NULL";
@@ -154,10 +203,10 @@ const FIND: &str = "SELECT model, reply, finish, prompt_tokens, completion_token
 impl Ledger {
     /// Opens the ledger at `path`, makes it if it isn't there.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let failed = |error| LedgerError::Sqlite { path: path.to_owned(), error };
-        let mut connection = Connection::open(path).map_err(failed)?;
-        connection.busy_timeout(Duration::from_secs(60)).map_err(failed)?;
-        let found = format(&connection).map_err(failed)?;
+        let failed = LedgerError::sqlite(path);
+        let mut connection = Connection::open(path).map_err(&failed)?;
+        connection.busy_timeout(Duration::from_secs(60)).map_err(&failed)?;
+        let found = format(&connection).map_err(&failed)?;
         if found > FORMAT {
             return Err(LedgerError::Newer { path: path.to_owned(), found });
         }
@@ -165,16 +214,16 @@ impl Ledger {
         // memory does not grow with the ledger; the system's own cache stands behind them.
         let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;
             PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY;";
-        connection.execute_batch(pragmas).map_err(failed)?;
+        connection.execute_batch(pragmas).map_err(&failed)?;
         if found < FORMAT {
-            upgrade(&mut connection).map_err(failed)?;
+            upgrade(&mut connection).map_err(&failed)?;
         }
         connection.set_prepared_statement_cache_capacity(16);
         Ok(Ledger { path: path.to_owned(), connection })
     }
 
-    fn failed(&self) -> impl FnOnce(rusqlite::Error) -> LedgerError + '_ {
-        |error| LedgerError::Sqlite { path: self.path.clone(), error }
+    fn failed(&self) -> impl Fn(rusqlite::Error) -> LedgerError + '_ {
+        LedgerError::sqlite(&self.path)
     }
 
     /// What syncs this ledger's commits.
@@ -197,69 +246,48 @@ impl Ledger {
             {
                 let mut insert = transaction.prepare_cached(INSERT)?;
                 for r in records.iter().map(Borrow::borrow) {
-                    let added = insert.execute(params![
-                        r.key.0,
-                        r.model,
-                        r.reply,
-                        r.finish,
-                        r.prompt_tokens as i64,
-                        r.completion_tokens as i64,
-                        r.latency_ms,
-                        r.attempts,
-                        r.build,
-                        r.error,
-                        r.tries,
-                        at,
-                        checksum(r),
-                        r.probabilities,
-                        r.notes.to_json()
-                    ])?;
-                    earlier.push(match added {
-                        0 => transaction
-                            .prepare_cached(FIND)?
-                            .query_row(params![r.key.0], |row| record(r.key, row))
-                            .optional()?,
-                        _ => None,
-                    });
+                    let mut before = None;
+                    if !add_one(&mut insert, r, at)? {
+                        before = look_up(&transaction, r.key)?;
+                        if before.is_none() {
+                            transaction.execute(RETIRE, params![r.key.0, CORRUPT])?;
+                            add_one(&mut insert, r, at)?;
+                        }
+                    }
+                    earlier.push(before.flatten());
                 }
             }
             transaction.commit()?;
             Ok(earlier)
         };
-        add().map_err(|error| LedgerError::Sqlite { path: self.path.clone(), error })
+        add().map_err(LedgerError::sqlite(&self.path))
     }
 
     /// Takes an answer out of service, for the reason `why`; the call can be answered anew. The record stays as history.
     pub fn retire(&self, key: Key, why: &str) -> Result<(), LedgerError> {
-        let sql = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL";
-        self.connection.execute(sql, params![key.0, why]).map(drop).map_err(self.failed())
+        self.connection.execute(RETIRE, params![key.0, why]).map(drop).map_err(self.failed())
     }
 
     /// The answered calls of `keys`, in their order. A record whose checksum is wrong is retired and never served.
     pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         let mut corrupt = Vec::new();
-        let mut look_up = || {
+        let mut all = || {
             // One read transaction for all: each of its own would lock the file anew.
             let reading = self.connection.unchecked_transaction()?;
-            let mut find = self.connection.prepare_cached(FIND)?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
-                let row = find.query_row(params![key.0], |row| Ok((record(*key, row)?, row.get::<_, i64>(11)?)));
-                found.push(match row.optional()? {
-                    Some((record, sum)) if checksum(&record) == sum => Some(record),
-                    Some(_) => {
-                        corrupt.push(*key);
-                        None
-                    }
-                    None => None,
-                });
+                let sound = look_up(&self.connection, *key)?;
+                if sound.is_none() {
+                    corrupt.push(*key);
+                }
+                found.push(sound.flatten());
             }
             reading.commit()?;
             Ok(found)
         };
-        let found = look_up().map_err(self.failed())?;
+        let found = all().map_err(self.failed())?;
         for key in corrupt {
-            self.retire(key, "corrupt: the checksum is wrong")?;
+            self.retire(key, CORRUPT)?;
         }
         Ok(found)
     }
@@ -312,40 +340,68 @@ fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     transaction.commit()
 }
 
-fn record(key: Key, row: &Row<'_>) -> Result<Record, rusqlite::Error> {
+/// Adds a record; `false`: there is an answer to the call already.
+fn add_one(insert: &mut rusqlite::Statement<'_>, r: &Record, at: i64) -> Result<bool, rusqlite::Error> {
+    let added = insert.execute(params![
+        r.key.0,
+        r.model,
+        r.reply,
+        r.finish,
+        r.prompt_tokens as i64,
+        r.completion_tokens as i64,
+        r.latency_ms,
+        r.attempts,
+        r.build,
+        r.error,
+        r.tries,
+        at,
+        checksum(r),
+        r.probabilities,
+        r.notes.to_json()
+    ])?;
+    Ok(added > 0)
+}
+
+/// The answer to a call, if there is one; nothing at all if what is there is not what was written.
+fn look_up(connection: &Connection, key: Key) -> Result<Option<Option<Record>>, rusqlite::Error> {
+    let mut find = connection.prepare_cached(FIND)?;
+    let row = find.query_row(params![key.0], |row| Ok((record(key, row, 0), row.get::<_, i64>(11)))).optional()?;
+    let Some((record, sum)) = row else { return Ok(Some(None)) };
+    Ok(sound(record, sum)?.map(Some))
+}
+
+/// A record as it was read, if it is what was written. Text that is no UTF-8 and the like are damage, not errors.
+fn sound(
+    record: Result<Record, rusqlite::Error>,
+    sum: Result<i64, rusqlite::Error>,
+) -> Result<Option<Record>, rusqlite::Error> {
+    match (record, sum) {
+        (Ok(record), Ok(sum)) => Ok(fits(&record, sum).then_some(record)),
+        (Err(error), _) | (_, Err(error)) if error.sqlite_error_code().is_some() => Err(error),
+        _ => Ok(None),
+    }
+}
+
+/// The record in a row that has its columns from column `at` on.
+fn record(key: Key, row: &Row<'_>, at: usize) -> Result<Record, rusqlite::Error> {
     Ok(Record {
         key,
-        model: row.get(0)?,
-        reply: row.get(1)?,
-        finish: row.get(2)?,
-        prompt_tokens: row.get::<_, i64>(3)? as u64,
-        completion_tokens: row.get::<_, i64>(4)? as u64,
-        latency_ms: row.get(5)?,
-        attempts: row.get(6)?,
-        build: row.get(7)?,
+        model: row.get(at)?,
+        reply: row.get(at + 1)?,
+        finish: row.get(at + 2)?,
+        prompt_tokens: row.get::<_, i64>(at + 3)? as u64,
+        completion_tokens: row.get::<_, i64>(at + 4)? as u64,
+        latency_ms: row.get(at + 5)?,
+        attempts: row.get(at + 6)?,
+        build: row.get(at + 7)?,
         error: None,
-        tries: row.get(8)?,
-        probabilities: row.get(9)?,
-        notes: Notes::of_json(row.get::<_, Option<String>>(10)?.as_deref()),
+        tries: row.get(at + 8)?,
+        probabilities: row.get(at + 9)?,
+        notes: Notes::of_json(row.get::<_, Option<String>>(at + 10)?.as_deref()),
     })
 }
 
-/// A checksum of what decides an answer.
-fn checksum(record: &Record) -> i64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&record.key.0);
-    for text in [&record.model, &record.reply, &record.finish] {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    }
-    hasher.update(&record.prompt_tokens.to_le_bytes());
-    hasher.update(&record.completion_tokens.to_le_bytes());
-    // A record without them has the sum that it had before there were any.
-    hasher.update(record.probabilities.as_deref().unwrap_or_default().as_bytes());
-    hasher.update(record.notes.to_json().unwrap_or_default().as_bytes());
-    let bytes: [u8; 8] = hasher.finalize().as_bytes()[..8].try_into().expect("a hash has 32 bytes");
-    i64::from_le_bytes(bytes)
-}
-
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,9 @@ pub struct Manifest {
     pub spec_hash: String,
     /// How far it came.
     pub state: State,
+    /// The replay file that it was answered from, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
     /// When it was last started, RFC 3339.
     pub started_at: String,
     /// When it ended, RFC 3339.
@@ -166,6 +169,7 @@ impl Manifest {
             pipeline: pipeline.to_owned(),
             spec_hash: spec_hash.to_owned(),
             state: State::Running,
+            replay: None,
             started_at: now(),
             finished_at: None,
             sources: IndexMap::new(),

@@ -7,23 +7,37 @@
 //!   ledger.sqlite             every finished call of the project      (ledger.rs)
 //!   sources/<hash>.parquet    the rows of a source as they were read  (import.rs)
 //!   locks/<hash>.lock         who writes which output                 (project.rs)
+//!   locks/ledger.lock         shared by runs, alone for gc            (project.rs)
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest    (rundir.rs, manifest.rs)
 //! ```
+//!
+//! A finished run leaves the project as a replay file (replay.rs): written by export.rs, asked by recorded.rs, merged into
+//! a ledger by merge.rs. What no run uses is dropped from the ledger by gc.rs.
 
+mod export;
+mod gc;
 mod import;
 mod ledger;
 mod manifest;
+mod merge;
 mod notes;
 mod output;
 mod project;
+mod recorded;
+mod replay;
 mod rundir;
 
+pub use export::{export, shown};
+pub use gc::gc;
 pub use import::import;
-pub use ledger::{Key, Ledger, LedgerError, LedgerSync, Record};
+pub use ledger::{Contents, Dropped, Key, Ledger, LedgerError, LedgerSync, ModelContents, Record, Verified};
 pub use manifest::{ErrorKind, Manifest, ModelFacts, OutputFacts, Share, Shares, SourceEntry, StageTotals, State};
+pub use merge::{Merged, merge};
 pub use notes::Notes;
 pub use output::write as write_output;
 pub use project::{Lock, Project};
+pub use recorded::{Recorded, Sought};
+pub use replay::{RecordedCall, RecordedModel, ReplayFile, Whose, replay_schema};
 pub use rundir::{CommittedPart, PartFacts, PartWriter, RunDir, calls_schema};
 
 use std::path::PathBuf;
@@ -53,6 +67,26 @@ pub enum StoreError {
     /// The ledger can't be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A replay file can't be used.
+    #[error("{path}: {reason}")]
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// There is no finished run to export.
+    #[error("no finished run stands in {run}")]
+    Unfinished {
+        /// Where it would be.
+        run: PathBuf,
+    },
+    /// The ledger can't be shared now.
+    #[error("the ledger is being cleaned by `fanfold ledger gc`")]
+    Cleaning,
+    /// The ledger can't be cleaned now.
+    #[error("the ledger is in use by a run")]
+    InUse,
     /// Somebody else is at it.
     #[error("{what} is being written by another run ({holder})")]
     Locked {

@@ -8,6 +8,8 @@ use super::StoreError;
 
 /// The folder's name.
 const FOLDER: &str = ".fanfold";
+/// The name of the ledger's lock.
+const LEDGER: &str = "ledger";
 
 /// A project: the folder of a spec.
 #[derive(Clone, Debug)]
@@ -37,9 +39,21 @@ impl Project {
         Ok(())
     }
 
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The ledger's file.
     pub fn ledger(&self) -> PathBuf {
         self.root.join("ledger.sqlite")
+    }
+
+    /// Bytes of the ledger's file and its log.
+    pub fn ledger_bytes(&self) -> u64 {
+        let file = self.ledger();
+        let log = file.with_extension("sqlite-wal");
+        [file, log].iter().filter_map(|path| std::fs::metadata(path).ok()).map(|found| found.len()).sum()
     }
 
     /// The folder of imported sources.
@@ -57,19 +71,41 @@ impl Project {
         self.root.join("runs")
     }
 
-    /// Locks `path`, called `what` in messages, for writing; the error names who holds it.
-    pub fn lock(&self, path: &Path, what: &str) -> Result<Lock, StoreError> {
+    /// Locks the ledger for a run or whoever else adds to it; several may.
+    pub fn share(&self) -> Result<Lock, StoreError> {
+        let (file, path) = self.lock_file(LEDGER)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Cleaning),
+            Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
+        }
+    }
+
+    /// Locks the ledger for whoever takes something out of it: nobody else may be at it.
+    pub fn alone(&self) -> Result<Lock, StoreError> {
+        let (file, path) = self.lock_file(LEDGER)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
+        }
+    }
+
+    /// Opens the file of a lock, made if it isn't there.
+    fn lock_file(&self, name: &str) -> Result<(File, PathBuf), StoreError> {
         let folder = self.root.join("locks");
         std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+        let path = folder.join(format!("{name}.lock"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(StoreError::io(&path))?;
+        Ok((file, path))
+    }
+
+    /// Locks `path`, called `what` in messages, for writing; the error names who holds it.
+    pub fn lock(&self, path: &Path, what: &str) -> Result<Lock, StoreError> {
         let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
-        let file = folder.join(format!("{}.lock", &name[..16]));
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&file)
-            .map_err(StoreError::io(&file))?;
+        let (mut lock, file) = self.lock_file(&name[..16])?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -118,6 +118,15 @@ impl RunDir {
         }
     }
 
+    /// Removes the folder with all that is in it. Only for the holder of the run's lock.
+    pub fn remove(&self) -> Result<(), StoreError> {
+        if self.root.exists() {
+            std::fs::remove_dir_all(&self.root).map_err(StoreError::io(&self.root))
+        } else {
+            Ok(())
+        }
+    }
+
     /// Part `part` of `stage` if it is committed and whole.
     pub fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
         let table = Table::open(&self.part_path(stage, part)).ok()?;

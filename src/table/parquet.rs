@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, RecordBatchReader as _};
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -145,7 +145,8 @@ impl TableWriter {
         Ok(())
     }
 
-    fn broken(&self, error: ParquetError) -> TableError {
+    /// That this file can't be written, for that reason.
+    pub fn broken(&self, error: ParquetError) -> TableError {
         TableError::Parquet { path: self.path.clone(), error }
     }
 
@@ -213,6 +214,8 @@ pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
 pub struct Table {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
+    /// Which columns are read; none: all.
+    columns: Option<ProjectionMask>,
 }
 
 impl Table {
@@ -220,7 +223,7 @@ impl Table {
     pub fn open(path: &Path) -> Result<Self, TableError> {
         let file = File::open(path).map_err(TableError::io(path))?;
         let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(TableError::parquet(path))?;
-        Ok(Table { path: path.to_owned(), metadata })
+        Ok(Table { path: path.to_owned(), metadata, columns: None })
     }
 
     /// Its columns (without the file's facts).
@@ -246,6 +249,12 @@ impl Table {
         bytes.max(0) as u64 / self.rows().max(1)
     }
 
+    /// The table with these of its columns only.
+    pub fn with_columns(&self, names: &[&str]) -> Table {
+        let mask = ProjectionMask::columns(self.metadata.parquet_schema(), names.iter().copied());
+        Table { columns: Some(mask), ..self.clone() }
+    }
+
     /// Reads `count` rows from row `start` on, in batches of at most `batch` rows.
     pub fn read(&self, start: u64, count: u64, batch: usize) -> Result<Rows, TableError> {
         let file = File::open(&self.path).map_err(TableError::io(&self.path))?;
@@ -261,12 +270,17 @@ impl Table {
         }
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_batch_size(batch)
+            .with_projection(self.columns.clone().unwrap_or_else(ProjectionMask::all))
             .with_row_groups(groups)
             .with_offset(skip.unwrap_or(0) as usize)
             .with_limit(count as usize)
             .build()
             .map_err(TableError::parquet(&self.path))?;
-        Ok(Rows { path: self.path.clone(), schema: self.schema(), reader })
+        let schema = match &self.columns {
+            None => self.schema(),
+            Some(_) => reader.schema(),
+        };
+        Ok(Rows { path: self.path.clone(), schema, reader })
     }
 }
 

@@ -12,14 +12,15 @@ mod weights;
 mod broken;
 mod budget;
 mod command;
-#[cfg(feature = "embedded")]
 mod disk;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod faults;
 mod fill_missing;
 mod hosted;
 mod kill;
 mod layers;
+mod ledger;
 mod models;
 mod old_words;
 mod pipelines;
@@ -27,6 +28,7 @@ mod population;
 mod prob;
 mod readme;
 mod real;
+mod replay;
 mod rescue;
 mod rows;
 mod run;

@@ -40,7 +40,8 @@ fn answers_come_back_and_failures_do_not() {
 fn a_record_that_was_changed_is_not_served() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
-    for change in ["reply = 'forged'", "probabilities = '{}'", "probabilities = NULL"] {
+    let changes = ["reply = 'forged'", "probabilities = '{}'", "probabilities = NULL", "build = 'b'", "tries = '[]'"];
+    for change in changes {
         ledger.append(&[call(1, None)]).unwrap();
         ledger.connection.execute(&format!("UPDATE calls SET {change}"), []).unwrap();
         assert_eq!(ledger.find(&[Key([1; 16])]).unwrap(), [None], "{change}");
@@ -87,6 +88,29 @@ fn a_ledger_of_format_1_is_upgraded_in_place() {
     assert_eq!(ledger.find(&[Key([3; 16])]).unwrap(), [Some(call(3, None))]);
     let count = |from: &Connection| from.query_row("SELECT COUNT(*) FROM calls", [], |row| row.get::<_, i64>(0));
     assert_eq!(count(&old).unwrap(), 2);
+}
+
+#[test]
+fn answers_of_format_2_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(FORMAT_1).unwrap();
+    old.execute_batch(UPGRADES[0]).unwrap();
+    // The sum of format 2 of `call(3, None)`, with its probabilities.
+    old.execute_batch(
+        r#"INSERT INTO calls VALUES (2, x'03030303030303030303030303030303', 'm', 'reply 3', 'stop', 10, 2, 1.5, 1, NULL,
+            NULL, NULL, 0, -5037903556881318151, '{"label":{"a":0.3}}'); PRAGMA user_version = 2;"#,
+    )
+    .unwrap();
+    let ledger = Ledger::open(&path).unwrap();
+    assert_eq!(format(&ledger.connection).unwrap(), FORMAT);
+    let keys = [Key([2; 16]), Key([3; 16])];
+    let before_notes = Record { notes: Notes::default(), ..call(3, None) };
+    assert_eq!(ledger.find(&keys).unwrap(), [Some(call(2, None)), Some(before_notes)]);
+    assert_eq!(ledger.verify().unwrap(), Verified { sound: 2, corrupt: 0 });
+    old.execute("UPDATE calls SET probabilities = NULL", []).unwrap();
+    assert_eq!(ledger.find(&keys).unwrap(), [Some(call(2, None)), None]);
 }
 
 #[test]

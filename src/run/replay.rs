@@ -1,0 +1,184 @@
+//! Replaying: calls that are answered from a replay file.
+//!
+//! `only`: nothing is asked of anybody. The builds of the models come from the file, the clients can't send ([`Silent`]),
+//! the project's ledger is left alone, failed calls fail as they did, and a call that is not in the file ends the run.
+//! `prefer`: answers from the file come before those of the ledger; everything else goes its usual way.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tempfile::TempDir;
+
+use crate::plan::Plan;
+use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply, Sampling};
+use crate::store::{LedgerError, Record, Recorded, ReplayFile, RunDir, Sought, StoreError};
+
+/// How many missing calls are told.
+const TOLD: usize = 20;
+
+/// What is done about a call that is not in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayMode {
+    /// The run ends without a table.
+    Only,
+    /// It is looked up in the ledger and asked, as in any run.
+    Prefer,
+}
+
+/// A replay file that a run is to be answered from.
+pub struct Replay {
+    path: PathBuf,
+    file: ReplayFile,
+    mode: ReplayMode,
+    /// The calls, ready to be looked up.
+    calls: PathBuf,
+    readers: Mutex<Vec<Recorded>>,
+    missing: Mutex<Missing>,
+    /// What goes when the run has ended.
+    _folder: TempDir,
+}
+
+/// A call that is not in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingCall {
+    /// The stage.
+    pub stage: String,
+    /// The row, by key or number.
+    pub row: String,
+    /// The model's name in the spec.
+    pub model: String,
+}
+
+/// The calls that are not in the file.
+#[derive(Debug, Default)]
+struct Missing {
+    count: u64,
+    /// The first ones, by stage, row and model.
+    first: BTreeMap<(usize, i64, String), MissingCall>,
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Replay {
+    /// Loads the file at `path` for the run in `dir`.
+    pub fn load(path: &Path, mode: ReplayMode, dir: &RunDir) -> Result<Self, StoreError> {
+        let file = ReplayFile::open(path)?;
+        std::fs::create_dir_all(dir.root()).map_err(StoreError::io(dir.root()))?;
+        let folder = tempfile::Builder::new().prefix(".replay-").tempdir_in(dir.root());
+        let folder = folder.map_err(StoreError::io(dir.root()))?;
+        let calls = folder.path().join("calls.sqlite");
+        let readers = Mutex::new(vec![Recorded::load(&file, path, &calls)?]);
+        Ok(Replay { path: path.to_owned(), file, mode, calls, readers, missing: Mutex::default(), _folder: folder })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether nothing may be asked.
+    pub fn is_only(&self) -> bool {
+        self.mode == ReplayMode::Only
+    }
+
+    /// A place for a ledger that nothing is written to.
+    pub fn no_ledger(&self) -> PathBuf {
+        self.calls.with_file_name("ledger.sqlite")
+    }
+
+    /// The build that a model of the spec had, by its name; or else that of any model of the same kind and id.
+    pub fn build(&self, name: &str, provider: &str, id: &str) -> Option<Build> {
+        let id = crate::store::shown(provider, id);
+        let same = |model: &&crate::store::RecordedModel| model.provider == provider && model.model == id;
+        let model = self.file.models.get(name).filter(same).or_else(|| self.file.models.values().find(same))?;
+        Some(Build { digest: model.digest.clone(), quantization: model.quantization.clone() })
+    }
+
+    /// How the calls ended, in their order. Blocking.
+    pub fn find(&self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, LedgerError> {
+        let reader = guard(&self.readers).pop();
+        let reader = match reader {
+            Some(reader) => reader,
+            None => Recorded::open(&self.calls)?,
+        };
+        let found = reader.find(sought)?;
+        guard(&self.readers).push(reader);
+        Ok(found)
+    }
+
+    /// Notes a call that is not in the file.
+    pub fn missed(&self, plan: &Plan, stage: usize, row: (i64, String), model: &str) {
+        let (number, row) = row;
+        let name = plan.spec.stages[stage].name.to_string();
+        let mut missing = guard(&self.missing);
+        missing.count += 1;
+        let call = MissingCall { stage: name, row, model: model.to_owned() };
+        missing.first.insert((stage, number, model.to_owned()), call);
+        if missing.first.len() > TOLD {
+            missing.first.pop_last();
+        }
+    }
+
+    /// Whether a call was not in the file.
+    pub fn is_incomplete(&self) -> bool {
+        guard(&self.missing).count > 0
+    }
+
+    /// How many calls were not in the file, and the first of them.
+    pub fn missing(&self) -> (u64, Vec<MissingCall>) {
+        let missing = guard(&self.missing);
+        (missing.count, missing.first.values().cloned().collect())
+    }
+}
+
+/// A provider that knows how calls are written, and can't send one.
+#[derive(Debug)]
+pub struct Silent(pub Arc<dyn Provider>);
+
+impl Silent {
+    fn refuse<T: Send + 'static>() -> Boxed<'static, Result<T, CallError>> {
+        let message = "nothing is asked in a replay".to_owned();
+        Box::pin(std::future::ready(Err(CallError { kind: CallErrorKind::Unauthorized, message })))
+    }
+}
+
+impl Provider for Silent {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+
+    fn encode(&self, call: &Call<'_>) -> Encoded {
+        self.0.encode(call)
+    }
+
+    fn send(&self, _: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
+        Silent::refuse()
+    }
+
+    fn inspect<'a>(&'a self, _: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
+        Silent::refuse()
+    }
+
+    fn tells_tokens(&self) -> bool {
+        self.0.tells_tokens()
+    }
+
+    fn is_greedy(&self, sampling: &Sampling) -> bool {
+        self.0.is_greedy(sampling)
+    }
+
+    fn holds_one_model(&self) -> bool {
+        false
+    }
+
+    fn context_tokens(&self, model: &Model) -> Option<u64> {
+        self.0.context_tokens(model)
+    }
+}
