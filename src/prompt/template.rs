@@ -1,6 +1,9 @@
 //! Templates: a prompt's text with places for a row's cells. Jinja, by minijinja, with strict variables.
 //!
 //! Row text is only ever a value: it is printed as it is and never parsed as a template. A null cell prints as nothing.
+//!
+//! No template and no row can take all memory or all day: instructions are counted by the engine, bytes by [`allowance`],
+//! what is printed here. For that `*` is for numbers only, and there is no `namespace`.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +11,17 @@ use arrow_schema::{Schema, SchemaRef};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
+use super::{allowance, operators};
 use crate::document::{Diagnostic, Path};
 use crate::name::{listed, nearest};
 use crate::table::{Cell, Row};
 
 /// Instructions of the template engine that one prompt may take.
 const FUEL: u64 = 1_000_000;
+/// Bytes of the template's own text that a prompt may put aside, as far as its fuel goes.
+const ASIDE: u64 = 256 << 20;
+/// How deep macros and loops may call themselves.
+const RECURSION: usize = 64;
 /// Bytes at most of one prompt.
 const LONGEST: usize = 8 << 20;
 /// What the template's own name is in its messages.
@@ -97,15 +105,24 @@ impl Template {
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_fuel(Some(FUEL));
+        let checked =
+            operators::checked(source).map_err(|(line, message)| TemplateError { line: Some(line), message })?;
+        environment.set_fuel(Some(FUEL.min(ASIDE / checked.longest_aside.max(1) as u64)));
+        environment.set_recursion_limit(RECURSION);
+        allowance::install(&mut environment);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_formatter(|out, state, value| match value.kind() {
             ValueKind::None => Ok(()),
-            _ => minijinja::escape_formatter(out, state, value),
+            _ => {
+                allowance::charge_value(state, value)?;
+                minijinja::escape_formatter(out, state, value)
+            }
         });
         // It would print the whole context into the prompt.
         environment.remove_global("debug");
-        match environment.add_template_owned(NAME, source.to_owned()) {
+        // What a loop can carry from turn to turn can double with each.
+        environment.remove_global("namespace");
+        match environment.add_template_owned(NAME, checked.text) {
             Ok(()) => Ok(Template { environment, source: source.to_owned() }),
             Err(error) => Err(TemplateError { line: error.line(), message: said(&error) }),
         }
@@ -122,6 +139,14 @@ impl Template {
         let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
         names.sort();
         names
+    }
+
+    /// An error of rendering, with its line where there are several.
+    fn placed(&self, error: &minijinja::Error) -> String {
+        match error.line().filter(|_| self.source.contains('\n')) {
+            Some(line) => format!("line {line} of the template: {}", said(error)),
+            None => said(error),
+        }
     }
 
     /// Whether the engine itself knows `name` (`range`, `dict`, ..).
@@ -203,11 +228,29 @@ impl Bound {
             context.insert("row".to_owned(), Value::from(cells));
         }
         let template = self.template.environment.get_template(NAME).map_err(|e| said(&e))?;
-        let text = template.render(Value::from(context)).map_err(|e| said(&e))?;
-        if text.len() > LONGEST {
-            return Err(format!("the prompt is {} bytes long, more than {LONGEST}", text.len()));
+        let mut text = Capped(Vec::new());
+        template.render_captured_to(Value::from(context), &mut text).map_err(|e| match text.0.len() > LONGEST {
+            true => format!("the prompt is longer than {LONGEST} bytes"),
+            false => self.template.placed(&e),
+        })?;
+        String::from_utf8(text.0).map_err(|e| e.to_string())
+    }
+}
+
+/// A prompt that is written, until it is too long.
+struct Capped(Vec<u8>);
+
+impl std::io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend_from_slice(&bytes[..bytes.len().min(LONGEST + 1)]);
+        match self.0.len() > LONGEST {
+            true => Err(std::io::ErrorKind::FileTooLarge.into()),
+            false => Ok(bytes.len()),
         }
-        Ok(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -283,5 +326,106 @@ mod tests {
     fn loops_without_end_run_out_of_fuel() {
         let source = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
         assert!(render(source, 0).unwrap_err().contains("fuel"));
+    }
+
+    /// Templates that would take all memory or all day: by operators, by filters, by what is put aside, by recursion.
+    fn bombs() -> Vec<String> {
+        let doubled = |how: &str| {
+            let steps: String = (0..40).map(|_| how.to_owned()).collect();
+            format!("{{% set a = text %}}\n{steps}{{{{ a }}}}")
+        };
+        let looped =
+            |what: &str| format!("\n{{% for i in range(99999) %}}{{% if {what} %}}{{% endif %}}{{% endfor %}}");
+        let mut bombs: Vec<String> = [
+            "{% set a = a ~ a %}",
+            "{% set a = a + a %}",
+            "{% set a = a * 2 %}",
+            "{% set a = [a, a] %}",
+            "{% set a = [a, a] | join(',') %}",
+            "{% set a = a | replace('', a) %}",
+            "{% set a = '%s%s' | format(a, a) %}",
+            "{% set a = a | list | chain(a | list) %}",
+            "{% set a %}{{ a }}{{ a }}{% endset %}",
+        ]
+        .map(doubled)
+        .into();
+        bombs.extend(
+            [
+                "{{ 'x' * 100000000 }}",
+                "{{ [1] * 100000000 }}",
+                "{{ 'x\ny' | indent(99999999) }}",
+                "{{ 'x' | indent(width=999999999999, first=true) }}",
+                "{{ '%999999999d' | format(1) }}",
+                "{{ '%*d' | format(999999999, 1) }}",
+                "{{ [1] | batch(99999999, 'x') }}",
+                "{{ [1] | slice(99999999, 'x') }}",
+                "{{ range(99999) | join('x' | indent(9999, true)) }}",
+                "{{ 'x' | indent(100000, true) | replace(' ', 'y' | indent(20000, true)) }}",
+                "{{ range(10 ** 9) | list }}",
+                "{{ 9 ** 9 ** 9 ** 9 }}",
+                "{% macro f(a) %}{{ f(a ~ a) }}{% endmacro %}{{ f('xxxxxxxx') }}",
+                "{% macro f(a) %}{{ f([a]) }}{% endmacro %}{{ f(1) }}",
+                "{% for a in [1] recursive %}{{ loop([a]) }}{% endfor %}",
+                "{% include 'prompt' %}",
+                "{{ [text] | map('!replace', '', text) | list }}",
+            ]
+            .map(str::to_owned),
+        );
+        bombs.extend(["'x' * 99999999 == 1", "text | indent(99999) == 1", "range(9999) | join(text) == 1"].map(looped));
+        let long = "y".repeat(100_000);
+        let turns = "{% for i in range(9999) %}";
+        bombs.push(format!("{turns}{turns}{long}{{% endfor %}}{{% endfor %}}"));
+        bombs.push(format!("{{% set a %}}{turns}{turns}{long}{{% endfor %}}{{% endfor %}}{{% endset %}}"));
+        bombs
+    }
+
+    #[test]
+    fn bombs_are_refused_soon_on_a_small_stack() {
+        let all = || {
+            for bomb in bombs() {
+                let start = std::time::Instant::now();
+                let shown: String = bomb.chars().take(120).collect();
+                let bound = Template::new(&bomb).and_then(|t| {
+                    let none = |_| TemplateError { line: None, message: "unknown".to_owned() };
+                    t.bind(&batch().schema(), Some(0), &[]).map_err(none)
+                });
+                let error = match bound {
+                    Ok(bound) => bound.render(Row::new(&batch(), 0, 0), &[]).unwrap_err(),
+                    Err(error) => error.message,
+                };
+                println!("{:?} {shown}: {error}", start.elapsed());
+                assert!(error != "unknown", "{shown}");
+            }
+        };
+        std::thread::Builder::new().stack_size(2 << 20).spawn(all).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn the_line_of_a_bomb_is_told() {
+        let error = render("one\n{{ 'x' * year * 'y' }}", 0).unwrap_err();
+        assert!(error.starts_with("line 2 of the template: ") && error.contains("`*` is for numbers"), "{error}");
+        let error = render("one\n{% set a = text %}\n{{ a | indent(99999999) }}", 0).unwrap_err();
+        assert!(error.starts_with("line 3 of the template: ") && error.contains("more than 64 MiB"), "{error}");
+    }
+
+    #[test]
+    fn operators_and_filters_do_what_they_did() {
+        for (source, expected) in [
+            ("{{ 'a' ~ (year + 1) }}", "a1791"),
+            ("{{ (year + 10) * 2 - 1 }}", "3599"),
+            ("{{ 'a' ~ 1 ~ none ~ year | string | upper }}", "a1None1790"),
+            ("{{ [1] + [2] }} {{ 'a' + 'b' }}", "[1, 2] ab"),
+            ("{{ ['b', 'a'] | sort | map('upper') | join(', ') }}", "A, B"),
+            ("{{ 'a-b' | replace('-', '+') }} {{ 'x\ny' | indent(2) }}", "a+b x\n  y"),
+            ("{{ [1, 2, 3] | batch(2) | list }} {{ '%.2f' | format(1.234) }}", "[[1, 2], [3]] 1.23"),
+            ("{{ {'b': 1, 'a': 2} | dictsort }} {{ [1, 2] | sum }}", "[('a', 2), ('b', 1)] 3"),
+            ("{{ missing | default('x') }}{{ 2.345 | round(2) }}", "x2.35"),
+            ("{% macro f(a, b=1 + 1) %}{{ a * b }}{% endmacro %}{{ f(3) }}{{ f(a=4, b=5) }}", "620"),
+        ] {
+            let template = Template::new(source).unwrap();
+            let batch = batch();
+            let bound = template.bind(&batch.schema(), Some(0), &["missing"]).unwrap();
+            assert_eq!(bound.render(Row::new(&batch, 0, 0), &[]).unwrap(), expected, "{source}");
+        }
     }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Provider;
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Here, deadlines};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Here, Reading, deadlines, reading};
 use super::http::{Http, Secret};
 use super::server::Server;
 use super::wire::{Wire, full_body};
+use super::{Answer, Model, Provider};
 
 /// How a server is asked for JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -191,6 +191,12 @@ impl<T: Service> Endpoint for T {
         let hosted = self.hosted();
         let address = Address::parse(hosted.base_url.unwrap_or(hosted.home.address)).ok()?;
         Some(full_body(&self.wire(&address)))
+    }
+
+    fn read(&self, model: &Model, answer: Answer<'_>) -> Option<Reading> {
+        let hosted = self.hosted();
+        let address = Address::parse(hosted.base_url.unwrap_or(hosted.home.address)).ok()?;
+        Some(reading(&self.wire(&address), model, answer))
     }
 
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {

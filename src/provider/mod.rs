@@ -38,7 +38,7 @@ use crate::prompt::{Message, Probabilities};
 use crate::registry::Kind;
 
 pub use embedded::weights;
-pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, default_endpoint};
+pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, Reading, default_endpoint};
 pub use extra::taken;
 pub use failure::LONGEST_MESSAGE;
 pub use ollama::DEFAULT_NUM_CTX;
