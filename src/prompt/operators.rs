@@ -11,6 +11,8 @@ use super::allowance::{NUMBER, PART};
 /// Lists, tables and groups that a template may open in its tags: each can hold the one before it, and what is nested
 /// thousands of levels deep can't even be dropped.
 const MOST_GROUPS: usize = 2000;
+/// How deep they may be nested in one tag: the engine's parser takes about ten calls for each, on the caller's stack.
+const DEEPEST_GROUP: usize = 40;
 
 /// A template's text with its operators under control.
 #[derive(Debug)]
@@ -21,6 +23,11 @@ pub(super) struct Checked {
     /// macros, `filter` blocks); 0 if it doesn't.
     pub longest_aside: usize,
 }
+
+/// Blocks in each other at most.
+const DEEPEST_BLOCK: usize = 20;
+/// Operators, parts and filters at most in one tag: each stands inside of the one before it, for the engine's compiler too.
+const MOST_STEPS: usize = 200;
 
 /// What a word, number or sign of a tag is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +61,15 @@ impl Token<'_> {
         }
     }
 
+    /// Whether it makes an expression one step deeper.
+    fn is_a_step(&self) -> bool {
+        match self.kind {
+            Kind::Sign => !matches!(self.text, "," | ":" | "="),
+            Kind::Word => matches!(self.text, "and" | "or" | "not" | "in" | "is" | "if"),
+            Kind::Literal | Kind::Open | Kind::Close => false,
+        }
+    }
+
     fn is(&self, sign: &str) -> bool {
         self.kind == Kind::Sign && self.text == sign
     }
@@ -62,16 +78,30 @@ impl Token<'_> {
 /// Reads a template; the error is its line and a sentence. What is no template passes, for the engine to judge.
 pub(super) fn checked(source: &str) -> Result<Checked, (usize, String)> {
     let mut inserted: Vec<(usize, String)> = Vec::new();
-    let (mut groups, mut longest, mut aside) = (0, 0, false);
+    let (mut groups, mut blocks, mut elifs, mut longest, mut aside) = (0, 0, 0, 0, false);
     let mut at = 0;
     while let Some(tag) = next_tag(source, at) {
         longest = longest.max(tag.start - at);
         let tokens = tokens(source, tag.clone());
         at = tag.end;
         groups += tokens.iter().filter(|token| token.kind == Kind::Open).count();
+        let line = || source[..tag.start].matches('\n').count() + 1;
         if groups > MOST_GROUPS {
-            let line = source[..tag.start].matches('\n').count() + 1;
-            return Err((line, format!("more than {MOST_GROUPS} brackets in the tags of one template")));
+            return Err((line(), format!("more than {MOST_GROUPS} brackets in the tags of one template")));
+        }
+        let is_call = |i: usize| i > 0 && tokens[i].kind == Kind::Open && tokens[i - 1].ends_an_operand();
+        if (0..tokens.len()).filter(|i| tokens[*i].is_a_step() || is_call(*i)).count() > MOST_STEPS {
+            return Err((line(), format!("more than {MOST_STEPS} operators in one tag")));
+        }
+        if source[tag.start..].starts_with("{%") {
+            blocks = opened(&tokens, blocks);
+            elifs += usize::from(tokens.first().is_some_and(|first| first.text == "elif"));
+        }
+        if blocks > DEEPEST_BLOCK || elifs > MOST_STEPS {
+            return Err((line(), format!("more than {DEEPEST_BLOCK} blocks in each other, or {MOST_STEPS} `elif`")));
+        }
+        if depth(&tokens) > DEEPEST_GROUP {
+            return Err((line(), format!("brackets are nested deeper than {DEEPEST_GROUP} levels")));
         }
         aside |= tokens.first().is_some_and(|first| ASIDE.contains(&first.text));
         if tokens.len() == 1 && tokens[0].text == "raw" {
@@ -91,6 +121,31 @@ pub(super) fn checked(source: &str) -> Result<Checked, (usize, String)> {
     }
     text.push_str(&source[from..]);
     Ok(Checked { text, longest_aside: if aside { longest } else { 0 } })
+}
+
+/// How many blocks are open behind a tag, of so many before it.
+fn opened(tokens: &[Token<'_>], before: usize) -> usize {
+    let first = tokens.first().map_or("", |first| first.text);
+    match first {
+        "for" | "if" | "macro" | "call" | "filter" | "with" | "block" | "autoescape" => before + 1,
+        "set" if !tokens.iter().any(|token| token.is("=")) => before + 1,
+        end if end.starts_with("end") => before.saturating_sub(1),
+        _ => before,
+    }
+}
+
+/// How deep the groups of a tag are nested.
+fn depth(tokens: &[Token<'_>]) -> usize {
+    let mut open = 0_usize;
+    let depths = tokens.iter().map(|token| {
+        match token.kind {
+            Kind::Open => open += 1,
+            Kind::Close => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open
+    });
+    depths.max().unwrap_or(0)
 }
 
 /// Puts the filters behind the operands of a tag's operators.
@@ -306,7 +361,9 @@ mod tests {
         assert_eq!(checked("long text {{ a }} b").unwrap().longest_aside, 0);
         assert_eq!(checked("{% set a %}12345{% endset %} 678").unwrap().longest_aside, 5);
         assert_eq!(checked("{%- macro f() -%}12{% endmacro %}345").unwrap().longest_aside, 3);
-        let nested = format!("\n{{% set a = {}1{} %}}", "[".repeat(3000), "]".repeat(3000));
+        let nested = format!("\n{{% set a = {}1{} %}}", "[".repeat(50), "]".repeat(50));
         assert_eq!(checked(&nested).unwrap_err().0, 2);
+        let many = format!("\n\n{}", "{% set a = [a] %}".repeat(3000));
+        assert!(checked(&many).unwrap_err().1.starts_with("more than 2000 brackets"));
     }
 }

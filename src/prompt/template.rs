@@ -98,6 +98,7 @@ impl Template {
     /// Whether `source` is an expression.
     pub fn check_expression(source: &str) -> Result<(), TemplateError> {
         let error = |error: minijinja::Error| TemplateError { line: error.line(), message: said(&error) };
+        operators::checked(&format!("{{{{{source}}}}}")).map_err(placed)?;
         Environment::new().compile_expression(source).map(drop).map_err(error)
     }
 
@@ -105,8 +106,7 @@ impl Template {
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        let checked =
-            operators::checked(source).map_err(|(line, message)| TemplateError { line: Some(line), message })?;
+        let checked = operators::checked(source).map_err(placed)?;
         environment.set_fuel(Some(FUEL.min(ASIDE / checked.longest_aside.max(1) as u64)));
         environment.set_recursion_limit(RECURSION);
         allowance::install(&mut environment);
@@ -188,6 +188,10 @@ impl Template {
         }
         if unknown.is_empty() { Ok(bound) } else { Err(Unknown(unknown)) }
     }
+}
+
+fn placed((line, message): (usize, String)) -> TemplateError {
+    TemplateError { line: Some(line), message }
 }
 
 fn near(name: &str, input: &Schema) -> Option<String> {

@@ -16,6 +16,7 @@ mod command;
 mod embedded;
 mod faults;
 mod fill_missing;
+mod fuzz;
 mod hosted;
 mod kill;
 mod layers;
