@@ -238,7 +238,7 @@ fn end_of_tag(source: &str, start: usize) -> usize {
 fn tokens(source: &str, tag: Range<usize>) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut at = tag.start + 2;
-    let closed = source[..tag.end].ends_with(['}']) && tag.end >= tag.start + 4;
+    let closed = tag.len() >= 4 && ["}}", "%}"].iter().any(|close| source[..tag.end].ends_with(close));
     let end = if closed { tag.end - 2 } else { tag.end };
     while at < end {
         let (kind, next) = token(source, at);
@@ -351,6 +351,7 @@ mod tests {
             ("{{ a ~", "{{ a|_part(1) ~"),
             ("{{ 'open ~ b }}", "{{ 'open ~ b }}"),
             ("{", "{"),
+            ("{{ a ~ b:\u{3a2}}", "{{ a|_part(1) ~ b|_part(1):\u{3a2}}"),
         ] {
             assert_eq!(text(source), expected);
         }

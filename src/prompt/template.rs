@@ -307,6 +307,16 @@ mod tests {
         assert_eq!(render("{% for x in [1,2] %}{{ x }}{{ loop.index }} {% endfor %}", 1).unwrap(), "11 22 ");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_ever_a_template(text in "[ {}%#a-z|~*'\"\\\\\u{0}-\u{1f}é-]{0,60}") {
+            let cells: ArrayRef = Arc::new(StringArray::from(vec![text.as_str()]));
+            let rows = RecordBatch::try_from_iter([("text", cells)]).unwrap();
+            let bound = Template::new("<{{ text }}|{{ row.text }}>").unwrap().bind(&rows.schema(), None, &[]).unwrap();
+            proptest::prop_assert_eq!(bound.render(Row::new(&rows, 0, 0), &[]).unwrap(), format!("<{text}|{text}>"));
+        }
+    }
+
     #[test]
     fn unknown_variables_are_listed_with_the_near_column() {
         let template = Template::new("{{ speach }} {{ year }} {{ row.yaer }} {{ zzz }}").unwrap();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::address::Address;
 use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Here, Reading, deadlines, reading};
 use super::http::{Http, Secret};
+use super::owner::other_owner;
 use super::server::Server;
 use super::wire::{Wire, full_body};
 use super::{Answer, Model, Provider};
@@ -96,6 +97,9 @@ pub(super) trait Service: Serialize + Debug + Send + Sync {
 /// What to do about a key that would be sent in clear text.
 const INSECURE_HELP: &str = "use `https://`, or set `allow_insecure = true` if the way there is safe";
 
+/// What to do about a key that belongs to somebody else.
+const STRANGER_HELP: &str = "give the key of this server a variable of its own, such as `LAB_KEY`";
+
 fn insecure(address: &Address) -> String {
     format!("the key would go to `{}` in clear text over `http://`", address.host())
 }
@@ -104,6 +108,13 @@ impl Hosted<'_> {
     /// Whether a key would go over a public network in clear text.
     fn exposes(&self, address: &Address) -> bool {
         self.api_key_env.is_some() && !self.allow_insecure && address.exposes_a_key()
+    }
+
+    /// The variable and its owner, if the spec itself sends somebody's well-known key elsewhere. An address that comes from
+    /// the environment is the user's own word.
+    fn strangers_key(&self, address: &Address) -> Option<(&str, &'static str)> {
+        let name = self.api_key_env?;
+        Some((name, other_owner(name, address)?))
     }
 
     fn address(&self, env: Env<'_>) -> Result<Address, ConnectError> {
@@ -145,7 +156,13 @@ impl<T: Service> Checked for T {
             Some(Ok(address)) if hosted.exposes(&address) => {
                 checks.wrong("base_url", insecure(&address), Some(INSECURE_HELP));
             }
-            _ => {}
+            Some(Ok(address)) => {
+                if let Some((name, owner)) = hosted.strangers_key(&address) {
+                    let problem = format!("`{name}` holds a key of {owner}, which would go to `{}`", address.host());
+                    checks.wrong("api_key_env", problem, Some(STRANGER_HELP));
+                }
+            }
+            None => {}
         }
         if hosted.base_url.is_some() && hosted.base_url_env.is_some() {
             checks.wrong(

@@ -21,6 +21,7 @@ mod http;
 mod mock;
 mod ollama;
 mod openai;
+mod owner;
 mod server;
 mod subset;
 mod wire;

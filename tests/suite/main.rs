@@ -18,6 +18,7 @@ mod faults;
 mod fill_missing;
 mod fuzz;
 mod hosted;
+mod hostile;
 mod kill;
 mod layers;
 mod models;

@@ -138,11 +138,23 @@ impl Project {
         self.spawn(args).wait()
     }
 
+    /// Runs it with so many KiB of memory at most, as far as the system can hold it to that.
+    #[track_caller]
+    pub fn run_within(&self, kib: u64, args: &[&str]) -> Ran {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -d {kib} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_fanfold")]);
+        self.start(command, args).wait()
+    }
+
     /// Starts the program in the folder.
     #[track_caller]
     pub fn spawn(&self, args: &[&str]) -> Running {
+        self.start(Command::new(env!("CARGO_BIN_EXE_fanfold")), args)
+    }
+
+    #[track_caller]
+    fn start(&self, mut command: Command, args: &[&str]) -> Running {
         let home = self.folder.path().join(".home");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fanfold"));
         command.args(args).current_dir(self.folder.path()).env_clear();
         for name in ["PATH", "SYSTEMROOT", "LLVM_PROFILE_FILE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
