@@ -366,3 +366,39 @@ fn a_key_of_the_tests_own_is_looked_for_too() {
     let forms = Forms::of(["test-key-0123456789"]);
     assert!(forms.stand_in(b"x test-key-0123456789 y") && !forms.stand_in(b"test-key"));
 }
+
+#[test]
+fn a_server_that_says_nothing_costs_its_deadline_and_its_row() {
+    let server =
+        Server::new().script(|asked, _| if about(asked, 1) { Say::Hang(60_000) } else { Say::Default }).start();
+    let stage = "models = [\"llama\"]\nmax_attempts = 2\nmax_failed = 1";
+    let project = project(&server, &openai_spec("timeout_secs = 1", stage), 4);
+    let ran = project.run(&RUN).exits(0);
+    let errors = project.table(OUT).strings("tone_error");
+    assert!(errors[1].as_ref().is_some_and(|error| error.starts_with("timeout: ")), "{errors:?}");
+    assert_eq!(errors.iter().flatten().count(), 1, "{errors:?}");
+    assert!(ran.took < std::time::Duration::from_secs(30), "{:?}", ran.took);
+}
+
+#[test]
+fn a_bare_surrounding_is_enough() {
+    let server = Server::new().start();
+    let project = project(&server, &spec("models = [\"llama\"]"), 3);
+    // No home and no language, 1 column, nobody who reads what is printed.
+    let script = "unset HOME LANG TERM; export COLUMNS=1 LC_ALL=C; \"$0\" \"$@\" >&- 2>&-";
+    project.run_by(script, &RUN).exits(0);
+    assert_eq!(project.table(OUT).len(), 3);
+    let script = "\"$0\" \"$@\" | head -n 0";
+    project.run_by(script, &["plan", "pipeline.toml", "--render", "3"]).exits(0);
+    // A file where the folder should be.
+    let blocked = Project::new().env("OLLAMA_HOST", &server.url()).spec(&spec("models = [\"llama\"]"));
+    let blocked = blocked.csv("data.csv", &rows(1)).file(".fanfold", "");
+    blocked.run(&RUN).exits(3).says(".fanfold");
+}
+
+#[test]
+fn few_file_descriptors_are_enough() {
+    let server = Server::new().latency_ms(5).start();
+    let project = project(&server, &spec("models = [\"llama\"]\nworkers = 4\nbatch_size = 8"), 200);
+    project.run_by("ulimit -n 64 && exec \"$0\" \"$@\"", &RUN).exits(0).says("200 rows = 200 answered + 0 failed");
+}

@@ -21,6 +21,7 @@ mod hosted;
 mod hostile;
 mod kill;
 mod layers;
+mod matrix;
 mod models;
 mod old_words;
 mod pipelines;

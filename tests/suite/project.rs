@@ -141,8 +141,14 @@ impl Project {
     /// Runs it with so many KiB of memory at most, as far as the system can hold it to that.
     #[track_caller]
     pub fn run_within(&self, kib: u64, args: &[&str]) -> Ran {
+        self.run_by(&format!("ulimit -d {kib} && exec \"$0\" \"$@\""), args)
+    }
+
+    /// Runs it by a shell script, which has the program as `$0` and its arguments as `$@`.
+    #[track_caller]
+    pub fn run_by(&self, script: &str, args: &[&str]) -> Ran {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -d {kib} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_fanfold")]);
+        command.args(["-c", script, env!("CARGO_BIN_EXE_fanfold")]);
         self.start(command, args).wait()
     }
 
