@@ -19,7 +19,7 @@ pub const CANARY: &str = "sk-CANARY-4f9a8b7c6d/5e+4f3a==";
 pub const VARIABLES: [&str; 4] = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AWS_SECRET_ACCESS_KEY"];
 
 /// The forms in which secrets can be found.
-pub struct Forms(Vec<Vec<u8>>);
+pub struct Forms(Vec<String>);
 
 impl Forms {
     /// Those of these secrets.
@@ -34,14 +34,14 @@ impl Forms {
                     format!("%{c:02X}")
                 }
             };
-            forms.push(bytes.to_vec());
-            forms.push(bytes.iter().map(|c| encoded(*c)).collect::<String>().into_bytes());
-            forms.push(bytes.iter().map(|c| format!("{c:02x}")).collect::<String>().into_bytes());
+            forms.push(secret.to_owned());
+            forms.push(bytes.iter().map(|c| encoded(*c)).collect());
+            forms.push(bytes.iter().map(|c| format!("{c:02x}")).collect());
             // In base64 the letters depend on what stands before; those at both ends on the neighbours too.
             for before in 0..3 {
                 let all = base64(&[&vec![b' '; before], bytes].concat());
                 let whole = (before + bytes.len()) / 3 * 4;
-                forms.push(all[(before * 8).div_ceil(6)..whole].to_vec());
+                forms.push(all[(before * 8).div_ceil(6)..whole].to_owned());
             }
         }
         Forms(forms)
@@ -49,7 +49,9 @@ impl Forms {
 
     /// Whether one of them stands in these bytes.
     pub fn stand_in(&self, bytes: &[u8]) -> bool {
-        self.0.iter().any(|form| bytes.windows(form.len()).any(|window| window == form))
+        // They are ASCII, so what isn't text around them doesn't matter; the search of `str` is quick in debug builds too.
+        let text = String::from_utf8_lossy(bytes);
+        self.0.iter().any(|form| text.contains(form))
     }
 
     fn stand_in_cell(&self, cell: &Cell) -> bool {
@@ -124,12 +126,13 @@ impl Forms {
 }
 
 /// Base64 (RFC 4648) of some bytes.
-fn base64(bytes: &[u8]) -> Vec<u8> {
+fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = Vec::new();
+    let mut out = String::new();
     for group in bytes.chunks(3) {
         let all = group.iter().chain([0, 0].iter()).take(3).fold(0_u32, |all, byte| all << 8 | u32::from(*byte));
-        let letters = (0..4).map(|i| if i > group.len() { b'=' } else { LETTERS[(all >> (18 - 6 * i) & 63) as usize] });
+        let letters = (0..4)
+            .map(|i| if i > group.len() { '=' } else { char::from(LETTERS[(all >> (18 - 6 * i) & 63) as usize]) });
         out.extend(letters);
     }
     out
