@@ -9,6 +9,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untr
 use serde_json::{Value, json};
 
 use crate::document::{Diagnostic, Document, Place, Severity};
+use crate::report::printable::is_printable;
 
 /// Where a diagnostic stands in the text. Lines and columns count from 1, columns count characters, and the end is the
 /// position behind the last character.
@@ -87,7 +88,8 @@ pub fn human(problems: &[Diagnostic], document: &Document, color: bool) -> Strin
     let name = clean(&document.name);
     // The renderer shows ASCII controls as pictures but leaves the others, and U+009B begins a command in some
     // terminals. They have two bytes each, as their replacement has, so that the spans stay right.
-    let source = document.text.replace(|c: char| ('\u{80}'..='\u{9f}').contains(&c), "\u{b7}");
+    let two_bytes = |c: char| ('\u{80}'..='\u{9f}').contains(&c) || c == '\u{61c}';
+    let source = document.text.replace(two_bytes, "\u{b7}").replace(['\u{200e}', '\u{200f}'], "\u{fffd}");
     let mut text = String::new();
     for Located { problem, span, .. } in located(problems, document) {
         let level = match problem.severity {
@@ -117,7 +119,7 @@ fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
 
 /// The text without the characters that a terminal would obey.
 fn clean(text: &str) -> String {
-    normalize_untrusted_str(text).replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+    normalize_untrusted_str(text).replace(|c: char| !is_printable(c), "\u{fffd}")
 }
 
 /// One JSON object: `schema_version`, `file` and `diagnostics`.

@@ -51,7 +51,7 @@ pub fn load_or_show(path: &Path, terminal: &Terminal) -> Option<Spec> {
         Ok(loaded) => {
             if !loaded.problems.is_empty() {
                 let shown = diagnostics::human(&loaded.problems, &loaded.document, terminal.color);
-                terminal.note(shown.trim_end());
+                terminal.marked(shown.trim_end());
             }
             loaded.spec
         }

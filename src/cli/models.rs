@@ -102,10 +102,10 @@ fn style() -> ProgressStyle {
 
 impl List {
     fn run(self, folders: &Folders, terminal: &Terminal) -> Exit {
-        terminal.data(&match self.format {
-            Format::Human => human(folders),
-            Format::Json => as_json(folders),
-        });
+        match self.format {
+            Format::Human => terminal.text(&human(folders)),
+            Format::Json => terminal.json(&as_json(folders)),
+        }
         Exit::Ok
     }
 }

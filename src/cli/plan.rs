@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::load::load_or_show;
 use super::run::failed;
-use super::terminal::{Terminal, clean};
+use super::terminal::Terminal;
 use crate::plan::{Selection, draw};
 use crate::report::summary::{count, number};
 use crate::run::preview::{Known, Preview, Rendered, preview};
@@ -64,12 +64,11 @@ pub fn show(spec: Spec, selection: &Selection, render: usize, format: Format, te
         Ok(preview) => preview,
         Err(error) => return failed(&error, terminal),
     };
-    let text = match format {
-        Format::Human => human(&preview),
-        Format::Json => serde_json::to_string_pretty(&as_json(&preview)).unwrap_or_default() + "\n",
-        Format::Mermaid => draw::mermaid(&preview.plan),
-    };
-    terminal.data(&text);
+    match format {
+        Format::Human => terminal.text(&human(&preview)),
+        Format::Json => terminal.json(&(serde_json::to_string_pretty(&as_json(&preview)).unwrap_or_default() + "\n")),
+        Format::Mermaid => terminal.text(&draw::mermaid(&preview.plan)),
+    }
     Exit::Ok
 }
 
@@ -155,7 +154,7 @@ fn prompt(out: &mut String, rendered: &Rendered) {
         Ok(prompt) => {
             for message in &prompt.messages {
                 let role = format!("{:?}", message.role).to_lowercase();
-                let _ = writeln!(out, "[{role}]\n{}", clean(&message.content));
+                let _ = writeln!(out, "[{role}]\n{}", message.content);
             }
             if let Some(schema) = prompt.schema.as_deref() {
                 let _ = writeln!(out, "[schema]\n{schema}");

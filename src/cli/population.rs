@@ -10,9 +10,10 @@ use unicode_width::UnicodeWidthStr;
 use super::exit::Exit;
 use super::load::load_or_show;
 use super::status::Format;
-use super::terminal::{Terminal, clean};
+use super::terminal::Terminal;
 use crate::name::{Name, listed, nearest};
 use crate::report::preview::table;
+use crate::report::printable::printable;
 use crate::report::summary::{count, number};
 use crate::source::population::report::{Part, Report, Share};
 use crate::source::{self, SourceError};
@@ -62,19 +63,18 @@ impl Population {
                 }
             }
         }
-        let text = match self.format {
+        match self.format {
             Format::Human => {
                 let room = terminal.width();
                 let shown: Vec<String> = reports.iter().map(|(name, p, report)| human(name, p, report, room)).collect();
-                shown.join("\n")
+                terminal.text(&shown.join("\n"));
             }
             Format::Json => {
                 let sources: Vec<Value> = reports.iter().map(|(name, p, report)| as_json(name, p, report)).collect();
                 let value = json!({ "schema_version": 1, "populations": sources });
-                serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+                terminal.json(&(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"));
             }
-        };
-        terminal.data(&text);
+        }
         Exit::Ok
     }
 }
@@ -135,14 +135,14 @@ fn human(name: &Name, population: &source::Population, report: &Report, room: us
 fn title(of: &[String], depends_on: &[String]) -> String {
     let of = of.join(" x ");
     match depends_on {
-        [] => clean(&of),
-        parents => clean(&format!("{of}, by {}", parents.join(" and "))),
+        [] => of,
+        parents => format!("{of}, by {}", parents.join(" and ")),
     }
 }
 
 /// A line per option: target and drawn in percent.
 fn shares(out: &mut String, title: &str, options: &[Share]) {
-    let names: Vec<String> = options.iter().map(|share| clean(&share.option).replace(['\n', '\t'], " ")).collect();
+    let names: Vec<String> = options.iter().map(|share| printable(&share.option).replace(['\n', '\t'], " ")).collect();
     let width = names.iter().map(|name| name.width() + 2).chain([title.width()]).max().unwrap_or(0);
     let pad = |text: &str| " ".repeat(width - text.width());
     let _ = writeln!(out, "{title}{}    target     drawn", pad(title));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::terminal::Terminal;
+use crate::report::printable::printable;
 use crate::run::Progress;
 use crate::run::progress::{Snapshot, StageProgress};
 
@@ -39,7 +40,7 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
         match preparing() {
             Some(told) => {
                 let bar = first.get_or_insert_with(|| all.add(ProgressBar::new_spinner().with_style(style.clone())));
-                bar.set_message(told);
+                bar.set_message(printable(&told).into_owned());
                 bar.tick();
             }
             None => {

@@ -120,7 +120,7 @@ impl Run {
             Ok(outcome) => {
                 let calls = folder.calls();
                 let text = summary::summary(&outcome.manifest, started.elapsed(), &calls.display().to_string());
-                terminal.note(super::terminal::clean(text.trim_end()).as_str());
+                terminal.note(text.trim_end());
                 if outcome.stopped.is_none() {
                     first_rows(&plan, &folder, terminal);
                 }

@@ -54,11 +54,10 @@ impl Status {
         match find(spec) {
             Err(error) => failed(&error, terminal),
             Ok(found) => {
-                let text = match self.format {
-                    Format::Human => human(&found),
-                    Format::Json => as_json(&found),
-                };
-                terminal.data(&text);
+                match self.format {
+                    Format::Human => terminal.text(&human(&found)),
+                    Format::Json => terminal.json(&as_json(&found)),
+                }
                 Exit::Ok
             }
         }

@@ -1,8 +1,12 @@
 //! The terminal itself: where text goes, and whether in colour. A closed pipe is no error.
+//!
+//! What is written for people is made printable here, once for each way out; data for programs stays what it is.
 
 use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
+
+use crate::report::printable::{printable, printable_json};
 
 /// The columns of what is no terminal.
 const WIDTH: usize = 100;
@@ -45,7 +49,17 @@ impl Terminal {
         terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
     }
 
-    /// Prints data to standard output.
+    /// Prints text for people to standard output.
+    pub fn text(&self, text: &str) {
+        self.data(&printable(text));
+    }
+
+    /// Prints JSON to standard output.
+    pub fn json(&self, text: &str) {
+        self.data(&printable_json(text));
+    }
+
+    /// Prints data to standard output as it is: nothing in it comes from outside.
     pub fn data(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -53,20 +67,20 @@ impl Terminal {
 
     /// Prints a line to standard error.
     pub fn note(&self, text: &str) {
+        self.marked(&printable(text));
+    }
+
+    /// Prints a line that may hold colours to standard error; who made it has cleaned what is in it.
+    pub fn marked(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
     /// Prints an error with what to do about it.
     pub fn error(&self, message: &str, help: Option<&str>) {
         let (red, bold, off) = if self.color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-        self.note(&format!("{red}error{off}{bold}:{off} {}", clean(message)));
+        self.marked(&format!("{red}error{off}{bold}:{off} {}", printable(message)));
         if let Some(help) = help {
-            self.note(&format!("{bold}help:{off} {}", clean(help)));
+            self.marked(&format!("{bold}help:{off} {}", printable(help)));
         }
     }
-}
-
-/// The text without control characters, so that nobody's data drives the terminal.
-pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

@@ -52,10 +52,10 @@ impl Validate {
             let (problems, document) = (&loaded.problems, &loaded.document);
             match format {
                 Format::Human if problems.is_empty() => terminal.note(&format!("{}: no problems", document.name)),
-                Format::Human => terminal.note(diagnostics::human(problems, document, terminal.color).trim_end()),
-                Format::Json => terminal.data(&ended(diagnostics::json(problems, document))),
-                Format::Github => terminal.data(&ended(diagnostics::github(problems, document))),
-                Format::Sarif => terminal.data(&ended(diagnostics::sarif(problems, document))),
+                Format::Human => terminal.marked(diagnostics::human(problems, document, terminal.color).trim_end()),
+                Format::Json => terminal.json(&ended(diagnostics::json(problems, document))),
+                Format::Github => terminal.text(&ended(diagnostics::github(problems, document))),
+                Format::Sarif => terminal.json(&ended(diagnostics::sarif(problems, document))),
             }
             if loaded.spec.is_none() {
                 exit = Exit::Spec;

@@ -3,12 +3,14 @@
 //! A [`Template`] and a row make a [`Prompt`]; its [`Expect`] says what an answer is, tells the model so, and reads the
 //! reply into cells or into a reason why it can't be used. Knows tables and what stands below them.
 
+mod allowance;
 mod condition;
 mod expect;
 mod field;
 mod kind;
 mod labels;
 mod message;
+mod operators;
 mod reply;
 mod shorten;
 mod template;

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 /// Places at most that are tried as the start of a JSON object.
 const TRIES: usize = 1000;
+/// How often, on the average, a reply may be read by tries that fail far behind their start.
+const READINGS: usize = 4;
 
 /// The reply without a byte order mark, outer white space and a thinking part before the answer.
 pub fn without_thinking(reply: &str) -> Result<&str, String> {
@@ -36,7 +38,11 @@ pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     }
     let mut found = None;
     let mut from = 0;
+    let mut work = 0;
     for _ in 0..TRIES {
+        if work > READINGS * text.len() + (64 << 10) {
+            break;
+        }
         let Some(start) = text[from..].find('{').map(|i| from + i) else { break };
         let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<T>();
         from = match values.next() {
@@ -44,7 +50,11 @@ pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
                 found = Some(object);
                 start + values.byte_offset()
             }
-            _ => start + 1,
+            Some(Err(error)) => {
+                work += read_until(&text[start..], &error);
+                start + 1
+            }
+            None => start + 1,
         };
     }
     found
@@ -102,6 +112,14 @@ fn content(text: &str) -> Option<String> {
     (open.is_empty() && quote.is_none()).then(|| said.replace("none", "null"))
 }
 
+/// How much of `text` was read when this error came up; up to the end of its line.
+fn read_until(text: &str, error: &serde_json::Error) -> usize {
+    match error.line() {
+        0 | 1 => error.column(),
+        line => text.split_inclusive('\n').take(line).map(str::len).sum(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +157,13 @@ mod tests {
         assert!(object(&deep).is_err());
         assert!(object(&"{".repeat(1_000_000)).is_err());
         assert!(object(&"{\"".repeat(100_000)).is_err());
+        // Every start is a good one to the end.
+        let opened = "{\"a\":[".repeat(50);
+        for end in ["", "x", "\n\nx"] {
+            assert!(object(&format!("{opened}{}{end}", "0,".repeat(50_000))).is_err());
+        }
+        let late = format!("{{\"a\": {} so: {{\"a\":1}}", "{\"a\": [0, x ".repeat(300));
+        assert_eq!(object(&late).unwrap(), *serde_json::json!({ "a": 1 }).as_object().unwrap());
     }
 
     #[test]

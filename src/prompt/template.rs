@@ -1,6 +1,9 @@
 //! Templates: a prompt's text with places for a row's cells. Jinja, by minijinja, with strict variables.
 //!
 //! Row text is only ever a value: it is printed as it is and never parsed as a template. A null cell prints as nothing.
+//!
+//! No template and no row can take all memory or all day: instructions are counted by the engine, bytes by [`allowance`],
+//! what is printed here. For that `*` is for numbers only, and there is no `namespace`.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +11,17 @@ use arrow_schema::{Schema, SchemaRef};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
+use super::{allowance, operators};
 use crate::document::{Diagnostic, Path};
 use crate::name::{listed, nearest};
 use crate::table::{Cell, Row};
 
 /// Instructions of the template engine that one prompt may take.
 const FUEL: u64 = 1_000_000;
+/// Bytes of the template's own text that a prompt may put aside, as far as its fuel goes.
+const ASIDE: u64 = 256 << 20;
+/// How deep macros and loops may call themselves.
+const RECURSION: usize = 64;
 /// Bytes at most of one prompt.
 const LONGEST: usize = 8 << 20;
 /// What the template's own name is in its messages.
@@ -90,6 +98,7 @@ impl Template {
     /// Whether `source` is an expression.
     pub fn check_expression(source: &str) -> Result<(), TemplateError> {
         let error = |error: minijinja::Error| TemplateError { line: error.line(), message: said(&error) };
+        operators::checked(&format!("{{{{{source}}}}}")).map_err(placed)?;
         Environment::new().compile_expression(source).map(drop).map_err(error)
     }
 
@@ -97,15 +106,23 @@ impl Template {
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_fuel(Some(FUEL));
+        let checked = operators::checked(source).map_err(placed)?;
+        environment.set_fuel(Some(FUEL.min(ASIDE / checked.longest_aside.max(1) as u64)));
+        environment.set_recursion_limit(RECURSION);
+        allowance::install(&mut environment);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_formatter(|out, state, value| match value.kind() {
             ValueKind::None => Ok(()),
-            _ => minijinja::escape_formatter(out, state, value),
+            _ => {
+                allowance::charge_value(state, value)?;
+                minijinja::escape_formatter(out, state, value)
+            }
         });
         // It would print the whole context into the prompt.
         environment.remove_global("debug");
-        match environment.add_template_owned(NAME, source.to_owned()) {
+        // What a loop can carry from turn to turn can double with each.
+        environment.remove_global("namespace");
+        match environment.add_template_owned(NAME, checked.text) {
             Ok(()) => Ok(Template { environment, source: source.to_owned() }),
             Err(error) => Err(TemplateError { line: error.line(), message: said(&error) }),
         }
@@ -122,6 +139,14 @@ impl Template {
         let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
         names.sort();
         names
+    }
+
+    /// An error of rendering, with its line where there are several.
+    fn placed(&self, error: &minijinja::Error) -> String {
+        match error.line().filter(|_| self.source.contains('\n')) {
+            Some(line) => format!("line {line} of the template: {}", said(error)),
+            None => said(error),
+        }
     }
 
     /// Whether the engine itself knows `name` (`range`, `dict`, ..).
@@ -165,6 +190,10 @@ impl Template {
     }
 }
 
+fn placed((line, message): (usize, String)) -> TemplateError {
+    TemplateError { line: Some(line), message }
+}
+
 fn near(name: &str, input: &Schema) -> Option<String> {
     nearest(name, input.fields().iter().map(|f| f.name().as_str())).map(str::to_owned)
 }
@@ -203,11 +232,29 @@ impl Bound {
             context.insert("row".to_owned(), Value::from(cells));
         }
         let template = self.template.environment.get_template(NAME).map_err(|e| said(&e))?;
-        let text = template.render(Value::from(context)).map_err(|e| said(&e))?;
-        if text.len() > LONGEST {
-            return Err(format!("the prompt is {} bytes long, more than {LONGEST}", text.len()));
+        let mut text = Capped(Vec::new());
+        template.render_captured_to(Value::from(context), &mut text).map_err(|e| match text.0.len() > LONGEST {
+            true => format!("the prompt is longer than {LONGEST} bytes"),
+            false => self.template.placed(&e),
+        })?;
+        String::from_utf8(text.0).map_err(|e| e.to_string())
+    }
+}
+
+/// A prompt that is written, until it is too long.
+struct Capped(Vec<u8>);
+
+impl std::io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend_from_slice(&bytes[..bytes.len().min(LONGEST + 1)]);
+        match self.0.len() > LONGEST {
+            true => Err(std::io::ErrorKind::FileTooLarge.into()),
+            false => Ok(bytes.len()),
         }
-        Ok(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -231,57 +278,4 @@ fn said(error: &minijinja::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-    use std::sync::Arc;
-
-    fn batch() -> RecordBatch {
-        let speech: ArrayRef = Arc::new(StringArray::from(vec![Some("{{ 7*7 }}{% include 'x' %}"), None]));
-        let year: ArrayRef = Arc::new(Int64Array::from(vec![1790, 1800]));
-        let party: ArrayRef = Arc::new(StringArray::from(vec!["A & B <b>", "C"]));
-        RecordBatch::try_from_iter([("speech", speech), ("year", year), ("the party", party)]).unwrap()
-    }
-
-    fn render(source: &str, row: usize) -> Result<String, String> {
-        let batch = batch();
-        let bound = Template::new(source).unwrap().bind(&batch.schema(), Some(0), &[]).unwrap();
-        bound.render(Row::new(&batch, row, 0), &[])
-    }
-
-    #[test]
-    fn cells_stand_where_the_template_says_and_are_never_parsed() {
-        assert_eq!(render("{{ year }}: {{ speech }}", 0).unwrap(), "1790: {{ 7*7 }}{% include 'x' %}");
-        assert_eq!(render("{{ text }}|{{ row['the party'] }}", 0).unwrap(), "{{ 7*7 }}{% include 'x' %}|A & B <b>");
-        let batch = batch();
-        let bound = Template::new("{{ text }} {{ range(2) }}").unwrap().bind(&batch.schema(), Some(1), &[]).unwrap();
-        assert_eq!(bound.render(Row::new(&batch, 0, 0), &[]).unwrap(), "1790 [0, 1]");
-        assert_eq!(render("[{{ speech }}]{% if not speech %} none{% endif %}", 1).unwrap(), "[] none");
-        assert_eq!(render("{% for x in [1,2] %}{{ x }}{{ loop.index }} {% endfor %}", 1).unwrap(), "11 22 ");
-    }
-
-    #[test]
-    fn unknown_variables_are_listed_with_the_near_column() {
-        let template = Template::new("{{ speach }} {{ year }} {{ row.yaer }} {{ zzz }}").unwrap();
-        let unknown = template.bind(&batch().schema(), None, &[]).unwrap_err();
-        let expected = [
-            ("row.yaer".to_owned(), Some("row.year".to_owned())),
-            ("speach".to_owned(), Some("speech".to_owned())),
-            ("zzz".to_owned(), None),
-        ];
-        assert_eq!(unknown.0, expected);
-    }
-
-    #[test]
-    fn a_template_that_does_not_compile_says_where() {
-        let error = Template::new("one\n{{ two").unwrap_err();
-        assert_eq!(error.line, Some(2));
-        assert!(error.message.starts_with("syntax error"), "{}", error.message);
-    }
-
-    #[test]
-    fn loops_without_end_run_out_of_fuel() {
-        let source = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
-        assert!(render(source, 0).unwrap_err().contains("fuel"));
-    }
-}
+mod tests;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::http::Deadlines;
-use super::{PROVIDERS, Provider};
+use super::wire::Wire;
+use super::{Answer, Build, CallError, Model, PROVIDERS, Provider, Reply};
 use crate::document::{self, Diagnostic, Node, Path};
 
 /// The longest deadline that is accepted, in seconds.
@@ -61,8 +62,31 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Reads what a server answered as the connection would, without one; none where there is no server. This is where
+    /// hostile bodies are tried.
+    fn read(&self, _model: &Model, _answer: Answer<'_>) -> Option<Reading> {
+        None
+    }
+
     /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
+}
+
+/// What a body says, taken for either of the two things that servers are asked.
+#[derive(Debug)]
+pub struct Reading {
+    /// As the answer to a call.
+    pub reply: Result<Reply, CallError>,
+    /// As the page about a model.
+    pub build: Result<Build, CallError>,
+}
+
+/// Reads a body as this dialect does; messages are fit to be shown.
+pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Reading {
+    Reading {
+        reply: wire.decode(answer).map_err(|error| error.cleaned(None)),
+        build: wire.find_model(model, "the server", answer).map_err(|error| error.cleaned(None)),
+    }
 }
 
 /// Why an endpoint can't be used from here.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Provider;
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Here, deadlines};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Env, Here, Reading, deadlines, reading};
 use super::http::{Http, Secret};
+use super::owner::other_owner;
 use super::server::Server;
 use super::wire::{Wire, full_body};
+use super::{Answer, Model, Provider};
 
 /// How a server is asked for JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -111,6 +112,9 @@ pub(super) trait Service: Serialize + Debug + Send + Sync {
 /// What to do about a key that would be sent in clear text.
 const INSECURE_HELP: &str = "use `https://`, or set `allow_insecure = true` if the way there is safe";
 
+/// What to do about a key that belongs to somebody else.
+const STRANGER_HELP: &str = "give the key of this server a variable of its own, such as `LAB_KEY`";
+
 fn insecure(address: &Address) -> String {
     format!("the key would go to `{}` in clear text over `http://`", address.host())
 }
@@ -119,6 +123,13 @@ impl Hosted<'_> {
     /// Whether a key would go over a public network in clear text.
     fn exposes(&self, address: &Address) -> bool {
         self.api_key_env.is_some() && !self.allow_insecure && address.exposes_a_key()
+    }
+
+    /// The variable and its owner, if the spec itself sends somebody's well-known key elsewhere. An address that comes from
+    /// the environment is the user's own word.
+    fn strangers_key(&self, address: &Address) -> Option<(&str, &'static str)> {
+        let name = self.api_key_env?;
+        Some((name, other_owner(name, address)?))
     }
 
     fn address(&self, env: Env<'_>) -> Result<Address, ConnectError> {
@@ -160,7 +171,13 @@ impl<T: Service> Checked for T {
             Some(Ok(address)) if hosted.exposes(&address) => {
                 checks.wrong("base_url", insecure(&address), Some(INSECURE_HELP));
             }
-            _ => {}
+            Some(Ok(address)) => {
+                if let Some((name, owner)) = hosted.strangers_key(&address) {
+                    let problem = format!("`{name}` holds a key of {owner}, which would go to `{}`", address.host());
+                    checks.wrong("api_key_env", problem, Some(STRANGER_HELP));
+                }
+            }
+            None => {}
         }
         if hosted.base_url.is_some() && hosted.base_url_env.is_some() {
             checks.wrong(
@@ -210,6 +227,12 @@ impl<T: Service> Endpoint for T {
         let hosted = self.hosted();
         let address = Address::parse(hosted.base_url.unwrap_or(hosted.home.address)).ok()?;
         Some(full_body(&self.wire(&address)))
+    }
+
+    fn read(&self, model: &Model, answer: Answer<'_>) -> Option<Reading> {
+        let hosted = self.hosted();
+        let address = Address::parse(hosted.base_url.unwrap_or(hosted.home.address)).ok()?;
+        Some(reading(&self.wire(&address), model, answer))
     }
 
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {

@@ -21,6 +21,7 @@ mod http;
 mod mock;
 mod ollama;
 mod openai;
+mod owner;
 mod scores;
 mod server;
 mod subset;
@@ -39,7 +40,7 @@ use crate::prompt::{Message, Probabilities, Token};
 use crate::registry::Kind;
 
 pub use embedded::weights;
-pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, default_endpoint};
+pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, Reading, default_endpoint};
 pub use extra::taken;
 pub use failure::LONGEST_MESSAGE;
 pub use ollama::DEFAULT_NUM_CTX;

@@ -2,4 +2,5 @@
 
 mod interval;
 pub mod preview;
+pub mod printable;
 pub mod summary;

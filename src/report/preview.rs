@@ -5,6 +5,7 @@
 use arrow_array::RecordBatch;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::printable::printable;
 use crate::spec::{Guard, Input, Spec, StageSpec};
 use crate::table::{Cell, cell_at};
 
@@ -73,7 +74,7 @@ fn shown(cell: &Cell) -> String {
         }
         Cell::Text(text) => {
             let words: Vec<&str> = text.split_whitespace().collect();
-            words.join(" ").chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+            printable(&words.join(" ")).into_owned()
         }
         Cell::List(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
     }

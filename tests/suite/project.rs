@@ -1,6 +1,7 @@
 //! A project folder of a test's own, the real program in it, and its tables read back with the parquet crate.
 //!
-//! The program gets a bare environment: no keys, no proxies, no colours, a home of its own. Knows no server.
+//! The program gets a bare environment: no proxies, no colours, a home of its own, and keys that nothing which it leaves
+//! may hold (`canary`). Knows no server.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use canary::{CANARY, Forms, VARIABLES};
 pub use table::{Cell, Table};
 
+pub mod canary;
 mod table;
 
 /// No run of a test may take longer.
@@ -138,6 +141,20 @@ impl Project {
         self.spawn(args).wait()
     }
 
+    /// Runs it with so many KiB of memory at most, as far as the system can hold it to that.
+    #[track_caller]
+    pub fn run_within(&self, kib: u64, args: &[&str]) -> Ran {
+        self.run_by(&format!("ulimit -d {kib} && exec \"$0\" \"$@\""), args)
+    }
+
+    /// Runs it by a shell script, which has the program as `$0` and its arguments as `$@`.
+    #[track_caller]
+    pub fn run_by(&self, script: &str, args: &[&str]) -> Ran {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_fanfold")]);
+        self.start(command, args).wait()
+    }
+
     /// Starts the program in the folder.
     #[track_caller]
     pub fn spawn(&self, args: &[&str]) -> Running {
@@ -147,20 +164,34 @@ impl Project {
     /// Starts the program in the folder as the last arguments of another one, such as `strace`.
     #[track_caller]
     pub fn spawn_under(&self, other: &[&str], args: &[&str]) -> Running {
-        let home = self.folder.path().join(".home");
-        let words: Vec<&str> = other.iter().chain(&[PROGRAM]).chain(args).copied().collect();
+        let words: Vec<&str> = other.iter().chain(&[PROGRAM]).copied().collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).current_dir(self.folder.path()).env_clear();
+        command.args(&words[1..]);
+        self.start(command, args)
+    }
+
+    #[track_caller]
+    fn start(&self, mut command: Command, args: &[&str]) -> Running {
+        let home = self.folder.path().join(".home");
+        command.args(args).current_dir(self.folder.path()).env_clear();
         for name in ["PATH", "SYSTEMROOT", "LLVM_PROFILE_FILE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command.envs([("NO_COLOR", "1"), ("TERM", "dumb"), ("LANG", "C.UTF-8"), ("TZ", "UTC")]).env("HOME", home);
+        command.envs(VARIABLES.map(|name| (name, CANARY)));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stdout = gather(child.stdout.take());
         let stderr = gather(child.stderr.take());
-        Running { child, stdout: Some(stdout), stderr: Some(stderr), started: Instant::now() }
+        let secrets = self.secrets();
+        Running { child, stdout: Some(stdout), stderr: Some(stderr), started: Instant::now(), secrets }
+    }
+
+    /// What nothing may hold that a run leaves: the canary, and the keys of the test's own.
+    pub fn secrets(&self) -> Forms {
+        let own = self.env.iter().filter(|(name, value)| name.ends_with("_KEY") && !value.is_empty());
+        Forms::of([CANARY].into_iter().chain(own.map(|(_, value)| value.as_str())))
     }
 
     /// Reads a Parquet file, or a folder of Parquet files in the order of their names.
@@ -198,9 +229,19 @@ impl Project {
     }
 }
 
+impl Drop for Project {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let found = self.secrets().files(self.folder.path());
+            assert!(found.is_empty(), "a key stands in {found:?}");
+        }
+    }
+}
+
 /// The program, running; it is killed when this is dropped.
 pub struct Running {
     child: Child,
+    secrets: Forms,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
     started: Instant,
@@ -254,11 +295,15 @@ impl Running {
         };
         let took = self.started.elapsed();
         let signal = signal_of(status);
+        let (stdout, stderr) = (joined(self.stdout.take()), joined(self.stderr.take()));
+        for printed in [&stdout, &stderr] {
+            assert!(!self.secrets.stand_in(printed.as_bytes()), "a key was printed:\n{printed}");
+        }
         Ran {
             code: status.code().or(signal.map(|n| 128 + n)).unwrap_or(-1),
             killed: signal.is_some(),
-            stdout: joined(self.stdout.take()),
-            stderr: joined(self.stderr.take()),
+            stdout,
+            stderr,
             took,
         }
     }

@@ -50,6 +50,20 @@ fn the_key_of_a_home_goes_to_that_home_only() {
 }
 
 #[test]
+fn a_spec_does_not_send_a_well_known_key_elsewhere() {
+    for [kind, own, home, like] in KINDS {
+        let problems = read(kind, &json!({"base_url": like, "api_key_env": own})).unwrap_err();
+        assert!(
+            problems.len() == 1 && problems[0].contains(own) && problems[0].contains(".example.org"),
+            "{problems:?}"
+        );
+        assert!(read(kind, &json!({"base_url": home, "api_key_env": own})).is_ok());
+        assert!(read(kind, &json!({"base_url": "http://127.0.0.1:8000", "api_key_env": own})).is_ok());
+        assert!(read(kind, &json!({"base_url_env": "LAB_URL", "api_key_env": own})).is_ok());
+    }
+}
+
+#[test]
 fn what_a_dialect_adds_to_an_address_is_not_written() {
     for (kind, wrong) in [("anthropic", "http://h/api/v1"), ("gemini", "http://h/v1beta/")] {
         let problems = read(kind, &json!({"base_url": wrong})).unwrap_err();

@@ -184,6 +184,41 @@ fn endless_bodies_are_cut_off() {
 }
 
 #[test]
+fn compressed_bodies_are_not_asked_for_and_not_unpacked() {
+    let (sender, seen) = std::sync::mpsc::channel();
+    // The head of a gzip stream: what it would unpack to doesn't matter.
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n";
+    let body = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xab\xae\x05\0\x43\xbf\xa6\xa3\x02\0";
+    let address = serve(move |stream, request| {
+        sender.send(request.to_ascii_lowercase()).unwrap();
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    });
+    let error = fails(&address);
+    assert_eq!(error.kind, CallErrorKind::Malformed);
+    assert!(error.message.starts_with("the reply is not what the protocol says"), "{error}");
+    let request = seen.recv().unwrap();
+    assert!(!request.contains("accept-encoding"), "{request}");
+}
+
+#[test]
+fn a_server_without_the_tls_it_should_have_is_an_outage() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain = format!("https://{}/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let error = fails(&plain);
+    assert_eq!(error.kind, CallErrorKind::Unavailable { retry_after: None });
+    assert!(error.message.starts_with("can't connect to https://127.0.0.1"), "{error}");
+    // A name that nobody has; some networks let it wait for an answer.
+    let unknown = fails("http://fanfold-test.invalid/v1").kind;
+    assert!(matches!(unknown, CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout), "{unknown:?}");
+}
+
+#[test]
 fn redirects_are_refused_and_name_the_host_only() {
     let location = format!("location: https://evil.example.org/take?key={KEY}\r\n");
     let error = fails(&says(with_length("307 Temporary Redirect", &location, "")));

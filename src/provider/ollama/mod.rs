@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 pub use wire::DEFAULT_NUM_CTX;
 
-use super::Provider;
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, deadlines};
+use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Reading, deadlines, reading};
 use super::http::Http;
 use super::server::Server;
 use super::wire::{Wire, full_body};
+use super::{Answer, Model, Provider};
 use wire::OllamaWire;
 
 /// The environment variable by which Ollama itself is told its address.
@@ -83,6 +83,10 @@ impl Endpoint for Ollama {
 
     fn full_body(&self) -> Option<serde_json::Value> {
         Some(full_body(&OllamaWire::new(&self.keep_alive)))
+    }
+
+    fn read(&self, model: &Model, answer: Answer<'_>) -> Option<Reading> {
+        Some(reading(&OllamaWire::new(&self.keep_alive), model, answer))
     }
 
     fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {

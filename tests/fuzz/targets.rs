@@ -1,0 +1,207 @@
+//! What is fuzzed: one function per target, for the fuzzer and for the plain test that runs the corpus (`tests/suite/fuzz.rs`).
+//!
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz TARGET` fuzzes one of them. An input that breaks something goes to
+//! `corpus/TARGET/` once it is mended. Knows only what the crate shows. To add a target: a function here, a file of four
+//! lines, a `[[bin]]` in `Cargo.toml`, a folder in `corpus`, a line in the plain test.
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use fanfold::cli::diagnostics;
+use fanfold::document::{Document, Format};
+use fanfold::prompt::{Condition, Expect, Field, Kind, Template};
+use fanfold::provider::{Answer, Model, Sampling, default_endpoint};
+use fanfold::spec::Spec;
+use fanfold::store::{Key, Ledger, Record};
+use fanfold::table::Row;
+use tempfile::TempDir;
+
+/// A spec, as TOML and as YAML: read, checked, and its problems shown in every form.
+pub fn spec(data: &[u8]) {
+    static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("data.csv"), "id,text,year\n1,a,1790\n").expect("the file is written");
+        folder
+    });
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for format in [Format::Toml, Format::Yaml] {
+        let (document, problems) = match Document::parse("spec", text.to_owned(), format) {
+            Err(unread) => (unread.document, unread.problems),
+            Ok(mut document) => {
+                let (spec, problems) = Spec::check(&mut document, FOLDER.path());
+                assert!(spec.is_some() || !problems.is_empty(), "a spec without a problem is a spec");
+                (document, problems)
+            }
+        };
+        for problem in &problems {
+            let span = document.span(&problem.place);
+            assert!(document.text.get(span).is_some(), "a problem points outside of the text");
+        }
+        let shown = diagnostics::human(&problems, &document, false);
+        assert!(
+            !shown.contains(|c: char| !fanfold::report::printable::is_printable(c)),
+            "a control character is shown"
+        );
+        diagnostics::json(&problems, &document);
+        diagnostics::github(&problems, &document);
+        diagnostics::sarif(&problems, &document);
+    }
+}
+
+/// A template, then a NUL, then the text of the row; the template is tried as a condition too.
+pub fn template(data: &[u8]) {
+    let Ok(input) = std::str::from_utf8(data) else { return };
+    let (source, text) = input.split_once('\0').unwrap_or((input, "A speech on trade."));
+    let text: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    let year: ArrayRef = Arc::new(Int64Array::from(vec![1790]));
+    let rows = RecordBatch::try_from_iter([("text", text), ("year", year)]).expect("two columns");
+    let row = Row::new(&rows, 0, 0);
+    if let Ok(template) = Template::new(source)
+        && let Ok(bound) = template.bind(&rows.schema(), Some(0), &[])
+    {
+        drop(bound.render(row, &[]));
+    }
+    if let Ok(condition) = Condition::new(source)
+        && let Ok(bound) = condition.bind(&rows.schema(), &[])
+    {
+        bound.compares_text(&rows.schema());
+        drop(bound.holds(row, &[]));
+    }
+}
+
+/// A reply, read as plain text and as a record of every kind of field.
+pub fn reply(data: &[u8]) {
+    let reply = String::from_utf8_lossy(data);
+    let options = || vec!["positive".to_owned(), "neutral".to_owned(), "very negative".to_owned()];
+    let labelled = vec![("A".to_owned(), "yes".to_owned()), ("B".to_owned(), "no".to_owned())];
+    let kinds = [
+        ("text", Kind::Text(std::num::NonZeroU32::new(20))),
+        ("label", Kind::Enum(options())),
+        ("count", Kind::Integer(Some(0.0), Some(10.0))),
+        ("score", Kind::Number(None, None)),
+        ("sure", Kind::Boolean),
+        ("items", Kind::List(Box::new(Kind::Integer(None, None)))),
+        ("choice", Kind::Labelled(labelled)),
+        ("some", Kind::Some(Box::new(Kind::Enum(options())), 2)),
+    ];
+    let field = |(name, kind): (&str, Kind)| Field { kind, loose: false, ..Field::loose(name) };
+    let fields: Vec<Field> = kinds.into_iter().map(field).collect();
+    let columns = fields.len();
+    for (expect, columns) in [
+        (Expect::Text, 1),
+        (Expect::Record(fields.clone()), columns),
+        (Expect::Record(vec![Field::loose("text"), Field::loose("label")]), 2),
+    ] {
+        if let Ok(cells) = expect.read(&reply, None) {
+            assert_eq!(cells.len(), columns, "a cell per column");
+        }
+    }
+    // One field at a time: a record of all of them is hard to hit.
+    for field in fields {
+        drop(Expect::Record(vec![field]).read(&reply, None));
+    }
+}
+
+/// A body of Ollama's.
+pub fn ollama(data: &[u8]) {
+    body("ollama", data);
+}
+
+/// A body of an OpenAI-compatible server.
+pub fn openai(data: &[u8]) {
+    body("openai", data);
+}
+
+/// A body of Anthropic's.
+pub fn anthropic(data: &[u8]) {
+    body("anthropic", data);
+}
+
+/// A body of Gemini's.
+pub fn gemini(data: &[u8]) {
+    body("gemini", data);
+}
+
+/// A body with a status of each class; whatever is said about it must be fit to be shown.
+fn body(kind: &str, data: &[u8]) {
+    let endpoint = default_endpoint(kind).expect("a kind of provider");
+    let model = Model { id: "llama3.2".to_owned(), sampling: Sampling::default() };
+    for status in [200, 400, 404, 429, 500] {
+        let answer = Answer { status, retry_after: None, body: data };
+        let reading = endpoint.read(&model, answer).expect("a kind with a protocol");
+        assert!(status == 200 || reading.reply.is_err(), "a failure is an answer");
+        for error in [reading.reply.err(), reading.build.err()].into_iter().flatten() {
+            assert!(error.message.chars().count() <= fanfold::provider::LONGEST_MESSAGE, "a long message");
+            assert!(!error.message.contains(char::is_control), "a control character in a message");
+        }
+    }
+}
+
+/// A ledger's file: `=` and its bytes, or else groups of four bytes, each three of place and one that is flipped in
+/// there, in a real ledger.
+pub fn ledger(data: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("ledger.sqlite");
+    let bytes = match data.split_first() {
+        Some((b'=', bytes)) => bytes.to_vec(),
+        _ => flipped(data),
+    };
+    std::fs::write(&path, bytes).expect("the file is written");
+    drop(used(&path));
+}
+
+/// The bytes of a real ledger with some of them changed.
+fn flipped(data: &[u8]) -> Vec<u8> {
+    static REAL: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ledger.sqlite");
+        let mut ledger = Ledger::open(&path).expect("a new ledger");
+        let records: Vec<Record> = (0..20).map(record).collect();
+        ledger.append(&records).expect("records are added");
+        ledger.remember_build("ollama", "m", "{}").expect("a build is added");
+        drop(ledger);
+        std::fs::read(&path).expect("the file of a closed ledger")
+    });
+    let mut bytes = REAL.clone();
+    for change in data.chunks_exact(4) {
+        let place = usize::from(change[0]) << 16 | usize::from(change[1]) << 8 | usize::from(change[2]);
+        let place = place % bytes.len();
+        bytes[place] ^= change[3];
+    }
+    bytes
+}
+
+fn record(number: u8) -> Record {
+    Record {
+        key: Key([number; 16]),
+        model: "m".to_owned(),
+        reply: format!("the reply of call {number}, which is as long as replies are"),
+        finish: "stop".to_owned(),
+        prompt_tokens: 10 + u64::from(number),
+        completion_tokens: 5,
+        latency_ms: 1.5,
+        attempts: 1,
+        build: Some("b1".to_owned()),
+        error: None,
+        tries: None,
+        probabilities: None,
+    }
+}
+
+/// Uses a ledger in every way; an answer that it gives must be the one that was put in.
+fn used(path: &Path) -> Result<(), fanfold::store::LedgerError> {
+    let mut ledger = Ledger::open(path)?;
+    drop(ledger.count());
+    drop(ledger.known_build("ollama", "m"));
+    for number in 0..20 {
+        let right = record(number);
+        if let [Some(found)] = &ledger.find(&[right.key])?[..] {
+            let same = (&found.model, &found.reply, &found.finish) == (&right.model, &right.reply, &right.finish);
+            assert!(same, "a changed answer is served: {found:?}");
+        }
+    }
+    ledger.append(&[record(20)])?;
+    ledger.find(&[record(20).key])?;
+    ledger.remember_build("ollama", "m", "{}")
+}
