@@ -185,7 +185,7 @@ impl Run {
             Some("the spec or its rows are not those of the recorded run; `--replay-mode prefer` asks for what is missing"),
         );
         for MissingCall { stage, row, model } in first {
-            terminal.note(&super::terminal::clean(&format!("  row {row}, stage {stage}, model {model}")));
+            terminal.note(&format!("  row {row}, stage {stage}, model {model}"));
         }
         if count > first.len() as u64 {
             terminal.note(&format!("  and {} more", summary::number(count - first.len() as u64)));

@@ -13,7 +13,7 @@ use fanfold::document::{Document, Format};
 use fanfold::prompt::{Condition, Expect, Field, Kind, Template};
 use fanfold::provider::{Answer, Model, Sampling, default_endpoint};
 use fanfold::spec::Spec;
-use fanfold::store::{Key, Ledger, Record};
+use fanfold::store::{Key, Ledger, Notes, Record};
 use fanfold::table::Row;
 use tempfile::TempDir;
 
@@ -186,6 +186,7 @@ fn record(number: u8) -> Record {
         error: None,
         tries: None,
         probabilities: None,
+        notes: Notes::default(),
     }
 }
 

@@ -59,7 +59,7 @@ fn human(path: &Path, bytes: u64, contents: &Contents) -> String {
         let _ = writeln!(
             out,
             "  {}: {}, {} tokens in, {} out",
-            crate::cli::terminal::clean(&model.model),
+            model.model,
             count(model.answers, "answer"),
             number(model.prompt_tokens),
             number(model.completion_tokens)
