@@ -39,6 +39,7 @@
 //! - **call**: one question to one model until it is answered or given up; its **key** is the hash of everything that
 //!   can change the answer.
 //! - **ledger**: the store of all finished calls of a project; what is in it is never paid again.
+//! - **replay file**: the calls of one run as one file; a run that is answered from it asks nobody.
 //! - **run**: one plan carried out; its folder holds the parts, the calls table and the manifest.
 
 pub mod cli;

@@ -256,7 +256,10 @@ async fn answer(job: &Arc<Job>, block: &Arc<Block>, mut pending: Pending, mut lo
                 next
             }
         });
-        let Ok(next) = looked.await else { return false };
+        let Ok(next) = looked.await else {
+            job.stop.drain(StopReason::Failed);
+            return false;
+        };
         pending = next;
     }
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch, StringArray};
 use indexmap::IndexMap;
 use rusqlite::{Connection, Row, params};
 
@@ -43,7 +43,9 @@ pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreErr
             return Err(StoreError::Replay { path: part, reason });
         }
         for batch in table.read(0, table.rows(), 1024)? {
-            add(&calls, &batch?).map_err(&sqlite)?;
+            if !add(&calls, &batch?).map_err(&sqlite)? {
+                return Err(StoreError::Replay { path: part, reason: "it holds what is no key".to_owned() });
+            }
         }
     }
     let models = manifest.models.iter().map(|(name, facts)| (name.clone(), recorded(facts)));
@@ -113,41 +115,44 @@ fn redacted(tries: &str) -> Option<String> {
     Some(tries.to_string())
 }
 
-/// Adds a batch of a calls table.
-fn add(calls: &Connection, batch: &RecordBatch) -> Result<(), rusqlite::Error> {
-    let text = |name: &str, row: usize| {
-        let column = batch.column_by_name(name).map(|column| column.as_string::<i32>());
-        column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+/// Adds a batch of a calls table, whose columns have been checked; `false`: it holds what is no key.
+fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error> {
+    let texts = |name: &str| batch.column_by_name(name).expect("a column of the calls table").as_string::<i32>();
+    let numbers = |name: &str| {
+        let column = batch.column_by_name(name).expect("a column of the calls table");
+        column.as_primitive::<Int64Type>().values()
     };
-    let number = |name: &str, row: usize| {
-        batch.column_by_name(name).map_or(0, |column| column.as_primitive::<Int64Type>().value(row))
-    };
+    let [keys, stages, models] = ["call_key", "stage", "model"].map(texts);
+    let [providers, ids, replies, finishes] = ["provider", "model_id", "reply", "finish_reason"].map(texts);
+    let [builds, errors, tries] = ["build", "error", "earlier_tries"].map(texts);
+    let [likely, notes] = ["probabilities", "notes"].map(texts);
+    let [rows, attempts] = ["row", "attempts"].map(numbers);
+    let [prompt_tokens, completion_tokens] = ["prompt_tokens", "completion_tokens"].map(numbers);
+    let text = |column: &StringArray, row: usize| column.is_valid(row).then(|| column.value(row).to_owned());
     let sql = "INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     let mut insert = calls.prepare_cached(sql)?;
     for row in 0..batch.num_rows() {
-        let Ok(key) = Key::from_str(text("call_key", row).unwrap_or_default()) else { continue };
-        let provider = text("provider", row).unwrap_or_default();
-        let owned = |name: &str| text(name, row).map(str::to_owned);
+        let Ok(key) = Key::from_str(keys.value(row)) else { return Ok(false) };
         let record = Record {
             key,
-            model: shown(provider, text("model_id", row).unwrap_or_default()).to_owned(),
-            reply: owned("reply").unwrap_or_default(),
-            finish: owned("finish_reason").unwrap_or_default(),
-            prompt_tokens: number("prompt_tokens", row) as u64,
-            completion_tokens: number("completion_tokens", row) as u64,
+            model: shown(providers.value(row), ids.value(row)).to_owned(),
+            reply: text(replies, row).unwrap_or_default(),
+            finish: text(finishes, row).unwrap_or_default(),
+            prompt_tokens: prompt_tokens[row] as u64,
+            completion_tokens: completion_tokens[row] as u64,
             latency_ms: 0.0,
-            attempts: u32::try_from(number("attempts", row)).unwrap_or_default(),
-            build: owned("build"),
-            error: owned("error"),
-            tries: text("earlier_tries", row).and_then(redacted),
-            probabilities: owned("probabilities"),
-            notes: Notes::of_json(text("notes", row)),
+            attempts: u32::try_from(attempts[row]).unwrap_or_default(),
+            build: text(builds, row),
+            error: text(errors, row),
+            tries: text(tries, row).and_then(|tries| redacted(&tries)),
+            probabilities: text(likely, row),
+            notes: Notes::of_json(text(notes, row).as_deref()),
         };
         insert.execute(params![
             key.0,
-            text("stage", row),
-            number("row", row),
-            text("model", row),
+            stages.value(row),
+            rows[row],
+            models.value(row),
             checksum(&record),
             record.model,
             record.reply,
@@ -162,7 +167,7 @@ fn add(calls: &Connection, batch: &RecordBatch) -> Result<(), rusqlite::Error> {
             record.notes.to_json()
         ])?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The keys of equal calls that ended differently: a row of the same words may fail where another was answered.

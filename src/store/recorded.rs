@@ -105,8 +105,8 @@ impl Recorded {
 
 /// How near a recorded call is to the one that is sought, from 0.
 fn rank(row: &Row<'_>, sought: &Sought<'_>) -> Result<u8, rusqlite::Error> {
-    let stage: String = row.get(0)?;
-    let own = stage == sought.stage && row.get::<_, i64>(1)? == sought.row && row.get::<_, String>(2)? == sought.model;
+    let (stage, model) = (row.get_ref(0)?.as_str()?, row.get_ref(2)?.as_str()?);
+    let own = stage == sought.stage && row.get::<_, i64>(1)? == sought.row && model == sought.model;
     let answered = row.get_ref(10)? == rusqlite::types::ValueRef::Null;
     Ok(if own || stage.is_empty() { 0 } else { 2 - u8::from(answered) })
 }
