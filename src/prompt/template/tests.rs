@@ -117,7 +117,6 @@ fn bombs() -> Vec<String> {
 fn bombs_are_refused_soon_on_a_small_stack() {
     let all = || {
         for bomb in bombs() {
-            let start = std::time::Instant::now();
             let shown: String = bomb.chars().take(120).collect();
             let bound = Template::new(&bomb).and_then(|t| {
                 let none = |_| TemplateError { line: None, message: "unknown".to_owned() };
@@ -127,7 +126,6 @@ fn bombs_are_refused_soon_on_a_small_stack() {
                 Ok(bound) => bound.render(Row::new(&batch(), 0, 0), &[]).unwrap_err(),
                 Err(error) => error.message,
             };
-            println!("{:?} {shown}: {error}", start.elapsed());
             assert!(error != "unknown", "{shown}");
         }
     };
