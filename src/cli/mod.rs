@@ -7,6 +7,7 @@ pub mod diagnostics;
 mod exit;
 mod init;
 mod load;
+mod locking;
 mod models;
 mod plan;
 mod population;

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use super::exit::Exit;
 use super::load::load_or_show;
+use super::locking::{Keeper, Mode};
 use super::plan::{Format, show};
 use super::terminal::Terminal;
 use super::{progress, signals};
 use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
 use crate::report::{preview, summary};
-use crate::run::{self, ConnectError, Outcome, Progress, RunError, Stop, StopReason};
+use crate::run::{self, ConnectError, Outcome, Progress, RunError, Stop, StopReason, locking};
 use crate::spec::{Input, Spec};
 use crate::store::{Ledger, Project, RunDir, StoreError};
 
@@ -33,6 +34,12 @@ pub struct Run {
     /// Only show what would be done (the same as `fanfold plan`).
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Change nothing: refuse to start if the lock beside the spec names another spec, input or model build (exit code 5).
+    #[arg(long, conflicts_with_all = ["limit", "select"])]
+    locked: bool,
+    /// Write the lock anew, even if a model's build is not the one that it names.
+    #[arg(long, conflicts_with_all = ["locked", "limit", "select"])]
+    update_lock: bool,
 }
 
 impl Run {
@@ -43,6 +50,10 @@ impl Run {
         if self.dry_run {
             return show(spec, &selection, 0, Format::Human, terminal);
         }
+        let keeper = match Keeper::open(&self.spec, self.mode(), terminal) {
+            Ok(keeper) => keeper,
+            Err(exit) => return exit,
+        };
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -50,13 +61,23 @@ impl Run {
                 return Exit::Environment;
             }
         };
-        let exit = runtime.block_on(self.carry_out(spec, selection, terminal));
+        let exit = runtime.block_on(self.carry_out(spec, selection, &keeper, terminal));
         // Calls that were dropped may still wait for their sockets; nobody needs to wait for them.
         runtime.shutdown_background();
         exit
     }
 
-    async fn carry_out(&self, spec: Spec, selection: Selection, terminal: &Terminal) -> Exit {
+    /// What the run may do about the lock.
+    fn mode(&self) -> Mode {
+        match (self.locked, self.update_lock, self.limit.is_some() || !self.select.is_empty()) {
+            (true, ..) => Mode::Locked,
+            (_, true, _) => Mode::Update,
+            (_, _, true) => Mode::Aside,
+            _ => Mode::Follow,
+        }
+    }
+
+    async fn carry_out(&self, spec: Spec, selection: Selection, keeper: &Keeper, terminal: &Terminal) -> Exit {
         let started = Instant::now();
         let project = Project::of(&spec.folder);
         let ledger = project.ledger();
@@ -82,6 +103,9 @@ impl Run {
             Ok(models) => models,
             Err(error) => return no_models(&error, terminal),
         };
+        if let Err(exit) = keeper.check(&locking::before(&ready.plan, Some(&models)), terminal) {
+            return exit;
+        }
         for i in ready.plan.stages() {
             let stage = &ready.plan.spec.stages[i];
             let rows = summary::count(ready.plan.rows(stage.input), "row");
@@ -104,7 +128,7 @@ impl Run {
                 if outcome.stopped.is_none() {
                     first_rows(&plan, &folder, terminal);
                 }
-                self.ended(&outcome, &allowed, terminal)
+                self.ended(&outcome, &allowed, keeper, terminal)
             }
         }
     }
@@ -114,6 +138,7 @@ impl Run {
         &self,
         outcome: &Outcome,
         allowed: &[(String, Option<crate::spec::MaxFailed>)],
+        keeper: &Keeper,
         terminal: &Terminal,
     ) -> Exit {
         let again = self.again();
@@ -140,10 +165,10 @@ impl Run {
             terminal.note(&format!("{why}; every finished call is kept. To go on: {again}"));
             return stopped_code(reason);
         }
-        let mut exit = Exit::Ok;
+        let mut exit = keeper.end(outcome.lock.as_ref(), terminal);
         for (name, totals) in &outcome.manifest.stages {
             let most = allowed.iter().find(|(stage, _)| stage == name).and_then(|(_, most)| *most);
-            if totals.failed > most.map_or(0, |most| most.of(totals.rows)) {
+            if exit == Exit::Ok && totals.failed > most.map_or(0, |most| most.of(totals.rows)) {
                 exit = Exit::Failed;
             }
         }
@@ -161,6 +186,9 @@ impl Run {
         }
         if let Some(limit) = self.limit {
             command.push_str(&format!(" --limit {limit}"));
+        }
+        for (flag, set) in [(" --locked", self.locked), (" --update-lock", self.update_lock)] {
+            command.push_str(if set { flag } else { "" });
         }
         command
     }

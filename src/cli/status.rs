@@ -73,7 +73,7 @@ fn find(spec: Spec) -> Result<Found, RunError> {
         let content = content(source.source.as_ref(), &spec.folder)
             .map_err(|error| PlanError::Source { name: name.to_string(), error })?;
         // The run's name needs the content only, so the rows are not counted.
-        facts.insert(i, SourceFacts { rows: 0, content });
+        facts.insert(i, SourceFacts { rows: 0, content, values: String::new() });
     }
     let plan = Plan::new(spec, &Selection::default(), facts)?;
     let dir = RunDir::new(project.run(&plan.run_name()));

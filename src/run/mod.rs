@@ -5,7 +5,8 @@
 //! stage has lanes; an assembler puts finished blocks in order and commits the parts. All calls go through one door,
 //! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How often and when to try
 //! again is [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s per minute),
-//! what may be spent is [`budget`]'s. What becomes of rows and their columns is worked out in [`columns`]. Progress is counters that anyone may read ([`progress`]).
+//! what may be spent is [`budget`]'s. What becomes of rows and their columns is worked out in [`columns`], what their tables
+//! were made from in [`locking`]. Progress is counters that anyone may read ([`progress`]).
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
@@ -19,6 +20,7 @@ mod calls_table;
 mod columns;
 mod connect;
 mod limiter;
+pub mod locking;
 mod parts;
 pub mod preview;
 mod produce;
@@ -34,12 +36,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use indexmap::IndexMap;
 use tokio::task::JoinSet;
 
 use crate::plan::{Plan, PlanError, Selection, select, sources_read};
 use crate::spec::{Input, Spec};
 use crate::store::{
-    Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import, write_output,
+    Hold, Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import,
+    write_output,
 };
 use crate::table::parquet::{Table, TableError, clean};
 
@@ -73,7 +77,7 @@ pub struct Ready {
     pub dir: RunDir,
     project: Project,
     tables: HashMap<usize, Table>,
-    _locks: Vec<Lock>,
+    _locks: Vec<Hold>,
 }
 
 /// How a run ended.
@@ -83,6 +87,8 @@ pub struct Outcome {
     pub manifest: Manifest,
     /// Why it stopped early, if it did.
     pub stopped: Option<StopReason>,
+    /// What its tables are made from and what they are, if it ended and ran all rows of all stages.
+    pub lock: Option<Lock>,
 }
 
 /// Reads the sources, freezes the plan and takes the locks.
@@ -112,8 +118,9 @@ pub fn prepare(spec: Spec, selection: &Selection, project: Project) -> Result<Re
 /// Carries out a plan: answers every row from the ledger or by calls, commits the parts, writes the outputs.
 pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: Stop) -> Result<Outcome, RunError> {
     let Ready { plan, dir, project, tables, _locks } = ready;
-    let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash);
+    let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     describe(&mut manifest, &plan, &models);
+    manifest.lock = plan.is_whole().then(|| locking::before(&plan, Some(&models)));
     manifest.write(&dir)?;
     let recorder = Recorder::start(project.ledger(), stop.clone())?;
     let calls = Arc::new(Calls::new(models, plan.spec.budget, recorder.clone(), stop.clone()));
@@ -162,17 +169,31 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
         return Err(error);
     }
     let stopped = stop.reason();
+    let mut lock = None;
     if stopped.is_none() {
-        manifest.outputs = tokio::task::spawn_blocking({
-            let (plan, inputs) = (plan.clone(), inputs.clone());
-            move || write_outputs(&plan, &inputs)
-        })
-        .await
-        .map_err(|e| RunError::Died(e.to_string()))??;
+        let (plan, inputs, dir) = (plan.clone(), inputs.clone(), dir.clone());
+        let before = manifest.lock.take();
+        let written = tokio::task::spawn_blocking(move || write_tables(&plan, &dir, &inputs, before));
+        (manifest.outputs, lock) = written.await.map_err(|e| RunError::Died(e.to_string()))??;
+        manifest.lock = lock.clone();
     }
     manifest.end(if stopped.is_none() { State::Done } else { State::Stopped });
     manifest.write(&dir)?;
-    Ok(Outcome { manifest, stopped })
+    Ok(Outcome { manifest, stopped, lock })
+}
+
+/// Writes the outputs; completes the lock around it, since its causes stand in the outputs and the outputs in it.
+fn write_tables(
+    plan: &Plan,
+    dir: &RunDir,
+    inputs: &HashMap<Input, Arc<Parts>>,
+    lock: Option<Lock>,
+) -> Result<(IndexMap<String, OutputFacts>, Option<Lock>), RunError> {
+    let Some(mut lock) = lock else { return Ok((write_outputs(plan, inputs, None)?, None)) };
+    locking::add_stages(&mut lock, plan, dir, inputs)?;
+    let written = write_outputs(plan, inputs, Some(lock.causes()))?;
+    locking::add_outputs(&mut lock, plan);
+    Ok((written, Some(lock)))
 }
 
 /// Writes what is known before the first call.
@@ -191,19 +212,22 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     }
 }
 
-/// Writes every output of the plan from the committed parts.
+/// Writes every output of the plan from the committed parts; `causes` is the hash of what they were made from.
 fn write_outputs(
     plan: &Plan,
     inputs: &HashMap<Input, Arc<Parts>>,
-) -> Result<indexmap::IndexMap<String, OutputFacts>, RunError> {
-    let mut written = indexmap::IndexMap::new();
+    causes: Option<String>,
+) -> Result<IndexMap<String, OutputFacts>, RunError> {
+    let mut written = IndexMap::new();
     for i in plan.outputs() {
         let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
         let schema = plan.spec.relation(output.input).schema.clone();
         let mut facts = vec![
             ("fanfold.pipeline".to_owned(), plan.spec.name.clone()),
             ("fanfold.spec_hash".to_owned(), plan.spec_hash.clone()),
+            ("fanfold.run".to_owned(), plan.identity()),
         ];
+        facts.extend(causes.clone().map(|causes| ("fanfold.lock".to_owned(), causes)));
         // A table of the first rows only must not pass for the whole one.
         facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
         let columns = schema.fields().len();

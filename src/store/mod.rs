@@ -9,20 +9,29 @@
 //!   locks/<hash>.lock         who writes which output                 (project.rs)
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest    (rundir.rs, manifest.rs)
 //! ```
+//!
+//! and `<spec>.lock` beside the spec, which is for git (lock.rs). `output.rs` writes the tables that a run leaves, `content.rs`
+//! reads them back.
 
+mod content;
 mod import;
 mod ledger;
+mod lock;
 mod manifest;
 mod output;
 mod project;
 mod rundir;
 
+pub use content::{Content, read as read_output};
 pub use import::import;
 pub use ledger::{Key, Ledger, LedgerError, LedgerSync, Record};
+pub use lock::{
+    Drift, Lock, LockError, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedSpec, LockedStage, LockedTool,
+};
 pub use manifest::{ErrorKind, Manifest, ModelFacts, OutputFacts, Share, Shares, SourceEntry, StageTotals, State};
 pub use output::write as write_output;
-pub use project::{Lock, Project};
-pub use rundir::{CommittedPart, PartFacts, PartWriter, RunDir, calls_schema};
+pub use project::{Hold, Project};
+pub use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir, calls_schema};
 
 use std::path::PathBuf;
 

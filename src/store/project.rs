@@ -15,9 +15,10 @@ pub struct Project {
     root: PathBuf,
 }
 
-/// A lock that lasts as long as this value and this process; the operating system lets it go when either ends.
+/// The right to write a file, held as long as this value and this process last; the operating system lets it go when
+/// either ends.
 #[derive(Debug)]
-pub struct Lock {
+pub struct Hold {
     _file: File,
 }
 
@@ -58,7 +59,7 @@ impl Project {
     }
 
     /// Locks `path`, called `what` in messages, for writing; the error names who holds it.
-    pub fn lock(&self, path: &Path, what: &str) -> Result<Lock, StoreError> {
+    pub fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
         let folder = self.root.join("locks");
         std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
         let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
@@ -85,7 +86,7 @@ impl Project {
             .and_then(|()| lock.rewind())
             .and_then(|()| lock.write_all(holder.as_bytes()))
             .map_err(StoreError::io(&file))?;
-        Ok(Lock { _file: lock })
+        Ok(Hold { _file: lock })
     }
 }
 
