@@ -15,9 +15,11 @@ mod progress;
 mod run;
 mod schema;
 mod signals;
+mod standing;
 mod status;
 mod terminal;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -45,6 +47,7 @@ enum Command {
     Plan(plan::Plan),
     Run(run::Run),
     Status(status::Status),
+    Verify(verify::Verify),
     Population(population::Population),
     Models(models::Models),
     Schema(schema::Schema),
@@ -75,6 +78,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(command) => command.run(&terminal),
         Command::Run(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
+        Command::Verify(command) => command.run(&terminal),
         Command::Population(command) => command.run(&terminal),
         Command::Models(command) => command.run(&terminal),
         Command::Schema(command) => command.run(&terminal),

@@ -9,7 +9,7 @@ use super::load::load_or_show;
 use super::locking::{Keeper, Mode};
 use super::plan::{Format, show};
 use super::terminal::Terminal;
-use super::{progress, signals};
+use super::{progress, signals, standing};
 use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
 use crate::report::{preview, summary};
@@ -48,7 +48,8 @@ impl Run {
         let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
         let selection = Selection { stages: self.select.clone(), limit: self.limit };
         if self.dry_run {
-            return show(spec, &selection, 0, Format::Human, terminal);
+            let lock = standing::lock_of(&self.spec, terminal);
+            return show(spec, &selection, lock.as_ref(), 0, Format::Human, terminal);
         }
         let keeper = match Keeper::open(&self.spec, self.mode(), terminal) {
             Ok(keeper) => keeper,
@@ -252,7 +253,8 @@ pub fn failed(error: &RunError, terminal: &Terminal) -> Exit {
     exit
 }
 
-fn no_models(error: &ConnectError, terminal: &Terminal) -> Exit {
+/// Shows why a model can't be asked.
+pub fn no_models(error: &ConnectError, terminal: &Terminal) -> Exit {
     let help = match error {
         ConnectError::Environment { help, .. } => help.as_deref(),
         ConnectError::Server { error, .. } => hint(&error.kind),

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use indexmap::IndexMap;
+use serde_json::Value;
 
 use super::limiter::Limiter;
 use crate::plan::Plan;
 use crate::prompt::Prompt;
 use crate::provider::{Build, CallError, CallErrorKind, Env, Here, Model, Provider};
 use crate::spec::{EndpointSpec, OnOutage, Price};
-use crate::store::{Ledger, LedgerError, ModelFacts};
+use crate::store::{Ledger, LedgerError, Lock, ModelFacts};
 
 /// A model that can be asked.
 #[derive(Debug)]
@@ -154,6 +155,14 @@ impl Models {
         move || providers.iter().find_map(|provider| provider.preparing())
     }
 
+    /// Takes the builds that a lock names for the models, since its answers are theirs.
+    pub fn take_builds(&mut self, lock: &Lock) {
+        for target in self.targets.iter_mut().flatten() {
+            let build = lock.models.get(&target.name).map(|model| model.build.clone()).unwrap_or_default();
+            target.build = Build { digest: build.digest, quantization: build.quantization, template: build.template };
+        }
+    }
+
     /// What the manifest says of them.
     pub fn facts(&self) -> IndexMap<String, ModelFacts> {
         let facts = self.targets.iter().flatten().map(|t| {
@@ -211,11 +220,7 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
 }
 
 /// Connects every model that the plan's stages ask; `env` reads environment variables.
-pub async fn connect(
-    plan: &Plan,
-    env: &(dyn Fn(&str) -> Option<String> + Sync),
-    ledger: &mut Ledger,
-) -> Result<Models, ConnectError> {
+pub async fn connect(plan: &Plan, env: Variables<'_>, ledger: &mut Ledger) -> Result<Models, ConnectError> {
     let mut models = clients(plan, env)?;
     for target in models.targets.iter_mut().flatten() {
         match target.provider.inspect(&target.model).await {
@@ -240,16 +245,36 @@ pub async fn connect(
     Ok(models)
 }
 
-/// The models as far as they are known without network and without keys: for counting what the ledger holds.
-pub fn offline(plan: &Plan, ledger: &Ledger) -> Result<Models, ConnectError> {
-    let secrets: Vec<&str> = plan.spec.endpoints.values().filter_map(|e| e.endpoint.secret_env()).collect();
+/// Reads environment variables, from any thread.
+pub type Variables<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
+
+/// The models with the builds that their servers have now; fails where a server is not there. The ledger is left alone.
+pub async fn inspect(plan: &Plan, env: Variables<'_>) -> Result<Models, ConnectError> {
+    let mut models = clients(plan, env)?;
+    for target in models.targets.iter_mut().flatten() {
+        let build = target.provider.inspect(&target.model).await;
+        target.build = build.map_err(|error| ConnectError::Server { model: target.name.clone(), error })?;
+    }
+    Ok(models)
+}
+
+/// The models as far as they are known without network and without keys, with the builds that the ledger remembers: for
+/// counting what it holds.
+pub fn offline(plan: &Plan, ledger: Option<&Ledger>) -> Result<Models, ConnectError> {
+    let endpoints = plan.spec.endpoints.values();
+    let secrets: Vec<&str> = endpoints.clone().filter_map(|e| e.endpoint.secret_env()).collect();
+    let addresses: Vec<Value> = endpoints.map(|e| e.endpoint.settings()["base_url_env"].clone()).collect();
     let env = |name: &str| {
         let unset = secrets.contains(&name).then(|| "unset".to_owned());
-        std::env::var(name).ok().or(unset)
+        // Nothing is sent there.
+        let nowhere = addresses.iter().any(|a| a == name).then(|| "http://127.0.0.1:9".to_owned());
+        std::env::var(name).ok().or(unset).or(nowhere)
     };
     let mut models = clients(plan, &env)?;
     for target in models.targets.iter_mut().flatten() {
-        target.build = known(ledger, target.provider.as_ref(), &target.model)?.unwrap_or_default();
+        if let Some(ledger) = ledger {
+            target.build = known(ledger, target.provider.as_ref(), &target.model)?.unwrap_or_default();
+        }
     }
     Ok(models)
 }

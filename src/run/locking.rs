@@ -271,7 +271,7 @@ pub fn add_counts(lock: &mut Lock, plan: &Plan, dir: &RunDir) {
         for (name, model) in &mut lock.models {
             let named = facts.values().filter_map(|facts| facts.replies.get(name)).flatten();
             let builds: BTreeSet<String> = named.cloned().collect();
-            model.build.replies = Some(builds.into_iter().collect::<Vec<_>>()).filter(|builds| !builds.is_empty());
+            model.build.replies = Some(builds.into_iter().collect());
         }
     }
     for i in plan.outputs() {
@@ -297,10 +297,6 @@ pub fn add_outputs(lock: &mut Lock, plan: &Plan) {
         match read_output(&output.file, output.format) {
             Ok(content) => {
                 locked.content = Some(content.hash);
-                // What is no longer as many rows has no such accounting either.
-                if locked.rows != content.rows {
-                    (locked.answered, locked.failed, locked.skipped) = (None, None, None);
-                }
                 // A table without rows has no columns in JSON Lines.
                 if output.format != Format::Jsonl || content.rows > 0 {
                     locked.columns = content.columns;

@@ -29,7 +29,9 @@ mod recent;
 mod recorder;
 mod retry;
 mod stage;
+pub mod standing;
 mod stop;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -47,7 +49,7 @@ use crate::store::{
 };
 use crate::table::parquet::{Table, TableError, clean};
 
-pub use connect::{ConnectError, Models, connect};
+pub use connect::{ConnectError, Models, Variables, connect};
 pub use progress::Progress;
 pub use stop::{Stop, StopReason};
 

@@ -117,8 +117,8 @@ pub struct LockedBuild {
     /// The hash of its chat template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// The builds that the replies named, sorted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The builds that the replies named, sorted; empty where they name none.
+    #[serde(skip_serializing_if = "says_nothing")]
     pub replies: Option<Vec<String>>,
 }
 
@@ -341,12 +341,9 @@ impl Lock {
             let Some(known) = other.stages.get(name) else { continue };
             fill(&mut stage.prompts, &known.prompts);
             fill(&mut stage.answers, &known.answers);
-            // Results of rows: others may count where there are as many.
-            if stage.rows == known.rows {
-                fill(&mut stage.answered, &known.answered);
-                fill(&mut stage.failed, &known.failed);
-                fill(&mut stage.skipped, &known.skipped);
-            }
+            fill(&mut stage.answered, &known.answered);
+            fill(&mut stage.failed, &known.failed);
+            fill(&mut stage.skipped, &known.skipped);
         }
         for (name, output) in &mut self.outputs {
             let Some(known) = other.outputs.get(name) else { continue };
@@ -375,6 +372,10 @@ impl Lock {
         }
         hasher.finalize().to_hex().to_string()
     }
+}
+
+fn says_nothing(replies: &Option<Vec<String>>) -> bool {
+    replies.as_ref().is_none_or(Vec::is_empty)
 }
 
 /// Whether the counts, where they are known, are all the rows.
