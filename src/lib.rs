@@ -22,7 +22,7 @@
 //! |---|---|
 //! | [`cli`] | the terminal: the only folder that prints, reads arguments or picks exit codes |
 //! | [`run`], [`report`] | the engine, the only concurrent code; what a finished run says |
-//! | [`store`] | a run on disk: project folder, ledger, parts, manifest |
+//! | [`store`] | a run on disk: project folder, ledger, parts, manifest, lock |
 //! | [`plan`] | what will happen, decided before it does |
 //! | [`spec`] | what the author wrote, checked |
 //! | [`source`], [`stage`], [`provider`] | where rows come from, what to ask about them, whom |
@@ -41,6 +41,8 @@
 //! - **ledger**: the store of all finished calls of a project; what is in it is never paid again.
 //! - **replay file**: the calls of one run as one file; a run that is answered from it asks nobody.
 //! - **run**: one plan carried out; its folder holds the parts, the calls table and the manifest.
+//! - **lock**: what a spec's tables were made from and what they are, beside the spec; each line of it is a **facet**, and one
+//!   that is another now has **drifted**.
 
 pub mod cli;
 pub mod document;

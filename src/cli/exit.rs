@@ -9,6 +9,7 @@ pub const HELP: &str = "Exit codes:
   2    the spec or the arguments are wrong; nothing was sent
   3    the environment is: server down, key missing, model not there, disk
   4    stopped by the budget; run again to go on
+  5    the lock names something else than what is there
   6    a replay lacks calls that the run needs
   130  interrupted (143: terminated); run again to go on";
 
@@ -25,6 +26,8 @@ pub enum Exit {
     Environment,
     /// Stopped by the budget; can go on.
     Budget,
+    /// Something differs from the lock.
+    Lock,
     /// A replay lacks calls.
     NotRecorded,
     /// Stopped by SIGINT; can go on.
@@ -42,6 +45,7 @@ impl Exit {
             Exit::Spec => 2,
             Exit::Environment => 3,
             Exit::Budget => 4,
+            Exit::Lock => 5,
             Exit::NotRecorded => 6,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,

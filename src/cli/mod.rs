@@ -8,6 +8,7 @@ mod exit;
 mod init;
 mod ledger;
 mod load;
+mod locking;
 mod models;
 mod plan;
 mod population;
@@ -15,9 +16,11 @@ mod progress;
 mod run;
 mod schema;
 mod signals;
+mod standing;
 mod status;
 mod terminal;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -45,6 +48,7 @@ enum Command {
     Plan(plan::Plan),
     Run(run::Run),
     Status(status::Status),
+    Verify(verify::Verify),
     Ledger(ledger::Ledger),
     Population(population::Population),
     Models(models::Models),
@@ -76,6 +80,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(command) => command.run(&terminal),
         Command::Run(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
+        Command::Verify(command) => command.run(&terminal),
         Command::Ledger(command) => command.run(&terminal),
         Command::Population(command) => command.run(&terminal),
         Command::Models(command) => command.run(&terminal),

@@ -9,13 +9,16 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::load::load_or_show;
 use super::run::failed;
+use super::standing::{self, lock_of};
 use super::terminal::Terminal;
 use crate::plan::{Selection, draw};
+use crate::report::drift;
 use crate::report::summary::{count, number};
-use crate::run::preview::{Known, Preview, Rendered, preview};
+use crate::run::preview::{Preview, Rendered, preview};
+use crate::run::standing::{Standing, standings};
 use crate::source::Population;
 use crate::spec::{Input, Spec};
-use crate::store::Project;
+use crate::store::{Lock, Project};
 
 /// Shows what a run would do: stages, rows, calls, and how many of them the ledger answers. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
@@ -53,26 +56,37 @@ impl Plan {
     pub fn run(self, terminal: &Terminal) -> Exit {
         let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
         let selection = Selection { stages: self.select, limit: self.limit };
-        show(spec, &selection, self.render, self.format, terminal)
+        let lock = lock_of(&self.spec, terminal);
+        show(spec, &selection, lock.as_ref(), self.render, self.format, terminal)
     }
 }
 
-/// Shows the plan of a spec.
-pub fn show(spec: Spec, selection: &Selection, render: usize, format: Format, terminal: &Terminal) -> Exit {
+/// Shows the plan of a spec, whose lock is `lock`.
+pub fn show(
+    spec: Spec,
+    selection: &Selection,
+    lock: Option<&Lock>,
+    render: usize,
+    format: Format,
+    terminal: &Terminal,
+) -> Exit {
     let project = Project::of(&spec.folder);
     let preview = match preview(spec, selection, &project, render) {
         Ok(preview) => preview,
         Err(error) => return failed(&error, terminal),
     };
     match format {
-        Format::Human => terminal.text(&human(&preview)),
-        Format::Json => terminal.json(&(serde_json::to_string_pretty(&as_json(&preview)).unwrap_or_default() + "\n")),
+        Format::Human => terminal.text(&human(&preview, &standings(&preview, &project, lock))),
+        Format::Json => {
+            let shown = as_json(&preview, standings(&preview, &project, lock));
+            terminal.json(&(serde_json::to_string_pretty(&shown).unwrap_or_default() + "\n"));
+        }
         Format::Mermaid => terminal.text(&draw::mermaid(&preview.plan)),
     }
     Exit::Ok
 }
 
-fn human(preview: &Preview) -> String {
+fn human(preview: &Preview, standings: &[Standing]) -> String {
     let plan = &preview.plan;
     let spec = &plan.spec;
     let mut out = format!("pipeline {}\n", spec.name);
@@ -86,7 +100,7 @@ fn human(preview: &Preview) -> String {
             let _ = writeln!(out, "  source {name}: {rows}, {columns} ({})", from.join(", "));
         }
     }
-    for (i, known) in plan.stages().zip(&preview.stages) {
+    for (at, (i, known)) in plan.stages().zip(&preview.stages).enumerate() {
         let stage = &spec.stages[i];
         let how = match stage.answers.fanned_out() {
             true => "each by",
@@ -102,7 +116,7 @@ fn human(preview: &Preview) -> String {
         let _ = writeln!(
             out,
             "    at most {}, {} in the ledger{free}; {} of up to {}, {} in flight",
-            count(calls(plan, i, known), "call"),
+            count(preview.calls(at), "call"),
             number(known.from_ledger),
             count(plan.parts(i).count() as u64, "part"),
             count(stage.chunk_size, "row"),
@@ -118,6 +132,8 @@ fn human(preview: &Preview) -> String {
         }
         let columns: Vec<&str> = added(preview, i);
         let _ = writeln!(out, "    adds {}", columns.join(", "));
+        let _ = writeln!(out, "    {}", standing::words(&standings[at]));
+        out += &drift::lines(&standings[at].why, "      ");
     }
     for i in plan.outputs() {
         let output = &spec.outputs[i];
@@ -129,12 +145,6 @@ fn human(preview: &Preview) -> String {
         prompt(&mut out, rendered);
     }
     out
-}
-
-/// Calls at most that a stage makes, as far as its rows are known.
-fn calls(plan: &crate::plan::Plan, stage: usize, known: &Known) -> u64 {
-    let each = plan.calls(stage).checked_div(plan.rows(plan.spec.stages[stage].input)).unwrap_or(0);
-    plan.calls(stage).saturating_sub((known.skipped + known.complete) * each)
 }
 
 /// The columns that a stage adds to its input.
@@ -163,7 +173,7 @@ fn prompt(out: &mut String, rendered: &Rendered) {
     }
 }
 
-fn as_json(preview: &Preview) -> Value {
+fn as_json(preview: &Preview, standings: Vec<Standing>) -> Value {
     let plan = &preview.plan;
     let spec = &plan.spec;
     let kind = |input: Input| match input {
@@ -174,14 +184,15 @@ fn as_json(preview: &Preview) -> Value {
         let facts = plan.sources[i].as_ref()?;
         Some(json!({ "name": name, "rows": facts.rows, "content": facts.content }))
     });
-    let stages = plan.stages().zip(&preview.stages).map(|(i, known)| {
-        let stage = &spec.stages[i];
+    let stages = plan.stages().zip(&preview.stages).zip(standings).enumerate().map(|(at, ((i, known), standing))| {
+        let (stage, calls) = (&spec.stages[i], preview.calls(at));
         json!({
             "name": stage.name, "input": { "kind": kind(stage.input), "name": spec.input_name(stage.input) },
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": plan.rows(stage.input),
-            "calls": calls(plan, i, known), "from_ledger": known.from_ledger, "skipped": known.skipped,
+            "calls": calls, "from_ledger": known.from_ledger, "skipped": known.skipped,
             "complete": known.complete,
             "not_known_yet": known.unknown, "parts": plan.parts(i).count(), "adds": added(preview, i),
+            "state": standing::word(standing.state), "why": standing.why, "calls_to_send": standing.to_send,
         })
     });
     let outputs = plan.outputs().map(|i| {

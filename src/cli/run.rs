@@ -9,13 +9,14 @@ use clap::ValueEnum;
 use super::exit::Exit;
 use super::ledger::{damaged, failed_ledger};
 use super::load::load_or_show;
+use super::locking::{Keeper, Mode};
 use super::plan::{Format, show};
 use super::terminal::Terminal;
-use super::{progress, signals};
+use super::{progress, signals, standing};
 use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
 use crate::report::{preview, summary};
-use crate::run::{self, ConnectError, MissingCall, Outcome, Progress, ReplayMode, RunError, Stop, StopReason};
+use crate::run::{self, ConnectError, MissingCall, Outcome, Progress, ReplayMode, RunError, Stop, StopReason, locking};
 use crate::spec::{Input, Spec};
 use crate::store::{Project, RunDir, StoreError};
 
@@ -41,12 +42,18 @@ pub struct Run {
     replay: Option<PathBuf>,
     /// What is done about a call that is not in the file.
     #[arg(long, value_enum, default_value = "only", value_name = "MODE", requires = "replay")]
-    replay_mode: Mode,
+    replay_mode: OnMissing,
+    /// Change nothing: refuse to start if the lock beside the spec names another spec, input or model build (exit code 5).
+    #[arg(long, conflicts_with_all = ["limit", "select"])]
+    locked: bool,
+    /// Write the lock anew, even if a model's build is not the one that it names.
+    #[arg(long, conflicts_with_all = ["locked", "limit", "select"])]
+    update_lock: bool,
 }
 
 /// What is done about a call that is not in a replay file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
+enum OnMissing {
     /// The run ends with exit code 6; no network, no keys, no weights.
     Only,
     /// It is asked as usual.
@@ -59,8 +66,13 @@ impl Run {
         let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
         let selection = Selection { stages: self.select.clone(), limit: self.limit };
         if self.dry_run {
-            return show(spec, &selection, 0, Format::Human, terminal);
+            let lock = standing::lock_of(&self.spec, terminal);
+            return show(spec, &selection, lock.as_ref(), 0, Format::Human, terminal);
         }
+        let keeper = match Keeper::open(&self.spec, self.mode(), terminal) {
+            Ok(keeper) => keeper,
+            Err(exit) => return exit,
+        };
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -68,19 +80,29 @@ impl Run {
                 return Exit::Environment;
             }
         };
-        let exit = runtime.block_on(self.carry_out(spec, selection, terminal));
+        let exit = runtime.block_on(self.carry_out(spec, selection, &keeper, terminal));
         // Calls that were dropped may still wait for their sockets; nobody needs to wait for them.
         runtime.shutdown_background();
         exit
     }
 
-    async fn carry_out(&self, spec: Spec, selection: Selection, terminal: &Terminal) -> Exit {
+    /// What the run may do about the lock.
+    fn mode(&self) -> Mode {
+        match (self.locked, self.update_lock, self.limit.is_some() || !self.select.is_empty()) {
+            (true, ..) => Mode::Locked,
+            (_, true, _) => Mode::Update,
+            (_, _, true) => Mode::Aside,
+            _ => Mode::Follow,
+        }
+    }
+
+    async fn carry_out(&self, spec: Spec, selection: Selection, keeper: &Keeper, terminal: &Terminal) -> Exit {
         let started = Instant::now();
         let project = Project::of(&spec.folder);
         let allowed: Vec<_> = spec.stages.iter().map(|s| (s.name.to_string(), s.max_failed)).collect();
         let mode = match self.replay_mode {
-            Mode::Only => ReplayMode::Only,
-            Mode::Prefer => ReplayMode::Prefer,
+            OnMissing::Only => ReplayMode::Only,
+            OnMissing::Prefer => ReplayMode::Prefer,
         };
         let replay = self.replay.as_deref().map(|file| (file, mode));
         let ready = match run::prepare(spec, &selection, project.clone(), replay) {
@@ -102,6 +124,9 @@ impl Run {
             Ok(models) => models,
             Err(error) => return no_models(&error, terminal),
         };
+        if let Err(exit) = keeper.check(&locking::before(&ready.plan, Some(&models)), terminal) {
+            return exit;
+        }
         for i in ready.plan.stages() {
             let stage = &ready.plan.spec.stages[i];
             let rows = summary::count(ready.plan.rows(stage.input), "row");
@@ -124,7 +149,7 @@ impl Run {
                 if outcome.stopped.is_none() {
                     first_rows(&plan, &folder, terminal);
                 }
-                self.ended(&outcome, &allowed, terminal)
+                self.ended(&outcome, &allowed, keeper, terminal)
             }
         }
     }
@@ -134,6 +159,7 @@ impl Run {
         &self,
         outcome: &Outcome,
         allowed: &[(String, Option<crate::spec::MaxFailed>)],
+        keeper: &Keeper,
         terminal: &Terminal,
     ) -> Exit {
         let again = self.again();
@@ -163,10 +189,10 @@ impl Run {
             terminal.note(&format!("{why}; every finished call is kept. To go on: {again}"));
             return stopped_code(reason);
         }
-        let mut exit = Exit::Ok;
+        let mut exit = keeper.end(outcome.lock.as_ref(), terminal);
         for (name, totals) in &outcome.manifest.stages {
             let most = allowed.iter().find(|(stage, _)| stage == name).and_then(|(_, most)| *most);
-            if totals.failed > most.map_or(0, |most| most.of(totals.rows)) {
+            if exit == Exit::Ok && totals.failed > most.map_or(0, |most| most.of(totals.rows)) {
                 exit = Exit::Failed;
             }
         }
@@ -204,8 +230,11 @@ impl Run {
             command.push_str(&format!(" --limit {limit}"));
         }
         if let Some(file) = &self.replay {
-            let mode = if self.replay_mode == Mode::Prefer { " --replay-mode prefer" } else { "" };
+            let mode = if self.replay_mode == OnMissing::Prefer { " --replay-mode prefer" } else { "" };
             command.push_str(&format!(" --replay {}{mode}", file.display()));
+        }
+        for (flag, set) in [(" --locked", self.locked), (" --update-lock", self.update_lock)] {
+            command.push_str(if set { flag } else { "" });
         }
         command
     }
@@ -272,7 +301,8 @@ pub fn failed(error: &RunError, terminal: &Terminal) -> Exit {
     exit
 }
 
-fn no_models(error: &ConnectError, terminal: &Terminal) -> Exit {
+/// Shows why a model can't be asked.
+pub fn no_models(error: &ConnectError, terminal: &Terminal) -> Exit {
     let help = match error {
         ConnectError::Environment { help, .. } => help.as_deref(),
         ConnectError::Server { error, .. } => hint(&error.kind),

@@ -1,24 +1,29 @@
 //! `fanfold status`
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::exit::Exit;
 use super::load::load_or_show;
 use super::run::failed;
+use super::standing;
 use super::terminal::Terminal;
-use crate::plan::{Plan, PlanError, Selection, SourceFacts, sources_read};
+use crate::plan::Selection;
+use crate::report::drift;
 use crate::report::summary::{count, number};
 use crate::run::RunError;
-use crate::source::content;
+use crate::run::preview::preview;
+use crate::run::standing::{Progressed, Standing, standings};
 use crate::spec::Spec;
-use crate::store::{Ledger, Manifest, Project, RunDir, State, StoreError};
+use crate::store::{Ledger, Lock, Manifest, Project, RunDir, StageTotals, StoreError};
 
-/// Shows how far the run of a spec is: per stage the rows that are answered, failed or open, and what the ledger holds.
+/// Shows how each stage of a spec stands: done, stale, stopped or never run, why, and what a run would send.
+///
+/// Compares the spec, the inputs and the models' builds as last seen with the lock beside the spec; without one, with the
+/// last run. Reads the sources, sends nothing.
 #[derive(Debug, clap::Args)]
 pub struct Status {
     /// The spec.
@@ -38,12 +43,12 @@ pub enum Format {
     Json,
 }
 
-/// How far a run is.
+/// How a spec stands.
 struct Found {
     pipeline: String,
     folder: PathBuf,
-    state: &'static str,
     manifest: Option<Manifest>,
+    stages: Vec<Standing>,
     ledger: (u64, u64),
 }
 
@@ -51,7 +56,8 @@ impl Status {
     /// Runs the command.
     pub fn run(self, terminal: &Terminal) -> Exit {
         let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
-        match find(spec) {
+        let lock = standing::lock_of(&self.spec, terminal);
+        match find(spec, lock.as_ref()) {
             Err(error) => failed(&error, terminal),
             Ok(found) => {
                 match self.format {
@@ -64,43 +70,50 @@ impl Status {
     }
 }
 
-fn find(spec: Spec) -> Result<Found, RunError> {
+fn find(spec: Spec, lock: Option<&Lock>) -> Result<Found, RunError> {
     let project = Project::of(&spec.folder);
-    let mut facts = HashMap::new();
-    for i in sources_read(&spec, &vec![true; spec.stages.len()]) {
-        let (name, source) = spec.sources.get_index(i).expect("an index of this table");
-        let content = content(source.source.as_ref(), &spec.folder)
-            .map_err(|error| PlanError::Source { name: name.to_string(), error })?;
-        // The run's name needs the content only, so the rows are not counted.
-        facts.insert(i, SourceFacts { rows: 0, content });
-    }
-    let plan = Plan::new(spec, &Selection::default(), facts)?;
-    let dir = RunDir::new(project.run(&plan.run_name()));
-    let manifest = Manifest::read(&dir);
-    let state = match manifest.as_ref().map(|m| m.state) {
-        None => "never run",
-        Some(State::Done) => "done",
-        Some(State::Stopped) => "stopped",
-        Some(State::Running) if project.lock(dir.root(), "").is_ok() => "killed",
-        Some(State::Running) => "running",
-    };
+    let preview = preview(spec, &Selection::default(), &project, 0)?;
+    let stages = standings(&preview, &project, lock);
+    let dir = RunDir::new(project.run(&preview.plan.run_name()));
     let ledger = match project.ledger() {
         path if path.exists() => Ledger::open(&path).and_then(|l| l.count()).map_err(StoreError::from)?,
         _ => (0, 0),
     };
-    Ok(Found { pipeline: plan.spec.name.clone(), folder: dir.root().to_owned(), state, manifest, ledger })
+    Ok(Found {
+        pipeline: preview.plan.spec.name.clone(),
+        folder: dir.root().to_owned(),
+        manifest: Manifest::read(&dir),
+        stages,
+        ledger,
+    })
+}
+
+impl Found {
+    /// The state of the whole: that of the stage that is furthest from done.
+    fn state(&self) -> Progressed {
+        let order = [Progressed::Running, Progressed::Stopped, Progressed::Stale, Progressed::Never];
+        let found = order.into_iter().find(|state| self.stages.iter().any(|s| s.state == *state));
+        found.unwrap_or(Progressed::Done)
+    }
+
+    fn totals(&self, stage: &str) -> Option<&StageTotals> {
+        self.manifest.as_ref()?.stages.get(stage)
+    }
 }
 
 fn human(found: &Found) -> String {
-    let mut out = format!("pipeline {}: {}", found.pipeline, found.state);
+    let mut out = format!("pipeline {}: {}", found.pipeline, standing::word(found.state()));
     if let Some(manifest) = &found.manifest {
-        let _ = write!(out, ", started {}", manifest.started_at);
-        let _ = writeln!(out, "\n  folder {}", found.folder.display());
-        for (name, totals) in &manifest.stages {
+        let _ = write!(out, ", started {}\n  folder {}", manifest.started_at, found.folder.display());
+    }
+    out.push('\n');
+    for stage in &found.stages {
+        let _ = writeln!(out, "  stage {}", stage.name);
+        if let Some(totals) = found.totals(&stage.name) {
             let done = totals.answered + totals.failed + totals.skipped;
             let _ = writeln!(
                 out,
-                "  stage {name}: {} = {} answered + {} failed + {} skipped + {} open",
+                "    {} = {} answered + {} failed + {} skipped + {} open",
                 count(totals.rows, "row"),
                 number(totals.answered),
                 number(totals.failed),
@@ -108,8 +121,8 @@ fn human(found: &Found) -> String {
                 number(totals.rows.saturating_sub(done)),
             );
         }
-    } else {
-        out.push('\n');
+        let _ = writeln!(out, "    {}; the ledger holds {}", standing::words(stage), number(stage.from_ledger));
+        out += &drift::lines(&stage.why, "      ");
     }
     let (answers, failures) = found.ledger;
     let _ = writeln!(out, "  ledger: {}, {}", count(answers, "answer"), count(failures, "failed call"));
@@ -117,10 +130,15 @@ fn human(found: &Found) -> String {
 }
 
 fn as_json(found: &Found) -> String {
-    let stages = found.manifest.as_ref().map(|m| &m.stages);
+    let stages = found.stages.iter().map(|stage| {
+        let mut value = standing::as_json(stage);
+        value["totals"] = json!(found.totals(&stage.name));
+        (stage.name.clone(), value)
+    });
     let value = json!({
-        "schema_version": 1, "pipeline": found.pipeline, "state": found.state, "folder": found.folder,
-        "started_at": found.manifest.as_ref().map(|m| &m.started_at), "stages": stages,
+        "schema_version": 2, "pipeline": found.pipeline, "state": standing::word(found.state()), "folder": found.folder,
+        "started_at": found.manifest.as_ref().map(|m| &m.started_at),
+        "stages": Value::Object(stages.collect::<Map<_, _>>()),
         "ledger": { "answers": found.ledger.0, "failed_calls": found.ledger.1 },
     });
     serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"

@@ -10,7 +10,7 @@ pub mod scan;
 
 use std::collections::HashMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::source::SourceError;
 use crate::spec::{Input, Spec};
@@ -46,6 +46,8 @@ pub struct SourceFacts {
     pub rows: u64,
     /// The hash of its files and of how they are read, in hex.
     pub content: String,
+    /// The hash of its rows as they were read, in hex: the same for files that say the same.
+    pub values: String,
 }
 
 /// Why there is no plan, in words.
@@ -133,10 +135,29 @@ impl Plan {
     /// The name of the run's folder: what decides which parts there are. Another plan is another folder.
     pub fn run_name(&self) -> String {
         let chunks: Vec<u64> = self.spec.stages.iter().map(|s| s.chunk_size).collect();
-        let sources: Vec<Option<&str>> = self.sources.iter().map(|s| s.as_ref().map(|s| s.content.as_str())).collect();
-        let identity = json!({
-            "spec": self.spec_hash, "sources": sources, "limit": self.limit, "selected": self.selected, "chunks": chunks,
-        });
+        self.named(json!({
+            "spec": self.spec_hash, "sources": self.contents(), "limit": self.limit, "selected": self.selected,
+            "chunks": chunks,
+        }))
+    }
+
+    /// The identity of the run: the same however it is cut into parts, so that its tables can name it.
+    pub fn identity(&self) -> String {
+        self.named(json!({
+            "spec": self.spec_hash, "sources": self.contents(), "limit": self.limit, "selected": self.selected,
+        }))
+    }
+
+    /// Whether all rows of all stages are run.
+    pub fn is_whole(&self) -> bool {
+        self.limit.is_none() && self.selected.iter().all(|selected| *selected)
+    }
+
+    fn contents(&self) -> Vec<Option<&str>> {
+        self.sources.iter().map(|s| s.as_ref().map(|s| s.content.as_str())).collect()
+    }
+
+    fn named(&self, identity: Value) -> String {
         let hash = blake3::hash(identity.to_string().as_bytes()).to_hex();
         format!("{}-{}", self.spec.name, &hash[..12])
     }

@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use super::SourceFacts;
 use crate::source::SourceError;
 use crate::spec::SourceSpec;
-use crate::table::{Cell, cell_at};
+use crate::table::{Cell, Digest, cell_at};
 
 /// Repeated keys that are named in an error.
 const EXAMPLES: usize = 3;
@@ -23,6 +23,7 @@ pub fn scan<E: From<SourceError>>(
     mut sink: impl FnMut(RecordBatch) -> Result<(), E>,
 ) -> Result<SourceFacts, E> {
     let mut keys = KeyCheck::default();
+    let mut digest = Digest::new(source.relation.schema.fields().iter().map(|f| f.name().as_str()));
     let mut rows = 0;
     for batch in batches(source, folder, limit)? {
         let batch = batch?;
@@ -34,13 +35,14 @@ pub fn scan<E: From<SourceError>>(
                     .help("fill it, or leave `key` out of the spec: the row's number is its key then")
             })?;
         }
+        digest.add(&batch);
         sink(batch)?;
     }
     let repeated = keys.repeated();
     if !repeated.is_empty() {
         return Err(name_repeated(source, folder, limit, &repeated)?.into());
     }
-    Ok(SourceFacts { rows, content })
+    Ok(SourceFacts { rows, content, values: digest.finish() })
 }
 
 /// The batches of the first `limit` rows.

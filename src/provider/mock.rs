@@ -116,7 +116,7 @@ impl Provider for Answers {
     }
 
     fn inspect<'a>(&'a self, _: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
-        Box::pin(ready(Ok(Build { digest: Some(BUILD.to_owned()), quantization: None })))
+        Box::pin(ready(Ok(Build { digest: Some(BUILD.to_owned()), ..Build::default() })))
     }
 
     fn holds_one_model(&self) -> bool {

@@ -190,6 +190,9 @@ pub struct Build {
     pub digest: Option<String>,
     /// The quantisation, such as `Q4_K_M`, where the server tells it.
     pub quantization: Option<String>,
+    /// The hash of the chat template, in hex, where the server tells it.
+    #[serde(default)]
+    pub template: Option<String>,
 }
 
 /// Why a call gave no reply, sorted by what the caller should do about it.

@@ -7,7 +7,7 @@ use reqwest::Url;
 use super::address::Address;
 use super::http::Http;
 use super::wire::Wire;
-use super::{Boxed, Build, Call, CallError, Encoded, Model, Provider, Reply};
+use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply};
 
 /// How long a server may take to tell about its models.
 const INSPECTION: Duration = Duration::from_secs(8);
@@ -43,7 +43,14 @@ impl<W: Wire> Server<W> {
     async fn look(&self, model: &Model) -> Result<Build, CallError> {
         let url = self.address.join(&self.wire.models_path(model));
         let received = self.http.get(url, INSPECTION, || self.nobody()).await?;
-        self.wire.find_model(model, &self.endpoint(), received.answer())
+        let mut build = self.wire.find_model(model, &self.endpoint(), received.answer())?;
+        if let Some((path, body)) = self.wire.more_path(model) {
+            let asked = self.http.post(self.address.join(path), body.to_string().into_bytes(), || self.nobody());
+            let late = || CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline");
+            let received = tokio::time::timeout(INSPECTION, asked).await.map_err(|_| late())??;
+            self.wire.add_more(&mut build, received.answer());
+        }
+        Ok(build)
     }
 
     fn nobody(&self) -> String {

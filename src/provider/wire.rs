@@ -84,6 +84,14 @@ pub trait Wire: fmt::Debug + Send + Sync {
     /// Finds a model in the answer to a GET of that path.
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError>;
 
+    /// The path and the body of a POST that tells more about a model, where it takes a second look.
+    fn more_path(&self, _: &Model) -> Option<(&'static str, Value)> {
+        None
+    }
+
+    /// Adds to a build what the answer to that POST tells.
+    fn add_more(&self, _: &mut Build, _: Answer<'_>) {}
+
     /// What to say when nobody answers at the address, such as "no Ollama at …".
     fn nobody(&self, endpoint: &str) -> String {
         format!("can't connect to {endpoint}; is it running, and is the address right?")

@@ -1,5 +1,7 @@
-//! Reports: what a finished run says, made from its manifest (`summary`) and its tables (`preview`). Pure.
+//! Reports: what a finished run says, made from its manifest (`summary`), its tables (`preview`) and its lock (`drift`).
+//! Pure.
 
+pub mod drift;
 mod interval;
 pub mod preview;
 pub mod printable;

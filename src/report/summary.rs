@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_numbers_add_up_and_errors_have_an_example() {
-        let mut manifest = Manifest::start("p", "h");
+        let mut manifest = Manifest::start("p", "h", "r");
         let error = ErrorKind { count: 2, row: "id-7".into(), message: "there is no JSON object in it".into() };
         let totals = StageTotals {
             rows: 1234,

@@ -10,7 +10,7 @@ use super::RunError;
 use super::block::{Block, Counts};
 use super::stage::Job;
 use crate::plan::Part;
-use crate::store::{PartFacts, PartWriter, Share, Shares, StoreError};
+use crate::store::{PartFacts, PartWriter, Replies, Share, Shares, StoreError};
 use crate::table::parquet::TableError;
 
 /// Commits at once; more would only use up file handles.
@@ -101,13 +101,13 @@ async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
 async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();
-    let (writer, counts, shares): (PartWriter, Counts, Shares) = blocking(move || {
+    let (writer, counts, shares, replies): (PartWriter, Counts, Shares, Replies) = blocking(move || {
         let done = block.finish(&job.plan, job.stage(), &job.calls).map_err(|error| {
             let path = job.dir.root().to_owned();
             StoreError::Table(TableError::Parquet { path, error: error.into() })
         })?;
         writer.write(done.rows, done.calls)?;
-        Ok((writer, done.counts, done.shares))
+        Ok((writer, done.counts, done.shares, done.replies))
     })
     .await?;
     part.writer = Some(writer);
@@ -115,6 +115,9 @@ async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(),
     part.facts.failed += counts.failed;
     part.facts.skipped += counts.skipped;
     Share::add(&mut part.facts.shares, &shares);
+    for (model, builds) in replies {
+        part.facts.replies.entry(model).or_default().extend(builds);
+    }
     part.written += 1;
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::columns::{columns, fates, shares};
 use crate::plan::{Plan, routing};
 use crate::prompt::{Answer, Prompt};
 use crate::spec::StageSpec;
-use crate::store::Shares;
+use crate::store::{Replies, Shares};
 use crate::table::{Cell, Row, cell_at};
 
 /// Some rows of a part.
@@ -131,8 +131,25 @@ impl Block {
         let failures: Vec<Option<&str>> = slots.iter().map(|s| s.failure.as_deref()).collect();
         let rows = columns(stage, &self.input, &cells, &who, &failures)?;
         let shares = shares(stage, &rows, self.input.num_columns());
+        let replies = self.replies(stage, &slots);
         let calls = self.calls(plan, stage, calls, &slots)?;
-        Ok(Done { rows, calls, counts, shares })
+        Ok(Done { rows, calls, counts, shares, replies })
+    }
+
+    /// The builds that the replies named.
+    fn replies(&self, stage: &StageSpec, slots: &[Slot]) -> Replies {
+        let mut replies = Replies::new();
+        for (i, slot) in slots.iter().enumerate() {
+            for build in slot.asked.iter().filter_map(|(_, finished)| finished.record.build.as_ref()) {
+                let row = self.first_row + (i / stage.width()) as u64;
+                let model = &stage.model_names[routing::model_of(stage, row, i % stage.width())];
+                // Mostly it is known: nothing is copied then.
+                if !replies.get(model).is_some_and(|known| known.contains(build)) {
+                    replies.entry(model.clone()).or_default().insert(build.clone());
+                }
+            }
+        }
+        replies
     }
 
     /// The name of a row in messages: its key, or its number from 1.
@@ -214,4 +231,6 @@ pub struct Done {
     pub counts: Counts,
     /// How many of its answers are true, by column of booleans.
     pub shares: Shares,
+    /// The builds that the replies named.
+    pub replies: Replies,
 }

@@ -16,7 +16,7 @@ use crate::spec::Budget;
 use crate::store::{Key, LedgerError, Record};
 
 /// The version of how keys are made; another one asks everything again.
-const KEY_VERSION: &str = "fanfold-call-1";
+pub const KEY_VERSION: &str = "fanfold-call-1";
 
 /// The door.
 pub struct Calls {

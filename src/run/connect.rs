@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, CallError, CallErrorKind, Env, Here, Model, Provider};
 use crate::spec::{EndpointSpec, OnOutage, Price};
-use crate::store::{Ledger, LedgerError, ModelFacts, Project};
+use crate::store::{Ledger, LedgerError, Lock, ModelFacts, Project};
 
 /// A model that can be asked.
 #[derive(Debug)]
@@ -175,6 +175,14 @@ impl Models {
         move || providers.iter().find_map(|provider| provider.preparing())
     }
 
+    /// Takes the builds that a lock names for the models, since its answers are theirs.
+    pub fn take_builds(&mut self, lock: &Lock) {
+        for target in self.targets.iter_mut().flatten() {
+            let build = lock.models.get(&target.name).map(|model| model.build.clone()).unwrap_or_default();
+            target.build = Build { digest: build.digest, quantization: build.quantization, template: build.template };
+        }
+    }
+
     /// What the manifest says of them.
     pub fn facts(&self) -> IndexMap<String, ModelFacts> {
         let facts = self.targets.iter().flatten().map(|t| {
@@ -184,6 +192,7 @@ impl Models {
                 model: t.model.id.clone(),
                 digest: t.build.digest.clone(),
                 quantization: t.build.quantization.clone(),
+                template: t.build.template.clone(),
             };
             (t.name.clone(), facts)
         });
@@ -248,7 +257,7 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
 /// recorded calls nobody is asked anything.
 pub async fn connect(
     plan: &Plan,
-    env: &(dyn Fn(&str) -> Option<String> + Sync),
+    env: Variables<'_>,
     project: &Project,
     replay: Option<&Replay>,
 ) -> Result<Models, ConnectError> {
@@ -307,16 +316,27 @@ fn keyless<'a>(plan: &'a Plan, env: Env<'a>) -> impl Fn(&str) -> Option<String> 
     }
 }
 
-/// The models as far as they are known without network and without keys: for counting what the ledger holds.
-pub fn offline(plan: &Plan, ledger: &Ledger) -> Result<Models, ConnectError> {
-    let secrets: Vec<&str> = plan.spec.endpoints.values().filter_map(|e| e.endpoint.secret_env()).collect();
-    let env = |name: &str| {
-        let unset = secrets.contains(&name).then(|| "unset".to_owned());
-        std::env::var(name).ok().or(unset)
-    };
-    let mut models = clients(plan, &env)?;
+/// Reads environment variables, from any thread.
+pub type Variables<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
+
+/// The models with the builds that their servers have now; fails where a server is not there. The ledger is left alone.
+pub async fn inspect(plan: &Plan, env: Variables<'_>) -> Result<Models, ConnectError> {
+    let mut models = clients(plan, env)?;
     for target in models.targets.iter_mut().flatten() {
-        target.build = known(ledger, target.provider.as_ref(), &target.model)?.unwrap_or_default();
+        let build = target.provider.inspect(&target.model).await;
+        target.build = build.map_err(|error| ConnectError::Server { model: target.name.clone(), error })?;
+    }
+    Ok(models)
+}
+
+/// The models as far as they are known without network and without keys, with the builds that the ledger remembers: for
+/// counting what it holds.
+pub fn offline(plan: &Plan, ledger: Option<&Ledger>) -> Result<Models, ConnectError> {
+    let mut models = clients(plan, &keyless(plan, &|name| std::env::var(name).ok()))?;
+    for target in models.targets.iter_mut().flatten() {
+        if let Some(ledger) = ledger {
+            target.build = known(ledger, target.provider.as_ref(), &target.model)?.unwrap_or_default();
+        }
     }
     Ok(models)
 }

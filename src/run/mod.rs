@@ -7,7 +7,7 @@
 //! [`attempts`]: what a reply is worth is [`answer`]'s, what fits into a context [`context`]'s, in which form the server is asked
 //! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
 //! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. What becomes of rows and their columns is
-//! worked out in [`columns`]. Progress is counters that anyone may read ([`progress`]).
+//! worked out in [`columns`], what their tables were made from in [`locking`]. Progress is counters that anyone may read ([`progress`]).
 //!
 //! Recorded calls may come from a [`replay`] file instead.
 //!
@@ -27,6 +27,7 @@ mod connect;
 mod context;
 mod forms;
 mod limiter;
+pub mod locking;
 mod parts;
 pub mod preview;
 mod produce;
@@ -36,25 +37,29 @@ mod recorder;
 mod replay;
 mod retry;
 mod stage;
+pub mod standing;
 mod stop;
 mod tally;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use indexmap::IndexMap;
 use tokio::task::JoinSet;
 
 use crate::plan::{Plan, PlanError, Selection, SourceFacts, select, sources_read};
 use crate::source::content;
 use crate::spec::{Input, Spec};
 use crate::store::{
-    Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import, write_output,
+    Hold, Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import,
+    write_output,
 };
 use crate::table::parquet::{Table, TableError, clean};
 
-pub use connect::{ConnectError, Models, connect};
+pub use connect::{ConnectError, Models, Variables, connect};
 pub use progress::Progress;
 pub use replay::{MissingCall, Replay, ReplayMode};
 pub use stop::{Stop, StopReason};
@@ -87,7 +92,7 @@ pub struct Ready {
     pub replay: Option<Arc<Replay>>,
     project: Project,
     tables: HashMap<usize, Table>,
-    _locks: Vec<Lock>,
+    _locks: Vec<Hold>,
 }
 
 /// How a run ended.
@@ -97,6 +102,8 @@ pub struct Outcome {
     pub manifest: Manifest,
     /// Why it stopped early, if it did.
     pub stopped: Option<StopReason>,
+    /// What its tables are made from and what they are, if it ended and ran all rows of all stages.
+    pub lock: Option<Lock>,
 }
 
 /// Reads the sources, freezes the plan, takes the locks and loads the replay file. A replay has a folder of its own, which
@@ -145,7 +152,7 @@ pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
         let content = content(source.source.as_ref(), &spec.folder)
             .map_err(|error| PlanError::Source { name: name.to_string(), error })?;
         // The run's name needs the content only.
-        facts.insert(i, SourceFacts { rows: 0, content });
+        facts.insert(i, SourceFacts { rows: 0, content, values: String::new() });
     }
     let plan = Plan::new(spec, &Selection::default(), facts)?;
     Ok(RunDir::new(project.run(&plan.run_name())))
@@ -154,9 +161,10 @@ pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
 /// Carries out a plan: answers every row from the ledger or by calls, commits the parts, writes the outputs.
 pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: Stop) -> Result<Outcome, RunError> {
     let Ready { plan, dir, replay, project, tables, _locks } = ready;
-    let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash);
+    let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     describe(&mut manifest, &plan, &models);
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
+    manifest.lock = plan.is_whole().then(|| locking::before(&plan, Some(&models)));
     manifest.write(&dir)?;
     let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
         Some(replay) => replay.no_ledger(),
@@ -213,17 +221,31 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
         stop.drain(StopReason::NotRecorded { count, first });
     }
     let stopped = stop.reason();
+    let mut lock = None;
     if stopped.is_none() {
-        manifest.outputs = tokio::task::spawn_blocking({
-            let (plan, inputs) = (plan.clone(), inputs.clone());
-            move || write_outputs(&plan, &inputs)
-        })
-        .await
-        .map_err(|e| RunError::Died(e.to_string()))??;
+        let (plan, inputs, dir) = (plan.clone(), inputs.clone(), dir.clone());
+        let before = manifest.lock.take();
+        let written = tokio::task::spawn_blocking(move || write_tables(&plan, &dir, &inputs, before));
+        (manifest.outputs, lock) = written.await.map_err(|e| RunError::Died(e.to_string()))??;
+        manifest.lock = lock.clone();
     }
     manifest.end(if stopped.is_none() { State::Done } else { State::Stopped });
     manifest.write(&dir)?;
-    Ok(Outcome { manifest, stopped })
+    Ok(Outcome { manifest, stopped, lock })
+}
+
+/// Writes the outputs; completes the lock around it, since its causes stand in the outputs and the outputs in it.
+fn write_tables(
+    plan: &Plan,
+    dir: &RunDir,
+    inputs: &HashMap<Input, Arc<Parts>>,
+    lock: Option<Lock>,
+) -> Result<(IndexMap<String, OutputFacts>, Option<Lock>), RunError> {
+    let Some(mut lock) = lock else { return Ok((write_outputs(plan, inputs, None)?, None)) };
+    locking::add_stages(&mut lock, plan, dir, inputs)?;
+    let written = write_outputs(plan, inputs, Some(lock.causes()))?;
+    locking::add_outputs(&mut lock, plan);
+    Ok((written, Some(lock)))
 }
 
 /// Writes what is known before the first call.
@@ -242,19 +264,22 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     }
 }
 
-/// Writes every output of the plan from the committed parts.
+/// Writes every output of the plan from the committed parts; `causes` is the hash of what they were made from.
 fn write_outputs(
     plan: &Plan,
     inputs: &HashMap<Input, Arc<Parts>>,
-) -> Result<indexmap::IndexMap<String, OutputFacts>, RunError> {
-    let mut written = indexmap::IndexMap::new();
+    causes: Option<String>,
+) -> Result<IndexMap<String, OutputFacts>, RunError> {
+    let mut written = IndexMap::new();
     for i in plan.outputs() {
         let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
         let schema = plan.spec.relation(output.input).schema.clone();
         let mut facts = vec![
             ("fanfold.pipeline".to_owned(), plan.spec.name.clone()),
             ("fanfold.spec_hash".to_owned(), plan.spec_hash.clone()),
+            ("fanfold.run".to_owned(), plan.identity()),
         ];
+        facts.extend(causes.clone().map(|causes| ("fanfold.lock".to_owned(), causes)));
         // A table of the first rows only must not pass for the whole one.
         facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
         let columns = schema.fields().len();

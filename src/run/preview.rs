@@ -3,6 +3,7 @@
 //! Reads the sources and the ledger, writes nothing and sends nothing. A stage that reads another stage is followed
 //! through the answers that the ledger holds; its other rows wait.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,12 +15,13 @@ use super::block::Fate;
 use super::calls::call_key;
 use super::columns::{columns, fates};
 use super::connect::{Models, offline};
+use super::locking::{self, PromptDigest};
 use crate::plan::scan::scan;
-use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
+use crate::plan::{Plan, PlanError, Selection, routing, sources_read};
 use crate::prompt::{Answer, Prompt};
 use crate::source::{SourceError, content};
 use crate::spec::{Input, Spec, StageSpec};
-use crate::store::{Ledger, LedgerError, Project, StoreError};
+use crate::store::{Ledger, LedgerError, Lock, Project, StoreError};
 use crate::table::{Cell, Row};
 
 /// What a run would do.
@@ -30,6 +32,8 @@ pub struct Preview {
     pub stages: Vec<Known>,
     /// The prompts that were asked for.
     pub rendered: Vec<Rendered>,
+    /// What its tables would be made from, as far as that is known.
+    pub lock: Lock,
 }
 
 /// What is known of a stage before it runs.
@@ -57,25 +61,79 @@ pub struct Rendered {
 
 /// Plans `spec` and looks its calls up; renders the first `render` prompts of every stage that reads a source.
 pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usize) -> Result<Preview, RunError> {
-    let selected = select(&spec, &selection.stages)?;
-    let contents = sources_read(&spec, &selected);
     let path = project.ledger();
     let ledger = if path.exists() { Some(Ledger::open(&path).map_err(StoreError::from)?) } else { None };
     let plan = Plan::new(spec, selection, HashMap::new())?;
-    let models = match &ledger {
-        // What keeps a client from being made (an unset address) is told by `run`; here it only means: not known.
-        Some(ledger) => offline(&plan, ledger).ok(),
-        None => None,
-    };
+    // What keeps a client from being made (an unset address) is told by `run`; here it only means: not known.
+    let models = offline(&plan, ledger.as_ref()).ok();
+    let known = models.as_ref().zip(ledger.as_ref());
+    let followed = follow(plan, selection, known, Look { render, leaves: true })?;
+    let mut lock = locking::before(&followed.plan, models.as_ref());
+    followed.add_prompts(&mut lock);
+    let Followed { plan, known, rendered, .. } = followed;
+    let stages = plan.stages().map(|i| known[i]).collect();
+    Ok(Preview { plan, stages, rendered, lock })
+}
+
+impl Preview {
+    /// Calls at most that the `at`-th stage that runs makes, as far as its rows are known.
+    pub fn calls(&self, at: usize) -> u64 {
+        let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
+        let rows = self.plan.rows(self.plan.spec.stages[stage].input);
+        let each = self.plan.calls(stage).checked_div(rows).unwrap_or(0);
+        self.plan.calls(stage).saturating_sub((known.skipped + known.complete) * each)
+    }
+}
+
+/// What is wanted of the rows.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    /// How many prompts of each stage are kept.
+    pub render: usize,
+    /// Whether the calls of stages that no other stage reads are looked up too.
+    pub leaves: bool,
+}
+
+/// A plan whose rows have been followed through the stages.
+pub(super) struct Followed {
+    /// The plan, its sources counted.
+    pub plan: Plan,
+    /// What is known, by stage.
+    known: Vec<Known>,
+    rendered: Vec<Rendered>,
+    /// The prompts and the schemas by stage; none where they depend on answers that are not known.
+    prompts: Vec<Option<(String, String)>>,
+}
+
+impl Followed {
+    /// Adds what the stages ask to a lock.
+    pub fn add_prompts(&self, lock: &mut Lock) {
+        for i in self.plan.stages() {
+            let locked = lock.stages.get_mut(self.plan.spec.stages[i].name.as_str());
+            if let (Some(locked), Some((prompts, answers))) = (locked, &self.prompts[i]) {
+                (locked.prompts, locked.answers) = (Some(prompts.clone()), Some(answers.clone()));
+            }
+        }
+    }
+}
+
+/// Reads the sources of `plan` once and follows their rows through the stages, by the answers that the ledger holds.
+pub(super) fn follow(
+    plan: Plan,
+    selection: &Selection,
+    known: Option<(&Models, &Ledger)>,
+    look: Look,
+) -> Result<Followed, RunError> {
     let mut looker = Looker {
         stages: vec![Known::default(); plan.spec.stages.len()],
+        digests: plan.spec.stages.iter().map(|_| Some(PromptDigest::default())).collect(),
         rendered: Vec::new(),
-        known: models.as_ref().zip(ledger.as_ref()),
+        known,
         plan: &plan,
-        render,
+        look,
     };
     let mut facts = HashMap::new();
-    for i in contents {
+    for i in sources_read(&plan.spec, &plan.selected) {
         let (name, source) = plan.spec.sources.get_index(i).expect("an index of this table");
         let named = |error: SourceError| PlanError::Source { name: name.to_string(), error };
         let content = content(source.source.as_ref(), &plan.spec.folder).map_err(named)?;
@@ -91,11 +149,11 @@ pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usi
         })?;
         facts.insert(i, found);
     }
-    let Looker { stages, mut rendered, .. } = looker;
-    let stages = plan.stages().map(|i| stages[i]).collect();
+    let Looker { stages: known, mut rendered, digests, .. } = looker;
     rendered.sort_by_key(|r| (plan.spec.stages.iter().position(|s| s.name.as_str() == r.stage), r.row));
+    let prompts = digests.into_iter().map(|digest| digest.map(PromptDigest::finish)).collect();
     let plan = Plan::new(plan.spec, selection, facts)?;
-    Ok(Preview { plan, stages, rendered })
+    Ok(Followed { plan, known, rendered, prompts })
 }
 
 enum Failed {
@@ -119,8 +177,10 @@ struct Looker<'a> {
     plan: &'a Plan,
     known: Option<(&'a Models, &'a Ledger)>,
     stages: Vec<Known>,
+    /// What each stage asks, as long as all of it is known.
+    digests: Vec<Option<PromptDigest>>,
     rendered: Vec<Rendered>,
-    render: usize,
+    look: Look,
 }
 
 impl Looker<'_> {
@@ -145,6 +205,7 @@ impl Looker<'_> {
             let after = &self.plan.spec.stages[i];
             if after.input == Input::Stage(stage) {
                 self.stages[i].unknown += rows;
+                self.digests[i] = None;
                 self.wait(i, rows * after.answers.fold());
             }
         }
@@ -155,13 +216,19 @@ impl Looker<'_> {
         let stage = &self.plan.spec.stages[index];
         let rows = batch.num_rows();
         let wanted = self.rendered.iter().filter(|r| r.stage == stage.name.as_str()).count();
-        let mut render = self.render.saturating_sub(wanted);
+        let mut render = self.look.render.saturating_sub(wanted);
+        let mut digest = self.digests[index].take();
+        let known = self.known.filter(|_| self.look.leaves || self.is_read(index));
         let mut slots = Vec::with_capacity(rows * stage.width());
         let mut who: Vec<Option<String>> = Vec::with_capacity(slots.capacity());
         let mut complete = true;
         let fates = fates(stage, batch, first);
         for (i, fate) in fates.iter().enumerate() {
             let row = Row::new(batch, i, first);
+            let asks = *fate == Fate::Asked && stage.stage.asks(row);
+            if let Some(digest) = digest.as_mut().filter(|_| !asks) {
+                digest.unasked(fate);
+            }
             if *fate != Fate::Asked {
                 self.stages[index].skipped += u64::from(*fate == Fate::Skipped);
                 complete &= *fate == Fate::Skipped;
@@ -169,30 +236,27 @@ impl Looker<'_> {
                 who.extend((0..stage.width()).map(|_| None));
                 continue;
             }
-            if !stage.stage.asks(row) {
+            if !asks {
                 self.stages[index].complete += 1;
                 let model = |place| &stage.model_names[routing::model_of(stage, row.number(), place)];
                 slots.extend((0..stage.width()).map(|place| stage.stage.cells(row, model(place), &[])));
                 who.extend((0..stage.width()).map(|place| Some(model(place).clone())));
                 continue;
             }
+            let prompts = stage.stage.prompts(row, &[]);
+            if let Some(digest) = &mut digest {
+                digest.asked(&prompts);
+            }
             if render > 0 {
                 render -= 1;
-                let prompts = stage.stage.prompts(row, &[]);
-                let prompts = match prompts {
-                    Ok(prompts) => prompts.into_iter().map(Ok).collect(),
-                    Err(message) => vec![Err(message)],
-                };
-                let number = row.number() + 1;
-                let named = |prompt| Rendered { stage: stage.name.to_string(), row: number, prompt };
-                self.rendered.extend(prompts.into_iter().map(named));
+                self.rendered.extend(rendered(stage, row, &prompts));
             }
-            let Some((models, ledger)) = self.known else {
+            let (Some((models, ledger)), Ok(prompts)) = (known, &prompts) else {
                 complete = false;
                 continue;
             };
             for place in 0..stage.width() {
-                let (calls, found) = answered(stage, models, ledger, place, row)?;
+                let (calls, found) = answered(stage, models, ledger, place, row, prompts)?;
                 self.stages[index].from_ledger += calls;
                 complete &= found.is_some();
                 if let Some((cells, by)) = found {
@@ -201,24 +265,41 @@ impl Looker<'_> {
                 }
             }
         }
+        self.digests[index] = digest;
         if !complete {
             return Ok(None);
         }
         let who: Vec<Option<&str>> = who.iter().map(Option::as_deref).collect();
         Ok(columns(stage, batch, &slots, &who, &vec![None; slots.len()]).ok())
     }
+
+    /// Whether a stage that runs reads stage `stage`.
+    fn is_read(&self, stage: usize) -> bool {
+        self.plan.stages().any(|i| self.plan.spec.stages[i].input == Input::Stage(stage))
+    }
+}
+
+/// The prompts of a row as they are shown.
+fn rendered(stage: &StageSpec, row: Row<'_>, prompts: &Result<Vec<Prompt>, String>) -> Vec<Rendered> {
+    let named = |prompt| Rendered { stage: stage.name.to_string(), row: row.number() + 1, prompt };
+    match prompts {
+        Ok(prompts) => prompts.iter().cloned().map(Ok).map(named).collect(),
+        Err(message) => vec![named(Err(message.clone()))],
+    }
 }
 
 /// The cells of an answer, and who gave it.
 type Answered = (Vec<Cell>, String);
 
-/// How many calls for answer `place` about a row the ledger answers, and the cells and who answered if it answers all.
+/// How many calls for answer `place` about a row, which is asked `first` first, the ledger answers, and the cells and who
+/// answered if it answers all.
 fn answered(
     stage: &StageSpec,
     models: &Models,
     ledger: &Ledger,
     place: usize,
     row: Row<'_>,
+    first: &[Prompt],
 ) -> Result<(u64, Option<Answered>), LedgerError> {
     let model = routing::model_of(stage, row.number(), place);
     let replicate = (place / stage.answers.models_per_row()) as u64;
@@ -226,16 +307,12 @@ fn answered(
     let terms = Terms::new(stage, target);
     let mut answers: Vec<Answer> = Vec::new();
     let mut who = stage.model_names[model].clone();
-    loop {
-        let Ok(prompts) = stage.stage.prompts(row, &answers) else { return Ok((0, None)) };
-        if prompts.is_empty() {
-            let cells = stage.stage.cells(row, &stage.model_names[model], &answers);
-            return Ok((answers.len() as u64, Some((cells, who))));
-        }
+    let mut prompts = Cow::Borrowed(first);
+    while !prompts.is_empty() {
         let keys: Vec<_> = prompts.iter().map(|p| call_key(target, p, replicate)).collect();
         let found = ledger.find(&keys)?;
         let mut known: Vec<Answer> = Vec::with_capacity(prompts.len());
-        for (record, prompt) in found.into_iter().zip(&prompts) {
+        for (record, prompt) in found.into_iter().zip(prompts.iter()) {
             let Some(finished) = record.and_then(|r| Finished::known(Arc::new(r), prompt, &terms)) else { continue };
             if let Some(other) = &finished.record.notes.fallback {
                 who = other.clone();
@@ -246,5 +323,9 @@ fn answered(
             return Ok((answers.len() as u64 + known.len() as u64, None));
         }
         answers.extend(known);
+        let Ok(next) = stage.stage.prompts(row, &answers) else { return Ok((0, None)) };
+        prompts = Cow::Owned(next);
     }
+    let cells = stage.stage.cells(row, &stage.model_names[model], &answers);
+    Ok((answers.len() as u64, Some((cells, who))))
 }

@@ -94,7 +94,8 @@ impl Replay {
         let id = crate::store::shown(provider, id);
         let same = |model: &&crate::store::RecordedModel| model.provider == provider && model.model == id;
         let model = self.file.models.get(name).filter(same).or_else(|| self.file.models.values().find(same))?;
-        Some(Build { digest: model.digest.clone(), quantization: model.quantization.clone() })
+        let (digest, quantization) = (model.digest.clone(), model.quantization.clone());
+        Some(Build { digest, quantization, template: model.template.clone() })
     }
 
     /// How the calls ended, in their order. Blocking.

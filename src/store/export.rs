@@ -94,6 +94,7 @@ fn recorded(facts: &ModelFacts) -> RecordedModel {
         model: shown(&facts.provider, &facts.model).to_owned(),
         digest: facts.digest.clone(),
         quantization: facts.quantization.clone(),
+        template: facts.template.clone(),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
 use crate::table::parquet::{Options, Table, TableError, TableWriter};
 
+/// The fact of an imported file that holds the hash of its rows.
+const VALUES: &str = "fanfold.values";
+
 /// The rows of a source (all, or the first `limit`), imported or found from an earlier run.
 pub fn import(
     project: &Project,
@@ -28,8 +31,10 @@ pub fn import(
     };
     let path = project.sources().join(file);
     // A file that can't be read any more is made again.
-    if let Ok(table) = Table::open(&path) {
-        return Ok((table.clone(), SourceFacts { rows: table.rows(), content }));
+    if let Ok(table) = Table::open(&path)
+        && let Some(values) = table.fact(VALUES).map(str::to_owned)
+    {
+        return Ok((table.clone(), SourceFacts { rows: table.rows(), content, values }));
     }
     let mut writer = TableWriter::create(&path, source.relation.schema.clone(), &Options::default())?;
     let facts = scan(source, folder, content, limit, |batch| writer.write(batch).map_err(Failed::Table));
@@ -41,6 +46,7 @@ pub fn import(
     if crate::source::content(source.source.as_ref(), folder).map_err(named)? != facts.content {
         return Err(named(SourceError::new("it changed while it was read").help("run again")));
     }
+    writer.fact(VALUES, facts.values.clone());
     writer.commit()?;
     Ok((Table::open(&path)?, facts))
 }

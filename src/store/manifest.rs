@@ -6,7 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{RunDir, StoreError};
+use super::{Lock, RunDir, StoreError};
 use crate::table::parquet::{new_file, persist};
 
 /// The version of the manifest's form.
@@ -24,6 +24,9 @@ pub struct Manifest {
     pub pipeline: String,
     /// The hash of everything in the spec that can change a table.
     pub spec_hash: String,
+    /// The identity of the run ([`crate::plan::Plan::identity`]), which its outputs name.
+    #[serde(default)]
+    pub run: String,
     /// How far it came.
     pub state: State,
     /// The replay file that it was answered from, if there was one.
@@ -41,6 +44,9 @@ pub struct Manifest {
     pub stages: IndexMap<String, StageTotals>,
     /// The files that were written.
     pub outputs: IndexMap<String, OutputFacts>,
+    /// What the tables are made from and, when it is done, what they are; none for a run of some rows or stages only.
+    #[serde(default)]
+    pub lock: Option<Lock>,
 }
 
 /// How far a run came.
@@ -77,6 +83,9 @@ pub struct ModelFacts {
     pub digest: Option<String>,
     /// Its quantisation, where the server tells it.
     pub quantization: Option<String>,
+    /// The hash of its chat template, where the server tells it.
+    #[serde(default)]
+    pub template: Option<String>,
 }
 
 /// What a stage did. Rows: `rows = answered + failed + skipped` when it is done.
@@ -162,12 +171,13 @@ pub struct OutputFacts {
 
 impl Manifest {
     /// A manifest of a run that starts now.
-    pub fn start(pipeline: &str, spec_hash: &str) -> Self {
+    pub fn start(pipeline: &str, spec_hash: &str, run: &str) -> Self {
         Manifest {
             schema_version: VERSION,
             fanfold: env!("CARGO_PKG_VERSION").to_owned(),
             pipeline: pipeline.to_owned(),
             spec_hash: spec_hash.to_owned(),
+            run: run.to_owned(),
             state: State::Running,
             replay: None,
             started_at: now(),
@@ -176,6 +186,7 @@ impl Manifest {
             models: IndexMap::new(),
             stages: IndexMap::new(),
             outputs: IndexMap::new(),
+            lock: None,
         }
     }
 

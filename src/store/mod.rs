@@ -11,13 +11,18 @@
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest    (rundir.rs, manifest.rs)
 //! ```
 //!
+//! and `<spec>.lock` beside the spec, which is for git (lock.rs). `output.rs` writes the tables that a run leaves, `content.rs`
+//! reads them back.
+//!
 //! A finished run leaves the project as a replay file (replay.rs): written by export.rs, asked by recorded.rs, merged into
 //! a ledger by merge.rs. What no run uses is dropped from the ledger by gc.rs.
 
+mod content;
 mod export;
 mod gc;
 mod import;
 mod ledger;
+mod lock;
 mod manifest;
 mod merge;
 mod notes;
@@ -27,18 +32,22 @@ mod recorded;
 mod replay;
 mod rundir;
 
+pub use content::{Content, read as read_output};
 pub use export::{export, shown};
 pub use gc::gc;
 pub use import::import;
 pub use ledger::{Contents, Dropped, Key, Ledger, LedgerError, LedgerSync, ModelContents, Record, Verified};
+pub use lock::{
+    Drift, Lock, LockError, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedSpec, LockedStage, LockedTool,
+};
 pub use manifest::{ErrorKind, Manifest, ModelFacts, OutputFacts, Share, Shares, SourceEntry, StageTotals, State};
 pub use merge::{Merged, merge};
 pub use notes::Notes;
 pub use output::write as write_output;
-pub use project::{Lock, Project};
+pub use project::{Hold, Project};
 pub use recorded::{Recorded, Sought};
 pub use replay::{RecordedCall, RecordedModel, ReplayFile, Whose, replay_schema};
-pub use rundir::{CommittedPart, PartFacts, PartWriter, RunDir, calls_schema};
+pub use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir, calls_schema};
 
 use std::path::PathBuf;
 

@@ -17,9 +17,10 @@ pub struct Project {
     root: PathBuf,
 }
 
-/// A lock that lasts as long as this value and this process; the operating system lets it go when either ends.
+/// The right to write a file, held as long as this value and this process last; the operating system lets it go when
+/// either ends.
 #[derive(Debug)]
-pub struct Lock {
+pub struct Hold {
     _file: File,
 }
 
@@ -72,20 +73,20 @@ impl Project {
     }
 
     /// Locks the ledger for a run or whoever else adds to it; several may.
-    pub fn share(&self) -> Result<Lock, StoreError> {
+    pub fn share(&self) -> Result<Hold, StoreError> {
         let (file, path) = self.lock_file(LEDGER)?;
         match file.try_lock_shared() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Hold { _file: file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Cleaning),
             Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
         }
     }
 
     /// Locks the ledger for whoever takes something out of it: nobody else may be at it.
-    pub fn alone(&self) -> Result<Lock, StoreError> {
+    pub fn alone(&self) -> Result<Hold, StoreError> {
         let (file, path) = self.lock_file(LEDGER)?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Hold { _file: file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
             Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
         }
@@ -103,7 +104,7 @@ impl Project {
     }
 
     /// Locks `path`, called `what` in messages, for writing; the error names who holds it.
-    pub fn lock(&self, path: &Path, what: &str) -> Result<Lock, StoreError> {
+    pub fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
         let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
         let (mut lock, file) = self.lock_file(&name[..16])?;
         match lock.try_lock() {
@@ -121,7 +122,7 @@ impl Project {
             .and_then(|()| lock.rewind())
             .and_then(|()| lock.write_all(holder.as_bytes()))
             .map_err(StoreError::io(&file))?;
-        Ok(Lock { _file: lock })
+        Ok(Hold { _file: lock })
     }
 }
 

@@ -78,6 +78,9 @@ pub struct RecordedModel {
     pub digest: Option<String>,
     /// Its quantisation, where the server told it.
     pub quantization: Option<String>,
+    /// The hash of its chat template, where the server told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
 }
 
 /// Whose call it was.

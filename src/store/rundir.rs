@@ -9,6 +9,7 @@
 //!
 //! A part is there when its file is there: it is written beside its place, synced and renamed, after its calls.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,7 +46,13 @@ pub struct PartFacts {
     /// How many of its answers are true, by column of booleans.
     #[serde(default)]
     pub shares: Shares,
+    /// The builds that the replies named, by the name of the model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replies: Replies,
 }
+
+/// The builds that replies named, by the name of the model.
+pub type Replies = BTreeMap<String, BTreeSet<String>>;
 
 /// A part that is there.
 #[derive(Clone, Debug)]

@@ -1,15 +1,18 @@
 //! Tables: rows and columns over Arrow, and Parquet files of them.
 //!
-//! [`Cell`] is one value, [`Row`] a view of one row of a batch, [`Column`] says what a column holds; [`parquet`] reads
+//! [`Cell`] is one value, [`Row`] a view of one row of a batch, [`Column`] says what a column holds,
+//! [`Digest`] hashes what a table says; [`parquet`] reads
 //! ranges of rows and writes files that appear whole or not at all. Knows nothing of ours.
 
 mod cell;
+mod digest;
 pub mod parquet;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 pub use cell::{Cell, array_of, cell_at};
+pub use digest::{Digest, column_words};
 
 /// One row of a batch.
 #[derive(Clone, Copy, Debug)]

@@ -61,6 +61,13 @@ fn the_output_is_what_is_printed() {
     assert_eq!(lasting(&shown), printed);
     let again = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
     assert!(again.stderr.contains("0 calls sent, 40 rows kept from before"), "{}", again.stderr);
+    let verify = ["verify", "pipelines/quickstart.toml", "--models"];
+    assert_eq!(project.run(&verify).exits(0).stdout, block("<!-- output of: fanfold verify pipelines", "text"));
+    let changed = QUICKSTART.replace("What is this passage of a speech about?", "What is this passage about?");
+    project.write("pipelines/quickstart.toml", changed);
+    assert_eq!(project.run(&verify).exits(5).stdout, block("<!-- output of: fanfold verify, another prompt", "text"));
+    let status = project.run(&["status", "pipelines/quickstart.toml"]).exits(0).stdout;
+    assert_eq!(status, block("<!-- output of: fanfold status, another prompt", "text"));
 }
 
 #[test]
@@ -105,6 +112,7 @@ fn the_help_of_every_command() {
         "plan",
         "run",
         "status",
+        "verify",
         "ledger",
         "ledger info",
         "ledger verify",

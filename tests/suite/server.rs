@@ -165,6 +165,7 @@ impl Builder {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the port");
         let shared = Arc::new(Shared {
+            build: Mutex::default(),
             latency: self.latency,
             models: self.models,
             script: self.script,
@@ -179,8 +180,27 @@ impl Builder {
     }
 }
 
+/// What it says of the builds of its models beside their names.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// What all digests end with.
+    pub digest: String,
+    /// The quantisation.
+    pub quantization: String,
+    /// The chat template.
+    pub template: String,
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        let (quantization, template) = ("Q4_K_M".to_owned(), "{{ .Prompt }}".to_owned());
+        Build { digest: String::new(), quantization, template }
+    }
+}
+
 /// What all connections share.
 struct Shared {
+    build: Mutex<Build>,
     latency: Duration,
     models: Vec<String>,
     script: Option<Box<Script>>,
@@ -304,6 +324,11 @@ impl Server {
         false
     }
 
+    /// Replaces the builds of its models, as `ollama pull` does.
+    pub fn rebuild(&self, change: impl FnOnce(&mut Build)) {
+        change(&mut self.shared.build.lock().expect("no panic while locked"));
+    }
+
     /// Forgets what it saw; requests under way are not counted any more.
     pub fn forget(&self) {
         let mut seen = self.shared.seen.lock().expect("no panic while locked");
@@ -364,7 +389,8 @@ fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         let stays_open = match (dialect, &shared.upstream) {
             (None, Some(upstream)) => forward(upstream, &request, &mut writer)?.is_some(),
             (None, None) => {
-                let (code, body) = about(&request, path, &shared.models);
+                let (code, body) =
+                    about(&request, path, &shared.models, &shared.build.lock().expect("no panic while locked"));
                 send(&mut writer, code, None, body.to_string().as_bytes())?;
                 true
             }

@@ -107,7 +107,7 @@ pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> R
         return Err(fault.error(answer));
     }
     let digest = answer.json::<Known>().ok().map(|known| known.id).filter(|id| !id.is_empty());
-    Ok(Build { digest, quantization: None })
+    Ok(Build { digest, ..Build::default() })
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> R
         let message = format!("the model `{}` on {endpoint} doesn't generate text", model.id);
         return Err(CallError::raw(CallErrorKind::UnknownModel, message));
     }
-    Ok(Build { digest: known.version.filter(|version| !version.is_empty()), quantization: None })
+    Ok(Build { digest: known.version.filter(|version| !version.is_empty()), ..Build::default() })
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Ollama's chat protocol: `POST /api/chat` and `GET /api/tags`.
+//! Ollama's chat protocol: `POST /api/chat`, `GET /api/tags` and `POST /api/show`.
 //!
 //! Sources: <https://docs.ollama.com/api>, and for `truncate` and `shift` the field comments of `api/types.go`. Pure.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::name::nearest;
 use crate::prompt::Message;
@@ -89,6 +89,12 @@ struct Tags {
 struct Tag {
     name: String,
     digest: Option<String>,
+    details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    template: Option<String>,
     details: Option<Details>,
 }
 
@@ -190,7 +196,7 @@ impl Wire for OllamaWire {
         let wanted = tagged(&model.id);
         if let Some(tag) = tags.models.iter().find(|tag| tagged(&tag.name).eq_ignore_ascii_case(&wanted)) {
             let quantization = tag.details.as_ref().and_then(|details| details.quantization_level.clone());
-            return Ok(Build { digest: tag.digest.clone(), quantization });
+            return Ok(Build { digest: tag.digest.clone(), quantization, template: None });
         }
         let meant = match nearest(&model.id, tags.models.iter().map(|tag| tag.name.as_str())) {
             Some(near) => format!(" (or did you mean `{near}`?)"),
@@ -199,6 +205,18 @@ impl Wire for OllamaWire {
         let id = &model.id;
         let message = format!("model `{id}` is not pulled on {endpoint}; run `ollama pull {id}`{meant}");
         Err(CallError::raw(CallErrorKind::UnknownModel, message))
+    }
+
+    fn more_path(&self, model: &Model) -> Option<(&'static str, Value)> {
+        Some(("api/show", json!({ "model": model.id })))
+    }
+
+    fn add_more(&self, build: &mut Build, answer: Answer<'_>) {
+        // A gateway may have no such page: then this is not known.
+        let Some(shown) = answer.json::<Shown>().ok().filter(|_| answer.is_success()) else { return };
+        let level = shown.details.and_then(|details| details.quantization_level);
+        build.quantization = build.quantization.take().or(level);
+        build.template = shown.template.map(|template| blake3::hash(template.as_bytes()).to_hex().to_string());
     }
 
     fn nobody(&self, endpoint: &str) -> String {

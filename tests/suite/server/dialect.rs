@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::Asked;
 use super::answer::hash;
 use super::http::Request;
+use super::{Asked, Build};
 
 /// Which protocol a request was in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,9 +166,10 @@ fn tagged(name: &str) -> String {
 }
 
 /// What the server says to requests that are no calls: about its `models`.
-pub fn about(request: &Request, path: &str, models: &[String]) -> (u16, Value) {
-    let digest = |name: &str| format!("{:016x}", hash(&[name])).repeat(4);
-    let details = json!({"format": "gguf", "family": "llama", "parameter_size": "3B", "quantization_level": "Q4_K_M"});
+pub fn about(request: &Request, path: &str, models: &[String], build: &Build) -> (u16, Value) {
+    let digest = |name: &str| format!("{:016x}", hash(&[name])).repeat(4) + &build.digest;
+    let details = json!({"format": "gguf", "family": "llama", "parameter_size": "3B",
+                         "quantization_level": build.quantization});
     let named = |name: &String| {
         json!({"name": tagged(name), "model": tagged(name),
         "modified_at": "2026-01-01T00:00:00Z", "size": 1_000_000, "digest": digest(name), "details": details})
@@ -181,7 +182,7 @@ pub fn about(request: &Request, path: &str, models: &[String]) -> (u16, Value) {
             let asked: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
             let name = asked["model"].as_str().unwrap_or_default().trim_end_matches(":latest").to_owned();
             match models.contains(&name) {
-                true => (200, json!({"details": details, "capabilities": ["completion"]})),
+                true => (200, json!({"details": details, "template": build.template, "capabilities": ["completion"]})),
                 false => Dialect::Ollama.error(404, &format!("model '{name}' not found")),
             }
         }

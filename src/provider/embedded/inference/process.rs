@@ -125,7 +125,7 @@ fn build(located: &Located) -> Result<Build, WeightsError> {
         Some(known) => known.clone(),
         None => verify(located)?,
     };
-    Ok(Build { digest: Some(format!("sha256:{sha256}")), quantization })
+    Ok(Build { digest: Some(format!("sha256:{sha256}")), quantization, template: None })
 }
 
 impl Provider for Process {

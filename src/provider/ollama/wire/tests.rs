@@ -160,3 +160,20 @@ fn durations_are_what_ollama_reads() {
         assert!(!is_duration(bad), "{bad}");
     }
 }
+
+#[test]
+fn the_template_comes_from_a_second_look() {
+    let model = Model { id: "llama3.2".to_owned(), sampling: Sampling::default() };
+    let (path, body) = wire().more_path(&model).unwrap();
+    assert_eq!((path, body.to_string().as_str()), ("api/show", r#"{"model":"llama3.2"}"#));
+    let after = |status: u16, body: &str| {
+        let mut build = Build { quantization: Some("Q4_0".to_owned()), ..Build::default() };
+        wire().add_more(&mut build, answer(status, body));
+        (build.quantization, build.template)
+    };
+    let hash = blake3::hash(b"{{ .Prompt }}").to_hex().to_string();
+    let shown = r#"{"template":"{{ .Prompt }}","details":{"quantization_level":"Q8_0"},"modelfile":"FROM x"}"#;
+    assert_eq!(after(200, shown), (Some("Q4_0".to_owned()), Some(hash)));
+    assert_eq!(after(404, r#"{"error":"model 'x' not found"}"#), (Some("Q4_0".to_owned()), None));
+    assert_eq!(after(200, "no JSON"), (Some("Q4_0".to_owned()), None));
+}

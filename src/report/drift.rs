@@ -1,0 +1,72 @@
+//! Drift: facets of a lock that are others, as lines for people.
+
+use std::fmt::Write;
+
+use crate::store::Drift;
+
+/// Characters at most of a value that is shown; hashes are told apart by fewer.
+const VALUE: usize = 80;
+/// Characters that are shown of a hash.
+const HASH: usize = 12;
+
+/// A line per facet, with what it was and what it is, each behind `indent`.
+pub fn lines(drift: &[Drift], indent: &str) -> String {
+    let width = drift.iter().map(|d| d.facet.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for Drift { facet, old, new } in drift {
+        let _ = match (old, new) {
+            (Some(old), Some(new)) => writeln!(out, "{indent}{facet:width$}  {} -> {}", shown(old), shown(new)),
+            (None, Some(new)) => writeln!(out, "{indent}{facet:width$}  is new: {}", shown(new)),
+            (Some(old), None) => writeln!(out, "{indent}{facet:width$}  is gone: {}", shown(old)),
+            (None, None) => Ok(()),
+        };
+    }
+    out
+}
+
+/// A value on one line, no longer than is needed.
+fn shown(value: &str) -> String {
+    let plain = value.strip_prefix("sha256:").unwrap_or(value);
+    if plain.len() == 64 && plain.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return format!("{}..", &value[..value.len() - plain.len() + HASH]);
+    }
+    let line: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match line.char_indices().nth(VALUE) {
+        Some((end, _)) => format!("{}..", &line[..end]),
+        None if line.is_empty() => "(empty)".to_owned(),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_was_and_what_is() {
+        let hash = |c: &str| Some(c.repeat(64));
+        let drift = |facet: &str, old: Option<&str>, new: Option<&str>| Drift {
+            facet: facet.into(),
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+        };
+        let all = [
+            Drift { facet: "spec.meaning".into(), old: hash("a"), new: hash("b") },
+            drift("models.llama.build.digest", Some(&format!("sha256:{}", "c".repeat(64))), Some("e")),
+            drift("sources.s.rows", None, Some("3")),
+            drift("stages.t.when", Some("a\n> 1"), None),
+            drift("sources.s.columns", Some(&"x, ".repeat(60)), Some("")),
+        ];
+        let expected = format!(
+            "\
+- spec.meaning               aaaaaaaaaaaa.. -> bbbbbbbbbbbb..
+- models.llama.build.digest  sha256:cccccccccccc.. -> e
+- sources.s.rows             is new: 3
+- stages.t.when              is gone: a > 1
+- sources.s.columns          {}.. -> (empty)
+",
+            &"x, ".repeat(60)[..80]
+        );
+        assert_eq!(lines(&all, "- "), expected);
+    }
+}

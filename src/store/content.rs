@@ -1,0 +1,203 @@
+//! Reading outputs back: what the file at a path says, whoever wrote it last.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::source::{self, Source};
+use crate::spec::Format;
+use crate::table::{Cell, Digest, column_words};
+
+/// What a table says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its rows.
+    pub rows: u64,
+    /// Its columns: `name: type` in Parquet, the names in CSV and JSON Lines.
+    pub columns: Vec<String>,
+    /// The hash of its values.
+    pub hash: String,
+}
+
+/// Reads the output at `path` as a stream; the error is a sentence.
+///
+/// In Parquet and JSON Lines the same values have the same hash (but for NaN, which JSON hasn't). A CSV holds texts only, so
+/// its hash is that of texts.
+pub fn read(path: &Path, format: Format) -> Result<Content, String> {
+    match format {
+        Format::Parquet => parquet(path),
+        Format::Csv => csv(path).map_err(|error| error.to_string()),
+        Format::Jsonl => jsonl(path),
+    }
+}
+
+fn parquet(path: &Path) -> Result<Content, String> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
+    // As a source is read: programs write texts and numbers in many types that mean the same.
+    let file = source::File {
+        path: name.to_owned(),
+        format: Some(source::Format::Parquet),
+        key: None,
+        types: Default::default(),
+        null_values: Vec::new(),
+        encoding: None,
+    };
+    let said = |error: source::SourceError| error.message;
+    let schema = file.schema(folder).map_err(said)?;
+    let mut digest = Digest::new(schema.fields().iter().map(|f| f.name().as_str()));
+    for batch in file.read(folder).map_err(said)? {
+        digest.add(&batch.map_err(said)?);
+    }
+    let columns = schema.fields().iter().map(|field| column_words(field)).collect();
+    Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })
+}
+
+fn csv(path: &Path) -> Result<Content, csv::Error> {
+    let mut reader = csv::ReaderBuilder::new().from_path(path)?;
+    let columns: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+    let mut digest = Digest::new(columns.iter().map(String::as_str));
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record)? {
+        digest.add_row(record.iter().map(|field| Cell::Text(field.to_owned())));
+    }
+    Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })
+}
+
+fn jsonl(path: &Path) -> Result<Content, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut columns: Vec<String> = Vec::new();
+    let mut digest = Digest::new([]);
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(|error| error.to_string())?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let number = digest.rows() + 1;
+        let mut row: Map<String, Value> =
+            serde_json::from_str(&line).map_err(|error| format!("row {number}: {error}"))?;
+        if number == 1 {
+            columns = row.keys().cloned().collect();
+            digest = Digest::new(columns.iter().map(String::as_str));
+        }
+        if row.len() != columns.len() {
+            return Err(format!("row {number} has other keys than row 1"));
+        }
+        let cells = columns.iter().map(|column| row.remove(column).map(cell));
+        let cells: Option<Vec<Cell>> = cells.collect();
+        digest.add_row(cells.ok_or_else(|| format!("row {number} has other keys than row 1"))?);
+    }
+    Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })
+}
+
+/// The cell that is written as this value.
+fn cell(value: Value) -> Cell {
+    match value {
+        Value::Null => Cell::Null,
+        Value::Bool(truth) => Cell::Boolean(truth),
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => Cell::Integer(whole),
+            None => number.as_f64().map_or(Cell::Null, Cell::Number),
+        },
+        Value::String(text) => Cell::Text(text),
+        Value::Array(items) => Cell::List(items.into_iter().map(cell).collect()),
+        // No output holds objects; what somebody else wrote there is told apart by its text.
+        Value::Object(_) => Cell::Text(value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::write_output;
+    use crate::table::{Column, Simple, Type, array_of};
+    use arrow_array::RecordBatch;
+    use arrow_schema::Schema;
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+    use std::sync::Arc;
+
+    fn batch() -> RecordBatch {
+        let columns = [
+            Column::new("text", Type::Text),
+            Column::new("number", Type::Number),
+            Column::new("whole", Type::Integer),
+            Column::new("list", Type::List(Simple::Text)),
+        ];
+        let schema = Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>()));
+        let cells = [
+            [Cell::Text("a, \"b\"\nc".into()), Cell::Null, Cell::Text("é".into())],
+            [Cell::Number(2.0), Cell::Number(-0.5), Cell::Null],
+            [Cell::Integer(i64::MAX), Cell::Null, Cell::Integer(0)],
+            [Cell::List(vec![Cell::Text("x".into()), Cell::Null]), Cell::Null, Cell::List(vec![])],
+        ];
+        let arrays = columns.iter().zip(&cells).map(|(c, cells)| array_of(c.kind, cells.iter())).collect();
+        RecordBatch::try_new(schema, arrays).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_alike_in_every_format() {
+        let folder = tempfile::tempdir().unwrap();
+        let batch = batch();
+        let read_back = |name: &str, format| {
+            let path = folder.path().join(name);
+            write_output(&path, format, batch.schema(), vec![], [Ok(batch.clone())].into_iter()).unwrap();
+            read(&path, format).unwrap()
+        };
+        let parquet = read_back("t.parquet", Format::Parquet);
+        let mut digest = Digest::new(["text", "number", "whole", "list"]);
+        digest.add(&batch);
+        assert_eq!((parquet.rows, &parquet.hash), (3, &digest.finish()));
+        assert_eq!(parquet.columns, ["text: text", "number: number", "whole: integer", "list: list of text"]);
+        let jsonl = read_back("t.jsonl", Format::Jsonl);
+        assert_eq!((jsonl.rows, &jsonl.hash), (3, &parquet.hash));
+        assert_eq!(jsonl.columns, ["text", "number", "whole", "list"]);
+        let csv = read_back("t.csv", Format::Csv);
+        assert_eq!((csv.rows, csv.columns), (3, jsonl.columns));
+        // Quotes where none are needed and other line ends are no other table.
+        let text = std::fs::read_to_string(folder.path().join("t.csv")).unwrap();
+        std::fs::write(folder.path().join("u.csv"), text.replace("-0.5", "\"-0.5\"")).unwrap();
+        assert_eq!(read(&folder.path().join("u.csv"), Format::Csv).unwrap().hash, csv.hash);
+    }
+
+    #[test]
+    fn row_groups_and_compression_do_not_count_but_values_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = |rows: usize, properties: WriterProperties, batch: &RecordBatch| {
+            let path = folder.path().join(format!("{rows}.parquet"));
+            let file = File::create(&path).unwrap();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+            for at in (0..batch.num_rows()).step_by(rows) {
+                writer.write(&batch.slice(at, rows.min(batch.num_rows() - at))).unwrap();
+                writer.flush().unwrap();
+            }
+            writer.close().unwrap();
+            read(&path, Format::Parquet).unwrap()
+        };
+        let plain = WriterProperties::builder().build();
+        let snappy = WriterProperties::builder()
+            .set_compression(parquet::basic::Compression::SNAPPY)
+            .set_dictionary_enabled(false);
+        let whole = written(3, plain.clone(), &batch());
+        assert_eq!(written(1, snappy.build(), &batch()), whole);
+        assert_ne!(written(2, plain, &batch().slice(0, 2)).hash, whole.hash);
+    }
+
+    #[test]
+    fn what_is_broken_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = |name: &str, format, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            read(&path, format).unwrap_err()
+        };
+        assert_eq!(
+            broken("a.parquet", Format::Parquet, "x"),
+            "a.parquet: the Parquet file is damaged: it is too short for a Parquet file"
+        );
+        assert!(broken("a.csv", Format::Csv, "a,b\n1\n").contains("found record with 1 fields"));
+        assert_eq!(broken("a.jsonl", Format::Jsonl, "{\"a\":1}\n{\"b\":1}\n"), "row 2 has other keys than row 1");
+    }
+}

@@ -1,0 +1,160 @@
+//! Tests of the lock: its text, its facets, what drifts.
+
+use super::*;
+
+fn lock() -> Lock {
+    let mut lock = Lock::new("m", "calls-1");
+    let columns = vec!["id: text".to_owned(), "year: integer".to_owned()];
+    lock.sources.insert("speeches".into(), LockedSource { rows: 3, content: "s".into(), columns: columns.clone() });
+    let sent = [
+        ("options.temperature", toml::Value::Float(0.0)),
+        ("stop", toml::Value::Array(vec!["a.b".into(), "c".into()])),
+    ];
+    lock.models.insert(
+        "llama".into(),
+        LockedModel {
+            provider: "ollama".into(),
+            model: "llama3.2".into(),
+            sent: Some(sent.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            build: LockedBuild { digest: Some("d".into()), replies: Some(vec!["fp".into()]), ..LockedBuild::default() },
+        },
+    );
+    lock.stages.insert(
+        "tone".into(),
+        LockedStage {
+            kind: "analysis".into(),
+            input: "speeches".into(),
+            models: vec!["llama".into()],
+            layout: "dealt".into(),
+            replicates: 1,
+            when: None,
+            settings: "x".into(),
+            prompts: Some("p".into()),
+            answers: Some("a".into()),
+            rows: 3,
+            answered: Some(1),
+            failed: Some(1),
+            skipped: Some(1),
+        },
+    );
+    lock.outputs.insert(
+        "tone".into(),
+        LockedOutput {
+            input: "tone".into(),
+            path: "out/tone.parquet".into(),
+            rows: 3,
+            answered: Some(1),
+            failed: Some(1),
+            skipped: Some(1),
+            content: Some("o".into()),
+            columns,
+        },
+    );
+    lock
+}
+
+fn facets(drift: &[Drift]) -> Vec<&str> {
+    drift.iter().map(|d| d.facet.as_str()).collect()
+}
+
+#[test]
+fn the_text_is_read_back_and_is_always_the_same() {
+    let lock = lock();
+    let text = lock.to_toml();
+    assert_eq!(Lock::parse(&text).unwrap(), lock);
+    assert_eq!(Lock::parse(&text).unwrap().to_toml(), text);
+    let expected = "\
+[models.llama.sent]
+\"options.temperature\" = 0.0
+stop = [
+    \"a.b\",
+    \"c\",
+]
+
+[models.llama.build]
+digest = \"d\"
+replies = [\"fp\"]
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn what_is_no_lock_is_refused() {
+    let text = lock().to_toml();
+    let error = |text: &str| Lock::parse(text).unwrap_err();
+    assert!(error(&format!("<<<<<<< ours\n{text}")).starts_with("it is no lock: "), "{}", error("<<<<<<<"));
+    assert_eq!(
+        error(&text.replace("version = 1\n", "version = 2\n")),
+        "a newer fanfold wrote it (version 2; this one reads 1)"
+    );
+    assert!(error(&text.replace("layout =", "lay_out =")).contains("lay_out"));
+    assert_eq!(error(&text.replace("answered = 1", "answered = 2")), "the rows of stage `tone` don't add up");
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Lock::read(&folder.path().join("a.lock")).unwrap().is_none());
+}
+
+#[test]
+fn drift_names_what_is_another_causes_first() {
+    let (old, mut new) = (lock(), lock());
+    assert_eq!(old.drift(&new), []);
+    new.tool.fanfold = "99".into();
+    assert_eq!(old.drift(&new), [], "another version alone is no drift");
+    new.outputs.get_mut("tone").unwrap().rows = 4;
+    new.sources.get_mut("speeches").unwrap().columns.pop();
+    new.spec.meaning = "n".into();
+    new.stages.remove("tone");
+    let drift = old.drift(&new);
+    assert_eq!(facets(&drift)[..3], ["spec.meaning", "sources.speeches.columns", "stages.tone.answered"]);
+    assert_eq!(facets(&drift).last(), Some(&"outputs.tone.rows"));
+    assert_eq!(drift[1].old.as_deref(), Some("id: text, year: integer"));
+    assert_eq!(drift[1].new.as_deref(), Some("id: text"));
+    assert_eq!((drift[2].old.as_deref(), drift[2].new.as_deref()), (Some("1"), None));
+}
+
+#[test]
+fn what_is_not_known_is_assumed_and_named() {
+    let known = lock();
+    let mut new = lock();
+    let model = new.models.get_mut("llama").unwrap();
+    (model.sent, model.build) = (None, LockedBuild::default());
+    new.stages.get_mut("tone").unwrap().prompts = None;
+    new.outputs.get_mut("tone").unwrap().content = None;
+    let assumed = new.assume(&known);
+    let expected = [
+        "models.llama.sent.options.temperature",
+        "models.llama.sent.stop",
+        "models.llama.build.digest",
+        "models.llama.build.replies",
+        "stages.tone.prompts",
+        "outputs.tone.content",
+    ];
+    assert_eq!(assumed, expected);
+    assert_eq!(known.drift(&new), []);
+}
+
+#[test]
+fn a_build_moves_by_itself_unless_the_spec_names_another_model() {
+    let (old, mut new) = (lock(), lock());
+    new.spec.meaning = "other".into();
+    new.models.get_mut("llama").unwrap().build.replies = None;
+    new.models.get_mut("llama").unwrap().build.template = Some("t".into());
+    assert_eq!(old.moved(&new), []);
+    new.models.get_mut("llama").unwrap().build.digest = Some("e".into());
+    assert_eq!(facets(&old.moved(&new)), ["models.llama.build.digest"]);
+    new.models.get_mut("llama").unwrap().model = "llama4".into();
+    assert_eq!(old.moved(&new), []);
+    new.tool.calls = "calls-2".into();
+    assert_eq!(facets(&old.moved(&new)), ["tool.calls"]);
+}
+
+#[test]
+fn the_hash_of_the_causes_knows_no_results() {
+    let (old, mut new) = (lock(), lock());
+    new.outputs.clear();
+    let stage = new.stages.get_mut("tone").unwrap();
+    (stage.answered, stage.failed, stage.skipped) = (None, None, None);
+    new.models.get_mut("llama").unwrap().build.replies = None;
+    assert_eq!(old.causes(), new.causes());
+    new.stages.get_mut("tone").unwrap().prompts = None;
+    assert_ne!(old.causes(), new.causes());
+}
