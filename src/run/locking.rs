@@ -16,11 +16,23 @@ use super::parts::{Parts, batch_rows};
 use crate::plan::Plan;
 use crate::prompt::{Message, Prompt, Role};
 use crate::provider::Call;
-use crate::spec::{Format, Input, StageSpec};
+use crate::spec::{Format, Input, Overflow, Repair, StageSpec};
 use crate::store::{
     Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage, PartFacts, RunDir, StoreError, read_output,
 };
 use crate::table::{Row, column_words};
+
+/// What the spec says of a stage beyond what has facets of its own.
+fn settings(stage: &StageSpec, meaning: &Value) -> Value {
+    let mut settings = json!({ "stage": meaning, "max_attempts": stage.max_attempts });
+    if stage.overflow != Overflow::default() {
+        settings["overflow"] = json!(stage.overflow);
+    }
+    if stage.repair != Repair::default() {
+        settings["repair"] = json!(stage.repair);
+    }
+    settings
+}
 
 /// What the tables of `plan` are made from; of its models as much as `models` tells. Its sources have been read.
 pub fn before(plan: &Plan, models: Option<&Models>) -> Lock {
@@ -34,7 +46,8 @@ pub fn before(plan: &Plan, models: Option<&Models>) -> Lock {
     }
     for i in plan.stages() {
         let stage = &spec.stages[i];
-        for model in &stage.models {
+        let asked = stage.models.iter().flat_map(|model| [model].into_iter().chain(&spec.model(*model).1.fallback));
+        for model in asked {
             let (name, model_spec) = spec.model(*model);
             let target = models.map(|models| models.target(*model));
             let build = target.map(|target| target.build.clone()).unwrap_or_default();
@@ -42,6 +55,8 @@ pub fn before(plan: &Plan, models: Option<&Models>) -> Lock {
                 provider: spec.endpoints[&model_spec.endpoint].endpoint.kind().to_owned(),
                 model: model_spec.model.id.clone(),
                 sent: target.map(sent),
+                context_tokens: model_spec.context_tokens,
+                fallback: model_spec.fallback.iter().map(|other| spec.model(*other).0.to_string()).collect(),
                 build: LockedBuild {
                     digest: build.digest,
                     quantization: build.quantization,
@@ -59,7 +74,7 @@ pub fn before(plan: &Plan, models: Option<&Models>) -> Lock {
             layout: stage.answers.layout().to_owned(),
             replicates: stage.answers.replicates as u64,
             when: stage.when.as_ref().map(|when| when.source().to_owned()),
-            settings: hash(&json!({ "stage": meaning, "max_attempts": stage.max_attempts })),
+            settings: hash(&settings(stage, &meaning)),
             prompts: None,
             answers: None,
             rows: plan.rows(stage.input),

@@ -95,6 +95,12 @@ pub struct LockedModel {
     pub provider: String,
     /// The provider's id of it.
     pub model: String,
+    /// Tokens that its context holds, where the spec says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
+    /// The models that are asked in its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
     /// What each request holds beside the conversation and the model, by its path in the body: `options.num_ctx`. None
     /// where no request can be written here (the environment lacks something).
     #[serde(skip_serializing_if = "Option::is_none")]

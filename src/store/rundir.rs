@@ -4,10 +4,11 @@
 //! runs/<name>-<hash>/
 //!   manifest.json
 //!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included
+//!   stages/<stage>/part-00000.sum         its checksum
 //!   calls/<stage>-00000.parquet           the calls behind them; the folder reads as one table
 //! ```
 //!
-//! A part is there when its file is there: it is written beside its place, synced and renamed, after its calls.
+//! A part is there when its file and its checksum are: it is written beside its place, synced and renamed, after its calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -134,9 +135,12 @@ impl RunDir {
         }
     }
 
-    /// Part `part` of `stage` if it is committed and whole.
+    /// Part `part` of `stage` if it is committed and is what was written: every byte of it is read.
     pub fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
-        let table = Table::open(&self.part_path(stage, part)).ok()?;
+        let path = self.part_path(stage, part);
+        let sum = std::fs::read_to_string(sum_path(&path)).ok()?;
+        sum_of(&path).ok().filter(|found| *found == sum)?;
+        let table = Table::open(&path).ok()?;
         let facts = serde_json::from_str(table.fact(FACTS)?).ok()?;
         Some(CommittedPart { facts, table })
     }
@@ -152,6 +156,18 @@ impl RunDir {
             path: rows_path,
         })
     }
+}
+
+/// Where the checksum of a part stands.
+fn sum_path(part: &Path) -> PathBuf {
+    part.with_extension("sum")
+}
+
+/// The checksum of a file, in hex.
+fn sum_of(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Writes a part: its rows and the calls behind them.
@@ -174,6 +190,9 @@ impl PartWriter {
         self.calls.commit()?;
         self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
         self.rows.commit()?;
+        // Without its sum, or with a torn one, a part is made anew; so the sum need not be synced.
+        let path = sum_path(&self.path);
+        sum_of(&self.path).and_then(|sum| std::fs::write(&path, sum)).map_err(StoreError::io(&path))?;
         Ok(CommittedPart { facts, table: Table::open(&self.path)? })
     }
 }

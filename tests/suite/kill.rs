@@ -183,6 +183,32 @@ fn sigkill_between_the_answers_and_the_table() {
 }
 
 #[test]
+fn a_part_that_was_damaged_is_made_anew_from_the_ledger() {
+    let spec = split().replace("path = \"out/tone.parquet\"", "path = \"out/tone.parquet\"\n\n[stages.why]\ntype = \"analysis\"\ninput = \"tone\"\nmodels = [\"llama\"]\nprompt = \"Why {{ label }}?\"\nchunk_size = 16");
+    let spec = spec.replace("[outputs.tone]\ninput = \"tone\"", "[outputs.tone]\ninput = \"why\"");
+    let expected = undisturbed(&spec);
+    let server = Server::new().start();
+    let project = project(&server, &spec, ROWS);
+    project.run(&RUN).exits(0);
+    let parts =
+        project.files(".fanfold/runs").into_iter().filter(|p| p.contains("/tone/") && p.ends_with("00001.parquet"));
+    let part = parts.last().expect("a part");
+    let whole = project.bytes(&part);
+    server.forget();
+    for place in (0..whole.len()).step_by(whole.len() / 23) {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x41;
+        project.write(&part, damaged);
+        std::fs::remove_file(project.path(OUT)).expect("the table");
+        project.run(&RUN).exits(0);
+        assert!(project.bytes(OUT) == expected, "byte {place}: another table");
+    }
+    project.write(&part, &whole[..whole.len() / 2]);
+    project.run(&RUN).exits(0);
+    assert!(project.bytes(OUT) == expected && server.requests() == 0, "all of it was in the ledger");
+}
+
+#[test]
 fn sigint_drains_and_the_next_run_goes_on() {
     let server = Server::new().latency_ms(300).start();
     let project = project(&server, &split(), 20);

@@ -28,10 +28,16 @@ const FAULTS: [(u8, &str, Shown); 46] = [
             "sigkill_again_and_again",
             "sigkill_between_the_answers_and_the_table",
             "killed_in_the_middle_of_interviews_it_goes_on_to_the_same_table",
+            "sigkill_at_some_random_moments",
+            "sigkill_at_200_random_moments",
         ]),
     ),
-    (2, "power lost, commits torn", Here(&["ledgers_of_the_corpus"], "errors of fsync are not injected by a test yet")),
-    (3, "disk full", Not("no test yet: it takes a small file system of its own")),
+    (
+        2,
+        "power lost, commits torn",
+        Tests(&["ledgers_of_the_corpus", "a_sync_that_fails_stops_the_run_and_loses_nothing"]),
+    ),
+    (3, "disk full", Tests(&["a_full_disk_stops_the_run_and_space_lets_it_go_on"])),
     (
         4,
         "signals, once and twice",
@@ -52,15 +58,21 @@ const FAULTS: [(u8, &str, Shown); 46] = [
     (
         6,
         "ledger or lock file corrupted",
-        Here(
-            &["a_record_that_was_changed_is_not_served", "ledgers_of_the_corpus", "a_newer_format_is_refused"],
-            "a run over a corrupted ledger has no test yet",
-        ),
+        Tests(&[
+            "a_wrong_byte_anywhere_serves_no_wrong_answer",
+            "a_page_of_zeros_costs_only_what_it_held",
+            "answers_that_change_places_are_not_served",
+            "a_torn_tail_costs_only_the_tail",
+            "a_corrupt_answer_is_asked_again",
+            "a_damaged_file_is_salvaged",
+            "formats_of_tomorrow_are_refused",
+            "ledgers_of_the_corpus",
+        ]),
     ),
     (
         7,
         "table between stages corrupted",
-        Here(&["damaged_files_are_errors_and_never_panics"], "parts of a run are not damaged by a test yet"),
+        Tests(&["a_part_that_was_damaged_is_made_anew_from_the_ledger", "damaged_files_are_errors_and_never_panics"]),
     ),
     (
         8,

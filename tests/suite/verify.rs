@@ -59,6 +59,11 @@ const CASES: &[(&str, Change, &[&str])] = &[
         &["spec.meaning", "stages.tone.settings"],
     ),
     (
+        "what becomes of long prompts",
+        |p, _| edit(p, "pipeline.toml", "[stages.tone.output]", "overflow = \"truncate_middle\"\n[stages.tone.output]"),
+        &["spec.meaning", "stages.tone.settings"],
+    ),
+    (
         "a condition",
         |p, _| edit(p, "pipeline.toml", "score < 9", "score < 99"),
         &["spec.meaning", "stages.why.prompts", "stages.why.when"],

@@ -15,6 +15,8 @@ fn lock() -> Lock {
         LockedModel {
             provider: "ollama".into(),
             model: "llama3.2".into(),
+            context_tokens: None,
+            fallback: Vec::new(),
             sent: Some(sent.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
             build: LockedBuild { digest: Some("d".into()), replies: Some(vec!["fp".into()]), ..LockedBuild::default() },
         },
