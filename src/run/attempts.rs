@@ -109,12 +109,12 @@ impl Calls {
             let message = "the server is down".to_owned();
             return Some(Step::GiveUp(Failure { kind: "unavailable", message, reply: None }));
         }
+        tally.counted += 1;
         let context = target.context();
         if let Some(message) = context.and_then(|context| too_long(said.messages(), context)) {
             let failure = Failure { kind: CallErrorKind::ContextTooLong.name(), message, reply: None };
             return Some(self.shorten(wanted, target, said, tally, failure));
         }
-        tally.counted += 1;
         let model = target.model_for(wanted.prompt, wanted.replicate);
         let call = Call { model: &model, messages: said.messages(), schema: wanted.prompt.schema.as_deref() };
         let reply = match self.attempt(target, &call, tally, progress).await? {
@@ -165,7 +165,7 @@ impl Calls {
         said.prompt = Cow::Owned(messages);
         said.again = None;
         // Finding out what fits is no failed attempt.
-        tally.counted = tally.counted.saturating_sub(1);
+        tally.counted -= 1;
         tally.notes.left_out = Some(left_out);
         Step::Again(failure, Duration::ZERO)
     }
@@ -193,7 +193,7 @@ impl Calls {
             return Step::Again(failure(error), Duration::ZERO);
         }
         if error.kind == CallErrorKind::Rejected && target.endpoint.rejects_all(&error.message) {
-            return stop(error);
+            return unless_replaced(error);
         }
         let last = tally.counted >= max_attempts;
         match retry::next(&error, tally.attempts, last, tally.spent(), rand::random::<f64>()) {

@@ -124,7 +124,7 @@ fn what_no_run_uses_is_dropped() {
     project.run(&RUN).exits(0);
     sql(
         &project,
-        "INSERT INTO calls SELECT NULL, randomblob(16), model, reply, finish, 1, 1, 1, 1, build, 'timeout: x', tries, at, 0, NULL FROM calls LIMIT 3",
+        "INSERT INTO calls SELECT NULL, randomblob(16), model, reply, finish, 1, 1, 1, 1, build, 'timeout: x', tries, at, 0, NULL, NULL FROM calls LIMIT 3",
     );
     let dropped = |args: &[&str]| json(&project, args)["dropped"].clone();
     assert_eq!(dropped(&["gc", "--dry-run"]), serde_json::json!({ "answers": 0, "history": 3 }));
@@ -168,7 +168,7 @@ fn an_interrupted_gc_loses_nothing() {
         &project,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150000)
         INSERT INTO calls SELECT NULL, randomblob(16), 'other', hex(randomblob(100)), 'stop', 1, 1, 1, 1, NULL, NULL, NULL,
-            0, 0, NULL FROM n",
+            0, 0, NULL, NULL FROM n",
     );
     filled.write("ledger.sqlite", project.bytes(LEDGER));
     let mut killed = 0;
