@@ -17,6 +17,7 @@ mod schema;
 mod signals;
 mod status;
 mod terminal;
+mod test;
 mod validate;
 
 use std::ffi::OsString;
@@ -44,6 +45,7 @@ enum Command {
     Validate(validate::Validate),
     Plan(plan::Plan),
     Run(run::Run),
+    Test(test::Test),
     Status(status::Status),
     Ledger(ledger::Ledger),
     Population(population::Population),
@@ -75,6 +77,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Validate(command) => command.run(&terminal),
         Command::Plan(command) => command.run(&terminal),
         Command::Run(command) => command.run(&terminal),
+        Command::Test(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
         Command::Ledger(command) => command.run(&terminal),
         Command::Population(command) => command.run(&terminal),

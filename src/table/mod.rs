@@ -4,12 +4,14 @@
 //! ranges of rows and writes files that appear whole or not at all. Knows nothing of ours.
 
 mod cell;
+mod max_failed;
 pub mod parquet;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 pub use cell::{Cell, array_of, cell_at};
+pub use max_failed::MaxFailed;
 
 /// One row of a batch.
 #[derive(Clone, Copy, Debug)]
