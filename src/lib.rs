@@ -25,7 +25,7 @@
 //! | [`store`] | a run on disk: project folder, ledger, parts, manifest, lock |
 //! | [`plan`] | what will happen, decided before it does |
 //! | [`spec`] | what the author wrote, checked |
-//! | [`source`], [`stage`], [`provider`] | where rows come from, what to ask about them, whom |
+//! | [`source`], [`stage`], [`provider`], [`assertion`] | where rows come from, what to ask about them, whom; what a table must be |
 //! | [`prompt`] | asking and answering without a model |
 //! | [`registry`], [`table`] | rows of the extension tables; rows and columns of data |
 //! | [`document`] | TOML and YAML as one tree with places |
@@ -40,10 +40,12 @@
 //!   can change the answer.
 //! - **ledger**: the store of all finished calls of a project; what is in it is never paid again.
 //! - **replay file**: the calls of one run as one file; a run that is answered from it asks nobody.
+//! - **test**: what a table of the pipeline must be, an assertion that `fanfold test` holds against it.
 //! - **run**: one plan carried out; its folder holds the parts, the calls table and the manifest.
 //! - **lock**: what a spec's tables were made from and what they are, beside the spec; each line of it is a **facet**, and one
 //!   that is another now has **drifted**.
 
+pub mod assertion;
 pub mod cli;
 pub mod document;
 pub mod name;

@@ -1,4 +1,4 @@
-//! Registries: the static tables `SOURCES`, `STAGES` and `PROVIDERS` are made of [`Kind`]s.
+//! Registries: the static tables `SOURCES`, `STAGES`, `PROVIDERS` and `ASSERTIONS` are made of [`Kind`]s.
 //!
 //! A kind is a name, a sentence, a JSON Schema and a way to decode its part of a spec. The spec parser, the JSON Schema,
 //! `validate` and the contract tests read these tables, so that adding a kind is one file, one `mod` line and one row.

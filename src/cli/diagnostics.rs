@@ -60,6 +60,11 @@ fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
+/// The line of a place, from 1.
+pub fn line(document: &Document, place: &Place) -> usize {
+    position(&document.text, within(&document.text, document.span(place)).start).0
+}
+
 /// The path of a place as text, if it has one.
 fn path_of(place: &Place) -> Option<String> {
     match place {

@@ -43,6 +43,11 @@ fn folder(path: &Path) -> PathBuf {
 
 /// The spec at `path`; without one, every problem has been shown.
 pub fn load_or_show(path: &Path, terminal: &Terminal) -> Option<Spec> {
+    with_document(path, terminal).map(|(_, spec)| spec)
+}
+
+/// The spec at `path` with its document; without one, every problem has been shown.
+pub fn with_document(path: &Path, terminal: &Terminal) -> Option<(Document, Spec)> {
     match load(path) {
         Err(message) => {
             terminal.error(&message, None);
@@ -53,7 +58,7 @@ pub fn load_or_show(path: &Path, terminal: &Terminal) -> Option<Spec> {
                 let shown = diagnostics::human(&loaded.problems, &loaded.document, terminal.color);
                 terminal.marked(shown.trim_end());
             }
-            loaded.spec
+            Some((loaded.document, loaded.spec?))
         }
     }
 }

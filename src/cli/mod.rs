@@ -19,6 +19,7 @@ mod signals;
 mod standing;
 mod status;
 mod terminal;
+mod test;
 mod validate;
 mod verify;
 
@@ -47,6 +48,7 @@ enum Command {
     Validate(validate::Validate),
     Plan(plan::Plan),
     Run(run::Run),
+    Test(test::Test),
     Status(status::Status),
     Verify(verify::Verify),
     Ledger(ledger::Ledger),
@@ -79,6 +81,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Validate(command) => command.run(&terminal),
         Command::Plan(command) => command.run(&terminal),
         Command::Run(command) => command.run(&terminal),
+        Command::Test(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
         Command::Verify(command) => command.run(&terminal),
         Command::Ledger(command) => command.run(&terminal),

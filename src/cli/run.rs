@@ -22,7 +22,8 @@ use crate::store::{Project, RunDir, StoreError};
 
 /// Runs a spec: asks what the ledger doesn't know, writes the outputs.
 ///
-/// Run it again to go on after a stop or to try failed rows again; what is answered is never asked twice.
+/// Run it again to go on after a stop or to try failed rows again; what is answered is never asked twice. `fanfold test`
+/// says whether the tables are what the spec's tests want.
 #[derive(Debug, clap::Args)]
 pub struct Run {
     /// The spec.
@@ -61,6 +62,21 @@ enum OnMissing {
 }
 
 impl Run {
+    /// The whole of a spec, answered from a replay file alone.
+    pub fn replay(spec: &Path, file: &Path) -> Self {
+        let (spec, replay) = (spec.to_owned(), Some(file.to_owned()));
+        Run {
+            spec,
+            replay,
+            replay_mode: OnMissing::Only,
+            limit: None,
+            select: Vec::new(),
+            dry_run: false,
+            locked: false,
+            update_lock: false,
+        }
+    }
+
     /// Runs the command.
     pub fn run(self, terminal: &Terminal) -> Exit {
         let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };

@@ -6,7 +6,7 @@ use super::template::{Bound, Template, Unknown};
 use crate::table::{Cell, Row};
 
 /// What a condition that holds is rendered to.
-const HOLDS: &str = "1";
+pub(super) const HOLDS: &str = "1";
 
 /// A condition that compiles.
 #[derive(Debug)]
@@ -25,9 +25,7 @@ pub struct BoundCondition {
 impl Condition {
     /// Compiles `source`; the error is a sentence.
     pub fn new(source: &str) -> Result<Self, String> {
-        Template::check_expression(source).map_err(|error| error.message)?;
-        let template = Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|e| e.message)?;
-        Ok(Condition { template, source: source.to_owned() })
+        Ok(Condition { template: holding(source)?, source: source.to_owned() })
     }
 
     /// Binds its variables to the columns of `input`, or else to values called `others` that are given for each row.
@@ -79,6 +77,12 @@ impl BoundCondition {
         }
         found
     }
+}
+
+/// A template that is [`HOLDS`] where the expression `source` is true; the error is a sentence.
+pub(super) fn holding(source: &str) -> Result<Template, String> {
+    Template::check_expression(source).map_err(|error| error.message)?;
+    Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|error| error.message)
 }
 
 /// The words, numbers and operators of an expression; a string is one token.

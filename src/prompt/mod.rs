@@ -4,6 +4,7 @@
 //! reply into cells or into a reason why it can't be used. Knows tables and what stands below them.
 
 mod allowance;
+mod claim;
 mod condition;
 mod expect;
 mod field;
@@ -21,6 +22,7 @@ use indexmap::IndexMap;
 
 use crate::table::Cell;
 
+pub use claim::{Claim, Figure};
 pub use condition::{BoundCondition, Condition};
 pub use expect::{Expect, Field};
 pub use field::{FieldSpec, FieldType, ItemSpec};

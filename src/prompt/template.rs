@@ -149,8 +149,19 @@ impl Template {
         }
     }
 
+    /// The template over these values; the error names the variable or the limit.
+    pub(super) fn over(&self, context: BTreeMap<String, Value>) -> Result<String, String> {
+        let template = self.environment.get_template(NAME).map_err(|e| said(&e))?;
+        let mut text = Capped(Vec::new());
+        template.render_captured_to(Value::from(context), &mut text).map_err(|e| match text.0.len() > LONGEST {
+            true => format!("the prompt is longer than {LONGEST} bytes"),
+            false => self.placed(&e),
+        })?;
+        String::from_utf8(text.0).map_err(|e| e.to_string())
+    }
+
     /// Whether the engine itself knows `name` (`range`, `dict`, ..).
-    fn is_global(&self, name: &str) -> bool {
+    pub(super) fn is_global(&self, name: &str) -> bool {
         self.environment.globals().any(|(global, _)| global == name)
     }
 
@@ -231,13 +242,7 @@ impl Bound {
                 cells.map(|(i, f)| (f.name().clone(), value_of(row.cell(i)))).collect();
             context.insert("row".to_owned(), Value::from(cells));
         }
-        let template = self.template.environment.get_template(NAME).map_err(|e| said(&e))?;
-        let mut text = Capped(Vec::new());
-        template.render_captured_to(Value::from(context), &mut text).map_err(|e| match text.0.len() > LONGEST {
-            true => format!("the prompt is longer than {LONGEST} bytes"),
-            false => self.template.placed(&e),
-        })?;
-        String::from_utf8(text.0).map_err(|e| e.to_string())
+        self.template.over(context)
     }
 }
 

@@ -1,8 +1,9 @@
-//! Reports: what a finished run says, made from its manifest (`summary`), its tables (`preview`) and its lock (`drift`).
-//! Pure.
+//! Reports: what a finished run says, made from its manifest (`summary`), its tables (`preview`, and `verdict`, what the
+//! spec's tests say about them) and its lock (`drift`). Pure.
 
 pub mod drift;
 mod interval;
 pub mod preview;
 pub mod printable;
 pub mod summary;
+pub mod verdict;

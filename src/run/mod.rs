@@ -125,8 +125,7 @@ pub fn prepare(
         facts.insert(i, found);
     }
     let plan = Plan::new(spec, selection, facts)?;
-    let suffix = if replay.is_some() { "-replay" } else { "" };
-    let dir = RunDir::new(project.run(&format!("{}{suffix}", plan.run_name())));
+    let dir = folder(&plan, &project, replay.is_some());
     let mut locks = vec![project.share()?, project.lock(dir.root(), "this run's folder")?];
     for i in plan.outputs() {
         let output = &plan.spec.outputs[i];
@@ -144,8 +143,19 @@ pub fn prepare(
     Ok(Ready { plan: Arc::new(plan), dir, replay, project, tables, _locks: locks })
 }
 
+/// The folder of the run of a plan, or of its replay.
+pub fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {
+    let suffix = if replay { "-replay" } else { "" };
+    RunDir::new(project.run(&format!("{}{suffix}", plan.run_name())))
+}
+
 /// The folder of the run of the whole of `spec` over its sources as they are now.
 pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
+    Ok(folder(&uncounted(spec)?, project, false))
+}
+
+/// The plan of the whole of `spec` over its sources as they are now, whose rows are not counted: enough to find a run.
+pub fn uncounted(spec: Spec) -> Result<Plan, RunError> {
     let mut facts = HashMap::new();
     for i in sources_read(&spec, &vec![true; spec.stages.len()]) {
         let (name, source) = spec.sources.get_index(i).expect("an index of this table");
@@ -154,8 +164,7 @@ pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
         // The run's name needs the content only.
         facts.insert(i, SourceFacts { rows: 0, content, values: String::new() });
     }
-    let plan = Plan::new(spec, &Selection::default(), facts)?;
-    Ok(RunDir::new(project.run(&plan.run_name())))
+    Ok(Plan::new(spec, &Selection::default(), facts)?)
 }
 
 /// Carries out a plan: answers every row from the ledger or by calls, commits the parts, writes the outputs.

@@ -27,6 +27,16 @@ pub enum Guard {
     Missing(usize),
 }
 
+impl Guard {
+    /// The column that holds an error, if that is the sign.
+    pub fn error(&self) -> Option<usize> {
+        match self {
+            Guard::Error(column) => Some(*column),
+            Guard::Missing(_) => None,
+        }
+    }
+}
+
 /// Where the answers of a stage go: how many there are for a row, and in which columns and rows they stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers {

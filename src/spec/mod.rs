@@ -2,10 +2,11 @@
 //!
 //! [`check`](Spec::check) passes over the document in this order: literal keys (`secret`), the tables and their fields
 //! (`read`), then what the names refer to (`resolve`): `models`, sources, the `graph` of the stages and the `columns` of
-//! each (`stages`), `outputs` and `paths`. [`schema`] is the same language as a JSON Schema. A new field of a table is a
+//! each (`stages`), `outputs`, `assertions` and `paths`. [`schema`] is the same language as a JSON Schema. A new field of a table is a
 //! field of its struct with a doc comment; a new kind is a row of a registry. Reads only headers of sources and prompt
 //! files; no network, and nothing is written.
 
+mod assertions;
 mod columns;
 mod graph;
 mod limits;
@@ -31,10 +32,13 @@ use crate::provider::{Endpoint, Model};
 use crate::source::Source;
 use crate::stage::Stage;
 
+pub use assertions::TestSpec;
 pub use columns::{Answers, Form, Guard, Relation};
 pub use limits::{Budget, Concurrency, Limits, OnOutage, Price};
 pub use outputs::Format;
-pub use read::{Layout, MaxFailed, Order, Overflow, Repair};
+pub use read::{Layout, Order, Overflow, Repair};
+
+pub use crate::table::MaxFailed;
 
 /// A checked pipeline spec: every name resolves, every template compiles against the columns it will see.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub struct Spec {
     pub stages: Vec<StageSpec>,
     /// The outputs by name.
     pub outputs: IndexMap<Name, OutputSpec>,
+    /// What the tables must be.
+    pub tests: Vec<TestSpec>,
 }
 
 /// An endpoint and how much may be asked of it.

@@ -3,22 +3,23 @@
 //! The structs here are the spec's language for what all kinds share; their doc comments are the JSON Schema's
 //! descriptions. What a kind adds to `[sources.x]`, `[stages.x]` and `[providers.x]` is decoded by that kind.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::assertions::{RawTest, TestTable};
 use super::limits::{Budget, Limits, Price};
+use crate::assertion::ASSERTIONS;
 use crate::document::{self, Diagnostic, Document, Entry, Node, Path, Value};
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, PROVIDERS};
 use crate::registry::{Kind, find};
 use crate::source::{SOURCES, Source};
 use crate::stage::{STAGES, StageConfig};
+use crate::table::MaxFailed;
 
 /// What stands at the top of a spec beside its tables.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -178,73 +179,6 @@ pub enum Repair {
     Lenient,
 }
 
-/// How many rows may fail: a number, or a share of the rows.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum MaxFailed {
-    /// So many rows.
-    Rows(u64),
-    /// Such a share of the rows, from 0 to 1.
-    Share(f64),
-}
-
-impl MaxFailed {
-    /// How many of `rows` rows may fail.
-    pub fn of(self, rows: u64) -> u64 {
-        match self {
-            MaxFailed::Rows(n) => n,
-            // A share such as 29 % is not exact in binary.
-            MaxFailed::Share(share) => (share * rows as f64 + 1e-6).floor() as u64,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for MaxFailed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = MaxFailed;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of rows or a share such as \"5%\"")
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, rows: u64) -> Result<MaxFailed, E> {
-                Ok(MaxFailed::Rows(rows))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, rows: i64) -> Result<MaxFailed, E> {
-                u64::try_from(rows).map(MaxFailed::Rows).map_err(|_| E::custom("`max_failed` must be 0 or more"))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<MaxFailed, E> {
-                let share = text.strip_suffix('%').and_then(|n| n.trim().parse::<f64>().ok());
-                match share {
-                    Some(share) if (0.0..=100.0).contains(&share) => Ok(MaxFailed::Share(share / 100.0)),
-                    _ => Err(E::custom(format!("\"{text}\" is not a share such as \"5%\""))),
-                }
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl JsonSchema for MaxFailed {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "MaxFailed".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [
-            { "type": "integer", "minimum": 0 },
-            { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? *%$" },
-        ] })
-    }
-}
-
 /// A stage: what all kinds share, and what its kind adds.
 pub type RawStage = (StageTable, Box<dyn StageConfig>);
 
@@ -258,6 +192,7 @@ pub struct Raw {
     pub sources: IndexMap<Name, Box<dyn Source>>,
     pub stages: IndexMap<Name, RawStage>,
     pub outputs: IndexMap<Name, OutputTable>,
+    pub tests: Vec<RawTest>,
     /// Whether a table of this section could not be read, so that a missing name there is no news.
     pub broken: Vec<(&'static str, String)>,
 }
@@ -270,7 +205,7 @@ impl Raw {
 }
 
 /// The sections of a spec.
-pub const SECTIONS: [&str; 5] = ["models", "providers", "sources", "stages", "outputs"];
+pub const SECTIONS: [&str; 6] = ["models", "providers", "sources", "stages", "outputs", "tests"];
 
 /// Reads every table of the document; reports all problems.
 pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> {
@@ -295,6 +230,7 @@ pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> 
         sources: IndexMap::new(),
         stages: IndexMap::new(),
         outputs: IndexMap::new(),
+        tests: Vec::new(),
         broken: Vec::new(),
     };
     for (name, node, path) in tables(root, "models", problems) {
@@ -322,6 +258,14 @@ pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> 
     }
     for (name, node, path) in tables(root, "outputs", problems) {
         keep(document::decode(node, &path, problems), "outputs", name, &mut raw.outputs, &mut raw.broken);
+    }
+    for (node, path) in list(root, "tests", problems) {
+        let shared = document::fields_of::<TestTable>();
+        let assertion = typed(ASSERTIONS, "test", node, &path, shared, problems);
+        let table = document::decode(&pick(node, |key| shared.contains(&key)), &path, problems);
+        if let Some((table, (kind, config))) = table.zip(assertion) {
+            raw.tests.push(RawTest { path, table, kind: kind.name, config });
+        }
     }
     Some(raw)
 }
@@ -356,6 +300,18 @@ fn tables<'a>(root: &'a Node, section: &str, problems: &mut Vec<Diagnostic>) -> 
         }
     }
     found
+}
+
+/// The tables `[[section]]` with their paths.
+fn list<'a>(root: &'a Node, section: &str, problems: &mut Vec<Diagnostic>) -> Vec<(&'a Node, Path)> {
+    let path = Path::root().key(section);
+    let Some(node) = root.get(section) else { return Vec::new() };
+    if !matches!(node.value, Value::List(_)) {
+        let message = format!("`{section}` is a list of tables, not {}", node.kind_name());
+        problems.push(Diagnostic::error("wrong-type", path, message));
+        return Vec::new();
+    }
+    node.items().iter().enumerate().map(|(i, node)| (node, path.index(i))).collect()
 }
 
 /// Reads `type` by hand and lets that kind decode the rest; `shared` fields are somebody else's.

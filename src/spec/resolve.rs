@@ -20,7 +20,7 @@ pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> O
     let models = resolver.models(&raw, &endpoints);
     resolver.budget(&raw, &endpoints);
     let order = resolver.graph(&raw);
-    let Raw { header, file, sources, stages, outputs, broken, .. } = raw;
+    let Raw { header, file, sources, stages, outputs, tests, broken, .. } = raw;
     let mut spec = Spec {
         name: header.name.map_or(file, String::from),
         folder: folder.to_owned(),
@@ -31,6 +31,7 @@ pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> O
         sources: IndexMap::new(),
         stages: Vec::new(),
         outputs: IndexMap::new(),
+        tests: Vec::new(),
     };
     let mut unknown: Vec<String> = broken.iter().filter(|(s, _)| *s != "outputs").map(|(_, n)| n.clone()).collect();
     for (name, source) in sources {
@@ -53,6 +54,13 @@ pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> O
     for (name, table) in &outputs {
         if let Some(output) = resolver.output(&spec, &unknown, name, table) {
             spec.outputs.insert(name.clone(), output);
+        }
+    }
+    unknown.extend(outputs.into_keys().filter(|name| !spec.outputs.contains_key(name)).map(String::from));
+    unknown.extend(broken.into_iter().filter(|(section, _)| *section == "outputs").map(|(_, name)| name));
+    for test in tests {
+        if let Some(test) = resolver.test(&spec, &unknown, test) {
+            spec.tests.push(test);
         }
     }
     Some(spec)

@@ -5,8 +5,10 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::assertions::TestTable;
 use super::limits::Limits;
 use super::read::{Header, ModelTable, OutputTable, StageTable};
+use crate::assertion::ASSERTIONS;
 use crate::provider::PROVIDERS;
 use crate::registry::Kind;
 use crate::source::SOURCES;
@@ -21,6 +23,7 @@ pub fn schema() -> Value {
     let output = generator.subschema_for::<OutputTable>().to_value();
     let stage = generator.subschema_for::<StageTable>().to_value();
     let limits = generator.subschema_for::<Limits>().to_value();
+    let test = generator.subschema_for::<TestTable>().to_value();
     let sections = [
         ("models", "Models by name: a provider, the model's id there, and how it picks its words.", model),
         (
@@ -37,6 +40,10 @@ pub fn schema() -> Value {
         for (name, about, item) in sections {
             properties.insert(name.to_owned(), named(about, item));
         }
+        let about = "What the tables must be; `fanfold test` says whether they are.";
+        let tests =
+            json!({ "description": about, "type": "array", "items": one_of(ASSERTIONS, Some(&test), generator) });
+        properties.insert("tests".to_owned(), tests);
     }
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));

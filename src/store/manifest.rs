@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::SystemTime;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -199,6 +200,11 @@ impl Manifest {
     /// The manifest of a run's folder, if there is one that can be read.
     pub fn read(run: &RunDir) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
+    }
+
+    /// When the manifest of a run's folder was written last, if there is one.
+    pub fn written(run: &RunDir) -> Option<SystemTime> {
+        std::fs::metadata(run.root().join(FILE)).and_then(|file| file.modified()).ok()
     }
 
     /// Writes it into the run's folder, whole or not at all.

@@ -6,6 +6,7 @@
 
 mod cell;
 mod digest;
+mod max_failed;
 pub mod parquet;
 
 use arrow_array::RecordBatch;
@@ -13,6 +14,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 pub use cell::{Cell, array_of, cell_at};
 pub use digest::{Digest, column_words};
+pub use max_failed::MaxFailed;
 
 /// One row of a batch.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ const LINES: [&[&str]; 9] = [
     &["document"],
     &["registry", "table"],
     &["prompt"],
-    &["source", "stage", "provider"],
+    &["source", "stage", "provider", "assertion"],
     &["spec"],
     &["plan"],
     &["store"],

@@ -1,0 +1,53 @@
+//! Bounds: the `minimum` and the `maximum` of an assertion.
+
+use std::fmt::Display;
+
+use super::Site;
+use crate::document::Diagnostic;
+
+/// A least and a most value, at least one of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<N> {
+    minimum: Option<N>,
+    maximum: Option<N>,
+}
+
+impl<N: PartialOrd + Display + Copy> Bounds<N> {
+    /// The bounds; reports it when there are none, or none that anything fits into. Fields that would do as well are `or`.
+    pub fn new(
+        site: &Site<'_>,
+        (minimum, maximum): (Option<N>, Option<N>),
+        or: &str,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
+        if minimum.is_none() && maximum.is_none() {
+            let problem = Diagnostic::error("missing-field", site.path.clone(), "`minimum` is missing");
+            problems.push(problem.help(format!("write `minimum`, `maximum`{or} or both")));
+            return None;
+        }
+        // What is no number is neither less nor more.
+        let lone = |n: Option<N>| n.is_some_and(|n| n.partial_cmp(&n).is_none());
+        if lone(minimum) || lone(maximum) || minimum.zip(maximum).is_some_and(|(least, most)| least > most) {
+            let message = "`minimum` must not be more than `maximum`";
+            let key = if minimum.is_some() { "minimum" } else { "maximum" };
+            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+            return None;
+        }
+        Some(Bounds { minimum, maximum })
+    }
+
+    /// Whether `value` is within them; they belong to it.
+    pub fn hold(&self, value: N) -> bool {
+        self.minimum.is_none_or(|least| least <= value) && self.maximum.is_none_or(|most| value <= most)
+    }
+
+    /// Them in words.
+    pub fn words(&self) -> String {
+        match (self.minimum, self.maximum) {
+            (Some(least), Some(most)) => format!("from {least} to {most}"),
+            (Some(least), None) => format!("at least {least}"),
+            (None, Some(most)) => format!("at most {most}"),
+            (None, None) => "anything".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `type = "expression"`: an expression over the figures of the whole table is true.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::finding::{Finding, View, rounded};
+use super::{Assertion, AssertionConfig, Check, Site};
+use crate::document::{self, Diagnostic};
+use crate::name::{listed, nearest};
+use crate::prompt::{Claim, Figure};
+use crate::registry::Kind;
+use crate::table::Cell;
+
+/// The row of the registry.
+pub const KIND: Kind<Box<dyn AssertionConfig>> = Kind {
+    name: "expression",
+    about: "An expression over the figures of the whole table is true.",
+    schema: |generator| generator.subschema_for::<Expression>(),
+    fields: document::fields_of::<Expression>,
+    decode: |node, path, problems| {
+        document::decode::<Expression>(node, path, problems).map(|a| Box::new(a) as Box<dyn AssertionConfig>)
+    },
+};
+
+/// An expression over the figures of the whole table is true.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Expression {
+    /// A Jinja expression such as `rows > 30 and failed == 0 and shares.refund > 0.1`. It knows `rows`, `failed` (rows with
+    /// a failed call), and of a column `shares.<column>` (how many of its booleans are true, from 0 to 1),
+    /// `means.<column>` (of its numbers) and `nulls.<column>`. Shares and means leave null out.
+    expression: String,
+}
+
+/// Figures that every column of a kind has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Shares,
+    Means,
+    Nulls,
+}
+
+const GROUPS: [(&str, Group); 3] = [("shares", Group::Shares), ("means", Group::Means), ("nulls", Group::Nulls)];
+/// The figures of the whole table.
+const WHOLE: [&str; 2] = ["rows", "failed"];
+
+#[derive(Debug)]
+struct Bound {
+    claim: Claim,
+    /// The columns with errors.
+    errors: Vec<usize>,
+    /// The columns whose figures are used.
+    used: Vec<(Group, usize, String)>,
+    whole: Vec<&'static str>,
+}
+
+impl AssertionConfig for Expression {
+    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
+        let at = site.path.key("expression");
+        let claim = match Claim::new(&self.expression) {
+            Ok(claim) => claim,
+            Err(message) => {
+                let message = format!("the expression does not compile: {message}");
+                problems.push(Diagnostic::error("bad-template", at, message));
+                return None;
+            }
+        };
+        let before = problems.len();
+        let (mut used, mut whole) = (Vec::new(), Vec::new());
+        for figure in claim.figures() {
+            let (name, part) = match figure.split_once('.') {
+                Some((name, part)) => (name, Some(part)),
+                None => (figure.as_str(), None),
+            };
+            let group = GROUPS.iter().find(|(group, _)| *group == name).map(|(_, group)| *group);
+            let fitting = |group: Group| {
+                let columns = (0..site.schema.fields().len()).filter(move |column| group.fits(site, *column));
+                columns.map(move |column| (group, column, format!("{name}.{}", site.name(column))))
+            };
+            match (group, part) {
+                (None, None) if WHOLE.contains(&name) => whole.extend(WHOLE.iter().find(|w| **w == name)),
+                // The whole group: a loop over it, or a name that is no word.
+                (Some(group), None) => used.extend(fitting(group)),
+                (Some(group), Some(part)) => match fitting(group).find(|(_, column, _)| site.name(*column) == part) {
+                    Some(found) => used.push(found),
+                    None => {
+                        let names: Vec<&str> = fitting(group).map(|(_, column, _)| site.name(column)).collect();
+                        problems.push(unknown(&figure, part, &names, &format!("{name}."), at.clone()));
+                    }
+                },
+                _ => {
+                    let names: Vec<&str> = WHOLE.iter().copied().chain(GROUPS.map(|(group, _)| group)).collect();
+                    problems.push(unknown(&figure, name, &names, "", at.clone()));
+                }
+            }
+        }
+        used.sort();
+        used.dedup();
+        let errors = site.stages.iter().flat_map(|stage| stage.errors.iter().copied()).collect();
+        (problems.len() == before).then(|| Box::new(Bound { claim, errors, used, whole }) as Box<dyn Assertion>)
+    }
+}
+
+fn unknown(figure: &str, name: &str, names: &[&str], prefix: &str, at: document::Path) -> Diagnostic {
+    let problem = Diagnostic::error("unknown-variable", at, format!("there is no figure `{figure}` of this table"));
+    match nearest(name, names.iter().copied()) {
+        Some(near) => problem.meant(Some(&format!("{prefix}{near}"))),
+        None if names.is_empty() => problem,
+        None => problem.help(format!("there are {}", listed(names.iter().copied()))),
+    }
+}
+
+impl Group {
+    /// Whether a column has such a figure.
+    fn fits(self, site: &Site<'_>, column: usize) -> bool {
+        let (holds, list) = site.holds(column);
+        match self {
+            Group::Shares => !list && holds == super::site::Holds::Boolean,
+            Group::Means => !list && holds.is_numeric(),
+            Group::Nulls => true,
+        }
+    }
+}
+
+impl Assertion for Bound {
+    fn words(&self) -> String {
+        self.claim.source().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn reads(&self) -> Vec<usize> {
+        let errors = self.errors.iter().copied().filter(|_| self.whole.contains(&"failed"));
+        errors.chain(self.used.iter().map(|(_, column, _)| *column)).collect()
+    }
+
+    fn check(&self) -> Box<dyn Check + '_> {
+        Box::new(Sums { bound: self, failed: 0, sums: vec![Sum::default(); self.used.len()] })
+    }
+}
+
+/// What is added up of a column: its nulls, and its values as numbers (true is 1).
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    nulls: u64,
+    values: u64,
+    sum: f64,
+}
+
+struct Sums<'a> {
+    bound: &'a Bound,
+    failed: u64,
+    sums: Vec<Sum>,
+}
+
+impl Check for Sums<'_> {
+    fn take(&mut self, rows: &View<'_>) {
+        if self.bound.whole.contains(&"failed") {
+            let failed = |row: &usize| self.bound.errors.iter().any(|column| !rows.array(*column).is_null(*row));
+            self.failed += (0..rows.len()).filter(failed).count() as u64;
+        }
+        for ((group, column, _), sum) in self.bound.used.iter().zip(&mut self.sums) {
+            let nulls = rows.array(*column).null_count();
+            sum.nulls += nulls as u64;
+            sum.values += (rows.len() - nulls) as u64;
+            if *group != Group::Nulls {
+                sum.sum += (0..rows.len()).map(|row| number(&rows.cell(*column, row))).sum::<f64>();
+            }
+        }
+    }
+
+    fn finding(self: Box<Self>, rows: u64) -> Finding {
+        let mut figures = BTreeMap::new();
+        let (mut told, mut missing) = (Vec::new(), Vec::new());
+        for name in &self.bound.whole {
+            let figure = if *name == "rows" { rows } else { self.failed };
+            told.push(format!("{name} = {figure}"));
+            figures.insert((*name).to_owned(), Figure::Count(figure));
+        }
+        for ((group, _, name), sum) in self.bound.used.iter().zip(&self.sums) {
+            let figure = match group {
+                Group::Nulls => Figure::Count(sum.nulls),
+                // Neither is there without values, and an expression that needs it can't be true.
+                _ if sum.values == 0 => {
+                    missing.push(format!("{name} is not there: no row has a value"));
+                    continue;
+                }
+                Group::Shares | Group::Means => Figure::Number(sum.sum / sum.values as f64),
+            };
+            told.push(match &figure {
+                Figure::Number(number) => format!("{name} = {}", rounded(*number)),
+                _ => format!("{name} = {}", sum.nulls),
+            });
+            let (group, column) = name.split_once('.').unwrap_or((name, ""));
+            let groups = figures.entry(group.to_owned()).or_insert_with(|| Figure::Group(BTreeMap::new()));
+            if let Figure::Group(inner) = groups {
+                inner.insert(column.to_owned(), figure);
+            }
+        }
+        match self.bound.claim.holds(&figures) {
+            Ok(holds) => Finding::whole(holds, told.join(", ")),
+            Err(message) => Finding::whole(false, missing.into_iter().next().unwrap_or(message)),
+        }
+    }
+}
+
+fn number(cell: &Cell) -> f64 {
+    match cell {
+        Cell::Boolean(b) => f64::from(u8::from(*b)),
+        Cell::Integer(i) => *i as f64,
+        Cell::Number(n) => *n,
+        _ => 0.0,
+    }
+}
