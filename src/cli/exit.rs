@@ -5,8 +5,8 @@ use std::process::ExitCode;
 /// The exit codes for `--help`.
 pub const HELP: &str = "Exit codes:
   0    done
-  1    finished, but more rows failed than `max_failed` allows, a test of the spec failed, or a ledger had
-       corrupt answers
+  1    finished, but more rows failed than `max_failed` allows, a test of the spec failed, a ledger had
+       corrupt answers, or `diff` found a difference
   2    the spec or the arguments are wrong; nothing was sent
   3    the environment is: server down, key missing, model not there, disk
   4    stopped by the budget; run again to go on
@@ -19,7 +19,7 @@ pub const HELP: &str = "Exit codes:
 pub enum Exit {
     /// Done.
     Ok,
-    /// Finished, but too many rows failed, or a test.
+    /// Finished, but too many rows failed, a test failed, or something was found that should not be.
     Failed,
     /// The spec or the arguments are wrong.
     Spec,

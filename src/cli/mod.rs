@@ -4,6 +4,7 @@
 //! help is the doc comment) and its `run`, and a line in [`Command`].
 
 pub mod diagnostics;
+mod diff;
 mod exit;
 mod init;
 mod ledger;
@@ -51,6 +52,7 @@ enum Command {
     Test(test::Test),
     Status(status::Status),
     Verify(verify::Verify),
+    Diff(diff::Diff),
     Ledger(ledger::Ledger),
     Population(population::Population),
     Models(models::Models),
@@ -84,6 +86,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Test(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
         Command::Verify(command) => command.run(&terminal),
+        Command::Diff(command) => command.run(&terminal),
         Command::Ledger(command) => command.run(&terminal),
         Command::Population(command) => command.run(&terminal),
         Command::Models(command) => command.run(&terminal),

@@ -259,9 +259,10 @@ fn write_tables(
 
 /// Writes what is known before the first call.
 fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
-    for (i, (name, _)) in plan.spec.sources.iter().enumerate() {
+    for (i, (name, source)) in plan.spec.sources.iter().enumerate() {
         if let Some(facts) = &plan.sources[i] {
-            let entry = SourceEntry { rows: facts.rows, content: facts.content.clone() };
+            let key = source.source.key().map(str::to_owned);
+            let entry = SourceEntry { rows: facts.rows, content: facts.content.clone(), key };
             manifest.sources.insert(name.to_string(), entry);
         }
     }

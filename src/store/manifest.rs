@@ -69,6 +69,9 @@ pub struct SourceEntry {
     pub rows: u64,
     /// The hash of its content.
     pub content: String,
+    /// The column that identifies a row, if the spec names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// A model as it was asked.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! and `<spec>.lock` beside the spec, which is for git (lock.rs). `output.rs` writes the tables that a run leaves, `content.rs`
-//! reads them back.
+//! reads them back, `stored.rs` reads those of earlier runs.
 //!
 //! A finished run leaves the project as a replay file (replay.rs): written by export.rs, asked by recorded.rs, merged into
 //! a ledger by merge.rs. What no run uses is dropped from the ledger by gc.rs.
@@ -31,6 +31,7 @@ mod project;
 mod recorded;
 mod replay;
 mod rundir;
+mod stored;
 
 pub use content::{Content, read as read_output};
 pub use export::{export, shown};
@@ -48,6 +49,7 @@ pub use project::{Hold, Project};
 pub use recorded::{Recorded, Sought};
 pub use replay::{RecordedCall, RecordedModel, ReplayFile, Whose, replay_schema};
 pub use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir, calls_schema};
+pub use stored::Stored;
 
 use std::path::PathBuf;
 

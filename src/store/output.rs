@@ -79,7 +79,7 @@ fn write_csv(csv: &mut csv::Writer<impl Write>, batch: &RecordBatch) -> std::io:
                 Cell::Null => csv.write_field("")?,
                 Cell::Text(text) => csv.write_field(text)?,
                 Cell::Number(number) if !number.is_finite() => csv.write_field(number.to_string())?,
-                other => csv.write_field(json(&other).to_string())?,
+                other => csv.write_field(other.json().to_string())?,
             }
         }
         csv.write_record(None::<&[u8]>)?;
@@ -92,22 +92,11 @@ fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()
     for row in 0..batch.num_rows() {
         let cells = schema.fields().iter().zip(batch.columns());
         let object: Map<String, Value> =
-            cells.map(|(field, column)| (field.name().clone(), json(&cell_at(column.as_ref(), row)))).collect();
+            cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json())).collect();
         serde_json::to_writer(&mut *file, &object)?;
         file.write_all(b"\n")?;
     }
     Ok(())
-}
-
-fn json(cell: &Cell) -> Value {
-    match cell {
-        Cell::Null => Value::Null,
-        Cell::Boolean(b) => Value::from(*b),
-        Cell::Integer(i) => Value::from(*i),
-        Cell::Number(n) => Value::from(*n),
-        Cell::Text(t) => Value::from(t.as_str()),
-        Cell::List(items) => Value::Array(items.iter().map(json).collect()),
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
+use serde_json::Value;
 
 use super::{Simple, Type};
 
@@ -31,6 +32,20 @@ pub enum Cell {
     Text(String),
     /// A list of values.
     List(Vec<Cell>),
+}
+
+impl Cell {
+    /// The same value in JSON, where a number that is none is null.
+    pub fn json(&self) -> Value {
+        match self {
+            Cell::Null => Value::Null,
+            Cell::Boolean(truth) => Value::from(*truth),
+            Cell::Integer(number) => Value::from(*number),
+            Cell::Number(number) => Value::from(*number),
+            Cell::Text(text) => Value::from(text.as_str()),
+            Cell::List(items) => Value::Array(items.iter().map(Cell::json).collect()),
+        }
+    }
 }
 
 /// Cell `index` of `array`. Dates, times and decimals come as text, durations as

@@ -92,7 +92,7 @@ fn column_bytes(out: &mut Vec<u8>, column: &dyn Array) {
 }
 
 /// A cell, told apart from every other: a tag for its type, then its value.
-fn cell_bytes(out: &mut Vec<u8>, cell: &Cell) {
+pub(super) fn cell_bytes(out: &mut Vec<u8>, cell: &Cell) {
     match cell {
         Cell::Null => out.push(0),
         Cell::Boolean(truth) => out.extend([1, u8::from(*truth)]),
@@ -118,7 +118,8 @@ fn number_bytes(out: &mut Vec<u8>, number: f64) {
     out.extend(if number.is_nan() { f64::NAN } else { number }.to_bits().to_le_bytes());
 }
 
-fn text_bytes(out: &mut Vec<u8>, text: &str) {
+/// A text with its tag.
+pub(super) fn text_bytes(out: &mut Vec<u8>, text: &str) {
     out.push(4);
     out.extend((text.len() as u64).to_le_bytes());
     out.extend(text.as_bytes());

@@ -1,10 +1,11 @@
 //! Tables: rows and columns over Arrow, and Parquet files of them.
 //!
 //! [`Cell`] is one value, [`Row`] a view of one row of a batch, [`Column`] says what a column holds,
-//! [`Digest`] hashes what a table says; [`parquet`] reads
+//! [`Digest`] hashes what a table says, [`diff`] compares two; [`parquet`] reads
 //! ranges of rows and writes files that appear whole or not at all. Knows nothing of ours.
 
 mod cell;
+pub mod diff;
 mod digest;
 mod max_failed;
 pub mod parquet;

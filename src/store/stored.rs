@@ -1,0 +1,160 @@
+//! Tables as they stand on disk, to be read as often as is wanted: those of a finished run, from its parts, and files.
+//!
+//! The parts of a run stay what they were when another run of the spec writes its outputs over the old ones.
+
+use std::path::{Path, PathBuf};
+
+use arrow_schema::SchemaRef;
+
+use super::{Lock, Manifest, RunDir};
+use crate::source::{self, Source};
+use crate::table::diff::{Batches, Matching};
+use crate::table::parquet::{Table, TableError};
+
+/// Rows at most that are read at once.
+const BATCH_ROWS: usize = 1024;
+/// Bytes, about, at most that are read at once.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// What tells the rows of a table apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Identity {
+    /// The column that identifies a row of the source; without one it is known by its number.
+    key: Option<String>,
+    /// The columns that tell apart what a row of the source became: `replicate` and `model`, where there are several.
+    within: Vec<String>,
+    /// How many rows a row of the source became.
+    fold: u64,
+}
+
+/// A table on disk.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    schema: SchemaRef,
+    place: Place,
+    /// What tells its rows apart; a file doesn't say.
+    identity: Option<Identity>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Parts(Vec<Table>),
+    File(source::File, PathBuf),
+}
+
+impl Stored {
+    /// The table in the file at `path`, of any format that a source can have; the error is a sentence.
+    pub fn file(path: &Path) -> Result<Stored, String> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
+        let file = source::File {
+            // The name of one file, whatever it looks like.
+            path: glob::Pattern::escape(name),
+            format: source::Format::of(path),
+            key: None,
+            types: Default::default(),
+            null_values: Vec::new(),
+            encoding: None,
+        };
+        let schema = file.schema(folder).map_err(|error| error.message)?;
+        Ok(Stored { schema, place: Place::File(file, folder.to_owned()), identity: None })
+    }
+
+    /// The table of `output` as a finished run with this manifest and lock made it; the error is why there is none.
+    pub fn output(run: &RunDir, manifest: &Manifest, lock: &Lock, output: &str) -> Result<Stored, String> {
+        let Some(locked) = lock.outputs.get(output) else { return Err("the run has no such output".to_owned()) };
+        if !lock.stages.contains_key(&locked.input) {
+            return Err(format!("it holds the rows of the source `{}`, and no answers", locked.input));
+        }
+        let parts = (0..).map_while(|number| run.committed(&locked.input, number));
+        let parts: Vec<Table> = parts.map(|part| part.table).collect();
+        let rows: u64 = parts.iter().map(Table::rows).sum();
+        match parts.first() {
+            None if locked.rows == 0 => Err("it has no rows".to_owned()),
+            Some(first) if rows == locked.rows => {
+                let identity = Some(Identity::of(manifest, lock, &locked.input));
+                Ok(Stored { schema: first.schema(), place: Place::Parts(parts), identity })
+            }
+            _ => Err(format!("only {rows} of its {} rows stand in {}", locked.rows, run.root().display())),
+        }
+    }
+
+    /// How its rows are matched with those of `other`, and how many rows in turn have one number here and there; the error
+    /// is why they can't be.
+    pub fn matching(&self, other: &Stored) -> Result<(Matching, [u64; 2]), String> {
+        let plain = Identity { key: None, within: Vec::new(), fold: 1 };
+        // A file is taken for a table like the other one, if it has the columns.
+        let like = |identity: &Identity, table: &Stored| {
+            let fits = identity.key.iter().chain(&identity.within).all(|column| table.has(column));
+            if fits { identity.clone() } else { plain.clone() }
+        };
+        let (a, b) = match (&self.identity, &other.identity) {
+            (Some(a), Some(b)) => (a.clone(), b.clone()),
+            (Some(a), None) => (a.clone(), like(a, other)),
+            (None, Some(b)) => (like(b, self), b.clone()),
+            (None, None) => (plain.clone(), plain),
+        };
+        if a.within != b.within {
+            let of = |within: &[String]| match within {
+                [] => "row".to_owned(),
+                columns => format!("row and {}", columns.join(" and ")),
+            };
+            return Err(format!("A has a line for each {}, B for each {}", of(&a.within), of(&b.within)));
+        }
+        let key = a.key.filter(|key| b.key.as_ref() == Some(key));
+        let numbered = key.is_none();
+        Ok((Matching { columns: key.into_iter().chain(a.within).collect(), numbered }, [a.fold, b.fold]))
+    }
+
+    /// Whether it has this column.
+    pub fn has(&self, column: &str) -> bool {
+        self.schema.index_of(column).is_ok()
+    }
+
+    /// Its columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Reads it from the start.
+    pub fn read(&self) -> Result<Batches, String> {
+        let said = |error: TableError| error.to_string();
+        match &self.place {
+            Place::File(file, folder) => {
+                let batches = file.read(folder).map_err(|error| error.message)?;
+                Ok(Box::new(batches.map(|batch| batch.map_err(|error| error.message))))
+            }
+            Place::Parts(parts) => {
+                let parts = parts.clone().into_iter();
+                Ok(Box::new(parts.flat_map(move |part| {
+                    let rows = (BATCH_BYTES / part.bytes_per_row().max(1)).clamp(1, BATCH_ROWS as u64);
+                    match part.read(0, part.rows(), rows as usize) {
+                        Ok(rows) => Box::new(rows.map(move |batch| batch.map_err(said))) as Batches,
+                        Err(error) => Box::new(std::iter::once(Err(said(error)))),
+                    }
+                })))
+            }
+        }
+    }
+}
+
+impl Identity {
+    /// What tells the rows of the table of `stage` apart in the run of this manifest and its lock.
+    fn of(manifest: &Manifest, lock: &Lock, stage: &str) -> Identity {
+        let mut identity = Identity { key: None, within: Vec::new(), fold: 1 };
+        let mut input = stage;
+        while let Some(stage) = lock.stages.get(input) {
+            identity.fold *= stage.replicates;
+            if stage.layout == "long" {
+                identity.fold *= stage.models.len() as u64;
+                identity.within.insert(0, "model".to_owned());
+            }
+            if stage.replicates > 1 {
+                identity.within.insert(0, "replicate".to_owned());
+            }
+            input = &stage.input;
+        }
+        identity.key = manifest.sources.get(input).and_then(|source| source.key.clone());
+        identity
+    }
+}

@@ -1,0 +1,191 @@
+//! What became of a column: how many cells differ, who was taken for whom, how far numbers are apart.
+
+use std::collections::HashMap;
+
+use arrow_schema::DataType;
+
+use super::spill::decode;
+use crate::table::Cell;
+
+/// Values at most of a column that gets a [`Confusion`].
+pub const LABELS: usize = 20;
+/// The bytes of a null.
+const NULL: &[u8] = &[0];
+
+/// What became of a column in the rows that both tables have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnDiff {
+    /// Its name.
+    pub name: String,
+    /// Cells that differ.
+    pub differ: u64,
+    /// Those of them that are null in A only.
+    pub null_in_a: u64,
+    /// Those of them that are null in B only.
+    pub null_in_b: u64,
+    /// Which value became which, where it has few of them.
+    pub confusion: Option<Confusion>,
+    /// How far its numbers are apart.
+    pub distance: Option<Distance>,
+}
+
+/// Which value of a column became which.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Confusion {
+    /// The values, in order; null last, if there is any.
+    pub labels: Vec<Cell>,
+    /// How many rows have which value in A (first index) and in B.
+    pub counts: Vec<Vec<u64>>,
+}
+
+/// How far the numbers of a column are apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distance {
+    /// The mean of the absolute differences.
+    pub mean: f64,
+    /// The rows with a number in both tables.
+    pub rows: u64,
+}
+
+impl Confusion {
+    /// Cohen's kappa over the rows that are null in neither table, with their number; none where chance alone explains all.
+    ///
+    /// J. Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20 (1960) 37-46.
+    pub fn kappa(&self) -> Option<(f64, u64)> {
+        let values = self.labels.iter().filter(|label| **label != Cell::Null).count();
+        let sum = |cells: &mut dyn Iterator<Item = u64>| cells.sum::<u64>();
+        let a = |i: usize| sum(&mut (0..values).map(|j| self.counts[i][j]));
+        let b = |j: usize| sum(&mut (0..values).map(|i| self.counts[i][j]));
+        let rows = sum(&mut (0..values).map(a));
+        let n = rows as f64;
+        let observed = sum(&mut (0..values).map(|i| self.counts[i][i])) as f64 / n;
+        let expected: f64 = (0..values).map(|i| a(i) as f64 / n * (b(i) as f64 / n)).sum();
+        (expected < 1.0).then(|| ((observed - expected) / (1.0 - expected), rows))
+    }
+}
+
+/// The counts of a column while the tables are read. Cells come as bytes.
+pub struct Tally {
+    name: String,
+    differ: u64,
+    null_in_a: u64,
+    null_in_b: u64,
+    labels: Option<Labels>,
+    numbers: Option<(f64, u64)>,
+}
+
+/// The values of a column and how often which became which, as long as there are few.
+#[derive(Default)]
+struct Labels {
+    places: HashMap<Vec<u8>, usize>,
+    counts: HashMap<(usize, usize), u64>,
+}
+
+impl Tally {
+    /// The tally of a column of these types in A and B.
+    pub fn new(name: &str, a: &DataType, b: &DataType) -> Self {
+        let number = |kind: &DataType| kind.is_integer() || kind.is_floating();
+        let labels = a == b && matches!(a, DataType::Utf8 | DataType::Boolean);
+        Tally {
+            name: name.to_owned(),
+            differ: 0,
+            null_in_a: 0,
+            null_in_b: 0,
+            labels: labels.then(Labels::default),
+            numbers: (number(a) && number(b)).then_some((0.0, 0)),
+        }
+    }
+
+    /// The column's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts a cell that is the same in both.
+    pub fn same(&mut self, cell: &[u8]) {
+        self.count(cell, cell);
+    }
+
+    /// Counts a cell of a row that differs somewhere.
+    pub fn pair(&mut self, a: &[u8], b: &[u8]) {
+        if a != b {
+            self.differ += 1;
+            self.null_in_a += u64::from(a == NULL);
+            self.null_in_b += u64::from(b == NULL);
+        }
+        self.count(a, b);
+    }
+
+    fn count(&mut self, a: &[u8], b: &[u8]) {
+        if self.labels.as_mut().is_some_and(|labels| !labels.count(a, b)) {
+            self.labels = None;
+        }
+        if let Some((sum, rows)) = &mut self.numbers
+            && let (Some(a), Some(b)) = (number(a), number(b))
+            && (a - b).is_finite()
+        {
+            *sum += (a - b).abs();
+            *rows += 1;
+        }
+    }
+
+    /// What became of the column in `matched` rows.
+    pub fn finish(self, matched: u64) -> ColumnDiff {
+        // Where every row has a value of its own there are no classes to be confused.
+        let labels = self.labels.filter(|labels| labels.values() as u64 <= matched);
+        let numbers = self.numbers.filter(|(_, rows)| *rows > 0);
+        ColumnDiff {
+            name: self.name,
+            differ: self.differ,
+            null_in_a: self.null_in_a,
+            null_in_b: self.null_in_b,
+            confusion: labels.filter(|_| self.differ > 0).map(Labels::table),
+            distance: numbers.map(|(sum, rows)| Distance { mean: sum / rows as f64, rows }),
+        }
+    }
+}
+
+impl Labels {
+    /// Counts a pair; false: there are too many values.
+    fn count(&mut self, a: &[u8], b: &[u8]) -> bool {
+        let (a, b) = (self.place(a), self.place(b));
+        *self.counts.entry((a, b)).or_default() += 1;
+        self.values() <= LABELS
+    }
+
+    /// How many values there are; null is none.
+    fn values(&self) -> usize {
+        self.places.len() - usize::from(self.places.contains_key(NULL))
+    }
+
+    fn place(&mut self, cell: &[u8]) -> usize {
+        match self.places.get(cell) {
+            Some(place) => *place,
+            None => {
+                self.places.insert(cell.to_vec(), self.places.len());
+                self.places.len() - 1
+            }
+        }
+    }
+
+    fn table(self) -> Confusion {
+        let mut labels: Vec<(Cell, usize)> = self.places.iter().map(|(cell, at)| (decode(cell), *at)).collect();
+        let rank = |cell: &Cell| match cell {
+            Cell::Text(text) => (0, text.clone()),
+            Cell::Boolean(truth) => (1, truth.to_string()),
+            _ => (2, String::new()),
+        };
+        labels.sort_by_key(|(cell, _)| rank(cell));
+        let count = |a: usize, b: usize| self.counts.get(&(a, b)).copied().unwrap_or(0);
+        let counts = labels.iter().map(|(_, a)| labels.iter().map(|(_, b)| count(*a, *b)).collect()).collect();
+        Confusion { labels: labels.into_iter().map(|(cell, _)| cell).collect(), counts }
+    }
+}
+
+fn number(cell: &[u8]) -> Option<f64> {
+    match decode(cell) {
+        Cell::Integer(number) => Some(number as f64),
+        Cell::Number(number) => Some(number),
+        _ => None,
+    }
+}

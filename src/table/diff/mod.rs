@@ -1,0 +1,324 @@
+//! Comparing two tables row by row and cell by cell: what changed from A to B.
+//!
+//! Rows are matched by key columns or by number. A is read, then B, then A again. Kept in memory is an entry of 48 bytes
+//! for each key, never the rows: the cells of rows that differ wait in a temporary file (`spill`) until A comes by again.
+//! `columns` counts what became of each column.
+//!
+//! Cells compare by type and value: a number by its bits, without rounding, so that `1` is neither `1.0` nor `"1"`.
+
+mod columns;
+mod spill;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
+use super::{Cell, cell_at, column_words};
+use columns::Tally;
+pub use columns::{ColumnDiff, Confusion, Distance};
+use spill::{Spill, decode, encode, pieces};
+
+/// The batches of a table, in order; an error is a sentence.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>>>;
+
+/// A table that can be read several times.
+pub struct Side<'a> {
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Reads it from the start.
+    pub read: &'a dyn Fn() -> Result<Batches, String>,
+    /// How many of its rows in turn have the same number.
+    pub fold: u64,
+}
+
+/// How the rows of two tables are matched: those are the same that have the same cells in `columns` and, where they are
+/// `numbered`, the same number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matching {
+    /// Columns that both tables have.
+    pub columns: Vec<String>,
+    /// Whether the number of a row counts.
+    pub numbered: bool,
+}
+
+/// What changed from one table to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableDiff {
+    /// The rows that both have.
+    pub matched: u64,
+    /// Those of them with a cell that differs.
+    pub differ: u64,
+    /// Rows that only A has.
+    pub only_a: u64,
+    /// Rows that only B has.
+    pub only_b: u64,
+    /// Whether the rows that both have stand in another order.
+    pub reordered: bool,
+    /// The columns that only A has, as `name: type`.
+    pub columns_only_a: Vec<String>,
+    /// The columns that only B has, as `name: type`.
+    pub columns_only_b: Vec<String>,
+    /// The columns of two types, as `name: type` in A and in B.
+    pub retyped: Vec<(String, String)>,
+    /// The columns that both have, those of the matching left out, in A's order.
+    pub columns: Vec<ColumnDiff>,
+    /// The first rows that differ, in A's order.
+    pub examples: Vec<Example>,
+    /// The keys of the first rows that only A has.
+    pub examples_only_a: Vec<Vec<Cell>>,
+    /// The keys of the first rows that only B has.
+    pub examples_only_b: Vec<Vec<Cell>>,
+}
+
+impl TableDiff {
+    /// Whether anything differs.
+    pub fn differs(&self) -> bool {
+        let rows = self.differ + self.only_a + self.only_b > 0 || self.reordered;
+        rows || !(self.columns_only_a.is_empty() && self.columns_only_b.is_empty() && self.retyped.is_empty())
+    }
+}
+
+/// A row that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Its key: its number (from 1), where that counts, and the cells of the columns that rows are matched by.
+    pub key: Vec<Cell>,
+    /// Its cells that differ: column, cell in A, cell in B. Long ones are cut.
+    pub changes: Vec<(String, Cell, Cell)>,
+}
+
+/// Which of the two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+/// Why two tables can't be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffError {
+    /// One can't be read.
+    #[error("{message}")]
+    Read {
+        /// Which.
+        side: Which,
+        /// Why.
+        message: String,
+    },
+    /// Two rows have one key.
+    #[error("row {row} has the same key as a row before it")]
+    Twice {
+        /// In which table.
+        side: Which,
+        /// The number of the second, from 1.
+        row: u64,
+        /// The key.
+        key: Vec<Cell>,
+    },
+    /// A temporary file can't be written or read.
+    #[error("a temporary file: {0}")]
+    Spill(#[from] std::io::Error),
+}
+
+/// A row that was met.
+struct Met {
+    /// The hash of its cells in A.
+    cells: u128,
+    state: State,
+}
+
+/// What is known of a row.
+enum State {
+    /// Only A is known to have it, as row so-and-so from 0.
+    A(u64),
+    /// Only B has it.
+    B,
+    /// Both have it, and it is the same.
+    Same,
+    /// Both have it, and it differs; B's cells wait at this place.
+    Differs(u64),
+}
+
+/// Compares A with B; at most so many `examples` of each kind are kept. The columns of `by` are in both.
+pub fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -> Result<TableDiff, DiffError> {
+    let (mut found, mut tallies) = columns_of(a, b, by);
+    let names: Vec<&str> = tallies.iter().map(Tally::name).collect();
+    let (a, b) = (Reader::new(a, Which::A, by, &names), Reader::new(b, Which::B, by, &names));
+    let mut met: HashMap<u128, Met> = HashMap::new();
+    let mut bytes = Vec::new();
+    a.rows(|row| {
+        a.encode(row, &mut bytes);
+        let cells = hash(&bytes);
+        match met.entry(a.key(row)) {
+            Entry::Vacant(free) => free.insert(Met { cells, state: State::A(row.number) }),
+            Entry::Occupied(_) => return Err(a.twice(row)),
+        };
+        Ok(())
+    })?;
+    let mut spill = Spill::new()?;
+    let mut last = None;
+    b.rows(|row| {
+        b.encode(row, &mut bytes);
+        let Met { cells, state } = match met.entry(b.key(row)) {
+            Entry::Vacant(free) => {
+                free.insert(Met { cells: 0, state: State::B });
+                found.only_b += 1;
+                if found.examples_only_b.len() < examples {
+                    found.examples_only_b.push(b.key_cells(row));
+                }
+                return Ok(());
+            }
+            Entry::Occupied(taken) => taken.into_mut(),
+        };
+        let State::A(place) = *state else { return Err(b.twice(row)) };
+        found.matched += 1;
+        found.reordered |= last.is_some_and(|last| last > place);
+        last = Some(place);
+        if *cells == hash(&bytes) {
+            *state = State::Same;
+            tallies.iter_mut().zip(pieces(&bytes)).for_each(|(tally, cell)| tally.same(cell));
+        } else {
+            *state = State::Differs(spill.keep(&bytes)?);
+        }
+        Ok(())
+    })?;
+    let mut other = Vec::new();
+    a.rows(|row| {
+        match met.get(&a.key(row)).map(|met| &met.state) {
+            Some(State::Differs(place)) => {
+                found.differ += 1;
+                spill.read(*place, &mut other)?;
+                a.encode(row, &mut bytes);
+                let mut changes = Vec::new();
+                for (tally, (old, new)) in tallies.iter_mut().zip(pieces(&bytes).zip(pieces(&other))) {
+                    tally.pair(old, new);
+                    if old != new && found.examples.len() < examples {
+                        changes.push((tally.name().to_owned(), decode(old), decode(new)));
+                    }
+                }
+                if found.examples.len() < examples {
+                    found.examples.push(Example { key: a.key_cells(row), changes });
+                }
+            }
+            Some(State::A(_)) => {
+                found.only_a += 1;
+                if found.examples_only_a.len() < examples {
+                    found.examples_only_a.push(a.key_cells(row));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    found.columns = tallies.into_iter().map(|tally| tally.finish(found.matched)).collect();
+    Ok(found)
+}
+
+/// What the schemas alone say, and a tally for each column whose cells are to be compared.
+fn columns_of(a: &Side<'_>, b: &Side<'_>, by: &Matching) -> (TableDiff, Vec<Tally>) {
+    let only = |a: &SchemaRef, b: &SchemaRef| -> Vec<String> {
+        a.fields().iter().filter(|f| b.index_of(f.name()).is_err()).map(|f| column_words(f)).collect()
+    };
+    let both = a.schema.fields().iter().filter_map(|f| Some((f, b.schema.field_with_name(f.name()).ok()?)));
+    let both: Vec<_> = both.collect();
+    let retyped = both.iter().filter(|(a, b)| a.data_type() != b.data_type());
+    let compared = both.iter().filter(|(a, _)| !by.columns.contains(a.name()));
+    let found = TableDiff {
+        matched: 0,
+        differ: 0,
+        only_a: 0,
+        only_b: 0,
+        reordered: false,
+        columns_only_a: only(&a.schema, &b.schema),
+        columns_only_b: only(&b.schema, &a.schema),
+        retyped: retyped.map(|(a, b)| (column_words(a), column_words(b))).collect(),
+        columns: Vec::new(),
+        examples: Vec::new(),
+        examples_only_a: Vec::new(),
+        examples_only_b: Vec::new(),
+    };
+    (found, compared.map(|(a, b)| Tally::new(a.name(), a.data_type(), b.data_type())).collect())
+}
+
+/// Reads one of the tables.
+struct Reader<'a> {
+    side: &'a Side<'a>,
+    which: Which,
+    numbered: bool,
+    /// The columns that rows are matched by.
+    keys: Vec<usize>,
+    /// The columns whose cells are compared.
+    cells: Vec<usize>,
+}
+
+/// A row of a table.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    batch: &'a RecordBatch,
+    index: usize,
+    /// Its number in the table, from 0.
+    number: u64,
+}
+
+impl<'a> Reader<'a> {
+    fn new(side: &'a Side<'a>, which: Which, by: &Matching, compared: &[&str]) -> Self {
+        let place = |name: &str| side.schema.index_of(name).ok();
+        let keys = by.columns.iter().filter_map(|name| place(name)).collect();
+        let cells = compared.iter().filter_map(|name| place(name)).collect();
+        Reader { side, which, numbered: by.numbered, keys, cells }
+    }
+
+    /// Calls `each` with every row, in order.
+    fn rows(&self, mut each: impl FnMut(At<'_>) -> Result<(), DiffError>) -> Result<(), DiffError> {
+        let wrong = |message| DiffError::Read { side: self.which, message };
+        let mut number = 0;
+        for batch in (self.side.read)().map_err(wrong)? {
+            let batch = batch.map_err(wrong)?;
+            for index in 0..batch.num_rows() {
+                each(At { batch: &batch, index, number })?;
+                number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hash that the same row has in both tables.
+    fn key(&self, row: At<'_>) -> u128 {
+        let mut bytes = Vec::new();
+        if self.numbered {
+            bytes.extend((row.number / self.side.fold.max(1)).to_le_bytes());
+        }
+        self.keys.iter().for_each(|column| encode(row.batch.column(*column).as_ref(), row.index, &mut bytes));
+        hash(&bytes)
+    }
+
+    /// The key for people.
+    fn key_cells(&self, row: At<'_>) -> Vec<Cell> {
+        let number = self.numbered.then(|| Cell::Integer((row.number / self.side.fold.max(1)) as i64 + 1));
+        let cells = self.keys.iter().map(|column| cell_at(row.batch.column(*column).as_ref(), row.index));
+        number.into_iter().chain(cells).collect()
+    }
+
+    /// Writes the compared cells of a row over `bytes`.
+    fn encode(&self, row: At<'_>, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        self.cells.iter().for_each(|column| encode(row.batch.column(*column).as_ref(), row.index, bytes));
+    }
+
+    /// That `row` has the key of a row before it.
+    fn twice(&self, row: At<'_>) -> DiffError {
+        DiffError::Twice { side: self.which, row: row.number + 1, key: self.key_cells(row) }
+    }
+}
+
+fn hash(bytes: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    first.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    u128::from_le_bytes(first)
+}

@@ -1,0 +1,139 @@
+//! Cells as bytes, and a temporary file where rows of them wait.
+//!
+//! Two cells are the same when their bytes are. A long cell is kept as its hash and its beginning, so that a row takes no
+//! more room than it has columns, whatever the texts in it.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_schema::DataType;
+
+use super::hash;
+use crate::table::digest::{cell_bytes, text_bytes};
+use crate::table::{Cell, cell_at};
+
+/// Bytes of a cell above which its hash stands for it.
+const LONG: usize = 1024;
+/// Characters that are kept of such a cell.
+const KEPT: usize = 200;
+/// What the bytes of such a cell begin with; other cells begin with the tag of their type.
+const CUT: u8 = 255;
+
+/// Adds cell `index` of `column` to `out`, behind its length.
+pub fn encode(column: &dyn Array, index: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend([0; 4]);
+    match column.data_type() {
+        DataType::Utf8 if column.is_valid(index) => text_bytes(out, column.as_string::<i32>().value(index)),
+        _ => cell_bytes(out, &cell_at(column, index)),
+    }
+    let cell = start + 4;
+    if out.len() - cell > LONG {
+        let whole = hash(&out[cell..]);
+        let text = match cell_at(column, index) {
+            Cell::Text(text) => text,
+            other => other.json().to_string(),
+        };
+        let kept: String = text.chars().take(KEPT).chain(['…']).collect();
+        out.truncate(cell);
+        out.push(CUT);
+        out.extend(whole.to_le_bytes());
+        out.extend(kept.as_bytes());
+    }
+    let length = (out.len() - cell) as u32;
+    out[start..cell].copy_from_slice(&length.to_le_bytes());
+}
+
+/// The cells of an encoded row.
+pub fn pieces(mut row: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = u32::from_le_bytes(take(&mut row)?) as usize;
+        let (cell, rest) = row.split_at_checked(length)?;
+        row = rest;
+        Some(cell)
+    })
+}
+
+/// The cell that was encoded; of a long one its beginning.
+pub fn decode(mut cell: &[u8]) -> Cell {
+    match cell {
+        [CUT, rest @ ..] => Cell::Text(String::from_utf8_lossy(rest.get(16..).unwrap_or_default()).into_owned()),
+        _ => value(&mut cell).unwrap_or(Cell::Null),
+    }
+}
+
+fn value(bytes: &mut &[u8]) -> Option<Cell> {
+    let [tag] = take(bytes)?;
+    Some(match tag {
+        1 => Cell::Boolean(take::<1>(bytes)? == [1]),
+        2 => Cell::Integer(i64::from_le_bytes(take(bytes)?)),
+        3 => Cell::Number(f64::from_bits(u64::from_le_bytes(take(bytes)?))),
+        4 => {
+            let length = u64::from_le_bytes(take(bytes)?) as usize;
+            let (text, rest) = bytes.split_at_checked(length)?;
+            *bytes = rest;
+            Cell::Text(String::from_utf8_lossy(text).into_owned())
+        }
+        5 => {
+            let length = u64::from_le_bytes(take(bytes)?);
+            Cell::List((0..length).map(|_| value(bytes)).collect::<Option<_>>()?)
+        }
+        _ => Cell::Null,
+    })
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+/// Rows of cells in a temporary file without a name.
+pub struct Spill {
+    file: File,
+    writer: BufWriter<File>,
+    length: u64,
+    /// Where the file stands for reading: rows mostly come back in the order in which they went.
+    reader: Option<std::io::BufReader<File>>,
+    at: u64,
+}
+
+impl Spill {
+    /// An empty file.
+    pub fn new() -> std::io::Result<Self> {
+        let file = tempfile::tempfile()?;
+        let writer = BufWriter::new(file.try_clone()?);
+        Ok(Spill { file, writer, length: 0, reader: None, at: 0 })
+    }
+
+    /// Keeps a row; gives its place. All rows are kept before the first is read.
+    pub fn keep(&mut self, row: &[u8]) -> std::io::Result<u64> {
+        let place = self.length;
+        self.writer.write_all(&(row.len() as u64).to_le_bytes())?;
+        self.writer.write_all(row)?;
+        self.length += 8 + row.len() as u64;
+        Ok(place)
+    }
+
+    /// Reads the row at `place` over `row`.
+    pub fn read(&mut self, place: u64, row: &mut Vec<u8>) -> std::io::Result<()> {
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => {
+                self.writer.flush()?;
+                let mut file = self.file.try_clone()?;
+                file.seek(SeekFrom::Start(0))?;
+                none.insert(std::io::BufReader::new(file))
+            }
+        };
+        reader.seek_relative(place as i64 - self.at as i64)?;
+        let mut length = [0; 8];
+        reader.read_exact(&mut length)?;
+        row.resize(u64::from_le_bytes(length) as usize, 0);
+        reader.read_exact(row)?;
+        self.at = place + 8 + row.len() as u64;
+        Ok(())
+    }
+}
