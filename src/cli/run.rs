@@ -16,7 +16,9 @@ use super::{progress, signals, standing};
 use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
 use crate::report::{preview, summary};
-use crate::run::{self, ConnectError, MissingCall, Outcome, Progress, ReplayMode, RunError, Stop, StopReason, locking};
+use crate::run::{
+    self, ConnectError, MissingCall, Outcome, Progress, Recall, ReplayMode, RunError, Stop, StopReason, locking,
+};
 use crate::spec::{Input, Spec};
 use crate::store::{Project, RunDir, StoreError};
 
@@ -44,6 +46,9 @@ pub struct Run {
     /// What is done about a call that is not in the file.
     #[arg(long, value_enum, default_value = "only", value_name = "MODE", requires = "replay")]
     replay_mode: OnMissing,
+    /// Ask everything again; the old answers stay in the ledger as history.
+    #[arg(long, conflicts_with_all = ["replay", "dry_run"])]
+    fresh: bool,
     /// Change nothing: refuse to start if the lock beside the spec names another spec, input or model build (exit code 5).
     #[arg(long, conflicts_with_all = ["limit", "select"])]
     locked: bool,
@@ -74,6 +79,7 @@ impl Run {
             dry_run: false,
             locked: false,
             update_lock: false,
+            fresh: false,
         }
     }
 
@@ -120,8 +126,12 @@ impl Run {
             OnMissing::Only => ReplayMode::Only,
             OnMissing::Prefer => ReplayMode::Prefer,
         };
-        let replay = self.replay.as_deref().map(|file| (file, mode));
-        let ready = match run::prepare(spec, &selection, project.clone(), replay) {
+        let recall = match self.replay.as_deref() {
+            Some(file) => Recall::Replay(file, mode),
+            None if self.fresh => Recall::Fresh,
+            None => Recall::Ledger,
+        };
+        let ready = match run::prepare(spec, &selection, project.clone(), recall) {
             Ok(ready) => ready,
             Err(error) => return failed(&error, terminal),
         };

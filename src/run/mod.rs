@@ -45,6 +45,7 @@ pub mod verify;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use indexmap::IndexMap;
@@ -82,6 +83,17 @@ pub enum RunError {
     Died(String),
 }
 
+/// Which of the answers that are there already count for a run.
+#[derive(Clone, Copy, Debug)]
+pub enum Recall<'a> {
+    /// Those of the ledger.
+    Ledger,
+    /// None from before now: everything is asked again.
+    Fresh,
+    /// Those of a replay file.
+    Replay(&'a Path, ReplayMode),
+}
+
 /// A run that can start: everything is read, locked and checked; nothing has been sent.
 pub struct Ready {
     /// What will happen.
@@ -90,6 +102,8 @@ pub struct Ready {
     pub dir: RunDir,
     /// The recorded calls that it is answered from.
     pub replay: Option<Arc<Replay>>,
+    /// Whether everything is asked again.
+    fresh: bool,
     project: Project,
     tables: HashMap<usize, Table>,
     _locks: Vec<Hold>,
@@ -108,12 +122,7 @@ pub struct Outcome {
 
 /// Reads the sources, freezes the plan, takes the locks and loads the replay file. A replay has a folder of its own, which
 /// begins empty: its tables rest on nothing but the file.
-pub fn prepare(
-    spec: Spec,
-    selection: &Selection,
-    project: Project,
-    replay: Option<(&Path, ReplayMode)>,
-) -> Result<Ready, RunError> {
+pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Recall<'_>) -> Result<Ready, RunError> {
     project.create()?;
     let selected = select(&spec, &selection.stages)?;
     let mut tables = HashMap::new();
@@ -125,7 +134,7 @@ pub fn prepare(
         facts.insert(i, found);
     }
     let plan = Plan::new(spec, selection, facts)?;
-    let dir = folder(&plan, &project, replay.is_some());
+    let dir = folder(&plan, &project, matches!(recall, Recall::Replay(..)));
     let mut locks = vec![project.share()?, project.lock(dir.root(), "this run's folder")?];
     for i in plan.outputs() {
         let output = &plan.spec.outputs[i];
@@ -133,14 +142,15 @@ pub fn prepare(
         clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
     }
     dir.clean();
-    let replay = match replay {
-        None => None,
-        Some((file, mode)) => {
+    let replay = match recall {
+        Recall::Ledger | Recall::Fresh => None,
+        Recall::Replay(file, mode) => {
             dir.remove()?;
             Some(Arc::new(Replay::load(file, mode, &dir)?))
         }
     };
-    Ok(Ready { plan: Arc::new(plan), dir, replay, project, tables, _locks: locks })
+    let fresh = matches!(recall, Recall::Fresh);
+    Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, project, tables, _locks: locks })
 }
 
 /// The folder of the run of a plan, or of its replay.
@@ -156,30 +166,40 @@ pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
 
 /// The plan of the whole of `spec` over its sources as they are now, whose rows are not counted: enough to find a run.
 pub fn uncounted(spec: Spec) -> Result<Plan, RunError> {
+    let facts = unread(&spec, &vec![true; spec.stages.len()])?;
+    Ok(Plan::new(spec, &Selection::default(), facts)?)
+}
+
+/// What a run's name says of the sources that the selected stages read: their content, without their rows.
+fn unread(spec: &Spec, selected: &[bool]) -> Result<HashMap<usize, SourceFacts>, PlanError> {
     let mut facts = HashMap::new();
-    for i in sources_read(&spec, &vec![true; spec.stages.len()]) {
+    for i in sources_read(spec, selected) {
         let (name, source) = spec.sources.get_index(i).expect("an index of this table");
         let content = content(source.source.as_ref(), &spec.folder)
             .map_err(|error| PlanError::Source { name: name.to_string(), error })?;
-        // The run's name needs the content only.
         facts.insert(i, SourceFacts { rows: 0, content, values: String::new() });
     }
-    Ok(Plan::new(spec, &Selection::default(), facts)?)
+    Ok(facts)
 }
 
 /// Carries out a plan: answers every row from the ledger or by calls, commits the parts, writes the outputs.
 pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: Stop) -> Result<Outcome, RunError> {
-    let Ready { plan, dir, replay, project, tables, _locks } = ready;
+    let Ready { plan, dir, replay, fresh, project, tables, _locks } = ready;
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     describe(&mut manifest, &plan, &models);
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
     manifest.lock = plan.is_whole().then(|| locking::before(&plan, Some(&models)));
+    // The moment stays with the run, so that it goes on after a stop and does not begin again.
+    manifest.fresh_since_ms = if fresh { Some(moment().await) } else { fresh_since(&dir) };
     manifest.write(&dir)?;
+    if fresh {
+        dir.remove_parts()?;
+    }
     let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
         Some(replay) => replay.no_ledger(),
         None => project.ledger(),
     };
-    let recorder = Recorder::start(ledger, stop.clone())?;
+    let recorder = Recorder::start(ledger, manifest.fresh_since_ms, stop.clone())?;
     let calls = Arc::new(Calls::new(models, plan.spec.budget, recorder.clone(), replay.clone(), stop.clone()));
     let inputs: HashMap<Input, Arc<Parts>> = plan
         .stages()
@@ -241,6 +261,18 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     manifest.end(if stopped.is_none() { State::Done } else { State::Stopped });
     manifest.write(&dir)?;
     Ok(Outcome { manifest, stopped, lock })
+}
+
+/// Now, in milliseconds since 1970; later than all that is recorded.
+async fn moment() -> i64 {
+    // Records are dated to the millisecond.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    chrono::Utc::now().timestamp_millis()
+}
+
+/// Since when answers count for the run in `dir`, if it was told to ask everything again.
+fn fresh_since(dir: &RunDir) -> Option<i64> {
+    Manifest::read(dir)?.fresh_since_ms
 }
 
 /// Writes the outputs; completes the lock around it, since its causes stand in the outputs and the outputs in it.

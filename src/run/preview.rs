@@ -16,12 +16,13 @@ use super::calls::call_key;
 use super::columns::{columns, fates};
 use super::connect::{Models, offline};
 use super::locking::{self, PromptDigest};
+use super::{fresh_since, unread};
 use crate::plan::scan::scan;
-use crate::plan::{Plan, PlanError, Selection, routing, sources_read};
+use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
 use crate::prompt::{Answer, Prompt};
 use crate::source::{SourceError, content};
 use crate::spec::{Input, Spec, StageSpec};
-use crate::store::{Ledger, LedgerError, Lock, Project, StoreError};
+use crate::store::{Ledger, LedgerError, Lock, Project, RunDir, StoreError};
 use crate::table::{Cell, Row};
 
 /// What a run would do.
@@ -63,11 +64,13 @@ pub struct Rendered {
 pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usize) -> Result<Preview, RunError> {
     let path = project.ledger();
     let ledger = if path.exists() { Some(Ledger::open(&path).map_err(StoreError::from)?) } else { None };
-    let plan = Plan::new(spec, selection, HashMap::new())?;
+    let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
+    let plan = Plan::new(spec, selection, facts)?;
+    let since = fresh_since(&RunDir::new(project.run(&plan.run_name()))).unwrap_or(i64::MIN);
     // What keeps a client from being made (an unset address) is told by `run`; here it only means: not known.
     let models = offline(&plan, ledger.as_ref()).ok();
     let known = models.as_ref().zip(ledger.as_ref());
-    let followed = follow(plan, selection, known, Look { render, leaves: true })?;
+    let followed = follow(plan, selection, known, Look { render, leaves: true, since })?;
     let mut lock = locking::before(&followed.plan, models.as_ref());
     followed.add_prompts(&mut lock);
     let Followed { plan, known, rendered, .. } = followed;
@@ -92,6 +95,8 @@ pub(super) struct Look {
     pub render: usize,
     /// Whether the calls of stages that no other stage reads are looked up too.
     pub leaves: bool,
+    /// The moment before which an answer is history, in milliseconds since 1970.
+    pub since: i64,
 }
 
 /// A plan whose rows have been followed through the stages.
@@ -256,7 +261,7 @@ impl Looker<'_> {
                 continue;
             };
             for place in 0..stage.width() {
-                let (calls, found) = answered(stage, models, ledger, place, row, prompts)?;
+                let (calls, found) = answered(stage, models, (ledger, self.look.since), place, row, prompts)?;
                 self.stages[index].from_ledger += calls;
                 complete &= found.is_some();
                 if let Some((cells, by)) = found {
@@ -296,7 +301,7 @@ type Answered = (Vec<Cell>, String);
 fn answered(
     stage: &StageSpec,
     models: &Models,
-    ledger: &Ledger,
+    (ledger, since): (&Ledger, i64),
     place: usize,
     row: Row<'_>,
     first: &[Prompt],
@@ -310,7 +315,7 @@ fn answered(
     let mut prompts = Cow::Borrowed(first);
     while !prompts.is_empty() {
         let keys: Vec<_> = prompts.iter().map(|p| call_key(target, p, replicate)).collect();
-        let found = ledger.find(&keys)?;
+        let found = ledger.find_since(&keys, since)?;
         let mut known: Vec<Answer> = Vec::with_capacity(prompts.len());
         for (record, prompt) in found.into_iter().zip(prompts.iter()) {
             let Some(finished) = record.and_then(|r| Finished::known(Arc::new(r), prompt, &terms)) else { continue };

@@ -41,6 +41,8 @@ pub struct Recorder {
 
 struct Shared {
     path: PathBuf,
+    /// The moment before which an answer is asked for again.
+    fresh_since: Option<i64>,
     /// Records that are committed.
     committed: AtomicU64,
     /// Records that are safe from a power cut; the maximum when writing failed and will never go on.
@@ -57,14 +59,16 @@ fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Recorder {
-    /// Opens the ledger at `path` and starts its threads.
-    pub fn start(path: PathBuf, stop: Stop) -> Result<Self, StoreError> {
+    /// Opens the ledger at `path` and starts its threads. Answers from before the moment `fresh_since` (in milliseconds since
+    /// 1970) are history.
+    pub fn start(path: PathBuf, fresh_since: Option<i64>, stop: Stop) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
         let sync = ledger.sync()?;
         let (queue, records) = mpsc::channel();
         let (dirty, changes) = mpsc::channel();
         let shared = Arc::new(Shared {
             path,
+            fresh_since,
             committed: AtomicU64::new(0),
             synced: watch::Sender::new(0),
             readers: Mutex::default(),
@@ -87,6 +91,11 @@ impl Recorder {
         let syncer = shared.clone();
         spawn("ledger-sync", Box::new(move || synchronise(&sync, &changes, &syncer, &stop)))?;
         Ok(Recorder { shared, queue })
+    }
+
+    /// The moment before which an answer is history.
+    pub fn fresh_since(&self) -> Option<i64> {
+        self.shared.fresh_since
     }
 
     /// The calls that the ledger may not show yet.
@@ -113,13 +122,16 @@ impl Recorder {
         self.shared.recent.lookup(self.shared.committed.load(Ordering::Acquire))
     }
 
-    /// The answered calls of `keys`, in their order. Blocking.
+    /// The answered calls of `keys`, in their order; answers that are history now leave the service. Blocking.
     pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         let reader = guard(&self.shared.readers).pop();
         let reader = match reader {
             Some(reader) => reader,
             None => Ledger::open(&self.shared.path)?,
         };
+        if let Some(since) = self.shared.fresh_since {
+            reader.retire_before(keys, since, "fresh: asked again")?;
+        }
         let found = reader.find(keys)?;
         guard(&self.shared.readers).push(reader);
         Ok(found)

@@ -56,7 +56,7 @@ pub async fn verify(
         models
     });
     let known = models.as_ref().zip(ledger.as_ref());
-    let followed = follow(plan, &whole, known, Look { render: 0, leaves: false })?;
+    let followed = follow(plan, &whole, known, Look { render: 0, leaves: false, since: i64::MIN })?;
     let mut now = locking::before(&followed.plan, None);
     now.models = found;
     followed.add_prompts(&mut now);

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::Notes;
 
@@ -197,8 +197,14 @@ const INSERT: &str = "INSERT OR IGNORE INTO calls
 /// Takes an answer out of service.
 const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL";
 
+/// The same, if it was recorded before a moment.
+const RETIRE_BEFORE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL AND at < ?3";
+
 const FIND: &str = "SELECT model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, tries,
-    probabilities, notes, checksum FROM calls WHERE key = ?1 AND error IS NULL";
+    probabilities, notes, checksum FROM calls WHERE key = ?1 AND error IS NULL AND at >= ?2";
+
+/// Answers that were recorded before a moment.
+const BEFORE: &str = "SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND at < ?2";
 
 impl Ledger {
     /// Opens the ledger at `path`, makes it if it isn't there.
@@ -241,14 +247,14 @@ impl Ledger {
     pub fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Option<Record>>, LedgerError> {
         let at = chrono::Utc::now().timestamp_millis();
         let mut add = || {
-            let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut earlier = Vec::with_capacity(records.len());
             {
                 let mut insert = transaction.prepare_cached(INSERT)?;
                 for r in records.iter().map(Borrow::borrow) {
                     let mut before = None;
                     if !add_one(&mut insert, r, at)? {
-                        before = look_up(&transaction, r.key)?;
+                        before = look_up(&transaction, r.key, i64::MIN)?;
                         if before.is_none() {
                             transaction.execute(RETIRE, params![r.key.0, CORRUPT])?;
                             add_one(&mut insert, r, at)?;
@@ -268,15 +274,48 @@ impl Ledger {
         self.connection.execute(RETIRE, params![key.0, why]).map(drop).map_err(self.failed())
     }
 
+    /// Takes those answers to `keys` out of service, for the reason `why`, that were recorded before the moment `since` (in
+    /// milliseconds since 1970).
+    pub fn retire_before(&self, keys: &[Key], since: i64, why: &str) -> Result<(), LedgerError> {
+        let retire = || {
+            let mut old = Vec::new();
+            {
+                // Mostly there is nothing to do; the file is only locked for writing where there is.
+                let reading = self.connection.unchecked_transaction()?;
+                let mut before = reading.prepare_cached(BEFORE)?;
+                for key in keys {
+                    if before.exists(params![key.0, since])? {
+                        old.push(key);
+                    }
+                }
+            }
+            if old.is_empty() {
+                return Ok(());
+            }
+            let writing = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+            for key in old {
+                // Another process may have answered it anew in between.
+                writing.prepare_cached(RETIRE_BEFORE)?.execute(params![key.0, why, since])?;
+            }
+            writing.commit()
+        };
+        retire().map_err(self.failed())
+    }
+
     /// The answered calls of `keys`, in their order. A record whose checksum is wrong is retired and never served.
     pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
+        self.find_since(keys, i64::MIN)
+    }
+
+    /// The same, of the answers that were recorded at the moment `since` (in milliseconds since 1970) or later.
+    pub fn find_since(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
         let mut corrupt = Vec::new();
         let mut all = || {
             // One read transaction for all: each of its own would lock the file anew.
             let reading = self.connection.unchecked_transaction()?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
-                let sound = look_up(&self.connection, *key)?;
+                let sound = look_up(&self.connection, *key, since)?;
                 if sound.is_none() {
                     corrupt.push(*key);
                 }
@@ -327,7 +366,7 @@ fn format(connection: &Connection) -> Result<i64, rusqlite::Error> {
 /// Makes the tables of a new file, or those of an older format what they are now. All in one transaction that locks out
 /// other processes, which then find it done.
 fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = format(&transaction)?;
     match found {
         0 => transaction.execute_batch(SCHEMA)?,
@@ -363,9 +402,10 @@ fn add_one(insert: &mut rusqlite::Statement<'_>, r: &Record, at: i64) -> Result<
 }
 
 /// The answer to a call, if there is one; nothing at all if what is there is not what was written.
-fn look_up(connection: &Connection, key: Key) -> Result<Option<Option<Record>>, rusqlite::Error> {
+fn look_up(connection: &Connection, key: Key, since: i64) -> Result<Option<Option<Record>>, rusqlite::Error> {
     let mut find = connection.prepare_cached(FIND)?;
-    let row = find.query_row(params![key.0], |row| Ok((record(key, row, 0), row.get::<_, i64>(11)))).optional()?;
+    let row =
+        find.query_row(params![key.0, since], |row| Ok((record(key, row, 0), row.get::<_, i64>(11)))).optional()?;
     let Some((record, sum)) = row else { return Ok(Some(None)) };
     Ok(sound(record, sum)?.map(Some))
 }

@@ -33,6 +33,9 @@ pub struct Manifest {
     /// The replay file that it was answered from, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
+    /// Since when answers count, in milliseconds since 1970: when everything was last asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_since_ms: Option<i64>,
     /// When it was last started, RFC 3339.
     pub started_at: String,
     /// When it ended, RFC 3339.
@@ -184,6 +187,7 @@ impl Manifest {
             run: run.to_owned(),
             state: State::Running,
             replay: None,
+            fresh_since_ms: None,
             started_at: now(),
             finished_at: None,
             sources: IndexMap::new(),

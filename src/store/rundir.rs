@@ -135,6 +135,15 @@ impl RunDir {
         }
     }
 
+    /// Removes all parts and the calls behind them; what else is known of the run stays. Only for the holder of the run's
+    /// lock.
+    pub fn remove_parts(&self) -> Result<(), StoreError> {
+        for folder in [self.root.join("stages"), self.calls()].iter().filter(|folder| folder.exists()) {
+            std::fs::remove_dir_all(folder).map_err(StoreError::io(folder))?;
+        }
+        Ok(())
+    }
+
     /// Part `part` of `stage` if it is committed and is what was written: every byte of it is read.
     pub fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
         let path = self.part_path(stage, part);

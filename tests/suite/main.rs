@@ -33,6 +33,7 @@ mod prob;
 mod readme;
 mod real;
 mod replay;
+mod reruns;
 mod rescue;
 mod rows;
 mod run;

@@ -14,7 +14,7 @@ pub struct Contents {
     pub answers: u64,
     /// Calls that failed; history, never served.
     pub failed_calls: u64,
-    /// Answers that were taken out of service because they no longer fit what is asked.
+    /// Answers that were taken out of service because they no longer fit what is asked, or were asked for again.
     pub retired: u64,
     /// Answers that were taken out of service because their checksum is wrong.
     pub corrupt: u64,
@@ -67,8 +67,9 @@ impl Ledger {
         let read = || {
             let mut contents = self.connection.query_row(
                 "SELECT COUNT(*) FILTER (WHERE error IS NULL),
-                    COUNT(*) FILTER (WHERE error NOT LIKE 'corrupt: %' AND error NOT LIKE 'unfit: %'),
-                    COUNT(*) FILTER (WHERE error LIKE 'unfit: %'), COUNT(*) FILTER (WHERE error LIKE 'corrupt: %'),
+                    COUNT(*) FILTER (WHERE error NOT LIKE 'corrupt: %' AND error NOT LIKE 'unfit: %'
+                        AND error NOT LIKE 'fresh: %'),
+                    COUNT(*) FILTER (WHERE error LIKE 'unfit: %' OR error LIKE 'fresh: %'), COUNT(*) FILTER (WHERE error LIKE 'corrupt: %'),
                     MIN(at), MAX(at) FROM calls",
                 [],
                 |row| {

@@ -37,6 +37,28 @@ fn answers_come_back_and_failures_do_not() {
 }
 
 #[test]
+fn answers_of_before_a_moment_become_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+    ledger.append(&[call(1, None), call(2, None)]).unwrap();
+    ledger.connection.execute("UPDATE calls SET at = 1000", []).unwrap();
+    ledger.append(&[call(3, None)]).unwrap();
+    let keys = [1, 2, 3].map(|n| Key([n; 16]));
+    assert_eq!(ledger.find_since(&keys, 1000).unwrap(), [1, 2, 3].map(|n| Some(call(n, None))));
+    assert_eq!(ledger.find_since(&keys, 1001).unwrap(), [None, None, Some(call(3, None))]);
+    ledger.retire_before(&keys, 1000, "fresh: x").unwrap();
+    assert_eq!(ledger.count().unwrap(), (3, 0));
+    ledger.retire_before(&keys[..1], 1001, "fresh: x").unwrap();
+    assert_eq!(ledger.find(&keys).unwrap(), [None, Some(call(2, None)), Some(call(3, None))]);
+    // Asked again, it is served, and both are there.
+    assert_eq!(ledger.append(&[call(1, None)]).unwrap(), [None]);
+    ledger.retire_before(&keys, 1001, "fresh: x").unwrap();
+    assert_eq!(ledger.find(&keys).unwrap(), [Some(call(1, None)), None, Some(call(3, None))]);
+    let contents = ledger.contents().unwrap();
+    assert_eq!((contents.answers, contents.retired, contents.failed_calls), (2, 2, 0));
+}
+
+#[test]
 fn a_record_that_was_changed_is_not_served() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
