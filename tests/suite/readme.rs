@@ -104,6 +104,7 @@ fn the_help_of_every_command() {
         "validate",
         "plan",
         "run",
+        "test",
         "status",
         "ledger",
         "ledger info",
