@@ -42,7 +42,7 @@ struct Bound {
 
 impl AssertionConfig for Between {
     fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
-        let bounds = Bounds::new(site, (self.minimum, self.maximum), "", problems);
+        let bounds = Bounds::new(site, (self.minimum, self.maximum), "both", problems);
         let column = site.column("column", &self.column, problems)?;
         let (holds, list) = site.holds(column);
         if list || !holds.is_numeric() {

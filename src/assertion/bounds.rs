@@ -13,7 +13,7 @@ pub struct Bounds<N> {
 }
 
 impl<N: PartialOrd + Display + Copy> Bounds<N> {
-    /// The bounds; reports it when there are none, or none that anything fits into. Fields that would do as well are `or`.
+    /// The bounds; reports it when there are none, or none that anything fits into. `or` is what could be written instead.
     pub fn new(
         site: &Site<'_>,
         (minimum, maximum): (Option<N>, Option<N>),
@@ -22,15 +22,12 @@ impl<N: PartialOrd + Display + Copy> Bounds<N> {
     ) -> Option<Self> {
         if minimum.is_none() && maximum.is_none() {
             let problem = Diagnostic::error("missing-field", site.path.clone(), "`minimum` is missing");
-            problems.push(problem.help(format!("write `minimum`, `maximum`{or} or both")));
+            problems.push(problem.help(format!("write `minimum`, `maximum` or {or}")));
             return None;
         }
-        // What is no number is neither less nor more.
-        let lone = |n: Option<N>| n.is_some_and(|n| n.partial_cmp(&n).is_none());
-        if lone(minimum) || lone(maximum) || minimum.zip(maximum).is_some_and(|(least, most)| least > most) {
+        if minimum.zip(maximum).is_some_and(|(least, most)| least > most) {
             let message = "`minimum` must not be more than `maximum`";
-            let key = if minimum.is_some() { "minimum" } else { "maximum" };
-            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+            problems.push(Diagnostic::error("bad-value", site.path.key("minimum"), message));
             return None;
         }
         Some(Bounds { minimum, maximum })

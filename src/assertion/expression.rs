@@ -108,7 +108,7 @@ fn unknown(figure: &str, name: &str, names: &[&str], prefix: &str, at: document:
     match nearest(name, names.iter().copied()) {
         Some(near) => problem.meant(Some(&format!("{prefix}{near}"))),
         None if names.is_empty() => problem,
-        None => problem.help(format!("there are {}", listed(names.iter().copied()))),
+        None => problem.help(format!("known here: {}", listed(names.iter().copied()))),
     }
 }
 

@@ -43,7 +43,7 @@ impl AssertionConfig for Rows {
     fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
         let bound = match (self.equals, self.minimum.or(self.maximum)) {
             (Some(rows), None) => Bound::Equals(rows),
-            (None, _) => Bound::Within(Bounds::new(site, (self.minimum, self.maximum), ", `equals`", problems)?),
+            (None, _) => Bound::Within(Bounds::new(site, (self.minimum, self.maximum), "`equals`", problems)?),
             (Some(_), Some(_)) => {
                 let message = "a test has `equals`, or `minimum` and `maximum`, not both";
                 problems.push(Diagnostic::error("bad-value", site.path.key("equals"), message));

@@ -55,7 +55,7 @@ impl AssertionConfig for Share {
             }
         }
         let in_range = problems.len() == before;
-        let bounds = in_range.then(|| Bounds::new(site, (self.minimum, self.maximum), "", problems)).flatten();
+        let bounds = in_range.then(|| Bounds::new(site, (self.minimum, self.maximum), "both", problems)).flatten();
         let column = site.column("column", &self.column, problems)?;
         let (holds, list) = site.holds(column);
         if list {

@@ -180,7 +180,7 @@ fn what_a_table_has_not_is_told() {
     told("type = 'unique'\ncolumn = 'id'\ncolumns = ['id']", "not both");
     told("type = 'not_null'\ncolumns = []", "`columns` is empty");
     told("type = 'between'\ncolumn = 'label'\nminimum = 1", "holds text, and this test is for numbers");
-    told("type = 'between'\ncolumn = 'score'\nminimum = nan", "must not be more");
+    told("type = 'between'\ncolumn = 'score'\nminimum = nan", "must be a finite number");
     told("type = 'expression'\nexpression = 'rows >'", "does not compile");
     told("type = 'expression'\nexpression = 'row > 1'", "did you mean `rows`?");
     told("type = 'expression'\nexpression = 'shares.label > 1'", "there is no figure `shares.label`");

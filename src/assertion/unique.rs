@@ -60,7 +60,7 @@ impl Assertion for Bound {
     }
 }
 
-/// The values so far, by 128 bits of a hash: the only check whose memory grows with the rows, by some 20 to 40 bytes each.
+/// The values so far, by 128 bits of a hash: the only check whose memory grows with the rows, by some 20 to 50 bytes each.
 struct Seen<'a> {
     bound: &'a Bound,
     seen: HashSet<[u8; 16]>,

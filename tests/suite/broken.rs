@@ -79,6 +79,10 @@ broken! {
     survey_shorthand = "66-survey-shorthand",
     survey_no_questions = "67-survey-no-questions",
     survey_words = "68-survey-words",
+    test_columns = "70-test-columns",
+    test_bounds = "71-test-bounds",
+    test_tables = "72-test-tables",
+    test_expressions = "73-test-expressions",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

@@ -9,6 +9,7 @@ mod recipe;
 mod server;
 mod weights;
 
+mod assertions;
 mod broken;
 mod budget;
 mod command;

@@ -111,6 +111,7 @@ fn the_help_of_every_command() {
         "validate",
         "plan",
         "run",
+        "test",
         "status",
         "verify",
         "ledger",
