@@ -5,6 +5,7 @@
 
 pub mod diagnostics;
 mod exit;
+mod explain;
 mod init;
 mod ledger;
 mod load;
@@ -49,6 +50,7 @@ enum Command {
     Run(run::Run),
     Status(status::Status),
     Verify(verify::Verify),
+    Explain(explain::Explain),
     Ledger(ledger::Ledger),
     Population(population::Population),
     Models(models::Models),
@@ -81,6 +83,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(command) => command.run(&terminal),
         Command::Status(command) => command.run(&terminal),
         Command::Verify(command) => command.run(&terminal),
+        Command::Explain(command) => command.run(&terminal),
         Command::Ledger(command) => command.run(&terminal),
         Command::Population(command) => command.run(&terminal),
         Command::Models(command) => command.run(&terminal),

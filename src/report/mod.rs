@@ -1,7 +1,8 @@
-//! Reports: what a finished run says, made from its manifest (`summary`), its tables (`preview`) and its lock (`drift`).
+//! Reports: what a finished run says, made from its manifest (`summary`), its tables (`preview`) its lock (`drift`) and its calls (`explanation`).
 //! Pure.
 
 pub mod drift;
+pub mod explanation;
 mod interval;
 pub mod preview;
 pub mod printable;

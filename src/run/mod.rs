@@ -55,8 +55,8 @@ use crate::plan::{Plan, PlanError, Selection, SourceFacts, select, sources_read}
 use crate::source::content;
 use crate::spec::{Input, Spec};
 use crate::store::{
-    Hold, Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import,
-    write_output,
+    Hold, Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageShape, StageTotals, State, StoreError,
+    import, write_output,
 };
 use crate::table::parquet::{Table, TableError, clean};
 
@@ -282,9 +282,14 @@ fn write_tables(
 
 /// Writes what is known before the first call.
 fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
-    for (i, (name, _)) in plan.spec.sources.iter().enumerate() {
+    for (i, (name, source)) in plan.spec.sources.iter().enumerate() {
         if let Some(facts) = &plan.sources[i] {
-            let entry = SourceEntry { rows: facts.rows, content: facts.content.clone() };
+            let entry = SourceEntry {
+                rows: facts.rows,
+                content: facts.content.clone(),
+                paths: source.source.paths().into_iter().map(|(_, path)| path).collect(),
+                key: source.source.key().map(str::to_owned),
+            };
             manifest.sources.insert(name.to_string(), entry);
         }
     }
@@ -293,6 +298,7 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
         let stage = &plan.spec.stages[i];
         let totals = StageTotals { rows: plan.rows(stage.input), ..StageTotals::default() };
         manifest.stages.insert(stage.name.to_string(), totals);
+        manifest.tables.insert(stage.name.to_string(), StageShape::of(&plan.spec, stage));
     }
 }
 
@@ -320,7 +326,15 @@ fn write_outputs(
         };
         let batches = read_all(&tables);
         let rows = write_output(&output.file, output.format, schema, facts, batches)?;
-        written.insert(name.to_string(), OutputFacts { path: output.path.clone(), rows, columns });
+        written.insert(
+            name.to_string(),
+            OutputFacts {
+                input: plan.spec.input_name(output.input).to_owned(),
+                path: output.path.clone(),
+                rows,
+                columns,
+            },
+        );
     }
     Ok(written)
 }

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::SystemTime;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, RunDir, StoreError};
+use super::{Lock, RunDir, StageShape, StoreError};
 use crate::table::parquet::{new_file, persist};
 
 /// The version of the manifest's form.
@@ -43,6 +44,9 @@ pub struct Manifest {
     pub sources: IndexMap<String, SourceEntry>,
     /// The models that were asked.
     pub models: IndexMap<String, ModelFacts>,
+    /// How the stages' tables hang together.
+    #[serde(default)]
+    pub tables: IndexMap<String, StageShape>,
     /// What each stage did.
     pub stages: IndexMap<String, StageTotals>,
     /// The files that were written.
@@ -71,6 +75,12 @@ pub struct SourceEntry {
     pub rows: u64,
     /// The hash of its content.
     pub content: String,
+    /// The files that it reads, as the spec names them.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// The column that identifies a row.
+    #[serde(default)]
+    pub key: Option<String>,
 }
 
 /// A model as it was asked.
@@ -162,8 +172,11 @@ pub struct ErrorKind {
 }
 
 /// A file that was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputFacts {
+    /// What it holds: a stage or a source.
+    #[serde(default)]
+    pub input: String,
     /// Where, as the spec says.
     pub path: String,
     /// Its rows.
@@ -188,6 +201,7 @@ impl Manifest {
             finished_at: None,
             sources: IndexMap::new(),
             models: IndexMap::new(),
+            tables: IndexMap::new(),
             stages: IndexMap::new(),
             outputs: IndexMap::new(),
             lock: None,
@@ -203,6 +217,11 @@ impl Manifest {
     /// The manifest of a run's folder, if there is one that can be read.
     pub fn read(run: &RunDir) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
+    }
+
+    /// When the manifest of a run's folder was last written.
+    pub fn written(run: &RunDir) -> Option<SystemTime> {
+        std::fs::metadata(run.root().join(FILE)).ok()?.modified().ok()
     }
 
     /// Writes it into the run's folder, whole or not at all.

@@ -99,7 +99,8 @@ fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()
     Ok(())
 }
 
-fn json(cell: &Cell) -> Value {
+/// A cell as JSON.
+pub fn json(cell: &Cell) -> Value {
     match cell {
         Cell::Null => Value::Null,
         Cell::Boolean(b) => Value::from(*b),

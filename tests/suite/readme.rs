@@ -113,6 +113,7 @@ fn the_help_of_every_command() {
         "run",
         "status",
         "verify",
+        "explain",
         "ledger",
         "ledger info",
         "ledger verify",
