@@ -157,7 +157,7 @@ impl Origin {
         tables.find(|table| table.rows() >= entry.rows).ok_or_else(gone)
     }
 
-    /// Part `part` of `stage`, or the calls behind it.
+    /// A file of the run's folder: a part, or the calls behind it.
     pub fn open(&self, path: &Path) -> Result<Table, OriginError> {
         if path.exists() {
             return Ok(Table::open(path).map_err(StoreError::from)?);
