@@ -6,6 +6,7 @@
 pub mod diagnostics;
 mod diff;
 mod exit;
+mod explain;
 mod init;
 mod ledger;
 mod load;
@@ -53,6 +54,7 @@ enum Command {
     Status(status::Status),
     Verify(verify::Verify),
     Diff(diff::Diff),
+    Explain(explain::Explain),
     Ledger(ledger::Ledger),
     Population(population::Population),
     Models(models::Models),
@@ -87,6 +89,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(command) => command.run(&terminal),
         Command::Verify(command) => command.run(&terminal),
         Command::Diff(command) => command.run(&terminal),
+        Command::Explain(command) => command.run(&terminal),
         Command::Ledger(command) => command.run(&terminal),
         Command::Population(command) => command.run(&terminal),
         Command::Models(command) => command.run(&terminal),

@@ -1,8 +1,9 @@
 //! Reports: what a finished run says, made from its manifest (`summary`), its tables (`preview`, and `verdict`, what the
-//! spec's tests say about them) and its lock (`drift`); what differs between two (`diff`). Pure.
+//! spec's tests say about them), its lock (`drift`) and its calls (`explanation`); what differs between two (`diff`). Pure.
 
 pub mod diff;
 pub mod drift;
+pub mod explanation;
 mod interval;
 pub mod preview;
 pub mod printable;

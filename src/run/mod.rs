@@ -55,8 +55,8 @@ use crate::plan::{Plan, PlanError, Selection, SourceFacts, select, sources_read}
 use crate::source::content;
 use crate::spec::{Input, Spec};
 use crate::store::{
-    Hold, Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageTotals, State, StoreError, import,
-    write_output,
+    Hold, Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageShape, StageTotals, State, StoreError,
+    import, write_output,
 };
 use crate::table::parquet::{Table, TableError, clean};
 
@@ -293,8 +293,12 @@ fn write_tables(
 fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     for (i, (name, source)) in plan.spec.sources.iter().enumerate() {
         if let Some(facts) = &plan.sources[i] {
-            let key = source.source.key().map(str::to_owned);
-            let entry = SourceEntry { rows: facts.rows, content: facts.content.clone(), key };
+            let entry = SourceEntry {
+                rows: facts.rows,
+                content: facts.content.clone(),
+                paths: source.source.paths().into_iter().map(|(_, path)| path).collect(),
+                key: source.source.key().map(str::to_owned),
+            };
             manifest.sources.insert(name.to_string(), entry);
         }
     }
@@ -303,6 +307,7 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
         let stage = &plan.spec.stages[i];
         let totals = StageTotals { rows: plan.rows(stage.input), ..StageTotals::default() };
         manifest.stages.insert(stage.name.to_string(), totals);
+        manifest.tables.insert(stage.name.to_string(), StageShape::of(&plan.spec, stage));
     }
 }
 
@@ -330,7 +335,15 @@ fn write_outputs(
         };
         let batches = read_all(&tables);
         let rows = write_output(&output.file, output.format, schema, facts, batches)?;
-        written.insert(name.to_string(), OutputFacts { path: output.path.clone(), rows, columns });
+        written.insert(
+            name.to_string(),
+            OutputFacts {
+                input: plan.spec.input_name(output.input).to_owned(),
+                path: output.path.clone(),
+                rows,
+                columns,
+            },
+        );
     }
     Ok(written)
 }

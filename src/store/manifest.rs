@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, RunDir, StoreError};
+use super::{Lock, RunDir, StageShape, StoreError};
 use crate::table::parquet::{new_file, persist};
 
 /// The version of the manifest's form.
@@ -44,6 +44,9 @@ pub struct Manifest {
     pub sources: IndexMap<String, SourceEntry>,
     /// The models that were asked.
     pub models: IndexMap<String, ModelFacts>,
+    /// How the stages' tables hang together.
+    #[serde(default)]
+    pub tables: IndexMap<String, StageShape>,
     /// What each stage did.
     pub stages: IndexMap<String, StageTotals>,
     /// The files that were written.
@@ -72,8 +75,11 @@ pub struct SourceEntry {
     pub rows: u64,
     /// The hash of its content.
     pub content: String,
-    /// The column that identifies a row, if the spec names one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The files that it reads, as the spec names them.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// The column that identifies a row.
+    #[serde(default)]
     pub key: Option<String>,
 }
 
@@ -166,8 +172,11 @@ pub struct ErrorKind {
 }
 
 /// A file that was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputFacts {
+    /// What it holds: a stage or a source.
+    #[serde(default)]
+    pub input: String,
     /// Where, as the spec says.
     pub path: String,
     /// Its rows.
@@ -192,6 +201,7 @@ impl Manifest {
             finished_at: None,
             sources: IndexMap::new(),
             models: IndexMap::new(),
+            tables: IndexMap::new(),
             stages: IndexMap::new(),
             outputs: IndexMap::new(),
             lock: None,

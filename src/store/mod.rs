@@ -12,12 +12,14 @@
 //! ```
 //!
 //! and `<spec>.lock` beside the spec, which is for git (lock.rs). `output.rs` writes the tables that a run leaves, `content.rs`
-//! reads them back, `stored.rs` reads those of earlier runs.
+//! reads them back, `stored.rs` reads those of earlier runs; provenance.rs finds the run that wrote one, explain.rs what
+//! stands behind a row of it (shape.rs).
 //!
 //! A finished run leaves the project as a replay file (replay.rs): written by export.rs, asked by recorded.rs, merged into
 //! a ledger by merge.rs. What no run uses is dropped from the ledger by gc.rs.
 
 mod content;
+mod explain;
 mod export;
 mod gc;
 mod import;
@@ -28,12 +30,15 @@ mod merge;
 mod notes;
 mod output;
 mod project;
+mod provenance;
 mod recorded;
 mod replay;
 mod rundir;
+mod shape;
 mod stored;
 
 pub use content::{Content, read as read_output};
+pub use explain::{Explanation, Row, Wanted, explain};
 pub use export::{export, shown};
 pub use gc::gc;
 pub use import::import;
@@ -46,9 +51,11 @@ pub use merge::{Merged, merge};
 pub use notes::Notes;
 pub use output::write as write_output;
 pub use project::{Hold, Project};
+pub use provenance::{Origin, OriginError, origin};
 pub use recorded::{Recorded, Sought};
 pub use replay::{RecordedCall, RecordedModel, ReplayFile, Whose, replay_schema};
 pub use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir, calls_schema};
+pub use shape::{AddedColumn, StageShape};
 pub use stored::Stored;
 
 use std::path::PathBuf;

@@ -110,11 +110,13 @@ impl RunDir {
         self.root.join("calls")
     }
 
-    fn part_path(&self, stage: &str, part: u64) -> PathBuf {
+    /// Where part `part` of `stage` is.
+    pub fn part_path(&self, stage: &str, part: u64) -> PathBuf {
         self.root.join("stages").join(stage).join(format!("part-{part:05}.parquet"))
     }
 
-    fn calls_path(&self, stage: &str, part: u64) -> PathBuf {
+    /// Where the calls behind it are.
+    pub fn calls_path(&self, stage: &str, part: u64) -> PathBuf {
         self.calls().join(format!("{stage}-{part:05}.parquet"))
     }
 

@@ -16,6 +16,7 @@ mod command;
 mod disk;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod explain;
 mod faults;
 mod fill_missing;
 mod fuzz;

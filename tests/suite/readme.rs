@@ -114,6 +114,7 @@ fn the_help_of_every_command() {
         "test",
         "status",
         "verify",
+        "explain",
         "ledger",
         "ledger info",
         "ledger verify",

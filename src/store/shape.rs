@@ -1,0 +1,82 @@
+//! Shapes: how the tables of a run hang together, kept in its manifest for who reads the run without its spec.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::spec::{Form, Spec, StageSpec};
+
+/// How a stage's table was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageShape {
+    /// The stage or the source that it reads.
+    pub input: String,
+    /// The models that it asks, in order.
+    pub models: Vec<String>,
+    /// Where the answers go: `dealt`, `wide` or `long`.
+    pub layout: String,
+    /// How often a model is asked about a row.
+    pub replicates: u64,
+    /// Rows of its table for each row of its input.
+    pub fold: u64,
+    /// Rows of its input in every part but the last.
+    pub chunk_size: u64,
+    /// The columns that it adds, in order.
+    pub adds: Vec<AddedColumn>,
+    /// The columns of its input that it fills where they are empty.
+    pub fills: Vec<String>,
+}
+
+/// A column that a stage adds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AddedColumn {
+    /// Its name.
+    pub name: String,
+    /// The model whose answers it holds, where each has columns of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The keys in the stage's table of the spec that it comes from; none for what the run adds (errors, models).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<String>,
+    /// The JSON Schema that its value was checked against, where it is one key of the reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+}
+
+impl StageShape {
+    /// The shape of a stage of `spec`.
+    pub fn of(spec: &Spec, stage: &StageSpec) -> StageShape {
+        let input = spec.relation(stage.input);
+        let name = |column: usize| input.schema.field(column).name().clone();
+        StageShape {
+            input: spec.input_name(stage.input).to_owned(),
+            models: stage.model_names.clone(),
+            layout: stage.answers.layout().to_owned(),
+            replicates: stage.answers.replicates as u64,
+            fold: stage.answers.fold(),
+            chunk_size: stage.chunk_size,
+            adds: added(stage, input.schema.fields().len()),
+            fills: stage.stage.fills().iter().map(|column| name(*column)).collect(),
+        }
+    }
+}
+
+/// The columns of a stage behind the first `before`.
+fn added(stage: &StageSpec, before: usize) -> Vec<AddedColumn> {
+    let meaning = stage.stage.meaning();
+    let writes = stage.stage.writes().len();
+    // What one model adds: its answers, perhaps who gave them, its error.
+    let group = writes + usize::from(stage.answers.names_model()) + 1;
+    let lead = usize::from(stage.answers.replicates > 1) + usize::from(stage.answers.form == Form::Long);
+    let column = |(i, field): (usize, &std::sync::Arc<arrow_schema::Field>)| {
+        let mut column = AddedColumn { name: field.name().clone(), model: None, from: Vec::new(), schema: None };
+        let Some(place) = i.checked_sub(lead) else { return column };
+        column.model = (stage.answers.form == Form::Wide).then(|| stage.model_names[place / group].clone());
+        if place % group < writes {
+            column.from = stage.stage.origin(place % group).into_iter().map(str::to_owned).collect();
+            let properties = &meaning["schema"]["properties"];
+            column.schema = column.from.last().and_then(|key| properties.get(key)).cloned();
+        }
+        column
+    };
+    stage.relation.schema.fields().iter().skip(before).enumerate().map(column).collect()
+}
