@@ -12,6 +12,7 @@ mod weights;
 mod broken;
 mod budget;
 mod command;
+mod diff;
 mod disk;
 #[cfg(feature = "embedded")]
 mod embedded;
