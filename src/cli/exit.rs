@@ -5,8 +5,8 @@ use std::process::ExitCode;
 /// The exit codes for `--help`.
 pub const HELP: &str = "Exit codes:
   0    done
-  1    finished, but more rows failed than `max_failed` allows, a ledger had corrupt answers, or `diff` found
-       a difference
+  1    finished, but more rows failed than `max_failed` allows; a ledger had corrupt answers;
+       `diff` found a difference
   2    the spec or the arguments are wrong; nothing was sent
   3    the environment is: server down, key missing, model not there, disk
   4    stopped by the budget; run again to go on

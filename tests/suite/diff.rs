@@ -21,7 +21,7 @@ fn server() -> Server {
     let script = |asked: &Asked, _: usize| {
         let n = number(asked);
         let (label, more) = match asked.model.as_str() {
-            "mistral" if n % 2 == 0 => ("neutral", 3),
+            "mistral" if n.is_multiple_of(2) => ("neutral", 3),
             _ => (LABELS[n % 3], 0),
         };
         Say::Json(json!({ "label": label, "score": n % 5 + more }))
