@@ -54,7 +54,7 @@ pub struct ComparedTable {
 /// What was found of two tables.
 pub enum Compared {
     /// How rows were matched, and what became of their cells.
-    Cells(Matching, TableDiff),
+    Cells(Matching, Box<TableDiff>),
     /// Nothing, for this reason.
     Not(String),
 }

@@ -13,6 +13,7 @@ mod assertions;
 mod broken;
 mod budget;
 mod command;
+mod diff;
 mod disk;
 #[cfg(feature = "embedded")]
 mod embedded;

@@ -71,6 +71,21 @@ fn the_output_is_what_is_printed() {
 }
 
 #[test]
+fn the_diff_is_what_is_printed() {
+    if !cfg!(feature = "embedded") {
+        return weights::skipped("the_diff_is_what_is_printed", "this build knows no models of its own");
+    }
+    let replay = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/replay/quickstart.parquet");
+    let chance = QUICKSTART.replace("provider = \"embedded\"", "provider = \"mock\"");
+    let project = project().file("replay.parquet", std::fs::read(replay).expect("the file"));
+    project.write("pipelines/chance.toml", chance);
+    project.run(&["run", "pipelines/quickstart.toml", "--replay", "replay.parquet"]).exits(0);
+    project.run(&["run", "pipelines/chance.toml"]).exits(0);
+    let diff = project.run(&["diff", "pipelines/quickstart.toml", "pipelines/chance.toml", "--examples", "2"]).exits(1);
+    assert_eq!(diff.stdout, block("<!-- output of: fanfold diff", "text"));
+}
+
+#[test]
 fn the_populations_are_valid() {
     let (people, voters) = (block("rows that are made up", "toml"), block("iterative proportional fitting", "toml"));
     let project = Project::new().spec(&format!("{people}\n{voters}"));
@@ -114,6 +129,7 @@ fn the_help_of_every_command() {
         "test",
         "status",
         "verify",
+        "diff",
         "explain",
         "ledger",
         "ledger info",

@@ -108,11 +108,12 @@ fn finished(dir: RunDir) -> Result<Given, (String, &'static str)> {
 impl Given {
     /// The argument in words.
     pub fn words(&self, path: &Path) -> String {
-        let path = path.display();
+        let shown = path.display();
         match self {
-            Given::Lock(_) => format!("{path} (a lock)"),
-            Given::Table(_) => format!("{path} (a table)"),
-            Given::Run(run) => format!("{path} (run {})", run.manifest.run),
+            Given::Lock(_) => format!("{shown} (a lock)"),
+            Given::Table(_) => format!("{shown} (a table)"),
+            Given::Run(run) if run.dir.root() == path => format!("{shown} (a run)"),
+            Given::Run(run) => format!("{shown} (the run in {})", run.dir.root().display()),
         }
     }
 

@@ -130,7 +130,7 @@ impl Diff {
         let one = Side { schema: a.schema(), read: &read_a, fold: folds[0] };
         let other = Side { schema: b.schema(), read: &read_b, fold: folds[1] };
         match diff(&one, &other, &by, self.examples) {
-            Ok(found) => Ok(Compared::Cells(by, found)),
+            Ok(found) => Ok(Compared::Cells(by, Box::new(found))),
             Err(error) => Err(self.broken(&error)),
         }
     }
