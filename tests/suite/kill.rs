@@ -190,9 +190,9 @@ fn a_part_that_was_damaged_is_made_anew_from_the_ledger() {
     let server = Server::new().start();
     let project = project(&server, &spec, ROWS);
     project.run(&RUN).exits(0);
-    let parts =
+    let mut parts =
         project.files(".fanfold/runs").into_iter().filter(|p| p.contains("/tone/") && p.ends_with("00001.parquet"));
-    let part = parts.last().expect("a part");
+    let part = parts.next_back().expect("a part");
     let whole = project.bytes(&part);
     server.forget();
     for place in (0..whole.len()).step_by(whole.len() / 23) {

@@ -246,7 +246,7 @@ fn the_shipped_run_is_replayed() {
         return weights::skipped(test, "this build knows no models of its own");
     }
     let project = Project::new().file("nothing/here", "");
-    for file in ["quickstart.toml", "data/paragraphs.csv", "replay/quickstart.parquet"] {
+    for file in ["quickstart.toml", "data/paragraphs.csv", "replay/quickstart.parquet", "replay/quickstart.toml.lock"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(file);
         project.write(file, fs::read(path).expect("a file of the pipelines"));
     }
@@ -262,4 +262,8 @@ fn the_shipped_run_is_replayed() {
     // After a change of what is asked: record it again, as the README says, and look at what changed here.
     insta::assert_snapshot!("shipped_run", lines.join("\n"));
     assert!(project.files("nothing") == ["nothing/here"], "something was fetched");
+    // The lock of the recorded run was written where the model answered, the other one here.
+    project.run(&["diff", "replay/quickstart.toml.lock", "quickstart.toml.lock"]).exits(0);
+    project.run(&["verify", "quickstart.toml"]).exits(0);
+    project.run(&[&replay[..], &["--locked"]].concat()).exits(0);
 }
