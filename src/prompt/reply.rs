@@ -202,4 +202,17 @@ mod tests {
         let deep = format!("{}1,{}", "{\"a\":".repeat(50_000), "}".repeat(50_000));
         assert!(repaired(&deep).is_none());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_repair_never_panics_and_leaves_json_alone(
+            text in r#"[{}\[\]":,'\\/*#a-cN0-9 \n.\-é]{0,60}"#,
+            number in proptest::prelude::any::<i64>(),
+            said in "[^\\x00-\\x1f]{0,20}",
+        ) {
+            let _ = repaired(&text);
+            let whole = serde_json::json!({ "n": number, "t": said, "l": [null, true, { "x": [] }] });
+            proptest::prop_assert_eq!(repaired(&whole.to_string()).map(Value::Object), Some(whole));
+        }
+    }
 }
