@@ -7,7 +7,7 @@ use super::answer::{Terms, Unusable, usable};
 use super::budget::Cost;
 use super::calls::{Calls, Wanted, call_key};
 use super::connect::Target;
-use super::context::{Shortening, too_long};
+use super::context::{Shortening, USUAL_REPLY, too_long};
 use super::progress::StageProgress;
 use super::retry::{self, Next};
 use super::stop::StopReason;
@@ -16,9 +16,6 @@ use crate::prompt::{Answer, Message};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
 use crate::spec::{OnOutage, Overflow};
 use crate::store::Record;
-
-/// Tokens that are reserved for a reply that may be of any length.
-const USUAL_REPLY: u64 = 256;
 
 /// An attempt without a reply.
 struct Failed {
@@ -106,8 +103,8 @@ impl Calls {
         progress: &StageProgress,
     ) -> Option<Step> {
         if !target.fallback.is_empty() && target.endpoint.limiter.is_down() {
-            let message = "the server is down".to_owned();
-            return Some(Step::GiveUp(Failure { kind: "unavailable", message, reply: None }));
+            let kind = CallErrorKind::Unavailable { retry_after: None };
+            return Some(Step::GiveUp(failure(CallError { kind, message: "the server is down".to_owned() })));
         }
         tally.counted += 1;
         let context = target.context();

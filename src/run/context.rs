@@ -8,8 +8,8 @@ use crate::prompt::{Message, shortened};
 const MOST_BYTES: u64 = 6;
 /// Bytes of a token as they usually are.
 const USUAL_BYTES: u64 = 4;
-/// Tokens that are left to a reply of unknown length.
-const USUAL_REPLY: u64 = 256;
+/// Tokens that are reserved for a reply of unknown length.
+pub const USUAL_REPLY: u64 = 256;
 /// How often a prompt is shortened at most.
 const CUTS: u32 = 10;
 

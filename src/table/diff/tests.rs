@@ -1,3 +1,5 @@
+//! What differs is found, counted and shown, in any batches; against a comparison of all pairs.
+
 use std::sync::Arc;
 
 use arrow_schema::Schema;
