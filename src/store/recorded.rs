@@ -91,7 +91,7 @@ impl Recorded {
                 while let Some(row) = rows.next()? {
                     let rank = rank(row, one)?;
                     if best.as_ref().is_none_or(|(before, _)| rank < *before) {
-                        best = Some((rank, record(one.key, row)?));
+                        best = Some((rank, record(one.key, row, 3)?));
                     }
                 }
                 found.push(best.map(|(_, record)| record));
@@ -135,20 +135,21 @@ fn insert(connection: &Connection, call: &RecordedCall) -> Result<(), rusqlite::
     Ok(())
 }
 
-fn record(key: Key, row: &Row<'_>) -> Result<Record, rusqlite::Error> {
+/// The call in a row that has its columns from column `at` on.
+pub(super) fn record(key: Key, row: &Row<'_>, at: usize) -> Result<Record, rusqlite::Error> {
     Ok(Record {
         key,
-        model: row.get(3)?,
-        reply: row.get(4)?,
-        finish: row.get(5)?,
-        prompt_tokens: row.get::<_, i64>(6)? as u64,
-        completion_tokens: row.get::<_, i64>(7)? as u64,
+        model: row.get(at)?,
+        reply: row.get(at + 1)?,
+        finish: row.get(at + 2)?,
+        prompt_tokens: row.get::<_, i64>(at + 3)? as u64,
+        completion_tokens: row.get::<_, i64>(at + 4)? as u64,
         latency_ms: 0.0,
-        attempts: row.get(8)?,
-        build: row.get(9)?,
-        error: row.get(10)?,
-        tries: row.get(11)?,
-        probabilities: row.get(12)?,
-        notes: Notes::of_json(row.get::<_, Option<String>>(13)?.as_deref()),
+        attempts: row.get(at + 5)?,
+        build: row.get(at + 6)?,
+        error: row.get(at + 7)?,
+        tries: row.get(at + 8)?,
+        probabilities: row.get(at + 9)?,
+        notes: Notes::of_json(row.get::<_, Option<String>>(at + 10)?.as_deref()),
     })
 }
