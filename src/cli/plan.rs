@@ -11,7 +11,7 @@ use super::load::load_or_show;
 use super::run::failed;
 use super::standing::{self, lock_of};
 use super::terminal::Terminal;
-use crate::plan::{Selection, draw};
+use crate::plan::{self, Selection, draw};
 use crate::report::drift;
 use crate::report::summary::{count, number};
 use crate::run::preview::{Preview, Rendered, preview};
@@ -100,6 +100,13 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
             let _ = writeln!(out, "  source {name}: {rows}, {columns} ({})", from.join(", "));
         }
     }
+    for i in plan.reshapes() {
+        let reshape = &spec.reshapes[i];
+        let inputs: Vec<&str> = reshape.inputs.iter().map(|input| spec.input_name(*input)).collect();
+        let kind = reshape.reshape.meaning()["type"].as_str().unwrap_or_default().to_owned();
+        let rows = rows_of(plan, Input::Reshape(i));
+        let _ = writeln!(out, "  {kind} {}: {rows}, of {}, no calls", reshape.name, inputs.join(" and "));
+    }
     for (at, (i, known)) in plan.stages().zip(&preview.stages).enumerate() {
         let stage = &spec.stages[i];
         let how = match stage.answers.fanned_out() {
@@ -107,7 +114,7 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
             false if stage.models.len() > 1 => "shared by",
             false => "asked of",
         };
-        let rows = count(plan.rows(stage.input), "row");
+        let rows = rows_of(plan, stage.input);
         let models = stage.model_names.join(", ");
         let _ = writeln!(out, "  stage {}: {rows} of {}, {how} {models}", stage.name, spec.input_name(stage.input));
         let free = [(known.skipped, "skipped"), (known.complete, "complete already")];
@@ -115,10 +122,15 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
         let free: String = free.map(|(rows, why)| format!(", {} {why}", count(rows, "row"))).collect();
         let _ = writeln!(
             out,
-            "    at most {}, {} in the ledger{free}; {} of up to {}, {} in flight",
-            count(preview.calls(at), "call"),
-            number(known.from_ledger),
-            count(plan.parts(i).count() as u64, "part"),
+            "    {}; {} of up to {}, {} in flight",
+            match plan.rows(stage.input) {
+                Some(_) => {
+                    let calls = count(preview.calls(at), "call");
+                    format!("at most {calls}, {} in the ledger{free}", number(known.from_ledger))
+                }
+                None => "calls not known yet".to_owned(),
+            },
+            parts(plan, i).map_or("parts".to_owned(), |parts| count(parts, "part")),
             count(stage.chunk_size, "row"),
             stage.workers * stage.batch_size,
         );
@@ -138,7 +150,7 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
     for i in plan.outputs() {
         let output = &spec.outputs[i];
         let columns = spec.relation(output.input).schema.fields().len() as u64;
-        let (rows, columns) = (count(plan.rows(output.input), "row"), count(columns, "column"));
+        let (rows, columns) = (rows_of(plan, output.input), count(columns, "column"));
         let _ = writeln!(out, "  output {}: {rows}, {columns} of {}", output.path, spec.input_name(output.input));
     }
     for rendered in &preview.rendered {
@@ -147,12 +159,21 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
     out
 }
 
+/// The rows of an input, in words.
+fn rows_of(plan: &plan::Plan, input: Input) -> String {
+    plan.rows(input).map_or("rows not known yet".to_owned(), |rows| count(rows, "row"))
+}
+
+/// How many parts a stage has, where its rows are known.
+fn parts(plan: &plan::Plan, stage: usize) -> Option<u64> {
+    plan.rows(plan.spec.stages[stage].input).map(|rows| plan.parts(stage, rows).count() as u64)
+}
+
 /// The columns that a stage adds to its input.
 fn added(preview: &Preview, stage: usize) -> Vec<&str> {
     let spec = &preview.plan.spec;
     let stage = &spec.stages[stage];
-    let before = spec.relation(stage.input).schema.fields().len();
-    stage.relation.schema.fields().iter().skip(before).map(|f| f.name().as_str()).collect()
+    stage.relation.schema.fields().iter().skip(stage.given).map(|f| f.name().as_str()).collect()
 }
 
 fn prompt(out: &mut String, rendered: &Rendered) {
@@ -178,7 +199,7 @@ fn as_json(preview: &Preview, standings: Vec<Standing>) -> Value {
     let spec = &plan.spec;
     let kind = |input: Input| match input {
         Input::Source(_) => "source",
-        Input::Stage(_) => "stage",
+        Input::Stage(_) | Input::Reshape(_) => "stage",
     };
     let sources = spec.sources.iter().enumerate().filter_map(|(i, (name, _))| {
         let facts = plan.sources[i].as_ref()?;
@@ -189,10 +210,11 @@ fn as_json(preview: &Preview, standings: Vec<Standing>) -> Value {
         json!({
             "name": stage.name, "input": { "kind": kind(stage.input), "name": spec.input_name(stage.input) },
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": plan.rows(stage.input),
-            "calls": calls, "from_ledger": known.from_ledger, "skipped": known.skipped,
+            "calls": plan.rows(stage.input).map(|_| calls), "from_ledger": known.from_ledger, "skipped": known.skipped,
             "complete": known.complete,
-            "not_known_yet": known.unknown, "parts": plan.parts(i).count(), "adds": added(preview, i),
-            "state": standing::word(standing.state), "why": standing.why, "calls_to_send": standing.to_send,
+            "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(preview, i),
+            "state": standing::word(standing.state), "why": standing.why,
+            "calls_to_send": standing.is_counted.then_some(standing.to_send),
         })
     });
     let outputs = plan.outputs().map(|i| {
@@ -208,9 +230,14 @@ fn as_json(preview: &Preview, standings: Vec<Standing>) -> Value {
         }),
         Err(message) => json!({ "stage": r.stage, "row": r.row, "error": message }),
     });
+    let reshapes = plan.reshapes().map(|i| {
+        let reshape = &spec.reshapes[i];
+        let inputs: Vec<&str> = reshape.inputs.iter().map(|input| spec.input_name(*input)).collect();
+        json!({ "name": reshape.name, "inputs": inputs, "rows": plan.rows(Input::Reshape(i)) })
+    });
     json!({
         "schema_version": 1, "pipeline": spec.name, "spec_hash": plan.spec_hash, "run": plan.run_name(),
-        "sources": sources.collect::<Vec<_>>(), "stages": stages.collect::<Vec<_>>(),
+        "sources": sources.collect::<Vec<_>>(), "reshapes": reshapes.collect::<Vec<_>>(), "stages": stages.collect::<Vec<_>>(),
         "outputs": outputs.collect::<Vec<_>>(), "prompts": prompts.collect::<Vec<_>>(),
     })
 }

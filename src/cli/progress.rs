@@ -27,7 +27,7 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
     let stages: Vec<(&StageProgress, ProgressBar)> = progress
         .stages()
         .map(|stage| {
-            let bar = all.add(ProgressBar::new(stage.rows).with_style(style.clone()));
+            let bar = all.add(ProgressBar::new(stage.rows()).with_style(style.clone()));
             bar.set_prefix(stage.name.clone());
             (stage, bar)
         })
@@ -53,6 +53,7 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
         for (stage, bar) in &stages {
             let now = stage.snapshot();
             bar.set_message(told(&now, started.elapsed()));
+            bar.set_length(stage.rows());
             bar.set_position(now.done);
         }
         tokio::time::sleep(REDRAW).await;
@@ -78,9 +79,9 @@ async fn lines(progress: &Progress, preparing: impl Fn() -> Option<String>, term
         }
         for stage in progress.stages() {
             let now = stage.snapshot();
-            if now.done < stage.rows {
+            if now.done < stage.rows() {
                 let told = told(&now, started.elapsed());
-                terminal.note(&format!("{}: {} of {} rows, {told}", stage.name, now.done, stage.rows));
+                terminal.note(&format!("{}: {} of {} rows, {told}", stage.name, now.done, stage.rows()));
             }
         }
     }

@@ -155,9 +155,15 @@ impl Run {
         }
         for i in ready.plan.stages() {
             let stage = &ready.plan.spec.stages[i];
-            let rows = summary::count(ready.plan.rows(stage.input), "row");
-            let calls = summary::count(ready.plan.calls(i), "call");
-            terminal.note(&format!("{}: {rows}, at most {calls} of {}", stage.name, stage.model_names.join(", ")));
+            let models = stage.model_names.join(", ");
+            let known = ready.plan.rows(stage.input).zip(ready.plan.calls(i));
+            terminal.note(&match known {
+                Some((rows, calls)) => {
+                    let (rows, calls) = (summary::count(rows, "row"), summary::count(calls, "call"));
+                    format!("{}: {rows}, at most {calls} of {models}", stage.name)
+                }
+                None => format!("{}: rows that depend on answers, asked of {models}", stage.name),
+            });
         }
         let (plan, folder) = (ready.plan.clone(), ready.dir.clone());
         let counters = Arc::new(Progress::new(&ready.plan));
@@ -321,6 +327,7 @@ pub fn failed(error: &RunError, terminal: &Terminal) -> Exit {
         RunError::Store(StoreError::Locked { .. }) => (Some("wait for it, or stop it".to_owned()), Exit::Environment),
         RunError::Store(StoreError::Cleaning) => (Some("run again when it has ended".to_owned()), Exit::Environment),
         RunError::Store(error) => (damaged(error), Exit::Environment),
+        RunError::Reshape { .. } => (None, Exit::Spec),
         RunError::Died(_) => (None, Exit::Environment),
     };
     terminal.error(&error.to_string(), help.as_deref());

@@ -30,6 +30,9 @@ pub fn word(state: Progressed) -> &'static str {
 
 /// The state and the calls in a line.
 pub fn words(standing: &Standing) -> String {
+    if !standing.is_counted {
+        return format!("{}: its calls depend on answers that are not known yet", word(standing.state));
+    }
     let most = if standing.unknown > 0 { "at most " } else { "" };
     format!("{}: a run would send {most}{}", word(standing.state), count(standing.to_send, "call"))
 }
@@ -37,7 +40,8 @@ pub fn words(standing: &Standing) -> String {
 /// A standing for machines.
 pub fn as_json(standing: &Standing) -> Value {
     json!({
-        "state": word(standing.state), "why": standing.why, "calls_to_send": standing.to_send,
+        "state": word(standing.state), "why": standing.why,
+        "calls_to_send": standing.is_counted.then_some(standing.to_send),
         "from_ledger": standing.from_ledger, "not_known_yet": standing.unknown,
     })
 }

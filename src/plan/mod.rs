@@ -31,12 +31,39 @@ pub struct Plan {
     pub spec: Spec,
     /// The hash of everything in the spec that can change a table, in hex.
     pub spec_hash: String,
-    /// Which stages run, by index.
-    pub selected: Vec<bool>,
+    /// What runs.
+    pub selected: Selected,
     /// The rows and the content of each source that is read.
     pub sources: Vec<Option<SourceFacts>>,
+    /// The rows of each reshape, where they are known before the run.
+    pub reshaped: Vec<Option<u64>>,
     /// The limit on rows, if there is one.
     pub limit: Option<u64>,
+}
+
+/// Which stages run, by index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// Of those that ask models.
+    pub stages: Vec<bool>,
+    /// Of the reshapes.
+    pub reshapes: Vec<bool>,
+}
+
+impl Selected {
+    /// Whether all run.
+    pub fn is_whole(&self) -> bool {
+        self.stages.iter().chain(&self.reshapes).all(|selected| *selected)
+    }
+
+    /// Whether an input is made, as far as that is said here: sources are read for who reads them.
+    pub fn has(&self, input: Input) -> bool {
+        match input {
+            Input::Source(_) => true,
+            Input::Stage(i) => self.stages[i],
+            Input::Reshape(i) => self.reshapes[i],
+        }
+    }
 }
 
 /// What was found in a source.
@@ -88,37 +115,43 @@ impl Plan {
         let selected = select(&spec, &selection.stages)?;
         let sources = (0..spec.sources.len()).map(|i| facts.get(&i).cloned()).collect();
         let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
-        Ok(Plan { spec, spec_hash, selected, sources, limit: selection.limit })
+        let reshaped = vec![None; spec.reshapes.len()];
+        Ok(Plan { spec, spec_hash, selected, sources, reshaped, limit: selection.limit })
     }
 
     /// The stages that run, each after its input.
     pub fn stages(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.spec.stages.len()).filter(|i| self.selected[*i])
+        (0..self.spec.stages.len()).filter(|i| self.selected.stages[*i])
+    }
+
+    /// The reshapes that run, each after what it reads.
+    pub fn reshapes(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.spec.reshapes.len()).filter(|i| self.selected.reshapes[*i])
     }
 
     /// The outputs that are written, by index.
     pub fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
         let runs = |input: Input| match input {
-            Input::Stage(i) => self.selected[i],
             Input::Source(i) => self.sources[i].is_some(),
+            made => self.selected.has(made),
         };
         (0..self.spec.outputs.len()).filter(move |i| runs(self.spec.outputs[*i].input))
     }
 
-    /// Rows of an input.
-    pub fn rows(&self, input: Input) -> u64 {
+    /// Rows of an input, where they are known before the run: those of a reshape of answers are not.
+    pub fn rows(&self, input: Input) -> Option<u64> {
         match input {
-            Input::Source(i) => self.sources[i].as_ref().map_or(0, |s| s.rows),
+            Input::Source(i) => Some(self.sources[i].as_ref().map_or(0, |s| s.rows)),
             Input::Stage(i) => {
                 let stage = &self.spec.stages[i];
-                self.rows(stage.input) * stage.answers.fold()
+                Some(self.rows(stage.input)? * stage.answers.fold())
             }
+            Input::Reshape(i) => self.reshaped[i],
         }
     }
 
-    /// The parts of stage `stage`.
-    pub fn parts(&self, stage: usize) -> impl Iterator<Item = Part> + use<> {
-        let rows = self.rows(self.spec.stages[stage].input);
+    /// The parts of stage `stage`, whose input has so many rows.
+    pub fn parts(&self, stage: usize, rows: u64) -> impl Iterator<Item = Part> + use<> {
         let size = self.spec.stages[stage].chunk_size;
         (0..rows.div_ceil(size)).map(move |number| {
             let start = number * size;
@@ -126,31 +159,38 @@ impl Plan {
         })
     }
 
-    /// Calls at most that a stage makes when nothing is skipped.
-    pub fn calls(&self, stage: usize) -> u64 {
+    /// Calls at most that a stage makes when nothing is skipped, where its rows are known.
+    pub fn calls(&self, stage: usize) -> Option<u64> {
         let stage = &self.spec.stages[stage];
-        self.rows(stage.input) * stage.width() as u64 * stage.stage.most_prompts()
+        Some(self.rows(stage.input)? * stage.width() as u64 * stage.stage.most_prompts())
     }
 
     /// The name of the run's folder: what decides which parts there are. Another plan is another folder.
     pub fn run_name(&self) -> String {
         let chunks: Vec<u64> = self.spec.stages.iter().map(|s| s.chunk_size).collect();
-        self.named(json!({
-            "spec": self.spec_hash, "sources": self.contents(), "limit": self.limit, "selected": self.selected,
-            "chunks": chunks,
-        }))
+        let mut identity = self.of();
+        identity["chunks"] = json!(chunks);
+        self.named(identity)
     }
 
     /// The identity of the run: the same however it is cut into parts, so that its tables can name it.
     pub fn identity(&self) -> String {
-        self.named(json!({
-            "spec": self.spec_hash, "sources": self.contents(), "limit": self.limit, "selected": self.selected,
-        }))
+        self.named(self.of())
+    }
+
+    fn of(&self) -> Value {
+        let mut of = json!({
+            "spec": self.spec_hash, "sources": self.contents(), "limit": self.limit, "selected": self.selected.stages,
+        });
+        if !self.selected.reshapes.is_empty() {
+            of["reshapes"] = json!(self.selected.reshapes);
+        }
+        of
     }
 
     /// Whether all rows of all stages are run.
     pub fn is_whole(&self) -> bool {
-        self.limit.is_none() && self.selected.iter().all(|selected| *selected)
+        self.limit.is_none() && self.selected.is_whole()
     }
 
     fn contents(&self) -> Vec<Option<&str>> {
@@ -164,18 +204,22 @@ impl Plan {
 }
 
 /// Which stages run: those named and all that they read.
-pub fn select(spec: &Spec, names: &[String]) -> Result<Vec<bool>, PlanError> {
-    let mut selected = vec![names.is_empty(); spec.stages.len()];
+pub fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanError> {
+    let all = names.is_empty();
+    let mut selected = Selected { stages: vec![all; spec.stages.len()], reshapes: vec![all; spec.reshapes.len()] };
     for name in names {
-        let Some(mut stage) = spec.stages.iter().position(|s| s.name.as_str() == name) else {
-            let near = crate::name::nearest(name, spec.stages.iter().map(|s| s.name.as_str()));
+        let stage = spec.stages.iter().position(|s| s.name.as_str() == name).map(Input::Stage);
+        let reshape = || spec.reshapes.iter().position(|r| r.name == *name).map(Input::Reshape);
+        let Some(named) = stage.or_else(reshape) else {
+            let stages = spec.stages.iter().map(|s| s.name.as_str());
+            let near = crate::name::nearest(name, stages.chain(spec.reshapes.iter().map(|r| r.name.as_str())));
             return Err(PlanError::UnknownStage { name: name.clone(), near: near.map(str::to_owned) });
         };
-        loop {
-            selected[stage] = true;
-            match spec.stages[stage].input {
-                Input::Stage(input) => stage = input,
-                Input::Source(_) => break,
+        for input in spec.upstream(named) {
+            match input {
+                Input::Source(_) => {}
+                Input::Stage(i) => selected.stages[i] = true,
+                Input::Reshape(i) => selected.reshapes[i] = true,
             }
         }
     }
@@ -183,15 +227,15 @@ pub fn select(spec: &Spec, names: &[String]) -> Result<Vec<bool>, PlanError> {
 }
 
 /// The sources that the selected stages and their outputs read, by index.
-pub fn sources_read(spec: &Spec, selected: &[bool]) -> Vec<usize> {
-    let stages = spec.stages.iter().zip(selected).filter(|(_, selected)| **selected).map(|(s, _)| s.input);
-    let all = selected.iter().all(|s| *s);
-    let outputs = spec.outputs.values().filter(|_| all).map(|o| o.input);
-    let mut sources: Vec<usize> = stages
-        .chain(outputs)
+pub fn sources_read(spec: &Spec, selected: &Selected) -> Vec<usize> {
+    let stages = (0..spec.stages.len()).map(Input::Stage);
+    let made = stages.chain((0..spec.reshapes.len()).map(Input::Reshape)).filter(|made| selected.has(*made));
+    let outputs = spec.outputs.values().filter(|_| selected.is_whole()).map(|o| o.input);
+    let read = made.flat_map(|made| spec.inputs(made).to_vec()).chain(outputs);
+    let mut sources: Vec<usize> = read
         .filter_map(|input| match input {
             Input::Source(i) => Some(i),
-            Input::Stage(_) => None,
+            Input::Stage(_) | Input::Reshape(_) => None,
         })
         .collect();
     sources.sort_unstable();

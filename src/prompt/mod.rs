@@ -12,6 +12,7 @@ mod kind;
 mod labels;
 mod message;
 mod operators;
+mod records;
 mod reply;
 mod shorten;
 mod template;
@@ -29,6 +30,7 @@ pub use field::{FieldSpec, FieldType, ItemSpec};
 pub use kind::{Kind, normal};
 pub use labels::{Token, of_tokens};
 pub use message::{Message, Role};
+pub use records::{Given, Trial};
 pub use shorten::shortened;
 pub use template::{Bound, Template, Unknown};
 

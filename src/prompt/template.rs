@@ -230,9 +230,17 @@ impl Bound {
 
     /// The template with the cells of `row` and the values of `others`; the error names the variable or the limit.
     pub fn render(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<String, String> {
-        let given = others.iter().filter(|(name, _)| self.others.iter().any(|o| o == name));
-        let mut context: BTreeMap<String, Value> =
-            given.map(|(name, cell)| ((*name).to_owned(), value_of((*cell).clone()))).collect();
+        self.render_values(row, others.iter().map(|(name, cell)| (*name, value_of((*cell).clone()))))
+    }
+
+    /// The same with values of any kind beside the row.
+    pub(super) fn render_values<'v>(
+        &self,
+        row: Row<'_>,
+        others: impl Iterator<Item = (&'v str, Value)>,
+    ) -> Result<String, String> {
+        let given = others.filter(|(name, _)| self.others.iter().any(|o| o == name));
+        let mut context: BTreeMap<String, Value> = given.map(|(name, value)| (name.to_owned(), value)).collect();
         for (name, column) in &self.columns {
             context.insert(name.clone(), value_of(row.cell(*column)));
         }
@@ -242,6 +250,18 @@ impl Bound {
                 cells.map(|(i, f)| (f.name().clone(), value_of(row.cell(i)))).collect();
             context.insert("row".to_owned(), Value::from(cells));
         }
+        self.template.over(context)
+    }
+
+    /// The template where all that it is not given is a blank.
+    pub(super) fn render_blank(&self, given: &[(&str, Value)]) -> Result<String, String> {
+        let names = self.columns.iter().map(|(name, _)| name).chain(&self.others);
+        let mut context: BTreeMap<String, Value> = names.map(|name| (name.clone(), Value::from(""))).collect();
+        if let Some(schema) = &self.row {
+            let cells = schema.fields().iter().map(|field| (field.name().clone(), Value::from("")));
+            context.insert("row".to_owned(), Value::from(cells.collect::<BTreeMap<String, Value>>()));
+        }
+        context.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         self.template.over(context)
     }
 }
@@ -263,7 +283,8 @@ impl std::io::Write for Capped {
     }
 }
 
-fn value_of(cell: Cell) -> Value {
+/// A cell as the template sees it.
+pub(super) fn value_of(cell: Cell) -> Value {
     match cell {
         Cell::Null => Value::from(()),
         Cell::Boolean(b) => Value::from(b),

@@ -40,17 +40,19 @@ pub fn table(rows: &RecordBatch, room: usize) -> String {
 
 /// The columns to show: the key and the answers, then what the stage asked about. Errors are in the summary.
 fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
-    let mut input = stage.input;
-    while let Input::Stage(i) = input {
-        input = spec.stages[i].input;
+    let mut first = stage;
+    while let Input::Stage(i) = first.input {
+        first = &spec.stages[i];
     }
-    // A stage's table begins with the columns of its input.
-    let given = spec.relation(input).schema.fields().len();
+    // A stage's table begins with the columns of its input; those of a group are as good as its key.
+    let given = if spec.relation(first.input).hidden > 0 { 0 } else { first.given };
     let relation = &stage.relation;
     let is_error = |i: &usize| relation.guards.iter().flatten().any(|guard| *guard == Guard::Error(*i));
     let answers = (given..relation.schema.fields().len()).filter(|i| !is_error(i));
-    let first: Vec<usize> = relation.key.into_iter().chain(answers).collect();
-    let rest = stage.stage.reads().iter().copied().filter(|i| !first.contains(i) && !is_error(i)).collect();
+    let key = relation.key.filter(|key| *key < given);
+    let first: Vec<usize> = key.into_iter().chain(answers).collect();
+    let shown = |i: &usize| *i < stage.given && !first.contains(i) && !is_error(i);
+    let rest = stage.stage.reads().iter().copied().filter(shown).collect();
     (first, rest)
 }
 

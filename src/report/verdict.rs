@@ -84,6 +84,12 @@ fn tables(spec: &Spec, project: &Project, run: Option<&Finished>, test: &TestSpe
             Ok(vec![import(project, name.as_str(), source, &spec.folder, None)?.0])
         }
         Input::Stage(i) => parts(spec, run.ok_or(VerdictError::NoRun)?, i),
+        Input::Reshape(i) => {
+            let name = &spec.reshapes[i].name;
+            let made = run.ok_or(VerdictError::NoRun)?.dir.committed(name, 0);
+            let made = made.ok_or_else(|| VerdictError::Stale(format!("the table of stage `{name}` is not there")))?;
+            Ok(vec![made.table])
+        }
     }
 }
 

@@ -106,7 +106,7 @@ async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(),
             let path = job.dir.root().to_owned();
             StoreError::Table(TableError::Parquet { path, error: error.into() })
         })?;
-        writer.write(done.rows, done.calls)?;
+        writer.write(done.rows, Some(done.calls))?;
         Ok((writer, done.counts, done.shares, done.replies))
     })
     .await?;

@@ -130,7 +130,7 @@ impl Block {
         let who: Vec<Option<&str>> = slots.iter().enumerate().map(|(i, slot)| self.who(stage, i, slot)).collect();
         let failures: Vec<Option<&str>> = slots.iter().map(|s| s.failure.as_deref()).collect();
         let rows = columns(stage, &self.input, &cells, &who, &failures)?;
-        let shares = shares(stage, &rows, self.input.num_columns());
+        let shares = shares(stage, &rows, stage.given);
         let replies = self.replies(stage, &slots);
         let calls = self.calls(plan, stage, calls, &slots)?;
         Ok(Done { rows, calls, counts, shares, replies })

@@ -8,7 +8,7 @@ use arrow_schema::{ArrowError, DataType};
 use arrow_select::take::take_record_batch;
 
 use super::block::Fate;
-use crate::spec::{Form, Guard, StageSpec};
+use crate::spec::{Form, StageSpec};
 use crate::store::{Share, Shares};
 use crate::table::{Cell, Row, Type, array_of};
 
@@ -17,17 +17,9 @@ use crate::table::{Cell, Row, Type, array_of};
 pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate> {
     let mut fates = vec![Fate::Asked; input.num_rows()];
     for guard in &stage.guards {
-        let (Guard::Error(column) | Guard::Missing(column)) = *guard;
-        let column = input.column(column);
-        let texts = column.as_string_opt::<i32>();
-        for (row, fate) in fates.iter_mut().enumerate() {
-            let skip = match guard {
-                Guard::Error(_) => column.is_valid(row),
-                Guard::Missing(_) => column.is_null(row) || texts.is_some_and(|t| t.value(row).trim().is_empty()),
-            };
-            if skip {
-                *fate = Fate::Skipped;
-            }
+        let found = guard.found(input);
+        for (_, fate) in fates.iter_mut().enumerate().filter(|(row, _)| found(*row)) {
+            *fate = Fate::Skipped;
         }
     }
     let Some(when) = &stage.when else { return fates };
@@ -80,9 +72,10 @@ pub fn columns(
             added.extend(block(0, 1));
         }
     }
+    let given = input.project(&(0..stage.given).collect::<Vec<_>>())?;
     let input = match fold {
-        1 => input.clone(),
-        _ => take_record_batch(input, &UInt64Array::from_iter_values((0..rows).map(|row| (row / fold) as u64)))?,
+        1 => given,
+        _ => take_record_batch(&given, &UInt64Array::from_iter_values((0..rows).map(|row| (row / fold) as u64)))?,
     };
     let mut columns = input.columns().to_vec();
     for (i, filled) in stage.stage.fills().iter().enumerate() {

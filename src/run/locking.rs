@@ -18,7 +18,8 @@ use crate::prompt::{Message, Prompt, Role};
 use crate::provider::Call;
 use crate::spec::{Format, Input, Overflow, Repair, StageSpec};
 use crate::store::{
-    Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage, PartFacts, RunDir, StoreError, read_output,
+    Lock, LockedBuild, LockedModel, LockedOutput, LockedReshape, LockedSource, LockedStage, PartFacts, RunDir,
+    StoreError, read_output,
 };
 use crate::table::{Row, column_words};
 
@@ -43,6 +44,17 @@ pub fn before(plan: &Plan, models: Option<&Models>) -> Lock {
         let columns = source.relation.schema.fields().iter().map(|f| column_words(f)).collect();
         let locked = LockedSource { rows: facts.rows, content: facts.values.clone(), columns };
         lock.sources.insert(name.to_string(), locked);
+    }
+    for i in plan.reshapes() {
+        let reshape = &spec.reshapes[i];
+        let meaning = reshape.reshape.meaning();
+        let locked = LockedReshape {
+            kind: meaning["type"].as_str().unwrap_or_default().to_owned(),
+            inputs: reshape.inputs.iter().map(|input| spec.input_name(*input).to_owned()).collect(),
+            settings: hash(&meaning),
+            rows: plan.rows(Input::Reshape(i)),
+        };
+        lock.reshapes.insert(reshape.name.clone(), locked);
     }
     for i in plan.stages() {
         let stage = &spec.stages[i];
@@ -256,11 +268,24 @@ pub fn add_stages(
     Ok(())
 }
 
+/// The rows of an input: those of a reshape of answers are known when the run in `dir` has made it.
+pub fn rows_of(plan: &Plan, dir: &RunDir, input: Input) -> Option<u64> {
+    plan.rows(input).or_else(|| match input {
+        Input::Source(_) => None,
+        Input::Stage(i) => {
+            let stage = &plan.spec.stages[i];
+            Some(rows_of(plan, dir, stage.input)? * stage.answers.fold())
+        }
+        Input::Reshape(i) => Some(dir.committed(&plan.spec.reshapes[i].name, 0)?.table.rows()),
+    })
+}
+
 /// What the parts of a stage say together; none if one is not there.
 pub fn parts_of(plan: &Plan, dir: &RunDir, stage: usize) -> Option<PartFacts> {
     let name = plan.spec.stages[stage].name.as_str();
     let mut sum = PartFacts::default();
-    for part in plan.parts(stage) {
+    let rows = rows_of(plan, dir, plan.spec.stages[stage].input)?;
+    for part in plan.parts(stage, rows) {
         let facts = dir.committed(name, part.number)?.facts;
         sum.answered += facts.answered;
         sum.failed += facts.failed;
@@ -274,9 +299,15 @@ pub fn parts_of(plan: &Plan, dir: &RunDir, stage: usize) -> Option<PartFacts> {
 
 /// Adds the row accounting of stages and outputs and the builds that replies named, where the parts of the run are there.
 pub fn add_counts(lock: &mut Lock, plan: &Plan, dir: &RunDir) {
+    for i in plan.reshapes() {
+        if let Some(locked) = lock.reshapes.get_mut(&plan.spec.reshapes[i].name) {
+            locked.rows = rows_of(plan, dir, Input::Reshape(i));
+        }
+    }
     let facts: HashMap<usize, PartFacts> = plan.stages().filter_map(|i| Some((i, parts_of(plan, dir, i)?))).collect();
     for (i, facts) in &facts {
         if let Some(locked) = lock.stages.get_mut(plan.spec.stages[*i].name.as_str()) {
+            locked.rows = Some(facts.answered + facts.failed + facts.skipped);
             locked.answered = Some(facts.answered);
             locked.failed = Some(facts.failed);
             locked.skipped = Some(facts.skipped);
@@ -291,8 +322,10 @@ pub fn add_counts(lock: &mut Lock, plan: &Plan, dir: &RunDir) {
     }
     for i in plan.outputs() {
         let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
+        let Some(locked) = lock.outputs.get_mut(name.as_str()) else { continue };
+        locked.rows = locked.rows.or_else(|| rows_of(plan, dir, output.input));
         let Input::Stage(stage) = output.input else { continue };
-        let (Some(locked), Some(facts)) = (lock.outputs.get_mut(name.as_str()), facts.get(&stage)) else { continue };
+        let Some(facts) = facts.get(&stage) else { continue };
         let fold = plan.spec.stages[stage].answers.fold();
         locked.answered = Some(facts.answered * fold);
         locked.failed = Some(facts.failed * fold);
@@ -316,7 +349,7 @@ pub fn add_outputs(lock: &mut Lock, plan: &Plan) {
                 if output.format != Format::Jsonl || content.rows > 0 {
                     locked.columns = content.columns;
                 }
-                locked.rows = content.rows;
+                locked.rows = Some(content.rows);
             }
             Err(message) => locked.content = Some(format!("unreadable: {message}")),
         }

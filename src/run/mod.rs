@@ -35,6 +35,7 @@ pub mod progress;
 mod recent;
 mod recorder;
 mod replay;
+mod reshape;
 mod retry;
 mod stage;
 pub mod standing;
@@ -51,14 +52,14 @@ use arrow_array::RecordBatch;
 use indexmap::IndexMap;
 use tokio::task::JoinSet;
 
-use crate::plan::{Plan, PlanError, Selection, SourceFacts, select, sources_read};
+use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
 use crate::source::content;
 use crate::spec::{Input, Spec};
 use crate::store::{
-    Hold, Lock, Manifest, OutputFacts, Project, RunDir, SourceEntry, StageShape, StageTotals, State, StoreError,
-    import, write_output,
+    Hold, Lock, Manifest, OutputFacts, Project, ReshapeEntry, RunDir, SourceEntry, StageShape, StageTotals, State,
+    StoreError, import, write_output,
 };
-use crate::table::parquet::{Table, TableError, clean};
+use crate::table::parquet::{TableError, clean};
 
 pub use connect::{ConnectError, Models, Variables, connect};
 pub use progress::Progress;
@@ -78,6 +79,14 @@ pub enum RunError {
     /// The disk, the ledger, a lock or a source.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A table can't be made of others.
+    #[error("stage `{stage}`: {message}")]
+    Reshape {
+        /// The stage.
+        stage: String,
+        /// Why.
+        message: String,
+    },
     /// A bug: a task of the engine died.
     #[error("a task of the engine died: {0}")]
     Died(String),
@@ -105,7 +114,8 @@ pub struct Ready {
     /// Whether everything is asked again.
     fresh: bool,
     project: Project,
-    tables: HashMap<usize, Table>,
+    /// The tables that are there before the first call.
+    tables: HashMap<Input, PartTables>,
     _locks: Vec<Hold>,
 }
 
@@ -130,10 +140,10 @@ pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Reca
     for i in sources_read(&spec, &selected) {
         let (name, source) = spec.sources.get_index(i).expect("an index of this table");
         let (table, found) = import(&project, name.as_str(), source, &spec.folder, selection.limit)?;
-        tables.insert(i, table);
+        tables.insert(Input::Source(i), PartTables { id: found.content.clone(), table });
         facts.insert(i, found);
     }
-    let plan = Plan::new(spec, selection, facts)?;
+    let mut plan = Plan::new(spec, selection, facts)?;
     let dir = folder(&plan, &project, matches!(recall, Recall::Replay(..)));
     let mut locks = vec![project.share()?, project.lock(dir.root(), "this run's folder")?];
     for i in plan.outputs() {
@@ -149,6 +159,7 @@ pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Reca
             Some(Arc::new(Replay::load(file, mode, &dir)?))
         }
     };
+    reshape::carry_out_known(&mut plan, &dir, &mut tables)?;
     let fresh = matches!(recall, Recall::Fresh);
     Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, project, tables, _locks: locks })
 }
@@ -166,12 +177,13 @@ pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
 
 /// The plan of the whole of `spec` over its sources as they are now, whose rows are not counted: enough to find a run.
 pub fn uncounted(spec: Spec) -> Result<Plan, RunError> {
-    let facts = unread(&spec, &vec![true; spec.stages.len()])?;
-    Ok(Plan::new(spec, &Selection::default(), facts)?)
+    let whole = Selection::default();
+    let facts = unread(&spec, &select(&spec, &whole.stages)?)?;
+    Ok(Plan::new(spec, &whole, facts)?)
 }
 
 /// What a run's name says of the sources that the selected stages read: their content, without their rows.
-fn unread(spec: &Spec, selected: &[bool]) -> Result<HashMap<usize, SourceFacts>, PlanError> {
+fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<usize, SourceFacts>, PlanError> {
     let mut facts = HashMap::new();
     for i in sources_read(spec, selected) {
         let (name, source) = spec.sources.get_index(i).expect("an index of this table");
@@ -193,7 +205,7 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     manifest.fresh_since_ms = if fresh { Some(moment().await) } else { fresh_since(&dir) };
     manifest.write(&dir)?;
     if fresh {
-        dir.remove_parts()?;
+        dir.remove_parts(plan.spec.stages.iter().map(|stage| stage.name.as_str()))?;
     }
     let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
         Some(replay) => replay.no_ledger(),
@@ -205,15 +217,15 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
         .stages()
         .map(|i| {
             let stage = &plan.spec.stages[i];
-            let size = stage.chunk_size * stage.answers.fold();
-            (Input::Stage(i), Arc::new(Parts::new(plan.parts(i).count(), size)))
+            (Input::Stage(i), Arc::new(Parts::new(stage.chunk_size * stage.answers.fold())))
         })
-        .chain(tables.iter().map(|(i, table)| {
-            let content = plan.sources[*i].as_ref().map_or(String::new(), |s| s.content.clone());
-            (Input::Source(*i), Arc::new(Parts::whole(table.clone(), content)))
-        }))
+        .chain(plan.reshapes().map(|i| (Input::Reshape(i), Arc::new(Parts::new(0)))))
+        .chain(tables.into_iter().map(|(input, table)| (input, Arc::new(Parts::whole(table)))))
         .collect();
     let mut drivers = JoinSet::new();
+    for i in plan.reshapes().filter(|i| plan.reshaped[*i].is_none()) {
+        drivers.spawn(reshape::drive(plan.clone(), i, dir.clone(), inputs.clone(), stop.clone()));
+    }
     for i in plan.stages() {
         let job = stage::Job {
             plan: plan.clone(),
@@ -302,10 +314,21 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
             manifest.sources.insert(name.to_string(), entry);
         }
     }
+    for i in plan.reshapes() {
+        let reshape = &plan.spec.reshapes[i];
+        let relation = &reshape.relation;
+        let entry = ReshapeEntry {
+            kind: reshape.reshape.meaning()["type"].as_str().unwrap_or_default().to_owned(),
+            inputs: reshape.inputs.iter().map(|input| plan.spec.input_name(*input).to_owned()).collect(),
+            key: relation.key.map(|key| relation.schema.field(key).name().clone()),
+            hidden: relation.hidden,
+        };
+        manifest.reshapes.insert(reshape.name.clone(), entry);
+    }
     manifest.models = models.facts();
     for i in plan.stages() {
         let stage = &plan.spec.stages[i];
-        let totals = StageTotals { rows: plan.rows(stage.input), ..StageTotals::default() };
+        let totals = StageTotals { rows: plan.rows(stage.input).unwrap_or_default(), ..StageTotals::default() };
         manifest.stages.insert(stage.name.to_string(), totals);
         manifest.tables.insert(stage.name.to_string(), StageShape::of(&plan.spec, stage));
     }

@@ -12,13 +12,21 @@ pub const BLOCK_ROWS: usize = 1024;
 /// Bytes, about, at most in a block of long rows.
 pub const BLOCK_BYTES: usize = 4 << 20;
 
-/// The parts of a stage, or the one table of a source.
+/// The parts of a stage, or the one table of a source or a reshape.
 #[derive(Debug)]
 pub struct Parts {
-    parts: Mutex<Vec<Option<PartTables>>>,
+    parts: Mutex<Appeared>,
     changed: watch::Sender<u64>,
-    /// Rows of every part but the last; 0 for a source.
+    /// Rows of every part but the last; 0 for one table.
     size: u64,
+}
+
+/// What is there.
+#[derive(Debug, Default)]
+struct Appeared {
+    /// All the rows that there will be, once that is known.
+    rows: Option<u64>,
+    parts: Vec<Option<PartTables>>,
 }
 
 /// A table that is there, with its mark.
@@ -42,49 +50,79 @@ pub struct Slice {
 }
 
 impl Parts {
-    /// `count` parts that will appear, each but the last with `size` rows.
-    pub fn new(count: usize, size: u64) -> Self {
-        Parts { parts: Mutex::new(vec![None; count]), changed: watch::Sender::new(0), size }
+    /// Parts that will appear, each but the last with `size` rows; with 0, one table.
+    pub fn new(size: u64) -> Self {
+        Parts { parts: Mutex::default(), changed: watch::Sender::new(0), size }
     }
 
-    /// The whole table of a source, which is there.
-    pub fn whole(table: Table, id: String) -> Self {
-        let parts = Parts::new(1, 0);
-        parts.lock()[0] = Some(PartTables { id, table });
+    /// A table that is there.
+    pub fn whole(part: PartTables) -> Self {
+        let parts = Parts::new(0);
+        parts.put(part);
         parts
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<PartTables>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Appeared> {
         self.parts.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// There will be so many rows.
+    pub fn expect(&self, rows: u64) {
+        let mut appeared = self.lock();
+        appeared.rows = Some(rows);
+        appeared.parts.resize(rows.div_ceil(self.size.max(1)) as usize, None);
+        drop(appeared);
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// The one table is there.
+    pub fn put(&self, part: PartTables) {
+        *self.lock() = Appeared { rows: Some(part.table.rows()), parts: vec![Some(part)] };
+        self.changed.send_modify(|n| *n += 1);
     }
 
     /// Part `number` is there.
     pub fn commit(&self, number: u64, part: CommittedPart) {
-        self.lock()[number as usize] = Some(PartTables { id: part.facts.id, table: part.table });
+        self.lock().parts[number as usize] = Some(PartTables { id: part.facts.id, table: part.table });
         self.changed.send_modify(|n| *n += 1);
     }
 
     /// All the parts, in order; none if one is not there.
     pub fn tables(&self) -> Option<Vec<PartTables>> {
-        self.lock().iter().cloned().collect()
+        let appeared = self.lock();
+        appeared.rows?;
+        appeared.parts.iter().cloned().collect()
+    }
+
+    /// Waits until all parts are there.
+    pub async fn all(&self) -> Vec<PartTables> {
+        self.wait(|| self.tables()).await.unwrap_or_default()
+    }
+
+    /// Waits until it is known how many rows there will be.
+    pub async fn total(&self) -> u64 {
+        self.wait(|| self.lock().rows).await.unwrap_or_default()
+    }
+
+    /// Waits until something is found.
+    async fn wait<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            changed.changed().await.ok()?;
+        }
     }
 
     /// Waits until the rows from `start` on are there; gives the marks of the parts that hold them, and the slices.
     pub async fn rows(&self, start: u64, rows: u64) -> (Vec<String>, Vec<Slice>) {
-        let mut changed = self.changed.subscribe();
-        loop {
-            if let Some(found) = self.rows_now(start, rows) {
-                return found;
-            }
-            if changed.changed().await.is_err() {
-                return (Vec::new(), Vec::new());
-            }
-        }
+        self.wait(|| self.rows_now(start, rows)).await.unwrap_or_default()
     }
 
     fn rows_now(&self, start: u64, rows: u64) -> Option<(Vec<String>, Vec<Slice>)> {
         let size = self.size;
-        let parts = self.lock();
+        let parts = &self.lock().parts;
         let (first, last) = match size {
             0 => (0, 0),
             size => (start / size, (start + rows - 1) / size),

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use tempfile::TempDir;
 
 use super::RunError;
 use super::answer::{Finished, Terms};
@@ -16,13 +17,15 @@ use super::calls::call_key;
 use super::columns::{columns, fates};
 use super::connect::{Models, offline};
 use super::locking::{self, PromptDigest};
+use super::parts::{PartTables, batch_rows};
+use super::reshape::carry_out;
 use super::{fresh_since, unread};
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
 use crate::prompt::{Answer, Prompt};
 use crate::source::{SourceError, content};
 use crate::spec::{Input, Spec, StageSpec};
-use crate::store::{Ledger, LedgerError, Lock, Project, RunDir, StoreError};
+use crate::store::{Ledger, LedgerError, Lock, PartFacts, PartWriter, Project, RunDir, StoreError};
 use crate::table::{Cell, Row};
 
 /// What a run would do.
@@ -48,6 +51,8 @@ pub struct Known {
     pub complete: u64,
     /// Rows whose prompts depend on answers that are not known yet.
     pub unknown: u64,
+    /// Calls at most about the rows that are known, those of rows that are skipped or complete left out.
+    pub calls: u64,
 }
 
 /// A prompt as it would be sent.
@@ -82,9 +87,8 @@ impl Preview {
     /// Calls at most that the `at`-th stage that runs makes, as far as its rows are known.
     pub fn calls(&self, at: usize) -> u64 {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
-        let rows = self.plan.rows(self.plan.spec.stages[stage].input);
-        let each = self.plan.calls(stage).checked_div(rows).unwrap_or(0);
-        self.plan.calls(stage).saturating_sub((known.skipped + known.complete) * each)
+        let stage = &self.plan.spec.stages[stage];
+        known.calls + known.unknown * stage.width() as u64 * stage.stage.most_prompts()
     }
 }
 
@@ -133,6 +137,7 @@ pub(super) fn follow(
         stages: vec![Known::default(); plan.spec.stages.len()],
         digests: plan.spec.stages.iter().map(|_| Some(PromptDigest::default())).collect(),
         rendered: Vec::new(),
+        kept: Kept::new(&plan)?,
         known,
         plan: &plan,
         look,
@@ -150,20 +155,21 @@ pub(super) fn follow(
         });
         let found = found.map_err(|failed| match failed {
             Failed::Source(error) => RunError::Plan(named(error)),
-            Failed::Ledger(error) => StoreError::from(error).into(),
+            Failed::Store(error) => error.into(),
         })?;
         facts.insert(i, found);
     }
+    let reshaped = looker.reshape()?;
     let Looker { stages: known, mut rendered, digests, .. } = looker;
     rendered.sort_by_key(|r| (plan.spec.stages.iter().position(|s| s.name.as_str() == r.stage), r.row));
     let prompts = digests.into_iter().map(|digest| digest.map(PromptDigest::finish)).collect();
-    let plan = Plan::new(plan.spec, selection, facts)?;
+    let plan = Plan { reshaped, ..Plan::new(plan.spec, selection, facts)? };
     Ok(Followed { plan, known, rendered, prompts })
 }
 
 enum Failed {
     Source(SourceError),
-    Ledger(LedgerError),
+    Store(StoreError),
 }
 
 impl From<SourceError> for Failed {
@@ -172,9 +178,9 @@ impl From<SourceError> for Failed {
     }
 }
 
-impl From<LedgerError> for Failed {
-    fn from(error: LedgerError) -> Self {
-        Failed::Ledger(error)
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Failed::Store(error)
     }
 }
 
@@ -185,33 +191,97 @@ struct Looker<'a> {
     /// What each stage asks, as long as all of it is known.
     digests: Vec<Option<PromptDigest>>,
     rendered: Vec<Rendered>,
+    /// The tables that reshapes read.
+    kept: Kept,
     look: Look,
 }
 
+/// Tables that are kept until a reshape has read them, in a folder that goes with them.
+struct Kept {
+    dir: RunDir,
+    /// Those of inputs that some reshape reads, as far as all their rows are known.
+    open: HashMap<Input, PartWriter>,
+    _folder: Option<TempDir>,
+}
+
+impl Kept {
+    fn new(plan: &Plan) -> Result<Self, RunError> {
+        let folder = match plan.reshapes().next() {
+            None => None,
+            Some(_) => Some(tempfile::tempdir().map_err(StoreError::io(&std::env::temp_dir()))?),
+        };
+        let dir = RunDir::new(folder.as_ref().map(|folder| folder.path().to_owned()).unwrap_or_default());
+        let mut open = HashMap::new();
+        for input in plan.reshapes().flat_map(|i| &plan.spec.reshapes[i].inputs) {
+            if !matches!(input, Input::Reshape(_)) {
+                let schema = plan.spec.relation(*input).schema.clone();
+                open.insert(*input, dir.write_table(plan.spec.input_name(*input), schema)?);
+            }
+        }
+        Ok(Kept { dir, open, _folder: folder })
+    }
+}
+
 impl Looker<'_> {
+    /// Carries out the reshapes whose inputs are known, and follows their rows; gives how many each has.
+    fn reshape(&mut self) -> Result<Vec<Option<u64>>, RunError> {
+        let mut tables: HashMap<Input, PartTables> = HashMap::new();
+        let mut reshaped = vec![None; self.plan.spec.reshapes.len()];
+        for i in self.plan.reshapes() {
+            let reshape = &self.plan.spec.reshapes[i];
+            for input in &reshape.inputs {
+                if let Some(writer) = self.kept.open.remove(input) {
+                    let made = writer.commit(PartFacts::default())?;
+                    tables.insert(*input, PartTables { id: String::new(), table: made.table });
+                }
+            }
+            let inputs: Option<Vec<_>> =
+                reshape.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
+            let Some(inputs) = inputs else {
+                self.wait(Input::Reshape(i), 0);
+                continue;
+            };
+            let made = carry_out(reshape, &self.kept.dir, &inputs)?;
+            reshaped[i] = Some(made.table.rows());
+            let mut first = 0;
+            let rows = made.table.read(0, made.table.rows(), batch_rows(&made.table)).map_err(StoreError::from)?;
+            for batch in rows {
+                let batch = batch.map_err(StoreError::from)?;
+                self.follow(Input::Reshape(i), &batch, first)?;
+                first += batch.num_rows() as u64;
+            }
+            tables.insert(Input::Reshape(i), made);
+        }
+        Ok(reshaped)
+    }
+
     /// Looks at the stages that read `input`, whose rows from `first` on are `batch`, and at those that read them.
-    fn follow(&mut self, input: Input, batch: &RecordBatch, first: u64) -> Result<(), LedgerError> {
+    fn follow(&mut self, input: Input, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
+        if let Some(writer) = self.kept.open.get_mut(&input) {
+            writer.write(batch.clone(), None)?;
+        }
         for i in self.plan.stages() {
             if self.plan.spec.stages[i].input == input {
                 let output = self.look(i, batch, first)?;
                 let fold = self.plan.spec.stages[i].answers.fold();
                 match output {
                     Some(output) => self.follow(Input::Stage(i), &output, first * fold)?,
-                    None => self.wait(i, batch.num_rows() as u64 * fold),
+                    None => self.wait(Input::Stage(i), batch.num_rows() as u64 * fold),
                 }
             }
         }
         Ok(())
     }
 
-    /// Counts rows of the stages after stage `stage` as not known yet.
-    fn wait(&mut self, stage: usize, rows: u64) {
+    /// Counts rows of the stages after `input` as not known yet.
+    fn wait(&mut self, input: Input, rows: u64) {
+        self.kept.open.remove(&input);
         for i in self.plan.stages() {
             let after = &self.plan.spec.stages[i];
-            if after.input == Input::Stage(stage) {
+            if after.input == input {
                 self.stages[i].unknown += rows;
                 self.digests[i] = None;
-                self.wait(i, rows * after.answers.fold());
+                self.wait(Input::Stage(i), rows * after.answers.fold());
             }
         }
     }
@@ -248,6 +318,7 @@ impl Looker<'_> {
                 who.extend((0..stage.width()).map(|place| Some(model(place).clone())));
                 continue;
             }
+            self.stages[index].calls += stage.width() as u64 * stage.stage.most_prompts_about(row);
             let prompts = stage.stage.prompts(row, &[]);
             if let Some(digest) = &mut digest {
                 digest.asked(&prompts);
@@ -280,7 +351,9 @@ impl Looker<'_> {
 
     /// Whether a stage that runs reads stage `stage`.
     fn is_read(&self, stage: usize) -> bool {
-        self.plan.stages().any(|i| self.plan.spec.stages[i].input == Input::Stage(stage))
+        let stage = Input::Stage(stage);
+        self.plan.stages().any(|i| self.plan.spec.stages[i].input == stage)
+            || self.plan.reshapes().any(|i| self.plan.spec.reshapes[i].inputs.contains(&stage))
     }
 }
 

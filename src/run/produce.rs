@@ -122,7 +122,8 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
     let handle = Handle::current();
     let mut room = Room::new(job);
     let builds = fingerprints(job);
-    for part in job.plan.parts(job.index) {
+    let Some(rows) = total(job, &handle) else { return Ok(()) };
+    for part in job.plan.parts(job.index, rows) {
         let found = handle.block_on(async {
             tokio::select! {
                 biased;
@@ -166,6 +167,20 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
         }
     }
     Ok(())
+}
+
+/// The rows of the stage's input, once they are known; none when the run stops before.
+fn total(job: &Job, handle: &Handle) -> Option<u64> {
+    let rows = handle.block_on(async {
+        tokio::select! {
+            biased;
+            () = job.stop.draining() => None,
+            rows = job.input.total() => Some(rows),
+        }
+    })?;
+    job.progress().expect(rows);
+    job.output.expect(rows * job.stage().answers.fold());
+    Some(rows)
 }
 
 /// What the answers depend on beside the rows: for each model its build and how it is asked. Parts that were made with

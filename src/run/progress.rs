@@ -19,8 +19,7 @@ pub struct Progress {
 pub struct StageProgress {
     /// The stage's name.
     pub name: String,
-    /// Rows of its input.
-    pub rows: u64,
+    rows: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
     skipped: AtomicU64,
@@ -65,7 +64,7 @@ impl Progress {
         let mut stages: Vec<Option<StageProgress>> = plan.spec.stages.iter().map(|_| None).collect();
         for i in plan.stages() {
             let stage = &plan.spec.stages[i];
-            stages[i] = Some(StageProgress::new(stage.name.to_string(), plan.rows(stage.input)));
+            stages[i] = Some(StageProgress::new(stage.name.to_string(), plan.rows(stage.input).unwrap_or_default()));
         }
         Progress { stages }
     }
@@ -84,7 +83,7 @@ impl Progress {
     pub fn totals(&self, stage: usize) -> StageTotals {
         let stage = self.stage(stage);
         StageTotals {
-            rows: stage.rows,
+            rows: stage.rows(),
             answered: stage.answered.load(Relaxed),
             failed: stage.failed.load(Relaxed),
             skipped: stage.skipped.load(Relaxed),
@@ -104,7 +103,7 @@ impl StageProgress {
     fn new(name: String, rows: u64) -> Self {
         StageProgress {
             name,
-            rows,
+            rows: AtomicU64::new(rows),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
@@ -118,6 +117,16 @@ impl StageProgress {
             errors: Mutex::default(),
             shares: Mutex::default(),
         }
+    }
+
+    /// Rows of its input; 0 until that is known.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Relaxed)
+    }
+
+    /// Its input has so many rows.
+    pub fn expect(&self, rows: u64) {
+        self.rows.store(rows, Relaxed);
     }
 
     /// How far it is.

@@ -71,7 +71,7 @@ impl Job {
             return;
         }
         let Some(most) = self.stage().max_failed else { return };
-        let allowed = most.of(self.progress().rows);
+        let allowed = most.of(self.progress().rows());
         if failed > allowed {
             let stage = self.stage().name.to_string();
             self.stop.drain(StopReason::TooManyFailed { stage, failed, allowed });

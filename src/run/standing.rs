@@ -32,6 +32,8 @@ pub struct Standing {
     pub why: Vec<Drift>,
     /// Calls that a run would send, at most if some rows are not known yet.
     pub to_send: u64,
+    /// Whether these can be told: the rows of its input are known.
+    pub is_counted: bool,
     /// Calls that the ledger answers.
     pub from_ledger: u64,
     /// Rows whose prompts depend on answers that are not known yet.
@@ -90,7 +92,8 @@ pub fn standings(preview: &Preview, project: &Project, lock: Option<&Lock>) -> V
         let kept = parts.is_some_and(|parts| parts.failed == 0) && concerned(&own).is_empty();
         let to_send = if kept { 0 } else { preview.calls(at).saturating_sub(known.from_ledger) };
         let why = if state == Progressed::Never { Vec::new() } else { why };
-        Standing { name, state, why, to_send, from_ledger: known.from_ledger, unknown: known.unknown }
+        let is_counted = kept || plan.rows(plan.spec.stages[i].input).is_some();
+        Standing { name, state, why, to_send, is_counted, from_ledger: known.from_ledger, unknown: known.unknown }
     };
     plan.stages().enumerate().map(standing).collect()
 }
@@ -98,14 +101,17 @@ pub fn standings(preview: &Preview, project: &Project, lock: Option<&Lock>) -> V
 /// What the facets begin with that a stage's table depends on.
 fn prefixes(spec: &Spec, stage: usize) -> Vec<String> {
     let mut prefixes = vec!["tool.".to_owned()];
-    let mut input = Input::Stage(stage);
-    while let Input::Stage(i) = input {
-        let stage = &spec.stages[i];
-        prefixes.push(format!("stages.{}.", stage.name));
-        prefixes.extend(stage.model_names.iter().map(|model| format!("models.{model}.")));
-        input = stage.input;
+    for input in spec.upstream(Input::Stage(stage)) {
+        let name = spec.input_name(input);
+        match input {
+            Input::Source(_) => prefixes.push(format!("sources.{name}.")),
+            Input::Reshape(_) => prefixes.push(format!("reshapes.{name}.")),
+            Input::Stage(i) => {
+                prefixes.push(format!("stages.{name}."));
+                prefixes.extend(spec.stages[i].model_names.iter().map(|model| format!("models.{model}.")));
+            }
+        }
     }
-    prefixes.push(format!("sources.{}.", spec.input_name(input)));
     prefixes
 }
 

@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::columns::Guard;
 use super::resolve::{Resolver, find_input};
 use super::{Input, Spec};
 use crate::assertion::{Asked, Assertion, AssertionConfig, Severity, Site};
 use crate::document::{Diagnostic, Path};
 use crate::name::{Name, listed, nearest};
+use crate::table::Guard;
 
 /// What all tests share.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -85,8 +85,10 @@ impl Resolver<'_> {
             return Some((output.input, Some(index)));
         }
         if stage_or_source.is_none() && !unknown.iter().any(|other| other == name) {
-            let names = spec.outputs.keys().chain(spec.stages.iter().map(|s| &s.name)).chain(spec.sources.keys());
-            let mut names: Vec<&str> = names.map(Name::as_str).collect();
+            let stages =
+                spec.stages.iter().map(|s| s.name.as_str()).chain(spec.reshapes.iter().map(|r| r.name.as_str()));
+            let others = spec.outputs.keys().chain(spec.sources.keys()).map(Name::as_str);
+            let mut names: Vec<&str> = others.chain(stages.filter(|name| !name.contains('.'))).collect();
             names.sort_unstable();
             names.dedup();
             let problem = format!("there is no output, stage or source `{name}`");
@@ -111,7 +113,7 @@ fn stages(spec: &Spec, mut input: Input) -> Vec<Asked> {
     while let Input::Stage(i) = input {
         let stage = &spec.stages[i];
         // Those of the stages before it stand further to the left.
-        let first = spec.relation(stage.input).schema.fields().len();
+        let first = stage.given;
         let own = errors.partition_point(|column| *column < first);
         stages.push(Asked { name: stage.name.to_string(), errors: errors.split_off(own) });
         input = stage.input;

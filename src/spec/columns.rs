@@ -1,9 +1,11 @@
 //! Columns: what a table of the pipeline holds, and where a stage's answers go in it.
 
-use arrow_schema::SchemaRef;
+use std::sync::Arc;
+
+use arrow_schema::{Schema, SchemaRef};
 
 use super::read::Layout;
-use crate::table::{Column, Type, extended};
+use crate::table::{Column, Guard, Type, extended};
 
 /// The columns of a source or a stage.
 #[derive(Clone, Debug)]
@@ -14,26 +16,16 @@ pub struct Relation {
     pub guards: Vec<Vec<Guard>>,
     /// The column that identifies a row of the source.
     pub key: Option<usize>,
-    /// Rows here for each row of the source.
+    /// Rows here for each row of the source, or of the reshape that made them.
     pub fold: u64,
+    /// How many columns at the end are for the stage that reads it only.
+    pub hidden: usize,
 }
 
-/// A sign in a row that an answer is missing there: a call failed, or was never made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Guard {
-    /// This column is not null: it holds an error.
-    Error(usize),
-    /// This column is null or empty: it holds the text that was to be read.
-    Missing(usize),
-}
-
-impl Guard {
-    /// The column that holds an error, if that is the sign.
-    pub fn error(&self) -> Option<usize> {
-        match self {
-            Guard::Error(column) => Some(*column),
-            Guard::Missing(_) => None,
-        }
+impl Relation {
+    /// The columns that are no secret of who reads it.
+    pub fn shown(&self) -> usize {
+        self.schema.fields().len() - self.hidden
     }
 }
 
@@ -139,11 +131,12 @@ impl Answers {
         fills: &[usize],
         skips: &[Guard],
     ) -> Relation {
-        let first = input.schema.fields().len();
+        let first = input.shown();
         let lead = usize::from(self.replicates > 1);
         // What one model adds, its error last.
         let group = writes + usize::from(self.names_model()) + 1;
-        let mut guards = input.guards.clone();
+        let mut guards = input.guards[..first].to_vec();
+        let skips: Vec<Guard> = skips.iter().copied().filter(|guard| guard.column() < first).collect();
         let missing = |error: usize| skips.iter().copied().chain([Guard::Error(error)]);
         let last = first + columns.len() - 1;
         for i in 0..columns.len() {
@@ -157,20 +150,23 @@ impl Answers {
             guards[*column].extend(missing(last));
         }
         let fold = input.fold * self.fold();
-        Relation { schema: extended(&input.schema, columns), guards, key: input.key, fold }
+        let shown: SchemaRef = match input.hidden {
+            0 => input.schema.clone(),
+            _ => Arc::new(Schema::new(input.schema.fields()[..first].to_vec())),
+        };
+        Relation { schema: extended(&shown, columns), guards, key: input.key, fold, hidden: 0 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_schema::{DataType, Field, Schema};
-    use std::sync::Arc;
+    use arrow_schema::{DataType, Field};
 
     fn names(form: Form, models: &[&str], replicates: usize, fallback: bool) -> (Vec<String>, Vec<Vec<Guard>>) {
         let answers = Answers { form, models: models.len(), replicates, fallback };
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Utf8, true)]));
-        let input = Relation { schema, guards: vec![vec![]], key: Some(0), fold: 1 };
+        let input = Relation { schema, guards: vec![vec![]], key: Some(0), fold: 1, hidden: 0 };
         let writes = [Column::new("label", Type::Text), Column::new("prob", Type::Number)];
         let columns = answers.columns("tone", &writes, models);
         let relation = answers.relation(&input, &columns, 2, &[], &[Guard::Missing(0)]);

@@ -30,15 +30,15 @@ use crate::name::Name;
 use crate::prompt::BoundCondition;
 use crate::provider::{Endpoint, Model};
 use crate::source::Source;
-use crate::stage::Stage;
+use crate::stage::{Reshape, Stage};
 
 pub use assertions::TestSpec;
-pub use columns::{Answers, Form, Guard, Relation};
+pub use columns::{Answers, Form, Relation};
 pub use limits::{Budget, Concurrency, Limits, OnOutage, Price};
 pub use outputs::Format;
 pub use read::{Layout, Order, Overflow, Repair};
 
-pub use crate::table::MaxFailed;
+pub use crate::table::{Guard, MaxFailed};
 
 /// A checked pipeline spec: every name resolves, every template compiles against the columns it will see.
 #[derive(Debug)]
@@ -57,8 +57,10 @@ pub struct Spec {
     pub endpoints: IndexMap<String, EndpointSpec>,
     /// The sources by name.
     pub sources: IndexMap<Name, SourceSpec>,
-    /// The stages, each after its input.
+    /// The stages that ask models, each after its input.
     pub stages: Vec<StageSpec>,
+    /// The stages that make a table of tables, each after what it reads.
+    pub reshapes: Vec<ReshapeSpec>,
     /// The outputs by name.
     pub outputs: IndexMap<Name, OutputSpec>,
     /// What the tables must be.
@@ -105,6 +107,21 @@ pub enum Input {
     Source(usize),
     /// The stage of this index.
     Stage(usize),
+    /// The reshape of this index.
+    Reshape(usize),
+}
+
+/// A reshape, bound to what it reads.
+#[derive(Debug)]
+pub struct ReshapeSpec {
+    /// Its name: the stage's, or for what gathers the rows of a stage that one's with `.groups`.
+    pub name: String,
+    /// What it reads, in the order in which it takes it.
+    pub inputs: Vec<Input>,
+    /// What it does.
+    pub reshape: Arc<dyn Reshape>,
+    /// The columns of its table.
+    pub relation: Relation,
 }
 
 /// A stage, bound to its input.
@@ -124,6 +141,8 @@ pub struct StageSpec {
     pub answers: Answers,
     /// The columns of its output.
     pub relation: Relation,
+    /// How many of them, at the beginning, are its input's.
+    pub given: usize,
     /// A row for which this is false is skipped.
     pub when: Option<BoundCondition>,
     /// A row where one of these says that something is missing which the prompts read, is skipped.
@@ -182,6 +201,7 @@ impl Spec {
         match input {
             Input::Source(i) => self.sources.get_index(i).map_or("", |(name, _)| name.as_str()),
             Input::Stage(i) => self.stages[i].name.as_str(),
+            Input::Reshape(i) => &self.reshapes[i].name,
         }
     }
 
@@ -190,7 +210,31 @@ impl Spec {
         match input {
             Input::Source(i) => &self.sources[i].relation,
             Input::Stage(i) => &self.stages[i].relation,
+            Input::Reshape(i) => &self.reshapes[i].relation,
         }
+    }
+
+    /// What an input is made from.
+    pub fn inputs(&self, of: Input) -> &[Input] {
+        match of {
+            Input::Source(_) => &[],
+            Input::Stage(i) => std::slice::from_ref(&self.stages[i].input),
+            Input::Reshape(i) => &self.reshapes[i].inputs,
+        }
+    }
+
+    /// An input and all that it is made from, each before what is made from it.
+    pub fn upstream(&self, of: Input) -> Vec<Input> {
+        let mut found: Vec<Input> = Vec::new();
+        for input in self.inputs(of) {
+            for other in self.upstream(*input) {
+                if !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+        }
+        found.push(of);
+        found
     }
 
     /// The name and the model of index `model`.
@@ -232,12 +276,16 @@ impl Spec {
             }
             (s.name.to_string(), meaning)
         });
+        let reshapes = self.reshapes.iter().map(|r| {
+            let inputs: Vec<&str> = r.inputs.iter().map(|input| self.input_name(*input)).collect();
+            (r.name.clone(), json!({ "inputs": inputs, "reshape": r.reshape.meaning() }))
+        });
         let outputs = self
             .outputs
             .iter()
             .map(|(name, o)| (name.to_string(), json!({ "input": self.input_name(o.input), "path": o.path })));
         canonical(json!({
-            "seed": self.seed, "models": table(models), "sources": table(sources), "stages": table(stages),
+            "seed": self.seed, "models": table(models), "sources": table(sources), "stages": table(stages.chain(reshapes)),
             "outputs": table(outputs),
         }))
     }

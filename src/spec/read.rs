@@ -18,7 +18,7 @@ use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, PROVIDERS};
 use crate::registry::{Kind, find};
 use crate::source::{SOURCES, Source};
-use crate::stage::{STAGES, StageConfig};
+use crate::stage::{RESHAPES, ReshapeConfig, STAGES, StageConfig};
 use crate::table::MaxFailed;
 
 /// What stands at the top of a spec beside its tables.
@@ -179,8 +179,23 @@ pub enum Repair {
     Lenient,
 }
 
-/// A stage: what all kinds share, and what its kind adds.
-pub type RawStage = (StageTable, Box<dyn StageConfig>);
+/// A stage.
+pub enum RawStage {
+    /// One that asks models: what all kinds share, and what its kind adds.
+    Asks(StageTable, Box<dyn StageConfig>),
+    /// One that makes a table of tables.
+    Reshapes(Box<dyn ReshapeConfig>),
+}
+
+impl RawStage {
+    /// The tables that it reads, each with the field that names it.
+    pub fn inputs(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            RawStage::Asks(table, _) => vec![("input", &table.input)],
+            RawStage::Reshapes(config) => config.inputs(),
+        }
+    }
+}
 
 /// A spec whose tables are typed, but whose names are still words.
 pub struct Raw {
@@ -251,10 +266,7 @@ pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> 
         keep(source, "sources", name, &mut raw.sources, &mut raw.broken);
     }
     for (name, node, path) in tables(root, "stages", problems) {
-        let shared = document::fields_of::<StageTable>();
-        let stage = typed(STAGES, "stage", node, &path, shared, problems);
-        let table = document::decode(&pick(node, |key| shared.contains(&key)), &path, problems);
-        keep(table.zip(stage.map(|(_, s)| s)), "stages", name, &mut raw.stages, &mut raw.broken);
+        keep(stage(node, &path, problems), "stages", name, &mut raw.stages, &mut raw.broken);
     }
     for (name, node, path) in tables(root, "outputs", problems) {
         keep(document::decode(node, &path, problems), "outputs", name, &mut raw.outputs, &mut raw.broken);
@@ -268,6 +280,18 @@ pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> 
         }
     }
     Some(raw)
+}
+
+/// Reads a stage of either kind.
+fn stage(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<RawStage> {
+    let kind = node.get("type").and_then(Node::as_str);
+    if RESHAPES.iter().any(|reshape| Some(reshape.name) == kind) {
+        return typed(RESHAPES, "stage", node, path, &[], problems).map(|(_, config)| RawStage::Reshapes(config));
+    }
+    let shared = document::fields_of::<StageTable>();
+    let stage = typed_of(STAGES, RESHAPES.iter().map(|r| r.name), "stage", node, path, shared, problems);
+    let table = document::decode(&pick(node, |key| shared.contains(&key)), path, problems);
+    table.zip(stage).map(|(table, (_, config))| RawStage::Asks(table, config))
 }
 
 fn keep<T>(
@@ -323,6 +347,19 @@ fn typed<T>(
     shared: &[&str],
     problems: &mut Vec<Diagnostic>,
 ) -> Option<(&'static Kind<T>, T)> {
+    typed_of(kinds, std::iter::empty(), what, node, path, shared, problems)
+}
+
+/// The same where `others` are types too, of another registry.
+fn typed_of<T>(
+    kinds: &'static [Kind<T>],
+    others: impl Iterator<Item = &'static str> + Clone,
+    what: &str,
+    node: &Node,
+    path: &Path,
+    shared: &[&str],
+    problems: &mut Vec<Diagnostic>,
+) -> Option<(&'static Kind<T>, T)> {
     let Value::Table(entries) = &node.value else {
         problems.push(Diagnostic::error(
             "wrong-type",
@@ -332,7 +369,7 @@ fn typed<T>(
         return None;
     };
     let Some(kind) = node.get("type") else {
-        let names = listed(kinds.iter().map(|k| k.name));
+        let names = listed(kinds.iter().map(|k| k.name).chain(others));
         let problem = Diagnostic::error("missing-field", path.clone(), "`type` is missing");
         problems.push(problem.help(format!("the {what} types are {names}")));
         return None;
@@ -345,7 +382,7 @@ fn typed<T>(
         ));
         return None;
     };
-    let kind = match find(kinds, name, what, &path.key("type")) {
+    let kind = match find(kinds, others, name, what, &path.key("type")) {
         Ok(kind) => kind,
         Err(problem) => {
             problems.push(problem);

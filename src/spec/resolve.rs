@@ -30,6 +30,7 @@ pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> O
         endpoints,
         sources: IndexMap::new(),
         stages: Vec::new(),
+        reshapes: Vec::new(),
         outputs: IndexMap::new(),
         tests: Vec::new(),
     };
@@ -43,10 +44,13 @@ pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> O
     let mut stages: IndexMap<Name, Option<RawStage>> =
         stages.into_iter().map(|(name, stage)| (name, Some(stage))).collect();
     for name in order {
-        let Some((table, config)) = stages.get_mut(&name).and_then(Option::take) else { continue };
-        match resolver.stage(&spec, &name, &table, config.as_ref()) {
-            Some(stage) => spec.stages.push(stage),
-            None => unknown.push(name.into()),
+        let known = match stages.get_mut(&name).and_then(Option::take) {
+            None => continue,
+            Some(RawStage::Asks(table, config)) => resolver.stage(&mut spec, &name, &table, config.as_ref()),
+            Some(RawStage::Reshapes(config)) => resolver.reshape(&mut spec, &name, config.as_ref()),
+        };
+        if known.is_none() {
+            unknown.push(name.into());
         }
     }
     // A stage that is not in the order stands in a cycle or reads something that doesn't exist.
@@ -121,7 +125,7 @@ impl Resolver<'_> {
                 }
             },
         };
-        Some(Relation { guards: vec![Vec::new(); schema.fields().len()], schema, key, fold: 1 })
+        Some(Relation { guards: vec![Vec::new(); schema.fields().len()], schema, key, fold: 1, hidden: 0 })
     }
 
     /// Whether a problem under the table of these keys has been reported.
@@ -140,5 +144,9 @@ impl Resolver<'_> {
 
 pub(super) fn find_input(spec: &Spec, name: &str) -> Option<Input> {
     let source = spec.sources.get_index_of(name).map(Input::Source);
-    source.or_else(|| spec.stages.iter().position(|s| s.name.as_str() == name).map(Input::Stage))
+    let stage = || spec.stages.iter().position(|s| s.name.as_str() == name).map(Input::Stage);
+    source.or_else(stage).or_else(|| {
+        // What gathers the rows of a stage is that one's own.
+        spec.reshapes.iter().position(|r| r.name == name && !name.contains('.')).map(Input::Reshape)
+    })
 }

@@ -12,7 +12,7 @@ use crate::assertion::ASSERTIONS;
 use crate::provider::PROVIDERS;
 use crate::registry::Kind;
 use crate::source::SOURCES;
-use crate::stage::STAGES;
+use crate::stage::{RESHAPES, STAGES};
 
 /// The schema, with keys in a fixed order.
 pub fn schema() -> Value {
@@ -24,6 +24,7 @@ pub fn schema() -> Value {
     let stage = generator.subschema_for::<StageTable>().to_value();
     let limits = generator.subschema_for::<Limits>().to_value();
     let test = generator.subschema_for::<TestTable>().to_value();
+    let stages = [kinds(STAGES, Some(&stage), generator), kinds(RESHAPES, None, generator)].concat();
     let sections = [
         ("models", "Models by name: a provider, the model's id there, and how it picks its words.", model),
         (
@@ -32,7 +33,7 @@ pub fn schema() -> Value {
             one_of(PROVIDERS, Some(&limits), generator),
         ),
         ("sources", "Where rows come from, by name.", one_of(SOURCES, None, generator)),
-        ("stages", "What to ask about the rows, by name.", one_of(STAGES, Some(&stage), generator)),
+        ("stages", "What to ask about the rows, and what to make of tables, by name.", json!({ "oneOf": stages })),
         ("outputs", "The tables to write, by name.", output),
     ];
     let properties = top["properties"].as_object_mut();
@@ -67,8 +68,16 @@ fn named(about: &str, item: Value) -> Value {
     })
 }
 
-/// Any kind of a registry: its fields, `type`, and what all kinds share.
-fn one_of<T>(kinds: &'static [Kind<T>], shared: Option<&Value>, generator: &mut SchemaGenerator) -> Value {
+/// Any kind of a registry.
+fn one_of<T>(registry: &'static [Kind<T>], shared: Option<&Value>, generator: &mut SchemaGenerator) -> Value {
+    match <[Value; 1]>::try_from(kinds(registry, shared, generator)) {
+        Ok([only]) => only,
+        Err(kinds) => json!({ "oneOf": kinds }),
+    }
+}
+
+/// The kinds of a registry: the fields of each, `type`, and what all kinds share.
+fn kinds<T>(kinds: &'static [Kind<T>], shared: Option<&Value>, generator: &mut SchemaGenerator) -> Vec<Value> {
     let kinds = kinds.iter().map(|kind| {
         let own = (kind.schema)(generator).to_value();
         let mut properties = Map::new();
@@ -83,11 +92,7 @@ fn one_of<T>(kinds: &'static [Kind<T>], shared: Option<&Value>, generator: &mut 
             "additionalProperties": false,
         })
     });
-    let kinds: Vec<Value> = kinds.collect();
-    match <[Value; 1]>::try_from(kinds) {
-        Ok([only]) => only,
-        Err(kinds) => json!({ "oneOf": kinds }),
-    }
+    kinds.collect()
 }
 
 /// Takes out what only repeats Rust: number formats and the null of an optional field (TOML can't write it).
@@ -149,7 +154,7 @@ mod tests {
         open(&schema, "", &mut found);
         assert!(found.is_empty(), "{found:?}");
         let stages = schema["properties"]["stages"]["additionalProperties"]["oneOf"].as_array().unwrap();
-        assert_eq!(stages.len(), STAGES.len());
+        assert_eq!(stages.len(), STAGES.len() + RESHAPES.len());
         for (name, field) in stages.iter().flat_map(|stage| stage["properties"].as_object().unwrap()) {
             assert!(field["description"].is_string(), "{name}");
         }

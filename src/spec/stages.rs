@@ -2,19 +2,20 @@
 
 use std::num::NonZeroU32;
 use std::path::Path as FilePath;
+use std::sync::Arc;
 
-use super::columns::{Answers, Form, Guard, Relation};
+use super::columns::{Answers, Form, Relation};
 use super::paths;
 use super::read::StageTable;
 use super::resolve::{Resolver, find_input};
-use super::{Spec, StageSpec};
+use super::{Input, ReshapeSpec, Spec, StageSpec};
 use crate::document::{Diagnostic, Path};
 use crate::name::{Name, listed};
 use crate::prompt::{BoundCondition, Condition};
 use crate::provider::{PROVIDERS, default_endpoint};
 use crate::source;
-use crate::stage::{Site, Stage, StageConfig};
-use crate::table::Column;
+use crate::stage::{Given, Reshape, ReshapeConfig, ReshapeSite, Site, Stage, StageConfig};
+use crate::table::{Column, Guard};
 
 /// Workers, prompts per worker and rows per part where the spec says nothing.
 const DEFAULTS: (u32, u32, u32) = (4, 4, 20_000);
@@ -22,46 +23,77 @@ const DEFAULTS: (u32, u32, u32) = (4, 4, 20_000);
 const ATTEMPTS: u32 = 3;
 
 impl Resolver<'_> {
+    /// Binds a stage that makes a table of tables, and adds it to the spec.
+    pub(super) fn reshape(&mut self, spec: &mut Spec, name: &Name, config: &dyn ReshapeConfig) -> Option<()> {
+        let at = Path::of(["stages", name.as_str()]);
+        let inputs = config.inputs().iter().map(|(_, input)| find_input(spec, input)).collect::<Option<Vec<_>>>()?;
+        let read = self.reader();
+        let reshape = bind_reshape(spec, &at, name, &inputs, &read, |site| config.bind(site, self.problems))?;
+        spec.reshapes.push(reshaped(spec, name.to_string(), inputs, reshape));
+        Some(())
+    }
+
+    /// Binds a stage that asks models, and adds it to the spec with what gathers its rows.
     pub(super) fn stage(
+        &mut self,
+        spec: &mut Spec,
+        name: &Name,
+        table: &StageTable,
+        config: &dyn StageConfig,
+    ) -> Option<()> {
+        let at = Path::of(["stages", name.as_str()]);
+        let before = self.problems.len();
+        let models = self.stage_models(spec, &at, table);
+        self.bounded(&at, table);
+        let mut input = find_input(spec, &table.input)?;
+        let read = self.reader();
+        let gathered =
+            bind_reshape(spec, &at, name, &[input], &read, |site| config.gathers(site, self.problems)).ok()?;
+        if let Some(reshape) = gathered {
+            spec.reshapes.push(reshaped(spec, format!("{name}.groups"), vec![input], reshape));
+            input = Input::Reshape(spec.reshapes.len() - 1);
+        }
+        let stage = self.asking(spec, name, table, config, (input, models))?;
+        if self.problems[before..].iter().any(Diagnostic::is_error) {
+            return None;
+        }
+        spec.stages.push(stage);
+        Some(())
+    }
+
+    fn asking(
         &mut self,
         spec: &Spec,
         name: &Name,
         table: &StageTable,
         config: &dyn StageConfig,
+        (input, models): (Input, Vec<usize>),
     ) -> Option<StageSpec> {
-        let at = Path::of(["stages", name.as_str()]);
-        let before = self.problems.len();
-        let models = self.stage_models(spec, &at, table);
-        self.bounded(&at, table);
-        let input = find_input(spec, &table.input)?;
+        let at = &Path::of(["stages", name.as_str()]);
+        let read = self.reader();
         let relation = spec.relation(input).clone();
-        let folder = self.folder.to_owned();
-        let outside = self.outside;
-        let read = move |path: &str| read_text(&folder, outside, path);
         let site = Site {
             name: name.as_str(),
-            path: &at,
+            path: at,
             input: &relation.schema,
+            hidden: relation.hidden,
             key: relation.key,
             fold: relation.fold,
             seed: spec.seed,
             read: &read,
         };
-        let when = self.when(&at, &relation, table.when.as_deref());
+        let when = self.when(at, &relation, table.when.as_deref());
         let stage = config.bind(&site, self.problems)?;
         if stage.needs_probabilities() {
-            self.probabilities(spec, &at, table);
+            self.probabilities(spec, at, table);
         }
         let fallback = models.iter().any(|model| !spec.model(*model).1.fallback.is_empty());
         let answers =
             Answers::new(table.fanout, table.layout, models.len(), or(table.replicates, 1) as usize, fallback);
         let names: Vec<&str> = models.iter().map(|m| spec.model(*m).0.as_str()).collect();
         let columns = answers.columns(name.as_str(), stage.writes(), &names);
-        self.collisions(&at, &relation, stage.as_ref(), &columns);
-        self.in_place(&at, &answers, stage.as_ref());
-        if self.problems[before..].iter().any(Diagnostic::is_error) {
-            return None;
-        }
+        self.collisions(at, &relation, stage.as_ref(), &columns);
+        self.in_place(at, &answers, stage.as_ref());
         let read_by_when = when.iter().flat_map(BoundCondition::reads);
         let upstream =
             stage.reads().iter().copied().chain(read_by_when).flat_map(|r| relation.guards[r].iter().copied());
@@ -73,6 +105,7 @@ impl Resolver<'_> {
             input,
             relation: answers.relation(&relation, &columns, stage.writes().len(), stage.fills(), &guards),
             answers,
+            given: relation.shown(),
             stage,
             model_names: names.iter().map(|n| (*n).to_owned()).collect(),
             models,
@@ -87,6 +120,12 @@ impl Resolver<'_> {
             overflow: table.overflow,
             repair: table.repair,
         })
+    }
+
+    /// Reads a text file of the project.
+    fn reader(&self) -> impl Fn(&str) -> Result<String, String> + use<> {
+        let (folder, outside) = (self.folder.to_owned(), self.outside);
+        move |path: &str| read_text(&folder, outside, path)
     }
 
     fn stage_models(&mut self, spec: &Spec, at: &Path, table: &StageTable) -> Vec<usize> {
@@ -199,6 +238,43 @@ impl Resolver<'_> {
             self.problems.push(problem.help("give the key, the stage or the model another name"));
         }
     }
+}
+
+/// Binds a reshape of stage `name` to `inputs`.
+fn bind_reshape<T>(
+    spec: &Spec,
+    at: &Path,
+    name: &Name,
+    inputs: &[Input],
+    read: &dyn Fn(&str) -> Result<String, String>,
+    bind: impl FnOnce(&ReshapeSite<'_>) -> T,
+) -> T {
+    let given = inputs.iter().map(|input| {
+        let relation = spec.relation(*input);
+        Given { name: spec.input_name(*input), schema: &relation.schema, key: relation.key, guards: &relation.guards }
+    });
+    let given: Vec<Given<'_>> = given.collect();
+    bind(&ReshapeSite { name: name.as_str(), path: at, inputs: &given, read })
+}
+
+/// A reshape with the columns of its table; what tells of a cell that it holds no answer goes with the cell.
+fn reshaped(spec: &Spec, name: String, inputs: Vec<Input>, reshape: Arc<dyn Reshape>) -> ReshapeSpec {
+    let origins = reshape.origins();
+    let guards = origins.iter().map(|origin| {
+        let Some((input, column)) = origin else { return Vec::new() };
+        let guards = spec.relation(inputs[*input]).guards[*column].iter();
+        let here =
+            |guard: &Guard| origins.iter().position(|o| *o == Some((*input, guard.column()))).map(|c| guard.at(c));
+        guards.filter_map(here).collect()
+    });
+    let relation = Relation {
+        guards: guards.collect(),
+        schema: reshape.schema().clone(),
+        key: reshape.key(),
+        fold: 1,
+        hidden: reshape.hidden(),
+    };
+    ReshapeSpec { name, inputs, reshape, relation }
 }
 
 /// A number, or what holds where the spec says nothing.

@@ -1,6 +1,5 @@
 //! `type = "analysis"`: one question about each row, answered with a text or with typed columns.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -9,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::evidence::{Evidence, NO_QUOTE};
-use super::question::{self, Written};
+use super::question::{self, Answered, Written};
 use super::{Site, Stage, StageConfig};
 use crate::document::{self, Diagnostic};
-use crate::prompt::{Answer, Bound, Expect, Field, FieldSpec, Message, Prompt};
+use crate::prompt::{Answer, Bound, Expect, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row, Type};
 
@@ -54,52 +53,12 @@ struct Analysis {
     quote_ratio: Option<f64>,
 }
 
-impl Analysis {
-    /// What an answer is; reports contradictions.
-    fn expect(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Expect> {
-        let mut bad = |key: &str, message: String| {
-            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
-        };
-        match (&self.output, &self.json_keys) {
-            (None, None) => Some(Expect::Text),
-            (Some(_), Some(_)) => {
-                bad("json_keys", "a stage has `output` or `json_keys`, not both".to_owned());
-                None
-            }
-            (None, Some(keys)) => {
-                let twice: HashSet<&String> = keys.iter().collect();
-                if keys.is_empty() || twice.len() < keys.len() || keys.iter().any(String::is_empty) {
-                    bad("json_keys", "`json_keys` must name at least one key, and each once".to_owned());
-                    return None;
-                }
-                Some(Expect::Record(keys.iter().map(|k| Field::loose(k)).collect()))
-            }
-            (Some(output), None) if output.is_empty() => {
-                bad("output", "`output` has no keys".to_owned());
-                None
-            }
-            (Some(output), None) => {
-                let mut fields = Vec::new();
-                for (name, spec) in output {
-                    match spec.field(name) {
-                        Ok(field) => fields.push(field),
-                        Err((key, message)) => {
-                            let path = site.path.key("output").key(name).key(key);
-                            problems.push(Diagnostic::error("bad-value", path, message));
-                        }
-                    }
-                }
-                (fields.len() == output.len()).then_some(Expect::Record(fields))
-            }
-        }
-    }
-}
-
 impl StageConfig for Analysis {
     fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>> {
         let before = problems.len();
         let text = self.text_column.as_deref().and_then(|name| question::column(site, "text_column", name, problems));
-        let expect = self.expect(site, problems);
+        let answered = Answered { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
+        let expect = answered.expect(site, problems);
         let asked = (self.quotes, self.quote_ratio);
         let evidence = Evidence::bind(site, asked, (self.text_column.as_deref(), text), problems);
         if self.quotes && expect == Some(Expect::Text) {

@@ -1,15 +1,20 @@
 //! Stages: what to do with a row. Pure: a stage never waits, retries, logs or opens anything.
 //!
-//! A [`StageConfig`] is what the spec says, a [`Stage`] is the same bound to the columns of its input. Split, fan-out,
-//! layout, concurrency, resume and failure are `run`'s and come for free. To add a stage type: one file with both, one
-//! `mod` line, one row in [`STAGES`]. `question` (text columns and templates), `evidence` and `quote` (the words of a text
-//! that support a value) are there for all of them.
+//! A [`StageConfig`] is what the spec says, a [`Stage`] is the same bound to the columns of its input: it asks models about
+//! each row. Fan-out, layout, concurrency, resume and failure are `run`'s and come for free. To add a stage type: one file with
+//! both, one `mod` line, one row in [`STAGES`]. `question` (text columns and templates), `evidence` and `quote` (the words of a
+//! text that support a value) are there for all of them. What makes other rows of rows and asks nobody is a [`Reshape`], and
+//! has a registry of its own, [`RESHAPES`]; `reduce` is a stage that has its rows made by one.
 
 mod analysis;
 mod evidence;
 mod fill_missing;
+mod join;
 mod question;
 mod quote;
+mod reduce;
+mod reshape;
+mod split;
 mod survey;
 
 use std::fmt;
@@ -22,8 +27,14 @@ use crate::prompt::{Answer, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row};
 
+pub use reshape::{Given, RESHAPES, Reshape, ReshapeConfig, ReshapeSite, Work};
+
 /// The stage types.
-pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND, fill_missing::KIND, survey::KIND];
+pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
+
+/// Something was wrong, and has been reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
 
 /// Where a stage is bound: its name, its input and what it may read of the project.
 pub struct Site<'a> {
@@ -33,6 +44,8 @@ pub struct Site<'a> {
     pub path: &'a Path,
     /// The columns of its input.
     pub input: &'a SchemaRef,
+    /// How many of them, at the end, are for this stage only.
+    pub hidden: usize,
     /// The column of its input that identifies a row of the source.
     pub key: Option<usize>,
     /// Rows of its input for each row of the source.
@@ -45,6 +58,12 @@ pub struct Site<'a> {
 
 /// A stage as the spec says it.
 pub trait StageConfig: Send + Sync + fmt::Debug {
+    /// What makes the rows that it asks about of its input, if they are not the input's own: it is bound to that one's table
+    /// then. Reports every problem; the error is that there was one.
+    fn gathers(&self, _: &ReshapeSite<'_>, _: &mut Vec<Diagnostic>) -> Result<Option<Arc<dyn Reshape>>, Broken> {
+        Ok(None)
+    }
+
     /// Binds it to its input; reports every problem, and gives nothing if one of them is an error.
     fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>>;
 }
@@ -80,6 +99,11 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// How many prompts it has for a row at most.
     fn most_prompts(&self) -> u64 {
         1
+    }
+
+    /// How many prompts it has for `row` at most, where that depends on the row.
+    fn most_prompts_about(&self, _row: Row<'_>) -> u64 {
+        self.most_prompts()
     }
 
     /// The cells of [`Stage::writes`] and then of [`Stage::fills`], from the answers to all prompts in order; `model` is the

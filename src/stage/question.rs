@@ -1,9 +1,14 @@
-//! What the stages' tables have in common: the text column, and templates that the spec holds or names a file for.
+//! What the stages' tables have in common: the text column, templates that the spec holds or names a file for, and what an
+//! answer is.
+
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
 
 use super::Site;
 use crate::document::Diagnostic;
 use crate::name::nearest;
-use crate::prompt::{Bound, Template};
+use crate::prompt::{Bound, Expect, Field, FieldSpec, Template, Unknown};
 
 /// The index of the column `name`, which stands under `key`; reports a column that isn't there.
 pub fn column(site: &Site<'_>, key: &str, name: &str, problems: &mut Vec<Diagnostic>) -> Option<usize> {
@@ -63,6 +68,68 @@ impl Written<'_> {
         let (source, key) = self.text(site, problems)?;
         bind(site, &source, key, text, text_named, problems)
     }
+
+    /// The template bound to the input and to values called `given`; one that the spec holds stands under `key`.
+    pub fn bind_with(
+        &self,
+        site: &Site<'_>,
+        key: &str,
+        given: &[&str],
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<Bound> {
+        let (source, own) = self.text(site, problems)?;
+        let key = if own == "prompt" { key } else { own };
+        bound(site, template(site, &source, key, problems)?.bind(site.input, None, given), key, problems)
+    }
+}
+
+/// What the spec says of an answer: its keys with their types, the keys alone, or nothing, for a text.
+pub struct Answered<'a> {
+    /// The keys with their types.
+    pub output: Option<&'a IndexMap<String, FieldSpec>>,
+    /// The keys of texts that may be null.
+    pub json_keys: Option<&'a Vec<String>>,
+}
+
+impl Answered<'_> {
+    /// What an answer is; reports contradictions.
+    pub fn expect(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Expect> {
+        let mut bad = |key: &str, message: String| {
+            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+        };
+        match (self.output, self.json_keys) {
+            (None, None) => Some(Expect::Text),
+            (Some(_), Some(_)) => {
+                bad("json_keys", "a stage has `output` or `json_keys`, not both".to_owned());
+                None
+            }
+            (None, Some(keys)) => {
+                let twice: HashSet<&String> = keys.iter().collect();
+                if keys.is_empty() || twice.len() < keys.len() || keys.iter().any(String::is_empty) {
+                    bad("json_keys", "`json_keys` must name at least one key, and each once".to_owned());
+                    return None;
+                }
+                Some(Expect::Record(keys.iter().map(|k| Field::loose(k)).collect()))
+            }
+            (Some(output), None) if output.is_empty() => {
+                bad("output", "`output` has no keys".to_owned());
+                None
+            }
+            (Some(output), None) => {
+                let mut fields = Vec::new();
+                for (name, spec) in output {
+                    match spec.field(name) {
+                        Ok(field) => fields.push(field),
+                        Err((key, message)) => {
+                            let path = site.path.key("output").key(name).key(key);
+                            problems.push(Diagnostic::error("bad-value", path, message));
+                        }
+                    }
+                }
+                (fields.len() == output.len()).then_some(Expect::Record(fields))
+            }
+        }
+    }
 }
 
 /// The template `source`, which stands under `key`, bound to the input.
@@ -74,21 +141,29 @@ pub fn bind(
     text_named: bool,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Bound> {
-    let path = site.path.key(key);
-    let template = match Template::new(source) {
-        Ok(template) => template,
+    let bind = template(site, source, key, problems)?.bind(site.input, text, &[]);
+    bound(site, bind.map_err(|unknown| if text_named { unknown.without("text") } else { unknown }), key, problems)
+}
+
+/// The template `source`, which stands under `key`.
+fn template(site: &Site<'_>, source: &str, key: &str, problems: &mut Vec<Diagnostic>) -> Option<Template> {
+    match Template::new(source) {
+        Ok(template) => Some(template),
         Err(error) => {
             let line = error.line.map(|l| format!(" (line {l} of the template)")).unwrap_or_default();
             let message = format!("the template does not compile: {}{line}", error.message);
-            problems.push(Diagnostic::error("bad-template", path, message));
-            return None;
+            problems.push(Diagnostic::error("bad-template", site.path.key(key), message));
+            None
         }
-    };
-    match template.bind(site.input, text, &[]) {
+    }
+}
+
+/// A template that is bound; reports the variables that stand for nothing.
+fn bound(site: &Site<'_>, bound: Result<Bound, Unknown>, key: &str, problems: &mut Vec<Diagnostic>) -> Option<Bound> {
+    match bound {
         Ok(bound) => Some(bound),
         Err(unknown) => {
-            let unknown = if text_named { unknown.without("text") } else { unknown };
-            problems.extend(unknown.problems(&path, "the template", site.input));
+            problems.extend(unknown.problems(&site.path.key(key), "the template", site.input));
             None
         }
     }

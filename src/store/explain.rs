@@ -73,9 +73,8 @@ pub struct Row {
 /// Explains a row of the table that `origin` is about.
 pub fn explain(origin: &Origin, wanted: &Wanted<'_>) -> Result<Explanation, OriginError> {
     let (chain, source) = origin.chain();
-    let gone = || OriginError::Gone { message: format!("the run says nothing of source `{source}`") };
-    let entry = origin.manifest.sources.get(source).ok_or_else(gone)?;
-    let (row, key) = find_row(origin, source, entry, wanted.row)?;
+    let entry = origin.entry(source)?;
+    let (row, key) = find_row(origin, source, &entry, wanted.row)?;
     known_model(&chain, wanted.model)?;
     known_replicate(&chain, wanted.replicate)?;
     let writer = |name: &str| chain.iter().position(|(_, shape)| shape.adds.iter().any(|c| c.name == name));
@@ -94,7 +93,7 @@ pub fn explain(origin: &Origin, wanted: &Wanted<'_>) -> Result<Explanation, Orig
     if let Some(column) = wanted.column.filter(|column| writer(column).is_none()) {
         input = Some(source_cell(origin, source, &chain, column, row)?);
     }
-    Ok(Explanation { row, key, source: source.to_owned(), read: entry.clone(), input, stages })
+    Ok(Explanation { row, key, source: source.to_owned(), read: entry, input, stages })
 }
 
 /// The number and the key of the row that is called `row`.

@@ -5,6 +5,7 @@
 //! [spec]              the hash of what the spec means
 //! [sources.NAME]      rows, columns, hash of the values
 //! [models.NAME]       provider, id, what is sent beside the conversation, build
+//! [reshapes.NAME]     what it reads, settings, rows
 //! [stages.NAME]       settings, hash of the rendered prompts, row accounting
 //! [outputs.NAME]      rows, columns, hash of the values, row accounting
 //! ```
@@ -31,7 +32,7 @@ const HEAD: &str = "# What this pipeline's tables were made from, and what they 
                     # `fanfold verify`; keep it in git. Hashes are BLAKE3.\n";
 
 /// The tables of a lock, causes before results: the order in which drift is told.
-const ORDER: [&str; 6] = ["tool", "spec", "sources", "models", "stages", "outputs"];
+const ORDER: [&str; 7] = ["tool", "spec", "sources", "models", "reshapes", "stages", "outputs"];
 
 /// What a pipeline's tables were made from, and what they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +50,10 @@ pub struct Lock {
     /// The models that are asked, by name.
     #[serde(default)]
     pub models: BTreeMap<String, LockedModel>,
-    /// The stages, by name.
+    /// The stages that make a table of tables, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reshapes: BTreeMap<String, LockedReshape>,
+    /// The stages that ask models, by name.
     #[serde(default)]
     pub stages: BTreeMap<String, LockedStage>,
     /// The outputs, by name.
@@ -128,6 +132,22 @@ pub struct LockedBuild {
     pub replies: Option<Vec<String>>,
 }
 
+/// A stage that makes a table of tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedReshape {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it reads.
+    pub inputs: Vec<String>,
+    /// The hash of everything else that the spec says of it.
+    pub settings: String,
+    /// Its rows; before a run only where they don't depend on answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
 /// A stage. Once it has run, `rows = answered + failed + skipped`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,8 +174,9 @@ pub struct LockedStage {
     /// The hash of the JSON Schemas that these questions come with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<String>,
-    /// Rows of its input.
-    pub rows: u64,
+    /// Rows of its input; before a run only where they don't depend on answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// Rows that every model answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<u64>,
@@ -175,8 +196,9 @@ pub struct LockedOutput {
     pub input: String,
     /// Where, as the spec says.
     pub path: String,
-    /// Its rows.
-    pub rows: u64,
+    /// Its rows; before a run only where they don't depend on answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// Those of rows that every model answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<u64>,
@@ -223,6 +245,7 @@ impl Lock {
             spec: LockedSpec { meaning: meaning.to_owned() },
             sources: BTreeMap::new(),
             models: BTreeMap::new(),
+            reshapes: BTreeMap::new(),
             stages: BTreeMap::new(),
             outputs: BTreeMap::new(),
         }
@@ -345,14 +368,20 @@ impl Lock {
         }
         for (name, stage) in &mut self.stages {
             let Some(known) = other.stages.get(name) else { continue };
+            fill(&mut stage.rows, &known.rows);
             fill(&mut stage.prompts, &known.prompts);
             fill(&mut stage.answers, &known.answers);
             fill(&mut stage.answered, &known.answered);
             fill(&mut stage.failed, &known.failed);
             fill(&mut stage.skipped, &known.skipped);
         }
+        for (name, reshape) in &mut self.reshapes {
+            let Some(known) = other.reshapes.get(name) else { continue };
+            fill(&mut reshape.rows, &known.rows);
+        }
         for (name, output) in &mut self.outputs {
             let Some(known) = other.outputs.get(name) else { continue };
+            fill(&mut output.rows, &known.rows);
             fill(&mut output.answered, &known.answered);
             fill(&mut output.failed, &known.failed);
             fill(&mut output.skipped, &known.skipped);
@@ -385,10 +414,13 @@ fn says_nothing(replies: &Option<Vec<String>>) -> bool {
 }
 
 /// Whether the counts, where they are known, are all the rows.
-fn adds_up(rows: u64, counts: [Option<u64>; 3]) -> bool {
-    match counts {
-        [None, None, None] => true,
-        counts => counts.into_iter().map(|c| c.unwrap_or(0)).try_fold(0u64, u64::checked_add) == Some(rows),
+fn adds_up(rows: Option<u64>, counts: [Option<u64>; 3]) -> bool {
+    match (rows, counts) {
+        (_, [None, None, None]) => true,
+        (None, _) => false,
+        (Some(rows), counts) => {
+            counts.into_iter().map(|c| c.unwrap_or(0)).try_fold(0u64, u64::checked_add) == Some(rows)
+        }
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Manifest {
     pub finished_at: Option<String>,
     /// The sources' rows and content hashes.
     pub sources: IndexMap<String, SourceEntry>,
+    /// The stages that made a table of tables.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub reshapes: IndexMap<String, ReshapeEntry>,
     /// The models that were asked.
     pub models: IndexMap<String, ModelFacts>,
     /// How the stages' tables hang together.
@@ -81,6 +84,20 @@ pub struct SourceEntry {
     /// The column that identifies a row.
     #[serde(default)]
     pub key: Option<String>,
+}
+
+/// A table that was made of tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReshapeEntry {
+    /// How: `split`, `join` or `gather`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What of.
+    pub inputs: Vec<String>,
+    /// The column that identifies a row.
+    pub key: Option<String>,
+    /// How many columns at its end are for the stage that reads it only.
+    pub hidden: usize,
 }
 
 /// A model as it was asked.
@@ -200,6 +217,7 @@ impl Manifest {
             started_at: now(),
             finished_at: None,
             sources: IndexMap::new(),
+            reshapes: IndexMap::new(),
             models: IndexMap::new(),
             tables: IndexMap::new(),
             stages: IndexMap::new(),

@@ -44,9 +44,12 @@ pub use gc::gc;
 pub use import::import;
 pub use ledger::{Contents, Dropped, Key, Ledger, LedgerError, LedgerSync, ModelContents, Record, Verified};
 pub use lock::{
-    Drift, Lock, LockError, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedSpec, LockedStage, LockedTool,
+    Drift, Lock, LockError, LockedBuild, LockedModel, LockedOutput, LockedReshape, LockedSource, LockedSpec,
+    LockedStage, LockedTool,
 };
-pub use manifest::{ErrorKind, Manifest, ModelFacts, OutputFacts, Share, Shares, SourceEntry, StageTotals, State};
+pub use manifest::{
+    ErrorKind, Manifest, ModelFacts, OutputFacts, ReshapeEntry, Share, Shares, SourceEntry, StageTotals, State,
+};
 pub use merge::{Merged, merge};
 pub use notes::Notes;
 pub use output::write as write_output;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Manifest, OutputFacts, Project, RunDir, StageShape, StoreError};
+use super::{Manifest, OutputFacts, Project, RunDir, SourceEntry, StageShape, StoreError};
 use crate::table::parquet::Table;
 
 /// Where a table comes from.
@@ -135,7 +135,8 @@ impl Origin {
         Ok(self)
     }
 
-    /// The stages that the table went through, from its source on, with their names, and the name of the source.
+    /// The stages that the table went through, from its source or from the last table that was made of tables on, with their
+    /// names, and the name of that.
     pub fn chain(&self) -> (Vec<(&str, &StageShape)>, &str) {
         let mut chain = Vec::new();
         let mut input = self.output.input.as_str();
@@ -147,8 +148,28 @@ impl Origin {
         (chain, input)
     }
 
-    /// The rows of the source `name` as they were read.
+    /// What is known of the source `name`, or of the table that was made of tables.
+    pub fn entry(&self, name: &str) -> Result<SourceEntry, OriginError> {
+        if let Some(entry) = self.manifest.sources.get(name) {
+            return Ok(entry.clone());
+        }
+        let Some(made) = self.manifest.reshapes.get(name) else {
+            return Err(OriginError::Gone { message: format!("the run says nothing of source `{name}`") });
+        };
+        let table = self.source(name)?;
+        let from = format!("{} of {}", made.kind, made.inputs.join(" and "));
+        Ok(SourceEntry { rows: table.rows(), content: String::new(), paths: vec![from], key: made.key.clone() })
+    }
+
+    /// The rows of the source `name` as they were read, or of a table that was made of tables.
     pub fn source(&self, name: &str) -> Result<Table, OriginError> {
+        if let Some(made) = self.manifest.reshapes.get(name) {
+            let table = self.open(&self.dir.part_path(name, 0))?;
+            let schema = table.schema();
+            let fields = schema.fields().iter().map(|field| field.name().as_str());
+            let shown: Vec<&str> = fields.take(schema.fields().len().saturating_sub(made.hidden)).collect();
+            return Ok(if made.hidden > 0 { table.with_columns(&shown) } else { table });
+        }
         let gone = || OriginError::Gone { message: format!("the rows of source `{name}` are not there any more") };
         let entry = self.manifest.sources.get(name).ok_or_else(gone)?;
         let start = entry.content.get(..32).unwrap_or(&entry.content);

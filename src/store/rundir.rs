@@ -3,7 +3,7 @@
 //! ```text
 //! runs/<name>-<hash>/
 //!   manifest.json
-//!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included
+//!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included; of a reshape all rows
 //!   stages/<stage>/part-00000.sum         its checksum
 //!   calls/<stage>-00000.parquet           the calls behind them; the folder reads as one table
 //! ```
@@ -137,11 +137,12 @@ impl RunDir {
         }
     }
 
-    /// Removes all parts and the calls behind them; what else is known of the run stays. Only for the holder of the run's
-    /// lock.
-    pub fn remove_parts(&self) -> Result<(), StoreError> {
-        for folder in [self.root.join("stages"), self.calls()].iter().filter(|folder| folder.exists()) {
-            std::fs::remove_dir_all(folder).map_err(StoreError::io(folder))?;
+    /// Removes all parts of `stages` and the calls behind them; what else is known of the run stays. Only for the holder of the
+    /// run's lock.
+    pub fn remove_parts<'a>(&self, stages: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
+        let folders = stages.map(|stage| self.root.join("stages").join(stage)).chain([self.calls()]);
+        for folder in folders.filter(|folder| folder.exists()) {
+            std::fs::remove_dir_all(&folder).map_err(StoreError::io(&folder))?;
         }
         Ok(())
     }
@@ -163,9 +164,15 @@ impl RunDir {
         let options = Options { distinct, facts: Vec::new() };
         Ok(PartWriter {
             rows: TableWriter::create(&rows_path, schema, &Options::default())?,
-            calls: TableWriter::create(&self.calls_path(stage, part.number), calls_schema(), &options)?,
+            calls: Some(TableWriter::create(&self.calls_path(stage, part.number), calls_schema(), &options)?),
             path: rows_path,
         })
+    }
+
+    /// Starts to write the one part of a reshape.
+    pub fn write_table(&self, reshape: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
+        let path = self.part_path(reshape, 0);
+        Ok(PartWriter { rows: TableWriter::create(&path, schema, &Options::default())?, calls: None, path })
     }
 }
 
@@ -185,20 +192,25 @@ fn sum_of(path: &Path) -> std::io::Result<String> {
 pub struct PartWriter {
     path: PathBuf,
     rows: TableWriter,
-    calls: TableWriter,
+    /// Of a stage that asks models.
+    calls: Option<TableWriter>,
 }
 
 impl PartWriter {
-    /// Takes the next rows and their calls.
-    pub fn write(&mut self, rows: RecordBatch, calls: RecordBatch) -> Result<(), StoreError> {
+    /// Takes the next rows, and their calls if there are any.
+    pub fn write(&mut self, rows: RecordBatch, calls: Option<RecordBatch>) -> Result<(), StoreError> {
         self.rows.write(rows)?;
-        self.calls.write(calls)?;
+        if let Some((writer, calls)) = self.calls.as_mut().zip(calls) {
+            writer.write(calls)?;
+        }
         Ok(())
     }
 
     /// Makes the part be there, its calls first. All its calls must be durable in the ledger.
     pub fn commit(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
-        self.calls.commit()?;
+        if let Some(calls) = self.calls {
+            calls.commit()?;
+        }
         self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
         self.rows.commit()?;
         // Without its sum, or with a torn one, a part is made anew; so the sum need not be synced.

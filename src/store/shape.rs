@@ -54,7 +54,7 @@ impl StageShape {
             replicates: stage.answers.replicates as u64,
             fold: stage.answers.fold(),
             chunk_size: stage.chunk_size,
-            adds: added(stage, input.schema.fields().len()),
+            adds: added(stage, stage.given),
             fills: stage.stage.fills().iter().map(|column| name(*column)).collect(),
         }
     }

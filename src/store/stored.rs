@@ -70,12 +70,15 @@ impl Stored {
         let parts: Vec<Table> = parts.map(|part| part.table).collect();
         let rows: u64 = parts.iter().map(Table::rows).sum();
         match parts.first() {
-            None if locked.rows == 0 => Err("it has no rows".to_owned()),
-            Some(first) if rows == locked.rows => {
+            None if locked.rows == Some(0) => Err("it has no rows".to_owned()),
+            Some(first) if locked.rows.is_none_or(|locked| rows == locked) => {
                 let identity = Some(Identity::of(manifest, lock, &locked.input));
                 Ok(Stored { schema: first.schema(), place: Place::Parts(parts), identity })
             }
-            _ => Err(format!("only {rows} of its {} rows stand in {}", locked.rows, run.root().display())),
+            _ => {
+                let all = locked.rows.unwrap_or_default();
+                Err(format!("only {rows} of its {all} rows stand in {}", run.root().display()))
+            }
         }
     }
 
@@ -155,6 +158,9 @@ impl Identity {
             input = &stage.input;
         }
         identity.key = manifest.sources.get(input).and_then(|source| source.key.clone());
+        if let Some(made) = manifest.reshapes.get(input) {
+            identity.key = made.key.clone();
+        }
         identity
     }
 }

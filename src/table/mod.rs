@@ -7,6 +7,7 @@
 mod cell;
 pub mod diff;
 mod digest;
+mod guard;
 mod max_failed;
 pub mod parquet;
 
@@ -15,6 +16,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 pub use cell::{Cell, array_of, cell_at};
 pub use digest::{Digest, column_words};
+pub use guard::Guard;
 pub use max_failed::MaxFailed;
 
 /// One row of a batch.

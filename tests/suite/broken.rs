@@ -83,6 +83,9 @@ broken! {
     test_bounds = "71-test-bounds",
     test_tables = "72-test-tables",
     test_expressions = "73-test-expressions",
+    split = "74-split",
+    join = "75-join",
+    reduce = "76-reduce",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

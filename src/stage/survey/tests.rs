@@ -28,6 +28,7 @@ fn bound(text: &str) -> (Option<Arc<dyn Stage>>, Vec<String>) {
         name: "talk",
         path: &path,
         input: &people.schema(),
+        hidden: 0,
         key: Some(0),
         fold: 1,
         seed: Some(7),

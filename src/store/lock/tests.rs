@@ -33,7 +33,7 @@ fn lock() -> Lock {
             settings: "x".into(),
             prompts: Some("p".into()),
             answers: Some("a".into()),
-            rows: 3,
+            rows: Some(3),
             answered: Some(1),
             failed: Some(1),
             skipped: Some(1),
@@ -44,7 +44,7 @@ fn lock() -> Lock {
         LockedOutput {
             input: "tone".into(),
             path: "out/tone.parquet".into(),
-            rows: 3,
+            rows: Some(3),
             answered: Some(1),
             failed: Some(1),
             skipped: Some(1),
@@ -101,7 +101,7 @@ fn drift_names_what_is_another_causes_first() {
     assert_eq!(old.drift(&new), []);
     new.tool.fanfold = "99".into();
     assert_eq!(old.drift(&new), [], "another version alone is no drift");
-    new.outputs.get_mut("tone").unwrap().rows = 4;
+    new.outputs.get_mut("tone").unwrap().rows = Some(4);
     new.sources.get_mut("speeches").unwrap().columns.pop();
     new.spec.meaning = "n".into();
     new.stages.remove("tone");

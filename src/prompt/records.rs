@@ -1,0 +1,141 @@
+//! Records: values beside a row that a template is given as objects, many rows as a list of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use minijinja::Value;
+use minijinja::value::{Enumerator, Object};
+
+use super::template::{Bound, value_of};
+use crate::name::nearest;
+use crate::table::{Cell, Row};
+
+/// A value that is given beside a row.
+#[derive(Clone, Copy, Debug)]
+pub enum Given<'a> {
+    /// One cell.
+    Cell(&'a Cell),
+    /// An object of these keys.
+    Record(&'a [String], &'a [Cell]),
+    /// A list of objects of these keys.
+    Records(&'a [String], &'a [&'a [Cell]]),
+}
+
+impl Given<'_> {
+    pub(super) fn value(&self) -> Value {
+        match self {
+            Given::Cell(cell) => value_of((*cell).clone()),
+            Given::Record(names, cells) => record(names, cells),
+            Given::Records(names, rows) => rows.iter().map(|cells| record(names, cells)).collect(),
+        }
+    }
+}
+
+fn record(names: &[String], cells: &[Cell]) -> Value {
+    let entries = names.iter().cloned().zip(cells.iter().cloned().map(value_of));
+    Value::from(entries.collect::<BTreeMap<String, Value>>())
+}
+
+/// What a template reads of a list of records, as far as a trial shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trial {
+    /// The keys that it may read.
+    pub reads: Vec<String>,
+    /// The keys that it reads and that are not there, each with the key that was probably meant.
+    pub unknown: Vec<(String, Option<String>)>,
+}
+
+impl Bound {
+    /// The template over a row and these values beside it; the error names the variable or the limit.
+    pub fn render_with(&self, row: Row<'_>, others: &[(&str, Given<'_>)]) -> Result<String, String> {
+        self.render_values(row, others.iter().map(|(name, given)| (*name, given.value())))
+    }
+
+    /// Tries the template on two records of the keys `names` in the list `variable`: which of them it reads. A key that it
+    /// only names in a branch that is not taken counts as read too, and all do where it goes through the keys.
+    pub fn trial(&self, variable: &str, names: &[String]) -> Trial {
+        let seen = Arc::new(Seen { names: names.to_vec(), ..Seen::default() });
+        let records: Value = (0..2).map(|_| Value::from_object(Probe(seen.clone()))).collect();
+        // What else it is given is of no type that every template could use; where it fails, its words decide.
+        let _ = self.render_blank(&[(variable, records)]);
+        let found = seen.found.lock().unwrap_or_else(|e| e.into_inner());
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let source = self.source();
+        let named = |name: &String| {
+            source.match_indices(name.as_str()).any(|(at, _)| {
+                let (before, after) = (&source[..at], &source[at + name.len()..]);
+                !before.ends_with(is_word) && !after.starts_with(is_word)
+            })
+        };
+        let unknown = found.keys.iter().filter(|key| !names.contains(key));
+        let near = |key: &String| nearest(key, names.iter().map(String::as_str)).map(str::to_owned);
+        Trial {
+            unknown: unknown.map(|key| (key.clone(), near(key))).collect(),
+            reads: names.iter().filter(|name| found.all || found.keys.contains(name) || named(name)).cloned().collect(),
+        }
+    }
+}
+
+/// What is asked of a record.
+#[derive(Debug, Default)]
+struct Seen {
+    names: Vec<String>,
+    found: Mutex<Found>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    keys: Vec<String>,
+    /// Whether it was gone through.
+    all: bool,
+}
+
+/// A record that notes what is asked of it.
+#[derive(Debug)]
+struct Probe(Arc<Seen>);
+
+impl Object for Probe {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let key = key.as_str()?;
+        let mut found = self.0.found.lock().unwrap_or_else(|e| e.into_inner());
+        if !found.keys.iter().any(|known| known == key) {
+            found.keys.push(key.to_owned());
+        }
+        self.0.names.iter().any(|name| name == key).then(|| Value::from("1"))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.0.found.lock().unwrap_or_else(|e| e.into_inner()).all = true;
+        Enumerator::Values(self.0.names.iter().map(|name| Value::from(name.as_str())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Template;
+    use arrow_schema::{DataType, Field, Schema};
+
+    fn bound(source: &str) -> Bound {
+        let schema = Arc::new(Schema::new(vec![Field::new("decade", DataType::Int64, true)]));
+        Template::new(source).unwrap().bind(&schema, None, &["rows", "answers"]).unwrap()
+    }
+
+    fn names() -> Vec<String> {
+        ["id", "label", "summary"].map(String::from).to_vec()
+    }
+
+    #[test]
+    fn a_trial_finds_what_is_read_and_what_is_not_there() {
+        let trial =
+            bound("{{ decade }}{% for row in rows %}{{ row.sumary }}{{ row.id }}{% endfor %}").trial("rows", &names());
+        assert_eq!(trial.unknown, [("sumary".to_owned(), Some("summary".to_owned()))]);
+        let trial = bound("{% for r in rows %}{% if r.id == 'x' %}{{ r.label }}{% endif %}{% endfor %}")
+            .trial("rows", &names());
+        assert_eq!((trial.reads, trial.unknown), (vec!["id".to_owned(), "label".to_owned()], vec![]));
+        let trial =
+            bound("{% for r in rows %}{% for k in r %}{{ r[k] }}{% endfor %}{% endfor %}").trial("rows", &names());
+        assert_eq!((trial.reads, trial.unknown), (names(), vec![]));
+        assert_eq!(bound("{{ rows | length }} rows, labelled").trial("rows", &names()).reads, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,80 @@
+//! Reshapes at work: the rows of some tables in, one table out, without a model. What rests on sources alone is done before the
+//! first call, so that the rows that will be asked about are known; the rest when the stages before have ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::RunError;
+use super::parts::{PartTables, Parts, batch_rows};
+use super::stop::Stop;
+use crate::plan::Plan;
+use crate::spec::{Input, ReshapeSpec};
+use crate::store::{PartFacts, RunDir, StoreError};
+
+/// Makes the table of a reshape of these tables, each in its parts, or finds it made.
+pub fn carry_out(reshape: &ReshapeSpec, dir: &RunDir, inputs: &[Vec<PartTables>]) -> Result<PartTables, RunError> {
+    let marks: Vec<String> = inputs.iter().flatten().map(|part| part.id.clone()).collect();
+    let meaning = reshape.reshape.meaning();
+    // Equal causes make an equal table, whenever it is made.
+    let id = blake3::hash(format!("{meaning} {marks:?}").as_bytes()).to_hex()[..16].to_owned();
+    if let Some(found) = dir.committed(&reshape.name, 0).filter(|found| found.facts.id == id) {
+        return Ok(PartTables { id, table: found.table });
+    }
+    let failed = |message: String| RunError::Reshape { stage: reshape.name.clone(), message };
+    let mut writer = dir.write_table(&reshape.name, reshape.relation.schema.clone())?;
+    let mut work = reshape.reshape.start();
+    for (place, parts) in inputs.iter().enumerate() {
+        for part in parts {
+            let batches = part.table.read(0, part.table.rows(), batch_rows(&part.table)).map_err(StoreError::from)?;
+            for batch in batches {
+                for made in work.take(place, &batch.map_err(StoreError::from)?).map_err(failed)? {
+                    writer.write(made, None)?;
+                }
+            }
+        }
+    }
+    for made in work.finish().map_err(failed)? {
+        writer.write(made, None)?;
+    }
+    let facts = PartFacts { id: id.clone(), inputs: marks, ..PartFacts::default() };
+    Ok(PartTables { id, table: writer.commit(facts)?.table })
+}
+
+/// Carries out what rests on tables that are there, adds the new tables to them and their rows to the plan.
+pub fn carry_out_known(plan: &mut Plan, dir: &RunDir, tables: &mut HashMap<Input, PartTables>) -> Result<(), RunError> {
+    for i in plan.reshapes().collect::<Vec<_>>() {
+        let reshape = &plan.spec.reshapes[i];
+        let inputs: Option<Vec<_>> =
+            reshape.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
+        let Some(inputs) = inputs else { continue };
+        let made = carry_out(reshape, dir, &inputs)?;
+        plan.reshaped[i] = Some(made.table.rows());
+        tables.insert(Input::Reshape(i), made);
+    }
+    Ok(())
+}
+
+/// Carries out a reshape when all that it reads is there, or ends when the run stops.
+pub async fn drive(
+    plan: Arc<Plan>,
+    index: usize,
+    dir: RunDir,
+    parts: HashMap<Input, Arc<Parts>>,
+    stop: Stop,
+) -> Result<(), RunError> {
+    let mut inputs = Vec::new();
+    for input in &plan.spec.reshapes[index].inputs {
+        tokio::select! {
+            biased;
+            () = stop.draining() => return Ok(()),
+            all = parts[input].all() => inputs.push(all),
+        }
+    }
+    let made = tokio::task::spawn_blocking({
+        let plan = plan.clone();
+        move || carry_out(&plan.spec.reshapes[index], &dir, &inputs)
+    });
+    let made = made.await.map_err(|e| RunError::Died(e.to_string()))??;
+    parts[&Input::Reshape(index)].put(made);
+    Ok(())
+}

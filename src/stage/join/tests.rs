@@ -1,0 +1,86 @@
+//! Joins of small tables.
+
+use super::*;
+use crate::document::{Document, Format, Path};
+use crate::stage::reshape::Given;
+use crate::table::Cell;
+use arrow_array::{Int64Array, StringArray};
+use arrow_schema::{DataType, Schema};
+
+fn table(names: [&str; 2], rows: &[(Option<&str>, i64)]) -> RecordBatch {
+    let schema =
+        Schema::new(vec![Field::new(names[0], DataType::Utf8, true), Field::new(names[1], DataType::Int64, true)]);
+    let keys = rows.iter().map(|(key, _)| *key).collect::<StringArray>();
+    let values = Int64Array::from_iter_values(rows.iter().map(|(_, value)| *value));
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(keys), Arc::new(values)]).unwrap()
+}
+
+fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec<Cell>>, Vec<String>> {
+    let text = format!("input = \"a\"\nwith = \"b\"\n{spec}");
+    let document = Document::parse("spec.toml", text, Format::Toml).unwrap();
+    let mut problems = Vec::new();
+    let config = document::decode::<Join>(&document.root, &Path::root(), &mut problems).unwrap();
+    let (left, right) = (input.schema(), with.schema());
+    let given = |name, schema| Given { name, schema, key: Some(0), guards: &[] };
+    let path = Path::of(["stages", "j"]);
+    let site = ReshapeSite {
+        name: "j",
+        path: &path,
+        inputs: &[given("b", &right), given("a", &left)],
+        read: &|_| unreachable!(),
+    };
+    let bound = config.bind(&site, &mut problems);
+    let Some(bound) = bound else { return Err(problems.into_iter().map(|p| p.message).collect()) };
+    let mut work = bound.start();
+    let mut made = Vec::new();
+    // Rows that come one by one make the same table.
+    for (place, table) in [(WITH, with), (INPUT, input)] {
+        for row in 0..table.num_rows() {
+            made.extend(work.take(place, &table.slice(row, 1)).map_err(|e| vec![e])?);
+        }
+    }
+    made.extend(work.finish().map_err(|e| vec![e])?);
+    let row = |batch: &RecordBatch, row| batch.columns().iter().map(|c| cell_at(c.as_ref(), row)).collect();
+    Ok(made.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i))).collect())
+}
+
+fn rows(found: &[Vec<Cell>]) -> Vec<String> {
+    found.iter().map(|row| row.iter().map(|c| c.json().to_string()).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn rows_keep_their_order_and_what_has_no_match_stays_or_goes() {
+    let input = table(["id", "n"], &[(Some("x"), 1), (None, 2), (Some("y"), 3), (Some("x"), 4)]);
+    let with = table(["id", "age"], &[(Some("y"), 30), (None, 99), (Some("x"), 20)]);
+    let left = joined("on = [\"id\"]", &input, &with).unwrap();
+    assert_eq!(rows(&left), ["\"x\" 1 20", "null 2 null", "\"y\" 3 30", "\"x\" 4 20"]);
+    let inner = joined("on = [\"id\"]\nhow = \"inner\"", &input, &with).unwrap();
+    assert_eq!(rows(&inner), ["\"x\" 1 20", "\"y\" 3 30", "\"x\" 4 20"]);
+    let other = table(["name", "age"], &[(Some("x"), 20)]);
+    let other = joined("on = [\"id\"]\nwith_on = [\"name\"]\nhow = \"inner\"", &input, &other).unwrap();
+    assert_eq!(rows(&other), ["\"x\" 1 20", "\"x\" 4 20"]);
+}
+
+#[test]
+fn repeated_keys_are_explicit() {
+    let input = table(["id", "n"], &[(Some("x"), 1), (Some("y"), 2)]);
+    let with = table(["id", "age"], &[(Some("x"), 20), (Some("y"), 5), (Some("x"), 21)]);
+    let error = joined("on = [\"id\"]", &input, &with).unwrap_err().join("");
+    assert!(error.starts_with("one key is repeated in the table to join with: \"x\" (rows 1, 3); "), "{error}");
+    let first = joined("on = [\"id\"]\nduplicates = \"first\"", &input, &with).unwrap();
+    assert_eq!(rows(&first), ["\"x\" 1 20", "\"y\" 2 5"]);
+    let all = joined("on = [\"id\"]\nduplicates = \"all\"", &input, &with).unwrap();
+    assert_eq!(rows(&all), ["\"x\" 1 20", "\"x\" 1 21", "\"y\" 2 5"]);
+}
+
+#[test]
+fn keys_of_other_types_and_columns_of_one_name_are_refused() {
+    let input = table(["id", "n"], &[]);
+    let error = |spec: &str, with: &RecordBatch| joined(spec, &input, with).unwrap_err();
+    let with = table(["id", "n"], &[]);
+    assert_eq!(error("on = [\"id\"]", &with), ["both tables have a column `n`"]);
+    let types = error("on = [\"id\"]\nwith_on = [\"n\"]", &with);
+    assert!(types[0].contains("so that they are never equal"), "{types:?}");
+    assert_eq!(error("on = []", &with)[0], "`on` must name at least one column");
+    assert_eq!(error("on = [\"ids\"]", &with)[0], "`a` has no column `ids`");
+}

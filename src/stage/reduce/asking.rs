@@ -1,0 +1,330 @@
+//! Asking about a group: one prompt if it fits, else a tree or a fold of partial answers. Which rows go together depends on the
+//! rows and on `max_input_tokens` alone.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Strategy;
+use crate::prompt::{Answer, Bound, Expect, Given, Message, Prompt};
+use crate::stage::Stage;
+use crate::table::{Cell, Column, Row};
+
+/// What tells the hidden column of the cells of a column from that one.
+const HIDDEN: &str = "rows/";
+/// Bytes that are taken for a token.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// The hidden column that holds the cells of column `name`.
+pub fn hidden(name: &str) -> String {
+    format!("{HIDDEN}{name}")
+}
+
+/// The column whose cells a hidden one holds.
+pub fn shown(hidden: &str) -> &str {
+    hidden.strip_prefix(HIDDEN).unwrap_or(hidden)
+}
+
+/// How a group is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What is done with one that is more than fits.
+    pub strategy: Strategy,
+    /// Tokens of a prompt at most.
+    pub tokens: Option<u64>,
+}
+
+/// A reduce bound to the table of its groups.
+#[derive(Debug)]
+pub struct BoundReduce {
+    pub plan: Plan,
+    pub prompt: Bound,
+    /// How partial answers become one, if the spec says it.
+    pub combine: Option<Bound>,
+    pub system: Option<String>,
+    pub expect: Arc<Expect>,
+    pub schema: Option<Arc<Value>>,
+    /// The columns of a group's rows.
+    pub names: Vec<String>,
+    /// Where their cells stand in the table of the groups.
+    pub hidden: Vec<usize>,
+    /// The column with the number of a group's rows.
+    pub rows: usize,
+    /// The keys of an answer.
+    pub keys: Vec<String>,
+    pub writes: Vec<Column>,
+    /// The key in `output` of each of these columns.
+    pub origins: Vec<String>,
+}
+
+/// A row of a group.
+type Item = Vec<Cell>;
+
+/// A prompt over some of the things that are to be put together.
+type Ask<'a> = &'a dyn Fn(std::ops::Range<usize>) -> Result<Prompt, String>;
+
+impl BoundReduce {
+    /// The rows of a group.
+    fn items(&self, row: Row<'_>) -> Vec<Item> {
+        let count = match row.cell(self.rows) {
+            Cell::Integer(count) => count.max(0) as usize,
+            _ => 0,
+        };
+        let mut items = vec![Vec::with_capacity(self.hidden.len()); count];
+        for column in &self.hidden {
+            let Cell::List(cells) = row.cell(*column) else { continue };
+            items.iter_mut().zip(cells).for_each(|(item, cell)| item.push(cell));
+        }
+        items
+    }
+
+    fn asked(&self, question: String) -> Prompt {
+        let messages = self.system.iter().map(Message::system).chain([Message::user(question)]).collect();
+        Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone(), respondent: None }
+    }
+
+    fn rendered(&self, template: &Bound, row: Row<'_>, given: &[(&str, Given<'_>)]) -> Result<String, String> {
+        template.render_with(row, given).map_err(|message| format!("template: {message}"))
+    }
+
+    /// The question over some rows.
+    fn over(&self, row: Row<'_>, items: &[Item]) -> Result<String, String> {
+        let items: Vec<&[Cell]> = items.iter().map(Vec::as_slice).collect();
+        self.rendered(&self.prompt, row, &[("rows", Given::Records(&self.names, &items))])
+    }
+
+    /// The question over some answers.
+    fn over_answers(&self, row: Row<'_>, answers: &[Answer]) -> Result<String, String> {
+        let Some(combine) = &self.combine else {
+            let parts: Vec<String> =
+                answers.iter().enumerate().map(|(i, answer)| format!("{}. {}", i + 1, self.text(answer))).collect();
+            return Ok(format!(
+                "The same question was asked about consecutive parts of one whole. The question, without the parts:\n\n\
+                 {}\n\nThe answers, in order:\n\n{}\n\nGive one answer to the question about the whole.",
+                self.over(row, &[])?.trim(),
+                parts.join("\n\n")
+            ));
+        };
+        match &*self.expect {
+            Expect::Text => {
+                let texts = Cell::List(answers.iter().flatten().cloned().collect());
+                self.rendered(combine, row, &[("answers", Given::Cell(&texts))])
+            }
+            Expect::Record(_) => {
+                let answers: Vec<&[Cell]> = answers.iter().map(Vec::as_slice).collect();
+                self.rendered(combine, row, &[("answers", Given::Records(&self.keys, &answers))])
+            }
+        }
+    }
+
+    /// The question over some more rows, given the answer so far.
+    fn onwards(&self, row: Row<'_>, so_far: &Answer, items: &[Item]) -> Result<String, String> {
+        let Some(combine) = &self.combine else {
+            return Ok(format!(
+                "{}\n\nThese are not all: from what came before them, the answer so far is:\n\n{}\n\nGive the answer about \
+                 all of it.",
+                self.over(row, items)?.trim(),
+                self.text(so_far)
+            ));
+        };
+        let items: Vec<&[Cell]> = items.iter().map(Vec::as_slice).collect();
+        let answer = match (&*self.expect, so_far.first()) {
+            (Expect::Text, Some(text)) => Given::Cell(text),
+            _ => Given::Record(&self.keys, so_far),
+        };
+        self.rendered(combine, row, &[("answer", answer), ("rows", Given::Records(&self.names, &items))])
+    }
+
+    /// An answer in words.
+    fn text(&self, answer: &Answer) -> String {
+        match (&*self.expect, answer.as_slice()) {
+            (Expect::Text, [Cell::Text(text)]) => text.clone(),
+            (_, cells) => {
+                let object = self.keys.iter().zip(cells).map(|(key, cell)| (key.clone(), cell.json()));
+                Value::Object(object.collect()).to_string()
+            }
+        }
+    }
+
+    /// How many of the things from `start` on, `all` together, go into one prompt.
+    fn fitting(&self, start: usize, all: usize, ask: Ask<'_>) -> Result<usize, String> {
+        let Some(most) = self.plan.tokens else { return Ok(all - start) };
+        let fits = |count: usize| -> Result<bool, String> { Ok(tokens(&ask(start..start + count)?) <= most) };
+        let (mut fit, mut step) = (0, 1);
+        while start + fit < all {
+            let count = (fit + step).min(all - start);
+            if fits(count)? {
+                fit = count;
+                step *= 2;
+            } else if step == 1 {
+                break;
+            } else {
+                // Between what fits and what doesn't: go on by smaller steps.
+                step = 1.max(step / 4);
+            }
+        }
+        Ok(fit)
+    }
+
+    /// The rows, cut where a prompt is full.
+    fn leaves(&self, row: Row<'_>, items: &[Item]) -> Result<Vec<std::ops::Range<usize>>, String> {
+        let ask = |range: std::ops::Range<usize>| Ok(self.asked(self.over(row, &items[range])?));
+        let mut leaves = Vec::new();
+        let mut start = 0;
+        while start < items.len() {
+            let fit = self.fitting(start, items.len(), &ask)?;
+            if fit == 0 {
+                return Err(
+                    self.too_long(&format!("row {} of the group alone", start + 1), tokens(&ask(start..start + 1)?))
+                );
+            }
+            leaves.push(start..start + fit);
+            start += fit;
+        }
+        Ok(leaves)
+    }
+
+    fn too_long(&self, what: &str, tokens: u64) -> String {
+        format!(
+            "context_too_long: {what} makes a prompt of about {tokens} tokens, more than `max_input_tokens`, which is {}",
+            self.plan.tokens.unwrap_or_default()
+        )
+    }
+
+    /// The prompts of the next level of a tree; none when there is one answer.
+    fn tree(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+        let leaves = self.leaves(row, items)?;
+        if so_far.is_empty() {
+            return leaves.into_iter().map(|leaf| Ok(self.asked(self.over(row, &items[leaf])?))).collect();
+        }
+        let mut left = so_far.iter();
+        let mut level: Vec<Answer> = left.by_ref().take(leaves.len()).cloned().collect();
+        while level.len() > 1 {
+            let ask = |range: std::ops::Range<usize>| Ok(self.asked(self.over_answers(row, &level[range])?));
+            let mut groups = Vec::new();
+            let mut start = 0;
+            while start < level.len() {
+                let fit = self.fitting(start, level.len(), &ask)?.max(1);
+                groups.push(start..start + fit);
+                start += fit;
+            }
+            if groups.len() == level.len() {
+                return Err(self.too_long("two partial answers", tokens(&ask(0..2)?)));
+            }
+            let known = left.len();
+            if known == 0 {
+                return groups.into_iter().filter(|group| group.len() > 1).map(ask).collect();
+            }
+            // One that is alone goes up as it is.
+            let next = groups.into_iter().map(|group| match group.len() {
+                1 => Some(level[group.start].clone()),
+                _ => left.next().cloned(),
+            });
+            level = next.collect::<Option<_>>().unwrap_or_default();
+        }
+        Ok(Vec::new())
+    }
+
+    /// The next prompt of a fold; none when all rows have been read.
+    fn fold(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+        let mut start = 0;
+        for i in 0..=so_far.len() {
+            if start >= items.len() {
+                return Ok(Vec::new());
+            }
+            let ask = |range: std::ops::Range<usize>| {
+                let items = &items[range];
+                Ok(self.asked(match i.checked_sub(1) {
+                    None => self.over(row, items)?,
+                    Some(before) => self.onwards(row, &so_far[before], items)?,
+                }))
+            };
+            let fit = self.fitting(start, items.len(), &ask)?;
+            if fit == 0 {
+                let what = format!("row {} of the group with the answer so far", start + 1);
+                return Err(self.too_long(&what, tokens(&ask(start..start + 1)?)));
+            }
+            if i == so_far.len() {
+                return Ok(vec![ask(start..start + fit)?]);
+            }
+            start += fit;
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// About how many tokens a prompt has.
+fn tokens(prompt: &Prompt) -> u64 {
+    let bytes: usize = prompt.messages.iter().map(|message| message.content.len()).sum();
+    (bytes as u64).div_ceil(BYTES_PER_TOKEN)
+}
+
+impl Stage for BoundReduce {
+    fn writes(&self) -> &[Column] {
+        &self.writes
+    }
+
+    fn origin(&self, write: usize) -> Vec<&str> {
+        self.origins.get(write).iter().flat_map(|key| ["output", key.as_str()]).collect()
+    }
+
+    fn reads(&self) -> &[usize] {
+        &self.hidden
+    }
+
+    fn needs(&self) -> &[usize] {
+        // A group of which nothing is left is not asked about: its hidden columns are null.
+        &self.hidden[..self.hidden.len().min(1)]
+    }
+
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+        let items = self.items(row);
+        match self.plan.strategy {
+            Strategy::Fold => self.fold(row, &items, so_far),
+            Strategy::Tree => self.tree(row, &items, so_far),
+            Strategy::Single if so_far.is_empty() => {
+                let prompt = self.asked(self.over(row, &items)?);
+                match tokens(&prompt) {
+                    tokens if self.plan.tokens.is_some_and(|most| tokens > most) => {
+                        Err(self.too_long(&format!("the group of {} rows", items.len()), tokens))
+                    }
+                    _ => Ok(vec![prompt]),
+                }
+            }
+            Strategy::Single => Ok(Vec::new()),
+        }
+    }
+
+    fn most_prompts_about(&self, row: Row<'_>) -> u64 {
+        let leaves = self.leaves(row, &self.items(row)).map_or(1, |leaves| leaves.len() as u64);
+        match self.plan.strategy {
+            Strategy::Single => 1,
+            // Each level has at most half of the prompts of the one below.
+            Strategy::Tree => (2 * leaves).saturating_sub(1).max(1),
+            // The answer so far takes room, so that there may be more of them than leaves: at most one for each row.
+            Strategy::Fold => leaves,
+        }
+    }
+
+    fn cells(&self, _: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
+        answers.last().cloned().unwrap_or_default()
+    }
+
+    fn needs_probabilities(&self) -> bool {
+        self.expect.needs_probabilities()
+    }
+
+    fn meaning(&self) -> Value {
+        json!({
+            "type": "reduce",
+            "prompt": self.prompt.source(),
+            "combine": self.combine.as_ref().map(Bound::source),
+            "system": self.system,
+            "strategy": self.plan.strategy,
+            "max_input_tokens": self.plan.tokens,
+            "schema": self.schema.as_deref(),
+            "loose": self.expect.is_loose(),
+            "columns": self.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        })
+    }
+}

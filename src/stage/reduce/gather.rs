@@ -1,0 +1,247 @@
+//! Gathering: the rows of each group as one row, whose hidden columns are lists of what the group's rows hold.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, UInt64Array};
+use arrow_buffer::OffsetBuffer;
+use arrow_row::{OwnedRow, RowConverter, SortField};
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef, SortOptions};
+use arrow_select::concat::concat_batches;
+use arrow_select::take::take;
+use serde_json::{Value, json};
+
+use crate::stage::reshape::{Reshape, Work};
+use crate::table::Guard;
+
+/// Rows of the input at most whose groups are handed over at once, as far as a group allows.
+const ROWS: usize = 4096;
+
+/// Rows to groups.
+#[derive(Debug)]
+pub struct Gather {
+    /// The columns of a group: those it is made by, its rows, the rows left out; then the hidden ones.
+    pub schema: SchemaRef,
+    /// The columns of the input that a group is made by.
+    pub by: Vec<usize>,
+    /// The columns that its rows are ordered by; those that are equal keep their order.
+    pub order: Vec<usize>,
+    /// Whether the order is downwards.
+    pub descending: bool,
+    /// The columns whose cells are gathered, in the hidden columns.
+    pub reads: Vec<usize>,
+    /// A row where one of these says so is left out.
+    pub leaves_out: Vec<Guard>,
+    /// The input's columns.
+    pub input: SchemaRef,
+}
+
+impl Reshape for Gather {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn origins(&self) -> Vec<Option<(usize, usize)>> {
+        let by = self.by.iter().map(|column| Some((0, *column)));
+        by.chain((self.by.len()..self.schema.fields().len()).map(|_| None)).collect()
+    }
+
+    fn key(&self) -> Option<usize> {
+        (self.by.len() == 1).then_some(0)
+    }
+
+    fn hidden(&self) -> usize {
+        self.reads.len()
+    }
+
+    fn start(&self) -> Box<dyn Work + '_> {
+        let mut kept: Vec<usize> = [&self.by[..], &self.order, &self.reads].concat();
+        kept.sort_unstable();
+        kept.dedup();
+        let sorts = self.by.iter().map(|column| SortField::new(self.input.field(*column).data_type().clone()));
+        let converter = RowConverter::new(sorts.collect()).map_err(said);
+        Box::new(Pass { gather: self, kept, converter, batches: Vec::new(), groups: Groups::default() })
+    }
+
+    fn meaning(&self) -> Value {
+        let names = |columns: &[usize]| -> Vec<&str> {
+            columns.iter().map(|column| self.input.field(*column).name().as_str()).collect()
+        };
+        json!({
+            "type": "gather", "group_by": names(&self.by), "order_by": names(&self.order), "descending": self.descending,
+            "reads": names(&self.reads),
+        })
+    }
+}
+
+/// The groups so far.
+#[derive(Default)]
+struct Groups {
+    /// Their places by what they are made by.
+    places: HashMap<OwnedRow, usize>,
+    /// Of each the first row of the input, the rows that are kept (counted among these), the rows that are left out.
+    found: Vec<Group>,
+    /// Rows that have been kept.
+    kept: u64,
+}
+
+#[derive(Default)]
+struct Group {
+    rows: Vec<u64>,
+    left_out: i64,
+}
+
+/// A pass over the rows. What the groups are made by is kept of all rows, so that a group has a row even if all of it is left
+/// out.
+struct Pass<'a> {
+    gather: &'a Gather,
+    /// The columns that are kept, sorted.
+    kept: Vec<usize>,
+    /// What makes keys of rows, and rows of keys.
+    converter: Result<RowConverter, String>,
+    batches: Vec<RecordBatch>,
+    groups: Groups,
+}
+
+fn said(error: ArrowError) -> String {
+    error.to_string()
+}
+
+impl Pass<'_> {
+    /// The place of a column among those that are kept.
+    fn place(&self, column: usize) -> usize {
+        self.kept.binary_search(&column).unwrap_or_default()
+    }
+
+    /// The rows of the groups in the order that they are asked for.
+    fn sorted(&mut self, table: &RecordBatch) -> Result<(), String> {
+        if self.gather.order.is_empty() {
+            return Ok(());
+        }
+        let options = SortOptions { descending: self.gather.descending, nulls_first: false };
+        let columns: Vec<ArrayRef> =
+            self.gather.order.iter().map(|column| table.column(self.place(*column)).clone()).collect();
+        let fields = columns.iter().map(|c| SortField::new_with_options(c.data_type().clone(), options)).collect();
+        let keys = RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns)).map_err(said)?;
+        for group in &mut self.groups.found {
+            // Stable: equal rows keep their order.
+            group.rows.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+        }
+        Ok(())
+    }
+
+    /// Some groups as rows of the table.
+    fn batch(
+        &self,
+        table: &RecordBatch,
+        firsts: &RecordBatch,
+        groups: std::ops::Range<usize>,
+    ) -> Result<RecordBatch, String> {
+        let found = &self.groups.found[groups.clone()];
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.gather.schema.fields().len());
+        for column in 0..self.gather.by.len() {
+            columns.push(firsts.column(column).slice(groups.start, groups.len()));
+        }
+        columns.push(Arc::new(found.iter().map(|g| g.rows.len() as i64).collect::<Int64Array>()));
+        columns.push(Arc::new(found.iter().map(|g| g.left_out).collect::<Int64Array>()));
+        let rows: UInt64Array = found.iter().flat_map(|group| group.rows.iter().copied()).collect();
+        let lengths: Vec<usize> = found.iter().map(|group| group.rows.len()).collect();
+        for column in &self.gather.reads {
+            let values = take(table.column(self.place(*column)).as_ref(), &rows, None).map_err(said)?;
+            let field = Arc::new(Field::new("item", values.data_type().clone(), true));
+            let nulls = found.iter().map(|group| !group.rows.is_empty()).collect::<Vec<bool>>();
+            let nulls = nulls.contains(&false).then(|| nulls.into());
+            let lists = ListArray::try_new(field, OffsetBuffer::from_lengths(lengths.iter().copied()), values, nulls);
+            columns.push(Arc::new(lists.map_err(said)?));
+        }
+        RecordBatch::try_new(self.gather.schema.clone(), columns).map_err(said)
+    }
+}
+
+impl Work for Pass<'_> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+        let by: Vec<ArrayRef> = self.gather.by.iter().map(|column| batch.column(*column).clone()).collect();
+        // Without a column there is one group, whose key is empty.
+        let keys = match by.is_empty() {
+            true => None,
+            false => Some(self.converter.as_ref().map_err(Clone::clone)?.convert_columns(&by).map_err(said)?),
+        };
+        let out: Vec<_> = self.gather.leaves_out.iter().map(|guard| guard.found(batch)).collect();
+        let mut kept = Vec::new();
+        for row in 0..batch.num_rows() {
+            let place = match &keys {
+                None if self.groups.found.is_empty() => None,
+                None => Some(0),
+                Some(keys) => self.groups.places.get(&keys.row(row).owned()).copied(),
+            };
+            let place = place.unwrap_or_else(|| {
+                let place = self.groups.found.len();
+                if let Some(keys) = &keys {
+                    self.groups.places.insert(keys.row(row).owned(), place);
+                }
+                self.groups.found.push(Group::default());
+                place
+            });
+            let group = &mut self.groups.found[place];
+            if out.iter().any(|found| found(row)) {
+                group.left_out += 1;
+            } else {
+                group.rows.push(self.groups.kept);
+                self.groups.kept += 1;
+                kept.push(row as u64);
+            }
+        }
+        let narrow = batch.project(&self.kept).map_err(said)?;
+        let rows = UInt64Array::from(kept);
+        let columns = narrow.columns().iter().map(|column| take(column.as_ref(), &rows, None));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(said)?;
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        self.batches.push(RecordBatch::try_new_with_options(narrow.schema(), columns, &options).map_err(said)?);
+        Ok(Vec::new())
+    }
+
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+        // The whole table is one group, even if it has no rows.
+        if self.gather.by.is_empty() && self.groups.found.is_empty() {
+            self.groups.found.push(Group::default());
+        }
+        let schema: SchemaRef = Arc::new(self.gather.input.project(&self.kept).map_err(said)?);
+        let table = concat_batches(&schema, &std::mem::take(&mut self.batches)).map_err(said)?;
+        self.sorted(&table)?;
+        let firsts = self.firsts()?;
+        let mut done = Vec::new();
+        let mut start = 0;
+        while start < self.groups.found.len() {
+            let mut rows = 0;
+            let mut end = start;
+            while end < self.groups.found.len() && (end == start || rows < ROWS) {
+                rows += self.groups.found[end].rows.len() + 1;
+                end += 1;
+            }
+            done.push(self.batch(&table, &firsts, start..end)?);
+            start = end;
+        }
+        Ok(done)
+    }
+}
+
+impl Pass<'_> {
+    /// What the groups are made by, a row each.
+    fn firsts(&self) -> Result<RecordBatch, String> {
+        let fields: Vec<Field> = self.gather.by.iter().map(|column| self.gather.input.field(*column).clone()).collect();
+        let mut keys: Vec<(&OwnedRow, usize)> = self.groups.places.iter().map(|(key, place)| (key, *place)).collect();
+        keys.sort_by_key(|(_, place)| *place);
+        let schema = Arc::new(Schema::new(fields.into_iter().map(|f| f.with_nullable(true)).collect::<Vec<_>>()));
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(self.groups.found.len()));
+        if self.gather.by.is_empty() {
+            return RecordBatch::try_new_with_options(schema, Vec::new(), &options).map_err(said);
+        }
+        let columns = self
+            .converter
+            .as_ref()
+            .map_err(Clone::clone)?
+            .convert_rows(keys.iter().map(|(key, _)| key.row()))
+            .map_err(said)?;
+        RecordBatch::try_new(schema, columns).map_err(said)
+    }
+}

@@ -1,0 +1,272 @@
+//! `type = "reduce"`: one answer about many rows. [`gather`] makes a row of each group; what is asked about it, in how many
+//! prompts, is [`asking`]'s.
+
+mod asking;
+mod gather;
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema};
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::question::{Answered, Written};
+use super::reshape::{self, Reshape, ReshapeSite};
+use super::{Broken, Site, Stage, StageConfig};
+use crate::document::{self, Diagnostic};
+use crate::prompt::{Bound, Expect, FieldSpec, Template};
+use crate::registry::Kind;
+use crate::table::{Column, Type};
+
+use asking::{BoundReduce, Plan};
+use gather::Gather;
+
+/// The row of the registry.
+pub const KIND: Kind<Box<dyn StageConfig>> = Kind {
+    name: "reduce",
+    about: "One answer about many rows: of each group, or of the whole table.",
+    schema: |generator| generator.subschema_for::<Reduce>(),
+    fields: document::fields_of::<Reduce>,
+    decode: |node, path, problems| {
+        document::decode::<Reduce>(node, path, problems).map(|r| Box::new(r) as Box<dyn StageConfig>)
+    },
+};
+
+/// One answer about many rows. The table has a row for each group, in the order in which they come first: the columns that it
+/// is grouped by, `<stage>_rows` (rows that were read), `<stage>_left_out` (rows that were not, since an answer that the prompt
+/// reads is missing there: what failed is never pasted into a prompt) and the answer. The rows of the columns that the prompt
+/// reads are held in memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Reduce {
+    /// The columns whose values make a group. Left out: the whole table is one.
+    #[serde(default)]
+    group_by: Vec<String>,
+    /// The columns that a group's rows are ordered by; nulls last, equal ones in the order of the input. Left out: the order
+    /// of the input.
+    #[serde(default)]
+    order_by: Vec<String>,
+    /// Whether that order is downwards. Default: false.
+    #[serde(default)]
+    descending: bool,
+    /// The question, a Jinja template over the group's rows: `{% for row in rows %}{{ row.column }}{% endfor %}`; the columns
+    /// that it is grouped by stand beside them.
+    prompt: Option<String>,
+    /// A file with the question, instead of `prompt`; relative to the spec.
+    prompt_file: Option<String>,
+    /// What all groups share: instructions for the model, without variables.
+    system: Option<String>,
+    /// The keys of a typed answer; each becomes a column. Left out: one text column named after the stage.
+    output: Option<IndexMap<String, FieldSpec>>,
+    /// Shorthand for `output`: these keys, as texts that may be null.
+    json_keys: Option<Vec<String>>,
+    /// What is done with a group that is more than `max_input_tokens`: `single` fails it, `tree` asks about as many rows at a
+    /// time as fit and then about these answers, level by level, `fold` goes through the rows and hands the answer so far on.
+    /// Default: `tree`.
+    #[serde(default)]
+    strategy: Strategy,
+    /// How many tokens a prompt may have, estimated as a token for 4 bytes. Left out: all of a group is one prompt.
+    max_input_tokens: Option<u32>,
+    /// How partial answers become one, a Jinja template: with `tree` over `answers`, a list (of texts, or of objects with the
+    /// keys of `output`), with `fold` over `answer`, the one so far, and `rows`. Left out: a wording of fanfold's.
+    combine: Option<String>,
+}
+
+/// What is done with a group that is more than fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// It fails.
+    Single,
+    /// Parts of it are asked about, and then the answers.
+    #[default]
+    Tree,
+    /// It is gone through, and the answer so far handed on.
+    Fold,
+}
+
+/// What the templates are given beside the group's columns.
+const GIVEN: [&str; 3] = ["rows", "answers", "answer"];
+
+impl Reduce {
+    /// The columns of a group that are shown.
+    fn group_fields(&self, site: &ReshapeSite<'_>, by: &[usize]) -> Vec<Field> {
+        let input = site.inputs[0].schema;
+        let own = |suffix: &str| Field::new(format!("{}{suffix}", site.name), DataType::Int64, true);
+        let by = by.iter().map(|column| input.field(*column).clone());
+        by.chain([own("_rows"), own("_left_out")]).collect()
+    }
+
+    /// The columns `names`, which stand under `key`.
+    fn columns(
+        &self,
+        site: &ReshapeSite<'_>,
+        key: &str,
+        names: &[String],
+        problems: &mut Vec<Diagnostic>,
+    ) -> Vec<usize> {
+        let input = &site.inputs[0];
+        let mut found = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let place = site.path.key(key).index(i);
+            let Some(column) = reshape::column(input, place.clone(), name, problems) else { continue };
+            if found.contains(&column) {
+                problems.push(Diagnostic::error("bad-value", place, format!("`{name}` stands in `{key}` twice")));
+            } else if input.schema.field(column).data_type().is_nested() {
+                problems.push(Diagnostic::error("bad-value", place, format!("`{name}` holds lists")));
+            } else {
+                found.push(column);
+            }
+        }
+        found
+    }
+}
+
+impl StageConfig for Reduce {
+    fn gathers(
+        &self,
+        site: &ReshapeSite<'_>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Result<Option<Arc<dyn Reshape>>, Broken> {
+        let before = problems.len();
+        let input = &site.inputs[0];
+        let by = self.columns(site, "group_by", &self.group_by, problems);
+        let order = self.columns(site, "order_by", &self.order_by, problems);
+        // A template that is wrong reads nothing, and is reported when the stage is bound.
+        let names: Vec<String> = input.schema.fields().iter().map(|f| f.name().clone()).collect();
+        let mut reads: Vec<usize> = Vec::new();
+        let group = Arc::new(Schema::new(self.group_fields(site, &by)));
+        for (key, source) in self.templates(site.read) {
+            let Some(template) = Template::new(&source).ok().and_then(|t| t.bind(&group, None, &GIVEN).ok()) else {
+                continue;
+            };
+            let trial = template.trial("rows", &names);
+            reads.extend(trial.reads.iter().filter_map(|name| names.iter().position(|other| other == name)));
+            for (name, near) in trial.unknown {
+                let message = format!("the template uses `{name}` of a row, but `{}` has no such column", input.name);
+                let problem = Diagnostic::error("unknown-variable", site.path.key(key), message);
+                problems.push(problem.meant(near.as_deref()));
+            }
+        }
+        reads.sort_unstable();
+        reads.dedup();
+        let mut fields = self.group_fields(site, &by);
+        for column in &reads {
+            let field = input.schema.field(*column);
+            fields.push(Field::new(
+                asking::hidden(field.name()),
+                DataType::new_list(field.data_type().clone(), true),
+                true,
+            ));
+        }
+        let schema = reshape::schema(fields, site.path, problems).ok_or(Broken)?;
+        if problems[before..].iter().any(Diagnostic::is_error) {
+            return Err(Broken);
+        }
+        let mut leaves_out: Vec<_> = [&by[..], &order, &reads]
+            .concat()
+            .iter()
+            .flat_map(|column| input.guards[*column].iter().copied())
+            .collect();
+        leaves_out.sort_unstable();
+        leaves_out.dedup();
+        let input = input.schema.clone();
+        Ok(Some(Arc::new(Gather { schema, by, order, descending: self.descending, reads, leaves_out, input })))
+    }
+
+    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>> {
+        let before = problems.len();
+        let mut bad = |key: &str, message: &str| {
+            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+        };
+        if self.max_input_tokens.is_none() && self.strategy == Strategy::Fold {
+            bad("strategy", "a fold goes by `max_input_tokens`, which is missing");
+        }
+        if self.strategy == Strategy::Single && self.combine.is_some() {
+            bad("combine", "with `strategy = \"single\"` there is nothing to combine");
+        }
+        if self.descending && self.order_by.is_empty() {
+            bad("descending", "`descending` is for `order_by`, which is missing");
+        }
+        let answered = Answered { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
+        let expect = answered.expect(site, problems);
+        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
+        if !written.is_given() {
+            let problem = Diagnostic::error("missing-field", site.path.clone(), "`prompt` is missing");
+            problems.push(problem.help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`"));
+            return None;
+        }
+        let shown = site.input.fields().len() - site.hidden;
+        let names: Vec<String> =
+            site.input.fields()[shown..].iter().map(|f| asking::shown(f.name()).to_owned()).collect();
+        let prompt = self.template(site, shown, &written, "prompt", &["rows"], problems);
+        let combine = match (self.combine.as_deref(), self.strategy) {
+            (None, _) => None,
+            (Some(source), strategy) => {
+                let written = Written { source: Some(source), file: None };
+                let given: &[&str] = if strategy == Strategy::Tree { &["answers"] } else { &["answer", "rows"] };
+                self.template(site, shown, &written, "combine", given, problems)
+            }
+        };
+        if problems[before..].iter().any(Diagnostic::is_error) {
+            return None;
+        }
+        let expect = expect?;
+        let (writes, origins): (Vec<Column>, Vec<String>) = match &expect {
+            Expect::Text => (vec![Column::new(site.name, Type::Text)], Vec::new()),
+            Expect::Record(fields) => fields
+                .iter()
+                .flat_map(|f| f.columns().map(|(name, kind)| (Column::new(name, kind), f.name.clone())))
+                .unzip(),
+        };
+        let keys = writes.iter().map(|column| column.name.clone()).collect();
+        let system = [self.system.clone(), expect.instruction()].into_iter().flatten().collect::<Vec<_>>().join("\n\n");
+        Some(Arc::new(BoundReduce {
+            plan: Plan { strategy: self.strategy, tokens: self.max_input_tokens.map(u64::from) },
+            prompt: prompt?,
+            combine,
+            system: (!system.is_empty()).then_some(system),
+            schema: expect.schema().map(Arc::new),
+            expect: Arc::new(expect),
+            names,
+            hidden: (shown..site.input.fields().len()).collect(),
+            rows: shown - 2,
+            keys,
+            writes,
+            origins,
+        }))
+    }
+}
+
+impl Reduce {
+    /// The texts of the templates, as far as they can be read.
+    fn templates(&self, read: &dyn Fn(&str) -> Result<String, String>) -> Vec<(&'static str, String)> {
+        let file = self.prompt_file.as_deref().and_then(|file| read(file).ok());
+        let found = [("prompt", self.prompt.clone()), ("prompt_file", file), ("combine", self.combine.clone())];
+        found.into_iter().filter_map(|(key, source)| Some((key, source?))).collect()
+    }
+
+    /// A template over the group's columns and what is `given`; reports what is wrong.
+    fn template(
+        &self,
+        site: &Site<'_>,
+        shown: usize,
+        written: &Written<'_>,
+        key: &str,
+        given: &[&str],
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<Bound> {
+        let group = Arc::new(Schema::new(site.input.fields()[..shown].to_vec()));
+        let site = Site { input: &group, hidden: 0, ..*site };
+        let bound = written.bind_with(&site, key, given, problems)?;
+        if !given.iter().any(|name| bound.others().iter().any(|other| other == name)) {
+            let message = format!("the template does not use `{}`", given[0]);
+            problems.push(Diagnostic::error("bad-template", site.path.key(key), message));
+        }
+        Some(bound)
+    }
+}
+
+#[cfg(test)]
+mod tests;

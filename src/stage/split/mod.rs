@@ -1,0 +1,247 @@
+//! `type = "split"`: a row for each piece of a text. No model.
+
+mod pieces;
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{DataType, Field, SchemaRef};
+use arrow_select::take::take;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::reshape::{self, Reshape, ReshapeConfig, ReshapeSite, Work};
+use crate::document::{self, Diagnostic};
+use crate::registry::Kind;
+use crate::table::{Cell, cell_at};
+
+pub use pieces::{By, Cutter, Unit};
+
+/// The row of the registry.
+pub const KIND: Kind<Box<dyn ReshapeConfig>> = Kind {
+    name: "split",
+    about: "A row for each piece of a text, without a model.",
+    schema: |generator| generator.subschema_for::<Split>(),
+    fields: document::fields_of::<Split>,
+    decode: |node, path, problems| {
+        document::decode::<Split>(node, path, problems).map(|s| Box::new(s) as Box<dyn ReshapeConfig>)
+    },
+};
+
+/// Rows of a batch of pieces.
+const ROWS: usize = 1024;
+
+/// A row for each piece of a text. The table has the input's columns but for the text, and `<stage>_id` (the row's key, or
+/// its number, `#` and the piece's number), `<stage>_number` (from 1), `<stage>_start` and `<stage>_end` (characters of the
+/// text from 0, the end not included) and the piece itself, named after the stage. A row without a text stays one row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Split {
+    /// The source or the stage whose rows are split.
+    input: String,
+    /// The column with the text.
+    text_column: String,
+    /// How large a piece is at most, in units.
+    size: u32,
+    /// What `size` and `overlap` count: `chars` (Unicode code points; a grapheme is never cut), `words` (UAX 29) or
+    /// `tokens` (of the `tokenizer`).
+    unit: Unit,
+    /// Where a piece may end: `fixed` after any unit, `sentence` (UAX 29) or `paragraph` (a blank line). What is larger than
+    /// `size` itself is cut at the next smaller boundary. Default: `fixed`.
+    #[serde(default)]
+    by: By,
+    /// How much of a piece's end the next one repeats, in units, less than `size`. Default: 0, and the pieces together are
+    /// the text.
+    #[serde(default)]
+    overlap: u32,
+    /// Whose tokens are counted: `o200k_base` or `cl100k_base` (OpenAI's; for other models they are an estimate). Default:
+    /// `o200k_base`.
+    tokenizer: Option<Tokenizer>,
+}
+
+/// A tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Tokenizer {
+    /// Of GPT-4o and later.
+    O200kBase,
+    /// Of GPT-4.
+    Cl100kBase,
+}
+
+impl ReshapeConfig for Split {
+    fn inputs(&self) -> Vec<(&'static str, &str)> {
+        vec![("input", &self.input)]
+    }
+
+    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Reshape>> {
+        let before = problems.len();
+        let input = site.inputs.first()?;
+        let mut bad =
+            |key: &str, message: String| problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+        if self.size == 0 {
+            bad("size", "`size` must be 1 or more".to_owned());
+        } else if self.overlap >= self.size {
+            bad("overlap", format!("`overlap` must be less than `size`, which is {}", self.size));
+        }
+        if self.tokenizer.is_some() && self.unit != Unit::Tokens {
+            bad("tokenizer", "`tokenizer` is for `unit = \"tokens\"`".to_owned());
+        }
+        let text = reshape::column(input, site.path.key("text_column"), &self.text_column, problems);
+        if let Some(field) = text.map(|text| input.schema.field(text)).filter(|f| *f.data_type() != DataType::Utf8) {
+            let message = format!("the column `{}` holds no text", field.name());
+            problems.push(Diagnostic::error("bad-value", site.path.key("text_column"), message));
+        }
+        let text = text?;
+        let kept: Vec<usize> = (0..input.schema.fields().len()).filter(|column| *column != text).collect();
+        let own = |suffix: &str, kind: DataType| Field::new(format!("{}{suffix}", site.name), kind, true);
+        let mut fields: Vec<Field> = kept.iter().map(|column| input.schema.field(*column).clone()).collect();
+        fields.extend([
+            own("_id", DataType::Utf8),
+            own("_number", DataType::Int64),
+            own("_start", DataType::Int64),
+            own("_end", DataType::Int64),
+            own("", DataType::Utf8),
+        ]);
+        let schema = reshape::schema(fields, site.path, problems)?;
+        if problems[before..].iter().any(Diagnostic::is_error) {
+            return None;
+        }
+        let tokenizer = self.tokenizer.unwrap_or(Tokenizer::O200kBase);
+        let counter = match (self.unit, tokenizer) {
+            (Unit::Tokens, Tokenizer::O200kBase) => Some(tiktoken_rs::o200k_base_singleton()),
+            (Unit::Tokens, Tokenizer::Cl100kBase) => Some(tiktoken_rs::cl100k_base_singleton()),
+            _ => None,
+        };
+        let cutter = Cutter {
+            size: self.size as usize,
+            overlap: self.overlap as usize,
+            unit: self.unit,
+            by: self.by,
+            tokens: counter,
+        };
+        let meaning = json!({
+            "type": "split", "text_column": self.text_column, "size": self.size, "overlap": self.overlap, "unit": self.unit,
+            "by": self.by, "tokenizer": (self.unit == Unit::Tokens).then_some(tokenizer),
+        });
+        Some(Arc::new(BoundSplit { schema, text, key: input.key, kept, cutter, meaning }))
+    }
+}
+
+/// A split bound to its input.
+#[derive(Debug)]
+struct BoundSplit {
+    schema: SchemaRef,
+    /// The column with the text.
+    text: usize,
+    /// The column that identifies a row of the input.
+    key: Option<usize>,
+    /// The columns that stay.
+    kept: Vec<usize>,
+    cutter: Cutter,
+    meaning: Value,
+}
+
+impl Reshape for BoundSplit {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn origins(&self) -> Vec<Option<(usize, usize)>> {
+        let kept = self.kept.iter().map(|column| Some((0, *column)));
+        // The piece is the text, as far as it goes.
+        kept.chain([None, None, None, None, Some((0, self.text))]).collect()
+    }
+
+    fn key(&self) -> Option<usize> {
+        Some(self.kept.len())
+    }
+
+    fn start(&self) -> Box<dyn Work + '_> {
+        Box::new(Pass { split: self, rows: 0 })
+    }
+
+    fn meaning(&self) -> Value {
+        self.meaning.clone()
+    }
+}
+
+/// A pass over the texts.
+struct Pass<'a> {
+    split: &'a BoundSplit,
+    /// Rows of the input so far.
+    rows: u64,
+}
+
+/// The columns of some pieces as they grow.
+#[derive(Default)]
+struct Columns<'a> {
+    rows: Vec<u64>,
+    ids: Vec<String>,
+    numbers: Vec<i64>,
+    starts: Vec<Option<i64>>,
+    ends: Vec<Option<i64>>,
+    pieces: Vec<Option<&'a str>>,
+}
+
+impl Work for Pass<'_> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+        let texts = batch.column(self.split.text).as_string::<i32>();
+        let mut done = Vec::new();
+        let mut columns = Columns::default();
+        for row in 0..batch.num_rows() {
+            self.rows += 1;
+            let name = self.split.key.map(|key| cell_at(batch.column(key).as_ref(), row)).filter(|k| *k != Cell::Null);
+            let name = match name {
+                None => self.rows.to_string(),
+                Some(Cell::Text(text)) => text,
+                Some(other) => other.json().to_string(),
+            };
+            let text = texts.is_valid(row).then(|| texts.value(row));
+            let pieces: Vec<_> = match text {
+                None => vec![None],
+                Some(text) => self.split.cutter.pieces(text).into_iter().map(Some).collect(),
+            };
+            for (i, piece) in pieces.into_iter().enumerate() {
+                columns.rows.push(row as u64);
+                columns.ids.push(format!("{name}#{}", i + 1));
+                columns.numbers.push(i as i64 + 1);
+                columns.starts.push(piece.as_ref().map(|piece| piece.characters.start as i64));
+                columns.ends.push(piece.as_ref().map(|piece| piece.characters.end as i64));
+                columns.pieces.push(piece.map(|piece| piece.text));
+            }
+            if columns.rows.len() >= ROWS {
+                done.push(std::mem::take(&mut columns).batch(self.split, batch)?);
+            }
+        }
+        if !columns.rows.is_empty() {
+            done.push(columns.batch(self.split, batch)?);
+        }
+        Ok(done)
+    }
+
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+        Ok(Vec::new())
+    }
+}
+
+impl Columns<'_> {
+    fn batch(self, split: &BoundSplit, input: &RecordBatch) -> Result<RecordBatch, String> {
+        let rows = UInt64Array::from(self.rows);
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(split.schema.fields().len());
+        for column in &split.kept {
+            columns.push(take(input.column(*column).as_ref(), &rows, None).map_err(|error| error.to_string())?);
+        }
+        columns.push(Arc::new(StringArray::from(self.ids)));
+        columns.push(Arc::new(Int64Array::from(self.numbers)));
+        columns.push(Arc::new(Int64Array::from(self.starts)));
+        columns.push(Arc::new(Int64Array::from(self.ends)));
+        columns.push(Arc::new(StringArray::from(self.pieces)));
+        RecordBatch::try_new(split.schema.clone(), columns).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

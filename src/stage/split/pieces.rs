@@ -1,0 +1,293 @@
+//! Pieces: where a text is cut. Boundaries of graphemes, words and sentences are those of Unicode Standard Annex 29.
+
+use std::ops::Range;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tiktoken_rs::CoreBPE;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// What a size counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Unicode code points.
+    Chars,
+    /// Words: what stands between word boundaries and has a letter or a digit.
+    Words,
+    /// Tokens.
+    Tokens,
+}
+
+/// Where a piece may end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// After any unit.
+    #[default]
+    Fixed,
+    /// After a sentence.
+    Sentence,
+    /// After a blank line.
+    Paragraph,
+}
+
+/// Cuts texts.
+pub struct Cutter {
+    /// Units of a piece at most.
+    pub size: usize,
+    /// Units at most that two pieces share, less than `size`.
+    pub overlap: usize,
+    /// What is counted.
+    pub unit: Unit,
+    /// Where a piece may end.
+    pub by: By,
+    /// What counts tokens, for [`Unit::Tokens`].
+    pub tokens: Option<&'static CoreBPE>,
+}
+
+impl std::fmt::Debug for Cutter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} by {:?}, {} shared", self.size, self.unit, self.by, self.overlap)
+    }
+}
+
+/// A piece of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// Its words.
+    pub text: &'a str,
+    /// Where it stands, in code points from 0.
+    pub characters: Range<usize>,
+}
+
+/// What is not cut: its end in bytes, and its units.
+#[derive(Clone, Copy, Debug)]
+struct Atom {
+    end: usize,
+    units: usize,
+}
+
+impl Cutter {
+    /// The pieces of `text`, in order; at least one. Each begins where the one before ended, or up to `overlap` units before,
+    /// so that together they are the text. A unit, or a grapheme in which a unit ends, that is larger than `size` is a piece
+    /// of its own.
+    pub fn pieces<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
+        let mut atoms = Vec::new();
+        self.atoms(text, 0, self.by, &mut atoms);
+        let mut pieces: Vec<Piece<'a>> = Vec::new();
+        let (mut first, mut start) = (0, 0);
+        let mut counted = (0, 0);
+        while first < atoms.len() {
+            let mut units = 0;
+            let mut last = first;
+            while last < atoms.len() && (last == first || units + atoms[last].units <= self.size) {
+                units += atoms[last].units;
+                last += 1;
+            }
+            let end = atoms[last - 1].end;
+            let from = advance(text, &mut counted, start);
+            pieces.push(Piece { text: &text[start..end], characters: from..from + text[start..end].chars().count() });
+            if last == atoms.len() {
+                break;
+            }
+            let mut shared = 0;
+            let mut next = last;
+            // A unit of nothing is no overlap; and what is shared may not keep the next piece from getting further.
+            while self.overlap > 0
+                && next > first + 1
+                && shared + atoms[next - 1].units <= self.overlap
+                && shared + atoms[next - 1].units + atoms[last].units <= self.size
+            {
+                next -= 1;
+                shared += atoms[next].units;
+            }
+            start = atoms[next - 1].end;
+            first = next;
+        }
+        if pieces.is_empty() {
+            pieces.push(Piece { text, characters: 0..0 });
+        }
+        pieces
+    }
+
+    /// Adds what is not cut of `text`, which begins at byte `at`.
+    fn atoms(&self, text: &str, at: usize, by: By, out: &mut Vec<Atom>) {
+        let parts: Vec<&str> = match by {
+            By::Fixed => return self.units(text, at, out),
+            By::Sentence => text.split_sentence_bounds().collect(),
+            By::Paragraph => paragraphs(text),
+        };
+        let smaller = if by == By::Paragraph { By::Sentence } else { By::Fixed };
+        let mut start = at;
+        for part in parts {
+            match self.count(part) {
+                units if units > self.size => self.atoms(part, start, smaller, out),
+                units => out.push(Atom { end: start + part.len(), units }),
+            }
+            start += part.len();
+        }
+    }
+
+    /// How many units `text` has.
+    fn count(&self, text: &str) -> usize {
+        match self.unit {
+            Unit::Chars => text.chars().count(),
+            Unit::Words => text.unicode_words().count(),
+            Unit::Tokens => self.tokens.map_or(0, |tokens| tokens.encode_ordinary(text).len()),
+        }
+    }
+
+    /// Adds the units of `text`, which begins at byte `at`.
+    fn units(&self, text: &str, at: usize, out: &mut Vec<Atom>) {
+        let first = out.len();
+        match self.unit {
+            Unit::Chars => {
+                let graphemes = text.grapheme_indices(true);
+                out.extend(graphemes.map(|(start, g)| Atom { end: at + start + g.len(), units: g.chars().count() }));
+            }
+            Unit::Words => {
+                for (start, part) in text.split_word_bound_indices() {
+                    let end = at + start + part.len();
+                    match out[first..].last_mut() {
+                        // What is no word belongs to the word before; at the very start to the first one.
+                        Some(atom) if !is_word(part) => atom.end = end,
+                        Some(atom) if atom.units == 0 => *atom = Atom { end, units: 1 },
+                        _ => out.push(Atom { end, units: usize::from(is_word(part)) }),
+                    }
+                }
+            }
+            Unit::Tokens => self.tokens(text, at, out),
+        }
+    }
+
+    /// Adds the tokens of `text`; those that end within a grapheme go together with what follows.
+    fn tokens(&self, text: &str, at: usize, out: &mut Vec<Atom>) {
+        let Some(tokenizer) = self.tokens else { return };
+        let mut boundaries = text.grapheme_indices(true).map(|(start, g)| start + g.len()).peekable();
+        let (mut end, mut units) = (0, 0);
+        for token in tokenizer.encode_ordinary(text) {
+            end += tokenizer.decode_bytes(&[token]).map_or(0, |bytes| bytes.len());
+            units += 1;
+            while boundaries.next_if(|boundary| *boundary < end).is_some() {}
+            if boundaries.peek() == Some(&end) {
+                out.push(Atom { end: at + end, units });
+                units = 0;
+            }
+        }
+    }
+}
+
+fn is_word(part: &str) -> bool {
+    part.chars().any(char::is_alphanumeric)
+}
+
+/// The code points before byte `to`, counted on from the (byte, code points) of the last time.
+fn advance(text: &str, counted: &mut (usize, usize), to: usize) -> usize {
+    let (byte, characters) = *counted;
+    *counted = (to, characters + text[byte..to].chars().count());
+    counted.1
+}
+
+/// The paragraphs of a text, each with the blank lines behind it.
+fn paragraphs(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let (mut start, mut at, mut blank) = (0, 0, false);
+    for line in text.split_inclusive('\n') {
+        let is_blank = line.trim().is_empty();
+        if blank && !is_blank {
+            found.push(&text[start..at]);
+            start = at;
+        }
+        // Blank lines at the very start belong to the first paragraph.
+        blank = is_blank && (blank || !text[start..at].trim().is_empty());
+        at += line.len();
+    }
+    if start < text.len() {
+        found.push(&text[start..]);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cutter(size: usize, overlap: usize, unit: Unit, by: By) -> Cutter {
+        let tokens = (unit == Unit::Tokens).then(tiktoken_rs::o200k_base_singleton);
+        Cutter { size, overlap, unit, by, tokens }
+    }
+
+    fn texts<'a>(cutter: &Cutter, text: &'a str) -> Vec<&'a str> {
+        cutter.pieces(text).into_iter().map(|piece| piece.text).collect()
+    }
+
+    #[test]
+    fn pieces_end_where_the_spec_says() {
+        let text = "  The first one. The second, longer one!\r\n\r\nA new paragraph: short.\n";
+        assert_eq!(
+            texts(&cutter(3, 0, Unit::Words, By::Fixed), text),
+            ["  The first one. ", "The second, longer ", "one!\r\n\r\nA new ", "paragraph: short.\n"]
+        );
+        assert_eq!(
+            texts(&cutter(4, 0, Unit::Words, By::Sentence), text),
+            ["  The first one. ", "The second, longer one!\r\n\r\n", "A new paragraph: short.\n"]
+        );
+        let paragraphs = ["  The first one. The second, longer one!\r\n\r\n", "A new paragraph: short.\n"];
+        assert_eq!(texts(&cutter(7, 0, Unit::Words, By::Paragraph), text), paragraphs);
+        assert_eq!(texts(&cutter(2, 1, Unit::Words, By::Fixed), "a b c d"), ["a b ", "b c ", "c d"]);
+        assert_eq!(texts(&cutter(2, 0, Unit::Chars, By::Fixed), "abcde"), ["ab", "cd", "e"]);
+        assert_eq!(texts(&cutter(9, 0, Unit::Chars, By::Fixed), ""), [""]);
+        // A family of four is one grapheme of seven code points; an accent stays with its letter.
+        let family = "e\u{301}👨‍👩‍👧‍👦x";
+        assert_eq!(texts(&cutter(2, 0, Unit::Chars, By::Fixed), family), ["e\u{301}", "👨‍👩‍👧‍👦", "x"]);
+        let places: Vec<_> =
+            cutter(2, 0, Unit::Chars, By::Fixed).pieces(family).into_iter().map(|p| p.characters).collect();
+        assert_eq!(places, [0..2, 2..9, 9..10]);
+    }
+
+    #[test]
+    fn tokens_are_those_of_the_tokenizer() {
+        let text = "Fellow-citizens of the Senate and House of Representatives: 🙏🏽 été";
+        let cutter = cutter(5, 0, Unit::Tokens, By::Fixed);
+        let pieces = texts(&cutter, text);
+        assert_eq!(pieces.concat(), text);
+        assert!(pieces.len() > 2, "{pieces:?}");
+        let all = cutter.count(text);
+        assert!((all.div_ceil(5)..=all).contains(&pieces.len()), "{pieces:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_together_are_the_text(
+            text in "([a-z]{1,6}|[ .!?]|\r\n|\n|\n\n|é|e\u{301}|👨‍👩‍👧|漢字|\u{200d}|\\PC){0,60}",
+            size in 1usize..12,
+            overlap in 0usize..11,
+            unit in prop_oneof![Just(Unit::Chars), Just(Unit::Words), Just(Unit::Tokens)],
+            by in prop_oneof![Just(By::Fixed), Just(By::Sentence), Just(By::Paragraph)],
+        ) {
+            let overlap = overlap.min(size - 1);
+            let cutter = cutter(size, overlap, unit, by);
+            let pieces = cutter.pieces(&text);
+            let boundaries: Vec<usize> = text.grapheme_indices(true).map(|(i, _)| i).chain([text.len()]).collect();
+            let mut whole = String::new();
+            let mut characters = 0;
+            for (i, piece) in pieces.iter().enumerate() {
+                let start = piece.text.as_ptr() as usize - text.as_ptr() as usize;
+                prop_assert!(start <= whole.len(), "a gap before piece {i}");
+                prop_assert!(start + piece.text.len() > whole.len() || text.is_empty(), "piece {i} brings nothing new");
+                prop_assert_eq!(text[..start].chars().count(), piece.characters.start);
+                prop_assert_eq!(piece.text.chars().count(), piece.characters.len());
+                prop_assert!(text.is_empty() || boundaries.contains(&start), "piece {i} begins within a grapheme");
+                if overlap == 0 {
+                    prop_assert_eq!(start, whole.len());
+                }
+                whole.push_str(&piece.text[whole.len() - start..]);
+                characters = piece.characters.end;
+            }
+            prop_assert_eq!(&whole, &text);
+            prop_assert_eq!(characters, text.chars().count());
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Splits of small tables.
+
+use super::*;
+use crate::document::{Document, Format, Path};
+use crate::stage::reshape::Given;
+use arrow_array::StringArray;
+use arrow_schema::Schema;
+
+fn bound(spec: &str, schema: &SchemaRef, key: Option<usize>) -> Result<Arc<dyn Reshape>, Vec<String>> {
+    let text = format!("input = \"a\"\ntext_column = \"text\"\n{spec}");
+    let document = Document::parse("spec.toml", text, Format::Toml).unwrap();
+    let mut problems = Vec::new();
+    let config = document::decode::<Split>(&document.root, &Path::root(), &mut problems).unwrap();
+    let given = Given { name: "a", schema, key, guards: &[] };
+    let path = Path::of(["stages", "piece"]);
+    let site = ReshapeSite { name: "piece", path: &path, inputs: &[given], read: &|_| unreachable!() };
+    config.bind(&site, &mut problems).ok_or_else(|| problems.into_iter().map(|p| p.message).collect())
+}
+
+#[test]
+fn each_piece_is_a_row_that_says_where_it_comes_from() {
+    let field = |name: &str| Field::new(name, DataType::Utf8, true);
+    let schema: SchemaRef = Arc::new(arrow_schema::Schema::new(vec![field("id"), field("text"), field("who")]));
+    let column = |cells: [Option<&str>; 3]| Arc::new(StringArray::from(cells.to_vec())) as ArrayRef;
+    let columns = vec![
+        column([Some("x"), None, Some("z")]),
+        column([Some("é one\r\ntwo"), None, Some("")]),
+        column([Some("A"), Some("B"), None]),
+    ];
+    let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
+    let split = bound("size = 2\nunit = \"words\"", &schema, Some(0)).unwrap();
+    let names: Vec<&str> = split.schema().fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(names, ["id", "who", "piece_id", "piece_number", "piece_start", "piece_end", "piece"]);
+    assert_eq!(split.key(), Some(2));
+    assert_eq!(split.origins()[6], Some((0, 1)), "what tells that the text is no answer tells it of its pieces");
+    let made = split.start().take(0, &batch).unwrap();
+    let row =
+        |i: usize| made[0].columns().iter().map(|c| cell_at(c.as_ref(), i).json().to_string()).collect::<Vec<_>>();
+    let rows: Vec<String> = (0..made[0].num_rows()).map(|i| row(i).join(" ")).collect();
+    assert_eq!(
+        rows,
+        [
+            r#""x" "A" "x#1" 1 0 7 "é one\r\n""#,
+            r#""x" "A" "x#2" 2 7 10 "two""#,
+            r#"null "B" "2#1" 1 null null null"#,
+            r#""z" null "z#1" 1 0 0 """#,
+        ]
+    );
+}
+
+#[test]
+fn sizes_and_columns_that_make_no_sense_are_refused() {
+    let field = |name: &str, kind: DataType| Field::new(name, kind, true);
+    let text: SchemaRef = Arc::new(Schema::new(vec![field("text", DataType::Utf8), field("piece_id", DataType::Utf8)]));
+    let errors = |spec: &str| bound(spec, &text, None).unwrap_err();
+    assert_eq!(errors("size = 2\nunit = \"words\""), ["this stage writes the column `piece_id` twice"]);
+    let number: SchemaRef = Arc::new(Schema::new(vec![field("text", DataType::Int64)]));
+    let found =
+        bound("size = 3\noverlap = 3\nunit = \"chars\"\ntokenizer = \"o200k_base\"", &number, None).unwrap_err();
+    let expected = [
+        "`overlap` must be less than `size`, which is 3",
+        "`tokenizer` is for `unit = \"tokens\"`",
+        "the column `text` holds no text",
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(bound("size = 0\nunit = \"chars\"", &number, None).unwrap_err()[0], "`size` must be 1 or more");
+}

@@ -1,0 +1,48 @@
+//! Guards: what tells that a cell holds no answer although it should.
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+
+/// A sign in a row that an answer is missing there: a call failed, or was never made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Guard {
+    /// This column is not null: it holds an error.
+    Error(usize),
+    /// This column is null or empty: it holds the text that was to be read.
+    Missing(usize),
+}
+
+impl Guard {
+    /// The column that holds an error, if that is the sign.
+    pub fn error(&self) -> Option<usize> {
+        match self {
+            Guard::Error(column) => Some(*column),
+            Guard::Missing(_) => None,
+        }
+    }
+
+    /// The column that it looks at.
+    pub fn column(&self) -> usize {
+        let (Guard::Error(column) | Guard::Missing(column)) = *self;
+        column
+    }
+
+    /// The same sign in another column.
+    pub fn at(&self, column: usize) -> Guard {
+        match self {
+            Guard::Error(_) => Guard::Error(column),
+            Guard::Missing(_) => Guard::Missing(column),
+        }
+    }
+
+    /// For each row of `batch`, whether the sign is there.
+    pub fn found<'a>(&self, batch: &'a RecordBatch) -> impl Fn(usize) -> bool + use<'a> {
+        let column = batch.column(self.column());
+        let texts = column.as_string_opt::<i32>();
+        let error = self.error().is_some();
+        move |row| match error {
+            true => column.is_valid(row),
+            false => column.is_null(row) || texts.is_some_and(|t| t.value(row).trim().is_empty()),
+        }
+    }
+}
