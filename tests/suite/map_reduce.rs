@@ -75,15 +75,18 @@ fn each_group_is_one_question_and_rows_that_failed_are_left_out_and_counted() {
     let project = project(&server, by_year, 8);
     let plan = project.run(&["plan", "pipeline.toml"]).exits(0).stdout;
     assert!(plan.contains("gather sums.groups: rows not known yet, of gist, no calls"), "{plan}");
-    assert!(plan.contains("stage sums: rows not known yet of sums.groups, asked of mistral\n    calls not known yet"), "{plan}");
+    assert!(
+        plan.contains("stage sums: rows not known yet of sums.groups, asked of mistral\n    calls not known yet"),
+        "{plan}"
+    );
     project.run(&RUN).exits(1).says("sums  3 rows = 3 answered + 0 failed + 0 skipped");
     let table = project.table(OUT);
     assert_eq!(table.columns(), ["year", "sums_rows", "sums_left_out", "sums", "sums_error"]);
     assert_eq!(table.texts("year"), ["1800", "1801", "1802"]);
-    assert_eq!((table.ints("sums_rows"), table.ints("sums_left_out")), (
-        vec![Some(3), Some(2), Some(2)],
-        vec![Some(0), Some(1), Some(0)]
-    ));
+    assert_eq!(
+        (table.ints("sums_rows"), table.ints("sums_left_out")),
+        (vec![Some(3), Some(2), Some(2)], vec![Some(0), Some(1), Some(0)])
+    );
     let asked = sums(&server);
     assert_eq!(asked.len(), 3);
     assert!(asked[1].starts_with("Of 1801: s0005=g") && !asked[1].contains("s0004"), "{asked:?}");
@@ -157,7 +160,7 @@ fn a_group_that_does_not_fit_is_a_tree_whatever_the_lanes_and_the_parts() {
 #[test]
 fn a_fold_hands_its_answer_on_and_stages_that_share_a_stage_run_it_once() {
     let server = Server::new().start();
-    let fold = "models = [\"mistral\"]\nstrategy = \"fold\"\nmax_input_tokens = 100\ngroup_by = [\"year\"]\n\
+    let fold = "models = [\"mistral\"]\nstrategy = \"fold\"\nmax_input_tokens = 32\ngroup_by = [\"year\"]\n\
                 combine = \"Go on from {{ answer }} with{% for row in rows %} {{ row.id }}={{ row.gist }};{% endfor %}\"";
     let project = project(&server, fold, 9);
     let other = "[stages.again]\ntype = \"reduce\"\ninput = \"gist\"\nmodels = [\"llama\", \"mistral\"]\nfanout = true\n\
@@ -168,10 +171,14 @@ fn a_fold_hands_its_answer_on_and_stages_that_share_a_stage_run_it_once() {
     let gists = server.asked().iter().filter(|a| a.question().starts_with("Gist of")).count();
     assert_eq!(gists, 9, "both read the same gists");
     let asked = server.asked();
-    let onwards: Vec<&str> = asked.iter().map(Asked::question).filter(|q| q.starts_with("Go on from an answer of")).collect();
+    let onwards: Vec<&str> =
+        asked.iter().map(Asked::question).filter(|q| q.starts_with("Go on from an answer of")).collect();
     assert!(onwards.iter().any(|q| q.contains("s0002=")), "{onwards:?}");
     let again = project.table("out/again.parquet");
-    assert_eq!(again.columns(), ["again_rows", "again_left_out", "again_llama", "again_error_llama", "again_mistral", "again_error_mistral"]);
+    assert_eq!(
+        again.columns(),
+        ["again_rows", "again_left_out", "again_llama", "again_error_llama", "again_mistral", "again_error_mistral"]
+    );
     assert_eq!(again.ints("again_rows"), [Some(9)]);
 }
 
@@ -181,6 +188,8 @@ fn shipped() -> Project {
     let data: &[u8] = include_bytes!("../../pipelines/data/sotu.parquet");
     Project::new().spec(spec).file("data/sotu.parquet", data)
 }
+
+const KEY_AND_TYPES: &str = "key = \"id\"\ntypes = { year = \"integer\", decade = \"integer\" }";
 
 fn editor_and_reader() -> Server {
     Server::new().models(&["llama3.2", "llama3.2:1b"]).start()
@@ -237,16 +246,27 @@ fn a_recorded_map_reduce_is_replayed_byte_for_byte() {
 }
 
 #[test]
-fn the_small_model_sums_up_an_address() {
+fn the_small_model_sums_addresses_up() {
     let Some(project) = weights::or_skip("a map-reduce on a real model", shipped()) else { return };
     let spec = project.text("pipeline.toml");
-    let spec = spec.replace("provider = \"ollama\"\nmodel = \"llama3.2:1b\"", "provider = \"embedded\"\nmodel = \"smollm2:135m\"");
-    let spec = spec.replace("provider = \"ollama\"\nmodel = \"llama3.2\"", "provider = \"embedded\"\nmodel = \"smollm2:135m\"");
+    let spec = spec
+        .replace("provider = \"ollama\"\nmodel = \"llama3.2:1b\"", "provider = \"embedded\"\nmodel = \"smollm2:135m\"");
+    let spec = spec
+        .replace("provider = \"ollama\"\nmodel = \"llama3.2\"", "provider = \"embedded\"\nmodel = \"smollm2:135m\"");
     let spec = spec.replace("max_tokens = 120", "max_tokens = 40").replace("max_tokens = 300", "max_tokens = 120");
     // A debug build reads slowly: a few short pieces do.
-    let spec = spec.replace("size = 1000", "size = 60").replace("num_ctx = 4096", "num_ctx = 2048");
-    project.write("pipeline.toml", spec.replace("num_ctx = 8192", "num_ctx = 2048"));
-    let ran = project.run(&["run", "pipeline.toml", "--limit", "1", "--select", "summary"]);
-    assert!(ran.code == 0 || ran.code == 1, "{}", ran.stderr);
-    ran.says("summary  1 row = 1 answered");
+    let spec = spec.replace("size = 1000", "size = 12").replace("max_tokens = 40", "max_tokens = 24");
+    let spec = spec.replace("num_ctx = 4096", "num_ctx = 2048").replace("num_ctx = 8192", "num_ctx = 2048");
+    project
+        .write("pipeline.toml", spec.replace("data/sotu.parquet", "short.csv").replace("key = \"id\"", KEY_AND_TYPES));
+    let short = "id,year,decade,president,text\n\
+                 a,1790,1790,Washington,The public credit has risen. Our harvests were plentiful. Peace prevails on every frontier.\n\
+                 b,1801,1800,Jefferson,The taxes may be dispensed with. The army is reduced to its posts.\n";
+    project.write("short.csv", short);
+    let ran = project.run(&RUN).exits(0);
+    let ran = ran.says("summary  2 rows = 2 answered + 0 failed");
+    ran.says("decades  2 rows = 2 answered + 0 failed");
+    let table = project.table("out/addresses.parquet");
+    assert!(table.texts("summary").iter().all(|summary| !summary.trim().is_empty()));
+    assert_eq!(table.nulls("theme"), 0);
 }

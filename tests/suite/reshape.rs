@@ -161,6 +161,6 @@ path = "out/tone.parquet"
     project.write("pipeline.toml", spec(&stages.replace("size = 1\n", "size = 2\n")));
     let status = project.run(&["status", "pipeline.toml"]).exits(0).stdout;
     assert!(status.contains("reshapes.bit.settings"), "{status}");
-    project.run(&["run", "pipeline.toml"]).exits(0).says("2 calls sent, 1 from the ledger");
-    assert_eq!(server.requests(), 6);
+    project.run(&["run", "pipeline.toml"]).exits(0).says("1 call sent, 2 from the ledger");
+    assert_eq!(server.requests(), 5);
 }

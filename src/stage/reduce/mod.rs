@@ -202,7 +202,7 @@ impl StageConfig for Reduce {
             site.input.fields()[shown..].iter().map(|f| asking::shown(f.name()).to_owned()).collect();
         let prompt = self.template(site, shown, &written, "prompt", &["rows"], problems);
         let combine = match (self.combine.as_deref(), self.strategy) {
-            (None, _) => None,
+            (None, _) | (_, Strategy::Single) => None,
             (Some(source), strategy) => {
                 let written = Written { source: Some(source), file: None };
                 let given: &[&str] = if strategy == Strategy::Tree { &["answers"] } else { &["answer", "rows"] };
