@@ -18,7 +18,7 @@ use super::stage::Job;
 use crate::plan::{Part, routing};
 use crate::prompt::{Answer, Expect, Message, Prompt};
 use crate::spec::{Order, StageSpec};
-use crate::store::{Key, LedgerError, Sought, StoreError};
+use crate::store::{Key, Sought, StoreError};
 use crate::table::Row;
 
 /// Ordinary blocks in memory beside the rows that the lanes work on.
@@ -152,7 +152,7 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
                 for input in pieces(stage, &batch.map_err(StoreError::from)?) {
                     let Some(room) = room.take(&handle, &input) else { return Ok(()) };
                     let rows = input.num_rows() as u64;
-                    let produced = block(job, part.number, blocks, row, input, room).map_err(StoreError::from)?;
+                    let produced = block(job, part.number, blocks, row, input, room)?;
                     if job.stop.is_draining() || out.blocking_send(produced).is_err() {
                         return Ok(());
                     }
@@ -194,7 +194,7 @@ fn block(
     first_row: u64,
     input: RecordBatch,
     room: Arc<OwnedSemaphorePermit>,
-) -> Result<Produced, LedgerError> {
+) -> Result<Produced, StoreError> {
     let lookup = Arc::new(job.calls.recorder().lookup());
     let block = Block::new(part, index, first_row, input, job.stage(), room);
     let mut open = first_round(job, &block);
@@ -227,7 +227,7 @@ const UNRECORDED: &str = "missing: the replay file has no answer to it";
 
 /// Looks a round of questions up: in the replay file, if there is one, then in the ledger. Answers of the ledger that
 /// don't fit what is asked are retired.
-pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), LedgerError> {
+pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), StoreError> {
     if let Some(replay) = job.calls.replay() {
         let stage = job.stage();
         let sought: Vec<Sought<'_>> = open
@@ -258,7 +258,7 @@ pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), Led
             unfit.push(question.key);
         }
     }
-    job.calls.recorder().retire(&unfit)
+    Ok(job.calls.recorder().retire(&unfit)?)
 }
 
 /// The questions of the rounds with what passes for an answer to each.
