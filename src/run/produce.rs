@@ -383,7 +383,8 @@ pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending
 /// Fills a slot, counts its error, and its row if that was the last.
 pub fn fill(job: &Job, block: &Block, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
     if let Some(failure) = &failure {
-        job.progress().error(failure, &named(job, block, slot / job.stage().width()).1);
+        let width = job.stage().width();
+        job.progress().error(failure, named(job, block, slot / width), slot % width);
     }
     match block.fill(slot, job.stage().width(), asked, failure) {
         None => {}

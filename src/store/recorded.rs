@@ -242,11 +242,11 @@ mod tests {
             completion_tokens: 2,
             latency_ms: 0.0,
             attempts: 1 + number % 3,
-            build: (number % 2 == 0).then(|| "b".to_owned()),
+            build: number.is_multiple_of(2).then(|| "b".to_owned()),
             error: error.map(str::to_owned),
-            tries: (number % 5 == 0).then(|| "[]".to_owned()),
+            tries: number.is_multiple_of(5).then(|| "[]".to_owned()),
             probabilities: None,
-            notes: Notes { left_out: (number % 7 == 0).then_some(3), ..Notes::default() },
+            notes: Notes { left_out: number.is_multiple_of(7).then_some(3), ..Notes::default() },
         }
     }
 
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn every_call_is_found_by_every_reader_and_no_other() {
         // Short ones by the dozen between two known places, and some that are longer than such a step.
-        let reply = |n: u32| "é".repeat(if n % 50 == 0 { 5000 } else { n as usize % 40 });
+        let reply = |n: u32| "é".repeat(if n.is_multiple_of(50) { 5000 } else { n as usize % 40 });
         let calls: Vec<_> = (1..3000).map(|n| (None, record(2 * n, reply(n), None))).collect();
         let (_folder, mut recorded) = load(&calls).unwrap();
         assert!((60..1500).contains(&recorded.steps.known.len()));

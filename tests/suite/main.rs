@@ -41,5 +41,6 @@ mod rescue;
 mod rows;
 mod run;
 mod same;
+mod summary;
 mod survey;
 mod verify;
