@@ -10,7 +10,8 @@ use super::exit::Exit;
 use super::ledger::{damaged, failed_ledger};
 use super::load::load_or_show;
 use super::locking::{Keeper, Mode};
-use super::plan::{Format, show};
+use super::plan::{self, show};
+use super::status::Format;
 use super::terminal::Terminal;
 use super::{progress, signals, standing};
 use crate::plan::{Plan, Selection};
@@ -52,6 +53,9 @@ pub struct Run {
     /// Change nothing: refuse to start if the lock beside the spec names another spec, input or model build (exit code 5).
     #[arg(long, conflicts_with_all = ["limit", "select"])]
     locked: bool,
+    /// How the numbers of the run are shown: for people on standard error, or as JSON on standard output as well.
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
     /// Write the lock anew, even if a model's build is not the one that it names.
     #[arg(long, conflicts_with_all = ["locked", "limit", "select"])]
     update_lock: bool,
@@ -80,6 +84,7 @@ impl Run {
             locked: false,
             update_lock: false,
             fresh: false,
+            format: Format::Human,
         }
     }
 
@@ -89,7 +94,8 @@ impl Run {
         let selection = Selection { stages: self.select.clone(), limit: self.limit };
         if self.dry_run {
             let lock = standing::lock_of(&self.spec, terminal);
-            return show(spec, &selection, lock.as_ref(), 0, Format::Human, terminal);
+            let format = if self.format == Format::Json { plan::Format::Json } else { plan::Format::Human };
+            return show(spec, &selection, lock.as_ref(), 0, format, terminal);
         }
         let keeper = match Keeper::open(&self.spec, self.mode(), terminal) {
             Ok(keeper) => keeper,
@@ -176,8 +182,13 @@ impl Run {
             Err(error) => failed(&error, terminal),
             Ok(outcome) => {
                 let calls = folder.calls();
-                let text = summary::summary(&outcome.manifest, started.elapsed(), &calls.display().to_string());
+                let (elapsed, calls) = (started.elapsed(), calls.display().to_string());
+                let text = summary::summary(&outcome.manifest, elapsed, &calls);
                 terminal.note(text.trim_end());
+                if self.format == Format::Json {
+                    let numbers = summary::summary_json(&outcome.manifest, elapsed, &calls);
+                    terminal.json(&format!("{numbers:#}\n"));
+                }
                 if outcome.stopped.is_none() {
                     first_rows(&plan, &folder, terminal);
                 }

@@ -101,19 +101,21 @@ async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
 async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();
-    let (writer, counts, shares, replies): (PartWriter, Counts, Shares, Replies) = blocking(move || {
+    let (writer, counts, calls, shares, replies): (PartWriter, Counts, usize, Shares, Replies) = blocking(move || {
         let done = block.finish(&job.plan, job.stage(), &job.calls).map_err(|error| {
             let path = job.dir.root().to_owned();
             StoreError::Table(TableError::Parquet { path, error: error.into() })
         })?;
+        let calls = done.calls.num_rows();
         writer.write(done.rows, Some(done.calls))?;
-        Ok((writer, done.counts, done.shares, done.replies))
+        Ok((writer, done.counts, calls, done.shares, done.replies))
     })
     .await?;
     part.writer = Some(writer);
     part.facts.answered += counts.answered;
     part.facts.failed += counts.failed;
     part.facts.skipped += counts.skipped;
+    part.facts.calls += calls as u64;
     Share::add(&mut part.facts.shares, &shares);
     for (model, builds) in replies {
         part.facts.replies.entry(model).or_default().extend(builds);

@@ -334,7 +334,9 @@ impl Calls {
                 let tokens = reply.prompt_tokens.zip(reply.completion_tokens).map(|(prompt, reply)| prompt + reply);
                 let (prompt, completion) =
                     (reply.prompt_tokens.unwrap_or(prompt), reply.completion_tokens.unwrap_or(0));
-                reserved.settle(Cost::of(prompt, completion, target.price));
+                let cost = Cost::of(prompt, completion, target.price);
+                progress.spent(cost.usd);
+                reserved.settle(cost);
                 turn.answered(tokens);
                 target.endpoint.is_up();
                 return Some(Ok(reply));

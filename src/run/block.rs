@@ -10,7 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::answer::Finished;
 use super::calls::Calls;
 use super::calls_table::{Asker, CallsTable};
-use super::columns::{columns, fates, shares};
+use super::columns::{columns, fates};
+use super::labels::Count;
 use crate::plan::{Plan, routing};
 use crate::prompt::{Answer, Prompt};
 use crate::spec::StageSpec;
@@ -130,10 +131,19 @@ impl Block {
         let who: Vec<Option<&str>> = slots.iter().enumerate().map(|(i, slot)| self.who(stage, i, slot)).collect();
         let failures: Vec<Option<&str>> = slots.iter().map(|s| s.failure.as_deref()).collect();
         let rows = columns(stage, &self.input, &cells, &who, &failures)?;
-        let shares = shares(stage, &rows, stage.given);
+        let shares = self.shares(plan, stage, &slots, &cells);
         let replies = self.replies(stage, &slots);
         let calls = self.calls(plan, stage, calls, &slots)?;
         Ok(Done { rows, calls, counts, shares, replies })
+    }
+
+    /// How often each label was given.
+    fn shares(&self, plan: &Plan, stage: &StageSpec, slots: &[Slot], cells: &[Vec<Cell>]) -> Shares {
+        let mut count = Count::new(plan, stage);
+        for (i, (slot, cells)) in slots.iter().zip(cells).enumerate() {
+            count.add(i % stage.width(), cells, slot.failure.is_none().then_some(&slot.asked));
+        }
+        count.finish()
     }
 
     /// The builds that the replies named.
@@ -229,7 +239,7 @@ pub struct Done {
     pub calls: RecordBatch,
     /// What became of the rows.
     pub counts: Counts,
-    /// How many of its answers are true, by column of booleans.
+    /// How often each label was given, by column of labels.
     pub shares: Shares,
     /// The builds that the replies named.
     pub replies: Replies,

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
-use arrow_schema::{ArrowError, DataType};
+use arrow_schema::ArrowError;
 use arrow_select::take::take_record_batch;
 
 use super::block::Fate;
 use crate::spec::{Form, StageSpec};
-use crate::store::{Share, Shares};
 use crate::table::{Cell, Row, Type, array_of};
 
 /// What becomes of the rows of `input`, whose first one is row `first_row` (from 0): those where something is missing that
@@ -84,24 +82,4 @@ pub fn columns(
     }
     columns.extend(added);
     RecordBatch::try_new(stage.relation.schema.clone(), columns)
-}
-
-/// How many of the answers in the output rows `rows` of a stage are true, for each column of booleans behind the first
-/// `before` (and each model, when they stand one below the other).
-pub fn shares(stage: &StageSpec, rows: &RecordBatch, before: usize) -> Shares {
-    let names: &[String] = if stage.answers.form == Form::Long { &stage.model_names } else { &[] };
-    let mut shares = Shares::default();
-    for (field, column) in rows.schema().fields().iter().zip(rows.columns()).skip(before) {
-        if *field.data_type() != DataType::Boolean {
-            continue;
-        }
-        for (i, value) in column.as_boolean().iter().enumerate() {
-            let name = match names {
-                [] => field.name().clone(),
-                names => format!("{} ({})", field.name(), names[i % names.len()]),
-            };
-            shares.entry(name).or_insert_with(Share::default).count(value);
-        }
-    }
-    shares
 }

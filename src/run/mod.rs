@@ -7,7 +7,7 @@
 //! [`attempts`]: what a reply is worth is [`answer`]'s, what fits into a context [`context`]'s, in which form the server is asked
 //! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
 //! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. What becomes of rows and their columns is
-//! worked out in [`columns`], what their tables were made from in [`locking`]. Progress is counters that anyone may read ([`progress`]).
+//! worked out in [`columns`], what their tables were made from in [`locking`], how often each label was given is counted in [`labels`]. Progress is counters that anyone may read ([`progress`]).
 //!
 //! Recorded calls may come from a [`replay`] file instead.
 //!
@@ -26,6 +26,7 @@ mod columns;
 mod connect;
 mod context;
 mod forms;
+mod labels;
 mod limiter;
 pub mod locking;
 mod parts;

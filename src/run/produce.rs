@@ -18,7 +18,7 @@ use super::stage::Job;
 use crate::plan::{Part, routing};
 use crate::prompt::{Answer, Expect, Message, Prompt};
 use crate::spec::{Order, StageSpec};
-use crate::store::{Key, LedgerError, Sought, StoreError};
+use crate::store::{Key, Sought, StoreError};
 use crate::table::Row;
 
 /// Ordinary blocks in memory beside the rows that the lanes work on.
@@ -153,7 +153,7 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
                 for input in pieces(stage, &batch.map_err(StoreError::from)?) {
                     let Some(room) = room.take(&handle, &input) else { return Ok(()) };
                     let rows = input.num_rows() as u64;
-                    let produced = block(job, part.number, blocks, row, input, room).map_err(StoreError::from)?;
+                    let produced = block(job, part.number, blocks, row, input, room)?;
                     if job.stop.is_draining() || out.blocking_send(produced).is_err() {
                         return Ok(());
                     }
@@ -209,7 +209,7 @@ fn block(
     first_row: u64,
     input: RecordBatch,
     room: Arc<OwnedSemaphorePermit>,
-) -> Result<Produced, LedgerError> {
+) -> Result<Produced, StoreError> {
     let lookup = Arc::new(job.calls.recorder().lookup());
     let block = Block::new(part, index, first_row, input, job.stage(), room);
     let mut open = first_round(job, &block);
@@ -242,7 +242,7 @@ const UNRECORDED: &str = "missing: the replay file has no answer to it";
 
 /// Looks a round of questions up: in the replay file, if there is one, then in the ledger. Answers of the ledger that
 /// don't fit what is asked are retired.
-pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), LedgerError> {
+pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), StoreError> {
     if let Some(replay) = job.calls.replay() {
         let stage = job.stage();
         let sought: Vec<Sought<'_>> = open
@@ -273,7 +273,7 @@ pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), Led
             unfit.push(question.key);
         }
     }
-    job.calls.recorder().retire(&unfit)
+    Ok(job.calls.recorder().retire(&unfit)?)
 }
 
 /// The questions of the rounds with what passes for an answer to each.
@@ -398,7 +398,8 @@ pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending
 /// Fills a slot, counts its error, and its row if that was the last.
 pub fn fill(job: &Job, block: &Block, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
     if let Some(failure) = &failure {
-        job.progress().error(failure, &named(job, block, slot / job.stage().width()).1);
+        let width = job.stage().width();
+        job.progress().error(failure, named(job, block, slot / width), slot % width);
     }
     match block.fill(slot, job.stage().width(), asked, failure) {
         None => {}

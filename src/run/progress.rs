@@ -1,12 +1,17 @@
 //! Progress: counters that the engine turns and anyone may read, a set per stage.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use indexmap::IndexMap;
-
 use crate::plan::Plan;
+use crate::spec::StageSpec;
 use crate::store::{ErrorKind, PartFacts, Share, Shares, StageTotals};
+
+/// Rows of a kind of failed calls that are told.
+const TOLD: usize = 5;
+/// Parts of a US dollar that are counted.
+const NANO: f64 = 1e9;
 
 /// The counters of a run.
 #[derive(Debug)]
@@ -24,14 +29,48 @@ pub struct StageProgress {
     failed: AtomicU64,
     skipped: AtomicU64,
     kept: AtomicU64,
+    kept_calls: AtomicU64,
     calls: AtomicU64,
     from_ledger: AtomicU64,
     attempts: AtomicU64,
     in_flight: AtomicU64,
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
-    errors: Mutex<IndexMap<String, ErrorKind>>,
+    /// Whole billionths, so that the sum doesn't depend on the order.
+    spent: AtomicU64,
+    /// Whether a model has a price.
+    priced: bool,
+    errors: Mutex<BTreeMap<String, Failures>>,
     shares: Mutex<Shares>,
+}
+
+/// Failed calls of one kind.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u64,
+    /// The first rows by their numbers: the place of the first failed call in the row, the row's name, what was said.
+    first: BTreeMap<i64, (usize, String, String)>,
+}
+
+impl Failures {
+    fn add(&mut self, (number, row): (i64, String), place: usize, message: &str) {
+        self.count += 1;
+        // Most come late and are only counted.
+        let full = self.first.len() == TOLD && self.first.last_key_value().is_some_and(|(last, _)| number > *last);
+        if full || self.first.get(&number).is_some_and(|(known, ..)| *known <= place) {
+            return;
+        }
+        self.first.insert(number, (place, row, message.to_owned()));
+        if self.first.len() > TOLD {
+            self.first.pop_last();
+        }
+    }
+
+    fn told(&self) -> ErrorKind {
+        let rows = self.first.values().map(|(_, row, _)| row.clone()).collect();
+        let message = self.first.values().next().map(|(.., message)| message.clone());
+        ErrorKind { count: self.count, rows, message: message.unwrap_or_default() }
+    }
 }
 
 /// How far a stage is.
@@ -64,7 +103,7 @@ impl Progress {
         let mut stages: Vec<Option<StageProgress>> = plan.spec.stages.iter().map(|_| None).collect();
         for i in plan.stages() {
             let stage = &plan.spec.stages[i];
-            stages[i] = Some(StageProgress::new(stage.name.to_string(), plan.rows(stage.input).unwrap_or_default()));
+            stages[i] = Some(StageProgress::new(stage, plan.rows(stage.input).unwrap_or_default(), is_priced(plan, stage)));
         }
         Progress { stages }
     }
@@ -82,38 +121,46 @@ impl Progress {
     /// What stage `stage` has done.
     pub fn totals(&self, stage: usize) -> StageTotals {
         let stage = self.stage(stage);
+        let errors = stage.errors.lock().unwrap_or_else(|e| e.into_inner());
+        let sent = stage.calls.load(Relaxed);
+        let from_ledger = stage.from_ledger.load(Relaxed);
         StageTotals {
             rows: stage.rows(),
             answered: stage.answered.load(Relaxed),
             failed: stage.failed.load(Relaxed),
             skipped: stage.skipped.load(Relaxed),
             kept: stage.kept.load(Relaxed),
-            calls: stage.calls.load(Relaxed),
-            from_ledger: stage.from_ledger.load(Relaxed),
+            calls: sent,
+            from_ledger,
+            needed: sent + from_ledger + stage.kept_calls.load(Relaxed),
             attempts: stage.attempts.load(Relaxed),
             prompt_tokens: stage.prompt_tokens.load(Relaxed),
             completion_tokens: stage.completion_tokens.load(Relaxed),
             shares: stage.shares.lock().unwrap_or_else(|e| e.into_inner()).clone(),
-            errors: stage.errors.lock().unwrap_or_else(|e| e.into_inner()).clone(),
+            usd: stage.priced.then(|| stage.spent.load(Relaxed) as f64 / NANO),
+            errors: errors.iter().map(|(kind, failures)| (kind.clone(), failures.told())).collect(),
         }
     }
 }
 
 impl StageProgress {
-    fn new(name: String, rows: u64) -> Self {
+    fn new(stage: &StageSpec, rows: u64, priced: bool) -> Self {
         StageProgress {
-            name,
+            name: stage.name.to_string(),
             rows: AtomicU64::new(rows),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             kept: AtomicU64::new(0),
+            kept_calls: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             from_ledger: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
             completion_tokens: AtomicU64::new(0),
+            spent: AtomicU64::new(0),
+            priced,
             errors: Mutex::default(),
             shares: Mutex::default(),
         }
@@ -174,17 +221,16 @@ impl StageProgress {
         self.failed.fetch_add(1, Relaxed) + 1
     }
 
-    /// Counts a failed call by its kind (`kind: message`); the first one is the example.
-    pub fn error(&self, error: &str, row: &str) {
+    /// Counts what a reply cost, in US dollars.
+    pub fn spent(&self, usd: f64) {
+        self.spent.fetch_add((usd * NANO).round() as u64, Relaxed);
+    }
+
+    /// Counts a failed call by its kind (`kind: message`); the row is told by number and name, the call by its place in it.
+    pub fn error(&self, error: &str, row: (i64, String), place: usize) {
         let (kind, message) = error.split_once(": ").unwrap_or((error, ""));
         let mut errors = self.errors.lock().unwrap_or_else(|e| e.into_inner());
-        match errors.get_mut(kind) {
-            Some(known) => known.count += 1,
-            None => {
-                let first = ErrorKind { count: 1, row: row.to_owned(), message: message.to_owned() };
-                errors.insert(kind.to_owned(), first);
-            }
-        }
+        errors.entry(kind.to_owned()).or_default().add(row, place, message);
     }
 
     /// Counts the shares of a part that is done.
@@ -197,6 +243,40 @@ impl StageProgress {
         self.answered.fetch_add(facts.answered, Relaxed);
         self.skipped.fetch_add(facts.skipped, Relaxed);
         self.kept.fetch_add(facts.answered + facts.failed + facts.skipped, Relaxed);
+        self.kept_calls.fetch_add(facts.calls, Relaxed);
         self.shares(&facts.shares);
+    }
+}
+
+/// Whether a reply to a stage may cost something.
+fn is_priced(plan: &Plan, stage: &StageSpec) -> bool {
+    let own = stage.models.iter().map(|model| plan.spec.model(*model).1);
+    let mut all = own.flat_map(|model| model.fallback.iter().map(|other| plan.spec.model(*other).1).chain([model]));
+    all.any(|model| model.price.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rows_of_a_kind_are_told_whatever_comes_first() {
+        let told = |order: &[i64]| {
+            let mut failures = Failures::default();
+            for number in order {
+                for place in [1, 0] {
+                    failures.add((*number, format!("k{number}")), place, &format!("{number}.{place}"));
+                }
+            }
+            failures.told()
+        };
+        let expected = ErrorKind {
+            count: 16,
+            rows: ["k1", "k2", "k3", "k4", "k5"].map(str::to_owned).to_vec(),
+            message: "1.0".to_owned(),
+        };
+        for order in [[1, 2, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3, 2, 1], [5, 1, 8, 2, 7, 3, 6, 4]] {
+            assert_eq!(told(&order), expected);
+        }
     }
 }

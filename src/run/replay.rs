@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::plan::Plan;
 use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply, Sampling};
-use crate::store::{LedgerError, Record, Recorded, ReplayFile, RunDir, Sought, StoreError};
+use crate::store::{Record, Recorded, ReplayFile, RunDir, Sought, StoreError};
 
 /// How many missing calls are told.
 const TOLD: usize = 20;
@@ -32,11 +32,11 @@ pub struct Replay {
     file: ReplayFile,
     mode: ReplayMode,
     /// The calls, ready to be looked up.
-    calls: PathBuf,
+    calls: Recorded,
     readers: Mutex<Vec<Recorded>>,
     missing: Mutex<Missing>,
     /// What goes when the run has ended.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A call that is not in the file.
@@ -69,9 +69,9 @@ impl Replay {
         std::fs::create_dir_all(dir.root()).map_err(StoreError::io(dir.root()))?;
         let folder = tempfile::Builder::new().prefix(".replay-").tempdir_in(dir.root());
         let folder = folder.map_err(StoreError::io(dir.root()))?;
-        let calls = folder.path().join("calls.sqlite");
-        let readers = Mutex::new(vec![Recorded::load(&file, path, &calls)?]);
-        Ok(Replay { path: path.to_owned(), file, mode, calls, readers, missing: Mutex::default(), _folder: folder })
+        let calls = Recorded::load(&file, path, &folder.path().join("calls"))?;
+        let (readers, missing) = (Mutex::default(), Mutex::default());
+        Ok(Replay { path: path.to_owned(), file, mode, calls, readers, missing, folder })
     }
 
     /// The file.
@@ -86,7 +86,7 @@ impl Replay {
 
     /// A place for a ledger that nothing is written to.
     pub fn no_ledger(&self) -> PathBuf {
-        self.calls.with_file_name("ledger.sqlite")
+        self.folder.path().join("ledger.sqlite")
     }
 
     /// The build that a model of the spec had, by its name; or else that of any model of the same kind and id.
@@ -99,11 +99,11 @@ impl Replay {
     }
 
     /// How the calls ended, in their order. Blocking.
-    pub fn find(&self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, LedgerError> {
+    pub fn find(&self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
         let reader = guard(&self.readers).pop();
-        let reader = match reader {
+        let mut reader = match reader {
             Some(reader) => reader,
-            None => Recorded::open(&self.calls)?,
+            None => self.calls.again()?,
         };
         let found = reader.find(sought)?;
         guard(&self.readers).push(reader);

@@ -14,7 +14,6 @@ use indexmap::IndexMap;
 use rusqlite::{Connection, Row, params};
 
 use super::ledger::{Key, LedgerError, Record, checksum};
-use super::recorded::record;
 use super::replay::{RecordedModel, ReplayWriter, Whose};
 use super::{Manifest, ModelFacts, Notes, RunDir, State, StoreError, calls_schema};
 use crate::table::parquet::Table;
@@ -181,5 +180,20 @@ fn several(calls: &Connection) -> Result<HashSet<Key>, rusqlite::Error> {
 
 fn read(row: &Row<'_>) -> Result<(Whose, Record), rusqlite::Error> {
     let whose = Whose { stage: row.get(1)?, row: row.get(2)?, model: row.get(3)? };
-    Ok((whose, record(Key(row.get(0)?), row, 4)?))
+    let record = Record {
+        key: Key(row.get(0)?),
+        model: row.get(4)?,
+        reply: row.get(5)?,
+        finish: row.get(6)?,
+        prompt_tokens: row.get::<_, i64>(7)? as u64,
+        completion_tokens: row.get::<_, i64>(8)? as u64,
+        latency_ms: 0.0,
+        attempts: row.get(9)?,
+        build: row.get(10)?,
+        error: row.get(11)?,
+        tries: row.get(12)?,
+        probabilities: row.get(13)?,
+        notes: Notes::of_json(row.get::<_, Option<String>>(14)?.as_deref()),
+    };
+    Ok((whose, record))
 }

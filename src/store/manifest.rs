@@ -141,38 +141,46 @@ pub struct StageTotals {
     pub prompt_tokens: u64,
     /// Tokens of the replies that were received.
     pub completion_tokens: u64,
-    /// How many of its answers are true, by column of booleans.
+    /// Calls that the rows took, whoever answered them and when: what would be sent without the ledger.
+    #[serde(default)]
+    pub needed: u64,
+    /// US dollars that the replies cost, where a model has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+    /// How often each label was given, by column of labels.
     #[serde(default)]
     pub shares: Shares,
-    /// Failed calls by kind, with one example each.
+    /// Failed calls by kind, with the first rows of each.
     pub errors: IndexMap<String, ErrorKind>,
 }
 
 /// Shares by column.
 pub type Shares = IndexMap<String, Share>;
 
-/// How many of some answers are true.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How often each label of a column was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Share {
-    /// The answers that are true.
-    pub yes: u64,
-    /// All answers; null is none.
-    pub of: u64,
+    /// The labels in the spec's order, and how often each was given; of booleans `true` and `false`.
+    pub labels: IndexMap<String, u64>,
+    /// How often the answer was null.
+    pub null: u64,
 }
 
 impl Share {
-    /// Counts an answer.
-    pub fn count(&mut self, answer: Option<bool>) {
-        self.yes += u64::from(answer == Some(true));
-        self.of += u64::from(answer.is_some());
+    /// How many answers are a label.
+    pub fn of(&self) -> u64 {
+        self.labels.values().sum()
     }
 
     /// Adds the counts of `more` to those of the same columns in `shares`.
     pub fn add(shares: &mut Shares, more: &Shares) {
         for (column, share) in more {
             let sum = shares.entry(column.clone()).or_default();
-            sum.yes += share.yes;
-            sum.of += share.of;
+            for (label, count) in &share.labels {
+                *sum.labels.entry(label.clone()).or_default() += count;
+            }
+            sum.null += share.null;
         }
     }
 }
@@ -182,9 +190,10 @@ impl Share {
 pub struct ErrorKind {
     /// How many.
     pub count: u64,
-    /// The row of the first one, by key or number.
-    pub row: String,
-    /// Its message.
+    /// The first rows where one was, by key or number.
+    #[serde(default)]
+    pub rows: Vec<String>,
+    /// What was said about the first of them.
     pub message: String,
 }
 

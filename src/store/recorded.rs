@@ -1,28 +1,22 @@
 //! Recorded calls: a replay file as something that can be asked by key.
 //!
-//! The calls are copied into a SQLite file of the run, so that memory doesn't grow with the file and a look-up costs what
-//! it costs in the ledger.
+//! The calls are copied as they come, which is by key, into a file of the run that needs no decoding of pages. Of one call
+//! every few kilobytes the key and the place are kept in memory, so that a look-up is one short read and memory hardly
+//! grows with the file.
 
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rusqlite::{Connection, Row, params};
-
-use super::ledger::{Key, LedgerError, Record};
-use super::replay::{RecordedCall, ReplayFile};
+use super::ledger::{Key, Record};
+use super::replay::{RecordedCall, ReplayFile, Whose};
 use super::{Notes, StoreError};
 
-/// What makes of a ledger one with recorded calls. The keys come sorted, so that the table grows at its end.
-const TABLE: &str = "CREATE TABLE recorded (key BLOB NOT NULL, stage TEXT NOT NULL, row INTEGER NOT NULL,
-        stage_model TEXT NOT NULL, model TEXT NOT NULL, reply TEXT NOT NULL, finish TEXT NOT NULL,
-        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, attempts INTEGER NOT NULL, build TEXT,
-        error TEXT, tries TEXT, probabilities TEXT, notes TEXT, PRIMARY KEY (key, stage, row, stage_model)
-    ) STRICT, WITHOUT ROWID;";
-const PRAGMAS: &str = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -2048;";
-
-const INSERT: &str = "INSERT INTO recorded VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-
-const FIND: &str = "SELECT stage, row, stage_model, model, reply, finish, prompt_tokens, completion_tokens, attempts,
-    build, error, tries, probabilities, notes FROM recorded WHERE key = ?1";
+/// Bytes between two calls whose places are known.
+const STEP: u64 = 2 << 10;
+/// The length of a text that isn't there.
+const NONE: u32 = u32::MAX;
 
 /// A call that is looked up, and whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -40,116 +34,279 @@ pub struct Sought<'a> {
 /// The calls of a replay file.
 pub struct Recorded {
     path: PathBuf,
-    connection: Connection,
+    file: File,
+    steps: Arc<Steps>,
+    bytes: Vec<u8>,
+}
+
+/// Where calls are.
+#[derive(Default)]
+struct Steps {
+    /// Calls with their places, in order, beginning with the first.
+    known: Vec<(Key, u64)>,
+    /// The end of the file.
+    end: u64,
 }
 
 impl Recorded {
     /// Copies the calls of `file`, which stands at `from`, to a new file at `path`. A call that is not what was written
     /// is an error: a file that is kept to be replayed should be fetched anew then.
     pub fn load(file: &ReplayFile, from: &Path, path: &Path) -> Result<Self, StoreError> {
-        let sqlite = LedgerError::sqlite(path);
-        let recorded = Recorded { path: path.to_owned(), connection: Connection::open(path).map_err(&sqlite)? };
-        let connection = &recorded.connection;
-        connection.execute_batch(PRAGMAS).and_then(|()| connection.execute_batch(TABLE)).map_err(&sqlite)?;
-        connection.execute_batch("BEGIN").map_err(&sqlite)?;
         let damaged = |reason: String| StoreError::Replay { path: from.to_owned(), reason };
+        let mut copy = BufWriter::with_capacity(64 << 10, File::create(path).map_err(StoreError::io(path))?);
+        let mut steps = Steps::default();
+        let mut last: Option<(Key, Option<Whose>)> = None;
+        let mut bytes = Vec::new();
         for calls in file.read()? {
-            for call in calls? {
-                if !call.sound {
-                    return Err(damaged(format!("it is damaged: the checksum of call {} is wrong", call.record.key)));
+            for RecordedCall { whose, record, sound } in calls? {
+                let key = record.key;
+                if !sound {
+                    return Err(damaged(format!("it is damaged: the checksum of call {key} is wrong")));
                 }
-                insert(connection, &call).map_err(|error| match error.sqlite_error_code() {
-                    Some(rusqlite::ErrorCode::ConstraintViolation) => {
-                        damaged(format!("it holds call {} twice", call.record.key))
-                    }
-                    _ => StoreError::from(sqlite(error)),
-                })?;
+                write(&mut bytes, whose.as_ref(), &record);
+                let this = Some((key, whose));
+                if last >= this {
+                    let twice = last == this;
+                    let order = "its calls are not in the order of their keys".to_owned();
+                    return Err(damaged(if twice { format!("it holds call {key} twice") } else { order }));
+                }
+                last = this;
+                if steps.known.last().is_none_or(|(_, place)| steps.end - place >= STEP) {
+                    steps.known.push((key, steps.end));
+                }
+                steps.end += bytes.len() as u64;
+                copy.write_all(&bytes).map_err(StoreError::io(path))?;
             }
         }
-        connection.execute_batch("COMMIT").map_err(&sqlite)?;
-        Ok(recorded)
+        copy.flush().map_err(StoreError::io(path))?;
+        Recorded::open(path, Arc::new(steps))
     }
 
-    /// Opens what another has loaded to `path`.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let sqlite = LedgerError::sqlite(path);
-        let connection = Connection::open(path).map_err(&sqlite)?;
-        connection.execute_batch("PRAGMA cache_size = -2048; PRAGMA query_only = ON").map_err(&sqlite)?;
-        Ok(Recorded { path: path.to_owned(), connection })
+    /// Another reader of the same calls.
+    pub fn again(&self) -> Result<Self, StoreError> {
+        Recorded::open(&self.path, self.steps.clone())
+    }
+
+    fn open(path: &Path, steps: Arc<Steps>) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(StoreError::io(path))?;
+        Ok(Recorded { path: path.to_owned(), file, steps, bytes: Vec::new() })
     }
 
     /// How the calls ended, in their order. Of equal calls that ended differently, one gets what it got itself; one that
     /// wasn't there gets an answer, if any had one.
-    pub fn find(&self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, LedgerError> {
-        let all = || {
-            let reading = self.connection.unchecked_transaction()?;
-            let mut find = self.connection.prepare_cached(FIND)?;
-            let mut found = Vec::with_capacity(sought.len());
-            for one in sought {
-                let mut best: Option<(u8, Record)> = None;
-                let mut rows = find.query([one.key.0])?;
-                while let Some(row) = rows.next()? {
-                    let rank = rank(row, one)?;
+    pub fn find(&mut self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
+        let found = sought.iter().map(|one| self.find_one(one)).collect::<std::io::Result<_>>();
+        found.map_err(StoreError::io(&self.path))
+    }
+
+    fn find_one(&mut self, sought: &Sought<'_>) -> std::io::Result<Option<Record>> {
+        let known = &self.steps.known;
+        let mut best: Option<(u8, Record)> = None;
+        // Calls of the key may end the step before the first one that begins with it.
+        let first = known.partition_point(|(key, _)| *key < sought.key).saturating_sub(1);
+        for (i, (key, place)) in known.iter().enumerate().skip(first) {
+            if *key > sought.key {
+                break;
+            }
+            let end = known.get(i + 1).map_or(self.steps.end, |(_, place)| *place);
+            self.bytes.resize((end - place) as usize, 0);
+            self.file.seek(SeekFrom::Start(*place))?;
+            self.file.read_exact(&mut self.bytes)?;
+            let mut calls = Bytes(&self.bytes);
+            while !calls.0.is_empty() {
+                let length = calls.number()? as usize;
+                let mut call = Bytes(calls.take(length)?);
+                let key = Key(call.array()?);
+                if key > sought.key {
+                    break;
+                }
+                if key == sought.key {
+                    let (whose, record) = call.call(key)?;
+                    let rank = rank(whose.as_ref(), &record, sought);
+                    if rank == 0 {
+                        return Ok(Some(record));
+                    }
                     if best.as_ref().is_none_or(|(before, _)| rank < *before) {
-                        best = Some((rank, record(one.key, row, 3)?));
+                        best = Some((rank, record));
                     }
                 }
-                found.push(best.map(|(_, record)| record));
             }
-            reading.commit()?;
-            Ok(found)
-        };
-        all().map_err(LedgerError::sqlite(&self.path))
+        }
+        Ok(best.map(|(_, record)| record))
     }
 }
 
 /// How near a recorded call is to the one that is sought, from 0.
-fn rank(row: &Row<'_>, sought: &Sought<'_>) -> Result<u8, rusqlite::Error> {
-    let (stage, model) = (row.get_ref(0)?.as_str()?, row.get_ref(2)?.as_str()?);
-    let own = stage == sought.stage && row.get::<_, i64>(1)? == sought.row && model == sought.model;
-    let answered = row.get_ref(10)? == rusqlite::types::ValueRef::Null;
-    Ok(if own || stage.is_empty() { 0 } else { 2 - u8::from(answered) })
+fn rank(whose: Option<&Whose>, record: &Record, sought: &Sought<'_>) -> u8 {
+    let own = |w: &Whose| w.stage == sought.stage && w.row == sought.row && w.model == sought.model;
+    if whose.is_none_or(own) { 0 } else { 1 + u8::from(record.error.is_some()) }
 }
 
-fn insert(connection: &Connection, call: &RecordedCall) -> Result<(), rusqlite::Error> {
-    let r = &call.record;
-    let whose = call.whose.clone().unwrap_or_default();
-    let mut insert = connection.prepare_cached(INSERT)?;
-    insert.execute(params![
-        r.key.0,
-        whose.stage,
-        whose.row,
-        whose.model,
-        r.model,
-        r.reply,
-        r.finish,
-        r.prompt_tokens as i64,
-        r.completion_tokens as i64,
-        r.attempts,
-        r.build,
-        r.error,
-        r.tries,
-        r.probabilities,
-        r.notes.to_json()
-    ])?;
-    Ok(())
+/// Writes a call to `out`, and nothing else: its length, its key, its numbers and its texts.
+fn write(out: &mut Vec<u8>, whose: Option<&Whose>, r: &Record) {
+    out.clear();
+    out.extend([0; 8]);
+    out.extend(r.key.0);
+    let row = whose.map_or(0, |w| w.row) as u64;
+    for number in [row, r.prompt_tokens, r.completion_tokens, r.attempts.into()] {
+        out.extend(number.to_le_bytes());
+    }
+    let notes = r.notes.to_json();
+    let whole = [&r.model, &r.reply, &r.finish].map(|text| Some(text.as_str()));
+    let parts = [&r.build, &r.error, &r.tries, &r.probabilities, &notes].map(Option::as_deref);
+    let whose = [whose.map(|w| w.stage.as_str()), whose.map(|w| w.model.as_str())];
+    for text in whose.into_iter().chain(whole).chain(parts) {
+        out.extend(text.map_or(NONE, |text| text.len() as u32).to_le_bytes());
+        out.extend(text.unwrap_or_default().as_bytes());
+    }
+    let length = out.len() as u64 - 8;
+    out[..8].copy_from_slice(&length.to_le_bytes());
 }
 
-/// The call in a row that has its columns from column `at` on.
-pub(super) fn record(key: Key, row: &Row<'_>, at: usize) -> Result<Record, rusqlite::Error> {
-    Ok(Record {
-        key,
-        model: row.get(at)?,
-        reply: row.get(at + 1)?,
-        finish: row.get(at + 2)?,
-        prompt_tokens: row.get::<_, i64>(at + 3)? as u64,
-        completion_tokens: row.get::<_, i64>(at + 4)? as u64,
-        latency_ms: 0.0,
-        attempts: row.get(at + 5)?,
-        build: row.get(at + 6)?,
-        error: row.get(at + 7)?,
-        tries: row.get(at + 8)?,
-        probabilities: row.get(at + 9)?,
-        notes: Notes::of_json(row.get::<_, Option<String>>(at + 10)?.as_deref()),
-    })
+/// What [`write`] has written, being read.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, count: usize) -> std::io::Result<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(ErrorKind::UnexpectedEof)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> std::io::Result<[u8; N]> {
+        Ok(self.take(N)?.try_into().expect("so many were taken"))
+    }
+
+    fn number(&mut self) -> std::io::Result<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> std::io::Result<Option<String>> {
+        match self.array().map(u32::from_le_bytes)? {
+            NONE => Ok(None),
+            length => {
+                let text = str::from_utf8(self.take(length as usize)?).map_err(|_| ErrorKind::InvalidData)?;
+                Ok(Some(text.to_owned()))
+            }
+        }
+    }
+
+    /// The rest of a call behind its key.
+    fn call(mut self, key: Key) -> std::io::Result<(Option<Whose>, Record)> {
+        let row = self.number()? as i64;
+        let (prompt_tokens, completion_tokens) = (self.number()?, self.number()?);
+        let attempts = u32::try_from(self.number()?).unwrap_or_default();
+        let (stage, model) = (self.text()?, self.text()?);
+        let whose = stage.zip(model).map(|(stage, model)| Whose { stage, row, model });
+        let record = Record {
+            key,
+            model: self.text()?.unwrap_or_default(),
+            reply: self.text()?.unwrap_or_default(),
+            finish: self.text()?.unwrap_or_default(),
+            prompt_tokens,
+            completion_tokens,
+            latency_ms: 0.0,
+            attempts,
+            build: self.text()?,
+            error: self.text()?,
+            tries: self.text()?,
+            probabilities: self.text()?,
+            notes: Notes::of_json(self.text()?.as_deref()),
+        };
+        Ok((whose, record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::replay::ReplayWriter;
+    use super::*;
+
+    fn key(number: u32) -> Key {
+        let mut key = [7; 16];
+        key[..4].copy_from_slice(&number.to_be_bytes());
+        Key(key)
+    }
+
+    fn whose(row: i64) -> Whose {
+        Whose { stage: "tone".into(), row, model: "m".into() }
+    }
+
+    fn record(number: u32, reply: String, error: Option<&str>) -> Record {
+        Record {
+            key: key(number),
+            model: "llama".into(),
+            reply,
+            finish: "stop".into(),
+            prompt_tokens: u64::from(number),
+            completion_tokens: 2,
+            latency_ms: 0.0,
+            attempts: 1 + number % 3,
+            build: number.is_multiple_of(2).then(|| "b".to_owned()),
+            error: error.map(str::to_owned),
+            tries: number.is_multiple_of(5).then(|| "[]".to_owned()),
+            probabilities: None,
+            notes: Notes { left_out: number.is_multiple_of(7).then_some(3), ..Notes::default() },
+        }
+    }
+
+    /// What becomes of a file with these calls.
+    fn load(calls: &[(Option<Whose>, Record)]) -> Result<(tempfile::TempDir, Recorded), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("calls.parquet");
+        let mut writer = ReplayWriter::create(&path, ("p", "h"), &Default::default()).unwrap();
+        calls.iter().for_each(|(whose, record)| writer.push(whose.as_ref(), record).unwrap());
+        writer.commit().unwrap();
+        let file = ReplayFile::open(&path).unwrap();
+        let loaded = Recorded::load(&file, Path::new("f"), &folder.path().join("calls"));
+        loaded.map(|recorded| (folder, recorded)).map_err(|error| error.to_string())
+    }
+
+    fn sought(number: u32, row: i64) -> Sought<'static> {
+        Sought { key: key(number), stage: "tone", row, model: "m" }
+    }
+
+    #[test]
+    fn every_call_is_found_by_every_reader_and_no_other() {
+        // Short ones by the dozen between two known places, and some that are longer than such a step.
+        let reply = |n: u32| "é".repeat(if n.is_multiple_of(50) { 5000 } else { n as usize % 40 });
+        let calls: Vec<_> = (1..3000).map(|n| (None, record(2 * n, reply(n), None))).collect();
+        let (_folder, mut recorded) = load(&calls).unwrap();
+        assert!((60..1500).contains(&recorded.steps.known.len()));
+        let mut again = recorded.again().unwrap();
+        // In no order, each between two that are not there.
+        let mixed = (0..6001).map(|n| n * 2003 % 6001);
+        let wanted: Vec<Sought<'_>> = mixed.map(|n| sought(n, 1)).collect();
+        for reader in [&mut recorded, &mut again] {
+            for (one, found) in wanted.iter().zip(reader.find(&wanted).unwrap()) {
+                assert_eq!(found.as_ref(), calls.iter().map(|(_, call)| call).find(|call| call.key == one.key));
+            }
+        }
+        let (_folder, mut none) = load(&[]).unwrap();
+        assert_eq!(none.find(&wanted[..2]).unwrap(), [None, None]);
+    }
+
+    #[test]
+    fn equal_calls_over_many_steps_are_told_apart() {
+        let end = |row: i64| if row == 700 { None } else { Some("timeout: late") };
+        let reply = |row: i64| format!("reply {row}");
+        let equal = (1..=900).map(|row| (Some(whose(row)), record(5, reply(row), end(row))));
+        let around = |n: u32| (None, record(n, format!("other {n}"), None));
+        let calls: Vec<_> = [around(4)].into_iter().chain(equal).chain([around(6)]).collect();
+        let (_folder, mut recorded) = load(&calls).unwrap();
+        let wanted = [sought(5, 1), sought(5, 899), sought(5, 700), sought(5, 901), sought(4, 3), sought(6, 3)];
+        let found = recorded.find(&wanted).unwrap().into_iter().map(|found| found.unwrap().reply);
+        let expected = ["reply 1", "reply 899", "reply 700", "reply 700", "other 4", "other 6"];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_file_out_of_order_is_refused() {
+        let call = |n: u32, row: Option<i64>| (row.map(whose), record(n, String::new(), None));
+        let refused = |calls: &[_]| load(calls).map(|_| ()).unwrap_err();
+        assert_eq!(refused(&[call(2, None), call(1, None)]), "f: its calls are not in the order of their keys");
+        assert_eq!(refused(&[call(1, Some(2)), call(1, Some(1))]), "f: its calls are not in the order of their keys");
+        assert_eq!(refused(&[call(1, None), call(1, None)]), format!("f: it holds call {} twice", key(1)));
+        assert!(load(&[call(1, Some(1)), call(1, Some(2)), call(2, None)]).is_ok());
+    }
 }

@@ -44,7 +44,10 @@ pub struct PartFacts {
     pub failed: u64,
     /// Rows that were not asked about.
     pub skipped: u64,
-    /// How many of its answers are true, by column of booleans.
+    /// The calls behind the rows.
+    #[serde(default)]
+    pub calls: u64,
+    /// How often each label was given, by column of labels.
     #[serde(default)]
     pub shares: Shares,
     /// The builds that the replies named, by the name of the model.

@@ -157,7 +157,7 @@ fn a_value_that_does_not_fit_its_type_fails_its_row_and_sends_nothing() {
     let project = Project::new().spec(&spec("mock", "models = [\"llama\"]"));
     let rows = [ROWS[0], ["1", "A speech.", "", "c. 1790", "Boston"], ["2", "Another.", "Whig", "1800", "Salem"]];
     let project = project.csv("data.csv", &rows);
-    project.run(&RUN).exits(1).says("0 calls sent").says("failed as value, e.g. row 1").says("c. 1790");
+    project.run(&RUN).exits(1).says("0 calls sent").says("failed as value, row 1").says("c. 1790");
     let table = project.table(OUT);
     let error = "value: the column `year`: \"c. 1790\" is not a whole number";
     assert_eq!(table.strings("meta_error"), [Some(error.to_owned()), None]);

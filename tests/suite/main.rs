@@ -43,5 +43,6 @@ mod reshape;
 mod rows;
 mod run;
 mod same;
+mod summary;
 mod survey;
 mod verify;

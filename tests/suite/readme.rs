@@ -28,6 +28,9 @@ fn lasting(text: &str) -> Vec<String> {
             (Some((before, after)), _) => format!("{before}..{}", &after[12..]),
             (None, Some((before, _))) => format!("{before} tokens in, .. out"),
             _ if line.ends_with(" rows/s") => "time".to_owned(),
+            _ if line.contains(" %, 95 % interval ") => {
+                line.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim_end().to_owned()
+            }
             // Rows and the head of the preview: as many, of the same columns, but how wide depends on what is in them.
             _ if line.starts_with("id ") => line.split_whitespace().collect::<Vec<_>>().join(" "),
             _ if line.starts_with("p0") => line[..3].to_owned(),

@@ -86,7 +86,7 @@ fn rows_for_which_a_condition_is_false_are_skipped_and_go_on_with_nulls() {
 #[test]
 fn a_condition_that_cannot_be_told_fails_its_row() {
     let project = project("models = [\"a\"]\nwhen = \"year / 2 > 900\"");
-    project.run(&RUN).exits(1).says("5 rows = 3 answered + 1 failed + 1 skipped").says("failed as when, e.g. row 3");
+    project.run(&RUN).exits(1).says("5 rows = 3 answered + 1 failed + 1 skipped").says("failed as when, row 3");
     assert!(project.table(OUT).strings("tone_error")[2].as_deref().is_some_and(|e| e.starts_with("when: ")));
 }
 

@@ -1,0 +1,197 @@
+//! What the end of a run says: how often each label was given, which rows failed, what was sent and what it cost. The same
+//! numbers stand on standard error, in the JSON of `run --format json` and in the manifest, however often the run stopped.
+
+use serde_json::{Value, json};
+
+use crate::project::{Project, Ran};
+use crate::server::{Say, Server};
+
+const RUN: [&str; 4] = ["run", "pipeline.toml", "--format", "json"];
+const ROWS: usize = 12;
+
+/// Two models about twelve rows, four in a part; a token costs a cent.
+fn spec(budget: &str, stage: &str) -> String {
+    let model = |name: &str, id: &str| {
+        format!(
+            "[models.{name}]\nprovider = \"ollama\"\nmodel = \"{id}\"\nprice = {{ input = 10000.0, output = 10000.0 }}\n"
+        )
+    };
+    format!(
+        r#"name = "tones"
+{budget}
+{}{}
+[sources.speeches]
+type = "file"
+path = "data.csv"
+key = "id"
+[stages.tone]
+type = "analysis"
+input = "speeches"
+models = ["a", "b"]
+prompt = "What is it? {{{{ text }}}}"
+chunk_size = 4
+max_attempts = 2
+max_failed = 12
+{stage}
+[stages.tone.output]
+tone = {{ type = "string", enum = ["glad", "sad", "angry"], nullable = true }}
+war = {{ type = "boolean" }}
+why = {{ type = "string" }}
+[outputs.tone]
+input = "tone"
+path = "out/tone.parquet"
+"#,
+        model("a", "one"),
+        model("b", "two")
+    )
+}
+
+/// Model one is sad about every third text and can't tell about another; model two is glad. Texts with `Bad` get no JSON.
+fn server() -> Server {
+    let server = Server::new().models(&["one", "two"]).script(|asked, _| {
+        let number = |n: usize| asked.question().contains(&format!("Text {n}."));
+        let of = |numbers: &[usize]| numbers.iter().any(|n| number(*n));
+        let tone = match asked.model.as_str() {
+            "one" if of(&[0, 3, 6, 9]) => json!("sad"),
+            "one" if of(&[1]) => Value::Null,
+            _ => json!("glad"),
+        };
+        match asked.question().contains("Bad") {
+            true => Say::Text("I can't say.".to_owned()),
+            false => Say::Json(json!({ "tone": tone, "war": of(&[2, 3]), "why": "because" })),
+        }
+    });
+    server.start()
+}
+
+fn project(server: &Server, spec: &str, bad: &[usize]) -> Project {
+    let mut rows = vec![["id".to_owned(), "text".to_owned()]];
+    let text = |n: usize| format!("{}Text {n}.", if bad.contains(&n) { "Bad " } else { "" });
+    rows.extend((0..ROWS).map(|n| [format!("k{n:02}"), text(n)]));
+    Project::new().env("OLLAMA_HOST", &server.url()).spec(spec).csv("data.csv", &rows)
+}
+
+/// The stage in the JSON of a run.
+fn stage(ran: &Ran) -> Value {
+    let found: Value = serde_json::from_str(&ran.stdout).expect("standard output is JSON");
+    found["stages"]["tone"].clone()
+}
+
+/// What the manifest of the project's only run says of the stage.
+fn in_manifest(project: &Project) -> Value {
+    let files = project.files(".fanfold/runs");
+    let path = files.iter().find(|file| file.ends_with("manifest.json")).expect("a run has a manifest");
+    let manifest: Value = serde_json::from_str(&project.text(path)).expect("a manifest is JSON");
+    manifest["stages"]["tone"].clone()
+}
+
+fn counts(share: &Value) -> Value {
+    let labels = share["labels"].as_object().expect("labels").iter();
+    let labels: serde_json::Map<String, Value> =
+        labels.map(|(label, told)| (label.clone(), told.get("count").unwrap_or(told).clone())).collect();
+    json!({ "labels": labels, "null": share["null"] })
+}
+
+#[test]
+fn labels_are_counted_for_each_model_alike_in_one_run_and_in_many() {
+    let server = server();
+    let whole = project(&server, &spec("", "fanout = true"), &[]);
+    let ran = whole.run(&RUN).exits(0);
+    for line in [
+        "24 calls sent; ",
+        "tone_a  glad   7/11 (63.6 %, 95 % interval 35.4 to 84.8 %)",
+        "        sad    4/11 (36.4 %, 95 % interval 15.2 to 64.6 %)",
+        "        angry  0/11 (0.0 %, 95 % interval 0.0 to 25.9 %)",
+        "        null   1\n",
+        "war_a   2/12 (16.7 %",
+        "tone_b  glad   12/12 (100.0 %",
+        "war_b   2/12",
+    ] {
+        assert!(ran.stderr.contains(line), "{line}\n{}", ran.stderr);
+    }
+    let shares = &stage(&ran)["shares"];
+    assert_eq!(counts(&shares["tone_a"]), json!({ "labels": { "glad": 7, "sad": 4, "angry": 0 }, "null": 1 }));
+    // Free text is no label.
+    assert_eq!(shares.as_object().expect("shares").len(), 4);
+    let low = shares["tone_a"]["labels"]["sad"]["low"].as_f64().expect("a number");
+    assert!((low - 0.1517).abs() < 1e-4, "{low}");
+    for (column, share) in shares.as_object().expect("shares") {
+        assert_eq!(counts(share), in_manifest(&whole)["shares"][column]);
+    }
+    // Stopped twice by its budget, kept part by part.
+    let stopped = project(&server, &spec("budget = { calls = 10 }", "fanout = true"), &[]);
+    stopped.run(&RUN).exits(4);
+    stopped.run(&RUN).exits(4);
+    let ended = stopped.run(&RUN).exits(0);
+    assert_eq!(stage(&ended)["shares"], *shares);
+    assert_eq!(stage(&ended)["needed"], json!(24));
+    // All of it kept, then all of it from the ledger.
+    let again = whole.run(&RUN).exits(0).says("0 calls sent, 12 rows kept from before, 24 calls in all; ");
+    assert_eq!((&stage(&again)["shares"], &stage(&again)["usd"]), (shares, &json!(0.0)));
+    whole.write("pipeline.toml", spec("", "fanout = true\nlayout = \"long\""));
+    let long = whole.run(&RUN).exits(0).says("0 calls sent, 24 from the ledger, 24 calls in all; ");
+    let long = &stage(&long)["shares"];
+    for (name, wide) in [("tone (a)", "tone_a"), ("war (a)", "war_a"), ("tone (b)", "tone_b"), ("war (b)", "war_b")] {
+        assert_eq!(long[name], shares[wide], "{name}");
+    }
+}
+
+#[test]
+fn failures_name_the_first_rows_and_retries_and_money_are_told() {
+    let server = server();
+    let project = project(&server, &spec("", "fanout = true"), &[11, 8, 7, 5, 4, 2, 1]);
+    let ran = project.run(&RUN).exits(0);
+    let stage = stage(&ran);
+    assert_eq!(stage["errors"]["malformed"]["count"], json!(14));
+    assert_eq!(stage["errors"]["malformed"]["rows"], json!(["k01", "k02", "k04", "k05", "k07"]));
+    let mut told = stage.clone();
+    let mut manifest = in_manifest(&project);
+    // Only the intervals are not in the manifest.
+    (told["shares"], manifest["shares"]) = (Value::Null, Value::Null);
+    assert_eq!(told, manifest);
+    // No cell of a failed row is an answer, not even null.
+    assert_eq!(stage["shares"]["tone_b"]["of"], json!(5));
+    assert_eq!(stage["shares"]["tone_b"]["null"], json!(0));
+    let ran =
+        ran.says("14 calls failed as malformed, rows k01, k02, k04, k05, k07, …: ").says("24 calls sent, 14 retries; ");
+    let tokens =
+        stage["prompt_tokens"].as_u64().expect("tokens") + stage["completion_tokens"].as_u64().expect("tokens");
+    let usd = tokens as f64 / 100.0;
+    assert!((stage["usd"].as_f64().expect("dollars") - usd).abs() < 1e-9);
+    ran.says(&format!(" out, {usd:.2} usd"));
+}
+
+#[test]
+fn the_choices_and_scales_of_a_survey_are_counted() {
+    let spec = r#"name = "poll"
+[providers.lab]
+type = "mock"
+pick = "first"
+[models.a]
+provider = "lab"
+model = "m"
+[sources.people]
+type = "file"
+path = "people.csv"
+key = "id"
+[stages.talk]
+type = "survey"
+input = "people"
+models = ["a"]
+questions = [
+    { id = "home", text = "Where?", options = ["town", "country"] },
+    { id = "glad", text = "How glad?", type = "scale", min = 1, max = 5 },
+    { id = "why", text = "Why?" },
+]
+[outputs.talk]
+input = "talk"
+path = "out/talk.parquet"
+"#;
+    let project = Project::new().spec(spec).csv("people.csv", &[["id"], ["p1"], ["p2"], ["p3"]]);
+    let ran =
+        project.run(&RUN).exits(0).says("home  town     3/3 (100.0 %").says("glad  1  3/3 (").says("      5  0/3 (");
+    let talk: Value = serde_json::from_str(&ran.stdout).expect("standard output is JSON");
+    let shares = &talk["stages"]["talk"]["shares"];
+    assert_eq!(counts(&shares["home"]), json!({ "labels": { "town": 3, "country": 0 }, "null": 0 }));
+    assert_eq!(shares.as_object().expect("shares").len(), 2);
+}
