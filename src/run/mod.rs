@@ -17,6 +17,7 @@ mod adaptive;
 mod answer;
 mod assemble;
 mod attempts;
+pub mod bench;
 mod block;
 mod bucket;
 mod budget;
