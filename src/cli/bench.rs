@@ -201,17 +201,11 @@ fn asked(ready: &Ready) -> String {
 }
 
 /// What a server's cache of prompts may have done to the measurement.
-fn about_cache(ready: &Ready) -> String {
-    let whole = match ready.repeats() {
-        0 => {
-            "no prompt was asked twice, but what all begin with alike is computed once by servers that cache it, as in a run"
-        }
-        _ => {
-            "prompts were asked more than once: a server that caches what it has computed answers them faster than new \
-             ones, so that a run over other rows may be slower"
-        }
-    };
-    whole.to_owned()
+fn about_cache(ready: &Ready) -> &'static str {
+    match ready.repeats() {
+        0 => "no prompt was asked twice; what all of them begin with may come from a server's cache, as in a run",
+        _ => "prompts were asked more than once: a server that caches them answers faster than it would in a run",
+    }
 }
 
 fn human(ready: &Ready, found: &[Found], room: usize) -> String {

@@ -9,7 +9,8 @@
 //! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. What becomes of rows and their columns is
 //! worked out in [`columns`], what their tables were made from in [`locking`]. Progress is counters that anyone may read ([`progress`]).
 //!
-//! Recorded calls may come from a [`replay`] file instead.
+//! Recorded calls may come from a [`replay`] file instead. Beside runs stand [`bench`], which measures real calls, and
+//! [`inventory`] with [`checkup`]: what the servers have, and what of it doesn't fit a spec.
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
@@ -23,10 +24,12 @@ mod bucket;
 mod budget;
 mod calls;
 mod calls_table;
+pub mod checkup;
 mod columns;
 mod connect;
 mod context;
 mod forms;
+pub mod inventory;
 mod limiter;
 pub mod locking;
 mod parts;

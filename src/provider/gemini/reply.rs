@@ -191,6 +191,7 @@ struct List {
 struct Entry {
     name: String,
     input_token_limit: Option<u64>,
+    supported_generation_methods: Option<Vec<String>>,
 }
 
 /// Reads the list of models (<https://ai.google.dev/api/models#method:-models.list>). A gateway may have none.
@@ -202,7 +203,11 @@ pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallE
         return Err(Fault::of_body(page.body).error(page));
     }
     let Ok(List { models, next_page_token }) = page.json() else { return Ok(Inventory::default()) };
-    let models = models.into_iter().map(|entry| {
+    let writes = |entry: &Entry| {
+        let methods = entry.supported_generation_methods.as_ref();
+        methods.is_none_or(|methods| methods.iter().any(|method| method == "generateContent"))
+    };
+    let models = models.into_iter().filter(writes).map(|entry| {
         // They are listed as `models/x` and asked for as `x`.
         let id = entry.name.strip_prefix("models/").unwrap_or(&entry.name).to_owned();
         Listed { id, context: entry.input_token_limit, ..Listed::default() }

@@ -114,14 +114,6 @@ pub fn remarks(levels: &[LevelReport]) -> Vec<String> {
                 kinds(&level.failed)
             ));
         }
-        if !level.unusable.is_empty() {
-            let replies = count(level.answered, "reply").replace("replys", "replies");
-            let taken = number(level.unusable.values().sum());
-            out.push(format!(
-                "{lanes} in flight: a run would not take {taken} of {replies} for an answer ({}); they count here all the same",
-                kinds(&level.unusable)
-            ));
-        }
         if level.held > 0.01 {
             let share = 100.0 * level.held;
             out.push(format!("{lanes} in flight: {share:.0} % of the time was spent waiting for rate limits"));
@@ -129,6 +121,19 @@ pub fn remarks(levels: &[LevelReport]) -> Vec<String> {
         if !level.whole {
             out.push(format!("{lanes} in flight: not measured to its end, after {}", count(level.calls, "call")));
         }
+    }
+    let mut unusable = IndexMap::new();
+    for (kind, n) in levels.iter().flat_map(|level| &level.unusable) {
+        *unusable.entry(*kind).or_insert(0) += n;
+    }
+    if !unusable.is_empty() {
+        let replies: u64 = levels.iter().map(|level| level.answered).sum();
+        let taken = number(unusable.values().sum());
+        let kinds = kinds(&unusable);
+        let replies = number(replies);
+        out.push(format!(
+            "{taken} of {replies} replies are no answers that a run would take ({kinds}); they count here too"
+        ));
     }
     out
 }
@@ -162,6 +167,9 @@ pub fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<St
     if !advice.perhaps.is_empty() {
         let lanes: Vec<String> = advice.perhaps.iter().map(u32::to_string).collect();
         out.push(format!("{} may be as good: the intervals don't tell; more `--runs` would", lanes.join(" and ")));
+    }
+    if levels.iter().any(|level| level.whole && level.calls_per_sec.low.is_none()) {
+        out.push("two runs of each lane say nothing of the spread; more `--runs` would".to_owned());
     }
     if advice.rises {
         let next = in_flight.saturating_mul(2);
@@ -254,9 +262,12 @@ mod tests {
         (level.answered, level.example, level.whole, level.held) = (8, Some("late".to_owned()), false, 0.5);
         level.unusable.insert("truncated", 3);
         let said = remarks(&[level]).join("\n");
-        for part in
-            ["2 of 10 calls failed (2 timeout), e.g. late", "3 of 8 replies", "50 % of the time", "after 10 calls"]
-        {
+        for part in [
+            "2 of 10 calls failed (2 timeout), e.g. late",
+            "3 of 8 replies are no answers",
+            "50 % of the time",
+            "after 10 calls",
+        ] {
             assert!(said.contains(part), "`{part}` is not in:\n{said}");
         }
         let outcome = Err(Missed { kind: "timeout", message: "late".to_owned() });

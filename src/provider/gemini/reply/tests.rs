@@ -202,7 +202,7 @@ fn a_models_page_tells_its_build() {
 
 #[test]
 fn the_list_of_models() {
-    let list = r#"{"models":[{"name":"models/gemini-2.5-flash","inputTokenLimit":1048576},{"name":"tunedModels/b"}],"nextPageToken":"x"}"#;
+    let list = r#"{"models":[{"name":"models/gemini-2.5-flash","inputTokenLimit":1048576},{"name":"tunedModels/b"},{"name":"models/e","supportedGenerationMethods":["embedContent"]}],"nextPageToken":"x"}"#;
     let found = inventory(&[Some(answer(200, list))]).unwrap();
     let known: Vec<_> = found.models.iter().map(|m| (m.id.as_str(), m.context)).collect();
     assert_eq!((known, found.more), (vec![("gemini-2.5-flash", Some(1_048_576)), ("tunedModels/b", None)], true));
