@@ -138,6 +138,7 @@ fn the_help_of_every_command() {
         "ledger export",
         "ledger import",
         "population",
+        "bench",
         "models",
         "models pull",
         "models list",
