@@ -120,7 +120,7 @@ fn several_models(spec: &Spec, server: &Surveyed, env: Env<'_>, add: &mut impl F
         if of_server > 1 && routing::order(stage, true) == Order::RowMajor {
             let message = format!(
                 "it asks {of_server} models of `{}` row by row, and `{variable}=1` here: the server would load one after \
-                 the other for every row; `order = \"model_major\"` asks one model for all rows first",
+                 the other for every row; `order = \"model-major\"` asks one model for all rows first",
                 server.name
             );
             add("models_take_turns", stage.name.as_str(), message);

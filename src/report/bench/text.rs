@@ -235,20 +235,20 @@ mod tests {
     #[test]
     fn the_table_and_the_bars() {
         let levels = [level(1, 5, 500), level(2, 10, 500), level(4, 20, 1000)];
-        let expected = "\
+        let expected = "
   in flight  calls  failed  calls/s  95 % interval  tokens/s     p50     p95  first token p50
           1      5       0     2.00   2.00 to 2.00      24.0  500 ms  500 ms           375 ms
           2     10       0     4.00   4.00 to 4.00      48.0  500 ms  500 ms           375 ms
           4     20       0     4.00   4.00 to 4.00      48.0  1.00 s  1.00 s           750 ms
 ";
-        assert_eq!(table(&levels), expected);
-        let expected = "\
+        assert_eq!(table(&levels), expected[1..]);
+        let expected = "
   in flight  calls per second    p95 of the latency
-          1  █████▌      2.00   █████▌      500 ms
-          2  ███████████ 4.00   █████▌      500 ms
-          4  ███████████ 4.00   ███████████ 1.00 s
+          1  ██████       2.00   ██████       500 ms
+          2  ████████████ 4.00   ██████       500 ms
+          4  ████████████ 4.00   ████████████ 1.00 s
 ";
-        assert_eq!(plot(&levels, 53).replace("second    p95", "second    p95"), expected);
+        assert_eq!(plot(&levels, 53), expected[1..]);
         assert!(plot(&levels, 53).lines().all(|line| line.width() <= 53));
         assert_eq!(plot(&levels[..1], 80), "");
         let words = recommendation(advice(&levels).as_ref(), &levels);
@@ -273,11 +273,9 @@ mod tests {
         let outcome = Err(Missed { kind: "timeout", message: "late".to_owned() });
         let sample = Sample { ended: Duration::from_secs(1), took: Duration::from_secs(1), outcome };
         let nothing = LevelReport::of(1, &[sample], Duration::from_secs(1), Duration::ZERO, true);
-        assert!(
-            table(&[nothing.clone()]).contains("1       1     0.00              -         -       -"),
-            "{}",
-            table(&[nothing])
-        );
+        let shown = table(&[nothing]);
+        let cells: Vec<&str> = shown.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+        assert_eq!(cells, ["1", "1", "1", "0.00", "-", "-", "-", "-"]);
         assert_eq!(recommendation(None, &[]), ["no level was measured well enough to recommend one"]);
     }
 

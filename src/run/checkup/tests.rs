@@ -51,7 +51,7 @@ fn local() -> Inventory {
 }
 
 const LLAMA: &str = "models = [\"llama\"]";
-const BOTH: &str = "models = [\"llama\", \"mistral\"]\nfanout = true\norder = \"row_major\"";
+const BOTH: &str = "models = [\"llama\", \"mistral\"]\nfanout = true\norder = \"row-major\"";
 
 #[test]
 fn lanes_that_an_ollama_does_not_work_on() {
@@ -93,7 +93,7 @@ fn models_that_take_turns() {
     assert_eq!(told(&both, &server, &one, None), ["models_take_turns tone"]);
     assert_eq!(told(&both, &server, &one[1..], None), [""; 0]);
     // By default models of one Ollama are asked one after the other.
-    let usual = spec("", "", &BOTH.replace("order = \"row_major\"", ""));
+    let usual = spec("", "", &BOTH.replace("order = \"row-major\"", ""));
     assert_eq!(told(&usual, &server, &one, None), [""; 0]);
 }
 
