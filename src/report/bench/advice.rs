@@ -34,19 +34,21 @@ pub struct Advice {
 pub fn advice(levels: &[LevelReport]) -> Option<Advice> {
     let failed = |level: &LevelReport| level.failures() as f64 > TOO_MANY * level.calls as f64;
     let good: Vec<&LevelReport> = levels.iter().filter(|level| level.whole && !failed(level)).collect();
-    let best = good.iter().max_by(|a, b| a.calls_per_sec.value.total_cmp(&b.calls_per_sec.value))?;
+    // Of several that are the same the first.
+    let best = good.iter().rev().max_by(|a, b| a.calls_per_sec.value.total_cmp(&b.calls_per_sec.value))?;
     let enough = AS_GOOD * best.calls_per_sec.value;
     let chosen = good.iter().filter(|level| level.calls_per_sec.value >= enough).min_by_key(|level| level.in_flight)?;
     let reaches = |level: &&&LevelReport| level.calls_per_sec.high.is_some_and(|high| high >= enough);
     let smaller = good.iter().filter(|level| level.in_flight < chosen.in_flight);
+    let perhaps: Vec<u32> = smaller.filter(reaches).map(|level| level.in_flight).collect();
     let largest = good.iter().map(|level| level.in_flight).max();
     Some(Advice {
         in_flight: chosen.in_flight,
         best: best.in_flight,
         share_of_best: chosen.calls_per_sec.value / best.calls_per_sec.value.max(1e-9),
-        perhaps: smaller.filter(reaches).map(|level| level.in_flight).collect(),
-        // A single level says nothing of a rise.
-        rises: good.len() > 1 && Some(chosen.in_flight) == largest,
+        // A single level says nothing of a rise, nor do levels that can't be told apart.
+        rises: good.len() > 1 && Some(chosen.in_flight) == largest && perhaps.is_empty(),
+        perhaps,
         held: chosen.held > HELD || best.held > HELD,
         left_out: levels.iter().filter(|level| !level.whole || failed(level)).map(|level| level.in_flight).collect(),
     })

@@ -104,6 +104,8 @@ fn the_smallest_level_that_is_as_good_as_the_best_is_used() {
     let found = advice(&[level(1, 10.0, 0.1, 0), level(2, 20.0, 0.1, 0)]).unwrap();
     assert_eq!((found.in_flight, found.rises), (2, true));
     assert!(!advice(&[level(1, 10.0, 0.1, 0)]).unwrap().rises);
+    let unclear = advice(&[level(1, 10.0, 9.5, 0), level(2, 20.0, 0.1, 0)]).unwrap();
+    assert_eq!((unclear.in_flight, unclear.perhaps.as_slice(), unclear.rises), (2, [1].as_slice(), false));
 }
 
 #[test]

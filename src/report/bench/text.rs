@@ -166,7 +166,8 @@ pub fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<St
     }];
     if !advice.perhaps.is_empty() {
         let lanes: Vec<String> = advice.perhaps.iter().map(u32::to_string).collect();
-        out.push(format!("{} may be as good: the intervals don't tell; more `--runs` would", lanes.join(" and ")));
+        let message = "may be as good: their intervals reach it; more `--runs` would tell";
+        out.push(format!("{} {message}", lanes.join(", ")));
     }
     if levels.iter().any(|level| level.whole && level.calls_per_sec.low.is_none()) {
         out.push("two runs of each lane say nothing of the spread; more `--runs` would".to_owned());
