@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. To add a command: a file with its arguments (the
 //! help is the doc comment) and its `run`, and a line in [`Command`].
 
+mod bench;
 pub mod diagnostics;
 mod diff;
 mod exit;
@@ -57,6 +58,7 @@ enum Command {
     Explain(explain::Explain),
     Ledger(ledger::Ledger),
     Population(population::Population),
+    Bench(bench::Bench),
     Models(models::Models),
     Schema(schema::Schema),
     Completions(Completions),
@@ -92,6 +94,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(command) => command.run(&terminal),
         Command::Ledger(command) => command.run(&terminal),
         Command::Population(command) => command.run(&terminal),
+        Command::Bench(command) => command.run(&terminal),
         Command::Models(command) => command.run(&terminal),
         Command::Schema(command) => command.run(&terminal),
         Command::Completions(command) => {

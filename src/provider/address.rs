@@ -39,6 +39,16 @@ impl Address {
         url
     }
 
+    /// The address of a path that stands beside the last part of this one: of `props` to `http://host:8080/v1`, for pages
+    /// that a server has outside of its dialect.
+    pub fn beside(&self, path: &str) -> Url {
+        let base = self.0.path().trim_end_matches('/');
+        let parent = base.rfind('/').map_or("/", |end| &base[..=end]);
+        let mut url = self.0.clone();
+        url.set_path(&format!("{parent}{path}"));
+        url
+    }
+
     /// The host, without brackets.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
@@ -102,6 +112,9 @@ mod tests {
         let good = Address::parse("http://10.0.0.5:8000/v1").unwrap();
         assert_eq!(good.join("chat/completions").as_str(), "http://10.0.0.5:8000/v1/chat/completions");
         assert_eq!(good.to_string(), "http://10.0.0.5:8000/v1");
+        assert_eq!(good.beside("props").as_str(), "http://10.0.0.5:8000/props");
+        assert_eq!(Address::parse("http://x").unwrap().beside("props").as_str(), "http://x/props");
+        assert_eq!(Address::parse("http://x/a/v1/").unwrap().beside("props").as_str(), "http://x/a/props");
         assert_eq!(Address::parse("https://x.org/").unwrap(), Address::parse("https://x.org").unwrap());
         for bad in
             ["", "x", "localhost:8000", "ftp://x", "http://", "https://u:secret@x.org", "http://x/?a=1", "http://x/#a"]

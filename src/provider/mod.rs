@@ -18,6 +18,7 @@ mod fault;
 mod gemini;
 mod hosted;
 mod http;
+mod inventory;
 mod mock;
 mod ollama;
 mod openai;
@@ -25,6 +26,7 @@ mod owner;
 mod scores;
 mod server;
 mod subset;
+mod timing;
 mod wire;
 
 use std::fmt;
@@ -43,7 +45,9 @@ pub use embedded::weights;
 pub use endpoint::{Config, ConnectError, Endpoint, Env, Here, Reading, default_endpoint};
 pub use extra::taken;
 pub use failure::LONGEST_MESSAGE;
+pub use inventory::{Inventory, Listed, Page, memory};
 pub use ollama::DEFAULT_NUM_CTX;
+pub use timing::{Measured, Missed, Sample, Timings};
 pub use wire::{Answer, Wire};
 
 /// The kinds of providers: what `type = "..."` in `[providers]` can say, and `provider = "..."` of a model.
@@ -270,6 +274,16 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Sends a call and reads its reply: one attempt, with deadlines, never retried here.
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>>;
+
+    /// The same, with how long its parts took, for measurements.
+    fn send_timed(&self, call: Encoded) -> Boxed<'_, Result<(Reply, Timings), CallError>> {
+        Box::pin(async move { Ok((self.send(call).await?, Timings::default())) })
+    }
+
+    /// Asks what the server has; more is told of the models `ids`. Nothing where it can't tell.
+    fn inventory<'a>(&'a self, _ids: &'a [&'a str]) -> Boxed<'a, Result<Inventory, CallError>> {
+        Box::pin(async { Ok(Inventory::default()) })
+    }
 
     /// Asks whether the server is there and has the model, and which build of it.
     fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>>;

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use reqwest::Url;
+use serde_json::Value;
 
 use super::address::Address;
-use super::http::Http;
+use super::http::{Http, Received};
 use super::wire::Wire;
-use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply};
+use super::{
+    Answer, Boxed, Build, Call, CallError, CallErrorKind, Encoded, Inventory, Model, Page, Provider, Reply, Timings,
+};
 
 /// How long a server may take to tell about its models.
 const INSPECTION: Duration = Duration::from_secs(8);
@@ -29,15 +32,14 @@ impl<W: Wire> Server<W> {
         Server { wire, http, address, calls }
     }
 
-    async fn ask(&self, call: Encoded) -> Result<Reply, CallError> {
+    async fn ask(&self, call: Encoded) -> Result<Received, CallError> {
         let Encoded { mut body, unsent, .. } = call;
         let url = match unsent {
             0 => self.calls.clone(),
             _ => self.address.join(&self.wire.path(&String::from_utf8_lossy(&body[..unsent]))),
         };
         body.drain(..unsent);
-        let received = self.http.post(url, body, || self.nobody()).await?;
-        self.wire.decode(received.answer())
+        self.http.post(url, body, || self.nobody()).await
     }
 
     async fn look(&self, model: &Model) -> Result<Build, CallError> {
@@ -45,12 +47,37 @@ impl<W: Wire> Server<W> {
         let received = self.http.get(url, INSPECTION, || self.nobody()).await?;
         let mut build = self.wire.find_model(model, &self.endpoint(), received.answer())?;
         if let Some((path, body)) = self.wire.more_path(model) {
-            let asked = self.http.post(self.address.join(path), body.to_string().into_bytes(), || self.nobody());
-            let late = || CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline");
-            let received = tokio::time::timeout(INSPECTION, asked).await.map_err(|_| late())??;
+            let received = self.post_soon(self.address.join(path), &body).await?;
             self.wire.add_more(&mut build, received.answer());
         }
         Ok(build)
+    }
+
+    async fn post_soon(&self, url: Url, body: &Value) -> Result<Received, CallError> {
+        let asked = self.http.post(url, body.to_string().into_bytes(), || self.nobody());
+        let late = || CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline");
+        tokio::time::timeout(INSPECTION, asked).await.map_err(|_| late())?
+    }
+
+    async fn page(&self, page: &Page) -> Result<Received, CallError> {
+        let mut url = if page.beside { self.address.beside(&page.path) } else { self.address.join(&page.path) };
+        url.set_query(page.query);
+        match &page.body {
+            Some(body) => self.post_soon(url, body).await,
+            None => self.http.get(url, INSPECTION, || self.nobody()).await,
+        }
+    }
+
+    async fn take_stock(&self, ids: &[&str]) -> Result<Inventory, CallError> {
+        let mut received = Vec::new();
+        for page in self.wire.pages(ids) {
+            let found = self.page(&page).await;
+            received.push(if received.is_empty() { Some(found?) } else { found.ok() });
+        }
+        let answers: Vec<Option<Answer<'_>>> = received.iter().map(|r| r.as_ref().map(Received::answer)).collect();
+        let inventory = self.wire.inventory(ids, &answers)?;
+        let inventory = inventory.asked(ids, |id, listed| self.wire.is_listed_as(id, listed));
+        Ok(Inventory { local: self.address.is_loopback(), ..inventory }.cleaned())
     }
 
     fn nobody(&self) -> String {
@@ -80,7 +107,24 @@ impl<W: Wire> Provider for Server<W> {
     }
 
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
-        Box::pin(async move { self.ask(call).await.map_err(|error| self.http.clean(error)) })
+        Box::pin(async move {
+            let replied = async { self.wire.decode(self.ask(call).await?.answer()) };
+            replied.await.map_err(|error| self.http.clean(error))
+        })
+    }
+
+    fn send_timed(&self, call: Encoded) -> Boxed<'_, Result<(Reply, Timings), CallError>> {
+        Box::pin(async move {
+            let timed = async {
+                let received = self.ask(call).await?;
+                Ok((self.wire.decode(received.answer())?, self.wire.timings(received.answer())))
+            };
+            timed.await.map_err(|error| self.http.clean(error))
+        })
+    }
+
+    fn inventory<'a>(&'a self, ids: &'a [&'a str]) -> Boxed<'a, Result<Inventory, CallError>> {
+        Box::pin(async move { self.take_stock(ids).await.map_err(|error| self.http.clean(error)) })
     }
 
     fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>> {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::extra::merge;
 use super::failure::snippet;
 use super::http::Headers;
-use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply, Sampling};
+use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Sampling, Timings};
 use crate::prompt::{Message, Role};
 
 /// What a server answered, as far as a dialect has to know.
@@ -91,6 +91,27 @@ pub trait Wire: fmt::Debug + Send + Sync {
 
     /// Adds to a build what the answer to that POST tells.
     fn add_more(&self, _: &mut Build, _: Answer<'_>) {}
+
+    /// How long the parts of an answered call took, where the answer tells.
+    fn timings(&self, _: Answer<'_>) -> Timings {
+        Timings::default()
+    }
+
+    /// What to ask for to learn what the server has, and more about the models `ids`; without the first page there is no
+    /// inventory, the others need not be there.
+    fn pages(&self, _ids: &[&str]) -> Vec<Page> {
+        Vec::new()
+    }
+
+    /// What the server has, by its answers to [`Wire::pages`] for these `ids`; none where a page can't be had.
+    fn inventory(&self, _ids: &[&str], _pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
+        Ok(Inventory::default())
+    }
+
+    /// Whether a model that is called `id` is the one that the server lists as `listed`.
+    fn is_listed_as(&self, id: &str, listed: &str) -> bool {
+        listed == id || listed.rsplit('/').next() == Some(id)
+    }
 
     /// What to say when nobody answers at the address, such as "no Ollama at …".
     fn nobody(&self, endpoint: &str) -> String {

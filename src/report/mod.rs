@@ -1,6 +1,8 @@
 //! Reports: what a finished run says, made from its manifest (`summary`), its tables (`preview`, and `verdict`, what the
-//! spec's tests say about them), its lock (`drift`) and its calls (`explanation`); what differs between two (`diff`). Pure.
+//! spec's tests say about them), its lock (`drift`) and its calls (`explanation`); what differs between two (`diff`); what
+//! measured calls say (`bench`). Pure.
 
+pub mod bench;
 pub mod diff;
 pub mod drift;
 pub mod explanation;

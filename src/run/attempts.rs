@@ -51,7 +51,7 @@ impl Conversation<'_> {
 
 /// About how many tokens of prompt and reply a call takes, before one knows: a token for 4 bytes, and the longest reply that
 /// is allowed.
-fn estimate(encoded: &Encoded, call: &Call<'_>) -> (u64, u64) {
+pub(super) fn estimate(encoded: &Encoded, call: &Call<'_>) -> (u64, u64) {
     let reply = call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from);
     (encoded.body.len() as u64 / 4, reply)
 }

@@ -16,7 +16,7 @@ use super::replay::{Replay, Silent};
 use crate::plan::Plan;
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, CallError, CallErrorKind, Env, Here, Model, Provider};
-use crate::spec::{EndpointSpec, OnOutage, Price};
+use crate::spec::{EndpointSpec, OnOutage, Price, Spec};
 use crate::store::{Ledger, LedgerError, Lock, ModelFacts, Project};
 
 /// A model that can be asked.
@@ -175,6 +175,13 @@ impl Models {
         move || providers.iter().find_map(|provider| provider.preparing())
     }
 
+    /// Lets no reply have more tokens than this, if there is a most.
+    pub(super) fn shorten_replies(&mut self, most: Option<u32>) {
+        for target in self.targets.iter_mut().flatten() {
+            target.model.sampling.max_tokens = most.or(target.model.sampling.max_tokens);
+        }
+    }
+
     /// Takes the builds that a lock names for the models, since its answers are theirs.
     pub fn take_builds(&mut self, lock: &Lock) {
         for target in self.targets.iter_mut().flatten() {
@@ -210,14 +217,27 @@ fn known(ledger: &Ledger, provider: &dyn Provider, model: &Model) -> Result<Opti
     Ok(known.and_then(|json| serde_json::from_str(&json).ok()))
 }
 
-/// A client for every model that the plan's stages ask; nothing is sent, and no build is known yet.
+/// A client for every model that the plan's stages ask.
 fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
     let spec = &plan.spec;
+    let asked = plan.stages().flat_map(|stage| &spec.stages[stage].models).copied();
+    clients_of(
+        spec,
+        asked.flat_map(|model| [model].into_iter().chain(spec.model(model).1.fallback.iter().copied())),
+        env,
+    )
+}
+
+/// A client for each of these models; nothing is sent, and no build is known yet.
+pub(super) fn clients_of(
+    spec: &Spec,
+    asked: impl Iterator<Item = usize>,
+    env: Env<'_>,
+) -> Result<Models, ConnectError> {
     let here = Here { env, folder: &spec.folder };
     let mut clients: IndexMap<&str, (Arc<dyn Provider>, Arc<EndpointState>)> = IndexMap::new();
     let mut models = Models { targets: spec.models.iter().map(|_| None).collect() };
-    let asked = plan.stages().flat_map(|stage| &spec.stages[stage].models).copied();
-    for index in asked.flat_map(|model| [model].into_iter().chain(spec.model(model).1.fallback.iter().copied())) {
+    for index in asked {
         let (name, model) = spec.model(index);
         let EndpointSpec { endpoint, limits } = &spec.endpoints[&model.endpoint];
         if !clients.contains_key(model.endpoint.as_str()) {
@@ -321,7 +341,11 @@ pub type Variables<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// The models with the builds that their servers have now; fails where a server is not there. The ledger is left alone.
 pub async fn inspect(plan: &Plan, env: Variables<'_>) -> Result<Models, ConnectError> {
-    let mut models = clients(plan, env)?;
+    inspected(clients(plan, env)?).await
+}
+
+/// The same models with the builds that their servers have now.
+pub(super) async fn inspected(mut models: Models) -> Result<Models, ConnectError> {
     for target in models.targets.iter_mut().flatten() {
         let build = target.provider.inspect(&target.model).await;
         target.build = build.map_err(|error| ConnectError::Server { model: target.name.clone(), error })?;

@@ -7,9 +7,11 @@
 //! [`attempts`]: what a reply is worth is [`answer`]'s, what fits into a context [`context`]'s, in which form the server is asked
 //! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
 //! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. What becomes of rows and their columns is
-//! worked out in [`columns`], what their tables were made from in [`locking`], how often each label was given is counted in [`labels`]. Progress is counters that anyone may read ([`progress`]).
+//! worked out in [`columns`], what their tables were made from in [`locking`], how often each label was given in [`labels`]; what
+//! makes a table of tables is carried out in [`reshape`]. Progress is counters that anyone may read ([`progress`]).
 //!
-//! Recorded calls may come from a [`replay`] file instead.
+//! Recorded calls may come from a [`replay`] file instead. Beside runs stand [`bench`], which measures real calls, and
+//! [`inventory`] with [`checkup`]: what the servers have, and what of it doesn't fit a spec.
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
@@ -17,15 +19,18 @@ mod adaptive;
 mod answer;
 mod assemble;
 mod attempts;
+pub mod bench;
 mod block;
 mod bucket;
 mod budget;
 mod calls;
 mod calls_table;
+pub mod checkup;
 mod columns;
 mod connect;
 mod context;
 mod forms;
+pub mod inventory;
 mod labels;
 mod limiter;
 pub mod locking;

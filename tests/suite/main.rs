@@ -10,6 +10,7 @@ mod server;
 mod weights;
 
 mod assertions;
+mod bench;
 mod broken;
 mod budget;
 mod command;
@@ -23,6 +24,7 @@ mod fill_missing;
 mod fuzz;
 mod hosted;
 mod hostile;
+mod inventory;
 mod kill;
 mod layers;
 mod ledger;

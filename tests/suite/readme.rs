@@ -141,6 +141,7 @@ fn the_help_of_every_command() {
         "ledger export",
         "ledger import",
         "population",
+        "bench",
         "models",
         "models pull",
         "models list",

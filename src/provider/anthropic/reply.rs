@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::provider::fault::Fault;
 use crate::provider::wire::{Answer, endless, unlisted, with_text};
-use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
+use crate::provider::{Build, CallError, CallErrorKind, Finish, Inventory, Listed, Model, Reply};
 
 #[derive(Deserialize)]
 struct Answered {
@@ -56,6 +56,7 @@ impl Usage {
 #[derive(Deserialize)]
 struct Known {
     id: String,
+    max_input_tokens: Option<u64>,
 }
 
 /// Reads the answer to a call.
@@ -108,6 +109,26 @@ pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> R
     }
     let digest = answer.json::<Known>().ok().map(|known| known.id).filter(|id| !id.is_empty());
     Ok(Build { digest, ..Build::default() })
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<Known>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+/// Reads the list of models (<https://platform.claude.com/docs/en/api/models/list>). A gateway may have none.
+pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
+    let Some(page) = pages.first().copied().flatten().filter(|page| !matches!(page.status, 404 | 405 | 501)) else {
+        return Ok(Inventory::default());
+    };
+    if !page.is_success() {
+        return Err(Fault::of_body(page.body).error(page));
+    }
+    let Ok(List { data, has_more: more }) = page.json() else { return Ok(Inventory::default()) };
+    let listed = |known: Known| Listed { id: known.id, context: known.max_input_tokens, ..Listed::default() };
+    Ok(Inventory { models: data.into_iter().map(listed).collect(), more, ..Inventory::default() })
 }
 
 #[cfg(test)]

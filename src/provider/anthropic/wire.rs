@@ -14,7 +14,7 @@ use crate::prompt::{Message, Role};
 use crate::provider::http::Headers;
 use crate::provider::subset::subset;
 use crate::provider::wire::{Answer, Wire, encoded, system};
-use crate::provider::{Build, Call, CallError, Encoded, Model, Reply};
+use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply};
 
 /// The kind's name.
 pub(super) const KIND: &str = "anthropic";
@@ -115,5 +115,13 @@ impl Wire for AnthropicWire {
 
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
         reply::find_model(model, endpoint, answer)
+    }
+
+    fn pages(&self, _: &[&str]) -> Vec<Page> {
+        vec![Page { query: Some("limit=1000"), ..Page::get("v1/models") }]
+    }
+
+    fn inventory(&self, _: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
+        reply::inventory(pages)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::prompt::Token;
 use crate::provider::fault::Fault;
 use crate::provider::wire::{Answer, endless, unlisted, with_text};
-use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
+use crate::provider::{Build, CallError, CallErrorKind, Finish, Inventory, Listed, Model, Reply};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -177,6 +177,42 @@ pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> R
         return Err(CallError::raw(CallErrorKind::UnknownModel, message));
     }
     Ok(Build { digest: known.version.filter(|version| !version.is_empty()), ..Build::default() })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    models: Vec<Entry>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    name: String,
+    input_token_limit: Option<u64>,
+    supported_generation_methods: Option<Vec<String>>,
+}
+
+/// Reads the list of models (<https://ai.google.dev/api/models#method:-models.list>). A gateway may have none.
+pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
+    let Some(page) = pages.first().copied().flatten().filter(|page| !matches!(page.status, 404 | 405 | 501)) else {
+        return Ok(Inventory::default());
+    };
+    if !page.is_success() {
+        return Err(Fault::of_body(page.body).error(page));
+    }
+    let Ok(List { models, next_page_token }) = page.json() else { return Ok(Inventory::default()) };
+    let writes = |entry: &Entry| {
+        let methods = entry.supported_generation_methods.as_ref();
+        methods.is_none_or(|methods| methods.iter().any(|method| method == "generateContent"))
+    };
+    let models = models.into_iter().filter(writes).map(|entry| {
+        // They are listed as `models/x` and asked for as `x`.
+        let id = entry.name.strip_prefix("models/").unwrap_or(&entry.name).to_owned();
+        Listed { id, context: entry.input_token_limit, ..Listed::default() }
+    });
+    Ok(Inventory { models: models.collect(), more: next_page_token.is_some(), ..Inventory::default() })
 }
 
 #[cfg(test)]

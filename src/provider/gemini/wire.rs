@@ -15,7 +15,7 @@ use crate::provider::http::Headers;
 use crate::provider::scores::LIKELIEST;
 use crate::provider::subset::subset;
 use crate::provider::wire::{Answer, Wire, encoded, portable_seed, system};
-use crate::provider::{Build, Call, CallError, Encoded, Model, Reply};
+use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply};
 
 /// The kind's name.
 pub(super) const KIND: &str = "gemini";
@@ -158,6 +158,18 @@ impl Wire for GeminiWire {
 
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
         reply::find_model(model, endpoint, answer)
+    }
+
+    fn pages(&self, _: &[&str]) -> Vec<Page> {
+        vec![Page { query: Some("pageSize=1000"), ..Page::get("v1beta/models") }]
+    }
+
+    fn is_listed_as(&self, id: &str, listed: &str) -> bool {
+        id.strip_prefix("models/").unwrap_or(id) == listed
+    }
+
+    fn inventory(&self, _: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
+        reply::inventory(pages)
     }
 }
 

@@ -1,8 +1,10 @@
-//! Ollama: a server of open models on one's own machine. Fields of the spec here, the protocol in `wire`.
+//! Ollama: a server of open models on one's own machine. Fields of the spec here, the protocol in `wire`, what a
+//! server has in `inventory`.
 //!
 //! Knows only what stands beside it in `provider`, and `document`.
 
 mod host;
+mod inventory;
 mod wire;
 
 use std::sync::Arc;

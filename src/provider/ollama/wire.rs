@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::inventory;
 use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::fault::Fault;
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
 use crate::provider::wire::{Answer, Wire, encoded, portable_seed, with_text};
-use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Reply};
+use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Timings};
 
 /// The kind's name.
 pub(super) const KIND: &str = "ollama";
@@ -219,6 +220,22 @@ impl Wire for OllamaWire {
         build.template = shown.template.map(|template| blake3::hash(template.as_bytes()).to_hex().to_string());
     }
 
+    fn timings(&self, answer: Answer<'_>) -> Timings {
+        inventory::timings(answer)
+    }
+
+    fn pages(&self, ids: &[&str]) -> Vec<Page> {
+        inventory::pages(ids)
+    }
+
+    fn inventory(&self, ids: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
+        inventory::read(ids, pages)
+    }
+
+    fn is_listed_as(&self, id: &str, listed: &str) -> bool {
+        tagged(id).eq_ignore_ascii_case(&tagged(listed))
+    }
+
     fn nobody(&self, endpoint: &str) -> String {
         format!("no Ollama at {endpoint}; is `ollama serve` running?")
     }
@@ -233,7 +250,7 @@ impl Wire for OllamaWire {
 }
 
 /// The error of a failed call; a model that isn't there comes with the command that gets it.
-fn failed(answer: Answer<'_>) -> CallError {
+pub(super) fn failed(answer: Answer<'_>) -> CallError {
     let fault = Fault::of_body(answer.body);
     let error = fault.clone().error(answer);
     if error.kind != CallErrorKind::UnknownModel {
@@ -249,7 +266,7 @@ fn failed(answer: Answer<'_>) -> CallError {
 }
 
 /// A model's name with its tag, which is `latest` when it isn't said.
-fn tagged(name: &str) -> String {
+pub(super) fn tagged(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }
 }

@@ -1,8 +1,9 @@
 //! OpenAI and the many servers that speak its protocol: vLLM, llama.cpp, LM Studio, gateways. Fields of the spec here,
-//! the protocol in `wire` (requests) and `reply` (answers).
+//! the protocol in `wire` (requests), `reply` (answers) and `inventory` (what a server has).
 //!
 //! Knows only what stands beside it in `provider`.
 
+mod inventory;
 mod reply;
 mod wire;
 

@@ -135,7 +135,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
 }
 
 /// The error of a failed call. No row can cause a 404: either the model or the path isn't there, and the run stops.
-fn failed(answer: Answer<'_>) -> CallError {
+pub(super) fn failed(answer: Answer<'_>) -> CallError {
     let fault = Fault::of_body(answer.body);
     let named = fault.says("model_not_found") || fault.says("NotFoundError");
     let mut error = fault.error(answer);

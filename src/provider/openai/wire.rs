@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::reply;
+use super::{inventory, reply};
 use crate::prompt::Message;
 use crate::provider::hosted::StructuredOutput;
 use crate::provider::scores::LIKELIEST;
 use crate::provider::wire::{Answer, Wire, encoded, portable_seed};
-use crate::provider::{Build, Call, CallError, Encoded, Model, Reply};
+use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply, Timings};
 
 /// The kind's name.
 pub(super) const KIND: &str = "openai";
@@ -121,5 +121,17 @@ impl Wire for OpenAiWire {
 
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
         reply::find_model(model, endpoint, answer)
+    }
+
+    fn timings(&self, answer: Answer<'_>) -> Timings {
+        inventory::timings(answer)
+    }
+
+    fn pages(&self, _: &[&str]) -> Vec<Page> {
+        inventory::pages(self.home)
+    }
+
+    fn inventory(&self, _: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
+        inventory::read(pages)
     }
 }

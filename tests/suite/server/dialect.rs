@@ -197,6 +197,10 @@ pub fn about(request: &Request, path: &str, models: &[String], build: &Build) ->
             }
             _ => Dialect::Anthropic.error(404, &format!("model: {path}")),
         },
+        ("GET", "/v1beta/models") => {
+            let named = |id: &String| json!({"name": format!("models/{id}"), "inputTokenLimit": 1_048_576});
+            (200, json!({"models": models.iter().map(named).collect::<Vec<_>>()}))
+        }
         ("GET", path) if path.starts_with("/v1beta/models/") => match known("/v1beta/models/") {
             Some((id, true)) => {
                 let methods = ["generateContent", "countTokens"];

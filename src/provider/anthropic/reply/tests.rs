@@ -162,3 +162,14 @@ fn a_models_page_tells_its_build() {
     let key = r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
     assert_eq!(find(401, key).unwrap_err().kind, CallErrorKind::Unauthorized);
 }
+
+#[test]
+fn the_list_of_models() {
+    let list = r#"{"data":[{"type":"model","id":"claude-haiku-4-5-20251001","max_input_tokens":200000},{"id":"b"}],"has_more":true}"#;
+    let found = inventory(&[Some(answer(200, list))]).unwrap();
+    let known: Vec<_> = found.models.iter().map(|m| (m.id.as_str(), m.context)).collect();
+    assert_eq!((known, found.more), (vec![("claude-haiku-4-5-20251001", Some(200_000)), ("b", None)], true));
+    assert_eq!(inventory(&[Some(answer(404, "no"))]), Ok(Inventory::default()));
+    let key = r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
+    assert_eq!(inventory(&[Some(answer(401, key))]).unwrap_err().kind, CallErrorKind::Unauthorized);
+}

@@ -17,8 +17,10 @@ use super::body::{self, Body};
 use super::engine::{self, Asked};
 use super::gguf::Gguf;
 use super::model::Model as Loaded;
-use crate::provider::weights::{Folders, Located, WeightsError, locate, megabytes, pull, verify};
-use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply, Sampling};
+use crate::provider::weights::{BUILTIN, Builtin, Folders, Located, WeightsError, locate, megabytes, pull, verify};
+use crate::provider::{
+    Boxed, Build, Call, CallError, CallErrorKind, Encoded, Inventory, Listed, Model, Provider, Reply, Sampling, Timings,
+};
 
 /// Models inside this process.
 pub struct Process {
@@ -128,6 +130,20 @@ fn build(located: &Located) -> Result<Build, WeightsError> {
     Ok(Build { digest: Some(format!("sha256:{sha256}")), quantization, template: None })
 }
 
+/// What the file of a model says of it; none where there is no such file.
+fn listed(id: &str, folder: &Path, folders: &Folders) -> Option<Listed> {
+    let located = locate(id, folder, folders).ok()?;
+    let gguf = Gguf::open(&located.path).ok()?;
+    let context = gguf.text("general.architecture").and_then(|name| gguf.number(&format!("{name}.context_length")));
+    Some(Listed {
+        id: id.to_owned(),
+        bytes: std::fs::metadata(&located.path).ok().map(|file| file.len()),
+        quantization: located.builtin.map(|builtin| builtin.quantization.to_owned()).or_else(|| gguf.quantization()),
+        context,
+        ..Listed::default()
+    })
+}
+
 impl Provider for Process {
     fn kind(&self) -> &'static str {
         KIND
@@ -142,6 +158,10 @@ impl Provider for Process {
     }
 
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
+        Box::pin(async move { Ok(self.send_timed(call).await?.0) })
+    }
+
+    fn send_timed(&self, call: Encoded) -> Boxed<'_, Result<(Reply, Timings), CallError>> {
         Box::pin(async move {
             let asked: Body = serde_json::from_slice(&call.body).map_err(|e| {
                 CallError::new(CallErrorKind::Rejected, format!("this is no call of an embedded model's: {e}"))
@@ -151,6 +171,18 @@ impl Provider for Process {
             let sent = self.engine(&asked.model)?.send((asked, tell));
             sent.map_err(|_| died(CallErrorKind::UnknownModel))?;
             told.await.unwrap_or_else(|_| Err(died(CallErrorKind::Rejected)))
+        })
+    }
+
+    fn inventory<'a>(&'a self, ids: &'a [&'a str]) -> Boxed<'a, Result<Inventory, CallError>> {
+        Box::pin(async move {
+            // Of the built-in models those that are here; of others those that are asked for and found.
+            let here = BUILTIN.iter().filter(|builtin| builtin.is_there(&self.folders)).map(|builtin| builtin.name());
+            let others = ids.iter().copied().filter(|id| Builtin::find(id).is_none());
+            let models = here.chain(others).filter_map(|id| listed(id, &self.folder, &self.folders));
+            let inventory = Inventory { local: true, models: models.collect(), ..Inventory::default() };
+            Ok(inventory
+                .asked(ids, |id, listed| Builtin::find(id).map_or(id == listed, |builtin| builtin.name() == listed)))
         })
     }
 

@@ -1,5 +1,7 @@
 //! A call being answered: its tokens so far, how it goes on, and when it is done.
 
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
 use super::ENGINE;
@@ -9,10 +11,10 @@ use super::grammar::Grammar;
 use super::labels::Labels;
 use super::model::Model;
 use super::sampling::Sampler;
-use crate::provider::{CallError, CallErrorKind, Finish, Reply};
+use crate::provider::{CallError, CallErrorKind, Finish, Reply, Timings};
 
 /// Whoever waits for a call's reply.
-pub type Tell = oneshot::Sender<Result<Reply, CallError>>;
+pub type Tell = oneshot::Sender<Result<(Reply, Timings), CallError>>;
 
 /// A call being answered.
 pub struct Sequence {
@@ -31,6 +33,10 @@ pub struct Sequence {
     /// The most tokens of prompt and reply.
     most: usize,
     tell: Tell,
+    /// When it was taken in hand.
+    began: Instant,
+    /// When its first token was chosen.
+    first: Option<Instant>,
 }
 
 /// Tokens of a reply where the call doesn't say how many.
@@ -39,6 +45,7 @@ const MAX_TOKENS: u32 = 512;
 impl Sequence {
     /// Prepares a call; one that can't be asked is told so and gone.
     pub fn new(body: &Body, model: &Model, tell: Tell) -> Option<Self> {
+        let began = Instant::now();
         let (tokens, context, grammar) = match prepare(body, model) {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -60,6 +67,8 @@ impl Sequence {
             prompt,
             grammar,
             tell,
+            began,
+            first: None,
         };
         let forced = sequence.grammar.as_mut().map(Grammar::forced).unwrap_or_default();
         match sequence.extend(&forced, model) {
@@ -100,6 +109,7 @@ impl Sequence {
 
     /// Goes on by the scores of the next token; says how it ended, if it has.
     pub fn go_on(&mut self, mut scores: Vec<f32>, model: &Model) -> Result<Option<Finish>, String> {
+        self.first.get_or_insert_with(Instant::now);
         let vocabulary = &model.vocabulary;
         let Some(grammar) = &mut self.grammar else {
             let token = self.sampler.pick(&scores);
@@ -155,8 +165,13 @@ impl Sequence {
             probabilities: if finish == Finish::Stop { self.labels.probabilities() } else { None },
             finish,
         };
+        let timings = Timings {
+            prompt: self.first.map(|first| first.duration_since(self.began)),
+            writing: self.first.map(|first| first.elapsed()),
+            ..Timings::default()
+        };
         // Nobody waits only when the run is being dropped.
-        let _ = self.tell.send(Ok(reply));
+        let _ = self.tell.send(Ok((reply, timings)));
         let mut tokens = self.tokens;
         tokens.truncate(self.cache.len());
         (tokens, self.cache)

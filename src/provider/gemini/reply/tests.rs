@@ -199,3 +199,12 @@ fn a_models_page_tells_its_build() {
     let key = r#"{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#;
     assert_eq!(find(400, key).unwrap_err().kind, CallErrorKind::Unauthorized);
 }
+
+#[test]
+fn the_list_of_models() {
+    let list = r#"{"models":[{"name":"models/gemini-2.5-flash","inputTokenLimit":1048576},{"name":"tunedModels/b"},{"name":"models/e","supportedGenerationMethods":["embedContent"]}],"nextPageToken":"x"}"#;
+    let found = inventory(&[Some(answer(200, list))]).unwrap();
+    let known: Vec<_> = found.models.iter().map(|m| (m.id.as_str(), m.context)).collect();
+    assert_eq!((known, found.more), (vec![("gemini-2.5-flash", Some(1_048_576)), ("tunedModels/b", None)], true));
+    assert_eq!(inventory(&[Some(answer(404, "no"))]), Ok(Inventory::default()));
+}

@@ -28,7 +28,7 @@ use super::engine::{Asked, serve};
 use super::model::Model;
 use crate::prompt::Message;
 use crate::provider::weights::{Builtin, Folders, pull};
-use crate::provider::{CallError, Reply, Sampling};
+use crate::provider::{CallError, Reply, Sampling, Timings};
 
 /// The real model, or a loud line on stderr that the test was skipped.
 fn model(test: &str) -> Option<&'static Model> {
@@ -75,7 +75,7 @@ fn typed(text: &str, max_tokens: u32, schema: Value) -> Body {
     Body { schema: Some(schema), ..question(text, max_tokens) }
 }
 
-type Told = oneshot::Receiver<Result<Reply, CallError>>;
+type Told = oneshot::Receiver<Result<(Reply, Timings), CallError>>;
 
 /// Hands a call to an engine.
 fn send(queue: &Sender<Asked>, body: Body) -> Told {
@@ -99,7 +99,8 @@ fn with_engine<T>(model: &Model, work: impl FnOnce(&Sender<Asked>) -> T) -> T {
 fn answers(model: &Model, bodies: Vec<Body>) -> Vec<Result<Reply, CallError>> {
     with_engine(model, |queue| {
         let told: Vec<Told> = bodies.into_iter().map(|body| send(queue, body)).collect();
-        told.into_iter().map(|told| told.blocking_recv().expect("the engine answers")).collect()
+        let replied = |told: Told| told.blocking_recv().expect("the engine answers").map(|(reply, _)| reply);
+        told.into_iter().map(replied).collect()
     })
 }
 

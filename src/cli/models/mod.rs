@@ -1,20 +1,28 @@
-//! `fanfold models`
+//! `fanfold models`: what there is (`show`), and the built-in weights.
+
+mod show;
 
 use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::status::Format;
 use super::terminal::Terminal;
 use crate::provider::weights::{BUILTIN, Builtin, Folders, WeightsError, megabytes, not_builtin, pull};
 
-/// The built-in models of the provider `embedded`: fetches their weights ahead of a run, shows where they are.
+/// Shows what the servers of a spec have, what the spec needs and lacks, and what does not fit; fetches built-in weights.
+///
+/// Pulled and loaded models, sizes, quantisation, contexts, as far as the servers tell; for what is lacking the command that
+/// gets it, and exit code 3. Asks no model anything.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Models {
     #[command(subcommand)]
-    action: Action,
+    action: Option<Action>,
+    #[command(flatten)]
+    show: show::Show,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -49,8 +57,9 @@ impl Models {
             Err(error) => return failed(&error, Exit::Environment, terminal),
         };
         match self.action {
-            Action::Pull(command) => command.run(&folders, terminal),
-            Action::List(command) => command.run(&folders, terminal),
+            Some(Action::Pull(command)) => command.run(&folders, terminal),
+            Some(Action::List(command)) => command.run(&folders, terminal),
+            None => self.show.run(&folders, terminal),
         }
     }
 }
@@ -104,7 +113,7 @@ impl List {
     fn run(self, folders: &Folders, terminal: &Terminal) -> Exit {
         match self.format {
             Format::Human => terminal.text(&human(folders)),
-            Format::Json => terminal.json(&as_json(folders)),
+            Format::Json => terminal.json(&pretty(&as_json(folders))),
         }
         Exit::Ok
     }
@@ -127,7 +136,7 @@ fn human(folders: &Folders) -> String {
     out
 }
 
-fn as_json(folders: &Folders) -> String {
+fn as_json(folders: &Folders) -> Value {
     let models = BUILTIN.iter().map(|builtin| {
         json!({
             "name": builtin.name(), "names": builtin.names, "title": builtin.title,
@@ -135,8 +144,11 @@ fn as_json(folders: &Folders) -> String {
             "sha256": builtin.sha256, "path": builtin.path(folders), "here": builtin.is_there(folders),
         })
     });
-    let value = json!({ "schema_version": 1, "folder": folders.models, "models": models.collect::<Vec<_>>() });
-    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+    json!({ "schema_version": 1, "folder": folders.models, "models": models.collect::<Vec<_>>() })
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
 fn failed(error: &WeightsError, exit: Exit, terminal: &Terminal) -> Exit {

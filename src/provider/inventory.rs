@@ -1,0 +1,127 @@
+//! Inventories: what a server says it has. Data, and the words for it made fit to be shown.
+//!
+//! A dialect tells with [`Wire::pages`](super::Wire::pages) what to ask for and reads the answers with
+//! [`Wire::inventory`](super::Wire::inventory).
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::failure::safe;
+
+/// Models of a server that are kept; some gateways have thousands.
+const MOST: usize = 2000;
+
+/// What a server has, as far as it tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Inventory {
+    /// What it is, such as `Ollama 0.12.6`.
+    pub software: Option<String>,
+    /// Whether it runs on this machine.
+    pub local: bool,
+    /// How many calls it works on at once.
+    pub slots: Option<u64>,
+    /// Its models.
+    pub models: Vec<Listed>,
+    /// Whether it has more than these.
+    pub more: bool,
+    /// For each model that was asked for, the one that answers to its id.
+    #[serde(skip)]
+    pub asked: Vec<Option<Listed>>,
+}
+
+/// A model that a server has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Listed {
+    /// The server's id of it.
+    pub id: String,
+    /// The size of its weights.
+    pub bytes: Option<u64>,
+    /// How many parameters it has, such as `3.2B`.
+    pub parameters: Option<String>,
+    /// The quantisation, such as `Q4_K_M`.
+    pub quantization: Option<String>,
+    /// Tokens of the longest context that it can have.
+    pub context: Option<u64>,
+    /// Whether it is in memory, where the server tells.
+    pub loaded: Option<bool>,
+    /// Tokens of the context that it was loaded with, for one call.
+    pub loaded_context: Option<u64>,
+    /// Which share of it is in the memory of a GPU, from 0 to 1.
+    pub on_gpu: Option<f64>,
+}
+
+/// Something to ask a server for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The path below the base address.
+    pub path: String,
+    /// Whether the path stands beside the last part of the base address (`/v1`) instead.
+    pub beside: bool,
+    /// The query, without `?`.
+    pub query: Option<&'static str>,
+    /// The body of a POST; without one it is a GET.
+    pub body: Option<Value>,
+}
+
+impl Page {
+    /// A GET below the base address.
+    pub fn get(path: &str) -> Page {
+        Page { path: path.to_owned(), ..Page::default() }
+    }
+}
+
+impl Inventory {
+    /// The same with the models that answer to `ids`, by what `same` says of an id and one of the server's.
+    pub(super) fn asked(mut self, ids: &[&str], same: impl Fn(&str, &str) -> bool) -> Inventory {
+        // A llama.cpp with one model answers to any name.
+        let only = self.models.first().filter(|_| self.slots.is_some() && self.models.len() == 1);
+        let found = |id: &&str| self.models.iter().find(|model| same(id, &model.id)).or(only).cloned();
+        self.asked = ids.iter().map(found).collect();
+        self
+    }
+
+    /// The same, fit to be shown: no control characters, no endless names, no endless lists.
+    pub(super) fn cleaned(mut self) -> Inventory {
+        self.more |= self.models.len() > MOST;
+        self.models.truncate(MOST);
+        self.software = self.software.map(|text| safe(&text, None));
+        for model in self.models.iter_mut().chain(self.asked.iter_mut().flatten()) {
+            model.id = safe(&model.id, None);
+            for text in [&mut model.parameters, &mut model.quantization].into_iter().flatten() {
+                *text = safe(text, None);
+            }
+        }
+        self
+    }
+}
+
+/// The memory of this machine in bytes, where the system tells it.
+pub fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_models_that_were_asked_for() {
+        let models = ["a", "b"].map(|id| Listed { id: id.to_owned(), ..Listed::default() }).to_vec();
+        let several = Inventory { models: models.clone(), slots: Some(1), ..Inventory::default() };
+        let same = |id: &str, listed: &str| id == listed;
+        assert_eq!(several.asked(&["b", "x"], same).asked, [Some(models[1].clone()), None]);
+        let llama = Inventory { models: models[..1].to_vec(), slots: Some(1), ..Inventory::default() };
+        assert_eq!(llama.asked(&["x"], same).asked, [Some(models[0].clone())]);
+    }
+
+    #[test]
+    fn words_of_servers_are_cleaned_and_lists_have_an_end() {
+        let listed = Listed { id: "x\n\u{1b}[31mlacks nothing".to_owned(), ..Listed::default() };
+        let inventory = Inventory { models: vec![listed; MOST + 1], ..Inventory::default() }.cleaned();
+        assert_eq!(inventory.models[0].id, "x [31mlacks nothing");
+        assert!(inventory.more && inventory.models.len() == MOST);
+    }
+}

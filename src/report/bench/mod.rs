@@ -1,0 +1,198 @@
+//! Benches: what measured calls say. Statistics here, which concurrency to use in `advice`, the words and the plot in
+//! `text`. Pure.
+//!
+//! Percentiles are by nearest rank: the smallest of the n measured values that at least p of them do not exceed, so each
+//! is a value that was really measured (type 1 of Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>). Of fewer than 20
+//! values the 95th is the largest.
+//!
+//! A throughput has a 95 % percentile bootstrap interval (Efron 1979, <https://doi.org/10.1214/aos/1176344552>). Calls that
+//! are in flight together end together, so blocks are drawn and not calls: as many calls in a row as there are lanes
+//! (non-overlapping blocks, Carlstein 1986, <https://doi.org/10.1214/aos/1176350057>). The draws have a fixed seed.
+
+pub mod advice;
+pub mod text;
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::provider::{Measured, Sample, Timings};
+use crate::random::Streams;
+
+/// Draws of a bootstrap.
+const DRAWS: usize = 1000;
+/// Blocks from which on an interval is given.
+const FEWEST: usize = 3;
+
+/// What was measured at a level of concurrency.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LevelReport {
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// Calls that ended.
+    pub calls: u64,
+    /// Calls with a reply.
+    pub answered: u64,
+    /// Calls without one, by the kind of the failure.
+    pub failed: IndexMap<&'static str, u64>,
+    /// One message of the failures.
+    pub example: Option<String>,
+    /// Replies that a run would not take for an answer, by the kind of the failure that it would be.
+    pub unusable: IndexMap<&'static str, u64>,
+    /// From the first call to the end of the last, in seconds.
+    pub seconds: f64,
+    /// The share of the lanes' time in which they waited for rate limits, from 0 to 1.
+    pub held: f64,
+    /// Whether all calls that belong to the level were made.
+    pub whole: bool,
+    /// Replies per second.
+    pub calls_per_sec: Interval,
+    /// Tokens of the replies per second, all lanes together; none where the server doesn't count them.
+    pub tokens_per_sec: Option<f64>,
+    /// Seconds from a call to the end of its reply.
+    pub latency: Option<Spread>,
+    /// Seconds from a call to the first token of its reply, where the provider lets it be seen.
+    pub first_token: Option<Spread>,
+    /// Tokens of prompts, as the server counted them.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens of replies.
+    pub completion_tokens: Option<u64>,
+    /// Tokens of prompts that the server says it knew from earlier calls.
+    pub cached_tokens: Option<u64>,
+}
+
+/// An estimate with its 95 % interval; without one where there is too little to say.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Interval {
+    /// The estimate.
+    pub value: f64,
+    /// The lower end.
+    pub low: Option<f64>,
+    /// The upper end.
+    pub high: Option<f64>,
+}
+
+/// How values are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// The smallest.
+    pub min: f64,
+    /// The 25th percentile.
+    pub p25: f64,
+    /// The median.
+    pub p50: f64,
+    /// The 75th percentile.
+    pub p75: f64,
+    /// The 95th percentile.
+    pub p95: f64,
+    /// The largest.
+    pub max: f64,
+    /// The mean.
+    pub mean: f64,
+}
+
+impl Spread {
+    /// The spread of these values; none of no values.
+    pub fn of(mut values: Vec<f64>) -> Option<Spread> {
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let at = |share| nearest_rank(&values, share);
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        Some(Spread { min, p25: at(0.25), p50: at(0.5), p75: at(0.75), p95: at(0.95), max, mean })
+    }
+}
+
+/// The nearest-rank percentile of sorted values, of which there is at least one.
+fn nearest_rank(sorted: &[f64], share: f64) -> f64 {
+    // A hair less, so that 0.95 of 20 is the 19th although 0.95 is no binary fraction.
+    let rank = (share * sorted.len() as f64 - 1e-9).ceil().max(1.0) as usize;
+    sorted[rank.min(sorted.len()) - 1]
+}
+
+/// How the parts of measured calls tell the time to their first token.
+pub fn first_token(took: Duration, timings: &Timings) -> Option<f64> {
+    timings.writing.map(|writing| took.saturating_sub(writing).as_secs_f64())
+}
+
+impl LevelReport {
+    /// What these calls say, which are in the order in which they ended; they took `took` together, and lanes waited `held`
+    /// for rate limits.
+    pub fn of(in_flight: u32, samples: &[Sample], took: Duration, held: Duration, whole: bool) -> LevelReport {
+        let replies = || samples.iter().filter_map(|sample| Some((sample, sample.outcome.as_ref().ok()?)));
+        let mut failed = IndexMap::new();
+        let mut example = None;
+        for missed in samples.iter().filter_map(|sample| sample.outcome.as_ref().err()) {
+            *failed.entry(missed.kind).or_insert(0) += 1;
+            example.get_or_insert_with(|| missed.message.clone());
+        }
+        let mut unusable = IndexMap::new();
+        for kind in replies().filter_map(|(_, reply)| reply.unusable) {
+            *unusable.entry(kind).or_insert(0) += 1;
+        }
+        let seconds = took.as_secs_f64();
+        // Only where every reply tells: a sum over some would be too low.
+        let sum = |count: fn(&Measured) -> Option<u64>| replies().map(|(_, reply)| count(reply)).sum::<Option<u64>>();
+        let answered = replies().count() as u64;
+        let completion_tokens = sum(|reply| reply.completion_tokens).filter(|_| answered > 0);
+        let first: Option<Vec<f64>> =
+            replies().map(|(sample, reply)| first_token(sample.took, &reply.timings)).collect();
+        LevelReport {
+            in_flight,
+            calls: samples.len() as u64,
+            answered,
+            failed,
+            example,
+            unusable,
+            seconds,
+            held: held.as_secs_f64() / (seconds * f64::from(in_flight)).max(1e-9),
+            whole,
+            calls_per_sec: throughput(samples, in_flight as usize, seconds),
+            tokens_per_sec: completion_tokens.map(|tokens| tokens as f64 / seconds.max(1e-9)),
+            latency: Spread::of(replies().map(|(sample, _)| sample.took.as_secs_f64()).collect()),
+            first_token: first.and_then(Spread::of),
+            prompt_tokens: sum(|reply| reply.prompt_tokens).filter(|_| answered > 0),
+            completion_tokens,
+            cached_tokens: sum(|reply| reply.timings.cached_tokens).filter(|_| answered > 0),
+        }
+    }
+
+    /// Calls without a reply.
+    pub fn failures(&self) -> u64 {
+        self.calls - self.answered
+    }
+}
+
+/// Replies per second, with the interval of a block bootstrap.
+fn throughput(samples: &[Sample], lanes: usize, seconds: f64) -> Interval {
+    let answered = samples.iter().filter(|sample| sample.outcome.is_ok()).count();
+    let value = answered as f64 / seconds.max(1e-9);
+    let mut before = Duration::ZERO;
+    let blocks: Vec<(f64, f64)> = samples
+        .chunks(lanes.max(1))
+        .map(|block| {
+            let end = block.last().map_or(before, |sample| sample.ended);
+            let took = end.saturating_sub(std::mem::replace(&mut before, end));
+            (block.iter().filter(|sample| sample.outcome.is_ok()).count() as f64, took.as_secs_f64())
+        })
+        .collect();
+    if blocks.len() < FEWEST {
+        return Interval { value, low: None, high: None };
+    }
+    let streams = Streams::new(0, &["bench"]);
+    let mut drawn: Vec<f64> = (0..DRAWS as u64)
+        .map(|number| {
+            let mut stream = streams.of(number);
+            let drawn = || blocks[stream.below(blocks.len() as u64) as usize];
+            let (calls, took) = std::iter::repeat_with(drawn)
+                .take(blocks.len())
+                .fold((0.0, 0.0), |sum, block| (sum.0 + block.0, sum.1 + block.1));
+            calls / f64::max(took, 1e-9)
+        })
+        .collect();
+    drawn.sort_by(f64::total_cmp);
+    Interval { value, low: Some(nearest_rank(&drawn, 0.025)), high: Some(nearest_rank(&drawn, 0.975)) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Inventories: what each server of a spec has, and whether it has the models that the stages ask. Nothing is written, and
+//! no model is asked anything.
+
+use indexmap::IndexMap;
+
+use super::connect::Variables;
+use crate::provider::{Env, Here, Inventory, Listed, Provider};
+use crate::spec::Spec;
+
+/// A server of a spec.
+#[derive(Debug)]
+pub struct Surveyed {
+    /// Its name in the spec.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Where it is; none where that can't be told from here.
+    pub endpoint: Option<String>,
+    /// What it has, or why that can't be told.
+    pub inventory: Result<Inventory, Lack>,
+    /// What the stages need of it.
+    pub needs: Vec<Need>,
+}
+
+/// A model that a stage asks, or that is asked in its place.
+#[derive(Debug)]
+pub struct Need {
+    /// Its name in the spec.
+    pub model: String,
+    /// Its index in the spec.
+    pub index: usize,
+    /// The server's id of it.
+    pub id: String,
+    /// What the server says of it.
+    pub listed: Option<Listed>,
+    /// Why it can't be asked.
+    pub lack: Option<Lack>,
+}
+
+/// Something that is not as a run needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// What, as one sentence without a full stop.
+    pub message: String,
+    /// What to do about it, where the sentence doesn't say it.
+    pub help: Option<String>,
+}
+
+/// Asks every server that the stages of `spec` need; `env` reads environment variables.
+pub async fn survey(spec: &Spec, env: Variables<'_>) -> Vec<Surveyed> {
+    let mut needed: IndexMap<&str, Vec<usize>> = IndexMap::new();
+    for model in spec.stages.iter().flat_map(|stage| &stage.models) {
+        for index in [model].into_iter().chain(&spec.model(*model).1.fallback) {
+            let indices = needed.entry(&spec.model(*index).1.endpoint).or_default();
+            if !indices.contains(index) {
+                indices.push(*index);
+            }
+        }
+    }
+    let mut surveyed = Vec::new();
+    for (name, indices) in needed {
+        surveyed.push(server(spec, name, &indices, env).await);
+    }
+    surveyed
+}
+
+async fn server(spec: &Spec, name: &str, indices: &[usize], env: Env<'_>) -> Surveyed {
+    let endpoint = &spec.endpoints[name].endpoint;
+    let need = |index: &usize| {
+        let (model, known) = spec.model(*index);
+        Need { model: model.to_string(), index: *index, id: known.model.id.clone(), listed: None, lack: None }
+    };
+    let mut needs: Vec<Need> = indices.iter().map(need).collect();
+    let name = name.to_owned();
+    let provider = match endpoint.connect(&Here { env, folder: &spec.folder }) {
+        Ok(provider) => provider,
+        Err(error) => {
+            let lack = Lack { message: error.message, help: error.help };
+            return Surveyed { name, kind: endpoint.kind(), endpoint: None, inventory: Err(lack), needs };
+        }
+    };
+    let ids: Vec<&str> = indices.iter().map(|index| spec.model(*index).1.model.id.as_str()).collect();
+    let inventory = provider.inventory(&ids).await;
+    let inventory = inventory.map_err(|error| Lack { message: error.message, help: None });
+    if let Ok(inventory) = &inventory {
+        for (at, need) in needs.iter_mut().enumerate() {
+            need.listed = inventory.asked.get(at).cloned().flatten();
+            if need.listed.is_none() {
+                need.lack = lack(spec, need, provider.as_ref()).await;
+            }
+        }
+    }
+    Surveyed { name, kind: provider.kind(), endpoint: Some(provider.endpoint()), inventory, needs }
+}
+
+/// Why a model that the server doesn't list can't be asked. Some servers list nothing and have it all the same.
+async fn lack(spec: &Spec, need: &Need, provider: &dyn Provider) -> Option<Lack> {
+    match provider.inspect(&spec.model(need.index).1.model).await {
+        Err(error) => Some(Lack { message: error.message, help: None }),
+        Ok(_) if provider.kind() == "embedded" => Some(Lack {
+            message: format!("the weights of `{}` are not on this machine yet", need.id),
+            help: Some(format!("`fanfold models pull {}` fetches them; the first run does so too", need.id)),
+        }),
+        Ok(_) => None,
+    }
+}
