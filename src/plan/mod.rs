@@ -126,10 +126,11 @@ impl Plan {
         })
     }
 
-    /// Calls at most that a stage makes when nothing is skipped.
+    /// Calls at most that a stage makes when nothing is skipped; where rows are asked about together, when every answer
+    /// comes back as it should.
     pub fn calls(&self, stage: usize) -> u64 {
         let stage = &self.spec.stages[stage];
-        self.rows(stage.input) * stage.width() as u64 * stage.stage.most_prompts()
+        self.rows(stage.input).div_ceil(stage.rows_per_prompt) * stage.width() as u64 * stage.stage.most_prompts()
     }
 
     /// The name of the run's folder: what decides which parts there are. Another plan is another folder.

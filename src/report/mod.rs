@@ -1,6 +1,7 @@
-//! Reports: what a finished run says, made from its manifest (`summary`), its tables (`preview`, and `verdict`, what the
+//! Reports: what a finished run says, made from its manifest (`summary`, with `audit`), its tables (`preview`, and `verdict`, what the
 //! spec's tests say about them), its lock (`drift`) and its calls (`explanation`); what differs between two (`diff`). Pure.
 
+mod audit;
 pub mod diff;
 pub mod drift;
 pub mod explanation;

@@ -53,6 +53,7 @@ fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals, known
     }
     let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
     let _ = writeln!(out, "{:width$}  {}; {tokens}", "", parts.join(", "));
+    *out += &super::audit::lines(totals, width);
     let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, Share { yes, of }) in &totals.shares {
         let (low, high) = wilson(*yes, *of);

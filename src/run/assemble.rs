@@ -10,7 +10,7 @@ use super::RunError;
 use super::block::{Block, Counts};
 use super::stage::Job;
 use crate::plan::Part;
-use crate::store::{PartFacts, PartWriter, Replies, Share, Shares, StoreError};
+use crate::store::{Audit, PartFacts, PartWriter, Replies, Share, Shares, StoreError};
 use crate::table::parquet::TableError;
 
 /// Commits at once; more would only use up file handles.
@@ -101,20 +101,24 @@ async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
 async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();
-    let (writer, counts, shares, replies): (PartWriter, Counts, Shares, Replies) = blocking(move || {
-        let done = block.finish(&job.plan, job.stage(), &job.calls).map_err(|error| {
-            let path = job.dir.root().to_owned();
-            StoreError::Table(TableError::Parquet { path, error: error.into() })
-        })?;
-        writer.write(done.rows, done.calls)?;
-        Ok((writer, done.counts, done.shares, done.replies))
-    })
-    .await?;
+    let (writer, counts, shares, replies, audit): (PartWriter, Counts, Shares, Replies, Option<Audit>) =
+        blocking(move || {
+            let done = block.finish(&job.plan, job.stage(), &job.calls).map_err(|error| {
+                let path = job.dir.root().to_owned();
+                StoreError::Table(TableError::Parquet { path, error: error.into() })
+            })?;
+            writer.write(done.rows, done.calls)?;
+            Ok((writer, done.counts, done.shares, done.replies, done.audit))
+        })
+        .await?;
     part.writer = Some(writer);
     part.facts.answered += counts.answered;
     part.facts.failed += counts.failed;
     part.facts.skipped += counts.skipped;
     Share::add(&mut part.facts.shares, &shares);
+    if let Some(audit) = &audit {
+        part.facts.audit.get_or_insert_default().add(audit);
+    }
     for (model, builds) in replies {
         part.facts.replies.entry(model).or_default().extend(builds);
     }
@@ -130,6 +134,7 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
         return Ok(());
     }
     job.progress().shares(&facts.shares);
+    job.progress().audit(facts.audit.as_ref());
     let committed = blocking(move || writer.commit(facts)).await?;
     job.output.commit(number, committed);
     Ok(())

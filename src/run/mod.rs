@@ -6,7 +6,8 @@
 //! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How a call is tried stands in
 //! [`attempts`]: what a reply is worth is [`answer`]'s, what fits into a context [`context`]'s, in which form the server is asked
 //! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
-//! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. What becomes of rows and their columns is
+//! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. Rows that are
+//! asked about together go their way in [`packs`]. What becomes of rows and their columns is
 //! worked out in [`columns`], what their tables were made from in [`locking`]. Progress is counters that anyone may read ([`progress`]).
 //!
 //! Recorded calls may come from a [`replay`] file instead.
@@ -28,6 +29,7 @@ mod context;
 mod forms;
 mod limiter;
 pub mod locking;
+mod packs;
 mod parts;
 pub mod preview;
 mod produce;

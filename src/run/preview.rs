@@ -3,6 +3,8 @@
 //! Reads the sources and the ledger, writes nothing and sends nothing. A stage that reads another stage is followed
 //! through the answers that the ledger holds; its other rows wait.
 
+mod joint;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use super::calls::call_key;
 use super::columns::{columns, fates};
 use super::connect::{Models, offline};
 use super::locking::{self, PromptDigest};
+use super::packs::Cutter;
 use super::{fresh_since, unread};
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
@@ -48,6 +51,8 @@ pub struct Known {
     pub complete: u64,
     /// Rows whose prompts depend on answers that are not known yet.
     pub unknown: u64,
+    /// Packs with rows that are asked about, where rows are asked about together.
+    pub packs: u64,
 }
 
 /// A prompt as it would be sent.
@@ -82,7 +87,12 @@ impl Preview {
     /// Calls at most that the `at`-th stage that runs makes, as far as its rows are known.
     pub fn calls(&self, at: usize) -> u64 {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
-        let rows = self.plan.rows(self.plan.spec.stages[stage].input);
+        let spec = &self.plan.spec.stages[stage];
+        if spec.packs() {
+            let packs = known.packs + known.unknown.div_ceil(spec.rows_per_prompt);
+            return packs * spec.width() as u64 * spec.stage.most_prompts();
+        }
+        let rows = self.plan.rows(spec.input);
         let each = self.plan.calls(stage).checked_div(rows).unwrap_or(0);
         self.plan.calls(stage).saturating_sub((known.skipped + known.complete) * each)
     }
@@ -133,6 +143,7 @@ pub(super) fn follow(
         stages: vec![Known::default(); plan.spec.stages.len()],
         digests: plan.spec.stages.iter().map(|_| Some(PromptDigest::default())).collect(),
         rendered: Vec::new(),
+        cutters: plan.spec.stages.iter().map(|stage| (Cutter::new(stage), 0)).collect(),
         known,
         plan: &plan,
         look,
@@ -154,6 +165,7 @@ pub(super) fn follow(
         })?;
         facts.insert(i, found);
     }
+    looker.flush().map_err(StoreError::from)?;
     let Looker { stages: known, mut rendered, digests, .. } = looker;
     rendered.sort_by_key(|r| (plan.spec.stages.iter().position(|s| s.name.as_str() == r.stage), r.row));
     let prompts = digests.into_iter().map(|digest| digest.map(PromptDigest::finish)).collect();
@@ -186,20 +198,55 @@ struct Looker<'a> {
     digests: Vec<Option<PromptDigest>>,
     rendered: Vec<Rendered>,
     look: Look,
+    /// For each stage what makes its rows whole packs, and the number of the next row, from 0.
+    cutters: Vec<(Cutter, u64)>,
 }
 
 impl Looker<'_> {
     /// Looks at the stages that read `input`, whose rows from `first` on are `batch`, and at those that read them.
     fn follow(&mut self, input: Input, batch: &RecordBatch, first: u64) -> Result<(), LedgerError> {
         for i in self.plan.stages() {
-            if self.plan.spec.stages[i].input == input {
-                let output = self.look(i, batch, first)?;
-                let fold = self.plan.spec.stages[i].answers.fold();
-                match output {
-                    Some(output) => self.follow(Input::Stage(i), &output, first * fold)?,
-                    None => self.wait(i, batch.num_rows() as u64 * fold),
-                }
+            if self.plan.spec.stages[i].input != input {
+                continue;
             }
+            if !self.plan.spec.stages[i].packs() {
+                self.pass(i, batch, first)?;
+                continue;
+            }
+            match self.cutters[i].0.push(batch.clone()) {
+                Ok(None) => {}
+                Ok(Some(packs)) => self.pass_next(i, &packs)?,
+                // More than a column can hold at once.
+                Err(_) => self.stages[i].unknown += batch.num_rows() as u64,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what is left of packs that the rows end in.
+    fn flush(&mut self) -> Result<(), LedgerError> {
+        for i in self.plan.stages() {
+            if let Some(left) = self.cutters[i].0.finish() {
+                self.pass_next(i, &left)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the next rows of a stage that come in whole packs.
+    fn pass_next(&mut self, stage: usize, batch: &RecordBatch) -> Result<(), LedgerError> {
+        let first = self.cutters[stage].1;
+        self.cutters[stage].1 += batch.num_rows() as u64;
+        self.pass(stage, batch, first)
+    }
+
+    /// Looks at rows of a stage, and follows what becomes of them.
+    fn pass(&mut self, stage: usize, batch: &RecordBatch, first: u64) -> Result<(), LedgerError> {
+        let output = self.look(stage, batch, first)?;
+        let fold = self.plan.spec.stages[stage].answers.fold();
+        match output {
+            Some(output) => self.follow(Input::Stage(stage), &output, first * fold)?,
+            None => self.wait(stage, batch.num_rows() as u64 * fold),
         }
         Ok(())
     }
@@ -227,6 +274,7 @@ impl Looker<'_> {
         let mut slots = Vec::with_capacity(rows * stage.width());
         let mut who: Vec<Option<String>> = Vec::with_capacity(slots.capacity());
         let mut complete = true;
+        let mut together = Vec::new();
         let fates = fates(stage, batch, first);
         for (i, fate) in fates.iter().enumerate() {
             let row = Row::new(batch, i, first);
@@ -256,6 +304,12 @@ impl Looker<'_> {
                 render -= 1;
                 self.rendered.extend(rendered(stage, row, &prompts));
             }
+            if let (true, Ok(prompts)) = (stage.packs(), &prompts) {
+                together.push((i, prompts.clone()));
+                slots.extend((0..stage.width()).map(|_| Vec::new()));
+                who.extend((0..stage.width()).map(|_| None));
+                continue;
+            }
             let (Some((models, ledger)), Ok(prompts)) = (known, &prompts) else {
                 complete = false;
                 continue;
@@ -269,6 +323,17 @@ impl Looker<'_> {
                     who.push(Some(by));
                 }
             }
+        }
+        self.stages[index].packs += joint::packs(stage, together.iter().map(|(row, _)| first + *row as u64));
+        if let Some((models, ledger)) = known.filter(|_| !together.is_empty()) {
+            let (calls, found) = joint::answered(stage, models, (ledger, self.look.since), (batch, first), &together)?;
+            self.stages[index].from_ledger += calls;
+            complete &= found.len() == together.len() * stage.width() && slots.len() == rows * stage.width();
+            for (slot, (cells, by)) in found.into_iter().filter(|_| complete) {
+                (slots[slot], who[slot]) = (cells, Some(by));
+            }
+        } else {
+            complete &= together.is_empty();
         }
         self.digests[index] = digest;
         if !complete {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use indexmap::IndexMap;
 
 use crate::plan::Plan;
-use crate::store::{ErrorKind, PartFacts, Share, Shares, StageTotals};
+use crate::store::{Audit, ErrorKind, PartFacts, Share, Shares, StageTotals};
 
 /// The counters of a run.
 #[derive(Debug)]
@@ -27,12 +27,14 @@ pub struct StageProgress {
     kept: AtomicU64,
     calls: AtomicU64,
     from_ledger: AtomicU64,
+    singles: AtomicU64,
     attempts: AtomicU64,
     in_flight: AtomicU64,
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
     errors: Mutex<IndexMap<String, ErrorKind>>,
     shares: Mutex<Shares>,
+    audit: Mutex<Option<Audit>>,
 }
 
 /// How far a stage is.
@@ -91,6 +93,8 @@ impl Progress {
             kept: stage.kept.load(Relaxed),
             calls: stage.calls.load(Relaxed),
             from_ledger: stage.from_ledger.load(Relaxed),
+            without_packing: stage.singles.load(Relaxed),
+            audit: stage.audit.lock().unwrap_or_else(|e| e.into_inner()).clone(),
             attempts: stage.attempts.load(Relaxed),
             prompt_tokens: stage.prompt_tokens.load(Relaxed),
             completion_tokens: stage.completion_tokens.load(Relaxed),
@@ -111,12 +115,14 @@ impl StageProgress {
             kept: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             from_ledger: AtomicU64::new(0),
+            singles: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
             completion_tokens: AtomicU64::new(0),
             errors: Mutex::default(),
             shares: Mutex::default(),
+            audit: Mutex::default(),
         }
     }
 
@@ -148,6 +154,13 @@ impl StageProgress {
     /// Counts a finished call.
     pub fn call(&self, from_ledger: bool) {
         if from_ledger { &self.from_ledger } else { &self.calls }.fetch_add(1, Relaxed);
+    }
+
+    /// Counts calls about several rows: those sent, those known, and how many calls about single rows they stand for.
+    pub fn packed(&self, sent: u64, known: u64, singles: u64) {
+        self.calls.fetch_add(sent, Relaxed);
+        self.from_ledger.fetch_add(known, Relaxed);
+        self.singles.fetch_add(singles, Relaxed);
     }
 
     /// Counts a row that is done.
@@ -183,11 +196,19 @@ impl StageProgress {
         Share::add(&mut self.shares.lock().unwrap_or_else(|e| e.into_inner()), shares);
     }
 
+    /// Adds what the audit of a part that is done showed.
+    pub fn audit(&self, audit: Option<&Audit>) {
+        if let Some(audit) = audit {
+            self.audit.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert_default().add(audit);
+        }
+    }
+
     /// Counts a part that was committed earlier.
     pub fn kept(&self, facts: &PartFacts) {
         self.answered.fetch_add(facts.answered, Relaxed);
         self.skipped.fetch_add(facts.skipped, Relaxed);
         self.kept.fetch_add(facts.answered + facts.failed + facts.skipped, Relaxed);
         self.shares(&facts.shares);
+        self.audit(facts.audit.as_ref());
     }
 }

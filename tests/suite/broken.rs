@@ -83,6 +83,10 @@ broken! {
     test_bounds = "71-test-bounds",
     test_tables = "72-test-tables",
     test_expressions = "73-test-expressions",
+    audit_without_packs = "80-audit-without-packs",
+    prob_in_packs = "81-prob-in-packs",
+    rows_per_prompt = "82-rows-per-prompt",
+    audit_fields = "83-audit-fields",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

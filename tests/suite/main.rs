@@ -30,6 +30,7 @@ mod lock;
 mod matrix;
 mod models;
 mod old_words;
+mod pack;
 mod pipelines;
 mod population;
 mod prob;
