@@ -1,5 +1,6 @@
 //! Several rows in one prompt: whatever a model makes of the reply, each row gets its own answer, and calls are saved.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,7 @@ fn corrupted(asked: &Asked, per_mille: u64) -> Say {
     let entry = |id: &str, text: &str| json!({ "id": id, "answer": truth(text) });
     let mut answers: Vec<Value> = items.iter().map(|(id, text)| entry(id, text)).collect();
     let seed = hash(&[asked.question()]);
-    let mut left_out = Vec::new();
+    let (mut left_out, mut doubled) = (Vec::new(), Vec::new());
     for (i, (id, text)) in items.iter().enumerate() {
         let draw = hash(&[asked.question(), id]);
         if draw % 1000 >= per_mille {
@@ -66,7 +67,7 @@ fn corrupted(asked: &Asked, per_mille: u64) -> Say {
         let other = (i + 1) % items.len();
         match draw / 1000 % 8 {
             0 => left_out.push(i),
-            1 => answers.push(entry(id, &items[other].1)),
+            1 => doubled.push(entry(id, &items[other].1)),
             // Two rows are merged into one.
             2 => {
                 answers[i]["answer"] = json!([truth(text), truth(&items[other].1)]);
@@ -86,7 +87,10 @@ fn corrupted(asked: &Asked, per_mille: u64) -> Say {
     left_out.sort_unstable();
     left_out.dedup();
     left_out.into_iter().rev().for_each(|i| drop(answers.remove(i)));
-    if seed % 3 == 0 {
+    // Who says one id once, with the answer to another, lies: nobody could tell. These are said twice.
+    doubled.retain(|double| answers.iter().any(|answer| answer["id"] == double["id"]));
+    answers.extend(doubled);
+    if seed.is_multiple_of(3) {
         answers.reverse();
     }
     Say::Json(json!({ "answers": answers }))
@@ -158,8 +162,8 @@ fn packs_are_a_function_of_the_order_of_the_rows_alone() {
         assert!(found.1 == *calls, "{more}: other calls");
     }
     let (_, calls) = all.expect("runs");
-    let first = calls.iter().find(|call| call.contains("Speech 0,")).expect("the first pack");
-    // Rows 2 and so on are skipped, and nobody moves up into their places.
+    let first = calls.iter().find(|call| call.contains("Speech 1,")).expect("the first pack");
+    // The first of its six rows and the fifth are skipped, and nobody moves up into their places.
     assert!(first.contains("Speech 5,") && !first.contains("Speech 6,"), "{first}");
 }
 
@@ -229,23 +233,20 @@ fn the_ledger_and_a_replay_know_the_halving() {
 #[test]
 fn replies_that_are_cut_off_and_prompts_that_are_refused_are_halved_too() {
     let server = Server::new().script(|asked, _| match items(asked).map_or(1, |items| items.len()) {
-        8 => Say::Truncated("{\"answers\": [{\"id\"".into()),
-        4 => Say::Status {
-            code: 400,
-            retry_after: None,
-            body: r#"{"error":"input length exceeds the context length"}"#.into(),
-        },
-        2 => Say::Filtered,
+        2 | 8 => Say::Truncated("{\"answers\": [{\"id\"".into()),
+        4 => Say::status(400),
         _ => Say::Json(truth(asked.question())),
     });
     let server = server.start();
     let project = project(&server, &packs_of(8, ""), 8);
     project.run(&RUN).exits(0);
     all_true(&project, 8);
-    assert_eq!(server.requests(), 1 + 2 + 4 + 8);
-    let cut: Vec<Asked> = server.asked();
-    let tokens = |asked: &Asked| asked.body["options"]["num_predict"].as_i64();
-    assert_eq!((tokens(&cut[0]), tokens(&cut[14])), (Some(8 * (64 + 24)), Some(64)), "room for every item");
+    // What is rejected is tried in looser forms first.
+    let questions: BTreeSet<String> = server.asked().iter().map(|asked| asked.question().to_owned()).collect();
+    assert_eq!(questions.len(), 1 + 2 + 4 + 8);
+    let asked = server.asked();
+    let tokens = |asked: Option<&Asked>| asked.and_then(|asked| asked.body["options"]["num_predict"].as_i64());
+    assert_eq!((tokens(asked.first()), tokens(asked.last())), (Some(8 * (64 + 24)), Some(64)), "room for every item");
     // A reply that was paid is not paid again, whatever became of it.
     fs::remove_dir_all(project.path(".fanfold/runs")).expect("the runs are there");
     server.forget();
