@@ -120,7 +120,7 @@ pub struct StageTotals {
     pub from_ledger: u64,
     /// Calls that it would have been without `rows_per_prompt`, for the rows that were asked about together; the audit's
     /// own calls are not among them.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub without_packing: u64,
     /// Attempts in all, retries included.
     pub attempts: u64,
@@ -138,7 +138,7 @@ pub struct StageTotals {
     pub errors: IndexMap<String, ErrorKind>,
 }
 
-fn is_none(number: &u64) -> bool {
+fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 

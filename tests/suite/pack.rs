@@ -327,7 +327,7 @@ fn biased(asked: &Asked) -> Say {
     let good = json!({ "label": "positive", "score": 1 });
     let Some(items) = items(asked) else { return Say::Json(good) };
     let entry = |(id, text): &(String, String)| {
-        let label = if number(text) % 10 == 0 { "negative" } else { "positive" };
+        let label = if number(text).is_multiple_of(10) { "negative" } else { "positive" };
         json!({ "id": id, "answer": { "label": label, "score": 1 } })
     };
     Say::Json(json!({ "answers": items.iter().map(entry).collect::<Vec<_>>() }))
@@ -518,9 +518,11 @@ path = "out/talk.parquet"
         let question = asked.messages.iter().rfind(|(role, _)| role == "user").map_or("", |(_, text)| text);
         let asks = question.split("The items:").next().unwrap_or_default();
         match () {
-            () if asks.contains("How are you") => json!({ "answer": if who % 3 == 0 { "badly" } else { "well" } }),
+            () if asks.contains("How are you") => {
+                json!({ "answer": if who.is_multiple_of(3) { "badly" } else { "well" } })
+            }
             () if asks.contains("What do you pay") => json!({ "answer": 100 + who }),
-            () => json!({ "answer": if who % 2 == 0 { "yes" } else { "no" } }),
+            () => json!({ "answer": if who.is_multiple_of(2) { "yes" } else { "no" } }),
         }
     };
     let who = |text: &str| -> u64 {
@@ -574,22 +576,22 @@ input = "paragraphs"
 models = ["small"]
 prompt = "What is this about?\n\n{{ text }}"
 rows_per_prompt = 4
-audit = { rows = 4 }
+audit = { rows = 2 }
 [stages.topic.output]
 topic = { type = "string", enum = ["war", "money", "land"] }
 [outputs.topic]
 input = "topic"
 path = "out/topic.parquet"
 "#;
-    let data: String = PARAGRAPHS.lines().take(9).map(|line| format!("{line}\n")).collect();
+    let data: String = PARAGRAPHS.lines().take(6).map(|line| format!("{line}\n")).collect();
     let project = Project::new().spec(text).file("data.csv", data);
     let test = "a_real_small_model_is_asked_about_four_rows_at_once";
     let Some(project) = weights::or_skip(test, project) else { return };
-    let ran = project.run(&RUN).exits(0).says("8 rows = 8 answered + 0 failed").says("against 8 without packing");
+    let ran = project.run(&RUN).exits(0).says("5 rows = 5 answered + 0 failed").says("against 5 without packing");
     let table = project.table("out/topic.parquet");
     assert!(table.texts("topic").iter().all(|topic| ["war", "money", "land"].contains(&topic.as_str())));
     let calls = project.calls();
-    assert!(calls.ints("pack_size").iter().any(|size| *size == Some(4)));
+    assert!(calls.ints("pack_size").contains(&Some(4)));
     eprintln!("{}", ran.stderr);
     for (reply, error) in calls.strings("reply").iter().zip(calls.strings("item_error")) {
         eprintln!("{reply:?} {error:?}");
