@@ -120,14 +120,22 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
         let free = [(known.skipped, "skipped"), (known.complete, "complete already")];
         let free = free.into_iter().filter(|(rows, _)| *rows > 0);
         let free: String = free.map(|(rows, why)| format!(", {} {why}", count(rows, "row"))).collect();
+        let calls = count(preview.calls(at), "call");
+        let calls = match stage.packs() {
+            false => format!("at most {calls}"),
+            true => {
+                let packed =
+                    format!("{} rows a prompt, {calls} if every answer comes back well", stage.rows_per_prompt);
+                let audit =
+                    stage.audit.map(|audit| format!(" and an audit of {}", count(audit.rows.get().into(), "row")));
+                packed + &audit.unwrap_or_default()
+            }
+        };
         let _ = writeln!(
             out,
             "    {}; {} of up to {}, {} in flight",
             match plan.rows(stage.input) {
-                Some(_) => {
-                    let calls = count(preview.calls(at), "call");
-                    format!("at most {calls}, {} in the ledger{free}", number(known.from_ledger))
-                }
+                Some(_) => format!("{calls}, {} in the ledger{free}", number(known.from_ledger)),
                 None => "calls not known yet".to_owned(),
             },
             parts(plan, i).map_or("parts".to_owned(), |parts| count(parts, "part")),
@@ -211,7 +219,7 @@ fn as_json(preview: &Preview, standings: Vec<Standing>) -> Value {
             "name": stage.name, "input": { "kind": kind(stage.input), "name": spec.input_name(stage.input) },
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": plan.rows(stage.input),
             "calls": plan.rows(stage.input).map(|_| calls), "from_ledger": known.from_ledger, "skipped": known.skipped,
-            "complete": known.complete,
+            "complete": known.complete, "rows_per_prompt": stage.rows_per_prompt,
             "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(preview, i),
             "state": standing::word(standing.state), "why": standing.why,
             "calls_to_send": standing.is_counted.then_some(standing.to_send),

@@ -51,6 +51,11 @@ pub struct Selected {
 }
 
 impl Selected {
+    /// None at all.
+    pub fn none(spec: &Spec) -> Self {
+        Selected { stages: vec![false; spec.stages.len()], reshapes: vec![false; spec.reshapes.len()] }
+    }
+
     /// Whether all run.
     pub fn is_whole(&self) -> bool {
         self.stages.iter().chain(&self.reshapes).all(|selected| *selected)
@@ -159,10 +164,12 @@ impl Plan {
         })
     }
 
-    /// Calls at most that a stage makes when nothing is skipped, where its rows are known.
+    /// Calls at most that a stage makes when nothing is skipped, where its rows are known; where rows are asked about together,
+    /// when every answer comes back as it should.
     pub fn calls(&self, stage: usize) -> Option<u64> {
         let stage = &self.spec.stages[stage];
-        Some(self.rows(stage.input)? * stage.width() as u64 * stage.stage.most_prompts())
+        let packs = self.rows(stage.input)?.div_ceil(stage.rows_per_prompt);
+        Some(packs * stage.width() as u64 * stage.stage.most_prompts())
     }
 
     /// The name of the run's folder: what decides which parts there are. Another plan is another folder.
@@ -206,7 +213,11 @@ impl Plan {
 /// Which stages run: those named and all that they read.
 pub fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanError> {
     let all = names.is_empty();
-    let mut selected = Selected { stages: vec![all; spec.stages.len()], reshapes: vec![all; spec.reshapes.len()] };
+    let mut selected = Selected::none(spec);
+    if all {
+        selected.stages.fill(true);
+        selected.reshapes.fill(true);
+    }
     for name in names {
         let stage = spec.stages.iter().position(|s| s.name.as_str() == name).map(Input::Stage);
         let reshape = || spec.reshapes.iter().position(|r| r.name == *name).map(Input::Reshape);

@@ -6,12 +6,13 @@ use crate::spec::{Order, StageSpec};
 
 /// The models (as places in the stage's list) that answer row `row` of the input, counted from 0.
 ///
-/// Without fan-out rows are dealt in turn, so who answers is a function of the row's number alone.
+/// Without fan-out rows are dealt in turn, or packs of rows where several are asked about at once, so who answers is a
+/// function of the row's number alone.
 pub fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     if stage.answers.fanned_out() {
         0..stage.models.len()
     } else {
-        let model = (row % stage.models.len() as u64) as usize;
+        let model = (row / stage.rows_per_prompt % stage.models.len() as u64) as usize;
         model..model + 1
     }
 }

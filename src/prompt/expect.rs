@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::kind::{Kind, normal};
+use super::pack::Distinct;
 use super::reply;
 use super::{Answer, Cell, Probabilities};
 use crate::table::Type;
@@ -158,6 +159,21 @@ impl Expect {
             Expect::Text if text.is_empty() => Err("the answer is empty".to_owned()),
             Expect::Text => Ok(vec![Cell::Text(text.to_owned())]),
             Expect::Record(fields) => cells(fields, &reply::object(text)?, probabilities),
+        }
+    }
+
+    /// Reads one answer out of a reply that holds several: a JSON value.
+    pub(super) fn read_part(&self, part: &str) -> Result<Answer, String> {
+        match self {
+            Expect::Text => match serde_json::from_str::<String>(part) {
+                Ok(text) if text.trim().is_empty() => Err("the answer is empty".to_owned()),
+                Ok(text) => Ok(vec![Cell::Text(text.trim().to_owned())]),
+                Err(_) => Err("the answer is not text".to_owned()),
+            },
+            Expect::Record(fields) => match serde_json::from_str::<Distinct>(part) {
+                Ok(Distinct(object)) => cells(fields, &object, None),
+                Err(_) => Err("the answer is not an object with keys of its own".to_owned()),
+            },
         }
     }
 

@@ -45,6 +45,16 @@ impl Kind {
         }
     }
 
+    /// What such a value can say, where that is one of a few labels (for booleans, `true`); empty for others.
+    pub fn labels(&self) -> Vec<String> {
+        match self {
+            Kind::Enum(options) => options.clone(),
+            Kind::Labelled(choices) => choices.iter().map(|(_, choice)| choice.clone()).collect(),
+            Kind::Boolean => vec![true.to_string()],
+            _ => Vec::new(),
+        }
+    }
+
     /// The JSON Schema of such a value.
     pub(super) fn schema(&self) -> Value {
         let bounded = |kind: &str, low: &Option<f64>, high: &Option<f64>| {

@@ -12,6 +12,7 @@ mod kind;
 mod labels;
 mod message;
 mod operators;
+mod pack;
 mod records;
 mod reply;
 mod shorten;
@@ -29,7 +30,8 @@ pub use expect::{Expect, Field};
 pub use field::{FieldSpec, FieldType, ItemSpec};
 pub use kind::{Kind, normal};
 pub use labels::{Token, of_tokens};
-pub use message::{Message, Role};
+pub use message::{Message, Role, Shared};
+pub use pack::{Item, Pack, pack, together};
 pub use records::{Given, Trial};
 pub use shorten::shortened;
 pub use template::{Bound, Template, Unknown};
@@ -46,6 +48,8 @@ pub struct Prompt {
     /// Who answers, where an equal question is to be answered anew by everyone: two respondents who are described alike
     /// are two people. Without it, and of a model that doesn't draw its words, equal questions are asked once.
     pub respondent: Option<u64>,
+    /// The rows that it asks about together; none where it asks about one.
+    pub pack: Option<Arc<Pack>>,
 }
 
 /// The cells of a reply, in the order of the fields that were asked for.

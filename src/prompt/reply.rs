@@ -63,12 +63,16 @@ pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
 /// The JSON object between the first brace of `text` and the last, mended where it is not quite JSON. None if it has no
 /// end, or if mending would change more than how it is written: every letter, digit and backslash stays, in its order.
 pub fn repaired(text: &str) -> Option<Map<String, Value>> {
+    serde_json::from_str(&mended(text)?).ok()
+}
+
+/// The same as text.
+pub fn mended(text: &str) -> Option<String> {
     let (start, end) = (text.find('{')?, text.rfind('}')?);
     let written = text.get(start..=end).filter(|written| written.len() <= LONGEST_REPAIR)?;
     let said = content(written)?;
     let mended = jsonrepair(written).ok()?;
-    let object = serde_json::from_str(&mended).ok()?;
-    (content(&mended)? == said).then_some(object)
+    (content(&mended)? == said).then_some(mended)
 }
 
 /// The longest text that is mended, in bytes.

@@ -11,7 +11,7 @@ use arrow_schema::{Schema, SchemaRef};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
-use super::{allowance, operators};
+use super::{Message, allowance, operators};
 use crate::document::{Diagnostic, Path};
 use crate::name::{listed, nearest};
 use crate::table::{Cell, Row};
@@ -32,6 +32,8 @@ const NAME: &str = "prompt";
 pub struct Template {
     environment: Environment<'static>,
     source: String,
+    /// The text before its first tag and that behind its last one, as they are printed.
+    constant: (String, String),
 }
 
 /// Why a template does not compile.
@@ -123,7 +125,7 @@ impl Template {
         // What a loop can carry from turn to turn can double with each.
         environment.remove_global("namespace");
         match environment.add_template_owned(NAME, checked.text) {
-            Ok(()) => Ok(Template { environment, source: source.to_owned() }),
+            Ok(()) => Ok(Template { environment, source: source.to_owned(), constant: constant(source) }),
             Err(error) => Err(TemplateError { line: error.line(), message: said(&error) }),
         }
     }
@@ -201,6 +203,22 @@ impl Template {
     }
 }
 
+/// What a template prints before its first tag and behind its last one, whatever the row is. A closing brace that is text may
+/// pass for a tag's end: then it is less.
+fn constant(source: &str) -> (String, String) {
+    // The engine leaves out one line break at the end.
+    let text = source.strip_suffix('\n').map_or(source, |text| text.strip_suffix('\r').unwrap_or(text));
+    let Some(first) = ["{{", "{%", "{#"].iter().filter_map(|tag| text.find(tag)).min() else {
+        return (text.to_owned(), String::new());
+    };
+    let last = ["}}", "%}", "#}"].iter().filter_map(|tag| text.rfind(tag)).max().unwrap_or(text.len() - 2);
+    let (start, end) = (&text[..first], text.get(last + 2..).unwrap_or_default());
+    let trims = |sign: Option<&u8>| sign == Some(&b'-');
+    let start = if trims(text.as_bytes().get(first + 2)) { start.trim_end() } else { start };
+    let end = if trims(last.checked_sub(1).and_then(|at| text.as_bytes().get(at))) { end.trim_start() } else { end };
+    (start.to_owned(), end.to_owned())
+}
+
 fn placed((line, message): (usize, String)) -> TemplateError {
     TemplateError { line: Some(line), message }
 }
@@ -226,6 +244,13 @@ impl Bound {
     /// The variables whose values are given beside the row.
     pub fn others(&self) -> &[String] {
         &self.others
+    }
+
+    /// What is said to a model about `row`: the template with its cells, and how much of it is the template's own text. The
+    /// error names the variable or the limit.
+    pub fn message(&self, row: Row<'_>) -> Result<Message, String> {
+        let (start, end) = &self.template.constant;
+        Ok(Message::user(self.render(row, &[])?).around(start, end))
     }
 
     /// The template with the cells of `row` and the values of `others`; the error names the variable or the limit.

@@ -75,6 +75,13 @@ fn call_lines(out: &mut String, call: &Map<String, Value>) {
     build.extend(text("build").map(|build| format!("build {build}")));
     line(out, "model", &format!("{}: {}", text("model").unwrap_or_default(), build.join(", ")));
     line(out, "key", text("call_key").unwrap_or_default());
+    if call.get("audit") == Some(&Value::Bool(true)) {
+        line(out, "audit", "asked one by one to compare; the table has the answer of the pack");
+    }
+    let pack = call.get("pack_size").and_then(Value::as_u64);
+    if let Some(size) = pack {
+        line(out, "pack", &format!("item {} of {size} in one prompt", whole("pack_position")));
+    }
     if let Some(system) = text("system") {
         block(out, "system", system);
     }
@@ -90,10 +97,13 @@ fn call_lines(out: &mut String, call: &Map<String, Value>) {
         Some(reply) => block(out, "reply", reply),
         None => line(out, "reply", "none"),
     }
+    if let Some(part) = text("item_reply") {
+        line(out, "item", part);
+    }
     if let Some(likely) = call.get("probabilities").filter(|value| !value.is_null()) {
         line(out, "labels", &likely.to_string());
     }
-    match text("error") {
+    match text("error").or(text("item_error")) {
         None => line(out, "checks", "passed"),
         Some(error) => line(out, "checks", &format!("failed: {error}")),
     }
@@ -105,7 +115,8 @@ fn call_lines(out: &mut String, call: &Map<String, Value>) {
     let latency = call.get("latency_ms").and_then(Value::as_f64).unwrap_or(0.0);
     let (prompt, reply) = (number(whole("prompt_tokens")), number(whole("completion_tokens")));
     let attempts = count(whole("attempts"), "attempt");
-    line(out, "cost", &format!("{attempts}{from}, {prompt} tokens in, {reply} out, {latency:.0} ms{ended}"));
+    let of = pack.map_or(String::new(), |size| format!(", for all {size} items"));
+    line(out, "cost", &format!("{attempts}{from}, {prompt} tokens in, {reply} out, {latency:.0} ms{of}{ended}"));
 }
 
 fn line(out: &mut String, name: &str, text: &str) {

@@ -99,6 +99,7 @@ fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals, known
     let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
     let money = totals.usd.map_or(String::new(), |usd| format!(", {usd:.*} usd", if usd < 1.0 { 4 } else { 2 }));
     let _ = writeln!(out, "{:width$}  {}; {tokens}{money}", "", parts.join(", "));
+    *out += &super::audit::lines(totals, width);
     let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (column, share) in &totals.shares {
         for (i, line) in labels(share).into_iter().enumerate() {
@@ -192,6 +193,8 @@ mod tests {
             calls: 2400,
             from_ledger: 62,
             needed: 2502,
+            without_packing: 0,
+            audit: None,
             attempts: 2410,
             prompt_tokens: 1_000_000,
             completion_tokens: 999,

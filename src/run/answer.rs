@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::connect::Target;
-use crate::prompt::{Answer, Probabilities, Prompt, of_tokens};
+use crate::prompt::{Answer, Item, Pack, Probabilities, Prompt, of_tokens};
 use crate::provider::{CallErrorKind, Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
@@ -17,6 +17,21 @@ pub struct Finished {
     pub answer: Result<Answer, String>,
     /// Whether it was there already.
     pub from_ledger: bool,
+    /// The row's place in it, where it asks about several rows.
+    pub place: Option<Box<Place>>,
+}
+
+/// The place of a row in a call about several.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// How many items it asks about.
+    pub size: usize,
+    /// The row's item among them, from 1.
+    pub position: usize,
+    /// Whether it is the first row of the first item, in whose line of the calls table the call itself stands.
+    pub carries: bool,
+    /// The item's part of the reply, as JSON.
+    pub part: Option<String>,
 }
 
 impl Finished {
@@ -25,7 +40,7 @@ impl Finished {
     pub fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
         terms.allow(&record.notes).ok()?;
         let answer = of_record(prompt, &record).ok()?;
-        Some(Finished { record, answer: Ok(answer), from_ledger: true })
+        Some(Finished { record, answer: Ok(answer), from_ledger: true, place: None })
     }
 
     /// Somebody else's answer to the same call.
@@ -36,7 +51,19 @@ impl Finished {
                 .allow(&record.notes)
                 .and_then(|()| of_record(prompt, &record).map_err(|reason| format!("malformed: {reason}"))),
         };
-        Finished { record, answer, from_ledger: true }
+        Finished { record, answer, from_ledger: true, place: None }
+    }
+
+    /// What became of the items of a pack that this call asked about.
+    pub fn items(&self, pack: &Pack, repair: Repair) -> Vec<Item> {
+        let failed = match &self.answer {
+            Err(error) => error.clone(),
+            Ok(_) if is_whole(&self.record.finish) => {
+                return pack.read(&self.record.reply, repair == Repair::Lenient);
+            }
+            Ok(_) => format!("the reply about {} rows ended with `{}`", pack.size(), self.record.finish),
+        };
+        vec![Item { part: None, answer: Err(failed) }; pack.size()]
     }
 }
 
@@ -89,6 +116,11 @@ pub struct Unusable {
 /// Words beside `stop` that servers use when a model was done.
 const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
 
+/// Whether a reply that ended so, by its record, came to its end.
+fn is_whole(finish: &str) -> bool {
+    finish == "stop" || WHOLE.contains(&finish)
+}
+
 /// The answer of a reply and whether it had to be repaired; `context` is how many tokens prompt and reply may have together.
 pub fn usable(
     reply: &Reply,
@@ -120,6 +152,10 @@ pub fn usable(
             unusable(CallErrorKind::Truncated, message)
         }
         Finish::Stop | Finish::Other(_) => {
+            if prompt.pack.is_some() {
+                // Whatever it says counts: each of its items is read by itself.
+                return Ok((Vec::new(), false));
+            }
             let kept = probabilities(reply, prompt);
             read(prompt, &reply.text, kept.as_deref(), false).map(|answer| (answer, false)).or_else(|reason| {
                 let repaired = (repair == Repair::Lenient).then(|| read(prompt, &reply.text, kept.as_deref(), true));
@@ -134,12 +170,18 @@ pub fn usable(
 
 /// The probabilities of a reply's labels as they are kept in its record.
 pub fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
+    if prompt.pack.is_some() {
+        return None;
+    }
     let of_tokens = || of_tokens(&reply.text, &reply.tokens, prompt.schema.as_deref()?);
     let found = reply.probabilities.clone().or_else(of_tokens)?;
     serde_json::to_string(&found).ok()
 }
 
 fn of_record(prompt: &Prompt, record: &Record) -> Result<Answer, String> {
+    if prompt.pack.is_some() {
+        return Ok(Vec::new());
+    }
     read(prompt, &record.reply, record.probabilities.as_deref(), record.notes.repaired)
 }
 

@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::RunError;
-use super::block::{Block, Counts};
+use super::block::Block;
 use super::stage::Job;
 use crate::plan::Part;
-use crate::store::{PartFacts, PartWriter, Replies, Share, Shares, StoreError};
+use crate::store::{PartFacts, PartWriter, Share, StoreError};
 use crate::table::parquet::TableError;
 
 /// Commits at once; more would only use up file handles.
@@ -101,22 +101,24 @@ async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
 async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();
-    let (writer, counts, calls, shares, replies): (PartWriter, Counts, usize, Shares, Replies) = blocking(move || {
+    let (writer, counts, shares, replies, audit) = blocking(move || {
         let done = block.finish(&job.plan, job.stage(), &job.calls).map_err(|error| {
             let path = job.dir.root().to_owned();
             StoreError::Table(TableError::Parquet { path, error: error.into() })
         })?;
-        let calls = done.calls.num_rows();
         writer.write(done.rows, Some(done.calls))?;
-        Ok((writer, done.counts, calls, done.shares, done.replies))
+        Ok((writer, done.counts, done.shares, done.replies, done.audit))
     })
     .await?;
     part.writer = Some(writer);
     part.facts.answered += counts.answered;
     part.facts.failed += counts.failed;
     part.facts.skipped += counts.skipped;
-    part.facts.calls += calls as u64;
+    part.facts.calls += counts.calls;
     Share::add(&mut part.facts.shares, &shares);
+    if let Some(audit) = &audit {
+        part.facts.audit.get_or_insert_default().add(audit);
+    }
     for (model, builds) in replies {
         part.facts.replies.entry(model).or_default().extend(builds);
     }
@@ -132,6 +134,7 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
         return Ok(());
     }
     job.progress().shares(&facts.shares);
+    job.progress().audit(facts.audit.as_ref());
     let committed = blocking(move || writer.commit(facts)).await?;
     job.output.commit(number, committed);
     Ok(())

@@ -13,9 +13,12 @@ use super::retry::{self, Next};
 use super::stop::StopReason;
 use super::tally::{Failure, Tally};
 use crate::prompt::{Answer, Message};
-use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
+use crate::provider::{Call, CallError, CallErrorKind, Encoded, Finish, Reply};
 use crate::spec::{OnOutage, Overflow};
 use crate::store::Record;
+
+/// Failures of a pack that smaller ones may not meet, and the other models needn't be asked for.
+const OF_SIZE: [&str; 4] = ["context_too_long", "rejected", "timeout", "refused"];
 
 /// An attempt without a reply.
 struct Failed {
@@ -127,6 +130,11 @@ impl Calls {
                 tally.notes.repaired = repaired;
                 return Some(Step::Done(reply, answer));
             }
+            // The rows of a pack are asked again in smaller ones, and the reply is kept, so that it isn't paid twice.
+            Err(unusable) if wanted.prompt.pack.is_some() => {
+                let finish = Finish::Other(unusable.kind.name().to_owned());
+                return Some(Step::Done(Reply { finish, ..reply }, Vec::new()));
+            }
             Err(unusable) => unusable,
         };
         let last = tally.counted >= wanted.terms.max_attempts;
@@ -156,7 +164,8 @@ impl Calls {
         tally: &mut Tally,
         failure: Failure,
     ) -> Step {
-        let shorter = (wanted.terms.overflow == Overflow::TruncateMiddle)
+        // A pack that doesn't fit is cut between its rows.
+        let shorter = (wanted.terms.overflow == Overflow::TruncateMiddle && wanted.prompt.pack.is_none())
             .then(|| said.shortening.next(&wanted.prompt.messages, target.context(), target.model.sampling.max_tokens));
         let Some((messages, left_out)) = shorter.flatten() else { return Step::GiveUp(failure) };
         said.prompt = Cow::Owned(messages);
@@ -216,7 +225,9 @@ impl Calls {
         progress: &StageProgress,
     ) -> Option<(Record, Result<Answer, String>)> {
         let error = format!("{}: {}", given_up.kind, given_up.message);
-        if target.fallback.is_empty() {
+        // Smaller packs, at last single rows, may do where this one was too much.
+        let too_much = wanted.prompt.pack.is_some() && OF_SIZE.contains(&given_up.kind);
+        if target.fallback.is_empty() || too_much {
             let record = tally.record(wanted.key, target, wanted.prompt, given_up.reply.as_ref(), Some(error.clone()));
             return Some((record, Err(error)));
         }

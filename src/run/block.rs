@@ -1,5 +1,6 @@
 //! Blocks: some rows of a part on their way: prompts, answers as they come, and at the end columns.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,7 +16,7 @@ use super::labels::Count;
 use crate::plan::{Plan, routing};
 use crate::prompt::{Answer, Prompt};
 use crate::spec::StageSpec;
-use crate::store::{Replies, Shares};
+use crate::store::{Audit, Replies, Shares};
 use crate::table::{Cell, Row, cell_at};
 
 /// Some rows of a part.
@@ -31,6 +32,8 @@ pub struct Block {
     /// What becomes of each row before anything is asked.
     pub fates: Vec<Fate>,
     slots: Mutex<Vec<Slot>>,
+    /// What was asked one by one as well, by slot.
+    audits: Mutex<BTreeMap<usize, Slot>>,
     open: AtomicUsize,
     /// The right to be in memory.
     _room: Arc<OwnedSemaphorePermit>,
@@ -67,6 +70,8 @@ pub struct Counts {
     pub failed: u64,
     /// Rows that were not asked about.
     pub skipped: u64,
+    /// Calls behind them, each once.
+    pub calls: u64,
 }
 
 impl Block {
@@ -81,7 +86,8 @@ impl Block {
     ) -> Self {
         let fates = fates(stage, &input, first_row);
         let slots = Mutex::new((0..input.num_rows() * stage.width()).map(|_| Slot::default()).collect());
-        Block { part, index, first_row, input, fates, slots, open: AtomicUsize::new(0), _room: room }
+        let audits = Mutex::default();
+        Block { part, index, first_row, input, fates, slots, audits, open: AtomicUsize::new(0), _room: room }
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -96,6 +102,12 @@ impl Block {
         let first = slot - slot % width;
         let row = &slots[first..first + width];
         row.iter().all(|s| s.filled).then(|| row.iter().any(|s| s.failure.is_some()))
+    }
+
+    /// Keeps what was asked about a slot's row alone, to be compared with what stands in the slot.
+    pub fn compare(&self, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
+        let mut audits = self.audits.lock().unwrap_or_else(|e| e.into_inner());
+        audits.insert(slot, Slot { asked, failure, filled: true });
     }
 
     /// Says how many slots have still to be asked about.
@@ -133,8 +145,13 @@ impl Block {
         let rows = columns(stage, &self.input, &cells, &who, &failures)?;
         let shares = self.shares(plan, stage, &slots, &cells);
         let replies = self.replies(stage, &slots);
-        let calls = self.calls(plan, stage, calls, &slots)?;
-        Ok(Done { rows, calls, counts, shares, replies })
+        let audits = std::mem::take(&mut *self.audits.lock().unwrap_or_else(|e| e.into_inner()));
+        let audit = stage.audit.map(|_| self.audit(stage, &cells, &slots, &audits));
+        let calls = self.calls(plan, stage, calls, &slots, &audits)?;
+        // A call about several rows has a prompt in the line of the first one only.
+        let prompts = calls.column_by_name("prompt").map_or(0, |prompts| prompts.len() - prompts.null_count());
+        counts.calls = prompts as u64;
+        Ok(Done { rows, calls, counts, shares, replies, audit })
     }
 
     /// How often each label was given.
@@ -184,7 +201,9 @@ impl Block {
     fn who<'a>(&self, stage: &'a StageSpec, i: usize, slot: &'a Slot) -> Option<&'a str> {
         let (row, place) = (i / stage.width(), i % stage.width());
         let asked = &stage.model_names[routing::model_of(stage, self.first_row + row as u64, place)];
-        let stood_in = slot.asked.iter().rev().find_map(|(_, finished)| finished.record.notes.fallback.as_deref());
+        // A row of a pack whose answer was bad is asked again.
+        let mut answers = slot.asked.iter().rev().filter(|(_, f)| f.place.is_none() || f.answer.is_ok());
+        let stood_in = answers.find_map(|(_, finished)| finished.record.notes.fallback.as_deref());
         (self.fates[row] != Fate::Skipped).then(|| stood_in.unwrap_or(asked))
     }
 
@@ -203,8 +222,53 @@ impl Block {
         cells.collect()
     }
 
+    /// What the rows that were asked one by one as well show.
+    fn audit(&self, stage: &StageSpec, cells: &[Vec<Cell>], slots: &[Slot], audits: &BTreeMap<usize, Slot>) -> Audit {
+        let tokens = |slot: &Slot| -> u64 {
+            let once = slot.asked.iter().filter(|(_, f)| f.place.as_ref().is_none_or(|place| place.carries));
+            once.map(|(_, f)| f.record.prompt_tokens + f.record.completion_tokens).sum()
+        };
+        let mut audit = Audit::default();
+        for slot in slots.iter().filter(|slot| !slot.asked.is_empty()) {
+            audit.packed.answers += 1;
+            audit.packed.tokens += tokens(slot);
+        }
+        for (i, single) in audits {
+            audit.single.answers += 1;
+            audit.single.tokens += tokens(single);
+            if single.failure.is_some() || slots[*i].failure.is_some() {
+                audit.failed += 1;
+                continue;
+            }
+            audit.compared += 1;
+            let (row, place) = (self.row(i / stage.width()), i % stage.width());
+            let model = &stage.model_names[routing::model_of(stage, row.number(), place)];
+            let answers: Vec<Answer> = single.asked.iter().filter_map(|(_, f)| f.answer.clone().ok()).collect();
+            let single = stage.stage.cells(row, model, &answers);
+            for (write, column) in stage.stage.writes().iter().enumerate() {
+                let labels = stage.stage.labels(write);
+                if labels.is_empty() {
+                    continue;
+                }
+                let name = match stage.answers.models_per_row() {
+                    1 => column.name.clone(),
+                    _ => format!("{} ({model})", column.name),
+                };
+                audit.compare(&name, &labels, label(&cells[*i][write]).as_deref(), label(&single[write]).as_deref());
+            }
+        }
+        audit
+    }
+
     /// The calls behind the rows, as rows of the calls table.
-    fn calls(&self, plan: &Plan, stage: &StageSpec, calls: &Calls, slots: &[Slot]) -> Result<RecordBatch, ArrowError> {
+    fn calls(
+        &self,
+        plan: &Plan,
+        stage: &StageSpec,
+        calls: &Calls,
+        slots: &[Slot],
+        audits: &BTreeMap<usize, Slot>,
+    ) -> Result<RecordBatch, ArrowError> {
         let width = stage.width();
         let key_column = plan.spec.relation(stage.input).key;
         let mut table = CallsTable::default();
@@ -213,14 +277,17 @@ impl Block {
             let (number, key) = self.row_name(key_column, row);
             let model = routing::model_of(stage, self.first_row + row as u64, place);
             let target = calls.target(stage.models[model]);
-            let of = Asker {
+            let mut of = Asker {
                 row: number,
                 row_key: key.as_deref(),
                 stage: stage.name.as_str(),
                 replicate: (place / stage.answers.models_per_row()) as i64 + 1,
                 model: &target.name,
+                audit: false,
             };
-            for (prompt, finished) in &slot.asked {
+            let audits = audits.get(&i).into_iter().flat_map(|slot| &slot.asked).map(|asked| (asked, true));
+            for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
+                of.audit = audit;
                 let other = finished.record.notes.fallback.as_ref();
                 let other = other.and_then(|name| target.fallback.iter().find(|(other, _)| other == name));
                 let by = other.map_or(target, |(_, index)| calls.target(*index));
@@ -243,4 +310,15 @@ pub struct Done {
     pub shares: Shares,
     /// The builds that the replies named.
     pub replies: Replies,
+    /// What asking rows one by one as well showed, where the spec says so.
+    pub audit: Option<Audit>,
+}
+
+/// A label or a truth as text.
+fn label(cell: &Cell) -> Option<String> {
+    match cell {
+        Cell::Text(text) => Some(text.clone()),
+        Cell::Boolean(truth) => Some(truth.to_string()),
+        _ => None,
+    }
 }

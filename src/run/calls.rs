@@ -131,7 +131,7 @@ impl Calls {
                     return Some(match earlier {
                         // Another process was first: what it left in the ledger is the answer.
                         Some(earlier) => Finished::shared(earlier, wanted.prompt, &wanted.terms),
-                        None => Finished { record, answer, from_ledger: false },
+                        None => Finished { record, answer, from_ledger: false, place: None },
                     });
                 }
             }

@@ -38,6 +38,11 @@ pub struct CallsTable {
     error: StringBuilder,
     earlier_tries: StringBuilder,
     notes: StringBuilder,
+    pack_size: Int64Builder,
+    pack_position: Int64Builder,
+    item_reply: StringBuilder,
+    item_error: StringBuilder,
+    audit: BooleanBuilder,
 }
 
 /// On whose behalf a call was made.
@@ -52,6 +57,8 @@ pub struct Asker<'a> {
     pub replicate: i64,
     /// The model that was asked.
     pub model: &'a str,
+    /// Whether its answer is only compared.
+    pub audit: bool,
 }
 
 /// What was said beside the system text: the question, or with earlier turns before it the whole conversation.
@@ -78,24 +85,38 @@ impl CallsTable {
         self.model_id.append_value(&by.model.id);
         self.model_digest.append_option(by.build.digest.as_deref());
         let record = &finished.record;
-        let system = prompt.messages.iter().find(|m| m.role == Role::System);
+        let place = finished.place.as_deref();
+        // A call about several rows stands in the line of the first one.
+        let carries = place.is_none_or(|place| place.carries);
+        let count = |number: u64| if carries { number as i64 } else { 0 };
+        let system = prompt.messages.iter().find(|m| m.role == Role::System).filter(|_| carries);
         self.call_key.append_value(record.key.to_string());
         self.from_ledger.append_value(finished.from_ledger);
         self.system.append_option(system.map(|m| m.content.as_str()));
-        self.prompt.append_value(conversation(prompt));
+        self.prompt.append_option(carries.then(|| conversation(prompt)));
         // A call that got no reply at all has no finish reason either.
-        let replied = !record.finish.is_empty();
+        let replied = carries && !record.finish.is_empty();
         self.reply.append_option(replied.then_some(record.reply.as_str()));
         self.probabilities.append_option(record.probabilities.as_deref());
-        self.attempts.append_value(record.attempts.into());
-        self.prompt_tokens.append_value(record.prompt_tokens as i64);
-        self.completion_tokens.append_value(record.completion_tokens as i64);
-        self.latency_ms.append_value(record.latency_ms);
+        self.attempts.append_value(count(record.attempts.into()));
+        self.prompt_tokens.append_value(count(record.prompt_tokens));
+        self.completion_tokens.append_value(count(record.completion_tokens));
+        self.latency_ms.append_value(if carries { record.latency_ms } else { 0.0 });
         self.finish_reason.append_option(replied.then_some(record.finish.as_str()));
         self.build.append_option(record.build.as_deref());
-        self.error.append_option(finished.answer.as_ref().err());
-        self.earlier_tries.append_option(record.tries.as_deref());
-        self.notes.append_option(record.notes.to_json());
+        // What became of one row of several is no error of the call.
+        let (call, item) = match (&finished.answer, place) {
+            (answer, None) => (answer.as_ref().err(), None),
+            (answer, Some(_)) => (record.error.as_ref().filter(|_| carries), answer.as_ref().err()),
+        };
+        self.error.append_option(call);
+        self.earlier_tries.append_option(record.tries.as_deref().filter(|_| carries));
+        self.notes.append_option(record.notes.to_json().filter(|_| carries));
+        self.pack_size.append_option(place.map(|place| place.size as i64));
+        self.pack_position.append_option(place.map(|place| place.position as i64));
+        self.item_reply.append_option(place.and_then(|place| place.part.as_deref()));
+        self.item_error.append_option(item);
+        self.audit.append_value(of.audit);
     }
 
     /// The rows.
@@ -124,6 +145,11 @@ impl CallsTable {
             Arc::new(self.error.finish()),
             Arc::new(self.earlier_tries.finish()),
             Arc::new(self.notes.finish()),
+            Arc::new(self.pack_size.finish()),
+            Arc::new(self.pack_position.finish()),
+            Arc::new(self.item_reply.finish()),
+            Arc::new(self.item_error.finish()),
+            Arc::new(self.audit.finish()),
         ];
         RecordBatch::try_new(calls_schema(), columns)
     }

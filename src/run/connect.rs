@@ -44,6 +44,9 @@ pub struct Target {
     pub fallback: Vec<(String, usize)>,
 }
 
+/// Tokens that the form of a pack's reply takes for each item.
+const ITEM_TOKENS: u32 = 24;
+
 impl Target {
     /// Tokens that its context holds, prompt and reply together, where that is known.
     pub fn context(&self) -> Option<u64> {
@@ -60,11 +63,17 @@ impl Target {
     pub fn model_for(&self, prompt: &Prompt, replicate: u64) -> Cow<'_, Model> {
         let respondent = self.respondent(prompt);
         let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();
-        if replicate == 0 && respondent.is_none() && !logprobs {
+        let items = prompt.pack.as_ref().map_or(1, |pack| pack.size() as u32);
+        if replicate == 0 && respondent.is_none() && !logprobs && items == 1 {
             return Cow::Borrowed(&self.model);
         }
         let mut model = self.model.clone();
         model.sampling.logprobs = logprobs;
+        // What is allowed for a row is allowed for each of several.
+        let tokens = model.sampling.max_tokens.filter(|_| items > 1);
+        if let Some(tokens) = tokens {
+            model.sampling.max_tokens = Some(tokens.saturating_add(ITEM_TOKENS).saturating_mul(items));
+        }
         if replicate == 0 && respondent.is_none() {
             return Cow::Owned(model);
         }

@@ -32,6 +32,7 @@ fn settings(stage: &StageSpec, meaning: &Value) -> Value {
     if stage.repair != Repair::default() {
         settings["repair"] = json!(stage.repair);
     }
+    stage.packing(&mut settings);
     settings
 }
 
@@ -85,6 +86,8 @@ pub fn before(plan: &Plan, models: Option<&Models>) -> Lock {
             models: stage.model_names.clone(),
             layout: stage.answers.layout().to_owned(),
             replicates: stage.answers.replicates as u64,
+            rows_per_prompt: stage.packs().then_some(stage.rows_per_prompt),
+            audit: stage.audit.map(|audit| u64::from(audit.rows.get())),
             when: stage.when.as_ref().map(|when| when.source().to_owned()),
             settings: hash(&settings(stage, &meaning)),
             prompts: None,
@@ -200,7 +203,7 @@ impl PromptDigest {
         bytes.extend((prompts.len() as u64).to_le_bytes());
         for prompt in prompts {
             bytes.extend((prompt.messages.len() as u64).to_le_bytes());
-            for Message { role, content } in &prompt.messages {
+            for Message { role, content, .. } in &prompt.messages {
                 bytes.push(match role {
                     Role::System => b's',
                     Role::User => b'u',

@@ -6,9 +6,10 @@
 //! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How a call is tried stands in
 //! [`attempts`]: what a reply is worth is [`answer`]'s, what fits into a context [`context`]'s, in which form the server is asked
 //! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
-//! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. What becomes of rows and their columns is
-//! worked out in [`columns`], what their tables were made from in [`locking`], how often each label was given in [`labels`]; what
-//! makes a table of tables is carried out in [`reshape`]. Progress is counters that anyone may read ([`progress`]).
+//! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. Rows that are asked about together go their way
+//! in [`packs`]. What becomes of rows and their columns is worked out in [`columns`], what their tables were made from in
+//! [`locking`], how often each label was given in [`labels`]; what makes a table of tables is carried out in [`reshape`].
+//! Progress is counters that anyone may read ([`progress`]).
 //!
 //! Recorded calls may come from a [`replay`] file instead. Beside runs stand [`bench`], which measures real calls, and
 //! [`inventory`] with [`checkup`]: what the servers have, and what of it doesn't fit a spec.
@@ -34,6 +35,7 @@ pub mod inventory;
 mod labels;
 mod limiter;
 pub mod locking;
+mod packs;
 mod parts;
 pub mod preview;
 mod produce;

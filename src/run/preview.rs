@@ -3,6 +3,8 @@
 //! Reads the sources and the ledger, writes nothing and sends nothing. A stage that reads another stage is followed
 //! through the answers that the ledger holds; its other rows wait.
 
+mod joint;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use super::calls::call_key;
 use super::columns::{columns, fates};
 use super::connect::{Models, offline};
 use super::locking::{self, PromptDigest};
+use super::packs::Cutter;
 use super::parts::{PartTables, batch_rows};
 use super::reshape::carry_out;
 use super::{fresh_since, unread};
@@ -53,6 +56,8 @@ pub struct Known {
     pub unknown: u64,
     /// Calls at most about the rows that are known, those of rows that are skipped or complete left out.
     pub calls: u64,
+    /// Packs with rows that are asked about, where rows are asked about together.
+    pub packs: u64,
 }
 
 /// A prompt as it would be sent.
@@ -88,7 +93,11 @@ impl Preview {
     pub fn calls(&self, at: usize) -> u64 {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
         let stage = &self.plan.spec.stages[stage];
-        known.calls + known.unknown * stage.width() as u64 * stage.stage.most_prompts()
+        let each = stage.width() as u64 * stage.stage.most_prompts();
+        match stage.packs() {
+            true => (known.packs + known.unknown.div_ceil(stage.rows_per_prompt)) * each,
+            false => known.calls + known.unknown * each,
+        }
     }
 }
 
@@ -147,6 +156,7 @@ pub(super) fn follow(
         digests: plan.spec.stages.iter().map(|_| Some(PromptDigest::default())).collect(),
         rendered: Vec::new(),
         kept: Kept::new(&plan)?,
+        cutters: plan.spec.stages.iter().map(|stage| (Cutter::new(stage), 0)).collect(),
         known,
         plan: &plan,
         look,
@@ -168,6 +178,7 @@ pub(super) fn follow(
         })?;
         facts.insert(i, found);
     }
+    looker.flush()?;
     let reshaped = looker.reshape()?;
     let Looker { stages: known, mut rendered, digests, .. } = looker;
     rendered.sort_by_key(|r| (plan.spec.stages.iter().position(|s| s.name.as_str() == r.stage), r.row));
@@ -203,6 +214,8 @@ struct Looker<'a> {
     /// The tables that reshapes read.
     kept: Kept,
     look: Look,
+    /// For each stage what makes its rows whole packs, and the number of the next row, from 0.
+    cutters: Vec<(Cutter, u64)>,
 }
 
 /// Tables that are kept until a reshape has read them, in a folder that goes with them.
@@ -259,6 +272,7 @@ impl Looker<'_> {
                 self.follow(Input::Reshape(i), &batch, first)?;
                 first += batch.num_rows() as u64;
             }
+            self.flush()?;
             tables.insert(Input::Reshape(i), made);
         }
         Ok(reshaped)
@@ -270,14 +284,47 @@ impl Looker<'_> {
             writer.write(batch.clone(), None)?;
         }
         for i in self.plan.stages() {
-            if self.plan.spec.stages[i].input == input {
-                let output = self.look(i, batch, first)?;
-                let fold = self.plan.spec.stages[i].answers.fold();
-                match output {
-                    Some(output) => self.follow(Input::Stage(i), &output, first * fold)?,
-                    None => self.wait(Input::Stage(i), batch.num_rows() as u64 * fold),
-                }
+            if self.plan.spec.stages[i].input != input {
+                continue;
             }
+            if !self.plan.spec.stages[i].packs() {
+                self.pass(i, batch, first)?;
+                continue;
+            }
+            match self.cutters[i].0.push(batch.clone()) {
+                Ok(None) => {}
+                Ok(Some(packs)) => self.pass_next(i, &packs)?,
+                // More than a column can hold at once.
+                Err(_) => self.stages[i].unknown += batch.num_rows() as u64,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what is left of packs that the rows end in.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        for i in self.plan.stages() {
+            if let Some(left) = self.cutters[i].0.finish() {
+                self.pass_next(i, &left)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the next rows of a stage that come in whole packs.
+    fn pass_next(&mut self, stage: usize, batch: &RecordBatch) -> Result<(), StoreError> {
+        let first = self.cutters[stage].1;
+        self.cutters[stage].1 += batch.num_rows() as u64;
+        self.pass(stage, batch, first)
+    }
+
+    /// Looks at rows of a stage, and follows what becomes of them.
+    fn pass(&mut self, stage: usize, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
+        let output = self.look(stage, batch, first)?;
+        let fold = self.plan.spec.stages[stage].answers.fold();
+        match output {
+            Some(output) => self.follow(Input::Stage(stage), &output, first * fold)?,
+            None => self.wait(Input::Stage(stage), batch.num_rows() as u64 * fold),
         }
         Ok(())
     }
@@ -306,6 +353,7 @@ impl Looker<'_> {
         let mut slots = Vec::with_capacity(rows * stage.width());
         let mut who: Vec<Option<String>> = Vec::with_capacity(slots.capacity());
         let mut complete = true;
+        let mut together = Vec::new();
         let fates = fates(stage, batch, first);
         for (i, fate) in fates.iter().enumerate() {
             let row = Row::new(batch, i, first);
@@ -336,6 +384,12 @@ impl Looker<'_> {
                 render -= 1;
                 self.rendered.extend(rendered(stage, row, &prompts));
             }
+            if let (true, Ok(prompts)) = (stage.packs(), &prompts) {
+                together.push((i, prompts.clone()));
+                slots.extend((0..stage.width()).map(|_| Vec::new()));
+                who.extend((0..stage.width()).map(|_| None));
+                continue;
+            }
             let (Some((models, ledger)), Ok(prompts)) = (known, &prompts) else {
                 complete = false;
                 continue;
@@ -349,6 +403,17 @@ impl Looker<'_> {
                     who.push(Some(by));
                 }
             }
+        }
+        self.stages[index].packs += joint::packs(stage, together.iter().map(|(row, _)| first + *row as u64));
+        if let Some((models, ledger)) = known.filter(|_| !together.is_empty()) {
+            let (calls, found) = joint::answered(stage, models, (ledger, self.look.since), (batch, first), &together)?;
+            self.stages[index].from_ledger += calls;
+            complete &= found.len() == together.len() * stage.width() && slots.len() == rows * stage.width();
+            for (slot, (cells, by)) in found.into_iter().filter(|_| complete) {
+                (slots[slot], who[slot]) = (cells, Some(by));
+            }
+        } else {
+            complete &= together.is_empty();
         }
         self.digests[index] = digest;
         if !complete {

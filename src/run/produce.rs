@@ -2,6 +2,7 @@
 //!
 //! Runs on a blocking thread of its own, ahead of the dispatcher by as many blocks as there is room for.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -12,7 +13,8 @@ use super::RunError;
 use super::answer::{Finished, Terms};
 use super::block::{Asked, Block, Fate};
 use super::calls::call_key;
-use super::parts::{BLOCK_BYTES, BLOCK_ROWS, batch_rows};
+use super::packs::{Cutter, Filled, Group, Site, Stepped, audited};
+use super::parts::{BLOCK_BYTES, BLOCK_ROWS, Slice, batch_rows};
 use super::recent::Lookup;
 use super::stage::Job;
 use crate::plan::{Part, routing};
@@ -29,7 +31,7 @@ pub enum Produced {
     /// A part begins that is made from the parts with these marks.
     Begin(Part, Vec<String>),
     /// A block with what has still to be asked. The look-up is kept until that is claimed.
-    Block(Arc<Block>, Vec<Pending>, Arc<Lookup>),
+    Block(Arc<Block>, Vec<Task>, Arc<Lookup>),
     /// A part ends after so many blocks.
     End(u64, u64),
 }
@@ -85,8 +87,18 @@ impl<'a> Room<'a> {
     }
 }
 
+/// What a lane does at a time.
+pub enum Task {
+    /// One slot.
+    One(Pending),
+    /// Slots that are asked together.
+    Several(Group),
+}
+
 /// A slot of a block that has something to ask.
 pub struct Pending {
+    /// Whether its answers are only compared with those that stand in the slot.
+    pub audit: bool,
     /// The slot.
     pub slot: usize,
     /// The row in the block.
@@ -111,6 +123,40 @@ pub struct Question {
     pub known: Option<Finished>,
 }
 
+/// A question that is looked up, with whose it is: the row in the block and the model's place in the stage's list.
+pub type Seek<'a> = (&'a mut Question, usize, usize);
+
+impl Task {
+    /// The model's place in the stage's list.
+    pub fn model(&self) -> usize {
+        match self {
+            Task::One(pending) => pending.model,
+            Task::Several(group) => group.model,
+        }
+    }
+
+    /// What is to be asked now.
+    pub fn seeks(&mut self) -> Box<dyn Iterator<Item = Seek<'_>> + '_> {
+        match self {
+            Task::One(Pending { round, row, model, .. }) => {
+                Box::new(round.iter_mut().map(|question| (question, *row, *model)))
+            }
+            Task::Several(group) => {
+                let model = group.model;
+                Box::new(group.wave().map(move |(question, row)| (question, row, model)))
+            }
+        }
+    }
+
+    /// Its place among the tasks of its block; an audit comes after what it is about.
+    fn place(&self) -> (usize, bool) {
+        match self {
+            Task::One(pending) => (pending.slot, pending.audit),
+            Task::Several(group) => (group.slot(), false),
+        }
+    }
+}
+
 /// The answers so far, for the stage.
 pub fn answers(asked: &[Asked]) -> Vec<Answer> {
     asked.iter().filter_map(|(_, finished)| finished.answer.clone().ok()).collect()
@@ -123,6 +169,7 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
     let mut room = Room::new(job);
     let builds = fingerprints(job);
     let Some(rows) = total(job, &handle) else { return Ok(()) };
+    let sample = audited(stage, job.plan.spec.seed, rows);
     for part in job.plan.parts(job.index, rows) {
         let found = handle.block_on(async {
             tokio::select! {
@@ -146,20 +193,17 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
         room.begin_part(&handle);
         let mut row = part.start;
         let mut blocks = 0;
-        for slice in slices {
-            let batches =
-                slice.table.read(slice.start, slice.rows, batch_rows(&slice.table)).map_err(StoreError::from)?;
-            for batch in batches {
-                for input in pieces(stage, &batch.map_err(StoreError::from)?) {
-                    let Some(room) = room.take(&handle, &input) else { return Ok(()) };
-                    let rows = input.num_rows() as u64;
-                    let produced = block(job, part.number, blocks, row, input, room)?;
-                    if job.stop.is_draining() || out.blocking_send(produced).is_err() {
-                        return Ok(());
-                    }
-                    row += rows;
-                    blocks += 1;
+        for batch in packs(stage, slices) {
+            for input in pieces(stage, &batch?) {
+                let Some(room) = room.take(&handle, &input) else { return Ok(()) };
+                let rows = input.num_rows() as u64;
+                let place = (part.number, blocks, row);
+                let produced = block(job, place, input, room, &sample)?;
+                if job.stop.is_draining() || out.blocking_send(produced).is_err() {
+                    return Ok(());
                 }
+                row += rows;
+                blocks += 1;
             }
         }
         if out.blocking_send(Produced::End(part.number, blocks)).is_err() {
@@ -183,13 +227,29 @@ fn total(job: &Job, handle: &Handle) -> Option<u64> {
     Some(rows)
 }
 
+/// The rows of a part in batches that cut no pack; the first one begins a pack.
+fn packs(stage: &StageSpec, slices: Vec<Slice>) -> impl Iterator<Item = Result<RecordBatch, RunError>> {
+    let read = slices.into_iter().flat_map(|slice| -> Box<dyn Iterator<Item = _>> {
+        match slice.table.read(slice.start, slice.rows, batch_rows(&slice.table)) {
+            Ok(batches) => Box::new(batches.map(|batch| batch.map(Some).map_err(|e| StoreError::from(e).into()))),
+            Err(error) => Box::new(std::iter::once(Err(StoreError::from(error).into()))),
+        }
+    });
+    let mut cutter = Cutter::new(stage);
+    read.chain([Ok(None)]).filter_map(move |batch| match batch {
+        Ok(Some(batch)) => cutter.push(batch).map_err(|e| RunError::Died(e.to_string())).transpose(),
+        Ok(None) => cutter.finish().map(Ok),
+        Err(error) => Some(Err(error)),
+    })
+}
+
 /// What the answers depend on beside the rows: for each model its build and how it is asked. Parts that were made with
 /// another one are made anew.
 fn fingerprints(job: &Job) -> Vec<String> {
     let stage = job.stage();
     let messages = vec![Message::user(stage.stage.meaning().to_string())];
     let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
-    let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None };
+    let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None };
     stage.models.iter().map(|model| call_key(job.calls.target(*model), &probe, 0).to_string()).collect()
 }
 
@@ -197,42 +257,51 @@ fn fingerprints(job: &Job) -> Vec<String> {
 fn pieces(stage: &StageSpec, batch: &RecordBatch) -> Vec<RecordBatch> {
     let first = stage.stage.prompts(Row::new(batch, 0, 0), &[]).unwrap_or_default();
     let bytes: usize = first.iter().flat_map(|p| &p.messages).map(|m| m.content.len()).sum();
-    let rows = (BLOCK_BYTES / bytes.max(1)).clamp(1, batch.num_rows());
+    let pack = stage.rows_per_prompt as usize;
+    let rows = (BLOCK_BYTES / bytes.max(1)).clamp(1, batch.num_rows()).next_multiple_of(pack);
     (0..batch.num_rows()).step_by(rows).map(|at| batch.slice(at, rows.min(batch.num_rows() - at))).collect()
 }
 
 /// Makes a block of `input` and answers what the ledger knows.
 fn block(
     job: &Job,
-    part: u64,
-    index: u64,
-    first_row: u64,
+    (part, index, first_row): (u64, u64, u64),
     input: RecordBatch,
     room: Arc<OwnedSemaphorePermit>,
+    sample: &HashSet<u64>,
 ) -> Result<Produced, StoreError> {
     let lookup = Arc::new(job.calls.recorder().lookup());
     let block = Block::new(part, index, first_row, input, job.stage(), room);
-    let mut open = first_round(job, &block);
+    let mut open = first_round(job, &block, sample);
     let mut missing = Vec::new();
     let only = job.calls.replay().filter(|replay| replay.is_only());
     while !open.is_empty() {
-        look_up(job, &block, &mut open)?;
+        look_up(job, &block, open.iter_mut().flat_map(Task::seeks).collect())?;
         let mut next = Vec::new();
-        for pending in open {
-            match (pending.known(), only) {
-                (Known::All, _) => next.extend(go_on(job, &block, pending)),
-                (Known::Failure, _) => end(job, &block, pending, None),
-                (Known::Some, None) => missing.push(pending),
-                (Known::Some, Some(replay)) => {
-                    let model = &job.stage().model_names[pending.model];
-                    replay.missed(&job.plan, job.index, named(job, &block, pending.row), model);
-                    end(job, &block, pending, Some(UNRECORDED.to_owned()));
+        for mut task in open {
+            let known = task.known();
+            if let (Known::Some, Some(replay)) = (&known, only) {
+                let model = &job.stage().model_names[task.model()];
+                let row = task.seeks().find(|(question, ..)| question.known.is_none()).map_or(0, |(_, row, _)| row);
+                replay.missed(&job.plan, job.index, named(job, &block, row), model);
+            }
+            match (task, known) {
+                (task, Known::Some) if only.is_none() => missing.push(task),
+                (Task::One(pending), Known::All) => next.extend(go_on(job, &block, pending).map(Task::One)),
+                (Task::One(pending), Known::Failure) => end(job, &block, pending, None),
+                (Task::One(pending), Known::Some) => end(job, &block, pending, Some(UNRECORDED.to_owned())),
+                (Task::Several(mut group), Known::Some) => {
+                    group.end(UNRECORDED).into_iter().for_each(|filled| fill_of(job, &block, filled));
+                }
+                (Task::Several(mut group), _) => {
+                    take_over(job, &block, group.step(site(job, &block, group.model)));
+                    next.extend((!group.is_over()).then_some(Task::Several(group)));
                 }
             }
         }
         open = next;
     }
-    missing.sort_by_key(|p| p.slot);
+    missing.sort_by_key(Task::place);
     block.set_open(missing.len());
     Ok(Produced::Block(Arc::new(block), missing, lookup))
 }
@@ -242,19 +311,18 @@ const UNRECORDED: &str = "missing: the replay file has no answer to it";
 
 /// Looks a round of questions up: in the replay file, if there is one, then in the ledger. Answers of the ledger that
 /// don't fit what is asked are retired.
-pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), StoreError> {
+pub fn look_up(job: &Job, block: &Block, mut open: Vec<Seek<'_>>) -> Result<(), StoreError> {
+    let stage = job.stage();
+    let terms: Vec<Terms<'_>> = stage.models.iter().map(|model| Terms::new(stage, job.calls.target(*model))).collect();
     if let Some(replay) = job.calls.replay() {
-        let stage = job.stage();
-        let sought: Vec<Sought<'_>> = open
-            .iter()
-            .flat_map(|p| p.round.iter().map(move |q| (p, q.key)))
-            .map(|(p, key)| {
-                let row = (block.first_row as usize + p.row + 1) as i64;
-                Sought { key, stage: stage.name.as_str(), row, model: &stage.model_names[p.model] }
-            })
-            .collect();
-        let found = replay.find(&sought)?;
-        for ((question, terms), record) in questions_of(job, open).zip(found) {
+        let sought = open.iter().map(|(question, row, model)| {
+            let row = (block.first_row as usize + row + 1) as i64;
+            let model = &stage.model_names[*model];
+            Sought { key: question.key, stage: stage.name.as_str(), row, model }
+        });
+        let found = replay.find(&sought.collect::<Vec<_>>())?;
+        for ((question, _, model), record) in open.iter_mut().zip(found) {
+            let terms = terms[*model];
             let finished = record.map(|record| Finished::shared(Arc::new(record), &question.prompt, &terms));
             // A call that failed then is asked now, unless nothing may be.
             question.known = finished.filter(|finished| replay.is_only() || finished.answer.is_ok());
@@ -263,26 +331,17 @@ pub fn look_up(job: &Job, block: &Block, open: &mut [Pending]) -> Result<(), Sto
             return Ok(());
         }
     }
-    let mut open: Vec<_> = questions_of(job, open).filter(|(question, _)| question.known.is_none()).collect();
-    let keys: Vec<Key> = open.iter().map(|(question, _)| question.key).collect();
+    open.retain(|(question, ..)| question.known.is_none());
+    let keys: Vec<Key> = open.iter().map(|(question, ..)| question.key).collect();
     let mut unfit = Vec::new();
-    for ((question, terms), record) in open.iter_mut().zip(job.calls.find(&keys)?) {
+    for ((question, _, model), record) in open.iter_mut().zip(job.calls.find(&keys)?) {
         let Some(record) = record else { continue };
-        question.known = Finished::known(Arc::new(record), &question.prompt, terms);
+        question.known = Finished::known(Arc::new(record), &question.prompt, &terms[*model]);
         if question.known.is_none() {
             unfit.push(question.key);
         }
     }
     Ok(job.calls.recorder().retire(&unfit)?)
-}
-
-/// The questions of the rounds with what passes for an answer to each.
-fn questions_of<'a>(job: &'a Job, open: &'a mut [Pending]) -> impl Iterator<Item = (&'a mut Question, Terms<'a>)> {
-    open.iter_mut().flat_map(|pending| {
-        let stage = job.stage();
-        let terms = Terms::new(stage, job.calls.target(stage.models[pending.model]));
-        pending.round.iter_mut().map(move |question| (question, terms))
-    })
 }
 
 /// How much of a round is known.
@@ -293,6 +352,16 @@ enum Known {
     Failure,
     /// Not enough.
     Some,
+}
+
+impl Task {
+    fn known(&self) -> Known {
+        match self {
+            Task::One(pending) => pending.known(),
+            Task::Several(group) if group.is_known() => Known::All,
+            Task::Several(_) => Known::Some,
+        }
+    }
 }
 
 impl Pending {
@@ -332,7 +401,7 @@ fn end(job: &Job, block: &Block, pending: Pending, mut failure: Option<String>) 
             break;
         }
     }
-    fill(job, block, pending.slot, asked, failure);
+    fill(job, block, (pending.slot, pending.audit), asked, failure);
 }
 
 /// The number of a row of the block, from 1, and its name in messages.
@@ -341,34 +410,71 @@ fn named(job: &Job, block: &Block, row: usize) -> (i64, String) {
     (number, key.unwrap_or_else(|| number.to_string()))
 }
 
-/// What is to be asked first about each row and model; rows with nothing to ask are filled.
-fn first_round(job: &Job, block: &Block) -> Vec<Pending> {
+/// Where a group of the model at this place of the stage's list stands.
+pub fn site<'a>(job: &'a Job, block: &'a Block, model: usize) -> Site<'a> {
+    let stage = job.stage();
+    let target = job.calls.target(stage.models[model]);
+    Site { stage, target, input: &block.input, first_row: block.first_row }
+}
+
+/// Takes over what a step of a group came to.
+pub fn take_over(job: &Job, block: &Block, stepped: Stepped) {
+    job.progress().packed(stepped.sent, stepped.known, stepped.singles);
+    stepped.filled.into_iter().for_each(|filled| fill_of(job, block, filled));
+}
+
+fn fill_of(job: &Job, block: &Block, filled: Filled) {
+    fill(job, block, (filled.slot, false), filled.asked, filled.failure);
+}
+
+/// The prompts of a row of the block, if it is asked about; rows with nothing to ask are filled.
+fn first_prompts(job: &Job, block: &Block, row: usize) -> Option<Vec<Arc<Prompt>>> {
+    let stage = job.stage();
+    let prompts = match &block.fates[row] {
+        Fate::Skipped => {
+            job.progress().skipped();
+            return None;
+        }
+        Fate::Failed(failure) => Err(failure.clone()),
+        Fate::Asked => stage.stage.prompts(block.row(row), &[]),
+    };
+    match prompts {
+        Ok(prompts) if !prompts.is_empty() => Some(prompts.into_iter().map(Arc::new).collect()),
+        other => {
+            let (failure, width) = (other.err(), stage.width());
+            (0..width).for_each(|place| fill(job, block, (row * width + place, false), Vec::new(), failure.clone()));
+            None
+        }
+    }
+}
+
+/// What is to be asked first about each row and model, row by row or pack by pack.
+fn first_round(job: &Job, block: &Block, sample: &HashSet<u64>) -> Vec<Task> {
     let stage = job.stage();
     let width = stage.width();
+    let size = stage.rows_per_prompt as usize;
     let mut open = Vec::new();
-    for row in 0..block.input.num_rows() {
-        let prompts = match &block.fates[row] {
-            Fate::Skipped => {
-                job.progress().skipped();
-                continue;
-            }
-            Fate::Failed(failure) => Err(failure.clone()),
-            Fate::Asked => stage.stage.prompts(block.row(row), &[]),
-        };
-        let prompts = match prompts {
-            Ok(prompts) if !prompts.is_empty() => prompts.into_iter().map(Arc::new).collect::<Vec<_>>(),
-            other => {
-                let failure = other.err();
-                (0..width).for_each(|place| fill(job, block, row * width + place, Vec::new(), failure.clone()));
-                continue;
-            }
-        };
-        let models = routing::models_for(stage, block.first_row + row as u64);
+    for first in (0..block.input.num_rows()).step_by(size) {
+        let models = routing::models_for(stage, block.first_row + first as u64);
+        let rows = first..(first + size).min(block.input.num_rows());
+        let asked: Vec<_> = rows.filter_map(|row| Some((row, first_prompts(job, block, row)?))).collect();
         for place in 0..width {
             let model = models.start + place % models.len();
             let replicate = (place / models.len()) as u64;
-            let round = questions(job, model, replicate, &prompts);
-            open.push(Pending { slot: row * width + place, row, model, replicate, asked: Vec::new(), round });
+            let one = |row: usize, prompts: &[Arc<Prompt>], audit: bool| {
+                let round = questions(job, model, replicate, prompts);
+                Task::One(Pending { audit, slot: row * width + place, row, model, replicate, asked: Vec::new(), round })
+            };
+            if !stage.packs() {
+                open.extend(asked.iter().map(|(row, prompts)| one(*row, prompts, false)));
+                continue;
+            }
+            let slots = asked.iter().map(|(row, prompts)| (row * width + place, *row, prompts.clone())).collect();
+            if !asked.is_empty() {
+                open.push(Task::Several(Group::new(site(job, block, model), model, replicate, slots)));
+            }
+            let sampled = |row: usize| replicate == 0 && sample.contains(&(block.first_row + row as u64));
+            open.extend(asked.iter().filter(|(row, _)| sampled(*row)).map(|(row, prompts)| one(*row, prompts, true)));
         }
     }
     open
@@ -389,14 +495,17 @@ pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending
             Some(pending)
         }
         other => {
-            fill(job, block, pending.slot, pending.asked, other.err());
+            fill(job, block, (pending.slot, pending.audit), pending.asked, other.err());
             None
         }
     }
 }
 
-/// Fills a slot, counts its error, and its row if that was the last.
-pub fn fill(job: &Job, block: &Block, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
+/// Fills a slot, counts its error, and its row if that was the last; of an audit it keeps what was asked.
+pub fn fill(job: &Job, block: &Block, (slot, audit): (usize, bool), asked: Vec<Asked>, failure: Option<String>) {
+    if audit {
+        return block.compare(slot, asked, failure);
+    }
     if let Some(failure) = &failure {
         let width = job.stage().width();
         job.progress().error(failure, named(job, block, slot / width), slot % width);

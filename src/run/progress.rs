@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::plan::Plan;
 use crate::spec::StageSpec;
-use crate::store::{ErrorKind, PartFacts, Share, Shares, StageTotals};
+use crate::store::{Audit, ErrorKind, PartFacts, Share, Shares, StageTotals};
 
 /// Rows of a kind of failed calls that are told.
 const TOLD: usize = 5;
@@ -32,6 +32,7 @@ pub struct StageProgress {
     kept_calls: AtomicU64,
     calls: AtomicU64,
     from_ledger: AtomicU64,
+    singles: AtomicU64,
     attempts: AtomicU64,
     in_flight: AtomicU64,
     prompt_tokens: AtomicU64,
@@ -42,6 +43,7 @@ pub struct StageProgress {
     priced: bool,
     errors: Mutex<BTreeMap<String, Failures>>,
     shares: Mutex<Shares>,
+    audit: Mutex<Option<Audit>>,
 }
 
 /// Failed calls of one kind.
@@ -103,7 +105,8 @@ impl Progress {
         let mut stages: Vec<Option<StageProgress>> = plan.spec.stages.iter().map(|_| None).collect();
         for i in plan.stages() {
             let stage = &plan.spec.stages[i];
-            stages[i] = Some(StageProgress::new(stage, plan.rows(stage.input).unwrap_or_default(), is_priced(plan, stage)));
+            stages[i] =
+                Some(StageProgress::new(stage, plan.rows(stage.input).unwrap_or_default(), is_priced(plan, stage)));
         }
         Progress { stages }
     }
@@ -133,6 +136,8 @@ impl Progress {
             calls: sent,
             from_ledger,
             needed: sent + from_ledger + stage.kept_calls.load(Relaxed),
+            without_packing: stage.singles.load(Relaxed),
+            audit: stage.audit.lock().unwrap_or_else(|e| e.into_inner()).clone(),
             attempts: stage.attempts.load(Relaxed),
             prompt_tokens: stage.prompt_tokens.load(Relaxed),
             completion_tokens: stage.completion_tokens.load(Relaxed),
@@ -155,6 +160,7 @@ impl StageProgress {
             kept_calls: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             from_ledger: AtomicU64::new(0),
+            singles: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
@@ -163,6 +169,7 @@ impl StageProgress {
             priced,
             errors: Mutex::default(),
             shares: Mutex::default(),
+            audit: Mutex::default(),
         }
     }
 
@@ -206,6 +213,13 @@ impl StageProgress {
         if from_ledger { &self.from_ledger } else { &self.calls }.fetch_add(1, Relaxed);
     }
 
+    /// Counts calls about several rows: those sent, those known, and how many calls about single rows they stand for.
+    pub fn packed(&self, sent: u64, known: u64, singles: u64) {
+        self.calls.fetch_add(sent, Relaxed);
+        self.from_ledger.fetch_add(known, Relaxed);
+        self.singles.fetch_add(singles, Relaxed);
+    }
+
     /// Counts a row that is done.
     pub fn answered(&self) {
         self.answered.fetch_add(1, Relaxed);
@@ -238,6 +252,13 @@ impl StageProgress {
         Share::add(&mut self.shares.lock().unwrap_or_else(|e| e.into_inner()), shares);
     }
 
+    /// Adds what the audit of a part that is done showed.
+    pub fn audit(&self, audit: Option<&Audit>) {
+        if let Some(audit) = audit {
+            self.audit.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert_default().add(audit);
+        }
+    }
+
     /// Counts a part that was committed earlier.
     pub fn kept(&self, facts: &PartFacts) {
         self.answered.fetch_add(facts.answered, Relaxed);
@@ -245,6 +266,7 @@ impl StageProgress {
         self.kept.fetch_add(facts.answered + facts.failed + facts.skipped, Relaxed);
         self.kept_calls.fetch_add(facts.calls, Relaxed);
         self.shares(&facts.shares);
+        self.audit(facts.audit.as_ref());
     }
 }
 

@@ -9,8 +9,9 @@ use super::answer::Terms;
 use super::assemble::{Piece, assemble};
 use super::block::Block;
 use super::calls::{Calls, Wanted};
+use super::packs::Group;
 use super::parts::Parts;
-use super::produce::{Pending, Produced, advance, fill, look_up, produce};
+use super::produce::{Pending, Produced, Task, advance, fill, look_up, produce, site, take_over};
 use super::progress::{Progress, StageProgress};
 use super::recent::Lookup;
 use super::replay::Replay;
@@ -119,9 +120,9 @@ pub async fn drive(job: Job) -> Result<(), RunError> {
 }
 
 /// A block with what is missing of it, and the look-up that said so.
-type Looked = (Arc<Block>, Vec<Pending>, Arc<Lookup>);
-/// One slot of a block that is to be asked about.
-type ToAsk = (Arc<Block>, Pending, Arc<Lookup>);
+type Looked = (Arc<Block>, Vec<Task>, Arc<Lookup>);
+/// Something to ask about a block.
+type ToAsk = (Arc<Block>, Task, Arc<Lookup>);
 
 /// The lanes of a stage: a free one takes the next prompt at once, whatever part it belongs to.
 struct Lanes {
@@ -133,7 +134,7 @@ struct Lanes {
 
 impl Lanes {
     /// Sends what is missing of a block, row by row; `false`: the run stops.
-    async fn block(&mut self, block: &Arc<Block>, pending: Vec<Pending>, lookup: &Arc<Lookup>) -> bool {
+    async fn block(&mut self, block: &Arc<Block>, pending: Vec<Task>, lookup: &Arc<Lookup>) -> bool {
         if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
             return false;
         }
@@ -154,7 +155,7 @@ impl Lanes {
                 return false;
             }
             for pending in pending {
-                by_model[pending.model].push((block.clone(), pending, lookup.clone()));
+                by_model[pending.model()].push((block.clone(), pending, lookup.clone()));
             }
         }
         let mut order: Vec<usize> = (0..models).filter(|m| !by_model[*m].is_empty()).collect();
@@ -195,12 +196,16 @@ impl Lanes {
         }
     }
 
-    fn send(&self, lane: OwnedSemaphorePermit, block: &Arc<Block>, pending: Pending, lookup: &Arc<Lookup>) {
+    fn send(&self, lane: OwnedSemaphorePermit, block: &Arc<Block>, task: Task, lookup: &Arc<Lookup>) {
         let (job, block, pieces) = (self.job.clone(), block.clone(), self.pieces.clone());
         let lookup = lookup.clone();
         tokio::spawn(async move {
             let alarm = job.stop.alarm();
-            let done = answer(&job, &block, pending, lookup).await && block.close_one();
+            let answered = match task {
+                Task::One(pending) => answer(&job, &block, pending, lookup).await,
+                Task::Several(group) => answer_all(&job, &block, group, lookup).await,
+            };
+            let done = answered && block.close_one();
             drop(lane);
             if done {
                 // Nobody listens only when the run stops.
@@ -242,24 +247,60 @@ async fn answer(job: &Arc<Job>, block: &Arc<Block>, mut pending: Pending, mut lo
             let failure = finished.answer.as_ref().err().cloned();
             pending.asked.push((question.prompt, finished));
             if failure.is_some() {
-                fill(job, block, pending.slot, std::mem::take(&mut pending.asked), failure);
+                fill(job, block, (pending.slot, pending.audit), std::mem::take(&mut pending.asked), failure);
                 return true;
             }
         }
-        let Some(mut next) = advance(job, block, pending) else { return true };
+        let Some(next) = advance(job, block, pending) else { return true };
         // Later rounds are few; each looks itself up. One that can't is asked.
         lookup = Arc::new(job.calls.recorder().lookup());
-        let looked = tokio::task::spawn_blocking({
-            let (job, block) = (job.clone(), block.clone());
-            move || {
-                let _ = look_up(&job, &block, std::slice::from_mut(&mut next));
-                next
-            }
-        });
-        let Ok(next) = looked.await else {
-            job.stop.drain(StopReason::Failed);
-            return false;
-        };
+        let Some(Task::One(next)) = looked_up(job, block, Task::One(next)).await else { return false };
         pending = next;
     }
+}
+
+/// The same for slots that are asked together.
+async fn answer_all(job: &Arc<Job>, block: &Arc<Block>, mut group: Group, mut lookup: Arc<Lookup>) -> bool {
+    let (stage, replicate) = (job.stage(), group.replicate);
+    let model = stage.models[group.model];
+    let terms = Terms::new(stage, job.calls.target(model));
+    loop {
+        let mut held = Some(lookup);
+        let mut left = group.wave().count();
+        for (question, _) in group.wave() {
+            left -= 1;
+            if question.known.is_some() {
+                continue;
+            }
+            let lookup = if left == 0 { held.take() } else { held.clone() };
+            let wanted = Wanted { model, replicate, prompt: &question.prompt, key: question.key, terms };
+            question.known = job.calls.ask(wanted, lookup, job.progress()).await;
+            if question.known.is_none() {
+                return false;
+            }
+        }
+        take_over(job, block, group.step(site(job, block, group.model)));
+        if group.is_over() {
+            return true;
+        }
+        lookup = Arc::new(job.calls.recorder().lookup());
+        let Some(Task::Several(next)) = looked_up(job, block, Task::Several(group)).await else { return false };
+        group = next;
+    }
+}
+
+/// A task whose next questions have been looked up; none when that died, which stops the run.
+async fn looked_up(job: &Arc<Job>, block: &Arc<Block>, mut task: Task) -> Option<Task> {
+    let looked = tokio::task::spawn_blocking({
+        let (job, block) = (job.clone(), block.clone());
+        move || {
+            let _ = look_up(&job, &block, task.seeks().collect());
+            task
+        }
+    });
+    let looked = looked.await.ok();
+    if looked.is_none() {
+        job.stop.drain(StopReason::Failed);
+    }
+    looked
 }

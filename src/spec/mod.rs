@@ -36,7 +36,7 @@ pub use assertions::TestSpec;
 pub use columns::{Answers, Form, Relation};
 pub use limits::{Budget, Concurrency, Limits, OnOutage, Price};
 pub use outputs::Format;
-pub use read::{Layout, Order, Overflow, Repair};
+pub use read::{Audit, Layout, Order, Overflow, Repair};
 
 pub use crate::table::{Guard, MaxFailed};
 
@@ -151,8 +151,12 @@ pub struct StageSpec {
     pub workers: usize,
     /// Prompts that each lane keeps in flight.
     pub batch_size: usize,
-    /// Rows per part.
+    /// Rows per part; a multiple of the rows in a prompt.
     pub chunk_size: u64,
+    /// Rows that are asked about in one call.
+    pub rows_per_prompt: u64,
+    /// The sample that is asked one by one as well.
+    pub audit: Option<Audit>,
     /// In which order the calls of a part go.
     pub order: Option<Order>,
     /// How many rows may fail.
@@ -182,6 +186,21 @@ impl StageSpec {
     /// Answers for each row of the input.
     pub fn width(&self) -> usize {
         self.answers.width()
+    }
+
+    /// Whether rows are asked about together.
+    pub fn packs(&self) -> bool {
+        self.rows_per_prompt > 1
+    }
+
+    /// Adds to what the spec says of it how its rows are asked together, where they are.
+    pub fn packing(&self, meaning: &mut Value) {
+        if self.packs() {
+            meaning["rows_per_prompt"] = json!(self.rows_per_prompt);
+        }
+        if let Some(audit) = self.audit {
+            meaning["audit"] = json!(audit);
+        }
     }
 }
 
@@ -271,6 +290,7 @@ impl Spec {
             if s.repair != Repair::default() {
                 meaning["repair"] = json!(s.repair);
             }
+            s.packing(&mut meaning);
             if s.answers.replicates > 1 {
                 meaning["replicates"] = json!(s.answers.replicates);
             }

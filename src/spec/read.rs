@@ -105,8 +105,16 @@ pub struct StageTable {
     pub workers: Option<NonZeroU32>,
     /// Prompts that each lane keeps in flight. Default: 4.
     pub batch_size: Option<NonZeroU32>,
-    /// Rows per part: the unit of commit and the bound of the memory. Default: 20000.
+    /// Rows per part: the unit of commit and the bound of the memory. Taken up to the next multiple of `rows_per_prompt`.
+    /// Default: 20000.
     pub chunk_size: Option<NonZeroU32>,
+    /// How many rows are asked about in one call: rows 1 to n, n + 1 to 2n and so on, whatever is skipped among them. Rows
+    /// whose answer does not come back as it should are asked again by halves, at last alone. A reply may have n times
+    /// `max_tokens`, and some for the form. Models that share the rows are dealt packs. Default: 1.
+    pub rows_per_prompt: Option<NonZeroU32>,
+    /// A sample of rows that is asked one by one as well, to see what `rows_per_prompt` changes:
+    /// `audit = { rows = 200 }`. The summary and the manifest compare the answers; the table has those of the packs.
+    pub audit: Option<Audit>,
     /// In which order the calls of a fan-out's part go: `row-major` or `model-major` (one model after the other, so that
     /// a server that holds one model at a time seldom switches). Default: `model-major` for Ollama and embedded
     /// models.
@@ -124,6 +132,14 @@ pub struct StageTable {
     /// comments) where nothing that it says changes; the `notes` in the calls table say so. Default: `none`.
     #[serde(default)]
     pub repair: Repair,
+}
+
+/// A sample of rows that is asked one by one as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// How many rows, drawn from all of them by the spec's seed; those that are skipped drop out.
+    pub rows: NonZeroU32,
 }
 
 /// A table to write.

@@ -21,6 +21,8 @@ use crate::table::{Column, Guard};
 const DEFAULTS: (u32, u32, u32) = (4, 4, 20_000);
 /// Attempts per call where the spec says nothing.
 const ATTEMPTS: u32 = 3;
+/// Rows at most in one prompt.
+const MOST_ROWS_PER_PROMPT: u32 = 1000;
 
 impl Resolver<'_> {
     /// Binds a stage that makes a table of tables, and adds it to the spec.
@@ -71,6 +73,7 @@ impl Resolver<'_> {
     ) -> Option<StageSpec> {
         let at = &Path::of(["stages", name.as_str()]);
         let read = self.reader();
+        let rows_per_prompt = u64::from(or(table.rows_per_prompt, 1));
         let relation = spec.relation(input).clone();
         let site = Site {
             name: name.as_str(),
@@ -87,6 +90,7 @@ impl Resolver<'_> {
         if stage.needs_probabilities() {
             self.probabilities(spec, at, table);
         }
+        self.packed(at, table, stage.as_ref());
         let fallback = models.iter().any(|model| !spec.model(*model).1.fallback.is_empty());
         let answers =
             Answers::new(table.fanout, table.layout, models.len(), or(table.replicates, 1) as usize, fallback);
@@ -113,7 +117,9 @@ impl Resolver<'_> {
             guards,
             workers: or(table.workers, DEFAULTS.0) as usize,
             batch_size: or(table.batch_size, DEFAULTS.1) as usize,
-            chunk_size: or(table.chunk_size, DEFAULTS.2).into(),
+            chunk_size: u64::from(or(table.chunk_size, DEFAULTS.2)).next_multiple_of(rows_per_prompt),
+            rows_per_prompt,
+            audit: table.audit,
             order: table.order,
             max_failed: table.max_failed,
             max_attempts: or(table.max_attempts, ATTEMPTS),
@@ -167,6 +173,24 @@ impl Resolver<'_> {
         }
     }
 
+    /// Reports what can't be asked about several rows at once.
+    fn packed(&mut self, at: &Path, table: &StageTable, stage: &dyn Stage) {
+        if or(table.rows_per_prompt, 1) == 1 {
+            if table.audit.is_some() {
+                let message = "`audit` compares rows that are asked together with the same rows asked one by one";
+                self.error("bad-value", at.key("audit"), message).help =
+                    Some("write `rows_per_prompt`, or leave `audit` out".to_owned());
+            }
+            return;
+        }
+        if stage.needs_probabilities() {
+            let message = "`prob` can't be had with `rows_per_prompt`: in a reply about several rows the probability of a \
+                           label hangs on the answers before it";
+            self.error("bad-value", at.key("rows_per_prompt"), message).help =
+                Some("leave `rows_per_prompt` or `prob` out".to_owned());
+        }
+    }
+
     fn bounded(&mut self, at: &Path, table: &StageTable) {
         let numbers = [
             ("workers", table.workers, 1024),
@@ -174,6 +198,7 @@ impl Resolver<'_> {
             ("chunk_size", table.chunk_size, 10_000_000),
             ("max_attempts", table.max_attempts, 100),
             ("replicates", table.replicates, 10_000),
+            ("rows_per_prompt", table.rows_per_prompt, MOST_ROWS_PER_PROMPT),
         ];
         for (key, value, most) in numbers {
             if value.is_some_and(|v| v.get() > most) {

@@ -138,6 +138,12 @@ impl Stage for BoundAnalysis {
         self.origins.get(write).iter().flat_map(|key| ["output", key.as_str()]).collect()
     }
 
+    fn labels(&self, write: usize) -> Vec<String> {
+        let Expect::Record(fields) = &*self.expect else { return Vec::new() };
+        let field = fields.iter().find(|field| field.name == self.writes[write].name);
+        field.map(|field| field.kind.labels()).unwrap_or_default()
+    }
+
     fn reads(&self) -> &[usize] {
         &self.reads
     }
@@ -150,9 +156,11 @@ impl Stage for BoundAnalysis {
         if !so_far.is_empty() {
             return Ok(Vec::new());
         }
-        let question = Message::user(self.prompt.render(row, &[]).map_err(|message| format!("template: {message}"))?);
-        let messages = self.system.iter().map(Message::system).chain([question]).collect();
-        Ok(vec![Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone(), respondent: None }])
+        let question = self.prompt.message(row).map_err(|message| format!("template: {message}"))?;
+        let system = self.system.iter().map(|system| Message::system(system).for_all());
+        let messages = system.chain([question]).collect();
+        let (expect, schema) = (self.expect.clone(), self.schema.clone());
+        Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None }])
     }
 
     fn cells(&self, row: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {

@@ -81,6 +81,12 @@ pub trait Stage: Send + Sync + fmt::Debug {
     /// The keys under the stage's table that column `write` of [`Stage::writes`] comes from, for messages.
     fn origin(&self, write: usize) -> Vec<&str>;
 
+    /// What the cells of column `write` of [`Stage::writes`] can say, where that is one of a few labels (for booleans, `true`);
+    /// empty for others.
+    fn labels(&self, _write: usize) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The columns of the input that the prompts read.
     fn reads(&self) -> &[usize];
 

@@ -2,6 +2,7 @@
 //!
 //! Reads the parts that hold the row and no others. Rows are numbered from 1 here, as in the calls table.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
@@ -313,6 +314,52 @@ fn cells(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json())).collect()
 }
 
+/// The columns of a call about several rows that only the line of its first row has.
+const CARRIED: [&str; 9] = [
+    "system",
+    "prompt",
+    "reply",
+    "attempts",
+    "prompt_tokens",
+    "completion_tokens",
+    "latency_ms",
+    "finish_reason",
+    "notes",
+];
+
+/// Whether a line of the calls table is of a call that stands in another line.
+fn shares(call: &Map<String, Value>) -> bool {
+    call["prompt"].is_null() && !call["pack_size"].is_null()
+}
+
+/// The lines in which those calls stand that `count` lines from `first` on share, by key.
+fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Map<String, Value>>, OriginError> {
+    let mut wanted = HashSet::new();
+    let keys = table.with_columns(&["call_key", "prompt", "pack_size"]);
+    for batch in keys.read(first, count, BATCH).map_err(StoreError::from)? {
+        let batch = batch.map_err(StoreError::from)?;
+        let lines = (0..batch.num_rows()).map(|i| cells(&batch, i)).filter(shares);
+        wanted.extend(lines.filter_map(|line| line["call_key"].as_str().map(str::to_owned)));
+    }
+    let mut found = HashMap::new();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    // Its first row is above, in the same part.
+    for batch in table.read(0, first, BATCH).map_err(StoreError::from)? {
+        let batch = batch.map_err(StoreError::from)?;
+        for i in 0..batch.num_rows() {
+            let key = batch.column_by_name("call_key").map(|keys| text(&cell_at(keys.as_ref(), i)));
+            let Some(key) = key.filter(|key| wanted.contains(key)) else { continue };
+            let line = cells(&batch, i);
+            if !shares(&line) {
+                found.insert(key, line);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// The calls of a part behind the rows `inputs` (from 0) of the stage's input. They stand in the order of the rows.
 fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Map<String, Value>>, OriginError> {
     let wanted = inputs.start as i64 + 1..inputs.end as i64 + 1;
@@ -324,10 +371,14 @@ fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Map<S
         count += rows.values().iter().filter(|row| wanted.contains(row)).count() as u64;
     }
     let mut calls = Vec::new();
+    let carriers = carriers(table, first, count)?;
     for batch in table.read(first, count, BATCH).map_err(StoreError::from)? {
         let batch = batch.map_err(StoreError::from)?;
         for i in 0..batch.num_rows() {
             let mut call = cells(&batch, i);
+            if let Some(whole) = call["call_key"].as_str().and_then(|key| carriers.get(key)).filter(|_| shares(&call)) {
+                call.extend(CARRIED.iter().filter_map(|name| Some(((*name).to_owned(), whole.get(*name)?.clone()))));
+            }
             // What is kept as JSON text is JSON.
             for name in ["probabilities", "earlier_tries", "notes"] {
                 if let Some(value) = call.get_mut(name)

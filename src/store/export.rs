@@ -126,13 +126,14 @@ fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error>
     let [keys, stages, models] = ["call_key", "stage", "model"].map(texts);
     let [providers, ids, replies, finishes] = ["provider", "model_id", "reply", "finish_reason"].map(texts);
     let [builds, errors, tries] = ["build", "error", "earlier_tries"].map(texts);
-    let [likely, notes] = ["probabilities", "notes"].map(texts);
+    let [likely, notes, prompts] = ["probabilities", "notes", "prompt"].map(texts);
     let [rows, attempts] = ["row", "attempts"].map(numbers);
     let [prompt_tokens, completion_tokens] = ["prompt_tokens", "completion_tokens"].map(numbers);
     let text = |column: &StringArray, row: usize| column.is_valid(row).then(|| column.value(row).to_owned());
     let sql = "INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     let mut insert = calls.prepare_cached(sql)?;
-    for row in 0..batch.num_rows() {
+    // A call about several rows stands in the line of the first one.
+    for row in (0..batch.num_rows()).filter(|row| prompts.is_valid(*row)) {
         let Ok(key) = Key::from_str(keys.value(row)) else { return Ok(false) };
         let record = Record {
             key,

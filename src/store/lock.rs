@@ -163,6 +163,12 @@ pub struct LockedStage {
     pub layout: String,
     /// How often a model is asked about a row.
     pub replicates: u64,
+    /// Rows that are asked about in one call, where they are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_per_prompt: Option<u64>,
+    /// Rows that are asked one by one as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<u64>,
     /// The condition on its rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,

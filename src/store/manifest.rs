@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, RunDir, StageShape, StoreError};
+use super::{Audit, Lock, RunDir, StageShape, StoreError};
 use crate::table::parquet::{new_file, persist};
 
 /// The version of the manifest's form.
@@ -135,6 +135,10 @@ pub struct StageTotals {
     pub calls: u64,
     /// Calls that the ledger answered.
     pub from_ledger: u64,
+    /// Calls that it would have been without `rows_per_prompt`, for the rows that were asked about together; the audit's
+    /// own calls are not among them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_packing: u64,
     /// Attempts in all, retries included.
     pub attempts: u64,
     /// Tokens of the prompts that were sent.
@@ -150,8 +154,15 @@ pub struct StageTotals {
     /// How often each label was given, by column of labels.
     #[serde(default)]
     pub shares: Shares,
+    /// What asking rows one by one as well showed, where the spec says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// Failed calls by kind, with the first rows of each.
     pub errors: IndexMap<String, ErrorKind>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Shares by column.

@@ -13,11 +13,12 @@
 //!
 //! and `<spec>.lock` beside the spec, which is for git (lock.rs). `output.rs` writes the tables that a run leaves, `content.rs`
 //! reads them back, `stored.rs` reads those of earlier runs; provenance.rs finds the run that wrote one, explain.rs what
-//! stands behind a row of it (shape.rs).
+//! stands behind a row of it (shape.rs). audit.rs counts what packs of rows change.
 //!
 //! A finished run leaves the project as a replay file (replay.rs): written by export.rs, asked by recorded.rs, merged into
 //! a ledger by merge.rs. What no run uses is dropped from the ledger by gc.rs.
 
+mod audit;
 mod content;
 mod explain;
 mod export;
@@ -37,6 +38,7 @@ mod rundir;
 mod shape;
 mod stored;
 
+pub use audit::{Audit, AuditColumn, Cost, Discord};
 pub use content::{Content, read as read_output};
 pub use explain::{Explanation, Row, Wanted, explain};
 pub use export::{export, shown};

@@ -18,7 +18,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use super::{Shares, StoreError};
+use super::{Audit, Shares, StoreError};
 use crate::plan::Part;
 use crate::table::parquet::{Options, Table, TableWriter, clean};
 
@@ -32,7 +32,7 @@ pub struct RunDir {
 }
 
 /// What a committed part says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartFacts {
     /// A mark that no other commit has.
     pub id: String,
@@ -50,6 +50,9 @@ pub struct PartFacts {
     /// How often each label was given, by column of labels.
     #[serde(default)]
     pub shares: Shares,
+    /// What asking some of its rows one by one as well showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// The builds that the replies named, by the name of the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replies: Replies,
@@ -67,7 +70,13 @@ pub struct CommittedPart {
     pub table: Table,
 }
 
-/// The columns of the calls table.
+/// The columns of the calls table: a line for every call behind a row, in the order of the rows.
+///
+/// A call about several rows has a line for each of them, with their number (`pack_size`), the row's place among them from
+/// 1 (`pack_position`), its part of the reply as JSON (`item_reply`) and why that is no answer (`item_error`). What was said
+/// and replied, the attempts, the tokens and the time stand in the line of its first row alone; in the others the texts
+/// are null and the numbers 0, so that sums over the table are those of the calls. `audit` marks calls whose answers are
+/// only compared and stand in no table.
 pub fn calls_schema() -> SchemaRef {
     let field = |name: &str, kind: DataType, nullable: bool| Field::new(name, kind, nullable);
     Arc::new(Schema::new(vec![
@@ -82,7 +91,7 @@ pub fn calls_schema() -> SchemaRef {
         field("call_key", DataType::Utf8, false),
         field("from_ledger", DataType::Boolean, false),
         field("system", DataType::Utf8, true),
-        field("prompt", DataType::Utf8, false),
+        field("prompt", DataType::Utf8, true),
         field("reply", DataType::Utf8, true),
         field("probabilities", DataType::Utf8, true),
         field("attempts", DataType::Int64, false),
@@ -94,6 +103,11 @@ pub fn calls_schema() -> SchemaRef {
         field("error", DataType::Utf8, true),
         field("earlier_tries", DataType::Utf8, true),
         field("notes", DataType::Utf8, true),
+        field("pack_size", DataType::Int64, true),
+        field("pack_position", DataType::Int64, true),
+        field("item_reply", DataType::Utf8, true),
+        field("item_error", DataType::Utf8, true),
+        field("audit", DataType::Boolean, false),
     ]))
 }
 

@@ -86,6 +86,10 @@ broken! {
     split = "74-split",
     join = "75-join",
     reduce = "76-reduce",
+    audit_without_packs = "80-audit-without-packs",
+    prob_in_packs = "81-prob-in-packs",
+    rows_per_prompt = "82-rows-per-prompt",
+    audit_fields = "83-audit-fields",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

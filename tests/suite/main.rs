@@ -33,6 +33,7 @@ mod map_reduce;
 mod matrix;
 mod models;
 mod old_words;
+mod pack;
 mod pipelines;
 mod population;
 mod prob;

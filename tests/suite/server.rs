@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-pub use answer::answer;
+pub use answer::{answer, hash};
 pub use dialect::Dialect;
 use dialect::{about, in_dialect, wrong_key};
 use http::{Request, forward, read_request, send};

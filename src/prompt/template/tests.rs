@@ -160,3 +160,19 @@ fn operators_and_filters_do_what_they_did() {
         assert_eq!(bound.render(Row::new(&batch, 0, 0), &[]).unwrap(), expected, "{source}");
     }
 }
+
+#[test]
+fn the_text_around_its_tags_is_the_same_for_all_rows() {
+    let cases = [
+        ("Tone?\n\n{{ text }}", "Tone?\n\n", ""),
+        ("{{ text }}\nTone?\n", "", "\nTone?"),
+        ("a {%- if x %} b {% endif -%} c", "a", "c"),
+        ("a {# note #} {{ x }} b", "a ", " b"),
+        ("{{ x }} like {\"a\": {\"b\": 1}}", "", ""),
+        ("all of it\r\n", "all of it", ""),
+        ("a {{ x }} b -}} c", "a ", "c"),
+    ];
+    for (source, start, end) in cases {
+        assert_eq!(constant(source), (start.to_owned(), end.to_owned()), "{source}");
+    }
+}

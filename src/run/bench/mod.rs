@@ -13,7 +13,7 @@ use super::connect::{ConnectError, Models, Variables, clients_of, inspected};
 use super::preview::{Rendered, prompts};
 use super::{RunError, unread};
 use crate::name::{listed, nearest};
-use crate::plan::{Plan, Selection, select};
+use crate::plan::{Plan, Selected, Selection, select};
 use crate::prompt::{Expect, Message, Prompt};
 use crate::spec::{Concurrency, Spec};
 
@@ -120,10 +120,11 @@ pub fn prepare(mut spec: Spec, wanted: Wanted) -> Result<Ready, BenchError> {
     let most = levels.iter().map(|levels| wanted.calls(levels)).max().unwrap_or(0);
     let (plan, stage, prompts) = match &wanted.prompt {
         Some(text) => {
-            let facts = unread(&spec, &vec![false; spec.stages.len()]).map_err(RunError::from)?;
+            let facts = unread(&spec, &Selected::none(&spec)).map_err(RunError::from)?;
             let plan = Plan::new(spec, &Selection::default(), facts).map_err(RunError::from)?;
             let messages = vec![Message::user(text.as_str())];
-            let prompt = Prompt { messages, expect: Arc::new(Expect::Text), schema: None, respondent: None };
+            let prompt =
+                Prompt { messages, expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None };
             (plan, None, vec![prompt])
         }
         None => rendered(spec, stage, most, &wanted)?,

@@ -185,6 +185,11 @@ impl Stage for Filling {
         longest.iter().flat_map(|key| ["fields", key.field.name.as_str()]).collect()
     }
 
+    fn labels(&self, write: usize) -> Vec<String> {
+        let key = self.keys.iter().find(|key| key.filled.is_none() && key.target == self.writes[write].name);
+        key.map(|key| key.field.kind.labels()).unwrap_or_default()
+    }
+
     fn reads(&self) -> &[usize] {
         &self.reads
     }
@@ -206,9 +211,10 @@ impl Stage for Filling {
             return Ok(Vec::new());
         }
         let shape = self.shape(missing);
-        let text = self.prompt.render(row, &[]).map_err(|message| format!("template: {message}"))?;
-        let messages = vec![Message::system(&shape.system), Message::user(text)];
-        Ok(vec![Prompt { messages, expect: shape.expect.clone(), schema: shape.schema.clone(), respondent: None }])
+        let text = self.prompt.message(row).map_err(|message| format!("template: {message}"))?;
+        let messages = vec![Message::system(&shape.system).for_all(), text];
+        let (expect, schema) = (shape.expect.clone(), shape.schema.clone());
+        Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None }])
     }
 
     fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell> {

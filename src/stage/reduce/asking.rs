@@ -80,7 +80,7 @@ impl BoundReduce {
 
     fn asked(&self, question: String) -> Prompt {
         let messages = self.system.iter().map(Message::system).chain([Message::user(question)]).collect();
-        Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone(), respondent: None }
+        Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone(), respondent: None, pack: None }
     }
 
     fn rendered(&self, template: &Bound, row: Row<'_>, given: &[(&str, Given<'_>)]) -> Result<String, String> {

@@ -250,25 +250,26 @@ impl Interview {
     }
 
     /// The prompt of one question; with memory, the questions answered so far stand before it.
-    fn single(&self, way: &Way, system: &str, question: usize) -> Prompt {
-        let mut messages = vec![Message::system(system)];
+    fn single(&self, way: &Way, system: &Message, question: usize) -> Prompt {
+        let mut messages = vec![system.clone()];
         for earlier in way.answered.iter().filter(|_| self.memory) {
             let cell = way.cells[*earlier].as_ref().unwrap_or(&Cell::Null);
             let said = self.questions[*earlier].said(cell, &way.options[*earlier], self.labels);
-            messages.extend([Message::user(self.asked(way, *earlier)), Message::assistant(said)]);
+            messages.extend([Message::user(self.asked(way, *earlier)).for_all(), Message::assistant(said)]);
         }
-        messages.push(Message::user(self.asked(way, question)));
+        messages.push(Message::user(self.asked(way, question)).for_all());
         let expect = self.expect(way, question);
         Prompt {
             messages,
             schema: expect.schema().map(Arc::new),
             expect: Arc::new(expect),
             respondent: Some(way.respondent),
+            pack: None,
         }
     }
 
     /// The prompt of the whole questionnaire.
-    fn whole(&self, way: &Way, system: &str) -> Prompt {
+    fn whole(&self, way: &Way, system: &Message) -> Prompt {
         let mut text = String::from("Please answer this questionnaire.\n\n");
         let mut keys = String::new();
         for (i, question) in way.order.iter().enumerate() {
@@ -280,12 +281,13 @@ impl Interview {
         text.push_str(&format!("Answer with one JSON object and nothing else. Its keys:{keys}"));
         let field = |q: &usize| self.questions[*q].field(&self.questions[*q].id, &way.options[*q], self.labels);
         let expect = Expect::Record(way.order.iter().map(field).collect());
-        let messages = vec![Message::system(system), Message::user(text)];
+        let messages = vec![system.clone(), Message::user(text).for_all()];
         Prompt {
             messages,
             schema: expect.schema().map(Arc::new),
             expect: Arc::new(expect),
             respondent: Some(way.respondent),
+            pack: None,
         }
     }
 }
@@ -298,6 +300,11 @@ impl Stage for Interview {
     fn origin(&self, write: usize) -> Vec<&str> {
         let answers: usize = self.questions.iter().map(|q| q.columns().len()).sum();
         if write < answers { vec!["questions"] } else { vec!["question_order"] }
+    }
+
+    fn labels(&self, write: usize) -> Vec<String> {
+        let question = self.questions.iter().find(|question| question.id == self.writes[write].name);
+        question.map(Question::labels).unwrap_or_default()
     }
 
     fn reads(&self) -> &[usize] {
@@ -317,9 +324,11 @@ impl Stage for Interview {
             return Ok(Vec::new());
         }
         let persona = self.persona.render(row).map_err(|message| format!("template: {message}"))?;
-        let parts = [self.system.as_deref().unwrap_or("").trim(), &persona, RULE];
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let system = parts.join("\n\n");
+        // What the spec says stands first and the rule last; who answers, between them, is the row's own.
+        let told = self.system.as_deref().unwrap_or("").trim();
+        let start = if told.is_empty() { String::new() } else { format!("{told}\n\n") };
+        let end = if persona.is_empty() { RULE.to_owned() } else { format!("\n\n{RULE}") };
+        let system = Message::system(format!("{start}{persona}{end}")).around(&start, &end);
         Ok(match self.per {
             Per::Respondent => vec![self.whole(&way, &system)],
             Per::Question => way.next.iter().map(|question| self.single(&way, &system, *question)).collect(),

@@ -105,7 +105,7 @@ fn every_type_of_question_has_its_words_and_its_column() {
     let (prompts, _) = next(&*stage, 0, &[]).unwrap();
     let system = "You are answering a survey as this person:\n- age in years: 34\n- main job: nurse\n\n\
                   Answer every question as this person would, from their own situation and point of view.";
-    assert!(prompts.iter().all(|p| p.messages[0] == Message::system(system)), "{}", prompts[0].messages[0].content);
+    assert!(prompts.iter().all(|p| p.messages[0].content == system), "{}", prompts[0].messages[0].content);
     let asked: Vec<&str> = prompts.iter().map(|p| p.messages[1].content.as_str()).collect();
     let form = "\n\nAnswer with one JSON object and nothing else. Its key:\n- \"answer\": ";
     assert_eq!(

@@ -74,6 +74,14 @@ impl Question {
         [self.column()].into_iter().chain(shown).collect()
     }
 
+    /// What can be chosen, if one option is.
+    pub fn labels(&self) -> Vec<String> {
+        match &self.form {
+            Form::Choice(choice) if !choice.several => choice.options.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What can be chosen, if it is not shown as given.
     pub fn reordered(&self) -> Option<&Choice> {
         match &self.form {

@@ -29,6 +29,8 @@ fn lock() -> Lock {
             models: vec!["llama".into()],
             layout: "dealt".into(),
             replicates: 1,
+            rows_per_prompt: None,
+            audit: None,
             when: None,
             settings: "x".into(),
             prompts: Some("p".into()),

@@ -1,0 +1,140 @@
+//! Audits: what asking rows one by one as well showed about asking several at once.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// The answers of packs against those of the same rows asked one by one, and what both cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Answers (of a row and a model) that were given both ways.
+    pub compared: u64,
+    /// Those that failed one way or the other, and are not compared.
+    pub failed: u64,
+    /// The columns of booleans and of labels.
+    pub columns: IndexMap<String, AuditColumn>,
+    /// The cost of asking one by one, in the sample.
+    pub single: Cost,
+    /// The cost of asking several at once, in all rows.
+    pub packed: Cost,
+}
+
+/// How the two ways differ in a column.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AuditColumn {
+    /// Answers that differ.
+    pub differ: u64,
+    /// By label, each against all others; a column of booleans has the label `true`.
+    pub labels: IndexMap<String, Discord>,
+}
+
+/// Answers that have a label one way and not the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Discord {
+    /// Only in a pack.
+    pub packed_only: u64,
+    /// Only by itself.
+    pub single_only: u64,
+    /// How likely so uneven a split is if neither way says the label more often: McNemar's exact test, two-sided.
+    pub p_value: f64,
+}
+
+/// What some answers cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Answers (of a row and a model).
+    pub answers: u64,
+    /// Tokens of prompts and replies.
+    pub tokens: u64,
+}
+
+impl Cost {
+    /// Tokens for each answer, if there is one.
+    pub fn mean(&self) -> Option<f64> {
+        (self.answers > 0).then(|| self.tokens as f64 / self.answers as f64)
+    }
+}
+
+impl Audit {
+    /// Notes the labels (none: null) that a row has in `column` both ways; `all` are those that it may have.
+    pub fn compare(&mut self, column: &str, all: &[String], packed: Option<&str>, single: Option<&str>) {
+        let column = self.columns.entry(column.to_owned()).or_default();
+        column.differ += u64::from(packed != single);
+        for label in all {
+            let discord = column.labels.entry(label.clone()).or_insert(Discord { p_value: 1.0, ..Discord::default() });
+            match (packed == Some(label), single == Some(label)) {
+                (true, false) => discord.packed_only += 1,
+                (false, true) => discord.single_only += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds the counts of another one.
+    pub fn add(&mut self, more: &Audit) {
+        self.compared += more.compared;
+        self.failed += more.failed;
+        for (name, column) in &more.columns {
+            let sum = self.columns.entry(name.clone()).or_default();
+            sum.differ += column.differ;
+            for (label, discord) in &column.labels {
+                let sum = sum.labels.entry(label.clone()).or_default();
+                sum.packed_only += discord.packed_only;
+                sum.single_only += discord.single_only;
+                sum.p_value = mcnemar(sum.packed_only, sum.single_only);
+            }
+        }
+        for (sum, more) in [(&mut self.single, more.single), (&mut self.packed, more.packed)] {
+            sum.answers += more.answers;
+            sum.tokens += more.tokens;
+        }
+    }
+}
+
+/// The two-sided p value of McNemar's test (McNemar 1947, <https://doi.org/10.1007/BF02295996>) in its exact form: of
+/// `b + c` discordant pairs, each falls on either side with probability 1/2. 1 where there are none.
+pub fn mcnemar(b: u64, c: u64) -> f64 {
+    let (less, pairs) = (b.min(c), b + c);
+    // The binomial terms, in logarithms since 2^-n is soon no number any more.
+    let mut term = -(pairs as f64) * std::f64::consts::LN_2;
+    let mut tail = 0.0;
+    for k in 0..=less {
+        tail += term.exp();
+        term += ((pairs - k) as f64).ln() - ((k + 1) as f64).ln();
+    }
+    (2.0 * tail).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exact_test_is_the_binomial_one() {
+        // 2 * (C(10,0) + C(10,1) + C(10,2)) / 2^10, and so on, by hand.
+        let cases =
+            [(0, 0, 1.0), (0, 1, 1.0), (5, 5, 1.0), (2, 8, 112.0 / 1024.0), (0, 6, 2.0 / 64.0), (9, 1, 22.0 / 1024.0)];
+        for (b, c, p) in cases {
+            assert!((mcnemar(b, c) - p).abs() < 1e-12, "{b}, {c}: {}", mcnemar(b, c));
+            assert_eq!(mcnemar(b, c), mcnemar(c, b));
+        }
+        // The normal approximation with continuity correction gives 0.0478 here.
+        assert!((mcnemar(4900, 5099) - 0.0478).abs() < 1e-3, "{}", mcnemar(4900, 5099));
+        assert!(mcnemar(0, 100_000) >= 0.0 && mcnemar(0, 100_000) < 1e-300);
+    }
+
+    #[test]
+    fn labels_are_counted_each_against_all_others() {
+        let all = ["a", "b", "c"].map(str::to_owned);
+        let mut one = Audit::default();
+        one.compare("x", &all, Some("a"), Some("b"));
+        one.compare("x", &all, Some("a"), Some("a"));
+        let mut sum = Audit::default();
+        sum.add(&one);
+        sum.compare("x", &all, None, Some("a"));
+        let mut twice = Audit::default();
+        twice.add(&sum);
+        let column = &twice.columns["x"];
+        let of = |label: &str| (column.labels[label].packed_only, column.labels[label].single_only);
+        assert_eq!((column.differ, of("a"), of("b"), of("c")), (2, (1, 1), (0, 1), (0, 0)));
+    }
+}
