@@ -188,10 +188,11 @@ input = "talk"
 path = "out/talk.parquet"
 "#;
     let project = Project::new().spec(spec).csv("people.csv", &[["id"], ["p1"], ["p2"], ["p3"]]);
-    let ran =
-        project.run(&RUN).exits(0).says("home  town     3/3 (100.0 %").says("glad  1  3/3 (").says("      5  0/3 (");
+    let ran = project.run(&RUN).exits(0).says("home  town     3/3 (100.0 %").says("glad  1  2/3 (66.7 %");
     let talk: Value = serde_json::from_str(&ran.stdout).expect("standard output is JSON");
     let shares = &talk["stages"]["talk"]["shares"];
     assert_eq!(counts(&shares["home"]), json!({ "labels": { "town": 3, "country": 0 }, "null": 0 }));
+    let glad = json!({ "labels": { "1": 2, "2": 0, "3": 0, "4": 0, "5": 1 }, "null": 0 });
+    assert_eq!(counts(&shares["glad"]), glad);
     assert_eq!(shares.as_object().expect("shares").len(), 2);
 }
