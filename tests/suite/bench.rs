@@ -173,6 +173,14 @@ fn what_the_limits_forbid_is_refused_before_anything_is_sent() {
         .says("22 calls, more than the 20 of the `budget`");
     assert_eq!(server.requests(), 0);
     bench(&project, &["--concurrency", "3", "--runs", "5"]).0.exits(0);
+    // A provider that is not measured limits nothing.
+    let other = "\n[providers.slow]\ntype = \"ollama\"\nmax_concurrent_calls = 1\n[models.slow]\nprovider = \"slow\"\nmodel = \"mistral\"\n\
+                 [stages.other]\ntype = \"analysis\"\ninput = \"speeches\"\nmodels = [\"slow\"]\nprompt = \"{{ text }}\"\n";
+    project.write("pipeline.toml", format!("{text}{other}"));
+    bench(&project, &["--stage", "tone", "--concurrency", "3", "--runs", "5"]).0.exits(0);
+    let (ran, found) = bench(&project, &["--concurrency", "3", "--runs", "5"]);
+    ran.exits(0);
+    assert_eq!((&found["stage"], &found["prompts"]), (&"tone".into(), &16.into()));
     project.write("pipeline.toml", text.replace("calls = 20", "tokens = 500"));
     server.forget();
     let (ran, found) = bench(&project, &["--concurrency", "1", "--runs", "20"]);

@@ -115,10 +115,9 @@ pub fn prepare(mut spec: Spec, wanted: Wanted) -> Result<Ready, BenchError> {
         *most = most.filter(|most| *most != Concurrency::Auto);
     }
     let stage = wanted.stage.as_deref().map(|name| stage_of(&spec, name)).transpose()?;
-    let models = models(&spec, stage, &wanted)?;
-    let (levels, capped) = levels(&spec, &models, &wanted)?;
-    let most = levels.iter().map(|levels| wanted.calls(levels)).max().unwrap_or(0);
-    let (plan, stage, prompts) = match &wanted.prompt {
+    models(&spec, stage, &wanted)?;
+    let most = wanted.calls(if wanted.levels.is_empty() { &LEVELS } else { &wanted.levels });
+    let (plan, stage, mut prompts) = match &wanted.prompt {
         Some(text) => {
             let facts = unread(&spec, &Selected::none(&spec)).map_err(RunError::from)?;
             let plan = Plan::new(spec, &Selection::default(), facts).map_err(RunError::from)?;
@@ -129,15 +128,11 @@ pub fn prepare(mut spec: Spec, wanted: Wanted) -> Result<Ready, BenchError> {
         }
         None => rendered(spec, stage, most, &wanted)?,
     };
-    // Without a name the stage was the first that has prompts: its models are asked.
-    let models = match stage {
-        Some(stage) if wanted.models.is_empty() => plan.spec.stages[stage].models.clone(),
-        _ => models,
-    };
-    let (levels, capped) = match wanted.models.is_empty() {
-        true => self::levels(&plan.spec, &models, &wanted)?,
-        false => (levels, capped),
-    };
+    // Without a name the stage is the first that has prompts.
+    let models = models(&plan.spec, stage, &wanted)?;
+    let (levels, capped) = levels(&plan.spec, &models, &wanted)?;
+    let most = levels.iter().map(|levels| wanted.calls(levels)).max().unwrap_or(0);
+    prompts.truncate(most as usize);
     let models = models.into_iter().zip(levels).collect();
     let ready = Ready { plan, stage, prompts: Arc::new(prompts), models, capped, wanted };
     let budget = ready.plan.spec.budget.calls.map_or(u64::MAX, |calls| calls.get());
