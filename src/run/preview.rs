@@ -28,6 +28,8 @@ use crate::spec::{Input, Spec, StageSpec};
 use crate::store::{Ledger, LedgerError, Lock, Project, RunDir, StoreError};
 use crate::table::{Cell, Row};
 
+pub use joint::Packs;
+
 /// What a run would do.
 pub struct Preview {
     /// The plan.
@@ -51,8 +53,8 @@ pub struct Known {
     pub complete: u64,
     /// Rows whose prompts depend on answers that are not known yet.
     pub unknown: u64,
-    /// Packs with rows that are asked about, where rows are asked about together.
-    pub packs: u64,
+    /// The packs, where rows are asked about together.
+    pub packs: Packs,
 }
 
 /// A prompt as it would be sent.
@@ -89,7 +91,7 @@ impl Preview {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
         let spec = &self.plan.spec.stages[stage];
         if spec.packs() {
-            let packs = known.packs + known.unknown.div_ceil(spec.rows_per_prompt);
+            let packs = known.packs.count + known.unknown.div_ceil(spec.rows_per_prompt);
             return packs * spec.width() as u64 * spec.stage.most_prompts();
         }
         let rows = self.plan.rows(spec.input);
@@ -324,7 +326,7 @@ impl Looker<'_> {
                 }
             }
         }
-        self.stages[index].packs += joint::packs(stage, together.iter().map(|(row, _)| first + *row as u64));
+        self.stages[index].packs.add(stage, &together);
         if let Some((models, ledger)) = known.filter(|_| !together.is_empty()) {
             let (calls, found) = joint::answered(stage, models, (ledger, self.look.since), (batch, first), &together)?;
             self.stages[index].from_ledger += calls;

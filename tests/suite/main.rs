@@ -31,6 +31,7 @@ mod matrix;
 mod models;
 mod old_words;
 mod pack;
+mod pack_kinds;
 mod pipelines;
 mod population;
 mod prob;
