@@ -20,6 +20,9 @@ use crate::source::Population;
 use crate::spec::{Input, Spec};
 use crate::store::{Lock, Project};
 
+/// Bytes of a token of words, about.
+const BYTES: u64 = 4;
+
 /// Shows what a run would do: stages, rows, calls, and how many of them the ledger answers. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Plan {
@@ -142,6 +145,11 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
             count(stage.chunk_size, "row"),
             stage.workers * stage.batch_size,
         );
+        if stage.packs() && known.packs.count > 0 {
+            let of = |bytes: u64| number(bytes * stage.width() as u64 / BYTES);
+            let (packed, single) = (of(known.packs.bytes), of(known.packs.single_bytes));
+            let _ = writeln!(out, "    first prompts of about {packed} tokens, {single} if each row had its own");
+        }
         if known.unknown > 0 {
             let rows = count(known.unknown, "row");
             let _ = writeln!(
@@ -220,6 +228,8 @@ fn as_json(preview: &Preview, standings: Vec<Standing>) -> Value {
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": plan.rows(stage.input),
             "calls": plan.rows(stage.input).map(|_| calls), "from_ledger": known.from_ledger, "skipped": known.skipped,
             "complete": known.complete, "rows_per_prompt": stage.rows_per_prompt,
+            "prompt_bytes": stage.packs().then_some(known.packs.bytes),
+            "prompt_bytes_without_packing": stage.packs().then_some(known.packs.single_bytes),
             "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(preview, i),
             "state": standing::word(standing.state), "why": standing.why,
             "calls_to_send": standing.is_counted.then_some(standing.to_send),

@@ -31,6 +31,8 @@ use crate::spec::{Input, Spec, StageSpec};
 use crate::store::{Ledger, LedgerError, Lock, PartFacts, PartWriter, Project, RunDir, StoreError};
 use crate::table::{Cell, Row};
 
+pub use joint::Packs;
+
 /// What a run would do.
 pub struct Preview {
     /// The plan.
@@ -56,8 +58,8 @@ pub struct Known {
     pub unknown: u64,
     /// Calls at most about the rows that are known, those of rows that are skipped or complete left out.
     pub calls: u64,
-    /// Packs with rows that are asked about, where rows are asked about together.
-    pub packs: u64,
+    /// The packs, where rows are asked about together.
+    pub packs: Packs,
 }
 
 /// A prompt as it would be sent.
@@ -95,7 +97,7 @@ impl Preview {
         let stage = &self.plan.spec.stages[stage];
         let each = stage.width() as u64 * stage.stage.most_prompts();
         match stage.packs() {
-            true => (known.packs + known.unknown.div_ceil(stage.rows_per_prompt)) * each,
+            true => (known.packs.count + known.unknown.div_ceil(stage.rows_per_prompt)) * each,
             false => known.calls + known.unknown * each,
         }
     }
@@ -404,7 +406,7 @@ impl Looker<'_> {
                 }
             }
         }
-        self.stages[index].packs += joint::packs(stage, together.iter().map(|(row, _)| first + *row as u64));
+        self.stages[index].packs.add(stage, &together);
         if let Some((models, ledger)) = known.filter(|_| !together.is_empty()) {
             let (calls, found) = joint::answered(stage, models, (ledger, self.look.since), (batch, first), &together)?;
             self.stages[index].from_ledger += calls;

@@ -42,7 +42,7 @@ struct Room<'a> {
     job: &'a Job,
     by_part: bool,
     units: Arc<Semaphore>,
-    /// Units of a lane's two next rows are added when the first rows show how large they are.
+    /// Units of a lane's two next rows, or packs, are added when the first rows show how large they are.
     lanes: Option<usize>,
     part: Option<Arc<OwnedSemaphorePermit>>,
 }
@@ -71,7 +71,8 @@ impl<'a> Room<'a> {
         let bytes = input.get_array_memory_size();
         let units = rows.max(bytes * BLOCK_ROWS / BLOCK_BYTES).clamp(1, LOOKAHEAD * BLOCK_ROWS);
         if let Some(lanes) = self.lanes.take() {
-            self.units.add_permits(2 * lanes * units.div_ceil(rows));
+            let pack = self.job.stage().rows_per_prompt as usize;
+            self.units.add_permits(2 * lanes * pack.min(rows) * units.div_ceil(rows));
         }
         self.wait(handle, units as u32)
     }

@@ -345,8 +345,8 @@ fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Map
     if wanted.is_empty() {
         return Ok(found);
     }
-    // Its first row is above, in the same part.
-    for batch in table.read(0, first, BATCH).map_err(StoreError::from)? {
+    // The pack's first row stands in the same part, at the latest with the row itself.
+    for batch in table.read(0, first + count, BATCH).map_err(StoreError::from)? {
         let batch = batch.map_err(StoreError::from)?;
         for i in 0..batch.num_rows() {
             let key = batch.column_by_name("call_key").map(|keys| text(&cell_at(keys.as_ref(), i)));

@@ -34,6 +34,7 @@ mod matrix;
 mod models;
 mod old_words;
 mod pack;
+mod pack_kinds;
 mod pipelines;
 mod population;
 mod prob;

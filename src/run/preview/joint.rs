@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 
 use super::Answered;
 use crate::plan::routing;
-use crate::prompt::{Answer, Prompt};
+use crate::prompt::{Answer, Prompt, pack, together};
 use crate::run::answer::{Finished, Terms};
 use crate::run::connect::Models;
 use crate::run::packs::{Group, Site};
@@ -18,24 +18,57 @@ use crate::table::Row;
 /// What the ledger knows of rows that are asked about together: how many calls, and by slot the cells and who answered.
 pub type Known = (u64, HashMap<usize, Answered>);
 
-/// How many packs there are with rows that are asked about, of rows (from 0) in order.
-pub fn packs(stage: &StageSpec, rows: impl Iterator<Item = u64>) -> u64 {
-    let mut packs: Vec<u64> = rows.map(|row| row / stage.rows_per_prompt).collect();
-    packs.dedup();
-    packs.len() as u64
+/// Rows of a batch that begins a pack, each with what is asked about it first.
+type Rows = [(usize, Vec<Prompt>)];
+
+/// Packs in a batch, and what is said in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packs {
+    /// Packs with rows that are asked about.
+    pub count: u64,
+    /// Bytes of the first prompts about the packs, for one answer about each row.
+    pub bytes: u64,
+    /// The same if each row were asked about by itself.
+    pub single_bytes: u64,
 }
 
-/// Follows rows of `batch`, whose first is row `first` and begins a pack: each with what is asked about it first.
+/// The rows pack by pack.
+fn by_pack<'a>(stage: &StageSpec, rows: &'a Rows) -> impl Iterator<Item = &'a Rows> + use<'a> {
+    let size = stage.rows_per_prompt;
+    rows.chunk_by(move |a, b| a.0 as u64 / size == b.0 as u64 / size)
+}
+
+impl Packs {
+    /// Adds the packs of a batch.
+    pub fn add(&mut self, stage: &StageSpec, rows: &Rows) {
+        let bytes = |prompt: &Prompt| prompt.messages.iter().map(|message| message.content.len() as u64).sum::<u64>();
+        for rows in by_pack(stage, rows) {
+            self.count += 1;
+            let mut alike: Vec<Vec<&Prompt>> = Vec::new();
+            for prompt in rows.iter().flat_map(|(_, prompts)| prompts) {
+                self.single_bytes += bytes(prompt);
+                match alike.iter_mut().find(|others| together(others[0], prompt)) {
+                    Some(others) => others.push(prompt),
+                    None => alike.push(vec![prompt]),
+                }
+            }
+            let said =
+                alike.iter().map(|prompts| if prompts.len() == 1 { bytes(prompts[0]) } else { bytes(&pack(prompts)) });
+            self.bytes += said.sum::<u64>();
+        }
+    }
+}
+
+/// Follows rows of `batch`, whose first is row `first`.
 pub fn answered(
     stage: &StageSpec,
     models: &Models,
     (ledger, since): (&Ledger, i64),
     (batch, first): (&RecordBatch, u64),
-    rows: &[(usize, Vec<Prompt>)],
+    rows: &Rows,
 ) -> Result<Known, LedgerError> {
     let (mut calls, mut found) = (0, HashMap::new());
-    let pack = |row: &(usize, Vec<Prompt>)| row.0 as u64 / stage.rows_per_prompt;
-    for rows in rows.chunk_by(|a, b| pack(a) == pack(b)) {
+    for rows in by_pack(stage, rows) {
         for place in 0..stage.width() {
             let model = routing::model_of(stage, first + rows[0].0 as u64, place);
             let target = models.target(stage.models[model]);
