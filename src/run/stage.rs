@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use super::RunError;
 use super::answer::Terms;
@@ -198,11 +199,11 @@ impl Lanes {
 
     fn send(&self, lane: OwnedSemaphorePermit, block: &Arc<Block>, task: Task, lookup: &Arc<Lookup>) {
         let (job, block, pieces) = (self.job.clone(), block.clone(), self.pieces.clone());
-        let lookup = lookup.clone();
+        let (lookup, free) = (lookup.clone(), self.free.clone());
         tokio::spawn(async move {
             let alarm = job.stop.alarm();
             let answered = match task {
-                Task::One(pending) => answer(&job, &block, pending, lookup).await,
+                Task::One(pending) => answer(&job, &block, pending, lookup, &free).await,
                 Task::Several(group) => answer_all(&job, &block, group, lookup).await,
             };
             let done = answered && block.close_one();
@@ -218,11 +219,21 @@ impl Lanes {
 
 /// Asks until the slot has nothing more to ask; `false`: the run stops before that. What was answered since the look-up
 /// of a round began is remembered until the round's last call is claimed.
-async fn answer(job: &Arc<Job>, block: &Arc<Block>, mut pending: Pending, mut lookup: Arc<Lookup>) -> bool {
+async fn answer(
+    job: &Arc<Job>,
+    block: &Arc<Block>,
+    mut pending: Pending,
+    mut lookup: Arc<Lookup>,
+    free: &Arc<Semaphore>,
+) -> bool {
     let stage = job.stage();
     let model = stage.models[pending.model];
     let terms = Terms::new(stage, job.calls.target(model));
     loop {
+        if stage.stage.asks_at_once() && pending.round.len() > 1 && !ask_at_once(job, &mut pending, &lookup, free).await
+        {
+            return false;
+        }
         let mut held = Some(lookup);
         let mut left = pending.round.len();
         for question in pending.round.drain(..) {
@@ -256,6 +267,41 @@ async fn answer(job: &Arc<Job>, block: &Arc<Block>, mut pending: Pending, mut lo
         lookup = Arc::new(job.calls.recorder().lookup());
         let Some(Task::One(next)) = looked_up(job, block, Task::One(next)).await else { return false };
         pending = next;
+    }
+}
+
+/// Asks all questions of a round, on this lane and on those that are free; `false`: the run stops before that.
+async fn ask_at_once(job: &Arc<Job>, pending: &mut Pending, lookup: &Arc<Lookup>, free: &Arc<Semaphore>) -> bool {
+    let (model, replicate) = (job.stage().models[pending.model], pending.replicate);
+    let mut waiting: Vec<usize> =
+        (0..pending.round.len()).rev().filter(|i| pending.round[*i].known.is_none()).collect();
+    let mut asked = JoinSet::new();
+    loop {
+        while let Some(i) = waiting.last().copied() {
+            // The slot's own lane takes one at a time.
+            let lane = match asked.is_empty() {
+                true => None,
+                false => match free.clone().try_acquire_owned() {
+                    Ok(lane) => Some(lane),
+                    Err(_) => break,
+                },
+            };
+            waiting.pop();
+            let (job, lookup) = (job.clone(), lookup.clone());
+            let (prompt, key) = (pending.round[i].prompt.clone(), pending.round[i].key);
+            asked.spawn(async move {
+                let terms = Terms::new(job.stage(), job.calls.target(model));
+                let wanted = Wanted { model, replicate, prompt: &prompt, key, terms };
+                let finished = job.calls.ask(wanted, Some(lookup), job.progress()).await;
+                drop(lane);
+                (i, finished)
+            });
+        }
+        match asked.join_next().await {
+            None => return true,
+            Some(Ok((i, Some(finished)))) => pending.round[i].known = Some(finished),
+            Some(_) => return false,
+        }
     }
 }
 

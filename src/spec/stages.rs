@@ -183,6 +183,11 @@ impl Resolver<'_> {
             }
             return;
         }
+        if stage.asks_at_once() {
+            let message = "a group's rows are together in one prompt already";
+            self.error("bad-value", at.key("rows_per_prompt"), message).help =
+                Some("leave `rows_per_prompt` out; `max_input_tokens` says how much a prompt holds".to_owned());
+        }
         if stage.needs_probabilities() {
             let message = "`prob` can't be had with `rows_per_prompt`: in a reply about several rows the probability of a \
                            label hangs on the answers before it";

@@ -112,6 +112,12 @@ pub trait Stage: Send + Sync + fmt::Debug {
         self.most_prompts()
     }
 
+    /// Whether the prompts of a round are asked at once, whatever becomes of the others; else one after the other, and none
+    /// behind one that failed.
+    fn asks_at_once(&self) -> bool {
+        false
+    }
+
     /// The cells of [`Stage::writes`] and then of [`Stage::fills`], from the answers to all prompts in order; `model` is the
     /// name of who gave them.
     fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell>;

@@ -306,6 +306,10 @@ impl Stage for BoundReduce {
         }
     }
 
+    fn asks_at_once(&self) -> bool {
+        true
+    }
+
     fn cells(&self, _: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
         answers.last().cloned().unwrap_or_default()
     }
