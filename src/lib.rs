@@ -25,7 +25,7 @@
 //! | [`store`] | a run on disk: project folder, ledger, parts, manifest, lock |
 //! | [`plan`] | what will happen, decided before it does |
 //! | [`spec`] | what the author wrote, checked |
-//! | [`source`], [`stage`], [`provider`], [`assertion`] | where rows come from, what to ask about them, whom; what a table must be |
+//! | [`source`], [`stage`], [`provider`], [`assertion`] | where rows come from, what to ask about them or make of them, whom; what a table must be |
 //! | [`prompt`] | asking and answering without a model |
 //! | [`registry`], [`table`] | rows of the extension tables; rows and columns of data |
 //! | [`document`] | TOML and YAML as one tree with places |
@@ -35,6 +35,9 @@
 //!
 //! - **row**: one line of a source; known by its key, or by its number from 1.
 //! - **stage**: what is asked about each row; it adds columns.
+//! - **reshape**: a stage that asks nobody and makes a table of tables: `split`, `join`, and what gathers the rows of each group
+//!   for a `reduce`.
+//! - **pack**: rows that are asked about in one prompt.
 //! - **part**: a contiguous range of a stage's rows, the unit of commit and of resume.
 //! - **call**: one question to one model until it is answered or given up; its **key** is the hash of everything that
 //!   can change the answer.

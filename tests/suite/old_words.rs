@@ -4,6 +4,8 @@
 //! A row of the table of words in the design is a test here. The calls are those of the functions' own examples, with a
 //! scripted server in the place of Ollama.
 
+mod systems;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
