@@ -157,7 +157,8 @@ impl Run {
             let stage = &ready.plan.spec.stages[i];
             let rows = summary::count(ready.plan.rows(stage.input), "row");
             let calls = summary::count(ready.plan.calls(i), "call");
-            terminal.note(&format!("{}: {rows}, at most {calls} of {}", stage.name, stage.model_names.join(", ")));
+            let most = if stage.packs() { "at best" } else { "at most" };
+            terminal.note(&format!("{}: {rows}, {most} {calls} of {}", stage.name, stage.model_names.join(", ")));
         }
         let (plan, folder) = (ready.plan.clone(), ready.dir.clone());
         let counters = Arc::new(Progress::new(&ready.plan));

@@ -145,7 +145,7 @@ pub(super) fn follow(
         stages: vec![Known::default(); plan.spec.stages.len()],
         digests: plan.spec.stages.iter().map(|_| Some(PromptDigest::default())).collect(),
         rendered: Vec::new(),
-        cutters: plan.spec.stages.iter().map(|stage| (Cutter::new(stage), 0)).collect(),
+        cutters: plan.spec.stages.iter().map(|stage| Some((Cutter::new(stage), 0))).collect(),
         known,
         plan: &plan,
         look,
@@ -200,8 +200,9 @@ struct Looker<'a> {
     digests: Vec<Option<PromptDigest>>,
     rendered: Vec<Rendered>,
     look: Look,
-    /// For each stage what makes its rows whole packs, and the number of the next row, from 0.
-    cutters: Vec<(Cutter, u64)>,
+    /// For each stage what makes its rows whole packs, and the number of the next row, from 0; none once a row is not known,
+    /// since the packs behind it begin nobody knows where.
+    cutters: Vec<Option<(Cutter, u64)>>,
 }
 
 impl Looker<'_> {
@@ -215,11 +216,11 @@ impl Looker<'_> {
                 self.pass(i, batch, first)?;
                 continue;
             }
-            match self.cutters[i].0.push(batch.clone()) {
-                Ok(None) => {}
-                Ok(Some(packs)) => self.pass_next(i, &packs)?,
-                // More than a column can hold at once.
-                Err(_) => self.stages[i].unknown += batch.num_rows() as u64,
+            match self.cutters[i].as_mut().map(|(cutter, _)| cutter.push(batch.clone())) {
+                Some(Ok(None)) => {}
+                Some(Ok(Some(packs))) => self.pass_next(i, &packs)?,
+                // No number, or more than a column can hold at once.
+                None | Some(Err(_)) => self.wait_at(i, batch.num_rows() as u64),
             }
         }
         Ok(())
@@ -228,7 +229,7 @@ impl Looker<'_> {
     /// Looks at what is left of packs that the rows end in.
     fn flush(&mut self) -> Result<(), LedgerError> {
         for i in self.plan.stages() {
-            if let Some(left) = self.cutters[i].0.finish() {
+            if let Some(left) = self.cutters[i].as_mut().and_then(|(cutter, _)| cutter.finish()) {
                 self.pass_next(i, &left)?;
             }
         }
@@ -237,8 +238,9 @@ impl Looker<'_> {
 
     /// Looks at the next rows of a stage that come in whole packs.
     fn pass_next(&mut self, stage: usize, batch: &RecordBatch) -> Result<(), LedgerError> {
-        let first = self.cutters[stage].1;
-        self.cutters[stage].1 += batch.num_rows() as u64;
+        let Some((_, next)) = &mut self.cutters[stage] else { return Ok(()) };
+        let first = *next;
+        *next += batch.num_rows() as u64;
         self.pass(stage, batch, first)
     }
 
@@ -258,11 +260,18 @@ impl Looker<'_> {
         for i in self.plan.stages() {
             let after = &self.plan.spec.stages[i];
             if after.input == Input::Stage(stage) {
-                self.stages[i].unknown += rows;
-                self.digests[i] = None;
-                self.wait(i, rows * after.answers.fold());
+                self.wait_at(i, rows);
             }
         }
+    }
+
+    /// Counts rows of stage `stage` and of those after it as not known yet.
+    fn wait_at(&mut self, stage: usize, rows: u64) {
+        let held = self.cutters[stage].take().and_then(|(mut cutter, _)| cutter.finish());
+        let rows = rows + held.map_or(0, |held| held.num_rows() as u64);
+        self.stages[stage].unknown += rows;
+        self.digests[stage] = None;
+        self.wait(stage, rows * self.plan.spec.stages[stage].answers.fold());
     }
 
     /// Looks at a stage; gives its rows if the ledger answers all of them.
