@@ -166,7 +166,8 @@ impl Run {
             terminal.note(&match known {
                 Some((rows, calls)) => {
                     let (rows, calls) = (summary::count(rows, "row"), summary::count(calls, "call"));
-                    format!("{}: {rows}, at most {calls} of {models}", stage.name)
+                    let most = if stage.packs() { "at best" } else { "at most" };
+                    format!("{}: {rows}, {most} {calls} of {models}", stage.name)
                 }
                 None => format!("{}: rows that depend on answers, asked of {models}", stage.name),
             });

@@ -158,7 +158,7 @@ pub(super) fn follow(
         digests: plan.spec.stages.iter().map(|_| Some(PromptDigest::default())).collect(),
         rendered: Vec::new(),
         kept: Kept::new(&plan)?,
-        cutters: plan.spec.stages.iter().map(|stage| (Cutter::new(stage), 0)).collect(),
+        cutters: plan.spec.stages.iter().map(|stage| Some((Cutter::new(stage), 0))).collect(),
         known,
         plan: &plan,
         look,
@@ -216,8 +216,9 @@ struct Looker<'a> {
     /// The tables that reshapes read.
     kept: Kept,
     look: Look,
-    /// For each stage what makes its rows whole packs, and the number of the next row, from 0.
-    cutters: Vec<(Cutter, u64)>,
+    /// For each stage what makes its rows whole packs, and the number of the next row, from 0; none once a row is not known,
+    /// since the packs behind it begin nobody knows where.
+    cutters: Vec<Option<(Cutter, u64)>>,
 }
 
 /// Tables that are kept until a reshape has read them, in a folder that goes with them.
@@ -293,11 +294,11 @@ impl Looker<'_> {
                 self.pass(i, batch, first)?;
                 continue;
             }
-            match self.cutters[i].0.push(batch.clone()) {
-                Ok(None) => {}
-                Ok(Some(packs)) => self.pass_next(i, &packs)?,
-                // More than a column can hold at once.
-                Err(_) => self.stages[i].unknown += batch.num_rows() as u64,
+            match self.cutters[i].as_mut().map(|(cutter, _)| cutter.push(batch.clone())) {
+                Some(Ok(None)) => {}
+                Some(Ok(Some(packs))) => self.pass_next(i, &packs)?,
+                // No number, or more than a column can hold at once.
+                None | Some(Err(_)) => self.wait_at(i, batch.num_rows() as u64),
             }
         }
         Ok(())
@@ -306,7 +307,7 @@ impl Looker<'_> {
     /// Looks at what is left of packs that the rows end in.
     fn flush(&mut self) -> Result<(), StoreError> {
         for i in self.plan.stages() {
-            if let Some(left) = self.cutters[i].0.finish() {
+            if let Some(left) = self.cutters[i].as_mut().and_then(|(cutter, _)| cutter.finish()) {
                 self.pass_next(i, &left)?;
             }
         }
@@ -315,8 +316,9 @@ impl Looker<'_> {
 
     /// Looks at the next rows of a stage that come in whole packs.
     fn pass_next(&mut self, stage: usize, batch: &RecordBatch) -> Result<(), StoreError> {
-        let first = self.cutters[stage].1;
-        self.cutters[stage].1 += batch.num_rows() as u64;
+        let Some((_, next)) = &mut self.cutters[stage] else { return Ok(()) };
+        let first = *next;
+        *next += batch.num_rows() as u64;
         self.pass(stage, batch, first)
     }
 
@@ -337,11 +339,18 @@ impl Looker<'_> {
         for i in self.plan.stages() {
             let after = &self.plan.spec.stages[i];
             if after.input == input {
-                self.stages[i].unknown += rows;
-                self.digests[i] = None;
-                self.wait(Input::Stage(i), rows * after.answers.fold());
+                self.wait_at(i, rows);
             }
         }
+    }
+
+    /// Counts rows of stage `stage` and of those after it as not known yet.
+    fn wait_at(&mut self, stage: usize, rows: u64) {
+        let held = self.cutters[stage].take().and_then(|(mut cutter, _)| cutter.finish());
+        let rows = rows + held.map_or(0, |held| held.num_rows() as u64);
+        self.stages[stage].unknown += rows;
+        self.digests[stage] = None;
+        self.wait(Input::Stage(stage), rows * self.plan.spec.stages[stage].answers.fold());
     }
 
     /// Looks at a stage; gives its rows if the ledger answers all of them.

@@ -315,7 +315,7 @@ fn cells(batch: &RecordBatch, row: usize) -> Map<String, Value> {
 }
 
 /// The columns of a call about several rows that only the line of its first row has.
-const CARRIED: [&str; 9] = [
+const CARRIED: [&str; 10] = [
     "system",
     "prompt",
     "reply",
@@ -324,6 +324,7 @@ const CARRIED: [&str; 9] = [
     "completion_tokens",
     "latency_ms",
     "finish_reason",
+    "earlier_tries",
     "notes",
 ];
 

@@ -30,6 +30,9 @@ fn a_stage_reads_the_answers_of_packs_in_packs() {
     });
     let server = server.start();
     let project = project(&server, &(packs_of(4, "chunk_size = 16") + more), 60);
+    let plan = json_of(&project.run(&["plan", "pipeline.toml", "--format", "json"]).exits(0).stdout);
+    let known = |stage: usize| (plan["stages"][stage]["not_known_yet"].clone(), plan["stages"][stage]["calls"].clone());
+    assert_eq!((known(0), known(1)), ((json!(0), json!(15)), (json!(60), json!(9))));
     project.run(&RUN).exits(0);
     let table = project.table("out/why.parquet");
     let told: Vec<String> = (0..60).map(|row| format!("because of {row}")).collect();
