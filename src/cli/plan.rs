@@ -14,14 +14,16 @@ use super::terminal::Terminal;
 use crate::plan::{self, Selection, draw};
 use crate::report::drift;
 use crate::report::summary::{count, number};
-use crate::run::preview::{Preview, Rendered, preview};
+use crate::run::preview::{Known, Preview, Rendered, preview};
 use crate::run::standing::{Standing, standings};
 use crate::source::Population;
-use crate::spec::{Input, Spec};
+use crate::spec::{Input, Spec, StageSpec};
 use crate::store::{Lock, Project};
 
 /// Bytes of a token of words, about.
 const BYTES: u64 = 4;
+/// Bytes of the same words behind every row's text that are worth a hint.
+const BEHIND: u64 = 200;
 
 /// Shows what a run would do: stages, rows, calls, and how many of them the ledger answers. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
@@ -145,11 +147,7 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
             count(stage.chunk_size, "row"),
             stage.workers * stage.batch_size,
         );
-        if stage.packs() && known.packs.count > 0 {
-            let of = |bytes: u64| number(bytes * stage.width() as u64 / BYTES);
-            let (packed, single) = (of(known.packs.bytes), of(known.packs.single_bytes));
-            let _ = writeln!(out, "    first prompts of about {packed} tokens, {single} if each row had its own");
-        }
+        said(&mut out, stage, known);
         if known.unknown > 0 {
             let rows = count(known.unknown, "row");
             let _ = writeln!(
@@ -173,6 +171,38 @@ fn human(preview: &Preview, standings: &[Standing]) -> String {
         prompt(&mut out, rendered);
     }
     out
+}
+
+/// About how many tokens the first prompts of a stage have, and what is saved of them.
+fn said(out: &mut String, stage: &StageSpec, known: &Known) {
+    let said = &known.said;
+    if said.prompts == 0 {
+        return;
+    }
+    let of = |bytes: u64| number(bytes * stage.width() as u64 / BYTES);
+    let rows = if known.unknown > 0 { " about the rows that are known" } else { "" };
+    let _ = write!(out, "    first prompts{rows} of about {} tokens (a token for {BYTES} bytes)", of(said.bytes));
+    if stage.packs() {
+        let _ = write!(out, ", {} if each row had its own", of(known.packs.single_bytes));
+    }
+    let _ = match said.shared {
+        0 => writeln!(out, "; no beginning is shared"),
+        shared => writeln!(
+            out,
+            "; {} of them are beginnings that all share, so {} for a server that keeps these",
+            of(shared),
+            of(said.read())
+        ),
+    };
+    let behind = said.behind / said.prompts;
+    if behind >= BEHIND {
+        let _ = writeln!(
+            out,
+            "    hint: {} tokens of each prompt are the same for all rows but stand behind the row's text; put first, or into \
+             `system`, they are part of the beginning that all share",
+            number(behind / BYTES)
+        );
+    }
 }
 
 /// The rows of an input, in words.
@@ -228,7 +258,8 @@ fn as_json(preview: &Preview, standings: Vec<Standing>) -> Value {
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": plan.rows(stage.input),
             "calls": plan.rows(stage.input).map(|_| calls), "from_ledger": known.from_ledger, "skipped": known.skipped,
             "complete": known.complete, "rows_per_prompt": stage.rows_per_prompt,
-            "prompt_bytes": stage.packs().then_some(known.packs.bytes),
+            "prompt_bytes": known.said.bytes, "prompt_bytes_shared_beginnings": known.said.shared,
+            "prompt_bytes_with_prefix_cache": known.said.read(), "prompt_bytes_shared_behind_rows": known.said.behind,
             "prompt_bytes_without_packing": stage.packs().then_some(known.packs.single_bytes),
             "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(preview, i),
             "state": standing::word(standing.state), "why": standing.why,

@@ -6,6 +6,7 @@ use super::kind::{Kind, normal};
 use super::pack::Distinct;
 use super::reply;
 use super::{Answer, Cell, Probabilities};
+use crate::name::listed;
 use crate::table::Type;
 
 /// What a reply must be.
@@ -85,6 +86,14 @@ impl Field {
         }
     }
 
+    /// The value as it is best written: labels as the spec has them, whole numbers without a point.
+    fn written(&self, value: Option<&Value>) -> Result<Value, String> {
+        Ok(match (self.read(value)?, value) {
+            (Cell::Number(_), Some(number)) => number.clone(),
+            (cell, _) => cell.json(),
+        })
+    }
+
     /// Whether a text says that there is no value.
     fn says_unknown(&self, text: &str) -> bool {
         let text = normal(text);
@@ -159,6 +168,30 @@ impl Expect {
             Expect::Text if text.is_empty() => Err("the answer is empty".to_owned()),
             Expect::Text => Ok(vec![Cell::Text(text.to_owned())]),
             Expect::Record(fields) => cells(fields, &reply::object(text)?, probabilities),
+        }
+    }
+
+    /// The reply that says `answer`, an object of the keys or a text, as it is best written; the error is the reason why it
+    /// can't be used.
+    pub fn written(&self, answer: &Value) -> Result<String, String> {
+        match (self, answer) {
+            (Expect::Text, Value::String(text)) if text.trim().is_empty() => Err("it is empty".to_owned()),
+            (Expect::Text, Value::String(text)) => Ok(text.trim().to_owned()),
+            (Expect::Text, other) => Err(format!("it must be text, not {}", shown(other))),
+            (Expect::Record(fields), Value::Object(object)) => {
+                let known = |key: &String| fields.iter().any(|field| field.name == *key);
+                if let Some(key) = object.keys().find(|key| !known(key)) {
+                    let keys = listed(fields.iter().map(|field| field.name.as_str()));
+                    return Err(format!("\"{key}\" is not asked for; the keys are {keys}"));
+                }
+                let entry = |field: &Field| Ok((field.name.clone(), field.written(object.get(&field.name))?));
+                let entries = fields.iter().map(entry).collect::<Result<Map<String, Value>, String>>()?;
+                Ok(Value::Object(entries).to_string())
+            }
+            (Expect::Record(fields), other) => {
+                let keys = listed(fields.iter().map(|field| field.name.as_str()));
+                Err(format!("it must be a table of {keys}, not {}", shown(other)))
+            }
         }
     }
 
@@ -322,6 +355,30 @@ mod tests {
         assert_eq!(read(json!("yes"), None), Cell::Null);
         assert_eq!(read(json!("yes"), reported(f64::NAN)), Cell::Null);
         assert_eq!(spec(false).read(r#"{"label": "yes", "why": "w"}"#, reported(0.75).as_ref()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_answer_is_written_as_a_reply_that_reads_as_it() {
+        let answer = json!({ "topics": [], "year": 1790.0, "prob": 1, "label": "Positive." });
+        let reply = tone().written(&answer).unwrap();
+        assert_eq!(reply, r#"{"label":"positive","prob":1,"year":1790,"topics":[]}"#);
+        assert_eq!(tone().read(&reply, None), tone().read(&answer.to_string(), None));
+        let cases = [
+            (json!({ "label": "glad", "prob": 1, "year": 1, "topics": [] }), "\"label\" must be one of"),
+            (
+                json!({ "label": "neutral", "prob": 2, "year": 1, "topics": [] }),
+                "\"prob\" must be a number from 0 to 1",
+            ),
+            (json!({ "label": "neutral", "year": 1, "topics": [] }), "the key \"prob\" is missing"),
+            (json!({ "labl": "neutral" }), "\"labl\" is not asked for; the keys are `label`, `prob`, `year`"),
+            (json!("neutral"), "it must be a table of `label`"),
+        ];
+        for (answer, reason) in cases {
+            let said = tone().written(&answer).unwrap_err();
+            assert!(said.contains(reason), "{answer}: {said}");
+        }
+        assert_eq!(Expect::Text.written(&json!(" Trade. ")), Ok("Trade.".to_owned()));
+        assert!(Expect::Text.written(&json!("  ")).is_err() && Expect::Text.written(&json!(3)).is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! neither words nor numbers, and occurs in none of the texts: a text can't end its fence or begin another's, and a reply
 //! that counts its items anew names none of them.
 //!
+//! Examples, which stand before the question of a single row, become a pack of their own with its reply, said before.
+//!
 //! A reply is a list of `{id, answer}`. It is never aligned by order: an item is answered if its id comes back exactly
 //! once, with an answer that passes what a single row's answer must pass. Anything else makes that one item bad.
 
@@ -60,7 +62,8 @@ pub fn together(a: &Prompt, b: &Prompt) -> bool {
 
 /// One prompt that asks what `prompts`, each two of which can be asked [`together`], ask. There is at least one.
 pub fn pack(prompts: &[&Prompt]) -> Prompt {
-    let first = prompts[0];
+    let (examples, first) = without_examples(prompts[0]);
+    let prompts: Vec<Prompt> = prompts.iter().map(|prompt| without_examples(prompt).1).collect();
     let several = first.messages.iter().filter(|message| !message.parts().1.is_empty()).count() > 1;
     let contents: Vec<String> = prompts.iter().map(|prompt| own(prompt, several)).collect();
     let ids = ids(&contents);
@@ -83,22 +86,75 @@ pub fn pack(prompts: &[&Prompt]) -> Prompt {
         if role == Role::System { system.push(text) } else { said.push((role, text)) }
     }
     system.push(RULE.to_owned());
-    let mut user = match said.as_slice() {
+    let mut task = match said.as_slice() {
         [(_, question)] => question.clone(),
         turns => {
             let turns = turns.iter().map(|(role, text)| format!("[{}]\n{text}", format!("{role:?}").to_lowercase()));
             turns.collect::<Vec<_>>().join("\n\n")
         }
     };
-    user.push_str("\n\nThe items:\n");
-    for (id, content) in ids.iter().zip(&contents) {
-        user.push_str(&format!("\n<item {id}>\n{content}\n</item {id}>\n"));
-    }
-    user.push_str(&ending(&ids, &first.expect));
-    let messages = vec![Message::system(system.join("\n\n")), Message::user(user)];
+    task.push_str("\n\nThe items:\n");
+    let mut messages = vec![Message::system(system.join("\n\n")).for_all()];
+    messages.extend(shown(&examples, &task, &first.expect));
+    messages.push(listing(&task, &ids, &contents, &first.expect));
     let schema = Some(Arc::new(schema(first.schema.as_deref(), prompts.len())));
     let pack = Some(Arc::new(Pack { ids, expect: first.expect.clone() }));
-    Prompt { messages, expect: first.expect.clone(), schema, respondent: respondents(prompts), pack }
+    Prompt { messages, expect: first.expect.clone(), schema, respondent: respondents(&prompts), pack }
+}
+
+/// An example: the part of its question that is its own, and its answer.
+type Example = (String, String);
+
+/// The examples of a prompt, and the prompt without them: what is asked and answered before its question, all of it the same
+/// for all rows, in the words of its own question but for one place.
+fn without_examples(prompt: &Prompt) -> (Vec<Example>, Prompt) {
+    let mut found = Vec::new();
+    let mut messages = prompt.messages.clone();
+    if let Some(at) = messages.iter().position(|message| message.role != Role::System)
+        && let Some(question) = messages.last().filter(|question| !question.parts().1.is_empty())
+    {
+        let (start, _, end) = question.parts();
+        let turns = messages[at..messages.len() - 1].chunks_exact(2);
+        let example = |turns: &[Message]| {
+            let [asked, answer] = turns else { return None };
+            let alike = (asked.role, answer.role) == (Role::User, Role::Assistant)
+                && [asked, answer].iter().all(|message| message.parts().1.is_empty());
+            let own = asked.content.strip_prefix(start)?.strip_suffix(end)?;
+            alike.then(|| (own.to_owned(), answer.content.clone()))
+        };
+        if let Some(examples) =
+            turns.remainder().is_empty().then(|| turns.map(example).collect::<Option<Vec<_>>>()).flatten()
+        {
+            found = examples;
+            messages.drain(at..messages.len() - 1);
+        }
+    }
+    (found, Prompt { messages, ..prompt.clone() })
+}
+
+/// The examples as a pack of their own with its reply, so that the model sees the form that it is to answer in.
+fn shown(examples: &[Example], task: &str, expect: &Expect) -> Vec<Message> {
+    if examples.is_empty() {
+        return Vec::new();
+    }
+    let (contents, answers): (Vec<String>, Vec<String>) = examples.iter().cloned().unzip();
+    let ids = ids(&contents);
+    let entries = ids.iter().zip(answers).map(|(id, answer)| {
+        let answer = if *expect == Expect::Text { Value::from(answer).to_string() } else { answer };
+        format!("{{\"id\":\"{id}\",\"answer\":{answer}}}")
+    });
+    let reply = format!("{{\"answers\":[{}]}}", entries.collect::<Vec<_>>().join(","));
+    vec![listing(task, &ids, &contents, expect).for_all(), Message::assistant(reply).for_all()]
+}
+
+/// The task with the items, and how to answer.
+fn listing(task: &str, ids: &[String], contents: &[String], expect: &Expect) -> Message {
+    let mut text = task.to_owned();
+    for (id, content) in ids.iter().zip(contents) {
+        text.push_str(&format!("\n<item {id}>\n{content}\n</item {id}>\n"));
+    }
+    text.push_str(&ending(ids, expect));
+    Message::user(text).around(task, "")
 }
 
 /// How to answer.
@@ -128,7 +184,7 @@ fn own(prompt: &Prompt, several: bool) -> String {
 }
 
 /// Who answers a pack, if its prompts are answered anew by everyone.
-fn respondents(prompts: &[&Prompt]) -> Option<u64> {
+fn respondents(prompts: &[Prompt]) -> Option<u64> {
     let who: Vec<u64> = prompts.iter().filter_map(|prompt| prompt.respondent).collect();
     let bytes: Vec<u8> = who.iter().flat_map(|who| who.to_le_bytes()).collect();
     let hash = blake3::hash(&bytes);

@@ -1,8 +1,9 @@
 //! Shortening: a conversation that doesn't fit into a model's context loses the middle of its longest message.
 //!
-//! The beginning and the end stay: there the question mostly stands, and what the text begins and ends with. Pure.
+//! The beginning and the end stay: there the question mostly stands, and what the text begins and ends with. What was said
+//! before the question and is the same for all rows stays whole. Pure.
 
-use super::Message;
+use super::{Message, Role};
 
 /// What stands where something was left out.
 const GAP: &str = "\n[…]\n";
@@ -11,7 +12,13 @@ const GAP: &str = "\n[…]\n";
 /// leave out, or if nothing of the longest message would be left.
 pub fn shortened(messages: &[Message], bytes: usize) -> Option<(Vec<Message>, u64)> {
     let whole: usize = messages.iter().map(|message| message.content.len()).sum();
-    let (at, longest) = messages.iter().enumerate().max_by_key(|(_, message)| message.content.len())?;
+    // Half an example would show the model something wrong.
+    let is_example = |at: usize| {
+        let message = &messages[at];
+        at + 1 < messages.len() && message.role != Role::System && message.parts().1.is_empty()
+    };
+    let candidates = messages.iter().enumerate().filter(|(at, _)| !is_example(*at));
+    let (at, longest) = candidates.max_by_key(|(_, message)| message.content.len())?;
     let text = &longest.content;
     let kept = (text.len() + bytes).checked_sub(whole + GAP.len()).filter(|kept| *kept >= 2 && bytes < whole)?;
     let head = text.floor_char_boundary(kept / 2);
@@ -38,6 +45,18 @@ mod tests {
         let left = messages[1].content.chars().count() + GAP.chars().count() - text.chars().count();
         assert_eq!(left as u64, left_out);
         assert_eq!(shortened(&messages, 200).unwrap(), (short, left_out), "the same each time");
+    }
+
+    #[test]
+    fn examples_stay_whole() {
+        let shown = [Message::user("x".repeat(400)).for_all(), Message::assistant("good").for_all()];
+        let messages = [shown.to_vec(), vec![Message::user("y".repeat(300))]].concat();
+        let (short, left_out) = shortened(&messages, 600).unwrap();
+        assert_eq!(
+            (&short[..2], left_out),
+            (&shown[..], 300 + GAP.chars().count() as u64 - short[2].content.chars().count() as u64)
+        );
+        assert!(shortened(&messages, 300).is_none(), "nothing of the question would be left");
     }
 
     #[test]

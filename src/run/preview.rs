@@ -4,6 +4,7 @@
 //! through the answers that the ledger holds; its other rows wait.
 
 mod joint;
+mod said;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use crate::store::{Ledger, LedgerError, Lock, PartFacts, PartWriter, Project, Ru
 use crate::table::{Cell, Row};
 
 pub use joint::Packs;
+pub use said::Said;
 
 /// What a run would do.
 pub struct Preview {
@@ -60,6 +62,21 @@ pub struct Known {
     pub calls: u64,
     /// The packs, where rows are asked about together.
     pub packs: Packs,
+    /// What is said first about the rows that are known.
+    pub said: Said,
+}
+
+impl Known {
+    /// Adds what is said about a row of a stage that asks row by row.
+    fn singles(&mut self, stage: &StageSpec, prompts: &Result<Vec<Prompt>, String>) {
+        let singles = prompts.iter().flatten().filter(|_| !stage.packs());
+        singles.for_each(|prompt| self.said.add(prompt));
+    }
+
+    /// Adds what is said about rows that are asked about together.
+    fn packed(&mut self, stage: &StageSpec, together: &[(usize, Vec<Prompt>)]) {
+        self.packs.add(stage, together, &mut self.said);
+    }
 }
 
 /// A prompt as it would be sent.
@@ -395,6 +412,7 @@ impl Looker<'_> {
                 render -= 1;
                 self.rendered.extend(rendered(stage, row, &prompts));
             }
+            self.stages[index].singles(stage, &prompts);
             if let (true, Ok(prompts)) = (stage.packs(), &prompts) {
                 together.push((i, prompts.clone()));
                 slots.extend((0..stage.width()).map(|_| Vec::new()));
@@ -415,7 +433,7 @@ impl Looker<'_> {
                 }
             }
         }
-        self.stages[index].packs.add(stage, &together);
+        self.stages[index].packed(stage, &together);
         if let Some((models, ledger)) = known.filter(|_| !together.is_empty()) {
             let (calls, found) = joint::answered(stage, models, (ledger, self.look.since), (batch, first), &together)?;
             self.stages[index].from_ledger += calls;

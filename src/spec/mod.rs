@@ -2,12 +2,13 @@
 //!
 //! [`check`](Spec::check) passes over the document in this order: literal keys (`secret`), the tables and their fields
 //! (`read`), then what the names refer to (`resolve`): `models`, sources, the `graph` of the stages and the `columns` of
-//! each (`stages`), `outputs`, `assertions` and `paths`. [`schema`] is the same language as a JSON Schema. A new field of
+//! each (`stages`, with their `examples`), `outputs`, `assertions` and `paths`. [`schema`] is the same language as a JSON Schema. A new field of
 //! a table is a field of its struct with a doc comment; a new kind is a row of a registry. Reads only headers of sources
 //! and prompt files; no network, and nothing is written.
 
 mod assertions;
 mod columns;
+mod examples;
 mod graph;
 mod limits;
 mod models;

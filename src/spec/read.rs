@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::assertions::{RawTest, TestTable};
+use super::examples::ExampleTable;
 use super::limits::{Budget, Limits, Price};
 use crate::assertion::ASSERTIONS;
 use crate::document::{self, Diagnostic, Document, Entry, Node, Path, Value};
@@ -115,6 +116,15 @@ pub struct StageTable {
     /// A sample of rows that is asked one by one as well, to see what `rows_per_prompt` changes:
     /// `audit = { rows = 200 }`. The summary and the manifest compare the answers; the table has those of the packs.
     pub audit: Option<Audit>,
+    /// Rows with their answers, which a model is shown before the question in this order:
+    /// `examples = [{ row = { text = "..." }, answer = { label = "good" } }]`; the `answer` of a plain text is a text. They
+    /// stand behind the system text, the same for all rows. For `analysis` and `fill-missing`; there an example is shown
+    /// where the same keys are missing.
+    pub examples: Option<Vec<ExampleTable>>,
+    /// A file with such rows, instead of `examples`: CSV, TSV, JSON Lines or Parquet, relative to the spec. Columns of the
+    /// input are the row, others the keys of the answer (`answer.year` where the input has a column `year` too); `answer`
+    /// holds a plain text.
+    pub examples_file: Option<String>,
     /// In which order the calls of a fan-out's part go: `row-major` or `model-major` (one model after the other, so that
     /// a server that holds one model at a time seldom switches). Default: `model-major` for Ollama and embedded
     /// models.

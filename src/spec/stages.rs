@@ -14,7 +14,7 @@ use crate::name::{Name, listed};
 use crate::prompt::{BoundCondition, Condition};
 use crate::provider::{PROVIDERS, default_endpoint};
 use crate::source;
-use crate::stage::{Given, Reshape, ReshapeConfig, ReshapeSite, Site, Stage, StageConfig};
+use crate::stage::{Example, Given, Reshape, ReshapeConfig, ReshapeSite, Site, Stage, StageConfig, shown};
 use crate::table::{Column, Guard};
 
 /// Workers, prompts per worker and rows per part where the spec says nothing.
@@ -86,7 +86,11 @@ impl Resolver<'_> {
             read: &read,
         };
         let when = self.when(at, &relation, table.when.as_deref());
+        let columns: Vec<&str> =
+            relation.schema.fields()[..relation.shown()].iter().map(|f| f.name().as_str()).collect();
+        let examples = self.examples(at, table, &columns);
         let stage = config.bind(&site, self.problems)?;
+        let stage = self.shown(&site, table, stage, examples)?;
         if stage.needs_probabilities() {
             self.probabilities(spec, at, table);
         }
@@ -126,6 +130,21 @@ impl Resolver<'_> {
             overflow: table.overflow,
             repair: table.repair,
         })
+    }
+
+    /// The stage with its examples, if it has some; reports what is wrong with them.
+    fn shown(
+        &mut self,
+        site: &Site<'_>,
+        table: &StageTable,
+        stage: Arc<dyn Stage>,
+        examples: Option<Vec<Example>>,
+    ) -> Option<Arc<dyn Stage>> {
+        let Some(examples) = examples else { return Some(stage) };
+        let Some(why) = stage.refuses_examples() else { return shown(stage, site, &examples, self.problems) };
+        let key = if table.examples.is_some() { "examples" } else { "examples_file" };
+        self.problems.push(Diagnostic::error_at_key("bad-value", site.path.key(key), why).help("leave it out"));
+        None
     }
 
     /// Reads a text file of the project.

@@ -4,10 +4,12 @@
 //! each row. Fan-out, layout, concurrency, resume and failure are `run`'s and come for free. To add a stage type: one file with
 //! both, one `mod` line, one row in [`STAGES`]. `question` (text columns and templates), `evidence` and `quote` (the words of a
 //! text that support a value) are there for all of them. What makes other rows of rows and asks nobody is a [`Reshape`], and
-//! has a registry of its own, [`RESHAPES`]; `reduce` is a stage that has its rows made by one.
+//! has a registry of its own, [`RESHAPES`]; `reduce` is a stage that has its rows made by one. `examples` is a stage around another
+//! one that shows it answers.
 
 mod analysis;
 mod evidence;
+mod examples;
 mod fill_missing;
 mod join;
 mod question;
@@ -27,6 +29,7 @@ use crate::prompt::{Answer, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row};
 
+pub use examples::{Example, Place, shown};
 pub use reshape::{Given, RESHAPES, Reshape, ReshapeConfig, ReshapeSite, Work};
 
 /// The stage types.
@@ -130,6 +133,11 @@ pub trait Stage: Send + Sync + fmt::Debug {
 
     /// Whether its columns hold probabilities of labels, which only some providers report.
     fn needs_probabilities(&self) -> bool;
+
+    /// Why rows with their answers can't be shown to a model before the question, if they can't; a sentence.
+    fn refuses_examples(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Everything of it that can change an answer, as canonical JSON (for the hash of the spec's meaning).
     fn meaning(&self) -> serde_json::Value;

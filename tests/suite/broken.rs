@@ -90,6 +90,9 @@ broken! {
     prob_in_packs = "81-prob-in-packs",
     rows_per_prompt = "82-rows-per-prompt",
     audit_fields = "83-audit-fields",
+    examples = "84-examples",
+    examples_file = "85-examples-file",
+    examples_of_a_survey = "86-examples-of-a-survey",
 }
 
 /// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.

@@ -18,6 +18,7 @@ mod diff;
 mod disk;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod examples;
 mod explain;
 mod faults;
 mod fill_missing;

@@ -236,3 +236,32 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn examples_are_a_pack_of_their_own_said_once_before() {
+    let expect = tone();
+    let with_examples = |text: &str| {
+        let mut prompt = prompt(text, &expect);
+        let shown = [("Joy.", r#"{"label":"good","score":9}"#), ("Woe.", r#"{"label":"bad","score":0}"#)];
+        let turns = shown.iter().flat_map(|(text, answer)| {
+            [Message::user(format!("Tone?\n\n{text}\n\nBe brief.")).for_all(), Message::assistant(*answer).for_all()]
+        });
+        prompt.messages.splice(1..1, turns);
+        prompt
+    };
+    let (a, b, c) = (with_examples("We won."), with_examples("We lost."), with_examples("So what?"));
+    assert!(together(&a, &b) && !together(&a, &prompt("We lost.", &expect)));
+    let (first, second) = (pack(&[&a, &b]), pack(&[&a, &c]));
+    assert_eq!(first.messages.len(), 4);
+    assert_eq!(first.messages[..3], second.messages[..3], "the same for all packs");
+    assert!(first.messages[..3].iter().all(|message| message.parts().1.is_empty()));
+    let (asked, reply) = (&first.messages[1].content, &first.messages[2].content);
+    assert!(asked.contains("\nJoy.\n") && asked.contains("\nWoe.\n") && !asked.contains("We won."), "{asked}");
+    let shown = Pack { ids: ids(&["Joy.".to_owned(), "Woe.".to_owned()]), expect: expect.clone() };
+    let told: Vec<_> = shown.read(reply, false).into_iter().map(|item| item.answer).collect();
+    assert_eq!(told, [answer("good", 9), answer("bad", 0)]);
+    let plain = packed(&["We won.", "We lost."], &expect);
+    assert_eq!(first.messages[3], plain.messages[1]);
+    assert_eq!((first.schema, first.pack), (plain.schema, plain.pack));
+    assert_eq!(first.messages[3].parts().0, "Tone?\n\n[item]\n\nBe brief.\n\nThe items:\n");
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::Answered;
+use super::said::{self, Said};
 use crate::plan::routing;
 use crate::prompt::{Answer, Prompt, pack, together};
 use crate::run::answer::{Finished, Terms};
@@ -21,14 +22,12 @@ pub type Known = (u64, HashMap<usize, Answered>);
 /// Rows of a batch that begins a pack, each with what is asked about it first.
 type Rows = [(usize, Vec<Prompt>)];
 
-/// Packs in a batch, and what is said in them.
+/// Packs in a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packs {
     /// Packs with rows that are asked about.
     pub count: u64,
-    /// Bytes of the first prompts about the packs, for one answer about each row.
-    pub bytes: u64,
-    /// The same if each row were asked about by itself.
+    /// Bytes of the first prompts about their rows if each were asked about by itself, for one answer about each row.
     pub single_bytes: u64,
 }
 
@@ -39,22 +38,21 @@ fn by_pack<'a>(stage: &StageSpec, rows: &'a Rows) -> impl Iterator<Item = &'a Ro
 }
 
 impl Packs {
-    /// Adds the packs of a batch.
-    pub fn add(&mut self, stage: &StageSpec, rows: &Rows) {
-        let bytes = |prompt: &Prompt| prompt.messages.iter().map(|message| message.content.len() as u64).sum::<u64>();
+    /// Adds the packs of a batch, and to `all` what is said in them.
+    pub fn add(&mut self, stage: &StageSpec, rows: &Rows, all: &mut Said) {
         for rows in by_pack(stage, rows) {
             self.count += 1;
             let mut alike: Vec<Vec<&Prompt>> = Vec::new();
             for prompt in rows.iter().flat_map(|(_, prompts)| prompts) {
-                self.single_bytes += bytes(prompt);
+                self.single_bytes += said::bytes(prompt);
                 match alike.iter_mut().find(|others| together(others[0], prompt)) {
                     Some(others) => others.push(prompt),
                     None => alike.push(vec![prompt]),
                 }
             }
-            let said =
-                alike.iter().map(|prompts| if prompts.len() == 1 { bytes(prompts[0]) } else { bytes(&pack(prompts)) });
-            self.bytes += said.sum::<u64>();
+            for prompts in alike {
+                if let [one] = prompts.as_slice() { all.add(one) } else { all.add(&pack(&prompts)) }
+            }
         }
     }
 }

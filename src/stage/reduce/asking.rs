@@ -318,6 +318,10 @@ impl Stage for BoundReduce {
         self.expect.needs_probabilities()
     }
 
+    fn refuses_examples(&self) -> Option<&'static str> {
+        Some("a reduce can't be shown examples: it asks about many rows at once, and an example has one")
+    }
+
     fn meaning(&self) -> Value {
         json!({
             "type": "reduce",

@@ -364,6 +364,12 @@ impl Stage for Interview {
         false
     }
 
+    fn refuses_examples(&self) -> Option<&'static str> {
+        Some(
+            "a survey can't be shown examples: every row is a person, and another one's answers would be said in this one's name",
+        )
+    }
+
     fn meaning(&self) -> Value {
         let persona = match &self.persona {
             Persona::Written(template) => json!({ "template": template.source() }),

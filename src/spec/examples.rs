@@ -1,0 +1,113 @@
+//! Examples: rows with their answers that a stage shows to its models, written in the spec or in a file of rows.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::read::StageTable;
+use super::resolve::Resolver;
+use crate::document::{Diagnostic, Path};
+use crate::source::{File, Source, SourceError};
+use crate::stage::{Example, Place};
+use crate::table::Row;
+
+/// Examples at most: each is said in every prompt.
+const MOST: usize = 200;
+/// The column of a file with the answer, where it is a text; before the name of a key that is a column of the input too.
+const ANSWER: &str = "answer";
+
+/// A row with its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleTable {
+    /// The row: a value for each column of the input that the prompt reads.
+    pub row: Map<String, Value>,
+    /// The answer: a table of the keys that are asked for, or a text.
+    pub answer: Value,
+}
+
+impl Resolver<'_> {
+    /// The examples of the stage at `at`, whose input has these columns; reports why they can't be read. None without any.
+    pub(super) fn examples(&mut self, at: &Path, table: &StageTable, columns: &[&str]) -> Option<Vec<Example>> {
+        let before = self.problems.len();
+        let (key, examples) = match (&table.examples, &table.examples_file) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                let message = "a stage has `examples` or `examples_file`, not both";
+                self.problems.push(Diagnostic::error_at_key("bad-value", at.key("examples_file"), message));
+                return None;
+            }
+            (Some(listed), None) => {
+                let place = |i: usize| Place::Spec(at.key("examples").index(i));
+                let example = |(i, example): (usize, &ExampleTable)| Example {
+                    row: example.row.clone(),
+                    answer: example.answer.clone(),
+                    place: place(i),
+                };
+                ("examples", listed.iter().enumerate().map(example).collect())
+            }
+            (None, Some(path)) => {
+                let place = at.key("examples_file");
+                if !self.inside(place.clone(), path) {
+                    return None;
+                }
+                match self.read_examples(&place, path, columns) {
+                    Ok(examples) => ("examples_file", examples),
+                    Err(error) => {
+                        self.error("unreadable-file", place, error.message).help = error.help;
+                        return None;
+                    }
+                }
+            }
+        };
+        if examples.is_empty() {
+            self.error("bad-value", at.key(key), "there are no examples").help = Some("leave it out".to_owned());
+        } else if examples.len() > MOST {
+            let message = format!("there are more than {MOST} examples, and each is said in every prompt");
+            self.error("bad-value", at.key(key), message);
+        }
+        (self.problems.len() == before).then_some(examples)
+    }
+
+    /// The rows of a file as examples, one more than there may be at most.
+    fn read_examples(&self, at: &Path, path: &str, columns: &[&str]) -> Result<Vec<Example>, SourceError> {
+        let file = File {
+            path: path.to_owned(),
+            format: None,
+            key: None,
+            types: BTreeMap::new(),
+            null_values: Vec::new(),
+            encoding: None,
+        };
+        let mut examples = Vec::new();
+        for batch in file.read(self.folder)? {
+            let batch = batch?;
+            for index in 0..batch.num_rows().min(MOST + 1 - examples.len()) {
+                let row = Row::new(&batch, index, examples.len() as u64);
+                examples.push(example(row, columns, Place::File(at.clone(), examples.len() + 1)));
+            }
+        }
+        Ok(examples)
+    }
+}
+
+/// A row of a file as an example: what is no column of the input is its answer.
+fn example(row: Row<'_>, columns: &[&str], place: Place) -> Example {
+    let (mut given, mut keys) = (Map::new(), Map::new());
+    let mut text = None;
+    for (i, field) in row.batch().schema_ref().fields().iter().enumerate() {
+        let (name, value) = (field.name(), row.cell(i).json());
+        if columns.contains(&name.as_str()) {
+            given.insert(name.clone(), value);
+        } else if name == ANSWER {
+            text = Some(value);
+        } else {
+            let key = name.strip_prefix(ANSWER).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name);
+            keys.insert(key.to_owned(), value);
+        }
+    }
+    let answer = text.filter(|_| keys.is_empty()).unwrap_or(Value::Object(keys));
+    Example { row: given, answer, place }
+}
