@@ -154,7 +154,8 @@ fn a_group_that_does_not_fit_is_a_tree_whatever_the_lanes_and_the_parts() {
     let project = project.env("OLLAMA_HOST", &other.url());
     project.write("pipeline.toml", of_all(&spec(tree)).replace("Of all:", "Of them all:"));
     project.run(&RUN).exits(0);
-    assert_eq!((other.requests_of("llama3.2"), other.max_in_flight()), (0, 16));
+    assert_eq!(other.requests_of("llama3.2"), 0);
+    assert!(other.max_in_flight() > 4, "{} at once", other.max_in_flight());
     project.write("pipeline.toml", of_all(&spec(tree)));
     let none = Server::new().start();
     let project = project.env("OLLAMA_HOST", &none.url());
