@@ -181,19 +181,16 @@ fn said(out: &mut String, stage: &StageSpec, known: &Known) {
     }
     let of = |bytes: u64| number(bytes * stage.width() as u64 / BYTES);
     let rows = if known.unknown > 0 { " about the rows that are known" } else { "" };
-    let _ = write!(out, "    first prompts{rows} of about {} tokens (a token for {BYTES} bytes)", of(said.bytes));
-    if stage.packs() {
-        let _ = write!(out, ", {} if each row had its own", of(known.packs.single_bytes));
-    }
-    let _ = match said.shared {
-        0 => writeln!(out, "; no beginning is shared"),
-        shared => writeln!(
-            out,
-            "; {} of them are beginnings that all share, so {} for a server that keeps these",
-            of(shared),
-            of(said.read())
-        ),
+    let single = match stage.packs() {
+        true => format!("; {} if each row had its own", of(known.packs.single_bytes)),
+        false => String::new(),
     };
+    let shared = match said.shared {
+        0 => String::new(),
+        shared => format!(", {} of them shared at the start: {} with a prefix cache", of(shared), of(said.read())),
+    };
+    let all = of(said.bytes);
+    let _ = writeln!(out, "    first prompts{rows} of about {all} tokens (a token for {BYTES} bytes{single}){shared}");
     let behind = said.behind / said.prompts;
     if behind >= BEHIND {
         let _ = writeln!(

@@ -63,7 +63,6 @@ pub fn together(a: &Prompt, b: &Prompt) -> bool {
 /// One prompt that asks what `prompts`, each two of which can be asked [`together`], ask. There is at least one.
 pub fn pack(prompts: &[&Prompt]) -> Prompt {
     let (examples, first) = without_examples(prompts[0]);
-    let prompts: Vec<Prompt> = prompts.iter().map(|prompt| without_examples(prompt).1).collect();
     let several = first.messages.iter().filter(|message| !message.parts().1.is_empty()).count() > 1;
     let contents: Vec<String> = prompts.iter().map(|prompt| own(prompt, several)).collect();
     let ids = ids(&contents);
@@ -99,7 +98,7 @@ pub fn pack(prompts: &[&Prompt]) -> Prompt {
     messages.push(listing(&task, &ids, &contents, &first.expect));
     let schema = Some(Arc::new(schema(first.schema.as_deref(), prompts.len())));
     let pack = Some(Arc::new(Pack { ids, expect: first.expect.clone() }));
-    Prompt { messages, expect: first.expect.clone(), schema, respondent: respondents(&prompts), pack }
+    Prompt { messages, expect: first.expect.clone(), schema, respondent: respondents(prompts), pack }
 }
 
 /// An example: the part of its question that is its own, and its answer.
@@ -184,7 +183,7 @@ fn own(prompt: &Prompt, several: bool) -> String {
 }
 
 /// Who answers a pack, if its prompts are answered anew by everyone.
-fn respondents(prompts: &[Prompt]) -> Option<u64> {
+fn respondents(prompts: &[&Prompt]) -> Option<u64> {
     let who: Vec<u64> = prompts.iter().filter_map(|prompt| prompt.respondent).collect();
     let bytes: Vec<u8> = who.iter().flat_map(|who| who.to_le_bytes()).collect();
     let hash = blake3::hash(&bytes);

@@ -88,6 +88,13 @@ impl Resolver<'_> {
                 let row = Row::new(&batch, index, examples.len() as u64);
                 examples.push(example(row, columns, Place::File(at.clone(), examples.len() + 1)));
             }
+            if examples.len() > MOST {
+                break;
+            }
+        }
+        if examples.iter().any(|example| example.answer.as_object().is_some_and(Map::is_empty)) {
+            let message = format!("`{path}` has no column for the answer: all are columns of the input");
+            return Err(SourceError::new(message).help("a plain text stands in `answer`, others under their keys"));
         }
         Ok(examples)
     }

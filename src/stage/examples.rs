@@ -290,7 +290,8 @@ impl Stage for Shown {
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
         let mut prompts = self.stage.prompts(row, so_far)?;
         for prompt in &mut prompts {
-            if let Some(shots) = self.shots.iter().find(|shots| shots.expect == prompt.expect) {
+            let same = |shots: &&Shots| Arc::ptr_eq(&shots.expect, &prompt.expect) || shots.expect == prompt.expect;
+            if let Some(shots) = self.shots.iter().find(same) {
                 let at = prompt.messages.iter().take_while(|message| message.role == Role::System).count();
                 prompt.messages.splice(at..at, shots.turns.iter().cloned());
             }
