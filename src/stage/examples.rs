@@ -303,6 +303,10 @@ impl Stage for Shown {
         self.stage.asks(row)
     }
 
+    fn asks_at_once(&self) -> bool {
+        self.stage.asks_at_once()
+    }
+
     fn most_prompts(&self) -> u64 {
         self.stage.most_prompts()
     }
