@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::pack::{corrupted, json_of, packs_of};
-use crate::project::Project;
-use crate::recipe::{TYPED, openai_spec, project, rows, spec};
+use crate::recipe::{TYPED, openai_spec, project, spec};
 use crate::server::{Asked, Say, Server};
 #[cfg(feature = "embedded")]
-use crate::weights;
+use crate::{project::Project, recipe::rows, weights};
 
 const OUT: &str = "out/tone.parquet";
 const RUN: [&str; 2] = ["run", "pipeline.toml"];

@@ -151,6 +151,7 @@ fn need_text(server: &Surveyed, need: &Need) -> String {
         (Err(_), ..) => format!("needed: {named}, which can't be told"),
         (_, Some(lack), _) => format!("lacking: {named}: {}", sentence(lack)),
         (_, None, Some(_)) => format!("needed: {named}, is there"),
+        (Ok(inventory), None, None) if inventory.models.is_empty() => format!("needed: {named}"),
         (_, None, None) => format!("needed: {named}, not on its list, which may not be all that it serves"),
     }
 }

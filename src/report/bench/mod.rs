@@ -22,6 +22,8 @@ use crate::random::Streams;
 
 /// Draws of a bootstrap.
 const DRAWS: usize = 1000;
+/// What a lane that does not wait takes to find that out, at most.
+const NO_WAIT: Duration = Duration::from_millis(1);
 /// Blocks from which on an interval is given.
 const FEWEST: usize = 3;
 
@@ -145,7 +147,7 @@ impl LevelReport {
             example,
             unusable,
             seconds,
-            held: held.as_secs_f64() / (seconds * f64::from(in_flight)).max(1e-9),
+            held: if held < NO_WAIT * in_flight { 0.0 } else { held.as_secs_f64() / (seconds * f64::from(in_flight)) },
             whole,
             calls_per_sec: throughput(samples, in_flight as usize, seconds),
             tokens_per_sec: completion_tokens.map(|tokens| tokens as f64 / seconds.max(1e-9)),
