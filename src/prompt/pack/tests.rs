@@ -1,3 +1,5 @@
+//! Packs and what models make of them: every corruption of a reply costs only the items that it touches.
+
 use super::super::FieldSpec;
 use super::*;
 use crate::table::Cell;

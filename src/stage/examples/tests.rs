@@ -1,3 +1,5 @@
+//! Examples in front of the prompts of stages, and those that are refused.
+
 use super::super::{STAGES, Site};
 use super::*;
 use crate::document::{Document, Format};
