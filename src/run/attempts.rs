@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use super::admission::admit;
 use super::answer::{Terms, Unusable, usable};
-use super::budget::Cost;
 use super::calls::{Calls, Wanted, call_key};
 use super::connect::Target;
-use super::context::{Shortening, USUAL_REPLY, too_long};
+use super::context::{Shortening, too_long};
 use super::progress::StageProgress;
 use super::retry::{self, Next};
 use super::stop::StopReason;
@@ -50,13 +50,6 @@ impl Conversation<'_> {
     fn messages(&self) -> &[Message] {
         self.again.as_deref().unwrap_or(&self.prompt)
     }
-}
-
-/// About how many tokens of prompt and reply a call takes, before one knows: a token for 4 bytes, and the longest reply that
-/// is allowed.
-pub(super) fn estimate(encoded: &Encoded, call: &Call<'_>) -> (u64, u64) {
-    let reply = call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from);
-    (encoded.body.len() as u64 / 4, reply)
 }
 
 fn failure(error: CallError) -> Failure {
@@ -317,24 +310,7 @@ impl Calls {
         tally: &mut Tally,
         progress: &StageProgress,
     ) -> Option<Result<Reply, Failed>> {
-        let (prompt, reply) = estimate(&encoded, call);
-        let reserved = tokio::select! {
-            biased;
-            () = self.stop.draining() => return None,
-            reserved = self.purse.reserve(Cost::of(prompt, reply, target.price)) => reserved,
-        };
-        let reserved = match reserved {
-            Ok(reserved) => reserved,
-            Err(what) => {
-                self.stop.drain(StopReason::BudgetSpent { what });
-                return None;
-            }
-        };
-        let turn = tokio::select! {
-            biased;
-            () = self.stop.draining() => return None,
-            turn = target.endpoint.limiter.turn(prompt + reply) => turn,
-        };
+        let admitted = admit(&self.purse, &self.stop, target, call, &encoded).await?;
         tally.attempts += 1;
         tally.started.get_or_insert_with(Instant::now);
         let flight = progress.flight();
@@ -342,22 +318,16 @@ impl Calls {
         drop(flight);
         let error = match result {
             Ok(reply) => {
-                let tokens = reply.prompt_tokens.zip(reply.completion_tokens).map(|(prompt, reply)| prompt + reply);
-                let (prompt, completion) =
-                    (reply.prompt_tokens.unwrap_or(prompt), reply.completion_tokens.unwrap_or(0));
-                let cost = Cost::of(prompt, completion, target.price);
-                progress.spent(cost.usd);
-                reserved.settle(cost);
-                turn.answered(tokens);
+                progress.spent(admitted.answered(&reply).usd);
                 target.endpoint.is_up();
                 return Some(Ok(reply));
             }
             Err(error) => error,
         };
         let outage = match error.kind {
-            CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => turn.failed(),
+            CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => admitted.turn.failed(),
             CallErrorKind::RateLimited { .. } => {
-                turn.refused();
+                admitted.turn.refused();
                 None
             }
             _ => None,

@@ -6,7 +6,7 @@
 //! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How a call is tried stands in
 //! [`attempts`]: what a reply is worth is [`answer`]'s, what fits into a context [`context`]'s, in which form the server is asked
 //! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
-//! per minute), what may be spent [`budget`]'s; the [`tally`] makes the record. Rows that are asked about together go their way
+//! per minute), what may be spent [`budget`]'s, both asked for in [`admission`]; the [`tally`] makes the record. Rows that are asked about together go their way
 //! in [`packs`]. What becomes of rows and their columns is worked out in [`columns`], what their tables were made from in
 //! [`locking`], how often each label was given in [`labels`]; what makes a table of tables is carried out in [`reshape`].
 //! Progress is counters that anyone may read ([`progress`]).
@@ -17,6 +17,7 @@
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
 mod adaptive;
+mod admission;
 mod answer;
 mod assemble;
 mod attempts;

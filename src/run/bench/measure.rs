@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 use super::{Ready, Wanted};
 use crate::prompt::Prompt;
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Measured, Missed, Reply, Sample, Timings};
+use crate::run::admission::admit;
 use crate::run::answer::usable;
-use crate::run::attempts::estimate;
-use crate::run::budget::{Cost, Purse};
+use crate::run::budget::Purse;
 use crate::run::connect::{Models, Target};
-use crate::run::stop::{Stop, StopReason};
+use crate::run::stop::Stop;
 use crate::spec::Repair;
 
 /// Failures in a row after which a level ends early.
@@ -246,25 +246,8 @@ impl Lane {
         shared: Option<&Shared>,
     ) -> Option<(Duration, Result<(Reply, Timings), CallError>)> {
         let target = self.target();
-        let (prompt, reply) = estimate(&encoded, call);
         let waited = Instant::now();
-        let reserved = tokio::select! {
-            biased;
-            () = self.stop.draining() => return None,
-            reserved = self.purse.reserve(Cost::of(prompt, reply, target.price)) => reserved,
-        };
-        let reserved = match reserved {
-            Ok(reserved) => reserved,
-            Err(what) => {
-                self.stop.drain(StopReason::BudgetSpent { what });
-                return None;
-            }
-        };
-        let turn = tokio::select! {
-            biased;
-            () = self.stop.draining() => return None,
-            turn = target.endpoint.limiter.turn(prompt + reply) => turn,
-        };
+        let admitted = admit(&self.purse, &self.stop, target, call, &encoded).await?;
         let began = Instant::now();
         if let Some(shared) = shared {
             shared.held.fetch_add(began.duration_since(waited).as_nanos() as u64, Relaxed);
@@ -275,10 +258,8 @@ impl Lane {
         };
         let took = began.elapsed();
         match &result {
-            Ok((replied, _)) => {
-                let (said, wrote) = (replied.prompt_tokens, replied.completion_tokens);
-                reserved.settle(Cost::of(said.unwrap_or(prompt), wrote.unwrap_or(0), target.price));
-                turn.answered(said.zip(wrote).map(|(prompt, reply)| prompt + reply));
+            Ok((reply, _)) => {
+                admitted.answered(reply);
             }
             Err(CallError { kind: CallErrorKind::RateLimited { retry_after }, .. }) => {
                 target.endpoint.limiter.pause_for(retry_after.unwrap_or(PAUSE));
