@@ -1,10 +1,11 @@
 //! Records: values beside a row that a template is given as objects, many rows as a list of them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object};
+use parking_lot::Mutex;
 
 use super::template::{Bound, value_of};
 use crate::name::nearest;
@@ -58,7 +59,7 @@ impl Bound {
         let records: Value = (0..2).map(|_| Value::from_object(Probe(seen.clone()))).collect();
         // What else it is given is of no type that every template could use; where it fails, its words decide.
         let _ = self.render_blank(&[(variable, records)]);
-        let found = seen.found.lock().unwrap_or_else(|e| e.into_inner());
+        let found = seen.found.lock();
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let source = self.source();
         let named = |name: &String| {
@@ -97,7 +98,7 @@ struct Probe(Arc<Seen>);
 impl Object for Probe {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let key = key.as_str()?;
-        let mut found = self.0.found.lock().unwrap_or_else(|e| e.into_inner());
+        let mut found = self.0.found.lock();
         if !found.keys.iter().any(|known| known == key) {
             found.keys.push(key.to_owned());
         }
@@ -105,7 +106,7 @@ impl Object for Probe {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        self.0.found.lock().unwrap_or_else(|e| e.into_inner()).all = true;
+        self.0.found.lock().all = true;
         Enumerator::Values(self.0.names.iter().map(|name| Value::from(name.as_str())).collect())
     }
 }

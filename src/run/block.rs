@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::Finished;
@@ -90,14 +91,10 @@ impl Block {
         Block { part, index, first_row, input, fates, slots, audits, open: AtomicUsize::new(0), _room: room }
     }
 
-    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.slots.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
     /// Keeps what was asked in a slot, in order, and why it failed, if it did. Says whether the slot's row failed, if
     /// this was the last of its `width` slots.
     pub fn fill(&self, slot: usize, width: usize, asked: Vec<Asked>, failure: Option<String>) -> Option<bool> {
-        let mut slots = self.slots();
+        let mut slots = self.slots.lock();
         slots[slot] = Slot { asked, failure, filled: true };
         let first = slot - slot % width;
         let row = &slots[first..first + width];
@@ -106,7 +103,7 @@ impl Block {
 
     /// Keeps what was asked about a slot's row alone, to be compared with what stands in the slot.
     pub fn compare(&self, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
-        let mut audits = self.audits.lock().unwrap_or_else(|e| e.into_inner());
+        let mut audits = self.audits.lock();
         audits.insert(slot, Slot { asked, failure, filled: true });
     }
 
@@ -127,7 +124,7 @@ impl Block {
 
     /// The rows with their answers, and the calls behind them.
     pub fn finish(&self, plan: &Plan, stage: &StageSpec, calls: &Calls) -> Result<Done, ArrowError> {
-        let slots = std::mem::take(&mut *self.slots());
+        let slots = std::mem::take(&mut *self.slots.lock());
         let width = stage.width();
         let mut counts = Counts::default();
         for row in 0..self.input.num_rows() {
@@ -145,7 +142,7 @@ impl Block {
         let rows = columns(stage, &self.input, &cells, &who, &failures)?;
         let shares = self.shares(plan, stage, &slots, &cells);
         let replies = self.replies(stage, &slots);
-        let audits = std::mem::take(&mut *self.audits.lock().unwrap_or_else(|e| e.into_inner()));
+        let audits = std::mem::take(&mut *self.audits.lock());
         let audit = stage.audit.map(|_| self.audit(stage, &cells, &slots, &audits));
         let calls = self.calls(plan, stage, calls, &slots, &audits)?;
         // A call about several rows has a prompt in the line of the first one only.

@@ -1,8 +1,8 @@
 //! The budget of a run: reserved before a call is sent, settled by what it took, never overdrawn by more than the calls in
 //! flight took beyond their estimates.
 
-use std::sync::{Mutex, MutexGuard};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::spec::{Budget, Price};
@@ -77,10 +77,6 @@ impl Purse {
         Purse { budget, state: Mutex::default(), settled: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
     /// Puts `cost` aside; waits while calls in flight may turn out to leave enough. The error is what is used up.
     pub async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
         if self.budget == Budget::default() {
@@ -90,7 +86,7 @@ impl Purse {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable();
             {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 match state.with(cost).exceeds(&self.budget) {
                     None => {
                         let id = state.next;
@@ -116,7 +112,7 @@ impl Reserved<'_> {
     /// The call took so much.
     pub fn settle(self, cost: Cost) {
         let Some((purse, _)) = self.0 else { return };
-        let mut state = purse.state();
+        let mut state = purse.state.lock();
         // The request itself is counted when the reservation ends.
         state.spent = state.spent.plus(Cost { calls: 0, ..cost });
     }
@@ -125,7 +121,7 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         let Some((purse, id)) = self.0 else { return };
-        let mut state = purse.state();
+        let mut state = purse.state.lock();
         state.reserved.retain(|(other, _)| *other != id);
         state.spent.calls += 1;
         drop(state);

@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::forms::Forms;
@@ -112,16 +113,12 @@ impl EndpointState {
     /// It has answered.
     pub fn is_up(&self) {
         self.down.store(false, Relaxed);
-        *self.rejected() = None;
-    }
-
-    fn rejected(&self) -> MutexGuard<'_, Option<(String, u32)>> {
-        self.rejected.lock().unwrap_or_else(|e| e.into_inner())
+        *self.rejected.lock() = None;
     }
 
     /// A call was rejected for this reason: whether all were, for the same one (numbers in it aside), from the first on.
     pub fn rejects_all(&self, message: &str) -> bool {
-        let mut rejected = self.rejected();
+        let mut rejected = self.rejected.lock();
         let Some((reason, times)) = rejected.as_mut() else { return false };
         let plain: String = message.chars().filter(|c| !c.is_ascii_digit()).collect();
         if *times > 0 && *reason != plain {

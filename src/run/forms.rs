@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::MutexGuard as Turn;
 
@@ -22,18 +22,14 @@ fn hash(schema: &Value) -> u64 {
 }
 
 impl Forms {
-    fn all(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
-        self.known.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
     /// How many steps looser than the spec says the schema has to be asked for, once an answer has shown it.
     pub fn known(&self, schema: &Value) -> Option<usize> {
-        self.all().get(&hash(schema)).copied()
+        self.known.lock().get(&hash(schema)).copied()
     }
 
     /// A call with the schema was answered in the form of so many steps. The first answer settles it.
     pub fn answered(&self, schema: &Value, steps: usize) {
-        self.all().entry(hash(schema)).or_insert(steps);
+        self.known.lock().entry(hash(schema)).or_insert(steps);
     }
 
     /// Waits for the turn to find a form out.

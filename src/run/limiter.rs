@@ -1,9 +1,9 @@
 //! The limiter: one per endpoint, shared by all stages: how many calls at once and per minute, a pause for all when the
 //! server asks for one, and one probe at a time while it is down.
 
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -110,10 +110,6 @@ impl Limiter {
         Limiter { state: Mutex::new(state), room: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
     /// Waits for room, for the end of a pause and for the allowance of a call of about so many `tokens`.
     pub async fn turn(&self, tokens: u64) -> Turn<'_> {
         let mut waits = Waits { limiter: self, counted: false };
@@ -129,7 +125,7 @@ impl Limiter {
 
     /// A turn, if there is room; else when a wait for something else ends, if there is one.
     fn begin(&self, waits: &mut Waits<'_>, tokens: f64) -> Result<Turn<'_>, Option<Instant>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         let resume = state.resume(now);
         if resume.is_some() || state.in_flight >= state.most() {
@@ -154,13 +150,13 @@ impl Limiter {
     /// Whether the server is down and it is too early to see whether it still is.
     pub fn is_down(&self) -> bool {
         let now = Instant::now();
-        self.state().outage.is_some_and(|outage| now < outage.probe)
+        self.state.lock().outage.is_some_and(|outage| now < outage.probe)
     }
 
     /// Lets nobody start a call for `delay`.
     pub fn pause_for(&self, delay: Duration) {
         let until = Instant::now() + delay;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.resume = Some(state.resume.map_or(until, |at| at.max(until)));
     }
 }
@@ -174,7 +170,7 @@ struct Waits<'a> {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         if self.counted {
-            self.limiter.state().waiting -= 1;
+            self.limiter.state.lock().waiting -= 1;
             // The room that was meant for it is somebody else's.
             self.limiter.room.notify_one();
         }
@@ -185,7 +181,7 @@ impl Turn<'_> {
     /// The server answered, with so many tokens in all, as it counted them.
     pub fn answered(mut self, tokens: Option<u64>) {
         let now = Instant::now();
-        let mut state = self.limiter.state();
+        let mut state = self.limiter.state.lock();
         state.failures = 0;
         state.outage = None;
         let full = self.full || state.in_flight >= state.most();
@@ -201,7 +197,7 @@ impl Turn<'_> {
     /// The server had too much.
     pub fn refused(self) {
         let now = Instant::now();
-        if let Most::Found(law) = &mut self.limiter.state().most {
+        if let Most::Found(law) = &mut self.limiter.state.lock().most {
             law.refused(self.epoch, now);
         }
     }
@@ -209,7 +205,7 @@ impl Turn<'_> {
     /// The server didn't answer. While it is down, gives for how long: everyone waits, and then one asks.
     pub fn failed(self) -> Option<Duration> {
         let now = Instant::now();
-        let mut state = self.limiter.state();
+        let mut state = self.limiter.state.lock();
         state.failures += 1;
         if state.failures < OUTAGE {
             return None;
@@ -230,7 +226,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut state = self.limiter.state();
+        let mut state = self.limiter.state.lock();
         state.in_flight -= 1;
         // What a call without an answer cost is nothing, as far as one knows.
         if let Some(bucket) = &mut state.tokens {

@@ -1,7 +1,7 @@
 //! Parts as they appear: who waits for rows of a table waits here until the parts that hold them are committed.
 
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::store::CommittedPart;
@@ -62,13 +62,9 @@ impl Parts {
         parts
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Appeared> {
-        self.parts.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
     /// There will be so many rows.
     pub fn expect(&self, rows: u64) {
-        let mut appeared = self.lock();
+        let mut appeared = self.parts.lock();
         appeared.rows = Some(rows);
         appeared.parts.resize(rows.div_ceil(self.size.max(1)) as usize, None);
         drop(appeared);
@@ -77,19 +73,19 @@ impl Parts {
 
     /// The one table is there.
     pub fn put(&self, part: PartTables) {
-        *self.lock() = Appeared { rows: Some(part.table.rows()), parts: vec![Some(part)] };
+        *self.parts.lock() = Appeared { rows: Some(part.table.rows()), parts: vec![Some(part)] };
         self.changed.send_modify(|n| *n += 1);
     }
 
     /// Part `number` is there.
     pub fn commit(&self, number: u64, part: CommittedPart) {
-        self.lock().parts[number as usize] = Some(PartTables { id: part.facts.id, table: part.table });
+        self.parts.lock().parts[number as usize] = Some(PartTables { id: part.facts.id, table: part.table });
         self.changed.send_modify(|n| *n += 1);
     }
 
     /// All the parts, in order; none if one is not there.
     pub fn tables(&self) -> Option<Vec<PartTables>> {
-        let appeared = self.lock();
+        let appeared = self.parts.lock();
         appeared.rows?;
         appeared.parts.iter().cloned().collect()
     }
@@ -101,7 +97,7 @@ impl Parts {
 
     /// Waits until it is known how many rows there will be.
     pub async fn total(&self) -> u64 {
-        self.wait(|| self.lock().rows).await.unwrap_or_default()
+        self.wait(|| self.parts.lock().rows).await.unwrap_or_default()
     }
 
     /// Waits until something is found.
@@ -122,7 +118,7 @@ impl Parts {
 
     fn rows_now(&self, start: u64, rows: u64) -> Option<(Vec<String>, Vec<Slice>)> {
         let size = self.size;
-        let parts = &self.lock().parts;
+        let parts = &self.parts.lock().parts;
         let (first, last) = match size {
             0 => (0, 0),
             size => (start / size, (start + rows - 1) / size),

@@ -1,8 +1,9 @@
 //! Progress: counters that the engine turns and anyone may read, a set per stage.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
 
 use crate::plan::Plan;
 use crate::spec::StageSpec;
@@ -124,7 +125,7 @@ impl Progress {
     /// What stage `stage` has done.
     pub fn totals(&self, stage: usize) -> StageTotals {
         let stage = self.stage(stage);
-        let errors = stage.errors.lock().unwrap_or_else(|e| e.into_inner());
+        let errors = stage.errors.lock();
         let sent = stage.calls.load(Relaxed);
         let from_ledger = stage.from_ledger.load(Relaxed);
         StageTotals {
@@ -137,11 +138,11 @@ impl Progress {
             from_ledger,
             needed: sent + from_ledger + stage.kept_calls.load(Relaxed),
             without_packing: stage.singles.load(Relaxed),
-            audit: stage.audit.lock().unwrap_or_else(|e| e.into_inner()).clone(),
+            audit: stage.audit.lock().clone(),
             attempts: stage.attempts.load(Relaxed),
             prompt_tokens: stage.prompt_tokens.load(Relaxed),
             completion_tokens: stage.completion_tokens.load(Relaxed),
-            shares: stage.shares.lock().unwrap_or_else(|e| e.into_inner()).clone(),
+            shares: stage.shares.lock().clone(),
             usd: stage.priced.then(|| stage.spent.load(Relaxed) as f64 / NANO),
             errors: errors.iter().map(|(kind, failures)| (kind.clone(), failures.told())).collect(),
         }
@@ -243,19 +244,19 @@ impl StageProgress {
     /// Counts a failed call by its kind (`kind: message`); the row is told by number and name, the call by its place in it.
     pub fn error(&self, error: &str, row: (i64, String), place: usize) {
         let (kind, message) = error.split_once(": ").unwrap_or((error, ""));
-        let mut errors = self.errors.lock().unwrap_or_else(|e| e.into_inner());
+        let mut errors = self.errors.lock();
         errors.entry(kind.to_owned()).or_default().add(row, place, message);
     }
 
     /// Counts the shares of a part that is done.
     pub fn shares(&self, shares: &Shares) {
-        Share::add(&mut self.shares.lock().unwrap_or_else(|e| e.into_inner()), shares);
+        Share::add(&mut self.shares.lock(), shares);
     }
 
     /// Adds what the audit of a part that is done showed.
     pub fn audit(&self, audit: Option<&Audit>) {
         if let Some(audit) = audit {
-            self.audit.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert_default().add(audit);
+            self.audit.lock().get_or_insert_default().add(audit);
         }
     }
 

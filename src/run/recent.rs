@@ -4,8 +4,9 @@
 //! here: an answer is forgotten once it is committed and every look-up that began before that is over.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::store::{Key, Record};
@@ -57,19 +58,15 @@ pub struct Lookup {
 }
 
 impl Recent {
-    fn state(&self) -> std::sync::MutexGuard<'_, RecentState> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
     /// Begins a look-up in the ledger, in which `committed` answers can be seen.
     pub fn lookup(self: &Arc<Self>, committed: u64) -> Lookup {
-        *self.state().lookups.entry(committed).or_default() += 1;
+        *self.state.lock().lookups.entry(committed).or_default() += 1;
         Lookup { recent: self.clone(), committed }
     }
 
     /// What to do about the call `key`.
     pub fn claim(&self, key: Key) -> Claim<'_> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match state.calls.get(&key) {
             Some(Entry::Answered(finished)) => Claim::Answered(finished.clone()),
             Some(Entry::Asking(told)) => Claim::Wait(told.clone()),
@@ -83,7 +80,7 @@ impl Recent {
 
     /// Forgets what is committed and was so before every look-up that is under way. `committed`: how many answers are now.
     pub fn forget(&self, committed: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let seen_by_all = state.lookups.keys().next().map_or(committed, |oldest| committed.min(*oldest));
         while let Some((place, key)) = state.answered.front().copied() {
             if place > seen_by_all {
@@ -100,7 +97,7 @@ impl Asking<'_> {
     /// and is not served to later rows.
     pub fn finish(mut self, finished: Arc<Record>, place: Option<u64>) {
         self.done = true;
-        let mut state = self.recent.state();
+        let mut state = self.recent.state.lock();
         match place {
             Some(place) => {
                 state.calls.insert(self.key, Entry::Answered(finished.clone()));
@@ -116,14 +113,14 @@ impl Asking<'_> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.recent.state().calls.remove(&self.key);
+            self.recent.state.lock().calls.remove(&self.key);
         }
     }
 }
 
 impl Drop for Lookup {
     fn drop(&mut self) {
-        let mut state = self.recent.state();
+        let mut state = self.recent.state.lock();
         if let Some(count) = state.lookups.get_mut(&self.committed) {
             *count -= 1;
             if *count == 0 {

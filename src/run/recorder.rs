@@ -7,10 +7,11 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::recent::{Lookup, Recent};
@@ -54,10 +55,6 @@ struct Shared {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 impl Recorder {
     /// Opens the ledger at `path` and starts its threads. Answers from before the moment `fresh_since` (in milliseconds since
     /// 1970) are history.
@@ -78,7 +75,7 @@ impl Recorder {
         });
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-            thread.map(|t| guard(&shared.threads).push(t)).map_err(StoreError::io(&shared.path))
+            thread.map(|t| shared.threads.lock().push(t)).map_err(StoreError::io(&shared.path))
         };
         let writer = (shared.clone(), stop.clone());
         spawn(
@@ -124,7 +121,7 @@ impl Recorder {
 
     /// The answered calls of `keys`, in their order; answers that are history now leave the service. Blocking.
     pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        let reader = guard(&self.shared.readers).pop();
+        let reader = self.shared.readers.lock().pop();
         let reader = match reader {
             Some(reader) => reader,
             None => Ledger::open(&self.shared.path)?,
@@ -133,7 +130,7 @@ impl Recorder {
             reader.retire_before(keys, since, "fresh: asked again")?;
         }
         let found = reader.find(keys)?;
-        guard(&self.shared.readers).push(reader);
+        self.shared.readers.lock().push(reader);
         Ok(found)
     }
 
@@ -150,10 +147,10 @@ impl Recorder {
     pub async fn close(self) -> Result<(), StoreError> {
         let Recorder { shared, queue } = self;
         drop(queue);
-        let threads = std::mem::take(&mut *guard(&shared.threads));
+        let threads = std::mem::take(&mut *shared.threads.lock());
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
         let _ = joined.await;
-        match guard(&shared.error).take() {
+        match shared.error.lock().take() {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -162,7 +159,7 @@ impl Recorder {
 
 impl Shared {
     fn fail(&self, error: StoreError, stop: &Stop) {
-        guard(&self.error).get_or_insert(error);
+        self.error.lock().get_or_insert(error);
         stop.drain(StopReason::Failed);
         self.synced.send_replace(u64::MAX);
     }

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::plan::Plan;
@@ -58,10 +59,6 @@ struct Missing {
     first: BTreeMap<(usize, i64, String), MissingCall>,
 }
 
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 impl Replay {
     /// Loads the file at `path` for the run in `dir`.
     pub fn load(path: &Path, mode: ReplayMode, dir: &RunDir) -> Result<Self, StoreError> {
@@ -100,13 +97,13 @@ impl Replay {
 
     /// How the calls ended, in their order. Blocking.
     pub fn find(&self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
-        let reader = guard(&self.readers).pop();
+        let reader = self.readers.lock().pop();
         let mut reader = match reader {
             Some(reader) => reader,
             None => self.calls.again()?,
         };
         let found = reader.find(sought)?;
-        guard(&self.readers).push(reader);
+        self.readers.lock().push(reader);
         Ok(found)
     }
 
@@ -114,7 +111,7 @@ impl Replay {
     pub fn missed(&self, plan: &Plan, stage: usize, row: (i64, String), model: &str) {
         let (number, row) = row;
         let name = plan.spec.stages[stage].name.to_string();
-        let mut missing = guard(&self.missing);
+        let mut missing = self.missing.lock();
         missing.count += 1;
         let call = MissingCall { stage: name, row, model: model.to_owned() };
         missing.first.insert((stage, number, model.to_owned()), call);
@@ -125,12 +122,12 @@ impl Replay {
 
     /// Whether a call was not in the file.
     pub fn is_incomplete(&self) -> bool {
-        guard(&self.missing).count > 0
+        self.missing.lock().count > 0
     }
 
     /// How many calls were not in the file, and the first of them.
     pub fn missing(&self) -> (u64, Vec<MissingCall>) {
-        let missing = guard(&self.missing);
+        let missing = self.missing.lock();
         (missing.count, missing.first.values().cloned().collect())
     }
 }

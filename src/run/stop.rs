@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::replay::MissingCall;
@@ -57,7 +58,7 @@ enum Level {
 #[derive(Clone, Debug)]
 pub struct Stop {
     level: Arc<watch::Sender<Level>>,
-    reason: Arc<std::sync::Mutex<Option<StopReason>>>,
+    reason: Arc<Mutex<Option<StopReason>>>,
 }
 
 impl Default for Stop {
@@ -69,7 +70,7 @@ impl Default for Stop {
 impl Stop {
     /// Sends nothing new and lets the calls in flight end. The first reason counts.
     pub fn drain(&self, reason: StopReason) {
-        let mut first = self.reason.lock().unwrap_or_else(|e| e.into_inner());
+        let mut first = self.reason.lock();
         first.get_or_insert(reason);
         self.raise(Level::Draining);
     }
@@ -94,7 +95,7 @@ impl Stop {
 
     /// Why the run stops, if it does.
     pub fn reason(&self) -> Option<StopReason> {
-        self.reason.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.reason.lock().clone()
     }
 
     /// Whether nothing new is to be sent.

@@ -1,8 +1,9 @@
 //! A `fill-missing` stage bound to its input: what is missing of a row, how it is asked for, and what becomes of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::super::Stage;
@@ -113,7 +114,7 @@ impl Filling {
 
     /// What is asked for the keys that are missing.
     fn shape(&self, missing: Vec<bool>) -> Arc<Shape> {
-        let mut shapes = self.shapes.lock().unwrap_or_else(|e| e.into_inner());
+        let mut shapes = self.shapes.lock();
         let known = shapes.entry(missing).or_insert_with_key(|missing| {
             let asked = self.keys.iter().zip(missing).filter(|(_, missing)| **missing).map(|(key, _)| &key.field);
             let expect = Expect::Record(Evidence::asked(self.evidence.as_ref(), asked));

@@ -8,10 +8,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread;
 
 use candle_core::IndexOp;
+use parking_lot::Mutex;
 
 use super::body::Body;
 use super::cache::Cache;
@@ -79,7 +79,7 @@ impl Engine<'_> {
     /// The calls to take in hand before the next step; none if nobody can ask any more. With nothing in hand it waits.
     fn next(&self, queue: &Mutex<Receiver<Asked>>) -> Option<Vec<Asked>> {
         if self.waiting.is_empty() && self.active.is_empty() {
-            return queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok().map(|call| vec![call]);
+            return queue.lock().recv().ok().map(|call| vec![call]);
         }
         let in_hand = self.waiting.len() + self.active.len();
         let pending: usize = self.waiting.iter().chain(&self.active).map(|call| call.pending().len()).sum();
@@ -87,13 +87,9 @@ impl Engine<'_> {
         if in_hand >= LANES || pending >= STEP {
             return Some(Vec::new());
         }
-        let next = match queue.try_lock() {
-            Ok(queue) => queue.try_recv(),
-            // Another thread waits for calls; the next one is its.
-            Err(TryLockError::WouldBlock) => return Some(Vec::new()),
-            Err(TryLockError::Poisoned(queue)) => queue.into_inner().try_recv(),
-        };
-        match next {
+        // Another thread waits for calls and takes the next one.
+        let Some(queue) = queue.try_lock() else { return Some(Vec::new()) };
+        match queue.try_recv() {
             Ok(call) => Some(vec![call]),
             Err(TryRecvError::Empty) => Some(Vec::new()),
             Err(TryRecvError::Disconnected) => None,

@@ -1,10 +1,11 @@
 //! Matrices of quantised weights, in the form in which candle multiplies fastest with them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor, QuantizedType};
 use candle_core::{CpuStorage, DType, Device, Module, Result, Tensor};
 use half::f16;
+use parking_lot::Mutex;
 
 /// Rows of a matrix that are quantised anew at a time.
 const ROWS: usize = 2048;
@@ -121,7 +122,7 @@ impl Lent {
 
     /// Frees them. Nobody may be multiplying with them.
     fn take_back(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.lock() = None;
     }
 
     /// What `read` finds in them.
@@ -130,7 +131,7 @@ impl Lent {
     ///
     /// When they were taken back.
     fn read<T>(&self, read: impl FnOnce(&dyn QuantizedType) -> T) -> T {
-        let weights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let weights = self.0.lock();
         read(weights.as_deref().expect("candle has arranged these weights for its kernel and reads no others"))
     }
 }

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::super::KIND;
@@ -39,10 +40,6 @@ impl fmt::Debug for Process {
     }
 }
 
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 impl Process {
     /// Models in these folders.
     pub fn new(folders: Folders, folder: &Path) -> Self {
@@ -51,7 +48,7 @@ impl Process {
 
     /// The engine of the weights that `id` means.
     fn engine(&self, id: &str) -> Result<Sender<Asked>, CallError> {
-        let mut engines = guard(&self.engines);
+        let mut engines = self.engines.lock();
         if let Some((_, engine)) = engines.get(id) {
             return Ok(engine.clone());
         }
@@ -66,7 +63,7 @@ impl Process {
         let (folders, preparing) = (self.folders.clone(), self.preparing.clone());
         let started = thread::Builder::new().name("engine".to_owned()).spawn(move || {
             let loaded = load(&located, &folders, &preparing);
-            *guard(&preparing) = None;
+            *preparing.lock() = None;
             match loaded {
                 Ok(model) => engine::serve(&model, calls),
                 Err(error) => refuse(&calls, &unusable(&error)),
@@ -86,10 +83,10 @@ fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>)
     if let Some(builtin) = located.builtin {
         pull(builtin, folders, &|done, total| {
             let told = format!("fetching {}: {} of {}", builtin.title, megabytes(done), megabytes(total));
-            *guard(preparing) = Some(told);
+            *preparing.lock() = Some(told);
         })?;
     }
-    *guard(preparing) = Some("loading the model".to_owned());
+    *preparing.lock() = Some("loading the model".to_owned());
     let (verified, loaded) = thread::scope(|scope| {
         // A path's weights have been hashed when the run connected.
         let verified = scope.spawn(|| if located.sha256.is_some() { verify(located).map(drop) } else { Ok(()) });
@@ -212,6 +209,6 @@ impl Provider for Process {
     }
 
     fn preparing(&self) -> Option<String> {
-        guard(&self.preparing).clone()
+        self.preparing.lock().clone()
     }
 }

@@ -4,7 +4,6 @@
 //! Nothing in it depends on what else stands in the matrix: every operation treats a token by itself, with the same
 //! kernel and the same order of additions, so a reply is the same bytes alone, in a batch and on any number of threads.
 
-use std::sync::{Mutex, PoisonError};
 use std::{iter, thread};
 
 use candle_core::quantized::QTensor;
@@ -12,6 +11,7 @@ use candle_core::{Device, Tensor};
 use candle_nn::attention::cpu_flash::causal::causal_decode_f32_interleaved;
 use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::{rope, rope_i};
+use parking_lot::Mutex;
 
 use super::cache::Cache;
 use super::gguf::{Gguf, broken, first_line};
@@ -89,7 +89,7 @@ impl Transformer {
         let gguf = Mutex::new(&mut gguf);
         let next = Mutex::new(0..shape.layers);
         let work = || -> Read<Vec<(usize, Layer)>> {
-            let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let take = || next.lock().next();
             iter::from_fn(take).map(|i| Ok((i, Layer::load(&gguf, &shape, i)?))).collect()
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -206,9 +206,9 @@ impl Layer {
         let queries = [("attn_q", asking), ("attn_k", answering), ("attn_v", answering)].map(|(p, n)| (name(p), n));
         let inner = [("ffn_gate", shape.inner), ("ffn_up", shape.inner)].map(|(p, n)| (name(p), n));
         let norm = |part: &str, length: usize| {
-            vector(&mut gguf.lock().unwrap_or_else(PoisonError::into_inner), &name(part), length)
+            vector(&mut gguf.lock(), &name(part), length)
         };
-        let has_head_norms = gguf.lock().unwrap_or_else(PoisonError::into_inner).has(&name("attn_q_norm.weight"));
+        let has_head_norms = gguf.lock().has(&name("attn_q_norm.weight"));
         Ok(Layer {
             attention_norm: norm("attn_norm.weight", shape.width)?,
             queries: matrix(gguf, &queries, shape.width)?,
@@ -271,7 +271,7 @@ impl Shape {
 /// Reads matrices with the same number of columns as one: their names and rows.
 fn matrix(gguf: &Mutex<&mut Gguf>, parts: &[(String, usize)], columns: usize) -> Read<Linear> {
     let (mut weights, mut biases) = (Vec::new(), Vec::new());
-    let mut file = gguf.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut file = gguf.lock();
     for (name, rows) in parts {
         weights.push(file.tensor(&format!("{name}.weight"), &[*rows, columns])?);
         if file.has(&format!("{name}.bias")) {
