@@ -1,8 +1,8 @@
 //! Blocks: some rows of a part on their way: prompts, answers as they come, and at the end columns.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;

@@ -1,7 +1,6 @@
 //! The budget of a run: reserved before a call is sent, settled by what it took, never overdrawn by more than the calls in
 //! flight took beyond their estimates.
 
-
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 

@@ -4,8 +4,8 @@
 //! holds every answer; the first call that has to be sent then stops the run.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;

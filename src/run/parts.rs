@@ -1,6 +1,5 @@
 //! Parts as they appear: who waits for rows of a table waits here until the parts that hold them are committed.
 
-
 use parking_lot::Mutex;
 use tokio::sync::watch;
 

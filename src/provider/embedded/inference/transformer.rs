@@ -205,9 +205,7 @@ impl Layer {
         let (asking, answering) = (shape.heads.0 * shape.head, shape.heads.1 * shape.head);
         let queries = [("attn_q", asking), ("attn_k", answering), ("attn_v", answering)].map(|(p, n)| (name(p), n));
         let inner = [("ffn_gate", shape.inner), ("ffn_up", shape.inner)].map(|(p, n)| (name(p), n));
-        let norm = |part: &str, length: usize| {
-            vector(&mut gguf.lock(), &name(part), length)
-        };
+        let norm = |part: &str, length: usize| vector(&mut gguf.lock(), &name(part), length);
         let has_head_norms = gguf.lock().has(&name("attn_q_norm.weight"));
         Ok(Layer {
             attention_norm: norm("attn_norm.weight", shape.width)?,
