@@ -22,6 +22,7 @@
 //! |---|---|
 //! | [`cli`] | the terminal: the only folder that prints, reads arguments or picks exit codes |
 //! | [`run`], [`report`] | the engine, the only concurrent code; what a finished run says |
+//! | [`ask`] | the logic of one row: call keys, rounds of questions, answers, output columns |
 //! | [`store`] | a run on disk: project folder, ledger, parts, manifest, lock |
 //! | [`plan`] | what will happen, decided before it does |
 //! | [`spec`] | what the author wrote, checked |
@@ -48,6 +49,7 @@
 //! - **lock**: what a spec's tables were made from and what they are, beside the spec; each line of it is a **facet**, and one
 //!   that is another now has **drifted**.
 
+pub mod ask;
 pub mod assertion;
 pub mod cli;
 pub mod document;

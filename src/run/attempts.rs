@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use super::admission::admit;
-use super::answer::{Terms, Unusable, usable};
-use super::calls::{Calls, Wanted, call_key};
+use super::calls::{Calls, Wanted};
 use super::connect::Target;
 use super::context::{Shortening, too_long};
 use super::progress::StageProgress;
 use super::retry::{self, Next};
 use super::stop::StopReason;
 use super::tally::{Failure, Tally};
+use crate::ask::{Terms, Unusable, usable};
 use crate::prompt::{Answer, Message};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Finish, Reply};
 use crate::spec::{OnOutage, Overflow};
@@ -226,7 +226,7 @@ impl Calls {
         }
         tally.note(given_up);
         for (name, model) in &target.fallback {
-            let key = call_key(self.models.target(*model), wanted.prompt, wanted.replicate);
+            let key = self.models.target(*model).key(wanted.prompt, wanted.replicate);
             let asked = Wanted { model: *model, key, terms: Terms { fallback: &[], ..wanted.terms }, ..wanted };
             let finished = self.look_up_or_ask(asked, progress).await?;
             match finished.answer {

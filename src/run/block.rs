@@ -9,11 +9,10 @@ use arrow_schema::ArrowError;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::answer::Finished;
 use super::calls::Calls;
 use super::calls_table::{Asker, CallsTable};
-use super::columns::{columns, fates};
 use super::labels::Count;
+use crate::ask::{Fate, Finished, columns, fates};
 use crate::plan::{Plan, routing};
 use crate::prompt::{Answer, Prompt};
 use crate::spec::StageSpec;
@@ -50,17 +49,6 @@ struct Slot {
 
 /// A prompt and what became of it.
 pub type Asked = (Arc<Prompt>, Finished);
-
-/// What becomes of a row before anything is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is asked about.
-    Asked,
-    /// Something is missing that the prompts read, or the stage's condition doesn't hold.
-    Skipped,
-    /// It can't be told: `kind: message`.
-    Failed(String),
-}
 
 /// What became of the rows of a block.
 #[derive(Clone, Copy, Debug, Default)]

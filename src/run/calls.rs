@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::answer::{Finished, Terms};
 use super::budget::Purse;
 use super::connect::{Models, Target};
 use super::progress::StageProgress;
@@ -10,13 +9,10 @@ use super::recent::{Claim, Lookup, Recent};
 use super::recorder::Recorder;
 use super::replay::Replay;
 use super::stop::Stop;
+use crate::ask::{Finished, Terms};
 use crate::prompt::Prompt;
-use crate::provider::Call;
 use crate::spec::Budget;
 use crate::store::{Key, LedgerError, Record};
-
-/// The version of how keys are made; another one asks everything again.
-pub const KEY_VERSION: &str = "fanfold-call-1";
 
 /// The door.
 pub struct Calls {
@@ -40,26 +36,6 @@ pub struct Wanted<'a> {
     pub key: Key,
     /// What passes for an answer.
     pub terms: Terms<'a>,
-}
-
-/// The key of a call: a hash of the provider's kind, the model's build, the request as it is sent without what cannot
-/// change the answer, the replicate (from 0) and the respondent.
-pub fn call_key(target: &Target, prompt: &Prompt, replicate: u64) -> Key {
-    let model = target.model_for(prompt, replicate);
-    let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
-    let encoded = target.provider.encode(&call);
-    let mut hasher = blake3::Hasher::new();
-    for part in [KEY_VERSION, target.provider.kind(), target.build.digest.as_deref().unwrap_or("")] {
-        hasher.update(part.as_bytes());
-        hasher.update(&[0]);
-    }
-    hasher.update(&encoded.body[..encoded.keyed]);
-    for (what, number) in [(0, Some(replicate).filter(|r| *r > 0)), (1, target.respondent(prompt))] {
-        if let Some(number) = number {
-            hasher.update(&[what]).update(&number.to_le_bytes());
-        }
-    }
-    Key(hasher.finalize().as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
 }
 
 impl Calls {

@@ -7,8 +7,8 @@ use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringB
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 
-use super::answer::Finished;
 use super::connect::Target;
+use crate::ask::Finished;
 use crate::prompt::{Message, Prompt, Role};
 use crate::store::calls_schema;
 

@@ -14,11 +14,12 @@ use serde_json::Value;
 use super::forms::Forms;
 use super::limiter::Limiter;
 use super::replay::{Replay, Silent};
+use crate::ask::call_key;
 use crate::plan::Plan;
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, CallError, CallErrorKind, Env, Here, Model, Provider};
 use crate::spec::{EndpointSpec, OnOutage, Price, Spec};
-use crate::store::{Ledger, LedgerError, Lock, ModelFacts, Project};
+use crate::store::{Key, Ledger, LedgerError, Lock, ModelFacts, Project};
 
 /// A model that can be asked.
 #[derive(Debug)]
@@ -52,6 +53,14 @@ impl Target {
     /// Tokens that its context holds, prompt and reply together, where that is known.
     pub fn context(&self) -> Option<u64> {
         self.provider.context_tokens(&self.model).or(self.context_tokens)
+    }
+
+    /// The key of the call that asks `prompt` for the replicate of this number, from 0.
+    pub fn key(&self, prompt: &Prompt, replicate: u64) -> Key {
+        let model = self.model_for(prompt, replicate);
+        let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
+        let encoded = self.provider.encode(&call);
+        call_key(self.provider.kind(), &self.build, &encoded, replicate, self.respondent(prompt))
     }
 
     /// Who answers `prompt`, if others are to answer the same anew. A model that doesn't draw its words would say the same.

@@ -8,11 +8,9 @@ use arrow_array::RecordBatch;
 use serde_json::{Value, json};
 
 use super::RunError;
-use super::block::Fate;
-use super::calls::KEY_VERSION;
-use super::columns::fates;
 use super::connect::{Models, Target};
 use super::parts::{Parts, batch_rows};
+use crate::ask::{Fate, KEY_VERSION, fates};
 use crate::plan::Plan;
 use crate::prompt::{Message, Prompt, Role};
 use crate::provider::Call;

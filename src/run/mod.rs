@@ -4,10 +4,10 @@
 //! renders the prompts and looks their keys up in the ledger; a dispatcher sends what is missing, as many at once as the
 //! stage has lanes; an assembler puts finished blocks in order and commits the parts. All calls go through one door,
 //! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How a call is tried stands in
-//! [`attempts`]: what a reply is worth is [`answer`]'s, what fits into a context [`context`]'s, in which form the server is asked
+//! [`attempts`]: what fits into a context [`context`]'s, in which form the server is asked
 //! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
 //! per minute), what may be spent [`budget`]'s, both asked for in [`admission`]; the [`tally`] makes the record. Rows that are asked about together go their way
-//! in [`packs`]. What becomes of rows and their columns is worked out in [`columns`], what their tables were made from in
+//! in [`packs`]. What their tables were made from in
 //! [`locking`], how often each label was given in [`labels`]; what makes a table of tables is carried out in [`reshape`].
 //! Progress is counters that anyone may read ([`progress`]).
 //!
@@ -18,7 +18,6 @@
 
 mod adaptive;
 mod admission;
-mod answer;
 mod assemble;
 mod attempts;
 pub mod bench;
@@ -28,7 +27,6 @@ mod budget;
 mod calls;
 mod calls_table;
 pub mod checkup;
-mod columns;
 mod connect;
 mod context;
 mod forms;

@@ -13,11 +13,10 @@ use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
-use super::answer::{Finished, Place};
 use super::block::Asked;
-use super::calls::call_key;
 use super::connect::Target;
 use super::produce::{Question, answers};
+use crate::ask::{Finished, PackPosition};
 use crate::prompt::{Prompt, pack, together};
 use crate::random::Streams;
 use crate::spec::StageSpec;
@@ -98,7 +97,7 @@ pub struct Stepped {
 
 impl Site<'_> {
     fn key(&self, prompt: &Prompt, replicate: u64) -> Key {
-        call_key(self.target, prompt, replicate)
+        self.target.key(prompt, replicate)
     }
 
     fn next(&self, member: &Member) -> Result<Vec<Arc<Prompt>>, String> {
@@ -204,7 +203,7 @@ impl Group {
             for (i, member) in item.members.iter().enumerate() {
                 let carries = position == 0 && i == 0;
                 let (size, part) = (pack.size(), told.part.clone());
-                let place = Some(Box::new(Place { size, position: position + 1, carries, part }));
+                let place = Some(Box::new(PackPosition { size, position: position + 1, carries, part }));
                 let finished = Finished { answer: told.answer.clone(), place, ..finished.clone() };
                 self.members[*member].asked.push((prompt.clone(), finished));
             }

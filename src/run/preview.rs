@@ -14,16 +14,13 @@ use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
 use super::RunError;
-use super::answer::{Finished, Terms};
-use super::block::Fate;
-use super::calls::call_key;
-use super::columns::{columns, fates};
 use super::connect::{Models, offline};
 use super::locking::{self, PromptDigest};
 use super::packs::Cutter;
 use super::parts::{PartTables, batch_rows};
 use super::reshape::carry_out;
 use super::{fresh_since, unread};
+use crate::ask::{Fate, Finished, Terms, columns, fates};
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
 use crate::prompt::{Answer, Prompt};
@@ -485,12 +482,12 @@ fn answered(
     let model = routing::model_of(stage, row.number(), place);
     let replicate = (place / stage.answers.models_per_row()) as u64;
     let target = models.target(stage.models[model]);
-    let terms = Terms::new(stage, target);
+    let terms = Terms::new(stage, &target.fallback);
     let mut answers: Vec<Answer> = Vec::new();
     let mut who = stage.model_names[model].clone();
     let mut prompts = Cow::Borrowed(first);
     while !prompts.is_empty() {
-        let keys: Vec<_> = prompts.iter().map(|p| call_key(target, p, replicate)).collect();
+        let keys: Vec<_> = prompts.iter().map(|p| target.key(p, replicate)).collect();
         let found = ledger.find_since(&keys, since)?;
         let mut known: Vec<Answer> = Vec::with_capacity(prompts.len());
         for (record, prompt) in found.into_iter().zip(prompts.iter()) {

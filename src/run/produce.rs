@@ -10,13 +10,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::RunError;
-use super::answer::{Finished, Terms};
-use super::block::{Asked, Block, Fate};
-use super::calls::call_key;
+use super::block::{Asked, Block};
 use super::packs::{Cutter, Filled, Group, Site, Stepped, audited};
 use super::parts::{BLOCK_BYTES, BLOCK_ROWS, Slice, batch_rows};
 use super::recent::Lookup;
 use super::stage::Job;
+use crate::ask::{Fate, Finished, Terms};
 use crate::plan::{Part, routing};
 use crate::prompt::{Answer, Expect, Message, Prompt};
 use crate::spec::{Order, StageSpec};
@@ -251,7 +250,7 @@ fn fingerprints(job: &Job) -> Vec<String> {
     let messages = vec![Message::user(stage.stage.meaning().to_string())];
     let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
     let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None };
-    stage.models.iter().map(|model| call_key(job.calls.target(*model), &probe, 0).to_string()).collect()
+    stage.models.iter().map(|model| job.calls.target(*model).key(&probe, 0).to_string()).collect()
 }
 
 /// The batch in pieces whose prompts, judged by the first row's, are about as large as a block may be.
@@ -314,7 +313,8 @@ const UNRECORDED: &str = "missing: the replay file has no answer to it";
 /// don't fit what is asked are retired.
 pub fn look_up(job: &Job, block: &Block, mut open: Vec<Seek<'_>>) -> Result<(), StoreError> {
     let stage = job.stage();
-    let terms: Vec<Terms<'_>> = stage.models.iter().map(|model| Terms::new(stage, job.calls.target(*model))).collect();
+    let terms: Vec<Terms<'_>> =
+        stage.models.iter().map(|model| Terms::new(stage, &job.calls.target(*model).fallback)).collect();
     if let Some(replay) = job.calls.replay() {
         let sought = open.iter().map(|(question, row, model)| {
             let row = (block.first_row as usize + row + 1) as i64;
@@ -483,7 +483,7 @@ fn first_round(job: &Job, block: &Block, sample: &HashSet<u64>) -> Vec<Task> {
 
 fn questions(job: &Job, model: usize, replicate: u64, prompts: &[Arc<Prompt>]) -> Vec<Question> {
     let target = job.calls.target(job.stage().models[model]);
-    let key = |prompt: &Prompt| call_key(target, prompt, replicate);
+    let key = |prompt: &Prompt| target.key(prompt, replicate);
     prompts.iter().map(|prompt| Question { key: key(prompt), prompt: prompt.clone(), known: None }).collect()
 }
 

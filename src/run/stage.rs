@@ -6,7 +6,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::RunError;
-use super::answer::Terms;
 use super::assemble::{Piece, assemble};
 use super::block::Block;
 use super::calls::{Calls, Wanted};
@@ -17,6 +16,7 @@ use super::progress::{Progress, StageProgress};
 use super::recent::Lookup;
 use super::replay::Replay;
 use super::stop::{Stop, StopReason};
+use crate::ask::Terms;
 use crate::plan::{Plan, routing};
 use crate::spec::{Order, StageSpec};
 use crate::store::RunDir;
@@ -228,7 +228,7 @@ async fn answer(
 ) -> bool {
     let stage = job.stage();
     let model = stage.models[pending.model];
-    let terms = Terms::new(stage, job.calls.target(model));
+    let terms = Terms::new(stage, &job.calls.target(model).fallback);
     loop {
         if stage.stage.asks_at_once() && pending.round.len() > 1 && !ask_at_once(job, &mut pending, &lookup, free).await
         {
@@ -290,7 +290,7 @@ async fn ask_at_once(job: &Arc<Job>, pending: &mut Pending, lookup: &Arc<Lookup>
             let (job, lookup) = (job.clone(), lookup.clone());
             let (prompt, key) = (pending.round[i].prompt.clone(), pending.round[i].key);
             asked.spawn(async move {
-                let terms = Terms::new(job.stage(), job.calls.target(model));
+                let terms = Terms::new(job.stage(), &job.calls.target(model).fallback);
                 let wanted = Wanted { model, replicate, prompt: &prompt, key, terms };
                 let finished = job.calls.ask(wanted, Some(lookup), job.progress()).await;
                 drop(lane);
@@ -309,7 +309,7 @@ async fn ask_at_once(job: &Arc<Job>, pending: &mut Pending, lookup: &Arc<Lookup>
 async fn answer_all(job: &Arc<Job>, block: &Arc<Block>, mut group: Group, mut lookup: Arc<Lookup>) -> bool {
     let (stage, replicate) = (job.stage(), group.replicate);
     let model = stage.models[group.model];
-    let terms = Terms::new(stage, job.calls.target(model));
+    let terms = Terms::new(stage, &job.calls.target(model).fallback);
     loop {
         let mut held = Some(lookup);
         let mut left = group.wave().count();

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::answer::probabilities;
 use super::connect::Target;
 use super::progress::StageProgress;
+use crate::ask::probabilities;
 use crate::prompt::Prompt;
 use crate::provider::{Finish, Reply};
 use crate::store::{Key, Notes, Record};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The lines, lowest first. Who stands on one line may not know each other.
-const LINES: [&[&str]; 9] = [
+const LINES: [&[&str]; 10] = [
     &["name", "random"],
     &["document"],
     &["registry", "table"],
@@ -12,6 +12,7 @@ const LINES: [&[&str]; 9] = [
     &["spec"],
     &["plan"],
     &["store"],
+    &["ask"],
     &["run", "report"],
 ];
 /// What stands above all.

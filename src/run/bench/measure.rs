@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::{Ready, Wanted};
+use crate::ask::usable;
 use crate::prompt::Prompt;
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Measured, Missed, Reply, Sample, Timings};
 use crate::run::admission::admit;
-use crate::run::answer::usable;
 use crate::run::budget::Purse;
 use crate::run::connect::{Models, Target};
 use crate::run::stop::Stop;

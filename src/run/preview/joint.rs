@@ -7,9 +7,9 @@ use arrow_array::RecordBatch;
 
 use super::Answered;
 use super::said::{self, Said};
+use crate::ask::{Finished, Terms};
 use crate::plan::routing;
 use crate::prompt::{Answer, Prompt, pack, together};
-use crate::run::answer::{Finished, Terms};
 use crate::run::connect::Models;
 use crate::run::packs::{Group, Site};
 use crate::spec::StageSpec;
@@ -70,7 +70,7 @@ pub fn answered(
         for place in 0..stage.width() {
             let model = routing::model_of(stage, first + rows[0].0 as u64, place);
             let target = models.target(stage.models[model]);
-            let terms = Terms::new(stage, target);
+            let terms = Terms::new(stage, &target.fallback);
             let site = Site { stage, target, input: batch, first_row: first };
             let prompts = |prompts: &[Prompt]| prompts.iter().cloned().map(Arc::new).collect();
             let slots = rows.iter().map(|(row, asked)| (row * stage.width() + place, *row, prompts(asked))).collect();

@@ -6,9 +6,18 @@ use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, UInt64A
 use arrow_schema::ArrowError;
 use arrow_select::take::take_record_batch;
 
-use super::block::Fate;
 use crate::spec::{Form, StageSpec};
 use crate::table::{Cell, Row, Type, array_of};
+
+/// What happens to a row before anything is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Asked,
+    /// A column that the prompts read is null or empty, or the stage's condition is false.
+    Skipped,
+    /// Its prompts can't be made: `kind: message`.
+    Failed(String),
+}
 
 /// What becomes of the rows of `input`, whose first one is row `first_row` (from 0): those where something is missing that
 /// the prompts read are skipped, and then those for which the stage's condition is false.

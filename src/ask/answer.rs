@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::connect::Target;
 use crate::prompt::{Answer, Item, Pack, Probabilities, Prompt, of_tokens};
 use crate::provider::{CallErrorKind, Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
@@ -18,12 +17,12 @@ pub struct Finished {
     /// Whether it was there already.
     pub from_ledger: bool,
     /// The row's place in it, where it asks about several rows.
-    pub place: Option<Box<Place>>,
+    pub place: Option<Box<PackPosition>>,
 }
 
 /// The place of a row in a call about several.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct PackPosition {
     /// How many items it asks about.
     pub size: usize,
     /// The row's item among them, from 1.
@@ -81,10 +80,10 @@ pub struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    /// The terms of `stage` for answers of `target`.
-    pub fn new(stage: &StageSpec, target: &'a Target) -> Terms<'a> {
+    /// The terms of `stage` for a model with these fallbacks.
+    pub fn new(stage: &StageSpec, fallback: &'a [(String, usize)]) -> Terms<'a> {
         let StageSpec { max_attempts, overflow, repair, .. } = *stage;
-        Terms { max_attempts, overflow, repair, fallback: &target.fallback }
+        Terms { max_attempts, overflow, repair, fallback }
     }
 
     /// Whether an answer may have come about like this; else `kind: message`.
