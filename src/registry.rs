@@ -5,8 +5,7 @@
 
 use schemars::{Schema, SchemaGenerator};
 
-use crate::document::{Diagnostic, Node, Path};
-use crate::name::nearest;
+use crate::document::{Node, Path, Problems};
 
 /// One row of a registry: what `type = "..."` can say.
 pub struct Kind<T: 'static> {
@@ -19,23 +18,22 @@ pub struct Kind<T: 'static> {
     /// The names of its fields (without `type`).
     pub fields: fn() -> &'static [&'static str],
     /// Decodes its table; reports every problem, and gives nothing if one of them is an error.
-    pub decode: fn(&Node, &Path, &mut Vec<Diagnostic>) -> Option<T>,
+    pub decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
 }
 
-/// The kind called `name`; the error is a diagnostic at `path` with the near name, of these kinds or of `others`.
+/// The kind called `name`; reports at `path` an unknown one, with the near name of these kinds or of `others`.
 pub fn find<T>(
     kinds: &'static [Kind<T>],
-    others: impl Iterator<Item = &'static str>,
+    others: &[&'static str],
     name: &str,
-    what: &str,
-    path: &Path,
-) -> Result<&'static Kind<T>, Diagnostic> {
-    kinds.iter().find(|kind| kind.name == name).ok_or_else(|| {
-        let names: Vec<&str> = kinds.iter().map(|kind| kind.name).chain(others).collect();
-        let problem = Diagnostic::error("unknown-type", path.clone(), format!("there is no {what} type `{name}`"));
-        match nearest(name, names.iter().copied()) {
-            Some(near) => problem.help(format!("did you mean `{near}`?")),
-            None => problem.help(format!("the {what} types are {}", crate::name::listed(names))),
-        }
-    })
+    (what, path): (&str, &Path),
+    problems: &mut Problems,
+) -> Option<&'static Kind<T>> {
+    let kind = kinds.iter().find(|kind| kind.name == name);
+    if kind.is_none() {
+        let names = kinds.iter().map(|kind| kind.name).chain(others.iter().copied());
+        let problem = problems.error("unknown-type", path.clone(), format!("there is no {what} type `{name}`"));
+        problem.choices(name, &format!("{what} types"), names);
+    }
+    kind
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::finding::{Against, Finding, View, count, shown};
 use super::scalar::Scalar;
 use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 use crate::table::Cell;
 
@@ -39,10 +39,10 @@ struct Bound {
 }
 
 impl AssertionConfig for Allowed {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
         let at = site.path.key("values");
         if self.values.is_empty() {
-            problems.push(Diagnostic::error("bad-value", at.clone(), "`values` is empty"));
+            problems.error("bad-value", at.clone(), "`values` is empty");
         }
         let column = site.column("column", &self.column, problems)?;
         let (holds, _) = site.holds(column);
@@ -52,7 +52,7 @@ impl AssertionConfig for Allowed {
                 Some(cell) => values.push(cell),
                 None => {
                     let message = format!("`{}` holds {}, so it is never {value}", self.column, holds.words());
-                    problems.push(Diagnostic::error("wrong-type", at.index(i), message));
+                    problems.error("wrong-type", at.index(i), message);
                 }
             }
         }

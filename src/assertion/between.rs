@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::bounds::Bounds;
 use super::finding::{Against, Finding, View, count, shown};
 use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 use crate::table::Cell;
 
@@ -41,7 +41,7 @@ struct Bound {
 }
 
 impl AssertionConfig for Between {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
         let bounds = Bounds::new(site, (self.minimum, self.maximum), "both", problems);
         let column = site.column("column", &self.column, problems)?;
         let (holds, list) = site.holds(column);

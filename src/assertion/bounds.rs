@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::Site;
-use crate::document::Diagnostic;
+use crate::document::Problems;
 
 /// A least and a most value, at least one of them.
 #[derive(Clone, Copy, Debug)]
@@ -18,16 +18,17 @@ impl<N: PartialOrd + Display + Copy> Bounds<N> {
         site: &Site<'_>,
         (minimum, maximum): (Option<N>, Option<N>),
         or: &str,
-        problems: &mut Vec<Diagnostic>,
+        problems: &mut Problems,
     ) -> Option<Self> {
         if minimum.is_none() && maximum.is_none() {
-            let problem = Diagnostic::error("missing-field", site.path.clone(), "`minimum` is missing");
-            problems.push(problem.help(format!("write `minimum`, `maximum` or {or}")));
+            problems
+                .error("missing-field", site.path.clone(), "`minimum` is missing")
+                .help(format!("write `minimum`, `maximum` or {or}"));
             return None;
         }
         if minimum.zip(maximum).is_some_and(|(least, most)| least > most) {
             let message = "`minimum` must not be more than `maximum`";
-            problems.push(Diagnostic::error("bad-value", site.path.key("minimum"), message));
+            problems.error("bad-value", site.path.key("minimum"), message);
             return None;
         }
         Some(Bounds { minimum, maximum })

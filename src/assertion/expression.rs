@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::finding::{Finding, View, rounded};
 use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Diagnostic, Problems};
 use crate::name::{listed, nearest};
 use crate::prompt::{Claim, Figure};
 use crate::registry::Kind;
@@ -57,17 +57,17 @@ struct Bound {
 }
 
 impl AssertionConfig for Expression {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
         let at = site.path.key("expression");
         let claim = match Claim::new(&self.expression) {
             Ok(claim) => claim,
             Err(message) => {
                 let message = format!("the expression does not compile: {message}");
-                problems.push(Diagnostic::error("bad-template", at, message));
+                problems.error("bad-template", at, message);
                 return None;
             }
         };
-        let before = problems.len();
+        let before = problems.mark();
         let (mut used, mut whole) = (Vec::new(), Vec::new());
         for figure in claim.figures() {
             let (name, part) = match figure.split_once('.') {
@@ -99,7 +99,7 @@ impl AssertionConfig for Expression {
         used.sort();
         used.dedup();
         let errors = site.stages.iter().flat_map(|stage| stage.errors.iter().copied()).collect();
-        (problems.len() == before).then(|| Box::new(Bound { claim, errors, used, whole }) as Box<dyn Assertion>)
+        problems.clean_since(before).then(|| Box::new(Bound { claim, errors, used, whole }) as Box<dyn Assertion>)
     }
 }
 

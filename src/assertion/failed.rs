@@ -5,8 +5,7 @@ use serde::Deserialize;
 
 use super::finding::{Against, Finding, View, shown};
 use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic};
-use crate::name::{listed, nearest};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 use crate::table::MaxFailed;
 
@@ -40,12 +39,12 @@ struct Bound {
 }
 
 impl AssertionConfig for Failed {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
         let Some(stage) = &self.stage else {
             let errors: Vec<usize> = site.stages.iter().flat_map(|stage| stage.errors.iter().copied()).collect();
             if errors.is_empty() {
                 let message = format!("the rows of `{}` went through no stage, so none of them can fail", site.table);
-                problems.push(Diagnostic::error("bad-value", site.path.key("type"), message));
+                problems.error("bad-value", site.path.key("type"), message);
                 return None;
             }
             return Some(Box::new(Bound { maximum: self.maximum, errors, stage: None }));
@@ -56,12 +55,7 @@ impl AssertionConfig for Failed {
         }
         let names: Vec<&str> = site.stages.iter().map(|asked| asked.name.as_str()).collect();
         let message = format!("the rows of `{}` went through no stage `{stage}`", site.table);
-        let problem = Diagnostic::error("unknown-stage", site.path.key("stage"), message);
-        problems.push(match nearest(stage, names.iter().copied()) {
-            Some(near) => problem.meant(Some(near)),
-            None if names.is_empty() => problem,
-            None => problem.help(format!("the stages are {}", listed(names))),
-        });
+        problems.error("unknown-stage", site.path.key("stage"), message).choices(stage, "stages", names);
         None
     }
 }

@@ -22,7 +22,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::document::Diagnostic;
+use crate::document::Problems;
 use crate::registry::Kind;
 
 pub use finding::{Example, Finding, View};
@@ -54,7 +54,7 @@ pub enum Severity {
 /// An assertion as the spec says it.
 pub trait AssertionConfig: Send + Sync + fmt::Debug {
     /// Binds it to its table; reports every problem, and gives nothing if one of them is an error.
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>>;
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>>;
 }
 
 /// What a table must be.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::finding::{Against, Finding, View, count};
 use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 
 /// The row of the registry.
@@ -35,7 +35,7 @@ struct Bound {
 }
 
 impl AssertionConfig for NotNull {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
         let columns = site.columns(self.column.as_deref(), self.columns.as_deref(), problems)?;
         let columns = columns.into_iter().map(|column| (column, site.name(column).to_owned())).collect();
         Some(Box::new(Bound { columns }))

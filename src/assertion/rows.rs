@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::bounds::Bounds;
 use super::finding::{Finding, View, count};
 use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 
 /// The row of the registry.
@@ -40,13 +40,13 @@ enum Bound {
 }
 
 impl AssertionConfig for Rows {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
         let bound = match (self.equals, self.minimum.or(self.maximum)) {
             (Some(rows), None) => Bound::Equals(rows),
             (None, _) => Bound::Within(Bounds::new(site, (self.minimum, self.maximum), "`equals`", problems)?),
             (Some(_), Some(_)) => {
                 let message = "a test has `equals`, or `minimum` and `maximum`, not both";
-                problems.push(Diagnostic::error("bad-value", site.path.key("equals"), message));
+                problems.error("bad-value", site.path.key("equals"), message);
                 return None;
             }
         };

@@ -7,7 +7,7 @@ use super::bounds::Bounds;
 use super::finding::{Finding, View, rounded};
 use super::scalar::Scalar;
 use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 use crate::table::Cell;
 
@@ -46,15 +46,15 @@ struct Bound {
 }
 
 impl AssertionConfig for Share {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
-        let before = problems.len();
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
+        let before = problems.mark();
         for (key, share) in [("minimum", self.minimum), ("maximum", self.maximum)] {
             if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
                 let message = format!("`{key}` is a share, from 0 to 1");
-                problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+                problems.error("bad-value", site.path.key(key), message);
             }
         }
-        let in_range = problems.len() == before;
+        let in_range = problems.clean_since(before);
         let bounds = in_range.then(|| Bounds::new(site, (self.minimum, self.maximum), "both", problems)).flatten();
         let column = site.column("column", &self.column, problems)?;
         let (holds, list) = site.holds(column);
@@ -64,7 +64,7 @@ impl AssertionConfig for Share {
         }
         let Some(value) = self.value.cell(holds) else {
             let message = format!("`{}` holds {}, so it is never {}", self.column, holds.words(), self.value);
-            problems.push(Diagnostic::error("wrong-type", site.path.key("value"), message));
+            problems.error("wrong-type", site.path.key("value"), message);
             return None;
         };
         let told = self.value.to_string();

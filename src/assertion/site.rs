@@ -2,7 +2,7 @@
 
 use arrow_schema::{DataType, Schema};
 
-use crate::document::{Diagnostic, Path};
+use crate::document::{Path, Problems};
 use crate::name::{listed, nearest};
 
 /// Columns that a message names.
@@ -56,7 +56,7 @@ impl Holds {
 
 impl Site<'_> {
     /// The column that field `field` names.
-    pub(super) fn column(&self, field: &str, name: &str, problems: &mut Vec<Diagnostic>) -> Option<usize> {
+    pub(super) fn column(&self, field: &str, name: &str, problems: &mut Problems) -> Option<usize> {
         self.column_at(self.path.key(field), name, problems)
     }
 
@@ -65,14 +65,14 @@ impl Site<'_> {
         &self,
         one: Option<&str>,
         many: Option<&[String]>,
-        problems: &mut Vec<Diagnostic>,
+        problems: &mut Problems,
     ) -> Option<Vec<usize>> {
         match (one, many) {
             (Some(name), None) => self.column("column", name, problems).map(|column| vec![column]),
             (None, Some(names)) => {
                 let at = self.path.key("columns");
                 if names.is_empty() {
-                    problems.push(Diagnostic::error("bad-value", at, "`columns` is empty"));
+                    problems.error("bad-value", at, "`columns` is empty");
                     return None;
                 }
                 let found = names.iter().enumerate().map(|(i, name)| self.column_at(at.index(i), name, problems));
@@ -80,32 +80,33 @@ impl Site<'_> {
             }
             (Some(_), Some(_)) => {
                 let message = "a test has `column` or `columns`, not both";
-                problems.push(Diagnostic::error("bad-value", self.path.key("columns"), message));
+                problems.error("bad-value", self.path.key("columns"), message);
                 None
             }
             (None, None) => {
-                let problem = Diagnostic::error("missing-field", self.path.clone(), "`column` is missing");
-                problems.push(problem.help("name a column in `column`, or several in `columns`"));
+                problems
+                    .error("missing-field", self.path.clone(), "`column` is missing")
+                    .help("name a column in `column`, or several in `columns`");
                 None
             }
         }
     }
 
-    fn column_at(&self, at: Path, name: &str, problems: &mut Vec<Diagnostic>) -> Option<usize> {
+    fn column_at(&self, at: Path, name: &str, problems: &mut Problems) -> Option<usize> {
         if let Ok(column) = self.schema.index_of(name) {
             return Some(column);
         }
         let names = || self.schema.fields().iter().map(|f| f.name().as_str());
         let message = format!("the table `{}` has no column `{name}`", self.table);
-        let problem = Diagnostic::error("unknown-column", at, message);
-        problems.push(match nearest(name, names()) {
+        let problem = problems.error("unknown-column", at, message);
+        match nearest(name, names()) {
             Some(near) => problem.meant(Some(near)),
             None => {
                 let more = names().count().saturating_sub(NAMED);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 problem.help(format!("the columns are {}{more}", listed(names().take(NAMED))))
             }
-        });
+        };
         None
     }
 
@@ -123,11 +124,11 @@ impl Site<'_> {
     }
 
     /// Reports a column that holds something else than this kind of test needs.
-    pub(super) fn unfit(&self, column: usize, needs: &str, problems: &mut Vec<Diagnostic>) {
+    pub(super) fn unfit(&self, column: usize, needs: &str, problems: &mut Problems) {
         let (holds, list) = self.holds(column);
         let is = if list { "lists" } else { holds.words() };
         let message = format!("`{}` holds {is}, and this test is for {needs}", self.name(column));
-        problems.push(Diagnostic::error("wrong-type", self.path.key("column"), message));
+        problems.error("wrong-type", self.path.key("column"), message);
     }
 }
 

@@ -29,7 +29,7 @@ fn table() -> RecordBatch {
 }
 
 /// The test `text` says, and the problems of binding it.
-fn bound(text: &str, table: &RecordBatch) -> (Option<Box<dyn Assertion>>, Vec<Diagnostic>) {
+fn bound(text: &str, table: &RecordBatch) -> (Option<Box<dyn Assertion>>, Problems) {
     let document = Document::parse("t.toml", text.to_owned(), Format::Toml).unwrap();
     let mut node = document.root.clone();
     let kind = node.get("type").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap();
@@ -37,7 +37,7 @@ fn bound(text: &str, table: &RecordBatch) -> (Option<Box<dyn Assertion>>, Vec<Di
         entries.retain(|entry| entry.key != "type");
     }
     let kind = ASSERTIONS.iter().find(|known| known.name == kind).unwrap();
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let config = (kind.decode)(&node, &Path::root(), &mut problems);
     let stages = [Asked { name: "tone".to_owned(), errors: vec![6] }];
     let schema = table.schema();

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::finding::{Against, Finding, View, count, shown};
 use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 use crate::table::Cell;
 
@@ -39,7 +39,7 @@ struct Bound {
 }
 
 impl AssertionConfig for Unique {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Assertion>> {
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
         let columns = site.columns(self.column.as_deref(), self.columns.as_deref(), problems)?;
         let names = columns.iter().map(|column| site.name(*column)).collect::<Vec<_>>().join(", ");
         Some(Box::new(Bound { columns, names }))

@@ -13,13 +13,13 @@ use serde::forward_to_deserialize_any;
 
 use super::fault::{Fault, FaultKind, Spot};
 use super::reader::{Marks, Reader};
-use super::{Diagnostic, Node, Path};
+use super::{Node, Path, Problems};
 
 /// How many faults of one node are looked for; each costs a round.
 const MOST_ROUNDS: usize = 64;
 
 /// Decodes the node at `path`. Every problem is added to `problems`; with any of them there is no value.
-pub fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<T> {
+pub fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
     decode_beside(node, path, &[], problems)
 }
 
@@ -30,11 +30,11 @@ pub fn decode_beside<T: DeserializeOwned>(
     node: &Node,
     path: &Path,
     others: &[&str],
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) -> Option<T> {
     let mut marks =
         Marks { root: path, others, stubbed: HashSet::new(), skipped: HashSet::new(), noted: RefCell::new(Vec::new()) };
-    let mut found = Vec::new();
+    let mut found = Problems::default();
     let mut value = None;
     for _ in 0..MOST_ROUNDS {
         let reader = Reader { node, path: path.clone(), marks: &marks };
@@ -61,7 +61,7 @@ pub fn decode_beside<T: DeserializeOwned>(
 }
 
 /// Reports a fault and marks what it takes to get past it; says whether another round can find more.
-fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Vec<Diagnostic>) -> bool {
+fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
     let (path, spot) = fault.place.clone().unwrap_or_else(|| (marks.root.clone(), Spot::Value));
     if spot == Spot::Key {
         found.push(fault.diagnostic(&path, spot));
@@ -134,7 +134,7 @@ mod tests {
 
     use serde::Deserialize;
 
-    use super::super::{Document, Format, Place};
+    use super::super::{Diagnostic, Document, Format, Place};
     use super::*;
     use crate::name::Name;
 
@@ -198,8 +198,9 @@ mod tests {
 
     fn try_decode(text: &str) -> (Document, Option<Spec>, Vec<Diagnostic>) {
         let document = Document::parse("s.toml", text.to_owned(), Format::Toml).unwrap();
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let spec = decode(&document.root, &Path::root(), &mut problems);
+        let mut problems: Vec<Diagnostic> = problems.into_iter().collect();
         problems.sort_by_key(|problem| document.span(&problem.place).start);
         assert_eq!(spec.is_none(), !problems.is_empty());
         (document, spec, problems)
@@ -311,7 +312,7 @@ mod tests {
     fn a_null_field_is_left_out() {
         let text = "name: tone\nmodels: [a]\nprompt: p\ntemperature:\noutput: ~\n".to_owned();
         let document = Document::parse("s.yaml", text, Format::Yaml).unwrap();
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let spec: Option<Spec> = decode(&document.root, &Path::root(), &mut problems);
         assert_eq!((spec.unwrap().temperature, problems.len()), (None, 0));
 
@@ -330,7 +331,7 @@ mod tests {
         let text = "type = 'x'\ninput = 'a'\nleast = 1\nmost = 2\nleats = 3\nqqq = 4\n".to_owned();
         let document = Document::parse("s.toml", text, Format::Toml).unwrap();
         let path = Path::of(["stages", "tone"]);
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let theirs = [fields_of::<Inner>(), &["type"]].concat();
         assert!(decode_beside::<Common>(&document.root, &path, &theirs, &mut problems).is_none());
         let ours = [fields_of::<Common>(), &["type"]].concat();

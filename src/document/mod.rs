@@ -7,6 +7,7 @@
 mod decode;
 mod diagnostic;
 mod fault;
+mod problems;
 mod reader;
 mod scalar;
 mod stub;
@@ -17,6 +18,7 @@ use std::ops::Range;
 
 pub use decode::{decode, decode_beside, fields_of};
 pub use diagnostic::{Diagnostic, Path, Place, Segment, Severity};
+pub use problems::{Mark, Problems, Reported};
 
 /// The largest document that is read, in bytes. A spec is written by hand; what is larger is data given by mistake.
 const LARGEST: usize = 1 << 20;

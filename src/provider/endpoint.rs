@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::http::Deadlines;
 use super::wire::Wire;
 use super::{Answer, Build, CallError, Model, PROVIDERS, Provider, Reply};
-use crate::document::{self, Diagnostic, Node, Path};
+use crate::document::{self, Node, Path, Problems};
 
 /// The longest deadline that is accepted, in seconds.
 const DAY: u64 = 86_400;
@@ -129,11 +129,11 @@ impl std::error::Error for ConnectError {}
 pub fn default_endpoint(kind: &str) -> Option<Config> {
     let kind = PROVIDERS.iter().find(|row| row.name == kind)?;
     let nothing = Node { value: document::Value::Table(Vec::new()), span: 0..0 };
-    (kind.decode)(&nothing, &Path::root(), &mut Vec::new())
+    (kind.decode)(&nothing, &Path::root(), &mut Problems::default())
 }
 
 /// Decodes one kind's table and checks it; gives nothing if one of the problems is an error.
-pub(super) fn decode<T>(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Config>
+pub(super) fn decode<T>(node: &Node, path: &Path, problems: &mut Problems) -> Option<Config>
 where
     T: Endpoint + serde::de::DeserializeOwned + Checked + 'static,
 {
@@ -152,18 +152,14 @@ pub(super) trait Checked {
 /// The checks of one table.
 pub(super) struct Checks<'a> {
     path: &'a Path,
-    problems: &'a mut Vec<Diagnostic>,
+    problems: &'a mut Problems,
     failed: bool,
 }
 
 impl Checks<'_> {
     /// Reports a problem with a field.
     pub fn wrong(&mut self, field: &str, message: impl Into<String>, help: Option<&str>) {
-        let problem = Diagnostic::error("bad-provider", self.path.key(field), message);
-        self.problems.push(match help {
-            Some(help) => problem.help(help),
-            None => problem,
-        });
+        self.problems.error("bad-provider", self.path.key(field), message).help_if(help.map(str::to_owned));
         self.failed = true;
     }
 

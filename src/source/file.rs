@@ -19,7 +19,7 @@ use super::matching::{files, is_glob, shown};
 use super::parquet::{self, Parquet};
 use super::text::{Text, encoding};
 use super::{Batches, Source, SourceError};
-use crate::document::{self, Diagnostic, Node};
+use crate::document::{self, Node, Problems};
 use crate::name::listed;
 use crate::registry::Kind;
 
@@ -89,36 +89,32 @@ struct Found {
     files: Vec<(PathBuf, String)>,
 }
 
-fn decode(node: &Node, path: &document::Path, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Source>> {
+fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option<Box<dyn Source>> {
     let file: File = document::decode(node, path, problems)?;
-    let found = file.problems(path);
-    let good = !found.iter().any(Diagnostic::is_error);
-    problems.extend(found);
-    good.then(|| Box::new(file) as Box<dyn Source>)
+    let before = problems.mark();
+    file.check(path, problems);
+    problems.clean_since(before).then(|| Box::new(file) as Box<dyn Source>)
 }
 
 impl File {
-    /// What is wrong with the fields, as far as that can be said without looking at files.
-    fn problems(&self, path: &document::Path) -> Vec<Diagnostic> {
-        let mut problems = Vec::new();
+    /// Reports what is wrong with the fields; opens no files.
+    fn check(&self, path: &document::Path, problems: &mut Problems) {
         let written = Path::new(&self.path);
         if self.path.trim().is_empty() {
-            problems.push(Diagnostic::error("bad-path", path.key("path"), "the path is empty"));
+            problems.error("bad-path", path.key("path"), "the path is empty");
         } else if self.format.is_none() && !is_glob(&self.path) && Format::of(written).is_none() {
             let (message, help) = unknown_format(&self.path, written);
-            problems.push(Diagnostic::error("unknown-format", path.key("path"), message).help(help));
+            problems.error("unknown-format", path.key("path"), message).help(help);
         }
         if let Some(Err((message, help))) = self.encoding.as_deref().map(encoding) {
-            let problem = Diagnostic::error("unknown-encoding", path.key("encoding"), message);
-            problems.push(Diagnostic { help, ..problem });
+            problems.error("unknown-encoding", path.key("encoding"), message).help_if(help);
         }
         if self.format.or_else(|| Format::of(written)) == Some(Format::Parquet) {
             for field in self.text_fields() {
                 let message = format!("`{field}` says nothing about Parquet: its columns have types and nulls");
-                problems.push(Diagnostic::error_at_key("unused-field", path.key(field), message).help("leave it out"));
+                problems.error_at_key("unused-field", path.key(field), message).help("leave it out");
             }
         }
-        problems
     }
 
     /// The fields that are set and make sense only for text.

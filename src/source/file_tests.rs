@@ -100,7 +100,11 @@ fn an_error_ends_the_rows() {
 #[test]
 fn fields_are_checked_before_any_file_is_opened() {
     let root = document::Path::of(["sources", "x"]);
-    let messages = |json: &str| -> Vec<String> { file(json).problems(&root).into_iter().map(|p| p.message).collect() };
+    let messages = |json: &str| -> Vec<String> {
+        let mut problems = document::Problems::default();
+        file(json).check(&root, &mut problems);
+        problems.into_iter().map(|p| p.message).collect()
+    };
     assert!(messages(r#"{"path": "a.csv", "encoding": "cp1252", "types": {"a": "integer"}}"#).is_empty());
     assert_eq!(messages(r#"{"path": " "}"#), ["the path is empty"]);
     assert_eq!(messages(r#"{"path": "a.xlsx"}"#), ["a.xlsx: can't tell the format from the name"]);
@@ -138,7 +142,7 @@ fn the_registry_knows_the_fields() {
 fn a_spec_is_decoded_with_every_problem() {
     let decoded = |text: &str| {
         let document = document::Document::parse("a.toml", text.to_owned(), document::Format::Toml).unwrap();
-        let mut problems = Vec::new();
+        let mut problems = document::Problems::default();
         let source = (KIND.decode)(&document.root, &document::Path::root(), &mut problems);
         (source.is_some(), problems.into_iter().map(|p| (p.message, p.help)).collect::<Vec<_>>())
     };

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::resolve::{Resolver, find_input};
 use super::{Input, Spec};
 use crate::assertion::{Asked, Assertion, AssertionConfig, Severity, Site};
-use crate::document::{Diagnostic, Path};
+use crate::document::Path;
 use crate::name::{Name, listed, nearest};
 use crate::table::Guard;
 
@@ -79,7 +79,7 @@ impl Resolver<'_> {
             if let Some(other) = stage_or_source.filter(|other| *other != output.input) {
                 let what = if matches!(other, Input::Source(_)) { "source" } else { "stage" };
                 let message = format!("`{name}` is the name of a {what} and of an output that holds another table");
-                self.error("same-name", at.clone(), message).help = Some("give the output another name".to_owned());
+                self.error("same-name", at.clone(), message).help("give the output another name");
                 return None;
             }
             return Some((output.input, Some(index)));
@@ -92,12 +92,12 @@ impl Resolver<'_> {
             names.sort_unstable();
             names.dedup();
             let problem = format!("there is no output, stage or source `{name}`");
-            let problem = Diagnostic::error("unknown-input", at.clone(), problem);
-            self.problems.push(match nearest(name, names.iter().copied()) {
+            let problem = self.problems.error("unknown-input", at.clone(), problem);
+            match nearest(name, names.iter().copied()) {
                 Some(near) => problem.meant(Some(near)),
                 None if names.is_empty() => problem,
                 None => problem.help(format!("there are {}", listed(names))),
-            });
+            };
         }
         stage_or_source.map(|input| (input, None))
     }

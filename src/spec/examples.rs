@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::read::StageTable;
 use super::resolve::Resolver;
-use crate::document::{Diagnostic, Path};
+use crate::document::Path;
 use crate::source::{File, Source, SourceError};
 use crate::stage::{Example, Place};
 use crate::table::Row;
@@ -31,12 +31,12 @@ pub struct ExampleTable {
 impl Resolver<'_> {
     /// The examples of the stage at `at`, whose input has these columns; reports why they can't be read. None without any.
     pub(super) fn examples(&mut self, at: &Path, table: &StageTable, columns: &[&str]) -> Option<Vec<Example>> {
-        let before = self.problems.len();
+        let before = self.problems.mark();
         let (key, examples) = match (&table.examples, &table.examples_file) {
             (None, None) => return None,
             (Some(_), Some(_)) => {
                 let message = "a stage has `examples` or `examples_file`, not both";
-                self.problems.push(Diagnostic::error_at_key("bad-value", at.key("examples_file"), message));
+                self.problems.error_at_key("bad-value", at.key("examples_file"), message);
                 return None;
             }
             (Some(listed), None) => {
@@ -56,19 +56,19 @@ impl Resolver<'_> {
                 match self.read_examples(&place, path, columns) {
                     Ok(examples) => ("examples_file", examples),
                     Err(error) => {
-                        self.error("unreadable-file", place, error.message).help = error.help;
+                        self.error("unreadable-file", place, error.message).help_if(error.help);
                         return None;
                     }
                 }
             }
         };
         if examples.is_empty() {
-            self.error("bad-value", at.key(key), "there are no examples").help = Some("leave it out".to_owned());
+            self.error("bad-value", at.key(key), "there are no examples").help("leave it out");
         } else if examples.len() > MOST {
             let message = format!("there are more than {MOST} examples, and each is said in every prompt");
             self.error("bad-value", at.key(key), message);
         }
-        (self.problems.len() == before).then_some(examples)
+        self.problems.clean_since(before).then_some(examples)
     }
 
     /// The rows of a file as examples, one more than there may be at most.

@@ -2,7 +2,7 @@
 
 use super::read::Raw;
 use super::resolve::Resolver;
-use crate::document::{Diagnostic, Path};
+use crate::document::Path;
 use crate::name::{Name, listed, nearest};
 
 impl Resolver<'_> {
@@ -40,11 +40,11 @@ impl Resolver<'_> {
     fn is_known(&mut self, raw: &Raw, name: &Name, key: &str, input: &str) -> bool {
         if raw.sources.contains_key(input) && raw.stages.contains_key(input) {
             let path = Path::of(["stages", input]);
-            self.problems.push(Diagnostic::error_at_key(
+            self.problems.error_at_key(
                 "same-name",
                 path,
                 format!("`{input}` is the name of a source and of a stage, so that `{key}` can't tell them apart"),
-            ));
+            );
         }
         let known = raw.sources.contains_key(input) || raw.stages.contains_key(input);
         if known || raw.is_broken("sources", input) || raw.is_broken("stages", input) {
@@ -57,7 +57,7 @@ impl Resolver<'_> {
             None => Some(format!("the sources and stages are {}", listed(names))),
         };
         let path = Path::of(["stages", name.as_str(), key]);
-        self.error("unknown-input", path, format!("there is no source or stage `{input}`")).help = help;
+        self.error("unknown-input", path, format!("there is no source or stage `{input}`")).help_if(help);
         false
     }
 

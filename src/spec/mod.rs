@@ -26,7 +26,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use crate::document::{Diagnostic, Document};
+use crate::document::{Diagnostic, Document, Problems};
 use crate::name::Name;
 use crate::prompt::BoundCondition;
 use crate::provider::{Endpoint, Model};
@@ -209,11 +209,11 @@ impl Spec {
     /// Checks `document`, whose paths are relative to `folder`. Problems come in the order of discovery; with an error
     /// among them there is no spec. A literal API key is blotted out of the document, so that no message shows it.
     pub fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         secret::find(document, &mut problems);
         let spec = read::read(document, &mut problems).and_then(|raw| resolve::resolve(raw, folder, &mut problems));
         let broken = problems.iter().any(Diagnostic::is_error);
-        (spec.filter(|_| !broken), problems)
+        (spec.filter(|_| !broken), problems.into_iter().collect())
     }
 
     /// The name of an input.

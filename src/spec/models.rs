@@ -36,7 +36,7 @@ impl Resolver<'_> {
                 None => format!("the providers are {}", listed(known)),
             };
             let path = Path::of(["models", name.as_str(), "provider"]);
-            self.error("unknown-provider", path, format!("there is no provider `{wanted}`")).help = Some(help);
+            self.error("unknown-provider", path, format!("there is no provider `{wanted}`")).help(help);
         }
         endpoints
     }
@@ -99,7 +99,7 @@ impl Resolver<'_> {
                     let message =
                         format!("`{other}` has fallbacks of its own, which are not asked in place of `{name}`");
                     let help = "name all of them here, in the order in which they are to be asked";
-                    self.error("bad-value", path, message).help = Some(help.to_owned());
+                    self.error("bad-value", path, message).help(help);
                 }
                 Some(model) if found.contains(&model) => {
                     self.error("duplicate-model", path, format!("`{other}` stands in `fallback` twice"));
@@ -120,7 +120,7 @@ impl Resolver<'_> {
             None if names.is_empty() => format!("write a table `[models.{name}]`"),
             None => format!("the models are {}", listed(names)),
         };
-        self.error("unknown-model", path, format!("there is no model `{name}`")).help = Some(help);
+        self.error("unknown-model", path, format!("there is no model `{name}`")).help(help);
     }
 
     /// What is wrong with the budget and the prices that it needs.
@@ -140,7 +140,7 @@ impl Resolver<'_> {
             if usd.is_some() && table.price.is_none() && kind.is_some_and(|kind| !FREE.contains(&kind)) {
                 let message = format!("a budget in `usd` needs the `price` of `{name}`");
                 let help = "write `price = { input = .., output = .. }`, in dollars per million tokens; 0 where it costs nothing";
-                self.error("missing-field", Path::of(["models", name.as_str()]), message).help = Some(help.to_owned());
+                self.error("missing-field", Path::of(["models", name.as_str()]), message).help(help);
             }
         }
     }
@@ -157,7 +157,7 @@ impl Resolver<'_> {
             let place = path.iter().fold(at.clone(), |place, key| place.key(key));
             let message = format!("`{}` is set by fanfold itself", path.join("."));
             let help = "leave it out; where a model has a field for it, such as `temperature`, use that";
-            self.error("bad-value", place, message).help = Some(help.to_owned());
+            self.error("bad-value", place, message).help(help);
         }
     }
 

@@ -53,14 +53,14 @@ impl Resolver<'_> {
                 None => format!("the sources and stages are {}", listed(names)),
             };
             let message = format!("there is no source or stage `{}`", table.input);
-            self.error("unknown-input", at.key("input"), message).help = Some(help);
+            self.error("unknown-input", at.key("input"), message).help(help);
         }
         let format = Format::of(&table.path);
         if format.is_none() {
             let message = format!("`{}` does not say the format", table.path);
             let extensions: Vec<String> = EXTENSIONS.iter().map(|e| format!(".{e}")).collect();
-            self.error("bad-value", at.key("path"), message).help =
-                Some(format!("end it in {}", listed(extensions.iter().map(String::as_str))));
+            self.error("bad-value", at.key("path"), message)
+                .help(format!("end it in {}", listed(extensions.iter().map(String::as_str))));
         }
         let inside = self.inside(at.key("path"), &table.path);
         let file = paths::plain(&self.folder.join(&table.path));

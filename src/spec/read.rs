@@ -14,7 +14,7 @@ use super::assertions::{RawTest, TestTable};
 use super::examples::ExampleTable;
 use super::limits::{Budget, Limits, Price};
 use crate::assertion::ASSERTIONS;
-use crate::document::{self, Diagnostic, Document, Entry, Node, Path, Value};
+use crate::document::{self, Document, Entry, Node, Path, Problems, Value};
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, PROVIDERS};
 use crate::registry::{Kind, find};
@@ -249,14 +249,10 @@ impl Raw {
 pub const SECTIONS: [&str; 6] = ["models", "providers", "sources", "stages", "outputs", "tests"];
 
 /// Reads every table of the document; reports all problems.
-pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> {
+pub fn read(document: &Document, problems: &mut Problems) -> Option<Raw> {
     let root = &document.root;
     let Value::Table(entries) = &root.value else {
-        problems.push(Diagnostic::error(
-            "wrong-type",
-            Path::root(),
-            "a spec is a table, with `[models]`, `[sources]`, `[stages]`",
-        ));
+        problems.error("wrong-type", Path::root(), "a spec is a table, with `[models]`, `[sources]`, `[stages]`");
         return None;
     };
     let header = document::fields_of::<Header>();
@@ -309,13 +305,14 @@ pub fn read(document: &Document, problems: &mut Vec<Diagnostic>) -> Option<Raw> 
 }
 
 /// Reads a stage of either kind.
-fn stage(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<RawStage> {
+fn stage(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawStage> {
     let kind = node.get("type").and_then(Node::as_str);
     if RESHAPES.iter().any(|reshape| Some(reshape.name) == kind) {
         return typed(RESHAPES, "stage", node, path, &[], problems).map(|(_, config)| RawStage::Reshapes(config));
     }
     let shared = document::fields_of::<StageTable>();
-    let stage = typed_of(STAGES, RESHAPES.iter().map(|r| r.name), "stage", node, path, shared, problems);
+    let stage =
+        typed_of(STAGES, &RESHAPES.iter().map(|r| r.name).collect::<Vec<_>>(), "stage", node, path, shared, problems);
     let table = document::decode(&pick(node, |key| shared.contains(&key)), path, problems);
     table.zip(stage).map(|(table, (_, config))| RawStage::Asks(table, config))
 }
@@ -334,31 +331,31 @@ fn keep<T>(
 }
 
 /// The tables `[section.name]` with their paths; reports names that are none.
-fn tables<'a>(root: &'a Node, section: &str, problems: &mut Vec<Diagnostic>) -> Vec<(Name, &'a Node, Path)> {
+fn tables<'a>(root: &'a Node, section: &str, problems: &mut Problems) -> Vec<(Name, &'a Node, Path)> {
     let path = Path::root().key(section);
     let Some(node) = root.get(section) else { return Vec::new() };
     let Value::Table(entries) = &node.value else {
         let message = format!("`{section}` holds named tables, such as `[{section}.a]`, not {}", node.kind_name());
-        problems.push(Diagnostic::error("wrong-type", path, message));
+        problems.error("wrong-type", path, message);
         return Vec::new();
     };
     let mut found = Vec::new();
     for entry in entries {
         match Name::new(entry.key.as_str()) {
             Ok(name) => found.push((name, &entry.node, path.key(&entry.key))),
-            Err(message) => problems.push(Diagnostic::error_at_key("bad-name", path.key(&entry.key), message)),
+            Err(message) => drop(problems.error_at_key("bad-name", path.key(&entry.key), message)),
         }
     }
     found
 }
 
 /// The tables `[[section]]` with their paths.
-fn list<'a>(root: &'a Node, section: &str, problems: &mut Vec<Diagnostic>) -> Vec<(&'a Node, Path)> {
+fn list<'a>(root: &'a Node, section: &str, problems: &mut Problems) -> Vec<(&'a Node, Path)> {
     let path = Path::root().key(section);
     let Some(node) = root.get(section) else { return Vec::new() };
     if !matches!(node.value, Value::List(_)) {
         let message = format!("`{section}` is a list of tables, not {}", node.kind_name());
-        problems.push(Diagnostic::error("wrong-type", path, message));
+        problems.error("wrong-type", path, message);
         return Vec::new();
     }
     node.items().iter().enumerate().map(|(i, node)| (node, path.index(i))).collect()
@@ -371,55 +368,42 @@ fn typed<T>(
     node: &Node,
     path: &Path,
     shared: &[&str],
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) -> Option<(&'static Kind<T>, T)> {
-    typed_of(kinds, std::iter::empty(), what, node, path, shared, problems)
+    typed_of(kinds, &[], what, node, path, shared, problems)
 }
 
 /// The same where `others` are types too, of another registry.
 fn typed_of<T>(
     kinds: &'static [Kind<T>],
-    others: impl Iterator<Item = &'static str> + Clone,
+    others: &[&'static str],
     what: &str,
     node: &Node,
     path: &Path,
     shared: &[&str],
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) -> Option<(&'static Kind<T>, T)> {
     let Value::Table(entries) = &node.value else {
-        problems.push(Diagnostic::error(
-            "wrong-type",
-            path.clone(),
-            format!("a {what} is a table, not {}", node.kind_name()),
-        ));
+        problems.error("wrong-type", path.clone(), format!("a {what} is a table, not {}", node.kind_name()));
         return None;
     };
     let Some(kind) = node.get("type") else {
-        let names = listed(kinds.iter().map(|k| k.name).chain(others));
-        let problem = Diagnostic::error("missing-field", path.clone(), "`type` is missing");
-        problems.push(problem.help(format!("the {what} types are {names}")));
+        let names = listed(kinds.iter().map(|k| k.name).chain(others.iter().copied()));
+        problems
+            .error("missing-field", path.clone(), "`type` is missing")
+            .help(format!("the {what} types are {names}"));
         return None;
     };
     let Some(name) = kind.as_str() else {
-        problems.push(Diagnostic::error(
-            "wrong-type",
-            path.key("type"),
-            format!("`type` must be text, not {}", kind.kind_name()),
-        ));
+        problems.error("wrong-type", path.key("type"), format!("`type` must be text, not {}", kind.kind_name()));
         return None;
     };
-    let kind = match find(kinds, others, name, what, &path.key("type")) {
-        Ok(kind) => kind,
-        Err(problem) => {
-            problems.push(problem);
-            return None;
-        }
-    };
+    let kind = find(kinds, others, name, (what, &path.key("type")), problems)?;
     let own = (kind.fields)();
     let known: Vec<&str> = ["type"].iter().chain(shared).chain(own).copied().collect();
-    let before = problems.len();
+    let before = problems.mark();
     unknown(entries, &known, path, problems);
-    let unknown_fields = problems.len() > before;
+    let unknown_fields = problems.had_errors_since(before);
     let decoded = (kind.decode)(&pick(node, |key| own.contains(&key)), path, problems);
     decoded.filter(|_| !unknown_fields).map(|item| (kind, item))
 }
@@ -433,13 +417,13 @@ fn pick(node: &Node, wanted: impl Fn(&str) -> bool) -> Node {
     Node { value, span: node.span.clone() }
 }
 
-fn unknown(entries: &[Entry], known: &[&str], path: &Path, problems: &mut Vec<Diagnostic>) {
+fn unknown(entries: &[Entry], known: &[&str], path: &Path, problems: &mut Problems) {
     for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
         let message = format!("there is no field `{}` here", entry.key);
-        let problem = Diagnostic::error_at_key("unknown-field", path.key(&entry.key), message);
-        problems.push(match nearest(&entry.key, known.iter().copied()) {
+        let problem = problems.error_at_key("unknown-field", path.key(&entry.key), message);
+        match nearest(&entry.key, known.iter().copied()) {
             Some(near) => problem.meant(Some(near)),
             None => problem.help(format!("the fields are {}", listed(known.iter().copied()))),
-        });
+        };
     }
 }

@@ -9,12 +9,12 @@ use super::columns::Relation;
 use super::paths;
 use super::read::{Raw, RawStage};
 use super::{Input, SourceSpec, Spec};
-use crate::document::{Diagnostic, Path};
+use crate::document::{Path, Problems, Reported};
 use crate::name::{Name, nearest};
 use crate::source;
 
 /// Resolves every name; reports all problems.
-pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Vec<Diagnostic>) -> Option<Spec> {
+pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Problems) -> Option<Spec> {
     let mut resolver = Resolver { folder, outside: raw.header.allow_outside, problems };
     let endpoints = resolver.endpoints(&raw);
     let models = resolver.models(&raw, &endpoints);
@@ -76,13 +76,12 @@ pub(super) struct Resolver<'a> {
     pub(super) folder: &'a FilePath,
     /// Whether paths may leave it.
     pub(super) outside: bool,
-    pub(super) problems: &'a mut Vec<Diagnostic>,
+    pub(super) problems: &'a mut Problems,
 }
 
 impl Resolver<'_> {
-    pub(super) fn error(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> &mut Diagnostic {
-        self.problems.push(Diagnostic::error(rule, path, message));
-        self.problems.last_mut().expect("one was just pushed")
+    pub(super) fn error(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
+        self.problems.error(rule, path, message)
     }
 
     /// Reports a path that leaves the project.
@@ -90,8 +89,8 @@ impl Resolver<'_> {
         let inside = self.outside || paths::stays_inside(self.folder, path);
         if !inside {
             let message = format!("`{path}` leaves the folder of the spec");
-            self.error("path-outside", at, message).help =
-                Some("move the file, or write `allow_outside = true` at the top of the spec".to_owned());
+            self.error("path-outside", at, message)
+                .help("move the file, or write `allow_outside = true` at the top of the spec");
         }
         inside
     }
@@ -108,7 +107,7 @@ impl Resolver<'_> {
             Ok(schema) => schema,
             Err(error) => {
                 let place = error.field.iter().fold(at, |path, key| path.key(key));
-                self.error("unreadable-source", place, error.message).help = error.help;
+                self.error("unreadable-source", place, error.message).help_if(error.help);
                 return None;
             }
         };
@@ -119,8 +118,8 @@ impl Resolver<'_> {
                 Err(_) => {
                     let near = nearest(key, schema.fields().iter().map(|f| f.name().as_str()));
                     let help = near.map(|n| format!("did you mean `{n}`?"));
-                    self.error("unknown-column", at.key("key"), format!("the source has no column `{key}`")).help =
-                        help;
+                    self.error("unknown-column", at.key("key"), format!("the source has no column `{key}`"))
+                        .help_if(help);
                     return None;
                 }
             },

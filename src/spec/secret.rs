@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::document::{Diagnostic, Document, Node, Path, Place, Value};
+use crate::document::{Diagnostic, Document, Node, Path, Place, Problems, Value};
 
 /// Fields that look as if they held a secret.
 const FIELDS: &[&str] = &["api_key", "apikey", "key_secret", "secret", "password", "access_token", "auth_token"];
@@ -11,7 +11,7 @@ const PREFIXES: &[(&str, usize)] =
     &[("sk-", 20), ("sk_", 20), ("AIza", 30), ("hf_", 20), ("gsk_", 20), ("ghp_", 20), ("xai-", 20), ("Bearer ", 20)];
 
 /// Reports every literal key, takes it out of the tree and blots it out of the text.
-pub fn find(document: &mut Document, problems: &mut Vec<Diagnostic>) {
+pub fn find(document: &mut Document, problems: &mut Problems) {
     let mut spans = Vec::new();
     clean(&mut document.root, &Path::root(), &mut spans, problems);
     for span in spans {
@@ -22,7 +22,7 @@ pub fn find(document: &mut Document, problems: &mut Vec<Diagnostic>) {
     }
 }
 
-fn clean(node: &mut Node, path: &Path, spans: &mut Vec<Range<usize>>, problems: &mut Vec<Diagnostic>) {
+fn clean(node: &mut Node, path: &Path, spans: &mut Vec<Range<usize>>, problems: &mut Problems) {
     match &mut node.value {
         Value::Table(entries) => entries.retain_mut(|entry| {
             let path = path.key(&entry.key);

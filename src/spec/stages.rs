@@ -44,7 +44,7 @@ impl Resolver<'_> {
         config: &dyn StageConfig,
     ) -> Option<()> {
         let at = Path::of(["stages", name.as_str()]);
-        let before = self.problems.len();
+        let before = self.problems.mark();
         let models = self.stage_models(spec, &at, table);
         self.bounded(&at, table);
         let mut input = find_input(spec, &table.input)?;
@@ -56,7 +56,7 @@ impl Resolver<'_> {
             input = Input::Reshape(spec.reshapes.len() - 1);
         }
         let stage = self.asking(spec, name, table, config, (input, models))?;
-        if self.problems[before..].iter().any(Diagnostic::is_error) {
+        if self.problems.had_errors_since(before) {
             return None;
         }
         spec.stages.push(stage);
@@ -143,7 +143,7 @@ impl Resolver<'_> {
         let Some(examples) = examples else { return Some(stage) };
         let Some(why) = stage.refuses_examples() else { return shown(stage, site, &examples, self.problems) };
         let key = if table.examples.is_some() { "examples" } else { "examples_file" };
-        self.problems.push(Diagnostic::error_at_key("bad-value", site.path.key(key), why).help("leave it out"));
+        self.problems.error_at_key("bad-value", site.path.key(key), why).help("leave it out");
         None
     }
 
@@ -188,7 +188,7 @@ impl Resolver<'_> {
                 "`prob` needs the probabilities of labels, which the provider of `{name}` ({}) does not report",
                 endpoint.kind()
             );
-            self.error("no-probabilities", at.key("models").index(i), message).help = Some(help);
+            self.error("no-probabilities", at.key("models").index(i), message).help(help);
         }
     }
 
@@ -197,21 +197,19 @@ impl Resolver<'_> {
         if or(table.rows_per_prompt, 1) == 1 {
             if table.audit.is_some() {
                 let message = "`audit` compares rows that are asked together with the same rows asked one by one";
-                self.error("bad-value", at.key("audit"), message).help =
-                    Some("write `rows_per_prompt`, or leave `audit` out".to_owned());
+                self.error("bad-value", at.key("audit"), message).help("write `rows_per_prompt`, or leave `audit` out");
             }
             return;
         }
         if stage.asks_at_once() {
             let message = "a group's rows are together in one prompt already";
-            self.error("bad-value", at.key("rows_per_prompt"), message).help =
-                Some("leave `rows_per_prompt` out; `max_input_tokens` says how much a prompt holds".to_owned());
+            self.error("bad-value", at.key("rows_per_prompt"), message)
+                .help("leave `rows_per_prompt` out; `max_input_tokens` says how much a prompt holds");
         }
         if stage.needs_probabilities() {
             let message = "`prob` can't be had with `rows_per_prompt`: in a reply about several rows the probability of a \
                            label hangs on the answers before it";
-            self.error("bad-value", at.key("rows_per_prompt"), message).help =
-                Some("leave `rows_per_prompt` or `prob` out".to_owned());
+            self.error("bad-value", at.key("rows_per_prompt"), message).help("leave `rows_per_prompt` or `prob` out");
         }
     }
 
@@ -262,8 +260,8 @@ impl Resolver<'_> {
     fn in_place(&mut self, at: &Path, answers: &Answers, stage: &dyn Stage) {
         if answers.form == Form::Wide && !stage.fills().is_empty() {
             let message = "every model answers every row, so that a column can't be filled in place";
-            self.error("bad-value", at.key("fanout"), message).help =
-                Some("leave `target = \"in_place\"` out, or write `layout = \"long\"`".to_owned());
+            self.error("bad-value", at.key("fanout"), message)
+                .help("leave `target = \"in_place\"` out, or write `layout = \"long\"`");
         }
     }
 
@@ -283,8 +281,9 @@ impl Resolver<'_> {
             let write = stage.writes().iter().position(|w| w.name == *name);
             let write = write.or_else(|| stage.writes().iter().position(comes));
             let place = write.map_or(at.clone(), |write| stage.origin(write).iter().fold(at.clone(), |p, k| p.key(k)));
-            let problem = Diagnostic::error_at_key("duplicate-column", place, message);
-            self.problems.push(problem.help("give the key, the stage or the model another name"));
+            self.problems
+                .error_at_key("duplicate-column", place, message)
+                .help("give the key, the stage or the model another name");
         }
     }
 }

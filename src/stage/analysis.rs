@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::evidence::{Evidence, NO_QUOTE};
 use super::question::{self, Answered, Written};
 use super::{Site, Stage, StageConfig};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::prompt::{Answer, Bound, Expect, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row, Type};
@@ -54,8 +54,8 @@ struct Analysis {
 }
 
 impl StageConfig for Analysis {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>> {
-        let before = problems.len();
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Arc<dyn Stage>> {
+        let before = problems.mark();
         let text = self.text_column.as_deref().and_then(|name| question::column(site, "text_column", name, problems));
         let answered = Answered { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
         let expect = answered.expect(site, problems);
@@ -63,16 +63,17 @@ impl StageConfig for Analysis {
         let evidence = Evidence::bind(site, asked, (self.text_column.as_deref(), text), problems);
         if self.quotes && expect == Some(Expect::Text) {
             let message = "a plain text has no keys that a quote could support: write `output`";
-            problems.push(Diagnostic::error("bad-value", site.path.key("quotes"), message));
+            problems.error("bad-value", site.path.key("quotes"), message);
         }
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
         if !written.is_given() {
-            let problem = Diagnostic::error("missing-field", site.path.clone(), "`prompt` is missing");
-            problems.push(problem.help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`"));
+            problems
+                .error("missing-field", site.path.clone(), "`prompt` is missing")
+                .help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`");
             return None;
         }
         let prompt = written.bind(site, text, self.text_column.is_some(), problems)?;
-        if problems[before..].iter().any(Diagnostic::is_error) {
+        if problems.had_errors_since(before) {
             return None;
         }
         let mut writes: Vec<Column> = Vec::new();

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::Site;
 use super::quote;
-use crate::document::Diagnostic;
+use crate::document::Problems;
 use crate::prompt::{Field, Kind};
 use crate::table::{Cell, Column, Row, Type};
 
@@ -33,10 +33,10 @@ impl Evidence {
         site: &Site<'_>,
         (quotes, ratio): (bool, Option<f64>),
         (name, text): (Option<&str>, Option<usize>),
-        problems: &mut Vec<Diagnostic>,
+        problems: &mut Problems,
     ) -> Option<Evidence> {
         let mut bad = |key: &str, message: &str| {
-            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+            problems.error("bad-value", site.path.key(key), message);
         };
         if quotes && name.is_none() {
             bad("quotes", "quotes are checked against the text: name its column in `text_column`");

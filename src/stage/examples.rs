@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema};
 use serde_json::{Map, Value, json};
 
 use super::{Site, Stage};
-use crate::document::{Diagnostic, Path};
+use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
 use crate::prompt::{Answer, Expect, Message, Prompt, Role};
 use crate::table::{Cell, Column, Row, Simple, Type, array_of};
@@ -81,10 +81,10 @@ pub fn shown(
     stage: Arc<dyn Stage>,
     site: &Site<'_>,
     examples: &[Example],
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) -> Option<Arc<dyn Stage>> {
     let mut shots: Vec<Shots> = Vec::new();
-    let before = problems.len();
+    let before = problems.mark();
     for example in examples {
         if let Some(prompts) = asked(stage.as_ref(), site, example, problems) {
             for prompt in prompts {
@@ -92,15 +92,15 @@ pub fn shown(
             }
         }
         // What is wrong with one row of a file is wrong with most.
-        if matches!(example.place, Place::File(..)) && problems.len() > before {
+        if matches!(example.place, Place::File(..)) && problems.had_errors_since(before) {
             break;
         }
     }
-    (problems.len() == before).then(|| Arc::new(Shown { stage, shots }) as Arc<dyn Stage>)
+    problems.clean_since(before).then(|| Arc::new(Shown { stage, shots }) as Arc<dyn Stage>)
 }
 
 /// Adds the question of `prompt` with the example's answer.
-fn add(shots: &mut Vec<Shots>, prompt: Prompt, example: &Example, problems: &mut Vec<Diagnostic>) {
+fn add(shots: &mut Vec<Shots>, prompt: Prompt, example: &Example, problems: &mut Problems) {
     let answer = match (&*prompt.expect, &example.answer) {
         (Expect::Record(fields), Value::Object(object)) => {
             let wants_text = |key: &String| fields.iter().any(|f| f.name == *key && f.kind.column() == Type::Text);
@@ -128,8 +128,8 @@ fn add(shots: &mut Vec<Shots>, prompt: Prompt, example: &Example, problems: &mut
 }
 
 /// What the stage asks about the row of an example; reports what is wrong with it.
-fn asked(stage: &dyn Stage, site: &Site<'_>, example: &Example, problems: &mut Vec<Diagnostic>) -> Option<Vec<Prompt>> {
-    let before = problems.len();
+fn asked(stage: &dyn Stage, site: &Site<'_>, example: &Example, problems: &mut Problems) -> Option<Vec<Prompt>> {
+    let before = problems.mark();
     let columns = || site.input.fields().iter().map(|field| field.name().as_str());
     for name in example.row.keys().filter(|name| site.input.index_of(name).is_err()) {
         let message = format!("the input has no column `{name}`");
@@ -144,7 +144,7 @@ fn asked(stage: &dyn Stage, site: &Site<'_>, example: &Example, problems: &mut V
             Err(message) => problems.push(example.place.problem("bad-example", &["row", field.name()], message)),
         }
     }
-    if problems.len() > before {
+    if problems.had_errors_since(before) {
         return None;
     }
     let mut bad = |message: String| problems.push(example.place.problem("bad-example", &["row"], message));
@@ -183,7 +183,7 @@ fn asked(stage: &dyn Stage, site: &Site<'_>, example: &Example, problems: &mut V
     for column in stage.reads().iter().filter(missing) {
         bad(format!("the row of an example lacks `{}`, which the prompt reads", site.input.field(*column).name()));
     }
-    (problems.len() == before).then_some(prompts)
+    problems.clean_since(before).then_some(prompts)
 }
 
 /// The questions of prompts, without what the system says.

@@ -16,7 +16,7 @@ use self::filling::{Filling, Key};
 use super::evidence::Evidence;
 use super::question::{self, Written};
 use super::{Site, Stage, StageConfig};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Diagnostic, Problems};
 use crate::name::nearest;
 use crate::prompt::{FieldSpec, FieldType, ItemSpec};
 use crate::registry::Kind;
@@ -133,13 +133,13 @@ impl FillField {
 
 impl FillMissing {
     /// A key with its column and its target; reports what is wrong.
-    fn key(&self, site: &Site<'_>, name: &str, spec: &FillField, problems: &mut Vec<Diagnostic>) -> Option<Key> {
+    fn key(&self, site: &Site<'_>, name: &str, spec: &FillField, problems: &mut Problems) -> Option<Key> {
         let at = site.path.key("fields").key(name);
-        let before = problems.len();
+        let before = problems.mark();
         let mut field = None;
         match spec.spec().field(name) {
             Ok(found) => field = Some(found),
-            Err((key, message)) => problems.push(Diagnostic::error("bad-value", at.key(key), message)),
+            Err((key, message)) => drop(problems.error("bad-value", at.key(key), message)),
         }
         let there = site.input.index_of(name).is_ok();
         let column = match &spec.column {
@@ -158,7 +158,7 @@ impl FillMissing {
                     let message = format!("the input has a column `{name}` already: is it to be completed?");
                     let help =
                         format!("write `column = \"{name}\"` to keep what it holds, or give the key another name");
-                    problems.push(Diagnostic::error_at_key("ambiguous-column", at.clone(), message).help(help));
+                    problems.error_at_key("ambiguous-column", at.clone(), message).help(help);
                 }
                 None
             }
@@ -166,7 +166,7 @@ impl FillMissing {
         let in_place = spec.target.as_deref() == Some(IN_PLACE);
         if in_place && spec.column.is_none() && !there {
             let message = "a key that is filled in place needs the `column` that is filled";
-            problems.push(Diagnostic::error("missing-field", at.clone(), message));
+            problems.error("missing-field", at.clone(), message);
         }
         let mut field = field?;
         field.unknown = match &self.unknown_values {
@@ -182,7 +182,7 @@ impl FillMissing {
                 let message =
                     format!("`{}` holds {holds}, but the values of `{name}` are {}", has.name(), needs.words());
                 let help = "declare the type of the column in its source, or give the key a `target` of its own";
-                problems.push(Diagnostic::error("wrong-type", at.key("target"), message).help(help));
+                problems.error("wrong-type", at.key("target"), message).help(help);
             }
         }
         let own = match (&spec.target, filled) {
@@ -191,15 +191,15 @@ impl FillMissing {
             (None, None) => format!("computed_{}", name.to_lowercase()),
         };
         if own.trim().is_empty() {
-            problems.push(Diagnostic::error("bad-value", at.key("target"), "`target` is empty"));
+            problems.error("bad-value", at.key("target"), "`target` is empty");
         }
-        (problems.len() == before).then_some(Key { field, column, filled, target: own })
+        problems.clean_since(before).then_some(Key { field, column, filled, target: own })
     }
 }
 
 impl StageConfig for FillMissing {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>> {
-        let before = problems.len();
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Arc<dyn Stage>> {
+        let before = problems.mark();
         let text = self.text_column.as_deref().and_then(|name| question::column(site, "text_column", name, problems));
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
         let prompt = if written.is_given() {
@@ -207,15 +207,15 @@ impl StageConfig for FillMissing {
         } else if self.text_column.is_some() {
             question::bind(site, "{{ text }}", "text_column", text, true, problems)
         } else {
-            let problem =
-                Diagnostic::error("missing-field", site.path.clone(), "there is no text to look values up in");
-            problems.push(problem.help("name its column in `text_column`, or write a `prompt`"));
+            problems
+                .error("missing-field", site.path.clone(), "there is no text to look values up in")
+                .help("name its column in `text_column`, or write a `prompt`");
             None
         };
         let asked = (self.quotes, self.quote_ratio);
         let evidence = Evidence::bind(site, asked, (self.text_column.as_deref(), text), problems);
         if self.fields.is_empty() {
-            problems.push(Diagnostic::error("bad-value", site.path.key("fields"), "`fields` has no keys"));
+            problems.error("bad-value", site.path.key("fields"), "`fields` has no keys");
         }
         let mut keys: Vec<Key> = Vec::new();
         for (name, spec) in &self.fields {
@@ -223,15 +223,15 @@ impl StageConfig for FillMissing {
             if let Some(other) = keys.iter().find(|k| k.filled.is_some() && k.filled == key.filled) {
                 let message = format!("`{}` fills this column already", other.field.name);
                 let path = site.path.key("fields").key(name).key("target");
-                problems.push(Diagnostic::error("duplicate-column", path, message));
+                problems.error("duplicate-column", path, message);
             }
             if self.quotes && self.fields.contains_key(&format!("{name}_quote")) {
                 let message = format!("the quote of `{name}` is called `{name}_quote`, as another key is");
-                problems.push(Diagnostic::error_at_key("duplicate-column", site.path.key("fields").key(name), message));
+                problems.error_at_key("duplicate-column", site.path.key("fields").key(name), message);
             }
             keys.push(key);
         }
-        if problems[before..].iter().any(Diagnostic::is_error) {
+        if problems.had_errors_since(before) {
             return None;
         }
         Some(Arc::new(Filling::new(prompt?, self.system.clone(), text, keys, self.null_values.clone(), evidence)))

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::reshape::{self, Reshape, ReshapeConfig, ReshapeSite, Work};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 use crate::table::cell_at;
 
@@ -88,11 +88,11 @@ impl ReshapeConfig for Join {
         vec![("with", &self.with), ("input", &self.input)]
     }
 
-    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Reshape>> {
-        let before = problems.len();
+    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Problems) -> Option<Arc<dyn Reshape>> {
+        let before = problems.mark();
         let (with, input) = (site.inputs.get(WITH)?, site.inputs.get(INPUT)?);
         let mut bad = |key: &str, message: &str| {
-            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+            problems.error("bad-value", site.path.key(key), message);
         };
         let with_on = self.with_on.as_ref().unwrap_or(&self.on);
         if self.on.is_empty() {
@@ -119,11 +119,12 @@ impl ReshapeConfig for Join {
                     other.data_type(),
                     with.name
                 );
-                let problem = Diagnostic::error("bad-value", place("on", i), message);
-                problems.push(problem.help("declare the type of the column in its source"));
+                problems
+                    .error("bad-value", place("on", i), message)
+                    .help("declare the type of the column in its source");
             } else if one.data_type().is_nested() {
                 let message = format!("`{}` holds lists, which are no keys", one.name());
-                problems.push(Diagnostic::error("bad-value", place("on", i), message));
+                problems.error("bad-value", place("on", i), message);
             }
             keys.push((left, right));
         }
@@ -133,11 +134,12 @@ impl ReshapeConfig for Join {
             let name = with.schema.field(*column).name();
             if input.schema.index_of(name).is_ok() {
                 let message = format!("both tables have a column `{name}`");
-                let problem = Diagnostic::error("duplicate-column", site.path.key("with"), message);
-                problems.push(problem.help("join on it too, or give one of them another name"));
+                problems
+                    .error("duplicate-column", site.path.key("with"), message)
+                    .help("join on it too, or give one of them another name");
             }
         }
-        if problems[before..].iter().any(Diagnostic::is_error) {
+        if problems.had_errors_since(before) {
             return None;
         }
         let fields = input.schema.fields().iter().map(|f| f.as_ref().clone());

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 
-use crate::document::{Diagnostic, Path};
+use crate::document::{Path, Problems};
 use crate::prompt::{Answer, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row};
@@ -63,12 +63,12 @@ pub struct Site<'a> {
 pub trait StageConfig: Send + Sync + fmt::Debug {
     /// What makes the rows that it asks about of its input, if they are not the input's own: it is bound to that one's table
     /// then. Reports every problem; the error is that there was one.
-    fn gathers(&self, _: &ReshapeSite<'_>, _: &mut Vec<Diagnostic>) -> Result<Option<Arc<dyn Reshape>>, Broken> {
+    fn gathers(&self, _: &ReshapeSite<'_>, _: &mut Problems) -> Result<Option<Arc<dyn Reshape>>, Broken> {
         Ok(None)
     }
 
     /// Binds it to its input; reports every problem, and gives nothing if one of them is an error.
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>>;
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Arc<dyn Stage>>;
 }
 
 /// What to do with a row.

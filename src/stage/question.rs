@@ -6,18 +6,17 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 
 use super::Site;
-use crate::document::Diagnostic;
+use crate::document::Problems;
 use crate::name::nearest;
 use crate::prompt::{Bound, Expect, Field, FieldSpec, Template, Unknown};
 
 /// The index of the column `name`, which stands under `key`; reports a column that isn't there.
-pub fn column(site: &Site<'_>, key: &str, name: &str, problems: &mut Vec<Diagnostic>) -> Option<usize> {
+pub fn column(site: &Site<'_>, key: &str, name: &str, problems: &mut Problems) -> Option<usize> {
     let index = site.input.index_of(name).ok();
     if index.is_none() {
         let columns = site.input.fields().iter().map(|f| f.name().as_str());
         let message = format!("the input has no column `{name}`");
-        let problem = Diagnostic::error("unknown-column", site.path.key(key), message);
-        problems.push(problem.meant(nearest(name, columns)));
+        problems.error("unknown-column", site.path.key(key), message).meant(nearest(name, columns));
     }
     index
 }
@@ -32,19 +31,19 @@ pub struct Written<'a> {
 
 impl Written<'_> {
     /// The template's text with the key that it stands under, if the spec gives one; reports what is wrong.
-    fn text(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<(String, &'static str)> {
+    fn text(&self, site: &Site<'_>, problems: &mut Problems) -> Option<(String, &'static str)> {
         match (self.source, self.file) {
             (Some(source), None) => Some((source.to_owned(), "prompt")),
             (None, Some(file)) => match (site.read)(file) {
                 Ok(source) => Some((source, "prompt_file")),
                 Err(message) => {
-                    problems.push(Diagnostic::error("unreadable-file", site.path.key("prompt_file"), message));
+                    problems.error("unreadable-file", site.path.key("prompt_file"), message);
                     None
                 }
             },
             (Some(_), Some(_)) => {
                 let message = "a stage has `prompt` or `prompt_file`, not both";
-                problems.push(Diagnostic::error_at_key("bad-value", site.path.key("prompt_file"), message));
+                problems.error_at_key("bad-value", site.path.key("prompt_file"), message);
                 None
             }
             (None, None) => None,
@@ -63,20 +62,14 @@ impl Written<'_> {
         site: &Site<'_>,
         text: Option<usize>,
         text_named: bool,
-        problems: &mut Vec<Diagnostic>,
+        problems: &mut Problems,
     ) -> Option<Bound> {
         let (source, key) = self.text(site, problems)?;
         bind(site, &source, key, text, text_named, problems)
     }
 
     /// The template bound to the input and to values called `given`; one that the spec holds stands under `key`.
-    pub fn bind_with(
-        &self,
-        site: &Site<'_>,
-        key: &str,
-        given: &[&str],
-        problems: &mut Vec<Diagnostic>,
-    ) -> Option<Bound> {
+    pub fn bind_with(&self, site: &Site<'_>, key: &str, given: &[&str], problems: &mut Problems) -> Option<Bound> {
         let (source, own) = self.text(site, problems)?;
         let key = if own == "prompt" { key } else { own };
         bound(site, template(site, &source, key, problems)?.bind(site.input, None, given), key, problems)
@@ -93,9 +86,9 @@ pub struct Answered<'a> {
 
 impl Answered<'_> {
     /// What an answer is; reports contradictions.
-    pub fn expect(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Expect> {
+    pub fn expect(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Expect> {
         let mut bad = |key: &str, message: String| {
-            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+            problems.error("bad-value", site.path.key(key), message);
         };
         match (self.output, self.json_keys) {
             (None, None) => Some(Expect::Text),
@@ -122,7 +115,7 @@ impl Answered<'_> {
                         Ok(field) => fields.push(field),
                         Err((key, message)) => {
                             let path = site.path.key("output").key(name).key(key);
-                            problems.push(Diagnostic::error("bad-value", path, message));
+                            problems.error("bad-value", path, message);
                         }
                     }
                 }
@@ -139,27 +132,27 @@ pub fn bind(
     key: &str,
     text: Option<usize>,
     text_named: bool,
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) -> Option<Bound> {
     let bind = template(site, source, key, problems)?.bind(site.input, text, &[]);
     bound(site, bind.map_err(|unknown| if text_named { unknown.without("text") } else { unknown }), key, problems)
 }
 
 /// The template `source`, which stands under `key`.
-fn template(site: &Site<'_>, source: &str, key: &str, problems: &mut Vec<Diagnostic>) -> Option<Template> {
+fn template(site: &Site<'_>, source: &str, key: &str, problems: &mut Problems) -> Option<Template> {
     match Template::new(source) {
         Ok(template) => Some(template),
         Err(error) => {
             let line = error.line.map(|l| format!(" (line {l} of the template)")).unwrap_or_default();
             let message = format!("the template does not compile: {}{line}", error.message);
-            problems.push(Diagnostic::error("bad-template", site.path.key(key), message));
+            problems.error("bad-template", site.path.key(key), message);
             None
         }
     }
 }
 
 /// A template that is bound; reports the variables that stand for nothing.
-fn bound(site: &Site<'_>, bound: Result<Bound, Unknown>, key: &str, problems: &mut Vec<Diagnostic>) -> Option<Bound> {
+fn bound(site: &Site<'_>, bound: Result<Bound, Unknown>, key: &str, problems: &mut Problems) -> Option<Bound> {
     match bound {
         Ok(bound) => Some(bound),
         Err(unknown) => {

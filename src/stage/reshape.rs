@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use serde_json::Value;
 
-use crate::document::{Diagnostic, Path};
+use crate::document::{Path, Problems};
 use crate::registry::Kind;
 use crate::table::Guard;
 
@@ -48,7 +48,7 @@ pub trait ReshapeConfig: Send + Sync + fmt::Debug {
     fn inputs(&self) -> Vec<(&'static str, &str)>;
 
     /// Binds it to the columns of these tables; reports every problem, and gives nothing if one of them is an error.
-    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Reshape>>;
+    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Problems) -> Option<Arc<dyn Reshape>>;
 }
 
 /// Tables to a table.
@@ -85,23 +85,23 @@ pub trait Work {
 }
 
 /// The index of the column `name` of a table, which stands at `place`; reports one that isn't there.
-pub fn column(given: &Given<'_>, place: Path, name: &str, problems: &mut Vec<Diagnostic>) -> Option<usize> {
+pub fn column(given: &Given<'_>, place: Path, name: &str, problems: &mut Problems) -> Option<usize> {
     let index = given.schema.index_of(name).ok();
     if index.is_none() {
         let columns = given.schema.fields().iter().map(|f| f.name().as_str());
-        let problem = Diagnostic::error("unknown-column", place, format!("`{}` has no column `{name}`", given.name));
-        problems.push(problem.meant(crate::name::nearest(name, columns)));
+        problems
+            .error("unknown-column", place, format!("`{}` has no column `{name}`", given.name))
+            .meant(crate::name::nearest(name, columns));
     }
     index
 }
 
 /// A schema of these fields, each nullable and named once; reports names that come twice.
-pub fn schema(fields: Vec<Field>, site: &Path, problems: &mut Vec<Diagnostic>) -> Option<SchemaRef> {
+pub fn schema(fields: Vec<Field>, site: &Path, problems: &mut Problems) -> Option<SchemaRef> {
     for (i, field) in fields.iter().enumerate() {
         if fields[..i].iter().any(|other| other.name() == field.name()) {
             let message = format!("this stage writes the column `{}` twice", field.name());
-            let problem = Diagnostic::error("duplicate-column", site.clone(), message);
-            problems.push(problem.help("give the stage another name"));
+            problems.error("duplicate-column", site.clone(), message).help("give the stage another name");
             return None;
         }
     }

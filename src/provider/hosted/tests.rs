@@ -22,7 +22,7 @@ const KINDS: [[&str; 4]; 3] = [
 ];
 
 fn read(kind: &str, fields: &Value) -> Result<Config, Vec<String>> {
-    let mut problems = Vec::new();
+    let mut problems = crate::document::Problems::default();
     let row = PROVIDERS.iter().find(|row| row.name == kind).unwrap();
     let config = (row.decode)(&node(fields), &Path::root(), &mut problems);
     config.ok_or_else(|| problems.into_iter().map(|problem| problem.message).collect())

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use super::*;
-use crate::document::{Diagnostic, Path};
+use crate::document::{Path, Problems};
 use crate::prompt::Message;
 use crate::provider::endpoint::tests::here;
 use crate::provider::{Call, Model, PROVIDERS, Provider, Reply, Sampling};
@@ -51,7 +51,7 @@ fn provider(kind: &str, base_url: &str) -> Arc<dyn Provider> {
     if kind != "ollama" {
         fields["api_key_env"] = "LAB_KEY".into();
     }
-    let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut problems = Problems::default();
     let node = crate::provider::endpoint::tests::node(&fields);
     let kind = PROVIDERS.iter().find(|row| row.name == kind).unwrap();
     let config = (kind.decode)(&node, &Path::root(), &mut problems).unwrap();

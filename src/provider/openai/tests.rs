@@ -21,7 +21,7 @@ fn fields(json: serde_json::Value) -> OpenAi {
 }
 
 fn problems(json: serde_json::Value) -> Vec<String> {
-    let mut problems = Vec::new();
+    let mut problems = crate::document::Problems::default();
     let path = crate::document::Path::of(["providers", "lab"]);
     let node = crate::provider::endpoint::tests::node(&json);
     let config = crate::provider::endpoint::decode::<OpenAi>(&node, &path, &mut problems);

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::numeric::Numeric;
-use crate::document::{Diagnostic, Entry, Node, Path, Value};
+use crate::document::{Diagnostic, Entry, Node, Path, Problems, Value};
 
 /// How far the sum of weights may be from 1 without a warning: shares such as 0.333333 are rounded.
 const ROUNDING: f64 = 1e-5;
@@ -93,14 +93,14 @@ pub enum Kind<'a> {
 }
 
 /// Reads `characteristics`; reports every problem of one alone.
-pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Vec<Written<'a>> {
+pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<Written<'a>> {
     let Value::Table(entries) = &node.value else {
         let message = format!("`characteristics` must be a table of named characteristics, not {}", node.kind_name());
-        problems.push(Diagnostic::error("wrong-type", path.clone(), message));
+        problems.error("wrong-type", path.clone(), message);
         return Vec::new();
     };
     if entries.is_empty() {
-        problems.push(Diagnostic::error("bad-value", path.clone(), "there are no characteristics"));
+        problems.error("bad-value", path.clone(), "there are no characteristics");
     }
     let written = |entry: &'a Entry| {
         let path = path.key(&entry.key);
@@ -114,40 +114,42 @@ pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Vec<Diagn
 }
 
 /// Reads `depends_on` and finds `distributions`.
-fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Kind<'a> {
-    let before = problems.len();
+fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Problems) -> Kind<'a> {
+    let before = problems.mark();
     for entry in node.entries().iter().filter(|e| !["depends_on", "distributions"].contains(&e.key.as_str())) {
         let message = format!("there is no field `{}` beside `depends_on`", entry.key);
-        let problem = Diagnostic::error_at_key("unknown-field", path.key(&entry.key), message);
-        problems.push(problem.help("the fields are `depends_on` and `distributions`"));
+        problems
+            .error_at_key("unknown-field", path.key(&entry.key), message)
+            .help("the fields are `depends_on` and `distributions`");
     }
     let parents = names(parents, &path.key("depends_on"), problems);
     let Some(distributions) = node.get("distributions") else {
-        let problem = Diagnostic::error("missing-field", path.clone(), "`distributions` is missing");
-        problems.push(problem.help("write a distribution for each value of the parent"));
+        problems
+            .error("missing-field", path.clone(), "`distributions` is missing")
+            .help("write a distribution for each value of the parent");
         return Kind::Broken;
     };
-    match problems.len() == before {
+    match problems.clean_since(before) {
         true => Kind::Given { parents, distributions, path: path.key("distributions") },
         false => Kind::Broken,
     }
 }
 
 /// One name or a list of names, each once.
-pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Vec<(&'a str, Path)> {
+pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<(&'a str, Path)> {
     let field = path.last_key().unwrap_or_default();
     let listed: Vec<(&Node, Path)> = match &node.value {
         Value::List(items) => items.iter().enumerate().map(|(i, item)| (item, path.index(i))).collect(),
         _ => vec![(node, path.clone())],
     };
     if listed.is_empty() {
-        problems.push(Diagnostic::error("bad-value", path.clone(), format!("`{field}` names no characteristic")));
+        problems.error("bad-value", path.clone(), format!("`{field}` names no characteristic"));
     }
     let mut found: Vec<(&str, Path)> = Vec::new();
     for (node, path) in listed {
         match node.as_str() {
             Some(name) if found.iter().any(|(other, _)| *other == name) => {
-                problems.push(Diagnostic::error("duplicate", path, format!("`{field}` names `{name}` twice")));
+                problems.error("duplicate", path, format!("`{field}` names `{name}` twice"));
             }
             Some(name) => found.push((name, path)),
             None => {
@@ -155,7 +157,7 @@ pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Vec<Diagnostic>) ->
                     "`{field}` must be the name of a characteristic or a list of them, not {}",
                     node.kind_name()
                 );
-                problems.push(Diagnostic::error("wrong-type", path, message));
+                problems.error("wrong-type", path, message);
             }
         }
     }
@@ -163,7 +165,7 @@ pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Vec<Diagnostic>) ->
 }
 
 /// Reads a list of options, a table of weights or a distribution of numbers.
-pub fn law(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Law> {
+pub fn law(node: &Node, path: &Path, problems: &mut Problems) -> Option<Law> {
     match &node.value {
         Value::List(items) => options(items, path, problems).map(Law::Options),
         Value::Table(_) if node.get("distribution").is_some() => Numeric::decode(node, path, problems).map(Law::Number),
@@ -172,7 +174,7 @@ pub fn law(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<L
             let sum: f64 = weights.iter().sum();
             if (sum - 1.0).abs() > ROUNDING {
                 let message = format!("the weights sum to {}, not to 1; they are normalised", rounded(sum));
-                problems.push(Diagnostic::warning("weights-sum", path.clone(), message));
+                problems.warning("weights-sum", path.clone(), message);
             }
             let choices = entries.iter().map(|entry| Choice::Text(entry.key.clone()));
             Some(Law::Options(choices.zip(weights.into_iter().map(|weight| weight / sum)).collect()))
@@ -182,16 +184,16 @@ pub fn law(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<L
                 "a distribution is a list of options, a table of weights, or a table with `distribution`, not {}",
                 node.kind_name()
             );
-            problems.push(Diagnostic::error("wrong-type", path.clone(), message));
+            problems.error("wrong-type", path.clone(), message);
             None
         }
     }
 }
 
-fn options(items: &[Node], path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Vec<(Choice, f64)>> {
-    let before = problems.len();
+fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(Choice, f64)>> {
+    let before = problems.mark();
     if items.is_empty() {
-        problems.push(Diagnostic::error("bad-value", path.clone(), "there are no options"));
+        problems.error("bad-value", path.clone(), "there are no options");
     }
     let mut choices: Vec<Choice> = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
@@ -200,39 +202,40 @@ fn options(items: &[Node], path: &Path, problems: &mut Vec<Diagnostic>) -> Optio
             (None, _) => {
                 let message =
                     format!("an option must be text, a whole number, or true or false, not {}", item.kind_name());
-                problems.push(Diagnostic::error("wrong-type", path, message));
+                problems.error("wrong-type", path, message);
             }
             (Some(choice), Some(first)) if choice.noun() != first.noun() => {
                 let message = format!("the options are {}, but this is {}", first.noun(), item.kind_name());
-                problems.push(Diagnostic::error("mixed-types", path, message).help("quotes make text of a number"));
+                problems.error("mixed-types", path, message).help("quotes make text of a number");
             }
             (Some(choice), _) if choices.contains(&choice) => {
-                let problem = Diagnostic::error("duplicate", path, format!("the option `{choice}` is given twice"));
-                problems.push(problem.help("to make it more likely, give weights: { a = 0.7, b = 0.3 }"));
+                problems
+                    .error("duplicate", path, format!("the option `{choice}` is given twice"))
+                    .help("to make it more likely, give weights: { a = 0.7, b = 0.3 }");
             }
             (Some(choice), _) => choices.push(choice),
         }
     }
     let share = 1.0 / choices.len() as f64;
-    (problems.len() == before).then(|| choices.into_iter().map(|choice| (choice, share)).collect())
+    problems.clean_since(before).then(|| choices.into_iter().map(|choice| (choice, share)).collect())
 }
 
 /// The numbers of a table of weights: not negative, not all zero.
-pub fn weights(entries: &[Entry], path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Vec<f64>> {
-    let before = problems.len();
+pub fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -> Option<Vec<f64>> {
+    let before = problems.mark();
     if entries.is_empty() {
-        problems.push(Diagnostic::error("bad-value", path.clone(), "there are no options"));
+        problems.error("bad-value", path.clone(), "there are no options");
     }
     let found = entries.iter().map(|entry| weight(&entry.node, &path.key(&entry.key), problems).unwrap_or_default());
     let weights: Vec<f64> = found.collect();
-    if problems.len() == before && weights.iter().sum::<f64>() == 0.0 {
-        problems.push(Diagnostic::error("bad-weight", path.clone(), "all weights are 0"));
+    if problems.clean_since(before) && weights.iter().sum::<f64>() == 0.0 {
+        problems.error("bad-weight", path.clone(), "all weights are 0");
     }
-    (problems.len() == before).then_some(weights)
+    problems.clean_since(before).then_some(weights)
 }
 
 /// The weight that a node holds.
-pub fn weight(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<f64> {
+pub fn weight(node: &Node, path: &Path, problems: &mut Problems) -> Option<f64> {
     let key = path.last_key().unwrap_or_default();
     let problem = match node.value {
         Value::Float(weight) if !weight.is_finite() => {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::characteristic::{Choice, Kind, Law, Written, law};
 use super::numeric::Numeric;
-use crate::document::{Diagnostic, Node, Path, Value};
+use crate::document::{Diagnostic, Node, Path, Problems, Value};
 use crate::name::{listed, nearest};
 
 /// The most combinations of parent values that a characteristic may have.
@@ -68,7 +68,7 @@ impl Characteristic {
 
 /// Resolves what is written, in the order in which it is written; reports every problem. Without errors the list is
 /// complete; the second list holds the indices with parents before children.
-pub fn resolve(written: &[Written<'_>], problems: &mut Vec<Diagnostic>) -> Option<(Vec<Characteristic>, Vec<usize>)> {
+pub fn resolve(written: &[Written<'_>], problems: &mut Problems) -> Option<(Vec<Characteristic>, Vec<usize>)> {
     let index: HashMap<&str, usize> = written.iter().enumerate().map(|(i, w)| (w.name, i)).collect();
     let mut parents: Vec<Vec<usize>> = Vec::with_capacity(written.len());
     let mut missing = vec![false; written.len()];
@@ -109,7 +109,7 @@ fn unknown_parent(name: &str, child: &str, path: &Path, written: &[Written<'_>])
 }
 
 /// The indices with parents before children, as early as written; what stands in a cycle is reported and left out.
-fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Vec<Diagnostic>) -> Vec<usize> {
+fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Problems) -> Vec<usize> {
     let mut order: Vec<usize> = Vec::with_capacity(parents.len());
     let mut placed = vec![false; parents.len()];
     while let Some(next) = (0..parents.len()).find(|i| !placed[*i] && parents[*i].iter().all(|p| placed[*p])) {
@@ -136,7 +136,7 @@ fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Vec<Dia
             let names: Vec<String> =
                 (1..=cycle.len()).map(|k| format!("`{}`", written[cycle[(from + k) % cycle.len()]].name)).collect();
             let message = format!("`{}` depends on {}", written[first].name, names.join(", which depends on "));
-            problems.push(Diagnostic::error("cycle", written[first].path.key("depends_on"), message));
+            problems.error("cycle", written[first].path.key("depends_on"), message);
         }
         told[start] = true;
         cycle.iter().chain(&way).for_each(|i| told[*i] = true);
@@ -149,7 +149,7 @@ struct Resolver<'a> {
     written: &'a Written<'a>,
     parents: &'a [usize],
     done: &'a [Option<Characteristic>],
-    problems: &'a mut Vec<Diagnostic>,
+    problems: &'a mut Problems,
 }
 
 impl Resolver<'_> {
@@ -187,7 +187,7 @@ impl Resolver<'_> {
                 Some(None) => {
                     all = false;
                     let message = format!("`{name}` holds numbers; only a characteristic with options can be a parent");
-                    self.problems.push(Diagnostic::error("bad-parent", path.clone(), message));
+                    self.problems.error("bad-parent", path.clone(), message);
                 }
                 None => all = false,
             }
@@ -195,7 +195,7 @@ impl Resolver<'_> {
         let combinations = widths.iter().try_fold(1_usize, |product, width| product.checked_mul(*width));
         if all && combinations.is_none_or(|n| n > MOST_COMBINATIONS) {
             let message = format!("the parents have more than {MOST_COMBINATIONS} combinations of values");
-            self.problems.push(Diagnostic::error("bad-parent", self.written.path.key("depends_on"), message));
+            self.problems.error("bad-parent", self.written.path.key("depends_on"), message);
             all = false;
         }
         all.then_some(widths)
@@ -222,17 +222,17 @@ impl Resolver<'_> {
                 parent.name,
                 node.kind_name()
             );
-            self.problems.push(Diagnostic::error("wrong-type", path.clone(), message));
+            self.problems.error("wrong-type", path.clone(), message);
             return;
         };
         let known: Vec<String> = choices.iter().map(Choice::to_string).collect();
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key)) {
             let message = format!("`{}` has no value `{}`", parent.name, entry.key);
-            let problem = Diagnostic::error_at_key("unknown-value", path.key(&entry.key), message);
-            self.problems.push(match nearest(&entry.key, known.iter().map(String::as_str)) {
+            let problem = self.problems.error_at_key("unknown-value", path.key(&entry.key), message);
+            match nearest(&entry.key, known.iter().map(String::as_str)) {
                 Some(near) => problem.meant(Some(near)),
                 None => problem.help(format!("its values are {}", listed(known.iter().map(String::as_str)))),
-            });
+            };
         }
         for (option, value) in known.iter().enumerate() {
             chosen.push(option);
@@ -273,13 +273,13 @@ impl Resolver<'_> {
             })
             .collect();
         let message = format!("`{}` has no distribution for {}", self.written.name, named.join(" and "));
-        self.problems.push(Diagnostic::error("missing-distribution", path.clone(), message));
+        self.problems.error("missing-distribution", path.clone(), message);
     }
 
     /// The values of all combinations as one column: all options of one type, or all numbers alike.
     fn values(&mut self, laws: Vec<Option<(Law, Path)>>) -> Option<Values> {
         let (first, first_path) = laws.iter().flatten().next()?.clone();
-        let before = self.problems.len();
+        let before = self.problems.mark();
         let described = |law: &Law| match law {
             Law::Options(options) => options.first().map_or("options", |(choice, _)| choice.noun()),
             Law::Number(numeric) if numeric.is_whole() => "numbers without decimals",
@@ -291,9 +291,9 @@ impl Resolver<'_> {
                 described(law),
                 described(&first)
             );
-            self.problems.push(Diagnostic::error("mixed-types", path.clone(), message));
+            self.problems.error("mixed-types", path.clone(), message);
         }
-        if self.problems.len() > before {
+        if self.problems.had_errors_since(before) {
             return None;
         }
         if let Law::Number(numeric) = &first {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::characteristic::{names, weight};
 use super::schema::{Names, Nested};
-use crate::document::{self, Diagnostic, Node, Path, Value};
+use crate::document::{self, Node, Path, Problems, Value};
 use crate::name::listed;
 use crate::source::SourceError;
 use crate::source::cell::no_column;
@@ -57,23 +57,24 @@ pub type Entry = (Vec<String>, f64);
 
 impl Written {
     /// Reads one table; reports all its problems.
-    pub fn decode(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Written> {
-        let before = problems.len();
+    pub fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Written> {
+        let before = problems.mark();
         let table: Option<MarginTable> = document::decode(node, path, problems);
         let of = node.get("of").map(|of| names(of, &path.key("of"), problems)).unwrap_or_default();
         let of: Vec<String> = of.into_iter().map(|(name, _)| name.to_owned()).collect();
         let file = table.and_then(|table| table.file);
         let weights = match (node.get("weights"), file) {
             (Some(_), Some(_)) => {
-                let problem =
-                    Diagnostic::error_at_key("two-weights", path.key("file"), "`weights` and `file` say the same");
-                problems.push(problem.help("leave one of them out"));
+                problems
+                    .error_at_key("two-weights", path.key("file"), "`weights` and `file` say the same")
+                    .help("leave one of them out");
                 return None;
             }
             (None, None) => {
-                if problems.len() == before {
-                    let problem = Diagnostic::error("missing-field", path.clone(), "`weights` is missing");
-                    problems.push(problem.help("write the weights here, or name a `file` that holds them"));
+                if problems.clean_since(before) {
+                    problems
+                        .error("missing-field", path.clone(), "`weights` is missing")
+                        .help("write the weights here, or name a `file` that holds them");
                 }
                 return None;
             }
@@ -81,13 +82,13 @@ impl Written {
             (Some(node), None) => {
                 let mut entries = Vec::new();
                 nested(node, &path.key("weights"), &of, &mut Vec::new(), &mut entries, problems);
-                if problems.len() == before && entries.iter().all(|(_, weight)| *weight == 0.0) {
-                    problems.push(Diagnostic::error("bad-weight", path.key("weights"), "all weights are 0"));
+                if problems.clean_since(before) && entries.iter().all(|(_, weight)| *weight == 0.0) {
+                    problems.error("bad-weight", path.key("weights"), "all weights are 0");
                 }
                 Weights::Here(entries)
             }
         };
-        (problems.len() == before).then_some(Written { of, weights })
+        problems.clean_since(before).then_some(Written { of, weights })
     }
 
     /// The file that holds the weights.
@@ -162,7 +163,7 @@ fn nested(
     of: &[String],
     values: &mut Vec<String>,
     found: &mut Vec<Entry>,
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) {
     let Some((name, rest)) = of.split_first() else {
         found.extend(weight(node, path, problems).map(|weight| (values.clone(), weight)));
@@ -171,11 +172,11 @@ fn nested(
     let Value::Table(entries) = &node.value else {
         let message =
             format!("there must be a table here with a key for each value of `{name}`, not {}", node.kind_name());
-        problems.push(Diagnostic::error("wrong-type", path.clone(), message));
+        problems.error("wrong-type", path.clone(), message);
         return;
     };
     if entries.is_empty() {
-        problems.push(Diagnostic::error("bad-value", path.clone(), format!("there are no values of `{name}`")));
+        problems.error("bad-value", path.clone(), format!("there are no values of `{name}`"));
     }
     for entry in entries {
         values.push(entry.key.clone());

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::function::erf::{erfc, erfc_inv};
 
-use crate::document::{self, Diagnostic, Node, Path};
+use crate::document::{self, Node, Path, Problems};
 
 /// The largest number of steps of `decimals` that is still exact as a number of 64 bits.
 const MOST_STEPS: f64 = 9_007_199_254_740_992.0;
@@ -59,9 +59,9 @@ pub struct Numeric {
 
 impl Numeric {
     /// Reads the table at `path`; reports all its problems.
-    pub fn decode(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Numeric> {
+    pub fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Numeric> {
         let table: NumericTable = document::decode(node, path, problems)?;
-        let before = problems.len();
+        let before = problems.mark();
         table.check(path, problems);
         let numeric = Numeric {
             shape: table.distribution,
@@ -71,32 +71,32 @@ impl Numeric {
             maximum: table.maximum,
             decimals: table.decimals,
         };
-        if problems.len() == before {
+        if problems.clean_since(before) {
             numeric.check(path, problems);
         }
-        (problems.len() == before).then_some(numeric)
+        problems.clean_since(before).then_some(numeric)
     }
 
     /// What can only be said of a table whose fields are good.
-    fn check(&self, path: &Path, problems: &mut Vec<Diagnostic>) {
+    fn check(&self, path: &Path, problems: &mut Problems) {
         if let Some(decimals) = self.decimals {
             let ends = [self.minimum, self.maximum, Some(self.mean.abs() + 10.0 * self.sd)];
             if ends.into_iter().flatten().any(|end| end.abs() * scale(decimals) > MOST_STEPS) {
                 let message = format!("numbers so large have no {decimals} decimals in 64 bits");
-                problems.push(Diagnostic::error("bad-value", path.key("decimals"), message));
+                problems.error("bad-value", path.key("decimals"), message);
                 return;
             }
             let (least, most) = self.steps(decimals);
             if least > most {
                 let message = "no number between `minimum` and `maximum` has so few decimals";
-                problems.push(Diagnostic::error("bad-value", path.key("decimals"), message));
+                problems.error("bad-value", path.key("decimals"), message);
             }
         }
         if self.shape == Shape::Normal {
             let (low, high, _) = self.tails();
             if high - low < LEAST_MASS {
                 let message = "`minimum` and `maximum` leave nothing of the normal distribution";
-                problems.push(Diagnostic::error("bad-value", path.clone(), message).help("look at `mean` and `sd`"));
+                problems.error("bad-value", path.clone(), message).help("look at `mean` and `sd`");
             }
         }
     }
@@ -156,9 +156,9 @@ impl Numeric {
 }
 
 impl NumericTable {
-    fn check(&self, path: &Path, problems: &mut Vec<Diagnostic>) {
+    fn check(&self, path: &Path, problems: &mut Problems) {
         let mut wrong = |key: &str, message: &str| {
-            problems.push(Diagnostic::error("bad-value", path.key(key), message));
+            problems.error("bad-value", path.key(key), message);
         };
         if self.sd.is_some_and(|sd| sd <= 0.0) {
             wrong("sd", "`sd` must be above 0");
@@ -177,12 +177,12 @@ impl NumericTable {
         };
         for (field, _) in needed.iter().filter(|(_, value)| value.is_none()) {
             let message = format!("`{field}` is missing: a {name} distribution needs it");
-            problems.push(Diagnostic::error("missing-field", path.clone(), message));
+            problems.error("missing-field", path.clone(), message);
         }
         for (field, value) in [("mean", self.mean), ("sd", self.sd)] {
             if unused && value.is_some() {
                 let message = format!("`{field}` says nothing about a uniform distribution");
-                problems.push(Diagnostic::error_at_key("unused-field", path.key(field), message).help("leave it out"));
+                problems.error_at_key("unused-field", path.key(field), message).help("leave it out");
             }
         }
     }
@@ -199,7 +199,7 @@ mod tests {
 
     fn try_decode(text: &str) -> Result<Numeric, Vec<String>> {
         let document = Document::parse("s.toml", text.to_owned(), Format::Toml).unwrap();
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let numeric = Numeric::decode(&document.root, &Path::root(), &mut problems);
         numeric.ok_or_else(|| problems.into_iter().map(|p| p.message).collect())
     }

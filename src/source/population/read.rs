@@ -9,11 +9,11 @@ use super::{
     Allocation, Fields, How, ITERATIONS, MOST, Method, Output, Population, Raking, TOLERANCE, WEIGHT, frame, graph,
     margin,
 };
-use crate::document::{self, Diagnostic, Node, Path, Value};
+use crate::document::{self, Diagnostic, Node, Path, Problems, Value};
 use crate::source::Source;
 
 /// Decodes the table at `path`; reports all its problems.
-pub(super) fn decode(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Source>> {
+pub(super) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Box<dyn Source>> {
     let errors = |problems: &[Diagnostic]| problems.iter().filter(|p| p.is_error()).count();
     let before = errors(problems);
     let fields: Option<Fields> = document::decode(node, path, problems);
@@ -46,7 +46,7 @@ pub(super) fn decode(node: &Node, path: &Path, problems: &mut Vec<Diagnostic>) -
 struct Reading<'a> {
     node: &'a Node,
     path: &'a Path,
-    problems: &'a mut Vec<Diagnostic>,
+    problems: &'a mut Problems,
 }
 
 impl<'a> Reading<'a> {
@@ -59,11 +59,11 @@ impl<'a> Reading<'a> {
     fn plain(&mut self, fields: &Fields) {
         if fields.n.get() > MOST {
             let message = format!("`n` must be at most {MOST}");
-            self.problems.push(Diagnostic::error("bad-value", self.path.key("n"), message));
+            self.problems.error("bad-value", self.path.key("n"), message);
         }
         if fields.tolerance.is_some_and(|tolerance| !(tolerance > 0.0 && tolerance < 1.0)) {
             let message = "`tolerance` must be above 0 and below 1";
-            self.problems.push(Diagnostic::error("bad-value", self.path.key("tolerance"), message));
+            self.problems.error("bad-value", self.path.key("tolerance"), message);
         }
     }
 
@@ -73,7 +73,7 @@ impl<'a> Reading<'a> {
         let Value::Table(entries) = &node.value else {
             let message =
                 format!("`fixed_values` must be a table of columns with their value, not {}", node.kind_name());
-            self.problems.push(Diagnostic::error("wrong-type", path, message));
+            self.problems.error("wrong-type", path, message);
             return Vec::new();
         };
         let mut fixed = Vec::new();
@@ -88,7 +88,7 @@ impl<'a> Reading<'a> {
                         "a fixed value is text, a finite number, or true or false, not {}",
                         entry.node.kind_name()
                     );
-                    self.problems.push(Diagnostic::error("wrong-type", path.key(&entry.key), message));
+                    self.problems.error("wrong-type", path.key(&entry.key), message);
                     continue;
                 }
             };
@@ -101,8 +101,9 @@ impl<'a> Reading<'a> {
     fn unused(&mut self, method: &str, fields: &[&str]) {
         for field in fields.iter().filter(|field| self.node.get(field).is_some_and(|n| n.value != Value::Null)) {
             let message = format!("`{field}` says nothing with the method `{method}`");
-            let problem = Diagnostic::error_at_key("unused-field", self.path.key(field), message);
-            self.problems.push(problem.help("leave it out, or look at `method`"));
+            self.problems
+                .error_at_key("unused-field", self.path.key(field), message)
+                .help("leave it out, or look at `method`");
         }
     }
 
@@ -119,7 +120,7 @@ impl<'a> Reading<'a> {
                 taken.push(name);
                 continue;
             };
-            self.problems.push(Diagnostic::error_at_key("bad-name", path, message));
+            self.problems.error_at_key("bad-name", path, message);
         }
         for column in fixed {
             let name = &column.name;
@@ -133,13 +134,12 @@ impl<'a> Reading<'a> {
                 continue;
             };
             let path = self.path.key("fixed_values").key(name);
-            self.problems.push(Diagnostic::error_at_key("bad-name", path, message));
+            self.problems.error_at_key("bad-name", path, message);
         }
     }
 
     fn missing(&mut self, field: &str, help: &str) {
-        let problem = Diagnostic::error("missing-field", self.path.clone(), format!("`{field}` is missing"));
-        self.problems.push(problem.help(help));
+        self.problems.error("missing-field", self.path.clone(), format!("`{field}` is missing")).help(help);
     }
 
     fn drawn(&mut self, fields: Option<&Fields>, fixed: &[Fixed]) -> Option<How> {
@@ -201,13 +201,13 @@ impl<'a> Reading<'a> {
         };
         if node.items().is_empty() {
             let message = "`margins` must be a list of at least one table with `of` and `weights` or `file`";
-            self.problems.push(Diagnostic::error("wrong-type", path, message));
+            self.problems.error("wrong-type", path, message);
             return None;
         }
         let read = |(i, item): (usize, &Node)| {
             if item.get("of").is_some_and(|of| of.items().len() > 2) {
                 let message = "a margin is about one or two characteristics";
-                self.problems.push(Diagnostic::error("bad-value", path.index(i).key("of"), message));
+                self.problems.error("bad-value", path.index(i).key("of"), message);
             }
             margin::Written::decode(item, &path.index(i), self.problems)
         };

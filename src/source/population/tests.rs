@@ -17,7 +17,7 @@ type Told = Vec<(String, String)>;
 fn try_read(text: &str) -> (Option<Box<dyn Source>>, Told) {
     let text = text.replace("type = \"population\"", "");
     let document = Document::parse("s.toml", text, Format::Toml).unwrap_or_else(|e| panic!("{:?}", e.problems));
-    let mut problems = Vec::new();
+    let mut problems = document::Problems::default();
     let source = (KIND.decode)(&document.root, &document::Path::root(), &mut problems);
     let told = problems.into_iter().map(|problem| match problem.place {
         Place::Value(path) => (path.to_string(), problem.message),

@@ -14,7 +14,7 @@ fn stage(lines: &str, examples: &[(Value, Value)]) -> Result<Arc<dyn Stage>, Vec
     if let crate::document::Value::Table(entries) = &mut root.value {
         entries.retain(|entry| entry.key != "type");
     }
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let path = Path::root();
     let config = (kind.decode)(&root, &path, &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
     let input = Arc::new(schema());

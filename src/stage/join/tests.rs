@@ -18,7 +18,7 @@ fn table(names: [&str; 2], rows: &[(Option<&str>, i64)]) -> RecordBatch {
 fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec<Cell>>, Vec<String>> {
     let text = format!("input = \"a\"\nwith = \"b\"\n{spec}");
     let document = Document::parse("spec.toml", text, Format::Toml).unwrap();
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let config = document::decode::<Join>(&document.root, &Path::root(), &mut problems).unwrap();
     let (left, right) = (input.schema(), with.schema());
     let given = |name, schema| Given { name, schema, key: Some(0), guards: &[] };

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::question::{Answered, Written};
 use super::reshape::{self, Reshape, ReshapeSite};
 use super::{Broken, Site, Stage, StageConfig};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::prompt::{Bound, Expect, FieldSpec, Template};
 use crate::registry::Kind;
 use crate::table::{Column, Type};
@@ -99,22 +99,16 @@ impl Reduce {
     }
 
     /// The columns `names`, which stand under `key`.
-    fn columns(
-        &self,
-        site: &ReshapeSite<'_>,
-        key: &str,
-        names: &[String],
-        problems: &mut Vec<Diagnostic>,
-    ) -> Vec<usize> {
+    fn columns(&self, site: &ReshapeSite<'_>, key: &str, names: &[String], problems: &mut Problems) -> Vec<usize> {
         let input = &site.inputs[0];
         let mut found = Vec::new();
         for (i, name) in names.iter().enumerate() {
             let place = site.path.key(key).index(i);
             let Some(column) = reshape::column(input, place.clone(), name, problems) else { continue };
             if found.contains(&column) {
-                problems.push(Diagnostic::error("bad-value", place, format!("`{name}` stands in `{key}` twice")));
+                problems.error("bad-value", place, format!("`{name}` stands in `{key}` twice"));
             } else if input.schema.field(column).data_type().is_nested() {
-                problems.push(Diagnostic::error("bad-value", place, format!("`{name}` holds lists")));
+                problems.error("bad-value", place, format!("`{name}` holds lists"));
             } else {
                 found.push(column);
             }
@@ -124,12 +118,8 @@ impl Reduce {
 }
 
 impl StageConfig for Reduce {
-    fn gathers(
-        &self,
-        site: &ReshapeSite<'_>,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Result<Option<Arc<dyn Reshape>>, Broken> {
-        let before = problems.len();
+    fn gathers(&self, site: &ReshapeSite<'_>, problems: &mut Problems) -> Result<Option<Arc<dyn Reshape>>, Broken> {
+        let before = problems.mark();
         let input = &site.inputs[0];
         let by = self.columns(site, "group_by", &self.group_by, problems);
         let order = self.columns(site, "order_by", &self.order_by, problems);
@@ -145,8 +135,7 @@ impl StageConfig for Reduce {
             reads.extend(trial.reads.iter().filter_map(|name| names.iter().position(|other| other == name)));
             for (name, near) in trial.unknown {
                 let message = format!("the template uses `{name}` of a row, but `{}` has no such column", input.name);
-                let problem = Diagnostic::error("unknown-variable", site.path.key(key), message);
-                problems.push(problem.meant(near.as_deref()));
+                problems.error("unknown-variable", site.path.key(key), message).meant(near.as_deref());
             }
         }
         reads.sort_unstable();
@@ -161,7 +150,7 @@ impl StageConfig for Reduce {
             ));
         }
         let schema = reshape::schema(fields, site.path, problems).ok_or(Broken)?;
-        if problems[before..].iter().any(Diagnostic::is_error) {
+        if problems.had_errors_since(before) {
             return Err(Broken);
         }
         let mut leaves_out: Vec<_> = [&by[..], &order, &reads]
@@ -175,10 +164,10 @@ impl StageConfig for Reduce {
         Ok(Some(Arc::new(Gather { schema, by, order, descending: self.descending, reads, leaves_out, input })))
     }
 
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>> {
-        let before = problems.len();
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Arc<dyn Stage>> {
+        let before = problems.mark();
         let mut bad = |key: &str, message: &str| {
-            problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+            problems.error("bad-value", site.path.key(key), message);
         };
         if self.max_input_tokens.is_none() && self.strategy == Strategy::Fold {
             bad("strategy", "a fold goes by `max_input_tokens`, which is missing");
@@ -193,8 +182,9 @@ impl StageConfig for Reduce {
         let expect = answered.expect(site, problems);
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
         if !written.is_given() {
-            let problem = Diagnostic::error("missing-field", site.path.clone(), "`prompt` is missing");
-            problems.push(problem.help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`"));
+            problems
+                .error("missing-field", site.path.clone(), "`prompt` is missing")
+                .help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`");
             return None;
         }
         let shown = site.input.fields().len() - site.hidden;
@@ -209,7 +199,7 @@ impl StageConfig for Reduce {
                 self.template(site, shown, &written, "combine", given, problems)
             }
         };
-        if problems[before..].iter().any(Diagnostic::is_error) {
+        if problems.had_errors_since(before) {
             return None;
         }
         let expect = expect?;
@@ -255,14 +245,14 @@ impl Reduce {
         written: &Written<'_>,
         key: &str,
         given: &[&str],
-        problems: &mut Vec<Diagnostic>,
+        problems: &mut Problems,
     ) -> Option<Bound> {
         let group = Arc::new(Schema::new(site.input.fields()[..shown].to_vec()));
         let site = Site { input: &group, hidden: 0, ..*site };
         let bound = written.bind_with(&site, key, given, problems)?;
         if !given.iter().any(|name| bound.others().iter().any(|other| other == name)) {
             let message = format!("the template does not use `{}`", given[0]);
-            problems.push(Diagnostic::error("bad-template", site.path.key(key), message));
+            problems.error("bad-template", site.path.key(key), message);
         }
         Some(bound)
     }

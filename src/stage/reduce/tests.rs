@@ -31,9 +31,9 @@ struct Bounded {
 
 fn bound(spec: &str, rows: Rows<'_>) -> Result<Bounded, Vec<String>> {
     let document = Document::parse("spec.toml", spec.to_owned(), Format::Toml).unwrap();
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let config = document::decode::<Reduce>(&document.root, &Path::root(), &mut problems).unwrap();
-    let said = |problems: Vec<Diagnostic>| problems.into_iter().map(|p| p.message).collect::<Vec<_>>();
+    let said = |problems: Problems| problems.into_iter().map(|p| p.message).collect::<Vec<_>>();
     let batch = table(rows);
     let schema = batch.schema();
     let path = Path::of(["stages", "sum"]);

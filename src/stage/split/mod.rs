@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::reshape::{self, Reshape, ReshapeConfig, ReshapeSite, Work};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 use crate::table::{Cell, cell_at};
 
@@ -76,11 +76,10 @@ impl ReshapeConfig for Split {
         vec![("input", &self.input)]
     }
 
-    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Reshape>> {
-        let before = problems.len();
+    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Problems) -> Option<Arc<dyn Reshape>> {
+        let before = problems.mark();
         let input = site.inputs.first()?;
-        let mut bad =
-            |key: &str, message: String| problems.push(Diagnostic::error("bad-value", site.path.key(key), message));
+        let mut bad = |key: &str, message: String| drop(problems.error("bad-value", site.path.key(key), message));
         if self.size == 0 {
             bad("size", "`size` must be 1 or more".to_owned());
         } else if self.overlap >= self.size {
@@ -92,7 +91,7 @@ impl ReshapeConfig for Split {
         let text = reshape::column(input, site.path.key("text_column"), &self.text_column, problems);
         if let Some(field) = text.map(|text| input.schema.field(text)).filter(|f| *f.data_type() != DataType::Utf8) {
             let message = format!("the column `{}` holds no text", field.name());
-            problems.push(Diagnostic::error("bad-value", site.path.key("text_column"), message));
+            problems.error("bad-value", site.path.key("text_column"), message);
         }
         let text = text?;
         let kept: Vec<usize> = (0..input.schema.fields().len()).filter(|column| *column != text).collect();
@@ -106,7 +105,7 @@ impl ReshapeConfig for Split {
             own("", DataType::Utf8),
         ]);
         let schema = reshape::schema(fields, site.path, problems)?;
-        if problems[before..].iter().any(Diagnostic::is_error) {
+        if problems.had_errors_since(before) {
             return None;
         }
         let tokenizer = self.tokenizer.unwrap_or(Tokenizer::O200kBase);

@@ -9,7 +9,7 @@ use arrow_schema::Schema;
 fn bound(spec: &str, schema: &SchemaRef, key: Option<usize>) -> Result<Arc<dyn Reshape>, Vec<String>> {
     let text = format!("input = \"a\"\ntext_column = \"text\"\n{spec}");
     let document = Document::parse("spec.toml", text, Format::Toml).unwrap();
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let config = document::decode::<Split>(&document.root, &Path::root(), &mut problems).unwrap();
     let given = Given { name: "a", schema, key, guards: &[] };
     let path = Path::of(["stages", "piece"]);

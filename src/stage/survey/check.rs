@@ -7,19 +7,21 @@ use super::order::{Design, Order};
 use super::questions::{Draft, QuestionTable, QuestionType};
 use super::wording::{Choice, Form, Question};
 use super::{Labels, Per, Site, Survey};
-use crate::document::{Diagnostic, Path};
-use crate::name::{listed, nearest};
+use crate::document::{Diagnostic, Path, Problems};
+use crate::name::nearest;
 use crate::prompt::{BoundCondition, Condition, normal};
 use crate::table::extended;
 
 /// The questions of `survey`; none if one of them can't be asked.
-pub fn questions(survey: &Survey, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Vec<Question>> {
+pub fn questions(survey: &Survey, site: &Site<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
     let at = site.path.key("questions");
     let mut check = Check { survey, site, problems };
     let drafts = match &survey.questions {
         None => {
-            let problem = Diagnostic::error("missing-field", site.path.clone(), "`questions` is missing");
-            check.problems.push(problem.help("write each question as a table `[[stages.NAME.questions]]`"));
+            check
+                .problems
+                .error("missing-field", site.path.clone(), "`questions` is missing")
+                .help("write each question as a table `[[stages.NAME.questions]]`");
             return None;
         }
         Some(questions) => questions.drafts(&at),
@@ -50,16 +52,16 @@ pub fn questions(survey: &Survey, site: &Site<'_>, problems: &mut Vec<Diagnostic
 struct Check<'a, 'b> {
     survey: &'a Survey,
     site: &'a Site<'a>,
-    problems: &'b mut Vec<Diagnostic>,
+    problems: &'b mut Problems,
 }
 
 impl Check<'_, '_> {
     fn wrong(&mut self, at: Path, message: impl Into<String>) {
-        self.problems.push(Diagnostic::error("bad-value", at, message));
+        self.problems.error("bad-value", at, message);
     }
 
     fn wrong_key(&mut self, at: &Path, key: &str, message: impl Into<String>) {
-        self.problems.push(Diagnostic::error_at_key("bad-value", at.key(key), message));
+        self.problems.error_at_key("bad-value", at.key(key), message);
     }
 
     /// The settings that hold for all questions.
@@ -72,8 +74,9 @@ impl Check<'_, '_> {
         }
         if per == Per::Question && !memory && question_order != Order::AsGiven {
             let message = "`question_order` changes no answer here: each question is asked alone";
-            let problem = Diagnostic::warning("no-effect", at.key("question_order"), message);
-            self.problems.push(problem.help("write `memory = true` or `per = \"respondent\"`"));
+            self.problems
+                .warning("no-effect", at.key("question_order"), message)
+                .help("write `memory = true` or `per = \"respondent\"`");
         }
     }
 
@@ -130,8 +133,9 @@ impl Check<'_, '_> {
         for (key, end) in [("min", min), ("max", max)] {
             match end {
                 None => {
-                    let problem = Diagnostic::error("missing-field", draft.at.clone(), format!("`{key}` is missing"));
-                    self.problems.push(problem.help("a scale has two ends, such as `min = 1` and `max = 7`"));
+                    self.problems
+                        .error("missing-field", draft.at.clone(), format!("`{key}` is missing"))
+                        .help("a scale has two ends, such as `min = 1` and `max = 7`");
                 }
                 Some(end) if end.fract() != 0.0 => {
                     self.wrong(draft.at.key(key), format!("`{key}` of a scale must be a whole number, not {end}"));
@@ -146,13 +150,13 @@ impl Check<'_, '_> {
     /// What can be chosen.
     fn choice(&mut self, draft: &Draft, several: bool) -> Option<Choice> {
         let table = &draft.table;
-        let before = self.problems.len();
+        let before = self.problems.mark();
         let least = if several { 1 } else { 2 };
         match &table.options {
             None => {
                 let kind = if several { "multiple" } else { "single" };
                 let message = format!("`options` is missing: a question of type `{kind}` is answered with them");
-                self.problems.push(Diagnostic::error("missing-field", draft.at.clone(), message));
+                self.problems.error("missing-field", draft.at.clone(), message);
                 return None;
             }
             Some(options) if options.len() < least => {
@@ -166,17 +170,14 @@ impl Check<'_, '_> {
         for (i, pinned) in table.pinned_options.iter().enumerate() {
             if !options.contains(pinned) {
                 let message = format!("question `{}` has no option `{pinned}`", table.id);
-                let problem = Diagnostic::error("unknown-option", draft.at.key("pinned_options").index(i), message);
-                self.problems.push(match nearest(pinned, options.iter().map(String::as_str)) {
-                    Some(near) => problem.meant(Some(near)),
-                    None => problem.help(format!("the options are {}", listed(options.iter().map(String::as_str)))),
-                });
+                let problem = self.problems.error("unknown-option", draft.at.key("pinned_options").index(i), message);
+                problem.choices(pinned, "options", options.iter().map(String::as_str));
             }
         }
         let pinned: Vec<bool> = options.iter().map(|option| table.pinned_options.contains(option)).collect();
         let order = table.option_order.unwrap_or(self.survey.option_order);
         let design = Design::new(order, self.site.seed.unwrap_or_default(), &["options", table.id.as_str()], &pinned);
-        (self.problems.len() == before).then_some(Choice { options, several, design })
+        self.problems.clean_since(before).then_some(Choice { options, several, design })
     }
 
     /// Each option can be told from the others, and from their labels.
@@ -186,8 +187,9 @@ impl Check<'_, '_> {
         if self.survey.option_labels == Labels::Letters && options.len() > 26 {
             let message =
                 format!("question `{}` has {} options, more than there are letters", draft.table.id, options.len());
-            let problem = Diagnostic::error("bad-value", draft.options_at.clone(), message);
-            self.problems.push(problem.help("write `option_labels = \"numbers\"`"));
+            self.problems
+                .error("bad-value", draft.options_at.clone(), message)
+                .help("write `option_labels = \"numbers\"`");
         }
         for (i, option) in options.iter().enumerate() {
             let at = draft.options_at.index(i);
@@ -195,12 +197,13 @@ impl Check<'_, '_> {
                 self.wrong(at, "an option needs a text");
             } else if let Some(twin) = options[..i].iter().find(|o| normal(o) == normal(option)) {
                 let message = format!("the options `{twin}` and `{option}` can't be told apart");
-                self.problems.push(Diagnostic::error("duplicate-option", at, message));
+                self.problems.error("duplicate-option", at, message);
             } else if labels.contains(&normal(option)) {
                 let message =
                     format!("the option `{option}` reads like a label, so that an answer could mean two options");
-                let problem = Diagnostic::error("bad-value", at, message);
-                self.problems.push(problem.help("write another `option_labels`, or the option in other words"));
+                self.problems
+                    .error("bad-value", at, message)
+                    .help("write another `option_labels`, or the option in other words");
             }
         }
     }
@@ -209,19 +212,16 @@ impl Check<'_, '_> {
     fn when(&mut self, draft: &Draft, source: &str, all: &[Draft], before: &[Question]) -> Option<BoundCondition> {
         let at = draft.at.key("when");
         if self.survey.per == Per::Respondent {
-            let problem = Diagnostic::error_at_key(
-                "bad-value",
-                at,
-                "a question can't be skipped where all questions are asked in one call",
-            );
-            self.problems.push(problem.help("write `per = \"question\"`"));
+            self.problems
+                .error_at_key("bad-value", at, "a question can't be skipped where all questions are asked in one call")
+                .help("write `per = \"question\"`");
             return None;
         }
         let condition = match Condition::new(source) {
             Ok(condition) => condition,
             Err(message) => {
                 let message = format!("the condition does not compile: {message}");
-                self.problems.push(Diagnostic::error("bad-template", at, message));
+                self.problems.error("bad-template", at, message);
                 return None;
             }
         };
@@ -236,9 +236,7 @@ impl Check<'_, '_> {
         let answers: Vec<_> = before.iter().map(Question::column).collect();
         for (name, number) in bound.compares_text(&extended(self.site.input, &answers)) {
             let message = format!("`{name}` holds text, so it is never less or more than {number}");
-            self.problems.push(
-                Diagnostic::warning("text-compared", at.clone(), message).help(format!("write `{name} | float`")),
-            );
+            self.problems.warning("text-compared", at.clone(), message).help(format!("write `{name} | float`"));
         }
         Some(bound)
     }
@@ -273,14 +271,15 @@ impl Check<'_, '_> {
                 } else {
                     continue;
                 };
-                let problem = Diagnostic::error("duplicate-column", draft.at.key("id"), message);
-                self.problems.push(problem.help("give the question another id"));
+                self.problems
+                    .error("duplicate-column", draft.at.key("id"), message)
+                    .help("give the question another id");
             }
         }
         if let Some(name) = order.filter(|name| self.site.input.index_of(name).is_ok()) {
             let (at, message) =
                 (self.site.path.key("question_order"), format!("the column `{name}` is in the input already"));
-            self.problems.push(Diagnostic::error_at_key("duplicate-column", at, message));
+            self.problems.error_at_key("duplicate-column", at, message);
         }
     }
 }

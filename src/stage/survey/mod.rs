@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::question;
 use super::{Site, Stage, StageConfig};
-use crate::document::{self, Diagnostic};
+use crate::document::{self, Problems};
 use crate::registry::Kind;
 use crate::table::Cell;
 
@@ -106,15 +106,15 @@ impl Labels {
 }
 
 impl StageConfig for Survey {
-    fn bind(&self, site: &Site<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arc<dyn Stage>> {
-        let before = problems.len();
+    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Arc<dyn Stage>> {
+        let before = problems.mark();
         let persona = match &self.persona {
             Some(source) => question::bind(site, source, "persona", None, false, problems)
                 .map(|template| Persona::Written(Box::new(template))),
             None => Some(Persona::Columns(described(site))),
         };
         let questions = check::questions(self, site, problems);
-        if problems[before..].iter().any(Diagnostic::is_error) {
+        if problems.had_errors_since(before) {
             return None;
         }
         let (persona, questions) = (persona?, questions?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use super::KIND;
-use crate::document::{Diagnostic, Document, Format, Path};
+use crate::document::{Diagnostic, Document, Format, Path, Problems};
 use crate::prompt::{Answer, Message, Prompt, Role};
 use crate::stage::{Site, Stage};
 use crate::table::{Cell, Row};
@@ -21,7 +21,7 @@ fn people() -> RecordBatch {
 /// The survey that these lines of TOML say, and the problems with it as `path: message`.
 fn bound(text: &str) -> (Option<Arc<dyn Stage>>, Vec<String>) {
     let document = Document::parse("s.toml", text.to_owned(), Format::Toml).unwrap();
-    let (path, mut problems) = (Path::root(), Vec::new());
+    let (path, mut problems) = (Path::root(), Problems::default());
     let config = (KIND.decode)(&document.root, &path, &mut problems);
     let people = people();
     let site = Site {
