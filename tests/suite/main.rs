@@ -33,6 +33,7 @@ mod lock;
 mod map_reduce;
 mod matrix;
 mod models;
+mod old_data;
 mod old_words;
 mod pack;
 mod pack_kinds;
