@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::prompt::{Answer, Item, Pack, Probabilities, Prompt, of_tokens};
-use crate::provider::{CallErrorKind, Finish, Reply};
+use crate::prompt::{Answer, Failure, FailureKind, Item, Pack, Probabilities, Prompt, of_tokens};
+use crate::provider::{Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
 
@@ -12,8 +12,7 @@ use crate::store::{Notes, Record};
 pub struct Finished {
     /// What was recorded.
     pub record: Arc<Record>,
-    /// Its cells, or `kind: message`.
-    pub answer: Result<Answer, String>,
+    pub answer: Result<Answer, Failure>,
     /// Whether it was there already.
     pub from_ledger: bool,
     /// The row's place in it, where it asks about several rows.
@@ -45,10 +44,10 @@ impl Finished {
     /// Somebody else's answer to the same call.
     pub fn shared(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Finished {
         let answer = match &record.error {
-            Some(error) => Err(error.clone()),
+            Some(error) => Err(Failure::read(error)),
             None => terms
                 .allow(&record.notes)
-                .and_then(|()| of_record(prompt, &record).map_err(|reason| format!("malformed: {reason}"))),
+                .and_then(|()| of_record(prompt, &record).map_err(|reason| FailureKind::Malformed.because(reason))),
         };
         Finished { record, answer, from_ledger: true, place: None }
     }
@@ -56,7 +55,7 @@ impl Finished {
     /// What became of the items of a pack that this call asked about.
     pub fn items(&self, pack: &Pack, repair: Repair) -> Vec<Item> {
         let failed = match &self.answer {
-            Err(error) => error.clone(),
+            Err(failure) => failure.to_string(),
             Ok(_) if is_whole(&self.record.finish) => {
                 return pack.read(&self.record.reply, repair == Repair::Lenient);
             }
@@ -86,30 +85,24 @@ impl<'a> Terms<'a> {
         Terms { max_attempts, overflow, repair, fallback }
     }
 
-    /// Whether an answer may have come about like this; else `kind: message`.
-    fn allow(&self, notes: &Notes) -> Result<(), String> {
+    /// Whether an answer may have come about like this.
+    fn allow(&self, notes: &Notes) -> Result<(), Failure> {
         if notes.left_out.is_some() && self.overflow == Overflow::Error {
-            return Err("context_too_long: the prompt only fits shortened, as another stage asks it".to_owned());
+            let reason = "the prompt exceeds the context; a recorded answer exists only for a shortened prompt, which this \
+                          stage does not allow";
+            return Err(FailureKind::ContextTooLong.because(reason));
         }
         if notes.repaired && self.repair == Repair::None {
-            return Err("malformed: the reply is only JSON when it is repaired, as another stage wants it".to_owned());
+            let reason = "the reply is only JSON when it is repaired, as another stage wants it";
+            return Err(FailureKind::Malformed.because(reason));
         }
         match &notes.fallback {
             Some(name) if !self.fallback.iter().any(|(allowed, _)| allowed == name) => {
-                Err(format!("unavailable: only `{name}` answered, as another model's fallback"))
+                Err(FailureKind::Unavailable.because(format!("only `{name}` answered, as another model's fallback")))
             }
             _ => Ok(()),
         }
     }
-}
-
-/// Why a reply is no answer.
-#[derive(Debug, PartialEq)]
-pub struct Unusable {
-    /// What to do.
-    pub kind: CallErrorKind,
-    /// The reason, in words for the model and the user.
-    pub message: String,
 }
 
 /// Words beside `stop` that servers use when a model was done.
@@ -121,34 +114,29 @@ fn is_whole(finish: &str) -> bool {
 }
 
 /// The answer of a reply and whether it had to be repaired; `context` is how many tokens prompt and reply may have together.
-pub fn usable(
-    reply: &Reply,
-    prompt: &Prompt,
-    context: Option<u64>,
-    repair: Repair,
-) -> Result<(Answer, bool), Unusable> {
-    let unusable = |kind, message| Err(Unusable { kind, message });
+pub fn usable(reply: &Reply, prompt: &Prompt, context: Option<u64>, repair: Repair) -> Result<(Answer, bool), Failure> {
+    let unusable = |kind: FailureKind, message: String| Err(kind.because(message));
     let context = context.unwrap_or(u64::MAX);
     let prompt_tokens = reply.prompt_tokens.unwrap_or(0);
     // Ollama drops the front of a prompt that is too long and answers what is left; its own count gives it away.
     if prompt_tokens >= context {
         let message = format!("the prompt fills the whole context of {context} tokens and was cut; raise `num_ctx`");
-        return unusable(CallErrorKind::ContextTooLong, message);
+        return unusable(FailureKind::ContextTooLong, message);
     }
     match &reply.finish {
         Finish::Length if prompt_tokens + reply.completion_tokens.unwrap_or(0) >= context => {
             let message = format!("the reply was cut off where the context of {context} tokens was full");
-            unusable(CallErrorKind::ContextTooLong, message)
+            unusable(FailureKind::ContextTooLong, message)
         }
         Finish::Length => {
             let tokens = reply.completion_tokens.map_or("some".to_owned(), |n| n.to_string());
             let message = format!("the reply was cut off after {tokens} tokens; raise `max_tokens`");
-            unusable(CallErrorKind::Truncated, message)
+            unusable(FailureKind::Truncated, message)
         }
-        Finish::ContentFilter => unusable(CallErrorKind::Refused, "the provider withheld the reply".to_owned()),
+        Finish::ContentFilter => unusable(FailureKind::Refused, "the provider withheld the reply".to_owned()),
         Finish::Other(word) if !WHOLE.contains(&word.as_str()) => {
             let message = format!("the model stopped because of `{word}`, which is no end of an answer");
-            unusable(CallErrorKind::Truncated, message)
+            unusable(FailureKind::Truncated, message)
         }
         Finish::Stop | Finish::Other(_) => {
             if prompt.pack.is_some() {
@@ -160,7 +148,7 @@ pub fn usable(
                 let repaired = (repair == Repair::Lenient).then(|| read(prompt, &reply.text, kept.as_deref(), true));
                 match repaired {
                     Some(Ok(answer)) => Ok((answer, true)),
-                    _ => unusable(CallErrorKind::Malformed, reason),
+                    _ => unusable(FailureKind::Malformed, reason),
                 }
             })
         }

@@ -6,6 +6,7 @@ use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, UInt64A
 use arrow_schema::ArrowError;
 use arrow_select::take::take_record_batch;
 
+use crate::prompt::{Failure, FailureKind};
 use crate::spec::{Form, StageSpec};
 use crate::table::{Cell, Row, Type, array_of};
 
@@ -15,8 +16,8 @@ pub enum Fate {
     Asked,
     /// A column that the prompts read is null or empty, or the stage's condition is false.
     Skipped,
-    /// Its prompts can't be made: `kind: message`.
-    Failed(String),
+    /// Its prompts can't be made.
+    Failed(Failure),
 }
 
 /// What becomes of the rows of `input`, whose first one is row `first_row` (from 0): those where something is missing that
@@ -34,7 +35,7 @@ pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate
         match when.holds(Row::new(input, row, first_row), &[]) {
             Ok(true) => {}
             Ok(false) => *fate = Fate::Skipped,
-            Err(message) => *fate = Fate::Failed(format!("when: {message}")),
+            Err(message) => *fate = Fate::Failed(FailureKind::When.because(message)),
         }
     }
     fates

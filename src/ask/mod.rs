@@ -8,6 +8,6 @@ mod answer;
 mod columns;
 mod key;
 
-pub use answer::{Finished, PackPosition, Terms, Unusable, probabilities, usable};
+pub use answer::{Finished, PackPosition, Terms, probabilities, usable};
 pub use columns::{Fate, columns, fates};
 pub use key::{KEY_VERSION, call_key};

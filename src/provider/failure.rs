@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{CallError, CallErrorKind};
+use crate::prompt::{Failure, FailureKind};
 
 /// The longest message of an error, in characters.
 pub const LONGEST_MESSAGE: usize = 300;
@@ -33,23 +34,34 @@ impl CallError {
     }
 }
 
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        error.kind.failure().because(error.message)
+    }
+}
+
 impl CallErrorKind {
-    /// The class as one word, for error columns and reports.
-    pub fn name(&self) -> &'static str {
+    /// The same class without what the server said about waiting.
+    pub fn failure(&self) -> FailureKind {
         match self {
-            CallErrorKind::RateLimited { .. } => "rate_limited",
-            CallErrorKind::Unavailable { .. } => "unavailable",
-            CallErrorKind::ServerError { .. } => "server_error",
-            CallErrorKind::Timeout => "timeout",
-            CallErrorKind::Unauthorized => "unauthorized",
-            CallErrorKind::UnknownModel => "unknown_model",
-            CallErrorKind::QuotaExhausted => "quota_exhausted",
-            CallErrorKind::Rejected => "rejected",
-            CallErrorKind::ContextTooLong => "context_too_long",
-            CallErrorKind::Refused => "refused",
-            CallErrorKind::Truncated => "truncated",
-            CallErrorKind::Malformed => "malformed",
+            CallErrorKind::RateLimited { .. } => FailureKind::RateLimited,
+            CallErrorKind::Unavailable { .. } => FailureKind::Unavailable,
+            CallErrorKind::ServerError { .. } => FailureKind::ServerError,
+            CallErrorKind::Timeout => FailureKind::Timeout,
+            CallErrorKind::Unauthorized => FailureKind::Unauthorized,
+            CallErrorKind::UnknownModel => FailureKind::UnknownModel,
+            CallErrorKind::QuotaExhausted => FailureKind::QuotaExhausted,
+            CallErrorKind::Rejected => FailureKind::Rejected,
+            CallErrorKind::ContextTooLong => FailureKind::ContextTooLong,
+            CallErrorKind::Refused => FailureKind::Refused,
+            CallErrorKind::Truncated => FailureKind::Truncated,
+            CallErrorKind::Malformed => FailureKind::Malformed,
         }
+    }
+
+    /// The class as one word, for reports.
+    pub fn name(&self) -> &'static str {
+        self.failure().name()
     }
 
     /// The class of an HTTP status that is not a success, where the body says nothing more exact.

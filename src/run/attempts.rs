@@ -10,15 +10,16 @@ use super::context::{Shortening, too_long};
 use super::progress::StageProgress;
 use super::retry::{self, Next};
 use super::stop::StopReason;
-use super::tally::{Failure, Tally};
-use crate::ask::{Terms, Unusable, usable};
-use crate::prompt::{Answer, Message};
+use super::tally::{FailedAttempt, Tally};
+use crate::ask::{Terms, usable};
+use crate::prompt::{Answer, Failure, FailureKind, Message};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Finish, Reply};
 use crate::spec::{OnOutage, Overflow};
 use crate::store::Record;
 
 /// Failures of a pack that smaller ones may not meet, and the other models needn't be asked for.
-const OF_SIZE: [&str; 4] = ["context_too_long", "rejected", "timeout", "refused"];
+const OF_SIZE: [FailureKind; 4] =
+    [FailureKind::ContextTooLong, FailureKind::Rejected, FailureKind::Timeout, FailureKind::Refused];
 
 /// An attempt without a reply.
 struct Failed {
@@ -32,9 +33,9 @@ enum Step {
     /// There is an answer.
     Done(Reply, Answer),
     /// Another attempt, perhaps after a while.
-    Again(Failure, Duration),
+    Again(FailedAttempt, Duration),
     /// No further attempt would help.
-    GiveUp(Failure),
+    GiveUp(FailedAttempt),
     /// The run stops.
     Stop,
 }
@@ -52,8 +53,8 @@ impl Conversation<'_> {
     }
 }
 
-fn failure(error: CallError) -> Failure {
-    Failure { kind: error.kind.name(), message: error.message, reply: None }
+fn failure(error: CallError) -> FailedAttempt {
+    FailedAttempt { failure: error.into(), reply: None }
 }
 
 impl Calls {
@@ -62,7 +63,7 @@ impl Calls {
         &self,
         wanted: Wanted<'_>,
         progress: &StageProgress,
-    ) -> Option<(Record, Result<Answer, String>)> {
+    ) -> Option<(Record, Result<Answer, Failure>)> {
         let prompt = wanted.prompt;
         let target = self.models.target(wanted.model);
         let mut tally = Tally::default();
@@ -105,7 +106,7 @@ impl Calls {
         tally.counted += 1;
         let context = target.context();
         if let Some(message) = context.and_then(|context| too_long(said.messages(), context)) {
-            let failure = Failure { kind: CallErrorKind::ContextTooLong.name(), message, reply: None };
+            let failure = FailedAttempt { failure: FailureKind::ContextTooLong.because(message), reply: None };
             return Some(self.shorten(wanted, target, said, tally, failure));
         }
         let model = target.model_for(wanted.prompt, wanted.replicate);
@@ -118,7 +119,7 @@ impl Calls {
             Err(failed) => return Some(self.after(failed, tally, wanted.terms.max_attempts, target)),
         };
         tally.count(&reply, progress);
-        let Unusable { kind, message } = match usable(&reply, wanted.prompt, context, wanted.terms.repair) {
+        let Failure { kind, message } = match usable(&reply, wanted.prompt, context, wanted.terms.repair) {
             Ok((answer, repaired)) => {
                 tally.notes.repaired = repaired;
                 return Some(Step::Done(reply, answer));
@@ -132,18 +133,18 @@ impl Calls {
         };
         let last = tally.counted >= wanted.terms.max_attempts;
         let again = match kind {
-            CallErrorKind::Malformed if !last => Some(wanted.prompt.again(&said.prompt, &reply.text, &message)),
+            FailureKind::Malformed if !last => Some(wanted.prompt.again(&said.prompt, &reply.text, &message)),
             // The same again would mostly be cut off at the same place.
-            CallErrorKind::Truncated if !last => Some(wanted.prompt.again_shorter(&said.prompt, &reply.text)),
+            FailureKind::Truncated if !last => Some(wanted.prompt.again_shorter(&said.prompt, &reply.text)),
             _ => None,
         };
-        let failure = Failure { kind: kind.name(), message, reply: Some(reply) };
+        let failure = FailedAttempt { failure: kind.because(message), reply: Some(reply) };
         Some(match (again, kind) {
             (Some(again), _) => {
                 said.again = Some(again);
                 Step::Again(failure, Duration::ZERO)
             }
-            (None, CallErrorKind::ContextTooLong) => self.shorten(wanted, target, said, tally, failure),
+            (None, FailureKind::ContextTooLong) => self.shorten(wanted, target, said, tally, failure),
             (None, _) => Step::GiveUp(failure),
         })
     }
@@ -155,7 +156,7 @@ impl Calls {
         target: &Target,
         said: &mut Conversation<'_>,
         tally: &mut Tally,
-        failure: Failure,
+        failure: FailedAttempt,
     ) -> Step {
         // A pack that doesn't fit is cut between its rows.
         let shorter = (wanted.terms.overflow == Overflow::TruncateMiddle && wanted.prompt.pack.is_none())
@@ -213,15 +214,15 @@ impl Calls {
         &self,
         wanted: Wanted<'_>,
         target: &Target,
-        given_up: Failure,
+        given_up: FailedAttempt,
         mut tally: Tally,
         progress: &StageProgress,
-    ) -> Option<(Record, Result<Answer, String>)> {
-        let error = format!("{}: {}", given_up.kind, given_up.message);
+    ) -> Option<(Record, Result<Answer, Failure>)> {
+        let error = given_up.failure.clone();
         // Smaller packs, at last single rows, may do where this one was too much.
-        let too_much = wanted.prompt.pack.is_some() && OF_SIZE.contains(&given_up.kind);
+        let too_much = wanted.prompt.pack.is_some() && OF_SIZE.contains(&error.kind);
         if target.fallback.is_empty() || too_much {
-            let record = tally.record(wanted.key, target, wanted.prompt, given_up.reply.as_ref(), Some(error.clone()));
+            let record = tally.record(wanted.key, target, wanted.prompt, given_up.reply.as_ref(), Some(&error));
             return Some((record, Err(error)));
         }
         tally.note(given_up);
@@ -232,11 +233,12 @@ impl Calls {
             match finished.answer {
                 Ok(answer) => return Some((tally.stood_in(wanted.key, name, &finished.record), Ok(answer))),
                 Err(other) => {
-                    tally.note(Failure { kind: "fallback", message: format!("{name}: {other}"), reply: None })
+                    let failure = FailureKind::Fallback.because(format!("{name}: {other}"));
+                    tally.note(FailedAttempt { failure, reply: None });
                 }
             }
         }
-        Some((tally.record(wanted.key, target, wanted.prompt, None, Some(error.clone())), Err(error)))
+        Some((tally.record(wanted.key, target, wanted.prompt, None, Some(&error)), Err(error)))
     }
 
     /// One attempt, when it is its turn; asks for the form of the answer in the way that the server knows. `None`: the run

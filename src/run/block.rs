@@ -14,7 +14,7 @@ use super::calls_table::{Asker, CallsTable};
 use super::labels::Count;
 use crate::ask::{Fate, Finished, columns, fates};
 use crate::plan::{Plan, routing};
-use crate::prompt::{Answer, Prompt};
+use crate::prompt::{Answer, Failure, Prompt};
 use crate::spec::StageSpec;
 use crate::store::{Audit, Replies, Shares};
 use crate::table::{Cell, Row, cell_at};
@@ -43,7 +43,7 @@ pub struct Block {
 #[derive(Default)]
 struct Slot {
     asked: Vec<Asked>,
-    failure: Option<String>,
+    failure: Option<Failure>,
     filled: bool,
 }
 
@@ -81,7 +81,7 @@ impl Block {
 
     /// Keeps what was asked in a slot, in order, and why it failed, if it did. Says whether the slot's row failed, if
     /// this was the last of its `width` slots.
-    pub fn fill(&self, slot: usize, width: usize, asked: Vec<Asked>, failure: Option<String>) -> Option<bool> {
+    pub fn fill(&self, slot: usize, width: usize, asked: Vec<Asked>, failure: Option<Failure>) -> Option<bool> {
         let mut slots = self.slots.lock();
         slots[slot] = Slot { asked, failure, filled: true };
         let first = slot - slot % width;
@@ -90,7 +90,7 @@ impl Block {
     }
 
     /// Keeps what was asked about a slot's row alone, to be compared with what stands in the slot.
-    pub fn compare(&self, slot: usize, asked: Vec<Asked>, failure: Option<String>) {
+    pub fn compare(&self, slot: usize, asked: Vec<Asked>, failure: Option<Failure>) {
         let mut audits = self.audits.lock();
         audits.insert(slot, Slot { asked, failure, filled: true });
     }
@@ -126,7 +126,8 @@ impl Block {
         }
         let cells = self.cells(stage, &slots);
         let who: Vec<Option<&str>> = slots.iter().enumerate().map(|(i, slot)| self.who(stage, i, slot)).collect();
-        let failures: Vec<Option<&str>> = slots.iter().map(|s| s.failure.as_deref()).collect();
+        let failures: Vec<Option<String>> = slots.iter().map(|s| s.failure.as_ref().map(Failure::to_string)).collect();
+        let failures: Vec<Option<&str>> = failures.iter().map(Option::as_deref).collect();
         let rows = columns(stage, &self.input, &cells, &who, &failures)?;
         let shares = self.shares(plan, stage, &slots, &cells);
         let replies = self.replies(stage, &slots);

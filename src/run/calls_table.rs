@@ -9,7 +9,7 @@ use arrow_schema::ArrowError;
 
 use super::connect::Target;
 use crate::ask::Finished;
-use crate::prompt::{Message, Prompt, Role};
+use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::store::calls_schema;
 
 /// The calls table of a block, as it grows.
@@ -106,8 +106,10 @@ impl CallsTable {
         self.build.append_option(record.build.as_deref());
         // What became of one row of several is no error of the call.
         let (call, item) = match (&finished.answer, place) {
-            (answer, None) => (answer.as_ref().err(), None),
-            (answer, Some(_)) => (record.error.as_ref().filter(|_| carries), answer.as_ref().err()),
+            (answer, None) => (answer.as_ref().err().map(Failure::to_string), None),
+            (answer, Some(_)) => {
+                (record.error.clone().filter(|_| carries), answer.as_ref().err().map(Failure::to_string))
+            }
         };
         self.error.append_option(call);
         self.earlier_tries.append_option(record.tries.as_deref().filter(|_| carries));

@@ -12,7 +12,7 @@ use super::connect::{Models, Target};
 use super::parts::{Parts, batch_rows};
 use crate::ask::{Fate, KEY_VERSION, fates};
 use crate::plan::Plan;
-use crate::prompt::{Message, Prompt, Role};
+use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::provider::Call;
 use crate::spec::{Format, Input, Overflow, Repair, StageSpec};
 use crate::store::{
@@ -193,8 +193,11 @@ impl PromptDigest {
     }
 
     /// Takes the next row with its prompts, or why there are none.
-    pub fn asked(&mut self, prompts: &Result<Vec<Prompt>, String>) {
-        let Ok(prompts) = prompts else { return self.unasked(&Fate::Failed(String::new())) };
+    pub fn asked(&mut self, prompts: &Result<Vec<Prompt>, Failure>) {
+        let prompts = match prompts {
+            Ok(prompts) => prompts,
+            Err(failure) => return self.unasked(&Fate::Failed(failure.clone())),
+        };
         let bytes = &mut self.bytes;
         bytes.clear();
         bytes.push(b'a');

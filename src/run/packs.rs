@@ -17,7 +17,7 @@ use super::block::Asked;
 use super::connect::Target;
 use super::produce::{Question, answers};
 use crate::ask::{Finished, PackPosition};
-use crate::prompt::{Prompt, pack, together};
+use crate::prompt::{Failure, Prompt, pack, together};
 use crate::random::Streams;
 use crate::spec::StageSpec;
 use crate::store::Key;
@@ -79,7 +79,7 @@ pub struct Filled {
     /// What was asked.
     pub asked: Vec<Asked>,
     /// Why there is no answer.
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
 }
 
 /// What a step came to.
@@ -100,7 +100,7 @@ impl Site<'_> {
         self.target.key(prompt, replicate)
     }
 
-    fn next(&self, member: &Member) -> Result<Vec<Arc<Prompt>>, String> {
+    fn next(&self, member: &Member) -> Result<Vec<Arc<Prompt>>, Failure> {
         let row = Row::new(self.input, member.row, self.first_row);
         let prompts = self.stage.stage.prompts(row, &answers(&member.asked))?;
         Ok(prompts.into_iter().map(Arc::new).collect())
@@ -167,10 +167,10 @@ impl Group {
     }
 
     /// Ends it, since nothing more can be asked: its open slots fail because of `failure`.
-    pub fn end(&mut self, failure: &str) -> Vec<Filled> {
+    pub fn end(&mut self, failure: &Failure) -> Vec<Filled> {
         self.wave.clear();
         let open = self.members.iter_mut().filter(|member| !member.done);
-        open.map(|member| member.fill(Some(failure.to_owned()))).collect()
+        open.map(|member| member.fill(Some(failure.clone()))).collect()
     }
 
     /// Takes over the answer to a call about one item.
@@ -204,7 +204,11 @@ impl Group {
                 let carries = position == 0 && i == 0;
                 let (size, part) = (pack.size(), told.part.clone());
                 let place = Some(Box::new(PackPosition { size, position: position + 1, carries, part }));
-                let finished = Finished { answer: told.answer.clone(), place, ..finished.clone() };
+                let finished = Finished {
+                    answer: told.answer.clone().map_err(|text| Failure::read(&text)),
+                    place,
+                    ..finished.clone()
+                };
                 self.members[*member].asked.push((prompt.clone(), finished));
             }
             match told.answer {
@@ -259,7 +263,7 @@ impl Group {
 }
 
 impl Member {
-    fn fill(&mut self, failure: Option<String>) -> Filled {
+    fn fill(&mut self, failure: Option<Failure>) -> Filled {
         self.done = true;
         Filled { slot: self.slot, asked: std::mem::take(&mut self.asked), failure }
     }

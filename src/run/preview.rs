@@ -23,7 +23,7 @@ use super::{fresh_since, unread};
 use crate::ask::{Fate, Finished, Terms, columns, fates};
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
-use crate::prompt::{Answer, Prompt};
+use crate::prompt::{Answer, Failure, Prompt};
 use crate::source::{SourceError, content};
 use crate::spec::{Input, Spec, StageSpec};
 use crate::store::{Ledger, LedgerError, Lock, PartFacts, PartWriter, Project, RunDir, StoreError};
@@ -65,7 +65,7 @@ pub struct Known {
 
 impl Known {
     /// Adds what is said about a row of a stage that asks row by row.
-    fn singles(&mut self, stage: &StageSpec, prompts: &Result<Vec<Prompt>, String>) {
+    fn singles(&mut self, stage: &StageSpec, prompts: &Result<Vec<Prompt>, Failure>) {
         let singles = prompts.iter().flatten().filter(|_| !stage.packs());
         singles.for_each(|prompt| self.said.add(prompt));
     }
@@ -458,11 +458,11 @@ impl Looker<'_> {
 }
 
 /// The prompts of a row as they are shown.
-fn rendered(stage: &StageSpec, row: Row<'_>, prompts: &Result<Vec<Prompt>, String>) -> Vec<Rendered> {
+fn rendered(stage: &StageSpec, row: Row<'_>, prompts: &Result<Vec<Prompt>, Failure>) -> Vec<Rendered> {
     let named = |prompt| Rendered { stage: stage.name.to_string(), row: row.number() + 1, prompt };
     match prompts {
         Ok(prompts) => prompts.iter().cloned().map(Ok).map(named).collect(),
-        Err(message) => vec![named(Err(message.clone()))],
+        Err(failure) => vec![named(Err(failure.to_string()))],
     }
 }
 

@@ -17,7 +17,7 @@ use super::recent::Lookup;
 use super::stage::Job;
 use crate::ask::{Fate, Finished, Terms};
 use crate::plan::{Part, routing};
-use crate::prompt::{Answer, Expect, Message, Prompt};
+use crate::prompt::{Answer, Expect, Failure, FailureKind, Message, Prompt};
 use crate::spec::{Order, StageSpec};
 use crate::store::{Key, Sought, StoreError};
 use crate::table::Row;
@@ -289,9 +289,9 @@ fn block(
                 (task, Known::Some) if only.is_none() => missing.push(task),
                 (Task::One(pending), Known::All) => next.extend(go_on(job, &block, pending).map(Task::One)),
                 (Task::One(pending), Known::Failure) => end(job, &block, pending, None),
-                (Task::One(pending), Known::Some) => end(job, &block, pending, Some(UNRECORDED.to_owned())),
+                (Task::One(pending), Known::Some) => end(job, &block, pending, Some(unrecorded())),
                 (Task::Several(mut group), Known::Some) => {
-                    group.end(UNRECORDED).into_iter().for_each(|filled| fill_of(job, &block, filled));
+                    group.end(&unrecorded()).into_iter().for_each(|filled| fill_of(job, &block, filled));
                 }
                 (Task::Several(mut group), _) => {
                     take_over(job, &block, group.step(site(job, &block, group.model)));
@@ -307,7 +307,9 @@ fn block(
 }
 
 /// Why a row of a replay has no answer.
-const UNRECORDED: &str = "missing: the replay file has no answer to it";
+fn unrecorded() -> Failure {
+    FailureKind::Missing.because("the replay file has no answer to it")
+}
 
 /// Looks a round of questions up: in the replay file, if there is one, then in the ledger. Answers of the ledger that
 /// don't fit what is asked are retired.
@@ -390,7 +392,7 @@ fn go_on(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending> {
 }
 
 /// Fills a slot whose round goes no further: with what is known up to the first failure, or because of `failure`.
-fn end(job: &Job, block: &Block, pending: Pending, mut failure: Option<String>) {
+fn end(job: &Job, block: &Block, pending: Pending, mut failure: Option<Failure>) {
     let mut asked = pending.asked;
     for question in pending.round {
         let Some(known) = question.known else { break };
@@ -503,7 +505,7 @@ pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending
 }
 
 /// Fills a slot, counts its error, and its row if that was the last; of an audit it keeps what was asked.
-pub fn fill(job: &Job, block: &Block, (slot, audit): (usize, bool), asked: Vec<Asked>, failure: Option<String>) {
+pub fn fill(job: &Job, block: &Block, (slot, audit): (usize, bool), asked: Vec<Asked>, failure: Option<Failure>) {
     if audit {
         return block.compare(slot, asked, failure);
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use crate::plan::Plan;
+use crate::prompt::Failure;
 use crate::spec::StageSpec;
 use crate::store::{Audit, ErrorKind, PartFacts, Share, Shares, StageTotals};
 
@@ -42,7 +43,7 @@ pub struct StageProgress {
     spent: AtomicU64,
     /// Whether a model has a price.
     priced: bool,
-    errors: Mutex<BTreeMap<String, Failures>>,
+    errors: Mutex<BTreeMap<&'static str, Failures>>,
     shares: Mutex<Shares>,
     audit: Mutex<Option<Audit>>,
 }
@@ -144,7 +145,7 @@ impl Progress {
             completion_tokens: stage.completion_tokens.load(Relaxed),
             shares: stage.shares.lock().clone(),
             usd: stage.priced.then(|| stage.spent.load(Relaxed) as f64 / NANO),
-            errors: errors.iter().map(|(kind, failures)| (kind.clone(), failures.told())).collect(),
+            errors: errors.iter().map(|(kind, failures)| ((*kind).to_owned(), failures.told())).collect(),
         }
     }
 }
@@ -241,11 +242,10 @@ impl StageProgress {
         self.spent.fetch_add((usd * NANO).round() as u64, Relaxed);
     }
 
-    /// Counts a failed call by its kind (`kind: message`); the row is told by number and name, the call by its place in it.
-    pub fn error(&self, error: &str, row: (i64, String), place: usize) {
-        let (kind, message) = error.split_once(": ").unwrap_or((error, ""));
+    /// Counts a failed call by its kind; the row is told by number and name, the call by its place in it.
+    pub fn error(&self, failure: &Failure, row: (i64, String), place: usize) {
         let mut errors = self.errors.lock();
-        errors.entry(kind.to_owned()).or_default().add(row, place, message);
+        errors.entry(failure.kind.name()).or_default().add(row, place, &failure.message);
     }
 
     /// Counts the shares of a part that is done.

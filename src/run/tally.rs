@@ -5,18 +5,15 @@ use std::time::{Duration, Instant};
 use super::connect::Target;
 use super::progress::StageProgress;
 use crate::ask::probabilities;
-use crate::prompt::Prompt;
+use crate::prompt::{Failure, Prompt};
 use crate::provider::{Finish, Reply};
 use crate::store::{Key, Notes, Record};
 
-/// How a call ended without an answer.
+/// An attempt without an answer.
 #[derive(Debug)]
-pub struct Failure {
-    /// The class of the error.
-    pub kind: &'static str,
-    /// The reason.
-    pub message: String,
-    /// What was replied, if anything was.
+pub struct FailedAttempt {
+    pub failure: Failure,
+    /// The reply that can't be used, if there was one.
     pub reply: Option<Reply>,
 }
 
@@ -46,9 +43,9 @@ impl Tally {
     }
 
     /// Keeps an attempt that gave no answer.
-    pub fn note(&mut self, failure: Failure) {
-        let reply = failure.reply.map(|r| r.text);
-        let error = format!("{}: {}", failure.kind, failure.message);
+    pub fn note(&mut self, failed: FailedAttempt) {
+        let reply = failed.reply.map(|r| r.text);
+        let error = failed.failure.to_string();
         self.tries.push(serde_json::json!({ "reply": reply, "error": error }));
     }
 
@@ -64,7 +61,7 @@ impl Tally {
         target: &Target,
         prompt: &Prompt,
         reply: Option<&Reply>,
-        error: Option<String>,
+        error: Option<&Failure>,
     ) -> Record {
         let spent = self.spent();
         let finish = match reply.map(|r| &r.finish) {
@@ -84,7 +81,7 @@ impl Tally {
             latency_ms: milliseconds(spent),
             attempts: self.attempts,
             build: reply.and_then(|r| r.build.clone()),
-            error,
+            error: error.map(Failure::to_string),
             probabilities: reply.and_then(|reply| probabilities(reply, prompt)),
             tries: self.tries(),
             notes: self.notes,

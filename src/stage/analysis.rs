@@ -11,7 +11,7 @@ use super::evidence::{Evidence, NO_QUOTE};
 use super::question::{self, Answered, Written};
 use super::{Site, Stage, StageConfig};
 use crate::document::{self, Problems};
-use crate::prompt::{Answer, Bound, Expect, FieldSpec, Message, Prompt};
+use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row, Type};
 
@@ -153,11 +153,11 @@ impl Stage for BoundAnalysis {
         &self.needs
     }
 
-    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         if !so_far.is_empty() {
             return Ok(Vec::new());
         }
-        let question = self.prompt.message(row).map_err(|message| format!("template: {message}"))?;
+        let question = self.prompt.message(row).map_err(|message| FailureKind::Template.because(message))?;
         let system = self.system.iter().map(|system| Message::system(system).for_all());
         let messages = system.chain([question]).collect();
         let (expect, schema) = (self.expect.clone(), self.schema.clone());

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{Site, Stage};
 use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
-use crate::prompt::{Answer, Expect, Message, Prompt, Role};
+use crate::prompt::{Answer, Expect, Failure, Message, Prompt, Role};
 use crate::table::{Cell, Column, Row, Simple, Type, array_of};
 
 /// A row with its answer.
@@ -287,7 +287,7 @@ impl Stage for Shown {
         self.stage.needs()
     }
 
-    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let mut prompts = self.stage.prompts(row, so_far)?;
         for prompt in &mut prompts {
             let same = |shots: &&Shots| Arc::ptr_eq(&shots.expect, &prompt.expect) || shots.expect == prompt.expect;

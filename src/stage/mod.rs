@@ -25,7 +25,7 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 
 use crate::document::{Path, Problems};
-use crate::prompt::{Answer, Prompt};
+use crate::prompt::{Answer, Failure, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row};
 
@@ -97,8 +97,8 @@ pub trait Stage: Send + Sync + fmt::Debug {
     fn needs(&self) -> &[usize];
 
     /// What to ask about `row` next, given the answers so far; nothing more to ask ends the row.
-    /// Asked again after each round of answers. The error is `kind: message` and fails the row.
-    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String>;
+    /// Asked again after each round of answers. An error fails the row.
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure>;
 
     /// Whether there is anything to ask about `row` at all.
     fn asks(&self, _row: Row<'_>) -> bool {

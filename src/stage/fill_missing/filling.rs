@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::Stage;
 use super::super::evidence::{Evidence, NO_QUOTE, Quote};
 use super::value::{converted, is_missing};
-use crate::prompt::{Answer, Bound, Expect, Field, Message, Prompt, normal};
+use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Field, Message, Prompt, normal};
 use crate::table::{Cell, Column, Row, Type};
 
 /// What the model is told about its task.
@@ -98,8 +98,8 @@ impl Filling {
         Filling { prompt, system, text, keys, nulls, evidence, writes, fills, reads, needs, shapes: Mutex::default() }
     }
 
-    /// For each key the value that the row has already, if it has one; the error is `kind: message`.
-    fn originals(&self, row: Row<'_>) -> Result<Vec<Option<Cell>>, String> {
+    /// For each key the value that the row has already, if it has one.
+    fn originals(&self, row: Row<'_>) -> Result<Vec<Option<Cell>>, Failure> {
         let original = |key: &Key| {
             let Some(column) = key.column else { return Ok(None) };
             let cell = row.cell(column);
@@ -107,7 +107,8 @@ impl Filling {
                 return Ok(None);
             }
             let name = row.batch().schema_ref().field(column).name().clone();
-            converted(&cell, &key.field.kind).map(Some).map_err(|why| format!("value: the column `{name}`: {why}"))
+            let value = converted(&cell, &key.field.kind).map(Some);
+            value.map_err(|why| FailureKind::Value.because(format!("the column `{name}`: {why}")))
         };
         self.keys.iter().map(original).collect()
     }
@@ -203,7 +204,7 @@ impl Stage for Filling {
         self.originals(row).map_or(true, |originals| originals.contains(&None))
     }
 
-    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         if !so_far.is_empty() {
             return Ok(Vec::new());
         }
@@ -212,7 +213,7 @@ impl Stage for Filling {
             return Ok(Vec::new());
         }
         let shape = self.shape(missing);
-        let text = self.prompt.message(row).map_err(|message| format!("template: {message}"))?;
+        let text = self.prompt.message(row).map_err(|message| FailureKind::Template.because(message))?;
         let messages = vec![Message::system(&shape.system).for_all(), text];
         let (expect, schema) = (shape.expect.clone(), shape.schema.clone());
         Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None }])

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Strategy;
-use crate::prompt::{Answer, Bound, Expect, Given, Message, Prompt};
+use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Given, Message, Prompt};
 use crate::stage::Stage;
 use crate::table::{Cell, Column, Row};
 
@@ -61,7 +61,7 @@ pub struct BoundReduce {
 type Item = Vec<Cell>;
 
 /// A prompt over some of the things that are to be put together.
-type Ask<'a> = &'a dyn Fn(std::ops::Range<usize>) -> Result<Prompt, String>;
+type Ask<'a> = &'a dyn Fn(std::ops::Range<usize>) -> Result<Prompt, Failure>;
 
 impl BoundReduce {
     /// The rows of a group.
@@ -83,18 +83,18 @@ impl BoundReduce {
         Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone(), respondent: None, pack: None }
     }
 
-    fn rendered(&self, template: &Bound, row: Row<'_>, given: &[(&str, Given<'_>)]) -> Result<String, String> {
-        template.render_with(row, given).map_err(|message| format!("template: {message}"))
+    fn rendered(&self, template: &Bound, row: Row<'_>, given: &[(&str, Given<'_>)]) -> Result<String, Failure> {
+        template.render_with(row, given).map_err(|message| FailureKind::Template.because(message))
     }
 
     /// The question over some rows.
-    fn over(&self, row: Row<'_>, items: &[Item]) -> Result<String, String> {
+    fn over(&self, row: Row<'_>, items: &[Item]) -> Result<String, Failure> {
         let items: Vec<&[Cell]> = items.iter().map(Vec::as_slice).collect();
         self.rendered(&self.prompt, row, &[("rows", Given::Records(&self.names, &items))])
     }
 
     /// The question over some answers.
-    fn over_answers(&self, row: Row<'_>, answers: &[Answer]) -> Result<String, String> {
+    fn over_answers(&self, row: Row<'_>, answers: &[Answer]) -> Result<String, Failure> {
         let Some(combine) = &self.combine else {
             let parts: Vec<String> =
                 answers.iter().enumerate().map(|(i, answer)| format!("{}. {}", i + 1, self.text(answer))).collect();
@@ -118,7 +118,7 @@ impl BoundReduce {
     }
 
     /// The question over some more rows, given the answer so far.
-    fn onwards(&self, row: Row<'_>, so_far: &Answer, items: &[Item]) -> Result<String, String> {
+    fn onwards(&self, row: Row<'_>, so_far: &Answer, items: &[Item]) -> Result<String, Failure> {
         let Some(combine) = &self.combine else {
             return Ok(format!(
                 "{}\n\nThese are not all: from what came before them, the answer so far is:\n\n{}\n\nGive the answer about \
@@ -147,9 +147,9 @@ impl BoundReduce {
     }
 
     /// How many of the things from `start` on, `all` together, go into one prompt.
-    fn fitting(&self, start: usize, all: usize, ask: Ask<'_>) -> Result<usize, String> {
+    fn fitting(&self, start: usize, all: usize, ask: Ask<'_>) -> Result<usize, Failure> {
         let Some(most) = self.plan.tokens else { return Ok(all - start) };
-        let fits = |count: usize| -> Result<bool, String> { Ok(tokens(&ask(start..start + count)?) <= most) };
+        let fits = |count: usize| -> Result<bool, Failure> { Ok(tokens(&ask(start..start + count)?) <= most) };
         let (mut fit, mut step) = (0, 1);
         while start + fit < all {
             let count = (fit + step).min(all - start);
@@ -167,7 +167,7 @@ impl BoundReduce {
     }
 
     /// The rows, cut where a prompt is full.
-    fn leaves(&self, row: Row<'_>, items: &[Item]) -> Result<Vec<std::ops::Range<usize>>, String> {
+    fn leaves(&self, row: Row<'_>, items: &[Item]) -> Result<Vec<std::ops::Range<usize>>, Failure> {
         let ask = |range: std::ops::Range<usize>| Ok(self.asked(self.over(row, &items[range])?));
         let mut leaves = Vec::new();
         let mut start = 0;
@@ -184,15 +184,15 @@ impl BoundReduce {
         Ok(leaves)
     }
 
-    fn too_long(&self, what: &str, tokens: u64) -> String {
-        format!(
-            "context_too_long: {what} makes a prompt of about {tokens} tokens, more than `max_input_tokens`, which is {}",
+    fn too_long(&self, what: &str, tokens: u64) -> Failure {
+        FailureKind::ContextTooLong.because(format!(
+            "{what} makes a prompt of about {tokens} tokens, more than `max_input_tokens`, which is {}",
             self.plan.tokens.unwrap_or_default()
-        )
+        ))
     }
 
     /// The prompts of the next level of a tree; none when there is one answer.
-    fn tree(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+    fn tree(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let leaves = self.leaves(row, items)?;
         if so_far.is_empty() {
             return leaves.into_iter().map(|leaf| Ok(self.asked(self.over(row, &items[leaf])?))).collect();
@@ -226,7 +226,7 @@ impl BoundReduce {
     }
 
     /// The next prompt of a fold; none when all rows have been read.
-    fn fold(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+    fn fold(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let mut start = 0;
         for i in 0..=so_far.len() {
             if start >= items.len() {
@@ -277,7 +277,7 @@ impl Stage for BoundReduce {
         &self.hidden[..self.hidden.len().min(1)]
     }
 
-    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let items = self.items(row);
         match self.plan.strategy {
             Strategy::Fold => self.fold(row, &items, so_far),

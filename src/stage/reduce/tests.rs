@@ -72,7 +72,7 @@ impl Bounded {
         let mut so_far: Vec<Vec<Cell>> = Vec::new();
         let mut rounds = Vec::new();
         loop {
-            let prompts = self.stage.prompts(row, &so_far)?;
+            let prompts = self.stage.prompts(row, &so_far).map_err(|failure| failure.to_string())?;
             if prompts.is_empty() {
                 assert_eq!(self.stage.cells(row, "m", &so_far), so_far.last().cloned().unwrap_or_default());
                 return Ok(rounds);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::order::{Design, Order, Respondent};
 use super::wording::Question;
 use super::{Labels, Per, Site, Survey, in_words};
-use crate::prompt::{Answer, Bound, BoundCondition, Expect, Message, Prompt};
+use crate::prompt::{Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
 use crate::stage::Stage;
 use crate::table::{Cell, Column, Row, Simple, Type};
 
@@ -113,7 +113,7 @@ struct Way {
     /// What is to be asked next; none at the end.
     next: Vec<usize>,
     /// Why it can't be told what to ask next.
-    failure: Option<String>,
+    failure: Option<Failure>,
 }
 
 impl Interview {
@@ -172,7 +172,7 @@ impl Interview {
             match self.round(row, &mut way.cells, &way.order) {
                 Ok(round) => way.next = round,
                 Err(message) => {
-                    way.failure = Some(format!("when: {message}"));
+                    way.failure = Some(FailureKind::When.because(message));
                     return way;
                 }
             }
@@ -315,7 +315,7 @@ impl Stage for Interview {
         &[]
     }
 
-    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, String> {
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let way = self.way(row, so_far);
         if let Some(failure) = way.failure {
             return Err(failure);
@@ -323,7 +323,7 @@ impl Stage for Interview {
         if way.next.is_empty() {
             return Ok(Vec::new());
         }
-        let persona = self.persona.render(row).map_err(|message| format!("template: {message}"))?;
+        let persona = self.persona.render(row).map_err(|message| FailureKind::Template.because(message))?;
         // What the spec says stands first and the rule last; who answers, between them, is the row's own.
         let told = self.system.as_deref().unwrap_or("").trim();
         let start = if told.is_empty() { String::new() } else { format!("{told}\n\n") };

@@ -55,7 +55,7 @@ fn next(stage: &dyn Stage, row: usize, replies: &[&str]) -> Result<(Vec<Prompt>,
     let row = Row::new(&people, row, 0);
     let (mut answers, mut replies) = (Vec::new(), replies.iter());
     loop {
-        let prompts = stage.prompts(row, &answers)?;
+        let prompts = stage.prompts(row, &answers).map_err(|failure| failure.to_string())?;
         for prompt in &prompts {
             let Some(reply) = replies.next() else { return Ok((prompts, answers)) };
             answers.push(prompt.expect.read(reply, None)?);
@@ -250,7 +250,7 @@ fn what_was_answered_before_a_failure_is_kept() {
     assert_eq!(stage.unanswered(row, "m", &[]), vec![Cell::Null; 7]);
     // A condition that can't be told fails the row.
     let stage = survey(&SKIPS.replace("works == 'yes'", "1 / 0 > 1"));
-    assert!(stage.prompts(row, &[]).unwrap_err().starts_with("when: "));
+    assert!(stage.prompts(row, &[]).unwrap_err().to_string().starts_with("when: "));
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! Failures: why a row, a call or an item has no answer, as a kind and a message.
+//!
+//! [`Failure`] becomes the text `kind: message` only where it is written: in error columns, the calls table and the ledger.
+
+use std::fmt;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The class.
+    pub kind: FailureKind,
+    /// The reason; may be empty.
+    pub message: String,
+}
+
+/// The classes of failures that an error column can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// The server asked to wait.
+    RateLimited,
+    /// The server is down or busy.
+    Unavailable,
+    /// The server failed at this request.
+    ServerError,
+    /// A deadline passed.
+    Timeout,
+    /// The key is missing or wrong.
+    Unauthorized,
+    /// The server does not have the model.
+    UnknownModel,
+    /// The quota is used up.
+    QuotaExhausted,
+    /// The server refuses this request.
+    Rejected,
+    /// The prompt is longer than the model's context.
+    ContextTooLong,
+    /// The provider withheld the reply, or the model refused.
+    Refused,
+    /// The reply was cut off.
+    Truncated,
+    /// The reply is not what was asked for.
+    Malformed,
+    /// A template cannot be rendered for this row.
+    Template,
+    /// A condition (`when`) cannot be decided for this row.
+    When,
+    /// A value of the input does not fit the field that it fills.
+    Value,
+    /// A fallback model has no answer either.
+    Fallback,
+    /// The replay file does not contain the call.
+    Missing,
+    /// A reason without a kind: of an item in a pack, or in a record of another version.
+    Unnamed,
+}
+
+/// The word for each kind.
+const NAMES: [(FailureKind, &str); 17] = [
+    (FailureKind::RateLimited, "rate_limited"),
+    (FailureKind::Unavailable, "unavailable"),
+    (FailureKind::ServerError, "server_error"),
+    (FailureKind::Timeout, "timeout"),
+    (FailureKind::Unauthorized, "unauthorized"),
+    (FailureKind::UnknownModel, "unknown_model"),
+    (FailureKind::QuotaExhausted, "quota_exhausted"),
+    (FailureKind::Rejected, "rejected"),
+    (FailureKind::ContextTooLong, "context_too_long"),
+    (FailureKind::Refused, "refused"),
+    (FailureKind::Truncated, "truncated"),
+    (FailureKind::Malformed, "malformed"),
+    (FailureKind::Template, "template"),
+    (FailureKind::When, "when"),
+    (FailureKind::Value, "value"),
+    (FailureKind::Fallback, "fallback"),
+    (FailureKind::Missing, "missing"),
+];
+
+impl FailureKind {
+    /// The word in error columns and reports; empty for [`FailureKind::Unnamed`].
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    /// A failure of this kind.
+    pub fn because(self, message: impl Into<String>) -> Failure {
+        Failure { kind: self, message: message.into() }
+    }
+}
+
+impl Failure {
+    /// Reads the text of a failure. A text that names no known kind is kept whole.
+    pub fn read(text: &str) -> Failure {
+        let (name, message) = text.split_once(": ").unwrap_or((text, ""));
+        let known = NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| kind.because(message));
+        known.filter(|failure| failure.to_string() == text).unwrap_or_else(|| FailureKind::Unnamed.because(text))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind.name(), self.message.as_str()) {
+            ("", message) => f.write_str(message),
+            (name, "") => f.write_str(name),
+            (name, message) => write!(f, "{name}: {message}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_read_back_from_its_text() {
+        for (kind, name) in NAMES {
+            assert_eq!(kind.because("a: b").to_string(), format!("{name}: a: b"));
+            assert_eq!(Failure::read(&format!("{name}: a: b")), kind.because("a: b"));
+            assert_eq!(Failure::read(name), kind.because(""), "a replay file keeps the kind alone");
+        }
+        for text in ["the field `x` is missing", "quota: 3", "timeout: ", "", ": "] {
+            assert_eq!(
+                (Failure::read(text).kind, Failure::read(text).to_string()),
+                (FailureKind::Unnamed, text.to_owned())
+            );
+        }
+    }
+}
