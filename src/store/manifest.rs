@@ -6,79 +6,73 @@ use std::time::SystemTime;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{Audit, Lock, RunDir, StageShape, StoreError};
+use super::{Audit, RowCounts, RunDir, Shares, StageShape, StoreError};
+use crate::provider::Build;
 use crate::table::parquet::{new_file, persist};
 
-/// The version of the manifest's form.
+/// The version of the manifest's format.
 const VERSION: u32 = 1;
 const FILE: &str = "manifest.json";
 
 /// What a run did.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of this form.
+    /// The version of this format.
     pub schema_version: u32,
     /// The version of fanfold.
     pub fanfold: String,
-    /// The pipeline's name.
     pub pipeline: String,
     /// The hash of everything in the spec that can change a table.
     pub spec_hash: String,
-    /// The identity of the run ([`crate::plan::Plan::identity`]), which its outputs name.
+    /// [`crate::plan::Plan::identity`], which is also in the outputs.
     #[serde(default)]
     pub run: String,
-    /// How far it came.
     pub state: State,
-    /// The replay file that it was answered from, if there was one.
+    /// The replay file that answered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
-    /// Since when answers count, in milliseconds since 1970: when everything was last asked again.
+    /// Answers before this moment do not count, in milliseconds since 1970: everything was asked again then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_since_ms: Option<i64>,
     /// When it was last started, RFC 3339.
     pub started_at: String,
     /// When it ended, RFC 3339.
     pub finished_at: Option<String>,
-    /// The sources' rows and content hashes.
     pub sources: IndexMap<String, SourceEntry>,
-    /// The stages that made a table of tables.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub reshapes: IndexMap<String, ReshapeEntry>,
-    /// The models that were asked.
-    pub models: IndexMap<String, ModelFacts>,
-    /// How the stages' tables hang together.
+    pub models: IndexMap<String, ModelEntry>,
+    /// The shapes of the stages' tables.
     #[serde(default)]
     pub tables: IndexMap<String, StageShape>,
-    /// What each stage did.
     pub stages: IndexMap<String, StageTotals>,
-    /// The files that were written.
     pub outputs: IndexMap<String, OutputFacts>,
-    /// What the tables are made from and, when it is done, what they are; none for a run of some rows or stages only.
+    /// A `lock::Lock`: what the tables are made from and, in a finished run, what they contain. `None` for a run of some rows
+    /// or stages only.
     #[serde(default)]
-    pub lock: Option<Lock>,
+    pub lock: Option<Value>,
 }
 
-/// How far a run came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It is at it, or was killed.
+    /// The run is in progress, or was killed.
+    #[default]
     Running,
-    /// It was stopped and can go on.
+    /// It was stopped and can be resumed.
     Stopped,
-    /// It is done.
     Done,
 }
 
 /// A source as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceEntry {
-    /// Its rows.
     pub rows: u64,
     /// The hash of its content.
     pub content: String,
-    /// The files that it reads, as the spec names them.
+    /// Its files, as the spec names them.
     #[serde(default)]
     pub paths: Vec<String>,
     /// The column that identifies a row.
@@ -86,78 +80,64 @@ pub struct SourceEntry {
     pub key: Option<String>,
 }
 
-/// A table that was made of tables.
+/// A table that was made from other tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReshapeEntry {
-    /// How: `split`, `join` or `gather`.
+    /// `split`, `join` or `gather`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What of.
     pub inputs: Vec<String>,
     /// The column that identifies a row.
     pub key: Option<String>,
-    /// How many columns at its end are for the stage that reads it only.
+    /// How many of its last columns only the stage that reads it can see.
     pub hidden: usize,
 }
 
 /// A model as it was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelFacts {
+pub struct ModelEntry {
     /// The provider's kind.
     pub provider: String,
-    /// Where it is.
     pub endpoint: String,
-    /// The provider's id of it.
+    /// The provider's id of the model.
     pub model: String,
-    /// The digest of its weights, where the server tells it.
-    pub digest: Option<String>,
-    /// Its quantisation, where the server tells it.
-    pub quantization: Option<String>,
-    /// The hash of its chat template, where the server tells it.
-    #[serde(default)]
-    pub template: Option<String>,
+    #[serde(flatten)]
+    pub build: Build,
 }
 
-/// What a stage did. Rows: `rows = answered + failed + skipped` when it is done.
+/// What a stage did. When it is done, `counts` sum to `rows`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageTotals {
     /// Rows of its input.
     pub rows: u64,
-    /// Rows that every model answered.
-    pub answered: u64,
-    /// Rows with a failed call.
-    pub failed: u64,
-    /// Rows that were not asked about: their text or an answer that they depend on is missing.
-    pub skipped: u64,
-    /// Rows in parts that an earlier start of this run had committed.
+    #[serde(flatten)]
+    pub counts: RowCounts,
+    /// Rows in parts that an earlier start of this run committed.
     pub kept: u64,
     /// Calls that were sent and finished.
     pub calls: u64,
-    /// Calls that the ledger answered.
     pub from_ledger: u64,
-    /// Calls that it would have been without `rows_per_prompt`, for the rows that were asked about together; the audit's
-    /// own calls are not among them.
+    /// How many calls the packed rows would have needed without `rows_per_prompt`; without the calls of the audit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub without_packing: u64,
-    /// Attempts in all, retries included.
+    /// Retries included.
     pub attempts: u64,
     /// Tokens of the prompts that were sent.
     pub prompt_tokens: u64,
     /// Tokens of the replies that were received.
     pub completion_tokens: u64,
-    /// Calls that the rows took, whoever answered them and when: what would be sent without the ledger.
+    /// Calls that the rows needed: what would be sent without the ledger.
     #[serde(default)]
     pub needed: u64,
-    /// US dollars that the replies cost, where a model has a price.
+    /// US dollars; `None` without a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd: Option<f64>,
-    /// How often each label was given, by column of labels.
+    /// By column of labels.
     #[serde(default)]
     pub shares: Shares,
-    /// What asking rows one by one as well showed, where the spec says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
-    /// Failed calls by kind, with the first rows of each.
+    /// Failed calls by kind.
     pub errors: IndexMap<String, ErrorKind>,
 }
 
@@ -165,60 +145,26 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Shares by column.
-pub type Shares = IndexMap<String, Share>;
-
-/// How often each label of a column was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Share {
-    /// The labels in the spec's order, and how often each was given; of booleans `true` and `false`.
-    pub labels: IndexMap<String, u64>,
-    /// How often the answer was null.
-    pub null: u64,
-}
-
-impl Share {
-    /// How many answers are a label.
-    pub fn of(&self) -> u64 {
-        self.labels.values().sum()
-    }
-
-    /// Adds the counts of `more` to those of the same columns in `shares`.
-    pub fn add(shares: &mut Shares, more: &Shares) {
-        for (column, share) in more {
-            let sum = shares.entry(column.clone()).or_default();
-            for (label, count) in &share.labels {
-                *sum.labels.entry(label.clone()).or_default() += count;
-            }
-            sum.null += share.null;
-        }
-    }
-}
-
 /// Failed calls of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorKind {
-    /// How many.
     pub count: u64,
-    /// The first rows where one was, by key or number.
+    /// The first rows, by key or number.
     #[serde(default)]
     pub rows: Vec<String>,
-    /// What was said about the first of them.
+    /// The error of the first row.
     pub message: String,
 }
 
 /// A file that was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputFacts {
-    /// What it holds: a stage or a source.
+    /// The stage or source that it contains.
     #[serde(default)]
     pub input: String,
-    /// Where, as the spec says.
+    /// As the spec says it.
     pub path: String,
-    /// Its rows.
     pub rows: u64,
-    /// Its columns.
     pub columns: usize,
 }
 
@@ -231,18 +177,8 @@ impl Manifest {
             pipeline: pipeline.to_owned(),
             spec_hash: spec_hash.to_owned(),
             run: run.to_owned(),
-            state: State::Running,
-            replay: None,
-            fresh_since_ms: None,
             started_at: now(),
-            finished_at: None,
-            sources: IndexMap::new(),
-            reshapes: IndexMap::new(),
-            models: IndexMap::new(),
-            tables: IndexMap::new(),
-            stages: IndexMap::new(),
-            outputs: IndexMap::new(),
-            lock: None,
+            ..Manifest::default()
         }
     }
 
@@ -252,12 +188,12 @@ impl Manifest {
         self.finished_at = Some(now());
     }
 
-    /// The manifest of a run's folder, if there is one that can be read.
+    /// The manifest in a run's folder; `None` if there is none or it cannot be read.
     pub fn read(run: &RunDir) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
     }
 
-    /// When the manifest of a run's folder was written last, if there is one.
+    /// When the manifest in a run's folder was last written.
     pub fn written(run: &RunDir) -> Option<SystemTime> {
         std::fs::metadata(run.root().join(FILE)).and_then(|file| file.modified()).ok()
     }

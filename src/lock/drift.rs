@@ -1,0 +1,138 @@
+//! Drift: the facets of a lock, and how those of two locks differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::file::Lock;
+
+/// The tables of a lock, causes before results.
+const ORDER: [&str; 7] = ["tool", "spec", "sources", "models", "reshapes", "stages", "outputs"];
+
+/// A facet that has another value in a second lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Drift {
+    pub facet: String,
+    /// `None`: the first lock does not have it.
+    pub old: Option<String>,
+    /// `None`: the second lock does not have it.
+    pub new: Option<String>,
+}
+
+/// What a comparison of two locks found.
+pub struct Comparison {
+    pub drift: Vec<Drift>,
+    /// How many facets have the same value in both.
+    pub same: usize,
+}
+
+/// The facets of a lock in its order, causes before results; `None` is not known yet.
+#[derive(Clone, Debug)]
+pub struct Facets(Vec<(String, Option<String>)>);
+
+impl Facets {
+    /// The facets whose values are known.
+    pub fn known(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(facet, value)| Some((facet.as_str(), value.as_deref()?)))
+    }
+
+    /// Takes the values that are not known here from `other`; returns the names of those facets.
+    pub fn assume(&mut self, other: &Facets) -> Vec<String> {
+        let mut assumed = Vec::new();
+        for (facet, value) in std::mem::take(&mut self.0) {
+            if value.is_some() {
+                self.0.push((facet, value));
+                continue;
+            }
+            let inner = format!("{facet}.");
+            for (name, value) in other.known().filter(|(name, _)| *name == facet || name.starts_with(&inner)) {
+                assumed.push(name.to_owned());
+                self.0.push((name.to_owned(), Some(value.to_owned())));
+            }
+        }
+        assumed
+    }
+
+    /// The facets that have another value in `new`, causes before results.
+    pub fn compare(&self, new: &Facets) -> Comparison {
+        let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) = (self.known().collect(), new.known().collect());
+        let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+        let value = |facets: &BTreeMap<&str, &str>, name| facets.get(name).map(|value| (*value).to_owned());
+        let drift = names.into_iter().map(|name| Drift {
+            facet: name.to_owned(),
+            old: value(&old, name),
+            new: value(&new, name),
+        });
+        let mut drift: Vec<Drift> = drift.filter(|drift| drift.old != drift.new).collect();
+        drift.sort_by_key(|drift| ORDER.iter().position(|table| drift.facet.split('.').next() == Some(*table)));
+        let gone = drift.iter().filter(|drift| drift.old.is_some()).count();
+        Comparison { drift, same: old.len() - gone }
+    }
+}
+
+impl Lock {
+    pub fn facets(&self) -> Facets {
+        let tree = serde_json::to_value(self).unwrap_or_default();
+        let mut facets = Vec::new();
+        for table in ORDER {
+            for (key, value) in tree[table].as_object().into_iter().flatten() {
+                leaves(&format!("{table}.{key}"), value, &mut facets);
+            }
+        }
+        facets.retain(|(facet, _)| facet != "tool.fanfold");
+        Facets(facets)
+    }
+
+    /// The facets that have another value in `new`, causes before results.
+    pub fn drift(&self, new: &Lock) -> Vec<Drift> {
+        self.facets().compare(&new.facets()).drift
+    }
+
+    /// The drift between this lock and `new` that no edit of the spec or the inputs explains: another build of the same
+    /// model, or another version of the call keys.
+    pub fn moved(&self, new: &Lock) -> Vec<Drift> {
+        let mut drift = self.drift(new);
+        drift.retain(|d| d.old.is_some() && d.new.is_some());
+        drift.retain(|d| {
+            let Some((model, build)) = d.facet.strip_prefix("models.").and_then(|rest| rest.split_once(".build."))
+            else {
+                return d.facet == "tool.calls";
+            };
+            let same = |lock: &Lock| lock.models.get(model).map(|m| (m.provider.clone(), m.model.clone()));
+            build != "replies" && same(self) == same(new)
+        });
+        drift
+    }
+
+    /// The hash of all facets that are known before the tables are, that is without results.
+    pub fn causes(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (facet, value) in self.facets().known() {
+            let result = facet.starts_with("outputs.")
+                || facet.ends_with(".build.replies")
+                || (facet.starts_with("stages.")
+                    && [".answered", ".failed", ".skipped"].iter().any(|end| facet.ends_with(end)));
+            if !result {
+                for text in [facet, value] {
+                    hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+                }
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// Adds the leaves under `path`; a list is one leaf.
+fn leaves(path: &str, value: &Value, out: &mut Vec<(String, Option<String>)>) {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let leaf = match value {
+        Value::Object(table) => {
+            return table.iter().for_each(|(key, inner)| leaves(&format!("{path}.{key}"), inner, out));
+        }
+        Value::Null => None,
+        Value::Array(items) => Some(items.iter().map(text).collect::<Vec<_>>().join(", ")),
+        other => Some(text(other)),
+    };
+    out.push((path.to_owned(), leaf));
+}

@@ -1,0 +1,271 @@
+//! Facts: fills a lock from a plan and its models before a run, and from its parts and outputs afterwards.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+
+use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedReshape, LockedSource, LockedStage};
+use super::prompts::{Prompts, hash};
+use crate::plan::Plan;
+use crate::prompt::Message;
+use crate::provider::{Build, Call, Model, Provider};
+use crate::spec::{Format, Input, Overflow, Repair, StageSpec};
+use crate::store::{Replies, RowCounts, RunDir, read_output};
+use crate::table::column_words;
+
+/// What can be found out about a model before a run.
+#[derive(Clone, Debug)]
+pub struct ModelFacts {
+    sent: BTreeMap<String, toml::Value>,
+    build: Build,
+}
+
+impl ModelFacts {
+    pub fn of(provider: &dyn Provider, model: &Model, build: &Build) -> Self {
+        ModelFacts { sent: sent(provider, model), build: build.clone() }
+    }
+}
+
+/// The lock of `plan`, whose sources have been read, before it runs; `models` by index in the spec.
+pub fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
+    let mut lock = Lock::new(&plan.spec_hash);
+    for ((name, source), facts) in plan.spec.sources.iter().zip(&plan.sources) {
+        let Some(facts) = facts else { continue };
+        let columns = source.relation.schema.fields().iter().map(|f| column_words(f)).collect();
+        let locked = LockedSource { rows: facts.rows, content: facts.values.clone(), columns };
+        lock.sources.insert(name.to_string(), locked);
+    }
+    lock.reshapes.extend(plan.reshapes().map(|i| reshape(plan, i)));
+    lock.stages.extend(plan.stages().map(|i| stage(plan, i)));
+    for asked in plan.stages().flat_map(|i| &plan.spec.stages[i].models) {
+        let fallback = &plan.spec.model(*asked).1.fallback;
+        lock.models.extend([asked].into_iter().chain(fallback).map(|i| model(plan, *i, models.get(i))));
+    }
+    lock.outputs.extend(plan.outputs().map(|i| output(plan, i)));
+    lock
+}
+
+fn reshape(plan: &Plan, index: usize) -> (String, LockedReshape) {
+    let reshape = &plan.spec.reshapes[index];
+    let meaning = reshape.reshape.meaning();
+    let locked = LockedReshape {
+        kind: meaning["type"].as_str().unwrap_or_default().to_owned(),
+        inputs: reshape.inputs.iter().map(|input| plan.spec.input_name(*input).to_owned()).collect(),
+        settings: hash(&meaning),
+        rows: plan.rows(Input::Reshape(index)),
+    };
+    (reshape.name.clone(), locked)
+}
+
+fn model(plan: &Plan, index: usize, facts: Option<&ModelFacts>) -> (String, LockedModel) {
+    let (name, model) = plan.spec.model(index);
+    let Build { digest, quantization, template } = facts.map(|facts| facts.build.clone()).unwrap_or_default();
+    let locked = LockedModel {
+        provider: plan.spec.endpoints[&model.endpoint].endpoint.kind().to_owned(),
+        model: model.model.id.clone(),
+        sent: facts.map(|facts| facts.sent.clone()),
+        context_tokens: model.context_tokens,
+        fallback: model.fallback.iter().map(|other| plan.spec.model(*other).0.to_string()).collect(),
+        build: LockedBuild { digest, quantization, template, replies: None },
+    };
+    (name.to_string(), locked)
+}
+
+fn stage(plan: &Plan, index: usize) -> (String, LockedStage) {
+    let stage = &plan.spec.stages[index];
+    let meaning = stage.stage.meaning();
+    let locked = LockedStage {
+        kind: meaning["type"].as_str().unwrap_or_default().to_owned(),
+        input: plan.spec.input_name(stage.input).to_owned(),
+        models: stage.model_names.clone(),
+        layout: stage.answers.layout().to_owned(),
+        replicates: stage.answers.replicates as u64,
+        rows_per_prompt: stage.packs().then_some(stage.rows_per_prompt),
+        audit: stage.audit.map(|audit| u64::from(audit.rows.get())),
+        when: stage.when.as_ref().map(|when| when.source().to_owned()),
+        settings: hash(&settings(stage, meaning)),
+        prompts: None,
+        answers: None,
+        rows: plan.rows(stage.input),
+        answered: None,
+        failed: None,
+        skipped: None,
+    };
+    (stage.name.to_string(), locked)
+}
+
+/// The settings of a stage that have no facets.
+fn settings(stage: &StageSpec, meaning: Value) -> Value {
+    let mut settings = json!({ "stage": meaning, "max_attempts": stage.max_attempts });
+    if stage.overflow != Overflow::default() {
+        settings["overflow"] = json!(stage.overflow);
+    }
+    if stage.repair != Repair::default() {
+        settings["repair"] = json!(stage.repair);
+    }
+    stage.packing(&mut settings);
+    settings
+}
+
+fn output(plan: &Plan, index: usize) -> (String, LockedOutput) {
+    let (name, output) = plan.spec.outputs.get_index(index).expect("an index of this table");
+    let columns = plan.spec.relation(output.input).schema.fields().iter().map(|field| match output.format {
+        Format::Parquet => column_words(field),
+        Format::Csv | Format::Jsonl => field.name().clone(),
+    });
+    let locked = LockedOutput {
+        input: plan.spec.input_name(output.input).to_owned(),
+        path: output.path.clone(),
+        rows: plan.rows(output.input),
+        answered: None,
+        failed: None,
+        skipped: None,
+        content: None,
+        columns: columns.collect(),
+    };
+    (name.to_string(), locked)
+}
+
+/// What every request to a model contains besides the conversation, the schema and the model's name, by its path in the
+/// body as it is sent, our defaults included.
+fn sent(provider: &dyn Provider, model: &Model) -> BTreeMap<String, toml::Value> {
+    let body = |said: &str| {
+        let messages = [Message::system(said), Message::user(said)];
+        let encoded = provider.encode(&Call { model, messages: &messages, schema: None });
+        // The body after the keyed part changes no answer; the object may be cut off before it.
+        let keyed = &encoded.body[encoded.unsent.min(encoded.keyed)..encoded.keyed];
+        let whole = serde_json::from_slice::<Value>(keyed);
+        whole.or_else(|_| serde_json::from_slice(&[keyed, b"}"].concat())).unwrap_or_default()
+    };
+    let (one, other) = (body("one"), body("other"));
+    let mut sent = BTreeMap::new();
+    for (key, value) in one.as_object().into_iter().flatten() {
+        if key != "model" && other.get(key) == Some(value) {
+            leaves(key.clone(), value, &mut sent);
+        }
+    }
+    sent
+}
+
+/// Adds the leaves of `value` under their paths, without nulls and empty lists.
+fn leaves(path: String, value: &Value, out: &mut BTreeMap<String, toml::Value>) {
+    match value {
+        Value::Object(table) => table.iter().for_each(|(key, inner)| leaves(format!("{path}.{key}"), inner, out)),
+        Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
+        other => {
+            out.insert(path, scalar(other));
+        }
+    }
+}
+
+/// A value without nulls as TOML; nested values, and numbers that TOML cannot hold, as text.
+fn scalar(value: &Value) -> toml::Value {
+    match value {
+        Value::Bool(truth) => (*truth).into(),
+        Value::String(text) => text.as_str().into(),
+        Value::Array(items) => toml::Value::Array(items.iter().map(scalar).collect()),
+        Value::Number(number) => match (number.as_i64(), number.is_f64(), number.as_f64()) {
+            (Some(whole), ..) => whole.into(),
+            (None, true, Some(number)) => number.into(),
+            _ => number.to_string().into(),
+        },
+        Value::Object(_) | Value::Null => value.to_string().into(),
+    }
+}
+
+impl Lock {
+    /// Adds what a stage asks.
+    pub fn add_prompts(&mut self, stage: &str, Prompts { prompts, answers }: Prompts) {
+        if let Some(locked) = self.stages.get_mut(stage) {
+            (locked.prompts, locked.answers) = (Some(prompts), Some(answers));
+        }
+    }
+
+    /// Adds the row counts of reshapes, stages and outputs, and the builds that replies named, for the parts that are
+    /// committed in `dir`.
+    pub fn add_counts(&mut self, plan: &Plan, dir: &RunDir) {
+        let spec = &plan.spec;
+        for i in plan.reshapes() {
+            if let Some(locked) = self.reshapes.get_mut(&spec.reshapes[i].name) {
+                locked.rows = rows_of(plan, dir, Input::Reshape(i));
+            }
+        }
+        let parts: HashMap<usize, _> = plan.stages().filter_map(|i| Some((i, parts_of(plan, dir, i)?))).collect();
+        for (i, (counts, _)) in &parts {
+            if let Some(locked) = self.stages.get_mut(spec.stages[*i].name.as_str()) {
+                locked.rows = Some(counts.total());
+                [locked.answered, locked.failed, locked.skipped] = known(counts, 1);
+            }
+        }
+        if parts.len() == plan.stages().count() {
+            for (name, model) in &mut self.models {
+                let named = parts.values().filter_map(|(_, replies)| replies.get(name)).flatten();
+                let builds: BTreeSet<String> = named.cloned().collect();
+                model.build.replies = Some(builds.into_iter().collect());
+            }
+        }
+        for i in plan.outputs() {
+            let (name, output) = spec.outputs.get_index(i).expect("an index of this table");
+            let Some(locked) = self.outputs.get_mut(name.as_str()) else { continue };
+            locked.rows = locked.rows.or_else(|| rows_of(plan, dir, output.input));
+            let Input::Stage(stage) = output.input else { continue };
+            let Some((counts, _)) = parts.get(&stage) else { continue };
+            [locked.answered, locked.failed, locked.skipped] = known(counts, spec.stages[stage].answers.fold());
+        }
+    }
+
+    /// Adds the contents of the output files as they are now.
+    pub fn add_outputs(&mut self, plan: &Plan) {
+        for i in plan.outputs() {
+            let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
+            let Some(locked) = self.outputs.get_mut(name.as_str()) else { continue };
+            if !output.file.exists() {
+                locked.content = Some("missing".to_owned());
+                continue;
+            }
+            match read_output(&output.file, output.format) {
+                Ok(content) => {
+                    locked.content = Some(content.hash);
+                    // A table without rows has no columns in JSON Lines.
+                    if output.format != Format::Jsonl || content.rows > 0 {
+                        locked.columns = content.columns;
+                    }
+                    locked.rows = Some(content.rows);
+                }
+                Err(message) => locked.content = Some(format!("unreadable: {message}")),
+            }
+        }
+    }
+}
+
+fn known(counts: &RowCounts, fold: u64) -> [Option<u64>; 3] {
+    [counts.answered, counts.failed, counts.skipped].map(|rows| Some(rows * fold))
+}
+
+/// The rows of an input; those of a reshape of answers are only known once the run in `dir` has made it.
+fn rows_of(plan: &Plan, dir: &RunDir, input: Input) -> Option<u64> {
+    plan.rows(input).or_else(|| match input {
+        Input::Source(_) => None,
+        Input::Stage(i) => {
+            let stage = &plan.spec.stages[i];
+            Some(rows_of(plan, dir, stage.input)? * stage.answers.fold())
+        }
+        Input::Reshape(i) => Some(dir.committed(&plan.spec.reshapes[i].name, 0)?.table.rows()),
+    })
+}
+
+/// The sums over the parts of a stage; `None` if a part is not committed.
+pub fn parts_of(plan: &Plan, dir: &RunDir, stage: usize) -> Option<(RowCounts, Replies)> {
+    let name = plan.spec.stages[stage].name.as_str();
+    let (mut counts, mut replies) = (RowCounts::default(), Replies::new());
+    let rows = rows_of(plan, dir, plan.spec.stages[stage].input)?;
+    for part in plan.parts(stage, rows) {
+        let facts = dir.committed(name, part.number)?.facts;
+        counts += facts.counts;
+        for (model, builds) in facts.replies {
+            replies.entry(model).or_default().extend(builds);
+        }
+    }
+    Some((counts, replies))
+}

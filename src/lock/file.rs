@@ -1,0 +1,286 @@
+//! The lock file: reads and writes `<spec>.lock`.
+//!
+//! ```text
+//! [tool]              version of the call keys
+//! [spec]              hash of the spec's meaning
+//! [sources.NAME]      rows, columns, hash of the values
+//! [models.NAME]       provider, id, request fields other than the conversation, build
+//! [reshapes.NAME]     inputs, settings, rows
+//! [stages.NAME]       settings, hash of the rendered prompts, row counts
+//! [outputs.NAME]      rows, columns, hash of the values, row counts
+//! ```
+//!
+//! The file is for git: it contains no secrets, times, addresses, or paths that are not in the spec.
+//! In JSON, `null` means not known yet; a field that is known to be empty is left out.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ask::KEY_VERSION;
+use crate::provider::Build;
+use crate::store::{Manifest, StoreError};
+use crate::table::parquet::{clean, new_file, persist};
+
+/// The version of the file's format; a newer one is refused.
+const VERSION: u32 = 1;
+
+const HEAD: &str = "# What this pipeline's tables were made from, and what they are. Written by `fanfold run`, checked by\n\
+                    # `fanfold verify`; keep it in git. Hashes are BLAKE3.\n";
+
+/// What a pipeline's tables were made from, and what they contain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    pub version: u32,
+    pub tool: LockedTool,
+    pub spec: LockedSpec,
+    #[serde(default)]
+    pub sources: BTreeMap<String, LockedSource>,
+    #[serde(default)]
+    pub models: BTreeMap<String, LockedModel>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reshapes: BTreeMap<String, LockedReshape>,
+    #[serde(default)]
+    pub stages: BTreeMap<String, LockedStage>,
+    #[serde(default)]
+    pub outputs: BTreeMap<String, LockedOutput>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedTool {
+    /// The version that wrote the lock. Not a facet: a new version alone changes no table.
+    pub fanfold: String,
+    /// The version of the call keys.
+    pub calls: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedSpec {
+    /// The hash of [`crate::spec::Spec::meaning`].
+    pub meaning: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedSource {
+    pub rows: u64,
+    /// The hash of the values.
+    pub content: String,
+    /// `name: type` for each column.
+    pub columns: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedModel {
+    /// The provider's kind.
+    pub provider: String,
+    /// The provider's id of the model.
+    pub model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
+    /// What each request contains besides the conversation and the model, by its path in the body: `options.num_ctx`.
+    pub sent: Option<BTreeMap<String, toml::Value>>,
+    #[serde(default)]
+    pub build: LockedBuild,
+}
+
+/// A [`Build`], and the builds that the replies named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedBuild {
+    pub digest: Option<String>,
+    pub quantization: Option<String>,
+    pub template: Option<String>,
+    /// Sorted; empty if the replies name none.
+    #[serde(skip_serializing_if = "is_known_empty")]
+    pub replies: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedReshape {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub inputs: Vec<String>,
+    /// The hash of all other settings.
+    pub settings: String,
+    pub rows: Option<u64>,
+}
+
+/// After the run, `rows = answered + failed + skipped`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedStage {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub input: String,
+    /// In the spec's order.
+    pub models: Vec<String>,
+    /// `dealt`, `wide` or `long`.
+    pub layout: String,
+    pub replicates: u64,
+    /// Only if above 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_per_prompt: Option<u64>,
+    /// Rows that are also asked one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The hash of all other settings: templates, questions, answer columns, attempts.
+    pub settings: String,
+    /// The hash of the first prompts of all rows, in the order of the rows.
+    pub prompts: Option<String>,
+    /// The hash of the JSON Schemas of these prompts.
+    pub answers: Option<String>,
+    /// Rows of the input.
+    pub rows: Option<u64>,
+    pub answered: Option<u64>,
+    pub failed: Option<u64>,
+    pub skipped: Option<u64>,
+}
+
+/// For a stage's table, `rows = answered + failed + skipped` after the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedOutput {
+    pub input: String,
+    /// As the spec says it.
+    pub path: String,
+    pub rows: Option<u64>,
+    pub answered: Option<u64>,
+    pub failed: Option<u64>,
+    pub skipped: Option<u64>,
+    /// The hash of the values, or `missing`, or `unreadable: why`.
+    pub content: Option<String>,
+    /// `name: type` in Parquet; only names in CSV and JSON Lines, which have no types.
+    pub columns: Vec<String>,
+}
+
+/// Why a lock cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct LockError {
+    pub path: PathBuf,
+    pub message: String,
+}
+
+impl Lock {
+    /// A lock without entries for a spec whose meaning has this hash.
+    pub fn new(meaning: &str) -> Self {
+        Lock {
+            version: VERSION,
+            tool: LockedTool { fanfold: env!("CARGO_PKG_VERSION").to_owned(), calls: KEY_VERSION.to_owned() },
+            spec: LockedSpec { meaning: meaning.to_owned() },
+            sources: BTreeMap::new(),
+            models: BTreeMap::new(),
+            reshapes: BTreeMap::new(),
+            stages: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+        }
+    }
+
+    /// The path of the lock of the spec at `spec`.
+    pub fn path_of(spec: &Path) -> PathBuf {
+        let mut name = spec.as_os_str().to_owned();
+        name.push(".lock");
+        PathBuf::from(name)
+    }
+
+    /// Parses a lock file; the error is a sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let of_toml = |error: toml::de::Error| format!("it is not a lock file: {}", error.message());
+        let Version { version } = toml::from_str(text).map_err(of_toml)?;
+        if version > VERSION {
+            return Err(format!("a newer fanfold wrote it (version {version}; this one reads {VERSION})"));
+        }
+        let lock: Lock = toml::from_str(text).map_err(of_toml)?;
+        let stages = lock.stages.iter().map(|(name, s)| ("stage", name, s.rows, [s.answered, s.failed, s.skipped]));
+        let outputs = lock.outputs.iter().map(|(name, o)| ("output", name, o.rows, [o.answered, o.failed, o.skipped]));
+        match stages.chain(outputs).find(|(.., rows, counts)| !adds_up(*rows, *counts)) {
+            Some((what, name, ..)) => Err(format!("the rows of {what} `{name}` don't add up")),
+            None => Ok(lock),
+        }
+    }
+
+    /// Reads the lock at `path`; `None` if there is no file.
+    pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
+        let wrong = |message: String| LockError { path: path.to_owned(), message };
+        match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(wrong(error.to_string())),
+            Ok(text) => Lock::parse(&text).map(Some).map_err(wrong),
+        }
+    }
+
+    /// The text of the lock file.
+    pub fn to_toml(&self) -> String {
+        let tables = toml::to_string_pretty(self).expect("names, texts and numbers are always TOML");
+        format!("{HEAD}{tables}")
+    }
+
+    /// Writes it to `path`, whole or not at all. Only for the holder of the run's lock.
+    pub fn write(&self, path: &Path) -> Result<(), StoreError> {
+        clean(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), Some(path));
+        let write = || {
+            let mut file = new_file(path)?;
+            file.write_all(self.to_toml().as_bytes())?;
+            persist(file, path)
+        };
+        write().map_err(StoreError::io(path))
+    }
+
+    /// The lock as a run's manifest contains it.
+    pub fn to_json(&self) -> Value {
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        drop_nulls(&mut json);
+        json
+    }
+
+    /// The lock in a run's manifest; `None` for a run of some rows or stages only.
+    pub fn of_manifest(manifest: &Manifest) -> Option<Self> {
+        serde_json::from_value(manifest.lock.clone()?).ok()
+    }
+
+    /// The build of a model, empty if the lock does not name it.
+    pub fn build(&self, model: &str) -> Build {
+        let LockedBuild { digest, quantization, template, .. } =
+            self.models.get(model).map(|model| model.build.clone()).unwrap_or_default();
+        Build { digest, quantization, template }
+    }
+}
+
+fn is_known_empty(replies: &Option<Vec<String>>) -> bool {
+    replies.as_ref().is_some_and(Vec::is_empty)
+}
+
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(table) = value {
+        table.retain(|_, inner| !inner.is_null());
+        table.values_mut().for_each(drop_nulls);
+    }
+}
+
+/// Whether the counts, if they are known, sum to all rows.
+fn adds_up(rows: Option<u64>, counts: [Option<u64>; 3]) -> bool {
+    match (rows, counts) {
+        (_, [None, None, None]) => true,
+        (None, _) => false,
+        (Some(rows), counts) => {
+            counts.into_iter().map(|c| c.unwrap_or(0)).try_fold(0u64, u64::checked_add) == Some(rows)
+        }
+    }
+}

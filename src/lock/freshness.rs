@@ -1,0 +1,153 @@
+//! Freshness: how far each stage is, why it is not done, and what a run would send. Reads the lock and the manifests of
+//! the project's runs.
+
+use super::drift::Drift;
+use super::facts::parts_of;
+use super::file::Lock;
+use crate::plan::Plan;
+use crate::spec::{Input, Spec};
+use crate::store::{Manifest, Project, RunDir, State};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageState {
+    NeverRun,
+    Running,
+    /// Stopped or killed before the end.
+    Stopped,
+    /// Its inputs have changed since it was written.
+    Stale,
+    Done,
+}
+
+/// What a preview knows about a stage before it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Outlook {
+    /// Calls at most, those that the ledger answers included.
+    pub calls: u64,
+    pub from_ledger: u64,
+    /// Rows whose prompts depend on answers that are not known yet.
+    pub unknown: u64,
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    pub name: String,
+    pub state: StageState,
+    /// The drift since the lock was written; without a lock, since the last run.
+    pub why: Vec<Drift>,
+    /// Calls that a run would send; at most, if some rows are unknown.
+    pub to_send: u64,
+    /// Whether the rows of its input, and so these calls, are known.
+    pub is_counted: bool,
+    pub from_ledger: u64,
+    /// Rows whose prompts depend on answers that are not known yet.
+    pub unknown: u64,
+}
+
+/// What the project's tables were last made from, and whether that run finished.
+struct Earlier {
+    lock: Lock,
+    done: bool,
+}
+
+/// The freshness of the stages of `plan` with these outlooks; `now` is the lock that a run would start with, `lock` the one
+/// next to the spec.
+pub fn freshness(
+    plan: &Plan,
+    outlooks: &[Outlook],
+    now: &Lock,
+    lock: Option<Lock>,
+    project: &Project,
+) -> Vec<Freshness> {
+    let dir = RunDir::new(project.run(&plan.run_name()));
+    let manifest = Manifest::read(&dir);
+    let earlier = match lock {
+        // A part of the rows or the stages says nothing about drift of the whole.
+        _ if !plan.is_whole() => None,
+        Some(lock) => Some(Earlier { lock, done: true }),
+        None => last_run(project, &plan.spec.name),
+    };
+    let since = |lock: &Lock| {
+        // A run that was stopped does not know all facets either.
+        let (mut then, mut now) = (lock.facets(), now.facets());
+        now.assume(&then);
+        then.assume(&now);
+        then.compare(&now).drift
+    };
+    let drift = earlier.as_ref().map(|earlier| since(&earlier.lock)).unwrap_or_default();
+    let own = manifest.as_ref().and_then(Lock::of_manifest).map(|lock| since(&lock)).unwrap_or_default();
+    let is_running = manifest.as_ref().is_some_and(|m| m.state == State::Running)
+        && project.lock(dir.root(), "this run's folder").is_err();
+    let state = manifest.map(|manifest| manifest.state);
+    let stage = |(i, outlook): (usize, &Outlook)| {
+        let concerned = |drift: &[Drift]| -> Vec<Drift> {
+            let prefixes = prefixes(&plan.spec, i);
+            drift.iter().filter(|d| prefixes.iter().any(|p| d.facet.starts_with(p))).cloned().collect()
+        };
+        let name = plan.spec.stages[i].name.to_string();
+        let mut why = concerned(&drift);
+        why.extend(earlier.iter().flat_map(|earlier| missing(&plan.spec, i, &earlier.lock)));
+        let remembered = earlier.as_ref().filter(|earlier| earlier.lock.stages.contains_key(&name));
+        let parts = parts_of(plan, &dir, i);
+        let state = match (state, remembered) {
+            (Some(_), _) if is_running => StageState::Running,
+            (Some(State::Running | State::Stopped), _) if parts.is_none() => StageState::Stopped,
+            (Some(_), None) => StageState::Done,
+            (None, None) => StageState::NeverRun,
+            (_, Some(_)) if !why.is_empty() => StageState::Stale,
+            (None, Some(earlier)) if !earlier.done => StageState::Stopped,
+            _ => StageState::Done,
+        };
+        if state == StageState::NeverRun {
+            why.clear();
+        }
+        // Complete parts without failures are kept; the ledger is not read for them.
+        let kept = parts.is_some_and(|(counts, _)| counts.failed == 0) && concerned(&own).is_empty();
+        let Outlook { calls, from_ledger, unknown } = *outlook;
+        let to_send = if kept { 0 } else { calls.saturating_sub(from_ledger) };
+        let is_counted = kept || plan.rows(plan.spec.stages[i].input).is_some();
+        Freshness { name, state, why, to_send, is_counted, from_ledger, unknown }
+    };
+    plan.stages().zip(outlooks).map(stage).collect()
+}
+
+/// The prefixes of the facets that the table of a stage depends on.
+fn prefixes(spec: &Spec, stage: usize) -> Vec<String> {
+    let mut prefixes = vec!["tool.".to_owned()];
+    for input in spec.upstream(Input::Stage(stage)) {
+        let name = spec.input_name(input);
+        match input {
+            Input::Source(_) => prefixes.push(format!("sources.{name}.")),
+            Input::Reshape(_) => prefixes.push(format!("reshapes.{name}.")),
+            Input::Stage(i) => {
+                prefixes.push(format!("stages.{name}."));
+                prefixes.extend(spec.stages[i].model_names.iter().map(|model| format!("models.{model}.")));
+            }
+        }
+    }
+    prefixes
+}
+
+/// The stage's outputs that the lock has and whose files do not exist.
+fn missing(spec: &Spec, stage: usize, lock: &Lock) -> Vec<Drift> {
+    let outputs = spec.outputs.iter().filter(|(_, o)| o.input == Input::Stage(stage) && !o.file.exists());
+    let locked = outputs.filter_map(|(name, _)| Some((name, lock.outputs.get(name.as_str())?.content.clone()?)));
+    let drift = locked.map(|(name, content)| Drift {
+        facet: format!("outputs.{name}.content"),
+        old: Some(content),
+        new: Some("missing".to_owned()),
+    });
+    drift.collect()
+}
+
+/// The last whole run of the pipeline, by its manifest.
+fn last_run(project: &Project, pipeline: &str) -> Option<Earlier> {
+    let runs = std::fs::read_dir(project.runs()).ok()?.flatten();
+    let manifests = runs.filter_map(|run| Manifest::read(&RunDir::new(run.path())));
+    let last = manifests.filter(|m| m.pipeline == pipeline && m.lock.is_some()).max_by(|a, b| {
+        // Of two that began in the same second, the finished one knows more.
+        (&a.started_at, a.state == State::Done).cmp(&(&b.started_at, b.state == State::Done))
+    })?;
+    Some(Earlier { done: last.state == State::Done, lock: Lock::of_manifest(&last)? })
+}

@@ -1,0 +1,103 @@
+//! Prompt digests: hashes what a stage asks first about each row.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use serde_json::Value;
+
+use crate::ask::{Fate, fates};
+use crate::prompt::{Message, Prompt, Role};
+use crate::spec::StageSpec;
+use crate::table::Row;
+
+/// What a stage asks, as two hashes in hex.
+#[derive(Clone, Debug)]
+pub struct Prompts {
+    pub prompts: String,
+    /// Of the JSON Schemas.
+    pub answers: String,
+}
+
+/// Hashes the first prompts of the rows of a stage, in the order of the rows.
+#[derive(Debug, Default)]
+pub struct PromptDigest {
+    prompts: blake3::Hasher,
+    bytes: Vec<u8>,
+    schemas: BTreeSet<String>,
+    /// The schema of the last prompt; most prompts of a stage share one.
+    last: Option<Arc<Value>>,
+}
+
+impl PromptDigest {
+    /// Takes the next row, for which no prompt is sent.
+    pub fn unasked(&mut self, fate: &Fate) {
+        self.prompts.update(match fate {
+            Fate::Skipped => b"s",
+            Fate::Failed(_) => b"f",
+            Fate::Asked => b"c",
+        });
+    }
+
+    /// Takes the next row with its prompts, or with the reason why it has none.
+    pub fn asked(&mut self, prompts: &Result<Vec<Prompt>, String>) {
+        let Ok(prompts) = prompts else { return self.unasked(&Fate::Failed(String::new())) };
+        let bytes = &mut self.bytes;
+        bytes.clear();
+        bytes.push(b'a');
+        bytes.extend((prompts.len() as u64).to_le_bytes());
+        for prompt in prompts {
+            bytes.extend((prompt.messages.len() as u64).to_le_bytes());
+            for Message { role, content, .. } in &prompt.messages {
+                bytes.push(match role {
+                    Role::System => b's',
+                    Role::User => b'u',
+                    Role::Assistant => b'a',
+                });
+                bytes.extend((content.len() as u64).to_le_bytes());
+                bytes.extend(content.as_bytes());
+            }
+            // Another respondent makes another call from the same words.
+            bytes.push(u8::from(prompt.respondent.is_some()));
+            bytes.extend(prompt.respondent.unwrap_or(0).to_le_bytes());
+            if let Some(schema) = &prompt.schema
+                && !self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, schema))
+            {
+                self.schemas.insert(hash(schema));
+                self.last = Some(schema.clone());
+            }
+        }
+        self.prompts.update(bytes);
+    }
+
+    /// Digests all rows of the input of `stage`.
+    pub fn of_rows<E>(
+        stage: &StageSpec,
+        batches: impl Iterator<Item = Result<RecordBatch, E>>,
+    ) -> Result<Prompts, E> {
+        let mut digest = PromptDigest::default();
+        let mut first = 0;
+        for batch in batches {
+            let batch = batch?;
+            for (i, fate) in fates(stage, &batch, first).iter().enumerate() {
+                let row = Row::new(&batch, i, first);
+                match fate {
+                    Fate::Asked if stage.stage.asks(row) => digest.asked(&stage.stage.prompts(row, &[])),
+                    other => digest.unasked(other),
+                }
+            }
+            first += batch.num_rows() as u64;
+        }
+        Ok(digest.finish())
+    }
+
+    pub fn finish(self) -> Prompts {
+        let schemas = self.schemas.into_iter().map(Value::from).collect();
+        Prompts { prompts: self.prompts.finalize().to_hex().to_string(), answers: hash(&Value::Array(schemas)) }
+    }
+}
+
+/// The BLAKE3 hash of a value's JSON text, in hex.
+pub fn hash(value: &Value) -> String {
+    blake3::hash(value.to_string().as_bytes()).to_hex().to_string()
+}

@@ -1,0 +1,27 @@
+//! Verification: checks the files of a spec against its lock.
+
+use super::drift::{Comparison, Drift};
+use super::file::Lock;
+use crate::plan::Plan;
+use crate::store::{Project, RunDir};
+
+/// What a verification found.
+pub struct Verified {
+    /// The facets that have another value now.
+    pub drift: Vec<Drift>,
+    /// The facets that cannot be found out here and now.
+    pub unchecked: Vec<String>,
+    /// How many facets have the value that the lock says.
+    pub same: usize,
+}
+
+/// Compares `lock` with `now`, the lock that a run of `plan` would start with, after adding the parts and the output files
+/// that exist. Reads the output files once, as streams.
+pub fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project) -> Verified {
+    now.add_counts(plan, &RunDir::new(project.run(&plan.run_name())));
+    now.add_outputs(plan);
+    let (old, mut new) = (lock.facets(), now.facets());
+    let unchecked = new.assume(&old);
+    let Comparison { drift, same } = old.compare(&new);
+    Verified { drift, same: same - unchecked.len(), unchecked }
+}

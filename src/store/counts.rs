@@ -1,0 +1,62 @@
+//! Counts of a stage: its rows by result, and the shares of its labels.
+
+use std::ops::AddAssign;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// Rows by result; together all rows of a finished stage or part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCounts {
+    /// Every model answered.
+    pub answered: u64,
+    /// A call failed.
+    pub failed: u64,
+    /// No call was made: a text or an answer that the prompts need is missing, or the condition is false.
+    pub skipped: u64,
+}
+
+impl RowCounts {
+    pub fn total(self) -> u64 {
+        self.answered + self.failed + self.skipped
+    }
+}
+
+impl AddAssign for RowCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.answered += more.answered;
+        self.failed += more.failed;
+        self.skipped += more.skipped;
+    }
+}
+
+/// Shares by column.
+pub type Shares = IndexMap<String, Share>;
+
+/// How often each label of a column was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Share {
+    /// In the spec's order; for booleans `true` and `false`.
+    pub labels: IndexMap<String, u64>,
+    /// How often the answer was null.
+    pub null: u64,
+}
+
+impl Share {
+    /// How many answers are labels.
+    pub fn of(&self) -> u64 {
+        self.labels.values().sum()
+    }
+
+    /// Adds the counts of `more` to those of the same columns in `shares`.
+    pub fn add(shares: &mut Shares, more: &Shares) {
+        for (column, share) in more {
+            let sum = shares.entry(column.clone()).or_default();
+            for (label, count) in &share.labels {
+                *sum.labels.entry(label.clone()).or_default() += count;
+            }
+            sum.null += share.null;
+        }
+    }
+}
