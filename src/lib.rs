@@ -22,8 +22,9 @@
 //! |---|---|
 //! | [`cli`] | the terminal: the only folder that prints, reads arguments or picks exit codes |
 //! | [`run`], [`report`] | the engine, the only concurrent code; what a finished run says |
+//! | [`lock`] | what a spec's tables were made from: the lock file, drift, freshness, verification |
 //! | [`ask`] | the logic of one row: call keys, rounds of questions, answers, output columns |
-//! | [`store`] | a run on disk: project folder, ledger, parts, manifest, lock |
+//! | [`store`] | a run on disk: project folder, ledger, parts, manifest |
 //! | [`plan`] | what will happen, decided before it does |
 //! | [`spec`] | what the author wrote, checked |
 //! | [`source`], [`stage`], [`provider`], [`assertion`] | where rows come from, what to ask about them or make of them, whom; what a table must be |
@@ -46,13 +47,14 @@
 //! - **replay file**: the calls of one run as one file; a run that is answered from it asks nobody.
 //! - **test**: what a table of the pipeline must be, an assertion that `fanfold test` holds against it.
 //! - **run**: one plan carried out; its folder holds the parts, the calls table and the manifest.
-//! - **lock**: what a spec's tables were made from and what they are, beside the spec; each line of it is a **facet**, and one
-//!   that is another now has **drifted**.
+//! - **lock**: what a spec's tables were made from and what they contain, next to the spec; each entry is a **facet**, and a
+//!   facet whose value has changed has **drifted**.
 
 pub mod ask;
 pub mod assertion;
 pub mod cli;
 pub mod document;
+pub mod lock;
 pub mod name;
 pub mod plan;
 pub mod prompt;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
 use super::terminal::Terminal;
+use crate::lock::{Drift, Lock};
 use crate::report::drift;
-use crate::store::{Drift, Lock};
 
 /// What a run may do about its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +56,13 @@ impl Keeper {
         let (drift, what, help) = match self.mode {
             Mode::Update | Mode::Aside => return Ok(()),
             Mode::Locked => {
-                let mut now = now.clone();
-                now.assume(old);
-                (old.drift(&now), "differs from what would be run", "a run without `--locked` follows the change")
+                let (old, mut now) = (old.facets(), now.facets());
+                now.assume(&old);
+                (
+                    old.compare(&now).drift,
+                    "differs from what would be run",
+                    "a run without `--locked` follows the change",
+                )
             }
             Mode::Follow => {
                 let help = "to go on with what is there now: `--update-lock`; else bring back what was";

@@ -11,14 +11,14 @@ use super::load::load_or_show;
 use super::run::failed;
 use super::standing::{self, lock_of};
 use super::terminal::Terminal;
+use crate::lock::{Freshness, Lock, freshness};
 use crate::plan::{self, Selection, draw};
 use crate::report::drift;
 use crate::report::summary::{count, number};
 use crate::run::preview::{Known, Preview, Rendered, preview};
-use crate::run::standing::{Standing, standings};
 use crate::source::Population;
 use crate::spec::{Input, Spec, StageSpec};
-use crate::store::{Lock, Project};
+use crate::store::Project;
 
 /// Bytes of a token of words, about.
 const BYTES: u64 = 4;
@@ -62,7 +62,7 @@ impl Plan {
         let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
         let selection = Selection { stages: self.select, limit: self.limit };
         let lock = lock_of(&self.spec, terminal);
-        show(spec, &selection, lock.as_ref(), self.render, self.format, terminal)
+        show(spec, &selection, lock, self.render, self.format, terminal)
     }
 }
 
@@ -70,7 +70,7 @@ impl Plan {
 pub fn show(
     spec: Spec,
     selection: &Selection,
-    lock: Option<&Lock>,
+    lock: Option<Lock>,
     render: usize,
     format: Format,
     terminal: &Terminal,
@@ -80,10 +80,12 @@ pub fn show(
         Ok(preview) => preview,
         Err(error) => return failed(&error, terminal),
     };
+    let stages =
+        |preview: &Preview| freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock.clone(), &project);
     match format {
-        Format::Human => terminal.text(&human(&preview, &standings(&preview, &project, lock))),
+        Format::Human => terminal.text(&human(&preview, &stages(&preview))),
         Format::Json => {
-            let shown = as_json(&preview, standings(&preview, &project, lock));
+            let shown = as_json(&preview, stages(&preview));
             terminal.json(&(serde_json::to_string_pretty(&shown).unwrap_or_default() + "\n"));
         }
         Format::Mermaid => terminal.text(&draw::mermaid(&preview.plan)),
@@ -91,7 +93,7 @@ pub fn show(
     Exit::Ok
 }
 
-fn human(preview: &Preview, standings: &[Standing]) -> String {
+fn human(preview: &Preview, standings: &[Freshness]) -> String {
     let plan = &preview.plan;
     let spec = &plan.spec;
     let mut out = format!("pipeline {}\n", spec.name);
@@ -237,7 +239,7 @@ fn prompt(out: &mut String, rendered: &Rendered) {
     }
 }
 
-fn as_json(preview: &Preview, standings: Vec<Standing>) -> Value {
+fn as_json(preview: &Preview, standings: Vec<Freshness>) -> Value {
     let plan = &preview.plan;
     let spec = &plan.spec;
     let kind = |input: Input| match input {

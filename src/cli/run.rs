@@ -14,12 +14,11 @@ use super::plan::{self, show};
 use super::status::Format;
 use super::terminal::Terminal;
 use super::{progress, signals, standing};
+use crate::lock;
 use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
 use crate::report::{preview, summary};
-use crate::run::{
-    self, ConnectError, MissingCall, Outcome, Progress, Recall, ReplayMode, RunError, Stop, StopReason, locking,
-};
+use crate::run::{self, ConnectError, MissingCall, Outcome, Progress, Recall, ReplayMode, RunError, Stop, StopReason};
 use crate::spec::{Input, Spec};
 use crate::store::{Project, RunDir, StoreError};
 
@@ -95,7 +94,7 @@ impl Run {
         if self.dry_run {
             let lock = standing::lock_of(&self.spec, terminal);
             let format = if self.format == Format::Json { plan::Format::Json } else { plan::Format::Human };
-            return show(spec, &selection, lock.as_ref(), 0, format, terminal);
+            return show(spec, &selection, lock, 0, format, terminal);
         }
         let keeper = match Keeper::open(&self.spec, self.mode(), terminal) {
             Ok(keeper) => keeper,
@@ -156,7 +155,7 @@ impl Run {
             Ok(models) => models,
             Err(error) => return no_models(&error, terminal),
         };
-        if let Err(exit) = keeper.check(&locking::before(&ready.plan, Some(&models)), terminal) {
+        if let Err(exit) = keeper.check(&lock::before(&ready.plan, &models.facts()), terminal) {
             return exit;
         }
         for i in ready.plan.stages() {
@@ -236,11 +235,11 @@ impl Run {
         let mut exit = keeper.end(outcome.lock.as_ref(), terminal);
         for (name, totals) in &outcome.manifest.stages {
             let most = allowed.iter().find(|(stage, _)| stage == name).and_then(|(_, most)| *most);
-            if exit == Exit::Ok && totals.failed > most.map_or(0, |most| most.of(totals.rows)) {
+            if exit == Exit::Ok && totals.counts.failed > most.map_or(0, |most| most.of(totals.rows)) {
                 exit = Exit::Failed;
             }
         }
-        if outcome.manifest.stages.values().any(|totals| totals.failed > 0) {
+        if outcome.manifest.stages.values().any(|totals| totals.counts.failed > 0) {
             terminal.note(&format!("to try the failed rows again: {again}"));
         }
         exit

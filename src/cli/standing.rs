@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::terminal::Terminal;
+use crate::lock::{Freshness, Lock, StageState};
 use crate::report::summary::count;
-use crate::run::standing::{Progressed, Standing};
-use crate::store::Lock;
 
 /// The lock of the spec at `spec`; one that can't be read is told, and is none.
 pub fn lock_of(spec: &Path, terminal: &Terminal) -> Option<Lock> {
@@ -18,18 +17,18 @@ pub fn lock_of(spec: &Path, terminal: &Terminal) -> Option<Lock> {
 }
 
 /// The state in a word or two.
-pub fn word(state: Progressed) -> &'static str {
+pub fn word(state: StageState) -> &'static str {
     match state {
-        Progressed::Never => "never run",
-        Progressed::Running => "running",
-        Progressed::Stopped => "stopped",
-        Progressed::Stale => "stale",
-        Progressed::Done => "done",
+        StageState::NeverRun => "never run",
+        StageState::Running => "running",
+        StageState::Stopped => "stopped",
+        StageState::Stale => "stale",
+        StageState::Done => "done",
     }
 }
 
 /// The state and the calls in a line.
-pub fn words(standing: &Standing) -> String {
+pub fn words(standing: &Freshness) -> String {
     if !standing.is_counted {
         return format!("{}: its calls depend on answers that are not known yet", word(standing.state));
     }
@@ -38,7 +37,7 @@ pub fn words(standing: &Standing) -> String {
 }
 
 /// A standing for machines.
-pub fn as_json(standing: &Standing) -> Value {
+pub fn as_json(standing: &Freshness) -> Value {
     json!({
         "state": word(standing.state), "why": standing.why,
         "calls_to_send": standing.is_counted.then_some(standing.to_send),

@@ -11,14 +11,14 @@ use super::load::load_or_show;
 use super::run::failed;
 use super::standing;
 use super::terminal::Terminal;
+use crate::lock::{Freshness, Lock, StageState, freshness};
 use crate::plan::Selection;
 use crate::report::drift;
 use crate::report::summary::{count, number};
 use crate::run::RunError;
 use crate::run::preview::preview;
-use crate::run::standing::{Progressed, Standing, standings};
 use crate::spec::Spec;
-use crate::store::{Ledger, Lock, Manifest, Project, RunDir, StageTotals, StoreError};
+use crate::store::{Ledger, Manifest, Project, RunDir, StageTotals, StoreError};
 
 /// Shows how each stage of a spec stands: done, stale, stopped or never run, why, and what a run would send.
 ///
@@ -48,7 +48,7 @@ struct Found {
     pipeline: String,
     folder: PathBuf,
     manifest: Option<Manifest>,
-    stages: Vec<Standing>,
+    stages: Vec<Freshness>,
     ledger: (u64, u64),
 }
 
@@ -57,7 +57,7 @@ impl Status {
     pub fn run(self, terminal: &Terminal) -> Exit {
         let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
         let lock = standing::lock_of(&self.spec, terminal);
-        match find(spec, lock.as_ref()) {
+        match find(spec, lock) {
             Err(error) => failed(&error, terminal),
             Ok(found) => {
                 match self.format {
@@ -70,10 +70,10 @@ impl Status {
     }
 }
 
-fn find(spec: Spec, lock: Option<&Lock>) -> Result<Found, RunError> {
+fn find(spec: Spec, lock: Option<Lock>) -> Result<Found, RunError> {
     let project = Project::of(&spec.folder);
     let preview = preview(spec, &Selection::default(), &project, 0)?;
-    let stages = standings(&preview, &project, lock);
+    let stages = freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project);
     let dir = RunDir::new(project.run(&preview.plan.run_name()));
     let ledger = match project.ledger() {
         path if path.exists() => Ledger::open(&path).and_then(|l| l.count()).map_err(StoreError::from)?,
@@ -90,10 +90,10 @@ fn find(spec: Spec, lock: Option<&Lock>) -> Result<Found, RunError> {
 
 impl Found {
     /// The state of the whole: that of the stage that is furthest from done.
-    fn state(&self) -> Progressed {
-        let order = [Progressed::Running, Progressed::Stopped, Progressed::Stale, Progressed::Never];
+    fn state(&self) -> StageState {
+        let order = [StageState::Running, StageState::Stopped, StageState::Stale, StageState::NeverRun];
         let found = order.into_iter().find(|state| self.stages.iter().any(|s| s.state == *state));
-        found.unwrap_or(Progressed::Done)
+        found.unwrap_or(StageState::Done)
     }
 
     fn totals(&self, stage: &str) -> Option<&StageTotals> {
@@ -110,14 +110,14 @@ fn human(found: &Found) -> String {
     for stage in &found.stages {
         let _ = writeln!(out, "  stage {}", stage.name);
         if let Some(totals) = found.totals(&stage.name) {
-            let done = totals.answered + totals.failed + totals.skipped;
+            let done = totals.counts.total();
             let _ = writeln!(
                 out,
                 "    {} = {} answered + {} failed + {} skipped + {} open",
                 count(totals.rows, "row"),
-                number(totals.answered),
-                number(totals.failed),
-                number(totals.skipped),
+                number(totals.counts.answered),
+                number(totals.counts.failed),
+                number(totals.counts.skipped),
                 number(totals.rows.saturating_sub(done)),
             );
         }

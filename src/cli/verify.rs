@@ -1,5 +1,6 @@
 //! `fanfold verify`
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +11,12 @@ use super::load::load_or_show;
 use super::run::{failed, no_models};
 use super::status::Format;
 use super::terminal::Terminal;
+use crate::lock::{Lock, Verified, verify};
+use crate::plan::{Plan, Selection};
 use crate::report::drift;
 use crate::report::summary::count;
-use crate::run::Variables;
-use crate::run::verify::{Verified, VerifyError, verify};
-use crate::store::{Lock, Project};
+use crate::run::{inspect, offline, preview};
+use crate::store::Project;
 
 /// Facets that are named as not checked; of more, only how many there are.
 const NAMED: usize = 6;
@@ -61,19 +63,26 @@ impl Verify {
             }
         };
         let (pipeline, project) = (spec.name.clone(), Project::of(&spec.folder));
-        let env = |name: &str| std::env::var(name).ok();
-        let env = self.models.then_some(&env as Variables<'_>);
-        match runtime.block_on(verify(spec, &lock, &project, env)) {
-            Err(VerifyError::Run(error)) => failed(&error, terminal),
-            Err(VerifyError::Connect(error)) => no_models(&error, terminal),
-            Ok(verified) => {
-                match self.format {
-                    Format::Human => terminal.text(&human(&pipeline, &path, &verified)),
-                    Format::Json => terminal.json(&as_json(&pipeline, &path, &verified)),
-                }
-                if verified.drift.is_empty() { Exit::Ok } else { Exit::Lock }
-            }
+        let plan = match Plan::new(spec, &Selection::default(), HashMap::new()) {
+            Ok(plan) => plan,
+            Err(error) => return failed(&error.into(), terminal),
+        };
+        let models = match self.models {
+            true => match runtime.block_on(inspect(&plan, &|name: &str| std::env::var(name).ok())) {
+                Ok(models) => Some(models),
+                Err(error) => return no_models(&error, terminal),
+            },
+            false => offline(&plan, None).ok(),
+        };
+        let verified = match preview::now(plan, models, &lock, &project) {
+            Ok((plan, now)) => verify(&lock, now, &plan, &project),
+            Err(error) => return failed(&error, terminal),
+        };
+        match self.format {
+            Format::Human => terminal.text(&human(&pipeline, &path, &verified)),
+            Format::Json => terminal.json(&as_json(&pipeline, &path, &verified)),
         }
+        if verified.drift.is_empty() { Exit::Ok } else { Exit::Lock }
     }
 }
 

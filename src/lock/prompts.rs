@@ -71,10 +71,7 @@ impl PromptDigest {
     }
 
     /// Digests all rows of the input of `stage`.
-    pub fn of_rows<E>(
-        stage: &StageSpec,
-        batches: impl Iterator<Item = Result<RecordBatch, E>>,
-    ) -> Result<Prompts, E> {
+    pub fn of_rows<E>(stage: &StageSpec, batches: impl Iterator<Item = Result<RecordBatch, E>>) -> Result<Prompts, E> {
         let mut digest = PromptDigest::default();
         let mut first = 0;
         for batch in batches {

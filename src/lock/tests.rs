@@ -1,9 +1,11 @@
-//! Tests of the lock: its text, its facets, what drifts.
+//! Tests of the lock: its text, its facets, drift.
 
-use super::*;
+use super::drift::Drift;
+use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage};
+use crate::store::Manifest;
 
 fn lock() -> Lock {
-    let mut lock = Lock::new("m", "calls-1");
+    let mut lock = Lock::new("m");
     let columns = vec!["id: text".to_owned(), "year: integer".to_owned()];
     lock.sources.insert("speeches".into(), LockedSource { rows: 3, content: "s".into(), columns: columns.clone() });
     let sent = [
@@ -62,7 +64,7 @@ fn facets(drift: &[Drift]) -> Vec<&str> {
 }
 
 #[test]
-fn the_text_is_read_back_and_is_always_the_same() {
+fn a_lock_file_is_read_back_and_is_always_the_same() {
     let lock = lock();
     let text = lock.to_toml();
     assert_eq!(Lock::parse(&text).unwrap(), lock);
@@ -83,10 +85,10 @@ replies = [\"fp\"]
 }
 
 #[test]
-fn what_is_no_lock_is_refused() {
+fn a_file_that_is_not_a_lock_is_refused() {
     let text = lock().to_toml();
     let error = |text: &str| Lock::parse(text).unwrap_err();
-    assert!(error(&format!("<<<<<<< ours\n{text}")).starts_with("it is no lock: "), "{}", error("<<<<<<<"));
+    assert!(error(&format!("<<<<<<< ours\n{text}")).starts_with("it is not a lock file: "), "{}", error("<<<<<<<"));
     assert_eq!(
         error(&text.replace("version = 1\n", "version = 2\n")),
         "a newer fanfold wrote it (version 2; this one reads 1)"
@@ -98,11 +100,11 @@ fn what_is_no_lock_is_refused() {
 }
 
 #[test]
-fn drift_names_what_is_another_causes_first() {
+fn drift_names_changed_facets_causes_first() {
     let (old, mut new) = (lock(), lock());
     assert_eq!(old.drift(&new), []);
     new.tool.fanfold = "99".into();
-    assert_eq!(old.drift(&new), [], "another version alone is no drift");
+    assert_eq!(old.drift(&new), [], "a new version alone is not drift");
     new.outputs.get_mut("tone").unwrap().rows = Some(4);
     new.sources.get_mut("speeches").unwrap().columns.pop();
     new.spec.meaning = "n".into();
@@ -116,14 +118,15 @@ fn drift_names_what_is_another_causes_first() {
 }
 
 #[test]
-fn what_is_not_known_is_assumed_and_named() {
+fn unknown_facets_are_assumed_and_named() {
     let known = lock();
     let mut new = lock();
     let model = new.models.get_mut("llama").unwrap();
     (model.sent, model.build) = (None, LockedBuild::default());
     new.stages.get_mut("tone").unwrap().prompts = None;
     new.outputs.get_mut("tone").unwrap().content = None;
-    let assumed = new.assume(&known);
+    let mut now = new.facets();
+    let assumed = now.assume(&known.facets());
     let expected = [
         "models.llama.sent.options.temperature",
         "models.llama.sent.stop",
@@ -133,11 +136,30 @@ fn what_is_not_known_is_assumed_and_named() {
         "outputs.tone.content",
     ];
     assert_eq!(assumed, expected);
-    assert_eq!(known.drift(&new), []);
+    assert_eq!(known.facets().compare(&now).drift, []);
+    // An empty list of builds is known.
+    new.models.get_mut("llama").unwrap().build.replies = Some(Vec::new());
+    let mut now = new.facets();
+    now.assume(&known.facets());
+    assert_eq!(facets(&known.facets().compare(&now).drift), ["models.llama.build.replies"]);
 }
 
 #[test]
-fn a_build_moves_by_itself_unless_the_spec_names_another_model() {
+fn a_manifest_contains_the_known_facets() {
+    let mut lock = lock();
+    lock.models.get_mut("llama").unwrap().build.replies = Some(Vec::new());
+    lock.outputs.get_mut("tone").unwrap().content = None;
+    let json = lock.to_json();
+    assert_eq!(json["models"]["llama"]["build"], serde_json::json!({ "digest": "d" }));
+    assert!(!json.to_string().contains("null"), "{json}");
+    let mut manifest = Manifest::start("p", "m", "r");
+    manifest.lock = Some(json);
+    lock.models.get_mut("llama").unwrap().build.replies = None;
+    assert_eq!(Lock::of_manifest(&manifest), Some(lock));
+}
+
+#[test]
+fn a_build_moves_only_if_the_spec_names_the_same_model() {
     let (old, mut new) = (lock(), lock());
     new.spec.meaning = "other".into();
     new.models.get_mut("llama").unwrap().build.replies = None;
@@ -152,7 +174,7 @@ fn a_build_moves_by_itself_unless_the_spec_names_another_model() {
 }
 
 #[test]
-fn the_hash_of_the_causes_knows_no_results() {
+fn results_do_not_change_the_hash_of_the_causes() {
     let (old, mut new) = (lock(), lock());
     new.outputs.clear();
     let stage = new.stages.get_mut("tone").unwrap();

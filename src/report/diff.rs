@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 use super::drift;
 use super::printable::printable;
 use super::summary::{count, number};
-use crate::store::Drift;
+use crate::lock::Drift;
 use crate::table::Cell;
 use crate::table::diff::{ColumnDiff, Confusion, Distance, Example, Matching, TableDiff};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::store::Drift;
+use crate::lock::Drift;
 
 /// Characters at most of a value that is shown; hashes are told apart by fewer.
 const VALUE: usize = 80;

@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::interval::wilson;
-use crate::store::{ErrorKind, Manifest, Share, StageTotals};
+use crate::store::{ErrorKind, Manifest, RowCounts, Share, StageTotals};
 
 /// The longest message that is shown of an error.
 const MESSAGE: usize = 160;
 
 /// Rows that were done in a second.
 fn rate(manifest: &Manifest, elapsed: Duration) -> f64 {
-    let done: u64 = manifest.stages.values().map(|t| t.answered + t.failed + t.skipped).sum();
+    let done: u64 = manifest.stages.values().map(|t| t.counts.total()).sum();
     done as f64 / elapsed.as_secs_f64().max(0.001)
 }
 
@@ -71,8 +71,8 @@ fn share_json(share: &Share) -> Value {
 
 /// `known` says of calls that were not sent where their answers are from.
 fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals, known: &str) {
-    let StageTotals { rows, answered, failed, skipped, .. } = totals;
-    let open = rows - (answered + failed + skipped).min(*rows);
+    let StageTotals { rows, counts: RowCounts { answered, failed, skipped }, .. } = totals;
+    let open = rows - totals.counts.total().min(*rows);
     let rest = if open > 0 { format!(" + {} not reached", number(open)) } else { String::new() };
     let _ = writeln!(
         out,
@@ -186,9 +186,7 @@ mod tests {
         };
         let totals = StageTotals {
             rows: 1234,
-            answered: 1228,
-            failed: 3,
-            skipped: 3,
+            counts: RowCounts { answered: 1228, failed: 3, skipped: 3 },
             kept: 20,
             calls: 2400,
             from_ledger: 62,

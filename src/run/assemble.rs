@@ -111,9 +111,7 @@ async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(),
     })
     .await?;
     part.writer = Some(writer);
-    part.facts.answered += counts.answered;
-    part.facts.failed += counts.failed;
-    part.facts.skipped += counts.skipped;
+    part.facts.counts += counts.rows;
     part.facts.calls += counts.calls;
     Share::add(&mut part.facts.shares, &shares);
     if let Some(audit) = &audit {

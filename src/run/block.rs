@@ -16,7 +16,7 @@ use crate::ask::{Fate, Finished, columns, fates};
 use crate::plan::{Plan, routing};
 use crate::prompt::{Answer, Failure, Prompt};
 use crate::spec::StageSpec;
-use crate::store::{Audit, Replies, Shares};
+use crate::store::{Audit, Replies, RowCounts, Shares};
 use crate::table::{Cell, Row, cell_at};
 
 /// Some rows of a part.
@@ -53,12 +53,7 @@ pub type Asked = (Arc<Prompt>, Finished);
 /// What became of the rows of a block.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    /// Rows that every model answered.
-    pub answered: u64,
-    /// Rows with a failed call.
-    pub failed: u64,
-    /// Rows that were not asked about.
-    pub skipped: u64,
+    pub rows: RowCounts,
     /// Calls behind them, each once.
     pub calls: u64,
 }
@@ -117,11 +112,11 @@ impl Block {
         let mut counts = Counts::default();
         for row in 0..self.input.num_rows() {
             if self.fates[row] == Fate::Skipped {
-                counts.skipped += 1;
+                counts.rows.skipped += 1;
             } else if slots[row * width..(row + 1) * width].iter().any(|s| s.failure.is_some()) {
-                counts.failed += 1;
+                counts.rows.failed += 1;
             } else {
-                counts.answered += 1;
+                counts.rows.answered += 1;
             }
         }
         let cells = self.cells(stage, &slots);

@@ -4,6 +4,7 @@
 //! holds every answer; the first call that has to be sent then stops the run.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -15,11 +16,12 @@ use super::forms::Forms;
 use super::limiter::Limiter;
 use super::replay::{Replay, Silent};
 use crate::ask::call_key;
+use crate::lock::{Lock, ModelFacts};
 use crate::plan::Plan;
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, CallError, CallErrorKind, Env, Here, Model, Provider};
 use crate::spec::{EndpointSpec, OnOutage, Price, Spec};
-use crate::store::{Key, Ledger, LedgerError, Lock, ModelFacts, Project};
+use crate::store::{Key, Ledger, LedgerError, ModelEntry, Project};
 
 /// A model that can be asked.
 #[derive(Debug)]
@@ -200,25 +202,28 @@ impl Models {
     /// Takes the builds that a lock names for the models, since its answers are theirs.
     pub fn take_builds(&mut self, lock: &Lock) {
         for target in self.targets.iter_mut().flatten() {
-            let build = lock.models.get(&target.name).map(|model| model.build.clone()).unwrap_or_default();
-            target.build = Build { digest: build.digest, quantization: build.quantization, template: build.template };
+            target.build = lock.build(&target.name);
         }
     }
 
     /// What the manifest says of them.
-    pub fn facts(&self) -> IndexMap<String, ModelFacts> {
-        let facts = self.targets.iter().flatten().map(|t| {
-            let facts = ModelFacts {
+    pub fn entries(&self) -> IndexMap<String, ModelEntry> {
+        let entries = self.targets.iter().flatten().map(|t| {
+            let entry = ModelEntry {
                 provider: t.provider.kind().to_owned(),
                 endpoint: t.provider.endpoint(),
                 model: t.model.id.clone(),
-                digest: t.build.digest.clone(),
-                quantization: t.build.quantization.clone(),
-                template: t.build.template.clone(),
+                build: t.build.clone(),
             };
-            (t.name.clone(), facts)
+            (t.name.clone(), entry)
         });
-        facts.collect()
+        entries.collect()
+    }
+
+    /// What a lock says of them, by index in the spec.
+    pub fn facts(&self) -> HashMap<usize, ModelFacts> {
+        let facts = |t: &Target| ModelFacts::of(t.provider.as_ref(), &t.model, &t.build);
+        self.targets.iter().enumerate().filter_map(|(i, target)| Some((i, facts(target.as_ref()?)))).collect()
     }
 }
 

@@ -33,7 +33,6 @@ mod forms;
 pub mod inventory;
 mod labels;
 mod limiter;
-pub mod locking;
 mod packs;
 mod parts;
 pub mod preview;
@@ -45,10 +44,8 @@ mod replay;
 mod reshape;
 mod retry;
 mod stage;
-pub mod standing;
 mod stop;
 mod tally;
-pub mod verify;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -59,16 +56,17 @@ use arrow_array::RecordBatch;
 use indexmap::IndexMap;
 use tokio::task::JoinSet;
 
+use crate::lock::{self, Lock, PromptDigest};
 use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
 use crate::source::content;
 use crate::spec::{Input, Spec};
 use crate::store::{
-    Hold, Lock, Manifest, OutputFacts, Project, ReshapeEntry, RunDir, SourceEntry, StageShape, StageTotals, State,
+    Hold, Manifest, OutputFacts, Project, ReshapeEntry, RunDir, SourceEntry, StageShape, StageTotals, State,
     StoreError, import, write_output,
 };
 use crate::table::parquet::{TableError, clean};
 
-pub use connect::{ConnectError, Models, Variables, connect};
+pub use connect::{ConnectError, Models, Variables, connect, inspect, offline};
 pub use progress::Progress;
 pub use replay::{MissingCall, Replay, ReplayMode};
 pub use stop::{Stop, StopReason};
@@ -207,9 +205,10 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     describe(&mut manifest, &plan, &models);
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
-    manifest.lock = plan.is_whole().then(|| locking::before(&plan, Some(&models)));
+    let before = plan.is_whole().then(|| lock::before(&plan, &models.facts()));
     // The moment stays with the run, so that it goes on after a stop and does not begin again.
     manifest.fresh_since_ms = if fresh { Some(moment().await) } else { fresh_since(&dir) };
+    manifest.lock = before.as_ref().map(Lock::to_json);
     manifest.write(&dir)?;
     if fresh {
         dir.remove_parts(plan.spec.stages.iter().map(|stage| stage.name.as_str()))?;
@@ -272,10 +271,9 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     let mut lock = None;
     if stopped.is_none() {
         let (plan, inputs, dir) = (plan.clone(), inputs.clone(), dir.clone());
-        let before = manifest.lock.take();
         let written = tokio::task::spawn_blocking(move || write_tables(&plan, &dir, &inputs, before));
         (manifest.outputs, lock) = written.await.map_err(|e| RunError::Died(e.to_string()))??;
-        manifest.lock = lock.clone();
+        manifest.lock = lock.as_ref().map(Lock::to_json);
     }
     manifest.end(if stopped.is_none() { State::Done } else { State::Stopped });
     manifest.write(&dir)?;
@@ -302,9 +300,14 @@ fn write_tables(
     lock: Option<Lock>,
 ) -> Result<(IndexMap<String, OutputFacts>, Option<Lock>), RunError> {
     let Some(mut lock) = lock else { return Ok((write_outputs(plan, inputs, None)?, None)) };
-    locking::add_stages(&mut lock, plan, dir, inputs)?;
+    for i in plan.stages() {
+        let stage = &plan.spec.stages[i];
+        let rows = inputs[&stage.input].tables().unwrap_or_default();
+        lock.add_prompts(stage.name.as_str(), PromptDigest::of_rows(stage, read_all(&rows)).map_err(StoreError::from)?);
+    }
+    lock.add_counts(plan, dir);
     let written = write_outputs(plan, inputs, Some(lock.causes()))?;
-    locking::add_outputs(&mut lock, plan);
+    lock.add_outputs(plan);
     Ok((written, Some(lock)))
 }
 
@@ -332,7 +335,7 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
         };
         manifest.reshapes.insert(reshape.name.clone(), entry);
     }
-    manifest.models = models.facts();
+    manifest.models = models.entries();
     for i in plan.stages() {
         let stage = &plan.spec.stages[i];
         let totals = StageTotals { rows: plan.rows(stage.input).unwrap_or_default(), ..StageTotals::default() };

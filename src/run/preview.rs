@@ -15,18 +15,18 @@ use tempfile::TempDir;
 
 use super::RunError;
 use super::connect::{Models, offline};
-use super::locking::{self, PromptDigest};
 use super::packs::Cutter;
 use super::parts::{PartTables, batch_rows};
 use super::reshape::carry_out;
 use super::{fresh_since, unread};
 use crate::ask::{Fate, Finished, Terms, columns, fates};
+use crate::lock::{Lock, ModelFacts, Outlook, PromptDigest, Prompts, before};
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
 use crate::prompt::{Answer, Failure, Prompt};
 use crate::source::{SourceError, content};
 use crate::spec::{Input, Spec, StageSpec};
-use crate::store::{Ledger, LedgerError, Lock, PartFacts, PartWriter, Project, RunDir, StoreError};
+use crate::store::{Ledger, LedgerError, PartFacts, PartWriter, Project, RunDir, StoreError};
 use crate::table::{Cell, Row};
 
 pub use joint::Packs;
@@ -88,8 +88,7 @@ pub struct Rendered {
 
 /// Plans `spec` and looks its calls up; renders the first `render` prompts of every stage that reads a source.
 pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usize) -> Result<Preview, RunError> {
-    let path = project.ledger();
-    let ledger = if path.exists() { Some(Ledger::open(&path).map_err(StoreError::from)?) } else { None };
+    let ledger = open(project)?;
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let since = fresh_since(&RunDir::new(project.run(&plan.run_name()))).unwrap_or(i64::MIN);
@@ -97,14 +96,44 @@ pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usi
     let models = offline(&plan, ledger.as_ref()).ok();
     let known = models.as_ref().zip(ledger.as_ref());
     let followed = follow(plan, selection, known, Look { render, leaves: true, since })?;
-    let mut lock = locking::before(&followed.plan, models.as_ref());
-    followed.add_prompts(&mut lock);
+    let lock = followed.lock(&models.as_ref().map(Models::facts).unwrap_or_default());
     let Followed { plan, known, rendered, .. } = followed;
     let stages = plan.stages().map(|i| known[i]).collect();
     Ok(Preview { plan, stages, rendered, lock })
 }
 
+/// The whole of `plan` with its sources read, and the lock that a run would start with if these were its models. Prompts that
+/// depend on answers are made from the answers of the builds that `lock` names.
+pub fn now(plan: Plan, models: Option<Models>, lock: &Lock, project: &Project) -> Result<(Plan, Lock), RunError> {
+    let facts = models.as_ref().map(Models::facts).unwrap_or_default();
+    let ledger = open(project)?;
+    let models = models.map(|mut models| {
+        models.take_builds(lock);
+        models
+    });
+    let known = models.as_ref().zip(ledger.as_ref());
+    let followed = follow(plan, &Selection::default(), known, Look { render: 0, leaves: false, since: i64::MIN })?;
+    let now = followed.lock(&facts);
+    Ok((followed.plan, now))
+}
+
+/// The project's ledger, if it has one.
+fn open(project: &Project) -> Result<Option<Ledger>, StoreError> {
+    let path = project.ledger();
+    Ok(if path.exists() { Some(Ledger::open(&path)?) } else { None })
+}
+
 impl Preview {
+    /// What is known of the calls of each stage that runs.
+    pub fn outlooks(&self) -> Vec<Outlook> {
+        let outlook = |(at, known): (usize, &Known)| Outlook {
+            calls: self.calls(at),
+            from_ledger: known.from_ledger,
+            unknown: known.unknown,
+        };
+        self.stages.iter().enumerate().map(outlook).collect()
+    }
+
     /// Calls at most that the `at`-th stage that runs makes, as far as its rows are known.
     pub fn calls(&self, at: usize) -> u64 {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
@@ -145,18 +174,19 @@ pub(super) struct Followed {
     known: Vec<Known>,
     rendered: Vec<Rendered>,
     /// The prompts and the schemas by stage; none where they depend on answers that are not known.
-    prompts: Vec<Option<(String, String)>>,
+    prompts: Vec<Option<Prompts>>,
 }
 
 impl Followed {
-    /// Adds what the stages ask to a lock.
-    pub fn add_prompts(&self, lock: &mut Lock) {
+    /// The lock that a run would start with; `models` by index in the spec.
+    fn lock(&self, models: &HashMap<usize, ModelFacts>) -> Lock {
+        let mut lock = before(&self.plan, models);
         for i in self.plan.stages() {
-            let locked = lock.stages.get_mut(self.plan.spec.stages[i].name.as_str());
-            if let (Some(locked), Some((prompts, answers))) = (locked, &self.prompts[i]) {
-                (locked.prompts, locked.answers) = (Some(prompts.clone()), Some(answers.clone()));
+            if let Some(prompts) = &self.prompts[i] {
+                lock.add_prompts(self.plan.spec.stages[i].name.as_str(), prompts.clone());
             }
         }
+        lock
     }
 }
 

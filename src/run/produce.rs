@@ -182,7 +182,7 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
         marks.extend(builds.iter().cloned());
         marks.extend(job.calls.recorder().fresh_since().map(|since| format!("fresh:{since}")));
         let committed = job.dir.committed(stage.name.as_str(), part.number);
-        if let Some(kept) = committed.filter(|c| c.facts.failed == 0 && c.facts.inputs == marks) {
+        if let Some(kept) = committed.filter(|c| c.facts.counts.failed == 0 && c.facts.inputs == marks) {
             job.progress().kept(&kept.facts);
             job.output.commit(part.number, kept);
             continue;

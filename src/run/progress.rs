@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::plan::Plan;
 use crate::prompt::Failure;
 use crate::spec::StageSpec;
-use crate::store::{Audit, ErrorKind, PartFacts, Share, Shares, StageTotals};
+use crate::store::{Audit, ErrorKind, PartFacts, RowCounts, Share, Shares, StageTotals};
 
 /// Rows of a kind of failed calls that are told.
 const TOLD: usize = 5;
@@ -131,9 +131,11 @@ impl Progress {
         let from_ledger = stage.from_ledger.load(Relaxed);
         StageTotals {
             rows: stage.rows(),
-            answered: stage.answered.load(Relaxed),
-            failed: stage.failed.load(Relaxed),
-            skipped: stage.skipped.load(Relaxed),
+            counts: RowCounts {
+                answered: stage.answered.load(Relaxed),
+                failed: stage.failed.load(Relaxed),
+                skipped: stage.skipped.load(Relaxed),
+            },
             kept: stage.kept.load(Relaxed),
             calls: sent,
             from_ledger,
@@ -262,9 +264,9 @@ impl StageProgress {
 
     /// Counts a part that was committed earlier.
     pub fn kept(&self, facts: &PartFacts) {
-        self.answered.fetch_add(facts.answered, Relaxed);
-        self.skipped.fetch_add(facts.skipped, Relaxed);
-        self.kept.fetch_add(facts.answered + facts.failed + facts.skipped, Relaxed);
+        self.answered.fetch_add(facts.counts.answered, Relaxed);
+        self.skipped.fetch_add(facts.counts.skipped, Relaxed);
+        self.kept.fetch_add(facts.counts.total(), Relaxed);
         self.kept_calls.fetch_add(facts.calls, Relaxed);
         self.shares(&facts.shares);
         self.audit(facts.audit.as_ref());

@@ -11,7 +11,7 @@ use arrow_array::types::Int64Type;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{AddedColumn, ModelFacts, Origin, OriginError, SourceEntry, StageShape, StoreError};
+use super::{AddedColumn, ModelEntry, Origin, OriginError, SourceEntry, StageShape, StoreError};
 use crate::name::{listed, nearest};
 use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at};
@@ -390,7 +390,7 @@ fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Map<S
             }
             let by = call.get("notes").and_then(|notes| notes["fallback"].as_str());
             let by = by.or(call.get("model").and_then(Value::as_str)).unwrap_or_default();
-            let facts: Option<&ModelFacts> = origin.manifest.models.get(by);
+            let facts: Option<&ModelEntry> = origin.manifest.models.get(by);
             call.insert("server".to_owned(), json!(facts));
             calls.push(call);
         }

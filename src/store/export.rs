@@ -15,7 +15,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::ledger::{Key, LedgerError, Record, checksum};
 use super::replay::{RecordedModel, ReplayWriter, Whose};
-use super::{Manifest, ModelFacts, Notes, RunDir, State, StoreError, calls_schema};
+use super::{Manifest, ModelEntry, Notes, RunDir, State, StoreError, calls_schema};
 use crate::table::parquet::Table;
 
 /// Kinds of errors whose messages are about the reply. Those of others may name places on a network.
@@ -88,13 +88,13 @@ pub fn call_files(dir: &RunDir) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 /// A model without the place of its server.
-fn recorded(facts: &ModelFacts) -> RecordedModel {
+fn recorded(facts: &ModelEntry) -> RecordedModel {
     RecordedModel {
         provider: facts.provider.clone(),
         model: shown(&facts.provider, &facts.model).to_owned(),
-        digest: facts.digest.clone(),
-        quantization: facts.quantization.clone(),
-        template: facts.template.clone(),
+        digest: facts.build.digest.clone(),
+        quantization: facts.build.quantization.clone(),
+        template: facts.build.template.clone(),
     }
 }
 

@@ -11,21 +11,21 @@
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest    (rundir.rs, manifest.rs)
 //! ```
 //!
-//! and `<spec>.lock` beside the spec, which is for git (lock.rs). `output.rs` writes the tables that a run leaves, `content.rs`
+//! The lock `<spec>.lock` next to the spec, which is for git, is written by [`crate::lock`]. `output.rs` writes the tables that a run leaves, `content.rs`
 //! reads them back, `stored.rs` reads those of earlier runs; provenance.rs finds the run that wrote one, explain.rs what
-//! stands behind a row of it (shape.rs). audit.rs counts what packs of rows change.
+//! stands behind a row of it (spec_shape.rs). audit.rs counts what packs of rows change.
 //!
 //! A finished run leaves the project as a replay file (replay.rs): written by export.rs, asked by recorded.rs, merged into
 //! a ledger by merge.rs. What no run uses is dropped from the ledger by gc.rs.
 
 mod audit;
 mod content;
+mod counts;
 mod explain;
 mod export;
 mod gc;
 mod import;
 mod ledger;
-mod lock;
 mod manifest;
 mod merge;
 mod notes;
@@ -35,23 +35,18 @@ mod provenance;
 mod recorded;
 mod replay;
 mod rundir;
-mod shape;
+mod spec_shape;
 mod stored;
 
 pub use audit::{Audit, AuditColumn, Cost, Discord};
 pub use content::{Content, read as read_output};
+pub use counts::{RowCounts, Share, Shares};
 pub use explain::{Explanation, Row, Wanted, explain};
 pub use export::{export, shown};
 pub use gc::gc;
 pub use import::import;
 pub use ledger::{Contents, Dropped, Key, Ledger, LedgerError, LedgerSync, ModelContents, Record, Verified};
-pub use lock::{
-    Drift, Lock, LockError, LockedBuild, LockedModel, LockedOutput, LockedReshape, LockedSource, LockedSpec,
-    LockedStage, LockedTool,
-};
-pub use manifest::{
-    ErrorKind, Manifest, ModelFacts, OutputFacts, ReshapeEntry, Share, Shares, SourceEntry, StageTotals, State,
-};
+pub use manifest::{ErrorKind, Manifest, ModelEntry, OutputFacts, ReshapeEntry, SourceEntry, StageTotals, State};
 pub use merge::{Merged, merge};
 pub use notes::Notes;
 pub use output::write as write_output;
@@ -60,7 +55,7 @@ pub use provenance::{Origin, OriginError, origin};
 pub use recorded::{Recorded, Sought};
 pub use replay::{RecordedCall, RecordedModel, ReplayFile, Whose, replay_schema};
 pub use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir, calls_schema};
-pub use shape::{AddedColumn, StageShape};
+pub use spec_shape::{AddedColumn, StageShape};
 pub use stored::Stored;
 
 use std::path::PathBuf;

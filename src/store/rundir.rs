@@ -18,7 +18,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use super::{Audit, Shares, StoreError};
+use super::{Audit, RowCounts, Shares, StoreError};
 use crate::plan::Part;
 use crate::table::parquet::{Options, Table, TableWriter, clean};
 
@@ -38,12 +38,8 @@ pub struct PartFacts {
     pub id: String,
     /// The marks of what it was made from.
     pub inputs: Vec<String>,
-    /// Rows that every model answered.
-    pub answered: u64,
-    /// Rows with a failed call.
-    pub failed: u64,
-    /// Rows that were not asked about.
-    pub skipped: u64,
+    #[serde(flatten)]
+    pub counts: RowCounts,
     /// The calls behind the rows.
     #[serde(default)]
     pub calls: u64,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_schema::SchemaRef;
 
-use super::{Lock, Manifest, RunDir};
+use super::{Manifest, RunDir};
 use crate::source::{self, Source};
 use crate::table::diff::{Batches, Matching};
 use crate::table::parquet::{Table, TableError};
@@ -60,25 +60,22 @@ impl Stored {
         Ok(Stored { schema, place: Place::File(file, folder.to_owned()), identity: None })
     }
 
-    /// The table of `output` as a finished run with this manifest and lock made it; the error is why there is none.
-    pub fn output(run: &RunDir, manifest: &Manifest, lock: &Lock, output: &str) -> Result<Stored, String> {
-        let Some(locked) = lock.outputs.get(output) else { return Err("the run has no such output".to_owned()) };
-        if !lock.stages.contains_key(&locked.input) {
-            return Err(format!("it holds the rows of the source `{}`, and no answers", locked.input));
+    /// The table of `output` as a finished run with this manifest made it; the error is why there is none.
+    pub fn output(run: &RunDir, manifest: &Manifest, output: &str) -> Result<Stored, String> {
+        let Some(facts) = manifest.outputs.get(output) else { return Err("the run has no such output".to_owned()) };
+        if !manifest.stages.contains_key(&facts.input) {
+            return Err(format!("it holds the rows of the source `{}`, and no answers", facts.input));
         }
-        let parts = (0..).map_while(|number| run.committed(&locked.input, number));
+        let parts = (0..).map_while(|number| run.committed(&facts.input, number));
         let parts: Vec<Table> = parts.map(|part| part.table).collect();
         let rows: u64 = parts.iter().map(Table::rows).sum();
         match parts.first() {
-            None if locked.rows == Some(0) => Err("it has no rows".to_owned()),
-            Some(first) if locked.rows.is_none_or(|locked| rows == locked) => {
-                let identity = Some(Identity::of(manifest, lock, &locked.input));
+            None if facts.rows == 0 => Err("it has no rows".to_owned()),
+            Some(first) if rows == facts.rows => {
+                let identity = Some(Identity::of(manifest, &facts.input));
                 Ok(Stored { schema: first.schema(), place: Place::Parts(parts), identity })
             }
-            _ => {
-                let all = locked.rows.unwrap_or_default();
-                Err(format!("only {rows} of its {all} rows stand in {}", run.root().display()))
-            }
+            _ => Err(format!("only {rows} of its {} rows stand in {}", facts.rows, run.root().display())),
         }
     }
 
@@ -142,14 +139,13 @@ impl Stored {
 }
 
 impl Identity {
-    /// What tells the rows of the table of `stage` apart in the run of this manifest and its lock.
-    fn of(manifest: &Manifest, lock: &Lock, stage: &str) -> Identity {
+    /// What tells the rows of the table of `stage` apart in the run of this manifest.
+    fn of(manifest: &Manifest, stage: &str) -> Identity {
         let mut identity = Identity { key: None, within: Vec::new(), fold: 1 };
         let mut input = stage;
-        while let Some(stage) = lock.stages.get(input) {
-            identity.fold *= stage.replicates;
+        while let Some(stage) = manifest.tables.get(input) {
+            identity.fold *= stage.fold;
             if stage.layout == "long" {
-                identity.fold *= stage.models.len() as u64;
                 identity.within.insert(0, "model".to_owned());
             }
             if stage.replicates > 1 {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The lines, lowest first. Who stands on one line may not know each other.
-const LINES: [&[&str]; 10] = [
+const LINES: [&[&str]; 11] = [
     &["name", "random"],
     &["document"],
     &["registry", "table"],
@@ -13,6 +13,7 @@ const LINES: [&[&str]; 10] = [
     &["plan"],
     &["store"],
     &["ask"],
+    &["lock"],
     &["run", "report"],
 ];
 /// What stands above all.

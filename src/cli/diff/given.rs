@@ -7,9 +7,10 @@ use super::super::load::load_or_show;
 use super::super::run::failed;
 use super::super::terminal::Terminal;
 use crate::document;
+use crate::lock::Lock;
 use crate::run::current;
 use crate::source;
-use crate::store::{Lock, Manifest, Project, RunDir, State, Stored};
+use crate::store::{Manifest, Project, RunDir, State, Stored};
 
 /// What an argument is.
 pub enum Given {
@@ -90,13 +91,13 @@ fn of_spec(path: &Path, terminal: &Terminal) -> Result<Given, Exit> {
 /// The run in a folder, if it came to its end; the error is a message and what to do about it.
 fn finished(dir: RunDir) -> Result<Given, (String, &'static str)> {
     let shown = dir.root().display();
-    let Some(mut manifest) = Manifest::read(&dir) else {
+    let Some(manifest) = Manifest::read(&dir) else {
         return Err((format!("there is no run in `{shown}`"), "a run is a folder under `.fanfold/runs`"));
     };
     if manifest.state != State::Done {
         return Err((format!("the run in `{shown}` is not finished"), "run its spec again to go on"));
     }
-    match manifest.lock.take() {
+    match Lock::of_manifest(&manifest) {
         Some(lock) => Ok(Given::Run(Box::new(Run { dir, manifest, lock }))),
         None => {
             let help = "its tables can be compared by their paths, with `--key`";
@@ -146,6 +147,6 @@ impl Given {
 impl Run {
     /// The table of an output; the error is why there is none to compare.
     pub fn table(&self, output: &str) -> Result<Stored, String> {
-        Stored::output(&self.dir, &self.manifest, &self.lock, output)
+        Stored::output(&self.dir, &self.manifest, output)
     }
 }

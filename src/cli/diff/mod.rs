@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use super::exit::Exit;
 use super::status::Format;
 use super::terminal::Terminal;
+use crate::lock::{Comparison, Lock};
 use crate::name::listed;
 use crate::report::diff::{Compared, ComparedTable, Diff as Found, Facets, as_json, human};
-use crate::store::{Lock, Stored};
+use crate::store::Stored;
 use crate::table::diff::{DiffError, Matching, Side, Which, diff};
 use given::{Given, Run, given};
 
@@ -158,7 +159,6 @@ impl Diff {
 }
 
 fn facets(a: &Lock, b: &Lock) -> Facets {
-    let drift = a.drift(b);
-    let gone = drift.iter().filter(|drift| drift.old.is_some()).count();
-    Facets { same: a.facets().len() - gone, drift }
+    let Comparison { drift, same } = a.facets().compare(&b.facets());
+    Facets { same, drift }
 }
