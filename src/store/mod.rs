@@ -11,7 +11,7 @@
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest    (rundir.rs, manifest.rs)
 //! ```
 //!
-//! The lock `<spec>.lock` next to the spec, which is for git, is written by [`crate::lock`]. `output.rs` writes the tables that a run leaves, `content.rs`
+//! The lock `<spec>.lock` next to the spec, which is for git, is written by the folder `lock`. `output.rs` writes the tables that a run leaves, `content.rs`
 //! reads them back, `stored.rs` reads those of earlier runs; provenance.rs finds the run that wrote one, explain.rs what
 //! stands behind a row of it (spec_shape.rs). audit.rs counts what packs of rows change.
 //!

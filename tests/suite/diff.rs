@@ -323,5 +323,5 @@ fn what_can_not_be_compared_is_told() {
     project.run(&["run", "pipeline.toml"]).exits(0);
     project.run(&["diff", "pipeline.toml.lock", "data.csv"]).exits(2).says("a lock has no cells");
     project.write("broken", "no lock");
-    project.run(&["diff", "broken", "data.csv"]).exits(2).says("it is no lock");
+    project.run(&["diff", "broken", "data.csv"]).exits(2).says("it is not a lock file");
 }

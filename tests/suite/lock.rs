@@ -188,9 +188,9 @@ fn a_lock_that_cannot_be_read_is_not_overwritten() {
     for arguments in
         [&["run", "pipeline.toml"][..], &["run", "pipeline.toml", "--locked"], &["verify", "pipeline.toml"]]
     {
-        project.run(arguments).exits(5).says("it is no lock").says("--update-lock");
+        project.run(arguments).exits(5).says("it is not a lock file").says("--update-lock");
     }
-    project.run(&["status", "pipeline.toml"]).exits(0).says("it is no lock");
+    project.run(&["status", "pipeline.toml"]).exits(0).says("it is not a lock file");
     assert_eq!(project.text(LOCK), broken);
     project.run(&["run", "pipeline.toml", "--update-lock"]).exits(0).says("wrote pipeline.toml.lock");
     assert_eq!(project.text(LOCK), good);
