@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use serde_json::Value;
 
 use crate::ask::{Fate, fates};
-use crate::prompt::{Message, Prompt, Role};
+use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::spec::StageSpec;
 use crate::table::Row;
 
@@ -40,8 +40,11 @@ impl PromptDigest {
     }
 
     /// Takes the next row with its prompts, or with the reason why it has none.
-    pub fn asked(&mut self, prompts: &Result<Vec<Prompt>, String>) {
-        let Ok(prompts) = prompts else { return self.unasked(&Fate::Failed(String::new())) };
+    pub fn asked(&mut self, prompts: &Result<Vec<Prompt>, Failure>) {
+        let prompts = match prompts {
+            Ok(prompts) => prompts,
+            Err(failure) => return self.unasked(&Fate::Failed(failure.clone())),
+        };
         let bytes = &mut self.bytes;
         bytes.clear();
         bytes.push(b'a');
