@@ -11,7 +11,8 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SourceError, text::Position};
+use super::error::SourceError;
+use super::text::Position;
 use crate::name::{listed, nearest};
 
 /// What the cells of a column are.

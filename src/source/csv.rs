@@ -11,8 +11,9 @@ use arrow_schema::SchemaRef;
 use csv_core::ReadRecordResult;
 
 use super::cell::{Column, Type, check_types, schema};
+use super::error::SourceError;
+use super::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES};
 use super::text::{Position, Text};
-use super::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError};
 
 /// The rows of one file as batches; ends after the first error.
 pub struct Csv {

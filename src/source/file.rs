@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{Type, check_types, no_column, schema};
 use super::csv::Csv;
+use super::error::SourceError;
 use super::jsonl::{Columns, Jsonl, scan};
 use super::matching::{files, is_glob, shown};
 use super::parquet::{self, Parquet};
+use super::rows::{Batches, Source};
 use super::text::{Text, encoding};
-use super::{Batches, Source, SourceError};
 use crate::document::{self, Node, Problems};
 use crate::name::listed;
 use crate::registry::Kind;

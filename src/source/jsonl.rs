@@ -14,9 +14,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::cell::{Column, Type};
+use super::error::SourceError;
 use super::inference::Seen;
+use super::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES};
 use super::text::{Position, Text};
-use super::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError};
 
 /// The columns of JSON Lines in order of first appearance, and what was seen in them.
 #[derive(Default)]

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::SourceError;
+use super::error::SourceError;
 
 /// The files that `path` means in `folder`, in name order; at least one, or an error that says so.
 ///

@@ -14,8 +14,10 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::arrays::{plain, plain_type};
+use super::error::SourceError;
+use super::limits::{BATCH_BYTES, BATCH_ROWS, MOST_COLUMNS};
+use super::pages;
 use super::text::unreadable;
-use super::{BATCH_BYTES, BATCH_ROWS, MOST_COLUMNS, SourceError, pages};
 
 /// The largest footer that is read, in bytes; real ones have some kB for each row group.
 const FOOTER_BYTES: u64 = 64 << 20;

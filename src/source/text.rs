@@ -9,7 +9,7 @@ use std::path::Path;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::SourceError;
+use super::error::SourceError;
 use crate::name::{listed, nearest};
 
 /// Bytes of the file that are decoded at once.

@@ -10,7 +10,7 @@ use indexmap::{IndexMap, IndexSet};
 use super::characteristic::rounded;
 use super::margin::{Entry, Written};
 use crate::name::{listed, nearest};
-use crate::source::SourceError;
+use crate::source::error::SourceError;
 
 /// The most cells of a frame.
 const MOST_CELLS: usize = 1_000_000;

@@ -15,9 +15,9 @@ use super::characteristic::{names, weight};
 use super::schema::{Names, Nested};
 use crate::document::{self, Node, Path, Problems, Value};
 use crate::name::listed;
-use crate::source::SourceError;
 use crate::source::cell::no_column;
 use crate::source::csv::Csv;
+use crate::source::error::SourceError;
 use crate::source::text::Text;
 
 /// What the column of numbers of a file can be called.

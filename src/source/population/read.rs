@@ -5,12 +5,11 @@ use std::num::NonZeroU32;
 use super::characteristic::characteristics;
 use super::columns::{Fixed, FixedValue, ID};
 use super::draw::People;
-use super::{
-    Allocation, Fields, How, ITERATIONS, MOST, Method, Output, Population, Raking, TOLERANCE, WEIGHT, frame, graph,
-    margin,
-};
+use super::fields::{Allocation, Fields, ITERATIONS, MOST, Method, Output, TOLERANCE, WEIGHT};
+use super::respondents::{How, Population, Raking};
+use super::{frame, graph, margin};
 use crate::document::{self, Diagnostic, Node, Path, Problems, Value};
-use crate::source::Source;
+use crate::source::rows::Source;
 
 /// Decodes the table at `path`; reports all its problems.
 pub(super) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Box<dyn Source>> {

@@ -10,11 +10,12 @@ use arrow_select::concat::concat_batches;
 use serde::Serialize;
 
 use super::draw::{Block, Cells, combinations};
+use super::fields::Output;
 use super::frame::{Frame, Target, cell_values, projection, summed};
 use super::graph::{Characteristic, Values};
 use super::raking::Fit;
-use super::{Fitted, How, Output, Population};
-use crate::source::SourceError;
+use super::respondents::{Fitted, How, Population};
+use crate::source::error::SourceError;
 
 /// A population beside its targets.
 #[derive(Clone, Debug)]

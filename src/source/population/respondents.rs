@@ -1,0 +1,127 @@
+//! A checked population: how its respondents are drawn or raked, as blocks of options and numbers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::characteristic::Choice;
+use super::columns::{self, Columns, Drawn, Fixed};
+use super::draw::{Block, Draws, People};
+use super::fields::{Output, WEIGHT};
+use super::frame::{self, Frame};
+use super::graph::{Characteristic, Values};
+use super::margin;
+use super::raking::{self, Fit, Raked};
+use crate::source::error::SourceError;
+
+/// A population.
+#[derive(Clone, Debug)]
+pub struct Population {
+    pub n: u64,
+    /// The seed that its own table gives.
+    pub own_seed: Option<u64>,
+    pub seed: u64,
+    pub how: How,
+    pub fixed: Vec<Fixed>,
+}
+
+/// How rows are made.
+#[derive(Clone, Debug)]
+pub enum How {
+    Drawn(People),
+    Raked(Raking),
+}
+
+/// The fields of raking.
+#[derive(Clone, Debug, Serialize)]
+pub struct Raking {
+    pub margins: Vec<margin::Written>,
+    pub seed_table: Option<margin::Written>,
+    pub output: Output,
+    pub tolerance: f64,
+    pub max_iterations: u32,
+}
+
+/// What the rows of a raked population are made from.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    pub frame: Frame,
+    pub fit: Fit,
+}
+
+impl Population {
+    /// How many respondents.
+    pub fn n(&self) -> u64 {
+        self.n
+    }
+
+    /// How its rows are made, in a few words.
+    pub fn about(&self) -> String {
+        match &self.how {
+            How::Drawn(people) if people.quota => format!("drawn by quota, seed {}", self.seed),
+            How::Drawn(_) => format!("drawn at random, seed {}", self.seed),
+            How::Raked(raking) if raking.output == Output::Weights => "raked, weights".to_owned(),
+            How::Raked(_) => format!("raked, seed {}", self.seed),
+        }
+    }
+
+    /// The frame and its fit, if this is raked.
+    pub fn fitted(&self, folder: &Path) -> Result<Option<Fitted>, SourceError> {
+        let How::Raked(raking) = &self.how else { return Ok(None) };
+        let (frame, faults) = frame::frame(&raking.margins, raking.seed_table.as_ref(), folder)?;
+        let Some(frame) = frame else {
+            let fault = faults.into_iter().find(|fault| !fault.harmless);
+            let (message, help, field) = match fault {
+                None => ("the margins can't be read".to_owned(), None, "margins"),
+                Some(fault) => match fault.margin {
+                    Some(i) => (format!("`margins[{i}]`: {}", fault.message), fault.help, "margins"),
+                    None => (fault.message, fault.help, "seed_table"),
+                },
+            };
+            return Err(SourceError { message, help, field: vec![field.to_owned()] });
+        };
+        let fit = raking::fit(&frame, raking.tolerance, raking.max_iterations).map_err(|message| {
+            let help =
+                "margins that no table can have together, a seed table with many zeros, or too small a `tolerance`";
+            SourceError::new(message).help(help).at(["margins"])
+        })?;
+        Ok(Some(Fitted { frame, fit }))
+    }
+
+    pub fn columns(&self, fitted: Option<&Fitted>) -> Columns {
+        let drawn = match (&self.how, fitted) {
+            (How::Drawn(people), _) => people.characteristics.iter().map(drawn).collect(),
+            (How::Raked(raking), fitted) => {
+                let axes = fitted.into_iter().flat_map(|fitted| &fitted.frame.axes);
+                let options = axes.map(|axis| Drawn {
+                    name: axis.name.clone(),
+                    kind: columns::Kind::Options(axis.values.iter().cloned().map(Choice::Text).collect()),
+                });
+                let weight = Drawn { name: WEIGHT.to_owned(), kind: columns::Kind::Number };
+                options.chain((raking.output == Output::Weights).then_some(weight)).collect()
+            }
+        };
+        Columns::new(drawn, &self.fixed)
+    }
+
+    pub fn blocks(&self, fitted: Option<&Fitted>) -> Box<dyn Iterator<Item = Block> + Send> {
+        match (&self.how, fitted) {
+            (How::Drawn(people), _) => Box::new(Draws::new(people.clone(), self.seed)),
+            (How::Raked(raking), Some(Fitted { frame, fit })) => match raking.output {
+                Output::People => Box::new(Raked::people(frame, fit, self.n, self.seed)),
+                Output::Weights => Box::new(Raked::weights(frame, fit, self.n)),
+            },
+            (How::Raked(_), None) => Box::new(std::iter::empty()),
+        }
+    }
+}
+
+fn drawn(characteristic: &Characteristic) -> Drawn {
+    let kind = match &characteristic.values {
+        Values::Options { choices, .. } => columns::Kind::Options(Arc::from(choices.as_slice())),
+        Values::Numbers { whole: true, .. } => columns::Kind::Whole,
+        Values::Numbers { whole: false, .. } => columns::Kind::Number,
+    };
+    Drawn { name: characteristic.name.clone(), kind }
+}
