@@ -11,7 +11,7 @@ use super::terminal::Terminal;
 use crate::document;
 use crate::name::{listed, nearest};
 use crate::report::explanation;
-use crate::store::{Explanation, Origin, OriginError, StoreError, Wanted, explain, origin};
+use crate::store::{Explanation, Origin, OriginError, StoreError, CellRef, explain, origin};
 
 /// Shows what stands behind a row or a cell of a table: the prompt as sent, the model's build, the raw reply, the attempts.
 ///
@@ -55,7 +55,7 @@ impl Explain {
             }
             None => (self.table.clone(), None),
         };
-        let wanted = Wanted {
+        let wanted = CellRef {
             row: &self.row,
             column: self.column.as_deref(),
             model: self.model.as_deref(),

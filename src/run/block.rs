@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::calls::Calls;
-use super::calls_table::{Asker, CallsTable};
+use super::calls_table::Asker;
 use super::labels::Count;
 use crate::ask::{Fate, Finished, columns, fates};
 use crate::plan::{Plan, routing};
 use crate::prompt::{Answer, Failure, Prompt};
 use crate::spec::StageSpec;
-use crate::store::{Audit, Replies, RowCounts, Shares};
+use crate::store::{Audit, CallsTable, Replies, RowCounts, Shares};
 use crate::table::{Cell, Row, cell_at};
 
 /// Some rows of a part.
@@ -272,7 +272,7 @@ impl Block {
                 let other = finished.record.notes.fallback.as_ref();
                 let other = other.and_then(|name| target.fallback.iter().find(|(other, _)| other == name));
                 let by = other.map_or(target, |(_, index)| calls.target(*index));
-                table.push(&of, by, prompt, finished);
+                table.push(&of.call(by, prompt, finished));
             }
         }
         table.finish()

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
-use crate::store::{Key, Ledger, LedgerError, LedgerSync, Record, StoreError};
+use crate::store::{Key, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError};
 
 /// The least time between two commits while calls are many, so that they share commits; few get their own at once.
 const PACE: Duration = Duration::from_millis(1);
@@ -127,7 +127,7 @@ impl Recorder {
             None => Ledger::open(&self.shared.path)?,
         };
         if let Some(since) = self.shared.fresh_since {
-            reader.retire_before(keys, since, "fresh: asked again")?;
+            reader.retire_before(keys, since)?;
         }
         let found = reader.find(keys)?;
         self.shared.readers.lock().push(reader);
@@ -140,7 +140,7 @@ impl Recorder {
             return Ok(());
         }
         let ledger = Ledger::open(&self.shared.path)?;
-        keys.iter().try_for_each(|key| ledger.retire(*key, "unfit: the reply is not what is asked for now"))
+        keys.iter().try_for_each(|key| ledger.retire(*key, Retired::Unfit))
     }
 
     /// Waits until the threads have ended, which they do when no other clone is left.

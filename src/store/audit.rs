@@ -1,14 +1,14 @@
-//! Audits: what asking rows one by one as well showed about asking several at once.
+//! Audit of packs: compares the answers of packs with those of the same rows asked one by one.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-/// The answers of packs against those of the same rows asked one by one, and what both cost.
+/// The differences in a sample of the rows, and the cost of both ways.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
-    /// Answers (of a row and a model) that were given both ways.
+    /// Answers (of a row and a model) that were obtained both ways.
     pub compared: u64,
-    /// Those that failed one way or the other, and are not compared.
+    /// Answers that failed one way or both, and are not compared.
     pub failed: u64,
     /// The columns of booleans and of labels.
     pub columns: IndexMap<String, AuditColumn>,
@@ -18,27 +18,22 @@ pub struct Audit {
     pub packed: Cost,
 }
 
-/// How the two ways differ in a column.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AuditColumn {
-    /// Answers that differ.
     pub differ: u64,
-    /// By label, each against all others; a column of booleans has the label `true`.
+    /// Each label against all others; a column of booleans has the label `true`.
     pub labels: IndexMap<String, Discord>,
 }
 
 /// Answers that have a label one way and not the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Discord {
-    /// Only in a pack.
     pub packed_only: u64,
-    /// Only by itself.
     pub single_only: u64,
-    /// How likely so uneven a split is if neither way says the label more often: McNemar's exact test, two-sided.
+    /// McNemar's exact test, two-sided: the probability of such an uneven split by chance.
     pub p_value: f64,
 }
 
-/// What some answers cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// Answers (of a row and a model).
@@ -48,14 +43,14 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Tokens for each answer, if there is one.
+    /// Tokens per answer.
     pub fn mean(&self) -> Option<f64> {
         (self.answers > 0).then(|| self.tokens as f64 / self.answers as f64)
     }
 }
 
 impl Audit {
-    /// Notes the labels (none: null) that a row has in `column` both ways; `all` are those that it may have.
+    /// Counts the labels (`None`: null) that a row has in `column` both ways; `all` are the possible labels.
     pub fn compare(&mut self, column: &str, all: &[String], packed: Option<&str>, single: Option<&str>) {
         let column = self.columns.entry(column.to_owned()).or_default();
         column.differ += u64::from(packed != single);
@@ -69,7 +64,7 @@ impl Audit {
         }
     }
 
-    /// Adds the counts of another one.
+    /// Adds the counts of another audit.
     pub fn add(&mut self, more: &Audit) {
         self.compared += more.compared;
         self.failed += more.failed;

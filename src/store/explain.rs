@@ -1,6 +1,6 @@
-//! Explaining: what stands behind a row of a table that a run wrote: its cells, and the calls that they came from.
+//! Explaining a row of a table that a run wrote: its cells, and the calls that produced them.
 //!
-//! Reads the parts that hold the row and no others. Rows are numbered from 1 here, as in the calls table.
+//! Reads only the parts that contain the row. Row numbers begin with 1, as in the calls table.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -11,146 +11,148 @@ use arrow_array::types::Int64Type;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{AddedColumn, ModelEntry, Origin, OriginError, SourceEntry, StageShape, StoreError};
+use super::calls::COLUMNS;
+use super::error::StoreError;
+use super::manifest::{ModelEntry, SourceEntry};
+use super::provenance::{Origin, OriginError};
+use super::spec_shape::{AddedColumn, StageShape};
 use crate::name::{listed, nearest};
 use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at};
 
-/// Rows that are read at once.
+/// Rows per batch.
 const BATCH: usize = 4096;
-/// Names at most that are listed.
+/// Names at most in a list of columns.
 const NAMED: usize = 20;
 
-/// What is to be explained.
+/// A row of the calls table by column.
+type Call = Map<String, Value>;
+
+/// The cells to explain.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct CellRef<'a> {
     /// The row of the source: its key, its number if the source has no key, or `#` and its number.
     pub row: &'a str,
-    /// The column; none: all that stages wrote.
+    /// `None`: all columns that stages wrote.
     pub column: Option<&'a str>,
     /// Only the rows and calls of this model.
     pub model: Option<&'a str>,
-    /// Only this replicate.
+    /// Only this replicate, from 1.
     pub replicate: Option<i64>,
 }
 
-/// What stands behind a row.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// The number of the row in the source, from 1.
     pub row: u64,
-    /// Its key.
     pub key: Option<String>,
-    /// The source.
     pub source: String,
-    /// What was read of it.
+    /// The imported source.
     pub read: SourceEntry,
-    /// The cell of the source, if the column is one of its.
+    /// The cell of the source, if it has the column.
     pub input: Option<Value>,
-    /// What the stages made of it, from the source on.
+    /// What the stages made of the row, in their order.
     pub stages: Vec<Staged>,
 }
 
-/// What a stage made of a row of the source.
 #[derive(Clone, Debug, Serialize)]
 pub struct Staged {
-    /// The stage.
     pub stage: String,
-    /// What is known of the column that was asked for, if the stage adds it.
+    /// The column to explain, if the stage adds it.
     pub column: Option<AddedColumn>,
-    /// The rows of its table.
     pub rows: Vec<Row>,
 }
 
 /// A row of a stage's table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Its cells: those that tell it from others of the same source row, and those that the stage wrote.
+    /// The cells that the stage wrote, and those that identify the row among those of the same source row.
     pub cells: Map<String, Value>,
-    /// The calls behind them, in order: the columns of the calls table, and `server`: what is known of the model.
-    pub calls: Vec<Map<String, Value>>,
+    /// The calls behind them, in order: the columns of the calls table, and `server`: what the run knows of the model.
+    pub calls: Vec<Call>,
 }
 
-/// Explains a row of the table that `origin` is about.
-pub fn explain(origin: &Origin, wanted: &Wanted<'_>) -> Result<Explanation, OriginError> {
+/// Explains cells of the table that `origin` describes.
+pub fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
     let (chain, source) = origin.chain();
     let entry = origin.entry(source)?;
-    let (row, key) = find_row(origin, source, &entry, wanted.row)?;
+    let (row, key) = SourceRows { origin, source, entry: &entry }.find(wanted.row)?;
     known_model(&chain, wanted.model)?;
     known_replicate(&chain, wanted.replicate)?;
     let writer = |name: &str| chain.iter().position(|(_, shape)| shape.adds.iter().any(|c| c.name == name));
     let mut stages = Vec::new();
-    let mut input = None;
     let mut fold = 1;
-    for (i, (name, shape)) in chain.iter().enumerate() {
+    for (i, (stage, shape)) in chain.iter().enumerate() {
         let added = wanted.column.and_then(|column| shape.adds.iter().find(|c| c.name == column));
         let fills = |column: &str| writer(column).is_none_or(|w| w < i) && shape.fills.iter().any(|f| f == column);
         if wanted.column.is_none() || added.is_some() || wanted.column.is_some_and(fills) {
-            let rows = (row - 1) * fold..row * fold;
-            stages.push(staged(origin, (name, shape), rows, added, wanted)?);
+            let view = StageView { origin, stage, shape, added, wanted };
+            let rows = view.rows((row - 1) * fold..row * fold)?;
+            stages.push(Staged { stage: (*stage).to_owned(), column: added.cloned(), rows });
         }
         fold *= shape.fold;
     }
-    if let Some(column) = wanted.column.filter(|column| writer(column).is_none()) {
-        input = Some(source_cell(origin, source, &chain, column, row)?);
-    }
+    let input = match wanted.column.filter(|column| writer(column).is_none()) {
+        Some(column) => Some(source_cell(&origin.source(source)?, &chain, column, row)?),
+        None => None,
+    };
     Ok(Explanation { row, key, source: source.to_owned(), read: entry, input, stages })
 }
 
-/// The number and the key of the row that is called `row`.
-fn find_row(
-    origin: &Origin,
-    source: &str,
-    entry: &SourceEntry,
-    row: &str,
-) -> Result<(u64, Option<String>), OriginError> {
-    let number = match (row.strip_prefix('#'), &entry.key) {
-        (Some(number), _) => number.parse::<u64>().ok(),
-        (None, None) => row.parse::<u64>().ok(),
-        (None, Some(key)) => return find_key(origin, source, entry, key, row),
-    };
-    let Some(number) = number.filter(|number| (1..=entry.rows).contains(number)) else {
-        let why = if entry.key.is_none() { ", which has no key" } else { "" };
-        let message = format!("`{row}` is no row of source `{source}`{why}: its rows are #1 to #{}", entry.rows);
-        return Err(OriginError::unknown(message, None));
-    };
-    let key = match &entry.key {
-        Some(key) => cells_of(&origin.source(source)?, key, number - 1..number)?.first().map(text),
-        None => None,
-    };
-    Ok((number, key))
+/// The rows of a source by key and by number.
+struct SourceRows<'a> {
+    origin: &'a Origin,
+    source: &'a str,
+    entry: &'a SourceEntry,
 }
 
-/// The row with this key.
-fn find_key(
-    origin: &Origin,
-    source: &str,
-    entry: &SourceEntry,
-    column: &str,
-    key: &str,
-) -> Result<(u64, Option<String>), OriginError> {
-    let table = origin.source(source)?.with_columns(&[column]);
-    let mut number = 0;
-    for keys in keys(&table, entry.rows)? {
-        let keys = keys?;
-        if let Some(place) = keys.iter().position(|found| found == key) {
-            return Ok((number + place as u64 + 1, Some(key.to_owned())));
+impl SourceRows<'_> {
+    /// The number and the key of the row that is called `row`.
+    fn find(&self, row: &str) -> Result<(u64, Option<String>), OriginError> {
+        let (source, entry) = (self.source, self.entry);
+        let number = match (row.strip_prefix('#'), &entry.key) {
+            (Some(number), _) => number.parse::<u64>().ok(),
+            (None, None) => row.parse::<u64>().ok(),
+            (None, Some(column)) => return Ok((self.find_key(column, row)?, Some(row.to_owned()))),
+        };
+        let Some(number) = number.filter(|number| (1..=entry.rows).contains(number)) else {
+            let why = if entry.key.is_none() { ", which has no key" } else { "" };
+            let message = format!("`{row}` is not a row of source `{source}`{why}: its rows are #1 to #{}", entry.rows);
+            return Err(OriginError::unknown(message, None));
+        };
+        let key = match &entry.key {
+            Some(key) => cells_of(&self.origin.source(source)?, key, number - 1..number)?.first().map(text),
+            None => None,
+        };
+        Ok((number, key))
+    }
+
+    /// The number of the row that has `key` in `column`.
+    fn find_key(&self, column: &str, key: &str) -> Result<u64, OriginError> {
+        let (source, rows) = (self.source, self.entry.rows);
+        let table = self.origin.source(source)?.with_columns(&[column]);
+        let mut number = 0;
+        for keys in keys(&table, rows)? {
+            let keys = keys?;
+            if let Some(place) = keys.iter().position(|found| found == key) {
+                return Ok(number + place as u64 + 1);
+            }
+            number += keys.len() as u64;
         }
-        number += keys.len() as u64;
+        let mut near: Option<String> = None;
+        for keys in keys(&table, rows)? {
+            near = nearest(key, near.iter().chain(&keys?).map(String::as_str)).map(str::to_owned);
+        }
+        let message = format!("no row of source `{source}` has the key `{key}` (column `{column}`)");
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("a row is also known by its number, from '#1' to '#{rows}'"),
+        };
+        Err(OriginError::Unknown { message, help: Some(help) })
     }
-    let mut near: Option<String> = None;
-    for keys in keys(&table, entry.rows)? {
-        near = nearest(key, near.iter().chain(&keys?).map(String::as_str)).map(str::to_owned);
-    }
-    let message = format!("no row of source `{source}` has the key `{key}` (column `{column}`)");
-    let help = match near {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("a row is also known by its number, from '#1' to '#{}'", entry.rows),
-    };
-    Err(OriginError::Unknown { message, help: Some(help) })
 }
 
-/// The first `rows` keys in the only column of a table, some at once.
+/// The first `rows` keys in the only column of a table, in batches.
 fn keys(table: &Table, rows: u64) -> Result<impl Iterator<Item = Result<Vec<String>, StoreError>> + use<>, StoreError> {
     let names =
         |batch: RecordBatch| (0..batch.num_rows()).map(|i| text(&cell_at(batch.column(0).as_ref(), i))).collect();
@@ -166,29 +168,35 @@ fn text(cell: &Cell) -> String {
     }
 }
 
+/// A range of rows of a table, in batches.
+fn batches(
+    table: &Table,
+    first: u64,
+    count: u64,
+) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + use<>, StoreError> {
+    Ok(table.read(first, count, BATCH)?.map(|batch| Ok(batch?)))
+}
+
 /// The cells of a column in a range of rows.
 fn cells_of(table: &Table, column: &str, rows: Range<u64>) -> Result<Vec<Cell>, OriginError> {
     let mut cells = Vec::new();
-    let read = table.with_columns(&[column]).read(rows.start, rows.end - rows.start, BATCH);
-    for batch in read.map_err(StoreError::from)? {
-        let batch = batch.map_err(StoreError::from)?;
+    for batch in batches(&table.with_columns(&[column]), rows.start, rows.end - rows.start)? {
+        let batch = batch?;
         cells.extend((0..batch.num_rows()).map(|i| cell_at(batch.column(0).as_ref(), i)));
     }
     Ok(cells)
 }
 
-/// The cell of the source's column `column`; who asks for another column is told what there is.
+/// The cell of the source's column `column` in row `row`; the error names the columns that the table has.
 fn source_cell(
-    origin: &Origin,
-    source: &str,
+    table: &Table,
     chain: &[(&str, &StageShape)],
     column: &str,
     row: u64,
 ) -> Result<Value, OriginError> {
-    let table = origin.source(source)?;
     let schema = table.schema();
     if schema.index_of(column).is_ok() {
-        return Ok(cells_of(&table, column, row - 1..row)?.first().map_or(Value::Null, Cell::json));
+        return Ok(cells_of(table, column, row - 1..row)?.first().map_or(Value::Null, Cell::json));
     }
     let added = chain.iter().flat_map(|(_, shape)| shape.adds.iter().map(|c| c.name.as_str()));
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).chain(added).collect();
@@ -197,7 +205,7 @@ fn source_cell(
     Err(OriginError::unknown(message, nearest(column, names)))
 }
 
-/// Whether some stage asks this model.
+/// Fails if no stage asked this model.
 fn known_model(chain: &[(&str, &StageShape)], model: Option<&str>) -> Result<(), OriginError> {
     let mut models: Vec<&str> = chain.iter().flat_map(|(_, s)| s.models.iter().map(String::as_str)).collect();
     models.sort_unstable();
@@ -211,7 +219,7 @@ fn known_model(chain: &[(&str, &StageShape)], model: Option<&str>) -> Result<(),
     }
 }
 
-/// Whether some stage has so many replicates.
+/// Fails if no stage has this replicate.
 fn known_replicate(chain: &[(&str, &StageShape)], replicate: Option<i64>) -> Result<(), OriginError> {
     let most = chain.iter().map(|(_, shape)| shape.replicates).max().unwrap_or(1);
     match replicate.filter(|number| most == 1 || !(1..=most as i64).contains(number)) {
@@ -224,87 +232,84 @@ fn known_replicate(chain: &[(&str, &StageShape)], replicate: Option<i64>) -> Res
     }
 }
 
-/// What a stage made of the rows `inputs` (from 0) of its input.
-fn staged(
-    origin: &Origin,
-    (stage, shape): (&str, &StageShape),
-    inputs: Range<u64>,
-    column: Option<&AddedColumn>,
-    wanted: &Wanted<'_>,
-) -> Result<Staged, OriginError> {
-    let mut rows = Vec::new();
-    let mut from = inputs.start;
-    while from < inputs.end {
-        // The rows of one part.
-        let part = from / shape.chunk_size;
-        let until = inputs.end.min((part + 1) * shape.chunk_size);
-        let (dir, first) = (&origin.dir, part * shape.chunk_size);
-        let calls = calls(origin, &origin.open(&dir.calls_path(stage, part))?, from..until)?;
-        let table = origin.open(&dir.part_path(stage, part))?;
-        let place = (from - first) * shape.fold..(until - first) * shape.fold;
-        let read = table.read(place.start, place.end - place.start, BATCH).map_err(StoreError::from)?;
-        let mut number = from * shape.fold;
-        for batch in read {
-            let batch = batch.map_err(StoreError::from)?;
-            for i in 0..batch.num_rows() {
-                rows.extend(stage_row(shape, (&batch, i), number, &calls, column, wanted));
-                number += 1;
-            }
-        }
-        from = until;
-    }
-    Ok(Staged { stage: stage.to_owned(), column: column.cloned(), rows })
+/// The cells to explain in the table of one stage.
+struct StageView<'a> {
+    origin: &'a Origin,
+    stage: &'a str,
+    shape: &'a StageShape,
+    /// The column to explain, if the stage adds it.
+    added: Option<&'a AddedColumn>,
+    wanted: &'a CellRef<'a>,
 }
 
-/// Row `number` (from 0) of a stage's table, which is row `i` of `batch`; none if it is not wanted.
-fn stage_row(
-    shape: &StageShape,
-    (batch, i): (&RecordBatch, usize),
-    number: u64,
-    calls: &[Map<String, Value>],
-    column: Option<&AddedColumn>,
-    wanted: &Wanted<'_>,
-) -> Option<Row> {
-    let all = cells(batch, i);
-    let of_model = |value: Option<&Value>| wanted.model.is_none_or(|m| value.and_then(Value::as_str) == Some(m));
-    // A stage before the one that numbers its answers has one row for all of them.
-    if wanted.replicate.zip(all.get("replicate")).is_some_and(|(n, of)| *of != json!(n)) {
-        return None;
-    }
-    let sub = number % shape.fold;
-    let replicate = sub / (shape.fold / shape.replicates.max(1)).max(1) + 1;
-    let long = (shape.layout == "long").then(|| &shape.models[sub as usize % shape.models.len()]);
-    let model = column.and_then(|column| column.model.as_ref()).or(long);
-    let row_is_wanted = of_model(all.get("model"));
-    let calls: Vec<_> = calls
-        .iter()
-        .filter(|call| call["row"] == json!(number / shape.fold + 1) && call["replicate"] == json!(replicate))
-        .filter(|call| model.is_none_or(|model| call["model"] == json!(model)))
-        .filter(|call| (row_is_wanted && all.contains_key("model")) || of_model(call.get("model")))
-        .cloned()
-        .collect();
-    if !row_is_wanted && calls.is_empty() {
-        return None;
-    }
-    let mut shown: Vec<&str> = ["model", "replicate"].into_iter().filter(|name| all.contains_key(*name)).collect();
-    match wanted.column {
-        Some(wanted) => {
-            shown.push(wanted);
-            let error = |c: &&AddedColumn| {
-                c.from.is_empty()
-                    && c.name.contains("_error")
-                    && c.model.as_ref() == column.and_then(|c| c.model.as_ref())
-            };
-            shown.extend(shape.adds.iter().rfind(error).map(|c| c.name.as_str()));
+impl StageView<'_> {
+    /// What the stage made of the rows `inputs` (from 0) of its input.
+    fn rows(&self, inputs: Range<u64>) -> Result<Vec<Row>, OriginError> {
+        let (dir, shape) = (&self.origin.dir, self.shape);
+        let mut rows = Vec::new();
+        let mut from = inputs.start;
+        while from < inputs.end {
+            // The rows of one part.
+            let part = from / shape.chunk_size;
+            let until = inputs.end.min((part + 1) * shape.chunk_size);
+            let first = part * shape.chunk_size;
+            let calls = calls(self.origin, &self.origin.open(&dir.calls_path(self.stage, part))?, from..until)?;
+            let table = self.origin.open(&dir.part_path(self.stage, part))?;
+            let mut number = from * shape.fold;
+            for batch in batches(&table, (from - first) * shape.fold, (until - from) * shape.fold)? {
+                let batch = batch?;
+                for i in 0..batch.num_rows() {
+                    rows.extend(self.row(cells(&batch, i), number, &calls));
+                    number += 1;
+                }
+            }
+            from = until;
         }
-        None => {
-            let of_this = |c: &&AddedColumn| c.model.as_deref().is_none_or(|m| wanted.model.is_none_or(|w| w == m));
-            shown.extend(shape.adds.iter().filter(of_this).map(|c| c.name.as_str()));
-            shown.extend(shape.fills.iter().map(String::as_str));
-        }
+        Ok(rows)
     }
-    let cells = shown.into_iter().filter_map(|name| Some((name.to_owned(), all.get(name)?.clone()))).collect();
-    Some(Row { cells, calls })
+
+    /// Row `number` (from 0) of the stage's table, which has the cells `all`; `None` if it is of another model or replicate.
+    fn row(&self, all: Map<String, Value>, number: u64, calls: &[Call]) -> Option<Row> {
+        let (shape, wanted) = (self.shape, self.wanted);
+        let of_model = |value: Option<&Value>| wanted.model.is_none_or(|m| value.and_then(Value::as_str) == Some(m));
+        // A stage before the one that numbers its answers has one row for all replicates.
+        if wanted.replicate.zip(all.get("replicate")).is_some_and(|(n, of)| *of != json!(n)) {
+            return None;
+        }
+        let sub = number % shape.fold;
+        let replicate = sub / (shape.fold / shape.replicates.max(1)).max(1) + 1;
+        let long = (shape.layout == "long").then(|| &shape.models[sub as usize % shape.models.len()]);
+        let model = self.added.and_then(|column| column.model.as_ref()).or(long);
+        let row_is_wanted = of_model(all.get("model"));
+        let calls: Vec<_> = calls
+            .iter()
+            .filter(|call| call["row"] == json!(number / shape.fold + 1) && call["replicate"] == json!(replicate))
+            .filter(|call| model.is_none_or(|model| call["model"] == json!(model)))
+            .filter(|call| (row_is_wanted && all.contains_key("model")) || of_model(call.get("model")))
+            .cloned()
+            .collect();
+        if !row_is_wanted && calls.is_empty() {
+            return None;
+        }
+        let shown = ["model", "replicate"].into_iter().filter(|name| all.contains_key(*name)).chain(self.columns());
+        let cells = shown.filter_map(|name| Some((name.to_owned(), all.get(name)?.clone()))).collect();
+        Some(Row { cells, calls })
+    }
+
+    /// The column to explain and its error column, or all columns that the stage wrote.
+    fn columns(&self) -> Vec<&str> {
+        let (shape, wanted) = (self.shape, self.wanted);
+        if let Some(column) = wanted.column {
+            let model = self.added.and_then(|c| c.model.as_ref());
+            let error =
+                |c: &&AddedColumn| c.from.is_empty() && c.name.contains("_error") && c.model.as_ref() == model;
+            let error = shape.adds.iter().rfind(error).map(|c| c.name.as_str());
+            return [column].into_iter().chain(error).collect();
+        }
+        let of_model = |c: &&AddedColumn| c.model.as_deref().is_none_or(|m| wanted.model.is_none_or(|w| w == m));
+        let added = shape.adds.iter().filter(of_model).map(|c| c.name.as_str());
+        added.chain(shape.fills.iter().map(String::as_str)).collect()
+    }
 }
 
 /// The cells of a row by column.
@@ -314,82 +319,75 @@ fn cells(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json())).collect()
 }
 
-/// The columns of a call about several rows that only the line of its first row has.
-const CARRIED: [&str; 10] = [
-    "system",
-    "prompt",
-    "reply",
-    "attempts",
-    "prompt_tokens",
-    "completion_tokens",
-    "latency_ms",
-    "finish_reason",
-    "earlier_tries",
-    "notes",
-];
-
-/// Whether a line of the calls table is of a call that stands in another line.
-fn shares(call: &Map<String, Value>) -> bool {
-    call["prompt"].is_null() && !call["pack_size"].is_null()
+/// Whether another row of the calls table has the values of the call.
+fn is_carried(call: &Call) -> bool {
+    let has = |name: &str| call.get(name).is_some_and(|value| !value.is_null());
+    !has("prompt") && has("pack_size")
 }
 
-/// The lines in which those calls stand that `count` lines from `first` on share, by key.
-fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Map<String, Value>>, OriginError> {
+/// The row of a calls table; columns that a run of another version lacks are null.
+fn call_at(batch: &RecordBatch, row: usize) -> Call {
+    let mut call = cells(batch, row);
+    for column in COLUMNS.iter().filter(|column| batch.column_by_name(column.name).is_none()) {
+        call.insert(column.name.to_owned(), Value::Null);
+    }
+    call
+}
+
+/// Those rows, by key, that have the values of calls that are needed by `count` rows from `first` on.
+fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Call>, StoreError> {
     let mut wanted = HashSet::new();
-    let keys = table.with_columns(&["call_key", "prompt", "pack_size"]);
-    for batch in keys.read(first, count, BATCH).map_err(StoreError::from)? {
-        let batch = batch.map_err(StoreError::from)?;
-        let lines = (0..batch.num_rows()).map(|i| cells(&batch, i)).filter(shares);
-        wanted.extend(lines.filter_map(|line| line["call_key"].as_str().map(str::to_owned)));
+    for batch in batches(&table.with_columns(&["call_key", "prompt", "pack_size"]), first, count)? {
+        let batch = batch?;
+        let calls = (0..batch.num_rows()).map(|i| cells(&batch, i)).filter(is_carried);
+        wanted.extend(calls.filter_map(|call| call.get("call_key")?.as_str().map(str::to_owned)));
     }
     let mut found = HashMap::new();
     if wanted.is_empty() {
         return Ok(found);
     }
-    // The pack's first row stands in the same part, at the latest with the row itself.
-    for batch in table.read(0, first + count, BATCH).map_err(StoreError::from)? {
-        let batch = batch.map_err(StoreError::from)?;
+    // The first row of the pack is in the same part, at the latest with the row itself.
+    for batch in batches(table, 0, first + count)? {
+        let batch = batch?;
         for i in 0..batch.num_rows() {
             let key = batch.column_by_name("call_key").map(|keys| text(&cell_at(keys.as_ref(), i)));
             let Some(key) = key.filter(|key| wanted.contains(key)) else { continue };
-            let line = cells(&batch, i);
-            if !shares(&line) {
-                found.insert(key, line);
+            let call = call_at(&batch, i);
+            if !is_carried(&call) {
+                found.insert(key, call);
             }
         }
     }
     Ok(found)
 }
 
-/// The calls of a part behind the rows `inputs` (from 0) of the stage's input. They stand in the order of the rows.
-fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Map<String, Value>>, OriginError> {
+/// The calls of a part that the rows `inputs` (from 0) of the stage's input needed, in the order of the rows.
+fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Call>, StoreError> {
     let wanted = inputs.start as i64 + 1..inputs.end as i64 + 1;
     let (mut first, mut count) = (0, 0);
-    for batch in table.with_columns(&["row"]).read(0, table.rows(), BATCH).map_err(StoreError::from)? {
-        let batch = batch.map_err(StoreError::from)?;
+    for batch in batches(&table.with_columns(&["row"]), 0, table.rows())? {
+        let batch = batch?;
         let Some(rows) = batch.column(0).as_primitive_opt::<Int64Type>() else { break };
         first += rows.values().iter().filter(|row| **row < wanted.start).count() as u64;
         count += rows.values().iter().filter(|row| wanted.contains(row)).count() as u64;
     }
     let mut calls = Vec::new();
     let carriers = carriers(table, first, count)?;
-    for batch in table.read(first, count, BATCH).map_err(StoreError::from)? {
-        let batch = batch.map_err(StoreError::from)?;
+    for batch in batches(table, first, count)? {
+        let batch = batch?;
         for i in 0..batch.num_rows() {
-            let mut call = cells(&batch, i);
-            if let Some(whole) = call["call_key"].as_str().and_then(|key| carriers.get(key)).filter(|_| shares(&call)) {
-                call.extend(CARRIED.iter().filter_map(|name| Some(((*name).to_owned(), whole.get(*name)?.clone()))));
+            let mut call = call_at(&batch, i);
+            if let Some(whole) = call["call_key"].as_str().and_then(|key| carriers.get(key)).filter(|_| is_carried(&call)) {
+                let carried = COLUMNS.iter().filter(|column| column.carried).map(|column| column.name);
+                call.extend(carried.map(|name| (name.to_owned(), whole[name].clone())));
             }
-            // What is kept as JSON text is JSON.
             for name in ["probabilities", "earlier_tries", "notes"] {
-                if let Some(value) = call.get_mut(name)
-                    && let Some(parsed) = value.as_str().and_then(|text| serde_json::from_str(text).ok())
-                {
-                    *value = parsed;
+                let json = call[name].as_str().and_then(|text| serde_json::from_str(text).ok());
+                if let Some(json) = json {
+                    call.insert(name.to_owned(), json);
                 }
             }
-            let by = call.get("notes").and_then(|notes| notes["fallback"].as_str());
-            let by = by.or(call.get("model").and_then(Value::as_str)).unwrap_or_default();
+            let by = call["notes"]["fallback"].as_str().or(call["model"].as_str()).unwrap_or_default();
             let facts: Option<&ModelEntry> = origin.manifest.models.get(by);
             call.insert("server".to_owned(), json!(facts));
             calls.push(call);

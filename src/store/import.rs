@@ -1,21 +1,22 @@
-//! Importing: the rows of a source as Parquet in the project, read and checked as a whole before a call is sent.
+//! Importing: reads and checks a source as a whole before the first call, and keeps its rows as Parquet in the project.
 //!
-//! The file is named by the hash of the source's content, so a source that hasn't changed is not parsed again, and one
-//! that changes during a run doesn't change the run.
+//! The hash of the source's content is the name of the file. So an unchanged source is not parsed again, and a source that
+//! changes during a run does not change the run.
 
 use std::path::Path;
 
-use super::{Project, StoreError};
+use super::error::StoreError;
+use super::project::Project;
 use crate::plan::SourceFacts;
 use crate::plan::scan::scan;
 use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
 use crate::table::parquet::{Options, Table, TableError, TableWriter};
 
-/// The fact of an imported file that holds the hash of its rows.
+/// The metadata key of the hash of the rows.
 const VALUES: &str = "fanfold.values";
 
-/// The rows of a source (all, or the first `limit`), imported or found from an earlier run.
+/// The rows of a source (all, or the first `limit`), imported now or by an earlier run.
 pub fn import(
     project: &Project,
     name: &str,
@@ -30,7 +31,7 @@ pub fn import(
         Some(limit) => format!("{}-{limit}.parquet", &content[..32]),
     };
     let path = project.sources().join(file);
-    // A file that can't be read any more is made again.
+    // An unreadable file is written again.
     if let Ok(table) = Table::open(&path)
         && let Some(values) = table.fact(VALUES).map(str::to_owned)
     {
@@ -42,9 +43,9 @@ pub fn import(
         Failed::Source(error) => named(error),
         Failed::Table(error) => error.into(),
     })?;
-    // A file that was saved meanwhile must not stand under the hash of what it was before.
+    // The source may have been saved meanwhile: its rows must not get the hash of the earlier content.
     if crate::source::content(source.source.as_ref(), folder).map_err(named)? != facts.content {
-        return Err(named(SourceError::new("it changed while it was read").help("run again")));
+        return Err(named(SourceError::new("it changed while it was being read").help("run again")));
     }
     writer.fact(VALUES, facts.values.clone());
     writer.commit()?;

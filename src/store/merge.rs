@@ -1,28 +1,28 @@
-//! Merging: answers from a replay file, from another ledger or from what is left of a damaged one into a ledger.
+//! Merging: adds the answers of a replay file, of another ledger or of a damaged one to a ledger.
 
 use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::ledger::{Record, read_answers, salvage};
-use super::{Ledger, LedgerError, ReplayFile, StoreError};
+use super::error::StoreError;
+use super::ledger::{Ledger, LedgerError, read_answers, salvage};
+use super::record::Record;
+use super::replay::ReplayFile;
 
-/// Answers that are added at once.
+/// Answers per transaction.
 const GROUP: usize = 4096;
 
-/// What was merged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Merged {
-    /// Answers that were added.
     pub added: u64,
-    /// Answers to calls that had one already, which counts.
+    /// Answers to calls that had an answer already; the first one counts.
     pub known: u64,
     /// Answers whose checksum is wrong; they were left out.
     pub corrupt: u64,
-    /// Failed calls; they are of no use in a ledger and were left out.
+    /// Failed calls; a ledger never serves them, so they were left out.
     pub failed_calls: u64,
-    /// Whether the file is damaged: then this is what could still be read.
+    /// Whether the file is damaged: then these are the answers that could still be read.
     pub damaged: bool,
 }
 
@@ -42,10 +42,10 @@ pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<Merged, StoreError> {
         }
         return sink.end();
     }
-    let corrupt = match read_answers(from, |record| sink.take(record)) {
+    match read_answers(from, |record| sink.take(record)) {
         Ok((corrupt, failed)) => {
+            sink.merged.corrupt += corrupt;
             sink.merged.failed_calls += failed;
-            corrupt
         }
         Err(LedgerError::Damaged { .. }) => {
             sink.merged.damaged = true;
@@ -53,22 +53,20 @@ pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<Merged, StoreError> {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(error),
             });
-            match read.map_err(StoreError::io(from))? {
-                ControlFlow::Continue(()) => sink.flush().map(|()| 0)?,
-                ControlFlow::Break(error) => return Err(error.into()),
+            if let ControlFlow::Break(error) = read.map_err(StoreError::io(from))? {
+                return Err(error.into());
             }
+            sink.flush()?;
         }
         Err(error) => return Err(error.into()),
-    };
-    sink.merged.corrupt += corrupt;
+    }
     if sink.merged.damaged && sink.merged.added + sink.merged.known == 0 {
-        let reason = "it is neither a replay file nor a ledger of which anything can be read".to_owned();
+        let reason = "it is neither a replay file nor a ledger with readable answers".to_owned();
         return Err(StoreError::Replay { path: from.to_owned(), reason });
     }
     sink.end()
 }
 
-/// Where the answers go.
 struct Sink<'a> {
     ledger: &'a mut Ledger,
     waiting: Vec<Record>,

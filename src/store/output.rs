@@ -1,4 +1,4 @@
-//! Outputs: the tables that a run leaves, as Parquet, CSV or JSON Lines; whole or not at all.
+//! Outputs: writes the tables of a run as Parquet, CSV or JSON Lines, each atomically.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -8,12 +8,12 @@ use arrow_schema::SchemaRef;
 use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::spec::Format;
 use crate::table::parquet::{Options, TableError, TableWriter, new_file, persist};
 use crate::table::{Cell, cell_at};
 
-/// Writes `batches` to `path`; `facts` go into the metadata of formats that have any. Gives the number of rows.
+/// Writes `batches` to `path`; `facts` go into the metadata of Parquet. Returns the number of rows.
 pub fn write(
     path: &Path,
     format: Format,
@@ -48,8 +48,8 @@ pub fn write(
     }
 }
 
-/// Writes a text file beside `path` by what `start` makes (called with each batch and with `None` at the end), and moves
-/// it there.
+/// Writes a temporary text file with the writer that `start` returns (called with each batch and with `None` at the end),
+/// and moves it to `path`.
 fn lines<W: FnMut(Option<&RecordBatch>) -> std::io::Result<()>>(
     path: &Path,
     batches: impl Iterator<Item = Result<RecordBatch, TableError>>,
@@ -106,7 +106,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn csv_and_jsonl_hold_the_cells() {
+    fn csv_and_jsonl_contain_the_cells() {
         let columns =
             [Column::new("t", Type::Text), Column::new("n", Type::Number), Column::new("l", Type::List(Simple::Text))];
         let schema: SchemaRef =

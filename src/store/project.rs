@@ -1,36 +1,35 @@
-//! A project's folder: `.fanfold/` beside the spec, and the locks that keep two runs from one output.
+//! A project's folder: `.fanfold/` next to the spec, and the locks that keep two processes from writing one file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::error::StoreError;
+use super::rundir::RunDir;
 
-/// The folder's name.
 const FOLDER: &str = ".fanfold";
 /// The name of the ledger's lock.
 const LEDGER: &str = "ledger";
 
-/// A project: the folder of a spec.
+/// The project of the specs in one folder.
 #[derive(Clone, Debug)]
 pub struct Project {
     root: PathBuf,
 }
 
-/// The right to write a file, held as long as this value and this process last; the operating system lets it go when
-/// either ends.
+/// The right to write a file. The operating system releases it when this value or the process ends.
 #[derive(Debug)]
 pub struct Hold {
     _file: File,
 }
 
 impl Project {
-    /// The project of the specs in `folder`. Makes nothing yet.
+    /// The project of the specs in `folder`. Creates nothing.
     pub fn of(folder: &Path) -> Self {
         Project { root: folder.join(FOLDER) }
     }
 
-    /// Makes the folder, ignored by git.
+    /// Creates the folder, ignored by git.
     pub fn create(&self) -> Result<(), StoreError> {
         std::fs::create_dir_all(&self.root).map_err(StoreError::io(&self.root))?;
         let ignore = self.root.join(".gitignore");
@@ -40,17 +39,15 @@ impl Project {
         Ok(())
     }
 
-    /// Where it is.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The ledger's file.
     pub fn ledger(&self) -> PathBuf {
         self.root.join("ledger.sqlite")
     }
 
-    /// Bytes of the ledger's file and its log.
+    /// The size of the ledger's file and its log, in bytes.
     pub fn ledger_bytes(&self) -> u64 {
         let file = self.ledger();
         let log = file.with_extension("sqlite-wal");
@@ -62,37 +59,63 @@ impl Project {
         self.root.join("sources")
     }
 
-    /// The folder of the run called `name`.
-    pub fn run(&self, name: &str) -> PathBuf {
-        self.root.join("runs").join(name)
-    }
-
     /// The folder of all runs.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
 
-    /// Locks the ledger for a run or whoever else adds to it; several may.
+    /// The folder of the run `name`.
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.runs().join(name)
+    }
+
+    /// The folders of all runs that exist.
+    pub fn run_dirs(&self) -> Result<Vec<RunDir>, StoreError> {
+        let folder = self.runs();
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = std::fs::read_dir(&folder).map_err(StoreError::io(&folder))?;
+        let paths = entries.map(|entry| entry.map(|e| e.path()));
+        let paths: Vec<_> = paths.collect::<Result<_, _>>().map_err(StoreError::io(&folder))?;
+        Ok(paths.into_iter().filter(|path| path.is_dir()).map(RunDir::new).collect())
+    }
+
+    /// Locks the ledger for adding; several processes may.
     pub fn share(&self) -> Result<Hold, StoreError> {
         let (file, path) = self.lock_file(LEDGER)?;
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Hold { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Cleaning),
-            Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
-        }
+        let locked = file.try_lock_shared();
+        held(file, path, locked, |_| StoreError::Cleaning)
     }
 
-    /// Locks the ledger for whoever takes something out of it: nobody else may be at it.
+    /// Locks the ledger for dropping answers; no other process may use it.
     pub fn alone(&self) -> Result<Hold, StoreError> {
         let (file, path) = self.lock_file(LEDGER)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Hold { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
-            Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
-        }
+        let locked = file.try_lock();
+        held(file, path, locked, |_| StoreError::InUse)
     }
 
-    /// Opens the file of a lock, made if it isn't there.
+    /// Locks `path`, called `what` in messages, for writing. The error names the process that holds the lock.
+    pub fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
+        let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
+        let (file, lock_path) = self.lock_file(&name[..16])?;
+        let locked = file.try_lock();
+        let mut hold = held(file, lock_path.clone(), locked, |mut file| {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            StoreError::Locked { what: what.to_owned(), holder: holder.trim().to_owned() }
+        })?;
+        let file = &mut hold._file;
+        let now = chrono::Local::now().format("%Y-%m-%d %H:%M:%S");
+        let holder = format!("process {}, started {now}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(StoreError::io(&lock_path))?;
+        Ok(hold)
+    }
+
+    /// Opens the file of a lock; creates it if it does not exist.
     fn lock_file(&self, name: &str) -> Result<(File, PathBuf), StoreError> {
         let folder = self.root.join("locks");
         std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
@@ -102,31 +125,23 @@ impl Project {
         let file = options.open(&path).map_err(StoreError::io(&path))?;
         Ok((file, path))
     }
+}
 
-    /// Locks `path`, called `what` in messages, for writing; the error names who holds it.
-    pub fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
-        let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
-        let (mut lock, file) = self.lock_file(&name[..16])?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = lock.read_to_string(&mut holder);
-                return Err(StoreError::Locked { what: what.to_owned(), holder: holder.trim().to_owned() });
-            }
-            Err(TryLockError::Error(error)) => return Err(StoreError::Io { path: file, error }),
-        }
-        let now = chrono::Local::now().format("%Y-%m-%d %H:%M:%S");
-        let holder = format!("process {}, started {now}\n", std::process::id());
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| lock.write_all(holder.as_bytes()))
-            .map_err(StoreError::io(&file))?;
-        Ok(Hold { _file: lock })
+/// The lock on `file`, or why another process has it.
+fn held(
+    file: File,
+    path: PathBuf,
+    locked: Result<(), TryLockError>,
+    taken: impl FnOnce(File) -> StoreError,
+) -> Result<Hold, StoreError> {
+    match locked {
+        Ok(()) => Ok(Hold { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(taken(file)),
+        Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
     }
 }
 
-/// The one name of a path that may not exist yet: links and `..` resolved as far as it does.
+/// The absolute path with links and `..` resolved for the part that exists.
 fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let found = absolute.ancestors().find_map(|a| Some((a.canonicalize().ok()?, absolute.strip_prefix(a).ok()?)));
@@ -138,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_who_holds_the_lock() {
+    fn the_error_names_the_process_that_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let project = Project::of(folder.path());
         let output = folder.path().join("out.parquet");

@@ -1,50 +1,39 @@
-//! Provenance: the run that wrote a table, found by what the table's metadata says or else by the manifests.
+//! Provenance: finds the run that wrote a table, by the table's metadata or else by the manifests.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Manifest, OutputFacts, Project, RunDir, SourceEntry, StageShape, StoreError};
+use super::error::StoreError;
+use super::manifest::{Manifest, OutputFacts, SourceEntry, State};
+use super::project::Project;
+use super::rundir::RunDir;
+use super::spec_shape::StageShape;
 use crate::table::parquet::Table;
 
-/// Where a table comes from.
+/// The run that wrote a table.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The project.
     pub project: Project,
-    /// The run's folder.
     pub dir: RunDir,
-    /// What the run did.
     pub manifest: Manifest,
-    /// What it says of the table.
     pub output: OutputFacts,
     /// The name of the output in the spec.
     pub name: String,
 }
 
-/// Why nothing can be said about a table or a row of it.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
-    /// It was asked for something that isn't there.
+    /// The user named a table, row, column or model that does not exist.
     #[error("{message}")]
-    Unknown {
-        /// The sentence.
-        message: String,
-        /// What to do about it.
-        help: Option<String>,
-    },
-    /// The run is not there any more, or not as it was when it wrote the table.
+    Unknown { message: String, help: Option<String> },
+    /// The run is missing, or has changed since it wrote the table.
     #[error("{message}")]
-    Gone {
-        /// The sentence.
-        message: String,
-    },
-    /// Something can't be read.
+    Gone { message: String },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl OriginError {
-    /// Something that isn't there, with "did you mean" if there is a suggestion.
     pub fn unknown(message: String, near: Option<&str>) -> OriginError {
         OriginError::Unknown { message, help: near.map(|near| format!("did you mean `{near}`?")) }
     }
@@ -53,8 +42,8 @@ impl OriginError {
 /// A folder with runs in it, and where the paths of their outputs start.
 type Place = (PathBuf, Project);
 
-/// The run that wrote the table at `file`. Looks into the project of `folder`; without one, into those beside the file and
-/// in the folders above it.
+/// The run that wrote the table at `file`. Searches the project of `folder`; without one, those in the file's folder and in
+/// the folders above it.
 pub fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError> {
     let shown = file.display();
     let Ok(real) = file.canonicalize() else {
@@ -70,13 +59,13 @@ pub fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError>
         }
     }
     let message = match run {
-        Some(run) => format!("the run `{run}` that wrote `{shown}` is not there any more"),
+        Some(run) => format!("the run `{run}` that wrote `{shown}` does not exist any more"),
         None => format!("no run says that it wrote `{shown}`"),
     };
     Err(OriginError::Gone { message })
 }
 
-/// The run that a Parquet file names; none for other formats, which name none.
+/// The run that a Parquet file names; files of other formats name none.
 fn named_run(file: &Path) -> Result<Option<String>, OriginError> {
     if file.extension().is_none_or(|end| end != "parquet") {
         return Ok(None);
@@ -88,8 +77,8 @@ fn named_run(file: &Path) -> Result<Option<String>, OriginError> {
     }
 }
 
-/// The last run of a project that wrote the table at `file`, or that `run` names. A table that has been moved is found by the
-/// name of the run alone, if that wrote only one.
+/// The last run of a project that wrote the table at `file`, or that `run` names. If the table was moved, the name of the
+/// run is enough if the run wrote only one table.
 fn in_project((folder, project): &Place, file: &Path, run: Option<&str>) -> Result<Option<Origin>, StoreError> {
     let runs = project.runs();
     let mut last: Option<((bool, SystemTime), Origin)> = None;
@@ -105,7 +94,7 @@ fn in_project((folder, project): &Place, file: &Path, run: Option<&str>) -> Resu
         let (found, known) = (by_path.or_else(only), by_path.is_some());
         let (name, output) = match found {
             Some((name, output)) => (name.clone(), output.clone()),
-            // A run that has begun again says nothing of its outputs until it ends.
+            // The manifest of a restarted run lists no outputs until the run ends.
             None if run.is_some() => Default::default(),
             None => continue,
         };
@@ -118,15 +107,15 @@ fn in_project((folder, project): &Place, file: &Path, run: Option<&str>) -> Resu
 }
 
 impl Origin {
-    /// The origin, if the run is as it was when it wrote the table.
+    /// The origin, if the run has not changed since it wrote the table.
     fn whole(self) -> Result<Origin, OriginError> {
         let gone = |what: &str| Err(OriginError::Gone { message: format!("the run `{}` {what}", self.manifest.run) });
-        if self.manifest.state != super::State::Done {
-            return gone("that wrote the table has begun again and is not done");
+        if self.manifest.state != State::Done {
+            return gone("that wrote the table has started again and has not finished");
         }
         if self.name.is_empty() {
-            let message = format!("the run `{}` wrote several tables, none of them here", self.manifest.run);
-            let help = Some("give the spec, and the output with `--output NAME`".to_owned());
+            let message = format!("the run `{}` wrote several tables, but none to this path", self.manifest.run);
+            let help = Some("pass the spec and the output: `--output NAME`".to_owned());
             return Err(OriginError::Unknown { message, help });
         }
         if self.output.input.is_empty() {
@@ -135,8 +124,7 @@ impl Origin {
         Ok(self)
     }
 
-    /// The stages that the table went through, from its source or from the last table that was made of tables on, with their
-    /// names, and the name of that.
+    /// The stages behind the table, in order, and the name of the source or reshape that they begin with.
     pub fn chain(&self) -> (Vec<(&str, &StageShape)>, &str) {
         let mut chain = Vec::new();
         let mut input = self.output.input.as_str();
@@ -148,20 +136,20 @@ impl Origin {
         (chain, input)
     }
 
-    /// What is known of the source `name`, or of the table that was made of tables.
+    /// The manifest's entry of the source or reshape `name`.
     pub fn entry(&self, name: &str) -> Result<SourceEntry, OriginError> {
         if let Some(entry) = self.manifest.sources.get(name) {
             return Ok(entry.clone());
         }
         let Some(made) = self.manifest.reshapes.get(name) else {
-            return Err(OriginError::Gone { message: format!("the run says nothing of source `{name}`") });
+            return Err(OriginError::Gone { message: format!("the run has no source `{name}`") });
         };
         let table = self.source(name)?;
         let from = format!("{} of {}", made.kind, made.inputs.join(" and "));
         Ok(SourceEntry { rows: table.rows(), content: String::new(), paths: vec![from], key: made.key.clone() })
     }
 
-    /// The rows of the source `name` as they were read, or of a table that was made of tables.
+    /// The rows of the source `name` as they were read, or of the reshape `name`.
     pub fn source(&self, name: &str) -> Result<Table, OriginError> {
         if let Some(made) = self.manifest.reshapes.get(name) {
             let table = self.open(&self.dir.part_path(name, 0))?;
@@ -170,7 +158,7 @@ impl Origin {
             let shown: Vec<&str> = fields.take(schema.fields().len().saturating_sub(made.hidden)).collect();
             return Ok(if made.hidden > 0 { table.with_columns(&shown) } else { table });
         }
-        let gone = || OriginError::Gone { message: format!("the rows of source `{name}` are not there any more") };
+        let gone = || OriginError::Gone { message: format!("the rows of source `{name}` do not exist any more") };
         let entry = self.manifest.sources.get(name).ok_or_else(gone)?;
         let start = entry.content.get(..32).unwrap_or(&entry.content);
         let names = [format!("{start}.parquet"), format!("{start}-{}.parquet", entry.rows)];
@@ -178,11 +166,11 @@ impl Origin {
         tables.find(|table| table.rows() >= entry.rows).ok_or_else(gone)
     }
 
-    /// A file of the run's folder: a part, or the calls behind it.
+    /// A file of the run's folder: a part or its calls.
     pub fn open(&self, path: &Path) -> Result<Table, OriginError> {
         if path.exists() {
             return Ok(Table::open(path).map_err(StoreError::from)?);
         }
-        Err(OriginError::Gone { message: format!("`{}`, a part of the run, is not there any more", path.display()) })
+        Err(OriginError::Gone { message: format!("`{}`, a part of the run, does not exist any more", path.display()) })
     }
 }

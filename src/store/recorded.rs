@@ -1,37 +1,33 @@
-//! Recorded calls: a replay file as something that can be asked by key.
+//! Recorded calls: looks calls of a replay file up by key.
 //!
-//! The calls are copied as they come, which is by key, into a file of the run that needs no decoding of pages. Of one call
-//! every few kilobytes the key and the place are kept in memory, so that a look-up is one short read and memory hardly
-//! grows with the file.
+//! Loading copies the calls in their order, which is by key, to a temporary file that needs no decoding of pages. The key and
+//! the offset of one call in every few kilobytes stay in memory. So a look-up is one short read, and memory hardly grows
+//! with the file.
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ledger::{Key, Record};
+use super::error::StoreError;
+use super::record::{Bytes, Key, Record, pack};
 use super::replay::{RecordedCall, ReplayFile, Whose};
-use super::{Notes, StoreError};
+use super::value::Value;
 
-/// Bytes between two calls whose places are known.
+/// Bytes between two calls whose offsets are in memory.
 const STEP: u64 = 2 << 10;
-/// The length of a text that isn't there.
-const NONE: u32 = u32::MAX;
 
-/// A call that is looked up, and whose it is.
+/// A call to look up, and the stage, row and model that need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sought<'a> {
-    /// Its key.
     pub key: Key,
-    /// The stage.
     pub stage: &'a str,
-    /// The row's number, from 1.
+    /// From 1.
     pub row: i64,
     /// The model's name in the spec.
     pub model: &'a str,
 }
 
-/// The calls of a replay file.
 pub struct Recorded {
     path: PathBuf,
     file: File,
@@ -39,18 +35,17 @@ pub struct Recorded {
     bytes: Vec<u8>,
 }
 
-/// Where calls are.
 #[derive(Default)]
 struct Steps {
-    /// Calls with their places, in order, beginning with the first.
+    /// Calls and their offsets, in order, from the first call on.
     known: Vec<(Key, u64)>,
     /// The end of the file.
     end: u64,
 }
 
 impl Recorded {
-    /// Copies the calls of `file`, which stands at `from`, to a new file at `path`. A call that is not what was written
-    /// is an error: a file that is kept to be replayed should be fetched anew then.
+    /// Copies the calls of `file`, which is at `from`, to a new file at `path`. A call that is not what was written is an
+    /// error: the user should fetch the replay file again.
     pub fn load(file: &ReplayFile, from: &Path, path: &Path) -> Result<Self, StoreError> {
         let damaged = |reason: String| StoreError::Replay { path: from.to_owned(), reason };
         let mut copy = BufWriter::with_capacity(64 << 10, File::create(path).map_err(StoreError::io(path))?);
@@ -68,7 +63,7 @@ impl Recorded {
                 if last >= this {
                     let twice = last == this;
                     let order = "its calls are not in the order of their keys".to_owned();
-                    return Err(damaged(if twice { format!("it holds call {key} twice") } else { order }));
+                    return Err(damaged(if twice { format!("it contains call {key} twice") } else { order }));
                 }
                 last = this;
                 if steps.known.last().is_none_or(|(_, place)| steps.end - place >= STEP) {
@@ -92,8 +87,8 @@ impl Recorded {
         Ok(Recorded { path: path.to_owned(), file, steps, bytes: Vec::new() })
     }
 
-    /// How the calls ended, in their order. Of equal calls that ended differently, one gets what it got itself; one that
-    /// wasn't there gets an answer, if any had one.
+    /// How the calls ended, in their order. Where equal calls ended differently, a row gets its own; a row that is not in the
+    /// file gets an answer, if there is one.
     pub fn find(&mut self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
         let found = sought.iter().map(|one| self.find_one(one)).collect::<std::io::Result<_>>();
         found.map_err(StoreError::io(&self.path))
@@ -102,7 +97,7 @@ impl Recorded {
     fn find_one(&mut self, sought: &Sought<'_>) -> std::io::Result<Option<Record>> {
         let known = &self.steps.known;
         let mut best: Option<(u8, Record)> = None;
-        // Calls of the key may end the step before the first one that begins with it.
+        // Calls with the key may be at the end of the step before the first one that begins with it.
         let first = known.partition_point(|(key, _)| *key < sought.key).saturating_sub(1);
         for (i, (key, place)) in known.iter().enumerate().skip(first) {
             if *key > sought.key {
@@ -114,14 +109,13 @@ impl Recorded {
             self.file.read_exact(&mut self.bytes)?;
             let mut calls = Bytes(&self.bytes);
             while !calls.0.is_empty() {
-                let length = calls.number()? as usize;
-                let mut call = Bytes(calls.take(length)?);
-                let key = Key(call.array()?);
-                if key > sought.key {
+                let call = calls.number(4).and_then(|length| calls.take(length as usize)).ok_or(ErrorKind::InvalidData)?;
+                let key = call.get(..16).ok_or(ErrorKind::InvalidData)?;
+                if key > &sought.key.0 {
                     break;
                 }
-                if key == sought.key {
-                    let (whose, record) = call.call(key)?;
+                if key == &sought.key.0 {
+                    let (whose, record) = read(call).ok_or(ErrorKind::InvalidData)?;
                     let rank = rank(whose.as_ref(), &record, sought);
                     if rank == 0 {
                         return Ok(Some(record));
@@ -142,84 +136,36 @@ fn rank(whose: Option<&Whose>, record: &Record, sought: &Sought<'_>) -> u8 {
     if whose.is_none_or(own) { 0 } else { 1 + u8::from(record.error.is_some()) }
 }
 
-/// Writes a call to `out`, and nothing else: its length, its key, its numbers and its texts.
-fn write(out: &mut Vec<u8>, whose: Option<&Whose>, r: &Record) {
+/// Replaces `out` by a call: its length in four bytes, its record, and the stage, row and model that needed it.
+fn write(out: &mut Vec<u8>, whose: Option<&Whose>, record: &Record) {
     out.clear();
-    out.extend([0; 8]);
-    out.extend(r.key.0);
-    let row = whose.map_or(0, |w| w.row) as u64;
-    for number in [row, r.prompt_tokens, r.completion_tokens, r.attempts.into()] {
-        out.extend(number.to_le_bytes());
+    out.extend([0; 4]);
+    record.pack(out);
+    if let Some(whose) = whose {
+        pack(whose.stage.as_str().into(), out);
+        pack(whose.row.into(), out);
+        pack(whose.model.as_str().into(), out);
     }
-    let notes = r.notes.to_json();
-    let whole = [&r.model, &r.reply, &r.finish].map(|text| Some(text.as_str()));
-    let parts = [&r.build, &r.error, &r.tries, &r.probabilities, &notes].map(Option::as_deref);
-    let whose = [whose.map(|w| w.stage.as_str()), whose.map(|w| w.model.as_str())];
-    for text in whose.into_iter().chain(whole).chain(parts) {
-        out.extend(text.map_or(NONE, |text| text.len() as u32).to_le_bytes());
-        out.extend(text.unwrap_or_default().as_bytes());
-    }
-    let length = out.len() as u64 - 8;
-    out[..8].copy_from_slice(&length.to_le_bytes());
+    let length = out.len() as u32 - 4;
+    out[..4].copy_from_slice(&length.to_be_bytes());
 }
 
-/// What [`write`] has written, being read.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> std::io::Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(ErrorKind::UnexpectedEof)?;
-        self.0 = rest;
-        Ok(taken)
+/// Reads a call after its length.
+fn read(call: &[u8]) -> Option<(Option<Whose>, Record)> {
+    let mut bytes = Bytes(call);
+    let record = Record::unpack(&mut bytes)?;
+    if bytes.0.is_empty() {
+        return Some((None, record));
     }
-
-    fn array<const N: usize>(&mut self) -> std::io::Result<[u8; N]> {
-        Ok(self.take(N)?.try_into().expect("so many were taken"))
-    }
-
-    fn number(&mut self) -> std::io::Result<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self) -> std::io::Result<Option<String>> {
-        match self.array().map(u32::from_le_bytes)? {
-            NONE => Ok(None),
-            length => {
-                let text = str::from_utf8(self.take(length as usize)?).map_err(|_| ErrorKind::InvalidData)?;
-                Ok(Some(text.to_owned()))
-            }
-        }
-    }
-
-    /// The rest of a call behind its key.
-    fn call(mut self, key: Key) -> std::io::Result<(Option<Whose>, Record)> {
-        let row = self.number()? as i64;
-        let (prompt_tokens, completion_tokens) = (self.number()?, self.number()?);
-        let attempts = u32::try_from(self.number()?).unwrap_or_default();
-        let (stage, model) = (self.text()?, self.text()?);
-        let whose = stage.zip(model).map(|(stage, model)| Whose { stage, row, model });
-        let record = Record {
-            key,
-            model: self.text()?.unwrap_or_default(),
-            reply: self.text()?.unwrap_or_default(),
-            finish: self.text()?.unwrap_or_default(),
-            prompt_tokens,
-            completion_tokens,
-            latency_ms: 0.0,
-            attempts,
-            build: self.text()?,
-            error: self.text()?,
-            tries: self.text()?,
-            probabilities: self.text()?,
-            notes: Notes::of_json(self.text()?.as_deref()),
-        };
-        Ok((whose, record))
-    }
+    let stage = bytes.value()?.into_text();
+    let Value::Integer(row) = bytes.value()? else { return None };
+    Some((Some(Whose { stage, row, model: bytes.value()?.into_text() }), record))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::replay::ReplayWriter;
+    use super::super::notes::Notes;
     use super::*;
 
     fn key(number: u32) -> Key {
@@ -306,7 +252,7 @@ mod tests {
         let refused = |calls: &[_]| load(calls).map(|_| ()).unwrap_err();
         assert_eq!(refused(&[call(2, None), call(1, None)]), "f: its calls are not in the order of their keys");
         assert_eq!(refused(&[call(1, Some(2)), call(1, Some(1))]), "f: its calls are not in the order of their keys");
-        assert_eq!(refused(&[call(1, None), call(1, None)]), format!("f: it holds call {} twice", key(1)));
+        assert_eq!(refused(&[call(1, None), call(1, None)]), format!("f: it contains call {} twice", key(1)));
         assert!(load(&[call(1, Some(1)), call(1, Some(2)), call(2, None)]).is_ok());
     }
 }

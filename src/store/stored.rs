@@ -1,6 +1,6 @@
-//! Tables as they stand on disk, to be read as often as is wanted: those of a finished run, from its parts, and files.
+//! Stored tables, which can be read repeatedly: files, and the tables of a finished run.
 //!
-//! The parts of a run stay what they were when another run of the spec writes its outputs over the old ones.
+//! A run's table is read from its parts, which stay the same when another run overwrites the output.
 
 use std::path::{Path, PathBuf};
 
@@ -11,28 +11,27 @@ use crate::source::{self, Source};
 use crate::table::diff::{Batches, Matching};
 use crate::table::parquet::{Table, TableError};
 
-/// Rows at most that are read at once.
+/// Rows per batch at most.
 const BATCH_ROWS: usize = 1024;
-/// Bytes, about, at most that are read at once.
+/// Approximate bytes per batch at most.
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// What tells the rows of a table apart.
+/// What identifies a row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
-    /// The column that identifies a row of the source; without one it is known by its number.
+    /// The column that identifies a row of the source; without one the row's number does.
     key: Option<String>,
-    /// The columns that tell apart what a row of the source became: `replicate` and `model`, where there are several.
+    /// The columns that distinguish the rows of one source row: `replicate` and `model`, if there are several.
     within: Vec<String>,
-    /// How many rows a row of the source became.
+    /// The number of rows per source row.
     fold: u64,
 }
 
-/// A table on disk.
 #[derive(Clone, Debug)]
 pub struct Stored {
     schema: SchemaRef,
     place: Place,
-    /// What tells its rows apart; a file doesn't say.
+    /// `None` for a file.
     identity: Option<Identity>,
 }
 
@@ -43,12 +42,12 @@ enum Place {
 }
 
 impl Stored {
-    /// The table in the file at `path`, of any format that a source can have; the error is a sentence.
+    /// The table in the file at `path`, in any format of a source; the error is a sentence.
     pub fn file(path: &Path) -> Result<Stored, String> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         let file = source::File {
-            // The name of one file, whatever it looks like.
+            // The name of one file, even if it looks like a pattern.
             path: glob::Pattern::escape(name),
             format: source::Format::of(path),
             key: None,
@@ -79,11 +78,11 @@ impl Stored {
         }
     }
 
-    /// How its rows are matched with those of `other`, and how many rows in turn have one number here and there; the error
-    /// is why they can't be.
+    /// How its rows are matched with those of `other`, and the numbers of consecutive rows per source row in both; the error
+    /// is a sentence.
     pub fn matching(&self, other: &Stored) -> Result<(Matching, [u64; 2]), String> {
         let plain = Identity { key: None, within: Vec::new(), fold: 1 };
-        // A file is taken for a table like the other one, if it has the columns.
+        // A file counts as a table like the other one if it has the columns.
         let like = |identity: &Identity, table: &Stored| {
             let fits = identity.key.iter().chain(&identity.within).all(|column| table.has(column));
             if fits { identity.clone() } else { plain.clone() }
@@ -106,12 +105,10 @@ impl Stored {
         Ok((Matching { columns: key.into_iter().chain(a.within).collect(), numbered }, [a.fold, b.fold]))
     }
 
-    /// Whether it has this column.
     pub fn has(&self, column: &str) -> bool {
         self.schema.index_of(column).is_ok()
     }
 
-    /// Its columns.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }

@@ -236,7 +236,7 @@ fn a_damaged_file_gives_no_wrong_table() {
     copy.write("calls.parquet", "no Parquet");
     copy.run(&REPLAY).exits(3).says("calls.parquet");
     copy.write("calls.parquet", table);
-    copy.run(&REPLAY).exits(3).says("it is no replay file");
+    copy.run(&REPLAY).exits(3).says("it is not a replay file");
 }
 
 #[test]

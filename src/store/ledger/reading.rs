@@ -1,23 +1,20 @@
-//! Reading every answer of a ledger, one's own or another's that nothing is written to.
+//! Reading every answer of a ledger: the project's own, or another one, which stays unchanged.
 
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{FORMAT, Key, LedgerError, Record, format, record, sound};
+use super::{FIELDS, Key, LedgerError, Record, columns, count, format, known_format, read};
 
-/// Gives `each` the answers of the ledger at `path`, whatever its format; gives the numbers of those that are not what was
-/// written, and of failed calls. An error of `each` ends it.
+/// Calls `each` with the answers of the ledger at `path`, whatever its format. Returns the numbers of corrupt answers and of
+/// other records. An error of `each` ends it.
 pub fn read_answers(
     path: &Path,
     mut each: impl FnMut(Record) -> Result<(), LedgerError>,
 ) -> Result<(u64, u64), LedgerError> {
     let sqlite = LedgerError::sqlite(path);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(&sqlite)?;
-    let found = format(&connection).map_err(&sqlite)?;
-    if found > FORMAT {
-        return Err(LedgerError::Newer { path: path.to_owned(), found });
-    }
+    known_format(path, &connection)?;
     check(path, &connection)?;
     let mut corrupt = 0;
     read_all(path, &connection, |_, record| match record {
@@ -27,8 +24,8 @@ pub fn read_answers(
             Ok(())
         }
     })?;
-    let failed = connection.query_row("SELECT COUNT(*) FROM calls WHERE error IS NOT NULL", [], |row| row.get(0));
-    Ok((corrupt, failed.map(|count: i64| count as u64).map_err(&sqlite)?))
+    let other = "SELECT COUNT(*) FROM calls WHERE error IS NOT NULL";
+    Ok((corrupt, connection.query_row(other, [], |row| count(row, 0)).map_err(&sqlite)?))
 }
 
 /// Fails if SQLite finds the file's structure damaged.
@@ -40,34 +37,28 @@ pub fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     };
     match read().map_err(LedgerError::sqlite(path))?.as_str() {
         "ok" => Ok(()),
-        // What is of several lines stands in one message.
+        // One line, even if SQLite reports several.
         found => Err(LedgerError::Damaged { path: path.to_owned(), message: found.replace('\n', "; ") }),
     }
 }
 
-/// Gives `each` the place of every answer and the answer itself, if it is what was written.
+/// Calls `each` with the id of every answer and the answer itself, which is `None` if it is corrupt.
 pub fn read_all(
     path: &Path,
     connection: &Connection,
     mut each: impl FnMut(i64, Option<Record>) -> Result<(), LedgerError>,
 ) -> Result<(), LedgerError> {
     let sqlite = LedgerError::sqlite(path);
-    // The columns that older formats don't have.
-    let columns = match format(connection).map_err(&sqlite)? {
-        ..2 => "NULL, NULL",
-        2 => "probabilities, NULL",
-        _ => "probabilities, notes",
-    };
-    let sql = format!(
-        "SELECT id, key, model, reply, finish, prompt_tokens, completion_tokens, latency_ms, attempts, build, tries,
-            {columns}, checksum FROM calls NOT INDEXED WHERE error IS NULL"
-    );
+    let columns = columns(format(connection).map_err(&sqlite)?);
+    let sql = format!("SELECT {columns}, key, id FROM calls NOT INDEXED WHERE error IS NULL");
     let mut all = connection.prepare(&sql).map_err(&sqlite)?;
     let mut rows = all.query([]).map_err(&sqlite)?;
     while let Some(row) = rows.next().map_err(&sqlite)? {
-        let read = row.get(1).and_then(|key| record(Key(key), row, 2));
-        let read = sound(read, row.get(13)).map_err(&sqlite)?;
-        each(row.get(0).map_err(&sqlite)?, read)?;
+        let record = match row.get(FIELDS.len() + 1) {
+            Ok(key) => read(Key(key), row).map_err(&sqlite)?,
+            Err(_) => None,
+        };
+        each(row.get(FIELDS.len() + 2).map_err(&sqlite)?, record)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The ledger keeps what it is given, serves only what is sound, and opens what older versions wrote.
 
 use super::*;
+use crate::store::Notes;
 
 fn call(n: u8, error: Option<&str>) -> Record {
     Record {
@@ -46,13 +47,13 @@ fn answers_of_before_a_moment_become_history() {
     let keys = [1, 2, 3].map(|n| Key([n; 16]));
     assert_eq!(ledger.find_since(&keys, 1000).unwrap(), [1, 2, 3].map(|n| Some(call(n, None))));
     assert_eq!(ledger.find_since(&keys, 1001).unwrap(), [None, None, Some(call(3, None))]);
-    ledger.retire_before(&keys, 1000, "fresh: x").unwrap();
+    ledger.retire_before(&keys, 1000).unwrap();
     assert_eq!(ledger.count().unwrap(), (3, 0));
-    ledger.retire_before(&keys[..1], 1001, "fresh: x").unwrap();
+    ledger.retire_before(&keys[..1], 1001).unwrap();
     assert_eq!(ledger.find(&keys).unwrap(), [None, Some(call(2, None)), Some(call(3, None))]);
     // Asked again, it is served, and both are there.
     assert_eq!(ledger.append(&[call(1, None)]).unwrap(), [None]);
-    ledger.retire_before(&keys, 1001, "fresh: x").unwrap();
+    ledger.retire_before(&keys, 1001).unwrap();
     assert_eq!(ledger.find(&keys).unwrap(), [Some(call(1, None)), None, Some(call(3, None))]);
     let contents = ledger.contents().unwrap();
     assert_eq!((contents.answers, contents.retired, contents.failed_calls), (2, 2, 0));
@@ -118,7 +119,7 @@ fn answers_of_format_2_are_served() {
     let path = folder.path().join("l");
     let old = Connection::open(&path).unwrap();
     old.execute_batch(FORMAT_1).unwrap();
-    old.execute_batch(UPGRADES[0]).unwrap();
+    old.execute_batch("ALTER TABLE calls ADD COLUMN probabilities TEXT").unwrap();
     // The sum of format 2 of `call(3, None)`, with its probabilities.
     old.execute_batch(
         r#"INSERT INTO calls VALUES (2, x'03030303030303030303030303030303', 'm', 'reply 3', 'stop', 10, 2, 1.5, 1, NULL,

@@ -1,4 +1,4 @@
-//! Reading outputs back: what the file at a path says, whoever wrote it last.
+//! Reading outputs back: the rows, columns and hash of a written table.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,21 +10,19 @@ use crate::source::{self, Source};
 use crate::spec::Format;
 use crate::table::{Cell, Digest, column_words};
 
-/// What a table says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// Its rows.
     pub rows: u64,
-    /// Its columns: `name: type` in Parquet, the names in CSV and JSON Lines.
+    /// `name: type` in Parquet, the names in CSV and JSON Lines.
     pub columns: Vec<String>,
-    /// The hash of its values.
+    /// The hash of the values.
     pub hash: String,
 }
 
 /// Reads the output at `path` as a stream; the error is a sentence.
 ///
-/// In Parquet and JSON Lines the same values have the same hash (but for NaN, which JSON hasn't). A CSV holds texts only, so
-/// its hash is that of texts.
+/// In Parquet and JSON Lines the same values have the same hash (except NaN, which JSON lacks). A CSV contains only texts, so
+/// its hash is one of texts.
 pub fn read(path: &Path, format: Format) -> Result<Content, String> {
     match format {
         Format::Parquet => parquet(path),
@@ -36,7 +34,7 @@ pub fn read(path: &Path, format: Format) -> Result<Content, String> {
 fn parquet(path: &Path) -> Result<Content, String> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
-    // As a source is read: programs write texts and numbers in many types that mean the same.
+    // Read like a source: programs write equal texts and numbers as different Parquet types.
     let file = source::File {
         path: name.to_owned(),
         format: Some(source::Format::Parquet),
@@ -103,7 +101,7 @@ fn cell(value: Value) -> Cell {
         },
         Value::String(text) => Cell::Text(text),
         Value::Array(items) => Cell::List(items.into_iter().map(cell).collect()),
-        // No output holds objects; what somebody else wrote there is told apart by its text.
+        // No output contains objects; those of another program count by their text.
         Value::Object(_) => Cell::Text(value.to_string()),
     }
 }
@@ -138,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_alike_in_every_format() {
+    fn every_format_reads_back_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let batch = batch();
         let read_back = |name: &str, format| {
@@ -156,14 +154,14 @@ mod tests {
         assert_eq!(jsonl.columns, ["text", "number", "whole", "list"]);
         let csv = read_back("t.csv", Format::Csv);
         assert_eq!((csv.rows, csv.columns), (3, jsonl.columns));
-        // Quotes where none are needed and other line ends are no other table.
+        // Unneeded quotes do not change the table.
         let text = std::fs::read_to_string(folder.path().join("t.csv")).unwrap();
         std::fs::write(folder.path().join("u.csv"), text.replace("-0.5", "\"-0.5\"")).unwrap();
         assert_eq!(read(&folder.path().join("u.csv"), Format::Csv).unwrap().hash, csv.hash);
     }
 
     #[test]
-    fn row_groups_and_compression_do_not_count_but_values_do() {
+    fn the_hash_depends_on_values_but_not_on_row_groups_or_compression() {
         let folder = tempfile::tempdir().unwrap();
         let written = |rows: usize, properties: WriterProperties, batch: &RecordBatch| {
             let path = folder.path().join(format!("{rows}.parquet"));
@@ -186,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_said() {
+    fn a_broken_file_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let broken = |name: &str, format, text: &str| {
             let path = folder.path().join(name);

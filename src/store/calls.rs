@@ -1,0 +1,214 @@
+//! The calls table: its columns, and the rows that a run writes to it.
+//!
+//! [`COLUMNS`] is the only list of the columns: the schema, the rows, `explain` and the table in the README follow it.
+//! A run of an older version lacks the columns that were added later; its readers take them for null.
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+
+use super::record::Record;
+use super::value::{TableBuilder, Value};
+use crate::prompt::{Failure, Message, Prompt, Role};
+use crate::table::Type::{self, Boolean, Integer, Number, Text};
+
+/// One call from the view of one row that needed it.
+pub struct CallRow<'a> {
+    /// The number of the row, from 1.
+    pub row: i64,
+    pub row_key: Option<&'a str>,
+    pub stage: &'a str,
+    /// The model in the spec that the stage asked; `provider`, `model_id` and `model_digest` are those of the model that
+    /// answered, which may be its fallback.
+    pub model: &'a str,
+    /// From 1.
+    pub replicate: i64,
+    pub provider: &'a str,
+    pub model_id: &'a str,
+    pub model_digest: Option<&'a str>,
+    pub from_ledger: bool,
+    pub prompt: &'a Prompt,
+    pub record: &'a Record,
+    /// Why the row has no answer.
+    pub failure: Option<&'a Failure>,
+    pub pack: Option<PackRow<'a>>,
+    /// Whether the answer is only compared with that of a pack.
+    pub audit: bool,
+}
+
+/// The position of a row in a call about several rows.
+pub struct PackRow<'a> {
+    pub size: i64,
+    /// From 1.
+    pub position: i64,
+    /// Whether this row contains the values of the call itself.
+    pub carries: bool,
+    /// The part of the reply about this row, as JSON.
+    pub reply: Option<&'a str>,
+}
+
+impl CallRow<'_> {
+    fn carries(&self) -> bool {
+        self.pack.as_ref().is_none_or(|pack| pack.carries)
+    }
+
+    /// A text of the reply; a call without any reply has no finish reason.
+    fn replied<'a>(&self, text: &'a str) -> Option<&'a str> {
+        (!self.record.finish.is_empty()).then_some(text)
+    }
+
+    /// The failure of the call. In a pack, the failure of one row is not a failure of the call.
+    fn error(&self) -> Option<String> {
+        match self.pack {
+            None => self.failure.map(Failure::to_string),
+            Some(_) => self.record.error.clone().filter(|_| self.carries()),
+        }
+    }
+
+    fn system(&self) -> Option<&str> {
+        let system = self.prompt.messages.iter().find(|message| message.role == Role::System);
+        system.map(|message| message.content.as_str())
+    }
+
+    /// The question, or the whole conversation if there are earlier turns; without the system text.
+    fn conversation(&self) -> Cow<'_, str> {
+        let turns: Vec<&Message> = self.prompt.messages.iter().filter(|m| m.role != Role::System).collect();
+        if let [question] = turns.as_slice() {
+            return Cow::Borrowed(&question.content);
+        }
+        let turns = turns.iter().map(|m| format!("[{}]\n{}", format!("{:?}", m.role).to_lowercase(), m.content));
+        Cow::Owned(turns.collect::<Vec<_>>().join("\n\n"))
+    }
+}
+
+pub struct Column {
+    pub name: &'static str,
+    kind: Type,
+    nullable: bool,
+    /// Whether only the first row of a pack has the value; the others have null or 0, so that sums are those of the calls.
+    pub carried: bool,
+    /// What the column contains, for the README.
+    about: &'static str,
+    get: for<'a> fn(&'a CallRow<'_>) -> Value<'a>,
+}
+
+impl Column {
+    fn value<'a>(&self, call: &'a CallRow<'_>) -> Value<'a> {
+        match self.kind {
+            _ if !self.carried || call.carries() => (self.get)(call),
+            Integer => Value::Integer(0),
+            Number => Value::Number(0.0),
+            _ => Value::Null,
+        }
+    }
+}
+
+type Get = for<'a> fn(&'a CallRow<'_>) -> Value<'a>;
+
+const fn column(name: &'static str, kind: Type, about: &'static str, get: Get) -> Column {
+    Column { name, kind, nullable: false, carried: false, about, get }
+}
+
+const fn optional(name: &'static str, kind: Type, about: &'static str, get: Get) -> Column {
+    Column { nullable: true, ..column(name, kind, about, get) }
+}
+
+const fn carried(name: &'static str, kind: Type, about: &'static str, get: Get) -> Column {
+    Column { nullable: matches!(kind, Text), carried: true, ..column(name, kind, about, get) }
+}
+
+/// The columns of the calls table, in order.
+pub static COLUMNS: [Column; 28] = [
+    column("row", Integer, "number of the row, from 1", |c| c.row.into()),
+    optional("row_key", Text, "key of the row", |c| c.row_key.into()),
+    column("stage", Text, "stage that made the call", |c| c.stage.into()),
+    column("model", Text, "model that the stage asked, by its name in the spec", |c| c.model.into()),
+    column("replicate", Integer, "replicate, from 1", |c| c.replicate.into()),
+    column("provider", Text, "kind of the provider that answered", |c| c.provider.into()),
+    column("model_id", Text, "model that answered, by the provider's id", |c| c.model_id.into()),
+    optional("model_digest", Text, "digest of its weights", |c| c.model_digest.into()),
+    column("call_key", Text, "hash of everything that can change the answer", |c| c.record.key.to_string().into()),
+    column("from_ledger", Boolean, "whether the ledger had the answer before", |c| c.from_ledger.into()),
+    carried("system", Text, "system text as sent", |c| c.system().into()),
+    carried("prompt", Text, "question as sent, with earlier turns", |c| Value::Text(c.conversation())),
+    carried("reply", Text, "raw reply", |c| c.replied(&c.record.reply).into()),
+    optional("probabilities", Text, "probabilities of the labels, as JSON", |c| {
+        c.record.probabilities.as_deref().into()
+    }),
+    carried("attempts", Integer, "number of attempts", |c| i64::from(c.record.attempts).into()),
+    carried("prompt_tokens", Integer, "tokens of all prompts", |c| (c.record.prompt_tokens as i64).into()),
+    carried("completion_tokens", Integer, "tokens of all replies", |c| (c.record.completion_tokens as i64).into()),
+    carried("latency_ms", Number, "milliseconds from the first attempt to the last reply", |c| {
+        c.record.latency_ms.into()
+    }),
+    carried("finish_reason", Text, "why the model stopped", |c| c.replied(&c.record.finish).into()),
+    optional("build", Text, "build that the reply names", |c| c.record.build.as_deref().into()),
+    optional("error", Text, "`kind: message` of a failed call", |c| c.error().into()),
+    carried("earlier_tries", Text, "earlier attempts, as a JSON list of `{reply, error}`", |c| {
+        c.record.tries.as_deref().into()
+    }),
+    carried("notes", Text, "repairs and other special steps, as JSON", |c| c.record.notes.to_json().into()),
+    optional("pack_size", Integer, "number of rows in the prompt", |c| c.pack.as_ref().map(|p| p.size).into()),
+    optional("pack_position", Integer, "position of the row among them, from 1", |c| {
+        c.pack.as_ref().map(|p| p.position).into()
+    }),
+    optional("item_reply", Text, "part of the reply about this row, as JSON", |c| {
+        c.pack.as_ref().and_then(|p| p.reply).into()
+    }),
+    optional("item_error", Text, "why that part is not an answer", |c| {
+        c.pack.as_ref().and(c.failure).map(Failure::to_string).into()
+    }),
+    column("audit", Boolean, "whether the answer is only compared with that of a pack", |c| c.audit.into()),
+];
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let fields = COLUMNS.iter().map(|column| Field::new(column.name, column.kind.arrow(), column.nullable));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+});
+
+pub fn calls_schema() -> SchemaRef {
+    SCHEMA.clone()
+}
+
+/// The rows of one block, as they grow.
+pub struct CallsTable(TableBuilder);
+
+impl Default for CallsTable {
+    fn default() -> Self {
+        CallsTable(TableBuilder::new(calls_schema()))
+    }
+}
+
+impl CallsTable {
+    pub fn push(&mut self, call: &CallRow<'_>) {
+        self.0.push(COLUMNS.iter().map(|column| column.value(call)));
+    }
+
+    pub fn finish(mut self) -> Result<RecordBatch, ArrowError> {
+        self.0.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_the_columns() {
+        let readme = include_str!("../../README.md");
+        let kind = |kind: Type| match kind {
+            Integer => "integer",
+            Number => "number",
+            Boolean => "boolean",
+            _ => "text",
+        };
+        let row = |c: &Column| {
+            let (null, first) = (if c.nullable { ", may be null" } else { "" }, if c.carried { " (1)" } else { "" });
+            format!("| `{}` | {}{null} | {}{first} |\n", c.name, kind(c.kind), c.about)
+        };
+        let table: String = COLUMNS.iter().map(row).collect();
+        assert!(readme.contains(&table), "the README lacks this table:\n{table}");
+    }
+}

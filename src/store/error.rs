@@ -1,0 +1,36 @@
+//! Errors of the store; each names the file.
+
+use std::path::{Path, PathBuf};
+
+use super::ledger::LedgerError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Table(#[from] crate::table::parquet::TableError),
+    #[error("source `{name}`: {error}")]
+    Source { name: String, error: crate::source::SourceError },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A replay file or a file of the calls table can't be used.
+    #[error("{path}: {reason}")]
+    Replay { path: PathBuf, reason: String },
+    #[error("there is no finished run in {run}")]
+    Unfinished { run: PathBuf },
+    #[error("the ledger is being cleaned by `fanfold ledger gc`")]
+    Cleaning,
+    #[error("the ledger is in use by a run")]
+    InUse,
+    /// Another process holds the lock.
+    #[error("{what} is being written by another run ({holder})")]
+    Locked { what: String, holder: String },
+}
+
+impl StoreError {
+    /// For `map_err`: an error of the operating system about `path`.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
+        move |error| StoreError::Io { path: path.to_owned(), error }
+    }
+}

@@ -1,0 +1,162 @@
+//! Values: one cell on its way into or out of SQLite, Arrow or a packed record.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    Null,
+    Integer(i64),
+    Number(f64),
+    Boolean(bool),
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Value<'a> {
+    /// `None` for a blob and for text that is not UTF-8; no record contains these.
+    pub fn of_sql(value: ValueRef<'a>) -> Option<Self> {
+        Some(match value {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(number) => Value::Integer(number),
+            ValueRef::Real(number) => Value::Number(number),
+            ValueRef::Text(text) => Value::Text(str::from_utf8(text).ok()?.into()),
+            ValueRef::Blob(_) => return None,
+        })
+    }
+
+    /// The cell in row `row` of `column`; null where the column is of another type than those of [`Value`].
+    pub fn at(column: &'a dyn Array, row: usize) -> Self {
+        match column.data_type() {
+            _ if column.is_null(row) => Value::Null,
+            DataType::Int64 => Value::Integer(column.as_primitive::<Int64Type>().value(row)),
+            DataType::Float64 => Value::Number(column.as_primitive::<Float64Type>().value(row)),
+            DataType::Boolean => Value::Boolean(column.as_boolean().value(row)),
+            DataType::Utf8 => Value::Text(column.as_string::<i32>().value(row).into()),
+            _ => Value::Null,
+        }
+    }
+
+    /// The text, or an empty one if the value is not a text.
+    pub fn into_text(self) -> String {
+        if let Value::Text(text) = self { text.into_owned() } else { String::new() }
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Integer(number) => ValueRef::Integer(*number),
+            Value::Number(number) => ValueRef::Real(*number),
+            Value::Boolean(truth) => ValueRef::Integer((*truth).into()),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Value::Integer(number)
+    }
+}
+
+impl From<f64> for Value<'_> {
+    fn from(number: f64) -> Self {
+        Value::Number(number)
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(truth: bool) -> Self {
+        Value::Boolean(truth)
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Value::Text(text.into())
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Value::Text(text.into())
+    }
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+/// A table that grows row by row, column by column in memory.
+pub struct TableBuilder {
+    schema: SchemaRef,
+    columns: Vec<Column>,
+}
+
+enum Column {
+    Text(StringBuilder),
+    Integer(Int64Builder),
+    Number(Float64Builder),
+    Boolean(BooleanBuilder),
+}
+
+impl TableBuilder {
+    /// The columns of `schema` are texts, integers, numbers and truth values.
+    pub fn new(schema: SchemaRef) -> Self {
+        let column = |kind: &DataType| match kind {
+            DataType::Int64 => Column::Integer(Int64Builder::new()),
+            DataType::Float64 => Column::Number(Float64Builder::new()),
+            DataType::Boolean => Column::Boolean(BooleanBuilder::new()),
+            _ => Column::Text(StringBuilder::new()),
+        };
+        let columns = schema.fields().iter().map(|field| column(field.data_type())).collect();
+        TableBuilder { schema, columns }
+    }
+
+    /// Adds a row with a value for every column, in their order.
+    pub fn push<'a>(&mut self, row: impl Iterator<Item = Value<'a>>) {
+        for (column, value) in self.columns.iter_mut().zip(row) {
+            column.push(value);
+        }
+    }
+
+    /// The rows so far; the builder is empty afterwards.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        RecordBatch::try_new(self.schema.clone(), self.columns.iter_mut().map(Column::finish).collect())
+    }
+}
+
+impl Column {
+    /// A value of another type is null.
+    fn push(&mut self, value: Value<'_>) {
+        match (self, value) {
+            (Column::Text(column), Value::Text(text)) => column.append_value(text),
+            (Column::Integer(column), Value::Integer(number)) => column.append_value(number),
+            (Column::Number(column), Value::Number(number)) => column.append_value(number),
+            (Column::Boolean(column), Value::Boolean(truth)) => column.append_value(truth),
+            (Column::Text(column), _) => column.append_null(),
+            (Column::Integer(column), _) => column.append_null(),
+            (Column::Number(column), _) => column.append_null(),
+            (Column::Boolean(column), _) => column.append_null(),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Column::Text(column) => Arc::new(column.finish()),
+            Column::Integer(column) => Arc::new(column.finish()),
+            Column::Number(column) => Arc::new(column.finish()),
+            Column::Boolean(column) => Arc::new(column.finish()),
+        }
+    }
+}
