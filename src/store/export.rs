@@ -115,7 +115,7 @@ fn redacted(tries: &str) -> Option<String> {
 
 /// Adds a batch of a calls table, whose missing columns are null; `false`: it contains a value that is not a key.
 fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error> {
-    let at = |name: &str, row: usize| batch.column_by_name(name).map_or(Value::Null, |column| Value::at(column, row));
+    let at = |name: &str, row: usize| Value::of(batch.column_by_name(name), row);
     let fields = FIELDS.iter().filter(|field| field.replayed && field.name != "model");
     let fields: Vec<_> = fields.filter_map(|f| Some((f, batch.column_by_name(f.column)?))).collect();
     let prompts = batch.column_by_name("prompt");

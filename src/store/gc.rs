@@ -12,7 +12,6 @@ use super::ledger::{Dropped, Ledger};
 use super::manifest::{Manifest, State};
 use super::project::Project;
 use super::record::Key;
-use super::rundir::RunDir;
 use crate::table::parquet::Table;
 
 /// Drops from the project's ledger the failed calls, the retired answers and the answers that no run's folder uses. An

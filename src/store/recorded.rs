@@ -111,10 +111,10 @@ impl Recorded {
             while !calls.0.is_empty() {
                 let call = calls.number(4).and_then(|length| calls.take(length as usize)).ok_or(ErrorKind::InvalidData)?;
                 let key = call.get(..16).ok_or(ErrorKind::InvalidData)?;
-                if key > &sought.key.0 {
+                if key > sought.key.0.as_slice() {
                     break;
                 }
-                if key == &sought.key.0 {
+                if key == sought.key.0 {
                     let (whose, record) = read(call).ok_or(ErrorKind::InvalidData)?;
                     let rank = rank(whose.as_ref(), &record, sought);
                     if rank == 0 {

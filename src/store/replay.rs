@@ -188,20 +188,19 @@ fn calls(batch: &RecordBatch) -> Vec<RecordedCall> {
     let [keys, stages, rows, models, sums] =
         ["call_key", "stage", "row", "stage_model", "checksum"].map(|name| batch.column_by_name(name));
     let call = |i: usize| {
-        let at = |column: Option<&_>| column.map_or(Value::Null, |column: &arrow_array::ArrayRef| Value::at(column, i));
-        let whose = match (at(stages), at(rows)) {
+        let whose = match (Value::of(stages, i), Value::of(rows, i)) {
             (Value::Text(stage), Value::Integer(row)) => {
-                Some(Whose { stage: stage.into_owned(), row, model: at(models).into_text() })
+                Some(Whose { stage: stage.into_owned(), row, model: Value::of(models, i).into_text() })
             }
             _ => None,
         };
-        let key = Key::from_str(&at(keys).into_text());
+        let key = Key::from_str(&Value::of(keys, i).into_text());
         let mut record = Record { key: key.unwrap_or_default(), ..Record::default() };
         for (field, column) in &fields {
             // The checksum notices a value that does not fit.
             let _ = (field.set)(&mut record, Value::at(column, i));
         }
-        let sound = key.is_ok() && matches!(at(sums), Value::Integer(sum) if record.fits(sum));
+        let sound = key.is_ok() && matches!(Value::of(sums, i), Value::Integer(sum) if record.fits(sum));
         RecordedCall { whose, record, sound }
     };
     (0..batch.num_rows()).map(call).collect()

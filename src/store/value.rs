@@ -43,6 +43,11 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The cell in row `row` of a column that may be missing.
+    pub fn of(column: Option<&'a ArrayRef>, row: usize) -> Self {
+        column.map_or(Value::Null, |column| Value::at(column, row))
+    }
+
     /// The text, or an empty one if the value is not a text.
     pub fn into_text(self) -> String {
         if let Value::Text(text) = self { text.into_owned() } else { String::new() }

@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
 use super::*;
+use super::care::Verified;
 use crate::store::Notes;
 
 /// Records of all sizes, some longer than a page.
