@@ -11,7 +11,7 @@ use super::terminal::Terminal;
 use crate::document;
 use crate::name::{listed, nearest};
 use crate::report::explanation;
-use crate::store::{Explanation, Origin, OriginError, StoreError, CellRef, explain, origin};
+use crate::store::{CellRef, Explanation, Origin, OriginError, StoreError, explain, origin};
 
 /// Shows what stands behind a row or a cell of a table: the prompt as sent, the model's build, the raw reply, the attempts.
 ///

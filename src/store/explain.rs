@@ -188,12 +188,7 @@ fn cells_of(table: &Table, column: &str, rows: Range<u64>) -> Result<Vec<Cell>, 
 }
 
 /// The cell of the source's column `column` in row `row`; the error names the columns that the table has.
-fn source_cell(
-    table: &Table,
-    chain: &[(&str, &StageShape)],
-    column: &str,
-    row: u64,
-) -> Result<Value, OriginError> {
+fn source_cell(table: &Table, chain: &[(&str, &StageShape)], column: &str, row: u64) -> Result<Value, OriginError> {
     let schema = table.schema();
     if schema.index_of(column).is_ok() {
         return Ok(cells_of(table, column, row - 1..row)?.first().map_or(Value::Null, Cell::json));
@@ -301,8 +296,7 @@ impl StageView<'_> {
         let (shape, wanted) = (self.shape, self.wanted);
         if let Some(column) = wanted.column {
             let model = self.added.and_then(|c| c.model.as_ref());
-            let error =
-                |c: &&AddedColumn| c.from.is_empty() && c.name.contains("_error") && c.model.as_ref() == model;
+            let error = |c: &&AddedColumn| c.from.is_empty() && c.name.contains("_error") && c.model.as_ref() == model;
             let error = shape.adds.iter().rfind(error).map(|c| c.name.as_str());
             return [column].into_iter().chain(error).collect();
         }
@@ -377,7 +371,9 @@ fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Call>
         let batch = batch?;
         for i in 0..batch.num_rows() {
             let mut call = call_at(&batch, i);
-            if let Some(whole) = call["call_key"].as_str().and_then(|key| carriers.get(key)).filter(|_| is_carried(&call)) {
+            if let Some(whole) =
+                call["call_key"].as_str().and_then(|key| carriers.get(key)).filter(|_| is_carried(&call))
+            {
                 let carried = COLUMNS.iter().filter(|column| column.carried).map(|column| column.name);
                 call.extend(carried.map(|name| (name.to_owned(), whole[name].clone())));
             }

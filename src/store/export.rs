@@ -132,7 +132,14 @@ fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error>
         record.tries = record.tries.as_deref().and_then(redacted);
         let mut packed = Vec::new();
         record.pack(&mut packed);
-        insert.execute(params![key.0, at("stage", row), at("row", row), at("model", row), record.checksum(), packed])?;
+        insert.execute(params![
+            key.0,
+            at("stage", row),
+            at("row", row),
+            at("model", row),
+            record.checksum(),
+            packed
+        ])?;
     }
     Ok(true)
 }

@@ -131,9 +131,8 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("INSERT OR IGNORE INTO calls (key, at, {}) VALUES ({values})", columns(FORMAT))
 });
 
-static FIND: LazyLock<String> = LazyLock::new(|| {
-    format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND at >= ?2", columns(FORMAT))
-});
+static FIND: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND at >= ?2", columns(FORMAT)));
 
 /// Retires an answer; with a moment, only one that was recorded before it.
 const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL AND (?3 IS NULL OR at < ?3)";

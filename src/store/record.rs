@@ -118,7 +118,10 @@ pub static FIELDS: [Field; 12] = [
     Field { column: "finish_reason", ..field("finish", Text, Replied, |r| r.finish.get(), |r, v| r.finish.set(v)) },
     field("prompt_tokens", Integer, Always, |r| r.prompt_tokens.get(), |r, v| r.prompt_tokens.set(v)),
     field("completion_tokens", Integer, Always, |r| r.completion_tokens.get(), |r, v| r.completion_tokens.set(v)),
-    Field { replayed: false, ..field("latency_ms", Number, Always, |r| r.latency_ms.get(), |r, v| r.latency_ms.set(v)) },
+    Field {
+        replayed: false,
+        ..field("latency_ms", Number, Always, |r| r.latency_ms.get(), |r, v| r.latency_ms.set(v))
+    },
     field("attempts", Integer, Always, |r| r.attempts.get(), |r, v| r.attempts.set(v)),
     field("build", Text, Optional, |r| r.build.get(), |r, v| r.build.set(v)),
     field("error", Text, Optional, |r| r.error.get(), |r, v| r.error.set(v)),

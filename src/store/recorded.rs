@@ -109,7 +109,8 @@ impl Recorded {
             self.file.read_exact(&mut self.bytes)?;
             let mut calls = Bytes(&self.bytes);
             while !calls.0.is_empty() {
-                let call = calls.number(4).and_then(|length| calls.take(length as usize)).ok_or(ErrorKind::InvalidData)?;
+                let call =
+                    calls.number(4).and_then(|length| calls.take(length as usize)).ok_or(ErrorKind::InvalidData)?;
                 let key = call.get(..16).ok_or(ErrorKind::InvalidData)?;
                 if key > sought.key.0.as_slice() {
                     break;
@@ -164,8 +165,8 @@ fn read(call: &[u8]) -> Option<(Option<Whose>, Record)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::replay::ReplayWriter;
     use super::super::notes::Notes;
+    use super::super::replay::ReplayWriter;
     use super::*;
 
     fn key(number: u32) -> Key {

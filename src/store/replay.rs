@@ -166,7 +166,9 @@ impl ReplayFile {
             Err(_) => field.is_nullable(),
         };
         match models {
-            Some(models) if replay_schema().fields().iter().all(|field| fits(field)) => Ok(ReplayFile { table, models }),
+            Some(models) if replay_schema().fields().iter().all(|field| fits(field)) => {
+                Ok(ReplayFile { table, models })
+            }
             _ => Err(refused("its columns or its models are not those of a replay file".to_owned())),
         }
     }

@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
-use super::*;
 use super::care::Verified;
+use super::*;
 use crate::store::Notes;
 
 /// Records of all sizes, some longer than a page.

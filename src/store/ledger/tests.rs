@@ -1,7 +1,7 @@
 //! The ledger keeps what it is given, serves only what is sound, and opens what older versions wrote.
 
-use super::*;
 use super::care::Verified;
+use super::*;
 use crate::store::Notes;
 
 fn call(n: u8, error: Option<&str>) -> Record {
