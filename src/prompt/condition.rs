@@ -3,6 +3,7 @@
 use arrow_schema::{DataType, Schema, SchemaRef};
 
 use super::template::{Bound, Template, Unknown};
+use super::tokens::tokens;
 use crate::table::{Cell, Row};
 
 /// What a condition that holds is rendered to.
@@ -58,17 +59,17 @@ impl BoundCondition {
     /// The columns of text that it compares with a number, which never holds, each with the number.
     pub fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
         let tokens = tokens(&self.source);
-        let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).copied().unwrap_or("");
+        let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).map_or("", |token| token.text);
         let is_number = |t: &str| t.starts_with(|c: char| c.is_ascii_digit());
         let is_text = |t: &str| input.field_with_name(t).is_ok_and(|f| *f.data_type() == DataType::Utf8);
         let mut found = Vec::new();
         for (i, operator) in tokens.iter().enumerate() {
-            if !["<", ">", "<=", ">=", "==", "!="].contains(operator) {
+            if !["<", ">", "<=", ">=", "==", "!="].contains(&operator.text) {
                 continue;
             }
             let (before, left, right, after) =
                 (token(i.checked_sub(2)), token(i.checked_sub(1)), token(Some(i + 1)), token(Some(i + 2)));
-            let free = |neighbour: &str| !["|", ".", "+", "-", "*", "/", "~"].contains(&neighbour);
+            let free = |neighbour: &str| !["|", ".", "+", "-", "*", "**", "/", "//", "~"].contains(&neighbour);
             if is_text(left) && is_number(right) && free(before) {
                 found.push((left.to_owned(), right.to_owned()));
             } else if is_number(left) && is_text(right) && free(after) {
@@ -83,25 +84,6 @@ impl BoundCondition {
 pub(super) fn holding(source: &str) -> Result<Template, String> {
     Template::check_expression(source).map_err(|error| error.message)?;
     Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|error| error.message)
-}
-
-/// The words, numbers and operators of an expression; a string is one token.
-fn tokens(source: &str) -> Vec<&str> {
-    let mut tokens = Vec::new();
-    let mut rest = source.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        let end = match first {
-            '"' | '\'' => rest[1..].find(first).map_or(rest.len(), |end| end + 2),
-            c if c.is_ascii_digit() => rest.find(|c: char| !is_word(c) && c != '.').unwrap_or(rest.len()),
-            c if is_word(c) => rest.find(|c: char| !is_word(c)).unwrap_or(rest.len()),
-            '<' | '>' | '=' | '!' if rest[1..].starts_with('=') => 2,
-            c => c.len_utf8(),
-        };
-        tokens.push(&rest[..end]);
-        rest = rest[end..].trim_start();
-    }
-    tokens
 }
 
 #[cfg(test)]

@@ -3,21 +3,22 @@
 //! A [`Template`] and a row make a [`Prompt`]; its [`Expect`] says what an answer is, tells the model so, and reads the
 //! reply into cells or into a reason why it can't be used. Knows tables and what stands below them.
 
-mod allowance;
 mod claim;
 mod condition;
 mod expect;
 mod failure;
 mod field;
+mod guards;
 mod kind;
 mod labels;
 mod message;
-mod operators;
 mod pack;
 mod records;
+mod render_budget;
 mod reply;
 mod shorten;
 mod template;
+mod tokens;
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! Templates: a prompt's text with places for a row's cells. Jinja, by minijinja, with strict variables.
+//! Templates: the text of a prompt in Jinja, rendered by minijinja over a row's cells with strict variables.
 //!
-//! Row text is only ever a value: it is printed as it is and never parsed as a template. A null cell prints as nothing.
+//! Row text is only ever a value: it is printed unchanged and never parsed as a template. A null cell prints nothing.
 //!
-//! No template and no row can take all memory or all day: instructions are counted by the engine, bytes by [`allowance`],
-//! what is printed here. For that `*` is for numbers only, and there is no `namespace`.
+//! Rendering is bounded in time (instructions, counted by the engine) and memory (bytes, counted by [`render_budget`], where
+//! [`guards`] put a filter). Therefore `*` is for numbers only, and there is no `namespace`.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use arrow_schema::{Schema, SchemaRef};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
-use super::{Message, allowance, operators};
+use super::{Message, guards, render_budget};
 use crate::document::{Diagnostic, Path};
 use crate::name::{listed, nearest};
 use crate::table::{Cell, Row};
 
-/// Instructions of the template engine that one prompt may take.
+/// Instructions of the template engine for one prompt.
 const FUEL: u64 = 1_000_000;
-/// Bytes of the template's own text that a prompt may put aside, as far as its fuel goes.
-const ASIDE: u64 = 256 << 20;
-/// How deep macros and loops may call themselves.
+/// Bytes of the template's own text that one prompt may capture in variables.
+const CAPTURED: u64 = 256 << 20;
+/// Levels of macros and loops that call themselves.
 const RECURSION: usize = 64;
-/// Bytes at most of one prompt.
+/// The most bytes of one prompt.
 const LONGEST: usize = 8 << 20;
-/// What the template's own name is in its messages.
+/// The template's name in the engine.
 const NAME: &str = "prompt";
 
 /// A template that compiles.
@@ -100,31 +100,25 @@ impl Template {
     /// Whether `source` is an expression.
     pub fn check_expression(source: &str) -> Result<(), TemplateError> {
         let error = |error: minijinja::Error| TemplateError { line: error.line(), message: said(&error) };
-        operators::checked(&format!("{{{{{source}}}}}")).map_err(placed)?;
+        guards::guarded(&format!("{{{{{source}}}}}")).map_err(placed)?;
         Environment::new().compile_expression(source).map(drop).map_err(error)
     }
 
     /// Compiles `source`.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
-        let mut environment = Environment::new();
+        let guarded = guards::guarded(source).map_err(placed)?;
+        let mut environment = render_budget::environment();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        let checked = operators::checked(source).map_err(placed)?;
-        environment.set_fuel(Some(FUEL.min(ASIDE / checked.longest_aside.max(1) as u64)));
+        environment.set_fuel(Some(FUEL.min(CAPTURED / guarded.longest_captured.max(1) as u64)));
         environment.set_recursion_limit(RECURSION);
-        allowance::install(&mut environment);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_formatter(|out, state, value| match value.kind() {
             ValueKind::None => Ok(()),
             _ => {
-                allowance::charge_value(state, value)?;
+                render_budget::charge_value(state, value)?;
                 minijinja::escape_formatter(out, state, value)
             }
         });
-        // It would print the whole context into the prompt.
-        environment.remove_global("debug");
-        // What a loop can carry from turn to turn can double with each.
-        environment.remove_global("namespace");
-        match environment.add_template_owned(NAME, checked.text) {
+        match environment.add_template_owned(NAME, guarded.text) {
             Ok(()) => Ok(Template { environment, source: source.to_owned(), constant: constant(source) }),
             Err(error) => Err(TemplateError { line: error.line(), message: said(&error) }),
         }
