@@ -21,8 +21,10 @@
 //! | folder | what lives there |
 //! |---|---|
 //! | [`cli`] | the terminal: the only folder that prints, reads arguments or picks exit codes |
-//! | [`run`], [`report`] | the engine, the only concurrent code; what a finished run says |
-//! | [`lock`] | what a spec's tables were made from: the lock file, drift, freshness, verification |
+//! | [`report`] | all text and JSON for people, without printing it |
+//! | [`bench`] | how fast models answer, measured with the engine's clients and limits |
+//! | [`run`] | the engine: the only concurrent code |
+//! | [`inventory`], [`lock`] | what the servers of a spec have and what does not fit; what a spec's tables were made from: the lock file, drift, freshness, verification |
 //! | [`ask`] | the logic of one row: call keys, rounds of questions, answers, output columns |
 //! | [`store`] | a run on disk: project folder, ledger, parts, manifest |
 //! | [`plan`] | what will happen, decided before it does |
@@ -52,8 +54,10 @@
 
 pub mod ask;
 pub mod assertion;
+pub mod bench;
 pub mod cli;
 pub mod document;
+pub mod inventory;
 pub mod lock;
 pub mod name;
 pub mod plan;

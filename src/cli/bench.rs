@@ -11,12 +11,12 @@ use super::run::{failed, no_models};
 use super::signals;
 use super::status::Format;
 use super::terminal::Terminal;
+use crate::bench::{BenchError, BenchRequest, Event, ModelBench, Ready, connect, measure, prepare};
 use crate::provider::Sample;
 use crate::report::bench::advice::{Advice, advice};
 use crate::report::bench::{LevelReport, first_token, text};
 use crate::report::printable::printable;
 use crate::report::summary::count;
-use crate::run::bench::{BenchError, Event, ModelBench, Ready, Wanted, connect, measure, prepare};
 use crate::run::{Models, Stop, StopReason};
 
 /// Measures how fast the models of a spec answer, with more and more calls in flight, and says how many to use.
@@ -73,7 +73,7 @@ impl Bench {
         levels.sort_unstable();
         levels.dedup();
         let Bench { stage, prompt, model: models, runs, warmup, max_tokens, .. } = self;
-        let ready = match prepare(spec, Wanted { stage, prompt, models, levels, runs, warmup, max_tokens }) {
+        let ready = match prepare(spec, BenchRequest { stage, prompt, models, levels, runs, warmup, max_tokens }) {
             Ok(ready) => ready,
             Err(error) => return refused(&error, terminal),
         };
@@ -93,7 +93,7 @@ impl Bench {
 
 fn refused(error: &BenchError, terminal: &Terminal) -> Exit {
     match error {
-        BenchError::Wanted { message, help } => {
+        BenchError::Request { message, help } => {
             terminal.error(message, help.as_deref());
             Exit::Spec
         }
@@ -147,10 +147,7 @@ fn about(ready: &Ready, models: &Models) -> Vec<(String, String, &'static str)> 
 }
 
 fn report(measured: ModelBench, (id, endpoint, kind): (String, String, &'static str)) -> Found {
-    let level = |level: &crate::run::bench::Level| {
-        LevelReport::of(level.in_flight, &level.samples, level.took, level.held, level.whole)
-    };
-    let levels: Vec<LevelReport> = measured.levels.iter().map(level).collect();
+    let levels: Vec<LevelReport> = measured.levels.iter().map(LevelReport::of).collect();
     let advice = advice(&levels);
     Found { name: measured.name.clone(), id, endpoint, kind, measured, levels, advice }
 }

@@ -47,7 +47,7 @@ pub use extra::taken;
 pub use failure::LONGEST_MESSAGE;
 pub use inventory::{Inventory, Listed, Page, memory};
 pub use ollama::DEFAULT_NUM_CTX;
-pub use timing::{Measured, Missed, Sample, Timings};
+pub use timing::{Level, Measured, Missed, Sample, Timings};
 pub use wire::{Answer, Wire};
 
 /// The kinds of providers: what `type = "..."` in `[providers]` can say, and `provider = "..."` of a model.

@@ -1,48 +1,61 @@
-//! Timings: how long calls took, for measurements. Data only.
+//! Timings: measured calls. Data only.
 
 use std::time::Duration;
 
-/// How long the parts of a call took, by the provider's own clock; none where it doesn't tell.
+/// How long the parts of a call took, by the provider's own clock; `None` if it does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timings {
     /// Loading the model.
     pub load: Option<Duration>,
     /// Computing the prompt.
     pub prompt: Option<Duration>,
-    /// Writing the reply, from its first token on. What a call took beside that is the time to its first token.
+    /// Writing the reply, from its first token on. The rest of the call is the time to its first token.
     pub writing: Option<Duration>,
     /// Tokens of the prompt that were known from earlier calls and not computed again.
     pub cached_tokens: Option<u64>,
 }
 
 impl Timings {
-    /// A duration in milliseconds, as servers write it; nonsense is none.
+    /// A duration in milliseconds, as servers write it; `None` for nonsense.
     pub fn millis(millis: Option<f64>) -> Option<Duration> {
         millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok())
     }
 }
 
+/// Calls that were measured with the same number in flight.
+#[derive(Clone, Debug, Default)]
+pub struct Level {
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// The calls that ended, in that order.
+    pub samples: Vec<Sample>,
+    /// From the first call to the end of the last.
+    pub took: Duration,
+    /// How long calls waited for the rate limits, all lanes together.
+    pub held: Duration,
+    /// Whether every call of the level was made.
+    pub whole: bool,
+}
+
 /// A call that was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// When it ended, from the start of the measurement.
+    /// When it ended, from the start of the level.
     pub ended: Duration,
-    /// From the moment it was sent to the end of its reply; the wait for its turn is no part of it.
+    /// From sending it to the end of its reply, without the wait before.
     pub took: Duration,
-    /// What came.
     pub outcome: Result<Measured, Missed>,
 }
 
 /// A reply that was measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
-    /// Tokens of the prompt, as the server counted them.
+    /// As the server counted them.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of the reply, as the server counted them.
+    /// As the server counted them.
     pub completion_tokens: Option<u64>,
-    /// How long the parts of it took.
     pub timings: Timings,
-    /// Why a run would not take it for an answer, as the kind of a failure.
+    /// Why a run would not accept it as an answer, as the kind of a failure.
     pub unusable: Option<&'static str>,
 }
 
@@ -51,6 +64,6 @@ pub struct Measured {
 pub struct Missed {
     /// The kind of the failure.
     pub kind: &'static str,
-    /// What the server or the network said.
+    /// The error of the server or the network.
     pub message: String,
 }

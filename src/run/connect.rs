@@ -193,7 +193,7 @@ impl Models {
     }
 
     /// Lets no reply have more tokens than this, if there is a most.
-    pub(super) fn shorten_replies(&mut self, most: Option<u32>) {
+    pub fn shorten_replies(&mut self, most: Option<u32>) {
         for target in self.targets.iter_mut().flatten() {
             target.model.sampling.max_tokens = most.or(target.model.sampling.max_tokens);
         }
@@ -249,7 +249,7 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
 }
 
 /// A client for each of these models; nothing is sent, and no build is known yet.
-pub(super) fn clients_of(
+pub fn clients_of(
     spec: &Spec,
     asked: impl Iterator<Item = usize>,
     env: Env<'_>,
@@ -365,7 +365,7 @@ pub async fn inspect(plan: &Plan, env: Variables<'_>) -> Result<Models, ConnectE
 }
 
 /// The same models with the builds that their servers have now.
-pub(super) async fn inspected(mut models: Models) -> Result<Models, ConnectError> {
+pub async fn inspected(mut models: Models) -> Result<Models, ConnectError> {
     for target in models.targets.iter_mut().flatten() {
         let build = target.provider.inspect(&target.model).await;
         target.build = build.map_err(|error| ConnectError::Server { model: target.name.clone(), error })?;

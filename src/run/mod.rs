@@ -11,26 +11,22 @@
 //! [`locking`], how often each label was given in [`labels`]; what makes a table of tables is carried out in [`reshape`].
 //! Progress is counters that anyone may read ([`progress`]).
 //!
-//! Recorded calls may come from a [`replay`] file instead. Beside runs stand [`bench`], which measures real calls, and
-//! [`inventory`] with [`checkup`]: what the servers have, and what of it doesn't fit a spec.
+//! Recorded calls may come from a [`replay`] file instead.
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
 mod adaptive;
-mod admission;
+pub mod admission;
 mod assemble;
 mod attempts;
-pub mod bench;
 mod block;
 mod bucket;
-mod budget;
+pub mod budget;
 mod calls;
 mod calls_table;
-pub mod checkup;
-mod connect;
+pub mod connect;
 mod context;
 mod forms;
-pub mod inventory;
 mod labels;
 mod limiter;
 mod packs;
@@ -188,7 +184,7 @@ pub fn uncounted(spec: Spec) -> Result<Plan, RunError> {
 }
 
 /// What a run's name says of the sources that the selected stages read: their content, without their rows.
-fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<usize, SourceFacts>, PlanError> {
+pub fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<usize, SourceFacts>, PlanError> {
     let mut facts = HashMap::new();
     for i in sources_read(spec, selected) {
         let (name, source) = spec.sources.get_index(i).expect("an index of this table");

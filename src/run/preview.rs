@@ -148,7 +148,7 @@ impl Preview {
 
 /// The plan of the first rows, and the first `most` prompts of every stage that can be rendered without answers. No ledger
 /// is opened.
-pub(super) fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
+pub fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let followed = follow(plan, selection, None, Look { render: most, leaves: false, since: i64::MIN })?;

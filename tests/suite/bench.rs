@@ -231,6 +231,11 @@ fn an_openai_server_shows_no_first_token_and_may_want_another_form() {
     assert_eq!(model["levels"][0]["first_token"], Value::Null);
     let human = project.run(&["bench", "pipeline.toml", "--concurrency", "1"]).exits(0).stdout;
     assert!(human.contains("the first token can't be seen"), "{human}");
+    let server = Server::new().start();
+    let project = crate::recipe::project(&server, &openai_spec("", &one()), 40);
+    let (ran, found) = bench(&project, &["--concurrency", "1", "--runs", "4"]);
+    ran.exits(0);
+    assert_eq!(found["models"][0]["structured_output"], Value::Null, "this server accepts the schema of the spec");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The lines, lowest first. Who stands on one line may not know each other.
-const LINES: [&[&str]; 11] = [
+const LINES: [&[&str]; 13] = [
     &["name", "random"],
     &["document"],
     &["registry", "table"],
@@ -13,8 +13,10 @@ const LINES: [&[&str]; 11] = [
     &["plan"],
     &["store"],
     &["ask"],
-    &["lock"],
-    &["run", "report"],
+    &["lock", "inventory"],
+    &["run"],
+    &["bench"],
+    &["report"],
 ];
 /// What stands above all.
 const TOP: &str = "cli";

@@ -10,11 +10,10 @@ use crate::cli::exit::Exit;
 use crate::cli::load::load_or_show;
 use crate::cli::status::Format;
 use crate::cli::terminal::Terminal;
+use crate::inventory::{Hint, Lack, Need, Surveyed, hints, survey};
 use crate::provider::weights::Folders;
 use crate::provider::{Here, Inventory, Listed, default_endpoint, memory};
 use crate::report::summary::{count, number};
-use crate::run::checkup::{Hint, hints};
-use crate::run::inventory::{Lack, Need, Surveyed, survey};
 
 /// Models of a server that are shown beside those that the spec needs.
 const OTHERS: usize = 10;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::provider::{Measured, Sample, Timings};
+use crate::provider::{Level, Measured, Sample, Timings};
 use crate::random::Streams;
 
 /// Draws of a bootstrap.
@@ -118,9 +118,9 @@ pub fn first_token(took: Duration, timings: &Timings) -> Option<f64> {
 }
 
 impl LevelReport {
-    /// What these calls say, which are in the order in which they ended; they took `took` together, and lanes waited `held`
-    /// for rate limits.
-    pub fn of(in_flight: u32, samples: &[Sample], took: Duration, held: Duration, whole: bool) -> LevelReport {
+    pub fn of(level: &Level) -> LevelReport {
+        let Level { in_flight, samples, took, held, whole } = level;
+        let (in_flight, took, held) = (*in_flight, *took, *held);
         let replies = || samples.iter().filter_map(|sample| Some((sample, sample.outcome.as_ref().ok()?)));
         let mut failed = IndexMap::new();
         let mut example = None;
@@ -148,7 +148,7 @@ impl LevelReport {
             unusable,
             seconds,
             held: if held < NO_WAIT * in_flight { 0.0 } else { held.as_secs_f64() / (seconds * f64::from(in_flight)) },
-            whole,
+            whole: *whole,
             calls_per_sec: throughput(samples, in_flight as usize, seconds),
             tokens_per_sec: completion_tokens.map(|tokens| tokens as f64 / seconds.max(1e-9)),
             latency: Spread::of(replies().map(|(sample, _)| sample.took.as_secs_f64()).collect()),

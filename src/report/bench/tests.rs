@@ -15,12 +15,16 @@ fn missed(ended_ms: u64) -> Sample {
     Sample { outcome, ..sample(ended_ms, 1) }
 }
 
+/// The report of a level whose calls were all made.
+fn report(in_flight: u32, samples: Vec<Sample>, took: Duration, held: Duration) -> LevelReport {
+    LevelReport::of(&Level { in_flight, samples, took, held, whole: true })
+}
+
 /// A level of so many calls per second, give or take; of 40 calls so many failed.
 fn level(in_flight: u32, value: f64, spread: f64, failed: u64) -> LevelReport {
     let ended: Vec<Sample> = (1..=40).map(|i| if i <= failed { missed(i) } else { sample(i, 1) }).collect();
     let calls_per_sec = Interval { value, low: Some(value - spread), high: Some(value + spread) };
-    let took = Duration::from_secs(1);
-    LevelReport { calls_per_sec, ..LevelReport::of(in_flight, &ended, took, Duration::ZERO, true) }
+    LevelReport { calls_per_sec, ..report(in_flight, ended, Duration::from_secs(1), Duration::ZERO) }
 }
 
 #[test]
@@ -45,7 +49,7 @@ fn a_level_counts_what_came_and_what_did_not() {
     if let Ok(measured) = &mut samples[0].outcome {
         measured.unusable = Some("truncated");
     }
-    let level = LevelReport::of(2, &samples, Duration::from_secs(4), Duration::from_secs(2), true);
+    let level = report(2, samples, Duration::from_secs(4), Duration::from_secs(2));
     assert_eq!((level.calls, level.answered, level.failures()), (9, 8, 1));
     assert_eq!((level.failed["timeout"], level.unusable["truncated"]), (1, 1));
     assert_eq!(level.calls_per_sec.value, 2.0);
@@ -57,9 +61,9 @@ fn a_level_counts_what_came_and_what_did_not() {
     if let Ok(measured) = &mut samples[3].outcome {
         (measured.completion_tokens, measured.timings) = (None, Timings::default());
     }
-    let level = LevelReport::of(2, &samples, Duration::from_secs(4), Duration::ZERO, true);
+    let level = report(2, samples, Duration::from_secs(4), Duration::ZERO);
     assert_eq!((level.tokens_per_sec, level.completion_tokens, level.first_token), (None, None, None));
-    let nothing = LevelReport::of(2, &[missed(1)], Duration::from_millis(1), Duration::ZERO, true);
+    let nothing = report(2, vec![missed(1)], Duration::from_millis(1), Duration::ZERO);
     assert_eq!((nothing.latency, nothing.tokens_per_sec, nothing.calls_per_sec.value), (None, None, 0.0));
 }
 

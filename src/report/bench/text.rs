@@ -220,7 +220,7 @@ pub fn duration(seconds: f64) -> String {
 mod tests {
     use super::super::advice::advice;
     use super::*;
-    use crate::provider::{Measured, Missed, Sample, Timings};
+    use crate::provider::{Level, Measured, Missed, Sample, Timings};
     use std::time::Duration;
 
     fn level(lanes: u32, calls: u64, each_ms: u64) -> LevelReport {
@@ -230,7 +230,8 @@ mod tests {
         let ended = |i: u64| took * u32::try_from(i / u64::from(lanes) + 1).unwrap();
         let samples: Vec<Sample> =
             (0..calls).map(|i| Sample { ended: ended(i), took, outcome: Ok(measured.clone()) }).collect();
-        LevelReport::of(lanes, &samples, ended(calls - 1), Duration::ZERO, true)
+        let took = ended(calls - 1);
+        LevelReport::of(&Level { in_flight: lanes, samples, took, whole: true, ..Level::default() })
     }
 
     #[test]
@@ -273,7 +274,7 @@ mod tests {
         }
         let outcome = Err(Missed { kind: "timeout", message: "late".to_owned() });
         let sample = Sample { ended: Duration::from_secs(1), took: Duration::from_secs(1), outcome };
-        let nothing = LevelReport::of(1, &[sample], Duration::from_secs(1), Duration::ZERO, true);
+        let nothing = LevelReport::of(&Level { in_flight: 1, samples: vec![sample], took: Duration::from_secs(1), whole: true, ..Level::default() });
         let shown = table(&[nothing]);
         let cells: Vec<&str> = shown.lines().nth(1).unwrap_or_default().split_whitespace().collect();
         assert_eq!(cells, ["1", "1", "1", "0.00", "-", "-", "-", "-"]);

@@ -1,4 +1,4 @@
-//! The measurement: lanes that ask, and what became of their calls.
+//! The measurement: lanes that make calls, and samples of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -6,63 +6,47 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::{Ready, Wanted};
+use super::request::{BenchRequest, Ready};
 use crate::ask::usable;
 use crate::prompt::Prompt;
-use crate::provider::{Call, CallError, CallErrorKind, Encoded, Measured, Missed, Reply, Sample, Timings};
+use crate::provider::{Call, CallError, CallErrorKind, Encoded, Level, Measured, Missed, Reply, Sample, Timings};
 use crate::run::admission::admit;
 use crate::run::budget::Purse;
-use crate::run::connect::{Models, Target};
-use crate::run::stop::Stop;
+use crate::run::connect::Target;
+use crate::run::{Models, Stop};
 use crate::spec::Repair;
 
 /// Failures in a row after which a level ends early.
 const BROKEN: u64 = 10;
-/// The wait after a server has said that it has too much, where it doesn't say for how long.
+/// The wait after a rate limit error that does not say how long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What was measured of a model.
+/// The measurements of a model.
 #[derive(Debug)]
 pub struct ModelBench {
     /// Its name in the spec.
     pub name: String,
     /// The calls before the measurement.
     pub warmup: Vec<Sample>,
-    /// The form of the answers that the server knows, where it is not the one that the spec says.
+    /// The form of structured output that the server accepts, if it is not the one in the spec.
     pub form: Option<&'static str>,
-    /// The levels, in order.
     pub levels: Vec<Level>,
-    /// Levels that were not measured, since the calls of the one before failed.
+    /// Levels that were not measured, because the calls of the level before failed.
     pub left_out: Vec<u32>,
 }
 
-/// What was measured at a level.
-#[derive(Debug)]
-pub struct Level {
-    /// Calls in flight.
-    pub in_flight: u32,
-    /// The calls that ended, in the order in which they did.
-    pub samples: Vec<Sample>,
-    /// From the first call's turn to the end of the last.
-    pub took: Duration,
-    /// How long calls waited for the rate limits, all lanes together.
-    pub held: Duration,
-    /// Whether every call that belongs to the level was made.
-    pub whole: bool,
-}
-
-/// What a bench tells while it goes on.
+/// The progress of a bench.
 pub enum Event<'a> {
-    /// A model's measurement begins, with so many calls.
+    /// A model's measurement begins; how many calls it will make.
     Model(&'a str, u64),
-    /// So many calls of it have ended.
+    /// How many calls to this model have ended.
     Calls(u64),
     /// A level has been measured.
     Level(&'a str, &'a Level),
 }
 
-/// Measures one model after the other. What has been measured is there also after a stop.
-pub async fn measure(ready: &Ready, models: Models, stop: &Stop, mut tell: impl FnMut(Event<'_>)) -> Vec<ModelBench> {
+/// Measures one model after the other. After a stop, the result contains the calls made so far.
+pub async fn measure(ready: &Ready, models: Models, stop: &Stop, mut report: impl FnMut(Event<'_>)) -> Vec<ModelBench> {
     let models = Arc::new(models);
     let purse = Arc::new(Purse::new(ready.plan.spec.budget));
     let mut measured = Vec::new();
@@ -74,26 +58,30 @@ pub async fn measure(ready: &Ready, models: Models, stop: &Stop, mut tell: impl 
             models: models.clone(),
             index: *index,
             prompts: ready.prompts.clone(),
-            judged: ready.stage.map(|stage| ready.plan.spec.stages[stage].repair),
+            repair: ready.stage.map(|stage| ready.plan.spec.stages[stage].repair),
             purse: purse.clone(),
             stop: stop.clone(),
-            steps: 0,
+            relaxed: 0,
         };
-        measured.push(model(lane, levels, &ready.wanted, &mut tell).await);
+        measured.push(measure_model(lane, levels, &ready.request, &mut report).await);
     }
     measured
 }
 
-async fn model(mut lane: Lane, levels: &[u32], wanted: &Wanted, tell: &mut impl FnMut(Event<'_>)) -> ModelBench {
+async fn measure_model(
+    mut lane: Lane,
+    levels: &[u32],
+    request: &BenchRequest,
+    report: &mut impl FnMut(Event<'_>),
+) -> ModelBench {
     let name = lane.target().name.clone();
-    tell(Event::Model(&name, wanted.calls(levels)));
+    report(Event::Model(&name, request.calls(levels)));
     let mut bench = ModelBench { name, warmup: Vec::new(), form: None, levels: Vec::new(), left_out: Vec::new() };
     let mut asked = 0;
-    if wanted.warmup > 0 {
+    if request.warmup > 0 {
         bench.form = lane.find_form().await;
-        let warmup = level(&lane, 1, wanted.warmup, 0, &mut |ended| tell(Event::Calls(ended))).await;
-        asked += warmup.samples.len();
-        bench.warmup = warmup.samples;
+        bench.warmup = measure_level(&lane, 1, request.warmup, 0, &mut |ended| report(Event::Calls(ended))).await.samples;
+        asked += bench.warmup.len();
     }
     let fails =
         |samples: &[Sample]| samples.iter().filter(|sample| sample.outcome.is_err()).count() * 2 > samples.len();
@@ -104,20 +92,21 @@ async fn model(mut lane: Lane, levels: &[u32], wanted: &Wanted, tell: &mut impl 
             continue;
         }
         let done = asked as u64;
-        let calls = in_flight * wanted.runs;
-        let measured = level(&lane, *in_flight, calls, asked, &mut |ended| tell(Event::Calls(done + ended))).await;
-        tell(Event::Level(&bench.name, &measured));
+        let calls = in_flight * request.runs;
+        let level =
+            measure_level(&lane, *in_flight, calls, asked, &mut |ended| report(Event::Calls(done + ended))).await;
+        report(Event::Level(&bench.name, &level));
         asked += calls as usize;
-        broken = fails(&measured.samples);
-        if !measured.samples.is_empty() {
-            bench.levels.push(measured);
+        broken = fails(&level.samples);
+        if !level.samples.is_empty() {
+            bench.levels.push(level);
         }
     }
     bench
 }
 
-/// So many calls with so many in flight, from prompt `first` on.
-async fn level(lane: &Lane, in_flight: u32, calls: u32, first: usize, tell: &mut impl FnMut(u64)) -> Level {
+/// Makes `calls` calls with `in_flight` in flight, from prompt `first` on.
+async fn measure_level(lane: &Lane, in_flight: u32, calls: u32, first: usize, report: &mut impl FnMut(u64)) -> Level {
     let shared = Arc::new(Shared {
         next: AtomicUsize::new(0),
         calls: calls as usize,
@@ -126,53 +115,56 @@ async fn level(lane: &Lane, in_flight: u32, calls: u32, first: usize, tell: &mut
         failed: AtomicU64::new(0),
         started: Instant::now(),
     });
-    let (told, mut samples_of) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let mut lanes = JoinSet::new();
     for _ in 0..in_flight {
-        let (lane, shared, told) = (lane.clone(), shared.clone(), told.clone());
+        let (lane, shared, sender) = (lane.clone(), shared.clone(), sender.clone());
         lanes.spawn(async move {
             while let Some(sample) = lane.next(&shared).await {
-                // The other end is there until all lanes have ended.
-                let _ = told.send(sample);
+                // The receiver lives until all lanes have ended.
+                let _ = sender.send(sample);
             }
         });
     }
-    drop(told);
-    let mut samples = Vec::new();
-    while let Some(sample) = samples_of.recv().await {
+    drop(sender);
+    let mut samples: Vec<Sample> = Vec::new();
+    while let Some(sample) = receiver.recv().await {
         samples.push(sample);
-        tell(samples.len() as u64);
+        report(samples.len() as u64);
     }
-    let took = samples.iter().map(|sample: &Sample| sample.ended).max().unwrap_or_default();
     samples.sort_by_key(|sample| sample.ended);
-    let whole = samples.len() == calls as usize;
-    Level { in_flight, samples, took, held: Duration::from_nanos(shared.held.load(Relaxed)), whole }
+    Level {
+        in_flight,
+        took: samples.last().map(|sample| sample.ended).unwrap_or_default(),
+        held: Duration::from_nanos(shared.held.load(Relaxed)),
+        whole: samples.len() == calls as usize,
+        samples,
+    }
 }
 
-/// What the lanes of a level share.
+/// The state that the lanes of a level share.
 struct Shared {
     next: AtomicUsize,
     calls: usize,
     first: usize,
-    /// Waited for turns, in nanoseconds.
+    /// Time spent waiting for turns, in nanoseconds.
     held: AtomicU64,
     /// Failures since the last reply.
     failed: AtomicU64,
     started: Instant,
 }
 
-/// Who asks.
 #[derive(Clone)]
 struct Lane {
     models: Arc<Models>,
     index: usize,
     prompts: Arc<Vec<Prompt>>,
-    /// How replies are judged; none where there is nothing that they should be.
-    judged: Option<Repair>,
+    /// How replies are checked; `None` if there is nothing to check.
+    repair: Option<Repair>,
     purse: Arc<Purse>,
     stop: Stop,
-    /// How much more loosely than the spec says the form of the answers is asked for.
-    steps: usize,
+    /// How many steps the structured output is relaxed ([`crate::provider::Provider::looser`]).
+    relaxed: usize,
 }
 
 impl Lane {
@@ -180,25 +172,26 @@ impl Lane {
         self.models.target(self.index)
     }
 
-    /// Finds out in which looser form the server takes schemas, as a run does, where it refuses the one that the spec says;
-    /// gives its name. None if there is no such form.
+    /// If the server refuses the structured output of the spec, tries more relaxed forms as a run does; returns the name of
+    /// the first that it accepts.
     async fn find_form(&mut self) -> Option<&'static str> {
         let prompt = &self.prompts[0];
         let target = self.models.target(self.index);
-        prompt.schema.as_ref()?;
-        for steps in 1.. {
-            let model = target.model_for(prompt, 0);
-            let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
-            let (encoded, form) = target.provider.looser(&call, steps)?;
-            if self.send(&call, encoded, None).await?.1.is_ok() {
-                self.steps = steps;
-                return Some(form);
-            }
+        prompt.schema.as_ref().filter(|_| target.has_forms)?;
+        let model = target.model_for(prompt, 0);
+        let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
+        let (mut encoded, mut form) = (target.provider.encode(&call), None);
+        let mut level = 0;
+        while self.send(&call, encoded, None).await?.1.is_err() {
+            level += 1;
+            let relaxed = target.provider.looser(&call, level)?;
+            (encoded, form) = (relaxed.0, Some(relaxed.1));
         }
-        None
+        self.relaxed = level;
+        form
     }
 
-    /// The next call of a level; none when there is none left, or the bench stops.
+    /// Makes the next call of a level; `None` when all are made, or the bench stops.
     async fn next(&self, shared: &Shared) -> Option<Sample> {
         if shared.failed.load(Relaxed) >= BROKEN {
             return None;
@@ -211,8 +204,8 @@ impl Lane {
         let target = self.target();
         let model = target.model_for(prompt, 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
-        let looser = if self.steps == 0 { None } else { target.provider.looser(&call, self.steps) };
-        let encoded = looser.map_or_else(|| target.provider.encode(&call), |(encoded, _)| encoded);
+        let relaxed = (self.relaxed > 0).then(|| target.provider.looser(&call, self.relaxed)).flatten();
+        let encoded = relaxed.map_or_else(|| target.provider.encode(&call), |(encoded, _)| encoded);
         let (took, result) = self.send(&call, encoded, Some(shared)).await?;
         let outcome = match result {
             Ok((reply, timings)) => {
@@ -229,7 +222,7 @@ impl Lane {
     }
 
     fn measured(&self, reply: &Reply, timings: Timings, prompt: &Prompt) -> Measured {
-        let unusable = self.judged.and_then(|repair| usable(reply, prompt, self.target().context(), repair).err());
+        let unusable = self.repair.and_then(|repair| usable(reply, prompt, self.target().context(), repair).err());
         Measured {
             prompt_tokens: reply.prompt_tokens,
             completion_tokens: reply.completion_tokens,
@@ -238,7 +231,7 @@ impl Lane {
         }
     }
 
-    /// Sends a call when it is its turn; gives how long it took. None if the bench stops.
+    /// Sends a call when it is its turn; returns how long it took. `None` if the bench stops.
     async fn send(
         &self,
         call: &Call<'_>,

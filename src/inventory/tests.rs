@@ -1,8 +1,9 @@
-//! Each hint for what it is about, and none where all fits.
+//! Each hint in its case, and none when everything fits.
 
-use super::super::inventory::Lack;
-use super::*;
+use super::{Lack, Need, Surveyed, hints};
 use crate::document::{Document, Format};
+use crate::provider::{Inventory, Listed};
+use crate::spec::Spec;
 
 /// A spec of an Ollama and of another server, with these lines for the Ollama's limits, its model and the stage.
 fn spec(limits: &str, model: &str, stage: &str) -> Spec {

@@ -1,9 +1,7 @@
-//! Inventories: what each server of a spec has, and whether it has the models that the stages ask. Nothing is written, and
-//! no model is asked anything.
+//! Servers: asks each server of a spec what it has, and whether it has the models that the stages ask.
 
 use indexmap::IndexMap;
 
-use super::connect::Variables;
 use crate::provider::{Env, Here, Inventory, Listed, Provider};
 use crate::spec::Spec;
 
@@ -12,17 +10,15 @@ use crate::spec::Spec;
 pub struct Surveyed {
     /// Its name in the spec.
     pub name: String,
-    /// Its kind.
     pub kind: &'static str,
-    /// Where it is; none where that can't be told from here.
+    /// Its address; `None` if the environment does not say it.
     pub endpoint: Option<String>,
-    /// What it has, or why that can't be told.
     pub inventory: Result<Inventory, Lack>,
-    /// What the stages need of it.
+    /// The models that the stages ask it for.
     pub needs: Vec<Need>,
 }
 
-/// A model that a stage asks, or that is asked in its place.
+/// A model that a stage asks, or falls back to.
 #[derive(Debug)]
 pub struct Need {
     /// Its name in the spec.
@@ -31,23 +27,22 @@ pub struct Need {
     pub index: usize,
     /// The server's id of it.
     pub id: String,
-    /// What the server says of it.
+    /// The server's entry for it.
     pub listed: Option<Listed>,
-    /// Why it can't be asked.
+    /// Why it cannot be asked.
     pub lack: Option<Lack>,
 }
 
-/// Something that is not as a run needs it.
+/// Something that a run needs and that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// What, as one sentence without a full stop.
+    /// One sentence without a full stop.
     pub message: String,
-    /// What to do about it, where the sentence doesn't say it.
     pub help: Option<String>,
 }
 
 /// Asks every server that the stages of `spec` need; `env` reads environment variables.
-pub async fn survey(spec: &Spec, env: Variables<'_>) -> Vec<Surveyed> {
+pub async fn survey(spec: &Spec, env: Env<'_>) -> Vec<Surveyed> {
     let mut needed: IndexMap<&str, Vec<usize>> = IndexMap::new();
     for model in spec.stages.iter().flat_map(|stage| &stage.models) {
         for index in [model].into_iter().chain(&spec.model(*model).1.fallback) {
@@ -93,7 +88,7 @@ async fn server(spec: &Spec, name: &str, indices: &[usize], env: Env<'_>) -> Sur
     Surveyed { name, kind: provider.kind(), endpoint: Some(provider.endpoint()), inventory, needs }
 }
 
-/// Why a model that the server doesn't list can't be asked. Some servers list nothing and have it all the same.
+/// Why a model that the server does not list cannot be asked. Some servers list nothing and still have the model.
 async fn lack(spec: &Spec, need: &Need, provider: &dyn Provider) -> Option<Lack> {
     match provider.inspect(&spec.model(need.index).1.model).await {
         Err(error) => Some(Lack { message: error.message, help: None }),

@@ -1,0 +1,222 @@
+//! Bench requests: choose models, prompts and levels before the first call.
+
+use std::sync::Arc;
+
+use crate::name::{listed, nearest};
+use crate::plan::{Plan, Selected, Selection, select};
+use crate::prompt::{Expect, Message, Prompt};
+use crate::run::connect::{clients_of, inspected};
+use crate::run::preview::prompts;
+use crate::run::{ConnectError, Models, RunError, Variables, unread};
+use crate::spec::{Concurrency, ModelSpec, Spec};
+
+/// The levels that are measured if the request names none.
+const LEVELS: [u32; 4] = [1, 2, 4, 8];
+/// Rows that are read at least, since some may be skipped.
+const ROWS: u64 = 100;
+
+/// What to measure.
+#[derive(Clone, Debug, Default)]
+pub struct BenchRequest {
+    /// The stage whose prompts are sent; `None`: the first that has some.
+    pub stage: Option<String>,
+    /// One prompt instead of a stage's.
+    pub prompt: Option<String>,
+    /// Names of models in the spec; empty: those of the stage, or with a prompt those of all stages.
+    pub models: Vec<String>,
+    /// Calls in flight at each level; empty: [`LEVELS`], up to the provider's limit.
+    pub levels: Vec<u32>,
+    /// Measured calls of each lane of a level.
+    pub runs: u32,
+    /// Calls to each model before the measurement, one after the other.
+    pub warmup: u32,
+    /// The most tokens of a reply, instead of the models' own.
+    pub max_tokens: Option<u32>,
+}
+
+/// A bench that can start.
+pub struct Ready {
+    /// The plan over the rows that were read.
+    pub plan: Plan,
+    /// The stage whose prompts are sent, by index.
+    pub stage: Option<usize>,
+    /// The prompts, sent in turn.
+    pub prompts: Arc<Vec<Prompt>>,
+    /// The models, by index, with their levels.
+    pub models: Vec<(usize, Vec<u32>)>,
+    /// The models whose provider allows fewer calls in flight than the usual levels, with its limit.
+    pub capped: Vec<(String, u32)>,
+    pub(super) request: BenchRequest,
+}
+
+/// Why nothing is measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    #[error("{message}")]
+    Request { message: String, help: Option<String> },
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+fn refused(message: impl Into<String>, help: impl Into<Option<String>>) -> BenchError {
+    BenchError::Request { message: message.into(), help: help.into() }
+}
+
+impl Ready {
+    /// Calls at most, warm-up included.
+    pub fn calls(&self) -> u64 {
+        self.models.iter().map(|(_, levels)| self.request.calls(levels)).sum()
+    }
+
+    /// Measured calls of each lane of a level.
+    pub fn runs(&self) -> u32 {
+        self.request.runs
+    }
+
+    /// How many calls to a model repeat an earlier prompt.
+    pub fn repeats(&self) -> u64 {
+        let most = self.models.iter().map(|(_, levels)| self.request.calls(levels)).max().unwrap_or(0);
+        most.saturating_sub(self.prompts.len() as u64)
+    }
+}
+
+impl BenchRequest {
+    /// Calls at most to a model with these levels.
+    pub fn calls(&self, levels: &[u32]) -> u64 {
+        let lanes: u64 = levels.iter().map(|lanes| u64::from(*lanes)).sum();
+        u64::from(self.warmup) + lanes * u64::from(self.runs)
+    }
+}
+
+/// Reads the first rows, renders their prompts and chooses what to measure. Sends nothing.
+pub fn prepare(mut spec: Spec, request: BenchRequest) -> Result<Ready, BenchError> {
+    for endpoint in spec.endpoints.values_mut() {
+        // A bench measures what `auto` would find out.
+        let most = &mut endpoint.limits.max_concurrent_calls;
+        *most = most.filter(|most| *most != Concurrency::Auto);
+    }
+    let stage = request.stage.as_deref().map(|name| stage_of(&spec, name)).transpose()?;
+    models(&spec, stage, &request)?;
+    let (plan, stage, mut prompts) = match &request.prompt {
+        Some(text) => {
+            let facts = unread(&spec, &Selected::none(&spec)).map_err(RunError::from)?;
+            let plan = Plan::new(spec, &Selection::default(), facts).map_err(RunError::from)?;
+            let messages = vec![Message::user(text.as_str())];
+            let prompt =
+                Prompt { messages, expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None };
+            (plan, None, vec![prompt])
+        }
+        None => rendered(spec, stage, &request)?,
+    };
+    // The stage is only known now if the request does not name it.
+    let models = models(&plan.spec, stage, &request)?;
+    let (mut levels, mut capped) = (Vec::new(), Vec::new());
+    for model in models {
+        let (name, spec) = plan.spec.model(model);
+        let (of_model, cap) = levels_of(&plan.spec, spec, &request)?;
+        levels.push((model, of_model));
+        capped.extend(cap.map(|most| (name.to_string(), most)));
+    }
+    let most = levels.iter().map(|(_, levels)| request.calls(levels)).max().unwrap_or(0);
+    prompts.truncate(most as usize);
+    let ready = Ready { plan, stage, prompts: Arc::new(prompts), models: levels, capped, request };
+    let budget = ready.plan.spec.budget.calls.map_or(u64::MAX, |calls| calls.get());
+    if ready.calls() > budget {
+        let message = format!("this would send {} calls, more than the {budget} of the `budget`", ready.calls());
+        return Err(refused(message, "ask for fewer with `--runs`, `--concurrency` or `--model`".to_owned()));
+    }
+    Ok(ready)
+}
+
+fn stage_of(spec: &Spec, name: &str) -> Result<usize, BenchError> {
+    let names = || spec.stages.iter().map(|stage| stage.name.as_str());
+    names().position(|known| known == name).ok_or_else(|| {
+        let meant = nearest(name, names()).map(|near| format!("did you mean `{near}`?"));
+        refused(format!("there is no stage `{name}`"), meant)
+    })
+}
+
+/// The models to measure: those that are named, else those of the stage, else those of all stages.
+fn models(spec: &Spec, stage: Option<usize>, request: &BenchRequest) -> Result<Vec<usize>, BenchError> {
+    let mut found: Vec<usize> = match stage {
+        _ if !request.models.is_empty() => {
+            request.models.iter().map(|name| model_of(spec, name)).collect::<Result<_, _>>()?
+        }
+        Some(stage) => spec.stages[stage].models.clone(),
+        None => spec.stages.iter().flat_map(|stage| stage.models.clone()).collect(),
+    };
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|model| seen.insert(*model));
+    match found.is_empty() {
+        true => Err(refused("no stage of this spec asks a model", None)),
+        false => Ok(found),
+    }
+}
+
+fn model_of(spec: &Spec, name: &str) -> Result<usize, BenchError> {
+    spec.models.get_index_of(name).ok_or_else(|| {
+        let known = || spec.models.keys().map(|known| known.as_str());
+        let meant = nearest(name, known()).map(|near| format!("did you mean `{near}`?"));
+        let help = meant.unwrap_or_else(|| format!("the models are {}", listed(known())));
+        refused(format!("there is no model `{name}`"), help)
+    })
+}
+
+/// The levels of a model; with the limit of its provider, if the usual levels exceed it.
+fn levels_of(
+    spec: &Spec,
+    model: &ModelSpec,
+    request: &BenchRequest,
+) -> Result<(Vec<u32>, Option<u32>), BenchError> {
+    let endpoint = &model.endpoint;
+    let most = match spec.endpoints[endpoint].limits.max_concurrent_calls {
+        Some(Concurrency::Calls(calls)) => calls.get(),
+        _ => u32::MAX,
+    };
+    if let Some(level) = request.levels.iter().find(|level| **level > most) {
+        let message =
+            format!("{level} calls in flight are more than `max_concurrent_calls = {most}` of `{endpoint}` allows");
+        return Err(refused(
+            message,
+            format!("measure up to {most}, or raise that limit in `[providers.{endpoint}]`"),
+        ));
+    }
+    if !request.levels.is_empty() {
+        return Ok((request.levels.clone(), None));
+    }
+    let usual: Vec<u32> = LEVELS.into_iter().filter(|level| *level <= most).collect();
+    let is_capped = usual.len() < LEVELS.len();
+    Ok((usual, is_capped.then_some(most)))
+}
+
+/// The first prompts of a stage, at most one for each call.
+fn rendered(
+    spec: Spec,
+    stage: Option<usize>,
+    request: &BenchRequest,
+) -> Result<(Plan, Option<usize>, Vec<Prompt>), BenchError> {
+    let most = request.calls(if request.levels.is_empty() { &LEVELS } else { &request.levels });
+    let stages: Vec<String> = request.stage.iter().cloned().collect();
+    select(&spec, &stages).map_err(RunError::from)?;
+    let selection = Selection { stages, limit: Some((2 * most).max(ROWS)) };
+    let (plan, found) = prompts(spec, &selection, most as usize)?;
+    let named = |name: &str| plan.spec.stages.iter().position(|stage| stage.name.as_str() == name);
+    let stage = stage.or_else(|| named(&found.iter().find(|rendered| rendered.prompt.is_ok())?.stage));
+    let of_stage = found.into_iter().filter(|rendered| stage.is_some() && named(&rendered.stage) == stage);
+    let prompts: Vec<Prompt> = of_stage.filter_map(|rendered| rendered.prompt.ok()).take(most as usize).collect();
+    if prompts.is_empty() {
+        let of = request.stage.as_ref().map_or("the stages".to_owned(), |name| format!("stage `{name}`"));
+        let message = format!("no prompt of {of} can be rendered from the rows of a source alone");
+        return Err(refused(message, "name another `--stage`, or give a `--prompt`".to_owned()));
+    }
+    Ok((plan, stage, prompts))
+}
+
+/// Connects the models and checks that their servers have them.
+pub async fn connect(ready: &Ready, env: Variables<'_>) -> Result<Models, ConnectError> {
+    let mut models = clients_of(&ready.plan.spec, ready.models.iter().map(|(model, _)| *model), env)?;
+    models.shorten_replies(ready.request.max_tokens);
+    inspected(models).await
+}
