@@ -49,7 +49,7 @@ fn a_level_counts_what_came_and_what_did_not() {
     if let Ok(measured) = &mut samples[0].outcome {
         measured.unusable = Some("truncated");
     }
-    let level = report(2, samples, Duration::from_secs(4), Duration::from_secs(2));
+    let level = report(2, samples.clone(), Duration::from_secs(4), Duration::from_secs(2));
     assert_eq!((level.calls, level.answered, level.failures()), (9, 8, 1));
     assert_eq!((level.failed["timeout"], level.unusable["truncated"]), (1, 1));
     assert_eq!(level.calls_per_sec.value, 2.0);
