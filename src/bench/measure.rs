@@ -80,7 +80,8 @@ async fn measure_model(
     let mut asked = 0;
     if request.warmup > 0 {
         bench.form = lane.find_form().await;
-        bench.warmup = measure_level(&lane, 1, request.warmup, 0, &mut |ended| report(Event::Calls(ended))).await.samples;
+        bench.warmup =
+            measure_level(&lane, 1, request.warmup, 0, &mut |ended| report(Event::Calls(ended))).await.samples;
         asked += bench.warmup.len();
     }
     let fails =

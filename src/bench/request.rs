@@ -165,11 +165,7 @@ fn model_of(spec: &Spec, name: &str) -> Result<usize, BenchError> {
 }
 
 /// The levels of a model; with the limit of its provider, if the usual levels exceed it.
-fn levels_of(
-    spec: &Spec,
-    model: &ModelSpec,
-    request: &BenchRequest,
-) -> Result<(Vec<u32>, Option<u32>), BenchError> {
+fn levels_of(spec: &Spec, model: &ModelSpec, request: &BenchRequest) -> Result<(Vec<u32>, Option<u32>), BenchError> {
     let endpoint = &model.endpoint;
     let most = match spec.endpoints[endpoint].limits.max_concurrent_calls {
         Some(Concurrency::Calls(calls)) => calls.get(),
@@ -178,10 +174,7 @@ fn levels_of(
     if let Some(level) = request.levels.iter().find(|level| **level > most) {
         let message =
             format!("{level} calls in flight are more than `max_concurrent_calls = {most}` of `{endpoint}` allows");
-        return Err(refused(
-            message,
-            format!("measure up to {most}, or raise that limit in `[providers.{endpoint}]`"),
-        ));
+        return Err(refused(message, format!("measure up to {most}, or raise that limit in `[providers.{endpoint}]`")));
     }
     if !request.levels.is_empty() {
         return Ok((request.levels.clone(), None));

@@ -249,11 +249,7 @@ fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
 }
 
 /// A client for each of these models; nothing is sent, and no build is known yet.
-pub fn clients_of(
-    spec: &Spec,
-    asked: impl Iterator<Item = usize>,
-    env: Env<'_>,
-) -> Result<Models, ConnectError> {
+pub fn clients_of(spec: &Spec, asked: impl Iterator<Item = usize>, env: Env<'_>) -> Result<Models, ConnectError> {
     let here = Here { env, folder: &spec.folder };
     let mut clients: IndexMap<&str, (Arc<dyn Provider>, Arc<EndpointState>)> = IndexMap::new();
     let mut models = Models { targets: spec.models.iter().map(|_| None).collect() };

@@ -274,7 +274,13 @@ mod tests {
         }
         let outcome = Err(Missed { kind: "timeout", message: "late".to_owned() });
         let sample = Sample { ended: Duration::from_secs(1), took: Duration::from_secs(1), outcome };
-        let nothing = LevelReport::of(&Level { in_flight: 1, samples: vec![sample], took: Duration::from_secs(1), whole: true, ..Level::default() });
+        let nothing = LevelReport::of(&Level {
+            in_flight: 1,
+            samples: vec![sample],
+            took: Duration::from_secs(1),
+            whole: true,
+            ..Level::default()
+        });
         let shown = table(&[nothing]);
         let cells: Vec<&str> = shown.lines().nth(1).unwrap_or_default().split_whitespace().collect();
         assert_eq!(cells, ["1", "1", "1", "0.00", "-", "-", "-", "-"]);
