@@ -58,7 +58,7 @@ pub async fn measure(ready: &Ready, models: Models, stop: &Stop, mut report: imp
             models: models.clone(),
             index: *index,
             prompts: ready.prompts.clone(),
-            repair: ready.stage.map(|stage| ready.plan.spec.stages[stage].repair),
+            repair: ready.stage.map(|stage| ready.plan.spec.stage(stage).repair),
             purse: purse.clone(),
             stop: stop.clone(),
             relaxed: 0,

@@ -8,7 +8,7 @@ use crate::prompt::{Expect, Message, Prompt};
 use crate::run::connect::{clients_of, inspected};
 use crate::run::preview::prompts;
 use crate::run::{ConnectError, Models, RunError, Variables, unread};
-use crate::spec::{Concurrency, ModelSpec, Spec};
+use crate::spec::{Concurrency, ModelSpec, Spec, TableId};
 
 /// The levels that are measured if the request names none.
 const LEVELS: [u32; 4] = [1, 2, 4, 8];
@@ -39,7 +39,7 @@ pub struct Ready {
     /// The plan over the rows that were read.
     pub plan: Plan,
     /// The stage whose prompts are sent, by index.
-    pub stage: Option<usize>,
+    pub stage: Option<TableId>,
     /// The prompts, sent in turn.
     pub prompts: Arc<Vec<Prompt>>,
     /// The models, by index, with their levels.
@@ -130,22 +130,22 @@ pub fn prepare(mut spec: Spec, request: BenchRequest) -> Result<Ready, BenchErro
     Ok(ready)
 }
 
-fn stage_of(spec: &Spec, name: &str) -> Result<usize, BenchError> {
-    let names = || spec.stages.iter().map(|stage| stage.name.as_str());
-    names().position(|known| known == name).ok_or_else(|| {
+fn stage_of(spec: &Spec, name: &str) -> Result<TableId, BenchError> {
+    let names = || spec.stages().map(|(_, stage)| stage.name.as_str());
+    spec.stages().find(|(_, stage)| stage.name.as_str() == name).map(|(id, _)| id).ok_or_else(|| {
         let meant = nearest(name, names()).map(|near| format!("did you mean `{near}`?"));
         refused(format!("there is no stage `{name}`"), meant)
     })
 }
 
 /// The models to measure: those that are named, else those of the stage, else those of all stages.
-fn models(spec: &Spec, stage: Option<usize>, request: &BenchRequest) -> Result<Vec<usize>, BenchError> {
+fn models(spec: &Spec, stage: Option<TableId>, request: &BenchRequest) -> Result<Vec<usize>, BenchError> {
     let mut found: Vec<usize> = match stage {
         _ if !request.models.is_empty() => {
             request.models.iter().map(|name| model_of(spec, name)).collect::<Result<_, _>>()?
         }
-        Some(stage) => spec.stages[stage].models.clone(),
-        None => spec.stages.iter().flat_map(|stage| stage.models.clone()).collect(),
+        Some(stage) => spec.stage(stage).models.clone(),
+        None => spec.stages().flat_map(|(_, stage)| stage.models.clone()).collect(),
     };
     let mut seen = std::collections::HashSet::new();
     found.retain(|model| seen.insert(*model));
@@ -187,15 +187,15 @@ fn levels_of(spec: &Spec, model: &ModelSpec, request: &BenchRequest) -> Result<(
 /// The first prompts of a stage, at most one for each call.
 fn rendered(
     spec: Spec,
-    stage: Option<usize>,
+    stage: Option<TableId>,
     request: &BenchRequest,
-) -> Result<(Plan, Option<usize>, Vec<Prompt>), BenchError> {
+) -> Result<(Plan, Option<TableId>, Vec<Prompt>), BenchError> {
     let most = request.calls(if request.levels.is_empty() { &LEVELS } else { &request.levels });
     let stages: Vec<String> = request.stage.iter().cloned().collect();
     select(&spec, &stages).map_err(RunError::from)?;
     let selection = Selection { stages, limit: Some((2 * most).max(ROWS)) };
     let (plan, found) = prompts(spec, &selection, most as usize)?;
-    let named = |name: &str| plan.spec.stages.iter().position(|stage| stage.name.as_str() == name);
+    let named = |name: &str| plan.spec.stages().find(|(_, stage)| stage.name.as_str() == name).map(|(id, _)| id);
     let stage = stage.or_else(|| named(&found.iter().find(|rendered| rendered.prompt.is_ok())?.stage));
     let of_stage = found.into_iter().filter(|rendered| stage.is_some() && named(&rendered.stage) == stage);
     let prompts: Vec<Prompt> = of_stage.filter_map(|rendered| rendered.prompt.ok()).take(most as usize).collect();

@@ -193,7 +193,7 @@ fn asked(ready: &Ready) -> String {
     let prompts = count(ready.prompts.len() as u64, "prompt");
     match ready.stage {
         None => "one prompt".to_owned(),
-        Some(stage) => format!("{prompts} of stage {}", ready.plan.spec.stages[stage].name),
+        Some(stage) => format!("{prompts} of stage {}", ready.plan.spec.stage(stage).name),
     }
 }
 
@@ -279,7 +279,7 @@ fn warmup(samples: &[Sample]) -> Vec<String> {
 /// Where the recommended number goes, and what the stage does now.
 fn in_the_spec(ready: &Ready, found: &Found) -> Vec<String> {
     let (Some(advice), Some(stage)) = (&found.advice, ready.stage) else { return Vec::new() };
-    let stage = &ready.plan.spec.stages[stage];
+    let stage = ready.plan.spec.stage(stage);
     let now = stage.workers * stage.batch_size;
     if found.levels.len() < 2 || now == advice.in_flight as usize || advice.rises {
         return Vec::new();
@@ -319,7 +319,7 @@ fn as_json(ready: &Ready, found: &[Found], stop: &Stop) -> String {
     let spec = &ready.plan.spec;
     let value = json!({
         "schema_version": 1, "pipeline": spec.name,
-        "stage": ready.stage.map(|stage| spec.stages[stage].name.to_string()),
+        "stage": ready.stage.map(|stage| spec.stage(stage).name.to_string()),
         "prompts": ready.prompts.len(), "repeated_prompts": ready.repeats(), "runs": ready.runs(),
         "percentiles": "nearest rank", "interval": "95 %, block bootstrap", "stopped": stopped,
         "models": models.collect::<Vec<_>>(),

@@ -17,7 +17,7 @@ use crate::report::drift;
 use crate::report::summary::{count, number};
 use crate::run::preview::{Known, Preview, Rendered, preview};
 use crate::source::Population;
-use crate::spec::{Input, Spec, StageSpec};
+use crate::spec::{Spec, StageSpec, TableId, TableSpec};
 use crate::store::Project;
 
 /// Bytes of a token of words, about.
@@ -97,25 +97,25 @@ fn human(preview: &Preview, standings: &[Freshness]) -> String {
     let plan = &preview.plan;
     let spec = &plan.spec;
     let mut out = format!("pipeline {}\n", spec.name);
-    for (i, (name, source)) in spec.sources.iter().enumerate() {
-        if let Some(facts) = &plan.sources[i] {
+    for (id, source) in spec.sources() {
+        if let Some(facts) = plan.sources.get(&id) {
             let columns = source.relation.schema.fields().len() as u64;
             let paths = source.source.paths().into_iter().map(|(_, path)| path);
             let from: Vec<String> =
                 source.source.population().map(Population::about).into_iter().chain(paths).collect();
             let (rows, columns) = (count(facts.rows, "row"), count(columns, "column"));
-            let _ = writeln!(out, "  source {name}: {rows}, {columns} ({})", from.join(", "));
+            let _ = writeln!(out, "  source {}: {rows}, {columns} ({})", source.name, from.join(", "));
         }
     }
     for i in plan.reshapes() {
-        let reshape = &spec.reshapes[i];
-        let inputs: Vec<&str> = reshape.inputs.iter().map(|input| spec.input_name(*input)).collect();
+        let reshape = spec.reshape(i);
+        let inputs: Vec<&str> = reshape.inputs.iter().map(|input| spec.table_name(*input)).collect();
         let kind = reshape.reshape.meaning()["type"].as_str().unwrap_or_default().to_owned();
-        let rows = rows_of(plan, Input::Reshape(i));
+        let rows = rows_of(plan, i);
         let _ = writeln!(out, "  {kind} {}: {rows}, of {}, no calls", reshape.name, inputs.join(" and "));
     }
     for (at, (i, known)) in plan.stages().zip(&preview.stages).enumerate() {
-        let stage = &spec.stages[i];
+        let stage = spec.stage(i);
         let how = match stage.answers.fanned_out() {
             true => "each by",
             false if stage.models.len() > 1 => "shared by",
@@ -123,7 +123,7 @@ fn human(preview: &Preview, standings: &[Freshness]) -> String {
         };
         let rows = rows_of(plan, stage.input);
         let models = stage.model_names.join(", ");
-        let _ = writeln!(out, "  stage {}: {rows} of {}, {how} {models}", stage.name, spec.input_name(stage.input));
+        let _ = writeln!(out, "  stage {}: {rows} of {}, {how} {models}", stage.name, spec.table_name(stage.input));
         let free = [(known.skipped, "skipped"), (known.complete, "complete already")];
         let free = free.into_iter().filter(|(rows, _)| *rows > 0);
         let free: String = free.map(|(rows, why)| format!(", {} {why}", count(rows, "row"))).collect();
@@ -155,7 +155,7 @@ fn human(preview: &Preview, standings: &[Freshness]) -> String {
             let _ = writeln!(
                 out,
                 "    {rows} wait for answers of {}, which are not known yet",
-                spec.input_name(stage.input)
+                spec.table_name(stage.input)
             );
         }
         let columns: Vec<&str> = added(preview, i);
@@ -167,7 +167,7 @@ fn human(preview: &Preview, standings: &[Freshness]) -> String {
         let output = &spec.outputs[i];
         let columns = spec.relation(output.input).schema.fields().len() as u64;
         let (rows, columns) = (rows_of(plan, output.input), count(columns, "column"));
-        let _ = writeln!(out, "  output {}: {rows}, {columns} of {}", output.path, spec.input_name(output.input));
+        let _ = writeln!(out, "  output {}: {rows}, {columns} of {}", output.path, spec.table_name(output.input));
     }
     for rendered in &preview.rendered {
         prompt(&mut out, rendered);
@@ -205,19 +205,19 @@ fn said(out: &mut String, stage: &StageSpec, known: &Known) {
 }
 
 /// The rows of an input, in words.
-fn rows_of(plan: &plan::Plan, input: Input) -> String {
+fn rows_of(plan: &plan::Plan, input: TableId) -> String {
     plan.rows(input).map_or("rows not known yet".to_owned(), |rows| count(rows, "row"))
 }
 
 /// How many parts a stage has, where its rows are known.
-fn parts(plan: &plan::Plan, stage: usize) -> Option<u64> {
-    plan.rows(plan.spec.stages[stage].input).map(|rows| plan.parts(stage, rows).count() as u64)
+fn parts(plan: &plan::Plan, stage: TableId) -> Option<u64> {
+    plan.rows(plan.spec.stage(stage).input).map(|rows| plan.parts(stage, rows).count() as u64)
 }
 
 /// The columns that a stage adds to its input.
-fn added(preview: &Preview, stage: usize) -> Vec<&str> {
+fn added(preview: &Preview, stage: TableId) -> Vec<&str> {
     let spec = &preview.plan.spec;
-    let stage = &spec.stages[stage];
+    let stage = spec.stage(stage);
     stage.relation.schema.fields().iter().skip(stage.given).map(|f| f.name().as_str()).collect()
 }
 
@@ -242,18 +242,18 @@ fn prompt(out: &mut String, rendered: &Rendered) {
 fn as_json(preview: &Preview, standings: Vec<Freshness>) -> Value {
     let plan = &preview.plan;
     let spec = &plan.spec;
-    let kind = |input: Input| match input {
-        Input::Source(_) => "source",
-        Input::Stage(_) | Input::Reshape(_) => "stage",
+    let kind = |input: TableId| match spec.table(input) {
+        TableSpec::Source(_) => "source",
+        TableSpec::Stage(_) | TableSpec::Reshape(_) => "stage",
     };
-    let sources = spec.sources.iter().enumerate().filter_map(|(i, (name, _))| {
-        let facts = plan.sources[i].as_ref()?;
-        Some(json!({ "name": name, "rows": facts.rows, "content": facts.content }))
+    let sources = spec.sources().filter_map(|(id, source)| {
+        let facts = plan.sources.get(&id)?;
+        Some(json!({ "name": source.name, "rows": facts.rows, "content": facts.content }))
     });
     let stages = plan.stages().zip(&preview.stages).zip(standings).enumerate().map(|(at, ((i, known), standing))| {
-        let (stage, calls) = (&spec.stages[i], preview.calls(at));
+        let (stage, calls) = (spec.stage(i), preview.calls(at));
         json!({
-            "name": stage.name, "input": { "kind": kind(stage.input), "name": spec.input_name(stage.input) },
+            "name": stage.name, "input": { "kind": kind(stage.input), "name": spec.table_name(stage.input) },
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": plan.rows(stage.input),
             "calls": plan.rows(stage.input).map(|_| calls), "from_ledger": known.from_ledger, "skipped": known.skipped,
             "complete": known.complete, "rows_per_prompt": stage.rows_per_prompt,
@@ -268,7 +268,7 @@ fn as_json(preview: &Preview, standings: Vec<Freshness>) -> Value {
     let outputs = plan.outputs().map(|i| {
         let output = &spec.outputs[i];
         json!({
-            "path": output.path, "input": { "kind": kind(output.input), "name": spec.input_name(output.input) },
+            "path": output.path, "input": { "kind": kind(output.input), "name": spec.table_name(output.input) },
             "rows": plan.rows(output.input), "columns": spec.relation(output.input).schema.fields().len(),
         })
     });
@@ -279,9 +279,9 @@ fn as_json(preview: &Preview, standings: Vec<Freshness>) -> Value {
         Err(message) => json!({ "stage": r.stage, "row": r.row, "error": message }),
     });
     let reshapes = plan.reshapes().map(|i| {
-        let reshape = &spec.reshapes[i];
-        let inputs: Vec<&str> = reshape.inputs.iter().map(|input| spec.input_name(*input)).collect();
-        json!({ "name": reshape.name, "inputs": inputs, "rows": plan.rows(Input::Reshape(i)) })
+        let reshape = spec.reshape(i);
+        let inputs: Vec<&str> = reshape.inputs.iter().map(|input| spec.table_name(*input)).collect();
+        json!({ "name": reshape.name, "inputs": inputs, "rows": plan.rows(i) })
     });
     json!({
         "schema_version": 1, "pipeline": spec.name, "spec_hash": plan.spec_hash, "run": plan.run_name(),

@@ -82,7 +82,7 @@ impl Population {
 /// The population that is asked for, or all.
 fn chosen<'a>(spec: &'a Spec, wanted: Option<&str>) -> Result<Vec<Named<'a>>, SourceError> {
     let all: Vec<Named<'a>> =
-        spec.sources.iter().filter_map(|(name, source)| Some((name, source.source.population()?))).collect();
+        spec.sources().filter_map(|(_, source)| Some((&source.name, source.source.population()?))).collect();
     let names = || all.iter().map(|(name, _)| name.as_str());
     if all.is_empty() {
         let error = SourceError::new("no source of this spec is a population");
@@ -92,7 +92,7 @@ fn chosen<'a>(spec: &'a Spec, wanted: Option<&str>) -> Result<Vec<Named<'a>>, So
     if let Some(found) = all.iter().find(|(name, _)| name.as_str() == wanted) {
         return Ok(vec![*found]);
     }
-    let error = match spec.sources.contains_key(wanted) {
+    let error = match spec.sources().any(|(_, source)| source.name.as_str() == wanted) {
         true => SourceError::new(format!("the source `{wanted}` is no population")),
         false => SourceError::new(format!("there is no source `{wanted}`")),
     };

@@ -19,7 +19,7 @@ use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
 use crate::report::{preview, summary};
 use crate::run::{self, ConnectError, MissingCall, Outcome, Progress, Recall, ReplayMode, RunError, Stop, StopReason};
-use crate::spec::{Input, Spec};
+use crate::spec::Spec;
 use crate::store::{Project, RunDir, StoreError};
 
 /// Runs a spec: asks what the ledger doesn't know, writes the outputs.
@@ -126,7 +126,7 @@ impl Run {
     async fn carry_out(&self, spec: Spec, selection: Selection, keeper: &Keeper, terminal: &Terminal) -> Exit {
         let started = Instant::now();
         let project = Project::of(&spec.folder);
-        let allowed: Vec<_> = spec.stages.iter().map(|s| (s.name.to_string(), s.max_failed)).collect();
+        let allowed: Vec<_> = spec.stages().map(|(_, s)| (s.name.to_string(), s.max_failed)).collect();
         let mode = match self.replay_mode {
             OnMissing::Only => ReplayMode::Only,
             OnMissing::Prefer => ReplayMode::Prefer,
@@ -159,7 +159,7 @@ impl Run {
             return exit;
         }
         for i in ready.plan.stages() {
-            let stage = &ready.plan.spec.stages[i];
+            let stage = ready.plan.spec.stage(i);
             let models = stage.model_names.join(", ");
             let known = ready.plan.rows(stage.input).zip(ready.plan.calls(i));
             terminal.note(&match known {
@@ -288,15 +288,16 @@ fn first_rows(plan: &Plan, folder: &RunDir, terminal: &Terminal) {
     let mut shown = Vec::new();
     for output in plan.outputs() {
         let output = &plan.spec.outputs[output];
-        let Input::Stage(i) = output.input else { continue };
-        let stage = &plan.spec.stages[i];
-        let Some(part) = folder.committed(stage.name.as_str(), 0).filter(|_| !shown.contains(&i)) else { continue };
+        let Some(stage) = plan.spec.table(output.input).as_stage() else { continue };
+        let Some(part) = folder.committed(stage.name.as_str(), 0).filter(|_| !shown.contains(&output.input)) else {
+            continue;
+        };
         let rows = part.table.read(0, preview::ROWS, preview::ROWS as usize).ok().and_then(|mut rows| rows.next());
         let Some(Ok(rows)) = rows else { continue };
         let told = summary::count(rows.num_rows() as u64, "row");
         let table = preview::preview(&plan.spec, stage, &rows, terminal.width());
         terminal.note(&format!("\n{}, the first {told}:\n{}", output.path, table.trim_end()));
-        shown.push(i);
+        shown.push(output.input);
     }
 }
 

@@ -62,7 +62,7 @@ impl<'a> Lints<'a> {
     }
 
     fn stages(&self) -> Vec<&'a StageSpec> {
-        self.spec.stages.iter().filter(|stage| self.models_of(stage) > 0).collect()
+        self.spec.stages().map(|(_, stage)| stage).filter(|stage| self.models_of(stage) > 0).collect()
     }
 
     /// A stage that keeps more calls in flight than the limit or the server allows.

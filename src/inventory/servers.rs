@@ -44,7 +44,7 @@ pub struct Lack {
 /// Asks every server that the stages of `spec` need; `env` reads environment variables.
 pub async fn survey(spec: &Spec, env: Env<'_>) -> Vec<Surveyed> {
     let mut needed: IndexMap<&str, Vec<usize>> = IndexMap::new();
-    for model in spec.stages.iter().flat_map(|stage| &stage.models) {
+    for model in spec.stages().flat_map(|(_, stage)| &stage.models) {
         for index in [model].into_iter().chain(&spec.model(*model).1.fallback) {
             let indices = needed.entry(&spec.model(*index).1.endpoint).or_default();
             if !indices.contains(index) {

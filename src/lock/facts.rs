@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedReshape, LockedSource, LockedStage};
 use super::prompts::{Prompts, hash};
 use crate::plan::Plan;
 use crate::prompt::Message;
 use crate::provider::{Build, Call, Model, Provider};
-use crate::spec::{Format, Input, Overflow, Repair, StageSpec};
+use crate::spec::{Format, TableId, TableSpec};
 use crate::store::{Replies, RowCounts, RunDir, read_output};
 use crate::table::column_words;
 
@@ -29,15 +29,15 @@ impl ModelFacts {
 /// The lock of `plan`, whose sources have been read, before it runs; `models` by index in the spec.
 pub fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
     let mut lock = Lock::new(&plan.spec_hash);
-    for ((name, source), facts) in plan.spec.sources.iter().zip(&plan.sources) {
-        let Some(facts) = facts else { continue };
+    for (id, source) in plan.spec.sources() {
+        let Some(facts) = plan.sources.get(&id) else { continue };
         let columns = source.relation.schema.fields().iter().map(|f| column_words(f)).collect();
         let locked = LockedSource { rows: facts.rows, content: facts.values.clone(), columns };
-        lock.sources.insert(name.to_string(), locked);
+        lock.sources.insert(source.name.to_string(), locked);
     }
     lock.reshapes.extend(plan.reshapes().map(|i| reshape(plan, i)));
     lock.stages.extend(plan.stages().map(|i| stage(plan, i)));
-    for asked in plan.stages().flat_map(|i| &plan.spec.stages[i].models) {
+    for asked in plan.stages().flat_map(|i| &plan.spec.stage(i).models) {
         let fallback = &plan.spec.model(*asked).1.fallback;
         lock.models.extend([asked].into_iter().chain(fallback).map(|i| model(plan, *i, models.get(i))));
     }
@@ -45,14 +45,14 @@ pub fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
     lock
 }
 
-fn reshape(plan: &Plan, index: usize) -> (String, LockedReshape) {
-    let reshape = &plan.spec.reshapes[index];
+fn reshape(plan: &Plan, id: TableId) -> (String, LockedReshape) {
+    let reshape = plan.spec.reshape(id);
     let meaning = reshape.reshape.meaning();
     let locked = LockedReshape {
         kind: meaning["type"].as_str().unwrap_or_default().to_owned(),
-        inputs: reshape.inputs.iter().map(|input| plan.spec.input_name(*input).to_owned()).collect(),
+        inputs: reshape.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
         settings: hash(&meaning),
-        rows: plan.rows(Input::Reshape(index)),
+        rows: plan.rows(id),
     };
     (reshape.name.clone(), locked)
 }
@@ -71,19 +71,19 @@ fn model(plan: &Plan, index: usize, facts: Option<&ModelFacts>) -> (String, Lock
     (name.to_string(), locked)
 }
 
-fn stage(plan: &Plan, index: usize) -> (String, LockedStage) {
-    let stage = &plan.spec.stages[index];
+fn stage(plan: &Plan, id: TableId) -> (String, LockedStage) {
+    let stage = plan.spec.stage(id);
     let meaning = stage.stage.meaning();
     let locked = LockedStage {
         kind: meaning["type"].as_str().unwrap_or_default().to_owned(),
-        input: plan.spec.input_name(stage.input).to_owned(),
+        input: plan.spec.table_name(stage.input).to_owned(),
         models: stage.model_names.clone(),
         layout: stage.answers.layout().to_owned(),
         replicates: stage.answers.replicates as u64,
         rows_per_prompt: stage.packs().then_some(stage.rows_per_prompt),
         audit: stage.audit.map(|audit| u64::from(audit.rows.get())),
         when: stage.when.as_ref().map(|when| when.source().to_owned()),
-        settings: hash(&settings(stage, meaning)),
+        settings: hash(&stage.settings()),
         prompts: None,
         answers: None,
         rows: plan.rows(stage.input),
@@ -94,19 +94,6 @@ fn stage(plan: &Plan, index: usize) -> (String, LockedStage) {
     (stage.name.to_string(), locked)
 }
 
-/// The settings of a stage that have no facets.
-fn settings(stage: &StageSpec, meaning: Value) -> Value {
-    let mut settings = json!({ "stage": meaning, "max_attempts": stage.max_attempts });
-    if stage.overflow != Overflow::default() {
-        settings["overflow"] = json!(stage.overflow);
-    }
-    if stage.repair != Repair::default() {
-        settings["repair"] = json!(stage.repair);
-    }
-    stage.packing(&mut settings);
-    settings
-}
-
 fn output(plan: &Plan, index: usize) -> (String, LockedOutput) {
     let (name, output) = plan.spec.outputs.get_index(index).expect("an index of this table");
     let columns = plan.spec.relation(output.input).schema.fields().iter().map(|field| match output.format {
@@ -114,7 +101,7 @@ fn output(plan: &Plan, index: usize) -> (String, LockedOutput) {
         Format::Csv | Format::Jsonl => field.name().clone(),
     });
     let locked = LockedOutput {
-        input: plan.spec.input_name(output.input).to_owned(),
+        input: plan.spec.table_name(output.input).to_owned(),
         path: output.path.clone(),
         rows: plan.rows(output.input),
         answered: None,
@@ -187,13 +174,13 @@ impl Lock {
     pub fn add_counts(&mut self, plan: &Plan, dir: &RunDir) {
         let spec = &plan.spec;
         for i in plan.reshapes() {
-            if let Some(locked) = self.reshapes.get_mut(&spec.reshapes[i].name) {
-                locked.rows = rows_of(plan, dir, Input::Reshape(i));
+            if let Some(locked) = self.reshapes.get_mut(&spec.reshape(i).name) {
+                locked.rows = rows_of(plan, dir, i);
             }
         }
-        let parts: HashMap<usize, _> = plan.stages().filter_map(|i| Some((i, parts_of(plan, dir, i)?))).collect();
+        let parts: HashMap<TableId, _> = plan.stages().filter_map(|i| Some((i, parts_of(plan, dir, i)?))).collect();
         for (i, (counts, _)) in &parts {
-            if let Some(locked) = self.stages.get_mut(spec.stages[*i].name.as_str()) {
+            if let Some(locked) = self.stages.get_mut(spec.stage(*i).name.as_str()) {
                 locked.rows = Some(counts.total());
                 [locked.answered, locked.failed, locked.skipped] = known(counts, 1);
             }
@@ -209,9 +196,8 @@ impl Lock {
             let (name, output) = spec.outputs.get_index(i).expect("an index of this table");
             let Some(locked) = self.outputs.get_mut(name.as_str()) else { continue };
             locked.rows = locked.rows.or_else(|| rows_of(plan, dir, output.input));
-            let Input::Stage(stage) = output.input else { continue };
-            let Some((counts, _)) = parts.get(&stage) else { continue };
-            [locked.answered, locked.failed, locked.skipped] = known(counts, spec.stages[stage].answers.fold());
+            let Some((counts, _)) = parts.get(&output.input) else { continue };
+            [locked.answered, locked.failed, locked.skipped] = known(counts, spec.stage(output.input).answers.fold());
         }
     }
 
@@ -244,22 +230,19 @@ fn known(counts: &RowCounts, fold: u64) -> [Option<u64>; 3] {
 }
 
 /// The rows of an input; those of a reshape of answers are only known once the run in `dir` has made it.
-fn rows_of(plan: &Plan, dir: &RunDir, input: Input) -> Option<u64> {
-    plan.rows(input).or_else(|| match input {
-        Input::Source(_) => None,
-        Input::Stage(i) => {
-            let stage = &plan.spec.stages[i];
-            Some(rows_of(plan, dir, stage.input)? * stage.answers.fold())
-        }
-        Input::Reshape(i) => Some(dir.committed(&plan.spec.reshapes[i].name, 0)?.table.rows()),
+fn rows_of(plan: &Plan, dir: &RunDir, input: TableId) -> Option<u64> {
+    plan.rows(input).or_else(|| match plan.spec.table(input) {
+        TableSpec::Source(_) => None,
+        TableSpec::Stage(stage) => Some(rows_of(plan, dir, stage.input)? * stage.answers.fold()),
+        TableSpec::Reshape(reshape) => Some(dir.committed(&reshape.name, 0)?.table.rows()),
     })
 }
 
 /// The sums over the parts of a stage; `None` if a part is not committed.
-pub fn parts_of(plan: &Plan, dir: &RunDir, stage: usize) -> Option<(RowCounts, Replies)> {
-    let name = plan.spec.stages[stage].name.as_str();
+pub fn parts_of(plan: &Plan, dir: &RunDir, stage: TableId) -> Option<(RowCounts, Replies)> {
+    let name = plan.spec.stage(stage).name.as_str();
     let (mut counts, mut replies) = (RowCounts::default(), Replies::new());
-    let rows = rows_of(plan, dir, plan.spec.stages[stage].input)?;
+    let rows = rows_of(plan, dir, plan.spec.stage(stage).input)?;
     for part in plan.parts(stage, rows) {
         let facts = dir.committed(name, part.number)?.facts;
         counts += facts.counts;

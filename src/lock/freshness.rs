@@ -5,7 +5,7 @@ use super::drift::Drift;
 use super::facts::parts_of;
 use super::file::Lock;
 use crate::plan::Plan;
-use crate::spec::{Input, Spec};
+use crate::spec::{Spec, TableId, TableSpec};
 use crate::store::{Manifest, Project, RunDir, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +80,12 @@ pub fn freshness(
     let is_running = manifest.as_ref().is_some_and(|m| m.state == State::Running)
         && project.lock(dir.root(), "this run's folder").is_err();
     let state = manifest.map(|manifest| manifest.state);
-    let stage = |(i, outlook): (usize, &Outlook)| {
+    let stage = |(i, outlook): (TableId, &Outlook)| {
         let concerned = |drift: &[Drift]| -> Vec<Drift> {
             let prefixes = prefixes(&plan.spec, i);
             drift.iter().filter(|d| prefixes.iter().any(|p| d.facet.starts_with(p))).cloned().collect()
         };
-        let name = plan.spec.stages[i].name.to_string();
+        let name = plan.spec.stage(i).name.to_string();
         let mut why = concerned(&drift);
         why.extend(earlier.iter().flat_map(|earlier| missing(&plan.spec, i, &earlier.lock)));
         let remembered = earlier.as_ref().filter(|earlier| earlier.lock.stages.contains_key(&name));
@@ -106,23 +106,23 @@ pub fn freshness(
         let kept = parts.is_some_and(|(counts, _)| counts.failed == 0) && concerned(&own).is_empty();
         let Outlook { calls, from_ledger, unknown } = *outlook;
         let to_send = if kept { 0 } else { calls.saturating_sub(from_ledger) };
-        let is_counted = kept || plan.rows(plan.spec.stages[i].input).is_some();
+        let is_counted = kept || plan.rows(plan.spec.stage(i).input).is_some();
         Freshness { name, state, why, to_send, is_counted, from_ledger, unknown }
     };
     plan.stages().zip(outlooks).map(stage).collect()
 }
 
 /// The prefixes of the facets that the table of a stage depends on.
-fn prefixes(spec: &Spec, stage: usize) -> Vec<String> {
+fn prefixes(spec: &Spec, stage: TableId) -> Vec<String> {
     let mut prefixes = vec!["tool.".to_owned()];
-    for input in spec.upstream(Input::Stage(stage)) {
-        let name = spec.input_name(input);
-        match input {
-            Input::Source(_) => prefixes.push(format!("sources.{name}.")),
-            Input::Reshape(_) => prefixes.push(format!("reshapes.{name}.")),
-            Input::Stage(i) => {
+    for input in spec.upstream(stage) {
+        let name = spec.table_name(input);
+        match spec.table(input) {
+            TableSpec::Source(_) => prefixes.push(format!("sources.{name}.")),
+            TableSpec::Reshape(_) => prefixes.push(format!("reshapes.{name}.")),
+            TableSpec::Stage(stage) => {
                 prefixes.push(format!("stages.{name}."));
-                prefixes.extend(spec.stages[i].model_names.iter().map(|model| format!("models.{model}.")));
+                prefixes.extend(stage.model_names.iter().map(|model| format!("models.{model}.")));
             }
         }
     }
@@ -130,8 +130,8 @@ fn prefixes(spec: &Spec, stage: usize) -> Vec<String> {
 }
 
 /// The stage's outputs that the lock has and whose files do not exist.
-fn missing(spec: &Spec, stage: usize, lock: &Lock) -> Vec<Drift> {
-    let outputs = spec.outputs.iter().filter(|(_, o)| o.input == Input::Stage(stage) && !o.file.exists());
+fn missing(spec: &Spec, stage: TableId, lock: &Lock) -> Vec<Drift> {
+    let outputs = spec.outputs.iter().filter(|(_, o)| o.input == stage && !o.file.exists());
     let locked = outputs.filter_map(|(name, _)| Some((name, lock.outputs.get(name.as_str())?.content.clone()?)));
     let drift = locked.map(|(name, content)| Drift {
         facet: format!("outputs.{name}.content"),

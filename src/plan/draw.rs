@@ -3,41 +3,50 @@
 use std::fmt::Write;
 
 use super::Plan;
-use crate::spec::Input;
+use crate::spec::{PerTable, TableId, TableSpec};
 
 /// The graph as a Mermaid flowchart.
 pub fn mermaid(plan: &Plan) -> String {
     let spec = &plan.spec;
     let mut out = String::from("flowchart LR\n");
-    let node = |input: Input| match input {
-        Input::Source(i) => format!("source_{i}"),
-        Input::Stage(i) => format!("stage_{i}"),
-        Input::Reshape(i) => format!("reshape_{i}"),
-    };
-    for (i, name) in spec.sources.keys().enumerate() {
-        if let Some(facts) = &plan.sources[i] {
-            let _ = writeln!(out, "    source_{i}[(\"{name}<br>{} rows\")]", facts.rows);
+    let nodes = nodes(plan);
+    for (id, source) in spec.sources() {
+        if let Some(facts) = plan.sources.get(&id) {
+            let _ = writeln!(out, "    {}[(\"{}<br>{} rows\")]", nodes[id], source.name, facts.rows);
         }
     }
-    for i in plan.reshapes() {
-        let reshape = &spec.reshapes[i];
-        let rows = plan.rows(Input::Reshape(i)).map(|rows| format!("<br>{rows} rows")).unwrap_or_default();
-        let _ = writeln!(out, "    reshape_{i}[[\"{}{rows}\"]]", reshape.name);
+    for id in plan.reshapes() {
+        let reshape = spec.reshape(id);
+        let rows = plan.rows(id).map(|rows| format!("<br>{rows} rows")).unwrap_or_default();
+        let _ = writeln!(out, "    {}[[\"{}{rows}\"]]", nodes[id], reshape.name);
         for input in &reshape.inputs {
-            let _ = writeln!(out, "    {} --> reshape_{i}", node(*input));
+            let _ = writeln!(out, "    {} --> {}", nodes[*input], nodes[id]);
         }
     }
-    for i in plan.stages() {
-        let stage = &spec.stages[i];
-        let models: Vec<&str> = stage.models.iter().map(|m| spec.model(*m).0.as_str()).collect();
+    for id in plan.stages() {
+        let stage = spec.stage(id);
         let how = if stage.answers.fanned_out() { "each row by" } else { "rows shared by" };
-        let calls = plan.calls(i).map(|calls| format!("<br>{calls} calls")).unwrap_or_default();
-        let label = format!("{}<br>{how} {}{calls}", stage.name, models.join(", "));
-        let _ = writeln!(out, "    stage_{i}[\"{label}\"]\n    {} --> stage_{i}", node(stage.input));
+        let calls = plan.calls(id).map(|calls| format!("<br>{calls} calls")).unwrap_or_default();
+        let label = format!("{}<br>{how} {}{calls}", stage.name, stage.model_names.join(", "));
+        let _ = writeln!(out, "    {}[\"{label}\"]\n    {} --> {}", nodes[id], nodes[stage.input], nodes[id]);
     }
     for i in plan.outputs() {
         let output = &spec.outputs[i];
-        let _ = writeln!(out, "    output_{i}[/\"{}\"/]\n    {} --> output_{i}", output.path, node(output.input));
+        let _ = writeln!(out, "    output_{i}[/\"{}\"/]\n    {} --> output_{i}", output.path, nodes[output.input]);
     }
     out
+}
+
+/// The names of the nodes: the kind of each table and its number among those of the kind, from 0.
+fn nodes(plan: &Plan) -> PerTable<String> {
+    let mut seen = [0; 3];
+    PerTable::new(&plan.spec, |(_, table): (TableId, &TableSpec)| {
+        let (kind, seen) = match table {
+            TableSpec::Source(_) => ("source", &mut seen[0]),
+            TableSpec::Stage(_) => ("stage", &mut seen[1]),
+            TableSpec::Reshape(_) => ("reshape", &mut seen[2]),
+        };
+        *seen += 1;
+        format!("{kind}_{}", *seen - 1)
+    })
 }

@@ -8,12 +8,12 @@ pub mod draw;
 pub mod routing;
 pub mod scan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
 use crate::source::SourceError;
-use crate::spec::{Input, Spec};
+use crate::spec::{PerTable, Spec, TableId, TableSpec};
 
 /// What may be asked for on top of the spec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,40 +34,30 @@ pub struct Plan {
     /// What runs.
     pub selected: Selected,
     /// The rows and the content of each source that is read.
-    pub sources: Vec<Option<SourceFacts>>,
-    /// The rows of each reshape, where they are known before the run.
-    pub reshaped: Vec<Option<u64>>,
+    pub sources: HashMap<TableId, SourceFacts>,
+    /// The rows of the reshapes where they are known before the run.
+    pub reshaped: HashMap<TableId, u64>,
     /// The limit on rows, if there is one.
     pub limit: Option<u64>,
 }
 
-/// Which stages run, by index.
+/// The tables that are made. Sources are always selected; a source is read where a selected table reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selected {
-    /// Of those that ask models.
-    pub stages: Vec<bool>,
-    /// Of the reshapes.
-    pub reshapes: Vec<bool>,
-}
+pub struct Selected(PerTable<bool>);
 
 impl Selected {
-    /// None at all.
+    /// No stage at all.
     pub fn none(spec: &Spec) -> Self {
-        Selected { stages: vec![false; spec.stages.len()], reshapes: vec![false; spec.reshapes.len()] }
+        Selected(PerTable::new(spec, |(_, table)| table.as_source().is_some()))
     }
 
-    /// Whether all run.
+    /// Whether all tables are made.
     pub fn is_whole(&self) -> bool {
-        self.stages.iter().chain(&self.reshapes).all(|selected| *selected)
+        self.0.values().all(|selected| *selected)
     }
 
-    /// Whether an input is made, as far as that is said here: sources are read for who reads them.
-    pub fn has(&self, input: Input) -> bool {
-        match input {
-            Input::Source(_) => true,
-            Input::Stage(i) => self.stages[i],
-            Input::Reshape(i) => self.reshapes[i],
-        }
+    pub fn has(&self, table: TableId) -> bool {
+        self.0[table]
     }
 }
 
@@ -115,66 +105,61 @@ pub struct Part {
 }
 
 impl Plan {
-    /// Plans `spec` for sources that were found to be as `facts` says (by index; only the sources that are read).
-    pub fn new(spec: Spec, selection: &Selection, facts: HashMap<usize, SourceFacts>) -> Result<Plan, PlanError> {
+    /// Plans `spec` for sources that were found to be as `facts` says (only the sources that are read).
+    pub fn new(spec: Spec, selection: &Selection, facts: HashMap<TableId, SourceFacts>) -> Result<Plan, PlanError> {
         let selected = select(&spec, &selection.stages)?;
-        let sources = (0..spec.sources.len()).map(|i| facts.get(&i).cloned()).collect();
         let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
-        let reshaped = vec![None; spec.reshapes.len()];
-        Ok(Plan { spec, spec_hash, selected, sources, reshaped, limit: selection.limit })
+        Ok(Plan { spec, spec_hash, selected, sources: facts, reshaped: HashMap::new(), limit: selection.limit })
     }
 
     /// The stages that run, each after its input.
-    pub fn stages(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.spec.stages.len()).filter(|i| self.selected.stages[*i])
+    pub fn stages(&self) -> impl Iterator<Item = TableId> + '_ {
+        self.spec.stages().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
 
-    /// The reshapes that run, each after what it reads.
-    pub fn reshapes(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.spec.reshapes.len()).filter(|i| self.selected.reshapes[*i])
+    /// The reshapes that run, each after the tables that it reads.
+    pub fn reshapes(&self) -> impl Iterator<Item = TableId> + '_ {
+        self.spec.reshapes().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
 
     /// The outputs that are written, by index.
     pub fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
-        let runs = |input: Input| match input {
-            Input::Source(i) => self.sources[i].is_some(),
-            made => self.selected.has(made),
+        let runs = |input: TableId| match self.spec.table(input) {
+            TableSpec::Source(_) => self.sources.contains_key(&input),
+            _ => self.selected.has(input),
         };
         (0..self.spec.outputs.len()).filter(move |i| runs(self.spec.outputs[*i].input))
     }
 
-    /// Rows of an input, where they are known before the run: those of a reshape of answers are not.
-    pub fn rows(&self, input: Input) -> Option<u64> {
-        match input {
-            Input::Source(i) => Some(self.sources[i].as_ref().map_or(0, |s| s.rows)),
-            Input::Stage(i) => {
-                let stage = &self.spec.stages[i];
-                Some(self.rows(stage.input)? * stage.answers.fold())
-            }
-            Input::Reshape(i) => self.reshaped[i],
+    /// Rows of a table, where they are known before the run: those of a reshape of answers are not.
+    pub fn rows(&self, table: TableId) -> Option<u64> {
+        match self.spec.table(table) {
+            TableSpec::Source(_) => Some(self.sources.get(&table).map_or(0, |facts| facts.rows)),
+            TableSpec::Stage(stage) => Some(self.rows(stage.input)? * stage.answers.fold()),
+            TableSpec::Reshape(_) => self.reshaped.get(&table).copied(),
         }
     }
 
-    /// The parts of stage `stage`, whose input has so many rows.
-    pub fn parts(&self, stage: usize, rows: u64) -> impl Iterator<Item = Part> + use<> {
-        let size = self.spec.stages[stage].chunk_size;
+    /// The parts of stage `stage`, whose input has `rows` rows.
+    pub fn parts(&self, stage: TableId, rows: u64) -> impl Iterator<Item = Part> + use<> {
+        let size = self.spec.stage(stage).chunk_size;
         (0..rows.div_ceil(size)).map(move |number| {
             let start = number * size;
             Part { number, start, rows: size.min(rows - start) }
         })
     }
 
-    /// Calls at most that a stage makes when nothing is skipped, where its rows are known; where rows are asked about together,
-    /// when every answer comes back as it should.
-    pub fn calls(&self, stage: usize) -> Option<u64> {
-        let stage = &self.spec.stages[stage];
+    /// Calls at most that a stage makes when nothing is skipped, where its rows are known. With several rows in a prompt:
+    /// if every answer is valid.
+    pub fn calls(&self, stage: TableId) -> Option<u64> {
+        let stage = self.spec.stage(stage);
         let packs = self.rows(stage.input)?.div_ceil(stage.rows_per_prompt);
         Some(packs * stage.width() as u64 * stage.stage.most_prompts())
     }
 
     /// The name of the run's folder: what decides which parts there are. Another plan is another folder.
     pub fn run_name(&self) -> String {
-        let chunks: Vec<u64> = self.spec.stages.iter().map(|s| s.chunk_size).collect();
+        let chunks: Vec<u64> = self.spec.stages().map(|(_, stage)| stage.chunk_size).collect();
         let mut identity = self.of();
         identity["chunks"] = json!(chunks);
         self.named(identity)
@@ -186,11 +171,13 @@ impl Plan {
     }
 
     fn of(&self) -> Value {
-        let mut of = json!({
-            "spec": self.spec_hash, "sources": self.contents(), "limit": self.limit, "selected": self.selected.stages,
-        });
-        if !self.selected.reshapes.is_empty() {
-            of["reshapes"] = json!(self.selected.reshapes);
+        let sources: Vec<Option<&str>> =
+            self.spec.sources().map(|(id, _)| self.sources.get(&id).map(|facts| facts.content.as_str())).collect();
+        let stages: Vec<bool> = self.spec.stages().map(|(id, _)| self.selected.has(id)).collect();
+        let reshapes: Vec<bool> = self.spec.reshapes().map(|(id, _)| self.selected.has(id)).collect();
+        let mut of = json!({ "spec": self.spec_hash, "sources": sources, "limit": self.limit, "selected": stages });
+        if !reshapes.is_empty() {
+            of["reshapes"] = json!(reshapes);
         }
         of
     }
@@ -200,56 +187,37 @@ impl Plan {
         self.limit.is_none() && self.selected.is_whole()
     }
 
-    fn contents(&self) -> Vec<Option<&str>> {
-        self.sources.iter().map(|s| s.as_ref().map(|s| s.content.as_str())).collect()
-    }
-
     fn named(&self, identity: Value) -> String {
         let hash = blake3::hash(identity.to_string().as_bytes()).to_hex();
         format!("{}-{}", self.spec.name, &hash[..12])
     }
 }
 
-/// Which stages run: those named and all that they read.
+/// Selects the stages called `names` and all tables that they read; all stages without names.
 pub fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanError> {
-    let all = names.is_empty();
-    let mut selected = Selected::none(spec);
-    if all {
-        selected.stages.fill(true);
-        selected.reshapes.fill(true);
+    if names.is_empty() {
+        return Ok(Selected(PerTable::new(spec, |_| true)));
     }
+    let mut selected = Selected::none(spec);
     for name in names {
-        let stage = spec.stages.iter().position(|s| s.name.as_str() == name).map(Input::Stage);
-        let reshape = || spec.reshapes.iter().position(|r| r.name == *name).map(Input::Reshape);
-        let Some(named) = stage.or_else(reshape) else {
-            let stages = spec.stages.iter().map(|s| s.name.as_str());
-            let near = crate::name::nearest(name, stages.chain(spec.reshapes.iter().map(|r| r.name.as_str())));
+        let mut made = spec.tables().filter(|(_, table)| table.as_source().is_none());
+        let Some((named, _)) = made.find(|(_, table)| table.name() == name) else {
+            // Stages that ask models come first: of equally near names the first is suggested.
+            let stages = spec.stages().map(|(_, stage)| stage.name.as_str());
+            let near = crate::name::nearest(name, stages.chain(spec.reshapes().map(|(_, r)| r.name.as_str())));
             return Err(PlanError::UnknownStage { name: name.clone(), near: near.map(str::to_owned) });
         };
-        for input in spec.upstream(named) {
-            match input {
-                Input::Source(_) => {}
-                Input::Stage(i) => selected.stages[i] = true,
-                Input::Reshape(i) => selected.reshapes[i] = true,
-            }
+        for table in spec.upstream(named) {
+            selected.0[table] = true;
         }
     }
     Ok(selected)
 }
 
-/// The sources that the selected stages and their outputs read, by index.
-pub fn sources_read(spec: &Spec, selected: &Selected) -> Vec<usize> {
-    let stages = (0..spec.stages.len()).map(Input::Stage);
-    let made = stages.chain((0..spec.reshapes.len()).map(Input::Reshape)).filter(|made| selected.has(*made));
-    let outputs = spec.outputs.values().filter(|_| selected.is_whole()).map(|o| o.input);
-    let read = made.flat_map(|made| spec.inputs(made).to_vec()).chain(outputs);
-    let mut sources: Vec<usize> = read
-        .filter_map(|input| match input {
-            Input::Source(i) => Some(i),
-            Input::Stage(_) | Input::Reshape(_) => None,
-        })
-        .collect();
-    sources.sort_unstable();
-    sources.dedup();
-    sources
+/// The sources that the selected stages and their outputs read, in the order of the document.
+pub fn sources_read(spec: &Spec, selected: &Selected) -> Vec<TableId> {
+    let made = spec.tables().filter(|(id, _)| selected.has(*id)).flat_map(|(_, table)| table.inputs());
+    let outputs = spec.outputs.values().filter(|_| selected.is_whole()).map(|o| &o.input);
+    let read: HashSet<&TableId> = made.chain(outputs).collect();
+    spec.sources().map(|(id, _)| id).filter(|id| read.contains(id)).collect()
 }

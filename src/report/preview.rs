@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::printable::printable;
-use crate::spec::{Guard, Input, Spec, StageSpec};
+use crate::spec::{Guard, Spec, StageSpec, TableSpec};
 use crate::table::{Cell, cell_at};
 
 /// Rows of a preview.
@@ -41,8 +41,8 @@ pub fn table(rows: &RecordBatch, room: usize) -> String {
 /// The columns to show: the key and the answers, then what the stage asked about. Errors are in the summary.
 fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
     let mut first = stage;
-    while let Input::Stage(i) = first.input {
-        first = &spec.stages[i];
+    while let TableSpec::Stage(before) = spec.table(first.input) {
+        first = before;
     }
     // A stage's table begins with the columns of its input; those of a group are as good as its key.
     let given = if spec.relation(first.input).hidden > 0 { 0 } else { first.given };

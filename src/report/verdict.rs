@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use arrow_schema::Schema;
 
 use crate::assertion::{Check, Finding, View};
-use crate::spec::{Format, Input, OutputSpec, Spec, TestSpec};
+use crate::spec::{Format, OutputSpec, Spec, StageSpec, TableSpec, TestSpec};
 use crate::store::{Manifest, Project, RunDir, State, StoreError, import};
 use crate::table::parquet::{Table, TableError};
 
@@ -77,15 +77,14 @@ fn tables(spec: &Spec, project: &Project, run: Option<&Finished>, test: &TestSpe
             return Ok(vec![table]);
         }
     }
-    match test.input {
-        Input::Source(i) => {
+    match spec.table(test.input) {
+        TableSpec::Source(source) => {
             project.create()?;
-            let (name, source) = spec.sources.get_index(i).expect("an index of this table");
-            Ok(vec![import(project, name.as_str(), source, &spec.folder, None)?.0])
+            Ok(vec![import(project, source.name.as_str(), source, &spec.folder, None)?.0])
         }
-        Input::Stage(i) => parts(spec, run.ok_or(VerdictError::NoRun)?, i),
-        Input::Reshape(i) => {
-            let name = &spec.reshapes[i].name;
+        TableSpec::Stage(stage) => parts(run.ok_or(VerdictError::NoRun)?, stage),
+        TableSpec::Reshape(reshape) => {
+            let name = &reshape.name;
             let made = run.ok_or(VerdictError::NoRun)?.dir.committed(name, 0);
             let made = made.ok_or_else(|| VerdictError::Stale(format!("the table of stage `{name}` is not there")))?;
             Ok(vec![made.table])
@@ -124,8 +123,7 @@ fn is_like(one: &Schema, other: &Schema) -> bool {
 }
 
 /// The committed parts of a stage.
-fn parts(spec: &Spec, run: &Finished, stage: usize) -> Result<Vec<Table>, VerdictError> {
-    let stage = &spec.stages[stage];
+fn parts(run: &Finished, stage: &StageSpec) -> Result<Vec<Table>, VerdictError> {
     let name = stage.name.as_str();
     let expected = run.manifest.stages.get(name).map(|totals| totals.rows * stage.answers.fold());
     let mut tables = Vec::new();

@@ -240,7 +240,7 @@ fn known(ledger: &Ledger, provider: &dyn Provider, model: &Model) -> Result<Opti
 /// A client for every model that the plan's stages ask.
 fn clients(plan: &Plan, env: Env<'_>) -> Result<Models, ConnectError> {
     let spec = &plan.spec;
-    let asked = plan.stages().flat_map(|stage| &spec.stages[stage].models).copied();
+    let asked = plan.stages().flat_map(|stage| &spec.stage(stage).models).copied();
     clients_of(
         spec,
         asked.flat_map(|model| [model].into_iter().chain(spec.model(model).1.fallback.iter().copied())),

@@ -55,7 +55,7 @@ use tokio::task::JoinSet;
 use crate::lock::{self, Lock, PromptDigest};
 use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
 use crate::source::content;
-use crate::spec::{Input, Spec};
+use crate::spec::{Spec, TableId};
 use crate::store::{
     Hold, Manifest, OutputFacts, Project, ReshapeEntry, RunDir, SourceEntry, StageShape, StageTotals, State,
     StoreError, import, write_output,
@@ -116,7 +116,7 @@ pub struct Ready {
     fresh: bool,
     project: Project,
     /// The tables that are there before the first call.
-    tables: HashMap<Input, PartTables>,
+    tables: HashMap<TableId, PartTables>,
     _locks: Vec<Hold>,
 }
 
@@ -139,9 +139,9 @@ pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Reca
     let mut tables = HashMap::new();
     let mut facts = HashMap::new();
     for i in sources_read(&spec, &selected) {
-        let (name, source) = spec.sources.get_index(i).expect("an index of this table");
-        let (table, found) = import(&project, name.as_str(), source, &spec.folder, selection.limit)?;
-        tables.insert(Input::Source(i), PartTables { id: found.content.clone(), table });
+        let source = spec.source(i);
+        let (table, found) = import(&project, source.name.as_str(), source, &spec.folder, selection.limit)?;
+        tables.insert(i, PartTables { id: found.content.clone(), table });
         facts.insert(i, found);
     }
     let mut plan = Plan::new(spec, selection, facts)?;
@@ -184,12 +184,12 @@ pub fn uncounted(spec: Spec) -> Result<Plan, RunError> {
 }
 
 /// What a run's name says of the sources that the selected stages read: their content, without their rows.
-pub fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<usize, SourceFacts>, PlanError> {
+pub fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId, SourceFacts>, PlanError> {
     let mut facts = HashMap::new();
     for i in sources_read(spec, selected) {
-        let (name, source) = spec.sources.get_index(i).expect("an index of this table");
+        let source = spec.source(i);
         let content = content(source.source.as_ref(), &spec.folder)
-            .map_err(|error| PlanError::Source { name: name.to_string(), error })?;
+            .map_err(|error| PlanError::Source { name: source.name.to_string(), error })?;
         facts.insert(i, SourceFacts { rows: 0, content, values: String::new() });
     }
     Ok(facts)
@@ -207,7 +207,7 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     manifest.lock = before.as_ref().map(Lock::to_json);
     manifest.write(&dir)?;
     if fresh {
-        dir.remove_parts(plan.spec.stages.iter().map(|stage| stage.name.as_str()))?;
+        dir.remove_parts(plan.spec.stages().map(|(_, stage)| stage.name.as_str()))?;
     }
     let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
         Some(replay) => replay.no_ledger(),
@@ -215,26 +215,26 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     };
     let recorder = Recorder::start(ledger, manifest.fresh_since_ms, stop.clone())?;
     let calls = Arc::new(Calls::new(models, plan.spec.budget, recorder.clone(), replay.clone(), stop.clone()));
-    let inputs: HashMap<Input, Arc<Parts>> = plan
+    let inputs: HashMap<TableId, Arc<Parts>> = plan
         .stages()
         .map(|i| {
-            let stage = &plan.spec.stages[i];
-            (Input::Stage(i), Arc::new(Parts::new(stage.chunk_size * stage.answers.fold())))
+            let stage = plan.spec.stage(i);
+            (i, Arc::new(Parts::new(stage.chunk_size * stage.answers.fold())))
         })
-        .chain(plan.reshapes().map(|i| (Input::Reshape(i), Arc::new(Parts::new(0)))))
+        .chain(plan.reshapes().map(|i| (i, Arc::new(Parts::new(0)))))
         .chain(tables.into_iter().map(|(input, table)| (input, Arc::new(Parts::whole(table)))))
         .collect();
     let mut drivers = JoinSet::new();
-    for i in plan.reshapes().filter(|i| plan.reshaped[*i].is_none()) {
+    for i in plan.reshapes().filter(|i| !plan.reshaped.contains_key(i)) {
         drivers.spawn(reshape::drive(plan.clone(), i, dir.clone(), inputs.clone(), stop.clone()));
     }
     for i in plan.stages() {
         let job = stage::Job {
             plan: plan.clone(),
-            index: i,
+            id: i,
             dir: dir.clone(),
-            input: inputs[&plan.spec.stages[i].input].clone(),
-            output: inputs[&Input::Stage(i)].clone(),
+            input: inputs[&plan.spec.stage(i).input].clone(),
+            output: inputs[&i].clone(),
             calls: calls.clone(),
             progress: progress.clone(),
             stop: stop.clone(),
@@ -253,7 +253,7 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     }
     drop(calls);
     let closed = recorder.close().await;
-    manifest.stages = plan.stages().map(|i| (plan.spec.stages[i].name.to_string(), progress.totals(i))).collect();
+    manifest.stages = plan.stages().map(|i| (plan.spec.stage(i).name.to_string(), progress.totals(i))).collect();
     if let Some(error) = first_error.or(closed.err().map(RunError::from)) {
         manifest.end(State::Stopped);
         manifest.write(&dir)?;
@@ -292,12 +292,12 @@ fn fresh_since(dir: &RunDir) -> Option<i64> {
 fn write_tables(
     plan: &Plan,
     dir: &RunDir,
-    inputs: &HashMap<Input, Arc<Parts>>,
+    inputs: &HashMap<TableId, Arc<Parts>>,
     lock: Option<Lock>,
 ) -> Result<(IndexMap<String, OutputFacts>, Option<Lock>), RunError> {
     let Some(mut lock) = lock else { return Ok((write_outputs(plan, inputs, None)?, None)) };
     for i in plan.stages() {
-        let stage = &plan.spec.stages[i];
+        let stage = plan.spec.stage(i);
         let rows = inputs[&stage.input].tables().unwrap_or_default();
         lock.add_prompts(stage.name.as_str(), PromptDigest::of_rows(stage, read_all(&rows)).map_err(StoreError::from)?);
     }
@@ -309,23 +309,23 @@ fn write_tables(
 
 /// Writes what is known before the first call.
 fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
-    for (i, (name, source)) in plan.spec.sources.iter().enumerate() {
-        if let Some(facts) = &plan.sources[i] {
+    for (id, source) in plan.spec.sources() {
+        if let Some(facts) = plan.sources.get(&id) {
             let entry = SourceEntry {
                 rows: facts.rows,
                 content: facts.content.clone(),
                 paths: source.source.paths().into_iter().map(|(_, path)| path).collect(),
                 key: source.source.key().map(str::to_owned),
             };
-            manifest.sources.insert(name.to_string(), entry);
+            manifest.sources.insert(source.name.to_string(), entry);
         }
     }
     for i in plan.reshapes() {
-        let reshape = &plan.spec.reshapes[i];
+        let reshape = plan.spec.reshape(i);
         let relation = &reshape.relation;
         let entry = ReshapeEntry {
             kind: reshape.reshape.meaning()["type"].as_str().unwrap_or_default().to_owned(),
-            inputs: reshape.inputs.iter().map(|input| plan.spec.input_name(*input).to_owned()).collect(),
+            inputs: reshape.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
             key: relation.key.map(|key| relation.schema.field(key).name().clone()),
             hidden: relation.hidden,
         };
@@ -333,7 +333,7 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     }
     manifest.models = models.entries();
     for i in plan.stages() {
-        let stage = &plan.spec.stages[i];
+        let stage = plan.spec.stage(i);
         let totals = StageTotals { rows: plan.rows(stage.input).unwrap_or_default(), ..StageTotals::default() };
         manifest.stages.insert(stage.name.to_string(), totals);
         manifest.tables.insert(stage.name.to_string(), StageShape::of(&plan.spec, stage));
@@ -343,7 +343,7 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
 /// Writes every output of the plan from the committed parts; `causes` is the hash of what they were made from.
 fn write_outputs(
     plan: &Plan,
-    inputs: &HashMap<Input, Arc<Parts>>,
+    inputs: &HashMap<TableId, Arc<Parts>>,
     causes: Option<String>,
 ) -> Result<IndexMap<String, OutputFacts>, RunError> {
     let mut written = IndexMap::new();
@@ -360,14 +360,14 @@ fn write_outputs(
         facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
         let columns = schema.fields().len();
         let Some(tables) = inputs[&output.input].tables() else {
-            return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.input_name(output.input))));
+            return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.table_name(output.input))));
         };
         let batches = read_all(&tables);
         let rows = write_output(&output.file, output.format, schema, facts, batches)?;
         written.insert(
             name.to_string(),
             OutputFacts {
-                input: plan.spec.input_name(output.input).to_owned(),
+                input: plan.spec.table_name(output.input).to_owned(),
                 path: output.path.clone(),
                 rows,
                 columns,

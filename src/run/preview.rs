@@ -25,7 +25,7 @@ use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
 use crate::prompt::{Answer, Failure, Prompt};
 use crate::source::{SourceError, content};
-use crate::spec::{Input, Spec, StageSpec};
+use crate::spec::{PerTable, Spec, StageSpec, TableId};
 use crate::store::{Ledger, LedgerError, PartFacts, PartWriter, Project, RunDir, StoreError};
 use crate::table::{Cell, Row};
 
@@ -137,7 +137,7 @@ impl Preview {
     /// Calls at most that the `at`-th stage that runs makes, as far as its rows are known.
     pub fn calls(&self, at: usize) -> u64 {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
-        let stage = &self.plan.spec.stages[stage];
+        let stage = self.plan.spec.stage(stage);
         let each = stage.width() as u64 * stage.stage.most_prompts();
         match stage.packs() {
             true => (known.packs.count + known.unknown.div_ceil(stage.rows_per_prompt)) * each,
@@ -171,10 +171,10 @@ pub(super) struct Followed {
     /// The plan, its sources counted.
     pub plan: Plan,
     /// What is known, by stage.
-    known: Vec<Known>,
+    known: PerTable<Known>,
     rendered: Vec<Rendered>,
     /// The prompts and the schemas by stage; none where they depend on answers that are not known.
-    prompts: Vec<Option<Prompts>>,
+    prompts: PerTable<Option<Prompts>>,
 }
 
 impl Followed {
@@ -183,7 +183,7 @@ impl Followed {
         let mut lock = before(&self.plan, models);
         for i in self.plan.stages() {
             if let Some(prompts) = &self.prompts[i] {
-                lock.add_prompts(self.plan.spec.stages[i].name.as_str(), prompts.clone());
+                lock.add_prompts(self.plan.spec.stage(i).name.as_str(), prompts.clone());
             }
         }
         lock
@@ -198,23 +198,23 @@ pub(super) fn follow(
     look: Look,
 ) -> Result<Followed, RunError> {
     let mut looker = Looker {
-        stages: vec![Known::default(); plan.spec.stages.len()],
-        digests: plan.spec.stages.iter().map(|_| Some(PromptDigest::default())).collect(),
+        stages: PerTable::new(&plan.spec, |_| Known::default()),
+        digests: PerTable::new(&plan.spec, |_| Some(PromptDigest::default())),
         rendered: Vec::new(),
         kept: Kept::new(&plan)?,
-        cutters: plan.spec.stages.iter().map(|stage| Some((Cutter::new(stage), 0))).collect(),
+        cutters: PerTable::new(&plan.spec, |(_, table)| table.as_stage().map(|stage| (Cutter::new(stage), 0))),
         known,
         plan: &plan,
         look,
     };
     let mut facts = HashMap::new();
     for i in sources_read(&plan.spec, &plan.selected) {
-        let (name, source) = plan.spec.sources.get_index(i).expect("an index of this table");
-        let named = |error: SourceError| PlanError::Source { name: name.to_string(), error };
+        let source = plan.spec.source(i);
+        let named = |error: SourceError| PlanError::Source { name: source.name.to_string(), error };
         let content = content(source.source.as_ref(), &plan.spec.folder).map_err(named)?;
         let mut first = 0;
         let found = scan(source, &plan.spec.folder, content, selection.limit, |batch| {
-            looker.follow(Input::Source(i), &batch, first)?;
+            looker.follow(i, &batch, first)?;
             first += batch.num_rows() as u64;
             Ok::<_, Failed>(())
         });
@@ -227,8 +227,8 @@ pub(super) fn follow(
     looker.flush()?;
     let reshaped = looker.reshape()?;
     let Looker { stages: known, mut rendered, digests, .. } = looker;
-    rendered.sort_by_key(|r| (plan.spec.stages.iter().position(|s| s.name.as_str() == r.stage), r.row));
-    let prompts = digests.into_iter().map(|digest| digest.map(PromptDigest::finish)).collect();
+    rendered.sort_by_key(|r| (plan.spec.stages().position(|(_, s)| s.name.as_str() == r.stage), r.row));
+    let prompts = digests.map(|digest| digest.map(PromptDigest::finish));
     let plan = Plan { reshaped, ..Plan::new(plan.spec, selection, facts)? };
     Ok(Followed { plan, known, rendered, prompts })
 }
@@ -253,23 +253,23 @@ impl From<StoreError> for Failed {
 struct Looker<'a> {
     plan: &'a Plan,
     known: Option<(&'a Models, &'a Ledger)>,
-    stages: Vec<Known>,
+    stages: PerTable<Known>,
     /// What each stage asks, as long as all of it is known.
-    digests: Vec<Option<PromptDigest>>,
+    digests: PerTable<Option<PromptDigest>>,
     rendered: Vec<Rendered>,
     /// The tables that reshapes read.
     kept: Kept,
     look: Look,
     /// For each stage what makes its rows whole packs, and the number of the next row, from 0; none once a row is not known,
     /// since the packs behind it begin nobody knows where.
-    cutters: Vec<Option<(Cutter, u64)>>,
+    cutters: PerTable<Option<(Cutter, u64)>>,
 }
 
 /// Tables that are kept until a reshape has read them, in a folder that goes with them.
 struct Kept {
     dir: RunDir,
     /// Those of inputs that some reshape reads, as far as all their rows are known.
-    open: HashMap<Input, PartWriter>,
+    open: HashMap<TableId, PartWriter>,
     _folder: Option<TempDir>,
 }
 
@@ -281,10 +281,10 @@ impl Kept {
         };
         let dir = RunDir::new(folder.as_ref().map(|folder| folder.path().to_owned()).unwrap_or_default());
         let mut open = HashMap::new();
-        for input in plan.reshapes().flat_map(|i| &plan.spec.reshapes[i].inputs) {
-            if !matches!(input, Input::Reshape(_)) {
+        for input in plan.reshapes().flat_map(|i| &plan.spec.reshape(i).inputs) {
+            if plan.spec.table(*input).as_reshape().is_none() {
                 let schema = plan.spec.relation(*input).schema.clone();
-                open.insert(*input, dir.write_table(plan.spec.input_name(*input), schema)?);
+                open.insert(*input, dir.write_table(plan.spec.table_name(*input), schema)?);
             }
         }
         Ok(Kept { dir, open, _folder: folder })
@@ -293,11 +293,11 @@ impl Kept {
 
 impl Looker<'_> {
     /// Carries out the reshapes whose inputs are known, and follows their rows; gives how many each has.
-    fn reshape(&mut self) -> Result<Vec<Option<u64>>, RunError> {
-        let mut tables: HashMap<Input, PartTables> = HashMap::new();
-        let mut reshaped = vec![None; self.plan.spec.reshapes.len()];
+    fn reshape(&mut self) -> Result<HashMap<TableId, u64>, RunError> {
+        let mut tables: HashMap<TableId, PartTables> = HashMap::new();
+        let mut reshaped = HashMap::new();
         for i in self.plan.reshapes() {
-            let reshape = &self.plan.spec.reshapes[i];
+            let reshape = self.plan.spec.reshape(i);
             for input in &reshape.inputs {
                 if let Some(writer) = self.kept.open.remove(input) {
                     let made = writer.commit(PartFacts::default())?;
@@ -307,34 +307,34 @@ impl Looker<'_> {
             let inputs: Option<Vec<_>> =
                 reshape.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
             let Some(inputs) = inputs else {
-                self.wait(Input::Reshape(i), 0);
+                self.wait(i, 0);
                 continue;
             };
             let made = carry_out(reshape, &self.kept.dir, &inputs)?;
-            reshaped[i] = Some(made.table.rows());
+            reshaped.insert(i, made.table.rows());
             let mut first = 0;
             let rows = made.table.read(0, made.table.rows(), batch_rows(&made.table)).map_err(StoreError::from)?;
             for batch in rows {
                 let batch = batch.map_err(StoreError::from)?;
-                self.follow(Input::Reshape(i), &batch, first)?;
+                self.follow(i, &batch, first)?;
                 first += batch.num_rows() as u64;
             }
             self.flush()?;
-            tables.insert(Input::Reshape(i), made);
+            tables.insert(i, made);
         }
         Ok(reshaped)
     }
 
     /// Looks at the stages that read `input`, whose rows from `first` on are `batch`, and at those that read them.
-    fn follow(&mut self, input: Input, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
+    fn follow(&mut self, input: TableId, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
         if let Some(writer) = self.kept.open.get_mut(&input) {
             writer.write(batch.clone(), None)?;
         }
         for i in self.plan.stages() {
-            if self.plan.spec.stages[i].input != input {
+            if self.plan.spec.stage(i).input != input {
                 continue;
             }
-            if !self.plan.spec.stages[i].packs() {
+            if !self.plan.spec.stage(i).packs() {
                 self.pass(i, batch, first)?;
                 continue;
             }
@@ -359,7 +359,7 @@ impl Looker<'_> {
     }
 
     /// Looks at the next rows of a stage that come in whole packs.
-    fn pass_next(&mut self, stage: usize, batch: &RecordBatch) -> Result<(), StoreError> {
+    fn pass_next(&mut self, stage: TableId, batch: &RecordBatch) -> Result<(), StoreError> {
         let Some((_, next)) = &mut self.cutters[stage] else { return Ok(()) };
         let first = *next;
         *next += batch.num_rows() as u64;
@@ -367,21 +367,21 @@ impl Looker<'_> {
     }
 
     /// Looks at rows of a stage, and follows what becomes of them.
-    fn pass(&mut self, stage: usize, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
+    fn pass(&mut self, stage: TableId, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
         let output = self.look(stage, batch, first)?;
-        let fold = self.plan.spec.stages[stage].answers.fold();
+        let fold = self.plan.spec.stage(stage).answers.fold();
         match output {
-            Some(output) => self.follow(Input::Stage(stage), &output, first * fold)?,
-            None => self.wait(Input::Stage(stage), batch.num_rows() as u64 * fold),
+            Some(output) => self.follow(stage, &output, first * fold)?,
+            None => self.wait(stage, batch.num_rows() as u64 * fold),
         }
         Ok(())
     }
 
     /// Counts rows of the stages after `input` as not known yet.
-    fn wait(&mut self, input: Input, rows: u64) {
+    fn wait(&mut self, input: TableId, rows: u64) {
         self.kept.open.remove(&input);
         for i in self.plan.stages() {
-            let after = &self.plan.spec.stages[i];
+            let after = self.plan.spec.stage(i);
             if after.input == input {
                 self.wait_at(i, rows);
             }
@@ -389,17 +389,17 @@ impl Looker<'_> {
     }
 
     /// Counts rows of stage `stage` and of those after it as not known yet.
-    fn wait_at(&mut self, stage: usize, rows: u64) {
+    fn wait_at(&mut self, stage: TableId, rows: u64) {
         let held = self.cutters[stage].take().and_then(|(mut cutter, _)| cutter.finish());
         let rows = rows + held.map_or(0, |held| held.num_rows() as u64);
         self.stages[stage].unknown += rows;
         self.digests[stage] = None;
-        self.wait(Input::Stage(stage), rows * self.plan.spec.stages[stage].answers.fold());
+        self.wait(stage, rows * self.plan.spec.stage(stage).answers.fold());
     }
 
     /// Looks at a stage; gives its rows if the ledger answers all of them.
-    fn look(&mut self, index: usize, batch: &RecordBatch, first: u64) -> Result<Option<RecordBatch>, LedgerError> {
-        let stage = &self.plan.spec.stages[index];
+    fn look(&mut self, index: TableId, batch: &RecordBatch, first: u64) -> Result<Option<RecordBatch>, LedgerError> {
+        let stage = self.plan.spec.stage(index);
         let rows = batch.num_rows();
         let wanted = self.rendered.iter().filter(|r| r.stage == stage.name.as_str()).count();
         let mut render = self.look.render.saturating_sub(wanted);
@@ -480,10 +480,9 @@ impl Looker<'_> {
     }
 
     /// Whether a stage that runs reads stage `stage`.
-    fn is_read(&self, stage: usize) -> bool {
-        let stage = Input::Stage(stage);
-        self.plan.stages().any(|i| self.plan.spec.stages[i].input == stage)
-            || self.plan.reshapes().any(|i| self.plan.spec.reshapes[i].inputs.contains(&stage))
+    fn is_read(&self, stage: TableId) -> bool {
+        self.plan.stages().any(|i| self.plan.spec.stage(i).input == stage)
+            || self.plan.reshapes().any(|i| self.plan.spec.reshape(i).inputs.contains(&stage))
     }
 }
 

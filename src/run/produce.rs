@@ -170,7 +170,7 @@ pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> 
     let builds = fingerprints(job);
     let Some(rows) = total(job, &handle) else { return Ok(()) };
     let sample = audited(stage, job.plan.spec.seed, rows);
-    for part in job.plan.parts(job.index, rows) {
+    for part in job.plan.parts(job.id, rows) {
         let found = handle.block_on(async {
             tokio::select! {
                 biased;
@@ -283,7 +283,7 @@ fn block(
             if let (Known::Some, Some(replay)) = (&known, only) {
                 let model = &job.stage().model_names[task.model()];
                 let row = task.seeks().find(|(question, ..)| question.known.is_none()).map_or(0, |(_, row, _)| row);
-                replay.missed(&job.plan, job.index, named(job, &block, row), model);
+                replay.missed(&job.plan, job.id, named(job, &block, row), model);
             }
             match (task, known) {
                 (task, Known::Some) if only.is_none() => missing.push(task),

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::plan::Plan;
 use crate::prompt::Failure;
-use crate::spec::StageSpec;
+use crate::spec::{StageSpec, TableId};
 use crate::store::{Audit, ErrorKind, PartFacts, RowCounts, Share, Shares, StageTotals};
 
 /// Rows of a kind of failed calls that are told.
@@ -18,7 +18,7 @@ const NANO: f64 = 1e9;
 /// The counters of a run.
 #[derive(Debug)]
 pub struct Progress {
-    stages: Vec<Option<StageProgress>>,
+    stages: BTreeMap<TableId, StageProgress>,
 }
 
 /// The counters of a stage.
@@ -104,27 +104,27 @@ impl Drop for Flight<'_> {
 impl Progress {
     /// Counters for every stage of `plan` that runs.
     pub fn new(plan: &Plan) -> Self {
-        let mut stages: Vec<Option<StageProgress>> = plan.spec.stages.iter().map(|_| None).collect();
+        let mut stages: BTreeMap<TableId, StageProgress> = BTreeMap::new();
         for i in plan.stages() {
-            let stage = &plan.spec.stages[i];
-            stages[i] =
-                Some(StageProgress::new(stage, plan.rows(stage.input).unwrap_or_default(), is_priced(plan, stage)));
+            let stage = plan.spec.stage(i);
+            let rows = plan.rows(stage.input).unwrap_or_default();
+            stages.insert(i, StageProgress::new(stage, rows, is_priced(plan, stage)));
         }
         Progress { stages }
     }
 
     /// The counters of stage `stage`, which must run.
-    pub fn stage(&self, stage: usize) -> &StageProgress {
-        self.stages[stage].as_ref().expect("counters exist for every stage that runs")
+    pub fn stage(&self, stage: TableId) -> &StageProgress {
+        self.stages.get(&stage).expect("counters exist for every stage that runs")
     }
 
     /// The stages that run.
     pub fn stages(&self) -> impl Iterator<Item = &StageProgress> {
-        self.stages.iter().flatten()
+        self.stages.values()
     }
 
     /// What stage `stage` has done.
-    pub fn totals(&self, stage: usize) -> StageTotals {
+    pub fn totals(&self, stage: TableId) -> StageTotals {
         let stage = self.stage(stage);
         let errors = stage.errors.lock();
         let sent = stage.calls.load(Relaxed);

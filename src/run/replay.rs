@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::plan::Plan;
 use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply, Sampling};
+use crate::spec::TableId;
 use crate::store::{Record, Recorded, ReplayFile, RunDir, Sought, StoreError};
 
 /// How many missing calls are told.
@@ -56,7 +57,7 @@ pub struct MissingCall {
 struct Missing {
     count: u64,
     /// The first ones, by stage, row and model.
-    first: BTreeMap<(usize, i64, String), MissingCall>,
+    first: BTreeMap<(TableId, i64, String), MissingCall>,
 }
 
 impl Replay {
@@ -108,9 +109,9 @@ impl Replay {
     }
 
     /// Notes a call that is not in the file.
-    pub fn missed(&self, plan: &Plan, stage: usize, row: (i64, String), model: &str) {
+    pub fn missed(&self, plan: &Plan, stage: TableId, row: (i64, String), model: &str) {
         let (number, row) = row;
-        let name = plan.spec.stages[stage].name.to_string();
+        let name = plan.spec.stage(stage).name.to_string();
         let mut missing = self.missing.lock();
         missing.count += 1;
         let call = MissingCall { stage: name, row, model: model.to_owned() };

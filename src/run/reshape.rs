@@ -8,7 +8,7 @@ use super::RunError;
 use super::parts::{PartTables, Parts, batch_rows};
 use super::stop::Stop;
 use crate::plan::Plan;
-use crate::spec::{Input, ReshapeSpec};
+use crate::spec::{ReshapeSpec, TableId};
 use crate::store::{PartFacts, RunDir, StoreError};
 
 /// Makes the table of a reshape of these tables, each in its parts, or finds it made.
@@ -41,15 +41,19 @@ pub fn carry_out(reshape: &ReshapeSpec, dir: &RunDir, inputs: &[Vec<PartTables>]
 }
 
 /// Carries out what rests on tables that are there, adds the new tables to them and their rows to the plan.
-pub fn carry_out_known(plan: &mut Plan, dir: &RunDir, tables: &mut HashMap<Input, PartTables>) -> Result<(), RunError> {
+pub fn carry_out_known(
+    plan: &mut Plan,
+    dir: &RunDir,
+    tables: &mut HashMap<TableId, PartTables>,
+) -> Result<(), RunError> {
     for i in plan.reshapes().collect::<Vec<_>>() {
-        let reshape = &plan.spec.reshapes[i];
+        let reshape = plan.spec.reshape(i);
         let inputs: Option<Vec<_>> =
             reshape.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
         let Some(inputs) = inputs else { continue };
         let made = carry_out(reshape, dir, &inputs)?;
-        plan.reshaped[i] = Some(made.table.rows());
-        tables.insert(Input::Reshape(i), made);
+        plan.reshaped.insert(i, made.table.rows());
+        tables.insert(i, made);
     }
     Ok(())
 }
@@ -57,13 +61,13 @@ pub fn carry_out_known(plan: &mut Plan, dir: &RunDir, tables: &mut HashMap<Input
 /// Carries out a reshape when all that it reads is there, or ends when the run stops.
 pub async fn drive(
     plan: Arc<Plan>,
-    index: usize,
+    id: TableId,
     dir: RunDir,
-    parts: HashMap<Input, Arc<Parts>>,
+    parts: HashMap<TableId, Arc<Parts>>,
     stop: Stop,
 ) -> Result<(), RunError> {
     let mut inputs = Vec::new();
-    for input in &plan.spec.reshapes[index].inputs {
+    for input in &plan.spec.reshape(id).inputs {
         tokio::select! {
             biased;
             () = stop.draining() => return Ok(()),
@@ -72,9 +76,9 @@ pub async fn drive(
     }
     let made = tokio::task::spawn_blocking({
         let plan = plan.clone();
-        move || carry_out(&plan.spec.reshapes[index], &dir, &inputs)
+        move || carry_out(plan.spec.reshape(id), &dir, &inputs)
     });
     let made = made.await.map_err(|e| RunError::Died(e.to_string()))??;
-    parts[&Input::Reshape(index)].put(made);
+    parts[&id].put(made);
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::replay::Replay;
 use super::stop::{Stop, StopReason};
 use crate::ask::Terms;
 use crate::plan::{Plan, routing};
-use crate::spec::{Order, StageSpec};
+use crate::spec::{Order, StageSpec, TableId};
 use crate::store::RunDir;
 
 /// Everything that a stage needs to work.
@@ -26,8 +26,8 @@ use crate::store::RunDir;
 pub struct Job {
     /// The plan.
     pub plan: Arc<Plan>,
-    /// The stage's index in it.
-    pub index: usize,
+    /// The stage in it.
+    pub id: TableId,
     /// The run's folder.
     pub dir: RunDir,
     /// Where its rows come from.
@@ -45,12 +45,12 @@ pub struct Job {
 impl Job {
     /// The stage.
     pub fn stage(&self) -> &StageSpec {
-        &self.plan.spec.stages[self.index]
+        &self.plan.spec.stage(self.id)
     }
 
     /// Its counters.
     pub fn progress(&self) -> &StageProgress {
-        self.progress.stage(self.index)
+        self.progress.stage(self.id)
     }
 
     /// Calls of this stage that may be in flight.

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::resolve::{Resolver, find_input};
-use super::{Input, Spec};
+use super::resolve::Resolver;
+use super::{Spec, TableId, TableSpec};
 use crate::assertion::{Asked, Assertion, AssertionConfig, Severity, Site};
 use crate::document::Path;
 use crate::name::{Name, listed, nearest};
@@ -45,7 +45,7 @@ pub struct TestSpec {
     /// The name of its table.
     pub table: String,
     /// Whose rows its table holds.
-    pub input: Input,
+    pub input: TableId,
     /// The output that is tested, if it is one, as an index into [`Spec::outputs`].
     pub output: Option<usize>,
     /// What must be.
@@ -73,11 +73,11 @@ impl Resolver<'_> {
     }
 
     /// The table that `name` stands for: of an output, or else of a stage or a source.
-    fn tested(&mut self, spec: &Spec, unknown: &[String], at: &Path, name: &str) -> Option<(Input, Option<usize>)> {
-        let stage_or_source = find_input(spec, name);
+    fn tested(&mut self, spec: &Spec, unknown: &[String], at: &Path, name: &str) -> Option<(TableId, Option<usize>)> {
+        let stage_or_source = spec.find(name);
         if let Some((index, _, output)) = spec.outputs.get_full(name) {
             if let Some(other) = stage_or_source.filter(|other| *other != output.input) {
-                let what = if matches!(other, Input::Source(_)) { "source" } else { "stage" };
+                let what = if matches!(spec.table(other), TableSpec::Source(_)) { "source" } else { "stage" };
                 let message = format!("`{name}` is the name of a {what} and of an output that holds another table");
                 self.error("same-name", at.clone(), message).help("give the output another name");
                 return None;
@@ -85,10 +85,8 @@ impl Resolver<'_> {
             return Some((output.input, Some(index)));
         }
         if stage_or_source.is_none() && !unknown.iter().any(|other| other == name) {
-            let stages =
-                spec.stages.iter().map(|s| s.name.as_str()).chain(spec.reshapes.iter().map(|r| r.name.as_str()));
-            let others = spec.outputs.keys().chain(spec.sources.keys()).map(Name::as_str);
-            let mut names: Vec<&str> = others.chain(stages.filter(|name| !name.contains('.'))).collect();
+            let tables = spec.tables().map(|(_, table)| table.name()).filter(|name| !name.contains('.'));
+            let mut names: Vec<&str> = spec.outputs.keys().map(Name::as_str).chain(tables).collect();
             names.sort_unstable();
             names.dedup();
             let problem = format!("there is no output, stage or source `{name}`");
@@ -104,14 +102,13 @@ impl Resolver<'_> {
 }
 
 /// The stages that the rows of a table went through, with the columns that hold their errors.
-fn stages(spec: &Spec, mut input: Input) -> Vec<Asked> {
+fn stages(spec: &Spec, mut input: TableId) -> Vec<Asked> {
     let relation = spec.relation(input);
     let mut errors: Vec<usize> = relation.guards.iter().flatten().filter_map(Guard::error).collect();
     errors.sort_unstable();
     errors.dedup();
     let mut stages = Vec::new();
-    while let Input::Stage(i) = input {
-        let stage = &spec.stages[i];
+    while let TableSpec::Stage(stage) = spec.table(input) {
         // Those of the stages before it stand further to the left.
         let first = stage.given;
         let own = errors.partition_point(|column| *column < first);

@@ -4,7 +4,7 @@ use std::path::Path as FilePath;
 
 use super::paths;
 use super::read::OutputTable;
-use super::resolve::{Resolver, find_input};
+use super::resolve::Resolver;
 use super::{OutputSpec, SourceSpec, Spec};
 use crate::document::Path;
 use crate::name::{Name, listed, nearest};
@@ -44,10 +44,10 @@ impl Resolver<'_> {
         table: &OutputTable,
     ) -> Option<OutputSpec> {
         let at = Path::of(["outputs", name.as_str()]);
-        let input = find_input(spec, &table.input);
+        let input = spec.find(&table.input);
         if input.is_none() && !unknown.contains(&table.input) {
             let names: Vec<&str> =
-                spec.sources.keys().chain(spec.stages.iter().map(|s| &s.name)).map(Name::as_str).collect();
+                spec.tables().map(|(_, table)| table.name()).filter(|name| !name.contains('.')).collect();
             let help = match nearest(&table.input, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the sources and stages are {}", listed(names)),
@@ -83,6 +83,6 @@ impl Resolver<'_> {
         let real = |path: &FilePath| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let reads =
             |s: &SourceSpec| s.source.files(self.folder).is_ok_and(|files| files.iter().any(|f| real(f) == real(file)));
-        spec.sources.iter().find(|(_, s)| reads(s)).map(|(name, _)| name.to_string())
+        spec.sources().find(|(_, s)| reads(s)).map(|(_, s)| s.name.to_string())
     }
 }

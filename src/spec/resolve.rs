@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::columns::Relation;
 use super::paths;
 use super::read::{Raw, RawStage};
-use super::{Input, SourceSpec, Spec};
+use super::{SourceSpec, Spec, TableSpec};
 use crate::document::{Path, Problems, Reported};
 use crate::name::{Name, nearest};
 use crate::source;
@@ -28,16 +28,14 @@ pub fn resolve(raw: Raw, folder: &FilePath, problems: &mut Problems) -> Option<S
         budget: header.budget.unwrap_or_default(),
         models,
         endpoints,
-        sources: IndexMap::new(),
-        stages: Vec::new(),
-        reshapes: Vec::new(),
+        tables: Vec::new(),
         outputs: IndexMap::new(),
         tests: Vec::new(),
     };
     let mut unknown: Vec<String> = broken.iter().filter(|(s, _)| *s != "outputs").map(|(_, n)| n.clone()).collect();
     for (name, source) in sources {
         match resolver.relation(&name, source.as_ref()) {
-            Some(relation) => drop(spec.sources.insert(name, SourceSpec { source, relation })),
+            Some(relation) => drop(spec.add_table(TableSpec::Source(SourceSpec { name, source, relation }))),
             None => unknown.push(name.into()),
         }
     }
@@ -139,13 +137,4 @@ impl Resolver<'_> {
             Place::Span(_) => false,
         })
     }
-}
-
-pub(super) fn find_input(spec: &Spec, name: &str) -> Option<Input> {
-    let source = spec.sources.get_index_of(name).map(Input::Source);
-    let stage = || spec.stages.iter().position(|s| s.name.as_str() == name).map(Input::Stage);
-    source.or_else(stage).or_else(|| {
-        // What gathers the rows of a stage is that one's own.
-        spec.reshapes.iter().position(|r| r.name == name && !name.contains('.')).map(Input::Reshape)
-    })
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::columns::{Answers, Form, Relation};
 use super::paths;
 use super::read::StageTable;
-use super::resolve::{Resolver, find_input};
-use super::{Input, ReshapeSpec, Spec, StageSpec};
+use super::resolve::Resolver;
+use super::{ReshapeSpec, Spec, StageSpec, TableId, TableSpec};
 use crate::document::{Diagnostic, Path};
 use crate::name::{Name, listed};
 use crate::prompt::{BoundCondition, Condition};
@@ -28,10 +28,10 @@ impl Resolver<'_> {
     /// Binds a stage that makes a table of tables, and adds it to the spec.
     pub(super) fn reshape(&mut self, spec: &mut Spec, name: &Name, config: &dyn ReshapeConfig) -> Option<()> {
         let at = Path::of(["stages", name.as_str()]);
-        let inputs = config.inputs().iter().map(|(_, input)| find_input(spec, input)).collect::<Option<Vec<_>>>()?;
+        let inputs = config.inputs().iter().map(|(_, input)| spec.find(input)).collect::<Option<Vec<_>>>()?;
         let read = self.reader();
         let reshape = bind_reshape(spec, &at, name, &inputs, &read, |site| config.bind(site, self.problems))?;
-        spec.reshapes.push(reshaped(spec, name.to_string(), inputs, reshape));
+        spec.add_table(reshaped(spec, name.to_string(), inputs, reshape));
         Some(())
     }
 
@@ -47,19 +47,18 @@ impl Resolver<'_> {
         let before = self.problems.mark();
         let models = self.stage_models(spec, &at, table);
         self.bounded(&at, table);
-        let mut input = find_input(spec, &table.input)?;
+        let mut input = spec.find(&table.input)?;
         let read = self.reader();
         let gathered =
             bind_reshape(spec, &at, name, &[input], &read, |site| config.gathers(site, self.problems)).ok()?;
         if let Some(reshape) = gathered {
-            spec.reshapes.push(reshaped(spec, format!("{name}.groups"), vec![input], reshape));
-            input = Input::Reshape(spec.reshapes.len() - 1);
+            input = spec.add_table(reshaped(spec, format!("{name}.groups"), vec![input], reshape));
         }
         let stage = self.asking(spec, name, table, config, (input, models))?;
         if self.problems.had_errors_since(before) {
             return None;
         }
-        spec.stages.push(stage);
+        spec.add_table(TableSpec::Stage(stage));
         Some(())
     }
 
@@ -69,7 +68,7 @@ impl Resolver<'_> {
         name: &Name,
         table: &StageTable,
         config: &dyn StageConfig,
-        (input, models): (Input, Vec<usize>),
+        (input, models): (TableId, Vec<usize>),
     ) -> Option<StageSpec> {
         let at = &Path::of(["stages", name.as_str()]);
         let read = self.reader();
@@ -293,20 +292,20 @@ fn bind_reshape<T>(
     spec: &Spec,
     at: &Path,
     name: &Name,
-    inputs: &[Input],
+    inputs: &[TableId],
     read: &dyn Fn(&str) -> Result<String, String>,
     bind: impl FnOnce(&ReshapeSite<'_>) -> T,
 ) -> T {
     let given = inputs.iter().map(|input| {
         let relation = spec.relation(*input);
-        Given { name: spec.input_name(*input), schema: &relation.schema, key: relation.key, guards: &relation.guards }
+        Given { name: spec.table_name(*input), schema: &relation.schema, key: relation.key, guards: &relation.guards }
     });
     let given: Vec<Given<'_>> = given.collect();
     bind(&ReshapeSite { name: name.as_str(), path: at, inputs: &given, read })
 }
 
 /// A reshape with the columns of its table; what tells of a cell that it holds no answer goes with the cell.
-fn reshaped(spec: &Spec, name: String, inputs: Vec<Input>, reshape: Arc<dyn Reshape>) -> ReshapeSpec {
+fn reshaped(spec: &Spec, name: String, inputs: Vec<TableId>, reshape: Arc<dyn Reshape>) -> TableSpec {
     let origins = reshape.origins();
     let guards = origins.iter().map(|origin| {
         let Some((input, column)) = origin else { return Vec::new() };
@@ -322,7 +321,7 @@ fn reshaped(spec: &Spec, name: String, inputs: Vec<Input>, reshape: Arc<dyn Resh
         fold: 1,
         hidden: reshape.hidden(),
     };
-    ReshapeSpec { name, inputs, reshape, relation }
+    TableSpec::Reshape(ReshapeSpec { name, inputs, reshape, relation })
 }
 
 /// A number, or what holds where the spec says nothing.

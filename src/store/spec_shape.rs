@@ -48,7 +48,7 @@ impl StageShape {
         let input = spec.relation(stage.input);
         let name = |column: usize| input.schema.field(column).name().clone();
         StageShape {
-            input: spec.input_name(stage.input).to_owned(),
+            input: spec.table_name(stage.input).to_owned(),
             models: stage.model_names.clone(),
             layout: stage.answers.layout().to_owned(),
             replicates: stage.answers.replicates as u64,

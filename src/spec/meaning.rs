@@ -1,0 +1,85 @@
+//! Meaning: everything in a spec that can change a table, as canonical JSON. Its hash names a run, so it never changes for
+//! a spec that means the same.
+
+use serde_json::{Value, json};
+
+use super::{Overflow, Repair, Spec, StageSpec};
+
+impl Spec {
+    /// The meaning of the spec: without comments, order, concurrency or addresses.
+    pub fn meaning(&self) -> Value {
+        let models = self.models.iter().map(|(name, m)| {
+            let mut meaning = json!({ "provider": self.endpoints[&m.endpoint].endpoint.kind(), "model": m.model });
+            if let Some(tokens) = m.context_tokens {
+                meaning["context_tokens"] = json!(tokens);
+            }
+            if !m.fallback.is_empty() {
+                meaning["fallback"] = m.fallback.iter().map(|other| self.model(*other).0.as_str()).collect();
+            }
+            (name.to_string(), meaning)
+        });
+        let sources = self.sources().map(|(_, s)| (s.name.to_string(), s.source.meaning()));
+        let stages = self.stages().map(|(_, s)| {
+            let mut meaning = s.settings();
+            meaning["input"] = json!(self.table_name(s.input));
+            meaning["models"] = json!(s.model_names);
+            meaning["answers"] = json!(s.answers.layout());
+            if let Some(when) = &s.when {
+                meaning["when"] = json!(when.source());
+            }
+            if s.answers.replicates > 1 {
+                meaning["replicates"] = json!(s.answers.replicates);
+            }
+            (s.name.to_string(), meaning)
+        });
+        let reshapes = self.reshapes().map(|(_, r)| {
+            let inputs: Vec<&str> = r.inputs.iter().map(|input| self.table_name(*input)).collect();
+            (r.name.clone(), json!({ "inputs": inputs, "reshape": r.reshape.meaning() }))
+        });
+        let outputs = self
+            .outputs
+            .iter()
+            .map(|(name, o)| (name.to_string(), json!({ "input": self.table_name(o.input), "path": o.path })));
+        canonical(json!({
+            "seed": self.seed, "models": table(models), "sources": table(sources), "stages": table(stages.chain(reshapes)),
+            "outputs": table(outputs),
+        }))
+    }
+}
+
+impl StageSpec {
+    /// The part of the stage's meaning that has no facet in the lock.
+    pub fn settings(&self) -> Value {
+        let mut settings = json!({ "stage": self.stage.meaning(), "max_attempts": self.max_attempts });
+        if self.overflow != Overflow::default() {
+            settings["overflow"] = json!(self.overflow);
+        }
+        if self.repair != Repair::default() {
+            settings["repair"] = json!(self.repair);
+        }
+        if self.packs() {
+            settings["rows_per_prompt"] = json!(self.rows_per_prompt);
+        }
+        if let Some(audit) = self.audit {
+            settings["audit"] = json!(audit);
+        }
+        settings
+    }
+}
+
+/// The same value with every object sorted by key.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let mut entries: Vec<(String, Value)> = object.into_iter().map(|(k, v)| (k, canonical(v))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
+        other => other,
+    }
+}
+
+fn table(entries: impl Iterator<Item = (String, Value)>) -> Value {
+    Value::Object(entries.collect())
+}
