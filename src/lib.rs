@@ -25,6 +25,7 @@
 //! | [`bench`] | how fast models answer, measured with the engine's clients and limits |
 //! | [`run`] | the engine: the only concurrent code |
 //! | [`inventory`], [`lock`] | what the servers of a spec have and what does not fit; what a spec's tables were made from: the lock file, drift, freshness, verification |
+//! | [`models`] | the models of a spec with their clients and builds |
 //! | [`ask`] | the logic of one row: call keys, rounds of questions, answers, output columns |
 //! | [`store`] | a run on disk: project folder, ledger, parts, manifest |
 //! | [`plan`] | what will happen, decided before it does |
@@ -59,6 +60,7 @@ pub mod cli;
 pub mod document;
 pub mod inventory;
 pub mod lock;
+pub mod models;
 pub mod name;
 pub mod plan;
 pub mod prompt;

@@ -8,12 +8,13 @@ use tokio::task::JoinSet;
 
 use super::request::{BenchRequest, Ready};
 use crate::ask::usable;
+use crate::models::{Models, Target};
 use crate::prompt::Prompt;
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Level, Measured, Missed, Reply, Sample, Timings};
-use crate::run::admission::admit;
-use crate::run::budget::Purse;
-use crate::run::connect::Target;
-use crate::run::{Models, Stop};
+use crate::run::Stop;
+use crate::run::admission::Admission;
+use crate::run::budget::BudgetMeter;
+use crate::run::endpoint::Endpoints;
 use crate::spec::Repair;
 
 /// Failures in a row after which a level ends early.
@@ -47,8 +48,13 @@ pub enum Event<'a> {
 
 /// Measures one model after the other. After a stop, the result contains the calls made so far.
 pub async fn measure(ready: &Ready, models: Models, stop: &Stop, mut report: impl FnMut(Event<'_>)) -> Vec<ModelBench> {
+    let spec = &ready.plan.spec;
+    let admission = Arc::new(Admission {
+        budget: BudgetMeter::new(spec.budget),
+        endpoints: Endpoints::new(spec, &models),
+        stop: stop.clone(),
+    });
     let models = Arc::new(models);
-    let purse = Arc::new(Purse::new(ready.plan.spec.budget));
     let mut measured = Vec::new();
     for (index, levels) in &ready.models {
         if stop.is_draining() {
@@ -59,8 +65,7 @@ pub async fn measure(ready: &Ready, models: Models, stop: &Stop, mut report: imp
             index: *index,
             prompts: ready.prompts.clone(),
             repair: ready.stage.map(|stage| ready.plan.spec.stage(stage).repair),
-            purse: purse.clone(),
-            stop: stop.clone(),
+            admission: admission.clone(),
             relaxed: 0,
         };
         measured.push(measure_model(lane, levels, &ready.request, &mut report).await);
@@ -88,7 +93,7 @@ async fn measure_model(
         |samples: &[Sample]| samples.iter().filter(|sample| sample.outcome.is_err()).count() * 2 > samples.len();
     let mut broken = fails(&bench.warmup);
     for in_flight in levels {
-        if broken || lane.stop.is_draining() {
+        if broken || lane.admission.stop.is_draining() {
             bench.left_out.push(*in_flight);
             continue;
         }
@@ -162,9 +167,8 @@ struct Lane {
     prompts: Arc<Vec<Prompt>>,
     /// How replies are checked; `None` if there is nothing to check.
     repair: Option<Repair>,
-    purse: Arc<Purse>,
-    stop: Stop,
-    /// How many steps the structured output is relaxed ([`crate::provider::Provider::looser`]).
+    admission: Arc<Admission>,
+    /// The level of structured output; higher levels are more relaxed.
     relaxed: usize,
 }
 
@@ -178,14 +182,15 @@ impl Lane {
     async fn find_form(&mut self) -> Option<&'static str> {
         let prompt = &self.prompts[0];
         let target = self.models.target(self.index);
-        prompt.schema.as_ref().filter(|_| target.has_forms)?;
+        prompt.schema.as_ref()?;
         let model = target.model_for(prompt, 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
+        target.provider.encode_relaxed(&call, 1)?;
         let (mut encoded, mut form) = (target.provider.encode(&call), None);
         let mut level = 0;
         while self.send(&call, encoded, None).await?.1.is_err() {
             level += 1;
-            let relaxed = target.provider.looser(&call, level)?;
+            let relaxed = target.provider.encode_relaxed(&call, level)?;
             (encoded, form) = (relaxed.0, Some(relaxed.1));
         }
         self.relaxed = level;
@@ -205,7 +210,7 @@ impl Lane {
         let target = self.target();
         let model = target.model_for(prompt, 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
-        let relaxed = (self.relaxed > 0).then(|| target.provider.looser(&call, self.relaxed)).flatten();
+        let relaxed = (self.relaxed > 0).then(|| target.provider.encode_relaxed(&call, self.relaxed)).flatten();
         let encoded = relaxed.map_or_else(|| target.provider.encode(&call), |(encoded, _)| encoded);
         let (took, result) = self.send(&call, encoded, Some(shared)).await?;
         let outcome = match result {
@@ -241,14 +246,14 @@ impl Lane {
     ) -> Option<(Duration, Result<(Reply, Timings), CallError>)> {
         let target = self.target();
         let waited = Instant::now();
-        let admitted = admit(&self.purse, &self.stop, target, call, &encoded).await?;
+        let admitted = self.admission.admit(target, call, &encoded).await?;
         let began = Instant::now();
         if let Some(shared) = shared {
             shared.held.fetch_add(began.duration_since(waited).as_nanos() as u64, Relaxed);
         }
         let result = tokio::select! {
             result = target.provider.send_timed(encoded) => result,
-            () = self.stop.aborted() => return None,
+            () = self.admission.stop.aborted() => return None,
         };
         let took = began.elapsed();
         match &result {
@@ -256,7 +261,7 @@ impl Lane {
                 admitted.answered(reply);
             }
             Err(CallError { kind: CallErrorKind::RateLimited { retry_after }, .. }) => {
-                target.endpoint.limiter.pause_for(retry_after.unwrap_or(PAUSE));
+                self.admission.endpoints.of(target).endpoint.limiter.pause_for(retry_after.unwrap_or(PAUSE));
             }
             Err(_) => {}
         }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::models::{Access, ConnectError, Models};
 use crate::name::{listed, nearest};
 use crate::plan::{Plan, Selected, Selection, select};
 use crate::prompt::{Expect, Message, Prompt};
-use crate::run::connect::{clients_of, inspected};
+use crate::provider::Env;
 use crate::run::preview::prompts;
-use crate::run::{ConnectError, Models, RunError, Variables, unread};
+use crate::run::{RunError, unread};
 use crate::spec::{Concurrency, ModelSpec, Spec, TableId};
 
 /// The levels that are measured if the request names none.
@@ -208,8 +209,9 @@ fn rendered(
 }
 
 /// Connects the models and checks that their servers have them.
-pub async fn connect(ready: &Ready, env: Variables<'_>) -> Result<Models, ConnectError> {
-    let mut models = clients_of(&ready.plan.spec, ready.models.iter().map(|(model, _)| *model), env)?;
-    models.shorten_replies(ready.request.max_tokens);
-    inspected(models).await
+pub async fn connect(ready: &Ready, env: Env<'_>) -> Result<Models, ConnectError> {
+    let asked: Vec<usize> = ready.models.iter().map(|(model, _)| *model).collect();
+    let mut models = Models::connect(&ready.plan.spec, &asked, Access { env, ledger: None, recorded: None }).await?;
+    models.limit_replies(ready.request.max_tokens);
+    Ok(models)
 }

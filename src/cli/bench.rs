@@ -12,12 +12,13 @@ use super::signals;
 use super::status::Format;
 use super::terminal::Terminal;
 use crate::bench::{BenchError, BenchRequest, Event, ModelBench, Ready, connect, measure, prepare};
+use crate::models::Models;
 use crate::provider::Sample;
 use crate::report::bench::advice::{Advice, advice};
 use crate::report::bench::{LevelReport, first_token, text};
 use crate::report::printable::printable;
 use crate::report::summary::count;
-use crate::run::{Models, Stop, StopReason};
+use crate::run::{Stop, StopReason};
 
 /// Measures how fast the models of a spec answer, with more and more calls in flight, and says how many to use.
 ///

@@ -76,7 +76,7 @@ pub fn show(
     terminal: &Terminal,
 ) -> Exit {
     let project = Project::of(&spec.folder);
-    let preview = match preview(spec, selection, &project, render) {
+    let preview = match preview(spec, selection, &project, &|name: &str| std::env::var(name).ok(), render) {
         Ok(preview) => preview,
         Err(error) => return failed(&error, terminal),
     };

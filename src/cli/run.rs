@@ -14,11 +14,12 @@ use super::plan::{self, show};
 use super::status::Format;
 use super::terminal::Terminal;
 use super::{progress, signals, standing};
-use crate::lock;
+use crate::lock::{self, ModelFacts};
+use crate::models::ConnectError;
 use crate::plan::{Plan, Selection};
 use crate::provider::CallErrorKind;
 use crate::report::{preview, summary};
-use crate::run::{self, ConnectError, MissingCall, Outcome, Progress, Recall, ReplayMode, RunError, Stop, StopReason};
+use crate::run::{self, MissingCall, Outcome, Progress, Recall, ReplayMode, RunError, Stop, StopReason};
 use crate::spec::Spec;
 use crate::store::{Project, RunDir, StoreError};
 
@@ -141,7 +142,7 @@ impl Run {
             Err(error) => return failed(&error, terminal),
         };
         let env = |name: &str| std::env::var(name).ok();
-        let models = run::connect(&ready.plan, &env, &project, ready.replay.as_deref());
+        let models = ready.connect(&env);
         let stop = Stop::default();
         let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
         let models = tokio::select! {
@@ -155,7 +156,7 @@ impl Run {
             Ok(models) => models,
             Err(error) => return no_models(&error, terminal),
         };
-        if let Err(exit) = keeper.check(&lock::before(&ready.plan, &models.facts()), terminal) {
+        if let Err(exit) = keeper.check(&lock::before(&ready.plan, &ModelFacts::all(&models)), terminal) {
             return exit;
         }
         for i in ready.plan.stages() {

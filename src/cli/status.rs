@@ -72,7 +72,7 @@ impl Status {
 
 fn find(spec: Spec, lock: Option<Lock>) -> Result<Found, RunError> {
     let project = Project::of(&spec.folder);
-    let preview = preview(spec, &Selection::default(), &project, 0)?;
+    let preview = preview(spec, &Selection::default(), &project, &|name: &str| std::env::var(name).ok(), 0)?;
     let stages = freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project);
     let dir = RunDir::new(project.run(&preview.plan.run_name()));
     let ledger = match project.ledger() {

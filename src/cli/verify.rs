@@ -12,10 +12,11 @@ use super::run::{failed, no_models};
 use super::status::Format;
 use super::terminal::Terminal;
 use crate::lock::{Lock, Verified, verify};
+use crate::models::{Access, Models, asked_models};
 use crate::plan::{Plan, Selection};
 use crate::report::drift;
 use crate::report::summary::count;
-use crate::run::{inspect, offline, preview};
+use crate::run::preview;
 use crate::store::Project;
 
 /// Facets that are named as not checked; of more, only how many there are.
@@ -67,12 +68,14 @@ impl Verify {
             Ok(plan) => plan,
             Err(error) => return failed(&error.into(), terminal),
         };
+        let access = Access { env: &|name: &str| std::env::var(name).ok(), ledger: None, recorded: None };
+        let asked = asked_models(&plan);
         let models = match self.models {
-            true => match runtime.block_on(inspect(&plan, &|name: &str| std::env::var(name).ok())) {
+            true => match runtime.block_on(Models::connect(&plan.spec, &asked, access)) {
                 Ok(models) => Some(models),
                 Err(error) => return no_models(&error, terminal),
             },
-            false => offline(&plan, None).ok(),
+            false => Models::offline(&plan.spec, &asked, access).ok(),
         };
         let verified = match preview::now(plan, models, &lock, &project) {
             Ok((plan, now)) => verify(&lock, now, &plan, &project),

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedReshape, LockedSource, LockedStage};
 use super::prompts::{Prompts, hash};
+use crate::models::{Models, Target};
 use crate::plan::Plan;
 use crate::prompt::Message;
 use crate::provider::{Build, Call, Model, Provider};
@@ -21,8 +22,14 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    pub fn of(provider: &dyn Provider, model: &Model, build: &Build) -> Self {
+    fn of(provider: &dyn Provider, model: &Model, build: &Build) -> Self {
         ModelFacts { sent: sent(provider, model), build: build.clone() }
+    }
+
+    /// The facts of all connected models, by index in the spec.
+    pub fn all(models: &Models) -> HashMap<usize, Self> {
+        let facts = |target: &Target| ModelFacts::of(target.provider.as_ref(), &target.model, &target.build);
+        models.iter().map(|target| (target.index, facts(target))).collect()
     }
 }
 

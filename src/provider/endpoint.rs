@@ -22,7 +22,7 @@ const DAY: u64 = 86_400;
 pub type Config = Arc<dyn Endpoint>;
 
 /// Reads an environment variable by name; `None` when it isn't set.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// The surroundings that a provider is connected in.
 pub struct Here<'a> {

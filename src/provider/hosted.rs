@@ -38,10 +38,10 @@ impl StructuredOutput {
         (StructuredOutput::None, "none"),
     ];
 
-    /// The form that is `steps` steps looser, with its name.
-    pub fn looser(self, steps: usize) -> Option<(StructuredOutput, &'static str)> {
+    /// The form at this level of relaxation (0 is this one), with its name.
+    pub fn relaxed(self, level: usize) -> Option<(StructuredOutput, &'static str)> {
         let at = Self::FORMS.iter().position(|(form, _)| *form == self)?;
-        Self::FORMS.get(at + steps).copied()
+        Self::FORMS.get(at + level).copied()
     }
 }
 

@@ -260,10 +260,10 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Writes a call as the protocol wants it. Pure.
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
-    /// Writes a call that asks for the form of its answer `steps` steps more loosely, for servers that don't know the form
-    /// that [`Provider::encode`] uses: a schema, then just JSON, then by the prompt alone. With the form's name in a spec;
-    /// none where there is no looser form.
-    fn looser(&self, _call: &Call<'_>, _steps: usize) -> Option<(Encoded, &'static str)> {
+    /// Writes a call with more relaxed structured output, for servers that don't know the form of [`Provider::encode`]
+    /// (level 0): a schema, then just JSON, then the prompt alone. Returns the form's name in a spec too; `None` where there
+    /// is no such level.
+    fn encode_relaxed(&self, _call: &Call<'_>, _level: usize) -> Option<(Encoded, &'static str)> {
         None
     }
 

@@ -98,8 +98,8 @@ impl<W: Wire> Provider for Server<W> {
         self.wire.encode(call)
     }
 
-    fn looser(&self, call: &Call<'_>, steps: usize) -> Option<(Encoded, &'static str)> {
-        self.wire.looser(call, steps)
+    fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
+        self.wire.encode_relaxed(call, level)
     }
 
     fn tells_tokens(&self) -> bool {

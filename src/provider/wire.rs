@@ -64,9 +64,8 @@ pub trait Wire: fmt::Debug + Send + Sync {
     /// Writes a call as the body of a POST.
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
-    /// Writes a call that asks for the form of its answer `steps` steps more loosely (a schema, then just JSON, then by the
-    /// prompt alone), with the form's name in a spec; none where there is no looser form.
-    fn looser(&self, _call: &Call<'_>, _steps: usize) -> Option<(Encoded, &'static str)> {
+    /// See [`Provider::encode_relaxed`](super::Provider::encode_relaxed).
+    fn encode_relaxed(&self, _call: &Call<'_>, _level: usize) -> Option<(Encoded, &'static str)> {
         None
     }
 

@@ -1,63 +1,83 @@
 //! Admission: what a request waits for before it is sent: its share of the budget, and its turn at the endpoint.
 
-use super::budget::{Cost, Purse, Reserved};
-use super::connect::Target;
+use std::time::Duration;
+
+use super::budget::{BudgetMeter, Cost, Reserved};
 use super::context::USUAL_REPLY;
+use super::endpoint::{EndpointState, Endpoints};
 use super::limiter::Turn;
 use super::stop::{Stop, StopReason};
-use crate::provider::{Call, Encoded, Reply};
+use crate::models::Target;
+use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
+use crate::spec::Price;
+
+/// What all requests of a run share.
+pub struct Admission {
+    pub budget: BudgetMeter,
+    pub endpoints: Endpoints,
+    pub stop: Stop,
+}
 
 /// A request that may be sent.
 pub struct Admitted<'a> {
-    /// Its turn.
-    pub turn: Turn<'a>,
+    turn: Turn<'a>,
     reserved: Reserved<'a>,
-    target: &'a Target,
+    endpoint: &'a EndpointState,
+    price: Option<Price>,
     /// Tokens of the prompt, as estimated.
     prompt: u64,
 }
 
-/// Waits until a request may be sent. `None`: the run stops before that, perhaps since the budget is spent.
-pub async fn admit<'a>(
-    purse: &'a Purse,
-    stop: &Stop,
-    target: &'a Target,
-    call: &Call<'_>,
-    encoded: &Encoded,
-) -> Option<Admitted<'a>> {
-    let (prompt, reply) = estimate(encoded, call);
-    let reserved = tokio::select! {
-        biased;
-        () = stop.draining() => return None,
-        reserved = purse.reserve(Cost::of(prompt, reply, target.price)) => reserved,
-    };
-    let reserved = match reserved {
-        Ok(reserved) => reserved,
-        Err(what) => {
-            stop.drain(StopReason::BudgetSpent { what });
-            return None;
+impl Admission {
+    /// Waits until a request may be sent. `None`: the run stops before that, perhaps since the budget is spent.
+    pub async fn admit(&self, target: &Target, call: &Call<'_>, encoded: &Encoded) -> Option<Admitted<'_>> {
+        let (prompt, reply) = estimate(encoded, call);
+        let (endpoint, price) = (&*self.endpoints.of(target).endpoint, target.price);
+        let reserved = tokio::select! {
+            biased;
+            () = self.stop.draining() => return None,
+            reserved = self.budget.reserve(Cost::of(prompt, reply, price)) => reserved,
+        };
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
+            Err(what) => {
+                self.stop.drain(StopReason::BudgetSpent { what });
+                return None;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.draining() => None,
+            turn = endpoint.limiter.turn(prompt + reply) => Some(Admitted { turn, reserved, endpoint, price, prompt }),
         }
-    };
-    tokio::select! {
-        biased;
-        () = stop.draining() => None,
-        turn = target.endpoint.limiter.turn(prompt + reply) => Some(Admitted { turn, reserved, target, prompt }),
     }
 }
 
 impl Admitted<'_> {
-    /// There is a reply: settles what it cost, and ends the turn.
+    /// Settles what a reply cost, and ends the turn.
     pub fn answered(self, reply: &Reply) -> Cost {
-        let (said, wrote) = (reply.prompt_tokens, reply.completion_tokens);
-        let cost = Cost::of(said.unwrap_or(self.prompt), wrote.unwrap_or(0), self.target.price);
+        let (prompt, completion) = (reply.prompt_tokens, reply.completion_tokens);
+        let cost = Cost::of(prompt.unwrap_or(self.prompt), completion.unwrap_or(0), self.price);
         self.reserved.settle(cost);
-        self.turn.answered(said.zip(wrote).map(|(prompt, reply)| prompt + reply));
+        self.turn.answered(prompt.zip(completion).map(|(prompt, reply)| prompt + reply));
+        self.endpoint.is_up();
         cost
+    }
+
+    /// Ends the turn without a reply. Returns for how long the server has been down, if it is.
+    pub fn failed(self, error: &CallError) -> Option<Duration> {
+        match error.kind {
+            CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => self.turn.failed(),
+            CallErrorKind::RateLimited { .. } => {
+                self.turn.refused();
+                None
+            }
+            _ => None,
+        }
     }
 }
 
-/// About how many tokens of prompt and reply a call takes, before one knows: a token for 4 bytes, and the longest reply that
-/// is allowed.
+/// The tokens of prompt and reply, estimated before the call: a token for 4 bytes, and the longest reply that is allowed.
 fn estimate(encoded: &Encoded, call: &Call<'_>) -> (u64, u64) {
     let reply = call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from);
     (encoded.body.len() as u64 / 4, reply)

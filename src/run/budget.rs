@@ -45,7 +45,7 @@ impl Cost {
 
 /// What a run may still spend.
 #[derive(Debug)]
-pub struct Purse {
+pub struct BudgetMeter {
     budget: Budget,
     state: Mutex<State>,
     settled: Notify,
@@ -68,12 +68,12 @@ impl State {
 /// What is put aside for a call in flight; given back when it is dropped without a reply, but for the call itself.
 /// Nothing is put aside where there is no budget.
 #[derive(Debug)]
-pub struct Reserved<'a>(Option<(&'a Purse, u64)>);
+pub struct Reserved<'a>(Option<(&'a BudgetMeter, u64)>);
 
-impl Purse {
-    /// A purse with this budget.
-    pub fn new(budget: Budget) -> Purse {
-        Purse { budget, state: Mutex::default(), settled: Notify::new() }
+impl BudgetMeter {
+    /// A meter for this budget.
+    pub fn new(budget: Budget) -> BudgetMeter {
+        BudgetMeter { budget, state: Mutex::default(), settled: Notify::new() }
     }
 
     /// Puts `cost` aside; waits while calls in flight may turn out to leave enough. The error is what is used up.
@@ -110,8 +110,8 @@ impl Purse {
 impl Reserved<'_> {
     /// The call took so much.
     pub fn settle(self, cost: Cost) {
-        let Some((purse, _)) = self.0 else { return };
-        let mut state = purse.state.lock();
+        let Some((meter, _)) = self.0 else { return };
+        let mut state = meter.state.lock();
         // The request itself is counted when the reservation ends.
         state.spent = state.spent.plus(Cost { calls: 0, ..cost });
     }
@@ -119,12 +119,12 @@ impl Reserved<'_> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        let Some((purse, id)) = self.0 else { return };
-        let mut state = purse.state.lock();
+        let Some((meter, id)) = self.0 else { return };
+        let mut state = meter.state.lock();
         state.reserved.retain(|(other, _)| *other != id);
         state.spent.calls += 1;
         drop(state);
-        purse.settled.notify_waiters();
+        meter.settled.notify_waiters();
     }
 }
 
@@ -135,9 +135,9 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    fn purse(calls: u64, tokens: u64, usd: f64) -> Purse {
+    fn meter(calls: u64, tokens: u64, usd: f64) -> BudgetMeter {
         let usd = (usd > 0.0).then_some(usd);
-        Purse::new(Budget { calls: NonZeroU64::new(calls), tokens: NonZeroU64::new(tokens), usd })
+        BudgetMeter::new(Budget { calls: NonZeroU64::new(calls), tokens: NonZeroU64::new(tokens), usd })
     }
 
     #[test]
@@ -150,25 +150,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_calls_in_flight_may_take_is_put_aside() {
-        let purse = purse(0, 100, 0.0);
+        let meter = meter(0, 100, 0.0);
         let cost = |tokens| Cost { calls: 1, tokens, usd: 0.0 };
-        let first = purse.reserve(cost(60)).await.expect("it fits");
+        let first = meter.reserve(cost(60)).await.expect("it fits");
         // Not now, but perhaps the first one takes less.
-        let mut second = Box::pin(purse.reserve(cost(60)));
+        let mut second = Box::pin(meter.reserve(cost(60)));
         assert!(timeout(Duration::from_secs(1), &mut second).await.is_err());
         first.settle(cost(30));
         let second = timeout(Duration::from_secs(1), second).await.expect("it is told").expect("it fits now");
         second.settle(cost(60));
-        assert_eq!(purse.reserve(cost(20)).await.err(), Some("tokens"));
-        assert!(purse.reserve(cost(10)).await.is_ok());
+        assert_eq!(meter.reserve(cost(20)).await.err(), Some("tokens"));
+        assert!(meter.reserve(cost(10)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_without_a_reply_costs_a_call_and_nothing_else() {
-        let purse = purse(2, 100, 1.0);
+        let meter = meter(2, 100, 1.0);
         let dear = Cost { calls: 1, tokens: 100, usd: 1.0 };
-        drop(purse.reserve(dear).await.expect("it fits"));
-        drop(purse.reserve(dear).await.expect("it fits again"));
-        assert_eq!(purse.reserve(Cost { calls: 1, tokens: 0, usd: 0.0 }).await.err(), Some("calls"));
+        drop(meter.reserve(dear).await.expect("it fits"));
+        drop(meter.reserve(dear).await.expect("it fits again"));
+        assert_eq!(meter.reserve(Cost { calls: 1, tokens: 0, usd: 0.0 }).await.err(), Some("calls"));
     }
 }

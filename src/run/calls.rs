@@ -1,50 +1,37 @@
-//! The one door to the models: a call is asked here, once, and recorded here. How it is tried stands in `attempts`.
+//! The one door to the models: every call is made here once, and recorded here.
 
 use std::sync::Arc;
 
-use super::budget::Purse;
-use super::connect::{Models, Target};
+use super::admission::Admission;
+use super::attempts::Attempts;
 use super::progress::StageProgress;
-use super::recent::{Claim, Lookup, Recent};
+use super::recent::{Claim, Lookup};
 use super::recorder::Recorder;
 use super::replay::Replay;
-use super::stop::Stop;
+use super::request::CallRequest;
+use super::tally::{FailedAttempt, Tally};
 use crate::ask::{Finished, Terms};
-use crate::prompt::Prompt;
-use crate::spec::Budget;
+use crate::models::{Models, Target};
+use crate::prompt::{Answer, Failure, FailureKind};
 use crate::store::{Key, LedgerError, Record};
 
-/// The door.
+/// Failures of a pack that smaller packs may not meet. Fallback models are not asked for such a pack.
+const TOO_LARGE: [FailureKind; 4] =
+    [FailureKind::ContextTooLong, FailureKind::Rejected, FailureKind::Timeout, FailureKind::Refused];
+
 pub struct Calls {
-    pub(super) models: Models,
-    pub(super) purse: Purse,
+    models: Models,
+    admission: Admission,
     recorder: Recorder,
     replay: Option<Arc<Replay>>,
-    pub(super) stop: Stop,
-}
-
-/// A call that is wanted.
-#[derive(Clone, Copy)]
-pub struct Wanted<'a> {
-    /// The model's index in the spec.
-    pub model: usize,
-    /// How often the same was asked of the model before, for another row of the replicates.
-    pub replicate: u64,
-    /// What to ask.
-    pub prompt: &'a Prompt,
-    /// Its key.
-    pub key: Key,
-    /// What passes for an answer.
-    pub terms: Terms<'a>,
 }
 
 impl Calls {
-    /// The door to `models`.
-    pub fn new(models: Models, budget: Budget, recorder: Recorder, replay: Option<Arc<Replay>>, stop: Stop) -> Self {
-        Calls { models, purse: Purse::new(budget), recorder, replay, stop }
+    pub fn new(models: Models, admission: Admission, recorder: Recorder, replay: Option<Arc<Replay>>) -> Self {
+        Calls { models, admission, recorder, replay }
     }
 
-    /// The recorded calls that go before the ledger's.
+    /// The recorded calls that take precedence over the ledger's.
     pub fn replay(&self) -> Option<&Replay> {
         self.replay.as_deref()
     }
@@ -54,13 +41,8 @@ impl Calls {
         self.models.target(model)
     }
 
-    /// The ledger's writer and readers.
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
-    }
-
-    fn recent(&self) -> &Arc<Recent> {
-        self.recorder.recent()
     }
 
     /// The answered calls of `keys`. Blocking.
@@ -68,69 +50,102 @@ impl Calls {
         self.recorder.find(keys)
     }
 
-    /// Asks what is wanted; equal calls are asked once. `lookup`, in which the ledger didn't know the call, is over
-    /// when the call is claimed. `None`: the run stops, nothing is known.
+    /// Makes a call; equal calls are made once. `lookup`, in which the ledger did not know the call, ends when the call is
+    /// claimed. `None`: the run stops without an answer.
     pub async fn ask(
         &self,
-        wanted: Wanted<'_>,
+        request: CallRequest<'_>,
         lookup: Option<Arc<Lookup>>,
         progress: &StageProgress,
     ) -> Option<Finished> {
         let mut lookup = lookup;
+        let stop = &self.admission.stop;
+        let shared = |record| Some(Finished::shared(record, request.prompt, &request.terms));
         loop {
-            let claim = self.recent().claim(wanted.key);
+            let claim = self.recorder.recent().claim(request.key);
             drop(lookup.take());
             match claim {
-                Claim::Answered(record) => return Some(Finished::shared(record, wanted.prompt, &wanted.terms)),
-                Claim::Wait(mut told) => {
+                Claim::Answered(record) => return shared(record),
+                Claim::Wait(mut answer) => {
                     let record = tokio::select! {
-                        told = told.wait_for(Option::is_some) => told.ok().and_then(|r| r.clone()),
-                        () = self.stop.aborted() => return None,
+                        record = answer.wait_for(Option::is_some) => record.ok().and_then(|record| record.clone()),
+                        () = stop.aborted() => return None,
                     };
                     match record {
-                        Some(record) => return Some(Finished::shared(record, wanted.prompt, &wanted.terms)),
-                        // Whoever was asking has stopped without an answer.
-                        None if self.stop.is_draining() => return None,
+                        Some(record) => return shared(record),
+                        // The task that made the call has stopped without an answer.
+                        None if stop.is_draining() => return None,
                         None => continue,
                     }
                 }
                 Claim::Ask(asking) => {
                     let (record, answer) = tokio::select! {
-                        asked = self.try_until_done(wanted, progress) => asked?,
-                        () = self.stop.aborted() => return None,
+                        asked = self.try_models(request, progress) => asked?,
+                        () = stop.aborted() => return None,
                     };
                     let record = Arc::new(record);
                     let (place, earlier) = self.recorder.record(record.clone()).await?;
                     let earlier = earlier.map(Arc::new);
                     let counts = earlier.clone().unwrap_or_else(|| record.clone());
                     asking.finish(counts, answer.is_ok().then_some(place));
-                    return Some(match earlier {
-                        // Another process was first: what it left in the ledger is the answer.
-                        Some(earlier) => Finished::shared(earlier, wanted.prompt, &wanted.terms),
-                        None => Finished { record, answer, from_ledger: false, place: None },
-                    });
+                    return match earlier {
+                        // Another process was first: its answer counts.
+                        Some(earlier) => shared(earlier),
+                        None => Some(Finished { record, answer, from_ledger: false, place: None }),
+                    };
                 }
             }
         }
     }
 
-    /// Asks what is wanted, unless the ledger knows it. `None`: the run stops, nothing is known.
-    pub async fn look_up_or_ask(&self, wanted: Wanted<'_>, progress: &StageProgress) -> Option<Finished> {
-        let lookup = Arc::new(self.recorder.lookup());
-        let found = tokio::task::spawn_blocking({
-            let (recorder, key) = (self.recorder.clone(), wanted.key);
-            move || recorder.find(&[key])
-        });
-        let found = found.await.ok().and_then(Result::ok).and_then(|found| found.into_iter().next().flatten());
-        let unfit = found.is_some();
-        let known = found.and_then(|record| Finished::known(Arc::new(record), wanted.prompt, &wanted.terms));
-        if known.is_some() {
-            return known;
+    /// Asks the model, then its fallbacks until one of them has an answer. `None`: the run stops.
+    async fn try_models(
+        &self,
+        request: CallRequest<'_>,
+        progress: &StageProgress,
+    ) -> Option<(Record, Result<Answer, Failure>)> {
+        let target = self.target(request.model);
+        let mut tally = Tally::default();
+        let attempts = Attempts { admission: &self.admission, target, request, progress };
+        let given_up = match attempts.until_done(&mut tally).await? {
+            Ok((reply, answer)) => return Some((tally.record(&request, target, Some(&reply), None), Ok(answer))),
+            Err(given_up) => given_up,
+        };
+        let failure = given_up.failure.clone();
+        let too_large = request.prompt.pack.is_some() && TOO_LARGE.contains(&failure.kind);
+        if target.fallback.is_empty() || too_large {
+            let record = tally.record(&request, target, given_up.reply.as_ref(), Some(&failure));
+            return Some((record, Err(failure)));
         }
-        if unfit {
-            let (recorder, key) = (self.recorder.clone(), wanted.key);
+        tally.note(given_up);
+        for (name, model) in &target.fallback {
+            let key = self.target(*model).key(request.prompt, request.replicate);
+            let terms = Terms { fallback: &[], ..request.terms };
+            let finished = self.look_up_or_ask(CallRequest { model: *model, key, terms, ..request }, progress).await?;
+            match finished.answer {
+                Ok(answer) => return Some((tally.record_of_fallback(&request, name, &finished.record), Ok(answer))),
+                Err(other) => {
+                    let failure = FailureKind::Fallback.because(format!("{name}: {other}"));
+                    tally.note(FailedAttempt { failure, reply: None });
+                }
+            }
+        }
+        Some((tally.record(&request, target, None, Some(&failure)), Err(failure)))
+    }
+
+    /// Makes a call, unless the ledger has its answer. `None`: the run stops without an answer.
+    async fn look_up_or_ask(&self, request: CallRequest<'_>, progress: &StageProgress) -> Option<Finished> {
+        let lookup = Arc::new(self.recorder.lookup());
+        let (recorder, key) = (self.recorder.clone(), request.key);
+        let found = tokio::task::spawn_blocking(move || recorder.find(&[key])).await.ok().and_then(Result::ok);
+        if let Some(record) = found.and_then(|found| found.into_iter().next().flatten()) {
+            let known = Finished::known(Arc::new(record), request.prompt, &request.terms);
+            if known.is_some() {
+                return known;
+            }
+            let recorder = self.recorder.clone();
             let _ = tokio::task::spawn_blocking(move || recorder.retire(&[key])).await;
         }
-        Box::pin(self.ask(wanted, Some(lookup), progress)).await
+        Box::pin(self.ask(request, Some(lookup), progress)).await
     }
 }

@@ -1,7 +1,7 @@
 //! Rows of the calls table: made from a finished call and the row that needed it.
 
-use super::connect::Target;
 use crate::ask::Finished;
+use crate::models::Target;
 use crate::prompt::Prompt;
 use crate::store::{CallRow, PackRow};
 

@@ -1,15 +1,18 @@
 //! The limiter: one per endpoint, shared by all stages: how many calls at once and per minute, a pause for all when the
 //! server asks for one, and one probe at a time while it is down.
 
+mod adaptive;
+mod bucket;
+
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::adaptive::Adaptive;
-use super::bucket::Bucket;
 use crate::spec::{Concurrency, Limits};
+use adaptive::Adaptive;
+use bucket::Bucket;
 
 /// Failures in a row, without an answer to anyone, that are an outage.
 const OUTAGE: u32 = 10;

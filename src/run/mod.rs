@@ -5,7 +5,7 @@
 //! stage has lanes; an assembler puts finished blocks in order and commits the parts. All calls go through one door,
 //! [`calls`]; every answer is committed to the ledger before it counts ([`recorder`]). How a call is tried stands in
 //! [`attempts`]: what fits into a context [`context`]'s, in which form the server is asked
-//! [`forms`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
+//! [`structured_output`]', when to try again [`retry`]'s, whose turn it is [`limiter`]'s (calls at once, fixed or [`adaptive`], and [`bucket`]s
 //! per minute), what may be spent [`budget`]'s, both asked for in [`admission`]; the [`tally`] makes the record. Rows that are asked about together go their way
 //! in [`packs`]. What their tables were made from in
 //! [`locking`], how often each label was given in [`labels`]; what makes a table of tables is carried out in [`reshape`].
@@ -15,20 +15,18 @@
 //!
 //! Nothing here prints. A run is stopped by [`Stop`]: first it drains, then it aborts.
 
-mod adaptive;
 pub mod admission;
 mod assemble;
 mod attempts;
 mod block;
-mod bucket;
 pub mod budget;
 mod calls;
 mod calls_table;
-pub mod connect;
 mod context;
-mod forms;
+pub mod endpoint;
 mod labels;
 mod limiter;
+mod outcome;
 mod packs;
 mod parts;
 pub mod preview;
@@ -37,10 +35,12 @@ pub mod progress;
 mod recent;
 mod recorder;
 mod replay;
+mod request;
 mod reshape;
 mod retry;
 mod stage;
 mod stop;
+mod structured_output;
 mod tally;
 
 use std::collections::HashMap;
@@ -52,22 +52,26 @@ use arrow_array::RecordBatch;
 use indexmap::IndexMap;
 use tokio::task::JoinSet;
 
-use crate::lock::{self, Lock, PromptDigest};
+use crate::lock::{self, Lock, ModelFacts, PromptDigest};
+use crate::models::{Access, ConnectError, Models, asked_models};
 use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
+use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
 use crate::store::{
-    Hold, Manifest, OutputFacts, Project, ReshapeEntry, RunDir, SourceEntry, StageShape, StageTotals, State,
+    Hold, Ledger, Manifest, OutputFacts, Project, ReshapeEntry, RunDir, SourceEntry, StageShape, StageTotals, State,
     StoreError, import, write_output,
 };
 use crate::table::parquet::{TableError, clean};
 
-pub use connect::{ConnectError, Models, Variables, connect, inspect, offline};
 pub use progress::Progress;
 pub use replay::{MissingCall, Replay, ReplayMode};
 pub use stop::{Stop, StopReason};
 
+use admission::Admission;
+use budget::BudgetMeter;
 use calls::Calls;
+use endpoint::Endpoints;
 use parts::{PartTables, Parts};
 use recorder::Recorder;
 
@@ -118,6 +122,19 @@ pub struct Ready {
     /// The tables that are there before the first call.
     tables: HashMap<TableId, PartTables>,
     _locks: Vec<Hold>,
+}
+
+impl Ready {
+    /// Connects the models that the run asks. Nothing is sent for a replay of recorded calls only.
+    pub async fn connect(&self, env: Env<'_>) -> Result<Models, ConnectError> {
+        let (spec, asked) = (&self.plan.spec, asked_models(&self.plan));
+        let recorded = self.replay.as_ref().map(|replay| replay.file());
+        if self.replay.as_ref().is_some_and(|replay| replay.is_only()) {
+            return Models::offline(spec, &asked, Access { env, ledger: None, recorded });
+        }
+        let ledger = Ledger::open(&self.project.ledger())?;
+        Models::connect(spec, &asked, Access { env, ledger: Some(&ledger), recorded }).await
+    }
 }
 
 /// How a run ended.
@@ -201,7 +218,7 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     describe(&mut manifest, &plan, &models);
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
-    let before = plan.is_whole().then(|| lock::before(&plan, &models.facts()));
+    let before = plan.is_whole().then(|| lock::before(&plan, &ModelFacts::all(&models)));
     // The moment stays with the run, so that it goes on after a stop and does not begin again.
     manifest.fresh_since_ms = if fresh { Some(moment().await) } else { fresh_since(&dir) };
     manifest.lock = before.as_ref().map(Lock::to_json);
@@ -214,7 +231,12 @@ pub async fn run(ready: Ready, models: Models, progress: Arc<Progress>, stop: St
         None => project.ledger(),
     };
     let recorder = Recorder::start(ledger, manifest.fresh_since_ms, stop.clone())?;
-    let calls = Arc::new(Calls::new(models, plan.spec.budget, recorder.clone(), replay.clone(), stop.clone()));
+    let admission = Admission {
+        budget: BudgetMeter::new(plan.spec.budget),
+        endpoints: Endpoints::new(&plan.spec, &models),
+        stop: stop.clone(),
+    };
+    let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay.clone()));
     let inputs: HashMap<TableId, Arc<Parts>> = plan
         .stages()
         .map(|i| {

@@ -14,9 +14,9 @@ use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
 use super::block::Asked;
-use super::connect::Target;
 use super::produce::{Question, answers};
 use crate::ask::{Finished, PackPosition};
+use crate::models::Target;
 use crate::prompt::{Failure, Prompt, pack, together};
 use crate::random::Streams;
 use crate::spec::StageSpec;

@@ -14,16 +14,17 @@ use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
 use super::RunError;
-use super::connect::{Models, offline};
 use super::packs::Cutter;
 use super::parts::{PartTables, batch_rows};
 use super::reshape::carry_out;
 use super::{fresh_since, unread};
 use crate::ask::{Fate, Finished, Terms, columns, fates};
 use crate::lock::{Lock, ModelFacts, Outlook, PromptDigest, Prompts, before};
+use crate::models::{Access, Models, asked_models};
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, routing, select, sources_read};
 use crate::prompt::{Answer, Failure, Prompt};
+use crate::provider::Env;
 use crate::source::{SourceError, content};
 use crate::spec::{PerTable, Spec, StageSpec, TableId};
 use crate::store::{Ledger, LedgerError, PartFacts, PartWriter, Project, RunDir, StoreError};
@@ -87,16 +88,23 @@ pub struct Rendered {
 }
 
 /// Plans `spec` and looks its calls up; renders the first `render` prompts of every stage that reads a source.
-pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usize) -> Result<Preview, RunError> {
+pub fn preview(
+    spec: Spec,
+    selection: &Selection,
+    project: &Project,
+    env: Env<'_>,
+    render: usize,
+) -> Result<Preview, RunError> {
     let ledger = open(project)?;
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let since = fresh_since(&RunDir::new(project.run(&plan.run_name()))).unwrap_or(i64::MIN);
     // What keeps a client from being made (an unset address) is told by `run`; here it only means: not known.
-    let models = offline(&plan, ledger.as_ref()).ok();
+    let access = Access { env, ledger: ledger.as_ref(), recorded: None };
+    let models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
     let known = models.as_ref().zip(ledger.as_ref());
     let followed = follow(plan, selection, known, Look { render, leaves: true, since })?;
-    let lock = followed.lock(&models.as_ref().map(Models::facts).unwrap_or_default());
+    let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
     let Followed { plan, known, rendered, .. } = followed;
     let stages = plan.stages().map(|i| known[i]).collect();
     Ok(Preview { plan, stages, rendered, lock })
@@ -105,10 +113,10 @@ pub fn preview(spec: Spec, selection: &Selection, project: &Project, render: usi
 /// The whole of `plan` with its sources read, and the lock that a run would start with if these were its models. Prompts that
 /// depend on answers are made from the answers of the builds that `lock` names.
 pub fn now(plan: Plan, models: Option<Models>, lock: &Lock, project: &Project) -> Result<(Plan, Lock), RunError> {
-    let facts = models.as_ref().map(Models::facts).unwrap_or_default();
+    let facts = models.as_ref().map(ModelFacts::all).unwrap_or_default();
     let ledger = open(project)?;
     let models = models.map(|mut models| {
-        models.take_builds(lock);
+        models.set_builds(|model| lock.build(model));
         models
     });
     let known = models.as_ref().zip(ledger.as_ref());

@@ -1,18 +1,16 @@
 //! Replaying: calls that are answered from a replay file.
 //!
-//! `only`: nothing is asked of anybody. The builds of the models come from the file, the clients can't send ([`Silent`]),
+//! `only`: nothing is asked of anybody. The builds of the models come from the file, the clients can't send,
 //! the project's ledger is left alone, failed calls fail as they did, and a call that is not in the file ends the run.
 //! `prefer`: answers from the file come before those of the ledger; everything else goes its usual way.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::plan::Plan;
-use crate::provider::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Model, Provider, Reply, Sampling};
 use crate::spec::TableId;
 use crate::store::{Record, Recorded, ReplayFile, RunDir, Sought, StoreError};
 
@@ -77,6 +75,10 @@ impl Replay {
         &self.path
     }
 
+    pub fn file(&self) -> &ReplayFile {
+        &self.file
+    }
+
     /// Whether nothing may be asked.
     pub fn is_only(&self) -> bool {
         self.mode == ReplayMode::Only
@@ -85,15 +87,6 @@ impl Replay {
     /// A place for a ledger that nothing is written to.
     pub fn no_ledger(&self) -> PathBuf {
         self.folder.path().join("ledger.sqlite")
-    }
-
-    /// The build that a model of the spec had, by its name; or else that of any model of the same kind and id.
-    pub fn build(&self, name: &str, provider: &str, id: &str) -> Option<Build> {
-        let id = crate::store::shown(provider, id);
-        let same = |model: &&crate::store::RecordedModel| model.provider == provider && model.model == id;
-        let model = self.file.models.get(name).filter(same).or_else(|| self.file.models.values().find(same))?;
-        let (digest, quantization) = (model.digest.clone(), model.quantization.clone());
-        Some(Build { digest, quantization, template: model.template.clone() })
     }
 
     /// How the calls ended, in their order. Blocking.
@@ -130,54 +123,5 @@ impl Replay {
     pub fn missing(&self) -> (u64, Vec<MissingCall>) {
         let missing = self.missing.lock();
         (missing.count, missing.first.values().cloned().collect())
-    }
-}
-
-/// A provider that knows how calls are written, and can't send one.
-#[derive(Debug)]
-pub struct Silent(pub Arc<dyn Provider>);
-
-impl Silent {
-    fn refuse<T: Send + 'static>() -> Boxed<'static, Result<T, CallError>> {
-        let message = "nothing is asked in a replay".to_owned();
-        Box::pin(std::future::ready(Err(CallError { kind: CallErrorKind::Unauthorized, message })))
-    }
-}
-
-impl Provider for Silent {
-    fn kind(&self) -> &'static str {
-        self.0.kind()
-    }
-
-    fn endpoint(&self) -> String {
-        self.0.endpoint()
-    }
-
-    fn encode(&self, call: &Call<'_>) -> Encoded {
-        self.0.encode(call)
-    }
-
-    fn send(&self, _: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
-        Silent::refuse()
-    }
-
-    fn inspect<'a>(&'a self, _: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
-        Silent::refuse()
-    }
-
-    fn tells_tokens(&self) -> bool {
-        self.0.tells_tokens()
-    }
-
-    fn is_greedy(&self, sampling: &Sampling) -> bool {
-        self.0.is_greedy(sampling)
-    }
-
-    fn holds_one_model(&self) -> bool {
-        false
-    }
-
-    fn context_tokens(&self, model: &Model) -> Option<u64> {
-        self.0.context_tokens(model)
     }
 }

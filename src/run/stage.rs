@@ -8,13 +8,14 @@ use tokio::task::JoinSet;
 use super::RunError;
 use super::assemble::{Piece, assemble};
 use super::block::Block;
-use super::calls::{Calls, Wanted};
+use super::calls::Calls;
 use super::packs::Group;
 use super::parts::Parts;
 use super::produce::{Pending, Produced, Task, advance, fill, look_up, produce, site, take_over};
 use super::progress::{Progress, StageProgress};
 use super::recent::Lookup;
 use super::replay::Replay;
+use super::request::CallRequest;
 use super::stop::{Stop, StopReason};
 use crate::ask::Terms;
 use crate::plan::{Plan, routing};
@@ -242,14 +243,14 @@ async fn answer(
                 Some(known) => known,
                 None => {
                     let lookup = if left == 0 { held.take() } else { held.clone() };
-                    let wanted = Wanted {
+                    let request = CallRequest {
                         model,
                         replicate: pending.replicate,
                         prompt: &question.prompt,
                         key: question.key,
                         terms,
                     };
-                    let asked = job.calls.ask(wanted, lookup, job.progress());
+                    let asked = job.calls.ask(request, lookup, job.progress());
                     let Some(finished) = asked.await else { return false };
                     finished
                 }
@@ -291,8 +292,8 @@ async fn ask_at_once(job: &Arc<Job>, pending: &mut Pending, lookup: &Arc<Lookup>
             let (prompt, key) = (pending.round[i].prompt.clone(), pending.round[i].key);
             asked.spawn(async move {
                 let terms = Terms::new(job.stage(), &job.calls.target(model).fallback);
-                let wanted = Wanted { model, replicate, prompt: &prompt, key, terms };
-                let finished = job.calls.ask(wanted, Some(lookup), job.progress()).await;
+                let request = CallRequest { model, replicate, prompt: &prompt, key, terms };
+                let finished = job.calls.ask(request, Some(lookup), job.progress()).await;
                 drop(lane);
                 (i, finished)
             });
@@ -319,8 +320,8 @@ async fn answer_all(job: &Arc<Job>, block: &Arc<Block>, mut group: Group, mut lo
                 continue;
             }
             let lookup = if left == 0 { held.take() } else { held.clone() };
-            let wanted = Wanted { model, replicate, prompt: &question.prompt, key: question.key, terms };
-            question.known = job.calls.ask(wanted, lookup, job.progress()).await;
+            let request = CallRequest { model, replicate, prompt: &question.prompt, key: question.key, terms };
+            question.known = job.calls.ask(request, lookup, job.progress()).await;
             if question.known.is_none() {
                 return false;
             }

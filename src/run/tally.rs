@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::connect::Target;
+use serde_json::{Value, json};
+
 use super::progress::StageProgress;
+use super::request::CallRequest;
 use crate::ask::probabilities;
-use crate::prompt::{Failure, Prompt};
-use crate::provider::{Finish, Reply};
-use crate::store::{Key, Notes, Record};
+use crate::models::Target;
+use crate::prompt::Failure;
+use crate::provider::{CallError, Finish, Reply};
+use crate::store::{Notes, Record};
 
 /// An attempt without an answer.
 #[derive(Debug)]
@@ -17,24 +20,33 @@ pub struct FailedAttempt {
     pub reply: Option<Reply>,
 }
 
-/// What the attempts at a call add up to.
+impl From<CallError> for FailedAttempt {
+    fn from(error: CallError) -> Self {
+        FailedAttempt { failure: error.into(), reply: None }
+    }
+}
+
 #[derive(Default)]
 pub struct Tally {
-    /// When the first attempt had its turn: time in our own queue is nobody's patience.
-    pub started: Option<Instant>,
+    /// When the first request was sent: time spent in our own queue does not count against the time limit.
+    started: Option<Instant>,
     /// Requests that were sent.
     pub attempts: u32,
-    /// Attempts that count towards `max_attempts`; a rate limit is no failed attempt.
+    /// Failed attempts that count towards `max_attempts`.
     pub counted: u32,
-    /// How the answer comes about.
     pub notes: Notes,
     prompt_tokens: u64,
     completion_tokens: u64,
-    tries: Vec<serde_json::Value>,
+    tries: Vec<Value>,
 }
 
 impl Tally {
-    /// Counts a reply.
+    /// Counts a request that is sent now.
+    pub fn begin(&mut self) {
+        self.attempts += 1;
+        self.started.get_or_insert_with(Instant::now);
+    }
+
     pub fn count(&mut self, reply: &Reply, progress: &StageProgress) {
         let (prompt, completion) = (reply.prompt_tokens.unwrap_or(0), reply.completion_tokens.unwrap_or(0));
         self.prompt_tokens += prompt;
@@ -42,29 +54,26 @@ impl Tally {
         progress.tokens(prompt, completion);
     }
 
-    /// Keeps an attempt that gave no answer.
+    /// Keeps an attempt without an answer for the record.
     pub fn note(&mut self, failed: FailedAttempt) {
-        let reply = failed.reply.map(|r| r.text);
-        let error = failed.failure.to_string();
-        self.tries.push(serde_json::json!({ "reply": reply, "error": error }));
+        let reply = failed.reply.map(|reply| reply.text);
+        self.tries.push(json!({ "reply": reply, "error": failed.failure.to_string() }));
     }
 
-    /// How long it has taken.
+    /// The time since the first request was sent.
     pub fn spent(&self) -> Duration {
         self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }
 
-    /// The record of the call for `prompt` with its last reply.
+    /// The record of a call with its last reply.
     pub fn record(
         self,
-        key: Key,
+        request: &CallRequest<'_>,
         target: &Target,
-        prompt: &Prompt,
         reply: Option<&Reply>,
-        error: Option<&Failure>,
+        failure: Option<&Failure>,
     ) -> Record {
-        let spent = self.spent();
-        let finish = match reply.map(|r| &r.finish) {
+        let finish = match reply.map(|reply| &reply.finish) {
             Some(Finish::Stop) => "stop",
             Some(Finish::Length) => "length",
             Some(Finish::ContentFilter) => "content_filter",
@@ -72,42 +81,42 @@ impl Tally {
             None => "",
         };
         Record {
-            key,
+            key: request.key,
             model: target.model.id.clone(),
-            reply: reply.map(|r| r.text.clone()).unwrap_or_default(),
+            reply: reply.map(|reply| reply.text.clone()).unwrap_or_default(),
             finish: finish.to_owned(),
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
-            latency_ms: milliseconds(spent),
+            latency_ms: milliseconds(self.spent()),
             attempts: self.attempts,
-            build: reply.and_then(|r| r.build.clone()),
-            error: error.map(Failure::to_string),
-            probabilities: reply.and_then(|reply| probabilities(reply, prompt)),
+            build: reply.and_then(|reply| reply.build.clone()),
+            error: failure.map(Failure::to_string),
+            probabilities: reply.and_then(|reply| probabilities(reply, request.prompt)),
             tries: self.tries(),
             notes: self.notes,
         }
     }
 
-    /// The record of a call that the model `name` answered in the place of the one that was asked: its own record `other`,
-    /// after the attempts here.
-    pub fn stood_in(self, key: Key, name: &str, other: &Record) -> Record {
+    /// The record of a call that the fallback model `name` answered: its record, with the attempts before it.
+    pub fn record_of_fallback(self, request: &CallRequest<'_>, name: &str, answer: &Record) -> Record {
         Record {
-            key,
-            prompt_tokens: self.prompt_tokens + other.prompt_tokens,
-            completion_tokens: self.completion_tokens + other.completion_tokens,
+            key: request.key,
+            prompt_tokens: self.prompt_tokens + answer.prompt_tokens,
+            completion_tokens: self.completion_tokens + answer.completion_tokens,
             latency_ms: milliseconds(self.spent()),
-            attempts: self.attempts + other.attempts,
+            attempts: self.attempts + answer.attempts,
             tries: self.tries(),
-            notes: Notes { fallback: Some(name.to_owned()), ..other.notes.clone() },
-            ..other.clone()
+            notes: Notes { fallback: Some(name.to_owned()), ..answer.notes.clone() },
+            ..answer.clone()
         }
     }
 
     fn tries(&self) -> Option<String> {
-        (!self.tries.is_empty()).then(|| serde_json::Value::Array(self.tries.clone()).to_string())
+        (!self.tries.is_empty()).then(|| Value::Array(self.tries.clone()).to_string())
     }
 }
 
+/// Milliseconds, to the microsecond.
 fn milliseconds(spent: Duration) -> f64 {
     (spent.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -271,7 +271,7 @@ impl Ledger {
     }
 
     /// Stores the build of a model that a server reported, as JSON.
-    pub fn remember_build(&mut self, provider: &str, model: &str, build: &str) -> Result<(), LedgerError> {
+    pub fn remember_build(&self, provider: &str, model: &str, build: &str) -> Result<(), LedgerError> {
         let sql = "INSERT INTO builds VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET build = excluded.build";
         self.connection.execute(sql, params![provider, model, build]).map(drop).map_err(self.failed())
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The lines, lowest first. Who stands on one line may not know each other.
-const LINES: [&[&str]; 13] = [
+const LINES: [&[&str]; 14] = [
     &["name", "random"],
     &["document"],
     &["registry", "table"],
@@ -13,6 +13,7 @@ const LINES: [&[&str]; 13] = [
     &["plan"],
     &["store"],
     &["ask"],
+    &["models"],
     &["lock", "inventory"],
     &["run"],
     &["bench"],

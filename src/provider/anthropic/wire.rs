@@ -96,9 +96,9 @@ impl Wire for AnthropicWire {
         encoded(&seed, &body, call)
     }
 
-    fn looser(&self, call: &Call<'_>, steps: usize) -> Option<(Encoded, &'static str)> {
-        let looser = (self.format, steps) == (Format::JsonSchema, 1);
-        looser.then(|| (AnthropicWire { format: Format::None }.encode(call), "none"))
+    fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
+        let relaxed = (self.format, level) == (Format::JsonSchema, 1);
+        relaxed.then(|| (AnthropicWire { format: Format::None }.encode(call), "none"))
     }
 
     fn tells_tokens(&self) -> bool {

@@ -143,8 +143,8 @@ impl Wire for GeminiWire {
         encoded(&format!("{}\n", call.model.id), &body, call)
     }
 
-    fn looser(&self, call: &Call<'_>, steps: usize) -> Option<(Encoded, &'static str)> {
-        let (structured_output, name) = self.structured_output.looser(steps)?;
+    fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
+        let (structured_output, name) = self.structured_output.relaxed(level)?;
         Some((GeminiWire { structured_output }.encode(call), name))
     }
 

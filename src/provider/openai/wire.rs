@@ -106,8 +106,8 @@ impl Wire for OpenAiWire {
         encoded("", &body, call)
     }
 
-    fn looser(&self, call: &Call<'_>, steps: usize) -> Option<(Encoded, &'static str)> {
-        let (structured_output, name) = self.structured_output.looser(steps)?;
+    fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
+        let (structured_output, name) = self.structured_output.relaxed(level)?;
         Some((OpenAiWire { structured_output, ..self.clone() }.encode(call), name))
     }
 

@@ -149,7 +149,7 @@ fn a_newer_format_is_refused() {
 #[test]
 fn builds_are_remembered() {
     let folder = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(&folder.path().join("l")).unwrap();
+    let ledger = Ledger::open(&folder.path().join("l")).unwrap();
     assert_eq!(ledger.known_build("ollama", "m").unwrap(), None);
     ledger.remember_build("ollama", "m", "1").unwrap();
     ledger.remember_build("ollama", "m", "2").unwrap();

@@ -1,0 +1,79 @@
+//! One model of a spec: its client, its build, and how a prompt is sent to it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::ask::call_key;
+use crate::prompt::Prompt;
+use crate::provider::{Build, Call, Model, Provider};
+use crate::spec::Price;
+use crate::store::Key;
+
+/// Tokens that the form of a pack's reply takes for each item.
+const ITEM_TOKENS: u32 = 24;
+
+/// A model that can be asked.
+#[derive(Debug)]
+pub struct Target {
+    /// Its index in the spec.
+    pub index: usize,
+    pub name: String,
+    pub model: Model,
+    pub provider: Arc<dyn Provider>,
+    pub build: Build,
+    pub price: Option<Price>,
+    /// The context size that the spec names, in tokens.
+    pub context_tokens: Option<u64>,
+    /// The models that are asked when this one fails: name and index in the spec.
+    pub fallback: Vec<(String, usize)>,
+    /// Whether the server was down when the models were connected; the build is then the last known one.
+    pub was_down: bool,
+}
+
+impl Target {
+    /// The context size in tokens, prompt and reply together, where it is known.
+    pub fn context(&self) -> Option<u64> {
+        self.provider.context_tokens(&self.model).or(self.context_tokens)
+    }
+
+    /// The key of the call that asks `prompt` for the replicate of this number, from 0.
+    pub fn key(&self, prompt: &Prompt, replicate: u64) -> Key {
+        let model = self.model_for(prompt, replicate);
+        let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
+        let encoded = self.provider.encode(&call);
+        call_key(self.provider.kind(), &self.build, &encoded, replicate, self.respondent(prompt))
+    }
+
+    /// The respondent of `prompt`, if others answer the same prompt anew. A greedy model would repeat its answer.
+    fn respondent(&self, prompt: &Prompt) -> Option<u64> {
+        prompt.respondent.filter(|_| !self.provider.is_greedy(&self.model.sampling))
+    }
+
+    /// The model with the sampling for `prompt` and the replicate of this number, from 0. Respondents and replicates get
+    /// different seeds; with equal seeds their answers would be equal.
+    pub fn model_for(&self, prompt: &Prompt, replicate: u64) -> Cow<'_, Model> {
+        let respondent = self.respondent(prompt);
+        let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();
+        let items = prompt.pack.as_ref().map_or(1, |pack| pack.size() as u32);
+        if replicate == 0 && respondent.is_none() && !logprobs && items == 1 {
+            return Cow::Borrowed(&self.model);
+        }
+        let mut model = self.model.clone();
+        model.sampling.logprobs = logprobs;
+        // Each row of a pack gets the tokens of a single row.
+        if let Some(tokens) = model.sampling.max_tokens.filter(|_| items > 1) {
+            model.sampling.max_tokens = Some(tokens.saturating_add(ITEM_TOKENS).saturating_mul(items));
+        }
+        if replicate == 0 && respondent.is_none() {
+            return Cow::Owned(model);
+        }
+        let seed = model.sampling.seed.unwrap_or(0);
+        let own = respondent.map_or(seed, |respondent| {
+            let hash = blake3::hash(&[seed.to_le_bytes(), respondent.to_le_bytes()].concat());
+            // Some servers accept no seed of more than 31 bits.
+            u64::from(u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("a hash has 32 bytes")) >> 1)
+        });
+        model.sampling.seed = Some(own.wrapping_add(replicate));
+        Cow::Owned(model)
+    }
+}

@@ -1,0 +1,89 @@
+//! Endpoints at work: what all calls to an endpoint, or to a model, share during a run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use super::limiter::Limiter;
+use super::structured_output::StructuredOutput;
+use crate::models::{Models, Target};
+use crate::spec::{OnOutage, Spec};
+
+/// Equal rejections, before the first answer, after which no row is expected to fare better.
+const SAME: u32 = 20;
+
+/// The shared state by model.
+#[derive(Debug)]
+pub struct Endpoints(HashMap<usize, ModelState>);
+
+/// What all calls to a model share.
+#[derive(Debug)]
+pub struct ModelState {
+    pub endpoint: Arc<EndpointState>,
+    pub structured_output: StructuredOutput,
+}
+
+/// What all calls to an endpoint share.
+#[derive(Debug)]
+pub struct EndpointState {
+    pub limiter: Limiter,
+    pub on_outage: OnOutage,
+    down: AtomicBool,
+    /// The reason of the rejections so far and their number; `None` after the first answer.
+    rejected: Mutex<Option<(String, u32)>>,
+}
+
+impl Endpoints {
+    pub fn new(spec: &Spec, models: &Models) -> Self {
+        let mut by_name: HashMap<&str, Arc<EndpointState>> = HashMap::new();
+        let state = |target: &Target| {
+            let name = spec.model(target.index).1.endpoint.as_str();
+            let limits = &spec.endpoints[name].limits;
+            let endpoint = by_name.entry(name).or_insert_with(|| {
+                Arc::new(EndpointState {
+                    limiter: Limiter::new(limits),
+                    on_outage: limits.on_outage,
+                    down: AtomicBool::new(false),
+                    rejected: Mutex::new(Some((String::new(), 0))),
+                })
+            });
+            endpoint.down.fetch_or(target.was_down, Relaxed);
+            let structured_output = StructuredOutput::new(target);
+            (target.index, ModelState { endpoint: endpoint.clone(), structured_output })
+        };
+        Endpoints(models.iter().map(state).collect())
+    }
+
+    pub fn of(&self, target: &Target) -> &ModelState {
+        &self.0[&target.index]
+    }
+}
+
+impl EndpointState {
+    /// Whether it was down when the run began and has not answered since.
+    pub fn was_down(&self) -> bool {
+        self.down.load(Relaxed)
+    }
+
+    /// Notes that it has answered.
+    pub fn is_up(&self) {
+        self.down.store(false, Relaxed);
+        *self.rejected.lock() = None;
+    }
+
+    /// Notes a rejection. Returns whether all calls so far were rejected for this reason (digits aside).
+    pub fn rejects_all(&self, message: &str) -> bool {
+        let mut rejected = self.rejected.lock();
+        let Some((reason, times)) = rejected.as_mut() else { return false };
+        let plain: String = message.chars().filter(|c| !c.is_ascii_digit()).collect();
+        if *times > 0 && *reason != plain {
+            *rejected = None;
+            return false;
+        }
+        *reason = plain;
+        *times += 1;
+        *times >= SAME
+    }
+}

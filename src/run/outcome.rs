@@ -1,0 +1,177 @@
+//! Outcomes: what an attempt leads to, as a pure function of its reply or error and the call's situation.
+
+use std::time::Duration;
+
+use super::retry::{self, Next};
+use super::tally::FailedAttempt;
+use crate::ask::usable;
+use crate::prompt::{Answer, Failure, FailureKind, Message, Prompt};
+use crate::provider::{CallError, CallErrorKind, Finish, Reply};
+use crate::spec::{OnOutage, Repair};
+
+/// A request without a reply.
+#[derive(Debug)]
+pub struct SendError {
+    pub error: CallError,
+    /// For how long the server has been down, if it is.
+    pub outage: Option<Duration>,
+}
+
+/// What the attempt meant for the call.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The reply is an answer; `repaired`: only after its JSON was repaired.
+    Answer { reply: Reply, answer: Answer, repaired: bool },
+    /// Send again after `delay`, with the conversation `again` if there is one. `counts` towards `max_attempts`. All calls
+    /// to the endpoint wait for `pause`.
+    Retry { failed: FailedAttempt, delay: Duration, pause: Option<Duration>, counts: bool, again: Option<Vec<Message>> },
+    /// Send a shorter prompt, or give up if there is none.
+    Shorten(FailedAttempt),
+    /// This model has no answer.
+    GiveUp(FailedAttempt),
+    /// No call to this model would fare better.
+    StopRun(CallError),
+}
+
+/// What the outcome depends on, beside the reply.
+pub struct Situation<'a> {
+    pub prompt: &'a Prompt,
+    /// The prompt as it was sent, perhaps shortened.
+    pub sent: &'a [Message],
+    /// The context size in tokens.
+    pub context: Option<u64>,
+    pub repair: Repair,
+    pub has_fallback: bool,
+    pub on_outage: OnOutage,
+    /// Whether the server was down when the run began and has not answered since.
+    pub was_down: bool,
+    /// Whether the server has rejected all calls so far for the same reason.
+    pub rejects_all: bool,
+    /// Whether no further failed attempt is allowed.
+    pub is_last: bool,
+    /// Requests that were sent so far.
+    pub attempts: u32,
+    /// The time since the first of them.
+    pub spent: Duration,
+    /// A random number from 0 to 1.
+    pub jitter: f64,
+}
+
+pub fn outcome(result: Result<Reply, SendError>, at: &Situation<'_>) -> Outcome {
+    match result {
+        Ok(reply) => of_reply(reply, at),
+        Err(failed) => of_error(failed, at),
+    }
+}
+
+fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
+    let Failure { kind, message } = match usable(&reply, at.prompt, at.context, at.repair) {
+        Ok((answer, repaired)) => return Outcome::Answer { reply, answer, repaired },
+        // The rows of a pack are asked again in smaller packs. The reply is kept so that it is not paid twice.
+        Err(failure) if at.prompt.pack.is_some() => {
+            let finish = Finish::Other(failure.kind.name().to_owned());
+            return Outcome::Answer { reply: Reply { finish, ..reply }, answer: Vec::new(), repaired: false };
+        }
+        Err(failure) => failure,
+    };
+    let again = match kind {
+        FailureKind::Malformed => Some(at.prompt.again(at.sent, &reply.text, &message)),
+        // The same prompt would mostly be cut off at the same place.
+        FailureKind::Truncated => Some(at.prompt.again_shorter(at.sent, &reply.text)),
+        _ => None,
+    };
+    let failed = FailedAttempt { failure: kind.because(message), reply: Some(reply) };
+    match again.filter(|_| !at.is_last) {
+        Some(again) => Outcome::Retry { failed, delay: Duration::ZERO, pause: None, counts: true, again: Some(again) },
+        None if kind == FailureKind::ContextTooLong => Outcome::Shorten(failed),
+        None => Outcome::GiveUp(failed),
+    }
+}
+
+fn of_error(SendError { error, outage }: SendError, at: &Situation<'_>) -> Outcome {
+    let down = matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. });
+    let lasts = |outage| at.has_fallback || at.on_outage == OnOutage::Stop || outage >= retry::PATIENCE;
+    if down && at.was_down || error.kind == CallErrorKind::QuotaExhausted || at.rejects_all || outage.is_some_and(lasts)
+    {
+        return if at.has_fallback { Outcome::GiveUp(error.into()) } else { Outcome::StopRun(error) };
+    }
+    if outage.is_some() {
+        // The limiter makes all calls wait. An outage does not use up the row's attempts.
+        let (failed, delay) = (error.into(), Duration::ZERO);
+        return Outcome::Retry { failed, delay, pause: None, counts: false, again: None };
+    }
+    if error.kind == CallErrorKind::ContextTooLong {
+        return Outcome::Shorten(error.into());
+    }
+    match retry::next(&error, at.attempts, at.is_last, at.spent, at.jitter) {
+        Next::Again { delay, pause, counts } => {
+            Outcome::Retry { failed: error.into(), delay, pause, counts, again: None }
+        }
+        Next::StopRun => Outcome::StopRun(error),
+        Next::GiveUp => Outcome::GiveUp(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::prompt::Expect;
+
+    /// The outcome of an error as a word, with a server in this situation.
+    fn of(kind: CallErrorKind, outage: Option<u64>, change: impl Fn(&mut Situation<'_>)) -> &'static str {
+        let prompt =
+            Prompt { messages: Vec::new(), expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None };
+        let mut at = Situation {
+            prompt: &prompt,
+            sent: &[],
+            context: None,
+            repair: Repair::None,
+            has_fallback: false,
+            on_outage: OnOutage::Pause,
+            was_down: false,
+            rejects_all: false,
+            is_last: false,
+            attempts: 1,
+            spent: Duration::ZERO,
+            jitter: 0.5,
+        };
+        change(&mut at);
+        let error = CallError { kind, message: String::new() };
+        match outcome(Err(SendError { error, outage: outage.map(Duration::from_secs) }), &at) {
+            Outcome::Answer { .. } => "answer",
+            Outcome::Retry { counts: true, .. } => "retry",
+            Outcome::Retry { counts: false, .. } => "retry uncounted",
+            Outcome::Shorten(_) => "shorten",
+            Outcome::GiveUp(_) => "give up",
+            Outcome::StopRun(_) => "stop",
+        }
+    }
+
+    #[test]
+    fn an_outage_is_waited_for_unless_another_model_can_answer() {
+        let down = || CallErrorKind::Unavailable { retry_after: None };
+        assert_eq!(of(down(), None, |_| {}), "retry");
+        assert_eq!(of(down(), None, |at| at.is_last = true), "give up");
+        assert_eq!(of(down(), Some(1), |at| at.is_last = true), "retry uncounted");
+        assert_eq!(of(down(), Some(3600), |_| {}), "stop");
+        assert_eq!(of(down(), Some(1), |at| at.on_outage = OnOutage::Stop), "stop");
+        assert_eq!(of(down(), Some(1), |at| at.has_fallback = true), "give up");
+        assert_eq!(of(down(), None, |at| at.was_down = true), "stop");
+    }
+
+    #[test]
+    fn what_no_row_escapes_stops_the_run() {
+        assert_eq!(of(CallErrorKind::Unauthorized, None, |_| {}), "stop");
+        assert_eq!(of(CallErrorKind::QuotaExhausted, None, |_| {}), "stop");
+        assert_eq!(of(CallErrorKind::QuotaExhausted, None, |at| at.has_fallback = true), "give up");
+        assert_eq!(of(CallErrorKind::Rejected, None, |_| {}), "give up");
+        assert_eq!(of(CallErrorKind::Rejected, None, |at| at.rejects_all = true), "stop");
+        assert_eq!(of(CallErrorKind::ContextTooLong, None, |at| at.is_last = true), "shorten");
+        assert_eq!(
+            of(CallErrorKind::RateLimited { retry_after: None }, None, |at| at.is_last = true),
+            "retry uncounted"
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! Structured output: at which level a server accepts each schema. Level 0 is what the spec says, higher levels are more
+//! relaxed ([`Provider::encode_relaxed`](crate::provider::Provider::encode_relaxed)).
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::MutexGuard as Turn;
+
+use crate::models::Target;
+use crate::provider::Call;
+
+#[derive(Debug)]
+pub struct StructuredOutput {
+    /// Whether the provider knows more than one level.
+    has_levels: bool,
+    /// The level that was answered first, by the hash of the schema.
+    known: Mutex<HashMap<u64, usize>>,
+    /// One call at a time searches for a level.
+    search: tokio::sync::Mutex<()>,
+}
+
+fn hash(schema: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    schema.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl StructuredOutput {
+    pub fn new(target: &Target) -> Self {
+        let probe = Call { model: &target.model, messages: &[], schema: Some(&Value::Bool(true)) };
+        let has_levels = target.provider.encode_relaxed(&probe, 1).is_some();
+        StructuredOutput { has_levels, known: Mutex::default(), search: tokio::sync::Mutex::default() }
+    }
+
+    pub fn has_levels(&self) -> bool {
+        self.has_levels
+    }
+
+    /// The level of a schema, once a call with it was answered.
+    pub fn known(&self, schema: &Value) -> Option<usize> {
+        self.known.lock().get(&hash(schema)).copied()
+    }
+
+    /// Notes that a call with the schema was answered at this level. The first answer counts.
+    pub fn answered(&self, schema: &Value, level: usize) {
+        self.known.lock().entry(hash(schema)).or_insert(level);
+    }
+
+    /// Waits for the turn to search for a level.
+    pub async fn search(&self) -> Turn<'_, ()> {
+        self.search.lock().await
+    }
+}
