@@ -1,61 +1,40 @@
-//! Exit codes: what a script can know of how it went.
+//! Exit codes: what a script can know about the result.
 
 use std::process::ExitCode;
 
 /// The exit codes for `--help`.
 pub const HELP: &str = "Exit codes:
-  0    done
-  1    finished, but more rows failed than `max_failed` allows, a test of the spec failed, a ledger had
-       corrupt answers, or `diff` found a difference
-  2    the spec or the arguments are wrong; nothing was sent
-  3    the environment is: server down, key missing, model not there, disk
-  4    stopped by the budget; run again to go on
-  5    the lock names something else than what is there
-  6    a replay lacks calls that the run needs
-  130  interrupted (143: terminated); run again to go on";
+  0    success
+  1    finished, but more rows failed than `max_failed` allows, a test failed, the ledger had corrupt
+       answers, or `diff` found a difference
+  2    the spec or the arguments are invalid; nothing was sent
+  3    environment problem: server down, API key or model missing, disk full
+  4    stopped by the budget; run again to continue
+  5    the lock does not match the current spec, inputs or models
+  6    the replay file lacks calls that the run needs
+  130  interrupted (143: terminated); run again to continue";
 
-/// How it went.
+/// The result of a command, as its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
-    Ok,
-    /// Finished, but too many rows failed, a test failed, or something was found that should not be.
-    Failed,
-    /// The spec or the arguments are wrong.
-    Spec,
-    /// The environment is.
-    Environment,
-    /// Stopped by the budget; can go on.
-    Budget,
+    Ok = 0,
+    /// Finished, but too many rows failed, a test failed, or a difference or corruption was found.
+    Failed = 1,
+    /// The spec or the arguments are invalid.
+    Spec = 2,
+    /// Server down, API key or model missing, disk full.
+    Environment = 3,
+    Budget = 4,
     /// Something differs from the lock.
-    Lock,
-    /// A replay lacks calls.
-    NotRecorded,
-    /// Stopped by SIGINT; can go on.
-    Interrupted,
-    /// Stopped by SIGTERM; can go on.
-    Terminated,
-}
-
-impl Exit {
-    /// The number.
-    pub fn code(self) -> u8 {
-        match self {
-            Exit::Ok => 0,
-            Exit::Failed => 1,
-            Exit::Spec => 2,
-            Exit::Environment => 3,
-            Exit::Budget => 4,
-            Exit::Lock => 5,
-            Exit::NotRecorded => 6,
-            Exit::Interrupted => 130,
-            Exit::Terminated => 143,
-        }
-    }
+    Lock = 5,
+    /// A replay file lacks calls.
+    NotRecorded = 6,
+    Interrupted = 130,
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit.code())
+        ExitCode::from(exit as u8)
     }
 }

@@ -2,39 +2,36 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::Failure;
 use super::exit::Exit;
 use super::terminal::Terminal;
 
-/// The starter spec.
 const SPEC: &str = include_str!("init/pipeline.toml");
-/// The rows that it reads.
 const ROWS: &str = include_str!("init/remarks.csv");
 
 /// Writes a commented starter spec and a few rows for it.
 #[derive(Debug, clap::Args)]
 pub struct Init {
-    /// The folder; it is made if it isn't there.
+    /// The folder; created if it does not exist.
     #[arg(default_value = ".")]
     folder: PathBuf,
 }
 
 impl Init {
-    /// Runs the command.
-    pub fn run(self, terminal: &Terminal) -> Exit {
+    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let files = [(self.folder.join("pipeline.toml"), SPEC), (self.folder.join("remarks.csv"), ROWS)];
         if let Some((path, _)) = files.iter().find(|(path, _)| path.exists()) {
-            terminal.error(&format!("{} is there already", path.display()), Some("choose another folder"));
-            return Exit::Spec;
+            let message = format!("{} already exists", path.display());
+            return Err(Failure::new(Exit::Spec, message).help("choose another folder"));
         }
         for (path, text) in &files {
-            if let Err(error) = write(path, text) {
-                terminal.error(&format!("{} can't be written: {error}", path.display()), None);
-                return Exit::Environment;
-            }
+            write(path, text).map_err(|error| {
+                Failure::new(Exit::Environment, format!("{} can't be written: {error}", path.display()))
+            })?;
             terminal.note(&format!("wrote {}", path.display()));
         }
-        terminal.note(&format!("now: fanfold run {}", files[0].0.display()));
-        Exit::Ok
+        terminal.note(&format!("next: fanfold run {}", files[0].0.display()));
+        Ok(Exit::Ok)
     }
 }
 

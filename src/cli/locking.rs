@@ -1,25 +1,26 @@
-//! The lock in `fanfold run`: what is checked before the first call, and what is written at the end.
+//! The lock of a run: checked before the first call, written at the end.
 //!
-//! A plain run follows what the author changed (the spec, the inputs) and writes the lock anew. What moved by itself (the
-//! build of a model, how calls are keyed) stops it until `--update-lock` takes it over. With `--locked` nothing may differ.
+//! A plain run accepts changes of the author (spec, inputs) and rewrites the lock. Changes that happened by themselves
+//! (a model build, the format of call keys) stop it until `--update-lock` accepts them. With `--locked`, nothing may differ.
 
 use std::path::{Path, PathBuf};
 
+use super::error::Failure;
 use super::exit::Exit;
 use super::terminal::Terminal;
 use crate::lock::{Drift, Lock};
 use crate::report::drift;
 
-/// What a run may do about its lock.
+/// What a run may do to its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Follow what the author changed.
+    /// Accept changes of the author.
     Follow,
-    /// Change nothing.
+    /// Accept no change.
     Locked,
-    /// Write it anew, whatever it says.
+    /// Accept every change.
     Update,
-    /// Leave it alone: only some rows or stages are run.
+    /// Ignore the lock, because only some rows or stages run.
     Aside,
 }
 
@@ -31,87 +32,68 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Reads the lock of the spec at `spec`; without one that the run can go by, why has been shown.
-    pub fn open(spec: &Path, mode: Mode, terminal: &Terminal) -> Result<Keeper, Exit> {
+    /// Reads the lock of the spec at `spec`.
+    pub fn open(spec: &Path, mode: Mode) -> Result<Keeper, Failure> {
         let path = Lock::path_of(spec);
+        let failure = |message: String, help: &str| Err(Failure::new(Exit::Lock, message).help(help));
         let old = match Lock::read(&path) {
             Ok(None) if mode == Mode::Locked => {
-                let help = "a run without `--locked` writes it";
-                terminal.error(&format!("there is no lock `{}`", path.display()), Some(help));
-                return Err(Exit::Lock);
+                let message = format!("there is no lock `{}`", path.display());
+                return failure(message, "a run without `--locked` writes it");
             }
             Ok(old) => old,
             Err(_) if matches!(mode, Mode::Update | Mode::Aside) => None,
-            Err(error) => {
-                terminal.error(&error.to_string(), Some("mend it, or write a new one with `--update-lock`"));
-                return Err(Exit::Lock);
-            }
+            Err(error) => return failure(error.to_string(), "fix it, or replace it with `--update-lock`"),
         };
         Ok(Keeper { path, mode, old })
     }
 
-    /// Holds what the run would be made from, `now`, against the lock; refuses before the first call.
-    pub fn check(&self, now: &Lock, terminal: &Terminal) -> Result<(), Exit> {
+    /// Compares the inputs of the run, `now`, with the lock; fails before the first call.
+    pub fn check(&self, now: &Lock) -> Result<(), Failure> {
         let Some(old) = &self.old else { return Ok(()) };
-        let (drift, what, help) = match self.mode {
+        let (drift, help) = match self.mode {
             Mode::Update | Mode::Aside => return Ok(()),
             Mode::Locked => {
                 let (old, mut now) = (old.facets(), now.facets());
                 now.assume(&old);
-                (
-                    old.compare(&now).drift,
-                    "differs from what would be run",
-                    "a run without `--locked` follows the change",
-                )
+                (old.compare(&now).drift, "run without `--locked` to accept the change, or restore the old input")
             }
-            Mode::Follow => {
-                let help = "to go on with what is there now: `--update-lock`; else bring back what was";
-                (old.moved(now), "names what is not there any more", help)
-            }
+            Mode::Follow => (old.moved(now), "run with `--update-lock` to accept the change, or restore the old input"),
         };
         if drift.is_empty() {
             return Ok(());
         }
-        terminal.error(&format!("the lock `{}` {what}", self.path.display()), None);
-        tell(&drift, terminal);
-        terminal.note(&format!("help: {help}\nnothing was sent"));
-        Err(Exit::Lock)
+        let message = format!("the lock `{}` does not match the current inputs:", self.path.display());
+        Err(Failure::new(Exit::Lock, with_drift(message, &drift)).help(help).note("nothing was sent"))
     }
 
-    /// Writes the lock of a run that has ended, if it is another one; with `--locked` the tables must be those of the lock.
-    pub fn end(&self, new: Option<&Lock>, terminal: &Terminal) -> Exit {
+    /// Writes the lock of a finished run if it changed. With `--locked`, fails if the tables differ from the lock.
+    pub fn end(&self, new: Option<&Lock>, terminal: &Terminal) -> Result<(), Failure> {
         let path = self.path.display();
         let Some(new) = new.filter(|_| self.mode != Mode::Aside) else {
             if self.mode == Mode::Aside {
-                terminal.note(&format!("{path} is not written: only a part was run"));
+                terminal.note(&format!("{path} is not written: only some rows or stages were run"));
             }
-            return Exit::Ok;
+            return Ok(());
         };
         let drift = self.old.as_ref().map(|old| old.drift(new));
-        match drift {
-            Some(drift) if drift.is_empty() => return Exit::Ok,
+        match &drift {
+            Some(drift) if drift.is_empty() => return Ok(()),
             Some(drift) if self.mode == Mode::Locked => {
-                terminal.error(&format!("what was run is not what the lock `{path}` says"), None);
-                tell(&drift, terminal);
-                return Exit::Lock;
+                let message = format!("the tables differ from the lock `{path}`:");
+                return Err(Failure::new(Exit::Lock, with_drift(message, drift)));
             }
             _ => {}
         }
-        if let Err(error) = new.write(&self.path) {
-            terminal.error(&error.to_string(), None);
-            return Exit::Environment;
-        }
-        match drift {
-            None => terminal.note(&format!("wrote {path}")),
-            Some(drift) => {
-                terminal.note(&format!("updated {path}:"));
-                tell(&drift, terminal);
-            }
-        }
-        Exit::Ok
+        new.write(&self.path).map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
+        terminal.note(&match drift {
+            None => format!("wrote {path}"),
+            Some(drift) => with_drift(format!("updated {path}:"), &drift),
+        });
+        Ok(())
     }
 }
 
-fn tell(drift: &[Drift], terminal: &Terminal) {
-    terminal.note(drift::lines(drift, "  ").trim_end());
+fn with_drift(message: String, drift: &[Drift]) -> String {
+    format!("{message}\n{}", drift::lines(drift, "  ").trim_end())
 }

@@ -1,11 +1,11 @@
-//! The terminal: the only folder that prints, reads arguments or picks exit codes. A file per command.
+//! The terminal: the only folder that prints, reads arguments or chooses exit codes. One file per command.
 //!
-//! Data goes to standard output, everything else to standard error. To add a command: a file with its arguments (the
-//! help is the doc comment) and its `run`, and a line in [`Command`].
+//! Data goes to standard output, everything else to standard error. To add a command, write a file with its arguments (the
+//! doc comments are its help) and its `run`, and add it to [`Command`].
 
 mod bench;
-pub mod diagnostics;
 mod diff;
+mod error;
 mod exit;
 mod explain;
 mod init;
@@ -13,13 +13,14 @@ mod ledger;
 mod load;
 mod locking;
 mod models;
+mod output;
 mod plan;
 mod population;
 mod progress;
 mod run;
+mod runtime;
 mod schema;
 mod signals;
-mod standing;
 mod status;
 mod terminal;
 mod test;
@@ -31,16 +32,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use error::Failure;
 use exit::Exit;
 use terminal::Terminal;
 
-/// Runs language models over tables, as a pipeline spec declares.
+/// Runs language models over tables, as described by a pipeline spec.
 #[derive(Debug, Parser)]
 #[command(name = "fanfold", version, after_help = exit::HELP, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// Colours: on a terminal, always or never (NO_COLOR is honoured).
+    /// When to use colours; `auto` also honours NO_COLOR.
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     color: terminal::When,
 }
@@ -64,7 +66,7 @@ enum Command {
     Completions(Completions),
 }
 
-/// Prints the completions of a shell.
+/// Prints the completion script of a shell.
 #[derive(Debug, clap::Args)]
 struct Completions {
     /// The shell.
@@ -75,34 +77,43 @@ struct Completions {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        // Help and version are no errors and go to standard output; clap tells them apart.
+        // Help and version arrive here too; they go to standard output.
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { Exit::Spec } else { Exit::Ok }.into();
         }
     };
     let terminal = Terminal::new(arguments.color);
-    let exit = match arguments.command {
-        Command::Init(command) => command.run(&terminal),
-        Command::Validate(command) => command.run(&terminal),
-        Command::Plan(command) => command.run(&terminal),
-        Command::Run(command) => command.run(&terminal),
-        Command::Test(command) => command.run(&terminal),
-        Command::Status(command) => command.run(&terminal),
-        Command::Verify(command) => command.run(&terminal),
-        Command::Diff(command) => command.run(&terminal),
-        Command::Explain(command) => command.run(&terminal),
-        Command::Ledger(command) => command.run(&terminal),
-        Command::Population(command) => command.run(&terminal),
-        Command::Bench(command) => command.run(&terminal),
-        Command::Models(command) => command.run(&terminal),
-        Command::Schema(command) => command.run(&terminal),
-        Command::Completions(command) => {
-            let mut text = Vec::new();
-            clap_complete::generate(command.shell, &mut Arguments::command(), "fanfold", &mut text);
-            terminal.data(&String::from_utf8_lossy(&text));
-            Exit::Ok
+    arguments.command.run(&terminal).unwrap_or_else(|failure| failure.show(&terminal)).into()
+}
+
+impl Command {
+    fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        match self {
+            Command::Init(command) => command.run(terminal),
+            Command::Validate(command) => command.run(terminal),
+            Command::Plan(command) => command.run(terminal),
+            Command::Run(command) => command.run(terminal),
+            Command::Test(command) => command.run(terminal),
+            Command::Status(command) => command.run(terminal),
+            Command::Verify(command) => command.run(terminal),
+            Command::Diff(command) => command.run(terminal),
+            Command::Explain(command) => command.run(terminal),
+            Command::Ledger(command) => command.run(terminal),
+            Command::Population(command) => command.run(terminal),
+            Command::Bench(command) => command.run(terminal),
+            Command::Models(command) => command.run(terminal),
+            Command::Schema(command) => command.run(terminal),
+            Command::Completions(command) => command.run(terminal),
         }
-    };
-    exit.into()
+    }
+}
+
+impl Completions {
+    fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "fanfold", &mut text);
+        terminal.data(&String::from_utf8_lossy(&text));
+        Ok(Exit::Ok)
+    }
 }

@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar per stage on a terminal, a plain line now and then elsewhere.
+//! Progress on standard error: a bar per stage on a terminal, else a line every few seconds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// The time between two plain lines.
 const LINE: Duration = Duration::from_secs(10);
 
-/// Shows progress until the future is dropped; `preparing` tells what has to be done before the first answer.
+/// Shows progress until the future is dropped. `preparing` returns what delays the first answer, if anything does.
 pub async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option<String>, terminal: Terminal) {
     if terminal.live { bars(&progress, preparing).await } else { lines(&progress, preparing, &terminal).await }
 }
@@ -38,9 +38,9 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
     let mut first: Option<ProgressBar> = None;
     loop {
         match preparing() {
-            Some(told) => {
+            Some(text) => {
                 let bar = first.get_or_insert_with(|| all.add(ProgressBar::new_spinner().with_style(style.clone())));
-                bar.set_message(printable(&told).into_owned());
+                bar.set_message(printable(&text).into_owned());
                 bar.tick();
             }
             None => {
@@ -52,7 +52,7 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
         }
         for (stage, bar) in &stages {
             let now = stage.snapshot();
-            bar.set_message(told(&now, started.elapsed()));
+            bar.set_message(counters(&now, started.elapsed()));
             bar.set_length(stage.rows());
             bar.set_position(now.done);
         }
@@ -60,7 +60,7 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
     }
 }
 
-/// Takes the bars from the screen when the run ends.
+/// Removes the bars from the screen when the run ends.
 struct Clear<'a>(&'a MultiProgress);
 
 impl Drop for Clear<'_> {
@@ -73,21 +73,21 @@ async fn lines(progress: &Progress, preparing: impl Fn() -> Option<String>, term
     let started = Instant::now();
     loop {
         tokio::time::sleep(LINE).await;
-        if let Some(told) = preparing() {
-            terminal.note(&told);
+        if let Some(text) = preparing() {
+            terminal.note(&text);
             continue;
         }
         for stage in progress.stages() {
             let now = stage.snapshot();
             if now.done < stage.rows() {
-                let told = told(&now, started.elapsed());
-                terminal.note(&format!("{}: {} of {} rows, {told}", stage.name, now.done, stage.rows()));
+                let counters = counters(&now, started.elapsed());
+                terminal.note(&format!("{}: {} of {} rows, {counters}", stage.name, now.done, stage.rows()));
             }
         }
     }
 }
 
-fn told(now: &Snapshot, elapsed: Duration) -> String {
+fn counters(now: &Snapshot, elapsed: Duration) -> String {
     let rate = now.completion_tokens as f64 / elapsed.as_secs_f64().max(0.001);
     format!("({} failed, {} from ledger), {} in flight, {rate:.0} tok/s", now.failed, now.known, now.in_flight)
 }

@@ -1,17 +1,18 @@
 //! `fanfold schema`
 
+use super::error::Failure;
 use super::exit::Exit;
+use super::output::write_json;
 use super::terminal::Terminal;
+use crate::spec::schema::schema;
 
 /// Prints the JSON Schema of a spec (draft-07), for editors and CI.
 #[derive(Debug, clap::Args)]
 pub struct Schema {}
 
 impl Schema {
-    /// Runs the command.
-    pub fn run(self, terminal: &Terminal) -> Exit {
-        let schema = serde_json::to_string_pretty(&crate::spec::schema::schema()).unwrap_or_default();
-        terminal.data(&(schema + "\n"));
-        Exit::Ok
+    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        write_json(&schema(), terminal);
+        Ok(Exit::Ok)
     }
 }

@@ -1,14 +1,15 @@
-//! Signals: the first asks the run to drain, the second drops what is in flight.
+//! Signals: the first one drains the run, the second one aborts the calls in flight.
 
 use std::time::Duration;
 
+use super::exit::Exit;
 use super::terminal::Terminal;
 use crate::run::{Stop, StopReason};
 
-/// How long the calls in flight may take after the first signal.
+/// The time that calls in flight have to finish after the first signal.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// Listens for signals and turns the switch.
+/// Stops the run when a signal arrives.
 #[cfg(unix)]
 pub async fn listen(stop: Stop, terminal: Terminal) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -30,7 +31,7 @@ pub async fn listen(stop: Stop, terminal: Terminal) {
     stop.abort();
 }
 
-/// Listens for Ctrl-C and turns the switch.
+/// Stops the run when Ctrl-C is pressed.
 #[cfg(not(unix))]
 pub async fn listen(stop: Stop, terminal: Terminal) {
     if tokio::signal::ctrl_c().await.is_err() {
@@ -46,5 +47,23 @@ pub async fn listen(stop: Stop, terminal: Terminal) {
 
 fn drain(stop: &Stop, terminal: &Terminal, reason: StopReason) {
     stop.drain(reason);
-    terminal.note("stopping: calls in flight may end (30 s); once more to drop them");
+    terminal.note("stopping: waiting up to 30 s for calls in flight; press Ctrl-C again to abort them");
+}
+
+/// The exit code of a run that was stopped before its first call, after saying so.
+pub fn stopped_early(stop: &Stop, terminal: &Terminal) -> Exit {
+    terminal.note("stopped before the first call");
+    stopped(&stop.reason().unwrap_or(StopReason::Interrupted))
+}
+
+/// The exit code of a run that stopped early.
+pub fn stopped(reason: &StopReason) -> Exit {
+    match reason {
+        StopReason::Interrupted => Exit::Interrupted,
+        StopReason::Terminated => Exit::Terminated,
+        StopReason::TooManyFailed { .. } => Exit::Failed,
+        StopReason::BudgetSpent { .. } => Exit::Budget,
+        StopReason::NotRecorded { .. } => Exit::NotRecorded,
+        StopReason::Environment { .. } | StopReason::Failed => Exit::Environment,
+    }
 }

@@ -1,6 +1,6 @@
-//! The terminal itself: where text goes, and whether in colour. A closed pipe is no error.
+//! The terminal: standard output and standard error. A closed pipe is not an error.
 //!
-//! What is written for people is made printable here, once for each way out; data for programs stays what it is.
+//! Text for people loses its unprintable characters here; data for programs stays as it is.
 
 use std::io::{IsTerminal, Write};
 
@@ -8,13 +8,13 @@ use clap::ValueEnum;
 
 use crate::report::printable::{printable, printable_json};
 
-/// The columns of what is no terminal.
+/// The assumed width when standard error is not a terminal, in columns.
 const WIDTH: usize = 100;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// On a terminal that wants them.
+    /// If standard error is a terminal.
     Auto,
     /// Always.
     Always,
@@ -32,7 +32,6 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// The terminal with colours as wanted.
     pub fn new(color: When) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
         let live = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
@@ -44,7 +43,7 @@ impl Terminal {
         Terminal { color, live }
     }
 
-    /// How many columns standard error has; [`WIDTH`] where it is no terminal.
+    /// The width of standard error in columns.
     pub fn width(&self) -> usize {
         terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
     }
@@ -59,7 +58,7 @@ impl Terminal {
         self.data(&printable_json(text));
     }
 
-    /// Prints data to standard output as it is: nothing in it comes from outside.
+    /// Prints trusted text to standard output unchanged.
     pub fn data(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -70,12 +69,12 @@ impl Terminal {
         self.marked(&printable(text));
     }
 
-    /// Prints a line that may hold colours to standard error; who made it has cleaned what is in it.
+    /// Prints a line that may contain colour codes to standard error; the caller has cleaned its text.
     pub fn marked(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
-    /// Prints an error with what to do about it.
+    /// Prints an error and its help to standard error.
     pub fn error(&self, message: &str, help: Option<&str>) {
         let (red, bold, off) = if self.color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
         self.marked(&format!("{red}error{off}{bold}:{off} {}", printable(message)));

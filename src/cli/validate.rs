@@ -4,29 +4,31 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::diagnostics;
+use super::error::Failure;
 use super::exit::Exit;
-use super::load::load;
+use super::output::on_github;
 use super::terminal::Terminal;
+use crate::report::diagnostics;
+use crate::spec::load::{Loaded, load};
 
-/// Checks specs and shows every problem: fields, names, templates against the columns of the input, paths.
+/// Checks specs and shows every problem: unknown fields and names, templates that use unknown columns, missing files.
 ///
-/// Reads the specs, the headers of their sources and their prompt files; sends and writes nothing.
+/// Reads the specs, the headers of their sources and their prompt files. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Validate {
     /// The specs.
     #[arg(required = true, value_name = "SPEC")]
     specs: Vec<PathBuf>,
-    /// How problems are shown. Default: `human`, `github` in a GitHub workflow.
+    /// Output format [default: `human`, or `github` in a GitHub workflow].
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<ProblemFormat>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people, on standard error.
+enum ProblemFormat {
+    /// Text, on standard error.
     Human,
-    /// A JSON object per spec.
+    /// One JSON object per spec.
     Json,
     /// Annotations of a GitHub workflow.
     Github,
@@ -35,37 +37,35 @@ enum Format {
 }
 
 impl Validate {
-    /// Runs the command.
-    pub fn run(self, terminal: &Terminal) -> Exit {
-        let on_github = std::env::var_os("GITHUB_ACTIONS").is_some_and(|v| v == "true");
-        let format = self.format.unwrap_or(if on_github { Format::Github } else { Format::Human });
+    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let default = if on_github() { ProblemFormat::Github } else { ProblemFormat::Human };
+        let format = self.format.unwrap_or(default);
         let mut exit = Exit::Ok;
         for path in &self.specs {
-            let loaded = match load(path) {
-                Ok(loaded) => loaded,
-                Err(message) => {
-                    terminal.error(&message, None);
-                    exit = Exit::Spec;
-                    continue;
+            match load(path) {
+                Ok(loaded) => {
+                    format.write(&loaded, terminal);
+                    if loaded.spec.is_none() {
+                        exit = Exit::Spec;
+                    }
                 }
-            };
-            let (problems, document) = (&loaded.problems, &loaded.document);
-            match format {
-                Format::Human if problems.is_empty() => terminal.note(&format!("{}: no problems", document.name)),
-                Format::Human => terminal.marked(diagnostics::human(problems, document, terminal.color).trim_end()),
-                Format::Json => terminal.json(&ended(diagnostics::json(problems, document))),
-                Format::Github => terminal.text(&ended(diagnostics::github(problems, document))),
-                Format::Sarif => terminal.json(&ended(diagnostics::sarif(problems, document))),
-            }
-            if loaded.spec.is_none() {
-                exit = Exit::Spec;
+                Err(error) => exit = Failure::from(error).show(terminal),
             }
         }
-        exit
+        Ok(exit)
     }
 }
 
-/// The text with a line end, unless there is no text.
-fn ended(text: String) -> String {
-    if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" }
+impl ProblemFormat {
+    fn write(self, Loaded { problems, document, .. }: &Loaded, terminal: &Terminal) {
+        match self {
+            ProblemFormat::Human if problems.is_empty() => terminal.note(&format!("{}: no problems", document.name)),
+            ProblemFormat::Human => {
+                terminal.marked(diagnostics::human(problems, document, terminal.color).trim_end());
+            }
+            ProblemFormat::Json => terminal.json(&diagnostics::json(problems, document)),
+            ProblemFormat::Github => terminal.text(&diagnostics::github(problems, document)),
+            ProblemFormat::Sarif => terminal.json(&diagnostics::sarif(problems, document)),
+        }
+    }
 }

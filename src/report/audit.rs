@@ -1,19 +1,19 @@
-//! What several rows in one prompt saved and changed, as lines of the summary. Pure.
+//! Packing in the report of a run: calls saved, and how often the answers differ from those of single rows.
 
 use std::fmt::Write;
 
-use super::summary::{count, number};
+use super::numbers::{count, number};
 use crate::store::{Audit, StageTotals};
 
-/// The lines about a stage whose rows are asked about together, each behind `width` columns; none for others.
+/// The lines about a stage with packs, indented by `width` columns; empty for other stages.
 pub fn lines(totals: &StageTotals, width: usize) -> String {
     let mut out = String::new();
     let singles = totals.audit.as_ref().map_or(0, |audit| audit.single.answers);
     if totals.without_packing > 0 {
         let calls = totals.calls + totals.from_ledger;
-        let audit = if singles > 0 { ", those of the audit included" } else { "" };
+        let audit = if singles > 0 { ", including the audit" } else { "" };
         let without = number(totals.without_packing);
-        let _ = writeln!(out, "{:width$}  {}{audit}, against {without} without packing", "", count(calls, "call"));
+        let _ = writeln!(out, "{:width$}  {}{audit}, instead of {without} without packing", "", count(calls, "call"));
     }
     if let Some(audit) = &totals.audit {
         compared(&mut out, audit, width);
@@ -23,12 +23,8 @@ pub fn lines(totals: &StageTotals, width: usize) -> String {
 
 fn compared(out: &mut String, audit: &Audit, width: usize) {
     let failed = if audit.failed > 0 { format!(", {} failed", number(audit.failed)) } else { String::new() };
-    let _ = writeln!(
-        out,
-        "{:width$}  audit: {} asked one by one as well{failed}",
-        "",
-        count(audit.single.answers, "answer")
-    );
+    let _ =
+        writeln!(out, "{:width$}  audit: {} repeated one by one{failed}", "", count(audit.single.answers, "answer"));
     for (name, column) in &audit.columns {
         let share = 100.0 * column.differ as f64 / audit.compared.max(1) as f64;
         let (differ, of) = (number(column.differ), number(audit.compared));
@@ -55,7 +51,6 @@ fn compared(out: &mut String, audit: &Audit, width: usize) {
     }
 }
 
-/// A p value, as one is written.
 fn p(value: f64) -> String {
     if value < 0.001 { "< 0.001".to_owned() } else { format!("{value:.3}") }
 }
@@ -78,8 +73,8 @@ mod tests {
         let mut audit = Audit::default();
         audit.add(&one);
         let totals = StageTotals { calls: 110, without_packing: 1000, audit: Some(audit), ..StageTotals::default() };
-        let expected = "      110 calls, those of the audit included, against 1,000 without packing
-      audit: 10 answers asked one by one as well
+        let expected = "      110 calls, including the audit, instead of 1,000 without packing
+      audit: 10 answers repeated one by one
         label: 6 of 10 differ (60.0 %)
           good: 6 only in a pack, 0 only alone, McNemar p = 0.031
           bad: 0 only in a pack, 6 only alone, McNemar p = 0.031

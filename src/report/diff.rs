@@ -1,66 +1,58 @@
-//! A diff of two runs, locks or tables, for people and as JSON: what they were made from, and what became of each table.
+//! The report of `fanfold diff`: differences between the inputs and between the tables of two runs, locks or tables.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter};
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::drift;
+use super::numbers::{count, number};
 use super::printable::printable;
-use super::summary::{count, number};
 use crate::lock::Drift;
 use crate::table::Cell;
 use crate::table::diff::{ColumnDiff, Confusion, Distance, Example, Matching, TableDiff};
 
-/// Characters at most of a cell in an example.
+/// The longest cell of an example, in characters.
 const CELL: usize = 60;
-/// Characters at most of a value in a confusion table.
+/// The longest value in a confusion table, in characters.
 const LABEL: usize = 16;
 
-/// What was found of two runs, locks or tables.
-pub struct Diff {
-    /// The first, in words.
+pub struct DiffReport {
+    /// A and B in words.
     pub a: String,
-    /// The second, in words.
     pub b: String,
-    /// What they were made from, where both know.
+    /// The comparison of the inputs, if both have a lock.
     pub facets: Option<Facets>,
     /// The tables that both have.
     pub tables: Vec<ComparedTable>,
-    /// The tables that only A has.
+    /// The names of the tables that only A or only B has.
     pub only_a: Vec<String>,
-    /// The tables that only B has.
     pub only_b: Vec<String>,
     /// Why no cells are compared, if none are.
     pub no_cells: Option<&'static str>,
 }
 
-/// What two runs were made from and what they made, facet by facet.
+/// The comparison of two locks.
 pub struct Facets {
-    /// How many are the same.
+    /// How many facets are equal.
     pub same: usize,
-    /// The others.
     pub drift: Vec<Drift>,
 }
 
-/// A table that both have.
 pub struct ComparedTable {
-    /// Its name.
     pub name: String,
-    /// What was found.
     pub compared: Compared,
 }
 
-/// What was found of two tables.
 pub enum Compared {
-    /// How rows were matched, and what became of their cells.
+    /// How rows were matched, and the differences.
     Cells(Matching, Box<TableDiff>),
-    /// Nothing, for this reason.
+    /// Why the tables cannot be compared.
     Not(String),
 }
 
-impl Diff {
-    /// Whether anything differs.
+impl DiffReport {
     pub fn differs(&self) -> bool {
         let table = |table: &ComparedTable| matches!(&table.compared, Compared::Cells(_, found) if found.differs());
         self.facets.as_ref().is_some_and(|facets| !facets.drift.is_empty())
@@ -69,36 +61,33 @@ impl Diff {
     }
 }
 
-/// The diff for people.
-pub fn human(diff: &Diff) -> String {
-    let mut out = format!("A  {}\nB  {}\n", diff.a, diff.b);
-    if let Some(Facets { same, drift }) = &diff.facets {
-        let _ = match drift.len() as u64 {
-            0 => writeln!(out, "all {} are the same", count(*same as u64, "facet")),
-            differ => writeln!(out, "{} are the same, {} not:", count(*same as u64, "facet"), number(differ)),
-        };
-        out += &drift::lines(drift, "  ");
-    }
-    for (only, side) in [(&diff.only_a, "A"), (&diff.only_b, "B")] {
-        for name in only {
-            let _ = writeln!(out, "table {name}: only in {side}");
-        }
-    }
-    for table in &diff.tables {
-        match &table.compared {
-            Compared::Not(why) => {
-                let _ = writeln!(out, "table {}: not compared: {why}", table.name);
+impl Display for DiffReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "A  {}\nB  {}", self.a, self.b)?;
+        if let Some(Facets { same, drift }) = &self.facets {
+            match drift.len() as u64 {
+                0 => writeln!(f, "all {} are the same", count(*same as u64, "facet"))?,
+                differ => writeln!(f, "{} are the same, {} not:", count(*same as u64, "facet"), number(differ))?,
             }
-            Compared::Cells(by, found) => human_table(&mut out, &table.name, by, found),
+            f.write_str(&drift::lines(drift, "  "))?;
         }
+        for (only, side) in [(&self.only_a, "A"), (&self.only_b, "B")] {
+            only.iter().try_for_each(|name| writeln!(f, "table {name}: only in {side}"))?;
+        }
+        for ComparedTable { name, compared } in &self.tables {
+            match compared {
+                Compared::Not(why) => writeln!(f, "table {name}: not compared: {why}")?,
+                Compared::Cells(by, found) => write_table(f, name, by, found)?,
+            }
+        }
+        if let Some(why) = self.no_cells {
+            writeln!(f, "no cells were compared: {why}")?;
+        }
+        Ok(())
     }
-    if let Some(why) = diff.no_cells {
-        let _ = writeln!(out, "no cells were compared: {why}");
-    }
-    out
 }
 
-fn human_table(out: &mut String, name: &str, by: &Matching, found: &TableDiff) {
+fn write_table(f: &mut Formatter<'_>, name: &str, by: &Matching, found: &TableDiff) -> fmt::Result {
     let mut counts = vec![format!("{} in both, matched by {}", count(found.matched, "row"), matched_by(by))];
     for (rows, what) in [(found.differ, "differ"), (found.only_a, "only in A"), (found.only_b, "only in B")] {
         if rows > 0 {
@@ -111,47 +100,46 @@ fn human_table(out: &mut String, name: &str, by: &Matching, found: &TableDiff) {
     if !found.differs() {
         counts.push("nothing differs".to_owned());
     }
-    let _ = writeln!(out, "table {name}: {}", counts.join(", "));
-    for (rows, shown, side) in
-        [(found.only_a, &found.examples_only_a, "A"), (found.only_b, &found.examples_only_b, "B")]
-    {
-        if !shown.is_empty() {
-            let keys = shown.iter().map(|cells| key(by, cells)).collect::<Vec<_>>().join("; ");
-            let more = if rows > shown.len() as u64 { "; .." } else { "" };
-            let _ = writeln!(out, "  rows only in {side}: {keys}{more}");
-        }
-    }
-    for (columns, side) in [(&found.columns_only_a, "A"), (&found.columns_only_b, "B")] {
-        if !columns.is_empty() {
-            let _ = writeln!(out, "  columns only in {side}: {}", line(&columns.join(", ")));
-        }
-    }
-    for (a, b) in &found.retyped {
-        let _ = writeln!(out, "  another type: {} -> {}", line(a), line(b));
-    }
+    writeln!(f, "table {name}: {}", counts.join(", "))?;
+    write_sides(f, by, found)?;
     let differ: Vec<&ColumnDiff> = found.columns.iter().filter(|column| column.differ > 0).collect();
     if !differ.is_empty() {
-        *out += &grid(&columns_grid(&differ, found.matched), "  ");
+        f.write_str(&grid(&columns_grid(&differ, found.matched), "  "))?;
     }
-    for column in &differ {
-        if let Some(confusion) = &column.confusion {
-            let kappa = confusion
-                .kappa()
-                .map(|(kappa, rows)| format!(" (Cohen's kappa {} over {})", rounded(kappa), count(rows, "row")));
-            let _ = writeln!(out, "  {}, A down, B across{}:", line(&column.name), kappa.unwrap_or_default());
-            *out += &grid(&confusion_grid(confusion), "    ");
-        }
+    for (column, confusion) in differ.iter().filter_map(|column| Some((column, column.confusion.as_ref()?))) {
+        let kappa = confusion
+            .kappa()
+            .map(|(kappa, rows)| format!(" (Cohen's kappa {} over {})", rounded(kappa), count(rows, "row")));
+        writeln!(f, "  {}, A down, B across{}:", line(&column.name), kappa.unwrap_or_default())?;
+        f.write_str(&grid(&confusion_grid(confusion), "    "))?;
     }
     for Example { key: cells, changes } in &found.examples {
-        let _ = writeln!(out, "  row {}", key(by, cells));
+        writeln!(f, "  row {}", key(by, cells))?;
         for (column, old, new) in changes {
-            let _ = writeln!(out, "    {}: {} -> {}", line(column), cell(old, CELL), cell(new, CELL));
+            writeln!(f, "    {}: {} -> {}", line(column), cell(old, CELL), cell(new, CELL))?;
         }
     }
     let more = found.differ - found.examples.len() as u64;
     if more > 0 && !found.examples.is_empty() {
-        let _ = writeln!(out, "  and {} more", count(more, "row"));
+        writeln!(f, "  and {} more", count(more, "row"))?;
     }
+    Ok(())
+}
+
+/// The rows and columns that only one of the tables has, and the columns with another type.
+fn write_sides(f: &mut Formatter<'_>, by: &Matching, found: &TableDiff) -> fmt::Result {
+    let rows = [(found.only_a, &found.examples_only_a, "A"), (found.only_b, &found.examples_only_b, "B")];
+    for (rows, shown, side) in rows.into_iter().filter(|(_, shown, _)| !shown.is_empty()) {
+        let keys = shown.iter().map(|cells| key(by, cells)).collect::<Vec<_>>().join("; ");
+        let more = if rows > shown.len() as u64 { "; .." } else { "" };
+        writeln!(f, "  rows only in {side}: {keys}{more}")?;
+    }
+    for (columns, side) in [(&found.columns_only_a, "A"), (&found.columns_only_b, "B")] {
+        if !columns.is_empty() {
+            writeln!(f, "  columns only in {side}: {}", line(&columns.join(", ")))?;
+        }
+    }
+    found.retyped.iter().try_for_each(|(a, b)| writeln!(f, "  another type: {} -> {}", line(a), line(b)))
 }
 
 fn matched_by(by: &Matching) -> String {
@@ -159,7 +147,6 @@ fn matched_by(by: &Matching) -> String {
     number.chain(by.columns.iter().map(String::as_str)).map(line).collect::<Vec<_>>().join(" and ")
 }
 
-/// The key of a row in a line.
 fn key(by: &Matching, cells: &[Cell]) -> String {
     let plain = |cell: &Cell| match cell {
         Cell::Text(text) => cut(&line(text), CELL),
@@ -204,7 +191,7 @@ fn confusion_grid(confusion: &Confusion) -> Vec<Vec<String>> {
     [head].into_iter().chain(rows).collect()
 }
 
-/// Rows of cells as lines: the first column to the left, the others to the right.
+/// Rows of cells as lines: the first column left-aligned, the others right-aligned.
 fn grid(rows: &[Vec<String>], indent: &str) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.width()).max().unwrap_or(0);
@@ -222,7 +209,7 @@ fn grid(rows: &[Vec<String>], indent: &str) -> String {
     out
 }
 
-/// A cell as JSON writes it, so that a text is never taken for a null or a number; cut to so many characters.
+/// A cell in JSON notation, so that text cannot be mistaken for null or a number; cut to `most` characters.
 fn cell(cell: &Cell, most: usize) -> String {
     match cell {
         Cell::Number(number) if !number.is_finite() => number.to_string(),
@@ -230,7 +217,7 @@ fn cell(cell: &Cell, most: usize) -> String {
     }
 }
 
-/// A text on one line, as it will be printed.
+/// A text on one line, with unprintable characters replaced.
 fn line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
 }
@@ -242,7 +229,7 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// A measure with three places, as far as they say anything.
+/// A number with up to three decimals; in scientific notation if it would round to zero.
 fn rounded(number: f64) -> String {
     let text = format!("{number:.3}");
     match number != 0.0 && number.abs() < 0.001 {
@@ -251,16 +238,17 @@ fn rounded(number: f64) -> String {
     }
 }
 
-/// The diff for machines.
-pub fn as_json(diff: &Diff) -> String {
-    let value = json!({
-        "schema_version": 1, "a": diff.a, "b": diff.b, "differs": diff.differs(),
-        "facets": diff.facets.as_ref().map(|facets| json!({ "same": facets.same, "differ": facets.drift })),
-        "tables_only_in_a": diff.only_a, "tables_only_in_b": diff.only_b,
-        "tables": diff.tables.iter().map(json_table).collect::<Vec<_>>(),
-        "cells_not_compared": diff.no_cells,
-    });
-    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+impl Serialize for DiffReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = json!({
+            "schema_version": 1, "a": self.a, "b": self.b, "differs": self.differs(),
+            "facets": self.facets.as_ref().map(|facets| json!({ "same": facets.same, "differ": facets.drift })),
+            "tables_only_in_a": self.only_a, "tables_only_in_b": self.only_b,
+            "tables": self.tables.iter().map(json_table).collect::<Vec<_>>(),
+            "cells_not_compared": self.no_cells,
+        });
+        value.serialize(serializer)
+    }
 }
 
 fn json_table(table: &ComparedTable) -> Value {

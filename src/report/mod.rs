@@ -1,14 +1,25 @@
-//! Reports: what a finished run says, made from its manifest (`summary`, with `audit`), its tables (`preview`, and `verdict`,
-//! what the spec's tests say about them), its lock (`drift`) and its calls (`explanation`); what differs between two (`diff`);
-//! what measured calls say (`bench`). Pure.
+//! Reports: what the commands show, as text for people (`Display`) and as JSON for programs (`Serialize`).
+//!
+//! One file per command. `verdict` runs the tests of a spec; the other files do not read or write anything but the first
+//! rows of a table (`preview`).
 
 mod audit;
 pub mod bench;
+pub mod diagnostics;
 pub mod diff;
 pub mod drift;
 pub mod explanation;
+mod freshness;
 mod interval;
+pub mod ledger;
+pub mod models;
+pub mod numbers;
+pub mod plan;
+pub mod population;
 pub mod preview;
 pub mod printable;
+pub mod status;
 pub mod summary;
+pub mod test_results;
 pub mod verdict;
+pub mod verification;

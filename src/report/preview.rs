@@ -1,50 +1,67 @@
-//! The preview of a table: its first rows, laid out for people in lines of a terminal's width.
+//! The first rows of a table, laid out for the width of a terminal.
 //!
-//! What was answered comes first and gets the room that it needs; the columns that the question was about get the rest.
+//! Answers come first and get the width that they need; the columns used in the prompt share the rest.
 
 use arrow_array::RecordBatch;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::numbers::count;
 use super::printable::printable;
+use crate::plan::Plan;
 use crate::spec::{Guard, Spec, StageSpec, TableSpec};
+use crate::store::RunDir;
 use crate::table::{Cell, cell_at};
 
-/// Rows of a preview.
-pub const ROWS: u64 = 5;
-/// The narrowest that a column is cut to, if it has more to show.
+/// Rows that are shown.
+const ROWS: u64 = 5;
+/// The smallest width that a long column is cut to.
 const NARROW: usize = 12;
-/// Characters at most of a name that are not cut: names that begin alike must be told apart.
+/// Characters of a column name that are never cut, so that names with the same beginning stay distinct.
 const NAME: usize = 24;
 /// Spaces between two columns.
 const GAP: usize = 2;
 
-/// A column: its name, and its cells as they are shown.
+/// The lines of a column: its name, then its cells.
 struct Column {
     lines: Vec<String>,
-    /// Whether it holds numbers, which stand to the right.
+    /// Whether the cells are right-aligned, as numbers are.
     right: bool,
 }
 
-/// The first rows of a stage's table, at most `room` wide.
-pub fn preview(spec: &Spec, stage: &StageSpec, rows: &RecordBatch, room: usize) -> String {
-    let (first, rest) = chosen(spec, stage);
-    let columns = |indices: &[usize]| -> Vec<Column> { indices.iter().map(|i| column(rows, *i)).collect() };
-    lines(&columns(&first), &columns(&rest), room)
+/// The first rows of each stage that has an output; a part that can't be read is left out.
+pub fn first_rows(plan: &Plan, folder: &RunDir, width: usize) -> Vec<String> {
+    let mut stages = Vec::new();
+    let mut shown = Vec::new();
+    for output in plan.outputs() {
+        let output = &plan.spec.outputs[output];
+        let Some(stage) = plan.spec.table(output.input).as_stage() else { continue };
+        let part = folder.committed(stage.name.as_str(), 0).filter(|_| !stages.contains(&output.input));
+        let Some(part) = part else { continue };
+        let rows = part.table.read(0, ROWS, ROWS as usize).ok().and_then(|mut rows| rows.next());
+        let Some(Ok(rows)) = rows else { continue };
+        let (first, rest) = chosen(&plan.spec, stage);
+        let columns = |indices: &[usize]| -> Vec<Column> { indices.iter().map(|i| column(&rows, *i)).collect() };
+        let table = lines(&columns(&first), &columns(&rest), width);
+        let rows = count(rows.num_rows() as u64, "row");
+        shown.push(format!("\n{}, the first {rows}:\n{}", output.path, table.trim_end()));
+        stages.push(output.input);
+    }
+    shown
 }
 
-/// All columns of `rows`, as many as fit into `room`.
+/// The columns of `rows` that fit into `room`.
 pub fn table(rows: &RecordBatch, room: usize) -> String {
     let columns: Vec<Column> = (0..rows.num_columns()).map(|index| column(rows, index)).collect();
     lines(&columns, &[], room)
 }
 
-/// The columns to show: the key and the answers, then what the stage asked about. Errors are in the summary.
+/// The columns to show: first the key and the answers, then the columns used in the prompt. Errors are in the summary.
 fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
     let mut first = stage;
     while let TableSpec::Stage(before) = spec.table(first.input) {
         first = before;
     }
-    // A stage's table begins with the columns of its input; those of a group are as good as its key.
+    // A stage's table begins with the columns of its input. The columns of a group serve as its key.
     let given = if spec.relation(first.input).hidden > 0 { 0 } else { first.given };
     let relation = &stage.relation;
     let is_error = |i: &usize| relation.guards.iter().flatten().any(|guard| *guard == Guard::Error(*i));
@@ -64,7 +81,7 @@ fn column(rows: &RecordBatch, index: usize) -> Column {
     Column { lines: [name].into_iter().chain(values).collect(), right }
 }
 
-/// A cell on one line, without anything that could drive the terminal.
+/// A cell on one line, without characters that control a terminal.
 fn shown(cell: &Cell) -> String {
     match cell {
         Cell::Null => "null".to_owned(),
@@ -82,7 +99,7 @@ fn shown(cell: &Cell) -> String {
     }
 }
 
-/// The columns side by side; those of `rest` in the room that `first` leaves.
+/// The columns side by side; `rest` gets the width that `first` leaves.
 fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
     let mut widths = fitted(first, room);
     let taken: usize = widths.iter().map(|width| width + GAP).sum();
@@ -105,7 +122,7 @@ fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
     out
 }
 
-/// The widths of as many columns as there is room for; the widest are cut first.
+/// The widths of as many columns as fit; the widest are cut first.
 fn fitted(columns: &[Column], room: usize) -> Vec<usize> {
     let full: Vec<usize> = columns.iter().map(|c| c.lines.iter().map(|l| l.width()).max().unwrap_or(0)).collect();
     let names: Vec<usize> = columns.iter().map(|c| c.lines.first().map_or(0, |name| name.width()).min(NAME)).collect();
@@ -152,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_stand_whole_and_what_was_asked_about_is_cut() {
+    fn answers_are_whole_and_prompt_columns_are_cut() {
         let rest = [text(&["text", "We gave our troops a new mission in the field.", "Go."])];
         let expected = "\
 id  topic     prob  text
@@ -169,20 +186,20 @@ p2  schools    0.5  Go.
     }
 
     #[test]
-    fn columns_without_room_are_left_out() {
+    fn columns_that_do_not_fit_are_left_out() {
         let rest = [text(&["text", "We gave our troops a new mission.", "Go."])];
         assert_eq!(lines(&answers(), &rest, 24), "id  topic     prob\np1  war      0.817\np2  schools    0.5\n");
         assert_eq!(lines(&answers(), &rest, 13), "id  topic\np1  war\np2  schools\n");
     }
 
     #[test]
-    fn nothing_in_a_cell_drives_the_terminal() {
+    fn cells_cannot_control_the_terminal() {
         assert_eq!(shown(&Cell::Text("a\u{1b}[31m\n\tb".into())), "a\u{fffd}[31m b");
         assert_eq!(shown(&Cell::List(vec![Cell::Text("a\r".into()), Cell::Null])), "a, null");
     }
 
     #[test]
-    fn numbers_are_short_and_true() {
+    fn numbers_are_short_and_correct() {
         let cases = [(0.81673, "0.817"), (0.5, "0.5"), (3.0, "3"), (0.000012, "0.000012"), (1234567.5, "1234567.5")];
         for (number, expected) in cases {
             assert_eq!(shown(&Cell::Number(number)), expected);
@@ -190,7 +207,7 @@ p2  schools    0.5  Go.
     }
 
     #[test]
-    fn wide_letters_take_two_columns() {
+    fn wide_letters_use_two_columns() {
         assert_eq!(cut("平和と自由", 10), "平和と自由");
         assert_eq!(cut("平和と自由", 8), "平和と…");
     }

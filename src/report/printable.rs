@@ -1,11 +1,10 @@
-//! What may be printed for people: text from outside (cells, replies, specs, servers, file names) can hold characters that
-//! a terminal obeys or that turn a line around.
+//! Printable text: replaces characters that control a terminal or change the direction of text.
 //!
-//! `cli` passes everything through here once, where it is written.
+//! Cells, replies, specs, servers and file names can contain them. `cli` passes everything that it prints through here.
 
 use std::borrow::Cow;
 
-/// Whether a terminal only shows it: no control character (line ends and tabs aside), no mark of the direction of text.
+/// Whether `c` is neither a control character (except line ends and tabs) nor a mark of text direction.
 pub fn is_printable(c: char) -> bool {
     let turns = matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     !turns && (!c.is_control() || c == '\n' || c == '\t')
@@ -19,7 +18,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// JSON text that says the same without characters that are not printable: inside its strings they are written as escapes.
+/// Equivalent JSON text whose strings escape unprintable characters.
 pub fn printable_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -36,14 +35,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_is_left() {
+    fn control_characters_are_replaced() {
         let text = "a\u{1b}]0;x\u{7}\rb\u{9b}31m\u{202e}c\u{2066}\n\td é 平";
         assert_eq!(printable(text), "a\u{fffd}]0;x\u{fffd}\u{fffd}b\u{fffd}31m\u{fffd}c\u{fffd}\n\td é 平");
         assert!(matches!(printable("plain\n"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn json_says_the_same() {
+    fn json_keeps_its_meaning() {
         let text = "a\u{1b}\u{9b}\u{202e}\r\n";
         let json = printable_json(&serde_json::to_string(text).unwrap());
         assert!(json.chars().all(is_printable), "{json}");

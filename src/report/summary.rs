@@ -1,62 +1,101 @@
-//! The summary of a run: numbers that add up, how often each label was given, the first rows of each kind of error, where
-//! the tables are. As text for people and as JSON.
+//! The report of `fanfold run`: row and call counts, the share of each label, the first rows of each kind of error, and
+//! the files written.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::audit;
 use super::interval::wilson;
+use super::numbers::{count, number};
+use crate::plan::Plan;
+use crate::run::MissingCall;
+use crate::spec::TableId;
 use crate::store::{ErrorKind, Manifest, RowCounts, Share, StageTotals};
 
-/// The longest message that is shown of an error.
+/// The longest error message, in characters.
 const MESSAGE: usize = 160;
 
-/// Rows that were done in a second.
-fn rate(manifest: &Manifest, elapsed: Duration) -> f64 {
-    let done: u64 = manifest.stages.values().map(|t| t.counts.total()).sum();
-    done as f64 / elapsed.as_secs_f64().max(0.001)
+/// One line per stage that is about to run.
+pub fn announcements(plan: &Plan) -> Vec<String> {
+    let announcement = |i: TableId| {
+        let stage = plan.spec.stage(i);
+        let models = stage.model_names.join(", ");
+        match plan.rows(stage.input).zip(plan.calls(i)) {
+            Some((rows, calls)) => {
+                let most = if stage.packs() { "at best" } else { "at most" };
+                format!("{}: {}, {most} {} of {models}", stage.name, count(rows, "row"), count(calls, "call"))
+            }
+            None => format!("{}: rows that depend on answers, asked of {models}", stage.name),
+        }
+    };
+    plan.stages().map(announcement).collect()
 }
 
-/// The summary as text; `calls` is where the calls table is.
-pub fn summary(manifest: &Manifest, elapsed: Duration, calls: &str) -> String {
-    let mut out = String::new();
-    let width = manifest.stages.keys().map(String::len).max().unwrap_or(0);
-    for (name, totals) in &manifest.stages {
+/// The calls that a replay file lacks, `total` of them, as lines.
+pub fn missing_calls(total: u64, first: &[MissingCall]) -> String {
+    let line = |call: &MissingCall| format!("  row {}, stage {}, model {}\n", call.row, call.stage, call.model);
+    let mut out: String = first.iter().map(line).collect();
+    if total > first.len() as u64 {
+        out += &format!("  and {} more\n", number(total - first.len() as u64));
+    }
+    out + "no table was written"
+}
+
+/// The result of a run.
+#[derive(Debug)]
+pub struct RunReport<'a> {
+    pub manifest: &'a Manifest,
+    pub elapsed: Duration,
+    /// The file of the calls table.
+    pub calls: String,
+}
+
+impl RunReport<'_> {
+    fn rows_per_second(&self) -> f64 {
+        let done: u64 = self.manifest.stages.values().map(|t| t.counts.total()).sum();
+        done as f64 / self.elapsed.as_secs_f64().max(0.001)
+    }
+}
+
+impl Display for RunReport<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let manifest = self.manifest;
+        let width = manifest.stages.keys().map(String::len).max().unwrap_or(0);
         let known = if manifest.replay.is_some() { "recorded" } else { "from the ledger" };
-        stage(&mut out, name, width, totals, known);
+        for (name, totals) in &manifest.stages {
+            write_rows(f, &format!("{name:width$}"), totals)?;
+            write_stage(f, width, totals, known)?;
+        }
+        for output in manifest.outputs.values() {
+            let rows = count(output.rows, "row");
+            let columns = count(output.columns as u64, "column");
+            writeln!(f, "wrote {}: {rows}, {columns}", output.path)?;
+        }
+        let rate = self.rows_per_second();
+        let rate = if rate < 100.0 { format!("{rate:.1}") } else { number(rate.round() as u64) };
+        writeln!(f, "calls table: {}\n{:.1} s, {rate} rows/s", self.calls, self.elapsed.as_secs_f64())
     }
-    for output in manifest.outputs.values() {
-        let rows = count(output.rows, "row");
-        let columns = count(output.columns as u64, "column");
-        let _ = writeln!(out, "wrote {}: {rows}, {columns}", output.path);
-    }
-    let rate = rate(manifest, elapsed);
-    let rate = if rate < 100.0 { format!("{rate:.1}") } else { number(rate.round() as u64) };
-    let _ = writeln!(out, "calls table: {calls}\n{:.1} s, {rate} rows/s", elapsed.as_secs_f64());
-    out
 }
 
-/// The same as JSON.
-pub fn summary_json(manifest: &Manifest, elapsed: Duration, calls: &str) -> Value {
-    let stages = manifest.stages.iter().map(|(name, totals)| {
-        let mut stage = json!(totals);
-        let shares = totals.shares.iter().map(|(column, share)| (column.clone(), share_json(share)));
-        stage["shares"] = Value::Object(shares.collect());
-        (name.clone(), stage)
-    });
-    let stages: Map<String, Value> = stages.collect();
-    json!({
-        "pipeline": manifest.pipeline,
-        "run": manifest.run,
-        "state": manifest.state,
-        "replay": manifest.replay,
-        "seconds": elapsed.as_secs_f64(),
-        "rows_per_second": rate(manifest, elapsed),
-        "stages": stages,
-        "outputs": manifest.outputs,
-        "calls_table": calls,
-    })
+impl Serialize for RunReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let manifest = self.manifest;
+        let stages = manifest.stages.iter().map(|(name, totals)| {
+            let mut stage = json!(totals);
+            let shares = totals.shares.iter().map(|(column, share)| (column.clone(), share_json(share)));
+            stage["shares"] = Value::Object(shares.collect());
+            (name.clone(), stage)
+        });
+        let value = json!({
+            "pipeline": manifest.pipeline, "run": manifest.run, "state": manifest.state, "replay": manifest.replay,
+            "seconds": self.elapsed.as_secs_f64(), "rows_per_second": self.rows_per_second(),
+            "stages": stages.collect::<Map<String, Value>>(), "outputs": manifest.outputs, "calls_table": self.calls,
+        });
+        value.serialize(serializer)
+    }
 }
 
 fn share_json(share: &Share) -> Value {
@@ -69,19 +108,16 @@ fn share_json(share: &Share) -> Value {
     json!({ "of": of, "null": share.null, "labels": labels.collect::<Map<String, Value>>() })
 }
 
-/// `known` says of calls that were not sent where their answers are from.
-fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals, known: &str) {
+fn write_rows(f: &mut Formatter<'_>, name: &str, totals: &StageTotals) -> fmt::Result {
     let StageTotals { rows, counts: RowCounts { answered, failed, skipped }, .. } = totals;
     let open = rows - totals.counts.total().min(*rows);
     let rest = if open > 0 { format!(" + {} not reached", number(open)) } else { String::new() };
-    let _ = writeln!(
-        out,
-        "{name:width$}  {} = {} answered + {} failed + {} skipped{rest}",
-        count(*rows, "row"),
-        number(*answered),
-        number(*failed),
-        number(*skipped)
-    );
+    let [answered, failed, skipped] = [answered, failed, skipped].map(|n| number(*n));
+    writeln!(f, "{name}  {} = {answered} answered + {failed} failed + {skipped} skipped{rest}", count(*rows, "row"))
+}
+
+/// The lines of a stage below its rows; `known` names the origin of calls that were not sent.
+fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known: &str) -> fmt::Result {
     let mut parts = vec![format!("{} sent", count(totals.calls, "call"))];
     if totals.from_ledger > 0 {
         parts.push(format!("{} {known}", number(totals.from_ledger)));
@@ -98,24 +134,22 @@ fn stage(out: &mut String, name: &str, width: usize, totals: &StageTotals, known
     }
     let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
     let money = totals.usd.map_or(String::new(), |usd| format!(", {usd:.*} usd", if usd < 1.0 { 4 } else { 2 }));
-    let _ = writeln!(out, "{:width$}  {}; {tokens}{money}", "", parts.join(", "));
-    *out += &super::audit::lines(totals, width);
+    writeln!(f, "{:width$}  {}; {tokens}{money}", "", parts.join(", "))?;
+    f.write_str(&audit::lines(totals, width))?;
     let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (column, share) in &totals.shares {
         for (i, line) in labels(share).into_iter().enumerate() {
             let column = if i == 0 { column } else { "" };
-            let _ = writeln!(out, "{:width$}  {column:longest$}  {line}", "");
+            writeln!(f, "{:width$}  {column:longest$}  {line}", "")?;
         }
     }
-    for (kind, error) in &totals.errors {
-        let _ = writeln!(out, "{:width$}  {}", "", failures(kind, error));
-    }
+    totals.errors.iter().try_for_each(|(kind, error)| writeln!(f, "{:width$}  {}", "", failures(kind, error)))
 }
 
-/// A line for each label, and one for null; of booleans how often they are true is enough.
+/// A line per label and one for null; for booleans only a line for true.
 fn labels(share: &Share) -> Vec<String> {
     let of = share.of();
-    let told = |given: u64| {
+    let interval = |given: u64| {
         if of == 0 {
             return String::new();
         }
@@ -126,20 +160,20 @@ fn labels(share: &Share) -> Vec<String> {
     let mut labels: Vec<(&str, u64)> = share.labels.iter().map(|(label, given)| (label.as_str(), *given)).collect();
     if labels.iter().map(|(label, _)| *label).eq(["true", "false"]) {
         let null = if share.null > 0 { format!(", {} null", number(share.null)) } else { String::new() };
-        return vec![format!("{}/{}{}{null}", number(labels[0].1), number(of), told(labels[0].1))];
+        return vec![format!("{}/{}{}{null}", number(labels[0].1), number(of), interval(labels[0].1))];
     }
     let nulls = (share.null > 0).then_some(("null", share.null));
     let longest = labels.iter().chain(&nulls).map(|(label, _)| label.chars().count()).max().unwrap_or(0);
     let digits = labels.iter().chain(&nulls).map(|(_, given)| number(*given).len()).max().unwrap_or(0);
-    let lines = labels
-        .drain(..)
-        .map(|(label, given)| format!("{label:longest$}  {:>digits$}/{}{}", number(given), number(of), told(given)));
-    // Null is no label: the shares are of what has one.
+    let lines = labels.drain(..).map(|(label, given)| {
+        format!("{label:longest$}  {:>digits$}/{}{}", number(given), number(of), interval(given))
+    });
+    // Null is not a label, so it has no share.
     let nulls = nulls.iter().map(|(label, given)| format!("{label:longest$}  {:>digits$}", number(*given)));
     lines.chain(nulls).collect()
 }
 
-/// How often calls failed in this way, in which rows first, and what was said about the first one.
+/// How many calls failed in this way, the first rows, and the message of the first.
 fn failures(kind: &str, error: &ErrorKind) -> String {
     let message: String = error.message.chars().take(MESSAGE).collect();
     let rows = error.rows.join(", ");
@@ -149,24 +183,6 @@ fn failures(kind: &str, error: &ErrorKind) -> String {
         _ => format!("rows {rows}{more}"),
     };
     format!("{} failed as {kind}, {rows}: {message}", count(error.count, "call"))
-}
-
-/// A number with its noun: `1 row`, `1,234 rows`.
-pub fn count(n: u64, noun: &str) -> String {
-    format!("{} {noun}{}", number(n), if n == 1 { "" } else { "s" })
-}
-
-/// A number with a comma at every thousand.
-pub fn number(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -217,8 +233,12 @@ mod tests {
         manifest
     }
 
+    fn report(manifest: &Manifest) -> RunReport<'_> {
+        RunReport { manifest, elapsed: Duration::from_secs(2), calls: "calls".to_owned() }
+    }
+
     #[test]
-    fn the_numbers_add_up_and_labels_and_errors_are_told() {
+    fn text_has_counts_shares_and_errors() {
         let expected = "\
 tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
       2,400 calls sent, 62 from the ledger, 20 rows kept from before, 2,502 calls in all, 10 retries; 1,000,000 tokens in, \
@@ -237,12 +257,12 @@ tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
 calls table: calls
 2.0 s, 617 rows/s
 ";
-        assert_eq!(summary(&manifest(), Duration::from_secs(2), "calls"), expected);
+        assert_eq!(report(&manifest()).to_string(), expected);
     }
 
     #[test]
-    fn the_same_numbers_stand_in_json() {
-        let found = summary_json(&manifest(), Duration::from_secs(2), "calls");
+    fn json_has_the_same_numbers() {
+        let found = json!(report(&manifest()));
         assert_eq!((&found["state"], &found["rows_per_second"]), (&json!("running"), &json!(617.0)));
         let stage = &found["stages"]["tone"];
         assert_eq!((&stage["needed"], &stage["usd"], &stage["attempts"]), (&json!(2502), &json!(0.1506), &json!(2410)));
@@ -252,7 +272,7 @@ calls table: calls
         let (low, high) = wilson(5, 38);
         let expected = json!({ "count": 5, "share": 5.0 / 38.0, "low": low, "high": high });
         assert_eq!(refund["labels"]["true"], expected);
-        // Of nothing there is no share.
+        // There is no share without rows.
         assert_eq!(stage["shares"]["glad"]["labels"]["true"]["share"], Value::Null);
     }
 }

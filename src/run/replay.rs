@@ -17,12 +17,12 @@ use crate::store::{Record, Recorded, ReplayFile, RunDir, Sought, StoreError};
 /// How many missing calls are told.
 const TOLD: usize = 20;
 
-/// What is done about a call that is not in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a run does with a call that is not in the replay file. The doc comments are help texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ReplayMode {
-    /// The run ends without a table.
+    /// Stop with exit code 6; uses no network, API keys or weights.
     Only,
-    /// It is looked up in the ledger and asked, as in any run.
+    /// Look it up in the ledger and send it, as in any run.
     Prefer,
 }
 

@@ -11,6 +11,7 @@ mod columns;
 mod examples;
 mod graph;
 mod limits;
+pub mod load;
 mod meaning;
 mod models;
 mod outputs;

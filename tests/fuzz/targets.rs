@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use fanfold::cli::diagnostics;
 use fanfold::document::{Document, Format};
 use fanfold::prompt::{Condition, Expect, Field, Kind, Template};
 use fanfold::provider::{Answer, Model, Sampling, default_endpoint};
+use fanfold::report::diagnostics;
 use fanfold::spec::Spec;
 use fanfold::store::{Key, Ledger, Notes, Record};
 use fanfold::table::Row;

@@ -300,7 +300,7 @@ fn a_replay_is_tested() {
     assert_eq!(ran.stdout, "");
     copy.write("pipeline.toml", tested(&good));
     let copy = copy.csv("data.csv", &rows(25));
-    copy.run(&replay).exits(6).says("5 calls of this run are not in it");
+    copy.run(&replay).exits(6).says("lacks 5 calls of this run");
     assert_eq!(server.requests(), asked);
 }
 

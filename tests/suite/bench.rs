@@ -46,7 +46,7 @@ fn all_models_and_the_usual_levels() {
     let server = Server::new().start();
     let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\nfanout = true\n{TYPED}")), 10);
     let (ran, found) = bench(&project, &["--runs", "2"]);
-    ran.exits(0).says("62 calls; the ledger is left alone");
+    ran.exits(0).says("62 calls; the ledger is not used");
     let each = 1 + 2 * (1 + 2 + 4 + 8);
     assert_eq!((server.requests_of("llama3.2"), server.requests_of("mistral")), (each, each));
     assert_eq!(server.model_switches(), 1, "one model after the other");
@@ -70,13 +70,13 @@ fn all_models_and_the_usual_levels() {
     }
     let human = project.run(&["bench", "pipeline.toml", "--runs", "2", "--model", "mistral"]).exits(0).stdout;
     for part in [
-        "pipeline tones: 10 prompts of stage tone, 2 runs of each lane",
+        "pipeline tones: 10 prompts of stage tone, 2 runs per call in flight",
         "mistral: mistral of ollama at http://127.0.0.1:",
         "in flight  calls  failed  calls/s",
         "calls per second",
         "█",
         "use ",
-        "prompts were asked more than once",
+        "prompts were sent more than once",
     ] {
         assert!(human.contains(part), "`{part}` is not in:\n{human}");
     }
@@ -208,7 +208,7 @@ fn ctrl_c_ends_with_what_was_measured() {
         project.spawn(&["bench", "pipeline.toml", "--format", "json", "--concurrency", "1,2", "--runs", "500"]);
     assert!(server.wait_answered(5));
     running.sigint();
-    let ran = running.wait().exits(130).says("this is what was measured until then");
+    let ran = running.wait().exits(130).says("the report covers the calls made so far");
     let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     let model = &found["models"][0];
     assert!(model["levels"][0]["answered"].as_u64().is_some_and(|calls| calls >= 3), "{model}");
@@ -230,7 +230,7 @@ fn an_openai_server_shows_no_first_token_and_may_want_another_form() {
     assert_eq!((&model["structured_output"], &model["levels"][0]["answered"]), (&"json_object".into(), &4.into()));
     assert_eq!(model["levels"][0]["first_token"], Value::Null);
     let human = project.run(&["bench", "pipeline.toml", "--concurrency", "1"]).exits(0).stdout;
-    assert!(human.contains("the first token can't be seen"), "{human}");
+    assert!(human.contains("the time to the first token is unknown"), "{human}");
     let server = Server::new().start();
     let project = crate::recipe::project(&server, &openai_spec("", &one()), 40);
     let (ran, found) = bench(&project, &["--concurrency", "1", "--runs", "4"]);

@@ -68,7 +68,7 @@ fn the_same_spec_twice_does_not_differ() {
     let server = server();
     let project = project(&server, &typed("[\"llama\"]"), 12);
     project.write("same.toml", format!("# Only a comment.\n{}", typed("[\"llama\"]")));
-    project.run(&["diff", "pipeline.toml", "same.toml"]).exits(3).says("`fanfold run pipeline.toml` makes it");
+    project.run(&["diff", "pipeline.toml", "same.toml"]).exits(3).says("start one with `fanfold run pipeline.toml`");
     project.run(&["run", "pipeline.toml"]).exits(0);
     let before = server.requests();
     let ran = project.run(&["diff", "pipeline.toml", "same.toml"]).exits(0);
@@ -76,7 +76,7 @@ fn the_same_spec_twice_does_not_differ() {
     assert!(ran.stdout.contains("table tone: 12 rows in both, matched by id, nothing differs\n"), "{}", ran.stdout);
     let found = diff(&project, &["pipeline.toml", "pipeline.toml.lock"]);
     assert_eq!(found["facets"]["differ"], json!([]));
-    assert_eq!(found["cells_not_compared"], "a lock holds hashes of tables only");
+    assert_eq!(found["cells_not_compared"], "a lock contains only the hashes of tables");
     assert_eq!(server.requests(), before, "nothing is asked");
 }
 
@@ -89,7 +89,10 @@ fn another_prompt_and_model_show_in_facets_and_in_every_count() {
     project.write("before.lock", project.bytes("pipeline.toml.lock"));
     edit(&project, "pipeline.toml", "models = [\"llama\"]", "models = [\"mistral\"]");
     edit(&project, "pipeline.toml", "What is the tone?", "Which tone?");
-    project.run(&["diff", &first, "pipeline.toml"]).exits(3).says("has no finished run of all that it says now");
+    project
+        .run(&["diff", &first, "pipeline.toml"])
+        .exits(3)
+        .says("the current version of `pipeline.toml` has no finished run");
     project.run(&["run", "pipeline.toml"]).exits(0);
     // The output of the first run has been written over; its folder still has the answers.
     let found = diff(&project, &[&first, "pipeline.toml", "--examples", "2"]);
@@ -147,7 +150,11 @@ table tone: 12 rows in both, matched by id, 6 differ
     assert_eq!((facets(&locks), &locks["tables"]), (differ.clone(), &json!([])));
     let piped =
         project.run_by("cat before.lock | \"$0\" \"$@\"", &["diff", "/dev/stdin", "pipeline.toml.lock"]).exits(1);
-    assert!(piped.stdout.ends_with("no cells were compared: a lock holds hashes of tables only\n"), "{}", piped.stdout);
+    assert!(
+        piped.stdout.ends_with("no cells were compared: a lock contains only the hashes of tables\n"),
+        "{}",
+        piped.stdout
+    );
 }
 
 /// The study over `data.csv` with these rows, run from a spec of its own; gives the spec's name.
@@ -301,7 +308,7 @@ fn tables_alone_are_compared_whatever_stands_in_them() {
 }
 
 #[test]
-fn what_can_not_be_compared_is_told() {
+fn arguments_that_cannot_be_compared_are_errors() {
     let server = server();
     let project = project(&server, &typed("[\"llama\"]"), 4);
     project.write("twice.csv", "id,label\nx,1\nx,2\n");
@@ -310,10 +317,10 @@ fn what_can_not_be_compared_is_told() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["nothing.toml", "pipeline.toml"], 2, "can't be read"),
         (&["nothing.parquet", "twice.csv"], 3, "there is no `nothing.parquet`"),
-        (&["pipeline.toml", "twice.csv"], 3, "`fanfold run pipeline.toml` makes it"),
+        (&["pipeline.toml", "twice.csv"], 3, "start one with `fanfold run pipeline.toml`"),
         (&["data.csv", "twice.csv", "--key", "id"], 2, "twice.csv: row 2 has the same key as a row before it: \"x\""),
         (&["data.csv", "twice.csv", "--key", "text"], 2, "twice.csv: there is no column `text`"),
-        (&[&part, &part], 3, "is of some rows or stages only"),
+        (&[&part, &part], 3, "has only some of the rows or stages"),
         (&["out", "data.csv"], 3, "there is no run in `out`"),
     ];
     for (args, code, says) in cases {
@@ -321,7 +328,7 @@ fn what_can_not_be_compared_is_told() {
         project.run(&words).exits(*code).says(says);
     }
     project.run(&["run", "pipeline.toml"]).exits(0);
-    project.run(&["diff", "pipeline.toml.lock", "data.csv"]).exits(2).says("a lock has no cells");
+    project.run(&["diff", "pipeline.toml.lock", "data.csv"]).exits(2).says("a lock contains no cells");
     project.write("broken", "no lock");
     project.run(&["diff", "broken", "data.csv"]).exits(2).says("it is not a lock file");
 }

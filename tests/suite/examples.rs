@@ -212,8 +212,8 @@ fn a_plan_says_how_much_all_rows_share() {
     let tokens = |bytes: u64| (bytes / 4).to_string();
     let (shared, read) = (tokens(50 * beginning), tokens(sent as u64 - 49 * beginning));
     let line = format!(
-        "    first prompts of about {} tokens (a token for 4 bytes) {shared} of them shared at the start: {read} with a \
-         prefix cache\n",
+        "    first prompts: about {} tokens (4 bytes a token) {shared} of them in a shared beginning: {read} with a prefix \
+         cache\n",
         tokens(sent as u64)
     );
     assert!(said.replace(',', "").contains(&line), "{said}");

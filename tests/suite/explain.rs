@@ -143,7 +143,7 @@ fn tries_failures_and_skipped_rows_are_told() {
     assert!(skipped.contains("no call was made: the row was skipped"), "{skipped}");
     let read = project.run(&["explain", OUT, "s0004", "year"]).exits(0).stdout;
     assert!(
-        read.contains("source speeches, data.csv: row 5 of 5\n  year = \"1794\"\n  it was read, not asked for"),
+        read.contains("source speeches, data.csv: row 5 of 5\n  year = \"1794\"\n  it was read from the source"),
         "{read}"
     );
 }

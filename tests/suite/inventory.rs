@@ -32,8 +32,8 @@ fn a_model_that_is_not_pulled_comes_with_the_command_that_gets_it() {
     let project = project(&server, &spec(&both()), 5);
     let ran = project.run(&["models", "pipeline.toml"]).exits(3);
     holds(&ran, &["here: Ollama 0.12.0 at http://127.0.0.1:", "llama3.2:latest", "Q4_K_M", "phi4:latest"]);
-    holds(&ran, &["needed: llama (llama3.2), is there", "lacking: mistral: model `mistral` is not pulled"]);
-    holds(&ran, &["run `ollama pull mistral`", "lacking: 1 model"]);
+    holds(&ran, &["needed: llama (llama3.2), available", "missing: mistral: model `mistral` is not pulled"]);
+    holds(&ran, &["run `ollama pull mistral`", "missing: 1 model"]);
     let (ran, found) = json(&project);
     ran.exits(3);
     assert_eq!(found["lacking"], 1);
@@ -49,7 +49,7 @@ fn nothing_is_lacking() {
     let server = Server::new().start();
     let project = project(&server, &spec(&both()), 5).env("OLLAMA_NUM_PARALLEL", "1");
     let ran = project.run(&["models", "pipeline.toml"]).exits(0);
-    holds(&ran, &["nothing is lacking", "hints", "here: `OLLAMA_NUM_PARALLEL=1` here", "stage `tone` sends 16"]);
+    holds(&ran, &["all models are available", "hints", "here: `OLLAMA_NUM_PARALLEL=1` here", "stage `tone` sends 16"]);
     let (ran, found) = json(&project);
     ran.exits(0);
     assert_eq!(found["hints"][0]["kind"], "fewer_slots_than_lanes");
@@ -87,7 +87,7 @@ fn servers_that_can_not_be_asked() {
     let keyed = openai_spec("api_key_env = \"LAB_KEY\"", &both());
     let unset = project(&server, &keyed, 5);
     let ran = unset.run(&["models", "pipeline.toml"]).exits(3);
-    holds(&ran, &["the environment variable `LAB_KEY` is not set", "export LAB_KEY=", "lacking: 2 models"]);
+    holds(&ran, &["the environment variable `LAB_KEY` is not set", "export LAB_KEY=", "missing: 2 models"]);
     let wrong = project(&server, &keyed, 5).env("LAB_KEY", "k-7654321");
     holds(&wrong.run(&["models", "pipeline.toml"]).exits(3), &["the key [key] is not valid"]);
     let right = project(&server, &keyed, 5).env("LAB_KEY", "k-1234567");
@@ -102,11 +102,11 @@ fn servers_that_can_not_be_asked() {
 
 #[test]
 fn a_servers_words_can_not_pass_for_ours() {
-    let server = Server::new().models(&["llama3.2", "mistral", "x\u{1b}[2J\nnothing is lacking\u{202e}"]).start();
+    let server = Server::new().models(&["llama3.2", "mistral", "x\u{1b}[2J\nall models are available\u{202e}"]).start();
     let project = project(&server, &spec(&both()), 5);
     let ran = project.run(&["models", "pipeline.toml"]).exits(0);
     assert!(ran.stdout.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", ran.stdout);
-    assert_eq!(ran.stdout.lines().filter(|line| line.starts_with("nothing is lacking")).count(), 1);
+    assert_eq!(ran.stdout.lines().filter(|line| line.starts_with("all models are available")).count(), 1);
 }
 
 #[test]
@@ -119,8 +119,8 @@ fn weights_in_the_process() {
         return;
     }
     let ran = project.run(&["models", "pipeline.toml"]).exits(3);
-    holds(&ran, &["lacking: small (smollm2:135m)", "`fanfold models pull smollm2:135m`"]);
+    holds(&ran, &["missing: small (smollm2:135m)", "`fanfold models pull smollm2:135m`"]);
     let Some(project) = weights::or_skip("weights_in_the_process", project) else { return };
     let ran = project.run(&["models", "pipeline.toml"]).exits(0);
-    holds(&ran, &["small (smollm2:135m), is there", "98 MB", "Q4_1", "8,192", "nothing is lacking"]);
+    holds(&ran, &["small (smollm2:135m), available", "98 MB", "Q4_1", "8,192", "all models are available"]);
 }

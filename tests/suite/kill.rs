@@ -218,7 +218,7 @@ fn sigint_drains_and_the_next_run_goes_on() {
     let ran = running.wait().exits(130);
     assert_eq!(server.requests(), server.answered(), "calls in flight are let finish");
     assert!(server.requests() < 20, "no new call after the signal");
-    assert!(ran.stderr.contains("fanfold run pipeline.toml"), "it says how to go on:\n{}", ran.stderr);
+    assert!(ran.stderr.contains("fanfold run pipeline.toml"), "it shows how to continue:\n{}", ran.stderr);
     assert!(!project.has(OUT));
     project.run(&RUN).exits(0);
     assert_eq!(repeated(&server), 0, "nothing that was drained is asked again");

@@ -87,7 +87,7 @@ fn a_damaged_file_is_salvaged() {
     forget_runs(&project);
     server.forget();
     let ran = project.run(&RUN).exits(3).says("is damaged").says("fanfold ledger import");
-    project.run(&["ledger", "verify"]).exits(3).says("what can still be read of it is saved with");
+    project.run(&["ledger", "verify"]).exits(3).says("to save the readable part:");
     // As the message says.
     let commands: Vec<&str> = ran.stderr.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let [moves, import] = commands[..] else { panic!("{}", ran.stderr) };
@@ -134,7 +134,7 @@ fn what_no_run_uses_is_dropped() {
     assert_eq!(dropped(&["gc", "--dry-run"]), serde_json::json!({ "answers": 10, "history": 3 }));
     assert_eq!(json(&project, &["info"])["contents"]["answers"], 20, "a dry run drops nothing");
     let ran = project.run(&["ledger", "gc"]).exits(0);
-    assert!(ran.stdout.starts_with("dropped 10 unused answers and 3 old records;"), "{}", ran.stdout);
+    assert!(ran.stdout.starts_with("deleted 10 unused answers and 3 old records;"), "{}", ran.stdout);
     assert_eq!(json(&project, &["info"])["contents"]["answers"], 10);
     forget_runs(&project);
     // Without any run nothing says what is used.

@@ -152,7 +152,7 @@ fn locked_tables_that_come_out_otherwise_are_told() {
     std::fs::remove_dir_all(project.path(".fanfold")).expect("the folder");
     let other = Server::new().script(|_, _| Say::Text(r#"{"label": "neutral", "score": 1}"#.into())).start();
     let project = project.env("OLLAMA_HOST", &other.url());
-    let ran = project.run(&["run", "pipeline.toml", "--locked"]).exits(5).says("what was run is not what the lock");
+    let ran = project.run(&["run", "pipeline.toml", "--locked"]).exits(5).says("the tables differ from the lock");
     assert!(ran.stderr.contains("outputs.tone.content") && !ran.stderr.contains("spec.meaning"), "{}", ran.stderr);
     assert_eq!(project.bytes(LOCK), lock);
     assert!(verify(&project).contains(&"outputs.tone.content".to_owned()));

@@ -41,7 +41,7 @@ fn list_shows_what_is_here() {
     assert_eq!((&model["name"], &model["here"]), (&"smollm2-135m".into(), &false.into()));
     assert_eq!(model["path"].as_str(), project.path(FILE).to_str());
     let human = project.run(&["models", "list"]).exits(0).stdout;
-    for part in ["smollm2-135m", "smollm2:135m", "98 MB", "Q4_1", "Apache-2.0", "not fetched", FILE] {
+    for part in ["smollm2-135m", "smollm2:135m", "98 MB", "Q4_1", "Apache-2.0", "not downloaded", FILE] {
         assert!(human.contains(part), "`{part}` is not in:\n{human}");
     }
     assert!(!project.has("models"), "list writes nothing");

@@ -208,7 +208,7 @@ path = "out/topic.parquet"
     let project = Project::new().spec(text).file("data.csv", data);
     let test = "a_real_small_model_is_asked_about_four_rows_at_once";
     let Some(project) = weights::or_skip(test, project) else { return };
-    let ran = project.run(&RUN).exits(0).says("5 rows = 5 answered + 0 failed").says("against 5 without packing");
+    let ran = project.run(&RUN).exits(0).says("5 rows = 5 answered + 0 failed").says("instead of 5 without packing");
     let table = project.table("out/topic.parquet");
     assert!(table.texts("topic").iter().all(|topic| ["war", "money", "land"].contains(&topic.as_str())));
     let calls = project.calls();

@@ -156,7 +156,7 @@ fn the_preview_for_programs() {
     let unknown = project.run(&["population", "pipeline.toml", "poeple"]).exits(2);
     assert!(unknown.stderr.contains("did you mean `people`?"), "{}", unknown.stderr);
     let none = Project::new().spec("[sources.a]\ntype = \"file\"\npath = \"a.csv\"\n").file("a.csv", "x\n1\n");
-    none.run(&["population", "pipeline.toml"]).exits(2).says("no source of this spec is a population");
+    none.run(&["population", "pipeline.toml"]).exits(2).says("this spec has no source of type `population`");
 }
 
 /// What editors say by the schema is what `validate` says.

@@ -116,7 +116,7 @@ fn what_is_not_in_the_file_is_told_or_asked() {
     project.run(&EXPORT).exits(0);
     let copy = clone(&project).env("OLLAMA_HOST", &server.url()).csv("data.csv", &rows(45));
     server.forget();
-    let ran = copy.run(&REPLAY).exits(6).says("30 calls of this run are not in it").says("  and 10 more");
+    let ran = copy.run(&REPLAY).exits(6).says("lacks 30 calls of this run").says("  and 10 more");
     let told: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("  row s00")).collect();
     assert_eq!(told.len(), 20, "{told:?}");
     assert_eq!(told[..2], ["  row s0030, stage tone, model llama", "  row s0030, stage tone, model mistral"]);
@@ -185,7 +185,7 @@ fn the_same_calls_are_the_same_file() {
     let ran = copy.run(&["ledger", "import", "calls.parquet"]).exits(0);
     assert!(ran.stdout.contains("50 answers added"), "{}", ran.stdout);
     let ran = copy.run(&["ledger", "import", "calls.parquet"]).exits(0);
-    assert!(ran.stdout.contains("0 answers added, 50 there already"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("0 answers added, 50 already there"), "{}", ran.stdout);
     copy.run(&RUN).exits(0).says("0 calls sent, 50 from the ledger");
     copy.run(&EXPORT).exits(0);
     assert!(copy.bytes("calls.parquet") == file, "the export of what was imported differs");

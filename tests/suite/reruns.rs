@@ -274,7 +274,7 @@ fn a_fresh_run_that_was_stopped_is_planned_and_goes_on() {
     generation.store(2, Ordering::SeqCst);
     let stopping = text.replacen("seed = 42\n", "seed = 42\nbudget = { calls = 7 }\n", 1);
     project.write("pipeline.toml", stopping);
-    let ran = project.run(&FRESH).exits(4).says("To go on: fanfold run pipeline.toml");
+    let ran = project.run(&FRESH).exits(4).says("To continue: fanfold run pipeline.toml");
     assert!(!ran.stderr.contains("--fresh"), "{}", ran.stderr);
     project.write("pipeline.toml", text);
     assert_eq!(planned(&project), 13);

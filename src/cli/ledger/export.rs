@@ -2,21 +2,20 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
-
-use super::{Format, failed, show_json};
+use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
-use crate::cli::load::load_or_show;
-use crate::cli::run::failed as failed_run;
+use crate::cli::load::load_spec;
+use crate::cli::output::OutputFormat;
 use crate::cli::terminal::Terminal;
-use crate::report::summary::{count, number};
+use crate::report::ledger::ExportReport;
 use crate::run::current;
 use crate::store::{Project, StoreError, export};
 
-/// Writes all calls behind the finished run of a spec into one file, for `fanfold run --replay`.
+/// Writes the calls of a finished run to one file, for `fanfold run --replay`.
 ///
-/// The file is Parquet, sorted, and the same for the same calls, so it is fit for git or a data archive. It holds no
-/// keys, addresses, paths or times; only an error message stands in it as the table shows it.
+/// The file is sorted Parquet, and the same calls always produce the same file, so it can be kept in git or in a data
+/// archive. It contains no API keys, addresses, paths or times; an error message is the only exception, and it is the one in
+/// the table.
 #[derive(Debug, clap::Args)]
 pub struct Export {
     /// The spec.
@@ -25,41 +24,25 @@ pub struct Export {
     /// The file to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// How what was done is shown.
+    /// Output format.
     #[arg(long, value_enum, default_value = "human")]
-    format: Format,
+    format: OutputFormat,
 }
 
 impl Export {
-    /// Runs the command.
-    pub fn run(self, terminal: &Terminal) -> Exit {
-        let Some(spec) = load_or_show(&self.spec, terminal) else { return Exit::Spec };
+    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let spec = load_spec(&self.spec, terminal)?;
         let project = Project::of(&spec.folder);
-        let dir = match current(spec, &project) {
-            Ok(dir) => dir,
-            Err(error) => return failed_run(&error, terminal),
-        };
-        let calls = match export(&dir, &self.output, project.root()) {
-            Ok(calls) => calls,
-            Err(error @ StoreError::Unfinished { .. }) => {
-                let help =
-                    format!("a run of the whole spec has to be finished first: fanfold run {}", self.spec.display());
-                terminal.error(&error.to_string(), Some(&help));
-                return Exit::Environment;
+        let dir = current(spec, &project)?;
+        let calls = export(&dir, &self.output, project.root()).map_err(|error| match error {
+            StoreError::Unfinished { .. } => {
+                let help = format!("finish a run of the whole spec first: fanfold run {}", self.spec.display());
+                Failure::new(Exit::Environment, error.to_string()).help(help)
             }
-            Err(error) => return failed(&error, terminal),
-        };
+            error => error.into(),
+        })?;
         let bytes = std::fs::metadata(&self.output).map_or(0, |metadata| metadata.len());
-        match self.format {
-            Format::Json => show_json(
-                &json!({ "schema_version": 1, "path": self.output, "calls": calls, "bytes": bytes }),
-                terminal,
-            ),
-            Format::Human => {
-                let (path, size) = (self.output.display(), number(bytes.div_ceil(1024)));
-                terminal.data(&format!("wrote {path}: {}, {size} KiB\n", count(calls, "call")));
-            }
-        }
-        Exit::Ok
+        self.format.write(&ExportReport { path: self.output, calls, bytes }, terminal);
+        Ok(Exit::Ok)
     }
 }

@@ -2,63 +2,40 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
-
-use super::{Format, existing, failed, show_json};
+use super::location;
+use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::output::OutputFormat;
 use crate::cli::terminal::Terminal;
-use crate::report::summary::{count, number};
-use crate::store::{self, Dropped};
+use crate::report::ledger::GcReport;
+use crate::store;
 
-/// Drops from a project's ledger what none of its runs uses: failed calls, answers out of service, answers to questions
-/// that no run's folder holds any more.
+/// Deletes the records that no run of the project uses: failed calls, answers that are no longer used, and answers that
+/// belong to no run folder.
 ///
-/// An unfinished run keeps all answers of its models, and a project without a run keeps all answers. To let an old run
-/// go, remove its folder under `.fanfold/runs` first.
+/// An unfinished run keeps all answers of its models. A project without runs keeps all answers. To release the answers of
+/// an old run, first delete its folder under `.fanfold/runs`.
 #[derive(Debug, clap::Args)]
 pub struct Gc {
     /// A spec or its folder.
     #[arg(value_name = "SPEC|FOLDER", default_value = ".")]
     place: PathBuf,
-    /// Only show what would be dropped.
+    /// Only show what would be deleted.
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// How it is shown.
+    /// Output format.
     #[arg(long, value_enum, default_value = "human")]
-    format: Format,
+    format: OutputFormat,
 }
 
 impl Gc {
-    /// Runs the command.
-    pub fn run(self, terminal: &Terminal) -> Exit {
-        let Some((project, ledger)) = existing(&self.place, terminal) else { return Exit::Environment };
+    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let (project, ledger) = location::ledger(&self.place)?;
         drop(ledger);
-        let before = project.ledger_bytes();
-        let dropped = match store::gc(&project, self.dry_run) {
-            Ok(dropped) => dropped,
-            Err(error) => return failed(&error, terminal),
-        };
-        let after = project.ledger_bytes();
-        match self.format {
-            Format::Human => terminal.data(&self.human(dropped, before, after)),
-            Format::Json => {
-                let found = json!({
-                    "schema_version": 1, "dry_run": self.dry_run, "dropped": dropped, "bytes_before": before,
-                    "bytes_after": after,
-                });
-                show_json(&found, terminal);
-            }
-        }
-        Exit::Ok
-    }
-
-    fn human(&self, dropped: Dropped, before: u64, after: u64) -> String {
-        let Dropped { answers, history } = dropped;
-        let what = format!("{} and {}", count(answers, "unused answer"), count(history, "old record"));
-        if self.dry_run {
-            return format!("would drop {what}\n");
-        }
-        let [before, after] = [before, after].map(|bytes| number(bytes.div_ceil(1024)));
-        format!("dropped {what}; {before} KiB before, {after} KiB now\n")
+        let bytes_before = project.ledger_bytes();
+        let dropped = store::gc(&project, self.dry_run)?;
+        let bytes_after = project.ledger_bytes();
+        self.format.write(&GcReport { dry_run: self.dry_run, dropped, bytes_before, bytes_after }, terminal);
+        Ok(Exit::Ok)
     }
 }

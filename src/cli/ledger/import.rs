@@ -1,73 +1,54 @@
 //! `fanfold ledger import`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::json;
-
-use super::{Format, failed, failed_ledger, project, show_json};
+use super::location;
+use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::output::{OutputFormat, write_json};
 use crate::cli::terminal::Terminal;
-use crate::report::summary::{count, number};
-use crate::store::{Ledger, Merged, merge};
+use crate::report::ledger::{ImportReport, ImportedFile};
+use crate::store::{Ledger, merge};
 
-/// Adds the answers of other files to a project's ledger: files of `fanfold ledger export`, and ledgers of other
-/// projects (a ledger's file, or a spec's folder).
+/// Adds answers from other files to the ledger of a project: files of `fanfold ledger export`, and ledgers of other
+/// projects (the file of a ledger, or the folder of a spec).
 ///
-/// Where both have an answer, the one that was there counts. Every checksum is checked. Of a damaged ledger all is
-/// taken that can still be read.
+/// If both have an answer, the project keeps its own. Every checksum is checked. From a damaged ledger, everything that can
+/// be read is imported.
 #[derive(Debug, clap::Args)]
 pub struct Import {
     /// The files.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The spec or folder whose ledger they are added to.
+    /// The spec or folder whose ledger receives the answers.
     #[arg(long, value_name = "SPEC|FOLDER", default_value = ".")]
     into: PathBuf,
-    /// How what was done is shown.
+    /// Output format.
     #[arg(long, value_enum, default_value = "human")]
-    format: Format,
+    format: OutputFormat,
 }
 
 impl Import {
-    /// Runs the command.
-    pub fn run(self, terminal: &Terminal) -> Exit {
-        let project = project(&self.into);
-        let shared = match project.create().and_then(|()| project.share()) {
-            Ok(shared) => shared,
-            Err(error) => return failed(&error, terminal),
-        };
-        let mut ledger = match Ledger::open(&project.ledger()) {
-            Ok(ledger) => ledger,
-            Err(error) => return failed_ledger(&error, terminal),
-        };
-        let mut done = Vec::new();
-        for file in &self.files {
-            let from = if file.is_dir() { super::project(file).ledger() } else { file.clone() };
-            match merge(&mut ledger, &from) {
-                Err(error) => return failed(&error, terminal),
-                Ok(merged) => {
-                    if self.format == Format::Human {
-                        terminal.data(&human(file, &merged));
-                    }
-                    done.push(json!({ "path": file, "merged": merged }));
-                }
+    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let project = location::project(&self.into);
+        project.create()?;
+        let shared = project.share()?;
+        let mut ledger = Ledger::open(&project.ledger())?;
+        let mut files = Vec::new();
+        for path in self.files {
+            let from = if path.is_dir() { location::project(&path).ledger() } else { path.clone() };
+            let merged = merge(&mut ledger, &from)?;
+            let imported = ImportedFile { path, merged };
+            // A later file may fail, so each is reported at once.
+            if self.format == OutputFormat::Human {
+                terminal.text(&imported.to_string());
             }
+            files.push(imported);
         }
         drop(shared);
-        if self.format == Format::Json {
-            show_json(&json!({ "schema_version": 1, "files": done }), terminal);
+        if self.format == OutputFormat::Json {
+            write_json(&ImportReport::new(files), terminal);
         }
-        Exit::Ok
+        Ok(Exit::Ok)
     }
-}
-
-fn human(file: &Path, merged: &Merged) -> String {
-    let Merged { added, known, corrupt, failed_calls, damaged } = merged;
-    let mut parts = vec![format!("{} added", count(*added, "answer"))];
-    if *damaged {
-        parts.push("read from a damaged file".to_owned());
-    }
-    let others = [(known, "there already"), (corrupt, "corrupt, left out"), (failed_calls, "failed, left out")];
-    parts.extend(others.iter().filter(|(n, _)| **n > 0).map(|(n, what)| format!("{} {what}", number(**n))));
-    format!("{}: {}\n", file.display(), parts.join(", "))
 }

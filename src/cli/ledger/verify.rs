@@ -2,45 +2,31 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
-
-use super::{Format, existing, failed_ledger, show_json};
+use super::location;
+use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::output::OutputFormat;
 use crate::cli::terminal::Terminal;
-use crate::report::summary::count;
+use crate::report::ledger::VerifyReport;
 
-/// Reads every answer of a project's ledger and checks that it is what was written.
+/// Reads every answer in the ledger of a project and checks its checksum.
 ///
-/// A corrupt answer is taken out of service: it stays as history, and the next run asks the call again.
+/// A corrupt answer is no longer used: it stays in the ledger as history, and the next run repeats the call.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     /// A spec or its folder.
     #[arg(value_name = "SPEC|FOLDER", default_value = ".")]
     place: PathBuf,
-    /// How it is shown.
+    /// Output format.
     #[arg(long, value_enum, default_value = "human")]
-    format: Format,
+    format: OutputFormat,
 }
 
 impl Verify {
-    /// Runs the command.
-    pub fn run(self, terminal: &Terminal) -> Exit {
-        let Some((_, ledger)) = existing(&self.place, terminal) else { return Exit::Environment };
-        let verified = match ledger.verify() {
-            Ok(verified) => verified,
-            Err(error) => return failed_ledger(&error, terminal),
-        };
-        match self.format {
-            Format::Json => show_json(&json!({ "schema_version": 1, "verified": verified }), terminal),
-            Format::Human => {
-                let sound = count(verified.sound, "sound answer");
-                let corrupt = match verified.corrupt {
-                    0 => "none corrupt".to_owned(),
-                    n => format!("{n} corrupt, now out of service; the next run asks again"),
-                };
-                terminal.data(&format!("{sound}, {corrupt}\n"));
-            }
-        }
-        if verified.corrupt > 0 { Exit::Failed } else { Exit::Ok }
+    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let (_, ledger) = location::ledger(&self.place)?;
+        let verified = ledger.verify()?;
+        self.format.write(&VerifyReport(verified), terminal);
+        Ok(if verified.corrupt > 0 { Exit::Failed } else { Exit::Ok })
     }
 }

@@ -10,6 +10,7 @@
 //! (non-overlapping blocks, Carlstein 1986, <https://doi.org/10.1214/aos/1176350057>). The draws have a fixed seed.
 
 pub mod advice;
+pub mod report;
 pub mod text;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::advice::Advice;
 use super::{Interval, LevelReport, Spread};
-use crate::report::summary::{count, number};
+use crate::report::numbers::{count, number};
 
 /// Eighths of a block, from one to all of them.
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];

@@ -1,18 +1,16 @@
-//! Diagnostics for people and for machines: terminal text, JSON, GitHub annotations and SARIF.
+//! The report of `fanfold validate`: terminal text, JSON, GitHub annotations and SARIF.
 //!
-//! Knows documents and their diagnostics; prints nothing, every function gives its whole text. A new format is one
-//! function over [`located`].
+//! To add a format, write a function over [`located`].
 
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde_json::{Value, json};
 
+use super::printable::is_printable;
 use crate::document::{Diagnostic, Document, Place, Severity};
-use crate::report::printable::is_printable;
 
-/// Where a diagnostic stands in the text. Lines and columns count from 1, columns count characters, and the end is the
-/// position behind the last character.
+/// A diagnostic with its position. Lines and columns count from 1, columns count characters, and the end is exclusive.
 struct Located<'a> {
     problem: &'a Diagnostic,
     span: Range<usize>,
@@ -22,7 +20,7 @@ struct Located<'a> {
     end_column: usize,
 }
 
-/// The diagnostics with their positions, in the order of the text; errors come before warnings at the same place.
+/// The diagnostics with their positions, in the order of the text; at the same place errors precede warnings.
 fn located<'a>(problems: &'a [Diagnostic], document: &Document) -> Vec<Located<'a>> {
     let mut all: Vec<Located<'a>> = problems
         .iter()
@@ -40,7 +38,7 @@ fn located<'a>(problems: &'a [Diagnostic], document: &Document) -> Vec<Located<'
     all
 }
 
-/// The span, made to fit the text: inside of it, on whole characters, and not backwards.
+/// The span clamped to the text and to character boundaries; an inverted span becomes empty.
 fn within(text: &str, span: Range<usize>) -> Range<usize> {
     let floor = |at: usize| {
         let mut at = at.min(text.len());
@@ -53,7 +51,7 @@ fn within(text: &str, span: Range<usize>) -> Range<usize> {
     start..floor(span.end).max(start)
 }
 
-/// Line and column of a byte of the text.
+/// Line and column of a byte offset.
 fn position(text: &str, at: usize) -> (usize, usize) {
     let before = &text[..at];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -65,7 +63,6 @@ pub fn line(document: &Document, place: &Place) -> usize {
     position(&document.text, within(&document.text, document.span(place)).start).0
 }
 
-/// The path of a place as text, if it has one.
 fn path_of(place: &Place) -> Option<String> {
     match place {
         Place::Value(path) | Place::Key(path) => Some(path.to_string()),
@@ -87,12 +84,12 @@ pub fn summary(problems: &[Diagnostic]) -> String {
     format!("{}, {}", counted(errors, "error"), counted(problems.len() - errors, "warning"))
 }
 
-/// Text for a terminal: every diagnostic with its line and a caret, and the [`summary`] as the last line.
+/// Text for a terminal: every diagnostic with its line and a caret, then the [`summary`].
 pub fn human(problems: &[Diagnostic], document: &Document, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let name = clean(&document.name);
-    // The renderer shows ASCII controls as pictures but leaves the others, and U+009B begins a command in some
-    // terminals. They have two bytes each, as their replacement has, so that the spans stay right.
+    // The renderer shows ASCII controls as pictures but keeps the others, and U+009B starts a command in some terminals.
+    // Their replacement also has two bytes, so that spans stay correct.
     let two_bytes = |c: char| ('\u{80}'..='\u{9f}').contains(&c) || c == '\u{61c}';
     let source = document.text.replace(two_bytes, "\u{b7}").replace(['\u{200e}', '\u{200f}'], "\u{fffd}");
     let mut text = String::new();
@@ -116,13 +113,13 @@ pub fn human(problems: &[Diagnostic], document: &Document, color: bool) -> Strin
     text
 }
 
-/// The part of the span on its first line: a long text is pointed at, not shown.
+/// The part of the span on its first line, so that a long text is not printed.
 fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
     let length = text[span.clone()].find(['\n', '\r']).unwrap_or(span.len());
     span.start..span.start + length
 }
 
-/// The text without the characters that a terminal would obey.
+/// The text without characters that control a terminal.
 fn clean(text: &str) -> String {
     normalize_untrusted_str(text).replace(|c: char| !is_printable(c), "\u{fffd}")
 }
@@ -157,7 +154,7 @@ pub fn github(problems: &[Diagnostic], document: &Document) -> String {
         let severity = severity_name(at.problem.severity);
         let title = property(&format!("fanfold ({})", at.problem.rule));
         let file = property(&document.name.replace('\\', "/"));
-        // GitHub wants columns only where the annotation stays on one line.
+        // GitHub accepts columns only for an annotation on one line.
         let columns = if at.line == at.end_line {
             format!(",col={},endColumn={}", at.column, at.end_column)
         } else {
@@ -220,7 +217,7 @@ fn with_help(problem: &Diagnostic) -> String {
     }
 }
 
-/// A file name as a URI reference; what a URI can't hold is percent-encoded.
+/// A file name as a URI reference, percent-encoded.
 fn uri(name: &str) -> String {
     let mut uri = String::from(if name.starts_with('/') { "file://" } else { "" });
     for byte in name.replace('\\', "/").bytes() {

@@ -1,0 +1,140 @@
+//! Arguments of `fanfold diff`: a spec, a run, a lock or a table, recognised by name and content.
+
+use std::path::Path;
+
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::load::load_spec;
+use crate::cli::terminal::Terminal;
+use crate::document;
+use crate::lock::Lock;
+use crate::run::current;
+use crate::source;
+use crate::spec::load::folder_of;
+use crate::store::{Manifest, Project, RunDir, State, Stored};
+
+pub enum Argument {
+    Lock(Lock),
+    Run(Box<Run>),
+    Table(Stored),
+}
+
+/// A finished run.
+pub struct Run {
+    dir: RunDir,
+    manifest: Manifest,
+    /// The inputs and the tables of the run.
+    pub lock: Lock,
+}
+
+/// What `path` refers to.
+pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
+    if path.is_dir() {
+        return finished(RunDir::new(path.to_owned()));
+    }
+    if path.file_name().is_some_and(|name| name == "manifest.json") {
+        return finished(RunDir::new(folder_of(path)));
+    }
+    if document::Format::of(path).is_some() {
+        return of_spec(path, terminal);
+    }
+    let missing = || {
+        let message = format!("there is no `{}`", path.display());
+        Failure::new(Exit::Environment, message).help("name a spec, a run folder, a lock or a table")
+    };
+    if !path.exists() {
+        return Err(missing());
+    }
+    if source::Format::of(path).is_some() {
+        let table = Stored::file(path).map_err(|message| Failure::new(Exit::Environment, message))?;
+        return Ok(Argument::Table(table));
+    }
+    match Lock::read(path) {
+        Ok(lock) => lock.map(Argument::Lock).ok_or_else(missing),
+        Err(error) => {
+            let help = "specs end in .toml, .yaml or .yml, tables in .parquet, .csv, .tsv or .jsonl; other files are read as \
+                        locks";
+            Err(Failure::new(Exit::Spec, error.to_string()).help(help))
+        }
+    }
+}
+
+/// The finished run of the current spec, or its finished replay.
+fn of_spec(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
+    let spec = load_spec(path, terminal)?;
+    let project = Project::of(&spec.folder);
+    let dir = current(spec, &project)?;
+    let mut replay = dir.root().as_os_str().to_owned();
+    replay.push("-replay");
+    finished(dir).or_else(|_| finished(RunDir::new(replay.into()))).map_err(|_| {
+        let (path, runs) = (path.display(), project.runs());
+        Failure::new(Exit::Environment, format!("the current version of `{path}` has no finished run"))
+            .help(format!("start one with `fanfold run {path}`; earlier runs are in {}", runs.display()))
+    })
+}
+
+/// The run in a folder, if it is finished.
+fn finished(dir: RunDir) -> Result<Argument, Failure> {
+    let folder = dir.root().display();
+    let failure = |message: String, help: &str| Failure::new(Exit::Environment, message).help(help);
+    let Some(manifest) = Manifest::read(&dir) else {
+        return Err(failure(format!("there is no run in `{folder}`"), "name a folder under `.fanfold/runs`"));
+    };
+    if manifest.state != State::Done {
+        return Err(failure(format!("the run in `{folder}` is not finished"), "run its spec again to continue"));
+    }
+    match Lock::of_manifest(&manifest) {
+        Some(lock) => Ok(Argument::Run(Box::new(Run { dir, manifest, lock }))),
+        None => Err(failure(
+            format!("the run in `{folder}` has only some of the rows or stages"),
+            "compare the files of its tables, with `--key`",
+        )),
+    }
+}
+
+impl Argument {
+    /// The argument in words.
+    pub fn words(&self, path: &Path) -> String {
+        let shown = path.display();
+        match self {
+            Argument::Lock(_) => format!("{shown} (a lock)"),
+            Argument::Table(_) => format!("{shown} (a table)"),
+            Argument::Run(run) if run.dir.root() == path => format!("{shown} (a run)"),
+            Argument::Run(run) => format!("{shown} (the run in {})", run.dir.root().display()),
+        }
+    }
+
+    /// The lock, which a table does not have.
+    pub fn lock(&self) -> Option<&Lock> {
+        match self {
+            Argument::Lock(lock) => Some(lock),
+            Argument::Run(run) => Some(&run.lock),
+            Argument::Table(_) => None,
+        }
+    }
+
+    /// The only table of the argument, which is at `path`.
+    pub fn one_table(&self, path: &Path) -> Result<Stored, Failure> {
+        let failure =
+            |message: &str, help: String| Failure::new(Exit::Spec, format!("{}: {message}", path.display())).help(help);
+        match self {
+            Argument::Table(table) => Ok(table.clone()),
+            Argument::Lock(_) => Err(failure("a lock contains no cells", "compare it with a lock".to_owned())),
+            Argument::Run(run) => {
+                let paths: Vec<&str> = run.lock.outputs.values().map(|output| output.path.as_str()).collect();
+                let help = format!("compare with one of its tables: {}", paths.join(", "));
+                match run.lock.outputs.keys().collect::<Vec<_>>().as_slice() {
+                    [name] => run.table(name).map_err(|why| failure(&why, help)),
+                    _ => Err(failure(&format!("the run has {} tables", paths.len()), help)),
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    /// The table of an output, or why it cannot be compared.
+    pub fn table(&self, output: &str) -> Result<Stored, String> {
+        Stored::output(&self.dir, &self.manifest, output)
+    }
+}

@@ -1,0 +1,172 @@
+//! Failures: why a command stopped, what the user can do about it, and the exit code.
+
+use std::path::Path;
+
+use super::exit::Exit;
+use super::terminal::Terminal;
+use crate::bench::BenchError;
+use crate::models::ConnectError;
+use crate::plan::PlanError;
+use crate::provider::CallErrorKind;
+use crate::provider::weights::WeightsError;
+use crate::run::RunError;
+use crate::source::SourceError;
+use crate::spec::load::{LoadError, folder_of};
+use crate::store::{LedgerError, StoreError};
+
+/// Why a command stopped. [`Failure::show`] is the only place that prints one.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    /// What is wrong; none if that has been shown.
+    message: Option<String>,
+    help: Option<String>,
+    note: Option<String>,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Failure { exit, message: Some(message.into()), help: None, note: None }
+    }
+
+    /// A failure whose message has been shown.
+    pub fn shown(exit: Exit) -> Self {
+        Failure { exit, message: None, help: None, note: None }
+    }
+
+    /// What to type.
+    pub fn help(self, help: impl Into<String>) -> Self {
+        self.help_if(Some(help))
+    }
+
+    pub fn help_if(mut self, help: Option<impl Into<String>>) -> Self {
+        self.help = help.map(Into::into);
+        self
+    }
+
+    /// A line below the message and the help.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+
+    pub fn show(self, terminal: &Terminal) -> Exit {
+        if let Some(message) = self.message {
+            terminal.error(&message, self.help.as_deref());
+        }
+        if let Some(note) = self.note {
+            terminal.note(&note);
+        }
+        self.exit
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Failure::new(Exit::Spec, error.to_string())
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Failure::new(Exit::Spec, error.message).help_if(error.help)
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        let failure = Failure::new(Exit::Spec, error.to_string());
+        match error {
+            PlanError::UnknownStage { near, .. } => failure.help_if(near.map(|near| format!("did you mean `{near}`?"))),
+            PlanError::Source { error, .. } => failure.help_if(error.help),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let failure = Failure::new(Exit::Environment, error.to_string());
+        match error {
+            StoreError::Source { error: source, .. } => Failure { exit: Exit::Spec, ..failure.help_if(source.help) },
+            StoreError::Locked { .. } => failure.help("wait for the other run, or stop it"),
+            StoreError::InUse | StoreError::Cleaning => failure.help("try again when it has ended"),
+            StoreError::Ledger(error) => error.into(),
+            _ => failure,
+        }
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let help = if let LedgerError::Damaged { path, .. } = &error { Some(rescue(path)) } else { None };
+        Failure::new(Exit::Environment, error.to_string()).help_if(help)
+    }
+}
+
+/// The commands that save the readable part of the damaged ledger at `path`.
+fn rescue(path: &Path) -> String {
+    let (file, folder) = (path.display(), folder_of(path));
+    let aside = folder.join("damaged.sqlite");
+    let aside = aside.display();
+    // The ledger is in the project's `.fanfold`.
+    let project = folder_of(&folder);
+    format!(
+        "to save the readable part:\n  mv {file} {aside}; mv {file}-wal {aside}-wal; rm -f {file}-shm\n  \
+         fanfold ledger import {aside} --into {}\nthe next run repeats the calls that cannot be read",
+        project.display()
+    )
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Plan(error) => error.into(),
+            RunError::Store(error) => error.into(),
+            RunError::Reshape { .. } => Failure::new(Exit::Spec, error.to_string()),
+            RunError::Died(_) => Failure::new(Exit::Environment, error.to_string()),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let failure = Failure::new(Exit::Environment, error.to_string());
+        let failure = match error {
+            ConnectError::Environment { help, .. } => failure.help_if(help),
+            ConnectError::Server { error, .. } => failure.help_if(advice(&error.kind)),
+            ConnectError::Ledger(error) => return error.into(),
+        };
+        failure.note("nothing was sent")
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Request { message, help } => Failure::new(Exit::Spec, message).help_if(help),
+            BenchError::Run(error) => error.into(),
+            BenchError::Connect(error) => error.into(),
+        }
+    }
+}
+
+impl From<WeightsError> for Failure {
+    fn from(error: WeightsError) -> Self {
+        Failure::new(Exit::Environment, error.message).help_if(error.help)
+    }
+}
+
+/// What the user can do about a failed call that stops a run.
+pub fn advice(kind: &CallErrorKind) -> Option<&'static str> {
+    match kind {
+        CallErrorKind::Unauthorized => Some("check the key in the variable that `api_key_env` names"),
+        CallErrorKind::QuotaExhausted => Some("the account has no quota left; run again to continue when it has some"),
+        CallErrorKind::Rejected => {
+            Some("every call so far failed with this error, so further calls would probably fail too")
+        }
+        CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => {
+            Some("the server is down; run again to continue when it answers")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,26 @@
+//! Location: the project and the ledger that an argument names.
+
+use std::path::Path;
+
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::spec::load::folder_of;
+use crate::store::{Ledger, Project};
+
+/// The project of a spec or of a folder.
+pub fn project(place: &Path) -> Project {
+    if place.is_dir() { Project::of(place) } else { Project::of(&folder_of(place)) }
+}
+
+/// The project of a spec or of a folder, with its ledger, which must exist.
+pub fn ledger(place: &Path) -> Result<(Project, Ledger), Failure> {
+    let project = project(place);
+    let path = project.ledger();
+    if !path.exists() {
+        let message = format!("there is no ledger at {}", path.display());
+        let help = "nothing has been run there yet; name another spec or folder";
+        return Err(Failure::new(Exit::Environment, message).help(help));
+    }
+    let ledger = Ledger::open(&path)?;
+    Ok((project, ledger))
+}

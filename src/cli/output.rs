@@ -1,0 +1,36 @@
+//! Output formats: a report as text for people or as JSON for programs.
+
+use std::fmt::Display;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::terminal::Terminal;
+
+/// How a command writes its report to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Text.
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+impl OutputFormat {
+    pub fn write(self, report: &(impl Display + Serialize), terminal: &Terminal) {
+        match self {
+            OutputFormat::Human => terminal.text(&report.to_string()),
+            OutputFormat::Json => write_json(report, terminal),
+        }
+    }
+}
+
+/// Writes `value` to standard output as indented JSON.
+pub fn write_json(value: &impl Serialize, terminal: &Terminal) {
+    terminal.json(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"));
+}
+
+/// Whether this process is a step of a GitHub workflow.
+pub fn on_github() -> bool {
+    std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
+}

@@ -1,0 +1,21 @@
+//! The process: its environment variables, and the threads that asynchronous work runs on.
+
+use super::error::Failure;
+use super::exit::Exit;
+
+/// The environment variable `name`.
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs `work` to its end.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Environment, format!("threads can't be started: {error}")))?;
+    let result = runtime.block_on(work);
+    // Dropped calls may still wait for their sockets; this does not wait for them.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,96 @@
+//! `fanfold test`
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::error::Failure;
+use super::exit::Exit;
+use super::load::{load_document, load_spec};
+use super::output::{on_github, write_json};
+use super::run::Run;
+use super::terminal::Terminal;
+use crate::report::test_results::{TestReport, github, junit};
+use crate::report::verdict::{VerdictError, verdicts};
+use crate::run;
+use crate::store::Project;
+
+/// Runs the tests of a spec (`[[tests]]`) on the tables of its last run.
+///
+/// Sends nothing and writes no tables. With --replay, first writes the tables from that file. Exit code 1 if a test of
+/// severity `error` fails.
+#[derive(Debug, clap::Args)]
+pub struct Test {
+    /// The spec.
+    #[arg(value_name = "SPEC")]
+    spec: PathBuf,
+    /// First write the tables from this file of `fanfold ledger export`, like `fanfold run --replay`.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Output format [default: `human`, or `github` in a GitHub workflow].
+    #[arg(long, value_enum)]
+    format: Option<TestFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TestFormat {
+    /// Text.
+    Human,
+    /// One JSON object.
+    Json,
+    /// JUnit XML.
+    Junit,
+    /// Annotations of a GitHub workflow.
+    Github,
+}
+
+impl Test {
+    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let (document, mut spec) = load_document(&self.spec, terminal)?;
+        if spec.tests.is_empty() {
+            terminal.note(&format!("{}: no tests; add some in `[[tests]]`", document.name));
+            return Ok(Exit::Ok);
+        }
+        if let Some(file) = &self.replay {
+            let exit = Run::replay(&self.spec, file).run(terminal)?;
+            // Whether failed rows are acceptable is up to the tests.
+            if !matches!(exit, Exit::Ok | Exit::Failed) {
+                return Ok(exit);
+            }
+            spec = load_spec(&self.spec, terminal)?;
+        }
+        let project = Project::of(&spec.folder);
+        let plan = run::uncounted(spec)?;
+        let mut runs = vec![run::folder(&plan, &project, true)];
+        if self.replay.is_none() {
+            runs.push(run::folder(&plan, &project, false));
+        }
+        let findings = verdicts(&plan.spec, &project, runs).map_err(|error| self.failure(error))?;
+        let report = TestReport::new(&document, &plan.spec.tests, &findings);
+        self.write(&report, terminal);
+        Ok(if report.has_failed() { Exit::Failed } else { Exit::Ok })
+    }
+
+    fn write(&self, report: &TestReport<'_>, terminal: &Terminal) {
+        let default = if on_github() { TestFormat::Github } else { TestFormat::Human };
+        match self.format.unwrap_or(default) {
+            TestFormat::Human => terminal.text(&report.to_string()),
+            TestFormat::Json => write_json(report, terminal),
+            TestFormat::Junit => terminal.text(&junit(report)),
+            TestFormat::Github => {
+                terminal.text(&github(report));
+                terminal.note(&report.summary());
+            }
+        }
+    }
+
+    /// Which table is missing, and the command that writes it.
+    fn failure(&self, error: VerdictError) -> Failure {
+        if let VerdictError::Store(error) = error {
+            return error.into();
+        }
+        let replay = self.replay.as_ref().map(|file| format!(" --replay {}", file.display())).unwrap_or_default();
+        let help = format!("fanfold run {}{replay}", self.spec.display());
+        Failure::new(Exit::Environment, error.to_string()).help(help)
+    }
+}

@@ -1,0 +1,237 @@
+//! The report of `fanfold plan`: sources, stages, calls and outputs of a run that has not started.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::numbers::{count, number};
+use super::{drift, freshness};
+use crate::lock::Freshness;
+use crate::plan::Plan;
+use crate::run::preview::{Known, Preview, Rendered};
+use crate::source::Population;
+use crate::spec::{Spec, StageSpec, TableId, TableSpec};
+
+/// The approximate number of bytes per token.
+const BYTES: u64 = 4;
+/// Shared bytes after the row's text, per prompt, that are worth a hint.
+const BEHIND: u64 = 200;
+
+pub struct PlanReport<'a> {
+    pub preview: &'a Preview,
+    /// One per stage that runs.
+    pub stages: Vec<Freshness>,
+}
+
+impl Display for PlanReport<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let plan = &self.preview.plan;
+        let spec = &plan.spec;
+        writeln!(f, "pipeline {}", spec.name)?;
+        write_sources(f, plan)?;
+        for i in plan.reshapes() {
+            let reshape = spec.reshape(i);
+            let kind = reshape.reshape.meaning()["type"].as_str().unwrap_or_default().to_owned();
+            let rows = rows_of(plan, i);
+            let inputs = input_names(spec, &reshape.inputs).join(" and ");
+            writeln!(f, "  {kind} {}: {rows}, of {inputs}, no calls", reshape.name)?;
+        }
+        for (at, i) in plan.stages().enumerate() {
+            self.write_stage(f, at, i)?;
+        }
+        for i in plan.outputs() {
+            let output = &spec.outputs[i];
+            let columns = count(spec.relation(output.input).schema.fields().len() as u64, "column");
+            let (rows, input) = (rows_of(plan, output.input), spec.table_name(output.input));
+            writeln!(f, "  output {}: {rows}, {columns} of {input}", output.path)?;
+        }
+        self.preview.rendered.iter().try_for_each(|rendered| write_prompt(f, rendered))
+    }
+}
+
+fn write_sources(f: &mut Formatter<'_>, plan: &Plan) -> fmt::Result {
+    for (id, source) in plan.spec.sources() {
+        let Some(facts) = plan.sources.get(&id) else { continue };
+        let columns = source.relation.schema.fields().len() as u64;
+        let paths = source.source.paths().into_iter().map(|(_, path)| path);
+        let from: Vec<String> = source.source.population().map(Population::about).into_iter().chain(paths).collect();
+        let (rows, columns) = (count(facts.rows, "row"), count(columns, "column"));
+        writeln!(f, "  source {}: {rows}, {columns} ({})", source.name, from.join(", "))?;
+    }
+    Ok(())
+}
+
+impl PlanReport<'_> {
+    /// The `at`-th stage that runs; `i` is its index in the spec.
+    fn write_stage(&self, f: &mut Formatter<'_>, at: usize, i: TableId) -> fmt::Result {
+        let plan = &self.preview.plan;
+        let (stage, known, fresh) = (plan.spec.stage(i), &self.preview.stages[at], &self.stages[at]);
+        let input = plan.spec.table_name(stage.input);
+        let how = match stage.answers.fanned_out() {
+            true => "each by",
+            false if stage.models.len() > 1 => "shared by",
+            false => "asked of",
+        };
+        let (rows, models) = (rows_of(plan, stage.input), stage.model_names.join(", "));
+        writeln!(f, "  stage {}: {rows} of {input}, {how} {models}", stage.name)?;
+        let free = [(known.skipped, "skipped"), (known.complete, "complete already")];
+        let free = free.into_iter().filter(|(rows, _)| *rows > 0);
+        let free: String = free.map(|(rows, why)| format!(", {} {why}", count(rows, "row"))).collect();
+        let calls = match plan.rows(stage.input) {
+            Some(_) => format!("{}, {} in the ledger{free}", self.calls(stage, at), number(known.from_ledger)),
+            None => "calls not known yet".to_owned(),
+        };
+        let parts = parts(plan, i).map_or("parts".to_owned(), |parts| count(parts, "part"));
+        let (chunk, lanes) = (count(stage.chunk_size, "row"), stage.workers * stage.batch_size);
+        writeln!(f, "    {calls}; {parts} of up to {chunk}, {lanes} in flight")?;
+        write_tokens(f, stage, known)?;
+        if known.unknown > 0 {
+            let rows = count(known.unknown, "row");
+            writeln!(f, "    the prompts of {rows} depend on answers of {input} that are not known yet")?;
+        }
+        writeln!(f, "    adds {}", added(self.preview, i).join(", "))?;
+        writeln!(f, "    {}", freshness::words(fresh))?;
+        f.write_str(&drift::lines(&fresh.why, "      "))
+    }
+
+    fn calls(&self, stage: &StageSpec, at: usize) -> String {
+        let calls = count(self.preview.calls(at), "call");
+        if !stage.packs() {
+            return format!("at most {calls}");
+        }
+        let audit = stage.audit.map(|audit| format!(" and an audit of {}", count(audit.rows.get().into(), "row")));
+        let rows = stage.rows_per_prompt;
+        format!("{rows} rows a prompt, {calls} if every reply is valid{}", audit.unwrap_or_default())
+    }
+}
+
+/// The approximate number of tokens in the first prompts of a stage, and how many of them a prefix cache saves.
+fn write_tokens(f: &mut Formatter<'_>, stage: &StageSpec, known: &Known) -> fmt::Result {
+    let said = &known.said;
+    if said.prompts == 0 {
+        return Ok(());
+    }
+    let tokens = |bytes: u64| number(bytes * stage.width() as u64 / BYTES);
+    let rows = if known.unknown > 0 { " of the known rows" } else { "" };
+    let single = match stage.packs() {
+        true => format!("; {} with one row a prompt", tokens(known.packs.single_bytes)),
+        false => String::new(),
+    };
+    let shared = match said.shared {
+        0 => String::new(),
+        shared => {
+            let (shared, read) = (tokens(shared), tokens(said.read()));
+            format!(", {shared} of them in a shared beginning: {read} with a prefix cache")
+        }
+    };
+    let all = tokens(said.bytes);
+    writeln!(f, "    first prompts{rows}: about {all} tokens ({BYTES} bytes a token{single}){shared}")?;
+    let behind = said.behind / said.prompts;
+    if behind >= BEHIND {
+        writeln!(
+            f,
+            "    hint: {} tokens of each prompt are the same for all rows but follow the row's text; move them to the \
+             front or into `system`, so that all prompts share one beginning",
+            number(behind / BYTES)
+        )?;
+    }
+    Ok(())
+}
+
+/// The number of rows of an input, in words.
+fn rows_of(plan: &Plan, input: TableId) -> String {
+    plan.rows(input).map_or("rows not known yet".to_owned(), |rows| count(rows, "row"))
+}
+
+/// The number of parts of a stage, if its rows are known.
+fn parts(plan: &Plan, stage: TableId) -> Option<u64> {
+    plan.rows(plan.spec.stage(stage).input).map(|rows| plan.parts(stage, rows).count() as u64)
+}
+
+/// The columns that a stage adds to its input.
+fn added(preview: &Preview, stage: TableId) -> Vec<&str> {
+    let stage = preview.plan.spec.stage(stage);
+    stage.relation.schema.fields().iter().skip(stage.given).map(|f| f.name().as_str()).collect()
+}
+
+fn input_names<'a>(spec: &'a Spec, inputs: &[TableId]) -> Vec<&'a str> {
+    inputs.iter().map(|input| spec.table_name(*input)).collect()
+}
+
+fn write_prompt(f: &mut Formatter<'_>, rendered: &Rendered) -> fmt::Result {
+    writeln!(f, "\n--- stage {}, row {}", rendered.stage, rendered.row)?;
+    let prompt = match &rendered.prompt {
+        Err(message) => return writeln!(f, "can't be rendered: {message}"),
+        Ok(prompt) => prompt,
+    };
+    for message in &prompt.messages {
+        let role = format!("{:?}", message.role).to_lowercase();
+        writeln!(f, "[{role}]\n{}", message.content)?;
+    }
+    match prompt.schema.as_deref() {
+        Some(schema) => writeln!(f, "[schema]\n{schema}"),
+        None => Ok(()),
+    }
+}
+
+impl Serialize for PlanReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let plan = &self.preview.plan;
+        let spec = &plan.spec;
+        let sources = spec.sources().filter_map(|(id, source)| {
+            let facts = plan.sources.get(&id)?;
+            Some(json!({ "name": source.name, "rows": facts.rows, "content": facts.content }))
+        });
+        let reshapes = plan.reshapes().map(|i| {
+            let reshape = spec.reshape(i);
+            let inputs = input_names(spec, &reshape.inputs);
+            json!({ "name": reshape.name, "inputs": inputs, "rows": plan.rows(i) })
+        });
+        let outputs = plan.outputs().map(|i| {
+            let output = &spec.outputs[i];
+            json!({
+                "path": output.path, "input": input_json(spec, output.input),
+                "rows": plan.rows(output.input), "columns": spec.relation(output.input).schema.fields().len(),
+            })
+        });
+        let prompts = self.preview.rendered.iter().map(|r| match &r.prompt {
+            Ok(prompt) => json!({
+                "stage": r.stage, "row": r.row, "messages": prompt.messages, "schema": prompt.schema.as_deref(),
+            }),
+            Err(message) => json!({ "stage": r.stage, "row": r.row, "error": message }),
+        });
+        let stages = plan.stages().enumerate().map(|(at, i)| self.stage_json(at, i));
+        let value = json!({
+            "schema_version": 1, "pipeline": spec.name, "spec_hash": plan.spec_hash, "run": plan.run_name(),
+            "sources": sources.collect::<Vec<_>>(), "reshapes": reshapes.collect::<Vec<_>>(),
+            "stages": stages.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
+            "prompts": prompts.collect::<Vec<_>>(),
+        });
+        value.serialize(serializer)
+    }
+}
+
+impl PlanReport<'_> {
+    fn stage_json(&self, at: usize, i: TableId) -> Value {
+        let (plan, fresh, known) = (&self.preview.plan, &self.stages[at], &self.preview.stages[at]);
+        let (stage, rows) = (plan.spec.stage(i), plan.rows(plan.spec.stage(i).input));
+        json!({
+            "name": stage.name, "input": input_json(&plan.spec, stage.input),
+            "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": rows,
+            "calls": rows.map(|_| self.preview.calls(at)), "from_ledger": known.from_ledger, "skipped": known.skipped,
+            "complete": known.complete, "rows_per_prompt": stage.rows_per_prompt,
+            "prompt_bytes": known.said.bytes, "prompt_bytes_shared_beginnings": known.said.shared,
+            "prompt_bytes_with_prefix_cache": known.said.read(), "prompt_bytes_shared_behind_rows": known.said.behind,
+            "prompt_bytes_without_packing": stage.packs().then_some(known.packs.single_bytes),
+            "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(self.preview, i),
+            "state": freshness::word(fresh.state), "why": fresh.why,
+            "calls_to_send": fresh.is_counted.then_some(fresh.to_send),
+        })
+    }
+}
+
+fn input_json(spec: &Spec, input: TableId) -> Value {
+    let kind = if matches!(spec.table(input), TableSpec::Source(_)) { "source" } else { "stage" };
+    json!({ "kind": kind, "name": spec.table_name(input) })
+}

@@ -1,0 +1,119 @@
+//! The report of `fanfold population`: drawn shares next to their targets, the result of raking, the first rows.
+
+use std::fmt::{self, Display, Formatter};
+
+use arrow_array::RecordBatch;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+use unicode_width::UnicodeWidthStr;
+
+use super::numbers::{count, number};
+use super::preview::table;
+use super::printable::printable;
+use crate::source::Population;
+use crate::source::population::report::{Part, Report, Share};
+use crate::table::cell_at;
+
+pub struct PopulationsReport<'a> {
+    pub populations: Vec<PopulationReport<'a>>,
+    /// Columns of the terminal.
+    pub width: usize,
+}
+
+pub struct PopulationReport<'a> {
+    /// The name of the source.
+    pub name: &'a str,
+    pub population: &'a Population,
+    pub report: Report,
+}
+
+impl Display for PopulationsReport<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (i, population) in self.populations.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            population.write(f, self.width)?;
+        }
+        Ok(())
+    }
+}
+
+impl PopulationReport<'_> {
+    fn write(&self, f: &mut Formatter<'_>, width: usize) -> fmt::Result {
+        let PopulationReport { name, population, report } = self;
+        writeln!(f, "source {name}: {}, {}", count(report.rows, "row"), population.about())?;
+        if let Some(raking) = &report.raking {
+            writeln!(
+                f,
+                "  converged after {}, largest deviation {:.1e}; design effect {:.3}, effective sample size {} of {}",
+                count(raking.iterations.into(), "iteration"),
+                raking.largest_deviation,
+                raking.design_effect,
+                number(raking.effective_sample_size.round() as u64),
+                number(population.n()),
+            )?;
+        }
+        for part in &report.parts {
+            writeln!(f)?;
+            match part {
+                Part::Shares { of, depends_on, options } => shares(f, &title(of, depends_on), options)?,
+                Part::Numbers { of, depends_on, mean, sd, minimum, maximum } => {
+                    let title = title(of, depends_on);
+                    writeln!(f, "{title}: mean {mean:.3}, sd {sd:.3}, from {minimum} to {maximum}")?;
+                }
+            }
+        }
+        if report.first.num_rows() > 0 {
+            let rows = count(report.first.num_rows() as u64, "row");
+            write!(f, "\nthe first {rows}:\n{}", table(&report.first, width))?;
+        }
+        Ok(())
+    }
+}
+
+fn title(of: &[String], depends_on: &[String]) -> String {
+    let of = of.join(" x ");
+    match depends_on {
+        [] => of,
+        parents => format!("{of}, by {}", parents.join(" and ")),
+    }
+}
+
+/// A line per option: target and drawn share in percent.
+fn shares(f: &mut Formatter<'_>, title: &str, options: &[Share]) -> fmt::Result {
+    let names: Vec<String> = options.iter().map(|share| printable(&share.option).replace(['\n', '\t'], " ")).collect();
+    let width = names.iter().map(|name| name.width() + 2).chain([title.width()]).max().unwrap_or(0);
+    let pad = |text: &str| " ".repeat(width - text.width());
+    writeln!(f, "{title}{}    target     drawn", pad(title))?;
+    for (name, share) in names.iter().zip(options) {
+        let name = format!("  {name}");
+        writeln!(f, "{name}{}  {:>6.2} %  {:>6.2} %", pad(&name), share.target * 100.0, share.drawn * 100.0)?;
+    }
+    Ok(())
+}
+
+impl Serialize for PopulationsReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        json!({ "schema_version": 1, "populations": self.populations }).serialize(serializer)
+    }
+}
+
+impl Serialize for PopulationReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let PopulationReport { name, population, report } = self;
+        let rows: Vec<Value> = (0..report.first.num_rows()).map(|row| row_of(&report.first, row)).collect();
+        let value = json!({
+            "name": name, "n": population.n(), "rows": report.rows, "about": population.about(),
+            "raking": report.raking, "parts": report.parts, "first": rows,
+        });
+        value.serialize(serializer)
+    }
+}
+
+fn row_of(rows: &RecordBatch, row: usize) -> Value {
+    let schema = rows.schema();
+    let cells = schema.fields().iter().zip(rows.columns());
+    let cells = cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json()));
+    Value::Object(cells.collect::<Map<_, _>>())
+}

@@ -1,0 +1,54 @@
+//! The report of `fanfold verify`: how many facets of a lock still match, and those that do not.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::drift;
+use super::numbers::count;
+use crate::lock::Verified;
+
+/// Unchecked facets that are listed by name.
+const NAMED: usize = 6;
+
+pub struct VerificationReport {
+    pub pipeline: String,
+    /// The path of the lock.
+    pub lock: PathBuf,
+    pub verified: Verified,
+}
+
+impl Display for VerificationReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Verified { drift, unchecked, same } = &self.verified;
+        let lock = self.lock.display();
+        write!(f, "pipeline {}: {} as {lock} says", self.pipeline, count(*same as u64, "facet"))?;
+        match drift.len() {
+            0 => writeln!(f)?,
+            differ => writeln!(f, ", {differ} not:")?,
+        }
+        f.write_str(&drift::lines(drift, "  "))?;
+        if !unchecked.is_empty() {
+            let named = unchecked.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = match unchecked.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            writeln!(f, "  not checked: {named}{more}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for VerificationReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Verified { drift, unchecked, same } = &self.verified;
+        let value = json!({
+            "schema_version": 1, "pipeline": self.pipeline, "lock": self.lock, "verified": drift.is_empty(),
+            "same": same, "drift": drift, "not_checked": unchecked,
+        });
+        value.serialize(serializer)
+    }
+}

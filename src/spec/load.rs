@@ -1,0 +1,48 @@
+//! Loading: reads and checks the file of a spec.
+
+use std::path::{Path, PathBuf};
+
+use super::Spec;
+use crate::document::{Diagnostic, Document, Format};
+
+/// A spec's document with everything found in it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub document: Document,
+    pub problems: Vec<Diagnostic>,
+    /// The spec, if no problem is an error.
+    pub spec: Option<Spec>,
+}
+
+/// Why the file of a spec can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("`{0}` is not a spec: its name must end in .toml, .yaml or .yml")]
+    Extension(String),
+    #[error("`{0}` can't be read: {1}")]
+    Io(String, std::io::Error),
+    #[error("`{0}` is not UTF-8 (byte {1})")]
+    NotUtf8(String, usize),
+}
+
+/// Reads and checks the spec at `path`.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let name = path.display().to_string();
+    let Some(format) = Format::of(path) else { return Err(LoadError::Extension(name)) };
+    let bytes = std::fs::read(path).map_err(|error| LoadError::Io(name.clone(), error))?;
+    let text =
+        String::from_utf8(bytes).map_err(|error| LoadError::NotUtf8(name.clone(), error.utf8_error().valid_up_to()))?;
+    match Document::parse(name, text, format) {
+        Err(unreadable) => Ok(Loaded { document: unreadable.document, problems: unreadable.problems, spec: None }),
+        Ok(mut document) => {
+            let (spec, problems) = Spec::check(&mut document, &folder_of(path));
+            Ok(Loaded { document, problems, spec })
+        }
+    }
+}
+
+/// The folder of a file; `.` for a bare file name.
+pub fn folder_of(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
