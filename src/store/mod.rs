@@ -51,7 +51,7 @@ pub use explain::{CellRef, Explanation, Row, explain};
 pub use export::{export, shown};
 pub use gc::gc;
 pub use import::import;
-pub use ledger::{Contents, Dropped, Ledger, LedgerError, LedgerSync, Retired};
+pub use ledger::{Contents, Dropped, Ledger, LedgerError, LedgerSync, Retired, Verified};
 pub use manifest::{ErrorKind, Manifest, ModelEntry, OutputFacts, ReshapeEntry, SourceEntry, StageTotals, State};
 pub use merge::{Merged, merge};
 pub use notes::Notes;
