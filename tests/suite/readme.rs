@@ -90,7 +90,8 @@ fn the_diff_is_what_is_printed() {
 
 #[test]
 fn the_populations_are_valid() {
-    let (people, voters) = (block("`type = \"population\"` generates rows", "toml"), block("iterative proportional fitting", "toml"));
+    let (people, voters) =
+        (block("`type = \"population\"` generates rows", "toml"), block("iterative proportional fitting", "toml"));
     let project = Project::new().spec(&format!("{people}\n{voters}"));
     project.write("data/regions.csv", "region,count\nnorth,300\nsouth,700\n");
     project.write("data/sample.csv", "age,region,count\nyoung,north,9\nyoung,south,12\nold,north,8\nold,south,20\n");
