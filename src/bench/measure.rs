@@ -1,7 +1,6 @@
 //! The measurement: lanes that make calls, and samples of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -18,7 +17,10 @@ use crate::run::endpoint::Endpoints;
 use crate::spec::Repair;
 
 /// Failures in a row after which a level ends early.
-const BROKEN: u64 = 10;
+const BROKEN: u32 = 10;
+/// Errors after which a level ends at once.
+const FINAL: [CallErrorKind; 3] =
+    [CallErrorKind::Unauthorized, CallErrorKind::UnknownModel, CallErrorKind::QuotaExhausted];
 /// The wait after a rate limit error that does not say how long.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -113,53 +115,39 @@ async fn measure_model(
 
 /// Makes `calls` calls with `in_flight` in flight, from prompt `first` on.
 async fn measure_level(lane: &Lane, in_flight: u32, calls: u32, first: usize, report: &mut impl FnMut(u64)) -> Level {
-    let shared = Arc::new(Shared {
-        next: AtomicUsize::new(0),
-        calls: calls as usize,
-        first,
-        held: AtomicU64::new(0),
-        failed: AtomicU64::new(0),
-        started: Instant::now(),
-    });
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let mut lanes = JoinSet::new();
-    for _ in 0..in_flight {
-        let (lane, shared, sender) = (lane.clone(), shared.clone(), sender.clone());
-        lanes.spawn(async move {
-            while let Some(sample) = lane.next(&shared).await {
-                // The receiver lives until all lanes have ended.
-                let _ = sender.send(sample);
+    let started = Instant::now();
+    let mut level = Level { in_flight, ..Level::default() };
+    let mut running = JoinSet::new();
+    let (mut next, mut failed) = (0, 0);
+    loop {
+        while running.len() < in_flight as usize && next < calls && failed < BROKEN {
+            let (lane, number) = (lane.clone(), first + next as usize);
+            running.spawn(async move { lane.call(number, started).await });
+            next += 1;
+        }
+        match running.join_next().await {
+            Some(Ok(Some((sample, held)))) => {
+                failed = match &sample.outcome {
+                    Ok(_) => 0,
+                    Err(missed) if FINAL.iter().any(|kind| kind.name() == missed.kind) => BROKEN,
+                    Err(_) => failed + 1,
+                };
+                level.held += held;
+                level.samples.push(sample);
+                report(level.samples.len() as u64);
             }
-        });
+            // The bench stops.
+            Some(_) => next = calls,
+            None => break,
+        }
     }
-    drop(sender);
-    let mut samples: Vec<Sample> = Vec::new();
-    while let Some(sample) = receiver.recv().await {
-        samples.push(sample);
-        report(samples.len() as u64);
-    }
-    samples.sort_by_key(|sample| sample.ended);
-    Level {
-        in_flight,
-        took: samples.last().map(|sample| sample.ended).unwrap_or_default(),
-        held: Duration::from_nanos(shared.held.load(Relaxed)),
-        whole: samples.len() == calls as usize,
-        samples,
-    }
+    level.samples.sort_by_key(|sample| sample.ended);
+    level.took = level.samples.last().map(|sample| sample.ended).unwrap_or_default();
+    level.whole = level.samples.len() == calls as usize;
+    level
 }
 
-/// The state that the lanes of a level share.
-struct Shared {
-    next: AtomicUsize,
-    calls: usize,
-    first: usize,
-    /// Time spent waiting for turns, in nanoseconds.
-    held: AtomicU64,
-    /// Failures since the last reply.
-    failed: AtomicU64,
-    started: Instant,
-}
-
+/// What every call to a model needs.
 #[derive(Clone)]
 struct Lane {
     models: Arc<Models>,
@@ -170,6 +158,13 @@ struct Lane {
     admission: Arc<Admission>,
     /// The level of structured output; higher levels are more relaxed.
     relaxed: usize,
+}
+
+/// What came of a call, how long it took, and how long it waited for its turn before.
+struct Sent {
+    result: Result<(Reply, Timings), CallError>,
+    took: Duration,
+    held: Duration,
 }
 
 impl Lane {
@@ -188,7 +183,7 @@ impl Lane {
         target.provider.encode_relaxed(&call, 1)?;
         let (mut encoded, mut form) = (target.provider.encode(&call), None);
         let mut level = 0;
-        while self.send(&call, encoded, None).await?.1.is_err() {
+        while self.send(&call, encoded).await?.result.is_err() {
             level += 1;
             let relaxed = target.provider.encode_relaxed(&call, level)?;
             (encoded, form) = (relaxed.0, Some(relaxed.1));
@@ -197,60 +192,37 @@ impl Lane {
         form
     }
 
-    /// Makes the next call of a level; `None` when all are made, or the bench stops.
-    async fn next(&self, shared: &Shared) -> Option<Sample> {
-        if shared.failed.load(Relaxed) >= BROKEN {
-            return None;
-        }
-        let number = shared.next.fetch_add(1, Relaxed);
-        if number >= shared.calls {
-            return None;
-        }
-        let prompt = &self.prompts[(shared.first + number) % self.prompts.len()];
+    /// Makes call `number`; returns how long it waited for its turn as well. `None` if the bench stops.
+    async fn call(&self, number: usize, started: Instant) -> Option<(Sample, Duration)> {
+        let prompt = &self.prompts[number % self.prompts.len()];
         let target = self.target();
         let model = target.model_for(prompt, 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         let relaxed = (self.relaxed > 0).then(|| target.provider.encode_relaxed(&call, self.relaxed)).flatten();
         let encoded = relaxed.map_or_else(|| target.provider.encode(&call), |(encoded, _)| encoded);
-        let (took, result) = self.send(&call, encoded, Some(shared)).await?;
+        let Sent { result, took, held } = self.send(&call, encoded).await?;
+        let ended = started.elapsed();
         let outcome = match result {
             Ok((reply, timings)) => {
-                shared.failed.store(0, Relaxed);
-                Ok(self.measured(&reply, timings, prompt))
+                let check = |repair| usable(&reply, prompt, target.context(), repair).err();
+                Ok(Measured {
+                    prompt_tokens: reply.prompt_tokens,
+                    completion_tokens: reply.completion_tokens,
+                    timings,
+                    unusable: self.repair.and_then(check).map(|unusable| unusable.kind.name()),
+                })
             }
-            Err(error) => {
-                let last = [CallErrorKind::Unauthorized, CallErrorKind::UnknownModel, CallErrorKind::QuotaExhausted];
-                shared.failed.fetch_add(if last.contains(&error.kind) { BROKEN } else { 1 }, Relaxed);
-                Err(Missed { kind: error.kind.name(), message: error.message })
-            }
+            Err(error) => Err(Missed { kind: error.kind.name(), message: error.message }),
         };
-        Some(Sample { ended: shared.started.elapsed(), took, outcome })
+        Some((Sample { ended, took, outcome }, held))
     }
 
-    fn measured(&self, reply: &Reply, timings: Timings, prompt: &Prompt) -> Measured {
-        let unusable = self.repair.and_then(|repair| usable(reply, prompt, self.target().context(), repair).err());
-        Measured {
-            prompt_tokens: reply.prompt_tokens,
-            completion_tokens: reply.completion_tokens,
-            timings,
-            unusable: unusable.map(|unusable| unusable.kind.name()),
-        }
-    }
-
-    /// Sends a call when it is its turn; returns how long it took. `None` if the bench stops.
-    async fn send(
-        &self,
-        call: &Call<'_>,
-        encoded: Encoded,
-        shared: Option<&Shared>,
-    ) -> Option<(Duration, Result<(Reply, Timings), CallError>)> {
+    /// Sends a call when it is its turn. `None` if the bench stops.
+    async fn send(&self, call: &Call<'_>, encoded: Encoded) -> Option<Sent> {
         let target = self.target();
         let waited = Instant::now();
         let admitted = self.admission.admit(target, call, &encoded).await?;
         let began = Instant::now();
-        if let Some(shared) = shared {
-            shared.held.fetch_add(began.duration_since(waited).as_nanos() as u64, Relaxed);
-        }
         let result = tokio::select! {
             result = target.provider.send_timed(encoded) => result,
             () = self.admission.stop.aborted() => return None,
@@ -265,6 +237,6 @@ impl Lane {
             }
             Err(_) => {}
         }
-        Some((took, result))
+        Some(Sent { result, took, held: began.duration_since(waited) })
     }
 }

@@ -1,15 +1,15 @@
-//! Drift: facets of a lock that are others, as lines for people.
+//! Drift: changed facets of a lock, as lines for people.
 
 use std::fmt::Write;
 
 use crate::lock::Drift;
 
-/// Characters at most of a value that is shown; hashes are told apart by fewer.
+/// The most characters of a value that are shown.
 const VALUE: usize = 80;
-/// Characters that are shown of a hash.
+/// The characters of a hash that are shown.
 const HASH: usize = 12;
 
-/// A line per facet, with what it was and what it is, each behind `indent`.
+/// One line per facet with its old and new value, each after `indent`.
 pub fn lines(drift: &[Drift], indent: &str) -> String {
     let width = drift.iter().map(|d| d.facet.len()).max().unwrap_or(0);
     let mut out = String::new();
@@ -24,7 +24,7 @@ pub fn lines(drift: &[Drift], indent: &str) -> String {
     out
 }
 
-/// A value on one line, no longer than is needed.
+/// A value on one line, shortened.
 fn shown(value: &str) -> String {
     let plain = value.strip_prefix("sha256:").unwrap_or(value);
     if plain.len() == 64 && plain.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_what_was_and_what_is() {
+    fn a_line_shows_the_old_and_the_new_value() {
         let hash = |c: &str| Some(c.repeat(64));
         let drift = |facet: &str, old: Option<&str>, new: Option<&str>| Drift {
             facet: facet.into(),

@@ -1,7 +1,6 @@
 //! The manifest: what a run did, as `manifest.json` in its folder.
 
 use std::io::Write;
-use std::path::Path;
 use std::time::SystemTime;
 
 use indexmap::IndexMap;
@@ -202,15 +201,14 @@ impl Manifest {
     pub fn write(&self, run: &RunDir) -> Result<(), StoreError> {
         let path = run.root().join(FILE);
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
-        write_whole(run.root(), &path, text.as_bytes()).map_err(StoreError::io(&path))
+        let write = || {
+            std::fs::create_dir_all(run.root())?;
+            let mut file = new_file(&path)?;
+            file.write_all(text.as_bytes())?;
+            persist(file, &path)
+        };
+        write().map_err(StoreError::io(&path))
     }
-}
-
-fn write_whole(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let mut file = new_file(path)?;
-    file.write_all(bytes)?;
-    persist(file, path)
 }
 
 fn now() -> String {

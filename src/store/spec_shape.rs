@@ -1,4 +1,6 @@
-//! Shapes: how the tables of a run hang together, kept in its manifest for who reads the run without its spec.
+//! Spec shapes: the layout of a run's tables, kept in its manifest for readers without the spec.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,11 +12,10 @@ use crate::spec::{Form, Spec, StageSpec};
 pub struct StageShape {
     /// The stage or the source that it reads.
     pub input: String,
-    /// The models that it asks, in order.
+    /// In the spec's order.
     pub models: Vec<String>,
-    /// Where the answers go: `dealt`, `wide` or `long`.
+    /// `dealt`, `wide` or `long`.
     pub layout: String,
-    /// How often a model is asked about a row.
     pub replicates: u64,
     /// Rows of its table for each row of its input.
     pub fold: u64,
@@ -22,28 +23,26 @@ pub struct StageShape {
     pub chunk_size: u64,
     /// The columns that it adds, in order.
     pub adds: Vec<AddedColumn>,
-    /// The columns of its input that it fills where they are empty.
+    /// The columns of its input whose empty cells it fills.
     pub fills: Vec<String>,
 }
 
 /// A column that a stage adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AddedColumn {
-    /// Its name.
     pub name: String,
-    /// The model whose answers it holds, where each has columns of its own.
+    /// The model whose answers it contains, if each model has its own columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The keys in the stage's table of the spec that it comes from; none for what the run adds (errors, models).
+    /// The keys in the stage's table of the spec that define it; empty for a column that the run adds (errors, models).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<String>,
-    /// The JSON Schema that its value was checked against, where it is one key of the reply.
+    /// The JSON Schema of its value, if it is one key of the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Value>,
 }
 
 impl StageShape {
-    /// The shape of a stage of `spec`.
     pub fn of(spec: &Spec, stage: &StageSpec) -> StageShape {
         let input = spec.relation(stage.input);
         let name = |column: usize| input.schema.field(column).name().clone();
@@ -54,20 +53,20 @@ impl StageShape {
             replicates: stage.answers.replicates as u64,
             fold: stage.answers.fold(),
             chunk_size: stage.chunk_size,
-            adds: added(stage, stage.given),
+            adds: added(stage),
             fills: stage.stage.fills().iter().map(|column| name(*column)).collect(),
         }
     }
 }
 
-/// The columns of a stage behind the first `before`.
-fn added(stage: &StageSpec, before: usize) -> Vec<AddedColumn> {
+/// The columns of a stage after those of its input.
+fn added(stage: &StageSpec) -> Vec<AddedColumn> {
     let meaning = stage.stage.meaning();
     let writes = stage.stage.writes().len();
-    // What one model adds: its answers, perhaps who gave them, its error.
+    // What one model adds: its answers, perhaps its name, its error.
     let group = writes + usize::from(stage.answers.names_model()) + 1;
     let lead = usize::from(stage.answers.replicates > 1) + usize::from(stage.answers.form == Form::Long);
-    let column = |(i, field): (usize, &std::sync::Arc<arrow_schema::Field>)| {
+    let column = |(i, field): (usize, &Arc<arrow_schema::Field>)| {
         let mut column = AddedColumn { name: field.name().clone(), model: None, from: Vec::new(), schema: None };
         let Some(place) = i.checked_sub(lead) else { return column };
         column.model = (stage.answers.form == Form::Wide).then(|| stage.model_names[place / group].clone());
@@ -78,5 +77,5 @@ fn added(stage: &StageSpec, before: usize) -> Vec<AddedColumn> {
         }
         column
     };
-    stage.relation.schema.fields().iter().skip(before).enumerate().map(column).collect()
+    stage.relation.schema.fields().iter().skip(stage.given).enumerate().map(column).collect()
 }

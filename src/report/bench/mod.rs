@@ -1,12 +1,10 @@
-//! Benches: what measured calls say. Statistics here, which concurrency to use in `advice`, the words and the plot in
-//! `text`. Pure.
+//! Bench statistics: percentiles and throughput of measured calls. Pure.
 //!
-//! Percentiles are by nearest rank: the smallest of the n measured values that at least p of them do not exceed, so each
-//! is a value that was really measured (type 1 of Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>). Of fewer than 20
-//! values the 95th is the largest.
+//! Percentiles are by nearest rank: the smallest measured value that at least p of the n values do not exceed (type 1 of
+//! Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>). With fewer than 20 values, the 95th is the largest.
 //!
-//! A throughput has a 95 % percentile bootstrap interval (Efron 1979, <https://doi.org/10.1214/aos/1176344552>). Calls that
-//! are in flight together end together, so blocks are drawn and not calls: as many calls in a row as there are lanes
+//! A throughput has a 95 % percentile bootstrap interval (Efron 1979, <https://doi.org/10.1214/aos/1176344552>). Calls in
+//! flight together end together, so the bootstrap draws blocks of as many consecutive calls as there are lanes
 //! (non-overlapping blocks, Carlstein 1986, <https://doi.org/10.1214/aos/1176350057>). The draws have a fixed seed.
 
 pub mod advice;
@@ -23,80 +21,68 @@ use crate::random::Streams;
 
 /// Draws of a bootstrap.
 const DRAWS: usize = 1000;
-/// What a lane that does not wait takes to find that out, at most.
+/// The most time that a lane needs to find out that it need not wait.
 const NO_WAIT: Duration = Duration::from_millis(1);
-/// Blocks from which on an interval is given.
+/// The fewest blocks for an interval.
 const FEWEST: usize = 3;
 
-/// What was measured at a level of concurrency.
+/// The statistics of a level of concurrency.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LevelReport {
     /// Calls in flight.
     pub in_flight: u32,
     /// Calls that ended.
     pub calls: u64,
-    /// Calls with a reply.
     pub answered: u64,
-    /// Calls without one, by the kind of the failure.
+    /// Calls without a reply, by the kind of the failure.
     pub failed: IndexMap<&'static str, u64>,
-    /// One message of the failures.
+    /// The message of the first failure.
     pub example: Option<String>,
-    /// Replies that a run would not take for an answer, by the kind of the failure that it would be.
+    /// Replies that a run would not accept, by the kind of the failure.
     pub unusable: IndexMap<&'static str, u64>,
-    /// From the first call to the end of the last, in seconds.
+    /// From the first call to the end of the last.
     pub seconds: f64,
-    /// The share of the lanes' time in which they waited for rate limits, from 0 to 1.
+    /// The share of the lanes' time spent waiting for rate limits, from 0 to 1.
     pub held: f64,
-    /// Whether all calls that belong to the level were made.
+    /// Whether all calls of the level were made.
     pub whole: bool,
     /// Replies per second.
     pub calls_per_sec: Interval,
-    /// Tokens of the replies per second, all lanes together; none where the server doesn't count them.
+    /// Tokens of the replies per second, all lanes together; `None` if the server does not count them.
     pub tokens_per_sec: Option<f64>,
     /// Seconds from a call to the end of its reply.
     pub latency: Option<Spread>,
-    /// Seconds from a call to the first token of its reply, where the provider lets it be seen.
+    /// Seconds from a call to the first token of its reply, if the provider reports it.
     pub first_token: Option<Spread>,
-    /// Tokens of prompts, as the server counted them.
+    /// As the server counted them.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of replies.
     pub completion_tokens: Option<u64>,
-    /// Tokens of prompts that the server says it knew from earlier calls.
+    /// Tokens of prompts that the server had cached.
     pub cached_tokens: Option<u64>,
 }
 
-/// An estimate with its 95 % interval; without one where there is too little to say.
+/// An estimate with its 95 % interval, unless there are too few values for one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
-    /// The estimate.
     pub value: f64,
-    /// The lower end.
     pub low: Option<f64>,
-    /// The upper end.
     pub high: Option<f64>,
 }
 
-/// How values are spread.
+/// Extremes, percentiles and mean of some values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// The smallest.
     pub min: f64,
-    /// The 25th percentile.
     pub p25: f64,
-    /// The median.
     pub p50: f64,
-    /// The 75th percentile.
     pub p75: f64,
-    /// The 95th percentile.
     pub p95: f64,
-    /// The largest.
     pub max: f64,
-    /// The mean.
     pub mean: f64,
 }
 
 impl Spread {
-    /// The spread of these values; none of no values.
+    /// `None` without values.
     pub fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -106,14 +92,14 @@ impl Spread {
     }
 }
 
-/// The nearest-rank percentile of sorted values, of which there is at least one.
+/// The nearest-rank percentile of sorted values; there must be one.
 fn nearest_rank(sorted: &[f64], share: f64) -> f64 {
-    // A hair less, so that 0.95 of 20 is the 19th although 0.95 is no binary fraction.
+    // Slightly less, so that 0.95 of 20 is the 19th although 0.95 is not a binary fraction.
     let rank = (share * sorted.len() as f64 - 1e-9).ceil().max(1.0) as usize;
     sorted[rank.min(sorted.len()) - 1]
 }
 
-/// How the parts of measured calls tell the time to their first token.
+/// Seconds to the first token of a reply.
 pub fn first_token(took: Duration, timings: &Timings) -> Option<f64> {
     timings.writing.map(|writing| took.saturating_sub(writing).as_secs_f64())
 }
@@ -123,18 +109,11 @@ impl LevelReport {
         let Level { in_flight, samples, took, held, whole } = level;
         let (in_flight, took, held) = (*in_flight, *took, *held);
         let replies = || samples.iter().filter_map(|sample| Some((sample, sample.outcome.as_ref().ok()?)));
-        let mut failed = IndexMap::new();
-        let mut example = None;
-        for missed in samples.iter().filter_map(|sample| sample.outcome.as_ref().err()) {
-            *failed.entry(missed.kind).or_insert(0) += 1;
-            example.get_or_insert_with(|| missed.message.clone());
-        }
-        let mut unusable = IndexMap::new();
-        for kind in replies().filter_map(|(_, reply)| reply.unusable) {
-            *unusable.entry(kind).or_insert(0) += 1;
-        }
+        let missed = || samples.iter().filter_map(|sample| sample.outcome.as_ref().err());
+        let failed = tally(missed().map(|missed| missed.kind));
+        let unusable = tally(replies().filter_map(|(_, reply)| reply.unusable));
         let seconds = took.as_secs_f64();
-        // Only where every reply tells: a sum over some would be too low.
+        // Only if every reply has the number: a sum over some would be too low.
         let sum = |count: fn(&Measured) -> Option<u64>| replies().map(|(_, reply)| count(reply)).sum::<Option<u64>>();
         let answered = replies().count() as u64;
         let completion_tokens = sum(|reply| reply.completion_tokens).filter(|_| answered > 0);
@@ -145,7 +124,7 @@ impl LevelReport {
             calls: samples.len() as u64,
             answered,
             failed,
-            example,
+            example: missed().next().map(|missed| missed.message.clone()),
             unusable,
             seconds,
             held: if held < NO_WAIT * in_flight { 0.0 } else { held.as_secs_f64() / (seconds * f64::from(in_flight)) },
@@ -160,10 +139,16 @@ impl LevelReport {
         }
     }
 
-    /// Calls without a reply.
     pub fn failures(&self) -> u64 {
         self.calls - self.answered
     }
+}
+
+/// How often each kind occurs.
+fn tally(kinds: impl Iterator<Item = &'static str>) -> IndexMap<&'static str, u64> {
+    let mut counts = IndexMap::new();
+    kinds.for_each(|kind| *counts.entry(kind).or_insert(0) += 1);
+    counts
 }
 
 /// Replies per second, with the interval of a block bootstrap.

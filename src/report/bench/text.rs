@@ -1,4 +1,4 @@
-//! A bench for people: a table of the levels, bars beside each other, and what to make of it in sentences.
+//! Bench text: the levels as a table and as bars, and sentences about them.
 
 use std::fmt::Write;
 
@@ -9,14 +9,13 @@ use super::advice::Advice;
 use super::{Interval, LevelReport, Spread};
 use crate::report::numbers::{count, number};
 
-/// Eighths of a block, from one to all of them.
+/// From one eighth of a block to a whole one.
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
-/// The widest that a bar is drawn.
+/// In columns.
 const WIDEST: usize = 32;
-/// The narrowest that a bar is drawn.
 const NARROWEST: usize = 6;
 
-/// The levels as a table, two spaces in.
+/// The levels as a table, indented by two spaces.
 pub fn table(levels: &[LevelReport]) -> String {
     let sees_first = levels.iter().any(|level| level.first_token.is_some());
     let mut head = vec!["in flight", "calls", "failed", "calls/s", "95 % interval", "tokens/s", "p50", "p95"];
@@ -53,7 +52,8 @@ pub fn table(levels: &[LevelReport]) -> String {
     out
 }
 
-/// Throughput and 95th percentile of the latency of each level as bars, at most `room` wide. Nothing of a single level.
+/// Throughput and 95th percentile of the latency of each level as bars, at most `room` columns wide; empty for a single
+/// level.
 pub fn plot(levels: &[LevelReport], room: usize) -> String {
     if levels.len() < 2 {
         return String::new();
@@ -69,9 +69,9 @@ pub fn plot(levels: &[LevelReport], room: usize) -> String {
     let taken = 2 + first + 2 + numbers[0] + 1 + 3 + numbers[1] + 1;
     let bar = (room.saturating_sub(taken) / 2).clamp(NARROWEST, WIDEST);
     let mut out = String::new();
-    let head = ["calls per second", "p95 of the latency"];
     let column = bar + 1 + numbers[0];
-    let _ = writeln!(out, "  {:>first$}  {:column$}   {}", "in flight", cut(head[0], column), head[1]);
+    let _ =
+        writeln!(out, "  {:>first$}  {:column$.column$}   p95 of the latency", "in flight", "calls per second");
     for at in 0..levels.len() {
         let [rate, tail] = [bars(&rates, at, bar), bars(&tails, at, bar)];
         let line = format!(
@@ -96,11 +96,7 @@ fn bars(values: &[f64], at: usize, width: usize) -> String {
     bar
 }
 
-fn cut(text: &str, width: usize) -> String {
-    text.chars().take(width).collect()
-}
-
-/// What failed at the levels, what a run would not take, and what waited, a line each.
+/// One line each about failed calls, waiting time, unfinished levels and unusable replies.
 pub fn remarks(levels: &[LevelReport]) -> Vec<String> {
     let mut out = Vec::new();
     for level in levels {
@@ -127,13 +123,9 @@ pub fn remarks(levels: &[LevelReport]) -> Vec<String> {
         *unusable.entry(*kind).or_insert(0) += n;
     }
     if !unusable.is_empty() {
-        let replies: u64 = levels.iter().map(|level| level.answered).sum();
-        let taken = number(unusable.values().sum());
-        let kinds = kinds(&unusable);
-        let replies = number(replies);
-        out.push(format!(
-            "{taken} of {replies} replies are no answers that a run would take ({kinds}); they count here too"
-        ));
+        let replies = number(levels.iter().map(|level| level.answered).sum());
+        let (count, kinds) = (number(unusable.values().sum()), kinds(&unusable));
+        out.push(format!("a run would not accept {count} of {replies} replies as answers ({kinds}); they count here"));
     }
     out
 }
@@ -142,7 +134,7 @@ fn kinds(kinds: &IndexMap<&'static str, u64>) -> String {
     kinds.iter().map(|(kind, n)| format!("{} {kind}", number(*n))).collect::<Vec<_>>().join(", ")
 }
 
-/// Which level to use and how sure that is; `levels` are those that it is about.
+/// The recommended level of `levels`, and how certain it is.
 pub fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<String> {
     let Some(advice) = advice else {
         return vec!["no level was measured well enough to recommend one".to_owned()];
@@ -166,11 +158,11 @@ pub fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<St
     }];
     if !advice.perhaps.is_empty() {
         let lanes: Vec<String> = advice.perhaps.iter().map(u32::to_string).collect();
-        let message = "may be as good: their intervals reach it; more `--runs` would tell";
+        let message = "may be as good: their intervals reach it; more `--runs` would show";
         out.push(format!("{} {message}", lanes.join(", ")));
     }
     if levels.iter().any(|level| level.whole && level.calls_per_sec.low.is_none()) {
-        out.push("two runs of each lane say nothing of the spread; more `--runs` would".to_owned());
+        out.push("two runs of each lane are too few for an interval; use more `--runs`".to_owned());
     }
     if advice.rises {
         let next = in_flight.saturating_mul(2);
@@ -181,7 +173,7 @@ pub fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<St
     }
     if !advice.left_out.is_empty() {
         let lanes: Vec<String> = advice.left_out.iter().map(u32::to_string).collect();
-        out.push(format!("left out of this: {}, where calls failed or were not all made", lanes.join(", ")));
+        out.push(format!("not considered: {}, where calls failed or were not all made", lanes.join(", ")));
     }
     out
 }
@@ -193,7 +185,7 @@ fn interval(interval: &Interval) -> String {
     }
 }
 
-/// A number with three digits that count.
+/// A number with three significant digits.
 pub fn figure(value: f64) -> String {
     match value {
         v if v >= 999.5 => number(v.round() as u64),
@@ -258,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_well_is_said() {
+    fn problems_are_reported() {
         let mut level = level(2, 10, 100);
         level.failed.insert("timeout", 2);
         (level.answered, level.example, level.whole, level.held) = (8, Some("late".to_owned()), false, 0.5);
@@ -266,7 +258,7 @@ mod tests {
         let said = remarks(&[level]).join("\n");
         for part in [
             "2 of 10 calls failed (2 timeout), e.g. late",
-            "3 of 8 replies are no answers",
+            "would not accept 3 of 8 replies",
             "50 % of the time",
             "after 10 calls",
         ] {
@@ -288,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_three_digits_that_count() {
+    fn numbers_have_three_significant_digits() {
         let shown: Vec<String> = [0.0, 1.234, 12.34, 123.4, 1234.0].map(figure).to_vec();
         assert_eq!(shown, ["0.00", "1.23", "12.3", "123", "1,234"]);
         let shown: Vec<String> = [0.0081, 0.12, 1.352, 12.34, 75.0, 123.4].map(duration).to_vec();
