@@ -1,11 +1,10 @@
-//! Verdicts: what the tests of a spec say about the tables that are there. Tables are read batch by batch, each once and
-//! only the columns that its tests need.
+//! Verdicts: evaluates the tests of a spec on the tables of one finished run.
 //!
-//! Tested are the file of an output (of CSV and JSON Lines, which have no types, the parts that it was written from), the
-//! committed parts of a stage, the rows of a source. All of them must be those of one finished run.
+//! A test reads the file of an output, the committed parts of a stage, or the rows of a source. The file of a CSV or JSON
+//! Lines output has no types, so the parts are read instead. Each table is read once, batch by batch, and only the columns
+//! that its tests need.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::SystemTime;
 
 use arrow_schema::Schema;
@@ -15,39 +14,34 @@ use crate::spec::{Format, OutputSpec, Spec, StageSpec, TableSpec, TestSpec};
 use crate::store::{Manifest, Project, RunDir, State, StoreError, import};
 use crate::table::parquet::{Table, TableError};
 
-/// Rows that are read at once.
-const BATCH: usize = 256;
+const BATCH_ROWS: usize = 256;
 
-/// Why tests can't be run.
+/// Why tests cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum VerdictError {
-    /// There is no run to test.
-    #[error("there is no finished run of this spec as it is now over its sources as they are now")]
+    #[error("there is no finished run of this spec and its sources as they are now")]
     NoRun,
-    /// A table is not there, or is not that of the run.
+    /// A table is missing, or does not belong to the run.
     #[error("{0}")]
     Stale(String),
-    /// The project's folder, or a source.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A table can't be read.
     #[error(transparent)]
     Table(#[from] TableError),
 }
 
-/// A finished run.
-struct Finished {
+struct FinishedRun {
     dir: RunDir,
     manifest: Manifest,
-    /// When it ended; its outputs were written before.
+    /// Its outputs were written before.
     ended: SystemTime,
 }
 
-/// What the tests of `spec` say, in their order, of the newest of the finished `runs`.
+/// The findings of the tests of `spec`, in their order, for the newest finished run of `runs`.
 pub fn verdicts(spec: &Spec, project: &Project, runs: Vec<RunDir>) -> Result<Vec<Finding>, VerdictError> {
     let finished = runs.into_iter().filter_map(|dir| {
         let manifest = Manifest::read(&dir).filter(|manifest| manifest.state == State::Done)?;
-        Some(Finished { ended: Manifest::written(&dir)?, dir, manifest })
+        Some(FinishedRun { ended: Manifest::written(&dir)?, dir, manifest })
     });
     let run = finished.max_by_key(|run| run.ended);
     let mut findings: Vec<Option<Finding>> = spec.tests.iter().map(|_| None).collect();
@@ -67,8 +61,8 @@ pub fn verdicts(spec: &Spec, project: &Project, runs: Vec<RunDir>) -> Result<Vec
     Ok(findings.into_iter().flatten().collect())
 }
 
-/// The files that hold the table of a test, in order.
-fn tables(spec: &Spec, project: &Project, run: Option<&Finished>, test: &TestSpec) -> Result<Vec<Table>, VerdictError> {
+/// The files that contain the table of a test, in order.
+fn tables(spec: &Spec, project: &Project, run: Option<&FinishedRun>, test: &TestSpec) -> Result<Vec<Table>, VerdictError> {
     if let Some(output) = test.output {
         let run = run.ok_or(VerdictError::NoRun)?;
         let (name, output) = spec.outputs.get_index(output).expect("an index of this table");
@@ -86,51 +80,43 @@ fn tables(spec: &Spec, project: &Project, run: Option<&Finished>, test: &TestSpe
         TableSpec::Reshape(reshape) => {
             let name = &reshape.name;
             let made = run.ok_or(VerdictError::NoRun)?.dir.committed(name, 0);
-            let made = made.ok_or_else(|| VerdictError::Stale(format!("the table of stage `{name}` is not there")))?;
+            let made = made.ok_or_else(|| VerdictError::Stale(format!("the table of stage `{name}` is missing")))?;
             Ok(vec![made.table])
         }
     }
 }
 
-/// The table of an output, if its file is one: reports a file that is not there or that the run did not leave like this.
-fn written(spec: &Spec, run: &Finished, output: &OutputSpec, rows: Option<u64>) -> Result<Option<Table>, VerdictError> {
+/// The table of an output, if its format has types. Fails if the run did not write the file as it is now.
+fn written(spec: &Spec, run: &FinishedRun, output: &OutputSpec, rows: Option<u64>) -> Result<Option<Table>, VerdictError> {
     let stale = |why: &str| Err(VerdictError::Stale(format!("{} {why}", output.path)));
-    let Some(modified) = modified(&output.file) else { return stale("is not there") };
+    let modified = std::fs::metadata(&output.file).and_then(|file| file.modified());
+    let Ok(modified) = modified else { return stale("does not exist") };
     if modified > run.ended {
-        return stale("was written after the run ended whose table it should be");
+        return stale("was changed after the run ended");
     }
     if output.format != Format::Parquet {
         return Ok(None);
     }
     let table = Table::open(&output.file)?;
+    let columns = |schema: &Schema| -> Vec<_> {
+        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+    };
     let schema = &spec.relation(output.input).schema;
-    if Some(table.rows()) != rows || !is_like(&table.schema(), schema) {
+    if Some(table.rows()) != rows || columns(&table.schema()) != columns(schema) {
         return stale("is not the table of the run");
     }
     Ok(Some(table))
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|file| file.modified()).ok()
-}
-
-/// Whether two tables have the same columns.
-fn is_like(one: &Schema, other: &Schema) -> bool {
-    let columns = |schema: &Schema| -> Vec<_> {
-        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
-    };
-    columns(one) == columns(other)
-}
-
 /// The committed parts of a stage.
-fn parts(run: &Finished, stage: &StageSpec) -> Result<Vec<Table>, VerdictError> {
+fn parts(run: &FinishedRun, stage: &StageSpec) -> Result<Vec<Table>, VerdictError> {
     let name = stage.name.as_str();
     let expected = run.manifest.stages.get(name).map(|totals| totals.rows * stage.answers.fold());
     let mut tables = Vec::new();
     let mut rows = 0;
     while Some(rows) < expected {
         let Some(part) = run.dir.committed(name, tables.len() as u64) else {
-            return Err(VerdictError::Stale(format!("part {} of stage `{name}` is not there", tables.len())));
+            return Err(VerdictError::Stale(format!("part {} of stage `{name}` is missing", tables.len())));
         };
         rows += part.table.rows();
         tables.push(part.table);
@@ -138,7 +124,7 @@ fn parts(run: &Finished, stage: &StageSpec) -> Result<Vec<Table>, VerdictError> 
     Ok(tables)
 }
 
-/// What these tests of one table say when they have seen its rows.
+/// The findings of these tests of one table.
 fn held(spec: &Spec, tests: &[&TestSpec], tables: &[Table]) -> Result<Vec<Finding>, TableError> {
     let mut checks: Vec<Box<dyn Check + '_>> = tests.iter().map(|test| test.assertion.check()).collect();
     let mut read: Vec<usize> = tests.iter().flat_map(|test| test.assertion.reads()).collect();
@@ -147,12 +133,12 @@ fn held(spec: &Spec, tests: &[&TestSpec], tables: &[Table]) -> Result<Vec<Findin
         let relation = spec.relation(tests[0].input);
         read.extend(relation.key);
         let names: Vec<&str> = read.iter().map(|column| relation.schema.field(*column).name().as_str()).collect();
-        // Parquet takes a dot in a name for a step into the column.
+        // Parquet reads a dot in a name as a path into a nested column.
         let plain = names.iter().all(|name| !name.contains('.'));
         let mut first = 1;
         for table in tables {
             let table = if plain { table.with_columns(&names) } else { table.clone() };
-            for batch in table.read(0, table.rows(), BATCH)? {
+            for batch in table.read(0, table.rows(), BATCH_ROWS)? {
                 let batch = batch?;
                 let schema = batch.schema();
                 let place = |(column, name): (&usize, &&str)| Some((*column, schema.index_of(name).ok()?));

@@ -233,11 +233,11 @@ fn without_its_table_nothing_is_tested() {
     // The first rows alone stand there now, from another run.
     std::thread::sleep(Duration::from_millis(20));
     project.run(&[&RUN[..], &["--limit", "5"]].concat()).exits(0);
-    project.run(&TEST).exits(3).says("out/tone.parquet was written after the run ended").says(help);
+    project.run(&TEST).exits(3).says("out/tone.parquet was changed after the run ended").says(help);
     project.run(&RUN).exits(0);
     project.run(&TEST).exits(0);
     fs::remove_file(project.path(OUT)).expect("the table is there");
-    project.run(&TEST).exits(3).says("out/tone.parquet is not there").says(help);
+    project.run(&TEST).exits(3).says("out/tone.parquet does not exist").says(help);
     project.run(&RUN).exits(0);
     // Another source, another prompt: what stands there is of before.
     let project = project.csv("data.csv", &rows(13));
@@ -266,7 +266,7 @@ fn parts_and_text_outputs_are_tested() {
     let (project, _server) = with_a_failed_row(&format!("{}{csv}", tests.concat()));
     project.run(&TEST).exits(0);
     fs::remove_file(project.path("out/lines.csv")).expect("it is there");
-    project.run(&TEST).exits(3).says("out/lines.csv is not there");
+    project.run(&TEST).exits(3).says("out/lines.csv does not exist");
     let spec = project.text("pipeline.toml").replace("input = \"lines\"\ntype", "input = \"tone\"\ntype");
     project.write("pipeline.toml", spec);
     project.run(&TEST).exits(0);
