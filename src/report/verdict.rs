@@ -62,7 +62,12 @@ pub fn verdicts(spec: &Spec, project: &Project, runs: Vec<RunDir>) -> Result<Vec
 }
 
 /// The files that contain the table of a test, in order.
-fn tables(spec: &Spec, project: &Project, run: Option<&FinishedRun>, test: &TestSpec) -> Result<Vec<Table>, VerdictError> {
+fn tables(
+    spec: &Spec,
+    project: &Project,
+    run: Option<&FinishedRun>,
+    test: &TestSpec,
+) -> Result<Vec<Table>, VerdictError> {
     if let Some(output) = test.output {
         let run = run.ok_or(VerdictError::NoRun)?;
         let (name, output) = spec.outputs.get_index(output).expect("an index of this table");
@@ -87,7 +92,12 @@ fn tables(spec: &Spec, project: &Project, run: Option<&FinishedRun>, test: &Test
 }
 
 /// The table of an output, if its format has types. Fails if the run did not write the file as it is now.
-fn written(spec: &Spec, run: &FinishedRun, output: &OutputSpec, rows: Option<u64>) -> Result<Option<Table>, VerdictError> {
+fn written(
+    spec: &Spec,
+    run: &FinishedRun,
+    output: &OutputSpec,
+    rows: Option<u64>,
+) -> Result<Option<Table>, VerdictError> {
     let stale = |why: &str| Err(VerdictError::Stale(format!("{} {why}", output.path)));
     let modified = std::fs::metadata(&output.file).and_then(|file| file.modified());
     let Ok(modified) = modified else { return stale("does not exist") };

@@ -70,8 +70,7 @@ pub fn plot(levels: &[LevelReport], room: usize) -> String {
     let bar = (room.saturating_sub(taken) / 2).clamp(NARROWEST, WIDEST);
     let mut out = String::new();
     let column = bar + 1 + numbers[0];
-    let _ =
-        writeln!(out, "  {:>first$}  {:column$.column$}   p95 of the latency", "in flight", "calls per second");
+    let _ = writeln!(out, "  {:>first$}  {:column$.column$}   p95 of the latency", "in flight", "calls per second");
     for at in 0..levels.len() {
         let [rate, tail] = [bars(&rates, at, bar), bars(&tails, at, bar)];
         let line = format!(
