@@ -127,7 +127,7 @@ fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error>
         let mut record = Record { key, model: shown(&provider, &id).to_owned(), ..Record::default() };
         for (field, column) in &fields {
             // What is null has its default.
-            let _ = (field.set)(&mut record, Value::at(column, row));
+            let _ = field.set(&mut record, Value::at(column, row));
         }
         record.tries = record.tries.as_deref().and_then(redacted);
         let mut packed = Vec::new();

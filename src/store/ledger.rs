@@ -17,7 +17,7 @@ use std::time::Duration;
 use rusqlite::types::Null;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
 
-use super::record::{FIELDS, Field, Key, Presence, Record};
+use super::record::{FIELDS, Field, Key, Record};
 use super::value::Value;
 use crate::table::Type;
 
@@ -112,12 +112,12 @@ static SCHEMA: LazyLock<String> = LazyLock::new(|| {
 });
 
 fn definition(field: &Field) -> String {
-    let kind = match field.kind {
+    let kind = match field.kind() {
         Type::Integer => "INTEGER",
         Type::Number => "REAL",
         _ => "TEXT",
     };
-    format!("{} {kind}{}", field.name, if field.presence == Presence::Optional { "" } else { " NOT NULL" })
+    format!("{} {kind}{}", field.name, if field.is_optional() { "" } else { " NOT NULL" })
 }
 
 /// The columns that [`read`] reads, in a file of this format.
@@ -317,7 +317,7 @@ fn add_one(insert: &mut Statement<'_>, record: &Record, at: i64) -> Result<bool,
     insert.raw_bind_parameter(1, record.key.0)?;
     insert.raw_bind_parameter(2, at)?;
     for (i, field) in FIELDS.iter().enumerate() {
-        insert.raw_bind_parameter(3 + i, (field.get)(record))?;
+        insert.raw_bind_parameter(3 + i, field.get(record))?;
     }
     insert.raw_bind_parameter(3 + FIELDS.len(), record.checksum())?;
     Ok(insert.raw_execute()? > 0)
@@ -338,7 +338,7 @@ fn read(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
     let mut record = Record { key, ..Record::default() };
     for (i, field) in FIELDS.iter().enumerate() {
         let value = Value::of_sql(row.get_ref(i)?);
-        if value.and_then(|value| (field.set)(&mut record, value)).is_none() {
+        if value.and_then(|value| field.set(&mut record, value)).is_none() {
             return Ok(None);
         }
     }

@@ -26,7 +26,7 @@ impl Notes {
     }
 
     /// Reads [`Notes::to_json`]. Unreadable notes are the default; the checksum of the record notices.
-    pub fn of_json(kept: Option<&str>) -> Notes {
-        kept.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+    pub fn of_json(json: &str) -> Notes {
+        serde_json::from_str(json).unwrap_or_default()
     }
 }

@@ -6,11 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use Presence::{Always, Optional, Replied};
+use Access::{Integer, Number, Optional, Reply, Text};
 
 use super::notes::Notes;
 use super::value::Value;
-use crate::table::Type::{self, Integer, Number, Text};
+use crate::table::Type;
 
 /// The hash of everything that can change an answer.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,172 +81,111 @@ pub struct Field {
     pub name: &'static str,
     /// The column in replay files and in the calls table.
     pub column: &'static str,
-    pub kind: Type,
-    pub presence: Presence,
     /// Whether replay files contain it.
     pub replayed: bool,
     /// The format of the ledger that added it.
     pub since: i64,
-    pub get: fn(&Record) -> Value<'_>,
-    /// `None` if the value does not fit the field.
-    pub set: fn(&mut Record, Value<'_>) -> Option<()>,
+    access: Access,
 }
 
-/// When a field has a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    Always,
-    /// If there was a reply; else it is empty in the ledger and null in replay files.
-    Replied,
-    Optional,
+/// How a field is read and written.
+enum Access {
+    Text(fn(&Record) -> &String, fn(&mut Record) -> &mut String),
+    /// A text of the reply: null in a table if there was no reply.
+    Reply(fn(&Record) -> &String, fn(&mut Record) -> &mut String),
+    Optional(fn(&Record) -> &Option<String>, fn(&mut Record) -> &mut Option<String>),
+    Notes(fn(&Record) -> &Notes, fn(&mut Record) -> &mut Notes),
+    /// `None`: the number is out of range.
+    Integer(fn(&Record) -> i64, fn(&mut Record, i64) -> Option<()>),
+    Number(fn(&Record) -> f64, fn(&mut Record) -> &mut f64),
 }
 
-const fn field(
-    name: &'static str,
-    kind: Type,
-    presence: Presence,
-    get: fn(&Record) -> Value<'_>,
-    set: fn(&mut Record, Value<'_>) -> Option<()>,
-) -> Field {
-    Field { name, column: name, kind, presence, replayed: true, since: 1, get, set }
+const fn field(name: &'static str, access: Access) -> Field {
+    Field { name, column: name, replayed: true, since: 1, access }
 }
 
 /// The fields in the order of their columns. Fields that are newer than format 1 must be optional and come last.
 pub static FIELDS: [Field; 12] = [
-    field("model", Text, Always, |r| r.model.get(), |r, v| r.model.set(v)),
-    field("reply", Text, Replied, |r| r.reply.get(), |r, v| r.reply.set(v)),
-    Field { column: "finish_reason", ..field("finish", Text, Replied, |r| r.finish.get(), |r, v| r.finish.set(v)) },
-    field("prompt_tokens", Integer, Always, |r| r.prompt_tokens.get(), |r, v| r.prompt_tokens.set(v)),
-    field("completion_tokens", Integer, Always, |r| r.completion_tokens.get(), |r, v| r.completion_tokens.set(v)),
-    Field {
-        replayed: false,
-        ..field("latency_ms", Number, Always, |r| r.latency_ms.get(), |r, v| r.latency_ms.set(v))
-    },
-    field("attempts", Integer, Always, |r| r.attempts.get(), |r, v| r.attempts.set(v)),
-    field("build", Text, Optional, |r| r.build.get(), |r, v| r.build.set(v)),
-    field("error", Text, Optional, |r| r.error.get(), |r, v| r.error.set(v)),
-    Field { column: "earlier_tries", ..field("tries", Text, Optional, |r| r.tries.get(), |r, v| r.tries.set(v)) },
-    Field {
-        since: 2,
-        ..field("probabilities", Text, Optional, |r| r.probabilities.get(), |r, v| r.probabilities.set(v))
-    },
-    Field { since: 3, ..field("notes", Text, Optional, |r| r.notes.get(), |r, v| r.notes.set(v)) },
+    field("model", Text(|r| &r.model, |r| &mut r.model)),
+    field("reply", Reply(|r| &r.reply, |r| &mut r.reply)),
+    Field { column: "finish_reason", ..field("finish", Reply(|r| &r.finish, |r| &mut r.finish)) },
+    field("prompt_tokens", Integer(|r| r.prompt_tokens as i64, |r, n| Some(r.prompt_tokens = n as u64))),
+    field("completion_tokens", Integer(|r| r.completion_tokens as i64, |r, n| Some(r.completion_tokens = n as u64))),
+    Field { replayed: false, ..field("latency_ms", Number(|r| r.latency_ms, |r| &mut r.latency_ms)) },
+    field("attempts", Integer(|r| r.attempts.into(), |r, n| Some(r.attempts = n.try_into().ok()?))),
+    field("build", Optional(|r| &r.build, |r| &mut r.build)),
+    field("error", Optional(|r| &r.error, |r| &mut r.error)),
+    Field { column: "earlier_tries", ..field("tries", Optional(|r| &r.tries, |r| &mut r.tries)) },
+    Field { since: 2, ..field("probabilities", Optional(|r| &r.probabilities, |r| &mut r.probabilities)) },
+    Field { since: 3, ..field("notes", Access::Notes(|r| &r.notes, |r| &mut r.notes)) },
 ];
 
-/// The type of a field.
-trait FieldType {
-    fn get(&self) -> Value<'_>;
-    fn set(&mut self, value: Value<'_>) -> Option<()>;
-}
-
-impl FieldType for String {
-    fn get(&self) -> Value<'_> {
-        self.as_str().into()
-    }
-
-    fn set(&mut self, value: Value<'_>) -> Option<()> {
-        let Value::Text(text) = value else { return None };
-        *self = text.into_owned();
-        Some(())
-    }
-}
-
-impl FieldType for Option<String> {
-    fn get(&self) -> Value<'_> {
-        self.as_deref().into()
-    }
-
-    fn set(&mut self, value: Value<'_>) -> Option<()> {
-        match value {
-            Value::Null => *self = None,
-            value => self.insert(String::new()).set(value)?,
+impl Field {
+    pub fn kind(&self) -> Type {
+        match self.access {
+            Integer(..) => Type::Integer,
+            Number(..) => Type::Number,
+            _ => Type::Text,
         }
-        Some(())
-    }
-}
-
-impl FieldType for u64 {
-    fn get(&self) -> Value<'_> {
-        Value::Integer(*self as i64)
     }
 
-    fn set(&mut self, value: Value<'_>) -> Option<()> {
-        let Value::Integer(number) = value else { return None };
-        *self = number as u64;
-        Some(())
-    }
-}
-
-impl FieldType for u32 {
-    fn get(&self) -> Value<'_> {
-        Value::Integer((*self).into())
+    pub fn is_optional(&self) -> bool {
+        matches!(self.access, Optional(..) | Access::Notes(..))
     }
 
-    fn set(&mut self, value: Value<'_>) -> Option<()> {
-        let Value::Integer(number) = value else { return None };
-        *self = u32::try_from(number).ok()?;
-        Some(())
-    }
-}
-
-impl FieldType for f64 {
-    fn get(&self) -> Value<'_> {
-        Value::Number(*self)
+    /// Whether it is null in a table if there was no reply.
+    pub fn needs_reply(&self) -> bool {
+        matches!(self.access, Reply(..))
     }
 
-    fn set(&mut self, value: Value<'_>) -> Option<()> {
-        *self = match value {
-            Value::Number(number) => number,
+    pub fn get<'a>(&self, record: &'a Record) -> Value<'a> {
+        match self.access {
+            Text(get, _) | Reply(get, _) => get(record).as_str().into(),
+            Optional(get, _) => get(record).as_deref().into(),
+            Access::Notes(get, _) => get(record).to_json().into(),
+            Integer(get, _) => Value::Integer(get(record)),
+            Number(get, _) => Value::Number(get(record)),
+        }
+    }
+
+    /// `None` if the value does not fit the field.
+    pub fn set(&self, record: &mut Record, value: Value<'_>) -> Option<()> {
+        match (&self.access, value) {
+            (Text(_, of) | Reply(_, of), Value::Text(text)) => *of(record) = text.into_owned(),
+            (Optional(_, of), Value::Text(text)) => *of(record) = Some(text.into_owned()),
+            (Optional(_, of), Value::Null) => *of(record) = None,
+            (Access::Notes(_, of), Value::Text(text)) => *of(record) = Notes::of_json(&text),
+            (Access::Notes(_, of), Value::Null) => *of(record) = Notes::default(),
+            (Integer(_, set), Value::Integer(number)) => return set(record, number),
+            (Number(_, of), Value::Number(number)) => *of(record) = number,
             // SQLite stores a whole number as an integer.
-            Value::Integer(number) => number as f64,
+            (Number(_, of), Value::Integer(number)) => *of(record) = number as f64,
             _ => return None,
-        };
-        Some(())
-    }
-}
-
-impl FieldType for Notes {
-    fn get(&self) -> Value<'_> {
-        self.to_json().into()
-    }
-
-    fn set(&mut self, value: Value<'_>) -> Option<()> {
-        let mut json = None::<String>;
-        json.set(value)?;
-        *self = Notes::of_json(json.as_deref());
+        }
         Some(())
     }
 }
 
 impl Record {
-    /// A checksum of all fields.
+    /// A checksum of all fields: of the key and the numbers, then of the texts with their lengths.
     pub fn checksum(&self) -> i64 {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"3");
-        hasher.update(&self.key.0);
-        for field in FIELDS.iter().filter(|field| field.kind == Integer) {
-            if let Value::Integer(number) = (field.get)(self) {
+        hasher.update(b"3").update(&self.key.0);
+        for field in FIELDS.iter() {
+            if let Value::Integer(number) = field.get(self) {
                 hasher.update(&number.to_le_bytes());
             }
         }
-        hasher.update(&self.latency_ms.to_bits().to_le_bytes());
-        for field in FIELDS.iter().filter(|field| field.kind == Text) {
-            match (field.get)(self) {
-                // A record without a field of format 3 or later has the same checksum as before there was such a field.
-                Value::Text(text) if field.since >= 3 => {
-                    hasher.update(text.as_bytes());
-                }
-                Value::Text(text) => {
-                    hasher.update(&(text.len() as u64).to_le_bytes());
-                    hasher.update(text.as_bytes());
-                }
-                // No text is this long: a missing text differs from an empty one, so a failed call whose error is lost
-                // does not pass for an answer.
-                _ if field.since < 3 => {
-                    hasher.update(&u64::MAX.to_le_bytes());
-                }
-                _ => {}
+        hasher.update(&self.latency_ms.to_le_bytes());
+        for field in FIELDS.iter().filter(|field| field.kind() == Type::Text) {
+            let value = field.get(self);
+            let text = if let Value::Text(text) = &value { Some(text.as_bytes()) } else { None };
+            // A record without a field of format 3 or later has the checksum that it had before there was such a field.
+            if field.since < 3 {
+                // No text has the length of a missing one: a failed call whose error is lost does not pass for an answer.
+                hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
             }
+            hasher.update(text.unwrap_or_default());
         }
         first_bytes(&hasher)
     }
@@ -274,13 +213,13 @@ impl Record {
     /// Appends the record to `out`, for a temporary file.
     pub fn pack(&self, out: &mut Vec<u8>) {
         out.extend(self.key.0);
-        FIELDS.iter().for_each(|field| pack((field.get)(self), out));
+        FIELDS.iter().for_each(|field| pack(field.get(self), out));
     }
 
     /// Reads what [`Record::pack`] appended; `None` if it is something else.
     pub fn unpack(bytes: &mut Bytes<'_>) -> Option<Self> {
         let mut record = Record { key: Key(bytes.take(16)?.try_into().ok()?), ..Record::default() };
-        FIELDS.iter().try_for_each(|field| (field.set)(&mut record, bytes.value()?))?;
+        FIELDS.iter().try_for_each(|field| field.set(&mut record, bytes.value()?))?;
         Some(record)
     }
 }
@@ -354,7 +293,7 @@ mod tests {
         assert_eq!(names, FIELDS.iter().map(|field| field.name).collect::<Vec<_>>());
         let (first, later) = FIELDS.split_at(FIELDS.iter().filter(|field| field.since == 1).count());
         assert!(first.iter().all(|field| field.since == 1));
-        assert!(later.iter().all(|field| field.since > 1 && field.presence == Optional && field.kind == Text));
+        assert!(later.iter().all(|field| field.since > 1 && field.is_optional()));
     }
 
     #[test]
@@ -362,14 +301,14 @@ mod tests {
         let plain = Record { key: Key([1; 16]), ..Record::default() };
         for field in &FIELDS {
             let mut changed = plain.clone();
-            let value = match field.kind {
-                Integer => Value::Integer(7),
-                Number => Value::Number(0.5),
+            let value = match field.kind() {
+                Type::Integer => Value::Integer(7),
+                Type::Number => Value::Number(0.5),
                 _ if field.name == "notes" => r#"{"repaired":true}"#.into(),
                 _ => "é".into(),
             };
-            (field.set)(&mut changed, value.clone()).unwrap();
-            assert_eq!((field.get)(&changed), value, "{}", field.name);
+            field.set(&mut changed, value.clone()).unwrap();
+            assert_eq!(field.get(&changed), value, "{}", field.name);
             assert_ne!(changed.checksum(), plain.checksum(), "{}", field.name);
             let mut packed = Vec::new();
             changed.pack(&mut packed);

@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::record::{self, FIELDS, Key, Presence, Record};
+use super::record::{self, FIELDS, Key, Record};
 use super::value::{TableBuilder, Value};
 use crate::table::parquet::{Options, Table, TableWriter};
 
@@ -40,7 +40,7 @@ fn replay_schema() -> SchemaRef {
         own("row", DataType::Int64, true),
         own("stage_model", DataType::Utf8, true),
     ];
-    let fields = replayed().map(|f| own(f.column, f.kind.arrow(), f.presence != Presence::Always));
+    let fields = replayed().map(|f| own(f.column, f.kind().arrow(), f.is_optional() || f.needs_reply()));
     let all = first.into_iter().chain(fields).chain([own("checksum", DataType::Int64, false)]);
     Arc::new(Schema::new(all.collect::<Vec<_>>()))
 }
@@ -113,9 +113,9 @@ impl ReplayWriter {
             whose.map(|w| w.row).into(),
             whose.map(|w| w.model.as_str()).into(),
         ];
-        let fields = replayed().map(|field| match field.presence {
-            Presence::Replied if record.finish.is_empty() => Value::Null,
-            _ => (field.get)(record),
+        let fields = replayed().map(|field| match record.finish.is_empty() && field.needs_reply() {
+            true => Value::Null,
+            false => field.get(record),
         });
         self.rows.push(first.into_iter().chain(fields).chain([record.checksum().into()]));
         self.waiting += 1;
@@ -200,7 +200,7 @@ fn calls(batch: &RecordBatch) -> Vec<RecordedCall> {
         let mut record = Record { key: key.unwrap_or_default(), ..Record::default() };
         for (field, column) in &fields {
             // The checksum notices a value that does not fit.
-            let _ = (field.set)(&mut record, Value::at(column, i));
+            let _ = field.set(&mut record, Value::at(column, i));
         }
         let sound = key.is_ok() && matches!(Value::of(sums, i), Value::Integer(sum) if record.fits(sum));
         RecordedCall { whose, record, sound }

@@ -66,32 +66,19 @@ impl ToSql for Value<'_> {
     }
 }
 
-impl From<i64> for Value<'_> {
-    fn from(number: i64) -> Self {
-        Value::Integer(number)
-    }
+macro_rules! from {
+    ($($type:ty => $variant:ident),*) => {$(
+        impl From<$type> for Value<'_> {
+            fn from(value: $type) -> Self {
+                Value::$variant(value.into())
+            }
+        }
+    )*};
 }
-
-impl From<f64> for Value<'_> {
-    fn from(number: f64) -> Self {
-        Value::Number(number)
-    }
-}
-
-impl From<bool> for Value<'_> {
-    fn from(truth: bool) -> Self {
-        Value::Boolean(truth)
-    }
-}
+from!(i64 => Integer, f64 => Number, bool => Boolean, String => Text);
 
 impl<'a> From<&'a str> for Value<'a> {
     fn from(text: &'a str) -> Self {
-        Value::Text(text.into())
-    }
-}
-
-impl From<String> for Value<'_> {
-    fn from(text: String) -> Self {
         Value::Text(text.into())
     }
 }

@@ -1,7 +1,11 @@
 //! `fanfold explain`: what it shows of a cell is what the server was asked and said.
 
 use std::fs;
+use std::sync::Arc;
 
+use arrow_array::{Int64Array, RecordBatch};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::project::{Cell, Project};
@@ -222,10 +226,58 @@ fn a_run_that_is_gone_is_told() {
     // It has begun again and was stopped: the table is of before.
     project.write("pipeline.toml", text.replacen("seed = 42\n", "seed = 42\nbudget = { calls = 2 }\n", 1));
     project.run(&["run", "pipeline.toml", "--fresh"]).exits(4);
-    project.run(&["explain", OUT, "s0001"]).exits(3).says("has begun again and is not done");
+    project.run(&["explain", OUT, "s0001"]).exits(3).says("has started again and has not finished");
     project.write("pipeline.toml", text);
     project.run(&RUN).exits(0);
     explained(&project, &[OUT, "s0001"]);
     fs::remove_dir_all(project.path(".fanfold/runs")).expect("the runs are there");
-    project.run(&["explain", OUT, "s0001"]).exits(3).says("is not there any more").says("`fanfold run SPEC`");
+    project.run(&["explain", OUT, "s0001"]).exits(3).says("does not exist any more").says("`fanfold run SPEC`");
+}
+
+#[test]
+fn a_run_with_other_columns_of_calls_is_exported_and_explained() {
+    let server = Server::new().start();
+    let project = project(&server, &spec(&format!("models = [\"llama\"]\nchunk_size = 4\n{TYPED}")), 6);
+    project.run(&RUN).exits(0);
+    let export = ["ledger", "export", "pipeline.toml", "-o"];
+    project.run(&[&export[..], &["all.parquet"]].concat()).exits(0);
+    let before = explained(&project, &[OUT, "s0005"]);
+    for file in project.files(".fanfold/runs").into_iter().filter(|file| file.contains("/calls/")) {
+        // As an older version that lacks columns, and a later one that has more, would write it.
+        let path = project.path(&file);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).expect("calls")).expect("Parquet");
+        let batches: Vec<RecordBatch> = reader.build().expect("rows").collect::<Result<_, _>>().expect("rows");
+        let changed = |batch: &RecordBatch| {
+            let rows = batch.num_rows() as i64;
+            let kept =
+                ["build", "notes", "pack_size", "audit"].map(|name| batch.schema().index_of(name).expect("a column"));
+            let kept: Vec<usize> = (0..batch.num_columns()).filter(|i| !kept.contains(i)).collect();
+            let batch = batch.project(&kept).expect("fewer columns");
+            let fields =
+                batch.schema().fields().iter().map(|f| (f.name().clone(), f.is_nullable())).collect::<Vec<_>>();
+            let columns = fields
+                .into_iter()
+                .zip(batch.columns().iter().cloned())
+                .map(|((name, null), column)| (name, column, null));
+            let later: arrow_array::ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+            RecordBatch::try_from_iter_with_nullable(columns.chain([("later".to_owned(), later, true)]))
+                .expect("columns")
+        };
+        let batches: Vec<RecordBatch> = batches.iter().map(changed).collect();
+        let file = fs::File::create(&path).expect("calls");
+        let mut writer = ArrowWriter::try_new(file, batches[0].schema(), None).expect("Parquet");
+        batches.iter().for_each(|batch| writer.write(batch).expect("rows"));
+        writer.close().expect("a file");
+    }
+    project.run(&[&export[..], &["fewer.parquet"]].concat()).exits(0);
+    assert!(project.bytes("fewer.parquet") == project.bytes("all.parquet"), "the missing columns were null");
+    let mut after = explained(&project, &[OUT, "s0005"]);
+    let call = &mut after["explanation"]["stages"][0]["rows"][0]["calls"][0];
+    assert_eq!((&call["later"], &call["notes"], &call["audit"]), (&1.into(), &Value::Null, &Value::Null), "{call}");
+    let call = call.as_object_mut().expect("a call");
+    call.remove("later");
+    call.insert("audit".to_owned(), false.into());
+    assert_eq!(after, before);
+    let human = project.run(&["explain", OUT, "s0005"]).exits(0);
+    assert!(human.stdout.contains("Speech 5,"), "{}", human.stdout);
 }

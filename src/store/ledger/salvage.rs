@@ -215,7 +215,7 @@ fn read_record(payload: &[u8]) -> Option<Record> {
     for (i, field) in FIELDS.iter().enumerate() {
         let at = if field.since == 1 { 2 + i } else { 4 + i };
         let value = values.get(at).copied().unwrap_or(ValueRef::Null);
-        (field.set)(&mut record, Value::of_sql(value)?)?;
+        field.set(&mut record, Value::of_sql(value)?)?;
     }
     let ValueRef::Integer(sum) = *values.get(first + 3)? else { return None };
     (record.error.is_none() && record.fits(sum)).then_some(record)
