@@ -19,7 +19,7 @@ use crate::ask::{Fate, Finished, Terms};
 use crate::plan::{Part, routing};
 use crate::prompt::{Answer, Expect, Failure, FailureKind, Message, Prompt};
 use crate::spec::{Order, StageSpec};
-use crate::store::{Key, Sought, StoreError};
+use crate::store::{CallRef, Key, StoreError};
 use crate::table::Row;
 
 /// Ordinary blocks in memory beside the rows that the lanes work on.
@@ -321,7 +321,7 @@ pub fn look_up(job: &Job, block: &Block, mut open: Vec<Seek<'_>>) -> Result<(), 
         let sought = open.iter().map(|(question, row, model)| {
             let row = (block.first_row as usize + row + 1) as i64;
             let model = &stage.model_names[*model];
-            Sought { key: question.key, stage: stage.name.as_str(), row, model }
+            CallRef { key: question.key, stage: stage.name.as_str(), row, model }
         });
         let found = replay.find(&sought.collect::<Vec<_>>())?;
         for ((question, _, model), record) in open.iter_mut().zip(found) {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::plan::Plan;
 use crate::spec::TableId;
-use crate::store::{Record, Recorded, ReplayFile, RunDir, Sought, StoreError};
+use crate::store::{CallRef, Record, Recorded, ReplayFile, RunDir, StoreError};
 
 /// How many missing calls are told.
 const TOLD: usize = 20;
@@ -90,7 +90,7 @@ impl Replay {
     }
 
     /// How the calls ended, in their order. Blocking.
-    pub fn find(&self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
+    pub fn find(&self, sought: &[CallRef<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
         let reader = self.readers.lock().pop();
         let mut reader = match reader {
             Some(reader) => reader,

@@ -112,7 +112,7 @@ mod tests {
             assert!((mcnemar(b, c) - p).abs() < 1e-12, "{b}, {c}: {}", mcnemar(b, c));
             assert_eq!(mcnemar(b, c), mcnemar(c, b));
         }
-        // The normal approximation with continuity correction gives 0.0478 here.
+        // The normal approximation with continuity correction is 0.0478 here.
         assert!((mcnemar(4900, 5099) - 0.0478).abs() < 1e-3, "{}", mcnemar(4900, 5099));
         assert!(mcnemar(0, 100_000) >= 0.0 && mcnemar(0, 100_000) < 1e-300);
     }

@@ -238,7 +238,7 @@ struct StageView<'a> {
 }
 
 impl StageView<'_> {
-    /// What the stage made of the rows `inputs` (from 0) of its input.
+    /// The stage's rows that come from the rows `inputs` (from 0) of its input.
     fn rows(&self, inputs: Range<u64>) -> Result<Vec<Row>, OriginError> {
         let (dir, shape) = (&self.origin.dir, self.shape);
         let mut rows = Vec::new();

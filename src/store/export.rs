@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::ledger::LedgerError;
 use super::manifest::{Manifest, ModelEntry, State};
 use super::record::{Bytes, FIELDS, Key, Record};
-use super::replay::{RecordedModel, ReplayWriter, Whose};
+use super::replay::{Caller, RecordedModel, ReplayWriter};
 use super::rundir::RunDir;
 use super::value::Value;
 use crate::table::parquet::Table;
@@ -51,10 +51,10 @@ pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreErr
     let sorted = "SELECT stage, row, stage_model, record FROM calls ORDER BY key, stage, row, stage_model, content";
     let mut sorted = calls.prepare(sorted).map_err(&sqlite)?;
     let mut rows = sorted.query([]).map_err(&sqlite)?;
-    let mut last: Option<(Key, Option<Whose>)> = None;
+    let mut last: Option<(Key, Option<Caller>)> = None;
     while let Some(row) = rows.next().map_err(&sqlite)? {
-        let (whose, record) = read(row).map_err(&sqlite)?;
-        let this = (record.key, several.contains(&record.key).then_some(whose));
+        let (caller, record) = read(row).map_err(&sqlite)?;
+        let this = (record.key, several.contains(&record.key).then_some(caller));
         // Equal calls with the same outcome are one.
         if last.as_ref() != Some(&this) {
             writer.push(this.1.as_ref(), &record)?;
@@ -113,7 +113,7 @@ fn redacted(tries: &str) -> Option<String> {
     Some(tries.to_string())
 }
 
-/// Adds a batch of a calls table, whose missing columns are null; `false`: it contains a value that is not a key.
+/// Adds a batch of a calls table; missing columns are null. `false`: it contains a value that is not a key.
 fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error> {
     let at = |name: &str, row: usize| Value::of(batch.column_by_name(name), row);
     let fields = FIELDS.iter().filter(|field| field.replayed && field.name != "model");
@@ -151,8 +151,8 @@ fn several(calls: &Connection) -> Result<HashSet<Key>, rusqlite::Error> {
     keys.collect()
 }
 
-fn read(row: &Row<'_>) -> Result<(Whose, Record), rusqlite::Error> {
-    let whose = Whose { stage: row.get(0)?, row: row.get(1)?, model: row.get(2)? };
+fn read(row: &Row<'_>) -> Result<(Caller, Record), rusqlite::Error> {
+    let caller = Caller { stage: row.get(0)?, row: row.get(1)?, model: row.get(2)? };
     let record = Record::unpack(&mut Bytes(row.get_ref(3)?.as_blob()?)).ok_or(rusqlite::Error::InvalidQuery)?;
-    Ok((whose, record))
+    Ok((caller, record))
 }

@@ -232,7 +232,7 @@ impl Ledger {
         retire().map_err(self.failed())
     }
 
-    /// The answered calls of `keys`, in their order. A record whose checksum is wrong is retired and never served.
+    /// The answered calls of `keys`, in their order. A record with a wrong checksum is retired and never served.
     pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         self.find_since(keys, i64::MIN)
     }

@@ -18,7 +18,7 @@ pub struct Merged {
     pub added: u64,
     /// Answers to calls that had an answer already; the first one counts.
     pub known: u64,
-    /// Answers whose checksum is wrong; they were left out.
+    /// Answers with a wrong checksum; they were left out.
     pub corrupt: u64,
     /// Failed calls; a ledger never serves them, so they were left out.
     pub failed_calls: u64,

@@ -60,7 +60,7 @@ pub use project::{Hold, Project};
 pub use provenance::{Origin, OriginError, origin};
 pub use read_output::read as read_output;
 pub use record::{Key, Record};
-pub use recorded::{Recorded, Sought};
+pub use recorded::{CallRef, Recorded};
 pub use replay::{RecordedModel, ReplayFile};
 pub use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
 pub use spec_shape::{AddedColumn, StageShape};

@@ -16,16 +16,9 @@ use crate::table::Type;
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub [u8; 16]);
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand: every row of a calls table has a key.
-        let mut hex = [0; 32];
-        for (pair, byte) in hex.as_chunks_mut().0.iter_mut().zip(self.0) {
-            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-        }
-        f.pad(str::from_utf8(&hex).expect("hexadecimal digits are UTF-8"))
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -182,7 +175,7 @@ impl Record {
             let text = if let Value::Text(text) = &value { Some(text.as_bytes()) } else { None };
             // A record without a field of format 3 or later has the checksum that it had before there was such a field.
             if field.since < 3 {
-                // No text has the length of a missing one: a failed call whose error is lost does not pass for an answer.
+                // A missing text has a length that no text has, so a failed call that lost its error is not an answer.
                 hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
             }
             hasher.update(text.unwrap_or_default());

@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use super::record::{Bytes, Key, Record, pack};
-use super::replay::{RecordedCall, ReplayFile, Whose};
+use super::replay::{Caller, RecordedCall, ReplayFile};
 use super::value::Value;
 
-/// Bytes between two calls whose offsets are in memory.
+/// Bytes between two offsets that are kept in memory.
 const STEP: u64 = 2 << 10;
 
 /// A call to look up, and the stage, row and model that need it.
 #[derive(Clone, Copy, Debug)]
-pub struct Sought<'a> {
+pub struct CallRef<'a> {
     pub key: Key,
     pub stage: &'a str,
     /// From 1.
@@ -50,16 +50,16 @@ impl Recorded {
         let damaged = |reason: String| StoreError::Replay { path: from.to_owned(), reason };
         let mut copy = BufWriter::with_capacity(64 << 10, File::create(path).map_err(StoreError::io(path))?);
         let mut steps = Steps::default();
-        let mut last: Option<(Key, Option<Whose>)> = None;
+        let mut last: Option<(Key, Option<Caller>)> = None;
         let mut bytes = Vec::new();
         for calls in file.read()? {
-            for RecordedCall { whose, record, sound } in calls? {
+            for RecordedCall { caller, record, sound } in calls? {
                 let key = record.key;
                 if !sound {
                     return Err(damaged(format!("it is damaged: the checksum of call {key} is wrong")));
                 }
-                write(&mut bytes, whose.as_ref(), &record);
-                let this = Some((key, whose));
+                write(&mut bytes, caller.as_ref(), &record);
+                let this = Some((key, caller));
                 if last >= this {
                     let twice = last == this;
                     let order = "its calls are not in the order of their keys".to_owned();
@@ -89,12 +89,12 @@ impl Recorded {
 
     /// How the calls ended, in their order. Where equal calls ended differently, a row gets its own; a row that is not in the
     /// file gets an answer, if there is one.
-    pub fn find(&mut self, sought: &[Sought<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
+    pub fn find(&mut self, sought: &[CallRef<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
         let found = sought.iter().map(|one| self.find_one(one)).collect::<std::io::Result<_>>();
         found.map_err(StoreError::io(&self.path))
     }
 
-    fn find_one(&mut self, sought: &Sought<'_>) -> std::io::Result<Option<Record>> {
+    fn find_one(&mut self, sought: &CallRef<'_>) -> std::io::Result<Option<Record>> {
         let known = &self.steps.known;
         let mut best: Option<(u8, Record)> = None;
         // Calls with the key may be at the end of the step before the first one that begins with it.
@@ -116,8 +116,8 @@ impl Recorded {
                     break;
                 }
                 if key == sought.key.0 {
-                    let (whose, record) = read(call).ok_or(ErrorKind::InvalidData)?;
-                    let rank = rank(whose.as_ref(), &record, sought);
+                    let (caller, record) = read(call).ok_or(ErrorKind::InvalidData)?;
+                    let rank = rank(caller.as_ref(), &record, sought);
                     if rank == 0 {
                         return Ok(Some(record));
                     }
@@ -132,27 +132,27 @@ impl Recorded {
 }
 
 /// How near a recorded call is to the one that is sought, from 0.
-fn rank(whose: Option<&Whose>, record: &Record, sought: &Sought<'_>) -> u8 {
-    let own = |w: &Whose| w.stage == sought.stage && w.row == sought.row && w.model == sought.model;
-    if whose.is_none_or(own) { 0 } else { 1 + u8::from(record.error.is_some()) }
+fn rank(caller: Option<&Caller>, record: &Record, sought: &CallRef<'_>) -> u8 {
+    let own = |w: &Caller| w.stage == sought.stage && w.row == sought.row && w.model == sought.model;
+    if caller.is_none_or(own) { 0 } else { 1 + u8::from(record.error.is_some()) }
 }
 
 /// Replaces `out` by a call: its length in four bytes, its record, and the stage, row and model that needed it.
-fn write(out: &mut Vec<u8>, whose: Option<&Whose>, record: &Record) {
+fn write(out: &mut Vec<u8>, caller: Option<&Caller>, record: &Record) {
     out.clear();
     out.extend([0; 4]);
     record.pack(out);
-    if let Some(whose) = whose {
-        pack(whose.stage.as_str().into(), out);
-        pack(whose.row.into(), out);
-        pack(whose.model.as_str().into(), out);
+    if let Some(caller) = caller {
+        pack(caller.stage.as_str().into(), out);
+        pack(caller.row.into(), out);
+        pack(caller.model.as_str().into(), out);
     }
     let length = out.len() as u32 - 4;
     out[..4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Reads a call after its length.
-fn read(call: &[u8]) -> Option<(Option<Whose>, Record)> {
+fn read(call: &[u8]) -> Option<(Option<Caller>, Record)> {
     let mut bytes = Bytes(call);
     let record = Record::unpack(&mut bytes)?;
     if bytes.0.is_empty() {
@@ -160,7 +160,7 @@ fn read(call: &[u8]) -> Option<(Option<Whose>, Record)> {
     }
     let stage = bytes.value()?.into_text();
     let Value::Integer(row) = bytes.value()? else { return None };
-    Some((Some(Whose { stage, row, model: bytes.value()?.into_text() }), record))
+    Some((Some(Caller { stage, row, model: bytes.value()?.into_text() }), record))
 }
 
 #[cfg(test)]
@@ -175,8 +175,8 @@ mod tests {
         Key(key)
     }
 
-    fn whose(row: i64) -> Whose {
-        Whose { stage: "tone".into(), row, model: "m".into() }
+    fn caller(row: i64) -> Caller {
+        Caller { stage: "tone".into(), row, model: "m".into() }
     }
 
     fn record(number: u32, reply: String, error: Option<&str>) -> Record {
@@ -197,20 +197,20 @@ mod tests {
         }
     }
 
-    /// What becomes of a file with these calls.
-    fn load(calls: &[(Option<Whose>, Record)]) -> Result<(tempfile::TempDir, Recorded), String> {
+    /// Loads a file with these calls; the error as text.
+    fn load(calls: &[(Option<Caller>, Record)]) -> Result<(tempfile::TempDir, Recorded), String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("calls.parquet");
         let mut writer = ReplayWriter::create(&path, ("p", "h"), &Default::default()).unwrap();
-        calls.iter().for_each(|(whose, record)| writer.push(whose.as_ref(), record).unwrap());
+        calls.iter().for_each(|(caller, record)| writer.push(caller.as_ref(), record).unwrap());
         writer.commit().unwrap();
         let file = ReplayFile::open(&path).unwrap();
         let loaded = Recorded::load(&file, Path::new("f"), &folder.path().join("calls"));
         loaded.map(|recorded| (folder, recorded)).map_err(|error| error.to_string())
     }
 
-    fn sought(number: u32, row: i64) -> Sought<'static> {
-        Sought { key: key(number), stage: "tone", row, model: "m" }
+    fn sought(number: u32, row: i64) -> CallRef<'static> {
+        CallRef { key: key(number), stage: "tone", row, model: "m" }
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
         let mut again = recorded.again().unwrap();
         // In no order, each between two that are not there.
         let mixed = (0..6001).map(|n| n * 2003 % 6001);
-        let wanted: Vec<Sought<'_>> = mixed.map(|n| sought(n, 1)).collect();
+        let wanted: Vec<CallRef<'_>> = mixed.map(|n| sought(n, 1)).collect();
         for reader in [&mut recorded, &mut again] {
             for (one, found) in wanted.iter().zip(reader.find(&wanted).unwrap()) {
                 assert_eq!(found.as_ref(), calls.iter().map(|(_, call)| call).find(|call| call.key == one.key));
@@ -234,10 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn equal_calls_over_many_steps_are_told_apart() {
+    fn equal_calls_over_many_steps_are_distinguished() {
         let end = |row: i64| if row == 700 { None } else { Some("timeout: late") };
         let reply = |row: i64| format!("reply {row}");
-        let equal = (1..=900).map(|row| (Some(whose(row)), record(5, reply(row), end(row))));
+        let equal = (1..=900).map(|row| (Some(caller(row)), record(5, reply(row), end(row))));
         let around = |n: u32| (None, record(n, format!("other {n}"), None));
         let calls: Vec<_> = [around(4)].into_iter().chain(equal).chain([around(6)]).collect();
         let (_folder, mut recorded) = load(&calls).unwrap();
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_file_out_of_order_is_refused() {
-        let call = |n: u32, row: Option<i64>| (row.map(whose), record(n, String::new(), None));
+        let call = |n: u32, row: Option<i64>| (row.map(caller), record(n, String::new(), None));
         let refused = |calls: &[_]| load(calls).map(|_| ()).unwrap_err();
         assert_eq!(refused(&[call(2, None), call(1, None)]), "f: its calls are not in the order of their keys");
         assert_eq!(refused(&[call(1, Some(2)), call(1, Some(1))]), "f: its calls are not in the order of their keys");

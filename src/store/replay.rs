@@ -66,7 +66,7 @@ pub struct RecordedModel {
 
 /// The stage, row and model that needed a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Whose {
+pub struct Caller {
     pub stage: String,
     /// From 1.
     pub row: i64,
@@ -77,7 +77,7 @@ pub struct Whose {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordedCall {
     /// Where equal calls ended differently.
-    pub whose: Option<Whose>,
+    pub caller: Option<Caller>,
     pub record: Record,
     /// Whether the record is what was written.
     pub sound: bool,
@@ -106,12 +106,12 @@ impl ReplayWriter {
     }
 
     /// Adds a call; the caller sorts them.
-    pub fn push(&mut self, whose: Option<&Whose>, record: &Record) -> Result<(), StoreError> {
+    pub fn push(&mut self, caller: Option<&Caller>, record: &Record) -> Result<(), StoreError> {
         let first = [
             record.key.to_string().into(),
-            whose.map(|w| w.stage.as_str()).into(),
-            whose.map(|w| w.row).into(),
-            whose.map(|w| w.model.as_str()).into(),
+            caller.map(|w| w.stage.as_str()).into(),
+            caller.map(|w| w.row).into(),
+            caller.map(|w| w.model.as_str()).into(),
         ];
         let fields = replayed().map(|field| match record.finish.is_empty() && field.needs_reply() {
             true => Value::Null,
@@ -190,9 +190,9 @@ fn calls(batch: &RecordBatch) -> Vec<RecordedCall> {
     let [keys, stages, rows, models, sums] =
         ["call_key", "stage", "row", "stage_model", "checksum"].map(|name| batch.column_by_name(name));
     let call = |i: usize| {
-        let whose = match (Value::of(stages, i), Value::of(rows, i)) {
+        let caller = match (Value::of(stages, i), Value::of(rows, i)) {
             (Value::Text(stage), Value::Integer(row)) => {
-                Some(Whose { stage: stage.into_owned(), row, model: Value::of(models, i).into_text() })
+                Some(Caller { stage: stage.into_owned(), row, model: Value::of(models, i).into_text() })
             }
             _ => None,
         };
@@ -203,7 +203,7 @@ fn calls(batch: &RecordBatch) -> Vec<RecordedCall> {
             let _ = field.set(&mut record, Value::at(column, i));
         }
         let sound = key.is_ok() && matches!(Value::of(sums, i), Value::Integer(sum) if record.fits(sum));
-        RecordedCall { whose, record, sound }
+        RecordedCall { caller, record, sound }
     };
     (0..batch.num_rows()).map(call).collect()
 }

@@ -74,7 +74,7 @@ impl Stored {
                 let identity = Some(Identity::of(manifest, &facts.input));
                 Ok(Stored { schema: first.schema(), place: Place::Parts(parts), identity })
             }
-            _ => Err(format!("only {rows} of its {} rows stand in {}", facts.rows, run.root().display())),
+            _ => Err(format!("{} contains only {rows} of its {} rows", run.root().display(), facts.rows)),
         }
     }
 
@@ -136,7 +136,7 @@ impl Stored {
 }
 
 impl Identity {
-    /// What tells the rows of the table of `stage` apart in the run of this manifest.
+    /// The identity of the rows of `stage` in the run of this manifest.
     fn of(manifest: &Manifest, stage: &str) -> Identity {
         let mut identity = Identity { key: None, within: Vec::new(), fold: 1 };
         let mut input = stage;

@@ -72,7 +72,7 @@ fn a_sync_that_fails_stops_the_run_and_loses_nothing() {
     assert!(failed >= 5, "only {failed} syncs failed");
 }
 
-/// A shell in which the folder `on` of the project stands on a small disk of so many bytes: runs the program, then makes
+/// A shell in which the folder `on` of the project is on a small disk of this many bytes: runs the program, then makes
 /// the disk larger and runs it again. Both exit codes are printed.
 fn on_a_small_disk(project: &Project, on: &str, size: &str) -> Ran {
     let script = format!(

@@ -1,4 +1,4 @@
-//! `fanfold explain`: what it shows of a cell is what the server was asked and said.
+//! `fanfold explain`: it shows the prompt that the server received and the reply that it sent.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::server::{Say, Server};
 const OUT: &str = "out/tone.parquet";
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
 
-/// What is told of a row, as JSON.
+/// The explanation of a row, as JSON.
 #[track_caller]
 fn explained(project: &Project, args: &[&str]) -> Value {
     let args = [&["explain"], args, &["--format", "json"]].concat();
@@ -23,7 +23,7 @@ fn explained(project: &Project, args: &[&str]) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", ran.stdout))
 }
 
-/// The rows of the only stage that is told of.
+/// The rows of the only stage in the explanation.
 #[track_caller]
 fn rows_of(told: &Value) -> &Vec<Value> {
     let stages = told["explanation"]["stages"].as_array().expect("stages");
@@ -68,7 +68,7 @@ fn every_cell_of_a_fan_out_has_its_call() {
             assert_eq!(said["explanation"]["row"], row + 1);
         }
     }
-    // Without a column both models are told of, with a model that one.
+    // Without a column it shows both models, with `--model` only that one.
     let all = explained(&project, &[OUT, "s0005"]);
     assert_eq!(rows_of(&all)[0]["calls"].as_array().map(Vec::len), Some(2));
     let one = explained(&project, &[OUT, "s0005", "--model", "mistral"]);
@@ -77,7 +77,7 @@ fn every_cell_of_a_fan_out_has_its_call() {
 }
 
 #[test]
-fn folded_rows_are_told_apart_and_stages_are_followed() {
+fn folded_rows_are_distinguished_and_stages_are_followed() {
     let server = Server::new().start();
     let text = spec(&format!(
         "models = [\"llama\", \"mistral\"]\nfanout = true\nlayout = \"long\"\nreplicates = 3\nchunk_size = 4\n{TYPED}"
@@ -119,7 +119,7 @@ fn folded_rows_are_told_apart_and_stages_are_followed() {
 }
 
 #[test]
-fn tries_failures_and_skipped_rows_are_told() {
+fn tries_failures_and_skipped_rows_are_shown() {
     let server = Server::new().script(|asked, attempt| match asked.question() {
         q if q.contains("Speech 1,") && attempt == 1 => Say::Text("no JSON \u{1b}[31m\nat all".into()),
         q if q.contains("Speech 2,") => Say::Text("never JSON".into()),
@@ -204,14 +204,14 @@ fn tables_of_all_formats_and_specs_are_found() {
     project.run(&["explain", "pipeline.toml", "s0004", "--output", "tones"]).exits(2).says("did you mean `tone`?");
     project.run(&["explain", "data.csv", "s0004"]).exits(3).says("no run says that it wrote `data.csv`");
     project.run(&["explain", "nothing.parquet", "s0004"]).exits(2).says("there is no table");
-    // The spec may be another one by now; a table that has been moved still names its run.
+    // The spec may have changed; a moved table still names its run.
     project.write("pipeline.toml", text.replace("What is the tone?", "Which tone?"));
     assert_eq!(reply(&[OUT, "s0004"]), expected);
     assert_eq!(server.requests(), requests, "nothing is asked");
 }
 
 #[test]
-fn a_run_that_is_gone_is_told() {
+fn a_missing_run_is_reported() {
     let server = Server::new().start();
     let text = spec(&format!("models = [\"llama\"]\nworkers = 1\nbatch_size = 1\n{TYPED}"));
     let project = project(&server, &text, 6);
@@ -223,7 +223,7 @@ fn a_run_that_is_gone_is_told() {
     project.run(&RUN).exits(0);
     fs::copy(project.path(OUT), project.path("moved.parquet")).expect("a copy");
     explained(&project, &["moved.parquet", "s0001"]);
-    // It has begun again and was stopped: the table is of before.
+    // The run started again and was stopped: the table is older.
     project.write("pipeline.toml", text.replacen("seed = 42\n", "seed = 42\nbudget = { calls = 2 }\n", 1));
     project.run(&["run", "pipeline.toml", "--fresh"]).exits(4);
     project.run(&["explain", OUT, "s0001"]).exits(3).says("has started again and has not finished");

@@ -1,4 +1,4 @@
-//! Care of a ledger: what is corrupt is asked again, what is damaged is salvaged, what nobody uses goes, and nothing else.
+//! Care of a ledger: corrupt answers are asked again, damaged files are salvaged, and only unused answers are dropped.
 
 use std::fs;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn one_model() -> String {
     spec(&format!("models = [\"llama\"]\n{TYPED}"))
 }
 
-/// Changes the ledger behind the program's back.
+/// Changes the ledger without the program.
 fn sql(project: &Project, sql: &str) {
     let ledger = Connection::open(project.path(LEDGER)).expect("a ledger");
     ledger.execute_batch(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
@@ -36,7 +36,7 @@ fn forget_runs(project: &Project) {
 }
 
 #[test]
-fn what_a_ledger_holds_is_told() {
+fn info_shows_the_contents() {
     let server = Server::new().start();
     let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\n{TYPED}")), 9);
     project.run(&["ledger", "info"]).exits(3).says("there is no ledger").says("nothing has been run there yet");
@@ -101,7 +101,7 @@ fn a_damaged_file_is_salvaged() {
 }
 
 #[test]
-fn formats_of_tomorrow_are_refused() {
+fn newer_formats_are_refused() {
     let server = Server::new().start();
     let project = project(&server, &one_model(), 2);
     project.run(&RUN).exits(0);
@@ -115,7 +115,7 @@ fn formats_of_tomorrow_are_refused() {
 }
 
 #[test]
-fn what_no_run_uses_is_dropped() {
+fn answers_that_no_run_uses_are_dropped() {
     let server = Server::new().start();
     let project = project(&server, &one_model(), 10);
     project.run(&RUN).exits(0);
@@ -128,7 +128,7 @@ fn what_no_run_uses_is_dropped() {
     );
     let dropped = |args: &[&str]| json(&project, args)["dropped"].clone();
     assert_eq!(dropped(&["gc", "--dry-run"]), serde_json::json!({ "answers": 0, "history": 3 }));
-    // The first run is let go.
+    // The first run is deleted.
     let old = first[0].split('/').take(3).collect::<Vec<_>>().join("/");
     fs::remove_dir_all(project.path(&old)).expect("the first run's folder");
     assert_eq!(dropped(&["gc", "--dry-run"]), serde_json::json!({ "answers": 10, "history": 3 }));
@@ -137,7 +137,7 @@ fn what_no_run_uses_is_dropped() {
     assert!(ran.stdout.starts_with("deleted 10 unused answers and 3 old records;"), "{}", ran.stdout);
     assert_eq!(json(&project, &["info"])["contents"]["answers"], 10);
     forget_runs(&project);
-    // Without any run nothing says what is used.
+    // Without any run it is unknown which answers are used.
     assert_eq!(dropped(&["gc"]), serde_json::json!({ "answers": 0, "history": 0 }));
     server.forget();
     project.run(&RUN).exits(0).says("0 calls sent, 10 from the ledger");
@@ -162,7 +162,7 @@ fn an_interrupted_gc_loses_nothing() {
     let server = Server::new().start();
     let project = project(&server, &one_model(), 10);
     project.run(&RUN).exits(0);
-    // Much that nobody uses.
+    // Many unused answers.
     let filled = Project::new();
     sql(
         &project,

@@ -48,7 +48,7 @@ pub struct Dropped {
     pub history: u64,
 }
 
-/// Records that may go: history, and answers whose key is not in `used` and whose model is not in `kept`.
+/// Records that may go: history, and answers with neither a key in `used` nor a model in `kept`.
 const UNUSED: &str = "error IS NOT NULL
     OR (key NOT IN (SELECT key FROM temp.used) AND model NOT IN (SELECT model FROM temp.kept))";
 

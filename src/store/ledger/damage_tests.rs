@@ -1,4 +1,4 @@
-//! Damaged ledgers: whatever bytes are wrong, an answer that is served or salvaged is one that was written.
+//! Damaged ledgers: whatever bytes are wrong, every answer that is served or salvaged was written before.
 
 use std::collections::HashMap;
 use std::fs;
@@ -127,7 +127,7 @@ fn a_page_of_zeros_costs_only_what_it_held() {
         lost += records.len() - salvaged(&path, &records);
         served(&path, &records);
     }
-    // A long answer stands on several pages, each of which takes it away.
+    // A long answer is on several pages; losing any of them loses it.
     assert!(lost >= records.len() && lost <= records.len() + 8 * 4, "{lost} of {} lost in all", records.len());
 }
 
@@ -181,7 +181,7 @@ fn a_torn_tail_costs_only_the_tail() {
         assert_eq!(found.iter().flatten().count(), kept, "cut at {cut}");
         assert!(found.iter().zip(&records).take(kept).all(|(found, written)| found.as_ref() == Some(written)));
     }
-    // Without the file's own pages the log alone still has what was written last.
+    // Without the pages of the file, the log alone still has the last records.
     put(&copy, &vec![0; whole.len()], &tail);
     assert!(salvaged(&copy, &records) >= 5);
 }
@@ -193,7 +193,7 @@ fn a_corrupt_answer_makes_room_for_a_new_one() {
     let mut ledger = Ledger::open(&path).unwrap();
     ledger.append(&records[..2]).unwrap();
     ledger.connection.execute("UPDATE calls SET build = 'other' WHERE id = 1", []).unwrap();
-    // Another process answers the call before anybody has looked it up.
+    // Another process answers the call before anyone looks it up.
     assert_eq!(ledger.append(&records[..2]).unwrap(), [None, Some(records[1].clone())]);
     assert_eq!(ledger.find(&[records[0].key]).unwrap(), [Some(records[0].clone())]);
     let contents = ledger.contents().unwrap();

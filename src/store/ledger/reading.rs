@@ -1,4 +1,4 @@
-//! Reading every answer of a ledger: the project's own, or another one, which stays unchanged.
+//! Reading every answer of a ledger: of the project, or of another project, which stays unchanged.
 
 use std::path::Path;
 

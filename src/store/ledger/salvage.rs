@@ -29,14 +29,11 @@ pub fn salvage<B>(path: &Path, mut each: impl FnMut(Record) -> ControlFlow<B>) -
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let mut pages = Pages::open(path, Path::new(&log))?;
-    // Current pages first, then their older versions: a page that is broken now may have been whole.
-    for older in [false, true] {
-        for image in pages.images(older) {
-            let Some(page) = pages.read(image) else { continue };
-            for record in pages.answers(&page) {
-                if let ControlFlow::Break(out) = each(record) {
-                    return Ok(ControlFlow::Break(out));
-                }
+    for image in pages.images() {
+        let Some(page) = pages.read(image) else { continue };
+        for record in pages.answers(&page) {
+            if let ControlFlow::Break(out) = each(record) {
+                return Ok(ControlFlow::Break(out));
             }
         }
     }
@@ -55,8 +52,8 @@ struct Pages {
     file_bytes: u64,
     log: Option<File>,
     size: usize,
-    /// All versions of pages in the log: page number and offset, the newest first.
-    logged: Vec<(u32, u64)>,
+    /// The offsets of all pages in the log.
+    logged: Vec<u64>,
     /// The newest offset in the log, by page number.
     newest: HashMap<u32, u64>,
 }
@@ -81,21 +78,16 @@ impl Pages {
         let mut at = LOG_HEADER;
         while let Some(number) = read_at(log, at, 4) {
             let number = u32::from_be_bytes([number[0], number[1], number[2], number[3]]);
-            self.logged.push((number, at + FRAME_HEADER));
+            self.logged.push(at + FRAME_HEADER);
             self.newest.insert(number, at + FRAME_HEADER);
             at += FRAME_HEADER + self.size as u64;
         }
-        self.logged.reverse();
     }
 
-    /// The newest versions of all pages, or the older ones.
-    fn images(&self, older: bool) -> Vec<Image> {
-        let newest = |number: u32, at: u64| self.newest.get(&number) == Some(&at);
-        let logged = self.logged.iter().filter(|(number, at)| newest(*number, *at) != older);
-        let count = (self.file_bytes / self.size as u64) as u32;
-        let filed = (1..=count).filter(|number| self.newest.contains_key(number) == older);
-        let filed = filed.map(|number| Image::File(u64::from(number - 1) * self.size as u64));
-        logged.map(|(_, at)| Image::Log(*at)).chain(filed).collect()
+    /// All versions of all pages, the newest first: a page that is broken now may have been whole before.
+    fn images(&self) -> Vec<Image> {
+        let filed = (0..self.file_bytes / self.size as u64).map(|page| Image::File(page * self.size as u64));
+        self.logged.iter().rev().map(|at| Image::Log(*at)).chain(filed).collect()
     }
 
     fn read(&mut self, image: Image) -> Option<Vec<u8>> {
@@ -118,7 +110,7 @@ impl Pages {
         places.collect::<Vec<_>>().into_iter().filter_map(|at| self.answer(page, at)).collect()
     }
 
-    /// The sound answer whose cell begins at byte `at` of a page.
+    /// The sound answer in the cell that begins at byte `at` of a page.
     fn answer(&mut self, page: &[u8], at: usize) -> Option<Record> {
         let mut cell = Bytes(page.get(at..)?);
         let length = usize::try_from(varint(&mut cell)?).ok()?;

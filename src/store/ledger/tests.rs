@@ -1,4 +1,4 @@
-//! The ledger keeps what it is given, serves only what is sound, and opens what older versions wrote.
+//! The ledger keeps what it receives, serves only sound answers, and opens files of older versions.
 
 use super::care::Verified;
 use super::*;
@@ -97,7 +97,7 @@ fn a_ledger_of_format_1_is_upgraded_in_place() {
     let old = Connection::open(&path).unwrap();
     old.execute_batch(FORMAT_1).unwrap();
     let before = call(2, None);
-    // Several at once, while somebody has it open: one upgrades it, the others find it done.
+    // Several at once, while another connection is open: one upgrades it, the others find it done.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
