@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::offline::Offline;
 use super::target::Target;
 use crate::plan::Plan;
 use crate::provider::{Build, CallError, CallErrorKind, Env, Here, Provider};
@@ -79,12 +78,12 @@ impl Models {
         Ok(models)
     }
 
-    /// The models without network, keys and addresses, with the builds that are known. Their clients cannot send.
+    /// The models without network, keys and addresses, with the builds that are known. They can't be asked.
     pub fn offline(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
         let mut models = Models::clients(spec, asked, &without_keys(spec, access.env))?;
         for target in models.targets.iter_mut().flatten() {
             target.build = access.known_build(target)?.unwrap_or_default();
-            target.provider = Arc::new(Offline(target.provider.clone()));
+            target.is_offline = true;
         }
         Ok(models)
     }
@@ -115,6 +114,7 @@ impl Models {
                 context_tokens: model.context_tokens,
                 fallback: model.fallback.iter().map(|other| (spec.model(*other).0.to_string(), *other)).collect(),
                 was_down: false,
+                is_offline: false,
             });
         }
         Ok(models)

@@ -2,10 +2,8 @@
 //!
 //! - [`target`]: one model: its sampling and its call key for a prompt.
 //! - [`connect`]: builds the models, with or without the network.
-//! - [`offline`]: a client that encodes calls and cannot send them.
 
 mod connect;
-mod offline;
 mod target;
 
 pub use connect::{Access, ConnectError, Models, asked_models};

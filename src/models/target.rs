@@ -28,12 +28,19 @@ pub struct Target {
     pub fallback: Vec<(String, usize)>,
     /// Whether the server was down when the models were connected; the build is then the last known one.
     pub was_down: bool,
+    /// Whether its keys are placeholders: no call may be sent.
+    pub is_offline: bool,
 }
 
 impl Target {
     /// The context size in tokens, prompt and reply together, where it is known.
     pub fn context(&self) -> Option<u64> {
         self.provider.context_tokens(&self.model).or(self.context_tokens)
+    }
+
+    /// Whether its server holds one model at a time, so that it is expensive to switch models.
+    pub fn holds_one_model(&self) -> bool {
+        !self.is_offline && self.provider.holds_one_model()
     }
 
     /// The key of the call that asks `prompt` for the replicate of this number, from 0.

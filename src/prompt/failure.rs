@@ -4,41 +4,28 @@
 
 use std::fmt;
 
-/// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The class.
     pub kind: FailureKind,
-    /// The reason; may be empty.
+    /// The reason; empty in a replay file.
     pub message: String,
 }
 
-/// The classes of failures that an error column can name.
+/// The kinds that an error column can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureKind {
-    /// The server asked to wait.
+    // The kinds of failed calls, as in `provider::CallErrorKind`.
     RateLimited,
-    /// The server is down or busy.
     Unavailable,
-    /// The server failed at this request.
     ServerError,
-    /// A deadline passed.
     Timeout,
-    /// The key is missing or wrong.
     Unauthorized,
-    /// The server does not have the model.
     UnknownModel,
-    /// The quota is used up.
     QuotaExhausted,
-    /// The server refuses this request.
     Rejected,
-    /// The prompt is longer than the model's context.
     ContextTooLong,
-    /// The provider withheld the reply, or the model refused.
     Refused,
-    /// The reply was cut off.
     Truncated,
-    /// The reply is not what was asked for.
     Malformed,
     /// A template cannot be rendered for this row.
     Template,
@@ -54,7 +41,6 @@ pub enum FailureKind {
     Unnamed,
 }
 
-/// The word for each kind.
 const NAMES: [(FailureKind, &str); 17] = [
     (FailureKind::RateLimited, "rate_limited"),
     (FailureKind::Unavailable, "unavailable"),
@@ -81,7 +67,6 @@ impl FailureKind {
         NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
-    /// A failure of this kind.
     pub fn because(self, message: impl Into<String>) -> Failure {
         Failure { kind: self, message: message.into() }
     }

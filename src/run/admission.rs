@@ -31,6 +31,11 @@ pub struct Admitted<'a> {
 impl Admission {
     /// Waits until a request may be sent. `None`: the run stops before that, perhaps since the budget is spent.
     pub async fn admit(&self, target: &Target, call: &Call<'_>, encoded: &Encoded) -> Option<Admitted<'_>> {
+        if target.is_offline {
+            let error = CallError::new(CallErrorKind::Unauthorized, "no call is sent in a replay");
+            self.stop.drain(StopReason::Environment { model: target.name.clone(), error });
+            return None;
+        }
         let (prompt, reply) = estimate(encoded, call);
         let (endpoint, price) = (&*self.endpoints.of(target).endpoint, target.price);
         let reserved = tokio::select! {

@@ -1,24 +1,24 @@
-//! The budget of a run: reserved before a call is sent, settled by what it took, never overdrawn by more than the calls in
-//! flight took beyond their estimates.
+//! The budget of a run: reserved before a call is sent, settled with its actual cost. Calls in flight can exceed it only by
+//! what they cost beyond their estimates.
+
+use std::num::NonZeroU64;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::spec::{Budget, Price};
 
-/// What was spent, or will be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Requests, retries included.
     pub calls: u64,
     /// Tokens of prompts and replies.
     pub tokens: u64,
-    /// US dollars.
     pub usd: f64,
 }
 
 impl Cost {
-    /// The cost of a request with so many tokens of prompt and reply at this price.
+    /// The cost of one request, in tokens of prompt and reply.
     pub fn of(prompt: u64, reply: u64, price: Option<Price>) -> Cost {
         let price = price.unwrap_or_default();
         let usd = (prompt as f64 * price.input + reply as f64 * price.output) / 1e6;
@@ -29,13 +29,13 @@ impl Cost {
         Cost { calls: self.calls + other.calls, tokens: self.tokens + other.tokens, usd: self.usd + other.usd }
     }
 
-    /// What of the budget so much would exceed.
+    /// The part of the budget that this cost exceeds.
     fn exceeds(&self, budget: &Budget) -> Option<&'static str> {
-        let over = |limit: Option<std::num::NonZeroU64>, spent: u64| limit.is_some_and(|limit| spent > limit.get());
+        let over = |limit: Option<NonZeroU64>, spent: u64| limit.is_some_and(|limit| spent > limit.get());
         [
             (over(budget.calls, self.calls), "calls"),
             (over(budget.tokens, self.tokens), "tokens"),
-            // A sum of many small amounts is a hair off.
+            // A sum of many small amounts is not exact.
             (budget.usd.is_some_and(|usd| self.usd > usd + 1e-9), "usd"),
         ]
         .into_iter()
@@ -43,7 +43,6 @@ impl Cost {
     }
 }
 
-/// What a run may still spend.
 #[derive(Debug)]
 pub struct BudgetMeter {
     budget: Budget,
@@ -54,7 +53,7 @@ pub struct BudgetMeter {
 #[derive(Debug, Default)]
 struct State {
     spent: Cost,
-    /// What the calls in flight may take.
+    /// The estimates of the calls in flight, by number.
     reserved: Vec<(u64, Cost)>,
     next: u64,
 }
@@ -65,18 +64,17 @@ impl State {
     }
 }
 
-/// What is put aside for a call in flight; given back when it is dropped without a reply, but for the call itself.
-/// Nothing is put aside where there is no budget.
+/// The reservation of a call in flight; `None` without a budget. Dropped without a reply, it costs one call.
 #[derive(Debug)]
 pub struct Reserved<'a>(Option<(&'a BudgetMeter, u64)>);
 
 impl BudgetMeter {
-    /// A meter for this budget.
     pub fn new(budget: Budget) -> BudgetMeter {
         BudgetMeter { budget, state: Mutex::default(), settled: Notify::new() }
     }
 
-    /// Puts `cost` aside; waits while calls in flight may turn out to leave enough. The error is what is used up.
+    /// Reserves `cost`; waits while calls in flight may still cost less than they reserved. The error is the part of the
+    /// budget that is used up.
     pub async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
         if self.budget == Budget::default() {
             return Ok(Reserved(None));
@@ -93,7 +91,7 @@ impl BudgetMeter {
                         state.reserved.push((id, cost));
                         return Ok(Reserved(Some((self, id))));
                     }
-                    // What is spent doesn't come back, and nobody is left to leave something.
+                    // No call in flight can release enough.
                     Some(what)
                         if state.reserved.is_empty() || state.spent.plus(cost).exceeds(&self.budget).is_some() =>
                     {
@@ -108,11 +106,11 @@ impl BudgetMeter {
 }
 
 impl Reserved<'_> {
-    /// The call took so much.
+    /// Counts the actual cost of the call.
     pub fn settle(self, cost: Cost) {
         let Some((meter, _)) = self.0 else { return };
         let mut state = meter.state.lock();
-        // The request itself is counted when the reservation ends.
+        // The request itself is counted when the reservation is dropped.
         state.spent = state.spent.plus(Cost { calls: 0, ..cost });
     }
 }
@@ -131,7 +129,6 @@ impl Drop for Reserved<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroU64;
     use std::time::Duration;
     use tokio::time::timeout;
 
@@ -149,22 +146,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_calls_in_flight_may_take_is_put_aside() {
+    async fn calls_in_flight_reserve_their_cost() {
         let meter = meter(0, 100, 0.0);
         let cost = |tokens| Cost { calls: 1, tokens, usd: 0.0 };
         let first = meter.reserve(cost(60)).await.expect("it fits");
-        // Not now, but perhaps the first one takes less.
+        // Not now, but the first one may cost less.
         let mut second = Box::pin(meter.reserve(cost(60)));
         assert!(timeout(Duration::from_secs(1), &mut second).await.is_err());
         first.settle(cost(30));
-        let second = timeout(Duration::from_secs(1), second).await.expect("it is told").expect("it fits now");
+        let second = timeout(Duration::from_secs(1), second).await.expect("it is notified").expect("it fits now");
         second.settle(cost(60));
         assert_eq!(meter.reserve(cost(20)).await.err(), Some("tokens"));
         assert!(meter.reserve(cost(10)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_without_a_reply_costs_a_call_and_nothing_else() {
+    async fn a_call_without_a_reply_costs_only_the_call() {
         let meter = meter(2, 100, 1.0);
         let dear = Cost { calls: 1, tokens: 100, usd: 1.0 };
         drop(meter.reserve(dear).await.expect("it fits"));

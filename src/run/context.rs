@@ -1,19 +1,17 @@
-//! The context guard: a prompt that can't fit into the model's context is not sent, and is shortened where the spec says so.
-//! Pure.
+//! The context guard: does not send a prompt that exceeds the model's context, and shortens it where the spec allows. Pure.
 
 use crate::prompt::{Message, shortened};
 
-/// Bytes of a token at most, white space aside: no text of words has tokens that are longer in the mean, so that a prompt
-/// which is refused for its estimate could not have fitted.
+/// The most bytes per token, white space aside. No text of words has longer tokens in the mean, so a prompt that this
+/// estimate refuses could not fit.
 const MOST_BYTES: u64 = 6;
-/// Bytes of a token as they usually are.
+/// The usual bytes per token.
 const USUAL_BYTES: u64 = 4;
 /// Tokens that are reserved for a reply of unknown length.
 pub const USUAL_REPLY: u64 = 256;
-/// How often a prompt is shortened at most.
-const CUTS: u32 = 10;
+const MAX_CUTS: u32 = 10;
 
-/// Why `messages` can't fit into a context of `context` tokens, judged by an estimate that is never too high.
+/// Why `messages` exceed a context of `context` tokens, by an estimate that is never too high.
 pub fn too_long(messages: &[Message], context: u64) -> Option<String> {
     let written = |message: &Message| message.content.bytes().filter(|byte| !byte.is_ascii_whitespace()).count() as u64;
     let tokens = messages.iter().map(written).sum::<u64>() / MOST_BYTES;
@@ -25,7 +23,6 @@ pub fn too_long(messages: &[Message], context: u64) -> Option<String> {
     })
 }
 
-/// A conversation that is shortened until it fits.
 #[derive(Debug, Default)]
 pub struct Shortening {
     cuts: u32,
@@ -33,15 +30,15 @@ pub struct Shortening {
 }
 
 impl Shortening {
-    /// The conversation shortened once more, and how many characters of it are left out in all: first to what usually fits
-    /// into `context` beside a reply of `max_tokens`, then always by a quarter. None if that leads nowhere.
+    /// Shortens the conversation once more, and counts the characters that are left out in all: first to what usually fits
+    /// into `context` with a reply of `max_tokens`, then by a quarter each time. `None`: it can't be shortened further.
     pub fn next(
         &mut self,
         whole: &[Message],
         context: Option<u64>,
         max_tokens: Option<u32>,
     ) -> Option<(Vec<Message>, u64)> {
-        if self.cuts == CUTS {
+        if self.cuts == MAX_CUTS {
             return None;
         }
         let bytes = match self.cuts {
@@ -65,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_not_fit_is_refused() {
+    fn only_a_prompt_that_exceeds_the_context_is_refused() {
         let prompt = |words: usize| vec![Message::user("internationally ".repeat(words))];
         assert_eq!(too_long(&prompt(100), 251), None, "1,500 bytes without the spaces");
         let message = too_long(&prompt(100), 250).unwrap();

@@ -1,9 +1,10 @@
-//! The limiter: one per endpoint, shared by all stages: how many calls at once and per minute, a pause for all when the
-//! server asks for one, and one probe at a time while it is down.
+//! The limiter of an endpoint: calls at once and per minute, a pause for all calls when the server asks for one, and one
+//! probe at a time while the server is down. All stages share it.
 
 mod adaptive;
 mod bucket;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,27 +15,26 @@ use crate::spec::{Concurrency, Limits};
 use adaptive::Adaptive;
 use bucket::Bucket;
 
-/// Failures in a row, without an answer to anyone, that are an outage.
+/// Failures in a row, over all calls, that are an outage.
 const OUTAGE: u32 = 10;
-/// The wait before the first probe of a server that is down; doubled with each.
+/// The wait before the first probe of a server that is down; doubled with each probe.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 /// The longest wait between two probes.
 const LAST_PROBE: Duration = Duration::from_secs(30);
 
-/// Whose turn it is at an endpoint.
 #[derive(Debug)]
 pub struct Limiter {
     state: Mutex<State>,
-    /// Told whenever there may be room for one more.
+    /// Notified when another call may begin.
     room: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    most: Most,
+    cap: Cap,
     in_flight: usize,
-    /// Those who wait for room.
     waiting: usize,
+    /// The end of a pause.
     resume: Option<Instant>,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
@@ -43,46 +43,48 @@ struct State {
     outage: Option<Outage>,
 }
 
-/// A server that is down.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
     since: Instant,
     /// When the next probe may begin.
     probe: Instant,
-    /// How long to wait if that one fails.
+    /// The wait after a probe that fails.
     wait: Duration,
 }
 
 /// How many calls may be in flight.
 #[derive(Debug)]
-enum Most {
-    /// As many as the stages have lanes.
+enum Cap {
     Unlimited,
     Fixed(usize),
-    Found(Adaptive),
+    Adaptive(Adaptive),
 }
 
 impl State {
     /// How many calls may be in flight now.
     fn most(&self) -> usize {
-        match &self.most {
+        match &self.cap {
             _ if self.outage.is_some() => 1,
-            Most::Unlimited => usize::MAX,
-            Most::Fixed(calls) => *calls,
-            Most::Found(law) => law.calls(),
+            Cap::Unlimited => usize::MAX,
+            Cap::Fixed(calls) => *calls,
+            Cap::Adaptive(law) => law.calls(),
         }
     }
 
     fn epoch(&self) -> u64 {
-        if let Most::Found(law) = &self.most { law.epoch() } else { 0 }
+        if let Cap::Adaptive(law) = &self.cap { law.epoch() } else { 0 }
     }
 
-    /// When the pause or the wait for an allowance ends, if there is one.
+    /// When the pause and the waits for the buckets end.
     fn resume(&mut self, now: Instant) -> Option<Instant> {
         self.resume = self.resume.filter(|at| *at > now);
         let buckets = [&mut self.requests, &mut self.tokens].into_iter().flatten();
         let wait = buckets.filter_map(|bucket| bucket.wait(now)).max();
         self.resume.max(wait.map(|wait| now + wait))
+    }
+
+    fn pause_until(&mut self, until: Instant) {
+        self.resume = self.resume.max(Some(until));
     }
 }
 
@@ -92,33 +94,32 @@ pub struct Turn<'a> {
     limiter: &'a Limiter,
     began: Instant,
     epoch: u64,
-    /// Whether others would have had to wait when it began.
+    /// Whether no further call could begin after it.
     full: bool,
     /// Tokens that are reserved for it.
     reserved: f64,
 }
 
 impl Limiter {
-    /// A limiter of an endpoint.
     pub fn new(limits: &Limits) -> Self {
         let now = Instant::now();
-        let most = match limits.max_concurrent_calls {
-            None => Most::Unlimited,
-            Some(Concurrency::Calls(calls)) => Most::Fixed(calls.get() as usize),
-            Some(Concurrency::Auto) => Most::Found(Adaptive::new(now)),
+        let cap = match limits.max_concurrent_calls {
+            None => Cap::Unlimited,
+            Some(Concurrency::Calls(calls)) => Cap::Fixed(calls.get() as usize),
+            Some(Concurrency::Auto) => Cap::Adaptive(Adaptive::new(now)),
         };
-        let bucket = |limit: Option<std::num::NonZeroU32>| limit.map(|limit| Bucket::new(f64::from(limit.get()), now));
+        let bucket = |limit: Option<NonZeroU32>| limit.map(|limit| Bucket::new(f64::from(limit.get()), now));
         let (requests, tokens) = (bucket(limits.requests_per_minute), bucket(limits.tokens_per_minute));
-        let state = State { most, in_flight: 0, waiting: 0, resume: None, requests, tokens, failures: 0, outage: None };
+        let state = State { cap, in_flight: 0, waiting: 0, resume: None, requests, tokens, failures: 0, outage: None };
         Limiter { state: Mutex::new(state), room: Notify::new() }
     }
 
-    /// Waits for room, for the end of a pause and for the allowance of a call of about so many `tokens`.
+    /// Waits until a call of about `tokens` tokens may begin.
     pub async fn turn(&self, tokens: u64) -> Turn<'_> {
-        let mut waits = Waits { limiter: self, counted: false };
+        let mut queued = Queued { limiter: self, counted: false };
         loop {
             let room = self.room.notified();
-            match self.begin(&mut waits, tokens as f64) {
+            match self.begin(&mut queued, tokens as f64) {
                 Ok(turn) => return turn,
                 Err(Some(resume)) => sleep_until(resume).await,
                 Err(None) => room.await,
@@ -126,17 +127,17 @@ impl Limiter {
         }
     }
 
-    /// A turn, if there is room; else when a wait for something else ends, if there is one.
-    fn begin(&self, waits: &mut Waits<'_>, tokens: f64) -> Result<Turn<'_>, Option<Instant>> {
+    /// A turn, if a call may begin. The error is the time to wait for; `None`: wait for the end of another call.
+    fn begin(&self, queued: &mut Queued<'_>, tokens: f64) -> Result<Turn<'_>, Option<Instant>> {
         let mut state = self.state.lock();
         let now = Instant::now();
         let resume = state.resume(now);
         if resume.is_some() || state.in_flight >= state.most() {
-            state.waiting += usize::from(!std::mem::replace(&mut waits.counted, true));
+            state.waiting += usize::from(!std::mem::replace(&mut queued.counted, true));
             return Err(resume);
         }
         state.in_flight += 1;
-        state.waiting -= usize::from(std::mem::take(&mut waits.counted));
+        state.waiting -= usize::from(std::mem::take(&mut queued.counted));
         if let Some(requests) = &mut state.requests {
             requests.spend(1.0);
         }
@@ -150,45 +151,43 @@ impl Limiter {
         Ok(Turn { limiter: self, began: now, epoch, full, reserved: tokens })
     }
 
-    /// Whether the server is down and it is too early to see whether it still is.
+    /// Whether the server is down and the next probe must still wait.
     pub fn is_down(&self) -> bool {
         let now = Instant::now();
         self.state.lock().outage.is_some_and(|outage| now < outage.probe)
     }
 
-    /// Lets nobody start a call for `delay`.
+    /// Starts no call for `delay`.
     pub fn pause_for(&self, delay: Duration) {
-        let until = Instant::now() + delay;
-        let mut state = self.state.lock();
-        state.resume = Some(state.resume.map_or(until, |at| at.max(until)));
+        self.state.lock().pause_until(Instant::now() + delay);
     }
 }
 
-/// Someone who waits for a turn, or gives up.
-struct Waits<'a> {
+/// A call that waits for a turn; it may be dropped before it has one.
+struct Queued<'a> {
     limiter: &'a Limiter,
     counted: bool,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
         if self.counted {
             self.limiter.state.lock().waiting -= 1;
-            // The room that was meant for it is somebody else's.
+            // The notification for this call belongs to another call now.
             self.limiter.room.notify_one();
         }
     }
 }
 
 impl Turn<'_> {
-    /// The server answered, with so many tokens in all, as it counted them.
+    /// Ends with an answer; `tokens` of prompt and reply, as the server counted them.
     pub fn answered(mut self, tokens: Option<u64>) {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();
         state.failures = 0;
         state.outage = None;
         let full = self.full || state.in_flight >= state.most();
-        if let (true, Most::Found(law)) = (full, &mut state.most) {
+        if let (true, Cap::Adaptive(law)) = (full, &mut state.cap) {
             law.answered(self.epoch, now.duration_since(self.began), now);
         }
         if let (Some(bucket), Some(tokens)) = (&mut state.tokens, tokens) {
@@ -197,15 +196,15 @@ impl Turn<'_> {
         self.reserved = 0.0;
     }
 
-    /// The server had too much.
+    /// Ends with a rate limit.
     pub fn refused(self) {
         let now = Instant::now();
-        if let Most::Found(law) = &mut self.limiter.state.lock().most {
+        if let Cap::Adaptive(law) = &mut self.limiter.state.lock().cap {
             law.refused(self.epoch, now);
         }
     }
 
-    /// The server didn't answer. While it is down, gives for how long: everyone waits, and then one asks.
+    /// Ends without an answer. During an outage, returns how long it has lasted: all calls wait, then one probes.
     pub fn failed(self) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();
@@ -214,13 +213,13 @@ impl Turn<'_> {
             return None;
         }
         let outage = state.outage.unwrap_or(Outage { since: now, probe: self.began, wait: FIRST_PROBE });
-        // Those that were in flight when it went down are no probes.
+        // Calls that were in flight when the outage began are not probes.
         if self.began >= outage.probe {
             let probe = now + outage.wait;
-            state.resume = Some(state.resume.map_or(probe, |at| at.max(probe)));
+            state.pause_until(probe);
             state.outage = Some(Outage { probe, wait: (outage.wait * 2).min(LAST_PROBE), ..outage });
         }
-        if let Most::Found(law) = &mut state.most {
+        if let Cap::Adaptive(law) = &mut state.cap {
             law.refused(self.epoch, now);
         }
         Some(now.duration_since(outage.since))
@@ -231,7 +230,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.state.lock();
         state.in_flight -= 1;
-        // What a call without an answer cost is nothing, as far as one knows.
+        // A call without an answer is assumed to cost no tokens.
         if let Some(bucket) = &mut state.tokens {
             bucket.spend(-self.reserved);
         }

@@ -1,7 +1,7 @@
-//! Recent calls: what this process is asking or has just asked, so that equal calls are paid once.
+//! Recent calls: the calls that this process is making or has just made, so that equal calls are paid once.
 //!
-//! A block of rows looks its keys up in the ledger some time before they are sent. What was answered in between stands
-//! here: an answer is forgotten once it is committed and every look-up that began before that is over.
+//! A block of rows looks up its keys in the ledger some time before it sends calls. Answers from in between are kept here:
+//! an answer is forgotten when it is committed and every look-up that began before the commit has ended.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use tokio::sync::watch;
 
 use crate::store::{Key, Record};
 
-/// The calls that the ledger may not show yet.
 #[derive(Debug, Default)]
 pub struct Recent {
     state: Mutex<RecentState>,
@@ -20,9 +19,9 @@ pub struct Recent {
 #[derive(Debug, Default)]
 struct RecentState {
     calls: HashMap<Key, Entry>,
-    /// Answered calls with their place in the ledger, oldest first.
+    /// Answered calls with their position in the ledger, oldest first.
     answered: VecDeque<(u64, Key)>,
-    /// For each look-up under way, how many answers were committed when it began.
+    /// The look-ups in progress, by the number of answers that were committed when they began.
     lookups: BTreeMap<u64, usize>,
 }
 
@@ -32,25 +31,23 @@ enum Entry {
     Answered(Arc<Record>),
 }
 
-/// What to do about a call.
 pub enum Claim<'a> {
-    /// It has been answered just now.
     Answered(Arc<Record>),
-    /// Somebody is asking: wait for him.
+    /// Another task is already making this call; wait for its result.
     Wait(watch::Receiver<Option<Arc<Record>>>),
-    /// Ask, and tell the others by [`Asking::finish`].
+    /// Make the call, then call [`Asking::finish`].
     Ask(Asking<'a>),
 }
 
-/// The duty to ask; dropped without an answer it sets the others free to ask themselves.
+/// The right to make a call. Dropped without an answer, it lets another task make the call.
 pub struct Asking<'a> {
     recent: &'a Recent,
     key: Key,
-    tell: watch::Sender<Option<Arc<Record>>>,
+    result: watch::Sender<Option<Arc<Record>>>,
     done: bool,
 }
 
-/// A look-up under way; keep it until the rows are sent.
+/// A look-up in progress; keep it until the rows are sent.
 #[derive(Debug)]
 pub struct Lookup {
     recent: Arc<Recent>,
@@ -58,27 +55,26 @@ pub struct Lookup {
 }
 
 impl Recent {
-    /// Begins a look-up in the ledger, in which `committed` answers can be seen.
+    /// Begins a look-up in the ledger, which then contains `committed` answers.
     pub fn lookup(self: &Arc<Self>, committed: u64) -> Lookup {
         *self.state.lock().lookups.entry(committed).or_default() += 1;
         Lookup { recent: self.clone(), committed }
     }
 
-    /// What to do about the call `key`.
     pub fn claim(&self, key: Key) -> Claim<'_> {
         let mut state = self.state.lock();
         match state.calls.get(&key) {
-            Some(Entry::Answered(finished)) => Claim::Answered(finished.clone()),
-            Some(Entry::Asking(told)) => Claim::Wait(told.clone()),
+            Some(Entry::Answered(record)) => Claim::Answered(record.clone()),
+            Some(Entry::Asking(result)) => Claim::Wait(result.clone()),
             None => {
-                let (tell, told) = watch::channel(None);
-                state.calls.insert(key, Entry::Asking(told));
-                Claim::Ask(Asking { recent: self, key, tell, done: false })
+                let (result, receiver) = watch::channel(None);
+                state.calls.insert(key, Entry::Asking(receiver));
+                Claim::Ask(Asking { recent: self, key, result, done: false })
             }
         }
     }
 
-    /// Forgets what is committed and was so before every look-up that is under way. `committed`: how many answers are now.
+    /// Forgets the answers that were committed before every look-up in progress began; `committed` is their number now.
     pub fn forget(&self, committed: u64) {
         let mut state = self.state.lock();
         let seen_by_all = state.lookups.keys().next().map_or(committed, |oldest| committed.min(*oldest));
@@ -93,20 +89,20 @@ impl Recent {
 }
 
 impl Asking<'_> {
-    /// Tells the others. `place` is the answer's place in the ledger, counted from 1; a failed call has none
-    /// and is not served to later rows.
-    pub fn finish(mut self, finished: Arc<Record>, place: Option<u64>) {
+    /// Passes the result to the waiting tasks. `place` is the answer's position in the ledger, from 1; a failed call has
+    /// none and is not served to later rows.
+    pub fn finish(mut self, record: Arc<Record>, place: Option<u64>) {
         self.done = true;
         let mut state = self.recent.state.lock();
         match place {
             Some(place) => {
-                state.calls.insert(self.key, Entry::Answered(finished.clone()));
+                state.calls.insert(self.key, Entry::Answered(record.clone()));
                 state.answered.push_back((place, self.key));
             }
             None => drop(state.calls.remove(&self.key)),
         }
         drop(state);
-        self.tell.send_replace(Some(finished));
+        self.result.send_replace(Some(record));
     }
 }
 
@@ -121,11 +117,10 @@ impl Drop for Asking<'_> {
 impl Drop for Lookup {
     fn drop(&mut self) {
         let mut state = self.recent.state.lock();
-        if let Some(count) = state.lookups.get_mut(&self.committed) {
-            *count -= 1;
-            if *count == 0 {
-                state.lookups.remove(&self.committed);
-            }
+        let count = state.lookups.entry(self.committed).or_default();
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            state.lookups.remove(&self.committed);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The recorder: the one writer of the ledger in this process, and the readers beside it.
+//! The recorder: the only writer of the ledger in this process, and its readers.
 //!
-//! A lane keeps its place until its record is committed: from then on it survives the death of the process, so a kill
-//! costs at most the calls in flight. Records that come while a commit is under way share the next one. A second thread
-//! makes the commits safe from a power cut, at most every 20 ms; a part is committed only after that. A ledger that can't
-//! be written stops the run: an answer that isn't kept must not be used.
+//! A call keeps its lane until its record is committed. A committed record survives a kill, so a kill costs at most the calls
+//! in flight. Records that arrive during a commit share the next one. A second thread syncs the commits to the disk, at most
+//! every 20 ms; a part is committed only after the sync. If the ledger can't be written, the run stops: an answer that is
+//! not stored must not be used.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,22 +18,21 @@ use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
 use crate::store::{Key, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError};
 
-/// The least time between two commits while calls are many, so that they share commits; few get their own at once.
+/// The least time between two commits while there are [`MANY`] calls, so that they share commits.
 const PACE: Duration = Duration::from_millis(1);
-/// Calls in the time between two syncs that are many.
+/// The number of calls between two syncs above which commits are paced.
 const MANY: u64 = 80;
-/// The time between two syncs.
-const GROUP: Duration = Duration::from_millis(20);
-/// Records at most in a commit.
-const GROUP_RECORDS: usize = 4096;
+const SYNC_INTERVAL: Duration = Duration::from_millis(20);
+/// The most records of a commit.
+const COMMIT_RECORDS: usize = 4096;
 
-/// A record, and who waits for it.
-type Waiting = (Arc<Record>, oneshot::Sender<Kept>);
+/// A record, and the task that waits for it.
+type Waiting = (Arc<Record>, oneshot::Sender<Committed>);
 
-/// What became of a record: its place among those committed, from 1, and the earlier answer that counts instead of it.
-pub type Kept = (u64, Option<Record>);
+/// The position of a record among the committed ones, from 1, and the earlier answer that counts instead of it.
+pub type Committed = (u64, Option<Record>);
 
-/// The ledger's writer and readers; clones are the same one.
+/// Clones share the ledger and its threads.
 #[derive(Clone)]
 pub struct Recorder {
     shared: Arc<Shared>,
@@ -42,13 +41,13 @@ pub struct Recorder {
 
 struct Shared {
     path: PathBuf,
-    /// The moment before which an answer is asked for again.
+    /// Answers before this time are not used, in milliseconds since 1970.
     fresh_since: Option<i64>,
-    /// Records that are committed.
+    /// The number of committed records.
     committed: AtomicU64,
-    /// Records that are safe from a power cut; the maximum when writing failed and will never go on.
+    /// The number of synced records; `u64::MAX` after writing has failed.
     synced: watch::Sender<u64>,
-    /// Open readers that nobody uses.
+    /// Open readers that are not in use.
     readers: Mutex<Vec<Ledger>>,
     recent: Arc<Recent>,
     error: Mutex<Option<StoreError>>,
@@ -56,8 +55,8 @@ struct Shared {
 }
 
 impl Recorder {
-    /// Opens the ledger at `path` and starts its threads. Answers from before the moment `fresh_since` (in milliseconds since
-    /// 1970) are history.
+    /// Opens the ledger at `path` and starts its threads. Answers before `fresh_since`, in milliseconds since 1970, are not
+    /// used.
     pub fn start(path: PathBuf, fresh_since: Option<i64>, stop: Stop) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
         let sync = ledger.sync()?;
@@ -90,36 +89,34 @@ impl Recorder {
         Ok(Recorder { shared, queue })
     }
 
-    /// The moment before which an answer is history.
     pub fn fresh_since(&self) -> Option<i64> {
         self.shared.fresh_since
     }
 
-    /// The calls that the ledger may not show yet.
     pub fn recent(&self) -> &Arc<Recent> {
         &self.shared.recent
     }
 
-    /// Commits a record and says what became of it. `None`: the ledger can't be written.
-    pub async fn record(&self, record: Arc<Record>) -> Option<Kept> {
-        let (tell, told) = oneshot::channel();
-        self.queue.send((record, tell)).ok()?;
-        told.await.ok()
+    /// Commits a record. `None`: the ledger can't be written.
+    pub async fn record(&self, record: Arc<Record>) -> Option<Committed> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.send((record, sender)).ok()?;
+        receiver.await.ok()
     }
 
-    /// Waits until everything that is committed now is safe from a power cut; `false`: it will never be.
+    /// Waits until all records that are committed now are synced. `false`: writing has failed.
     pub async fn flushed(&self) -> bool {
         let place = self.shared.committed.load(Ordering::Acquire);
         let mut synced = self.shared.synced.subscribe();
         synced.wait_for(|s| *s >= place).await.is_ok_and(|s| *s < u64::MAX)
     }
 
-    /// Begins a look-up; keep it until the rows that were looked up are sent.
+    /// Begins a look-up; keep it until its rows are sent.
     pub fn lookup(&self) -> Lookup {
         self.shared.recent.lookup(self.shared.committed.load(Ordering::Acquire))
     }
 
-    /// The answered calls of `keys`, in their order; answers that are history now leave the service. Blocking.
+    /// The answered calls of `keys`, in their order. Retires answers that are too old. Blocking.
     pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         let reader = self.shared.readers.lock().pop();
         let reader = match reader {
@@ -134,7 +131,7 @@ impl Recorder {
         Ok(found)
     }
 
-    /// Takes answers out of service whose reply no longer fits what is asked. Blocking.
+    /// Retires answers whose reply does not fit the question any more. Blocking.
     pub fn retire(&self, keys: &[Key]) -> Result<(), LedgerError> {
         if keys.is_empty() {
             return Ok(());
@@ -143,7 +140,7 @@ impl Recorder {
         keys.iter().try_for_each(|key| ledger.retire(*key, Retired::Unfit))
     }
 
-    /// Waits until the threads have ended, which they do when no other clone is left.
+    /// Waits until the threads have ended; they end when all clones are dropped.
     pub async fn close(self) -> Result<(), StoreError> {
         let Recorder { shared, queue } = self;
         drop(queue);
@@ -174,9 +171,9 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
         if many {
             std::thread::sleep(PACE);
         }
-        for (record, tell) in [first].into_iter().chain(queue.try_iter().take(GROUP_RECORDS)) {
+        for (record, sender) in [first].into_iter().chain(queue.try_iter().take(COMMIT_RECORDS)) {
             records.push(record);
-            waiting.push(tell);
+            waiting.push(sender);
         }
         let earlier = match ledger.append(&records) {
             Ok(earlier) => earlier,
@@ -185,15 +182,15 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
         let first = shared.committed.load(Ordering::Relaxed);
         let place = first + records.len() as u64;
         records.clear();
-        // Before anyone is told, so that whoever waits for all that is committed waits for this too.
+        // Before the waiting tasks continue, so that `flushed` includes these records.
         shared.committed.store(place, Ordering::Release);
-        for (i, (tell, earlier)) in waiting.drain(..).zip(earlier).enumerate() {
-            // Nobody waits only when the run is being dropped.
-            let _ = tell.send((first + i as u64 + 1, earlier));
+        for (i, (sender, earlier)) in waiting.drain(..).zip(earlier).enumerate() {
+            // The receiver is gone only while the run is being dropped.
+            let _ = sender.send((first + i as u64 + 1, earlier));
         }
         shared.recent.forget(place);
         let _ = dirty.send(());
-        if window.elapsed() >= GROUP {
+        if window.elapsed() >= SYNC_INTERVAL {
             many = place - before > MANY;
             (window, before) = (Instant::now(), place);
         }
@@ -202,9 +199,9 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
 
 /// The syncer's thread: syncs what is committed until the writer has ended.
 fn synchronise(sync: &LedgerSync, changes: &mpsc::Receiver<()>, shared: &Shared, stop: &Stop) {
-    let mut last = Instant::now() - GROUP;
+    let mut last = Instant::now() - SYNC_INTERVAL;
     while changes.recv().is_ok() {
-        std::thread::sleep(GROUP.saturating_sub(last.elapsed()));
+        std::thread::sleep(SYNC_INTERVAL.saturating_sub(last.elapsed()));
         while changes.try_recv().is_ok() {}
         let committed = shared.committed.load(Ordering::Acquire);
         if let Err(error) = sync.sync() {

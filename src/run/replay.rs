@@ -1,8 +1,8 @@
 //! Replaying: calls that are answered from a replay file.
 //!
-//! `only`: nothing is asked of anybody. The builds of the models come from the file, the clients can't send,
-//! the project's ledger is left alone, failed calls fail as they did, and a call that is not in the file ends the run.
-//! `prefer`: answers from the file come before those of the ledger; everything else goes its usual way.
+//! - Mode `only`: no call is sent, and the project's ledger is not used. The builds of the models come from the file. Failed
+//!   calls fail again, and a call that is not in the file ends the run.
+//! - Mode `prefer`: answers from the file take precedence over the ledger; all other calls are made as usual.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::plan::Plan;
 use crate::spec::TableId;
 use crate::store::{CallRef, Record, Recorded, ReplayFile, RunDir, StoreError};
 
-/// How many missing calls are told.
-const TOLD: usize = 20;
+/// The most missing calls that are reported.
+const REPORTED: usize = 20;
 
 /// What a run does with a call that is not in the replay file. The doc comments are help texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,35 +26,31 @@ pub enum ReplayMode {
     Prefer,
 }
 
-/// A replay file that a run is to be answered from.
 pub struct Replay {
     path: PathBuf,
     file: ReplayFile,
     mode: ReplayMode,
-    /// The calls, ready to be looked up.
     calls: Recorded,
     readers: Mutex<Vec<Recorded>>,
     missing: Mutex<Missing>,
-    /// What goes when the run has ended.
+    /// Deleted when the run ends.
     folder: TempDir,
 }
 
 /// A call that is not in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingCall {
-    /// The stage.
     pub stage: String,
-    /// The row, by key or number.
+    /// The row's key or number.
     pub row: String,
     /// The model's name in the spec.
     pub model: String,
 }
 
-/// The calls that are not in the file.
 #[derive(Debug, Default)]
 struct Missing {
     count: u64,
-    /// The first ones, by stage, row and model.
+    /// The first missing calls, by stage, row and model.
     first: BTreeMap<(TableId, i64, String), MissingCall>,
 }
 
@@ -70,7 +66,6 @@ impl Replay {
         Ok(Replay { path: path.to_owned(), file, mode, calls, readers, missing, folder })
     }
 
-    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -79,23 +74,20 @@ impl Replay {
         &self.file
     }
 
-    /// Whether nothing may be asked.
+    /// Whether no call may be sent.
     pub fn is_only(&self) -> bool {
         self.mode == ReplayMode::Only
     }
 
-    /// A place for a ledger that nothing is written to.
+    /// The path of an empty ledger, in place of the project's.
     pub fn no_ledger(&self) -> PathBuf {
         self.folder.path().join("ledger.sqlite")
     }
 
-    /// How the calls ended, in their order. Blocking.
+    /// The recorded calls, in the order of `sought`. Blocking.
     pub fn find(&self, sought: &[CallRef<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
         let reader = self.readers.lock().pop();
-        let mut reader = match reader {
-            Some(reader) => reader,
-            None => self.calls.again()?,
-        };
+        let mut reader = reader.map_or_else(|| self.calls.again(), Ok)?;
         let found = reader.find(sought)?;
         self.readers.lock().push(reader);
         Ok(found)
@@ -109,7 +101,7 @@ impl Replay {
         missing.count += 1;
         let call = MissingCall { stage: name, row, model: model.to_owned() };
         missing.first.insert((stage, number, model.to_owned()), call);
-        if missing.first.len() > TOLD {
+        if missing.first.len() > REPORTED {
             missing.first.pop_last();
         }
     }
@@ -119,7 +111,7 @@ impl Replay {
         self.missing.lock().count > 0
     }
 
-    /// How many calls were not in the file, and the first of them.
+    /// The number of calls that were not in the file, and the first of them.
     pub fn missing(&self) -> (u64, Vec<MissingCall>) {
         let missing = self.missing.lock();
         (missing.count, missing.first.values().cloned().collect())

@@ -1,4 +1,10 @@
-//! Trying again: whether and when, as a pure function of the attempt and the error.
+//! Retries: whether and when a call is tried again, as a pure function of the attempt and the error.
+//!
+//! Other waits:
+//! - `limiter` - probes of a server that is down (`FIRST_PROBE`, `LAST_PROBE`)
+//! - `provider/failure.rs` - the cap on `Retry-After` (`LONGEST_WAIT`)
+//! - `bench/measure.rs` - the pause after a rate limit (`PAUSE`)
+//! - `outcome` - decides which failures are retried at all, and which count
 
 use std::time::Duration;
 
@@ -8,33 +14,22 @@ use crate::provider::{CallError, CallErrorKind};
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait of our own choosing.
 const LONGEST: Duration = Duration::from_secs(30);
-/// The longest that one call may go on being tried.
+/// The longest time for all attempts of a call.
 pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// What to do after a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Wait so long, then try again.
-    Again {
-        /// How long.
-        delay: Duration,
-        /// How long the whole endpoint should wait, if it should.
-        pause: Option<Duration>,
-        /// Whether this was a failed attempt; a rate limit is none.
-        counts: bool,
-    },
-    /// The row fails.
+    /// Try again after `delay`. All calls to the endpoint wait for `pause`. A rate limit does not count as a failed attempt.
+    Again { delay: Duration, pause: Option<Duration>, counts: bool },
     GiveUp,
-    /// No other row would fare better: stop the run.
+    /// Stop the run: all other rows would fail too.
     StopRun,
 }
 
 /// What to do after attempt `attempt` (from 1) ended in `error`, `spent` after the first began; `last`: no further failed
-/// attempt is allowed.
-/// `jitter` is a random number from 0 to 1 that keeps many waiting calls apart.
+/// attempt is allowed. `jitter` is a random number from 0 to 1 that spreads waiting calls.
 ///
-/// A server that says when to come back (`Retry-After`) is believed: its time is a floor. A rate limit is no failed
-/// attempt, only the patience bounds it.
+/// The server's `Retry-After` is a floor. A rate limit does not count as a failed attempt; only [`PATIENCE`] bounds it.
 pub fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
     let (floor, counts, pauses) = match &error.kind {
         CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
@@ -53,7 +48,7 @@ pub fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter
     let doubled = FIRST.saturating_mul(1 << (attempt - 1).min(10)).min(LONGEST);
     let own = doubled.mul_f64(0.5 + jitter);
     let delay = if floor.is_zero() { own } else { floor + own.min(floor.max(FIRST)) };
-    // Who was not turned away may go on as soon as the server says.
+    // Calls that were not refused may continue as soon as the server says.
     let pause = pauses.then_some(if floor.is_zero() { delay } else { floor });
     if spent + delay > PATIENCE { Next::GiveUp } else { Next::Again { delay, pause, counts } }
 }

@@ -62,7 +62,7 @@ impl Job {
     /// In which order a part's calls go.
     pub fn order(&self) -> Order {
         let stage = self.stage();
-        let dear = stage.models.iter().any(|m| self.calls.target(*m).provider.holds_one_model());
+        let dear = stage.models.iter().any(|m| self.calls.target(*m).holds_one_model());
         routing::order(stage, dear)
     }
 

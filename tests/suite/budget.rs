@@ -1,4 +1,4 @@
-//! Budgets: a run stops before it would spend more, with exit code 4, and the next one goes on.
+//! Budgets: a run stops before it exceeds its budget, with exit code 4, and the next run continues.
 
 use crate::project::Project;
 use crate::recipe::{TYPED, project, spec};
@@ -7,21 +7,21 @@ use crate::server::{Say, Server};
 const OUT: &str = "out/tone.parquet";
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
 
-/// The usual spec with this budget, where every model costs a cent a token.
+/// The usual spec with this budget, where every model costs a cent per token.
 fn with(budget: &str) -> String {
     let text = spec(&format!("models = [\"llama\", \"mistral\"]\n{TYPED}"));
     let text = text.replace("max_tokens = 64", "max_tokens = 64\nprice = { input = 10000.0, output = 10000.0 }");
     text.replacen("seed = 42\n", &format!("seed = 42\nbudget = {{ {budget} }}\n"), 1)
 }
 
-/// The tokens that all calls of the project took.
+/// The tokens of all calls of the project.
 fn tokens(project: &Project) -> i64 {
     let calls = project.calls();
     calls.ints("prompt_tokens").into_iter().chain(calls.ints("completion_tokens")).flatten().sum()
 }
 
 #[test]
-fn a_budget_of_calls_is_never_overdrawn_and_the_next_run_goes_on() {
+fn a_budget_of_calls_is_never_exceeded_and_the_next_run_continues() {
     let server = Server::new().latency_ms(1).start();
     let project = project(&server, &with("calls = 15"), 40);
     for run in 1..=2 {
@@ -31,7 +31,7 @@ fn a_budget_of_calls_is_never_overdrawn_and_the_next_run_goes_on() {
     }
     project.run(&RUN).exits(0);
     assert_eq!((server.requests(), project.table(OUT).nulls("tone_error")), (40, 40));
-    // What is known costs nothing.
+    // Answers from the ledger cost nothing.
     project.run(&RUN).exits(0);
     assert_eq!(server.requests(), 40);
 }
@@ -45,14 +45,14 @@ fn retries_count() {
 }
 
 #[test]
-fn tokens_and_dollars_are_put_aside_before_they_are_spent() {
+fn tokens_and_dollars_are_reserved_before_they_are_spent() {
     for (budget, most) in [("tokens = 3000", 3000), ("usd = 30.0", 3000), ("tokens = 1000000, usd = 30.0", 3000)] {
         let server = Server::new().latency_ms(2).start();
         let stopped = project(&server, &with(budget), 200);
         stopped.run(&RUN).exits(4);
         let sent = server.requests();
         assert!(sent > 3 && sent < 200, "{budget}: {sent} requests");
-        // The parts of a run that was stopped are not there yet: the same with room for all shows what was spent.
+        // A stopped run has not written its parts: a run without a budget shows what was spent.
         let all = Project::new().env("OLLAMA_HOST", &server.url()).spec(&with("calls = 100000"));
         let rows = crate::recipe::rows(200);
         let all = all.csv("data.csv", &rows);
@@ -67,7 +67,7 @@ fn tokens_and_dollars_are_put_aside_before_they_are_spent() {
 }
 
 #[test]
-fn a_budget_in_dollars_needs_prices_and_sense() {
+fn a_budget_in_dollars_needs_prices_and_a_positive_amount() {
     let validate = |text: &str| {
         Project::new().spec(text).csv("data.csv", &crate::recipe::rows(2)).run(&["validate", "pipeline.toml"])
     };

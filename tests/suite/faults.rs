@@ -1,4 +1,4 @@
-//! When servers misbehave: what is tried again, what becomes an error cell, what stops the run, and how it exits.
+//! Servers that misbehave: which errors are retried, become error cells or stop the run, and the exit codes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ fn about(asked: &Asked, row: usize) -> bool {
     asked.question().contains(&format!("Speech {row},"))
 }
 
-/// The number in front of or behind a word of the summary, such as `12 answered` or `answered: 12`.
+/// The number before or after a word of the summary, such as `12 answered` or `answered: 12`.
 fn number_at(summary: &str, word: &str) -> Option<usize> {
     let plain = summary.replace([',', ':', '=', '|', '(', ')', '+'], " ");
     let words: Vec<&str> = plain.split_whitespace().collect();
@@ -44,7 +44,7 @@ fn a_failed_row_is_an_error_cell_and_stops_nothing() {
 }
 
 #[test]
-fn errors_of_a_fan_out_stand_beside_their_model() {
+fn errors_of_a_fan_out_are_next_to_their_model() {
     let script = |a: &Asked, _| if about(a, 2) && a.model == "mistral" { Say::status(400) } else { Say::Default };
     let server = Server::new().script(script).start();
     let stage = format!("models = [\"llama\", \"mistral\"]\nfanout = true\nmax_failed = 1\n{TYPED}");
@@ -73,7 +73,7 @@ fn a_run_that_only_fails_stops_early() {
     assert!(server.requests() < 200, "{} requests for nothing", server.requests());
 }
 
-/// A 400 for this reason.
+/// A 400 with this reason.
 fn refused(reason: &str) -> Say {
     Say::Status { code: 400, retry_after: None, body: json!({ "error": { "message": reason } }).to_string() }
 }
@@ -85,7 +85,7 @@ fn the_same_400_from_the_first_row_on_stops_the_run() {
     let project = project(&server, &spec("models = [\"llama\"]"), 400);
     project.run(&RUN).exits(3).says("no parameter `llama3.2`");
     assert!(server.requests() < 20 + 16, "{} requests for nothing", server.requests());
-    // One answer, and the rows that are refused are theirs alone.
+    // After one answer, a rejected row does not stop the run.
     let one = Server::new().script(|a, _| if about(a, 0) { Say::Default } else { refused("words") }).start();
     let project = project_of(&one, 60);
     project.run(&RUN).exits(1).says("60 rows = 1 answered + 59 failed");
@@ -97,11 +97,11 @@ fn project_of(server: &Server, count: usize) -> Project {
 }
 
 #[test]
-fn an_outage_is_waited_out_and_costs_no_row() {
+fn a_run_waits_for_the_end_of_an_outage_and_no_row_fails() {
     let start = std::time::Instant::now();
     let down = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&down);
-    // From the 20th request on the server is down for three seconds.
+    // The server is down for three seconds from the 20th request on.
     let script = move |_: &Asked, _| {
         let broken = switch.load(Ordering::SeqCst);
         if broken { Say::status(503) } else { Say::Default }
@@ -121,7 +121,7 @@ fn an_outage_is_waited_out_and_costs_no_row() {
 }
 
 #[test]
-fn rows_that_a_server_fails_at_are_no_outage() {
+fn server_errors_for_some_rows_are_not_an_outage() {
     // Twelve rows in a row, three attempts each, one call at a time.
     let script = |a: &Asked, _| if (3..15).any(|row| about(a, row)) { Say::status(500) } else { Say::Default };
     let server = Server::new().script(script).start();
@@ -133,7 +133,7 @@ fn rows_that_a_server_fails_at_are_no_outage() {
 }
 
 #[test]
-fn an_outage_stops_the_run_where_that_is_wanted() {
+fn an_outage_stops_the_run_with_on_outage_stop() {
     let down = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&down);
     let script = move |_: &Asked, _| if switch.load(Ordering::SeqCst) { Say::Reset } else { Say::Default };
@@ -149,18 +149,18 @@ fn an_outage_stops_the_run_where_that_is_wanted() {
 }
 
 #[test]
-fn requests_per_minute_are_kept_over_all_lanes_and_retries() {
+fn all_lanes_and_retries_together_stay_within_requests_per_minute() {
     let server = Server::new().script(|_, attempt| if attempt == 1 { Say::status(500) } else { Say::Default }).start();
     let text = spec_with("requests_per_minute = 600", &format!("models = [\"llama\"]\n{TYPED}"));
     let project = project(&server, &text, 20);
     let took = project.run(&RUN).exits(0).took;
-    // 40 requests at 10 a second, the first 10 of them at once.
+    // 40 requests at 10 per second, the first 10 of them at once.
     assert_eq!(server.requests(), 40);
     assert!(took >= Duration::from_millis(2900), "{took:?}");
 }
 
 #[test]
-fn auto_finds_out_how_much_a_server_can_do() {
+fn auto_finds_the_capacity_of_a_server() {
     let server = Server::new().latency_ms(20).start();
     let text = spec_with("max_concurrent_calls = \"auto\"", &format!("models = [\"llama\"]\nworkers = 8\n{TYPED}"));
     let project = project(&server, &text, 300);
@@ -169,7 +169,7 @@ fn auto_finds_out_how_much_a_server_can_do() {
 }
 
 #[test]
-fn a_second_run_asks_again_for_what_failed_and_nothing_else() {
+fn a_second_run_asks_only_the_failed_calls_again() {
     let broken = Arc::new(AtomicBool::new(true));
     let switch = Arc::clone(&broken);
     let script = move |a: &Asked, _| {
@@ -191,7 +191,7 @@ fn a_second_run_asks_again_for_what_failed_and_nothing_else() {
 }
 
 #[test]
-fn a_reply_that_does_not_fit_is_asked_again_with_the_reason() {
+fn an_invalid_reply_is_asked_again_with_the_reason() {
     let script = |a: &Asked, attempt| match attempt {
         1 if about(a, 1) => Say::Text("I would rather not say.".into()),
         1 if about(a, 2) => Say::Json(json!({"label": "sunny", "score": 3})),
@@ -212,7 +212,7 @@ fn a_reply_that_does_not_fit_is_asked_again_with_the_reason() {
 }
 
 #[test]
-fn a_reply_that_never_fits_fails_after_max_attempts() {
+fn a_reply_that_is_never_valid_fails_after_max_attempts() {
     let script = |a: &Asked, _| if about(a, 1) { Say::Text("no".into()) } else { Say::Default };
     let server = Server::new().script(script).start();
     let project =
@@ -245,7 +245,7 @@ fn json_is_found_in_prose_fences_and_after_thinking() {
 }
 
 #[test]
-fn a_reply_that_was_cut_off_is_never_an_answer() {
+fn a_truncated_reply_is_never_an_answer() {
     let whole = r#"{"label": "positive", "score": 9}"#;
     let script = move |a: &Asked, _| if about(a, 0) { Say::Truncated(whole.into()) } else { Say::Default };
     let server = Server::new().script(script).start();
@@ -258,7 +258,7 @@ fn a_reply_that_was_cut_off_is_never_an_answer() {
 }
 
 #[test]
-fn a_reply_that_was_withheld_is_an_error_cell() {
+fn a_withheld_reply_is_an_error_cell() {
     let server = Server::new().script(|a, _| if about(a, 2) { Say::Filtered } else { Say::Default }).start();
     let project = project(&server, &openai_spec("", "models = [\"llama\"]\nmax_failed = 1"), 4);
     project.run(&RUN).exits(0);
@@ -268,7 +268,7 @@ fn a_reply_that_was_withheld_is_an_error_cell() {
 }
 
 #[test]
-fn passing_faults_are_tried_again() {
+fn transient_faults_are_retried() {
     let faults = |row: usize| match row {
         1 => Some(Say::status(500)),
         2 => Some(Say::status(503)),
@@ -358,7 +358,7 @@ fn a_broken_spec_and_a_wrong_argument_end_with_2() {
 }
 
 #[test]
-fn bad_input_is_told_and_nothing_is_sent() {
+fn bad_input_is_reported_and_nothing_is_sent() {
     let server = Server::new().start();
     let bad: [(&str, &[u8], &str); 5] = [
         ("ragged", b"id,text\n1,a\n2,b,c\n", "3"),
@@ -410,11 +410,11 @@ fn equal_rows_in_flight_share_a_failure_too() {
     let project = project(&server, &spec("models = [\"llama\"]\nmax_failed = 3"), 1).file("data.csv", data);
     project.run(&RUN).exits(0);
     let table = project.table(OUT);
-    assert_eq!((table.nulls("tone"), table.nulls("tone_error")), (3, 0), "a cut reply is nobody's answer");
+    assert_eq!((table.nulls("tone"), table.nulls("tone_error")), (3, 0), "a truncated reply is not an answer");
 }
 
 #[test]
-fn a_row_without_an_answer_is_skipped_by_all_that_follows() {
+fn a_row_without_an_answer_is_skipped_by_all_later_stages() {
     let server = Server::new().script(|a, _| if about(a, 1) { Say::status(400) } else { Say::Default }).start();
     let more = "
 [stages.second]

@@ -1,4 +1,4 @@
-//! Anthropic and Gemini: what is sent to them, what of their answers stands in the table, and where their keys go.
+//! Anthropic and Gemini: their requests, their answers in the table, and their keys.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ fn project(server: &Server, spec: &str, count: usize) -> Project {
     project.spec(spec).csv("data.csv", &rows(count))
 }
 
-/// The row that a request is about.
+/// The row of a request.
 fn row(asked: &Asked) -> usize {
     (0..100).find(|row| asked.question().contains(&format!("Speech {row},"))).expect("a row of the data")
 }
@@ -90,7 +90,7 @@ fn status(code: u16, retry_after: Option<&str>, body: Value) -> Say {
     Say::Status { code, retry_after: retry_after.map(str::to_owned), body: body.to_string() }
 }
 
-/// What Google says when a minute's requests are used up.
+/// Google's reply when the requests of a minute are used up.
 fn exhausted(quota: &str) -> Say {
     let details = json!([
         {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": quota}]},
@@ -110,7 +110,7 @@ fn attempts(server: &Server, dialect: Dialect, of: usize) -> Vec<Asked> {
 }
 
 #[test]
-fn a_fan_out_over_both_meets_all_their_ways_to_fail() {
+fn a_fan_out_over_both_handles_all_their_errors() {
     let script = |asked: &Asked, attempt| match (asked.dialect, row(asked), attempt) {
         (Dialect::Anthropic, 1, _) => Say::Truncated(r#"{"label": "neutral", "score": 1}"#.to_owned()),
         (_, 2, _) => Say::Filtered,
@@ -118,7 +118,7 @@ fn a_fan_out_over_both_meets_all_their_ways_to_fail() {
         (Dialect::Gemini, 4, 1) => exhausted("GenerateRequestsPerMinutePerProjectPerModel-FreeTier"),
         (Dialect::Anthropic, 5, 1) => anthropic_error(529, "overloaded_error", None),
         (Dialect::Gemini, 6, 1) => Say::EmptyChoices,
-        // Anthropic is not told the bounds by the schema; the check of the reply holds them.
+        // Anthropic's schema does not contain the bounds; the reply is checked against them.
         (Dialect::Anthropic, 7, 1) => Say::Json(json!({"label": null, "score": 11})),
         (Dialect::Gemini, 8, _) => Say::Json(json!({"label": null, "score": 8})),
         _ => good(asked),
@@ -161,7 +161,7 @@ fn a_fan_out_over_both_meets_all_their_ways_to_fail() {
 }
 
 #[test]
-fn both_are_sent_what_their_protocols_know_and_nothing_keeps_the_keys() {
+fn requests_follow_both_protocols_and_no_file_contains_the_keys() {
     let server = server().keys(&[CLAUDE_KEY, GEMINI_KEY]).script(|asked, _| good(asked)).start();
     let project = project(&server, &spec(FANOUT), 4);
     let ran = project.run(&RUN).exits(0);
@@ -202,12 +202,12 @@ fn both_are_sent_what_their_protocols_know_and_nothing_keeps_the_keys() {
     kept.push(("the terminal".to_owned(), format!("{}{}", ran.stdout, ran.stderr).into_bytes()));
     for (file, bytes) in kept {
         let found = bytes.windows(6).any(|w| w == b"canary");
-        assert!(!found, "a key stands in {file}");
+        assert!(!found, "{file} contains a key");
     }
 }
 
 #[test]
-fn replicates_are_calls_of_their_own_where_there_is_no_seed() {
+fn replicates_are_separate_calls_without_a_seed() {
     let server = server().script(|asked, _| good(asked)).start();
     let project = project(&server, &spec("models = [\"claude\"]\nreplicates = 3"), 2);
     project.run(&RUN).exits(0);
@@ -295,7 +295,7 @@ fn extra_fields_are_merged_into_the_body_and_are_part_of_the_call() {
 }
 
 #[test]
-fn a_temperature_that_a_protocol_does_not_know_is_a_problem_of_the_spec() {
+fn a_temperature_outside_the_protocol_is_a_problem_of_the_spec() {
     let server = server().start();
     let project = project(&server, &spec(FANOUT).replace("temperature = 0.5", "temperature = 1.2"), 1);
     project.run(&RUN).exits(2).says("`temperature` must be from 0 to 1 for a model of `anthropic`");

@@ -1,6 +1,6 @@
-//! The faults that fanfold is built against, each with the tests that show what happens, or why it can't happen here.
+//! The faults that fanfold must survive, each with the tests that show what happens, or the reason why it can't happen.
 //!
-//! A test is named as it is in the source, in `src` or here; the test below sees to it that it is there. To add a fault: a row.
+//! A test is named as in its source, in `src` or here; the test below checks that it exists. To add a fault: add a row.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,11 +8,11 @@ use std::path::Path;
 
 use Shown::{Here, Not, Tests};
 
-/// How a fault is shown to do no harm.
+/// The evidence that a fault does no harm.
 enum Shown {
     /// By these tests.
     Tests(&'static [&'static str]),
-    /// By these tests as far as it goes, and what is open.
+    /// By these tests in part, and the open part.
     Here(&'static [&'static str], &'static str),
     /// By a reason.
     Not(&'static str),
@@ -43,7 +43,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         "signals, once and twice",
         Here(
             &["sigint_drains_and_the_next_run_goes_on", "sigterm_drains_too", "a_second_sigint_aborts"],
-            "SIGHUP is handled as SIGTERM is and has no test of its own",
+            "SIGHUP is handled as SIGTERM is and has no separate test",
         ),
     ),
     (
@@ -86,7 +86,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
             "lost_connections_are_outages",
             "a_server_without_the_tls_it_should_have_is_an_outage",
             "a_server_that_is_down_is_an_environment_error",
-            "passing_faults_are_tried_again",
+            "transient_faults_are_retried",
         ]),
     ),
     (
@@ -104,9 +104,9 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         11,
         "storms of 5xx, outages",
         Tests(&[
-            "an_outage_is_waited_out_and_costs_no_row",
-            "an_outage_stops_the_run_where_that_is_wanted",
-            "rows_that_a_server_fails_at_are_no_outage",
+            "a_run_waits_for_the_end_of_an_outage_and_no_row_fails",
+            "an_outage_stops_the_run_with_on_outage_stop",
+            "server_errors_for_some_rows_are_not_an_outage",
             "a_run_that_only_fails_stops_early",
         ]),
     ),
@@ -126,7 +126,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         Tests(&[
             "bodies_that_end_early_are_truncated",
             "replies_are_read_with_their_end",
-            "passing_faults_are_tried_again",
+            "transient_faults_are_retried",
         ]),
     ),
     (
@@ -147,11 +147,11 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         17,
         "reply cut off, filtered, refused, empty",
         Tests(&[
-            "a_reply_that_was_cut_off_is_never_an_answer",
-            "a_reply_that_was_withheld_is_an_error_cell",
+            "a_truncated_reply_is_never_an_answer",
+            "a_withheld_reply_is_an_error_cell",
             "a_refusal_says_what_was_said",
             "what_is_withheld_is_refused_with_its_reason",
-            "a_fan_out_over_both_meets_all_their_ways_to_fail",
+            "a_fan_out_over_both_handles_all_their_errors",
         ]),
     ),
     (
@@ -160,8 +160,8 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         Tests(&[
             "json_is_found_in_prose_fences_and_after_thinking",
             "half_answers_are_no_answers",
-            "a_reply_that_does_not_fit_is_asked_again_with_the_reason",
-            "a_reply_that_never_fits_fails_after_max_attempts",
+            "an_invalid_reply_is_asked_again_with_the_reason",
+            "a_reply_that_is_never_valid_fails_after_max_attempts",
             "garbage_of_a_model_is_an_error_of_its_row",
         ]),
     ),
@@ -185,7 +185,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
             "an_open_quote_is_named_where_its_row_begins",
             "a_field_without_end_stops_at_the_limit",
             "no_bytes_panic",
-            "bad_input_is_told_and_nothing_is_sent",
+            "bad_input_is_reported_and_nothing_is_sent",
         ]),
     ),
     (
@@ -320,7 +320,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
             "the_key_of_a_run_is_sent_and_nothing_keeps_it",
             "the_canary_is_found_in_every_form_and_kind_of_file",
             "a_key_that_is_left_in_a_project_fails_its_test",
-            "both_are_sent_what_their_protocols_know_and_nothing_keeps_the_keys",
+            "requests_follow_both_protocols_and_no_file_contains_the_keys",
             "literal_key",
         ]),
     ),
@@ -394,7 +394,7 @@ fn tests(folder: &Path, found: &mut HashSet<String>) {
             let text = fs::read_to_string(&path).expect("text");
             let lines: Vec<&str> = text.lines().map(str::trim).collect();
             for (i, line) in lines.iter().enumerate() {
-                // The function stands behind its attributes; those of `broken` and `fuzz` are made by a macro.
+                // The function follows its attributes; those of `broken` and `fuzz` are made by a macro.
                 let function = lines[i..].iter().find(|line| !line.starts_with("#["));
                 let name = match line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
                     true => function.and_then(|line| line.split("fn ").nth(1)),

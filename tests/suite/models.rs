@@ -1,4 +1,4 @@
-//! `fanfold models`: the built-in weights, fetched by this machine's pip or by something in its place.
+//! `fanfold models`: the built-in weights, downloaded by pip or by a script in its place.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ fn project() -> Project {
     project.env("FANFOLD_MODELS", &models.to_string_lossy())
 }
 
-/// Pulls with a script in the place of python3, and no other program.
+/// Pulls with a script instead of python3, and no other program.
 #[cfg(unix)]
 fn pull_with(python: &str) -> (Project, Ran) {
     let project = project().file("script", format!("#!/bin/sh\n{python}\n"));
@@ -106,7 +106,7 @@ fn a_real_pull() {
 
 #[test]
 #[cfg(not(feature = "embedded"))]
-fn a_build_without_models_of_its_own_says_so() {
+fn a_build_without_embedded_models_says_so() {
     let spec = r#"
 [models.small]
 provider = "embedded"

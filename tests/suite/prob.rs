@@ -1,4 +1,4 @@
-//! Probabilities of labels: a column beside the label, the same whether the answer is new or from the ledger.
+//! Probabilities of labels: a column next to the label, equal for new answers and for answers from the ledger.
 
 use std::fs;
 
@@ -46,7 +46,7 @@ fn project(spec: &str) -> Project {
     Project::new().spec(spec).csv("data.csv", &rows)
 }
 
-/// The values of a column of probabilities, all there and in range.
+/// The values of a column of probabilities, all present and in range.
 fn probabilities(project: &Project, column: &str) -> Vec<f64> {
     let found: Vec<f64> = project.table(OUT).floats(column).into_iter().flatten().collect();
     assert_eq!(found.len(), project.table(OUT).len(), "{column} has nulls");
@@ -55,7 +55,7 @@ fn probabilities(project: &Project, column: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_probability_stands_right_after_its_label() {
+fn a_probability_column_follows_its_label() {
     let project = project(&spec(r#"models = ["a"]"#, true));
     project.run(&RUN).exits(0);
     let columns = ["id", "text", "label", "label_prob", "score", "tone_error"];
@@ -74,7 +74,7 @@ fn a_probability_stands_right_after_its_label() {
 }
 
 #[test]
-fn the_ledger_gives_the_same_bytes() {
+fn answers_from_the_ledger_write_the_same_bytes() {
     let project = project(&spec(r#"models = ["a"]"#, true));
     project.run(&RUN).exits(0);
     let first = project.bytes(OUT);
@@ -110,7 +110,7 @@ fn every_form_of_several_models_has_them() {
     let columns = ["label_a", "label_prob_a", "score_a", "tone_error_a", "label_b", "label_prob_b", "score_b"];
     assert_eq!(wide.table(OUT).columns()[2..9], columns);
     let (a, b) = (probabilities(&wide, "label_prob_a"), probabilities(&wide, "label_prob_b"));
-    assert_eq!(dealt, [a[0], b[1], a[2], b[3]], "each row has that of its own model");
+    assert_eq!(dealt, [a[0], b[1], a[2], b[3]], "each row has the probability of its model");
 
     let long = project(&spec(&format!("{models}\nfanout = true\nlayout = \"long\""), true));
     long.run(&RUN).exits(0);
@@ -138,7 +138,7 @@ path = "out/why.parquet"
 }
 
 #[test]
-fn servers_tell_the_probabilities_of_tokens_and_labels_get_theirs() {
+fn labels_get_their_probabilities_from_the_tokens_of_servers() {
     let reply = json!({"choices": [{
         "message": {"content": r#"{"label":"neutral","score":4}"#}, "finish_reason": "stop",
         "logprobs": {"content": [
@@ -167,7 +167,7 @@ fn servers_tell_the_probabilities_of_tokens_and_labels_get_theirs() {
     let found = probabilities(&project, "label_prob");
     assert!(found.iter().all(|p| (p - share).abs() < 1e-9), "{found:?}");
     assert!(server.asked().iter().all(|a| a.body["logprobs"] == true && a.body["top_logprobs"] == 20));
-    // Without `prob` it is another call, which asks for none.
+    // Without `prob` it is a different call, which does not ask for probabilities.
     server.forget();
     project.write("pipeline.toml", stage(false));
     project.run(&RUN).exits(0);

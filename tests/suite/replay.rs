@@ -1,4 +1,4 @@
-//! Replays: a run that was exported gives the same tables again, from its file alone.
+//! Replays: an exported run writes the same tables again, from its file alone.
 
 use std::fs;
 use std::net::TcpListener;
@@ -29,7 +29,7 @@ fn clone(project: &Project) -> Project {
     copy
 }
 
-/// A place that counts who comes.
+/// An address that counts connections.
 fn listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a socket");
@@ -38,7 +38,7 @@ fn listener() -> (TcpListener, String) {
 }
 
 #[test]
-fn a_replay_asks_nobody_and_gives_the_same_table() {
+fn a_replay_sends_no_call_and_writes_the_same_table() {
     let server = Server::new().start();
     let project = project(&server, &fanned_out(), 40);
     project.run(&RUN).exits(0);
@@ -53,12 +53,12 @@ fn a_replay_asks_nobody_and_gives_the_same_table() {
     let (listener, address) = listener();
     let copy = clone(&project).env("OLLAMA_HOST", &address);
     copy.run(&REPLAY).exits(0).says("40 rows = 40 answered");
-    assert!(listener.accept().is_err(), "somebody connected");
+    assert!(listener.accept().is_err(), "there was a connection");
     assert!(copy.bytes(OUT) == table, "the table differs in a clone");
     assert!(!copy.has(".fanfold/ledger.sqlite"), "a replay has no ledger");
     let left = copy.files(".fanfold/runs");
     assert!(left.iter().all(|file| !file.contains(".replay-")), "{left:?}");
-    // It is replayed from the start each time, and leaves what a run has made alone.
+    // Each replay starts from the beginning, and does not change the tables of a run.
     copy.run(&REPLAY).exits(0).says("80 recorded");
 }
 
@@ -82,7 +82,7 @@ fn a_replay_needs_no_network() {
     let ran = command.args(REPLAY).current_dir(copy.folder()).output().expect("unshare is there");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     assert!(copy.bytes(OUT) == project.bytes(OUT), "the table differs");
-    // The same without a replay can't even begin: there really is no network.
+    // The same run without a replay can't begin: the network is really absent.
     let mut command = alone(env!("CARGO_BIN_EXE_fanfold"));
     let ran =
         command.args(RUN).current_dir(copy.folder()).env("OLLAMA_HOST", server.url()).output().expect("it starts");
@@ -90,7 +90,7 @@ fn a_replay_needs_no_network() {
 }
 
 #[test]
-fn neither_a_key_nor_an_address_is_needed_or_told() {
+fn a_replay_needs_no_key_and_no_address_and_does_not_show_them() {
     let server = Server::new().keys(&["sk-very-secret"]).start();
     let lines = "api_key_env = \"LAB_KEY\"";
     let project = project(&server, &openai_spec(lines, &format!("models = [\"llama\"]\n{TYPED}")), 6);
@@ -109,7 +109,7 @@ fn neither_a_key_nor_an_address_is_needed_or_told() {
 }
 
 #[test]
-fn what_is_not_in_the_file_is_told_or_asked() {
+fn calls_that_are_not_in_the_file_are_reported_or_made() {
     let server = Server::new().start();
     let project = project(&server, &fanned_out(), 30);
     project.run(&RUN).exits(0);
@@ -124,15 +124,15 @@ fn what_is_not_in_the_file_is_told_or_asked() {
     copy.run(&[&REPLAY[..], &["--replay-mode", "prefer"]].concat()).exits(0).says("30 calls sent, 60 recorded");
     assert_eq!(server.requests(), 30);
     assert_eq!(copy.table(OUT).len(), 45);
-    // What was asked is in the ledger now; what was recorded is only in its file.
+    // The ledger contains the calls that were made; the recorded calls are only in their file.
     let ran = copy.run(&["ledger", "info", "--format", "json"]).exits(0);
     let info: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(info["contents"]["answers"], 30, "{info}");
 }
 
 #[test]
-fn failed_rows_fail_again_and_equal_calls_keep_their_ends() {
-    // The third text fails for good; the last rows all say the same, and the first of them fails when it is asked.
+fn failed_rows_fail_again_and_equal_calls_keep_their_results() {
+    // The third text always fails. The last rows are equal, and the first of them fails.
     let server = Server::new().script(|asked, attempt| match asked.question() {
         q if q.contains("Speech 2,") => Say::Text("no JSON at all".into()),
         q if q.contains("the same") && attempt == 1 => Say::status(400),
@@ -150,7 +150,7 @@ fn failed_rows_fail_again_and_equal_calls_keep_their_ends() {
     let copy = clone(&project);
     copy.run(&REPLAY).exits(1).says("12 rows = 10 answered + 2 failed").says("0 calls sent");
     assert!(copy.bytes(OUT) == project.bytes(OUT), "the table differs");
-    // With leave to ask, what failed is tried again.
+    // In mode `prefer` failed calls are made again.
     let copy = clone(&project).env("OLLAMA_HOST", &server.url());
     copy.run(&[&REPLAY[..], &["--replay-mode", "prefer"]].concat()).exits(1).says("11 answered + 1 failed");
 }
@@ -180,7 +180,7 @@ fn the_same_calls_are_the_same_file() {
     let file = project.bytes("calls.parquet");
     project.run(&EXPORT).exits(0);
     assert!(project.bytes("calls.parquet") == file, "the second export differs");
-    // Into another project's ledger and out again; nothing is asked on the way.
+    // Into the ledger of another project and out again, without a call.
     let copy = clone(&project).env("OLLAMA_HOST", &server.url());
     let ran = copy.run(&["ledger", "import", "calls.parquet"]).exits(0);
     assert!(ran.stdout.contains("50 answers added"), "{}", ran.stdout);
@@ -189,7 +189,7 @@ fn the_same_calls_are_the_same_file() {
     copy.run(&RUN).exits(0).says("0 calls sent, 50 from the ledger");
     copy.run(&EXPORT).exits(0);
     assert!(copy.bytes("calls.parquet") == file, "the export of what was imported differs");
-    // Asked in another order, with other times, in parts of another size.
+    // In another order, at other times, in parts of another size.
     let other = self::project(&server, &fanned_out().replace("chunk_size = 16", "chunk_size = 3\nworkers = 1"), 25);
     other.run(&RUN).exits(0);
     other.run(&EXPORT).exits(0);
@@ -208,7 +208,7 @@ fn only_a_finished_run_is_exported() {
 }
 
 #[test]
-fn a_damaged_file_gives_no_wrong_table() {
+fn a_damaged_file_never_makes_a_wrong_table() {
     let server = Server::new().start();
     let project = project(&server, &fanned_out(), 20);
     project.run(&RUN).exits(0);
@@ -243,14 +243,14 @@ fn a_damaged_file_gives_no_wrong_table() {
 fn the_shipped_run_is_replayed() {
     let test = "the_shipped_run_is_replayed";
     if !cfg!(feature = "embedded") {
-        return weights::skipped(test, "this build knows no models of its own");
+        return weights::skipped(test, "this build has no embedded models");
     }
     let project = Project::new().file("nothing/here", "");
     for file in ["quickstart.toml", "data/paragraphs.csv", "replay/quickstart.parquet", "replay/quickstart.toml.lock"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(file);
         project.write(file, fs::read(path).expect("a file of the pipelines"));
     }
-    // No weights, and no way to fetch them.
+    // Without weights, and without a way to download them.
     let nothing = project.path("nothing").display().to_string();
     let project = project.env("FANFOLD_MODELS", &nothing).env("PATH", &nothing);
     let replay = ["run", "quickstart.toml", "--replay", "replay/quickstart.parquet"];
@@ -259,10 +259,10 @@ fn the_shipped_run_is_replayed() {
     assert_eq!((table.len(), table.nulls("topic_error")), (40, 40));
     let rows = table.texts("id").into_iter().zip(table.texts("topic")).zip(table.texts("title"));
     let lines: Vec<String> = rows.map(|((id, topic), title)| format!("{id} {topic}: {title}")).collect();
-    // After a change of what is asked: record it again, as the README says, and look at what changed here.
+    // After a change of the prompts: record the run again, as the README says, and check the differences.
     insta::assert_snapshot!("shipped_run", lines.join("\n"));
     assert!(project.files("nothing") == ["nothing/here"], "something was fetched");
-    // The lock of the recorded run was written where the model answered, the other one here.
+    // The recorded run wrote its lock where the model answered; the other lock is written here.
     project.run(&["diff", "replay/quickstart.toml.lock", "quickstart.toml.lock"]).exits(0);
     project.run(&["verify", "quickstart.toml"]).exits(0);
     project.run(&[&replay[..], &["--locked"]].concat()).exits(0);

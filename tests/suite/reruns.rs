@@ -1,4 +1,4 @@
-//! Reruns: what is asked again after a change, counted at the server, and `run --fresh`, which asks everything again.
+//! Reruns: the calls after a change, counted at the server, and `run --fresh`, which makes all calls again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const OUT: &str = "out/tone.parquet";
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
 const FRESH: [&str; 3] = ["run", "pipeline.toml", "--fresh"];
 
-/// Runs with these arguments; gives the requests that it took.
+/// Runs with these arguments. Returns the requests.
 #[track_caller]
 fn asked_by(project: &Project, server: &Server, args: &[&str]) -> Vec<Asked> {
     let before = server.requests();
@@ -23,7 +23,7 @@ fn asked_by(project: &Project, server: &Server, args: &[&str]) -> Vec<Asked> {
     server.asked().split_off(before)
 }
 
-/// Runs; gives how many requests it took.
+/// Runs. Returns the number of requests.
 #[track_caller]
 fn calls(project: &Project, server: &Server) -> usize {
     asked_by(project, server, &RUN).len()
@@ -44,7 +44,7 @@ fn planned(project: &Project) -> u64 {
     plan["stages"][0]["calls_to_send"].as_u64().unwrap_or_else(|| panic!("no calls in {plan}"))
 }
 
-/// A server that answers each time otherwise: what it is asked in the generation of the counter.
+/// A server whose answers contain the generation of the counter.
 fn changing() -> (Server, Arc<AtomicUsize>) {
     let generation = Arc::new(AtomicUsize::new(1));
     let now = generation.clone();
@@ -54,14 +54,14 @@ fn changing() -> (Server, Arc<AtomicUsize>) {
     (Server::new().script(say).start(), generation)
 }
 
-/// How many cells of `tone` end with that generation.
+/// The number of cells of `tone` of this generation.
 fn of_generation(project: &Project, generation: usize) -> usize {
     let end = format!("in generation {generation}");
     project.table(OUT).texts("tone").iter().filter(|text| text.ends_with(&end)).count()
 }
 
 #[test]
-fn a_model_more_is_asked_alone() {
+fn only_an_added_model_is_asked() {
     let server = Server::new().start();
     let with = |models: &str| spec(&format!("models = [{models}]\nfanout = true\n{TYPED}"));
     let project = project(&server, &with("\"llama\""), 20);
@@ -71,7 +71,7 @@ fn a_model_more_is_asked_alone() {
     assert_eq!(calls(&project, &server), 20);
     assert_eq!(server.requests_of("mistral"), 20);
     assert_eq!(project.table(OUT).texts("label_llama"), before);
-    // Their order and one less are no reason to ask either.
+    // A new order and a removed model cause no calls.
     project.write("pipeline.toml", with("\"mistral\", \"llama\""));
     assert_eq!(calls(&project, &server), 0);
     project.write("pipeline.toml", with("\"mistral\""));
@@ -79,7 +79,7 @@ fn a_model_more_is_asked_alone() {
 }
 
 #[test]
-fn only_new_rows_are_asked_wherever_they_stand() {
+fn only_new_rows_are_asked_at_any_position() {
     for key in ["key = \"id\"\n", ""] {
         let server = Server::new().start();
         let spec = spec(&format!("models = [\"llama\"]\nchunk_size = 7\n{TYPED}")).replace("key = \"id\"\n", key);
@@ -98,7 +98,7 @@ fn only_new_rows_are_asked_wherever_they_stand() {
         assert!(questions.iter().all(|q| q.contains("new speech") || q.contains("Speech 20,")), "{questions:?}");
         let now = project.table(OUT).texts("label");
         assert_eq!([&now[1..11], &now[12..22]].concat(), labels, "`{key}`");
-        // Rows that are gone or have moved cost nothing.
+        // Removed and moved rows cost nothing.
         data.swap(3, 9);
         data.remove(5);
         let project = project.csv("data.csv", &data);
@@ -118,7 +118,7 @@ fn a_column_that_no_prompt_reads_costs_nothing() {
 }
 
 #[test]
-fn a_question_more_is_asked_alone() {
+fn only_an_added_question_is_asked() {
     let survey = |questions: &str| {
         let stage = format!("models = [\"llama\"]\nquestions = [{questions}]");
         spec(&stage)
@@ -148,7 +148,7 @@ fn chained(tone: &str, why: &str) -> String {
 }
 
 #[test]
-fn another_prompt_asks_its_stage_and_what_depends_on_it() {
+fn a_changed_prompt_asks_its_stage_and_dependent_stages_again() {
     let server = Server::new().start();
     let why = "Why {{ tone }}?";
     let project = project(&server, &chained("What is the tone?", why), 10);
@@ -160,13 +160,13 @@ fn another_prompt_asks_its_stage_and_what_depends_on_it() {
     project.write("pipeline.toml", chained("Which tone is it?", "Whence {{ tone }}?"));
     let asked = asked_by(&project, &server, &RUN);
     assert_eq!((asked.len(), of(&asked, "Whence")), (10, 10));
-    // What a stage asks decides, not where it stands: with the old prompts nothing is asked.
+    // Only the prompts count, not the position of the stage: the old prompts cause no calls.
     project.write("pipeline.toml", chained("What is the tone?", why));
     assert_eq!(calls(&project, &server), 0);
 }
 
 #[test]
-fn a_dealt_row_that_moves_may_come_to_another_model() {
+fn a_dealt_row_that_moves_may_get_another_model() {
     let server = Server::new().start();
     let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\n{TYPED}")), 10);
     assert_eq!(calls(&project, &server), 10);
@@ -176,15 +176,15 @@ fn a_dealt_row_that_moves_may_come_to_another_model() {
         data.splice(1..1, (0..new).map(row));
         data
     };
-    // At the end only the new row is asked.
+    // At the end of the table only the new row is asked.
     let project = project.csv("data.csv", &rows(11));
     assert_eq!(calls(&project, &server), 1);
-    // As many rows as there are models: every row keeps its own.
+    // As many new rows as models: every row keeps its model.
     let project = project.csv("data.csv", &with(2));
     assert_eq!(calls(&project, &server), 2);
-    // One row: all the others come to the other model, as the place in the table decides; none is asked twice of one.
+    // One new row: all later rows move to the other model, since the position decides; no model is asked twice.
     let project = project.csv("data.csv", &with(1));
-    // The new one has been asked of its model before.
+    // The new row was asked before, of the same model.
     assert_eq!(calls(&project, &server), 10);
     let table = project.table(OUT);
     let dealt: Vec<String> = ["llama", "mistral"].iter().cycle().take(11).map(|&m| m.to_owned()).collect();
@@ -195,9 +195,9 @@ fn a_dealt_row_that_moves_may_come_to_another_model() {
 }
 
 #[test]
-fn replicates_are_answers_of_their_own() {
+fn replicates_are_separate_answers() {
     let with = |n: usize| spec(&format!("models = [\"llama\"]\nreplicates = {n}"));
-    // The same words to the same question, but for their number: a cache would show.
+    // Equal answers to equal questions, except for a counter that would reveal a cache.
     let number = AtomicUsize::new(0);
     let server =
         Server::new().script(move |_, _| Say::Text(format!("answer {}", number.fetch_add(1, Ordering::SeqCst))));
@@ -237,7 +237,7 @@ fn a_fresh_run_asks_everything_and_keeps_the_old_answers() {
     assert_eq!(asked_by(&project, &server, &FRESH).len(), 20);
     assert_eq!((of_generation(&project, 2), held(&project)), (20, (20, 20)));
     let table = project.bytes(OUT);
-    // The run is done: it does not begin again.
+    // A finished run does not begin again.
     generation.store(3, Ordering::SeqCst);
     assert_eq!(calls(&project, &server), 0);
     assert!(project.bytes(OUT) == table);
@@ -246,7 +246,7 @@ fn a_fresh_run_asks_everything_and_keeps_the_old_answers() {
 }
 
 #[test]
-fn a_fresh_run_that_was_killed_goes_on() {
+fn a_killed_fresh_run_continues() {
     let (server, generation) = changing();
     let text = spec("models = [\"llama\"]\nchunk_size = 5\nworkers = 2\nbatch_size = 2");
     let project = project(&server, &text, 60);
@@ -266,7 +266,7 @@ fn a_fresh_run_that_was_killed_goes_on() {
 }
 
 #[test]
-fn a_fresh_run_that_was_stopped_is_planned_and_goes_on() {
+fn a_stopped_fresh_run_is_planned_and_continues() {
     let (server, generation) = changing();
     let text = spec("models = [\"llama\"]\nchunk_size = 5\nworkers = 1\nbatch_size = 1");
     let project = project(&server, &text, 20);
@@ -293,7 +293,7 @@ fn a_fresh_run_of_a_part_asks_that_part() {
     let asked = asked_by(&project, &server, &args(&["--select", "why"]));
     assert!(asked.len() == 20 && asked.iter().all(|a| !a.question().starts_with("Aside")));
     assert_eq!(held(&project), (30, 29));
-    // The whole run is as it was.
+    // The whole run is unchanged.
     assert_eq!(calls(&project, &server), 0);
 }
 
@@ -310,7 +310,7 @@ fn equal_calls_of_another_spec_get_the_new_answers() {
     assert_eq!((calls(&project, &server), asked_by(&project, &server, &other).len()), (8, 0));
     generation.store(2, Ordering::SeqCst);
     assert_eq!(asked_by(&project, &server, &FRESH).len(), 8);
-    // Its table stays as long as nothing makes it anew.
+    // Its table stays until a run writes it again.
     assert_eq!(asked_by(&project, &server, &other).len(), 0);
     let old = |project: &Project| {
         let texts = project.table("out/other.parquet").texts("tone");

@@ -1,5 +1,5 @@
-//! Answers that need help: a reply that was cut off or is not quite JSON, a server that refuses the form of the answer, a
-//! prompt that is too long, a model that doesn't answer and another that stands in for it. What was done is recorded.
+//! Answers that need help: a reply that is truncated or not quite JSON, a server that rejects the structured output, a prompt
+//! that is too long, a model that does not answer and its fallback. Each repair is recorded.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn fitting() -> Say {
     Say::Json(json!({"label": "neutral", "score": 4}))
 }
 
-/// What the calls table notes, row by row; null where there is nothing to say.
+/// The notes of the calls table, row by row; null if there are none.
 fn notes(calls: &Table) -> Vec<Value> {
     let notes = calls.strings("notes").into_iter();
     notes.map(|notes| notes.map_or(Value::Null, |json| serde_json::from_str(&json).expect("JSON"))).collect()
@@ -30,7 +30,7 @@ fn format_of(asked: &Asked) -> String {
 }
 
 #[test]
-fn a_reply_that_was_cut_off_is_asked_again_for_a_shorter_one() {
+fn a_truncated_reply_is_asked_again_for_a_shorter_one() {
     let half = r#"{"label": "positive", "score": "#;
     let script = |a: &Asked, attempt| match about(a, 1) && attempt < 2 {
         true => Say::Truncated(half.into()),
@@ -49,7 +49,7 @@ fn a_reply_that_was_cut_off_is_asked_again_for_a_shorter_one() {
     assert!(tries.contains("truncated: ") && tries.contains("positive"), "{tries}");
 }
 
-/// A server that knows only this way to ask for JSON.
+/// A server that knows only this form of structured output.
 fn knows(form: &'static str) -> Server {
     let script = move |a: &Asked, _| match format_of(a) == form {
         true => fitting(),
@@ -59,7 +59,7 @@ fn knows(form: &'static str) -> Server {
 }
 
 #[test]
-fn a_form_that_the_server_refuses_is_found_out_once_and_recorded() {
+fn structured_output_that_the_server_rejects_is_relaxed_once_and_recorded() {
     for (form, refused) in [("json_object", 1), ("none", 2)] {
         let server = knows(form);
         let project = project(&server, &openai_spec("", &format!("models = [\"llama\"]\n{TYPED}")), 40);
@@ -69,7 +69,7 @@ fn a_form_that_the_server_refuses_is_found_out_once_and_recorded() {
         let asked = server.asked();
         let good = asked.iter().filter(|a| a.answered.is_some()).count();
         assert_eq!(good, 40);
-        // Those that were under way when the first was refused meet it too; the looser forms are tried by one alone.
+        // Calls in flight during the first rejection are rejected too; only one of them tries the relaxed forms.
         let strict = asked.iter().filter(|a| format_of(a) == "json_schema").count();
         assert!(strict <= 16, "{strict} in flight");
         assert_eq!(asked.len(), 40 + strict + (refused - 1));
@@ -81,7 +81,7 @@ fn a_form_that_the_server_refuses_is_found_out_once_and_recorded() {
 }
 
 #[test]
-fn a_request_that_no_form_saves_fails_its_row_alone() {
+fn a_request_that_no_relaxed_form_saves_fails_only_its_row() {
     let script = |a: &Asked, _| if about(a, 5) { Say::status(400) } else { Say::Default };
     let server = Server::new().script(script).start();
     let stage = format!("models = [\"llama\"]\nmax_failed = 1\n{TYPED}");
@@ -116,7 +116,7 @@ fn replies_are_repaired_only_where_the_spec_says_so() {
     let calls = lenient.calls();
     assert_eq!(calls.texts("reply")[0], written, "the raw reply is kept");
     assert_eq!(notes(&calls), [json!({"repaired": true}), Value::Null, Value::Null]);
-    // The same from the ledger, and not for who doesn't want it.
+    // The same from the ledger, and not for a stage that does not want it.
     server.forget();
     std::fs::remove_dir_all(lenient.path(".fanfold/runs")).expect("the runs");
     lenient.run(&RUN);
@@ -136,7 +136,7 @@ fn long_row(server: &Server, spec: String) -> Project {
 }
 
 #[test]
-fn a_prompt_that_can_not_fit_is_not_sent() {
+fn a_prompt_that_exceeds_the_context_is_not_sent() {
     let server = Server::new().start();
     let small = |spec: String| spec.replace("num_ctx = 4096", "num_ctx = 400");
     let stage = format!("models = [\"llama\"]\nmax_failed = 1\n{TYPED}");
@@ -154,8 +154,8 @@ fn a_prompt_that_can_not_fit_is_not_sent() {
 }
 
 #[test]
-fn a_prompt_that_is_too_long_loses_its_middle_where_the_spec_says_so() {
-    // The server counts a token for 4 bytes and answers what is left of a prompt, as older Ollamas do.
+fn a_prompt_that_is_too_long_loses_its_middle_if_the_spec_says_so() {
+    // The server counts 4 bytes as a token and answers a prompt that it has cut, as older versions of Ollama do.
     let server = Server::new().start();
     let stage = |lines: &str| {
         let text = spec(&format!("models = [\"llama\"]\nmax_failed = 1\n{lines}\n{TYPED}"));
@@ -176,20 +176,20 @@ fn a_prompt_that_is_too_long_loses_its_middle_where_the_spec_says_so() {
     assert!(text.len() < 400 * 4, "{}", text.len());
     let left_out = notes(&project.calls())[1]["left_out"].as_u64().expect("a number of characters");
     assert!((12_000..14_500).contains(&left_out), "{left_out}");
-    // A shortened answer is none where the whole prompt is wanted.
+    // An answer to a shortened prompt does not count where the whole prompt is required.
     server.forget();
     project.write("pipeline.toml", stage(""));
     project.run(&RUN).exits(0);
     assert_eq!((project.table(OUT).nulls("tone_error"), server.requests()), (2, 0));
 }
 
-/// The usual spec, in which `mistral` stands in for `llama`.
+/// The usual spec, with `mistral` as the fallback of `llama`.
 fn with_fallback(stage: &str) -> String {
     spec(stage).replacen("num_ctx = 4096\n", "num_ctx = 4096\nfallback = [\"mistral\"]\n", 1)
 }
 
 #[test]
-fn a_fallback_answers_where_the_model_does_not_and_the_table_says_so() {
+fn a_fallback_answers_if_the_model_does_not_and_the_table_says_so() {
     let script = |a: &Asked, _| match a.model.as_str() {
         "llama3.2" if about(a, 2) => Say::status(400),
         "llama3.2" if about(a, 4) => Say::status(422),
@@ -210,7 +210,7 @@ fn a_fallback_answers_where_the_model_does_not_and_the_table_says_so() {
     assert_eq!(notes(&calls)[2], json!({"fallback": "mistral"}));
     assert_eq!((calls.texts("model")[2].as_str(), calls.texts("model_id")[2].as_str()), ("llama", "mistral"));
     assert!(calls.strings("earlier_tries")[2].as_ref().is_some_and(|tries| tries.contains("rejected: ")));
-    // Nothing is paid twice, and without the fallback its answer is none.
+    // No call is paid twice, and without the fallback its answer does not count.
     server.forget();
     std::fs::remove_dir_all(project.path(".fanfold/runs")).expect("the runs");
     project.run(&RUN).exits(0);

@@ -1,61 +1,59 @@
-//! Adaptive concurrency (`max_concurrent_calls = "auto"`): how many calls a server answers at once, found out from how long
-//! they take. Pure: it is told of every call and says how many may be in flight.
+//! Adaptive concurrency (`max_concurrent_calls = "auto"`): finds out from latencies how many calls a server processes at
+//! once. Pure.
 //!
-//! Little's law ties the three: throughput = calls in flight / latency. A server with k slots answers faster the more calls
-//! it gets until k are in flight; from there on they wait in its queue, and only the latency grows. So the number
-//! grows while the throughput grows with it, then is set where the growth ended, and from time to time another one, a little
-//! higher or lower, is tried. A server that says that it has too much (429, 503), or that becomes slow, gets less.
+//! Little's law: throughput = calls in flight / latency. A server with k slots answers faster with more calls in flight,
+//! up to k; further calls wait in its queue, and only the latency grows. So the number of calls grows while the throughput
+//! grows with it, and is then set to where the growth ended. From time to time a slightly higher or lower number is tried.
+//! A server that refuses calls (429, 503), or becomes slow, gets fewer.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The most calls in flight that are tried.
 const MOST: usize = 1024;
-/// Growth of the throughput, for a doubled number of calls, at which the number grows again.
+/// The growth of the throughput at which the number grows again.
 const GROWS: f64 = 1.2;
-/// From so many calls on the number is doubled, below it is quadrupled: a growth costs as many calls as it tries.
+/// From this number on a growth doubles it, below it quadruples it: a growth costs as many calls as it tries.
 const MANY: usize = 16;
-/// The share of the best throughput that is as good as it.
+/// The share of the best throughput that counts as equal to it.
 const AS_GOOD: f64 = 0.95;
-/// The share of the growth of the calls that the throughput must grow with, for more calls to be worth it.
+/// The growth of the throughput, as a share of the growth of the calls, that justifies more calls.
 const WORTH: f64 = 0.2;
-/// What is left of the number after a server had too much.
+/// The factor after a refused call.
 const BACK_OFF: f64 = 0.7;
-/// How many times its usual latency a slow server takes.
+/// The factor of the usual latency at which a server counts as slow.
 const SLOW: f64 = 2.0;
-/// Calls at one number until another is tried: trying costs.
+/// Calls at one number before another is tried.
 const PATIENCE: usize = 400;
-/// Calls at least by which a number is judged that is tried against another.
+/// The least number of calls that decides between two numbers.
 const CAREFUL: usize = 16;
 
-/// A number of calls in flight and the throughput that came of it, in calls per second.
+/// A number of calls in flight and its throughput in calls per second.
 #[derive(Clone, Copy, Debug)]
 struct Level {
     calls: usize,
     throughput: f64,
 }
 
-/// What is being found out.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The number grows as long as the throughput does; the last number and the one before it.
+    /// The number grows as long as the throughput does: the last level and the one before it.
     Growing(Option<Level>, Option<Level>),
-    /// Where the growth ended, as far as these numbers tell: too few or just enough, and too many.
+    /// The growth ended between these levels; the number in between is measured.
     Confirming(Level, Level),
-    /// The number has been found, with this throughput, and has stood for so many calls.
+    /// The number is found: its throughput, and the calls since.
     Settled(f64, usize),
-    /// Another number is tried against this one.
+    /// Another number is compared with this level.
     Trying(Level),
 }
 
-/// Some calls that began since the number was set.
+/// Calls that began since the number was set.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     calls: usize,
     seconds: f64,
     since: Instant,
-    /// Whether the first calls, which found a short queue, have been passed over.
+    /// Whether the first calls, which met a short queue, are skipped.
     warm: bool,
 }
 
@@ -65,39 +63,35 @@ impl Window {
     }
 }
 
-/// How many calls an endpoint gets at once.
 #[derive(Debug)]
 pub struct Adaptive {
     calls: usize,
-    /// Raised whenever the number is set, so that calls which began before don't count.
+    /// Raised whenever the number is set. Calls of an earlier epoch do not count.
     epoch: u64,
     window: Window,
     phase: Phase,
-    /// The largest number that was not too much, as far as the server said.
+    /// The largest number that the server did not refuse.
     ceiling: usize,
-    /// Whether the next number to try is a higher one.
+    /// Whether the next number to try is higher.
     up: bool,
 }
 
 impl Adaptive {
-    /// Starts with one call.
     pub fn new(now: Instant) -> Adaptive {
         let (window, phase) = (Window::new(now, false), Phase::Growing(None, None));
         Adaptive { calls: 1, epoch: 0, window, phase, ceiling: MOST, up: true }
     }
 
-    /// How many calls may be in flight.
     pub fn calls(&self) -> usize {
         self.calls
     }
 
-    /// What a call that begins now is to be told when it ends.
+    /// The epoch of a call that begins now.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// A call that began in `epoch` was answered at `now`, after `latency`. All calls that may be in flight must have been,
-    /// or nothing is learnt from it.
+    /// Counts a call that began in `epoch` and was answered at `now`, after `latency`. Only calls at full concurrency count.
     pub fn answered(&mut self, epoch: u64, latency: Duration, now: Instant) {
         if epoch != self.epoch {
             return;
@@ -115,8 +109,8 @@ impl Adaptive {
         }
         let window = std::mem::replace(&mut self.window, Window::new(now, true));
         let level = |throughput: f64| Level { calls: self.calls, throughput };
-        // The first calls found a short queue, so that their latency says too little of it; but while there is none, it says
-        // more than how long the slowest of them took.
+        // The latency of the first calls is too short, since they met a short queue. While there is no queue, it is more exact
+        // than the time of the slowest of them.
         let first = level(window.calls as f64 / now.duration_since(window.since).as_secs_f64().max(1e-9));
         let later = level(self.calls as f64 * window.calls as f64 / window.seconds.max(1e-9));
         match self.phase {
@@ -130,24 +124,23 @@ impl Adaptive {
             _ if !window.warm => {}
             Phase::Growing(before, earlier) => self.grown(before, earlier, later, now),
             Phase::Confirming(few, many) => self.confirmed(few, many, later, now),
-            Phase::Settled(usual, calls) => self.stood(usual, calls + window.calls, later, now),
+            Phase::Settled(usual, calls) => self.settled(usual, calls + window.calls, later, now),
             Phase::Trying(found) => self.tried(found, later, now),
         }
     }
 
-    /// A call that began in `epoch` was turned away at `now` because the server had too much.
+    /// Counts a call that began in `epoch` and was refused at `now`.
     pub fn refused(&mut self, epoch: u64, now: Instant) {
-        // Those that were turned away together are one sign.
+        // Calls that are refused together count once.
         if epoch != self.epoch {
             return;
         }
-        // Who has too much of one call is down, which says nothing of how much it can do.
+        // A server that refuses even one call is down; this tells us nothing about its capacity.
         self.ceiling = if self.calls > 1 { self.calls - 1 } else { MOST };
         let fewer = (self.calls as f64 * BACK_OFF) as usize;
         self.set(fewer, Phase::Growing(None, None), now);
     }
 
-    /// The next number of a growth.
     fn more(&self) -> usize {
         self.calls * if self.calls < MANY { 4 } else { 2 }
     }
@@ -159,13 +152,13 @@ impl Adaptive {
         self.phase = phase;
     }
 
-    /// The throughput didn't seem to grow with the number, and was measured again with a full queue.
+    /// After a second measurement, with a full queue, of a number at which the throughput did not seem to grow.
     fn grown(&mut self, before: Option<Level>, earlier: Option<Level>, level: Level, now: Instant) {
         match before {
             Some(before) if level.throughput >= before.throughput * GROWS && self.calls < self.ceiling => {
                 self.set(self.more(), Phase::Growing(Some(level), Some(before)), now);
             }
-            // Before the last growth there was no queue yet: as long as there is none, the throughput goes with the calls.
+            // Before the last growth there was no queue: until there is one, the throughput grows with the calls.
             Some(before) => {
                 let free = earlier.unwrap_or(before);
                 let knee = level.throughput / free.throughput * free.calls as f64;
@@ -176,17 +169,17 @@ impl Adaptive {
         }
     }
 
-    /// The number at which the growth should have ended gives so much.
+    /// After the measurement of the number at which the growth should have ended.
     fn confirmed(&mut self, few: Level, many: Level, level: Level, now: Instant) {
         let good = |level: &Level| level.throughput >= many.throughput * AS_GOOD;
         let found = [level, few].into_iter().find(good).unwrap_or(many);
         self.set(found.calls, Phase::Settled(found.throughput, 0), now);
     }
 
-    /// Another window at the number that was found.
-    fn stood(&mut self, usual: f64, calls: usize, level: Level, now: Instant) {
+    /// After another window at the number that was found.
+    fn settled(&mut self, usual: f64, calls: usize, level: Level, now: Instant) {
         if level.throughput * SLOW < usual {
-            // It has become slow for everyone: what was known of it holds no more.
+            // The server has become slow: start again.
             self.set(1, Phase::Growing(None, None), now);
         } else if calls < PATIENCE {
             self.phase = Phase::Settled(usual, calls);
@@ -199,17 +192,19 @@ impl Adaptive {
         }
     }
 
-    /// A number was tried: kept if more calls are worth it, or fewer do as well.
+    /// After a comparison: keeps the other number if more calls pay off, or fewer are as good.
     fn tried(&mut self, found: Level, level: Level, now: Instant) {
         let growth = level.calls as f64 / found.calls as f64 - 1.0;
         let better = level.throughput > found.throughput * (1.0 + WORTH * growth);
         match (better, level.calls > found.calls) {
-            // More is worth it: perhaps much more.
+            // Perhaps many more calls pay off.
             (true, true) if self.calls < self.ceiling => {
                 self.set(self.more(), Phase::Growing(Some(level), Some(found)), now)
             }
-            (true, _) => self.set(level.calls, Phase::Settled(level.throughput, 0), now),
-            (false, _) => self.set(found.calls, Phase::Settled(found.throughput, 0), now),
+            _ => {
+                let kept = if better { level } else { found };
+                self.set(kept.calls, Phase::Settled(kept.throughput, 0), now);
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
-//! Buckets: how much may be spent per minute, of requests or of tokens. Pure.
+//! Token buckets (Turner 1986; RFC 2697): limit requests or tokens per minute. Pure.
 //!
-//! A token bucket (Turner 1986; RFC 2697): it fills evenly, holds what comes in within a second, and what is spent
-//! before it is known may leave it in debt, which the next ones wait for.
+//! A bucket fills evenly and holds the allowance of one second. A call may overdraw it; the next calls wait for the debt.
 
 use std::time::Duration;
 
@@ -10,36 +9,35 @@ use tokio::time::Instant;
 /// For how long unused allowance is kept: a server may count by the second as well as by the minute.
 const KEPT: f64 = 1.0;
 
-/// An allowance per minute.
 #[derive(Debug)]
 pub struct Bucket {
-    /// What comes in, per second.
+    /// The allowance per second.
     rate: f64,
-    /// The most that is kept; one request is whole, also where less than one comes in per second.
+    /// The capacity: at least one request, even at less than one per second.
     most: f64,
-    /// What is there; below zero it is owed.
+    /// What is available; below zero in debt.
     level: f64,
     at: Instant,
 }
 
 impl Bucket {
-    /// A full bucket of so much per minute.
+    /// A full bucket.
     pub fn new(per_minute: f64, now: Instant) -> Bucket {
         let rate = per_minute / 60.0;
         let most = (rate * KEPT).max(1.0);
         Bucket { rate, most, level: most, at: now }
     }
 
-    /// How long to wait until something may be spent; nothing when it may be at once. What is there may be overdrawn, so that
-    /// a call that needs more than a second's allowance can ever be made.
+    /// How long to wait before the next call; `None`: it may begin. A call may overdraw the bucket, or one that needs more
+    /// than the allowance of a second could never begin.
     pub fn wait(&mut self, now: Instant) -> Option<Duration> {
         self.level = (self.level + self.rate * now.saturating_duration_since(self.at).as_secs_f64()).min(self.most);
         self.at = self.at.max(now);
-        // A hair more than exact, so that a wait is over when it ends.
+        // Slightly more than exact, so that the bucket is full enough when the wait ends.
         (self.level < 1.0).then(|| Duration::from_secs_f64((1.0 - self.level) / self.rate + 1e-6))
     }
 
-    /// Spends so much; less than nothing gives back.
+    /// Takes an amount; a negative amount is returned to the bucket.
     pub fn spend(&mut self, amount: f64) {
         self.level -= amount;
     }
@@ -49,7 +47,7 @@ impl Bucket {
 mod tests {
     use super::*;
 
-    /// Spends `amount` as often as it may be for so many seconds; gives when.
+    /// The times at which `amount` can be spent within `seconds`.
     fn spent(bucket: &mut Bucket, amount: f64, start: Instant, seconds: f64) -> Vec<f64> {
         let (mut now, mut times) = (start, Vec::new());
         while now.duration_since(start).as_secs_f64() < seconds {
@@ -87,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_reserved_in_vain_is_given_back() {
+    fn an_unused_reservation_is_returned() {
         let now = Instant::now();
         let mut bucket = Bucket::new(60.0, now);
         bucket.spend(60.0);

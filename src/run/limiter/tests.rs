@@ -1,4 +1,4 @@
-//! Turns in paused time: pauses, allowances, outages, and what `auto` finds.
+//! Turns in paused time: pauses, limits per minute, outages and `auto`.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn calls(calls: u32) -> Limits {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_holds_everyone_back() {
+async fn a_pause_delays_all_calls() {
     let limiter = Limiter::new(&calls(2));
     let start = Instant::now();
     drop(limiter.turn(0).await);
@@ -29,7 +29,7 @@ async fn a_pause_holds_everyone_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_gives_up_leaves_his_room_to_others() {
+async fn a_dropped_call_does_not_keep_its_place_in_the_queue() {
     let limiter = Limiter::new(&calls(1));
     let held = limiter.turn(0).await;
     let (mut first, mut second) = (Box::pin(limiter.turn(0)), Box::pin(limiter.turn(0)));
@@ -44,13 +44,13 @@ async fn whoever_gives_up_leaves_his_room_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_and_tokens_per_minute_are_kept_by_all_lanes_together() {
+async fn all_lanes_together_stay_within_requests_and_tokens_per_minute() {
     let limits = |requests, tokens| Limits {
         requests_per_minute: NonZeroU32::new(requests),
         tokens_per_minute: NonZeroU32::new(tokens),
         ..Limits::default()
     };
-    // 120 calls at 60 a minute; 120 calls of 100 tokens at 6,000 a minute; the same, of which half is given back.
+    // 120 calls at 60 per minute; 120 calls of 100 tokens at 6,000 per minute; the same with half of the tokens unused.
     for (limits, used, seconds) in
         [(limits(60, 0), 100, 119.0), (limits(0, 6000), 100, 119.0), (limits(0, 6000), 50, 59.5)]
     {
@@ -71,7 +71,7 @@ async fn requests_and_tokens_per_minute_are_kept_by_all_lanes_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_server_is_down_one_call_at_a_time_asks_whether_it_is_back() {
+async fn while_a_server_is_down_one_call_at_a_time_probes_it() {
     let limiter = Arc::new(Limiter::new(&calls(16)));
     let start = Instant::now();
     let (mut lanes, requests) = (JoinSet::new(), Arc::new(Mutex::new(Vec::new())));
@@ -87,7 +87,7 @@ async fn while_a_server_is_down_one_call_at_a_time_asks_whether_it_is_back() {
                     turn.answered(None);
                     return tries;
                 }
-                // Only what is no outage counts as a try of the call's own.
+                // During an outage a failure does not count as an attempt of the call.
                 tries += usize::from(turn.failed().is_none());
             }
         });
@@ -100,7 +100,7 @@ async fn while_a_server_is_down_one_call_at_a_time_asks_whether_it_is_back() {
     assert!(start.elapsed() < 65 * SECOND, "{:?}", start.elapsed());
 }
 
-/// 80 lanes ask a server of so many slots for a second each.
+/// The number of calls that `auto` finds, and the seconds, for 80 lanes at a server whose calls take a second.
 async fn served(slots: usize, calls: usize) -> (usize, f64) {
     let limits = Limits { max_concurrent_calls: Some(Concurrency::Auto), ..Limits::default() };
     let (limiter, server) = (Arc::new(Limiter::new(&limits)), Arc::new(Semaphore::new(slots)));

@@ -1,22 +1,22 @@
-//! The law against simulated servers with so many slots and a queue before them.
+//! Adaptive concurrency with simulated servers that have a number of slots and a queue.
 
 use super::*;
 use crate::random::{Stream, Streams};
 
-/// A server: `slots` calls at once, each for about `seconds`; the others wait.
+/// A server: processes `slots` calls at once, each for about `seconds`; the others wait.
 struct Server {
     slots: usize,
     seconds: f64,
-    /// How much a call may take more or less, as a share.
+    /// The largest deviation of a call's time, as a share.
     noise: f64,
-    /// More calls than this, queue included, are turned away at once.
+    /// More calls than this, queue included, are refused at once.
     most: usize,
     dice: Stream,
     start: Instant,
     now: f64,
-    /// Calls that are being answered or wait: when they began, in which epoch; the first `slots` are at work.
+    /// Calls in progress (the first `slots`) and in the queue: their start and epoch.
     calls: Vec<(f64, u64)>,
-    /// When those at work end.
+    /// When the calls in progress end.
     ends: Vec<f64>,
     answered: usize,
     refused: usize,
@@ -41,7 +41,7 @@ impl Server {
         }
     }
 
-    /// Keeps as many calls in flight as the law says, until `count` more have been answered; gives the seconds it took.
+    /// Keeps as many calls in flight as the law says, until `count` more are answered. Returns the seconds.
     fn serve(&mut self, law: &mut Adaptive, count: usize) -> f64 {
         let (start, goal) = (self.now, self.answered + count);
         while self.answered < goal {
@@ -55,7 +55,7 @@ impl Server {
                 self.work();
             }
             let next =
-                (0..self.ends.len()).min_by(|a, b| self.ends[*a].total_cmp(&self.ends[*b])).expect("someone works");
+                (0..self.ends.len()).min_by(|a, b| self.ends[*a].total_cmp(&self.ends[*b])).expect("a call is in progress");
             self.now = self.ends.remove(next);
             let (began, epoch) = self.calls.remove(next);
             self.work();
@@ -69,7 +69,7 @@ impl Server {
         self.start + Duration::from_secs_f64(self.now)
     }
 
-    /// Lets a free slot begin.
+    /// Starts a call in a free slot.
     fn work(&mut self) {
         if self.ends.len() < self.slots.min(self.calls.len()) {
             let noise = 1.0 + self.noise * (2.0 * self.dice.unit() - 1.0);
@@ -88,10 +88,10 @@ fn it_settles_at_the_slots_of_a_server_in_under_200_calls() {
             let mut law = Adaptive::new(server.instant());
             server.serve(&mut law, within);
             let calls = law.calls() as f64;
-            // Where all calls take the same time, they end in step, and a few of them tell less of how long the queue is.
+            // If all calls take the same time, they end together, and few of them say less about the queue.
             let most = if within < 200 { (1.2 * slots as f64).max(1.0) } else { 1.5 * slots as f64 };
             assert!(calls >= (0.8 * slots as f64).ceil() && calls <= most, "{slots} slots, noise {noise}: {calls}");
-            // What the best fixed number would take.
+            // Compared with the best fixed number.
             let took = server.serve(&mut law, 400);
             assert!(400.0 / slots as f64 / took >= 0.95, "{slots} slots, noise {noise}: {took} s");
         }
@@ -99,7 +99,7 @@ fn it_settles_at_the_slots_of_a_server_in_under_200_calls() {
 }
 
 #[test]
-fn it_stays_near_the_slots_for_long() {
+fn it_stays_near_the_slots_for_a_long_time() {
     for slots in [1, 4, 32] {
         let mut server = Server::new(slots, 0.2);
         let mut law = Adaptive::new(server.instant());
@@ -115,7 +115,7 @@ fn it_stays_near_the_slots_for_long() {
 }
 
 #[test]
-fn a_server_whose_queue_is_short_is_not_turned_against() {
+fn a_server_with_a_short_queue_refuses_few_calls() {
     let mut server = Server::new(8, 0.1);
     let mut law = Adaptive::new(server.instant());
     server.most = 10;
@@ -127,7 +127,7 @@ fn a_server_whose_queue_is_short_is_not_turned_against() {
 }
 
 #[test]
-fn a_server_that_becomes_slow_or_quick_is_measured_anew() {
+fn a_server_that_becomes_slow_or_fast_is_measured_again() {
     let mut server = Server::new(16, 0.05);
     let mut law = Adaptive::new(server.instant());
     server.serve(&mut law, 200);
@@ -145,7 +145,7 @@ fn after_an_outage_it_grows_again() {
     let mut server = Server::new(32, 0.1);
     let mut law = Adaptive::new(server.instant());
     server.serve(&mut law, 200);
-    // Everything is turned away for a while.
+    // All calls are refused for a while.
     for _ in 0..50 {
         law.refused(law.epoch(), server.instant());
     }
