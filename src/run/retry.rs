@@ -20,7 +20,11 @@ pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Try again after `delay`. All calls to the endpoint wait for `pause`. A rate limit does not count as a failed attempt.
-    Again { delay: Duration, pause: Option<Duration>, counts: bool },
+    Again {
+        delay: Duration,
+        pause: Option<Duration>,
+        counts: bool,
+    },
     GiveUp,
     /// Stop the run: all other rows would fail too.
     StopRun,

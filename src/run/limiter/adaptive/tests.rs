@@ -54,8 +54,9 @@ impl Server {
                 self.calls.push((self.now, law.epoch()));
                 self.work();
             }
-            let next =
-                (0..self.ends.len()).min_by(|a, b| self.ends[*a].total_cmp(&self.ends[*b])).expect("a call is in progress");
+            let next = (0..self.ends.len())
+                .min_by(|a, b| self.ends[*a].total_cmp(&self.ends[*b]))
+                .expect("a call is in progress");
             self.now = self.ends.remove(next);
             let (began, epoch) = self.calls.remove(next);
             self.work();
