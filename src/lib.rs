@@ -21,6 +21,7 @@
 //! | folder | what lives there |
 //! |---|---|
 //! | [`cli`] | the terminal: the only folder that prints, reads arguments or picks exit codes |
+//! | [`pipeline`] | a whole run without a terminal: load, run, report |
 //! | [`report`] | all text and JSON for people, without printing it |
 //! | [`bench`] | how fast models answer, measured with the engine's clients and limits |
 //! | [`run`] | the engine: the only concurrent code |
@@ -62,6 +63,7 @@ pub mod inventory;
 pub mod lock;
 pub mod models;
 pub mod name;
+pub mod pipeline;
 pub mod plan;
 pub mod prompt;
 pub mod provider;

@@ -3,12 +3,16 @@
 use std::path::Path;
 
 use super::exit::Exit;
+use super::signals::stopped;
 use super::terminal::Terminal;
 use crate::bench::BenchError;
+use crate::lock::{Drift, LockFailure, LockMode};
 use crate::models::ConnectError;
+use crate::pipeline::PipelineError;
 use crate::plan::PlanError;
 use crate::provider::CallErrorKind;
 use crate::provider::weights::WeightsError;
+use crate::report::drift;
 use crate::run::RunError;
 use crate::source::SourceError;
 use crate::spec::load::{LoadError, folder_of};
@@ -137,6 +141,40 @@ impl From<ConnectError> for Failure {
             ConnectError::Ledger(error) => return error.into(),
         };
         failure.note("nothing was sent")
+    }
+}
+
+impl From<&LockFailure> for Failure {
+    fn from(failure: &LockFailure) -> Self {
+        let message = failure.to_string();
+        let with = |drift: &[Drift]| format!("{message}:\n{}", drift::lines(drift, "  ").trim_end());
+        match failure {
+            LockFailure::Missing(_) => Failure::new(Exit::Lock, message).help("a run without `--locked` writes it"),
+            LockFailure::Unreadable(_) => {
+                Failure::new(Exit::Lock, message).help("fix it, or replace it with `--update-lock`")
+            }
+            LockFailure::Inputs { drift, mode, .. } => {
+                let flag = if *mode == LockMode::Locked { "without `--locked`" } else { "with `--update-lock`" };
+                Failure::new(Exit::Lock, with(drift))
+                    .help(format!("run {flag} to accept the change, or restore the old input"))
+                    .note("nothing was sent")
+            }
+            LockFailure::Tables { drift, .. } => Failure::new(Exit::Lock, with(drift)),
+            LockFailure::Store(_) => Failure::new(Exit::Environment, message),
+        }
+    }
+}
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Load(error) => error.into(),
+            PipelineError::Lock(failure) => (&failure).into(),
+            PipelineError::Connect(error) => error.into(),
+            PipelineError::Run(error) => error.into(),
+            PipelineError::Stopped(ref reason) => Failure::shown(stopped(reason)).note(error.to_string()),
+            PipelineError::Invalid(..) => Failure::new(Exit::Spec, error.to_string()),
+        }
     }
 }
 

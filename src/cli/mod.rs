@@ -11,7 +11,6 @@ mod explain;
 mod init;
 mod ledger;
 mod load;
-mod locking;
 mod models;
 mod output;
 mod plan;

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::terminal::Terminal;
 
 /// How a command writes its report to standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
+    #[default]
     /// Text.
     Human,
     /// One JSON object.

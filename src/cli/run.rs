@@ -1,33 +1,30 @@
 //! `fanfold run`
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
 
 use super::error::{Failure, advice};
 use super::exit::Exit;
 use super::load::load_spec;
-use super::locking::{Keeper, Mode};
 use super::output::{OutputFormat, write_json};
 use super::plan::{PlanFormat, show};
 use super::progress;
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
 use super::terminal::Terminal;
-use crate::lock::{self, ModelFacts};
-use crate::plan::{Plan, Selection};
+use crate::lock::{LockChange, LockMode};
+use crate::pipeline::{Options, Ready, Report, Started};
+use crate::plan::Selection;
+use crate::report::drift;
 use crate::report::numbers::count;
 use crate::report::preview::first_rows;
-use crate::report::summary::{RunReport, announcements, missing_calls};
-use crate::run::{self, MissingCall, Outcome, Progress, Recall, ReplayMode, Stop, StopReason};
-use crate::spec::{Spec, TableId};
-use crate::store::Project;
+use crate::report::summary::{announcements, missing_calls};
+use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
 
 /// Runs a spec: sends the calls that the ledger cannot answer, and writes the outputs.
 ///
 /// Run it again to continue a stopped run or to retry failed rows. Finished calls are never repeated. `fanfold test` checks
 /// the tables against the tests of the spec.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Run {
     /// The spec.
     #[arg(value_name = "SPEC")]
@@ -64,18 +61,7 @@ pub struct Run {
 impl Run {
     /// The whole spec, answered only from a replay file.
     pub fn replay(spec: &Path, file: &Path) -> Self {
-        Run {
-            spec: spec.to_owned(),
-            replay: Some(file.to_owned()),
-            replay_mode: ReplayMode::Only,
-            limit: None,
-            select: Vec::new(),
-            dry_run: false,
-            locked: false,
-            update_lock: false,
-            fresh: false,
-            format: OutputFormat::Human,
-        }
+        Run { spec: spec.to_owned(), replay: Some(file.to_owned()), ..Run::default() }
     }
 
     pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
@@ -85,68 +71,53 @@ impl Run {
             let format = if json { PlanFormat::Json } else { PlanFormat::Human };
             return show(&self.spec, &selection, 0, format, terminal);
         }
-        let spec = load_spec(&self.spec, terminal)?;
-        let keeper = Keeper::open(&self.spec, self.mode())?;
-        block_on(self.carry_out(spec, selection, &keeper, terminal))
-    }
-
-    /// What the run may do to the lock.
-    fn mode(&self) -> Mode {
-        match (self.locked, self.update_lock, self.limit.is_some() || !self.select.is_empty()) {
-            (true, ..) => Mode::Locked,
-            (_, true, _) => Mode::Update,
-            (_, _, true) => Mode::Aside,
-            _ => Mode::Follow,
-        }
-    }
-
-    async fn carry_out(
-        &self,
-        spec: Spec,
-        selection: Selection,
-        keeper: &Keeper,
-        terminal: &Terminal,
-    ) -> Result<Exit, Failure> {
-        let started = Instant::now();
-        let project = Project::of(&spec.folder);
         let recall = match self.replay.as_deref() {
             Some(file) => Recall::Replay(file, self.replay_mode),
             None if self.fresh => Recall::Fresh,
             None => Recall::Ledger,
         };
-        let ready = run::prepare(spec, &selection, project, recall)?;
-        let stop = Stop::default();
-        let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
-        let models = tokio::select! {
-            models = ready.connect(&env) => models?,
-            () = stop.draining() => return Ok(signals::stopped_early(&stop, terminal)),
-        };
-        keeper.check(&lock::before(&ready.plan, &ModelFacts::all(&models)))?;
-        announcements(&ready.plan).iter().for_each(|line| terminal.note(line));
-        let (plan, folder) = (ready.plan.clone(), ready.dir.clone());
-        let counters = Arc::new(Progress::new(&plan));
-        let shown = tokio::spawn(progress::show(counters.clone(), models.preparing(), *terminal));
-        let outcome = run::run(ready, models, counters, stop).await;
-        shown.abort();
-        signals.abort();
-        let _ = shown.await;
-        let outcome = outcome?;
-        let calls = folder.calls().display().to_string();
-        let report = RunReport { manifest: &outcome.manifest, elapsed: started.elapsed(), calls };
-        terminal.note(report.to_string().trim_end());
-        if self.format == OutputFormat::Json {
-            write_json(&report, terminal);
-        }
-        if let Some(reason) = &outcome.stopped {
-            return Err(self.stopped(reason));
-        }
-        first_rows(&plan, &folder, terminal.width()).iter().for_each(|rows| terminal.note(rows));
-        let exit = self.finished(&plan, &outcome, terminal);
-        keeper.end(outcome.lock.as_ref(), terminal)?;
-        Ok(exit)
+        let options = Options { selection, recall, lock: self.lock_mode() };
+        let ready = Ready::new(load_spec(&self.spec, terminal)?, &self.spec, &options)?;
+        let report = block_on(watched(ready, terminal))?;
+        self.show(&report, terminal)
     }
 
-    /// Reports why the run stopped early, and how to continue.
+    fn lock_mode(&self) -> LockMode {
+        match (self.locked, self.update_lock, self.limit.is_some() || !self.select.is_empty()) {
+            (true, ..) => LockMode::Locked,
+            (_, true, _) => LockMode::Update,
+            (_, _, true) => LockMode::Ignore,
+            _ => LockMode::Follow,
+        }
+    }
+
+    fn show(&self, report: &Report, terminal: &Terminal) -> Result<Exit, Failure> {
+        terminal.note(report.to_string().trim_end());
+        if self.format == OutputFormat::Json {
+            write_json(&report.summary, terminal);
+        }
+        if let Some(reason) = &report.stopped {
+            return Err(self.stopped(reason));
+        }
+        let rows = first_rows(&report.plan, &report.folder, terminal.width());
+        rows.iter().for_each(|rows| terminal.note(rows));
+        if report.has_failed_rows() {
+            terminal.note(&format!("to retry the failed rows: {}", self.again()));
+        }
+        match report.lock.as_ref()? {
+            LockChange::Unchanged => {}
+            LockChange::Ignored(path) => {
+                terminal.note(&format!("{} is not written: only some rows or stages were run", path.display()));
+            }
+            LockChange::Created(path) => terminal.note(&format!("wrote {}", path.display())),
+            LockChange::Updated(path, drift) => {
+                terminal.note(&format!("updated {}:\n{}", path.display(), drift::lines(drift, "  ").trim_end()));
+            }
+        }
+        Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })
+    }
+
+    /// Why the run stopped early, and how to continue.
     fn stopped(&self, reason: &StopReason) -> Failure {
         let failure = |message: String| Failure::new(stopped(reason), message);
         let (why, failure) = match reason {
@@ -159,19 +130,6 @@ impl Run {
             reason => (stopped_by(reason), Failure::shown(stopped(reason))),
         };
         failure.note(format!("{why}; every finished call is kept. To continue: {}", self.again()))
-    }
-
-    /// The exit code of a finished run.
-    fn finished(&self, plan: &Plan, outcome: &Outcome, terminal: &Terminal) -> Exit {
-        let totals = |i: TableId| outcome.manifest.stages.get(plan.spec.stage(i).name.as_str());
-        if plan.stages().filter_map(totals).any(|totals| totals.counts.failed > 0) {
-            terminal.note(&format!("to retry the failed rows: {}", self.again()));
-        }
-        let too_many = |i: TableId| {
-            let most = plan.spec.stage(i).max_failed;
-            totals(i).is_some_and(|totals| totals.counts.failed > most.map_or(0, |most| most.of(totals.rows)))
-        };
-        if plan.stages().any(too_many) { Exit::Failed } else { Exit::Ok }
     }
 
     /// The calls that a replay file lacks.
@@ -203,6 +161,24 @@ impl Run {
         }
         command
     }
+}
+
+/// Runs to the end or until a signal arrives, and shows the progress.
+async fn watched(ready: Ready, terminal: &Terminal) -> Result<Report, Failure> {
+    let stop = Stop::default();
+    let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
+    let mut shown = None;
+    let report = ready.run(&env, stop, |Started { plan, progress, preparing }| {
+        announcements(&plan).iter().for_each(|line| terminal.note(line));
+        shown = Some(tokio::spawn(progress::show(progress, preparing, *terminal)));
+    });
+    let report = report.await;
+    signals.abort();
+    if let Some(shown) = shown {
+        shown.abort();
+        let _ = shown.await;
+    }
+    Ok(report?)
 }
 
 /// Why a run stopped, if nothing went wrong.

@@ -5,6 +5,7 @@
 //! - `prompts` - hashes what a stage asks
 //! - `drift` - compares the facets of two locks
 //! - `freshness` - says how far each stage is and why it has to run
+//! - `keeper` - checks the lock of a run before its first call and writes it at the end
 //! - `verify` - checks the files of a spec against its lock
 //!
 //! An entry of a lock is a facet, named by its path: `sources.speeches.rows`. A facet whose value has changed has drifted.
@@ -15,6 +16,7 @@ mod drift;
 mod facts;
 mod file;
 mod freshness;
+mod keeper;
 mod prompts;
 mod verify;
 
@@ -22,6 +24,7 @@ pub use drift::{Comparison, Drift, Facets};
 pub use facts::{ModelFacts, before};
 pub use file::{Lock, LockError};
 pub use freshness::{Freshness, Outlook, StageState, freshness};
+pub use keeper::{LockChange, LockFailure, LockKeeper, LockMode};
 pub use prompts::{PromptDigest, Prompts};
 pub use verify::{Verified, verify};
 

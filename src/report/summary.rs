@@ -44,25 +44,24 @@ pub fn missing_calls(total: u64, first: &[MissingCall]) -> String {
     out + "no table was written"
 }
 
-/// The result of a run.
-#[derive(Debug)]
-pub struct RunReport<'a> {
-    pub manifest: &'a Manifest,
+/// The numbers of a run.
+pub struct RunSummary {
+    pub manifest: Manifest,
     pub elapsed: Duration,
-    /// The file of the calls table.
+    /// The folder of the calls table.
     pub calls: String,
 }
 
-impl RunReport<'_> {
+impl RunSummary {
     fn rows_per_second(&self) -> f64 {
         let done: u64 = self.manifest.stages.values().map(|t| t.counts.total()).sum();
         done as f64 / self.elapsed.as_secs_f64().max(0.001)
     }
 }
 
-impl Display for RunReport<'_> {
+impl Display for RunSummary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let manifest = self.manifest;
+        let manifest = &self.manifest;
         let width = manifest.stages.keys().map(String::len).max().unwrap_or(0);
         let known = if manifest.replay.is_some() { "recorded" } else { "from the ledger" };
         for (name, totals) in &manifest.stages {
@@ -80,9 +79,9 @@ impl Display for RunReport<'_> {
     }
 }
 
-impl Serialize for RunReport<'_> {
+impl Serialize for RunSummary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let manifest = self.manifest;
+        let manifest = &self.manifest;
         let stages = manifest.stages.iter().map(|(name, totals)| {
             let mut stage = json!(totals);
             let shares = totals.shares.iter().map(|(column, share)| (column.clone(), share_json(share)));
@@ -233,8 +232,8 @@ mod tests {
         manifest
     }
 
-    fn report(manifest: &Manifest) -> RunReport<'_> {
-        RunReport { manifest, elapsed: Duration::from_secs(2), calls: "calls".to_owned() }
+    fn report(manifest: Manifest) -> RunSummary {
+        RunSummary { manifest, elapsed: Duration::from_secs(2), calls: "calls".to_owned() }
     }
 
     #[test]
@@ -257,12 +256,12 @@ tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
 calls table: calls
 2.0 s, 617 rows/s
 ";
-        assert_eq!(report(&manifest()).to_string(), expected);
+        assert_eq!(report(manifest()).to_string(), expected);
     }
 
     #[test]
     fn json_has_the_same_numbers() {
-        let found = json!(report(&manifest()));
+        let found = json!(report(manifest()));
         assert_eq!((&found["state"], &found["rows_per_second"]), (&json!("running"), &json!(617.0)));
         let stage = &found["stages"]["tone"];
         assert_eq!((&stage["needed"], &stage["usd"], &stage["attempts"]), (&json!(2502), &json!(0.1506), &json!(2410)));

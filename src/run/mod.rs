@@ -98,9 +98,10 @@ pub enum RunError {
 }
 
 /// Which of the answers that are there already count for a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Recall<'a> {
     /// Those of the ledger.
+    #[default]
     Ledger,
     /// None from before now: everything is asked again.
     Fresh,

@@ -18,8 +18,9 @@ use crate::store::{CallRef, Record, Recorded, ReplayFile, RunDir, StoreError};
 const REPORTED: usize = 20;
 
 /// What a run does with a call that is not in the replay file. The doc comments are help texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ReplayMode {
+    #[default]
     /// Stop with exit code 6; uses no network, API keys or weights.
     Only,
     /// Look it up in the ledger and send it, as in any run.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The lines, lowest first. Who stands on one line may not know each other.
-const LINES: [&[&str]; 14] = [
+const LINES: [&[&str]; 15] = [
     &["name", "random"],
     &["document"],
     &["registry", "table"],
@@ -18,6 +18,7 @@ const LINES: [&[&str]; 14] = [
     &["run"],
     &["bench"],
     &["report"],
+    &["pipeline"],
 ];
 /// What stands above all.
 const TOP: &str = "cli";

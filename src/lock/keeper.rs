@@ -1,0 +1,106 @@
+//! The keeper of a lock: compares it with a run before the first call, and writes it at the end.
+//!
+//! A plain run accepts changes of the author (spec, inputs) and rewrites the lock. Changes that happened by themselves
+//! (a model build, the format of call keys) stop it until [`LockMode::Update`] accepts them.
+
+use std::path::{Path, PathBuf};
+
+use super::{Drift, Lock, LockError};
+use crate::store::StoreError;
+
+/// What a run may do to its lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LockMode {
+    /// Accept changes of the author.
+    #[default]
+    Follow,
+    /// Accept no change.
+    Locked,
+    /// Accept every change.
+    Update,
+    /// Ignore the lock, because only some rows or stages run.
+    Ignore,
+}
+
+/// Why a run does not fit its lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockFailure {
+    #[error("there is no lock `{0}`")]
+    Missing(PathBuf),
+    #[error(transparent)]
+    Unreadable(#[from] LockError),
+    #[error("the lock `{path}` does not match the current inputs")]
+    Inputs { path: PathBuf, drift: Vec<Drift>, mode: LockMode },
+    #[error("the tables differ from the lock `{path}`")]
+    Tables { path: PathBuf, drift: Vec<Drift> },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a run did to its lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockChange {
+    /// Nothing, because only some rows or stages were run.
+    Ignored(PathBuf),
+    Unchanged,
+    Created(PathBuf),
+    Updated(PathBuf, Vec<Drift>),
+}
+
+/// A spec's lock as it was before the run.
+pub struct LockKeeper {
+    path: PathBuf,
+    mode: LockMode,
+    old: Option<Lock>,
+}
+
+impl LockKeeper {
+    /// Reads the lock of the spec at `spec`.
+    pub fn open(spec: &Path, mode: LockMode) -> Result<LockKeeper, LockFailure> {
+        let path = Lock::path_of(spec);
+        let old = match Lock::read(&path) {
+            Ok(None) if mode == LockMode::Locked => return Err(LockFailure::Missing(path)),
+            Err(_) if matches!(mode, LockMode::Update | LockMode::Ignore) => None,
+            read => read?,
+        };
+        Ok(LockKeeper { path, mode, old })
+    }
+
+    /// Compares the inputs of the run, `now`, with the lock; to be called before the first call.
+    pub fn check(&self, now: &Lock) -> Result<(), LockFailure> {
+        let Some(old) = &self.old else { return Ok(()) };
+        let drift = match self.mode {
+            LockMode::Update | LockMode::Ignore => return Ok(()),
+            LockMode::Locked => {
+                let (old, mut now) = (old.facets(), now.facets());
+                now.assume(&old);
+                old.compare(&now).drift
+            }
+            LockMode::Follow => old.moved(now),
+        };
+        match drift.is_empty() {
+            true => Ok(()),
+            false => Err(LockFailure::Inputs { path: self.path.clone(), drift, mode: self.mode }),
+        }
+    }
+
+    /// Writes the lock of a finished run if it changed; in [`LockMode::Locked`] a change is a failure.
+    pub fn end(self, new: Option<&Lock>) -> Result<LockChange, LockFailure> {
+        let LockKeeper { path, mode, old } = self;
+        let Some(new) = new.filter(|_| mode != LockMode::Ignore) else {
+            return Ok(if mode == LockMode::Ignore { LockChange::Ignored(path) } else { LockChange::Unchanged });
+        };
+        let drift = old.map(|old| old.drift(new));
+        match drift {
+            Some(drift) if drift.is_empty() => Ok(LockChange::Unchanged),
+            Some(drift) if mode == LockMode::Locked => Err(LockFailure::Tables { path, drift }),
+            drift => {
+                new.write(&path)?;
+                Ok(match drift {
+                    None => LockChange::Created(path),
+                    Some(drift) => LockChange::Updated(path, drift),
+                })
+            }
+        }
+    }
+}

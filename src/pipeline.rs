@@ -1,0 +1,139 @@
+//! A pipeline without a terminal: [`load`] a spec, [`run`] it, and get a [`Report`].
+
+use std::fmt::{self, Display, Formatter};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::document::{Diagnostic, Document};
+use crate::lock::{self, LockChange, LockFailure, LockKeeper, LockMode, ModelFacts};
+use crate::models::ConnectError;
+use crate::plan::{Plan, Selection};
+use crate::provider::Env;
+use crate::report::diagnostics;
+use crate::report::summary::RunSummary;
+use crate::run::{self, Progress, Recall, RunError, Stop, StopReason};
+use crate::spec::load::{self, LoadError};
+use crate::spec::{Spec, StageSpec};
+use crate::store::{Project, RunDir, StageTotals};
+
+/// Why a pipeline did not run, or did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("{}", diagnostics::human(.0, .1, false))]
+    Invalid(Vec<Diagnostic>, Document),
+    #[error(transparent)]
+    Lock(#[from] LockFailure),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("stopped before the first call")]
+    Stopped(StopReason),
+}
+
+/// Reads and checks the spec at `path`.
+pub fn load(path: &Path) -> Result<Spec, PipelineError> {
+    let loaded = load::load(path)?;
+    loaded.spec.ok_or(PipelineError::Invalid(loaded.problems, loaded.document))
+}
+
+/// How to run a spec. The default runs all of it and uses the answers in the ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Options<'a> {
+    pub selection: Selection,
+    pub recall: Recall<'a>,
+    pub lock: LockMode,
+}
+
+/// Runs the spec that was loaded from `path`. `env` reads environment variables.
+pub async fn run(spec: Spec, path: &Path, options: &Options<'_>, env: Env<'_>) -> Result<Report, PipelineError> {
+    Ready::new(spec, path, options)?.run(env, Stop::default(), |_| {}).await
+}
+
+/// A run that can start: its sources are read and its files are locked. Nothing has been sent.
+pub struct Ready {
+    ready: run::Ready,
+    keeper: LockKeeper,
+    created: Instant,
+}
+
+/// A run that has started, for display.
+pub struct Started {
+    pub plan: Arc<Plan>,
+    pub progress: Arc<Progress>,
+    /// Returns what delays the first answer, if anything does.
+    pub preparing: Box<dyn Fn() -> Option<String> + Send>,
+}
+
+/// The result of a run; its text is the summary.
+pub struct Report {
+    pub summary: RunSummary,
+    pub plan: Arc<Plan>,
+    /// The folder of the run.
+    pub folder: RunDir,
+    /// Why the run stopped early, if it did.
+    pub stopped: Option<StopReason>,
+    pub lock: Result<LockChange, LockFailure>,
+}
+
+impl Report {
+    fn totals(&self) -> impl Iterator<Item = (&StageSpec, &StageTotals)> {
+        let stages = self.plan.stages().map(|id| self.plan.spec.stage(id));
+        stages.filter_map(|stage| Some((stage, self.summary.manifest.stages.get(stage.name.as_str())?)))
+    }
+
+    pub fn has_failed_rows(&self) -> bool {
+        self.totals().any(|(_, totals)| totals.counts.failed > 0)
+    }
+
+    /// Whether more rows of a stage failed than its `max_failed` allows.
+    pub fn has_too_many_failed_rows(&self) -> bool {
+        self.totals().any(|(stage, totals)| {
+            let allowed = stage.max_failed.map_or(0, |most| most.of(totals.rows));
+            totals.counts.failed > allowed
+        })
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.summary.fmt(f)
+    }
+}
+
+impl Ready {
+    pub fn new(spec: Spec, path: &Path, options: &Options<'_>) -> Result<Ready, PipelineError> {
+        let created = Instant::now();
+        let keeper = LockKeeper::open(path, options.lock)?;
+        let project = Project::of(&spec.folder);
+        let ready = run::prepare(spec, &options.selection, project, options.recall)?;
+        Ok(Ready { ready, keeper, created })
+    }
+
+    /// Runs to the end, or until `stop`; calls `started` before the first call.
+    pub async fn run(self, env: Env<'_>, stop: Stop, started: impl FnOnce(Started)) -> Result<Report, PipelineError> {
+        let Ready { ready, keeper, created } = self;
+        let models = tokio::select! {
+            models = ready.connect(env) => models?,
+            () = stop.draining() => {
+                return Err(PipelineError::Stopped(stop.reason().unwrap_or(StopReason::Interrupted)));
+            }
+        };
+        keeper.check(&lock::before(&ready.plan, &ModelFacts::all(&models)))?;
+        let (plan, folder) = (ready.plan.clone(), ready.dir.clone());
+        let progress = Arc::new(Progress::new(&plan));
+        let preparing = Box::new(models.preparing());
+        started(Started { plan: plan.clone(), progress: progress.clone(), preparing });
+        let outcome = run::run(ready, models, progress, stop).await?;
+        let lock = match outcome.stopped {
+            None => keeper.end(outcome.lock.as_ref()),
+            Some(_) => Ok(LockChange::Unchanged),
+        };
+        let calls = folder.calls().display().to_string();
+        let summary = RunSummary { manifest: outcome.manifest, elapsed: created.elapsed(), calls };
+        Ok(Report { summary, plan, folder, stopped: outcome.stopped, lock })
+    }
+}
