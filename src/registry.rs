@@ -1,11 +1,12 @@
-//! Registries: the static tables `SOURCES`, `STAGES`, `RESHAPES`, `PROVIDERS` and `ASSERTIONS` are made of [`Kind`]s.
+//! Registries: the static tables `SOURCES`, `STAGES`, `TRANSFORMS`, `PROVIDERS` and `ASSERTIONS` are made of [`Kind`]s.
 //!
 //! A kind is a name, a sentence, a JSON Schema and a way to decode its part of a spec. The spec parser, the JSON Schema,
 //! `validate` and the contract tests read these tables, so that adding a kind is one file, one `mod` line and one row.
 
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 
-use crate::document::{Node, Path, Problems};
+use crate::document::{self, Node, Path, Problems};
 
 /// One row of a registry: what `type = "..."` can say.
 pub struct Kind<T: 'static> {
@@ -19,6 +20,18 @@ pub struct Kind<T: 'static> {
     pub fields: fn() -> &'static [&'static str],
     /// Decodes its table; reports every problem, and gives nothing if one of them is an error.
     pub decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
+}
+
+impl<T> Kind<T> {
+    /// The row whose fields are those of `C`, which `decode` reads.
+    pub const fn new<C: DeserializeOwned + JsonSchema>(
+        name: &'static str,
+        about: &'static str,
+        decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
+    ) -> Self {
+        let schema = |generator: &mut SchemaGenerator| generator.subschema_for::<C>();
+        Kind { name, about, schema, fields: document::fields_of::<C>, decode }
+    }
 }
 
 /// The kind called `name`; reports at `path` an unknown one, with the near name of these kinds or of `others`.

@@ -58,7 +58,7 @@ pub fn columns(
     };
     // The columns of every `step`-th slot, beginning with slot `from`.
     let block = |from: usize, step: usize| -> Vec<ArrayRef> {
-        let answers = stage.stage.writes().iter().enumerate().map(|(c, w)| column(w.kind, c, from, step));
+        let answers = stage.stage.info.writes.iter().enumerate().map(|(c, w)| column(w.kind, c, from, step));
         let texts = |texts: &[Option<&str>]| -> ArrayRef {
             Arc::new((from..cells.len()).step_by(step).map(|slot| texts[slot]).collect::<StringArray>())
         };
@@ -86,9 +86,10 @@ pub fn columns(
         _ => take_record_batch(&given, &UInt64Array::from_iter_values((0..rows).map(|row| (row / fold) as u64)))?,
     };
     let mut columns = input.columns().to_vec();
-    for (i, filled) in stage.stage.fills().iter().enumerate() {
+    for (i, filled) in stage.stage.info.fills.iter().enumerate() {
         let kind = Type::of(columns[*filled].data_type());
-        columns[*filled] = kind.map_or(columns[*filled].clone(), |k| column(k, stage.stage.writes().len() + i, 0, 1));
+        columns[*filled] =
+            kind.map_or(columns[*filled].clone(), |k| column(k, stage.stage.info.writes.len() + i, 0, 1));
     }
     columns.extend(added);
     RecordBatch::try_new(stage.relation.schema.clone(), columns)

@@ -54,11 +54,11 @@ pub fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
 
 fn reshape(plan: &Plan, id: TableId) -> (String, LockedReshape) {
     let reshape = plan.spec.reshape(id);
-    let meaning = reshape.reshape.meaning();
+    let info = &reshape.reshape.info;
     let locked = LockedReshape {
-        kind: meaning["type"].as_str().unwrap_or_default().to_owned(),
+        kind: info.kind.to_owned(),
         inputs: reshape.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
-        settings: hash(&meaning),
+        settings: hash(&info.meaning),
         rows: plan.rows(id),
     };
     (reshape.name.clone(), locked)
@@ -80,9 +80,9 @@ fn model(plan: &Plan, index: usize, facts: Option<&ModelFacts>) -> (String, Lock
 
 fn stage(plan: &Plan, id: TableId) -> (String, LockedStage) {
     let stage = plan.spec.stage(id);
-    let meaning = stage.stage.meaning();
+    let info = &stage.stage.info;
     let locked = LockedStage {
-        kind: meaning["type"].as_str().unwrap_or_default().to_owned(),
+        kind: info.kind.to_owned(),
         input: plan.spec.table_name(stage.input).to_owned(),
         models: stage.model_names.clone(),
         layout: stage.answers.layout().to_owned(),

@@ -82,7 +82,9 @@ impl PromptDigest {
             for (i, fate) in fates(stage, &batch, first).iter().enumerate() {
                 let row = Row::new(&batch, i, first);
                 match fate {
-                    Fate::Asked if stage.stage.asks(row) => digest.asked(&stage.stage.prompts(row, &[])),
+                    Fate::Asked if stage.stage.most_prompts(row) > 0 => {
+                        digest.asked(&stage.stage.ask.prompts(row, &[]));
+                    }
                     other => digest.unasked(other),
                 }
             }

@@ -154,7 +154,7 @@ impl Plan {
     pub fn calls(&self, stage: TableId) -> Option<u64> {
         let stage = self.spec.stage(stage);
         let packs = self.rows(stage.input)?.div_ceil(stage.rows_per_prompt);
-        Some(packs * stage.width() as u64 * stage.stage.most_prompts())
+        Some(packs * stage.width() as u64 * stage.stage.info.most_prompts)
     }
 
     /// The name of the run's folder: what decides which parts there are. Another plan is another folder.

@@ -36,21 +36,16 @@ impl Kind {
             Kind::Integer(..) => Type::Integer,
             Kind::Number(..) => Type::Number,
             Kind::Boolean => Type::Boolean,
-            Kind::List(item) => Type::List(match item.column() {
-                Type::Integer => Simple::Integer,
-                Type::Number => Simple::Number,
-                Type::Boolean => Simple::Boolean,
-                Type::Text | Type::List(_) => Simple::Text,
-            }),
+            Kind::List(item) => Type::List(item.column().simple()),
         }
     }
 
-    /// What such a value can say, where that is one of a few labels (for booleans, `true`); empty for others.
+    /// The values that it can have, if they are labels; else empty.
     pub fn labels(&self) -> Vec<String> {
         match self {
             Kind::Enum(options) => options.clone(),
             Kind::Labelled(choices) => choices.iter().map(|(_, choice)| choice.clone()).collect(),
-            Kind::Boolean => vec![true.to_string()],
+            Kind::Boolean => vec![true.to_string(), false.to_string()],
             _ => Vec::new(),
         }
     }

@@ -36,6 +36,12 @@ pub struct Shared {
     pub end: usize,
 }
 
+/// A system text of the parts that exist, separated by blank lines; `None` without any.
+pub fn system<'a>(parts: impl IntoIterator<Item = Option<&'a str>>) -> Option<String> {
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    Some(parts.join("\n\n")).filter(|text| !text.is_empty())
+}
+
 impl Message {
     /// A system message.
     pub fn system(content: impl Into<String>) -> Self {

@@ -33,7 +33,7 @@ pub use failure::{Failure, FailureKind};
 pub use field::{FieldSpec, FieldType, ItemSpec};
 pub use kind::{Kind, normal};
 pub use labels::{Token, of_tokens};
-pub use message::{Message, Role, Shared};
+pub use message::{Message, Role, Shared, system};
 pub use pack::{Item, Pack, pack, together};
 pub use records::{Given, Trial};
 pub use shorten::shortened;

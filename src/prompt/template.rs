@@ -13,8 +13,8 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::{Message, guards, render_budget};
 use crate::document::{Diagnostic, Path};
-use crate::name::{listed, nearest};
-use crate::table::{Cell, Row};
+use crate::name::nearest;
+use crate::table::{Cell, Row, listed_columns};
 
 /// Instructions of the template engine for one prompt.
 const FUEL: u64 = 1_000_000;
@@ -75,7 +75,7 @@ impl Unknown {
             match near {
                 Some(near) => problem.meant(Some(&near)),
                 None if name == "text" => problem.help("say which column it is with `text_column`"),
-                None => problem.help(format!("the columns are {}", columns(input))),
+                None => problem.help(format!("the columns are {}", listed_columns(input))),
             }
         };
         self.0.into_iter().map(problem).collect()
@@ -86,14 +86,6 @@ impl Unknown {
         self.0.retain(|(n, _)| n != name);
         self
     }
-}
-
-/// The columns for a message, not too many.
-fn columns(input: &Schema) -> String {
-    let names: Vec<&str> = input.fields().iter().map(|f| f.name().as_str()).take(12).collect();
-    let more = input.fields().len() - names.len();
-    let listed = listed(names);
-    if more > 0 { format!("{listed} and {more} more") } else { listed }
 }
 
 impl Template {

@@ -32,7 +32,7 @@ impl Display for PlanReport<'_> {
         write_sources(f, plan)?;
         for i in plan.reshapes() {
             let reshape = spec.reshape(i);
-            let kind = reshape.reshape.meaning()["type"].as_str().unwrap_or_default().to_owned();
+            let kind = reshape.reshape.info.kind.to_owned();
             let rows = rows_of(plan, i);
             let inputs = input_names(spec, &reshape.inputs).join(" and ");
             writeln!(f, "  {kind} {}: {rows}, of {inputs}, no calls", reshape.name)?;

@@ -69,7 +69,7 @@ fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
     let key = relation.key.filter(|key| *key < given);
     let first: Vec<usize> = key.into_iter().chain(answers).collect();
     let shown = |i: &usize| *i < stage.given && !first.contains(i) && !is_error(i);
-    let rest = stage.stage.reads().iter().copied().filter(shown).collect();
+    let rest = stage.stage.info.reads.iter().copied().filter(shown).collect();
     (first, rest)
 }
 

@@ -196,8 +196,8 @@ impl Block {
             let model = &stage.model_names[routing::model_of(stage, row.number(), i % width)];
             let answers: Vec<Answer> = slot.asked.iter().filter_map(|(_, f)| f.answer.clone().ok()).collect();
             match (&self.fates[i / width], &slot.failure) {
-                (Fate::Asked, None) => stage.stage.cells(row, model, &answers),
-                _ => stage.stage.unanswered(row, model, &answers),
+                (Fate::Asked, None) => stage.stage.ask.cells(row, model, &answers),
+                _ => stage.stage.ask.unanswered(row, &answers),
             }
         });
         cells.collect()
@@ -225,9 +225,9 @@ impl Block {
             let (row, place) = (self.row(i / stage.width()), i % stage.width());
             let model = &stage.model_names[routing::model_of(stage, row.number(), place)];
             let answers: Vec<Answer> = single.asked.iter().filter_map(|(_, f)| f.answer.clone().ok()).collect();
-            let single = stage.stage.cells(row, model, &answers);
-            for (write, column) in stage.stage.writes().iter().enumerate() {
-                let labels = stage.stage.labels(write);
+            let single = stage.stage.ask.cells(row, model, &answers);
+            for (write, column) in stage.stage.info.writes.iter().enumerate() {
+                let labels = stage.stage.info.compared_labels(write);
                 if labels.is_empty() {
                     continue;
                 }
@@ -235,7 +235,7 @@ impl Block {
                     1 => column.name.clone(),
                     _ => format!("{} ({model})", column.name),
                 };
-                audit.compare(&name, &labels, label(&cells[*i][write]).as_deref(), label(&single[write]).as_deref());
+                audit.compare(&name, labels, label(&cells[*i][write]).as_deref(), label(&single[write]).as_deref());
             }
         }
         audit

@@ -1,15 +1,11 @@
 //! Labels: how often each was given, column by column, for the summary of a run.
 
-use serde_json::Value;
-
 use super::block::Asked;
 use crate::plan::Plan;
 use crate::spec::{Form, StageSpec};
+use crate::stage::MOST_LABELS;
 use crate::store::{Share, Shares, StageShape};
-use crate::table::{Cell, Type};
-
-/// A column with more labels than this is no column of labels.
-const MOST: usize = 20;
+use crate::table::Cell;
 
 /// The count of the labels in some rows of a stage.
 pub struct Count {
@@ -33,21 +29,13 @@ impl Count {
     pub fn new(plan: &Plan, stage: &StageSpec) -> Count {
         let shape = StageShape::of(&plan.spec, stage);
         let answers: Vec<_> = shape.adds.iter().filter(|column| !column.from.is_empty()).collect();
-        let meaning = stage.stage.meaning();
-        let writes = stage.stage.writes();
+        let info = &stage.stage.info;
+        let writes = &info.writes;
         let mut columns: Vec<Column> = Vec::new();
-        for (cell, (write, added)) in writes.iter().zip(&answers).enumerate() {
-            let key = added.from.last().filter(|_| added.schema.is_some()).unwrap_or(&write.name).clone();
-            let labels = match (write.kind, &added.schema) {
-                (Type::Boolean, _) => vec!["true".to_owned(), "false".to_owned()],
-                // Behind the answer of a key stands what else is known of it: a probability, a quote.
-                (Type::Text | Type::Integer, _) if columns.iter().any(|column| column.key == key) => Vec::new(),
-                (Type::Text | Type::Integer, Some(schema)) => options(&schema["enum"]),
-                (Type::Text | Type::Integer, None) => of_question(&meaning, &write.name),
-                (Type::Number | Type::List(_), _) => Vec::new(),
-            };
-            if (1..=MOST).contains(&labels.len()) {
-                let share = Share { labels: labels.into_iter().map(|label| (label, 0)).collect(), null: 0 };
+        for (cell, (write, labels)) in writes.iter().zip(&info.labels).enumerate() {
+            if (1..=MOST_LABELS).contains(&labels.len()) {
+                let key = info.answer_key(cell).unwrap_or(&write.name).to_owned();
+                let share = Share { labels: labels.iter().map(|label| (label.clone(), 0)).collect(), null: 0 };
                 columns.push(Column { name: write.name.clone(), cell, key, share });
             }
         }
@@ -90,35 +78,5 @@ impl Count {
     /// The counts by column.
     pub fn finish(self) -> Shares {
         self.models.into_iter().flatten().map(|column| (column.name, column.share)).collect()
-    }
-}
-
-/// What can be chosen, if that is a list of texts or whole numbers; null is no label.
-fn options(list: &Value) -> Vec<String> {
-    let label = |option: &Value| match option {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) if number.is_i64() => Some(number.to_string()),
-        _ => None,
-    };
-    list.as_array()
-        .into_iter()
-        .flatten()
-        .filter(|option| !option.is_null())
-        .map(label)
-        .collect::<Option<_>>()
-        .unwrap_or_default()
-}
-
-/// What can be chosen in answer to the question of a survey that has this column.
-fn of_question(meaning: &Value, column: &str) -> Vec<String> {
-    let questions = meaning["questions"].as_array().into_iter().flatten();
-    let Some(form) = questions.clone().find(|question| question["id"] == column).map(|question| &question["form"])
-    else {
-        return Vec::new();
-    };
-    match (form["scale"][0].as_f64(), form["scale"][1].as_f64()) {
-        // A longer one has more labels than are counted.
-        (Some(low), Some(high)) => (low as i64..=high as i64).take(MOST + 1).map(|n| n.to_string()).collect(),
-        _ => options(&form["options"]),
     }
 }

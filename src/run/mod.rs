@@ -347,7 +347,7 @@ fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
         let reshape = plan.spec.reshape(i);
         let relation = &reshape.relation;
         let entry = ReshapeEntry {
-            kind: reshape.reshape.meaning()["type"].as_str().unwrap_or_default().to_owned(),
+            kind: reshape.reshape.info.kind.to_owned(),
             inputs: reshape.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
             key: relation.key.map(|key| relation.schema.field(key).name().clone()),
             hidden: relation.hidden,

@@ -102,7 +102,7 @@ impl Site<'_> {
 
     fn next(&self, member: &Member) -> Result<Vec<Arc<Prompt>>, Failure> {
         let row = Row::new(self.input, member.row, self.first_row);
-        let prompts = self.stage.stage.prompts(row, &answers(&member.asked))?;
+        let prompts = self.stage.stage.ask.prompts(row, &answers(&member.asked))?;
         Ok(prompts.into_iter().map(Arc::new).collect())
     }
 }

@@ -146,7 +146,7 @@ impl Preview {
     pub fn calls(&self, at: usize) -> u64 {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
         let stage = self.plan.spec.stage(stage);
-        let each = stage.width() as u64 * stage.stage.most_prompts();
+        let each = stage.width() as u64 * stage.stage.info.most_prompts;
         match stage.packs() {
             true => (known.packs.count + known.unknown.div_ceil(stage.rows_per_prompt)) * each,
             false => known.calls + known.unknown * each,
@@ -420,26 +420,26 @@ impl Looker<'_> {
         let fates = fates(stage, batch, first);
         for (i, fate) in fates.iter().enumerate() {
             let row = Row::new(batch, i, first);
-            let asks = *fate == Fate::Asked && stage.stage.asks(row);
-            if let Some(digest) = digest.as_mut().filter(|_| !asks) {
+            let most = if *fate == Fate::Asked { stage.stage.most_prompts(row) } else { 0 };
+            if let Some(digest) = digest.as_mut().filter(|_| most == 0) {
                 digest.unasked(fate);
             }
             if *fate != Fate::Asked {
                 self.stages[index].skipped += u64::from(*fate == Fate::Skipped);
                 complete &= *fate == Fate::Skipped;
-                slots.extend((0..stage.width()).map(|_| stage.stage.unanswered(row, "", &[])));
+                slots.extend((0..stage.width()).map(|_| stage.stage.ask.unanswered(row, &[])));
                 who.extend((0..stage.width()).map(|_| None));
                 continue;
             }
-            if !asks {
+            if most == 0 {
                 self.stages[index].complete += 1;
                 let model = |place| &stage.model_names[routing::model_of(stage, row.number(), place)];
-                slots.extend((0..stage.width()).map(|place| stage.stage.cells(row, model(place), &[])));
+                slots.extend((0..stage.width()).map(|place| stage.stage.ask.cells(row, model(place), &[])));
                 who.extend((0..stage.width()).map(|place| Some(model(place).clone())));
                 continue;
             }
-            self.stages[index].calls += stage.width() as u64 * stage.stage.most_prompts_about(row);
-            let prompts = stage.stage.prompts(row, &[]);
+            self.stages[index].calls += stage.width() as u64 * most;
+            let prompts = stage.stage.ask.prompts(row, &[]);
             if let Some(digest) = &mut digest {
                 digest.asked(&prompts);
             }
@@ -538,9 +538,9 @@ fn answered(
             return Ok((answers.len() as u64 + known.len() as u64, None));
         }
         answers.extend(known);
-        let Ok(next) = stage.stage.prompts(row, &answers) else { return Ok((0, None)) };
+        let Ok(next) = stage.stage.ask.prompts(row, &answers) else { return Ok((0, None)) };
         prompts = Cow::Owned(next);
     }
-    let cells = stage.stage.cells(row, &stage.model_names[model], &answers);
+    let cells = stage.stage.ask.cells(row, &stage.model_names[model], &answers);
     Ok((answers.len() as u64, Some((cells, who))))
 }

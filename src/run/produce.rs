@@ -247,7 +247,7 @@ fn packs(stage: &StageSpec, slices: Vec<Slice>) -> impl Iterator<Item = Result<R
 /// another one are made anew.
 fn fingerprints(job: &Job) -> Vec<String> {
     let stage = job.stage();
-    let messages = vec![Message::user(stage.stage.meaning().to_string())];
+    let messages = vec![Message::user(stage.stage.info.meaning.to_string())];
     let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
     let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None };
     stage.models.iter().map(|model| job.calls.target(*model).key(&probe, 0).to_string()).collect()
@@ -255,7 +255,7 @@ fn fingerprints(job: &Job) -> Vec<String> {
 
 /// The batch in pieces whose prompts, judged by the first row's, are about as large as a block may be.
 fn pieces(stage: &StageSpec, batch: &RecordBatch) -> Vec<RecordBatch> {
-    let first = stage.stage.prompts(Row::new(batch, 0, 0), &[]).unwrap_or_default();
+    let first = stage.stage.ask.prompts(Row::new(batch, 0, 0), &[]).unwrap_or_default();
     let bytes: usize = first.iter().flat_map(|p| &p.messages).map(|m| m.content.len()).sum();
     let pack = stage.rows_per_prompt as usize;
     let rows = (BLOCK_BYTES / bytes.max(1)).clamp(1, batch.num_rows()).next_multiple_of(pack);
@@ -439,7 +439,7 @@ fn first_prompts(job: &Job, block: &Block, row: usize) -> Option<Vec<Arc<Prompt>
             return None;
         }
         Fate::Failed(failure) => Err(failure.clone()),
-        Fate::Asked => stage.stage.prompts(block.row(row), &[]),
+        Fate::Asked => stage.stage.ask.prompts(block.row(row), &[]),
     };
     match prompts {
         Ok(prompts) if !prompts.is_empty() => Some(prompts.into_iter().map(Arc::new).collect()),
@@ -491,7 +491,7 @@ fn questions(job: &Job, model: usize, replicate: u64, prompts: &[Arc<Prompt>]) -
 
 /// Goes on after a round of answers: fills the slot if there is nothing more to ask, else gives the next round.
 pub fn advance(job: &Job, block: &Block, mut pending: Pending) -> Option<Pending> {
-    match job.stage().stage.prompts(block.row(pending.row), &answers(&pending.asked)) {
+    match job.stage().stage.ask.prompts(block.row(pending.row), &answers(&pending.asked)) {
         Ok(prompts) if !prompts.is_empty() => {
             let prompts: Vec<Arc<Prompt>> = prompts.into_iter().map(Arc::new).collect();
             pending.round = questions(job, pending.model, pending.replicate, &prompts);

@@ -14,7 +14,7 @@ use crate::store::{PartFacts, RunDir, StoreError};
 /// Makes the table of a reshape of these tables, each in its parts, or finds it made.
 pub fn carry_out(reshape: &ReshapeSpec, dir: &RunDir, inputs: &[Vec<PartTables>]) -> Result<PartTables, RunError> {
     let marks: Vec<String> = inputs.iter().flatten().map(|part| part.id.clone()).collect();
-    let meaning = reshape.reshape.meaning();
+    let meaning = &reshape.reshape.info.meaning;
     // Equal causes make an equal table, whenever it is made.
     let id = blake3::hash(format!("{meaning} {marks:?}").as_bytes()).to_hex()[..16].to_owned();
     if let Some(found) = dir.committed(&reshape.name, 0).filter(|found| found.facts.id == id) {
@@ -22,7 +22,7 @@ pub fn carry_out(reshape: &ReshapeSpec, dir: &RunDir, inputs: &[Vec<PartTables>]
     }
     let failed = |message: String| RunError::Reshape { stage: reshape.name.clone(), message };
     let mut writer = dir.write_table(&reshape.name, reshape.relation.schema.clone())?;
-    let mut work = reshape.reshape.start();
+    let mut work = reshape.reshape.work.start();
     for (place, parts) in inputs.iter().enumerate() {
         for part in parts {
             let batches = part.table.read(0, part.table.rows(), batch_rows(&part.table)).map_err(StoreError::from)?;

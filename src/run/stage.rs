@@ -231,8 +231,7 @@ async fn answer(
     let model = stage.models[pending.model];
     let terms = Terms::new(stage, &job.calls.target(model).fallback);
     loop {
-        if stage.stage.asks_at_once() && pending.round.len() > 1 && !ask_at_once(job, &mut pending, &lookup, free).await
-        {
+        if stage.stage.info.at_once && pending.round.len() > 1 && !ask_at_once(job, &mut pending, &lookup, free).await {
             return false;
         }
         let mut held = Some(lookup);

@@ -10,7 +10,7 @@ use super::read::StageTable;
 use super::resolve::Resolver;
 use crate::document::Path;
 use crate::source::{File, Source, SourceError};
-use crate::stage::{Example, Place};
+use crate::stage::{Example, ExampleOrigin};
 use crate::table::Row;
 
 /// Examples at most: each is said in every prompt.
@@ -40,11 +40,11 @@ impl Resolver<'_> {
                 return None;
             }
             (Some(listed), None) => {
-                let place = |i: usize| Place::Spec(at.key("examples").index(i));
+                let place = |i: usize| ExampleOrigin::Spec(at.key("examples").index(i));
                 let example = |(i, example): (usize, &ExampleTable)| Example {
                     row: example.row.clone(),
                     answer: example.answer.clone(),
-                    place: place(i),
+                    origin: place(i),
                 };
                 ("examples", listed.iter().enumerate().map(example).collect())
             }
@@ -86,7 +86,7 @@ impl Resolver<'_> {
             let batch = batch?;
             for index in 0..batch.num_rows().min(MOST + 1 - examples.len()) {
                 let row = Row::new(&batch, index, examples.len() as u64);
-                examples.push(example(row, columns, Place::File(at.clone(), examples.len() + 1)));
+                examples.push(example(row, columns, ExampleOrigin::File(at.clone(), examples.len() + 1)));
             }
             if examples.len() > MOST {
                 break;
@@ -101,7 +101,7 @@ impl Resolver<'_> {
 }
 
 /// A row of a file as an example: what is no column of the input is its answer.
-fn example(row: Row<'_>, columns: &[&str], place: Place) -> Example {
+fn example(row: Row<'_>, columns: &[&str], origin: ExampleOrigin) -> Example {
     let (mut given, mut keys) = (Map::new(), Map::new());
     let mut text = None;
     for (i, field) in row.batch().schema_ref().fields().iter().enumerate() {
@@ -116,5 +116,5 @@ fn example(row: Row<'_>, columns: &[&str], place: Place) -> Example {
         }
     }
     let answer = text.filter(|_| keys.is_empty()).unwrap_or(Value::Object(keys));
-    Example { row: given, answer, place }
+    Example { row: given, answer, origin }
 }

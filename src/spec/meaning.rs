@@ -34,7 +34,7 @@ impl Spec {
         });
         let reshapes = self.reshapes().map(|(_, r)| {
             let inputs: Vec<&str> = r.inputs.iter().map(|input| self.table_name(*input)).collect();
-            (r.name.clone(), json!({ "inputs": inputs, "reshape": r.reshape.meaning() }))
+            (r.name.clone(), json!({ "inputs": inputs, "reshape": r.reshape.info.meaning }))
         });
         let outputs = self
             .outputs
@@ -50,7 +50,7 @@ impl Spec {
 impl StageSpec {
     /// The part of the stage's meaning that has no facet in the lock.
     pub fn settings(&self) -> Value {
-        let mut settings = json!({ "stage": self.stage.meaning(), "max_attempts": self.max_attempts });
+        let mut settings = json!({ "stage": self.stage.info.meaning, "max_attempts": self.max_attempts });
         if self.overflow != Overflow::default() {
             settings["overflow"] = json!(self.overflow);
         }

@@ -19,7 +19,7 @@ use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, PROVIDERS};
 use crate::registry::{Kind, find};
 use crate::source::{SOURCES, Source};
-use crate::stage::{RESHAPES, ReshapeConfig, STAGES, StageConfig};
+use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
 use crate::table::MaxFailed;
 
 /// What stands at the top of a spec beside its tables.
@@ -210,7 +210,7 @@ pub enum RawStage {
     /// One that asks models: what all kinds share, and what its kind adds.
     Asks(StageTable, Box<dyn StageConfig>),
     /// One that makes a table of tables.
-    Reshapes(Box<dyn ReshapeConfig>),
+    Reshapes(Box<dyn TransformConfig>),
 }
 
 impl RawStage {
@@ -307,12 +307,12 @@ pub fn read(document: &Document, problems: &mut Problems) -> Option<Raw> {
 /// Reads a stage of either kind.
 fn stage(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawStage> {
     let kind = node.get("type").and_then(Node::as_str);
-    if RESHAPES.iter().any(|reshape| Some(reshape.name) == kind) {
-        return typed(RESHAPES, "stage", node, path, &[], problems).map(|(_, config)| RawStage::Reshapes(config));
+    if TRANSFORMS.iter().any(|reshape| Some(reshape.name) == kind) {
+        return typed(TRANSFORMS, "stage", node, path, &[], problems).map(|(_, config)| RawStage::Reshapes(config));
     }
     let shared = document::fields_of::<StageTable>();
     let stage =
-        typed_of(STAGES, &RESHAPES.iter().map(|r| r.name).collect::<Vec<_>>(), "stage", node, path, shared, problems);
+        typed_of(STAGES, &TRANSFORMS.iter().map(|r| r.name).collect::<Vec<_>>(), "stage", node, path, shared, problems);
     let table = document::decode(&pick(node, |key| shared.contains(&key)), path, problems);
     table.zip(stage).map(|(table, (_, config))| RawStage::Asks(table, config))
 }

@@ -12,7 +12,7 @@ use crate::assertion::ASSERTIONS;
 use crate::provider::PROVIDERS;
 use crate::registry::Kind;
 use crate::source::SOURCES;
-use crate::stage::{RESHAPES, STAGES};
+use crate::stage::{STAGES, TRANSFORMS};
 
 /// The schema, with keys in a fixed order.
 pub fn schema() -> Value {
@@ -24,7 +24,7 @@ pub fn schema() -> Value {
     let stage = generator.subschema_for::<StageTable>().to_value();
     let limits = generator.subschema_for::<Limits>().to_value();
     let test = generator.subschema_for::<TestTable>().to_value();
-    let stages = [kinds(STAGES, Some(&stage), generator), kinds(RESHAPES, None, generator)].concat();
+    let stages = [kinds(STAGES, Some(&stage), generator), kinds(TRANSFORMS, None, generator)].concat();
     let sections = [
         ("models", "Models by name: a provider, the model's id there, and how it picks its words.", model),
         (
@@ -154,7 +154,7 @@ mod tests {
         open(&schema, "", &mut found);
         assert!(found.is_empty(), "{found:?}");
         let stages = schema["properties"]["stages"]["additionalProperties"]["oneOf"].as_array().unwrap();
-        assert_eq!(stages.len(), STAGES.len() + RESHAPES.len());
+        assert_eq!(stages.len(), STAGES.len() + TRANSFORMS.len());
         for (name, field) in stages.iter().flat_map(|stage| stage["properties"].as_object().unwrap()) {
             assert!(field["description"].is_string(), "{name}");
         }

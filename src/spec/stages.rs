@@ -2,19 +2,21 @@
 
 use std::num::NonZeroU32;
 use std::path::Path as FilePath;
-use std::sync::Arc;
 
 use super::columns::{Answers, Form, Relation};
 use super::paths;
 use super::read::StageTable;
 use super::resolve::Resolver;
 use super::{ReshapeSpec, Spec, StageSpec, TableId, TableSpec};
-use crate::document::{Diagnostic, Path};
+use crate::document::Path;
 use crate::name::{Name, listed};
-use crate::prompt::{BoundCondition, Condition};
+use crate::prompt::BoundCondition;
 use crate::provider::{PROVIDERS, default_endpoint};
 use crate::source;
-use crate::stage::{Example, Given, Reshape, ReshapeConfig, ReshapeSite, Site, Stage, StageConfig, shown};
+use crate::stage::{
+    self, BindContext, Example, InputTable, Stage, StageConfig, Transform, TransformConfig, TransformContext,
+    with_examples,
+};
 use crate::table::{Column, Guard};
 
 /// Workers, prompts per worker and rows per part where the spec says nothing.
@@ -26,7 +28,7 @@ const MOST_ROWS_PER_PROMPT: u32 = 1000;
 
 impl Resolver<'_> {
     /// Binds a stage that makes a table of tables, and adds it to the spec.
-    pub(super) fn reshape(&mut self, spec: &mut Spec, name: &Name, config: &dyn ReshapeConfig) -> Option<()> {
+    pub(super) fn reshape(&mut self, spec: &mut Spec, name: &Name, config: &dyn TransformConfig) -> Option<()> {
         let at = Path::of(["stages", name.as_str()]);
         let inputs = config.inputs().iter().map(|(_, input)| spec.find(input)).collect::<Option<Vec<_>>>()?;
         let read = self.reader();
@@ -74,7 +76,7 @@ impl Resolver<'_> {
         let read = self.reader();
         let rows_per_prompt = u64::from(or(table.rows_per_prompt, 1));
         let relation = spec.relation(input).clone();
-        let site = Site {
+        let site = BindContext {
             name: name.as_str(),
             path: at,
             input: &relation.schema,
@@ -90,27 +92,27 @@ impl Resolver<'_> {
         let examples = self.examples(at, table, &columns);
         let stage = config.bind(&site, self.problems)?;
         let stage = self.shown(&site, table, stage, examples)?;
-        if stage.needs_probabilities() {
+        if stage.info.probabilities {
             self.probabilities(spec, at, table);
         }
-        self.packed(at, table, stage.as_ref());
+        self.packed(at, table, &stage);
         let fallback = models.iter().any(|model| !spec.model(*model).1.fallback.is_empty());
         let answers =
             Answers::new(table.fanout, table.layout, models.len(), or(table.replicates, 1) as usize, fallback);
         let names: Vec<&str> = models.iter().map(|m| spec.model(*m).0.as_str()).collect();
-        let columns = answers.columns(name.as_str(), stage.writes(), &names);
-        self.collisions(at, &relation, stage.as_ref(), &columns);
-        self.in_place(at, &answers, stage.as_ref());
+        let columns = answers.columns(name.as_str(), &stage.info.writes, &names);
+        self.collisions(at, &relation, &stage, &columns);
+        self.in_place(at, &answers, &stage);
         let read_by_when = when.iter().flat_map(BoundCondition::reads);
         let upstream =
-            stage.reads().iter().copied().chain(read_by_when).flat_map(|r| relation.guards[r].iter().copied());
-        let mut guards: Vec<Guard> = upstream.chain(stage.needs().iter().map(|c| Guard::Missing(*c))).collect();
+            stage.info.reads.iter().copied().chain(read_by_when).flat_map(|r| relation.guards[r].iter().copied());
+        let mut guards: Vec<Guard> = upstream.chain(stage.info.needs.iter().map(|c| Guard::Missing(*c))).collect();
         guards.sort_unstable();
         guards.dedup();
         Some(StageSpec {
             name: name.clone(),
             input,
-            relation: answers.relation(&relation, &columns, stage.writes().len(), stage.fills(), &guards),
+            relation: answers.relation(&relation, &columns, stage.info.writes.len(), &stage.info.fills, &guards),
             answers,
             given: relation.shown(),
             stage,
@@ -134,13 +136,15 @@ impl Resolver<'_> {
     /// The stage with its examples, if it has some; reports what is wrong with them.
     fn shown(
         &mut self,
-        site: &Site<'_>,
+        site: &BindContext<'_>,
         table: &StageTable,
-        stage: Arc<dyn Stage>,
+        stage: Stage,
         examples: Option<Vec<Example>>,
-    ) -> Option<Arc<dyn Stage>> {
+    ) -> Option<Stage> {
         let Some(examples) = examples else { return Some(stage) };
-        let Some(why) = stage.refuses_examples() else { return shown(stage, site, &examples, self.problems) };
+        let Some(why) = stage.info.refuses_examples else {
+            return with_examples(stage, site, &examples, self.problems);
+        };
         let key = if table.examples.is_some() { "examples" } else { "examples_file" };
         self.problems.error_at_key("bad-value", site.path.key(key), why).help("leave it out");
         None
@@ -192,7 +196,7 @@ impl Resolver<'_> {
     }
 
     /// Reports what can't be asked about several rows at once.
-    fn packed(&mut self, at: &Path, table: &StageTable, stage: &dyn Stage) {
+    fn packed(&mut self, at: &Path, table: &StageTable, stage: &Stage) {
         if or(table.rows_per_prompt, 1) == 1 {
             if table.audit.is_some() {
                 let message = "`audit` compares rows that are asked together with the same rows asked one by one";
@@ -200,12 +204,12 @@ impl Resolver<'_> {
             }
             return;
         }
-        if stage.asks_at_once() {
+        if stage.info.at_once {
             let message = "a group's rows are together in one prompt already";
             self.error("bad-value", at.key("rows_per_prompt"), message)
                 .help("leave `rows_per_prompt` out; `max_input_tokens` says how much a prompt holds");
         }
-        if stage.needs_probabilities() {
+        if stage.info.probabilities {
             let message = "`prob` can't be had with `rows_per_prompt`: in a reply about several rows the probability of a \
                            label hangs on the answers before it";
             self.error("bad-value", at.key("rows_per_prompt"), message).help("leave `rows_per_prompt` or `prob` out");
@@ -230,34 +234,12 @@ impl Resolver<'_> {
 
     /// The condition on the rows; reports what is wrong with it.
     fn when(&mut self, at: &Path, input: &Relation, source: Option<&str>) -> Option<BoundCondition> {
-        let at = at.key("when");
-        let condition = match Condition::new(source?) {
-            Ok(condition) => condition,
-            Err(message) => {
-                self.error("bad-template", at, format!("the condition does not compile: {message}"));
-                return None;
-            }
-        };
-        match condition.bind(&input.schema, &[]) {
-            Ok(bound) => {
-                let warnings = bound.compares_text(&input.schema).into_iter();
-                self.problems.extend(warnings.map(|(column, other)| {
-                    let message = format!("`{column}` holds text, so it is never less or more than {other}");
-                    let help = format!("write `{column} | float`, or declare the type of the column in its source");
-                    Diagnostic::warning("text-compared", at.clone(), message).help(help)
-                }));
-                Some(bound)
-            }
-            Err(unknown) => {
-                self.problems.extend(unknown.problems(&at, "the condition", &input.schema));
-                None
-            }
-        }
+        stage::condition(source?, &input.schema, &at.key("when"), self.problems)
     }
 
     /// Reports columns that are filled in place by several models at once.
-    fn in_place(&mut self, at: &Path, answers: &Answers, stage: &dyn Stage) {
-        if answers.form == Form::Wide && !stage.fills().is_empty() {
+    fn in_place(&mut self, at: &Path, answers: &Answers, stage: &Stage) {
+        if answers.form == Form::Wide && !stage.info.fills.is_empty() {
             let message = "every model answers every row, so that a column can't be filled in place";
             self.error("bad-value", at.key("fanout"), message)
                 .help("leave `target = \"in_place\"` out, or write `layout = \"long\"`");
@@ -265,7 +247,7 @@ impl Resolver<'_> {
     }
 
     /// Reports columns that are there already.
-    fn collisions(&mut self, at: &Path, input: &Relation, stage: &dyn Stage, columns: &[Column]) {
+    fn collisions(&mut self, at: &Path, input: &Relation, stage: &Stage, columns: &[Column]) {
         for (i, column) in columns.iter().enumerate() {
             let name = &column.name;
             let message = if input.schema.index_of(name).is_ok() {
@@ -277,9 +259,11 @@ impl Resolver<'_> {
             };
             // Where in the stage's table the column comes from, before the suffix for a model.
             let comes = |w: &Column| name.strip_prefix(&w.name).is_some_and(|r| r.is_empty() || r.starts_with('_'));
-            let write = stage.writes().iter().position(|w| w.name == *name);
-            let write = write.or_else(|| stage.writes().iter().position(comes));
-            let place = write.map_or(at.clone(), |write| stage.origin(write).iter().fold(at.clone(), |p, k| p.key(k)));
+            let writes = &stage.info.writes;
+            let write = writes.iter().position(|w| w.name == *name);
+            let write = write.or_else(|| writes.iter().position(comes));
+            let origin = write.iter().flat_map(|write| &stage.info.origins[*write]);
+            let place = origin.fold(at.clone(), |path, key| path.key(key));
             self.problems
                 .error_at_key("duplicate-column", place, message)
                 .help("give the key, the stage or the model another name");
@@ -294,19 +278,24 @@ fn bind_reshape<T>(
     name: &Name,
     inputs: &[TableId],
     read: &dyn Fn(&str) -> Result<String, String>,
-    bind: impl FnOnce(&ReshapeSite<'_>) -> T,
+    bind: impl FnOnce(&TransformContext<'_>) -> T,
 ) -> T {
     let given = inputs.iter().map(|input| {
         let relation = spec.relation(*input);
-        Given { name: spec.table_name(*input), schema: &relation.schema, key: relation.key, guards: &relation.guards }
+        InputTable {
+            name: spec.table_name(*input),
+            schema: &relation.schema,
+            key: relation.key,
+            guards: &relation.guards,
+        }
     });
-    let given: Vec<Given<'_>> = given.collect();
-    bind(&ReshapeSite { name: name.as_str(), path: at, inputs: &given, read })
+    let given: Vec<InputTable<'_>> = given.collect();
+    bind(&TransformContext { name: name.as_str(), path: at, inputs: &given, read })
 }
 
 /// A reshape with the columns of its table; what tells of a cell that it holds no answer goes with the cell.
-fn reshaped(spec: &Spec, name: String, inputs: Vec<TableId>, reshape: Arc<dyn Reshape>) -> TableSpec {
-    let origins = reshape.origins();
+fn reshaped(spec: &Spec, name: String, inputs: Vec<TableId>, reshape: Transform) -> TableSpec {
+    let origins = &reshape.info.origins;
     let guards = origins.iter().map(|origin| {
         let Some((input, column)) = origin else { return Vec::new() };
         let guards = spec.relation(inputs[*input]).guards[*column].iter();
@@ -316,10 +305,10 @@ fn reshaped(spec: &Spec, name: String, inputs: Vec<TableId>, reshape: Arc<dyn Re
     });
     let relation = Relation {
         guards: guards.collect(),
-        schema: reshape.schema().clone(),
-        key: reshape.key(),
+        schema: reshape.info.schema.clone(),
+        key: reshape.info.key,
         fold: 1,
-        hidden: reshape.hidden(),
+        hidden: reshape.info.hidden,
     };
     TableSpec::Reshape(ReshapeSpec { name, inputs, reshape, relation })
 }

@@ -1,13 +1,12 @@
 //! Tables: the sources, stages and reshapes of a spec in one list, each after the tables that it reads.
 
 use std::ops::{Index, IndexMut};
-use std::sync::Arc;
 
 use super::{Answers, Audit, Order, Overflow, Relation, Repair, Spec};
 use crate::name::Name;
 use crate::prompt::BoundCondition;
 use crate::source::Source;
-use crate::stage::{Reshape, Stage};
+use crate::stage::{Stage, Transform};
 use crate::table::{Guard, MaxFailed};
 
 /// A table of a spec: an index into [`Spec::tables`].
@@ -40,7 +39,7 @@ pub struct ReshapeSpec {
     pub name: String,
     /// In the order in which the reshape takes them.
     pub inputs: Vec<TableId>,
-    pub reshape: Arc<dyn Reshape>,
+    pub reshape: Transform,
     pub relation: Relation,
 }
 
@@ -49,7 +48,7 @@ pub struct ReshapeSpec {
 pub struct StageSpec {
     pub name: Name,
     pub input: TableId,
-    pub stage: Arc<dyn Stage>,
+    pub stage: Stage,
     /// Indices into [`Spec::models`].
     pub models: Vec<usize>,
     /// The names of `models`.

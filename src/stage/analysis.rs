@@ -7,24 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::ask::{Ask, BindContext, Stage, StageConfig, StageInfo, kind};
 use super::evidence::{Evidence, NO_QUOTE};
-use super::question::{self, Answered, Written};
-use super::{Site, Stage, StageConfig};
-use crate::document::{self, Problems};
-use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, FieldSpec, Message, Prompt};
+use super::question::{AnswerColumns, AnswerFields, TextColumn, Written};
+use crate::document::Problems;
+use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
-use crate::table::{Cell, Column, Row, Type};
+use crate::table::{Cell, Row};
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn StageConfig>> = Kind {
-    name: "analysis",
-    about: "One question about each row, answered with a text or with typed columns.",
-    schema: |generator| generator.subschema_for::<Analysis>(),
-    fields: document::fields_of::<Analysis>,
-    decode: |node, path, problems| {
-        document::decode::<Analysis>(node, path, problems).map(|a| Box::new(a) as Box<dyn StageConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn StageConfig>> =
+    kind::<Analysis>("analysis", "One question about each row, answered with a text or with typed columns.");
 
 /// One question about each row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,62 +46,66 @@ struct Analysis {
 }
 
 impl StageConfig for Analysis {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Arc<dyn Stage>> {
+    fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage> {
         let before = problems.mark();
-        let text = self.text_column.as_deref().and_then(|name| question::column(site, "text_column", name, problems));
-        let answered = Answered { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
-        let expect = answered.expect(site, problems);
-        let asked = (self.quotes, self.quote_ratio);
-        let evidence = Evidence::bind(site, asked, (self.text_column.as_deref(), text), problems);
+        let text = TextColumn::find(context, self.text_column.as_deref(), problems);
+        let answer = AnswerFields { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
+        let expect = answer.expect(context, problems);
+        let evidence = Evidence::bind(context, (self.quotes, self.quote_ratio), text, problems);
         if self.quotes && expect == Some(Expect::Text) {
             let message = "a plain text has no keys that a quote could support: write `output`";
-            problems.error("bad-value", site.path.key("quotes"), message);
+            problems.error("bad-value", context.path.key("quotes"), message);
         }
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
-        if !written.is_given() {
-            problems
-                .error("missing-field", site.path.clone(), "`prompt` is missing")
-                .help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`");
+        if !written.is_required(context, problems) {
             return None;
         }
-        let prompt = written.bind(site, text, self.text_column.is_some(), problems)?;
+        let prompt = written.bind(context, text, problems)?;
         if problems.had_errors_since(before) {
             return None;
         }
-        let mut writes: Vec<Column> = Vec::new();
-        let mut origins = Vec::new();
-        let expect = match expect? {
-            Expect::Text => {
-                writes.push(Column::new(site.name, Type::Text));
-                Expect::Text
-            }
-            Expect::Record(fields) => {
-                for field in &fields {
-                    writes.extend(field.columns().map(|(name, kind)| Column::new(name, kind)));
-                    writes.extend(evidence.iter().flat_map(|_| Evidence::columns(&field.name)));
-                    origins.resize(writes.len(), field.name.clone());
-                }
-                Expect::Record(Evidence::asked(evidence.as_ref(), fields.iter()))
-            }
+        let expect = expect?;
+        let quote = |key: &str| evidence.iter().flat_map(|_| Evidence::columns(key)).collect();
+        let AnswerColumns { writes, origins, labels } = AnswerColumns::of(context.name, &expect, quote);
+        let expect = match expect {
+            Expect::Text => Expect::Text,
+            Expect::Record(fields) => Expect::Record(Evidence::asked(evidence.as_ref(), fields.iter())),
         };
         let mut reads = prompt.reads();
-        reads.extend(text);
+        reads.extend(text.index);
         reads.sort_unstable();
         reads.dedup();
-        let instruction = expect.instruction();
-        let system = [self.system.clone(), instruction].into_iter().flatten().collect::<Vec<_>>().join("\n\n");
-        Some(Arc::new(BoundAnalysis {
-            prompt,
-            system: (!system.is_empty()).then_some(system),
-            text_column: self.text_column.clone(),
-            schema: expect.schema().map(Arc::new),
-            expect: Arc::new(expect),
-            evidence,
+        let system = prompt::system([self.system.as_deref(), expect.instruction().as_deref()]);
+        let schema = expect.schema();
+        let mut meaning = json!({
+            "type": KIND.name,
+            "prompt": prompt.source(),
+            "system": system,
+            "text_column": self.text_column,
+            "schema": schema,
+            "loose": expect.is_loose(),
+            "columns": writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        });
+        if let Some(evidence) = &evidence {
+            meaning["quote_ratio"] = json!(evidence.ratio());
+        }
+        let info = StageInfo {
+            kind: KIND.name,
             writes,
-            origins,
+            fills: Vec::new(),
             reads,
-            needs: text.into_iter().collect(),
-        }))
+            needs: text.index.into_iter().collect(),
+            labels,
+            origins,
+            most_prompts: 1,
+            at_once: false,
+            probabilities: expect.needs_probabilities(),
+            refuses_examples: None,
+            schema: schema.clone(),
+            meaning,
+        };
+        let (width, schema, expect) = (info.writes.len(), schema.map(Arc::new), Arc::new(expect));
+        Some(Stage { info, ask: Box::new(BoundAnalysis { prompt, system, expect, schema, evidence, width }) })
     }
 }
 
@@ -118,41 +114,14 @@ impl StageConfig for Analysis {
 struct BoundAnalysis {
     prompt: Bound,
     system: Option<String>,
-    /// The column that `text` stands for.
-    text_column: Option<String>,
     expect: Arc<Expect>,
     schema: Option<Arc<Value>>,
     evidence: Option<Evidence>,
-    writes: Vec<Column>,
-    /// The key in `output` of each of these columns.
-    origins: Vec<String>,
-    reads: Vec<usize>,
-    needs: Vec<usize>,
+    /// Columns of an answer.
+    width: usize,
 }
 
-impl Stage for BoundAnalysis {
-    fn writes(&self) -> &[Column] {
-        &self.writes
-    }
-
-    fn origin(&self, write: usize) -> Vec<&str> {
-        self.origins.get(write).iter().flat_map(|key| ["output", key.as_str()]).collect()
-    }
-
-    fn labels(&self, write: usize) -> Vec<String> {
-        let Expect::Record(fields) = &*self.expect else { return Vec::new() };
-        let field = fields.iter().find(|field| field.name == self.writes[write].name);
-        field.map(|field| field.kind.labels()).unwrap_or_default()
-    }
-
-    fn reads(&self) -> &[usize] {
-        &self.reads
-    }
-
-    fn needs(&self) -> &[usize] {
-        &self.needs
-    }
-
+impl Ask for BoundAnalysis {
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         if !so_far.is_empty() {
             return Ok(Vec::new());
@@ -167,8 +136,8 @@ impl Stage for BoundAnalysis {
     fn cells(&self, row: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
         let (Some(evidence), Expect::Record(fields)) = (&self.evidence, &*self.expect) else { return answers.concat() };
         let mut answer = answers.concat().into_iter();
-        let mut cells = Vec::with_capacity(self.writes.len());
-        // The fields come in pairs, each value behind its quote.
+        let mut cells = Vec::with_capacity(self.width);
+        // The fields come in pairs: a quote, then its value.
         for field in fields.iter().skip(1).step_by(2) {
             let words = answer.next().unwrap_or(Cell::Null);
             let value: Vec<Cell> = answer.by_ref().take(field.columns().count()).collect();
@@ -178,23 +147,7 @@ impl Stage for BoundAnalysis {
         cells
     }
 
-    fn needs_probabilities(&self) -> bool {
-        self.expect.needs_probabilities()
-    }
-
-    fn meaning(&self) -> Value {
-        let mut meaning = json!({
-            "type": "analysis",
-            "prompt": self.prompt.source(),
-            "system": self.system,
-            "text_column": self.text_column,
-            "schema": self.schema.as_deref(),
-            "loose": self.expect.is_loose(),
-            "columns": self.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
-        });
-        if let Some(evidence) = &self.evidence {
-            meaning["quote_ratio"] = json!(evidence.ratio());
-        }
-        meaning
+    fn unanswered(&self, _: Row<'_>, _: &[Answer]) -> Vec<Cell> {
+        vec![Cell::Null; self.width]
     }
 }

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use super::Site;
+use super::ask::BindContext;
+use super::question::TextColumn;
 use super::quote;
 use crate::document::Problems;
 use crate::prompt::{Field, Kind};
@@ -27,18 +28,17 @@ pub type Quote = [Cell; 4];
 pub const NO_QUOTE: Quote = [const { Cell::Null }; 4];
 
 impl Evidence {
-    /// What the fields `quotes` and `quote_ratio` of a stage say, whose text column is called `name` and is column `text`;
-    /// reports what is wrong.
+    /// Reads the fields `quotes` and `quote_ratio` of a stage with this text column; reports all problems.
     pub fn bind(
-        site: &Site<'_>,
+        context: &BindContext<'_>,
         (quotes, ratio): (bool, Option<f64>),
-        (name, text): (Option<&str>, Option<usize>),
+        text: TextColumn<'_>,
         problems: &mut Problems,
     ) -> Option<Evidence> {
         let mut bad = |key: &str, message: &str| {
-            problems.error("bad-value", site.path.key(key), message);
+            problems.error("bad-value", context.path.key(key), message);
         };
-        if quotes && name.is_none() {
+        if quotes && text.name.is_none() {
             bad("quotes", "quotes are checked against the text: name its column in `text_column`");
         }
         if !quotes && ratio.is_some() {
@@ -50,7 +50,7 @@ impl Evidence {
         if ratio.is_some_and(|ratio| !(0.5..=1.0).contains(&ratio)) {
             bad("quote_ratio", "`quote_ratio` must be from 0.5 to 1");
         }
-        text.filter(|_| quotes).map(|text| Evidence { text, ratio })
+        text.index.filter(|_| quotes).map(|text| Evidence { text, ratio })
     }
 
     /// `fields`, each behind the field of its quote: the evidence comes before the value, so that the value follows from it.

@@ -1,21 +1,20 @@
-//! Examples: rows with their answers, which a model is shown before the question. No stage knows of them: [`shown`] puts a
-//! stage around another one, which asks about the examples' rows as it asks about any and gives the questions, each with its
-//! answer, to every prompt that expects the same.
+//! Examples: rows with their answers, which are shown to a model before the question.
 //!
-//! They stand behind what the system says and before the question, the same letter by letter for all rows, so that a server
-//! that keeps the beginning of a prompt reads them once.
+//! [`with_examples`] wraps a stage. It asks the stage for its prompts about the example rows, and adds these questions with
+//! their answers to every prompt that expects the same answer. Examples go between the system prompt and the question and are
+//! byte-identical for all rows, so that a server that caches prompt prefixes reads them once.
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{Field, Schema};
 use serde_json::{Map, Value, json};
 
-use super::{Site, Stage};
+use super::ask::{Ask, BindContext, Stage};
 use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
 use crate::prompt::{Answer, Expect, Failure, Message, Prompt, Role};
-use crate::table::{Cell, Column, Row, Simple, Type, array_of};
+use crate::table::{Cell, Row, Type, array_of};
 
 /// A row with its answer.
 #[derive(Clone, Debug)]
@@ -24,35 +23,33 @@ pub struct Example {
     pub row: Map<String, Value>,
     /// The answer: an object of the keys, or a text.
     pub answer: Value,
-    /// Where it stands.
-    pub place: Place,
+    pub origin: ExampleOrigin,
 }
 
-/// Where an example stands.
+/// The place that an example comes from.
 #[derive(Clone, Debug)]
-pub enum Place {
-    /// In the spec.
+pub enum ExampleOrigin {
+    /// This path in the spec.
     Spec(Path),
-    /// In a file that the spec names at this path: the place of its row, from 1. A text there may stand for a value that is
-    /// none.
+    /// This row, from 1, of a file that the spec names at this path. All its values may be texts.
     File(Path, usize),
 }
 
-impl Place {
-    /// A problem with what stands in the example under these keys.
+impl ExampleOrigin {
+    /// A problem with the value under these keys of the example.
     fn problem(&self, rule: &'static str, keys: &[&str], message: String) -> Diagnostic {
         match self {
-            Place::Spec(path) => {
+            ExampleOrigin::Spec(path) => {
                 Diagnostic::error(rule, keys.iter().fold(path.clone(), |path, key| path.key(key)), message)
             }
-            Place::File(path, row) => Diagnostic::error(rule, path.clone(), format!("row {row}: {message}")),
+            ExampleOrigin::File(path, row) => Diagnostic::error(rule, path.clone(), format!("row {row}: {message}")),
         }
     }
 
-    /// The value that a cell of a file's text stands for, where no text is wanted; any other value as it is.
-    fn said(&self, value: &Value) -> Value {
+    /// The value that a text of a file spells where no text is expected; any other value unchanged.
+    fn parsed(&self, value: &Value) -> Value {
         match (self, value) {
-            (Place::File(..), Value::String(text)) => {
+            (ExampleOrigin::File(..), Value::String(text)) => {
                 let text = text.trim();
                 let read = serde_json::from_str(text).or_else(|_| serde_json::from_str(&text.to_lowercase()));
                 read.unwrap_or_else(|_| value.clone())
@@ -62,41 +59,47 @@ impl Place {
     }
 }
 
-/// What stands before the question in prompts that expect this.
+/// The messages before the question in prompts with this expectation.
 #[derive(Debug)]
 struct Shots {
     expect: Arc<Expect>,
     turns: Vec<Message>,
 }
 
-/// A stage whose prompts show examples.
+/// The questions of a stage with examples.
 #[derive(Debug)]
-struct Shown {
-    stage: Arc<dyn Stage>,
+struct WithExamples {
+    ask: Box<dyn Ask>,
     shots: Vec<Shots>,
 }
 
-/// The stage with `examples` in its prompts; reports what is wrong with them.
-pub fn shown(
-    stage: Arc<dyn Stage>,
-    site: &Site<'_>,
+/// The stage with `examples` in its prompts; reports the problems with them.
+pub fn with_examples(
+    stage: Stage,
+    context: &BindContext<'_>,
     examples: &[Example],
     problems: &mut Problems,
-) -> Option<Arc<dyn Stage>> {
+) -> Option<Stage> {
     let mut shots: Vec<Shots> = Vec::new();
     let before = problems.mark();
     for example in examples {
-        if let Some(prompts) = asked(stage.as_ref(), site, example, problems) {
+        if let Some(prompts) = prompts_about(&stage, context, example, problems) {
             for prompt in prompts {
                 add(&mut shots, prompt, example, problems);
             }
         }
-        // What is wrong with one row of a file is wrong with most.
-        if matches!(example.place, Place::File(..)) && problems.had_errors_since(before) {
+        // The other rows of a file mostly have the same problem.
+        if matches!(example.origin, ExampleOrigin::File(..)) && problems.had_errors_since(before) {
             break;
         }
     }
-    problems.clean_since(before).then(|| Arc::new(Shown { stage, shots }) as Arc<dyn Stage>)
+    if problems.had_errors_since(before) {
+        return None;
+    }
+    let Stage { mut info, ask } = stage;
+    let turns = shots.iter().map(|shots| shots.turns.iter().map(|turn| turn.content.as_str()).collect());
+    info.meaning["examples"] = json!(turns.collect::<Vec<Vec<&str>>>());
+    Some(Stage { info, ask: Box::new(WithExamples { ask, shots }) })
 }
 
 /// Adds the question of `prompt` with the example's answer.
@@ -105,7 +108,7 @@ fn add(shots: &mut Vec<Shots>, prompt: Prompt, example: &Example, problems: &mut
         (Expect::Record(fields), Value::Object(object)) => {
             let wants_text = |key: &String| fields.iter().any(|f| f.name == *key && f.kind.column() == Type::Text);
             let said = |(key, value): (&String, &Value)| {
-                (key.clone(), if wants_text(key) { value.clone() } else { example.place.said(value) })
+                (key.clone(), if wants_text(key) { value.clone() } else { example.origin.parsed(value) })
             };
             Value::Object(object.iter().map(said).collect())
         }
@@ -115,7 +118,7 @@ fn add(shots: &mut Vec<Shots>, prompt: Prompt, example: &Example, problems: &mut
         Ok(reply) => reply,
         Err(reason) => {
             let message = format!("the answer of an example can't be used: {reason}");
-            problems.push(example.place.problem("bad-example", &["answer"], message));
+            problems.push(example.origin.problem("bad-example", &["answer"], message));
             return;
         }
     };
@@ -127,38 +130,46 @@ fn add(shots: &mut Vec<Shots>, prompt: Prompt, example: &Example, problems: &mut
     }
 }
 
-/// What the stage asks about the row of an example; reports what is wrong with it.
-fn asked(stage: &dyn Stage, site: &Site<'_>, example: &Example, problems: &mut Problems) -> Option<Vec<Prompt>> {
+/// The prompts of the stage about the row of an example; reports the problems with the row.
+fn prompts_about(
+    stage: &Stage,
+    context: &BindContext<'_>,
+    example: &Example,
+    problems: &mut Problems,
+) -> Option<Vec<Prompt>> {
     let before = problems.mark();
-    let columns = || site.input.fields().iter().map(|field| field.name().as_str());
-    for name in example.row.keys().filter(|name| site.input.index_of(name).is_err()) {
+    let columns = || context.input.fields().iter().map(|field| field.name().as_str());
+    for name in example.row.keys().filter(|name| context.input.index_of(name).is_err()) {
         let message = format!("the input has no column `{name}`");
-        let problem = example.place.problem("unknown-column", &["row", name], message);
+        let problem = example.origin.problem("unknown-column", &["row", name], message);
         problems.push(problem.meant(nearest(name, columns())));
     }
     let mut cells = Vec::new();
-    for field in site.input.fields() {
+    for field in context.input.fields() {
         let value = example.row.get(field.name()).unwrap_or(&Value::Null);
-        match cell(field, value, &example.place) {
+        match column(field, value, &example.origin) {
             Ok(array) => cells.push(array),
-            Err(message) => problems.push(example.place.problem("bad-example", &["row", field.name()], message)),
+            Err(message) => problems.push(example.origin.problem("bad-example", &["row", field.name()], message)),
         }
     }
     if problems.had_errors_since(before) {
         return None;
     }
-    let mut bad = |message: String| problems.push(example.place.problem("bad-example", &["row"], message));
-    let batch = batch(site, &cells);
+    let mut bad = |message: String| problems.push(example.origin.problem("bad-example", &["row"], message));
+    let batch = batch(context, &cells);
     let row = Row::new(&batch, 0, 0);
-    for column in stage.needs() {
+    for column in &stage.info.needs {
         if matches!(row.cell(*column), Cell::Null)
             || matches!(row.cell(*column), Cell::Text(text) if text.trim().is_empty())
         {
-            bad(format!("the row of an example lacks `{}`; such a row is skipped", site.input.field(*column).name()));
+            bad(format!(
+                "the row of an example lacks `{}`; such a row is skipped",
+                context.input.field(*column).name()
+            ));
             return None;
         }
     }
-    let prompts = match stage.prompts(row, &[]) {
+    let prompts = match stage.ask.prompts(row, &[]) {
         Ok(prompts) if prompts.is_empty() => {
             bad("the row of an example lacks nothing, so that nothing is asked about it".to_owned());
             return None;
@@ -170,125 +181,78 @@ fn asked(stage: &dyn Stage, site: &Site<'_>, example: &Example, problems: &mut P
         }
     };
     let missing = |column: &&usize| {
-        let field = site.input.field(**column);
+        let field = context.input.field(**column);
         if example.row.contains_key(field.name()) {
             return false;
         }
-        let mut cells = cells.clone();
-        cells[**column] = array_of(kind(field.data_type()), [anything(kind(field.data_type()))].iter());
-        let batch = self::batch(site, &cells);
-        let other = stage.prompts(Row::new(&batch, 0, 0), &[]);
+        let (mut cells, kind) = (cells.clone(), Type::of_cells(field.data_type()));
+        cells[**column] = array_of(kind, [anything(kind)].iter());
+        let batch = self::batch(context, &cells);
+        let other = stage.ask.prompts(Row::new(&batch, 0, 0), &[]);
         other.is_ok_and(|other| questions(&other).zip(questions(&prompts)).any(|(a, b)| a != b))
     };
-    for column in stage.reads().iter().filter(missing) {
-        bad(format!("the row of an example lacks `{}`, which the prompt reads", site.input.field(*column).name()));
+    for column in stage.info.reads.iter().filter(missing) {
+        bad(format!("the row of an example lacks `{}`, which the prompt reads", context.input.field(*column).name()));
     }
     problems.clean_since(before).then_some(prompts)
 }
 
-/// The questions of prompts, without what the system says.
+/// The last message of each prompt.
 fn questions(prompts: &[Prompt]) -> impl Iterator<Item = &str> {
     prompts.iter().filter_map(|prompt| prompt.messages.last()).map(|message| message.content.as_str())
 }
 
-/// The one row of these cells, whose types are theirs.
-fn batch(site: &Site<'_>, cells: &[ArrayRef]) -> RecordBatch {
-    let fields = site.input.fields().iter().zip(cells);
+/// The row of these cells as a batch; the columns have the cells' types.
+fn batch(context: &BindContext<'_>, cells: &[ArrayRef]) -> RecordBatch {
+    let fields = context.input.fields().iter().zip(cells);
     let fields: Vec<Field> =
         fields.map(|(field, cell)| Field::new(field.name(), cell.data_type().clone(), true)).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), cells.to_vec()).expect("every column has one cell of its type")
 }
 
-/// What an example gives for a column of this type: dates, times and decimals are read as text.
-fn kind(column: &DataType) -> Type {
-    Type::of(column).unwrap_or(match column {
-        DataType::UInt64 => Type::Text,
-        whole if whole.is_integer() => Type::Integer,
-        number if number.is_floating() => Type::Number,
-        DataType::Duration(_) => Type::Integer,
-        _ => Type::Text,
-    })
-}
-
-/// Some value of a kind.
+/// Some cell of this type.
 fn anything(kind: Type) -> Cell {
-    let simple = |kind: Simple| match kind {
-        Simple::Text => Cell::Text("?".to_owned()),
-        Simple::Integer => Cell::Integer(1),
-        Simple::Number => Cell::Number(1.5),
-        Simple::Boolean => Cell::Boolean(true),
-    };
     match kind {
-        Type::Text => simple(Simple::Text),
-        Type::Integer => simple(Simple::Integer),
-        Type::Number => simple(Simple::Number),
-        Type::Boolean => simple(Simple::Boolean),
-        Type::List(item) => Cell::List(vec![simple(item)]),
+        Type::Text => Cell::Text("?".to_owned()),
+        Type::Integer => Cell::Integer(1),
+        Type::Number => Cell::Number(1.5),
+        Type::Boolean => Cell::Boolean(true),
+        Type::List(item) => Cell::List(vec![anything(item.into())]),
     }
 }
 
 /// A column of one cell; the error is a sentence.
-fn cell(field: &Field, value: &Value, place: &Place) -> Result<ArrayRef, String> {
-    let kind = kind(field.data_type());
-    let value = if kind == Type::Text { value.clone() } else { place.said(value) };
+fn column(field: &Field, value: &Value, origin: &ExampleOrigin) -> Result<ArrayRef, String> {
+    let kind = Type::of_cells(field.data_type());
+    let value = if kind == Type::Text { value.clone() } else { origin.parsed(value) };
     if value.is_null() {
         return Ok(new_null_array(field.data_type(), 1));
     }
-    let cell = match kind {
-        Type::Text => simple(Simple::Text, &value),
-        Type::Integer => simple(Simple::Integer, &value),
-        Type::Number => simple(Simple::Number, &value),
-        Type::Boolean => simple(Simple::Boolean, &value),
-        Type::List(item) => value
-            .as_array()
-            .and_then(|items| items.iter().map(|value| simple(item, value)).collect::<Option<Vec<_>>>())
-            .map(Cell::List),
-    };
-    match cell {
+    match cell(kind, &value) {
         Some(cell) => Ok(array_of(kind, [cell].iter())),
         None => Err(format!("the column `{}` holds {}, not {value}", field.name(), kind.words())),
     }
 }
 
-fn simple(kind: Simple, value: &Value) -> Option<Cell> {
+fn cell(kind: Type, value: &Value) -> Option<Cell> {
     match (kind, value) {
-        (Simple::Text, Value::String(text)) => Some(Cell::Text(text.clone())),
-        // Many columns of numbers are read as the text that they are.
-        (Simple::Text, Value::Number(_) | Value::Bool(_)) => Some(Cell::Text(value.to_string())),
-        (Simple::Integer, value) => value.as_i64().map(Cell::Integer),
-        (Simple::Number, value) => value.as_f64().map(Cell::Number),
-        (Simple::Boolean, value) => value.as_bool().map(Cell::Boolean),
-        (Simple::Text, _) => None,
+        (Type::Text, Value::String(text)) => Some(Cell::Text(text.clone())),
+        // Many columns of numbers are read as text.
+        (Type::Text, Value::Number(_) | Value::Bool(_)) => Some(Cell::Text(value.to_string())),
+        (Type::Text, _) => None,
+        (Type::Integer, value) => value.as_i64().map(Cell::Integer),
+        (Type::Number, value) => value.as_f64().map(Cell::Number),
+        (Type::Boolean, value) => value.as_bool().map(Cell::Boolean),
+        (Type::List(item), value) => {
+            let items = value.as_array()?.iter().map(|value| cell(item.into(), value));
+            items.collect::<Option<_>>().map(Cell::List)
+        }
     }
 }
 
-impl Stage for Shown {
-    fn writes(&self) -> &[Column] {
-        self.stage.writes()
-    }
-
-    fn fills(&self) -> &[usize] {
-        self.stage.fills()
-    }
-
-    fn origin(&self, write: usize) -> Vec<&str> {
-        self.stage.origin(write)
-    }
-
-    fn labels(&self, write: usize) -> Vec<String> {
-        self.stage.labels(write)
-    }
-
-    fn reads(&self) -> &[usize] {
-        self.stage.reads()
-    }
-
-    fn needs(&self) -> &[usize] {
-        self.stage.needs()
-    }
-
+impl Ask for WithExamples {
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
-        let mut prompts = self.stage.prompts(row, so_far)?;
+        let mut prompts = self.ask.prompts(row, so_far)?;
         for prompt in &mut prompts {
             let same = |shots: &&Shots| Arc::ptr_eq(&shots.expect, &prompt.expect) || shots.expect == prompt.expect;
             if let Some(shots) = self.shots.iter().find(same) {
@@ -299,43 +263,16 @@ impl Stage for Shown {
         Ok(prompts)
     }
 
-    fn asks(&self, row: Row<'_>) -> bool {
-        self.stage.asks(row)
-    }
-
-    fn asks_at_once(&self) -> bool {
-        self.stage.asks_at_once()
-    }
-
-    fn most_prompts(&self) -> u64 {
-        self.stage.most_prompts()
-    }
-
-    fn most_prompts_about(&self, row: Row<'_>) -> u64 {
-        self.stage.most_prompts_about(row)
-    }
-
     fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell> {
-        self.stage.cells(row, model, answers)
+        self.ask.cells(row, model, answers)
     }
 
-    fn unanswered(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell> {
-        self.stage.unanswered(row, model, answers)
+    fn unanswered(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell> {
+        self.ask.unanswered(row, answers)
     }
 
-    fn needs_probabilities(&self) -> bool {
-        self.stage.needs_probabilities()
-    }
-
-    fn refuses_examples(&self) -> Option<&'static str> {
-        self.stage.refuses_examples()
-    }
-
-    fn meaning(&self) -> Value {
-        let mut meaning = self.stage.meaning();
-        let said = self.shots.iter().map(|shots| shots.turns.iter().map(|turn| turn.content.as_str()).collect());
-        meaning["examples"] = json!(said.collect::<Vec<Vec<&str>>>());
-        meaning
+    fn most_prompts(&self, row: Row<'_>) -> Option<u64> {
+        self.ask.most_prompts(row)
     }
 }
 

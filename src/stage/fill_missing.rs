@@ -1,37 +1,30 @@
 //! `type = "fill-missing"`: values that a table lacks are looked up in the text of each row.
 //!
-//! Here are the spec's fields and the checks; `filling` has what happens to a row, `value` when a value counts as missing.
+//! - `filling`: what is asked about a row, and its cells
+//! - `value`: which values count as missing, and conversion of present values
 
 mod filling;
 mod value;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::filling::{Filling, Key};
+use super::ask::{BindContext, Stage, StageConfig, kind};
 use super::evidence::Evidence;
-use super::question::{self, Written};
-use super::{Site, Stage, StageConfig};
-use crate::document::{self, Diagnostic, Problems};
-use crate::name::nearest;
-use crate::prompt::{FieldSpec, FieldType, ItemSpec};
+use super::question::{self, TextColumn, Written};
+use crate::document::{Path, Problems};
+use crate::prompt::{Bound, Field, FieldSpec, FieldType, ItemSpec};
 use crate::registry::Kind;
-use crate::table::Type;
+use crate::table::{self, Type};
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn StageConfig>> = Kind {
-    name: "fill-missing",
-    about: "Values that a table lacks, looked up in the text of each row; what is there is never overwritten.",
-    schema: |generator| generator.subschema_for::<FillMissing>(),
-    fields: document::fields_of::<FillMissing>,
-    decode: |node, path, problems| {
-        document::decode::<FillMissing>(node, path, problems).map(|f| Box::new(f) as Box<dyn StageConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn StageConfig>> = kind::<FillMissing>(
+    "fill-missing",
+    "Values that a table lacks, looked up in the text of each row; what is there is never overwritten.",
+);
 
 /// What a model may say instead of a value, where the spec doesn't list it.
 const UNKNOWN: [&str; 17] = [
@@ -132,27 +125,16 @@ impl FillField {
 }
 
 impl FillMissing {
-    /// A key with its column and its target; reports what is wrong.
-    fn key(&self, site: &Site<'_>, name: &str, spec: &FillField, problems: &mut Problems) -> Option<Key> {
-        let at = site.path.key("fields").key(name);
+    /// The key called `name` with its column and its target; reports all problems.
+    fn key(&self, context: &BindContext<'_>, name: &str, spec: &FillField, problems: &mut Problems) -> Option<Key> {
+        let at = context.path.key("fields").key(name);
         let before = problems.mark();
-        let mut field = None;
-        match spec.spec().field(name) {
-            Ok(found) => field = Some(found),
-            Err((key, message)) => drop(problems.error("bad-value", at.key(key), message)),
-        }
-        let there = site.input.index_of(name).is_ok();
+        let field = spec.spec().field(name).map_err(|(key, message)| {
+            problems.error("bad-value", at.key(key), message);
+        });
+        let there = context.input.index_of(name).is_ok();
         let column = match &spec.column {
-            Some(column) => {
-                let index = site.input.index_of(column).ok();
-                if index.is_none() {
-                    let message = format!("the input has no column `{column}`");
-                    let problem = Diagnostic::error("unknown-column", at.key("column"), message);
-                    let columns = site.input.fields().iter().map(|f| f.name().as_str());
-                    problems.push(problem.meant(nearest(column, columns)));
-                }
-                index
-            }
+            Some(column) => table::column(context.input, column, "the input", at.key("column"), problems),
             None => {
                 if there {
                     let message = format!("the input has a column `{name}` already: is it to be completed?");
@@ -168,72 +150,94 @@ impl FillMissing {
             let message = "a key that is filled in place needs the `column` that is filled";
             problems.error("missing-field", at.clone(), message);
         }
-        let mut field = field?;
+        let mut field = field.ok()?;
         field.unknown = match &self.unknown_values {
             Some(listed) => listed.clone(),
             None => UNKNOWN.map(str::to_owned).to_vec(),
         };
-        let filled = column.filter(|_| in_place);
-        if let Some(index) = filled {
-            let (has, needs) = (site.input.field(index), field.kind.column());
-            if *has.data_type() != needs.arrow() {
-                let holds =
-                    Type::of(has.data_type()).map_or_else(|| has.data_type().to_string(), |t| t.words().to_owned());
-                let message =
-                    format!("`{}` holds {holds}, but the values of `{name}` are {}", has.name(), needs.words());
-                let help = "declare the type of the column in its source, or give the key a `target` of its own";
-                problems.error("wrong-type", at.key("target"), message).help(help);
-            }
+        let filled = column.filter(|_| in_place).map(|index| (index, context.input.field(index)));
+        if let Some((_, column)) = filled {
+            fits(column, &field, &at, problems);
         }
-        let own = match (&spec.target, filled) {
-            (_, Some(index)) => site.input.field(index).name().clone(),
+        let target = match (&spec.target, filled) {
+            (_, Some((_, column))) => column.name().clone(),
             (Some(target), None) => target.clone(),
             (None, None) => format!("computed_{}", name.to_lowercase()),
         };
-        if own.trim().is_empty() {
+        if target.trim().is_empty() {
             problems.error("bad-value", at.key("target"), "`target` is empty");
         }
-        problems.clean_since(before).then_some(Key { field, column, filled, target: own })
+        (problems.clean_since(before)).then_some(Key { field, column, filled: filled.map(|(index, _)| index), target })
+    }
+
+    /// The keys to fill; reports all problems.
+    fn keys(&self, context: &BindContext<'_>, problems: &mut Problems) -> Vec<Key> {
+        let at = context.path.key("fields");
+        if self.fields.is_empty() {
+            problems.error("bad-value", at.clone(), "`fields` has no keys");
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        for (name, spec) in &self.fields {
+            let Some(key) = self.key(context, name, spec, problems) else { continue };
+            if let Some(other) = keys.iter().find(|k| k.filled.is_some() && k.filled == key.filled) {
+                let message = format!("`{}` fills this column already", other.field.name);
+                problems.error("duplicate-column", at.key(name).key("target"), message);
+            }
+            if self.quotes && self.fields.contains_key(&format!("{name}_quote")) {
+                let message = format!("the quote of `{name}` is called `{name}_quote`, as another key is");
+                problems.error_at_key("duplicate-column", at.key(name), message);
+            }
+            keys.push(key);
+        }
+        keys
+    }
+
+    /// The prompt, by default the text; reports all problems.
+    fn prompt(&self, context: &BindContext<'_>, text: TextColumn<'_>, problems: &mut Problems) -> Option<Bound> {
+        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
+        if written.is_given() {
+            return written.bind(context, text, problems);
+        }
+        if self.text_column.is_some() {
+            return question::bind(context, ("{{ text }}", "text_column"), text, problems);
+        }
+        problems
+            .error("missing-field", context.path.clone(), "there is no text to look values up in")
+            .help("name its column in `text_column`, or write a `prompt`");
+        None
+    }
+}
+
+/// Reports a column that is filled in place and has another type than the values of `field`.
+fn fits(column: &arrow_schema::Field, field: &Field, at: &Path, problems: &mut Problems) {
+    let (arrow, needs) = (column.data_type(), field.kind.column());
+    if *arrow != needs.arrow() {
+        let holds = Type::of(arrow).map_or_else(|| arrow.to_string(), |kind| kind.words().to_owned());
+        let (column, name, needs) = (column.name(), &field.name, needs.words());
+        let message = format!("`{column}` holds {holds}, but the values of `{name}` are {needs}");
+        let help = "declare the type of the column in its source, or give the key a `target` of its own";
+        problems.error("wrong-type", at.key("target"), message).help(help);
     }
 }
 
 impl StageConfig for FillMissing {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Arc<dyn Stage>> {
+    fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage> {
         let before = problems.mark();
-        let text = self.text_column.as_deref().and_then(|name| question::column(site, "text_column", name, problems));
-        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
-        let prompt = if written.is_given() {
-            written.bind(site, text, self.text_column.is_some(), problems)
-        } else if self.text_column.is_some() {
-            question::bind(site, "{{ text }}", "text_column", text, true, problems)
-        } else {
-            problems
-                .error("missing-field", site.path.clone(), "there is no text to look values up in")
-                .help("name its column in `text_column`, or write a `prompt`");
-            None
-        };
-        let asked = (self.quotes, self.quote_ratio);
-        let evidence = Evidence::bind(site, asked, (self.text_column.as_deref(), text), problems);
-        if self.fields.is_empty() {
-            problems.error("bad-value", site.path.key("fields"), "`fields` has no keys");
-        }
-        let mut keys: Vec<Key> = Vec::new();
-        for (name, spec) in &self.fields {
-            let Some(key) = self.key(site, name, spec, problems) else { continue };
-            if let Some(other) = keys.iter().find(|k| k.filled.is_some() && k.filled == key.filled) {
-                let message = format!("`{}` fills this column already", other.field.name);
-                let path = site.path.key("fields").key(name).key("target");
-                problems.error("duplicate-column", path, message);
-            }
-            if self.quotes && self.fields.contains_key(&format!("{name}_quote")) {
-                let message = format!("the quote of `{name}` is called `{name}_quote`, as another key is");
-                problems.error_at_key("duplicate-column", site.path.key("fields").key(name), message);
-            }
-            keys.push(key);
-        }
+        let text = TextColumn::find(context, self.text_column.as_deref(), problems);
+        let prompt = self.prompt(context, text, problems);
+        let evidence = Evidence::bind(context, (self.quotes, self.quote_ratio), text, problems);
+        let keys = self.keys(context, problems);
         if problems.had_errors_since(before) {
             return None;
         }
-        Some(Arc::new(Filling::new(prompt?, self.system.clone(), text, keys, self.null_values.clone(), evidence)))
+        let filling = Filling {
+            prompt: prompt?,
+            system: self.system.clone(),
+            keys,
+            nulls: self.null_values.clone(),
+            evidence,
+            shapes: Default::default(),
+        };
+        Some(Stage { info: filling.info(KIND.name, text.index), ask: Box::new(filling) })
     }
 }

@@ -1,32 +1,23 @@
 //! `type = "join"`: two tables side by side, by a key. No model.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt64Array, new_null_array};
 use arrow_row::{OwnedRow, RowConverter, SortField};
-use arrow_schema::{Field, SchemaRef};
+use arrow_schema::{ArrowError, Field, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::reshape::{self, Reshape, ReshapeConfig, ReshapeSite, Work};
-use crate::document::{self, Problems};
+use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, kind};
+use crate::document::{Path, Problems};
 use crate::registry::Kind;
 use crate::table::cell_at;
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn ReshapeConfig>> = Kind {
-    name: "join",
-    about: "Two tables side by side, by a key, without a model.",
-    schema: |generator| generator.subschema_for::<Join>(),
-    fields: document::fields_of::<Join>,
-    decode: |node, path, problems| {
-        document::decode::<Join>(node, path, problems).map(|j| Box::new(j) as Box<dyn ReshapeConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn TransformConfig>> =
+    kind::<Join>("join", "Two tables side by side, by a key, without a model.");
 
 /// Rows that are made at once.
 const ROWS: usize = 1024;
@@ -83,30 +74,26 @@ enum Duplicates {
     All,
 }
 
-impl ReshapeConfig for Join {
-    fn inputs(&self) -> Vec<(&'static str, &str)> {
-        vec![("with", &self.with), ("input", &self.input)]
-    }
-
-    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Problems) -> Option<Arc<dyn Reshape>> {
-        let before = problems.mark();
-        let (with, input) = (site.inputs.get(WITH)?, site.inputs.get(INPUT)?);
-        let mut bad = |key: &str, message: &str| {
-            problems.error("bad-value", site.path.key(key), message);
+impl Join {
+    /// The key columns of `input` and of `with`; reports all problems with them.
+    fn keys(&self, context: &TransformContext<'_>, problems: &mut Problems) -> (Vec<usize>, Vec<usize>) {
+        let (with, input) = (&context.inputs[WITH], &context.inputs[INPUT]);
+        let mut bad = |at: Path, message: &str| {
+            problems.error("bad-value", at, message);
         };
         let with_on = self.with_on.as_ref().unwrap_or(&self.on);
         if self.on.is_empty() {
-            bad("on", "`on` must name at least one column");
+            bad(context.path.key("on"), "`on` must name at least one column");
         }
         if with_on.len() != self.on.len() {
-            bad("with_on", "`with_on` must name as many columns as `on`");
+            bad(context.path.key("with_on"), "`with_on` must name as many columns as `on`");
         }
-        let place = |key: &str, i: usize| site.path.key(key).index(i);
+        let place = |key: &str, i: usize| context.path.key(key).index(i);
         let with_key = if self.with_on.is_some() { "with_on" } else { "on" };
         let mut keys = Vec::new();
         for (i, (left, right)) in self.on.iter().zip(with_on).enumerate() {
-            let left = reshape::column(input, place("on", i), left, problems);
-            let right = reshape::column(with, place(with_key, i), right, problems);
+            let left = input.column(place("on", i), left, problems);
+            let right = with.column(place(with_key, i), right, problems);
             let Some((left, right)) = left.zip(right) else { continue };
             let (one, other) = (input.schema.field(left), with.schema.field(right));
             if one.data_type() != other.data_type() {
@@ -128,14 +115,26 @@ impl ReshapeConfig for Join {
             }
             keys.push((left, right));
         }
-        let (left, right): (Vec<usize>, Vec<usize>) = keys.into_iter().unzip();
+        keys.into_iter().unzip()
+    }
+}
+
+impl TransformConfig for Join {
+    fn inputs(&self) -> Vec<(&'static str, &str)> {
+        vec![("with", &self.with), ("input", &self.input)]
+    }
+
+    fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform> {
+        let before = problems.mark();
+        let (with, input) = (&context.inputs[WITH], &context.inputs[INPUT]);
+        let (left, right) = self.keys(context, problems);
         let added: Vec<usize> = (0..with.schema.fields().len()).filter(|column| !right.contains(column)).collect();
         for column in &added {
             let name = with.schema.field(*column).name();
             if input.schema.index_of(name).is_ok() {
                 let message = format!("both tables have a column `{name}`");
                 problems
-                    .error("duplicate-column", site.path.key("with"), message)
+                    .error("duplicate-column", context.path.key("with"), message)
                     .help("join on it too, or give one of them another name");
             }
         }
@@ -144,16 +143,21 @@ impl ReshapeConfig for Join {
         }
         let fields = input.schema.fields().iter().map(|f| f.as_ref().clone());
         let fields: Vec<Field> = fields.chain(added.iter().map(|c| with.schema.field(*c).clone())).collect();
-        Some(Arc::new(BoundJoin {
-            schema: reshape::schema(fields, site.path, problems)?,
-            with: with.schema.clone(),
-            // Only where each of its rows stays one row.
+        let config = Join { input: String::new(), with: String::new(), ..self.clone() };
+        let mut meaning = json!(config);
+        meaning["type"] = json!(KIND.name);
+        let own = (0..input.schema.fields().len()).map(|column| Some((INPUT, column)));
+        let info = TransformInfo {
+            kind: KIND.name,
+            schema: transform::schema(fields, context.path, problems)?,
+            origins: own.chain(added.iter().map(|column| Some((WITH, *column)))).collect(),
+            // Only if each row of the input stays one row.
             key: input.key.filter(|_| self.duplicates != Duplicates::All),
-            config: Join { input: String::new(), with: String::new(), ..self.clone() },
-            left,
-            right,
-            added,
-        }))
+            hidden: 0,
+            meaning,
+        };
+        let (schema, with) = (info.schema.clone(), with.schema.clone());
+        Some(Transform { info, work: Box::new(BoundJoin { schema, with, config, left, right, added }) })
     }
 }
 
@@ -162,7 +166,6 @@ impl ReshapeConfig for Join {
 struct BoundJoin {
     schema: SchemaRef,
     with: SchemaRef,
-    key: Option<usize>,
     config: Join,
     /// The key columns of `input` and of `with`.
     left: Vec<usize>,
@@ -171,63 +174,46 @@ struct BoundJoin {
     added: Vec<usize>,
 }
 
-impl BoundJoin {
-    fn converter(&self) -> Result<RowConverter, String> {
-        let fields = self.right.iter().map(|column| SortField::new(self.with.field(*column).data_type().clone()));
-        RowConverter::new(fields.collect()).map_err(|error| error.to_string())
+impl Work for BoundJoin {
+    fn start(&self) -> Box<dyn Pass + '_> {
+        Box::new(Joining {
+            join: self,
+            held: Vec::new(),
+            rows: 0,
+            places: HashMap::new(),
+            converter: None,
+            table: None,
+        })
     }
 }
 
-impl Reshape for BoundJoin {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn origins(&self) -> Vec<Option<(usize, usize)>> {
-        let own = self.schema.fields().len() - self.added.len();
-        let input = (0..own).map(|column| Some((INPUT, column)));
-        input.chain(self.added.iter().map(|column| Some((WITH, *column)))).collect()
-    }
-
-    fn key(&self) -> Option<usize> {
-        self.key
-    }
-
-    fn start(&self) -> Box<dyn Work + '_> {
-        Box::new(Pass { join: self, held: Vec::new(), rows: 0, keys: HashMap::new(), converter: None, table: None })
-    }
-
-    fn meaning(&self) -> Value {
-        let mut meaning = json!(self.config);
-        meaning["type"] = json!("join");
-        meaning
-    }
+fn sentence(error: ArrowError) -> String {
+    error.to_string()
 }
 
 /// A pass over the tables.
-struct Pass<'a> {
+struct Joining<'a> {
     join: &'a BoundJoin,
     /// The columns of `with` that are added.
     held: Vec<RecordBatch>,
     /// Its rows so far.
     rows: u64,
-    /// Where each key stands in it.
-    keys: HashMap<OwnedRow, Vec<u64>>,
+    /// The rows of each key in it.
+    places: HashMap<OwnedRow, Vec<u64>>,
     converter: Option<RowConverter>,
     table: Option<RecordBatch>,
 }
 
-impl Pass<'_> {
+impl Joining<'_> {
     /// Takes rows of `with`.
     fn hold(&mut self, batch: &RecordBatch) -> Result<(), String> {
-        let said = |error: arrow_schema::ArrowError| error.to_string();
         let keys: Vec<ArrayRef> = self.join.right.iter().map(|column| batch.column(*column).clone()).collect();
-        let rows = self.converter()?.convert_columns(&keys).map_err(said)?;
+        let rows = self.converter()?.convert_columns(&keys).map_err(sentence)?;
         for i in 0..batch.num_rows() {
             if keys.iter().any(|key| key.is_null(i)) {
                 continue;
             }
-            let places = self.keys.entry(rows.row(i).owned()).or_default();
+            let places = self.places.entry(rows.row(i).owned()).or_default();
             if places.is_empty() || self.join.config.duplicates != Duplicates::First {
                 places.push(self.rows + i as u64);
             }
@@ -238,9 +224,14 @@ impl Pass<'_> {
     }
 
     fn converter(&mut self) -> Result<&mut RowConverter, String> {
+        let join = self.join;
         match &mut self.converter {
             Some(converter) => Ok(converter),
-            empty => Ok(empty.insert(self.join.converter()?)),
+            empty => {
+                let fields =
+                    join.right.iter().map(|column| SortField::new(join.with.field(*column).data_type().clone()));
+                Ok(empty.insert(RowConverter::new(fields.collect()).map_err(sentence)?))
+            }
         }
     }
 
@@ -249,10 +240,9 @@ impl Pass<'_> {
         if let Some(table) = &self.table {
             return Ok(table.clone());
         }
-        let table =
-            concat_batches(&self.join.with, &std::mem::take(&mut self.held)).map_err(|error| error.to_string())?;
+        let table = concat_batches(&self.join.with, &std::mem::take(&mut self.held)).map_err(sentence)?;
         if self.join.config.duplicates == Duplicates::Error {
-            let mut repeated: Vec<&Vec<u64>> = self.keys.values().filter(|places| places.len() > 1).collect();
+            let mut repeated: Vec<&Vec<u64>> = self.places.values().filter(|places| places.len() > 1).collect();
             repeated.sort_unstable();
             if !repeated.is_empty() {
                 let example = |places: &&Vec<u64>| {
@@ -282,34 +272,33 @@ impl Pass<'_> {
         left: UInt64Array,
         right: &UInt64Array,
     ) -> Result<RecordBatch, String> {
-        let said = |error: arrow_schema::ArrowError| error.to_string();
         let mut columns = Vec::with_capacity(self.join.schema.fields().len());
         for column in batch.columns() {
-            columns.push(take(column.as_ref(), &left, None).map_err(said)?);
+            columns.push(take(column.as_ref(), &left, None).map_err(sentence)?);
         }
         for column in &self.join.added {
             let column = table.column(*column);
             columns.push(match right.null_count() == right.len() {
                 true => new_null_array(column.data_type(), right.len()),
-                false => take(column.as_ref(), right, None).map_err(said)?,
+                false => take(column.as_ref(), right, None).map_err(sentence)?,
             });
         }
-        RecordBatch::try_new(self.join.schema.clone(), columns).map_err(said)
+        RecordBatch::try_new(self.join.schema.clone(), columns).map_err(sentence)
     }
 }
 
-impl Work for Pass<'_> {
+impl Pass for Joining<'_> {
     fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
         if input == WITH {
             return self.hold(batch).map(|()| Vec::new());
         }
         let table = self.table()?;
         let keys: Vec<ArrayRef> = self.join.left.iter().map(|column| batch.column(*column).clone()).collect();
-        let rows = self.converter()?.convert_columns(&keys).map_err(|error| error.to_string())?;
+        let rows = self.converter()?.convert_columns(&keys).map_err(sentence)?;
         let mut done = Vec::new();
         let (mut left, mut right) = (Vec::new(), Vec::new());
         for i in 0..batch.num_rows() {
-            let found = keys.iter().all(|key| key.is_valid(i)).then(|| self.keys.get(&rows.row(i).owned())).flatten();
+            let found = keys.iter().all(|key| key.is_valid(i)).then(|| self.places.get(&rows.row(i).owned())).flatten();
             match found {
                 Some(places) => {
                     for place in places {

@@ -1,111 +1,187 @@
-//! What the stages' tables have in common: the text column, templates that the spec holds or names a file for, and what an
-//! answer is.
+//! Questions: the fields that several asking stages share, which are the text column, templates, answers and conditions.
 
 use std::collections::HashSet;
 
+use arrow_schema::SchemaRef;
 use indexmap::IndexMap;
 
-use super::Site;
-use crate::document::Problems;
-use crate::name::nearest;
-use crate::prompt::{Bound, Expect, Field, FieldSpec, Template, Unknown};
+use super::ask::BindContext;
+use crate::document::{Diagnostic, Path, Problems};
+use crate::prompt::{Bound, BoundCondition, Condition, Expect, Field, FieldSpec, Template, Unknown};
+use crate::table::{self, Column, Type};
 
-/// The index of the column `name`, which stands under `key`; reports a column that isn't there.
-pub fn column(site: &Site<'_>, key: &str, name: &str, problems: &mut Problems) -> Option<usize> {
-    let index = site.input.index_of(name).ok();
-    if index.is_none() {
-        let columns = site.input.fields().iter().map(|f| f.name().as_str());
-        let message = format!("the input has no column `{name}`");
-        problems.error("unknown-column", site.path.key(key), message).meant(nearest(name, columns));
-    }
-    index
+/// The column that `{{ text }}` refers to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TextColumn<'a> {
+    /// The value of `text_column`.
+    pub name: Option<&'a str>,
+    /// Its index, if the input has it.
+    pub index: Option<usize>,
 }
 
-/// A template as the spec gives it: written there under `prompt`, or in a file named under `prompt_file`.
+impl<'a> TextColumn<'a> {
+    /// Looks up the column; reports an unknown one.
+    pub fn find(context: &BindContext<'_>, name: Option<&'a str>, problems: &mut Problems) -> Self {
+        let at = context.path.key("text_column");
+        let index = name.and_then(|name| table::column(context.input, name, "the input", at, problems));
+        TextColumn { name, index }
+    }
+}
+
+/// A template as the spec gives it.
 pub struct Written<'a> {
-    /// The template.
+    /// The text under `prompt`.
     pub source: Option<&'a str>,
-    /// The file.
+    /// The file under `prompt_file`.
     pub file: Option<&'a str>,
 }
 
 impl Written<'_> {
-    /// The template's text with the key that it stands under, if the spec gives one; reports what is wrong.
-    fn text(&self, site: &Site<'_>, problems: &mut Problems) -> Option<(String, &'static str)> {
+    /// The template's text with its key, if the spec gives one; reports contradictions and unreadable files.
+    fn text(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<(String, &'static str)> {
         match (self.source, self.file) {
             (Some(source), None) => Some((source.to_owned(), "prompt")),
-            (None, Some(file)) => match (site.read)(file) {
+            (None, Some(file)) => match (context.read)(file) {
                 Ok(source) => Some((source, "prompt_file")),
                 Err(message) => {
-                    problems.error("unreadable-file", site.path.key("prompt_file"), message);
+                    problems.error("unreadable-file", context.path.key("prompt_file"), message);
                     None
                 }
             },
             (Some(_), Some(_)) => {
                 let message = "a stage has `prompt` or `prompt_file`, not both";
-                problems.error_at_key("bad-value", site.path.key("prompt_file"), message);
+                problems.error_at_key("bad-value", context.path.key("prompt_file"), message);
                 None
             }
             (None, None) => None,
         }
     }
 
-    /// Whether the spec gives one.
     pub fn is_given(&self) -> bool {
         self.source.is_some() || self.file.is_some()
     }
 
-    /// The template bound to the input, where `text` stands for column `text`; reports what is wrong. With `text_named`,
-    /// a text column that isn't there has been reported already.
-    pub fn bind(
-        &self,
-        site: &Site<'_>,
-        text: Option<usize>,
-        text_named: bool,
-        problems: &mut Problems,
-    ) -> Option<Bound> {
-        let (source, key) = self.text(site, problems)?;
-        bind(site, &source, key, text, text_named, problems)
+    /// [`Written::is_given`]; reports a template that is missing.
+    pub fn is_required(&self, context: &BindContext<'_>, problems: &mut Problems) -> bool {
+        if !self.is_given() {
+            problems
+                .error("missing-field", context.path.clone(), "`prompt` is missing")
+                .help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`");
+        }
+        self.is_given()
     }
 
-    /// The template bound to the input and to values called `given`; one that the spec holds stands under `key`.
-    pub fn bind_with(&self, site: &Site<'_>, key: &str, given: &[&str], problems: &mut Problems) -> Option<Bound> {
-        let (source, own) = self.text(site, problems)?;
+    /// The template bound to the input.
+    pub fn bind(&self, context: &BindContext<'_>, text: TextColumn<'_>, problems: &mut Problems) -> Option<Bound> {
+        let (source, key) = self.text(context, problems)?;
+        bind(context, (&source, key), text, problems)
+    }
+
+    /// The template bound to the input and to the variables `given`; messages point to `key`, or to `prompt_file`.
+    pub fn bind_with(
+        &self,
+        context: &BindContext<'_>,
+        key: &str,
+        given: &[&str],
+        problems: &mut Problems,
+    ) -> Option<Bound> {
+        let (source, own) = self.text(context, problems)?;
         let key = if own == "prompt" { key } else { own };
-        bound(site, template(site, &source, key, problems)?.bind(site.input, None, given), key, problems)
+        let at = context.path.key(key);
+        let bind = template(&source, &at, problems)?.bind(context.input, None, given);
+        bound(bind, context.input, &at, problems)
     }
 }
 
-/// What the spec says of an answer: its keys with their types, the keys alone, or nothing, for a text.
-pub struct Answered<'a> {
+/// The template `source`, given under `key`, bound to the input.
+pub fn bind(
+    context: &BindContext<'_>,
+    (source, key): (&str, &str),
+    text: TextColumn<'_>,
+    problems: &mut Problems,
+) -> Option<Bound> {
+    let at = context.path.key(key);
+    let bind = template(source, &at, problems)?.bind(context.input, text.index, &[]);
+    // An unknown text column has been reported already.
+    let bind = bind.map_err(|unknown| if text.name.is_some() { unknown.without("text") } else { unknown });
+    bound(bind, context.input, &at, problems)
+}
+
+fn template(source: &str, at: &Path, problems: &mut Problems) -> Option<Template> {
+    match Template::new(source) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            let line = error.line.map(|l| format!(" (line {l} of the template)")).unwrap_or_default();
+            let message = format!("the template does not compile: {}{line}", error.message);
+            problems.error("bad-template", at.clone(), message);
+            None
+        }
+    }
+}
+
+/// Reports the variables that a template does not know.
+fn bound(bound: Result<Bound, Unknown>, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<Bound> {
+    let report = |unknown: Unknown| problems.extend(unknown.problems(at, "the template", input));
+    bound.map_err(report).ok()
+}
+
+/// The condition `source`, given at `at`, over the columns of `input`; reports all problems.
+pub fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<BoundCondition> {
+    let condition = match Condition::new(source) {
+        Ok(condition) => condition,
+        Err(message) => {
+            let message = format!("the condition does not compile: {message}");
+            problems.error("bad-template", at.clone(), message);
+            return None;
+        }
+    };
+    match condition.bind(input, &[]) {
+        Ok(bound) => {
+            let warnings = bound.compares_text(input).into_iter();
+            problems.extend(warnings.map(|(column, other)| {
+                let message = format!("`{column}` holds text, so it is never less or more than {other}");
+                let help = format!("write `{column} | float`, or declare the type of the column in its source");
+                Diagnostic::warning("text-compared", at.clone(), message).help(help)
+            }));
+            Some(bound)
+        }
+        Err(unknown) => {
+            problems.extend(unknown.problems(at, "the condition", input));
+            None
+        }
+    }
+}
+
+/// The fields of a spec that describe an answer. Without any, the answer is a text.
+pub struct AnswerFields<'a> {
     /// The keys with their types.
     pub output: Option<&'a IndexMap<String, FieldSpec>>,
-    /// The keys of texts that may be null.
+    /// The keys of nullable texts.
     pub json_keys: Option<&'a Vec<String>>,
 }
 
-impl Answered<'_> {
-    /// What an answer is; reports contradictions.
-    pub fn expect(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Expect> {
-        let mut bad = |key: &str, message: String| {
-            problems.error("bad-value", site.path.key(key), message);
+impl AnswerFields<'_> {
+    /// What an answer must be; reports contradictions.
+    pub fn expect(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Expect> {
+        let mut bad = |key: &str, message: &str| {
+            problems.error("bad-value", context.path.key(key), message);
         };
         match (self.output, self.json_keys) {
             (None, None) => Some(Expect::Text),
             (Some(_), Some(_)) => {
-                bad("json_keys", "a stage has `output` or `json_keys`, not both".to_owned());
+                bad("json_keys", "a stage has `output` or `json_keys`, not both");
                 None
             }
             (None, Some(keys)) => {
                 let twice: HashSet<&String> = keys.iter().collect();
                 if keys.is_empty() || twice.len() < keys.len() || keys.iter().any(String::is_empty) {
-                    bad("json_keys", "`json_keys` must name at least one key, and each once".to_owned());
+                    bad("json_keys", "`json_keys` must name at least one key, and each once");
                     return None;
                 }
                 Some(Expect::Record(keys.iter().map(|k| Field::loose(k)).collect()))
             }
             (Some(output), None) if output.is_empty() => {
-                bad("output", "`output` has no keys".to_owned());
+                bad("output", "`output` has no keys");
                 None
             }
             (Some(output), None) => {
@@ -114,7 +190,7 @@ impl Answered<'_> {
                     match spec.field(name) {
                         Ok(field) => fields.push(field),
                         Err((key, message)) => {
-                            let path = site.path.key("output").key(name).key(key);
+                            let path = context.path.key("output").key(name).key(key);
                             problems.error("bad-value", path, message);
                         }
                     }
@@ -125,39 +201,36 @@ impl Answered<'_> {
     }
 }
 
-/// The template `source`, which stands under `key`, bound to the input.
-pub fn bind(
-    site: &Site<'_>,
-    source: &str,
-    key: &str,
-    text: Option<usize>,
-    text_named: bool,
-    problems: &mut Problems,
-) -> Option<Bound> {
-    let bind = template(site, source, key, problems)?.bind(site.input, text, &[]);
-    bound(site, bind.map_err(|unknown| if text_named { unknown.without("text") } else { unknown }), key, problems)
+/// The columns of an answer, each with the keys of the spec that it comes from and its labels.
+#[derive(Debug, Default)]
+pub struct AnswerColumns {
+    pub writes: Vec<Column>,
+    pub origins: Vec<Vec<String>>,
+    pub labels: Vec<Vec<String>>,
 }
 
-/// The template `source`, which stands under `key`.
-fn template(site: &Site<'_>, source: &str, key: &str, problems: &mut Problems) -> Option<Template> {
-    match Template::new(source) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            let line = error.line.map(|l| format!(" (line {l} of the template)")).unwrap_or_default();
-            let message = format!("the template does not compile: {}{line}", error.message);
-            problems.error("bad-template", site.path.key(key), message);
-            None
-        }
+impl AnswerColumns {
+    pub fn push(&mut self, column: Column, origin: &[&str], labels: Vec<String>) {
+        self.writes.push(column);
+        self.origins.push(origin.iter().map(|key| (*key).to_owned()).collect());
+        self.labels.push(labels);
     }
-}
 
-/// A template that is bound; reports the variables that stand for nothing.
-fn bound(site: &Site<'_>, bound: Result<Bound, Unknown>, key: &str, problems: &mut Problems) -> Option<Bound> {
-    match bound {
-        Ok(bound) => Some(bound),
-        Err(unknown) => {
-            problems.extend(unknown.problems(&site.path.key(key), "the template", site.input));
-            None
+    /// The columns of an answer to stage `stage`; `more` are added for each key.
+    pub fn of(stage: &str, expect: &Expect, more: impl Fn(&str) -> Vec<Column>) -> Self {
+        let mut columns = AnswerColumns::default();
+        let Expect::Record(fields) = expect else {
+            columns.push(Column::new(stage, Type::Text), &[], Vec::new());
+            return columns;
+        };
+        for field in fields {
+            let origin = ["output", field.name.as_str()];
+            let mut labels = field.kind.labels();
+            for (name, kind) in field.columns() {
+                columns.push(Column::new(name, kind), &origin, std::mem::take(&mut labels));
+            }
+            more(&field.name).into_iter().for_each(|column| columns.push(column, &origin, Vec::new()));
         }
+        columns
     }
 }

@@ -54,15 +54,15 @@ impl StageShape {
             fold: stage.answers.fold(),
             chunk_size: stage.chunk_size,
             adds: added(stage),
-            fills: stage.stage.fills().iter().map(|column| name(*column)).collect(),
+            fills: stage.stage.info.fills.iter().map(|column| name(*column)).collect(),
         }
     }
 }
 
 /// The columns of a stage after those of its input.
 fn added(stage: &StageSpec) -> Vec<AddedColumn> {
-    let meaning = stage.stage.meaning();
-    let writes = stage.stage.writes().len();
+    let info = &stage.stage.info;
+    let writes = info.writes.len();
     // What one model adds: its answers, perhaps its name, its error.
     let group = writes + usize::from(stage.answers.names_model()) + 1;
     let lead = usize::from(stage.answers.replicates > 1) + usize::from(stage.answers.form == Form::Long);
@@ -71,9 +71,9 @@ fn added(stage: &StageSpec) -> Vec<AddedColumn> {
         let Some(place) = i.checked_sub(lead) else { return column };
         column.model = (stage.answers.form == Form::Wide).then(|| stage.model_names[place / group].clone());
         if place % group < writes {
-            column.from = stage.stage.origin(place % group).into_iter().map(str::to_owned).collect();
-            let properties = &meaning["schema"]["properties"];
-            column.schema = column.from.last().and_then(|key| properties.get(key)).cloned();
+            column.from = info.origins[place % group].clone();
+            let key = info.answer_key(place % group);
+            column.schema = key.and_then(|key| info.schema.as_ref()?["properties"].get(key)).cloned();
         }
         column
     };

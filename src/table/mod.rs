@@ -8,6 +8,7 @@ mod cell;
 pub mod diff;
 mod digest;
 mod guard;
+mod lookup;
 mod max_failed;
 pub mod parquet;
 
@@ -17,6 +18,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 pub use cell::{Cell, array_of, cell_at};
 pub use digest::{Digest, column_words};
 pub use guard::Guard;
+pub use lookup::{column, listed_columns};
 pub use max_failed::MaxFailed;
 
 /// One row of a batch.
@@ -87,13 +89,13 @@ pub enum Simple {
     Boolean,
 }
 
-impl Simple {
-    fn arrow(self) -> DataType {
-        match self {
-            Simple::Text => DataType::Utf8,
-            Simple::Integer => DataType::Int64,
-            Simple::Number => DataType::Float64,
-            Simple::Boolean => DataType::Boolean,
+impl From<Simple> for Type {
+    fn from(simple: Simple) -> Type {
+        match simple {
+            Simple::Text => Type::Text,
+            Simple::Integer => Type::Integer,
+            Simple::Number => Type::Number,
+            Simple::Boolean => Type::Boolean,
         }
     }
 }
@@ -104,6 +106,34 @@ impl Type {
         let simple = [Simple::Text, Simple::Integer, Simple::Number, Simple::Boolean];
         let types = [Type::Text, Type::Integer, Type::Number, Type::Boolean];
         types.into_iter().chain(simple.map(Type::List)).find(|kind| kind.arrow() == *arrow)
+    }
+
+    /// The type of the cells that [`cell_at`] reads from a column of this Arrow type.
+    pub fn of_cells(arrow: &DataType) -> Type {
+        match arrow {
+            DataType::Boolean => Type::Boolean,
+            DataType::UInt64 => Type::Text,
+            DataType::Duration(_) => Type::Integer,
+            DataType::List(item) => Type::List(Type::of_cells(item.data_type()).simple()),
+            kind if kind.is_integer() => Type::Integer,
+            kind if kind.is_floating() => Type::Number,
+            _ => Type::Text,
+        }
+    }
+
+    /// The simple type, or that of a list's items.
+    pub fn simple(self) -> Simple {
+        match self {
+            Type::Text => Simple::Text,
+            Type::Integer => Simple::Integer,
+            Type::Number => Simple::Number,
+            Type::Boolean => Simple::Boolean,
+            Type::List(item) => item,
+        }
+    }
+
+    pub fn is_numeric(self) -> bool {
+        matches!(self, Type::Integer | Type::Number)
     }
 
     /// What such a column holds, in words.
@@ -124,7 +154,7 @@ impl Type {
             Type::Integer => DataType::Int64,
             Type::Number => DataType::Float64,
             Type::Boolean => DataType::Boolean,
-            Type::List(item) => DataType::new_list(item.arrow(), true),
+            Type::List(item) => DataType::new_list(Type::from(item).arrow(), true),
         }
     }
 }

@@ -93,7 +93,7 @@ pub fn answered(
                     let answers: Vec<Answer> = filled.asked.iter().filter_map(|(_, f)| f.answer.clone().ok()).collect();
                     let mut by = filled.asked.iter().rev().filter(|(_, f)| f.answer.is_ok());
                     let by = by.find_map(|(_, f)| f.record.notes.fallback.clone()).unwrap_or_else(|| name.clone());
-                    found.insert(filled.slot, (stage.stage.cells(row, name, &answers), by));
+                    found.insert(filled.slot, (stage.stage.ask.cells(row, name, &answers), by));
                 }
             }
         }

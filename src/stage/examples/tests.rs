@@ -1,12 +1,13 @@
 //! Examples in front of the prompts of stages, and those that are refused.
 
-use super::super::{STAGES, Site};
 use super::*;
 use crate::document::{Document, Format};
+use crate::stage::{STAGES, Stage};
 use arrow_array::StringArray;
+use arrow_schema::DataType;
 
 /// The stage that these lines make over rows with an id, a text, a party and a year, with these examples.
-fn stage(lines: &str, examples: &[(Value, Value)]) -> Result<Arc<dyn Stage>, Vec<String>> {
+fn stage(lines: &str, examples: &[(Value, Value)]) -> Result<Stage, Vec<String>> {
     let document = Document::parse("stage.toml", lines.to_owned(), Format::Toml).unwrap();
     let kind = document.root.get("type").and_then(|node| node.as_str()).unwrap().to_owned();
     let kind = STAGES.iter().find(|stage| stage.name == kind).unwrap();
@@ -18,7 +19,7 @@ fn stage(lines: &str, examples: &[(Value, Value)]) -> Result<Arc<dyn Stage>, Vec
     let path = Path::root();
     let config = (kind.decode)(&root, &path, &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
     let input = Arc::new(schema());
-    let site = Site {
+    let site = BindContext {
         name: "tone",
         path: &path,
         input: &input,
@@ -32,10 +33,10 @@ fn stage(lines: &str, examples: &[(Value, Value)]) -> Result<Arc<dyn Stage>, Vec
     let example = |(i, (row, answer)): (usize, &(Value, Value))| Example {
         row: row.as_object().unwrap().clone(),
         answer: answer.clone(),
-        place: Place::Spec(path.key("examples").index(i)),
+        origin: ExampleOrigin::Spec(path.key("examples").index(i)),
     };
     let examples: Vec<Example> = examples.iter().enumerate().map(example).collect();
-    shown(stage, &site, &examples, &mut problems).ok_or(problems.iter().map(|p| p.message.clone()).collect())
+    with_examples(stage, &site, &examples, &mut problems).ok_or(problems.iter().map(|p| p.message.clone()).collect())
 }
 
 fn schema() -> Schema {
@@ -44,11 +45,11 @@ fn schema() -> Schema {
 }
 
 /// What is said about a row with this text and year.
-fn said(stage: &dyn Stage, text: &str, year: Option<i64>) -> Vec<(Role, String)> {
+fn said(stage: &Stage, text: &str, year: Option<i64>) -> Vec<(Role, String)> {
     let texts = ["s1", text, "Whig"].map(|text| Arc::new(StringArray::from(vec![text])) as ArrayRef);
     let year = Arc::new(arrow_array::Int64Array::from(vec![year])) as ArrayRef;
     let batch = RecordBatch::try_new(Arc::new(schema()), texts.into_iter().chain([year]).collect()).unwrap();
-    let prompts = stage.prompts(Row::new(&batch, 0, 0), &[]).unwrap();
+    let prompts = stage.ask.prompts(Row::new(&batch, 0, 0), &[]).unwrap();
     assert_eq!(prompts.len(), 1);
     prompts[0].messages.iter().map(|message| (message.role, message.content.clone())).collect()
 }
@@ -73,7 +74,7 @@ fn examples_stand_between_the_system_text_and_the_question() {
         (json!({ "year": 1801, "text": "Woe.", "party": null }), json!({ "label": "bad" })),
     ];
     let stage = stage(ANALYSIS, &examples).unwrap();
-    let (one, other) = (said(stage.as_ref(), "We won.", Some(1810)), said(stage.as_ref(), "We lost.", None));
+    let (one, other) = (said(&stage, "We won.", Some(1810)), said(&stage, "We lost.", None));
     let turns: Vec<(Role, &str)> = one[1..].iter().map(|(role, text)| (*role, text.as_str())).collect();
     let expected = [
         (Role::User, "Tone in 1800?\n\nJoy."),
@@ -84,7 +85,7 @@ fn examples_stand_between_the_system_text_and_the_question() {
     ];
     assert_eq!((one[0].0, turns), (Role::System, expected.to_vec()));
     assert_eq!(one[..5], other[..5], "the same letter by letter");
-    assert_ne!(stage.meaning(), self::stage(ANALYSIS, &examples[..1]).unwrap().meaning());
+    assert_ne!(stage.info.meaning, self::stage(ANALYSIS, &examples[..1]).unwrap().info.meaning);
 }
 
 #[test]
@@ -122,22 +123,22 @@ place = { type = "string" }
 "#;
     let example = (json!({ "text": "In 1800, Rome." }), json!({ "year": 1800, "place": "Rome" }));
     let stage = stage(lines, std::slice::from_ref(&example)).unwrap();
-    let both = said(stage.as_ref(), "In 1810, Bonn.", None);
+    let both = said(&stage, "In 1810, Bonn.", None);
     assert_eq!(both[2], (Role::Assistant, r#"{"year":1800,"place":"Rome"}"#.to_owned()));
     assert_eq!(both.len(), 4);
-    assert_eq!(said(stage.as_ref(), "In Bonn.", Some(1810)).len(), 2, "only the place is asked for");
+    assert_eq!(said(&stage, "In Bonn.", Some(1810)).len(), 2, "only the place is asked for");
     let told = self::stage(lines, &[(json!({ "text": "Rome.", "year": 1800 }), example.1)]).unwrap_err();
     assert_eq!(told, ["the answer of an example can't be used: \"year\" is not asked for; the keys are `place`"]);
 }
 
 #[test]
 fn a_file_holds_texts_for_values() {
-    let place = Place::File(Path::root(), 3);
-    let said = |text: &str| place.said(&json!(text));
+    let place = ExampleOrigin::File(Path::root(), 3);
+    let said = |text: &str| place.parsed(&json!(text));
     assert_eq!(
         [said("12"), said(" TRUE "), said("[1, 2]"), said("x")],
         [json!(12), json!(true), json!([1, 2]), json!("x")]
     );
-    assert_eq!(Place::Spec(Path::root()).said(&json!("12")), json!("12"));
+    assert_eq!(ExampleOrigin::Spec(Path::root()).parsed(&json!("12")), json!("12"));
     assert_eq!(place.problem("bad-example", &["row"], "it is wrong".into()).message, "row 3: it is wrong");
 }

@@ -1,8 +1,10 @@
 //! Joins of small tables.
 
 use super::*;
-use crate::document::{Document, Format, Path};
-use crate::stage::reshape::Given;
+use std::sync::Arc;
+
+use crate::document::{self, Document, Format, Path};
+use crate::stage::InputTable;
 use crate::table::Cell;
 use arrow_array::{Int64Array, StringArray};
 use arrow_schema::{DataType, Schema};
@@ -21,9 +23,9 @@ fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec
     let mut problems = Problems::default();
     let config = document::decode::<Join>(&document.root, &Path::root(), &mut problems).unwrap();
     let (left, right) = (input.schema(), with.schema());
-    let given = |name, schema| Given { name, schema, key: Some(0), guards: &[] };
+    let given = |name, schema| InputTable { name, schema, key: Some(0), guards: &[] };
     let path = Path::of(["stages", "j"]);
-    let site = ReshapeSite {
+    let site = TransformContext {
         name: "j",
         path: &path,
         inputs: &[given("b", &right), given("a", &left)],
@@ -31,7 +33,7 @@ fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec
     };
     let bound = config.bind(&site, &mut problems);
     let Some(bound) = bound else { return Err(problems.into_iter().map(|p| p.message).collect()) };
-    let mut work = bound.start();
+    let mut work = bound.work.start();
     let mut made = Vec::new();
     // Rows that come one by one make the same table.
     for (place, table) in [(WITH, with), (INPUT, input)] {

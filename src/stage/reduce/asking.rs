@@ -1,67 +1,72 @@
-//! Asking about a group: one prompt if it fits, else a tree or a fold of partial answers. Which rows go together depends on the
-//! rows and on `max_input_tokens` alone.
+//! Questions about a group: one prompt if it fits, else a tree or a fold of partial answers. Which rows share a prompt depends
+//! only on the rows and on `max_input_tokens`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::Strategy;
 use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Given, Message, Prompt};
-use crate::stage::Stage;
-use crate::table::{Cell, Column, Row};
+use crate::stage::ask::Ask;
+use crate::table::{Cell, Row};
 
-/// What tells the hidden column of the cells of a column from that one.
+/// The prefix of a hidden column, before the name of the column whose cells it gathers.
 const HIDDEN: &str = "rows/";
-/// Bytes that are taken for a token.
+/// Bytes of a prompt that are counted as one token.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// The hidden column that holds the cells of column `name`.
+/// The hidden column that gathers the cells of column `name`.
 pub fn hidden(name: &str) -> String {
     format!("{HIDDEN}{name}")
 }
 
-/// The column whose cells a hidden one holds.
+/// The column whose cells a hidden column gathers.
 pub fn shown(hidden: &str) -> &str {
     hidden.strip_prefix(HIDDEN).unwrap_or(hidden)
 }
 
-/// How a group is asked about.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// What is done with one that is more than fits.
-    pub strategy: Strategy,
-    /// Tokens of a prompt at most.
-    pub tokens: Option<u64>,
+/// What is done with a group that is more than fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// It fails.
+    Single,
+    /// Parts of it are asked about, and then the answers.
+    #[default]
+    Tree,
+    /// It is gone through, and the answer so far handed on.
+    Fold,
 }
 
 /// A reduce bound to the table of its groups.
 #[derive(Debug)]
 pub struct BoundReduce {
-    pub plan: Plan,
+    pub strategy: Strategy,
+    /// Tokens of a prompt at most.
+    pub tokens: Option<u64>,
     pub prompt: Bound,
-    /// How partial answers become one, if the spec says it.
+    /// The template that combines partial answers, if the spec gives one.
     pub combine: Option<Bound>,
     pub system: Option<String>,
     pub expect: Arc<Expect>,
     pub schema: Option<Arc<Value>>,
     /// The columns of a group's rows.
     pub names: Vec<String>,
-    /// Where their cells stand in the table of the groups.
+    /// The hidden columns with their cells.
     pub hidden: Vec<usize>,
     /// The column with the number of a group's rows.
     pub rows: usize,
-    /// The keys of an answer.
+    /// The columns of an answer.
     pub keys: Vec<String>,
-    pub writes: Vec<Column>,
-    /// The key in `output` of each of these columns.
-    pub origins: Vec<String>,
 }
 
 /// A row of a group.
 type Item = Vec<Cell>;
 
-/// A prompt over some of the things that are to be put together.
-type Ask<'a> = &'a dyn Fn(std::ops::Range<usize>) -> Result<Prompt, Failure>;
+/// The prompt about a range of the items.
+type PromptAbout<'a> = &'a dyn Fn(Range<usize>) -> Result<Prompt, Failure>;
 
 impl BoundReduce {
     /// The rows of a group.
@@ -147,8 +152,8 @@ impl BoundReduce {
     }
 
     /// How many of the things from `start` on, `all` together, go into one prompt.
-    fn fitting(&self, start: usize, all: usize, ask: Ask<'_>) -> Result<usize, Failure> {
-        let Some(most) = self.plan.tokens else { return Ok(all - start) };
+    fn fitting(&self, start: usize, all: usize, ask: PromptAbout<'_>) -> Result<usize, Failure> {
+        let Some(most) = self.tokens else { return Ok(all - start) };
         let fits = |count: usize| -> Result<bool, Failure> { Ok(tokens(&ask(start..start + count)?) <= most) };
         let (mut fit, mut step) = (0, 1);
         while start + fit < all {
@@ -167,8 +172,8 @@ impl BoundReduce {
     }
 
     /// The rows, cut where a prompt is full.
-    fn leaves(&self, row: Row<'_>, items: &[Item]) -> Result<Vec<std::ops::Range<usize>>, Failure> {
-        let ask = |range: std::ops::Range<usize>| Ok(self.asked(self.over(row, &items[range])?));
+    fn leaves(&self, row: Row<'_>, items: &[Item]) -> Result<Vec<Range<usize>>, Failure> {
+        let ask = |range: Range<usize>| Ok(self.asked(self.over(row, &items[range])?));
         let mut leaves = Vec::new();
         let mut start = 0;
         while start < items.len() {
@@ -187,7 +192,7 @@ impl BoundReduce {
     fn too_long(&self, what: &str, tokens: u64) -> Failure {
         FailureKind::ContextTooLong.because(format!(
             "{what} makes a prompt of about {tokens} tokens, more than `max_input_tokens`, which is {}",
-            self.plan.tokens.unwrap_or_default()
+            self.tokens.unwrap_or_default()
         ))
     }
 
@@ -200,7 +205,7 @@ impl BoundReduce {
         let mut left = so_far.iter();
         let mut level: Vec<Answer> = left.by_ref().take(leaves.len()).cloned().collect();
         while level.len() > 1 {
-            let ask = |range: std::ops::Range<usize>| Ok(self.asked(self.over_answers(row, &level[range])?));
+            let ask = |range: Range<usize>| Ok(self.asked(self.over_answers(row, &level[range])?));
             let mut groups = Vec::new();
             let mut start = 0;
             while start < level.len() {
@@ -232,7 +237,7 @@ impl BoundReduce {
             if start >= items.len() {
                 return Ok(Vec::new());
             }
-            let ask = |range: std::ops::Range<usize>| {
+            let ask = |range: Range<usize>| {
                 let items = &items[range];
                 Ok(self.asked(match i.checked_sub(1) {
                     None => self.over(row, items)?,
@@ -259,33 +264,16 @@ fn tokens(prompt: &Prompt) -> u64 {
     (bytes as u64).div_ceil(BYTES_PER_TOKEN)
 }
 
-impl Stage for BoundReduce {
-    fn writes(&self) -> &[Column] {
-        &self.writes
-    }
-
-    fn origin(&self, write: usize) -> Vec<&str> {
-        self.origins.get(write).iter().flat_map(|key| ["output", key.as_str()]).collect()
-    }
-
-    fn reads(&self) -> &[usize] {
-        &self.hidden
-    }
-
-    fn needs(&self) -> &[usize] {
-        // A group of which nothing is left is not asked about: its hidden columns are null.
-        &self.hidden[..self.hidden.len().min(1)]
-    }
-
+impl Ask for BoundReduce {
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let items = self.items(row);
-        match self.plan.strategy {
+        match self.strategy {
             Strategy::Fold => self.fold(row, &items, so_far),
             Strategy::Tree => self.tree(row, &items, so_far),
             Strategy::Single if so_far.is_empty() => {
                 let prompt = self.asked(self.over(row, &items)?);
                 match tokens(&prompt) {
-                    tokens if self.plan.tokens.is_some_and(|most| tokens > most) => {
+                    tokens if self.tokens.is_some_and(|most| tokens > most) => {
                         Err(self.too_long(&format!("the group of {} rows", items.len()), tokens))
                     }
                     _ => Ok(vec![prompt]),
@@ -295,44 +283,22 @@ impl Stage for BoundReduce {
         }
     }
 
-    fn most_prompts_about(&self, row: Row<'_>) -> u64 {
-        let leaves = self.leaves(row, &self.items(row)).map_or(1, |leaves| leaves.len() as u64);
-        match self.plan.strategy {
-            Strategy::Single => 1,
-            // Each level has at most half of the prompts of the one below.
-            Strategy::Tree => (2 * leaves).saturating_sub(1).max(1),
-            // The answer so far takes room, so that there may be more of them than leaves: at most one for each row.
-            Strategy::Fold => leaves,
-        }
-    }
-
-    fn asks_at_once(&self) -> bool {
-        true
-    }
-
     fn cells(&self, _: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
         answers.last().cloned().unwrap_or_default()
     }
 
-    fn needs_probabilities(&self) -> bool {
-        self.expect.needs_probabilities()
+    fn unanswered(&self, _: Row<'_>, _: &[Answer]) -> Vec<Cell> {
+        vec![Cell::Null; self.keys.len()]
     }
 
-    fn refuses_examples(&self) -> Option<&'static str> {
-        Some("a reduce can't be shown examples: it asks about many rows at once, and an example has one")
-    }
-
-    fn meaning(&self) -> Value {
-        json!({
-            "type": "reduce",
-            "prompt": self.prompt.source(),
-            "combine": self.combine.as_ref().map(Bound::source),
-            "system": self.system,
-            "strategy": self.plan.strategy,
-            "max_input_tokens": self.plan.tokens,
-            "schema": self.schema.as_deref(),
-            "loose": self.expect.is_loose(),
-            "columns": self.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+    fn most_prompts(&self, row: Row<'_>) -> Option<u64> {
+        let leaves = self.leaves(row, &self.items(row)).map_or(1, |leaves| leaves.len() as u64);
+        Some(match self.strategy {
+            Strategy::Single => 1,
+            // Each level has at most half of the prompts of the one below.
+            Strategy::Tree => (2 * leaves).saturating_sub(1).max(1),
+            // The answer so far takes tokens too, so there may be more prompts than leaves: at most one for each row.
+            Strategy::Fold => leaves,
         })
     }
 }

@@ -1,6 +1,7 @@
-//! Gathering: the rows of each group as one row, whose hidden columns are lists of what the group's rows hold.
+//! Gathering: each group of rows as one row, whose hidden columns are lists of the cells of the group's rows.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, UInt64Array};
@@ -9,77 +10,71 @@ use arrow_row::{OwnedRow, RowConverter, SortField};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef, SortOptions};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::stage::reshape::{Reshape, Work};
+use crate::stage::transform::{Pass, Transform, TransformInfo, Work};
 use crate::table::Guard;
 
-/// Rows of the input at most whose groups are handed over at once, as far as a group allows.
+/// Rows of the input whose groups are returned at once, if no group is larger.
 const ROWS: usize = 4096;
 
 /// Rows to groups.
 #[derive(Debug)]
 pub struct Gather {
-    /// The columns of a group: those it is made by, its rows, the rows left out; then the hidden ones.
+    /// The columns of a group: its grouping columns, its rows, the rows left out; then the hidden ones.
     pub schema: SchemaRef,
-    /// The columns of the input that a group is made by.
+    /// The grouping columns, in the input.
     pub by: Vec<usize>,
-    /// The columns that its rows are ordered by; those that are equal keep their order.
+    /// The columns that its rows are ordered by; equal rows keep their order.
     pub order: Vec<usize>,
-    /// Whether the order is downwards.
     pub descending: bool,
     /// The columns whose cells are gathered, in the hidden columns.
     pub reads: Vec<usize>,
-    /// A row where one of these says so is left out.
+    /// A row with one of these signs is left out.
     pub leaves_out: Vec<Guard>,
     /// The input's columns.
     pub input: SchemaRef,
 }
 
-impl Reshape for Gather {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
+impl Gather {
+    pub fn transform(self) -> Transform {
+        let names = |columns: &[usize]| -> Vec<&str> {
+            columns.iter().map(|column| self.input.field(*column).name().as_str()).collect()
+        };
+        let meaning = json!({
+            "type": "gather", "group_by": names(&self.by), "order_by": names(&self.order), "descending": self.descending,
+            "reads": names(&self.reads),
+        });
+        let origins = self.by.iter().map(|column| Some((0, *column)));
+        let info = TransformInfo {
+            kind: "gather",
+            schema: self.schema.clone(),
+            origins: origins.chain((self.by.len()..self.schema.fields().len()).map(|_| None)).collect(),
+            key: (self.by.len() == 1).then_some(0),
+            hidden: self.reads.len(),
+            meaning,
+        };
+        Transform { info, work: Box::new(self) }
     }
+}
 
-    fn origins(&self) -> Vec<Option<(usize, usize)>> {
-        let by = self.by.iter().map(|column| Some((0, *column)));
-        by.chain((self.by.len()..self.schema.fields().len()).map(|_| None)).collect()
-    }
-
-    fn key(&self) -> Option<usize> {
-        (self.by.len() == 1).then_some(0)
-    }
-
-    fn hidden(&self) -> usize {
-        self.reads.len()
-    }
-
-    fn start(&self) -> Box<dyn Work + '_> {
+impl Work for Gather {
+    fn start(&self) -> Box<dyn Pass + '_> {
         let mut kept: Vec<usize> = [&self.by[..], &self.order, &self.reads].concat();
         kept.sort_unstable();
         kept.dedup();
         let sorts = self.by.iter().map(|column| SortField::new(self.input.field(*column).data_type().clone()));
-        let converter = RowConverter::new(sorts.collect()).map_err(said);
-        Box::new(Pass { gather: self, kept, converter, batches: Vec::new(), groups: Groups::default() })
-    }
-
-    fn meaning(&self) -> Value {
-        let names = |columns: &[usize]| -> Vec<&str> {
-            columns.iter().map(|column| self.input.field(*column).name().as_str()).collect()
-        };
-        json!({
-            "type": "gather", "group_by": names(&self.by), "order_by": names(&self.order), "descending": self.descending,
-            "reads": names(&self.reads),
-        })
+        let converter = RowConverter::new(sorts.collect()).map_err(sentence);
+        Box::new(Gathering { gather: self, kept, converter, batches: Vec::new(), groups: Groups::default() })
     }
 }
 
 /// The groups so far.
 #[derive(Default)]
 struct Groups {
-    /// Their places by what they are made by.
+    /// The index of each group, by its grouping values.
     places: HashMap<OwnedRow, usize>,
-    /// Of each the first row of the input, the rows that are kept (counted among these), the rows that are left out.
+    /// The groups; their rows are numbered among the rows that are kept.
     found: Vec<Group>,
     /// Rows that have been kept.
     kept: u64,
@@ -91,29 +86,28 @@ struct Group {
     left_out: i64,
 }
 
-/// A pass over the rows. What the groups are made by is kept of all rows, so that a group has a row even if all of it is left
-/// out.
-struct Pass<'a> {
+/// A pass over the rows. The grouping values of all rows are kept, so that a group whose rows are all left out has a row too.
+struct Gathering<'a> {
     gather: &'a Gather,
     /// The columns that are kept, sorted.
     kept: Vec<usize>,
-    /// What makes keys of rows, and rows of keys.
+    /// Converts grouping values to keys and back.
     converter: Result<RowConverter, String>,
     batches: Vec<RecordBatch>,
     groups: Groups,
 }
 
-fn said(error: ArrowError) -> String {
+fn sentence(error: ArrowError) -> String {
     error.to_string()
 }
 
-impl Pass<'_> {
-    /// The place of a column among those that are kept.
+impl Gathering<'_> {
+    /// The position of a column among the kept ones.
     fn place(&self, column: usize) -> usize {
         self.kept.binary_search(&column).unwrap_or_default()
     }
 
-    /// The rows of the groups in the order that they are asked for.
+    /// Sorts the rows of each group.
     fn sorted(&mut self, table: &RecordBatch) -> Result<(), String> {
         if self.gather.order.is_empty() {
             return Ok(());
@@ -122,7 +116,8 @@ impl Pass<'_> {
         let columns: Vec<ArrayRef> =
             self.gather.order.iter().map(|column| table.column(self.place(*column)).clone()).collect();
         let fields = columns.iter().map(|c| SortField::new_with_options(c.data_type().clone(), options)).collect();
-        let keys = RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns)).map_err(said)?;
+        let keys =
+            RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns)).map_err(sentence)?;
         for group in &mut self.groups.found {
             // Stable: equal rows keep their order.
             group.rows.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
@@ -130,13 +125,27 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// The grouping values of each group, a row each.
+    fn firsts(&self) -> Result<RecordBatch, String> {
+        let fields: Vec<Field> = self.gather.by.iter().map(|column| self.gather.input.field(*column).clone()).collect();
+        let mut keys: Vec<(&OwnedRow, usize)> = self.groups.places.iter().map(|(key, place)| (key, *place)).collect();
+        keys.sort_by_key(|(_, place)| *place);
+        let schema = Arc::new(Schema::new(fields.into_iter().map(|f| f.with_nullable(true)).collect::<Vec<_>>()));
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(self.groups.found.len()));
+        if self.gather.by.is_empty() {
+            return RecordBatch::try_new_with_options(schema, Vec::new(), &options).map_err(sentence);
+        }
+        let columns = self
+            .converter
+            .as_ref()
+            .map_err(Clone::clone)?
+            .convert_rows(keys.iter().map(|(key, _)| key.row()))
+            .map_err(sentence)?;
+        RecordBatch::try_new(schema, columns).map_err(sentence)
+    }
+
     /// Some groups as rows of the table.
-    fn batch(
-        &self,
-        table: &RecordBatch,
-        firsts: &RecordBatch,
-        groups: std::ops::Range<usize>,
-    ) -> Result<RecordBatch, String> {
+    fn batch(&self, table: &RecordBatch, firsts: &RecordBatch, groups: Range<usize>) -> Result<RecordBatch, String> {
         let found = &self.groups.found[groups.clone()];
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.gather.schema.fields().len());
         for column in 0..self.gather.by.len() {
@@ -147,24 +156,24 @@ impl Pass<'_> {
         let rows: UInt64Array = found.iter().flat_map(|group| group.rows.iter().copied()).collect();
         let lengths: Vec<usize> = found.iter().map(|group| group.rows.len()).collect();
         for column in &self.gather.reads {
-            let values = take(table.column(self.place(*column)).as_ref(), &rows, None).map_err(said)?;
+            let values = take(table.column(self.place(*column)).as_ref(), &rows, None).map_err(sentence)?;
             let field = Arc::new(Field::new("item", values.data_type().clone(), true));
             let nulls = found.iter().map(|group| !group.rows.is_empty()).collect::<Vec<bool>>();
             let nulls = nulls.contains(&false).then(|| nulls.into());
             let lists = ListArray::try_new(field, OffsetBuffer::from_lengths(lengths.iter().copied()), values, nulls);
-            columns.push(Arc::new(lists.map_err(said)?));
+            columns.push(Arc::new(lists.map_err(sentence)?));
         }
-        RecordBatch::try_new(self.gather.schema.clone(), columns).map_err(said)
+        RecordBatch::try_new(self.gather.schema.clone(), columns).map_err(sentence)
     }
 }
 
-impl Work for Pass<'_> {
+impl Pass for Gathering<'_> {
     fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
         let by: Vec<ArrayRef> = self.gather.by.iter().map(|column| batch.column(*column).clone()).collect();
         // Without a column there is one group, whose key is empty.
         let keys = match by.is_empty() {
             true => None,
-            false => Some(self.converter.as_ref().map_err(Clone::clone)?.convert_columns(&by).map_err(said)?),
+            false => Some(self.converter.as_ref().map_err(Clone::clone)?.convert_columns(&by).map_err(sentence)?),
         };
         let out: Vec<_> = self.gather.leaves_out.iter().map(|guard| guard.found(batch)).collect();
         let mut kept = Vec::new();
@@ -191,12 +200,12 @@ impl Work for Pass<'_> {
                 kept.push(row as u64);
             }
         }
-        let narrow = batch.project(&self.kept).map_err(said)?;
+        let narrow = batch.project(&self.kept).map_err(sentence)?;
         let rows = UInt64Array::from(kept);
         let columns = narrow.columns().iter().map(|column| take(column.as_ref(), &rows, None));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(said)?;
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(sentence)?;
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        self.batches.push(RecordBatch::try_new_with_options(narrow.schema(), columns, &options).map_err(said)?);
+        self.batches.push(RecordBatch::try_new_with_options(narrow.schema(), columns, &options).map_err(sentence)?);
         Ok(Vec::new())
     }
 
@@ -205,8 +214,8 @@ impl Work for Pass<'_> {
         if self.gather.by.is_empty() && self.groups.found.is_empty() {
             self.groups.found.push(Group::default());
         }
-        let schema: SchemaRef = Arc::new(self.gather.input.project(&self.kept).map_err(said)?);
-        let table = concat_batches(&schema, &std::mem::take(&mut self.batches)).map_err(said)?;
+        let schema: SchemaRef = Arc::new(self.gather.input.project(&self.kept).map_err(sentence)?);
+        let table = concat_batches(&schema, &std::mem::take(&mut self.batches)).map_err(sentence)?;
         self.sorted(&table)?;
         let firsts = self.firsts()?;
         let mut done = Vec::new();
@@ -222,26 +231,5 @@ impl Work for Pass<'_> {
             start = end;
         }
         Ok(done)
-    }
-}
-
-impl Pass<'_> {
-    /// What the groups are made by, a row each.
-    fn firsts(&self) -> Result<RecordBatch, String> {
-        let fields: Vec<Field> = self.gather.by.iter().map(|column| self.gather.input.field(*column).clone()).collect();
-        let mut keys: Vec<(&OwnedRow, usize)> = self.groups.places.iter().map(|(key, place)| (key, *place)).collect();
-        keys.sort_by_key(|(_, place)| *place);
-        let schema = Arc::new(Schema::new(fields.into_iter().map(|f| f.with_nullable(true)).collect::<Vec<_>>()));
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(self.groups.found.len()));
-        if self.gather.by.is_empty() {
-            return RecordBatch::try_new_with_options(schema, Vec::new(), &options).map_err(said);
-        }
-        let columns = self
-            .converter
-            .as_ref()
-            .map_err(Clone::clone)?
-            .convert_rows(keys.iter().map(|(key, _)| key.row()))
-            .map_err(said)?;
-        RecordBatch::try_new(schema, columns).map_err(said)
     }
 }

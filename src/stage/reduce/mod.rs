@@ -1,5 +1,4 @@
-//! `type = "reduce"`: one answer about many rows. [`gather`] makes a row of each group; what is asked about it, in how many
-//! prompts, is [`asking`]'s.
+//! `type = "reduce"`: one answer about many rows. [`gather`] makes a row of each group, [`asking`] asks about it.
 
 mod asking;
 mod gather;
@@ -10,28 +9,20 @@ use arrow_schema::{DataType, Field, Schema};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::question::{Answered, Written};
-use super::reshape::{self, Reshape, ReshapeSite};
-use super::{Broken, Site, Stage, StageConfig};
-use crate::document::{self, Problems};
-use crate::prompt::{Bound, Expect, FieldSpec, Template};
+use super::ask::{BindContext, Broken, Stage, StageConfig, StageInfo, kind};
+use super::question::{AnswerColumns, AnswerFields, Written};
+use super::transform::{self, Transform, TransformContext};
+use crate::document::Problems;
+use crate::prompt::{self, Bound, FieldSpec, Template};
 use crate::registry::Kind;
-use crate::table::{Column, Type};
 
-use asking::{BoundReduce, Plan};
+use asking::{BoundReduce, Strategy};
 use gather::Gather;
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn StageConfig>> = Kind {
-    name: "reduce",
-    about: "One answer about many rows: of each group, or of the whole table.",
-    schema: |generator| generator.subschema_for::<Reduce>(),
-    fields: document::fields_of::<Reduce>,
-    decode: |node, path, problems| {
-        document::decode::<Reduce>(node, path, problems).map(|r| Box::new(r) as Box<dyn StageConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn StageConfig>> =
+    kind::<Reduce>("reduce", "One answer about many rows: of each group, or of the whole table.");
 
 /// One answer about many rows. The table has a row for each group, in the order in which they come first: the columns that it
 /// is grouped by, `<stage>_rows` (rows that were read), `<stage>_left_out` (rows that were not, since an answer that the prompt
@@ -73,38 +64,31 @@ struct Reduce {
     combine: Option<String>,
 }
 
-/// What is done with a group that is more than fits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Strategy {
-    /// It fails.
-    Single,
-    /// Parts of it are asked about, and then the answers.
-    #[default]
-    Tree,
-    /// It is gone through, and the answer so far handed on.
-    Fold,
-}
-
 /// What the templates are given beside the group's columns.
 const GIVEN: [&str; 3] = ["rows", "answers", "answer"];
 
 impl Reduce {
     /// The columns of a group that are shown.
-    fn group_fields(&self, site: &ReshapeSite<'_>, by: &[usize]) -> Vec<Field> {
-        let input = site.inputs[0].schema;
-        let own = |suffix: &str| Field::new(format!("{}{suffix}", site.name), DataType::Int64, true);
+    fn group_fields(&self, context: &TransformContext<'_>, by: &[usize]) -> Vec<Field> {
+        let input = context.inputs[0].schema;
+        let own = |suffix: &str| Field::new(format!("{}{suffix}", context.name), DataType::Int64, true);
         let by = by.iter().map(|column| input.field(*column).clone());
         by.chain([own("_rows"), own("_left_out")]).collect()
     }
 
     /// The columns `names`, which stand under `key`.
-    fn columns(&self, site: &ReshapeSite<'_>, key: &str, names: &[String], problems: &mut Problems) -> Vec<usize> {
-        let input = &site.inputs[0];
+    fn columns(
+        &self,
+        context: &TransformContext<'_>,
+        key: &str,
+        names: &[String],
+        problems: &mut Problems,
+    ) -> Vec<usize> {
+        let input = &context.inputs[0];
         let mut found = Vec::new();
         for (i, name) in names.iter().enumerate() {
-            let place = site.path.key(key).index(i);
-            let Some(column) = reshape::column(input, place.clone(), name, problems) else { continue };
+            let place = context.path.key(key).index(i);
+            let Some(column) = input.column(place.clone(), name, problems) else { continue };
             if found.contains(&column) {
                 problems.error("bad-value", place, format!("`{name}` stands in `{key}` twice"));
             } else if input.schema.field(column).data_type().is_nested() {
@@ -115,19 +99,42 @@ impl Reduce {
         }
         found
     }
+
+    /// Reports settings that contradict each other.
+    fn settings(&self, context: &BindContext<'_>, problems: &mut Problems) {
+        let mut bad = |key: &str, message: &str| {
+            problems.error("bad-value", context.path.key(key), message);
+        };
+        if self.max_input_tokens.is_none() && self.strategy == Strategy::Fold {
+            bad("strategy", "a fold goes by `max_input_tokens`, which is missing");
+        }
+        if self.strategy == Strategy::Single && self.combine.is_some() {
+            bad("combine", "with `strategy = \"single\"` there is nothing to combine");
+        }
+        if self.descending && self.order_by.is_empty() {
+            bad("descending", "`descending` is for `order_by`, which is missing");
+        }
+    }
+
+    /// The texts of the templates that can be read, each with its key.
+    fn templates(&self, read: &dyn Fn(&str) -> Result<String, String>) -> Vec<(&'static str, String)> {
+        let file = self.prompt_file.as_deref().and_then(|file| read(file).ok());
+        let found = [("prompt", self.prompt.clone()), ("prompt_file", file), ("combine", self.combine.clone())];
+        found.into_iter().filter_map(|(key, source)| Some((key, source?))).collect()
+    }
 }
 
 impl StageConfig for Reduce {
-    fn gathers(&self, site: &ReshapeSite<'_>, problems: &mut Problems) -> Result<Option<Arc<dyn Reshape>>, Broken> {
+    fn gathers(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Result<Option<Transform>, Broken> {
         let before = problems.mark();
-        let input = &site.inputs[0];
-        let by = self.columns(site, "group_by", &self.group_by, problems);
-        let order = self.columns(site, "order_by", &self.order_by, problems);
+        let input = &context.inputs[0];
+        let by = self.columns(context, "group_by", &self.group_by, problems);
+        let order = self.columns(context, "order_by", &self.order_by, problems);
         // A template that is wrong reads nothing, and is reported when the stage is bound.
         let names: Vec<String> = input.schema.fields().iter().map(|f| f.name().clone()).collect();
         let mut reads: Vec<usize> = Vec::new();
-        let group = Arc::new(Schema::new(self.group_fields(site, &by)));
-        for (key, source) in self.templates(site.read) {
+        let group = Arc::new(Schema::new(self.group_fields(context, &by)));
+        for (key, source) in self.templates(context.read) {
             let Some(template) = Template::new(&source).ok().and_then(|t| t.bind(&group, None, &GIVEN).ok()) else {
                 continue;
             };
@@ -135,12 +142,12 @@ impl StageConfig for Reduce {
             reads.extend(trial.reads.iter().filter_map(|name| names.iter().position(|other| other == name)));
             for (name, near) in trial.unknown {
                 let message = format!("the template uses `{name}` of a row, but `{}` has no such column", input.name);
-                problems.error("unknown-variable", site.path.key(key), message).meant(near.as_deref());
+                problems.error("unknown-variable", context.path.key(key), message).meant(near.as_deref());
             }
         }
         reads.sort_unstable();
         reads.dedup();
-        let mut fields = self.group_fields(site, &by);
+        let mut fields = self.group_fields(context, &by);
         for column in &reads {
             let field = input.schema.field(*column);
             fields.push(Field::new(
@@ -149,7 +156,7 @@ impl StageConfig for Reduce {
                 true,
             ));
         }
-        let schema = reshape::schema(fields, site.path, problems).ok_or(Broken)?;
+        let schema = transform::schema(fields, context.path, problems).ok_or(Broken)?;
         if problems.had_errors_since(before) {
             return Err(Broken);
         }
@@ -161,101 +168,103 @@ impl StageConfig for Reduce {
         leaves_out.sort_unstable();
         leaves_out.dedup();
         let input = input.schema.clone();
-        Ok(Some(Arc::new(Gather { schema, by, order, descending: self.descending, reads, leaves_out, input })))
+        let gather = Gather { schema, by, order, descending: self.descending, reads, leaves_out, input };
+        Ok(Some(gather.transform()))
     }
 
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Arc<dyn Stage>> {
+    fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage> {
         let before = problems.mark();
-        let mut bad = |key: &str, message: &str| {
-            problems.error("bad-value", site.path.key(key), message);
-        };
-        if self.max_input_tokens.is_none() && self.strategy == Strategy::Fold {
-            bad("strategy", "a fold goes by `max_input_tokens`, which is missing");
-        }
-        if self.strategy == Strategy::Single && self.combine.is_some() {
-            bad("combine", "with `strategy = \"single\"` there is nothing to combine");
-        }
-        if self.descending && self.order_by.is_empty() {
-            bad("descending", "`descending` is for `order_by`, which is missing");
-        }
-        let answered = Answered { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
-        let expect = answered.expect(site, problems);
+        self.settings(context, problems);
+        let answer = AnswerFields { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
+        let expect = answer.expect(context, problems);
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
-        if !written.is_given() {
-            problems
-                .error("missing-field", site.path.clone(), "`prompt` is missing")
-                .help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`");
+        if !written.is_required(context, problems) {
             return None;
         }
-        let shown = site.input.fields().len() - site.hidden;
-        let names: Vec<String> =
-            site.input.fields()[shown..].iter().map(|f| asking::shown(f.name()).to_owned()).collect();
-        let prompt = self.template(site, shown, &written, "prompt", &["rows"], problems);
+        let fields = context.input.fields();
+        let shown = fields.len() - context.hidden;
+        let prompt = template(context, &written, "prompt", &["rows"], problems);
         let combine = match (self.combine.as_deref(), self.strategy) {
             (None, _) | (_, Strategy::Single) => None,
             (Some(source), strategy) => {
                 let written = Written { source: Some(source), file: None };
                 let given: &[&str] = if strategy == Strategy::Tree { &["answers"] } else { &["answer", "rows"] };
-                self.template(site, shown, &written, "combine", given, problems)
+                template(context, &written, "combine", given, problems)
             }
         };
         if problems.had_errors_since(before) {
             return None;
         }
-        let expect = expect?;
-        let (writes, origins): (Vec<Column>, Vec<String>) = match &expect {
-            Expect::Text => (vec![Column::new(site.name, Type::Text)], Vec::new()),
-            Expect::Record(fields) => fields
-                .iter()
-                .flat_map(|f| f.columns().map(|(name, kind)| (Column::new(name, kind), f.name.clone())))
-                .unzip(),
+        let (expect, prompt) = (expect?, prompt?);
+        let AnswerColumns { writes, origins, labels } = AnswerColumns::of(context.name, &expect, |_| Vec::new());
+        let system = prompt::system([self.system.as_deref(), expect.instruction().as_deref()]);
+        let tokens = self.max_input_tokens.map(u64::from);
+        let keys: Vec<String> = writes.iter().map(|column| column.name.clone()).collect();
+        let schema = expect.schema();
+        let meaning = json!({
+            "type": KIND.name,
+            "prompt": prompt.source(),
+            "combine": combine.as_ref().map(Bound::source),
+            "system": system,
+            "strategy": self.strategy,
+            "max_input_tokens": tokens,
+            "schema": schema,
+            "loose": expect.is_loose(),
+            "columns": keys,
+        });
+        let hidden: Vec<usize> = (shown..fields.len()).collect();
+        let info = StageInfo {
+            kind: KIND.name,
+            writes,
+            fills: Vec::new(),
+            reads: hidden.clone(),
+            // The hidden columns of a group whose rows are all left out are null; it is skipped.
+            needs: hidden.iter().take(1).copied().collect(),
+            labels,
+            origins,
+            most_prompts: 1,
+            at_once: true,
+            probabilities: expect.needs_probabilities(),
+            refuses_examples: Some(
+                "a reduce can't be shown examples: it asks about many rows at once, and an example has one",
+            ),
+            schema: schema.clone(),
+            meaning,
         };
-        let keys = writes.iter().map(|column| column.name.clone()).collect();
-        let system = [self.system.clone(), expect.instruction()].into_iter().flatten().collect::<Vec<_>>().join("\n\n");
-        Some(Arc::new(BoundReduce {
-            plan: Plan { strategy: self.strategy, tokens: self.max_input_tokens.map(u64::from) },
-            prompt: prompt?,
+        let ask = BoundReduce {
+            strategy: self.strategy,
+            tokens,
+            prompt,
             combine,
-            system: (!system.is_empty()).then_some(system),
-            schema: expect.schema().map(Arc::new),
+            system,
             expect: Arc::new(expect),
-            names,
-            hidden: (shown..site.input.fields().len()).collect(),
+            schema: schema.map(Arc::new),
+            names: fields[shown..].iter().map(|f| asking::shown(f.name()).to_owned()).collect(),
+            hidden,
             rows: shown - 2,
             keys,
-            writes,
-            origins,
-        }))
+        };
+        Some(Stage { info, ask: Box::new(ask) })
     }
 }
 
-impl Reduce {
-    /// The texts of the templates, as far as they can be read.
-    fn templates(&self, read: &dyn Fn(&str) -> Result<String, String>) -> Vec<(&'static str, String)> {
-        let file = self.prompt_file.as_deref().and_then(|file| read(file).ok());
-        let found = [("prompt", self.prompt.clone()), ("prompt_file", file), ("combine", self.combine.clone())];
-        found.into_iter().filter_map(|(key, source)| Some((key, source?))).collect()
+/// A template over the group's columns and the variables `given`; reports all problems.
+fn template(
+    context: &BindContext<'_>,
+    written: &Written<'_>,
+    key: &str,
+    given: &[&str],
+    problems: &mut Problems,
+) -> Option<Bound> {
+    let shown = context.input.fields().len() - context.hidden;
+    let group = Arc::new(Schema::new(context.input.fields()[..shown].to_vec()));
+    let context = BindContext { input: &group, hidden: 0, ..*context };
+    let bound = written.bind_with(&context, key, given, problems)?;
+    if !given.iter().any(|name| bound.others().iter().any(|other| other == name)) {
+        let message = format!("the template does not use `{}`", given[0]);
+        problems.error("bad-template", context.path.key(key), message);
     }
-
-    /// A template over the group's columns and what is `given`; reports what is wrong.
-    fn template(
-        &self,
-        site: &Site<'_>,
-        shown: usize,
-        written: &Written<'_>,
-        key: &str,
-        given: &[&str],
-        problems: &mut Problems,
-    ) -> Option<Bound> {
-        let group = Arc::new(Schema::new(site.input.fields()[..shown].to_vec()));
-        let site = Site { input: &group, hidden: 0, ..*site };
-        let bound = written.bind_with(&site, key, given, problems)?;
-        if !given.iter().any(|name| bound.others().iter().any(|other| other == name)) {
-            let message = format!("the template does not use `{}`", given[0]);
-            problems.error("bad-template", site.path.key(key), message);
-        }
-        Some(bound)
-    }
+    Some(bound)
 }
 
 #[cfg(test)]

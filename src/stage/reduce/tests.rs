@@ -1,9 +1,8 @@
 //! Groups, and what is asked about them in how many prompts.
 
 use super::*;
-use crate::document::{Document, Format, Path};
-use crate::stage::Site;
-use crate::stage::reshape::Given;
+use crate::document::{self, Document, Format, Path};
+use crate::stage::InputTable;
 use crate::table::{Cell, Guard, Row};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
@@ -25,7 +24,7 @@ fn table(rows: Rows<'_>) -> RecordBatch {
 }
 
 struct Bounded {
-    stage: Arc<dyn Stage>,
+    stage: Stage,
     groups: Vec<RecordBatch>,
 }
 
@@ -39,16 +38,16 @@ fn bound(spec: &str, rows: Rows<'_>) -> Result<Bounded, Vec<String>> {
     let path = Path::of(["stages", "sum"]);
     let guards = [vec![], vec![], vec![Guard::Error(3)], vec![]];
     let read = |_: &str| unreachable!();
-    let given = [Given { name: "gists", schema: &schema, key: None, guards: &guards }];
-    let site = ReshapeSite { name: "sum", path: &path, inputs: &given, read: &read };
+    let given = [InputTable { name: "gists", schema: &schema, key: None, guards: &guards }];
+    let site = TransformContext { name: "sum", path: &path, inputs: &given, read: &read };
     let Ok(gathered) = config.gathers(&site, &mut problems) else { return Err(said(problems)) };
     let gathered = gathered.unwrap();
-    let input: SchemaRef = gathered.schema().clone();
-    let hidden = gathered.hidden();
-    let site =
-        Site { name: "sum", path: &path, input: &input, hidden, key: gathered.key(), fold: 1, seed: None, read: &read };
+    let input: SchemaRef = gathered.info.schema.clone();
+    let hidden = gathered.info.hidden;
+    let key = gathered.info.key;
+    let site = BindContext { name: "sum", path: &path, input: &input, hidden, key, fold: 1, seed: None, read: &read };
     let Some(stage) = config.bind(&site, &mut problems) else { return Err(said(problems)) };
-    let mut work = gathered.start();
+    let mut work = gathered.work.start();
     // Rows that come one by one make the same groups.
     for row in 0..batch.num_rows() {
         assert!(work.take(0, &batch.slice(row, 1)).unwrap().is_empty());
@@ -72,9 +71,9 @@ impl Bounded {
         let mut so_far: Vec<Vec<Cell>> = Vec::new();
         let mut rounds = Vec::new();
         loop {
-            let prompts = self.stage.prompts(row, &so_far).map_err(|failure| failure.to_string())?;
+            let prompts = self.stage.ask.prompts(row, &so_far).map_err(|failure| failure.to_string())?;
             if prompts.is_empty() {
-                assert_eq!(self.stage.cells(row, "m", &so_far), so_far.last().cloned().unwrap_or_default());
+                assert_eq!(self.stage.ask.cells(row, "m", &so_far), so_far.last().cloned().unwrap_or_default());
                 return Ok(rounds);
             }
             rounds.push(prompts.iter().map(|p| p.messages.last().unwrap().content.clone()).collect());
@@ -101,7 +100,7 @@ fn rows_are_gathered_by_group_and_those_with_errors_left_out_and_counted() {
     // The columns of a group, its rows, the rows left out; a group of which nothing is left has null lists.
     assert_eq!(reduce.shown(), ["1790 2 1", "1800 0 1 null null", "null 1 0"]);
     assert_eq!(reduce.asked(|_| "x".into()).unwrap(), [["1790: debt peace"]]);
-    let upwards = reduce.stage.needs().iter().map(|c| reduce.groups[0].column(*c).is_null(1));
+    let upwards = reduce.stage.info.needs.iter().map(|c| reduce.groups[0].column(*c).is_null(1));
     assert_eq!(upwards.collect::<Vec<_>>(), [true], "so that the group is skipped");
     let whole = bound("prompt = \"{% for row in rows %}{{ row.n }} {% endfor %}\"", ROWS).unwrap();
     assert_eq!(whole.shown(), ["5 0"]);
@@ -132,7 +131,7 @@ fn a_tree_puts_answers_together_until_there_is_one() {
             vec!["All: a3 a2"],
         ]
     );
-    assert_eq!(small.stage.most_prompts_about(Row::new(&small.groups[0], 0, 0)), 5);
+    assert_eq!(small.stage.most_prompts(Row::new(&small.groups[0], 0, 0)), 5);
     let error = bound(&spec.replace("= 4", "= 1"), &rows).unwrap().asked(|_| "x".into()).unwrap_err();
     assert!(
         error.starts_with("context_too_long: row 1 of the group alone makes a prompt of about 2 tokens"),

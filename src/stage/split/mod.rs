@@ -10,25 +10,17 @@ use arrow_schema::{DataType, Field, SchemaRef};
 use arrow_select::take::take;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::reshape::{self, Reshape, ReshapeConfig, ReshapeSite, Work};
-use crate::document::{self, Problems};
+use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, kind};
+use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, cell_at};
 
-pub use pieces::{By, Cutter, Unit};
+use pieces::{By, Cutter, Unit};
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn ReshapeConfig>> = Kind {
-    name: "split",
-    about: "A row for each piece of a text, without a model.",
-    schema: |generator| generator.subschema_for::<Split>(),
-    fields: document::fields_of::<Split>,
-    decode: |node, path, problems| {
-        document::decode::<Split>(node, path, problems).map(|s| Box::new(s) as Box<dyn ReshapeConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn TransformConfig>> =
+    kind::<Split>("split", "A row for each piece of a text, without a model.");
 
 /// Rows of a batch of pieces.
 const ROWS: usize = 1024;
@@ -71,15 +63,17 @@ enum Tokenizer {
     Cl100kBase,
 }
 
-impl ReshapeConfig for Split {
+impl TransformConfig for Split {
     fn inputs(&self) -> Vec<(&'static str, &str)> {
         vec![("input", &self.input)]
     }
 
-    fn bind(&self, site: &ReshapeSite<'_>, problems: &mut Problems) -> Option<Arc<dyn Reshape>> {
+    fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform> {
         let before = problems.mark();
-        let input = site.inputs.first()?;
-        let mut bad = |key: &str, message: String| drop(problems.error("bad-value", site.path.key(key), message));
+        let input = context.inputs.first()?;
+        let mut bad = |key: &str, message: String| {
+            problems.error("bad-value", context.path.key(key), message);
+        };
         if self.size == 0 {
             bad("size", "`size` must be 1 or more".to_owned());
         } else if self.overlap >= self.size {
@@ -88,14 +82,14 @@ impl ReshapeConfig for Split {
         if self.tokenizer.is_some() && self.unit != Unit::Tokens {
             bad("tokenizer", "`tokenizer` is for `unit = \"tokens\"`".to_owned());
         }
-        let text = reshape::column(input, site.path.key("text_column"), &self.text_column, problems);
+        let text = input.column(context.path.key("text_column"), &self.text_column, problems);
         if let Some(field) = text.map(|text| input.schema.field(text)).filter(|f| *f.data_type() != DataType::Utf8) {
             let message = format!("the column `{}` holds no text", field.name());
-            problems.error("bad-value", site.path.key("text_column"), message);
+            problems.error("bad-value", context.path.key("text_column"), message);
         }
         let text = text?;
         let kept: Vec<usize> = (0..input.schema.fields().len()).filter(|column| *column != text).collect();
-        let own = |suffix: &str, kind: DataType| Field::new(format!("{}{suffix}", site.name), kind, true);
+        let own = |suffix: &str, kind: DataType| Field::new(format!("{}{suffix}", context.name), kind, true);
         let mut fields: Vec<Field> = kept.iter().map(|column| input.schema.field(*column).clone()).collect();
         fields.extend([
             own("_id", DataType::Utf8),
@@ -104,7 +98,7 @@ impl ReshapeConfig for Split {
             own("_end", DataType::Int64),
             own("", DataType::Utf8),
         ]);
-        let schema = reshape::schema(fields, site.path, problems)?;
+        let schema = transform::schema(fields, context.path, problems)?;
         if problems.had_errors_since(before) {
             return None;
         }
@@ -122,10 +116,21 @@ impl ReshapeConfig for Split {
             tokens: counter,
         };
         let meaning = json!({
-            "type": "split", "text_column": self.text_column, "size": self.size, "overlap": self.overlap, "unit": self.unit,
-            "by": self.by, "tokenizer": (self.unit == Unit::Tokens).then_some(tokenizer),
+            "type": KIND.name, "text_column": self.text_column, "size": self.size, "overlap": self.overlap,
+            "unit": self.unit, "by": self.by, "tokenizer": (self.unit == Unit::Tokens).then_some(tokenizer),
         });
-        Some(Arc::new(BoundSplit { schema, text, key: input.key, kept, cutter, meaning }))
+        // A piece is part of the text.
+        let origins = kept.iter().map(|column| Some((0, *column)));
+        let origins = origins.chain([None, None, None, None, Some((0, text))]).collect();
+        let info = TransformInfo {
+            kind: KIND.name,
+            schema: schema.clone(),
+            origins,
+            key: Some(kept.len()),
+            hidden: 0,
+            meaning,
+        };
+        Some(Transform { info, work: Box::new(BoundSplit { schema, text, key: input.key, kept, cutter }) })
     }
 }
 
@@ -140,35 +145,16 @@ struct BoundSplit {
     /// The columns that stay.
     kept: Vec<usize>,
     cutter: Cutter,
-    meaning: Value,
 }
 
-impl Reshape for BoundSplit {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn origins(&self) -> Vec<Option<(usize, usize)>> {
-        let kept = self.kept.iter().map(|column| Some((0, *column)));
-        // The piece is the text, as far as it goes.
-        kept.chain([None, None, None, None, Some((0, self.text))]).collect()
-    }
-
-    fn key(&self) -> Option<usize> {
-        Some(self.kept.len())
-    }
-
-    fn start(&self) -> Box<dyn Work + '_> {
-        Box::new(Pass { split: self, rows: 0 })
-    }
-
-    fn meaning(&self) -> Value {
-        self.meaning.clone()
+impl Work for BoundSplit {
+    fn start(&self) -> Box<dyn Pass + '_> {
+        Box::new(Splitting { split: self, rows: 0 })
     }
 }
 
 /// A pass over the texts.
-struct Pass<'a> {
+struct Splitting<'a> {
     split: &'a BoundSplit,
     /// Rows of the input so far.
     rows: u64,
@@ -185,7 +171,7 @@ struct Columns<'a> {
     pieces: Vec<Option<&'a str>>,
 }
 
-impl Work for Pass<'_> {
+impl Pass for Splitting<'_> {
     fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
         let texts = batch.column(self.split.text).as_string::<i32>();
         let mut done = Vec::new();

@@ -1,19 +1,19 @@
 //! Splits of small tables.
 
 use super::*;
-use crate::document::{Document, Format, Path};
-use crate::stage::reshape::Given;
+use crate::document::{self, Document, Format, Path};
+use crate::stage::InputTable;
 use arrow_array::StringArray;
 use arrow_schema::Schema;
 
-fn bound(spec: &str, schema: &SchemaRef, key: Option<usize>) -> Result<Arc<dyn Reshape>, Vec<String>> {
+fn bound(spec: &str, schema: &SchemaRef, key: Option<usize>) -> Result<Transform, Vec<String>> {
     let text = format!("input = \"a\"\ntext_column = \"text\"\n{spec}");
     let document = Document::parse("spec.toml", text, Format::Toml).unwrap();
     let mut problems = Problems::default();
     let config = document::decode::<Split>(&document.root, &Path::root(), &mut problems).unwrap();
-    let given = Given { name: "a", schema, key, guards: &[] };
+    let given = InputTable { name: "a", schema, key, guards: &[] };
     let path = Path::of(["stages", "piece"]);
-    let site = ReshapeSite { name: "piece", path: &path, inputs: &[given], read: &|_| unreachable!() };
+    let site = TransformContext { name: "piece", path: &path, inputs: &[given], read: &|_| unreachable!() };
     config.bind(&site, &mut problems).ok_or_else(|| problems.into_iter().map(|p| p.message).collect())
 }
 
@@ -29,11 +29,11 @@ fn each_piece_is_a_row_that_says_where_it_comes_from() {
     ];
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
     let split = bound("size = 2\nunit = \"words\"", &schema, Some(0)).unwrap();
-    let names: Vec<&str> = split.schema().fields().iter().map(|f| f.name().as_str()).collect();
+    let names: Vec<&str> = split.info.schema.fields().iter().map(|f| f.name().as_str()).collect();
     assert_eq!(names, ["id", "who", "piece_id", "piece_number", "piece_start", "piece_end", "piece"]);
-    assert_eq!(split.key(), Some(2));
-    assert_eq!(split.origins()[6], Some((0, 1)), "what tells that the text is no answer tells it of its pieces");
-    let made = split.start().take(0, &batch).unwrap();
+    assert_eq!(split.info.key, Some(2));
+    assert_eq!(split.info.origins[6], Some((0, 1)), "what tells that the text is no answer tells it of its pieces");
+    let made = split.work.start().take(0, &batch).unwrap();
     let row =
         |i: usize| made[0].columns().iter().map(|c| cell_at(c.as_ref(), i).json().to_string()).collect::<Vec<_>>();
     let rows: Vec<String> = (0..made[0].num_rows()).map(|i| row(i).join(" ")).collect();

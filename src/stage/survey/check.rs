@@ -4,23 +4,23 @@ use std::collections::HashSet;
 
 use super::interview::order_column;
 use super::order::{Design, Order};
-use super::questions::{Draft, QuestionTable, QuestionType};
-use super::wording::{Choice, Form, Question};
-use super::{Labels, Per, Site, Survey};
+use super::questions::{Draft, Per, QuestionTable, QuestionType, Survey};
+use super::wording::{Choice, Form, Labels, Question};
 use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
 use crate::prompt::{BoundCondition, Condition, normal};
+use crate::stage::ask::BindContext;
 use crate::table::extended;
 
 /// The questions of `survey`; none if one of them can't be asked.
-pub fn questions(survey: &Survey, site: &Site<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
-    let at = site.path.key("questions");
-    let mut check = Check { survey, site, problems };
+pub fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
+    let at = context.path.key("questions");
+    let mut check = Check { survey, context, problems };
     let drafts = match &survey.questions {
         None => {
             check
                 .problems
-                .error("missing-field", site.path.clone(), "`questions` is missing")
+                .error("missing-field", context.path.clone(), "`questions` is missing")
                 .help("write each question as a table `[[stages.NAME.questions]]`");
             return None;
         }
@@ -51,7 +51,7 @@ pub fn questions(survey: &Survey, site: &Site<'_>, problems: &mut Problems) -> O
 /// What the checks share.
 struct Check<'a, 'b> {
     survey: &'a Survey,
-    site: &'a Site<'a>,
+    context: &'a BindContext<'a>,
     problems: &'b mut Problems,
 }
 
@@ -67,7 +67,7 @@ impl Check<'_, '_> {
     /// The settings that hold for all questions.
     fn settings(&mut self) {
         let Survey { per, memory, question_order, .. } = *self.survey;
-        let at = self.site.path;
+        let at = self.context.path;
         if per == Per::Respondent && memory {
             let message = "`memory` is for `per = \"question\"`; in one call every question is seen with the others";
             self.wrong_key(at, "memory", message);
@@ -176,7 +176,8 @@ impl Check<'_, '_> {
         }
         let pinned: Vec<bool> = options.iter().map(|option| table.pinned_options.contains(option)).collect();
         let order = table.option_order.unwrap_or(self.survey.option_order);
-        let design = Design::new(order, self.site.seed.unwrap_or_default(), &["options", table.id.as_str()], &pinned);
+        let design =
+            Design::new(order, self.context.seed.unwrap_or_default(), &["options", table.id.as_str()], &pinned);
         self.problems.clean_since(before).then_some(Choice { options, several, design })
     }
 
@@ -226,7 +227,7 @@ impl Check<'_, '_> {
             }
         };
         let ids: Vec<&str> = before.iter().map(|q| q.id.as_str()).collect();
-        let bound = match condition.bind(self.site.input, &ids) {
+        let bound = match condition.bind(self.context.input, &ids) {
             Ok(bound) => bound,
             Err(unknown) => {
                 unknown.names().for_each(|name| self.unknown(&at, name, all, &ids));
@@ -234,7 +235,7 @@ impl Check<'_, '_> {
             }
         };
         let answers: Vec<_> = before.iter().map(Question::column).collect();
-        for (name, number) in bound.compares_text(&extended(self.site.input, &answers)) {
+        for (name, number) in bound.compares_text(&extended(self.context.input, &answers)) {
             let message = format!("`{name}` holds text, so it is never less or more than {number}");
             self.problems.warning("text-compared", at.clone(), message).help(format!("write `{name} | float`"));
         }
@@ -248,7 +249,7 @@ impl Check<'_, '_> {
             Diagnostic::error("unknown-variable", at.clone(), message)
                 .help("a condition can use the ids of the questions before it")
         } else {
-            let columns = self.site.input.fields().iter().map(|f| f.name().as_str());
+            let columns = self.context.input.fields().iter().map(|f| f.name().as_str());
             let message = format!("the condition uses `{name}`, which is no earlier question and no column");
             Diagnostic::error("unknown-variable", at.clone(), message)
                 .meant(nearest(name, ids.iter().copied().chain(columns)))
@@ -258,13 +259,13 @@ impl Check<'_, '_> {
 
     /// The names of questions and columns are all different.
     fn names(&mut self, drafts: &[Draft], questions: &[Question]) {
-        let order = (self.survey.question_order != Order::AsGiven).then(|| order_column(self.site.name));
+        let order = (self.survey.question_order != Order::AsGiven).then(|| order_column(self.context.name));
         let mut taken: HashSet<String> = order.clone().into_iter().collect();
         for (draft, question) in drafts.iter().zip(questions) {
             let id = &question.id;
             for name in question.columns().into_iter().map(|column| column.name) {
                 let what = if name == *id { String::new() } else { format!(" (the order of `{id}`)") };
-                let message = if self.site.input.index_of(&name).is_ok() {
+                let message = if self.context.input.index_of(&name).is_ok() {
                     format!("the column `{name}`{what} is in the input already")
                 } else if !taken.insert(name.clone()) {
                     format!("the column `{name}`{what} is written twice")
@@ -276,9 +277,9 @@ impl Check<'_, '_> {
                     .help("give the question another id");
             }
         }
-        if let Some(name) = order.filter(|name| self.site.input.index_of(name).is_ok()) {
+        if let Some(name) = order.filter(|name| self.context.input.index_of(name).is_ok()) {
             let (at, message) =
-                (self.site.path.key("question_order"), format!("the column `{name}` is in the input already"));
+                (self.context.path.key("question_order"), format!("the column `{name}` is in the input already"));
             self.problems.error_at_key("duplicate-column", at, message);
         }
     }

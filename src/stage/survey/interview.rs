@@ -1,6 +1,6 @@
 //! The interview: what a respondent is asked next, given the answers so far, and the cells of a row.
 //!
-//! Nothing is kept between rounds: the way so far is walked again from the answers, so that a resumed run asks the same.
+//! Nothing is kept between rounds. Each round derives its state from the answers again, so that a resumed run asks the same.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,16 +8,17 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::order::{Design, Order, Respondent};
-use super::wording::Question;
-use super::{Labels, Per, Site, Survey, in_words};
+use super::questions::Per;
+use super::wording::{KEY, Labels, Question};
 use crate::prompt::{Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
-use crate::stage::Stage;
+use crate::stage::ask::{Ask, BindContext, StageInfo};
+use crate::stage::question::AnswerColumns;
 use crate::table::{Cell, Column, Row, Simple, Type};
 
-/// The key of a typed answer to one question.
-pub const KEY: &str = "answer";
+/// The column of survey weights, which do not describe a person.
+const WEIGHT: &str = "weight";
 
-/// What every respondent is told.
+/// The rule that every respondent's prompt states.
 const RULE: &str = "Answer every question as this person would, from their own situation and point of view.";
 
 /// Who answers.
@@ -30,6 +31,13 @@ pub enum Persona {
 }
 
 impl Persona {
+    /// The persona of all columns that describe a respondent.
+    pub fn described(context: &BindContext<'_>) -> Self {
+        let fields = context.input.fields().iter().enumerate();
+        let telling = fields.filter(|(i, field)| context.key != Some(*i) && field.name() != WEIGHT);
+        Persona::Columns(telling.map(|(i, field)| (i, field.name().replace('_', " "))).collect())
+    }
+
     /// The persona of a row.
     fn render(&self, row: Row<'_>) -> Result<String, String> {
         match self {
@@ -50,6 +58,21 @@ impl Persona {
         match self {
             Persona::Written(template) => template.reads(),
             Persona::Columns(columns) => columns.iter().map(|(column, _)| *column).collect(),
+        }
+    }
+}
+
+/// A cell in words; `None` if it is empty.
+fn in_words(cell: &Cell) -> Option<String> {
+    match cell {
+        Cell::Null => None,
+        Cell::Boolean(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
+        Cell::Integer(number) => Some(number.to_string()),
+        Cell::Number(number) => Some(number.to_string()),
+        Cell::Text(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Cell::List(items) => {
+            let items: Vec<String> = items.iter().filter_map(in_words).collect();
+            (!items.is_empty()).then(|| items.join(", "))
         }
     }
 }
@@ -82,20 +105,20 @@ pub fn blocks(questions: &[Question]) -> Vec<Range<usize>> {
 /// A survey bound to its input.
 #[derive(Debug)]
 pub struct Interview {
-    system: Option<String>,
-    persona: Persona,
-    questions: Vec<Question>,
-    blocks: Vec<Range<usize>>,
+    pub system: Option<String>,
+    pub persona: Persona,
+    pub questions: Vec<Question>,
+    /// The questions that move together.
+    pub blocks: Vec<Range<usize>>,
     /// The order of the blocks.
-    order: Design,
-    per: Per,
-    memory: bool,
-    labels: Labels,
-    key: Option<usize>,
-    fold: u64,
-    seed: u64,
-    reads: Vec<usize>,
-    writes: Vec<Column>,
+    pub order: Design,
+    pub per: Per,
+    pub memory: bool,
+    pub labels: Labels,
+    /// The column that identifies a respondent.
+    pub key: Option<usize>,
+    /// Rows for each respondent.
+    pub fold: u64,
 }
 
 /// How far a respondent has come.
@@ -117,38 +140,62 @@ struct Way {
 }
 
 impl Interview {
-    /// `survey` where `site` says, with what was made of it.
-    pub fn new(
-        survey: &Survey,
-        site: &Site<'_>,
-        persona: Persona,
-        questions: Vec<Question>,
-        blocks: Vec<Range<usize>>,
-        order: Design,
-    ) -> Self {
-        let mut reads = persona.reads();
-        reads.extend(questions.iter().filter_map(|q| q.when.as_ref()).flat_map(BoundCondition::reads));
+    /// The survey as data; `stage` is its name.
+    pub fn info(&self, kind: &'static str, stage: &str, seed: u64) -> StageInfo {
+        let mut reads = self.persona.reads();
+        reads.extend(self.questions.iter().filter_map(|q| q.when.as_ref()).flat_map(BoundCondition::reads));
         reads.sort_unstable();
         reads.dedup();
-        let mut writes: Vec<Column> = questions.iter().flat_map(Question::columns).collect();
-        if order.order() != Order::AsGiven {
-            writes.push(Column::new(order_column(site.name), Type::List(Simple::Text)));
+        let mut columns = AnswerColumns::default();
+        for question in &self.questions {
+            let mut labels = question.labels();
+            for column in question.columns() {
+                columns.push(column, &["questions"], std::mem::take(&mut labels));
+            }
         }
-        Interview {
-            system: survey.system.clone(),
-            persona,
-            questions,
-            blocks,
-            order,
-            per: survey.per,
-            memory: survey.memory,
-            labels: survey.option_labels,
-            key: site.key,
-            fold: site.fold,
-            seed: site.seed.unwrap_or_default(),
+        if self.order.order() != Order::AsGiven {
+            let column = Column::new(order_column(stage), Type::List(Simple::Text));
+            columns.push(column, &["question_order"], Vec::new());
+        }
+        StageInfo {
+            kind,
+            meaning: self.meaning(kind, &columns.writes, seed),
+            writes: columns.writes,
+            fills: Vec::new(),
             reads,
-            writes,
+            needs: Vec::new(),
+            labels: columns.labels,
+            origins: columns.origins,
+            most_prompts: if self.per == Per::Respondent { 1 } else { self.questions.len() as u64 },
+            at_once: false,
+            probabilities: false,
+            refuses_examples: Some(
+                "a survey can't be shown examples: every row is a person, and another one's answers would be said in this one's name",
+            ),
+            schema: None,
         }
+    }
+
+    fn meaning(&self, kind: &str, writes: &[Column], seed: u64) -> Value {
+        let persona = match &self.persona {
+            Persona::Written(template) => json!({ "template": template.source() }),
+            Persona::Columns(columns) => json!({ "columns": columns.iter().map(|(_, name)| name).collect::<Vec<_>>() }),
+        };
+        let varies = self.order.order().varies()
+            || self.questions.iter().filter_map(Question::reordered).any(|choice| choice.design.order().varies());
+        json!({
+            "type": kind,
+            "system": self.system,
+            "persona": persona,
+            "rule": RULE,
+            "questions": self.questions.iter().map(Question::meaning).collect::<Vec<_>>(),
+            "question_order": self.order.order(),
+            "per": self.per,
+            "memory": self.memory,
+            "labels": self.labels,
+            "seed": varies.then_some(seed),
+            "columns": writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        })
     }
 
     /// The way of the respondent of `row` through these answers.
@@ -258,14 +305,7 @@ impl Interview {
             messages.extend([Message::user(self.asked(way, *earlier)).for_all(), Message::assistant(said)]);
         }
         messages.push(Message::user(self.asked(way, question)).for_all());
-        let expect = self.expect(way, question);
-        Prompt {
-            messages,
-            schema: expect.schema().map(Arc::new),
-            expect: Arc::new(expect),
-            respondent: Some(way.respondent),
-            pack: None,
-        }
+        prompt(way, messages, self.expect(way, question))
     }
 
     /// The prompt of the whole questionnaire.
@@ -280,41 +320,17 @@ impl Interview {
         }
         text.push_str(&format!("Answer with one JSON object and nothing else. Its keys:{keys}"));
         let field = |q: &usize| self.questions[*q].field(&self.questions[*q].id, &way.options[*q], self.labels);
-        let expect = Expect::Record(way.order.iter().map(field).collect());
         let messages = vec![system.clone(), Message::user(text).for_all()];
-        Prompt {
-            messages,
-            schema: expect.schema().map(Arc::new),
-            expect: Arc::new(expect),
-            respondent: Some(way.respondent),
-            pack: None,
-        }
+        prompt(way, messages, Expect::Record(way.order.iter().map(field).collect()))
     }
 }
 
-impl Stage for Interview {
-    fn writes(&self) -> &[Column] {
-        &self.writes
-    }
+fn prompt(way: &Way, messages: Vec<Message>, expect: Expect) -> Prompt {
+    let schema = expect.schema().map(Arc::new);
+    Prompt { messages, schema, expect: Arc::new(expect), respondent: Some(way.respondent), pack: None }
+}
 
-    fn origin(&self, write: usize) -> Vec<&str> {
-        let answers: usize = self.questions.iter().map(|q| q.columns().len()).sum();
-        if write < answers { vec!["questions"] } else { vec!["question_order"] }
-    }
-
-    fn labels(&self, write: usize) -> Vec<String> {
-        let question = self.questions.iter().find(|question| question.id == self.writes[write].name);
-        question.map(Question::labels).unwrap_or_default()
-    }
-
-    fn reads(&self) -> &[usize] {
-        &self.reads
-    }
-
-    fn needs(&self) -> &[usize] {
-        &[]
-    }
-
+impl Ask for Interview {
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let way = self.way(row, so_far);
         if let Some(failure) = way.failure {
@@ -335,13 +351,9 @@ impl Stage for Interview {
         })
     }
 
-    fn most_prompts(&self) -> u64 {
-        if self.per == Per::Respondent { 1 } else { self.questions.len() as u64 }
-    }
-
     fn cells(&self, row: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
         let way = self.way(row, answers);
-        let mut cells = Vec::with_capacity(self.writes.len());
+        let mut cells = Vec::new();
         for (i, question) in self.questions.iter().enumerate() {
             cells.push(way.cells[i].clone().unwrap_or(Cell::Null));
             if let Some(choice) = question.reordered() {
@@ -356,39 +368,7 @@ impl Stage for Interview {
         cells
     }
 
-    fn unanswered(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell> {
-        self.cells(row, model, answers)
-    }
-
-    fn needs_probabilities(&self) -> bool {
-        false
-    }
-
-    fn refuses_examples(&self) -> Option<&'static str> {
-        Some(
-            "a survey can't be shown examples: every row is a person, and another one's answers would be said in this one's name",
-        )
-    }
-
-    fn meaning(&self) -> Value {
-        let persona = match &self.persona {
-            Persona::Written(template) => json!({ "template": template.source() }),
-            Persona::Columns(columns) => json!({ "columns": columns.iter().map(|(_, name)| name).collect::<Vec<_>>() }),
-        };
-        let varies = self.order.order().varies()
-            || self.questions.iter().filter_map(Question::reordered).any(|choice| choice.design.order().varies());
-        json!({
-            "type": "survey",
-            "system": self.system,
-            "persona": persona,
-            "rule": RULE,
-            "questions": self.questions.iter().map(Question::meaning).collect::<Vec<_>>(),
-            "question_order": self.order.order(),
-            "per": self.per,
-            "memory": self.memory,
-            "labels": self.labels,
-            "seed": varies.then_some(self.seed),
-            "columns": self.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
-        })
+    fn unanswered(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell> {
+        self.cells(row, "", answers)
     }
 }

@@ -10,11 +10,53 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::order::Order;
+use super::wording::Labels;
 use crate::document::Path;
 use crate::name::Name;
+
+/// A questionnaire for every row.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Survey {
+    /// What the model is told before the persona: instructions that all rows share, without variables.
+    pub system: Option<String>,
+    /// Who answers, a Jinja template over the row's columns: `You are {{ name }}, {{ age }} years old.` Left out: a list
+    /// of all columns but the key and `weight`, nulls left out.
+    pub persona: Option<String>,
+    /// The questions: a list of tables, or in short a table of texts with their options.
+    #[schemars(required)]
+    pub questions: Option<Questions>,
+    /// What is asked in one call: a question, or the whole questionnaire of a respondent. Default: `question`.
+    #[serde(default)]
+    pub per: Per,
+    /// Whether later questions see the earlier ones and their answers, for `per = "question"`. Default: false.
+    #[serde(default)]
+    pub memory: bool,
+    /// The order of options, recorded in a column `<id>_shown`. Default: `as_given`.
+    #[serde(default)]
+    pub option_order: Order,
+    /// The order of questions, recorded in a column `<stage>_question_order`. Questions that are tied by `when` move as
+    /// one block. Default: `as_given`.
+    #[serde(default)]
+    pub question_order: Order,
+    /// What stands before each option, to answer with. Default: `none`.
+    #[serde(default)]
+    pub option_labels: Labels,
+}
+
+/// What is asked in one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Per {
+    /// One question.
+    #[default]
+    Question,
+    /// The whole questionnaire.
+    Respondent,
+}
 
 /// One question of a survey; its answer becomes one column.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

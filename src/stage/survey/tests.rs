@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use super::KIND;
 use crate::document::{Diagnostic, Document, Format, Path, Problems};
 use crate::prompt::{Answer, Message, Prompt, Role};
-use crate::stage::{Site, Stage};
+use crate::stage::{BindContext, Stage};
 use crate::table::{Cell, Row};
 
 fn people() -> RecordBatch {
@@ -19,12 +19,12 @@ fn people() -> RecordBatch {
 }
 
 /// The survey that these lines of TOML say, and the problems with it as `path: message`.
-fn bound(text: &str) -> (Option<Arc<dyn Stage>>, Vec<String>) {
+fn bound(text: &str) -> (Option<Stage>, Vec<String>) {
     let document = Document::parse("s.toml", text.to_owned(), Format::Toml).unwrap();
     let (path, mut problems) = (Path::root(), Problems::default());
     let config = (KIND.decode)(&document.root, &path, &mut problems);
     let people = people();
-    let site = Site {
+    let site = BindContext {
         name: "talk",
         path: &path,
         input: &people.schema(),
@@ -43,19 +43,19 @@ fn bound(text: &str) -> (Option<Arc<dyn Stage>>, Vec<String>) {
     (stage, problems.iter().map(shown).collect())
 }
 
-fn survey(text: &str) -> Arc<dyn Stage> {
+fn survey(text: &str) -> Stage {
     let (stage, problems) = bound(text);
     assert_eq!(problems, [] as [&str; 0]);
     stage.unwrap()
 }
 
 /// The next prompts of person `row` after replies to all prompts so far; a reply is read as the run reads it.
-fn next(stage: &dyn Stage, row: usize, replies: &[&str]) -> Result<(Vec<Prompt>, Vec<Answer>), String> {
+fn next(stage: &Stage, row: usize, replies: &[&str]) -> Result<(Vec<Prompt>, Vec<Answer>), String> {
     let people = people();
     let row = Row::new(&people, row, 0);
     let (mut answers, mut replies) = (Vec::new(), replies.iter());
     loop {
-        let prompts = stage.prompts(row, &answers).map_err(|failure| failure.to_string())?;
+        let prompts = stage.ask.prompts(row, &answers).map_err(|failure| failure.to_string())?;
         for prompt in &prompts {
             let Some(reply) = replies.next() else { return Ok((prompts, answers)) };
             answers.push(prompt.expect.read(reply, None)?);
@@ -68,10 +68,10 @@ fn next(stage: &dyn Stage, row: usize, replies: &[&str]) -> Result<(Vec<Prompt>,
 }
 
 /// The cells of person `row` after these replies to everything.
-fn cells(stage: &dyn Stage, row: usize, replies: &[&str]) -> Vec<Cell> {
+fn cells(stage: &Stage, row: usize, replies: &[&str]) -> Vec<Cell> {
     let (prompts, answers) = next(stage, row, replies).unwrap();
     assert_eq!(prompts.len(), 0, "not at its end");
-    stage.cells(Row::new(&people(), row, 0), "m", &answers)
+    stage.ask.cells(Row::new(&people(), row, 0), "m", &answers)
 }
 
 fn text(text: &str) -> Cell {
@@ -102,7 +102,7 @@ const REPLIES: [&str; 5] =
 #[test]
 fn every_type_of_question_has_its_words_and_its_column() {
     let stage = survey(ALL);
-    let (prompts, _) = next(&*stage, 0, &[]).unwrap();
+    let (prompts, _) = next(&stage, 0, &[]).unwrap();
     let system = "You are answering a survey as this person:\n- age in years: 34\n- main job: nurse\n\n\
                   Answer every question as this person would, from their own situation and point of view.";
     assert!(prompts.iter().all(|p| p.messages[0].content == system), "{}", prompts[0].messages[0].content);
@@ -123,25 +123,25 @@ fn every_type_of_question_has_its_words_and_its_column() {
         ]
     );
     assert_eq!(
-        stage.writes().iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        stage.info.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
         ["trust", "media", "mood", "hours", "why"]
     );
     // A list stands in the order of the spec, whatever the order of the reply.
     let expected = [text("a bit"), list(&["radio", "web"]), Cell::Integer(7), Cell::Number(2.0), text("Because.")];
-    assert_eq!(cells(&*stage, 0, &REPLIES), expected);
-    assert_eq!((stage.most_prompts(), stage.reads(), stage.needs()), (5, &[1, 2][..], &[][..]));
+    assert_eq!(cells(&stage, 0, &REPLIES), expected);
+    assert_eq!((stage.info.most_prompts, &*stage.info.reads, &*stage.info.needs), (5, &[1, 2][..], &[][..]));
 }
 
 #[test]
 fn a_persona_says_only_what_is_known() {
     let stage = survey("questions = { 'Why?' = [] }");
-    let system = |row| next(&*stage, row, &[]).unwrap().0[0].messages[0].content.clone();
+    let system = |row| next(&stage, row, &[]).unwrap().0[0].messages[0].content.clone();
     assert!(system(1).starts_with("You are answering a survey as this person:\n- age in years: 17\n\nAnswer every"));
     assert!(system(2).starts_with("You are a person answering a survey.\n\nAnswer every"), "{}", system(2));
     let stage = survey("system = 'Be honest.'\npersona = 'You are {{ main_job }}.'\nquestions = { 'Why?' = [] }");
-    let (prompts, _) = next(&*stage, 0, &[]).unwrap();
+    let (prompts, _) = next(&stage, 0, &[]).unwrap();
     assert!(prompts[0].messages[0].content.starts_with("Be honest.\n\nYou are nurse.\n\nAnswer every"));
-    assert_eq!(stage.reads(), [2]);
+    assert_eq!(stage.info.reads, [2]);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn answers_that_fit_no_option_or_two_are_malformed() {
             serde_json::json!({ "answer": serde_json::from_str(reply).unwrap_or_else(|_| serde_json::json!(reply)) });
         let reply = reply.to_string();
         replies[place] = &reply;
-        let error = next(&*stage, 0, &replies).unwrap_err();
+        let error = next(&stage, 0, &replies).unwrap_err();
         assert!(error.starts_with("\"answer\" must be "), "{reply}: {error}");
     }
     let stage = survey("option_labels = 'letters'\nquestions = { 'Well?' = ['good', 'bad'] }");
@@ -161,7 +161,7 @@ fn answers_that_fit_no_option_or_two_are_malformed() {
         [("A", Some("good")), ("b.", Some("bad")), ("B. bad", Some("bad")), ("Good", Some("good")), ("A. bad", None)]
     {
         let reply = serde_json::json!({ "answer": reply }).to_string();
-        let answer = next(&*stage, 0, &[&reply]).ok().map(|(_, answers)| answers[0][0].clone());
+        let answer = next(&stage, 0, &[&reply]).ok().map(|(_, answers)| answers[0][0].clone());
         assert_eq!(answer, kept.map(text), "{reply}");
     }
 }
@@ -170,7 +170,7 @@ fn answers_that_fit_no_option_or_two_are_malformed() {
 fn with_memory_a_question_sees_the_ones_before_and_equal_answers_make_equal_calls() {
     let stage = survey(&format!("memory = true\noption_labels = 'letters'\n{ALL}"));
     let (prompts, _) =
-        next(&*stage, 0, &["{\"answer\": \"b\"}", "{\"answer\": [\"C\", \"a. radio\"]}", "{\"answer\": 3.0}"]).unwrap();
+        next(&stage, 0, &["{\"answer\": \"b\"}", "{\"answer\": [\"C\", \"a. radio\"]}", "{\"answer\": 3.0}"]).unwrap();
     assert_eq!(prompts.len(), 1, "one question a round");
     let messages = said(&prompts[0].messages);
     let form = "\n\nAnswer with one JSON object and nothing else. Its key:\n- \"answer\": ";
@@ -189,7 +189,7 @@ fn with_memory_a_question_sees_the_ones_before_and_equal_answers_make_equal_call
     );
     assert_eq!((messages.len(), messages[6]), (8, (Role::Assistant, r#"{"answer":3}"#)));
     let again = ["{\"answer\": \"A bit\"}", "{\"answer\": [\"radio\", \"web\"]}", "so: {\"answer\": 3}"];
-    assert_eq!(next(&*stage, 0, &again).unwrap().0[0].messages, prompts[0].messages);
+    assert_eq!(next(&stage, 0, &again).unwrap().0[0].messages, prompts[0].messages);
 }
 
 const SKIPS: &str = r#"
@@ -206,7 +206,7 @@ fn a_question_is_asked_where_its_condition_holds() {
     for memory in [false, true] {
         let stage = survey(&format!("memory = {memory}\n{SKIPS}"));
         let asked = |row, replies: &[&str]| {
-            let (prompts, _) = next(&*stage, row, replies).unwrap();
+            let (prompts, _) = next(&stage, row, replies).unwrap();
             prompts
                 .iter()
                 .map(|p| p.messages.last().unwrap().content.split('?').next().unwrap().to_owned())
@@ -218,18 +218,18 @@ fn a_question_is_asked_where_its_condition_holds() {
         assert_eq!(asked(0, &[]), two);
         // Too young for the first question, and so for those that hang on it.
         assert_eq!(asked(1, &[]), ["How content are you"]);
-        assert_eq!(cells(&*stage, 1, &[mood]), [Cell::Null, Cell::Null, Cell::Integer(4), Cell::Null]);
+        assert_eq!(cells(&stage, 1, &[mood]), [Cell::Null, Cell::Null, Cell::Integer(4), Cell::Null]);
         fn through(memory: bool, [a, b, c]: [&str; 3]) -> [&str; 3] {
             if memory { [a, b, c] } else { [a, c, b] }
         }
-        assert_eq!(cells(&*stage, 0, &[&no, mood])[..3], [text("no"), Cell::Null, Cell::Integer(4)]);
+        assert_eq!(cells(&stage, 0, &[&no, mood])[..3], [text("no"), Cell::Null, Cell::Integer(4)]);
         assert_eq!(
-            cells(&*stage, 0, &through(memory, [&yes, &ten, mood]))[1..],
+            cells(&stage, 0, &through(memory, [&yes, &ten, mood]))[1..],
             [Cell::Number(10.0), Cell::Integer(4), Cell::Null]
         );
         let three = through(memory, [&yes, &fifty, mood]);
         assert_eq!(asked(3, &three), ["Are you tired"]);
-        assert_eq!(cells(&*stage, 3, &[&three[..], &[&no]].concat())[3], text("no"));
+        assert_eq!(cells(&stage, 3, &[&three[..], &[&no]].concat())[3], text("no"));
     }
 }
 
@@ -238,19 +238,19 @@ fn what_was_answered_before_a_failure_is_kept() {
     let stage = survey(&format!("memory = true\noption_order = 'reversed'\nquestion_order = 'reversed'\n{SKIPS}"));
     let people = people();
     let row = Row::new(&people, 0, 0);
-    let (_, answers) = next(&*stage, 0, &[r#"{"answer": "yes"}"#, r#"{"answer": 10}"#]).unwrap();
-    let names: Vec<&str> = stage.writes().iter().map(|c| c.name.as_str()).collect();
+    let (_, answers) = next(&stage, 0, &[r#"{"answer": "yes"}"#, r#"{"answer": 10}"#]).unwrap();
+    let names: Vec<&str> = stage.info.writes.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["works", "works_shown", "hours", "mood", "tired", "tired_shown", "talk_question_order"]);
-    let kept = stage.unanswered(row, "m", &answers);
+    let kept = stage.ask.unanswered(row, &answers);
     let order = list(&["works", "hours"]);
     assert_eq!(
         kept,
         [text("yes"), list(&["no", "yes"]), Cell::Number(10.0), Cell::Null, Cell::Null, Cell::Null, order]
     );
-    assert_eq!(stage.unanswered(row, "m", &[]), vec![Cell::Null; 7]);
+    assert_eq!(stage.ask.unanswered(row, &[]), vec![Cell::Null; 7]);
     // A condition that can't be told fails the row.
     let stage = survey(&SKIPS.replace("works == 'yes'", "1 / 0 > 1"));
-    assert!(stage.prompts(row, &[]).unwrap_err().to_string().starts_with("when: "));
+    assert!(stage.ask.prompts(row, &[]).unwrap_err().to_string().starts_with("when: "));
 }
 
 #[test]
@@ -269,17 +269,17 @@ questions = [
 "#;
     let stage = survey(text);
     // Blocks a | b c d | e | f; e is pinned to the third place.
-    let order = cells(&*stage, 0, &["y", "x", "y", "y", "y", "y"]).pop().unwrap();
+    let order = cells(&stage, 0, &["y", "x", "y", "y", "y", "y"]).pop().unwrap();
     assert_eq!(order, list(&["f", "b", "c", "d", "e", "a"]));
-    let order = cells(&*stage, 0, &["y", "y", "y", "y", "y"]).pop().unwrap();
+    let order = cells(&stage, 0, &["y", "y", "y", "y", "y"]).pop().unwrap();
     assert_eq!(order, list(&["f", "b", "c", "e", "a"]), "what was asked");
 }
 
 #[test]
 fn a_whole_questionnaire_in_one_call() {
     let stage = survey(&format!("per = 'respondent'\nquestion_order = 'reversed'\noption_order = 'reversed'\n{ALL}"));
-    let (prompts, _) = next(&*stage, 0, &[]).unwrap();
-    assert_eq!((prompts.len(), stage.most_prompts()), (1, 1));
+    let (prompts, _) = next(&stage, 0, &[]).unwrap();
+    assert_eq!((prompts.len(), stage.info.most_prompts), (1, 1));
     let asked = &prompts[0].messages[1].content;
     assert_eq!(
         asked,
@@ -295,7 +295,7 @@ fn a_whole_questionnaire_in_one_call() {
     let schema = prompts[0].schema.as_ref().unwrap();
     assert_eq!(schema["properties"]["trust"]["enum"], serde_json::json!(["don't know", "no", "a bit", "a lot"]));
     let reply = r#"{"trust": "no", "media": [], "mood": 1, "hours": 0.5, "why": "So."}"#;
-    let cells = cells(&*stage, 0, &[reply]);
+    let cells = cells(&stage, 0, &[reply]);
     assert_eq!(cells[0..2], [text("no"), list(&["don't know", "no", "a bit", "a lot"])]);
     assert_eq!(cells[2..4], [list(&[]), list(&["web", "papers", "radio"])]);
     assert_eq!(
@@ -312,11 +312,11 @@ fn both_forms_of_a_questionnaire_say_the_same() {
         { id = "q2", text = "Why?", type = "text" },
         { id = "q3", text = "And?" },
     ]"#;
-    assert_eq!(short.meaning(), survey(long).meaning());
+    assert_eq!(short.info.meaning, survey(long).info.meaning);
     let other = survey(&long.replace("bad", "worse"));
-    assert_ne!(short.meaning(), other.meaning());
-    assert_eq!(short.meaning()["seed"], serde_json::Value::Null);
-    assert_eq!(survey(&format!("option_order = 'random'\n{long}")).meaning()["seed"], 7);
+    assert_ne!(short.info.meaning, other.info.meaning);
+    assert_eq!(short.info.meaning["seed"], serde_json::Value::Null);
+    assert_eq!(survey(&format!("option_order = 'random'\n{long}")).info.meaning["seed"], 7);
 }
 
 #[test]

@@ -3,12 +3,41 @@
 //! What the answer must look like is said with each question and not once for all, since questions of several types
 //! stand in one conversation.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Labels;
 use super::order::{Design, Order, Respondent};
 use crate::prompt::{BoundCondition, Field, Kind};
+use crate::stage::ask::MOST_LABELS;
 use crate::table::{Cell, Column, Simple, Type};
+
+/// The key of a typed answer to one question.
+pub const KEY: &str = "answer";
+
+/// What stands before each option.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Labels {
+    /// Nothing; the answer is an option's text.
+    #[default]
+    None,
+    /// `A.`, `B.`, ... in the order that is shown; at most 26 options.
+    Letters,
+    /// `1.`, `2.`, ... in the order that is shown.
+    Numbers,
+}
+
+impl Labels {
+    /// The label of the option in place `place`, from 0; none where options have no labels.
+    pub fn of(self, place: usize) -> Option<String> {
+        match self {
+            Labels::None => None,
+            Labels::Letters => u8::try_from(place).ok().filter(|p| *p < 26).map(|p| char::from(b'A' + p).to_string()),
+            Labels::Numbers => Some((place + 1).to_string()),
+        }
+    }
+}
 
 /// A question that can be asked.
 #[derive(Debug)]
@@ -74,10 +103,13 @@ impl Question {
         [self.column()].into_iter().chain(shown).collect()
     }
 
-    /// What can be chosen, if one option is.
+    /// The labels of the answer: the options, or the points of a short scale; else empty.
     pub fn labels(&self) -> Vec<String> {
         match &self.form {
             Form::Choice(choice) if !choice.several => choice.options.clone(),
+            Form::Scale { min, max, .. } if max - min < MOST_LABELS as f64 => {
+                (*min as i64..=*max as i64).map(|point| point.to_string()).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -195,7 +227,7 @@ impl Question {
             (_, Cell::Number(number)) => json!(number),
             _ => Value::Null,
         };
-        json!({ super::interview::KEY: value }).to_string()
+        json!({ KEY: value }).to_string()
     }
 
     /// Everything of it that can change an answer.

@@ -1,0 +1,147 @@
+//! Asking stages: what a stage asks models about each row, and what it makes of the answers.
+//!
+//! A [`StageConfig`] is the stage as the spec writes it. Binding it to the columns of its input makes a [`Stage`]: data about
+//! it ([`StageInfo`]) and the questions ([`Ask`]).
+
+use std::fmt;
+
+use arrow_schema::SchemaRef;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::transform::{Transform, TransformContext};
+use crate::document::{self, Path, Problems};
+use crate::prompt::{Answer, Failure, Prompt};
+use crate::registry::Kind;
+use crate::table::{Cell, Column, Row, Type};
+
+/// A column with more labels than this is not counted label by label.
+pub const MOST_LABELS: usize = 20;
+
+/// A problem was found and has been reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// The surroundings that an asking stage is bound to.
+pub struct BindContext<'a> {
+    /// The stage's name; also the column of a plain text answer.
+    pub name: &'a str,
+    /// The stage's path in the document.
+    pub path: &'a Path,
+    /// The columns of its input.
+    pub input: &'a SchemaRef,
+    /// How many of these columns, at the end, only this stage reads.
+    pub hidden: usize,
+    /// The column of its input that identifies a row of the source.
+    pub key: Option<usize>,
+    /// Rows of its input for each row of the source.
+    pub fold: u64,
+    /// The spec's seed, for shuffled orders.
+    pub seed: Option<u64>,
+    /// Reads a text file named in the spec; the error is a sentence.
+    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+}
+
+/// An asking stage as the spec writes it.
+pub trait StageConfig: Send + Sync + fmt::Debug {
+    /// The transform that prepares the rows to ask about, if the input's own rows are not used. The stage is then bound to
+    /// the transform's table. Reports every problem.
+    fn gathers(&self, _: &TransformContext<'_>, _: &mut Problems) -> Result<Option<Transform>, Broken> {
+        Ok(None)
+    }
+
+    /// Binds it to its input. Reports every problem; `None` if one of them is an error.
+    fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage>;
+}
+
+/// The registry row of the asking stage that `C` configures.
+pub const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn StageConfig>>
+where
+    C: StageConfig + DeserializeOwned + JsonSchema + 'static,
+{
+    Kind::new::<C>(name, about, |node, path, problems| {
+        document::decode::<C>(node, path, problems).map(|config| Box::new(config) as Box<dyn StageConfig>)
+    })
+}
+
+/// A stage bound to its input.
+#[derive(Debug)]
+pub struct Stage {
+    pub info: StageInfo,
+    pub ask: Box<dyn Ask>,
+}
+
+impl Stage {
+    /// How many prompts `row` needs at most.
+    pub fn most_prompts(&self, row: Row<'_>) -> u64 {
+        self.ask.most_prompts(row).unwrap_or(self.info.most_prompts)
+    }
+}
+
+/// What is known of a stage before the first row.
+#[derive(Debug)]
+pub struct StageInfo {
+    /// The name of its registry row.
+    pub kind: &'static str,
+    /// The columns of an answer, before a suffix for the model.
+    pub writes: Vec<Column>,
+    /// The columns of the input that it fills in place; they keep their types.
+    pub fills: Vec<usize>,
+    /// The columns of the input that the prompts read.
+    pub reads: Vec<usize>,
+    /// The columns of the input that must not be null or empty; a row where one is, is skipped.
+    pub needs: Vec<usize>,
+    /// For each column of `writes`, the values it can hold if they are labels; else empty.
+    pub labels: Vec<Vec<String>>,
+    /// For each column of `writes`, the keys under the stage's table that it comes from, for messages.
+    pub origins: Vec<Vec<String>>,
+    /// How many prompts a row needs at most.
+    pub most_prompts: u64,
+    /// Whether the prompts of a round are independent and asked concurrently. If not, they are asked in order, and none
+    /// after one that failed.
+    pub at_once: bool,
+    /// Whether its columns hold probabilities of labels, which only some providers report.
+    pub probabilities: bool,
+    /// Why examples are not possible; a sentence.
+    pub refuses_examples: Option<&'static str>,
+    /// The JSON Schema of a whole typed answer.
+    pub schema: Option<Value>,
+    /// Everything that can change an answer, as canonical JSON. It is hashed: its bytes must not change.
+    pub meaning: Value,
+}
+
+impl StageInfo {
+    /// The labels of column `write` that an audit compares: of booleans only `true`, since `false` mirrors it.
+    pub fn compared_labels(&self, write: usize) -> &[String] {
+        match (self.writes[write].kind, self.labels[write].as_slice()) {
+            (Type::Boolean, [yes, ..]) => std::slice::from_ref(yes),
+            (Type::Text, labels) => labels,
+            _ => &[],
+        }
+    }
+
+    /// The key of a typed answer that column `write` comes from.
+    pub fn answer_key(&self, write: usize) -> Option<&str> {
+        self.schema.as_ref().and(self.origins[write].last()).map(String::as_str)
+    }
+}
+
+/// The questions about a row and what the answers mean. Pure: it never waits, retries, logs or opens anything.
+pub trait Ask: Send + Sync + fmt::Debug {
+    /// The next prompts about `row`, given the answers so far; none ends the row. Called again after each round of answers.
+    /// The error fails the row.
+    fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure>;
+
+    /// The cells of [`StageInfo::writes`] and then of [`StageInfo::fills`], from the answers to all prompts in order. `model`
+    /// is the name of the model that answered.
+    fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell>;
+
+    /// The same cells of a row that is skipped, or where a call failed after these answers.
+    fn unanswered(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell>;
+
+    /// How many prompts `row` needs at most, if that depends on the row; 0 if there is nothing to ask.
+    fn most_prompts(&self, _row: Row<'_>) -> Option<u64> {
+        None
+    }
+}

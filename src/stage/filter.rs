@@ -1,0 +1,179 @@
+//! `type = "filter"`: the rows of a table for which a condition holds. No model.
+
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::SchemaRef;
+use arrow_select::filter::filter_record_batch;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::question::condition;
+use super::transform::{Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, kind};
+use crate::document::Problems;
+use crate::prompt::BoundCondition;
+use crate::registry::Kind;
+use crate::table::{Guard, Row};
+
+pub const KIND: Kind<Box<dyn TransformConfig>> =
+    kind::<Filter>("filter", "The rows of a table for which a condition holds, without a model.");
+
+/// The rows of `input` for which `when` holds, in their order and with the same columns and the same key.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    /// The source or the stage whose rows are filtered.
+    input: String,
+    /// A Jinja expression over the columns of `input`, such as `year >= 1900 and language != "en"`; null is `none`. A row is
+    /// left out where it is false, and where it reads an answer that is missing because its call failed or was not made.
+    when: String,
+}
+
+impl TransformConfig for Filter {
+    fn inputs(&self) -> Vec<(&'static str, &str)> {
+        vec![("input", &self.input)]
+    }
+
+    fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform> {
+        let input = context.inputs.first()?;
+        let when = condition(&self.when, input.schema, &context.path.key("when"), problems)?;
+        let mut guards: Vec<Guard> = when.reads().iter().flat_map(|read| input.guards[*read].iter().copied()).collect();
+        guards.sort_unstable();
+        guards.dedup();
+        let info = TransformInfo {
+            kind: KIND.name,
+            schema: input.schema.clone(),
+            origins: (0..input.schema.fields().len()).map(|column| Some((0, column))).collect(),
+            key: input.key,
+            hidden: 0,
+            meaning: json!({ "type": KIND.name, "when": self.when }),
+        };
+        Some(Transform { work: Box::new(BoundFilter { schema: info.schema.clone(), when, guards }), info })
+    }
+}
+
+/// A filter bound to its input.
+#[derive(Debug)]
+struct BoundFilter {
+    schema: SchemaRef,
+    when: BoundCondition,
+    /// The signs that an answer that the condition reads is missing.
+    guards: Vec<Guard>,
+}
+
+impl Work for BoundFilter {
+    fn start(&self) -> Box<dyn Pass + '_> {
+        Box::new(Filtering { filter: self, rows: 0 })
+    }
+}
+
+/// A pass over the rows.
+struct Filtering<'a> {
+    filter: &'a BoundFilter,
+    /// Rows of the input so far.
+    rows: u64,
+}
+
+impl Pass for Filtering<'_> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+        let missing: Vec<_> = self.filter.guards.iter().map(|guard| guard.found(batch)).collect();
+        let holds = |i: usize| {
+            if missing.iter().any(|missing| missing(i)) {
+                return Ok(false);
+            }
+            let row = Row::new(batch, i, self.rows);
+            let failed = |message: String| format!("`when` can't be evaluated for row {}: {message}", row.number() + 1);
+            self.filter.when.holds(row, &[]).map_err(failed)
+        };
+        let kept = (0..batch.num_rows()).map(holds).collect::<Result<Vec<bool>, String>>()?;
+        self.rows += batch.num_rows() as u64;
+        let rows = filter_record_batch(batch, &BooleanArray::from(kept)).map_err(|error| error.to_string())?;
+        let rows = rows.with_schema(self.filter.schema.clone()).map_err(|error| error.to_string())?;
+        Ok(Some(rows).filter(|rows| rows.num_rows() > 0).into_iter().collect())
+    }
+
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+        Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::cast::AsArray;
+    use arrow_array::{ArrayRef, Int64Array, StringArray};
+    use arrow_schema::{Field, Schema};
+
+    use super::*;
+    use crate::document::{Diagnostic, Path};
+    use crate::stage::InputTable;
+
+    /// Four speeches; the call about the last one failed.
+    fn speeches() -> RecordBatch {
+        let id: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c", "d"]));
+        let year: ArrayRef = Arc::new(Int64Array::from(vec![Some(1801), None, Some(1901), Some(1902)]));
+        let tone: ArrayRef = Arc::new(StringArray::from(vec![Some("good"), Some("bad"), None, None]));
+        let error: ArrayRef = Arc::new(StringArray::from(vec![None, None, None, Some("timeout: 30 s")]));
+        RecordBatch::try_from_iter([("id", id), ("year", year), ("tone", tone), ("tone_error", error)]).unwrap()
+    }
+
+    /// The ids of the rows that `when` keeps, and the messages.
+    fn kept(when: &str) -> (Result<String, String>, Vec<String>) {
+        let batch = speeches();
+        let fields: Vec<Field> =
+            batch.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let guards = vec![vec![], vec![], vec![Guard::Error(3)], vec![]];
+        let input = InputTable { name: "speeches", schema: &schema, key: Some(0), guards: &guards };
+        let (path, mut problems) = (Path::of(["stages", "old"]), Problems::default());
+        let context = TransformContext { name: "old", path: &path, inputs: &[input], read: &|_| unreachable!() };
+        let filter = Filter { input: "speeches".to_owned(), when: when.to_owned() };
+        let bound = filter.bind(&context, &mut problems);
+        let said = |d: Diagnostic| d.message + &d.help.map(|help| format!(" ({help})")).unwrap_or_default();
+        let problems = problems.into_iter().map(said).collect();
+        let Some(bound) = bound else { return (Ok(String::new()), problems) };
+        assert_eq!((bound.info.key, &bound.info.schema), (Some(0), &schema));
+        let mut pass = bound.work.start();
+        let mut ids = String::new();
+        // The rows come in two batches.
+        for batch in [batch.slice(0, 3), batch.slice(3, 1)] {
+            match pass.take(0, &batch) {
+                Ok(made) => made.iter().for_each(|made| ids.extend(made.column(0).as_string::<i32>().iter().flatten())),
+                Err(message) => return (Err(message), problems),
+            }
+        }
+        assert!(pass.finish().unwrap().is_empty());
+        (Ok(ids), problems)
+    }
+
+    #[test]
+    fn the_rows_for_which_the_condition_holds_stay_in_order() {
+        for (when, ids) in [
+            ("year > 1900", "cd"),
+            ("year is none or id == 'c'", "bc"),
+            ("id in ['d', 'a']", "ad"),
+            ("true", "abcd"),
+            ("year > 2000", ""),
+        ] {
+            assert_eq!(kept(when), (Ok(ids.to_owned()), vec![]), "{when}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_failed_is_not_a_null_answer() {
+        assert_eq!(kept("tone is none").0, Ok("c".to_owned()));
+        assert_eq!(kept("tone != 'good'").0, Ok("bc".to_owned()));
+        assert_eq!(kept("tone_error is not none").0, Ok("d".to_owned()));
+    }
+
+    #[test]
+    fn conditions_that_are_wrong_are_reported() {
+        let (_, problems) = kept("yaer > 1900");
+        assert_eq!(problems, ["the condition uses `yaer`, but the input has no such column (did you mean `year`?)"]);
+        assert!(kept("year >").1[0].starts_with("the condition does not compile"), "{:?}", kept("year >").1);
+        let (_, problems) = kept("id > 3");
+        assert!(problems[0].starts_with("`id` holds text, so it is never less or more than 3"), "{problems:?}");
+        let message = kept("year / 0 > 1").0.unwrap_err();
+        assert!(message.starts_with("`when` can't be evaluated for row 1: "), "{message}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Transforms: stages that call no model and derive a table from other tables.
+//!
+//! A [`TransformConfig`] is the stage as the spec writes it. Binding it to the columns of the tables that it reads makes a
+//! [`Transform`], whose [`Pass`] takes their rows. The engine passes the rows in and writes what comes back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, Schema, SchemaRef};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::document::{self, Path, Problems};
+use crate::registry::Kind;
+use crate::table::{self, Guard};
+
+/// A table that a transform reads.
+#[derive(Clone, Copy, Debug)]
+pub struct InputTable<'a> {
+    pub name: &'a str,
+    /// Its columns.
+    pub schema: &'a SchemaRef,
+    /// The column that identifies a row.
+    pub key: Option<usize>,
+    /// For each column, the signs that its cell lacks an answer.
+    pub guards: &'a [Vec<Guard>],
+}
+
+impl InputTable<'_> {
+    /// The index of the column `name`; reports an unknown one at `at`.
+    pub fn column(&self, at: Path, name: &str, problems: &mut Problems) -> Option<usize> {
+        table::column(self.schema, name, &format!("`{}`", self.name), at, problems)
+    }
+}
+
+/// The surroundings that a transform is bound to.
+pub struct TransformContext<'a> {
+    /// The stage's name.
+    pub name: &'a str,
+    /// The stage's path in the document.
+    pub path: &'a Path,
+    /// The tables that it reads, in the order of [`TransformConfig::inputs`].
+    pub inputs: &'a [InputTable<'a>],
+    /// Reads a text file named in the spec; the error is a sentence.
+    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+}
+
+/// A transform as the spec writes it.
+pub trait TransformConfig: Send + Sync + fmt::Debug {
+    /// The tables that it reads, each with the field that names it.
+    fn inputs(&self) -> Vec<(&'static str, &str)>;
+
+    /// Binds it to the columns of these tables. Reports every problem; `None` if one of them is an error.
+    fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform>;
+}
+
+/// The registry row of the transform that `C` configures.
+pub const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn TransformConfig>>
+where
+    C: TransformConfig + DeserializeOwned + JsonSchema + 'static,
+{
+    Kind::new::<C>(name, about, |node, path, problems| {
+        document::decode::<C>(node, path, problems).map(|config| Box::new(config) as Box<dyn TransformConfig>)
+    })
+}
+
+/// A transform bound to the tables that it reads.
+#[derive(Debug)]
+pub struct Transform {
+    pub info: TransformInfo,
+    pub work: Box<dyn Work>,
+}
+
+/// What is known of a transform before the first row.
+#[derive(Debug)]
+pub struct TransformInfo {
+    /// The name of its registry row.
+    pub kind: &'static str,
+    /// The columns of its table.
+    pub schema: SchemaRef,
+    /// For each column, the input table (by position) and the column that its cells are copied from; `None` for new ones.
+    pub origins: Vec<Option<(usize, usize)>>,
+    /// The column that identifies a row.
+    pub key: Option<usize>,
+    /// How many columns, at the end, only the stage that reads this table sees.
+    pub hidden: usize,
+    /// Everything that can change a cell, as JSON. It is hashed: its bytes must not change.
+    pub meaning: Value,
+}
+
+/// What a transform does with rows.
+pub trait Work: Send + Sync + fmt::Debug {
+    /// Starts a pass over the rows of all inputs, one input after the other in their order.
+    fn start(&self) -> Box<dyn Pass + '_>;
+}
+
+/// A pass over the rows. Errors are sentences.
+pub trait Pass {
+    /// Takes the next rows of table `input` and returns the rows that are complete.
+    fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String>;
+
+    /// The remaining rows, after the last input row.
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, String>;
+}
+
+/// A schema of these fields, all nullable; reports names that come twice.
+pub fn schema(fields: Vec<Field>, site: &Path, problems: &mut Problems) -> Option<SchemaRef> {
+    for (i, field) in fields.iter().enumerate() {
+        if fields[..i].iter().any(|other| other.name() == field.name()) {
+            let message = format!("this stage writes the column `{}` twice", field.name());
+            problems.error("duplicate-column", site.clone(), message).help("give the stage another name");
+            return None;
+        }
+    }
+    Some(Arc::new(Schema::new(fields.into_iter().map(|f| f.with_nullable(true)).collect::<Vec<_>>())))
+}
