@@ -100,6 +100,17 @@ impl Column {
         Column { name: name.to_owned(), ty, cells }
     }
 
+    /// An empty column for a field of [`schema`].
+    pub fn of(field: &Field) -> Self {
+        let ty = match field.data_type() {
+            DataType::Int64 => Type::Integer,
+            DataType::Float64 => Type::Number,
+            DataType::Boolean => Type::Boolean,
+            _ => Type::String,
+        };
+        Column::new(field.name(), ty)
+    }
+
     /// Adds the cell that is written as `text`; `false`: it isn't of the column's type and nothing was added.
     #[must_use]
     pub fn push(&mut self, text: &str) -> bool {

@@ -10,9 +10,12 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use csv_core::ReadRecordResult;
 
+use super::batches::Batches;
+use super::batches::batches;
+use super::batches::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES};
 use super::cell::{Column, Type, check_types, schema};
 use super::error::SourceError;
-use super::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES};
+use super::format::{DataFile, Reader, TextOptions};
 use super::text::{Position, Text};
 
 /// The rows of one file as batches; ends after the first error.
@@ -21,7 +24,6 @@ pub struct Csv {
     schema: SchemaRef,
     columns: Vec<Column>,
     nulls: Vec<String>,
-    ended: bool,
 }
 
 impl Csv {
@@ -41,7 +43,7 @@ impl Csv {
         let typed = |name: &String| types.get(name).copied().unwrap_or(Type::String);
         let columns = names.iter().map(|name| Column::new(name, typed(name))).collect();
         let schema = schema(names.iter().map(|name| (name.as_str(), typed(name))));
-        Ok(Csv { records, schema, columns, nulls: nulls.to_vec(), ended: false })
+        Ok(Csv { records, schema, columns, nulls: nulls.to_vec() })
     }
 
     /// The columns of the header.
@@ -49,6 +51,12 @@ impl Csv {
         Arc::clone(&self.schema)
     }
 
+    /// The rows as batches; they end after the first error.
+    pub fn into_batches(mut self) -> Batches {
+        batches(move || self.batch())
+    }
+
+    /// The next rows; none at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.records.read()? {
@@ -75,16 +83,23 @@ impl Csv {
     }
 }
 
-impl Iterator for Csv {
-    type Item = Result<RecordBatch, SourceError>;
+/// Reads CSV with this delimiter.
+pub struct CsvReader(pub u8);
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let batch = self.batch().transpose();
-        self.ended = !matches!(batch, Some(Ok(_)));
-        batch
+impl CsvReader {
+    fn open(&self, file: &DataFile, options: TextOptions<'_>) -> Result<Csv, SourceError> {
+        let text = Text::open(&file.path, &file.shown, options.encoding)?;
+        Csv::new(text, &file.shown, self.0, options.types, options.nulls)
+    }
+}
+
+impl Reader for CsvReader {
+    fn file_schema(&self, file: &DataFile, options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
+        Ok(self.open(file, options)?.schema())
+    }
+
+    fn read(&self, file: &DataFile, options: TextOptions<'_>, _: &SchemaRef) -> Result<Batches, SourceError> {
+        Ok(self.open(file, options)?.into_batches())
     }
 }
 

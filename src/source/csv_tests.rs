@@ -30,7 +30,7 @@ impl<'a> Asked<'a> {
         let nulls: Vec<String> = self.nulls.iter().map(|&n| n.to_owned()).collect();
         let csv = Csv::new(text, "a.csv", b',', &types, &nulls)?;
         let schema = csv.schema();
-        let batches = csv.collect::<Result<Vec<_>, _>>()?;
+        let batches = csv.into_batches().collect::<Result<Vec<_>, _>>()?;
         assert!(batches.iter().all(|b| b.num_rows() <= BATCH_ROWS));
         Ok(concat_batches(&schema, &batches).unwrap())
     }
@@ -198,7 +198,7 @@ impl std::io::Read for Endless {
 fn a_field_without_end_stops_at_the_limit() {
     let source = std::io::Read::chain(Cursor::new(b"a,b\n1,\"".to_vec()), Endless(0));
     let text = Text::new(Box::new(source), "a.csv", None, 1 << 16).unwrap();
-    let mut csv = Csv::new(text, "a.csv", b',', &BTreeMap::new(), &[]).unwrap();
+    let mut csv = Csv::new(text, "a.csv", b',', &BTreeMap::new(), &[]).unwrap().into_batches();
     let error = csv.next().unwrap().unwrap_err();
     assert_eq!(error.message, "a.csv: row 1 (line 2, byte 4): field 2 is above 16 MiB");
     assert!(csv.next().is_none());
@@ -210,7 +210,7 @@ fn long_texts_end_a_batch_early_and_the_limit_is_exact() {
     let file = format!("a\n{long}\n{long}\ny\n");
     let open = |file: &str| {
         let text = Text::new(Box::new(Cursor::new(file.as_bytes().to_vec())), "a.csv", None, 1 << 16).unwrap();
-        Csv::new(text, "a.csv", b',', &BTreeMap::new(), &[]).unwrap()
+        Csv::new(text, "a.csv", b',', &BTreeMap::new(), &[]).unwrap().into_batches()
     };
     let rows: Vec<usize> = open(&file).map(|b| b.unwrap().num_rows()).collect();
     assert_eq!(rows, [1, 1, 1]);
@@ -224,7 +224,7 @@ fn wide_tables_have_small_batches() {
     let file = format!("{}\n{}", names.join(","), format!("{}\n", ",".repeat(4999)).repeat(300));
     let text = Text::new(Box::new(Cursor::new(file.into_bytes())), "a.csv", None, 1 << 16).unwrap();
     let csv = Csv::new(text, "a.csv", b',', &BTreeMap::new(), &[]).unwrap();
-    assert_eq!(csv.map(|b| b.unwrap().num_rows()).collect::<Vec<_>>(), [105, 105, 90]);
+    assert_eq!(csv.into_batches().map(|b| b.unwrap().num_rows()).collect::<Vec<_>>(), [105, 105, 90]);
 }
 
 fn cell() -> impl Strategy<Value = String> {

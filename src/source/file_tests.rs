@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use arrow_array::RecordBatch;
 use arrow_schema::DataType;
 use tempfile::TempDir;
 
@@ -74,7 +75,7 @@ fn the_format_is_said_or_told_from_the_name() {
     assert_eq!(rows(&folder, r#"{"path": "c.ndjson"}"#), Ok(1));
     let error = rows(&folder, r#"{"path": "b.t?t"}"#).unwrap_err();
     assert_eq!(error.message, "b.txt: can't tell the format from the name");
-    assert_eq!(error.help.unwrap(), r#"say format = "csv", "tsv", "jsonl" or "parquet""#);
+    assert_eq!(error.help.unwrap(), r#"set format = "csv", "tsv", "jsonl" or "parquet""#);
 }
 
 #[test]

@@ -13,10 +13,13 @@ use arrow_schema::SchemaRef;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::cell::{Column, Type};
+use super::batches::Batches;
+use super::batches::batches;
+use super::batches::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES};
+use super::cell::{Column, Type, check_types, schema};
 use super::error::SourceError;
+use super::format::{DataFile, Reader, TextOptions};
 use super::inference::Seen;
-use super::limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES};
 use super::text::{Position, Text};
 
 /// The columns of JSON Lines in order of first appearance, and what was seen in them.
@@ -33,10 +36,10 @@ impl Columns {
         &self.names
     }
 
-    /// Their names and types: those of `types`, else what fits all their values.
-    pub fn typed(&self, types: &BTreeMap<String, Type>) -> Vec<(String, Type)> {
+    /// Their schema: the types of `types`, else the narrowest that keep all values.
+    pub fn schema(&self, types: &BTreeMap<String, Type>) -> SchemaRef {
         let ty = |name: &String, seen: &Seen| types.get(name).copied().unwrap_or_else(|| seen.ty());
-        self.names.iter().zip(&self.seen).map(|(name, seen)| (name.clone(), ty(name, seen))).collect()
+        schema(self.names.iter().zip(&self.seen).map(|(name, seen)| (name.as_str(), ty(name, seen))))
     }
 }
 
@@ -74,19 +77,24 @@ pub struct Jsonl {
     /// The row that last gave each column a value.
     filled: Vec<u64>,
     nulls: Vec<String>,
-    ended: bool,
 }
 
 impl Jsonl {
-    /// The rows of `text` in these columns, whose types `schema` has too.
-    pub fn new(text: Text, shown: &str, columns: &[(String, Type)], schema: SchemaRef, nulls: &[String]) -> Self {
-        let places = columns.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
-        let filled = vec![0; columns.len()];
-        let columns = columns.iter().map(|(name, ty)| Column::new(name, *ty)).collect();
+    /// The rows of `text` in the columns of `schema`.
+    pub fn new(text: Text, shown: &str, schema: SchemaRef, nulls: &[String]) -> Self {
+        let places = schema.fields().iter().enumerate().map(|(i, field)| (field.name().clone(), i)).collect();
+        let filled = vec![0; schema.fields().len()];
+        let columns = schema.fields().iter().map(|field| Column::of(field)).collect();
         let lines = Lines::new(text, shown);
-        Jsonl { lines, schema, columns, places, filled, nulls: nulls.to_vec(), ended: false }
+        Jsonl { lines, schema, columns, places, filled, nulls: nulls.to_vec() }
     }
 
+    /// The rows as batches; they end after the first error.
+    pub fn into_batches(mut self) -> Batches {
+        batches(move || self.batch())
+    }
+
+    /// The next rows; none at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.lines.read()? {
@@ -121,16 +129,36 @@ impl Jsonl {
     }
 }
 
-impl Iterator for Jsonl {
-    type Item = Result<RecordBatch, SourceError>;
+/// Reads JSON Lines.
+pub struct JsonlReader;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+impl Reader for JsonlReader {
+    fn file_schema(&self, file: &DataFile, options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
+        self.schema(std::slice::from_ref(file), options)
+    }
+
+    /// The columns of all files together, since a missing key is null.
+    fn schema(&self, files: &[DataFile], options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
+        let mut columns = Columns::default();
+        for file in files {
+            let text = Text::open(&file.path, &file.shown, options.encoding)?;
+            scan(text, &file.shown, options.nulls, &mut columns)?;
         }
-        let batch = self.batch().transpose();
-        self.ended = !matches!(batch, Some(Ok(_)));
-        batch
+        let shown = match files {
+            [one] => one.shown.clone(),
+            _ => format!("{} and the other files", files[0].shown),
+        };
+        if columns.names().is_empty() {
+            let message = format!("{shown}: has no objects with keys, so there are no columns");
+            return Err(SourceError::new(message).help("write one object per line").at(["path"]));
+        }
+        check_types(options.types, columns.names(), &shown)?;
+        Ok(columns.schema(options.types))
+    }
+
+    fn read(&self, file: &DataFile, options: TextOptions<'_>, schema: &SchemaRef) -> Result<Batches, SourceError> {
+        let text = Text::open(&file.path, &file.shown, options.encoding)?;
+        Ok(Jsonl::new(text, &file.shown, schema.clone(), options.nulls).into_batches())
     }
 }
 

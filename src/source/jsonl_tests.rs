@@ -8,7 +8,6 @@ use arrow_schema::DataType;
 use arrow_select::concat::concat_batches;
 
 use super::*;
-use crate::source::cell::schema;
 
 fn read(bytes: &[u8], types: &[(&str, Type)], nulls: &[&str]) -> Result<RecordBatch, SourceError> {
     let types = types.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
@@ -16,10 +15,9 @@ fn read(bytes: &[u8], types: &[(&str, Type)], nulls: &[&str]) -> Result<RecordBa
     let text = || Text::new(Box::new(Cursor::new(bytes.to_vec())), "a.jsonl", None, 7);
     let mut columns = Columns::default();
     scan(text()?, "a.jsonl", &nulls, &mut columns)?;
-    let columns = columns.typed(&types);
-    let schema = schema(columns.iter().map(|(name, ty)| (name.as_str(), *ty)));
-    let jsonl = Jsonl::new(text()?, "a.jsonl", &columns, Arc::clone(&schema), &nulls);
-    let batches = jsonl.collect::<Result<Vec<_>, _>>()?;
+    let schema = columns.schema(&types);
+    let jsonl = Jsonl::new(text()?, "a.jsonl", Arc::clone(&schema), &nulls);
+    let batches = jsonl.into_batches().collect::<Result<Vec<_>, _>>()?;
     Ok(concat_batches(&schema, &batches).unwrap())
 }
 

@@ -5,14 +5,16 @@
 use std::path::{Path, PathBuf};
 
 use super::error::SourceError;
+use super::format::DataFile;
 
 /// The files that `path` means in `folder`, in name order; at least one, or an error that says so.
 ///
 /// A path that exists is that file, even with `*`, `?` or `[` in its name. A glob never matches hidden files.
-pub fn files(folder: &Path, path: &str) -> Result<Vec<PathBuf>, SourceError> {
+pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
+    let named = |path: PathBuf| DataFile { shown: shown(folder, &path), path };
     let whole = folder.join(path);
     if whole.is_file() {
-        return Ok(vec![whole]);
+        return Ok(vec![named(whole)]);
     }
     let wrong = |message: String| SourceError::new(message).at(["path"]);
     if !is_glob(path) {
@@ -46,7 +48,7 @@ pub fn files(folder: &Path, path: &str) -> Result<Vec<PathBuf>, SourceError> {
         true => {
             Err(wrong(format!("no file matches `{path}`")).help(format!("it is looked for in {}", folder.display())))
         }
-        false => Ok(files),
+        false => Ok(files.into_iter().map(named).collect()),
     }
 }
 
@@ -56,7 +58,7 @@ pub fn is_glob(path: &str) -> bool {
 }
 
 /// How messages call `file`: its path from `folder`.
-pub fn shown(folder: &Path, file: &Path) -> String {
+fn shown(folder: &Path, file: &Path) -> String {
     file.strip_prefix(folder).unwrap_or(file).display().to_string()
 }
 
@@ -72,7 +74,7 @@ mod tests {
         }
         std::fs::create_dir(folder.path().join("d.csv")).unwrap();
         let found = files(folder.path(), "*.csv").unwrap();
-        let names: Vec<String> = found.iter().map(|f| shown(folder.path(), f)).collect();
+        let names: Vec<String> = found.into_iter().map(|f| f.shown).collect();
         assert_eq!(names, ["a.csv", "b.csv"]);
         std::fs::write(folder.path().join("[1].csv"), "x\n").unwrap();
         assert_eq!(files(folder.path(), "[1].csv").unwrap().len(), 1);

@@ -1,19 +1,21 @@
 //! Sources: where rows come from. One of the doors to the outside (data files).
 //!
 //! A [`Source`] reads Arrow batches; it knows the table line and what stands below it, nothing of prompts or models.
-//! To add one: a file with a type that implements [`Source`], a `mod` line, a row in [`SOURCES`].
+//! To add one: a file with a type that implements [`Source`], a `mod` line, a row in [`SOURCES`]. To add a file format,
+//! see `format`.
 //!
 //! `file` is the source for files; `matching` finds them, `text` decodes bytes, `csv`, `jsonl` and `parquet` read one
 //! file each, `cell`, `inference` and `arrays` make columns. `population` is the source that makes its rows up.
 
 mod arrays;
+mod batches;
 mod cell;
 mod csv;
 mod error;
 mod file;
+mod format;
 mod inference;
 mod jsonl;
-mod limits;
 mod matching;
 mod pages;
 mod parquet;
@@ -23,12 +25,13 @@ mod text;
 
 use std::path::Path;
 
+pub use batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, MOST_COLUMNS, ROW_BYTES};
 pub use cell::Type;
 pub use error::SourceError;
-pub use file::{File, Format};
-pub use limits::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, MOST_COLUMNS, ROW_BYTES};
+pub use file::File;
+pub use format::FileFormat;
 pub use population::Population;
-pub use rows::{Batches, Source};
+pub use rows::Source;
 
 use crate::registry::Kind;
 

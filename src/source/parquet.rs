@@ -14,17 +14,29 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::arrays::{plain, plain_type};
+use super::batches::Batches;
+use super::batches::batches;
+use super::batches::{BATCH_BYTES, BATCH_ROWS, MOST_COLUMNS};
 use super::error::SourceError;
-use super::limits::{BATCH_BYTES, BATCH_ROWS, MOST_COLUMNS};
+use super::format::{DataFile, Reader, TextOptions};
 use super::pages;
 use super::text::unreadable;
 
 /// The largest footer that is read, in bytes; real ones have some kB for each row group.
 const FOOTER_BYTES: u64 = 64 << 20;
 
-/// The columns of a Parquet file, from its footer.
-pub fn schema(path: &Path, shown: &str) -> Result<SchemaRef, SourceError> {
-    careful(shown, || plain_schema(open(path, shown)?.schema(), shown))
+/// Reads Parquet.
+pub struct ParquetReader;
+
+impl Reader for ParquetReader {
+    /// The columns, from the footer.
+    fn file_schema(&self, file: &DataFile, _: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
+        careful(&file.shown, || plain_schema(open(&file.path, &file.shown)?.schema(), &file.shown))
+    }
+
+    fn read(&self, file: &DataFile, _: TextOptions<'_>, _: &SchemaRef) -> Result<Batches, SourceError> {
+        Ok(Parquet::open(&file.path, &file.shown)?.into_batches())
+    }
 }
 
 /// The rows of one file as batches; ends after the first error.
@@ -36,7 +48,6 @@ pub struct Parquet {
     rows: u64,
     /// Rows that the footer promises.
     promised: u64,
-    ended: bool,
 }
 
 impl Parquet {
@@ -58,10 +69,16 @@ impl Parquet {
             let rows = BATCH_BYTES as u64 / (bytes / promised.max(1)).max(1);
             let rows = usize::try_from(rows).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS);
             let reader = builder.with_batch_size(rows).build().map_err(|e| damaged(shown, &e.to_string()))?;
-            Ok(Parquet { reader, schema, shown: shown.to_owned(), rows: 0, promised, ended: false })
+            Ok(Parquet { reader, schema, shown: shown.to_owned(), rows: 0, promised })
         })
     }
 
+    /// The rows as batches; they end after the first error.
+    pub fn into_batches(mut self) -> Batches {
+        batches(move || self.batch())
+    }
+
+    /// The next rows; none at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let shown = self.shown.clone();
         careful(&shown, || {
@@ -88,19 +105,6 @@ impl Parquet {
             let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
             batch.map(Some).map_err(|e| damaged(&shown, &e.to_string()))
         })
-    }
-}
-
-impl Iterator for Parquet {
-    type Item = Result<RecordBatch, SourceError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let batch = self.batch().transpose();
-        self.ended = !matches!(batch, Some(Ok(_)));
-        batch
     }
 }
 

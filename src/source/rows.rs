@@ -3,14 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
+use super::batches::Batches;
 use super::error::SourceError;
 use super::population::Population;
-
-/// The batches of a source, in order; ends after the first error.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, SourceError>> + Send>;
 
 /// Where rows come from.
 pub trait Source: Send + Sync + fmt::Debug {
@@ -20,7 +17,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Its columns, read from as little of it as possible (the header of a CSV).
     fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError>;
 
-    /// All its rows, in order; batches have at most [`BATCH_ROWS`](super::limits::BATCH_ROWS) rows and all the same schema as [`Source::schema`].
+    /// All its rows, in order; batches have at most [`BATCH_ROWS`](super::batches::BATCH_ROWS) rows and all the same schema as [`Source::schema`].
     fn read(&self, folder: &Path) -> Result<Batches, SourceError>;
 
     /// The files it reads, in order; `folder` is the spec's folder.

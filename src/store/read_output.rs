@@ -37,7 +37,7 @@ fn parquet(path: &Path) -> Result<Content, String> {
     // Read like a source: programs write equal texts and numbers as different Parquet types.
     let file = source::File {
         path: name.to_owned(),
-        format: Some(source::Format::Parquet),
+        format: Some(source::FileFormat::Parquet),
         key: None,
         types: Default::default(),
         null_values: Vec::new(),

@@ -49,7 +49,7 @@ impl Stored {
         let file = source::File {
             // The name of one file, even if it looks like a pattern.
             path: glob::Pattern::escape(name),
-            format: source::Format::of(path),
+            format: source::FileFormat::of(path),
             key: None,
             types: Default::default(),
             null_values: Vec::new(),

@@ -45,7 +45,7 @@ pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     if !path.exists() {
         return Err(missing());
     }
-    if source::Format::of(path).is_some() {
+    if source::FileFormat::of(path).is_some() {
         let table = Stored::file(path).map_err(|message| Failure::new(Exit::Environment, message))?;
         return Ok(Argument::Table(table));
     }

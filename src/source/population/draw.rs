@@ -10,7 +10,7 @@ use super::graph::{Characteristic, Values};
 use super::numeric::Numeric;
 use super::quota::Quota;
 use crate::random::Streams;
-use crate::source::limits::BATCH_ROWS;
+use crate::source::batches::BATCH_ROWS;
 
 /// The people to draw.
 #[derive(Clone, Debug)]

@@ -111,7 +111,7 @@ impl Written {
             Weights::File(path) => {
                 let mut entries = Vec::new();
                 let csv = Csv::new(Text::open(&folder.join(path), path, None)?, path, b',', &BTreeMap::new(), &[])?;
-                for batch in csv {
+                for batch in csv.into_batches() {
                     self.read(&batch?, path, &mut entries)?;
                 }
                 match entries.iter().any(|(_, weight)| *weight > 0.0) {

@@ -29,8 +29,9 @@ use arrow_schema::SchemaRef;
 use schemars::JsonSchema;
 use serde_json::json;
 
+use super::batches::Batches;
 use super::error::SourceError;
-use super::rows::{Batches, Source};
+use super::rows::Source;
 use crate::document;
 use crate::registry::Kind;
 use columns::ID;

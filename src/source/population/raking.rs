@@ -6,7 +6,7 @@
 use super::draw::{Block, Cells, streams};
 use super::frame::{Frame, cell_name, projection, summed};
 use super::quota::{Quota, largest_remainder};
-use crate::source::limits::BATCH_ROWS;
+use crate::source::batches::BATCH_ROWS;
 
 /// A table that was fitted.
 #[derive(Clone, Debug, PartialEq)]
