@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::error::Failure;
 use super::exit::Exit;
 use super::load::load_spec;
 use super::output::OutputFormat;
+use super::progress;
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
 use super::terminal::Terminal;
 use crate::bench::{BenchRequest, Event, ModelBench, Ready, connect, measure, prepare};
 use crate::models::Models;
+use crate::pipeline::PipelineError;
 use crate::report::bench::report::{BenchReport, ModelReport};
 use crate::report::bench::text;
 use crate::report::numbers::count;
@@ -71,7 +73,10 @@ async fn bench(ready: &Ready, format: OutputFormat, terminal: &Terminal) -> Resu
     let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
     let models = tokio::select! {
         models = connect(ready, &env) => models?,
-        () = stop.draining() => return Ok(signals::stopped_early(&stop, terminal)),
+        () = stop.draining() => {
+            let reason = stop.reason().unwrap_or(StopReason::Interrupted);
+            return Err(PipelineError::Stopped(reason).into());
+        }
     };
     terminal.note(&format!("{}; the ledger is not used", count(ready.calls(), "call")));
     let about: Vec<_> = ready.models.iter().map(|(index, _)| about(&models, *index)).collect();
@@ -100,8 +105,7 @@ fn about(models: &Models, model: usize) -> (String, String, &'static str) {
 
 /// Measures, and shows the progress: a bar on a terminal, else a line for each level.
 async fn watched(ready: &Ready, models: Models, stop: &Stop, terminal: &Terminal) -> Vec<ModelBench> {
-    let style = ProgressStyle::with_template("{prefix:>12} {bar:20} {pos}/{len} calls, {eta} left");
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = progress::style("{prefix:>12} {bar:20} {pos}/{len} calls, {eta} left");
     let bar = if terminal.live { ProgressBar::new(0).with_style(style) } else { ProgressBar::hidden() };
     let measured = measure(ready, models, stop, |event| match event {
         Event::Model(name, calls) => {

@@ -69,7 +69,7 @@ impl Explain {
         let output = match &self.output {
             Some(name) => spec.outputs.get(name.as_str()).ok_or_else(|| {
                 let help = nearest(name, names()).map(|near| format!("did you mean `{near}`?"));
-                Failure::new(Exit::Spec, format!("there is no output `{name}`")).help_if(help)
+                Failure::new(Exit::Spec, format!("unknown output `{name}`")).help_if(help)
             }),
             None => {
                 spec.outputs.first().map(|(_, output)| output).filter(|_| spec.outputs.len() == 1).ok_or_else(|| {

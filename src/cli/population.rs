@@ -63,7 +63,7 @@ fn chosen<'a>(spec: &'a Spec, wanted: Option<&str>) -> Result<Vec<Named<'a>>, Fa
     }
     let message = match spec.sources().any(|(_, source)| source.name.as_str() == wanted) {
         true => format!("the source `{wanted}` is not a population"),
-        false => format!("there is no source `{wanted}`"),
+        false => format!("unknown source `{wanted}`"),
     };
     let names = || all.iter().map(|(name, _)| name.as_str());
     Err(Failure::new(Exit::Spec, message).help(match nearest(wanted, names()) {

@@ -22,8 +22,7 @@ pub async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option<String
 
 async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
     let all = MultiProgress::new();
-    let style = "{prefix:>12} {bar:20} {pos}/{len} {msg}, {eta} left";
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = style("{prefix:>12} {bar:20} {pos}/{len} {msg}, {eta} left");
     let stages: Vec<(&StageProgress, ProgressBar)> = progress
         .stages()
         .map(|stage| {
@@ -34,12 +33,13 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
         .collect();
     let _clear = Clear(&all);
     let started = Instant::now();
-    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
     let mut first: Option<ProgressBar> = None;
     loop {
         match preparing() {
             Some(text) => {
-                let bar = first.get_or_insert_with(|| all.add(ProgressBar::new_spinner().with_style(style.clone())));
+                let bar = first.get_or_insert_with(|| {
+                    all.add(ProgressBar::new_spinner().with_style(self::style("{spinner} {msg}")))
+                });
                 bar.set_message(printable(&text).into_owned());
                 bar.tick();
             }
@@ -58,6 +58,11 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
         }
         tokio::time::sleep(REDRAW).await;
     }
+}
+
+/// The style of a bar; `template` is in the language of `indicatif`.
+pub fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Removes the bars from the screen when the run ends.

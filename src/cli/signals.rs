@@ -50,12 +50,6 @@ fn drain(stop: &Stop, terminal: &Terminal, reason: StopReason) {
     terminal.note("stopping: waiting up to 30 s for calls in flight; press Ctrl-C again to abort them");
 }
 
-/// The exit code of a run that was stopped before its first call, after saying so.
-pub fn stopped_early(stop: &Stop, terminal: &Terminal) -> Exit {
-    terminal.note("stopped before the first call");
-    stopped(&stop.reason().unwrap_or(StopReason::Interrupted))
-}
-
 /// The exit code of a run that stopped early.
 pub fn stopped(reason: &StopReason) -> Exit {
     match reason {

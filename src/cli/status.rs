@@ -16,8 +16,8 @@ use crate::store::{Ledger, Manifest, Project, RunDir};
 
 /// Shows whether each stage is done, stale, stopped or was never run, why, and how many calls a run would send.
 ///
-/// Compares the spec, the inputs and the last known model builds with the lock next to the spec, or with the last run if
-/// there is no lock. Reads the sources, sends nothing.
+/// Compares the spec, the inputs and the last known model builds with the lock next to the spec, or without a lock with
+/// the last run. Reads the sources, sends nothing.
 #[derive(Debug, clap::Args)]
 pub struct Status {
     /// The spec.

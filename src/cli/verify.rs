@@ -41,7 +41,10 @@ impl Verify {
         let lock = Lock::read(&path)
             .map_err(|error| failure(error.to_string(), "replace it with `fanfold run --update-lock`"))?
             .ok_or_else(|| {
-                failure(format!("there is no lock `{}`", path.display()), "`fanfold run` writes it when it finishes")
+                failure(
+                    format!("the lock `{}` does not exist", path.display()),
+                    "`fanfold run` writes it when it finishes",
+                )
             })?;
         let (pipeline, project) = (spec.name.clone(), Project::of(&spec.folder));
         let plan = Plan::new(spec, &Selection::default(), HashMap::new())?;

@@ -25,7 +25,7 @@ pub enum LockMode {
 /// Why a run does not fit its lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockFailure {
-    #[error("there is no lock `{0}`")]
+    #[error("the lock `{0}` does not exist")]
     Missing(PathBuf),
     #[error(transparent)]
     Unreadable(#[from] LockError),

@@ -245,8 +245,7 @@ mod tests {
         let tone = Path::of(["stages", "tone"]);
         let problems = vec![
             Diagnostic::warning("long-text", tone.key("note"), "100 % long,\nreally: \u{1b}[31mlong"),
-            Diagnostic::error_at_key("unknown-field", tone.key("prmt"), "there is no field `prmt` here")
-                .meant(Some("prompt")),
+            Diagnostic::error_at_key("unknown-field", tone.key("prmt"), "unknown field `prmt`").meant(Some("prompt")),
             Diagnostic::error("missing-field", tone, "`models` is missing"),
             Diagnostic::error("bad-value", Path::of(["name"]), "no"),
         ];
@@ -258,7 +257,7 @@ mod tests {
         let (document, problems) = spec();
         let text = human(&problems, &document, false);
         let expected = "\
-error[unknown-field]: there is no field `prmt` here
+error[unknown-field]: unknown field `prmt`
  --> a dir/spec.toml:3:1
   |
 3 | prmt = \"one\"
@@ -307,7 +306,7 @@ error[unknown-field]: there is no field `prmt` here
         assert_eq!(
             lines[2],
             "::error title=fanfold (unknown-field),file=a dir/spec.toml,line=3,endLine=3,col=1,endColumn=5\
-             ::there is no field `prmt` here%0Ahelp: did you mean `prompt`?"
+             ::unknown field `prmt`%0Ahelp: did you mean `prompt`?"
         );
         assert_eq!(
             lines[3],

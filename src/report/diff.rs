@@ -4,9 +4,9 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use unicode_width::UnicodeWidthStr;
 
 use super::drift;
+use super::grid::grid;
 use super::numbers::{count, number};
 use super::printable::printable;
 use crate::lock::Drift;
@@ -104,14 +104,14 @@ fn write_table(f: &mut Formatter<'_>, name: &str, by: &Matching, found: &TableDi
     write_sides(f, by, found)?;
     let differ: Vec<&ColumnDiff> = found.columns.iter().filter(|column| column.differ > 0).collect();
     if !differ.is_empty() {
-        f.write_str(&grid(&columns_grid(&differ, found.matched), "  "))?;
+        f.write_str(&grid(&columns_grid(&differ, found.matched), "  ", |i| i > 0))?;
     }
     for (column, confusion) in differ.iter().filter_map(|column| Some((column, column.confusion.as_ref()?))) {
         let kappa = confusion
             .kappa()
             .map(|(kappa, rows)| format!(" (Cohen's kappa {} over {})", rounded(kappa), count(rows, "row")));
         writeln!(f, "  {}, A down, B across{}:", line(&column.name), kappa.unwrap_or_default())?;
-        f.write_str(&grid(&confusion_grid(confusion), "    "))?;
+        f.write_str(&grid(&confusion_grid(confusion), "    ", |i| i > 0))?;
     }
     for Example { key: cells, changes } in &found.examples {
         writeln!(f, "  row {}", key(by, cells))?;
@@ -189,24 +189,6 @@ fn confusion_grid(confusion: &Confusion) -> Vec<Vec<String>> {
         .zip(&confusion.counts)
         .map(|(cell, counts)| [label(cell)].into_iter().chain(counts.iter().map(|n| number(*n))).collect());
     [head].into_iter().chain(rows).collect()
-}
-
-/// Rows of cells as lines: the first column left-aligned, the others right-aligned.
-fn grid(rows: &[Vec<String>], indent: &str) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.width()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut out = String::new();
-    for row in rows {
-        let mut line = indent.to_owned();
-        for (i, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let space = " ".repeat(width - cell.width());
-            line += &if i == 0 { format!("{cell}{space}") } else { format!("  {space}{cell}") };
-        }
-        out += line.trim_end();
-        out.push('\n');
-    }
-    out
 }
 
 /// A cell in JSON notation, so that text cannot be mistaken for null or a number; cut to `most` characters.

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod drift;
 pub mod explanation;
 mod freshness;
+mod grid;
 mod interval;
 pub mod ledger;
 pub mod models;

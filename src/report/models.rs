@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use unicode_width::UnicodeWidthStr;
 
+use super::grid::grid;
 use super::numbers::{count, number};
 use crate::inventory::{Hint, Lack, Need, Surveyed};
 use crate::provider::weights::{BUILTIN, Folders, megabytes};
@@ -164,15 +164,11 @@ fn write_table(f: &mut Formatter<'_>, server: &Surveyed, found: &Inventory) -> f
     let mut lines = vec![["model", "size", "parameters", "quantization", "context", ""].map(str::to_owned)];
     lines.extend(shown.iter().map(|listed| cells(listed)));
     // A column without any value is left out.
-    let filled = |at: &usize| *at == 0 || lines[1..].iter().any(|line| !line[*at].is_empty());
-    let columns: Vec<usize> = (0..lines[0].len()).filter(filled).collect();
-    let width = |at: usize| lines.iter().map(|line| line[at].width()).max().unwrap_or(0);
-    for line in lines.iter().filter(|_| !shown.is_empty()) {
-        let cells = columns.iter().map(|at| match at {
-            1 | 4 => format!("{:>width$}", line[*at], width = width(*at)),
-            _ => format!("{:width$}", line[*at], width = width(*at)),
-        });
-        writeln!(f, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    let columns: Vec<usize> =
+        (0..lines[0].len()).filter(|i| *i == 0 || lines[1..].iter().any(|line| !line[*i].is_empty())).collect();
+    let rows: Vec<Vec<String>> = lines.iter().map(|line| columns.iter().map(|i| line[*i].clone()).collect()).collect();
+    if !shown.is_empty() {
+        f.write_str(&grid(&rows, "  ", |i| matches!(columns[i], 1 | 4)))?;
     }
     let left = found.models.len() - shown.len();
     if left > 0 || found.more {

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use arrow_array::RecordBatch;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use unicode_width::UnicodeWidthStr;
 
+use super::grid::grid;
 use super::numbers::{count, number};
 use super::preview::table;
 use super::printable::printable;
@@ -82,15 +82,13 @@ fn title(of: &[String], depends_on: &[String]) -> String {
 
 /// A line per option: target and drawn share in percent.
 fn shares(f: &mut Formatter<'_>, title: &str, options: &[Share]) -> fmt::Result {
-    let names: Vec<String> = options.iter().map(|share| printable(&share.option).replace(['\n', '\t'], " ")).collect();
-    let width = names.iter().map(|name| name.width() + 2).chain([title.width()]).max().unwrap_or(0);
-    let pad = |text: &str| " ".repeat(width - text.width());
-    writeln!(f, "{title}{}    target     drawn", pad(title))?;
-    for (name, share) in names.iter().zip(options) {
-        let name = format!("  {name}");
-        writeln!(f, "{name}{}  {:>6.2} %  {:>6.2} %", pad(&name), share.target * 100.0, share.drawn * 100.0)?;
-    }
-    Ok(())
+    let percent = |share: f64| format!("{:>6.2} %", share * 100.0);
+    let mut rows = vec![[title, "target", "drawn"].map(str::to_owned).to_vec()];
+    rows.extend(options.iter().map(|share| {
+        let name = printable(&share.option).replace(['\n', '\t'], " ");
+        vec![format!("  {name}"), percent(share.target), percent(share.drawn)]
+    }));
+    f.write_str(&grid(&rows, "", |i| i > 0))
 }
 
 impl Serialize for PopulationsReport<'_> {

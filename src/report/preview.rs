@@ -5,6 +5,7 @@
 use arrow_array::RecordBatch;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::grid::{GAP, grid};
 use super::numbers::count;
 use super::printable::printable;
 use crate::plan::Plan;
@@ -18,8 +19,6 @@ const ROWS: u64 = 5;
 const NARROW: usize = 12;
 /// Characters of a column name that are never cut, so that names with the same beginning stay distinct.
 const NAME: usize = 24;
-/// Spaces between two columns.
-const GAP: usize = 2;
 
 /// The lines of a column: its name, then its cells.
 struct Column {
@@ -106,20 +105,10 @@ fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
     if widths.len() == first.len() {
         widths.extend(fitted(rest, room.saturating_sub(taken)));
     }
-    let mut out = String::new();
     let shown: Vec<(&Column, usize)> = first.iter().chain(rest).zip(widths).collect();
-    for row in 0..first.first().map_or(0, |column| column.lines.len()) {
-        let mut line = String::new();
-        for (column, width) in &shown {
-            let text = cut(&column.lines[row], *width);
-            let space = " ".repeat(width - text.width());
-            line += &if column.right { space + &text } else { text + &space };
-            line += &" ".repeat(GAP);
-        }
-        out += line.trim_end();
-        out.push('\n');
-    }
-    out
+    let row = |row: usize| shown.iter().map(|(column, width)| cut(&column.lines[row], *width)).collect();
+    let rows: Vec<Vec<String>> = (0..first.first().map_or(0, |column| column.lines.len())).map(row).collect();
+    grid(&rows, "", |i| shown[i].0.right)
 }
 
 /// The widths of as many columns as fit; the widest are cut first.

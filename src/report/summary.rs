@@ -221,7 +221,7 @@ mod tests {
             .into_iter()
             .collect(),
             errors: [
-                ("malformed".to_owned(), error(2, &["id-7", "id-9"], "there is no JSON object in it")),
+                ("malformed".to_owned(), error(2, &["id-7", "id-9"], "the reply has no JSON object")),
                 ("refused".to_owned(), error(1, &["id-7"], "no")),
                 ("timeout".to_owned(), error(9, &["a", "b", "c", "d", "e"], "after 600 s")),
             ]
@@ -250,7 +250,7 @@ tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
               null   1,216
       refund  5/38 (13.2 %, 95 % interval 5.8 to 27.3 %)
       glad    0/0, 2 null
-      2 calls failed as malformed, rows id-7, id-9: there is no JSON object in it
+      2 calls failed as malformed, rows id-7, id-9: the reply has no JSON object
       1 call failed as refused, row id-7: no
       9 calls failed as timeout, rows a, b, c, d, e, …: after 600 s
 calls table: calls
@@ -271,7 +271,7 @@ calls table: calls
         let (low, high) = wilson(5, 38);
         let expected = json!({ "count": 5, "share": 5.0 / 38.0, "low": low, "high": high });
         assert_eq!(refund["labels"]["true"], expected);
-        // There is no share without rows.
+        // A share needs rows.
         assert_eq!(stage["shares"]["glad"]["labels"]["true"]["share"], Value::Null);
     }
 }

@@ -1,4 +1,4 @@
-//! The commands around a run: what they print, that they send nothing and leave nothing.
+//! The commands other than `run`: their output, and that they send and write nothing.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::weights;
 
 const OUT: &str = "out/tone.parquet";
 
-/// All numbers in a JSON document under this name, wherever it stands.
+/// All numbers with this name in a JSON document, at any depth.
 fn numbers(value: &Value, name: &str) -> Vec<u64> {
     match value {
         Value::Object(fields) => {
@@ -29,7 +29,7 @@ fn a_good_spec_validates_without_a_server() {
 }
 
 #[test]
-fn validate_speaks_to_machines() {
+fn validate_has_formats_for_programs() {
     let project = Project::new().spec(&spec(r#"models = ["lama"]"#)).csv("data.csv", &rows(3));
     let json = project.run(&["validate", "pipeline.toml", "--format", "json"]).exits(2);
     let json: Value = serde_json::from_str(&json.stdout).expect("JSON on stdout");
@@ -109,7 +109,7 @@ fn select_runs_a_stage_and_what_it_needs() {
 }
 
 #[test]
-fn status_tells_how_far_a_run_is() {
+fn status_shows_the_progress_of_a_run() {
     let server = Server::new().latency_ms(30).start();
     let project = project(&server, &spec("models = [\"llama\"]\nworkers = 1\nbatch_size = 2"), 40);
     project.run(&["status", "pipeline.toml"]).exits(0);
@@ -125,7 +125,7 @@ fn status_tells_how_far_a_run_is() {
 }
 
 #[test]
-fn init_writes_a_spec_that_is_good_and_never_over_another() {
+fn init_writes_a_valid_spec_and_never_overwrites_one() {
     let project = Project::new();
     project.run(&["init", "study"]).exits(0);
     let specs: Vec<String> = project.files("study").into_iter().filter(|file| file.ends_with(".toml")).collect();
@@ -139,7 +139,7 @@ fn init_writes_a_spec_that_is_good_and_never_over_another() {
     project.write("ollama/pipeline.toml", ollama);
     project.write("ollama/remarks.csv", project.bytes("study/remarks.csv"));
     project.run(&["validate", "ollama/pipeline.toml"]).exits(0);
-    let Some(project) = weights::or_skip("init_writes_a_spec_that_is_good_and_never_over_another", project) else {
+    let Some(project) = weights::or_skip("init_writes_a_valid_spec_and_never_overwrites_one", project) else {
         return;
     };
     project.run(&["run", &specs[0]]).exits(0).says("3 rows = 3 answered");
@@ -147,7 +147,7 @@ fn init_writes_a_spec_that_is_good_and_never_over_another() {
 }
 
 #[test]
-fn the_rest_of_the_commands_answer() {
+fn the_other_commands_work() {
     let project = Project::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = project.run(&["completions", shell]).exits(0);
@@ -163,12 +163,12 @@ fn the_rest_of_the_commands_answer() {
 }
 
 #[test]
-fn the_run_folder_is_not_for_git() {
+fn git_ignores_the_run_folder() {
     let server = Server::new().start();
     let project = project(&server, &spec(r#"models = ["llama"]"#), 3);
     let ran = project.run(&["run", "pipeline.toml"]).exits(0);
     assert_eq!(ran.stdout, "", "stdout is data only");
-    assert!(!ran.stderr.contains(['\r', '\u{1b}']), "no animation where stderr is no terminal: {:?}", ran.stderr);
+    assert!(!ran.stderr.contains(['\r', '\u{1b}']), "no animation if stderr is not a terminal: {:?}", ran.stderr);
     assert!(project.text(".fanfold/.gitignore").lines().any(|line| line.trim() == "*"));
     let manifests = project.files(".fanfold").into_iter().filter(|file| file.ends_with("manifest.json"));
     for file in manifests.collect::<Vec<_>>() {

@@ -1,4 +1,4 @@
-//! `fanfold diff`: what changed between two specs, runs, locks or tables, and in their answers.
+//! `fanfold diff`: the differences between two specs, runs, locks or tables, and between their answers.
 
 use serde_json::{Value, json};
 
@@ -9,14 +9,14 @@ use crate::server::{Asked, Say, Server};
 
 const LABELS: [&str; 3] = ["positive", "neutral", "negative"];
 
-/// The number of the speech that is asked about.
+/// The number of the speech in the prompt.
 fn number(asked: &Asked) -> usize {
     let rest = asked.question().split("Speech ").nth(1).expect("a speech");
     rest.split(',').next().and_then(|n| n.parse().ok()).expect("a number")
 }
 
-/// A server where llama3.2 gives the labels in turn, and mistral says `neutral` to every second speech, with a score of 3
-/// more.
+/// A server where llama3.2 answers with each label in turn, and mistral answers `neutral` to every second speech, with a
+/// score higher by 3.
 fn server() -> Server {
     let script = |asked: &Asked, _: usize| {
         let n = number(asked);
@@ -38,7 +38,7 @@ fn parsed(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", ran.stdout, ran.stderr))
 }
 
-/// The diff as JSON; its exit code says whether something differs.
+/// The diff as JSON; checks that the exit code is 1 if something differs.
 #[track_caller]
 fn diff(project: &Project, args: &[&str]) -> Value {
     let words: Vec<&str> = ["diff"].iter().chain(args).chain(&["--format", "json"]).copied().collect();
@@ -48,7 +48,7 @@ fn diff(project: &Project, args: &[&str]) -> Value {
     found
 }
 
-/// The folder of the run that `diff` says the argument is.
+/// The folder of the run that `diff` found for the argument.
 fn run_of(words: &Value) -> String {
     let words = words.as_str().expect("a text");
     words.split("(the run in ").nth(1).expect("a run").trim_end_matches(')').to_owned()
@@ -94,7 +94,7 @@ fn another_prompt_and_model_show_in_facets_and_in_every_count() {
         .exits(3)
         .says("the current version of `pipeline.toml` has no finished run");
     project.run(&["run", "pipeline.toml"]).exits(0);
-    // The output of the first run has been written over; its folder still has the answers.
+    // The second run has overwritten the output of the first, whose folder still has the answers.
     let found = diff(&project, &[&first, "pipeline.toml", "--examples", "2"]);
     let differ = facets(&found);
     for facet in
@@ -107,12 +107,12 @@ fn another_prompt_and_model_show_in_facets_and_in_every_count() {
     let rows = json!({ "matched": 12, "differ": 6, "only_in_a": 0, "only_in_b": 0, "reordered": false });
     assert_eq!(table["rows"], rows);
     assert_eq!(table["matched_by"], json!({ "row_number": false, "columns": ["id"] }));
-    // Of the six even ones two each were positive, neutral and negative; the odd ones stay, two of each.
+    // The six even speeches were positive, neutral and negative twice each; the odd ones do not change.
     let label = column(table, "label");
     assert_eq!((&label["differ"], &label["from_null"], &label["to_null"]), (&json!(4), &json!(0), &json!(0)));
     assert_eq!(label["confusion"]["labels"], json!(["negative", "neutral", "positive"]));
     assert_eq!(label["confusion"]["counts"], json!([[2, 2, 0], [0, 4, 0], [0, 2, 2]]));
-    // 8 of 12 agree; by chance (4 x 2 + 4 x 8 + 4 x 2) / 144.
+    // 8 of 12 agree; expected by chance: (4 x 2 + 4 x 8 + 4 x 2) / 144.
     let kappa = label["confusion"]["agreement"]["kappa"].as_f64().expect("a number");
     assert!((kappa - (8.0 / 12.0 - 1.0 / 3.0) / (1.0 - 1.0 / 3.0)).abs() < 1e-12, "{kappa}");
     let score = column(table, "score");
@@ -145,7 +145,7 @@ table tone: 12 rows in both, matched by id, 6 differ
   and 5 rows more
 ";
     assert!(shown.ends_with(expected), "{shown}");
-    // The locks alone know the facets; one may come from git by way of a pipe.
+    // Locks contain only facets; one of them may come from git through a pipe.
     let locks = diff(&project, &["before.lock", "pipeline.toml.lock"]);
     assert_eq!((facets(&locks), &locks["tables"]), (differ.clone(), &json!([])));
     let piped =
@@ -157,7 +157,7 @@ table tone: 12 rows in both, matched by id, 6 differ
     );
 }
 
-/// The study over `data.csv` with these rows, run from a spec of its own; gives the spec's name.
+/// Runs the study over these rows of `data.csv` with a separate spec, and returns the name of the spec.
 fn with_rows(project: &Project, name: &str, text: &str, rows: &[[String; 3]]) -> String {
     let lines: Vec<String> = rows.iter().map(|row| format!("{},{},\"{}\"", row[0], row[1], row[2])).collect();
     project.write(&format!("{name}.csv"), lines.join("\n") + "\n");
@@ -168,12 +168,12 @@ fn with_rows(project: &Project, name: &str, text: &str, rows: &[[String; 3]]) ->
 }
 
 #[test]
-fn rows_that_come_go_and_move_are_matched_by_their_key() {
+fn added_removed_and_moved_rows_are_matched_by_key() {
     let server = server();
     let project = project(&server, &typed("[\"llama\"]"), 1);
     let all = rows(8);
     let (head, body) = all.split_first().expect("a header");
-    // Without the first row, with a new one, and the last one at the top.
+    // The first row is gone, one row is new, and the last row has moved to the top.
     let mut moved = vec![head.clone(), body[6].clone()];
     moved.extend_from_slice(&body[1..6]);
     moved.push(body[7].clone());
@@ -189,7 +189,7 @@ fn rows_that_come_go_and_move_are_matched_by_their_key() {
         (&json!([["s0000"]]), &json!([["s0007"]]))
     );
     assert!(facets(&found).contains(&"sources.speeches.content"));
-    // Without a key rows are matched by their number, so that a row at the top moves all the others.
+    // Without a key, rows are matched by number, so a row inserted at the top shifts all others.
     let plain = keyed.replace("key = \"id\"\n", "");
     let (c, d) = (with_rows(&project, "c", &plain, &all[..8]), with_rows(&project, "d", &plain, &moved));
     let found = diff(&project, &[&c, &d]);
@@ -200,10 +200,10 @@ fn rows_that_come_go_and_move_are_matched_by_their_key() {
     assert_eq!(table["examples"][0]["key"], json!([1]));
     let keyed = diff(&project, &[&c, &d, "--key", "id"]);
     assert_eq!(keyed["tables"][0]["rows"]["matched"], 6);
-    // The tables themselves say the same, whatever their format.
+    // Comparing the tables has the same result in every format.
     let tables = diff(&project, &["out/c.parquet", "out/d.parquet", "--key", "id"]);
     assert_eq!((&tables["tables"][0]["rows"], &tables["facets"]), (&keyed["tables"][0]["rows"], &Value::Null));
-    // A table beside a run is taken for one of the same rows.
+    // A table compared with a run is matched like the table of the run.
     let mixed = diff(&project, &[&a, "out/b.parquet"]);
     assert_eq!(
         (&mixed["tables"][0]["matched_by"]["columns"], &mixed["tables"][0]["rows"]["matched"]),
@@ -212,7 +212,7 @@ fn rows_that_come_go_and_move_are_matched_by_their_key() {
 }
 
 #[test]
-fn a_column_more_and_failed_rows_are_told() {
+fn added_columns_and_failed_rows_are_reported() {
     let fails = |asked: &Asked, _: usize| match (
         asked.schema.as_ref().expect("a schema")["properties"].get("sure"),
         number(asked),
@@ -249,7 +249,7 @@ fn the_long_layout_is_matched_by_row_replicate_and_model() {
         |models: &str| spec(&format!("models = {models}\nfanout = true\nlayout = \"long\"\nreplicates = 2\n{TYPED}"));
     let project = project(&server, &long("[\"llama\", \"mistral\"]"), 4);
     project.write("one.toml", long("[\"llama\"]"));
-    // Without a key the row's number, not the line's, tells what belongs together.
+    // Without a key, rows are matched by the number of the source row, not of the line.
     for key in ["key = \"id\"\n", ""] {
         for file in ["pipeline.toml", "one.toml"] {
             project.write(file, project.text(file).replace("key = \"id\"\n", key));
@@ -264,7 +264,7 @@ fn the_long_layout_is_matched_by_row_replicate_and_model() {
         let first = if key.is_empty() { json!([1, 1, "mistral"]) } else { json!(["s0000", 1, "mistral"]) };
         assert_eq!(table["examples_only_in_b"][0], first);
     }
-    // Wide against long: there is no row that could be matched.
+    // A wide and a long table have no matching rows.
     project.write("wide.toml", typed("[\"llama\"]"));
     project.run(&["run", "wide.toml"]).exits(0);
     let found = diff(&project, &["wide.toml", "pipeline.toml"]);
@@ -273,7 +273,7 @@ fn the_long_layout_is_matched_by_row_replicate_and_model() {
 }
 
 #[test]
-fn tables_alone_are_compared_whatever_stands_in_them() {
+fn tables_with_any_content_are_compared() {
     let hostile = "\u{1b}]0;owned\u{7}\u{202e}\r\nline";
     let project = Project::new()
         .csv(
@@ -299,7 +299,7 @@ fn tables_alone_are_compared_whatever_stands_in_them() {
     }
     assert!(shown.contains("\\r\\nline\" -> \"x\"\n"), "{shown}");
     project.run(&["diff", "a.csv", "a.csv"]).exits(0);
-    // A name is no pattern.
+    // A file name is not a pattern.
     let found = diff(&project, &["a.csv", "b[1].jsonl", "--key", "id"]);
     assert_eq!(
         (&found["tables"][0]["rows"]["matched"], &found["tables"][0]["rows"]["only_in_a"]),
@@ -316,12 +316,12 @@ fn arguments_that_cannot_be_compared_are_errors() {
     let part = project.files(".fanfold/runs").into_iter().find(|f| f.ends_with("manifest.json")).expect("a run");
     let cases: &[(&[&str], i32, &str)] = &[
         (&["nothing.toml", "pipeline.toml"], 2, "can't be read"),
-        (&["nothing.parquet", "twice.csv"], 3, "there is no `nothing.parquet`"),
+        (&["nothing.parquet", "twice.csv"], 3, "`nothing.parquet` does not exist"),
         (&["pipeline.toml", "twice.csv"], 3, "start one with `fanfold run pipeline.toml`"),
         (&["data.csv", "twice.csv", "--key", "id"], 2, "twice.csv: row 2 has the same key as a row before it: \"x\""),
-        (&["data.csv", "twice.csv", "--key", "text"], 2, "twice.csv: there is no column `text`"),
+        (&["data.csv", "twice.csv", "--key", "text"], 2, "twice.csv has no column `text`"),
         (&[&part, &part], 3, "has only some of the rows or stages"),
-        (&["out", "data.csv"], 3, "there is no run in `out`"),
+        (&["out", "data.csv"], 3, "`out` is not the folder of a run"),
     ];
     for (args, code, says) in cases {
         let words: Vec<&str> = ["diff"].iter().chain(*args).copied().collect();

@@ -39,7 +39,11 @@ fn forget_runs(project: &Project) {
 fn info_shows_the_contents() {
     let server = Server::new().start();
     let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\n{TYPED}")), 9);
-    project.run(&["ledger", "info"]).exits(3).says("there is no ledger").says("nothing has been run there yet");
+    project
+        .run(&["ledger", "info"])
+        .exits(3)
+        .says("ledger.sqlite does not exist")
+        .says("nothing has been run there yet");
     project.run(&RUN).exits(0);
     let info = json(&project, &["info", "pipeline.toml"]);
     let contents = &info["contents"];

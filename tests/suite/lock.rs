@@ -117,8 +117,8 @@ fn the_lock_is_for_git() {
 fn locked_refuses_before_the_first_call() {
     let server = Server::new().start();
     let project = project(&server, &study(), 12);
-    project.run(&["run", "pipeline.toml", "--locked"]).exits(5).says("there is no lock `pipeline.toml.lock`");
-    project.run(&["verify", "pipeline.toml"]).exits(5).says("there is no lock");
+    project.run(&["run", "pipeline.toml", "--locked"]).exits(5).says("the lock `pipeline.toml.lock` does not exist");
+    project.run(&["verify", "pipeline.toml"]).exits(5).says("the lock `pipeline.toml.lock` does not exist");
     assert_eq!(server.requests(), 0);
     project.run(&["run", "pipeline.toml"]).exits(0);
     let lock = project.bytes(LOCK);

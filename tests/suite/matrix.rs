@@ -195,7 +195,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
             "a_column_gets_the_narrowest_type_that_keeps_its_values",
             "numbers_that_would_lose_digits_stay_text",
             "cells_stay_as_they_are_written",
-            "input_columns_come_through_untouched",
+            "input_columns_stay_unchanged",
         ]),
     ),
     (22, "files of Stata and SPSS", Not("these formats are not read yet")),

@@ -1,5 +1,5 @@
-//! The worked pipelines: every spec is valid, also by the JSON Schema and a checker that is not ours, and the ones that
-//! ask no server run. Also: the schema in `schemas/` is the one that the program prints.
+//! The example pipelines: every spec is valid for `validate` and for an independent JSON Schema checker, and those without
+//! a server run. The schema in `schemas/` is the one that the program prints.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -133,7 +133,7 @@ fn every_spec_is_valid_and_can_be_planned() {
 }
 
 #[test]
-fn the_specs_that_ask_no_server_run() {
+fn the_specs_without_a_server_run() {
     let mut project = copy();
     let mut ran = BTreeSet::new();
     for name in specs() {
@@ -174,7 +174,7 @@ fn the_specs_that_ask_no_server_run() {
 }
 
 #[test]
-fn the_quickstart_asks_an_ollama_when_one_line_is_changed() {
+fn the_quickstart_uses_ollama_when_one_line_changes() {
     let server = Server::new().models(&["smollm2:135m"]).start();
     let project = copy().env("OLLAMA_HOST", &server.url());
     let text = project.text("quickstart.toml");
@@ -187,7 +187,7 @@ fn the_quickstart_asks_an_ollama_when_one_line_is_changed() {
 }
 
 #[test]
-fn the_ollama_specs_run_against_a_server_that_speaks_ollama() {
+fn the_ollama_specs_run_against_an_ollama_server() {
     let server = Server::new().latency_ms(1).start();
     let project = copy().env("OLLAMA_HOST", &server.url());
     project.run(&["run", "ollama-speeches.toml"]).exits(0);

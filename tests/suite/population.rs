@@ -1,4 +1,4 @@
-//! Populations through the program: drawn into a project, asked about, shown beside their targets.
+//! Generated populations: drawn into a project, used in prompts, and shown next to their targets.
 
 use arrow_schema::DataType;
 use serde_json::Value;
@@ -70,7 +70,7 @@ path = "out/rows.parquet"
 const ROWS: &str = "row,count\nr1,150\nr2,300\nr3,400\nr4,150\n";
 
 #[test]
-fn respondents_are_drawn_and_asked() {
+fn respondents_are_drawn_and_used_in_prompts() {
     let project = Project::new().spec(SPEC);
     let plan = project.run(&["plan", "pipeline.toml"]).exits(0);
     assert!(plan.stdout.contains("source people: 200 rows, 6 columns (drawn by quota, seed 7)"), "{}", plan.stdout);
@@ -92,12 +92,12 @@ fn respondents_are_drawn_and_asked() {
         };
         assert!(allowed.contains(&parties[row].as_str()), "row {row}");
     }
-    // Another run draws the same people: nothing is asked again.
+    // Another run draws the same people, so it sends nothing.
     project.run(&["run", "pipeline.toml"]).exits(0).says("0 calls sent");
 }
 
 #[test]
-fn margins_of_a_file_are_raked() {
+fn margins_can_come_from_a_file() {
     let project = Project::new().spec(RAKED).file("rows.csv", ROWS);
     project.run(&["run", "pipeline.toml"]).exits(0);
     let table = project.table("out/rows.parquet");
@@ -109,7 +109,7 @@ fn margins_of_a_file_are_raked() {
         "28.75", "41.18", "63.03", "17.03",
     ];
     assert_eq!(weights, expected);
-    // Another file is another table.
+    // Another file produces another table.
     project.write("rows.csv", "row,count\nr1,250\nr2,250\nr3,250\nr4,250\n");
     project.run(&["run", "pipeline.toml"]).exits(0);
     let weights = project.table("out/rows.parquet").floats("weight");
@@ -159,7 +159,7 @@ fn the_preview_for_programs() {
     none.run(&["population", "pipeline.toml"]).exits(2).says("this spec has no source of type `population`");
 }
 
-/// What editors say by the schema is what `validate` says.
+/// The schema, which editors use, accepts the same populations as `validate`.
 #[test]
 fn the_schema_knows_the_shapes() {
     let schema = Project::new().run(&["schema"]).exits(0).stdout;

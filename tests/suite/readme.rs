@@ -1,4 +1,4 @@
-//! The README tells the truth: its example is the shipped one, and what it shows is what the program prints.
+//! The README is correct: its example is the shipped one, and its output blocks are what the program prints.
 
 use std::path::Path;
 
@@ -19,8 +19,8 @@ fn block(mark: &str, language: &str) -> String {
     rest[start..start + end].to_owned()
 }
 
-/// The text without what changes from run to run and from machine to machine: the run's hash, the time, and what only a
-/// model's words decide (the length of its answers, the cells of the preview).
+/// The text without the parts that differ between runs and machines: the hash of the run, the time, and everything that
+/// depends on the words of a model (the length of its answers, the cells of the preview).
 fn lasting(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
     lines
@@ -31,7 +31,7 @@ fn lasting(text: &str) -> Vec<String> {
             _ if line.contains(" %, 95 % interval ") => {
                 line.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim_end().to_owned()
             }
-            // Rows and the head of the preview: as many, of the same columns, but how wide depends on what is in them.
+            // The preview has the same rows and columns, but their width depends on the cells.
             _ if line.starts_with("id ") => line.split_whitespace().collect::<Vec<_>>().join(" "),
             _ if line.starts_with("p0") => line[..3].to_owned(),
             _ => line.to_owned(),
@@ -58,7 +58,7 @@ fn the_output_is_what_is_printed() {
     let Some(project) = weights::or_skip("the_output_is_what_is_printed", project) else { return };
     let shown = block("<!-- output of: fanfold run", "text");
     let ran = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
-    // On a slow machine there are lines about the progress too.
+    // A slow machine also prints lines about the progress.
     let progress = |line: &String| line.contains(" of 40 rows") || line.contains("loading the model");
     let printed: Vec<String> = lasting(&ran.stderr).into_iter().filter(|line| !progress(line)).collect();
     assert_eq!(lasting(&shown), printed);
@@ -76,7 +76,7 @@ fn the_output_is_what_is_printed() {
 #[test]
 fn the_diff_is_what_is_printed() {
     if !cfg!(feature = "embedded") {
-        return weights::skipped("the_diff_is_what_is_printed", "this build knows no models of its own");
+        return weights::skipped("the_diff_is_what_is_printed", "this build has no built-in models");
     }
     let replay = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/replay/quickstart.parquet");
     let chance = QUICKSTART.replace("provider = \"embedded\"", "provider = \"mock\"");
@@ -101,12 +101,12 @@ fn the_populations_are_valid() {
 }
 
 #[test]
-fn every_command_of_the_readme_is_one_of_the_program() {
+fn the_readme_lists_every_command() {
     let help = Project::new().run(&["--help"]).exits(0).stdout;
     let rows = README.lines().filter_map(|line| line.strip_prefix("| `fanfold "));
     let named: Vec<&str> = rows.filter_map(|row| row.split([' ', '`']).next()).collect();
     let commands = help.lines().skip_while(|l| !l.starts_with("Commands:")).skip(1).take_while(|l| !l.is_empty());
-    // A wrapped line begins further to the right.
+    // A wrapped line has a deeper indent.
     let first =
         commands.filter(|l| l.starts_with("  ") && !l.starts_with("   ")).filter_map(|l| l.split_whitespace().next());
     let commands: Vec<&str> = first.filter(|c| *c != "help").collect();
@@ -114,7 +114,7 @@ fn every_command_of_the_readme_is_one_of_the_program() {
 }
 
 #[test]
-fn the_files_that_the_readme_links_are_there() {
+fn linked_files_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let anchor = |line: &str| format!("#{}", line.trim_start_matches("# ").to_lowercase().replace(' ', "-"));
     let headings: Vec<String> = README.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor).collect();

@@ -1,4 +1,4 @@
-//! What a run leaves: the right answers in the right columns and order, whatever the number of lanes and parts.
+//! The results of a run: correct answers in the correct columns and order, for any number of lanes and parts.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const OUT: &str = "out/tone.parquet";
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
 
 #[test]
-fn text_answers_stand_beside_their_rows() {
+fn text_answers_are_next_to_their_rows() {
     let server = Server::new().start();
     let project = project(&server, &spec(r#"models = ["llama"]"#), 12);
     project.run(&RUN).exits(0);
@@ -87,7 +87,7 @@ year_named = { type = "integer", nullable = true }
 }
 
 #[test]
-fn input_columns_come_through_untouched() {
+fn input_columns_stay_unchanged() {
     let server = Server::new().start();
     let data = "\u{feff}id,code,number,text\r\n\
                 1,007,12345678901234567890,\"two\nlines, \"\"quoted\"\"\"\r\n2,,1e5,{{ 7 * 7 }}\r\n";
@@ -192,7 +192,7 @@ fn a_fan_out_switches_models_per_part_not_per_row() {
     let stage = "models = [\"llama\", \"mistral\"]\nfanout = true\nworkers = 2\nbatch_size = 2\nchunk_size = 20";
     project(&server, &spec(stage), 60).run(&RUN).exits(0);
     assert_eq!(server.requests(), 120);
-    // Three parts; each begins with the model that the one before ended with.
+    // Each of the three parts begins with the last model of the previous part.
     assert!(server.model_switches() <= 3, "{} switches of models", server.model_switches());
 }
 
@@ -214,7 +214,7 @@ fn lanes_and_parts_change_nothing() {
 }
 
 #[test]
-fn a_second_run_asks_nothing_and_writes_the_same_bytes() {
+fn a_second_run_sends_nothing_and_writes_the_same_bytes() {
     let server = Server::new().start();
     let project = project(&server, &spec(&format!("models = [\"llama\"]\n{TYPED}")), 20);
     project.run(&RUN).exits(0);
@@ -330,12 +330,12 @@ path = "out/tone.parquet"
     assert!(!ran.stderr.contains(key) && !ran.stdout.contains(key));
     for file in project.files(".fanfold").into_iter().chain(project.files("out")) {
         let bytes = project.bytes(&file);
-        assert!(!bytes.windows(key.len()).any(|w| w == key.as_bytes()), "the key stands in {file}");
+        assert!(!bytes.windows(key.len()).any(|w| w == key.as_bytes()), "{file} contains the key");
     }
 }
 
 #[test]
-fn the_calls_table_tells_about_every_call() {
+fn the_calls_table_has_every_call() {
     let server = Server::new().start();
     let project = project(&server, &spec("models = [\"llama\", \"mistral\"]\nfanout = true"), 5);
     project.run(&RUN).exits(0);
@@ -380,7 +380,7 @@ outputs:
 }
 
 #[test]
-fn another_text_column_is_another_question() {
+fn another_text_column_sends_other_prompts() {
     let server = Server::new().start();
     let spec = |column: &str| {
         let stage = format!("models = [\"llama\"]\ntext_column = \"{column}\"");

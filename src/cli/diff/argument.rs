@@ -39,7 +39,7 @@ pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
         return of_spec(path, terminal);
     }
     let missing = || {
-        let message = format!("there is no `{}`", path.display());
+        let message = format!("`{}` does not exist", path.display());
         Failure::new(Exit::Environment, message).help("name a spec, a run folder, a lock or a table")
     };
     if !path.exists() {
@@ -78,7 +78,7 @@ fn finished(dir: RunDir) -> Result<Argument, Failure> {
     let folder = dir.root().display();
     let failure = |message: String, help: &str| Failure::new(Exit::Environment, message).help(help);
     let Some(manifest) = Manifest::read(&dir) else {
-        return Err(failure(format!("there is no run in `{folder}`"), "name a folder under `.fanfold/runs`"));
+        return Err(failure(format!("`{folder}` is not the folder of a run"), "name a folder under `.fanfold/runs`"));
     };
     if manifest.state != State::Done {
         return Err(failure(format!("the run in `{folder}` is not finished"), "run its spec again to continue"));

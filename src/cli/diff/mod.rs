@@ -115,7 +115,7 @@ impl Diff {
         let Some(column) = self.key.iter().find(|column| !table.has(column)) else { return Ok(()) };
         let schema = table.schema();
         let names = listed(schema.fields().iter().map(|field| field.name().as_str()));
-        let message = format!("{}: there is no column `{column}`", path.display());
+        let message = format!("{} has no column `{column}`", path.display());
         Err(Failure::new(Exit::Spec, message).help(format!("its columns are {names}")))
     }
 

