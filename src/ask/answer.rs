@@ -1,4 +1,4 @@
-//! Answers: from a reply to cells, or to the reason why it is none; from a record to what it says again.
+//! Answers: reads a reply or a record into cells, or into the reason why it can't be used.
 
 use std::sync::Arc;
 
@@ -7,41 +7,39 @@ use crate::provider::{Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
 
-/// A finished call as a row sees it.
+/// The result of a call for one row.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// What was recorded.
     pub record: Arc<Record>,
     pub answer: Result<Answer, Failure>,
-    /// Whether it was there already.
     pub from_ledger: bool,
-    /// The row's place in it, where it asks about several rows.
+    /// The row's position, if the call asks about several rows.
     pub place: Option<Box<PackPosition>>,
 }
 
-/// The place of a row in a call about several.
+/// The position of a row in a call about several rows.
 #[derive(Clone, Debug)]
 pub struct PackPosition {
-    /// How many items it asks about.
+    /// The number of items.
     pub size: usize,
-    /// The row's item among them, from 1.
+    /// The row's item, from 1.
     pub position: usize,
-    /// Whether it is the first row of the first item, in whose line of the calls table the call itself stands.
+    /// Whether it is the first row of the first item; its line of the calls table describes the call.
     pub carries: bool,
-    /// The item's part of the reply, as JSON.
+    /// The item's answer in the reply, as JSON.
     pub part: Option<String>,
 }
 
 impl Finished {
-    /// What an answered record says under `prompt`; `None` if its reply doesn't fit what is expected now, or came about in a
-    /// way that is not allowed now.
+    /// The result of an answered call of the ledger. `None` if its reply is not valid for `prompt`, or `terms` forbid how it
+    /// was obtained.
     pub fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
         terms.allow(&record.notes).ok()?;
         let answer = of_record(prompt, &record).ok()?;
         Some(Finished { record, answer: Ok(answer), from_ledger: true, place: None })
     }
 
-    /// Somebody else's answer to the same call.
+    /// The result of an equal call that another task or process made, or that is in a replay file.
     pub fn shared(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Finished {
         let answer = match &record.error {
             Some(error) => Err(Failure::read(error)),
@@ -52,7 +50,7 @@ impl Finished {
         Finished { record, answer, from_ledger: true, place: None }
     }
 
-    /// What became of the items of a pack that this call asked about.
+    /// The results of the items of the pack that this call asked about.
     pub fn items(&self, pack: &Pack, repair: Repair) -> Vec<Item> {
         let failed = match &self.answer {
             Err(failure) => failure.to_string(),
@@ -65,16 +63,13 @@ impl Finished {
     }
 }
 
-/// What a stage lets pass for an answer of a model.
+/// The settings of a stage that decide which answers of a model it accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// How often a call may be tried.
     pub max_attempts: u32,
-    /// What becomes of a prompt that is too long.
     pub overflow: Overflow,
-    /// What becomes of a reply that is not quite JSON.
     pub repair: Repair,
-    /// Who may answer in the model's place: name and index in the spec.
+    /// The models that may answer instead: name and index in the spec.
     pub fallback: &'a [(String, usize)],
 }
 
@@ -85,7 +80,7 @@ impl<'a> Terms<'a> {
         Terms { max_attempts, overflow, repair, fallback }
     }
 
-    /// Whether an answer may have come about like this.
+    /// Whether an answer may have been obtained like this.
     fn allow(&self, notes: &Notes) -> Result<(), Failure> {
         if notes.left_out.is_some() && self.overflow == Overflow::Error {
             let reason = "the prompt exceeds the context; a recorded answer exists only for a shortened prompt, which this \
@@ -105,20 +100,20 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// Words beside `stop` that servers use when a model was done.
+/// Other words than `stop` that servers use for a complete reply.
 const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
 
-/// Whether a reply that ended so, by its record, came to its end.
+/// Whether a recorded reply is complete.
 fn is_whole(finish: &str) -> bool {
     finish == "stop" || WHOLE.contains(&finish)
 }
 
-/// The answer of a reply and whether it had to be repaired; `context` is how many tokens prompt and reply may have together.
+/// The answer of a reply, and whether its JSON was repaired; `context` is the most tokens of prompt and reply together.
 pub fn usable(reply: &Reply, prompt: &Prompt, context: Option<u64>, repair: Repair) -> Result<(Answer, bool), Failure> {
     let unusable = |kind: FailureKind, message: String| Err(kind.because(message));
     let context = context.unwrap_or(u64::MAX);
     let prompt_tokens = reply.prompt_tokens.unwrap_or(0);
-    // Ollama drops the front of a prompt that is too long and answers what is left; its own count gives it away.
+    // Ollama cuts a prompt that is too long and answers the rest; its token count shows this.
     if prompt_tokens >= context {
         let message = format!("the prompt fills the whole context of {context} tokens and was cut; raise `num_ctx`");
         return unusable(FailureKind::ContextTooLong, message);
@@ -135,12 +130,12 @@ pub fn usable(reply: &Reply, prompt: &Prompt, context: Option<u64>, repair: Repa
         }
         Finish::ContentFilter => unusable(FailureKind::Refused, "the provider withheld the reply".to_owned()),
         Finish::Other(word) if !WHOLE.contains(&word.as_str()) => {
-            let message = format!("the model stopped because of `{word}`, which is no end of an answer");
+            let message = format!("the model stopped because of `{word}`, which does not end an answer");
             unusable(FailureKind::Truncated, message)
         }
         Finish::Stop | Finish::Other(_) => {
             if prompt.pack.is_some() {
-                // Whatever it says counts: each of its items is read by itself.
+                // Each item is read separately later.
                 return Ok((Vec::new(), false));
             }
             let kept = probabilities(reply, prompt);
@@ -155,7 +150,7 @@ pub fn usable(reply: &Reply, prompt: &Prompt, context: Option<u64>, repair: Repa
     }
 }
 
-/// The probabilities of a reply's labels as they are kept in its record.
+/// The probabilities of a reply's labels as its record stores them, in JSON.
 pub fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
     if prompt.pack.is_some() {
         return None;
@@ -172,8 +167,8 @@ fn of_record(prompt: &Prompt, record: &Record) -> Result<Answer, String> {
     read(prompt, &record.reply, record.probabilities.as_deref(), record.notes.repaired)
 }
 
-/// The answer of a reply with its kept probabilities: read from what is kept even when the reply is new, so that a row
-/// has the same cells when it is answered from the ledger.
+/// The answer of a reply with its stored probabilities. A new reply is read from the stored form too, so that a row has the
+/// same cells when it is answered from the ledger.
 fn read(prompt: &Prompt, reply: &str, kept: Option<&str>, repaired: bool) -> Result<Answer, String> {
     let kept = kept.filter(|_| prompt.expect.needs_probabilities());
     let probabilities: Option<Probabilities> = kept.and_then(|json| serde_json::from_str(json).ok());

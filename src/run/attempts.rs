@@ -112,7 +112,6 @@ impl Attempts<'_> {
 
     /// One attempt. `None`: the run stops before it began.
     async fn send(&self, messages: &[Message], tally: &mut Tally) -> Option<Result<Reply, SendError>> {
-        let unsent = |kind, message| Some(Err(SendError { error: CallError { kind, message }, outage: None }));
         let endpoint = &self.admission.endpoints.of(self.target).endpoint;
         if !self.target.fallback.is_empty() && endpoint.limiter.is_down() {
             let kind = CallErrorKind::Unavailable { retry_after: None };
@@ -120,7 +119,8 @@ impl Attempts<'_> {
             return Some(Err(SendError { error, outage: Some(Duration::ZERO) }));
         }
         if let Some(message) = self.target.context().and_then(|context| too_long(messages, context)) {
-            return unsent(CallErrorKind::ContextTooLong, message);
+            let error = CallError { kind: CallErrorKind::ContextTooLong, message };
+            return Some(Err(SendError { error, outage: None }));
         }
         let prompt = self.request.prompt;
         let model = self.target.model_for(prompt, self.request.replicate);
@@ -130,56 +130,40 @@ impl Attempts<'_> {
     /// Sends a call with the structured output that the server accepts, and finds out which that is.
     async fn negotiate(&self, call: &Call<'_>, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
         let state = &self.admission.endpoints.of(self.target).structured_output;
+        let provider = &self.target.provider;
         let Some(schema) = call.schema.filter(|_| state.has_levels()) else {
-            return self.request(call, self.target.provider.encode(call), tally).await;
+            return self.request(call, provider.encode(call), tally).await;
         };
         let known = state.known(schema);
-        let rejected = match self.send_at(known.unwrap_or(0), call, tally).await? {
+        let relaxed = known.filter(|level| *level > 0).and_then(|level| provider.encode_relaxed(call, level));
+        let (encoded, form) = relaxed.map_or_else(|| (provider.encode(call), None), |(sent, form)| (sent, Some(form)));
+        let result = self.request(call, encoded, tally).await?;
+        let rejected = match result {
             Err(failed) if failed.error.kind == CallErrorKind::Rejected && known.is_none() => failed,
             result => {
                 if result.is_ok() {
                     state.answered(schema, 0);
+                    tally.notes.structured_output = form.map(str::to_owned);
                 }
                 return Some(result);
             }
         };
-        // Perhaps the server refuses the structured output.
+        // Perhaps the server rejects the structured output.
         let _turn = state.search().await;
-        let levels = match state.known(schema) {
-            None => 1..=self.levels(call),
-            Some(0) => 1..=0,
-            Some(known) => known..=known,
-        };
-        for level in levels {
-            match self.send_at(level, call, tally).await? {
+        for level in state.known(schema).map_or(1..usize::MAX, |level| level..level + level.min(1)) {
+            let Some((encoded, form)) = provider.encode_relaxed(call, level) else { break };
+            match self.request(call, encoded, tally).await? {
                 Err(failed) if failed.error.kind == CallErrorKind::Rejected => {}
                 Err(failed) => return Some(Err(failed)),
                 Ok(reply) => {
                     state.answered(schema, level);
+                    tally.notes.structured_output = Some(form.to_owned());
                     tally.note(rejected.error.into());
                     return Some(Ok(reply));
                 }
             }
         }
         Some(Err(rejected))
-    }
-
-    /// The most relaxed level of structured output that the provider has.
-    fn levels(&self, call: &Call<'_>) -> usize {
-        (1..).take_while(|level| self.target.provider.encode_relaxed(call, *level).is_some()).count()
-    }
-
-    /// Sends a call with structured output of this level.
-    async fn send_at(&self, level: usize, call: &Call<'_>, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
-        let relaxed = if level == 0 { None } else { self.target.provider.encode_relaxed(call, level) };
-        let Some((encoded, name)) = relaxed else {
-            return self.request(call, self.target.provider.encode(call), tally).await;
-        };
-        let result = self.request(call, encoded, tally).await?;
-        if result.is_ok() {
-            tally.notes.structured_output = Some(name.to_owned());
-        }
-        Some(result)
     }
 
     /// Sends one request, when it is its turn. `None`: the run stops before that.

@@ -52,7 +52,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         Tests(&[
             "two_runs_may_not_write_one_output",
             "two_processes_share_one_ledger",
-            "the_second_is_told_who_holds_the_lock",
+            "the_error_names_the_process_that_holds_the_lock",
         ]),
     ),
     (
