@@ -17,7 +17,7 @@ pub enum StoreError {
     /// A replay file or a file of the calls table can't be used.
     #[error("{path}: {reason}")]
     Replay { path: PathBuf, reason: String },
-    #[error("there is no finished run in {run}")]
+    #[error("{run} contains no finished run")]
     Unfinished { run: PathBuf },
     #[error("the ledger is being cleaned by `fanfold ledger gc`")]
     Cleaning,

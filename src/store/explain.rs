@@ -221,7 +221,7 @@ fn known_replicate(chain: &[(&str, &StageShape)], replicate: Option<i64>) -> Res
         None => Ok(()),
         Some(_) if most == 1 => Err(OriginError::unknown("the rows have no replicates".to_owned(), None)),
         Some(number) => {
-            let message = format!("there is no replicate {number}: they are numbered from 1 to {most}");
+            let message = format!("replicate {number} does not exist: replicates are numbered from 1 to {most}");
             Err(OriginError::unknown(message, None))
         }
     }

@@ -35,8 +35,8 @@ pub enum LedgerError {
     Sqlite { path: PathBuf, error: rusqlite::Error },
     #[error("the ledger {path} is damaged: {message}")]
     Damaged { path: PathBuf, message: String },
-    #[error("the ledger's log {path} can't be opened: {error}")]
-    Log { path: PathBuf, error: std::io::Error },
+    #[error("the ledger's file {path} can't be read: {error}")]
+    Io { path: PathBuf, error: std::io::Error },
     #[error("the ledger {path} was written by a newer fanfold (format {found}; this one reads {FORMAT})")]
     Newer { path: PathBuf, found: i64 },
 }
@@ -168,7 +168,7 @@ impl Ledger {
         log.push("-wal");
         // The log exists while a connection is open that has read.
         self.is_empty()?;
-        let opened = File::open(&log).map_err(|error| LedgerError::Log { path: log.into(), error })?;
+        let opened = File::open(&log).map_err(|error| LedgerError::Io { path: log.into(), error })?;
         Ok(LedgerSync { log: opened })
     }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::error::StoreError;
@@ -49,13 +48,7 @@ pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<Merged, StoreError> {
         }
         Err(LedgerError::Damaged { .. }) => {
             sink.merged.damaged = true;
-            let read = salvage(from, |record| match sink.take(record) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(error),
-            });
-            if let ControlFlow::Break(error) = read.map_err(StoreError::io(from))? {
-                return Err(error.into());
-            }
+            salvage(from, |record| sink.take(record))?;
             sink.flush()?;
         }
         Err(error) => return Err(error.into()),

@@ -47,7 +47,7 @@ type Place = (PathBuf, Project);
 pub fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError> {
     let shown = file.display();
     let Ok(real) = file.canonicalize() else {
-        let message = format!("there is no table `{shown}`");
+        let message = format!("the table `{shown}` does not exist");
         return Err(if folder.is_some() { OriginError::Gone { message } } else { OriginError::unknown(message, None) });
     };
     let run = named_run(&real)?;

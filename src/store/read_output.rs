@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::source::{self, Source};
+use super::stored::Stored;
 use crate::spec::Format;
 use crate::table::{Cell, Digest, column_words};
 
@@ -32,22 +32,12 @@ pub fn read(path: &Path, format: Format) -> Result<Content, String> {
 }
 
 fn parquet(path: &Path) -> Result<Content, String> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
     // Read like a source: programs write equal texts and numbers as different Parquet types.
-    let file = source::File {
-        path: name.to_owned(),
-        format: Some(source::FileFormat::Parquet),
-        key: None,
-        types: Default::default(),
-        null_values: Vec::new(),
-        encoding: None,
-    };
-    let said = |error: source::SourceError| error.message;
-    let schema = file.schema(folder).map_err(said)?;
+    let table = Stored::file(path)?;
+    let schema = table.schema();
     let mut digest = Digest::new(schema.fields().iter().map(|f| f.name().as_str()));
-    for batch in file.read(folder).map_err(said)? {
-        digest.add(&batch.map_err(said)?);
+    for batch in table.read()? {
+        digest.add(&batch?);
     }
     let columns = schema.fields().iter().map(|field| column_words(field)).collect();
     Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use Access::{Integer, Number, Optional, Reply, Text};
+use Access::{Count, Number, Optional, Reply, Small, Text};
 
 use super::notes::Notes;
 use super::value::Value;
@@ -88,8 +88,8 @@ enum Access {
     Reply(fn(&Record) -> &String, fn(&mut Record) -> &mut String),
     Optional(fn(&Record) -> &Option<String>, fn(&mut Record) -> &mut Option<String>),
     Notes(fn(&Record) -> &Notes, fn(&mut Record) -> &mut Notes),
-    /// `None`: the number is out of range.
-    Integer(fn(&Record) -> i64, fn(&mut Record, i64) -> Option<()>),
+    Count(fn(&Record) -> u64, fn(&mut Record) -> &mut u64),
+    Small(fn(&Record) -> u32, fn(&mut Record) -> &mut u32),
     Number(fn(&Record) -> f64, fn(&mut Record) -> &mut f64),
 }
 
@@ -102,10 +102,10 @@ pub static FIELDS: [Field; 12] = [
     field("model", Text(|r| &r.model, |r| &mut r.model)),
     field("reply", Reply(|r| &r.reply, |r| &mut r.reply)),
     Field { column: "finish_reason", ..field("finish", Reply(|r| &r.finish, |r| &mut r.finish)) },
-    field("prompt_tokens", Integer(|r| r.prompt_tokens as i64, |r, n| Some(r.prompt_tokens = n as u64))),
-    field("completion_tokens", Integer(|r| r.completion_tokens as i64, |r, n| Some(r.completion_tokens = n as u64))),
+    field("prompt_tokens", Count(|r| r.prompt_tokens, |r| &mut r.prompt_tokens)),
+    field("completion_tokens", Count(|r| r.completion_tokens, |r| &mut r.completion_tokens)),
     Field { replayed: false, ..field("latency_ms", Number(|r| r.latency_ms, |r| &mut r.latency_ms)) },
-    field("attempts", Integer(|r| r.attempts.into(), |r, n| Some(r.attempts = n.try_into().ok()?))),
+    field("attempts", Small(|r| r.attempts, |r| &mut r.attempts)),
     field("build", Optional(|r| &r.build, |r| &mut r.build)),
     field("error", Optional(|r| &r.error, |r| &mut r.error)),
     Field { column: "earlier_tries", ..field("tries", Optional(|r| &r.tries, |r| &mut r.tries)) },
@@ -116,7 +116,7 @@ pub static FIELDS: [Field; 12] = [
 impl Field {
     pub fn kind(&self) -> Type {
         match self.access {
-            Integer(..) => Type::Integer,
+            Count(..) | Small(..) => Type::Integer,
             Number(..) => Type::Number,
             _ => Type::Text,
         }
@@ -136,7 +136,8 @@ impl Field {
             Text(get, _) | Reply(get, _) => get(record).as_str().into(),
             Optional(get, _) => get(record).as_deref().into(),
             Access::Notes(get, _) => get(record).to_json().into(),
-            Integer(get, _) => Value::Integer(get(record)),
+            Count(get, _) => Value::Integer(get(record) as i64),
+            Small(get, _) => Value::Integer(get(record).into()),
             Number(get, _) => Value::Number(get(record)),
         }
     }
@@ -149,7 +150,8 @@ impl Field {
             (Optional(_, of), Value::Null) => *of(record) = None,
             (Access::Notes(_, of), Value::Text(text)) => *of(record) = Notes::of_json(&text),
             (Access::Notes(_, of), Value::Null) => *of(record) = Notes::default(),
-            (Integer(_, set), Value::Integer(number)) => return set(record, number),
+            (Count(_, of), Value::Integer(number)) => *of(record) = number as u64,
+            (Small(_, of), Value::Integer(number)) => *of(record) = number.try_into().ok()?,
             (Number(_, of), Value::Number(number)) => *of(record) = number,
             // SQLite stores a whole number as an integer.
             (Number(_, of), Value::Integer(number)) => *of(record) = number as f64,

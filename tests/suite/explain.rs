@@ -203,7 +203,7 @@ fn tables_of_all_formats_and_specs_are_found() {
     project.run(&["explain", "pipeline.toml", "s0004"]).exits(2).says("`tone`, `csv` and `raw`");
     project.run(&["explain", "pipeline.toml", "s0004", "--output", "tones"]).exits(2).says("did you mean `tone`?");
     project.run(&["explain", "data.csv", "s0004"]).exits(3).says("no run says that it wrote `data.csv`");
-    project.run(&["explain", "nothing.parquet", "s0004"]).exits(2).says("there is no table");
+    project.run(&["explain", "nothing.parquet", "s0004"]).exits(2).says("the table `nothing.parquet` does not exist");
     // The spec may have changed; a moved table still names its run.
     project.write("pipeline.toml", text.replace("What is the tone?", "Which tone?"));
     assert_eq!(reply(&[OUT, "s0004"]), expected);
@@ -218,7 +218,7 @@ fn a_missing_run_is_reported() {
     project
         .run(&["explain", "pipeline.toml", "s0001"])
         .exits(3)
-        .says("there is no table")
+        .says("tone.parquet` does not exist")
         .says("fanfold run pipeline.toml");
     project.run(&RUN).exits(0);
     fs::copy(project.path(OUT), project.path("moved.parquet")).expect("a copy");

@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use rusqlite::types::ValueRef;
 
-use super::{FIELDS, Key, Record, Value};
+use super::{FIELDS, Key, LedgerError, Record, Value};
 use crate::store::record::Bytes;
 
 /// SQLite's default page size in bytes, used if the header has no valid one.
@@ -24,20 +23,17 @@ const LOG_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
 /// Calls `each` with the answers that the damaged ledger at `path` still contains, newer pages first. An answer may come
-/// twice.
-pub fn salvage<B>(path: &Path, mut each: impl FnMut(Record) -> ControlFlow<B>) -> io::Result<ControlFlow<B>> {
+/// twice. An error of `each` ends it.
+pub fn salvage(path: &Path, mut each: impl FnMut(Record) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    let mut pages = Pages::open(path, Path::new(&log))?;
+    let pages = Pages::open(path, Path::new(&log));
+    let mut pages = pages.map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
     for image in pages.images() {
         let Some(page) = pages.read(image) else { continue };
-        for record in pages.answers(&page) {
-            if let ControlFlow::Break(out) = each(record) {
-                return Ok(ControlFlow::Break(out));
-            }
-        }
+        pages.answers(&page).into_iter().try_for_each(&mut each)?;
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(())
 }
 
 /// The offset of a version of a page, in bytes.
