@@ -74,10 +74,16 @@ impl Facets {
 impl Lock {
     pub fn facets(&self) -> Facets {
         let tree = serde_json::to_value(self).unwrap_or_default();
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let value = |leaf: &Value| match leaf {
+            Value::Null => None,
+            Value::Array(items) => Some(items.iter().map(text).collect::<Vec<_>>().join(", ")),
+            other => Some(text(other)),
+        };
         let mut facets = Vec::new();
         for table in ORDER {
-            for (key, value) in tree[table].as_object().into_iter().flatten() {
-                leaves(&format!("{table}.{key}"), value, &mut facets);
+            for (key, inner) in tree[table].as_object().into_iter().flatten() {
+                leaves(format!("{table}.{key}"), inner, &mut |facet, leaf| facets.push((facet, value(leaf))));
             }
         }
         facets.retain(|(facet, _)| facet != "tool.fanfold");
@@ -123,16 +129,10 @@ impl Lock {
     }
 }
 
-/// Adds the leaves under `path`; a list is one leaf.
-fn leaves(path: &str, value: &Value, out: &mut Vec<(String, Option<String>)>) {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let leaf = match value {
-        Value::Object(table) => {
-            return table.iter().for_each(|(key, inner)| leaves(&format!("{path}.{key}"), inner, out));
-        }
-        Value::Null => None,
-        Value::Array(items) => Some(items.iter().map(text).collect::<Vec<_>>().join(", ")),
-        other => Some(text(other)),
-    };
-    out.push((path.to_owned(), leaf));
+/// Passes the leaves of `value` to `take`, each with its path; a list is one leaf.
+pub fn leaves(path: String, value: &Value, take: &mut impl FnMut(String, &Value)) {
+    match value {
+        Value::Object(table) => table.iter().for_each(|(key, inner)| leaves(format!("{path}.{key}"), inner, take)),
+        leaf => take(path, leaf),
+    }
 }

@@ -4,31 +4,28 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
+use super::drift::leaves;
 use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedReshape, LockedSource, LockedStage};
 use super::prompts::{Prompts, hash};
 use crate::models::{Models, Target};
 use crate::plan::Plan;
 use crate::prompt::Message;
-use crate::provider::{Build, Call, Model, Provider};
+use crate::provider::Call;
 use crate::spec::{Format, TableId, TableSpec};
 use crate::store::{Replies, RowCounts, RunDir, read_output};
 use crate::table::column_words;
 
 /// What can be found out about a model before a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ModelFacts {
-    sent: BTreeMap<String, toml::Value>,
-    build: Build,
+    sent: Option<BTreeMap<String, toml::Value>>,
+    build: LockedBuild,
 }
 
 impl ModelFacts {
-    fn of(provider: &dyn Provider, model: &Model, build: &Build) -> Self {
-        ModelFacts { sent: sent(provider, model), build: build.clone() }
-    }
-
     /// The facts of all connected models, by index in the spec.
     pub fn all(models: &Models) -> HashMap<usize, Self> {
-        let facts = |target: &Target| ModelFacts::of(target.provider.as_ref(), &target.model, &target.build);
+        let facts = |target: &Target| ModelFacts { sent: Some(sent(target)), build: target.build.clone().into() };
         models.iter().map(|target| (target.index, facts(target))).collect()
     }
 }
@@ -66,14 +63,14 @@ fn reshape(plan: &Plan, id: TableId) -> (String, LockedReshape) {
 
 fn model(plan: &Plan, index: usize, facts: Option<&ModelFacts>) -> (String, LockedModel) {
     let (name, model) = plan.spec.model(index);
-    let Build { digest, quantization, template } = facts.map(|facts| facts.build.clone()).unwrap_or_default();
+    let ModelFacts { sent, build } = facts.cloned().unwrap_or_default();
     let locked = LockedModel {
         provider: plan.spec.endpoints[&model.endpoint].endpoint.kind().to_owned(),
         model: model.model.id.clone(),
-        sent: facts.map(|facts| facts.sent.clone()),
+        sent,
         context_tokens: model.context_tokens,
         fallback: model.fallback.iter().map(|other| plan.spec.model(*other).0.to_string()).collect(),
-        build: LockedBuild { digest, quantization, template, replies: None },
+        build,
     };
     (name.to_string(), locked)
 }
@@ -91,12 +88,8 @@ fn stage(plan: &Plan, id: TableId) -> (String, LockedStage) {
         audit: stage.audit.map(|audit| u64::from(audit.rows.get())),
         when: stage.when.as_ref().map(|when| when.source().to_owned()),
         settings: hash(&stage.settings()),
-        prompts: None,
-        answers: None,
         rows: plan.rows(stage.input),
-        answered: None,
-        failed: None,
-        skipped: None,
+        ..LockedStage::default()
     };
     (stage.name.to_string(), locked)
 }
@@ -111,21 +104,18 @@ fn output(plan: &Plan, index: usize) -> (String, LockedOutput) {
         input: plan.spec.table_name(output.input).to_owned(),
         path: output.path.clone(),
         rows: plan.rows(output.input),
-        answered: None,
-        failed: None,
-        skipped: None,
-        content: None,
         columns: columns.collect(),
+        ..LockedOutput::default()
     };
     (name.to_string(), locked)
 }
 
 /// What every request to a model contains besides the conversation, the schema and the model's name, by its path in the
 /// body as it is sent, our defaults included.
-fn sent(provider: &dyn Provider, model: &Model) -> BTreeMap<String, toml::Value> {
+fn sent(target: &Target) -> BTreeMap<String, toml::Value> {
     let body = |said: &str| {
         let messages = [Message::system(said), Message::user(said)];
-        let encoded = provider.encode(&Call { model, messages: &messages, schema: None });
+        let encoded = target.provider.encode(&Call { model: &target.model, messages: &messages, schema: None });
         // The body after the keyed part changes no answer; the object may be cut off before it.
         let keyed = &encoded.body[encoded.unsent.min(encoded.keyed)..encoded.keyed];
         let whole = serde_json::from_slice::<Value>(keyed);
@@ -135,36 +125,23 @@ fn sent(provider: &dyn Provider, model: &Model) -> BTreeMap<String, toml::Value>
     let mut sent = BTreeMap::new();
     for (key, value) in one.as_object().into_iter().flatten() {
         if key != "model" && other.get(key) == Some(value) {
-            leaves(key.clone(), value, &mut sent);
+            leaves(key.clone(), value, &mut |path, leaf| {
+                // Nulls and empty lists say nothing.
+                if !leaf.is_null() && leaf.as_array().is_none_or(|items| !items.is_empty()) {
+                    sent.insert(path, scalar(leaf));
+                }
+            });
         }
     }
     sent
 }
 
-/// Adds the leaves of `value` under their paths, without nulls and empty lists.
-fn leaves(path: String, value: &Value, out: &mut BTreeMap<String, toml::Value>) {
-    match value {
-        Value::Object(table) => table.iter().for_each(|(key, inner)| leaves(format!("{path}.{key}"), inner, out)),
-        Value::Null => {}
-        Value::Array(items) if items.is_empty() => {}
-        other => {
-            out.insert(path, scalar(other));
-        }
-    }
-}
-
-/// A value without nulls as TOML; nested values, and numbers that TOML cannot hold, as text.
+/// A value as TOML; nested values, and numbers that TOML cannot hold, as text.
 fn scalar(value: &Value) -> toml::Value {
     match value {
-        Value::Bool(truth) => (*truth).into(),
-        Value::String(text) => text.as_str().into(),
         Value::Array(items) => toml::Value::Array(items.iter().map(scalar).collect()),
-        Value::Number(number) => match (number.as_i64(), number.is_f64(), number.as_f64()) {
-            (Some(whole), ..) => whole.into(),
-            (None, true, Some(number)) => number.into(),
-            _ => number.to_string().into(),
-        },
         Value::Object(_) | Value::Null => value.to_string().into(),
+        plain => toml::Value::try_from(plain).unwrap_or_else(|_| plain.to_string().into()),
     }
 }
 

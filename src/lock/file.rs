@@ -14,7 +14,6 @@
 //! In JSON, `null` means not known yet; a field that is known to be empty is left out.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,7 @@ use serde_json::Value;
 use crate::ask::KEY_VERSION;
 use crate::provider::Build;
 use crate::store::{Manifest, StoreError};
-use crate::table::parquet::{clean, new_file, persist};
+use crate::table::parquet::{clean, write_whole};
 
 /// The version of the file's format; a newer one is refused.
 const VERSION: u32 = 1;
@@ -116,8 +115,14 @@ pub struct LockedReshape {
     pub rows: Option<u64>,
 }
 
+impl From<Build> for LockedBuild {
+    fn from(Build { digest, quantization, template }: Build) -> Self {
+        LockedBuild { digest, quantization, template, replies: None }
+    }
+}
+
 /// After the run, `rows = answered + failed + skipped`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedStage {
     #[serde(rename = "type")]
@@ -150,7 +155,7 @@ pub struct LockedStage {
 }
 
 /// For a stage's table, `rows = answered + failed + skipped` after the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedOutput {
     pub input: String,
@@ -235,12 +240,7 @@ impl Lock {
     /// Writes it to `path`, whole or not at all. Only for the holder of the run's lock.
     pub fn write(&self, path: &Path) -> Result<(), StoreError> {
         clean(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), Some(path));
-        let write = || {
-            let mut file = new_file(path)?;
-            file.write_all(self.to_toml().as_bytes())?;
-            persist(file, path)
-        };
-        write().map_err(StoreError::io(path))
+        write_whole(path, self.to_toml().as_bytes()).map_err(StoreError::io(path))
     }
 
     /// The lock as a run's manifest contains it.

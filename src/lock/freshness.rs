@@ -20,7 +20,7 @@ pub enum StageState {
 }
 
 /// What a preview knows about a stage before it runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlook {
     /// Calls at most, those that the ledger answers included.
     pub calls: u64,
@@ -36,13 +36,9 @@ pub struct Freshness {
     pub state: StageState,
     /// The drift since the lock was written; without a lock, since the last run.
     pub why: Vec<Drift>,
-    /// Calls that a run would send; at most, if some rows are unknown.
-    pub to_send: u64,
-    /// Whether the rows of its input, and so these calls, are known.
-    pub is_counted: bool,
-    pub from_ledger: u64,
-    /// Rows whose prompts depend on answers that are not known yet.
-    pub unknown: u64,
+    /// Calls that a run would send, at most if some rows are unknown; `None` if the rows of its input are not counted yet.
+    pub to_send: Option<u64>,
+    pub outlook: Outlook,
 }
 
 /// What the project's tables were last made from, and whether that run finished.
@@ -104,10 +100,9 @@ pub fn freshness(
         }
         // Complete parts without failures are kept; the ledger is not read for them.
         let kept = parts.is_some_and(|(counts, _)| counts.failed == 0) && concerned(&own).is_empty();
-        let Outlook { calls, from_ledger, unknown } = *outlook;
-        let to_send = if kept { 0 } else { calls.saturating_sub(from_ledger) };
-        let is_counted = kept || plan.rows(plan.spec.stage(i).input).is_some();
-        Freshness { name, state, why, to_send, is_counted, from_ledger, unknown }
+        let sent = plan.rows(plan.spec.stage(i).input).map(|_| outlook.calls.saturating_sub(outlook.from_ledger));
+        let to_send = if kept { Some(0) } else { sent };
+        Freshness { name, state, why, to_send, outlook: *outlook }
     };
     plan.stages().zip(outlooks).map(stage).collect()
 }

@@ -17,17 +17,18 @@ pub fn word(state: StageState) -> &'static str {
 
 /// The state and the calls to send, in a line.
 pub fn words(stage: &Freshness) -> String {
-    if !stage.is_counted {
-        return format!("{}: its calls depend on answers that are not known yet", word(stage.state));
-    }
-    let most = if stage.unknown > 0 { "at most " } else { "" };
-    format!("{}: a run would send {most}{}", word(stage.state), count(stage.to_send, "call"))
+    let state = word(stage.state);
+    let Some(to_send) = stage.to_send else {
+        return format!("{state}: its calls depend on answers that are not known yet");
+    };
+    let most = if stage.outlook.unknown > 0 { "at most " } else { "" };
+    format!("{state}: a run would send {most}{}", count(to_send, "call"))
 }
 
 pub fn as_json(stage: &Freshness) -> Value {
     json!({
         "state": word(stage.state), "why": stage.why,
-        "calls_to_send": stage.is_counted.then_some(stage.to_send),
-        "from_ledger": stage.from_ledger, "not_known_yet": stage.unknown,
+        "calls_to_send": stage.to_send,
+        "from_ledger": stage.outlook.from_ledger, "not_known_yet": stage.outlook.unknown,
     })
 }

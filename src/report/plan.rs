@@ -226,7 +226,7 @@ impl PlanReport<'_> {
             "prompt_bytes_without_packing": stage.packs().then_some(known.packs.single_bytes),
             "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(self.preview, i),
             "state": freshness::word(fresh.state), "why": fresh.why,
-            "calls_to_send": fresh.is_counted.then_some(fresh.to_send),
+            "calls_to_send": fresh.to_send,
         })
     }
 }

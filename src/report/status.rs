@@ -56,7 +56,7 @@ impl Display for StatusReport {
                     number(totals.rows.saturating_sub(totals.counts.total())),
                 )?;
             }
-            writeln!(f, "    {}; the ledger holds {}", freshness::words(stage), number(stage.from_ledger))?;
+            writeln!(f, "    {}; the ledger holds {}", freshness::words(stage), number(stage.outlook.from_ledger))?;
             f.write_str(&drift::lines(&stage.why, "      "))?;
         }
         writeln!(f, "  ledger: {}, {}", count(self.answers, "answer"), count(self.failed_calls, "failed call"))

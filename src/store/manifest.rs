@@ -1,6 +1,5 @@
 //! The manifest: what a run did, as `manifest.json` in its folder.
 
-use std::io::Write;
 use std::time::SystemTime;
 
 use indexmap::IndexMap;
@@ -9,7 +8,7 @@ use serde_json::Value;
 
 use super::{Audit, RowCounts, RunDir, Shares, StageShape, StoreError};
 use crate::provider::Build;
-use crate::table::parquet::{new_file, persist};
+use crate::table::parquet::write_whole;
 
 /// The version of the manifest's format.
 const VERSION: u32 = 1;
@@ -201,13 +200,8 @@ impl Manifest {
     pub fn write(&self, run: &RunDir) -> Result<(), StoreError> {
         let path = run.root().join(FILE);
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
-        let write = || {
-            std::fs::create_dir_all(run.root())?;
-            let mut file = new_file(&path)?;
-            file.write_all(text.as_bytes())?;
-            persist(file, &path)
-        };
-        write().map_err(StoreError::io(&path))
+        let folder = std::fs::create_dir_all(run.root());
+        folder.and_then(|()| write_whole(&path, text.as_bytes())).map_err(StoreError::io(&path))
     }
 }
 

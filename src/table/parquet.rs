@@ -4,7 +4,7 @@
 //! rows are gathered into steps of [`STEP`] before they reach the encoder.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{RecordBatch, RecordBatchReader as _};
@@ -207,6 +207,13 @@ pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     File::open(folder_of(path))?.sync_all()
+}
+
+/// Writes a file, whole or not at all.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = new_file(path)?;
+    file.write_all(bytes)?;
+    persist(file, path)
 }
 
 /// A Parquet file of ours, opened for reading; cheap to clone.
