@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::prompt::{Answer, Failure, FailureKind, Item, Pack, Probabilities, Prompt, of_tokens};
+use crate::prompt::{Answer, Failure, FailureKind, Item, Pack, Probabilities, Prompt, label_probabilities};
 use crate::provider::{Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
@@ -155,8 +155,8 @@ pub fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
     if prompt.pack.is_some() {
         return None;
     }
-    let of_tokens = || of_tokens(&reply.text, &reply.tokens, prompt.schema.as_deref()?);
-    let found = reply.probabilities.clone().or_else(of_tokens)?;
+    let label_probabilities = || label_probabilities(&reply.text, &reply.tokens, prompt.schema.as_deref()?);
+    let found = reply.probabilities.clone().or_else(label_probabilities)?;
     serde_json::to_string(&found).ok()
 }
 

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use crate::provider::{Env, Here, Inventory, Listed, Provider};
+use crate::provider::{Env, ConnectContext, Inventory, Listed, Provider};
 use crate::spec::Spec;
 
 /// A server of a spec.
@@ -67,7 +67,7 @@ async fn server(spec: &Spec, name: &str, indices: &[usize], env: Env<'_>) -> Sur
     };
     let mut needs: Vec<Need> = indices.iter().map(need).collect();
     let name = name.to_owned();
-    let provider = match endpoint.connect(&Here { env, folder: &spec.folder }) {
+    let provider = match endpoint.connect(&ConnectContext { env, folder: &spec.folder }) {
         Ok(provider) => provider,
         Err(error) => {
             let lack = Lack { message: error.message, help: error.help };

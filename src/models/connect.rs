@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use super::target::Target;
 use crate::plan::Plan;
-use crate::provider::{Build, CallError, CallErrorKind, Env, Here, Provider};
+use crate::provider::{Build, CallError, CallErrorKind, Env, ConnectContext, Provider};
 use crate::spec::Spec;
 use crate::store::{Ledger, LedgerError, ModelEntry, ReplayFile, shown};
 
@@ -90,13 +90,13 @@ impl Models {
 
     /// A client for each of these models; nothing is sent, and no build is known yet.
     fn clients(spec: &Spec, asked: &[usize], env: Env<'_>) -> Result<Models, ConnectError> {
-        let here = Here { env, folder: &spec.folder };
+        let context = ConnectContext { env, folder: &spec.folder };
         let mut clients: IndexMap<&str, Arc<dyn Provider>> = IndexMap::new();
         let mut models = Models { targets: spec.models.iter().map(|_| None).collect() };
         for index in asked.iter().copied() {
             let (name, model) = spec.model(index);
             if !clients.contains_key(model.endpoint.as_str()) {
-                let client = spec.endpoints[&model.endpoint].endpoint.connect(&here);
+                let client = spec.endpoints[&model.endpoint].endpoint.connect(&context);
                 let client = client.map_err(|error| ConnectError::Environment {
                     provider: model.endpoint.clone(),
                     message: error.message,

@@ -2,9 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kind::{Kind, normal};
-use super::pack::Distinct;
-use super::reply;
+use super::answer_type::{AnswerType, normalise_option};
+use super::reply::{self, Distinct};
 use super::{Answer, Cell, Probabilities};
 use crate::name::listed;
 use crate::table::Type;
@@ -24,7 +23,7 @@ pub struct Field {
     /// The key, and the column.
     pub name: String,
     /// What the value must be.
-    pub kind: Kind,
+    pub kind: AnswerType,
     /// Whether it may be null.
     pub nullable: bool,
     /// Whether a column with the probability of its label follows; neither in the schema nor in the words.
@@ -40,7 +39,7 @@ pub struct Field {
 impl Field {
     /// A key of the `json_keys` shorthand: text or null, and it may be missing.
     pub fn loose(name: &str) -> Field {
-        let kind = Kind::Text(None);
+        let kind = AnswerType::Text(None);
         let name = name.to_owned();
         Field { name, kind, nullable: true, prob: false, loose: true, unknown: Vec::new(), description: None }
     }
@@ -96,9 +95,10 @@ impl Field {
 
     /// Whether a text says that there is no value.
     fn says_unknown(&self, text: &str) -> bool {
-        let text = normal(text);
-        let option = matches!(&self.kind, Kind::Enum(options) if options.iter().any(|o| normal(o) == text));
-        !option && self.unknown.iter().any(|unknown| normal(unknown) == text)
+        let text = normalise_option(text);
+        let option =
+            matches!(&self.kind, AnswerType::Enum(options) if options.iter().any(|o| normalise_option(o) == text));
+        !option && self.unknown.iter().any(|unknown| normalise_option(unknown) == text)
     }
 
     /// The columns of its cells.

@@ -7,8 +7,9 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::answer_type::{AnswerType, normalise_option};
 use super::expect::Field;
-use super::kind::{Kind, normal};
+use crate::table::Simple;
 
 /// One key of a typed answer, as the spec writes it; becomes one column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,7 +51,7 @@ pub struct FieldSpec {
 pub struct ItemSpec {
     /// What an item is.
     #[serde(rename = "type")]
-    pub kind: ItemType,
+    pub kind: Simple,
     /// The texts that are allowed, for `type = "string"`.
     #[serde(rename = "enum", default, skip_serializing_if = "Option::is_none")]
     pub options: Option<Vec<String>>,
@@ -81,60 +82,43 @@ pub enum FieldType {
     Array,
 }
 
-/// The types of an array's items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ItemType {
-    /// Text.
-    String,
-    /// A whole number.
-    Integer,
-    /// A number.
-    Number,
-    /// True or false.
-    Boolean,
-}
-
 impl ItemSpec {
-    fn kind(&self) -> Result<Kind, (&'static str, String)> {
-        let numeric = matches!(self.kind, ItemType::Integer | ItemType::Number);
-        if !numeric && (self.minimum.is_some() || self.maximum.is_some()) {
-            let key = if self.minimum.is_some() { "minimum" } else { "maximum" };
-            return Err((key, format!("`{key}` is for `integer` and `number` only")));
+    fn answer_type(&self) -> Result<AnswerType, (&'static str, String)> {
+        let text = self.kind == Simple::Text;
+        let numeric = matches!(self.kind, Simple::Integer | Simple::Number);
+        let key = if self.minimum.is_some() { "minimum" } else { "maximum" };
+        match (self.minimum, self.maximum) {
+            (Some(_), _) | (_, Some(_)) if !numeric => {
+                Err((key, format!("`{key}` is for `integer` and `number` only")))
+            }
+            (Some(low), Some(high)) if low > high => {
+                Err(("minimum", format!("`minimum` ({low}) is above `maximum` ({high})")))
+            }
+            _ if self.options.is_some() && !text => Err(("enum", "`enum` is for `string` only".to_owned())),
+            _ if self.max_length.is_some() && !text => {
+                Err(("max_length", "`max_length` is for `string` only".to_owned()))
+            }
+            _ if self.max_length.is_some() && self.options.is_some() => {
+                Err(("max_length", "`max_length` is for free text, not for an `enum`".to_owned()))
+            }
+            bounds => Ok(match (self.kind, &self.options) {
+                (Simple::Integer, _) => AnswerType::Integer(bounds.0, bounds.1),
+                (Simple::Number, _) => AnswerType::Number(bounds.0, bounds.1),
+                (Simple::Boolean, _) => AnswerType::Boolean,
+                (Simple::Text, None) => AnswerType::Text(self.max_length),
+                (Simple::Text, Some(options)) => AnswerType::Enum(distinct(options)?),
+            }),
         }
-        if let (Some(low), Some(high)) = (self.minimum, self.maximum)
-            && low > high
-        {
-            return Err(("minimum", format!("`minimum` ({low}) is above `maximum` ({high})")));
-        }
-        if self.options.is_some() && self.kind != ItemType::String {
-            return Err(("enum", "`enum` is for `string` only".to_owned()));
-        }
-        if self.max_length.is_some() && self.kind != ItemType::String {
-            return Err(("max_length", "`max_length` is for `string` only".to_owned()));
-        }
-        if self.max_length.is_some() && self.options.is_some() {
-            return Err(("max_length", "`max_length` is for free text, not for an `enum`".to_owned()));
-        }
-        Ok(match self.kind {
-            ItemType::Integer => Kind::Integer(self.minimum, self.maximum),
-            ItemType::Number => Kind::Number(self.minimum, self.maximum),
-            ItemType::Boolean => Kind::Boolean,
-            ItemType::String => match &self.options {
-                None => Kind::Text(self.max_length),
-                Some(options) => Kind::Enum(checked_options(options)?),
-            },
-        })
     }
 }
 
-/// The options, if each can be told from the others.
-fn checked_options(options: &[String]) -> Result<Vec<String>, (&'static str, String)> {
+/// The options, if no two of them are equal after normalisation.
+fn distinct(options: &[String]) -> Result<Vec<String>, (&'static str, String)> {
     if options.is_empty() {
         return Err(("enum", "`enum` has no values".to_owned()));
     }
     for (i, option) in options.iter().enumerate() {
-        if let Some(twin) = options[..i].iter().find(|o| normal(o) == normal(option)) {
+        if let Some(twin) = options[..i].iter().find(|o| normalise_option(o) == normalise_option(option)) {
             return Err(("enum", format!("`enum` has `{twin}` and `{option}`, which can't be told apart")));
         }
     }
@@ -142,49 +126,43 @@ fn checked_options(options: &[String]) -> Result<Vec<String>, (&'static str, Str
 }
 
 impl FieldSpec {
-    /// The field called `name`; the error is the key that is wrong and why.
+    /// The field called `name`; the error is the wrong key and a sentence.
     pub fn field(&self, name: &str) -> Result<Field, (&'static str, String)> {
-        let simple = |kind| ItemSpec {
-            kind,
-            options: self.options.clone(),
-            max_length: self.max_length,
-            minimum: self.minimum,
-            maximum: self.maximum,
+        let kind = match self.kind {
+            FieldType::Array => self.list()?,
+            _ if self.items.is_some() => return Err(("items", "`items` is for `array` only".to_owned())),
+            FieldType::String => self.simple(Simple::Text)?,
+            FieldType::Integer => self.simple(Simple::Integer)?,
+            FieldType::Number => self.simple(Simple::Number)?,
+            FieldType::Boolean => self.simple(Simple::Boolean)?,
         };
-        let kind = match (self.kind, &self.items) {
-            (FieldType::Array, Some(items)) => {
-                let there = [
-                    ("enum", self.options.is_some()),
-                    ("max_length", self.max_length.is_some()),
-                    ("minimum", self.minimum.is_some()),
-                    ("maximum", self.maximum.is_some()),
-                ];
-                if let Some((key, _)) = there.into_iter().find(|(_, there)| *there) {
-                    return Err((key, format!("`{key}` belongs into `items`")));
-                }
-                Kind::List(Box::new(items.kind().map_err(|(_, message)| ("items", message))?))
-            }
-            (FieldType::Array, None) => {
-                return Err(("type", "`array` needs `items`, such as `items = { type = \"string\" }`".to_owned()));
-            }
-            (_, Some(_)) => return Err(("items", "`items` is for `array` only".to_owned())),
-            (FieldType::String, None) => simple(ItemType::String).kind()?,
-            (FieldType::Integer, None) => simple(ItemType::Integer).kind()?,
-            (FieldType::Number, None) => simple(ItemType::Number).kind()?,
-            (FieldType::Boolean, None) => simple(ItemType::Boolean).kind()?,
-        };
-        if self.prob && !matches!(kind, Kind::Enum(_)) {
+        if self.prob && !matches!(kind, AnswerType::Enum(_)) {
             return Err(("prob", "`prob` is for `enum` only".to_owned()));
         }
-        Ok(Field {
-            name: name.to_owned(),
-            kind,
-            nullable: self.nullable,
-            prob: self.prob,
-            loose: false,
-            unknown: Vec::new(),
-            description: self.description.clone(),
-        })
+        let (nullable, prob, description) = (self.nullable, self.prob, self.description.clone());
+        Ok(Field { name: name.to_owned(), kind, nullable, prob, loose: false, unknown: Vec::new(), description })
+    }
+
+    fn simple(&self, kind: Simple) -> Result<AnswerType, (&'static str, String)> {
+        let (options, max_length) = (self.options.clone(), self.max_length);
+        ItemSpec { kind, options, max_length, minimum: self.minimum, maximum: self.maximum }.answer_type()
+    }
+
+    fn list(&self) -> Result<AnswerType, (&'static str, String)> {
+        let misplaced = [
+            ("enum", self.options.is_some()),
+            ("max_length", self.max_length.is_some()),
+            ("minimum", self.minimum.is_some()),
+            ("maximum", self.maximum.is_some()),
+        ];
+        match (&self.items, misplaced.iter().find(|(_, there)| *there)) {
+            (None, _) => Err(("type", "`array` needs `items`, such as `items = { type = \"string\" }`".to_owned())),
+            (_, Some((key, _))) => Err((*key, format!("`{key}` belongs into `items`"))),
+            (Some(items), None) => {
+                let item = items.answer_type().map_err(|(_, message)| ("items", message))?;
+                Ok(AnswerType::List(Box::new(item)))
+            }
+        }
     }
 }
 

@@ -3,14 +3,14 @@
 //! A [`Template`] and a row make a [`Prompt`]; its [`Expect`] says what an answer is, tells the model so, and reads the
 //! reply into cells or into a reason why it can't be used. Knows tables and what stands below them.
 
+mod answer_type;
 mod claim;
 mod condition;
 mod expect;
 mod failure;
 mod field;
 mod guards;
-mod kind;
-mod labels;
+mod label_scores;
 mod message;
 mod pack;
 mod records;
@@ -26,16 +26,16 @@ use indexmap::IndexMap;
 
 use crate::table::Cell;
 
+pub use answer_type::{AnswerType, normalise_option};
 pub use claim::{Claim, Figure};
 pub use condition::{BoundCondition, Condition};
 pub use expect::{Expect, Field};
 pub use failure::{Failure, FailureKind};
 pub use field::{FieldSpec, FieldType, ItemSpec};
-pub use kind::{Kind, normal};
-pub use labels::{Token, of_tokens};
+pub use label_scores::{Token, label_probabilities};
 pub use message::{Message, Role, Shared, system};
 pub use pack::{Item, Pack, pack, together};
-pub use records::{Given, Trial};
+pub use records::{TemplateValue, Trial};
 pub use shorten::shortened;
 pub use template::{Bound, Template, Unknown};
 

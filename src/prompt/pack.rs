@@ -11,13 +11,11 @@
 //! once, with an answer that passes what a single row's answer must pass. Anything else makes that one item bad.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Answer, Expect, Message, Prompt, Role, reply};
 
@@ -307,33 +305,6 @@ impl Pack {
             [one] => Item { part: Some(one.get().to_owned()), answer: self.expect.read_part(one.get()) },
             many => Item { part: None, answer: Err(format!("its id comes back {} times in the reply", many.len())) },
         }
-    }
-}
-
-/// An object none of whose keys comes twice.
-pub(super) struct Distinct(pub Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Distinct {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Distinct;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Distinct, A::Error> {
-                let mut map = Map::new();
-                while let Some((key, value)) = access.next_entry::<String, Value>()? {
-                    if map.insert(key, value).is_some() {
-                        return Err(A::Error::custom("a key comes twice"));
-                    }
-                }
-                Ok(Distinct(map))
-            }
-        }
-        deserializer.deserialize_map(Keys)
     }
 }
 

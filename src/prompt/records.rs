@@ -13,7 +13,7 @@ use crate::table::{Cell, Row};
 
 /// A value that is given beside a row.
 #[derive(Clone, Copy, Debug)]
-pub enum Given<'a> {
+pub enum TemplateValue<'a> {
     /// One cell.
     Cell(&'a Cell),
     /// An object of these keys.
@@ -22,12 +22,12 @@ pub enum Given<'a> {
     Records(&'a [String], &'a [&'a [Cell]]),
 }
 
-impl Given<'_> {
+impl TemplateValue<'_> {
     pub(super) fn value(&self) -> Value {
         match self {
-            Given::Cell(cell) => value_of((*cell).clone()),
-            Given::Record(names, cells) => record(names, cells),
-            Given::Records(names, rows) => rows.iter().map(|cells| record(names, cells)).collect(),
+            TemplateValue::Cell(cell) => value_of((*cell).clone()),
+            TemplateValue::Record(names, cells) => record(names, cells),
+            TemplateValue::Records(names, rows) => rows.iter().map(|cells| record(names, cells)).collect(),
         }
     }
 }
@@ -48,7 +48,7 @@ pub struct Trial {
 
 impl Bound {
     /// The template over a row and these values beside it; the error names the variable or the limit.
-    pub fn render_with(&self, row: Row<'_>, others: &[(&str, Given<'_>)]) -> Result<String, String> {
+    pub fn render_with(&self, row: Row<'_>, others: &[(&str, TemplateValue<'_>)]) -> Result<String, String> {
         self.render_values(row, others.iter().map(|(name, given)| (*name, given.value())))
     }
 

@@ -3,8 +3,11 @@
 //! A reply either holds a whole answer or it doesn't. Only [`repaired`], for those who ask for it, goes further: it mends how
 //! JSON is written (quotes, commas, comments, Python's words), never what it says, and never its end.
 
+use std::fmt;
+
 use jsonrepair_rs::jsonrepair;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Places at most that are tried as the start of a JSON object.
@@ -121,6 +124,33 @@ fn read_until(text: &str, error: &serde_json::Error) -> usize {
     match error.line() {
         0 | 1 => error.column(),
         line => text.split_inclusive('\n').take(line).map(str::len).sum(),
+    }
+}
+
+/// An object none of whose keys comes twice.
+pub(super) struct Distinct(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Distinct;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Distinct, A::Error> {
+                let mut map = Map::new();
+                while let Some((key, value)) = access.next_entry::<String, Value>()? {
+                    if map.insert(key, value).is_some() {
+                        return Err(A::Error::custom("a key comes twice"));
+                    }
+                }
+                Ok(Distinct(map))
+            }
+        }
+        deserializer.deserialize_map(Keys)
     }
 }
 

@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::answer::Answer;
+use super::call::{Build, Model, Reply};
+use super::client::Provider;
+use super::failure::CallError;
 use super::http::Deadlines;
 use super::wire::Wire;
-use super::{Answer, Build, CallError, Model, PROVIDERS, Provider, Reply};
 use crate::document::{self, Node, Path, Problems};
 
 /// The longest deadline that is accepted, in seconds.
@@ -24,8 +27,8 @@ pub type Config = Arc<dyn Endpoint>;
 /// Reads an environment variable by name; `None` when it isn't set.
 pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
-/// The surroundings that a provider is connected in.
-pub struct Here<'a> {
+/// The environment and the folder in which a provider is connected.
+pub struct ConnectContext<'a> {
     /// The environment variables.
     pub env: Env<'a>,
     /// The folder of the spec, where its relative paths start.
@@ -69,7 +72,7 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     }
 
     /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
-    fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
+    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
 }
 
 /// What a body says, taken for either of the two things that servers are asked.
@@ -123,14 +126,6 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
-
-/// The endpoint of a model that says `provider = "ollama"` (or another kind) and has no entry in `[providers]`: the
-/// kind with nothing but defaults.
-pub fn default_endpoint(kind: &str) -> Option<Config> {
-    let kind = PROVIDERS.iter().find(|row| row.name == kind)?;
-    let nothing = Node { value: document::Value::Table(Vec::new()), span: 0..0 };
-    (kind.decode)(&nothing, &Path::root(), &mut Problems::default())
-}
 
 /// Decodes one kind's table and checks it; gives nothing if one of the problems is an error.
 pub(super) fn decode<T>(node: &Node, path: &Path, problems: &mut Problems) -> Option<Config>
@@ -200,6 +195,7 @@ pub(super) fn deadlines(connect_timeout_secs: u64, timeout_secs: u64) -> Deadlin
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::provider::{PROVIDERS, default_endpoint};
 
     /// A node without places in a text.
     pub(crate) fn node(json: &Value) -> Node {
@@ -218,9 +214,9 @@ pub(super) mod tests {
         Node { value, span: 0..0 }
     }
 
-    /// Surroundings with these variables and the current folder.
-    pub(crate) fn here(env: Env<'_>) -> Here<'_> {
-        Here { env, folder: FilePath::new(".") }
+    /// A context with these variables and the current folder.
+    pub(crate) fn context(env: Env<'_>) -> ConnectContext<'_> {
+        ConnectContext { env, folder: FilePath::new(".") }
     }
 
     #[test]

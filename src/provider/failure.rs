@@ -8,14 +8,50 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{CallError, CallErrorKind};
 use crate::prompt::{Failure, FailureKind};
 
 /// The longest message of an error, in characters.
 pub const LONGEST_MESSAGE: usize = 300;
 
-/// The longest wait that a server's Retry-After is believed for.
+/// The longest Retry-After that is believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Why a call has no reply, classified by what the caller should do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    pub kind: CallErrorKind,
+    /// The words of the server or the network: at most 300 characters, no control characters, no URL query, no key.
+    pub message: String,
+}
+
+/// The classes of failed calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallErrorKind {
+    /// Wait at least as long as the server's Retry-After, then try again.
+    RateLimited { retry_after: Option<Duration> },
+    /// The server is down or busy (refused, reset, 502, 503): try again later.
+    Unavailable { retry_after: Option<Duration> },
+    /// The server failed at this request (500): try again.
+    ServerError { retry_after: Option<Duration> },
+    /// A deadline passed: try again later.
+    Timeout,
+    /// The key is missing, wrong or not allowed (401, 403): stop the run.
+    Unauthorized,
+    /// The server does not have the model: stop the run.
+    UnknownModel,
+    /// The quota is used up (not a rate that recovers): stop the run.
+    QuotaExhausted,
+    /// The server refuses this request (other 4xx): the row fails.
+    Rejected,
+    /// The prompt is longer than the model's context: the row fails.
+    ContextTooLong,
+    /// The provider withheld the reply or the model refused: the row fails.
+    Refused,
+    /// The reply was cut off (`finish = length`, or a body that ended early).
+    Truncated,
+    /// The reply does not follow the protocol.
+    Malformed,
+}
 
 impl CallError {
     /// An error of this class; the message is cleaned (no control characters) and cut to [`LONGEST_MESSAGE`].

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::failure::{believed, snippet};
-use super::{Answer, CallError, CallErrorKind};
+use super::answer::Answer;
+use super::failure::{CallError, CallErrorKind, believed, snippet};
 
 /// The code word of a quota that is used up until tomorrow. Google's own code is the same for all limits
 /// (`RESOURCE_EXHAUSTED`), and its `RetryInfo` names seconds here too; only the quota's id tells them apart.
@@ -151,6 +151,11 @@ impl Fault {
         } else {
             CallErrorKind::of_status(status, answer.retry_after.max(self.retry_after))
         }
+    }
+
+    /// The error of a failed answer.
+    pub fn error_of(answer: Answer<'_>) -> CallError {
+        Fault::of_body(answer.body).error(answer)
     }
 
     /// The fault as an error of its class, in the server's words.

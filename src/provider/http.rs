@@ -14,8 +14,8 @@ use reqwest::{Client, Method, Request, Response, Url, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::address::Address;
-use super::failure::retry_after;
-use super::{Answer, CallError, CallErrorKind};
+use super::answer::Answer;
+use super::failure::{CallError, CallErrorKind, retry_after};
 
 /// The longest body that is read, in bytes.
 pub const LONGEST_BODY: usize = 16 << 20;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::endpoint::{Checked, ConnectError, Endpoint, Here};
+use super::endpoint::{Checked, ConnectContext, ConnectError, Endpoint};
 use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
 use crate::prompt::{Message, Probabilities};
 
@@ -64,7 +64,7 @@ impl Endpoint for Mock {
         true
     }
 
-    fn connect(&self, _: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+    fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
         Ok(Arc::new(Answers { pick: self.pick }))
     }
 }

@@ -5,48 +5,18 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::answer::Answer;
+use super::call::{Build, Call, Encoded, Finish, Model, Reply, Sampling};
 use super::extra::merge;
-use super::failure::snippet;
+use super::failure::{CallError, CallErrorKind};
 use super::http::Headers;
-use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Sampling, Timings};
+use super::inventory::{Inventory, Page};
+use super::timing::Timings;
 use crate::prompt::{Message, Role};
-
-/// What a server answered, as far as a dialect has to know.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
-    /// The HTTP status; never a redirect.
-    pub status: u16,
-    /// The Retry-After header, read.
-    pub retry_after: Option<Duration>,
-    /// The whole body.
-    pub body: &'a [u8],
-}
-
-impl<'a> Answer<'a> {
-    /// Whether the status is 2xx.
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// Reads the body as JSON. One that ends too early is `Truncated` (a connection that is closed before the end looks
-    /// like this when the length wasn't announced), any other fault is `Malformed`.
-    pub fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
-        serde_json::from_slice(self.body).map_err(|e| {
-            let (kind, what) = match e.is_eof() {
-                true => (CallErrorKind::Truncated, "ends too early"),
-                false => (CallErrorKind::Malformed, "is not what the protocol says"),
-            };
-            // Positions only: serde's own words could quote a row.
-            let place = format!("line {}, column {}", e.line(), e.column());
-            CallError::raw(kind, format!("the reply {what} ({place}): {}", snippet(self.body)))
-        })
-    }
-}
 
 /// A dialect: pure, and cheap where it stands in every call's way.
 pub trait Wire: fmt::Debug + Send + Sync {
@@ -183,14 +153,11 @@ pub(super) fn unlisted(
     answer: Answer<'_>,
     unknown: bool,
 ) -> Option<Result<Build, CallError>> {
-    match answer.status {
-        404 if unknown => {
-            let message = format!("{endpoint} doesn't serve the model `{}`", model.id);
-            Some(Err(CallError::raw(CallErrorKind::UnknownModel, message)))
-        }
-        404 | 405 | 501 => Some(Ok(Build::default())),
-        _ => None,
+    if answer.status == 404 && unknown {
+        let message = format!("{endpoint} doesn't serve the model `{}`", model.id);
+        return Some(Err(CallError::raw(CallErrorKind::UnknownModel, message)));
     }
+    answer.is_missing().then(|| Ok(Build::default()))
 }
 
 /// The error of a reply without the `field` that says why it ended, which is the only proof that it is whole.

@@ -6,7 +6,7 @@ use super::ask::BindContext;
 use super::question::TextColumn;
 use super::quote;
 use crate::document::Problems;
-use crate::prompt::{Field, Kind};
+use crate::prompt::{AnswerType, Field};
 use crate::table::{Cell, Column, Row, Type};
 
 /// Characters at most of a quote: enough to find its place by, and no reason to copy the text.
@@ -83,7 +83,7 @@ impl Evidence {
 fn quote_of(field: &Field) -> Field {
     Field {
         name: format!("{}_quote", field.name),
-        kind: Kind::Text(Some(LONGEST)),
+        kind: AnswerType::Text(Some(LONGEST)),
         nullable: true,
         prob: false,
         description: Some(format!("the exact words of the text that say the value of \"{}\"", field.name)),

@@ -14,6 +14,8 @@ pub mod parquet;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use cell::{Cell, array_of, cell_at};
 pub use digest::{Digest, column_words};
@@ -77,13 +79,15 @@ pub enum Type {
 }
 
 /// The simple types, which a list can hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Simple {
     /// Text.
+    #[serde(rename = "string")]
     Text,
-    /// A whole number of 64 bits.
+    /// A whole number.
     Integer,
-    /// A number of 64 bits.
+    /// A number.
     Number,
     /// True or false.
     Boolean,

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use fanfold::document::{Document, Format};
-use fanfold::prompt::{Condition, Expect, Field, Kind, Template};
+use fanfold::prompt::{AnswerType, Condition, Expect, Field, Template};
 use fanfold::provider::{Answer, Model, Sampling, default_endpoint};
 use fanfold::report::diagnostics;
 use fanfold::spec::Spec;
@@ -76,16 +76,16 @@ pub fn reply(data: &[u8]) {
     let options = || vec!["positive".to_owned(), "neutral".to_owned(), "very negative".to_owned()];
     let labelled = vec![("A".to_owned(), "yes".to_owned()), ("B".to_owned(), "no".to_owned())];
     let kinds = [
-        ("text", Kind::Text(std::num::NonZeroU32::new(20))),
-        ("label", Kind::Enum(options())),
-        ("count", Kind::Integer(Some(0.0), Some(10.0))),
-        ("score", Kind::Number(None, None)),
-        ("sure", Kind::Boolean),
-        ("items", Kind::List(Box::new(Kind::Integer(None, None)))),
-        ("choice", Kind::Labelled(labelled)),
-        ("some", Kind::Some(Box::new(Kind::Enum(options())), 2)),
+        ("text", AnswerType::Text(std::num::NonZeroU32::new(20))),
+        ("label", AnswerType::Enum(options())),
+        ("count", AnswerType::Integer(Some(0.0), Some(10.0))),
+        ("score", AnswerType::Number(None, None)),
+        ("sure", AnswerType::Boolean),
+        ("items", AnswerType::List(Box::new(AnswerType::Integer(None, None)))),
+        ("choice", AnswerType::Labelled(labelled)),
+        ("some", AnswerType::Some(Box::new(AnswerType::Enum(options())), 2)),
     ];
-    let field = |(name, kind): (&str, Kind)| Field { kind, loose: false, ..Field::loose(name) };
+    let field = |(name, kind): (&str, AnswerType)| Field { kind, loose: false, ..Field::loose(name) };
     let fields: Vec<Field> = kinds.into_iter().map(field).collect();
     let columns = fields.len();
     for (expect, columns) in [

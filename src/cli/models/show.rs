@@ -10,7 +10,7 @@ use crate::cli::runtime::{block_on, env};
 use crate::cli::terminal::Terminal;
 use crate::inventory::{Lack, Surveyed, hints, survey};
 use crate::provider::weights::Folders;
-use crate::provider::{Here, Inventory, default_endpoint, memory};
+use crate::provider::{ConnectContext, Inventory, default_endpoint, memory};
 use crate::report::models::{BuiltinReport, ModelsReport};
 
 #[derive(Debug, clap::Args)]
@@ -41,8 +41,8 @@ impl Show {
 
 /// The Ollama server that a spec with only `provider = "ollama"` uses.
 async fn own_ollama() -> Surveyed {
-    let here = Here { env: &env, folder: Path::new(".") };
-    let connected = default_endpoint("ollama").map(|endpoint| endpoint.connect(&here));
+    let context = ConnectContext { env: &env, folder: Path::new(".") };
+    let connected = default_endpoint("ollama").map(|endpoint| endpoint.connect(&context));
     let (endpoint, inventory) = match connected {
         Some(Ok(provider)) => {
             let found = provider.inventory(&[]).await;

@@ -7,8 +7,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::provider::answer::Answer;
 use crate::provider::fault::Fault;
-use crate::provider::wire::{Answer, endless, unlisted, with_text};
+use crate::provider::wire::{endless, unlisted, with_text};
 use crate::provider::{Build, CallError, CallErrorKind, Finish, Inventory, Listed, Model, Reply};
 
 #[derive(Deserialize)]
@@ -61,13 +62,7 @@ struct Known {
 
 /// Reads the answer to a call.
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
-    if !answer.is_success() {
-        return Err(Fault::of_body(answer.body).error(answer));
-    }
-    let answered: Answered = answer.json()?;
-    if answered.error.is_some_and(|error| !error.is_null()) {
-        return Err(Fault::of_body(answer.body).error(answer));
-    }
+    let answered = answer.reply(|answered: &Answered| answered.error.as_ref(), Fault::error_of)?;
     let texts = answered.content.iter().filter(|block| block.kind == "text");
     let text: String = texts.filter_map(|block| block.text.as_deref()).collect();
     let finish = match answered.stop_reason.as_deref() {
@@ -120,13 +115,10 @@ struct List {
 
 /// Reads the list of models (<https://platform.claude.com/docs/en/api/models/list>). A gateway may have none.
 pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
-    let Some(page) = pages.first().copied().flatten().filter(|page| !matches!(page.status, 404 | 405 | 501)) else {
+    let page = pages.first().copied().flatten();
+    let Some(List { data, has_more: more }) = Answer::list(page, Fault::error_of)? else {
         return Ok(Inventory::default());
     };
-    if !page.is_success() {
-        return Err(Fault::of_body(page.body).error(page));
-    }
-    let Ok(List { data, has_more: more }) = page.json() else { return Ok(Inventory::default()) };
     let listed = |known: Known| Listed { id: known.id, context: known.max_input_tokens, ..Listed::default() };
     Ok(Inventory { models: data.into_iter().map(listed).collect(), more, ..Inventory::default() })
 }

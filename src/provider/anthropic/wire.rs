@@ -9,11 +9,13 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Format, reply};
+use super::reply;
 use crate::prompt::{Message, Role};
+use crate::provider::answer::Answer;
 use crate::provider::http::Headers;
+use crate::provider::structured_output::SchemaOrNone;
 use crate::provider::subset::subset;
-use crate::provider::wire::{Answer, Wire, encoded, system};
+use crate::provider::wire::{Wire, encoded, system};
 use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply};
 
 /// The kind's name.
@@ -31,7 +33,7 @@ const KNOWN: [&str; 8] =
 #[derive(Clone, Debug)]
 pub struct AnthropicWire {
     /// How JSON is asked for.
-    pub(super) format: Format,
+    pub(super) structured_output: SchemaOrNone,
 }
 
 #[derive(Serialize)]
@@ -79,7 +81,7 @@ impl Wire for AnthropicWire {
     /// The seed, which the protocol has no field for, is part of the key only: replicates are calls of their own.
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
-        let schema = call.schema.filter(|_| self.format == Format::JsonSchema);
+        let schema = call.schema.filter(|_| self.structured_output == SchemaOrNone::JsonSchema);
         let body = Body {
             model: &call.model.id,
             max_tokens: sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
@@ -97,8 +99,8 @@ impl Wire for AnthropicWire {
     }
 
     fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
-        let relaxed = (self.format, level) == (Format::JsonSchema, 1);
-        relaxed.then(|| (AnthropicWire { format: Format::None }.encode(call), "none"))
+        let relaxed = (self.structured_output, level) == (SchemaOrNone::JsonSchema, 1);
+        relaxed.then(|| (AnthropicWire { structured_output: SchemaOrNone::None }.encode(call), "none"))
     }
 
     fn tells_tokens(&self) -> bool {

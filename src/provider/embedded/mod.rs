@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Provider;
-use super::endpoint::{Checked, ConnectError, Endpoint, Here};
+use super::endpoint::{Checked, ConnectContext, ConnectError, Endpoint};
 
 /// The kind's name.
 const KIND: &str = "embedded";
@@ -43,14 +43,14 @@ impl Endpoint for Embedded {
     }
 
     #[cfg(feature = "embedded")]
-    fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
         let folders =
-            weights::Folders::from_env(here.env).map_err(|e| ConnectError { message: e.message, help: e.help })?;
-        Ok(Arc::new(inference::Process::new(folders, here.folder)))
+            weights::Folders::from_env(context.env).map_err(|e| ConnectError { message: e.message, help: e.help })?;
+        Ok(Arc::new(inference::Process::new(folders, context.folder)))
     }
 
     #[cfg(not(feature = "embedded"))]
-    fn connect(&self, _: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+    fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
         Err(ConnectError::new("this fanfold was built without models of its own")
             .help("build it with its default features, or use a server such as Ollama"))
     }

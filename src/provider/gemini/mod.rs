@@ -1,79 +1,33 @@
-//! Google's Gemini, and servers that speak its `generateContent` protocol. Fields of the spec here, the protocol in
-//! `wire` (requests) and `reply` (answers).
-//!
-//! Knows only what stands beside it in `provider`.
+//! Google's Gemini, and servers that speak its `generateContent` protocol: requests in `wire`, answers in `reply`.
 
 mod reply;
 mod wire;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::address::Address;
-use super::hosted::{Home, Hosted, Service, StructuredOutput};
+use super::hosted::{Dialect, Home};
+use super::structured_output::StructuredOutput;
 use wire::GeminiWire;
 
-/// Google's own address.
-static HOME: Home =
-    Home { address: "https://generativelanguage.googleapis.com", key: "GEMINI_API_KEY", version: "v1beta" };
+#[derive(Clone, Debug)]
+pub(super) struct Gemini;
 
-/// Google Gemini, or any server that speaks its protocol.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Gemini {
-    /// The address without `/v1beta`. Left out: `https://generativelanguage.googleapis.com`.
-    base_url: Option<String>,
-    /// The environment variable that holds the address, instead of `base_url`.
-    base_url_env: Option<String>,
-    /// The environment variable that holds the key. Left out: `GEMINI_API_KEY` for Google's own address, and no key for
-    /// any other.
-    api_key_env: Option<String>,
-    /// Send the key over plain `http://` to a host on a public network, where others can read it.
-    allow_insecure: bool,
-    /// How the server is asked for JSON: `json_schema`, `json_object`, or `none` for models that know neither.
-    structured_output: StructuredOutput,
-    /// The deadline of a whole call in seconds.
-    #[schemars(range(min = 1, max = 86400))]
-    timeout_secs: u64,
-    /// The deadline for connecting in seconds.
-    #[schemars(range(min = 1, max = 86400))]
-    connect_timeout_secs: u64,
-}
-
-impl Default for Gemini {
-    fn default() -> Self {
-        Gemini {
-            base_url: None,
-            base_url_env: None,
-            api_key_env: None,
-            allow_insecure: false,
-            structured_output: StructuredOutput::default(),
-            timeout_secs: 600,
-            connect_timeout_secs: 10,
-        }
-    }
-}
-
-impl Service for Gemini {
+impl Dialect for Gemini {
     type Wire = GeminiWire;
+    type StructuredOutput = StructuredOutput;
 
     const KIND: &'static str = wire::KIND;
-
+    const HOME: Home = Home {
+        owner: "Google",
+        address: "https://generativelanguage.googleapis.com",
+        key: "GEMINI_API_KEY",
+        version: "v1beta",
+        about_address: "The address without `/v1beta`.",
+    };
     const HIGHEST_TEMPERATURE: f64 = 2.0;
+    const ABOUT_STRUCTURED_OUTPUT: &'static str =
+        "How the server is asked for JSON: `json_schema`, `json_object`, or `none` for models that know neither.";
 
-    fn hosted(&self) -> Hosted<'_> {
-        Hosted {
-            home: &HOME,
-            base_url: self.base_url.as_deref(),
-            base_url_env: self.base_url_env.as_deref(),
-            api_key_env: self.api_key_env.as_deref(),
-            allow_insecure: self.allow_insecure,
-            timeout_secs: self.timeout_secs,
-            connect_timeout_secs: self.connect_timeout_secs,
-        }
-    }
-
-    fn wire(&self, _: &Address) -> GeminiWire {
-        GeminiWire { structured_output: self.structured_output }
+    fn wire(structured_output: StructuredOutput, _: &Address) -> GeminiWire {
+        GeminiWire { structured_output }
     }
 }

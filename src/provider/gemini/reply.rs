@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::prompt::Token;
+use crate::provider::answer::Answer;
 use crate::provider::fault::Fault;
-use crate::provider::wire::{Answer, endless, unlisted, with_text};
+use crate::provider::wire::{endless, unlisted, with_text};
 use crate::provider::{Build, CallError, CallErrorKind, Finish, Inventory, Listed, Model, Reply};
 
 #[derive(Deserialize)]
@@ -119,13 +120,7 @@ struct Known {
 
 /// Reads the answer to a call.
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
-    if !answer.is_success() {
-        return Err(Fault::of_body(answer.body).error(answer));
-    }
-    let answered: Answered = answer.json()?;
-    if answered.error.is_some_and(|error| !error.is_null()) {
-        return Err(Fault::of_body(answer.body).error(answer));
-    }
+    let answered = answer.reply(|answered: &Answered| answered.error.as_ref(), Fault::error_of)?;
     let Some(candidate) = answered.candidates.into_iter().next() else {
         return Err(match answered.prompt_feedback.and_then(|feedback| feedback.block_reason) {
             Some(reason) => CallError::raw(CallErrorKind::Refused, format!("the prompt was blocked ({reason})")),
@@ -196,13 +191,10 @@ struct Entry {
 
 /// Reads the list of models (<https://ai.google.dev/api/models#method:-models.list>). A gateway may have none.
 pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
-    let Some(page) = pages.first().copied().flatten().filter(|page| !matches!(page.status, 404 | 405 | 501)) else {
+    let page = pages.first().copied().flatten();
+    let Some(List { models, next_page_token }) = Answer::list(page, Fault::error_of)? else {
         return Ok(Inventory::default());
     };
-    if !page.is_success() {
-        return Err(Fault::of_body(page.body).error(page));
-    }
-    let Ok(List { models, next_page_token }) = page.json() else { return Ok(Inventory::default()) };
     let writes = |entry: &Entry| {
         let methods = entry.supported_generation_methods.as_ref();
         methods.is_none_or(|methods| methods.iter().any(|method| method == "generateContent"))

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::reply;
 use crate::prompt::{Message, Role};
-use crate::provider::hosted::StructuredOutput;
+use crate::provider::answer::Answer;
 use crate::provider::http::Headers;
 use crate::provider::scores::LIKELIEST;
+use crate::provider::structured_output::StructuredOutput;
 use crate::provider::subset::subset;
-use crate::provider::wire::{Answer, Wire, encoded, portable_seed, system};
+use crate::provider::wire::{Wire, encoded, portable_seed, system};
 use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply};
 
 /// The kind's name.

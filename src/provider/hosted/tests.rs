@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::document::Path;
 use crate::provider::PROVIDERS;
 use crate::provider::endpoint::Config;
-use crate::provider::endpoint::tests::{here, node};
+use crate::provider::endpoint::tests::{context, node};
 
 const KEY: &str = "sk-CANARY-0123456789";
 
@@ -41,10 +41,10 @@ fn the_key_of_a_home_goes_to_that_home_only() {
         assert_eq!(secret(json!({"base_url": like, "api_key_env": "LAB_KEY"})).as_deref(), Some("LAB_KEY"));
 
         let config = read(kind, &json!({})).unwrap();
-        let provider = config.connect(&here(&env)).unwrap();
+        let provider = config.connect(&context(&env)).unwrap();
         assert_eq!((provider.kind(), provider.endpoint().as_str()), (kind, home));
         assert!(!format!("{provider:?} {config:?} {}", config.settings()).contains("CANARY"));
-        let error = config.connect(&here(&|_| None)).unwrap_err();
+        let error = config.connect(&context(&|_| None)).unwrap_err();
         assert_eq!(error.message, format!("the environment variable `{own}` is not set"));
     }
 }
@@ -69,7 +69,7 @@ fn what_a_dialect_adds_to_an_address_is_not_written() {
         let problems = read(kind, &json!({"base_url": wrong})).unwrap_err();
         assert!(problems.len() == 1 && problems[0].contains("which is added to it"), "{problems:?}");
         let config = read(kind, &json!({"base_url_env": "LAB_URL"})).unwrap();
-        let error = config.connect(&here(&|_| Some(wrong.to_owned()))).unwrap_err();
+        let error = config.connect(&context(&|_| Some(wrong.to_owned()))).unwrap_err();
         assert!(error.message.contains("`LAB_URL` holds no usable address"), "{error}");
         assert!(read(kind, &json!({"base_url": "http://h/api"})).is_ok());
     }

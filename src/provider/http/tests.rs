@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::*;
 use crate::document::{Path, Problems};
 use crate::prompt::Message;
-use crate::provider::endpoint::tests::here;
+use crate::provider::endpoint::tests::context;
 use crate::provider::{Call, Model, PROVIDERS, Provider, Reply, Sampling};
 
 const KEY: &str = "sk-CANARY-0123456789";
@@ -55,7 +55,7 @@ fn provider(kind: &str, base_url: &str) -> Arc<dyn Provider> {
     let node = crate::provider::endpoint::tests::node(&fields);
     let kind = PROVIDERS.iter().find(|row| row.name == kind).unwrap();
     let config = (kind.decode)(&node, &Path::root(), &mut problems).unwrap();
-    config.connect(&here(&|_| Some(KEY.to_owned()))).unwrap()
+    config.connect(&context(&|_| Some(KEY.to_owned()))).unwrap()
 }
 
 fn model() -> Model {

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::wire::{failed, tagged};
+use crate::provider::answer::Answer;
 use crate::provider::inventory::{Inventory, Listed, Page};
-use crate::provider::wire::Answer;
 use crate::provider::{CallError, Timings};
 
 #[derive(Deserialize)]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use wire::DEFAULT_NUM_CTX;
 
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectError, Endpoint, Here, Reading, deadlines, reading};
+use super::endpoint::{Checked, Checks, ConnectContext, ConnectError, Endpoint, Reading, deadlines, reading};
 use super::http::Http;
 use super::server::Server;
 use super::wire::{Wire, full_body};
@@ -91,8 +91,8 @@ impl Endpoint for Ollama {
         Some(reading(&OllamaWire::new(&self.keep_alive), model, answer))
     }
 
-    fn connect(&self, here: &Here<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
-        let address = match (&self.base_url, (here.env)(HOST)) {
+    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+        let address = match (&self.base_url, (context.env)(HOST)) {
             (Some(base), _) => Address::parse(base).map_err(ConnectError::new)?,
             (None, host) => Address::parse(&host::address(host.as_deref().unwrap_or_default())).map_err(|problem| {
                 ConnectError::new(format!("the environment variable `{HOST}` holds no usable address: {problem}"))
@@ -109,14 +109,14 @@ impl Endpoint for Ollama {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::endpoint::tests::here;
+    use crate::provider::endpoint::tests::context;
 
     #[test]
     fn the_address_comes_from_the_spec_then_from_the_environment() {
         let at = |base_url: Option<&str>, host: Option<&str>| {
             let fields = Ollama { base_url: base_url.map(str::to_owned), ..Ollama::default() };
             let env = |name: &str| host.filter(|_| name == HOST).map(str::to_owned);
-            fields.connect(&here(&env)).map(|p| p.endpoint())
+            fields.connect(&context(&env)).map(|p| p.endpoint())
         };
         assert_eq!(at(None, None).unwrap(), "http://127.0.0.1:11434");
         assert_eq!(at(None, Some("gpu:9999")).unwrap(), "http://gpu:9999");

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::inventory;
 use crate::name::nearest;
 use crate::prompt::Message;
+use crate::provider::answer::Answer;
 use crate::provider::fault::Fault;
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
-use crate::provider::wire::{Answer, Wire, encoded, portable_seed, with_text};
+use crate::provider::wire::{Wire, encoded, portable_seed, with_text};
 use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Timings};
 
 /// The kind's name.

@@ -3,9 +3,10 @@
 //! Sources: <https://platform.openai.com/docs/api-reference/models/list>, and for llama.cpp `tools/server/README.md` of its
 //! repository. vLLM adds `max_model_len` to a model, llama.cpp `meta`. Pure.
 
+use super::quirks::Quirk;
 use super::reply::failed;
+use crate::provider::answer::Answer;
 use crate::provider::inventory::{Inventory, Listed, Page};
-use crate::provider::wire::Answer;
 use crate::provider::{CallError, Timings};
 use serde::Deserialize;
 
@@ -69,11 +70,11 @@ struct Details {
     cached_tokens: Option<u64>,
 }
 
-/// The pages that tell what the server has; OpenAI's own has only the list.
-pub(super) fn pages(home: bool) -> Vec<Page> {
+/// The pages that describe the server.
+pub(super) fn pages(quirks: &[Quirk]) -> Vec<Page> {
     let beside = |path| Page { beside: true, ..Page::get(path) };
     let mut pages = vec![Page::get("models")];
-    if !home {
+    if !quirks.contains(&Quirk::OnlyProtocolPages) {
         pages.extend([beside("props"), beside("slots")]);
     }
     pages
@@ -82,13 +83,7 @@ pub(super) fn pages(home: bool) -> Vec<Page> {
 /// Reads the answers to [`pages`]. A server without a list of models has nothing to tell.
 pub(super) fn read(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
     let page = |at: usize| pages.get(at).copied().flatten();
-    let Some(list) = page(0).filter(|page| !matches!(page.status, 404 | 405 | 501)) else {
-        return Ok(Inventory::default());
-    };
-    if !list.is_success() {
-        return Err(failed(list));
-    }
-    let Ok(Models { data }) = list.json::<Models>() else { return Ok(Inventory::default()) };
+    let Some(Models { data }) = Answer::list(page(0), failed)? else { return Ok(Inventory::default()) };
     let found = |at: usize| page(at).filter(Answer::is_success);
     let props: Option<Props> = found(1).and_then(|page| page.json().ok());
     let slots: Option<Vec<Slot>> = found(2).and_then(|page| page.json().ok());

@@ -9,9 +9,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::name::{listed, nearest};
+use crate::provider::answer::Answer;
 use crate::provider::fault::Fault;
 use crate::provider::scores::{Scored, tokens};
-use crate::provider::wire::{Answer, endless, with_text};
+use crate::provider::wire::{endless, with_text};
 use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
 
 #[derive(Deserialize)]
@@ -101,13 +102,7 @@ struct Listed {
 
 /// Reads the answer to a call.
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
-    if !answer.is_success() {
-        return Err(failed(answer));
-    }
-    let completion: Completion = answer.json()?;
-    if completion.error.is_some_and(|error| !error.is_null()) {
-        return Err(failed(answer));
-    }
+    let completion = answer.reply(|completion: &Completion| completion.error.as_ref(), failed)?;
     let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
         return Err(CallError::raw(CallErrorKind::Malformed, "the reply has no choices"));
     };
@@ -152,15 +147,7 @@ pub(super) fn failed(answer: Answer<'_>) -> CallError {
 /// Servers with one model (llama.cpp) answer to any name, and not all servers have such a list: only a list that can be
 /// read and names several others says no.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
-    if matches!(answer.status, 404 | 405 | 501) {
-        return Ok(Build::default());
-    }
-    if !answer.is_success() {
-        return Err(failed(answer));
-    }
-    let Ok(Models { data }) = answer.json::<Models>() else {
-        return Ok(Build::default());
-    };
+    let Some(Models { data }) = Answer::list(Some(answer), failed)? else { return Ok(Build::default()) };
     let ids: Vec<&str> = data.iter().map(|listed| listed.id.as_str()).collect();
     // Some list `models/x` and are asked for `x`.
     let served = |id: &&str| *id == model.id || id.rsplit('/').next() == Some(model.id.as_str());

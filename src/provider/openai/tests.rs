@@ -1,8 +1,9 @@
 //! OpenAI-compatible requests and endpoints.
 
+use super::super::hosted::Hosted;
 use super::*;
 use crate::provider::endpoint::Endpoint;
-use crate::provider::endpoint::tests::here;
+use crate::provider::endpoint::tests::context;
 
 const KEY: &str = "sk-CANARY-0123456789";
 
@@ -16,7 +17,7 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-fn fields(json: serde_json::Value) -> OpenAi {
+fn fields(json: serde_json::Value) -> Hosted<OpenAi> {
     serde_json::from_value(json).unwrap()
 }
 
@@ -24,7 +25,7 @@ fn problems(json: serde_json::Value) -> Vec<String> {
     let mut problems = crate::document::Problems::default();
     let path = crate::document::Path::of(["providers", "lab"]);
     let node = crate::provider::endpoint::tests::node(&json);
-    let config = crate::provider::endpoint::decode::<OpenAi>(&node, &path, &mut problems);
+    let config = crate::provider::endpoint::decode::<Hosted<OpenAi>>(&node, &path, &mut problems);
     assert_eq!(config.is_none(), !problems.is_empty());
     problems.into_iter().map(|problem| problem.message).collect()
 }
@@ -41,15 +42,15 @@ fn the_key_goes_only_where_it_belongs() {
     assert_eq!(secret(serde_json::json!({"base_url": "https://api.openai.com.evil.org/v1"})), None);
     assert_eq!(secret(serde_json::json!({"base_url_env": "LAB_URL"})), None);
     let lab = fields(serde_json::json!({"base_url_env": "LAB_URL", "api_key_env": "LAB_KEY"}));
-    let provider = lab.connect(&here(&env)).unwrap();
+    let provider = lab.connect(&context(&env)).unwrap();
     assert_eq!(provider.endpoint(), "http://10.0.0.5:8000/v1");
     assert!(!format!("{provider:?} {lab:?} {}", lab.settings()).contains("CANARY"));
-    assert!(fields(serde_json::json!({})).connect(&here(&env)).is_ok());
+    assert!(fields(serde_json::json!({})).connect(&context(&env)).is_ok());
 }
 
 #[test]
 fn what_the_environment_lacks_is_named() {
-    let message = |json| fields(json).connect(&here(&env)).unwrap_err().message;
+    let message = |json| fields(json).connect(&context(&env)).unwrap_err().message;
     assert_eq!(
         message(serde_json::json!({"base_url": "http://h/v1", "api_key_env": "NO_KEY"})),
         "the environment variable `NO_KEY` is not set"
@@ -58,7 +59,7 @@ fn what_the_environment_lacks_is_named() {
     let open = serde_json::json!({"base_url_env": "OPEN_URL", "api_key_env": "LAB_KEY"});
     assert_eq!(message(open), "the key would go to `example.org` in clear text over `http://`");
     let broken = fields(serde_json::json!({"base_url": "http://h/v1", "api_key_env": "BROKEN_KEY"}));
-    assert_eq!(broken.connect(&here(&env)).unwrap_err().message, "a key can't hold line breaks");
+    assert_eq!(broken.connect(&context(&env)).unwrap_err().message, "a key can't hold line breaks");
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn a_real_llama_cpp_server_speaks_this_dialect() {
 
     let base = std::env::var("FANFOLD_LLAMA_URL").expect("FANFOLD_LLAMA_URL is set");
     let provider =
-        fields(serde_json::json!({"base_url": base, "api_key_env": "LAB_KEY"})).connect(&here(&env)).unwrap();
+        fields(serde_json::json!({"base_url": base, "api_key_env": "LAB_KEY"})).connect(&context(&env)).unwrap();
     let sampling =
         Sampling { temperature: Some(0.0), seed: Some(u64::MAX), max_tokens: Some(48), ..Sampling::default() };
     let model = Model { id: "any".to_owned(), sampling };

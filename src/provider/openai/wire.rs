@@ -7,11 +7,13 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::quirks::Quirk;
 use super::{inventory, reply};
 use crate::prompt::Message;
-use crate::provider::hosted::StructuredOutput;
+use crate::provider::answer::Answer;
 use crate::provider::scores::LIKELIEST;
-use crate::provider::wire::{Answer, Wire, encoded, portable_seed};
+use crate::provider::structured_output::StructuredOutput;
+use crate::provider::wire::{Wire, encoded, portable_seed};
 use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply, Timings};
 
 /// The kind's name.
@@ -22,9 +24,7 @@ pub(super) const KIND: &str = "openai";
 pub struct OpenAiWire {
     /// How JSON is asked for.
     pub(super) structured_output: StructuredOutput,
-    /// Whether the server is OpenAI's own, whose newer models refuse `max_tokens` under that name; most others know no
-    /// other name.
-    pub(super) home: bool,
+    pub(super) quirks: &'static [Quirk],
 }
 
 #[derive(Serialize)]
@@ -90,13 +90,14 @@ impl Wire for OpenAiWire {
 
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
+        let completion = self.quirks.contains(&Quirk::MaxCompletionTokens);
         let body = Body {
             model: &call.model.id,
             messages: call.messages,
             temperature: sampling.temperature,
             top_p: sampling.top_p,
-            max_tokens: sampling.max_tokens.filter(|_| !self.home),
-            max_completion_tokens: sampling.max_tokens.filter(|_| self.home),
+            max_tokens: sampling.max_tokens.filter(|_| !completion),
+            max_completion_tokens: sampling.max_tokens.filter(|_| completion),
             seed: sampling.seed.map(portable_seed),
             stop: &sampling.stop,
             logprobs: sampling.logprobs.then_some(true),
@@ -128,7 +129,7 @@ impl Wire for OpenAiWire {
     }
 
     fn pages(&self, _: &[&str]) -> Vec<Page> {
-        inventory::pages(self.home)
+        inventory::pages(self.quirks)
     }
 
     fn inventory(&self, _: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::value::{converted, is_missing};
-use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, Field, Message, Prompt, normal};
+use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, Field, Message, Prompt, normalise_option};
 use crate::stage::ask::{Ask, StageInfo};
 use crate::stage::evidence::{Evidence, NO_QUOTE, Quote};
 use crate::stage::question::AnswerColumns;
@@ -187,7 +187,7 @@ impl Filling {
 fn known_items(value: Cell, field: &Field) -> Cell {
     let Cell::List(mut items) = value else { return value };
     items.retain(|item| match item {
-        Cell::Text(text) => !field.unknown.iter().any(|unknown| normal(unknown) == normal(text)),
+        Cell::Text(text) => !field.unknown.iter().any(|unknown| normalise_option(unknown) == normalise_option(text)),
         _ => true,
     });
     if items.is_empty() { Cell::Null } else { Cell::List(items) }

@@ -1,6 +1,6 @@
 //! Values: when one is missing, and a value that is there as its field has it.
 
-use crate::prompt::Kind;
+use crate::prompt::AnswerType;
 use crate::table::Cell;
 
 /// Whether a cell holds no value: null, NaN, an empty text or white space, the text `NaN`, or one of `nulls`.
@@ -21,34 +21,42 @@ pub fn is_missing(cell: &Cell, nulls: &[String]) -> bool {
 
 /// A value that is there as a column of `kind` holds it; the error says why it can't. Bounds and options don't count: what
 /// is there is not judged.
-pub fn converted(cell: &Cell, kind: &Kind) -> Result<Cell, String> {
+pub fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
     let wrong = |what: &str| Err(format!("{} is not {what}", shown(cell)));
     match (kind, cell) {
-        (Kind::List(item), Cell::List(items)) => {
+        (AnswerType::List(item), Cell::List(items)) => {
             items.iter().map(|cell| converted(cell, item)).collect::<Result<Vec<_>, _>>().map(Cell::List)
         }
-        (Kind::List(_) | Kind::Some(..), _) => wrong("a list"),
+        (AnswerType::List(_) | AnswerType::Some(..), _) => wrong("a list"),
         (_, Cell::List(_) | Cell::Null) => wrong("a single value"),
-        (Kind::Text(_) | Kind::Enum(_) | Kind::Labelled(_), Cell::Text(_)) => Ok(cell.clone()),
-        (Kind::Text(_) | Kind::Enum(_) | Kind::Labelled(_), Cell::Integer(n)) => Ok(Cell::Text(n.to_string())),
-        (Kind::Text(_) | Kind::Enum(_) | Kind::Labelled(_), Cell::Number(n)) => Ok(Cell::Text(n.to_string())),
-        (Kind::Text(_) | Kind::Enum(_) | Kind::Labelled(_), Cell::Boolean(b)) => Ok(Cell::Text(b.to_string())),
-        (Kind::Integer(..), Cell::Integer(_)) => Ok(cell.clone()),
-        (Kind::Integer(..), Cell::Number(n)) if n.fract() == 0.0 && n.abs() < 9e15 => Ok(Cell::Integer(*n as i64)),
-        (Kind::Integer(..), Cell::Text(t)) if t.trim().parse::<i64>().is_ok() => {
+        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), Cell::Text(_)) => Ok(cell.clone()),
+        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), Cell::Integer(n)) => {
+            Ok(Cell::Text(n.to_string()))
+        }
+        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), Cell::Number(n)) => {
+            Ok(Cell::Text(n.to_string()))
+        }
+        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), Cell::Boolean(b)) => {
+            Ok(Cell::Text(b.to_string()))
+        }
+        (AnswerType::Integer(..), Cell::Integer(_)) => Ok(cell.clone()),
+        (AnswerType::Integer(..), Cell::Number(n)) if n.fract() == 0.0 && n.abs() < 9e15 => {
+            Ok(Cell::Integer(*n as i64))
+        }
+        (AnswerType::Integer(..), Cell::Text(t)) if t.trim().parse::<i64>().is_ok() => {
             Ok(t.trim().parse().map_or(Cell::Null, Cell::Integer))
         }
-        (Kind::Integer(..), _) => wrong("a whole number"),
-        (Kind::Number(..), Cell::Number(_)) => Ok(cell.clone()),
-        (Kind::Number(..), Cell::Integer(n)) => Ok(Cell::Number(*n as f64)),
-        (Kind::Number(..), Cell::Text(t)) if t.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
+        (AnswerType::Integer(..), _) => wrong("a whole number"),
+        (AnswerType::Number(..), Cell::Number(_)) => Ok(cell.clone()),
+        (AnswerType::Number(..), Cell::Integer(n)) => Ok(Cell::Number(*n as f64)),
+        (AnswerType::Number(..), Cell::Text(t)) if t.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
             Ok(t.trim().parse().map_or(Cell::Null, Cell::Number))
         }
-        (Kind::Number(..), _) => wrong("a number"),
-        (Kind::Boolean, Cell::Boolean(_)) => Ok(cell.clone()),
-        (Kind::Boolean, Cell::Text(t)) if t.trim().eq_ignore_ascii_case("true") => Ok(Cell::Boolean(true)),
-        (Kind::Boolean, Cell::Text(t)) if t.trim().eq_ignore_ascii_case("false") => Ok(Cell::Boolean(false)),
-        (Kind::Boolean, _) => wrong("true or false"),
+        (AnswerType::Number(..), _) => wrong("a number"),
+        (AnswerType::Boolean, Cell::Boolean(_)) => Ok(cell.clone()),
+        (AnswerType::Boolean, Cell::Text(t)) if t.trim().eq_ignore_ascii_case("true") => Ok(Cell::Boolean(true)),
+        (AnswerType::Boolean, Cell::Text(t)) if t.trim().eq_ignore_ascii_case("false") => Ok(Cell::Boolean(false)),
+        (AnswerType::Boolean, _) => wrong("true or false"),
     }
 }
 
@@ -92,18 +100,18 @@ mod tests {
 
     #[test]
     fn values_that_are_there_keep_their_meaning() {
-        let (whole, number) = (Kind::Integer(Some(0.0), Some(1.0)), Kind::Number(None, None));
+        let (whole, number) = (AnswerType::Integer(Some(0.0), Some(1.0)), AnswerType::Number(None, None));
         let good = [
             (text(" 1790 "), &whole, Cell::Integer(1790)),
             (Cell::Number(3.0), &whole, Cell::Integer(3)),
             (text("1e3"), &number, Cell::Number(1000.0)),
             (Cell::Integer(2), &number, Cell::Number(2.0)),
-            (text("TRUE"), &Kind::Boolean, Cell::Boolean(true)),
-            (text("else"), &Kind::Enum(vec!["a".into()]), text("else")),
-            (Cell::Integer(7), &Kind::Text(None), text("7")),
+            (text("TRUE"), &AnswerType::Boolean, Cell::Boolean(true)),
+            (text("else"), &AnswerType::Enum(vec!["a".into()]), text("else")),
+            (Cell::Integer(7), &AnswerType::Text(None), text("7")),
             (
                 Cell::List(vec![text("1")]),
-                &Kind::List(Box::new(Kind::Integer(None, None))),
+                &AnswerType::List(Box::new(AnswerType::Integer(None, None))),
                 Cell::List(vec![Cell::Integer(1)]),
             ),
         ];
@@ -112,9 +120,11 @@ mod tests {
         }
         assert_eq!(converted(&text("c. 1790"), &whole).unwrap_err(), "\"c. 1790\" is not a whole number");
         assert_eq!(converted(&Cell::Number(1.5), &whole).unwrap_err(), "1.5 is not a whole number");
-        for (cell, kind) in
-            [(text("inf"), number), (text("1"), Kind::Boolean), (text("a"), Kind::List(Box::new(Kind::Boolean)))]
-        {
+        for (cell, kind) in [
+            (text("inf"), number),
+            (text("1"), AnswerType::Boolean),
+            (text("a"), AnswerType::List(Box::new(AnswerType::Boolean))),
+        ] {
             assert!(converted(&cell, &kind).is_err(), "{cell:?}");
         }
     }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Given, Message, Prompt};
+use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, TemplateValue, Message, Prompt};
 use crate::stage::ask::Ask;
 use crate::table::{Cell, Row};
 
@@ -88,14 +88,14 @@ impl BoundReduce {
         Prompt { messages, expect: self.expect.clone(), schema: self.schema.clone(), respondent: None, pack: None }
     }
 
-    fn rendered(&self, template: &Bound, row: Row<'_>, given: &[(&str, Given<'_>)]) -> Result<String, Failure> {
+    fn rendered(&self, template: &Bound, row: Row<'_>, given: &[(&str, TemplateValue<'_>)]) -> Result<String, Failure> {
         template.render_with(row, given).map_err(|message| FailureKind::Template.because(message))
     }
 
     /// The question over some rows.
     fn over(&self, row: Row<'_>, items: &[Item]) -> Result<String, Failure> {
         let items: Vec<&[Cell]> = items.iter().map(Vec::as_slice).collect();
-        self.rendered(&self.prompt, row, &[("rows", Given::Records(&self.names, &items))])
+        self.rendered(&self.prompt, row, &[("rows", TemplateValue::Records(&self.names, &items))])
     }
 
     /// The question over some answers.
@@ -113,11 +113,11 @@ impl BoundReduce {
         match &*self.expect {
             Expect::Text => {
                 let texts = Cell::List(answers.iter().flatten().cloned().collect());
-                self.rendered(combine, row, &[("answers", Given::Cell(&texts))])
+                self.rendered(combine, row, &[("answers", TemplateValue::Cell(&texts))])
             }
             Expect::Record(_) => {
                 let answers: Vec<&[Cell]> = answers.iter().map(Vec::as_slice).collect();
-                self.rendered(combine, row, &[("answers", Given::Records(&self.keys, &answers))])
+                self.rendered(combine, row, &[("answers", TemplateValue::Records(&self.keys, &answers))])
             }
         }
     }
@@ -134,10 +134,10 @@ impl BoundReduce {
         };
         let items: Vec<&[Cell]> = items.iter().map(Vec::as_slice).collect();
         let answer = match (&*self.expect, so_far.first()) {
-            (Expect::Text, Some(text)) => Given::Cell(text),
-            _ => Given::Record(&self.keys, so_far),
+            (Expect::Text, Some(text)) => TemplateValue::Cell(text),
+            _ => TemplateValue::Record(&self.keys, so_far),
         };
-        self.rendered(combine, row, &[("answer", answer), ("rows", Given::Records(&self.names, &items))])
+        self.rendered(combine, row, &[("answer", answer), ("rows", TemplateValue::Records(&self.names, &items))])
     }
 
     /// An answer in words.

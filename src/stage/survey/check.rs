@@ -8,7 +8,7 @@ use super::questions::{Draft, Per, QuestionTable, QuestionType, Survey};
 use super::wording::{Choice, Form, Labels, Question};
 use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
-use crate::prompt::{BoundCondition, Condition, normal};
+use crate::prompt::{BoundCondition, Condition, normalise_option};
 use crate::stage::ask::BindContext;
 use crate::table::extended;
 
@@ -183,8 +183,10 @@ impl Check<'_, '_> {
 
     /// Each option can be told from the others, and from their labels.
     fn options(&mut self, draft: &Draft, options: &[String]) {
-        let labels: HashSet<String> =
-            (0..options.len()).filter_map(|place| self.survey.option_labels.of(place)).map(|l| normal(&l)).collect();
+        let labels: HashSet<String> = (0..options.len())
+            .filter_map(|place| self.survey.option_labels.of(place))
+            .map(|l| normalise_option(&l))
+            .collect();
         if self.survey.option_labels == Labels::Letters && options.len() > 26 {
             let message =
                 format!("question `{}` has {} options, more than there are letters", draft.table.id, options.len());
@@ -194,12 +196,12 @@ impl Check<'_, '_> {
         }
         for (i, option) in options.iter().enumerate() {
             let at = draft.options_at.index(i);
-            if normal(option).is_empty() {
+            if normalise_option(option).is_empty() {
                 self.wrong(at, "an option needs a text");
-            } else if let Some(twin) = options[..i].iter().find(|o| normal(o) == normal(option)) {
+            } else if let Some(twin) = options[..i].iter().find(|o| normalise_option(o) == normalise_option(option)) {
                 let message = format!("the options `{twin}` and `{option}` can't be told apart");
                 self.problems.error("duplicate-option", at, message);
-            } else if labels.contains(&normal(option)) {
+            } else if labels.contains(&normalise_option(option)) {
                 let message =
                     format!("the option `{option}` reads like a label, so that an answer could mean two options");
                 self.problems

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::order::{Design, Order, Respondent};
-use crate::prompt::{BoundCondition, Field, Kind};
+use crate::prompt::{BoundCondition, Field, AnswerType};
 use crate::stage::ask::MOST_LABELS;
 use crate::table::{Cell, Column, Simple, Type};
 
@@ -161,18 +161,18 @@ impl Question {
     /// What a reply must have under the key `name`.
     pub fn field(&self, name: &str, order: &[usize], labels: Labels) -> Field {
         let kind = match &self.form {
-            Form::Text => Kind::Text(None),
-            Form::Number(min, max) => Kind::Number(*min, *max),
-            Form::Scale { min, max, .. } => Kind::Integer(Some(*min), Some(*max)),
+            Form::Text => AnswerType::Text(None),
+            Form::Number(min, max) => AnswerType::Number(*min, *max),
+            Form::Scale { min, max, .. } => AnswerType::Integer(Some(*min), Some(*max)),
             Form::Choice(choice) => {
                 let options = order.iter().map(|i| choice.options[*i].clone());
                 let one = if labels == Labels::None {
-                    Kind::Enum(options.collect())
+                    AnswerType::Enum(options.collect())
                 } else {
                     let label = |(place, option)| (labels.of(place).unwrap_or_default(), option);
-                    Kind::Labelled(options.enumerate().map(label).collect())
+                    AnswerType::Labelled(options.enumerate().map(label).collect())
                 };
-                if choice.several { Kind::Some(Box::new(one), order.len()) } else { one }
+                if choice.several { AnswerType::Some(Box::new(one), order.len()) } else { one }
             }
         };
         let name = name.to_owned();

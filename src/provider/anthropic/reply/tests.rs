@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::super::Format;
 use super::super::wire::AnthropicWire;
 use super::*;
 use crate::prompt::Message;
+use crate::provider::structured_output::SchemaOrNone;
 use crate::provider::{Call, Encoded, Sampling, Wire};
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
@@ -16,8 +16,13 @@ fn model(sampling: Sampling) -> Model {
     Model { id: "claude-haiku-4-5".to_owned(), sampling }
 }
 
-fn encode(format: Format, sampling: Sampling, messages: &[Message], schema: Option<&Value>) -> Encoded {
-    AnthropicWire { format }.encode(&Call { model: &model(sampling), messages, schema })
+fn encode(
+    structured_output: SchemaOrNone,
+    sampling: Sampling,
+    messages: &[Message],
+    schema: Option<&Value>,
+) -> Encoded {
+    AnthropicWire { structured_output }.encode(&Call { model: &model(sampling), messages, schema })
 }
 
 fn sent(encoded: &Encoded) -> &str {
@@ -36,7 +41,7 @@ const STOP: &str = r#""stop_reason":"end_turn","stop_sequence":null,"stop_detail
 
 #[test]
 fn requests_are_these_bytes() {
-    let bare = encode(Format::JsonSchema, Sampling::default(), &[Message::user("hi")], None);
+    let bare = encode(SchemaOrNone::JsonSchema, Sampling::default(), &[Message::user("hi")], None);
     let head = r#"{"model":"claude-haiku-4-5","max_tokens":1024"#;
     assert_eq!(sent(&bare), format!(r#"{head},"messages":[{{"role":"user","content":"hi"}}]}}"#));
     assert_eq!(bare.unsent, 0);
@@ -67,19 +72,19 @@ fn requests_are_these_bytes() {
         "required": ["label", "score", "words"],
         "additionalProperties": false,
     });
-    let full = encode(Format::JsonSchema, sampling.clone(), &talk, Some(&schema));
+    let full = encode(SchemaOrNone::JsonSchema, sampling.clone(), &talk, Some(&schema));
     let talked = r#""system":"Be brief.\n\nAnswer in JSON.","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"no"},{"role":"user","content":"again"}],"temperature":0.0,"top_p":0.9,"stop_sequences":["END"]"#;
     let format = r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object","properties":{"label":{"anyOf":[{"type":"string","enum":["good"]},{"type":"null"}]},"score":{"type":"integer"},"words":{"type":"array","items":{"type":"string"}}},"required":["label","score","words"],"additionalProperties":false}}}"#;
     let start = r#"{"model":"claude-haiku-4-5","max_tokens":64"#;
     assert_eq!(sent(&full), format!("{start},{talked},{format}}}"));
-    let plain = encode(Format::None, sampling, &talk, Some(&schema));
+    let plain = encode(SchemaOrNone::None, sampling, &talk, Some(&schema));
     assert_eq!(sent(&plain), format!("{start},{talked}}}"));
 }
 
 #[test]
 fn a_seed_makes_another_call_and_is_not_sent() {
     let with =
-        |seed| encode(Format::JsonSchema, Sampling { seed, ..Sampling::default() }, &[Message::user("hi")], None);
+        |seed| encode(SchemaOrNone::JsonSchema, Sampling { seed, ..Sampling::default() }, &[Message::user("hi")], None);
     let (none, one, two) = (with(None), with(Some(1)), with(Some(2)));
     assert_eq!((sent(&one), sent(&two)), (sent(&none), sent(&none)));
     assert!(one.body[..one.keyed] != two.body[..two.keyed] && one.body != none.body);

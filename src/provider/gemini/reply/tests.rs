@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::wire::GeminiWire;
 use super::*;
 use crate::prompt::Message;
-use crate::provider::hosted::StructuredOutput;
+use crate::provider::structured_output::StructuredOutput;
 use crate::provider::{Call, Encoded, Sampling, Wire};
 
 fn wire(structured_output: StructuredOutput) -> GeminiWire {

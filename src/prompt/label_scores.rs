@@ -28,7 +28,7 @@ type Label = (String, Vec<u8>);
 
 /// How probable the labels of each `enum` in `schema` were in `reply`, which consists of `tokens`. A key whose value can't
 /// be followed is left out; none where there are no tokens.
-pub fn of_tokens(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
+pub fn label_probabilities(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
     if tokens.is_empty() {
         return None;
     }
@@ -138,7 +138,7 @@ mod tests {
             token("\"}", 1.0, &[]),
         ];
         let reply: String = tokens.iter().map(|t| String::from_utf8(t.bytes.clone()).unwrap()).collect();
-        let found = of_tokens(&reply, &tokens, &tone()).unwrap();
+        let found = label_probabilities(&reply, &tokens, &tone()).unwrap();
         let sum = 0.1 + 0.9 * 0.75;
         let want = [
             ("positive", 0.9 * 0.5 * 0.8 / sum),
@@ -158,16 +158,16 @@ mod tests {
             token("negative\"}", 0.75, &[("positive\"}", 0.25), ("po", 0.0)]),
             token("<end>", 1.0, &[]),
         ];
-        let found = of_tokens("{\"tone\":\"negative\"}", &tokens, &tone()).unwrap();
+        let found = label_probabilities("{\"tone\":\"negative\"}", &tokens, &tone()).unwrap();
         near(&found, "tone", &[("negative", 0.75), ("positive", 0.25), ("possible", 0.0), ("null", 0.0)]);
     }
 
     #[test]
     fn what_can_not_be_followed_has_no_probabilities() {
         let tokens = [token("{\"tone\":\"", 1.0, &[]), token("glad\"}", 1.0, &[])];
-        assert_eq!(of_tokens("{\"tone\":\"glad\"}", &tokens, &tone()), None, "no label");
-        assert_eq!(of_tokens("{\"tone\":\"negative\"}", &tokens, &tone()), None, "other tokens");
-        assert_eq!(of_tokens("{\"tone\":\"glad\"}", &[], &tone()), None);
-        assert_eq!(of_tokens("no object", &[token("no object", 1.0, &[])], &tone()), None);
+        assert_eq!(label_probabilities("{\"tone\":\"glad\"}", &tokens, &tone()), None, "no label");
+        assert_eq!(label_probabilities("{\"tone\":\"negative\"}", &tokens, &tone()), None, "other tokens");
+        assert_eq!(label_probabilities("{\"tone\":\"glad\"}", &[], &tone()), None);
+        assert_eq!(label_probabilities("no object", &[token("no object", 1.0, &[])], &tone()), None);
     }
 }

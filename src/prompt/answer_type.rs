@@ -8,7 +8,7 @@ use crate::table::{Cell, Simple, Type};
 
 /// What a value must be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
+pub enum AnswerType {
     /// Any text, of at most so many characters (Unicode scalar values).
     Text(Option<NonZeroU32>),
     /// One of these texts.
@@ -20,32 +20,32 @@ pub enum Kind {
     /// True or false.
     Boolean,
     /// A list of values that are not lists.
-    List(Box<Kind>),
+    List(Box<AnswerType>),
     /// One of these texts, each shown with a label: label and text. The answer is the text.
     Labelled(Vec<(String, String)>),
     /// Some of so many choices (`Enum` or `Labelled`), each once.
-    Some(Box<Kind>, usize),
+    Some(Box<AnswerType>, usize),
 }
 
-impl Kind {
+impl AnswerType {
     /// What a column of such values holds.
     pub fn column(&self) -> Type {
         match self {
-            Kind::Text(_) | Kind::Enum(_) | Kind::Labelled(_) => Type::Text,
-            Kind::Some(..) => Type::List(Simple::Text),
-            Kind::Integer(..) => Type::Integer,
-            Kind::Number(..) => Type::Number,
-            Kind::Boolean => Type::Boolean,
-            Kind::List(item) => Type::List(item.column().simple()),
+            AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_) => Type::Text,
+            AnswerType::Some(..) => Type::List(Simple::Text),
+            AnswerType::Integer(..) => Type::Integer,
+            AnswerType::Number(..) => Type::Number,
+            AnswerType::Boolean => Type::Boolean,
+            AnswerType::List(item) => Type::List(item.column().simple()),
         }
     }
 
     /// The values that it can have, if they are labels; else empty.
     pub fn labels(&self) -> Vec<String> {
         match self {
-            Kind::Enum(options) => options.clone(),
-            Kind::Labelled(choices) => choices.iter().map(|(_, choice)| choice.clone()).collect(),
-            Kind::Boolean => vec![true.to_string(), false.to_string()],
+            AnswerType::Enum(options) => options.clone(),
+            AnswerType::Labelled(choices) => choices.iter().map(|(_, choice)| choice.clone()).collect(),
+            AnswerType::Boolean => vec![true.to_string(), false.to_string()],
             _ => Vec::new(),
         }
     }
@@ -62,18 +62,18 @@ impl Kind {
             schema
         };
         match self {
-            Kind::Text(None) => json!({ "type": "string" }),
-            Kind::Text(Some(most)) => json!({ "type": "string", "maxLength": most }),
-            Kind::Enum(options) => json!({ "type": "string", "enum": options }),
-            Kind::Integer(low, high) => bounded("integer", low, high),
-            Kind::Number(low, high) => bounded("number", low, high),
-            Kind::Boolean => json!({ "type": "boolean" }),
-            Kind::List(item) => json!({ "type": "array", "items": item.schema() }),
-            Kind::Labelled(choices) => {
+            AnswerType::Text(None) => json!({ "type": "string" }),
+            AnswerType::Text(Some(most)) => json!({ "type": "string", "maxLength": most }),
+            AnswerType::Enum(options) => json!({ "type": "string", "enum": options }),
+            AnswerType::Integer(low, high) => bounded("integer", low, high),
+            AnswerType::Number(low, high) => bounded("number", low, high),
+            AnswerType::Boolean => json!({ "type": "boolean" }),
+            AnswerType::List(item) => json!({ "type": "array", "items": item.schema() }),
+            AnswerType::Labelled(choices) => {
                 let labels: Vec<&str> = choices.iter().map(|(label, _)| label.as_str()).collect();
                 json!({ "type": "string", "enum": labels })
             }
-            Kind::Some(choice, most) => json!({ "type": "array", "items": choice.schema(), "maxItems": most }),
+            AnswerType::Some(choice, most) => json!({ "type": "array", "items": choice.schema(), "maxItems": most }),
         }
     }
 
@@ -86,16 +86,16 @@ impl Kind {
             (None, None) => String::new(),
         };
         match self {
-            Kind::Text(None) => "text".to_owned(),
-            Kind::Text(Some(NonZeroU32::MIN)) => "text, at most 1 character".to_owned(),
-            Kind::Text(Some(most)) => format!("text, at most {most} characters"),
-            Kind::Enum(options) => one_of(options.iter()),
-            Kind::Labelled(choices) => one_of(choices.iter().map(|(label, _)| label)),
-            Kind::Some(choice, _) => format!("a list without repetitions, each item {}", choice.words()),
-            Kind::Integer(low, high) => format!("a whole number{}", bounds(low, high)),
-            Kind::Number(low, high) => format!("a number{}", bounds(low, high)),
-            Kind::Boolean => "true or false".to_owned(),
-            Kind::List(item) => format!("a list, each item {}", item.words()),
+            AnswerType::Text(None) => "text".to_owned(),
+            AnswerType::Text(Some(NonZeroU32::MIN)) => "text, at most 1 character".to_owned(),
+            AnswerType::Text(Some(most)) => format!("text, at most {most} characters"),
+            AnswerType::Enum(options) => one_of(options.iter()),
+            AnswerType::Labelled(choices) => one_of(choices.iter().map(|(label, _)| label)),
+            AnswerType::Some(choice, _) => format!("a list without repetitions, each item {}", choice.words()),
+            AnswerType::Integer(low, high) => format!("a whole number{}", bounds(low, high)),
+            AnswerType::Number(low, high) => format!("a number{}", bounds(low, high)),
+            AnswerType::Boolean => "true or false".to_owned(),
+            AnswerType::List(item) => format!("a list, each item {}", item.words()),
         }
     }
 
@@ -105,31 +105,32 @@ impl Kind {
             low.is_none_or(|low| n >= low) && high.is_none_or(|high| n <= high)
         };
         match (self, value) {
-            (Kind::Text(most), Value::String(text)) => {
+            (AnswerType::Text(most), Value::String(text)) => {
                 let fits = most.is_none_or(|most| text.chars().nth(most.get() as usize).is_none());
                 fits.then(|| Cell::Text(text.clone()))
             }
-            (Kind::Enum(options), Value::String(text)) => {
+            (AnswerType::Enum(options), Value::String(text)) => {
                 let exact = options.iter().find(|o| *o == text);
-                let option = exact.or_else(|| options.iter().find(|o| normal(o) == normal(text)))?;
+                let option =
+                    exact.or_else(|| options.iter().find(|o| normalise_option(o) == normalise_option(text)))?;
                 Some(Cell::Text(option.clone()))
             }
-            (Kind::Integer(low, high), Value::Number(number)) => {
+            (AnswerType::Integer(low, high), Value::Number(number)) => {
                 let whole = number.as_i64().or_else(|| {
                     let float = number.as_f64()?;
                     (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
                 })?;
                 within(whole as f64, low, high).then_some(Cell::Integer(whole))
             }
-            (Kind::Number(low, high), Value::Number(number)) => {
+            (AnswerType::Number(low, high), Value::Number(number)) => {
                 let number = number.as_f64().filter(|n| n.is_finite())?;
                 within(number, low, high).then_some(Cell::Number(number))
             }
-            (Kind::Boolean, Value::Bool(value)) => Some(Cell::Boolean(*value)),
-            (Kind::Labelled(choices), Value::String(text)) => labelled(choices, text),
+            (AnswerType::Boolean, Value::Bool(value)) => Some(Cell::Boolean(*value)),
+            (AnswerType::Labelled(choices), Value::String(text)) => labelled(choices, text),
             // Labels can be numbers, which a model that is held to no schema writes without quotes.
-            (Kind::Labelled(choices), Value::Number(number)) => labelled(choices, &number.to_string()),
-            (Kind::Some(choice, _), Value::Array(values)) => {
+            (AnswerType::Labelled(choices), Value::Number(number)) => labelled(choices, &number.to_string()),
+            (AnswerType::Some(choice, _), Value::Array(values)) => {
                 let mut items = values.iter().map(|v| choice.read(v)).collect::<Option<Vec<_>>>()?;
                 let all = items.clone();
                 let mut at = 0;
@@ -139,7 +140,7 @@ impl Kind {
                 });
                 Some(Cell::List(items))
             }
-            (Kind::List(item), Value::Array(values)) => {
+            (AnswerType::List(item), Value::Array(values)) => {
                 values.iter().map(|v| item.read(v)).collect::<Option<Vec<_>>>().map(Cell::List)
             }
             _ => None,
@@ -148,7 +149,7 @@ impl Kind {
 }
 
 /// How options are compared: without case, outer quotes and full stops, and with single spaces.
-pub fn normal(text: &str) -> String {
+pub fn normalise_option(text: &str) -> String {
     let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.'));
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
@@ -162,9 +163,9 @@ fn labelled(choices: &[(String, String)], reply: &str) -> Option<Cell> {
 
 /// Whether a reply names a choice: by its label, by its text, or by both (`A. good`, `A) good`, `A: good`).
 fn names(reply: &str, label: &str, choice: &str) -> bool {
-    let (reply, label, choice) = (normal(reply), normal(label), normal(choice));
+    let (reply, label, choice) = (normalise_option(reply), normalise_option(label), normalise_option(choice));
     let rest = reply.strip_prefix(&label).map(str::trim_start).and_then(|rest| rest.strip_prefix(['.', ')', ':']));
-    reply == label || reply == choice || rest.is_some_and(|rest| normal(rest) == choice)
+    reply == label || reply == choice || rest.is_some_and(|rest| normalise_option(rest) == choice)
 }
 
 fn one_of<'a>(options: impl Iterator<Item = &'a String>) -> String {
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn labelled_choices_are_named_by_label_or_text_and_never_guessed() {
         let choice = |label: &str, text: &str| (label.to_owned(), text.to_owned());
-        let kind = Kind::Labelled(vec![choice("A", "Very good"), choice("B", "Bad"), choice("C", "a")]);
+        let kind = AnswerType::Labelled(vec![choice("A", "Very good"), choice("B", "Bad"), choice("C", "a")]);
         assert_eq!(kind.schema(), json!({ "type": "string", "enum": ["A", "B", "C"] }));
         assert_eq!(kind.words(), "one of \"A\", \"B\", \"C\"");
         for reply in ["very  GOOD.", "A. Very good", "a) very good", "A: \"very good\""] {
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(kind.read(&json!("b")), text("Bad"));
         // "A" is the label of one and the text of another.
         assert_eq!((kind.read(&json!("A")), kind.read(&json!("c"))), (None, text("a")));
-        let numbers = Kind::Labelled(vec![choice("1", "Good"), choice("2", "Bad")]);
+        let numbers = AnswerType::Labelled(vec![choice("1", "Good"), choice("2", "Bad")]);
         assert_eq!((numbers.read(&json!(2)), numbers.read(&json!(3))), (text("Bad"), None));
         for reply in ["D", "A. Bad", "Very", "Very good, not bad", ""] {
             assert_eq!(kind.read(&json!(reply)), None, "{reply}");
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn several_choices_are_a_list_without_repetitions() {
-        let kind = Kind::Some(Box::new(Kind::Enum(vec!["x".into(), "y".into()])), 2);
+        let kind = AnswerType::Some(Box::new(AnswerType::Enum(vec!["x".into(), "y".into()])), 2);
         let schema = json!({ "type": "array", "items": { "type": "string", "enum": ["x", "y"] }, "maxItems": 2 });
         assert_eq!((kind.schema(), kind.column()), (schema, Type::List(Simple::Text)));
         let both = Cell::List(vec![Cell::Text("y".into()), Cell::Text("x".into())]);

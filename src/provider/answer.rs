@@ -1,0 +1,73 @@
+//! Answers: what a server sent back for one request, and reading it as JSON.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::failure::{CallError, CallErrorKind, snippet};
+
+/// The parts of a server's answer that a dialect reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The HTTP status; never a redirect.
+    pub status: u16,
+    /// The value of the Retry-After header.
+    pub retry_after: Option<Duration>,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+impl<'a> Answer<'a> {
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the server has no such page, as gateways often have only the page for calls.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self.status, 404 | 405 | 501)
+    }
+
+    /// Reads the body as JSON. A body that ends too early is `Truncated` (a connection that closes before the end looks like
+    /// this if the length was not announced), any other fault is `Malformed`.
+    pub fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
+        serde_json::from_slice(self.body).map_err(|e| {
+            let (kind, what) = match e.is_eof() {
+                true => (CallErrorKind::Truncated, "ends too early"),
+                false => (CallErrorKind::Malformed, "is not what the protocol says"),
+            };
+            // Positions only: serde's own words could quote a row.
+            let place = format!("line {}, column {}", e.line(), e.column());
+            CallError::raw(kind, format!("the reply {what} ({place}): {}", snippet(self.body)))
+        })
+    }
+
+    /// Reads the answer to a call. It fails if the status says so, or the `error` in a body that came with status 200.
+    pub(super) fn reply<T: Deserialize<'a>>(
+        self,
+        error: fn(&T) -> Option<&Value>,
+        failed: fn(Answer<'_>) -> CallError,
+    ) -> Result<T, CallError> {
+        if !self.is_success() {
+            return Err(failed(self));
+        }
+        let reply = self.json()?;
+        match error(&reply) {
+            None | Some(Value::Null) => Ok(reply),
+            Some(_) => Err(failed(self)),
+        }
+    }
+
+    /// Reads a list of models. None if the server has no such page, or the page is in an unknown form.
+    pub(super) fn list<T: Deserialize<'a>>(
+        page: Option<Answer<'a>>,
+        failed: fn(Answer<'_>) -> CallError,
+    ) -> Result<Option<T>, CallError> {
+        match page.filter(|page| !page.is_missing()) {
+            None => Ok(None),
+            Some(page) if page.is_success() => Ok(page.json().ok()),
+            Some(page) => Err(failed(page)),
+        }
+    }
+}

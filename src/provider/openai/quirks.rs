@@ -1,0 +1,22 @@
+//! Quirks: what single servers of OpenAI's protocol do differently. A server that needs another request body, or has other
+//! pages, is a row of [`QUIRKS`].
+
+use crate::provider::address::Address;
+
+/// A difference from the protocol as most servers speak it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quirk {
+    /// Newer models refuse `max_tokens`; it is sent as `max_completion_tokens`, which most other servers do not know.
+    MaxCompletionTokens,
+    /// The server is not a llama.cpp, which has pages outside of the protocol.
+    OnlyProtocolPages,
+}
+
+/// The quirks of the server with this host name, over TLS.
+static QUIRKS: &[(&str, &[Quirk])] = &[("api.openai.com", &[Quirk::MaxCompletionTokens, Quirk::OnlyProtocolPages])];
+
+/// The quirks of the server at `address`.
+pub(super) fn of(address: &Address) -> &'static [Quirk] {
+    let row = QUIRKS.iter().find(|(host, _)| address.is_https() && address.host() == *host);
+    row.map_or(&[], |(_, quirks)| quirks)
+}
