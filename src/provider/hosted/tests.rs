@@ -67,7 +67,7 @@ fn a_spec_does_not_send_a_well_known_key_elsewhere() {
 fn what_a_dialect_adds_to_an_address_is_not_written() {
     for (kind, wrong) in [("anthropic", "http://h/api/v1"), ("gemini", "http://h/v1beta/")] {
         let problems = read(kind, &json!({"base_url": wrong})).unwrap_err();
-        assert!(problems.len() == 1 && problems[0].contains("which is added to it"), "{problems:?}");
+        assert!(problems.len() == 1 && problems[0].contains("which fanfold adds; remove it"), "{problems:?}");
         let config = read(kind, &json!({"base_url_env": "LAB_URL"})).unwrap();
         let error = config.connect(&context(&|_| Some(wrong.to_owned()))).unwrap_err();
         assert!(error.message.contains("`LAB_URL` holds no usable address"), "{error}");
