@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use crate::provider::{Env, ConnectContext, Inventory, Listed, Provider};
+use crate::provider::{ConnectContext, Env, Inventory, Listed, Provider};
 use crate::spec::Spec;
 
 /// A server of a spec.

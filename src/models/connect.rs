@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use super::target::Target;
 use crate::plan::Plan;
-use crate::provider::{Build, CallError, CallErrorKind, Env, ConnectContext, Provider};
+use crate::provider::{Build, CallError, CallErrorKind, ConnectContext, Env, Provider};
 use crate::spec::Spec;
 use crate::store::{Ledger, LedgerError, ModelEntry, ReplayFile, shown};
 
