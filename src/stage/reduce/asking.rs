@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, TemplateValue, Message, Prompt};
+use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Message, Prompt, TemplateValue};
 use crate::stage::ask::Ask;
 use crate::table::{Cell, Row};
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::order::{Design, Order, Respondent};
-use crate::prompt::{BoundCondition, Field, AnswerType};
+use crate::prompt::{AnswerType, BoundCondition, Field};
 use crate::stage::ask::MOST_LABELS;
 use crate::table::{Cell, Column, Simple, Type};
 
