@@ -1,7 +1,7 @@
-//! The many types of Parquet become the few of our tables: text, integers, numbers, booleans and lists of them.
+//! Arrow arrays: converts the types of Parquet to those of our tables (text, integers, numbers, booleans, lists of them).
 //!
-//! Dates, times, timestamps and decimals stay as they are. Knows arrays, nothing of files. To accept a type: a line in
-//! [`plain_type`] and one in [`plain`].
+//! Dates, times, timestamps and decimals stay as they are. To accept a type, add a line to [`plain_type`] and one to
+//! [`plain`].
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use arrow_select::take::{TakeOptions, take};
 
-/// The type that a column of type `of` gets in our tables; `None`: there is none.
+/// The type of our tables for a column of type `of`; `None` if no type fits.
 pub fn plain_type(of: &DataType) -> Option<DataType> {
     match of {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -40,7 +40,7 @@ fn scalar_type(of: &DataType) -> Option<DataType> {
     }
 }
 
-/// The array in its [`plain_type`]; the error says what doesn't fit.
+/// Converts an array to its [`plain_type`]; the error names what does not fit.
 pub fn plain(array: &ArrayRef) -> Result<ArrayRef, String> {
     use DataType as D;
     Ok(match array.data_type() {
@@ -86,7 +86,7 @@ pub fn plain(array: &ArrayRef) -> Result<ArrayRef, String> {
     })
 }
 
-/// Lists with these offsets into `values`, null where `lists` is.
+/// Lists with these offsets into `values`, null where `lists` is null.
 fn list(offsets: impl Iterator<Item = i64>, values: &ArrayRef, lists: &dyn Array) -> Result<ArrayRef, String> {
     let offsets: Vec<i32> = offsets
         .map(|n| i32::try_from(n).map_err(|_| "its lists are too long".to_owned()))

@@ -4,21 +4,20 @@ use arrow_array::RecordBatch;
 
 use super::error::SourceError;
 
-/// Rows at most in one batch.
+/// The most rows in a batch.
 pub const BATCH_ROWS: usize = 1024;
-/// Bytes of text, about, at which a batch ends early, so that long texts don't fill the memory.
+/// A batch ends early at about this many bytes of text, so that long texts do not fill the memory.
 pub const BATCH_BYTES: usize = 4 << 20;
 
-/// Bytes, about, that a cell takes besides its text; they count for [`BATCH_BYTES`] where tables are wide.
+/// The approximate bytes of a cell besides its text; they count towards [`BATCH_BYTES`] in wide tables.
 pub const CELL_COST: usize = 8;
-/// Bytes at most in one cell: a longer one is a mistake (mostly a quote that is never closed).
+/// The most bytes in a cell: a longer one is a mistake (usually a quote that is never closed).
 pub const CELL_BYTES: usize = 16 << 20;
-/// Bytes at most in one row of text.
+/// The most bytes in a row of text.
 pub const ROW_BYTES: usize = 64 << 20;
-/// Columns at most in one table.
 pub const MOST_COLUMNS: usize = 10_000;
 
-/// The batches of a source, in order; ends after the first error.
+/// The batches of a source, in order. They end after the first error.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, SourceError>> + Send>;
 
 /// The batches that `next` returns, up to its first `None` or error.

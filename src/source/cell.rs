@@ -1,6 +1,6 @@
-//! Cells of text become typed columns.
+//! Typed columns: parses cells of text into Arrow arrays.
 //!
-//! Knows Arrow's builders, nothing of files. To add a type: a variant of [`Type`] and a line in each `match`.
+//! To add a type, add a variant of [`Type`] and a line to each `match`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::error::SourceError;
 use super::text::Position;
 use crate::name::{listed, nearest};
 
-/// What the cells of a column are.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
@@ -30,7 +30,6 @@ pub enum Type {
 }
 
 impl Type {
-    /// Its type in a table.
     pub fn data_type(self) -> DataType {
         match self {
             Type::String => DataType::Utf8,
@@ -43,20 +42,19 @@ impl Type {
     fn noun(self) -> &'static str {
         match self {
             Type::String => "text",
-            Type::Integer => "integer",
-            Type::Number => "number",
-            Type::Boolean => "boolean (true, false, 1 or 0)",
+            Type::Integer => "an integer",
+            Type::Number => "a number",
+            Type::Boolean => "a boolean (true, false, 1 or 0)",
         }
     }
 }
 
-/// The schema of columns with these names and types.
 pub fn schema<'a>(columns: impl IntoIterator<Item = (&'a str, Type)>) -> SchemaRef {
     let fields: Vec<Field> = columns.into_iter().map(|(name, ty)| Field::new(name, ty.data_type(), true)).collect();
     Arc::new(Schema::new(fields))
 }
 
-/// Checks that every column of `types` is there.
+/// Checks that every column of `types` exists.
 pub fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str) -> Result<(), SourceError> {
     match types.keys().find(|name| !names.contains(name)) {
         None => Ok(()),
@@ -64,7 +62,7 @@ pub fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str
     }
 }
 
-/// The error for a column that the spec names and the file doesn't have.
+/// The error for a column that the spec names and the file lacks.
 pub fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
     let error = SourceError::new(format!("{shown}: has no column `{name}`"));
     match nearest(name, names.iter().map(String::as_str)) {
@@ -74,7 +72,6 @@ pub fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
     }
 }
 
-/// A column that is being filled.
 pub struct Column {
     name: String,
     ty: Type,
@@ -89,7 +86,6 @@ enum Cells {
 }
 
 impl Column {
-    /// An empty column.
     pub fn new(name: &str, ty: Type) -> Self {
         let cells = match ty {
             Type::String => Cells::Text(StringBuilder::new()),
@@ -100,7 +96,6 @@ impl Column {
         Column { name: name.to_owned(), ty, cells }
     }
 
-    /// An empty column for a field of [`schema`].
     pub fn of(field: &Field) -> Self {
         let ty = match field.data_type() {
             DataType::Int64 => Type::Integer,
@@ -111,7 +106,7 @@ impl Column {
         Column::new(field.name(), ty)
     }
 
-    /// Adds the cell that is written as `text`; `false`: it isn't of the column's type and nothing was added.
+    /// Adds the cell written as `text`. Returns `false`, and adds nothing, if it does not parse as the column's type.
     #[must_use]
     pub fn push(&mut self, text: &str) -> bool {
         match &mut self.cells {
@@ -139,7 +134,6 @@ impl Column {
         }
     }
 
-    /// Adds a null.
     pub fn push_null(&mut self) {
         match &mut self.cells {
             Cells::Text(cells) => cells.append_null(),
@@ -149,7 +143,7 @@ impl Column {
         }
     }
 
-    /// The cells so far; the column is empty again afterwards.
+    /// Returns the cells and empties the column.
     pub fn finish(&mut self) -> ArrayRef {
         match &mut self.cells {
             Cells::Text(cells) => Arc::new(cells.finish()),
@@ -166,8 +160,8 @@ impl Column {
         if short.len() < text.len() {
             short.push('…');
         }
-        let message = format!("{shown}: {position}: column `{name}` is {short:?}, which is no {}", ty.noun());
-        let help = format!("if it stands for nothing, add it to `null_values`; or give `{name}` the type \"string\"");
+        let message = format!("{shown}: {position}: column `{name}` is {short:?}, not {}", ty.noun());
+        let help = format!("if it means null, add it to `null_values`; or give `{name}` the type \"string\"");
         SourceError::new(message).help(help).at(["types", name])
     }
 }

@@ -1,7 +1,7 @@
-//! CSV and TSV: RFC 4180 with CRLF, LF or CR, doubled quotes and newlines in quotes; blank lines don't count.
+//! CSV and TSV: RFC 4180 with CRLF, LF or CR, doubled quotes and newlines in quotes. Blank lines are skipped.
 //!
-//! `csv_core` finds the fields; here are the limits and the place of every problem. Knows one file at a time: the header
-//! gives the schema, then [`Csv`] gives batches.
+//! `csv_core` splits the fields; this file adds limits and the position of every problem. [`Csv`] reads one file: the
+//! header is the schema, the other records are batches.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::error::SourceError;
 use super::format::{DataFile, Reader, TextOptions};
 use super::text::{Position, Text};
 
-/// The rows of one file as batches; ends after the first error.
+/// The rows of one file.
 pub struct Csv {
     records: Records,
     schema: SchemaRef,
@@ -27,9 +27,9 @@ pub struct Csv {
 }
 
 impl Csv {
-    /// Reads the header of `text`, shown as `shown`.
+    /// Reads the header of `text`; messages call the file `shown`.
     ///
-    /// Columns are text unless `types` says otherwise; an empty cell and one that is in `nulls` are null.
+    /// Columns are text unless `types` has another type. Empty cells and cells in `nulls` are null.
     pub fn new(
         text: Text,
         shown: &str,
@@ -46,17 +46,15 @@ impl Csv {
         Ok(Csv { records, schema, columns, nulls: nulls.to_vec() })
     }
 
-    /// The columns of the header.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    /// The rows as batches; they end after the first error.
     pub fn into_batches(mut self) -> Batches {
         batches(move || self.batch())
     }
 
-    /// The next rows; none at the end.
+    /// The next rows; `None` at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.records.read()? {
@@ -83,7 +81,7 @@ impl Csv {
     }
 }
 
-/// Reads CSV with this delimiter.
+/// The reader of CSV with this delimiter.
 pub struct CsvReader(pub u8);
 
 impl CsvReader {
@@ -103,22 +101,22 @@ impl Reader for CsvReader {
     }
 }
 
-/// The records of one file, one at a time.
+/// Reads the records of one file, one at a time.
 struct Records {
     text: Text,
     shown: String,
     core: csv_core::Reader,
-    /// The fields of the record, one after the other.
+    /// The fields of the record, concatenated.
     output: Vec<u8>,
-    /// Where each field ends in `output`.
+    /// The end of each field in `output`.
     ends: Vec<usize>,
-    /// Fields of the record.
+    /// The number of fields in the record.
     count: usize,
-    /// Fields that every record must have; 0 before the header is read.
+    /// The number of fields in the header; 0 before it is read.
     wanted: usize,
-    /// Where the record begins.
+    /// The start of the record.
     start: Position,
-    /// The last record ended with a CR; an LF after it is no line of its own.
+    /// The last record ended with a CR; a following LF belongs to the same line end.
     after_cr: bool,
 }
 
@@ -130,7 +128,7 @@ impl Records {
         Records { text, shown: shown.to_owned(), core, output, ends, count: 0, wanted: 0, start, after_cr: false }
     }
 
-    /// The names of the header, each once.
+    /// The names in the header, which must differ.
     fn header(&mut self) -> Result<Vec<String>, SourceError> {
         let shown = self.shown.clone();
         let wrong = |message: String| SourceError::new(format!("{shown}: {message}")).at(["path"]);
@@ -149,7 +147,7 @@ impl Records {
             let number = column + 1;
             if name.trim().is_empty() {
                 return Err(wrong(format!("{}: column {number} has no name", self.start))
-                    .help("name it, or take the spare delimiter away"));
+                    .help("name it, or remove the extra delimiter"));
             }
             if let Some(first) = seen.insert(name, number) {
                 return Err(wrong(format!("{}: columns {first} and {number} are both called `{name}`", self.start))
@@ -161,7 +159,7 @@ impl Records {
         Ok(names)
     }
 
-    /// The fields of the record as one text and their ends.
+    /// The fields of the record, concatenated, and the end of each.
     fn fields(&self) -> Result<(&str, &[usize]), SourceError> {
         let ends = self.ends.get(..self.count).unwrap_or_default();
         let bytes = self.output.get(..ends.last().copied().unwrap_or(0)).unwrap_or_default();
@@ -171,7 +169,7 @@ impl Records {
         }
     }
 
-    /// Reads the next record; `false` at the end of the file.
+    /// Reads the next record; returns `false` at the end of the file.
     fn read(&mut self) -> Result<bool, SourceError> {
         if !self.skip_blank()? {
             return Ok(false);
@@ -187,7 +185,7 @@ impl Records {
                 }
             };
             let at_end = piece.is_empty();
-            // A line end completes a last record that has none; if it doesn't, it went into an open quote.
+            // A line end completes a last record without one. If it does not, a quote is open.
             let input = if at_end { b"\n".as_slice() } else { piece };
             let (result, read, written, ended) =
                 self.core.read_record(input, &mut self.output[filled..], &mut self.ends[count..]);
@@ -203,7 +201,7 @@ impl Records {
                 }
                 _ if at_end && read > 0 => {
                     return Err(self.error("a quote is opened here and never closed").help(
-                        "the file ends inside the quote; it is cut off, or a quote in a text isn't doubled (\"\")",
+                        "the file ends inside the quote: it is cut off, or a quote in a text is not doubled (\"\")",
                     ));
                 }
                 ReadRecordResult::OutputFull => self.grow(filled, count)?,
@@ -214,7 +212,7 @@ impl Records {
         }
     }
 
-    /// Skips line ends before a record; `false` at the end of the file.
+    /// Skips line ends before a record; returns `false` at the end of the file.
     fn skip_blank(&mut self) -> Result<bool, SourceError> {
         loop {
             let piece = match self.text.piece() {
@@ -225,7 +223,7 @@ impl Records {
                 }
             };
             let Some(&next) = piece.first() else { return Ok(false) };
-            // A CR is a line end of its own unless an LF follows; `csv_core` counts only LF.
+            // A CR without a following LF is a line end too; `csv_core` counts only LF.
             if self.after_cr || next == b'\n' {
                 self.core.set_line(self.core.line() + 1);
             }
@@ -242,7 +240,7 @@ impl Records {
         }
     }
 
-    /// Makes room in `output`, unless the field or the record is too long already.
+    /// Enlarges `output`, unless the field or the record is too long already.
     fn grow(&mut self, filled: usize, count: usize) -> Result<(), SourceError> {
         let field = filled - count.checked_sub(1).map_or(0, |i| self.ends[i]);
         if field > CELL_BYTES {
@@ -272,7 +270,7 @@ impl Records {
             let (found, wanted) = (self.count, self.wanted);
             let s = if found == 1 { "" } else { "s" };
             return Err(self.error(&format!("has {found} field{s}, the header has {wanted}")).help(
-                "a text with a delimiter, a quote or a line end in it must stand in quotes, and its quotes be doubled",
+                "put a text that contains a delimiter, a quote or a line end in quotes, and double the quotes in it",
             ));
         }
         Ok(())
@@ -280,14 +278,15 @@ impl Records {
 
     fn too_long(&self, field: usize) -> SourceError {
         let message = format!("field {} is above {} MiB", field + 1, CELL_BYTES >> 20);
-        self.error(&message).help("mostly a quote that is opened there and never closed")
+        self.error(&message).help("usually a quote is opened there and never closed")
     }
 
     fn too_many(&self) -> SourceError {
-        self.error(&format!("has more than {MOST_COLUMNS} columns")).help("is it the right delimiter, and text at all?")
+        self.error(&format!("has more than {MOST_COLUMNS} columns"))
+            .help("check the delimiter, and that the file is text")
     }
 
-    /// An error of the record that is being read.
+    /// An error at the current record.
     fn error(&self, message: &str) -> SourceError {
         SourceError::new(format!("{}: {}: {message}", self.shown, self.start)).at(["path"])
     }

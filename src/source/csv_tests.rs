@@ -116,12 +116,12 @@ fn an_open_quote_is_named_where_its_row_begins() {
 
 #[test]
 fn what_is_no_text() {
-    assert_eq!(message(b"a\nx\ncaf\xe9\n"), "a.csv: row 2 (line 3, byte 7): these bytes are no UTF-8");
-    assert_eq!(message(b"a\nx\n\xe9\n"), "a.csv: row 2 (line 3, byte 4): these bytes are no UTF-8");
-    assert_eq!(message(b"a\nx\xe2\x82"), "a.csv: row 1 (line 2, byte 3): these bytes are no UTF-8");
-    assert_eq!(message(b"\xef\xbb\xbfa\xff\n"), "a.csv: header (line 1, byte 4): these bytes are no UTF-8");
+    assert_eq!(message(b"a\nx\ncaf\xe9\n"), "a.csv: row 2 (line 3, byte 7): these bytes are not valid UTF-8");
+    assert_eq!(message(b"a\nx\n\xe9\n"), "a.csv: row 2 (line 3, byte 4): these bytes are not valid UTF-8");
+    assert_eq!(message(b"a\nx\xe2\x82"), "a.csv: row 1 (line 2, byte 3): these bytes are not valid UTF-8");
+    assert_eq!(message(b"\xef\xbb\xbfa\xff\n"), "a.csv: header (line 1, byte 4): these bytes are not valid UTF-8");
     assert_eq!(message(b"a\nx\0y\n"), "a.csv: row 1 (line 2, byte 3): a NUL byte in the text");
-    assert_eq!(message(b"PK\x03\x04.."), "a.csv: is a ZIP archive or an Excel file, no text");
+    assert_eq!(message(b"PK\x03\x04.."), "a.csv: is a ZIP archive or an Excel file, not text");
     assert_eq!(message(b"\x1f\x8b\x08."), "a.csv: is compressed (gzip)");
     let error = Asked::new(b"a\n\xe9").table().unwrap_err();
     assert!(error.help.unwrap().contains("windows-1252"));
@@ -143,11 +143,14 @@ fn declared_encodings() {
     );
     let error = Asked::new(&utf16).table().unwrap_err();
     assert_eq!(error.message, "a.csv: is utf-16le text, not UTF-8");
-    assert_eq!(error.help.unwrap(), "say encoding = \"utf-16le\"");
-    assert_eq!(asked(&utf16[..7], "utf-16le").message(), "a.csv: row 1 (line 2, byte 6): these bytes are no UTF-16LE");
+    assert_eq!(error.help.unwrap(), "set encoding = \"utf-16le\"");
+    assert_eq!(
+        asked(&utf16[..7], "utf-16le").message(),
+        "a.csv: row 1 (line 2, byte 6): these bytes are not valid UTF-16LE"
+    );
     assert_eq!(
         asked(b"a\nx\n\x82", "shift_jis").message(),
-        "a.csv: row 2 (line 3, byte 4): these bytes are no Shift_JIS"
+        "a.csv: row 2 (line 3, byte 4): these bytes are not valid Shift_JIS"
     );
     assert_eq!(asked(b"a,b\n\xe9\n", "latin1").message(), "a.csv: row 1 (line 2): has 1 field, the header has 2");
     let error = asked(b"a\n", "window-1252").table().unwrap_err();
@@ -170,11 +173,11 @@ fn declared_types_and_nulls() {
     assert_eq!(table.column(2).as_boolean().iter().collect::<Vec<_>>(), [Some(true), Some(false)]);
     assert_eq!(table.column(3).as_string::<i32>().iter().collect::<Vec<_>>(), [None, Some("-99.0")]);
     let asked = Asked { types: &types, ..Asked::new(b"n,x,b\n1,1,1\n\n1.5,,\n") };
-    assert_eq!(asked.message(), "a.csv: row 2 (line 4, byte 13): column `n` is \"1.5\", which is no integer");
+    assert_eq!(asked.message(), "a.csv: row 2 (line 4, byte 13): column `n` is \"1.5\", not an integer");
     let asked = Asked { types: &types, ..Asked::new(b"n,x,b\n1,inf,1\n") };
-    assert_eq!(asked.message(), "a.csv: row 1 (line 2, byte 6): column `x` is \"inf\", which is no number");
+    assert_eq!(asked.message(), "a.csv: row 1 (line 2, byte 6): column `x` is \"inf\", not a number");
     let asked = Asked { types: &types, ..Asked::new(b"n,x,b\n1,1,yes\n") };
-    let wanted = "a.csv: row 1 (line 2, byte 6): column `b` is \"yes\", which is no boolean (true, false, 1 or 0)";
+    let wanted = "a.csv: row 1 (line 2, byte 6): column `b` is \"yes\", not a boolean (true, false, 1 or 0)";
     assert_eq!(asked.message(), wanted);
     let error = Asked { types: &[("agee", Type::Integer)], ..Asked::new(b"age,id\n") }.table().unwrap_err();
     assert_eq!(error.message, "a.csv: has no column `agee`");
@@ -182,7 +185,7 @@ fn declared_types_and_nulls() {
     assert_eq!(error.field, ["types", "agee"]);
 }
 
-/// Gives `x` without end.
+/// An endless stream of `x`.
 struct Endless(u64);
 
 impl std::io::Read for Endless {

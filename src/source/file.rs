@@ -29,7 +29,7 @@ struct FormatInfo {
     format: FileFormat,
     /// The extensions of its files, in lower case.
     extensions: &'static [&'static str],
-    /// Whether cells are text, which `types`, `null_values` and `encoding` say how to read.
+    /// Whether cells are text, so that `types`, `null_values` and `encoding` apply.
     is_text: bool,
     reader: &'static dyn Reader,
 }
@@ -54,7 +54,6 @@ impl FileFormat {
     }
 }
 
-/// The registry's row.
 pub const KIND: Kind<Box<dyn Source>> = Kind {
     name: "file",
     about: "Rows of CSV, TSV, JSON Lines or Parquet files.",
@@ -69,20 +68,20 @@ pub const KIND: Kind<Box<dyn Source>> = Kind {
 pub struct File {
     /// The file, or a glob such as `data/*.csv` for all that match, in name order. Relative to the spec's folder.
     pub path: String,
-    /// The format, when the file's extension (.csv, .tsv, .jsonl, .ndjson, .parquet) doesn't say it.
+    /// The format. Default: that of the file's extension (.csv, .tsv, .jsonl, .ndjson, .parquet).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<FileFormat>,
-    /// The column that identifies a row; the row's number when left out.
+    /// The column that identifies a row. Default: the row's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Types of columns. Without one, CSV columns are text exactly as written, and JSON Lines columns get the narrowest
+    /// Types of columns. Without a type, a CSV column is text exactly as written, and a JSON Lines column gets the narrowest
     /// type that keeps every value as written.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, Type>,
-    /// More texts that stand for null, such as `["NA", "-99"]`; an empty CSV cell always does.
+    /// More texts that mean null, such as `["NA", "-99"]`. An empty CSV cell is always null.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub null_values: Vec<String>,
-    /// The encoding of the text, such as `windows-1252` or `utf-16le` (a WHATWG label); strict UTF-8 when left out.
+    /// The encoding of the text, such as `windows-1252` or `utf-16le` (a WHATWG label). Default: strict UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
 }
@@ -95,7 +94,7 @@ fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option
 }
 
 impl File {
-    /// Reports what is wrong with the fields; opens no files.
+    /// Reports wrong fields, without opening files.
     fn check(&self, path: &document::Path, problems: &mut Problems) {
         let written = Path::new(&self.path);
         if self.path.trim().is_empty() {
@@ -110,13 +109,13 @@ impl File {
         let format = self.format.or_else(|| FileFormat::of(written));
         if format.is_some_and(|format| !format.info().is_text) {
             for field in self.text_fields() {
-                let message = format!("`{field}` says nothing about Parquet: its columns have types and nulls");
-                problems.error_at_key("unused-field", path.key(field), message).help("leave it out");
+                let message = format!("`{field}` does not apply to Parquet: its columns have types and nulls");
+                problems.error_at_key("unused-field", path.key(field), message).help("remove it");
             }
         }
     }
 
-    /// The fields that are set and make sense only for text.
+    /// The fields that are set and apply only to text.
     fn text_fields(&self) -> Vec<&'static str> {
         let set = [
             ("types", !self.types.is_empty()),
@@ -152,8 +151,8 @@ impl File {
         let (format, first) = all.ok_or_else(no_file)?;
         let (info, fields) = (format.info(), self.text_fields());
         if !info.is_text && !fields.is_empty() {
-            let message = format!("{first}: {} makes no sense for Parquet", listed(fields.iter().copied()));
-            let help = "leave it out: Parquet's columns have types and nulls";
+            let message = format!("{first}: {} does not apply to Parquet", listed(fields.iter().copied()));
+            let help = "remove it: Parquet's columns have types and nulls";
             return Err(SourceError::new(message).help(help).at(fields.first().copied()));
         }
         Ok((info, files))
@@ -217,7 +216,7 @@ impl Source for File {
 
 fn unknown_format(shown: &str, path: &Path) -> (String, String) {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let message = format!("{shown}: can't tell the format from the name");
+    let message = format!("{shown}: the extension does not name a known format");
     let help = match extension.as_str() {
         "gz" | "zst" | "bz2" | "xz" | "zip" => "decompress it first",
         "xls" | "xlsx" | "ods" => "save it as CSV",

@@ -74,7 +74,7 @@ fn the_format_is_said_or_told_from_the_name() {
     assert_eq!(rows(&folder, r#"{"path": "b.txt", "format": "csv"}"#), Ok(1));
     assert_eq!(rows(&folder, r#"{"path": "c.ndjson"}"#), Ok(1));
     let error = rows(&folder, r#"{"path": "b.t?t"}"#).unwrap_err();
-    assert_eq!(error.message, "b.txt: can't tell the format from the name");
+    assert_eq!(error.message, "b.txt: the extension does not name a known format");
     assert_eq!(error.help.unwrap(), r#"set format = "csv", "tsv", "jsonl" or "parquet""#);
 }
 
@@ -108,14 +108,14 @@ fn fields_are_checked_before_any_file_is_opened() {
     };
     assert!(messages(r#"{"path": "a.csv", "encoding": "cp1252", "types": {"a": "integer"}}"#).is_empty());
     assert_eq!(messages(r#"{"path": " "}"#), ["the path is empty"]);
-    assert_eq!(messages(r#"{"path": "a.xlsx"}"#), ["a.xlsx: can't tell the format from the name"]);
+    assert_eq!(messages(r#"{"path": "a.xlsx"}"#), ["a.xlsx: the extension does not name a known format"]);
     assert_eq!(messages(r#"{"path": "a.csv", "encoding": "utf8x"}"#), ["there is no encoding `utf8x`"]);
     let parquet = r#"{"path": "a.parquet", "encoding": "utf-8", "types": {"a": "integer"}}"#;
     assert_eq!(
         messages(parquet),
         [
-            "`types` says nothing about Parquet: its columns have types and nulls",
-            "`encoding` says nothing about Parquet: its columns have types and nulls"
+            "`types` does not apply to Parquet: its columns have types and nulls",
+            "`encoding` does not apply to Parquet: its columns have types and nulls"
         ]
     );
 }

@@ -27,29 +27,25 @@ pub enum FileFormat {
     Parquet,
 }
 
-/// A file of a source.
 #[derive(Clone, Debug)]
 pub struct DataFile {
-    /// Its path.
     pub path: PathBuf,
-    /// Its path from the spec's folder, for messages.
+    /// The path from the spec's folder, for messages.
     pub shown: String,
 }
 
-/// What the spec says about the cells of a text format.
+/// How to read the cells of a text format.
 #[derive(Clone, Copy, Debug)]
 pub struct TextOptions<'a> {
-    /// The types of columns, by name.
     pub types: &'a BTreeMap<String, Type>,
     /// Texts that mean null.
     pub nulls: &'a [String],
-    /// The label of the encoding; strict UTF-8 when absent.
+    /// A WHATWG label; strict UTF-8 when absent.
     pub encoding: Option<&'a str>,
 }
 
 /// Reads the files of one format.
 pub trait Reader: Sync {
-    /// The columns of one file.
     fn file_schema(&self, file: &DataFile, options: TextOptions<'_>) -> Result<SchemaRef, SourceError>;
 
     /// The columns of all files together. By default all files must have the same columns in the same order.

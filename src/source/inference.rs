@@ -1,27 +1,25 @@
-//! Which type a column of JSON values has: the narrowest that keeps every value as it is written, else text.
-//!
-//! Knows single values as text, nothing of files or rows.
+//! Type inference for JSON columns: the narrowest type that keeps every value as written, else text.
 
 use super::cell::Type;
 
-/// The most significant digits that a floating point number of 64 bits needs to keep.
+/// The most significant digits that a 64-bit floating point number keeps.
 const DIGITS: usize = 17;
-/// The largest whole number up to which floating point numbers of 64 bits have no gaps.
+/// 64-bit floating point numbers represent every integer up to this one.
 const EXACT: u64 = 1 << 53;
 
-/// What the values of a column were so far; nulls are not counted.
+/// The kinds of values seen in a column, without nulls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     boolean: bool,
     integer: bool,
-    /// An integer that a floating point number can't keep.
+    /// An integer that a 64-bit floating point number cannot represent.
     long: bool,
     number: bool,
     other: bool,
 }
 
 impl Seen {
-    /// Notes a value: the JSON as written, and its text as a cell.
+    /// Adds a value: the JSON as written, and its text as a cell.
     pub fn add(&mut self, raw: &str, cell: &str) {
         match raw.as_bytes().first() {
             Some(b't' | b'f') => self.boolean = true,
@@ -42,7 +40,7 @@ impl Seen {
         }
     }
 
-    /// The type that keeps all of them.
+    /// The narrowest type that keeps all values.
     pub fn ty(self) -> Type {
         match self {
             Seen { other: true, .. } => Type::String,
@@ -54,7 +52,7 @@ impl Seen {
     }
 }
 
-/// The significant digits of a number: without its sign, its exponent, and the zeros around.
+/// The number of significant digits, without sign, exponent, and leading and trailing zeros.
 fn digits(number: &str) -> usize {
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();

@@ -1,7 +1,6 @@
-//! JSON Lines: one object per line; a missing key is null; blank lines don't count.
+//! JSON Lines: one object per line. A missing key is null; blank lines are skipped.
 //!
-//! Values stay as they are written until the type of their column is known: [`scan`] reads everything once for the
-//! columns and their types (see `inference`), [`Jsonl`] reads again and gives batches.
+//! Two passes: [`scan`] finds the columns and the types that keep every value as written; [`Jsonl`] reads the rows.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +21,7 @@ use super::format::{DataFile, Reader, TextOptions};
 use super::inference::Seen;
 use super::text::{Position, Text};
 
-/// The columns of JSON Lines in order of first appearance, and what was seen in them.
+/// The columns in order of first appearance, and the kinds of values seen in each.
 #[derive(Default)]
 pub struct Columns {
     names: Vec<String>,
@@ -31,19 +30,18 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Their names.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Their schema: the types of `types`, else the narrowest that keep all values.
+    /// The schema: the types in `types`, else the narrowest that keep all values.
     pub fn schema(&self, types: &BTreeMap<String, Type>) -> SchemaRef {
         let ty = |name: &String, seen: &Seen| types.get(name).copied().unwrap_or_else(|| seen.ty());
         schema(self.names.iter().zip(&self.seen).map(|(name, seen)| (name.as_str(), ty(name, seen))))
     }
 }
 
-/// Adds what stands in one file to `columns`.
+/// Adds the columns and values of one file to `columns`.
 pub fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) -> Result<(), SourceError> {
     let mut lines = Lines::new(text, shown);
     while lines.read()? {
@@ -68,19 +66,18 @@ pub fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) ->
     Ok(())
 }
 
-/// The rows of one file as batches; ends after the first error.
+/// The rows of one file.
 pub struct Jsonl {
     lines: Lines,
     schema: SchemaRef,
     columns: Vec<Column>,
     places: HashMap<String, usize>,
-    /// The row that last gave each column a value.
+    /// The last row that had a value for each column.
     filled: Vec<u64>,
     nulls: Vec<String>,
 }
 
 impl Jsonl {
-    /// The rows of `text` in the columns of `schema`.
     pub fn new(text: Text, shown: &str, schema: SchemaRef, nulls: &[String]) -> Self {
         let places = schema.fields().iter().enumerate().map(|(i, field)| (field.name().clone(), i)).collect();
         let filled = vec![0; schema.fields().len()];
@@ -89,12 +86,11 @@ impl Jsonl {
         Jsonl { lines, schema, columns, places, filled, nulls: nulls.to_vec() }
     }
 
-    /// The rows as batches; they end after the first error.
     pub fn into_batches(mut self) -> Batches {
         batches(move || self.batch())
     }
 
-    /// The next rows; none at the end.
+    /// The next rows; `None` at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.lines.read()? {
@@ -129,7 +125,7 @@ impl Jsonl {
     }
 }
 
-/// Reads JSON Lines.
+/// The reader of JSON Lines.
 pub struct JsonlReader;
 
 impl Reader for JsonlReader {
@@ -137,7 +133,7 @@ impl Reader for JsonlReader {
         self.schema(std::slice::from_ref(file), options)
     }
 
-    /// The columns of all files together, since a missing key is null.
+    /// The union of the columns of all files, since a missing key is null.
     fn schema(&self, files: &[DataFile], options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
         let mut columns = Columns::default();
         for file in files {
@@ -162,12 +158,12 @@ impl Reader for JsonlReader {
     }
 }
 
-/// The lines of one file, one at a time.
+/// Reads the lines of one file, one at a time.
 struct Lines {
     text: Text,
     shown: String,
     line: Vec<u8>,
-    /// Where the line begins.
+    /// The start of the line.
     start: Position,
 }
 
@@ -177,7 +173,7 @@ impl Lines {
         Lines { text, shown: shown.to_owned(), line: Vec::new(), start }
     }
 
-    /// Reads the next line that isn't blank; `false` at the end of the file.
+    /// Reads the next line that is not blank; returns `false` at the end of the file.
     fn read(&mut self) -> Result<bool, SourceError> {
         self.start.row += 1;
         loop {
@@ -194,7 +190,7 @@ impl Lines {
         }
     }
 
-    /// Reads to the end of the line; `false` when it was the last.
+    /// Reads to the end of the line; returns `false` if it was the last.
     fn read_line(&mut self) -> Result<bool, SourceError> {
         loop {
             let piece = match self.text.piece() {
@@ -210,7 +206,7 @@ impl Lines {
             self.text.consume(end.map_or(part, |end| end + 1));
             if self.line.len() > ROW_BYTES {
                 let message = format!("the line is above {} MiB", ROW_BYTES >> 20);
-                return Err(self.error(None, &message).help("one object per line, each on a line of its own"));
+                return Err(self.error(None, &message).help("write each object on a separate line"));
             }
             if end.is_some() {
                 return Ok(true);
@@ -218,7 +214,7 @@ impl Lines {
         }
     }
 
-    /// The keys and values of the line, each key once.
+    /// The keys, which must differ, and values of the line.
     fn object(&self) -> Result<Vec<(Cow<'_, str>, &RawValue)>, SourceError> {
         match self.line.trim_ascii_start().first() {
             Some(b'{') => {}
@@ -227,7 +223,7 @@ impl Lines {
                     .error(None, "is a list, not an object")
                     .help("write one object per line, without [ ] around them and without commas between them"));
             }
-            _ => return Err(self.error(None, "is no JSON object").help("write one object per line")),
+            _ => return Err(self.error(None, "is not a JSON object").help("write one object per line")),
         }
         match serde_json::from_slice::<Object<'_>>(&self.line) {
             Ok(object) => Ok(object.0),
@@ -239,7 +235,7 @@ impl Lines {
         }
     }
 
-    /// The value as the text of a cell: a string without its quotes, anything else as written; `None` is null.
+    /// The value as the text of a cell: a string without quotes, anything else as written; `None` for null.
     fn cell<'a>(&self, value: &'a RawValue, nulls: &[String]) -> Result<Option<Cow<'a, str>>, SourceError> {
         let raw = value.get();
         if raw.len() > CELL_BYTES {
@@ -261,12 +257,12 @@ impl Lines {
         Ok((!nulls.iter().any(|null| *null == cell)).then_some(cell))
     }
 
-    /// Where `part` of the line begins in it.
+    /// The offset of `part` in the line.
     fn place(&self, part: &str) -> Option<usize> {
         (part.as_ptr() as usize).checked_sub(self.line.as_ptr() as usize).filter(|&at| at < self.line.len())
     }
 
-    /// An error of this line, at a byte of it (its begin when not known).
+    /// An error at a byte of the line; at its start if the byte is unknown.
     fn error(&self, place: Option<usize>, message: &str) -> SourceError {
         let byte = self.start.byte.map(|byte| byte + place.unwrap_or(0) as u64);
         let position = Position { byte, ..self.start };
@@ -274,7 +270,7 @@ impl Lines {
     }
 }
 
-/// An object whose values aren't read yet.
+/// An object whose values are not parsed yet.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// A key, borrowed from the line when it has no escapes.
@@ -296,7 +292,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
                 let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
                 let mut seen = std::collections::HashSet::new();
                 while let Some(Key(key)) = map.next_key()? {
-                    // Few keys are compared one by one; a hostile number of them must not cost its square.
+                    // A few keys are compared one by one. Many go into a set, since hostile objects must not cost quadratic time.
                     let twice = match members.len() {
                         0..16 => members.iter().any(|(other, _)| *other == key),
                         16 => {
@@ -306,7 +302,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
                         _ => !seen.insert(key.clone()),
                     };
                     if twice {
-                        return Err(serde::de::Error::custom(format_args!("the key {key:?} stands there twice")));
+                        return Err(serde::de::Error::custom(format_args!("the key {key:?} appears twice")));
                     }
                     members.push((key, map.next_value()?));
                 }

@@ -1,4 +1,4 @@
-//! Tests of `jsonl`: what becomes of values, and every message as its reader sees it.
+//! Tests of `jsonl`: values, and every message in full.
 
 use std::io::Cursor;
 
@@ -67,25 +67,28 @@ fn declared_types_and_nulls() {
     assert_eq!(table.column(1).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(12), Some(3)]);
     assert_eq!(table.column(2).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [None, Some(1)]);
     let error = read(b"{\"n\":1}\n\n{\"n\":[1]}", &[("n", Type::Integer)], &[]).unwrap_err();
-    assert_eq!(error.message, "a.jsonl: row 2 (line 3, byte 9): column `n` is \"[1]\", which is no integer");
+    assert_eq!(error.message, "a.jsonl: row 2 (line 3, byte 9): column `n` is \"[1]\", not an integer");
 }
 
 #[test]
 fn lines_that_are_no_objects() {
-    assert_eq!(message(b"{\"a\":1}\n\n7\n"), "a.jsonl: row 2 (line 3, byte 9): is no JSON object");
+    assert_eq!(message(b"{\"a\":1}\n\n7\n"), "a.jsonl: row 2 (line 3, byte 9): is not a JSON object");
     assert_eq!(message(b"[{\"a\":1},\n"), "a.jsonl: row 1 (line 1, byte 0): is a list, not an object");
     assert_eq!(message(b"{\"a\":1}\n{\"a\":}\n"), "a.jsonl: row 2 (line 2, byte 13): expected value");
     assert_eq!(message(b"{\"a\":1} x\n"), "a.jsonl: row 1 (line 1, byte 8): trailing characters");
     assert_eq!(message(b"{\"a\":1"), "a.jsonl: row 1 (line 1, byte 5): EOF while parsing an object");
     assert!(message(b"{\"a\":1,\"b\":2,\"a\":3}").starts_with("a.jsonl: row 1 (line 1, byte 1"));
-    assert!(message(b"{\"a\":1,\"b\":2,\"\\u0061\":3}").ends_with("the key \"a\" stands there twice"));
+    assert!(message(b"{\"a\":1,\"b\":2,\"\\u0061\":3}").ends_with("the key \"a\" appears twice"));
     assert!(message(b"{\"a\":\"\\ud800\"}").starts_with("a.jsonl: row 1 (line 1, byte 5): "));
-    assert_eq!(message(b"{\"a\":1}\n{\"a\":\"\xff\"}"), "a.jsonl: row 2 (line 2, byte 14): these bytes are no UTF-8");
+    assert_eq!(
+        message(b"{\"a\":1}\n{\"a\":\"\xff\"}"),
+        "a.jsonl: row 2 (line 2, byte 14): these bytes are not valid UTF-8"
+    );
     let many: Vec<String> = (0..40).map(|i| format!("\"k{i}\":1")).collect();
     let twice = format!("{{{},\"k3\":2}}", many.join(","));
-    assert!(message(twice.as_bytes()).ends_with("the key \"k3\" stands there twice"));
+    assert!(message(twice.as_bytes()).ends_with("the key \"k3\" appears twice"));
     let late = format!("{{{},\"k30\":2}}", many.join(","));
-    assert!(message(late.as_bytes()).ends_with("the key \"k30\" stands there twice"));
+    assert!(message(late.as_bytes()).ends_with("the key \"k30\" appears twice"));
 }
 
 #[test]

@@ -1,15 +1,13 @@
-//! The files of a path: one file, or all that a glob matches, in the order of their names.
-//!
-//! Knows the file system's names, opens nothing.
+//! File matching: the file of a path, or all files that a glob matches, ordered by name.
 
 use std::path::{Path, PathBuf};
 
 use super::error::SourceError;
 use super::format::DataFile;
 
-/// The files that `path` means in `folder`, in name order; at least one, or an error that says so.
+/// The files that `path` matches in `folder`, ordered by name; an error if there are none.
 ///
-/// A path that exists is that file, even with `*`, `?` or `[` in its name. A glob never matches hidden files.
+/// An existing path is that file, even with `*`, `?` or `[` in its name. A glob never matches hidden files.
 pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
     let named = |path: PathBuf| DataFile { shown: shown(folder, &path), path };
     let whole = folder.join(path);
@@ -24,7 +22,7 @@ pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
         };
         let help = match whole.is_dir() {
             true => format!("name the files in it, such as `{}/*.csv`", path.trim_end_matches('/')),
-            false => format!("it is looked for in {}", folder.display()),
+            false => format!("looked in {}", folder.display()),
         };
         return Err(wrong(message).help(help));
     }
@@ -34,8 +32,9 @@ pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
         false => format!("{inside}/{path}"),
     };
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-    let found = glob::glob_with(&pattern, options)
-        .map_err(|e| wrong(format!("`{path}` is no glob: {}", e.msg)).help("`*`, `**`, `?` and `[a-z]` are special"))?;
+    let found = glob::glob_with(&pattern, options).map_err(|e| {
+        wrong(format!("`{path}` is not a valid glob: {}", e.msg)).help("`*`, `**`, `?` and `[a-z]` are special")
+    })?;
     let mut files = Vec::new();
     for entry in found {
         let file = entry.map_err(|e| wrong(format!("`{path}`: {e}")))?;
@@ -45,9 +44,7 @@ pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
     }
     files.sort();
     match files.is_empty() {
-        true => {
-            Err(wrong(format!("no file matches `{path}`")).help(format!("it is looked for in {}", folder.display())))
-        }
+        true => Err(wrong(format!("no file matches `{path}`")).help(format!("looked in {}", folder.display()))),
         false => Ok(files.into_iter().map(named).collect()),
     }
 }
@@ -57,7 +54,7 @@ pub fn is_glob(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-/// How messages call `file`: its path from `folder`.
+/// The path from `folder`, for messages.
 fn shown(folder: &Path, file: &Path) -> String {
     file.strip_prefix(folder).unwrap_or(file).display().to_string()
 }
@@ -91,6 +88,6 @@ mod tests {
         let error = files(folder.path(), "data").unwrap_err();
         assert_eq!(error.message, "`data` is a folder");
         assert_eq!(error.help.unwrap(), "name the files in it, such as `data/*.csv`");
-        assert!(files(folder.path(), "a***.csv").unwrap_err().message.starts_with("`a***.csv` is no glob"));
+        assert!(files(folder.path(), "a***.csv").unwrap_err().message.starts_with("`a***.csv` is not a valid glob"));
     }
 }

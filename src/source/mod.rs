@@ -1,11 +1,12 @@
-//! Sources: where rows come from. One of the doors to the outside (data files).
+//! Sources: read the rows of data files, or make up a population.
 //!
-//! A [`Source`] reads Arrow batches; it knows the table line and what stands below it, nothing of prompts or models.
-//! To add one: a file with a type that implements [`Source`], a `mod` line, a row in [`SOURCES`]. To add a file format,
-//! see `format`.
+//! To add a source: a file with a type that implements [`Source`], a `mod` line, and a row in [`SOURCES`].
+//! To add a file format, see `format`.
 //!
-//! `file` is the source for files; `matching` finds them, `text` decodes bytes, `csv`, `jsonl` and `parquet` read one
-//! file each, `cell`, `inference` and `arrays` make columns. `population` is the source that makes its rows up.
+//! - `file`: the source of files; `matching` finds them, `text` decodes their bytes
+//! - `csv`, `jsonl`, `parquet`: the readers of each format
+//! - `cell`, `inference`, `arrays`: typed columns
+//! - `population`: synthetic respondents
 
 mod arrays;
 mod batches;
@@ -35,13 +36,13 @@ pub use rows::Source;
 
 use crate::registry::Kind;
 
-/// What `type = "..."` of a source can say.
+/// The source types.
 pub static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, population::KIND];
 
-/// The version of how sources are read; another one reads them anew.
+/// Changes when sources are read differently, so that copies of old imports are not used.
 const READER_VERSION: &str = "fanfold-source-1";
 
-/// The hash of a source's files and of how they are read, in hex.
+/// The BLAKE3 hash of a source's files and of its settings, in hex.
 pub fn content(source: &dyn Source, folder: &Path) -> Result<String, SourceError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(READER_VERSION.as_bytes());

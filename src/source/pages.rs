@@ -1,7 +1,7 @@
-//! The sizes that the pages of a Parquet file claim, checked before anything reserves memory for them.
+//! Page sizes of Parquet files: checked before the reader reserves memory for them.
 //!
-//! Reads only page headers: structs of Thrift's compact protocol
-//! (<https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>), of which the first three fields
+//! Reads only page headers, which are structs of Thrift's compact protocol
+//! (<https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>). Only the first three fields
 //! matter (<https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>, `PageHeader`).
 
 use std::fs::File;
@@ -9,14 +9,14 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use parquet::file::metadata::ParquetMetaData;
 
-/// A page up to this size is believed, in bytes.
+/// Pages up to this size in bytes are not checked.
 const BELIEVED: u64 = 64 << 20;
-/// How much larger than its bytes in the file a larger page may claim to be.
+/// The largest ratio of a larger page's size to its size in the file.
 const RATIO: u64 = 64;
-/// How deep structs may be nested in a page header; real ones have three levels.
+/// The most levels of structs in a page header; real ones have three.
 const DEPTH: usize = 8;
 
-/// Checks that every column's pages lie in the file and that none claims to be absurdly larger than it is stored.
+/// Checks that the pages of every column are inside the file, and that none claims an absurd size.
 pub fn check(file: File, metadata: &ParquetMetaData) -> Result<(), String> {
     let size = file.metadata().map_err(|e| e.to_string())?.len();
     let mut file = BufReader::with_capacity(512, file);
@@ -32,7 +32,7 @@ pub fn check(file: File, metadata: &ParquetMetaData) -> Result<(), String> {
     Ok(())
 }
 
-/// Goes from page to page between two places of the file.
+/// Checks the pages between two offsets of the file.
 fn walk(file: &mut BufReader<File>, mut from: u64, end: u64) -> Result<(), String> {
     while from < end {
         file.seek(SeekFrom::Start(from)).map_err(|e| e.to_string())?;
@@ -49,7 +49,7 @@ fn walk(file: &mut BufReader<File>, mut from: u64, end: u64) -> Result<(), Strin
     Ok(())
 }
 
-/// A page header that is being read; every method gives `None` when the bytes are none.
+/// A page header being read; every method returns `None` if the bytes are not valid.
 struct Header<R> {
     bytes: R,
     read: u64,
@@ -99,7 +99,7 @@ impl<R: Read> Header<R> {
                 let byte = self.byte()?;
                 let length = if byte >> 4 == 15 { self.varint()? } else { u64::from(byte >> 4) };
                 for _ in 0..length {
-                    // In a list, a boolean has a byte of its own.
+                    // In a list, each boolean takes a byte.
                     self.skip(if matches!(byte & 15, 1 | 2) { 3 } else { byte & 15 }, depth)?;
                 }
             }
@@ -113,7 +113,7 @@ impl<R: Read> Header<R> {
         Some(())
     }
 
-    /// A size: a zigzag number that isn't negative.
+    /// A size: a zigzag number, at least 0.
     fn size(&mut self) -> Option<u64> {
         let zigzag = self.varint()?;
         (zigzag & 1 == 0).then_some(zigzag >> 1)

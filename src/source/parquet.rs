@@ -1,6 +1,4 @@
-//! Parquet files: the footer is checked before it is believed, and a damaged file is an error, never a crash.
-//!
-//! Knows the `parquet` crate's Arrow reader; `pages` checks the sizes that pages claim, `arrays` makes the types plain.
+//! Parquet files: the footer and the page sizes are checked first, and a damaged file is an error, never a crash.
 
 use std::any::Any;
 use std::fs;
@@ -22,14 +20,13 @@ use super::format::{DataFile, Reader, TextOptions};
 use super::pages;
 use super::text::unreadable;
 
-/// The largest footer that is read, in bytes; real ones have some kB for each row group.
+/// The largest footer in bytes; real ones have some kB for each row group.
 const FOOTER_BYTES: u64 = 64 << 20;
 
-/// Reads Parquet.
+/// The reader of Parquet.
 pub struct ParquetReader;
 
 impl Reader for ParquetReader {
-    /// The columns, from the footer.
     fn file_schema(&self, file: &DataFile, _: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
         careful(&file.shown, || plain_schema(open(&file.path, &file.shown)?.schema(), &file.shown))
     }
@@ -39,19 +36,18 @@ impl Reader for ParquetReader {
     }
 }
 
-/// The rows of one file as batches; ends after the first error.
+/// The rows of one file.
 pub struct Parquet {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
     shown: String,
-    /// Rows so far.
+    /// Rows read so far.
     rows: u64,
-    /// Rows that the footer promises.
+    /// Rows according to the footer.
     promised: u64,
 }
 
 impl Parquet {
-    /// Opens a file.
     pub fn open(path: &Path, shown: &str) -> Result<Self, SourceError> {
         careful(shown, || {
             let builder = open(path, shown)?;
@@ -73,12 +69,11 @@ impl Parquet {
         })
     }
 
-    /// The rows as batches; they end after the first error.
     pub fn into_batches(mut self) -> Batches {
         batches(move || self.batch())
     }
 
-    /// The next rows; none at the end.
+    /// The next rows; `None` at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let shown = self.shown.clone();
         careful(&shown, || {
@@ -114,7 +109,7 @@ fn open(path: &Path, shown: &str) -> Result<ParquetRecordBatchReaderBuilder<fs::
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(shown, &e.to_string()))
 }
 
-/// Checks the magic bytes and that the footer fits into the file, before anything believes them.
+/// Checks the magic bytes and that the footer fits into the file.
 fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
     let io = |e: std::io::Error| unreadable(shown, &e);
     let size = file.seek(SeekFrom::End(0)).map_err(io)?;
@@ -134,7 +129,7 @@ fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
             .at(["path"]));
     }
     if first != *b"PAR1" {
-        return Err(SourceError::new(format!("{shown}: is no Parquet file")).help("say its `format`").at(["path"]));
+        return Err(SourceError::new(format!("{shown}: is not a Parquet file")).help("set `format`").at(["path"]));
     }
     if magic != *b"PAR1" {
         return Err(damaged(shown, "its end is missing (an interrupted download or copy?)"));
@@ -162,7 +157,7 @@ fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> 
         }
         let Some(ty) = plain_type(field.data_type()) else {
             let message = format!("{shown}: column `{name}` has the type {}, which can't be read", field.data_type());
-            let help = "leave it out of the file, or write it as text; lists may hold texts, numbers or booleans";
+            let help = "remove it from the file, or write it as text; lists may contain texts, numbers or booleans";
             return Err(SourceError::new(message).help(help).at(["path"]));
         };
         fields.push(Field::new(name, ty, true));
@@ -176,7 +171,7 @@ fn damaged(shown: &str, message: &str) -> SourceError {
         .at(["path"])
 }
 
-/// Runs `read`; the `parquet` crate panics on some damaged files, and that is an error here too.
+/// Runs `read`, and turns a panic of the `parquet` crate, which some damaged files cause, into an error.
 fn careful<T>(shown: &str, read: impl FnOnce() -> Result<T, SourceError>) -> Result<T, SourceError> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| Err(damaged(shown, panic_text(panic.as_ref()))))
 }

@@ -105,7 +105,7 @@ fn files_that_are_no_parquet() {
         read(file.path()).unwrap_err().message
     };
     assert_eq!(message(b""), "a.parquet: the Parquet file is damaged: it is too short for a Parquet file");
-    assert_eq!(message(b"id,text\n1,hello\n"), "a.parquet: is no Parquet file");
+    assert_eq!(message(b"id,text\n1,hello\n"), "a.parquet: is not a Parquet file");
     let cut = "a.parquet: the Parquet file is damaged: its end is missing (an interrupted download or copy?)";
     assert_eq!(message(b"PAR1............"), cut);
     let lie = "a.parquet: the Parquet file is damaged: a footer of 4294967295 bytes in a file of 16";

@@ -1,7 +1,7 @@
-//! Text files as UTF-8, piece by piece: byte order marks, declared encodings, and the exact place of what is no text.
+//! Text files: decodes them to UTF-8, piece by piece, and reports the exact position of invalid bytes.
 //!
-//! Knows bytes and encodings, nothing of rows; the readers of rows turn a [`Fault`] into an error with row and line.
-//! Every encoding of the WHATWG standard is there; a new check on the bytes belongs into [`Text::decode`].
+//! Supports byte order marks and every encoding of the WHATWG standard. The readers of rows turn a [`Fault`] into an
+//! error with row and line. A new check of the bytes belongs in [`Text::decode`].
 
 use std::fmt;
 use std::io::{self, Read};
@@ -12,10 +12,10 @@ use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use super::error::SourceError;
 use crate::name::{listed, nearest};
 
-/// Bytes of the file that are decoded at once.
+/// Bytes of the file to decode at once.
 const PIECE: usize = 64 << 10;
 
-/// The labels that a wrong one is compared with: one for each encoding that people still meet.
+/// Labels to suggest for a wrong one: one for each encoding still in use.
 const LABELS: [&str; 26] = [
     "utf-8",
     "utf-16",
@@ -45,7 +45,7 @@ const LABELS: [&str; 26] = [
     "big5",
 ];
 
-/// The encoding of a label; the error is a sentence and, perhaps, the label that was meant.
+/// The encoding of a label; the error is a message and a help text.
 pub fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String>)> {
     match Encoding::for_label_no_replacement(label.as_bytes()) {
         Some(encoding) => Ok(encoding),
@@ -59,14 +59,14 @@ pub fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String
     }
 }
 
-/// Where something stands in a text file.
+/// A position in a text file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The row; 1 is the first row of data, 0 the header.
     pub row: u64,
     /// The line of the file, from 1.
     pub line: u64,
-    /// The byte of the file, from 0; not known when the file isn't UTF-8.
+    /// The byte of the file, from 0; unknown if the file is not UTF-8.
     pub byte: Option<u64>,
 }
 
@@ -83,17 +83,17 @@ impl fmt::Display for Position {
     }
 }
 
-/// Why the text doesn't go on.
+/// Why reading stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     message: String,
     help: Option<String>,
-    /// The byte of the file at fault, when it is one.
+    /// The byte of the file at fault, if one is.
     byte: Option<u64>,
 }
 
 impl Fault {
-    /// This fault as an error of the file `shown`, met while reading at `position`.
+    /// The fault as an error of the file `shown` at `position`.
     pub fn error(self, shown: &str, position: Position) -> SourceError {
         let position = Position { byte: self.byte, ..position };
         let error = SourceError::new(format!("{shown}: {position}: {}", self.message)).at(["path"]);
@@ -101,7 +101,8 @@ impl Fault {
     }
 }
 
-/// A text file, decoded to UTF-8 without NUL bytes; give its pieces to a parser and [`consume`](Text::consume) them.
+/// A text file, decoded to UTF-8 without NUL bytes. A parser reads a [`piece`](Text::piece) and
+/// [`consume`](Text::consume)s what it used.
 pub struct Text {
     source: Box<dyn Read + Send>,
     encoding: &'static Encoding,
@@ -109,25 +110,25 @@ pub struct Text {
     raw: Vec<u8>,
     raw_from: usize,
     raw_to: usize,
-    /// Bytes of the file that the decoder has taken, the byte order mark among them.
+    /// Bytes of the file that the decoder has read, including the byte order mark.
     taken: u64,
     ended: bool,
     text: Vec<u8>,
     from: usize,
     to: usize,
-    /// Bytes before `text[from]`, the byte order mark among them; places in the file only for UTF-8.
+    /// Bytes before `text[from]`, including the byte order mark; offsets in the file only for UTF-8.
     given: u64,
     fault: Option<Fault>,
 }
 
 impl Text {
-    /// Opens `path`, shown as `shown`, in the encoding with this label (strict UTF-8 when there is none).
+    /// Opens `path`, which messages call `shown`, in the encoding with this label (default: strict UTF-8).
     pub fn open(path: &Path, shown: &str, label: Option<&str>) -> Result<Self, SourceError> {
         let file = std::fs::File::open(path).map_err(|e| unreadable(shown, &e))?;
         Text::new(Box::new(file), shown, label, PIECE)
     }
 
-    /// The text of `source`, read in pieces of at most `piece` bytes.
+    /// Decodes `source` in pieces of at most `piece` bytes.
     pub fn new(
         mut source: Box<dyn Read + Send>,
         shown: &str,
@@ -171,7 +172,7 @@ impl Text {
         })
     }
 
-    /// The next piece that isn't consumed yet; empty at the end of the file.
+    /// The next piece that is not consumed yet; empty at the end of the file.
     pub fn piece(&mut self) -> Result<&[u8], Fault> {
         while self.from == self.to {
             if let Some(fault) = &self.fault {
@@ -185,14 +186,14 @@ impl Text {
         Ok(&self.text[self.from..self.to])
     }
 
-    /// Marks the first `bytes` of the piece as read.
+    /// Marks the first `bytes` of the piece as used.
     pub fn consume(&mut self, bytes: usize) {
         let bytes = bytes.min(self.to - self.from);
         self.from += bytes;
         self.given += bytes as u64;
     }
 
-    /// The place in the file of what comes next; `None` when the file isn't UTF-8.
+    /// The offset in the file of the next piece; `None` if the file is not UTF-8.
     pub fn byte(&self) -> Option<u64> {
         (self.encoding == UTF_8).then_some(self.given)
     }
@@ -207,7 +208,7 @@ impl Text {
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
-                    return Err(Fault { message: format!("can't be read on: {e}"), help: None, byte: self.byte() });
+                    return Err(Fault { message: format!("reading failed: {e}"), help: None, byte: self.byte() });
                 }
             }
         }
@@ -228,7 +229,7 @@ impl Text {
             self.to = nul;
             self.fault = Some(Fault {
                 message: "a NUL byte in the text".to_owned(),
-                help: Some(r#"the file is damaged or no text; if it is UTF-16, say encoding = "utf-16le""#.to_owned()),
+                help: Some(r#"the file is damaged or not text; if it is UTF-16, set encoding = "utf-16le""#.to_owned()),
                 byte: self.byte().map(|b| b + nul as u64),
             });
         }
@@ -238,21 +239,20 @@ impl Text {
     fn malformed(&self, place: u64) -> Fault {
         let help = match self.encoding == UTF_8 {
             true => {
-                r#"say its encoding; files from Excel or older Windows programs are often encoding = "windows-1252""#
+                r#"set its encoding; files from Excel or older Windows programs are often encoding = "windows-1252""#
             }
-            false => "the file is damaged, or in another encoding than the one that is declared",
+            false => "the file is damaged, or in a different encoding from the declared one",
         };
-        let message = format!("these bytes are no {}", self.encoding.name());
+        let message = format!("these bytes are not valid {}", self.encoding.name());
         Fault { message, help: Some(help.to_owned()), byte: Some(place) }
     }
 }
 
-/// The error of a file that can't be opened or read.
 pub fn unreadable(shown: &str, error: &io::Error) -> SourceError {
     SourceError::new(format!("{shown}: can't be read: {error}")).at(["path"])
 }
 
-/// The encoding and the length of the byte order mark, from the first bytes and what is declared.
+/// The encoding and the length of the byte order mark, from the first bytes and the declared encoding.
 fn begin(
     first: &[u8],
     declared: Option<&'static Encoding>,
@@ -276,23 +276,25 @@ fn begin(
         (Some(declared), Some((marked, _))) => {
             let declared = declared.name().to_lowercase();
             let found = marked.name().to_lowercase();
-            let help = format!("say encoding = \"{found}\"");
+            let help = format!("set encoding = \"{found}\"");
             wrong(format!("{shown}: declared as {declared}, but begins with the byte order mark of {found}"), &help)
         }
         (None, Some((marked, mark))) if marked == UTF_8 => Ok((UTF_8, mark)),
         (None, Some((marked, _))) => {
             let found = if marked == UTF_16LE { "utf-16le" } else { "utf-16be" };
-            wrong(format!("{shown}: is {found} text, not UTF-8"), &format!("say encoding = \"{found}\""))
+            wrong(format!("{shown}: is {found} text, not UTF-8"), &format!("set encoding = \"{found}\""))
         }
         (None, None) => match first {
-            [b'P', b'K', 3, 4] => Err(SourceError::new(format!("{shown}: is a ZIP archive or an Excel file, no text"))
-                .help("save it as CSV")
-                .at(["path"])),
+            [b'P', b'K', 3, 4] => {
+                Err(SourceError::new(format!("{shown}: is a ZIP archive or an Excel file, not text"))
+                    .help("save it as CSV")
+                    .at(["path"]))
+            }
             [0x1f, 0x8b, ..] => {
                 Err(SourceError::new(format!("{shown}: is compressed (gzip)")).help("decompress it first").at(["path"]))
             }
             b"PAR1" => Err(SourceError::new(format!("{shown}: is a Parquet file"))
-                .help(r#"say format = "parquet""#)
+                .help(r#"set format = "parquet""#)
                 .at(["format"])),
             _ => Ok((UTF_8, 0)),
         },
