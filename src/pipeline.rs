@@ -1,4 +1,35 @@
-//! A pipeline without a terminal: [`load`] a spec, [`run`] it, and get a [`Report`].
+//! A pipeline without a terminal: [`load`] a spec, [`plan`] it or [`run`] it, and print the report.
+//!
+//! ```
+//! use fanfold::pipeline::{self, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("pipeline.toml");
+//! std::fs::write(folder.path().join("remarks.csv"), "remark\nPeace and plenty.\nWe mourn our dead.\n")?;
+//! let spec = r#"
+//!     models.first = { provider = "mock", model = "any" }
+//!     sources.remarks = { type = "file", path = "remarks.csv" }
+//!     outputs.tone = { input = "tone", path = "tone.csv" }
+//!
+//!     [stages.tone]
+//!     type = "analysis"
+//!     input = "remarks"
+//!     models = ["first"]
+//!     prompt = "What is the tone of this remark? {{ remark }}"
+//!     output.tone = { type = "string", enum = ["positive", "negative"] }
+//! "#;
+//! std::fs::write(&path, spec)?;
+//!
+//! let env = |name: &str| std::env::var(name).ok();
+//! let spec = pipeline::load(&path)?;
+//! let run = pipeline::run(spec, &path, &Options::default(), &env);
+//! let report = tokio::runtime::Runtime::new()?.block_on(run)?;
+//! assert!(!report.has_failed_rows());
+//! println!("{report}");
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
@@ -6,12 +37,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::document::{Diagnostic, Document};
-use crate::lock::{self, LockChange, LockFailure, LockKeeper, LockMode, ModelFacts};
+use crate::lock::{self, Lock, LockChange, LockFailure, LockKeeper, LockMode, ModelFacts, freshness};
 use crate::models::ConnectError;
 use crate::plan::{Plan, Selection};
 use crate::provider::Env;
 use crate::report::diagnostics;
+use crate::report::plan::PlanReport;
 use crate::report::summary::RunSummary;
+use crate::run::preview::preview;
 use crate::run::{self, Progress, Recall, RunError, Stop, StopReason};
 use crate::spec::load::{self, LoadError};
 use crate::spec::{Spec, StageSpec};
@@ -38,6 +71,20 @@ pub enum PipelineError {
 pub fn load(path: &Path) -> Result<Spec, PipelineError> {
     let loaded = load::load(path)?;
     loaded.spec.ok_or(PipelineError::Invalid(loaded.problems, loaded.document))
+}
+
+/// Plans a run of `spec`, whose lock is `lock`, with the first `render` prompts of each stage. Sends and writes nothing.
+pub fn plan(
+    spec: Spec,
+    lock: Option<Lock>,
+    selection: &Selection,
+    render: usize,
+    env: Env<'_>,
+) -> Result<PlanReport, RunError> {
+    let project = Project::of(&spec.folder);
+    let preview = preview(spec, selection, &project, env, render)?;
+    let stages = freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project);
+    Ok(PlanReport { preview, stages })
 }
 
 /// How to run a spec. The default runs all of it and uses the answers in the ledger.

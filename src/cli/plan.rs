@@ -10,11 +10,8 @@ use super::load::{load_lock, load_spec};
 use super::output::write_json;
 use super::runtime::env;
 use super::terminal::Terminal;
-use crate::lock::freshness;
+use crate::pipeline;
 use crate::plan::{Selection, draw};
-use crate::report::plan::PlanReport;
-use crate::run::preview::preview;
-use crate::store::Project;
 
 /// Shows what a run would do: stages, rows, calls, and how many calls the ledger can answer. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
@@ -62,17 +59,11 @@ pub fn show(
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let spec = load_spec(path, terminal)?;
-    let lock = load_lock(path, terminal);
-    let project = Project::of(&spec.folder);
-    let preview = preview(spec, selection, &project, &env, render)?;
-    let report = PlanReport {
-        stages: freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project),
-        preview: &preview,
-    };
+    let report = pipeline::plan(spec, load_lock(path, terminal), selection, render, &env)?;
     match format {
         PlanFormat::Human => terminal.text(&report.to_string()),
         PlanFormat::Json => write_json(&report, terminal),
-        PlanFormat::Mermaid => terminal.text(&draw::mermaid(&preview.plan)),
+        PlanFormat::Mermaid => terminal.text(&draw::mermaid(&report.preview.plan)),
     }
     Ok(Exit::Ok)
 }

@@ -8,10 +8,10 @@ use super::load::{load_lock, load_spec};
 use super::output::OutputFormat;
 use super::runtime::env;
 use super::terminal::Terminal;
-use crate::lock::freshness;
+use crate::pipeline;
 use crate::plan::Selection;
+use crate::report::plan::PlanReport;
 use crate::report::status::StatusReport;
-use crate::run::preview::preview;
 use crate::store::{Ledger, Manifest, Project, RunDir};
 
 /// Shows whether each stage is done, stale, stopped or was never run, why, and how many calls a run would send.
@@ -33,8 +33,7 @@ impl Status {
         let spec = load_spec(&self.spec, terminal)?;
         let lock = load_lock(&self.spec, terminal);
         let project = Project::of(&spec.folder);
-        let preview = preview(spec, &Selection::default(), &project, &env, 0)?;
-        let stages = freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project);
+        let PlanReport { preview, stages } = pipeline::plan(spec, lock, &Selection::default(), 0, &env)?;
         let dir = RunDir::new(project.run(&preview.plan.run_name()));
         let (answers, failed_calls) = match project.ledger() {
             path if path.exists() => Ledger::open(&path)?.count()?,

@@ -18,13 +18,13 @@ const BYTES: u64 = 4;
 /// Shared bytes after the row's text, per prompt, that are worth a hint.
 const BEHIND: u64 = 200;
 
-pub struct PlanReport<'a> {
-    pub preview: &'a Preview,
+pub struct PlanReport {
+    pub preview: Preview,
     /// One per stage that runs.
     pub stages: Vec<Freshness>,
 }
 
-impl Display for PlanReport<'_> {
+impl Display for PlanReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let plan = &self.preview.plan;
         let spec = &plan.spec;
@@ -62,7 +62,7 @@ fn write_sources(f: &mut Formatter<'_>, plan: &Plan) -> fmt::Result {
     Ok(())
 }
 
-impl PlanReport<'_> {
+impl PlanReport {
     /// The `at`-th stage that runs; `i` is its index in the spec.
     fn write_stage(&self, f: &mut Formatter<'_>, at: usize, i: TableId) -> fmt::Result {
         let plan = &self.preview.plan;
@@ -90,7 +90,7 @@ impl PlanReport<'_> {
             let rows = count(known.unknown, "row");
             writeln!(f, "    the prompts of {rows} depend on answers of {input} that are not known yet")?;
         }
-        writeln!(f, "    adds {}", added(self.preview, i).join(", "))?;
+        writeln!(f, "    adds {}", added(&self.preview, i).join(", "))?;
         writeln!(f, "    {}", freshness::words(fresh))?;
         f.write_str(&drift::lines(&fresh.why, "      "))
     }
@@ -175,7 +175,7 @@ fn write_prompt(f: &mut Formatter<'_>, rendered: &Rendered) -> fmt::Result {
     }
 }
 
-impl Serialize for PlanReport<'_> {
+impl Serialize for PlanReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let plan = &self.preview.plan;
         let spec = &plan.spec;
@@ -212,7 +212,7 @@ impl Serialize for PlanReport<'_> {
     }
 }
 
-impl PlanReport<'_> {
+impl PlanReport {
     fn stage_json(&self, at: usize, i: TableId) -> Value {
         let (plan, fresh, known) = (&self.preview.plan, &self.stages[at], &self.preview.stages[at]);
         let (stage, rows) = (plan.spec.stage(i), plan.rows(plan.spec.stage(i).input));
@@ -224,7 +224,7 @@ impl PlanReport<'_> {
             "prompt_bytes": known.said.bytes, "prompt_bytes_shared_beginnings": known.said.shared,
             "prompt_bytes_with_prefix_cache": known.said.read(), "prompt_bytes_shared_behind_rows": known.said.behind,
             "prompt_bytes_without_packing": stage.packs().then_some(known.packs.single_bytes),
-            "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(self.preview, i),
+            "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(&self.preview, i),
             "state": freshness::word(fresh.state), "why": fresh.why,
             "calls_to_send": fresh.to_send,
         })
