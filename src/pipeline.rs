@@ -23,7 +23,7 @@
 //!
 //! let env = |name: &str| std::env::var(name).ok();
 //! let spec = pipeline::load(&path)?;
-//! let run = pipeline::run(spec, &path, &Options::default(), &env);
+//! let run = pipeline::run(spec, &path, Options::default(), &env);
 //! let report = tokio::runtime::Runtime::new()?.block_on(run)?;
 //! assert!(!report.has_failed_rows());
 //! println!("{report}");
@@ -96,8 +96,8 @@ pub struct Options<'a> {
 }
 
 /// Runs the spec that was loaded from `path`. `env` reads environment variables.
-pub async fn run(spec: Spec, path: &Path, options: &Options<'_>, env: Env<'_>) -> Result<Report, PipelineError> {
-    Ready::new(spec, path, options)?.run(env, Stop::default(), |_| {}).await
+pub async fn run(spec: Spec, path: &Path, options: Options<'_>, env: Env<'_>) -> Result<Report, PipelineError> {
+    Ready::new(spec, path, &options)?.run(env, Stop::default(), |_| {}).await
 }
 
 /// A run that can start: its sources are read and its files are locked. Nothing has been sent.
