@@ -19,7 +19,7 @@ const ROWS: u64 = 100;
 /// What to measure.
 #[derive(Clone, Debug, Default)]
 pub struct BenchRequest {
-    /// The stage whose prompts are sent; `None`: the first that has some.
+    /// The stage that the prompts are from; `None`: the first that has some.
     pub stage: Option<String>,
     /// One prompt instead of a stage's.
     pub prompt: Option<String>,
@@ -39,13 +39,13 @@ pub struct BenchRequest {
 pub struct Ready {
     /// The plan over the rows that were read.
     pub plan: Plan,
-    /// The stage whose prompts are sent, by index.
+    /// The stage that the prompts are from.
     pub stage: Option<TableId>,
     /// The prompts, sent in turn.
     pub prompts: Arc<Vec<Prompt>>,
     /// The models, by index, with their levels.
     pub models: Vec<(usize, Vec<u32>)>,
-    /// The models whose provider allows fewer calls in flight than the usual levels, with its limit.
+    /// The models for which the usual levels exceed the limit of the provider, with that limit.
     pub capped: Vec<(String, u32)>,
     pub(super) request: BenchRequest,
 }

@@ -5,7 +5,7 @@ use crate::document::{Document, Format};
 use crate::provider::{Inventory, Listed};
 use crate::spec::Spec;
 
-/// A spec of an Ollama and of another server, with these lines for the Ollama's limits, its model and the stage.
+/// A spec with an Ollama and another server; the arguments are lines for the limits of the Ollama, its model and the stage.
 fn spec(limits: &str, model: &str, stage: &str) -> Spec {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("data.csv"), "id,text\n1,a\n").expect("a file");
@@ -26,7 +26,7 @@ fn listed(id: &str) -> Listed {
     Listed { id: id.to_owned(), ..Listed::default() }
 }
 
-/// The server of that name, which has this and lists these for the models that are needed of it.
+/// The server `name` with this inventory and these entries for the needed models.
 fn surveyed(spec: &Spec, name: &str, inventory: Inventory, needs: &[(&str, Listed)]) -> Surveyed {
     let need = |(model, listed): &(&str, Listed)| Need {
         model: (*model).to_owned(),
@@ -41,7 +41,7 @@ fn surveyed(spec: &Spec, name: &str, inventory: Inventory, needs: &[(&str, Liste
 }
 
 /// The hints as `kind about`.
-fn told(spec: &Spec, server: &Surveyed, env: &[(&str, &str)], memory: Option<u64>) -> Vec<String> {
+fn kinds(spec: &Spec, server: &Surveyed, env: &[(&str, &str)], memory: Option<u64>) -> Vec<String> {
     let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     let found = hints(spec, std::slice::from_ref(server), &env, memory);
     found.iter().map(|hint| format!("{} {}", hint.kind, hint.about)).collect()
@@ -59,18 +59,18 @@ fn lanes_that_an_ollama_does_not_work_on() {
     let plain = spec("", "", LLAMA);
     let server = surveyed(&plain, "here", local(), &[("llama", listed("llama3.2"))]);
     let env = |value| [("OLLAMA_NUM_PARALLEL", value)];
-    assert_eq!(told(&plain, &server, &env("1"), None), ["fewer_slots_than_lanes here"]);
-    assert_eq!(told(&plain, &server, &env("16"), None), [""; 0], "4 x 4 lanes");
-    assert_eq!(told(&plain, &server, &[], None), ["unknown_slots here"]);
-    // The variables of this machine say nothing of another one.
+    assert_eq!(kinds(&plain, &server, &env("1"), None), ["fewer_slots_than_lanes here"]);
+    assert_eq!(kinds(&plain, &server, &env("16"), None), [""; 0], "4 x 4 lanes");
+    assert_eq!(kinds(&plain, &server, &[], None), ["unknown_slots here"]);
+    // The variables of this machine do not describe another machine.
     let far = surveyed(&plain, "here", Inventory::default(), &[("llama", listed("llama3.2"))]);
-    assert_eq!(told(&plain, &far, &env("1"), None), ["unknown_slots here"]);
+    assert_eq!(kinds(&plain, &far, &env("1"), None), ["unknown_slots here"]);
     for limits in ["max_concurrent_calls = 1", "max_concurrent_calls = \"auto\""] {
         let held = spec(limits, "", LLAMA);
-        assert_eq!(told(&held, &server, &env("1"), None), [""; 0], "{limits}");
+        assert_eq!(kinds(&held, &server, &env("1"), None), [""; 0], "{limits}");
     }
     let held = spec("max_concurrent_calls = 4", "", LLAMA);
-    assert_eq!(told(&held, &server, &env("4"), None), ["more_lanes_than_calls tone"]);
+    assert_eq!(kinds(&held, &server, &env("4"), None), ["more_lanes_than_calls tone"]);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn slots_of_a_llama_cpp() {
     let of = |slots, held| {
         let listed = Listed { loaded_context: Some(held), ..listed("big") };
         let server = surveyed(&spec, "lab", Inventory { slots: Some(slots), ..local() }, &[("big", listed)]);
-        told(&spec, &server, &[], None)
+        kinds(&spec, &server, &[], None)
     };
     assert_eq!(of(4, 8192), ["fewer_slots_than_lanes lab"]);
     assert_eq!(of(16, 2048), ["context_too_large big"]);
@@ -91,11 +91,11 @@ fn models_that_take_turns() {
     let one = [("OLLAMA_MAX_LOADED_MODELS", "1"), ("OLLAMA_NUM_PARALLEL", "16")];
     let both = spec("", "", BOTH);
     let server = surveyed(&both, "here", local(), &[]);
-    assert_eq!(told(&both, &server, &one, None), ["models_take_turns tone"]);
-    assert_eq!(told(&both, &server, &one[1..], None), [""; 0]);
+    assert_eq!(kinds(&both, &server, &one, None), ["models_take_turns tone"]);
+    assert_eq!(kinds(&both, &server, &one[1..], None), [""; 0]);
     // By default models of one Ollama are asked one after the other.
     let usual = spec("", "", &BOTH.replace("order = \"row-major\"", ""));
-    assert_eq!(told(&usual, &server, &one, None), [""; 0]);
+    assert_eq!(kinds(&usual, &server, &one, None), [""; 0]);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn contexts_and_sizes() {
     let spec = spec("", "num_ctx = 16384", LLAMA);
     let of = |listed: Listed, memory| {
         let server = surveyed(&spec, "here", local(), &[("llama", listed)]);
-        told(&spec, &server, &env, memory)
+        kinds(&spec, &server, &env, memory)
     };
     assert_eq!(of(Listed { context: Some(8192), ..listed("llama3.2") }, None), ["context_too_large llama"]);
     assert_eq!(of(Listed { context: Some(16384), loaded_context: Some(16384), ..listed("x") }, None), [""; 0]);
@@ -117,5 +117,5 @@ fn contexts_and_sizes() {
     assert_eq!(of(Listed { on_gpu: Some(0.4), ..big }, Some(16_000_000_000)), ["partly_on_gpu llama"]);
     let mut gone = surveyed(&spec, "here", local(), &[("llama", listed("x"))]);
     gone.inventory = Err(Lack { message: "no Ollama".to_owned(), help: None });
-    assert_eq!(told(&spec, &gone, &env, None), [""; 0], "of a server that isn't there nothing is said");
+    assert_eq!(kinds(&spec, &gone, &env, None), [""; 0], "there are no hints about an unreachable server");
 }

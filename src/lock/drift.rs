@@ -32,7 +32,7 @@ pub struct Comparison {
 pub struct Facets(Vec<(String, Option<String>)>);
 
 impl Facets {
-    /// The facets whose values are known.
+    /// The facets with known values.
     pub fn known(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(facet, value)| Some((facet.as_str(), value.as_deref()?)))
     }

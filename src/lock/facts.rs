@@ -30,7 +30,7 @@ impl ModelFacts {
     }
 }
 
-/// The lock of `plan`, whose sources have been read, before it runs; `models` by index in the spec.
+/// The lock of `plan` before it runs, with its sources read; `models` by index in the spec.
 pub fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
     let mut lock = Lock::new(&plan.spec_hash);
     for (id, source) in plan.spec.sources() {

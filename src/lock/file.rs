@@ -180,7 +180,7 @@ pub struct LockError {
 }
 
 impl Lock {
-    /// A lock without entries for a spec whose meaning has this hash.
+    /// A lock without entries for a spec; `meaning` is the hash of its meaning.
     pub fn new(meaning: &str) -> Self {
         Lock {
             version: VERSION,

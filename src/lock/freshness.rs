@@ -25,7 +25,7 @@ pub struct Outlook {
     /// Calls at most, those that the ledger answers included.
     pub calls: u64,
     pub from_ledger: u64,
-    /// Rows whose prompts depend on answers that are not known yet.
+    /// Rows with prompts that depend on unknown answers.
     pub unknown: u64,
 }
 
@@ -59,7 +59,7 @@ pub fn freshness(
     let dir = RunDir::new(project.run(&plan.run_name()));
     let manifest = Manifest::read(&dir);
     let earlier = match lock {
-        // A part of the rows or the stages says nothing about drift of the whole.
+        // A selection of rows or stages cannot show drift of the whole.
         _ if !plan.is_whole() => None,
         Some(lock) => Some(Earlier { lock, done: true }),
         None => last_run(project, &plan.spec.name),
@@ -124,7 +124,7 @@ fn prefixes(spec: &Spec, stage: TableId) -> Vec<String> {
     prefixes
 }
 
-/// The stage's outputs that the lock has and whose files do not exist.
+/// The stage's outputs in the lock that have no file.
 fn missing(spec: &Spec, stage: TableId, lock: &Lock) -> Vec<Drift> {
     let outputs = spec.outputs.iter().filter(|(_, o)| o.input == stage && !o.file.exists());
     let locked = outputs.filter_map(|(name, _)| Some((name, lock.outputs.get(name.as_str())?.content.clone()?)));

@@ -8,7 +8,7 @@
 //! - `keeper` - checks the lock of a run before its first call and writes it at the end
 //! - `verify` - checks the files of a spec against its lock
 //!
-//! An entry of a lock is a facet, named by its path: `sources.speeches.rows`. A facet whose value has changed has drifted.
+//! An entry of a lock is a facet, named by its path: `sources.speeches.rows`. A facet with a changed value has drifted.
 //! To add one, add a field to the types in `file` and fill it in `facts`; a field that only a run or a server can tell is
 //! an `Option` without `skip_serializing_if`.
 

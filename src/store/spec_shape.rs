@@ -23,7 +23,7 @@ pub struct StageShape {
     pub chunk_size: u64,
     /// The columns that it adds, in order.
     pub adds: Vec<AddedColumn>,
-    /// The columns of its input whose empty cells it fills.
+    /// The columns of its input that it fills where they are empty.
     pub fills: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ pub struct StageShape {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AddedColumn {
     pub name: String,
-    /// The model whose answers it contains, if each model has its own columns.
+    /// The model that gave the answers, if each model has its own columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The keys in the stage's table of the spec that define it; empty for a column that the run adds (errors, models).

@@ -1,5 +1,5 @@
-//! `fanfold bench`: how many calls it makes and how many at once, what it counts and refuses, and that it leaves the ledger
-//! alone. No time is asserted.
+//! `fanfold bench`: the number of calls, in total and in flight, the counts, the refusals, and the untouched ledger. No time
+//! is asserted.
 
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ fn bench(project: &Project, arguments: &[&str]) -> (Ran, Value) {
 }
 
 #[test]
-fn as_many_calls_are_in_flight_as_the_level_says() {
+fn a_level_keeps_its_number_of_calls_in_flight() {
     let server = Server::new().latency_ms(40).start();
     let project = project(&server, &spec(&one()), 60);
     for lanes in [1, 2, 5] {
@@ -63,7 +63,7 @@ fn all_models_and_the_usual_levels() {
             for number in [&level["calls_per_sec"]["value"], &level["tokens_per_sec"], &level["latency"]["p95"]] {
                 assert!(number.as_f64().is_some_and(|number| number > 0.0), "{level}");
             }
-            // By the server's own times: an Ollama tells them.
+            // By the server's own times, which Ollama reports.
             assert!(level["first_token"]["p50"].is_number(), "{level}");
         }
         assert!(lanes.contains(&model["recommendation"]["in_flight"].as_i64().expect("a recommendation")));
@@ -99,7 +99,7 @@ fn the_ledger_is_neither_read_nor_written() {
 }
 
 #[test]
-fn one_prompt_of_ones_own() {
+fn one_prompt_from_the_command_line() {
     let server = Server::new().start();
     let project = project(&server, &spec(&one()), 5);
     let arguments = ["--prompt", "Say hello.", "--max-tokens", "7", "--runs", "3", "--concurrency", "2,1,2"];
@@ -115,7 +115,7 @@ fn one_prompt_of_ones_own() {
 }
 
 #[test]
-fn failures_are_counted_by_kind_and_are_no_recommendation() {
+fn failures_are_counted_by_kind_and_prevent_a_recommendation() {
     let server = Server::new().script(|asked, _| match asked.question() {
         q if q.contains("Speech 2,") => Say::status(400),
         q if q.contains("Speech 3,") => Say::status(500),
@@ -142,13 +142,13 @@ fn failures_are_counted_by_kind_and_are_no_recommendation() {
 }
 
 #[test]
-fn a_server_that_has_too_much_is_not_asked_for_more() {
+fn an_overloaded_server_gets_no_larger_level() {
     let server =
         Server::new().script(|asked, _| if asked.number < 2 { Say::Default } else { Say::status(503) }).start();
     let project = project(&server, &spec(&one()), 60);
     let (ran, found) = bench(&project, &["--concurrency", "1,2,4", "--runs", "12"]);
     ran.exits(3);
-    // One of the level is answered, ten fail in a row.
+    // One call of the level is answered, ten fail in a row.
     assert_eq!(server.requests(), 1 + 1 + 10);
     let model = &found["models"][0];
     assert_eq!((&model["levels"][0]["whole"], &model["not_measured"]), (&false.into(), &serde_json::json!([2, 4])));
@@ -173,7 +173,7 @@ fn what_the_limits_forbid_is_refused_before_anything_is_sent() {
         .says("22 calls, more than the 20 of the `budget`");
     assert_eq!(server.requests(), 0);
     bench(&project, &["--concurrency", "3", "--runs", "5"]).0.exits(0);
-    // A provider that is not measured limits nothing.
+    // The limits of a provider that is not measured do not matter.
     let other = "\n[providers.slow]\ntype = \"ollama\"\nmax_concurrent_calls = 1\n[models.slow]\nprovider = \"slow\"\nmodel = \"mistral\"\n\
                  [stages.other]\ntype = \"analysis\"\ninput = \"speeches\"\nmodels = [\"slow\"]\nprompt = \"{{ text }}\"\n";
     project.write("pipeline.toml", format!("{text}{other}"));
@@ -190,7 +190,7 @@ fn what_the_limits_forbid_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn rate_limits_hold_and_are_told() {
+fn rate_limits_apply_and_are_reported() {
     let server = Server::new().start();
     let project = project(&server, &spec_with("requests_per_minute = 900", &one()), 40);
     let (ran, found) = bench(&project, &["--concurrency", "4", "--runs", "8"]);
@@ -201,7 +201,7 @@ fn rate_limits_hold_and_are_told() {
 }
 
 #[test]
-fn ctrl_c_ends_with_what_was_measured() {
+fn ctrl_c_shows_the_measurements_so_far() {
     let server = Server::new().latency_ms(50).start();
     let project = project(&server, &spec(&one()), 40);
     let running =
@@ -239,7 +239,7 @@ fn an_openai_server_shows_no_first_token_and_may_want_another_form() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_said() {
+fn a_request_that_cannot_be_measured_is_refused() {
     let server = Server::new().start();
     let after = "\n[stages.why]\ntype = \"analysis\"\ninput = \"tone\"\nmodels = [\"mistral\"]\nprompt = \"Why {{ label }}?\"\n";
     let project = project(&server, &spec(&format!("{}{after}", one())), 5);
@@ -247,7 +247,7 @@ fn what_can_not_be_measured_is_said() {
     bench(&project, &["--model", "lama"]).0.exits(2).says("did you mean `llama`?");
     bench(&project, &["--stage", "why"]).0.exits(2).says("no prompt of stage `why`").says("--prompt");
     assert_eq!(server.requests(), 0);
-    // Without a stage it is the first that can be asked.
+    // Without `--stage`, the first stage with prompts is measured.
     let (ran, found) = bench(&project, &["--concurrency", "1"]);
     ran.exits(0);
     assert_eq!((&found["stage"], server.requests_of("mistral")), (&"tone".into(), 0));

@@ -1,4 +1,4 @@
-//! `fanfold models SPEC`: what the servers have, what a spec needs and lacks. No model is asked anything.
+//! `fanfold models SPEC`: what the servers have, what a spec needs and lacks. No prompt is sent.
 
 use serde_json::Value;
 
@@ -82,7 +82,7 @@ fn the_lists_of_the_other_dialects() {
 }
 
 #[test]
-fn servers_that_can_not_be_asked() {
+fn unreachable_servers() {
     let server = Server::new().keys(&["k-1234567"]).start();
     let keyed = openai_spec("api_key_env = \"LAB_KEY\"", &both());
     let unset = project(&server, &keyed, 5);
@@ -101,7 +101,7 @@ fn servers_that_can_not_be_asked() {
 }
 
 #[test]
-fn a_servers_words_can_not_pass_for_ours() {
+fn text_from_a_server_is_escaped() {
     let server = Server::new().models(&["llama3.2", "mistral", "x\u{1b}[2J\nall models are available\u{202e}"]).start();
     let project = project(&server, &spec(&both()), 5);
     let ran = project.run(&["models", "pipeline.toml"]).exits(0);

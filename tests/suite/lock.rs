@@ -1,4 +1,4 @@
-//! The lock: what a run writes beside its spec, what `run --locked` makes of it, and `status` without asking anybody.
+//! The lock: what a run writes next to its spec, what `run --locked` refuses, and what `status` reports without a call.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub const LOCK: &str = "pipeline.toml.lock";
 /// The table of the stage `tone`.
 pub const TONE: &str = "out/tone.parquet";
 
-/// Two stages over 12 rows, the second with the answers of the first, and the tables in every format.
+/// Two stages over 12 rows, the second with the answers of the first, and outputs in every format.
 pub fn study() -> String {
     let stages = format!(
         r#"models = ["llama", "mistral"]
@@ -36,14 +36,14 @@ path = "out/tone.csv"
     spec(&stages).replace("key = \"id\"", "key = \"id\"\ntypes = { year = \"integer\" }")
 }
 
-/// The study, run.
+/// The study after a run.
 pub fn studied(server: &Server) -> Project {
     let project = project(server, &study(), 12);
     project.run(&["run", "pipeline.toml"]).exits(0).says("wrote pipeline.toml.lock");
     project
 }
 
-/// What `verify` says in JSON: the facets that drifted.
+/// The drifted facets in the JSON of `verify`.
 #[track_caller]
 pub fn drifted(ran: &Ran) -> Vec<String> {
     let value: Value =
@@ -66,7 +66,7 @@ pub fn verify(project: &Project) -> Vec<String> {
     drifted(&project.run(&["verify", "pipeline.toml", "--models", "--format", "json"]))
 }
 
-/// Replaces a text of a file that has it.
+/// Replaces a text in a file, which must contain it.
 #[track_caller]
 pub fn edit(project: &Project, path: &str, from: &str, to: &str) {
     let text = project.text(path);
@@ -75,7 +75,7 @@ pub fn edit(project: &Project, path: &str, from: &str, to: &str) {
 }
 
 #[test]
-fn yaml_that_says_the_same_has_the_same_lock() {
+fn a_yaml_spec_with_the_same_meaning_has_the_same_lock() {
     let server = Server::new().start();
     let project = studied(&server);
     // JSON is YAML.
@@ -144,11 +144,11 @@ fn locked_refuses_before_the_first_call() {
 }
 
 #[test]
-fn locked_tables_that_come_out_otherwise_are_told() {
+fn locked_reports_tables_with_other_contents() {
     let server = Server::new().start();
     let project = studied(&server);
     let lock = project.bytes(LOCK);
-    // Without the answers of before, and a server that says something else.
+    // Without the earlier answers, and with a server that answers differently.
     std::fs::remove_dir_all(project.path(".fanfold")).expect("the folder");
     let other = Server::new().script(|_, _| Say::Text(r#"{"label": "neutral", "score": 1}"#.into())).start();
     let project = project.env("OLLAMA_HOST", &other.url());
@@ -199,7 +199,7 @@ fn a_lock_that_cannot_be_read_is_not_overwritten() {
 }
 
 #[test]
-fn a_part_of_a_run_writes_no_lock() {
+fn a_run_of_some_rows_writes_no_lock() {
     let server = Server::new().start();
     let project = project(&server, &study(), 12);
     project.run(&["run", "pipeline.toml", "--limit", "3"]).exits(0).says("is not written");
@@ -211,7 +211,7 @@ fn a_part_of_a_run_writes_no_lock() {
 }
 
 #[test]
-fn failed_rows_are_accounted_for() {
+fn failed_rows_are_counted() {
     let server =
         Server::new().script(|a, _| if a.question().contains("Speech 3,") { Say::status(400) } else { Say::Default });
     let server = server.start();
@@ -239,7 +239,7 @@ fn outputs_name_what_they_were_made_from() {
     let bytes = project.bytes(TONE);
     project.run(&["run", "pipeline.toml"]).exits(0);
     assert_eq!(project.bytes(TONE), bytes);
-    // Another input makes another lock and another run of it.
+    // Another input makes another lock and another run.
     edit(&project, "data.csv", "Speech 3,", "Speech three,");
     project.run(&["run", "pipeline.toml"]).exits(0);
     assert_ne!((fact(&project, "fanfold.lock"), fact(&project, "fanfold.run")), (causes, run));
@@ -249,11 +249,11 @@ fn json_text(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// State, reasons and calls of a stage, as `status` or `plan` tells them.
+/// State, reasons and calls of a stage, as `status` or `plan` reports them.
 #[track_caller]
-fn standing(project: &Project, command: &str, stage: &str) -> (String, Vec<String>, u64) {
-    let told = json_text(&project.run(&[command, "pipeline.toml", "--format", "json"]).exits(0).stdout);
-    let stages = &told["stages"];
+fn freshness(project: &Project, command: &str, stage: &str) -> (String, Vec<String>, u64) {
+    let shown = json_text(&project.run(&[command, "pipeline.toml", "--format", "json"]).exits(0).stdout);
+    let stages = &shown["stages"];
     let stage = match stages.as_array() {
         Some(list) => list.iter().find(|s| s["name"] == stage).expect("the stage"),
         None => &stages[stage],
@@ -267,11 +267,11 @@ fn standing(project: &Project, command: &str, stage: &str) -> (String, Vec<Strin
 }
 
 #[test]
-fn status_and_plan_say_how_stages_stand_and_why() {
+fn status_and_plan_show_the_state_of_stages_and_why() {
     let server = Server::new().start();
     let project = project(&server, &study(), 12);
     let both = |stage: &str| {
-        let (status, plan) = (standing(&project, "status", stage), standing(&project, "plan", stage));
+        let (status, plan) = (freshness(&project, "status", stage), freshness(&project, "plan", stage));
         assert_eq!(status, plan);
         status
     };
@@ -284,7 +284,7 @@ fn status_and_plan_say_how_stages_stand_and_why() {
     project.run(&["run", "pipeline.toml"]).exits(0);
     says(both("tone"), "done", &[], 0);
     says(both("why"), "done", &[], 0);
-    // Three texts: each call that is foretold is made, and no other.
+    // Three texts: a run makes exactly the calls that were announced.
     for row in 3..6 {
         edit(&project, "data.csv", &format!("Speech {row},"), &format!("Speech {row} of old,"));
     }
@@ -294,11 +294,11 @@ fn status_and_plan_say_how_stages_stand_and_why() {
     let tone = server.asked().iter().filter(|a| a.question().contains("What is the tone?")).count();
     assert_eq!(tone, 3);
     says(both("tone"), "done", &[], 0);
-    // What no prompt reads makes the table stale, and costs nothing.
+    // A column that no prompt reads makes the table stale and costs no call.
     edit(&project, "data.csv", "s0003,1793", "s0003,1893");
     says(both("tone"), "stale", &["sources.speeches.content"], 0);
     project.run(&["run", "pipeline.toml"]).exits(0);
-    // A change of the second stage is none of the first.
+    // A change of the second stage does not affect the first.
     edit(&project, "pipeline.toml", "Why {{ label }}?", "Why is it {{ label }}?");
     says(both("tone"), "done", &[], 0);
     let (state, why, calls) = both("why");
@@ -309,20 +309,20 @@ fn status_and_plan_say_how_stages_stand_and_why() {
     server.forget();
     project.run(&["run", "pipeline.toml"]).exits(0);
     assert_eq!(server.requests() as u64, calls);
-    // A table that is gone is told too.
+    // A missing table is reported too.
     std::fs::remove_file(project.path(TONE)).expect("the file");
     says(both("tone"), "stale", &["outputs.tone.content"], 0);
 }
 
 #[test]
-fn without_a_lock_the_last_run_tells() {
+fn without_a_lock_the_last_run_is_compared() {
     let server = Server::new().latency_ms(20).start();
     let lanes = "models = [\"llama\"]\nworkers = 1\nbatch_size = 1\nchunk_size = 5";
     let project = project(&server, &spec(lanes), 20);
     let running = project.spawn(&["run", "pipeline.toml"]);
     assert!(server.wait_answered(8));
     running.kill();
-    let (state, why, calls) = standing(&project, "status", "tone");
+    let (state, why, calls) = freshness(&project, "status", "tone");
     assert_eq!((state.as_str(), why.len()), ("stopped", 0));
     // The call that was in flight may be lost.
     assert!(calls <= 13, "{calls}");
@@ -330,9 +330,9 @@ fn without_a_lock_the_last_run_tells() {
     project.run(&["run", "pipeline.toml"]).exits(0);
     assert_eq!(server.requests() as u64, calls);
     std::fs::remove_file(project.path(LOCK)).expect("the lock");
-    assert_eq!(standing(&project, "status", "tone"), ("done".to_owned(), vec![], 0));
+    assert_eq!(freshness(&project, "status", "tone"), ("done".to_owned(), vec![], 0));
     edit(&project, "pipeline.toml", "temperature = 0.0", "temperature = 0.5");
-    let (state, why, calls) = standing(&project, "status", "tone");
+    let (state, why, calls) = freshness(&project, "status", "tone");
     assert_eq!(
         (state.as_str(), &why[..], calls),
         ("stale", &["models.llama.sent.options.temperature".to_owned()][..], 20)
@@ -340,7 +340,7 @@ fn without_a_lock_the_last_run_tells() {
 }
 
 #[test]
-fn verify_speaks_to_people() {
+fn verify_has_text_for_people() {
     let server = Server::new().start();
     let project = studied(&server);
     let good = project.run(&["verify", "pipeline.toml", "--models"]).exits(0);

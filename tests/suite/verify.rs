@@ -1,4 +1,4 @@
-//! `fanfold verify`: each change alone is named, and what changes nothing is no alarm.
+//! `fanfold verify`: each change is named, and a change without effect raises no alarm.
 //!
 //! [`CASES`] changes one thing at a time and says exactly which facets drift. A new facet gets a case there.
 
@@ -17,7 +17,7 @@ use crate::lock::{LOCK, TONE, drifted, edit, studied, verify};
 use crate::project::Project;
 use crate::server::Server;
 
-/// Writes a Parquet file anew, as one batch that `change` makes of what is there.
+/// Rewrites a Parquet file as one batch, changed by `change`.
 fn rewrite(project: &Project, path: &str, properties: WriterProperties, change: impl Fn(RecordBatch) -> RecordBatch) {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(project.path(path)).expect("the file"));
     let reader = reader.expect("a Parquet file").with_batch_size(1 << 20).build().expect("a reader");
@@ -28,7 +28,7 @@ fn rewrite(project: &Project, path: &str, properties: WriterProperties, change: 
     writer.close().expect("the end");
 }
 
-/// The batch with another column in place of `name`.
+/// The batch with the column `name` replaced.
 fn replaced(batch: &RecordBatch, name: &str, field: &str, column: ArrayRef) -> RecordBatch {
     let index = batch.schema().index_of(name).expect("the column");
     let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
@@ -41,7 +41,7 @@ fn replaced(batch: &RecordBatch, name: &str, field: &str, column: ArrayRef) -> R
 /// Changes one thing.
 type Change = fn(&Project, &Server);
 
-/// What is changed, and exactly the facets that drift.
+/// A change, and exactly the facets that drift.
 const CASES: &[(&str, Change, &[&str])] = &[
     (
         "a prompt",
@@ -59,7 +59,7 @@ const CASES: &[(&str, Change, &[&str])] = &[
         &["spec.meaning", "stages.tone.settings"],
     ),
     (
-        "what becomes of long prompts",
+        "handling of long prompts",
         |p, _| edit(p, "pipeline.toml", "[stages.tone.output]", "overflow = \"truncate_middle\"\n[stages.tone.output]"),
         &["spec.meaning", "stages.tone.settings"],
     ),
@@ -260,7 +260,7 @@ const CASES: &[(&str, Change, &[&str])] = &[
         &["stages.tone.answered", "stages.tone.failed"],
     ),
     (
-        "what became of the rows of an output",
+        "the row counts of an output",
         |p, _| {
             edit(
                 p,
@@ -315,7 +315,7 @@ fn each_change_alone_is_named() {
     assert!(facets.len() >= 40, "{} facets drifted: {facets:#?}", facets.len());
 }
 
-/// Makes nothing of the study another one, in the way of this number.
+/// Changes the study without effect, in the way of this number.
 fn untouched(project: &Project, way: usize) {
     let spec = project.text("pipeline.toml");
     match way % 10 {
@@ -327,7 +327,7 @@ fn untouched(project: &Project, way: usize) {
         }
         1 => project.write("pipeline.toml", format!("# A comment, number {way}.\n{spec}\n# And one at the end.")),
         2 => {
-            // The tables the other way round: all but the first lines are tables.
+            // The tables in reverse order; the first lines are not tables.
             let (top, tables) = spec.split_at(spec.find("\n[").expect("a table") + 1);
             let mut tables: Vec<String> =
                 tables.split("\n[").map(|t| format!("[{}\n", t.trim_start_matches('['))).collect();
@@ -390,7 +390,7 @@ fn fifty_untouched_verifications_without_a_false_alarm() {
             arguments.push("--models");
         }
         assert_eq!(drifted(&project.run(&arguments)), [] as [&str; 0], "way {way}");
-        // Every second one stands on those before.
+        // Every second one also contains the changes before it.
         if way % 2 == 1 {
             kept.iter().for_each(|(file, bytes)| project.write(file, bytes));
         }

@@ -46,7 +46,7 @@ pub fn advice(levels: &[LevelReport]) -> Option<Advice> {
         in_flight: chosen.in_flight,
         best: best.in_flight,
         share_of_best: chosen.calls_per_sec.value / best.calls_per_sec.value.max(1e-9),
-        // A single level cannot show a rise, nor can levels whose intervals overlap.
+        // A single level cannot show a rise, nor can levels with overlapping intervals.
         rises: good.len() > 1 && Some(chosen.in_flight) == largest && perhaps.is_empty(),
         perhaps,
         held: chosen.held > HELD || best.held > HELD,

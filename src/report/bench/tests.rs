@@ -1,4 +1,4 @@
-//! The statistics against values that can be worked out by hand, and the advice for given numbers.
+//! Bench statistics compared with values worked out by hand, and the advice for given numbers.
 
 use super::advice::advice;
 use super::*;
@@ -15,12 +15,12 @@ fn missed(ended_ms: u64) -> Sample {
     Sample { outcome, ..sample(ended_ms, 1) }
 }
 
-/// The report of a level whose calls were all made.
+/// The report of a complete level.
 fn report(in_flight: u32, samples: Vec<Sample>, took: Duration, held: Duration) -> LevelReport {
     LevelReport::of(&Level { in_flight, samples, took, held, whole: true })
 }
 
-/// A level of so many calls per second, give or take; of 40 calls so many failed.
+/// A level with `value` +- `spread` calls per second and `failed` failures in 40 calls.
 fn level(in_flight: u32, value: f64, spread: f64, failed: u64) -> LevelReport {
     let ended: Vec<Sample> = (1..=40).map(|i| if i <= failed { missed(i) } else { sample(i, 1) }).collect();
     let calls_per_sec = Interval { value, low: Some(value - spread), high: Some(value + spread) };
@@ -29,7 +29,7 @@ fn level(in_flight: u32, value: f64, spread: f64, failed: u64) -> LevelReport {
 
 #[test]
 fn percentiles_are_values_that_were_measured() {
-    // The example of nearest ranks: the 5th, 30th, 40th, 50th and 100th percentile of five values.
+    // The usual example of nearest ranks: the 5th, 30th, 40th, 50th and 100th percentile of five values.
     let values = [15.0, 20.0, 35.0, 40.0, 50.0];
     let at = |share| nearest_rank(&values, share);
     assert_eq!([at(0.05), at(0.3), at(0.4), at(0.5), at(1.0)], [15.0, 20.0, 20.0, 35.0, 50.0]);
@@ -57,7 +57,7 @@ fn a_level_counts_what_came_and_what_did_not() {
     assert_eq!(level.latency.unwrap().p50, 0.5);
     assert_eq!(level.first_token.unwrap().p50, 0.25, "what is not writing");
     assert_eq!(level.held, 0.25, "2 of 2 x 4 s");
-    // One that is not counted makes the sum unknown.
+    // One reply without a count makes the sum unknown.
     if let Ok(measured) = &mut samples[3].outcome {
         (measured.completion_tokens, measured.timings) = (None, Timings::default());
     }
@@ -101,10 +101,10 @@ fn the_smallest_level_that_is_as_good_as_the_best_is_used() {
     let found = found.unwrap();
     assert_eq!((found.in_flight, found.best, found.rises, found.held), (2, 8, false, false));
     assert!((found.share_of_best - 0.95).abs() < 1e-9 && found.perhaps.is_empty());
-    // 18.9 is not enough, but its interval is.
+    // 18.9 is too low, but its interval is high enough.
     let found = advice(&[level(2, 18.9, 0.5, 0), level(4, 20.0, 0.1, 0), level(8, 20.0, 0.1, 0)]).unwrap();
     assert_eq!((found.in_flight, found.perhaps.as_slice()), (4, [2].as_slice()));
-    // Where it ends it still rises.
+    // It still rises at the largest level.
     let found = advice(&[level(1, 10.0, 0.1, 0), level(2, 20.0, 0.1, 0)]).unwrap();
     assert_eq!((found.in_flight, found.rises), (2, true));
     assert!(!advice(&[level(1, 10.0, 0.1, 0)]).unwrap().rises);
