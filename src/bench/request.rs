@@ -132,10 +132,10 @@ pub fn prepare(mut spec: Spec, request: BenchRequest) -> Result<Ready, BenchErro
 }
 
 fn stage_of(spec: &Spec, name: &str) -> Result<TableId, BenchError> {
-    let names = || spec.stages().map(|(_, stage)| stage.name.as_str());
     spec.stages().find(|(_, stage)| stage.name.as_str() == name).map(|(id, _)| id).ok_or_else(|| {
-        let meant = nearest(name, names()).map(|near| format!("did you mean `{near}`?"));
-        refused(format!("there is no stage `{name}`"), meant)
+        let names = spec.stages().map(|(_, stage)| stage.name.as_str());
+        let meant = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
+        refused(format!("the spec has no stage `{name}`"), meant)
     })
 }
 
@@ -161,7 +161,7 @@ fn model_of(spec: &Spec, name: &str) -> Result<usize, BenchError> {
         let known = || spec.models.keys().map(|known| known.as_str());
         let meant = nearest(name, known()).map(|near| format!("did you mean `{near}`?"));
         let help = meant.unwrap_or_else(|| format!("the models are {}", listed(known())));
-        refused(format!("there is no model `{name}`"), help)
+        refused(format!("the spec has no model `{name}`"), help)
     })
 }
 

@@ -117,5 +117,5 @@ fn contexts_and_sizes() {
     assert_eq!(of(Listed { on_gpu: Some(0.4), ..big }, Some(16_000_000_000)), ["partly_on_gpu llama"]);
     let mut gone = surveyed(&spec, "here", local(), &[("llama", listed("x"))]);
     gone.inventory = Err(Lack { message: "no Ollama".to_owned(), help: None });
-    assert_eq!(kinds(&spec, &gone, &env, None), [""; 0], "there are no hints about an unreachable server");
+    assert_eq!(kinds(&spec, &gone, &env, None), [""; 0], "an unreachable server has no hints");
 }

@@ -221,7 +221,7 @@ impl Lock {
         }
     }
 
-    /// Reads the lock at `path`; `None` if there is no file.
+    /// Reads the lock at `path`; `None` without a file.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
         let wrong = |message: String| LockError { path: path.to_owned(), message };
         match std::fs::read_to_string(path) {

@@ -19,7 +19,7 @@ const BATCH_ROWS: usize = 256;
 /// Why tests cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum VerdictError {
-    #[error("there is no finished run of this spec and its sources as they are now")]
+    #[error("no finished run matches this spec and its sources as they are now")]
     NoRun,
     /// A table is missing, or does not belong to the run.
     #[error("{0}")]

@@ -224,10 +224,10 @@ fn without_its_table_nothing_is_tested() {
     let server = Server::new().start();
     let project = project(&server, &tested(&tests.concat()), 12);
     let help = "fanfold run pipeline.toml";
-    let ran = project.run(&TEST).exits(3).says("no finished run of this spec").says(help);
+    let ran = project.run(&TEST).exits(3).says("no finished run matches this spec").says(help);
     assert_eq!(ran.stdout, "");
     project.run(&[&RUN[..], &["--limit", "5"]].concat()).exits(0);
-    project.run(&TEST).exits(3).says("no finished run of this spec").says(help);
+    project.run(&TEST).exits(3).says("no finished run matches this spec").says(help);
     project.run(&RUN).exits(0);
     project.run(&TEST).exits(0);
     // The first rows alone stand there now, from another run.
@@ -241,12 +241,12 @@ fn without_its_table_nothing_is_tested() {
     project.run(&RUN).exits(0);
     // Another source, another prompt: what stands there is of before.
     let project = project.csv("data.csv", &rows(13));
-    project.run(&TEST).exits(3).says("no finished run of this spec");
+    project.run(&TEST).exits(3).says("no finished run matches this spec");
     let project = project.csv("data.csv", &rows(12));
     project.run(&TEST).exits(0);
     let text = project.text("pipeline.toml");
     project.write("pipeline.toml", text.replace("What is the tone?", "Which tone is it?"));
-    project.run(&TEST).exits(3).says("no finished run of this spec");
+    project.run(&TEST).exits(3).says("no finished run matches this spec");
     project.write("pipeline.toml", text.replace("[[tests]]", "[[test]]"));
     project.run(&TEST).exits(2).says("there is no field `test` here");
     // A source needs no run.
