@@ -76,7 +76,7 @@ pub struct Row {
 pub fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
     let (chain, source) = origin.chain();
     let entry = origin.entry(source)?;
-    let (row, key) = SourceRows { origin, source, entry: &entry }.find(wanted.row)?;
+    let (row, key) = find_row(origin, (source, &entry), wanted.row)?;
     known_model(&chain, wanted.model)?;
     known_replicate(&chain, wanted.replicate)?;
     let writer = |name: &str| chain.iter().position(|(_, shape)| shape.adds.iter().any(|c| c.name == name));
@@ -99,64 +99,60 @@ pub fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, Ori
     Ok(Explanation { row, key, source: source.to_owned(), read: entry, input, stages })
 }
 
-/// The rows of a source by key and by number.
-struct SourceRows<'a> {
-    origin: &'a Origin,
-    source: &'a str,
-    entry: &'a SourceEntry,
+/// The number and the key of the row that is called `row`, in the source with this name and entry.
+fn find_row(
+    origin: &Origin,
+    (source, entry): (&str, &SourceEntry),
+    row: &str,
+) -> Result<(u64, Option<String>), OriginError> {
+    let number = match (row.strip_prefix('#'), &entry.key) {
+        (Some(number), _) => number.parse::<u64>().ok(),
+        (None, None) => row.parse::<u64>().ok(),
+        (None, Some(column)) => {
+            let (number, near) = find_key(&origin.source(source)?.with_columns(&[column]), entry.rows, row)?;
+            let Some(number) = number else {
+                let message = format!("no row of source `{source}` has the key `{row}` (column `{column}`)");
+                let by_number = || format!("a row is also known by its number, from '#1' to '#{}'", entry.rows);
+                let help = near.map_or_else(by_number, |near| format!("did you mean `{near}`?"));
+                return Err(OriginError::Unknown { message, help: Some(help) });
+            };
+            return Ok((number, Some(row.to_owned())));
+        }
+    };
+    let Some(number) = number.filter(|number| (1..=entry.rows).contains(number)) else {
+        let why = if entry.key.is_none() { ", which has no key" } else { "" };
+        let message = format!("`{row}` is not a row of source `{source}`{why}: its rows are #1 to #{}", entry.rows);
+        return Err(OriginError::unknown(message, None));
+    };
+    let key = match &entry.key {
+        Some(key) => cells_of(&origin.source(source)?, key, number - 1..number)?.first().map(text),
+        None => None,
+    };
+    Ok((number, key))
 }
 
-impl SourceRows<'_> {
-    /// The number and the key of the row that is called `row`.
-    fn find(&self, row: &str) -> Result<(u64, Option<String>), OriginError> {
-        let (source, entry) = (self.source, self.entry);
-        let number = match (row.strip_prefix('#'), &entry.key) {
-            (Some(number), _) => number.parse::<u64>().ok(),
-            (None, None) => row.parse::<u64>().ok(),
-            (None, Some(column)) => return Ok((self.find_key(column, row)?, Some(row.to_owned()))),
-        };
-        let Some(number) = number.filter(|number| (1..=entry.rows).contains(number)) else {
-            let why = if entry.key.is_none() { ", which has no key" } else { "" };
-            let message = format!("`{row}` is not a row of source `{source}`{why}: its rows are #1 to #{}", entry.rows);
-            return Err(OriginError::unknown(message, None));
-        };
-        let key = match &entry.key {
-            Some(key) => cells_of(&self.origin.source(source)?, key, number - 1..number)?.first().map(text),
-            None => None,
-        };
-        Ok((number, key))
-    }
-
-    /// The number of the row that has `key` in `column`.
-    fn find_key(&self, column: &str, key: &str) -> Result<u64, OriginError> {
-        let (source, rows) = (self.source, self.entry.rows);
-        let table = self.origin.source(source)?.with_columns(&[column]);
-        let mut number = 0;
-        for keys in keys(&table, rows)? {
-            let keys = keys?;
-            if let Some(place) = keys.iter().position(|found| found == key) {
-                return Ok(number + place as u64 + 1);
-            }
-            number += keys.len() as u64;
+/// The number of the row with this key in the only column of a table; without one, a similar key.
+fn find_key(table: &Table, rows: u64, key: &str) -> Result<(Option<u64>, Option<String>), StoreError> {
+    let mut number = 0;
+    for keys in keys(table, rows)? {
+        let keys = keys?;
+        if let Some(place) = keys.iter().position(|found| found == key) {
+            return Ok((Some(number + place as u64 + 1), None));
         }
-        let mut near: Option<String> = None;
-        for keys in keys(&table, rows)? {
-            near = nearest(key, near.iter().chain(&keys?).map(String::as_str)).map(str::to_owned);
-        }
-        let message = format!("no row of source `{source}` has the key `{key}` (column `{column}`)");
-        let help = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("a row is also known by its number, from '#1' to '#{rows}'"),
-        };
-        Err(OriginError::Unknown { message, help: Some(help) })
+        number += keys.len() as u64;
     }
+    let mut near: Option<String> = None;
+    for keys in keys(table, rows)? {
+        near = nearest(key, near.iter().chain(&keys?).map(String::as_str)).map(str::to_owned);
+    }
+    Ok((None, near))
 }
 
 /// The first `rows` keys in the only column of a table, in batches.
 fn keys(table: &Table, rows: u64) -> Result<impl Iterator<Item = Result<Vec<String>, StoreError>> + use<>, StoreError> {
     let names =
         |batch: RecordBatch| (0..batch.num_rows()).map(|i| text(&cell_at(batch.column(0).as_ref(), i))).collect();
-    Ok(table.read(0, rows, BATCH)?.map(move |batch| Ok(names(batch?))))
+    Ok(batches(table, 0, rows)?.map(move |batch| Ok(names(batch?))))
 }
 
 /// A cell as the name of a row.

@@ -13,6 +13,7 @@ use rusqlite::{Connection, Row, params};
 use super::error::StoreError;
 use super::ledger::LedgerError;
 use super::manifest::{Manifest, ModelEntry, State};
+use super::project::files_in;
 use super::record::{Bytes, FIELDS, Key, Record};
 use super::replay::{Caller, RecordedModel, ReplayWriter};
 use super::rundir::RunDir;
@@ -67,20 +68,10 @@ pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreErr
 /// Why a file of the calls table is refused.
 pub(super) const NO_KEY: &str = "its column `call_key` contains a value that is not a key";
 
-/// The files of a run's calls table, in order.
+/// The files of a run's calls table, in order. Unfinished files have another extension.
 pub fn call_files(dir: &RunDir) -> Result<Vec<PathBuf>, StoreError> {
-    let folder = dir.calls();
-    let mut files = Vec::new();
-    if folder.exists() {
-        for entry in std::fs::read_dir(&folder).map_err(StoreError::io(&folder))? {
-            let path = entry.map_err(StoreError::io(&folder))?.path();
-            // Unfinished files have another extension.
-            if path.extension().is_some_and(|end| end == "parquet") {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
+    let mut files = files_in(&dir.calls())?;
+    files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
     Ok(files)
 }
 

@@ -4,9 +4,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 
 use super::error::StoreError;
 use crate::spec::Format;
@@ -21,58 +20,50 @@ pub fn write(
     facts: Vec<(String, String)>,
     batches: impl Iterator<Item = Result<RecordBatch, TableError>>,
 ) -> Result<u64, StoreError> {
-    match format {
-        Format::Parquet => {
-            let mut writer = TableWriter::create(path, schema, &Options { facts, ..Options::default() })?;
-            for batch in batches {
-                writer.write(batch?)?;
-            }
-            let rows = writer.rows();
-            writer.commit()?;
-            Ok(rows)
-        }
-        Format::Csv => lines(path, batches, |file| {
-            let mut csv = csv::Writer::from_writer(file);
-            csv.write_record(schema.fields().iter().map(|f| f.name()))?;
-            Ok(move |batch: Option<&RecordBatch>| match batch {
-                Some(batch) => write_csv(&mut csv, batch),
-                None => csv.flush(),
-            })
-        }),
-        Format::Jsonl => lines(path, batches, |mut file| {
-            Ok(move |batch: Option<&RecordBatch>| match batch {
-                Some(batch) => write_jsonl(&mut file, batch),
-                None => file.flush(),
-            })
-        }),
+    if format != Format::Parquet {
+        return write_text(path, format == Format::Csv, &schema, batches);
     }
+    let mut writer = TableWriter::create(path, schema, &Options { facts, ..Options::default() })?;
+    for batch in batches {
+        writer.write(batch?)?;
+    }
+    let rows = writer.rows();
+    writer.commit()?;
+    Ok(rows)
 }
 
-/// Writes a temporary text file with the writer that `start` returns (called with each batch and with `None` at the end),
-/// and moves it to `path`.
-fn lines<W: FnMut(Option<&RecordBatch>) -> std::io::Result<()>>(
+/// Writes a temporary CSV or JSON Lines file and moves it to `path`.
+fn write_text(
     path: &Path,
+    csv: bool,
+    schema: &Schema,
     batches: impl Iterator<Item = Result<RecordBatch, TableError>>,
-    start: impl FnOnce(BufWriter<std::fs::File>) -> std::io::Result<W>,
 ) -> Result<u64, StoreError> {
+    let io = |error| StoreError::Io { path: path.to_owned(), error };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
-    let file: NamedTempFile = new_file(path).map_err(StoreError::io(path))?;
-    let handle = file.as_file().try_clone().map_err(StoreError::io(path))?;
-    let mut write = start(BufWriter::new(handle)).map_err(StoreError::io(path))?;
+    let file = new_file(path).map_err(io)?;
+    let mut text = BufWriter::new(file.as_file().try_clone().map_err(io)?);
+    if csv {
+        let names = schema.fields().iter().map(|f| f.name());
+        let mut csv = csv::Writer::from_writer(&mut text);
+        csv.write_record(names).map_err(|error| io(error.into()))?;
+        csv.flush().map_err(io)?;
+    }
     let mut rows = 0;
     for batch in batches {
         let batch = batch?;
         rows += batch.num_rows() as u64;
-        write(Some(&batch)).map_err(StoreError::io(path))?;
+        if csv { write_csv(&mut text, &batch) } else { write_jsonl(&mut text, &batch) }.map_err(io)?;
     }
-    write(None).map_err(StoreError::io(path))?;
-    drop(write);
-    persist(file, path).map_err(StoreError::io(path))?;
+    text.flush().map_err(io)?;
+    drop(text);
+    persist(file, path).map_err(io)?;
     Ok(rows)
 }
 
-fn write_csv(csv: &mut csv::Writer<impl Write>, batch: &RecordBatch) -> std::io::Result<()> {
+fn write_csv(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
+    let mut csv = csv::Writer::from_writer(file);
     for row in 0..batch.num_rows() {
         for column in batch.columns() {
             match cell_at(column.as_ref(), row) {
@@ -84,7 +75,7 @@ fn write_csv(csv: &mut csv::Writer<impl Write>, batch: &RecordBatch) -> std::io:
         }
         csv.write_record(None::<&[u8]>)?;
     }
-    Ok(())
+    csv.flush()
 }
 
 fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {

@@ -71,14 +71,8 @@ impl Project {
 
     /// The folders of all runs that exist.
     pub fn run_dirs(&self) -> Result<Vec<RunDir>, StoreError> {
-        let folder = self.runs();
-        if !folder.exists() {
-            return Ok(Vec::new());
-        }
-        let entries = std::fs::read_dir(&folder).map_err(StoreError::io(&folder))?;
-        let paths = entries.map(|entry| entry.map(|e| e.path()));
-        let paths: Vec<_> = paths.collect::<Result<_, _>>().map_err(StoreError::io(&folder))?;
-        Ok(paths.into_iter().filter(|path| path.is_dir()).map(RunDir::new).collect())
+        let folders = files_in(&self.runs())?.into_iter().filter(|path| path.is_dir());
+        Ok(folders.map(RunDir::new).collect())
     }
 
     /// Locks the ledger for adding; several processes may.
@@ -139,6 +133,18 @@ fn held(
         Err(TryLockError::WouldBlock) => Err(taken(file)),
         Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
     }
+}
+
+/// The files and folders in a folder, which may be missing, sorted.
+pub fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut paths = Vec::new();
+    if folder.exists() {
+        for entry in std::fs::read_dir(folder).map_err(StoreError::io(folder))? {
+            paths.push(entry.map_err(StoreError::io(folder))?.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// The absolute path with links and `..` resolved for the part that exists.

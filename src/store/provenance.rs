@@ -1,6 +1,6 @@
 //! Provenance: finds the run that wrote a table, by the table's metadata or else by the manifests.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::error::StoreError;
@@ -39,9 +39,6 @@ impl OriginError {
     }
 }
 
-/// A folder with runs in it, and where the paths of their outputs start.
-type Place = (PathBuf, Project);
-
 /// The run that wrote the table at `file`. Searches the project of `folder`; without one, those in the file's folder and in
 /// the folders above it.
 pub fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError> {
@@ -52,9 +49,8 @@ pub fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError>
     };
     let run = named_run(&real)?;
     let above: Vec<&Path> = folder.map_or_else(|| real.ancestors().skip(1).collect(), |folder| vec![folder]);
-    let places: Vec<Place> = above.iter().map(|folder| ((*folder).to_owned(), Project::of(folder))).collect();
-    for place in places.iter().filter(|(_, project)| project.runs().is_dir()) {
-        if let Some(found) = in_project(place, &real, run.as_deref())? {
+    for folder in above {
+        if let Some(found) = in_project(folder, &real, run.as_deref())? {
             return found.whole();
         }
     }
@@ -77,13 +73,12 @@ fn named_run(file: &Path) -> Result<Option<String>, OriginError> {
     }
 }
 
-/// The last run of a project that wrote the table at `file`, or that `run` names. If the table was moved, the name of the
-/// run is enough if the run wrote only one table.
-fn in_project((folder, project): &Place, file: &Path, run: Option<&str>) -> Result<Option<Origin>, StoreError> {
-    let runs = project.runs();
+/// The last run in the project of `folder` that wrote the table at `file`, or that `run` names. If the table was moved, the
+/// name of the run is enough if the run wrote only one table.
+fn in_project(folder: &Path, file: &Path, run: Option<&str>) -> Result<Option<Origin>, StoreError> {
+    let project = Project::of(folder);
     let mut last: Option<((bool, SystemTime), Origin)> = None;
-    for entry in std::fs::read_dir(&runs).map_err(StoreError::io(&runs))?.flatten() {
-        let dir = RunDir::new(entry.path());
+    for dir in project.run_dirs()? {
         let Some(manifest) = Manifest::read(&dir) else { continue };
         if run.is_some_and(|run| manifest.run != run) {
             continue;
@@ -124,7 +119,7 @@ impl Origin {
         Ok(self)
     }
 
-    /// The stages behind the table, in order, and the name of the source or reshape that they begin with.
+    /// The stages behind the table, in order, and the name of the source or transform that they begin with.
     pub fn chain(&self) -> (Vec<(&str, &StageShape)>, &str) {
         let mut chain = Vec::new();
         let mut input = self.output.input.as_str();
@@ -136,7 +131,7 @@ impl Origin {
         (chain, input)
     }
 
-    /// The manifest's entry of the source or reshape `name`.
+    /// The manifest's entry of the source or transform `name`.
     pub fn entry(&self, name: &str) -> Result<SourceEntry, OriginError> {
         if let Some(entry) = self.manifest.sources.get(name) {
             return Ok(entry.clone());
@@ -149,7 +144,7 @@ impl Origin {
         Ok(SourceEntry { rows: table.rows(), content: String::new(), paths: vec![from], key: made.key.clone() })
     }
 
-    /// The rows of the source `name` as they were read, or of the reshape `name`.
+    /// The rows of the source `name` as they were read, or of the transform `name`.
     pub fn source(&self, name: &str) -> Result<Table, OriginError> {
         if let Some(made) = self.manifest.reshapes.get(name) {
             let table = self.open(&self.dir.part_path(name, 0))?;

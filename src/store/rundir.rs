@@ -3,7 +3,7 @@
 //! ```text
 //! runs/<name>-<hash>/
 //!   manifest.json
-//!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included; of a reshape all rows
+//!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included; of a transform all rows
 //!   stages/<stage>/part-00000.sum         its checksum
 //!   calls/<stage>-00000.parquet           the calls behind them; the folder reads as one table
 //! ```
@@ -134,9 +134,9 @@ impl RunDir {
         })
     }
 
-    /// The only part of a reshape.
-    pub fn write_table(&self, reshape: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
-        let path = self.part_path(reshape, 0);
+    /// The only part of a transform.
+    pub fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
+        let path = self.part_path(transform, 0);
         Ok(PartWriter { rows: TableWriter::create(&path, schema, &Options::default())?, calls: None, path })
     }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use arrow_schema::SchemaRef;
 
-use super::{Manifest, RunDir};
+use super::manifest::Manifest;
+use super::rundir::RunDir;
 use crate::source::{self, Source};
 use crate::table::diff::{Batches, Matching};
 use crate::table::parquet::{Table, TableError};
@@ -63,7 +64,7 @@ impl Stored {
     pub fn output(run: &RunDir, manifest: &Manifest, output: &str) -> Result<Stored, String> {
         let Some(facts) = manifest.outputs.get(output) else { return Err("the run has no such output".to_owned()) };
         if !manifest.stages.contains_key(&facts.input) {
-            return Err(format!("it holds the rows of the source `{}`, and no answers", facts.input));
+            return Err(format!("it contains the rows of the source `{}` and no answers", facts.input));
         }
         let parts = (0..).map_while(|number| run.committed(&facts.input, number));
         let parts: Vec<Table> = parts.map(|part| part.table).collect();
