@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::numbers::{count, number};
-use crate::store::{Contents, Dropped, Merged, Verified};
+use crate::store::{Contents, DropCounts, MergeCounts, VerifyCounts};
 
 /// Bytes as a number of KiB, rounded up.
 fn kib(bytes: u64) -> String {
@@ -53,7 +53,7 @@ impl Serialize for InfoReport {
     }
 }
 
-pub struct VerifyReport(pub Verified);
+pub struct VerifyReport(pub VerifyCounts);
 
 impl Display for VerifyReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -73,14 +73,14 @@ impl Serialize for VerifyReport {
 
 pub struct GcReport {
     pub dry_run: bool,
-    pub dropped: Dropped,
+    pub dropped: DropCounts,
     pub bytes_before: u64,
     pub bytes_after: u64,
 }
 
 impl Display for GcReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Dropped { answers, history } = self.dropped;
+        let DropCounts { answers, history } = self.dropped;
         let records = format!("{} and {}", count(answers, "unused answer"), count(history, "old record"));
         if self.dry_run {
             return writeln!(f, "would delete {records}");
@@ -135,12 +135,12 @@ impl ImportReport {
 #[derive(Serialize)]
 pub struct ImportedFile {
     pub path: PathBuf,
-    pub merged: Merged,
+    pub merged: MergeCounts,
 }
 
 impl Display for ImportedFile {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Merged { added, known, corrupt, failed_calls, damaged } = &self.merged;
+        let MergeCounts { added, known, corrupt, failed_calls, damaged } = &self.merged;
         write!(f, "{}: {} added", self.path.display(), count(*added, "answer"))?;
         if *damaged {
             write!(f, ", read from a damaged file")?;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::plan::Plan;
 use crate::spec::TableId;
-use crate::store::{CallRef, Record, Recorded, ReplayFile, RunDir, StoreError};
+use crate::store::{CallRef, Record, RecordedCalls, ReplayFile, RunDir, StoreError};
 
 /// The most missing calls that are reported.
 const REPORTED: usize = 20;
@@ -31,8 +31,8 @@ pub struct Replay {
     path: PathBuf,
     file: ReplayFile,
     mode: ReplayMode,
-    calls: Recorded,
-    readers: Mutex<Vec<Recorded>>,
+    calls: RecordedCalls,
+    readers: Mutex<Vec<RecordedCalls>>,
     missing: Mutex<Missing>,
     /// Deleted when the run ends.
     folder: TempDir,
@@ -62,7 +62,7 @@ impl Replay {
         std::fs::create_dir_all(dir.root()).map_err(StoreError::io(dir.root()))?;
         let folder = tempfile::Builder::new().prefix(".replay-").tempdir_in(dir.root());
         let folder = folder.map_err(StoreError::io(dir.root()))?;
-        let calls = Recorded::load(&file, path, &folder.path().join("calls"))?;
+        let calls = RecordedCalls::load(&file, path, &folder.path().join("calls"))?;
         let (readers, missing) = (Mutex::default(), Mutex::default());
         Ok(Replay { path: path.to_owned(), file, mode, calls, readers, missing, folder })
     }

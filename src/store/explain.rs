@@ -52,11 +52,11 @@ pub struct Explanation {
     /// The cell of the source, if it has the column.
     pub input: Option<Value>,
     /// What the stages made of the row, in their order.
-    pub stages: Vec<Staged>,
+    pub stages: Vec<StageExplanation>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Staged {
+pub struct StageExplanation {
     pub stage: String,
     /// The column to explain, if the stage adds it.
     pub column: Option<AddedColumn>,
@@ -88,7 +88,7 @@ pub fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, Ori
         if wanted.column.is_none() || added.is_some() || wanted.column.is_some_and(fills) {
             let view = StageView { origin, stage, shape, added, wanted };
             let rows = view.rows((row - 1) * fold..row * fold)?;
-            stages.push(Staged { stage: (*stage).to_owned(), column: added.cloned(), rows });
+            stages.push(StageExplanation { stage: (*stage).to_owned(), column: added.cloned(), rows });
         }
         fold *= shape.fold;
     }

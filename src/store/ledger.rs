@@ -21,7 +21,7 @@ use super::record::{FIELDS, Field, Key, Record};
 use super::value::Value;
 use crate::table::Type;
 
-pub use care::{Contents, Dropped, Verified};
+pub use care::{Contents, DropCounts, VerifyCounts};
 pub use reading::read_answers;
 pub use salvage::salvage;
 

@@ -13,7 +13,7 @@ use super::replay::ReplayFile;
 const GROUP: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Merged {
+pub struct MergeCounts {
     pub added: u64,
     /// Answers to calls that had an answer already; the first one counts.
     pub known: u64,
@@ -26,10 +26,10 @@ pub struct Merged {
 }
 
 /// Merges the file at `from`, a replay file or a ledger, into `ledger`.
-pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<Merged, StoreError> {
+pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<MergeCounts, StoreError> {
     let mut start = Vec::new();
     File::open(from).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(StoreError::io(from))?;
-    let mut sink = Sink { ledger, waiting: Vec::new(), merged: Merged::default() };
+    let mut sink = Sink { ledger, waiting: Vec::new(), merged: MergeCounts::default() };
     if start == b"PAR1" {
         for calls in ReplayFile::open(from)?.read()? {
             for call in calls? {
@@ -63,7 +63,7 @@ pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<Merged, StoreError> {
 struct Sink<'a> {
     ledger: &'a mut Ledger,
     waiting: Vec<Record>,
-    merged: Merged,
+    merged: MergeCounts,
 }
 
 impl Sink<'_> {
@@ -84,7 +84,7 @@ impl Sink<'_> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<Merged, StoreError> {
+    fn end(mut self) -> Result<MergeCounts, StoreError> {
         self.flush()?;
         Ok(self.merged)
     }

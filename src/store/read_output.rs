@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::stored::Stored;
+use super::stored::StoredTable;
 use crate::spec::Format;
 use crate::table::{Cell, Digest, column_words};
 
@@ -33,7 +33,7 @@ pub fn read(path: &Path, format: Format) -> Result<Content, String> {
 
 fn parquet(path: &Path) -> Result<Content, String> {
     // Read like a source: programs write equal texts and numbers as different Parquet types.
-    let table = Stored::file(path)?;
+    let table = StoredTable::file(path)?;
     let schema = table.schema();
     let mut digest = Digest::new(schema.fields().iter().map(|f| f.name().as_str()));
     for batch in table.read()? {

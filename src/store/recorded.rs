@@ -28,7 +28,7 @@ pub struct CallRef<'a> {
     pub model: &'a str,
 }
 
-pub struct Recorded {
+pub struct RecordedCalls {
     path: PathBuf,
     file: File,
     steps: Arc<Steps>,
@@ -43,7 +43,7 @@ struct Steps {
     end: u64,
 }
 
-impl Recorded {
+impl RecordedCalls {
     /// Copies the calls of `file`, which is at `from`, to a new file at `path`. A call that is not what was written is an
     /// error: the user should fetch the replay file again.
     pub fn load(file: &ReplayFile, from: &Path, path: &Path) -> Result<Self, StoreError> {
@@ -74,17 +74,17 @@ impl Recorded {
             }
         }
         copy.flush().map_err(StoreError::io(path))?;
-        Recorded::open(path, Arc::new(steps))
+        RecordedCalls::open(path, Arc::new(steps))
     }
 
     /// Another reader of the same calls.
     pub fn again(&self) -> Result<Self, StoreError> {
-        Recorded::open(&self.path, self.steps.clone())
+        RecordedCalls::open(&self.path, self.steps.clone())
     }
 
     fn open(path: &Path, steps: Arc<Steps>) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(StoreError::io(path))?;
-        Ok(Recorded { path: path.to_owned(), file, steps, bytes: Vec::new() })
+        Ok(RecordedCalls { path: path.to_owned(), file, steps, bytes: Vec::new() })
     }
 
     /// How the calls ended, in their order. Where equal calls ended differently, a row gets its own; a row that is not in the
@@ -198,14 +198,14 @@ mod tests {
     }
 
     /// Loads a file with these calls; the error as text.
-    fn load(calls: &[(Option<Caller>, Record)]) -> Result<(tempfile::TempDir, Recorded), String> {
+    fn load(calls: &[(Option<Caller>, Record)]) -> Result<(tempfile::TempDir, RecordedCalls), String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("calls.parquet");
         let mut writer = ReplayWriter::create(&path, ("p", "h"), &Default::default()).unwrap();
         calls.iter().for_each(|(caller, record)| writer.push(caller.as_ref(), record).unwrap());
         writer.commit().unwrap();
         let file = ReplayFile::open(&path).unwrap();
-        let loaded = Recorded::load(&file, Path::new("f"), &folder.path().join("calls"));
+        let loaded = RecordedCalls::load(&file, Path::new("f"), &folder.path().join("calls"));
         loaded.map(|recorded| (folder, recorded)).map_err(|error| error.to_string())
     }
 

@@ -29,22 +29,22 @@ struct Identity {
 }
 
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredTable {
     schema: SchemaRef,
-    place: Place,
+    location: Location,
     /// `None` for a file.
     identity: Option<Identity>,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Location {
     Parts(Vec<Table>),
     File(source::File, PathBuf),
 }
 
-impl Stored {
+impl StoredTable {
     /// The table in the file at `path`, in any format of a source; the error is a sentence.
-    pub fn file(path: &Path) -> Result<Stored, String> {
+    pub fn file(path: &Path) -> Result<StoredTable, String> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         let file = source::File {
@@ -57,11 +57,11 @@ impl Stored {
             encoding: None,
         };
         let schema = file.schema(folder).map_err(|error| error.message)?;
-        Ok(Stored { schema, place: Place::File(file, folder.to_owned()), identity: None })
+        Ok(StoredTable { schema, location: Location::File(file, folder.to_owned()), identity: None })
     }
 
     /// The table of `output` as a finished run with this manifest made it; the error is why there is none.
-    pub fn output(run: &RunDir, manifest: &Manifest, output: &str) -> Result<Stored, String> {
+    pub fn output(run: &RunDir, manifest: &Manifest, output: &str) -> Result<StoredTable, String> {
         let Some(facts) = manifest.outputs.get(output) else { return Err("the run has no such output".to_owned()) };
         if !manifest.stages.contains_key(&facts.input) {
             return Err(format!("it contains the rows of the source `{}` and no answers", facts.input));
@@ -73,7 +73,7 @@ impl Stored {
             None if facts.rows == 0 => Err("it has no rows".to_owned()),
             Some(first) if rows == facts.rows => {
                 let identity = Some(Identity::of(manifest, &facts.input));
-                Ok(Stored { schema: first.schema(), place: Place::Parts(parts), identity })
+                Ok(StoredTable { schema: first.schema(), location: Location::Parts(parts), identity })
             }
             _ => Err(format!("{} contains only {rows} of its {} rows", run.root().display(), facts.rows)),
         }
@@ -81,10 +81,10 @@ impl Stored {
 
     /// How its rows are matched with those of `other`, and the numbers of consecutive rows per source row in both; the error
     /// is a sentence.
-    pub fn matching(&self, other: &Stored) -> Result<(Matching, [u64; 2]), String> {
+    pub fn matching(&self, other: &StoredTable) -> Result<(Matching, [u64; 2]), String> {
         let plain = Identity { key: None, within: Vec::new(), fold: 1 };
         // A file counts as a table like the other one if it has the columns.
-        let like = |identity: &Identity, table: &Stored| {
+        let like = |identity: &Identity, table: &StoredTable| {
             let fits = identity.key.iter().chain(&identity.within).all(|column| table.has(column));
             if fits { identity.clone() } else { plain.clone() }
         };
@@ -117,12 +117,12 @@ impl Stored {
     /// Reads it from the start.
     pub fn read(&self) -> Result<Batches, String> {
         let said = |error: TableError| error.to_string();
-        match &self.place {
-            Place::File(file, folder) => {
+        match &self.location {
+            Location::File(file, folder) => {
                 let batches = file.read(folder).map_err(|error| error.message)?;
                 Ok(Box::new(batches.map(|batch| batch.map_err(|error| error.message))))
             }
-            Place::Parts(parts) => {
+            Location::Parts(parts) => {
                 let parts = parts.clone().into_iter();
                 Ok(Box::new(parts.flat_map(move |part| {
                     let rows = (BATCH_BYTES / part.bytes_per_row().max(1)).clamp(1, BATCH_ROWS as u64);

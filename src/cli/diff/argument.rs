@@ -11,12 +11,12 @@ use crate::lock::Lock;
 use crate::run::current;
 use crate::source;
 use crate::spec::load::folder_of;
-use crate::store::{Manifest, Project, RunDir, State, Stored};
+use crate::store::{Manifest, Project, RunDir, State, StoredTable};
 
 pub enum Argument {
     Lock(Lock),
     Run(Box<Run>),
-    Table(Stored),
+    Table(StoredTable),
 }
 
 /// A finished run.
@@ -46,7 +46,7 @@ pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
         return Err(missing());
     }
     if source::FileFormat::of(path).is_some() {
-        let table = Stored::file(path).map_err(|message| Failure::new(Exit::Environment, message))?;
+        let table = StoredTable::file(path).map_err(|message| Failure::new(Exit::Environment, message))?;
         return Ok(Argument::Table(table));
     }
     match Lock::read(path) {
@@ -114,7 +114,7 @@ impl Argument {
     }
 
     /// The only table of the argument, which is at `path`.
-    pub fn one_table(&self, path: &Path) -> Result<Stored, Failure> {
+    pub fn one_table(&self, path: &Path) -> Result<StoredTable, Failure> {
         let failure =
             |message: &str, help: String| Failure::new(Exit::Spec, format!("{}: {message}", path.display())).help(help);
         match self {
@@ -134,7 +134,7 @@ impl Argument {
 
 impl Run {
     /// The table of an output, or why it cannot be compared.
-    pub fn table(&self, output: &str) -> Result<Stored, String> {
-        Stored::output(&self.dir, &self.manifest, output)
+    pub fn table(&self, output: &str) -> Result<StoredTable, String> {
+        StoredTable::output(&self.dir, &self.manifest, output)
     }
 }

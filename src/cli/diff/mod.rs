@@ -11,7 +11,7 @@ use super::terminal::Terminal;
 use crate::lock::{Comparison, Lock};
 use crate::name::listed;
 use crate::report::diff::{Compared, ComparedTable, DiffReport, Facets};
-use crate::store::Stored;
+use crate::store::StoredTable;
 use crate::table::diff::{DiffError, Matching, Side, Which, diff};
 use argument::{Argument, Run, argument};
 
@@ -90,7 +90,7 @@ impl Diff {
         Ok(())
     }
 
-    fn compared(&self, a: &Stored, b: &Stored) -> Result<Compared, Failure> {
+    fn compared(&self, a: &StoredTable, b: &StoredTable) -> Result<Compared, Failure> {
         let (by, folds) = match self.key.as_slice() {
             [] => match a.matching(b) {
                 Ok(matching) => matching,
@@ -111,7 +111,7 @@ impl Diff {
         }
     }
 
-    fn check_key(&self, table: &Stored, path: &Path) -> Result<(), Failure> {
+    fn check_key(&self, table: &StoredTable, path: &Path) -> Result<(), Failure> {
         let Some(column) = self.key.iter().find(|column| !table.has(column)) else { return Ok(()) };
         let schema = table.schema();
         let names = listed(schema.fields().iter().map(|field| field.name().as_str()));

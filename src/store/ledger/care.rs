@@ -34,14 +34,14 @@ pub struct ModelContents {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Verified {
+pub struct VerifyCounts {
     pub sound: u64,
     /// Answers that are not what was written; they have been retired.
     pub corrupt: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Dropped {
+pub struct DropCounts {
     /// Answers that no run uses.
     pub answers: u64,
     /// Failed calls and retired answers.
@@ -89,9 +89,9 @@ impl Ledger {
     }
 
     /// Reads every answer and retires those that are not what was written. A file that SQLite can't read is an error.
-    pub fn verify(&self) -> Result<Verified, LedgerError> {
+    pub fn verify(&self) -> Result<VerifyCounts, LedgerError> {
         check(&self.path, &self.connection)?;
-        let (mut verified, mut corrupt) = (Verified::default(), Vec::new());
+        let (mut verified, mut corrupt) = (VerifyCounts::default(), Vec::new());
         read_all(&self.path, &self.connection, |id, record| {
             match record {
                 Some(_) => verified.sound += 1,
@@ -119,7 +119,7 @@ impl Ledger {
         used: impl Iterator<Item = Result<Key, E>>,
         kept: &[String],
         dry: bool,
-    ) -> Result<Dropped, E> {
+    ) -> Result<DropCounts, E> {
         // There may be too many keys for the memory.
         let tables = "PRAGMA temp_store = FILE; CREATE TABLE temp.used (key BLOB PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE temp.kept (model TEXT PRIMARY KEY) WITHOUT ROWID; BEGIN IMMEDIATE;";
@@ -133,14 +133,14 @@ impl Ledger {
     }
 }
 
-fn drop_unused(connection: &Connection, kept: &[String], dry: bool) -> Result<Dropped, rusqlite::Error> {
+fn drop_unused(connection: &Connection, kept: &[String], dry: bool) -> Result<DropCounts, rusqlite::Error> {
     for model in kept {
         connection.execute("INSERT OR IGNORE INTO temp.kept VALUES (?1)", [model])?;
     }
     let counts = format!("SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FROM calls WHERE {UNUSED}");
     let dropped = connection.query_row(&counts, [], |row| {
         let answers = count(row, 0)?;
-        Ok(Dropped { answers, history: count(row, 1)? - answers })
+        Ok(DropCounts { answers, history: count(row, 1)? - answers })
     })?;
     if dry {
         connection.execute_batch("ROLLBACK")?;

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
-use super::care::Verified;
+use super::care::VerifyCounts;
 use super::*;
 use crate::store::Notes;
 
@@ -151,7 +151,7 @@ fn answers_that_change_places_are_not_served() {
     ledger.append(&[Record { error: Some("truncated: x".into()), key: Key([7; 16]), ..records[0].clone() }]).unwrap();
     ledger.connection.execute("UPDATE calls SET error = NULL", []).unwrap();
     assert_eq!(ledger.find(&[Key([7; 16])]).unwrap(), [None]);
-    assert_eq!(ledger.verify().unwrap(), Verified { sound: records.len() as u64, corrupt: 0 });
+    assert_eq!(ledger.verify().unwrap(), VerifyCounts { sound: records.len() as u64, corrupt: 0 });
 }
 
 #[test]

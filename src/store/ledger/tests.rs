@@ -1,6 +1,6 @@
 //! The ledger keeps what it receives, serves only sound answers, and opens files of older versions.
 
-use super::care::Verified;
+use super::care::VerifyCounts;
 use super::*;
 use crate::store::Notes;
 
@@ -132,7 +132,7 @@ fn answers_of_format_2_are_served() {
     let keys = [Key([2; 16]), Key([3; 16])];
     let before_notes = Record { notes: Notes::default(), ..call(3, None) };
     assert_eq!(ledger.find(&keys).unwrap(), [Some(call(2, None)), Some(before_notes)]);
-    assert_eq!(ledger.verify().unwrap(), Verified { sound: 2, corrupt: 0 });
+    assert_eq!(ledger.verify().unwrap(), VerifyCounts { sound: 2, corrupt: 0 });
     old.execute("UPDATE calls SET probabilities = NULL", []).unwrap();
     assert_eq!(ledger.find(&keys).unwrap(), [Some(call(2, None)), None]);
 }
