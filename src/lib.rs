@@ -31,18 +31,18 @@
 //! | [`store`] | a run on disk: project folder, ledger, parts, manifest |
 //! | [`plan`] | what will happen, decided before it does |
 //! | [`spec`] | what the author wrote, checked |
-//! | [`source`], [`stage`], [`provider`], [`assertion`] | where rows come from, what to ask about them or make of them, whom; what a table must be |
+//! | [`source`], [`stage`], [`provider`], [`assertion`] | where rows come from; the types of stages; the models' servers; what a table must be |
 //! | [`prompt`] | asking and answering without a model |
 //! | [`registry`], [`table`] | rows of the extension tables; rows and columns of data |
 //! | [`document`] | TOML and YAML as one tree with places |
-//! | [`name`], [`random`] | checked identifiers; reproducible randomness |
+//! | [`name`], [`random`], [`stats`] | checked identifiers; reproducible randomness; estimates and tests |
 //!
 //! # The words
 //!
 //! - **row**: one line of a source; known by its key, or by its number from 1.
 //! - **stage**: what is asked about each row; it adds columns.
-//! - **reshape**: a stage that asks nobody and makes a table of tables: `split`, `join`, and what gathers the rows of each group
-//!   for a `reduce`.
+//! - **transform**: a stage that calls no model and derives a table from other tables: `split`, `join`, `filter`, and the
+//!   gathering of each group's rows for a `reduce`.
 //! - **pack**: rows that are asked about in one prompt.
 //! - **part**: a contiguous range of a stage's rows, the unit of commit and of resume.
 //! - **call**: one question to one model until it is answered or given up; its **key** is the hash of everything that
@@ -74,5 +74,6 @@ pub mod run;
 pub mod source;
 pub mod spec;
 pub mod stage;
+pub mod stats;
 pub mod store;
 pub mod table;

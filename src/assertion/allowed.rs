@@ -3,23 +3,16 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::finding::{Against, Finding, View, count, shown};
+use super::check::RowRule;
+use super::config::{Assertion, AssertionConfig, kind};
+use super::context::TestContext;
+use super::finding::{RowsView, count, shown};
 use super::scalar::Scalar;
-use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Problems};
+use crate::document::Problems;
 use crate::registry::Kind;
-use crate::table::Cell;
+use crate::table::{Cell, Type};
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn AssertionConfig>> = Kind {
-    name: "allowed",
-    about: "A column holds nothing but these values.",
-    schema: |generator| generator.subschema_for::<Allowed>(),
-    fields: document::fields_of::<Allowed>,
-    decode: |node, path, problems| {
-        document::decode::<Allowed>(node, path, problems).map(|a| Box::new(a) as Box<dyn AssertionConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Allowed>("allowed", "A column holds nothing but these values.");
 
 /// A column holds nothing but these values.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -34,78 +27,56 @@ struct Allowed {
 #[derive(Debug)]
 struct Bound {
     column: usize,
-    name: String,
     values: Vec<Cell>,
 }
 
 impl AssertionConfig for Allowed {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
-        let at = site.path.key("values");
+    fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion> {
+        let at = context.path.key("values");
         if self.values.is_empty() {
             problems.error("bad-value", at.clone(), "`values` is empty");
         }
-        let column = site.column("column", &self.column, problems)?;
-        let (holds, _) = site.holds(column);
+        let column = context.column("column", &self.column, problems)?;
+        let item = context.kind(column).simple();
         let mut values = Vec::new();
         for (i, value) in self.values.iter().enumerate() {
-            match value.cell(holds) {
+            match value.cell(item) {
                 Some(cell) => values.push(cell),
                 None => {
-                    let message = format!("`{}` holds {}, so it is never {value}", self.column, holds.words());
+                    let holds = Type::from(item).words();
+                    let message = format!("`{}` holds {holds}, so it is never {value}", self.column);
                     problems.error("wrong-type", at.index(i), message);
                 }
             }
         }
         let all = !values.is_empty() && values.len() == self.values.len();
-        all.then(|| Box::new(Bound { column, name: self.column.clone(), values }) as Box<dyn Assertion>)
-    }
-}
-
-impl Assertion for Bound {
-    fn words(&self) -> String {
-        format!("allowed values of {}", self.name)
-    }
-
-    fn reads(&self) -> Vec<usize> {
-        vec![self.column]
-    }
-
-    fn check(&self) -> Box<dyn Check + '_> {
-        Box::new(Others { bound: self, others: Against::default() })
+        let words = format!("allowed values of {}", self.column);
+        all.then(|| Assertion::new(words, vec![column], Bound { column, values }))
     }
 }
 
 impl Bound {
-    fn allows(&self, cell: &Cell) -> bool {
+    fn allows_cell(&self, cell: &Cell) -> bool {
         match cell {
             Cell::Null => true,
-            Cell::List(items) => items.iter().all(|item| self.allows(item)),
+            Cell::List(items) => items.iter().all(|item| self.allows_cell(item)),
             value => self.values.contains(value),
         }
     }
 }
 
-struct Others<'a> {
-    bound: &'a Bound,
-    others: Against,
-}
+impl RowRule for Bound {
+    type State = ();
 
-impl Check for Others<'_> {
-    fn take(&mut self, rows: &View<'_>) {
-        for row in 0..rows.len() {
-            let cell = rows.cell(self.bound.column, row);
-            if !self.bound.allows(&cell) {
-                self.others.note(rows, row, || shown(&cell));
-            }
-        }
+    fn violation(&self, rows: &RowsView<'_>, row: usize, (): &mut ()) -> Option<String> {
+        let cell = rows.cell(self.column, row);
+        (!self.allows_cell(&cell)).then(|| shown(&cell))
     }
 
-    fn finding(self: Box<Self>, _: u64) -> Finding {
-        let others = self.others.rows;
-        let found = match others {
+    fn found(&self, violations: u64, _: u64, (): ()) -> String {
+        match violations {
             0 => "nothing else".to_owned(),
-            _ => format!("{} with another value", count(others, "row")),
-        };
-        self.others.finding(others == 0, found)
+            _ => format!("{} with another value", count(violations, "row")),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::Site;
+use super::context::TestContext;
 use crate::document::Problems;
 
 /// A least and a most value, at least one of them.
@@ -13,33 +13,32 @@ pub struct Bounds<N> {
 }
 
 impl<N: PartialOrd + Display + Copy> Bounds<N> {
-    /// The bounds; reports it when there are none, or none that anything fits into. `or` is what could be written instead.
+    /// Reports bounds that are missing or contradict each other; `or` is an alternative to them.
     pub fn new(
-        site: &Site<'_>,
+        context: &TestContext<'_>,
         (minimum, maximum): (Option<N>, Option<N>),
         or: &str,
         problems: &mut Problems,
     ) -> Option<Self> {
         if minimum.is_none() && maximum.is_none() {
             problems
-                .error("missing-field", site.path.clone(), "`minimum` is missing")
+                .error("missing-field", context.path.clone(), "`minimum` is missing")
                 .help(format!("write `minimum`, `maximum` or {or}"));
             return None;
         }
         if minimum.zip(maximum).is_some_and(|(least, most)| least > most) {
             let message = "`minimum` must not be more than `maximum`";
-            problems.error("bad-value", site.path.key("minimum"), message);
+            problems.error("bad-value", context.path.key("minimum"), message);
             return None;
         }
         Some(Bounds { minimum, maximum })
     }
 
-    /// Whether `value` is within them; they belong to it.
+    /// Whether `value` is within the bounds, both included.
     pub fn hold(&self, value: N) -> bool {
         self.minimum.is_none_or(|least| least <= value) && self.maximum.is_none_or(|most| value <= most)
     }
 
-    /// Them in words.
     pub fn words(&self) -> String {
         match (self.minimum, self.maximum) {
             (Some(least), Some(most)) => format!("from {least} to {most}"),

@@ -5,24 +5,18 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::finding::{Finding, View, rounded};
-use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Diagnostic, Problems};
+use super::check::{Check, Rule};
+use super::config::{Assertion, AssertionConfig, kind};
+use super::context::TestContext;
+use super::finding::{Finding, RowsView, rounded};
+use crate::document::{Path, Problems};
 use crate::name::{listed, nearest};
 use crate::prompt::{Claim, Figure};
 use crate::registry::Kind;
-use crate::table::Cell;
+use crate::table::{Cell, Type};
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn AssertionConfig>> = Kind {
-    name: "expression",
-    about: "An expression over the figures of the whole table is true.",
-    schema: |generator| generator.subschema_for::<Expression>(),
-    fields: document::fields_of::<Expression>,
-    decode: |node, path, problems| {
-        document::decode::<Expression>(node, path, problems).map(|a| Box::new(a) as Box<dyn AssertionConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn AssertionConfig>> =
+    kind::<Expression>("expression", "An expression over the figures of the whole table is true.");
 
 /// An expression over the figures of the whole table is true.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -57,8 +51,8 @@ struct Bound {
 }
 
 impl AssertionConfig for Expression {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
-        let at = site.path.key("expression");
+    fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion> {
+        let at = context.path.key("expression");
         let claim = match Claim::new(&self.expression) {
             Ok(claim) => claim,
             Err(message) => {
@@ -76,64 +70,64 @@ impl AssertionConfig for Expression {
             };
             let group = GROUPS.iter().find(|(group, _)| *group == name).map(|(_, group)| *group);
             let fitting = |group: Group| {
-                let columns = (0..site.schema.fields().len()).filter(move |column| group.fits(site, *column));
-                columns.map(move |column| (group, column, format!("{name}.{}", site.name(column))))
+                let columns = (0..context.schema.fields().len()).filter(move |column| group.fits(context, *column));
+                columns.map(move |column| (group, column, format!("{name}.{}", context.name(column))))
             };
             match (group, part) {
                 (None, None) if WHOLE.contains(&name) => whole.extend(WHOLE.iter().find(|w| **w == name)),
                 // The whole group: a loop over it, or a name that is no word.
                 (Some(group), None) => used.extend(fitting(group)),
-                (Some(group), Some(part)) => match fitting(group).find(|(_, column, _)| site.name(*column) == part) {
-                    Some(found) => used.push(found),
-                    None => {
-                        let names: Vec<&str> = fitting(group).map(|(_, column, _)| site.name(column)).collect();
-                        problems.push(unknown(&figure, part, &names, &format!("{name}."), at.clone()));
+                (Some(group), Some(part)) => {
+                    match fitting(group).find(|(_, column, _)| context.name(*column) == part) {
+                        Some(found) => used.push(found),
+                        None => {
+                            let names: Vec<&str> = fitting(group).map(|(_, column, _)| context.name(column)).collect();
+                            unknown(&figure, part, (&format!("{name}."), &names), at.clone(), problems);
+                        }
                     }
-                },
+                }
                 _ => {
                     let names: Vec<&str> = WHOLE.iter().copied().chain(GROUPS.map(|(group, _)| group)).collect();
-                    problems.push(unknown(&figure, name, &names, "", at.clone()));
+                    unknown(&figure, name, ("", &names), at.clone(), problems);
                 }
             }
         }
         used.sort();
         used.dedup();
-        let errors = site.stages.iter().flat_map(|stage| stage.errors.iter().copied()).collect();
-        problems.clean_since(before).then(|| Box::new(Bound { claim, errors, used, whole }) as Box<dyn Assertion>)
+        if problems.had_errors_since(before) {
+            return None;
+        }
+        let mut errors: Vec<usize> = context.stages.iter().flat_map(|stage| stage.errors.iter().copied()).collect();
+        errors.retain(|_| whole.contains(&"failed"));
+        let words = claim.source().split_whitespace().collect::<Vec<_>>().join(" ");
+        let reads = errors.iter().copied().chain(used.iter().map(|(_, column, _)| *column)).collect();
+        Some(Assertion::new(words, reads, Bound { claim, errors, used, whole }))
     }
 }
 
-fn unknown(figure: &str, name: &str, names: &[&str], prefix: &str, at: document::Path) -> Diagnostic {
-    let problem = Diagnostic::error("unknown-variable", at, format!("there is no figure `{figure}` of this table"));
+/// Reports a figure that does not exist; `name` is compared with `names`, which have `prefix` before them.
+fn unknown(figure: &str, name: &str, (prefix, names): (&str, &[&str]), at: Path, problems: &mut Problems) {
+    let problem = problems.error("unknown-variable", at, format!("there is no figure `{figure}` of this table"));
     match nearest(name, names.iter().copied()) {
         Some(near) => problem.meant(Some(&format!("{prefix}{near}"))),
         None if names.is_empty() => problem,
         None => problem.help(format!("known here: {}", listed(names.iter().copied()))),
-    }
+    };
 }
 
 impl Group {
     /// Whether a column has such a figure.
-    fn fits(self, site: &Site<'_>, column: usize) -> bool {
-        let (holds, list) = site.holds(column);
+    fn fits(self, context: &TestContext<'_>, column: usize) -> bool {
+        let kind = context.kind(column);
         match self {
-            Group::Shares => !list && holds == super::site::Holds::Boolean,
-            Group::Means => !list && holds.is_numeric(),
+            Group::Shares => kind == Type::Boolean,
+            Group::Means => kind.is_numeric(),
             Group::Nulls => true,
         }
     }
 }
 
-impl Assertion for Bound {
-    fn words(&self) -> String {
-        self.claim.source().split_whitespace().collect::<Vec<_>>().join(" ")
-    }
-
-    fn reads(&self) -> Vec<usize> {
-        let errors = self.errors.iter().copied().filter(|_| self.whole.contains(&"failed"));
-        errors.chain(self.used.iter().map(|(_, column, _)| *column)).collect()
-    }
-
+impl Rule for Bound {
     fn check(&self) -> Box<dyn Check + '_> {
         Box::new(Sums { bound: self, failed: 0, sums: vec![Sum::default(); self.used.len()] })
     }
@@ -154,11 +148,9 @@ struct Sums<'a> {
 }
 
 impl Check for Sums<'_> {
-    fn take(&mut self, rows: &View<'_>) {
-        if self.bound.whole.contains(&"failed") {
-            let failed = |row: &usize| self.bound.errors.iter().any(|column| !rows.array(*column).is_null(*row));
-            self.failed += (0..rows.len()).filter(failed).count() as u64;
-        }
+    fn take(&mut self, rows: &RowsView<'_>) {
+        let failed = |row: &usize| self.bound.errors.iter().any(|column| !rows.array(*column).is_null(*row));
+        self.failed += (0..rows.len()).filter(failed).count() as u64;
         for ((group, column, _), sum) in self.bound.used.iter().zip(&mut self.sums) {
             let nulls = rows.array(*column).null_count();
             sum.nulls += nulls as u64;

@@ -3,22 +3,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::finding::{Against, Finding, View, shown};
-use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Problems};
+use super::check::RowRule;
+use super::config::{Assertion, AssertionConfig, kind};
+use super::context::TestContext;
+use super::finding::{RowsView, rounded, shown};
+use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::MaxFailed;
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn AssertionConfig>> = Kind {
-    name: "failed",
-    about: "Few rows have a failed call.",
-    schema: |generator| generator.subschema_for::<Failed>(),
-    fields: document::fields_of::<Failed>,
-    decode: |node, path, problems| {
-        document::decode::<Failed>(node, path, problems).map(|a| Box::new(a) as Box<dyn AssertionConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Failed>("failed", "Few rows have a failed call.");
 
 /// Few rows have a failed call.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -35,70 +28,51 @@ struct Bound {
     maximum: MaxFailed,
     /// The columns with errors.
     errors: Vec<usize>,
-    stage: Option<String>,
 }
 
 impl AssertionConfig for Failed {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
-        let Some(stage) = &self.stage else {
-            let errors: Vec<usize> = site.stages.iter().flat_map(|stage| stage.errors.iter().copied()).collect();
-            if errors.is_empty() {
-                let message = format!("the rows of `{}` went through no stage, so none of them can fail", site.table);
-                problems.error("bad-value", site.path.key("type"), message);
+    fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion> {
+        let named = |name: &str| self.stage.as_deref().is_none_or(|stage| stage == name);
+        let stages = || context.stages.iter().filter(|stage| named(&stage.name));
+        let errors: Vec<usize> = stages().flat_map(|stage| stage.errors.iter().copied()).collect();
+        match &self.stage {
+            Some(stage) if stages().next().is_none() => {
+                let names: Vec<&str> = context.stages.iter().map(|stage| stage.name.as_str()).collect();
+                let message = format!("the rows of `{}` went through no stage `{stage}`", context.table);
+                problems.error("unknown-stage", context.path.key("stage"), message).choices(stage, "stages", names);
                 return None;
             }
-            return Some(Box::new(Bound { maximum: self.maximum, errors, stage: None }));
-        };
-        if let Some(asked) = site.stages.iter().find(|asked| asked.name == *stage) {
-            let errors = asked.errors.clone();
-            return Some(Box::new(Bound { maximum: self.maximum, errors, stage: Some(stage.clone()) }));
+            None if errors.is_empty() => {
+                let message =
+                    format!("the rows of `{}` went through no stage, so none of them can fail", context.table);
+                problems.error("bad-value", context.path.key("type"), message);
+                return None;
+            }
+            _ => {}
         }
-        let names: Vec<&str> = site.stages.iter().map(|asked| asked.name.as_str()).collect();
-        let message = format!("the rows of `{}` went through no stage `{stage}`", site.table);
-        problems.error("unknown-stage", site.path.key("stage"), message).choices(stage, "stages", names);
-        None
-    }
-}
-
-impl Assertion for Bound {
-    fn words(&self) -> String {
-        let most = match self.maximum {
+        let words = match self.maximum {
             MaxFailed::Rows(0) => "no row failed".to_owned(),
             MaxFailed::Rows(rows) => format!("at most {rows} failed"),
-            MaxFailed::Share(share) => format!("at most {} % failed", super::finding::rounded(share * 100.0)),
+            MaxFailed::Share(share) => format!("at most {} % failed", rounded(share * 100.0)),
         };
-        match &self.stage {
-            Some(stage) => format!("{most} in stage {stage}"),
-            None => most,
-        }
-    }
-
-    fn reads(&self) -> Vec<usize> {
-        self.errors.clone()
-    }
-
-    fn check(&self) -> Box<dyn Check + '_> {
-        Box::new(Count { bound: self, failed: Against::default() })
+        let stage = self.stage.iter().map(|stage| format!(" in stage {stage}")).collect::<String>();
+        Some(Assertion::new(words + &stage, errors.clone(), Bound { maximum: self.maximum, errors }))
     }
 }
 
-struct Count<'a> {
-    bound: &'a Bound,
-    failed: Against,
-}
+impl RowRule for Bound {
+    type State = ();
 
-impl Check for Count<'_> {
-    fn take(&mut self, rows: &View<'_>) {
-        for row in 0..rows.len() {
-            let error = self.bound.errors.iter().find(|column| !rows.array(**column).is_null(row));
-            if let Some(column) = error {
-                self.failed.note(rows, row, || shown(&rows.cell(*column, row)));
-            }
-        }
+    fn violation(&self, rows: &RowsView<'_>, row: usize, (): &mut ()) -> Option<String> {
+        let error = self.errors.iter().find(|column| !rows.array(**column).is_null(row));
+        error.map(|column| shown(&rows.cell(*column, row)))
     }
 
-    fn finding(self: Box<Self>, rows: u64) -> Finding {
-        let failed = self.failed.rows;
-        self.failed.finding(failed <= self.bound.maximum.of(rows), format!("{failed} of {rows} failed"))
+    fn allows(&self, violations: u64, rows: u64) -> bool {
+        violations <= self.maximum.of(rows)
+    }
+
+    fn found(&self, violations: u64, rows: u64, (): ()) -> String {
+        format!("{violations} of {rows} failed")
     }
 }

@@ -12,7 +12,7 @@ const EXAMPLES: usize = 5;
 const LONGEST: usize = 80;
 
 /// Some rows of a table, with the columns that are read.
-pub struct View<'a> {
+pub struct RowsView<'a> {
     batch: &'a RecordBatch,
     /// Where the columns of the table stand in the batch.
     places: &'a HashMap<usize, usize>,
@@ -46,16 +46,16 @@ pub struct Example {
 
 /// The rows that speak against an assertion, as they come.
 #[derive(Debug, Default)]
-pub(super) struct Against {
+pub(super) struct Violations {
     pub(super) rows: u64,
     examples: Vec<Example>,
 }
 
-impl<'a> View<'a> {
+impl<'a> RowsView<'a> {
     /// The rows of `batch`, which begins with row `first` (from 1) of its table; `places` says where the columns of the
     /// table stand in it.
     pub fn new(batch: &'a RecordBatch, places: &'a HashMap<usize, usize>, key: Option<usize>, first: u64) -> Self {
-        View { batch, places, key, first }
+        RowsView { batch, places, key, first }
     }
 
     /// How many there are.
@@ -87,12 +87,12 @@ impl<'a> View<'a> {
     }
 }
 
-impl Against {
-    /// Notes row `row`, where `value` stands.
-    pub(super) fn note(&mut self, rows: &View<'_>, row: usize, value: impl FnOnce() -> String) {
+impl Violations {
+    /// Adds row `row`, which has `value`.
+    pub(super) fn add(&mut self, rows: &RowsView<'_>, row: usize, value: String) {
         self.rows += 1;
         if self.examples.len() < EXAMPLES {
-            self.examples.push(Example { row: rows.name(row), value: value() });
+            self.examples.push(Example { row: rows.name(row), value });
         }
     }
 
@@ -105,7 +105,7 @@ impl Against {
 impl Finding {
     /// A finding that no row in particular speaks for or against.
     pub(super) fn whole(holds: bool, found: String) -> Self {
-        Against::default().finding(holds, found)
+        Violations::default().finding(holds, found)
     }
 }
 

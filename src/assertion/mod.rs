@@ -1,12 +1,15 @@
-//! Assertions: what a table of the pipeline must be, as `[[tests]]` of a spec say it. Pure: rows in, a finding out.
+//! Assertions: what a table of the pipeline must be, as `[[tests]]` of a spec state it. Pure: rows in, a finding out.
 //!
-//! An [`AssertionConfig`] is what the spec says, an [`Assertion`] is the same bound to the columns of its table. A
-//! [`Check`] takes the table's rows batch by batch and keeps little of them. Which tables there are and who reads them is not
-//! known here. To add a kind: one file with the three of them, one `mod` line, one row in [`ASSERTIONS`].
+//! An [`AssertionConfig`] is the test as the spec writes it, an [`Assertion`] is the same bound to the columns of its table.
+//! A [`Check`] takes the table's rows batch by batch and keeps little of them. To add a type: one file with a config and a
+//! rule (a `RowRule` if each row is checked alone), one `mod` line, one row in [`ASSERTIONS`].
 
 mod allowed;
 mod between;
 mod bounds;
+mod check;
+mod config;
+mod context;
 mod expression;
 mod failed;
 mod finding;
@@ -14,21 +17,16 @@ mod not_null;
 mod rows;
 mod scalar;
 mod share;
-mod site;
 mod unique;
 
-use std::fmt;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use crate::document::Problems;
 use crate::registry::Kind;
 
-pub use finding::{Example, Finding, View};
-pub use site::{Asked, Site};
+pub use check::{Check, Rule};
+pub use config::{Assertion, AssertionConfig, Severity};
+pub use context::{StageErrors, TestContext};
+pub use finding::{Example, Finding, RowsView};
 
-/// The kinds of tests.
+/// The types of tests.
 pub static ASSERTIONS: &[Kind<Box<dyn AssertionConfig>>] = &[
     rows::KIND,
     failed::KIND,
@@ -39,44 +37,6 @@ pub static ASSERTIONS: &[Kind<Box<dyn AssertionConfig>>] = &[
     between::KIND,
     expression::KIND,
 ];
-
-/// What becomes of a test that does not hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The tests have failed.
-    #[default]
-    Error,
-    /// It is told.
-    Warn,
-}
-
-/// An assertion as the spec says it.
-pub trait AssertionConfig: Send + Sync + fmt::Debug {
-    /// Binds it to its table; reports every problem, and gives nothing if one of them is an error.
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>>;
-}
-
-/// What a table must be.
-pub trait Assertion: Send + Sync + fmt::Debug {
-    /// It in a few words; the test's name where the spec gives none.
-    fn words(&self) -> String;
-
-    /// The columns that it reads.
-    fn reads(&self) -> Vec<usize>;
-
-    /// Begins to hold it against a table.
-    fn check(&self) -> Box<dyn Check + '_>;
-}
-
-/// An assertion at work.
-pub trait Check {
-    /// Takes the next rows, with all the columns that the assertion reads.
-    fn take(&mut self, rows: &View<'_>);
-
-    /// What was found when all of the table's `rows` have been taken.
-    fn finding(self: Box<Self>, rows: u64) -> Finding;
-}
 
 #[cfg(test)]
 mod tests;

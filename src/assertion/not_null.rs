@@ -3,21 +3,14 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::finding::{Against, Finding, View, count};
-use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Problems};
+use super::check::RowRule;
+use super::config::{Assertion, AssertionConfig, kind};
+use super::context::TestContext;
+use super::finding::{RowsView, count};
+use crate::document::Problems;
 use crate::registry::Kind;
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn AssertionConfig>> = Kind {
-    name: "not_null",
-    about: "Every row has a value in these columns.",
-    schema: |generator| generator.subschema_for::<NotNull>(),
-    fields: document::fields_of::<NotNull>,
-    decode: |node, path, problems| {
-        document::decode::<NotNull>(node, path, problems).map(|a| Box::new(a) as Box<dyn AssertionConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<NotNull>("not_null", "Every row has a value in these columns.");
 
 /// Every row has a value in these columns.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -29,54 +22,32 @@ struct NotNull {
     columns: Option<Vec<String>>,
 }
 
+/// The columns with their names.
 #[derive(Debug)]
-struct Bound {
-    columns: Vec<(usize, String)>,
-}
+struct Bound(Vec<(usize, String)>);
 
 impl AssertionConfig for NotNull {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
-        let columns = site.columns(self.column.as_deref(), self.columns.as_deref(), problems)?;
-        let columns = columns.into_iter().map(|column| (column, site.name(column).to_owned())).collect();
-        Some(Box::new(Bound { columns }))
+    fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion> {
+        let columns = context.columns(self.column.as_deref(), self.columns.as_deref(), problems)?;
+        let names: Vec<&str> = columns.iter().map(|column| context.name(*column)).collect();
+        let words = format!("no null in {}", names.join(", "));
+        let named = columns.iter().copied().zip(names.into_iter().map(str::to_owned)).collect();
+        Some(Assertion::new(words, columns, Bound(named)))
     }
 }
 
-impl Assertion for Bound {
-    fn words(&self) -> String {
-        let names: Vec<&str> = self.columns.iter().map(|(_, name)| name.as_str()).collect();
-        format!("no null in {}", names.join(", "))
+impl RowRule for Bound {
+    type State = ();
+
+    fn violation(&self, rows: &RowsView<'_>, row: usize, (): &mut ()) -> Option<String> {
+        let null = self.0.iter().find(|(column, _)| rows.array(*column).is_null(row));
+        null.map(|(_, name)| format!("{name} is null"))
     }
 
-    fn reads(&self) -> Vec<usize> {
-        self.columns.iter().map(|(column, _)| *column).collect()
-    }
-
-    fn check(&self) -> Box<dyn Check + '_> {
-        Box::new(Nulls { bound: self, nulls: Against::default() })
-    }
-}
-
-struct Nulls<'a> {
-    bound: &'a Bound,
-    nulls: Against,
-}
-
-impl Check for Nulls<'_> {
-    fn take(&mut self, rows: &View<'_>) {
-        for row in 0..rows.len() {
-            if let Some((_, name)) = self.bound.columns.iter().find(|(column, _)| rows.array(*column).is_null(row)) {
-                self.nulls.note(rows, row, || format!("{name} is null"));
-            }
-        }
-    }
-
-    fn finding(self: Box<Self>, rows: u64) -> Finding {
-        let nulls = self.nulls.rows;
-        let found = match nulls {
+    fn found(&self, violations: u64, rows: u64, (): ()) -> String {
+        match violations {
             0 => "no null".to_owned(),
-            _ => format!("{} of {} with a null", nulls, count(rows, "row")),
-        };
-        self.nulls.finding(nulls == 0, found)
+            _ => format!("{violations} of {} with a null", count(rows, "row")),
+        }
     }
 }

@@ -4,21 +4,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::bounds::Bounds;
-use super::finding::{Finding, View, count};
-use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Problems};
+use super::check::{Check, Rule};
+use super::config::{Assertion, AssertionConfig, kind};
+use super::context::TestContext;
+use super::finding::{Finding, RowsView, count};
+use crate::document::Problems;
 use crate::registry::Kind;
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn AssertionConfig>> = Kind {
-    name: "rows",
-    about: "The table has so many rows.",
-    schema: |generator| generator.subschema_for::<Rows>(),
-    fields: document::fields_of::<Rows>,
-    decode: |node, path, problems| {
-        document::decode::<Rows>(node, path, problems).map(|a| Box::new(a) as Box<dyn AssertionConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Rows>("rows", "The table has so many rows.");
 
 /// The table has so many rows.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -32,53 +25,30 @@ struct Rows {
     equals: Option<u64>,
 }
 
-/// How many rows a table may have.
-#[derive(Debug)]
-enum Bound {
-    Equals(u64),
-    Within(Bounds<u64>),
-}
-
 impl AssertionConfig for Rows {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
-        let bound = match (self.equals, self.minimum.or(self.maximum)) {
-            (Some(rows), None) => Bound::Equals(rows),
-            (None, _) => Bound::Within(Bounds::new(site, (self.minimum, self.maximum), "`equals`", problems)?),
-            (Some(_), Some(_)) => {
-                let message = "a test has `equals`, or `minimum` and `maximum`, not both";
-                problems.error("bad-value", site.path.key("equals"), message);
-                return None;
-            }
-        };
-        Some(Box::new(bound))
+    fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion> {
+        if self.equals.is_some() && self.minimum.or(self.maximum).is_some() {
+            let message = "a test has `equals`, or `minimum` and `maximum`, not both";
+            problems.error("bad-value", context.path.key("equals"), message);
+            return None;
+        }
+        let (minimum, maximum) = (self.equals.or(self.minimum), self.equals.or(self.maximum));
+        let bounds = Bounds::new(context, (minimum, maximum), "`equals`", problems)?;
+        let words = self.equals.map_or_else(|| format!("{} rows", bounds.words()), |rows| count(rows, "row"));
+        Some(Assertion::new(words, Vec::new(), bounds))
     }
 }
 
-impl Assertion for Bound {
-    fn words(&self) -> String {
-        match self {
-            Bound::Equals(rows) => count(*rows, "row"),
-            Bound::Within(bounds) => format!("{} rows", bounds.words()),
-        }
-    }
-
-    fn reads(&self) -> Vec<usize> {
-        Vec::new()
-    }
-
+impl Rule for Bounds<u64> {
     fn check(&self) -> Box<dyn Check + '_> {
         Box::new(self)
     }
 }
 
-impl Check for &Bound {
-    fn take(&mut self, _: &View<'_>) {}
+impl Check for &Bounds<u64> {
+    fn take(&mut self, _: &RowsView<'_>) {}
 
     fn finding(self: Box<Self>, rows: u64) -> Finding {
-        let holds = match **self {
-            Bound::Equals(wanted) => rows == wanted,
-            Bound::Within(bounds) => bounds.hold(rows),
-        };
-        Finding::whole(holds, count(rows, "row"))
+        Finding::whole(self.hold(rows), count(rows, "row"))
     }
 }

@@ -7,22 +7,21 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use super::finding::shown;
-use super::site::Holds;
-use crate::table::Cell;
+use crate::table::{Cell, Simple};
 
 /// Text, a number, true or false.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scalar(Cell);
 
 impl Scalar {
-    /// The cell that equals it in a column that holds `holds`, if there can be one.
-    pub fn cell(&self, holds: Holds) -> Option<Cell> {
-        match (&self.0, holds) {
-            (Cell::Boolean(_), Holds::Boolean) | (Cell::Integer(_), Holds::Integer) | (Cell::Text(_), Holds::Text) => {
-                Some(self.0.clone())
-            }
-            (Cell::Number(_), Holds::Number) => Some(self.0.clone()),
-            (Cell::Integer(i), Holds::Number) => Some(Cell::Number(*i as f64)),
+    /// The cell that equals it in a column of type `kind`, if there can be one.
+    pub fn cell(&self, kind: Simple) -> Option<Cell> {
+        match (&self.0, kind) {
+            (Cell::Boolean(_), Simple::Boolean)
+            | (Cell::Integer(_), Simple::Integer)
+            | (Cell::Text(_), Simple::Text) => Some(self.0.clone()),
+            (Cell::Number(_), Simple::Number) => Some(self.0.clone()),
+            (Cell::Integer(i), Simple::Number) => Some(Cell::Number(*i as f64)),
             _ => None,
         }
     }

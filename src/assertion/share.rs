@@ -4,23 +4,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::bounds::Bounds;
-use super::finding::{Finding, View, rounded};
+use super::check::{Check, Rule};
+use super::config::{Assertion, AssertionConfig, kind};
+use super::context::TestContext;
+use super::finding::{Finding, RowsView, rounded};
 use super::scalar::Scalar;
-use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Problems};
+use crate::document::Problems;
 use crate::registry::Kind;
-use crate::table::Cell;
+use crate::table::{Cell, Type};
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn AssertionConfig>> = Kind {
-    name: "share",
-    about: "A column holds a value in such a share of its rows.",
-    schema: |generator| generator.subschema_for::<Share>(),
-    fields: document::fields_of::<Share>,
-    decode: |node, path, problems| {
-        document::decode::<Share>(node, path, problems).map(|a| Box::new(a) as Box<dyn AssertionConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn AssertionConfig>> =
+    kind::<Share>("share", "A column holds a value in such a share of its rows.");
 
 /// A column holds a value in such a share of its rows.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -39,48 +33,39 @@ struct Share {
 #[derive(Debug)]
 struct Bound {
     column: usize,
-    name: String,
     value: Cell,
-    told: String,
     bounds: Bounds<f64>,
 }
 
 impl AssertionConfig for Share {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
+    fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion> {
         let before = problems.mark();
         for (key, share) in [("minimum", self.minimum), ("maximum", self.maximum)] {
             if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
                 let message = format!("`{key}` is a share, from 0 to 1");
-                problems.error("bad-value", site.path.key(key), message);
+                problems.error("bad-value", context.path.key(key), message);
             }
         }
         let in_range = problems.clean_since(before);
-        let bounds = in_range.then(|| Bounds::new(site, (self.minimum, self.maximum), "both", problems)).flatten();
-        let column = site.column("column", &self.column, problems)?;
-        let (holds, list) = site.holds(column);
-        if list {
-            site.unfit(column, "single values", problems);
+        let bounds = in_range.then(|| Bounds::new(context, (self.minimum, self.maximum), "both", problems)).flatten();
+        let column = context.column("column", &self.column, problems)?;
+        let kind = context.kind(column);
+        if matches!(kind, Type::List(_)) {
+            context.unfit(column, "single values", problems);
             return None;
         }
-        let Some(value) = self.value.cell(holds) else {
-            let message = format!("`{}` holds {}, so it is never {}", self.column, holds.words(), self.value);
-            problems.error("wrong-type", site.path.key("value"), message);
+        let Some(value) = self.value.cell(kind.simple()) else {
+            let message = format!("`{}` holds {}, so it is never {}", self.column, kind.words(), self.value);
+            problems.error("wrong-type", context.path.key("value"), message);
             return None;
         };
-        let told = self.value.to_string();
-        Some(Box::new(Bound { column, name: self.column.clone(), value, told, bounds: bounds? }))
+        let bounds = bounds?;
+        let words = format!("share of {} = {} {}", self.column, self.value, bounds.words());
+        Some(Assertion::new(words, vec![column], Bound { column, value, bounds }))
     }
 }
 
-impl Assertion for Bound {
-    fn words(&self) -> String {
-        format!("share of {} = {} {}", self.name, self.told, self.bounds.words())
-    }
-
-    fn reads(&self) -> Vec<usize> {
-        vec![self.column]
-    }
-
+impl Rule for Bound {
     fn check(&self) -> Box<dyn Check + '_> {
         Box::new(Count { bound: self, equal: 0, of: 0 })
     }
@@ -93,7 +78,7 @@ struct Count<'a> {
 }
 
 impl Check for Count<'_> {
-    fn take(&mut self, rows: &View<'_>) {
+    fn take(&mut self, rows: &RowsView<'_>) {
         let column = self.bound.column;
         self.of += (rows.len() - rows.array(column).null_count()) as u64;
         self.equal += (0..rows.len()).filter(|row| rows.cell(column, *row) == self.bound.value).count() as u64;

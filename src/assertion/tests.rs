@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::*;
-use crate::document::{Document, Format, Path};
+use crate::document::{Document, Format, Path, Problems};
 use crate::table::{Cell, Simple, Type, array_of};
 
 /// Six rows with keys, of a stage `tone` that failed once.
@@ -29,7 +29,7 @@ fn table() -> RecordBatch {
 }
 
 /// The test `text` says, and the problems of binding it.
-fn bound(text: &str, table: &RecordBatch) -> (Option<Box<dyn Assertion>>, Problems) {
+fn bound(text: &str, table: &RecordBatch) -> (Option<Assertion>, Problems) {
     let document = Document::parse("t.toml", text.to_owned(), Format::Toml).unwrap();
     let mut node = document.root.clone();
     let kind = node.get("type").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap();
@@ -39,9 +39,9 @@ fn bound(text: &str, table: &RecordBatch) -> (Option<Box<dyn Assertion>>, Proble
     let kind = ASSERTIONS.iter().find(|known| known.name == kind).unwrap();
     let mut problems = Problems::default();
     let config = (kind.decode)(&node, &Path::root(), &mut problems);
-    let stages = [Asked { name: "tone".to_owned(), errors: vec![6] }];
+    let stages = [StageErrors { name: "tone".to_owned(), errors: vec![6] }];
     let schema = table.schema();
-    let site = Site { path: &Path::root(), table: "tone", schema: &schema, stages: &stages };
+    let site = TestContext { path: &Path::root(), table: "tone", schema: &schema, stages: &stages };
     (config.and_then(|config| config.bind(&site, &mut problems)), problems)
 }
 
@@ -51,15 +51,15 @@ fn found_in(text: &str, table: &RecordBatch) -> Finding {
     let assertion = assertion.unwrap_or_else(|| panic!("{text}: {problems:?}"));
     let findings = [1, 2, 6].map(|size| {
         // Only what it reads, and the key.
-        let mut read = [assertion.reads(), vec![0]].concat();
+        let mut read = [assertion.reads.clone(), vec![0]].concat();
         read.sort_unstable();
         read.dedup();
         let places: HashMap<usize, usize> = read.iter().enumerate().map(|(place, column)| (*column, place)).collect();
         let columns = table.project(&read).unwrap();
-        let mut check = assertion.check();
+        let mut check = assertion.rule.check();
         for first in (0..table.num_rows()).step_by(size) {
             let rows = columns.slice(first, size.min(table.num_rows() - first));
-            check.take(&View::new(&rows, &places, Some(0), first as u64 + 1));
+            check.take(&RowsView::new(&rows, &places, Some(0), first as u64 + 1));
         }
         check.finding(table.num_rows() as u64)
     });

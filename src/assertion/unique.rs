@@ -5,22 +5,16 @@ use std::collections::HashSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::finding::{Against, Finding, View, count, shown};
-use super::{Assertion, AssertionConfig, Check, Site};
-use crate::document::{self, Problems};
+use super::check::RowRule;
+use super::config::{Assertion, AssertionConfig, kind};
+use super::context::TestContext;
+use super::finding::{RowsView, count, shown};
+use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::Cell;
 
-/// The row of the registry.
-pub const KIND: Kind<Box<dyn AssertionConfig>> = Kind {
-    name: "unique",
-    about: "No two rows have the same values in these columns.",
-    schema: |generator| generator.subschema_for::<Unique>(),
-    fields: document::fields_of::<Unique>,
-    decode: |node, path, problems| {
-        document::decode::<Unique>(node, path, problems).map(|a| Box::new(a) as Box<dyn AssertionConfig>)
-    },
-};
+pub const KIND: Kind<Box<dyn AssertionConfig>> =
+    kind::<Unique>("unique", "No two rows have the same values in these columns.");
 
 /// No two rows have the same values in these columns.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -32,59 +26,34 @@ struct Unique {
     columns: Option<Vec<String>>,
 }
 
+/// The columns.
 #[derive(Debug)]
-struct Bound {
-    columns: Vec<usize>,
-    names: String,
-}
+struct Bound(Vec<usize>);
 
 impl AssertionConfig for Unique {
-    fn bind(&self, site: &Site<'_>, problems: &mut Problems) -> Option<Box<dyn Assertion>> {
-        let columns = site.columns(self.column.as_deref(), self.columns.as_deref(), problems)?;
-        let names = columns.iter().map(|column| site.name(*column)).collect::<Vec<_>>().join(", ");
-        Some(Box::new(Bound { columns, names }))
+    fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion> {
+        let columns = context.columns(self.column.as_deref(), self.columns.as_deref(), problems)?;
+        let names = columns.iter().map(|column| context.name(*column)).collect::<Vec<_>>().join(", ");
+        Some(Assertion::new(format!("unique {names}"), columns.clone(), Bound(columns)))
     }
 }
 
-impl Assertion for Bound {
-    fn words(&self) -> String {
-        format!("unique {}", self.names)
+impl RowRule for Bound {
+    /// The values so far, by 128 bits of a hash: the only state that grows with the rows, by 20 to 50 bytes each.
+    type State = HashSet<[u8; 16]>;
+
+    fn violation(&self, rows: &RowsView<'_>, row: usize, seen: &mut Self::State) -> Option<String> {
+        let cells: Vec<Cell> = self.0.iter().map(|column| rows.cell(*column, row)).collect();
+        let again = !cells.contains(&Cell::Null) && !seen.insert(hash_of(&cells));
+        again.then(|| cells.iter().map(shown).collect::<Vec<_>>().join(", "))
     }
 
-    fn reads(&self) -> Vec<usize> {
-        self.columns.clone()
-    }
-
-    fn check(&self) -> Box<dyn Check + '_> {
-        Box::new(Seen { bound: self, seen: HashSet::new(), again: Against::default() })
-    }
-}
-
-/// The values so far, by 128 bits of a hash: the only check whose memory grows with the rows, by some 20 to 50 bytes each.
-struct Seen<'a> {
-    bound: &'a Bound,
-    seen: HashSet<[u8; 16]>,
-    again: Against,
-}
-
-impl Check for Seen<'_> {
-    fn take(&mut self, rows: &View<'_>) {
-        for row in 0..rows.len() {
-            let cells: Vec<Cell> = self.bound.columns.iter().map(|column| rows.cell(*column, row)).collect();
-            if !cells.contains(&Cell::Null) && !self.seen.insert(hash_of(&cells)) {
-                self.again.note(rows, row, || cells.iter().map(shown).collect::<Vec<_>>().join(", "));
-            }
-        }
-    }
-
-    fn finding(self: Box<Self>, _: u64) -> Finding {
-        let again = self.again.rows;
-        let found = match again {
+    fn found(&self, violations: u64, _: u64, _: Self::State) -> String {
+        match violations {
             0 => "no value twice".to_owned(),
             1 => "1 row repeats an earlier one".to_owned(),
-            _ => format!("{} repeat an earlier one", count(again, "row")),
-        };
-        self.again.finding(again == 0, found)
+            _ => format!("{} repeat an earlier one", count(violations, "row")),
+        }
     }
 }
 

@@ -11,7 +11,6 @@ pub mod drift;
 pub mod explanation;
 mod freshness;
 mod grid;
-mod interval;
 pub mod ledger;
 pub mod models;
 pub mod numbers;

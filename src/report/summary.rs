@@ -8,11 +8,11 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::audit;
-use super::interval::wilson;
 use super::numbers::{count, number};
 use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
+use crate::stats::wilson;
 use crate::store::{ErrorKind, Manifest, RowCounts, Share, StageTotals};
 
 /// The longest error message, in characters.

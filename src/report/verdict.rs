@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use arrow_schema::Schema;
 
-use crate::assertion::{Check, Finding, View};
+use crate::assertion::{Check, Finding, RowsView};
 use crate::spec::{Format, OutputSpec, Spec, StageSpec, TableSpec, TestSpec};
 use crate::store::{Manifest, Project, RunDir, State, StoreError, import};
 use crate::table::parquet::{Table, TableError};
@@ -136,8 +136,8 @@ fn parts(run: &FinishedRun, stage: &StageSpec) -> Result<Vec<Table>, VerdictErro
 
 /// The findings of these tests of one table.
 fn held(spec: &Spec, tests: &[&TestSpec], tables: &[Table]) -> Result<Vec<Finding>, TableError> {
-    let mut checks: Vec<Box<dyn Check + '_>> = tests.iter().map(|test| test.assertion.check()).collect();
-    let mut read: Vec<usize> = tests.iter().flat_map(|test| test.assertion.reads()).collect();
+    let mut checks: Vec<Box<dyn Check + '_>> = tests.iter().map(|test| test.assertion.rule.check()).collect();
+    let mut read: Vec<usize> = tests.iter().flat_map(|test| test.assertion.reads.clone()).collect();
     let rows = tables.iter().map(Table::rows).sum();
     if !read.is_empty() {
         let relation = spec.relation(tests[0].input);
@@ -153,7 +153,7 @@ fn held(spec: &Spec, tests: &[&TestSpec], tables: &[Table]) -> Result<Vec<Findin
                 let schema = batch.schema();
                 let place = |(column, name): (&usize, &&str)| Some((*column, schema.index_of(name).ok()?));
                 let places: HashMap<usize, usize> = read.iter().zip(&names).filter_map(place).collect();
-                let view = View::new(&batch, &places, relation.key, first);
+                let view = RowsView::new(&batch, &places, relation.key, first);
                 checks.iter_mut().for_each(|check| check.take(&view));
                 first += batch.num_rows() as u64;
             }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::resolve::Resolver;
 use super::{Spec, TableId, TableSpec};
-use crate::assertion::{Asked, Assertion, AssertionConfig, Severity, Site};
+use crate::assertion::{Assertion, AssertionConfig, Severity, StageErrors, TestContext};
 use crate::document::Path;
 use crate::name::{Name, listed, nearest};
 use crate::table::Guard;
@@ -49,7 +49,7 @@ pub struct TestSpec {
     /// The output that is tested, if it is one, as an index into [`Spec::outputs`].
     pub output: Option<usize>,
     /// What must be.
-    pub assertion: Box<dyn Assertion>,
+    pub assertion: Assertion,
     /// Where it stands in the document.
     pub path: Path,
 }
@@ -66,9 +66,9 @@ impl Resolver<'_> {
         let (input, output) = self.tested(spec, unknown, &path.key("input"), &table.input)?;
         let relation = spec.relation(input);
         let stages = stages(spec, input);
-        let site = Site { path: &path, table: &table.input, schema: &relation.schema, stages: &stages };
+        let site = TestContext { path: &path, table: &table.input, schema: &relation.schema, stages: &stages };
         let assertion = config.bind(&site, self.problems)?;
-        let name = table.name.unwrap_or_else(|| format!("{}: {}", table.input, assertion.words()));
+        let name = table.name.unwrap_or_else(|| format!("{}: {}", table.input, assertion.words));
         Some(TestSpec { name, kind, severity: table.severity, table: table.input, input, output, assertion, path })
     }
 
@@ -102,7 +102,7 @@ impl Resolver<'_> {
 }
 
 /// The stages that the rows of a table went through, with the columns that hold their errors.
-fn stages(spec: &Spec, mut input: TableId) -> Vec<Asked> {
+fn stages(spec: &Spec, mut input: TableId) -> Vec<StageErrors> {
     let relation = spec.relation(input);
     let mut errors: Vec<usize> = relation.guards.iter().flatten().filter_map(Guard::error).collect();
     errors.sort_unstable();
@@ -112,7 +112,7 @@ fn stages(spec: &Spec, mut input: TableId) -> Vec<Asked> {
         // Those of the stages before it stand further to the left.
         let first = stage.given;
         let own = errors.partition_point(|column| *column < first);
-        stages.push(Asked { name: stage.name.to_string(), errors: errors.split_off(own) });
+        stages.push(StageErrors { name: stage.name.to_string(), errors: errors.split_off(own) });
         input = stage.input;
     }
     stages

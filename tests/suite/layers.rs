@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The lines, lowest first. Who stands on one line may not know each other.
 const LINES: [&[&str]; 15] = [
-    &["name", "random"],
+    &["name", "random", "stats"],
     &["document"],
     &["registry", "table"],
     &["prompt"],

@@ -18,9 +18,10 @@ use serde::Serialize;
 
 use crate::provider::{Level, Measured, Sample, Timings};
 use crate::random::Streams;
+use crate::stats::{bootstrap, nearest_rank};
 
 /// Draws of a bootstrap.
-const DRAWS: usize = 1000;
+const DRAWS: u64 = 1000;
 /// The most time that a lane needs to find out that it need not wait.
 const NO_WAIT: Duration = Duration::from_millis(1);
 /// The fewest blocks for an interval.
@@ -92,13 +93,6 @@ impl Spread {
     }
 }
 
-/// The nearest-rank percentile of sorted values; there must be one.
-fn nearest_rank(sorted: &[f64], share: f64) -> f64 {
-    // Slightly less, so that 0.95 of 20 is the 19th although 0.95 is not a binary fraction.
-    let rank = (share * sorted.len() as f64 - 1e-9).ceil().max(1.0) as usize;
-    sorted[rank.min(sorted.len()) - 1]
-}
-
 /// Seconds to the first token of a reply.
 pub fn first_token(took: Duration, timings: &Timings) -> Option<f64> {
     timings.writing.map(|writing| took.saturating_sub(writing).as_secs_f64())
@@ -168,18 +162,16 @@ fn throughput(samples: &[Sample], lanes: usize, seconds: f64) -> Interval {
         return Interval { value, low: None, high: None };
     }
     let streams = Streams::new(0, &["bench"]);
-    let mut drawn: Vec<f64> = (0..DRAWS as u64)
-        .map(|number| {
-            let mut stream = streams.of(number);
-            let drawn = || blocks[stream.below(blocks.len() as u64) as usize];
-            let (calls, took) = std::iter::repeat_with(drawn)
-                .take(blocks.len())
-                .fold((0.0, 0.0), |sum, block| (sum.0 + block.0, sum.1 + block.1));
-            calls / f64::max(took, 1e-9)
-        })
-        .collect();
-    drawn.sort_by(f64::total_cmp);
-    Interval { value, low: Some(nearest_rank(&drawn, 0.025)), high: Some(nearest_rank(&drawn, 0.975)) }
+    let stream = |draw| {
+        let mut stream = streams.of(draw);
+        move |end| stream.below(end)
+    };
+    let rate = |blocks: &[(f64, f64)]| {
+        let (calls, took) = blocks.iter().fold((0.0, 0.0), |sum, block| (sum.0 + block.0, sum.1 + block.1));
+        calls / f64::max(took, 1e-9)
+    };
+    let (low, high) = bootstrap(&blocks, DRAWS, stream, rate);
+    Interval { value, low: Some(low), high: Some(high) }
 }
 
 #[cfg(test)]

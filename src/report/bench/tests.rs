@@ -29,13 +29,6 @@ fn level(in_flight: u32, value: f64, spread: f64, failed: u64) -> LevelReport {
 
 #[test]
 fn percentiles_are_values_that_were_measured() {
-    // The usual example of nearest ranks: the 5th, 30th, 40th, 50th and 100th percentile of five values.
-    let values = [15.0, 20.0, 35.0, 40.0, 50.0];
-    let at = |share| nearest_rank(&values, share);
-    assert_eq!([at(0.05), at(0.3), at(0.4), at(0.5), at(1.0)], [15.0, 20.0, 20.0, 35.0, 50.0]);
-    let twenty: Vec<f64> = (1..=20).map(f64::from).collect();
-    assert_eq!(nearest_rank(&twenty, 0.95), 19.0);
-    assert_eq!(nearest_rank(&twenty[..19], 0.95), 19.0, "of fewer than 20 the largest");
     let spread = Spread::of(vec![3.0, 1.0, 2.0, 4.0]).unwrap();
     assert_eq!((spread.min, spread.p25, spread.p50, spread.p75, spread.max), (1.0, 1.0, 2.0, 3.0, 4.0));
     assert_eq!(spread.mean, 2.5);

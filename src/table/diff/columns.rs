@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use arrow_schema::DataType;
 
 use super::spill::decode;
+use crate::stats::kappa;
 use crate::table::Cell;
 
 /// Values at most of a column that gets a [`Confusion`].
@@ -48,19 +49,12 @@ pub struct Distance {
 }
 
 impl Confusion {
-    /// Cohen's kappa over the rows that are null in neither table, with their number; none where chance alone explains all.
-    ///
-    /// J. Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20 (1960) 37-46.
+    /// Cohen's kappa over the rows that are null in neither table, with their number; `None` if chance alone explains the
+    /// agreement.
     pub fn kappa(&self) -> Option<(f64, u64)> {
         let values = self.labels.iter().filter(|label| **label != Cell::Null).count();
-        let sum = |cells: &mut dyn Iterator<Item = u64>| cells.sum::<u64>();
-        let a = |i: usize| sum(&mut (0..values).map(|j| self.counts[i][j]));
-        let b = |j: usize| sum(&mut (0..values).map(|i| self.counts[i][j]));
-        let rows = sum(&mut (0..values).map(a));
-        let n = rows as f64;
-        let observed = sum(&mut (0..values).map(|i| self.counts[i][i])) as f64 / n;
-        let expected: f64 = (0..values).map(|i| a(i) as f64 / n * (b(i) as f64 / n)).sum();
-        (expected < 1.0).then(|| ((observed - expected) / (1.0 - expected), rows))
+        let counts: Vec<Vec<u64>> = self.counts[..values].iter().map(|row| row[..values].to_vec()).collect();
+        Some((kappa(&counts)?, counts.iter().flatten().sum()))
     }
 }
 

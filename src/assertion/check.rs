@@ -1,0 +1,65 @@
+//! Checks: rules, applied to the rows of a table.
+
+use std::fmt;
+
+use super::finding::{Finding, RowsView, Violations};
+
+/// A condition on a table.
+pub trait Rule: Send + Sync + fmt::Debug {
+    /// Starts to check a table.
+    fn check(&self) -> Box<dyn Check + '_>;
+}
+
+/// A check in progress.
+pub trait Check {
+    /// Takes the next rows, with all the columns that the assertion reads.
+    fn take(&mut self, rows: &RowsView<'_>);
+
+    /// The finding after all `rows` of the table.
+    fn finding(self: Box<Self>, rows: u64) -> Finding;
+}
+
+/// A rule that each row must keep.
+pub trait RowRule: Send + Sync + fmt::Debug {
+    /// What is kept from row to row.
+    type State: Default;
+
+    /// The value in row `row` that violates the rule, for an example.
+    fn violation(&self, rows: &RowsView<'_>, row: usize, state: &mut Self::State) -> Option<String>;
+
+    /// Whether the table may have so many violations in `rows` rows.
+    fn allows(&self, violations: u64, _rows: u64) -> bool {
+        violations == 0
+    }
+
+    /// The finding in a few words.
+    fn found(&self, violations: u64, rows: u64, state: Self::State) -> String;
+}
+
+impl<R: RowRule> Rule for R {
+    fn check(&self) -> Box<dyn Check + '_> {
+        Box::new(RowCheck { rule: self, state: R::State::default(), violations: Violations::default() })
+    }
+}
+
+struct RowCheck<'a, R: RowRule> {
+    rule: &'a R,
+    state: R::State,
+    violations: Violations,
+}
+
+impl<R: RowRule> Check for RowCheck<'_, R> {
+    fn take(&mut self, rows: &RowsView<'_>) {
+        for row in 0..rows.len() {
+            if let Some(value) = self.rule.violation(rows, row, &mut self.state) {
+                self.violations.add(rows, row, value);
+            }
+        }
+    }
+
+    fn finding(self: Box<Self>, rows: u64) -> Finding {
+        let violations = self.violations.rows;
+        let found = self.rule.found(violations, rows, self.state);
+        self.violations.finding(self.rule.allows(violations, rows), found)
+    }
+}

@@ -1,0 +1,55 @@
+//! Configs: a test as the spec writes it, and the assertion that it becomes.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::check::Rule;
+use super::context::TestContext;
+use crate::document::{self, Problems};
+use crate::registry::Kind;
+
+/// The consequence of a test that does not hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The tests have failed.
+    #[default]
+    Error,
+    /// It is reported.
+    Warn,
+}
+
+/// A test as the spec writes it.
+pub trait AssertionConfig: Send + Sync + fmt::Debug {
+    /// Binds it to its table. Reports every problem; `None` if one of them is an error.
+    fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion>;
+}
+
+/// The registry row of the test that `C` configures.
+pub const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn AssertionConfig>>
+where
+    C: AssertionConfig + DeserializeOwned + JsonSchema + 'static,
+{
+    Kind::new::<C>(name, about, |node, path, problems| {
+        document::decode::<C>(node, path, problems).map(|config| Box::new(config) as Box<dyn AssertionConfig>)
+    })
+}
+
+/// A test bound to its table.
+#[derive(Debug)]
+pub struct Assertion {
+    /// The rule in a few words; the test's name if the spec gives none.
+    pub words: String,
+    /// The columns that it reads.
+    pub reads: Vec<usize>,
+    pub rule: Box<dyn Rule>,
+}
+
+impl Assertion {
+    pub fn new(words: String, reads: Vec<usize>, rule: impl Rule + 'static) -> Self {
+        Assertion { words, reads, rule: Box::new(rule) }
+    }
+}
