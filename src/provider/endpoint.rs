@@ -54,6 +54,16 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Whether its replies can say how probable the labels were wherever an `enum` is asked.
     fn gives_probabilities(&self) -> bool;
 
+    /// Whether its models cost nothing.
+    fn is_free(&self) -> bool {
+        false
+    }
+
+    /// Whether `num_ctx` sets the context of its models.
+    fn uses_num_ctx(&self) -> bool {
+        false
+    }
+
     /// The highest temperature that a model of it can have; 0 is always the lowest.
     fn highest_temperature(&self) -> f64 {
         5.0

@@ -56,6 +56,10 @@ impl Endpoint for Mock {
         None
     }
 
+    fn is_free(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }

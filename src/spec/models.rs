@@ -10,9 +10,6 @@ use crate::document::Path;
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint, taken};
 
-/// The kinds of providers whose models cost nothing.
-const FREE: [&str; 3] = ["ollama", "embedded", "mock"];
-
 impl Resolver<'_> {
     /// The endpoints that the models use.
     pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, EndpointSpec> {
@@ -136,8 +133,8 @@ impl Resolver<'_> {
             if table.price.is_some_and(|price| [price.input, price.output].iter().any(wrong)) {
                 self.error("bad-value", at.clone(), "a price must be 0 or more");
             }
-            let kind = endpoints.get(&table.provider).map(|e| e.endpoint.kind());
-            if usd.is_some() && table.price.is_none() && kind.is_some_and(|kind| !FREE.contains(&kind)) {
+            let costs = endpoints.get(&table.provider).is_some_and(|e| !e.endpoint.is_free());
+            if usd.is_some() && table.price.is_none() && costs {
                 let message = format!("a budget in `usd` needs the `price` of `{name}`");
                 let help = "write `price = { input = .., output = .. }`, in dollars per million tokens; 0 where it costs nothing";
                 self.error("missing-field", Path::of(["models", name.as_str()]), message).help(help);
@@ -175,7 +172,7 @@ impl Resolver<'_> {
                 self.error("bad-value", at(key), format!("`{key}` must be 1 or more"));
             }
         }
-        if table.context_tokens.is_some() && matches!(of, "ollama" | "embedded") {
+        if table.context_tokens.is_some() && endpoint.is_some_and(Endpoint::uses_num_ctx) {
             let message = format!("the context of a model of `{of}` is set by `num_ctx`");
             self.error("bad-value", at("context_tokens"), message);
         }

@@ -38,6 +38,14 @@ impl Endpoint for Embedded {
         true
     }
 
+    fn is_free(&self) -> bool {
+        true
+    }
+
+    fn uses_num_ctx(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }

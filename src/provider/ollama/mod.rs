@@ -75,6 +75,14 @@ impl Endpoint for Ollama {
         None
     }
 
+    fn is_free(&self) -> bool {
+        true
+    }
+
+    fn uses_num_ctx(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> serde_json::Value {
         serde_json::to_value(self).unwrap_or_default()
     }
