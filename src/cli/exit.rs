@@ -5,8 +5,8 @@ use std::process::ExitCode;
 /// The exit codes for `--help`.
 pub const HELP: &str = "Exit codes:
   0    success
-  1    finished, but more rows failed than `max_failed` allows, a test failed, the ledger had corrupt
-       answers, or `diff` found a difference
+  1    finished, but more rows failed than `max_failed` allows, a test failed, the ledger had
+       corrupt answers, or `diff` found a difference
   2    the spec or the arguments are invalid; nothing was sent
   3    environment problem: server down, API key or model missing, disk full
   4    stopped by the budget; run again to continue

@@ -17,7 +17,7 @@ use crate::store::{CellRef, OriginError, StoreError, explain, origin};
 /// Reads what the run kept in `.fanfold`, even if the spec has changed since. Sends nothing.
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// A table that a run wrote, or a spec, whose only output is used or the one that `--output` names.
+    /// A table that a run wrote, or a spec (its only output, or the one that `--output` names).
     #[arg(value_name = "TABLE")]
     table: PathBuf,
     /// The row of the source: its key, or its number if the source has no key. '#12' is always row 12.

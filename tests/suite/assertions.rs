@@ -1,5 +1,5 @@
-//! `fanfold test`: the tests of a spec on the tables that are there and on those of a replay; what it says in which
-//! form, and when it says that there is nothing to test. Also the hook for pre-commit and the workflow of the README.
+//! `fanfold test`: the tests of a spec on existing tables and on those of a replay, its output formats, and the errors
+//! without tables. Also the pre-commit hook and the workflow of the README.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn test(fields: &str) -> String {
     format!("\n[[tests]]\n{fields}\n")
 }
 
-/// A run of 20 rows, of which the third failed.
+/// A run of 20 rows, the third of which failed.
 fn with_a_failed_row(tests: &str) -> (Project, Server) {
     let server = Server::new().script(|asked, _| match asked.question().contains("Speech 2,") {
         true => Say::Text("no JSON at all".into()),
@@ -41,7 +41,7 @@ fn json_of(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", ran.stdout))
 }
 
-/// One test of each kind that holds, and one that does not, with what is found.
+/// For each kind, a test that holds and one that does not, with the finding.
 const KINDS: [(&str, &str, &str); 8] = [
     ("type = \"rows\"\nequals = 20", "type = \"rows\"\nminimum = 21", "20 rows"),
     ("type = \"failed\"\nmaximum = \"5%\"", "type = \"failed\"\nmaximum = 0", "1 of 20 failed"),
@@ -78,8 +78,8 @@ const KINDS: [(&str, &str, &str); 8] = [
 ];
 
 #[test]
-fn every_kind_holds_or_does_not() {
-    // The output by its name, the stage by the name of another that no output holds.
+fn every_kind_of_test_can_hold_and_fail() {
+    // The output is named directly; the other stage has no output.
     for table in ["tone", "raw"] {
         let good: String = KINDS.iter().map(|(holds, _, _)| test(&format!("input = \"{table}\"\n{holds}"))).collect();
         let bad: String = KINDS.iter().map(|(_, breaks, _)| test(&format!("input = \"{table}\"\n{breaks}"))).collect();
@@ -100,7 +100,7 @@ fn every_kind_holds_or_does_not() {
         let asked = server.requests();
         let ran = project.run(&TEST).exits(0);
         assert!(ran.stdout.ends_with("8 tests: 8 ok\n"), "{}", ran.stdout);
-        // Other tests are no other spec: the same tables are tested.
+        // Other tests do not change the meaning of the spec, so they use the same tables.
         project.write("pipeline.toml", named(&bad));
         let ran = project.run(&[&TEST[..], &["--format", "json"]].concat()).exits(1);
         let found = json_of(&ran);
@@ -113,12 +113,12 @@ fn every_kind_holds_or_does_not() {
         assert_eq!(failed["row"], "s0002", "{failed}");
         assert!(failed["value"].as_str().expect("text").starts_with("malformed"), "{failed}");
         assert_eq!(found["tests"][6]["examples"].as_array().map(Vec::len), Some(5));
-        assert_eq!(server.requests(), asked, "testing asks nobody");
+        assert_eq!(server.requests(), asked, "testing sends nothing");
     }
 }
 
 #[test]
-fn a_warning_is_told_and_fails_nothing() {
+fn a_warning_is_reported_and_does_not_fail() {
     let warn =
         test("input = \"tone\"\ntype = \"rows\"\nminimum = 50\nseverity = \"warn\"\nname = \"enough <rows> & more\"");
     let (project, _server) = with_a_failed_row(&warn);
@@ -136,7 +136,7 @@ fn a_warning_is_told_and_fails_nothing() {
 }
 
 #[test]
-fn failures_are_told_in_every_form() {
+fn failures_are_reported_in_every_format() {
     let tests = [
         test("input = \"tone\"\ntype = \"failed\"\nmaximum = 0\nname = \"100 % answered, \\\"all\\\"\""),
         test("input = \"tone\"\ntype = \"rows\"\nequals = 20"),
@@ -171,13 +171,13 @@ fn failures_are_told_in_every_form() {
     assert!(printed[0].starts_with("::error title=fanfold (test),") && printed[0].contains(&place), "{}", printed[0]);
     let message = "::100 %25 answered, \"all\": found 1 of 20 failed%0Arow s0002: malformed";
     assert!(printed[0].contains(message), "{}", printed[0]);
-    // In a workflow that is the form without being asked for.
+    // In a GitHub workflow, this is the default.
     let Ran { stdout, .. } = project.env("GITHUB_ACTIONS", "true").run(&TEST).exits(1);
     assert_eq!(stdout, ran.stdout);
 }
 
 #[test]
-fn junit_is_xml_that_says_the_same() {
+fn junit_is_xml_with_the_same_findings() {
     let name = "a <b> & \\\"c\\\" 'd' ]]> é\\u0007";
     let tests = [
         test(&format!("input = \"tone\"\ntype = \"failed\"\nmaximum = 0\nname = \"{name}\"")),
@@ -188,7 +188,7 @@ fn junit_is_xml_that_says_the_same() {
     let lines: Vec<&str> = xml.lines().collect();
     assert_eq!(lines[0], "<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
     assert_eq!(lines[1], "<testsuites tests=\"2\" failures=\"1\" errors=\"0\">");
-    // Markup is as it was written here, so that nothing of the names can be any.
+    // The markup is exactly what the program writes, so names cannot add any.
     let tags: Vec<String> =
         xml.split('<').skip(2).map(|tag| tag.split([' ', '>']).next().unwrap_or("").to_owned()).collect();
     let expected = [
@@ -216,7 +216,7 @@ fn junit_is_xml_that_says_the_same() {
 }
 
 #[test]
-fn without_its_table_nothing_is_tested() {
+fn a_missing_table_is_an_error() {
     let tests = [
         test("input = \"speeches\"\ntype = \"rows\"\nminimum = 1"),
         test("input = \"tone\"\ntype = \"rows\"\nminimum = 1"),
@@ -230,7 +230,7 @@ fn without_its_table_nothing_is_tested() {
     project.run(&TEST).exits(3).says("no finished run matches this spec").says(help);
     project.run(&RUN).exits(0);
     project.run(&TEST).exits(0);
-    // The first rows alone stand there now, from another run.
+    // The file has only the first rows now, from another run.
     std::thread::sleep(Duration::from_millis(20));
     project.run(&[&RUN[..], &["--limit", "5"]].concat()).exits(0);
     project.run(&TEST).exits(3).says("out/tone.parquet was changed after the run ended").says(help);
@@ -239,7 +239,7 @@ fn without_its_table_nothing_is_tested() {
     fs::remove_file(project.path(OUT)).expect("the table is there");
     project.run(&TEST).exits(3).says("out/tone.parquet does not exist").says(help);
     project.run(&RUN).exits(0);
-    // Another source, another prompt: what stands there is of before.
+    // With another source or prompt, the table is out of date.
     let project = project.csv("data.csv", &rows(13));
     project.run(&TEST).exits(3).says("no finished run matches this spec");
     let project = project.csv("data.csv", &rows(12));
@@ -283,7 +283,7 @@ fn a_replay_is_tested() {
     for file in ["pipeline.toml", "data.csv", "calls.parquet"] {
         copy.write(file, project.bytes(file));
     }
-    // A row fails, as it did; the tests say whether that is too many.
+    // A row fails again; the tests decide whether that is acceptable.
     let ran = copy.run(&replay).exits(0).says("20 rows = 19 answered + 1 failed");
     assert_eq!(
         ran.stdout,
@@ -291,7 +291,7 @@ fn a_replay_is_tested() {
             + ran.stdout.split("row s0002: ").nth(1).unwrap_or("")
     );
     assert!(copy.bytes(OUT) == project.bytes(OUT), "the table differs");
-    // What was made by the replay can be tested again.
+    // The tables of the replay can be tested again.
     copy.run(&TEST).exits(0);
     copy.write("pipeline.toml", tested(&good.replace("maximum = 1", "maximum = 0")));
     copy.run(&replay).exits(1);
@@ -305,7 +305,7 @@ fn a_replay_is_tested() {
 }
 
 #[test]
-fn tests_are_no_part_of_a_runs_meaning() {
+fn tests_do_not_change_the_meaning_of_a_spec() {
     let server = Server::new().start();
     let project = project(&server, &tested(""), 5);
     project.run(&RUN).exits(0);
@@ -320,7 +320,7 @@ fn tests_are_no_part_of_a_runs_meaning() {
 fn the_shipped_run_passes_its_tests() {
     let test = "the_shipped_run_passes_its_tests";
     if !cfg!(feature = "embedded") {
-        return weights::skipped(test, "this build knows no models of its own");
+        return weights::skipped(test, "this build has no built-in models");
     }
     let project = Project::new().file("nothing/here", "");
     for file in ["quickstart.toml", "data/paragraphs.csv", "replay/quickstart.parquet"] {
@@ -329,7 +329,7 @@ fn the_shipped_run_passes_its_tests() {
     }
     let nothing = project.path("nothing").display().to_string();
     let project = project.env("FANFOLD_MODELS", &nothing).env("PATH", &nothing);
-    // The steps of the workflow in the README, as they stand there.
+    // The steps of the workflow in the README, verbatim.
     let readme = include_str!("../../README.md");
     let start = readme.find("# .github/workflows/").expect("the README shows a workflow");
     let workflow = &readme[start..start + readme[start..].find("```").expect("the end of the block")];
@@ -355,7 +355,7 @@ fn the_hook_for_pre_commit_validates_specs() {
         assert!(hook[field].as_str().is_some_and(|text| !text.is_empty()), "{field} is needed");
     }
     assert_eq!(hook["files"], r"^pipelines/[^/]+\.(toml|ya?ml)$");
-    // As pre-commit runs it: the entry's words, then the files.
+    // Like pre-commit: the words of the entry, then the files.
     let words: Vec<&str> = hook["entry"].as_str().expect("text").split(' ').collect();
     let project = Project::new().spec(&tested("")).csv("data.csv", &rows(2));
     let [program, command @ ..] = words.as_slice() else { panic!("{words:?}") };

@@ -1,7 +1,7 @@
-//! Broken specs: each file in `broken/` has one mistake (or a few), in TOML and in YAML. The snapshots are what
-//! `validate` says; lines marked `# HERE` are where it must point to.
+//! Broken specs: each file in `broken/` has one mistake (or a few), in TOML and in YAML. The snapshots are the output of
+//! `validate`; it must point to the lines marked `# HERE`.
 //!
-//! To add a mistake: two files and a name in the list below.
+//! To add a mistake, add two files and a name in the list below.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -95,17 +95,17 @@ broken! {
     examples_of_a_survey = "86-examples-of-a-survey",
 }
 
-/// Mistakes of the format itself: the two formats are read by two parsers, so the words may differ.
+/// Syntax errors: the two formats have different parsers, so the messages may differ.
 const OF_THE_FORMAT: [&str; 2] = ["25-syntax", "26-duplicate-key"];
 
-/// What stands for a key in `19-literal-key`.
+/// The placeholder for a key in `19-literal-key`.
 const NO_KEY: &str = "not-a-real-key";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/broken")
 }
 
-/// A copy of the folder, so that nothing could be written into the repository.
+/// A copy of the folder, so that nothing is written to the repository.
 fn copy() -> Project {
     let project = Project::new();
     for entry in fs::read_dir(folder()).expect("the folder is there").flatten() {
@@ -116,7 +116,7 @@ fn copy() -> Project {
 
 fn check(name: &str) {
     let project = copy();
-    let [toml, yaml] = ["toml", "yaml"].map(|format| told(&project, &format!("{name}.{format}")));
+    let [toml, yaml] = ["toml", "yaml"].map(|format| validated(&project, &format!("{name}.{format}")));
     let [first, second] = [&toml, &yaml].map(|told| &told.messages);
     assert!(!first.is_empty() && !second.is_empty(), "{name}: no message as JSON");
     if !OF_THE_FORMAT.contains(&name) {
@@ -127,15 +127,15 @@ fn check(name: &str) {
     });
 }
 
-/// What `validate` says about a file.
-struct Told {
-    /// As a person sees it.
+/// The output of `validate` for a file.
+struct Validated {
+    /// The text for people.
     shown: String,
     /// Rule, message and help of each problem, from the JSON.
     messages: BTreeSet<(String, String, String)>,
 }
 
-fn told(project: &Project, file: &str) -> Told {
+fn validated(project: &Project, file: &str) -> Validated {
     let shown = project.run(&["validate", file]).exits(2);
     assert_eq!(shown.stdout, "", "{file}: diagnostics for people go to stderr");
     let shown = shown.stderr.replace(&*project.folder().to_string_lossy(), "[folder]");
@@ -153,7 +153,7 @@ fn told(project: &Project, file: &str) -> Told {
     assert!(!json.to_string().contains(NO_KEY), "{file}: a key is shown: {json}");
     let mut messages = BTreeSet::new();
     gather(&json, &mut messages);
-    Told { shown, messages }
+    Validated { shown, messages }
 }
 
 /// The lines that a text names as `file:line`.
@@ -164,7 +164,7 @@ fn lines_of(shown: &str, file: &str) -> BTreeSet<usize> {
     digits.filter_map(|number| number.parse().ok()).collect()
 }
 
-/// Every object with a `message`, wherever it stands.
+/// Every object with a `message`, at any depth.
 fn gather(value: &Value, found: &mut BTreeSet<(String, String, String)>) {
     if let Value::Object(fields) = value {
         if let Some(Value::String(message)) = fields.get("message") {

@@ -1,5 +1,5 @@
-//! What the end of a run says: how often each label was given, which rows failed, what was sent and what it cost. The same
-//! numbers stand on standard error, in the JSON of `run --format json` and in the manifest, however often the run stopped.
+//! The summary of a run: label counts, failed rows, calls and costs. Standard error, the JSON of `run --format json` and the
+//! manifest have the same numbers, even if the run was interrupted.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::server::{Say, Server};
 const RUN: [&str; 4] = ["run", "pipeline.toml", "--format", "json"];
 const ROWS: usize = 12;
 
-/// Two models about twelve rows, four in a part; a token costs a cent.
+/// Two models, twelve rows, four rows per part; a token costs a cent.
 fn spec(budget: &str, stage: &str) -> String {
     let model = |name: &str, id: &str| {
         format!(
@@ -46,7 +46,8 @@ path = "out/tone.parquet"
     )
 }
 
-/// Model one is sad about every third text and can't tell about another; model two is glad. Texts with `Bad` get no JSON.
+/// Model one answers `sad` to every third text and null to one text; model two answers `glad`. For a text with `Bad`, the reply
+/// is not JSON.
 fn server() -> Server {
     let server = Server::new().models(&["one", "two"]).script(|asked, _| {
         let number = |n: usize| asked.question().contains(&format!("Text {n}."));
@@ -77,7 +78,7 @@ fn stage(ran: &Ran) -> Value {
     found["stages"]["tone"].clone()
 }
 
-/// What the manifest of the project's only run says of the stage.
+/// The stage in the manifest of the project's only run.
 fn in_manifest(project: &Project) -> Value {
     let files = project.files(".fanfold/runs");
     let path = files.iter().find(|file| file.ends_with("manifest.json")).expect("a run has a manifest");
@@ -111,21 +112,21 @@ fn labels_are_counted_for_each_model_alike_in_one_run_and_in_many() {
     }
     let shares = &stage(&ran)["shares"];
     assert_eq!(counts(&shares["tone_a"]), json!({ "labels": { "glad": 7, "sad": 4, "angry": 0 }, "null": 1 }));
-    // Free text is no label.
+    // Free text is not a label.
     assert_eq!(shares.as_object().expect("shares").len(), 4);
     let low = shares["tone_a"]["labels"]["sad"]["low"].as_f64().expect("a number");
     assert!((low - 0.1517).abs() < 1e-4, "{low}");
     for (column, share) in shares.as_object().expect("shares") {
         assert_eq!(counts(share), in_manifest(&whole)["shares"][column]);
     }
-    // Stopped twice by its budget, kept part by part.
+    // The budget stops the run twice; finished parts are kept.
     let stopped = project(&server, &spec("budget = { calls = 10 }", "fanout = true"), &[]);
     stopped.run(&RUN).exits(4);
     stopped.run(&RUN).exits(4);
     let ended = stopped.run(&RUN).exits(0);
     assert_eq!(stage(&ended)["shares"], *shares);
     assert_eq!(stage(&ended)["needed"], json!(24));
-    // All of it kept, then all of it from the ledger.
+    // First every row is kept, then every answer comes from the ledger.
     let again = whole.run(&RUN).exits(0).says("0 calls sent, 12 rows kept from before, 24 calls in all; ");
     assert_eq!((&stage(&again)["shares"], &stage(&again)["usd"]), (shares, &json!(0.0)));
     whole.write("pipeline.toml", spec("", "fanout = true\nlayout = \"long\""));
@@ -137,7 +138,7 @@ fn labels_are_counted_for_each_model_alike_in_one_run_and_in_many() {
 }
 
 #[test]
-fn failures_name_the_first_rows_and_retries_and_money_are_told() {
+fn failures_name_the_first_rows_and_retries_and_costs_are_shown() {
     let server = server();
     let project = project(&server, &spec("", "fanout = true"), &[11, 8, 7, 5, 4, 2, 1]);
     let ran = project.run(&RUN).exits(0);
@@ -149,7 +150,7 @@ fn failures_name_the_first_rows_and_retries_and_money_are_told() {
     // Only the intervals are not in the manifest.
     (told["shares"], manifest["shares"]) = (Value::Null, Value::Null);
     assert_eq!(told, manifest);
-    // No cell of a failed row is an answer, not even null.
+    // The cells of a failed row are not answers, not even null.
     assert_eq!(stage["shares"]["tone_b"]["of"], json!(5));
     assert_eq!(stage["shares"]["tone_b"]["null"], json!(0));
     let ran =
