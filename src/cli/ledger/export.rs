@@ -14,8 +14,7 @@ use crate::store::{Project, StoreError, export};
 /// Writes the calls of a finished run to one file, for `fanfold run --replay`.
 ///
 /// The file is sorted Parquet, and the same calls always produce the same file, so it can be kept in git or in a data
-/// archive. It contains no API keys, addresses, paths or times; an error message is the only exception, and it is the one in
-/// the table.
+/// archive. It contains no API keys, addresses, paths or times, except in error messages, which are those in the table.
 #[derive(Debug, clap::Args)]
 pub struct Export {
     /// The spec.
