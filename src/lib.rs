@@ -24,6 +24,7 @@
 //! | [`pipeline`] | a whole run without a terminal: load, run, report |
 //! | [`report`] | all text and JSON for people, without printing it |
 //! | [`bench`] | how fast models answer, measured with the engine's clients and limits |
+//! | [`preview`] | what a run would ask, and how much of it the ledger answers |
 //! | [`run`] | the engine: the only concurrent code |
 //! | [`inventory`], [`lock`] | what the servers of a spec have and what does not fit; what a spec's tables were made from: the lock file, drift, freshness, verification |
 //! | [`models`] | the models of a spec with their clients and builds |
@@ -65,6 +66,7 @@ pub mod models;
 pub mod name;
 pub mod pipeline;
 pub mod plan;
+pub mod preview;
 pub mod prompt;
 pub mod provider;
 pub mod random;

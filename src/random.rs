@@ -3,6 +3,8 @@
 //! What is drawn for one name and number depends on nothing else: not on how much was drawn before, nor in which order.
 //! The ways of drawing are written here, since those of the `rand` crate may change between its releases.
 
+use std::collections::HashSet;
+
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -50,6 +52,19 @@ impl Stream {
                 return (wide >> 64) as u64;
             }
         }
+    }
+
+    /// `size` of the numbers from 0 up to, but not with, `end`, or all of them; each set is equally likely (Floyd's sampling:
+    /// Bentley and Floyd 1987, <https://doi.org/10.1145/30401.315746>).
+    pub fn sample(&mut self, size: u64, end: u64) -> HashSet<u64> {
+        let mut sample = HashSet::new();
+        for last in end.saturating_sub(size)..end {
+            let number = self.below(last + 1);
+            if !sample.insert(number) {
+                sample.insert(last);
+            }
+        }
+        sample
     }
 
     /// Puts `items` into an order, all equally likely (Fisher and Yates).

@@ -41,29 +41,32 @@ pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate
     fates
 }
 
-/// The output rows of `input`: by slot (row by row, in it replicate by replicate, in it model by model) the cells, who
-/// answered and the failure.
-pub fn columns(
-    stage: &StageSpec,
-    input: &RecordBatch,
-    cells: &[Vec<Cell>],
-    who: &[Option<&str>],
-    failures: &[Option<&str>],
-) -> Result<RecordBatch, ArrowError> {
+/// What a slot adds to the output.
+pub struct OutputSlot<'a> {
+    /// The cells of the stage's columns.
+    pub cells: Vec<Cell>,
+    /// The model that answered.
+    pub who: Option<&'a str>,
+    /// Why there is no answer.
+    pub failure: Option<&'a Failure>,
+}
+
+/// The output rows of `input`. Slots are ordered by row, then replicate, then model.
+pub fn columns(stage: &StageSpec, input: &RecordBatch, slots: &[OutputSlot<'_>]) -> Result<RecordBatch, ArrowError> {
     let answers = &stage.answers;
     let (models, fold, names) = (stage.models.len(), answers.fold() as usize, &stage.model_names);
     let rows = input.num_rows() * fold;
     let column = |kind: Type, cell: usize, from: usize, step: usize| {
-        array_of(kind, (from..cells.len()).step_by(step).map(|slot| &cells[slot][cell]))
+        array_of(kind, (from..slots.len()).step_by(step).map(|slot| &slots[slot].cells[cell]))
     };
     // The columns of every `step`-th slot, beginning with slot `from`.
     let block = |from: usize, step: usize| -> Vec<ArrayRef> {
         let answers = stage.stage.info.writes.iter().enumerate().map(|(c, w)| column(w.kind, c, from, step));
-        let texts = |texts: &[Option<&str>]| -> ArrayRef {
-            Arc::new((from..cells.len()).step_by(step).map(|slot| texts[slot]).collect::<StringArray>())
-        };
-        let who = stage.answers.names_model().then(|| texts(who));
-        answers.chain(who).chain([texts(failures)]).collect()
+        let failures = slots[from..].iter().step_by(step).map(|slot| slot.failure.map(Failure::to_string));
+        let who = || slots[from..].iter().step_by(step).map(|slot| slot.who).collect::<StringArray>();
+        let who = stage.answers.names_model().then(|| Arc::new(who()) as ArrayRef);
+        let failures: ArrayRef = Arc::new(failures.collect::<StringArray>());
+        answers.chain(who).chain([failures]).collect()
     };
     let mut added: Vec<ArrayRef> = Vec::new();
     if answers.replicates > 1 {
@@ -88,8 +91,7 @@ pub fn columns(
     let mut columns = input.columns().to_vec();
     for (i, filled) in stage.stage.info.fills.iter().enumerate() {
         let kind = Type::of(columns[*filled].data_type());
-        columns[*filled] =
-            kind.map_or(columns[*filled].clone(), |k| column(k, stage.stage.info.writes.len() + i, 0, 1));
+        columns[*filled] = kind.map_or(columns[*filled].clone(), |k| column(k, stage.stage.info.writes.len() + i, 0, 1));
     }
     columns.extend(added);
     RecordBatch::try_new(stage.relation.schema.clone(), columns)

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::models::{Access, ConnectError, Models};
 use crate::name::{listed, nearest};
 use crate::plan::{Plan, Selected, Selection, select};
+use crate::preview::prompts;
 use crate::prompt::{Expect, Message, Prompt};
 use crate::provider::Env;
-use crate::run::preview::prompts;
 use crate::run::{RunError, unread};
 use crate::spec::{Concurrency, ModelSpec, Spec, TableId};
 

@@ -12,8 +12,8 @@ use super::terminal::Terminal;
 use crate::lock::{Lock, verify};
 use crate::models::{Access, Models, asked_models};
 use crate::plan::{Plan, Selection};
+use crate::preview;
 use crate::report::verification::VerificationReport;
-use crate::run::preview;
 use crate::store::Project;
 
 /// Checks the tables, the spec and the inputs against the lock next to the spec, and lists every difference.

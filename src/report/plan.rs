@@ -9,7 +9,7 @@ use super::numbers::{count, number};
 use super::{drift, freshness};
 use crate::lock::Freshness;
 use crate::plan::Plan;
-use crate::run::preview::{Known, Preview, Rendered};
+use crate::preview::{Preview, Rendered, StageEstimate};
 use crate::source::Population;
 use crate::spec::{Spec, StageSpec, TableId, TableSpec};
 
@@ -107,8 +107,8 @@ impl PlanReport {
 }
 
 /// The approximate number of tokens in the first prompts of a stage, and how many of them a prefix cache saves.
-fn write_tokens(f: &mut Formatter<'_>, stage: &StageSpec, known: &Known) -> fmt::Result {
-    let said = &known.said;
+fn write_tokens(f: &mut Formatter<'_>, stage: &StageSpec, known: &StageEstimate) -> fmt::Result {
+    let said = &known.bytes;
     if said.prompts == 0 {
         return Ok(());
     }
@@ -221,8 +221,8 @@ impl PlanReport {
             "models": stage.model_names, "fanout": stage.answers.fanned_out(), "rows": rows,
             "calls": rows.map(|_| self.preview.calls(at)), "from_ledger": known.from_ledger, "skipped": known.skipped,
             "complete": known.complete, "rows_per_prompt": stage.rows_per_prompt,
-            "prompt_bytes": known.said.bytes, "prompt_bytes_shared_beginnings": known.said.shared,
-            "prompt_bytes_with_prefix_cache": known.said.read(), "prompt_bytes_shared_behind_rows": known.said.behind,
+            "prompt_bytes": known.bytes.bytes, "prompt_bytes_shared_beginnings": known.bytes.shared,
+            "prompt_bytes_with_prefix_cache": known.bytes.read(), "prompt_bytes_shared_behind_rows": known.bytes.behind,
             "prompt_bytes_without_packing": stage.packs().then_some(known.packs.single_bytes),
             "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(&self.preview, i),
             "state": freshness::word(fresh.state), "why": fresh.why,

@@ -6,38 +6,39 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::RunError;
 use super::block::Block;
-use super::stage::Job;
+use super::error::RunError;
+use super::finish::finish;
+use super::job::Job;
 use crate::plan::Part;
-use crate::store::{PartFacts, PartWriter, Share, StoreError};
+use crate::store::{PartFacts, PartWriter, StoreError};
 use crate::table::parquet::TableError;
 
 /// Commits at once; more would only use up file handles.
 const COMMITS: usize = 8;
 
-/// What the assembler is told, in any order but `Begin` first.
+/// What the assembler receives; a part's `Begin` comes first.
 pub enum Piece {
-    /// A part begins that is made from the parts with these marks.
+    /// A part begins; it is made from the parts with these marks.
     Begin(Part, Vec<String>),
     /// A block whose every slot is filled.
     Block(Arc<Block>),
-    /// A part has so many blocks.
+    /// Part and number of its blocks.
     End(u64, u64),
 }
 
-/// A part that is being put together.
+/// An unfinished part.
 struct Open {
     number: u64,
     facts: PartFacts,
     writer: Option<PartWriter>,
-    /// Blocks that came before their turn.
+    /// Finished blocks that wait for one before them.
     early: BTreeMap<u64, Arc<Block>>,
     written: u64,
     blocks: Option<u64>,
 }
 
-/// Puts parts together until nobody has pieces any more; unfinished ones are dropped, the ledger has their calls.
+/// Puts parts together until the channel closes. Unfinished parts are dropped; the ledger has their calls.
 pub async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Result<(), RunError> {
     let mut open: HashMap<u64, Open> = HashMap::new();
     let mut commits: JoinSet<Result<(), RunError>> = JoinSet::new();
@@ -52,9 +53,9 @@ pub async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Resul
                 continue;
             }
             Piece::Block(block) => {
-                let number = block.part;
+                let number = block.place.part;
                 if let Some(part) = open.get_mut(&number) {
-                    part.early.insert(block.index, block);
+                    part.early.insert(block.place.index, block);
                 }
                 number
             }
@@ -85,7 +86,6 @@ pub async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Resul
     Ok(())
 }
 
-/// Runs blocking work of the store.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, RunError> {
@@ -101,25 +101,17 @@ async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
 async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();
-    let (writer, counts, shares, replies, audit) = blocking(move || {
-        let done = block.finish(&job.plan, job.stage(), &job.calls).map_err(|error| {
+    let (writer, facts) = blocking(move || {
+        let done = finish(&block, &job.plan, job.stage(), &job.calls).map_err(|error| {
             let path = job.dir.root().to_owned();
             StoreError::Table(TableError::Parquet { path, error: error.into() })
         })?;
         writer.write(done.rows, Some(done.calls))?;
-        Ok((writer, done.counts, done.shares, done.replies, done.audit))
+        Ok((writer, done.facts))
     })
     .await?;
     part.writer = Some(writer);
-    part.facts.counts += counts.rows;
-    part.facts.calls += counts.calls;
-    Share::add(&mut part.facts.shares, &shares);
-    if let Some(audit) = &audit {
-        part.facts.audit.get_or_insert_default().add(audit);
-    }
-    for (model, builds) in replies {
-        part.facts.replies.entry(model).or_default().extend(builds);
-    }
+    part.facts.add(facts);
     part.written += 1;
     Ok(())
 }
@@ -128,7 +120,7 @@ async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(),
 async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
     let Open { number, facts, writer: Some(writer), .. } = part else { return Ok(()) };
     if !job.calls.recorder().flushed().await {
-        // The ledger's own error is told by its writer.
+        // The ledger's writer reports the error.
         return Ok(());
     }
     job.progress().shares(&facts.shares);
@@ -138,7 +130,7 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
     Ok(())
 }
 
-/// A mark that no other commit has.
+/// A mark unique to this commit.
 fn mark() -> String {
     format!("{:016x}", rand::random::<u64>())
 }

@@ -22,7 +22,7 @@ pub struct Progress {
 }
 
 /// The counters of a stage.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StageProgress {
     /// The stage's name.
     pub name: String,
@@ -154,27 +154,7 @@ impl Progress {
 
 impl StageProgress {
     fn new(stage: &StageSpec, rows: u64, priced: bool) -> Self {
-        StageProgress {
-            name: stage.name.to_string(),
-            rows: AtomicU64::new(rows),
-            answered: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            skipped: AtomicU64::new(0),
-            kept: AtomicU64::new(0),
-            kept_calls: AtomicU64::new(0),
-            calls: AtomicU64::new(0),
-            from_ledger: AtomicU64::new(0),
-            singles: AtomicU64::new(0),
-            attempts: AtomicU64::new(0),
-            in_flight: AtomicU64::new(0),
-            prompt_tokens: AtomicU64::new(0),
-            completion_tokens: AtomicU64::new(0),
-            spent: AtomicU64::new(0),
-            priced,
-            errors: Mutex::default(),
-            shares: Mutex::default(),
-            audit: Mutex::default(),
-        }
+        StageProgress { name: stage.name.to_string(), rows: AtomicU64::new(rows), priced, ..StageProgress::default() }
     }
 
     /// Rows of its input; 0 until that is known.
@@ -212,16 +192,14 @@ impl StageProgress {
         self.completion_tokens.fetch_add(completion, Relaxed);
     }
 
-    /// Counts a finished call.
-    pub fn call(&self, from_ledger: bool) {
-        if from_ledger { &self.from_ledger } else { &self.calls }.fetch_add(1, Relaxed);
-    }
-
-    /// Counts calls about several rows: those sent, those known, and how many calls about single rows they stand for.
-    pub fn packed(&self, sent: u64, known: u64, singles: u64) {
-        self.calls.fetch_add(sent, Relaxed);
-        self.from_ledger.fetch_add(known, Relaxed);
-        self.singles.fetch_add(singles, Relaxed);
+    /// Counts finished calls: those sent, those the ledger answered, and how many calls about single rows those of packs
+    /// replace.
+    pub fn calls(&self, sent: u64, known: u64, singles: u64) {
+        for (counter, number) in [(&self.calls, sent), (&self.from_ledger, known), (&self.singles, singles)] {
+            if number > 0 {
+                counter.fetch_add(number, Relaxed);
+            }
+        }
     }
 
     /// Counts a row that is done.

@@ -80,7 +80,7 @@ impl Recorder {
         spawn(
             "ledger",
             Box::new(move || {
-                let _alarm = writer.1.alarm();
+                let _guard = writer.1.on_panic();
                 commit(ledger, &records, &dirty, &writer.0, &writer.1);
             }),
         )?;

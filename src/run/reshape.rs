@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::RunError;
+use super::error::RunError;
 use super::parts::{PartTables, Parts, batch_rows};
 use super::stop::Stop;
 use crate::plan::Plan;

@@ -80,9 +80,9 @@ impl Stop {
         self.raise(Level::Aborted);
     }
 
-    /// Stops the run if whoever holds the alarm panics, since others wait for what he would have done.
-    pub fn alarm(&self) -> Alarm<'_> {
-        Alarm(self)
+    /// Stops the run when dropped during a panic; other tasks would wait forever for this one.
+    pub fn on_panic(&self) -> StopOnPanic<'_> {
+        StopOnPanic(self)
     }
 
     fn raise(&self, level: Level) {
@@ -110,6 +110,15 @@ impl Stop {
         let _ = level.wait_for(|l| *l >= Level::Draining).await;
     }
 
+    /// Waits for `future`, but not longer than until nothing new is to be sent.
+    pub async fn unless_draining<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.draining() => None,
+            value = future => Some(value),
+        }
+    }
+
     /// Ends when the calls in flight are to be dropped.
     pub async fn aborted(&self) {
         let mut level = self.level.subscribe();
@@ -117,10 +126,10 @@ impl Stop {
     }
 }
 
-/// Stops the run when it is dropped by a panic.
-pub struct Alarm<'a>(&'a Stop);
+/// Stops the run when dropped during a panic.
+pub struct StopOnPanic<'a>(&'a Stop);
 
-impl Drop for Alarm<'_> {
+impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.drain(StopReason::Failed);

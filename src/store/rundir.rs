@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::Audit;
 use super::calls::calls_schema;
-use super::counts::{RowCounts, Shares};
+use super::counts::{RowCounts, Share, Shares};
 use super::error::StoreError;
 use crate::plan::Part;
 use crate::table::parquet::{Options, Table, TableWriter, clean};
@@ -53,6 +53,21 @@ pub struct PartFacts {
     pub audit: Option<Audit>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replies: Replies,
+}
+
+impl PartFacts {
+    /// Adds the facts of more rows.
+    pub fn add(&mut self, more: PartFacts) {
+        self.counts += more.counts;
+        self.calls += more.calls;
+        Share::add(&mut self.shares, &more.shares);
+        if let Some(audit) = &more.audit {
+            self.audit.get_or_insert_default().add(audit);
+        }
+        for (model, builds) in more.replies {
+            self.replies.entry(model).or_default().extend(builds);
+        }
+    }
 }
 
 /// The builds that replies named, by the name of the model.

@@ -11,6 +11,7 @@ mod guard;
 mod lookup;
 mod max_failed;
 pub mod parquet;
+mod rechunk;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -22,6 +23,7 @@ pub use digest::{Digest, column_words};
 pub use guard::Guard;
 pub use lookup::{column, listed_columns};
 pub use max_failed::MaxFailed;
+pub use rechunk::Cutter;
 
 /// One row of a batch.
 #[derive(Clone, Copy, Debug)]

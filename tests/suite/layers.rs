@@ -16,6 +16,7 @@ const LINES: [&[&str]; 15] = [
     &["models"],
     &["lock", "inventory"],
     &["run"],
+    &["preview"],
     &["bench"],
     &["report"],
     &["pipeline"],

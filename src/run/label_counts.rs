@@ -1,6 +1,6 @@
 //! Labels: how often each was given, column by column, for the summary of a run.
 
-use super::block::Asked;
+use crate::ask::Exchange;
 use crate::plan::Plan;
 use crate::spec::{Form, StageSpec};
 use crate::stage::MOST_LABELS;
@@ -8,7 +8,7 @@ use crate::store::{Share, Shares, StageShape};
 use crate::table::Cell;
 
 /// The count of the labels in some rows of a stage.
-pub struct Count {
+pub struct LabelCounts {
     /// The columns of labels, of each model that has counts of its own.
     models: Vec<Vec<Column>>,
 }
@@ -24,9 +24,9 @@ struct Column {
     share: Share,
 }
 
-impl Count {
+impl LabelCounts {
     /// Nothing counted yet; each model has counts of its own where every one is asked about every row.
-    pub fn new(plan: &Plan, stage: &StageSpec) -> Count {
+    pub fn new(plan: &Plan, stage: &StageSpec) -> LabelCounts {
         let shape = StageShape::of(&plan.spec, stage);
         let answers: Vec<_> = shape.adds.iter().filter(|column| !column.from.is_empty()).collect();
         let info = &stage.stage.info;
@@ -50,11 +50,11 @@ impl Count {
             }
             columns
         };
-        Count { models: (0..stage.answers.models_per_row()).map(named).collect() }
+        LabelCounts { models: (0..stage.answers.models_per_row()).map(named).collect() }
     }
 
     /// Counts the answer in the slot at `place` of its row, with what was asked for it if it has come to its end.
-    pub fn add(&mut self, place: usize, cells: &[Cell], asked: Option<&[Asked]>) {
+    pub fn add(&mut self, place: usize, cells: &[Cell], asked: Option<&[Exchange]>) {
         let model = place % self.models.len();
         for column in &mut self.models[model] {
             let label = match &cells[column.cell] {

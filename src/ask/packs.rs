@@ -1,0 +1,60 @@
+//! Packs: the tasks about the rows of a block, one per row and answer, or one per pack and answer.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::task::{Member, Respondent, Task, TaskContext};
+use crate::plan::routing;
+use crate::prompt::Prompt;
+use crate::random::Streams;
+use crate::spec::StageSpec;
+
+/// A row of a block, by its place in it, with what is asked about it first.
+pub type FirstRound = (usize, Vec<Arc<Prompt>>);
+
+/// The rows pack by pack.
+pub fn by_pack<'a, T>(stage: &StageSpec, rows: &'a mut [(usize, T)]) -> impl Iterator<Item = &'a mut [(usize, T)]> {
+    let size = stage.rows_per_prompt as usize;
+    rows.chunk_by_mut(move |a, b| a.0 / size == b.0 / size)
+}
+
+/// The tasks about the rows of a block that have something to ask; the block's first row begins a pack. Rows of `audited`,
+/// by number from 0, are asked one by one as well.
+pub fn tasks(
+    stage: &StageSpec,
+    context: &TaskContext<'_>,
+    rows: &mut [FirstRound],
+    audited: &HashSet<u64>,
+) -> Vec<Task> {
+    let width = stage.width();
+    let mut tasks = Vec::with_capacity(rows.len() * width / stage.rows_per_prompt as usize + 1);
+    for pack in by_pack(stage, rows) {
+        let models = routing::models_for(stage, context.first_row + pack[0].0 as u64);
+        for place in 0..width {
+            let (model, replicate) = (models.start + place % models.len(), (place / models.len()) as u64);
+            let who = Respondent { model, replicate };
+            if replicate == 0 && stage.packs() {
+                for (row, round) in pack.iter().filter(|(row, _)| audited.contains(&(context.first_row + *row as u64)))
+                {
+                    let member = Member::new(row * width + place, *row, round.clone());
+                    tasks.push(Task::audit(context, who, member));
+                }
+            }
+            let is_last = place + 1 == width;
+            let member = |(row, round): &mut FirstRound| {
+                let round = if is_last { std::mem::take(round) } else { round.clone() };
+                Member::new(*row * width + place, *row, round)
+            };
+            tasks.push(Task::new(context, who, pack.iter_mut().map(member).collect()));
+        }
+    }
+    tasks
+}
+
+/// The rows of the stage's input (from 0) that are also asked one by one: as many of `rows` as the spec says, drawn by the
+/// seed and the stage's name.
+pub fn audited(stage: &StageSpec, seed: Option<u64>, rows: u64) -> HashSet<u64> {
+    let Some(audit) = stage.audit else { return HashSet::new() };
+    let mut stream = Streams::new(seed.unwrap_or_default(), &["audit", stage.name.as_str()]).of(0);
+    stream.sample(audit.rows.get().into(), rows)
+}

@@ -1,0 +1,416 @@
+//! Tasks: what to ask about one row, or about the rows of a pack, from the first question to the last answer.
+//!
+//! The driver answers the questions it knows ([`Task::open`]) and calls [`Task::step`]. On [`Next::Ask`] it asks the
+//! questions of [`Task::wave`] and steps again. The next question follows from the answers alone, so a resumed run and a
+//! replay ask the same.
+//!
+//! - A round is what the stage asks after the answers so far; it ends when all its questions are answered.
+//! - A task of one row asks a round in turn and nothing behind a failure, unless the stage asks at once.
+//! - A task of several rows goes question by question through the round. What the rows ask alike becomes one call. Items whose
+//!   answer is bad are asked again by halves, down to single rows.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::answer::{Finished, PackPosition};
+use crate::prompt::{Answer, Failure, Prompt, pack, together};
+use crate::spec::{Repair, StageSpec};
+use crate::stage::Ask;
+use crate::store::Key;
+use crate::table::Row;
+
+/// A prompt and its answer.
+pub type Exchange = (Arc<Prompt>, Finished);
+
+/// Which model answers, for which replicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Respondent {
+    /// The model's place in the stage's list.
+    pub model: usize,
+    /// From 0.
+    pub replicate: u64,
+}
+
+/// Makes call keys.
+pub trait Keys {
+    /// The key of the call that asks `prompt`.
+    fn key(&self, who: Respondent, prompt: &Prompt) -> Key;
+}
+
+/// The rows that tasks are about, and the stage that asks.
+#[derive(Clone, Copy)]
+pub struct TaskContext<'a> {
+    /// Makes the prompts.
+    pub ask: &'a dyn Ask,
+    /// Whether the prompts of a round are asked at once.
+    pub at_once: bool,
+    /// How replies that are almost JSON are read.
+    pub repair: Repair,
+    /// The call keys.
+    pub keys: &'a dyn Keys,
+    /// The rows.
+    pub input: &'a RecordBatch,
+    /// The number of the first of them, from 0.
+    pub first_row: u64,
+}
+
+/// Some rows and what one model is asked about them.
+pub struct Task {
+    /// Who is asked.
+    pub who: Respondent,
+    /// Whether the answers are only compared with those of the row's pack.
+    pub audit: bool,
+    at_once: bool,
+    members: Vec<Member>,
+    /// The next question of each member's round.
+    next: usize,
+    calls: VecDeque<Call>,
+}
+
+/// A row of a task.
+pub struct Member {
+    slot: usize,
+    row: usize,
+    round: Vec<Arc<Prompt>>,
+    asked: Vec<Exchange>,
+    done: bool,
+}
+
+/// A prompt with its key, and the answer once there is one.
+pub struct Question {
+    /// What to ask.
+    pub prompt: Arc<Prompt>,
+    /// The key of the call.
+    pub key: Key,
+    /// The answer.
+    pub answer: Option<Finished>,
+}
+
+/// A call about some members of a task.
+struct Call {
+    question: Question,
+    /// Empty if the call is about the only member.
+    items: Vec<Item>,
+}
+
+/// What one row asks, or several rows ask alike.
+#[derive(Clone)]
+struct Item {
+    prompt: Arc<Prompt>,
+    key: Key,
+    members: Vec<usize>,
+}
+
+/// The result of a slot.
+pub struct SlotResult {
+    /// The slot.
+    pub slot: usize,
+    /// What was asked, in order.
+    pub asked: Vec<Exchange>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
+}
+
+/// What a task needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Its questions are new: look them up.
+    LookUp,
+    /// Ask its wave.
+    Ask,
+    /// Nothing: every slot has its result.
+    Done,
+}
+
+/// The result of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepResult {
+    /// What the task needs next.
+    pub next: Next,
+    /// Calls that were sent.
+    pub sent: u64,
+    /// Calls that the ledger answered.
+    pub known: u64,
+    /// Calls that the same rows would have needed one by one.
+    pub singles: u64,
+}
+
+/// The answers so far.
+pub fn answers(asked: &[Exchange]) -> Vec<Answer> {
+    asked.iter().filter_map(|(_, finished)| finished.answer.clone().ok()).collect()
+}
+
+/// The last fallback that answered, by its name in the spec; none if the asked model answered.
+pub fn answered_by(asked: &[Exchange]) -> Option<&str> {
+    // A pack whose answer was bad does not count: its rows were asked again.
+    let mut answers = asked.iter().rev().filter(|(_, f)| f.place.is_none() || f.answer.is_ok());
+    answers.find_map(|(_, finished)| finished.record.notes.fallback.as_deref())
+}
+
+impl<'a> TaskContext<'a> {
+    /// The context of `stage` for rows whose first is number `first_row`, from 0.
+    pub fn new(stage: &'a StageSpec, keys: &'a dyn Keys, input: &'a RecordBatch, first_row: u64) -> Self {
+        let (ask, at_once) = (stage.stage.ask.as_ref(), stage.stage.info.at_once);
+        TaskContext { ask, at_once, repair: stage.repair, keys, input, first_row }
+    }
+
+    fn question(&self, who: Respondent, prompt: Arc<Prompt>) -> Question {
+        Question { key: self.keys.key(who, &prompt), prompt, answer: None }
+    }
+}
+
+impl Member {
+    /// The row `row` of the input, whose result goes to `slot`, with its first round.
+    pub fn new(slot: usize, row: usize, round: Vec<Arc<Prompt>>) -> Self {
+        Member { slot, row, round, asked: Vec::new(), done: false }
+    }
+
+    fn result(&mut self, failure: Option<Failure>) -> SlotResult {
+        self.done = true;
+        SlotResult { slot: self.slot, asked: std::mem::take(&mut self.asked), failure }
+    }
+}
+
+impl Task {
+    /// A task about `members`, at least one, each with something to ask.
+    pub fn new(context: &TaskContext<'_>, who: Respondent, members: Vec<Member>) -> Task {
+        let at_once = context.at_once;
+        let mut task = Task { who, audit: false, at_once, members, next: 0, calls: VecDeque::new() };
+        task.make_calls(context);
+        task
+    }
+
+    /// A task whose answers are only compared with those of the pack of `member`.
+    pub fn audit(context: &TaskContext<'_>, who: Respondent, member: Member) -> Task {
+        Task { audit: true, ..Task::new(context, who, vec![member]) }
+    }
+
+    /// Its order among the tasks of a block; an audit comes after the pack it is compared with.
+    pub fn place(&self) -> (usize, bool) {
+        (self.members[0].slot, self.audit)
+    }
+
+    /// The questions without an answer, each with the row of the input it is asked for.
+    pub fn open(&mut self) -> impl Iterator<Item = (&mut Question, usize)> {
+        let members = &self.members;
+        let open = self.calls.iter_mut().filter(|call| call.question.answer.is_none());
+        open.map(|call| {
+            let first = call.items.first().map_or(0, |item| item.members[0]);
+            (&mut call.question, members[first].row)
+        })
+    }
+
+    /// How many questions have no answer.
+    pub fn open_count(&self) -> usize {
+        self.calls.iter().filter(|call| call.question.answer.is_none()).count()
+    }
+
+    /// How many questions of the wave the ledger answered already.
+    pub fn known_count(&self) -> u64 {
+        (self.calls.len() - self.open_count()) as u64
+    }
+
+    /// The questions to ask now, by number: the next one, or all if the stage asks at once.
+    pub fn wave(&self) -> impl Iterator<Item = usize> {
+        let open = self.calls.iter().enumerate().filter(|(_, call)| call.question.answer.is_none());
+        open.map(|(number, _)| number).take(if self.at_once { usize::MAX } else { 1 })
+    }
+
+    /// Question `number` of the wave.
+    pub fn question(&self, number: usize) -> &Question {
+        &self.calls[number].question
+    }
+
+    /// Answers question `number` of the wave.
+    pub fn answer(&mut self, number: usize, finished: Finished) {
+        self.calls[number].question.answer = Some(finished);
+    }
+
+    /// Takes the answers and goes on as far as they reach. Passes each slot with nothing more to ask to `fill`.
+    pub fn step(&mut self, context: &TaskContext<'_>, mut fill: impl FnMut(SlotResult)) -> StepResult {
+        let result = StepResult { next: Next::Ask, sent: 0, known: 0, singles: 0 };
+        let mut step = Step { context, result, fill: &mut fill };
+        let is_answered = match self.members.len() {
+            1 => self.take_round(&mut step),
+            _ => self.take_wave(&mut step),
+        };
+        if is_answered {
+            step.result.next = self.go_on(&mut step);
+        }
+        step.result
+    }
+
+    /// Ends the task: the slots without a result fail.
+    pub fn abandon(&mut self, failure: &Failure, fill: impl FnMut(SlotResult)) {
+        self.calls.clear();
+        let open = self.members.iter_mut().filter(|member| !member.done);
+        open.map(|member| member.result(Some(failure.clone()))).for_each(fill);
+    }
+
+    /// Takes the answers of the only member up to the first failure; `false`: a question before it has none.
+    fn take_round(&mut self, step: &mut Step<'_>) -> bool {
+        let member = &mut self.members[0];
+        while let Some(call) = self.calls.pop_front_if(|call| call.question.answer.is_some()) {
+            let Some(finished) = call.question.answer else { break };
+            step.count(&finished);
+            step.result.singles += 1;
+            let failure = finished.answer.as_ref().err().cloned();
+            member.asked.push((call.question.prompt, finished));
+            if failure.is_some() {
+                self.calls.clear();
+                (step.fill)(member.result(failure));
+            }
+        }
+        self.calls.is_empty()
+    }
+
+    /// Takes the answers about several members and halves what is bad; `false`: a question has none.
+    fn take_wave(&mut self, step: &mut Step<'_>) -> bool {
+        if self.open_count() > 0 {
+            return false;
+        }
+        for Call { question, items } in std::mem::take(&mut self.calls) {
+            let Some(finished) = question.answer else { continue };
+            step.count(&finished);
+            if question.prompt.pack.is_none() {
+                self.take_single(step, &question.prompt, &finished, &items[0]);
+                continue;
+            }
+            let bad = self.take_pack(step, &question.prompt, &finished, items);
+            let (first, second) = bad.split_at(bad.len().div_ceil(2));
+            for half in [first, second].into_iter().filter(|half| !half.is_empty()) {
+                let call = self.call(step.context, half.to_vec());
+                self.calls.push_back(call);
+            }
+        }
+        true
+    }
+
+    /// Takes the answer to a call about one item.
+    fn take_single(&mut self, step: &mut Step<'_>, prompt: &Arc<Prompt>, finished: &Finished, item: &Item) {
+        for (i, member) in item.members.iter().enumerate() {
+            step.result.singles += 1;
+            let member = &mut self.members[*member];
+            // Rows that ask the same share one call.
+            let from_ledger = finished.from_ledger || i > 0;
+            member.asked.push((prompt.clone(), Finished { from_ledger, ..finished.clone() }));
+            if let Err(failure) = &finished.answer {
+                (step.fill)(member.result(Some(failure.clone())));
+            }
+        }
+    }
+
+    /// Takes the answer to a call about several items; returns the items whose answer is bad.
+    fn take_pack(
+        &mut self,
+        step: &mut Step<'_>,
+        prompt: &Arc<Prompt>,
+        finished: &Finished,
+        items: Vec<Item>,
+    ) -> Vec<Item> {
+        let Some(pack) = &prompt.pack else { return Vec::new() };
+        let mut bad = Vec::new();
+        let replies = finished.items(pack, step.context.repair);
+        for (position, (item, reply)) in items.into_iter().zip(replies).enumerate() {
+            for (i, member) in item.members.iter().enumerate() {
+                let carries = position == 0 && i == 0;
+                let (size, part) = (pack.size(), reply.part.clone());
+                let place = Some(Box::new(PackPosition { size, position: position + 1, carries, part }));
+                let answer = reply.answer.clone().map_err(|text| Failure::read(&text));
+                let finished = Finished { answer, place, ..finished.clone() };
+                self.members[*member].asked.push((prompt.clone(), finished));
+            }
+            match reply.answer {
+                Ok(_) => step.result.singles += item.members.len() as u64,
+                Err(_) => bad.push(item),
+            }
+        }
+        bad
+    }
+
+    /// Makes the next calls: those left of the question, the next question, or the next round.
+    fn go_on(&mut self, step: &mut Step<'_>) -> Next {
+        while self.calls.is_empty() {
+            self.make_calls(step.context);
+            if self.calls.is_empty() && !self.begin_round(step) {
+                return Next::Done;
+            }
+        }
+        Next::LookUp
+    }
+
+    /// Begins the next round of the members without a result; `false`: there is none.
+    fn begin_round(&mut self, step: &mut Step<'_>) -> bool {
+        let TaskContext { ask, input, first_row, .. } = *step.context;
+        self.next = 0;
+        let mut begun = false;
+        for member in self.members.iter_mut().filter(|member| !member.done) {
+            match ask.prompts(Row::new(input, member.row, first_row), &answers(&member.asked)) {
+                Ok(round) if !round.is_empty() => {
+                    member.round = round.into_iter().map(Arc::new).collect();
+                    begun = true;
+                }
+                other => (step.fill)(member.result(other.err())),
+            }
+        }
+        begun
+    }
+
+    /// Makes the calls for the whole round of the only member, or for the next question of several: what can be asked
+    /// together is one call, in the order of the rows.
+    fn make_calls(&mut self, context: &TaskContext<'_>) {
+        if let [member] = self.members.as_mut_slice() {
+            let call = |prompt| Call { question: context.question(self.who, prompt), items: Vec::new() };
+            self.calls.extend(member.round.drain(..).map(call));
+            return;
+        }
+        let mut calls: Vec<Vec<Item>> = Vec::new();
+        for (i, member) in self.members.iter().enumerate() {
+            let Some(prompt) = member.round.get(self.next).filter(|_| !member.done) else { continue };
+            let key = context.keys.key(self.who, prompt);
+            let item = || Item { prompt: prompt.clone(), key, members: vec![i] };
+            match calls.iter_mut().find(|items| together(&items[0].prompt, prompt)) {
+                Some(items) => match items.iter_mut().find(|item| item.key == key) {
+                    Some(twin) => twin.members.push(i),
+                    None => items.push(item()),
+                },
+                None => calls.push(vec![item()]),
+            }
+        }
+        self.next += 1;
+        for items in calls {
+            let call = self.call(context, items);
+            self.calls.push_back(call);
+        }
+    }
+
+    /// The call about some items, at least one.
+    fn call(&self, context: &TaskContext<'_>, items: Vec<Item>) -> Call {
+        let question = match items.as_slice() {
+            [one] => Question { prompt: one.prompt.clone(), key: one.key, answer: None },
+            several => {
+                let prompt = pack(&several.iter().map(|item| &*item.prompt).collect::<Vec<_>>());
+                context.question(self.who, Arc::new(prompt))
+            }
+        };
+        Call { question, items }
+    }
+}
+
+/// A step in progress.
+struct Step<'a> {
+    context: &'a TaskContext<'a>,
+    result: StepResult,
+    fill: &'a mut dyn FnMut(SlotResult),
+}
+
+impl Step<'_> {
+    fn count(&mut self, finished: &Finished) {
+        *(if finished.from_ledger { &mut self.result.known } else { &mut self.result.sent }) += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

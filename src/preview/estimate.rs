@@ -1,0 +1,241 @@
+//! Estimates: counts what a stage would ask about some rows, and answers it from the ledger.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::prompt_bytes::{Packs, PromptBytes};
+use crate::ask::{
+    Fate, Finished, FirstRound, Keys, Next, OutputSlot, Respondent, Task, TaskContext, Terms, answered_by, answers,
+    columns, fates, tasks,
+};
+use crate::lock::PromptDigest;
+use crate::models::Models;
+use crate::plan::routing;
+use crate::prompt::{Failure, Prompt};
+use crate::spec::StageSpec;
+use crate::store::{Key, Ledger, LedgerError};
+use crate::table::{Cutter, Row};
+
+/// What is known of a stage before it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageEstimate {
+    /// Calls that the ledger answers.
+    pub from_ledger: u64,
+    /// Rows that will be skipped.
+    pub skipped: u64,
+    /// Rows that lack nothing and need no call.
+    pub complete: u64,
+    /// Rows whose prompts depend on unknown answers.
+    pub unknown: u64,
+    /// Calls at most about the known rows, without those that are skipped or complete.
+    pub calls: u64,
+    /// The packs.
+    pub packs: Packs,
+    /// The size of the first prompts about the known rows.
+    pub bytes: PromptBytes,
+}
+
+/// A prompt as it would be sent.
+pub struct Rendered {
+    /// The name of the stage.
+    pub stage: String,
+    /// The row's number, from 1.
+    pub row: u64,
+    /// The prompt, or why it can't be made.
+    pub prompt: Result<Prompt, String>,
+}
+
+/// Some rows of a stage's input.
+#[derive(Clone, Copy)]
+pub struct StageRows<'a> {
+    /// The stage.
+    pub stage: &'a StageSpec,
+    /// The rows; the first begins a pack.
+    pub batch: &'a RecordBatch,
+    /// The number of the first row, from 0.
+    pub first: u64,
+}
+
+/// The answers that count.
+#[derive(Clone, Copy)]
+pub struct Recall<'a> {
+    /// The models that are asked.
+    pub models: &'a Models,
+    /// The recorded calls.
+    pub ledger: &'a Ledger,
+    /// Older answers do not count; in milliseconds since 1970.
+    pub since: i64,
+}
+
+/// What has been found out about a stage.
+pub struct StageState {
+    /// The counts.
+    pub estimate: StageEstimate,
+    /// The hash of the first prompts; `None` once a row is unknown.
+    pub digest: Option<PromptDigest>,
+    /// The first prompts.
+    pub rendered: Vec<Rendered>,
+    /// Cuts the rows into packs, with the number of the next row; `None` once a row is unknown.
+    pub packs: Option<(Cutter, u64)>,
+}
+
+impl StageState {
+    /// Nothing is known yet.
+    pub fn new(stage: &StageSpec) -> Self {
+        StageState {
+            estimate: StageEstimate::default(),
+            digest: Some(PromptDigest::default()),
+            rendered: Vec::new(),
+            packs: Some((Cutter::new(stage.rows_per_prompt as usize), 0)),
+        }
+    }
+
+    /// Counts the next rows and keeps their prompts until there are `render` of them; returns the output rows if `recall`
+    /// answers all calls.
+    pub fn estimate(
+        &mut self,
+        rows: StageRows<'_>,
+        recall: Option<Recall<'_>>,
+        render: usize,
+    ) -> Result<Option<RecordBatch>, LedgerError> {
+        let StageRows { stage, batch, first } = rows;
+        let width = stage.width();
+        let mut slots: Vec<Option<OutputSlot<'_>>> = (0..batch.num_rows() * width).map(|_| None).collect();
+        let mut rounds: Vec<FirstRound> = Vec::new();
+        let mut render = render.saturating_sub(self.rendered.len());
+        for (i, fate) in fates(stage, batch, first).iter().enumerate() {
+            let row = Row::new(batch, i, first);
+            let most = if *fate == Fate::Asked { stage.stage.most_prompts(row) } else { 0 };
+            if most == 0 {
+                self.unasked(stage, row, fate, &mut slots[i * width..(i + 1) * width]);
+                continue;
+            }
+            self.estimate.calls += width as u64 * most;
+            let prompts = stage.stage.ask.prompts(row, &[]);
+            if let Some(digest) = &mut self.digest {
+                digest.asked(&prompts);
+            }
+            if render > 0 {
+                render -= 1;
+                self.rendered.extend(rendered(stage, row, &prompts));
+            }
+            let Ok(prompts) = prompts else { continue };
+            if !stage.packs() {
+                prompts.iter().for_each(|prompt| self.estimate.bytes.add(prompt));
+            }
+            if stage.packs() || recall.is_some() {
+                rounds.push((i, prompts.into_iter().map(Arc::new).collect()));
+            }
+        }
+        if stage.packs() {
+            self.estimate.packs.add(stage, &mut rounds, &mut self.estimate.bytes);
+        }
+        if let Some(recall) = recall {
+            self.estimate.from_ledger += recall.answer(rows, rounds, &mut slots)?;
+        }
+        let slots: Option<Vec<_>> = slots.into_iter().collect();
+        Ok(slots.and_then(|slots| columns(stage, batch, &slots).ok()))
+    }
+
+    /// Counts a row for which no call is needed, and fills its slots unless it fails.
+    fn unasked<'a>(&mut self, stage: &'a StageSpec, row: Row<'_>, fate: &Fate, slots: &mut [Option<OutputSlot<'a>>]) {
+        if let Some(digest) = &mut self.digest {
+            digest.unasked(fate);
+        }
+        match fate {
+            Fate::Asked => self.estimate.complete += 1,
+            Fate::Skipped => self.estimate.skipped += 1,
+            Fate::Failed(_) => return,
+        }
+        for (place, slot) in slots.iter_mut().enumerate() {
+            let model = stage.model_names[routing::model_of(stage, row.number(), place)].as_str();
+            *slot = Some(match fate {
+                Fate::Asked => {
+                    OutputSlot { cells: stage.stage.ask.cells(row, model, &[]), who: Some(model), failure: None }
+                }
+                _ => OutputSlot { cells: stage.stage.ask.unanswered(row, &[]), who: None, failure: None },
+            });
+        }
+    }
+}
+
+/// The prompts of a row as they would be sent.
+fn rendered(stage: &StageSpec, row: Row<'_>, prompts: &Result<Vec<Prompt>, Failure>) -> Vec<Rendered> {
+    let named = |prompt| Rendered { stage: stage.name.to_string(), row: row.number() + 1, prompt };
+    match prompts {
+        Ok(prompts) => prompts.iter().cloned().map(Ok).map(named).collect(),
+        Err(failure) => vec![named(Err(failure.to_string()))],
+    }
+}
+
+/// The call keys of a stage.
+struct ModelKeys<'a> {
+    stage: &'a StageSpec,
+    models: &'a Models,
+}
+
+impl Keys for ModelKeys<'_> {
+    fn key(&self, who: Respondent, prompt: &Prompt) -> Key {
+        self.models.target(self.stage.models[who.model]).key(prompt, who.replicate)
+    }
+}
+
+impl<'a> Recall<'a> {
+    /// Answers what is asked about rows as far as the ledger knows, and fills their slots; returns how many calls the ledger
+    /// answers.
+    fn answer(
+        self,
+        StageRows { stage, batch, first }: StageRows<'a>,
+        mut rounds: Vec<FirstRound>,
+        slots: &mut [Option<OutputSlot<'a>>],
+    ) -> Result<u64, LedgerError> {
+        let keys = ModelKeys { stage, models: self.models };
+        let context = TaskContext::new(stage, &keys, batch, first);
+        let mut open = tasks(stage, &context, &mut rounds, &HashSet::new());
+        let mut calls = 0;
+        while !open.is_empty() {
+            self.look_up(stage, &mut open)?;
+            open.retain_mut(|task| {
+                let model = task.who.model;
+                let result = task.step(&context, |result| {
+                    if result.failure.is_none() {
+                        let row = Row::new(batch, result.slot / stage.width(), first);
+                        let name = stage.model_names[model].as_str();
+                        let cells = stage.stage.ask.cells(row, name, &answers(&result.asked));
+                        let fallback = answered_by(&result.asked).and_then(|by| self.fallback(stage.models[model], by));
+                        slots[result.slot] = Some(OutputSlot { cells, who: fallback.or(Some(name)), failure: None });
+                    }
+                });
+                calls += result.known;
+                if result.next == Next::Ask {
+                    calls += task.known_count();
+                }
+                result.next == Next::LookUp
+            });
+        }
+        Ok(calls)
+    }
+
+    /// Answers the questions of tasks that the ledger knows.
+    fn look_up(&self, stage: &StageSpec, tasks: &mut [Task]) -> Result<(), LedgerError> {
+        let questions = tasks.iter_mut().flat_map(|task| {
+            let model = task.who.model;
+            task.open().map(move |(question, _)| (question, model))
+        });
+        let questions: Vec<_> = questions.collect();
+        let keys: Vec<Key> = questions.iter().map(|(question, _)| question.key).collect();
+        for ((question, model), record) in questions.into_iter().zip(self.ledger.find_since(&keys, self.since)?) {
+            let terms = Terms::new(stage, &self.models.target(stage.models[model]).fallback);
+            question.answer = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt, &terms));
+        }
+        Ok(())
+    }
+
+    /// The name of a fallback of a model, by index in the spec.
+    fn fallback(&self, model: usize, name: &str) -> Option<&'a str> {
+        let models = self.models;
+        models.target(model).fallback.iter().map(|(other, _)| other.as_str()).find(|other| *other == name)
+    }
+}

@@ -1,0 +1,232 @@
+//! Following: reads the sources of a plan once and follows their rows through the stages. A row of a later stage is known if
+//! the ledger holds the answers it is made from.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow_array::RecordBatch;
+
+use super::estimate::{Recall, Rendered, StageEstimate, StageRows, StageState};
+use super::retained::Retained;
+use crate::lock::{Lock, ModelFacts, Prompts, before};
+use crate::plan::scan::scan;
+use crate::plan::{Plan, PlanError, Selection, sources_read};
+use crate::run::{PartTables, RunError, batch_rows, carry_out};
+use crate::source::{SourceError, content};
+use crate::spec::TableId;
+use crate::store::{PartFacts, StoreError};
+
+/// What to find out about the rows.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// Prompts of each stage to keep.
+    pub render: usize,
+    /// Whether to look up the calls of stages that no other stage reads.
+    pub leaves: bool,
+}
+
+/// A plan whose rows have been followed through the stages.
+pub struct Followed {
+    /// The plan with counted sources.
+    pub plan: Plan,
+    /// One for each stage that runs.
+    pub estimates: Vec<StageEstimate>,
+    /// The prompts that were kept, by stage and row.
+    pub rendered: Vec<Rendered>,
+    /// The prompts and schemas of the stages where they do not depend on unknown answers.
+    prompts: Vec<(TableId, Prompts)>,
+}
+
+impl Followed {
+    /// The lock that a run would start with; `models` by index in the spec.
+    pub fn lock(&self, models: &HashMap<usize, ModelFacts>) -> Lock {
+        let mut lock = before(&self.plan, models);
+        for (id, prompts) in &self.prompts {
+            lock.add_prompts(self.plan.spec.stage(*id).name.as_str(), prompts.clone());
+        }
+        lock
+    }
+}
+
+/// Reads the sources of `plan` once and follows their rows through the stages by the answers of `recall`.
+pub fn follow(
+    plan: Plan,
+    selection: &Selection,
+    recall: Option<Recall<'_>>,
+    options: Options,
+) -> Result<Followed, RunError> {
+    let stages = plan.stages().map(|id| (id, StageState::new(plan.spec.stage(id)))).collect();
+    let mut follower = Follower { plan: &plan, recall, options, stages, retained: Retained::new(&plan)? };
+    let mut facts = HashMap::new();
+    for i in sources_read(&plan.spec, &plan.selected) {
+        let source = plan.spec.source(i);
+        let named = |error: SourceError| PlanError::Source { name: source.name.to_string(), error };
+        let content = content(source.source.as_ref(), &plan.spec.folder).map_err(named)?;
+        let mut first = 0;
+        let found = scan(source, &plan.spec.folder, content, selection.limit, |batch| {
+            follower.follow(i, &batch, first)?;
+            first += batch.num_rows() as u64;
+            Ok::<_, ScanError>(())
+        });
+        let found = found.map_err(|error| match error {
+            ScanError::Source(error) => RunError::Plan(named(error)),
+            ScanError::Store(error) => error.into(),
+        })?;
+        facts.insert(i, found);
+    }
+    follower.flush()?;
+    let reshaped = follower.reshape()?;
+    let (mut estimates, mut rendered, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, stage) in follower.stages {
+        estimates.push(stage.estimate);
+        rendered.extend(stage.rendered);
+        prompts.extend(stage.digest.map(|digest| (id, digest.finish())));
+    }
+    let plan = Plan { reshaped, ..Plan::new(plan.spec, selection, facts)? };
+    Ok(Followed { plan, estimates, rendered, prompts })
+}
+
+enum ScanError {
+    Source(SourceError),
+    Store(StoreError),
+}
+
+impl From<SourceError> for ScanError {
+    fn from(error: SourceError) -> Self {
+        ScanError::Source(error)
+    }
+}
+
+impl From<StoreError> for ScanError {
+    fn from(error: StoreError) -> Self {
+        ScanError::Store(error)
+    }
+}
+
+struct Follower<'a> {
+    plan: &'a Plan,
+    recall: Option<Recall<'a>>,
+    options: Options,
+    stages: BTreeMap<TableId, StageState>,
+    retained: Retained,
+}
+
+impl Follower<'_> {
+    fn state(&mut self, stage: TableId) -> &mut StageState {
+        self.stages.get_mut(&stage).expect("there is a state for every stage that runs")
+    }
+
+    /// Carries out the reshapes whose inputs are known and follows their rows; returns the number of rows of each.
+    fn reshape(&mut self) -> Result<HashMap<TableId, u64>, RunError> {
+        let mut tables: HashMap<TableId, PartTables> = HashMap::new();
+        let mut reshaped = HashMap::new();
+        for i in self.plan.reshapes() {
+            let reshape = self.plan.spec.reshape(i);
+            for input in &reshape.inputs {
+                if let Some(writer) = self.retained.open.remove(input) {
+                    let made = writer.commit(PartFacts::default())?;
+                    tables.insert(*input, PartTables { id: String::new(), table: made.table });
+                }
+            }
+            let inputs: Option<Vec<_>> =
+                reshape.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
+            let Some(inputs) = inputs else {
+                self.wait(i, 0);
+                continue;
+            };
+            let made = carry_out(reshape, &self.retained.dir, &inputs)?;
+            reshaped.insert(i, made.table.rows());
+            let mut first = 0;
+            let rows = made.table.read(0, made.table.rows(), batch_rows(&made.table)).map_err(StoreError::from)?;
+            for batch in rows {
+                let batch = batch.map_err(StoreError::from)?;
+                self.follow(i, &batch, first)?;
+                first += batch.num_rows() as u64;
+            }
+            self.flush()?;
+            tables.insert(i, made);
+        }
+        Ok(reshaped)
+    }
+
+    /// Follows `batch`, the rows of `input` from number `first` on, through the stages that read it.
+    fn follow(&mut self, input: TableId, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
+        if let Some(writer) = self.retained.open.get_mut(&input) {
+            writer.write(batch.clone(), None)?;
+        }
+        for i in self.plan.stages() {
+            if self.plan.spec.stage(i).input != input {
+                continue;
+            }
+            if !self.plan.spec.stage(i).packs() {
+                self.pass(i, batch, first)?;
+                continue;
+            }
+            match self.state(i).packs.as_mut().map(|(cutter, _)| cutter.push(batch.clone())) {
+                Some(Ok(None)) => {}
+                Some(Ok(Some(packs))) => self.pass_next(i, &packs)?,
+                // The number is unknown, or a column would be too long.
+                None | Some(Err(_)) => self.wait_at(i, batch.num_rows() as u64),
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the last packs, which are not full.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        for i in self.plan.stages() {
+            if let Some(left) = self.state(i).packs.as_mut().and_then(|(cutter, _)| cutter.finish()) {
+                self.pass_next(i, &left)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the next rows of a stage with packs.
+    fn pass_next(&mut self, stage: TableId, batch: &RecordBatch) -> Result<(), StoreError> {
+        let Some((_, next)) = &mut self.state(stage).packs else { return Ok(()) };
+        let first = *next;
+        *next += batch.num_rows() as u64;
+        self.pass(stage, batch, first)
+    }
+
+    /// Estimates rows of a stage and follows its output.
+    fn pass(&mut self, stage: TableId, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
+        let rows = StageRows { stage: self.plan.spec.stage(stage), batch, first };
+        let render = self.options.render;
+        let recall = self.recall.filter(|_| self.options.leaves || self.is_read(stage));
+        let output = self.state(stage).estimate(rows, recall, render)?;
+        let fold = rows.stage.answers.fold();
+        match output {
+            Some(output) => self.follow(stage, &output, first * fold)?,
+            None => self.wait(stage, batch.num_rows() as u64 * fold),
+        }
+        Ok(())
+    }
+
+    /// Counts rows of the stages after `input` as unknown.
+    fn wait(&mut self, input: TableId, rows: u64) {
+        self.retained.open.remove(&input);
+        for i in self.plan.stages() {
+            let after = self.plan.spec.stage(i);
+            if after.input == input {
+                self.wait_at(i, rows);
+            }
+        }
+    }
+
+    /// Counts rows of a stage and of those after it as unknown.
+    fn wait_at(&mut self, stage: TableId, rows: u64) {
+        let state = self.state(stage);
+        let held = state.packs.take().and_then(|(mut cutter, _)| cutter.finish());
+        let rows = rows + held.map_or(0, |held| held.num_rows() as u64);
+        state.estimate.unknown += rows;
+        state.digest = None;
+        self.wait(stage, rows * self.plan.spec.stage(stage).answers.fold());
+    }
+
+    /// Whether a stage that runs reads stage `stage`.
+    fn is_read(&self, stage: TableId) -> bool {
+        self.plan.stages().any(|i| self.plan.spec.stage(i).input == stage)
+            || self.plan.reshapes().any(|i| self.plan.spec.reshape(i).inputs.contains(&stage))
+    }
+}

@@ -1,0 +1,117 @@
+//! Previews: what a run would ask, how many of its calls the ledger answers, and prompts as they would be sent.
+//!
+//! Reads the sources and the ledger, writes nothing and sends nothing.
+//!
+//! - [`follow`]: reads the sources and follows their rows through the stages.
+//! - [`estimate`]: looks up the calls about some rows of a stage.
+//! - [`retained`]: keeps the tables that reshapes read.
+//! - [`prompt_bytes`]: measures prompts.
+
+mod estimate;
+mod follow;
+mod prompt_bytes;
+mod retained;
+
+use estimate::Recall;
+use follow::{Followed, Options, follow};
+
+use crate::lock::{Lock, ModelFacts, Outlook};
+use crate::models::{Access, Models, asked_models};
+use crate::plan::{Plan, Selection, select};
+use crate::provider::Env;
+use crate::run::{RunError, fresh_since, unread};
+use crate::spec::Spec;
+use crate::store::{Ledger, Project, RunDir, StoreError};
+
+pub use estimate::{Rendered, StageEstimate};
+pub use prompt_bytes::{Packs, PromptBytes};
+
+/// What a run would do.
+pub struct Preview {
+    /// The plan.
+    pub plan: Plan,
+    /// One for each stage that runs.
+    pub stages: Vec<StageEstimate>,
+    /// The prompts that were asked for.
+    pub rendered: Vec<Rendered>,
+    /// The lock that the run would start with.
+    pub lock: Lock,
+}
+
+/// Plans `spec` and looks its calls up; renders the first `render` prompts of every stage that reads a source.
+pub fn preview(
+    spec: Spec,
+    selection: &Selection,
+    project: &Project,
+    env: Env<'_>,
+    render: usize,
+) -> Result<Preview, RunError> {
+    let ledger = open(project)?;
+    let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
+    let plan = Plan::new(spec, selection, facts)?;
+    let since = fresh_since(&RunDir::new(project.run(&plan.run_name()))).unwrap_or(i64::MIN);
+    // A client that can't be made (an unset address) is an error of the run; here the answers are only unknown.
+    let access = Access { env, ledger: ledger.as_ref(), recorded: None };
+    let models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
+    let recall = recall(models.as_ref(), ledger.as_ref(), since);
+    let followed = follow(plan, selection, recall, Options { render, leaves: true })?;
+    let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
+    let Followed { plan, estimates: stages, rendered, .. } = followed;
+    Ok(Preview { plan, stages, rendered, lock })
+}
+
+/// `plan` with its sources read, and the lock that a run with `models` would start with. Prompts that depend on answers use the
+/// answers of the builds that `lock` names.
+pub fn now(plan: Plan, models: Option<Models>, lock: &Lock, project: &Project) -> Result<(Plan, Lock), RunError> {
+    let facts = models.as_ref().map(ModelFacts::all).unwrap_or_default();
+    let ledger = open(project)?;
+    let models = models.map(|mut models| {
+        models.set_builds(|model| lock.build(model));
+        models
+    });
+    let recall = recall(models.as_ref(), ledger.as_ref(), i64::MIN);
+    let followed = follow(plan, &Selection::default(), recall, Options { render: 0, leaves: false })?;
+    let now = followed.lock(&facts);
+    Ok((followed.plan, now))
+}
+
+/// The project's ledger, if it has one.
+fn open(project: &Project) -> Result<Option<Ledger>, StoreError> {
+    let path = project.ledger();
+    Ok(if path.exists() { Some(Ledger::open(&path)?) } else { None })
+}
+
+fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: i64) -> Option<Recall<'a>> {
+    Some(Recall { models: models?, ledger: ledger?, since })
+}
+
+impl Preview {
+    /// What is known of the calls of each stage that runs.
+    pub fn outlooks(&self) -> Vec<Outlook> {
+        let outlook = |(at, known): (usize, &StageEstimate)| Outlook {
+            calls: self.calls(at),
+            from_ledger: known.from_ledger,
+            unknown: known.unknown,
+        };
+        self.stages.iter().enumerate().map(outlook).collect()
+    }
+
+    /// Calls at most of the `at`-th stage that runs; an estimate where rows are unknown.
+    pub fn calls(&self, at: usize) -> u64 {
+        let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
+        let stage = self.plan.spec.stage(stage);
+        let each = stage.width() as u64 * stage.stage.info.most_prompts;
+        match stage.packs() {
+            true => (known.packs.count + known.unknown.div_ceil(stage.rows_per_prompt)) * each,
+            false => known.calls + known.unknown * each,
+        }
+    }
+}
+
+/// The plan of the first rows, and the first `most` prompts of every stage that depends on no answer. Opens no ledger.
+pub fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
+    let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
+    let plan = Plan::new(spec, selection, facts)?;
+    let followed = follow(plan, selection, None, Options { render: most, leaves: false })?;
+    Ok((followed.plan, followed.rendered))
+}

@@ -1,0 +1,38 @@
+//! Retained tables: the rows that reshapes read, in a temporary folder.
+
+use std::collections::HashMap;
+
+use tempfile::TempDir;
+
+use crate::plan::Plan;
+use crate::run::RunError;
+use crate::spec::TableId;
+use crate::store::{PartWriter, RunDir, StoreError};
+
+/// The tables; the folder is removed with them.
+pub struct Retained {
+    /// The folder.
+    pub dir: RunDir,
+    /// The inputs of reshapes whose rows are all known so far.
+    pub open: HashMap<TableId, PartWriter>,
+    _folder: Option<TempDir>,
+}
+
+impl Retained {
+    /// Begins a table for each input of a reshape.
+    pub fn new(plan: &Plan) -> Result<Self, RunError> {
+        let folder = match plan.reshapes().next() {
+            None => None,
+            Some(_) => Some(tempfile::tempdir().map_err(StoreError::io(&std::env::temp_dir()))?),
+        };
+        let dir = RunDir::new(folder.as_ref().map(|folder| folder.path().to_owned()).unwrap_or_default());
+        let mut open = HashMap::new();
+        for input in plan.reshapes().flat_map(|i| &plan.spec.reshape(i).inputs) {
+            if plan.spec.table(*input).as_reshape().is_none() {
+                let schema = plan.spec.relation(*input).schema.clone();
+                open.insert(*input, dir.write_table(plan.spec.table_name(*input), schema)?);
+            }
+        }
+        Ok(Retained { dir, open, _folder: folder })
+    }
+}

@@ -1,0 +1,238 @@
+//! The dispatcher: sends the tasks of a stage to the models, as many at once as the stage has lanes.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::assemble::{Piece, assemble};
+use super::block::Block;
+use super::error::RunError;
+use super::job::Job;
+use super::look_up::look_up;
+use super::produce::{Produce, Produced, produce};
+use super::recent::Lookup;
+use super::request::CallRequest;
+use super::stop::StopReason;
+use crate::ask::{Next, Question, Respondent, Task, Terms};
+use crate::spec::Order;
+
+/// Carries a stage out until its parts are committed or the run stops.
+pub async fn drive(job: Job) -> Result<(), RunError> {
+    let job = Arc::new(job);
+    let (out, mut produced) = mpsc::channel(2);
+    let producer = tokio::task::spawn_blocking({
+        let job = job.clone();
+        move || produce(&job, &out)
+    });
+    let (pieces, rx) = mpsc::channel(64);
+    let assembler = tokio::spawn(assemble(job.clone(), rx));
+    let mut lanes = Lanes { job: job.clone(), free: Arc::new(Semaphore::new(job.lanes())), pieces, last_model: None };
+    let model_major = job.order() == Order::ModelMajor;
+    let mut waiting = Vec::new();
+    while let Some(next) = produced.recv().await {
+        let going = match next {
+            Produced::Begin(part, marks) => lanes.pieces.send(Piece::Begin(part, marks)).await.is_ok(),
+            Produced::Block(block) if model_major => {
+                waiting.push(block);
+                true
+            }
+            Produced::Block(block) => lanes.block(block).await,
+            Produced::End(part, blocks) => {
+                let going = !model_major || lanes.model_by_model(std::mem::take(&mut waiting)).await;
+                going && lanes.pieces.send(Piece::End(part, blocks)).await.is_ok()
+            }
+        };
+        if !going {
+            break;
+        }
+    }
+    drop((produced, waiting));
+    let died = |e: tokio::task::JoinError| RunError::Died(e.to_string());
+    let made = producer.await.map_err(died)?;
+    // The assembler ends after the last call in flight.
+    drop(lanes);
+    let assembled = assembler.await.map_err(died)?;
+    made.and(assembled)
+}
+
+/// A task to ask, with the block it belongs to and the look-up that found no answer.
+struct Open {
+    block: Arc<Block>,
+    task: Task,
+    lookup: Arc<Lookup>,
+}
+
+/// The lanes of a stage. A free lane takes the next task at once, whatever part it belongs to.
+struct Lanes {
+    job: Arc<Job>,
+    free: Arc<Semaphore>,
+    pieces: mpsc::Sender<Piece>,
+    last_model: Option<usize>,
+}
+
+impl Lanes {
+    /// Sends a block's tasks, row by row; `false`: the run stops.
+    async fn block(&mut self, Produce { block, tasks, lookup }: Produce) -> bool {
+        if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
+            return false;
+        }
+        for task in tasks {
+            let Some(lane) = self.lane().await else { return false };
+            self.send(lane, Open { block: block.clone(), task, lookup: lookup.clone() });
+        }
+        true
+    }
+
+    /// Sends a part's tasks model by model; a model begins when the calls of the one before have ended. The next part begins
+    /// with the last model, so that the server keeps it loaded.
+    async fn model_by_model(&mut self, blocks: Vec<Produce>) -> bool {
+        let models = self.job.stage().models.len();
+        let mut by_model: Vec<Vec<Open>> = (0..models).map(|_| Vec::new()).collect();
+        for Produce { block, tasks, lookup } in blocks {
+            if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
+                return false;
+            }
+            for task in tasks {
+                by_model[task.who.model].push(Open { block: block.clone(), task, lookup: lookup.clone() });
+            }
+        }
+        let mut order: Vec<usize> = (0..models).filter(|m| !by_model[*m].is_empty()).collect();
+        if let Some(at) = order.iter().position(|m| Some(*m) == self.last_model) {
+            order[..=at].rotate_right(1);
+        }
+        for model in order {
+            if self.last_model.is_some_and(|last| last != model) && !self.idle().await {
+                return false;
+            }
+            self.last_model = Some(model);
+            for open in std::mem::take(&mut by_model[model]) {
+                let Some(lane) = self.lane().await else { return false };
+                self.send(lane, open);
+            }
+        }
+        true
+    }
+
+    /// Waits until no call of this stage is in flight; `false`: the run stops.
+    async fn idle(&self) -> bool {
+        let all = self.free.acquire_many(self.job.lanes() as u32);
+        self.job.stop.unless_draining(all).await.is_some_and(|all| all.is_ok())
+    }
+
+    /// Waits for a free lane; `None`: the run stops.
+    async fn lane(&self) -> Option<OwnedSemaphorePermit> {
+        if self.job.stop.is_draining() {
+            return None;
+        }
+        self.job.stop.unless_draining(self.free.clone().acquire_owned()).await?.ok()
+    }
+
+    fn send(&self, lane: OwnedSemaphorePermit, open: Open) {
+        let (job, free, pieces) = (self.job.clone(), self.free.clone(), self.pieces.clone());
+        tokio::spawn(async move {
+            let guard = job.stop.on_panic();
+            let block = open.block.clone();
+            let done = carry_out(&job, open, &free).await && block.close_one();
+            drop(lane);
+            if done {
+                // The receiver is gone only when the run stops.
+                let _ = pieces.send(Piece::Block(block)).await;
+            }
+            drop(guard);
+        });
+    }
+}
+
+/// Asks until a task is done; `false`: the run stops.
+async fn carry_out(job: &Arc<Job>, open: Open, free: &Arc<Semaphore>) -> bool {
+    let Open { block, mut task, lookup } = open;
+    // Held until the last question of the round is claimed: answers since the look-up are remembered that long.
+    let mut lookup = Some(lookup);
+    loop {
+        match job.step(&block, &mut task) {
+            Next::Done => return true,
+            Next::LookUp => {
+                lookup = Some(Arc::new(job.calls.recorder().lookup()));
+                let Some(found) = looked_up(job, &block, task).await else { return false };
+                task = found;
+            }
+            Next::Ask => {
+                let is_one = task.wave().nth(1).is_none();
+                let answered = match is_one {
+                    true => ask(job, &mut task, &mut lookup).await,
+                    false => ask_at_once(job, &mut task, lookup.take(), free).await,
+                };
+                if !answered {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// Asks the next question; `false`: the run stops before the answer.
+async fn ask(job: &Job, task: &mut Task, lookup: &mut Option<Arc<Lookup>>) -> bool {
+    let Some(number) = task.wave().next() else { return false };
+    let lookup = if task.open_count() == 1 { lookup.take() } else { lookup.clone() };
+    let request = request(job, task.who, task.question(number));
+    let Some(finished) = job.calls.ask(request, lookup, job.progress()).await else { return false };
+    task.answer(number, finished);
+    true
+}
+
+fn request<'a>(job: &'a Job, who: Respondent, question: &'a Question) -> CallRequest<'a> {
+    let model = job.stage().models[who.model];
+    let terms = Terms::new(job.stage(), &job.calls.target(model).fallback);
+    CallRequest { model, replicate: who.replicate, prompt: &question.prompt, key: question.key, terms }
+}
+
+/// Asks the whole wave, on the task's lane and on free ones; `false`: the run stops before the last answer.
+async fn ask_at_once(job: &Arc<Job>, task: &mut Task, lookup: Option<Arc<Lookup>>, free: &Arc<Semaphore>) -> bool {
+    let mut waiting: Vec<usize> = task.wave().collect();
+    waiting.reverse();
+    let mut asked = JoinSet::new();
+    loop {
+        while let Some(number) = waiting.last().copied() {
+            // The task's own lane takes one question at a time.
+            let lane = match asked.is_empty() {
+                true => None,
+                false => match free.clone().try_acquire_owned() {
+                    Ok(lane) => Some(lane),
+                    Err(_) => break,
+                },
+            };
+            waiting.pop();
+            let (job, lookup, who) = (job.clone(), lookup.clone(), task.who);
+            let Question { prompt, key, .. } = task.question(number);
+            let question = Question { prompt: prompt.clone(), key: *key, answer: None };
+            asked.spawn(async move {
+                let finished = job.calls.ask(request(&job, who, &question), lookup, job.progress()).await;
+                drop(lane);
+                (number, finished)
+            });
+        }
+        match asked.join_next().await {
+            None => return true,
+            Some(Ok((number, Some(finished)))) => task.answer(number, finished),
+            Some(_) => return false,
+        }
+    }
+}
+
+/// The task with its questions looked up; `None`: the look-up panicked, and the run stops.
+async fn looked_up(job: &Arc<Job>, block: &Arc<Block>, mut task: Task) -> Option<Task> {
+    let looked = tokio::task::spawn_blocking({
+        let (job, block) = (job.clone(), block.clone());
+        move || {
+            // A question that can't be looked up is asked.
+            let _ = look_up(&job, &block, std::slice::from_mut(&mut task));
+            task
+        }
+    });
+    let looked = looked.await.ok();
+    if looked.is_none() {
+        job.stop.drain(StopReason::Failed);
+    }
+    looked
+}

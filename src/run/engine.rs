@@ -1,0 +1,155 @@
+//! The engine: carries a prepared plan out, one driver per stage.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::admission::Admission;
+use super::budget::BudgetMeter;
+use super::calls::Calls;
+use super::endpoint::Endpoints;
+use super::error::RunError;
+use super::job::Job;
+use super::parts::Parts;
+use super::prepare::{Ready, fresh_since};
+use super::progress::Progress;
+use super::recorder::Recorder;
+use super::stop::{Stop, StopReason};
+use super::{dispatch, outputs, reshape};
+use crate::lock::{self, Lock, ModelFacts};
+use crate::models::Models;
+use crate::spec::TableId;
+use crate::store::{Manifest, State};
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What it did.
+    pub manifest: Manifest,
+    /// Why it stopped early, if it did.
+    pub stopped: Option<StopReason>,
+    /// What its tables are made from and what they are, if it ended and ran all rows of all stages.
+    pub lock: Option<Lock>,
+}
+
+/// Carries out a plan: answers every row from the ledger or by calls, commits the parts, writes the outputs.
+pub async fn run(mut ready: Ready, models: Models, progress: Arc<Progress>, stop: Stop) -> Result<Outcome, RunError> {
+    let before = ready.plan.is_whole().then(|| lock::before(&ready.plan, &ModelFacts::all(&models)));
+    let mut manifest = begin(&ready, &models, before.as_ref()).await?;
+    let inputs = parts(&mut ready);
+    let Ready { plan, dir, replay, project, .. } = &ready;
+    let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
+        Some(replay) => replay.no_ledger(),
+        None => project.ledger(),
+    };
+    let recorder = Recorder::start(ledger, manifest.fresh_since_ms, stop.clone())?;
+    let admission = Admission {
+        budget: BudgetMeter::new(plan.spec.budget),
+        endpoints: Endpoints::new(&plan.spec, &models),
+        stop: stop.clone(),
+    };
+    let calls = Calls::new(models, admission, recorder.clone(), replay.clone());
+    let drivers = start(&ready, &inputs, Arc::new(calls), (&progress, &stop));
+    let failed = first_error(drivers, &stop).await;
+    let closed = recorder.close().await;
+    manifest.stages = plan.stages().map(|i| (plan.spec.stage(i).name.to_string(), progress.totals(i))).collect();
+    if let Some(error) = failed.or(closed.err().map(RunError::from)) {
+        manifest.end(State::Stopped);
+        manifest.write(dir)?;
+        return Err(error);
+    }
+    if let Some(replay) = replay.as_ref().filter(|replay| replay.is_incomplete()) {
+        let (count, first) = replay.missing();
+        stop.drain(StopReason::NotRecorded { count, first });
+    }
+    let stopped = stop.reason();
+    let mut lock = None;
+    if stopped.is_none() {
+        let (plan, dir) = (plan.clone(), dir.clone());
+        let written = tokio::task::spawn_blocking(move || outputs::write(&plan, &dir, &inputs, before));
+        (manifest.outputs, lock) = written.await.map_err(|e| RunError::Died(e.to_string()))??;
+        manifest.lock = lock.as_ref().map(Lock::to_json);
+    }
+    manifest.end(if stopped.is_none() { State::Done } else { State::Stopped });
+    manifest.write(dir)?;
+    Ok(Outcome { manifest, stopped, lock })
+}
+
+/// Writes the manifest before the first call. Removes the parts that a fresh run makes again.
+async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest, RunError> {
+    let Ready { plan, dir, replay, fresh, .. } = ready;
+    let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
+    outputs::describe(&mut manifest, plan, models);
+    manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
+    manifest.lock = lock.map(Lock::to_json);
+    // The moment is kept with the run: after a stop it goes on instead of beginning again.
+    manifest.fresh_since_ms = if *fresh { Some(moment().await) } else { fresh_since(dir) };
+    manifest.write(dir)?;
+    if *fresh {
+        dir.remove_parts(plan.spec.stages().map(|(_, stage)| stage.name.as_str()))?;
+    }
+    Ok(manifest)
+}
+
+/// The tables of the plan: those that exist, and those that the stages and reshapes will make.
+fn parts(ready: &mut Ready) -> HashMap<TableId, Arc<Parts>> {
+    let plan = &ready.plan;
+    let stages = plan.stages().map(|i| {
+        let stage = plan.spec.stage(i);
+        (i, Parts::new(stage.chunk_size * stage.answers.fold()))
+    });
+    let reshapes = plan.reshapes().map(|i| (i, Parts::new(0)));
+    let existing = std::mem::take(&mut ready.tables).into_iter().map(|(id, table)| (id, Parts::whole(table)));
+    stages.chain(reshapes).chain(existing).map(|(id, parts)| (id, Arc::new(parts))).collect()
+}
+
+/// Starts a driver for every stage and every reshape that is not made yet.
+fn start(
+    Ready { plan, dir, .. }: &Ready,
+    inputs: &HashMap<TableId, Arc<Parts>>,
+    calls: Arc<Calls>,
+    (progress, stop): (&Arc<Progress>, &Stop),
+) -> JoinSet<Result<(), RunError>> {
+    let mut drivers = JoinSet::new();
+    for i in plan.reshapes().filter(|i| !plan.reshaped.contains_key(i)) {
+        drivers.spawn(reshape::drive(plan.clone(), i, dir.clone(), inputs.clone(), stop.clone()));
+    }
+    for i in plan.stages() {
+        let job = Job {
+            plan: plan.clone(),
+            id: i,
+            dir: dir.clone(),
+            input: inputs[&plan.spec.stage(i).input].clone(),
+            output: inputs[&i].clone(),
+            calls: calls.clone(),
+            progress: progress.clone(),
+            stop: stop.clone(),
+        };
+        drivers.spawn(dispatch::drive(job));
+    }
+    drivers
+}
+
+/// Waits until all drivers have ended. An error stops the others; the first one counts.
+async fn first_error(mut drivers: JoinSet<Result<(), RunError>>, stop: &Stop) -> Option<RunError> {
+    let mut first = None;
+    while let Some(ended) = drivers.join_next().await {
+        let error = match ended {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error,
+            Err(died) => RunError::Died(died.to_string()),
+        };
+        stop.drain(StopReason::Failed);
+        first.get_or_insert(error);
+    }
+    first
+}
+
+/// Now, in milliseconds since 1970, later than every record before.
+async fn moment() -> i64 {
+    // Records have a resolution of a millisecond.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    chrono::Utc::now().timestamp_millis()
+}

@@ -1,0 +1,198 @@
+//! Finishing: the output rows, the calls and the counts of a block whose slots are filled.
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+
+use super::block::{Block, Slot};
+use super::calls::Calls;
+use super::label_counts::LabelCounts;
+use crate::ask::{Fate, OutputSlot, PackPosition, answered_by, answers, columns};
+use crate::plan::Plan;
+use crate::spec::StageSpec;
+use crate::store::{Audit, CallRow, CallsTable, PackRow, PartFacts, Replies, RowCounts, Shares};
+use crate::table::Cell;
+
+/// What a block leaves.
+pub struct Done {
+    /// The output rows.
+    pub rows: RecordBatch,
+    /// The calls behind them.
+    pub calls: RecordBatch,
+    /// The counts.
+    pub facts: PartFacts,
+}
+
+/// A block with everything its results are made from.
+struct Finish<'a> {
+    block: &'a Block,
+    plan: &'a Plan,
+    stage: &'a StageSpec,
+    slots: Vec<Slot>,
+    audits: BTreeMap<usize, Slot>,
+}
+
+/// Makes the results of a block. Takes the answers out of it.
+pub fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Calls) -> Result<Done, ArrowError> {
+    let (slots, audits) = block.take();
+    let finish = Finish { block, plan, stage, slots, audits };
+    let outputs = finish.outputs();
+    let rows = columns(stage, &block.input, &outputs)?;
+    let calls = finish.calls(calls)?;
+    // A call about several rows has a prompt in the line of the first row only.
+    let prompts = calls.column_by_name("prompt").map_or(0, |prompts| prompts.len() - prompts.null_count());
+    let facts = PartFacts {
+        calls: prompts as u64,
+        shares: finish.shares(&outputs),
+        audit: stage.audit.map(|_| finish.audit(&outputs)),
+        replies: finish.replies(),
+        counts: finish.counts(),
+        ..PartFacts::default()
+    };
+    Ok(Done { rows, calls, facts })
+}
+
+impl Finish<'_> {
+    fn counts(&self) -> RowCounts {
+        let mut counts = RowCounts::default();
+        for (fate, slots) in self.block.fates.iter().zip(self.slots.chunks(self.stage.width())) {
+            if *fate == Fate::Skipped {
+                counts.skipped += 1;
+            } else if slots.iter().any(|slot| slot.failure.is_some()) {
+                counts.failed += 1;
+            } else {
+                counts.answered += 1;
+            }
+        }
+        counts
+    }
+
+    fn model(&self, slot: &Slot) -> &str {
+        &self.stage.model_names[slot.model]
+    }
+
+    /// The cells, the model and the failure of each slot.
+    fn outputs(&self) -> Vec<OutputSlot<'_>> {
+        let slots = self.slots.iter().enumerate().map(|(i, slot)| {
+            let (row, model) = (self.block.row(i / self.stage.width()), self.model(slot));
+            let fate = &self.block.fates[i / self.stage.width()];
+            let answers = answers(&slot.asked);
+            let cells = match (fate, &slot.failure) {
+                (Fate::Asked, None) => self.stage.stage.ask.cells(row, model, &answers),
+                _ => self.stage.stage.ask.unanswered(row, &answers),
+            };
+            let who = (*fate != Fate::Skipped).then(|| answered_by(&slot.asked).unwrap_or(model));
+            OutputSlot { cells, who, failure: slot.failure.as_ref() }
+        });
+        slots.collect()
+    }
+
+    fn shares(&self, outputs: &[OutputSlot<'_>]) -> Shares {
+        let mut counts = LabelCounts::new(self.plan, self.stage);
+        for (i, (slot, output)) in self.slots.iter().zip(outputs).enumerate() {
+            counts.add(i % self.stage.width(), &output.cells, slot.failure.is_none().then_some(&slot.asked));
+        }
+        counts.finish()
+    }
+
+    fn replies(&self) -> Replies {
+        let mut replies = Replies::new();
+        for slot in &self.slots {
+            for build in slot.asked.iter().filter_map(|(_, finished)| finished.record.build.as_ref()) {
+                let model = self.model(slot);
+                // Most are known; then nothing is copied.
+                if !replies.get(model).is_some_and(|known| known.contains(build)) {
+                    replies.entry(model.to_owned()).or_default().insert(build.clone());
+                }
+            }
+        }
+        replies
+    }
+
+    fn audit(&self, outputs: &[OutputSlot<'_>]) -> Audit {
+        let mut audit = Audit::default();
+        for slot in self.slots.iter().filter(|slot| !slot.asked.is_empty()) {
+            audit.packed.answers += 1;
+            audit.packed.tokens += tokens(slot);
+        }
+        for (i, single) in &self.audits {
+            audit.single.answers += 1;
+            audit.single.tokens += tokens(single);
+            if single.failure.is_some() || self.slots[*i].failure.is_some() {
+                audit.failed += 1;
+                continue;
+            }
+            audit.compared += 1;
+            let (row, model) = (self.block.row(i / self.stage.width()), self.model(&self.slots[*i]));
+            let single = self.stage.stage.ask.cells(row, model, &answers(&single.asked));
+            for (write, column) in self.stage.stage.info.writes.iter().enumerate() {
+                let labels = self.stage.stage.info.compared_labels(write);
+                if labels.is_empty() {
+                    continue;
+                }
+                let name = match self.stage.answers.models_per_row() {
+                    1 => column.name.clone(),
+                    _ => format!("{} ({model})", column.name),
+                };
+                let (packed, single) = (label(&outputs[*i].cells[write]), label(&single[write]));
+                audit.compare(&name, labels, packed.as_deref(), single.as_deref());
+            }
+        }
+        audit
+    }
+
+    /// The rows of the calls table.
+    fn calls(&self, calls: &Calls) -> Result<RecordBatch, ArrowError> {
+        let (width, models) = (self.stage.width(), self.stage.answers.models_per_row());
+        let key_column = self.plan.spec.relation(self.stage.input).key;
+        let mut table = CallsTable::default();
+        for (i, slot) in self.slots.iter().enumerate() {
+            let (row, row_key) = self.block.row_name(key_column, i / width);
+            let target = calls.target(self.stage.models[slot.model]);
+            let audits = self.audits.get(&i).into_iter().flat_map(|slot| &slot.asked).map(|asked| (asked, true));
+            for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
+                let fallback = finished.record.notes.fallback.as_ref();
+                let fallback = fallback.and_then(|name| target.fallback.iter().find(|(other, _)| other == name));
+                let by = fallback.map_or(target, |(_, index)| calls.target(*index));
+                table.push(&CallRow {
+                    row,
+                    row_key: row_key.as_deref(),
+                    stage: self.stage.name.as_str(),
+                    model: &target.name,
+                    replicate: (i % width / models) as i64 + 1,
+                    provider: by.provider.kind(),
+                    model_id: &by.model.id,
+                    model_digest: by.build.digest.as_deref(),
+                    from_ledger: finished.from_ledger,
+                    prompt,
+                    record: &finished.record,
+                    failure: finished.answer.as_ref().err(),
+                    pack: finished.place.as_deref().map(pack_row),
+                    audit,
+                });
+            }
+        }
+        table.finish()
+    }
+}
+
+fn pack_row(place: &PackPosition) -> PackRow<'_> {
+    let (size, position, reply) = (place.size as i64, place.position as i64, place.part.as_deref());
+    PackRow { size, position, carries: place.carries, reply }
+}
+
+/// Tokens of a slot's calls, each call counted once.
+fn tokens(slot: &Slot) -> u64 {
+    let once = slot.asked.iter().filter(|(_, f)| f.place.as_ref().is_none_or(|place| place.carries));
+    once.map(|(_, f)| f.record.prompt_tokens + f.record.completion_tokens).sum()
+}
+
+/// A label or a truth value as text.
+fn label(cell: &Cell) -> Option<String> {
+    match cell {
+        Cell::Text(text) => Some(text.clone()),
+        Cell::Boolean(truth) => Some(truth.to_string()),
+        _ => None,
+    }
+}

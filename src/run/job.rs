@@ -1,0 +1,117 @@
+//! Jobs: what the producer, the dispatcher and the assembler of a stage share.
+
+use std::sync::Arc;
+
+use super::block::Block;
+use super::calls::Calls;
+use super::parts::Parts;
+use super::progress::{Progress, StageProgress};
+use super::replay::Replay;
+use super::stop::{Stop, StopReason};
+use crate::ask::{Keys, Next, Respondent, SlotResult, Task, TaskContext};
+use crate::plan::{Plan, routing};
+use crate::prompt::Prompt;
+use crate::spec::{Order, StageSpec, TableId};
+use crate::store::{Key, RunDir};
+
+/// A stage to carry out.
+#[derive(Clone)]
+pub struct Job {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The stage in the plan.
+    pub id: TableId,
+    /// The run's folder.
+    pub dir: RunDir,
+    /// The rows to ask about.
+    pub input: Arc<Parts>,
+    /// The parts that the stage makes.
+    pub output: Arc<Parts>,
+    /// Answers calls.
+    pub calls: Arc<Calls>,
+    /// The counters of the run.
+    pub progress: Arc<Progress>,
+    /// Stops the run.
+    pub stop: Stop,
+}
+
+impl Keys for Job {
+    fn key(&self, who: Respondent, prompt: &Prompt) -> Key {
+        self.calls.target(self.stage().models[who.model]).key(prompt, who.replicate)
+    }
+}
+
+impl Job {
+    /// The stage.
+    pub fn stage(&self) -> &StageSpec {
+        self.plan.spec.stage(self.id)
+    }
+
+    /// The stage's counters.
+    pub fn progress(&self) -> &StageProgress {
+        self.progress.stage(self.id)
+    }
+
+    /// Calls of this stage that may be in flight.
+    pub fn lanes(&self) -> usize {
+        self.stage().workers * self.stage().batch_size
+    }
+
+    /// The order of a part's calls.
+    pub fn order(&self) -> Order {
+        let stage = self.stage();
+        let holds_one = stage.models.iter().any(|m| self.calls.target(*m).holds_one_model());
+        routing::order(stage, holds_one)
+    }
+
+    /// The context of the tasks of a block.
+    pub fn context<'a>(&'a self, block: &'a Block) -> TaskContext<'a> {
+        TaskContext::new(self.stage(), self, &block.input, block.place.first_row)
+    }
+
+    /// The number of a row of the block, from 1, and its name in messages.
+    pub fn row_name(&self, block: &Block, row: usize) -> (i64, String) {
+        let (number, key) = block.row_name(self.plan.spec.relation(self.stage().input).key, row);
+        (number, key.unwrap_or_else(|| number.to_string()))
+    }
+
+    /// Steps a task: counts its calls and fills the slots that have nothing more to ask.
+    pub fn step(&self, block: &Block, task: &mut Task) -> Next {
+        let audit = task.audit;
+        let result = task.step(&self.context(block), |slot| self.fill(block, slot, audit));
+        let singles = if self.stage().packs() && !audit { result.singles } else { 0 };
+        self.progress().calls(result.sent, result.known, singles);
+        result.next
+    }
+
+    /// Fills a slot. Counts its failure, and its row if that was the row's last slot.
+    pub fn fill(&self, block: &Block, result: SlotResult, audit: bool) {
+        if audit {
+            return block.fill_audit(result);
+        }
+        let width = self.stage().width();
+        if let Some(failure) = &result.failure {
+            self.progress().error(failure, self.row_name(block, result.slot / width), result.slot % width);
+        }
+        match block.fill(result, width) {
+            None => {}
+            Some(false) => self.progress().answered(),
+            Some(true) => self.row_failed(),
+        }
+    }
+
+    /// Counts a failed row, and stops the run if more failed than `max_failed` allows.
+    fn row_failed(&self) {
+        let failed = self.progress().failed();
+        // An incomplete replay is reported as a whole.
+        if self.calls.replay().is_some_and(Replay::is_incomplete) {
+            return;
+        }
+        let Some(most) = self.stage().max_failed else { return };
+        let allowed = most.of(self.progress().rows());
+        if failed > allowed {
+            let stage = self.stage().name.to_string();
+            self.stop.drain(StopReason::TooManyFailed { stage, failed, allowed });
+        }
+    }
+}

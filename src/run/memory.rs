@@ -1,0 +1,62 @@
+//! Memory: how many blocks a stage may hold.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::job::Job;
+use super::parts::{BLOCK_BYTES, BLOCK_ROWS};
+use crate::spec::Order;
+
+/// Ordinary blocks in memory beside the rows that the lanes work on.
+const LOOKAHEAD: usize = 16;
+
+/// Permits for blocks. The unit is a row of an ordinary block; a block costs by rows and by bytes. A stage that goes model by
+/// model holds whole parts, so there the unit is a part and two parts fit.
+pub struct MemoryPermits<'a> {
+    job: &'a Job,
+    by_part: bool,
+    units: Arc<Semaphore>,
+    /// The first block shows how large rows are; then units for the two next rows, or packs, of these lanes are added.
+    lanes: Option<usize>,
+    part: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl<'a> MemoryPermits<'a> {
+    /// The permits of a stage.
+    pub fn new(job: &'a Job) -> Self {
+        let by_part = job.order() == Order::ModelMajor;
+        let units = Arc::new(Semaphore::new(if by_part { 2 } else { LOOKAHEAD * BLOCK_ROWS }));
+        MemoryPermits { job, by_part, units, lanes: Some(job.lanes()), part: None }
+    }
+
+    /// Begins a part, and releases the one before.
+    pub fn begin_part(&mut self, handle: &Handle) {
+        self.part = None;
+        if self.by_part {
+            self.part = self.wait(handle, 1);
+        }
+    }
+
+    /// Waits for the memory of a block of `input`; `None`: the run stops.
+    pub fn take(&mut self, handle: &Handle, input: &RecordBatch) -> Option<Arc<OwnedSemaphorePermit>> {
+        if self.by_part {
+            return self.part.clone();
+        }
+        let rows = input.num_rows();
+        let bytes = input.get_array_memory_size();
+        let units = rows.max(bytes * BLOCK_ROWS / BLOCK_BYTES).clamp(1, LOOKAHEAD * BLOCK_ROWS);
+        if let Some(lanes) = self.lanes.take() {
+            let pack = self.job.stage().rows_per_prompt as usize;
+            self.units.add_permits(2 * lanes * pack.min(rows) * units.div_ceil(rows));
+        }
+        self.wait(handle, units as u32)
+    }
+
+    fn wait(&self, handle: &Handle, units: u32) -> Option<Arc<OwnedSemaphorePermit>> {
+        let permit = self.job.stop.unless_draining(self.units.clone().acquire_many_owned(units));
+        handle.block_on(permit)?.ok().map(Arc::new)
+    }
+}

@@ -1,0 +1,114 @@
+//! Outputs: the files and the manifest entries of a run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use indexmap::IndexMap;
+
+use super::error::RunError;
+use super::parts::{PartTables, Parts, batch_rows};
+use crate::lock::{Lock, PromptDigest};
+use crate::models::Models;
+use crate::plan::Plan;
+use crate::spec::TableId;
+use crate::store::{
+    Manifest, OutputFacts, ReshapeEntry, RunDir, SourceEntry, StageShape, StageTotals, StoreError, write_output,
+};
+use crate::table::parquet::TableError;
+
+/// Writes the outputs and completes the lock: the outputs contain the hash of its causes, and it contains their hashes.
+pub fn write(
+    plan: &Plan,
+    dir: &RunDir,
+    inputs: &HashMap<TableId, Arc<Parts>>,
+    lock: Option<Lock>,
+) -> Result<(IndexMap<String, OutputFacts>, Option<Lock>), RunError> {
+    let Some(mut lock) = lock else { return Ok((write_outputs(plan, inputs, None)?, None)) };
+    for i in plan.stages() {
+        let stage = plan.spec.stage(i);
+        let rows = inputs[&stage.input].tables().unwrap_or_default();
+        lock.add_prompts(stage.name.as_str(), PromptDigest::of_rows(stage, read_all(&rows)).map_err(StoreError::from)?);
+    }
+    lock.add_counts(plan, dir);
+    let written = write_outputs(plan, inputs, Some(lock.causes()))?;
+    lock.add_outputs(plan);
+    Ok((written, Some(lock)))
+}
+
+/// Writes into the manifest what is known before the first call.
+pub fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
+    for (id, source) in plan.spec.sources() {
+        if let Some(facts) = plan.sources.get(&id) {
+            let entry = SourceEntry {
+                rows: facts.rows,
+                content: facts.content.clone(),
+                paths: source.source.paths().into_iter().map(|(_, path)| path).collect(),
+                key: source.source.key().map(str::to_owned),
+            };
+            manifest.sources.insert(source.name.to_string(), entry);
+        }
+    }
+    for i in plan.reshapes() {
+        let reshape = plan.spec.reshape(i);
+        let relation = &reshape.relation;
+        let entry = ReshapeEntry {
+            kind: reshape.reshape.info.kind.to_owned(),
+            inputs: reshape.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
+            key: relation.key.map(|key| relation.schema.field(key).name().clone()),
+            hidden: relation.hidden,
+        };
+        manifest.reshapes.insert(reshape.name.clone(), entry);
+    }
+    manifest.models = models.entries();
+    for i in plan.stages() {
+        let stage = plan.spec.stage(i);
+        let totals = StageTotals { rows: plan.rows(stage.input).unwrap_or_default(), ..StageTotals::default() };
+        manifest.stages.insert(stage.name.to_string(), totals);
+        manifest.tables.insert(stage.name.to_string(), StageShape::of(&plan.spec, stage));
+    }
+}
+
+/// Writes every output of the plan from the committed parts; `causes` is the hash of what they are made from.
+fn write_outputs(
+    plan: &Plan,
+    inputs: &HashMap<TableId, Arc<Parts>>,
+    causes: Option<String>,
+) -> Result<IndexMap<String, OutputFacts>, RunError> {
+    let mut written = IndexMap::new();
+    for i in plan.outputs() {
+        let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
+        let schema = plan.spec.relation(output.input).schema.clone();
+        let mut facts = vec![
+            ("fanfold.pipeline".to_owned(), plan.spec.name.clone()),
+            ("fanfold.spec_hash".to_owned(), plan.spec_hash.clone()),
+            ("fanfold.run".to_owned(), plan.identity()),
+        ];
+        facts.extend(causes.clone().map(|causes| ("fanfold.lock".to_owned(), causes)));
+        // Marks a table of the first rows only.
+        facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
+        let columns = schema.fields().len();
+        let Some(tables) = inputs[&output.input].tables() else {
+            return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.table_name(output.input))));
+        };
+        let batches = read_all(&tables);
+        let rows = write_output(&output.file, output.format, schema, facts, batches)?;
+        written.insert(
+            name.to_string(),
+            OutputFacts {
+                input: plan.spec.table_name(output.input).to_owned(),
+                path: output.path.clone(),
+                rows,
+                columns,
+            },
+        );
+    }
+    Ok(written)
+}
+
+fn read_all(tables: &[PartTables]) -> impl Iterator<Item = Result<RecordBatch, TableError>> {
+    tables.iter().flat_map(|part| match part.table.read(0, part.table.rows(), batch_rows(&part.table)) {
+        Ok(rows) => Box::new(rows) as Box<dyn Iterator<Item = _>>,
+        Err(error) => Box::new(std::iter::once(Err(error))),
+    })
+}

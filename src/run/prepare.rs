@@ -1,0 +1,127 @@
+//! Preparing: reads the sources, freezes the plan, takes the locks and finds the run's folder. Sends nothing.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::RunError;
+use super::parts::PartTables;
+use super::replay::{Replay, ReplayMode};
+use super::reshape;
+use crate::models::{Access, ConnectError, Models, asked_models};
+use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
+use crate::provider::Env;
+use crate::source::content;
+use crate::spec::{Spec, TableId};
+use crate::store::{Hold, Ledger, Manifest, Project, RunDir, import};
+use crate::table::parquet::clean;
+
+/// Which recorded answers a run uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Recall<'a> {
+    /// The ledger's.
+    #[default]
+    Ledger,
+    /// None: everything is asked again.
+    Fresh,
+    /// A replay file's.
+    Replay(&'a Path, ReplayMode),
+}
+
+/// A run that can start: everything is read, locked and checked; nothing has been sent.
+pub struct Ready {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The run's folder.
+    pub dir: RunDir,
+    /// The recorded calls that answer it.
+    pub replay: Option<Arc<Replay>>,
+    /// Whether everything is asked again.
+    pub(super) fresh: bool,
+    pub(super) project: Project,
+    /// The tables that exist before the first call.
+    pub(super) tables: HashMap<TableId, PartTables>,
+    _locks: Vec<Hold>,
+}
+
+impl Ready {
+    /// Connects the models that the run asks. Nothing is sent for a replay of recorded calls only.
+    pub async fn connect(&self, env: Env<'_>) -> Result<Models, ConnectError> {
+        let (spec, asked) = (&self.plan.spec, asked_models(&self.plan));
+        let recorded = self.replay.as_ref().map(|replay| replay.file());
+        if self.replay.as_ref().is_some_and(|replay| replay.is_only()) {
+            return Models::offline(spec, &asked, Access { env, ledger: None, recorded });
+        }
+        let ledger = Ledger::open(&self.project.ledger())?;
+        Models::connect(spec, &asked, Access { env, ledger: Some(&ledger), recorded }).await
+    }
+}
+
+/// Reads the sources, freezes the plan, takes the locks and loads the replay file. A replay has its own folder, which begins
+/// empty, so its tables depend on the file alone.
+pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Recall<'_>) -> Result<Ready, RunError> {
+    project.create()?;
+    let selected = select(&spec, &selection.stages)?;
+    let mut tables = HashMap::new();
+    let mut facts = HashMap::new();
+    for i in sources_read(&spec, &selected) {
+        let source = spec.source(i);
+        let (table, found) = import(&project, source.name.as_str(), source, &spec.folder, selection.limit)?;
+        tables.insert(i, PartTables { id: found.content.clone(), table });
+        facts.insert(i, found);
+    }
+    let mut plan = Plan::new(spec, selection, facts)?;
+    let dir = folder(&plan, &project, matches!(recall, Recall::Replay(..)));
+    let mut locks = vec![project.share()?, project.lock(dir.root(), "this run's folder")?];
+    for i in plan.outputs() {
+        let output = &plan.spec.outputs[i];
+        locks.push(project.lock(&output.file, &output.path)?);
+        clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
+    }
+    dir.clean();
+    let replay = match recall {
+        Recall::Ledger | Recall::Fresh => None,
+        Recall::Replay(file, mode) => {
+            dir.remove()?;
+            Some(Arc::new(Replay::load(file, mode, &dir)?))
+        }
+    };
+    reshape::carry_out_known(&mut plan, &dir, &mut tables)?;
+    let fresh = matches!(recall, Recall::Fresh);
+    Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, project, tables, _locks: locks })
+}
+
+/// The folder of the run of a plan, or of its replay.
+pub fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {
+    let suffix = if replay { "-replay" } else { "" };
+    RunDir::new(project.run(&format!("{}{suffix}", plan.run_name())))
+}
+
+/// The folder of the whole run of `spec` over its current sources.
+pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
+    Ok(folder(&uncounted(spec)?, project, false))
+}
+
+/// The plan of the whole run of `spec` over its current sources without counted rows: enough to find its folder.
+pub fn uncounted(spec: Spec) -> Result<Plan, RunError> {
+    let whole = Selection::default();
+    let facts = unread(&spec, &select(&spec, &whole.stages)?)?;
+    Ok(Plan::new(spec, &whole, facts)?)
+}
+
+/// The content hashes of the sources that the selected stages read, without their rows: enough for the run's name.
+pub fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId, SourceFacts>, PlanError> {
+    let mut facts = HashMap::new();
+    for i in sources_read(spec, selected) {
+        let source = spec.source(i);
+        let content = content(source.source.as_ref(), &spec.folder)
+            .map_err(|error| PlanError::Source { name: source.name.to_string(), error })?;
+        facts.insert(i, SourceFacts { rows: 0, content, values: String::new() });
+    }
+    Ok(facts)
+}
+
+/// Since when answers count for the run in `dir`, in milliseconds since 1970, if it asks everything again.
+pub fn fresh_since(dir: &RunDir) -> Option<i64> {
+    Manifest::read(dir)?.fresh_since_ms
+}
