@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::block::Block;
 use super::job::Job;
 use crate::ask::{Finished, Task, Terms};
-use crate::store::{Key, CallRef, StoreError};
+use crate::store::{CallRef, Key, StoreError};
 
 /// Looks up what tasks of a block ask: in the replay file, if there is one, then in the ledger. An answer of the ledger that
 /// does not fit the question any more is retired. Blocking.
