@@ -91,7 +91,8 @@ pub fn columns(stage: &StageSpec, input: &RecordBatch, slots: &[OutputSlot<'_>])
     let mut columns = input.columns().to_vec();
     for (i, filled) in stage.stage.info.fills.iter().enumerate() {
         let kind = Type::of(columns[*filled].data_type());
-        columns[*filled] = kind.map_or(columns[*filled].clone(), |k| column(k, stage.stage.info.writes.len() + i, 0, 1));
+        columns[*filled] =
+            kind.map_or(columns[*filled].clone(), |k| column(k, stage.stage.info.writes.len() + i, 0, 1));
     }
     columns.extend(added);
     RecordBatch::try_new(stage.relation.schema.clone(), columns)
