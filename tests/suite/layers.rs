@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The lines, lowest first. Who stands on one line may not know each other.
-const LINES: [&[&str]; 15] = [
+const LINES: &[&[&str]] = &[
     &["name", "random", "stats"],
     &["document"],
     &["registry", "table"],
