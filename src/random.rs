@@ -13,7 +13,6 @@ use rand::rngs::ChaCha8Rng;
 #[derive(Clone, Debug)]
 pub struct Streams([u8; 32]);
 
-/// One stream of numbers.
 #[derive(Debug)]
 pub struct Stream(ChaCha8Rng);
 

@@ -10,7 +10,6 @@ use crate::document::{self, Node, Path, Problems};
 
 /// One row of a registry: what `type = "..."` can say.
 pub struct Kind<T: 'static> {
-    /// What the spec writes.
     pub name: &'static str,
     /// What it is, in one sentence, for the docs.
     pub about: &'static str,

@@ -18,7 +18,6 @@ use super::error::SourceError;
 use super::format::{DataFile, Reader, TextOptions};
 use super::text::{Position, Text};
 
-/// The rows of one file.
 pub struct Csv {
     records: Records,
     schema: SchemaRef,
@@ -81,7 +80,6 @@ impl Csv {
     }
 }
 
-/// The reader of CSV with this delimiter.
 pub struct CsvReader(pub u8);
 
 impl CsvReader {
@@ -106,15 +104,12 @@ struct Records {
     text: Text,
     shown: String,
     core: csv_core::Reader,
-    /// The fields of the record, concatenated.
     output: Vec<u8>,
     /// The end of each field in `output`.
     ends: Vec<usize>,
-    /// The number of fields in the record.
     count: usize,
     /// The number of fields in the header; 0 before it is read.
     wanted: usize,
-    /// The start of the record.
     start: Position,
     /// The last record ended with a CR; a following LF belongs to the same line end.
     after_cr: bool,

@@ -34,7 +34,6 @@ struct FormatInfo {
     reader: &'static dyn Reader,
 }
 
-/// The formats of data files.
 static FORMATS: &[FormatInfo] = &[
     FormatInfo { format: FileFormat::Csv, extensions: &["csv"], is_text: true, reader: &CsvReader(b',') },
     FormatInfo { format: FileFormat::Tsv, extensions: &["tsv", "tab"], is_text: true, reader: &CsvReader(b'\t') },

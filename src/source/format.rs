@@ -44,7 +44,6 @@ pub struct TextOptions<'a> {
     pub encoding: Option<&'a str>,
 }
 
-/// Reads the files of one format.
 pub trait Reader: Sync {
     fn file_schema(&self, file: &DataFile, options: TextOptions<'_>) -> Result<SchemaRef, SourceError>;
 

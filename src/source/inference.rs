@@ -40,7 +40,6 @@ impl Seen {
         }
     }
 
-    /// The narrowest type that keeps all values.
     pub fn ty(self) -> Type {
         match self {
             Seen { other: true, .. } => Type::String,

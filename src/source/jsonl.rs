@@ -66,7 +66,6 @@ pub fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) ->
     Ok(())
 }
 
-/// The rows of one file.
 pub struct Jsonl {
     lines: Lines,
     schema: SchemaRef,
@@ -125,7 +124,6 @@ impl Jsonl {
     }
 }
 
-/// The reader of JSON Lines.
 pub struct JsonlReader;
 
 impl Reader for JsonlReader {
@@ -163,7 +161,6 @@ struct Lines {
     text: Text,
     shown: String,
     line: Vec<u8>,
-    /// The start of the line.
     start: Position,
 }
 

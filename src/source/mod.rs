@@ -36,7 +36,6 @@ pub use rows::Source;
 
 use crate::registry::Kind;
 
-/// The source types.
 pub static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, population::KIND];
 
 /// Changes when sources are read differently, so that copies of old imports are not used.

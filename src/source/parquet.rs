@@ -23,7 +23,6 @@ use super::text::unreadable;
 /// The largest footer in bytes; real ones have some kB for each row group.
 const FOOTER_BYTES: u64 = 64 << 20;
 
-/// The reader of Parquet.
 pub struct ParquetReader;
 
 impl Reader for ParquetReader {
@@ -36,7 +35,6 @@ impl Reader for ParquetReader {
     }
 }
 
-/// The rows of one file.
 pub struct Parquet {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,

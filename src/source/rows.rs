@@ -32,7 +32,6 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Every setting that affects the rows, as canonical JSON, for the hash of the spec's meaning.
     fn meaning(&self) -> serde_json::Value;
 
-    /// The population, for a source of synthetic respondents.
     fn population(&self) -> Option<&Population> {
         None
     }

@@ -59,7 +59,6 @@ pub fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String
     }
 }
 
-/// A position in a text file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The row; 1 is the first row of data, 0 the header.
@@ -83,7 +82,6 @@ impl fmt::Display for Position {
     }
 }
 
-/// Why reading stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     message: String,

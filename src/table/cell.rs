@@ -17,20 +17,14 @@ use serde_json::Value;
 
 use super::{Simple, Type};
 
-/// One value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    /// Nothing.
     Null,
     /// True or false.
     Boolean(bool),
-    /// A whole number.
     Integer(i64),
-    /// A number.
     Number(f64),
-    /// Text.
     Text(String),
-    /// A list of values.
     List(Vec<Cell>),
 }
 

@@ -33,7 +33,6 @@ impl Digest {
         }
     }
 
-    /// Takes the next row as cells.
     pub fn add_row(&mut self, cells: impl IntoIterator<Item = Cell>) {
         self.rows += 1;
         for ((_, hasher), cell) in self.columns.iter_mut().zip(cells) {
@@ -118,7 +117,6 @@ fn number_bytes(out: &mut Vec<u8>, number: f64) {
     out.extend(if number.is_nan() { f64::NAN } else { number }.to_bits().to_le_bytes());
 }
 
-/// A text with its tag.
 pub(super) fn text_bytes(out: &mut Vec<u8>, text: &str) {
     out.push(4);
     out.extend((text.len() as u64).to_le_bytes());
@@ -148,7 +146,6 @@ mod tests {
     use arrow_schema::Schema;
     use std::sync::Arc;
 
-    /// A table of one column of each kind.
     fn table(cells: &[Vec<Cell>]) -> RecordBatch {
         let kinds = [Type::Text, Type::Integer, Type::Number, Type::Boolean, Type::List(Simple::Text)];
         let columns: Vec<Column> = kinds.iter().enumerate().map(|(i, k)| Column::new(format!("c{i}"), *k)).collect();

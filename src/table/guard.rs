@@ -21,13 +21,11 @@ impl Guard {
         }
     }
 
-    /// The column that it looks at.
     pub fn column(&self) -> usize {
         let (Guard::Error(column) | Guard::Missing(column)) = *self;
         column
     }
 
-    /// The same sign in another column.
     pub fn at(&self, column: usize) -> Guard {
         match self {
             Guard::Error(_) => Guard::Error(column),

@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer};
 /// How many rows may fail: a number, or a share of the rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaxFailed {
-    /// So many rows.
     Rows(u64),
     /// Such a share of the rows, from 0 to 1.
     Share(f64),

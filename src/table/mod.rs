@@ -25,7 +25,6 @@ pub use lookup::{column, listed_columns};
 pub use max_failed::MaxFailed;
 pub use rechunk::Cutter;
 
-/// One row of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     batch: &'a RecordBatch,
@@ -44,12 +43,10 @@ impl<'a> Row<'a> {
         self.number
     }
 
-    /// The batch that the row stands in.
     pub fn batch(&self) -> &'a RecordBatch {
         self.batch
     }
 
-    /// Its place in the batch.
     pub fn index(&self) -> usize {
         self.index
     }
@@ -65,10 +62,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What the cells of an answer column are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// Text.
     Text,
     /// A whole number of 64 bits.
     Integer,
@@ -76,7 +71,6 @@ pub enum Type {
     Number,
     /// True or false.
     Boolean,
-    /// A list of one of the simple types.
     List(Simple),
 }
 
@@ -142,7 +136,6 @@ impl Type {
         matches!(self, Type::Integer | Type::Number)
     }
 
-    /// What such a column holds, in words.
     pub fn words(self) -> &'static str {
         match self {
             Type::Text => "text",
@@ -153,7 +146,6 @@ impl Type {
         }
     }
 
-    /// The Arrow type of such a column.
     pub fn arrow(self) -> DataType {
         match self {
             Type::Text => DataType::Utf8,
@@ -165,10 +157,8 @@ impl Type {
     }
 }
 
-/// A column that a stage adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Its name.
     pub name: String,
     /// What it holds; every column is nullable, since every call can fail.
     pub kind: Type,
@@ -180,7 +170,6 @@ impl Column {
         Column { name: name.into(), kind }
     }
 
-    /// The Arrow field.
     pub fn field(&self) -> Field {
         Field::new(&self.name, self.kind.arrow(), true)
     }

@@ -33,22 +33,11 @@ const GROUP_BYTES: usize = 32 << 20;
 /// Why a table can't be read or written; names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// The operating system said no.
     #[error("{path}: {error}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        error: io::Error,
-    },
+    Io { path: PathBuf, error: io::Error },
     /// The file is not what it should be.
     #[error("{path}: {error}")]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        error: ParquetError,
-    },
+    Parquet { path: PathBuf, error: ParquetError },
 }
 
 impl TableError {
@@ -66,7 +55,6 @@ impl TableError {
 pub struct Options {
     /// Columns whose values hardly repeat: no dictionary is built for them.
     pub distinct: Vec<&'static str>,
-    /// Facts about the table for the file's metadata.
     pub facts: Vec<(String, String)>,
 }
 
@@ -109,7 +97,6 @@ impl TableWriter {
         self.rows
     }
 
-    /// Takes the next rows.
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), TableError> {
         self.rows += batch.num_rows() as u64;
         self.waiting_rows += batch.num_rows();
@@ -226,7 +213,6 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens the file and reads its footer.
     pub fn open(path: &Path) -> Result<Self, TableError> {
         let file = File::open(path).map_err(TableError::io(path))?;
         let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(TableError::parquet(path))?;
@@ -238,7 +224,6 @@ impl Table {
         std::sync::Arc::new(self.metadata.schema().as_ref().clone().with_metadata(arrow_schema::Metadata::default()))
     }
 
-    /// How many rows it has.
     pub fn rows(&self) -> u64 {
         self.metadata.metadata().file_metadata().num_rows().max(0) as u64
     }
@@ -291,7 +276,6 @@ impl Table {
     }
 }
 
-/// The batches of a range of rows.
 pub struct Rows {
     path: PathBuf,
     schema: SchemaRef,

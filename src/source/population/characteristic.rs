@@ -13,12 +13,10 @@ use crate::document::{Diagnostic, Entry, Node, Path, Problems, Value};
 /// How far the sum of weights may be from 1 without a warning: shares such as 0.333333 are rounded.
 const ROUNDING: f64 = 1e-5;
 
-/// One option of a characteristic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Choice {
     /// Text; all that a table of weights has.
     Text(String),
-    /// A whole number.
     Integer(i64),
     /// True or false.
     Boolean(bool),
@@ -35,7 +33,6 @@ impl Choice {
         }
     }
 
-    /// What it is, in words for a message.
     pub fn noun(&self) -> &'static str {
         match self {
             Choice::Text(_) => "texts",
@@ -56,36 +53,27 @@ impl fmt::Display for Choice {
     }
 }
 
-/// How the values of a group are distributed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Law {
     /// Options, all of one type, with their shares, which sum to 1.
     Options(Vec<(Choice, f64)>),
-    /// Numbers.
     Number(Numeric),
 }
 
 /// A characteristic as written: its parents are still names.
 pub struct Written<'a> {
-    /// Its name.
     pub name: &'a str,
-    /// Where it stands.
     pub path: Path,
-    /// What it says.
     pub kind: Kind<'a>,
 }
 
-/// What a characteristic says.
 pub enum Kind<'a> {
     /// The same for everybody; `None`: it could not be read.
     Alone(Option<Law>),
-    /// One for each value of the parents.
     Given {
-        /// The parents, with their places.
         parents: Vec<(&'a str, Path)>,
         /// The nested tables, one level per parent.
         distributions: &'a Node,
-        /// Where they stand.
         path: Path,
     },
     /// Its shape is wrong, which was reported.
@@ -234,7 +222,6 @@ pub fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -> Optio
     problems.clean_since(before).then_some(weights)
 }
 
-/// The weight that a node holds.
 pub fn weight(node: &Node, path: &Path, problems: &mut Problems) -> Option<f64> {
     let key = path.last_key().unwrap_or_default();
     let problem = match node.value {

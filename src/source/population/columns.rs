@@ -14,52 +14,37 @@ use crate::table::{Cell, Type, array_of};
 /// The column that numbers the rows from 1; the key of the source.
 pub const ID: &str = "ID";
 
-/// A column whose cells are drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
-    /// Its name.
     pub name: String,
-    /// What its cells are.
     pub kind: Kind,
 }
 
-/// What the cells of a drawn column are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// Options of one type.
     Options(Arc<[Choice]>),
-    /// Whole numbers.
     Whole,
-    /// Numbers.
     Number,
 }
 
-/// A column whose cells are all the same.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fixed {
-    /// Its name.
     pub name: String,
-    /// The cell.
     pub value: FixedValue,
 }
 
 /// The cell of a [`Fixed`] column.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum FixedValue {
-    /// Text.
     Text(String),
-    /// A whole number.
     Integer(i64),
-    /// A number.
     Number(f64),
     /// True or false.
     Boolean(bool),
 }
 
-/// All columns of a population.
 #[derive(Clone, Debug)]
 pub struct Columns {
-    /// Those that are drawn.
     pub drawn: Vec<Drawn>,
     fixed: Vec<Fixed>,
     schema: SchemaRef,
@@ -75,7 +60,6 @@ impl Columns {
         Columns { schema: Arc::new(Schema::new(fields)), drawn, fixed: fixed.to_vec() }
     }
 
-    /// Names and types.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

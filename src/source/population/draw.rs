@@ -15,9 +15,7 @@ use crate::source::batches::BATCH_ROWS;
 /// The people to draw.
 #[derive(Clone, Debug)]
 pub struct People {
-    /// How many.
     pub n: u64,
-    /// What they are.
     pub characteristics: Arc<[Characteristic]>,
     /// The characteristics with parents before children.
     pub order: Arc<[usize]>,
@@ -25,12 +23,10 @@ pub struct People {
     pub quota: bool,
 }
 
-/// The cells of one column in a block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cells {
     /// Options, by their index.
     Options(Vec<u32>),
-    /// Numbers.
     Numbers(Vec<f64>),
 }
 
@@ -39,9 +35,7 @@ pub enum Cells {
 pub struct Block {
     /// The number of the first row, from 1.
     pub first: u64,
-    /// How many rows.
     pub rows: usize,
-    /// The cells of each column.
     pub columns: Vec<Cells>,
 }
 
@@ -67,7 +61,6 @@ enum Chances {
     Numbers(Vec<Option<Numeric>>),
 }
 
-/// The quotas of a column.
 struct Quotas {
     /// For each combination of parent values; none for one that nobody has.
     groups: Vec<Option<Quota>>,

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::margin::MarginTable;
 use super::schema;
 
-/// The column of weights.
 pub const WEIGHT: &str = "weight";
 /// The most people.
 pub const MOST: u64 = 1_000_000_000;

@@ -21,12 +21,10 @@ const ROUNDED_TOTALS: f64 = 0.005;
 /// How far the shares of two margins may be from each other, where both say something.
 const AGREEMENT: f64 = 1e-6;
 
-/// A problem of the tables together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The margin of this number is at fault; `None`: the seed table.
     pub margin: Option<usize>,
-    /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
@@ -34,19 +32,15 @@ pub struct Fault {
     pub harmless: bool,
 }
 
-/// A characteristic of the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Axis {
-    /// Its name.
     pub name: String,
     /// Its values, in the order in which the margins first name them.
     pub values: Vec<String>,
 }
 
-/// A margin over the frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    /// The axes that it is about.
     pub axes: Vec<usize>,
     /// The shares of its cells (the last axis runs fastest), which sum to 1.
     pub shares: Vec<f64>,
@@ -55,9 +49,7 @@ pub struct Target {
 /// All cells, and what is wanted of them; the last axis runs fastest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// The characteristics.
     pub axes: Vec<Axis>,
-    /// The margins.
     pub targets: Vec<Target>,
     /// The weights to start from.
     pub seed: Vec<f64>,

@@ -14,34 +14,25 @@ use crate::name::{listed, nearest};
 /// The most combinations of parent values that a characteristic may have.
 const MOST_COMBINATIONS: usize = 1_000_000;
 
-/// A characteristic, resolved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Characteristic {
-    /// Its name.
     pub name: String,
     /// Its parents, as indices in the list of characteristics.
     pub parents: Vec<usize>,
-    /// How many options each parent has.
     pub widths: Vec<usize>,
-    /// What it holds.
     pub values: Values,
 }
 
-/// The values of a characteristic.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Values {
     /// Options, and their shares for each combination of parent values; `None`: the combination can't be.
     Options {
-        /// All options.
         choices: Vec<Choice>,
         /// For each combination the share of each option, which sum to 1.
         shares: Vec<Option<Vec<f64>>>,
     },
-    /// Numbers, with the distribution of each combination.
     Numbers {
-        /// Whether they are whole.
         whole: bool,
-        /// For each combination its distribution.
         laws: Vec<Option<Numeric>>,
     },
 }

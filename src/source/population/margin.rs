@@ -38,14 +38,12 @@ pub struct MarginTable {
     file: Option<String>,
 }
 
-/// A margin or a seed table, as written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Written {
     of: Vec<String>,
     weights: Weights,
 }
 
-/// Where weights are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 enum Weights {
     Here(Vec<Entry>),
@@ -91,7 +89,6 @@ impl Written {
         problems.clean_since(before).then_some(Written { of, weights })
     }
 
-    /// The file that holds the weights.
     pub fn file(&self) -> Option<&str> {
         match &self.weights {
             Weights::Here(_) => None,
@@ -99,7 +96,6 @@ impl Written {
         }
     }
 
-    /// The characteristics that it is about.
     pub fn of(&self) -> &[String] {
         &self.of
     }

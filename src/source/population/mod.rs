@@ -40,7 +40,6 @@ use respondents::How;
 
 pub use respondents::Population;
 
-/// The registry's row.
 pub const KIND: Kind<Box<dyn Source>> = Kind {
     name: "population",
     about: "Synthetic respondents, drawn from distributions or raked to margins.",

@@ -46,7 +46,6 @@ pub struct NumericTable {
     decimals: Option<u32>,
 }
 
-/// A checked distribution of numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Numeric {
     shape: Shape,
@@ -101,7 +100,6 @@ impl Numeric {
         }
     }
 
-    /// Whether its numbers are whole.
     pub fn is_whole(&self) -> bool {
         self.decimals == Some(0)
     }

@@ -85,7 +85,6 @@ impl Quota {
         Quota::of(&largest_remainder(people, shares, &order), stream)
     }
 
-    /// The quota with these numbers of people.
     pub fn of(counts: &[u64], stream: &mut Stream) -> Quota {
         let ends: Vec<u64> = counts
             .iter()

@@ -8,12 +8,10 @@ use super::frame::{Frame, cell_name, projection, summed};
 use super::quota::{Quota, largest_remainder};
 use crate::source::batches::BATCH_ROWS;
 
-/// A table that was fitted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
     /// The share of each cell; they sum to 1.
     pub shares: Vec<f64>,
-    /// How often all margins were gone through.
     pub iterations: u32,
     /// The largest difference of a share in a margin from its target.
     pub deviation: f64,
@@ -80,20 +78,16 @@ fn design_effect(seed: &[f64], shares: &[f64]) -> f64 {
     seed.iter().sum::<f64>() * squares / (weights * weights)
 }
 
-/// The blocks of a fitted table.
 pub struct Raked {
     rows: Rows,
-    /// How many values each axis has.
     widths: Vec<usize>,
     size: u64,
     given: u64,
 }
 
-/// What the rows are.
 enum Rows {
     /// People: who stands in which cell.
     People(Quota),
-    /// Cells with their weights.
     Weights(Vec<(usize, f64)>),
 }
 

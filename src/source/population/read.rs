@@ -54,7 +54,6 @@ impl<'a> Reading<'a> {
         self.node.get(name).filter(|node| node.value != Value::Null)
     }
 
-    /// Checks the bounds of plain fields.
     fn plain(&mut self, fields: &Fields) {
         if fields.n.get() > MOST {
             let message = format!("`n` must be at most {MOST}");

@@ -17,39 +17,25 @@ use super::raking::Fit;
 use super::respondents::{Fitted, How, Population};
 use crate::source::error::SourceError;
 
-/// A population beside its targets.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// How many rows it has.
     pub rows: u64,
-    /// Its columns, or its margins.
     pub parts: Vec<Part>,
-    /// How raking went.
     pub raking: Option<RakingReport>,
-    /// The first rows.
     pub first: RecordBatch,
 }
 
-/// A characteristic or a margin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Shares of options.
     Shares {
-        /// The characteristic, or those of the margin.
         of: Vec<String>,
-        /// What they depend on.
         depends_on: Vec<String>,
-        /// Each option.
         options: Vec<Share>,
     },
-    /// Numbers.
     Numbers {
-        /// The characteristic.
         of: Vec<String>,
-        /// What it depends on.
         depends_on: Vec<String>,
-        /// Mean of what was drawn.
         mean: f64,
         /// Standard deviation of what was drawn (of the population: divided by n).
         sd: f64,
@@ -67,14 +53,11 @@ pub struct Share {
     pub option: String,
     /// What it should be. Of a characteristic with parents: what its distributions make of the parents as drawn.
     pub target: f64,
-    /// What it is.
     pub drawn: f64,
 }
 
-/// How raking went.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RakingReport {
-    /// How often the margins were gone through.
     pub iterations: u32,
     /// The largest difference of a share of a margin from its target, before people are made whole.
     pub largest_deviation: f64,
@@ -126,7 +109,6 @@ impl RakingReport {
 
 /// What is counted while the blocks go by.
 enum Counted<'a> {
-    /// Each column.
     Columns(Vec<Tally<'a>>),
     /// What the rows of each cell of a frame weigh.
     Cells(&'a Frame, Output, Vec<f64>),
@@ -164,12 +146,9 @@ impl Counted<'_> {
     }
 }
 
-/// What is counted of one column.
 struct Tally<'a> {
     characteristic: &'a Characteristic,
-    /// How many of each option.
     options: Vec<u64>,
-    /// How many of each combination of parent values.
     combinations: BTreeMap<usize, u64>,
     numbers: Moments,
 }

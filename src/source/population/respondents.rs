@@ -15,25 +15,21 @@ use super::margin;
 use super::raking::{self, Fit, Raked};
 use crate::source::error::SourceError;
 
-/// A population.
 #[derive(Clone, Debug)]
 pub struct Population {
     pub n: u64,
-    /// The seed that its own table gives.
     pub own_seed: Option<u64>,
     pub seed: u64,
     pub how: How,
     pub fixed: Vec<Fixed>,
 }
 
-/// How rows are made.
 #[derive(Clone, Debug)]
 pub enum How {
     Drawn(People),
     Raked(Raking),
 }
 
-/// The fields of raking.
 #[derive(Clone, Debug, Serialize)]
 pub struct Raking {
     pub margins: Vec<margin::Written>,
@@ -51,7 +47,6 @@ pub struct Fitted {
 }
 
 impl Population {
-    /// How many respondents.
     pub fn n(&self) -> u64 {
         self.n
     }

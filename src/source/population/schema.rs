@@ -14,9 +14,7 @@ const DEPTH: usize = 3;
 pub struct Characteristics;
 /// Cells by name.
 pub struct FixedValues;
-/// A name, or several.
 pub struct Names;
-/// Nested tables of weights.
 pub struct Nested;
 
 /// The schema of a type that is always written out where it stands.

@@ -43,7 +43,6 @@ fn batches(source: &dyn Source) -> Vec<RecordBatch> {
     batches.unwrap()
 }
 
-/// The cells of each column.
 fn cells(source: &dyn Source) -> BTreeMap<String, Vec<Cell>> {
     let mut columns: BTreeMap<String, Vec<Cell>> = BTreeMap::new();
     let schema = source.schema(Path::new("")).unwrap();

@@ -16,9 +16,7 @@ const NULL: &[u8] = &[0];
 /// What became of a column in the rows that both tables have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnDiff {
-    /// Its name.
     pub name: String,
-    /// Cells that differ.
     pub differ: u64,
     /// Those of them that are null in A only.
     pub null_in_a: u64,
@@ -26,11 +24,9 @@ pub struct ColumnDiff {
     pub null_in_b: u64,
     /// Which value became which, where it has few of them.
     pub confusion: Option<Confusion>,
-    /// How far its numbers are apart.
     pub distance: Option<Distance>,
 }
 
-/// Which value of a column became which.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Confusion {
     /// The values, in order; null last, if there is any.
@@ -90,7 +86,6 @@ impl Tally {
         }
     }
 
-    /// The column's name.
     pub fn name(&self) -> &str {
         &self.name
     }

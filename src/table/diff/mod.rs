@@ -25,9 +25,7 @@ use spill::{Spill, decode, encode, pieces};
 /// The batches of a table, in order; an error is a sentence.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>>>;
 
-/// A table that can be read several times.
 pub struct Side<'a> {
-    /// Its columns.
     pub schema: SchemaRef,
     /// Reads it from the start.
     pub read: &'a dyn Fn() -> Result<Batches, String>,
@@ -41,7 +39,6 @@ pub struct Side<'a> {
 pub struct Matching {
     /// Columns that both tables have.
     pub columns: Vec<String>,
-    /// Whether the number of a row counts.
     pub numbered: bool,
 }
 
@@ -50,7 +47,6 @@ pub struct Matching {
 pub struct TableDiff {
     /// The rows that both have.
     pub matched: u64,
-    /// Those of them with a cell that differs.
     pub differ: u64,
     /// Rows that only A has.
     pub only_a: u64,
@@ -75,14 +71,12 @@ pub struct TableDiff {
 }
 
 impl TableDiff {
-    /// Whether anything differs.
     pub fn differs(&self) -> bool {
         let rows = self.differ + self.only_a + self.only_b > 0 || self.reordered;
         rows || !(self.columns_only_a.is_empty() && self.columns_only_b.is_empty() && self.retyped.is_empty())
     }
 }
 
-/// A row that differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     /// Its key: its number (from 1), where that counts, and the cells of the columns that rows are matched by.
@@ -91,30 +85,20 @@ pub struct Example {
     pub changes: Vec<(String, Cell, Cell)>,
 }
 
-/// Which of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The first.
     A,
     /// The second.
     B,
 }
 
-/// Why two tables can't be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffError {
-    /// One can't be read.
     #[error("{message}")]
-    Read {
-        /// Which.
-        side: Which,
-        /// Why.
-        message: String,
-    },
+    Read { side: Which, message: String },
     /// Two rows have one key.
     #[error("row {row} has the same key as a row before it")]
     Twice {
-        /// In which table.
         side: Which,
         /// The number of the second, from 1.
         row: u64,
@@ -126,14 +110,11 @@ pub enum DiffError {
     Spill(#[from] std::io::Error),
 }
 
-/// A row that was met.
 struct Met {
-    /// The hash of its cells in A.
     cells: u128,
     state: State,
 }
 
-/// What is known of a row.
 enum State {
     /// Only A is known to have it, as row so-and-so from 0.
     A(u64),
@@ -246,18 +227,15 @@ fn columns_of(a: &Side<'_>, b: &Side<'_>, by: &Matching) -> (TableDiff, Vec<Tall
     (found, compared.map(|(a, b)| Tally::new(a.name(), a.data_type(), b.data_type())).collect())
 }
 
-/// Reads one of the tables.
 struct Reader<'a> {
     side: &'a Side<'a>,
     which: Which,
     numbered: bool,
     /// The columns that rows are matched by.
     keys: Vec<usize>,
-    /// The columns whose cells are compared.
     cells: Vec<usize>,
 }
 
-/// A row of a table.
 #[derive(Clone, Copy)]
 struct At<'a> {
     batch: &'a RecordBatch,

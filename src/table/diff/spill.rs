@@ -16,7 +16,6 @@ use crate::table::{Cell, cell_at};
 
 /// Bytes of a cell above which its hash stands for it.
 const LONG: usize = 1024;
-/// Characters that are kept of such a cell.
 const KEPT: usize = 200;
 /// What the bytes of such a cell begin with; other cells begin with the tag of their type.
 const CUT: u8 = 255;
@@ -46,7 +45,6 @@ pub fn encode(column: &dyn Array, index: usize, out: &mut Vec<u8>) {
     out[start..cell].copy_from_slice(&length.to_le_bytes());
 }
 
-/// The cells of an encoded row.
 pub fn pieces(mut row: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = u32::from_le_bytes(take(&mut row)?) as usize;
