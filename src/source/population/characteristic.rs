@@ -1,7 +1,5 @@
-//! Characteristics as they are written: a list, a table of weights, a distribution of numbers, or one of these for each
-//! value of the parents.
-//!
-//! Knows the tree of a spec. What names refer to is resolved in `graph`.
+//! Characteristics as written in the spec: a list, a table of weights, a distribution of numbers, or one of these for
+//! each value of the parents. `graph` resolves the names of parents.
 
 use std::fmt;
 
@@ -10,20 +8,19 @@ use serde::Serialize;
 use super::numeric::Numeric;
 use crate::document::{Diagnostic, Entry, Node, Path, Problems, Value};
 
-/// How far the sum of weights may be from 1 without a warning: shares such as 0.333333 are rounded.
+/// The largest difference of the sum of weights from 1 without a warning, since shares such as 0.333333 are rounded.
 const ROUNDING: f64 = 1e-5;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Choice {
-    /// Text; all that a table of weights has.
+    /// Text; the only type in a table of weights.
     Text(String),
     Integer(i64),
-    /// True or false.
     Boolean(bool),
 }
 
 impl Choice {
-    /// The option of a list, if it can be one.
+    /// The option for an item of a list; `None` if the item has another type.
     fn of(node: &Node) -> Option<Choice> {
         match &node.value {
             Value::String(text) => Some(Choice::Text(text.clone())),
@@ -42,7 +39,7 @@ impl Choice {
     }
 }
 
-/// As a spec writes it as a key.
+/// The option as a key of a table.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -55,12 +52,12 @@ impl fmt::Display for Choice {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Law {
-    /// Options, all of one type, with their shares, which sum to 1.
+    /// Options of one type, with shares that sum to 1.
     Options(Vec<(Choice, f64)>),
     Number(Numeric),
 }
 
-/// A characteristic as written: its parents are still names.
+/// A characteristic as written: parents are names.
 pub struct Written<'a> {
     pub name: &'a str,
     pub path: Path,
@@ -68,19 +65,19 @@ pub struct Written<'a> {
 }
 
 pub enum Kind<'a> {
-    /// The same for everybody; `None`: it could not be read.
+    /// Without parents; `None` if the distribution is invalid.
     Alone(Option<Law>),
     Given {
         parents: Vec<(&'a str, Path)>,
-        /// The nested tables, one level per parent.
+        /// Nested tables, one level per parent.
         distributions: &'a Node,
         path: Path,
     },
-    /// Its shape is wrong, which was reported.
+    /// Invalid, and reported.
     Broken,
 }
 
-/// Reads `characteristics`; reports every problem of one alone.
+/// Reads `characteristics`; reports every problem within one of them.
 pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<Written<'a>> {
     let Value::Table(entries) = &node.value else {
         let message = format!("`characteristics` must be a table of named characteristics, not {}", node.kind_name());
@@ -105,7 +102,7 @@ pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Problems)
 fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Problems) -> Kind<'a> {
     let before = problems.mark();
     for entry in node.entries().iter().filter(|e| !["depends_on", "distributions"].contains(&e.key.as_str())) {
-        let message = format!("there is no field `{}` beside `depends_on`", entry.key);
+        let message = format!("`{}` is not a field of a table with `depends_on`", entry.key);
         problems
             .error_at_key("unknown-field", path.key(&entry.key), message)
             .help("the fields are `depends_on` and `distributions`");
@@ -123,7 +120,7 @@ fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Prob
     }
 }
 
-/// One name or a list of names, each once.
+/// One name or a list of different names.
 pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<(&'a str, Path)> {
     let field = path.last_key().unwrap_or_default();
     let listed: Vec<(&Node, Path)> = match &node.value {
@@ -131,7 +128,7 @@ pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<(&
         _ => vec![(node, path.clone())],
     };
     if listed.is_empty() {
-        problems.error("bad-value", path.clone(), format!("`{field}` names no characteristic"));
+        problems.error("bad-value", path.clone(), format!("`{field}` does not name a characteristic"));
     }
     let mut found: Vec<(&str, Path)> = Vec::new();
     for (node, path) in listed {
@@ -161,7 +158,7 @@ pub fn law(node: &Node, path: &Path, problems: &mut Problems) -> Option<Law> {
             let weights = weights(entries, path, problems)?;
             let sum: f64 = weights.iter().sum();
             if (sum - 1.0).abs() > ROUNDING {
-                let message = format!("the weights sum to {}, not to 1; they are normalised", rounded(sum));
+                let message = format!("the weights sum to {}, not to 1; they will be normalised", rounded(sum));
                 problems.warning("weights-sum", path.clone(), message);
             }
             let choices = entries.iter().map(|entry| Choice::Text(entry.key.clone()));
@@ -194,11 +191,11 @@ fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(
             }
             (Some(choice), Some(first)) if choice.noun() != first.noun() => {
                 let message = format!("the options are {}, but this is {}", first.noun(), item.kind_name());
-                problems.error("mixed-types", path, message).help("quotes make text of a number");
+                problems.error("mixed-types", path, message).help("to write a number as text, put it in quotes");
             }
             (Some(choice), _) if choices.contains(&choice) => {
                 problems
-                    .error("duplicate", path, format!("the option `{choice}` is given twice"))
+                    .error("duplicate", path, format!("the option `{choice}` is listed twice"))
                     .help("to make it more likely, give weights: { a = 0.7, b = 0.3 }");
             }
             (Some(choice), _) => choices.push(choice),
@@ -208,7 +205,7 @@ fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(
     problems.clean_since(before).then(|| choices.into_iter().map(|choice| (choice, share)).collect())
 }
 
-/// The numbers of a table of weights: not negative, not all zero.
+/// The numbers of a table of weights: at least 0, and not all 0.
 pub fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -> Option<Vec<f64>> {
     let before = problems.mark();
     if entries.is_empty() {
@@ -242,7 +239,7 @@ pub fn weight(node: &Node, path: &Path, problems: &mut Problems) -> Option<f64> 
     None
 }
 
-/// A number for a message, without the noise of binary arithmetic.
+/// A number for a message, rounded to hide binary noise.
 pub fn rounded(number: f64) -> String {
     let text = format!("{number:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

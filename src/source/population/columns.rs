@@ -1,4 +1,4 @@
-//! Columns: blocks of drawn cells become Arrow batches with the `ID` in front and the fixed values behind.
+//! Columns: converts blocks of drawn cells to Arrow batches: first the `ID`, then the drawn columns, then the fixed ones.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::characteristic::Choice;
 use super::draw::{Block, Cells};
 use crate::table::{Cell, Type, array_of};
 
-/// The column that numbers the rows from 1; the key of the source.
+/// The key of the source: a column that numbers the rows from 1.
 pub const ID: &str = "ID";
 
 #[derive(Clone, Debug, PartialEq)]
@@ -33,13 +33,11 @@ pub struct Fixed {
     pub value: FixedValue,
 }
 
-/// The cell of a [`Fixed`] column.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum FixedValue {
     Text(String),
     Integer(i64),
     Number(f64),
-    /// True or false.
     Boolean(bool),
 }
 
@@ -51,7 +49,6 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// The `ID`, what is drawn, what is fixed.
     pub fn new(drawn: Vec<Drawn>, fixed: &[Fixed]) -> Columns {
         let id = Field::new(ID, DataType::Int64, true);
         let cells = drawn.iter().map(|column| Field::new(&column.name, column.kind.data_type(), true));
@@ -64,7 +61,6 @@ impl Columns {
         Arc::clone(&self.schema)
     }
 
-    /// The batch of a block; the error is a sentence.
     pub fn batch(&self, block: &Block) -> Result<RecordBatch, String> {
         let id: ArrayRef = Arc::new((block.first..).take(block.rows).map(u64::cast_signed).collect::<Int64Array>());
         let cells = self.drawn.iter().zip(&block.columns).map(|(column, cells)| column.kind.array(cells));
@@ -111,7 +107,7 @@ impl Kind {
         }
     }
 
-    /// The options; none for numbers.
+    /// The options; empty for numbers.
     pub fn choices(&self) -> &[Choice] {
         match self {
             Kind::Options(choices) => choices,

@@ -1,8 +1,8 @@
-//! Drawing: the values of the characteristics, block by block, in memory that doesn't grow with the rows.
+//! Drawing: makes the values of the characteristics, block by block, in constant memory.
 //!
-//! Random: a cell is a function of seed, column and row number alone (and of its parents' cells). Quota: which option a
-//! row gets is a function of its place among those with the same parent values, so each pass over the rows counts
-//! along; there are as many passes before the first block as the graph has levels of parents.
+//! - Random: a cell depends only on the seed, the column, the row number and the parents' cells.
+//! - Quota: the option of a row depends on its position among the rows with the same parent values. So every pass over
+//!   the rows counts them. Before the first block, there is one pass per level of parents.
 
 use std::sync::Arc;
 
@@ -12,25 +12,23 @@ use super::quota::Quota;
 use crate::random::Streams;
 use crate::source::batches::BATCH_ROWS;
 
-/// The people to draw.
 #[derive(Clone, Debug)]
 pub struct People {
     pub n: u64,
     pub characteristics: Arc<[Characteristic]>,
-    /// The characteristics with parents before children.
+    /// The indices of the characteristics, parents before children.
     pub order: Arc<[usize]>,
-    /// Whether options are given out by quota.
     pub quota: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cells {
-    /// Options, by their index.
+    /// Indices of options.
     Options(Vec<u32>),
     Numbers(Vec<f64>),
 }
 
-/// Some consecutive rows.
+/// A range of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     /// The number of the first row, from 1.
@@ -39,43 +37,42 @@ pub struct Block {
     pub columns: Vec<Cells>,
 }
 
-/// The blocks of all people, in order.
 pub struct Draws {
     people: People,
     columns: Vec<Column>,
-    /// Rows given so far.
+    /// Rows returned so far.
     given: u64,
 }
 
-/// What one column is drawn from.
+/// The distribution of one column.
 struct Column {
     streams: Streams,
     quotas: Option<Quotas>,
     chances: Chances,
 }
 
-/// What a cell is drawn from, for each combination of parent values.
+/// The distributions of a cell, for each combination of parent values.
 enum Chances {
-    /// The sums of the shares up to each option.
+    /// Cumulative shares of the options.
     Options(Vec<Vec<f64>>),
     Numbers(Vec<Option<Numeric>>),
 }
 
 struct Quotas {
-    /// For each combination of parent values; none for one that nobody has.
+    /// For each combination of parent values; `None` for one without rows.
     groups: Vec<Option<Quota>>,
-    /// How many of each combination came so far.
+    /// The number of rows of each combination so far.
     ranks: Vec<u64>,
 }
 
-/// The streams of `column` under `seed`; what they are for stands behind the column's name.
+/// The random streams of `column` under `seed` for one purpose.
 pub fn streams(seed: u64, column: &str, purpose: &[&str]) -> Streams {
     let name: Vec<&str> = ["population", column].iter().chain(purpose).copied().collect();
     Streams::new(seed, &name)
 }
 
 impl Draws {
-    /// The blocks of `people` under `seed`; with quotas, the rows are passed over first, once per level of parents.
+    /// The blocks of `people` under `seed`. With quotas, this first passes over the rows once per level of parents.
     pub fn new(people: People, seed: u64) -> Draws {
         let columns = people.characteristics.iter().map(|c| Column::new(c, seed)).collect();
         let mut draws = Draws { people, columns, given: 0 };
@@ -88,7 +85,7 @@ impl Draws {
         draws
     }
 
-    /// How many generations of parents stand above each characteristic.
+    /// The number of generations of parents above each characteristic.
     fn levels(&self) -> Vec<usize> {
         let mut levels = vec![0; self.columns.len()];
         for i in self.people.order.iter() {
@@ -98,7 +95,7 @@ impl Draws {
         levels
     }
 
-    /// Makes the quotas of the columns of `level`, whose parents have theirs.
+    /// Makes the quotas of the columns of `level`; their parents must have quotas already.
     fn allot(&mut self, levels: &[usize], level: usize, seed: u64) {
         let characteristics = Arc::clone(&self.people.characteristics);
         let here: Vec<usize> =
@@ -128,7 +125,7 @@ impl Draws {
         }
     }
 
-    /// The next block, with the columns that are `wanted` (which have their parents among them); the others are empty.
+    /// The next block, with the columns that are `wanted`, which must include their parents. The others are empty.
     fn block(&mut self, wanted: &dyn Fn(usize) -> bool) -> Option<Block> {
         let left = self.people.n - self.given;
         if left == 0 {
@@ -165,7 +162,7 @@ impl Column {
         Column { streams: streams(seed, &characteristic.name, &[]), quotas: None, chances }
     }
 
-    /// The cells of this column in a block that has its parents.
+    /// The cells of this column in a block that contains its parents.
     fn cells(&mut self, characteristic: &Characteristic, block: &Block) -> Cells {
         let combinations = combinations(characteristic, block);
         let numbers = block.first..;
@@ -191,7 +188,7 @@ impl Column {
 }
 
 impl Quotas {
-    /// The option of the next one of a combination.
+    /// The option of the next row of a combination.
     fn next(&mut self, combination: usize) -> u32 {
         let rank = self.ranks[combination];
         self.ranks[combination] += 1;
@@ -199,7 +196,7 @@ impl Quotas {
     }
 }
 
-/// For each row of a block, which combination of parent values it has.
+/// The combination of parent values of each row of a block.
 pub fn combinations<'a>(characteristic: &'a Characteristic, block: &'a Block) -> impl Iterator<Item = usize> + use<'a> {
     (0..block.rows).map(|row| {
         characteristic.combination(characteristic.parents.iter().map(|parent| match &block.columns[*parent] {
@@ -209,8 +206,8 @@ pub fn combinations<'a>(characteristic: &'a Characteristic, block: &'a Block) ->
     })
 }
 
-/// The sums of `shares` up to each one; from the last option with a share on exactly 1, so that rounding draws no
-/// option without one.
+/// Cumulative `shares`. They are exactly 1 from the last option with a share on, so that rounding never draws an option
+/// without a share.
 fn sums(shares: &[f64]) -> Vec<f64> {
     let mut sum = 0.0;
     let mut sums: Vec<f64> = shares

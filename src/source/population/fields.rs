@@ -22,23 +22,23 @@ pub const ITERATIONS: u32 = 1000;
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "shapes are read from the tree, which knows the places of what is wrong in them")]
 pub struct Fields {
-    /// How many respondents. Output `weights`: what the weights sum to.
+    /// The number of respondents. With output `weights`: the sum of the weights.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub n: NonZeroU64,
-    /// The seed of the draws. Default: the spec's seed, else 0. Columns of the same name are drawn alike in all
+    /// The seed of the draws. Default: the spec's seed, else 0. Columns of the same name have the same draws in all
     /// populations of one seed.
     pub seed: Option<u64>,
-    /// `draw`: each characteristic from its distribution. `raking`: so that the margins are met. Default: `draw`.
+    /// `draw`: each characteristic from its distribution. `raking`: to meet the margins. Default: `draw`.
     #[serde(default)]
     pub method: Method,
-    /// What the respondents are, by name: a list of options (equally likely), a table of weights, a numeric
+    /// The characteristics of the respondents, by name: a list of options (equally likely), a table of weights, a numeric
     /// distribution (`distribution`, ..), or one of these for each value of other characteristics (`depends_on`,
     /// `distributions`).
     #[schemars(with = "Option<schema::Characteristics>")]
     pub characteristics: Option<IgnoredAny>,
-    /// How options are given out: `random`, each row by itself; or `quota`, in exact numbers (largest remainder) and
-    /// shuffled, within each combination of parent values too, where few people can only roughly meet the shares.
-    /// Numbers are drawn at random either way. Default: `random`.
+    /// How options are assigned: `random`, each row independently; or `quota`, in exact numbers (largest remainder) and
+    /// shuffled, also within each combination of parent values, where few people meet the shares only roughly.
+    /// Numbers are always drawn at random. Default: `random`.
     pub allocation: Option<Allocation>,
     /// Columns with the same value in every row.
     #[schemars(with = "Option<schema::FixedValues>")]
@@ -46,41 +46,41 @@ pub struct Fields {
     /// Raking: the tables of counts or shares to meet, over one or two characteristics each.
     #[schemars(with = "Option<Vec<MarginTable>>")]
     pub margins: Option<IgnoredAny>,
-    /// Raking: the table to start from, whose associations are kept. Default: the same weight for every cell.
+    /// Raking: the initial table, whose associations are kept. Default: the same weight for every cell.
     #[schemars(with = "Option<MarginTable>")]
     pub seed_table: Option<IgnoredAny>,
     /// Raking: `people`, whole respondents; or `weights`, a row for each combination of values that has a weight, with
     /// a column `weight`. Default: `people`.
     pub output: Option<Output>,
-    /// Raking: how far a share of a margin may be from its target. Default: 1e-9.
+    /// Raking: the largest difference between a share of a margin and its target. Default: 1e-9.
     pub tolerance: Option<f64>,
-    /// Raking: how often the margins are gone through before raking is given up. Default: 1000.
+    /// Raking: the number of passes over the margins before raking fails. Default: 1000.
     pub max_iterations: Option<NonZeroU32>,
 }
 
-/// Where respondents come from.
+/// How respondents are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Each characteristic is drawn.
+    /// Each characteristic is drawn from its distribution.
     #[default]
     Draw,
     /// Iterative proportional fitting.
     Raking,
 }
 
-/// How options are given out.
+/// How options are assigned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Allocation {
-    /// Each row by itself.
+    /// Each row independently.
     #[default]
     Random,
-    /// In exact numbers.
+    /// In exact numbers, shuffled.
     Quota,
 }
 
-/// What raking gives.
+/// The rows that raking makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Output {

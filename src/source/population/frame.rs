@@ -1,6 +1,4 @@
-//! The frame that margins make together: all cells, with the targets and the seed table laid over them.
-//!
-//! Knows margins as they are read. The fitting is in `raking`.
+//! The frame of all margins: every cell, with the targets and the seed table over them. `raking` fits it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,48 +12,48 @@ use crate::source::error::SourceError;
 
 /// The most cells of a frame.
 const MOST_CELLS: usize = 1_000_000;
-/// The most faults of one table that are told.
+/// The most faults to report for one table.
 const MOST_FAULTS: usize = 20;
-/// How far totals may be from each other, as a share, and still be the same but for rounding.
+/// The largest relative difference between two totals that counts as rounding.
 const ROUNDED_TOTALS: f64 = 0.005;
-/// How far the shares of two margins may be from each other, where both say something.
+/// The largest difference between shares that two margins have in common.
 const AGREEMENT: f64 = 1e-6;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The margin of this number is at fault; `None`: the seed table.
+    /// The index of the margin at fault; `None` for the seed table.
     pub margin: Option<usize>,
     pub message: String,
-    /// What to do about it.
     pub help: Option<String>,
-    /// Whether the tables can be used nevertheless.
+    /// Whether the tables are still usable.
     pub harmless: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Axis {
     pub name: String,
-    /// Its values, in the order in which the margins first name them.
+    /// The values, in the order in which the margins first name them.
     pub values: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     pub axes: Vec<usize>,
-    /// The shares of its cells (the last axis runs fastest), which sum to 1.
+    /// The shares of the cells, which sum to 1. The last axis varies fastest.
     pub shares: Vec<f64>,
 }
 
-/// All cells, and what is wanted of them; the last axis runs fastest.
+/// All cells and their targets. The last axis varies fastest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     pub axes: Vec<Axis>,
     pub targets: Vec<Target>,
-    /// The weights to start from.
+    /// The initial weights.
     pub seed: Vec<f64>,
 }
 
-/// The frame of these tables. `Err`: a file can't be read. Without a frame, one of the faults is not harmless.
+/// The frame of these tables and their faults. Without a frame, one of the faults is not harmless. An error: a file
+/// cannot be read.
 pub fn frame(
     margins: &[Written],
     seed: Option<&Written>,
@@ -76,7 +74,7 @@ pub fn frame(
 
 type Read<'a> = (&'a [String], Vec<Entry>);
 
-/// The characteristics of the margins with their values, each in the order of first appearance.
+/// The characteristics of the margins and their values, in order of first appearance.
 fn axes(margins: &[Read<'_>]) -> Vec<Axis> {
     let mut axes: IndexMap<&str, IndexSet<&str>> = IndexMap::new();
     for (of, entries) in margins {
@@ -128,7 +126,7 @@ impl Framing {
         Some(frame)
     }
 
-    /// The weights of a table over its axes, which must have one for every combination of values.
+    /// The weights of a table over its axes; every combination of values must have one.
     fn dense(&mut self, margin: Option<usize>, axes: &[usize], entries: &[Entry]) -> Option<Vec<f64>> {
         let before = self.faults.len();
         let place: Vec<HashMap<String, usize>> =
@@ -154,12 +152,12 @@ impl Framing {
         }
         for index in (0..size).filter(|index| dense[*index].is_none()).take(MOST_FAULTS) {
             let cell = cell_name(&self.axes, axes, index);
-            self.fault(margin, format!("{cell} has no weight")).help = Some("write 0 where there is nobody".to_owned());
+            self.fault(margin, format!("{cell} has no weight")).help = Some("write 0 for an empty cell".to_owned());
         }
         (self.faults.len() == before).then(|| dense.into_iter().flatten().collect())
     }
 
-    /// A margin over the axes, and what its weights sum to.
+    /// A margin over the axes, and the sum of its weights.
     fn target(&mut self, number: usize, (of, entries): &Read<'_>) -> Option<(Target, f64)> {
         let axes: Vec<usize> =
             of.iter().filter_map(|name| self.axes.iter().position(|axis| axis.name == *name)).collect();
@@ -168,7 +166,7 @@ impl Framing {
         Some((Target { axes, shares: weights.into_iter().map(|weight| weight / total).collect() }, total))
     }
 
-    /// The weights to start from, spread over all cells: each gets that of the values which the table is about.
+    /// The initial weights of all cells: each cell gets the weight of its values in the seed table.
     fn start(&mut self, (of, entries): &Read<'_>, cells: usize) -> Option<Vec<f64>> {
         let mut axes = Vec::new();
         for name in *of {
@@ -189,7 +187,7 @@ impl Framing {
         Some((0..cells).map(|cell| weights[places[cell] as usize]).collect())
     }
 
-    /// Margins in counts must have one total; those in shares (which sum to 1, or 100) have none.
+    /// Margins in counts must have the same total. Margins in shares sum to 1 or 100.
     fn totals(&mut self, totals: &[f64]) {
         let near = |total: f64, wanted: f64| (total / wanted - 1.0).abs() <= ROUNDED_TOTALS;
         let exact = |total: f64, wanted: f64| (total / wanted - 1.0).abs() <= AGREEMENT;
@@ -202,7 +200,7 @@ impl Framing {
                     let (total, wanted) = (rounded(total), rounded(wanted));
                     let message = format!("its total is {total}, but that of `margins[{other}]` is {wanted}");
                     self.fault(Some(i), message).help = Some(
-                        "margins of the same people have the same total; or give shares, which sum to 1".to_owned(),
+                        "margins of the same people have the same total; or write shares, which sum to 1".to_owned(),
                     );
                     continue;
                 }
@@ -213,20 +211,20 @@ impl Framing {
             };
             if !exact(total, of) {
                 let (total, of) = (rounded(total), rounded(of));
-                self.fault(Some(i), format!("its weights sum to {total}, not to {of}; they are normalised")).harmless =
-                    true;
+                self.fault(Some(i), format!("its weights sum to {total}, not to {of}; they will be normalised"))
+                    .harmless = true;
             }
         }
     }
 
-    /// Where two margins are about the same characteristics, they must say the same of them.
+    /// Two margins must agree on the characteristics that they share.
     fn agreement(&mut self, targets: &[Target]) {
         for (second, target) in targets.iter().enumerate() {
             for (first, other) in targets.iter().enumerate().take(second) {
                 let shared: Vec<usize> = target.axes.iter().copied().filter(|axis| other.axes.contains(axis)).collect();
                 if shared.len() == target.axes.len() && shared.len() == other.axes.len() {
                     let message = format!("`margins[{first}]` is about the same characteristics");
-                    self.fault(Some(second), message).help = Some("leave one of them out".to_owned());
+                    self.fault(Some(second), message).help = Some("remove one of them".to_owned());
                     continue;
                 }
                 if shared.is_empty() {
@@ -240,7 +238,7 @@ impl Framing {
                     let name = cell_name(&self.axes, &shared, cell);
                     let message = format!("{name} has the share {here} here, but {there} in `margins[{first}]`");
                     self.fault(Some(second), message).help = Some(
-                        "no table has both margins: make them agree, or leave out the one that the other implies"
+                        "no table has both margins: make them agree, or remove the margin that the other implies"
                             .to_owned(),
                     );
                 }
@@ -248,14 +246,14 @@ impl Framing {
         }
     }
 
-    /// The shares of `target` summed over all but the axes `kept`.
+    /// The shares of `target`, summed over all axes except `kept`.
     fn collapsed(&self, target: &Target, kept: &[usize]) -> Vec<f64> {
         let inner: Vec<Axis> = target.axes.iter().map(|axis| self.axes[*axis].clone()).collect();
         let kept: Vec<usize> = kept.iter().filter_map(|axis| target.axes.iter().position(|a| a == axis)).collect();
         summed(&target.shares, &projection(&inner, &kept), kept.iter().map(|axis| inner[*axis].values.len()).product())
     }
 
-    /// A cell of a margin with a target needs a cell of the seed table to come from.
+    /// A target above 0 needs a cell above 0 in the seed table.
     fn reachable(&mut self, frame: &Frame) {
         for (i, target) in frame.targets.iter().enumerate() {
             let there = summed(&frame.seed, &projection(&frame.axes, &target.axes), target.shares.len());
@@ -263,16 +261,13 @@ impl Framing {
             for cell in (0..there.len()).filter(empty).take(MOST_FAULTS) {
                 let name = cell_name(&frame.axes, &target.axes, cell);
                 let share = rounded(target.shares[cell]);
-                self.fault(
-                    Some(i),
-                    format!("{name} should have the share {share}, but the seed table has nobody there"),
-                );
+                self.fault(Some(i), format!("{name} should have the share {share}, but the seed table is 0 there"));
             }
         }
     }
 }
 
-/// What an unknown word was probably meant to be.
+/// The help for an unknown word.
 fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(word, known.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -280,7 +275,7 @@ fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String
     }
 }
 
-/// For each cell of `axes`, its place among the cells of the axes `kept` alone (the last one runs fastest).
+/// For each cell of `axes`, the index of its cell in the axes `kept`. The last axis varies fastest.
 pub fn projection(axes: &[Axis], kept: &[usize]) -> Vec<u32> {
     let cells: usize = axes.iter().map(|axis| axis.values.len()).product();
     let mut strides = vec![1; axes.len()];
@@ -296,14 +291,14 @@ pub fn projection(axes: &[Axis], kept: &[usize]) -> Vec<u32> {
     (0..cells).map(|cell| place(cell) as u32).collect()
 }
 
-/// The sums of `weights` by their `places`, of which there are `size`.
+/// The sums of `weights` by `places`, which are below `size`.
 pub fn summed(weights: &[f64], places: &[u32], size: usize) -> Vec<f64> {
     let mut sums = vec![0.0; size];
     weights.iter().zip(places).for_each(|(weight, place)| sums[*place as usize] += weight);
     sums
 }
 
-/// A cell of the axes `kept` in words: `` `age` = "50+" and `gender` = "male" ``.
+/// A cell of the axes `kept` for a message: `` `age` = "50+" and `gender` = "male" ``.
 pub fn cell_name(axes: &[Axis], kept: &[usize], cell: usize) -> String {
     let values = cell_values(axes, kept, cell);
     let named = kept.iter().zip(values).map(|(axis, value)| format!("`{}` = \"{value}\"", axes[*axis].name));

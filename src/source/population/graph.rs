@@ -1,6 +1,4 @@
-//! The graph of characteristics: parents before children, a distribution for every value that the parents can have.
-//!
-//! Knows characteristics as they are written; gives them resolved, ready to be drawn.
+//! The graph of characteristics: resolves parents, and finds a distribution for every value that the parents can have.
 
 use std::collections::HashMap;
 
@@ -17,7 +15,7 @@ const MOST_COMBINATIONS: usize = 1_000_000;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Characteristic {
     pub name: String,
-    /// Its parents, as indices in the list of characteristics.
+    /// The indices of its parents in the list of characteristics.
     pub parents: Vec<usize>,
     pub widths: Vec<usize>,
     pub values: Values,
@@ -25,10 +23,10 @@ pub struct Characteristic {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Values {
-    /// Options, and their shares for each combination of parent values; `None`: the combination can't be.
+    /// Options, and their shares for each combination of parent values; `None` for an impossible combination.
     Options {
         choices: Vec<Choice>,
-        /// For each combination the share of each option, which sum to 1.
+        /// For each combination, the share of each option; they sum to 1.
         shares: Vec<Option<Vec<f64>>>,
     },
     Numbers {
@@ -38,17 +36,16 @@ pub enum Values {
 }
 
 impl Characteristic {
-    /// The index of a combination of its parents' options.
+    /// The index of a combination of the parents' options.
     pub fn combination(&self, options: impl Iterator<Item = usize>) -> usize {
         options.zip(&self.widths).fold(0, |index, (option, width)| index * width + option)
     }
 
-    /// How many combinations of parent values there are; 1 without parents.
+    /// The number of combinations of parent values; 1 without parents.
     pub fn combinations(&self) -> usize {
         self.widths.iter().product()
     }
 
-    /// The options, if it has some.
     pub fn choices(&self) -> Option<&[Choice]> {
         match &self.values {
             Values::Options { choices, .. } => Some(choices),
@@ -57,8 +54,8 @@ impl Characteristic {
     }
 }
 
-/// Resolves what is written, in the order in which it is written; reports every problem. Without errors the list is
-/// complete; the second list holds the indices with parents before children.
+/// Resolves the characteristics in the order of the spec; reports every problem. Without errors, the list is
+/// complete. The second list contains the indices, parents before children.
 pub fn resolve(written: &[Written<'_>], problems: &mut Problems) -> Option<(Vec<Characteristic>, Vec<usize>)> {
     let index: HashMap<&str, usize> = written.iter().enumerate().map(|(i, w)| (w.name, i)).collect();
     let mut parents: Vec<Vec<usize>> = Vec::with_capacity(written.len());
@@ -99,7 +96,7 @@ fn unknown_parent(name: &str, child: &str, path: &Path, written: &[Written<'_>])
     }
 }
 
-/// The indices with parents before children, as early as written; what stands in a cycle is reported and left out.
+/// The indices, parents before children, otherwise in the order of the spec. Cycles are reported and omitted.
 fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Problems) -> Vec<usize> {
     let mut order: Vec<usize> = Vec::with_capacity(parents.len());
     let mut placed = vec![false; parents.len()];
@@ -109,7 +106,7 @@ fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Problem
     }
     let mut told = placed.clone();
     while let Some(start) = told.iter().position(|told| !told) {
-        // Each of the rest has a parent among the rest: going up ends in a cycle.
+        // Each remaining characteristic has a remaining parent, so the walk ends in a cycle.
         let mut way = vec![start];
         let cycle = loop {
             let last = way[way.len() - 1];
@@ -119,7 +116,7 @@ fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Problem
                 None => way.push(up),
             }
         };
-        // Who only depends on a cycle is no news.
+        // A characteristic that only depends on a cycle is not reported.
         if let Some(first) = cycle.iter().min().copied()
             && !told[first]
         {
@@ -135,7 +132,7 @@ fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Problem
     order
 }
 
-/// Resolves one characteristic whose parents are resolved, as far as they could be.
+/// Resolves one characteristic after its parents.
 struct Resolver<'a> {
     written: &'a Written<'a>,
     parents: &'a [usize],
@@ -168,7 +165,7 @@ impl Resolver<'_> {
         self.problems.iter().filter(|p| p.is_error()).count()
     }
 
-    /// How many options each parent has; `None`: one of them has none, or could not be read itself.
+    /// The number of options of each parent; `None` if a parent has no options or is invalid.
     fn widths(&mut self, names: &[(&str, Path)]) -> Option<Vec<usize>> {
         let mut widths = Vec::new();
         let mut all = true;
@@ -177,7 +174,8 @@ impl Resolver<'_> {
                 Some(Some(choices)) => widths.push(choices.len()),
                 Some(None) => {
                     all = false;
-                    let message = format!("`{name}` holds numbers; only a characteristic with options can be a parent");
+                    let message =
+                        format!("`{name}` contains numbers; only a characteristic with options can be a parent");
                     self.problems.error("bad-parent", path.clone(), message);
                 }
                 None => all = false,
@@ -236,8 +234,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Whether the parents can have these options together, as far as they themselves say: an option of a parent that
-    /// has the share 0, given its own parents among them, can't be.
+    /// Whether the parents can have these options together. An option of a parent cannot occur if its share is 0 for the
+    /// options of that parent's parents.
     fn can_be(&self, chosen: &[usize]) -> bool {
         let option_of = |index: usize| self.parents.iter().zip(chosen).find(|(p, _)| **p == index).map(|(_, o)| *o);
         self.parents.iter().zip(chosen).all(|(parent, option)| {
@@ -267,7 +265,7 @@ impl Resolver<'_> {
         self.problems.error("missing-distribution", path.clone(), message);
     }
 
-    /// The values of all combinations as one column: all options of one type, or all numbers alike.
+    /// The values of all combinations as one column, which must have one type.
     fn values(&mut self, laws: Vec<Option<(Law, Path)>>) -> Option<Values> {
         let (first, first_path) = laws.iter().flatten().next()?.clone();
         let before = self.problems.mark();

@@ -1,6 +1,4 @@
-//! Margins and seed tables as they are written: weights over one or more characteristics, in the spec or in a CSV file.
-//!
-//! Knows the tree of a spec and the CSV reader. What they make together is in `frame`.
+//! Margins and seed tables as written: weights over one or more characteristics, in the spec or in a CSV file.
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
@@ -20,21 +18,21 @@ use crate::source::csv::Csv;
 use crate::source::error::SourceError;
 use crate::source::text::Text;
 
-/// What the column of numbers of a file can be called.
+/// The allowed names of a file's column of numbers.
 const NUMBERS: [&str; 3] = ["count", "weight", "share"];
 
 /// A table of weights over one or more characteristics.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "`of` and `weights` are read from the tree, which knows their places")]
+#[expect(dead_code, reason = "`of` and `weights` are read from the tree, which has their positions")]
 pub struct MarginTable {
-    /// The characteristic that the weights are about, or a list of several.
+    /// The characteristic, or a list of characteristics, of the weights.
     #[schemars(with = "Names")]
     of: IgnoredAny,
-    /// Counts or shares: a table with a key per value; with several characteristics nested, one level for each.
+    /// Counts or shares: a table with a key per value, nested for several characteristics with one level for each.
     #[schemars(with = "Option<Nested>")]
     weights: Option<IgnoredAny>,
-    /// Instead of `weights`: a CSV file with a column for each characteristic and one of `count`, `weight` or `share`.
+    /// Instead of `weights`: a CSV file with a column for each characteristic and a column `count`, `weight` or `share`.
     file: Option<String>,
 }
 
@@ -50,7 +48,7 @@ enum Weights {
     File(String),
 }
 
-/// A weight and the values that it is about.
+/// The values of a cell and its weight.
 pub type Entry = (Vec<String>, f64);
 
 impl Written {
@@ -65,14 +63,14 @@ impl Written {
             (Some(_), Some(_)) => {
                 problems
                     .error_at_key("two-weights", path.key("file"), "`weights` and `file` say the same")
-                    .help("leave one of them out");
+                    .help("remove one of them");
                 return None;
             }
             (None, None) => {
                 if problems.clean_since(before) {
                     problems
                         .error("missing-field", path.clone(), "`weights` is missing")
-                        .help("write the weights here, or name a `file` that holds them");
+                        .help("write the weights here, or name a `file` that contains them");
                 }
                 return None;
             }
@@ -100,7 +98,7 @@ impl Written {
         &self.of
     }
 
-    /// The weights, read from their file if they stand in one.
+    /// The weights, read from their file if there is one.
     pub fn entries(&self, folder: &FilePath) -> Result<Vec<Entry>, SourceError> {
         match &self.weights {
             Weights::Here(entries) => Ok(entries.clone()),
@@ -130,7 +128,7 @@ impl Written {
         let numbers: Vec<usize> = NUMBERS.iter().filter_map(|name| place(name)).collect();
         let [number] = numbers[..] else {
             let message = format!("{shown}: has {} of the columns {}, not one", numbers.len(), listed(NUMBERS));
-            return Err(SourceError::new(message).help("that column holds the numbers"));
+            return Err(SourceError::new(message).help("exactly one of them must contain the numbers"));
         };
         let cell = |column: usize, row: usize| {
             let cells = batch.column(column).as_string::<i32>();
@@ -144,7 +142,7 @@ impl Written {
             let weight = text.trim().parse::<f64>().ok().filter(|weight| weight.is_finite() && *weight >= 0.0);
             let weight = weight.ok_or_else(|| {
                 let column = &columns[number];
-                SourceError::new(format!("{shown}: row {at}: `{column}` is {text:?}, which is no number of 0 or more"))
+                SourceError::new(format!("{shown}: row {at}: `{column}` is {text:?}, not a number of 0 or more"))
             })?;
             entries.push((values, weight));
         }

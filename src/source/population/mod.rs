@@ -1,12 +1,13 @@
 //! `type = "population"`: synthetic respondents, drawn from distributions or raked to margins.
 //!
-//! Here are the fields of the spec and the source. `read` reads the table; `characteristic`, `numeric` and `margin`
-//! read its shapes, `graph` resolves parents, `frame` lays margins over each other; `draw`, `quota` and `raking` make
-//! the rows as blocks of options and numbers, `columns` makes Arrow of them; `report` compares them with their targets,
-//! `schema` describes the shapes for editors.
+//! - `fields`, `read`: the fields of the spec
+//! - `characteristic`, `numeric`, `margin`: the shapes in them; `schema` describes the shapes for editors
+//! - `graph` resolves parents; `frame` combines margins
+//! - `draw`, `quota`, `raking`: make rows as blocks of options and numbers; `columns` converts them to Arrow
+//! - `report` compares the rows with their targets
 //!
-//! A characteristic with the key `depends_on` is conditional, one with the key `distribution` numeric, any other table
-//! one of weights. To add a shape: a variant of `characteristic::Law`, of `graph::Values`, and a line in `schema`.
+//! A characteristic with the key `depends_on` is conditional, one with the key `distribution` is numeric, any other
+//! table has weights. To add a shape: a variant of `characteristic::Law`, one of `graph::Values`, a line in `schema`.
 
 mod characteristic;
 mod columns;

@@ -1,6 +1,6 @@
-//! Numbers: the uniform and the normal distribution with bounds and rounding; one uniform draw makes one number.
+//! Numeric distributions: uniform and normal, with bounds and rounding. One uniform draw makes one number.
 //!
-//! Knows the tree of a spec and arithmetic. To add a distribution: a variant of [`Shape`], its checks, its quantile.
+//! To add a distribution: a variant of [`Shape`], its checks, and its quantile.
 
 use std::f64::consts::SQRT_2;
 
@@ -10,11 +10,11 @@ use statrs::function::erf::{erfc, erfc_inv};
 
 use crate::document::{self, Node, Path, Problems};
 
-/// The largest number of steps of `decimals` that is still exact as a number of 64 bits.
+/// The largest number of steps of `decimals` that a 64-bit floating point number represents exactly.
 const MOST_STEPS: f64 = 9_007_199_254_740_992.0;
-/// The least share of a normal distribution that its bounds may leave.
+/// The least share of a normal distribution that must be within its bounds.
 const LEAST_MASS: f64 = 1e-12;
-/// Half a step of a uniform draw: it stands for a draw of 0, whose normal quantile is infinite.
+/// Half a step of a uniform draw. It replaces a draw of 0, whose normal quantile is infinite.
 const HALF_STEP: f64 = 1.0 / (1_u64 << 54) as f64;
 
 /// The shape of a distribution of numbers.
@@ -23,7 +23,7 @@ const HALF_STEP: f64 = 1.0 / (1_u64 << 54) as f64;
 pub enum Shape {
     /// All numbers from `minimum` to `maximum`, equally likely.
     Uniform,
-    /// A normal distribution with `mean` and `sd`, cut off at `minimum` and `maximum` where they are given.
+    /// A normal distribution with `mean` and `sd`, truncated at `minimum` and `maximum` if they are set.
     Normal,
 }
 
@@ -33,16 +33,16 @@ pub enum Shape {
 pub struct NumericTable {
     /// `uniform` or `normal`.
     distribution: Shape,
-    /// Normal: the mean, before the bounds cut.
+    /// Normal: the mean before truncation.
     mean: Option<f64>,
-    /// Normal: the standard deviation, above 0, before the bounds cut.
+    /// Normal: the standard deviation before truncation, above 0.
     sd: Option<f64>,
-    /// The least number. Uniform needs it.
+    /// The smallest number. Required for a uniform distribution.
     minimum: Option<f64>,
-    /// The largest number. Uniform needs it.
+    /// The largest number. Required for a uniform distribution.
     maximum: Option<f64>,
-    /// Decimals to round to, 0 to 15; with 0 the column holds whole numbers. A uniform distribution then draws from all
-    /// rounded numbers in the bounds, equally likely; a normal one is drawn, then rounded, and stays in the bounds.
+    /// Decimals to round to, 0 to 15; with 0 the column contains whole numbers. A uniform distribution then draws from all
+    /// rounded numbers in the bounds with equal probability. A normal one is drawn, then rounded, and stays in the bounds.
     decimals: Option<u32>,
 }
 
@@ -76,7 +76,7 @@ impl Numeric {
         problems.clean_since(before).then_some(numeric)
     }
 
-    /// What can only be said of a table whose fields are good.
+    /// Checks that need valid fields.
     fn check(&self, path: &Path, problems: &mut Problems) {
         if let Some(decimals) = self.decimals {
             let ends = [self.minimum, self.maximum, Some(self.mean.abs() + 10.0 * self.sd)];
@@ -87,7 +87,7 @@ impl Numeric {
             }
             let (least, most) = self.steps(decimals);
             if least > most {
-                let message = "no number between `minimum` and `maximum` has so few decimals";
+                let message = "no number between `minimum` and `maximum` has this number of decimals";
                 problems.error("bad-value", path.key("decimals"), message);
             }
         }
@@ -95,7 +95,7 @@ impl Numeric {
             let (low, high, _) = self.tails();
             if high - low < LEAST_MASS {
                 let message = "`minimum` and `maximum` leave nothing of the normal distribution";
-                problems.error("bad-value", path.clone(), message).help("look at `mean` and `sd`");
+                problems.error("bad-value", path.clone(), message).help("check `mean` and `sd`");
             }
         }
     }
@@ -104,7 +104,7 @@ impl Numeric {
         self.decimals == Some(0)
     }
 
-    /// The number at `unit`, a draw from 0 up to, but not with, 1.
+    /// The number for a uniform draw in [0, 1).
     pub fn at(&self, unit: f64) -> f64 {
         match (self.shape, self.decimals) {
             (Shape::Uniform, None) => {
@@ -118,15 +118,15 @@ impl Numeric {
             (Shape::Normal, None) => self.normal(unit),
             (Shape::Normal, Some(decimals)) => {
                 let (least, most) = self.steps(decimals);
-                // Adding 0 makes 0 of -0.
+                // Adding 0 turns -0 into 0.
                 (self.normal(unit) * scale(decimals)).round().clamp(least, most) / scale(decimals) + 0.0
             }
         }
     }
 
-    /// The first and the last multiple of the smallest step that stand in the bounds, in steps.
+    /// The first and the last multiple of the smallest step within the bounds, in steps.
     fn steps(&self, decimals: u32) -> (f64, f64) {
-        // A bound such as 0.1 is not exact in binary: its own multiple counts as inside.
+        // A bound such as 0.1 is not exact in binary; the multiple at the bound counts as inside.
         let least = self.minimum.map_or(f64::NEG_INFINITY, |least| (least * scale(decimals) - 1e-6).ceil());
         (least, self.maximum.map_or(f64::INFINITY, |most| (most * scale(decimals) + 1e-6).floor()))
     }
@@ -142,8 +142,8 @@ impl Numeric {
         number.max(self.minimum.unwrap_or(f64::NEG_INFINITY)).min(self.maximum.unwrap_or(f64::INFINITY))
     }
 
-    /// The shares of the normal distribution below the two bounds; above them, with `true`, when both lie above the
-    /// mean, where shares below lose their precision.
+    /// The shares of the normal distribution below the two bounds. With `true`, the shares above them, for two bounds above
+    /// the mean, where shares below lose precision.
     fn tails(&self) -> (f64, f64, bool) {
         let below = |deviations: f64| erfc(-deviations / SQRT_2) / 2.0;
         let deviations = |bound: f64| (bound - self.mean) / self.sd;
@@ -179,8 +179,8 @@ impl NumericTable {
         }
         for (field, value) in [("mean", self.mean), ("sd", self.sd)] {
             if unused && value.is_some() {
-                let message = format!("`{field}` says nothing about a uniform distribution");
-                problems.error_at_key("unused-field", path.key(field), message).help("leave it out");
+                let message = format!("`{field}` does not apply to a uniform distribution");
+                problems.error_at_key("unused-field", path.key(field), message).help("remove it");
             }
         }
     }
@@ -270,7 +270,7 @@ mod tests {
         );
         assert_eq!(
             try_decode("distribution = 'uniform'\nminimum = 0.2\nmaximum = 0.8\ndecimals = 0").unwrap_err(),
-            ["no number between `minimum` and `maximum` has so few decimals"]
+            ["no number between `minimum` and `maximum` has this number of decimals"]
         );
         assert_eq!(
             try_decode("distribution = 'uniform'\nminimum = 0\nmaximum = 1e6\ndecimals = 12").unwrap_err(),

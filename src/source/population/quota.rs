@@ -1,17 +1,15 @@
-//! Quotas: whole numbers of people by largest remainder, and orders of people that need no memory.
-//!
-//! Knows arithmetic and random streams.
+//! Quotas: whole numbers of people by largest remainder, and shuffled orders of people in constant memory.
 
 use crate::random::Stream;
 
-/// Splits `total` into whole numbers by `shares` (not negative, not all zero): each gets its exact part rounded down,
-/// and what is left goes, one each, to the largest remainders (Hamilton's method). Of equal remainders the one that
-/// stands first in `order`, a permutation of the indices, comes first. A share of zero gets none.
+/// Splits `total` into whole numbers by `shares` (at least 0, not all 0). Each share gets its exact part rounded down.
+/// The rest goes, one each, to the largest remainders (Hamilton's method). Of equal remainders, the one that
+/// is first in `order`, a permutation of the indices, wins. A share of 0 gets nothing.
 pub fn largest_remainder(total: u64, shares: &[f64], order: &[usize]) -> Vec<u64> {
     let sum: f64 = shares.iter().sum();
     let exact: Vec<f64> = shares.iter().map(|share| total as f64 * (share / sum)).collect();
     let mut counts: Vec<u64> = exact.iter().map(|part| part.floor() as u64).collect();
-    // Remainders that differ by less than the arithmetic can tell are equal: they are compared in steps.
+    // Remainders are compared in steps, since smaller differences are rounding errors.
     let step = 1e-14 * (total as f64).max(100.0);
     let remainder: Vec<f64> = exact.iter().map(|part| (part.fract() / step).round()).collect();
     let mut ranked: Vec<usize> = order.iter().copied().filter(|i| shares[*i] > 0.0).collect();
@@ -21,10 +19,10 @@ pub fn largest_remainder(total: u64, shares: &[f64], order: &[usize]) -> Vec<u64
     counts
 }
 
-/// A permutation of the numbers from 0 up to, but not with, `size`, which is a pure function of its keys.
+/// A permutation of the numbers in [0, `size`), a pure function of its keys.
 ///
-/// A balanced Feistel network of eight rounds (Luby and Rackoff 1988, <https://doi.org/10.1137/0217022>) permutes the
-/// numbers of an even number of bits; those that fall outside `size` are permuted again until they fall inside (cycle
+/// A balanced Feistel network of eight rounds (Luby and Rackoff 1988, <https://doi.org/10.1137/0217022>) permutes
+/// numbers with an even number of bits. A result of `size` or more is permuted again until it is below (cycle
 /// walking, Black and Rogaway 2002, <https://doi.org/10.1007/3-540-45760-7_9>), less than four times on average.
 #[derive(Clone, Debug)]
 pub struct Permutation {
@@ -34,13 +32,13 @@ pub struct Permutation {
 }
 
 impl Permutation {
-    /// The permutation of `size` numbers whose keys are drawn from `stream`.
+    /// The permutation of `size` numbers with keys from `stream`.
     pub fn new(size: u64, stream: &mut Stream) -> Permutation {
         let bits = u64::BITS - size.saturating_sub(1).leading_zeros();
         Permutation { size, half: bits.div_ceil(2).max(1), keys: [(); 8].map(|()| stream.below(u64::MAX)) }
     }
 
-    /// The number that stands at place `index`, which must be below the size.
+    /// The number at `index`, which must be below the size.
     pub fn at(&self, index: u64) -> u64 {
         let mut number = index;
         loop {
@@ -68,17 +66,17 @@ fn mixed(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// Which of several options each person of a group gets: exact numbers in a shuffled order.
+/// The options of the people of a group: exact numbers in a shuffled order.
 #[derive(Clone, Debug)]
 pub struct Quota {
-    /// Where each option ends among the people in order.
+    /// The end of each option's range of people.
     ends: Vec<u64>,
     order: Permutation,
 }
 
 impl Quota {
-    /// The quota of a group of `people` with `shares` of the options. Equal remainders are told apart by a draw, or
-    /// else the first option would win in every group.
+    /// The quota of a group of `people` with `shares` of the options. A draw decides between equal remainders; otherwise
+    /// the first option would win in every group.
     pub fn new(people: u64, shares: &[f64], stream: &mut Stream) -> Quota {
         let mut order: Vec<usize> = (0..shares.len()).collect();
         stream.shuffle(&mut order);
@@ -97,7 +95,7 @@ impl Quota {
         Quota { ends, order: Permutation::new(people, stream) }
     }
 
-    /// The option of the person at place `rank`, from 0, in the group.
+    /// The option of the person at `rank`, from 0.
     pub fn option(&self, rank: u64) -> usize {
         let place = self.order.at(rank);
         self.ends.partition_point(|end| *end <= place)

@@ -1,7 +1,5 @@
 //! Raking: iterative proportional fitting of a table to its margins (Deming and Stephan 1940,
-//! <https://doi.org/10.1214/aoms/1177731829>), and the people or weights that come of it.
-//!
-//! Knows frames and quotas.
+//! <https://doi.org/10.1214/aoms/1177731829>), and the people or weights that result.
 
 use super::draw::{Block, Cells, streams};
 use super::frame::{Frame, cell_name, projection, summed};
@@ -10,19 +8,18 @@ use crate::source::batches::BATCH_ROWS;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// The share of each cell; they sum to 1.
     pub shares: Vec<f64>,
     pub iterations: u32,
     /// The largest difference of a share in a margin from its target.
     pub deviation: f64,
-    /// Kish's design effect of the weights that carry the seed table to the margins: what the variance of a mean grows
-    /// by. With s the seed weights and w the fitted ones, sum(s) sum(w^2 / s) / sum(w)^2; where the seed is uniform,
+    /// Kish's design effect of the weights that fit the seed table to the margins: the factor by which the variance of a
+    /// mean grows. With s the seed weights and w the fitted ones: sum(s) sum(w^2 / s) / sum(w)^2. For a uniform seed,
     /// that is n sum(w^2) / sum(w)^2 over the n cells (Kish 1965, Survey Sampling, 11.7).
     pub design_effect: f64,
 }
 
-/// Fits the seed table of `frame` to its margins, until no share of a margin is further than `tolerance` from its
-/// target. The error is a sentence about the cell that is furthest away after `most` iterations.
+/// Fits the seed table of `frame` to its margins, until every share of a margin is within `tolerance` of its
+/// target. The error names the cell with the largest difference after `most` iterations.
 pub fn fit(frame: &Frame, tolerance: f64, most: u32) -> Result<Fit, String> {
     let places: Vec<Vec<u32>> = frame.targets.iter().map(|target| projection(&frame.axes, &target.axes)).collect();
     let total: f64 = frame.seed.iter().sum();
@@ -86,13 +83,13 @@ pub struct Raked {
 }
 
 enum Rows {
-    /// People: who stands in which cell.
+    /// People, and the cell of each.
     People(Quota),
     Weights(Vec<(usize, f64)>),
 }
 
 impl Raked {
-    /// `n` people: the cells get whole numbers by largest remainder (of equal ones the first cell's comes first), and
+    /// `n` people: the cells get whole numbers by largest remainder (of equal remainders, the first cell wins), and
     /// the people of all cells are shuffled under `seed`.
     pub fn people(frame: &Frame, fit: &Fit, n: u64, seed: u64) -> Raked {
         let order: Vec<usize> = (0..fit.shares.len()).collect();
@@ -101,7 +98,7 @@ impl Raked {
         Raked { rows, widths: widths(frame), size: n, given: 0 }
     }
 
-    /// A row for each cell with a weight; the weights sum to `n`.
+    /// A row for each cell with a weight above 0; the weights sum to `n`.
     pub fn weights(frame: &Frame, fit: &Fit, n: u64) -> Raked {
         let kept = fit.shares.iter().enumerate().filter(|(_, share)| **share > 0.0);
         let cells: Vec<(usize, f64)> = kept.map(|(cell, share)| (cell, share * n as f64)).collect();

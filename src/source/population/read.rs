@@ -1,4 +1,4 @@
-//! Reading a population's table: its plain fields, its shapes, and what one of them says of another.
+//! Reading a population from the spec: decodes its fields and shapes, and checks them against each other.
 
 use std::num::NonZeroU32;
 
@@ -11,7 +11,6 @@ use super::{frame, graph, margin};
 use crate::document::{self, Diagnostic, Node, Path, Problems, Value};
 use crate::source::rows::Source;
 
-/// Decodes the table at `path`; reports all its problems.
 pub(super) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Box<dyn Source>> {
     let errors = |problems: &[Diagnostic]| problems.iter().filter(|p| p.is_error()).count();
     let before = errors(problems);
@@ -21,7 +20,7 @@ pub(super) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Optio
         reading.plain(fields);
     }
     let fixed = reading.fixed();
-    // The shapes are looked at even if a plain field is wrong, unless it is the method itself.
+    // The shapes are checked even if a plain field is wrong, unless it is the method.
     let method = match (&fields, node.get("method").and_then(Node::as_str)) {
         (Some(fields), _) => Some(fields.method),
         (None, Some("raking")) => Some(Method::Raking),
@@ -41,7 +40,6 @@ pub(super) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Optio
     Some(Box::new(population))
 }
 
-/// Reads the shapes and checks what one field says of another.
 struct Reading<'a> {
     node: &'a Node,
     path: &'a Path,
@@ -49,7 +47,7 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// A field that is there; null counts as left out.
+    /// A field; null counts as absent.
     fn field(&self, name: &str) -> Option<&'a Node> {
         self.node.get(name).filter(|node| node.value != Value::Null)
     }
@@ -95,17 +93,16 @@ impl<'a> Reading<'a> {
         fixed
     }
 
-    /// Reports fields that belong to the other method.
     fn unused(&mut self, method: &str, fields: &[&str]) {
         for field in fields.iter().filter(|field| self.node.get(field).is_some_and(|n| n.value != Value::Null)) {
-            let message = format!("`{field}` says nothing with the method `{method}`");
+            let message = format!("`{field}` does not apply to the method `{method}`");
             self.problems
                 .error_at_key("unused-field", self.path.key(field), message)
-                .help("leave it out, or look at `method`");
+                .help("remove it, or change `method`");
         }
     }
 
-    /// Reports names of columns that are taken, at their places.
+    /// Reports names of columns that are already used.
     fn names<'n>(&mut self, names: impl Iterator<Item = (&'n str, Path)>, fixed: &[Fixed], weight: bool) {
         let mut taken: Vec<&str> = Vec::new();
         for (name, path) in names {
@@ -113,7 +110,7 @@ impl<'a> Reading<'a> {
             let message = if name.trim().is_empty() {
                 "a characteristic needs a name".to_owned()
             } else if reserved {
-                format!("`{name}` is a column that is made here; a characteristic can't have its name")
+                format!("`{name}` is a column of every population; rename the characteristic")
             } else {
                 taken.push(name);
                 continue;
@@ -125,7 +122,7 @@ impl<'a> Reading<'a> {
             let message = if name.trim().is_empty() {
                 "a fixed value needs a name".to_owned()
             } else if name == ID || (weight && name == WEIGHT) {
-                format!("`{name}` is a column that is made here; a fixed value can't have its name")
+                format!("`{name}` is a column of every population; rename the fixed value")
             } else if taken.contains(&name.as_str()) {
                 format!("`{name}` is a characteristic and a fixed value")
             } else {
@@ -213,7 +210,7 @@ impl<'a> Reading<'a> {
         margins.into_iter().collect()
     }
 
-    /// Checks the margins together, where none of them stands in a file.
+    /// Checks the margins together, if none of them is in a file.
     fn agreement(&mut self, margins: &[margin::Written], seed: Option<&margin::Written>) {
         let faults =
             frame::frame(margins, seed, std::path::Path::new("")).map(|(_, faults)| faults).unwrap_or_default();

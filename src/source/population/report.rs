@@ -1,6 +1,4 @@
-//! What a population came out as, beside what was wanted.
-//!
-//! Knows blocks and fits; `cli` shows it.
+//! The report of a population: compares the shares and means of its rows with their targets.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,11 +35,9 @@ pub enum Part {
         of: Vec<String>,
         depends_on: Vec<String>,
         mean: f64,
-        /// Standard deviation of what was drawn (of the population: divided by n).
+        /// The population standard deviation (divided by n).
         sd: f64,
-        /// The least that was drawn.
         minimum: f64,
-        /// The most that was drawn.
         maximum: f64,
     },
 }
@@ -49,9 +45,9 @@ pub enum Part {
 /// An option with its share from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Share {
-    /// The option; of a margin, the cell.
+    /// The option, or the cell of a margin.
     pub option: String,
-    /// What it should be. Of a characteristic with parents: what its distributions make of the parents as drawn.
+    /// The expected share. For a characteristic with parents: given the parents as drawn.
     pub target: f64,
     pub drawn: f64,
 }
@@ -59,16 +55,16 @@ pub struct Share {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RakingReport {
     pub iterations: u32,
-    /// The largest difference of a share of a margin from its target, before people are made whole.
+    /// The largest difference between a share of a margin and its target, before rounding to whole people.
     pub largest_deviation: f64,
-    /// Kish's design effect of the weights that carry the seed table to the margins.
+    /// Kish's design effect of the weights that fit the seed table to the margins.
     pub design_effect: f64,
-    /// What `n` respondents taken as the seed table says are worth with those weights: `n` / design effect.
+    /// `n` / design effect.
     pub effective_sample_size: f64,
 }
 
 impl Population {
-    /// Makes the whole population, counts it, and keeps the first `show` rows.
+    /// Makes and counts the whole population; keeps the first `show` rows.
     pub fn report(&self, folder: &Path, show: usize) -> Result<Report, SourceError> {
         let fitted = self.fitted(folder)?;
         let columns = self.columns(fitted.as_ref());
@@ -107,10 +103,9 @@ impl RakingReport {
     }
 }
 
-/// What is counted while the blocks go by.
 enum Counted<'a> {
     Columns(Vec<Tally<'a>>),
-    /// What the rows of each cell of a frame weigh.
+    /// The weight of each cell of a frame.
     Cells(&'a Frame, Output, Vec<f64>),
 }
 
@@ -159,7 +154,7 @@ struct Moments {
     count: f64,
     mean: f64,
     squares: f64,
-    /// The least and the most.
+    /// The minimum and the maximum.
     ends: Option<(f64, f64)>,
 }
 
@@ -216,7 +211,7 @@ impl Moments {
     }
 }
 
-/// The margins of a frame beside what its cells came to.
+/// The margins of a frame and the shares of its cells.
 fn margins(frame: &Frame, cells: &[f64]) -> Vec<Part> {
     let total: f64 = cells.iter().sum();
     let part = |target: &Target| {

@@ -39,7 +39,6 @@ pub struct Raking {
     pub max_iterations: u32,
 }
 
-/// What the rows of a raked population are made from.
 #[derive(Clone, Debug)]
 pub struct Fitted {
     pub frame: Frame,
@@ -51,7 +50,7 @@ impl Population {
         self.n
     }
 
-    /// How its rows are made, in a few words.
+    /// How the rows are made, in a few words.
     pub fn about(&self) -> String {
         match &self.how {
             How::Drawn(people) if people.quota => format!("drawn by quota, seed {}", self.seed),
@@ -61,14 +60,14 @@ impl Population {
         }
     }
 
-    /// The frame and its fit, if this is raked.
+    /// The frame and its fit; `None` for a drawn population.
     pub fn fitted(&self, folder: &Path) -> Result<Option<Fitted>, SourceError> {
         let How::Raked(raking) = &self.how else { return Ok(None) };
         let (frame, faults) = frame::frame(&raking.margins, raking.seed_table.as_ref(), folder)?;
         let Some(frame) = frame else {
             let fault = faults.into_iter().find(|fault| !fault.harmless);
             let (message, help, field) = match fault {
-                None => ("the margins can't be read".to_owned(), None, "margins"),
+                None => ("the margins cannot be read".to_owned(), None, "margins"),
                 Some(fault) => match fault.margin {
                     Some(i) => (format!("`margins[{i}]`: {}", fault.message), fault.help, "margins"),
                     None => (fault.message, fault.help, "seed_table"),
@@ -78,7 +77,7 @@ impl Population {
         };
         let fit = raking::fit(&frame, raking.tolerance, raking.max_iterations).map_err(|message| {
             let help =
-                "margins that no table can have together, a seed table with many zeros, or too small a `tolerance`";
+                "possible causes: margins that contradict each other, many zeros in the seed table, a `tolerance` that is too small";
             SourceError::new(message).help(help).at(["margins"])
         })?;
         Ok(Some(Fitted { frame, fit }))

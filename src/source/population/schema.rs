@@ -1,4 +1,4 @@
-//! The shapes of characteristics and margins as JSON Schemas, for editors; `characteristic` and `margin` decode them.
+//! JSON Schemas of characteristics and margins, for editors. `characteristic` and `margin` decode them.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::numeric::NumericTable;
 
-/// How many levels of nested tables are described; deeper ones may hold anything.
+/// The levels of nested tables that the schema describes; deeper tables may contain anything.
 const DEPTH: usize = 3;
 
 /// Characteristics by name.
@@ -17,7 +17,7 @@ pub struct FixedValues;
 pub struct Names;
 pub struct Nested;
 
-/// The schema of a type that is always written out where it stands.
+/// The schema of a type that is always inlined.
 macro_rules! inline {
     ($($shape:ident: $schema:expr;)*) => {$(
         impl JsonSchema for $shape {
@@ -76,7 +76,7 @@ inline! {
     Nested: |_| json_schema!({ "type": "object", "minProperties": 1, "additionalProperties": weights(DEPTH) });
 }
 
-/// The shapes of a distribution; with a `depth`, so many levels of tables for parents may stand around it.
+/// The shapes of a distribution, inside up to `depth` levels of tables for parents.
 fn laws(numeric: &Value, depth: Option<usize>) -> Vec<Value> {
     let weight = json!({ "type": "number", "minimum": 0 });
     let (about, inner) = match depth {
@@ -101,7 +101,7 @@ fn laws(numeric: &Value, depth: Option<usize>) -> Vec<Value> {
     ]
 }
 
-/// Weights with at most `depth` levels of tables around them; deeper ones may hold anything.
+/// Weights inside up to `depth` levels of tables; deeper tables may contain anything.
 fn weights(depth: usize) -> Value {
     let inner = if depth == 0 { json!(true) } else { weights(depth - 1) };
     json!({ "anyOf": [

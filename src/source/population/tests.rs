@@ -11,7 +11,7 @@ use super::*;
 use crate::document::{Document, Format, Place};
 use crate::table::{Cell, cell_at};
 
-/// What is wrong with a source: the path or key that it points to, and the message.
+/// The problems of a source: the path or key that each points to, and its message.
 type Told = Vec<(String, String)>;
 
 fn try_read(text: &str) -> (Option<Box<dyn Source>>, Told) {
@@ -57,11 +57,11 @@ fn cells(source: &dyn Source) -> BTreeMap<String, Vec<Cell>> {
 }
 
 fn text(cell: &Cell) -> &str {
-    let Cell::Text(text) = cell else { panic!("{cell:?} is no text") };
+    let Cell::Text(text) = cell else { panic!("{cell:?} is not text") };
     text
 }
 
-/// How often the cells of `columns` stand together.
+/// How often each combination of the cells of `columns` occurs.
 fn counts(cells: &BTreeMap<String, Vec<Cell>>, columns: &[&str]) -> BTreeMap<Vec<String>, u64> {
     let mut counts = BTreeMap::new();
     for (row, _) in cells["ID"].iter().enumerate() {
@@ -280,16 +280,16 @@ fn all_problems_of_characteristics_are_found_at_once() {
     let found = told(
         "n = 0\nallocation = 'quotas'\nmargins = []\nfixed_values = { a = 1, ID = 2, b = [] }\n[characteristics]\nID = ['x']\n\
          a = { x = -1, y = 2 }\nb = { x = 0, y = 0 }\nc = ['x', 'y', 'x']\nd = ['x', 1, 2.5]\ne = { distribution = 'normal', \
-         mean = 1, sd = -1 }\nf = { depends_on = 'nobody', distributions = {} }\ng = 3\nh = []\n",
+         mean = 1, sd = -1 }\nf = { depends_on = 'nothing', distributions = {} }\ng = 3\nh = []\n",
     );
     let expected = [
         ("n", "`n` must be 1 or more"),
         ("allocation", "\"quotas\" is not one of `random`, `quota`"),
         ("fixed_values.b", "a fixed value is text, a finite number, or true or false, not a list"),
-        ("key margins", "`margins` says nothing with the method `draw`"),
+        ("key margins", "`margins` does not apply to the method `draw`"),
         ("characteristics.a.x", "the weight of `x` is negative"),
         ("characteristics.b", "all weights are 0"),
-        ("characteristics.c[2]", "the option `x` is given twice"),
+        ("characteristics.c[2]", "the option `x` is listed twice"),
         ("characteristics.d[1]", "the options are texts, but this is a whole number"),
         ("characteristics.d[2]", "an option must be text, a whole number, or true or false, not a number"),
         ("characteristics.e.sd", "`sd` must be above 0"),
@@ -298,10 +298,10 @@ fn all_problems_of_characteristics_are_found_at_once() {
             "a distribution is a list of options, a table of weights, or a table with `distribution`, not a whole number",
         ),
         ("characteristics.h", "there are no options"),
-        ("key characteristics.ID", "`ID` is a column that is made here; a characteristic can't have its name"),
+        ("key characteristics.ID", "`ID` is a column of every population; rename the characteristic"),
         ("key fixed_values.a", "`a` is a characteristic and a fixed value"),
-        ("key fixed_values.ID", "`ID` is a column that is made here; a fixed value can't have its name"),
-        ("characteristics.f.depends_on", "there is no characteristic `nobody`"),
+        ("key fixed_values.ID", "`ID` is a column of every population; rename the fixed value"),
+        ("characteristics.f.depends_on", "there is no characteristic `nothing`"),
     ];
     assert_eq!(found, expected.map(|(at, message)| (at.to_owned(), message.to_owned())));
 }
@@ -317,7 +317,7 @@ fn plain_fields_are_checked_beside_the_shapes() {
         ("margins[0].weights", "there must be a table here with a key for each value of `a`, not a whole number"),
     ];
     assert_eq!(found, expected.map(|(at, message)| (at.to_owned(), message.to_owned())));
-    // With a method that is none, nobody knows what the shapes should be.
+    // With an unknown method, the expected shapes are unknown.
     let found = told("method = 'rakin'\nn = 1\nmargins = 3");
     assert_eq!(found, [("method".to_owned(), "\"rakin\" is not one of `draw`, `raking`".to_owned())]);
 }
@@ -334,10 +334,13 @@ fn problems_between_characteristics() {
          h = { depends_on = ['age', 'age'], distributions = { young = ['y'] }, n = 3 }\n",
     );
     let expected = [
-        ("key characteristics.h.n", "there is no field `n` beside `depends_on`"),
+        ("key characteristics.h.n", "`n` is not a field of a table with `depends_on`"),
         ("characteristics.h.depends_on[1]", "`depends_on` names `age` twice"),
         ("characteristics.a.depends_on", "`a` depends on `c`, which depends on `b`, which depends on `a`"),
-        ("characteristics.e.depends_on", "`height` holds numbers; only a characteristic with options can be a parent"),
+        (
+            "characteristics.e.depends_on",
+            "`height` contains numbers; only a characteristic with options can be a parent",
+        ),
         ("key characteristics.f.distributions.odl", "`age` has no value `odl`"),
         ("characteristics.f.distributions", "`f` has no distribution for `age` = \"old\""),
         (
@@ -353,7 +356,7 @@ fn weights_that_do_not_sum_to_one_are_normalised_with_a_warning() {
     let (source, told) = try_read("n = 8\nallocation = 'quota'\ncharacteristics = { a = { x = 1, y = 3 } }");
     assert_eq!(
         told,
-        [("characteristics.a".to_owned(), "the weights sum to 4, not to 1; they are normalised".to_owned())]
+        [("characteristics.a".to_owned(), "the weights sum to 4, not to 1; they will be normalised".to_owned())]
     );
     let counts = counts(&cells(source.unwrap().as_ref()), &["a"]);
     assert_eq!(counts.into_values().collect::<Vec<_>>(), [2, 6]);
@@ -399,7 +402,7 @@ fn margins_in_a_file_are_the_same_as_in_the_spec() {
     assert_eq!(filed.paths(), [("margins", "rows.csv".to_owned())]);
     assert_eq!(filed.files(folder.path()).unwrap(), [folder.path().join("rows.csv")]);
     for (file, message) in [
-        ("row,count\nr1,1\nr2,x\n", "rows.csv: row 2: `count` is \"x\", which is no number of 0 or more"),
+        ("row,count\nr1,1\nr2,x\n", "rows.csv: row 2: `count` is \"x\", not a number of 0 or more"),
         ("row,number\nr1,1\n", "rows.csv: has 0 of the columns `count`, `weight` and `share`, not one"),
         ("rows,count\nr1,1\n", "rows.csv: has no column `row`"),
         ("row,count\nr1,150\nr1,850\n", "`margins[0]`: `row` = \"r1\" has two weights"),
@@ -438,7 +441,7 @@ fn margins_that_can_not_be_are_refused_with_the_cell() {
     check(
         &format!("{age}, {{ of = 'sex', weights = {{ f = 0.5, m = 0.5 }} }}"),
         "seed_table = { of = ['age', 'sex'], weights = { young = { f = 0, m = 0 }, old = { f = 1, m = 1 } } }",
-        &[("margins[0].weights", "`age` = \"young\" should have the share 0.4, but the seed table has nobody there")],
+        &[("margins[0].weights", "`age` = \"young\" should have the share 0.4, but the seed table is 0 there")],
     );
     check(
         &format!(
@@ -458,7 +461,7 @@ fn margins_that_can_not_be_are_refused_with_the_cell() {
     check(
         "{ of = 'weight', weights = { x = 1 } }",
         "output = 'weights'",
-        &[("key margins[0].of", "`weight` is a column that is made here; a characteristic can't have its name")],
+        &[("key margins[0].of", "`weight` is a column of every population; rename the characteristic")],
     );
 }
 
@@ -501,7 +504,7 @@ fn reports_compare_with_targets() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever the shares: rows are all there, options only those with a share, quotas never off by one.
+    /// For any shares: all rows are there, only options with a share occur, and quotas are exact.
     #[test]
     fn quotas_hold_for_any_weights(n in 1_u64..3000, weights in proptest::collection::vec(0_u32..50, 1..8), seed in 0_u64..100) {
         prop_assume!(weights.iter().any(|weight| *weight > 0));
