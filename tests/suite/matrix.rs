@@ -65,7 +65,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
             "a_torn_tail_costs_only_the_tail",
             "a_corrupt_answer_is_asked_again",
             "a_damaged_file_is_salvaged",
-            "formats_of_tomorrow_are_refused",
+            "a_newer_format_is_refused",
             "ledgers_of_the_corpus",
         ]),
     ),
