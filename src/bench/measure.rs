@@ -11,9 +11,7 @@ use crate::models::{Models, Target};
 use crate::prompt::Prompt;
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Level, Measured, Missed, Reply, Sample, Timings};
 use crate::run::Stop;
-use crate::run::admission::Admission;
-use crate::run::budget::BudgetMeter;
-use crate::run::endpoint::Endpoints;
+use crate::run::call::{Admission, BudgetMeter, Endpoints};
 use crate::spec::Repair;
 
 /// Failures in a row after which a level ends early.

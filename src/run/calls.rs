@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use super::admission::Admission;
-use super::attempts::Attempts;
+use super::call::{Admission, Attempts, CallRequest, FailedAttempt, Tally};
 use super::progress::StageProgress;
 use super::recent::{Claim, Lookup};
 use super::recorder::Recorder;
 use super::replay::Replay;
-use super::request::CallRequest;
-use super::tally::{FailedAttempt, Tally};
 use crate::ask::{Finished, Terms};
 use crate::models::{Models, Target};
 use crate::prompt::{Answer, Failure, FailureKind};

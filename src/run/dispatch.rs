@@ -7,12 +7,12 @@ use tokio::task::JoinSet;
 
 use super::assemble::{Piece, assemble};
 use super::block::Block;
+use super::call::CallRequest;
 use super::error::RunError;
 use super::job::Job;
 use super::look_up::look_up;
 use super::produce::{Produce, Produced, produce};
 use super::recent::Lookup;
-use super::request::CallRequest;
 use super::stop::StopReason;
 use crate::ask::{Next, Question, Respondent, Task, Terms};
 use crate::spec::Order;

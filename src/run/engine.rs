@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::admission::Admission;
-use super::budget::BudgetMeter;
+use super::call::{Admission, BudgetMeter, Endpoints};
 use super::calls::Calls;
-use super::endpoint::Endpoints;
 use super::error::RunError;
 use super::job::Job;
 use super::parts::Parts;

@@ -1,7 +1,7 @@
 //! The engine: the only concurrent code. A plan and connected models in, committed parts and outputs out.
 //!
-//! One row's way: [`parts`] -> [`produce`] -> `ask::Task` -> [`look_up`], or [`dispatch`] -> [`calls`] -> [`attempts`] ->
-//! provider -> `ask::Task` -> [`finish`] -> [`assemble`].
+//! One row's way: [`parts`] -> [`produce`] -> `ask::Task` -> [`look_up`], or [`dispatch`] -> [`calls`] -> [`call`] -> provider
+//! -> `ask::Task` -> [`finish`] -> [`assemble`].
 //!
 //! - [`prepare`]: reads the sources, takes the locks, finds the run's folder.
 //! - [`engine`]: starts a driver per stage and ends the run.
@@ -11,9 +11,7 @@
 //! - [`block`], [`finish`]: rows with their answers; their columns, calls and counts.
 //! - [`assemble`]: puts finished blocks in order and commits the parts.
 //! - [`calls`]: asks equal calls once and records them; [`recent`] knows those in flight, [`recorder`] writes the ledger.
-//! - [`attempts`]: retries one call; [`retry`] says when, [`outcome`] decides what follows, [`context`] checks the size,
-//!   [`structured_output`] asks for the form of the answer, [`tally`] makes the record.
-//! - [`admission`]: waits for the [`budget`] and the [`limiter`] (calls at once and per minute).
+//! - [`call`]: makes one call: limits, attempts, retries, its record.
 //! - [`replay`]: answers calls from a file.
 //! - [`reshape`]: makes tables from tables.
 //! - [`progress`]: counters that other threads may read.
@@ -21,24 +19,18 @@
 //!
 //! Nothing here prints.
 
-pub mod admission;
 mod assemble;
-mod attempts;
 mod block;
-pub mod budget;
+pub mod call;
 mod calls;
-mod context;
 mod dispatch;
-pub mod endpoint;
 mod engine;
 mod error;
 mod finish;
 mod job;
 mod label_counts;
-mod limiter;
 mod look_up;
 mod memory;
-mod outcome;
 mod outputs;
 mod parts;
 mod prepare;
@@ -47,12 +39,8 @@ pub mod progress;
 mod recent;
 mod recorder;
 mod replay;
-mod request;
 mod reshape;
-mod retry;
 mod stop;
-mod structured_output;
-mod tally;
 
 pub use engine::{Outcome, run};
 pub use error::RunError;

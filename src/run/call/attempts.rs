@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::admission::Admission;
 use super::context::{Shortening, too_long};
 use super::outcome::{Outcome, SendError, Situation, outcome};
-use super::progress::StageProgress;
 use super::request::CallRequest;
-use super::stop::StopReason;
 use super::tally::{FailedAttempt, Tally};
 use crate::models::Target;
 use crate::prompt::{Answer, Message};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
+use crate::run::progress::StageProgress;
+use crate::run::stop::StopReason;
 use crate::spec::Overflow;
 
 /// A call at one model.

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::progress::StageProgress;
 use super::request::CallRequest;
 use crate::ask::probabilities;
 use crate::models::Target;
 use crate::prompt::Failure;
 use crate::provider::{CallError, Finish, Reply};
+use crate::run::progress::StageProgress;
 use crate::store::{Notes, Record};
 
 /// An attempt without an answer.

@@ -6,9 +6,9 @@ use super::budget::{BudgetMeter, Cost, Reserved};
 use super::context::USUAL_REPLY;
 use super::endpoint::{EndpointState, Endpoints};
 use super::limiter::Turn;
-use super::stop::{Stop, StopReason};
 use crate::models::Target;
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
+use crate::run::stop::{Stop, StopReason};
 use crate::spec::Price;
 
 /// What all requests of a run share.
