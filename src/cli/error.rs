@@ -10,8 +10,7 @@ use crate::lock::{Drift, LockFailure, LockMode};
 use crate::models::ConnectError;
 use crate::pipeline::PipelineError;
 use crate::plan::PlanError;
-use crate::provider::CallErrorKind;
-use crate::provider::weights::WeightsError;
+use crate::provider::{CallErrorKind, EndpointError};
 use crate::report::drift;
 use crate::run::RunError;
 use crate::source::SourceError;
@@ -188,8 +187,8 @@ impl From<BenchError> for Failure {
     }
 }
 
-impl From<WeightsError> for Failure {
-    fn from(error: WeightsError) -> Self {
+impl From<EndpointError> for Failure {
+    fn from(error: EndpointError) -> Self {
         Failure::new(Exit::Environment, error.message).help_if(error.help)
     }
 }

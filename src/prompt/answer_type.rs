@@ -6,29 +6,27 @@ use serde_json::{Value, json};
 
 use crate::table::{Cell, Simple, Type};
 
-/// What a value must be.
+/// The type of one value of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnswerType {
-    /// Any text, of at most so many characters (Unicode scalar values).
+    /// Text of at most this many characters (Unicode scalar values).
     Text(Option<NonZeroU32>),
-    /// One of these texts.
     Enum(Vec<String>),
     /// A whole number within bounds, both included.
     Integer(Option<f64>, Option<f64>),
     /// A number within bounds, both included.
     Number(Option<f64>, Option<f64>),
-    /// True or false.
     Boolean,
-    /// A list of values that are not lists.
+    /// A list of values; the items are not lists.
     List(Box<AnswerType>),
     /// One of these texts, each shown with a label: label and text. The answer is the text.
     Labelled(Vec<(String, String)>),
-    /// Some of so many choices (`Enum` or `Labelled`), each once.
+    /// At most this many different choices (`Enum` or `Labelled`).
     Some(Box<AnswerType>, usize),
 }
 
 impl AnswerType {
-    /// What a column of such values holds.
+    /// The type of the column.
     pub fn column(&self) -> Type {
         match self {
             AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_) => Type::Text,
@@ -50,7 +48,6 @@ impl AnswerType {
         }
     }
 
-    /// The JSON Schema of such a value.
     pub(super) fn schema(&self) -> Value {
         let bounded = |kind: &str, low: &Option<f64>, high: &Option<f64>| {
             let mut schema = json!({ "type": kind });
@@ -77,7 +74,7 @@ impl AnswerType {
         }
     }
 
-    /// What the model is told of such a value.
+    /// The description of the value in the prompt.
     pub fn words(&self) -> String {
         let bounds = |low: &Option<f64>, high: &Option<f64>| match (low, high) {
             (Some(low), Some(high)) => format!(" from {low} to {high}"),
@@ -99,7 +96,7 @@ impl AnswerType {
         }
     }
 
-    /// The cell of a value; none when it isn't such a one, or fits two choices.
+    /// The cell of a value; `None` if it does not fit, or fits two choices.
     pub(super) fn read(&self, value: &Value) -> Option<Cell> {
         let within = |n: f64, low: &Option<f64>, high: &Option<f64>| {
             low.is_none_or(|low| n >= low) && high.is_none_or(|high| n <= high)
@@ -128,7 +125,7 @@ impl AnswerType {
             }
             (AnswerType::Boolean, Value::Bool(value)) => Some(Cell::Boolean(*value)),
             (AnswerType::Labelled(choices), Value::String(text)) => labelled(choices, text),
-            // Labels can be numbers, which a model that is held to no schema writes without quotes.
+            // Labels can be numbers, which a model without a schema writes without quotes.
             (AnswerType::Labelled(choices), Value::Number(number)) => labelled(choices, &number.to_string()),
             (AnswerType::Some(choice, _), Value::Array(values)) => {
                 let mut items = values.iter().map(|v| choice.read(v)).collect::<Option<Vec<_>>>()?;
@@ -148,20 +145,20 @@ impl AnswerType {
     }
 }
 
-/// How options are compared: without case, outer quotes and full stops, and with single spaces.
+/// The form in which options are compared: without case, outer quotes and full stops, and with single spaces.
 pub fn normalise_option(text: &str) -> String {
     let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.'));
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
-/// The one choice that a reply names.
+/// The choice that a reply names, if it is only one.
 fn labelled(choices: &[(String, String)], reply: &str) -> Option<Cell> {
     let mut fitting = choices.iter().filter(|(label, choice)| names(reply, label, choice));
     let (_, choice) = fitting.next()?;
     fitting.next().is_none().then(|| Cell::Text(choice.clone()))
 }
 
-/// Whether a reply names a choice: by its label, by its text, or by both (`A. good`, `A) good`, `A: good`).
+/// Whether a reply names a choice: by its label, its text, or both (`A. good`, `A) good`, `A: good`).
 fn names(reply: &str, label: &str, choice: &str) -> bool {
     let (reply, label, choice) = (normalise_option(reply), normalise_option(label), normalise_option(choice));
     let rest = reply.strip_prefix(&label).map(str::trim_start).and_then(|rest| rest.strip_prefix(['.', ')', ':']));
@@ -172,7 +169,6 @@ fn one_of<'a>(options: impl Iterator<Item = &'a String>) -> String {
     format!("one of {}", options.map(|o| format!("\"{o}\"")).collect::<Vec<_>>().join(", "))
 }
 
-/// A bound as JSON, a whole number without `.0`.
 fn number(bound: f64) -> Value {
     if bound.fract() == 0.0 && bound.abs() < 9e15 { json!(bound as i64) } else { json!(bound) }
 }

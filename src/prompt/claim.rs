@@ -8,21 +8,18 @@ use minijinja::Value;
 use super::condition::{HOLDS, holding};
 use super::template::Template;
 
-/// A claim that compiles.
 #[derive(Debug)]
 pub struct Claim {
     template: Template,
     source: String,
 }
 
-/// What a name of a claim stands for.
+/// The value of a name in a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Figure {
-    /// A whole number.
     Count(u64),
-    /// A number.
     Number(f64),
-    /// Figures with names of their own, written with a dot.
+    /// Figures by name, written with a dot.
     Group(BTreeMap<String, Figure>),
 }
 
@@ -32,19 +29,18 @@ impl Claim {
         Ok(Claim { template: holding(source)?, source: source.to_owned() })
     }
 
-    /// The expression.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The figures that it uses, sorted; one of a group is written with a dot.
+    /// The sorted names of the figures that it uses; a figure of a group is written with a dot.
     pub fn figures(&self) -> Vec<String> {
         let mut names = self.template.variables();
         names.retain(|name| !self.template.is_global(name));
         names
     }
 
-    /// Whether it holds; the error is a sentence.
+    /// The error is a sentence.
     pub fn holds(&self, figures: &BTreeMap<String, Figure>) -> Result<bool, String> {
         let context = figures.iter().map(|(name, figure)| (name.clone(), value_of(figure))).collect();
         Ok(self.template.over(context)? == HOLDS)

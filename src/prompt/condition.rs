@@ -6,17 +6,16 @@ use super::template::{Bound, Template, Unknown};
 use super::tokens::tokens;
 use crate::table::{Cell, Row};
 
-/// What a condition that holds is rendered to.
+/// The rendering of a condition that is true.
 pub(super) const HOLDS: &str = "1";
 
-/// A condition that compiles.
 #[derive(Debug)]
 pub struct Condition {
     template: Template,
     source: String,
 }
 
-/// A condition with the columns that its variables stand for.
+/// A condition whose variables are bound to columns.
 #[derive(Debug)]
 pub struct BoundCondition {
     template: Bound,
@@ -29,34 +28,31 @@ impl Condition {
         Ok(Condition { template: holding(source)?, source: source.to_owned() })
     }
 
-    /// Binds its variables to the columns of `input`, or else to values called `others` that are given for each row.
+    /// Binds the variables to the columns of `input`, or to the values `others` that are passed for each row.
     pub fn bind(self, input: &SchemaRef, others: &[&str]) -> Result<BoundCondition, Unknown> {
         Ok(BoundCondition { template: self.template.bind(input, None, others)?, source: self.source })
     }
 }
 
 impl BoundCondition {
-    /// The expression.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The columns that it reads.
     pub fn reads(&self) -> Vec<usize> {
         self.template.reads()
     }
 
-    /// Those of the others that it reads.
     pub fn others(&self) -> &[String] {
         self.template.others()
     }
 
-    /// Whether it holds for `row` and the values of its others; the error is a sentence.
+    /// The error is a sentence.
     pub fn holds(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<bool, String> {
         Ok(self.template.render(row, others)? == HOLDS)
     }
 
-    /// The columns of text that it compares with a number, which never holds, each with the number.
+    /// The text columns that are compared with a number, which is never true, each with the number.
     pub fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
         let tokens = tokens(&self.source);
         let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).map_or("", |token| token.text);
@@ -80,7 +76,7 @@ impl BoundCondition {
     }
 }
 
-/// A template that is [`HOLDS`] where the expression `source` is true; the error is a sentence.
+/// A template that renders [`HOLDS`] if the expression `source` is true; the error is a sentence.
 pub(super) fn holding(source: &str) -> Result<Template, String> {
     Template::check_expression(source).map_err(|error| error.message)?;
     Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|error| error.message)

@@ -8,31 +8,25 @@ use super::{Answer, Cell, Probabilities};
 use crate::name::listed;
 use crate::table::Type;
 
-/// What a reply must be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expect {
-    /// Any text that is not empty.
+    /// Any text but the empty one.
     Text,
-    /// A JSON object with these keys.
     Record(Vec<Field>),
 }
 
-/// One key of a typed answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    /// The key, and the column.
+    /// The key in the answer, and the name of the column.
     pub name: String,
-    /// What the value must be.
     pub kind: AnswerType,
-    /// Whether it may be null.
     pub nullable: bool,
-    /// Whether a column with the probability of its label follows; neither in the schema nor in the words.
+    /// Whether a column with the probability of its label follows; it is neither in the schema nor in the prompt.
     pub prob: bool,
-    /// Whether the key may be missing and any scalar will do as text (the `json_keys` shorthand).
+    /// Whether the key may be missing and any scalar is accepted as text (the `json_keys` shorthand).
     pub loose: bool,
-    /// Texts that stand for null, such as `unclear`, unless they are options.
+    /// Texts that mean null, such as `unclear`, unless they are options.
     pub unknown: Vec<String>,
-    /// What it means.
     pub description: Option<String>,
 }
 
@@ -85,7 +79,7 @@ impl Field {
         }
     }
 
-    /// The value as it is best written: labels as the spec has them, whole numbers without a point.
+    /// The value in its standard form: labels as in the spec, whole numbers without a point.
     fn written(&self, value: Option<&Value>) -> Result<Value, String> {
         Ok(match (self.read(value)?, value) {
             (Cell::Number(_), Some(number)) => number.clone(),
@@ -93,7 +87,7 @@ impl Field {
         })
     }
 
-    /// Whether a text says that there is no value.
+    /// Whether a text means that there is no value.
     fn says_unknown(&self, text: &str) -> bool {
         let text = normalise_option(text);
         let option =
@@ -101,13 +95,12 @@ impl Field {
         !option && self.unknown.iter().any(|unknown| normalise_option(unknown) == text)
     }
 
-    /// The columns of its cells.
     pub fn columns(&self) -> impl Iterator<Item = (String, Type)> {
         let prob = self.prob.then(|| (format!("{}_prob", self.name), Type::Number));
         [(self.name.clone(), self.kind.column())].into_iter().chain(prob)
     }
 
-    /// The probability of the label in `cell`; null where none is reported, and for null.
+    /// The probability of the label in `cell`; null if none is reported, and for null.
     fn probability(&self, cell: &Cell, probabilities: Option<&Probabilities>) -> Cell {
         let Cell::Text(label) = cell else { return Cell::Null };
         let reported = probabilities.and_then(|keys| keys.get(&self.name)?.get(label)).copied();
@@ -115,7 +108,7 @@ impl Field {
     }
 }
 
-/// A value in a message, cut short.
+/// A value in a message, shortened.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
@@ -125,7 +118,7 @@ fn shown(value: &Value) -> String {
 }
 
 impl Expect {
-    /// The JSON Schema that a server can enforce; none for plain text.
+    /// The JSON Schema that a server can enforce; `None` for plain text.
     pub fn schema(&self) -> Option<Value> {
         let Expect::Record(fields) = self else { return None };
         let properties: Map<String, Value> = fields.iter().map(|f| (f.name.clone(), f.schema())).collect();
@@ -135,14 +128,14 @@ impl Expect {
         }))
     }
 
-    /// What the model is told about the form of its answer; none for plain text.
+    /// The form of the answer in words for the model; `None` for plain text.
     pub fn instruction(&self) -> Option<String> {
         let Expect::Record(fields) = self else { return None };
         let lines: Vec<String> = fields.iter().map(Field::words).collect();
         Some(format!("Answer with one JSON object and nothing else. Its keys:\n{}", lines.join("\n")))
     }
 
-    /// What the model is told when its reply can't be used.
+    /// The request to answer again.
     pub(super) fn reminder(&self) -> &'static str {
         match self {
             Expect::Text => "Answer again.",
@@ -150,18 +143,18 @@ impl Expect {
         }
     }
 
-    /// Whether any scalar will do as text (the `json_keys` shorthand).
+    /// Whether any scalar is accepted as text (the `json_keys` shorthand).
     pub fn is_loose(&self) -> bool {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.loose))
     }
 
-    /// Whether some of its columns hold probabilities, which only some providers report.
+    /// Whether some columns hold probabilities, which only some providers report.
     pub fn needs_probabilities(&self) -> bool {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.prob))
     }
 
-    /// Reads a reply, with what its provider reported beside it, into cells; the error is the reason why it can't be
-    /// used, in words for the model and the user.
+    /// Reads a reply and the probabilities from its provider into cells; the error is the reason in words for the model
+    /// and the user.
     pub fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
         let text = reply::without_thinking(reply)?;
         match self {
@@ -171,8 +164,7 @@ impl Expect {
         }
     }
 
-    /// The reply that says `answer`, an object of the keys or a text, as it is best written; the error is the reason why it
-    /// can't be used.
+    /// The reply in standard form whose answer is `answer`, an object of the keys or a text; the error is a reason.
     pub fn written(&self, answer: &Value) -> Result<String, String> {
         match (self, answer) {
             (Expect::Text, Value::String(text)) if text.trim().is_empty() => Err("it is empty".to_owned()),
@@ -195,7 +187,7 @@ impl Expect {
         }
     }
 
-    /// Reads one answer out of a reply that holds several: a JSON value.
+    /// Reads one of several answers in a reply: a JSON value.
     pub(super) fn read_part(&self, part: &str) -> Result<Answer, String> {
         match self {
             Expect::Text => match serde_json::from_str::<String>(part) {
@@ -210,8 +202,7 @@ impl Expect {
         }
     }
 
-    /// Reads a reply that [`Expect::read`] can't because it is not quite JSON: how it is written is mended, what it says is
-    /// not. None where that is not possible.
+    /// Reads a reply that is not quite JSON: its syntax is repaired, its content is not. `None` if that is not possible.
     pub fn read_repaired(&self, reply: &str, probabilities: Option<&Probabilities>) -> Option<Answer> {
         let Expect::Record(fields) = self else { return None };
         let object = reply::repaired(reply::without_thinking(reply).ok()?)?;
@@ -219,7 +210,6 @@ impl Expect {
     }
 }
 
-/// The cells of an object, or why they can't be read.
 fn cells(
     fields: &[Field],
     object: &Map<String, Value>,

@@ -12,29 +12,28 @@ use serde_json::value::RawValue;
 use super::Probabilities;
 use super::reply::{last_object, without_thinking};
 
-/// A token of a reply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
-    /// Its bytes; a character may be spread over several tokens.
+    /// The bytes of the token; a character may be spread over several tokens.
     pub bytes: Vec<u8>,
-    /// How probable it was, from 0 to 1.
+    /// From 0 to 1.
     pub probability: f64,
-    /// The likeliest tokens at its place with their probabilities, it may be among them.
+    /// The likeliest tokens in this position with their probabilities; may contain the token itself.
     pub likeliest: Vec<(Vec<u8>, f64)>,
 }
 
-/// A label: its name, and how it is written as JSON.
+/// The name of a label, and its JSON.
 type Label = (String, Vec<u8>);
 
-/// How probable the labels of each `enum` in `schema` were in `reply`, which consists of `tokens`. A key whose value can't
-/// be followed is left out; none where there are no tokens.
+/// The probabilities of the labels of each `enum` in `schema`, from the `tokens` of `reply`. A key whose value cannot be
+/// followed is left out; `None` without tokens.
 pub fn label_probabilities(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
     if tokens.is_empty() {
         return None;
     }
     let object: IndexMap<String, &RawValue> = last_object(without_thinking(reply).ok()?)?;
     let said: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
-    // Some servers tell tokens around the text that are none of it.
+    // Some servers report tokens around the text.
     let shift = find(&said, reply.as_bytes())?;
     let mut found = Probabilities::new();
     for (key, property) in schema["properties"].as_object()? {
@@ -53,12 +52,11 @@ fn label(value: &Value) -> Label {
     (value.as_str().map_or_else(|| written.clone(), str::to_owned), written.into_bytes())
 }
 
-/// Where `part` begins in `whole`.
 fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
     whole.windows(part.len().max(1)).position(|window| window == part)
 }
 
-/// The shares of the labels at byte `place` of what the tokens say.
+/// The shares of the labels at byte `place` of the text of the tokens.
 fn follow(tokens: &[Token], place: usize, labels: &[Label]) -> Option<Vec<f64>> {
     let mut start = 0;
     let at = tokens.iter().position(|token| {

@@ -39,23 +39,23 @@ pub use records::{TemplateValue, Trial};
 pub use shorten::shortened;
 pub use template::{Bound, Template, Unknown};
 
-/// What to ask about a row, and what an answer is.
+/// A question about a row, and the form of its answer.
 #[derive(Clone, Debug)]
 pub struct Prompt {
     /// The conversation, ending with the question.
     pub messages: Vec<Message>,
-    /// What the reply must be.
+    /// The form of the reply.
     pub expect: Arc<Expect>,
     /// The same as a JSON Schema, for servers that can enforce one.
     pub schema: Option<Arc<serde_json::Value>>,
-    /// Who answers, where an equal question is to be answered anew by everyone: two respondents who are described alike
-    /// are two people. Without it, and of a model that doesn't draw its words, equal questions are asked once.
+    /// The respondent, if equal questions need separate answers: two respondents with the same description are two
+    /// people. Without it, equal questions to a greedy model are asked once.
     pub respondent: Option<u64>,
-    /// The rows that it asks about together; none where it asks about one.
+    /// The rows of a prompt about several rows.
     pub pack: Option<Arc<Pack>>,
 }
 
-/// The cells of a reply, in the order of the fields that were asked for.
+/// The cells of a reply, in the order of the fields.
 pub type Answer = Vec<Cell>;
 
 /// How probable each label of each key with an `enum` was to the model: by key, then by label as the spec writes it (null
@@ -75,7 +75,7 @@ impl Prompt {
         replied(asked, first(reply, SHOWN).to_owned(), complaint)
     }
 
-    /// The conversation `asked` with a reply that did not come to its end, asking for a shorter one.
+    /// The conversation `asked` with a reply that was cut off, asking for a shorter one.
     pub fn again_shorter(&self, asked: &[Message], reply: &str) -> Vec<Message> {
         let complaint =
             format!("That answer was too long and was cut off. Be much briefer. {}", self.expect.reminder());
@@ -87,7 +87,6 @@ fn replied(asked: &[Message], reply: String, complaint: String) -> Vec<Message> 
     asked.iter().cloned().chain([Message::assistant(reply), Message::user(complaint)]).collect()
 }
 
-/// The first `characters` characters of `text`.
 fn first(text: &str, characters: usize) -> &str {
     text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
 }

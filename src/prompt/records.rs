@@ -11,14 +11,13 @@ use super::template::{Bound, value_of};
 use crate::name::nearest;
 use crate::table::{Cell, Row};
 
-/// A value that is given beside a row.
+/// A value that a template is given besides the row.
 #[derive(Clone, Copy, Debug)]
 pub enum TemplateValue<'a> {
-    /// One cell.
     Cell(&'a Cell),
-    /// An object of these keys.
+    /// An object with these keys.
     Record(&'a [String], &'a [Cell]),
-    /// A list of objects of these keys.
+    /// A list of objects with these keys.
     Records(&'a [String], &'a [&'a [Cell]]),
 }
 
@@ -37,27 +36,28 @@ fn record(names: &[String], cells: &[Cell]) -> Value {
     Value::from(entries.collect::<BTreeMap<String, Value>>())
 }
 
-/// What a template reads of a list of records, as far as a trial shows.
+/// The keys that a template reads of a list of records, as a trial shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
     /// The keys that it may read.
     pub reads: Vec<String>,
-    /// The keys that it reads and that are not there, each with the key that was probably meant.
+    /// The keys that it reads and that do not exist, each with the nearest key.
     pub unknown: Vec<(String, Option<String>)>,
 }
 
 impl Bound {
-    /// The template over a row and these values beside it; the error names the variable or the limit.
+    /// Renders the template over a row and these values; the error names the variable or the limit.
     pub fn render_with(&self, row: Row<'_>, others: &[(&str, TemplateValue<'_>)]) -> Result<String, String> {
         self.render_values(row, others.iter().map(|(name, given)| (*name, given.value())))
     }
 
-    /// Tries the template on two records of the keys `names` in the list `variable`: which of them it reads. A key that it
-    /// only names in a branch that is not taken counts as read too, and all do where it goes through the keys.
+    /// Renders the template over two records with the keys `names` in the list `variable`, to see which it reads. A key
+    /// that is named only in a branch that is not taken counts as read; so do all keys if the template iterates over
+    /// them.
     pub fn trial(&self, variable: &str, names: &[String]) -> Trial {
         let seen = Arc::new(Seen { names: names.to_vec(), ..Seen::default() });
         let records: Value = (0..2).map(|_| Value::from_object(Probe(seen.clone()))).collect();
-        // What else it is given is of no type that every template could use; where it fails, its words decide.
+        // The other values have no type that suits every template; if rendering fails, the words of the template decide.
         let _ = self.render_blank(&[(variable, records)]);
         let found = seen.found.lock();
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -77,7 +77,6 @@ impl Bound {
     }
 }
 
-/// What is asked of a record.
 #[derive(Debug, Default)]
 struct Seen {
     names: Vec<String>,
@@ -87,11 +86,10 @@ struct Seen {
 #[derive(Debug, Default)]
 struct Found {
     keys: Vec<String>,
-    /// Whether it was gone through.
     all: bool,
 }
 
-/// A record that notes what is asked of it.
+/// A record that notes which keys are read.
 #[derive(Debug)]
 struct Probe(Arc<Seen>);
 

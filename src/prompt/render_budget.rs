@@ -136,7 +136,6 @@ fn guarded(state: &mut State<'_, '_>, value: ValueOrKwargs, copies: usize) -> Re
     }
 }
 
-/// The number that `*` multiplies.
 fn number(value: ValueOrKwargs) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::String | ValueKind::Bytes | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {

@@ -10,15 +10,15 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Places at most that are tried as the start of a JSON object.
+/// The most places that are tried as the start of a JSON object.
 const TRIES: usize = 1000;
-/// How often, on the average, a reply may be read by tries that fail far behind their start.
+/// How often a reply may be read, on average, by tries that fail far behind their start.
 const READINGS: usize = 4;
 
-/// The reply without a byte order mark, outer white space and a thinking part before the answer.
+/// The reply without a byte order mark, outer white space and the thinking before the answer.
 pub fn without_thinking(reply: &str) -> Result<&str, String> {
     let text = reply.trim_start_matches('\u{feff}').trim();
-    // Some chat templates open the thinking in the prompt, so that only its end stands in the reply.
+    // Some chat templates open the thinking in the prompt, so that the reply contains only its end.
     match (text.starts_with("<think>"), text.rfind("</think>")) {
         (_, Some(end)) => Ok(text[end + "</think>".len()..].trim()),
         (true, None) => Err("it ends inside its thinking".to_owned()),
@@ -26,7 +26,7 @@ pub fn without_thinking(reply: &str) -> Result<&str, String> {
     }
 }
 
-/// The last whole JSON object of `text`, whatever prose or fences stand around it.
+/// The last whole JSON object of `text`, with any text or fences around it.
 pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     match text.is_empty() {
         true => Err("it is empty".to_owned()),
@@ -34,7 +34,7 @@ pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// The same, read as any type that objects can be read as.
+/// The same, read as any type that is an object in JSON.
 pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     if let Ok(object) = serde_json::from_str(text) {
         return Some(object);
@@ -63,13 +63,12 @@ pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     found
 }
 
-/// The JSON object between the first brace of `text` and the last, mended where it is not quite JSON. None if it has no
-/// end, or if mending would change more than how it is written: every letter, digit and backslash stays, in its order.
+/// The JSON object between the first brace of `text` and the last, with repaired syntax. `None` if it has no end, or if
+/// a repair would change a letter, digit or backslash, or their order.
 pub fn repaired(text: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(&mended(text)?).ok()
 }
 
-/// The same as text.
 pub fn mended(text: &str) -> Option<String> {
     let (start, end) = (text.find('{')?, text.rfind('}')?);
     let written = text.get(start..=end).filter(|written| written.len() <= LONGEST_REPAIR)?;
@@ -78,14 +77,14 @@ pub fn mended(text: &str) -> Option<String> {
     (content(&mended)? == said).then_some(mended)
 }
 
-/// The longest text that is mended, in bytes.
+/// The longest text that is repaired, in bytes.
 const LONGEST_REPAIR: usize = 1 << 20;
-/// The deepest nesting that is mended.
+/// The deepest nesting that is repaired.
 const DEEPEST_REPAIR: usize = 64;
 
-/// What a text like JSON says, whatever its quotes, commas, comments and white space: its letters (in lower case, Python's
-/// `None` as `null`), digits and backslashes, but for the escapes of line breaks and tabs, which may stand there as they
-/// are. None if it doesn't close what it opens.
+/// The content of a text like JSON without its quotes, commas, comments and white space: letters (in lower case,
+/// Python's `None` as `null`), digits and backslashes, without the escapes of line breaks and tabs. `None` if a bracket
+/// or quote is not closed.
 fn content(text: &str) -> Option<String> {
     let mut said = String::with_capacity(text.len());
     let mut open = Vec::new();
@@ -110,7 +109,7 @@ fn content(text: &str) -> Option<String> {
             (None, '[') => open.push(']'),
             (None, '}' | ']') if open.pop() != Some(c) => return None,
             (_, c) if c.is_alphanumeric() || c == '\\' => said.extend(c.to_lowercase()),
-            // In a text every character counts but line breaks and tabs.
+            // In a string every character counts but line breaks and tabs.
             (Some(_), c) if !c.is_control() => said.push(c),
             (None, '-' | '+' | '.') => said.push(c),
             _ => {}
@@ -119,7 +118,7 @@ fn content(text: &str) -> Option<String> {
     (open.is_empty() && quote.is_none()).then(|| said.replace("none", "null"))
 }
 
-/// How much of `text` was read when this error came up; up to the end of its line.
+/// How many bytes of `text` were read before this error; up to the end of its line.
 fn read_until(text: &str, error: &serde_json::Error) -> usize {
     match error.line() {
         0 | 1 => error.column(),
@@ -127,7 +126,7 @@ fn read_until(text: &str, error: &serde_json::Error) -> usize {
     }
 }
 
-/// An object none of whose keys comes twice.
+/// An object without repeated keys.
 pub(super) struct Distinct(pub Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Distinct {

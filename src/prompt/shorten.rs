@@ -5,11 +5,11 @@
 
 use super::{Message, Role};
 
-/// What stands where something was left out.
+/// The text in place of what was left out.
 const GAP: &str = "\n[…]\n";
 
-/// The conversation with at most about `bytes` bytes, and how many characters were left out. None if there is nothing to
-/// leave out, or if nothing of the longest message would be left.
+/// The conversation with at most about `bytes` bytes, and the number of characters that were left out. `None` if nothing
+/// has to be left out, or if nothing of the longest message would remain.
 pub fn shortened(messages: &[Message], bytes: usize) -> Option<(Vec<Message>, u64)> {
     let whole: usize = messages.iter().map(|message| message.content.len()).sum();
     // Half an example would show the model something wrong.

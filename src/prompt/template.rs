@@ -27,12 +27,11 @@ const LONGEST: usize = 8 << 20;
 /// The template's name in the engine.
 const NAME: &str = "prompt";
 
-/// A template that compiles.
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
     source: String,
-    /// The text before its first tag and that behind its last one, as they are printed.
+    /// The text before the first tag and behind the last one, as it is printed.
     constant: (String, String),
 }
 
@@ -41,28 +40,26 @@ pub struct Template {
 pub struct TemplateError {
     /// The line of the template, from 1.
     pub line: Option<usize>,
-    /// What is wrong.
     pub message: String,
 }
 
-/// A template with the columns that its variables stand for.
+/// A template whose variables are bound to columns.
 #[derive(Debug)]
 pub struct Bound {
     template: Template,
     /// Each variable with its column.
     columns: Vec<(String, usize)>,
-    /// The names of all columns, if the template asks for the whole `row`.
+    /// All columns, if the template reads the whole `row`.
     row: Option<SchemaRef>,
-    /// The variables whose values are given beside the row.
+    /// The variables whose values are passed with each row.
     others: Vec<String>,
 }
 
-/// Variables that stand for nothing, each with the name that was probably meant.
+/// Variables without a value, each with the nearest name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown(Vec<(String, Option<String>)>);
 
 impl Unknown {
-    /// The variables.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
@@ -116,12 +113,11 @@ impl Template {
         }
     }
 
-    /// The text of the template.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The variables that it uses, sorted; a part of one is written with a dot (`row.party`).
+    /// The sorted variables; a part of one is written with a dot (`row.party`).
     pub fn variables(&self) -> Vec<String> {
         let Ok(template) = self.environment.get_template(NAME) else { return Vec::new() };
         let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
@@ -129,7 +125,7 @@ impl Template {
         names
     }
 
-    /// An error of rendering, with its line where there are several.
+    /// The sentence of a rendering error, with its line if the template has several.
     fn placed(&self, error: &minijinja::Error) -> String {
         match error.line().filter(|_| self.source.contains('\n')) {
             Some(line) => format!("line {line} of the template: {}", said(error)),
@@ -137,7 +133,7 @@ impl Template {
         }
     }
 
-    /// The template over these values; the error names the variable or the limit.
+    /// Renders the template over these values; the error names the variable or the limit.
     pub(super) fn over(&self, context: BTreeMap<String, Value>) -> Result<String, String> {
         let template = self.environment.get_template(NAME).map_err(|e| said(&e))?;
         let mut text = Capped(Vec::new());
@@ -148,13 +144,13 @@ impl Template {
         String::from_utf8(text.0).map_err(|e| e.to_string())
     }
 
-    /// Whether the engine itself knows `name` (`range`, `dict`, ..).
+    /// Whether `name` is a function of the engine (`range`, `dict`).
     pub(super) fn is_global(&self, name: &str) -> bool {
         self.environment.globals().any(|(global, _)| global == name)
     }
 
-    /// Binds the variables to the columns of `input`; `text` stands for `text_column`, `row` for all columns, and those of
-    /// `others` for values that are given with each row.
+    /// Binds the variables to the columns of `input`: `text` to `text_column`, `row` to all columns, and `others` to
+    /// values that are passed with each row.
     pub fn bind(self, input: &SchemaRef, text_column: Option<usize>, others: &[&str]) -> Result<Bound, Unknown> {
         let mut bound = Bound { template: self, columns: Vec::new(), row: None, others: Vec::new() };
         let mut unknown = Vec::new();
@@ -189,10 +185,10 @@ impl Template {
     }
 }
 
-/// What a template prints before its first tag and behind its last one, whatever the row is. A closing brace that is text may
-/// pass for a tag's end: then it is less.
+/// The text that a template prints before its first tag and behind its last one for every row. A closing brace in the
+/// text may look like the end of a tag: then less is returned.
 fn constant(source: &str) -> (String, String) {
-    // The engine leaves out one line break at the end.
+    // The engine drops one line break at the end.
     let text = source.strip_suffix('\n').map_or(source, |text| text.strip_suffix('\r').unwrap_or(text));
     let Some(first) = ["{{", "{%", "{#"].iter().filter_map(|tag| text.find(tag)).min() else {
         return (text.to_owned(), String::new());
@@ -214,12 +210,10 @@ fn near(name: &str, input: &Schema) -> Option<String> {
 }
 
 impl Bound {
-    /// The text of the template.
     pub fn source(&self) -> &str {
         self.template.source()
     }
 
-    /// The columns that it reads.
     pub fn reads(&self) -> Vec<usize> {
         match &self.row {
             Some(schema) => (0..schema.fields().len()).collect(),
@@ -227,24 +221,23 @@ impl Bound {
         }
     }
 
-    /// The variables whose values are given beside the row.
     pub fn others(&self) -> &[String] {
         &self.others
     }
 
-    /// What is said to a model about `row`: the template with its cells, and how much of it is the template's own text. The
-    /// error names the variable or the limit.
+    /// The message about `row`, with the part that is the template's own text. The error names the variable or the
+    /// limit.
     pub fn message(&self, row: Row<'_>) -> Result<Message, String> {
         let (start, end) = &self.template.constant;
         Ok(Message::user(self.render(row, &[])?).around(start, end))
     }
 
-    /// The template with the cells of `row` and the values of `others`; the error names the variable or the limit.
+    /// The error names the variable or the limit.
     pub fn render(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<String, String> {
         self.render_values(row, others.iter().map(|(name, cell)| (*name, value_of((*cell).clone()))))
     }
 
-    /// The same with values of any kind beside the row.
+    /// The same with values of any kind besides the row.
     pub(super) fn render_values<'v>(
         &self,
         row: Row<'_>,
@@ -264,7 +257,7 @@ impl Bound {
         self.template.over(context)
     }
 
-    /// The template where all that it is not given is a blank.
+    /// Renders the template with blanks for all other values.
     pub(super) fn render_blank(&self, given: &[(&str, Value)]) -> Result<String, String> {
         let names = self.columns.iter().map(|(name, _)| name).chain(&self.others);
         let mut context: BTreeMap<String, Value> = names.map(|name| (name.clone(), Value::from(""))).collect();
@@ -277,7 +270,7 @@ impl Bound {
     }
 }
 
-/// A prompt that is written, until it is too long.
+/// A prompt that stops growing at [`LONGEST`].
 struct Capped(Vec<u8>);
 
 impl std::io::Write for Capped {
@@ -306,7 +299,6 @@ pub(super) fn value_of(cell: Cell) -> Value {
     }
 }
 
-/// An error of the engine as one sentence.
 fn said(error: &minijinja::Error) -> String {
     match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),

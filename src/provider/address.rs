@@ -12,7 +12,7 @@ use reqwest::Url;
 pub(super) struct Address(Url);
 
 impl Address {
-    /// Reads a base address; the error is a sentence that doesn't repeat a password.
+    /// Reads a base address; the error is a sentence without a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let example = "an address looks like `http://127.0.0.1:8000/v1`";
         let mut url = Url::parse(text.trim()).map_err(|e| format!("this is not an address ({e}); {example}"))?;
@@ -39,8 +39,8 @@ impl Address {
         url
     }
 
-    /// The address of a path that stands beside the last part of this one: of `props` to `http://host:8080/v1`, for pages
-    /// that a server has outside of its dialect.
+    /// The address of a path next to the last part of this one: of `props` for `http://host:8080/v1`, for pages outside
+    /// of the dialect.
     pub fn beside(&self, path: &str) -> Url {
         let base = self.0.path().trim_end_matches('/');
         let parent = base.rfind('/').map_or("/", |end| &base[..=end]);
@@ -49,17 +49,14 @@ impl Address {
         url
     }
 
-    /// The host, without brackets.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
-    /// Whether it is TLS.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 
-    /// Whether it is this machine.
     pub fn is_loopback(&self) -> bool {
         match self.host().parse::<IpAddr>() {
             Ok(ip) => ip.to_canonical().is_loopback(),
@@ -67,8 +64,8 @@ impl Address {
         }
     }
 
-    /// Whether it stays in a network of one's own: private, link-local and shared (RFC 6598) addresses, names without
-    /// a dot (as containers have) and the names that never leave a site (RFC 6762, `.internal`).
+    /// Whether it is in a private network: private, link-local and shared (RFC 6598) addresses, names without a dot (as
+    /// containers have) and names that never leave a site (RFC 6762, `.internal`).
     fn is_private(&self) -> bool {
         match self.host().parse::<IpAddr>().map(|ip| ip.to_canonical()) {
             Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_link_local() || shared(ip),
@@ -80,7 +77,7 @@ impl Address {
         }
     }
 
-    /// Whether a key sent there could be read on the way.
+    /// Whether a third party could read a key that is sent there.
     pub fn exposes_a_key(&self) -> bool {
         !self.is_https() && !self.is_loopback() && !self.is_private()
     }

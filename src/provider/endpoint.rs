@@ -24,34 +24,32 @@ const DAY: u64 = 86_400;
 /// A checked entry of `[providers]`.
 pub type Config = Arc<dyn Endpoint>;
 
-/// Reads an environment variable by name; `None` when it isn't set.
+/// Reads an environment variable by name; `None` if it is not set.
 pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// The environment and the folder in which a provider is connected.
 pub struct ConnectContext<'a> {
-    /// The environment variables.
     pub env: Env<'a>,
     /// The folder of the spec, where its relative paths start.
     pub folder: &'a FilePath,
 }
 
-/// What a spec says about a provider.
+/// A checked entry of `[providers]` of one kind.
 pub trait Endpoint: fmt::Debug + Send + Sync {
-    /// The kind's name in [`PROVIDERS`].
     fn kind(&self) -> &'static str;
 
-    /// The name of the environment variable that holds its key, if it has one. Never the key.
+    /// The environment variable that holds its key. Never the key.
     fn secret_env(&self) -> Option<&str>;
 
-    /// The name of the environment variable that holds its address, if the spec names one.
+    /// The environment variable that holds its address, if the spec names one.
     fn address_env(&self) -> Option<&str> {
         None
     }
 
-    /// Its fields as they hold, defaults included, for `plan` and the manifest. Nothing in it is secret.
+    /// Its fields with all defaults, for `plan` and the manifest. None of them is secret.
     fn settings(&self) -> Value;
 
-    /// Whether its replies can say how probable the labels were wherever an `enum` is asked.
+    /// Whether its replies can report the probabilities of labels wherever an `enum` is asked.
     fn gives_probabilities(&self) -> bool;
 
     /// Whether its models cost nothing.
@@ -64,28 +62,28 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
         false
     }
 
-    /// The highest temperature that a model of it can have; 0 is always the lowest.
+    /// The highest temperature of its models; the lowest is always 0.
     fn highest_temperature(&self) -> f64 {
         5.0
     }
 
-    /// A request's body in which everything is set that fanfold itself can set, so that a model's `extra` can be held
-    /// against it; none where there are no requests to add to.
+    /// A request's body with every field that fanfold can set, to compare a model's `extra` with; `None` without
+    /// requests.
     fn full_body(&self) -> Option<Value> {
         None
     }
 
-    /// Reads what a server answered as the connection would, without one; none where there is no server. This is where
-    /// hostile bodies are tried.
+    /// Reads a server's answer as the connection would, without one; `None` without a server. Hostile bodies are tested
+    /// here.
     fn read(&self, _model: &Model, _answer: Answer<'_>) -> Option<Reading> {
         None
     }
 
-    /// Makes the client. Opens no connection yet; fails when the environment lacks something or holds a bad address.
-    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError>;
+    /// Makes the client without opening a connection; fails if the environment lacks a variable or holds a bad address.
+    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError>;
 }
 
-/// What a body says, taken for either of the two things that servers are asked.
+/// One body, read as the answer to each of two requests.
 #[derive(Debug)]
 pub struct Reading {
     /// As the answer to a call.
@@ -94,7 +92,7 @@ pub struct Reading {
     pub build: Result<Build, CallError>,
 }
 
-/// Reads a body as this dialect does; messages are fit to be shown.
+/// Reads a body in this dialect; the messages are safe to show.
 pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Reading {
     Reading {
         reply: wire.decode(answer).map_err(|error| error.cleaned(None)),
@@ -102,42 +100,40 @@ pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Re
     }
 }
 
-/// Why an endpoint can't be used from here.
+/// Why a provider or its weights cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectError {
-    /// What is wrong, as one sentence without a full stop.
+pub struct EndpointError {
+    /// One sentence without a full stop.
     pub message: String,
-    /// What to do about it, where that is known.
+    /// What to do about it.
     pub help: Option<String>,
 }
 
-impl ConnectError {
-    /// An error with its sentence.
+impl EndpointError {
     pub fn new(message: impl Into<String>) -> Self {
-        ConnectError { message: message.into(), help: None }
+        EndpointError { message: message.into(), help: None }
     }
 
-    /// The same error, with what to do about it.
     pub fn help(self, help: impl Into<String>) -> Self {
-        ConnectError { help: Some(help.into()), ..self }
+        EndpointError { help: Some(help.into()), ..self }
     }
 
-    /// The variable `name`, needed for `what`, is not set.
+    /// The variable `name`, which holds `what`, is not set.
     pub(super) fn unset(name: &str, what: &str) -> Self {
-        ConnectError::new(format!("the environment variable `{name}` is not set"))
+        EndpointError::new(format!("the environment variable `{name}` is not set"))
             .help(format!("it holds {what}; set it with `export {name}=...`"))
     }
 }
 
-impl fmt::Display for ConnectError {
+impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for ConnectError {}
+impl std::error::Error for EndpointError {}
 
-/// Decodes one kind's table and checks it; gives nothing if one of the problems is an error.
+/// Decodes and checks one kind's table; `None` after an error.
 pub(super) fn decode<T>(node: &Node, path: &Path, problems: &mut Problems) -> Option<Config>
 where
     T: Endpoint + serde::de::DeserializeOwned + Checked + 'static,
@@ -148,7 +144,7 @@ where
     if found.failed { None } else { Some(Arc::new(fields)) }
 }
 
-/// Fields with rules that their types don't hold.
+/// Fields with rules beyond their types.
 pub(super) trait Checked {
     /// Reports what breaks the rules.
     fn check(&self, _: &mut Checks<'_>) {}
@@ -162,20 +158,19 @@ pub(super) struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    /// Reports a problem with a field.
     pub fn wrong(&mut self, field: &str, message: impl Into<String>, help: Option<&str>) {
         self.problems.error("bad-provider", self.path.key(field), message).help_if(help.map(str::to_owned));
         self.failed = true;
     }
 
-    /// Deadlines are between a second and a day: one of 0 would mean "never" to some and "at once" to others.
+    /// Deadlines are between a second and a day: one of 0 could mean "never" or "at once".
     pub fn seconds(&mut self, field: &str, value: u64) {
         if !(1..=DAY).contains(&value) {
             self.wrong(field, format!("`{field}` is {value}, but must be between 1 and {DAY} seconds"), None);
         }
     }
 
-    /// The name of a variable, not what it holds. What was written is not repeated: it may be a key.
+    /// The name of a variable, not its value. The text is not repeated: it may be a key.
     pub fn variable(&mut self, field: &str, value: Option<&str>) {
         if value.is_some_and(|name| !is_variable(name)) {
             self.wrong(
@@ -187,7 +182,7 @@ impl Checks<'_> {
     }
 }
 
-/// Whether `name` can name an environment variable and doesn't look like a key that was pasted there.
+/// Whether `name` can name an environment variable and does not look like a key.
 fn is_variable(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
@@ -197,7 +192,6 @@ fn is_variable(name: &str) -> bool {
     shaped && !(name.len() >= 20 && lower && digit)
 }
 
-/// The deadlines of fields in seconds.
 pub(super) fn deadlines(connect_timeout_secs: u64, timeout_secs: u64) -> Deadlines {
     Deadlines { connect: Duration::from_secs(connect_timeout_secs), total: Duration::from_secs(timeout_secs) }
 }

@@ -54,17 +54,17 @@ pub enum CallErrorKind {
 }
 
 impl CallError {
-    /// An error of this class; the message is cleaned (no control characters) and cut to [`LONGEST_MESSAGE`].
+    /// The message is cleaned (no control characters) and cut to [`LONGEST_MESSAGE`].
     pub fn new(kind: CallErrorKind, message: impl AsRef<str>) -> Self {
         CallError::raw(kind, message.as_ref()).cleaned(None)
     }
 
-    /// An error with the server's own words; for wires, whose caller cleans what they say with [`CallError::cleaned`].
+    /// An error with the server's own words; the caller of a wire cleans it with [`CallError::cleaned`].
     pub(super) fn raw(kind: CallErrorKind, message: impl Into<String>) -> Self {
         CallError { kind, message: message.into() }
     }
 
-    /// The same error, fit to be shown and without the key.
+    /// The same error, safe to show and without the key.
     pub(super) fn cleaned(self, key: Option<&str>) -> Self {
         CallError { message: safe(&self.message, key), ..self }
     }
@@ -77,7 +77,7 @@ impl From<CallError> for Failure {
 }
 
 impl CallErrorKind {
-    /// The same class without what the server said about waiting.
+    /// The kind of failure, without the Retry-After.
     pub fn failure(&self) -> FailureKind {
         match self {
             CallErrorKind::RateLimited { .. } => FailureKind::RateLimited,
@@ -100,10 +100,9 @@ impl CallErrorKind {
         self.failure().name()
     }
 
-    /// The class of an HTTP status that is not a success, where the body says nothing more exact.
-    ///
-    /// 402 is a quota, 408 a deadline, 409 and 425 pass by themselves, 501 never does, 500 is a failure
-    /// at this request; other 5xx (with Anthropic's and Cloudflare's 52x) are outages. See RFC 9110, section 15.
+    /// The class of an HTTP status that is not a success, if the body is not more exact. 402 is a quota, 408 a deadline,
+    /// 409 and 425 pass by themselves, 501 never does, 500 is a failure at this request; other 5xx (with Anthropic's and
+    /// Cloudflare's 52x) are outages. See RFC 9110, section 15.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             401 | 403 => CallErrorKind::Unauthorized,
@@ -128,13 +127,11 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// Makes a text from outside fit to be shown: no control characters, runs of white space as one space, the key's text
-/// replaced, at most [`LONGEST_MESSAGE`] characters.
-///
-/// The key goes before the cut, so that no half of it is left at the end.
+/// Makes a foreign text safe to show: no control characters, white space as single spaces, `[key]` for the key, at most
+/// [`LONGEST_MESSAGE`] characters. The key is replaced before the cut, so that no half of it remains.
 pub(super) fn safe(text: &str, key: Option<&str>) -> String {
     let mut clean = String::with_capacity(text.len().min(4 * LONGEST_MESSAGE));
-    // Twice the limit and the key's length are enough to fill a message; the rest of a 16 MiB page isn't looked at.
+    // Twice the limit and the key's length are enough for a message; the rest of a 16 MiB page is not read.
     let enough = 2 * LONGEST_MESSAGE + key.map_or(0, |key| key.chars().count());
     let mut gap = false;
     for c in text.chars().filter(|c| !hidden(*c) || c.is_whitespace()).take(16 * enough) {
@@ -158,13 +155,13 @@ pub(super) fn safe(text: &str, key: Option<&str>) -> String {
     }
 }
 
-/// Control characters, and the marks that turn the direction of a line of text around.
+/// Control characters, and marks that change the direction of text.
 fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// What a body that isn't the protocol's JSON begins with, for a message yet to be cleaned; HTML is only named.
+/// The beginning of a body that is not the protocol's JSON, before cleaning; HTML is only named.
 pub(super) fn snippet(body: &[u8]) -> String {
     let start = String::from_utf8_lossy(&body[..body.len().min(4000)]);
     let start = start.trim_start_matches('\u{FEFF}').trim();
@@ -178,8 +175,8 @@ pub(super) fn snippet(body: &[u8]) -> String {
     }
 }
 
-/// How long the server asks to wait: `retry-after-ms` (OpenAI), else `Retry-After` in seconds or as an HTTP date
-/// (RFC 9110, section 10.2.3). Nonsense is no answer; a date that has passed is zero; at most an hour.
+/// The wait that the server asks for: `retry-after-ms` (OpenAI), else `Retry-After` in seconds or as an HTTP date (RFC
+/// 9110, section 10.2.3). `None` for nonsense, zero for a date in the past, at most an hour.
 pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
     let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     let seconds = match (millis.and_then(number), after) {
@@ -196,7 +193,7 @@ pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTi
     Some(believed(seconds))
 }
 
-/// So many seconds, which aren't negative, as a wait: at most an hour.
+/// A number of seconds, which is not negative, as a wait of at most an hour.
 pub(super) fn believed(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64()))
 }

@@ -10,20 +10,20 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, believed, snippet};
 
-/// The code word of a quota that is used up until tomorrow. Google's own code is the same for all limits
-/// (`RESOURCE_EXHAUSTED`), and its `RetryInfo` names seconds here too; only the quota's id tells them apart.
+/// The code word of a quota that is used up until tomorrow. Google has the same code for all limits
+/// (`RESOURCE_EXHAUSTED`), and its `RetryInfo` names seconds here too; only the id of the quota differs.
 const DAILY_QUOTA: &str = "daily_quota";
 
-/// What a server said about a failed call.
+/// A server's explanation of a failed call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fault {
-    /// Its words, or the beginning of a body that is no JSON.
+    /// Its words, or the beginning of a body that is not JSON.
     pub message: String,
     /// Its code words: `error.code`, `error.type`, `error.status` and those of `error.details`.
     codes: Vec<String>,
-    /// `error.code`, where it is an HTTP status.
+    /// `error.code`, if it is an HTTP status.
     status: Option<u16>,
-    /// How long it asks to wait, in `error.details`.
+    /// The wait that `error.details` asks for.
     retry_after: Option<Duration>,
 }
 
@@ -36,7 +36,7 @@ impl Fault {
         fault.unwrap_or_else(|| Fault { message: snippet(body), ..Fault::default() })
     }
 
-    /// Reads the fault out of a JSON document, if there is one in it.
+    /// Reads the fault in a JSON document, if there is one.
     pub fn of_value(value: &Value) -> Option<Self> {
         let inner = match value.get("error").filter(|error| !error.is_null()) {
             Some(Value::String(text)) => return Some(Fault::of_text(text)),
@@ -67,10 +67,8 @@ impl Fault {
         self.codes.extend(code.and_then(Value::as_str).map(str::to_owned));
     }
 
-    /// Reads one of Google's details: the reason of an `ErrorInfo`, the wait of a `RetryInfo`, and the quotas of a
-    /// `QuotaFailure`, of which those of a day become the code [`DAILY_QUOTA`].
-    ///
-    /// Source: `google/rpc/error_details.proto`.
+    /// Reads one of Google's details (`google/rpc/error_details.proto`): the reason of an `ErrorInfo`, the wait of a
+    /// `RetryInfo`, and the quotas of a `QuotaFailure`; a daily quota becomes the code [`DAILY_QUOTA`].
     fn read_detail(&mut self, detail: &Value) {
         self.note(detail.get("reason"));
         let seconds = detail.get("retryDelay").and_then(Value::as_str).and_then(|wait| wait.strip_suffix('s'));
@@ -93,7 +91,6 @@ impl Fault {
         }
     }
 
-    /// Whether this is one of its code words.
     pub fn says(&self, word: &str) -> bool {
         self.codes.iter().any(|code| code == word)
     }
@@ -102,9 +99,8 @@ impl Fault {
         words.iter().any(|word| self.says(word))
     }
 
-    /// Whether the prompt did not fit. OpenAI and llama.cpp have a code for it; Ollama ("the input length exceeds the
-    /// context length"), vLLM ("This model's maximum context length is …"), Anthropic ("prompt is too long: …") and
-    /// Google ("The input token count (…) exceeds the maximum number of tokens allowed (…)") only say it.
+    /// Whether the prompt did not fit. OpenAI and llama.cpp have a code for it; Ollama, vLLM, Anthropic and Google only
+    /// have words.
     fn is_too_long(&self) -> bool {
         self.says_one_of(&["context_length_exceeded", "exceed_context_size_error", "string_above_max_length"])
             || [
@@ -118,9 +114,8 @@ impl Fault {
             .any(|words| self.message.contains(words))
     }
 
-    /// Whether the quota is used up. A limit of spending that the account has set for itself is a 400 of Anthropic's
-    /// like any other, but for the words that its page on rate limits gives
-    /// (<https://platform.claude.com/docs/en/api/rate-limits>).
+    /// Whether the quota is used up. A spending limit that the account has set is an ordinary 400 of Anthropic, except
+    /// for the words on its page on rate limits (<https://platform.claude.com/docs/en/api/rate-limits>).
     fn is_spent(&self) -> bool {
         self.says_one_of(&[
             "insufficient_quota",
@@ -132,10 +127,8 @@ impl Fault {
         ]) || self.message.starts_with("You have reached your specified ") && self.message.contains("usage limits")
     }
 
-    /// The class of the fault. In a body that came with status 200 the status inside counts; without one, it is taken
-    /// for an outage behind a gateway, which may pass.
-    ///
-    /// A key that Google doesn't know is a 400 of its, and so is a key that may not be used where one is.
+    /// The class of the fault. In a body with status 200 the status inside counts; without one, it is an outage behind a
+    /// gateway, which may pass. Google answers 400 (not 401) for an unknown key and for a key blocked in this region.
     pub fn class(&self, answer: Answer<'_>) -> CallErrorKind {
         let status = if answer.is_success() { self.status.unwrap_or(502) } else { answer.status };
         if self.is_spent() {
@@ -153,12 +146,10 @@ impl Fault {
         }
     }
 
-    /// The error of a failed answer.
     pub fn error_of(answer: Answer<'_>) -> CallError {
         Fault::of_body(answer.body).error(answer)
     }
 
-    /// The fault as an error of its class, in the server's words.
     pub fn error(self, answer: Answer<'_>) -> CallError {
         let message = match answer.is_success() {
             true => self.message.clone(),

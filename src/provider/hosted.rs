@@ -15,7 +15,7 @@ use super::address::Address;
 use super::answer::Answer;
 use super::call::Model;
 use super::client::Provider;
-use super::endpoint::{Checked, Checks, ConnectContext, ConnectError, Endpoint, Env, Reading, deadlines, reading};
+use super::endpoint::{Checked, Checks, ConnectContext, Endpoint, EndpointError, Env, Reading, deadlines, reading};
 use super::http::{Http, Secret};
 use super::owner::other_owner;
 use super::server::Server;
@@ -27,7 +27,6 @@ pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
     /// The ways to ask for JSON that it knows.
     type StructuredOutput: Serialize + DeserializeOwned + JsonSchema + Copy + Debug + Default + Send + Sync;
 
-    /// The kind's name in [`super::PROVIDERS`].
     const KIND: &'static str;
     const HOME: Home;
     /// The highest temperature that the protocol allows.
@@ -35,7 +34,6 @@ pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
     /// The description of `structured_output` in the JSON Schema.
     const ABOUT_STRUCTURED_OUTPUT: &'static str;
 
-    /// The wire for a server at `address`.
     fn wire(structured_output: Self::StructuredOutput, address: &Address) -> Self::Wire;
 }
 
@@ -135,25 +133,25 @@ impl<D: Dialect> Hosted<D> {
         self.api_key_env.is_some() && !self.allow_insecure && address.exposes_a_key()
     }
 
-    fn address(&self, env: Env<'_>) -> Result<Address, ConnectError> {
+    fn address(&self, env: Env<'_>) -> Result<Address, EndpointError> {
         let address = match (&self.base_url, &self.base_url_env) {
-            (Some(base), _) => D::HOME.parse(base).map_err(ConnectError::new)?,
+            (Some(base), _) => D::HOME.parse(base).map_err(EndpointError::new)?,
             (None, Some(name)) => {
                 let value = env(name).filter(|value| !value.trim().is_empty());
-                let value = value.ok_or_else(|| ConnectError::unset(name, "the server's address"))?;
+                let value = value.ok_or_else(|| EndpointError::unset(name, "the server's address"))?;
                 D::HOME.parse(&value).map_err(|problem| {
-                    ConnectError::new(format!("the environment variable `{name}` holds no usable address: {problem}"))
+                    EndpointError::new(format!("the environment variable `{name}` holds no usable address: {problem}"))
                 })?
             }
-            (None, None) => Address::parse(D::HOME.address).map_err(ConnectError::new)?,
+            (None, None) => Address::parse(D::HOME.address).map_err(EndpointError::new)?,
         };
         match self.exposes(&address) {
-            true => Err(ConnectError::new(insecure(&address)).help(INSECURE_HELP)),
+            true => Err(EndpointError::new(insecure(&address)).help(INSECURE_HELP)),
             false => Ok(address),
         }
     }
 
-    fn key(&self, address: &Address, env: Env<'_>) -> Result<Option<Secret>, ConnectError> {
+    fn key(&self, address: &Address, env: Env<'_>) -> Result<Option<Secret>, EndpointError> {
         let name = match &self.api_key_env {
             Some(name) => name,
             None if D::HOME.is_at(address) => D::HOME.key,
@@ -161,7 +159,7 @@ impl<D: Dialect> Hosted<D> {
         };
         match env(name).filter(|value| !value.trim().is_empty()) {
             Some(value) => Ok(Some(Secret::new(&value))),
-            None => Err(ConnectError::unset(name, &format!("the key for {address}"))),
+            None => Err(EndpointError::unset(name, &format!("the key for {address}"))),
         }
     }
 
@@ -179,7 +177,7 @@ impl<D: Dialect> Checked for Hosted<D> {
             Some(Ok(address)) if self.exposes(&address) => {
                 checks.wrong("base_url", insecure(&address), Some(INSECURE_HELP));
             }
-            // The spec itself sends a well-known key elsewhere. An address from the environment is the user's own word.
+            // The spec itself sends a well-known key elsewhere. An address from the environment is the user's choice.
             Some(Ok(address)) => {
                 let owned = |name: &String| Some((name.clone(), other_owner(name, &address)?));
                 if let Some((name, owner)) = self.api_key_env.as_ref().and_then(owned) {
@@ -238,12 +236,12 @@ impl<D: Dialect> Endpoint for Hosted<D> {
         Some(reading(&self.wire()?, model, answer))
     }
 
-    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
         let address = self.address(context.env)?;
         let key = self.key(&address, context.env)?;
         let wire = D::wire(self.structured_output, &address);
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
-        let http = Http::new(&address, deadlines, key, wire.headers()).map_err(ConnectError::new)?;
+        let http = Http::new(&address, deadlines, key, wire.headers()).map_err(EndpointError::new)?;
         Ok(Arc::new(Server::new(wire, http, address)))
     }
 }

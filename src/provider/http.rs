@@ -20,8 +20,8 @@ use super::failure::{CallError, CallErrorKind, retry_after};
 /// The longest body that is read, in bytes.
 pub const LONGEST_BODY: usize = 16 << 20;
 
-/// How long an unused connection is kept: less than the 5 seconds after which uvicorn and llama.cpp close it, so that a
-/// request doesn't meet a connection that is just being closed.
+/// How long an unused connection is kept: less than the 5 seconds after which uvicorn and llama.cpp close it, so that no
+/// request meets a connection that is closing.
 const KEEP_IDLE: Duration = Duration::from_secs(4);
 
 /// The deadlines of a server's calls.
@@ -38,12 +38,11 @@ pub struct Deadlines {
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text`; white space around it is dropped.
     pub fn new(text: &str) -> Self {
         Secret(text.trim().to_owned())
     }
 
-    /// The key itself, for the wire and for redaction.
+    /// The key itself, for the request and for redaction.
     fn text(&self) -> &str {
         &self.0
     }
@@ -58,11 +57,11 @@ impl fmt::Debug for Secret {
 /// The headers of a dialect's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
-    /// The name of the one that carries the key, in lower case.
+    /// The header with the key, in lower case.
     pub key: &'static str,
-    /// What stands before the key in it.
+    /// The text before the key.
     pub before_key: &'static str,
-    /// What every request carries besides, names in lower case.
+    /// Further headers of every request, names in lower case.
     pub fixed: &'static [(&'static str, &'static str)],
 }
 
@@ -85,7 +84,7 @@ impl fmt::Debug for Http {
     }
 }
 
-/// What came back, before a dialect reads it.
+/// A whole answer, before a dialect reads it.
 pub(super) struct Received {
     status: u16,
     retry_after: Option<Duration>,
@@ -93,7 +92,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// The view of it that dialects know.
+    /// The view for dialects.
     pub fn answer(&self) -> Answer<'_> {
         Answer { status: self.status, retry_after: self.retry_after, body: &self.body }
     }
@@ -127,10 +126,10 @@ impl Http {
         if address.is_loopback() {
             builder = builder.no_proxy();
         }
-        // A server without TLS needs no trusted roots, which a small container may not have.
+        // A server without TLS needs no trusted roots, which a small container may lack.
         builder = match address.is_https() {
             true => {
-                // An error only says that a provider is installed already, which serves as well.
+                // An error means that a provider is installed already.
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 builder.tls_backend_rustls()
             }
@@ -140,7 +139,6 @@ impl Http {
         Ok(Http { client, headers, key })
     }
 
-    /// Posts a JSON body and reads the whole answer.
     pub async fn post(&self, url: Url, body: Vec<u8>, nobody: impl Fn() -> String) -> Result<Received, CallError> {
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = self.headers.clone();
@@ -157,7 +155,7 @@ impl Http {
         self.exchange(request, nobody).await
     }
 
-    /// The error, cleaned, without the key.
+    /// The error without the key, safe to show.
     pub fn clean(&self, error: CallError) -> CallError {
         error.cleaned(self.key.as_ref().map(Secret::text))
     }
@@ -188,7 +186,7 @@ impl Http {
     }
 }
 
-/// A TLS configuration that trusts nobody, for addresses that use none.
+/// A TLS configuration without trusted roots, for addresses without TLS.
 fn rootless() -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
@@ -198,7 +196,7 @@ fn rootless() -> Result<ClientConfig, String> {
         .with_no_client_auth())
 }
 
-/// No answer began: nobody there, a deadline, a connection lost.
+/// The error if no answer began: no server, a deadline, a lost connection.
 fn unsent(error: reqwest::Error, nobody: impl Fn() -> String) -> CallError {
     let error = error.without_url();
     let why = innermost(&error);
@@ -213,7 +211,7 @@ fn unsent(error: reqwest::Error, nobody: impl Fn() -> String) -> CallError {
     }
 }
 
-/// An answer began and did not end.
+/// The error if an answer began and did not end.
 fn cut_off(error: reqwest::Error) -> CallError {
     let error = error.without_url();
     if error.is_timeout() {
@@ -227,7 +225,7 @@ fn too_long() -> CallError {
     CallError::raw(CallErrorKind::Malformed, format!("the reply is larger than {} MiB", LONGEST_BODY >> 20))
 }
 
-/// A redirect is refused: it could carry the key and the row to somebody else. Only the target's host is named.
+/// The error of a redirect, which could carry the key and the row to another server. Only the target's host is named.
 fn redirected(response: &Response) -> CallError {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let target = location.and_then(|location| response.url().join(location).ok());
@@ -242,7 +240,7 @@ fn redirected(response: &Response) -> CallError {
     )
 }
 
-/// The cause at the bottom of an error, which says the most and names no URL.
+/// The innermost cause of an error, which is the most exact and contains no URL.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

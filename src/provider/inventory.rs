@@ -8,54 +8,46 @@ use serde_json::Value;
 
 use super::failure::safe;
 
-/// Models of a server that are kept; some gateways have thousands.
+/// The most models of a server that are kept; some gateways have thousands.
 const MOST: usize = 2000;
 
-/// What a server has, as far as it tells.
+/// What a server has, as it reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Inventory {
-    /// What it is, such as `Ollama 0.12.6`.
     pub software: Option<String>,
     /// Whether it runs on this machine.
     pub local: bool,
-    /// How many calls it works on at once.
+    /// Calls that it processes in parallel.
     pub slots: Option<u64>,
-    /// Its models.
     pub models: Vec<Listed>,
-    /// Whether it has more than these.
+    /// Whether the server has more models than these.
     pub more: bool,
-    /// For each model that was asked for, the one that answers to its id.
+    /// For each requested id, the model that answers to it.
     #[serde(skip)]
     pub asked: Vec<Option<Listed>>,
 }
 
-/// A model that a server has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Listed {
-    /// The server's id of it.
+    /// The server's id, such as `llama3.2:1b`.
     pub id: String,
-    /// The size of its weights.
     pub bytes: Option<u64>,
-    /// How many parameters it has, such as `3.2B`.
     pub parameters: Option<String>,
-    /// The quantisation, such as `Q4_K_M`.
     pub quantization: Option<String>,
-    /// Tokens of the longest context that it can have.
+    /// Tokens of the longest possible context.
     pub context: Option<u64>,
-    /// Whether it is in memory, where the server tells.
     pub loaded: Option<bool>,
-    /// Tokens of the context that it was loaded with, for one call.
+    /// Tokens of the context that is loaded, for one call.
     pub loaded_context: Option<u64>,
-    /// Which share of it is in the memory of a GPU, from 0 to 1.
+    /// The share in the memory of a GPU, from 0 to 1.
     pub on_gpu: Option<f64>,
 }
 
-/// Something to ask a server for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     /// The path below the base address.
     pub path: String,
-    /// Whether the path stands beside the last part of the base address (`/v1`) instead.
+    /// Whether the path replaces the last part of the base address (`/v1`).
     pub beside: bool,
     /// The query, without `?`.
     pub query: Option<&'static str>,
@@ -64,14 +56,13 @@ pub struct Page {
 }
 
 impl Page {
-    /// A GET below the base address.
     pub fn get(path: &str) -> Page {
         Page { path: path.to_owned(), ..Page::default() }
     }
 }
 
 impl Inventory {
-    /// The same with the models that answer to `ids`, by what `same` says of an id and one of the server's.
+    /// The same with the models that answer to `ids`; `same` compares an id with one of the server's.
     pub(super) fn asked(mut self, ids: &[&str], same: impl Fn(&str, &str) -> bool) -> Inventory {
         // A llama.cpp with one model answers to any name.
         let only = self.models.first().filter(|_| self.slots.is_some() && self.models.len() == 1);
@@ -80,7 +71,7 @@ impl Inventory {
         self
     }
 
-    /// The same, fit to be shown: no control characters, no endless names, no endless lists.
+    /// The same, safe to show: no control characters, no endless names, no endless lists.
     pub(super) fn cleaned(mut self) -> Inventory {
         self.more |= self.models.len() > MOST;
         self.models.truncate(MOST);
@@ -95,7 +86,7 @@ impl Inventory {
     }
 }
 
-/// The memory of this machine in bytes, where the system tells it.
+/// The memory of this machine in bytes.
 pub fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -9,26 +9,25 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::endpoint::{Checked, ConnectContext, ConnectError, Endpoint};
+use super::endpoint::{Checked, ConnectContext, Endpoint, EndpointError};
 use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
 use crate::prompt::{Message, Probabilities};
 
-/// The kind's name.
 const KIND: &str = "mock";
 
-/// What answers; to be raised whenever the same call would be answered differently.
+/// The build; to be raised whenever the same call is answered differently.
 const BUILD: &str = "mock-1";
 
 /// Made-up answers, the same for the same call; no model and no network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Mock {
-    /// Which value of an `enum` it answers: `random`, by a hash of the call, or always the `first`, as a respondent does
-    /// who does not read on. Default: `random`.
+    /// The value of an `enum` in answers: `random`, by a hash of the call, or always the `first`, as a respondent who
+    /// does not read on. Default: `random`.
     pick: Pick,
 }
 
-/// Which value of an `enum` is answered.
+/// The value of an `enum` in answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Pick {
@@ -68,12 +67,11 @@ impl Endpoint for Mock {
         true
     }
 
-    fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+    fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
         Ok(Arc::new(Answers { pick: self.pick }))
     }
 }
 
-/// The provider itself.
 #[derive(Debug)]
 struct Answers {
     pick: Pick,
@@ -85,7 +83,7 @@ struct Body<'a> {
     messages: &'a [Message],
     sampling: &'a Sampling,
     schema: Option<&'a Value>,
-    /// Left out by default, so that the keys of calls are those from before there was a choice.
+    /// Left out by default, so that older call keys stay valid.
     #[serde(skip_serializing_if = "Pick::is_default")]
     pick: Pick,
 }
@@ -156,7 +154,7 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
     })
 }
 
-/// An endless row of numbers out of a hash.
+/// Endless numbers from a hash.
 struct Dice {
     numbers: blake3::OutputReader,
     pick: Pick,
@@ -169,12 +167,12 @@ impl Dice {
         u64::from_le_bytes(bytes)
     }
 
-    /// A number from 0 up to, but not with, `end` (0 when `end` is 0).
+    /// A number from 0 to `end` - 1 (0 if `end` is 0).
     fn below(&mut self, end: u64) -> u64 {
         self.roll() % end.max(1)
     }
 
-    /// Which of `count` values of an `enum` it is.
+    /// The index of one of `count` values of an `enum`.
     fn choose(&mut self, count: usize) -> usize {
         match self.pick {
             Pick::Random => self.below(count as u64) as usize,
@@ -183,8 +181,8 @@ impl Dice {
     }
 }
 
-/// A value that satisfies a schema of ours: objects with all their properties, arrays, the scalar types, `enum`,
-/// `const`, bounds; of several types the first that isn't null.
+/// A value that satisfies one of our schemas: objects with all their properties, arrays, scalar types, `enum`, `const`,
+/// bounds; of several types the first but null.
 fn made_up(schema: &Value, dice: &mut Dice) -> Value {
     if let Some(value) = schema.get("const") {
         return value.clone();
@@ -229,7 +227,7 @@ fn made_up(schema: &Value, dice: &mut Dice) -> Value {
 }
 
 /// Probabilities of the labels of every key with an `enum`: those of a key add up to 1, and the label in `value` has the
-/// largest. Thrown after the value, which they don't change.
+/// largest. Drawn after the value, so that it stays the same.
 fn probabilities(schema: &Value, value: &Value, dice: &mut Dice) -> Option<Probabilities> {
     let mut keys = Probabilities::new();
     for (key, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -243,7 +241,6 @@ fn probabilities(schema: &Value, value: &Value, dice: &mut Dice) -> Option<Proba
     (!keys.is_empty()).then_some(keys)
 }
 
-/// A whole number between the bounds; a bound that is missing is 100 away from the other.
 fn integer(schema: &Value, dice: &mut Dice) -> Value {
     let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
     let least = bound("minimum").map(f64::ceil).or(bound("exclusiveMinimum").map(|n| n.floor() + 1.0));
@@ -257,7 +254,7 @@ fn integer(schema: &Value, dice: &mut Dice) -> Value {
 fn number(schema: &Value, dice: &mut Dice) -> Value {
     let bound = |names: [&str; 2]| names.iter().find_map(|name| schema.get(name)?.as_f64());
     let (least, most) = spread(bound(["minimum", "exclusiveMinimum"]), bound(["maximum", "exclusiveMaximum"]));
-    // From 1 to 999 of 1000, so that the bounds themselves, which may be excluded, don't occur.
+    // From 1 to 999 of 1000: the bounds may be excluded.
     let way = (1 + dice.below(999)) as f64 / 1000.0;
     let value = if least < most { (least + (most - least) * way).clamp(least, most) } else { least };
     Number::from_f64(value).map_or(Value::Null, Value::Number)

@@ -39,7 +39,7 @@ pub use answer::Answer;
 pub use call::{Build, Call, Encoded, Finish, Model, Reply, Sampling};
 pub use client::{Boxed, Provider};
 pub use embedded::weights;
-pub use endpoint::{Config, ConnectContext, ConnectError, Endpoint, Env, Reading};
+pub use endpoint::{Config, ConnectContext, Endpoint, EndpointError, Env, Reading};
 pub use extra::taken;
 pub use failure::{CallError, CallErrorKind, LONGEST_MESSAGE};
 pub use inventory::{Inventory, Listed, Page, memory};

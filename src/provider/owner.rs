@@ -5,7 +5,7 @@
 
 use super::address::Address;
 
-/// Variables that the services' own tools read, each with the end of its owner's host names.
+/// Variables that the tools of services read, each with the end of the owner's host names.
 const OWNERS: &[(&str, &str)] = &[
     ("ANTHROPIC_API_KEY", "anthropic.com"),
     ("AWS_SECRET_ACCESS_KEY", "amazonaws.com"),
@@ -28,7 +28,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("XAI_API_KEY", "x.ai"),
 ];
 
-/// The owner of the variable `name`, if it is well-known and `address` is neither the owner's nor on this machine.
+/// The owner of the well-known variable `name`, if `address` is neither the owner's nor on this machine.
 pub(super) fn other_owner(name: &str, address: &Address) -> Option<&'static str> {
     let (_, owner) = OWNERS.iter().find(|(variable, _)| variable.eq_ignore_ascii_case(name))?;
     let host = address.host().trim_end_matches('.');

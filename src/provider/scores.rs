@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::prompt::Token;
 
-/// How many of the likeliest tokens are asked for: the most that OpenAI, vLLM, Ollama and Gemini tell.
+/// How many of the likeliest tokens are requested: the most that OpenAI, vLLM, Ollama and Gemini report.
 pub(super) const LIKELIEST: u8 = 20;
 
 /// A token with the natural logarithm of its probability.
@@ -14,7 +14,7 @@ pub(super) const LIKELIEST: u8 = 20;
 pub(super) struct Scored {
     token: String,
     logprob: f64,
-    /// Where a token is no text by itself, its bytes are all that tells.
+    /// The bytes of a token that is not a whole text.
     bytes: Option<Vec<u8>>,
     #[serde(default)]
     top_logprobs: Option<Vec<Scored>>,
@@ -26,7 +26,6 @@ impl Scored {
     }
 }
 
-/// The tokens of a reply.
 pub(super) fn tokens(scored: Option<Vec<Scored>>) -> Vec<Token> {
     let token = |mut scored: Scored| {
         let likeliest = scored.top_logprobs.take().unwrap_or_default();

@@ -12,7 +12,7 @@ use super::{
     Answer, Boxed, Build, Call, CallError, CallErrorKind, Encoded, Inventory, Model, Page, Provider, Reply, Timings,
 };
 
-/// How long a server may take to tell about its models.
+/// The deadline of questions about models.
 const INSPECTION: Duration = Duration::from_secs(8);
 
 /// A server that speaks one dialect.
@@ -21,12 +21,11 @@ pub(super) struct Server<W> {
     wire: W,
     http: Http,
     address: Address,
-    /// Where calls go whose path holds nothing of the call.
+    /// The address of calls whose path does not depend on the call.
     calls: Url,
 }
 
 impl<W: Wire> Server<W> {
-    /// The server at `address`.
     pub fn new(wire: W, http: Http, address: Address) -> Self {
         let calls = address.join(&wire.path(""));
         Server { wire, http, address, calls }

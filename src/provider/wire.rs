@@ -18,20 +18,17 @@ use super::inventory::{Inventory, Page};
 use super::timing::Timings;
 use crate::prompt::{Message, Role};
 
-/// A dialect: pure, and cheap where it stands in every call's way.
+/// A dialect: pure functions from a call to bytes and from bytes to a reply.
 pub trait Wire: fmt::Debug + Send + Sync {
-    /// The kind's name in [`super::PROVIDERS`].
     fn kind(&self) -> &'static str;
 
-    /// The headers of its requests.
     fn headers(&self) -> Headers {
         Headers::BEARER
     }
 
-    /// The path of a call below the base address; `unsent` is what [`Wire::encode`] put before the body.
+    /// The path of a call below the base address; `unsent` is the text that [`Wire::encode`] put before the body.
     fn path(&self, unsent: &str) -> Cow<'static, str>;
 
-    /// Writes a call as the body of a POST.
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
     /// See [`Provider::encode_relaxed`](super::Provider::encode_relaxed).
@@ -39,60 +36,58 @@ pub trait Wire: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Whether replies say how probable their tokens were when that is asked for.
+    /// Whether replies report the probabilities of their tokens on request.
     fn tells_tokens(&self) -> bool {
         true
     }
 
-    /// Reads the answer to a call. Messages of errors are the server's own; the caller cleans them.
+    /// Reads the answer to a call. The messages of errors are the server's own; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
 
-    /// The path below the base address of what the server knows about its models, or about this one.
+    /// The path of the page about the server's models, or about this one.
     fn models_path(&self, model: &Model) -> Cow<'static, str>;
 
     /// Finds a model in the answer to a GET of that path.
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError>;
 
-    /// The path and the body of a POST that tells more about a model, where it takes a second look.
+    /// The path and the body of a POST for more about a model, if one page is not enough.
     fn more_path(&self, _: &Model) -> Option<(&'static str, Value)> {
         None
     }
 
-    /// Adds to a build what the answer to that POST tells.
     fn add_more(&self, _: &mut Build, _: Answer<'_>) {}
 
-    /// How long the parts of an answered call took, where the answer tells.
+    /// The durations of an answered call's parts, if the answer reports them.
     fn timings(&self, _: Answer<'_>) -> Timings {
         Timings::default()
     }
 
-    /// What to ask for to learn what the server has, and more about the models `ids`; without the first page there is no
-    /// inventory, the others need not be there.
+    /// The pages that describe the server and the models `ids`. Without the first page there is no inventory; the others
+    /// may be missing.
     fn pages(&self, _ids: &[&str]) -> Vec<Page> {
         Vec::new()
     }
 
-    /// What the server has, by its answers to [`Wire::pages`] for these `ids`; none where a page can't be had.
+    /// The inventory from the answers to [`Wire::pages`] for these `ids`; `None` is a missing page.
     fn inventory(&self, _ids: &[&str], _pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
         Ok(Inventory::default())
     }
 
-    /// Whether a model that is called `id` is the one that the server lists as `listed`.
+    /// Whether the model `id` is the one that the server lists as `listed`.
     fn is_listed_as(&self, id: &str, listed: &str) -> bool {
         listed == id || listed.rsplit('/').next() == Some(id)
     }
 
-    /// What to say when nobody answers at the address, such as "no Ollama at …".
+    /// The message if no server answers at the address, such as "no Ollama at …".
     fn nobody(&self, endpoint: &str) -> String {
         format!("can't connect to {endpoint}; is it running, and is the address right?")
     }
 
-    /// Whether its servers hold one model at a time.
     fn holds_one_model(&self) -> bool {
         false
     }
 
-    /// Tokens that the context holds, where the request itself says so.
+    /// Tokens of the context, if the request sets it.
     fn context_tokens(&self, _model: &Model) -> Option<u64> {
         None
     }
@@ -116,7 +111,7 @@ pub(super) fn encoded(unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> 
     Encoded { body, unsent: unsent.len(), keyed }
 }
 
-/// A body of this dialect in which everything is set that fanfold can set.
+/// A body with every field that fanfold can set.
 pub(super) fn full_body(wire: &impl Wire) -> Value {
     let sampling = Sampling {
         temperature: Some(0.5),
@@ -135,7 +130,7 @@ pub(super) fn full_body(wire: &impl Wire) -> Value {
     serde_json::from_slice(&call.body[call.unsent..]).unwrap_or_default()
 }
 
-/// The system messages as one text, for protocols that keep it apart from the conversation.
+/// The system messages as one text, for protocols with a separate field for it.
 pub(super) fn system(messages: &[Message]) -> Option<String> {
     let said: Vec<&str> = messages
         .iter()
@@ -145,8 +140,8 @@ pub(super) fn system(messages: &[Message]) -> Option<String> {
     (!said.is_empty()).then(|| said.join("\n\n"))
 }
 
-/// The verdict on a model whose page isn't there: it is `unknown` where the server says so, and otherwise may well be
-/// served by one that has no such pages, as gateways do.
+/// The result for a model without a page: it is unknown if the server says so, and else may be served by a gateway
+/// without such pages.
 pub(super) fn unlisted(
     model: &Model,
     endpoint: &str,
@@ -160,12 +155,12 @@ pub(super) fn unlisted(
     answer.is_missing().then(|| Ok(Build::default()))
 }
 
-/// The error of a reply without the `field` that says why it ended, which is the only proof that it is whole.
+/// The error of a reply without the `field` that proves that it is complete.
 pub(super) fn endless(field: &str) -> CallError {
     CallError::raw(CallErrorKind::Truncated, format!("the reply does not say why it ended (no `{field}`)"))
 }
 
-/// Refuses a reply without text, unless the end says why there is none: an empty answer is never a cell.
+/// Refuses a reply without text, unless its end explains it: an empty answer is never a cell.
 pub(super) fn with_text(reply: Reply) -> Result<Reply, CallError> {
     match reply.finish {
         Finish::Length | Finish::ContentFilter => Ok(reply),
@@ -178,7 +173,7 @@ pub(super) fn with_text(reply: Reply) -> Result<Reply, CallError> {
     }
 }
 
-/// A seed that every server reads alike: below 2^31 as it is, larger ones folded to 31 bits (llama.cpp keeps 32 bits,
+/// A seed that every server reads alike: below 2^31 unchanged, larger ones folded to 31 bits (llama.cpp keeps 32 bits,
 /// Ollama reads numbers as floating point).
 pub(super) fn portable_seed(seed: u64) -> u64 {
     if seed <= i32::MAX as u64 { seed } else { (seed ^ (seed >> 31) ^ (seed >> 62)) & i32::MAX as u64 }

@@ -6,7 +6,8 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::progress;
 use crate::cli::terminal::Terminal;
-use crate::provider::weights::{BUILTIN, Builtin, Folders, WeightsError, megabytes, not_builtin, pull};
+use crate::provider::EndpointError;
+use crate::provider::weights::{BUILTIN, Builtin, Folders, megabytes, not_builtin, pull};
 
 const STYLE: &str = "{prefix:>12} {bar:20} {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}";
 
@@ -40,7 +41,7 @@ impl Pull {
     }
 }
 
-fn fetch(builtin: &Builtin, folders: &Folders, terminal: &Terminal) -> Result<(), WeightsError> {
+fn fetch(builtin: &Builtin, folders: &Folders, terminal: &Terminal) -> Result<(), EndpointError> {
     let name = builtin.name();
     let path = if builtin.is_there(folders) {
         builtin.path(folders)

@@ -23,7 +23,7 @@ struct Answered {
     error: Option<Value>,
 }
 
-/// A block of content. Those of other types than `text` (`thinking`, tools) are no part of the answer.
+/// A block of content. Only those of type `text` are part of the answer.
 #[derive(Deserialize)]
 struct Block {
     #[serde(rename = "type")]
@@ -46,7 +46,7 @@ struct Usage {
 }
 
 impl Usage {
-    /// All tokens of the prompt: `input_tokens` counts those alone that were neither written to a cache nor read from
+    /// All tokens of the prompt: `input_tokens` counts only those that were neither written to a cache nor read from
     /// one.
     fn prompt_tokens(&self) -> Option<u64> {
         let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
@@ -60,7 +60,6 @@ struct Known {
     max_input_tokens: Option<u64>,
 }
 
-/// Reads the answer to a call.
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     let answered = answer.reply(|answered: &Answered| answered.error.as_ref(), Fault::error_of)?;
     let texts = answered.content.iter().filter(|block| block.kind == "text");
@@ -69,7 +68,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
         Some("end_turn" | "stop_sequence") => Finish::Stop,
         Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
         Some("refusal") => return Err(refused(answered.stop_details, &text)),
-        // `tool_use` and `pause_turn` can't be, as no tools are sent; what is new is no end of an answer either.
+        // `tool_use` and `pause_turn` need tools, which are never sent.
         Some(other) => Finish::Other(other.to_owned()),
         None => return Err(endless("stop_reason")),
     };
@@ -84,7 +83,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     })
 }
 
-/// The error of a refusal, with what was said about it.
+/// The error of a refusal, with the server's explanation.
 fn refused(details: Option<StopDetails>, text: &str) -> CallError {
     let (category, explanation) = details.map_or((None, None), |details| (details.category, details.explanation));
     let category = category.map(|category| format!(" ({category})")).unwrap_or_default();
@@ -93,7 +92,7 @@ fn refused(details: Option<StopDetails>, text: &str) -> CallError {
     CallError::raw(CallErrorKind::Refused, format!("the model refused{category}{said}"))
 }
 
-/// Reads what the server says of a model. An alias gets the id that it stands for as its build.
+/// Reads the page of a model. The build of an alias is the id behind it.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let fault = Fault::of_body(answer.body);
     if let Some(verdict) = unlisted(model, endpoint, answer, fault.says("not_found_error")) {

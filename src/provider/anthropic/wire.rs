@@ -18,21 +18,18 @@ use crate::provider::subset::subset;
 use crate::provider::wire::{Wire, encoded, system};
 use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply};
 
-/// The kind's name.
 pub(super) const KIND: &str = "anthropic";
 
-/// The tokens of a reply that are asked for when a model says none: the protocol wants a number.
+/// The most tokens of a reply if the model sets none: the protocol needs a number.
 const DEFAULT_MAX_TOKENS: u32 = 1024;
 
-/// The keywords of JSON Schema that structured outputs know, as far as our schemas have them. Bounds of numbers, texts
-/// and lists are refused with 400.
+/// The keywords of JSON Schema that structured outputs accept, among those in our schemas. Bounds of numbers, texts and
+/// lists are refused with 400.
 const KNOWN: [&str; 8] =
     ["type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "description"];
 
-/// The dialect.
 #[derive(Clone, Debug)]
 pub struct AnthropicWire {
-    /// How JSON is asked for.
     pub(super) structured_output: SchemaOrNone,
 }
 
@@ -78,7 +75,7 @@ impl Wire for AnthropicWire {
         "v1/messages".into()
     }
 
-    /// The seed, which the protocol has no field for, is part of the key only: replicates are calls of their own.
+    /// The seed, for which the protocol has no field, is only part of the key: replicates are different calls.
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
         let schema = call.schema.filter(|_| self.structured_output == SchemaOrNone::JsonSchema);

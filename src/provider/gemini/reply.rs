@@ -32,7 +32,7 @@ struct Candidate {
     logprobs_result: Option<LogprobsResult>,
 }
 
-/// The token of each step, and the likeliest ones of each step.
+/// The token of each step, and the likeliest tokens of each step.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LogprobsResult {
@@ -79,7 +79,7 @@ struct Content {
     parts: Vec<Part>,
 }
 
-/// A part of the content; a thought is none of the answer.
+/// A part of the content; a thought is not part of the answer.
 #[derive(Deserialize)]
 struct Part {
     text: Option<String>,
@@ -102,7 +102,7 @@ struct Usage {
 }
 
 impl Usage {
-    /// All tokens that were generated: `candidatesTokenCount` leaves out the thoughts, which are paid all the same.
+    /// All generated tokens: `candidatesTokenCount` does not include the thoughts, which are paid too.
     fn completion_tokens(&self) -> Option<u64> {
         match (self.candidates_token_count, self.thoughts_token_count) {
             (None, None) => None,
@@ -118,7 +118,6 @@ struct Known {
     supported_generation_methods: Option<Vec<String>>,
 }
 
-/// Reads the answer to a call.
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     let answered = answer.reply(|answered: &Answered| answered.error.as_ref(), Fault::error_of)?;
     let Some(candidate) = answered.candidates.into_iter().next() else {
@@ -134,7 +133,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
             reason @ ("SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
             | "IMAGE_SAFETY"),
         ) => return Err(withheld(reason, candidate.finish_message)),
-        // `OTHER`, `MALFORMED_FUNCTION_CALL` and what is new.
+        // `OTHER`, `MALFORMED_FUNCTION_CALL` and unknown reasons.
         Some(other) => Finish::Other(other.to_owned()),
         None => return Err(endless("finishReason")),
     };
@@ -156,7 +155,7 @@ fn withheld(reason: &str, message: Option<String>) -> CallError {
     CallError::raw(CallErrorKind::Refused, format!("the provider withheld the reply ({reason}){said}"))
 }
 
-/// Reads what the server says of a model: its version is its build, and it must generate text at all.
+/// Reads the page of a model: its version is its build. A model that does not generate text is an error.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let fault = Fault::of_body(answer.body);
     if let Some(verdict) = unlisted(model, endpoint, answer, fault.says("NOT_FOUND")) {
@@ -200,7 +199,7 @@ pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallE
         methods.is_none_or(|methods| methods.iter().any(|method| method == "generateContent"))
     };
     let models = models.into_iter().filter(writes).map(|entry| {
-        // They are listed as `models/x` and asked for as `x`.
+        // Models are listed as `models/x` and called as `x`.
         let id = entry.name.strip_prefix("models/").unwrap_or(&entry.name).to_owned();
         Listed { id, context: entry.input_token_limit, ..Listed::default() }
     });

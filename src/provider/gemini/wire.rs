@@ -18,10 +18,9 @@ use crate::provider::subset::subset;
 use crate::provider::wire::{Wire, encoded, portable_seed, system};
 use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply};
 
-/// The kind's name.
 pub(super) const KIND: &str = "gemini";
 
-/// The keywords of JSON Schema that `responseJsonSchema` knows, as far as our schemas have them: no lengths of texts.
+/// The keywords of JSON Schema that `responseJsonSchema` accepts, among those in our schemas: no lengths of texts.
 const KNOWN: [&str; 11] = [
     "type",
     "properties",
@@ -36,10 +35,8 @@ const KNOWN: [&str; 11] = [
     "maxItems",
 ];
 
-/// The dialect.
 #[derive(Clone, Debug)]
 pub struct GeminiWire {
-    /// How JSON is asked for.
     pub(super) structured_output: StructuredOutput,
 }
 
@@ -91,8 +88,8 @@ struct GenerationConfig<'a> {
     response_json_schema: Option<Value>,
 }
 
-/// The schema as far as Gemini knows it. Models before 2.5 order keys by their names unless `propertyOrdering`, which
-/// JSON Schema doesn't have, says otherwise.
+/// The part of the schema that Gemini accepts. Models before 2.5 sort keys by name unless `propertyOrdering`, which JSON
+/// Schema does not have, gives an order.
 fn known(schema: &Value) -> Value {
     let mut known = subset(schema, &KNOWN);
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
@@ -101,7 +98,7 @@ fn known(schema: &Value) -> Value {
     known
 }
 
-/// The path of a model, which is a resource: an id without a folder stands in `models/`.
+/// The path of a model, which is a resource: an id without a folder is in `models/`.
 fn resource(id: &str) -> String {
     if id.contains('/') { format!("v1beta/{id}") } else { format!("v1beta/models/{id}") }
 }
@@ -111,7 +108,7 @@ impl Wire for GeminiWire {
         KIND
     }
 
-    /// The key goes into a header; as `?key=` it would stand in the logs of every machine on the way.
+    /// The key goes into a header; as `?key=` it would be in the logs of every proxy.
     fn headers(&self) -> Headers {
         Headers { key: "x-goog-api-key", before_key: "", fixed: &[] }
     }
@@ -120,7 +117,7 @@ impl Wire for GeminiWire {
         format!("{}:generateContent", resource(unsent.trim_end())).into()
     }
 
-    /// The model stands in the path alone, and so before the body for the key.
+    /// The model is only in the path, so it precedes the body for the key.
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
         let schema = call.schema.filter(|_| self.structured_output == StructuredOutput::JsonSchema);

@@ -1,7 +1,7 @@
 //! `OLLAMA_HOST`: read as Ollama's own client reads it (`envconfig.Host` of its source; the FAQ of its documentation).
 
-/// The address that a value of `OLLAMA_HOST` means: a host, `host:port`, or a URL. Ollama's port is the default without
-/// a scheme, 80 with `http://`, 443 with `https://`. Addresses to listen on (`0.0.0.0`, `::`) mean this machine.
+/// The address for a value of `OLLAMA_HOST`: a host, `host:port`, or a URL. The default port is Ollama's without a
+/// scheme, 80 with `http://`, 443 with `https://`. Addresses to listen on (`0.0.0.0`, `::`) mean this machine.
 pub(super) fn address(value: &str) -> String {
     let value = value.trim().trim_matches(['"', '\'']).trim();
     let (scheme, rest, port) = match value.split_once("://") {
@@ -10,7 +10,7 @@ pub(super) fn address(value: &str) -> String {
         None => ("http", value, "11434"),
     };
     let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
-    // A user name is kept for `Address` to refuse.
+    // A user name is kept, so that `Address` refuses it.
     let (user, place) = place.rsplit_once('@').map_or(("", place), |(user, place)| (user, place));
     let at = if user.is_empty() { "" } else { "@" };
     let (host, port) = match split_port(place) {

@@ -6,28 +6,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::wire::{failed, tagged};
+use super::pages::{Shown, Tags, failed, tagged};
 use crate::provider::answer::Answer;
 use crate::provider::inventory::{Inventory, Listed, Page};
 use crate::provider::{CallError, Timings};
-
-#[derive(Deserialize)]
-struct Tags {
-    models: Vec<Tag>,
-}
-
-#[derive(Deserialize)]
-struct Tag {
-    name: String,
-    size: Option<u64>,
-    details: Option<Details>,
-}
-
-#[derive(Default, Deserialize)]
-struct Details {
-    parameter_size: Option<String>,
-    quantization_level: Option<String>,
-}
 
 #[derive(Deserialize)]
 struct Running {
@@ -49,19 +31,13 @@ struct Version {
 }
 
 #[derive(Deserialize)]
-struct Shown {
-    #[serde(default)]
-    model_info: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
 struct Took {
     load_duration: Option<u64>,
     prompt_eval_duration: Option<u64>,
     eval_duration: Option<u64>,
 }
 
-/// The pages that tell what the server has, and more about the models `ids`.
+/// The pages that describe the server and the models `ids`.
 pub(super) fn pages(ids: &[&str]) -> Vec<Page> {
     let known = ["api/tags", "api/ps", "api/version"].map(Page::get);
     let shown = ids.iter().map(|id| Page { body: Some(json!({ "model": id })), ..Page::get("api/show") });
@@ -105,7 +81,7 @@ pub(super) fn read(ids: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Invento
     Ok(Inventory { software, models, ..Inventory::default() })
 }
 
-/// How long the parts of a call took: `load_duration`, `prompt_eval_duration` and `eval_duration`, in nanoseconds.
+/// The durations of a call's parts: `load_duration`, `prompt_eval_duration` and `eval_duration`, in nanoseconds.
 pub(super) fn timings(answer: Answer<'_>) -> Timings {
     let Ok(took) = answer.json::<Took>() else { return Timings::default() };
     let nanos = |nanos: Option<u64>| nanos.map(std::time::Duration::from_nanos);

@@ -1,10 +1,8 @@
-//! Ollama: a server of open models on one's own machine. Fields of the spec here, the protocol in `wire`, what a
-//! server has in `inventory`.
-//!
-//! Knows only what stands beside it in `provider`, and `document`.
+//! Ollama, a server of open models: fields of the spec here, the protocol in `wire`, the server's models in `inventory`.
 
 mod host;
 mod inventory;
+mod pages;
 mod wire;
 
 use std::sync::Arc;
@@ -15,22 +13,21 @@ use serde::{Deserialize, Serialize};
 pub use wire::DEFAULT_NUM_CTX;
 
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectContext, ConnectError, Endpoint, Reading, deadlines, reading};
+use super::endpoint::{Checked, Checks, ConnectContext, Endpoint, EndpointError, Reading, deadlines, reading};
 use super::http::Http;
 use super::server::Server;
 use super::wire::{Wire, full_body};
 use super::{Answer, Model, Provider};
 use wire::OllamaWire;
 
-/// The environment variable by which Ollama itself is told its address.
+/// The environment variable for the address of Ollama.
 const HOST: &str = "OLLAMA_HOST";
 
-/// An Ollama server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Ollama {
-    /// The server's address, such as `http://127.0.0.1:11434`. Left out: what the environment variable `OLLAMA_HOST`
-    /// says, as for Ollama itself, else `http://127.0.0.1:11434`.
+    /// The server's address, such as `http://127.0.0.1:11434`. Default: the environment variable `OLLAMA_HOST`, as for
+    /// Ollama itself, else `http://127.0.0.1:11434`.
     base_url: Option<String>,
     /// How long the server keeps a model in memory after a call: `5m`, `1h30m`, a number of seconds, or `-1` for
     /// always.
@@ -99,17 +96,17 @@ impl Endpoint for Ollama {
         Some(reading(&OllamaWire::new(&self.keep_alive), model, answer))
     }
 
-    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, ConnectError> {
+    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
         let address = match (&self.base_url, (context.env)(HOST)) {
-            (Some(base), _) => Address::parse(base).map_err(ConnectError::new)?,
+            (Some(base), _) => Address::parse(base).map_err(EndpointError::new)?,
             (None, host) => Address::parse(&host::address(host.as_deref().unwrap_or_default())).map_err(|problem| {
-                ConnectError::new(format!("the environment variable `{HOST}` holds no usable address: {problem}"))
+                EndpointError::new(format!("the environment variable `{HOST}` holds no usable address: {problem}"))
                     .help("give the provider a `base_url`, or unset the variable")
             })?,
         };
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
         let wire = OllamaWire::new(&self.keep_alive);
-        let http = Http::new(&address, deadlines, None, wire.headers()).map_err(ConnectError::new)?;
+        let http = Http::new(&address, deadlines, None, wire.headers()).map_err(EndpointError::new)?;
         Ok(Arc::new(Server::new(wire, http, address)))
     }
 }

@@ -8,22 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::inventory;
+use super::pages::{Shown, Tags, failed, tagged};
 use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::answer::Answer;
-use crate::provider::fault::Fault;
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
 use crate::provider::wire::{Wire, encoded, portable_seed, with_text};
 use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Timings};
 
-/// The kind's name.
 pub(super) const KIND: &str = "ollama";
 
-/// The context size in tokens that is asked for when a model says none. The server's own default depends on its memory
-/// and version, so it is never left to it.
+/// The context size in tokens if the model sets none. It is always sent: the server's default depends on its memory and
+/// version.
 pub const DEFAULT_NUM_CTX: u32 = 4096;
 
-/// The dialect, with what comes after the keyed part of every body.
 #[derive(Clone, Debug)]
 pub(super) struct OllamaWire {
     /// `,"keep_alive":"5m"}`
@@ -38,7 +36,7 @@ struct Body<'a> {
     /// A prompt that is too long is an error (from Ollama 0.12.6 on; older servers ignore the field and cut the prompt
     /// to exactly `num_ctx` tokens, which the reply's token count shows).
     truncate: bool,
-    /// A reply that fills the context ends with `length`, instead of pushing the prompt out of it.
+    /// A reply that fills the context ends with `length` and does not push the prompt out.
     shift: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'a Value>,
@@ -82,31 +80,8 @@ struct Said {
     content: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Tags {
-    models: Vec<Tag>,
-}
-
-#[derive(Deserialize)]
-struct Tag {
-    name: String,
-    digest: Option<String>,
-    details: Option<Details>,
-}
-
-#[derive(Deserialize)]
-struct Shown {
-    template: Option<String>,
-    details: Option<Details>,
-}
-
-#[derive(Deserialize)]
-struct Details {
-    quantization_level: Option<String>,
-}
-
 impl OllamaWire {
-    /// The dialect with `keep_alive` as the spec writes it; a bare number is sent as a number, as Ollama wants it.
+    /// `keep_alive` as the spec writes it; a bare number is sent as a number, as Ollama expects.
     pub fn new(keep_alive: &str) -> Self {
         let value = match keep_alive.trim().parse::<i64>() {
             Ok(seconds) => Value::from(seconds),
@@ -153,13 +128,7 @@ impl Wire for OllamaWire {
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
-        if !answer.is_success() {
-            return Err(failed(answer));
-        }
-        let answered: Answered = answer.json()?;
-        if answered.error.is_some_and(|error| !error.is_null()) {
-            return Err(failed(answer));
-        }
+        let answered = answer.reply(|answered: &Answered| answered.error.as_ref(), failed)?;
         if !answered.done {
             return Err(CallError::raw(
                 CallErrorKind::Truncated,
@@ -214,7 +183,7 @@ impl Wire for OllamaWire {
     }
 
     fn add_more(&self, build: &mut Build, answer: Answer<'_>) {
-        // A gateway may have no such page: then this is not known.
+        // A gateway may not have this page.
         let Some(shown) = answer.json::<Shown>().ok().filter(|_| answer.is_success()) else { return };
         let level = shown.details.and_then(|details| details.quantization_level);
         build.quantization = build.quantization.take().or(level);
@@ -250,29 +219,7 @@ impl Wire for OllamaWire {
     }
 }
 
-/// The error of a failed call; a model that isn't there comes with the command that gets it.
-pub(super) fn failed(answer: Answer<'_>) -> CallError {
-    let fault = Fault::of_body(answer.body);
-    let error = fault.clone().error(answer);
-    if error.kind != CallErrorKind::UnknownModel {
-        return error;
-    }
-    // "model 'x' not found": the only place where the answer names the model.
-    let quoted = fault.message.split(['\'', '"', '`']).nth(1).filter(|name| !name.is_empty() && !name.contains(' '));
-    let message = match quoted {
-        Some(name) => format!("{}; run `ollama pull {name}`", fault.message),
-        None => format!("{}; is this the address of an Ollama server?", error.message),
-    };
-    CallError::raw(CallErrorKind::UnknownModel, message)
-}
-
-/// A model's name with its tag, which is `latest` when it isn't said.
-pub(super) fn tagged(name: &str) -> String {
-    let last = name.rsplit('/').next().unwrap_or(name);
-    if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }
-}
-
-/// Whether Ollama reads `text` as a duration: whole seconds, or Go's `1h30m`, either may be negative.
+/// Whether Ollama reads `text` as a duration: whole seconds, or Go's `1h30m`; both may be negative.
 pub(super) fn is_duration(text: &str) -> bool {
     let text = text.trim();
     if text.parse::<i64>().is_ok() {

@@ -80,7 +80,7 @@ pub(super) fn pages(quirks: &[Quirk]) -> Vec<Page> {
     pages
 }
 
-/// Reads the answers to [`pages`]. A server without a list of models has nothing to tell.
+/// Reads the answers to [`pages`]. A server without a list of models has no inventory.
 pub(super) fn read(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
     let page = |at: usize| pages.get(at).copied().flatten();
     let Some(Models { data }) = Answer::list(page(0), failed)? else { return Ok(Inventory::default()) };
@@ -106,7 +106,7 @@ pub(super) fn read(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError>
             bytes: meta.and_then(|meta| meta.size),
             parameters: meta.and_then(|meta| meta.n_params).map(parameters),
             context: model.max_model_len.or(meta.and_then(|meta| meta.n_ctx_train)),
-            // What llama.cpp and vLLM list, they have loaded.
+            // llama.cpp and vLLM list only loaded models.
             loaded: (is_llama || model.max_model_len.is_some()).then_some(true),
             loaded_context: loaded_context.or(model.max_model_len),
             id: model.id,
@@ -126,7 +126,7 @@ fn parameters(count: f64) -> String {
     }
 }
 
-/// How long the parts of a call took, which llama.cpp tells in `timings`, and how much of the prompt was known already.
+/// The durations of a call's parts, which llama.cpp reports in `timings`, and the tokens of the prompt from its cache.
 pub(super) fn timings(answer: Answer<'_>) -> Timings {
     let Ok(Told { timings, usage }) = answer.json::<Told>() else { return Timings::default() };
     let cached = usage.and_then(|usage| usage.prompt_tokens_details?.cached_tokens);

@@ -49,7 +49,7 @@ struct Usage {
     completion_tokens: Option<u64>,
 }
 
-/// A message's text: a string, nothing, or a list of parts of which those with text count.
+/// A message's text: a string, nothing, or a list of parts, of which those with text are joined.
 #[derive(Default)]
 struct Content(String);
 
@@ -100,7 +100,6 @@ struct Listed {
     id: String,
 }
 
-/// Reads the answer to a call.
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     let completion = answer.reply(|completion: &Completion| completion.error.as_ref(), failed)?;
     let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
@@ -115,7 +114,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
         Some("length") => Finish::Length,
         Some("content_filter") => Finish::ContentFilter,
         Some(other) => Finish::Other(other.to_owned()),
-        // The end marker is the only proof that the reply is whole.
+        // Only the end marker proves that the reply is complete.
         None => return Err(endless("finish_reason")),
     };
     with_text(Reply {
@@ -129,7 +128,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     })
 }
 
-/// The error of a failed call. No row can cause a 404: either the model or the path isn't there, and the run stops.
+/// The error of a failed call. A row cannot cause a 404: the model or the path does not exist, and the run stops.
 pub(super) fn failed(answer: Answer<'_>) -> CallError {
     let fault = Fault::of_body(answer.body);
     let named = fault.says("model_not_found") || fault.says("NotFoundError");
@@ -142,14 +141,12 @@ pub(super) fn failed(answer: Answer<'_>) -> CallError {
     error
 }
 
-/// Finds a model in the list of models.
-///
-/// Servers with one model (llama.cpp) answer to any name, and not all servers have such a list: only a list that can be
-/// read and names several others says no.
+/// Finds a model in the list of models. Servers with one model (llama.cpp) answer to any name, and some servers have no
+/// such list: the model is unknown only if the list names several others.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let Some(Models { data }) = Answer::list(Some(answer), failed)? else { return Ok(Build::default()) };
     let ids: Vec<&str> = data.iter().map(|listed| listed.id.as_str()).collect();
-    // Some list `models/x` and are asked for `x`.
+    // Some list `models/x` and are called with `x`.
     let served = |id: &&str| *id == model.id || id.rsplit('/').next() == Some(model.id.as_str());
     if ids.len() <= 1 || ids.iter().any(served) {
         return Ok(Build::default());

@@ -16,13 +16,10 @@ use crate::provider::structured_output::StructuredOutput;
 use crate::provider::wire::{Wire, encoded, portable_seed};
 use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply, Timings};
 
-/// The kind's name.
 pub(super) const KIND: &str = "openai";
 
-/// The dialect.
 #[derive(Clone, Debug)]
 pub struct OpenAiWire {
-    /// How JSON is asked for.
     pub(super) structured_output: StructuredOutput,
     pub(super) quirks: &'static [Quirk],
 }

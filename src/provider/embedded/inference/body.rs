@@ -7,20 +7,17 @@ use super::ENGINE;
 use crate::prompt::Message;
 use crate::provider::{Call, Encoded, Sampling};
 
-/// What is asked.
 #[derive(Debug, Deserialize)]
 pub struct Body {
-    /// The conversation.
     pub messages: Vec<Message>,
-    /// How to pick the words.
     pub sampling: Sampling,
-    /// What the answer must be.
+    /// The JSON Schema of the answer.
     pub schema: Option<Value>,
-    /// Which weights to ask, as the spec names them.
+    /// The weights, as the spec names them.
     pub model: String,
 }
 
-/// The same, as it is written.
+/// The same in its written form.
 #[derive(Serialize)]
 struct Written<'a> {
     engine: &'static str,
@@ -29,7 +26,7 @@ struct Written<'a> {
     schema: Option<&'a Value>,
 }
 
-/// Writes a call. The model's name comes after all that is keyed: its weights' digest is part of the key instead.
+/// Writes a call. The model's name comes after the keyed bytes: the digest of its weights is part of the key instead.
 pub fn encode(call: &Call<'_>) -> Encoded {
     let sampling = &call.model.sampling;
     let written = Written { engine: ENGINE, messages: call.messages, sampling, schema: call.schema };

@@ -10,29 +10,26 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 use super::gguf::{Gguf, broken};
 use super::vocabulary::Vocabulary;
 use crate::prompt::{Message, Role};
-use crate::provider::weights::WeightsError;
+use crate::provider::EndpointError;
 
-/// How much work a template may do.
+/// The most work of a template.
 const FUEL: u64 = 1_000_000;
-/// A character that Unicode keeps out of texts: it marks what must not be read as a special token.
+/// A character that Unicode excludes from texts: it breaks special tokens in them.
 const MARK: char = '\u{FDD0}';
 
-/// A model's chat template.
 pub struct Chat {
     environment: Environment<'static>,
     /// Finds the special tokens by name.
     finder: AhoCorasick,
-    /// Their names, as the finder numbers them.
     names: Vec<String>,
     begin: String,
     end: String,
 }
 
 impl Chat {
-    /// The template of a file.
-    pub fn new(gguf: &Gguf, vocabulary: &Vocabulary) -> Result<Self, WeightsError> {
+    pub fn new(gguf: &Gguf, vocabulary: &Vocabulary) -> Result<Self, EndpointError> {
         let Some(source) = gguf.text("tokenizer.chat_template") else {
-            return Err(WeightsError::new("the model has no chat template, so it can't be asked questions")
+            return Err(EndpointError::new("the model has no chat template, so it can't be asked questions")
                 .help("use its `Instruct` or `Chat` version"));
         };
         let mut environment = Environment::new();
@@ -44,7 +41,7 @@ impl Chat {
         environment.add_function("raise_exception", |text: String| -> Result<String, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
         });
-        // A date would make the same question another one tomorrow.
+        // A date would change the question tomorrow.
         environment.add_function("strftime_now", |_: String| String::new());
         environment
             .add_template_owned("chat", source.to_owned())
@@ -61,7 +58,7 @@ impl Chat {
         Ok(Chat { environment, finder, names, begin, end })
     }
 
-    /// The tokens of a conversation, up to where the model's answer begins; the error is a sentence.
+    /// The tokens of a conversation, up to the start of the model's answer; the error is a sentence.
     pub fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
         let messages: Vec<Value> = messages.iter().map(|m| self.said(m)).collect();
         let template = self.environment.get_template("chat").map_err(|e| e.to_string())?;
@@ -86,7 +83,7 @@ impl Chat {
         Ok(tokens)
     }
 
-    /// A message in which special tokens are broken by a mark, so that they are not found in it.
+    /// A message whose special tokens are broken by a mark, so that they are not found.
     fn said(&self, message: &Message) -> Value {
         let role = match message.role {
             Role::System => "system",

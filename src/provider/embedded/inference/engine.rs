@@ -19,13 +19,13 @@ use super::model::Model;
 use super::sequence::{Sequence, Tell};
 use super::transformer::Span;
 
-/// Calls that a thread has in hand at most.
+/// The most calls in progress on a thread.
 const LANES: usize = 4;
-/// Tokens of a step at most, so that a step stays short.
+/// The most tokens of a step, so that a step stays short.
 const STEP: usize = 128;
-/// Memory for what a thread's calls remember, in bytes; one call may always have what it needs.
+/// Bytes for the caches of a thread's calls; one call may always have what it needs.
 const MEMORY: usize = 64 << 20;
-/// Finished calls whose memory a thread keeps for later ones that begin alike.
+/// Finished calls whose cache a thread keeps for later calls with the same beginning.
 const KEPT: usize = 1;
 /// Tokens that are worth waiting for until another call has computed them.
 const WORTH: usize = 16;
@@ -33,7 +33,6 @@ const WORTH: usize = 16;
 /// A call on its way to the engine.
 pub type Asked = (Body, Tell);
 
-/// A thread's calls, in hand and waiting.
 struct Engine<'a> {
     model: &'a Model,
     waiting: Vec<Sequence>,
@@ -41,14 +40,14 @@ struct Engine<'a> {
     kept: Vec<(Vec<u32>, Cache)>,
 }
 
-/// Answers calls until nobody can ask any more.
+/// Answers calls until the queue is closed.
 pub fn serve(model: &Model, queue: Receiver<Asked>) {
     let queue = Mutex::new(queue);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                // Candle hands small operations to the pool of its thread; a pool of one does them on the spot.
+                // Candle gives small operations to the pool of its thread; a pool of one runs them at once.
                 let alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
                 Engine { model, waiting: Vec::new(), active: Vec::new(), kept: Vec::new() }.work(&queue);
                 drop(alone);
@@ -58,7 +57,6 @@ pub fn serve(model: &Model, queue: Receiver<Asked>) {
 }
 
 impl Engine<'_> {
-    /// Answers calls until nobody can ask any more.
     fn work(&mut self, queue: &Mutex<Receiver<Asked>>) {
         while let Some(mut calls) = self.next(queue) {
             let worked = catch_unwind(AssertUnwindSafe(|| {
@@ -69,21 +67,21 @@ impl Engine<'_> {
                 self.step();
             }));
             if worked.is_err() {
-                // Whatever broke down stood in this step; those who wait for it learn that it is gone.
+                // The panic arose in this step; the callers of its sequences see that they are gone.
                 self.active.clear();
                 self.kept.clear();
             }
         }
     }
 
-    /// The calls to take in hand before the next step; none if nobody can ask any more. With nothing in hand it waits.
+    /// The calls to start before the next step; `None` if the queue is closed. Without any call in progress it waits.
     fn next(&self, queue: &Mutex<Receiver<Asked>>) -> Option<Vec<Asked>> {
         if self.waiting.is_empty() && self.active.is_empty() {
             return queue.lock().recv().ok().map(|call| vec![call]);
         }
         let in_hand = self.waiting.len() + self.active.len();
         let pending: usize = self.waiting.iter().chain(&self.active).map(|call| call.pending().len()).sum();
-        // One at a time, and none that finds a full step: the other threads want some too.
+        // One at a time, and none into a full step: the other threads want some too.
         if in_hand >= LANES || pending >= STEP {
             return Some(Vec::new());
         }
@@ -96,7 +94,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Takes calls in hand as long as there is room, each with the longest beginning that is known.
+    /// Starts calls while there is room, each with the longest beginning that is cached.
     fn admit(&mut self) {
         let room = MEMORY / self.model.transformer.token_bytes().max(1);
         let mut i = 0;
@@ -116,13 +114,13 @@ impl Engine<'_> {
         }
     }
 
-    /// What is known of a call's beginning; none if a call in hand is just computing more of it.
+    /// The cached beginning of a call; `None` if a call in progress is computing more of it.
     fn beginning(&self, call: &Sequence) -> Option<Cache> {
         let prompt = call.prompt();
         let kept = self.kept.iter().map(|(tokens, cache)| (tokens.as_slice(), cache));
         let known = self.active.iter().map(|s| (s.prompt(), &s.cache)).chain(kept);
         let alike = known.map(|(tokens, cache)| {
-            // The last token must be run itself: what comes after it is asked.
+            // The last token must be run itself: the scores after it are needed.
             let alike = tokens.iter().zip(&prompt[..prompt.len() - 1]).take_while(|(a, b)| a == b).count();
             (alike, alike.min(cache.len()), cache)
         });
@@ -140,7 +138,7 @@ impl Engine<'_> {
         Some(best.map_or_else(empty, |cache| cache.prefix(there, call.most())))
     }
 
-    /// One forward pass, and what follows from it.
+    /// Runs one forward pass and advances the calls.
     fn step(&mut self) {
         if self.active.is_empty() {
             return;
@@ -172,12 +170,12 @@ impl Engine<'_> {
         self.active = left;
     }
 
-    /// Runs the next tokens of every call; gives the scores for those that have none left to run, in order.
+    /// Runs the next tokens of every call; returns the scores for those without pending tokens, in order.
     fn forward(&mut self) -> candle_core::Result<Vec<Vec<f32>>> {
         let mut budget = STEP;
         let mut spans = Vec::new();
         let mut wanted = Vec::new();
-        // Replies before prompts, so that those who are nearly done are not held up.
+        // Replies before prompts, so that calls that are nearly done are not delayed.
         let mut shares = vec![0; self.active.len()];
         let mut order: Vec<usize> = (0..self.active.len()).collect();
         order.sort_by_key(|i| self.active[*i].pending().len());

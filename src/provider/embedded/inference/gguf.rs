@@ -12,21 +12,19 @@ use candle_core::Device;
 use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{Content, Value};
 
-use crate::provider::weights::WeightsError;
+use crate::provider::EndpointError;
 
-/// An open file.
 pub struct Gguf {
     file: BufReader<File>,
     content: Content,
 }
 
 impl Gguf {
-    /// Opens a file and reads its metadata.
-    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+    pub fn open(path: &Path) -> Result<Self, EndpointError> {
         let shown = path.display();
-        let file = File::open(path).map_err(|e| WeightsError::new(format!("{shown} can't be opened: {e}")))?;
+        let file = File::open(path).map_err(|e| EndpointError::new(format!("{shown} can't be opened: {e}")))?;
         let mut file = BufReader::new(file);
-        // A hostile file must not end the process, whatever the reader of it overlooks.
+        // A hostile file must not end the process, even where its reader overlooks something.
         let content = catch_unwind(AssertUnwindSafe(|| Content::read(&mut file)));
         match content {
             Ok(Ok(content)) => Ok(Gguf { file, content }),
@@ -35,22 +33,19 @@ impl Gguf {
         }
     }
 
-    /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.content.metadata.get(key)
     }
 
-    /// A text.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.get(key)?.to_string().ok().map(String::as_str)
     }
 
-    /// A whole number that isn't negative, of any width.
+    /// A number that is whole and not negative, of any width.
     pub fn number(&self, key: &str) -> Option<u64> {
         self.get(key).and_then(whole)
     }
 
-    /// A fraction.
     pub fn fraction(&self, key: &str) -> Option<f64> {
         match self.get(key)? {
             Value::F32(value) => Some(f64::from(*value)),
@@ -59,23 +54,20 @@ impl Gguf {
         }
     }
 
-    /// A truth value.
     pub fn truth(&self, key: &str) -> Option<bool> {
         self.get(key)?.to_bool().ok()
     }
 
-    /// A list.
     pub fn list(&self, key: &str) -> Option<&[Value]> {
         self.get(key)?.to_vec().ok().map(Vec::as_slice)
     }
 
-    /// Whether the file has a tensor of this name.
     pub fn has(&self, tensor: &str) -> bool {
         self.content.tensor_infos.contains_key(tensor)
     }
 
     /// Reads a tensor, which must have this shape (rows, then columns).
-    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, WeightsError> {
+    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, EndpointError> {
         let Some(info) = self.content.tensor_infos.get(name) else {
             return Err(broken(&format!("the GGUF file has no tensor `{name}`")));
         };
@@ -91,7 +83,7 @@ impl Gguf {
         }
     }
 
-    /// How the weights are quantised, such as `Q4_1`: the type that most of the model's blocks have.
+    /// The quantisation, such as `Q4_1`: the type of most blocks of the model.
     pub fn quantization(&self) -> Option<String> {
         let mut sizes: Vec<(String, usize)> = Vec::new();
         for (name, info) in &self.content.tensor_infos {
@@ -108,7 +100,7 @@ impl Gguf {
     }
 }
 
-/// A whole number that isn't negative, of any width.
+/// A number that is whole and not negative, of any width.
 pub fn whole(value: &Value) -> Option<u64> {
     match value {
         Value::U8(n) => Some(u64::from(*n)),
@@ -123,12 +115,12 @@ pub fn whole(value: &Value) -> Option<u64> {
     }
 }
 
-/// A file that isn't what it should be.
-pub fn broken(message: &str) -> WeightsError {
-    WeightsError::new(message).help("fetch the file again; it may have been cut off on the way")
+/// The error of a file with wrong content.
+pub fn broken(message: &str) -> EndpointError {
+    EndpointError::new(message).help("fetch the file again; it may have been cut off on the way")
 }
 
-/// What a candle error says first; the rest is a trace of where it arose.
+/// The first line of a candle error; the rest is a trace.
 pub fn first_line(error: &candle_core::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or("no further reason").to_owned()

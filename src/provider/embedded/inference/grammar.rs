@@ -12,15 +12,13 @@ use serde_json::{Value, json};
 
 use super::gguf::broken;
 use super::vocabulary::Vocabulary;
-use crate::provider::weights::WeightsError;
+use crate::provider::EndpointError;
 
-/// Makes grammars for a vocabulary.
 pub struct Grammars(ParserFactory);
 
-/// The grammar of a reply and how far the reply has come.
 pub struct Grammar(Matcher);
 
-/// The vocabulary as `llguidance` knows it.
+/// The vocabulary for `llguidance`.
 struct Tokens {
     vocabulary: Arc<Vocabulary>,
     trie: TokTrie,
@@ -40,8 +38,7 @@ impl TokenizerEnv for Tokens {
 }
 
 impl Grammars {
-    /// A factory for this vocabulary.
-    pub fn new(vocabulary: &Arc<Vocabulary>) -> Result<Self, WeightsError> {
+    pub fn new(vocabulary: &Arc<Vocabulary>) -> Result<Self, EndpointError> {
         let words: Vec<Vec<u8>> = (0..vocabulary.len() as u32)
             .map(|token| match vocabulary.is_special(token) {
                 true => [&[TokTrie::SPECIAL_TOKEN_MARKER], vocabulary.bytes(token)].concat(),
@@ -60,7 +57,7 @@ impl Grammars {
     /// The grammar of a schema; the error is a sentence.
     pub fn of(&self, schema: &Value) -> Result<Grammar, String> {
         let mut schema = schema.clone();
-        // The spaces that models have seen most in JSON, and no others, so that all between the values is forced.
+        // Only the spaces that models have seen most in JSON, so that all text between the values is forced.
         schema["x-guidance"] = json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " });
         let parser = self.0.create_parser(TopLevelGrammar::from_json_schema(schema));
         let grammar = Grammar(Matcher::new(parser));
@@ -72,23 +69,23 @@ impl Grammars {
 }
 
 impl Grammar {
-    /// The tokens that may come next; the error is a sentence.
+    /// The tokens that are allowed next; the error is a sentence.
     pub fn mask(&mut self) -> Result<SimpleVob, String> {
         self.0.compute_mask_or_eos().map_err(|e| format!("the output's schema can't be enforced: {e}"))
     }
 
-    /// Goes on with a token, and gives the tokens that must follow it; the error is a sentence.
+    /// Appends a token, and returns the tokens that must follow it; the error is a sentence.
     pub fn take(&mut self, token: u32) -> Result<Vec<u32>, String> {
         self.0.consume_token(token).map_err(|e| format!("the output's schema can't be enforced: {e}"))?;
         Ok(self.forced())
     }
 
-    /// Goes on with the tokens that must come next.
+    /// Appends the tokens that must come next, and returns them.
     pub fn forced(&mut self) -> Vec<u32> {
         if self.is_done() { Vec::new() } else { self.0.consume_ff_tokens() }
     }
 
-    /// Whether the reply is whole.
+    /// Whether the reply is complete.
     pub fn is_done(&self) -> bool {
         self.0.is_stopped()
     }

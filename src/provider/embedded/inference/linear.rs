@@ -7,28 +7,28 @@ use candle_core::{CpuStorage, DType, Device, Module, Result, Tensor};
 use half::f16;
 use parking_lot::Mutex;
 
-/// Rows of a matrix that are quantised anew at a time.
+/// Rows of a matrix that are quantised at a time.
 const ROWS: usize = 2048;
-/// Where candle has kernels for the VNNI instructions, they take rows of a multiple of `WIDE.0` numbers, and a multiple
-/// of `WIDE.1` rows.
+/// Candle's kernels for the VNNI instructions take rows of a multiple of `WIDE.0` numbers, and a multiple of `WIDE.1`
+/// rows.
 const WIDE: (usize, usize) = (256, 16);
 
 /// A matrix of weights `[rows, columns]`.
 #[derive(Debug)]
 pub struct Linear {
     weights: QMatMul,
-    /// Zeros to add to a vector, so that it is as wide as the weights.
+    /// Zeros that make a vector as wide as the weights.
     padding: usize,
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    /// The matrices `parts`, which have the same number of columns, one below the other.
+    /// The matrices `parts`, with the same number of columns, one below the other.
     pub fn new(parts: &[QTensor], bias: Option<Tensor>) -> Result<Self> {
         Linear::arranged(parts, bias, has_vnni())
     }
 
-    /// The same, for the VNNI kernels or without.
+    /// The same, with or without the VNNI kernels.
     fn arranged(parts: &[QTensor], bias: Option<Tensor>, vnni: bool) -> Result<Self> {
         let columns = parts[0].shape().dims2()?.1;
         let mut rows = 0;
@@ -59,7 +59,7 @@ impl Linear {
         let lent = Lent::new(kind.from_data(data.into()));
         let weights = QTensor::new(QStorage::Cpu(Box::new(lent.clone())), (rows, wide))?;
         let weights = QMatMul::from_qtensor(weights)?;
-        // The first product makes candle arrange the weights; another shows that it needs these no more.
+        // The first product makes candle arrange the weights; another shows that it does not need these any more.
         let zeros = Tensor::zeros((1, wide), DType::F32, &Device::Cpu)?;
         weights.forward(&zeros)?;
         lent.take_back();
@@ -80,13 +80,13 @@ impl Linear {
     }
 }
 
-/// Whether candle multiplies fast with weights of this type as they are.
+/// Whether candle multiplies fast with weights of this type.
 fn is_fast(kind: GgmlDType) -> bool {
     matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q4_0 | GgmlDType::Q4K | GgmlDType::Q5K | GgmlDType::Q6K)
 }
 
-/// Whether this processor has the instructions for which candle has a kernel for 8-bit weights that is up to ten times as
-/// fast as its general one. Zeros at the end of a row cost far less than that.
+/// Whether this processor has the instructions of candle's kernel for 8-bit weights, which is up to ten times as fast as
+/// the general one. Zeros at the end of a row cost far less.
 fn has_vnni() -> bool {
     #[cfg(target_arch = "x86_64")]
     return (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni"))
@@ -95,8 +95,8 @@ fn has_vnni() -> bool {
     return false;
 }
 
-/// Appends the rows of a matrix as 8-bit weights, each with zeros up to `wide` columns. Types for which candle has no
-/// fast kernel (4 bits with an offset, 16 and 32 bits) lose next to nothing by it.
+/// Appends the rows of a matrix as 8-bit weights, each with zeros up to `wide` columns. Types without a fast kernel (4
+/// bits with an offset, 16 and 32 bits) lose next to nothing.
 fn requantise(matrix: &QTensor, columns: usize, wide: usize, data: &mut Vec<u8>) -> Result<()> {
     let kind = matrix.dtype();
     let bytes = matrix.data()?;
@@ -110,8 +110,8 @@ fn requantise(matrix: &QTensor, columns: usize, wide: usize, data: &mut Vec<u8>)
     Ok(())
 }
 
-/// Weights that candle only needs until it has arranged them for its kernel. It would keep them beside its own
-/// arrangement, which would double a model's memory.
+/// Weights that candle only needs until it has arranged them for its kernel. Kept besides candle's copy they would
+/// double a model's memory.
 #[derive(Clone)]
 struct Lent(Arc<Mutex<Option<Box<dyn QuantizedType>>>>);
 
@@ -120,16 +120,12 @@ impl Lent {
         Lent(Arc::new(Mutex::new(Some(weights))))
     }
 
-    /// Frees them. Nobody may be multiplying with them.
+    /// Frees them. No product may be running.
     fn take_back(&self) {
         *self.0.lock() = None;
     }
 
-    /// What `read` finds in them.
-    ///
-    /// # Panics
-    ///
-    /// When they were taken back.
+    /// Passes the weights to `read`. Panics after they were freed.
     fn read<T>(&self, read: impl FnOnce(&dyn QuantizedType) -> T) -> T {
         let weights = self.0.lock();
         read(weights.as_deref().expect("candle has arranged these weights for its kernel and reads no others"))

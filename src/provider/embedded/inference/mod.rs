@@ -1,16 +1,18 @@
 //! Running a model: the Cargo feature `embedded`.
 //!
-//! A file (`gguf`) gives a vocabulary, a chat template, grammars and a transformer (`model`); `engine` answers calls with
-//! it, several at a time, each of them a `sequence`; `process` is the provider that hands them over. Built on candle for
-//! the arithmetic, `tokenizers` and `llguidance`; only the forward pass and the batching are our own.
+//! - `gguf` reads a file, `model` makes a vocabulary, a chat template, grammars and a transformer of it;
+//! - `engine` answers several calls at a time, each a `sequence`;
+//! - `process` is the provider.
+//!
+//! Candle does the arithmetic, with `tokenizers` and `llguidance`; the forward pass and the batching are here.
 
 mod body;
 mod cache;
 mod chat;
 mod engine;
+mod enum_scores;
 mod gguf;
 mod grammar;
-mod labels;
 mod linear;
 mod model;
 mod process;
@@ -23,5 +25,7 @@ mod vocabulary;
 
 pub use process::Process;
 
-/// What answers: to be raised whenever the same call to the same weights would be answered differently.
+const KIND: &str = "embedded";
+
+/// The version of the answers: to be raised whenever the same call to the same weights is answered differently.
 const ENGINE: &str = "candle-0.11.1/1";

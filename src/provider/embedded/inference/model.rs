@@ -9,9 +9,8 @@ use super::gguf::{Gguf, broken};
 use super::grammar::Grammars;
 use super::transformer::Transformer;
 use super::vocabulary::Vocabulary;
-use crate::provider::weights::WeightsError;
+use crate::provider::EndpointError;
 
-/// A model in memory.
 pub struct Model {
     /// Texts to tokens and back.
     pub vocabulary: Arc<Vocabulary>,
@@ -24,8 +23,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a file.
-    pub fn load(path: &Path) -> Result<Self, WeightsError> {
+    pub fn load(path: &Path) -> Result<Self, EndpointError> {
         let gguf = Gguf::open(path)?;
         let vocabulary = Arc::new(Vocabulary::new(&gguf)?);
         let chat = Chat::new(&gguf, &vocabulary)?;

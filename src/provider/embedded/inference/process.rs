@@ -13,24 +13,25 @@ use std::thread;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::super::KIND;
+use super::KIND;
 use super::body::{self, Body};
 use super::engine::{self, Asked};
 use super::gguf::Gguf;
 use super::model::Model as Loaded;
-use crate::provider::weights::{BUILTIN, Builtin, Folders, Located, WeightsError, locate, megabytes, pull, verify};
+use crate::provider::weights::{BUILTIN, Builtin, Folders, Located, locate, megabytes, pull, verify};
 use crate::provider::{
-    Boxed, Build, Call, CallError, CallErrorKind, Encoded, Inventory, Listed, Model, Provider, Reply, Sampling, Timings,
+    Boxed, Build, Call, CallError, CallErrorKind, Encoded, EndpointError, Inventory, Listed, Model, Provider, Reply,
+    Sampling, Timings,
 };
 
 /// Models inside this process.
 pub struct Process {
     folders: Folders,
-    /// The folder of the spec, from which paths are read.
+    /// The folder of the spec, where relative paths start.
     folder: PathBuf,
-    /// The engines by what specs call their weights, with the file.
+    /// The engines by the id of their weights in specs, with the file.
     engines: Mutex<HashMap<String, (PathBuf, Sender<Asked>)>>,
-    /// What has to be done before the first answer.
+    /// What the engines do before their first answer.
     preparing: Arc<Mutex<Option<String>>>,
 }
 
@@ -41,12 +42,10 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    /// Models in these folders.
     pub fn new(folders: Folders, folder: &Path) -> Self {
         Process { folders, folder: folder.to_owned(), engines: Mutex::default(), preparing: Arc::default() }
     }
 
-    /// The engine of the weights that `id` means.
     fn engine(&self, id: &str) -> Result<Sender<Asked>, CallError> {
         let mut engines = self.engines.lock();
         if let Some((_, engine)) = engines.get(id) {
@@ -78,8 +77,8 @@ impl Process {
     }
 }
 
-/// Fetches what has to be fetched, and loads it.
-fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>) -> Result<Loaded, WeightsError> {
+/// Fetches the weights if necessary, and loads them.
+fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>) -> Result<Loaded, EndpointError> {
     if let Some(builtin) = located.builtin {
         pull(builtin, folders, &|done, total| {
             let told = format!("fetching {}: {} of {}", builtin.title, megabytes(done), megabytes(total));
@@ -88,7 +87,7 @@ fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>)
     }
     *preparing.lock() = Some("loading the model".to_owned());
     let (verified, loaded) = thread::scope(|scope| {
-        // A path's weights have been hashed when the run connected.
+        // The weights of a path were hashed when the run connected.
         let verified = scope.spawn(|| if located.sha256.is_some() { verify(located).map(drop) } else { Ok(()) });
         let loaded = Loaded::load(&located.path);
         (verified.join().unwrap_or(Ok(())), loaded)
@@ -97,16 +96,16 @@ fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>)
     loaded
 }
 
-/// Answers every call with the same error, until nobody can ask any more.
+/// Answers every call with the same error, until the queue is closed.
 fn refuse(calls: &Receiver<Asked>, error: &CallError) {
     for (_, tell) in calls {
-        // Nobody waits only when the run is being dropped.
+        // The receiver is gone only if the run is being dropped.
         let _ = tell.send(Err(error.clone()));
     }
 }
 
-/// Weights that can't be used stop the run: no row is to blame.
-fn unusable(error: &WeightsError) -> CallError {
+/// Unusable weights stop the run: they do not depend on the row.
+fn unusable(error: &EndpointError) -> CallError {
     let message = match &error.help {
         Some(help) => format!("{}; {help}", error.message),
         None => error.message.clone(),
@@ -114,8 +113,8 @@ fn unusable(error: &WeightsError) -> CallError {
     CallError::new(CallErrorKind::UnknownModel, message)
 }
 
-/// Which weights they are: their hash, and how they are quantised.
-fn build(located: &Located) -> Result<Build, WeightsError> {
+/// The build of the weights: their hash and their quantisation.
+fn build(located: &Located) -> Result<Build, EndpointError> {
     let quantization = match located.builtin {
         Some(builtin) => Some(builtin.quantization.to_owned()),
         None => Gguf::open(&located.path)?.quantization(),
@@ -127,7 +126,7 @@ fn build(located: &Located) -> Result<Build, WeightsError> {
     Ok(Build { digest: Some(format!("sha256:{sha256}")), quantization, template: None })
 }
 
-/// What the file of a model says of it; none where there is no such file.
+/// The entry of a model whose file exists.
 fn listed(id: &str, folder: &Path, folders: &Folders) -> Option<Listed> {
     let located = locate(id, folder, folders).ok()?;
     let gguf = Gguf::open(&located.path).ok()?;
@@ -173,7 +172,7 @@ impl Provider for Process {
 
     fn inventory<'a>(&'a self, ids: &'a [&'a str]) -> Boxed<'a, Result<Inventory, CallError>> {
         Box::pin(async move {
-            // Of the built-in models those that are here; of others those that are asked for and found.
+            // The built-in models that are on disk, and the requested others that are found.
             let here = BUILTIN.iter().filter(|builtin| builtin.is_there(&self.folders)).map(|builtin| builtin.name());
             let others = ids.iter().copied().filter(|id| Builtin::find(id).is_none());
             let models = here.chain(others).filter_map(|id| listed(id, &self.folder, &self.folders));

@@ -8,7 +8,6 @@ use crate::provider::Sampling;
 /// Tokens less likely than this are never drawn.
 const LEAST: f64 = 1e-7;
 
-/// How a call picks its tokens.
 #[derive(Debug)]
 pub struct Sampler {
     temperature: f64,
@@ -17,7 +16,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The sampler of a call; what it leaves out is 0 for the temperature and the seed, and 1 for `top_p`.
+    /// The sampler of a call; the defaults are 0 for the temperature and the seed, and 1 for `top_p`.
     pub fn new(sampling: &Sampling, prompt: &[u32]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&sampling.seed.unwrap_or(0).to_le_bytes());
@@ -31,7 +30,7 @@ impl Sampler {
         }
     }
 
-    /// Picks one of the tokens that are allowed, those with a score above negative infinity. Of equal ones the first.
+    /// Picks an allowed token, which has a score above negative infinity; the first of equal ones.
     pub fn pick(&mut self, scores: &[f32]) -> u32 {
         let mut best = 0;
         for (token, score) in scores.iter().enumerate() {
@@ -62,7 +61,7 @@ impl Sampler {
         drawn.or(likely.last()).map_or(best as u32, |(token, _)| *token)
     }
 
-    /// A number from 0 up to, but not with, 1.
+    /// A number of at least 0 and below 1.
     fn draw(&mut self) -> f64 {
         let mut bytes = [0; 8];
         self.draws.fill(&mut bytes);

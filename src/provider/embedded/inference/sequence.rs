@@ -7,49 +7,47 @@ use tokio::sync::oneshot;
 use super::ENGINE;
 use super::body::Body;
 use super::cache::Cache;
+use super::enum_scores::EnumScores;
 use super::grammar::Grammar;
-use super::labels::Labels;
 use super::model::Model;
 use super::sampling::Sampler;
 use crate::provider::{CallError, CallErrorKind, Finish, Reply, Timings};
 
-/// Whoever waits for a call's reply.
+/// The receiver of a call's reply.
 pub type Tell = oneshot::Sender<Result<(Reply, Timings), CallError>>;
 
-/// A call being answered.
+/// A call in progress.
 pub struct Sequence {
     /// The prompt, then the reply.
     tokens: Vec<u32>,
-    /// Tokens of the prompt.
     prompt: usize,
-    /// What the model remembers of the first of them.
+    /// The keys and values of the first of them.
     pub cache: Cache,
-    /// The reply's bytes so far.
     reply: Vec<u8>,
     grammar: Option<Grammar>,
-    labels: Labels,
+    labels: EnumScores,
     sampler: Sampler,
     stop: Vec<String>,
     /// The most tokens of prompt and reply.
     most: usize,
     tell: Tell,
-    /// When it was taken in hand.
+    /// When the call was started.
     began: Instant,
-    /// When its first token was chosen.
+    /// When the first token was chosen.
     first: Option<Instant>,
 }
 
-/// Tokens of a reply where the call doesn't say how many.
+/// The most tokens of a reply if the call sets none.
 const MAX_TOKENS: u32 = 512;
 
 impl Sequence {
-    /// Prepares a call; one that can't be asked is told so and gone.
+    /// Prepares a call; a call that cannot be asked is answered with the error.
     pub fn new(body: &Body, model: &Model, tell: Tell) -> Option<Self> {
         let began = Instant::now();
         let (tokens, context, grammar) = match prepare(body, model) {
             Ok(prepared) => prepared,
             Err(error) => {
-                // Nobody waits only when the run is being dropped.
+                // The receiver is gone only if the run is being dropped.
                 let _ = tell.send(Err(error));
                 return None;
             }
@@ -58,7 +56,7 @@ impl Sequence {
         let most = prompt + body.sampling.max_tokens.unwrap_or(MAX_TOKENS) as usize;
         let mut sequence = Sequence {
             sampler: Sampler::new(&body.sampling, &tokens),
-            labels: Labels::of(body.schema.as_ref()),
+            labels: EnumScores::of(body.schema.as_ref()),
             cache: model.transformer.cache(),
             reply: Vec::new(),
             stop: body.sampling.stop.clone(),
@@ -80,34 +78,33 @@ impl Sequence {
         }
     }
 
-    /// The tokens of its prompt.
     pub fn prompt(&self) -> &[u32] {
         &self.tokens[..self.prompt]
     }
 
-    /// The most tokens that it may come to have.
+    /// The most tokens of prompt and reply.
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// The tokens that the model has not seen yet.
+    /// The tokens that the model has not processed.
     pub fn pending(&self) -> &[u32] {
         &self.tokens[self.cache.len()..]
     }
 
-    /// The model's memory, and the next tokens for it, at most so many.
+    /// The cache, and at most `most` pending tokens.
     pub fn next(&mut self, most: usize) -> (&mut Cache, &[u32]) {
         let from = self.cache.len();
         let to = self.tokens.len().min(from + most);
         (&mut self.cache, &self.tokens[from..to])
     }
 
-    /// Whether nobody waits for the reply any more.
+    /// Whether the receiver is gone.
     pub fn is_cancelled(&self) -> bool {
         self.tell.is_closed()
     }
 
-    /// Goes on by the scores of the next token; says how it ended, if it has.
+    /// Chooses the next token by its scores; returns the end of the reply, if it has ended.
     pub fn go_on(&mut self, mut scores: Vec<f32>, model: &Model) -> Result<Option<Finish>, String> {
         self.first.get_or_insert_with(Instant::now);
         let vocabulary = &model.vocabulary;
@@ -135,7 +132,7 @@ impl Sequence {
         Ok(finish.or(done.then_some(Finish::Stop)))
     }
 
-    /// Appends tokens to the reply; says how it ended, if it has.
+    /// Appends tokens to the reply; returns the end of the reply, if it has ended.
     fn extend(&mut self, tokens: &[u32], model: &Model) -> Option<Finish> {
         for token in tokens {
             if model.vocabulary.ends().contains(token) {
@@ -154,7 +151,7 @@ impl Sequence {
         None
     }
 
-    /// Tells the reply; gives the tokens that the model has seen, and what it remembers of them.
+    /// Sends the reply; returns the processed tokens and their cache.
     pub fn end(self, finish: Finish) -> (Vec<u32>, Cache) {
         let reply = Reply {
             text: String::from_utf8_lossy(&self.reply).into_owned(),
@@ -170,20 +167,19 @@ impl Sequence {
             writing: self.first.map(|first| first.elapsed()),
             ..Timings::default()
         };
-        // Nobody waits only when the run is being dropped.
+        // The receiver is gone only if the run is being dropped.
         let _ = self.tell.send(Ok((reply, timings)));
         let mut tokens = self.tokens;
         tokens.truncate(self.cache.len());
         (tokens, self.cache)
     }
 
-    /// Tells that it failed.
     pub fn fail(self, message: &str) {
         let _ = self.tell.send(Err(CallError::new(CallErrorKind::Rejected, message)));
     }
 }
 
-/// The prompt's tokens, the most that prompt and reply can have together, and the grammar of a typed reply.
+/// The prompt's tokens, the most tokens of prompt and reply together, and the grammar of a typed reply.
 fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, usize, Option<Grammar>), CallError> {
     let rejected = |message: String| CallError::new(CallErrorKind::Rejected, message);
     let tokens = model.chat.tokens(&body.messages, &model.vocabulary).map_err(rejected)?;
@@ -200,7 +196,7 @@ fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, usize, Option<Gramma
     Ok((tokens, context, grammar))
 }
 
-/// Where `needle` first stands in `text`; an empty one stands nowhere.
+/// Where `needle` first occurs in `text`; an empty one never does.
 fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() { None } else { text.windows(needle.len()).position(|window| window == needle) }
 }

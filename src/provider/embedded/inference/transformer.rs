@@ -16,22 +16,22 @@ use parking_lot::Mutex;
 use super::cache::Cache;
 use super::gguf::{Gguf, broken, first_line};
 use super::linear::Linear;
-use crate::provider::weights::WeightsError;
+use crate::provider::EndpointError;
 
-/// No model of any use has more layers, heads or numbers in a vector.
+/// The most layers, heads or numbers in a vector.
 const LARGEST: u64 = 1 << 17;
-/// Nor a longer context, in tokens.
+/// The most tokens of a context.
 const LONGEST: u64 = 1 << 24;
 
-type Read<T> = Result<T, WeightsError>;
+type Read<T> = Result<T, EndpointError>;
 
-/// What a file says of its model.
+/// The dimensions of a model.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     layers: usize,
     /// Numbers in the vector of a token.
     width: usize,
-    /// Heads that ask, and heads that answer: keys and values, each shared by several of those.
+    /// Heads of queries, and heads of keys and values, each shared by several of the former.
     heads: (usize, usize),
     /// Numbers in the vector of a head.
     head: usize,
@@ -39,11 +39,10 @@ struct Shape {
     inner: usize,
     context: usize,
     epsilon: f32,
-    /// Whether positions turn neighbouring numbers (Llama) or a number and the one half a head away (NeoX).
+    /// Whether positions rotate neighbouring numbers (Llama) or numbers half a head apart (NeoX).
     neighbours: bool,
 }
 
-/// A model that can be run.
 #[derive(Debug)]
 pub struct Transformer {
     shape: Shape,
@@ -51,34 +50,33 @@ pub struct Transformer {
     layers: Vec<Layer>,
     norm: Tensor,
     head: Linear,
-    /// How far each pair of numbers in a head turns from one position to the next, in radians.
+    /// The rotation of each pair of numbers in a head from one position to the next, in radians.
     speeds: Vec<f64>,
 }
 
 #[derive(Debug)]
 struct Layer {
     attention_norm: Tensor,
-    /// Queries, keys and values in one.
+    /// Queries, keys and values as one matrix.
     queries: Linear,
     /// The norms of a head's query and key, in models that have them.
     head_norms: Option<(Tensor, Tensor)>,
     output: Linear,
     inner_norm: Tensor,
-    /// Gate and up in one.
+    /// Gate and up as one matrix.
     gate: Linear,
     down: Linear,
 }
 
 /// Part of a step: the next tokens of a sequence.
 pub struct Span<'a> {
-    /// What it has seen; the tokens of this step are added.
+    /// The tokens before; those of this step are added.
     pub cache: &'a mut Cache,
-    /// The tokens.
     pub tokens: &'a [u32],
 }
 
 impl Transformer {
-    /// Reads the weights of a file, on as many threads as there are.
+    /// Reads the weights of a file on all threads.
     pub fn load(mut gguf: Gguf, vocabulary: usize) -> Read<Self> {
         let shape = Shape::of(&gguf)?;
         let speeds = speeds(&mut gguf, &shape)?;
@@ -106,23 +104,21 @@ impl Transformer {
         Ok(Transformer { shape, embedding, layers, norm, head, speeds })
     }
 
-    /// The most tokens of a sequence.
     pub fn context(&self) -> usize {
         self.shape.context
     }
 
-    /// The memory of an empty sequence.
     pub fn cache(&self) -> Cache {
         Cache::new(self.shape.layers, self.shape.remembered())
     }
 
-    /// The bytes that a token takes in a cache.
+    /// The bytes of a token in a cache.
     pub fn token_bytes(&self) -> usize {
         self.shape.layers * self.shape.remembered() * size_of::<f32>()
     }
 
-    /// Runs the next tokens of several sequences and gives the scores of what comes after the last token of those that
-    /// `wanted` says, `[wanted, vocabulary]`; none where nobody wants any.
+    /// Runs the next tokens of several sequences and returns the scores of the token after each that is `wanted`,
+    /// `[wanted, vocabulary]`; `None` if none is.
     pub fn forward(&self, spans: &mut [Span<'_>], wanted: &[bool]) -> candle_core::Result<Option<Tensor>> {
         let tokens: Vec<u32> = spans.iter().flat_map(|s| s.tokens).copied().collect();
         let count = tokens.len();
@@ -156,7 +152,7 @@ impl Transformer {
         self.head.forward(&rms_norm(&x, &self.norm, self.shape.epsilon)?).map(Some)
     }
 
-    /// What each token takes from those before it: `[tokens, queries + keys + values]` to `[tokens, queries]`.
+    /// The attention of each token to those before it: `[tokens, queries + keys + values]` to `[tokens, queries]`.
     fn attend(
         &self,
         layer: usize,
@@ -226,7 +222,7 @@ impl Shape {
     fn of(gguf: &Gguf) -> Read<Self> {
         let kind = gguf.text("general.architecture").unwrap_or("none");
         if !matches!(kind, "llama" | "qwen2" | "qwen3") {
-            return Err(WeightsError::new(format!(
+            return Err(EndpointError::new(format!(
                 "models of the architecture `{kind}` can't be run inside the process"
             ))
             .help("`llama`, `qwen2` and `qwen3` can; for others use a server such as Ollama or llama.cpp"));
@@ -236,7 +232,7 @@ impl Shape {
         let missing = |key: &str| broken(&format!("the GGUF file has no usable `{kind}.{key}`"));
         let needed = |key: &str| number(key).filter(|n| *n > 0).ok_or_else(|| missing(key));
         if number("expert_count").is_some_and(|n| n > 0) {
-            return Err(WeightsError::new("models made of several experts can't be run inside the process")
+            return Err(EndpointError::new("models made of several experts can't be run inside the process")
                 .help("use a server such as Ollama or llama.cpp"));
         }
         let (width, asking) = (needed("embedding_length")?, needed("attention.head_count")?);
@@ -260,7 +256,7 @@ impl Shape {
         })
     }
 
-    /// Numbers that a layer remembers of a token: the keys and values of all its heads.
+    /// Numbers in the cache per layer and token: the keys and values of all heads.
     fn remembered(&self) -> usize {
         self.heads.1 * self.head * 2
     }
@@ -286,20 +282,19 @@ fn matrix(gguf: &Mutex<&mut Gguf>, parts: &[(String, usize)], columns: usize) ->
     Linear::new(&weights, bias).map_err(failed)
 }
 
-/// Reads a vector.
 fn vector(gguf: &mut Gguf, name: &str, length: usize) -> Read<Tensor> {
     let vector = gguf.tensor(name, &[length])?.dequantize(&Device::Cpu);
     vector.map_err(|e| broken(&format!("`{name}` can't be used: {}", first_line(&e))))
 }
 
-/// How far positions turn the pairs of numbers in queries and keys (RoPE, <https://arxiv.org/abs/2104.09864>); Llama 3
-/// slows some of them down by factors in the file.
+/// The rotations of the pairs of numbers in queries and keys (RoPE, <https://arxiv.org/abs/2104.09864>); Llama 3 slows
+/// some of them down by factors in the file.
 fn speeds(gguf: &mut Gguf, shape: &Shape) -> Read<Vec<f64>> {
     let kind = gguf.text("general.architecture").unwrap_or_default().to_owned();
     let scaling = gguf.text(&format!("{kind}.rope.scaling.type")).unwrap_or("none");
     let turned = gguf.number(&format!("{kind}.rope.dimension_count")).unwrap_or(shape.head as u64);
     if scaling != "none" || turned != shape.head as u64 {
-        return Err(WeightsError::new("the way in which this model counts positions is not supported")
+        return Err(EndpointError::new("the way in which this model counts positions is not supported")
             .help("use a server such as Ollama or llama.cpp for it"));
     }
     let base = gguf.fraction(&format!("{kind}.rope.freq_base")).unwrap_or(10_000.0);
@@ -312,7 +307,6 @@ fn speeds(gguf: &mut Gguf, shape: &Shape) -> Read<Vec<f64>> {
     Ok(factors.iter().enumerate().map(speed).collect())
 }
 
-/// The numbers of a tensor, in order.
 fn numbers(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
     tensor.flatten_all()?.to_vec1()
 }

@@ -14,16 +14,16 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use super::gguf::{Gguf, broken, whole};
-use crate::provider::weights::WeightsError;
+use crate::provider::EndpointError;
 
 /// The most tokens that a vocabulary can have, and bytes that one can have.
 const LARGEST: (usize, usize) = (1 << 20, 1 << 10);
 
-/// The texts of tokens that end a reply, beside the one that the file names.
+/// The texts of tokens that end a reply, besides the one in the file.
 const ENDS: [&str; 7] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "</s>"];
 
-/// How `tokenizer.ggml.token_type` marks special tokens: unknown, control, defined by the user, unused.
+/// The types of special tokens in `tokenizer.ggml.token_type`: unknown, control, defined by the user, unused.
 const SPECIAL_TYPES: std::ops::RangeInclusive<u64> = 2..=5;
 
 /// How Qwen 2 cuts a text into words, and Llama 3 but for its groups of digits.
@@ -37,25 +37,24 @@ macro_rules! words {
     };
 }
 
-/// A model's vocabulary.
 pub struct Vocabulary {
     tokenizer: Tokenizer,
-    /// The bytes of each token; of a special one, its name.
+    /// The bytes of each token; the name of a special one.
     bytes: Vec<Vec<u8>>,
     /// The special tokens by name.
     special: HashMap<String, u32>,
     /// The tokens that end a reply; the first is the file's.
     ends: Vec<u32>,
-    /// The token before every prompt, where the model wants one.
+    /// The token before every prompt, if the model needs one.
     begin: Option<u32>,
 }
 
 impl Vocabulary {
     /// The vocabulary of a file.
-    pub fn new(gguf: &Gguf) -> Result<Self, WeightsError> {
+    pub fn new(gguf: &Gguf) -> Result<Self, EndpointError> {
         let kind = gguf.text("tokenizer.ggml.model").unwrap_or("none");
         if kind != "gpt2" {
-            return Err(WeightsError::new(format!(
+            return Err(EndpointError::new(format!(
                 "the model's tokenizer `{kind}` is not supported, only byte-level BPE is"
             ))
             .help("use a model with a byte-level tokenizer (SmolLM2, Llama 3, Qwen 2), or a server such as Ollama"));
@@ -102,46 +101,40 @@ impl Vocabulary {
         Ok(Vocabulary { tokenizer, bytes, special, ends, begin })
     }
 
-    /// How many tokens there are.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The tokens of a text, in which nothing is special.
+    /// The tokens of a text, without special tokens.
     pub fn tokens(&self, text: &str) -> Vec<u32> {
         match self.tokenizer.encode_fast(text, false) {
             Ok(encoding) => encoding.get_ids().to_vec(),
-            // Byte-level BPE knows every byte, so there is no text that it can't take.
+            // Byte-level BPE has a token for every byte, so it takes every text.
             Err(_) => Vec::new(),
         }
     }
 
-    /// The special token of this name.
     pub fn special(&self, name: &str) -> Option<u32> {
         self.special.get(name).copied()
     }
 
-    /// The names of the special tokens.
     pub fn specials(&self) -> impl Iterator<Item = &str> {
         self.special.keys().map(String::as_str)
     }
 
-    /// The bytes of a token; of a special one, its name.
+    /// The bytes of a token; the name of a special one.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a token is special.
     pub fn is_special(&self, token: u32) -> bool {
         std::str::from_utf8(self.bytes(token)).is_ok_and(|name| self.special(name) == Some(token))
     }
 
-    /// The tokens that end a reply; the first is the file's own.
     pub fn ends(&self) -> &[u32] {
         &self.ends
     }
 
-    /// The token before every prompt, where the model wants one.
     pub fn begin(&self) -> Option<u32> {
         self.begin
     }
@@ -158,13 +151,13 @@ impl Vocabulary {
 }
 
 /// A list of texts.
-fn texts(gguf: &Gguf, key: &str) -> Result<Vec<String>, WeightsError> {
+fn texts(gguf: &Gguf, key: &str) -> Result<Vec<String>, EndpointError> {
     let texts = gguf.list(key).and_then(|list| list.iter().map(|v| v.to_string().ok().cloned()).collect());
     texts.ok_or_else(|| broken(&format!("the GGUF file has no list of texts `{key}`")))
 }
 
 /// The tokenizer of a file: its merges, and how texts are cut into words before merging, which the file only names.
-fn tokenizer(gguf: &Gguf, texts: &[String]) -> Result<Tokenizer, WeightsError> {
+fn tokenizer(gguf: &Gguf, texts: &[String]) -> Result<Tokenizer, EndpointError> {
     let pairs = self::texts(gguf, "tokenizer.ggml.merges")?;
     let merges: Option<Vec<(String, String)>> =
         pairs.iter().map(|pair| pair.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()))).collect();
@@ -177,7 +170,7 @@ fn tokenizer(gguf: &Gguf, texts: &[String]) -> Result<Tokenizer, WeightsError> {
     let bpe = BPE::builder().vocab_and_merges(ids, merges).ignore_merges(llama3);
     let mut tokenizer = Tokenizer::new(bpe.build().map_err(wrong)?);
     let raw = ByteLevel::new(false, true, false);
-    let cut = |pattern: &str| -> Result<PreTokenizerWrapper, WeightsError> {
+    let cut = |pattern: &str| -> Result<PreTokenizerWrapper, EndpointError> {
         let pattern = SplitPattern::Regex(pattern.to_owned());
         Ok(Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(wrong)?.into())
     };
@@ -187,7 +180,7 @@ fn tokenizer(gguf: &Gguf, texts: &[String]) -> Result<Tokenizer, WeightsError> {
         "qwen2" => vec![cut(words!(r"\p{N}"))?, raw.into()],
         _ if llama3 => vec![cut(words!(r"\p{N}{1,3}"))?, raw.into()],
         other => {
-            return Err(WeightsError::new(format!("the model's tokenizer `{other}` is not known to this version"))
+            return Err(EndpointError::new(format!("the model's tokenizer `{other}` is not known to this version"))
                 .help("use another model, or a server such as Ollama or llama.cpp for this one"));
         }
     };

@@ -15,22 +15,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{BUILTIN, Located, WeightsError};
+use super::builtin::{BUILTIN, Located};
 use crate::name::{listed, nearest};
+use crate::provider::endpoint::EndpointError;
 
-/// The stores of a server that the system runs: of Ollama's installer for Linux, of distributions (Fedora, NixOS,
-/// Arch). On other systems a server runs as its user.
-#[cfg(target_os = "linux")]
-pub(super) const SYSTEM: &[&str] = &[
-    "/usr/share/ollama/.ollama/models",
-    "/var/lib/ollama/.ollama/models",
-    "/var/lib/ollama/models",
-    "/var/lib/ollama",
-];
-#[cfg(not(target_os = "linux"))]
-pub(super) const SYSTEM: &[&str] = &[];
-
-/// The registry of a name that has none, and what newer stores call it.
+/// The default registry, and its name in newer stores.
 const REGISTRY: &str = "registry.ollama.ai";
 const REGISTRY_V2: &str = "ollama.com";
 
@@ -40,7 +29,7 @@ const LONGEST_MANIFEST: u64 = 1 << 20;
 const WEIGHTS: &str = "application/vnd.ollama.image.model";
 const ADAPTER: &str = "application/vnd.ollama.image.adapter";
 
-/// A model's name with its defaults filled in; each part is fit to be a file's name.
+/// A model's name with its defaults; each part can be a file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Name<'a> {
     registry: &'a str,
@@ -63,10 +52,10 @@ struct Layer {
 }
 
 /// Finds the weights of an Ollama model in the first store that has it.
-pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, WeightsError> {
+pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, EndpointError> {
     let Some(name) = Name::parse(id) else {
         let message = format!("`{id}` is no model: not a built-in one, no `.gguf` file, and Ollama has no such names");
-        return Err(WeightsError::new(message).help(suggestion(id)));
+        return Err(EndpointError::new(message).help(suggestion(id)));
     };
     let mut closed = Vec::new();
     for store in stores {
@@ -87,7 +76,7 @@ pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, WeightsError
         help.push_str("; ");
         help.push_str(&reason);
     }
-    Err(WeightsError::new(format!("there are no weights of `{id}` on this machine")).help(help))
+    Err(EndpointError::new(format!("there are no weights of `{id}` on this machine")).help(help))
 }
 
 fn suggestion(id: &str) -> String {
@@ -102,7 +91,7 @@ fn suggestion(id: &str) -> String {
 }
 
 impl<'a> Name<'a> {
-    /// Reads `[registry/][namespace/]model[:tag]`; nothing if Ollama wouldn't take it.
+    /// Reads `[registry/][namespace/]model[:tag]`; `None` if Ollama refuses it.
     fn parse(id: &'a str) -> Option<Self> {
         let (path, tag) = match id.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => (path, tag),
@@ -116,7 +105,7 @@ impl<'a> Name<'a> {
             _ => return None,
         };
         let name = Name { registry, namespace, model, tag };
-        // A port; but not where a colon makes a path another drive's.
+        // A port, unless a colon makes a path that of another drive.
         let marks = if cfg!(windows) { "." } else { ".:" };
         let good = is_part(registry, 350, marks) && is_part(namespace, 80, "") && is_part(model, 80, ".");
         (good && is_part(tag, 80, ".")).then_some(name)
@@ -141,13 +130,14 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Whether Ollama takes this part of a name: so many ASCII letters, digits, `_`, `-` or `also`, the first no mark.
+/// Whether Ollama accepts this part of a name: at most `longest` ASCII letters, digits, `_`, `-` or `also`; the first is
+/// a letter or digit.
 fn is_part(part: &str, longest: usize, also: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     part.len() <= longest && part.starts_with(word) && part.chars().all(|c| word(c) || c == '-' || also.contains(c))
 }
 
-/// The entry of a folder that has this name, by preference in the same case: Ollama compares names without it.
+/// The entry of a folder with this name, preferably in the same case: Ollama ignores case.
 fn entry(folder: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     match fs::symlink_metadata(folder.join(name)) {
@@ -165,10 +155,10 @@ fn entry(folder: &Path, name: &str) -> io::Result<Option<PathBuf>> {
 }
 
 /// The weights that a manifest names.
-fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, WeightsError> {
+fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, EndpointError> {
     let pull = format!("`ollama pull {id}` fetches it again");
     let wrong = |what: &str| {
-        WeightsError::new(format!("Ollama's manifest of `{id}` {what}: {}", manifest.display())).help(pull.clone())
+        EndpointError::new(format!("Ollama's manifest of `{id}` {what}: {}", manifest.display())).help(pull.clone())
     };
     let manifest = read(manifest).map_err(|error| wrong(&format!("can't be read ({error})")))?;
     let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|_| wrong("is not what Ollama writes"))?;
@@ -192,14 +182,14 @@ fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, WeightsEr
         Ok(_) => Err(wrong("names weights that are no file")),
         Err(error) => {
             let message = format!("the weights of Ollama's `{id}` can't be read: {error}: {}", path.display());
-            Err(WeightsError::new(message).help(pull))
+            Err(EndpointError::new(message).help(pull))
         }
     }
 }
 
 /// The bytes of a manifest, if it is a file and not too long.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Asked before it is opened: to open a pipe would be to wait for its other end.
+    // Checked before it is opened: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no file"));
     }

@@ -7,31 +7,31 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::super::super::failure::safe;
+use crate::provider::failure::safe;
 
-/// The ways to call pip, in the order in which they are tried.
+/// The commands for pip, in the order in which they are tried.
 pub(super) const COMMANDS: &[&[&str]] = &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
-/// The time between two looks at how much has come.
+/// The time between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How much of the end of pip's messages is kept.
+/// The last bytes of pip's messages that are kept.
 const LAST_WORDS: usize = 1 << 16;
 
-/// Exit codes of shells and shims (of pyenv and Windows) for a command that isn't there or can't be run.
+/// Exit codes of shells and shims (pyenv, Windows) for a command that is missing or cannot run.
 const NO_COMMAND: [i32; 3] = [126, 127, 9009];
 
-/// Why pip brought nothing.
+/// Why pip did not fetch anything.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No way to call pip works.
+    /// No command for pip works.
     NoPip,
-    /// pip was there and failed; its reason, fit to be shown.
+    /// pip failed; its reason, safe to show.
     Failed(String),
 }
 
-/// Lets pip put the wheel of `requirement` into the empty folder `into`, with what it writes meanwhile below `scratch`;
-/// `told` hears how many bytes of it have come.
+/// Runs pip to put the wheel of `requirement` into the empty folder `into`, with temporary files below `scratch`; `told`
+/// receives the number of bytes so far.
 pub(super) fn download(
     commands: &[&[&str]],
     requirement: &str,
@@ -54,7 +54,7 @@ pub(super) fn download(
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut child) = child else { continue };
-        // Read meanwhile, or pip would wait for somebody to do so.
+        // Read in parallel, or pip would wait for a reader.
         let stderr = child.stderr.take();
         let said = thread::spawn(move || stderr.map(last_words).unwrap_or_default());
         let status = watched(child, scratch, told).map_err(broken)?;
@@ -70,7 +70,7 @@ pub(super) fn download(
     Err(Failure::NoPip)
 }
 
-/// Waits for pip's end. It stays in our process group, so that a Ctrl-C of the terminal ends it too.
+/// Waits for pip to end. It stays in our process group, so that a Ctrl-C of the terminal ends it too.
 fn watched(mut child: Child, scratch: &Path, told: &dyn Fn(u64)) -> io::Result<ExitStatus> {
     loop {
         match child.try_wait() {
@@ -86,7 +86,7 @@ fn watched(mut child: Child, scratch: &Path, told: &dyn Fn(u64)) -> io::Result<E
     }
 }
 
-/// The size of the largest file below a folder: the wheel, of which pip's cache and its last move make second copies.
+/// The size of the largest file below a folder: the wheel, of which pip makes second copies.
 fn largest_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
@@ -97,7 +97,6 @@ fn largest_below(folder: &Path) -> u64 {
     sizes.max().unwrap_or(0)
 }
 
-/// The end of all that is said.
 fn last_words(mut said: impl Read) -> String {
     let mut kept = Vec::new();
     let mut block = [0; 4096];
@@ -110,9 +109,8 @@ fn last_words(mut said: impl Read) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// The line of pip's messages that says why, fit to be shown.
-///
-/// After a lost connection pip goes on and ends with "no matching distribution", so the connection is looked for first.
+/// The line of pip's messages with the reason, safe to show. After a lost connection pip ends with "no matching
+/// distribution", so the connection is searched first.
 fn reason(said: &str) -> Option<String> {
     let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let lost = lines().find_map(|line| line.split_once("connection broken by ")).map(|(_, why)| {
@@ -125,7 +123,7 @@ fn reason(said: &str) -> Option<String> {
     Some(safe(&without_secrets(why), None))
 }
 
-/// The text with its URLs cut to what is no secret: no user, no password, no query.
+/// The text with its URLs cut to their public part: no user, no password, no query.
 fn without_secrets(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;

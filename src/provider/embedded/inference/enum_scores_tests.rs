@@ -8,14 +8,14 @@ use super::*;
 struct Written {
     words: Vec<&'static str>,
     vocabulary: Vocabulary,
-    labels: Labels,
+    labels: EnumScores,
     reply: String,
 }
 
 impl Written {
     /// A reply of this schema's properties, with what stands of it.
     fn new(properties: Value, reply: &str, words: &[&'static str]) -> Self {
-        let labels = Labels::of(Some(&json!({ "properties": properties })));
+        let labels = EnumScores::of(Some(&json!({ "properties": properties })));
         Written { words: words.to_vec(), vocabulary: Vocabulary::of(words), labels, reply: reply.to_owned() }
     }
 
@@ -135,8 +135,8 @@ fn one_label_is_certain_and_no_choice_is_no_probability() {
     Written::tone(&["only"], r#"{"tone": "only"}"#, &[]).gives("tone", &[("only", 1.0)]);
     let none = Written::tone(&["a", "b"], r#"{"tone": "a"}"#, &[]);
     assert_eq!(none.labels.probabilities(), None);
-    assert_eq!(Labels::of(Some(&json!({ "properties": { "text": { "type": "string" } } }))).probabilities(), None);
-    assert_eq!(Labels::of(None).probabilities(), None);
+    assert_eq!(EnumScores::of(Some(&json!({ "properties": { "text": { "type": "string" } } }))).probabilities(), None);
+    assert_eq!(EnumScores::of(None).probabilities(), None);
 }
 
 #[test]

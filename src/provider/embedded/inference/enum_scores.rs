@@ -10,24 +10,23 @@ use serde_json::Value;
 use super::vocabulary::Vocabulary;
 use crate::prompt::Probabilities;
 
-/// The enums of a schema, and what is known of their labels so far.
+/// The enums of a schema, with the probabilities of their labels so far.
 #[derive(Debug, Default)]
-pub struct Labels {
+pub struct EnumScores {
     enums: IndexMap<String, Enum>,
 }
 
-/// The labels of a key.
 #[derive(Debug)]
 struct Enum {
-    /// As the reply would write them, in JSON.
+    /// The labels in JSON.
     written: Vec<String>,
-    /// What each label has got for sure.
+    /// The probability that each label has for sure.
     sure: Vec<f64>,
-    /// What is still to be divided among the labels that the reply can still become.
+    /// The probability of the labels that the reply can still become.
     open: f64,
 }
 
-impl Labels {
+impl EnumScores {
     /// The enums among the properties of a schema.
     pub fn of(schema: Option<&Value>) -> Self {
         let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
@@ -36,15 +35,15 @@ impl Labels {
             Some(Enum { sure: vec![0.0; written.len()], written, open: 1.0 })
         };
         let enums = properties.into_iter().flatten().filter_map(|(key, p)| Some((key.clone(), labels(p)?)));
-        Labels { enums: enums.collect() }
+        EnumScores { enums: enums.collect() }
     }
 
-    /// Whether `reply` stands inside the value of an enum.
+    /// Whether `reply` ends inside the value of an enum.
     pub fn is_open(&self, reply: &[u8]) -> bool {
         !self.enums.is_empty() && open_value(reply).is_some_and(|(key, _)| self.enums.contains_key(&key))
     }
 
-    /// Notes the scores of the tokens that may come after `reply`, and which one was taken.
+    /// Notes the scores of the tokens that may follow `reply`, and the token that was taken.
     pub fn see(&mut self, reply: &[u8], allowed: &[u32], scores: &[f32], taken: u32, vocabulary: &Vocabulary) {
         let Some((key, value)) = open_value(reply) else { return };
         let Some(labels) = self.enums.get_mut(key.as_str()) else { return };
@@ -75,7 +74,7 @@ impl Labels {
                 still_open += share;
                 continue;
             }
-            // Another way into several labels: divided as the tokens that are clear divide them.
+            // A token that begins several labels: its probability is divided in the ratio of the others.
             let clear: f64 = fit.iter().map(|i| alone[*i]).sum();
             for i in fit {
                 got[*i] += share * if clear > 0.0 { alone[*i] / clear } else { 1.0 / fit.len() as f64 };
@@ -87,8 +86,7 @@ impl Labels {
         labels.open *= still_open;
     }
 
-    /// The probabilities of all labels of the enums in a whole reply, each enum's adding up to 1; none where the schema
-    /// has no enum.
+    /// The probabilities of all labels of the enums in a whole reply, each enum's adding up to 1; `None` without enums.
     pub fn probabilities(self) -> Option<Probabilities> {
         let of = |labels: Enum| -> Option<IndexMap<String, f64>> {
             let sum: f64 = labels.sure.iter().sum();
@@ -108,7 +106,7 @@ impl Labels {
     }
 }
 
-/// The key of the object in `reply` whose value is being written, and what stands of that value.
+/// The key of the object in `reply` whose value is being written, and the beginning of that value.
 fn open_value(reply: &[u8]) -> Option<(String, &[u8])> {
     let (mut depth, mut quoted, mut escaped) = (0usize, None, false);
     let (mut key, mut value) = (None, None);
@@ -137,5 +135,5 @@ fn open_value(reply: &[u8]) -> Option<(String, &[u8])> {
 }
 
 #[cfg(test)]
-#[path = "labels_tests.rs"]
+#[path = "enum_scores_tests.rs"]
 mod tests;

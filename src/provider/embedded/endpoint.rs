@@ -1,0 +1,55 @@
+//! The fields of the kind `embedded`, and its connection.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::provider::client::Provider;
+use crate::provider::endpoint::{Checked, ConnectContext, Endpoint, EndpointError};
+
+/// Models inside the process: GGUF files, without a server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::provider) struct Embedded {}
+
+impl Checked for Embedded {}
+
+impl Endpoint for Embedded {
+    fn kind(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn secret_env(&self) -> Option<&str> {
+        None
+    }
+
+    fn gives_probabilities(&self) -> bool {
+        true
+    }
+
+    fn is_free(&self) -> bool {
+        true
+    }
+
+    fn uses_num_ctx(&self) -> bool {
+        true
+    }
+
+    fn settings(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    #[cfg(feature = "embedded")]
+    fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
+        let folders = super::weights::Folders::from_env(context.env)?;
+        Ok(Arc::new(super::inference::Process::new(folders, context.folder)))
+    }
+
+    #[cfg(not(feature = "embedded"))]
+    fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
+        Err(EndpointError::new("this fanfold was built without models of its own")
+            .help("build it with its default features, or use a server such as Ollama"))
+    }
+}

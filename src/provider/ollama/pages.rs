@@ -1,0 +1,60 @@
+//! Pages of Ollama's API about its models, and their errors. Pure.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::provider::answer::Answer;
+use crate::provider::failure::{CallError, CallErrorKind};
+use crate::provider::fault::Fault;
+
+/// The answer to `GET /api/tags`.
+#[derive(Deserialize)]
+pub(super) struct Tags {
+    pub models: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Tag {
+    pub name: String,
+    pub digest: Option<String>,
+    pub size: Option<u64>,
+    #[serde(default)]
+    pub details: Option<Details>,
+}
+
+/// The answer to `POST /api/show`.
+#[derive(Deserialize)]
+pub(super) struct Shown {
+    pub template: Option<String>,
+    pub details: Option<Details>,
+    #[serde(default)]
+    pub model_info: Map<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Details {
+    pub parameter_size: Option<String>,
+    pub quantization_level: Option<String>,
+}
+
+/// The error of a failed call; a missing model comes with the command that gets it.
+pub(super) fn failed(answer: Answer<'_>) -> CallError {
+    let fault = Fault::of_body(answer.body);
+    let error = fault.clone().error(answer);
+    if error.kind != CallErrorKind::UnknownModel {
+        return error;
+    }
+    // "model 'x' not found": the answer names the model nowhere else.
+    let quoted = fault.message.split(['\'', '"', '`']).nth(1).filter(|name| !name.is_empty() && !name.contains(' '));
+    let message = match quoted {
+        Some(name) => format!("{}; run `ollama pull {name}`", fault.message),
+        None => format!("{}; is this the address of an Ollama server?", error.message),
+    };
+    CallError::raw(CallErrorKind::UnknownModel, message)
+}
+
+/// A model's name with its tag; the default is `latest`.
+pub(super) fn tagged(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }
+}
