@@ -1,4 +1,4 @@
-//! Kinds: what one value of a typed answer must be; as a JSON Schema, as words, as a column, as a check of a reply.
+//! The types of an answer's values: as a JSON Schema, as words, as a column, and as a check of a reply.
 
 use std::num::NonZeroU32;
 

@@ -1,4 +1,4 @@
-//! Claims: Jinja expressions over the figures of a whole table that hold or do not, such as
+//! Claims: Jinja expressions over the figures of a whole table that are true or false, such as
 //! `rows > 30 and shares.refund > 0.1`.
 
 use std::collections::BTreeMap;

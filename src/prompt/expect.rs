@@ -1,4 +1,4 @@
-//! Expectations: what an answer must be; as a JSON Schema for the server, as words for the model, as a check of the reply.
+//! The form of an answer: as a JSON Schema for the server, as words for the model, and as a check of the reply.
 
 use serde_json::{Map, Value, json};
 
@@ -87,7 +87,7 @@ impl Field {
         })
     }
 
-    /// Whether a text means that there is no value.
+    /// Whether a text means null.
     fn says_unknown(&self, text: &str) -> bool {
         let text = normalise_option(text);
         let option =

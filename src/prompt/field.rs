@@ -1,6 +1,6 @@
-//! Fields: the keys of a typed answer as the spec writes them, and the step from there to what is expected.
+//! Fields: the keys of a typed answer as the spec writes them, and their checks.
 //!
-//! A new rule is an option of [`FieldSpec`] with its check here, and what it means to a reply in `expect`.
+//! A new rule is an option of [`FieldSpec`] with its check here, and its effect on a reply in `answer_type`.
 
 use std::num::NonZeroU32;
 

@@ -1,9 +1,9 @@
-//! Labels and tokens: how probable each label of a typed answer was, from how probable the tokens of the reply were. Pure.
+//! Probabilities of the labels in a typed answer, from the probabilities of the reply's tokens. Pure.
 //!
-//! Servers tell the likeliest tokens at each place of the reply, not the probability of a text. At the place of a label each
-//! of those tokens begins some of the labels; where it begins one, that label gets its probability, where it begins
-//! several, the reply's own token is followed and any other is shared between them. What begins no label is left out, and
-//! the rest adds up to 1: the probability of a label given that one of them is said.
+//! Servers report the likeliest tokens in each position of the reply, not the probability of a text. In the position of a label
+//! each of those tokens begins some labels. If it begins one, that label gets its probability; if it begins several, the reply's
+//! own token is followed and any other is shared equally. Tokens that begin no label are left out, and the rest is scaled to 1:
+//! the probability of a label, given that the reply is a label.
 
 use indexmap::IndexMap;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Messages: what is said to a model.
+//! Messages of a conversation with a model.
 
 use serde::{Deserialize, Serialize};
 

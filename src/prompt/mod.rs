@@ -1,7 +1,7 @@
-//! Prompts: asking and answering without a model. Pure: no clock, no network, no files.
+//! Prompts and answers, without a model. Pure: no clock, no network, no files.
 //!
-//! A [`Template`] and a row make a [`Prompt`]; its [`Expect`] says what an answer is, tells the model so, and reads the
-//! reply into cells or into a reason why it can't be used. Knows tables and what stands below them.
+//! A [`Template`] and a row make a [`Prompt`]. Its [`Expect`] describes the answer to the model, and reads the reply into cells
+//! or into the reason why it cannot be used.
 
 mod answer_type;
 mod claim;

@@ -1,14 +1,13 @@
-//! Packs: several rows in one prompt, and their answers out of one reply. Pure; no stage knows of it.
+//! Packs: several rows in one prompt, and their answers in one reply. Pure; stages do not know of them.
 //!
-//! What the rows share (by [`Message::parts`]) is said first and once, with a mark where a row's own text belongs; then come
-//! the rows' own texts as items, each between fences with an id. An id is a short hash of the item, in letters that make
-//! neither words nor numbers, and occurs in none of the texts: a text can't end its fence or begin another's, and a reply
-//! that counts its items anew names none of them.
+//! The text that the rows share ([`Message::parts`]) comes first, with a mark for the row's own text. Then come the rows' own
+//! texts as items, each between fences with an id. An id is a short hash of the item, in letters that form neither words nor
+//! numbers, and occurs in no text: a text cannot end its fence or begin a new one, and numbers are never ids.
 //!
-//! Examples, which stand before the question of a single row, become a pack of their own with its reply, said before.
+//! Examples before the question of a single row become a separate pack with its reply.
 //!
-//! A reply is a list of `{id, answer}`. It is never aligned by order: an item is answered if its id comes back exactly
-//! once, with an answer that passes what a single row's answer must pass. Anything else makes that one item bad.
+//! A reply is a list of `{id, answer}`. It is never aligned by order: an item is answered if its id is returned exactly once,
+//! with an answer that passes the check of a single row. Anything else makes only that item bad.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -128,7 +127,7 @@ fn without_examples(prompt: &Prompt) -> (Vec<Example>, Prompt) {
     (found, Prompt { messages, ..prompt.clone() })
 }
 
-/// The examples as a pack of their own with its reply, which shows the model the form of a reply.
+/// The examples as a separate pack with its reply, which shows the model the form of a reply.
 fn shown(examples: &[Example], task: &str, expect: &Expect) -> Vec<Message> {
     if examples.is_empty() {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Records: values beside a row that a template is given as objects, many rows as a list of them.
+//! Records: values that a template is given besides the row, as objects or lists of objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

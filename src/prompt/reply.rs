@@ -1,7 +1,7 @@
-//! Replies: finding the answer in what a model wrote around it.
+//! Replies: finds the answer in the text around it.
 //!
-//! A reply either holds a whole answer or it doesn't. Only [`repaired`], for those who ask for it, goes further: it mends how
-//! JSON is written (quotes, commas, comments, Python's words), never what it says, and never its end.
+//! A reply contains a whole answer or none. Only [`repaired`] goes further: it repairs the syntax of JSON (quotes, commas,
+//! comments, Python's words), never its content or its end.
 
 use std::fmt;
 

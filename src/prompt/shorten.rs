@@ -1,7 +1,6 @@
-//! Shortening: a conversation that doesn't fit into a model's context loses the middle of its longest message.
+//! Shortening: a conversation that exceeds the context loses the middle of its longest message.
 //!
-//! The beginning and the end stay: there the question mostly stands, and what the text begins and ends with. What was said
-//! before the question and is the same for all rows stays whole. Pure.
+//! The beginning and the end stay, as the question mostly is there. Examples stay whole. Pure.
 
 use super::{Message, Role};
 

@@ -3,7 +3,7 @@
 //! Row text is only ever a value: it is printed unchanged and never parsed as a template. A null cell prints nothing.
 //!
 //! Rendering is bounded in time (instructions, counted by the engine) and memory (bytes, counted by [`render_budget`], where
-//! [`guards`] put a filter). Therefore `*` is for numbers only, and there is no `namespace`.
+//! [`guards`] put a filter). Therefore `*` is for numbers only, and `namespace` does not exist.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! Addresses of servers: read from a spec or the environment, checked, and shown without anything secret.
+//! Addresses of servers: read from a spec or the environment, checked, and shown without secrets. Pure.
 //!
-//! Pure. The rule that a key never travels in clear text over a public network is [`Address::exposes_a_key`].
+//! The rule that a key never travels in clear text over a public network is [`Address::exposes_a_key`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

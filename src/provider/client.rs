@@ -24,8 +24,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
     /// Writes a call with more relaxed structured output, for servers that do not know the form of [`Provider::encode`]
-    /// (level 0): a schema, then any JSON, then the prompt alone. Also returns the form's name in a spec; `None` if there is
-    /// no such level.
+    /// (level 0): a schema, then any JSON, then the prompt alone. Also returns the form's name in a spec; `None` if the
+    /// level does not exist.
     fn encode_relaxed(&self, _call: &Call<'_>, _level: usize) -> Option<(Encoded, &'static str)> {
         None
     }

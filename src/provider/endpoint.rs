@@ -1,7 +1,7 @@
-//! Endpoints: what a spec says about a provider, checked without network, and the step from there to a connection.
+//! Endpoints: entries of `[providers]`, checked without network, and their connection.
 //!
-//! Each kind has its own struct of fields and implements [`Endpoint`] for it; `spec` holds a [`Config`], `run` calls
-//! [`Endpoint::connect`]. The checks that kinds share stand here too.
+//! Each kind has its own struct of fields that implements [`Endpoint`]; `spec` holds a [`Config`], `run` calls
+//! [`Endpoint::connect`].
 
 use std::fmt;
 use std::path::Path as FilePath;

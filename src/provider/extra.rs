@@ -1,7 +1,6 @@
-//! Extra fields: what a spec's model adds to the body of its requests, verbatim.
+//! Extra fields: what a spec's model adds to the body of its requests, verbatim. Pure.
 //!
-//! Pure. A table is merged into the table of the same name (`generationConfig`); anything else that fanfold sets itself
-//! is taken already, and `spec` refuses it before a call is ever made.
+//! A table is merged into the table of the same name (`generationConfig`); `spec` refuses other fields that fanfold sets itself.
 
 use serde_json::{Map, Value};
 

@@ -1,7 +1,6 @@
-//! Failed calls: sorted by what the caller should do, with words that are safe to show.
+//! Failed calls, classified by what the caller should do, with messages that are safe to show.
 //!
-//! Pure: the classes of HTTP statuses, the server's Retry-After, and the one place that cleans a message. Every
-//! [`CallError`] that leaves this folder has passed [`safe`]. A new class goes into [`CallErrorKind`] in `mod.rs`.
+//! Every [`CallError`] that leaves this folder has passed [`safe`]. Pure.
 
 use std::fmt;
 use std::time::Duration;

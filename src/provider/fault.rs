@@ -1,7 +1,7 @@
-//! Faults: what servers say in the body of a failed call, in the shapes that are in use, and its class.
+//! Faults: reads the body of a failed call in all known shapes, and classifies it.
 //!
-//! The class comes from the status and from code fields. Words are looked at in two places, where servers give nothing
-//! else: [`Fault::is_too_long`] and [`Fault::is_spent`]. Pure; all dialects use it.
+//! The class comes from the status and from code fields. Words count only where servers have nothing else:
+//! [`Fault::is_too_long`] and [`Fault::is_spent`]. Pure.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(super) struct Fault {
 
 impl Fault {
     /// Reads a body: `{"error": {message, type, code}}` (OpenAI, llama.cpp, Anthropic), `{"error": {message, code, status,
-    /// details}}` (Google), `{"error": "text"}` (Ollama; the text can be a JSON document of its own), `{"message", "type",
+    /// details}}` (Google), `{"error": "text"}` (Ollama; the text can be a JSON document), `{"message", "type",
     /// "code"}` (older vLLM), `{"detail": ...}` (FastAPI), or anything.
     pub fn of_body(body: &[u8]) -> Self {
         let fault = serde_json::from_slice::<Value>(body).ok().and_then(|value| Fault::of_value(&value));

@@ -1,7 +1,7 @@
-//! The HTTP client: one for all dialects, and the only place that opens a connection.
+//! The HTTP client of all dialects, and the only place that opens a connection.
 //!
-//! It keeps connections, bounds every wait and every body, follows no redirect, and keeps the key to itself. Knows
-//! nothing of what the bytes mean. One request is one attempt.
+//! It reuses connections, bounds every wait and every body, follows no redirect, and keeps the key secret. One request is one
+//! attempt.
 
 use std::error::Error as _;
 use std::fmt;
@@ -139,20 +139,25 @@ impl Http {
         Ok(Http { client, headers, key })
     }
 
-    pub async fn post(&self, url: Url, body: Vec<u8>, nobody: impl Fn() -> String) -> Result<Received, CallError> {
+    pub async fn post(&self, url: Url, body: Vec<u8>, unreachable: impl Fn() -> String) -> Result<Received, CallError> {
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(body.into());
-        self.exchange(request, nobody).await
+        self.exchange(request, unreachable).await
     }
 
     /// Gets a document within `deadline`.
-    pub async fn get(&self, url: Url, deadline: Duration, nobody: impl Fn() -> String) -> Result<Received, CallError> {
+    pub async fn get(
+        &self,
+        url: Url,
+        deadline: Duration,
+        unreachable: impl Fn() -> String,
+    ) -> Result<Received, CallError> {
         let mut request = Request::new(Method::GET, url);
         *request.headers_mut() = self.headers.clone();
         *request.timeout_mut() = Some(deadline);
-        self.exchange(request, nobody).await
+        self.exchange(request, unreachable).await
     }
 
     /// The error without the key, safe to show.
@@ -160,8 +165,8 @@ impl Http {
         error.cleaned(self.key.as_ref().map(Secret::text))
     }
 
-    async fn exchange(&self, request: Request, nobody: impl Fn() -> String) -> Result<Received, CallError> {
-        let mut response = self.client.execute(request).await.map_err(|e| unsent(e, nobody))?;
+    async fn exchange(&self, request: Request, unreachable: impl Fn() -> String) -> Result<Received, CallError> {
+        let mut response = self.client.execute(request).await.map_err(|e| unsent(e, unreachable))?;
         let status = response.status();
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let retry_after = match status.is_success() {
@@ -197,11 +202,11 @@ fn rootless() -> Result<ClientConfig, String> {
 }
 
 /// The error if no answer began: no server, a deadline, a lost connection.
-fn unsent(error: reqwest::Error, nobody: impl Fn() -> String) -> CallError {
+fn unsent(error: reqwest::Error, unreachable: impl Fn() -> String) -> CallError {
     let error = error.without_url();
     let why = innermost(&error);
     if error.is_connect() {
-        CallError::raw(CallErrorKind::Unavailable { retry_after: None }, format!("{} ({why})", nobody()))
+        CallError::raw(CallErrorKind::Unavailable { retry_after: None }, format!("{} ({why})", unreachable()))
     } else if error.is_timeout() {
         CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline")
     } else if error.is_builder() {

@@ -1,6 +1,6 @@
-//! Inventories: what a server says it has. Data, and the words for it made fit to be shown.
+//! Inventories: the models that a server has, made safe to show.
 //!
-//! A dialect tells with [`Wire::pages`](super::Wire::pages) what to ask for and reads the answers with
+//! A dialect names the pages in [`Wire::pages`](super::Wire::pages) and reads them in
 //! [`Wire::inventory`](super::Wire::inventory).
 
 use serde::Serialize;

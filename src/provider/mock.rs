@@ -1,6 +1,6 @@
-//! The mock: answers in process, the same everywhere and always, so that a spec can be tried without a model.
+//! The mock: answers in the process, the same everywhere, so that a spec can be tried without a model.
 //!
-//! An answer is made from a hash of the call and, where there is one, from its schema. It means nothing and says so.
+//! An answer is made from a hash of the call and its schema. It means nothing and says so.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -133,7 +133,7 @@ impl Provider for Answers {
 fn answer(call: &Encoded) -> Result<Reply, CallError> {
     let keyed = &call.body[..call.keyed.min(call.body.len())];
     let asked: Asked = serde_json::from_slice(keyed)
-        .map_err(|e| CallError::new(CallErrorKind::Rejected, format!("this is no call of the mock's: {e}")))?;
+        .map_err(|e| CallError::new(CallErrorKind::Rejected, format!("this is not a call of the mock: {e}")))?;
     let mut dice = Dice { numbers: blake3::Hasher::new().update(keyed).finalize_xof(), pick: asked.pick };
     let (text, probabilities) = match &asked.schema {
         Some(schema) => {

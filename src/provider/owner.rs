@@ -1,7 +1,7 @@
-//! Owners: whose key an environment variable holds, where its name says so.
+//! Owners of well-known environment variables that hold keys.
 //!
-//! A spec comes from somebody, keys are one's own: a spec that names a well-known variable together with an address
-//! elsewhere would hand that key to a stranger. Pure. A service that many have a key of is a line in [`OWNERS`].
+//! A spec may come from a stranger: one that names a well-known variable together with another address would send that key to
+//! the stranger. To protect another service: a row of [`OWNERS`].
 
 use super::address::Address;
 

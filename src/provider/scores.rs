@@ -1,4 +1,4 @@
-//! Scores: how probable the tokens of a reply were, as OpenAI and Ollama tell it.
+//! Token probabilities in the replies of OpenAI and Ollama.
 //!
 //! Sources: <https://platform.openai.com/docs/api-reference/chat/object> (`logprobs`), <https://docs.ollama.com/api>.
 

@@ -1,4 +1,4 @@
-//! Servers: a [`Wire`] and an HTTP client make a [`Provider`].
+//! Servers: a [`Provider`] made of a [`Wire`] and an HTTP client.
 
 use std::time::Duration;
 
@@ -38,12 +38,12 @@ impl<W: Wire> Server<W> {
             _ => self.address.join(&self.wire.path(&String::from_utf8_lossy(&body[..unsent]))),
         };
         body.drain(..unsent);
-        self.http.post(url, body, || self.nobody()).await
+        self.http.post(url, body, || self.unreachable()).await
     }
 
     async fn look(&self, model: &Model) -> Result<Build, CallError> {
         let url = self.address.join(&self.wire.models_path(model));
-        let received = self.http.get(url, INSPECTION, || self.nobody()).await?;
+        let received = self.http.get(url, INSPECTION, || self.unreachable()).await?;
         let mut build = self.wire.find_model(model, &self.endpoint(), received.answer())?;
         if let Some((path, body)) = self.wire.more_path(model) {
             let received = self.post_soon(self.address.join(path), &body).await?;
@@ -53,7 +53,7 @@ impl<W: Wire> Server<W> {
     }
 
     async fn post_soon(&self, url: Url, body: &Value) -> Result<Received, CallError> {
-        let asked = self.http.post(url, body.to_string().into_bytes(), || self.nobody());
+        let asked = self.http.post(url, body.to_string().into_bytes(), || self.unreachable());
         let late = || CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline");
         tokio::time::timeout(INSPECTION, asked).await.map_err(|_| late())?
     }
@@ -63,7 +63,7 @@ impl<W: Wire> Server<W> {
         url.set_query(page.query);
         match &page.body {
             Some(body) => self.post_soon(url, body).await,
-            None => self.http.get(url, INSPECTION, || self.nobody()).await,
+            None => self.http.get(url, INSPECTION, || self.unreachable()).await,
         }
     }
 
@@ -79,8 +79,8 @@ impl<W: Wire> Server<W> {
         Ok(Inventory { local: self.address.is_loopback(), ..inventory }.cleaned())
     }
 
-    fn nobody(&self) -> String {
-        self.wire.nobody(&self.endpoint())
+    fn unreachable(&self) -> String {
+        self.wire.unreachable(&self.endpoint())
     }
 }
 

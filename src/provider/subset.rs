@@ -1,6 +1,6 @@
-//! Schemas for services that know a part of JSON Schema only: what they don't know is left out of what is sent.
+//! JSON Schemas for services that accept only a part of JSON Schema: the rest is left out. Pure.
 //!
-//! The words of the prompt say the whole of it all the same, and the check of the reply holds to it. Pure.
+//! The prompt still describes the whole schema, and the reply is checked against it.
 
 use serde_json::{Map, Value, json};
 

@@ -1,7 +1,4 @@
-//! Wires: a dialect of chat servers as pure functions, from a call to bytes and from bytes to a reply.
-//!
-//! Nothing here opens a connection; `server` sends what a [`Wire`] writes. To add a dialect, implement [`Wire`] and
-//! make a `server::Server` of it.
+//! Wires: dialects of chat servers as pure functions, from a call to bytes and from bytes to a reply. `server` sends them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -62,8 +59,8 @@ pub trait Wire: fmt::Debug + Send + Sync {
         Timings::default()
     }
 
-    /// The pages that describe the server and the models `ids`. Without the first page there is no inventory; the others
-    /// may be missing.
+    /// The pages that describe the server and the models `ids`. The first page is
+    /// required; the others may be missing.
     fn pages(&self, _ids: &[&str]) -> Vec<Page> {
         Vec::new()
     }
@@ -78,8 +75,8 @@ pub trait Wire: fmt::Debug + Send + Sync {
         listed == id || listed.rsplit('/').next() == Some(id)
     }
 
-    /// The message if no server answers at the address, such as "no Ollama at …".
-    fn nobody(&self, endpoint: &str) -> String {
+    /// The message if no server answers at the address.
+    fn unreachable(&self, endpoint: &str) -> String {
         format!("can't connect to {endpoint}; is it running, and is the address right?")
     }
 

@@ -157,7 +157,7 @@ fn refused(project: &Project, says: &str) {
 #[test]
 fn without_weights_and_pip_it_says_what_to_do() {
     let project = cut_off(project(&spec("smollm2-135m", ""), 3));
-    refused(&project, "there is no pip on this machine");
+    refused(&project, "pip is not installed");
     assert!(project.files("nothing").iter().all(|file| file.ends_with(".lock")), "{:?}", project.files("nothing"));
 }
 

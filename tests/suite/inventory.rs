@@ -115,7 +115,7 @@ fn weights_in_the_process() {
     let project = project.env("FANFOLD_MODELS", "empty");
     if !cfg!(feature = "embedded") {
         let ran = project.run(&["models", "pipeline.toml"]).exits(3);
-        holds(&ran, &["this fanfold was built without models of its own"]);
+        holds(&ran, &["this fanfold was built without embedded models"]);
         return;
     }
     let ran = project.run(&["models", "pipeline.toml"]).exits(3);

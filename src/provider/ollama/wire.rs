@@ -206,7 +206,7 @@ impl Wire for OllamaWire {
         tagged(id).eq_ignore_ascii_case(&tagged(listed))
     }
 
-    fn nobody(&self, endpoint: &str) -> String {
+    fn unreachable(&self, endpoint: &str) -> String {
         format!("no Ollama at {endpoint}; is `ollama serve` running?")
     }
 

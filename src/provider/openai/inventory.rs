@@ -1,4 +1,4 @@
-//! What an OpenAI-like server has: `GET /models`, and of llama.cpp `/props` and `/slots`, which stand beside `/v1`.
+//! Inventories of OpenAI-like servers: `GET /models`, and `/props` and `/slots` of llama.cpp, which are next to `/v1`.
 //!
 //! Sources: <https://platform.openai.com/docs/api-reference/models/list>, and for llama.cpp `tools/server/README.md` of its
 //! repository. vLLM adds `max_model_len` to a model, llama.cpp `meta`. Pure.

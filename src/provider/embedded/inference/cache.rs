@@ -1,4 +1,4 @@
-//! What a model remembers of a sequence: keys and values of every layer and token.
+//! The cache of a sequence: keys and values of every layer and token.
 
 /// The most tokens that are allocated ahead: a call may allow far more than it will have.
 const AHEAD: usize = 1024;

@@ -1,7 +1,7 @@
-//! The chat template: a conversation as the tokens that the model was trained to answer.
+//! The chat template: turns a conversation into the tokens that the model was trained to answer.
 //!
-//! The template comes with the model, in Jinja; the texts of a conversation are only ever values in it. A text that
-//! spells a special token (`<|im_end|>`) stays a text: it can't end its message.
+//! The template is Jinja from the model's file; texts are only ever values in it. A text that spells a special token
+//! (`<|im_end|>`) stays text: it cannot end its message.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;

@@ -1,10 +1,9 @@
-//! The engine: as many threads as there are processors, each answering several of a model's calls at a time.
+//! The engine: as many threads as processors, each answering several calls of a model at a time.
 //!
-//! A thread works in steps. In each, every call in hand puts its next tokens into one forward pass: one token where a
-//! reply is being written, a stretch of the prompt where it has not begun. A new call begins with what an earlier one has
-//! already computed of the same beginning (mostly the instructions that all rows share). The threads share the weights
-//! and the queue and nothing else, so none waits for another. None of this changes an answer, only when it comes. A call
-//! that nobody waits for is dropped before the next step.
+//! A thread works in steps. In each, every call puts its next tokens into one forward pass: one token of a reply, or a stretch
+//! of a prompt. A new call starts from the cache of an earlier one with the same beginning (mostly the instructions that all
+//! rows share). The threads share only the weights and the queue. All this changes when an answer comes, never the answer. A
+//! call without a receiver is dropped before the next step.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};

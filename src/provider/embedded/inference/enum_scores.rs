@@ -1,8 +1,8 @@
-//! How probable each label of an enum was, from the scores of the tokens that could have written it.
+//! Probabilities of the labels of enums, from the scores of tokens.
 //!
-//! While a reply stands inside the value of an enum, the scores of the next token are a distribution over the labels that
-//! are still possible: a token that only one label begins with counts for that label, and one that several share is
-//! decided by the tokens after it. Only tokens that fit some label count, at temperature 1 whatever the call's is.
+//! While a reply is inside the value of an enum, the scores of the next token are a distribution over the labels that are still
+//! possible. A token that begins one label counts for it; one that begins several is decided by the tokens after it. Only tokens
+//! that fit a label count, always at temperature 1.
 
 use indexmap::IndexMap;
 use serde_json::Value;

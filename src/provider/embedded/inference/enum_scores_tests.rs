@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A reply that is being written over a vocabulary of its own.
+/// A reply that is being written over a small vocabulary.
 struct Written {
     words: Vec<&'static str>,
     vocabulary: Vocabulary,
@@ -13,7 +13,7 @@ struct Written {
 }
 
 impl Written {
-    /// A reply of this schema's properties, with what stands of it.
+    /// A reply of this schema's properties, with its beginning.
     fn new(properties: Value, reply: &str, words: &[&'static str]) -> Self {
         let labels = EnumScores::of(Some(&json!({ "properties": properties })));
         Written { words: words.to_vec(), vocabulary: Vocabulary::of(words), labels, reply: reply.to_owned() }

@@ -1,7 +1,7 @@
-//! A GGUF file: its metadata, checked as far as the engine reads it, and its tensors.
+//! GGUF files: metadata, checked where the engine reads it, and tensors.
 //!
-//! The file is untrusted: what is missing or of a wrong type is a sentence, and no size from it is believed before it
-//! was held against the file's own. Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! The file is untrusted: a missing or wrong value is an error, and every size is compared with that of the file first. Format:
+//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::fs::File;
 use std::io::BufReader;

@@ -1,7 +1,7 @@
-//! Typed answers: which tokens may come next, so that a reply can't be anything but what its JSON Schema says.
+//! Grammars of typed answers: the tokens that are allowed next, so that every reply fits its JSON Schema.
 //!
-//! The crate `llguidance` turns a schema and what has been written so far into a mask over the vocabulary, and says
-//! which tokens are forced, so that the model need not be asked for them.
+//! The crate `llguidance` turns a schema and the reply so far into a mask over the vocabulary, and finds forced tokens, for which
+//! the model need not run.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A loaded model: everything that a GGUF file says, ready to be asked.
+//! A loaded model: all parts of a GGUF file.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! The provider: hands calls to the engine of their weights, which is started with the first of them.
+//! The provider of embedded models: passes calls to the engine of their weights, which the first call starts.
 //!
-//! Weights are found when a run connects, but only fetched and loaded when a call has to be asked: a run that the ledger
-//! can answer needs none.
+//! Weights are located when a run connects, but fetched and loaded only for a call: a run whose answers are all in the ledger
+//! needs none.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -160,7 +160,7 @@ impl Provider for Process {
     fn send_timed(&self, call: Encoded) -> Boxed<'_, Result<(Reply, Timings), CallError>> {
         Box::pin(async move {
             let asked: Body = serde_json::from_slice(&call.body).map_err(|e| {
-                CallError::new(CallErrorKind::Rejected, format!("this is no call of an embedded model's: {e}"))
+                CallError::new(CallErrorKind::Rejected, format!("this is not a call of an embedded model: {e}"))
             })?;
             let (tell, told) = oneshot::channel();
             let died = |kind| CallError::new(kind, "the engine of the model broke down over this call");

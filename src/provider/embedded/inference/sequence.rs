@@ -1,4 +1,4 @@
-//! A call being answered: its tokens so far, how it goes on, and when it is done.
+//! A call in progress: its tokens, its next token, and its end.
 
 use std::time::Instant;
 

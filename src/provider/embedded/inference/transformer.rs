@@ -1,8 +1,8 @@
 //! The forward pass of Llama-like models over candle's operations: `llama`, `qwen2` and `qwen3` files.
 //!
-//! All tokens of a step, of whichever sequence, stand in one matrix, so that each weight is read once for all of them.
-//! Nothing in it depends on what else stands in the matrix: every operation treats a token by itself, with the same
-//! kernel and the same order of additions, so a reply is the same bytes alone, in a batch and on any number of threads.
+//! The tokens of all sequences in a step form one matrix, so that each weight is read once. A token's numbers do not depend on
+//! the rest of the matrix: every operation has the same kernel and the same order of additions, so a reply is the same bytes
+//! alone, in a batch and on any number of threads.
 
 use std::{iter, thread};
 
@@ -31,7 +31,7 @@ struct Shape {
     layers: usize,
     /// Numbers in the vector of a token.
     width: usize,
-    /// Heads of queries, and heads of keys and values, each shared by several of the former.
+    /// Heads of queries, and heads of keys and values, each shared by several query heads.
     heads: (usize, usize),
     /// Numbers in the vector of a head.
     head: usize,
@@ -239,7 +239,7 @@ impl Shape {
         let answering = number("attention.head_count_kv").unwrap_or(asking);
         let head = number("attention.key_length").unwrap_or(width / asking);
         if answering == 0 || asking % answering != 0 || head == 0 || head % 2 != 0 {
-            return Err(broken(&format!("{asking} heads over {answering} of {head} numbers are no model")));
+            return Err(broken(&format!("{asking} heads over {answering} of {head} numbers do not fit together")));
         }
         let context = upto("context_length", LONGEST).filter(|n| *n > 0);
         let context = context.ok_or_else(|| missing("context_length"))? as usize;

@@ -1,7 +1,7 @@
-//! The vocabulary: texts to tokens and back, as the model was trained.
+//! The vocabulary: turns texts into tokens and back.
 //!
-//! Byte-level BPE of the crate `tokenizers`, set up from the GGUF file. Special tokens are never found in texts: who
-//! means one says so with [`Vocabulary::special`].
+//! Byte-level BPE of the crate `tokenizers`, set up from the GGUF file. Special tokens are never found in texts; the template
+//! asks for them with [`Vocabulary::special`].
 
 use std::collections::HashMap;
 
@@ -161,7 +161,7 @@ fn tokenizer(gguf: &Gguf, texts: &[String]) -> Result<Tokenizer, EndpointError> 
     let pairs = self::texts(gguf, "tokenizer.ggml.merges")?;
     let merges: Option<Vec<(String, String)>> =
         pairs.iter().map(|pair| pair.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()))).collect();
-    let merges = merges.ok_or_else(|| broken("a merge of the tokenizer is no pair"))?;
+    let merges = merges.ok_or_else(|| broken("a merge of the tokenizer is not a pair"))?;
     let ids: tokenizers::models::bpe::Vocab =
         texts.iter().enumerate().map(|(id, text)| (text.clone(), id as u32)).collect();
     let wrong = |e: tokenizers::Error| broken(&format!("the tokenizer can't be set up: {e}"));

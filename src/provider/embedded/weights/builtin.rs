@@ -82,20 +82,20 @@ pub fn not_builtin(name: &str) -> EndpointError {
     let names = BUILTIN.iter().flat_map(|row| row.names).copied();
     let all = format!("built in: {}", listed(names.clone()));
     let help = nearest(name, names).map(|meant| format!("did you mean `{meant}`?")).unwrap_or(all);
-    EndpointError::new(format!("there is no built-in model `{name}`")).help(help)
+    EndpointError::new(format!("`{name}` is not a built-in model")).help(help)
 }
 
 /// The stores of a server that the system runs: Ollama's installer for Linux and distributions (Fedora, NixOS, Arch). On
 /// other systems a server runs as its user.
 #[cfg(target_os = "linux")]
-const SYSTEM: &[&str] = &[
+pub(super) const SYSTEM: &[&str] = &[
     "/usr/share/ollama/.ollama/models",
     "/var/lib/ollama/.ollama/models",
     "/var/lib/ollama/models",
     "/var/lib/ollama",
 ];
 #[cfg(not(target_os = "linux"))]
-const SYSTEM: &[&str] = &[];
+pub(super) const SYSTEM: &[&str] = &[];
 
 /// The folders with weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Folders {
         };
         let models = set("FANFOLD_MODELS").or_else(|| Some(data?.join("fanfold").join("models")));
         let Some(models) = models else {
-            return Err(EndpointError::new("there is no folder for models: the user has no home folder")
+            return Err(EndpointError::new("no folder for models: the user has no home folder")
                 .help("set FANFOLD_MODELS to a folder"));
         };
         let ollama = match set("OLLAMA_MODELS") {

@@ -24,7 +24,7 @@ pub fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located
             Ok(_) => Err(EndpointError::new(format!("the weights {} are not a file", path.display()))),
             Err(error) => {
                 let error = EndpointError::new(format!("the weights {} can't be read: {error}", path.display()));
-                Err(error.help("the path is read from the spec's folder, and `~` is no folder"))
+                Err(error.help("the path starts in the spec's folder, and `~` is not expanded"))
             }
         };
     }

@@ -54,7 +54,8 @@ struct Layer {
 /// Finds the weights of an Ollama model in the first store that has it.
 pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, EndpointError> {
     let Some(name) = Name::parse(id) else {
-        let message = format!("`{id}` is no model: not a built-in one, no `.gguf` file, and Ollama has no such names");
+        let message =
+            format!("`{id}` is not a model: neither a built-in one, nor a `.gguf` file, nor a name that Ollama allows");
         return Err(EndpointError::new(message).help(suggestion(id)));
     };
     let mut closed = Vec::new();
@@ -76,7 +77,7 @@ pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, EndpointErro
         help.push_str("; ");
         help.push_str(&reason);
     }
-    Err(EndpointError::new(format!("there are no weights of `{id}` on this machine")).help(help))
+    Err(EndpointError::new(format!("the weights of `{id}` are not on this machine")).help(help))
 }
 
 fn suggestion(id: &str) -> String {
@@ -179,7 +180,7 @@ fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, EndpointE
     let path = store.join("blobs").join(format!("sha256-{digest}"));
     match fs::metadata(&path) {
         Ok(found) if found.is_file() => Ok(Located { path, sha256: Some(digest), builtin: None }),
-        Ok(_) => Err(wrong("names weights that are no file")),
+        Ok(_) => Err(wrong("names weights that are not a file")),
         Err(error) => {
             let message = format!("the weights of Ollama's `{id}` can't be read: {error}: {}", path.display());
             Err(EndpointError::new(message).help(pull))
@@ -191,7 +192,7 @@ fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, EndpointE
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     // Checked before it is opened: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(LONGEST_MANIFEST + 1).read_to_end(&mut bytes)?;

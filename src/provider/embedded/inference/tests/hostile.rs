@@ -1,6 +1,6 @@
 //! Files that are not what they should be: always a sentence, never the end of the process.
 //!
-//! Candle may panic over such a file, which is caught; the line that the panic hook prints about it is no failure.
+//! Candle may panic over such a file, which is caught; the line that the panic hook prints about it is not a failure.
 
 use std::fs;
 
@@ -83,7 +83,7 @@ fn fields_that_are_missing_or_absurd() {
     for absurd in [0, 3, 8, 1 << 17] {
         one("llama.attention.head_count_kv", Field::U32(absurd));
     }
-    assert!(one("llama.attention.key_length", Field::U32(7)).contains("are no model"));
+    assert!(one("llama.attention.key_length", Field::U32(7)).contains("do not fit together"));
     assert!(one("llama.expert_count", Field::U32(8)).contains("several experts"));
     assert!(one("llama.rope.scaling.type", Field::String("yarn".to_owned())).contains("counts positions"));
     assert!(one("llama.rope.dimension_count", Field::U32(8)).contains("counts positions"));

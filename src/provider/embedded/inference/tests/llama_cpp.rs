@@ -1,4 +1,4 @@
-//! Side by side with llama.cpp over the same file, printed as tables. They need a server that somebody started:
+//! Side by side with llama.cpp over the same file, printed as tables. They need a running server:
 //!
 //! ```text
 //! LLAMA_URL=http://127.0.0.1:8080 LLAMA_GGUF=/path/of/its.gguf \
@@ -80,7 +80,7 @@ fn theirs(prompt: &[u32], tokens: usize) -> Vec<Theirs> {
     });
     let reply = ask("/completion", &body);
     let id = |token: &Value| token["id"].as_u64().expect("an id") as u32;
-    // Bytes that are no text yet come without.
+    // Bytes that are not a text yet come without.
     let steps = reply["completion_probabilities"].as_array().cloned().unwrap_or_default();
     let likely = |step: &Value| -> Vec<(u32, f64)> {
         let top = step["top_logprobs"].as_array().expect("a list");

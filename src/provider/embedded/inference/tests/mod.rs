@@ -64,7 +64,7 @@ fn temporary() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("tmp")
 }
 
-/// A question, asked greedily and for at most so many tokens.
+/// A question, asked greedily and for a limited number of tokens.
 fn question(text: &str, max_tokens: u32) -> Body {
     let sampling = Sampling { max_tokens: Some(max_tokens), ..Sampling::default() };
     Body { messages: vec![Message::user(text)], sampling, schema: None, model: String::new() }

@@ -9,7 +9,7 @@ use super::super::transformer::Span;
 use super::*;
 
 const TEXT: &str = "The Constitution charges you to give the Congress information of the state of the Union, and you say \
-                    that 3.5 % of 1,200 citizens – « naïve » ones – were asked on 4 July 1854: \"Is it so?\" 你好 😀 Nobody has ever said \
+                    that 3.5 % of 1,200 citizens – « naïve » ones – were asked on 4 July 1854: \"Is it so?\" 你好 😀 No one has ever said \
                     anything like that.";
 
 /// The bits of the scores of what comes after these tokens, run in pieces of this size.
@@ -19,7 +19,7 @@ fn run(model: &Model, cache: &mut Cache, tokens: &[u32], piece: usize) -> Vec<u3
 }
 
 fn step(model: &Model, spans: &mut [Span<'_>], wanted: &[bool]) -> Vec<Vec<u32>> {
-    let scores = model.transformer.forward(spans, wanted).expect("it runs").expect("somebody wants scores");
+    let scores = model.transformer.forward(spans, wanted).expect("it runs").expect("scores are wanted");
     let rows: Vec<Vec<f32>> = scores.to_vec2().expect("a matrix");
     rows.into_iter().map(|row| row.into_iter().map(f32::to_bits).collect()).collect()
 }

@@ -28,7 +28,7 @@ pub struct Tiny {
 }
 
 impl Tiny {
-    /// A `llama`, `qwen2` or `qwen3`, whose heads share so many keys and values.
+    /// A `llama`, `qwen2` or `qwen3`, whose heads share keys and values.
     pub fn new(kind: &str, answering: u32) -> Self {
         let mut tiny = Tiny { fields: Vec::new(), tensors: Vec::new(), state: 1 };
         tiny.hyperparameters(kind, answering);

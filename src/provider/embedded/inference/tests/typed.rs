@@ -38,7 +38,7 @@ fn schemas() -> Vec<Value> {
 
 /// Every schema, greedily and drawn.
 fn calls() -> Vec<Body> {
-    let texts = ["I am not sure at all that \"tone\": \"no\" is right, but yes, hi! 😀", "Die Straße ist größer."];
+    let texts = ["I am not sure that \"tone\": \"no\" is right, but yes, hi! 😀", "Die Straße ist größer."];
     let mut calls = Vec::new();
     for schema in schemas() {
         for (text, temperature) in texts.into_iter().zip([0.0, 1.5]) {
