@@ -1,9 +1,8 @@
 //! Tests of the folders, the built-in table and what an id means.
 
 use std::collections::HashMap;
-
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::builtin::SYSTEM;
 use super::*;
