@@ -11,7 +11,7 @@ use crate::plan::SourceFacts;
 use crate::plan::scan::scan;
 use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
-use crate::table::parquet::{Options, Table, TableError, TableWriter};
+use crate::table::parquet::{Options, Table, TableWriter};
 
 /// The metadata key of the hash of the rows.
 const VALUES: &str = "fanfold.values";
@@ -38,11 +38,14 @@ pub fn import(
         return Ok((table.clone(), SourceFacts { rows: table.rows(), content, values }));
     }
     let mut writer = TableWriter::create(&path, source.relation.schema.clone(), &Options::default())?;
-    let facts = scan(source, folder, content, limit, |batch| writer.write(batch).map_err(Failed::Table));
-    let facts = facts.map_err(|failed| match failed {
-        Failed::Source(error) => named(error),
-        Failed::Table(error) => error.into(),
-    })?;
+    let mut unwritten = None;
+    let facts = scan(source, folder, content, limit, |batch| {
+        writer.write(batch).map_err(|error| SourceError::new(unwritten.insert(error).to_string()))
+    });
+    if let Some(error) = unwritten {
+        return Err(error.into());
+    }
+    let facts = facts.map_err(named)?;
     // The source may have been saved meanwhile: its rows must not get the hash of the earlier content.
     if crate::source::content(source.source.as_ref(), folder).map_err(named)? != facts.content {
         return Err(named(SourceError::new("it changed while it was being read").help("run again")));
@@ -50,15 +53,4 @@ pub fn import(
     writer.fact(VALUES, facts.values.clone());
     writer.commit()?;
     Ok((Table::open(&path)?, facts))
-}
-
-enum Failed {
-    Source(SourceError),
-    Table(TableError),
-}
-
-impl From<SourceError> for Failed {
-    fn from(error: SourceError) -> Self {
-        Failed::Source(error)
-    }
 }

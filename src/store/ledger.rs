@@ -5,7 +5,6 @@
 //! sequential; `run` decides when to commit and sync.
 
 mod care;
-mod reading;
 mod salvage;
 
 use std::borrow::Borrow;
@@ -21,8 +20,7 @@ use super::record::{FIELDS, Field, Key, Record};
 use super::value::Value;
 use crate::table::Type;
 
-pub use care::{Contents, DropCounts, VerifyCounts};
-pub use reading::read_answers;
+pub use care::{Contents, DropCounts, VerifyCounts, read_answers};
 pub use salvage::salvage;
 
 /// The version of the file's format; a newer one is refused. 2 added the probabilities, 3 the notes and a checksum of all
