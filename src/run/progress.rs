@@ -1,4 +1,4 @@
-//! Progress: counters that the engine turns and anyone may read, a set per stage.
+//! Progress: the counters of a run, one set per stage, readable at any time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use crate::plan::Plan;
 use crate::prompt::Failure;
 use crate::spec::{StageSpec, TableId};
-use crate::store::{Audit, ErrorKind, PartFacts, RowCounts, Share, Shares, StageTotals};
+use crate::store::{Audit, ErrorKind, PartFacts, Share, Shares, StageTotals};
 
-/// Rows of a kind of failed calls that are told.
-const TOLD: usize = 5;
-/// Parts of a US dollar that are counted.
+/// The most rows that are named for a kind of failed calls.
+const NAMED: usize = 5;
+/// Counted parts of a US dollar.
 const NANO: f64 = 1e9;
 
 /// The counters of a run.
@@ -22,55 +22,49 @@ pub struct Progress {
 }
 
 /// The counters of a stage.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StageProgress {
-    /// The stage's name.
     pub name: String,
-    rows: AtomicU64,
-    answered: AtomicU64,
-    failed: AtomicU64,
-    skipped: AtomicU64,
-    kept: AtomicU64,
-    kept_calls: AtomicU64,
-    calls: AtomicU64,
-    from_ledger: AtomicU64,
-    singles: AtomicU64,
-    attempts: AtomicU64,
-    in_flight: AtomicU64,
-    prompt_tokens: AtomicU64,
-    completion_tokens: AtomicU64,
-    /// Whole billionths, so that the sum doesn't depend on the order.
-    spent: AtomicU64,
     /// Whether a model has a price.
-    priced: bool,
-    errors: Mutex<BTreeMap<&'static str, Failures>>,
-    shares: Mutex<Shares>,
-    audit: Mutex<Option<Audit>>,
+    is_priced: bool,
+    in_flight: AtomicU64,
+    counters: Mutex<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    /// Without `needed`, `usd` and `errors`.
+    totals: StageTotals,
+    /// Calls of the parts that an earlier start committed.
+    kept_calls: u64,
+    /// Whole billionths of a US dollar, so that the sum does not depend on the order.
+    spent: u64,
+    errors: BTreeMap<&'static str, Failures>,
 }
 
 /// Failed calls of one kind.
 #[derive(Debug, Default)]
 struct Failures {
     count: u64,
-    /// The first rows by their numbers: the place of the first failed call in the row, the row's name, what was said.
+    /// The first rows by number: the place of the first failed call in the row, the row's name, the message.
     first: BTreeMap<i64, (usize, String, String)>,
 }
 
 impl Failures {
     fn add(&mut self, (number, row): (i64, String), place: usize, message: &str) {
         self.count += 1;
-        // Most come late and are only counted.
-        let full = self.first.len() == TOLD && self.first.last_key_value().is_some_and(|(last, _)| number > *last);
+        // Most rows come later than those that are named.
+        let full = self.first.len() == NAMED && self.first.last_key_value().is_some_and(|(last, _)| number > *last);
         if full || self.first.get(&number).is_some_and(|(known, ..)| *known <= place) {
             return;
         }
         self.first.insert(number, (place, row, message.to_owned()));
-        if self.first.len() > TOLD {
+        if self.first.len() > NAMED {
             self.first.pop_last();
         }
     }
 
-    fn told(&self) -> ErrorKind {
+    fn entry(&self) -> ErrorKind {
         let rows = self.first.values().map(|(_, row, _)| row.clone()).collect();
         let message = self.first.values().next().map(|(.., message)| message.clone());
         ErrorKind { count: self.count, rows, message: message.unwrap_or_default() }
@@ -80,19 +74,18 @@ impl Failures {
 /// How far a stage is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Rows done: answered, failed or skipped.
+    /// Rows that are answered, failed or skipped.
     pub done: u64,
-    /// Rows that failed.
+    /// Rows.
     pub failed: u64,
     /// Calls answered by the ledger, and rows kept from an earlier start.
     pub known: u64,
-    /// Calls in flight.
+    /// Calls.
     pub in_flight: u64,
-    /// Tokens received.
     pub completion_tokens: u64,
 }
 
-/// A call in flight, as long as it lives.
+/// A call in flight until it is dropped.
 pub struct Flight<'a>(&'a StageProgress);
 
 impl Drop for Flight<'_> {
@@ -104,13 +97,18 @@ impl Drop for Flight<'_> {
 impl Progress {
     /// Counters for every stage of `plan` that runs.
     pub fn new(plan: &Plan) -> Self {
-        let mut stages: BTreeMap<TableId, StageProgress> = BTreeMap::new();
-        for i in plan.stages() {
-            let stage = plan.spec.stage(i);
-            let rows = plan.rows(stage.input).unwrap_or_default();
-            stages.insert(i, StageProgress::new(stage, rows, is_priced(plan, stage)));
-        }
-        Progress { stages }
+        let stage = |id: TableId| {
+            let stage = plan.spec.stage(id);
+            let progress = StageProgress {
+                name: stage.name.to_string(),
+                is_priced: is_priced(plan, stage),
+                in_flight: AtomicU64::new(0),
+                counters: Mutex::default(),
+            };
+            progress.expect(plan.rows(stage.input).unwrap_or_default());
+            (id, progress)
+        };
+        Progress { stages: plan.stages().map(stage).collect() }
     }
 
     /// The counters of stage `stage`, which must run.
@@ -126,132 +124,113 @@ impl Progress {
     /// What stage `stage` has done.
     pub fn totals(&self, stage: TableId) -> StageTotals {
         let stage = self.stage(stage);
-        let errors = stage.errors.lock();
-        let sent = stage.calls.load(Relaxed);
-        let from_ledger = stage.from_ledger.load(Relaxed);
+        let counters = stage.counters.lock();
         StageTotals {
-            rows: stage.rows(),
-            counts: RowCounts {
-                answered: stage.answered.load(Relaxed),
-                failed: stage.failed.load(Relaxed),
-                skipped: stage.skipped.load(Relaxed),
-            },
-            kept: stage.kept.load(Relaxed),
-            calls: sent,
-            from_ledger,
-            needed: sent + from_ledger + stage.kept_calls.load(Relaxed),
-            without_packing: stage.singles.load(Relaxed),
-            audit: stage.audit.lock().clone(),
-            attempts: stage.attempts.load(Relaxed),
-            prompt_tokens: stage.prompt_tokens.load(Relaxed),
-            completion_tokens: stage.completion_tokens.load(Relaxed),
-            shares: stage.shares.lock().clone(),
-            usd: stage.priced.then(|| stage.spent.load(Relaxed) as f64 / NANO),
-            errors: errors.iter().map(|(kind, failures)| ((*kind).to_owned(), failures.told())).collect(),
+            needed: counters.totals.calls + counters.totals.from_ledger + counters.kept_calls,
+            usd: stage.is_priced.then(|| counters.spent as f64 / NANO),
+            errors: counters.errors.iter().map(|(kind, failures)| ((*kind).to_owned(), failures.entry())).collect(),
+            ..counters.totals.clone()
         }
     }
 }
 
 impl StageProgress {
-    fn new(stage: &StageSpec, rows: u64, priced: bool) -> Self {
-        StageProgress { name: stage.name.to_string(), rows: AtomicU64::new(rows), priced, ..StageProgress::default() }
-    }
-
     /// Rows of its input; 0 until that is known.
     pub fn rows(&self) -> u64 {
-        self.rows.load(Relaxed)
+        self.counters.lock().totals.rows
     }
 
-    /// Its input has so many rows.
+    /// Sets the number of rows of its input.
     pub fn expect(&self, rows: u64) {
-        self.rows.store(rows, Relaxed);
+        self.counters.lock().totals.rows = rows;
     }
 
-    /// How far it is.
     pub fn snapshot(&self) -> Snapshot {
-        let failed = self.failed.load(Relaxed);
+        let totals = &self.counters.lock().totals;
         Snapshot {
-            done: self.answered.load(Relaxed) + failed + self.skipped.load(Relaxed),
-            failed,
-            known: self.from_ledger.load(Relaxed) + self.kept.load(Relaxed),
+            done: totals.counts.total(),
+            failed: totals.counts.failed,
+            known: totals.from_ledger + totals.kept,
             in_flight: self.in_flight.load(Relaxed),
-            completion_tokens: self.completion_tokens.load(Relaxed),
+            completion_tokens: totals.completion_tokens,
         }
     }
 
-    /// Counts an attempt that begins, until the value is dropped.
+    /// Counts an attempt that begins, as in flight until the value is dropped.
     pub fn flight(&self) -> Flight<'_> {
-        self.attempts.fetch_add(1, Relaxed);
+        self.counters.lock().totals.attempts += 1;
         self.in_flight.fetch_add(1, Relaxed);
         Flight(self)
     }
 
     /// Counts tokens as the server counted them.
     pub fn tokens(&self, prompt: u64, completion: u64) {
-        self.prompt_tokens.fetch_add(prompt, Relaxed);
-        self.completion_tokens.fetch_add(completion, Relaxed);
+        let totals = &mut self.counters.lock().totals;
+        totals.prompt_tokens += prompt;
+        totals.completion_tokens += completion;
     }
 
-    /// Counts finished calls: those sent, those the ledger answered, and how many calls about single rows those of packs
-    /// replace.
+    /// Counts finished calls: sent, answered by the ledger, and how many calls about single rows those about packs replace.
     pub fn calls(&self, sent: u64, known: u64, singles: u64) {
-        for (counter, number) in [(&self.calls, sent), (&self.from_ledger, known), (&self.singles, singles)] {
-            if number > 0 {
-                counter.fetch_add(number, Relaxed);
-            }
-        }
+        let totals = &mut self.counters.lock().totals;
+        totals.calls += sent;
+        totals.from_ledger += known;
+        totals.without_packing += singles;
     }
 
-    /// Counts a row that is done.
+    /// Counts a row with all answers.
     pub fn answered(&self) {
-        self.answered.fetch_add(1, Relaxed);
+        self.counters.lock().totals.counts.answered += 1;
     }
 
-    /// Counts a row that was not asked about.
+    /// Counts a row without a call.
     pub fn skipped(&self) {
-        self.skipped.fetch_add(1, Relaxed);
+        self.counters.lock().totals.counts.skipped += 1;
     }
 
-    /// Counts a row with a failed call; gives how many there are.
+    /// Counts a row with a failed call; returns how many there are.
     pub fn failed(&self) -> u64 {
-        self.failed.fetch_add(1, Relaxed) + 1
+        let failed = &mut self.counters.lock().totals.counts.failed;
+        *failed += 1;
+        *failed
     }
 
-    /// Counts what a reply cost, in US dollars.
+    /// Counts the cost of a reply, in US dollars.
     pub fn spent(&self, usd: f64) {
-        self.spent.fetch_add((usd * NANO).round() as u64, Relaxed);
+        self.counters.lock().spent += (usd * NANO).round() as u64;
     }
 
-    /// Counts a failed call by its kind; the row is told by number and name, the call by its place in it.
+    /// Counts a failed call; `row` is the number and the name of its row, `place` its place in the row.
     pub fn error(&self, failure: &Failure, row: (i64, String), place: usize) {
-        let mut errors = self.errors.lock();
-        errors.entry(failure.kind.name()).or_default().add(row, place, &failure.message);
+        let mut counters = self.counters.lock();
+        counters.errors.entry(failure.kind.name()).or_default().add(row, place, &failure.message);
     }
 
-    /// Counts the shares of a part that is done.
+    /// Adds the shares of a finished part.
     pub fn shares(&self, shares: &Shares) {
-        Share::add(&mut self.shares.lock(), shares);
+        Share::add(&mut self.counters.lock().totals.shares, shares);
     }
 
-    /// Adds what the audit of a part that is done showed.
+    /// Adds the audit of a finished part.
     pub fn audit(&self, audit: Option<&Audit>) {
         if let Some(audit) = audit {
-            self.audit.lock().get_or_insert_default().add(audit);
+            self.counters.lock().totals.audit.get_or_insert_default().add(audit);
         }
     }
 
-    /// Counts a part that was committed earlier.
+    /// Counts a part without failed rows that an earlier start committed.
     pub fn kept(&self, facts: &PartFacts) {
-        self.answered.fetch_add(facts.counts.answered, Relaxed);
-        self.skipped.fetch_add(facts.counts.skipped, Relaxed);
-        self.kept.fetch_add(facts.counts.total(), Relaxed);
-        self.kept_calls.fetch_add(facts.calls, Relaxed);
+        let mut counters = self.counters.lock();
+        counters.totals.counts += facts.counts;
+        counters.totals.kept += facts.counts.total();
+        counters.kept_calls += facts.calls;
+        drop(counters);
         self.shares(&facts.shares);
         self.audit(facts.audit.as_ref());
     }
 }
 
-/// Whether a reply to a stage may cost something.
+/// Whether a model of the stage has a price.
 fn is_priced(plan: &Plan, stage: &StageSpec) -> bool {
     let own = stage.models.iter().map(|model| plan.spec.model(*model).1);
     let mut all = own.flat_map(|model| model.fallback.iter().map(|other| plan.spec.model(*other).1).chain([model]));
@@ -263,15 +242,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_rows_of_a_kind_are_told_whatever_comes_first() {
-        let told = |order: &[i64]| {
+    fn the_first_rows_of_a_kind_are_named_in_any_order() {
+        let entry = |order: &[i64]| {
             let mut failures = Failures::default();
             for number in order {
                 for place in [1, 0] {
                     failures.add((*number, format!("k{number}")), place, &format!("{number}.{place}"));
                 }
             }
-            failures.told()
+            failures.entry()
         };
         let expected = ErrorKind {
             count: 16,
@@ -279,7 +258,7 @@ mod tests {
             message: "1.0".to_owned(),
         };
         for order in [[1, 2, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3, 2, 1], [5, 1, 8, 2, 7, 3, 6, 4]] {
-            assert_eq!(told(&order), expected);
+            assert_eq!(entry(&order), expected);
         }
     }
 }
