@@ -44,7 +44,7 @@ impl Population {
             })?;
             populations.push(PopulationReport { name: name.as_str(), population, report });
         }
-        self.format.write(&PopulationsReport { populations, width: terminal.width() }, terminal);
+        self.format.write(&PopulationsReport { schema_version: 1, populations, width: terminal.width() }, terminal);
         Ok(Exit::Ok)
     }
 }

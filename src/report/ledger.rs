@@ -4,8 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat};
-use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde::Serialize;
 
 use super::numbers::{count, number};
 use crate::store::{Contents, DropCounts, MergeCounts, VerifyCounts};
@@ -15,7 +14,9 @@ fn kib(bytes: u64) -> String {
     number(bytes.div_ceil(1024))
 }
 
+#[derive(Serialize)]
 pub struct InfoReport {
+    pub schema_version: u32,
     /// The file of the ledger.
     pub path: PathBuf,
     pub bytes: u64,
@@ -46,32 +47,25 @@ impl Display for InfoReport {
     }
 }
 
-impl Serialize for InfoReport {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let InfoReport { path, bytes, contents } = self;
-        json!({ "schema_version": 1, "path": path, "bytes": bytes, "contents": contents }).serialize(serializer)
-    }
+#[derive(Serialize)]
+pub struct VerifyReport {
+    pub schema_version: u32,
+    pub verified: VerifyCounts,
 }
-
-pub struct VerifyReport(pub VerifyCounts);
 
 impl Display for VerifyReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let sound = count(self.0.sound, "sound answer");
-        match self.0.corrupt {
+        let sound = count(self.verified.sound, "sound answer");
+        match self.verified.corrupt {
             0 => writeln!(f, "{sound}, none corrupt"),
             n => writeln!(f, "{sound}, {n} corrupt and no longer used; the next run repeats those calls"),
         }
     }
 }
 
-impl Serialize for VerifyReport {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        json!({ "schema_version": 1, "verified": self.0 }).serialize(serializer)
-    }
-}
-
+#[derive(Serialize)]
 pub struct GcReport {
+    pub schema_version: u32,
     pub dry_run: bool,
     pub dropped: DropCounts,
     pub bytes_before: u64,
@@ -89,17 +83,9 @@ impl Display for GcReport {
     }
 }
 
-impl Serialize for GcReport {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let value = json!({
-            "schema_version": 1, "dry_run": self.dry_run, "dropped": self.dropped, "bytes_before": self.bytes_before,
-            "bytes_after": self.bytes_after,
-        });
-        value.serialize(serializer)
-    }
-}
-
+#[derive(Serialize)]
 pub struct ExportReport {
+    pub schema_version: u32,
     /// The file that was written.
     pub path: PathBuf,
     pub calls: u64,
@@ -113,23 +99,10 @@ impl Display for ExportReport {
     }
 }
 
-impl Serialize for ExportReport {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ExportReport { path, calls, bytes } = self;
-        json!({ "schema_version": 1, "path": path, "calls": calls, "bytes": bytes }).serialize(serializer)
-    }
-}
-
 #[derive(Serialize)]
 pub struct ImportReport {
-    schema_version: u32,
-    files: Vec<ImportedFile>,
-}
-
-impl ImportReport {
-    pub fn new(files: Vec<ImportedFile>) -> Self {
-        ImportReport { schema_version: 1, files }
-    }
+    pub schema_version: u32,
+    pub files: Vec<ImportedFile>,
 }
 
 #[derive(Serialize)]

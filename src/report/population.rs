@@ -14,9 +14,12 @@ use crate::source::Population;
 use crate::source::population::report::{Part, Report, Share};
 use crate::table::cell_at;
 
+#[derive(Serialize)]
 pub struct PopulationsReport<'a> {
+    pub schema_version: u32,
     pub populations: Vec<PopulationReport<'a>>,
     /// Columns of the terminal.
+    #[serde(skip)]
     pub width: usize,
 }
 
@@ -89,12 +92,6 @@ fn shares(f: &mut Formatter<'_>, title: &str, options: &[Share]) -> fmt::Result 
         vec![format!("  {name}"), percent(share.target), percent(share.drawn)]
     }));
     f.write_str(&grid(&rows, "", |i| i > 0))
-}
-
-impl Serialize for PopulationsReport<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        json!({ "schema_version": 1, "populations": self.populations }).serialize(serializer)
-    }
 }
 
 impl Serialize for PopulationReport<'_> {

@@ -41,7 +41,7 @@ impl Export {
             error => error.into(),
         })?;
         let bytes = std::fs::metadata(&self.output).map_or(0, |metadata| metadata.len());
-        self.format.write(&ExportReport { path: self.output, calls, bytes }, terminal);
+        self.format.write(&ExportReport { schema_version: 1, path: self.output, calls, bytes }, terminal);
         Ok(Exit::Ok)
     }
 }

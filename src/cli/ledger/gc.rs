@@ -35,7 +35,8 @@ impl Gc {
         let bytes_before = project.ledger_bytes();
         let dropped = store::gc(&project, self.dry_run)?;
         let bytes_after = project.ledger_bytes();
-        self.format.write(&GcReport { dry_run: self.dry_run, dropped, bytes_before, bytes_after }, terminal);
+        let report = GcReport { schema_version: 1, dry_run: self.dry_run, dropped, bytes_before, bytes_after };
+        self.format.write(&report, terminal);
         Ok(Exit::Ok)
     }
 }

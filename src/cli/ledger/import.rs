@@ -47,7 +47,7 @@ impl Import {
         }
         drop(shared);
         if self.format == OutputFormat::Json {
-            write_json(&ImportReport::new(files), terminal);
+            write_json(&ImportReport { schema_version: 1, files }, terminal);
         }
         Ok(Exit::Ok)
     }

@@ -25,7 +25,7 @@ impl Info {
         let (project, ledger) = location::ledger(&self.place)?;
         let contents = ledger.contents()?;
         let (path, bytes) = (project.ledger(), project.ledger_bytes());
-        self.format.write(&InfoReport { path, bytes, contents }, terminal);
+        self.format.write(&InfoReport { schema_version: 1, path, bytes, contents }, terminal);
         Ok(Exit::Ok)
     }
 }

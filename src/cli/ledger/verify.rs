@@ -26,7 +26,7 @@ impl Verify {
     pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let (_, ledger) = location::ledger(&self.place)?;
         let verified = ledger.verify()?;
-        self.format.write(&VerifyReport(verified), terminal);
+        self.format.write(&VerifyReport { schema_version: 1, verified }, terminal);
         Ok(if verified.corrupt > 0 { Exit::Failed } else { Exit::Ok })
     }
 }
