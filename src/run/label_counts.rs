@@ -1,4 +1,4 @@
-//! Labels: how often each was given, column by column, for the summary of a run.
+//! Label counts: how often each label was answered, by column, for the summary of a run.
 
 use crate::ask::Exchange;
 use crate::plan::Plan;
@@ -7,25 +7,24 @@ use crate::stage::MOST_LABELS;
 use crate::store::{Share, Shares, StageShape};
 use crate::table::Cell;
 
-/// The count of the labels in some rows of a stage.
+/// Counts the labels in some rows of a stage.
 pub struct LabelCounts {
-    /// The columns of labels, of each model that has counts of its own.
+    /// The columns of labels by model; one list if the models share the rows.
     models: Vec<Vec<Column>>,
 }
 
-/// A column of labels.
 #[derive(Clone)]
 struct Column {
     name: String,
-    /// Its place among the cells of an answer.
+    /// The index among the cells of an answer.
     cell: usize,
-    /// The key of the reply that it comes from.
+    /// The key of the reply with the label.
     key: String,
     share: Share,
 }
 
 impl LabelCounts {
-    /// Nothing counted yet; each model has counts of its own where every one is asked about every row.
+    /// All counts are 0. Models that are all asked about every row are counted separately.
     pub fn new(plan: &Plan, stage: &StageSpec) -> LabelCounts {
         let shape = StageShape::of(&plan.spec, stage);
         let answers: Vec<_> = shape.adds.iter().filter(|column| !column.from.is_empty()).collect();
@@ -53,7 +52,7 @@ impl LabelCounts {
         LabelCounts { models: (0..stage.answers.models_per_row()).map(named).collect() }
     }
 
-    /// Counts the answer in the slot at `place` of its row, with what was asked for it if it has come to its end.
+    /// Counts the answer in the slot at `place` of its row; `asked` is what was asked for it, if no call failed.
     pub fn add(&mut self, place: usize, cells: &[Cell], asked: Option<&[Exchange]>) {
         let model = place % self.models.len();
         for column in &mut self.models[model] {

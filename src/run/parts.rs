@@ -1,4 +1,4 @@
-//! Parts as they appear: who waits for rows of a table waits here until the parts that hold them are committed.
+//! Parts as they appear: readers wait here until the parts with their rows are committed.
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -6,9 +6,9 @@ use tokio::sync::watch;
 use crate::store::CommittedPart;
 use crate::table::parquet::Table;
 
-/// Rows at most in a block.
+/// The most rows of a block.
 pub const BLOCK_ROWS: usize = 1024;
-/// Bytes, about, at most in a block of long rows.
+/// The most bytes of a block of long rows, estimated.
 pub const BLOCK_BYTES: usize = 4 << 20;
 
 /// The parts of a stage, or the one table of a source or a reshape.
@@ -20,48 +20,43 @@ pub struct Parts {
     size: u64,
 }
 
-/// What is there.
 #[derive(Debug, Default)]
 struct Appeared {
-    /// All the rows that there will be, once that is known.
+    /// The rows of all parts, once known.
     rows: Option<u64>,
     parts: Vec<Option<PartTables>>,
 }
 
-/// A table that is there, with its mark.
+/// The table of a committed part.
 #[derive(Clone, Debug)]
 pub struct PartTables {
-    /// The mark of its content.
+    /// The mark of its content; another content has another mark.
     pub id: String,
-    /// Its rows.
     pub table: Table,
 }
 
 /// A range of rows of one table.
 #[derive(Clone, Debug)]
 pub struct Slice {
-    /// The table.
     pub table: Table,
-    /// The first row in it.
+    /// The first row, from 0.
     pub start: u64,
-    /// How many.
     pub rows: u64,
 }
 
 impl Parts {
-    /// Parts that will appear, each but the last with `size` rows; with 0, one table.
+    /// Parts of `size` rows, the last of fewer; 0 means one table.
     pub fn new(size: u64) -> Self {
         Parts { parts: Mutex::default(), changed: watch::Sender::new(0), size }
     }
 
-    /// A table that is there.
     pub fn whole(part: PartTables) -> Self {
         let parts = Parts::new(0);
         parts.put(part);
         parts
     }
 
-    /// There will be so many rows.
+    /// Sets the number of rows.
     pub fn expect(&self, rows: u64) {
         let mut appeared = self.parts.lock();
         appeared.rows = Some(rows);
@@ -70,36 +65,35 @@ impl Parts {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// The one table is there.
+    /// Adds the only table.
     pub fn put(&self, part: PartTables) {
         *self.parts.lock() = Appeared { rows: Some(part.table.rows()), parts: vec![Some(part)] };
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Part `number` is there.
+    /// Adds part `number`.
     pub fn commit(&self, number: u64, part: CommittedPart) {
         self.parts.lock().parts[number as usize] = Some(PartTables { id: part.facts.id, table: part.table });
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// All the parts, in order; none if one is not there.
+    /// All parts in order; `None` if one is missing.
     pub fn tables(&self) -> Option<Vec<PartTables>> {
         let appeared = self.parts.lock();
         appeared.rows?;
         appeared.parts.iter().cloned().collect()
     }
 
-    /// Waits until all parts are there.
+    /// Waits for all parts.
     pub async fn all(&self) -> Vec<PartTables> {
         self.wait(|| self.tables()).await.unwrap_or_default()
     }
 
-    /// Waits until it is known how many rows there will be.
+    /// Waits for the number of rows.
     pub async fn total(&self) -> u64 {
         self.wait(|| self.parts.lock().rows).await.unwrap_or_default()
     }
 
-    /// Waits until something is found.
     async fn wait<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
         let mut changed = self.changed.subscribe();
         loop {
@@ -110,7 +104,7 @@ impl Parts {
         }
     }
 
-    /// Waits until the rows from `start` on are there; gives the marks of the parts that hold them, and the slices.
+    /// Waits for `rows` rows from `start` on; returns the marks of their parts, and the slices.
     pub async fn rows(&self, start: u64, rows: u64) -> (Vec<String>, Vec<Slice>) {
         self.wait(|| self.rows_now(start, rows)).await.unwrap_or_default()
     }
@@ -136,7 +130,7 @@ impl Parts {
     }
 }
 
-/// Rows of a block of `table`: few where rows are long.
+/// The rows of a block of `table`; fewer if rows are long.
 pub fn batch_rows(table: &Table) -> usize {
     (BLOCK_BYTES / table.bytes_per_row().max(1) as usize).clamp(1, BLOCK_ROWS)
 }

@@ -1,5 +1,5 @@
-//! Reshapes at work: the rows of some tables in, one table out, without a model. What rests on sources alone is done before the
-//! first call, so that the rows that will be asked about are known; the rest when the stages before have ended.
+//! Reshapes: make one table from others without a model. A reshape of sources runs before the first call, so that the number of
+//! rows is known; the others run when the stages before have ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::plan::Plan;
 use crate::spec::{ReshapeSpec, TableId};
 use crate::store::{PartFacts, RunDir, StoreError};
 
-/// Makes the table of a reshape of these tables, each in its parts, or finds it made.
+/// Makes the table of a reshape, unless it is committed already. `inputs` are tables in parts.
 pub fn carry_out(reshape: &ReshapeSpec, dir: &RunDir, inputs: &[Vec<PartTables>]) -> Result<PartTables, RunError> {
     let marks: Vec<String> = inputs.iter().flatten().map(|part| part.id.clone()).collect();
     let meaning = &reshape.reshape.info.meaning;
-    // Equal causes make an equal table, whenever it is made.
+    // Equal inputs and settings make an equal table.
     let id = blake3::hash(format!("{meaning} {marks:?}").as_bytes()).to_hex()[..16].to_owned();
     if let Some(found) = dir.committed(&reshape.name, 0).filter(|found| found.facts.id == id) {
         return Ok(PartTables { id, table: found.table });
@@ -40,7 +40,7 @@ pub fn carry_out(reshape: &ReshapeSpec, dir: &RunDir, inputs: &[Vec<PartTables>]
     Ok(PartTables { id, table: writer.commit(facts)?.table })
 }
 
-/// Carries out what rests on tables that are there, adds the new tables to them and their rows to the plan.
+/// Carries out the reshapes of `tables`; adds the new tables to them and their rows to the plan.
 pub fn carry_out_known(
     plan: &mut Plan,
     dir: &RunDir,
@@ -58,7 +58,7 @@ pub fn carry_out_known(
     Ok(())
 }
 
-/// Carries out a reshape when all that it reads is there, or ends when the run stops.
+/// Carries out a reshape once its inputs are complete; ends early if the run stops.
 pub async fn drive(
     plan: Arc<Plan>,
     id: TableId,
@@ -68,11 +68,8 @@ pub async fn drive(
 ) -> Result<(), RunError> {
     let mut inputs = Vec::new();
     for input in &plan.spec.reshape(id).inputs {
-        tokio::select! {
-            biased;
-            () = stop.draining() => return Ok(()),
-            all = parts[input].all() => inputs.push(all),
-        }
+        let Some(all) = stop.unless_draining(parts[input].all()).await else { return Ok(()) };
+        inputs.push(all);
     }
     let made = tokio::task::spawn_blocking({
         let plan = plan.clone();

@@ -11,39 +11,33 @@ use crate::provider::CallError;
 /// Why a run stops before its end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StopReason {
-    /// The user asked (SIGINT).
+    /// SIGINT.
     Interrupted,
-    /// The system asked (SIGTERM, SIGHUP).
+    /// SIGTERM or SIGHUP.
     Terminated,
     /// More rows failed than `max_failed` allows.
     TooManyFailed {
-        /// The stage.
         stage: String,
-        /// Rows that failed.
         failed: u64,
-        /// Rows that may fail.
         allowed: u64,
     },
-    /// A call met what no other row would survive either: a wrong key, a missing model, a server that is down.
+    /// All other calls would fail too: a wrong key, a missing model, a server that is down.
     Environment {
         /// The model's name in the spec.
         model: String,
-        /// What was met.
         error: CallError,
     },
     /// The next call might exceed the budget.
     BudgetSpent {
-        /// What of it is used up: `calls`, `tokens` or `usd`.
+        /// The part of it that is used up: `calls`, `tokens` or `usd`.
         what: &'static str,
     },
-    /// A replay met calls that are not in its file.
+    /// The replay file lacks calls.
     NotRecorded {
-        /// How many.
         count: u64,
-        /// The first of them.
         first: Vec<MissingCall>,
     },
-    /// The engine itself met an error, which is told elsewhere.
+    /// The engine itself failed; its error is reported elsewhere.
     Failed,
 }
 
@@ -54,7 +48,7 @@ enum Level {
     Aborted,
 }
 
-/// The switch; clones are the same one.
+/// The switch; clones share it.
 #[derive(Clone, Debug)]
 pub struct Stop {
     level: Arc<watch::Sender<Level>>,
@@ -68,7 +62,7 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Sends nothing new and lets the calls in flight end. The first reason counts.
+    /// Sends no new call and lets those in flight end. The first reason counts.
     pub fn drain(&self, reason: StopReason) {
         let mut first = self.reason.lock();
         first.get_or_insert(reason);
@@ -93,24 +87,23 @@ impl Stop {
         });
     }
 
-    /// Why the run stops, if it does.
     pub fn reason(&self) -> Option<StopReason> {
         self.reason.lock().clone()
     }
 
-    /// Whether nothing new is to be sent.
+    /// Whether no new call may be sent.
     pub fn is_draining(&self) -> bool {
         *self.level.borrow() >= Level::Draining
     }
 
-    /// Ends when nothing new is to be sent.
+    /// Waits until no new call may be sent.
     pub async fn draining(&self) {
         let mut level = self.level.subscribe();
         // The sender lives in `self`, so waiting can't fail.
         let _ = level.wait_for(|l| *l >= Level::Draining).await;
     }
 
-    /// Waits for `future`, but not longer than until nothing new is to be sent.
+    /// Waits for `future`; `None`: no new call may be sent.
     pub async fn unless_draining<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -119,7 +112,7 @@ impl Stop {
         }
     }
 
-    /// Ends when the calls in flight are to be dropped.
+    /// Waits until the calls in flight must be dropped.
     pub async fn aborted(&self) {
         let mut level = self.level.subscribe();
         let _ = level.wait_for(|l| *l >= Level::Aborted).await;
