@@ -1,4 +1,4 @@
-//! Columns: what becomes of rows before they are asked about, and the output rows that their answers make.
+//! Columns: which rows are asked, and the output rows made from their answers.
 
 use std::sync::Arc;
 
@@ -16,12 +16,10 @@ pub enum Fate {
     Asked,
     /// A column that the prompts read is null or empty, or the stage's condition is false.
     Skipped,
-    /// Its prompts can't be made.
     Failed(Failure),
 }
 
-/// What becomes of the rows of `input`, whose first one is row `first_row` (from 0): those where something is missing that
-/// the prompts read are skipped, and then those for which the stage's condition is false.
+/// The fates of the rows of `input`; the first is number `first_row`, from 0.
 pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate> {
     let mut fates = vec![Fate::Asked; input.num_rows()];
     for guard in &stage.guards {
@@ -43,11 +41,9 @@ pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate
 
 /// What a slot adds to the output.
 pub struct OutputSlot<'a> {
-    /// The cells of the stage's columns.
     pub cells: Vec<Cell>,
-    /// The model that answered.
+    /// The name of the model that answered.
     pub who: Option<&'a str>,
-    /// Why there is no answer.
     pub failure: Option<&'a Failure>,
 }
 

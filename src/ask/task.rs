@@ -21,19 +21,16 @@ use crate::stage::Ask;
 use crate::store::Key;
 use crate::table::Row;
 
-/// A prompt and its answer.
 pub type Exchange = (Arc<Prompt>, Finished);
 
-/// Which model answers, for which replicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Respondent {
-    /// The model's place in the stage's list.
+    /// The index in the stage's list of models.
     pub model: usize,
     /// From 0.
     pub replicate: u64,
 }
 
-/// Makes call keys.
 pub trait Keys {
     /// The key of the call that asks `prompt`.
     fn key(&self, who: Respondent, prompt: &Prompt) -> Key;
@@ -42,34 +39,27 @@ pub trait Keys {
 /// The rows that tasks are about, and the stage that asks.
 #[derive(Clone, Copy)]
 pub struct TaskContext<'a> {
-    /// Makes the prompts.
     pub ask: &'a dyn Ask,
     /// Whether the prompts of a round are asked at once.
     pub at_once: bool,
-    /// How replies that are almost JSON are read.
     pub repair: Repair,
-    /// The call keys.
     pub keys: &'a dyn Keys,
-    /// The rows.
     pub input: &'a RecordBatch,
     /// The number of the first of them, from 0.
     pub first_row: u64,
 }
 
-/// Some rows and what one model is asked about them.
+/// One row, or the rows of a pack, and what one model is asked about them.
 pub struct Task {
-    /// Who is asked.
     pub who: Respondent,
     /// Whether the answers are only compared with those of the row's pack.
     pub audit: bool,
     at_once: bool,
     members: Vec<Member>,
-    /// The next question of each member's round.
     next: usize,
     calls: VecDeque<Call>,
 }
 
-/// A row of a task.
 pub struct Member {
     slot: usize,
     row: usize,
@@ -84,18 +74,15 @@ pub struct Question {
     pub prompt: Arc<Prompt>,
     /// The key of the call.
     pub key: Key,
-    /// The answer.
     pub answer: Option<Finished>,
 }
 
-/// A call about some members of a task.
 struct Call {
     question: Question,
     /// Empty if the call is about the only member.
     items: Vec<Item>,
 }
 
-/// What one row asks, or several rows ask alike.
 #[derive(Clone)]
 struct Item {
     prompt: Arc<Prompt>,
@@ -103,35 +90,26 @@ struct Item {
     members: Vec<usize>,
 }
 
-/// The result of a slot.
 pub struct SlotResult {
-    /// The slot.
     pub slot: usize,
     /// What was asked, in order.
     pub asked: Vec<Exchange>,
-    /// Why there is no answer.
     pub failure: Option<Failure>,
 }
 
-/// What a task needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Its questions are new: look them up.
     LookUp,
-    /// Ask its wave.
     Ask,
     /// Nothing: every slot has its result.
     Done,
 }
 
-/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepResult {
-    /// What the task needs next.
     pub next: Next,
-    /// Calls that were sent.
     pub sent: u64,
-    /// Calls that the ledger answered.
     pub known: u64,
     /// Calls that the same rows would have needed one by one.
     pub singles: u64,
@@ -202,7 +180,6 @@ impl Task {
         })
     }
 
-    /// How many questions have no answer.
     pub fn open_count(&self) -> usize {
         self.calls.iter().filter(|call| call.question.answer.is_none()).count()
     }
@@ -228,7 +205,7 @@ impl Task {
         self.calls[number].question.answer = Some(finished);
     }
 
-    /// Takes the answers and goes on as far as they reach. Passes each slot with nothing more to ask to `fill`.
+    /// Takes the answers and goes on until an answer is missing. Passes each slot with nothing more to ask to `fill`.
     pub fn step(&mut self, context: &TaskContext<'_>, mut fill: impl FnMut(SlotResult)) -> StepResult {
         let result = StepResult { next: Next::Ask, sent: 0, known: 0, singles: 0 };
         let mut step = Step { context, result, fill: &mut fill };
@@ -399,7 +376,6 @@ impl Task {
     }
 }
 
-/// A step in progress.
 struct Step<'a> {
     context: &'a TaskContext<'a>,
     result: StepResult,

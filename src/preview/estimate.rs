@@ -21,36 +21,26 @@ use crate::table::{Cutter, Row};
 /// What is known of a stage before it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageEstimate {
-    /// Calls that the ledger answers.
     pub from_ledger: u64,
-    /// Rows that will be skipped.
     pub skipped: u64,
-    /// Rows that lack nothing and need no call.
     pub complete: u64,
-    /// Rows whose prompts depend on unknown answers.
     pub unknown: u64,
     /// Calls at most about the known rows, without those that are skipped or complete.
     pub calls: u64,
-    /// The packs.
     pub packs: Packs,
     /// The size of the first prompts about the known rows.
     pub bytes: PromptBytes,
 }
 
-/// A prompt as it would be sent.
 pub struct Rendered {
-    /// The name of the stage.
     pub stage: String,
     /// The row's number, from 1.
     pub row: u64,
-    /// The prompt, or why it can't be made.
     pub prompt: Result<Prompt, String>,
 }
 
-/// Some rows of a stage's input.
 #[derive(Clone, Copy)]
 pub struct StageRows<'a> {
-    /// The stage.
     pub stage: &'a StageSpec,
     /// The rows; the first begins a pack.
     pub batch: &'a RecordBatch,
@@ -58,31 +48,24 @@ pub struct StageRows<'a> {
     pub first: u64,
 }
 
-/// The answers that count.
 #[derive(Clone, Copy)]
 pub struct Recall<'a> {
-    /// The models that are asked.
     pub models: &'a Models,
-    /// The recorded calls.
     pub ledger: &'a Ledger,
     /// Older answers do not count; in milliseconds since 1970.
     pub since: i64,
 }
 
-/// What has been found out about a stage.
 pub struct StageState {
-    /// The counts.
     pub estimate: StageEstimate,
     /// The hash of the first prompts; `None` once a row is unknown.
     pub digest: Option<PromptDigest>,
-    /// The first prompts.
     pub rendered: Vec<Rendered>,
     /// Cuts the rows into packs, with the number of the next row; `None` once a row is unknown.
     pub packs: Option<(Cutter, u64)>,
 }
 
 impl StageState {
-    /// Nothing is known yet.
     pub fn new(stage: &StageSpec) -> Self {
         StageState {
             estimate: StageEstimate::default(),
@@ -170,7 +153,6 @@ fn rendered(stage: &StageSpec, row: Row<'_>, prompts: &Result<Vec<Prompt>, Failu
     }
 }
 
-/// The call keys of a stage.
 struct ModelKeys<'a> {
     stage: &'a StageSpec,
     models: &'a Models,
@@ -183,8 +165,7 @@ impl Keys for ModelKeys<'_> {
 }
 
 impl<'a> Recall<'a> {
-    /// Answers what is asked about rows as far as the ledger knows, and fills their slots; returns how many calls the ledger
-    /// answers.
+    /// Answers the questions about rows from the ledger and fills their slots. Returns how many calls the ledger answers.
     fn answer(
         self,
         StageRows { stage, batch, first }: StageRows<'a>,
@@ -218,7 +199,6 @@ impl<'a> Recall<'a> {
         Ok(calls)
     }
 
-    /// Answers the questions of tasks that the ledger knows.
     fn look_up(&self, stage: &StageSpec, tasks: &mut [Task]) -> Result<(), LedgerError> {
         let questions = tasks.iter_mut().flat_map(|task| {
             let model = task.who.model;

@@ -26,9 +26,7 @@ pub struct Options {
 
 /// A plan whose rows have been followed through the stages.
 pub struct Followed {
-    /// The plan with counted sources.
     pub plan: Plan,
-    /// One for each stage that runs.
     pub estimates: Vec<StageEstimate>,
     /// The prompts that were kept, by stage and row.
     pub rendered: Vec<Rendered>,
@@ -62,16 +60,16 @@ pub fn follow(
         let named = |error: SourceError| PlanError::Source { name: source.name.to_string(), error };
         let content = content(source.source.as_ref(), &plan.spec.folder).map_err(named)?;
         let mut first = 0;
+        let mut failed = None;
         let found = scan(source, &plan.spec.folder, content, selection.limit, |batch| {
-            follower.follow(i, &batch, first)?;
+            let followed = follower.follow(i, &batch, first);
             first += batch.num_rows() as u64;
-            Ok::<_, ScanError>(())
+            followed.map_err(|error| SourceError::new(failed.insert(error).to_string()))
         });
-        let found = found.map_err(|error| match error {
-            ScanError::Source(error) => RunError::Plan(named(error)),
-            ScanError::Store(error) => error.into(),
-        })?;
-        facts.insert(i, found);
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        facts.insert(i, found.map_err(named)?);
     }
     follower.flush()?;
     let reshaped = follower.reshape()?;
@@ -83,23 +81,6 @@ pub fn follow(
     }
     let plan = Plan { reshaped, ..Plan::new(plan.spec, selection, facts)? };
     Ok(Followed { plan, estimates, rendered, prompts })
-}
-
-enum ScanError {
-    Source(SourceError),
-    Store(StoreError),
-}
-
-impl From<SourceError> for ScanError {
-    fn from(error: SourceError) -> Self {
-        ScanError::Source(error)
-    }
-}
-
-impl From<StoreError> for ScanError {
-    fn from(error: StoreError) -> Self {
-        ScanError::Store(error)
-    }
 }
 
 struct Follower<'a> {
@@ -181,7 +162,6 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Follows the next rows of a stage with packs.
     fn pass_next(&mut self, stage: TableId, batch: &RecordBatch) -> Result<(), StoreError> {
         let Some((_, next)) = &mut self.state(stage).packs else { return Ok(()) };
         let first = *next;
@@ -189,7 +169,6 @@ impl Follower<'_> {
         self.pass(stage, batch, first)
     }
 
-    /// Estimates rows of a stage and follows its output.
     fn pass(&mut self, stage: TableId, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
         let rows = StageRows { stage: self.plan.spec.stage(stage), batch, first };
         let render = self.options.render;

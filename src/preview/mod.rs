@@ -26,15 +26,10 @@ use crate::store::{Ledger, Project, RunDir, StoreError};
 pub use estimate::{Rendered, StageEstimate};
 pub use prompt_bytes::{Packs, PromptBytes};
 
-/// What a run would do.
 pub struct Preview {
-    /// The plan.
     pub plan: Plan,
-    /// One for each stage that runs.
     pub stages: Vec<StageEstimate>,
-    /// The prompts that were asked for.
     pub rendered: Vec<Rendered>,
-    /// The lock that the run would start with.
     pub lock: Lock,
 }
 

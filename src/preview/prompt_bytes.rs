@@ -7,20 +7,17 @@ use crate::spec::StageSpec;
 /// The size of the first prompts about rows, for one answer about each row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PromptBytes {
-    /// Number of prompts.
     pub prompts: u64,
     /// Bytes of all prompts.
     pub bytes: u64,
     /// Bytes at the beginning of prompts that are the same for all rows.
     pub shared: u64,
-    /// The longest shared beginning of a prompt.
     pub beginning: u64,
     /// Bytes of templates that are the same for all rows but follow the row's own text.
     pub behind: u64,
 }
 
 impl PromptBytes {
-    /// Adds a prompt.
     pub fn add(&mut self, prompt: &Prompt) {
         let own = prompt.messages.iter().position(|message| !message.parts().1.is_empty());
         let before = &prompt.messages[..own.unwrap_or(prompt.messages.len())];
@@ -41,10 +38,8 @@ impl PromptBytes {
     }
 }
 
-/// The packs of a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packs {
-    /// Packs with rows that are asked.
     pub count: u64,
     /// Bytes of the first prompts if each row were asked alone, for one answer about each row.
     pub single_bytes: u64,

@@ -11,7 +11,6 @@ use crate::store::{PartWriter, RunDir, StoreError};
 
 /// The tables; the folder is removed with them.
 pub struct Retained {
-    /// The folder.
     pub dir: RunDir,
     /// The inputs of reshapes whose rows are all known so far.
     pub open: HashMap<TableId, PartWriter>,
@@ -19,7 +18,6 @@ pub struct Retained {
 }
 
 impl Retained {
-    /// Begins a table for each input of a reshape.
     pub fn new(plan: &Plan) -> Result<Self, RunError> {
         let folder = match plan.reshapes().next() {
             None => None,

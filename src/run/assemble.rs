@@ -21,13 +21,10 @@ const COMMITS: usize = 8;
 pub enum Piece {
     /// A part begins; it is made from the parts with these marks.
     Begin(Part, Vec<String>),
-    /// A block whose every slot is filled.
     Block(Arc<Block>),
-    /// Part and number of its blocks.
     End(u64, u64),
 }
 
-/// An unfinished part.
 struct Open {
     number: u64,
     facts: PartFacts,
@@ -97,7 +94,6 @@ async fn begin(job: &Arc<Job>, part: Part) -> Result<PartWriter, RunError> {
     blocking(move || job.dir.write_part(job.stage().name.as_str(), part, job.stage().relation.schema.clone())).await
 }
 
-/// Writes the next block of a part.
 async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(), RunError> {
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();

@@ -14,10 +14,8 @@ use crate::prompt::Failure;
 use crate::spec::StageSpec;
 use crate::table::{Cell, Row, cell_at};
 
-/// Where a block belongs.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockPlace {
-    /// The number of the part.
     pub part: u64,
     /// From 0, in the part.
     pub index: u64,
@@ -25,13 +23,9 @@ pub struct BlockPlace {
     pub first_row: u64,
 }
 
-/// Some rows of a part.
 pub struct Block {
-    /// Where it belongs.
     pub place: BlockPlace,
-    /// The rows.
     pub input: RecordBatch,
-    /// Which of them are asked.
     pub fates: Vec<Fate>,
     slots: Mutex<Vec<Slot>>,
     /// The answers of rows that are also asked one by one, by slot.
@@ -41,14 +35,12 @@ pub struct Block {
     _memory: Arc<OwnedSemaphorePermit>,
 }
 
-/// One answer about one row.
 #[derive(Default)]
 pub struct Slot {
-    /// The place of the model in the stage's list.
+    /// The index in the stage's list of models.
     pub model: usize,
     /// What was asked, in order.
     pub asked: Vec<Exchange>,
-    /// Why there is no answer.
     pub failure: Option<Failure>,
     filled: bool,
 }
@@ -87,12 +79,10 @@ impl Block {
         self.audits.lock().entry(result.slot).or_default().fill(result);
     }
 
-    /// Takes the slots and the audits out.
     pub fn take(&self) -> (Vec<Slot>, BTreeMap<usize, Slot>) {
         (std::mem::take(&mut *self.slots.lock()), std::mem::take(&mut *self.audits.lock()))
     }
 
-    /// Sets how many tasks are open.
     pub fn set_open(&self, tasks: usize) {
         self.open.store(tasks, Ordering::Release);
     }
@@ -102,7 +92,6 @@ impl Block {
         self.open.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// Whether no task is open.
     pub fn is_done(&self) -> bool {
         self.open.load(Ordering::Acquire) == 0
     }

@@ -21,10 +21,8 @@ use crate::models::Models;
 use crate::spec::TableId;
 use crate::store::{Manifest, State};
 
-/// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What it did.
     pub manifest: Manifest,
     /// Why it stopped early, if it did.
     pub stopped: Option<StopReason>,

@@ -14,13 +14,9 @@ use crate::spec::StageSpec;
 use crate::store::{Audit, CallRow, CallsTable, PackRow, PartFacts, Replies, RowCounts, Shares};
 use crate::table::Cell;
 
-/// What a block leaves.
 pub struct Done {
-    /// The output rows.
     pub rows: RecordBatch,
-    /// The calls behind them.
     pub calls: RecordBatch,
-    /// The counts.
     pub facts: PartFacts,
 }
 
@@ -142,7 +138,6 @@ impl Finish<'_> {
         audit
     }
 
-    /// The rows of the calls table.
     fn calls(&self, calls: &Calls) -> Result<RecordBatch, ArrowError> {
         let (width, models) = (self.stage.width(), self.stage.answers.models_per_row());
         let key_column = self.plan.spec.relation(self.stage.input).key;
@@ -188,7 +183,6 @@ fn tokens(slot: &Slot) -> u64 {
     once.map(|(_, f)| f.record.prompt_tokens + f.record.completion_tokens).sum()
 }
 
-/// A label or a truth value as text.
 fn label(cell: &Cell) -> Option<String> {
     match cell {
         Cell::Text(text) => Some(text.clone()),

@@ -17,21 +17,14 @@ use crate::store::{Key, RunDir};
 /// A stage to carry out.
 #[derive(Clone)]
 pub struct Job {
-    /// The plan.
     pub plan: Arc<Plan>,
-    /// The stage in the plan.
     pub id: TableId,
-    /// The run's folder.
     pub dir: RunDir,
     /// The rows to ask about.
     pub input: Arc<Parts>,
-    /// The parts that the stage makes.
     pub output: Arc<Parts>,
-    /// Answers calls.
     pub calls: Arc<Calls>,
-    /// The counters of the run.
     pub progress: Arc<Progress>,
-    /// Stops the run.
     pub stop: Stop,
 }
 
@@ -42,12 +35,10 @@ impl Keys for Job {
 }
 
 impl Job {
-    /// The stage.
     pub fn stage(&self) -> &StageSpec {
         self.plan.spec.stage(self.id)
     }
 
-    /// The stage's counters.
     pub fn progress(&self) -> &StageProgress {
         self.progress.stage(self.id)
     }
@@ -64,7 +55,6 @@ impl Job {
         routing::order(stage, holds_one)
     }
 
-    /// The context of the tasks of a block.
     pub fn context<'a>(&'a self, block: &'a Block) -> TaskContext<'a> {
         TaskContext::new(self.stage(), self, &block.input, block.place.first_row)
     }

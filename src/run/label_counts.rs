@@ -7,7 +7,6 @@ use crate::stage::MOST_LABELS;
 use crate::store::{Share, Shares, StageShape};
 use crate::table::Cell;
 
-/// Counts the labels in some rows of a stage.
 pub struct LabelCounts {
     /// The columns of labels by model; one list if the models share the rows.
     models: Vec<Vec<Column>>,

@@ -25,7 +25,6 @@ pub struct MemoryPermits<'a> {
 }
 
 impl<'a> MemoryPermits<'a> {
-    /// The permits of a stage.
     pub fn new(job: &'a Job) -> Self {
         let by_part = job.order() == Order::ModelMajor;
         let units = Arc::new(Semaphore::new(if by_part { 2 } else { LOOKAHEAD * BLOCK_ROWS }));

@@ -27,7 +27,6 @@ struct Appeared {
     parts: Vec<Option<PartTables>>,
 }
 
-/// The table of a committed part.
 #[derive(Clone, Debug)]
 pub struct PartTables {
     /// The mark of its content; another content has another mark.
@@ -35,7 +34,6 @@ pub struct PartTables {
     pub table: Table,
 }
 
-/// A range of rows of one table.
 #[derive(Clone, Debug)]
 pub struct Slice {
     pub table: Table,
@@ -56,7 +54,6 @@ impl Parts {
         parts
     }
 
-    /// Sets the number of rows.
     pub fn expect(&self, rows: u64) {
         let mut appeared = self.parts.lock();
         appeared.rows = Some(rows);
@@ -84,12 +81,10 @@ impl Parts {
         appeared.parts.iter().cloned().collect()
     }
 
-    /// Waits for all parts.
     pub async fn all(&self) -> Vec<PartTables> {
         self.wait(|| self.tables()).await.unwrap_or_default()
     }
 
-    /// Waits for the number of rows.
     pub async fn total(&self) -> u64 {
         self.wait(|| self.parts.lock().rows).await.unwrap_or_default()
     }

@@ -16,27 +16,20 @@ use crate::spec::{Spec, TableId};
 use crate::store::{Hold, Ledger, Manifest, Project, RunDir, import};
 use crate::table::parquet::clean;
 
-/// Which recorded answers a run uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Recall<'a> {
-    /// The ledger's.
     #[default]
     Ledger,
     /// None: everything is asked again.
     Fresh,
-    /// A replay file's.
     Replay(&'a Path, ReplayMode),
 }
 
 /// A run that can start: everything is read, locked and checked; nothing has been sent.
 pub struct Ready {
-    /// The plan.
     pub plan: Arc<Plan>,
-    /// The run's folder.
     pub dir: RunDir,
-    /// The recorded calls that answer it.
     pub replay: Option<Arc<Replay>>,
-    /// Whether everything is asked again.
     pub(super) fresh: bool,
     pub(super) project: Project,
     /// The tables that exist before the first call.

@@ -30,15 +30,12 @@ pub enum Produced {
     Begin(Part, Vec<String>),
     /// A block and what has to be asked about it.
     Block(Produce),
-    /// Part and number of its blocks.
     End(u64, u64),
 }
 
 /// A block with the tasks that the ledger did not finish.
 pub struct Produce {
-    /// The block.
     pub block: Arc<Block>,
-    /// The tasks.
     pub tasks: Vec<Task>,
     /// The look-up that found no answer; it ends when the last question is claimed.
     pub lookup: Arc<Lookup>,
@@ -135,7 +132,6 @@ impl Producer<'_> {
         Ok(Produce { block: Arc::new(block), tasks: missing, lookup })
     }
 
-    /// Ends a task that the replay file cannot answer.
     fn unrecorded(&self, block: &Block, mut task: Task, replay: &Replay) {
         let (job, audit) = (self.job, task.audit);
         let row = task.open().next().map_or(0, |(_, row)| row);

@@ -11,9 +11,7 @@ use crate::provider::CallError;
 /// Why a run stops before its end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StopReason {
-    /// SIGINT.
     Interrupted,
-    /// SIGTERM or SIGHUP.
     Terminated,
     /// More rows failed than `max_failed` allows.
     TooManyFailed {
@@ -23,16 +21,13 @@ pub enum StopReason {
     },
     /// All other calls would fail too: a wrong key, a missing model, a server that is down.
     Environment {
-        /// The model's name in the spec.
         model: String,
         error: CallError,
     },
-    /// The next call might exceed the budget.
     BudgetSpent {
         /// The part of it that is used up: `calls`, `tokens` or `usd`.
         what: &'static str,
     },
-    /// The replay file lacks calls.
     NotRecorded {
         count: u64,
         first: Vec<MissingCall>,
@@ -69,7 +64,6 @@ impl Stop {
         self.raise(Level::Draining);
     }
 
-    /// Drops the calls in flight too.
     pub fn abort(&self) {
         self.raise(Level::Aborted);
     }
@@ -91,7 +85,6 @@ impl Stop {
         self.reason.lock().clone()
     }
 
-    /// Whether no new call may be sent.
     pub fn is_draining(&self) -> bool {
         *self.level.borrow() >= Level::Draining
     }

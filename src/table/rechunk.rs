@@ -29,7 +29,6 @@ impl Cutter {
         Ok((whole > 0).then(|| batch.slice(0, whole)))
     }
 
-    /// The rows left at the end.
     pub fn finish(&mut self) -> Option<RecordBatch> {
         self.rest.take()
     }

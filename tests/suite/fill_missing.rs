@@ -142,7 +142,7 @@ fn fan_out_split_and_long_name_who_found_a_value() {
         assert_eq!(wide.nulls(&format!("computed_party_{model}")), 2);
     }
     assert_eq!(texts(&wide, "spot_mistral")[1], "Montpelier (two)");
-    assert_eq!(texts(&wide, "place")[1], "NaN", "the column itself is another one");
+    assert_eq!(texts(&wide, "place")[1], "NaN", "the column itself is a different one");
     let split = found("models = [\"llama\", \"mistral\"]", true);
     assert_eq!(texts(&split, "place")[1], "Montpelier (two)");
     assert_eq!(texts(&split, "when_source")[2], "llama");
@@ -198,7 +198,7 @@ fn quotes_are_checked_against_the_text() {
 
 /// Some speeches, some without a party, asked of two models in the process.
 fn real(test: &str, stage: &str) -> Option<Project> {
-    // Each speech is one line: line breaks stand in no cell.
+    // Each speech is one line: no cell contains a line break.
     let (header, rows) = SPEECHES.split_once('\n').expect("a header");
     assert_eq!(rows.lines().filter(|line| line.starts_with("sotu-")).count(), rows.lines().count());
     let rows: Vec<&str> = [header].into_iter().chain(rows.lines().step_by(30)).collect();

@@ -34,7 +34,7 @@ fn repeated(server: &Server) -> usize {
     server.times_asked().values().map(|times| times - 1).sum()
 }
 
-/// Runs, kills after so many answers, runs on; the table must be `expected` and nothing paid twice.
+/// Runs, kills after a number of answers, and resumes; the table must be `expected` and no call is paid twice.
 fn killed_after(answers: usize, spec: &str, expected: &[u8]) {
     let server = Server::new().latency_ms(20).start();
     let project = project(&server, spec, ROWS);
@@ -101,8 +101,8 @@ fn sigkill_again_and_again() {
     assert!(repeated(&server) <= kills * IN_FLIGHT, "{} repeated calls in {kills} kills", repeated(&server));
 }
 
-/// Kills runs at random moments, from the start of the process to the written table, until there have been so many kills;
-/// each run is gone on with until it is done. No row may be lost or doubled, and at most what was in flight is asked again.
+/// Kills runs at random moments, from the start of the process to the written table, until the number of kills is reached;
+/// each run is resumed until it is done. No row may be lost or doubled, and at most the calls in flight are made again.
 fn sigkill_at_random_moments(kills: usize) {
     let spec = fanned_out().replace("chunk_size = 16", "chunk_size = 100");
     let rows = 150;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The lines, lowest first. Who stands on one line may not know each other.
+/// The lines, lowest first. Folders on one line may not use each other.
 const LINES: &[&[&str]] = &[
     &["name", "random", "stats"],
     &["document"],
@@ -21,14 +21,14 @@ const LINES: &[&[&str]] = &[
     &["report"],
     &["pipeline"],
 ];
-/// What stands above all.
+/// The folder above all lines.
 const TOP: &str = "cli";
 
 fn line_of(part: &str) -> usize {
     if part == TOP {
         return LINES.len();
     }
-    LINES.iter().position(|line| line.contains(&part)).unwrap_or_else(|| panic!("`{part}` stands on no line"))
+    LINES.iter().position(|line| line.contains(&part)).unwrap_or_else(|| panic!("`{part}` is not on a line"))
 }
 
 /// Every Rust file below `folder`.

@@ -45,7 +45,7 @@ path = "out/sums.parquet"
     )
 }
 
-/// So many speeches, three in a year.
+/// Speeches, three in a year.
 fn speeches(count: usize) -> Vec<[String; 3]> {
     let mut all = rows(count);
     all.iter_mut().skip(1).enumerate().for_each(|(i, row)| row[1] = (1800 + i / 3).to_string());
@@ -93,7 +93,7 @@ fn each_group_is_one_question_and_rows_that_failed_are_left_out_and_counted() {
     assert_eq!(server.requests_of("mistral"), 3);
     let told = project.run(&["explain", OUT, "1801", "sums"]).exits(0).stdout;
     assert!(told.contains("gather of gist") && told.contains("Of 1801: s0005="), "{told}");
-    // The failed row is asked again; when it is answered only its group is another one.
+    // The failed row is asked again; its answer changes only its group.
     let mended = Server::new().script(|asked, _| Say::Text(format!("g{}", answer(asked).len()))).start();
     let project = project.env("OLLAMA_HOST", &mended.url());
     project.run(&RUN).exits(0);
@@ -250,7 +250,7 @@ fn a_recorded_map_reduce_is_replayed_byte_for_byte() {
     std::fs::remove_file(project.path(OUT)).expect("the table");
     project.run(&["run", "pipeline.toml", "--replay", "calls.parquet"]).exits(0);
     assert!(project.bytes(OUT) == bytes);
-    assert_eq!(server.requests(), asked, "nobody is asked in a replay");
+    assert_eq!(server.requests(), asked, "a replay sends no call");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Several rows in one prompt: whatever a model makes of the reply, each row gets its own answer, and calls are saved.
-//! `pack_kinds` has the kinds of stages that are asked so.
+//! Packs: each row gets its own answer from any reply to several rows, and packs save calls.
+//! `pack_kinds` tests packs of each kind of stage.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,12 +20,12 @@ pub fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-/// One model that is asked about so many rows at once; `stage` are more lines of its stage.
+/// One model with `size` rows per prompt; `stage` contains more lines of the stage.
 pub fn packs_of(size: usize, stage: &str) -> String {
     spec(&format!("models = [\"llama\"]\nrows_per_prompt = {size}\n{stage}\n{TYPED}"))
 }
 
-/// The items of a packed prompt: id and text; none where it asks about one row.
+/// The items of a packed prompt as id and text; `None` if the prompt asks about one row.
 pub fn items(asked: &Asked) -> Option<Vec<(String, String)>> {
     let (_, listed) = asked.question().split_once("\nThe items:\n")?;
     let mut found = Vec::new();
@@ -87,7 +87,7 @@ pub fn corrupted(asked: &Asked, per_mille: u64) -> Say {
     left_out.sort_unstable();
     left_out.dedup();
     left_out.into_iter().rev().for_each(|i| drop(answers.remove(i)));
-    // Who says one id once, with the answer to another, lies: nobody could tell. These are said twice.
+    // A reply that swaps the answers of two ids once can't be detected. These ids come twice.
     doubled.retain(|double| answers.iter().any(|answer| answer["id"] == double["id"]));
     answers.extend(doubled);
     if seed.is_multiple_of(3) {
@@ -110,12 +110,12 @@ fn all_true(project: &Project, rows: usize) {
     assert_eq!(wrong.count(), 0, "rows with the answer of another");
 }
 
-/// Runs so many rows, twenty a prompt, 1 % of the items corrupted: none is misaligned, for at most twice the ideal.
+/// Runs rows with twenty in a prompt and 1 % corrupted items: none is misaligned, for at most twice the ideal number of calls.
 fn runs_true(rows: usize) {
     let server = corrupting(10).start();
     let project = project(&server, &packs_of(20, "workers = 8"), rows);
     let mut running = project.spawn(&RUN);
-    // So many rows take longer than a run is usually given.
+    // The usual deadline of a run is too short for this many rows.
     while !running.ended() {
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -168,7 +168,7 @@ fn packs_are_a_function_of_the_order_of_the_rows_alone() {
     }
     let (_, calls) = all.expect("runs");
     let first = calls.iter().find(|call| call.contains("Speech 1,")).expect("the first pack");
-    // The first of its six rows and the fifth are skipped, and nobody moves up into their places.
+    // The first and the fifth of its six rows are skipped; no other row takes their places.
     assert!(first.contains("Speech 5,") && !first.contains("Speech 6,"), "{first}");
 }
 
@@ -294,7 +294,7 @@ fn the_calls_table_adds_up_and_explain_shows_the_pack() {
     project.run(&RUN).exits(0);
     let calls = project.calls();
     let sent = calls.strings("prompt").into_iter().flatten().count();
-    assert_eq!(sent, server.requests(), "each call stands there once");
+    assert_eq!(sent, server.requests(), "the table contains each call once");
     let manifest = project.files(".fanfold/runs").into_iter().find(|file| file.ends_with("manifest.json"));
     let manifest = json_of(&project.text(&manifest.expect("a manifest")));
     let totals = &manifest["stages"]["tone"];
@@ -327,7 +327,7 @@ fn the_calls_table_adds_up_and_explain_shows_the_pack() {
     assert!(shown.contains("item 4 of 5 in one prompt") && shown.contains(&text), "{shown}");
 }
 
-/// A server that says `negative` of one row in ten where it reads several, and of none where it reads one.
+/// A server that answers `negative` for one row in ten of a pack, and never for a single row.
 fn biased(asked: &Asked) -> Say {
     let good = json!({ "label": "positive", "score": 1 });
     let Some(items) = items(asked) else { return Say::Json(good) };
@@ -346,7 +346,7 @@ fn an_audit_shows_what_packs_change_and_save_and_changes_nothing() {
     let rows = |project: &Project| project.table(OUT).rows().to_vec();
     let audited = project(&server, &packs_of(10, "audit = { rows = 400 }\nchunk_size = 150"), 400);
     let ran = audited.run(&RUN).exits(0);
-    assert_eq!(rows(&audited), rows(&plain), "the audit's answers stand in no table");
+    assert_eq!(rows(&audited), rows(&plain), "no table contains the audit's answers");
     let manifest = |project: &Project| {
         let file = project.files(".fanfold/runs").into_iter().find(|file| file.ends_with("manifest.json"));
         json_of(&project.text(&file.expect("a manifest")))["stages"]["tone"]["audit"].clone()

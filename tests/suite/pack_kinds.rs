@@ -134,7 +134,7 @@ questions = [
 input = "talk"
 path = "out/talk.parquet"
 "#;
-    // What a person says hangs on his name, which stands in the item.
+    // The answer of a person depends on the name, which is in the item.
     let said = |asked: &Asked, who: u64| {
         let question = asked.messages.iter().rfind(|(role, _)| role == "user").map_or("", |(_, text)| text);
         let asks = question.split("The items:").next().unwrap_or_default();

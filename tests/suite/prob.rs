@@ -70,7 +70,7 @@ fn a_probability_column_follows_its_label() {
         .map(|(told, label)| serde_json::from_str::<serde_json::Value>(told).expect("JSON")["label"][&label].as_f64())
         .map(|told| told.expect("a number"))
         .collect();
-    assert_eq!(found, told, "the calls table says all that the provider said");
+    assert_eq!(found, told, "the calls table contains every probability of the provider");
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub fn openai_spec(provider: &str, stage: &str) -> String {
     spec_with(&provider, stage).replace("type = \"ollama\"", "type = \"openai\"").replace("num_ctx = 4096\n", "")
 }
 
-/// A project with this spec and so many rows, which asks this server.
+/// A project with this spec and this number of rows, whose models are on this server.
 pub fn project(server: &Server, spec: &str, count: usize) -> Project {
     let project = Project::new().env("OLLAMA_HOST", &server.url()).env("LAB_URL", &server.openai_url());
     project.spec(spec).csv("data.csv", &rows(count))

@@ -1,4 +1,4 @@
-//! Stages that ask nobody: `split` and `join`, and what stages make of their rows.
+//! Stages without a model: `split` and `join`, and the stages after them.
 
 use crate::project::Project;
 use crate::server::Server;

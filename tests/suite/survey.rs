@@ -43,7 +43,7 @@ path = "{OUT}"
     )
 }
 
-/// So many people.
+/// A population of `count` people.
 fn people(count: usize) -> Vec<[String; 4]> {
     let head = ["id", "age", "gender", "weight"].map(str::to_owned);
     let person = |i: usize| {
@@ -57,7 +57,7 @@ fn project(text: &str, count: usize) -> Project {
     Project::new().spec(text).csv("people.csv", &people(count))
 }
 
-/// Takes the runs away, so that all that is known is in the ledger, and runs again: the same bytes, and nothing sent.
+/// Removes the runs, so that only the ledger has the answers, and runs again: the same bytes, and no call is sent.
 fn replays(project: &Project) {
     let first = project.bytes(OUT);
     fs::remove_dir_all(project.path(".fanfold/runs")).expect("the runs are there");
@@ -282,7 +282,7 @@ fn a_real_small_model_answers_with_memory_and_skip_logic() {
     assert!(table.ints("trust").iter().all(|trust| trust.is_some_and(|t| (1..=7).contains(&t))));
     let orders = lists(&table, "news_shown").into_iter().flatten().filter(|shown| shown[0] == "yes").count();
     assert_eq!(orders, 2, "of four respondents two see each option first");
-    // The last question stands behind two others and their answers.
+    // The last question follows two others and their answers.
     let calls = project.calls();
     let said = &calls.texts("prompt")[2];
     assert!(said.starts_with("[user]\nDo you read") && said.contains("\n\n[assistant]\n"), "{said}");
@@ -373,7 +373,7 @@ fn a_real_small_model_answers_for_a_population_fanned_out() {
     let test = "a_real_small_model_answers_for_a_population_fanned_out";
     let Some(table) = population(test, "fanout = true") else { return };
     assert_eq!((table.len(), table.nulls("talk_error_small"), table.nulls("talk_error_twin")), (8, 8, 8));
-    // The latin square of four options is four respondents long: each option stood in each place twice.
+    // The latin square of four options needs four respondents: each option was in each place twice.
     let first = lists(&table, "q2_shown_small").into_iter().flatten().map(|shown| shown[0].clone());
     let mut counts = BTreeMap::new();
     first.for_each(|option| *counts.entry(option).or_insert(0) += 1);

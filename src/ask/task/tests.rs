@@ -99,8 +99,7 @@ fn carry_out(rounds: Vec<Vec<&'static str>>, at_once: bool, texts: &[&str], is_b
     let column: ArrayRef = Arc::new(texts.iter().map(|text| Some(*text)).collect::<StringArray>());
     let input = RecordBatch::try_from_iter([("text", column)]).expect("a column");
     let ask = Rounds(rounds);
-    let context =
-        TaskContext { ask: &ask, at_once, repair: Repair::None, keys: &Words, input: &input, first_row: 0 };
+    let context = TaskContext { ask: &ask, at_once, repair: Repair::None, keys: &Words, input: &input, first_row: 0 };
     let round = |row| ask.prompts(Row::new(&input, row, 0), &[]).expect("prompts").into_iter().map(Arc::new).collect();
     let members = (0..texts.len()).map(|row| Member::new(row, row, round(row))).collect();
     let mut task = Task::new(&context, WHO, members);
