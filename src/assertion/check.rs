@@ -4,13 +4,11 @@ use std::fmt;
 
 use super::finding::{Finding, RowsView, Violations};
 
-/// A condition on a table.
 pub trait Rule: Send + Sync + fmt::Debug {
     /// Starts to check a table.
     fn check(&self) -> Box<dyn Check + '_>;
 }
 
-/// A check in progress.
 pub trait Check {
     /// Takes the next rows, with all the columns that the assertion reads.
     fn take(&mut self, rows: &RowsView<'_>);
@@ -27,12 +25,11 @@ pub trait RowRule: Send + Sync + fmt::Debug {
     /// The value in row `row` that violates the rule, for an example.
     fn violation(&self, rows: &RowsView<'_>, row: usize, state: &mut Self::State) -> Option<String>;
 
-    /// Whether the table may have so many violations in `rows` rows.
+    /// Whether a table of `rows` rows may have this many violations.
     fn allows(&self, violations: u64, _rows: u64) -> bool {
         violations == 0
     }
 
-    /// The finding in a few words.
     fn found(&self, violations: u64, rows: u64, state: Self::State) -> String;
 }
 

@@ -43,7 +43,6 @@ where
 pub struct Assertion {
     /// The rule in a few words; the test's name if the spec gives none.
     pub words: String,
-    /// The columns that it reads.
     pub reads: Vec<usize>,
     pub rule: Box<dyn Rule>,
 }

@@ -7,11 +7,8 @@ use crate::table::{self, Type};
 
 /// The surroundings that an assertion is bound to.
 pub struct TestContext<'a> {
-    /// The test's path in the document.
     pub path: &'a Path,
-    /// The name of its table.
     pub table: &'a str,
-    /// The columns of its table.
     pub schema: &'a Schema,
     /// The stages that its rows went through.
     pub stages: &'a [StageErrors],
@@ -20,7 +17,6 @@ pub struct TestContext<'a> {
 /// A stage that the rows of a table went through.
 #[derive(Clone, Debug)]
 pub struct StageErrors {
-    /// The stage's name.
     pub name: String,
     /// The columns of the table that hold its errors.
     pub errors: Vec<usize>,
@@ -72,7 +68,6 @@ impl TestContext<'_> {
         self.schema.field(column).name()
     }
 
-    /// The type of a column's cells.
     pub(super) fn kind(&self, column: usize) -> Type {
         Type::of_cells(self.schema.field(column).data_type())
     }

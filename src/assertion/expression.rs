@@ -37,15 +37,12 @@ enum Group {
 }
 
 const GROUPS: [(&str, Group); 3] = [("shares", Group::Shares), ("means", Group::Means), ("nulls", Group::Nulls)];
-/// The figures of the whole table.
 const WHOLE: [&str; 2] = ["rows", "failed"];
 
 #[derive(Debug)]
 struct Bound {
     claim: Claim,
-    /// The columns with errors.
     errors: Vec<usize>,
-    /// The columns whose figures are used.
     used: Vec<(Group, usize, String)>,
     whole: Vec<&'static str>,
 }
@@ -75,7 +72,7 @@ impl AssertionConfig for Expression {
             };
             match (group, part) {
                 (None, None) if WHOLE.contains(&name) => whole.extend(WHOLE.iter().find(|w| **w == name)),
-                // The whole group: a loop over it, or a name that is no word.
+                // The whole group: a loop over it, or a name that is not a word.
                 (Some(group), None) => used.extend(fitting(group)),
                 (Some(group), Some(part)) => {
                     match fitting(group).find(|(_, column, _)| context.name(*column) == part) {
@@ -107,7 +104,7 @@ impl AssertionConfig for Expression {
 
 /// Reports a figure that does not exist; `name` is compared with `names`, which have `prefix` before them.
 fn unknown(figure: &str, name: &str, (prefix, names): (&str, &[&str]), at: Path, problems: &mut Problems) {
-    let problem = problems.error("unknown-variable", at, format!("there is no figure `{figure}` of this table"));
+    let problem = problems.error("unknown-variable", at, format!("this table has no figure `{figure}`"));
     match nearest(name, names.iter().copied()) {
         Some(near) => problem.meant(Some(&format!("{prefix}{near}"))),
         None if names.is_empty() => problem,
@@ -133,7 +130,7 @@ impl Rule for Bound {
     }
 }
 
-/// What is added up of a column: its nulls, and its values as numbers (true is 1).
+/// The sums of a column: its nulls, and its values as numbers (true is 1).
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     nulls: u64,
@@ -172,9 +169,9 @@ impl Check for Sums<'_> {
         for ((group, _, name), sum) in self.bound.used.iter().zip(&self.sums) {
             let figure = match group {
                 Group::Nulls => Figure::Count(sum.nulls),
-                // Neither is there without values, and an expression that needs it can't be true.
+                // Without values there is no figure, and an expression that needs it can't be true.
                 _ if sum.values == 0 => {
-                    missing.push(format!("{name} is not there: no row has a value"));
+                    missing.push(format!("{name} is unknown: no row has a value"));
                     continue;
                 }
                 Group::Shares | Group::Means => Figure::Number(sum.sum / sum.values as f64),

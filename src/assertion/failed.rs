@@ -26,7 +26,6 @@ struct Failed {
 #[derive(Debug)]
 struct Bound {
     maximum: MaxFailed,
-    /// The columns with errors.
     errors: Vec<usize>,
 }
 

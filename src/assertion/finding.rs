@@ -1,4 +1,4 @@
-//! Findings: what an assertion says of a table, and the rows that it sees.
+//! Findings: the result of a check, and the rows that it sees.
 
 use std::collections::HashMap;
 
@@ -6,45 +6,39 @@ use arrow_array::{Array, RecordBatch};
 
 use crate::table::{Cell, cell_at};
 
-/// Rows that are shown of those that speak against an assertion.
+/// Violations that are kept as examples.
 const EXAMPLES: usize = 5;
-/// Characters that are shown of a value.
+/// Characters of a value that are shown.
 const LONGEST: usize = 80;
 
 /// Some rows of a table, with the columns that are read.
 pub struct RowsView<'a> {
     batch: &'a RecordBatch,
-    /// Where the columns of the table stand in the batch.
+    /// The columns of the table, each with its column in the batch.
     places: &'a HashMap<usize, usize>,
-    /// The column that names a row.
     key: Option<usize>,
     /// The number of the first row, from 1.
     first: u64,
 }
 
-/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether the assertion holds.
     pub holds: bool,
-    /// What there is, in a few words.
+    /// The finding in a few words.
     pub found: String,
-    /// Rows that speak against it.
     pub against: u64,
-    /// Some of them.
     pub examples: Vec<Example>,
 }
 
-/// A row that speaks against an assertion.
+/// A row that violates a rule.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Example {
     /// The row, by key or number.
     pub row: String,
-    /// What stands there.
     pub value: String,
 }
 
-/// The rows that speak against an assertion, as they come.
+/// The rows so far that violate a rule.
 #[derive(Debug, Default)]
 pub(super) struct Violations {
     pub(super) rows: u64,
@@ -52,13 +46,12 @@ pub(super) struct Violations {
 }
 
 impl<'a> RowsView<'a> {
-    /// The rows of `batch`, which begins with row `first` (from 1) of its table; `places` says where the columns of the
-    /// table stand in it.
+    /// The rows of `batch`, whose first row is row `first` (from 1) of its table; `places` maps the columns of the table to
+    /// those of the batch.
     pub fn new(batch: &'a RecordBatch, places: &'a HashMap<usize, usize>, key: Option<usize>, first: u64) -> Self {
         RowsView { batch, places, key, first }
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.batch.num_rows()
     }
@@ -78,7 +71,7 @@ impl<'a> RowsView<'a> {
         cell_at(self.array(column), row)
     }
 
-    /// How row `row` of these is called.
+    /// The key, or the number, of row `row`.
     fn name(&self, row: usize) -> String {
         match self.key.map(|key| self.cell(key, row)) {
             None | Some(Cell::Null) => (self.first + row as u64).to_string(),
@@ -88,7 +81,6 @@ impl<'a> RowsView<'a> {
 }
 
 impl Violations {
-    /// Adds row `row`, which has `value`.
     pub(super) fn add(&mut self, rows: &RowsView<'_>, row: usize, value: String) {
         self.rows += 1;
         if self.examples.len() < EXAMPLES {
@@ -96,20 +88,20 @@ impl Violations {
         }
     }
 
-    /// The finding that an assertion holds or not, with these rows.
+    /// The finding with these violations.
     pub(super) fn finding(self, holds: bool, found: String) -> Finding {
         Finding { holds, found, against: self.rows, examples: self.examples }
     }
 }
 
 impl Finding {
-    /// A finding that no row in particular speaks for or against.
+    /// A finding about the whole table.
     pub(super) fn whole(holds: bool, found: String) -> Self {
         Violations::default().finding(holds, found)
     }
 }
 
-/// A cell for a message: on one line, not too long.
+/// A cell for a message: on one line, truncated.
 pub(super) fn shown(cell: &Cell) -> String {
     let text = match cell {
         Cell::Null => "null".to_owned(),
@@ -130,7 +122,7 @@ pub(super) fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A share or a mean with four decimals at most.
+/// A share or a mean, rounded to four decimals.
 pub(super) fn rounded(number: f64) -> f64 {
     (number * 1e4).round() / 1e4
 }

@@ -26,7 +26,6 @@ pub use config::{Assertion, AssertionConfig, Severity};
 pub use context::{StageErrors, TestContext};
 pub use finding::{Example, Finding, RowsView};
 
-/// The types of tests.
 pub static ASSERTIONS: &[Kind<Box<dyn AssertionConfig>>] = &[
     rows::KIND,
     failed::KIND,

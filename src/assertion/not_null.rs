@@ -22,7 +22,6 @@ struct NotNull {
     columns: Option<Vec<String>>,
 }
 
-/// The columns with their names.
 #[derive(Debug)]
 struct Bound(Vec<(usize, String)>);
 

@@ -11,9 +11,9 @@ use super::finding::{Finding, RowsView, count};
 use crate::document::Problems;
 use crate::registry::Kind;
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Rows>("rows", "The table has so many rows.");
+pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Rows>("rows", "The table has a certain number of rows.");
 
-/// The table has so many rows.
+/// The table has a certain number of rows.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Rows {
@@ -21,7 +21,7 @@ struct Rows {
     minimum: Option<u64>,
     /// The most rows.
     maximum: Option<u64>,
-    /// Exactly so many rows, instead of `minimum` and `maximum`.
+    /// The exact number of rows, instead of `minimum` and `maximum`.
     equals: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Scalars: values of a spec that are compared with cells.
+//! Scalars: values of a spec, compared with cells.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! `type = "share"`: how often a column holds a value, among the rows where it holds any.
+//! `type = "share"`: how often a column holds a value, among the rows that have one.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,9 +14,9 @@ use crate::registry::Kind;
 use crate::table::{Cell, Type};
 
 pub const KIND: Kind<Box<dyn AssertionConfig>> =
-    kind::<Share>("share", "A column holds a value in such a share of its rows.");
+    kind::<Share>("share", "A column holds a value in a certain share of its rows.");
 
-/// A column holds a value in such a share of its rows.
+/// A column holds a value in a certain share of its rows.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Share {

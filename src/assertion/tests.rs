@@ -152,7 +152,7 @@ fn expressions_are_true_or_not() {
     finds(&expression("means.score == 5.4 and nulls.refund < 3"), true, "means.score = 5.4, nulls.refund = 2", &[]);
     finds(&expression("shares['refund'] == 0.25"), true, "shares.refund = 0.25", &[]);
     let none = found_in(&expression("shares.refund < 0.5 and rows > 0"), &table().slice(2, 1));
-    assert!(!none.holds && none.found == "shares.refund is not there: no row has a value", "{none:?}");
+    assert!(!none.holds && none.found == "shares.refund is unknown: no row has a value", "{none:?}");
     let divided = found_in(&expression("rows // (failed - 1) > 0"), &table());
     assert!(!divided.holds, "{divided:?}");
 }

@@ -26,7 +26,6 @@ struct Unique {
     columns: Option<Vec<String>>,
 }
 
-/// The columns.
 #[derive(Debug)]
 struct Bound(Vec<usize>);
 
@@ -65,7 +64,7 @@ fn hash_of(cells: &[Cell]) -> [u8; 16] {
     hash
 }
 
-/// Adds a cell so that no other cells give the same bytes.
+/// Adds a cell; different cells add different bytes.
 fn add(hasher: &mut blake3::Hasher, cell: &Cell) {
     match cell {
         Cell::Null => drop(hasher.update(b"0")),

@@ -27,21 +27,21 @@ struct Analysis {
     prompt: Option<String>,
     /// A file with the question, instead of `prompt`; relative to the spec.
     prompt_file: Option<String>,
-    /// What all rows share: instructions for the model, without variables.
+    /// Instructions for the model that all rows share, without variables.
     system: Option<String>,
-    /// The column that `{{ text }}` stands for; a row where it is empty is skipped.
+    /// The column that the prompt can use as `{{ text }}`; a row where it is empty is skipped.
     text_column: Option<String>,
     /// The keys of a typed answer; each becomes a column. Left out: one text column named after the stage.
     output: Option<IndexMap<String, FieldSpec>>,
-    /// Shorthand for `output`: these keys, as texts that may be null.
+    /// Shorthand for `output`: these keys, as nullable texts.
     json_keys: Option<Vec<String>>,
-    /// Whether to ask for the words that support each key and to check that they stand in the text column. Adds
+    /// Whether to ask for the words that support each key and to check that the text column contains them. Adds
     /// `<key>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`: `exact`,
-    /// `normalised` (but for case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default: false.
+    /// `normalised` (ignoring case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default: false.
     #[serde(default)]
     quotes: bool,
-    /// The least similarity at which a quote counts as found `fuzzy`: 1 - edit distance / length, from 0.5 to 1. Left out:
-    /// quotes must be exact or normalised.
+    /// The minimum similarity of a `fuzzy` quote: 1 - edit distance / length, from 0.5 to 1. Left out: quotes must be exact or
+    /// normalised.
     quote_ratio: Option<f64>,
 }
 
@@ -117,7 +117,6 @@ struct BoundAnalysis {
     expect: Arc<Expect>,
     schema: Option<Arc<Value>>,
     evidence: Option<Evidence>,
-    /// Columns of an answer.
     width: usize,
 }
 

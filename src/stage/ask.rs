@@ -1,4 +1,4 @@
-//! Asking stages: what a stage asks models about each row, and what it makes of the answers.
+//! Asking stages: the questions to models about each row, and the cells that the answers become.
 //!
 //! A [`StageConfig`] is the stage as the spec writes it. Binding it to the columns of its input makes a [`Stage`]: data about
 //! it ([`StageInfo`]) and the questions ([`Ask`]).
@@ -27,9 +27,7 @@ pub struct Broken;
 pub struct BindContext<'a> {
     /// The stage's name; also the column of a plain text answer.
     pub name: &'a str,
-    /// The stage's path in the document.
     pub path: &'a Path,
-    /// The columns of its input.
     pub input: &'a SchemaRef,
     /// How many of these columns, at the end, only this stage reads.
     pub hidden: usize,
@@ -37,7 +35,6 @@ pub struct BindContext<'a> {
     pub key: Option<usize>,
     /// Rows of its input for each row of the source.
     pub fold: u64,
-    /// The spec's seed, for shuffled orders.
     pub seed: Option<u64>,
     /// Reads a text file named in the spec; the error is a sentence.
     pub read: &'a dyn Fn(&str) -> Result<String, String>,
@@ -82,7 +79,6 @@ impl Stage {
 /// What is known of a stage before the first row.
 #[derive(Debug)]
 pub struct StageInfo {
-    /// The name of its registry row.
     pub kind: &'static str,
     /// The columns of an answer, before a suffix for the model.
     pub writes: Vec<Column>,
@@ -127,7 +123,7 @@ impl StageInfo {
     }
 }
 
-/// The questions about a row and what the answers mean. Pure: it never waits, retries, logs or opens anything.
+/// The questions about a row and the cells of their answers. Pure: it never waits, retries, logs or opens anything.
 pub trait Ask: Send + Sync + fmt::Debug {
     /// The next prompts about `row`, given the answers so far; none ends the row. Called again after each round of answers.
     /// The error fails the row.

@@ -1,4 +1,4 @@
-//! Evidence: the words that support a value are asked for with it, and looked up in the text.
+//! Evidence: asks for the words that support a value, and looks them up in the text.
 
 use std::num::NonZeroU32;
 
@@ -9,22 +9,20 @@ use crate::document::Problems;
 use crate::prompt::{AnswerType, Field};
 use crate::table::{Cell, Column, Row, Type};
 
-/// Characters at most of a quote: enough to find its place by, and no reason to copy the text.
+/// Characters of a quote at most: enough to find its position, too few to copy the text.
 const LONGEST: NonZeroU32 = NonZeroU32::new(160).expect("it is not zero");
 
-/// How quotes are asked for and checked.
+/// The settings for quotes.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    /// The column with the text.
     text: usize,
-    /// The least similarity of a fuzzy quote.
+    /// The minimum similarity of a fuzzy quote.
     ratio: Option<f64>,
 }
 
-/// The quote of a value: the words, where they begin and end, and how they were found.
+/// The quote of a value: the words, their start and end in the text, and how they were found.
 pub type Quote = [Cell; 4];
 
-/// No quote.
 pub const NO_QUOTE: Quote = [const { Cell::Null }; 4];
 
 impl Evidence {
@@ -53,7 +51,7 @@ impl Evidence {
         text.index.filter(|_| quotes).map(|text| Evidence { text, ratio })
     }
 
-    /// `fields`, each behind the field of its quote: the evidence comes before the value, so that the value follows from it.
+    /// `fields`, each after the field of its quote: the evidence comes first, so that the value follows from it.
     pub fn asked<'a>(evidence: Option<&Evidence>, fields: impl Iterator<Item = &'a Field>) -> Vec<Field> {
         fields.flat_map(|field| evidence.map(|_| quote_of(field)).into_iter().chain([field.clone()])).collect()
     }
@@ -64,7 +62,7 @@ impl Evidence {
             .map(|(part, kind)| Column::new(format!("{target}_quote{part}"), kind))
     }
 
-    /// The cells of [`Evidence::columns`] for the words that were given about `row`.
+    /// The cells of [`Evidence::columns`] for the quoted words.
     pub fn quote(&self, row: Row<'_>, words: Cell) -> Quote {
         let (Cell::Text(words), Cell::Text(text)) = (words, row.cell(self.text)) else { return NO_QUOTE };
         let found = quote::find(&text, &words, self.ratio);
@@ -73,13 +71,13 @@ impl Evidence {
         [Cell::Text(words), place(found.map(|f| f.start)), place(found.map(|f| f.end)), Cell::Text(how.to_owned())]
     }
 
-    /// The least similarity of a fuzzy quote.
+    /// The minimum similarity of a fuzzy quote.
     pub fn ratio(&self) -> Option<f64> {
         self.ratio
     }
 }
 
-/// The key of the words that support a value.
+/// The field of the words that support a value.
 fn quote_of(field: &Field) -> Field {
     Field {
         name: format!("{}_quote", field.name),

@@ -16,7 +16,6 @@ use crate::name::nearest;
 use crate::prompt::{Answer, Expect, Failure, Message, Prompt, Role};
 use crate::table::{Cell, Row, Type, array_of};
 
-/// A row with its answer.
 #[derive(Clone, Debug)]
 pub struct Example {
     /// The cells, by column.
@@ -29,7 +28,6 @@ pub struct Example {
 /// The place that an example comes from.
 #[derive(Clone, Debug)]
 pub enum ExampleOrigin {
-    /// This path in the spec.
     Spec(Path),
     /// This row, from 1, of a file that the spec names at this path. All its values may be texts.
     File(Path, usize),
@@ -171,7 +169,7 @@ fn prompts_about(
     }
     let prompts = match stage.ask.prompts(row, &[]) {
         Ok(prompts) if prompts.is_empty() => {
-            bad("the row of an example lacks nothing, so that nothing is asked about it".to_owned());
+            bad("the row of an example has all values, so the stage has nothing to ask about it".to_owned());
             return None;
         }
         Ok(prompts) => prompts,
@@ -197,7 +195,6 @@ fn prompts_about(
     problems.clean_since(before).then_some(prompts)
 }
 
-/// The last message of each prompt.
 fn questions(prompts: &[Prompt]) -> impl Iterator<Item = &str> {
     prompts.iter().filter_map(|prompt| prompt.messages.last()).map(|message| message.content.as_str())
 }
@@ -210,7 +207,6 @@ fn batch(context: &BindContext<'_>, cells: &[ArrayRef]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), cells.to_vec()).expect("every column has one cell of its type")
 }
 
-/// Some cell of this type.
 fn anything(kind: Type) -> Cell {
     match kind {
         Type::Text => Cell::Text("?".to_owned()),

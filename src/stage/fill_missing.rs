@@ -1,4 +1,4 @@
-//! `type = "fill-missing"`: values that a table lacks are looked up in the text of each row.
+//! `type = "fill-missing"`: values that are missing in a table are looked up in the text of each row.
 //!
 //! - `filling`: what is asked about a row, and its cells
 //! - `value`: which values count as missing, and conversion of present values
@@ -23,10 +23,10 @@ use crate::table::{self, Type};
 
 pub const KIND: Kind<Box<dyn StageConfig>> = kind::<FillMissing>(
     "fill-missing",
-    "Values that a table lacks, looked up in the text of each row; what is there is never overwritten.",
+    "Values that are missing in a table, looked up in the text of each row; present values are never overwritten.",
 );
 
-/// What a model may say instead of a value, where the spec doesn't list it.
+/// Replies that mean that there is no value, if the spec lists none.
 const UNKNOWN: [&str; 17] = [
     "",
     "-",
@@ -47,33 +47,33 @@ const UNKNOWN: [&str; 17] = [
     "unspecified",
 ];
 
-/// Values that a table lacks, looked up in the text of each row.
+/// Values that are missing in a table, looked up in the text of each row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FillMissing {
-    /// The column with the text; a row where it is empty is skipped. `{{ text }}` in the prompt stands for it.
+    /// The column with the text; a row where it is empty is skipped. The prompt can use it as `{{ text }}`.
     text_column: Option<String>,
-    /// What is sent about a row, a Jinja template over its columns. Default: the text. What is asked for is added to it.
+    /// What is sent about a row, a Jinja template over its columns. Default: the text. The system prompt lists the keys.
     prompt: Option<String>,
     /// A file with the template, instead of `prompt`; relative to the spec.
     prompt_file: Option<String>,
-    /// What all rows share: instructions for the model, without variables.
+    /// Instructions for the model that all rows share, without variables.
     system: Option<String>,
     /// The keys to fill, by name.
     fields: IndexMap<String, FillField>,
     /// More texts that count as missing, such as `["-99", "?"]`. Null, empty texts, white space and NaN always do.
     #[serde(default)]
     null_values: Vec<String>,
-    /// Replies that say that the text doesn't give a value; they are nulls, not values (without case and outer quotes; the
-    /// options of an `enum` are values). Default: "unclear", "unknown", "not mentioned", "n/a", "none" and the like.
+    /// Replies that mean that the text has no value; they become null (ignoring case and outer quotes; the options of an
+    /// `enum` stay values). Default: "unclear", "unknown", "not mentioned", "n/a", "none" and similar words.
     unknown_values: Option<Vec<String>>,
-    /// Whether to ask for the words that support each value and to check that they stand in the text column. Adds
+    /// Whether to ask for the words that support each value and to check that the text column contains them. Adds
     /// `<target>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`: `exact`,
-    /// `normalised` (but for case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default: false.
+    /// `normalised` (ignoring case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default: false.
     #[serde(default)]
     quotes: bool,
-    /// The least similarity at which a quote counts as found `fuzzy`: 1 - edit distance / length, from 0.5 to 1. Left out:
-    /// quotes must be exact or normalised.
+    /// The minimum similarity of a `fuzzy` quote: 1 - edit distance / length, from 0.5 to 1. Left out: quotes must be exact or
+    /// normalised.
     quote_ratio: Option<f64>,
 }
 
@@ -86,10 +86,10 @@ struct FillField {
     kind: FieldType,
     /// What the value means; the model reads it.
     description: Option<String>,
-    /// The column of the input that may hold the value already; it is copied then, and not asked for. Left out: no column
-    /// holds it. To be written also where the column is called like the key.
+    /// The column of the input that may hold the value already; such a value is copied, not asked for. Left out: no column
+    /// holds it. Required even if the column has the name of the key.
     column: Option<String>,
-    /// The column that is made, or `in_place` to fill `column` itself. Default: `computed_` and the key in lower case.
+    /// The new column, or `in_place` to fill `column` itself. Default: `computed_` and the key in lower case.
     target: Option<String>,
     /// The texts that are allowed, for `type = "string"`.
     #[serde(rename = "enum")]
@@ -104,7 +104,7 @@ struct FillField {
     items: Option<ItemSpec>,
 }
 
-/// What `target` says to fill the column itself.
+/// The value of `target` that fills the column itself.
 const IN_PLACE: &str = "in_place";
 
 impl FillField {
@@ -137,7 +137,7 @@ impl FillMissing {
             Some(column) => table::column(context.input, column, "the input", at.key("column"), problems),
             None => {
                 if there {
-                    let message = format!("the input has a column `{name}` already: is it to be completed?");
+                    let message = format!("the input has a column `{name}` already: does it hold values of this key?");
                     let help =
                         format!("write `column = \"{name}\"` to keep what it holds, or give the key another name");
                     problems.error_at_key("ambiguous-column", at.clone(), message).help(help);
@@ -202,7 +202,7 @@ impl FillMissing {
             return question::bind(context, ("{{ text }}", "text_column"), text, problems);
         }
         problems
-            .error("missing-field", context.path.clone(), "there is no text to look values up in")
+            .error("missing-field", context.path.clone(), "the stage has no text to look values up in")
             .help("name its column in `text_column`, or write a `prompt`");
         None
     }
@@ -215,7 +215,7 @@ fn fits(column: &arrow_schema::Field, field: &Field, at: &Path, problems: &mut P
         let holds = Type::of(arrow).map_or_else(|| arrow.to_string(), |kind| kind.words().to_owned());
         let (column, name, needs) = (column.name(), &field.name, needs.words());
         let message = format!("`{column}` holds {holds}, but the values of `{name}` are {needs}");
-        let help = "declare the type of the column in its source, or give the key a `target` of its own";
+        let help = "declare the type of the column in its source, or write a different `target` for the key";
         problems.error("wrong-type", at.key("target"), message).help(help);
     }
 }

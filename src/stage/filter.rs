@@ -66,7 +66,6 @@ impl Work for BoundFilter {
     }
 }
 
-/// A pass over the rows.
 struct Filtering<'a> {
     filter: &'a BoundFilter,
     /// Rows of the input so far.
@@ -89,10 +88,6 @@ impl Pass for Filtering<'_> {
         let rows = filter_record_batch(batch, &BooleanArray::from(kept)).map_err(|error| error.to_string())?;
         let rows = rows.with_schema(self.filter.schema.clone()).map_err(|error| error.to_string())?;
         Ok(Some(rows).filter(|rows| rows.num_rows() > 0).into_iter().collect())
-    }
-
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
-        Ok(Vec::new())
     }
 }
 

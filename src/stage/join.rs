@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt64Array, new_null_array};
-use arrow_row::{OwnedRow, RowConverter, SortField};
+use arrow_row::{OwnedRow, RowConverter, Rows, SortField};
 use arrow_schema::{ArrowError, Field, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
@@ -19,17 +19,17 @@ use crate::table::cell_at;
 pub const KIND: Kind<Box<dyn TransformConfig>> =
     kind::<Join>("join", "Two tables side by side, by a key, without a model.");
 
-/// Rows that are made at once.
+/// Rows of a batch of the result.
 const ROWS: usize = 1024;
 /// Repeated keys that an error names.
 const EXAMPLES: usize = 3;
-/// The places of the two tables: what is looked up is read first.
+/// The positions of the two tables: the one to look up in is read first.
 const WITH: usize = 0;
 const INPUT: usize = 1;
 
-/// Two tables side by side: the columns of `input`, then those of `with` but for its keys. The rows stand in the order of
-/// `input`, and those that match a row of it in the order of `with`. Keys match when their values are equal; a key that is
-/// null matches nothing. The table of `with` is held in memory.
+/// Two tables side by side: the columns of `input`, then those of `with` except its keys. The rows have the order of `input`;
+/// several matches of one row have the order of `with`. Keys match if their values are equal; a null key matches nothing. The
+/// table of `with` is held in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Join {
@@ -39,38 +39,38 @@ struct Join {
     with: String,
     /// The columns that must be equal, by their names in `input`.
     on: Vec<String>,
-    /// Their names in `with`, where they are others.
+    /// Their names in `with`, if they differ.
     with_on: Option<Vec<String>>,
-    /// Whether a row of `input` without a match stays, with nulls (`left`), or goes (`inner`). Default: `left`.
+    /// Rows of `input` without a match: `left` keeps them, with nulls; `inner` drops them. Default: `left`.
     #[serde(default)]
     how: How,
-    /// What becomes of a key that stands in several rows of `with`: `error` stops the run, `first` takes the first of them,
-    /// `all` makes a row for each. Default: `error`.
+    /// Keys that occur in several rows of `with`: `error` stops the run, `first` takes the first row, `all` makes a row for
+    /// each. Default: `error`.
     #[serde(default)]
     duplicates: Duplicates,
 }
 
-/// What becomes of a row without a match.
+/// Treatment of a row without a match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum How {
-    /// It stays, with nulls.
+    /// It is kept, with nulls.
     #[default]
     Left,
-    /// It goes.
+    /// It is dropped.
     Inner,
 }
 
-/// What becomes of a key that stands in several rows.
+/// Treatment of a key that occurs in several rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Duplicates {
     /// The run stops.
     #[default]
     Error,
-    /// The first one counts.
+    /// The first row is used.
     First,
-    /// Each makes a row.
+    /// Each row is used.
     All,
 }
 
@@ -110,7 +110,7 @@ impl Join {
                     .error("bad-value", place("on", i), message)
                     .help("declare the type of the column in its source");
             } else if one.data_type().is_nested() {
-                let message = format!("`{}` holds lists, which are no keys", one.name());
+                let message = format!("`{}` holds lists, which can't be keys", one.name());
                 problems.error("bad-value", place("on", i), message);
             }
             keys.push((left, right));
@@ -176,14 +176,9 @@ struct BoundJoin {
 
 impl Work for BoundJoin {
     fn start(&self) -> Box<dyn Pass + '_> {
-        Box::new(Joining {
-            join: self,
-            held: Vec::new(),
-            rows: 0,
-            places: HashMap::new(),
-            converter: None,
-            table: None,
-        })
+        let fields = self.right.iter().map(|column| SortField::new(self.with.field(*column).data_type().clone()));
+        let converter = RowConverter::new(fields.collect()).map_err(sentence);
+        Box::new(Joining { join: self, held: Vec::new(), rows: 0, places: HashMap::new(), converter, table: None })
     }
 }
 
@@ -191,7 +186,6 @@ fn sentence(error: ArrowError) -> String {
     error.to_string()
 }
 
-/// A pass over the tables.
 struct Joining<'a> {
     join: &'a BoundJoin,
     /// The columns of `with` that are added.
@@ -200,15 +194,14 @@ struct Joining<'a> {
     rows: u64,
     /// The rows of each key in it.
     places: HashMap<OwnedRow, Vec<u64>>,
-    converter: Option<RowConverter>,
+    converter: Result<RowConverter, String>,
     table: Option<RecordBatch>,
 }
 
 impl Joining<'_> {
-    /// Takes rows of `with`.
+    /// Adds rows of `with`.
     fn hold(&mut self, batch: &RecordBatch) -> Result<(), String> {
-        let keys: Vec<ArrayRef> = self.join.right.iter().map(|column| batch.column(*column).clone()).collect();
-        let rows = self.converter()?.convert_columns(&keys).map_err(sentence)?;
+        let (keys, rows) = self.keys(batch, &self.join.right)?;
         for i in 0..batch.num_rows() {
             if keys.iter().any(|key| key.is_null(i)) {
                 continue;
@@ -223,19 +216,14 @@ impl Joining<'_> {
         Ok(())
     }
 
-    fn converter(&mut self) -> Result<&mut RowConverter, String> {
-        let join = self.join;
-        match &mut self.converter {
-            Some(converter) => Ok(converter),
-            empty => {
-                let fields =
-                    join.right.iter().map(|column| SortField::new(join.with.field(*column).data_type().clone()));
-                Ok(empty.insert(RowConverter::new(fields.collect()).map_err(sentence)?))
-            }
-        }
+    /// The key columns of a batch, and its keys.
+    fn keys(&self, batch: &RecordBatch, columns: &[usize]) -> Result<(Vec<ArrayRef>, Rows), String> {
+        let keys: Vec<ArrayRef> = columns.iter().map(|column| batch.column(*column).clone()).collect();
+        let rows = self.converter.as_ref().map_err(Clone::clone)?.convert_columns(&keys).map_err(sentence)?;
+        Ok((keys, rows))
     }
 
-    /// The whole of `with`; checks that its keys are what the spec says of them.
+    /// The whole of `with`; checks that its keys are unique if the spec requires it.
     fn table(&mut self) -> Result<RecordBatch, String> {
         if let Some(table) = &self.table {
             return Ok(table.clone());
@@ -264,7 +252,7 @@ impl Joining<'_> {
         Ok(self.table.insert(table).clone())
     }
 
-    /// The rows `left` of `batch` beside the rows `right` of `table`.
+    /// The rows `left` of `batch` next to the rows `right` of `table`.
     fn rows(
         &self,
         batch: &RecordBatch,
@@ -293,8 +281,7 @@ impl Pass for Joining<'_> {
             return self.hold(batch).map(|()| Vec::new());
         }
         let table = self.table()?;
-        let keys: Vec<ArrayRef> = self.join.left.iter().map(|column| batch.column(*column).clone()).collect();
-        let rows = self.converter()?.convert_columns(&keys).map_err(sentence)?;
+        let (keys, rows) = self.keys(batch, &self.join.left)?;
         let mut done = Vec::new();
         let (mut left, mut right) = (Vec::new(), Vec::new());
         for i in 0..batch.num_rows() {
@@ -324,7 +311,7 @@ impl Pass for Joining<'_> {
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
-        // Without a row to look up, its keys have not been checked.
+        // Without a row to look up, the keys have not been checked yet.
         self.table().map(|_| Vec::new())
     }
 }

@@ -154,9 +154,7 @@ pub fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Prob
 
 /// The fields of a spec that describe an answer. Without any, the answer is a text.
 pub struct AnswerFields<'a> {
-    /// The keys with their types.
     pub output: Option<&'a IndexMap<String, FieldSpec>>,
-    /// The keys of nullable texts.
     pub json_keys: Option<&'a Vec<String>>,
 }
 

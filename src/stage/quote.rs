@@ -1,20 +1,19 @@
-//! Quotes: whether words that a model gives as evidence stand in a text, and where.
+//! Quotes: the position of quoted words in a text.
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
-/// How well a quote stands in its text, best first.
+/// How well a quote matches its text, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// Letter by letter.
+    /// Identical.
     Exact,
-    /// But for case, white space, the shape of quotation marks and dashes, and how Unicode writes a letter (NFKD).
+    /// Identical except case, white space, the shape of quotation marks and dashes, and Unicode forms (NFKD).
     Normalised,
-    /// But for a share of letters.
+    /// Similar.
     Fuzzy,
 }
 
 impl Match {
-    /// Its name in a table.
     pub fn name(self) -> &'static str {
         match self {
             Match::Exact => "exact",
@@ -24,33 +23,30 @@ impl Match {
     }
 }
 
-/// Where a quote stands: from character `start` up to, but not with, `end`, in Unicode scalar values from 0.
+/// The position of a quote: from character `start` up to, but not including, `end`, in Unicode scalar values from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The first character.
+pub struct Location {
     pub start: usize,
-    /// The first character behind it.
     pub end: usize,
-    /// How well it stands there.
     pub how: Match,
 }
 
-/// Finds the first place of `quote` in `text`: exactly, else normalised, else, if a `ratio` is given, where 1 - distance /
-/// length of the quote is largest and at least that (distance: Levenshtein's, of the normalised texts). Outer quotation marks
-/// of `quote` don't count.
-pub fn find(text: &str, quote: &str, ratio: Option<f64>) -> Option<Found> {
+/// Finds the first occurrence of `quote` in `text`: exact, else normalised, else, with a `ratio`, the one whose similarity is
+/// largest and at least `ratio`. Similarity: 1 - Levenshtein distance of the normalised texts / length of the quote. Outer
+/// quotation marks of `quote` are ignored.
+pub fn find(text: &str, quote: &str, ratio: Option<f64>) -> Option<Location> {
     let quote = quote.trim_matches(|c: char| c.is_whitespace() || straight(c) == '"');
     if quote.is_empty() {
         return None;
     }
     if let Some(at) = text.find(quote) {
         let start = text[..at].chars().count();
-        return Some(Found { start, end: start + quote.chars().count(), how: Match::Exact });
+        return Some(Location { start, end: start + quote.chars().count(), how: Match::Exact });
     }
     let (text, quote) = (normalised(text), normalised(quote));
     let letters: Vec<char> = quote.iter().map(|n| n.letter).collect();
     let found =
-        |first: usize, last: usize, how: Match| Found { start: text[first].from, end: text[last].from + 1, how };
+        |first: usize, last: usize, how: Match| Location { start: text[first].from, end: text[last].from + 1, how };
     let same = |window: &[Normal]| window.iter().map(|n| n.letter).eq(letters.iter().copied());
     if let Some(at) = text.windows(letters.len().max(1)).position(same) {
         return Some(found(at, at + letters.len() - 1, Match::Normalised));
@@ -60,10 +56,9 @@ pub fn find(text: &str, quote: &str, ratio: Option<f64>) -> Option<Found> {
     close.then(|| found(first, last, Match::Fuzzy))
 }
 
-/// A letter of a normalised text.
 struct Normal {
     letter: char,
-    /// The character of the text that it comes from.
+    /// The index of its character in the text.
     from: usize,
 }
 
@@ -74,7 +69,7 @@ fn normalised(text: &str) -> Vec<Normal> {
     for (from, c) in text.chars().enumerate() {
         for letter in nfkd.normalize_iter(std::iter::once(straight(c))).flat_map(char::to_lowercase) {
             let letter = if letter.is_whitespace() { ' ' } else { letter };
-            // What is not seen (soft hyphens, zero-width joiners) is no letter.
+            // Invisible characters (soft hyphens, zero-width joiners) are dropped.
             let unseen = matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{feff}');
             let repeated = letter == ' ' && out.last().is_none_or(|n| n.letter == ' ');
             if !unseen && !repeated {
@@ -97,11 +92,10 @@ fn straight(c: char) -> char {
     }
 }
 
-/// The part of `text` that `quote` can be turned into with the fewest insertions, deletions and replacements: its first and
-/// last letter, and how many these are (Sellers 1980, <https://doi.org/10.1016/0196-6774(80)90016-4>). Of several the first.
-/// Time: both lengths multiplied; memory: the quote's length.
+/// The first part of `text` with the smallest edit distance to `quote`: its first and last letter and the distance (Sellers
+/// 1980, <https://doi.org/10.1016/0196-6774(80)90016-4>). Time: product of the lengths; memory: length of the quote.
 fn nearest(text: &[Normal], quote: &[char]) -> Option<(usize, usize, usize)> {
-    // For each prefix of the quote: the distance to some part of the text that ends here, and where that part begins.
+    // For each prefix of the quote: the distance to the nearest part of the text that ends here, and the start of that part.
     let mut column: Vec<(usize, usize)> = (0..=quote.len()).map(|i| (i, 0)).collect();
     let mut best: Option<(usize, usize, usize)> = None;
     for (at, n) in text.iter().enumerate() {

@@ -16,13 +16,10 @@ use crate::document::{self, Path, Problems};
 use crate::registry::Kind;
 use crate::table::{self, Guard};
 
-/// A table that a transform reads.
 #[derive(Clone, Copy, Debug)]
 pub struct InputTable<'a> {
     pub name: &'a str,
-    /// Its columns.
     pub schema: &'a SchemaRef,
-    /// The column that identifies a row.
     pub key: Option<usize>,
     /// For each column, the signs that its cell lacks an answer.
     pub guards: &'a [Vec<Guard>],
@@ -37,9 +34,7 @@ impl InputTable<'_> {
 
 /// The surroundings that a transform is bound to.
 pub struct TransformContext<'a> {
-    /// The stage's name.
     pub name: &'a str,
-    /// The stage's path in the document.
     pub path: &'a Path,
     /// The tables that it reads, in the order of [`TransformConfig::inputs`].
     pub inputs: &'a [InputTable<'a>],
@@ -76,13 +71,10 @@ pub struct Transform {
 /// What is known of a transform before the first row.
 #[derive(Debug)]
 pub struct TransformInfo {
-    /// The name of its registry row.
     pub kind: &'static str,
-    /// The columns of its table.
     pub schema: SchemaRef,
     /// For each column, the input table (by position) and the column that its cells are copied from; `None` for new ones.
     pub origins: Vec<Option<(usize, usize)>>,
-    /// The column that identifies a row.
     pub key: Option<usize>,
     /// How many columns, at the end, only the stage that reads this table sees.
     pub hidden: usize,
@@ -90,7 +82,6 @@ pub struct TransformInfo {
     pub meaning: Value,
 }
 
-/// What a transform does with rows.
 pub trait Work: Send + Sync + fmt::Debug {
     /// Starts a pass over the rows of all inputs, one input after the other in their order.
     fn start(&self) -> Box<dyn Pass + '_>;
@@ -102,7 +93,9 @@ pub trait Pass {
     fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String>;
 
     /// The remaining rows, after the last input row.
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String>;
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+        Ok(Vec::new())
+    }
 }
 
 /// A schema of these fields, all nullable; reports names that come twice.

@@ -22,6 +22,7 @@ mod examples;
 mod explain;
 mod faults;
 mod fill_missing;
+mod filter;
 mod fuzz;
 mod hosted;
 mod hostile;

@@ -19,7 +19,6 @@ const TASK: &str = "Read the text and give the values that are asked for. Take t
 /// The cell of the source column where the value was present.
 const ORIGINAL: &str = "original";
 
-/// A key to fill.
 #[derive(Debug)]
 pub struct Key {
     pub field: Field,
@@ -45,7 +44,6 @@ pub struct Filling {
     pub prompt: Bound,
     pub system: Option<String>,
     pub keys: Vec<Key>,
-    /// More texts that count as missing.
     pub nulls: Vec<String>,
     pub evidence: Option<Evidence>,
     /// The shapes so far, by the keys that are missing: most rows of a table lack the same ones.
@@ -138,7 +136,7 @@ impl Filling {
         self.keys.iter().map(original).collect()
     }
 
-    /// What is asked for the keys that are missing.
+    /// The shape for the keys that are missing.
     fn shape(&self, missing: Vec<bool>) -> Arc<Shape> {
         let mut shapes = self.shapes.lock();
         let known = shapes.entry(missing).or_insert_with_key(|missing| {
@@ -183,7 +181,7 @@ impl Filling {
     }
 }
 
-/// A value without the items of a list that say that nothing is known; a list of nothing is null.
+/// A value without those items of a list that mean unknown; an empty list becomes null.
 fn known_items(value: Cell, field: &Field) -> Cell {
     let Cell::List(mut items) = value else { return value };
     items.retain(|item| match item {

@@ -1,4 +1,4 @@
-//! Values: when one is missing, and a value that is there as its field has it.
+//! Values: which ones count as missing, and present values as cells of their field.
 
 use crate::prompt::AnswerType;
 use crate::table::Cell;
@@ -19,8 +19,7 @@ pub fn is_missing(cell: &Cell, nulls: &[String]) -> bool {
     }
 }
 
-/// A value that is there as a column of `kind` holds it; the error says why it can't. Bounds and options don't count: what
-/// is there is not judged.
+/// A present value as a cell of type `kind`; the error is a sentence. Bounds and options are not checked.
 pub fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
     let wrong = |what: &str| Err(format!("{} is not {what}", shown(cell)));
     match (kind, cell) {
@@ -60,7 +59,7 @@ pub fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
     }
 }
 
-/// A cell in a message, cut short.
+/// A cell in a message, truncated.
 fn shown(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) if text.chars().nth(60).is_some() => {

@@ -27,16 +27,16 @@ pub fn shown(hidden: &str) -> &str {
     hidden.strip_prefix(HIDDEN).unwrap_or(hidden)
 }
 
-/// What is done with a group that is more than fits.
+/// Treatment of a group that does not fit into one prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
-    /// It fails.
+    /// The group fails.
     Single,
-    /// Parts of it are asked about, and then the answers.
+    /// Asks about parts of it, then about the answers.
     #[default]
     Tree,
-    /// It is gone through, and the answer so far handed on.
+    /// Asks about one part after the other, with the answer so far.
     Fold,
 }
 
@@ -52,24 +52,19 @@ pub struct BoundReduce {
     pub system: Option<String>,
     pub expect: Arc<Expect>,
     pub schema: Option<Arc<Value>>,
-    /// The columns of a group's rows.
     pub names: Vec<String>,
-    /// The hidden columns with their cells.
     pub hidden: Vec<usize>,
     /// The column with the number of a group's rows.
     pub rows: usize,
-    /// The columns of an answer.
     pub keys: Vec<String>,
 }
 
-/// A row of a group.
 type Item = Vec<Cell>;
 
 /// The prompt about a range of the items.
 type PromptAbout<'a> = &'a dyn Fn(Range<usize>) -> Result<Prompt, Failure>;
 
 impl BoundReduce {
-    /// The rows of a group.
     fn items(&self, row: Row<'_>) -> Vec<Item> {
         let count = match row.cell(self.rows) {
             Cell::Integer(count) => count.max(0) as usize,
@@ -92,13 +87,11 @@ impl BoundReduce {
         template.render_with(row, given).map_err(|message| FailureKind::Template.because(message))
     }
 
-    /// The question over some rows.
     fn over(&self, row: Row<'_>, items: &[Item]) -> Result<String, Failure> {
         let items: Vec<&[Cell]> = items.iter().map(Vec::as_slice).collect();
         self.rendered(&self.prompt, row, &[("rows", TemplateValue::Records(&self.names, &items))])
     }
 
-    /// The question over some answers.
     fn over_answers(&self, row: Row<'_>, answers: &[Answer]) -> Result<String, Failure> {
         let Some(combine) = &self.combine else {
             let parts: Vec<String> =
@@ -122,7 +115,7 @@ impl BoundReduce {
         }
     }
 
-    /// The question over some more rows, given the answer so far.
+    /// The question over more rows, with the answer so far.
     fn onwards(&self, row: Row<'_>, so_far: &Answer, items: &[Item]) -> Result<String, Failure> {
         let Some(combine) = &self.combine else {
             return Ok(format!(
@@ -140,7 +133,6 @@ impl BoundReduce {
         self.rendered(combine, row, &[("answer", answer), ("rows", TemplateValue::Records(&self.names, &items))])
     }
 
-    /// An answer in words.
     fn text(&self, answer: &Answer) -> String {
         match (&*self.expect, answer.as_slice()) {
             (Expect::Text, [Cell::Text(text)]) => text.clone(),
@@ -151,7 +143,7 @@ impl BoundReduce {
         }
     }
 
-    /// How many of the things from `start` on, `all` together, go into one prompt.
+    /// How many items from `start` on, out of `all`, fit into one prompt.
     fn fitting(&self, start: usize, all: usize, ask: PromptAbout<'_>) -> Result<usize, Failure> {
         let Some(most) = self.tokens else { return Ok(all - start) };
         let fits = |count: usize| -> Result<bool, Failure> { Ok(tokens(&ask(start..start + count)?) <= most) };
@@ -164,14 +156,14 @@ impl BoundReduce {
             } else if step == 1 {
                 break;
             } else {
-                // Between what fits and what doesn't: go on by smaller steps.
+                // The limit is below `count`: continue in smaller steps.
                 step = 1.max(step / 4);
             }
         }
         Ok(fit)
     }
 
-    /// The rows, cut where a prompt is full.
+    /// The ranges of rows that fill a prompt each.
     fn leaves(&self, row: Row<'_>, items: &[Item]) -> Result<Vec<Range<usize>>, Failure> {
         let ask = |range: Range<usize>| Ok(self.asked(self.over(row, &items[range])?));
         let mut leaves = Vec::new();
@@ -196,7 +188,7 @@ impl BoundReduce {
         ))
     }
 
-    /// The prompts of the next level of a tree; none when there is one answer.
+    /// The prompts of the next level of a tree; none if there is one answer.
     fn tree(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let leaves = self.leaves(row, items)?;
         if so_far.is_empty() {
@@ -220,7 +212,7 @@ impl BoundReduce {
             if known == 0 {
                 return groups.into_iter().filter(|group| group.len() > 1).map(ask).collect();
             }
-            // One that is alone goes up as it is.
+            // An answer that is alone goes to the next level unchanged.
             let next = groups.into_iter().map(|group| match group.len() {
                 1 => Some(level[group.start].clone()),
                 _ => left.next().cloned(),
@@ -230,7 +222,7 @@ impl BoundReduce {
         Ok(Vec::new())
     }
 
-    /// The next prompt of a fold; none when all rows have been read.
+    /// The next prompt of a fold; none after the last row.
     fn fold(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let mut start = 0;
         for i in 0..=so_far.len() {
@@ -258,7 +250,7 @@ impl BoundReduce {
     }
 }
 
-/// About how many tokens a prompt has.
+/// The estimated tokens of a prompt.
 fn tokens(prompt: &Prompt) -> u64 {
     let bytes: usize = prompt.messages.iter().map(|message| message.content.len()).sum();
     (bytes as u64).div_ceil(BYTES_PER_TOKEN)

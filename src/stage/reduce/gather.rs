@@ -23,7 +23,6 @@ const ROWS: usize = 4096;
 pub struct Gather {
     /// The columns of a group: its grouping columns, its rows, the rows left out; then the hidden ones.
     pub schema: SchemaRef,
-    /// The grouping columns, in the input.
     pub by: Vec<usize>,
     /// The columns that its rows are ordered by; equal rows keep their order.
     pub order: Vec<usize>,
@@ -32,7 +31,6 @@ pub struct Gather {
     pub reads: Vec<usize>,
     /// A row with one of these signs is left out.
     pub leaves_out: Vec<Guard>,
-    /// The input's columns.
     pub input: SchemaRef,
 }
 
@@ -76,7 +74,6 @@ struct Groups {
     places: HashMap<OwnedRow, usize>,
     /// The groups; their rows are numbered among the rows that are kept.
     found: Vec<Group>,
-    /// Rows that have been kept.
     kept: u64,
 }
 
@@ -107,7 +104,6 @@ impl Gathering<'_> {
         self.kept.binary_search(&column).unwrap_or_default()
     }
 
-    /// Sorts the rows of each group.
     fn sorted(&mut self, table: &RecordBatch) -> Result<(), String> {
         if self.gather.order.is_empty() {
             return Ok(());
@@ -170,7 +166,7 @@ impl Gathering<'_> {
 impl Pass for Gathering<'_> {
     fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
         let by: Vec<ArrayRef> = self.gather.by.iter().map(|column| batch.column(*column).clone()).collect();
-        // Without a column there is one group, whose key is empty.
+        // Without a column there is one group, with an empty key.
         let keys = match by.is_empty() {
             true => None,
             false => Some(self.converter.as_ref().map_err(Clone::clone)?.convert_columns(&by).map_err(sentence)?),
@@ -210,7 +206,7 @@ impl Pass for Gathering<'_> {
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
-        // The whole table is one group, even if it has no rows.
+        // Without grouping, an empty table is one group too.
         if self.gather.by.is_empty() && self.groups.found.is_empty() {
             self.groups.found.push(Group::default());
         }

@@ -24,51 +24,50 @@ use gather::Gather;
 pub const KIND: Kind<Box<dyn StageConfig>> =
     kind::<Reduce>("reduce", "One answer about many rows: of each group, or of the whole table.");
 
-/// One answer about many rows. The table has a row for each group, in the order in which they come first: the columns that it
-/// is grouped by, `<stage>_rows` (rows that were read), `<stage>_left_out` (rows that were not, since an answer that the prompt
-/// reads is missing there: what failed is never pasted into a prompt) and the answer. The rows of the columns that the prompt
-/// reads are held in memory.
+/// One answer about many rows. The table has a row for each group, in the order of their first rows: the grouping columns,
+/// `<stage>_rows` (rows that the prompt contains), `<stage>_left_out` (rows left out because an answer that the prompt reads is
+/// missing; failed answers never go into a prompt) and the answer. The columns that the prompt reads are held in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Reduce {
-    /// The columns whose values make a group. Left out: the whole table is one.
+    /// The columns whose values define a group. Left out: the whole table is one group.
     #[serde(default)]
     group_by: Vec<String>,
-    /// The columns that a group's rows are ordered by; nulls last, equal ones in the order of the input. Left out: the order
-    /// of the input.
+    /// The columns that a group's rows are ordered by; nulls last, equal rows in the order of the input. Left out: the order of
+    /// the input.
     #[serde(default)]
     order_by: Vec<String>,
-    /// Whether that order is downwards. Default: false.
+    /// Whether the order is descending. Default: false.
     #[serde(default)]
     descending: bool,
-    /// The question, a Jinja template over the group's rows: `{% for row in rows %}{{ row.column }}{% endfor %}`; the columns
-    /// that it is grouped by stand beside them.
+    /// The question, a Jinja template over the group's rows: `{% for row in rows %}{{ row.column }}{% endfor %}`. The grouping
+    /// columns are variables too.
     prompt: Option<String>,
     /// A file with the question, instead of `prompt`; relative to the spec.
     prompt_file: Option<String>,
-    /// What all groups share: instructions for the model, without variables.
+    /// Instructions for the model that all groups share, without variables.
     system: Option<String>,
     /// The keys of a typed answer; each becomes a column. Left out: one text column named after the stage.
     output: Option<IndexMap<String, FieldSpec>>,
-    /// Shorthand for `output`: these keys, as texts that may be null.
+    /// Shorthand for `output`: these keys, as nullable texts.
     json_keys: Option<Vec<String>>,
-    /// What is done with a group that is more than `max_input_tokens`: `single` fails it, `tree` asks about as many rows at a
-    /// time as fit and then about these answers, level by level, `fold` goes through the rows and hands the answer so far on.
+    /// Treatment of a group with more than `max_input_tokens`: `single` fails it; `tree` asks about as many rows at a time as
+    /// fit, then about these answers, level by level; `fold` asks about consecutive rows together with the answer so far.
     /// Default: `tree`.
     #[serde(default)]
     strategy: Strategy,
-    /// How many tokens a prompt may have, estimated as a token for 4 bytes. Left out: all of a group is one prompt.
+    /// The most tokens of a prompt, estimated as 4 bytes per token. Left out: each group is one prompt.
     max_input_tokens: Option<u32>,
-    /// How partial answers become one, a Jinja template: with `tree` over `answers`, a list (of texts, or of objects with the
-    /// keys of `output`), with `fold` over `answer`, the one so far, and `rows`. Left out: a wording of fanfold's.
+    /// The question that combines partial answers, a Jinja template. `tree`: over `answers`, a list of texts, or of objects with
+    /// the keys of `output`. `fold`: over `answer`, the answer so far, and `rows`. Left out: fanfold's own wording.
     combine: Option<String>,
 }
 
-/// What the templates are given beside the group's columns.
+/// The variables of the templates, besides the group's columns.
 const GIVEN: [&str; 3] = ["rows", "answers", "answer"];
 
 impl Reduce {
-    /// The columns of a group that are shown.
+    /// The visible columns of a group.
     fn group_fields(&self, context: &TransformContext<'_>, by: &[usize]) -> Vec<Field> {
         let input = context.inputs[0].schema;
         let own = |suffix: &str| Field::new(format!("{}{suffix}", context.name), DataType::Int64, true);
@@ -76,7 +75,7 @@ impl Reduce {
         by.chain([own("_rows"), own("_left_out")]).collect()
     }
 
-    /// The columns `names`, which stand under `key`.
+    /// The columns `names`, given under `key`; reports all problems.
     fn columns(
         &self,
         context: &TransformContext<'_>,
@@ -90,7 +89,7 @@ impl Reduce {
             let place = context.path.key(key).index(i);
             let Some(column) = input.column(place.clone(), name, problems) else { continue };
             if found.contains(&column) {
-                problems.error("bad-value", place, format!("`{name}` stands in `{key}` twice"));
+                problems.error("bad-value", place, format!("`{name}` is listed twice in `{key}`"));
             } else if input.schema.field(column).data_type().is_nested() {
                 problems.error("bad-value", place, format!("`{name}` holds lists"));
             } else {
@@ -100,7 +99,6 @@ impl Reduce {
         found
     }
 
-    /// Reports settings that contradict each other.
     fn settings(&self, context: &BindContext<'_>, problems: &mut Problems) {
         let mut bad = |key: &str, message: &str| {
             problems.error("bad-value", context.path.key(key), message);
@@ -130,7 +128,7 @@ impl StageConfig for Reduce {
         let input = &context.inputs[0];
         let by = self.columns(context, "group_by", &self.group_by, problems);
         let order = self.columns(context, "order_by", &self.order_by, problems);
-        // A template that is wrong reads nothing, and is reported when the stage is bound.
+        // A broken template reads nothing here; `bind` reports it.
         let names: Vec<String> = input.schema.fields().iter().map(|f| f.name().clone()).collect();
         let mut reads: Vec<usize> = Vec::new();
         let group = Arc::new(Schema::new(self.group_fields(context, &by)));
@@ -226,7 +224,7 @@ impl StageConfig for Reduce {
             at_once: true,
             probabilities: expect.needs_probabilities(),
             refuses_examples: Some(
-                "a reduce can't be shown examples: it asks about many rows at once, and an example has one",
+                "a reduce can't have examples: it asks about many rows at once, and an example is one row",
             ),
             schema: schema.clone(),
             meaning,

@@ -22,12 +22,11 @@ use pieces::{By, Cutter, Unit};
 pub const KIND: Kind<Box<dyn TransformConfig>> =
     kind::<Split>("split", "A row for each piece of a text, without a model.");
 
-/// Rows of a batch of pieces.
 const ROWS: usize = 1024;
 
-/// A row for each piece of a text. The table has the input's columns but for the text, and `<stage>_id` (the row's key, or
-/// its number, `#` and the piece's number), `<stage>_number` (from 1), `<stage>_start` and `<stage>_end` (characters of the
-/// text from 0, the end not included) and the piece itself, named after the stage. A row without a text stays one row.
+/// A row for each piece of a text. The table has the input's columns except the text, and `<stage>_id` (the row's key or
+/// number, `#` and the piece's number), `<stage>_number` (from 1), `<stage>_start` and `<stage>_end` (characters of the text
+/// from 0, the end not included) and the piece itself, named after the stage. A row without a text stays one row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Split {
@@ -35,20 +34,20 @@ struct Split {
     input: String,
     /// The column with the text.
     text_column: String,
-    /// How large a piece is at most, in units.
+    /// The largest size of a piece, in units.
     size: u32,
     /// What `size` and `overlap` count: `chars` (Unicode code points; a grapheme is never cut), `words` (UAX 29) or
     /// `tokens` (of the `tokenizer`).
     unit: Unit,
-    /// Where a piece may end: `fixed` after any unit, `sentence` (UAX 29) or `paragraph` (a blank line). What is larger than
-    /// `size` itself is cut at the next smaller boundary. Default: `fixed`.
+    /// Where a piece may end: `fixed` after any unit, `sentence` (UAX 29) or `paragraph` (a blank line). A sentence or paragraph
+    /// larger than `size` is cut at the next smaller boundary. Default: `fixed`.
     #[serde(default)]
     by: By,
-    /// How much of a piece's end the next one repeats, in units, less than `size`. Default: 0, and the pieces together are
+    /// How much of a piece's end the next piece repeats, in units, less than `size`. Default: 0; the pieces together are then
     /// the text.
     #[serde(default)]
     overlap: u32,
-    /// Whose tokens are counted: `o200k_base` or `cl100k_base` (OpenAI's; for other models they are an estimate). Default:
+    /// The tokenizer that counts tokens: `o200k_base` or `cl100k_base` (OpenAI's; an estimate for other models). Default:
     /// `o200k_base`.
     tokenizer: Option<Tokenizer>,
 }
@@ -138,11 +137,9 @@ impl TransformConfig for Split {
 #[derive(Debug)]
 struct BoundSplit {
     schema: SchemaRef,
-    /// The column with the text.
     text: usize,
     /// The column that identifies a row of the input.
     key: Option<usize>,
-    /// The columns that stay.
     kept: Vec<usize>,
     cutter: Cutter,
 }
@@ -153,7 +150,6 @@ impl Work for BoundSplit {
     }
 }
 
-/// A pass over the texts.
 struct Splitting<'a> {
     split: &'a BoundSplit,
     /// Rows of the input so far.
@@ -205,10 +201,6 @@ impl Pass for Splitting<'_> {
             done.push(columns.batch(self.split, batch)?);
         }
         Ok(done)
-    }
-
-    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
-        Ok(Vec::new())
     }
 }
 

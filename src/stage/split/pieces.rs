@@ -13,7 +13,7 @@ use unicode_segmentation::UnicodeSegmentation;
 pub enum Unit {
     /// Unicode code points.
     Chars,
-    /// Words: what stands between word boundaries and has a letter or a digit.
+    /// Words: segments between word boundaries that contain a letter or a digit.
     Words,
     /// Tokens.
     Tokens,
@@ -32,15 +32,12 @@ pub enum By {
     Paragraph,
 }
 
-/// Cuts texts.
 pub struct Cutter {
     /// Units of a piece at most.
     pub size: usize,
     /// Units at most that two pieces share, less than `size`.
     pub overlap: usize,
-    /// What is counted.
     pub unit: Unit,
-    /// Where a piece may end.
     pub by: By,
     /// What counts tokens, for [`Unit::Tokens`].
     pub tokens: Option<&'static CoreBPE>,
@@ -52,10 +49,8 @@ impl std::fmt::Debug for Cutter {
     }
 }
 
-/// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece<'a> {
-    /// Its words.
     pub text: &'a str,
     /// Where it stands, in code points from 0.
     pub characters: Range<usize>,

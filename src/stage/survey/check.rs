@@ -1,4 +1,4 @@
-//! The checks of a questionnaire: each question alone, and all of them together. Every problem is reported, in its place.
+//! The checks of a questionnaire: each question alone, and all of them together. Every problem is reported at its path.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::prompt::{BoundCondition, Condition, normalise_option};
 use crate::stage::ask::BindContext;
 use crate::table::extended;
 
-/// The questions of `survey`; none if one of them can't be asked.
+/// The questions of `survey`; reports all problems.
 pub fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
     let at = context.path.key("questions");
     let mut check = Check { survey, context, problems };
@@ -40,7 +40,7 @@ pub fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Prob
         if text.is_empty() {
             check.wrong(draft.at.key("text"), "a question needs a text");
         }
-        // A question that is wrong is kept, so that others can name it.
+        // A wrong question is kept, so that others can name it.
         let form = form.unwrap_or(Form::Text);
         questions.push(Question { id: id.to_owned(), text, form, when, pinned: draft.table.pinned });
     }
@@ -48,7 +48,7 @@ pub fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Prob
     Some(questions)
 }
 
-/// What the checks share.
+/// The state of the checks.
 struct Check<'a, 'b> {
     survey: &'a Survey,
     context: &'a BindContext<'a>,
@@ -64,7 +64,7 @@ impl Check<'_, '_> {
         self.problems.error_at_key("bad-value", at.key(key), message);
     }
 
-    /// The settings that hold for all questions.
+    /// Checks the settings of all questions.
     fn settings(&mut self) {
         let Survey { per, memory, question_order, .. } = *self.survey;
         let at = self.context.path;
@@ -80,11 +80,11 @@ impl Check<'_, '_> {
         }
     }
 
-    /// What the answer to a question is.
+    /// The type of an answer.
     fn form(&mut self, draft: &Draft) -> Option<Form> {
         let QuestionTable { kind, options, min, max, min_label, max_label, .. } = &draft.table;
         if let Some(word) = &draft.stray {
-            let message = format!("`{word}` is no answer: it must be a list of options, or \"text\"");
+            let message = format!("`{word}` is not a type of answer: write a list of options, or \"text\"");
             self.wrong(draft.options_at.clone(), message);
             return None;
         }
@@ -147,7 +147,6 @@ impl Check<'_, '_> {
         Some(Form::Scale { min, max, labels: [min_label.clone(), max_label.clone()] })
     }
 
-    /// What can be chosen.
     fn choice(&mut self, draft: &Draft, several: bool) -> Option<Choice> {
         let table = &draft.table;
         let before = self.problems.mark();
@@ -181,7 +180,7 @@ impl Check<'_, '_> {
         self.problems.clean_since(before).then_some(Choice { options, several, design })
     }
 
-    /// Each option can be told from the others, and from their labels.
+    /// Checks that the options differ from each other and from the labels.
     fn options(&mut self, draft: &Draft, options: &[String]) {
         let labels: HashSet<String> = (0..options.len())
             .filter_map(|place| self.survey.option_labels.of(place))
@@ -199,7 +198,7 @@ impl Check<'_, '_> {
             if normalise_option(option).is_empty() {
                 self.wrong(at, "an option needs a text");
             } else if let Some(twin) = options[..i].iter().find(|o| normalise_option(o) == normalise_option(option)) {
-                let message = format!("the options `{twin}` and `{option}` can't be told apart");
+                let message = format!("the options `{twin}` and `{option}` are equal but for case and punctuation");
                 self.problems.error("duplicate-option", at, message);
             } else if labels.contains(&normalise_option(option)) {
                 let message =
@@ -211,7 +210,6 @@ impl Check<'_, '_> {
         }
     }
 
-    /// The condition of a question; `before` are the questions before it.
     fn when(&mut self, draft: &Draft, source: &str, all: &[Draft], before: &[Question]) -> Option<BoundCondition> {
         let at = draft.at.key("when");
         if self.survey.per == Per::Respondent {
@@ -244,7 +242,7 @@ impl Check<'_, '_> {
         Some(bound)
     }
 
-    /// A name in a condition that is neither a column nor one of the questions before, which are called `ids`.
+    /// Reports a name in a condition that is neither a column nor one of the earlier questions `ids`.
     fn unknown(&mut self, at: &Path, name: &str, all: &[Draft], ids: &[&str]) {
         let problem = if all.iter().any(|draft| draft.table.id.as_str() == name) {
             let message = format!("the condition uses `{name}`, which is not answered before this question");
@@ -252,14 +250,14 @@ impl Check<'_, '_> {
                 .help("a condition can use the ids of the questions before it")
         } else {
             let columns = self.context.input.fields().iter().map(|f| f.name().as_str());
-            let message = format!("the condition uses `{name}`, which is no earlier question and no column");
+            let message = format!("the condition uses `{name}`, which is neither an earlier question nor a column");
             Diagnostic::error("unknown-variable", at.clone(), message)
                 .meant(nearest(name, ids.iter().copied().chain(columns)))
         };
         self.problems.push(problem);
     }
 
-    /// The names of questions and columns are all different.
+    /// Checks that the names of questions and columns differ.
     fn names(&mut self, drafts: &[Draft], questions: &[Question]) {
         let order = (self.survey.question_order != Order::AsGiven).then(|| order_column(self.context.name));
         let mut taken: HashSet<String> = order.clone().into_iter().collect();

@@ -21,12 +21,10 @@ const WEIGHT: &str = "weight";
 /// The rule that every respondent's prompt states.
 const RULE: &str = "Answer every question as this person would, from their own situation and point of view.";
 
-/// Who answers.
 #[derive(Debug)]
 pub enum Persona {
-    /// As the spec says it.
     Written(Box<Bound>),
-    /// These columns, each with its name in words.
+    /// These columns, each with its name as words.
     Columns(Vec<(usize, String)>),
 }
 
@@ -38,7 +36,6 @@ impl Persona {
         Persona::Columns(telling.map(|(i, field)| (i, field.name().replace('_', " "))).collect())
     }
 
-    /// The persona of a row.
     fn render(&self, row: Row<'_>) -> Result<String, String> {
         match self {
             Persona::Written(template) => Ok(template.render(row, &[])?.trim().to_owned()),
@@ -82,9 +79,9 @@ pub fn order_column(stage: &str) -> String {
     format!("{stage}_question_order")
 }
 
-/// The questions that move together: those tied by a condition, with all between them.
+/// The questions that move together: those linked by a condition, with all between them.
 pub fn blocks(questions: &[Question]) -> Vec<Range<usize>> {
-    // Whether each question belongs together with the one before it.
+    // Whether each question is linked with the one before it.
     let mut tied = vec![false; questions.len()];
     for (i, question) in questions.iter().enumerate() {
         let named = question.when.iter().flat_map(BoundCondition::others);
@@ -108,34 +105,29 @@ pub struct Interview {
     pub system: Option<String>,
     pub persona: Persona,
     pub questions: Vec<Question>,
-    /// The questions that move together.
     pub blocks: Vec<Range<usize>>,
     /// The order of the blocks.
     pub order: Design,
     pub per: Per,
     pub memory: bool,
     pub labels: Labels,
-    /// The column that identifies a respondent.
     pub key: Option<usize>,
-    /// Rows for each respondent.
     pub fold: u64,
 }
 
-/// How far a respondent has come.
-struct Way {
-    /// Who it is.
+struct Progress {
     respondent: u64,
     /// The questions in the order for this respondent.
     order: Vec<usize>,
     /// By question, the order of its options.
     options: Vec<Vec<usize>>,
-    /// By question: its answer, null if it was passed over, nothing if it has not been reached.
+    /// By question: its answer, null if it was skipped, `None` if it has not been reached.
     cells: Vec<Option<Cell>>,
     /// The questions that were answered, in order.
     answered: Vec<usize>,
-    /// What is to be asked next; none at the end.
+    /// The next questions; none at the end.
     next: Vec<usize>,
-    /// Why it can't be told what to ask next.
+    /// Why the next questions are unknown.
     failure: Option<Failure>,
 }
 
@@ -170,7 +162,7 @@ impl Interview {
             at_once: false,
             probabilities: false,
             refuses_examples: Some(
-                "a survey can't be shown examples: every row is a person, and another one's answers would be said in this one's name",
+                "a survey can't have examples: every row is a person, and the examples' answers would be attributed to this respondent",
             ),
             schema: None,
         }
@@ -198,13 +190,13 @@ impl Interview {
         })
     }
 
-    /// The way of the respondent of `row` through these answers.
-    fn way(&self, row: Row<'_>, answers: &[Answer]) -> Way {
+    /// The state of the respondent of `row` after these answers.
+    fn way(&self, row: Row<'_>, answers: &[Answer]) -> Progress {
         let who = Respondent::of(row, self.key, self.fold);
         let order = self.order.of(&who).into_iter().flat_map(|block| self.blocks[block].clone()).collect();
         let options = self.questions.iter().map(|q| q.order(&who)).collect();
         let cells = vec![None; self.questions.len()];
-        let mut way = Way {
+        let mut way = Progress {
             respondent: who.identity(),
             order,
             options,
@@ -213,7 +205,7 @@ impl Interview {
             next: Vec::new(),
             failure: None,
         };
-        // The cells of all answers, question by question: a call about a whole questionnaire answers several.
+        // The cells of all answers, question by question: a call about a whole questionnaire has several.
         let mut given = answers.iter().flatten();
         loop {
             match self.round(row, &mut way.cells, &way.order) {
@@ -241,7 +233,7 @@ impl Interview {
         }
     }
 
-    /// The questions that can be asked now; those whose condition doesn't hold are passed over.
+    /// The questions that can be asked now; those whose condition does not hold are skipped.
     fn round(&self, row: Row<'_>, cells: &mut [Option<Cell>], order: &[usize]) -> Result<Vec<usize>, String> {
         let mut round = Vec::new();
         for question in order.iter().copied() {
@@ -260,7 +252,7 @@ impl Interview {
         Ok(round)
     }
 
-    /// Whether the condition of a question holds; none while it hangs on a question that has not been reached.
+    /// Whether the condition of a question holds; `None` while it depends on a question that has not been reached.
     fn applies(&self, row: Row<'_>, cells: &[Option<Cell>], question: usize) -> Result<Option<bool>, String> {
         let Some(when) = &self.questions[question].when else { return Ok(Some(true)) };
         let mut known = Vec::new();
@@ -276,8 +268,8 @@ impl Interview {
         when.holds(row, &known).map(Some)
     }
 
-    /// What the reply to a question must be.
-    fn expect(&self, way: &Way, question: usize) -> Expect {
+    /// The expected reply to a question.
+    fn expect(&self, way: &Progress, question: usize) -> Expect {
         let q = &self.questions[question];
         if q.is_open() {
             return Expect::Text;
@@ -285,8 +277,8 @@ impl Interview {
         Expect::Record(vec![q.field(KEY, &way.options[question], self.labels)])
     }
 
-    /// A question with how to answer it.
-    fn asked(&self, way: &Way, question: usize) -> String {
+    /// A question with the instruction for its answer.
+    fn asked(&self, way: &Progress, question: usize) -> String {
         let q = &self.questions[question];
         let shown = q.shown(&way.options[question], self.labels);
         if q.is_open() {
@@ -296,8 +288,8 @@ impl Interview {
         format!("{shown}\n\nAnswer with one JSON object and nothing else. Its key:\n- \"{KEY}\": {wanted}")
     }
 
-    /// The prompt of one question; with memory, the questions answered so far stand before it.
-    fn single(&self, way: &Way, system: &Message, question: usize) -> Prompt {
+    /// The prompt of one question; with memory, after the questions answered so far.
+    fn single(&self, way: &Progress, system: &Message, question: usize) -> Prompt {
         let mut messages = vec![system.clone()];
         for earlier in way.answered.iter().filter(|_| self.memory) {
             let cell = way.cells[*earlier].as_ref().unwrap_or(&Cell::Null);
@@ -308,8 +300,7 @@ impl Interview {
         prompt(way, messages, self.expect(way, question))
     }
 
-    /// The prompt of the whole questionnaire.
-    fn whole(&self, way: &Way, system: &Message) -> Prompt {
+    fn whole(&self, way: &Progress, system: &Message) -> Prompt {
         let mut text = String::from("Please answer this questionnaire.\n\n");
         let mut keys = String::new();
         for (i, question) in way.order.iter().enumerate() {
@@ -325,7 +316,7 @@ impl Interview {
     }
 }
 
-fn prompt(way: &Way, messages: Vec<Message>, expect: Expect) -> Prompt {
+fn prompt(way: &Progress, messages: Vec<Message>, expect: Expect) -> Prompt {
     let schema = expect.schema().map(Arc::new);
     Prompt { messages, schema, expect: Arc::new(expect), respondent: Some(way.respondent), pack: None }
 }
@@ -340,7 +331,7 @@ impl Ask for Interview {
             return Ok(Vec::new());
         }
         let persona = self.persona.render(row).map_err(|message| FailureKind::Template.because(message))?;
-        // What the spec says stands first and the rule last; who answers, between them, is the row's own.
+        // The system text comes first and the rule last, the same for all rows; the persona between them differs.
         let told = self.system.as_deref().unwrap_or("").trim();
         let start = if told.is_empty() { String::new() } else { format!("{told}\n\n") };
         let end = if persona.is_empty() { RULE.to_owned() } else { format!("\n\n{RULE}") };

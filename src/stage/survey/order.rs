@@ -1,12 +1,12 @@
-//! Orders: in which order a respondent is shown options or asked questions. Pure; knows randomness and rows.
+//! Orders: the order of options or questions for each respondent. Pure.
 //!
-//! What moves are the items that are not pinned, among the places that are not. An order depends on the seed, on what is
-//! ordered and on the respondent alone: not on the model, the stage, the lanes or who was asked before.
+//! Items that are not pinned move among the positions that are not pinned. An order depends only on the seed, the name of the
+//! items and the respondent: not on the model, the stage, the lanes or other respondents.
 //!
-//! The balanced orders (cyclic, latin) are dealt in permuted blocks: of every so many respondents, counted from the first,
-//! each gets another sequence of the design, in an order drawn for that block (as in clinical trials; Zelen 1974,
-//! <https://doi.org/10.1016/0021-9681(74)90015-0>). A plain rotation with the row's number would turn all questions with
-//! as many options in step, and in step with the models that share the rows.
+//! The balanced orders (cyclic, latin) are assigned in permuted blocks: within each block of respondents, counted from the
+//! first, each respondent gets a different sequence of the design, in an order drawn for the block (as in clinical trials;
+//! Zelen 1974, <https://doi.org/10.1016/0021-9681(74)90015-0>). A plain rotation by the row's number would rotate all
+//! questions with equally many options in step, and in step with the models that share the rows.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,18 +14,18 @@ use serde::{Deserialize, Serialize};
 use crate::random::Streams;
 use crate::table::{Cell, Row};
 
-/// How the order of options or questions is found.
+/// The rule for the order of options or questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// As the spec gives them.
+    /// As in the spec.
     #[default]
     AsGiven,
-    /// The other way round, for everyone.
+    /// Reversed, for everyone.
     Reversed,
-    /// Any order, equally likely, drawn for each respondent.
+    /// A random order, all equally likely, drawn for each respondent.
     Random,
-    /// Rotated: of every k respondents, each of k items stands in each place once.
+    /// Rotated: within every k respondents, each of k items is in each position once.
     Cyclic,
     /// A Williams design: as `cyclic`, and each item also follows each other item equally often. Complete after k
     /// respondents when k is even, after 2k when it is odd.
@@ -33,7 +33,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// Whether it depends on the respondent, and so on the seed.
+    /// Whether it depends on the respondent and the seed.
     pub fn varies(self) -> bool {
         matches!(self, Order::Random | Order::Cyclic | Order::Latin)
     }
@@ -44,12 +44,11 @@ impl Order {
     }
 }
 
-/// Who is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Respondent {
-    /// The place in the source, from 0.
+    /// The row of the source, from 0.
     number: u64,
-    /// The row's key; rows that are put in before do not change it.
+    /// The row's key; new rows before it do not change it.
     key: Option<String>,
 }
 
@@ -64,7 +63,7 @@ impl Respondent {
         Respondent { number: row.number() / fold.max(1), key }
     }
 
-    /// A number that hardly any other respondent has.
+    /// A number that is practically unique.
     pub fn identity(&self) -> u64 {
         let hash = match &self.key {
             Some(key) => blake3::hash(format!("key {key}").as_bytes()),
@@ -79,32 +78,29 @@ impl Respondent {
 pub struct Design {
     order: Order,
     seed: u64,
-    /// What is ordered.
     name: Vec<String>,
     items: usize,
-    /// The places of the items that move.
+    /// The positions of the items that move.
     free: Vec<usize>,
 }
 
 impl Design {
-    /// The orders of as many items as `pinned` says of each whether it stays in its place; `name` is what they are.
+    /// The orders of the items called `name`; `pinned` states for each whether it keeps its position.
     pub fn new(order: Order, seed: u64, name: &[&str], pinned: &[bool]) -> Self {
         let free = (0..pinned.len()).filter(|place| !pinned[*place]).collect();
         let name = name.iter().map(|part| (*part).to_owned()).collect();
         Design { order, seed, name, items: pinned.len(), free }
     }
 
-    /// The rule.
     pub fn order(&self) -> Order {
         self.order
     }
 
-    /// The places of the items that move.
+    /// The positions of the items that move.
     pub fn moving(&self) -> &[usize] {
         &self.free
     }
 
-    /// The item in each place.
     pub fn of(&self, who: &Respondent) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.items).collect();
         for (place, item) in self.free.iter().zip(self.sequence(who)) {
@@ -144,13 +140,13 @@ impl Design {
     }
 }
 
-/// `count` items, turned on by `by`.
+/// `count` items, rotated by `by`.
 fn rotation(count: usize, by: usize) -> Vec<usize> {
     (0..count).map(|place| (place + by) % count).collect()
 }
 
 /// Sequence `number` of the design of Williams for `count` items (Williams 1949, <https://doi.org/10.1071/CH9490149>):
-/// 0, 1, n-1, 2, n-2, .. turned on by the number; with an odd count, those sequences and then each of them backwards.
+/// 0, 1, n-1, 2, n-2, .. rotated by the number; for an odd count, those sequences and then each of them reversed.
 fn williams(count: usize, number: usize) -> Vec<usize> {
     let first = (0..count).map(|place| if place % 2 == 1 { place.div_ceil(2) } else { (count - place / 2) % count });
     let mut sequence: Vec<usize> = first.map(|item| (item + number) % count).collect();
@@ -177,7 +173,6 @@ mod tests {
         Respondent { number, key: Some(key.to_owned()) }
     }
 
-    /// How often each pair occurs.
     type Counts = HashMap<(usize, usize), usize>;
 
     /// How often each item stands in each place, and follows each other item directly.

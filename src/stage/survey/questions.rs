@@ -1,7 +1,6 @@
 //! Questions: a questionnaire as the spec writes it, as a list of tables or as a map from texts to options.
 //!
-//! Only reading; what contradicts itself is found in `check`. Both forms are told apart by hand, so that every problem
-//! keeps its place.
+//! `check` finds contradictions. The two forms are distinguished by hand, so that every problem keeps its path.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,18 +20,18 @@ use crate::name::Name;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Survey {
-    /// What the model is told before the persona: instructions that all rows share, without variables.
+    /// Instructions before the persona that all rows share, without variables.
     pub system: Option<String>,
-    /// Who answers, a Jinja template over the row's columns: `You are {{ name }}, {{ age }} years old.` Left out: a list
-    /// of all columns but the key and `weight`, nulls left out.
+    /// The respondent, a Jinja template over the row's columns: `You are {{ name }}, {{ age }} years old.` Left out: a list of
+    /// all columns except the key and `weight`, without nulls.
     pub persona: Option<String>,
-    /// The questions: a list of tables, or in short a table of texts with their options.
+    /// The questions: a list of tables, or as a shorthand a table of texts with their options.
     #[schemars(required)]
     pub questions: Option<Questions>,
-    /// What is asked in one call: a question, or the whole questionnaire of a respondent. Default: `question`.
+    /// The content of one call: a question, or the whole questionnaire of a respondent. Default: `question`.
     #[serde(default)]
     pub per: Per,
-    /// Whether later questions see the earlier ones and their answers, for `per = "question"`. Default: false.
+    /// Whether later questions include the earlier ones and their answers, for `per = "question"`. Default: false.
     #[serde(default)]
     pub memory: bool,
     /// The order of options, recorded in a column `<id>_shown`. Default: `as_given`.
@@ -42,12 +41,12 @@ pub struct Survey {
     /// one block. Default: `as_given`.
     #[serde(default)]
     pub question_order: Order,
-    /// What stands before each option, to answer with. Default: `none`.
+    /// The labels before the options, used in the answer. Default: `none`.
     #[serde(default)]
     pub option_labels: Labels,
 }
 
-/// What is asked in one call.
+/// The content of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Per {
@@ -64,14 +63,14 @@ pub enum Per {
 pub struct QuestionTable {
     /// The column of the answer, and its name in the `when` of later questions.
     pub id: Name,
-    /// The question as it is asked; no template.
+    /// The question as it is asked; not a template.
     pub text: String,
-    /// What the answer is. Default: `single` with `options`, `text` without.
+    /// The type of the answer. Default: `single` with `options`, `text` without.
     #[serde(rename = "type")]
     pub kind: Option<QuestionType>,
-    /// What can be chosen, for `single` and `multiple`.
+    /// The options, for `single` and `multiple`.
     pub options: Option<Vec<String>>,
-    /// Options that stay in their place whatever the `option_order`, such as "Don't know".
+    /// Options that keep their position in every `option_order`, such as "Don't know".
     #[serde(default)]
     pub pinned_options: Vec<String>,
     /// The order of this question's options. Default: the stage's.
@@ -80,19 +79,19 @@ pub struct QuestionTable {
     pub min: Option<f64>,
     /// The upper end, for `scale` (a whole number) and `number`.
     pub max: Option<f64>,
-    /// What the lower end of a `scale` stands for, such as "not at all".
+    /// The meaning of the lower end of a `scale`, such as "not at all".
     pub min_label: Option<String>,
-    /// What the upper end of a `scale` stands for.
+    /// The meaning of the upper end of a `scale`.
     pub max_label: Option<String>,
     /// Skip logic: a Jinja expression over the input's columns and the ids of earlier questions, such as
-    /// `employed == "yes"`. Where it is false the question is not asked and its answer is null.
+    /// `employed == "yes"`. If it is false, the question is not asked and its answer is null.
     pub when: Option<String>,
-    /// Whether the question stays in its place whatever the `question_order`. Default: false.
+    /// Whether the question keeps its position in every `question_order`. Default: false.
     #[serde(default)]
     pub pinned: bool,
 }
 
-/// What the answer to a question is.
+/// The type of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QuestionType {
@@ -104,12 +103,11 @@ pub enum QuestionType {
     Scale,
     /// A number.
     Number,
-    /// Text in the respondent's own words.
+    /// Free text.
     Text,
 }
 
 impl QuestionType {
-    /// Its name in the spec.
     pub fn name(self) -> &'static str {
         match self {
             QuestionType::Single => "single",
@@ -121,39 +119,33 @@ impl QuestionType {
     }
 }
 
-/// A questionnaire.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Questions {
-    /// A table for each question.
     List(Vec<QuestionTable>),
     /// The text of each question, with its options.
     Map(IndexMap<String, Shorthand>),
 }
 
-/// What stands beside a question's text in the short form.
+/// The value of a question's text in the short form.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shorthand {
-    /// The options of which one is chosen; none: an answer in the respondent's own words.
+    /// The options of which one is chosen; without any, a free text.
     Options(Vec<String>),
-    /// A word.
     Word(String),
 }
 
-/// A question with the places that problems with it stand at.
+/// A question with the paths of its problems.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// The question.
     pub at: Path,
-    /// Its options.
     pub options_at: Path,
-    /// What it says.
     pub table: QuestionTable,
-    /// A word that stands in the place of options and means nothing.
+    /// An unknown word instead of options.
     pub stray: Option<String>,
 }
 
 impl Questions {
-    /// The questions that stand at `at`, in their order; those of the short form are called `q1`, `q2`, ...
+    /// The questions, given at `at`, in order; those of the short form are called `q1`, `q2`, ...
     pub fn drafts(&self, at: &Path) -> Vec<Draft> {
         match self {
             Questions::List(tables) => {
@@ -260,7 +252,7 @@ impl JsonSchema for Questions {
             { "type": "array", "minItems": 1, "items": generator.subschema_for::<QuestionTable>() },
             {
                 "description": "The short form: the text of each question, with its options; `[]`, `null` or \"text\" for \
-                    an answer in the respondent's own words. The columns are `q1`, `q2`, ...",
+                    a free text. The columns are `q1`, `q2`, ...",
                 "type": "object",
                 "minProperties": 1,
                 "additionalProperties": { "anyOf": [

@@ -1,7 +1,6 @@
-//! Wording: a question as a respondent is shown it, what its answer is, and an answer as it stands in the memory.
+//! Wording: a question as a respondent sees it, the form of its answer, and an answer as the memory repeats it.
 //!
-//! What the answer must look like is said with each question and not once for all, since questions of several types
-//! stand in one conversation.
+//! Each question states the form of its answer, since a conversation contains questions of several types.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,21 +14,21 @@ use crate::table::{Cell, Column, Simple, Type};
 /// The key of a typed answer to one question.
 pub const KEY: &str = "answer";
 
-/// What stands before each option.
+/// The labels before the options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Labels {
     /// Nothing; the answer is an option's text.
     #[default]
     None,
-    /// `A.`, `B.`, ... in the order that is shown; at most 26 options.
+    /// `A.`, `B.`, ... in the order as shown; at most 26 options.
     Letters,
-    /// `1.`, `2.`, ... in the order that is shown.
+    /// `1.`, `2.`, ... in the order as shown.
     Numbers,
 }
 
 impl Labels {
-    /// The label of the option in place `place`, from 0; none where options have no labels.
+    /// The label of the option at position `place`, from 0.
     pub fn of(self, place: usize) -> Option<String> {
         match self {
             Labels::None => None,
@@ -39,54 +38,39 @@ impl Labels {
     }
 }
 
-/// A question that can be asked.
 #[derive(Debug)]
 pub struct Question {
-    /// Its column.
     pub id: String,
-    /// What is asked.
     pub text: String,
-    /// What the answer is.
     pub form: Form,
-    /// When it is asked.
+    /// The condition under which it is asked.
     pub when: Option<BoundCondition>,
-    /// Whether it stays in its place.
     pub pinned: bool,
 }
 
-/// What the answer to a question is.
+/// The type of an answer.
 #[derive(Debug)]
 pub enum Form {
-    /// One option, or some.
     Choice(Choice),
-    /// A whole number between two ends, which may have a meaning each.
+    /// A whole number between two ends, which can have a meaning each.
     Scale {
-        /// The lower end.
         min: f64,
-        /// The upper end.
         max: f64,
-        /// What the ends stand for.
         labels: [Option<String>; 2],
     },
-    /// A number within bounds.
     Number(Option<f64>, Option<f64>),
-    /// Text.
     Text,
 }
 
-/// What can be chosen.
 #[derive(Debug)]
 pub struct Choice {
-    /// The options as given.
     pub options: Vec<String>,
-    /// Whether several can be chosen.
     pub several: bool,
-    /// In which order they are shown.
+    /// The order in which they are shown.
     pub design: Design,
 }
 
 impl Question {
-    /// The column of the answer.
     pub fn column(&self) -> Column {
         let kind = match &self.form {
             Form::Choice(choice) if choice.several => Type::List(Simple::Text),
@@ -97,7 +81,7 @@ impl Question {
         Column::new(&self.id, kind)
     }
 
-    /// The column of the answer and, where they are not shown as given, of the options as shown.
+    /// The column of the answer and, if they are reordered, of the options as shown.
     pub fn columns(&self) -> Vec<Column> {
         let shown = self.reordered().map(|_| Column::new(format!("{}_shown", self.id), Type::List(Simple::Text)));
         [self.column()].into_iter().chain(shown).collect()
@@ -114,7 +98,7 @@ impl Question {
         }
     }
 
-    /// What can be chosen, if it is not shown as given.
+    /// The options, if they are reordered.
     pub fn reordered(&self) -> Option<&Choice> {
         match &self.form {
             Form::Choice(choice) if choice.design.order() != Order::AsGiven => Some(choice),
@@ -122,12 +106,12 @@ impl Question {
         }
     }
 
-    /// Whether it is answered in the respondent's own words.
+    /// Whether the answer is a free text.
     pub fn is_open(&self) -> bool {
         matches!(self.form, Form::Text)
     }
 
-    /// The options in the order that `who` is shown; empty where there are none.
+    /// The options in the order for `who`; empty without options.
     pub fn order(&self, who: &Respondent) -> Vec<usize> {
         match &self.form {
             Form::Choice(choice) => choice.design.of(who),
@@ -135,8 +119,8 @@ impl Question {
         }
     }
 
-    /// The question as it stands on the page: with its options in the order `order`, one a line, or with what the ends of
-    /// its scale stand for.
+    /// The question as it is shown: with its options in the order `order`, one per line, or with the meanings of the ends of
+    /// its scale.
     pub fn shown(&self, order: &[usize], labels: Labels) -> String {
         let mut shown = self.text.clone();
         match &self.form {
@@ -158,7 +142,7 @@ impl Question {
         shown
     }
 
-    /// What a reply must have under the key `name`.
+    /// The field `name` of a reply.
     pub fn field(&self, name: &str, order: &[usize], labels: Labels) -> Field {
         let kind = match &self.form {
             Form::Text => AnswerType::Text(None),
@@ -179,7 +163,7 @@ impl Question {
         Field { name, kind, nullable: false, prob: false, loose: false, unknown: Vec::new(), description: None }
     }
 
-    /// What the model is told of the value under a key. The options stand with the question and are not said again.
+    /// The instruction for the value under a key. The options are part of the question and not repeated.
     pub fn wanted(&self, labels: Labels) -> String {
         match &self.form {
             Form::Choice(choice) => match (labels, choice.several) {
@@ -196,7 +180,7 @@ impl Question {
         }
     }
 
-    /// An answer as this survey keeps it: chosen options in the order of the spec.
+    /// An answer as the table holds it: chosen options in the order of the spec.
     pub fn kept(&self, cell: Cell) -> Cell {
         match (&self.form, cell) {
             (Form::Choice(choice), Cell::List(chosen)) => {
@@ -207,7 +191,7 @@ impl Question {
         }
     }
 
-    /// The reply that `cell` was read from, in one way of writing it: equal answers make equal conversations.
+    /// A reply that reads as `cell`, always written the same way: equal answers make equal conversations.
     pub fn said(&self, cell: &Cell, order: &[usize], labels: Labels) -> String {
         let value = match (&self.form, cell) {
             (Form::Text, Cell::Text(text)) => return text.clone(),
@@ -230,7 +214,7 @@ impl Question {
         json!({ KEY: value }).to_string()
     }
 
-    /// Everything of it that can change an answer.
+    /// Everything that can change an answer.
     pub fn meaning(&self) -> Value {
         let form = match &self.form {
             Form::Text => json!("text"),
