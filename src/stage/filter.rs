@@ -24,7 +24,8 @@ struct Filter {
     /// The source or the stage whose rows are filtered.
     input: String,
     /// A Jinja expression over the columns of `input`, such as `year >= 1900 and language != "en"`; null is `none`. A row is
-    /// left out where it is false, and where it reads an answer that is missing because its call failed or was not made.
+    /// left out if it is false, or if it reads an answer that is missing because the call failed or was not made (unless it
+    /// also reads the error column of that stage).
     when: String,
 }
 
@@ -36,7 +37,11 @@ impl TransformConfig for Filter {
     fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform> {
         let input = context.inputs.first()?;
         let when = condition(&self.when, input.schema, &context.path.key("when"), problems)?;
-        let mut guards: Vec<Guard> = when.reads().iter().flat_map(|read| input.guards[*read].iter().copied()).collect();
+        let reads = when.reads();
+        // A condition may test the error column, or the text, that tells why an answer is missing.
+        let is_answer = |read: &&usize| !input.guards[**read].contains(&Guard::Error(**read));
+        let guards = reads.iter().filter(is_answer).flat_map(|read| &input.guards[*read]).copied();
+        let mut guards: Vec<Guard> = guards.filter(|guard| !reads.contains(&guard.column())).collect();
         guards.sort_unstable();
         guards.dedup();
         let info = TransformInfo {
@@ -118,7 +123,7 @@ mod tests {
         let fields: Vec<Field> =
             batch.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let guards = vec![vec![], vec![], vec![Guard::Error(3)], vec![]];
+        let guards = vec![vec![], vec![], vec![Guard::Error(3)], vec![Guard::Error(3)]];
         let input = InputTable { name: "speeches", schema: &schema, key: Some(0), guards: &guards };
         let (path, mut problems) = (Path::of(["stages", "old"]), Problems::default());
         let context = TransformContext { name: "old", path: &path, inputs: &[input], read: &|_| unreachable!() };
@@ -159,6 +164,8 @@ mod tests {
         assert_eq!(kept("tone is none").0, Ok("c".to_owned()));
         assert_eq!(kept("tone != 'good'").0, Ok("bc".to_owned()));
         assert_eq!(kept("tone_error is not none").0, Ok("d".to_owned()));
+        assert_eq!(kept("tone_error is none and tone is none").0, Ok("c".to_owned()));
+        assert_eq!(kept("tone_error is not none or tone == 'good'").0, Ok("ad".to_owned()));
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn wrong_examples_are_refused_before_a_call() {
     assert!(told.contains("there are no examples"), "{told}");
     let some = reduce.replace("examples = []", "examples = [{ row = {}, answer = \"a\" }]");
     let told = project(&server, &some, 2).run(&["validate", "pipeline.toml"]).exits(2).stderr;
-    assert!(told.contains("a reduce can't be shown examples"), "{told}");
+    assert!(told.contains("a reduce can't have examples"), "{told}");
     let outside = spec(&stage("examples_file = \"../examples.csv\""));
     let told = project(&server, &outside, 2).run(&["validate", "pipeline.toml"]).exits(2).stderr;
     assert!(told.contains("leaves the folder of the spec"), "{told}");

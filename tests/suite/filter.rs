@@ -23,6 +23,7 @@ num_ctx = 4096
 type = "file"
 path = "people.csv"
 key = "id"
+types = { age = "integer" }
 {stages}
 [outputs.adults]
 input = "adults"
@@ -67,7 +68,7 @@ fn yaml_says_the_same() {
     let yaml = r#"
 name: filtered
 sources:
-  people: { type: file, path: people.csv, key: id }
+  people: { type: file, path: people.csv, key: id, types: { age: integer } }
 stages:
   adults: { type: filter, input: people, when: "age is not none and age >= 18" }
 outputs:
@@ -76,9 +77,9 @@ outputs:
     let project = Project::new().spec_yaml(yaml).csv("people.csv", &PEOPLE);
     project.run(&["run", "pipeline.yaml"]).exits(0);
     assert_eq!(project.table("out/adults.parquet").texts("id"), ["b", "d"]);
-    let broken = yaml.replace("age >= 18", "aeg >= 18");
+    let broken = yaml.replace("age >= 18", "agee >= 18");
     let project = Project::new().spec_yaml(&broken).csv("people.csv", &PEOPLE);
-    project.run(&["validate", "pipeline.yaml"]).exits(2).says("the condition uses `aeg`").says("did you mean `age`?");
+    project.run(&["validate", "pipeline.yaml"]).exits(2).says("the condition uses `agee`").says("did you mean `age`?");
 }
 
 #[test]
@@ -160,7 +161,7 @@ when = '''{when}'''
 #[test]
 fn wrong_conditions_are_reported() {
     let validate = |when: &str| project(&filter(when)).run(&["validate", "pipeline.toml"]);
-    validate("aeg > 18").exits(2).says("the condition uses `aeg`").says("did you mean `age`?");
+    validate("agee > 18").exits(2).says("the condition uses `agee`").says("did you mean `age`?");
     validate("age >").exits(2).says("the condition does not compile");
     validate("town > 3").exits(0).says("`town` holds text, so it is never less or more than 3");
     let missing = project("[stages.adults]\ntype = \"filter\"\ninput = \"people\"\n");
