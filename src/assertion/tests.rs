@@ -183,6 +183,6 @@ fn what_a_table_has_not_is_told() {
     told("type = 'between'\ncolumn = 'score'\nminimum = nan", "must be a finite number");
     told("type = 'expression'\nexpression = 'rows >'", "does not compile");
     told("type = 'expression'\nexpression = 'row > 1'", "did you mean `rows`?");
-    told("type = 'expression'\nexpression = 'shares.label > 1'", "there is no figure `shares.label`");
+    told("type = 'expression'\nexpression = 'shares.label > 1'", "this table has no figure `shares.label`");
     told("type = 'expression'\nexpression = 'means.scoer > 1'", "did you mean `means.score`?");
 }

@@ -10,7 +10,7 @@ pub fn kappa(counts: &[Vec<u64>]) -> Option<f64> {
     let row = |i: usize| counts[i].iter().sum::<u64>() as f64;
     let column = |j: usize| counts.iter().map(|row| row[j]).sum::<u64>() as f64;
     let expected: f64 = (0..counts.len()).map(|i| row(i) / n * (column(i) / n)).sum();
-    (expected < 1.0).then(|| (observed - expected) / (1.0 - expected))
+    (n > 0.0 && expected < 1.0).then(|| (observed - expected) / (1.0 - expected))
 }
 
 #[cfg(test)]

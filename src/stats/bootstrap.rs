@@ -29,7 +29,7 @@ mod tests {
 
     /// SplitMix64 (Steele, Lea and Flood 2014, <https://doi.org/10.1145/2660193.2660195>).
     fn splitmix(seed: u64) -> impl FnMut(u64) -> u64 {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut state = seed.wrapping_mul(0xd134_2543_de82_ef95);
         move |end| {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = state;
