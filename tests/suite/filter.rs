@@ -23,7 +23,7 @@ num_ctx = 4096
 type = "file"
 path = "people.csv"
 key = "id"
-types = { age = "integer" }
+types = {{ age = "integer" }}
 {stages}
 [outputs.adults]
 input = "adults"
