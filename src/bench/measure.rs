@@ -22,12 +22,9 @@ const FINAL: [CallErrorKind; 3] =
 /// The wait after a rate limit error that does not say how long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The measurements of a model.
 #[derive(Debug)]
 pub struct ModelBench {
-    /// Its name in the spec.
     pub name: String,
-    /// The calls before the measurement.
     pub warmup: Vec<Sample>,
     /// The form of structured output that the server accepts, if it is not the one in the spec.
     pub form: Option<&'static str>,
@@ -36,13 +33,11 @@ pub struct ModelBench {
     pub left_out: Vec<u32>,
 }
 
-/// The progress of a bench.
 pub enum Event<'a> {
     /// A model's measurement begins; how many calls it will make.
     Model(&'a str, u64),
     /// How many calls to this model have ended.
     Calls(u64),
-    /// A level has been measured.
     Level(&'a str, &'a Level),
 }
 
@@ -145,7 +140,6 @@ async fn measure_level(lane: &Lane, in_flight: u32, calls: u32, first: usize, re
     level
 }
 
-/// What every call to a model needs.
 #[derive(Clone)]
 struct Lane {
     models: Arc<Models>,

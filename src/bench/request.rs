@@ -16,18 +16,15 @@ const LEVELS: [u32; 4] = [1, 2, 4, 8];
 /// Rows that are read at least, since some may be skipped.
 const ROWS: u64 = 100;
 
-/// What to measure.
 #[derive(Clone, Debug, Default)]
 pub struct BenchRequest {
     /// The stage that the prompts are from; `None`: the first that has some.
     pub stage: Option<String>,
-    /// One prompt instead of a stage's.
     pub prompt: Option<String>,
     /// Names of models in the spec; empty: those of the stage, or with a prompt those of all stages.
     pub models: Vec<String>,
     /// Calls in flight at each level; empty: [`LEVELS`], up to the provider's limit.
     pub levels: Vec<u32>,
-    /// Measured calls of each lane of a level.
     pub runs: u32,
     /// Calls to each model before the measurement, one after the other.
     pub warmup: u32,
@@ -39,18 +36,14 @@ pub struct BenchRequest {
 pub struct Ready {
     /// The plan over the rows that were read.
     pub plan: Plan,
-    /// The stage that the prompts are from.
     pub stage: Option<TableId>,
-    /// The prompts, sent in turn.
     pub prompts: Arc<Vec<Prompt>>,
-    /// The models, by index, with their levels.
     pub models: Vec<(usize, Vec<u32>)>,
     /// The models for which the usual levels exceed the limit of the provider, with that limit.
     pub capped: Vec<(String, u32)>,
     pub(super) request: BenchRequest,
 }
 
-/// Why nothing is measured.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     #[error("{message}")]
@@ -71,7 +64,6 @@ impl Ready {
         self.models.iter().map(|(_, levels)| self.request.calls(levels)).sum()
     }
 
-    /// Measured calls of each lane of a level.
     pub fn runs(&self) -> u32 {
         self.request.runs
     }

@@ -9,7 +9,6 @@ use crate::plan::routing;
 use crate::provider::{DEFAULT_NUM_CTX, Env, Listed};
 use crate::spec::{Concurrency, Order, Spec, StageSpec};
 
-/// Something to think about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hint {
     /// A stable word for programs.
@@ -38,7 +37,6 @@ pub fn hints(spec: &Spec, surveyed: &[Surveyed], env: Env<'_>, memory: Option<u6
     found
 }
 
-/// The hints about one server.
 struct Lints<'a> {
     spec: &'a Spec,
     server: &'a Surveyed,
@@ -56,7 +54,6 @@ impl<'a> Lints<'a> {
         self.found.push(Hint { kind, about: about.to_owned(), message });
     }
 
-    /// How many models of the server a stage asks.
     fn models_of(&self, stage: &StageSpec) -> usize {
         stage.models.iter().filter(|model| self.spec.model(**model).1.endpoint == self.server.name).count()
     }
@@ -170,7 +167,6 @@ impl<'a> Lints<'a> {
         }
     }
 
-    /// Weights that do not fit into memory.
     fn size(&mut self, need: &Need, listed: &Listed, memory: Option<u64>) {
         let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
         let on_gpu = listed.on_gpu.unwrap_or(0.0);

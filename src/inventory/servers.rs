@@ -5,31 +5,23 @@ use indexmap::IndexMap;
 use crate::provider::{ConnectContext, Env, Inventory, Listed, Provider};
 use crate::spec::Spec;
 
-/// A server of a spec.
 #[derive(Debug)]
 pub struct Surveyed {
-    /// Its name in the spec.
     pub name: String,
     pub kind: &'static str,
     /// Its address; `None` if the environment does not say it.
     pub endpoint: Option<String>,
     pub inventory: Result<Inventory, Lack>,
-    /// The models that the stages ask it for.
     pub needs: Vec<Need>,
 }
 
 /// A model that a stage asks, or falls back to.
 #[derive(Debug)]
 pub struct Need {
-    /// Its name in the spec.
     pub model: String,
-    /// Its index in the spec.
     pub index: usize,
-    /// The server's id of it.
     pub id: String,
-    /// The server's entry for it.
     pub listed: Option<Listed>,
-    /// Why it cannot be asked.
     pub lack: Option<Lack>,
 }
 

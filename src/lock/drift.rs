@@ -20,10 +20,8 @@ pub struct Drift {
     pub new: Option<String>,
 }
 
-/// What a comparison of two locks found.
 pub struct Comparison {
     pub drift: Vec<Drift>,
-    /// How many facets have the same value in both.
     pub same: usize,
 }
 
@@ -32,7 +30,6 @@ pub struct Comparison {
 pub struct Facets(Vec<(String, Option<String>)>);
 
 impl Facets {
-    /// The facets with known values.
     pub fn known(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(facet, value)| Some((facet.as_str(), value.as_deref()?)))
     }

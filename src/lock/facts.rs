@@ -23,7 +23,6 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// The facts of all connected models, by index in the spec.
     pub fn all(models: &Models) -> HashMap<usize, Self> {
         let facts = |target: &Target| ModelFacts { sent: Some(sent(target)), build: target.build.clone().into() };
         models.iter().map(|target| (target.index, facts(target))).collect()
@@ -146,7 +145,6 @@ fn scalar(value: &Value) -> toml::Value {
 }
 
 impl Lock {
-    /// Adds what a stage asks.
     pub fn add_prompts(&mut self, stage: &str, Prompts { prompts, answers }: Prompts) {
         if let Some(locked) = self.stages.get_mut(stage) {
             (locked.prompts, locked.answers) = (Some(prompts), Some(answers));
@@ -185,7 +183,6 @@ impl Lock {
         }
     }
 
-    /// Adds the contents of the output files as they are now.
     pub fn add_outputs(&mut self, plan: &Plan) {
         for i in plan.outputs() {
             let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");

@@ -30,7 +30,6 @@ const VERSION: u32 = 1;
 const HEAD: &str = "# What this pipeline's tables were made from, and what they are. Written by `fanfold run`, checked by\n\
                     # `fanfold verify`; keep it in git. Hashes are BLAKE3.\n";
 
-/// What a pipeline's tables were made from, and what they contain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
@@ -54,7 +53,6 @@ pub struct Lock {
 pub struct LockedTool {
     /// The version that wrote the lock. Not a facet: a new version alone changes no table.
     pub fanfold: String,
-    /// The version of the call keys.
     pub calls: String,
 }
 
@@ -69,7 +67,6 @@ pub struct LockedSpec {
 #[serde(deny_unknown_fields)]
 pub struct LockedSource {
     pub rows: u64,
-    /// The hash of the values.
     pub content: String,
     /// `name: type` for each column.
     pub columns: Vec<String>,
@@ -78,7 +75,6 @@ pub struct LockedSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedModel {
-    /// The provider's kind.
     pub provider: String,
     /// The provider's id of the model.
     pub model: String,
@@ -128,7 +124,6 @@ pub struct LockedStage {
     #[serde(rename = "type")]
     pub kind: String,
     pub input: String,
-    /// In the spec's order.
     pub models: Vec<String>,
     /// `dealt`, `wide` or `long`.
     pub layout: String,
@@ -147,7 +142,6 @@ pub struct LockedStage {
     pub prompts: Option<String>,
     /// The hash of the JSON Schemas of these prompts.
     pub answers: Option<String>,
-    /// Rows of the input.
     pub rows: Option<u64>,
     pub answered: Option<u64>,
     pub failed: Option<u64>,
@@ -171,7 +165,6 @@ pub struct LockedOutput {
     pub columns: Vec<String>,
 }
 
-/// Why a lock cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct LockError {
@@ -194,7 +187,6 @@ impl Lock {
         }
     }
 
-    /// The path of the lock of the spec at `spec`.
     pub fn path_of(spec: &Path) -> PathBuf {
         let mut name = spec.as_os_str().to_owned();
         name.push(".lock");
@@ -231,7 +223,6 @@ impl Lock {
         }
     }
 
-    /// The text of the lock file.
     pub fn to_toml(&self) -> String {
         let tables = toml::to_string_pretty(self).expect("names, texts and numbers are always TOML");
         format!("{HEAD}{tables}")
@@ -243,7 +234,6 @@ impl Lock {
         write_whole(path, self.to_toml().as_bytes()).map_err(StoreError::io(path))
     }
 
-    /// The lock as a run's manifest contains it.
     pub fn to_json(&self) -> Value {
         let mut json = serde_json::to_value(self).unwrap_or_default();
         drop_nulls(&mut json);
@@ -274,7 +264,6 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Whether the counts, if they are known, sum to all rows.
 fn adds_up(rows: Option<u64>, counts: [Option<u64>; 3]) -> bool {
     match (rows, counts) {
         (_, [None, None, None]) => true,

@@ -25,11 +25,9 @@ pub struct Outlook {
     /// Calls at most, those that the ledger answers included.
     pub calls: u64,
     pub from_ledger: u64,
-    /// Rows with prompts that depend on unknown answers.
     pub unknown: u64,
 }
 
-/// How far a stage is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freshness {
     pub name: String,
@@ -41,7 +39,6 @@ pub struct Freshness {
     pub outlook: Outlook,
 }
 
-/// What the project's tables were last made from, and whether that run finished.
 struct Earlier {
     lock: Lock,
     done: bool,
@@ -136,7 +133,6 @@ fn missing(spec: &Spec, stage: TableId, lock: &Lock) -> Vec<Drift> {
     drift.collect()
 }
 
-/// The last whole run of the pipeline, by its manifest.
 fn last_run(project: &Project, pipeline: &str) -> Option<Earlier> {
     let runs = std::fs::read_dir(project.runs()).ok()?.flatten();
     let manifests = runs.filter_map(|run| Manifest::read(&RunDir::new(run.path())));

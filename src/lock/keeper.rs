@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use super::{Drift, Lock, LockError};
 use crate::store::StoreError;
 
-/// What a run may do to its lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockMode {
     /// Accept changes of the author.
@@ -22,7 +21,6 @@ pub enum LockMode {
     Ignore,
 }
 
-/// Why a run does not fit its lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockFailure {
     #[error("the lock `{0}` does not exist")]
@@ -37,7 +35,6 @@ pub enum LockFailure {
     Store(#[from] StoreError),
 }
 
-/// What a run did to its lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockChange {
     /// Nothing, because only some rows or stages were run.
@@ -55,7 +52,6 @@ pub struct LockKeeper {
 }
 
 impl LockKeeper {
-    /// Reads the lock of the spec at `spec`.
     pub fn open(spec: &Path, mode: LockMode) -> Result<LockKeeper, LockFailure> {
         let path = Lock::path_of(spec);
         let old = match Lock::read(&path) {

@@ -73,7 +73,6 @@ impl PromptDigest {
         self.prompts.update(bytes);
     }
 
-    /// Digests all rows of the input of `stage`.
     pub fn of_rows<E>(stage: &StageSpec, batches: impl Iterator<Item = Result<RecordBatch, E>>) -> Result<Prompts, E> {
         let mut digest = PromptDigest::default();
         let mut first = 0;

@@ -5,13 +5,10 @@ use super::file::Lock;
 use crate::plan::Plan;
 use crate::store::{Project, RunDir};
 
-/// What a verification found.
 pub struct Verified {
-    /// The facets that have another value now.
     pub drift: Vec<Drift>,
     /// The facets that cannot be found out here and now.
     pub unchecked: Vec<String>,
-    /// How many facets have the value that the lock says.
     pub same: usize,
 }
 

@@ -5,9 +5,7 @@ use std::time::Duration;
 /// How long the parts of a call took, by the provider's own clock; `None` if it does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timings {
-    /// Loading the model.
     pub load: Option<Duration>,
-    /// Computing the prompt.
     pub prompt: Option<Duration>,
     /// Writing the reply, from its first token on. The rest of the call is the time to its first token.
     pub writing: Option<Duration>,
@@ -25,7 +23,6 @@ impl Timings {
 /// Calls that were measured with the same number in flight.
 #[derive(Clone, Debug, Default)]
 pub struct Level {
-    /// Calls in flight.
     pub in_flight: u32,
     /// The calls that ended, in that order.
     pub samples: Vec<Sample>,
@@ -33,7 +30,6 @@ pub struct Level {
     pub took: Duration,
     /// How long calls waited for the rate limits, all lanes together.
     pub held: Duration,
-    /// Whether every call of the level was made.
     pub whole: bool,
 }
 
@@ -47,7 +43,6 @@ pub struct Sample {
     pub outcome: Result<Measured, Missed>,
 }
 
-/// A reply that was measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
     /// As the server counted them.
@@ -59,11 +54,8 @@ pub struct Measured {
     pub unusable: Option<&'static str>,
 }
 
-/// A call without a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// The kind of the failure.
     pub kind: &'static str,
-    /// The error of the server or the network.
     pub message: String,
 }

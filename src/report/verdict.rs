@@ -16,7 +16,6 @@ use crate::table::parquet::{Table, TableError};
 
 const BATCH_ROWS: usize = 256;
 
-/// Why tests cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum VerdictError {
     #[error("no finished run matches this spec and its sources as they are now")]

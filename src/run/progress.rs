@@ -15,13 +15,11 @@ const NAMED: usize = 5;
 /// Counted parts of a US dollar.
 const NANO: f64 = 1e9;
 
-/// The counters of a run.
 #[derive(Debug)]
 pub struct Progress {
     stages: BTreeMap<TableId, StageProgress>,
 }
 
-/// The counters of a stage.
 #[derive(Debug)]
 pub struct StageProgress {
     pub name: String,
@@ -42,7 +40,6 @@ struct Counters {
     errors: BTreeMap<&'static str, Failures>,
 }
 
-/// Failed calls of one kind.
 #[derive(Debug, Default)]
 struct Failures {
     count: u64,
@@ -71,16 +68,13 @@ impl Failures {
     }
 }
 
-/// How far a stage is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Rows that are answered, failed or skipped.
     pub done: u64,
-    /// Rows.
     pub failed: u64,
     /// Calls answered by the ledger, and rows kept from an earlier start.
     pub known: u64,
-    /// Calls.
     pub in_flight: u64,
     pub completion_tokens: u64,
 }
@@ -95,7 +89,6 @@ impl Drop for Flight<'_> {
 }
 
 impl Progress {
-    /// Counters for every stage of `plan` that runs.
     pub fn new(plan: &Plan) -> Self {
         let stage = |id: TableId| {
             let stage = plan.spec.stage(id);
@@ -116,12 +109,10 @@ impl Progress {
         self.stages.get(&stage).expect("counters exist for every stage that runs")
     }
 
-    /// The stages that run.
     pub fn stages(&self) -> impl Iterator<Item = &StageProgress> {
         self.stages.values()
     }
 
-    /// What stage `stage` has done.
     pub fn totals(&self, stage: TableId) -> StageTotals {
         let stage = self.stage(stage);
         let counters = stage.counters.lock();
@@ -140,7 +131,6 @@ impl StageProgress {
         self.counters.lock().totals.rows
     }
 
-    /// Sets the number of rows of its input.
     pub fn expect(&self, rows: u64) {
         self.counters.lock().totals.rows = rows;
     }
@@ -178,12 +168,10 @@ impl StageProgress {
         totals.without_packing += singles;
     }
 
-    /// Counts a row with all answers.
     pub fn answered(&self) {
         self.counters.lock().totals.counts.answered += 1;
     }
 
-    /// Counts a row without a call.
     pub fn skipped(&self) {
         self.counters.lock().totals.counts.skipped += 1;
     }

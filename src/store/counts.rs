@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 /// Rows by result; together all rows of a finished stage or part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
-    /// Every model answered.
     pub answered: u64,
     /// A call failed.
     pub failed: u64,
@@ -30,7 +29,6 @@ impl AddAssign for RowCounts {
     }
 }
 
-/// Shares by column.
 pub type Shares = IndexMap<String, Share>;
 
 /// How often each label of a column was given.
@@ -44,7 +42,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// How many answers are labels.
     pub fn of(&self) -> u64 {
         self.labels.values().sum()
     }

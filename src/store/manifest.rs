@@ -17,9 +17,7 @@ const FILE: &str = "manifest.json";
 /// What a run did.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of this format.
     pub schema_version: u32,
-    /// The version of fanfold.
     pub fanfold: String,
     pub pipeline: String,
     /// The hash of everything in the spec that can change a table.
@@ -42,7 +40,6 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub reshapes: IndexMap<String, ReshapeEntry>,
     pub models: IndexMap<String, ModelEntry>,
-    /// The shapes of the stages' tables.
     #[serde(default)]
     pub tables: IndexMap<String, StageShape>,
     pub stages: IndexMap<String, StageTotals>,
@@ -64,11 +61,9 @@ pub enum State {
     Done,
 }
 
-/// A source as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceEntry {
     pub rows: u64,
-    /// The hash of its content.
     pub content: String,
     /// Its files, as the spec names them.
     #[serde(default)]
@@ -78,7 +73,6 @@ pub struct SourceEntry {
     pub key: Option<String>,
 }
 
-/// A table that was made from other tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReshapeEntry {
     /// `split`, `join` or `gather`.
@@ -91,13 +85,10 @@ pub struct ReshapeEntry {
     pub hidden: usize,
 }
 
-/// A model as it was asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelEntry {
-    /// The provider's kind.
     pub provider: String,
     pub endpoint: String,
-    /// The provider's id of the model.
     pub model: String,
     #[serde(flatten)]
     pub build: Build,
@@ -106,7 +97,6 @@ pub struct ModelEntry {
 /// What a stage did. When it is done, `counts` sum to `rows`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageTotals {
-    /// Rows of its input.
     pub rows: u64,
     #[serde(flatten)]
     pub counts: RowCounts,
@@ -120,9 +110,7 @@ pub struct StageTotals {
     pub without_packing: u64,
     /// Retries included.
     pub attempts: u64,
-    /// Tokens of the prompts that were sent.
     pub prompt_tokens: u64,
-    /// Tokens of the replies that were received.
     pub completion_tokens: u64,
     /// Calls that the rows needed: what would be sent without the ledger.
     #[serde(default)]
@@ -135,7 +123,6 @@ pub struct StageTotals {
     pub shares: Shares,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
-    /// Failed calls by kind.
     pub errors: IndexMap<String, ErrorKind>,
 }
 
@@ -143,7 +130,6 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Failed calls of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorKind {
     pub count: u64,
@@ -154,7 +140,6 @@ pub struct ErrorKind {
     pub message: String,
 }
 
-/// A file that was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputFacts {
     /// The stage or source that it contains.
@@ -180,7 +165,6 @@ impl Manifest {
         }
     }
 
-    /// Marks the run as ended.
     pub fn end(&mut self, state: State) {
         self.state = state;
         self.finished_at = Some(now());
@@ -191,7 +175,6 @@ impl Manifest {
         serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
     }
 
-    /// When the manifest in a run's folder was last written.
     pub fn written(run: &RunDir) -> Option<SystemTime> {
         std::fs::metadata(run.root().join(FILE)).and_then(|file| file.modified()).ok()
     }

@@ -7,12 +7,10 @@ use serde_json::Value;
 
 use crate::spec::{Form, Spec, StageSpec};
 
-/// How a stage's table was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageShape {
     /// The stage or the source that it reads.
     pub input: String,
-    /// In the spec's order.
     pub models: Vec<String>,
     /// `dealt`, `wide` or `long`.
     pub layout: String,
@@ -27,7 +25,6 @@ pub struct StageShape {
     pub fills: Vec<String>,
 }
 
-/// A column that a stage adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AddedColumn {
     pub name: String,

@@ -11,12 +11,10 @@ const TOO_MANY: f64 = 0.05;
 /// If lanes wait for rate limits for a larger share of the time, the limits decided the throughput.
 const HELD: f64 = 0.1;
 
-/// The recommendation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Advice {
     /// The smallest level that is about as good as the best one.
     pub in_flight: u32,
-    /// The level with the highest throughput.
     pub best: u32,
     /// The throughput of `in_flight` divided by that of `best`.
     pub share_of_best: f64,

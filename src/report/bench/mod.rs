@@ -20,34 +20,27 @@ use crate::provider::{Level, Measured, Sample, Timings};
 use crate::random::Streams;
 use crate::stats::{bootstrap, nearest_rank};
 
-/// Draws of a bootstrap.
 const DRAWS: u64 = 1000;
 /// The most time that a lane needs to find out that it need not wait.
 const NO_WAIT: Duration = Duration::from_millis(1);
 /// The fewest blocks for an interval.
 const FEWEST: usize = 3;
 
-/// The statistics of a level of concurrency.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LevelReport {
-    /// Calls in flight.
     pub in_flight: u32,
     /// Calls that ended.
     pub calls: u64,
     pub answered: u64,
     /// Calls without a reply, by the kind of the failure.
     pub failed: IndexMap<&'static str, u64>,
-    /// The message of the first failure.
     pub example: Option<String>,
     /// Replies that a run would not accept, by the kind of the failure.
     pub unusable: IndexMap<&'static str, u64>,
-    /// From the first call to the end of the last.
     pub seconds: f64,
     /// The share of the lanes' time spent waiting for rate limits, from 0 to 1.
     pub held: f64,
-    /// Whether all calls of the level were made.
     pub whole: bool,
-    /// Replies per second.
     pub calls_per_sec: Interval,
     /// Tokens of the replies per second, all lanes together; `None` if the server does not count them.
     pub tokens_per_sec: Option<f64>,
@@ -70,7 +63,6 @@ pub struct Interval {
     pub high: Option<f64>,
 }
 
-/// Extremes, percentiles and mean of some values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     pub min: f64,
@@ -93,7 +85,6 @@ impl Spread {
     }
 }
 
-/// Seconds to the first token of a reply.
 pub fn first_token(took: Duration, timings: &Timings) -> Option<f64> {
     timings.writing.map(|writing| took.saturating_sub(writing).as_secs_f64())
 }
@@ -138,7 +129,6 @@ impl LevelReport {
     }
 }
 
-/// How often each kind occurs.
 fn tally(kinds: impl Iterator<Item = &'static str>) -> IndexMap<&'static str, u64> {
     let mut counts = IndexMap::new();
     kinds.for_each(|kind| *counts.entry(kind).or_insert(0) += 1);

@@ -21,11 +21,9 @@ pub struct BenchReport<'a> {
     pub width: usize,
 }
 
-/// The measurement of a model.
 pub struct ModelReport {
     id: String,
     endpoint: String,
-    /// The kind of the provider.
     kind: &'static str,
     measured: ModelBench,
     levels: Vec<LevelReport>,
