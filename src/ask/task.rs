@@ -56,6 +56,7 @@ pub struct Task {
     pub audit: bool,
     at_once: bool,
     members: Vec<Member>,
+    /// The index in each member's round of the next question; only used for several members.
     next: usize,
     calls: VecDeque<Call>,
 }
@@ -70,9 +71,7 @@ pub struct Member {
 
 /// A prompt with its key, and the answer once there is one.
 pub struct Question {
-    /// What to ask.
     pub prompt: Arc<Prompt>,
-    /// The key of the call.
     pub key: Key,
     pub answer: Option<Finished>,
 }
@@ -92,7 +91,7 @@ struct Item {
 
 pub struct SlotResult {
     pub slot: usize,
-    /// What was asked, in order.
+    /// In the order of the calls.
     pub asked: Vec<Exchange>,
     pub failure: Option<Failure>,
 }

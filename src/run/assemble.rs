@@ -22,6 +22,7 @@ pub enum Piece {
     /// A part begins; it is made from the parts with these marks.
     Begin(Part, Vec<String>),
     Block(Arc<Block>),
+    /// The part and how many blocks it has.
     End(u64, u64),
 }
 

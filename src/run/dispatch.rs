@@ -11,7 +11,7 @@ use super::call::CallRequest;
 use super::error::RunError;
 use super::job::Job;
 use super::look_up::look_up;
-use super::produce::{Produce, Produced, produce};
+use super::produce::{Produced, ProducedBlock, produce};
 use super::recent::Lookup;
 use super::stop::StopReason;
 use crate::ask::{Next, Question, Respondent, Task, Terms};
@@ -73,7 +73,7 @@ struct Lanes {
 
 impl Lanes {
     /// Sends a block's tasks, row by row; `false`: the run stops.
-    async fn block(&mut self, Produce { block, tasks, lookup }: Produce) -> bool {
+    async fn block(&mut self, ProducedBlock { block, tasks, lookup }: ProducedBlock) -> bool {
         if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
             return false;
         }
@@ -86,10 +86,10 @@ impl Lanes {
 
     /// Sends a part's tasks model by model; a model begins when the calls of the one before have ended. The next part begins
     /// with the last model, so that the server keeps it loaded.
-    async fn model_by_model(&mut self, blocks: Vec<Produce>) -> bool {
+    async fn model_by_model(&mut self, blocks: Vec<ProducedBlock>) -> bool {
         let models = self.job.stage().models.len();
         let mut by_model: Vec<Vec<Open>> = (0..models).map(|_| Vec::new()).collect();
-        for Produce { block, tasks, lookup } in blocks {
+        for ProducedBlock { block, tasks, lookup } in blocks {
             if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
                 return false;
             }

@@ -29,12 +29,13 @@ pub enum Produced {
     /// A part begins; it is made from the parts with these marks.
     Begin(Part, Vec<String>),
     /// A block and what has to be asked about it.
-    Block(Produce),
+    Block(ProducedBlock),
+    /// The part and how many blocks it has.
     End(u64, u64),
 }
 
 /// A block with the tasks that the ledger did not finish.
-pub struct Produce {
+pub struct ProducedBlock {
     pub block: Arc<Block>,
     pub tasks: Vec<Task>,
     /// The look-up that found no answer; it ends when the last question is claimed.
@@ -106,7 +107,7 @@ impl Producer<'_> {
     }
 
     /// Makes the tasks of a block and answers what the ledger knows.
-    fn block(&self, block: Block) -> Result<Produce, StoreError> {
+    fn block(&self, block: Block) -> Result<ProducedBlock, StoreError> {
         let job = self.job;
         let lookup = Arc::new(job.calls.recorder().lookup());
         let mut open = tasks(job.stage(), &job.context(&block), &mut first_rounds(job, &block), &self.audited);
@@ -129,7 +130,7 @@ impl Producer<'_> {
         }
         missing.sort_by_key(Task::place);
         block.set_open(missing.len());
-        Ok(Produce { block: Arc::new(block), tasks: missing, lookup })
+        Ok(ProducedBlock { block: Arc::new(block), tasks: missing, lookup })
     }
 
     fn unrecorded(&self, block: &Block, mut task: Task, replay: &Replay) {
