@@ -7,7 +7,6 @@ use crate::provider::{Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
 
-/// The result of a call for one row.
 #[derive(Clone, Debug)]
 pub struct Finished {
     pub record: Arc<Record>,
@@ -20,7 +19,6 @@ pub struct Finished {
 /// The position of a row in a call about several rows.
 #[derive(Clone, Debug)]
 pub struct PackPosition {
-    /// The number of items.
     pub size: usize,
     /// The row's item, from 1.
     pub position: usize,
@@ -103,7 +101,6 @@ impl<'a> Terms<'a> {
 /// Other words than `stop` that servers use for a complete reply.
 const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
 
-/// Whether a recorded reply is complete.
 fn is_whole(finish: &str) -> bool {
     finish == "stop" || WHOLE.contains(&finish)
 }

@@ -30,7 +30,6 @@ pub struct Models {
     targets: Vec<Option<Target>>,
 }
 
-/// Why a model can't be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The environment lacks a key, an address or a file.
@@ -154,7 +153,6 @@ impl Models {
         }
     }
 
-    /// What the manifest says of them.
     pub fn entries(&self) -> IndexMap<String, ModelEntry> {
         let entry = |target: &Target| ModelEntry {
             provider: target.provider.kind().to_owned(),

@@ -12,10 +12,9 @@ use crate::store::Key;
 /// Tokens that the form of a pack's reply takes for each item.
 const ITEM_TOKENS: u32 = 24;
 
-/// A model that can be asked.
 #[derive(Debug)]
 pub struct Target {
-    /// Its index in the spec.
+    /// In the spec.
     pub index: usize,
     pub name: String,
     pub model: Model,

@@ -11,7 +11,6 @@ pub struct Failure {
     pub message: String,
 }
 
-/// The kinds that an error column can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureKind {
     // The kinds of failed calls, as in `provider::CallErrorKind`.

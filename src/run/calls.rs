@@ -10,7 +10,7 @@ use super::replay::Replay;
 use crate::ask::{Finished, Terms};
 use crate::models::{Models, Target};
 use crate::prompt::{Answer, Failure, FailureKind};
-use crate::store::{Key, LedgerError, Record};
+use crate::store::Record;
 
 /// Failures of a pack that smaller packs may not meet. Fallback models are not asked for such a pack.
 const TOO_LARGE: [FailureKind; 4] =
@@ -40,11 +40,6 @@ impl Calls {
 
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
-    }
-
-    /// The answered calls of `keys`. Blocking.
-    pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
-        self.recorder.find(keys)
     }
 
     /// Makes a call; equal calls are made once. `lookup`, in which the ledger did not know the call, ends when the call is

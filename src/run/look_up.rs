@@ -36,7 +36,7 @@ pub fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<(), Store
     }
     let keys: Vec<Key> = open.iter().map(|(question, ..)| question.key).collect();
     let mut unfit = Vec::new();
-    for ((question, _, model), record) in open.iter_mut().zip(job.calls.find(&keys)?) {
+    for ((question, _, model), record) in open.iter_mut().zip(job.calls.recorder().find(&keys)?) {
         let Some(record) = record else { continue };
         question.answer = Finished::known(Arc::new(record), &question.prompt, &terms[*model]);
         if question.answer.is_none() {

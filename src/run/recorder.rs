@@ -26,7 +26,6 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(20);
 /// The most records of a commit.
 const COMMIT_RECORDS: usize = 4096;
 
-/// A record, and the task that waits for it.
 type Waiting = (Arc<Record>, oneshot::Sender<Committed>);
 
 /// The position of a record among the committed ones, from 1, and the earlier answer that counts instead of it.
@@ -43,11 +42,9 @@ struct Shared {
     path: PathBuf,
     /// Answers before this time are not used, in milliseconds since 1970.
     fresh_since: Option<i64>,
-    /// The number of committed records.
     committed: AtomicU64,
     /// The number of synced records; `u64::MAX` after writing has failed.
     synced: watch::Sender<u64>,
-    /// Open readers that are not in use.
     readers: Mutex<Vec<Ledger>>,
     recent: Arc<Recent>,
     error: Mutex<Option<StoreError>>,

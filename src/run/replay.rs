@@ -38,7 +38,6 @@ pub struct Replay {
     folder: TempDir,
 }
 
-/// A call that is not in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingCall {
     pub stage: String,
@@ -56,7 +55,6 @@ struct Missing {
 }
 
 impl Replay {
-    /// Loads the file at `path` for the run in `dir`.
     pub fn load(path: &Path, mode: ReplayMode, dir: &RunDir) -> Result<Self, StoreError> {
         let file = ReplayFile::open(path)?;
         std::fs::create_dir_all(dir.root()).map_err(StoreError::io(dir.root()))?;
@@ -75,7 +73,6 @@ impl Replay {
         &self.file
     }
 
-    /// Whether no call may be sent.
     pub fn is_only(&self) -> bool {
         self.mode == ReplayMode::Only
     }
@@ -94,7 +91,6 @@ impl Replay {
         Ok(found)
     }
 
-    /// Notes a call that is not in the file.
     pub fn missed(&self, plan: &Plan, stage: TableId, row: (i64, String), model: &str) {
         let (number, row) = row;
         let name = plan.spec.stage(stage).name.to_string();
@@ -107,7 +103,6 @@ impl Replay {
         }
     }
 
-    /// Whether a call was not in the file.
     pub fn is_incomplete(&self) -> bool {
         self.missing.lock().count > 0
     }

@@ -11,14 +11,12 @@ use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
 use crate::run::stop::{Stop, StopReason};
 use crate::spec::Price;
 
-/// What all requests of a run share.
 pub struct Admission {
     pub budget: BudgetMeter,
     pub endpoints: Endpoints,
     pub stop: Stop,
 }
 
-/// A request that may be sent.
 pub struct Admitted<'a> {
     turn: Turn<'a>,
     reserved: Reserved<'a>,

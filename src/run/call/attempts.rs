@@ -25,7 +25,6 @@ pub struct Attempts<'a> {
     pub progress: &'a StageProgress,
 }
 
-/// What is sent to the model.
 struct Conversation<'a> {
     /// The prompt, shortened if it does not fit.
     prompt: Cow<'a, [Message]>,

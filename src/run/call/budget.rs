@@ -12,7 +12,6 @@ use crate::spec::{Budget, Price};
 pub struct Cost {
     /// Requests, retries included.
     pub calls: u64,
-    /// Tokens of prompts and replies.
     pub tokens: u64,
     pub usd: f64,
 }
@@ -106,7 +105,6 @@ impl BudgetMeter {
 }
 
 impl Reserved<'_> {
-    /// Counts the actual cost of the call.
     pub fn settle(self, cost: Cost) {
         let Some((meter, _)) = self.0 else { return };
         let mut state = meter.state.lock();

@@ -14,7 +14,6 @@ use crate::spec::{OnOutage, Spec};
 /// Equal rejections, before the first answer, after which no row is expected to fare better.
 const SAME: u32 = 20;
 
-/// The shared state by model.
 #[derive(Debug)]
 pub struct Endpoints(HashMap<usize, ModelState>);
 
@@ -67,7 +66,6 @@ impl EndpointState {
         self.down.load(Relaxed)
     }
 
-    /// Notes that it has answered.
     pub fn is_up(&self) {
         self.down.store(false, Relaxed);
         *self.rejected.lock() = None;

@@ -19,7 +19,6 @@ use bucket::Bucket;
 const OUTAGE: u32 = 10;
 /// The wait before the first probe of a server that is down; doubled with each probe.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
-/// The longest wait between two probes.
 const LAST_PROBE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -46,9 +45,7 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 struct Outage {
     since: Instant,
-    /// When the next probe may begin.
     probe: Instant,
-    /// The wait after a probe that fails.
     wait: Duration,
 }
 
@@ -61,7 +58,6 @@ enum Cap {
 }
 
 impl State {
-    /// How many calls may be in flight now.
     fn most(&self) -> usize {
         match &self.cap {
             _ if self.outage.is_some() => 1,
@@ -96,7 +92,6 @@ pub struct Turn<'a> {
     epoch: u64,
     /// Whether no further call could begin after it.
     full: bool,
-    /// Tokens that are reserved for it.
     reserved: f64,
 }
 

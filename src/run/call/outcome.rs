@@ -9,7 +9,6 @@ use crate::prompt::{Answer, Failure, FailureKind, Message, Prompt};
 use crate::provider::{CallError, CallErrorKind, Finish, Reply};
 use crate::spec::{OnOutage, Repair};
 
-/// A request without a reply.
 #[derive(Debug)]
 pub struct SendError {
     pub error: CallError,
@@ -17,17 +16,25 @@ pub struct SendError {
     pub outage: Option<Duration>,
 }
 
-/// What the attempt meant for the call.
 #[derive(Debug)]
 pub enum Outcome {
     /// The reply is an answer; `repaired`: only after its JSON was repaired.
-    Answer { reply: Reply, answer: Answer, repaired: bool },
+    Answer {
+        reply: Reply,
+        answer: Answer,
+        repaired: bool,
+    },
     /// Send again after `delay`, with the conversation `again` if there is one. `counts` towards `max_attempts`. All calls
     /// to the endpoint wait for `pause`.
-    Retry { failed: FailedAttempt, delay: Duration, pause: Option<Duration>, counts: bool, again: Option<Vec<Message>> },
+    Retry {
+        failed: FailedAttempt,
+        delay: Duration,
+        pause: Option<Duration>,
+        counts: bool,
+        again: Option<Vec<Message>>,
+    },
     /// Send a shorter prompt, or give up if there is none.
     Shorten(FailedAttempt),
-    /// This model has no answer.
     GiveUp(FailedAttempt),
     /// No call to this model would fare better.
     StopRun(CallError),
@@ -49,9 +56,7 @@ pub struct Situation<'a> {
     pub rejects_all: bool,
     /// Whether no further failed attempt is allowed.
     pub is_last: bool,
-    /// Requests that were sent so far.
     pub attempts: u32,
-    /// The time since the first of them.
     pub spent: Duration,
     /// A random number from 0 to 1.
     pub jitter: f64,

@@ -17,7 +17,6 @@ pub struct StructuredOutput {
     has_levels: bool,
     /// The level that was answered first, by the hash of the schema.
     known: Mutex<HashMap<u64, usize>>,
-    /// One call at a time searches for a level.
     search: tokio::sync::Mutex<()>,
 }
 
@@ -48,7 +47,6 @@ impl StructuredOutput {
         self.known.lock().entry(hash(schema)).or_insert(level);
     }
 
-    /// Waits for the turn to search for a level.
     pub async fn search(&self) -> Turn<'_, ()> {
         self.search.lock().await
     }

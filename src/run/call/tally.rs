@@ -12,7 +12,6 @@ use crate::provider::{CallError, Finish, Reply};
 use crate::run::progress::StageProgress;
 use crate::store::{Notes, Record};
 
-/// An attempt without an answer.
 #[derive(Debug)]
 pub struct FailedAttempt {
     pub failure: Failure,
@@ -30,7 +29,6 @@ impl From<CallError> for FailedAttempt {
 pub struct Tally {
     /// When the first request was sent: time spent in our own queue does not count against the time limit.
     started: Option<Instant>,
-    /// Requests that were sent.
     pub attempts: u32,
     /// Failed attempts that count towards `max_attempts`.
     pub counted: u32,
@@ -54,13 +52,11 @@ impl Tally {
         progress.tokens(prompt, completion);
     }
 
-    /// Keeps an attempt without an answer for the record.
     pub fn note(&mut self, failed: FailedAttempt) {
         let reply = failed.reply.map(|reply| reply.text);
         self.tries.push(json!({ "reply": reply, "error": failed.failure.to_string() }));
     }
 
-    /// The time since the first request was sent.
     pub fn spent(&self) -> Duration {
         self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }

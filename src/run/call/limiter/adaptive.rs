@@ -43,7 +43,6 @@ enum Phase {
     Confirming(Level, Level),
     /// The number is found: its throughput, and the calls since.
     Settled(f64, usize),
-    /// Another number is compared with this level.
     Trying(Level),
 }
 
@@ -86,7 +85,6 @@ impl Adaptive {
         self.calls
     }
 
-    /// The epoch of a call that begins now.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }

@@ -11,7 +11,6 @@ const KEPT: f64 = 1.0;
 
 #[derive(Debug)]
 pub struct Bucket {
-    /// The allowance per second.
     rate: f64,
     /// The capacity: at least one request, even at less than one per second.
     most: f64,
@@ -21,7 +20,6 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket.
     pub fn new(per_minute: f64, now: Instant) -> Bucket {
         let rate = per_minute / 60.0;
         let most = (rate * KEPT).max(1.0);
