@@ -169,7 +169,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         19,
         "clock jumps",
         Here(
-            &["a_pause_holds_everyone_back", "retry_after_is_seconds_or_a_date"],
+            &["a_pause_delays_all_calls", "retry_after_is_seconds_or_a_date"],
             "waits and deadlines run on the monotonic clock; the wall clock only turns a date of Retry-After into a wait of an hour at most, and is shown",
         ),
     ),
@@ -284,7 +284,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         33,
         "formulas for spreadsheets in a cell",
         Here(
-            &["csv_and_jsonl_hold_the_cells"],
+            &["csv_and_jsonl_contain_the_cells"],
             "outputs are data and are not changed for spreadsheets; there are no reports for them yet",
         ),
     ),
@@ -294,9 +294,9 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         "escape sequences for the terminal",
         Tests(&[
             "nothing_from_outside_drives_the_terminal",
-            "nothing_that_a_terminal_obeys_is_left",
+            "control_characters_are_replaced",
             "a_text_cannot_command_the_terminal",
-            "nothing_in_a_cell_drives_the_terminal",
+            "cells_cannot_control_the_terminal",
             "messages_are_safe_to_show",
         ]),
     ),
@@ -376,8 +376,8 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         Here(
             &[
                 "lanes_and_parts_change_nothing",
-                "whoever_gives_up_leaves_his_room_to_others",
-                "while_a_server_is_down_one_call_at_a_time_asks_whether_it_is_back",
+                "a_dropped_call_does_not_keep_its_place_in_the_queue",
+                "while_a_server_is_down_one_call_at_a_time_probes_it",
             ],
             "interleavings are not explored by a model checker",
         ),
