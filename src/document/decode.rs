@@ -4,8 +4,6 @@
 //! decoded again, until nothing new is found. Faults that only the stubs can have caused are not reported.
 //! Knows the tree and its reader.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
 use std::marker::PhantomData;
 
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
@@ -18,22 +16,45 @@ use super::{Node, Path, Problems};
 /// How many faults of one node are looked for; each costs a round.
 const MOST_ROUNDS: usize = 64;
 
-/// Decodes the node at `path`. Every problem is added to `problems`; with any of them there is no value.
+/// Decodes the node at `path` and reports every problem; with any of them there is no value.
 pub fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
     decode_beside(node, path, &[], problems)
 }
 
-/// As [`decode`], for a table whose other fields (`others`) are decoded by someone else: these are passed over here,
-/// and are suggested for a field that is unknown. A problem that `problems` has already is not added again, so that
-/// both sides can be decoded from the same node.
+/// As [`decode`], for a table whose other fields (`others`) are decoded separately: they are passed over here, and
+/// suggested for an unknown field. A problem that `problems` already has is not added again, so that both sides can be
+/// decoded from the same node.
 pub fn decode_beside<T: DeserializeOwned>(
     node: &Node,
     path: &Path,
     others: &[&str],
     problems: &mut Problems,
 ) -> Option<T> {
-    let mut marks =
-        Marks { root: path, others, stubbed: HashSet::new(), skipped: HashSet::new(), noted: RefCell::new(Vec::new()) };
+    let decoded = rounds(node, path, others);
+    let is_clean = decoded.found.is_empty() && decoded.made_up.is_empty();
+    problems.add_new(decoded.found);
+    decoded.value.filter(|_| is_clean)
+}
+
+/// As [`decode`], but a value at fault is replaced by a placeholder, so that the rest can be checked too. Later problems
+/// with a placeholder are not reported.
+pub fn decode_partly<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
+    let decoded = rounds(node, path, &[]);
+    problems.add_new(decoded.found);
+    decoded.made_up.into_iter().for_each(|path| problems.distrust(path));
+    decoded.value
+}
+
+/// What all rounds of a decoding found.
+struct Decoded<T> {
+    value: Option<T>,
+    found: Problems,
+    /// The paths of the values at fault, which are placeholders in `value`.
+    made_up: Vec<Path>,
+}
+
+fn rounds<T: DeserializeOwned>(node: &Node, path: &Path, others: &[&str]) -> Decoded<T> {
+    let mut marks = Marks::new(path, others);
     let mut found = Problems::default();
     let mut value = None;
     for _ in 0..MOST_ROUNDS {
@@ -51,13 +72,7 @@ pub fn decode_beside<T: DeserializeOwned>(
         }
     }
     found.extend(marks.noted.into_inner());
-    let value = value.filter(|_| found.is_empty() && marks.stubbed.is_empty() && marks.skipped.is_empty());
-    for problem in found {
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-    value
+    Decoded { value, found, made_up: marks.stubbed.into_iter().chain(marks.skipped).collect() }
 }
 
 /// Reports a fault and marks what it takes to get past it; says whether another round can find more.
@@ -81,7 +96,9 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
     // A check over several fields says nothing if one of them is made up.
     let made_up = marks.stubbed.iter().chain(&marks.skipped).any(|stub| stub.is_within(&path));
     let checks_whole = !matches!(fault.kind, FaultKind::MissingField(_) | FaultKind::UnknownField { .. });
-    if !(made_up && checks_whole) {
+    // A misspelt field has been reported already.
+    let misspelt = matches!(fault.kind, FaultKind::MissingField(_)) && marks.meant.borrow().contains(&next);
+    if !(made_up && checks_whole) && !misspelt {
         found.push(fault.diagnostic(&path, spot));
     }
     marks.stubbed.insert(next)
@@ -255,7 +272,6 @@ mod tests {
                 "bad-value: `bad key` is not a name: a name is a letter or `_`, then letters, digits, `_` or `-`, \
                  at most 64 in all",
                 "missing-field: `least` is missing",
-                "missing-field: `most` is missing",
                 "unknown-field: there is no field `mosst` here (did you mean `most`?)",
             ]
             .map(|m| m.to_owned())

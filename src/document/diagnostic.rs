@@ -109,6 +109,19 @@ pub enum Place {
     Span(Range<usize>),
 }
 
+impl Place {
+    /// The field of the table at `path` that this is in or at.
+    pub fn field_of(&self, path: &Path) -> Option<String> {
+        match self {
+            Place::Value(place) | Place::Key(place) if place.is_within(path) => match place.0.get(path.0.len())? {
+                Segment::Key(key) => Some(key.clone()),
+                Segment::Index(_) => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// One problem of a spec, in words for its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {

@@ -16,7 +16,7 @@ mod yaml;
 
 use std::ops::Range;
 
-pub use decode::{decode, decode_beside, fields_of};
+pub use decode::{decode, decode_beside, decode_partly, fields_of};
 pub use diagnostic::{Diagnostic, Path, Place, Segment, Severity};
 pub use problems::{Mark, Problems, Reported};
 
@@ -184,6 +184,21 @@ impl Node {
         match &self.value {
             Value::List(items) => items,
             _ => &[],
+        }
+    }
+
+    /// Adds an entry without a place in the text, if this is a table.
+    pub fn insert(&mut self, key: &str, value: Value) {
+        let node = Node { value, span: 0..0 };
+        if let Value::Table(entries) = &mut self.value {
+            entries.push(Entry { key: key.to_owned(), key_span: 0..0, node });
+        }
+    }
+
+    /// Keeps only the entries whose keys are to be `kept`, if this is a table.
+    pub fn retain(&mut self, kept: impl Fn(&str) -> bool) {
+        if let Value::Table(entries) = &mut self.value {
+            entries.retain(|entry| kept(&entry.key));
         }
     }
 

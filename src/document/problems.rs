@@ -2,12 +2,18 @@
 
 use std::ops::Deref;
 
-use super::{Diagnostic, Path};
+use super::{Diagnostic, Path, Place};
 use crate::name::{listed, nearest};
 
 /// The problems of a document, in the order in which they were found.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<Diagnostic>);
+pub struct Problems {
+    found: Vec<Diagnostic>,
+    /// Values that are at fault already; a second problem with one of them would only follow from the first.
+    distrusted: Vec<Path>,
+    /// The last problem that was dropped.
+    dropped: Option<Diagnostic>,
+}
 
 /// A moment in the life of [`Problems`].
 #[derive(Clone, Copy, Debug)]
@@ -33,24 +39,61 @@ impl Problems {
         self.report(Diagnostic::warning(rule, path, message))
     }
 
-    /// Adds a problem.
+    /// Reports a problem, unless it is one with a distrusted value.
     pub fn push(&mut self, problem: Diagnostic) {
-        self.0.push(problem);
+        self.report(problem);
     }
 
     fn report(&mut self, problem: Diagnostic) -> Reported<'_> {
-        self.push(problem);
-        Reported(self.0.last_mut().expect("one was just pushed"))
+        let is_dropped = match &problem.place {
+            Place::Value(path) | Place::Key(path) => self.is_distrusted(path),
+            Place::Span(_) => false,
+        };
+        if is_dropped {
+            return Reported(self.dropped.insert(problem));
+        }
+        self.found.push(problem);
+        Reported(self.found.last_mut().expect("one was just pushed"))
+    }
+
+    /// Adds the problems that are not there yet.
+    pub fn add_new(&mut self, problems: Problems) {
+        for problem in problems {
+            if !self.contains(&problem) {
+                self.push(problem);
+            }
+        }
+    }
+
+    /// Drops all later problems with the value at `path`.
+    pub fn distrust(&mut self, path: Path) {
+        self.distrusted.push(path);
+    }
+
+    /// Whether the value at `path` is at fault already.
+    pub fn is_distrusted(&self, path: &Path) -> bool {
+        self.distrusted.iter().any(|distrusted| path.is_within(distrusted))
+    }
+
+    /// The problems reported after `mark`.
+    pub fn since(&self, mark: Mark) -> &[Diagnostic] {
+        &self.found[mark.0..]
+    }
+
+    /// Takes back the problems after `mark` that are not to be `kept`.
+    pub fn retain_since(&mut self, mark: Mark, kept: impl FnMut(&Diagnostic) -> bool) {
+        let later = self.found.split_off(mark.0);
+        self.found.extend(later.into_iter().filter(kept));
     }
 
     /// The present moment, for [`Problems::had_errors_since`].
     pub fn mark(&self) -> Mark {
-        Mark(self.0.len())
+        Mark(self.found.len())
     }
 
     /// Whether an error was reported after `mark`; warnings do not count.
     pub fn had_errors_since(&self, mark: Mark) -> bool {
-        self.0[mark.0..].iter().any(Diagnostic::is_error)
+        self.since(mark).iter().any(Diagnostic::is_error)
     }
 
     /// The opposite of [`Problems::had_errors_since`].
@@ -91,13 +134,13 @@ impl Deref for Problems {
     type Target = [Diagnostic];
 
     fn deref(&self) -> &[Diagnostic] {
-        &self.0
+        &self.found
     }
 }
 
 impl Extend<Diagnostic> for Problems {
     fn extend<I: IntoIterator<Item = Diagnostic>>(&mut self, problems: I) {
-        self.0.extend(problems);
+        problems.into_iter().for_each(|problem| self.push(problem));
     }
 }
 
@@ -106,6 +149,6 @@ impl IntoIterator for Problems {
     type IntoIter = std::vec::IntoIter<Diagnostic>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.found.into_iter()
     }
 }

@@ -12,6 +12,7 @@ use serde::forward_to_deserialize_any;
 use super::fault::{Fault, FaultKind, Spot, unknown_field};
 use super::stub::Stub;
 use super::{Diagnostic, Entry, Node, Path, Value};
+use crate::name::nearest;
 
 /// How many unknown fields are noted; a table with more of them is not a spec.
 const MOST_NOTED: usize = 200;
@@ -28,9 +29,16 @@ pub(super) struct Marks<'a> {
     pub(super) skipped: HashSet<Path>,
     /// Unknown fields met so far.
     pub(super) noted: RefCell<Vec<Diagnostic>>,
+    /// Fields that an unknown field was probably meant to be.
+    pub(super) meant: RefCell<HashSet<Path>>,
 }
 
-impl Marks<'_> {
+impl<'a> Marks<'a> {
+    pub(super) fn new(root: &'a Path, others: &'a [&'a str]) -> Self {
+        let (noted, meant) = Default::default();
+        Marks { root, others, stubbed: HashSet::new(), skipped: HashSet::new(), noted, meant }
+    }
+
     fn note(&self, problem: Diagnostic) {
         let mut noted = self.noted.borrow_mut();
         if noted.len() < MOST_NOTED && !noted.contains(&problem) {
@@ -53,6 +61,7 @@ impl Marks<'_> {
                 known.sort_unstable();
                 known.dedup();
             }
+            self.meant.borrow_mut().extend(nearest(key, known.iter().copied()).map(|near| path.key(near)));
             self.note(unknown_field(path, key, &known));
         }
     }

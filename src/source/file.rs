@@ -176,6 +176,13 @@ impl Source for File {
         self.schema_of(info, &files)
     }
 
+    fn columns_found(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
+        let mut file = File { key: None, types: BTreeMap::new(), ..self.clone() };
+        let columns = file.schema(folder)?;
+        file.types.extend(self.types.clone().into_iter().filter(|(column, _)| columns.index_of(column).is_ok()));
+        file.schema(folder)
+    }
+
     fn read(&self, folder: &Path) -> Result<Batches, SourceError> {
         let (info, files) = self.find(folder)?;
         let schema = self.schema_of(info, &files)?;

@@ -16,6 +16,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The columns, read from as little of the source as possible (the header of a CSV).
     fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError>;
 
+    /// The columns without the fields that name a column which is not there. By default the same as [`Source::schema`].
+    fn columns_found(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
+        self.schema(folder)
+    }
+
     /// All rows, in order, in batches of at most [`BATCH_ROWS`](super::batches::BATCH_ROWS) rows with the schema of
     /// [`Source::schema`].
     fn read(&self, folder: &Path) -> Result<Batches, SourceError>;

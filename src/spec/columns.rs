@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_schema::{Schema, SchemaRef};
 
-use super::read::Layout;
+use super::language::Layout;
 use crate::table::{Column, Guard, Type, extended};
 
 /// The columns of a source or a stage.
@@ -99,7 +99,7 @@ impl Answers {
     }
 
     /// The columns that a stage called `stage` adds when it writes `writes` and asks `models`.
-    pub fn columns(&self, stage: &str, writes: &[Column], models: &[&str]) -> Vec<Column> {
+    pub fn columns(&self, stage: &str, writes: &[Column], models: &[String]) -> Vec<Column> {
         let who = self.names_model().then(|| Column::new(format!("{stage}_model"), Type::Text));
         let answer = [writes, who.as_slice(), &[Column::new(format!("{stage}_error"), Type::Text)]].concat();
         let mut columns = Vec::new();
@@ -168,7 +168,8 @@ mod tests {
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Utf8, true)]));
         let input = Relation { schema, guards: vec![vec![]], key: Some(0), fold: 1, hidden: 0 };
         let writes = [Column::new("label", Type::Text), Column::new("prob", Type::Number)];
-        let columns = answers.columns("tone", &writes, models);
+        let models: Vec<String> = models.iter().map(|model| (*model).to_owned()).collect();
+        let columns = answers.columns("tone", &writes, &models);
         let relation = answers.relation(&input, &columns, 2, &[], &[Guard::Missing(0)]);
         (relation.schema.fields().iter().map(|f| f.name().clone()).collect(), relation.guards)
     }

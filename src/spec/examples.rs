@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::read::StageTable;
+use super::language::{ExampleTable, StageTable};
 use super::resolve::Resolver;
 use crate::document::Path;
 use crate::source::{File, Source, SourceError};
@@ -17,16 +15,6 @@ use crate::table::Row;
 const MOST: usize = 200;
 /// The column of a file with the answer, where it is a text; before the name of a key that is a column of the input too.
 const ANSWER: &str = "answer";
-
-/// A row with its answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExampleTable {
-    /// The row: a value for each column of the input that the prompt reads.
-    pub row: Map<String, Value>,
-    /// The answer: a table of the keys that are asked for, or a text.
-    pub answer: Value,
-}
 
 impl Resolver<'_> {
     /// The examples of the stage at `at`, whose input has these columns; reports why they can't be read. None without any.

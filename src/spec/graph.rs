@@ -3,62 +3,50 @@
 use super::read::Raw;
 use super::resolve::Resolver;
 use crate::document::Path;
-use crate::name::{Name, listed, nearest};
+use crate::name::Name;
 
 impl Resolver<'_> {
-    /// The stages in an order in which each stands after its input; reports unknown inputs and cycles.
+    /// All stages, each after the stages that it reads if it is not in a cycle; reports unknown inputs and cycles.
     pub(super) fn graph(&mut self, raw: &Raw) -> Vec<Name> {
-        let mut order: Vec<Name> = Vec::new();
-        let mut left: Vec<&Name> = Vec::new();
         for (name, stage) in &raw.stages {
-            let mut known = true;
             for (key, input) in stage.inputs() {
-                known &= self.is_known(raw, name, key, input);
-            }
-            if known {
-                left.push(name);
+                self.known_input(raw, name, key, input);
             }
         }
+        let mut order: Vec<Name> = Vec::new();
+        let mut left: Vec<&Name> = raw.stages.keys().collect();
         loop {
             let ready = |name: &&Name| {
                 let placed = |input: &str| order.iter().any(|o| o.as_str() == input);
                 raw.stages[*name].inputs().iter().all(|(_, input)| !raw.stages.contains_key(*input) || placed(input))
             };
             let (now, later): (Vec<&Name>, Vec<&Name>) = left.into_iter().partition(ready);
+            left = later;
             if now.is_empty() {
-                left = later;
                 break;
             }
             order.extend(now.into_iter().cloned());
-            left = later;
         }
+        order.extend(left.iter().map(|name| (*name).clone()));
         self.cycles(raw, left);
         order
     }
 
-    /// Whether `input`, which the field `key` of stage `name` names, is a source or a stage; reports what it is not.
-    fn is_known(&mut self, raw: &Raw, name: &Name, key: &str, input: &str) -> bool {
+    /// Reports an `input`, named in the field `key` of stage `name`, that is neither a source nor a stage, or both.
+    fn known_input(&mut self, raw: &Raw, name: &Name, key: &str, input: &str) {
         if raw.sources.contains_key(input) && raw.stages.contains_key(input) {
-            let path = Path::of(["stages", input]);
-            self.problems.error_at_key(
-                "same-name",
-                path,
-                format!("`{input}` is the name of a source and of a stage, so that `{key}` can't tell them apart"),
-            );
+            let message = format!("`{input}` is the name of a source and of a stage: `{key}` is ambiguous");
+            self.problems.error_at_key("same-name", Path::of(["stages", input]), message);
         }
-        let known = raw.sources.contains_key(input) || raw.stages.contains_key(input);
-        if known || raw.is_broken("sources", input) || raw.is_broken("stages", input) {
-            return true;
+        if raw.has_table(input) {
+            return;
         }
-        let names: Vec<&str> = raw.sources.keys().chain(raw.stages.keys()).map(Name::as_str).collect();
-        let help = match nearest(input, names.iter().copied().filter(|n| *n != name.as_str())) {
-            Some(near) => Some(format!("did you mean `{near}`?")),
-            None if names.is_empty() => Some("write a source: `[sources.rows]`".to_owned()),
-            None => Some(format!("the sources and stages are {}", listed(names))),
-        };
         let path = Path::of(["stages", name.as_str(), key]);
-        self.error("unknown-input", path, format!("there is no source or stage `{input}`")).help_if(help);
-        false
+        let problem = self.error("unknown-input", path, format!("there is no source or stage `{input}`"));
+        match raw.tables().next() {
+            None => problem.help("write a source: `[sources.rows]`"),
+            Some(_) => problem.choices(input, "sources and stages", raw.tables().filter(|n| *n != name.as_str())),
+        };
     }
 
     /// Reports each cycle among the stages that are left, once.

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Overflow, Repair, Spec, StageSpec};
+use super::language::{Overflow, Repair};
+use super::pipeline::Spec;
+use super::table::StageSpec;
 
 impl Spec {
     /// The meaning of the spec: without comments, order, concurrency or addresses.

@@ -2,38 +2,40 @@
 
 use indexmap::IndexMap;
 
+use super::language::ModelTable;
 use super::limits::Limits;
-use super::read::{ModelTable, Raw};
+use super::pipeline::{EndpointSpec, ModelSpec};
+use super::read::Raw;
 use super::resolve::Resolver;
-use super::{EndpointSpec, ModelSpec};
 use crate::document::Path;
-use crate::name::{Name, listed, nearest};
+use crate::name::Name;
 use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint, taken};
 
 impl Resolver<'_> {
     /// The endpoints that the models use.
     pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, EndpointSpec> {
         let mut endpoints: IndexMap<String, EndpointSpec> = IndexMap::new();
-        for (name, (limits, endpoint)) in &raw.providers {
+        for (name, provider) in &raw.providers {
+            let Some((limits, endpoint)) = provider else { continue };
             endpoints.insert(name.to_string(), EndpointSpec { endpoint: endpoint.clone(), limits: *limits });
         }
-        for (name, model) in &raw.models {
+        for (name, model) in raw.known_models() {
             let wanted = &model.provider;
-            if endpoints.contains_key(wanted) || raw.is_broken("providers", wanted) {
+            let is_broken = raw.providers.contains_key(wanted.as_str()) || raw.is_unreadable("providers", wanted);
+            let at = Path::of(["models", name.as_str(), "provider"]);
+            if is_broken || endpoints.contains_key(wanted) || self.problems.is_distrusted(&at) {
                 continue;
             }
             if let Some(endpoint) = default_endpoint(wanted) {
                 endpoints.insert(wanted.clone(), EndpointSpec { endpoint, limits: Limits::default() });
                 continue;
             }
-            let kinds = PROVIDERS.iter().map(|k| k.name);
-            let known: Vec<&str> = raw.providers.keys().map(Name::as_str).chain(kinds).collect();
-            let help = match nearest(wanted, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the providers are {}", listed(known)),
-            };
-            let path = Path::of(["models", name.as_str(), "provider"]);
-            self.error("unknown-provider", path, format!("there is no provider `{wanted}`")).help(help);
+            let known = raw.providers.keys().map(Name::as_str).chain(PROVIDERS.iter().map(|kind| kind.name));
+            self.error("unknown-provider", at, format!("there is no provider `{wanted}`")).choices(
+                wanted,
+                "providers",
+                known,
+            );
         }
         endpoints
     }
@@ -44,7 +46,7 @@ impl Resolver<'_> {
         endpoints: &IndexMap<String, EndpointSpec>,
     ) -> IndexMap<Name, ModelSpec> {
         let mut models = IndexMap::new();
-        for (name, table) in &raw.models {
+        for (name, table) in raw.known_models() {
             let at = |key: &str| Path::of(["models", name.as_str(), key]);
             let endpoint = endpoints.get(&table.provider).map(|e| e.endpoint.as_ref());
             self.sampling(table, endpoint, at);
@@ -67,7 +69,7 @@ impl Resolver<'_> {
                 models.insert(name.clone(), ModelSpec { endpoint, model, price, context_tokens, fallback });
             }
         }
-        for (name, table) in &raw.models {
+        for (name, table) in raw.known_models() {
             let fallback = self.fallback(raw, name, table, &models);
             if let Some(model) = models.get_mut(name.as_str()) {
                 model.fallback = fallback;
@@ -87,7 +89,7 @@ impl Resolver<'_> {
         let mut found = Vec::new();
         for (i, other) in table.fallback.iter().enumerate() {
             let path = Path::of(["models", name.as_str(), "fallback"]).index(i);
-            let chained = raw.models.get(other.as_str()).is_some_and(|model| !model.fallback.is_empty());
+            let chained = raw.has_fallback(other);
             match models.get_index_of(other.as_str()) {
                 _ if other == name.as_str() => {
                     self.error("bad-value", path, format!("`{name}` can't stand in for itself"));
@@ -102,22 +104,22 @@ impl Resolver<'_> {
                     self.error("duplicate-model", path, format!("`{other}` stands in `fallback` twice"));
                 }
                 Some(model) => found.push(model),
-                None if raw.is_broken("models", other) || raw.models.contains_key(other.as_str()) => {}
-                None => self.unknown_model(path, other, raw.models.keys()),
+                None => self.known_model(raw, path, other),
             }
         }
         found
     }
 
-    /// Reports a name that no model has.
-    pub(super) fn unknown_model<'n>(&mut self, path: Path, name: &str, known: impl Iterator<Item = &'n Name>) {
-        let names: Vec<&str> = known.map(Name::as_str).collect();
-        let help = match nearest(name, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if names.is_empty() => format!("write a table `[models.{name}]`"),
-            None => format!("the models are {}", listed(names)),
+    /// Reports a name that is not the name of a model, broken or not.
+    pub(super) fn known_model(&mut self, raw: &Raw, path: Path, name: &str) {
+        if raw.models.contains_key(name) || raw.is_unreadable("models", name) {
+            return;
+        }
+        let problem = self.error("unknown-model", path, format!("there is no model `{name}`"));
+        match raw.models.is_empty() {
+            true => problem.help(format!("write a table `[models.{name}]`")),
+            false => problem.choices(name, "models", raw.models.keys().map(Name::as_str)),
         };
-        self.error("unknown-model", path, format!("there is no model `{name}`")).help(help);
     }
 
     /// What is wrong with the budget and the prices that it needs.
@@ -127,7 +129,7 @@ impl Resolver<'_> {
             let path = Path::of(["budget", "usd"]);
             self.error("bad-value", path, "`usd` must be more than 0");
         }
-        for (name, table) in &raw.models {
+        for (name, table) in raw.known_models() {
             let at = Path::of(["models", name.as_str(), "price"]);
             let wrong = |price: &f64| !(*price >= 0.0 && price.is_finite());
             if table.price.is_some_and(|price| [price.input, price.output].iter().any(wrong)) {

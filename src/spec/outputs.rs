@@ -2,65 +2,33 @@
 
 use std::path::Path as FilePath;
 
+use super::language::OutputTable;
 use super::paths;
-use super::read::OutputTable;
+use super::pipeline::{Format, OutputSpec, Spec};
+use super::read::Raw;
 use super::resolve::Resolver;
-use super::{OutputSpec, SourceSpec, Spec};
+use super::table::SourceSpec;
 use crate::document::Path;
-use crate::name::{Name, listed, nearest};
-
-/// The formats of an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Parquet, zstd-compressed.
-    Parquet,
-    /// Comma-separated values with a header.
-    Csv,
-    /// A JSON object per line.
-    Jsonl,
-}
-
-/// The extensions of the formats.
-pub const EXTENSIONS: [&str; 3] = ["parquet", "csv", "jsonl"];
-
-impl Format {
-    /// The format of a path, by its extension.
-    pub fn of(path: &str) -> Option<Format> {
-        match FilePath::new(path).extension()?.to_str()? {
-            "parquet" => Some(Format::Parquet),
-            "csv" => Some(Format::Csv),
-            "jsonl" => Some(Format::Jsonl),
-            _ => None,
-        }
-    }
-}
+use crate::name::Name;
 
 impl Resolver<'_> {
-    pub(super) fn output(
-        &mut self,
-        spec: &Spec,
-        unknown: &[String],
-        name: &Name,
-        table: &OutputTable,
-    ) -> Option<OutputSpec> {
+    /// A file to write, if its table is known.
+    pub(super) fn output(&mut self, spec: &Spec, raw: &Raw, name: &Name, table: &OutputTable) -> Option<OutputSpec> {
         let at = Path::of(["outputs", name.as_str()]);
-        let input = spec.find(&table.input);
-        if input.is_none() && !unknown.contains(&table.input) {
-            let names: Vec<&str> =
-                spec.tables().map(|(_, table)| table.name()).filter(|name| !name.contains('.')).collect();
-            let help = match nearest(&table.input, names.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the sources and stages are {}", listed(names)),
-            };
+        let input = self.find(spec, &at.key("input"), &table.input);
+        if !raw.has_table(&table.input) {
             let message = format!("there is no source or stage `{}`", table.input);
-            self.error("unknown-input", at.key("input"), message).help(help);
+            self.error("unknown-input", at.key("input"), message).choices(
+                &table.input,
+                "sources and stages",
+                raw.tables(),
+            );
         }
         let format = Format::of(&table.path);
         if format.is_none() {
             let message = format!("`{}` does not say the format", table.path);
-            let extensions: Vec<String> = EXTENSIONS.iter().map(|e| format!(".{e}")).collect();
-            self.error("bad-value", at.key("path"), message)
-                .help(format!("end it in {}", listed(extensions.iter().map(String::as_str))));
+            let help = "end it in `.parquet`, `.csv` or `.jsonl`";
+            self.error("bad-value", at.key("path"), message).help(help);
         }
         let inside = self.inside(at.key("path"), &table.path);
         let file = paths::plain(&self.folder.join(&table.path));

@@ -1,429 +1,306 @@
-//! Reading: the document's tables become typed, each by its own struct; names do not resolve yet.
+//! Reading: the tables of the document become typed, each by its struct in `language` or by its kind; names do not
+//! resolve yet.
 //!
-//! The structs here are the spec's language for what all kinds share; their doc comments are the JSON Schema's
-//! descriptions. What a kind adds to `[sources.x]`, `[stages.x]` and `[providers.x]` is decoded by that kind.
+//! A table that is broken keeps its name and its fields that are not, so that the rest of the spec is checked against what
+//! is known, and no problem is reported only because of another.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::assertions::{RawTest, TestTable};
-use super::examples::ExampleTable;
-use super::limits::{Budget, Limits, Price};
-use crate::assertion::ASSERTIONS;
-use crate::document::{self, Document, Entry, Node, Path, Problems, Value};
+use super::language::{Header, ModelTable, OutputTable, StageTable, TestTable};
+use super::limits::Limits;
+use crate::assertion::{ASSERTIONS, AssertionConfig};
+use crate::document::{self, Document, Node, Path, Problems, Value};
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, PROVIDERS};
 use crate::registry::{Kind, find};
 use crate::source::{SOURCES, Source};
 use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
-use crate::table::MaxFailed;
 
-/// What stands at the top of a spec beside its tables.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Header {
-    /// The pipeline's name. Default: the name of the file.
-    pub name: Option<Name>,
-    /// Everything random derives from it; it is sent to models that take a seed. Left out: no seed is sent, but to
-    /// replicates and respondents, which have seeds of their own.
-    pub seed: Option<u64>,
-    /// What a run may spend.
-    pub budget: Option<Budget>,
-    /// Whether paths may leave the folder of the spec. Default: false.
-    #[serde(default)]
-    pub allow_outside: bool,
+/// A spec whose tables are typed, but whose names do not resolve yet. An entry that is `None` is known by its name only.
+pub struct Raw {
+    pub header: Header,
+    /// The file's name without its extension.
+    pub file: String,
+    pub models: IndexMap<Name, Option<ModelTable>>,
+    pub providers: IndexMap<Name, Option<(Limits, Arc<dyn Endpoint>)>>,
+    pub sources: IndexMap<Name, Option<Box<dyn Source>>>,
+    pub stages: IndexMap<Name, RawStage>,
+    pub outputs: IndexMap<Name, Option<OutputTable>>,
+    pub tests: Vec<RawTest>,
+    /// Entries with names that are not valid; without a name: a section that is not a table.
+    unreadable: Vec<(&'static str, Option<String>)>,
 }
 
-/// A model: where it is and how it picks its words.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ModelTable {
-    /// A provider type (`embedded`, `ollama`, `openai`, `anthropic`, `gemini`, `mock`) with its defaults, or a name in
-    /// `[providers]`.
-    pub provider: String,
-    /// The provider's id of the model, such as `llama3.2`. Embedded: a built-in model (`fanfold models list`), the path
-    /// of a `.gguf` file, or the name of a model that Ollama has pulled.
-    pub model: String,
-    /// 0 always takes the likeliest word; the highest is 1 for `anthropic`, 2 for `gemini`, 5 for others. Left out: not
-    /// sent, the server decides (some models refuse any); embedded: 0.
-    pub temperature: Option<f64>,
-    /// The share of probability that words are drawn from (nucleus sampling), above 0 and at most 1.
-    pub top_p: Option<f64>,
-    /// The most tokens of a reply; a reply that is cut off is an error, not an answer. Left out: the server decides;
-    /// anthropic: 1024, embedded: 512.
-    pub max_tokens: Option<u32>,
-    /// Texts that end the reply.
-    #[serde(default)]
-    pub stop: Vec<String>,
-    /// The seed for this model. Default: the spec's. Anthropic has none: another seed asks again, and sends the same.
-    pub seed: Option<u64>,
-    /// What it costs, in US dollars per million tokens: `{ input = 0.15, output = 0.6 }`. Needed for a `budget` in `usd`,
-    /// but of models of one's own (Ollama, embedded, mock).
-    pub price: Option<Price>,
-    /// Ollama: the context size in tokens, prompt and reply together. Always sent, since the server's own default
-    /// depends on its memory. Default: 4096. Embedded: the same; by default the model's own.
-    pub num_ctx: Option<u32>,
-    /// How many tokens its context holds, prompt and reply together, for models on servers other than Ollama: a prompt that
-    /// can't fit is not sent.
-    pub context_tokens: Option<NonZeroU32>,
-    /// Models that are asked in its place, one after the other, when it gives no answer to a row; a column
-    /// `<stage>_model` says who answered. Default: none, the row fails.
-    #[serde(default)]
-    pub fallback: Vec<String>,
-    /// What is added to the body of every request, verbatim and as part of the call: `extra = { top_k = 40 }`. A table is
-    /// merged into the table of that name; what fanfold sets itself can't be set here. For providers with a server.
-    #[serde(default)]
-    pub extra: serde_json::Map<String, serde_json::Value>,
-}
-
-/// What all stages that ask models share.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StageTable {
-    /// The source or the stage whose rows it reads.
-    pub input: String,
-    /// The models, by name.
-    pub models: Vec<String>,
-    /// A condition on the row, a Jinja expression over the input's columns such as `language != "en"`: a row for which it
-    /// is false is skipped and goes on with nulls.
-    pub when: Option<String>,
-    /// `true`: every model reads every row. `false`: the models share the rows, dealt in turn by row number.
-    /// Default: false.
-    #[serde(default)]
-    pub fanout: bool,
-    /// Where the answers of a fan-out go: `wide` gives each model its own columns (`label_llama`), `long` gives each
-    /// model its own row and a column `model`. Default: `wide`.
-    #[serde(default)]
-    pub layout: Layout,
-    /// How often each row is asked of the same model; each time is a row of its own, numbered by a column `replicate`. The
-    /// n-th is sent the model's seed + n - 1. Default: 1.
-    pub replicates: Option<NonZeroU32>,
-    /// Lanes of this stage. Default: 4.
-    pub workers: Option<NonZeroU32>,
-    /// Prompts that each lane keeps in flight. Default: 4.
-    pub batch_size: Option<NonZeroU32>,
-    /// Rows per part: the unit of commit and the bound of the memory. Taken up to the next multiple of `rows_per_prompt`.
-    /// Default: 20000.
-    pub chunk_size: Option<NonZeroU32>,
-    /// How many rows are asked about in one call: rows 1 to n, n + 1 to 2n and so on, whatever is skipped among them. Rows
-    /// whose answer does not come back as it should are asked again by halves, at last alone. A reply may have n times
-    /// `max_tokens`, and some for the form. Models that share the rows are dealt packs. Default: 1.
-    pub rows_per_prompt: Option<NonZeroU32>,
-    /// A sample of rows that is asked one by one as well, to see what `rows_per_prompt` changes:
-    /// `audit = { rows = 200 }`. The summary and the manifest compare the answers; the table has those of the packs.
-    pub audit: Option<Audit>,
-    /// Rows with their answers, which a model is shown before the question in this order:
-    /// `examples = [{ row = { text = "..." }, answer = { label = "good" } }]`; the `answer` of a plain text is a text. They
-    /// stand behind the system text, the same for all rows. For `analysis` and `fill-missing`; there an example is shown
-    /// where the same keys are missing.
-    pub examples: Option<Vec<ExampleTable>>,
-    /// A file with such rows, instead of `examples`: CSV, TSV, JSON Lines or Parquet, relative to the spec. Columns of the
-    /// input are the row, others the keys of the answer (`answer.year` where the input has a column `year` too); `answer`
-    /// holds a plain text.
-    pub examples_file: Option<String>,
-    /// In which order the calls of a fan-out's part go: `row-major` or `model-major` (one model after the other, so that
-    /// a server that holds one model at a time seldom switches). Default: `model-major` for Ollama and embedded
-    /// models.
-    pub order: Option<Order>,
-    /// How many rows may fail, a number or a share such as `"5%"`: when more do, the stage stops early. Left out: the
-    /// run goes to its end, and any failed row makes the exit code 1.
-    pub max_failed: Option<MaxFailed>,
-    /// How often a call is tried in all, failures and unusable answers together. Default: 3.
-    pub max_attempts: Option<NonZeroU32>,
-    /// What becomes of a prompt that is longer than the model's context: `error` fails the row, `truncate_middle` leaves out
-    /// the middle of its longest message; the `notes` in the calls table say how many characters. Default: `error`.
-    #[serde(default)]
-    pub overflow: Overflow,
-    /// What becomes of a reply that is not quite JSON: `none` asks again, `lenient` mends how it is written (quotes, commas,
-    /// comments) where nothing that it says changes; the `notes` in the calls table say so. Default: `none`.
-    #[serde(default)]
-    pub repair: Repair,
-}
-
-/// A sample of rows that is asked one by one as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Audit {
-    /// How many rows, drawn from all of them by the spec's seed; those that are skipped drop out.
-    pub rows: NonZeroU32,
-}
-
-/// A table to write.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OutputTable {
-    /// The stage (or source) whose table it is.
-    pub input: String,
-    /// The file; `.parquet`, `.csv` or `.jsonl`.
-    pub path: String,
-}
-
-/// Where the answers of a fan-out go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// Side by side.
-    #[default]
-    Wide,
-    /// One below the other.
-    Long,
-}
-
-/// In which order the calls of a part go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// All models for a row, then the next row.
-    RowMajor,
-    /// All rows for a model, then the next model.
-    ModelMajor,
-}
-
-/// What becomes of a prompt that is longer than the model's context.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Overflow {
-    /// The row fails.
-    #[default]
-    Error,
-    /// The middle of its longest message is left out.
-    TruncateMiddle,
-}
-
-/// What becomes of a reply that is not quite JSON.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Repair {
-    /// The model is asked again.
-    #[default]
-    None,
-    /// How it is written is mended where nothing that it says changes.
-    Lenient,
-}
-
-/// A stage.
+/// A stage of either registry, with its table.
 pub enum RawStage {
-    /// One that asks models: what all kinds share, and what its kind adds.
-    Asks(StageTable, Box<dyn StageConfig>),
-    /// One that makes a table of tables.
-    Reshapes(Box<dyn TransformConfig>),
+    Asks(StageTable, Own<Box<dyn StageConfig>>, Node),
+    Reshapes(Own<Box<dyn TransformConfig>>, Node),
+    /// Its type is not known.
+    Broken,
+}
+
+/// The fields of a kind.
+pub struct Own<T> {
+    pub kind: &'static str,
+    /// `None` if they could not be decoded at all.
+    pub value: Option<T>,
+    /// The fields that were left out of `value` because they are broken.
+    pub broken: Vec<String>,
+}
+
+/// The config of a stage of type `kind` with other fields, if they are right.
+pub fn config<T>(kinds: &'static [Kind<T>], kind: &str, table: &Node) -> Option<T> {
+    let kind = kinds.iter().find(|row| row.name == kind)?;
+    (kind.decode)(&pick(table, (kind.fields)()), &Path::root(), &mut Problems::default())
+}
+
+/// A test whose input does not resolve yet.
+pub struct RawTest {
+    pub path: Path,
+    pub table: TestTable,
+    pub own: Own<Box<dyn AssertionConfig>>,
+    pub node: Node,
+}
+
+impl<T> Own<T> {
+    fn whole(self) -> Option<T> {
+        self.value.filter(|_| self.broken.is_empty())
+    }
 }
 
 impl RawStage {
     /// The tables that it reads, each with the field that names it.
     pub fn inputs(&self) -> Vec<(&'static str, &str)> {
         match self {
-            RawStage::Asks(table, _) => vec![("input", &table.input)],
-            RawStage::Reshapes(config) => config.inputs(),
+            RawStage::Asks(table, ..) => vec![("input", &table.input)],
+            RawStage::Reshapes(own, _) => own.value.iter().flat_map(|config| config.inputs()).collect(),
+            RawStage::Broken => Vec::new(),
         }
     }
 }
 
-/// A spec whose tables are typed, but whose names are still words.
-pub struct Raw {
-    pub header: Header,
-    /// The file's name without its extension.
-    pub file: String,
-    pub models: IndexMap<Name, ModelTable>,
-    pub providers: IndexMap<Name, (Limits, Arc<dyn Endpoint>)>,
-    pub sources: IndexMap<Name, Box<dyn Source>>,
-    pub stages: IndexMap<Name, RawStage>,
-    pub outputs: IndexMap<Name, OutputTable>,
-    pub tests: Vec<RawTest>,
-    /// Whether a table of this section could not be read, so that a missing name there is no news.
-    pub broken: Vec<(&'static str, String)>,
-}
-
 impl Raw {
-    /// Whether `[section.name]` stands in the document but could not be read.
-    pub fn is_broken(&self, section: &str, name: &str) -> bool {
-        self.broken.iter().any(|(s, n)| *s == section && n == name)
+    /// Whether `[section.name]` is in the document but has no valid name, or the whole section can't be read.
+    pub fn is_unreadable(&self, section: &str, name: &str) -> bool {
+        self.unreadable.iter().any(|(s, n)| *s == section && n.as_ref().is_none_or(|n| n == name))
+    }
+
+    /// Whether the document has a source or a stage called `name`, broken or not.
+    pub fn has_table(&self, name: &str) -> bool {
+        let there = self.sources.contains_key(name) || self.stages.contains_key(name);
+        there || self.is_unreadable("sources", name) || self.is_unreadable("stages", name)
+    }
+
+    /// The models whose tables could be read, at least in part.
+    pub fn known_models(&self) -> impl Iterator<Item = (&Name, &ModelTable)> {
+        self.models.iter().filter_map(|(name, table)| Some((name, table.as_ref()?)))
+    }
+
+    /// Whether other models are asked where the model called `name` does not answer.
+    pub fn has_fallback(&self, name: &str) -> bool {
+        self.models.get(name).and_then(Option::as_ref).is_some_and(|table| !table.fallback.is_empty())
+    }
+
+    /// The names of the sources and stages.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.sources.keys().chain(self.stages.keys()).map(Name::as_str)
     }
 }
 
 /// The sections of a spec.
-pub const SECTIONS: [&str; 6] = ["models", "providers", "sources", "stages", "outputs", "tests"];
+const SECTIONS: [&str; 6] = ["models", "providers", "sources", "stages", "outputs", "tests"];
 
 /// Reads every table of the document; reports all problems.
 pub fn read(document: &Document, problems: &mut Problems) -> Option<Raw> {
-    let root = &document.root;
-    let Value::Table(entries) = &root.value else {
+    if !matches!(document.root.value, Value::Table(_)) {
         problems.error("wrong-type", Path::root(), "a spec is a table, with `[models]`, `[sources]`, `[stages]`");
         return None;
-    };
-    let header = document::fields_of::<Header>();
-    let known: Vec<&str> = header.iter().copied().chain(SECTIONS).collect();
-    let own = pick(root, |key| header.contains(&key));
-    unknown(entries, &known, &Path::root(), problems);
-    let mut raw = Raw {
-        header: document::decode(&own, &Path::root(), problems).unwrap_or_default(),
-        file: document.name.rsplit(['/', '\\']).next().and_then(|f| f.split('.').next()).unwrap_or_default().to_owned(),
-        models: IndexMap::new(),
-        providers: IndexMap::new(),
-        sources: IndexMap::new(),
-        stages: IndexMap::new(),
-        outputs: IndexMap::new(),
-        tests: Vec::new(),
-        broken: Vec::new(),
-    };
-    for (name, node, path) in tables(root, "models", problems) {
-        keep(document::decode(node, &path, problems), "models", name, &mut raw.models, &mut raw.broken);
     }
-    for (name, node, path) in tables(root, "providers", problems) {
-        let shared = document::fields_of::<Limits>();
-        let endpoint = typed(PROVIDERS, "provider", node, &path, shared, problems);
-        let limits = document::decode(&pick(node, |key| shared.contains(&key)), &path, problems);
-        keep(limits.zip(endpoint.map(|(_, e)| e)), "providers", name, &mut raw.providers, &mut raw.broken);
-    }
-    for (name, node, path) in tables(root, "sources", problems) {
-        let source = typed(SOURCES, "source", node, &path, &[], problems);
-        let source = source.map(|(_, mut source)| {
-            source.seed(raw.header.seed);
-            source
-        });
-        keep(source, "sources", name, &mut raw.sources, &mut raw.broken);
-    }
-    for (name, node, path) in tables(root, "stages", problems) {
-        keep(stage(node, &path, problems), "stages", name, &mut raw.stages, &mut raw.broken);
-    }
-    for (name, node, path) in tables(root, "outputs", problems) {
-        keep(document::decode(node, &path, problems), "outputs", name, &mut raw.outputs, &mut raw.broken);
-    }
-    for (node, path) in list(root, "tests", problems) {
-        let shared = document::fields_of::<TestTable>();
-        let assertion = typed(ASSERTIONS, "test", node, &path, shared, problems);
-        let table = document::decode(&pick(node, |key| shared.contains(&key)), &path, problems);
-        if let Some((table, (kind, config))) = table.zip(assertion) {
-            raw.tests.push(RawTest { path, table, kind: kind.name, config });
-        }
-    }
-    Some(raw)
+    let fields = document::fields_of::<Header>();
+    let root = &known_fields(&document.root, &[fields, &SECTIONS].concat(), &Path::root(), problems);
+    let header: Header = document::decode_partly(&pick(root, fields), &Path::root(), problems).unwrap_or_default();
+    let mut reading = Reading { root, unreadable: Vec::new(), problems };
+    let models = reading.section("models", document::decode_partly);
+    let providers = reading.section("providers", provider);
+    let sources = reading.section("sources", |node, path, problems| {
+        let (_, own) = Typed { what: "source", others: &[], shared: &[] }.read(SOURCES, node, path, problems)?;
+        let mut source = own.whole()?;
+        source.seed(header.seed);
+        Some(source)
+    });
+    let stages = reading.section("stages", |node, path, problems| Some(stage(node, path, problems)));
+    let outputs = reading.section("outputs", document::decode_partly);
+    let tests = reading.tests();
+    let unreadable = reading.unreadable;
+    let stages = stages.into_iter().map(|(name, stage)| (name, stage.unwrap_or(RawStage::Broken))).collect();
+    let file = document.name.rsplit(['/', '\\']).next().and_then(|f| f.split('.').next()).unwrap_or_default();
+    Some(Raw { header, file: file.to_owned(), models, providers, sources, stages, outputs, tests, unreadable })
 }
 
-/// Reads a stage of either kind.
-fn stage(node: &Node, path: &Path, problems: &mut Problems) -> Option<RawStage> {
+fn provider(node: &Node, path: &Path, problems: &mut Problems) -> Option<(Limits, Arc<dyn Endpoint>)> {
+    let shared = document::fields_of::<Limits>();
+    let read = Typed { what: "provider", others: &[], shared }.read(PROVIDERS, node, path, problems);
+    let limits = document::decode(&pick(node, shared), path, problems);
+    limits.zip(read.and_then(|(_, own)| own.whole()))
+}
+
+fn stage(node: &Node, path: &Path, problems: &mut Problems) -> RawStage {
     let kind = node.get("type").and_then(Node::as_str);
     if TRANSFORMS.iter().any(|reshape| Some(reshape.name) == kind) {
-        return typed(TRANSFORMS, "stage", node, path, &[], problems).map(|(_, config)| RawStage::Reshapes(config));
+        let read = Typed { what: "stage", others: &[], shared: &[] }.read(TRANSFORMS, node, path, problems);
+        return read.map_or(RawStage::Broken, |(node, own)| RawStage::Reshapes(own, node));
     }
     let shared = document::fields_of::<StageTable>();
-    let stage =
-        typed_of(STAGES, &TRANSFORMS.iter().map(|r| r.name).collect::<Vec<_>>(), "stage", node, path, shared, problems);
-    let table = document::decode(&pick(node, |key| shared.contains(&key)), path, problems);
-    table.zip(stage).map(|(table, (_, config))| RawStage::Asks(table, config))
+    let others: Vec<&str> = TRANSFORMS.iter().map(|reshape| reshape.name).collect();
+    let read = Typed { what: "stage", others: &others, shared }.read(STAGES, node, path, problems);
+    // Without a known type, only `models` shows that the stage asks models.
+    let unknown = || node.get("models").map(|_| (node.clone(), Own { kind: "", value: None, broken: Vec::new() }));
+    let Some((node, own)) = read.or_else(unknown) else { return RawStage::Broken };
+    let table = document::decode_partly(&pick(&node, shared), path, problems);
+    table.map_or(RawStage::Broken, |table| RawStage::Asks(table, own, node))
 }
 
-fn keep<T>(
-    item: Option<T>,
-    section: &'static str,
-    name: Name,
-    kept: &mut IndexMap<Name, T>,
-    broken: &mut Vec<(&'static str, String)>,
-) {
-    match item {
-        Some(item) => drop(kept.insert(name, item)),
-        None => broken.push((section, name.into())),
-    }
+struct Reading<'a> {
+    root: &'a Node,
+    unreadable: Vec<(&'static str, Option<String>)>,
+    problems: &'a mut Problems,
 }
 
-/// The tables `[section.name]` with their paths; reports names that are none.
-fn tables<'a>(root: &'a Node, section: &str, problems: &mut Problems) -> Vec<(Name, &'a Node, Path)> {
-    let path = Path::root().key(section);
-    let Some(node) = root.get(section) else { return Vec::new() };
-    let Value::Table(entries) = &node.value else {
-        let message = format!("`{section}` holds named tables, such as `[{section}.a]`, not {}", node.kind_name());
-        problems.error("wrong-type", path, message);
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        match Name::new(entry.key.as_str()) {
-            Ok(name) => found.push((name, &entry.node, path.key(&entry.key))),
-            Err(message) => drop(problems.error_at_key("bad-name", path.key(&entry.key), message)),
+impl Reading<'_> {
+    /// The tables `[section.name]`, each read by `read`.
+    fn section<T>(
+        &mut self,
+        section: &'static str,
+        read: impl Fn(&Node, &Path, &mut Problems) -> Option<T>,
+    ) -> IndexMap<Name, Option<T>> {
+        let path = Path::root().key(section);
+        let Some(node) = self.root.get(section) else { return IndexMap::new() };
+        if !matches!(node.value, Value::Table(_)) {
+            let message = format!("`{section}` holds named tables, such as `[{section}.a]`, not {}", node.kind_name());
+            self.problems.error("wrong-type", path, message);
+            self.unreadable.push((section, None));
+            return IndexMap::new();
         }
+        let mut found = IndexMap::new();
+        for entry in node.entries() {
+            let path = path.key(&entry.key);
+            match Name::new(entry.key.as_str()) {
+                Ok(name) => drop(found.insert(name, read(&entry.node, &path, self.problems))),
+                Err(message) => {
+                    self.problems.error_at_key("bad-name", path, message);
+                    self.unreadable.push((section, Some(entry.key.clone())));
+                }
+            }
+        }
+        found
     }
-    found
-}
 
-/// The tables `[[section]]` with their paths.
-fn list<'a>(root: &'a Node, section: &str, problems: &mut Problems) -> Vec<(&'a Node, Path)> {
-    let path = Path::root().key(section);
-    let Some(node) = root.get(section) else { return Vec::new() };
-    if !matches!(node.value, Value::List(_)) {
-        let message = format!("`{section}` is a list of tables, not {}", node.kind_name());
-        problems.error("wrong-type", path, message);
-        return Vec::new();
+    /// The tables `[[tests]]`.
+    fn tests(&mut self) -> Vec<RawTest> {
+        let path = Path::root().key("tests");
+        let Some(node) = self.root.get("tests") else { return Vec::new() };
+        if !matches!(node.value, Value::List(_)) {
+            let message = format!("`tests` is a list of tables, not {}", node.kind_name());
+            self.problems.error("wrong-type", path.clone(), message);
+        }
+        let shared = document::fields_of::<TestTable>();
+        let typed = Typed { what: "test", others: &[], shared };
+        let mut tests = Vec::new();
+        for (i, node) in node.items().iter().enumerate() {
+            let path = path.index(i);
+            let Some((node, own)) = typed.read(ASSERTIONS, node, &path, self.problems) else { continue };
+            if let Some(table) = document::decode_partly(&pick(&node, shared), &path, self.problems) {
+                tests.push(RawTest { path, table, own, node });
+            }
+        }
+        tests
     }
-    node.items().iter().enumerate().map(|(i, node)| (node, path.index(i))).collect()
 }
 
-/// Reads `type` by hand and lets that kind decode the rest; `shared` fields are somebody else's.
-fn typed<T>(
-    kinds: &'static [Kind<T>],
-    what: &str,
-    node: &Node,
-    path: &Path,
-    shared: &[&str],
-    problems: &mut Problems,
-) -> Option<(&'static Kind<T>, T)> {
-    typed_of(kinds, &[], what, node, path, shared, problems)
+/// A table whose `type` names a kind, in words for messages.
+struct Typed<'a> {
+    what: &'static str,
+    /// The types of the other registry that may be here.
+    others: &'a [&'static str],
+    /// The fields that all kinds share.
+    shared: &'a [&'a str],
 }
 
-/// The same where `others` are types too, of another registry.
-fn typed_of<T>(
-    kinds: &'static [Kind<T>],
-    others: &[&'static str],
-    what: &str,
-    node: &Node,
-    path: &Path,
-    shared: &[&str],
-    problems: &mut Problems,
-) -> Option<(&'static Kind<T>, T)> {
-    let Value::Table(entries) = &node.value else {
-        problems.error("wrong-type", path.clone(), format!("a {what} is a table, not {}", node.kind_name()));
-        return None;
-    };
-    let Some(kind) = node.get("type") else {
-        let names = listed(kinds.iter().map(|k| k.name).chain(others.iter().copied()));
-        problems
-            .error("missing-field", path.clone(), "`type` is missing")
-            .help(format!("the {what} types are {names}"));
-        return None;
-    };
-    let Some(name) = kind.as_str() else {
-        problems.error("wrong-type", path.key("type"), format!("`type` must be text, not {}", kind.kind_name()));
-        return None;
-    };
-    let kind = find(kinds, others, name, (what, &path.key("type")), problems)?;
-    let own = (kind.fields)();
-    let known: Vec<&str> = ["type"].iter().chain(shared).chain(own).copied().collect();
-    let before = problems.mark();
-    unknown(entries, &known, path, problems);
-    let unknown_fields = problems.had_errors_since(before);
-    let decoded = (kind.decode)(&pick(node, |key| own.contains(&key)), path, problems);
-    decoded.filter(|_| !unknown_fields).map(|item| (kind, item))
+impl Typed<'_> {
+    /// The table with its misspelt fields corrected, and the fields of its kind; none if the kind is not known.
+    fn read<T>(
+        &self,
+        kinds: &'static [Kind<T>],
+        node: &Node,
+        path: &Path,
+        problems: &mut Problems,
+    ) -> Option<(Node, Own<T>)> {
+        let kind = self.kind(kinds, node, path, problems)?;
+        let fields = (kind.fields)();
+        let node = known_fields(node, &[&["type"], self.shared, fields].concat(), path, problems);
+        let mut own = pick(&node, fields);
+        let mark = problems.mark();
+        let mut value = (kind.decode)(&own, path, problems);
+        let mut broken = Vec::new();
+        if value.is_none() {
+            broken = problems.since(mark).iter().filter_map(|problem| problem.place.field_of(path)).collect();
+            broken.iter().for_each(|field| problems.distrust(path.key(field)));
+            own.retain(|key| !broken.iter().any(|field| field == key));
+            value = (kind.decode)(&own, path, &mut Problems::default());
+        }
+        Some((node, Own { kind: kind.name, value, broken }))
+    }
+
+    fn kind<T>(
+        &self,
+        kinds: &'static [Kind<T>],
+        node: &Node,
+        path: &Path,
+        problems: &mut Problems,
+    ) -> Option<&'static Kind<T>> {
+        let what = self.what;
+        if !matches!(node.value, Value::Table(_)) {
+            problems.error("wrong-type", path.clone(), format!("a {what} is a table, not {}", node.kind_name()));
+            return None;
+        }
+        let Some(kind) = node.get("type") else {
+            let names = listed(kinds.iter().map(|k| k.name).chain(self.others.iter().copied()));
+            let problem = problems.error("missing-field", path.clone(), "`type` is missing");
+            problem.help(format!("the {what} types are {names}"));
+            return None;
+        };
+        let Some(name) = kind.as_str() else {
+            let message = format!("`type` must be text, not {}", kind.kind_name());
+            problems.error("wrong-type", path.key("type"), message);
+            return None;
+        };
+        find(kinds, self.others, name, (what, &path.key("type")), problems)
+    }
 }
 
-/// The node with only those of its entries whose key is wanted.
-fn pick(node: &Node, wanted: impl Fn(&str) -> bool) -> Node {
-    let value = match &node.value {
-        Value::Table(entries) => Value::Table(entries.iter().filter(|e| wanted(&e.key)).cloned().collect()),
-        other => other.clone(),
-    };
-    Node { value, span: node.span.clone() }
+/// The node with only its entries `fields`.
+fn pick(node: &Node, fields: &[&str]) -> Node {
+    let mut picked = node.clone();
+    picked.retain(|key| fields.contains(&key));
+    picked
 }
 
-fn unknown(entries: &[Entry], known: &[&str], path: &Path, problems: &mut Problems) {
-    for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
+/// The table with its misspelt fields corrected; reports the unknown ones.
+fn known_fields(node: &Node, known: &[&str], path: &Path, problems: &mut Problems) -> Node {
+    let mut node = node.clone();
+    let there: Vec<String> = node.entries().iter().map(|entry| entry.key.clone()).collect();
+    let Value::Table(entries) = &mut node.value else { return node };
+    for entry in entries.iter_mut().filter(|entry| !known.contains(&entry.key.as_str())) {
         let message = format!("there is no field `{}` here", entry.key);
         let problem = problems.error_at_key("unknown-field", path.key(&entry.key), message);
-        match nearest(&entry.key, known.iter().copied()) {
-            Some(near) => problem.meant(Some(near)),
-            None => problem.help(format!("the fields are {}", listed(known.iter().copied()))),
-        };
+        problem.choices(&entry.key, "fields", known.iter().copied());
+        let near = nearest(&entry.key, known.iter().copied());
+        if let Some(near) = near.filter(|near| !there.iter().any(|key| key == near)) {
+            entry.key = near.to_owned();
+            problems.distrust(path.key(near));
+        }
     }
+    node
 }

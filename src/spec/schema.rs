@@ -5,9 +5,8 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::assertions::TestTable;
+use super::language::{Header, ModelTable, OutputTable, StageTable, TestTable};
 use super::limits::Limits;
-use super::read::{Header, ModelTable, OutputTable, StageTable};
 use crate::assertion::ASSERTIONS;
 use crate::provider::PROVIDERS;
 use crate::registry::Kind;

@@ -1,327 +1,319 @@
 //! Stages: each bound to the columns of its input.
 
-use std::num::NonZeroU32;
-use std::path::Path as FilePath;
-
-use super::columns::{Answers, Form, Relation};
+use super::assumed;
+use super::columns::{Answers, Relation};
+use super::language::{BATCH_SIZE, CHUNK_SIZE, MAX_ATTEMPTS, REPLICATES, ROWS_PER_PROMPT, StageTable, WORKERS};
 use super::paths;
-use super::read::StageTable;
+use super::pipeline::Spec;
+use super::read::{self, Own, Raw, RawStage};
 use super::resolve::Resolver;
-use super::{ReshapeSpec, Spec, StageSpec, TableId, TableSpec};
-use crate::document::Path;
-use crate::name::{Name, listed};
+use super::table::{ReshapeSpec, StageSpec, TableId, TableSpec};
+use crate::document::{Mark, Node, Path, Problems};
+use crate::name::Name;
 use crate::prompt::BoundCondition;
-use crate::provider::{PROVIDERS, default_endpoint};
 use crate::source;
 use crate::stage::{
-    self, BindContext, Example, InputTable, Stage, StageConfig, Transform, TransformConfig, TransformContext,
-    with_examples,
+    self, BindContext, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform, TransformConfig,
+    TransformContext, with_examples,
 };
-use crate::table::{Column, Guard};
+use crate::table::Guard;
 
-/// Workers, prompts per worker and rows per part where the spec says nothing.
-const DEFAULTS: (u32, u32, u32) = (4, 4, 20_000);
-/// Attempts per call where the spec says nothing.
-const ATTEMPTS: u32 = 3;
-/// Rows at most in one prompt.
-const MOST_ROWS_PER_PROMPT: u32 = 1000;
+/// A table that a stage reads.
+struct Input {
+    /// `None` if the columns are assumed.
+    id: Option<TableId>,
+    name: String,
+    relation: Relation,
+}
+
+/// A stage that asks models, as the spec says it.
+pub(super) struct Asking<'a> {
+    pub name: &'a Name,
+    pub at: Path,
+    pub table: &'a StageTable,
+    own: &'a Own<Box<dyn StageConfig>>,
+    node: &'a Node,
+}
+
+/// A stage bound to its rows.
+struct BoundStage {
+    stage: Stage,
+    /// The reshape that gathers the rows of the input.
+    groups: Option<Transform>,
+    /// The input, with the columns of the groups if there are any.
+    input: Input,
+}
+
+/// The models of a stage.
+pub(super) struct StageModels {
+    /// Indices into [`Spec::models`].
+    pub known: Vec<usize>,
+    /// The names of all, broken ones included.
+    pub names: Vec<String>,
+    /// Whether other models may answer; `None` if that depends on a model that is broken.
+    pub fallback: Option<bool>,
+}
 
 impl Resolver<'_> {
-    /// Binds a stage that makes a table of tables, and adds it to the spec.
-    pub(super) fn reshape(&mut self, spec: &mut Spec, name: &Name, config: &dyn TransformConfig) -> Option<()> {
+    /// Binds the stage called `name`, and adds it to the spec if its columns are known.
+    pub(super) fn stage(&mut self, spec: &mut Spec, raw: &Raw, name: &Name) {
         let at = Path::of(["stages", name.as_str()]);
-        let inputs = config.inputs().iter().map(|(_, input)| spec.find(input)).collect::<Option<Vec<_>>>()?;
-        let read = self.reader();
-        let reshape = bind_reshape(spec, &at, name, &inputs, &read, |site| config.bind(site, self.problems))?;
-        spec.add_table(reshaped(spec, name.to_string(), inputs, reshape));
-        Some(())
+        match raw.stages.get(name.as_str()) {
+            Some(RawStage::Asks(table, own, node)) => self.asking(spec, raw, &Asking { name, at, table, own, node }),
+            Some(RawStage::Reshapes(own, node)) => {
+                let mark = self.problems.mark();
+                let made = own.value.as_ref().and_then(|config| self.reshape(spec, name, config.as_ref(), node));
+                let broken = self.broken_fields(mark, &at, own);
+                let made = made.filter(|_| own.broken.is_empty()).or_else(|| {
+                    let mut configs = assumed::replaced(node, &broken).into_iter();
+                    let config = configs.find_map(|table| read::config(TRANSFORMS, own.kind, &table))?;
+                    self.silently(|resolver| resolver.reshape(spec, name, config.as_ref(), node))
+                });
+                if let Some(table) = made {
+                    spec.add_table(TableSpec::Reshape(table));
+                }
+            }
+            Some(RawStage::Broken) | None => {}
+        }
     }
 
-    /// Binds a stage that asks models, and adds it to the spec with what gathers its rows.
-    pub(super) fn stage(
-        &mut self,
-        spec: &mut Spec,
-        name: &Name,
-        table: &StageTable,
-        config: &dyn StageConfig,
-    ) -> Option<()> {
-        let at = Path::of(["stages", name.as_str()]);
-        let before = self.problems.mark();
-        let models = self.stage_models(spec, &at, table);
-        self.bounded(&at, table);
-        let mut input = spec.find(&table.input)?;
-        let read = self.reader();
-        let gathered =
-            bind_reshape(spec, &at, name, &[input], &read, |site| config.gathers(site, self.problems)).ok()?;
-        if let Some(reshape) = gathered {
-            input = spec.add_table(reshaped(spec, format!("{name}.groups"), vec![input], reshape));
-        }
-        let stage = self.asking(spec, name, table, config, (input, models))?;
-        if self.problems.had_errors_since(before) {
-            return None;
-        }
-        spec.add_table(TableSpec::Stage(stage));
-        Some(())
+    fn input(&self, spec: &Spec, at: &Path, name: &str, node: &Node) -> Input {
+        let id = self.find(spec, at, name);
+        let relation = id.map_or_else(|| assumed::columns(node), |id| spec.relation(id).clone());
+        Input { id, name: name.to_owned(), relation }
     }
 
-    fn asking(
+    /// Drops the problems after `mark` that may follow from fields of `own` that are broken. Returns the fields of the table
+    /// `at` that are broken or have problems.
+    fn broken_fields<T>(&mut self, mark: Mark, at: &Path, own: &Own<T>) -> Vec<String> {
+        if !own.broken.is_empty() {
+            self.problems.retain_since(mark, |problem| assumed::without_fields(problem, &own.broken));
+        }
+        let found = self.problems.since(mark).iter().filter(|problem| problem.is_error());
+        found.filter_map(|problem| problem.place.field_of(at)).chain(own.broken.iter().cloned()).collect()
+    }
+
+    /// Checks without a report.
+    fn silently<T>(&mut self, check: impl FnOnce(&mut Self) -> T) -> T {
+        let problems = std::mem::take(self.problems);
+        let checked = check(self);
+        *self.problems = problems;
+        checked
+    }
+
+    /// Binds a stage that derives a table without models.
+    fn reshape(&mut self, spec: &Spec, name: &Name, config: &dyn TransformConfig, node: &Node) -> Option<ReshapeSpec> {
+        let path = &Path::of(["stages", name.as_str()]);
+        let read = &self.reader();
+        let bind = |inputs: &[Input], problems: &mut Problems| {
+            let inputs: Vec<InputTable<'_>> = inputs.iter().map(Input::table).collect();
+            config.bind(&TransformContext { name: name.as_str(), path, inputs: &inputs, read }, problems)
+        };
+        let inputs: Vec<Input> =
+            config.inputs().iter().map(|(key, input)| self.input(spec, &path.key(key), input, node)).collect();
+        let mark = self.problems.mark();
+        let reshape = bind(&inputs, self.problems);
+        if let Some(ids) = inputs.iter().map(|input| input.id).collect::<Option<Vec<_>>>() {
+            let reshape = reshape?;
+            let relation = derived(&inputs, &reshape);
+            return Some(ReshapeSpec { name: name.to_string(), inputs: ids, reshape, relation });
+        }
+        // An unknown column is one of an input that is known; all else is found where all inputs are assumed.
+        self.problems.retain_since(mark, |problem| problem.rule == "unknown-column");
+        let mark = self.problems.mark();
+        let assumed = inputs.into_iter().map(|input| Input { relation: assumed::columns(node), ..input });
+        bind(&assumed.collect::<Vec<_>>(), self.problems);
+        self.problems.retain_since(mark, assumed::without_columns);
+        None
+    }
+
+    /// Binds a stage that asks models.
+    fn asking(&mut self, spec: &mut Spec, raw: &Raw, stage: &Asking<'_>) {
+        let Asking { at, table, own, node, .. } = stage;
+        let models = self.stage_models(spec, raw, at, table);
+        self.bounded(at, table);
+        let input = self.input(spec, &at.key("input"), &table.input, node);
+        let start = self.problems.mark();
+        let when = table
+            .when
+            .as_deref()
+            .and_then(|source| stage::condition(source, &input.relation.schema, &at.key("when"), self.problems));
+        let shown = &input.relation.schema.fields()[..input.relation.shown()];
+        let columns: Vec<&str> = shown.iter().map(|field| field.name().as_str()).collect();
+        let examples = self.examples(at, table, &columns);
+        let mark = self.problems.mark();
+        let config = own.value.as_ref();
+        let bound =
+            config.and_then(|config| self.bound(spec.seed, stage, config.as_ref(), (&input, examples.as_deref())));
+        let broken = self.broken_fields(mark, at, own);
+        let bound = bound.filter(|_| own.broken.is_empty()).or_else(|| {
+            let configs = assumed::replaced(node, &broken).into_iter();
+            let mut configs = configs.filter_map(|table| read::config(STAGES, own.kind, &table));
+            self.silently(|it| configs.find_map(|config| it.bound(spec.seed, stage, config.as_ref(), (&input, None))))
+        });
+        if let Some(bound) = bound {
+            if bound.stage.info.probabilities {
+                self.probabilities(spec, at, table);
+            }
+            self.packed(at, table, &bound.stage);
+            self.assembled(spec, stage, bound, (models, when));
+        }
+        if input.id.is_none() {
+            self.problems.retain_since(start, assumed::without_columns);
+        }
+    }
+
+    /// Binds the kind of a stage to its rows: those of its input, or the groups that a reshape makes of them.
+    fn bound(
         &mut self,
-        spec: &Spec,
-        name: &Name,
-        table: &StageTable,
+        seed: Option<u64>,
+        stage: &Asking<'_>,
         config: &dyn StageConfig,
-        (input, models): (TableId, Vec<usize>),
-    ) -> Option<StageSpec> {
-        let at = &Path::of(["stages", name.as_str()]);
-        let read = self.reader();
-        let rows_per_prompt = u64::from(or(table.rows_per_prompt, 1));
-        let relation = spec.relation(input).clone();
-        let site = BindContext {
-            name: name.as_str(),
-            path: at,
+        (input, examples): (&Input, Option<&[Example]>),
+    ) -> Option<BoundStage> {
+        let (name, path, read) = (stage.name.as_str(), &stage.at, &self.reader());
+        let gathering = TransformContext { name, path, inputs: &[input.table()], read };
+        let groups = config.gathers(&gathering, self.problems);
+        let relation = match &groups {
+            Ok(None) => input.relation.clone(),
+            Ok(Some(reshape)) => derived(std::slice::from_ref(input), reshape),
+            Err(_) => assumed::columns(stage.node),
+        };
+        let context = BindContext {
+            name,
+            path,
             input: &relation.schema,
             hidden: relation.hidden,
             key: relation.key,
             fold: relation.fold,
-            seed: spec.seed,
-            read: &read,
+            seed,
+            read,
         };
-        let when = self.when(at, &relation, table.when.as_deref());
-        let columns: Vec<&str> =
-            relation.schema.fields()[..relation.shown()].iter().map(|f| f.name().as_str()).collect();
-        let examples = self.examples(at, table, &columns);
-        let stage = config.bind(&site, self.problems)?;
-        let stage = self.shown(&site, table, stage, examples)?;
-        if stage.info.probabilities {
-            self.probabilities(spec, at, table);
+        let mark = self.problems.mark();
+        let bound = config.bind(&context, self.problems);
+        if groups.is_err() {
+            self.problems.retain_since(mark, assumed::without_columns);
         }
-        self.packed(at, table, &stage);
-        let fallback = models.iter().any(|model| !spec.model(*model).1.fallback.is_empty());
-        let answers =
-            Answers::new(table.fanout, table.layout, models.len(), or(table.replicates, 1) as usize, fallback);
-        let names: Vec<&str> = models.iter().map(|m| spec.model(*m).0.as_str()).collect();
-        let columns = answers.columns(name.as_str(), &stage.info.writes, &names);
-        self.collisions(at, &relation, &stage, &columns);
-        self.in_place(at, &answers, &stage);
+        let (mut bound, groups) = (bound?, groups.ok()?);
+        if let Some(examples) = examples {
+            // The columns are the same with examples that are wrong.
+            bound = self
+                .exemplified(&context, stage.table, bound, examples)
+                .or_else(|| config.bind(&context, &mut Problems::default()))?;
+        }
+        let input = Input { id: input.id, name: input.name.clone(), relation: relation.clone() };
+        Some(BoundStage { stage: bound, groups, input })
+    }
+
+    /// The stage with its examples in its prompts.
+    fn exemplified(
+        &mut self,
+        context: &BindContext<'_>,
+        table: &StageTable,
+        stage: Stage,
+        examples: &[Example],
+    ) -> Option<Stage> {
+        let Some(why) = stage.info.refuses_examples else {
+            return with_examples(stage, context, examples, self.problems);
+        };
+        let key = if table.examples.is_some() { "examples" } else { "examples_file" };
+        self.problems.error_at_key("bad-value", context.path.key(key), why).help("leave it out");
+        None
+    }
+
+    /// Adds a stage to the spec if its columns are known.
+    fn assembled(
+        &mut self,
+        spec: &mut Spec,
+        stage: &Asking<'_>,
+        bound: BoundStage,
+        (models, when): (StageModels, Option<BoundCondition>),
+    ) {
+        let Asking { name, at, table, .. } = stage;
+        let BoundStage { stage: bound, groups, input: Input { id, relation, .. } } = bound;
+        let info = &bound.info;
+        let mark = self.problems.mark();
+        let answers = |fallback| {
+            let replicates = REPLICATES.of(table) as usize;
+            Answers::new(table.fanout, table.layout, models.names.len(), replicates, fallback)
+        };
+        let certain = answers(models.fallback.unwrap_or(false));
+        self.collisions(at, &relation, &bound, &certain.columns(name.as_str(), &info.writes, &models.names));
+        self.in_place(at, &certain, &bound);
+        let layout = ["fanout", "layout", "replicates", "models"];
+        let is_known = layout.iter().all(|key| !self.problems.is_distrusted(&at.key(key)));
+        let Some(mut input) = id.filter(|_| is_known && self.problems.clean_since(mark)) else { return };
+        if let Some(reshape) = groups {
+            let (name, inputs, relation) = (format!("{name}.groups"), vec![input], relation.clone());
+            input = spec.add_table(TableSpec::Reshape(ReshapeSpec { name, inputs, reshape, relation }));
+        }
+        // A broken model may have a fallback: readers may use the column that names who answered.
+        let answers = answers(models.fallback.unwrap_or(true));
+        let columns = answers.columns(name.as_str(), &info.writes, &models.names);
         let read_by_when = when.iter().flat_map(BoundCondition::reads);
-        let upstream =
-            stage.info.reads.iter().copied().chain(read_by_when).flat_map(|r| relation.guards[r].iter().copied());
-        let mut guards: Vec<Guard> = upstream.chain(stage.info.needs.iter().map(|c| Guard::Missing(*c))).collect();
+        let upstream = info.reads.iter().copied().chain(read_by_when).flat_map(|r| relation.guards[r].iter().copied());
+        let mut guards: Vec<Guard> = upstream.chain(info.needs.iter().map(|c| Guard::Missing(*c))).collect();
         guards.sort_unstable();
         guards.dedup();
-        Some(StageSpec {
-            name: name.clone(),
+        let rows_per_prompt = u64::from(ROWS_PER_PROMPT.of(table));
+        spec.add_table(TableSpec::Stage(StageSpec {
+            name: (*name).clone(),
             input,
-            relation: answers.relation(&relation, &columns, stage.info.writes.len(), &stage.info.fills, &guards),
+            relation: answers.relation(&relation, &columns, info.writes.len(), &info.fills, &guards),
             answers,
             given: relation.shown(),
-            stage,
-            model_names: names.iter().map(|n| (*n).to_owned()).collect(),
-            models,
+            stage: bound,
+            models: models.known,
+            model_names: models.names,
             when,
             guards,
-            workers: or(table.workers, DEFAULTS.0) as usize,
-            batch_size: or(table.batch_size, DEFAULTS.1) as usize,
-            chunk_size: u64::from(or(table.chunk_size, DEFAULTS.2)).next_multiple_of(rows_per_prompt),
+            workers: WORKERS.of(table) as usize,
+            batch_size: BATCH_SIZE.of(table) as usize,
+            chunk_size: u64::from(CHUNK_SIZE.of(table)).next_multiple_of(rows_per_prompt),
             rows_per_prompt,
             audit: table.audit,
             order: table.order,
             max_failed: table.max_failed,
-            max_attempts: or(table.max_attempts, ATTEMPTS),
+            max_attempts: MAX_ATTEMPTS.of(table),
             overflow: table.overflow,
             repair: table.repair,
-        })
+        }));
     }
 
-    /// The stage with its examples, if it has some; reports what is wrong with them.
-    fn shown(
-        &mut self,
-        site: &BindContext<'_>,
-        table: &StageTable,
-        stage: Stage,
-        examples: Option<Vec<Example>>,
-    ) -> Option<Stage> {
-        let Some(examples) = examples else { return Some(stage) };
-        let Some(why) = stage.info.refuses_examples else {
-            return with_examples(stage, site, &examples, self.problems);
-        };
-        let key = if table.examples.is_some() { "examples" } else { "examples_file" };
-        self.problems.error_at_key("bad-value", site.path.key(key), why).help("leave it out");
-        None
-    }
-
-    /// Reads a text file of the project.
+    /// Reads text files of the project.
     fn reader(&self) -> impl Fn(&str) -> Result<String, String> + use<> {
         let (folder, outside) = (self.folder.to_owned(), self.outside);
-        move |path: &str| read_text(&folder, outside, path)
-    }
-
-    fn stage_models(&mut self, spec: &Spec, at: &Path, table: &StageTable) -> Vec<usize> {
-        let mut models = Vec::new();
-        if table.models.is_empty() {
-            self.error("bad-value", at.key("models"), "`models` is empty; a stage asks at least one model");
-        }
-        for (i, name) in table.models.iter().enumerate() {
-            let path = at.key("models").index(i);
-            match spec.models.get_index_of(name.as_str()) {
-                Some(model) if models.contains(&model) => {
-                    self.error("duplicate-model", path, format!("`{name}` stands in `models` twice"));
-                }
-                Some(model) => models.push(model),
-                // A model whose own table is wrong has been reported there.
-                None if self.reported(&["models", name]) => {}
-                None => self.unknown_model(path, name, spec.models.keys()),
+        move |path: &str| {
+            if !outside && !paths::stays_inside(&folder, path) {
+                return Err(format!("`{path}` leaves the folder of the spec"));
             }
-        }
-        models
-    }
-
-    /// Reports models that can't say how probable a label was.
-    fn probabilities(&mut self, spec: &Spec, at: &Path, table: &StageTable) {
-        for (i, name) in table.models.iter().enumerate() {
-            let Some(model) = spec.models.get(name.as_str()) else { continue };
-            let endpoint = &spec.endpoints[&model.endpoint].endpoint;
-            if endpoint.gives_probabilities() {
-                continue;
-            }
-            let kinds = PROVIDERS.iter().map(|kind| kind.name);
-            let able = kinds.filter(|kind| default_endpoint(kind).is_some_and(|e| e.gives_probabilities()));
-            let help = format!("providers that do: {}; or leave `prob` out", listed(able));
-            let message = format!(
-                "`prob` needs the probabilities of labels, which the provider of `{name}` ({}) does not report",
-                endpoint.kind()
-            );
-            self.error("no-probabilities", at.key("models").index(i), message).help(help);
-        }
-    }
-
-    /// Reports what can't be asked about several rows at once.
-    fn packed(&mut self, at: &Path, table: &StageTable, stage: &Stage) {
-        if or(table.rows_per_prompt, 1) == 1 {
-            if table.audit.is_some() {
-                let message = "`audit` compares rows that are asked together with the same rows asked one by one";
-                self.error("bad-value", at.key("audit"), message).help("write `rows_per_prompt`, or leave `audit` out");
-            }
-            return;
-        }
-        if stage.info.at_once {
-            let message = "a group's rows are together in one prompt already";
-            self.error("bad-value", at.key("rows_per_prompt"), message)
-                .help("leave `rows_per_prompt` out; `max_input_tokens` says how much a prompt holds");
-        }
-        if stage.info.probabilities {
-            let message = "`prob` can't be had with `rows_per_prompt`: in a reply about several rows the probability of a \
-                           label hangs on the answers before it";
-            self.error("bad-value", at.key("rows_per_prompt"), message).help("leave `rows_per_prompt` or `prob` out");
-        }
-    }
-
-    fn bounded(&mut self, at: &Path, table: &StageTable) {
-        let numbers = [
-            ("workers", table.workers, 1024),
-            ("batch_size", table.batch_size, 1024),
-            ("chunk_size", table.chunk_size, 10_000_000),
-            ("max_attempts", table.max_attempts, 100),
-            ("replicates", table.replicates, 10_000),
-            ("rows_per_prompt", table.rows_per_prompt, MOST_ROWS_PER_PROMPT),
-        ];
-        for (key, value, most) in numbers {
-            if value.is_some_and(|v| v.get() > most) {
-                self.error("bad-value", at.key(key), format!("`{key}` must be {most} or less"));
-            }
-        }
-    }
-
-    /// The condition on the rows; reports what is wrong with it.
-    fn when(&mut self, at: &Path, input: &Relation, source: Option<&str>) -> Option<BoundCondition> {
-        stage::condition(source?, &input.schema, &at.key("when"), self.problems)
-    }
-
-    /// Reports columns that are filled in place by several models at once.
-    fn in_place(&mut self, at: &Path, answers: &Answers, stage: &Stage) {
-        if answers.form == Form::Wide && !stage.info.fills.is_empty() {
-            let message = "every model answers every row, so that a column can't be filled in place";
-            self.error("bad-value", at.key("fanout"), message)
-                .help("leave `target = \"in_place\"` out, or write `layout = \"long\"`");
-        }
-    }
-
-    /// Reports columns that are there already.
-    fn collisions(&mut self, at: &Path, input: &Relation, stage: &Stage, columns: &[Column]) {
-        for (i, column) in columns.iter().enumerate() {
-            let name = &column.name;
-            let message = if input.schema.index_of(name).is_ok() {
-                format!("this stage writes the column `{name}`, which its input has already")
-            } else if columns[..i].iter().any(|c| c.name == *name) {
-                format!("this stage writes the column `{name}` twice")
-            } else {
-                continue;
-            };
-            // Where in the stage's table the column comes from, before the suffix for a model.
-            let comes = |w: &Column| name.strip_prefix(&w.name).is_some_and(|r| r.is_empty() || r.starts_with('_'));
-            let writes = &stage.info.writes;
-            let write = writes.iter().position(|w| w.name == *name);
-            let write = write.or_else(|| writes.iter().position(comes));
-            let origin = write.iter().flat_map(|write| &stage.info.origins[*write]);
-            let place = origin.fold(at.clone(), |path, key| path.key(key));
-            self.problems
-                .error_at_key("duplicate-column", place, message)
-                .help("give the key, the stage or the model another name");
+            source::read_text(&folder, path)
         }
     }
 }
 
-/// Binds a reshape of stage `name` to `inputs`.
-fn bind_reshape<T>(
-    spec: &Spec,
-    at: &Path,
-    name: &Name,
-    inputs: &[TableId],
-    read: &dyn Fn(&str) -> Result<String, String>,
-    bind: impl FnOnce(&TransformContext<'_>) -> T,
-) -> T {
-    let given = inputs.iter().map(|input| {
-        let relation = spec.relation(*input);
-        InputTable {
-            name: spec.table_name(*input),
-            schema: &relation.schema,
-            key: relation.key,
-            guards: &relation.guards,
-        }
-    });
-    let given: Vec<InputTable<'_>> = given.collect();
-    bind(&TransformContext { name: name.as_str(), path: at, inputs: &given, read })
+impl Input {
+    fn table(&self) -> InputTable<'_> {
+        let Relation { schema, key, guards, .. } = &self.relation;
+        InputTable { name: &self.name, schema, key: *key, guards }
+    }
 }
 
-/// A reshape with the columns of its table; what tells of a cell that it holds no answer goes with the cell.
-fn reshaped(spec: &Spec, name: String, inputs: Vec<TableId>, reshape: Transform) -> TableSpec {
+/// The columns of a reshape. A guard of an input's column goes where that column goes, if the column it reads goes too.
+fn derived(inputs: &[Input], reshape: &Transform) -> Relation {
     let origins = &reshape.info.origins;
     let guards = origins.iter().map(|origin| {
         let Some((input, column)) = origin else { return Vec::new() };
-        let guards = spec.relation(inputs[*input]).guards[*column].iter();
+        let guards = inputs[*input].relation.guards[*column].iter();
         let here =
             |guard: &Guard| origins.iter().position(|o| *o == Some((*input, guard.column()))).map(|c| guard.at(c));
         guards.filter_map(here).collect()
     });
-    let relation = Relation {
+    Relation {
         guards: guards.collect(),
         schema: reshape.info.schema.clone(),
         key: reshape.info.key,
         fold: 1,
         hidden: reshape.info.hidden,
-    };
-    TableSpec::Reshape(ReshapeSpec { name, inputs, reshape, relation })
-}
-
-/// A number, or what holds where the spec says nothing.
-fn or(number: Option<NonZeroU32>, default: u32) -> u32 {
-    number.map_or(default, NonZeroU32::get)
-}
-
-/// Reads a prompt file of the project.
-fn read_text(folder: &FilePath, outside: bool, path: &str) -> Result<String, String> {
-    if !outside && !paths::stays_inside(folder, path) {
-        return Err(format!("`{path}` leaves the folder of the spec"));
     }
-    source::read_text(folder, path)
 }

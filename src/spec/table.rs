@@ -1,17 +1,16 @@
 //! Tables: the sources, stages and reshapes of a spec in one list, each after the tables that it reads.
 
-use std::ops::{Index, IndexMut};
-
-use super::{Answers, Audit, Order, Overflow, Relation, Repair, Spec};
+use super::columns::{Answers, Relation};
+use super::language::{Audit, Order, Overflow, Repair};
 use crate::name::Name;
 use crate::prompt::BoundCondition;
 use crate::source::Source;
 use crate::stage::{Stage, Transform};
 use crate::table::{Guard, MaxFailed};
 
-/// A table of a spec: an index into [`Spec::tables`].
+/// A table of a spec: the index in the list of its tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TableId(usize);
+pub struct TableId(pub(super) usize);
 
 /// A table and how it is made.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ pub struct StageSpec {
     pub name: Name,
     pub input: TableId,
     pub stage: Stage,
-    /// Indices into [`Spec::models`].
+    /// Indices into the models of the spec.
     pub models: Vec<usize>,
     /// The names of `models`.
     pub model_names: Vec<String>,
@@ -127,107 +126,5 @@ impl StageSpec {
     /// Whether one prompt asks about several rows.
     pub fn packs(&self) -> bool {
         self.rows_per_prompt > 1
-    }
-}
-
-/// The tables of a spec; the accessors for one kind panic for a table of another kind.
-impl Spec {
-    /// All tables, each after the tables that it reads; sources come first, in the order of the document.
-    pub fn tables(&self) -> impl DoubleEndedIterator<Item = (TableId, &TableSpec)> {
-        self.tables.iter().enumerate().map(|(index, table)| (TableId(index), table))
-    }
-
-    pub fn sources(&self) -> impl Iterator<Item = (TableId, &SourceSpec)> {
-        self.tables().filter_map(|(id, table)| Some((id, table.as_source()?)))
-    }
-
-    pub fn reshapes(&self) -> impl Iterator<Item = (TableId, &ReshapeSpec)> {
-        self.tables().filter_map(|(id, table)| Some((id, table.as_reshape()?)))
-    }
-
-    /// The stages that ask models.
-    pub fn stages(&self) -> impl Iterator<Item = (TableId, &StageSpec)> {
-        self.tables().filter_map(|(id, table)| Some((id, table.as_stage()?)))
-    }
-
-    pub fn table(&self, id: TableId) -> &TableSpec {
-        &self.tables[id.0]
-    }
-
-    pub fn source(&self, id: TableId) -> &SourceSpec {
-        self.table(id).as_source().expect("the id is of a source")
-    }
-
-    pub fn reshape(&self, id: TableId) -> &ReshapeSpec {
-        self.table(id).as_reshape().expect("the id is of a reshape")
-    }
-
-    pub fn stage(&self, id: TableId) -> &StageSpec {
-        self.table(id).as_stage().expect("the id is of a stage")
-    }
-
-    pub fn table_name(&self, id: TableId) -> &str {
-        self.table(id).name()
-    }
-
-    pub fn relation(&self, id: TableId) -> &Relation {
-        self.table(id).relation()
-    }
-
-    /// The source or the stage called `name`. Not the groups of a stage: only that stage reads them.
-    pub fn find(&self, name: &str) -> Option<TableId> {
-        self.tables().find(|(_, table)| table.name() == name && !name.contains('.')).map(|(id, _)| id)
-    }
-
-    /// A table and all tables that it is made from, each before those that read it.
-    pub fn upstream(&self, of: TableId) -> Vec<TableId> {
-        let mut found: Vec<TableId> = Vec::new();
-        for input in self.table(of).inputs() {
-            for other in self.upstream(*input) {
-                if !found.contains(&other) {
-                    found.push(other);
-                }
-            }
-        }
-        found.push(of);
-        found
-    }
-
-    /// Adds a table whose inputs are there.
-    pub(super) fn add_table(&mut self, table: TableSpec) -> TableId {
-        self.tables.push(table);
-        TableId(self.tables.len() - 1)
-    }
-}
-
-/// One value for each table of a spec.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PerTable<T>(Vec<T>);
-
-impl<T> PerTable<T> {
-    pub fn new(spec: &Spec, value: impl FnMut((TableId, &TableSpec)) -> T) -> Self {
-        PerTable(spec.tables().map(value).collect())
-    }
-
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.0.iter()
-    }
-
-    pub fn map<U>(self, value: impl FnMut(T) -> U) -> PerTable<U> {
-        PerTable(self.0.into_iter().map(value).collect())
-    }
-}
-
-impl<T> Index<TableId> for PerTable<T> {
-    type Output = T;
-
-    fn index(&self, id: TableId) -> &T {
-        &self.0[id.0]
-    }
-}
-
-impl<T> IndexMut<TableId> for PerTable<T> {
-    fn index_mut(&mut self, id: TableId) -> &mut T {
-        &mut self.0[id.0]
     }
 }

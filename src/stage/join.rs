@@ -129,7 +129,9 @@ impl TransformConfig for Join {
         let (with, input) = (&context.inputs[WITH], &context.inputs[INPUT]);
         let (left, right) = self.keys(context, problems);
         let added: Vec<usize> = (0..with.schema.fields().len()).filter(|column| !right.contains(column)).collect();
-        for column in &added {
+        // Without its keys, a join would seem to repeat their columns.
+        let has_keys = !left.is_empty() && problems.clean_since(before);
+        for column in added.iter().filter(|_| has_keys) {
             let name = with.schema.field(*column).name();
             if input.schema.index_of(name).is_ok() {
                 let message = format!("both tables have a column `{name}`");

@@ -93,6 +93,7 @@ broken! {
     examples = "84-examples",
     examples_file = "85-examples-file",
     examples_of_a_survey = "86-examples-of-a-survey",
+    everything_at_once = "90-everything-at-once",
 }
 
 /// Syntax errors: the two formats have different parsers, so the messages may differ.

@@ -52,4 +52,5 @@ mod run;
 mod same;
 mod summary;
 mod survey;
+mod together;
 mod verify;

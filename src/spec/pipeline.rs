@@ -1,0 +1,226 @@
+//! The checked spec: every name resolves, and every template is bound to the columns it will see.
+
+use std::ops::{Index, IndexMut};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::columns::Relation;
+use super::limits::{Budget, Limits, Price};
+use super::table::{ReshapeSpec, SourceSpec, StageSpec, TableId, TableSpec};
+use crate::assertion::{Assertion, Severity};
+use crate::document;
+use crate::name::Name;
+use crate::provider::{Endpoint, Model};
+
+/// A checked pipeline spec: every name resolves, every template compiles against the columns it will see.
+#[derive(Debug)]
+pub struct Spec {
+    /// The pipeline's name; by default the file's.
+    pub name: String,
+    /// The folder that the spec stands in; its paths start there.
+    pub folder: PathBuf,
+    /// What everything random derives from; sent to models that take a seed.
+    pub seed: Option<u64>,
+    /// What a run may spend.
+    pub budget: Budget,
+    /// The models by name.
+    pub models: IndexMap<Name, ModelSpec>,
+    /// The endpoints that the models use, by the name that they are called in the spec.
+    pub endpoints: IndexMap<String, EndpointSpec>,
+    /// The tables; see [`Spec::tables`].
+    pub(super) tables: Vec<TableSpec>,
+    /// The outputs by name.
+    pub outputs: IndexMap<Name, OutputSpec>,
+    /// What the tables must be.
+    pub tests: Vec<TestSpec>,
+}
+
+/// An endpoint and how much may be asked of it.
+#[derive(Clone, Debug)]
+pub struct EndpointSpec {
+    /// What it is.
+    pub endpoint: Arc<dyn Endpoint>,
+    /// How much may be asked of it.
+    pub limits: Limits,
+}
+
+/// A model: an endpoint, an id there and how it picks its words.
+#[derive(Debug)]
+pub struct ModelSpec {
+    /// The key in [`Spec::endpoints`].
+    pub endpoint: String,
+    /// The model as the endpoint knows it.
+    pub model: Model,
+    /// What it costs.
+    pub price: Option<Price>,
+    /// Tokens that its context holds, where the spec says so.
+    pub context_tokens: Option<u64>,
+    /// The models that are asked in its place, as indices into [`Spec::models`].
+    pub fallback: Vec<usize>,
+}
+
+/// A file to write.
+#[derive(Debug)]
+pub struct OutputSpec {
+    /// What it holds.
+    pub input: TableId,
+    /// Where it goes, as the spec says.
+    pub path: String,
+    /// Where it goes.
+    pub file: PathBuf,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// The formats of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Parquet, zstd-compressed.
+    Parquet,
+    /// Comma-separated values with a header.
+    Csv,
+    /// A JSON object per line.
+    Jsonl,
+}
+
+impl Format {
+    /// The format of a path, by its extension.
+    pub fn of(path: &str) -> Option<Format> {
+        match std::path::Path::new(path).extension()?.to_str()? {
+            "parquet" => Some(Format::Parquet),
+            "csv" => Some(Format::Csv),
+            "jsonl" => Some(Format::Jsonl),
+            _ => None,
+        }
+    }
+}
+
+/// What a table must be.
+#[derive(Debug)]
+pub struct TestSpec {
+    /// What it is called.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// What becomes of it when it does not hold.
+    pub severity: Severity,
+    /// The name of its table.
+    pub table: String,
+    /// Whose rows its table holds.
+    pub input: TableId,
+    /// The output that is tested, if it is one, as an index into [`Spec::outputs`].
+    pub output: Option<usize>,
+    /// What must be.
+    pub assertion: Assertion,
+    /// Where it stands in the document.
+    pub path: document::Path,
+}
+
+/// The tables of a spec; the accessors for one kind panic for a table of another kind.
+impl Spec {
+    /// All tables, each after the tables that it reads; sources come first, in the order of the document.
+    pub fn tables(&self) -> impl DoubleEndedIterator<Item = (TableId, &TableSpec)> {
+        self.tables.iter().enumerate().map(|(index, table)| (TableId(index), table))
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = (TableId, &SourceSpec)> {
+        self.tables().filter_map(|(id, table)| Some((id, table.as_source()?)))
+    }
+
+    pub fn reshapes(&self) -> impl Iterator<Item = (TableId, &ReshapeSpec)> {
+        self.tables().filter_map(|(id, table)| Some((id, table.as_reshape()?)))
+    }
+
+    /// The stages that ask models.
+    pub fn stages(&self) -> impl Iterator<Item = (TableId, &StageSpec)> {
+        self.tables().filter_map(|(id, table)| Some((id, table.as_stage()?)))
+    }
+
+    pub fn table(&self, id: TableId) -> &TableSpec {
+        &self.tables[id.0]
+    }
+
+    pub fn source(&self, id: TableId) -> &SourceSpec {
+        self.table(id).as_source().expect("the id is of a source")
+    }
+
+    pub fn reshape(&self, id: TableId) -> &ReshapeSpec {
+        self.table(id).as_reshape().expect("the id is of a reshape")
+    }
+
+    pub fn stage(&self, id: TableId) -> &StageSpec {
+        self.table(id).as_stage().expect("the id is of a stage")
+    }
+
+    pub fn table_name(&self, id: TableId) -> &str {
+        self.table(id).name()
+    }
+
+    pub fn relation(&self, id: TableId) -> &Relation {
+        self.table(id).relation()
+    }
+
+    /// The source or the stage called `name`. Not the groups of a stage: only that stage reads them.
+    pub fn find(&self, name: &str) -> Option<TableId> {
+        self.tables().find(|(_, table)| table.name() == name && !name.contains('.')).map(|(id, _)| id)
+    }
+
+    /// A table and all tables that it is made from, each before those that read it.
+    pub fn upstream(&self, of: TableId) -> Vec<TableId> {
+        let mut found: Vec<TableId> = Vec::new();
+        for input in self.table(of).inputs() {
+            for other in self.upstream(*input) {
+                if !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+        }
+        found.push(of);
+        found
+    }
+
+    /// Adds a table whose inputs are there.
+    pub(super) fn add_table(&mut self, table: TableSpec) -> TableId {
+        self.tables.push(table);
+        TableId(self.tables.len() - 1)
+    }
+
+    /// The name and the model of index `model`.
+    pub fn model(&self, model: usize) -> (&Name, &ModelSpec) {
+        self.models.get_index(model).expect("model indices are made from this table")
+    }
+}
+
+/// One value for each table of a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerTable<T>(Vec<T>);
+
+impl<T> PerTable<T> {
+    pub fn new(spec: &Spec, value: impl FnMut((TableId, &TableSpec)) -> T) -> Self {
+        PerTable(spec.tables().map(value).collect())
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
+    pub fn map<U>(self, value: impl FnMut(T) -> U) -> PerTable<U> {
+        PerTable(self.0.into_iter().map(value).collect())
+    }
+}
+
+impl<T> Index<TableId> for PerTable<T> {
+    type Output = T;
+
+    fn index(&self, id: TableId) -> &T {
+        &self.0[id.0]
+    }
+}
+
+impl<T> IndexMut<TableId> for PerTable<T> {
+    fn index_mut(&mut self, id: TableId) -> &mut T {
+        &mut self.0[id.0]
+    }
+}
