@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::document::{self, Node, Path, Problems};
 
-/// One row of a registry: what `type = "..."` can say.
+/// One row of a registry: a value of `type = "..."`.
 pub struct Kind<T: 'static> {
     pub name: &'static str,
     /// What it is, in one sentence, for the docs.
@@ -17,7 +17,7 @@ pub struct Kind<T: 'static> {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// The names of its fields (without `type`).
     pub fields: fn() -> &'static [&'static str],
-    /// Decodes its table; reports every problem, and gives nothing if one of them is an error.
+    /// Decodes its table and reports every problem; `None` if one of them is an error.
     pub decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
 }
 
@@ -33,7 +33,7 @@ impl<T> Kind<T> {
     }
 }
 
-/// The kind called `name`; reports at `path` an unknown one, with the near name of these kinds or of `others`.
+/// The kind called `name`; reports an unknown one at `path`, with the nearest name of these kinds or of `others`.
 pub fn find<T>(
     kinds: &'static [Kind<T>],
     others: &[&'static str],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::*;
-use crate::document::{Document, Format, Path, Problems};
+use crate::document::{Document, SpecFormat, Path, Problems};
 use crate::table::{Cell, Simple, Type, array_of};
 
 /// Six rows with keys, of a stage `tone` that failed once.
@@ -30,7 +30,7 @@ fn table() -> RecordBatch {
 
 /// The test `text` says, and the problems of binding it.
 fn bound(text: &str, table: &RecordBatch) -> (Option<Assertion>, Problems) {
-    let document = Document::parse("t.toml", text.to_owned(), Format::Toml).unwrap();
+    let document = Document::parse("t.toml", text.to_owned(), SpecFormat::Toml).unwrap();
     let mut node = document.root.clone();
     let kind = node.get("type").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap();
     if let crate::document::Value::Table(entries) = &mut node.value {

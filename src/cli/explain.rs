@@ -42,7 +42,7 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let (file, folder) = match document::Format::of(&self.table) {
+        let (file, folder) = match document::SpecFormat::of(&self.table) {
             Some(_) => self.output_of_spec(terminal).map(|(file, folder)| (file, Some(folder)))?,
             None if self.output.is_some() => {
                 return Err(Failure::new(Exit::Spec, "`--output` names an output of a spec, but TABLE is a table"));
@@ -86,7 +86,7 @@ impl Explain {
         match error {
             OriginError::Unknown { help, .. } => Failure::new(Exit::Spec, message).help_if(help),
             OriginError::Gone { .. } | OriginError::Store(StoreError::Io { .. }) => {
-                let spec = document::Format::of(&self.table).map(|_| self.table.display().to_string());
+                let spec = document::SpecFormat::of(&self.table).map(|_| self.table.display().to_string());
                 let spec = spec.unwrap_or_else(|| "SPEC".to_owned());
                 let help = format!("`fanfold run {spec}` writes it again; answers in the ledger are reused");
                 Failure::new(Exit::Environment, message).help(help)

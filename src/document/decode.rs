@@ -1,8 +1,7 @@
-//! From a node to a typed value, with **all** problems reported.
+//! Decoding: turns a node into a typed value and reports **all** problems.
 //!
-//! serde stops at its first error. So decoding goes in rounds: what was at fault is replaced by a stub and the node is
-//! decoded again, until nothing new is found. Faults that only the stubs can have caused are not reported.
-//! Knows the tree and its reader.
+//! serde stops at its first error. So decoding goes in rounds: a value at fault is replaced by a stub and the node is
+//! decoded again, until there is no new fault. Faults that only the stubs can have caused are not reported.
 
 use std::marker::PhantomData;
 
@@ -11,41 +10,30 @@ use serde::forward_to_deserialize_any;
 
 use super::fault::{Fault, FaultKind, Spot};
 use super::reader::{Marks, Reader};
-use super::{Node, Path, Problems};
+use super::diagnostic::Path;
+use super::problems::Problems;
+use super::tree::Node;
 
-/// How many faults of one node are looked for; each costs a round.
+/// The most faults of one node; each costs a round.
 const MOST_ROUNDS: usize = 64;
 
 /// Decodes the node at `path` and reports every problem; with any of them there is no value.
 pub fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
-    decode_beside(node, path, &[], problems)
-}
-
-/// As [`decode`], for a table whose other fields (`others`) are decoded separately: they are passed over here, and
-/// suggested for an unknown field. A problem that `problems` already has is not added again, so that both sides can be
-/// decoded from the same node.
-pub fn decode_beside<T: DeserializeOwned>(
-    node: &Node,
-    path: &Path,
-    others: &[&str],
-    problems: &mut Problems,
-) -> Option<T> {
-    let decoded = rounds(node, path, others);
+    let decoded = rounds(node, path);
     let is_clean = decoded.found.is_empty() && decoded.made_up.is_empty();
-    problems.add_new(decoded.found);
+    problems.extend(decoded.found);
     decoded.value.filter(|_| is_clean)
 }
 
 /// As [`decode`], but a value at fault is replaced by a placeholder, so that the rest can be checked too. Later problems
 /// with a placeholder are not reported.
 pub fn decode_partly<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
-    let decoded = rounds(node, path, &[]);
-    problems.add_new(decoded.found);
+    let decoded = rounds(node, path);
+    problems.extend(decoded.found);
     decoded.made_up.into_iter().for_each(|path| problems.distrust(path));
     decoded.value
 }
 
-/// What all rounds of a decoding found.
 struct Decoded<T> {
     value: Option<T>,
     found: Problems,
@@ -53,8 +41,8 @@ struct Decoded<T> {
     made_up: Vec<Path>,
 }
 
-fn rounds<T: DeserializeOwned>(node: &Node, path: &Path, others: &[&str]) -> Decoded<T> {
-    let mut marks = Marks::new(path, others);
+fn rounds<T: DeserializeOwned>(node: &Node, path: &Path) -> Decoded<T> {
+    let mut marks = Marks::new(path);
     let mut found = Problems::default();
     let mut value = None;
     for _ in 0..MOST_ROUNDS {
@@ -75,7 +63,7 @@ fn rounds<T: DeserializeOwned>(node: &Node, path: &Path, others: &[&str]) -> Dec
     Decoded { value, found, made_up: marks.stubbed.into_iter().chain(marks.skipped).collect() }
 }
 
-/// Reports a fault and marks what it takes to get past it; says whether another round can find more.
+/// Reports a fault and marks its path for the next round. Returns whether another round can find more.
 fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
     let (path, spot) = fault.place.clone().unwrap_or_else(|| (marks.root.clone(), Spot::Value));
     if spot == Spot::Key {
@@ -83,7 +71,7 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
         return marks.skipped.insert(path);
     }
     if marks.stubbed.contains(&path) {
-        // Its stub would not do: what holds it can't be decoded either.
+        // The stub was refused: its parent can't be decoded either.
         return match path.parent() {
             Some(parent) if path != *marks.root => marks.stubbed.insert(parent),
             _ => false,
@@ -93,7 +81,7 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
         FaultKind::MissingField(field) if !marks.stubbed.contains(&path.key(field)) => path.key(field),
         _ => path.clone(),
     };
-    // A check over several fields says nothing if one of them is made up.
+    // A check over several fields means nothing if one of them is a stub.
     let made_up = marks.stubbed.iter().chain(&marks.skipped).any(|stub| stub.is_within(&path));
     let checks_whole = !matches!(fault.kind, FaultKind::MissingField(_) | FaultKind::UnknownField { .. });
     // A misspelt field has been reported already.
@@ -112,7 +100,7 @@ pub fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
     }
 }
 
-/// A deserializer that only looks what it is asked for.
+/// A deserializer that only records the requested fields.
 struct Probe;
 
 impl<'de> Deserializer<'de> for Probe {
@@ -151,7 +139,7 @@ mod tests {
 
     use serde::Deserialize;
 
-    use super::super::{Diagnostic, Document, Format, Place};
+    use super::super::{Diagnostic, Document, SpecFormat};
     use super::*;
     use crate::name::Name;
 
@@ -170,7 +158,7 @@ mod tests {
         type Error = String;
 
         fn try_from(share: f64) -> Result<Self, String> {
-            if (0.0..=0.5).contains(&share) { Ok(Share(share)) } else { Err(format!("{share} is no share")) }
+            if (0.0..=0.5).contains(&share) { Ok(Share(share)) } else { Err(format!("{share} is not a share")) }
         }
     }
 
@@ -214,7 +202,7 @@ mod tests {
     const GOOD: &str = "name = 'tone'\nmodels = ['a']\nprompt = 'p'\n";
 
     fn try_decode(text: &str) -> (Document, Option<Spec>, Vec<Diagnostic>) {
-        let document = Document::parse("s.toml", text.to_owned(), Format::Toml).unwrap();
+        let document = Document::parse("s.toml", text.to_owned(), SpecFormat::Toml).unwrap();
         let mut problems = Problems::default();
         let spec = decode(&document.root, &Path::root(), &mut problems);
         let mut problems: Vec<Diagnostic> = problems.into_iter().collect();
@@ -264,7 +252,7 @@ mod tests {
                 "wrong-type: `workers` must be a whole number, not 2.0",
                 "bad-value: `seed` must be 0 or more",
                 "unknown-value: \"wid\" is not one of `wide`, `long` (did you mean `wide`?)",
-                "bad-value: 0.9 is no share",
+                "bad-value: 0.9 is not a share",
                 "unknown-field: there is no field `zzz` here (the fields are `name`, `models`, `prompt`, `temperature`, \
                  `workers`, `seed`, `layout`, `share`, `bounds`, `output`, `extra` and `pair`)",
                 "wrong-type: `least` must be a whole number, not text",
@@ -327,34 +315,14 @@ mod tests {
     #[test]
     fn a_null_field_is_left_out() {
         let text = "name: tone\nmodels: [a]\nprompt: p\ntemperature:\noutput: ~\n".to_owned();
-        let document = Document::parse("s.yaml", text, Format::Yaml).unwrap();
+        let document = Document::parse("s.yaml", text, SpecFormat::Yaml).unwrap();
         let mut problems = Problems::default();
         let spec: Option<Spec> = decode(&document.root, &Path::root(), &mut problems);
         assert_eq!((spec.unwrap().temperature, problems.len()), (None, 0));
 
-        let document = Document::parse("s.yaml", "- 1\n".to_owned(), Format::Yaml).unwrap();
+        let document = Document::parse("s.yaml", "- 1\n".to_owned(), SpecFormat::Yaml).unwrap();
         assert!(decode::<Spec>(&document.root, &Path::root(), &mut problems).is_none());
         assert_eq!(problems[0].message, "the document must be a table, not a list");
-    }
-
-    #[test]
-    fn a_table_can_be_decoded_in_two_parts() {
-        #[derive(Deserialize)]
-        struct Common {
-            #[expect(dead_code, reason = "only its name counts here")]
-            input: String,
-        }
-        let text = "type = 'x'\ninput = 'a'\nleast = 1\nmost = 2\nleats = 3\nqqq = 4\n".to_owned();
-        let document = Document::parse("s.toml", text, Format::Toml).unwrap();
-        let path = Path::of(["stages", "tone"]);
-        let mut problems = Problems::default();
-        let theirs = [fields_of::<Inner>(), &["type"]].concat();
-        assert!(decode_beside::<Common>(&document.root, &path, &theirs, &mut problems).is_none());
-        let ours = [fields_of::<Common>(), &["type"]].concat();
-        assert!(decode_beside::<Inner>(&document.root, &path, &ours, &mut problems).is_none());
-        let helps: Vec<Option<&str>> = problems.iter().map(|p| p.help.as_deref()).collect();
-        assert_eq!(helps, [Some("did you mean `least`?"), Some("the fields are `input`, `least`, `most` and `type`")]);
-        assert_eq!(problems[1].place, Place::Key(path.key("qqq")));
     }
 
     #[test]

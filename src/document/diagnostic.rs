@@ -1,4 +1,4 @@
-//! A problem in a spec, and where it stands: a path into the document, looked up in the text only when it is shown.
+//! A problem in a spec and its place: a path into the document, looked up in the text only when it is shown.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,12 +14,11 @@ pub enum Segment {
     Index(usize),
 }
 
-/// Where something stands in a document, from its root; shown as `stages.tone.models[0]`.
+/// A place in a document, from its root; shown as `stages.tone.models[0]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Path(Vec<Segment>);
 
 impl Path {
-    /// The whole document.
     pub fn root() -> Self {
         Path::default()
     }
@@ -55,7 +54,7 @@ impl Path {
         self.0.split_last().map(|(_, rest)| Path(rest.to_vec()))
     }
 
-    /// Whether this path is `other` or stands below it.
+    /// Whether this path is `other` or below it.
     pub fn is_within(&self, other: &Path) -> bool {
         self.0.starts_with(&other.0)
     }
@@ -92,13 +91,11 @@ impl fmt::Display for Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The spec can't be planned.
     Error,
-    /// The spec can be planned, but this is probably not meant.
+    /// The spec can be planned, but this is probably a mistake.
     Warning,
 }
 
-/// Where a diagnostic points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// At the value of a path (at its nearest ancestor that exists, when the path doesn't).
@@ -129,9 +126,8 @@ pub struct Diagnostic {
     pub rule: &'static str,
     /// Error or warning.
     pub severity: Severity,
-    /// Where it stands.
     pub place: Place,
-    /// What is wrong, as one sentence without a full stop.
+    /// The problem, as one sentence without a full stop.
     pub message: String,
     /// What to do about it, where that is known.
     pub help: Option<String>,

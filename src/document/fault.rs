@@ -1,16 +1,14 @@
-//! What can go wrong when a value is decoded, kept as data until it is put into words.
-//!
-//! This is the error type of our serde deserializer: serde's own calls (unknown variant, missing field ...) keep their
-//! parts, so that no message is ever taken apart. Knows paths, diagnostics and names.
+//! Faults: the errors of our serde deserializer. serde's errors (unknown variant, missing field ...) are kept as data, so
+//! that no message has to be parsed.
 
 use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-use super::{Diagnostic, Path};
+use super::diagnostic::{Diagnostic, Path};
 use crate::name::{listed, nearest};
 
-/// One problem of decoding, with the path it stands at once that is known.
+/// One problem of decoding, with its path once that is known.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) kind: FaultKind,
@@ -26,17 +24,16 @@ pub(super) enum Spot {
 
 #[derive(Debug)]
 pub(super) enum FaultKind {
-    /// The value is of another kind: what is wanted, what there is.
+    /// The value has another type.
     WrongType { wanted: String, found: String },
-    /// The kind is right and the value is not: what is wanted.
+    /// The type is right, the value is not.
     BadValue { wanted: String },
-    /// Text that is none of the words.
+    /// A text that is not one of `words`.
     UnknownValue { found: String, words: &'static [&'static str] },
     /// A field that a table must have.
     MissingField(&'static str),
     /// A field that a table must not have.
     UnknownField { found: String, fields: Vec<&'static str> },
-    /// A sentence of the type itself.
     Custom(String),
     /// Not a fault: the fields that a probe found.
     Fields(&'static [&'static str]),
@@ -101,7 +98,6 @@ fn listed_with_commas(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// What serde found, in our words.
 fn found(unexpected: Unexpected<'_>) -> String {
     match unexpected {
         Unexpected::Bool(_) => "true or false".into(),
@@ -134,7 +130,7 @@ impl de::Error for Fault {
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
         match unexpected {
-            // The only whole number that our integers refuse themselves is a zero that must not be one.
+            // Integer types refuse only one number themselves: a 0 that must not be 0.
             Unexpected::Unsigned(0) | Unexpected::Signed(0) => Fault::bad_value("1 or more"),
             _ => Fault::bad_value(expected.to_string()),
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::{Diagnostic, Path, Place};
+use super::diagnostic::{Diagnostic, Path, Place};
 use crate::name::{listed, nearest};
 
 /// The problems of a document, in the order in which they were found.
@@ -11,7 +11,6 @@ pub struct Problems {
     found: Vec<Diagnostic>,
     /// Values that are at fault already; a second problem with one of them would only follow from the first.
     distrusted: Vec<Path>,
-    /// The last problem that was dropped.
     dropped: Option<Diagnostic>,
 }
 
@@ -54,15 +53,6 @@ impl Problems {
         }
         self.found.push(problem);
         Reported(self.found.last_mut().expect("one was just pushed"))
-    }
-
-    /// Adds the problems that are not there yet.
-    pub fn add_new(&mut self, problems: Problems) {
-        for problem in problems {
-            if !self.contains(&problem) {
-                self.push(problem);
-            }
-        }
     }
 
     /// Drops all later problems with the value at `path`.

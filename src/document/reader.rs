@@ -1,7 +1,5 @@
-//! The serde deserializer over a [`Node`]: every value is asked for by its kind and answers with a [`Fault`] of ours.
-//!
-//! Unknown fields do not stop it, they are noted; a path that is marked as stubbed gives a [`Stub`]. Knows the tree,
-//! faults and stubs. The loop around it that finds all problems is in `decode`.
+//! The serde deserializer over a [`Node`]: its errors are [`Fault`]s. Unknown fields do not stop it; they are noted. For a
+//! path that is marked as stubbed it returns a [`Stub`].
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -11,32 +9,30 @@ use serde::forward_to_deserialize_any;
 
 use super::fault::{Fault, FaultKind, Spot, unknown_field};
 use super::stub::Stub;
-use super::{Diagnostic, Entry, Node, Path, Value};
+use super::diagnostic::{Diagnostic, Path};
+use super::tree::{Entry, Node, Value};
 use crate::name::nearest;
 
-/// How many unknown fields are noted; a table with more of them is not a spec.
+/// The most unknown fields that are noted; a table with more is not a spec.
 const MOST_NOTED: usize = 200;
 
 /// What the rounds of one decoding share.
 pub(super) struct Marks<'a> {
-    /// The path that decoding began at.
     pub(super) root: &'a Path,
-    /// Fields of the root that someone else decodes.
-    pub(super) others: &'a [&'a str],
     /// Paths whose values are replaced by stubs.
     pub(super) stubbed: HashSet<Path>,
-    /// Paths that are passed over, since their keys are at fault.
+    /// Paths that are skipped because their keys are at fault.
     pub(super) skipped: HashSet<Path>,
-    /// Unknown fields met so far.
+    /// Unknown fields so far.
     pub(super) noted: RefCell<Vec<Diagnostic>>,
     /// Fields that an unknown field was probably meant to be.
     pub(super) meant: RefCell<HashSet<Path>>,
 }
 
 impl<'a> Marks<'a> {
-    pub(super) fn new(root: &'a Path, others: &'a [&'a str]) -> Self {
+    pub(super) fn new(root: &'a Path) -> Self {
         let (noted, meant) = Default::default();
-        Marks { root, others, stubbed: HashSet::new(), skipped: HashSet::new(), noted, meant }
+        Marks { root, stubbed: HashSet::new(), skipped: HashSet::new(), noted, meant }
     }
 
     fn note(&self, problem: Diagnostic) {
@@ -46,23 +42,12 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// The fields of the table at `path` that are no fields of its type.
+    /// Notes the keys of the table at `path` that are not `fields`.
     fn note_unknown(&self, path: &Path, entries: &[Entry], fields: &'static [&'static str]) {
-        let at_root = path == self.root;
-        for entry in entries {
-            let key = entry.key.as_str();
-            if fields.contains(&key) || (at_root && self.others.contains(&key)) {
-                continue;
-            }
-            let mut known = fields.to_vec();
-            if at_root && !self.others.is_empty() {
-                known.extend(self.others);
-                // In one order whoever of the two decodes: a problem that both of them find is the same then.
-                known.sort_unstable();
-                known.dedup();
-            }
-            self.meant.borrow_mut().extend(nearest(key, known.iter().copied()).map(|near| path.key(near)));
-            self.note(unknown_field(path, key, &known));
+        for entry in entries.iter().filter(|entry| !fields.contains(&entry.key.as_str())) {
+            let near = nearest(&entry.key, fields.iter().copied());
+            self.meant.borrow_mut().extend(near.map(|near| path.key(near)));
+            self.note(unknown_field(path, &entry.key, fields));
         }
     }
 }

@@ -1,9 +1,7 @@
-//! Plain scalars of YAML by the core schema of version 1.2: what stands there without quotes, as a value.
-//!
-//! One difference to the core schema: a number with leading zeros (`012`) is text, since those who write one mean a
-//! code and not a number. Knows the values only.
+//! Plain scalars of YAML: values without quotes, by the core schema of version 1.2. One difference: a number with leading
+//! zeros (`012`) is text, since it is usually a code.
 
-use super::Value;
+use super::tree::Value;
 
 /// A number that does not fit.
 struct TooLarge;

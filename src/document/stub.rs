@@ -1,7 +1,4 @@
-//! A stand-in for a value that can't be had: it decodes as something harmless, so that decoding can go on and find the
-//! problems behind the first one. What comes of it is thrown away.
-//!
-//! Knows only [`Fault`].
+//! Stubs: placeholders for values at fault. They decode as something harmless, so that decoding can find later problems.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, IntoDeserializer, Visitor};
@@ -9,10 +6,9 @@ use serde::forward_to_deserialize_any;
 
 use super::fault::Fault;
 
-/// The text of a stand-in; a valid name, so that most checks of text let it pass.
+/// The text of a stub; a valid name, so that most checks of text accept it.
 const TEXT: &str = "stub";
 
-/// The stand-in.
 #[derive(Clone, Copy)]
 pub(super) struct Stub;
 

@@ -1,13 +1,13 @@
-//! TOML to the tree of a document.
-//!
-//! The syntax and its error messages are the `toml` crate's; this file brings its tree into ours. Knows the tree only.
+//! TOML to the tree of a document. The `toml` crate parses and words the syntax errors.
 
 use std::ops::Range;
 
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
-use super::{Diagnostic, Entry, MOST_SYNTAX_ERRORS, Node, Value, syntax, too_large};
+use super::diagnostic::{Diagnostic, Place};
+use super::syntax::{MOST_SYNTAX_ERRORS, syntax, too_large};
+use super::tree::{Entry, Node, Value};
 
 /// Reads a TOML document; all syntax errors are reported.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
@@ -24,18 +24,18 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
         })
         .collect();
     let mut reading = Reading { text, problems: Vec::new() };
-    // What follows a syntax error is the parser's guess: its values are not worth a complaint.
+    // Values after a syntax error are the parser's guess: problems with them are not reported.
     let value = reading.table(root.into_inner());
     if problems.is_empty() {
         problems = reading.problems;
     }
     problems.sort_by_key(|problem| match &problem.place {
-        super::Place::Span(span) => span.start,
+        Place::Span(span) => span.start,
         _ => 0,
     });
     problems.dedup();
     problems.truncate(MOST_SYNTAX_ERRORS);
-    // The root has no header to point at; its first byte stands for it.
+    // The root has no header to point at: its span is empty.
     if problems.is_empty() { Ok(Node { value, span: 0..0 }) } else { Err(problems) }
 }
 
@@ -54,7 +54,7 @@ impl Reading<'_> {
                 Entry { key: key.into_inner().into_owned(), key_span, node }
             })
             .collect();
-        // The crate sorts by name; authors think in the order they wrote.
+        // The crate sorts by name; messages follow the order of the text.
         entries.sort_by_key(|entry| entry.key_span.start);
         Value::Table(entries)
     }
@@ -79,7 +79,7 @@ impl Reading<'_> {
             DeValue::Array(items) => Value::List(items.into_iter().map(|item| self.node(item, key_span)).collect()),
             DeValue::Table(table) => self.table(table),
         };
-        // A table that dotted keys imply has no text of its own.
+        // A table that dotted keys imply has no text.
         if span.is_empty() && matches!(value, Value::Table(_)) {
             span = key_span.clone();
         }
@@ -94,7 +94,6 @@ impl Reading<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Place;
     use super::*;
 
     fn problems(text: &str) -> Vec<(String, String)> {

@@ -1,26 +1,26 @@
 //! YAML to the tree of a document: version 1.2, core schema, one document.
 //!
-//! The tree is made from the parser's events and not with serde, because only the events tell quoted from plain text:
-//! `NO`, `on`, `012` and `1_000` are what the author wrote, text. Tags and merge keys are errors, since a reader of the
-//! spec would have to know YAML well to see what they do. Aliases are copied, within limits that stop every known bomb.
-//! Knows the tree only.
+//! The tree is made from the parser's events and not with serde, because only the events distinguish quoted from plain
+//! text: `NO`, `on`, `012` and `1_000` stay text. Tags and merge keys are errors, since few readers know their effects.
+//! Aliases are copied, within limits that stop every known bomb.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use serde_yaml::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, StructureStyle, Tag};
 
-use super::{Diagnostic, Entry, MOST_SYNTAX_ERRORS, Node, Value, scalar, syntax, too_large};
+use super::diagnostic::Diagnostic;
+use super::scalar;
+use super::syntax::{MOST_SYNTAX_ERRORS, syntax, too_large};
+use super::tree::{Entry, Node, Value};
 
-/// How deep lists and tables may be nested.
 const DEEPEST: usize = 64;
-/// How many values a document may have, with the copies that aliases make.
+/// The most values of a document, including the copies of aliases.
 const MOST_NODES: usize = 100_000;
-/// How many bytes of text its values may have, with the copies that aliases make.
+/// The most bytes of text in its values, including the copies of aliases.
 const MOST_BYTES: usize = 4 << 20;
 
-/// Reads a YAML document. The first syntax error ends the reading; what is well-formed but not for a spec (tags,
-/// duplicate keys, merge keys) is all reported.
+/// Reads a YAML document. The first syntax error ends the reading; tags, duplicate keys and merge keys are all reported.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
     let mut options = granit_parser::Options::default();
     options.flow_nesting_limit = DEEPEST;
@@ -52,7 +52,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
     }
 }
 
-/// What a finished node costs when it is copied.
+/// The cost of copying a finished node.
 #[derive(Clone, Copy, Default)]
 struct Size {
     nodes: usize,
@@ -60,7 +60,6 @@ struct Size {
     depth: usize,
 }
 
-/// A list or table that is still open.
 struct Open {
     anchor: usize,
     span: Range<usize>,
@@ -70,7 +69,7 @@ struct Open {
 
 enum Body {
     List(Vec<Node>),
-    /// The entries, their keys, and the key that waits for its value.
+    /// The entries, their keys, and the key whose value comes next.
     Table(Vec<Entry>, HashSet<String>, Option<(String, Range<usize>)>),
 }
 
@@ -181,7 +180,7 @@ impl Reading {
         }
         let size = Size { nodes: 1, bytes: 0, depth: 1 };
         self.charge(size, &span)?;
-        // A block has no bracket to point at: the key that it belongs to stands for it.
+        // A block has no bracket to point at: its span is that of its key.
         let span = match (style, self.open.last()) {
             (StructureStyle::Block, Some(Open { body: Body::Table(_, _, Some((_, key))), .. })) => key.clone(),
             _ => span,
@@ -216,7 +215,7 @@ impl Reading {
             return Err(syntax(span, "a key must be text, not an alias"));
         }
         let Some(size) = self.anchors.get(&anchor).map(|(_, size)| *size) else {
-            return Err(syntax(span, "this alias stands inside of what it refers to"));
+            return Err(syntax(span, "this alias is inside the value that it refers to"));
         };
         if self.open.len() + size.depth > DEEPEST {
             return Err(too_deep(span));
@@ -229,7 +228,7 @@ impl Reading {
     /// Adds a finished node to what is open.
     fn put(&mut self, node: Node, anchor: usize, size: Size) -> Result<(), Diagnostic> {
         if anchor > 0 {
-            // The copy that is kept counts too, or a nest of anchors would multiply its text.
+            // The kept copy counts too; otherwise nested anchors would multiply its text.
             self.charge(size, &node.span)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
@@ -264,7 +263,7 @@ impl Reading {
     }
 }
 
-/// A syntax error of the parser, with what mostly helps.
+/// A syntax error of the parser, with help.
 fn unreadable(kind: &ErrorKind, span: Range<usize>) -> Diagnostic {
     let help = match kind {
         ErrorKind::RecursionLimitExceeded => return too_deep(span),
@@ -290,7 +289,7 @@ fn too_deep(span: Range<usize>) -> Diagnostic {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::super::Place;
+    use super::super::diagnostic::Place;
     use super::*;
 
     fn value(text: &str) -> Value {
@@ -343,7 +342,7 @@ mod tests {
         for (text, at, message) in [
             ("a: 1\n---\nb: 2\n", "---", "a second document begins here"),
             ("? [a]\n: 1\n", "", "a key must be text, not a list or a table"),
-            ("a: &x\n  b: *x\n", "*x", "this alias stands inside of what it refers to"),
+            ("a: &x\n  b: *x\n", "*x", "this alias is inside the value that it refers to"),
         ] {
             let found = problems(text);
             assert_eq!(found.len(), 1, "{found:?}");

@@ -1,7 +1,7 @@
 //! Each hint in its case, and none when everything fits.
 
 use super::{Lack, Need, Surveyed, hints};
-use crate::document::{Document, Format};
+use crate::document::{Document, SpecFormat};
 use crate::provider::{Inventory, Listed};
 use crate::spec::Spec;
 
@@ -17,7 +17,7 @@ fn spec(limits: &str, model: &str, stage: &str) -> Spec {
          [sources.rows]\ntype = \"file\"\npath = \"data.csv\"\n\
          [stages.tone]\ntype = \"analysis\"\ninput = \"rows\"\nprompt = \"{{{{ text }}}}\"\n{stage}\n"
     );
-    let mut document = Document::parse("p.toml".to_owned(), text, Format::Toml).expect("a document");
+    let mut document = Document::parse("p.toml".to_owned(), text, SpecFormat::Toml).expect("a document");
     let (spec, problems) = Spec::check(&mut document, folder.path());
     spec.unwrap_or_else(|| panic!("{problems:?}"))
 }

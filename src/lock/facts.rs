@@ -11,7 +11,7 @@ use crate::models::{Models, Target};
 use crate::plan::Plan;
 use crate::prompt::Message;
 use crate::provider::Call;
-use crate::spec::{Format, TableId, TableSpec};
+use crate::spec::{TableFormat, TableId, TableSpec};
 use crate::store::{Replies, RowCounts, RunDir, read_output};
 use crate::table::column_words;
 
@@ -96,8 +96,8 @@ fn stage(plan: &Plan, id: TableId) -> (String, LockedStage) {
 fn output(plan: &Plan, index: usize) -> (String, LockedOutput) {
     let (name, output) = plan.spec.outputs.get_index(index).expect("an index of this table");
     let columns = plan.spec.relation(output.input).schema.fields().iter().map(|field| match output.format {
-        Format::Parquet => column_words(field),
-        Format::Csv | Format::Jsonl => field.name().clone(),
+        TableFormat::Parquet => column_words(field),
+        TableFormat::Csv | TableFormat::Jsonl => field.name().clone(),
     });
     let locked = LockedOutput {
         input: plan.spec.table_name(output.input).to_owned(),
@@ -195,7 +195,7 @@ impl Lock {
                 Ok(content) => {
                     locked.content = Some(content.hash);
                     // A table without rows has no columns in JSON Lines.
-                    if output.format != Format::Jsonl || content.rows > 0 {
+                    if output.format != TableFormat::Jsonl || content.rows > 0 {
                         locked.columns = content.columns;
                     }
                     locked.rows = Some(content.rows);

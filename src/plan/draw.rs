@@ -5,7 +5,6 @@ use std::fmt::Write;
 use super::Plan;
 use crate::spec::{PerTable, TableId, TableSpec};
 
-/// The graph as a Mermaid flowchart.
 pub fn mermaid(plan: &Plan) -> String {
     let spec = &plan.spec;
     let mut out = String::from("flowchart LR\n");

@@ -1,8 +1,8 @@
-//! Plans: what will happen, decided before it does. Data only; a plan costs reading the sources once.
+//! Plans: the work of a run, as data, made before the run by reading the sources once.
 //!
-//! A [`Plan`] is a spec with the rows counted, the stages selected and the parts frozen: part `k` of a stage is the same
-//! range of rows whatever the number of lanes or machines. [`scan`] reads a source for it, [`draw`] shows it, [`routing`] says
-//! who answers a row.
+//! A [`Plan`] is a spec with counted rows, selected stages and fixed parts: part `k` of a stage is the same range of rows for
+//! any number of lanes or machines. [`scan`] reads a source, [`draw`] draws a plan, and [`routing`] selects the models of a
+//! row.
 
 pub mod draw;
 pub mod routing;
@@ -15,23 +15,20 @@ use serde_json::{Value, json};
 use crate::source::SourceError;
 use crate::spec::{PerTable, Spec, TableId, TableSpec};
 
-/// What may be asked for on top of the spec.
+/// The part of a spec that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only these stages and what they read; empty: all.
+    /// Only these stages and the tables that they read; empty: all.
     pub stages: Vec<String>,
-    /// Only so many rows of each source.
+    /// The most rows of each source.
     pub limit: Option<u64>,
 }
 
-/// What will happen.
 #[derive(Debug)]
 pub struct Plan {
-    /// The checked spec.
     pub spec: Spec,
-    /// The hash of everything in the spec that can change a table, in hex.
+    /// The hash of the spec's meaning, in hex.
     pub spec_hash: String,
-    /// What runs.
     pub selected: Selected,
     /// The rows and the content of each source that is read.
     pub sources: HashMap<TableId, SourceFacts>,
@@ -46,12 +43,10 @@ pub struct Plan {
 pub struct Selected(PerTable<bool>);
 
 impl Selected {
-    /// No stage at all.
     pub fn none(spec: &Spec) -> Self {
         Selected(PerTable::new(spec, |(_, table)| table.as_source().is_some()))
     }
 
-    /// Whether all tables are made.
     pub fn is_whole(&self) -> bool {
         self.0.values().all(|selected| *selected)
     }
@@ -61,34 +56,26 @@ impl Selected {
     }
 }
 
-/// What was found in a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFacts {
     /// Its rows, after the limit.
     pub rows: u64,
-    /// The hash of its files and of how they are read, in hex.
+    /// The hash of its files and of its settings, in hex.
     pub content: String,
-    /// The hash of its rows as they were read, in hex: the same for files that say the same.
+    /// The hash of its rows, in hex: the same for different files with the same rows.
     pub values: String,
 }
 
-/// Why there is no plan, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A source can't be read.
     #[error("source `{name}`: {error}")]
     Source {
-        /// The source.
         name: String,
-        /// Why.
         error: SourceError,
     },
-    /// A stage was selected that isn't there.
     #[error("there is no stage `{name}`")]
     UnknownStage {
-        /// What was asked for.
         name: String,
-        /// What was probably meant.
         near: Option<String>,
     },
 }
@@ -100,12 +87,11 @@ pub struct Part {
     pub number: u64,
     /// The first row of the input, from 0.
     pub start: u64,
-    /// How many rows of the input.
     pub rows: u64,
 }
 
 impl Plan {
-    /// Plans `spec` for sources that were found to be as `facts` says (only the sources that are read).
+    /// Plans `spec`; `facts` has the sources that are read.
     pub fn new(spec: Spec, selection: &Selection, facts: HashMap<TableId, SourceFacts>) -> Result<Plan, PlanError> {
         let selected = select(&spec, &selection.stages)?;
         let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
@@ -157,7 +143,7 @@ impl Plan {
         Some(packs * stage.width() as u64 * stage.stage.info.most_prompts)
     }
 
-    /// The name of the run's folder: what decides which parts there are. Another plan is another folder.
+    /// The name of the run's folder; it depends on everything that decides the parts.
     pub fn run_name(&self) -> String {
         let chunks: Vec<u64> = self.spec.stages().map(|(_, stage)| stage.chunk_size).collect();
         let mut identity = self.of();
@@ -165,7 +151,7 @@ impl Plan {
         self.named(identity)
     }
 
-    /// The identity of the run: the same however it is cut into parts, so that its tables can name it.
+    /// The identity of the run: the same for any size of the parts, so that tables can name it.
     pub fn identity(&self) -> String {
         self.named(self.of())
     }
@@ -182,7 +168,6 @@ impl Plan {
         of
     }
 
-    /// Whether all rows of all stages are run.
     pub fn is_whole(&self) -> bool {
         self.limit.is_none() && self.selected.is_whole()
     }

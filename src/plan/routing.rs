@@ -1,13 +1,12 @@
-//! Routing: which models answer a row, and in which order the calls of a part go.
+//! Routing: the models that answer a row, and the order of the calls of a part.
 
 use std::ops::Range;
 
 use crate::spec::{Order, StageSpec};
 
-/// The models (as places in the stage's list) that answer row `row` of the input, counted from 0.
+/// The models (as indices in the stage's list) that answer row `row` of the input, from 0.
 ///
-/// Without fan-out rows are dealt in turn, or packs of rows where several are asked about at once, so who answers is a
-/// function of the row's number alone.
+/// Without a fan-out, models take rows (or packs of rows) in turn, so that the model depends on the row's number only.
 pub fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     if stage.answers.fanned_out() {
         0..stage.models.len()
@@ -17,14 +16,14 @@ pub fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     }
 }
 
-/// The model (as a place in the stage's list) of answer `place` about row `row` of the input, both counted from 0; a row's
-/// answers stand replicate by replicate, in each model by model.
+/// The model (as an index in the stage's list) of answer `place` about row `row` of the input, both from 0. The answers of
+/// a row are ordered by replicate, then by model.
 pub fn model_of(stage: &StageSpec, row: u64, place: usize) -> usize {
     let models = models_for(stage, row);
     models.start + place % models.len()
 }
 
-/// The order of a part's calls: what the spec says, else model by model where switching is dear.
+/// The order of a part's calls: the spec's, else model by model if switching models is slow.
 pub fn order(stage: &StageSpec, holds_one_model: bool) -> Order {
     let several = stage.models.len() > 1;
     match stage.order {

@@ -1,4 +1,4 @@
-//! Scanning: reading a source once, whole, before anything is sent: rows counted, keys checked, content hashed.
+//! Scanning: reads a source once before the first call, counts rows, checks keys and hashes the content.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::source::SourceError;
 use crate::spec::SourceSpec;
 use crate::table::{Cell, Digest, cell_at};
 
-/// Repeated keys that are named in an error.
+/// The most repeated keys in an error.
 const EXAMPLES: usize = 3;
 
-/// Reads the rows of a source, all or the first `limit`, hands each batch to `sink`, and says what was found.
+/// Reads the rows of a source, all or the first `limit`, and hands each batch to `sink`.
 /// A row that can't be read, a missing or a repeated key is an error that names the row.
 pub fn scan<E: From<SourceError>>(
     source: &SourceSpec,
@@ -64,12 +64,12 @@ fn batches(
     }))
 }
 
-/// The path of a source as the spec says it.
+/// The path of a source as written in the spec.
 fn path(source: &SourceSpec) -> String {
     source.source.paths().into_iter().map(|(_, path)| path).next().unwrap_or_default()
 }
 
-/// The error that names some keys that stand in several rows.
+/// The error that names some keys that occur in several rows.
 fn name_repeated(
     source: &SourceSpec,
     folder: &Path,
@@ -131,7 +131,7 @@ impl KeyCheck {
         Ok(())
     }
 
-    /// The hashes that came more than once; none means that every key is unique.
+    /// The hashes that occurred more than once.
     fn repeated(mut self) -> Vec<u64> {
         self.hashes.sort_unstable();
         let mut repeated: Vec<u64> = self.hashes.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();

@@ -237,11 +237,11 @@ fn pretty(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Format, Path};
+    use crate::document::{SpecFormat, Path};
 
     fn spec() -> (Document, Vec<Diagnostic>) {
         let text = "name = \"ä\"\n[stages.tone]\nprmt = \"one\"\nnote = \"\"\"a\nb\"\"\"\n";
-        let document = Document::parse("a dir/spec.toml", text.to_owned(), Format::Toml).unwrap();
+        let document = Document::parse("a dir/spec.toml", text.to_owned(), SpecFormat::Toml).unwrap();
         let tone = Path::of(["stages", "tone"]);
         let problems = vec![
             Diagnostic::warning("long-text", tone.key("note"), "100 % long,\nreally: \u{1b}[31mlong"),
@@ -276,7 +276,7 @@ error[unknown-field]: unknown field `prmt`
     #[test]
     fn a_text_cannot_command_the_terminal() {
         let text = "name = '\u{9b}31m' # \u{202e}\n".to_owned();
-        let document = Document::parse("\u{1b}]0;x\u{7}.toml", text, Format::Toml).unwrap();
+        let document = Document::parse("\u{1b}]0;x\u{7}.toml", text, SpecFormat::Toml).unwrap();
         let problem = Diagnostic::error("bad-value", Path::of(["name"]), "\u{1b}[2J \u{9b}1m");
         let shown = human(&[problem], &document, false);
         assert!(!shown.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{shown:?}");
@@ -332,7 +332,7 @@ error[unknown-field]: unknown field `prmt`
 
     #[test]
     fn any_span_is_made_to_fit() {
-        let document = Document::parse("s.toml", "a = 'ä'".to_owned(), Format::Toml).unwrap();
+        let document = Document::parse("s.toml", "a = 'ä'".to_owned(), SpecFormat::Toml).unwrap();
         for span in [0..0, 6..6, 100..200, Range { start: 7, end: 2 }] {
             let mut problem = Diagnostic::error("syntax", Path::root(), "x");
             problem.place = Place::Span(span);

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use arrow_schema::Schema;
 
 use crate::assertion::{Check, Finding, RowsView};
-use crate::spec::{Format, OutputSpec, Spec, StageSpec, TableSpec, TestSpec};
+use crate::spec::{TableFormat, OutputSpec, Spec, StageSpec, TableSpec, TestSpec};
 use crate::store::{Manifest, Project, RunDir, State, StoreError, import};
 use crate::table::parquet::{Table, TableError};
 
@@ -103,7 +103,7 @@ fn written(
     if modified > run.ended {
         return stale("was changed after the run ended");
     }
-    if output.format != Format::Parquet {
+    if output.format != TableFormat::Parquet {
         return Ok(None);
     }
     let table = Table::open(&output.file)?;

@@ -142,7 +142,7 @@ fn the_registry_knows_the_fields() {
 #[test]
 fn a_spec_is_decoded_with_every_problem() {
     let decoded = |text: &str| {
-        let document = document::Document::parse("a.toml", text.to_owned(), document::Format::Toml).unwrap();
+        let document = document::Document::parse("a.toml", text.to_owned(), document::SpecFormat::Toml).unwrap();
         let mut problems = document::Problems::default();
         let source = (KIND.decode)(&document.root, &document::Path::root(), &mut problems);
         (source.is_some(), problems.into_iter().map(|p| (p.message, p.help)).collect::<Vec<_>>())

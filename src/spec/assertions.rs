@@ -1,4 +1,4 @@
-//! Tests: each bound to the columns of the table that it is about.
+//! Tests: each bound to the columns of its table.
 
 use super::assumed;
 use super::pipeline::{Spec, TestSpec};
@@ -79,7 +79,7 @@ fn stages(spec: &Spec, mut input: TableId) -> Vec<StageErrors> {
     errors.dedup();
     let mut stages = Vec::new();
     while let TableSpec::Stage(stage) = spec.table(input) {
-        // Those of the stages before it stand further to the left.
+        // The columns of earlier stages come first.
         let first = stage.given;
         let own = errors.partition_point(|column| *column < first);
         stages.push(StageErrors { name: stage.name.to_string(), errors: errors.split_off(own) });

@@ -1,4 +1,4 @@
-//! Columns: what a table of the pipeline holds, and where a stage's answers go in it.
+//! Columns of the tables of a pipeline, and the columns and rows that hold a stage's answers.
 
 use std::sync::Arc;
 
@@ -7,54 +7,49 @@ use arrow_schema::{Schema, SchemaRef};
 use super::language::Layout;
 use crate::table::{Column, Guard, Type, extended};
 
-/// The columns of a source or a stage.
 #[derive(Clone, Debug)]
 pub struct Relation {
-    /// Names and types.
     pub schema: SchemaRef,
-    /// For each column, what tells that it holds no answer although it should.
+    /// For each column, the columns that show that an answer is missing.
     pub guards: Vec<Vec<Guard>>,
     /// The column that identifies a row of the source.
     pub key: Option<usize>,
-    /// Rows here for each row of the source, or of the reshape that made them.
+    /// Rows for each row of the source, or of the reshape that made them.
     pub fold: u64,
-    /// How many columns at the end are for the stage that reads it only.
+    /// How many columns, at the end, only the stage that reads the table sees.
     pub hidden: usize,
 }
 
 impl Relation {
-    /// The columns that are no secret of who reads it.
+    /// How many columns are visible to other stages (without the hidden ones at the end).
     pub fn shown(&self) -> usize {
         self.schema.fields().len() - self.hidden
     }
 }
 
-/// Where the answers of a stage go: how many there are for a row, and in which columns and rows they stand.
+/// The number of answers for a row, and the columns and rows that hold them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers {
-    /// Their form.
     pub form: Form,
-    /// The stage's models.
     pub models: usize,
-    /// How often a model is asked about the same row; with more than one, a column numbers them.
+    /// How many times a model is asked about the same row; with more than 1, a column numbers them.
     pub replicates: usize,
-    /// Whether another model may answer in place of the one that is asked; a column says who did.
+    /// Whether a fallback may answer; a column names the model that answered.
     pub fallback: bool,
 }
 
-/// How the answers of several models stand in a table.
+/// The layout of the answers of several models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// One model answers each row; with several, they share the rows and a column says which it was.
+    /// One model answers each row; several models share the rows, and a column names the model.
     Dealt,
     /// Every model answers every row, side by side.
     Wide,
-    /// Every model answers every row, one below the other; a column says which.
+    /// Every model answers every row, one below the other; a column names the model.
     Long,
 }
 
 impl Answers {
-    /// The answers of `models` models, each asked `replicates` times, some perhaps with a `fallback`.
     pub fn new(fanout: bool, layout: Layout, models: usize, replicates: usize, fallback: bool) -> Self {
         let form = match (fanout, layout) {
             (false, _) => Form::Dealt,
@@ -73,27 +68,23 @@ impl Answers {
         }
     }
 
-    /// Whether every model reads every row.
     pub fn fanned_out(&self) -> bool {
         self.form != Form::Dealt
     }
 
-    /// Whether a column says who answered: where the models share the rows, or one may answer for another.
+    /// Whether a column names the model: if the models share the rows or have fallbacks.
     pub fn names_model(&self) -> bool {
         self.fallback || self.form == Form::Dealt && self.models > 1
     }
 
-    /// Models that answer each row.
     pub fn models_per_row(&self) -> usize {
         if self.fanned_out() { self.models } else { 1 }
     }
 
-    /// Answers for each input row.
     pub fn width(&self) -> usize {
         self.replicates * self.models_per_row()
     }
 
-    /// Output rows for each input row.
     pub fn fold(&self) -> u64 {
         (if self.form == Form::Long { self.width() } else { self.replicates }) as u64
     }
@@ -121,8 +112,8 @@ impl Answers {
         columns
     }
 
-    /// The table that `input` becomes when `columns` (of [`Answers::columns`]) are added and the columns `fills` filled by a
-    /// stage that writes `writes` columns and skips a row where one of `skips` says so.
+    /// The columns of a stage's table: those of `input`, then `columns` (of [`Answers::columns`]). The stage writes `writes`
+    /// columns, fills the columns `fills`, and skips a row if one of `skips` applies.
     pub fn relation(
         &self,
         input: &Relation,
@@ -133,7 +124,7 @@ impl Answers {
     ) -> Relation {
         let first = input.shown();
         let lead = usize::from(self.replicates > 1);
-        // What one model adds, its error last.
+        // The columns of one model, with its error at the end.
         let group = writes + usize::from(self.names_model()) + 1;
         let mut guards = input.guards[..first].to_vec();
         let skips: Vec<Guard> = skips.iter().copied().filter(|guard| guard.column() < first).collect();

@@ -1,4 +1,4 @@
-//! Examples: rows with their answers that a stage shows to its models, written in the spec or in a file of rows.
+//! Examples: rows with their answers that a stage shows to its models, from the spec or from a file.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::source::{File, Source, SourceError};
 use crate::stage::{Example, ExampleOrigin};
 use crate::table::Row;
 
-/// Examples at most: each is said in every prompt.
+/// The most examples: every prompt contains all of them.
 const MOST: usize = 200;
-/// The column of a file with the answer, where it is a text; before the name of a key that is a column of the input too.
+/// The column of a file with the answer, if it is a text; a prefix for keys that are also columns of the input.
 const ANSWER: &str = "answer";
 
 impl Resolver<'_> {
-    /// The examples of the stage at `at`, whose input has these columns; reports why they can't be read. None without any.
+    /// The examples of the stage at `at`, whose input has `columns`; `None` if there are none or they can't be read.
     pub(super) fn examples(&mut self, at: &Path, table: &StageTable, columns: &[&str]) -> Option<Vec<Example>> {
         let before = self.problems.mark();
         let (key, examples) = match (&table.examples, &table.examples_file) {
@@ -53,13 +53,13 @@ impl Resolver<'_> {
         if examples.is_empty() {
             self.error("bad-value", at.key(key), "there are no examples").help("leave it out");
         } else if examples.len() > MOST {
-            let message = format!("there are more than {MOST} examples, and each is said in every prompt");
+            let message = format!("there are more than {MOST} examples, and every prompt contains all of them");
             self.error("bad-value", at.key(key), message);
         }
         self.problems.clean_since(before).then_some(examples)
     }
 
-    /// The rows of a file as examples, one more than there may be at most.
+    /// The rows of a file as examples, at most `MOST` + 1.
     fn read_examples(&self, at: &Path, path: &str, columns: &[&str]) -> Result<Vec<Example>, SourceError> {
         let file = File {
             path: path.to_owned(),
@@ -82,13 +82,13 @@ impl Resolver<'_> {
         }
         if examples.iter().any(|example| example.answer.as_object().is_some_and(Map::is_empty)) {
             let message = format!("`{path}` has no column for the answer: all are columns of the input");
-            return Err(SourceError::new(message).help("a plain text stands in `answer`, others under their keys"));
+            return Err(SourceError::new(message).help("put a plain text into the column `answer`, other answers into columns named like their keys"));
         }
         Ok(examples)
     }
 }
 
-/// A row of a file as an example: what is no column of the input is its answer.
+/// A row of a file as an example: all columns that the input does not have are its answer.
 fn example(row: Row<'_>, columns: &[&str], origin: ExampleOrigin) -> Example {
     let (mut given, mut keys) = (Map::new(), Map::new());
     let mut text = None;

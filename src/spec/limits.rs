@@ -1,5 +1,4 @@
-//! Limits: how much may be asked of an endpoint, the same fields for every kind of provider; what a run may spend, and what
-//! models cost.
+//! Limits of an endpoint, the same fields for every kind of provider; the budget of a run and the prices of models.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,26 +7,26 @@ use std::num::{NonZeroU32, NonZeroU64};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-/// How much may be asked of an endpoint; all stages share it.
+/// The limits of an endpoint; all stages share them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// The most calls in flight at once, or `auto` to find out how many the server answers at once. Left out: as many as
-    /// the stages ask for.
+    /// The most calls in flight, or `auto` to find out how many the server processes concurrently. Left out: no limit beside
+    /// those of the stages.
     pub max_concurrent_calls: Option<Concurrency>,
     /// The most requests per minute, retries included.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// The most tokens per minute, of prompts and replies together: estimated before a call (a token for 4 bytes of the
-    /// request, and `max_tokens`), settled by the server's own count after it.
+    /// The most tokens per minute, prompts and replies together. Estimated before a call (a token for 4 bytes of the
+    /// request, plus `max_tokens`) and corrected by the server's count after it.
     pub tokens_per_minute: Option<NonZeroU32>,
-    /// What to do when the server is down (10 failures in a row to get any answer out of it, over all calls): `pause` asks again now and then, for up to
-    /// 15 minutes, and goes on when it answers; `stop` stops the run, to be gone on with later. Default: `pause`.
+    /// The reaction to a server that is down (10 failures in a row without any reply, over all calls). `pause` retries for up
+    /// to 15 minutes and continues when the server replies. `stop` stops the run, which can be resumed. Default: `pause`.
     #[serde(default)]
     pub on_outage: OnOutage,
 }
 
-/// What one `fanfold run` may spend; it stops before it would spend more, with exit code 4, and the next one goes on. What the
-/// ledger answers costs nothing.
+/// The most that one `fanfold run` may spend. It stops before it would spend more, with exit code 4; the next run continues.
+/// Answers from the ledger cost nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
@@ -39,7 +38,7 @@ pub struct Budget {
     pub usd: Option<f64>,
 }
 
-/// What a model costs, in US dollars per million tokens.
+/// The price of a model, in US dollars per million tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
@@ -49,16 +48,15 @@ pub struct Price {
     pub output: f64,
 }
 
-/// How many calls may be in flight at once.
+/// The most calls in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concurrency {
-    /// As many as the server answers at once, found out from how it answers.
+    /// As many as the server processes concurrently, found out from its latency and errors.
     Auto,
-    /// So many.
     Calls(NonZeroU32),
 }
 
-/// What to do when a server is down.
+/// The reaction to a server that is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnOutage {

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Spec;
-use crate::document::{Diagnostic, Document, Format};
+use crate::document::{Diagnostic, Document, SpecFormat};
 
-/// A spec's document with everything found in it.
 #[derive(Debug)]
 pub struct Loaded {
     pub document: Document,
@@ -28,7 +27,7 @@ pub enum LoadError {
 /// Reads and checks the spec at `path`.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let name = path.display().to_string();
-    let Some(format) = Format::of(path) else { return Err(LoadError::Extension(name)) };
+    let Some(format) = SpecFormat::of(path) else { return Err(LoadError::Extension(name)) };
     let bytes = std::fs::read(path).map_err(|error| LoadError::Io(name.clone(), error))?;
     let text =
         String::from_utf8(bytes).map_err(|error| LoadError::NotUtf8(name.clone(), error.utf8_error().valid_up_to()))?;

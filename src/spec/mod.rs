@@ -36,7 +36,7 @@ use crate::document::{Diagnostic, Document, Problems};
 pub use columns::{Answers, Form, Relation};
 pub use language::{Audit, Layout, Order, Overflow, Repair};
 pub use limits::{Budget, Concurrency, Limits, OnOutage, Price};
-pub use pipeline::{EndpointSpec, Format, ModelSpec, OutputSpec, PerTable, Spec, TestSpec};
+pub use pipeline::{EndpointSpec, ModelSpec, OutputSpec, PerTable, Spec, TableFormat, TestSpec};
 pub use table::{ReshapeSpec, SourceSpec, StageSpec, TableId, TableSpec};
 
 pub use crate::table::{Guard, MaxFailed};

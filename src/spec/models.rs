@@ -1,4 +1,4 @@
-//! Models: where each one is and how it picks its words.
+//! Models: their endpoints, their sampling and their prices.
 
 use indexmap::IndexMap;
 
@@ -12,7 +12,6 @@ use crate::name::Name;
 use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint, taken};
 
 impl Resolver<'_> {
-    /// The endpoints that the models use.
     pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, EndpointSpec> {
         let mut endpoints: IndexMap<String, EndpointSpec> = IndexMap::new();
         for (name, provider) in &raw.providers {
@@ -78,7 +77,7 @@ impl Resolver<'_> {
         models
     }
 
-    /// The models that are asked in place of the model `name`.
+    /// The fallbacks of the model called `name`.
     fn fallback(
         &mut self,
         raw: &Raw,
@@ -92,16 +91,16 @@ impl Resolver<'_> {
             let chained = raw.has_fallback(other);
             match models.get_index_of(other.as_str()) {
                 _ if other == name.as_str() => {
-                    self.error("bad-value", path, format!("`{name}` can't stand in for itself"));
+                    self.error("bad-value", path, format!("`{name}` can't be its own fallback"));
                 }
                 _ if chained => {
                     let message =
-                        format!("`{other}` has fallbacks of its own, which are not asked in place of `{name}`");
-                    let help = "name all of them here, in the order in which they are to be asked";
+                        format!("`{other}` has fallbacks, which are not asked for `{name}`");
+                    let help = "list all models here, in the order to ask them";
                     self.error("bad-value", path, message).help(help);
                 }
                 Some(model) if found.contains(&model) => {
-                    self.error("duplicate-model", path, format!("`{other}` stands in `fallback` twice"));
+                    self.error("duplicate-model", path, format!("`{other}` is listed in `fallback` twice"));
                 }
                 Some(model) => found.push(model),
                 None => self.known_model(raw, path, other),
@@ -122,7 +121,7 @@ impl Resolver<'_> {
         };
     }
 
-    /// What is wrong with the budget and the prices that it needs.
+    /// Reports problems with the budget and the prices that it needs.
     pub(super) fn budget(&mut self, raw: &Raw, endpoints: &IndexMap<String, EndpointSpec>) {
         let usd = raw.header.budget.and_then(|budget| budget.usd);
         if usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {
@@ -138,13 +137,13 @@ impl Resolver<'_> {
             let costs = endpoints.get(&table.provider).is_some_and(|e| !e.endpoint.is_free());
             if usd.is_some() && table.price.is_none() && costs {
                 let message = format!("a budget in `usd` needs the `price` of `{name}`");
-                let help = "write `price = { input = .., output = .. }`, in dollars per million tokens; 0 where it costs nothing";
+                let help = "write `price = { input = .., output = .. }`, in dollars per million tokens; 0 if it is free";
                 self.error("missing-field", Path::of(["models", name.as_str()]), message).help(help);
             }
         }
     }
 
-    /// What a model adds to its requests must not be what stands there already.
+    /// Reports additions to requests that would replace a field of the request.
     fn extra(&mut self, table: &ModelTable, endpoint: Option<&dyn Endpoint>, at: &Path) {
         let Some(endpoint) = endpoint.filter(|_| !table.extra.is_empty()) else { return };
         let Some(own) = endpoint.full_body() else {
@@ -155,7 +154,7 @@ impl Resolver<'_> {
         for path in taken(&own, &table.extra) {
             let place = path.iter().fold(at.clone(), |place, key| place.key(key));
             let message = format!("`{}` is set by fanfold itself", path.join("."));
-            let help = "leave it out; where a model has a field for it, such as `temperature`, use that";
+            let help = "leave it out; if the model's table has a field for it, such as `temperature`, use that";
             self.error("bad-value", place, message).help(help);
         }
     }

@@ -1,10 +1,10 @@
-//! Outputs: which file holds which table, and in which format.
+//! Outputs: the files of the tables and their formats.
 
 use std::path::Path as FilePath;
 
 use super::language::OutputTable;
 use super::paths;
-use super::pipeline::{Format, OutputSpec, Spec};
+use super::pipeline::{TableFormat, OutputSpec, Spec};
 use super::read::Raw;
 use super::resolve::Resolver;
 use super::table::SourceSpec;
@@ -12,7 +12,7 @@ use crate::document::Path;
 use crate::name::Name;
 
 impl Resolver<'_> {
-    /// A file to write, if its table is known.
+    /// The output called `name`, if its table is known.
     pub(super) fn output(&mut self, spec: &Spec, raw: &Raw, name: &Name, table: &OutputTable) -> Option<OutputSpec> {
         let at = Path::of(["outputs", name.as_str()]);
         let input = self.find(spec, &at.key("input"), &table.input);
@@ -24,7 +24,7 @@ impl Resolver<'_> {
                 raw.tables(),
             );
         }
-        let format = Format::of(&table.path);
+        let format = TableFormat::of(&table.path);
         if format.is_none() {
             let message = format!("`{}` does not say the format", table.path);
             let help = "end it in `.parquet`, `.csv` or `.jsonl`";

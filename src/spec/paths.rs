@@ -1,8 +1,8 @@
-//! Paths: what a spec names must stay in its folder, unless the spec says `allow_outside = true`.
+//! Paths: files that a spec names must be in its folder, unless the spec says `allow_outside = true`.
 
 use std::path::{Component, Path, PathBuf};
 
-/// The path with `.` and `..` taken out, as far as it can be without asking the disk.
+/// The path without `.` and `..`; a leading `..` stays. Reads nothing from the disk.
 pub fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -17,7 +17,7 @@ pub fn plain(path: &Path) -> PathBuf {
     out
 }
 
-/// Whether `path`, relative to `folder`, stays in it; links are followed as far as they exist.
+/// Whether `path`, relative to `folder`, stays in it; follows links of paths that exist.
 pub fn stays_inside(folder: &Path, path: &str) -> bool {
     let written = Path::new(path);
     if written.is_absolute() || plain(written).starts_with("..") {

@@ -1,4 +1,4 @@
-//! The checked spec: every name resolves, and every template is bound to the columns it will see.
+//! The checked spec: every name is resolved, and every template is bound to the columns that it reads.
 
 use std::ops::{Index, IndexMut};
 use std::path::PathBuf;
@@ -14,107 +14,85 @@ use crate::document;
 use crate::name::Name;
 use crate::provider::{Endpoint, Model};
 
-/// A checked pipeline spec: every name resolves, every template compiles against the columns it will see.
 #[derive(Debug)]
 pub struct Spec {
     /// The pipeline's name; by default the file's.
     pub name: String,
-    /// The folder that the spec stands in; its paths start there.
+    /// The folder of the spec; its paths are relative to it.
     pub folder: PathBuf,
-    /// What everything random derives from; sent to models that take a seed.
+    /// The seed of everything random; sent to models that accept one.
     pub seed: Option<u64>,
-    /// What a run may spend.
     pub budget: Budget,
-    /// The models by name.
     pub models: IndexMap<Name, ModelSpec>,
-    /// The endpoints that the models use, by the name that they are called in the spec.
+    /// The endpoints by their names in the spec.
     pub endpoints: IndexMap<String, EndpointSpec>,
     /// The tables; see [`Spec::tables`].
     pub(super) tables: Vec<TableSpec>,
-    /// The outputs by name.
     pub outputs: IndexMap<Name, OutputSpec>,
-    /// What the tables must be.
     pub tests: Vec<TestSpec>,
 }
 
-/// An endpoint and how much may be asked of it.
+/// An endpoint with its limits.
 #[derive(Clone, Debug)]
 pub struct EndpointSpec {
-    /// What it is.
     pub endpoint: Arc<dyn Endpoint>,
-    /// How much may be asked of it.
     pub limits: Limits,
 }
 
-/// A model: an endpoint, an id there and how it picks its words.
+/// A model: an endpoint, its id there and its sampling.
 #[derive(Debug)]
 pub struct ModelSpec {
     /// The key in [`Spec::endpoints`].
     pub endpoint: String,
-    /// The model as the endpoint knows it.
     pub model: Model,
-    /// What it costs.
     pub price: Option<Price>,
-    /// Tokens that its context holds, where the spec says so.
+    /// The context size in tokens, if the spec says it.
     pub context_tokens: Option<u64>,
-    /// The models that are asked in its place, as indices into [`Spec::models`].
+    /// The models that are asked instead, as indices into [`Spec::models`].
     pub fallback: Vec<usize>,
 }
 
 /// A file to write.
 #[derive(Debug)]
 pub struct OutputSpec {
-    /// What it holds.
     pub input: TableId,
-    /// Where it goes, as the spec says.
     pub path: String,
-    /// Where it goes.
     pub file: PathBuf,
-    /// How it is written.
-    pub format: Format,
+    pub format: TableFormat,
 }
 
-/// The formats of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Parquet, zstd-compressed.
+pub enum TableFormat {
     Parquet,
-    /// Comma-separated values with a header.
     Csv,
     /// A JSON object per line.
     Jsonl,
 }
 
-impl Format {
+impl TableFormat {
     /// The format of a path, by its extension.
-    pub fn of(path: &str) -> Option<Format> {
+    pub fn of(path: &str) -> Option<TableFormat> {
         match std::path::Path::new(path).extension()?.to_str()? {
-            "parquet" => Some(Format::Parquet),
-            "csv" => Some(Format::Csv),
-            "jsonl" => Some(Format::Jsonl),
+            "parquet" => Some(TableFormat::Parquet),
+            "csv" => Some(TableFormat::Csv),
+            "jsonl" => Some(TableFormat::Jsonl),
             _ => None,
         }
     }
 }
 
-/// What a table must be.
+/// A requirement on a table.
 #[derive(Debug)]
 pub struct TestSpec {
-    /// What it is called.
     pub name: String,
-    /// Its kind.
     pub kind: &'static str,
-    /// What becomes of it when it does not hold.
+    /// The consequence if it does not hold.
     pub severity: Severity,
-    /// The name of its table.
     pub table: String,
-    /// Whose rows its table holds.
     pub input: TableId,
     /// The output that is tested, if it is one, as an index into [`Spec::outputs`].
     pub output: Option<usize>,
-    /// What must be.
     pub assertion: Assertion,
-    /// Where it stands in the document.
     pub path: document::Path,
 }
 
@@ -133,7 +111,6 @@ impl Spec {
         self.tables().filter_map(|(id, table)| Some((id, table.as_reshape()?)))
     }
 
-    /// The stages that ask models.
     pub fn stages(&self) -> impl Iterator<Item = (TableId, &StageSpec)> {
         self.tables().filter_map(|(id, table)| Some((id, table.as_stage()?)))
     }
@@ -181,7 +158,6 @@ impl Spec {
         found
     }
 
-    /// Adds a table whose inputs are there.
     pub(super) fn add_table(&mut self, table: TableSpec) -> TableId {
         self.tables.push(table);
         TableId(self.tables.len() - 1)
@@ -193,7 +169,6 @@ impl Spec {
     }
 }
 
-/// One value for each table of a spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerTable<T>(Vec<T>);
 

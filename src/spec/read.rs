@@ -33,7 +33,6 @@ pub struct Raw {
     unreadable: Vec<(&'static str, Option<String>)>,
 }
 
-/// A stage of either registry, with its table.
 pub enum RawStage {
     Asks(StageTable, Own<Box<dyn StageConfig>>, Node),
     Reshapes(Own<Box<dyn TransformConfig>>, Node),
@@ -41,7 +40,6 @@ pub enum RawStage {
     Broken,
 }
 
-/// The fields of a kind.
 pub struct Own<T> {
     pub kind: &'static str,
     /// `None` if they could not be decoded at all.
@@ -103,13 +101,11 @@ impl Raw {
         self.models.get(name).and_then(Option::as_ref).is_some_and(|table| !table.fallback.is_empty())
     }
 
-    /// The names of the sources and stages.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
         self.sources.keys().chain(self.stages.keys()).map(Name::as_str)
     }
 }
 
-/// The sections of a spec.
 const SECTIONS: [&str; 6] = ["models", "providers", "sources", "stages", "outputs", "tests"];
 
 /// Reads every table of the document; reports all problems.

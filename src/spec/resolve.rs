@@ -59,9 +59,7 @@ pub fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) -> Spec
 }
 
 pub(super) struct Resolver<'a> {
-    /// The folder of the spec.
     pub(super) folder: &'a FilePath,
-    /// Whether paths may leave it.
     pub(super) outside: bool,
     pub(super) problems: &'a mut Problems,
 }

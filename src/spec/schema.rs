@@ -1,6 +1,6 @@
 //! The JSON Schema of a spec, from the doc comments of its structs: for editors, `fanfold schema` and CI.
 //!
-//! Draft-07, since the checkers that editors use know it best; every object is closed, so that a typo is seen.
+//! Draft-07, which editors support best; every object is closed, so that a typo is found.
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -25,14 +25,14 @@ pub fn schema() -> Value {
     let test = generator.subschema_for::<TestTable>().to_value();
     let stages = [kinds(STAGES, Some(&stage), generator), kinds(TRANSFORMS, None, generator)].concat();
     let sections = [
-        ("models", "Models by name: a provider, the model's id there, and how it picks its words.", model),
+        ("models", "Models by name: a provider, the model's id there, and its sampling.", model),
         (
             "providers",
-            "Endpoints of one's own by name, with their limits.",
+            "Endpoints by name, with their limits.",
             one_of(PROVIDERS, Some(&limits), generator),
         ),
-        ("sources", "Where rows come from, by name.", one_of(SOURCES, None, generator)),
-        ("stages", "What to ask about the rows, and what to make of tables, by name.", json!({ "oneOf": stages })),
+        ("sources", "The sources of rows, by name.", one_of(SOURCES, None, generator)),
+        ("stages", "Stages by name: they ask models about rows, or derive tables from tables.", json!({ "oneOf": stages })),
         ("outputs", "The tables to write, by name.", output),
     ];
     let properties = top["properties"].as_object_mut();
@@ -40,7 +40,7 @@ pub fn schema() -> Value {
         for (name, about, item) in sections {
             properties.insert(name.to_owned(), named(about, item));
         }
-        let about = "What the tables must be; `fanfold test` says whether they are.";
+        let about = "Requirements on the tables; `fanfold test` checks them.";
         let tests =
             json!({ "description": about, "type": "array", "items": one_of(ASSERTIONS, Some(&test), generator) });
         properties.insert("tests".to_owned(), tests);
@@ -57,7 +57,6 @@ pub fn schema() -> Value {
     schema
 }
 
-/// A table of named tables.
 fn named(about: &str, item: Value) -> Value {
     json!({
         "description": about,
@@ -67,7 +66,6 @@ fn named(about: &str, item: Value) -> Value {
     })
 }
 
-/// Any kind of a registry.
 fn one_of<T>(registry: &'static [Kind<T>], shared: Option<&Value>, generator: &mut SchemaGenerator) -> Value {
     match <[Value; 1]>::try_from(kinds(registry, shared, generator)) {
         Ok([only]) => only,
@@ -94,7 +92,7 @@ fn kinds<T>(kinds: &'static [Kind<T>], shared: Option<&Value>, generator: &mut S
     kinds.collect()
 }
 
-/// Takes out what only repeats Rust: number formats and the null of an optional field (TOML can't write it).
+/// Removes number formats and the null of optional fields, which TOML can't write.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(object) => {

@@ -1,16 +1,16 @@
-//! Literal keys: a spec lives in git, so a key that stands in it is an error, and it is never shown.
+//! Literal keys: a spec is kept in git, so a key in it is an error, and it is never shown.
 
 use std::ops::Range;
 
 use crate::document::{Diagnostic, Document, Node, Path, Place, Problems, Value};
 
-/// Fields that look as if they held a secret.
+/// Fields that probably hold a secret.
 const FIELDS: &[&str] = &["api_key", "apikey", "key_secret", "secret", "password", "access_token", "auth_token"];
 /// How the keys of well-known services start, with the least length of a whole key.
 const PREFIXES: &[(&str, usize)] =
     &[("sk-", 20), ("sk_", 20), ("AIza", 30), ("hf_", 20), ("gsk_", 20), ("ghp_", 20), ("xai-", 20), ("Bearer ", 20)];
 
-/// Reports every literal key, takes it out of the tree and blots it out of the text.
+/// Reports every literal key, removes it from the tree and replaces it in the text by `*`.
 pub fn find(document: &mut Document, problems: &mut Problems) {
     let mut spans = Vec::new();
     clean(&mut document.root, &Path::root(), &mut spans, problems);
@@ -31,10 +31,10 @@ fn clean(node: &mut Node, path: &Path, spans: &mut Vec<Range<usize>>, problems: 
                 _ => false,
             };
             if secret {
-                let message = "an API key must not stand in a spec";
+                let message = "an API key must not be written into a spec";
                 let help = "name the environment variable that holds it: `api_key_env = \"MY_KEY\"`; and since it was \
-                            written to a file, think of replacing the key";
-                // The node goes, so the place is the text itself.
+                            written to a file, consider replacing the key";
+                // The node is removed, so the place is the text itself.
                 let place = Place::Span(entry.node.span.clone());
                 problems.push(Diagnostic { place, ..Diagnostic::error("literal-key", path, message).help(help) });
                 spans.push(entry.node.span.clone());

@@ -94,7 +94,6 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reports columns that exist already.
     pub(super) fn collisions(&mut self, at: &Path, input: &Relation, stage: &Stage, columns: &[Column]) {
         for (i, column) in columns.iter().enumerate() {
             let name = &column.name;

@@ -18,7 +18,6 @@ use crate::stage::{
 };
 use crate::table::Guard;
 
-/// A table that a stage reads.
 struct Input {
     /// `None` if the columns are assumed.
     id: Option<TableId>,
@@ -44,11 +43,9 @@ struct BoundStage {
     input: Input,
 }
 
-/// The models of a stage.
 pub(super) struct StageModels {
     /// Indices into [`Spec::models`].
     pub known: Vec<usize>,
-    /// The names of all, broken ones included.
     pub names: Vec<String>,
     /// Whether other models may answer; `None` if that depends on a model that is broken.
     pub fallback: Option<bool>,
@@ -127,7 +124,6 @@ impl Resolver<'_> {
         None
     }
 
-    /// Binds a stage that asks models.
     fn asking(&mut self, spec: &mut Spec, raw: &Raw, stage: &Asking<'_>) {
         let Asking { at, table, own, node, .. } = stage;
         let models = self.stage_models(spec, raw, at, table);
@@ -163,7 +159,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Binds the kind of a stage to its rows: those of its input, or the groups that a reshape makes of them.
+    /// Binds the kind of a stage to its rows: those of its input, or the groups of a reshape.
     fn bound(
         &mut self,
         seed: Option<u64>,
@@ -205,7 +201,6 @@ impl Resolver<'_> {
         Some(BoundStage { stage: bound, groups, input })
     }
 
-    /// The stage with its examples in its prompts.
     fn exemplified(
         &mut self,
         context: &BindContext<'_>,
@@ -280,7 +275,6 @@ impl Resolver<'_> {
         }));
     }
 
-    /// Reads text files of the project.
     fn reader(&self) -> impl Fn(&str) -> Result<String, String> + use<> {
         let (folder, outside) = (self.folder.to_owned(), self.outside);
         move |path: &str| {

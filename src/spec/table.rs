@@ -12,7 +12,6 @@ use crate::table::{Guard, MaxFailed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableId(pub(super) usize);
 
-/// A table and how it is made.
 #[derive(Debug)]
 pub enum TableSpec {
     /// Rows from outside.
@@ -23,7 +22,6 @@ pub enum TableSpec {
     Stage(StageSpec),
 }
 
-/// A source with its columns.
 #[derive(Debug)]
 pub struct SourceSpec {
     pub name: Name,
@@ -48,7 +46,6 @@ pub struct StageSpec {
     pub name: Name,
     pub input: TableId,
     pub stage: Stage,
-    /// Indices into the models of the spec.
     pub models: Vec<usize>,
     /// The names of `models`.
     pub model_names: Vec<String>,
@@ -60,9 +57,7 @@ pub struct StageSpec {
     pub when: Option<BoundCondition>,
     /// A row is skipped where one of these says that a column which the prompts read is missing.
     pub guards: Vec<Guard>,
-    /// Lanes.
     pub workers: usize,
-    /// Prompts that each lane keeps in flight.
     pub batch_size: usize,
     /// Rows per part; a multiple of `rows_per_prompt`.
     pub chunk_size: u64,
@@ -71,7 +66,6 @@ pub struct StageSpec {
     pub audit: Option<Audit>,
     pub order: Option<Order>,
     pub max_failed: Option<MaxFailed>,
-    /// Attempts of one call, the first included.
     pub max_attempts: u32,
     pub overflow: Overflow,
     pub repair: Repair,
@@ -86,7 +80,6 @@ impl TableSpec {
         }
     }
 
-    /// The columns of the table.
     pub fn relation(&self) -> &Relation {
         match self {
             TableSpec::Source(source) => &source.relation,
@@ -118,12 +111,10 @@ impl TableSpec {
 }
 
 impl StageSpec {
-    /// Answers for each row of the input.
     pub fn width(&self) -> usize {
         self.answers.width()
     }
 
-    /// Whether one prompt asks about several rows.
     pub fn packs(&self) -> bool {
         self.rows_per_prompt > 1
     }

@@ -8,20 +8,20 @@ use arrow_schema::{Schema, SchemaRef};
 use serde_json::{Map, Value};
 
 use super::error::StoreError;
-use crate::spec::Format;
+use crate::spec::TableFormat;
 use crate::table::parquet::{Options, TableError, TableWriter, new_file, persist};
 use crate::table::{Cell, cell_at};
 
 /// Writes `batches` to `path`; `facts` go into the metadata of Parquet. Returns the number of rows.
 pub fn write(
     path: &Path,
-    format: Format,
+    format: TableFormat,
     schema: SchemaRef,
     facts: Vec<(String, String)>,
     batches: impl Iterator<Item = Result<RecordBatch, TableError>>,
 ) -> Result<u64, StoreError> {
-    if format != Format::Parquet {
-        return write_text(path, format == Format::Csv, &schema, batches);
+    if format != TableFormat::Parquet {
+        return write_text(path, format == TableFormat::Csv, &schema, batches);
     }
     let mut writer = TableWriter::create(path, schema, &Options { facts, ..Options::default() })?;
     for batch in batches {
@@ -111,10 +111,10 @@ mod tests {
         let batch = RecordBatch::try_new(schema.clone(), arrays).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let csv = folder.path().join("o/t.csv");
-        write(&csv, Format::Csv, schema.clone(), vec![], [Ok(batch.clone())].into_iter()).unwrap();
+        write(&csv, TableFormat::Csv, schema.clone(), vec![], [Ok(batch.clone())].into_iter()).unwrap();
         assert_eq!(std::fs::read_to_string(&csv).unwrap(), "t,n,l\n\"a \"\"b\"\"\nc\",0.5,\"[\"\"x\"\"]\"\n,2.0,\n");
         let jsonl = folder.path().join("t.jsonl");
-        write(&jsonl, Format::Jsonl, schema, vec![], [Ok(batch)].into_iter()).unwrap();
+        write(&jsonl, TableFormat::Jsonl, schema, vec![], [Ok(batch)].into_iter()).unwrap();
         let expected = "{\"t\":\"a \\\"b\\\"\\nc\",\"n\":0.5,\"l\":[\"x\"]}\n{\"t\":null,\"n\":2.0,\"l\":null}\n";
         assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), expected);
     }

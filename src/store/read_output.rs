@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::stored::StoredTable;
-use crate::spec::Format;
+use crate::spec::TableFormat;
 use crate::table::{Cell, Digest, column_words};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub struct Content {
 ///
 /// In Parquet and JSON Lines the same values have the same hash (except NaN, which JSON lacks). A CSV contains only texts, so
 /// its hash is one of texts.
-pub fn read(path: &Path, format: Format) -> Result<Content, String> {
+pub fn read(path: &Path, format: TableFormat) -> Result<Content, String> {
     match format {
-        Format::Parquet => parquet(path),
-        Format::Csv => csv(path).map_err(|error| error.to_string()),
-        Format::Jsonl => jsonl(path),
+        TableFormat::Parquet => parquet(path),
+        TableFormat::Csv => csv(path).map_err(|error| error.to_string()),
+        TableFormat::Jsonl => jsonl(path),
     }
 }
 
@@ -134,20 +134,20 @@ mod tests {
             write_output(&path, format, batch.schema(), vec![], [Ok(batch.clone())].into_iter()).unwrap();
             read(&path, format).unwrap()
         };
-        let parquet = read_back("t.parquet", Format::Parquet);
+        let parquet = read_back("t.parquet", TableFormat::Parquet);
         let mut digest = Digest::new(["text", "number", "whole", "list"]);
         digest.add(&batch);
         assert_eq!((parquet.rows, &parquet.hash), (3, &digest.finish()));
         assert_eq!(parquet.columns, ["text: text", "number: number", "whole: integer", "list: list of text"]);
-        let jsonl = read_back("t.jsonl", Format::Jsonl);
+        let jsonl = read_back("t.jsonl", TableFormat::Jsonl);
         assert_eq!((jsonl.rows, &jsonl.hash), (3, &parquet.hash));
         assert_eq!(jsonl.columns, ["text", "number", "whole", "list"]);
-        let csv = read_back("t.csv", Format::Csv);
+        let csv = read_back("t.csv", TableFormat::Csv);
         assert_eq!((csv.rows, csv.columns), (3, jsonl.columns));
         // Unneeded quotes do not change the table.
         let text = std::fs::read_to_string(folder.path().join("t.csv")).unwrap();
         std::fs::write(folder.path().join("u.csv"), text.replace("-0.5", "\"-0.5\"")).unwrap();
-        assert_eq!(read(&folder.path().join("u.csv"), Format::Csv).unwrap().hash, csv.hash);
+        assert_eq!(read(&folder.path().join("u.csv"), TableFormat::Csv).unwrap().hash, csv.hash);
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
                 writer.flush().unwrap();
             }
             writer.close().unwrap();
-            read(&path, Format::Parquet).unwrap()
+            read(&path, TableFormat::Parquet).unwrap()
         };
         let plain = WriterProperties::builder().build();
         let snappy = WriterProperties::builder()
@@ -182,10 +182,10 @@ mod tests {
             read(&path, format).unwrap_err()
         };
         assert_eq!(
-            broken("a.parquet", Format::Parquet, "x"),
+            broken("a.parquet", TableFormat::Parquet, "x"),
             "a.parquet: the Parquet file is damaged: it is too short for a Parquet file"
         );
-        assert!(broken("a.csv", Format::Csv, "a,b\n1\n").contains("found record with 1 fields"));
-        assert_eq!(broken("a.jsonl", Format::Jsonl, "{\"a\":1}\n{\"b\":1}\n"), "row 2 has other keys than row 1");
+        assert!(broken("a.csv", TableFormat::Csv, "a,b\n1\n").contains("found record with 1 fields"));
+        assert_eq!(broken("a.jsonl", TableFormat::Jsonl, "{\"a\":1}\n{\"b\":1}\n"), "row 2 has other keys than row 1");
     }
 }

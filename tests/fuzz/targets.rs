@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use fanfold::document::{Document, Format};
+use fanfold::document::{Document, SpecFormat};
 use fanfold::prompt::{AnswerType, Condition, Expect, Field, Template};
 use fanfold::provider::{Answer, Model, Sampling, default_endpoint};
 use fanfold::report::diagnostics;
@@ -25,7 +25,7 @@ pub fn spec(data: &[u8]) {
         folder
     });
     let Ok(text) = std::str::from_utf8(data) else { return };
-    for format in [Format::Toml, Format::Yaml] {
+    for format in [SpecFormat::Toml, SpecFormat::Yaml] {
         let (document, problems) = match Document::parse("spec", text.to_owned(), format) {
             Err(unread) => (unread.document, unread.problems),
             Ok(mut document) => {

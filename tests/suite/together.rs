@@ -134,7 +134,7 @@ impl Mistake {
 
 const ALL: &[&str] = &["speeches", "tone <", "tone", "more <", "more", "both", "parties"];
 
-/// Names of tables stand for their columns, `tone <` for those of the input of `tone`.
+/// The names of tables mean their columns; `tone <` means the columns of the input of `tone`.
 const MISTAKES: &[Mistake] = &[
     mistake("name = \"together\"", "name = \"to gether\"", "`to gether` is not a name"),
     mistake("name = \"together\"", "name = \"together\"\ncolour = 3", "there is no field `colour`"),

@@ -35,7 +35,7 @@ pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     if path.file_name().is_some_and(|name| name == "manifest.json") {
         return finished(RunDir::new(folder_of(path)));
     }
-    if document::Format::of(path).is_some() {
+    if document::SpecFormat::of(path).is_some() {
         return of_spec(path, terminal);
     }
     let missing = || {

@@ -193,10 +193,10 @@ fn scale(decimals: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Document, Format};
+    use crate::document::{Document, SpecFormat};
 
     fn try_decode(text: &str) -> Result<Numeric, Vec<String>> {
-        let document = Document::parse("s.toml", text.to_owned(), Format::Toml).unwrap();
+        let document = Document::parse("s.toml", text.to_owned(), SpecFormat::Toml).unwrap();
         let mut problems = Problems::default();
         let numeric = Numeric::decode(&document.root, &Path::root(), &mut problems);
         numeric.ok_or_else(|| problems.into_iter().map(|p| p.message).collect())

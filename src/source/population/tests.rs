@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use statrs::function::gamma::gamma_ur;
 
 use super::*;
-use crate::document::{Document, Format, Place};
+use crate::document::{Document, SpecFormat, Place};
 use crate::table::{Cell, cell_at};
 
 /// The problems of a source: the path or key that each points to, and its message.
@@ -16,7 +16,7 @@ type Told = Vec<(String, String)>;
 
 fn try_read(text: &str) -> (Option<Box<dyn Source>>, Told) {
     let text = text.replace("type = \"population\"", "");
-    let document = Document::parse("s.toml", text, Format::Toml).unwrap_or_else(|e| panic!("{:?}", e.problems));
+    let document = Document::parse("s.toml", text, SpecFormat::Toml).unwrap_or_else(|e| panic!("{:?}", e.problems));
     let mut problems = document::Problems::default();
     let source = (KIND.decode)(&document.root, &document::Path::root(), &mut problems);
     let told = problems.into_iter().map(|problem| match problem.place {

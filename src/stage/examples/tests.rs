@@ -1,14 +1,14 @@
 //! Examples in front of the prompts of stages, and those that are refused.
 
 use super::*;
-use crate::document::{Document, Format};
+use crate::document::{Document, SpecFormat};
 use crate::stage::{STAGES, Stage};
 use arrow_array::StringArray;
 use arrow_schema::DataType;
 
 /// The stage that these lines make over rows with an id, a text, a party and a year, with these examples.
 fn stage(lines: &str, examples: &[(Value, Value)]) -> Result<Stage, Vec<String>> {
-    let document = Document::parse("stage.toml", lines.to_owned(), Format::Toml).unwrap();
+    let document = Document::parse("stage.toml", lines.to_owned(), SpecFormat::Toml).unwrap();
     let kind = document.root.get("type").and_then(|node| node.as_str()).unwrap().to_owned();
     let kind = STAGES.iter().find(|stage| stage.name == kind).unwrap();
     let mut root = document.root.clone();

@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::Arc;
 
-use crate::document::{self, Document, Format, Path};
+use crate::document::{self, Document, SpecFormat, Path};
 use crate::stage::InputTable;
 use crate::table::Cell;
 use arrow_array::{Int64Array, StringArray};
@@ -19,7 +19,7 @@ fn table(names: [&str; 2], rows: &[(Option<&str>, i64)]) -> RecordBatch {
 
 fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec<Cell>>, Vec<String>> {
     let text = format!("input = \"a\"\nwith = \"b\"\n{spec}");
-    let document = Document::parse("spec.toml", text, Format::Toml).unwrap();
+    let document = Document::parse("spec.toml", text, SpecFormat::Toml).unwrap();
     let mut problems = Problems::default();
     let config = document::decode::<Join>(&document.root, &Path::root(), &mut problems).unwrap();
     let (left, right) = (input.schema(), with.schema());

@@ -1,7 +1,7 @@
 //! Groups, and what is asked about them in how many prompts.
 
 use super::*;
-use crate::document::{self, Document, Format, Path};
+use crate::document::{self, Document, SpecFormat, Path};
 use crate::stage::InputTable;
 use crate::table::{Cell, Guard, Row};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -29,7 +29,7 @@ struct Bounded {
 }
 
 fn bound(spec: &str, rows: Rows<'_>) -> Result<Bounded, Vec<String>> {
-    let document = Document::parse("spec.toml", spec.to_owned(), Format::Toml).unwrap();
+    let document = Document::parse("spec.toml", spec.to_owned(), SpecFormat::Toml).unwrap();
     let mut problems = Problems::default();
     let config = document::decode::<Reduce>(&document.root, &Path::root(), &mut problems).unwrap();
     let said = |problems: Problems| problems.into_iter().map(|p| p.message).collect::<Vec<_>>();

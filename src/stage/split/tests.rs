@@ -1,14 +1,14 @@
 //! Splits of small tables.
 
 use super::*;
-use crate::document::{self, Document, Format, Path};
+use crate::document::{self, Document, SpecFormat, Path};
 use crate::stage::InputTable;
 use arrow_array::StringArray;
 use arrow_schema::Schema;
 
 fn bound(spec: &str, schema: &SchemaRef, key: Option<usize>) -> Result<Transform, Vec<String>> {
     let text = format!("input = \"a\"\ntext_column = \"text\"\n{spec}");
-    let document = Document::parse("spec.toml", text, Format::Toml).unwrap();
+    let document = Document::parse("spec.toml", text, SpecFormat::Toml).unwrap();
     let mut problems = Problems::default();
     let config = document::decode::<Split>(&document.root, &Path::root(), &mut problems).unwrap();
     let given = InputTable { name: "a", schema, key, guards: &[] };

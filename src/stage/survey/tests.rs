@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use super::KIND;
-use crate::document::{Diagnostic, Document, Format, Path, Problems};
+use crate::document::{Diagnostic, Document, SpecFormat, Path, Problems};
 use crate::prompt::{Answer, Message, Prompt, Role};
 use crate::stage::{BindContext, Stage};
 use crate::table::{Cell, Row};
@@ -20,7 +20,7 @@ fn people() -> RecordBatch {
 
 /// The survey that these lines of TOML say, and the problems with it as `path: message`.
 fn bound(text: &str) -> (Option<Stage>, Vec<String>) {
-    let document = Document::parse("s.toml", text.to_owned(), Format::Toml).unwrap();
+    let document = Document::parse("s.toml", text.to_owned(), SpecFormat::Toml).unwrap();
     let (path, mut problems) = (Path::root(), Problems::default());
     let config = (KIND.decode)(&document.root, &path, &mut problems);
     let people = people();

@@ -1,0 +1,18 @@
+//! Syntax errors, in the same words for both formats.
+
+use std::ops::Range;
+
+use super::diagnostic::{Diagnostic, Path, Place};
+
+/// The most syntax errors that are reported; later ones mostly follow from the first.
+pub(super) const MOST_SYNTAX_ERRORS: usize = 20;
+
+/// A syntax error at bytes of the text.
+pub(super) fn syntax(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
+    Diagnostic { place: Place::Span(span), ..Diagnostic::error("syntax", Path::root(), message) }
+}
+
+/// A number that does not fit; the same words for both formats.
+pub(super) fn too_large(span: Range<usize>) -> Diagnostic {
+    syntax(span, "this number is too large").help(format!("whole numbers go from {} to {}", i64::MIN, i64::MAX))
+}

@@ -1,0 +1,229 @@
+//! A document: its text, its tree, and the place of every value in the text.
+
+use std::ops::Range;
+
+use super::diagnostic::{Diagnostic, Path, Place, Segment};
+use super::syntax::syntax;
+use super::tree::{Node, Value};
+use super::{toml, yaml};
+
+/// The largest document, in bytes. A spec is written by hand; a larger file is data given by mistake.
+const LARGEST: usize = 1 << 20;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    pub name: String,
+    /// The text, without a byte order mark; all spans count its bytes.
+    pub text: String,
+    /// A table, unless a YAML author wrote something else.
+    pub root: Node,
+}
+
+/// A document with syntax errors, and its text to show them in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unreadable {
+    /// The name and the text, with an empty table for a root.
+    pub document: Document,
+    /// The syntax errors, in the order of the text; at least one.
+    pub problems: Vec<Diagnostic>,
+}
+
+/// The languages that a document can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecFormat {
+    /// TOML 1.1.
+    Toml,
+    /// YAML 1.2, core schema, one document, without tags and merge keys.
+    Yaml,
+}
+
+impl SpecFormat {
+    /// The format of a file by the end of its name (`.toml`, `.yaml`, `.yml`, in any case).
+    pub fn of(path: impl AsRef<std::path::Path>) -> Option<Self> {
+        match path.as_ref().extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "toml" => Some(SpecFormat::Toml),
+            "yaml" | "yml" => Some(SpecFormat::Yaml),
+            _ => None,
+        }
+    }
+}
+
+impl Document {
+    /// Reads `text`; `name` is only shown. A byte order mark at the start is dropped.
+    pub fn parse(name: impl Into<String>, mut text: String, format: SpecFormat) -> Result<Self, Box<Unreadable>> {
+        if text.starts_with('\u{feff}') {
+            text.drain(..'\u{feff}'.len_utf8());
+        }
+        let tree = if text.len() > LARGEST {
+            let message = format!("the file has {} bytes, more than the {LARGEST} that a spec may have", text.len());
+            Err(vec![syntax(0..0, message).help("put data in a separate file and name that file in the spec")])
+        } else {
+            match format {
+                SpecFormat::Toml => toml::parse(&text),
+                SpecFormat::Yaml => yaml::parse(&text),
+            }
+        };
+        let name = name.into();
+        match tree {
+            Ok(root) => Ok(Document { name, text, root }),
+            Err(problems) => {
+                let root = Node { value: Value::Table(Vec::new()), span: 0..0 };
+                Err(Box::new(Unreadable { document: Document { name, text, root }, problems }))
+            }
+        }
+    }
+
+    /// The node at `path`, if there is one.
+    pub fn get(&self, path: &Path) -> Option<&Node> {
+        path.segments().iter().try_fold(&self.root, |node, segment| node.step(segment))
+    }
+
+    /// The bytes of the text at `place`, or at its nearest ancestor that exists.
+    pub fn span(&self, place: &Place) -> Range<usize> {
+        let (path, at_key) = match place {
+            Place::Span(span) => return span.clone(),
+            Place::Value(path) => (path, false),
+            Place::Key(path) => (path, true),
+        };
+        let mut node = &self.root;
+        let mut key_span = None;
+        for segment in path.segments() {
+            let Some(next) = node.step(segment) else { return node.span.clone() };
+            key_span = match segment {
+                Segment::Key(key) => node.entry(key).map(|entry| entry.key_span.clone()),
+                Segment::Index(_) => None,
+            };
+            node = next;
+        }
+        key_span.filter(|_| at_key).unwrap_or_else(|| node.span.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOML: &str = r#"name = "tone" # a comment
+seed = 42
+
+[models.llama]
+temperature = 0.5
+stop = ["\n", "END"]
+
+[stages.tone]
+fanout = true
+prompt = """
+What is it?
+  {{ speech }}
+"""
+limits.per_row = -3
+output = { label = { type = "string", enum = ["a", "b"] }, prob = { maximum = 1.0e0 } }
+
+[[stages.tone.checks]]
+at = 1979-05-27
+
+[[stages.tone.checks]]
+at = "012"
+"#;
+
+    const YAML: &str = r#"# a comment
+name: tone
+seed: 42
+models:
+  llama:
+    temperature: 0.5
+    stop: ["\n", 'END']
+stages:
+  tone:
+    fanout: true
+    prompt: |
+      What is it?
+        {{ speech }}
+    limits:
+      per_row: -3
+    output:
+      label: { type: string, enum: [a, b] }
+      prob:
+        maximum: 1.0e0
+    checks:
+      - at: 1979-05-27
+      - at: 012
+"#;
+
+    fn read(text: &str, format: SpecFormat) -> Document {
+        Document::parse("spec", text.to_owned(), format).unwrap()
+    }
+
+    /// The tree without its places.
+    fn bare(node: &Node) -> String {
+        match &node.value {
+            Value::List(items) => format!("[{}]", items.iter().map(bare).collect::<Vec<_>>().join(", ")),
+            Value::Table(entries) => {
+                let entries: Vec<String> = entries.iter().map(|e| format!("{}: {}", e.key, bare(&e.node))).collect();
+                format!("{{{}}}", entries.join(", "))
+            }
+            plain => format!("{plain:?}"),
+        }
+    }
+
+    #[test]
+    fn toml_and_yaml_give_the_same_tree() {
+        assert_eq!(bare(&read(TOML, SpecFormat::Toml).root), bare(&read(YAML, SpecFormat::Yaml).root));
+        assert_eq!(bare(&read("", SpecFormat::Toml).root), bare(&read("# nothing\n", SpecFormat::Yaml).root));
+    }
+
+    fn shown<'d>(document: &'d Document, place: &Place) -> &'d str {
+        &document.text[document.span(place)]
+    }
+
+    #[test]
+    fn spans_point_at_what_was_written() {
+        let (toml, yaml) = (read(TOML, SpecFormat::Toml), read(YAML, SpecFormat::Yaml));
+        let tone = Path::of(["stages", "tone"]);
+        let seed = Path::of(["seed"]);
+        let kind = tone.key("output").key("label").key("type");
+        for (document, kind_text) in [(&toml, "\"string\""), (&yaml, "string")] {
+            assert_eq!(shown(document, &Place::Value(seed.clone())), "42");
+            assert_eq!(shown(document, &Place::Key(seed.clone())), "seed");
+            assert_eq!(shown(document, &Place::Value(seed.key("deeper").index(3))), "42");
+            assert_eq!(shown(document, &Place::Value(kind.clone())), kind_text);
+            assert_eq!(shown(document, &Place::Key(kind.clone())), "type");
+            assert_eq!(shown(document, &Place::Value(Path::root())), "");
+            assert_eq!(shown(document, &Place::Key(Path::of(["missing"]))), "");
+            assert_eq!(document.get(&tone.key("fanout")).map(Node::kind_name), Some("true or false"));
+            assert!(document.get(&tone.key("checks").index(2)).is_none());
+        }
+        assert_eq!(shown(&toml, &Place::Value(tone.key("models"))), "[stages.tone]");
+        assert_eq!(shown(&yaml, &Place::Value(tone.key("models"))), "tone");
+        assert_eq!(shown(&toml, &Place::Value(tone.key("limits"))), "limits");
+        assert_eq!(shown(&yaml, &Place::Value(tone.key("checks"))), "checks");
+        assert_eq!(shown(&yaml, &Place::Value(tone.key("checks").index(1))), "at");
+        let label = tone.key("output").key("label");
+        assert_eq!(shown(&yaml, &Place::Value(label.clone())), "{ type: string, enum: [a, b] }");
+        assert_eq!(shown(&yaml, &Place::Value(label.key("enum"))), "[a, b]");
+        assert!(shown(&yaml, &Place::Value(tone.key("prompt"))).starts_with("What is it?\n"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        for (text, format) in [("\u{feff}seed = 1", SpecFormat::Toml), ("\u{feff}seed: 1", SpecFormat::Yaml)] {
+            let document = read(text, format);
+            assert_eq!(document.span(&Place::Key(Path::of(["seed"]))), 0..4);
+        }
+    }
+
+    #[test]
+    fn formats_are_known_by_the_end_of_the_name() {
+        assert_eq!(SpecFormat::of("a/b.toml"), Some(SpecFormat::Toml));
+        assert_eq!(SpecFormat::of("b.YAML"), Some(SpecFormat::Yaml));
+        assert_eq!(SpecFormat::of("b.yml"), Some(SpecFormat::Yaml));
+        assert_eq!(SpecFormat::of("b.json"), None);
+        assert_eq!(SpecFormat::of("toml"), None);
+    }
+
+    #[test]
+    fn a_file_of_data_is_no_spec() {
+        let unread = Document::parse("spec", "#".repeat(LARGEST + 1), SpecFormat::Toml).unwrap_err();
+        assert!(unread.problems[0].message.contains("more than the 1048576"));
+    }
+}

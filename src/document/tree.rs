@@ -1,0 +1,110 @@
+//! The tree of a document: values with their places in the text, the same for TOML and YAML.
+
+use std::ops::Range;
+
+use super::diagnostic::Segment;
+
+/// A value of a document with its place in the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub value: Value,
+    /// The bytes of the text to point at: the whole of a plain value, the header or the key of a table or list that
+    /// has its own lines.
+    pub span: Range<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// YAML's `null`; TOML has none.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number of 64 bits.
+    Integer(i64),
+    Float(f64),
+    /// Text; a date of TOML is its text too.
+    String(String),
+    List(Vec<Node>),
+    /// A table, in the order of the text.
+    Table(Vec<Entry>),
+}
+
+/// A key of a table with its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// The bytes of the text that the key covers.
+    pub key_span: Range<usize>,
+    pub node: Node,
+}
+
+impl Node {
+    /// The value of `key`, if this is a table that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.node)
+    }
+
+    /// The text, if this is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The entries, if this is a table; none otherwise.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Table(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items, if this is a list; none otherwise.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// Adds an entry without a place in the text, if this is a table.
+    pub fn insert(&mut self, key: &str, value: Value) {
+        let node = Node { value, span: 0..0 };
+        if let Value::Table(entries) = &mut self.value {
+            entries.push(Entry { key: key.to_owned(), key_span: 0..0, node });
+        }
+    }
+
+    /// Keeps only the entries whose keys are to be `kept`, if this is a table.
+    pub fn retain(&mut self, kept: impl Fn(&str) -> bool) {
+        if let Value::Table(entries) = &mut self.value {
+            entries.retain(|entry| kept(&entry.key));
+        }
+    }
+
+    /// The type in words for a message: "text", "a whole number", "a table" ...
+    pub fn kind_name(&self) -> &'static str {
+        match self.value {
+            Value::Null => "null",
+            Value::Bool(_) => "true or false",
+            Value::Integer(_) => "a whole number",
+            Value::Float(_) => "a number",
+            Value::String(_) => "text",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+        }
+    }
+
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    pub(super) fn step(&self, segment: &Segment) -> Option<&Node> {
+        match segment {
+            Segment::Key(key) => self.get(key),
+            Segment::Index(index) => self.items().get(*index),
+        }
+    }
+}
