@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, kind};
 use crate::document::{Path, Problems};
+use crate::name::nearest;
 use crate::registry::Kind;
 use crate::table::cell_at;
 
@@ -129,9 +130,11 @@ impl TransformConfig for Join {
         let (with, input) = (&context.inputs[WITH], &context.inputs[INPUT]);
         let (left, right) = self.keys(context, problems);
         let added: Vec<usize> = (0..with.schema.fields().len()).filter(|column| !right.contains(column)).collect();
-        // Without its keys, a join would seem to repeat their columns.
-        let has_keys = !left.is_empty() && problems.clean_since(before);
-        for column in added.iter().filter(|_| has_keys) {
+        // A column that was probably meant as a key would only seem to be in both tables.
+        let keys = self.with_on.as_ref().unwrap_or(&self.on);
+        let unknown: Vec<&String> = keys.iter().filter(|key| with.schema.index_of(key).is_err()).collect();
+        let is_key = |name: &str| keys.is_empty() || unknown.iter().any(|key| nearest(key, [name]).is_some());
+        for column in added.iter().filter(|column| !is_key(with.schema.field(**column).name())) {
             let name = with.schema.field(*column).name();
             if input.schema.index_of(name).is_ok() {
                 let message = format!("both tables have a column `{name}`");
