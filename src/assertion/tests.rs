@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::*;
-use crate::document::{Document, SpecFormat, Path, Problems};
+use crate::document::{Document, Path, Problems, SpecFormat};
 use crate::table::{Cell, Simple, Type, array_of};
 
 /// Six rows with keys, of a stage `tone` that failed once.

@@ -8,10 +8,10 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::fault::{Fault, FaultKind, Spot};
-use super::reader::{Marks, Reader};
 use super::diagnostic::Path;
+use super::fault::{Fault, FaultKind, Spot};
 use super::problems::Problems;
+use super::reader::{Marks, Reader};
 use super::tree::Node;
 
 /// The most faults of one node; each costs a round.

@@ -25,15 +25,26 @@ pub(super) enum Spot {
 #[derive(Debug)]
 pub(super) enum FaultKind {
     /// The value has another type.
-    WrongType { wanted: String, found: String },
+    WrongType {
+        wanted: String,
+        found: String,
+    },
     /// The type is right, the value is not.
-    BadValue { wanted: String },
+    BadValue {
+        wanted: String,
+    },
     /// A text that is not one of `words`.
-    UnknownValue { found: String, words: &'static [&'static str] },
+    UnknownValue {
+        found: String,
+        words: &'static [&'static str],
+    },
     /// A field that a table must have.
     MissingField(&'static str),
     /// A field that a table must not have.
-    UnknownField { found: String, fields: Vec<&'static str> },
+    UnknownField {
+        found: String,
+        fields: Vec<&'static str>,
+    },
     Custom(String),
     /// Not a fault: the fields that a probe found.
     Fields(&'static [&'static str]),

@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::diagnostic::{Diagnostic, Path};
 use super::fault::{Fault, FaultKind, Spot, unknown_field};
 use super::stub::Stub;
-use super::diagnostic::{Diagnostic, Path};
 use super::tree::{Entry, Node, Value};
 use crate::name::nearest;
 

@@ -69,15 +69,9 @@ pub struct SourceFacts {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error("source `{name}`: {error}")]
-    Source {
-        name: String,
-        error: SourceError,
-    },
+    Source { name: String, error: SourceError },
     #[error("there is no stage `{name}`")]
-    UnknownStage {
-        name: String,
-        near: Option<String>,
-    },
+    UnknownStage { name: String, near: Option<String> },
 }
 
 /// One part of a stage: a range of the rows of its input.

@@ -237,7 +237,7 @@ fn pretty(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{SpecFormat, Path};
+    use crate::document::{Path, SpecFormat};
 
     fn spec() -> (Document, Vec<Diagnostic>) {
         let text = "name = \"ä\"\n[stages.tone]\nprmt = \"one\"\nnote = \"\"\"a\nb\"\"\"\n";

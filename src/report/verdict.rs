@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use arrow_schema::Schema;
 
 use crate::assertion::{Check, Finding, RowsView};
-use crate::spec::{TableFormat, OutputSpec, Spec, StageSpec, TableSpec, TestSpec};
+use crate::spec::{OutputSpec, Spec, StageSpec, TableFormat, TableSpec, TestSpec};
 use crate::store::{Manifest, Project, RunDir, State, StoreError, import};
 use crate::table::parquet::{Table, TableError};
 

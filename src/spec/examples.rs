@@ -82,7 +82,8 @@ impl Resolver<'_> {
         }
         if examples.iter().any(|example| example.answer.as_object().is_some_and(Map::is_empty)) {
             let message = format!("`{path}` has no column for the answer: all are columns of the input");
-            return Err(SourceError::new(message).help("put a plain text into the column `answer`, other answers into columns named like their keys"));
+            return Err(SourceError::new(message)
+                .help("put a plain text into the column `answer`, other answers into columns named like their keys"));
         }
         Ok(examples)
     }

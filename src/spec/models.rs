@@ -94,8 +94,7 @@ impl Resolver<'_> {
                     self.error("bad-value", path, format!("`{name}` can't be its own fallback"));
                 }
                 _ if chained => {
-                    let message =
-                        format!("`{other}` has fallbacks, which are not asked for `{name}`");
+                    let message = format!("`{other}` has fallbacks, which are not asked for `{name}`");
                     let help = "list all models here, in the order to ask them";
                     self.error("bad-value", path, message).help(help);
                 }
@@ -137,7 +136,8 @@ impl Resolver<'_> {
             let costs = endpoints.get(&table.provider).is_some_and(|e| !e.endpoint.is_free());
             if usd.is_some() && table.price.is_none() && costs {
                 let message = format!("a budget in `usd` needs the `price` of `{name}`");
-                let help = "write `price = { input = .., output = .. }`, in dollars per million tokens; 0 if it is free";
+                let help =
+                    "write `price = { input = .., output = .. }`, in dollars per million tokens; 0 if it is free";
                 self.error("missing-field", Path::of(["models", name.as_str()]), message).help(help);
             }
         }

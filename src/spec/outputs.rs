@@ -4,7 +4,7 @@ use std::path::Path as FilePath;
 
 use super::language::OutputTable;
 use super::paths;
-use super::pipeline::{TableFormat, OutputSpec, Spec};
+use super::pipeline::{OutputSpec, Spec, TableFormat};
 use super::read::Raw;
 use super::resolve::Resolver;
 use super::table::SourceSpec;

@@ -26,13 +26,13 @@ pub fn schema() -> Value {
     let stages = [kinds(STAGES, Some(&stage), generator), kinds(TRANSFORMS, None, generator)].concat();
     let sections = [
         ("models", "Models by name: a provider, the model's id there, and its sampling.", model),
-        (
-            "providers",
-            "Endpoints by name, with their limits.",
-            one_of(PROVIDERS, Some(&limits), generator),
-        ),
+        ("providers", "Endpoints by name, with their limits.", one_of(PROVIDERS, Some(&limits), generator)),
         ("sources", "The sources of rows, by name.", one_of(SOURCES, None, generator)),
-        ("stages", "Stages by name: they ask models about rows, or derive tables from tables.", json!({ "oneOf": stages })),
+        (
+            "stages",
+            "Stages by name: they ask models about rows, or derive tables from tables.",
+            json!({ "oneOf": stages }),
+        ),
         ("outputs", "The tables to write, by name.", output),
     ];
     let properties = top["properties"].as_object_mut();

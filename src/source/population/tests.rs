@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use statrs::function::gamma::gamma_ur;
 
 use super::*;
-use crate::document::{Document, SpecFormat, Place};
+use crate::document::{Document, Place, SpecFormat};
 use crate::table::{Cell, cell_at};
 
 /// The problems of a source: the path or key that each points to, and its message.

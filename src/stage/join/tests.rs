@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::Arc;
 
-use crate::document::{self, Document, SpecFormat, Path};
+use crate::document::{self, Document, Path, SpecFormat};
 use crate::stage::InputTable;
 use crate::table::Cell;
 use arrow_array::{Int64Array, StringArray};

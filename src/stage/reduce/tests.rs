@@ -1,7 +1,7 @@
 //! Groups, and what is asked about them in how many prompts.
 
 use super::*;
-use crate::document::{self, Document, SpecFormat, Path};
+use crate::document::{self, Document, Path, SpecFormat};
 use crate::stage::InputTable;
 use crate::table::{Cell, Guard, Row};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};

@@ -1,7 +1,7 @@
 //! Splits of small tables.
 
 use super::*;
-use crate::document::{self, Document, SpecFormat, Path};
+use crate::document::{self, Document, Path, SpecFormat};
 use crate::stage::InputTable;
 use arrow_array::StringArray;
 use arrow_schema::Schema;

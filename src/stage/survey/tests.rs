@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use super::KIND;
-use crate::document::{Diagnostic, Document, SpecFormat, Path, Problems};
+use crate::document::{Diagnostic, Document, Path, Problems, SpecFormat};
 use crate::prompt::{Answer, Message, Prompt, Role};
 use crate::stage::{BindContext, Stage};
 use crate::table::{Cell, Row};
