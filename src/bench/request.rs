@@ -32,9 +32,7 @@ pub struct BenchRequest {
     pub max_tokens: Option<u32>,
 }
 
-/// A bench that can start.
 pub struct Ready {
-    /// The plan over the rows that were read.
     pub plan: Plan,
     pub stage: Option<TableId>,
     pub prompts: Arc<Vec<Prompt>>,

@@ -76,7 +76,6 @@ pub struct LockedSource {
 #[serde(deny_unknown_fields)]
 pub struct LockedModel {
     pub provider: String,
-    /// The provider's id of the model.
     pub model: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
@@ -106,7 +105,6 @@ pub struct LockedReshape {
     #[serde(rename = "type")]
     pub kind: String,
     pub inputs: Vec<String>,
-    /// The hash of all other settings.
     pub settings: String,
     pub rows: Option<u64>,
 }

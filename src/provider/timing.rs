@@ -33,7 +33,6 @@ pub struct Level {
     pub whole: bool,
 }
 
-/// A call that was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// When it ended, from the start of the level.

@@ -117,7 +117,6 @@ fn written(
     Ok(Some(table))
 }
 
-/// The committed parts of a stage.
 fn parts(run: &FinishedRun, stage: &StageSpec) -> Result<Vec<Table>, VerdictError> {
     let name = stage.name.as_str();
     let expected = run.manifest.stages.get(name).map(|totals| totals.rows * stage.answers.fold());
@@ -133,7 +132,6 @@ fn parts(run: &FinishedRun, stage: &StageSpec) -> Result<Vec<Table>, VerdictErro
     Ok(tables)
 }
 
-/// The findings of these tests of one table.
 fn held(spec: &Spec, tests: &[&TestSpec], tables: &[Table]) -> Result<Vec<Finding>, TableError> {
     let mut checks: Vec<Box<dyn Check + '_>> = tests.iter().map(|test| test.assertion.rule.check()).collect();
     let mut read: Vec<usize> = tests.iter().flat_map(|test| test.assertion.reads.clone()).collect();

@@ -23,7 +23,6 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct StageProgress {
     pub name: String,
-    /// Whether a model has a price.
     is_priced: bool,
     in_flight: AtomicU64,
     counters: Mutex<Counters>,
@@ -194,12 +193,10 @@ impl StageProgress {
         counters.errors.entry(failure.kind.name()).or_default().add(row, place, &failure.message);
     }
 
-    /// Adds the shares of a finished part.
     pub fn shares(&self, shares: &Shares) {
         Share::add(&mut self.counters.lock().totals.shares, shares);
     }
 
-    /// Adds the audit of a finished part.
     pub fn audit(&self, audit: Option<&Audit>) {
         if let Some(audit) = audit {
             self.counters.lock().totals.audit.get_or_insert_default().add(audit);

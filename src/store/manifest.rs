@@ -14,7 +14,6 @@ use crate::table::parquet::write_whole;
 const VERSION: u32 = 1;
 const FILE: &str = "manifest.json";
 
-/// What a run did.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Manifest {
     pub schema_version: u32,
@@ -152,7 +151,6 @@ pub struct OutputFacts {
 }
 
 impl Manifest {
-    /// A manifest of a run that starts now.
     pub fn start(pipeline: &str, spec_hash: &str, run: &str) -> Self {
         Manifest {
             schema_version: VERSION,

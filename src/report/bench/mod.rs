@@ -23,13 +23,11 @@ use crate::stats::{bootstrap, nearest_rank};
 const DRAWS: u64 = 1000;
 /// The most time that a lane needs to find out that it need not wait.
 const NO_WAIT: Duration = Duration::from_millis(1);
-/// The fewest blocks for an interval.
 const FEWEST: usize = 3;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LevelReport {
     pub in_flight: u32,
-    /// Calls that ended.
     pub calls: u64,
     pub answered: u64,
     /// Calls without a reply, by the kind of the failure.

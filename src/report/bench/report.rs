@@ -41,7 +41,6 @@ impl ModelReport {
 }
 
 impl BenchReport<'_> {
-    /// Whether there is a recommendation for every model.
     pub fn is_complete(&self) -> bool {
         self.models.iter().all(|model| model.advice.is_some())
     }
