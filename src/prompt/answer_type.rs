@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::table::{Cell, Simple, Type};
 
-/// The type of one value of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnswerType {
     /// Text of at most this many characters (Unicode scalar values).
@@ -26,7 +25,6 @@ pub enum AnswerType {
 }
 
 impl AnswerType {
-    /// The type of the column.
     pub fn column(&self) -> Type {
         match self {
             AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_) => Type::Text,

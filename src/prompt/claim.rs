@@ -14,7 +14,6 @@ pub struct Claim {
     source: String,
 }
 
-/// The value of a name in a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Figure {
     Count(u64),

@@ -10,14 +10,12 @@ use crate::table::Type;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expect {
-    /// Any text but the empty one.
     Text,
     Record(Vec<Field>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    /// The key in the answer, and the name of the column.
     pub name: String,
     pub kind: AnswerType,
     pub nullable: bool,
@@ -87,7 +85,6 @@ impl Field {
         })
     }
 
-    /// Whether a text means null.
     fn says_unknown(&self, text: &str) -> bool {
         let text = normalise_option(text);
         let option =
@@ -108,7 +105,6 @@ impl Field {
     }
 }
 
-/// A value in a message, shortened.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
@@ -135,7 +131,6 @@ impl Expect {
         Some(format!("Answer with one JSON object and nothing else. Its keys:\n{}", lines.join("\n")))
     }
 
-    /// The request to answer again.
     pub(super) fn reminder(&self) -> &'static str {
         match self {
             Expect::Text => "Answer again.",
@@ -187,7 +182,6 @@ impl Expect {
         }
     }
 
-    /// Reads one of several answers in a reply: a JSON value.
     pub(super) fn read_part(&self, part: &str) -> Result<Answer, String> {
         match self {
             Expect::Text => match serde_json::from_str::<String>(part) {

@@ -20,10 +20,8 @@ const MOST_STEPS: usize = 200;
 /// Tags that keep output in memory instead of printing it.
 const CAPTURES: &[&str] = &["macro", "call", "filter", "endset"];
 
-/// A template's text with its guards.
 #[derive(Debug)]
 pub(super) struct Guarded {
-    /// The text to compile.
     pub text: String,
     /// The longest text between two tags, in bytes, if the template captures output (`set` blocks, macros, `filter`
     /// blocks); 0 if it does not.
@@ -96,7 +94,6 @@ fn is_behind_operand(tag: &Tag<'_>, i: usize) -> bool {
     i > usize::from(tag.is_block) && tag.tokens[i - 1].ends_operand()
 }
 
-/// Puts the guards of one tag into `inserted`.
 fn guard(tag: &Tag<'_>, inserted: &mut Vec<(usize, String)>) {
     let tokens = tag.tokens.as_slice();
     let mut put = |place: usize, guard: String| {
@@ -126,7 +123,9 @@ fn guard(tag: &Tag<'_>, inserted: &mut Vec<(usize, String)>) {
             && makes_a_value(tag, i)
             && let Some(last) = end_of_operand(tokens, i)
         {
-            put(tokens[last].end, format!("|{CHARGE}(1)"));
+            // The engine does not count the variable of a slice (`text[:9]`) as used, but that of an argument.
+            let seen = if tokens[i].text == "[" { path_before(tokens, i) } else { String::new() };
+            put(tokens[last].end, format!("|{CHARGE}(1{seen})"));
         }
     }
     if tag.is_block && tokens[0].text == "set" && from < tokens.len() && has_comma(&tokens[from..]) {
@@ -159,6 +158,17 @@ fn makes_a_value(tag: &Tag<'_>, i: usize) -> bool {
     !is_target && (is_slice || !is_behind_operand(tag, i) && holds_variables && !is_group)
 }
 
+/// The variable before token `i`, with its attributes, as a second argument.
+fn path_before(tokens: &[Token<'_>], i: usize) -> String {
+    let mut from = i;
+    while from >= 3 && tokens[from - 1].kind == TokenKind::Literal && tokens[from - 2].is(".") {
+        from -= 2;
+    }
+    let is_variable = from > 0 && tokens[from - 1].kind == TokenKind::Word && tokens[from - 1].ends_operand();
+    let path: String = tokens[from.saturating_sub(1)..i].iter().map(|token| token.text).collect();
+    if is_variable { format!(", {path}") } else { String::new() }
+}
+
 fn has_comma(tokens: &[Token<'_>]) -> bool {
     tokens.iter().any(|token| token.is(","))
 }
@@ -182,7 +192,6 @@ fn end_of_operand(tokens: &[Token<'_>], mut i: usize) -> Option<usize> {
     }
 }
 
-/// The last token of the group that token `i` opens, or `i` itself.
 fn end_of_group(tokens: &[Token<'_>], i: usize) -> Option<usize> {
     let mut open = 0_usize;
     for (at, token) in tokens.iter().enumerate().skip(i) {
@@ -244,7 +253,8 @@ mod tests {
             ("{% set a = a, 1 %}", "{% set a =( a, 1)|_charge(1) %}"),
             ("{% with b = (a,) %}", "{% with b = (a,)|_charge(1) %}"),
             ("{{ f([a]) }}{{ f[a] }}", "{{ f([a]|_charge(1)) }}{{ f[a] }}"),
-            ("{{ a[1:][0] }}", "{{ a[1:][0]|_charge(1) }}"),
+            ("{{ a[1:][0] }}", "{{ a[1:][0]|_charge(1, a) }}"),
+            ("{{ row.a[:2] | upper }}", "{{ row.a[:2] | upper|_charge(1, row.a) }}"),
             ("{% if if[:2] %}", "{% if if[:2]|_charge(1) %}"),
             ("{% for (a, b), c in d %}", "{% for (a, b), c in d %}"),
             ("{% with (a, b) = c %}", "{% with (a, b) = c %}"),

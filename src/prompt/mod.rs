@@ -44,14 +44,12 @@ pub use template::{Bound, Template, Unknown};
 pub struct Prompt {
     /// The conversation, ending with the question.
     pub messages: Vec<Message>,
-    /// The form of the reply.
     pub expect: Arc<Expect>,
     /// The same as a JSON Schema, for servers that can enforce one.
     pub schema: Option<Arc<serde_json::Value>>,
     /// The respondent, if equal questions need separate answers: two respondents with the same description are two
     /// people. Without it, equal questions to a greedy model are asked once.
     pub respondent: Option<u64>,
-    /// The rows of a prompt about several rows.
     pub pack: Option<Arc<Pack>>,
 }
 

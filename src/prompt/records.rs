@@ -15,9 +15,7 @@ use crate::table::{Cell, Row};
 #[derive(Clone, Copy, Debug)]
 pub enum TemplateValue<'a> {
     Cell(&'a Cell),
-    /// An object with these keys.
     Record(&'a [String], &'a [Cell]),
-    /// A list of objects with these keys.
     Records(&'a [String], &'a [&'a [Cell]]),
 }
 
@@ -89,7 +87,6 @@ struct Found {
     all: bool,
 }
 
-/// A record that notes which keys are read.
 #[derive(Debug)]
 struct Probe(Arc<Seen>);
 

@@ -19,7 +19,6 @@ const ITEM: usize = 64;
 /// Lists in lists at most: the engine drops values recursively.
 const DEEPEST: usize = 64;
 
-/// Bytes charged so far.
 #[derive(Default)]
 struct Spent(usize);
 
@@ -32,7 +31,6 @@ fn charge(state: &mut State<'_, '_>, bytes: usize) -> Result<(), Error> {
     }
 }
 
-/// Charges a value that is copied or printed.
 pub(super) fn charge_value(state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     let weight = weight(value)?;
     charge(state, weight)
@@ -126,7 +124,12 @@ fn charged(
 }
 
 /// The value that a guard lets pass, for an operator with `copies` operands.
-fn guarded(state: &mut State<'_, '_>, value: ValueOrKwargs, copies: usize) -> Result<Value, Error> {
+fn guarded(
+    state: &mut State<'_, '_>,
+    value: ValueOrKwargs,
+    copies: usize,
+    _sliced: Option<Value>,
+) -> Result<Value, Error> {
     let bytes = weight(&value)?;
     charge(state, bytes.saturating_mul(copies))?;
     match value.kind() {

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-/// The part of a token in the syntax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenKind {
     Word,
@@ -16,7 +15,6 @@ pub(super) enum TokenKind {
     Sign,
 }
 
-/// A word, number, string or sign of a tag.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token<'a> {
     pub kind: TokenKind,
@@ -25,7 +23,6 @@ pub(super) struct Token<'a> {
     pub end: usize,
 }
 
-/// Words that are operators in an expression.
 pub(super) const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else"];
 
 impl Token<'_> {
@@ -51,7 +48,6 @@ pub(super) struct Tag<'a> {
     pub span: Range<usize>,
     /// The tokens between the delimiters, without the signs that trim white space.
     pub tokens: Vec<Token<'a>>,
-    /// How deep its brackets are nested.
     pub depth: usize,
     pub is_block: bool,
 }
@@ -86,7 +82,6 @@ fn tag<'a>(source: &'a str, start: usize, close: &str) -> Tag<'a> {
     tag
 }
 
-/// The tokens of an expression.
 pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     read(source, 0, 0, "\0").tokens
 }

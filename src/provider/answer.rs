@@ -7,19 +7,15 @@ use serde_json::Value;
 
 use super::failure::{CallError, CallErrorKind, snippet};
 
-/// The parts of a server's answer that a dialect reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// The HTTP status; never a redirect.
     pub status: u16,
-    /// The value of the Retry-After header.
     pub retry_after: Option<Duration>,
-    /// The whole body.
     pub body: &'a [u8],
 }
 
 impl<'a> Answer<'a> {
-    /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }

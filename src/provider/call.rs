@@ -14,7 +14,6 @@ pub struct Sampling {
     pub top_p: Option<f64>,
     /// The most tokens of a reply.
     pub max_tokens: Option<u32>,
-    /// Texts that end the reply.
     pub stop: Vec<String>,
     pub seed: Option<u64>,
     /// The context size in tokens, for Ollama and embedded models.
@@ -27,7 +26,6 @@ pub struct Sampling {
     pub extra: Map<String, Value>,
 }
 
-/// A model as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
     /// The provider's id, such as `llama3.2`.
@@ -71,7 +69,6 @@ pub enum Finish {
     Other(String),
 }
 
-/// A model's reply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     /// The raw text; empty only where `finish` is `Length` or `ContentFilter`.
@@ -90,7 +87,6 @@ pub struct Reply {
     pub tokens: Vec<Token>,
 }
 
-/// The build of a model that a server has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
     /// Identifies the build, where the server reports it: the content digest of the weights (Ollama), the id behind an alias

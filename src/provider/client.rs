@@ -9,7 +9,6 @@ use super::failure::CallError;
 use super::inventory::Inventory;
 use super::timing::Timings;
 
-/// A future in a box.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A server of models, or a model in the process.

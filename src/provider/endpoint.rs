@@ -21,7 +21,6 @@ use crate::document::{self, Node, Path, Problems};
 /// The longest deadline that is accepted, in seconds.
 const DAY: u64 = 86_400;
 
-/// A checked entry of `[providers]`.
 pub type Config = Arc<dyn Endpoint>;
 
 /// Reads an environment variable by name; `None` if it is not set.
@@ -83,12 +82,9 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError>;
 }
 
-/// One body, read as the answer to each of two requests.
 #[derive(Debug)]
 pub struct Reading {
-    /// As the answer to a call.
     pub reply: Result<Reply, CallError>,
-    /// As the page about a model.
     pub build: Result<Build, CallError>,
 }
 
@@ -105,7 +101,6 @@ pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Re
 pub struct EndpointError {
     /// One sentence without a full stop.
     pub message: String,
-    /// What to do about it.
     pub help: Option<String>,
 }
 
@@ -150,7 +145,6 @@ pub(super) trait Checked {
     fn check(&self, _: &mut Checks<'_>) {}
 }
 
-/// The checks of one table.
 pub(super) struct Checks<'a> {
     path: &'a Path,
     problems: &'a mut Problems,

@@ -23,7 +23,6 @@ pub struct CallError {
     pub message: String,
 }
 
-/// The classes of failed calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallErrorKind {
     /// Wait at least as long as the server's Retry-After, then try again.

@@ -14,7 +14,6 @@ use super::failure::{CallError, CallErrorKind, believed, snippet};
 /// (`RESOURCE_EXHAUSTED`), and its `RetryInfo` names seconds here too; only the id of the quota differs.
 const DAILY_QUOTA: &str = "daily_quota";
 
-/// A server's explanation of a failed call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fault {
     /// Its words, or the beginning of a body that is not JSON.
@@ -170,10 +169,9 @@ mod tests {
         Fault::of_body(answer.body).class(answer)
     }
 
-    #[test]
-    fn faults_are_classed_by_status_and_code() {
-        let wait = Some(Duration::from_secs(2));
-        let cases = [
+    /// Statuses and bodies with their classes; `wait` is the Retry-After of each answer.
+    fn cases(wait: Option<Duration>) -> Vec<(u16, &'static str, CallErrorKind)> {
+        vec![
             (
                 401,
                 r#"{"error":{"message":"bad key","type":"invalid_request_error","code":"invalid_api_key"}}"#,
@@ -258,8 +256,12 @@ mod tests {
             (400, r#"{"error":{"code":400,"message":"bad schema","status":"INVALID_ARGUMENT"}}"#, K::Rejected),
             (200, r#"{"error":{"message":"upstream is busy","code":429}}"#, K::RateLimited { retry_after: wait }),
             (200, r#"{"error":{"message":"upstream broke"}}"#, K::Unavailable { retry_after: wait }),
-        ];
-        for (status, body, want) in cases {
+        ]
+    }
+
+    #[test]
+    fn faults_are_classed_by_status_and_code() {
+        for (status, body, want) in cases(Some(Duration::from_secs(2))) {
             assert_eq!(class(status, body), want, "{status} {body}");
         }
     }

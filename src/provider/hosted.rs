@@ -21,7 +21,6 @@ use super::owner::other_owner;
 use super::server::Server;
 use super::wire::{Wire, full_body};
 
-/// A protocol of hosted servers.
 pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
     type Wire: Wire + 'static;
     /// The ways to ask for JSON that it knows.
@@ -37,12 +36,9 @@ pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
     fn wire(structured_output: Self::StructuredOutput, address: &Address) -> Self::Wire;
 }
 
-/// The service that a dialect comes from.
 #[derive(Debug)]
 pub(super) struct Home {
-    /// The name of the company.
     pub owner: &'static str,
-    /// The base address.
     pub address: &'static str,
     /// The environment variable that holds its key. It is sent to no other server unless the spec names it there.
     pub key: &'static str,

@@ -24,7 +24,6 @@ pub const LONGEST_BODY: usize = 16 << 20;
 /// request meets a connection that is closing.
 const KEEP_IDLE: Duration = Duration::from_secs(4);
 
-/// The deadlines of a server's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// To connect, TLS included.
@@ -33,7 +32,6 @@ pub struct Deadlines {
     pub total: Duration,
 }
 
-/// A key that is never shown.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -54,7 +52,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The headers of a dialect's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
     /// The header with the key, in lower case.
@@ -70,7 +67,6 @@ impl Headers {
     pub const BEARER: Headers = Headers { key: "authorization", before_key: "Bearer ", fixed: &[] };
 }
 
-/// A client of one server.
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
@@ -84,7 +80,6 @@ impl fmt::Debug for Http {
     }
 }
 
-/// A whole answer, before a dialect reads it.
 pub(super) struct Received {
     status: u16,
     retry_after: Option<Duration>,
@@ -92,7 +87,6 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// The view for dialects.
     pub fn answer(&self) -> Answer<'_> {
         Answer { status: self.status, retry_after: self.retry_after, body: &self.body }
     }

@@ -45,11 +45,9 @@ pub struct Listed {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
-    /// The path below the base address.
     pub path: String,
     /// Whether the path replaces the last part of the base address (`/v1`).
     pub beside: bool,
-    /// The query, without `?`.
     pub query: Option<&'static str>,
     /// The body of a POST; without one it is a GET.
     pub body: Option<Value>,
@@ -86,7 +84,6 @@ impl Inventory {
     }
 }
 
-/// The memory of this machine in bytes.
 pub fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

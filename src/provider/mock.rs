@@ -172,7 +172,6 @@ impl Dice {
         self.roll() % end.max(1)
     }
 
-    /// The index of one of `count` values of an `enum`.
     fn choose(&mut self, count: usize) -> usize {
         match self.pick {
             Pick::Random => self.below(count as u64) as usize,

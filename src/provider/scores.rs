@@ -9,7 +9,6 @@ use crate::prompt::Token;
 /// How many of the likeliest tokens are requested: the most that OpenAI, vLLM, Ollama and Gemini report.
 pub(super) const LIKELIEST: u8 = 20;
 
-/// A token with the natural logarithm of its probability.
 #[derive(Deserialize)]
 pub(super) struct Scored {
     token: String,

@@ -15,7 +15,6 @@ use super::{
 /// The deadline of questions about models.
 const INSPECTION: Duration = Duration::from_secs(8);
 
-/// A server that speaks one dialect.
 #[derive(Debug)]
 pub(super) struct Server<W> {
     wire: W,

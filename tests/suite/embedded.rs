@@ -48,7 +48,7 @@ path = "{OUT}"
     )
 }
 
-/// A project over the first so many paragraphs.
+/// A project over the first paragraphs.
 fn project(spec: &str, rows: usize) -> Project {
     // One paragraph a line: none has a line break in it.
     let data: String = PARAGRAPHS.lines().take(rows + 1).map(|line| format!("{line}\n")).collect();
@@ -164,7 +164,7 @@ fn without_weights_and_pip_it_says_what_to_do() {
 #[test]
 fn files_that_are_no_weights() {
     refused(&project(&spec("no.gguf", ""), 3), "no.gguf can't be read");
-    let garbage = project(&spec("bad.gguf", ""), 3).file("bad.gguf", "These are no weights.");
+    let garbage = project(&spec("bad.gguf", ""), 3).file("bad.gguf", "These are not weights.");
     refused(&garbage, "bad.gguf");
     let Some(cut) = weights::or_skip("files_that_are_no_weights", project(&spec("cut.gguf", ""), 3)) else { return };
     let whole = fs::read_dir(weights::FOLDER).expect("the folder").flatten().map(|entry| entry.path());

@@ -1,6 +1,6 @@
 //! The corpus of the fuzz targets as plain tests: no input may panic, on a stack that is smaller than a worker's.
 //!
-//! What is fuzzed stands in `tests/fuzz/targets.rs`, and how to fuzz.
+//! The targets, and the command that fuzzes them, are in `tests/fuzz/targets.rs`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
-//! Hostile input: specs that are bombs, replies and servers that mean harm, texts that give orders, and keys that must not
-//! get out.
+//! Hostile input: specs that are bombs, malicious replies and servers, texts with instructions, and keys that must stay secret.
 
 use std::fs;
 
@@ -20,7 +19,7 @@ fn about(asked: &Asked, row: usize) -> bool {
     asked.question().contains(&format!("Speech {row},"))
 }
 
-/// Characters that a terminal obeys or that turn a line around.
+/// Whether a text contains control characters or marks that change the direction of text.
 fn drives(text: &str) -> bool {
     text.chars().any(|c| {
         c.is_control() && !matches!(c, '\n' | '\t')
@@ -28,7 +27,7 @@ fn drives(text: &str) -> bool {
     })
 }
 
-/// Sets a title, clears the screen, paints (C1), goes to the line's start, turns it around.
+/// Sets a title, clears the screen, changes the colour (C1), returns to the start of the line, reverses it.
 const ESCAPES: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\rback\u{202e}turned\u{2066}\u{200f}";
 
 #[test]
@@ -75,7 +74,7 @@ fn a_template_bomb_fails_its_row_and_names_the_line() {
     assert_eq!(server.requests(), 0);
 }
 
-/// Bodies that no server should send, as whole answers and as a model's words.
+/// Bodies that a server should never send, as whole answers and as a model's reply.
 fn garbage() -> Vec<Vec<u8>> {
     let mut garbage: Vec<Vec<u8>> = [
         format!("{}1{}", "{\"message\":".repeat(10_000), "}".repeat(10_000)),
@@ -96,7 +95,7 @@ fn garbage() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn garbage_of_a_server_is_an_error_of_its_row() {
+fn garbage_from_a_server_is_an_error_of_its_row() {
     let bodies = garbage();
     let count = bodies.len();
     let script = move |asked: &Asked, _| {
@@ -117,7 +116,7 @@ fn garbage_of_a_server_is_an_error_of_its_row() {
 }
 
 #[test]
-fn garbage_of_a_model_is_an_error_of_its_row() {
+fn garbage_from_a_model_is_an_error_of_its_row() {
     let words = garbage();
     let count = words.len();
     let script = move |asked: &Asked, _| {
@@ -133,7 +132,7 @@ fn garbage_of_a_model_is_an_error_of_its_row() {
 }
 
 #[test]
-fn nothing_from_outside_drives_the_terminal() {
+fn foreign_text_never_controls_the_terminal() {
     let script = |asked: &Asked, _| match () {
         () if about(asked, 1) => {
             Say::Status { code: 400, retry_after: None, body: json!({"error": ESCAPES}).to_string() }
@@ -193,7 +192,7 @@ fn escaped() -> String {
         .collect()
 }
 
-/// What a text says to a model that reads it as orders, and what a model that obeys replies.
+/// Texts with instructions, and the replies of a model that follows them.
 fn injections() -> Vec<(&'static str, Say)> {
     let say = |value: Value| Say::Json(value);
     let text = |text: &str| Say::Text(text.to_owned());
@@ -220,7 +219,7 @@ fn injections() -> Vec<(&'static str, Say)> {
 }
 
 #[test]
-fn orders_in_a_text_change_the_answer_cells_of_its_row_at_most() {
+fn instructions_in_a_text_change_only_the_answers_of_its_row() {
     let untouched = |table: &Table, column: &str| -> Vec<String> {
         table
             .rows()
@@ -258,7 +257,7 @@ fn orders_in_a_text_change_the_answer_cells_of_its_row_at_most() {
 }
 
 #[test]
-fn the_environment_is_read_by_name_only() {
+fn environment_variables_are_read_only_by_name() {
     let server = Server::new().start();
     let text =
         spec("models = [\"llama\"]").replace("What is the tone?", "${HOME} $HOME ${AWS_SECRET_ACCESS_KEY} %PATH%");
@@ -281,7 +280,7 @@ fn a_well_known_key_is_not_sent_where_a_spec_says() {
 }
 
 #[test]
-fn the_key_of_a_run_is_sent_and_nothing_keeps_it() {
+fn the_key_of_a_run_is_sent_and_not_stored() {
     let script = |asked: &Asked, _| match about(asked, 1) {
         // A server that repeats the key in its error.
         true => Say::Status {
@@ -301,7 +300,7 @@ fn the_key_of_a_run_is_sent_and_nothing_keeps_it() {
     assert!(project.table(OUT).strings("tone_error")[1].as_ref().is_some_and(|error| error.contains("[key]")));
 }
 
-/// A project with the canary in a file, as a test of the search itself; it is emptied before it is dropped.
+/// Whether the search finds what `write` puts into a project, which is emptied before it is dropped.
 fn found_after(write: impl Fn(&Project)) -> bool {
     let project = Project::new();
     write(&project);
@@ -331,7 +330,7 @@ fn the_canary_is_found_in_every_form_and_kind_of_file() {
     }
     assert!(found_after(|project| {
         let sqlite = rusqlite::Connection::open(project.path("ledger.sqlite")).expect("a database");
-        // Long enough for pages of its own, with the key where one of them ends.
+        // Long enough for separate pages, with the key at the end of one of them.
         let long: String = "x".repeat(4070) + CANARY + &"y".repeat(9000);
         sqlite.execute_batch("CREATE TABLE calls (reply TEXT)").expect("a table");
         sqlite.execute("INSERT INTO calls VALUES (?1)", [long]).expect("a row");
@@ -368,7 +367,7 @@ fn a_key_of_the_tests_own_is_looked_for_too() {
 }
 
 #[test]
-fn a_server_that_says_nothing_costs_its_deadline_and_its_row() {
+fn a_silent_server_fails_its_row_after_the_deadline() {
     let server =
         Server::new().script(|asked, _| if about(asked, 1) { Say::Hang(60_000) } else { Say::Default }).start();
     let stage = "models = [\"llama\"]\nmax_attempts = 2\nmax_failed = 1";
@@ -381,10 +380,10 @@ fn a_server_that_says_nothing_costs_its_deadline_and_its_row() {
 }
 
 #[test]
-fn a_bare_surrounding_is_enough() {
+fn a_minimal_environment_is_enough() {
     let server = Server::new().start();
     let project = project(&server, &spec("models = [\"llama\"]"), 3);
-    // No home and no language, 1 column, nobody who reads what is printed.
+    // No home and no language, 1 column, and a closed stdout.
     let script = "unset HOME LANG TERM; export COLUMNS=1 LC_ALL=C; \"$0\" \"$@\" >&- 2>&-";
     project.run_by(script, &RUN).exits(0);
     assert_eq!(project.table(OUT).len(), 3);

@@ -33,7 +33,7 @@ fn fetch() -> Result<(), String> {
 pub fn or_skip(test: &str, project: Project) -> Option<Project> {
     static FETCHED: OnceLock<Result<(), String>> = OnceLock::new();
     if !cfg!(feature = "embedded") {
-        skipped(test, "this build has no models of its own");
+        skipped(test, "this build has no embedded models");
         return None;
     }
     match FETCHED.get_or_init(fetch) {

@@ -51,6 +51,12 @@ fn unknown_variables_are_listed_with_the_near_column() {
 }
 
 #[test]
+fn the_variable_of_a_slice_is_bound() {
+    assert_eq!(render("{{ text[:5] }} {{ row.speech[3:6] | upper }}", 0).unwrap(), "{{ 7* 7*7");
+    assert_eq!(Template::new("{{ speach[:5] }}").unwrap().variables(), ["speach"]);
+}
+
+#[test]
 fn a_template_that_does_not_compile_says_where() {
     let error = Template::new("one\n{{ two").unwrap_err();
     assert_eq!(error.line, Some(2));

@@ -83,7 +83,6 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     })
 }
 
-/// The error of a refusal, with the server's explanation.
 fn refused(details: Option<StopDetails>, text: &str) -> CallError {
     let (category, explanation) = details.map_or((None, None), |details| (details.category, details.explanation));
     let category = category.map(|category| format!(" ({category})")).unwrap_or_default();

@@ -7,7 +7,6 @@ use crate::provider::answer::Answer;
 use crate::provider::failure::{CallError, CallErrorKind};
 use crate::provider::fault::Fault;
 
-/// The answer to `GET /api/tags`.
 #[derive(Deserialize)]
 pub(super) struct Tags {
     pub models: Vec<Tag>,
@@ -22,7 +21,6 @@ pub(super) struct Tag {
     pub details: Option<Details>,
 }
 
-/// The answer to `POST /api/show`.
 #[derive(Deserialize)]
 pub(super) struct Shown {
     pub template: Option<String>,

@@ -70,7 +70,6 @@ struct Details {
     cached_tokens: Option<u64>,
 }
 
-/// The pages that describe the server.
 pub(super) fn pages(quirks: &[Quirk]) -> Vec<Page> {
     let beside = |path| Page { beside: true, ..Page::get(path) };
     let mut pages = vec![Page::get("models")];

@@ -3,7 +3,6 @@
 
 use crate::provider::address::Address;
 
-/// A difference from the protocol as most servers speak it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quirk {
     /// Newer models refuse `max_tokens`; it is sent as `max_completion_tokens`, which most other servers do not know.
@@ -15,7 +14,6 @@ pub(super) enum Quirk {
 /// The quirks of the server with this host name, over TLS.
 static QUIRKS: &[(&str, &[Quirk])] = &[("api.openai.com", &[Quirk::MaxCompletionTokens, Quirk::OnlyProtocolPages])];
 
-/// The quirks of the server at `address`.
 pub(super) fn of(address: &Address) -> &'static [Quirk] {
     let row = QUIRKS.iter().find(|(host, _)| address.is_https() && address.host() == *host);
     row.map_or(&[], |(_, quirks)| quirks)

@@ -17,7 +17,6 @@ pub struct Body {
     pub model: String,
 }
 
-/// The same in its written form.
 #[derive(Serialize)]
 struct Written<'a> {
     engine: &'static str,

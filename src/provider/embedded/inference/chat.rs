@@ -12,14 +12,12 @@ use super::vocabulary::Vocabulary;
 use crate::prompt::{Message, Role};
 use crate::provider::EndpointError;
 
-/// The most work of a template.
 const FUEL: u64 = 1_000_000;
 /// A character that Unicode excludes from texts: it breaks special tokens in them.
 const MARK: char = '\u{FDD0}';
 
 pub struct Chat {
     environment: Environment<'static>,
-    /// Finds the special tokens by name.
     finder: AhoCorasick,
     names: Vec<String>,
     begin: String,

@@ -29,7 +29,6 @@ const KEPT: usize = 1;
 /// Tokens that are worth waiting for until another call has computed them.
 const WORTH: usize = 16;
 
-/// A call on its way to the engine.
 pub type Asked = (Body, Tell);
 
 struct Engine<'a> {

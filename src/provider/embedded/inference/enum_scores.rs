@@ -18,7 +18,6 @@ pub struct EnumScores {
 
 #[derive(Debug)]
 struct Enum {
-    /// The labels in JSON.
     written: Vec<String>,
     /// The probability that each label has for sure.
     sure: Vec<f64>,
@@ -27,7 +26,6 @@ struct Enum {
 }
 
 impl EnumScores {
-    /// The enums among the properties of a schema.
     pub fn of(schema: Option<&Value>) -> Self {
         let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
         let labels = |property: &Value| {

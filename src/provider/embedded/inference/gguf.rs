@@ -120,7 +120,6 @@ pub fn broken(message: &str) -> EndpointError {
     EndpointError::new(message).help("fetch the file again; it may have been cut off on the way")
 }
 
-/// The first line of a candle error; the rest is a trace.
 pub fn first_line(error: &candle_core::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or("no further reason").to_owned()

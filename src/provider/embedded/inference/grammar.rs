@@ -18,7 +18,6 @@ pub struct Grammars(ParserFactory);
 
 pub struct Grammar(Matcher);
 
-/// The vocabulary for `llguidance`.
 struct Tokens {
     vocabulary: Arc<Vocabulary>,
     trie: TokTrie,
@@ -85,7 +84,6 @@ impl Grammar {
         if self.is_done() { Vec::new() } else { self.0.consume_ff_tokens() }
     }
 
-    /// Whether the reply is complete.
     pub fn is_done(&self) -> bool {
         self.0.is_stopped()
     }

@@ -13,7 +13,6 @@ const ROWS: usize = 2048;
 /// rows.
 const WIDE: (usize, usize) = (256, 16);
 
-/// A matrix of weights `[rows, columns]`.
 #[derive(Debug)]
 pub struct Linear {
     weights: QMatMul,
@@ -28,7 +27,6 @@ impl Linear {
         Linear::arranged(parts, bias, has_vnni())
     }
 
-    /// The same, with or without the VNNI kernels.
     fn arranged(parts: &[QTensor], bias: Option<Tensor>, vnni: bool) -> Result<Self> {
         let columns = parts[0].shape().dims2()?.1;
         let mut rows = 0;

@@ -12,13 +12,9 @@ use super::vocabulary::Vocabulary;
 use crate::provider::EndpointError;
 
 pub struct Model {
-    /// Texts to tokens and back.
     pub vocabulary: Arc<Vocabulary>,
-    /// Conversations to tokens.
     pub chat: Chat,
-    /// Schemas to masks over the vocabulary.
     pub grammars: Grammars,
-    /// Tokens to scores of the next one.
     pub transformer: Transformer,
 }
 

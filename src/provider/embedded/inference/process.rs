@@ -24,10 +24,8 @@ use crate::provider::{
     Sampling, Timings,
 };
 
-/// Models inside this process.
 pub struct Process {
     folders: Folders,
-    /// The folder of the spec, where relative paths start.
     folder: PathBuf,
     /// The engines by the id of their weights in specs, with the file.
     engines: Mutex<HashMap<String, (PathBuf, Sender<Asked>)>>,

@@ -13,10 +13,8 @@ use super::model::Model;
 use super::sampling::Sampler;
 use crate::provider::{CallError, CallErrorKind, Finish, Reply, Timings};
 
-/// The receiver of a call's reply.
 pub type Tell = oneshot::Sender<Result<(Reply, Timings), CallError>>;
 
-/// A call in progress.
 pub struct Sequence {
     /// The prompt, then the reply.
     tokens: Vec<u32>,
@@ -31,9 +29,7 @@ pub struct Sequence {
     /// The most tokens of prompt and reply.
     most: usize,
     tell: Tell,
-    /// When the call was started.
     began: Instant,
-    /// When the first token was chosen.
     first: Option<Instant>,
 }
 
@@ -99,7 +95,6 @@ impl Sequence {
         (&mut self.cache, &self.tokens[from..to])
     }
 
-    /// Whether the receiver is gone.
     pub fn is_cancelled(&self) -> bool {
         self.tell.is_closed()
     }

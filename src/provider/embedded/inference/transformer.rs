@@ -25,7 +25,6 @@ const LONGEST: u64 = 1 << 24;
 
 type Read<T> = Result<T, EndpointError>;
 
-/// The dimensions of a model.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     layers: usize,

