@@ -16,7 +16,6 @@ pub enum AnswerType {
     /// A number within bounds, both included.
     Number(Option<f64>, Option<f64>),
     Boolean,
-    /// A list of values; the items are not lists.
     List(Box<AnswerType>),
     /// One of these texts, each shown with a label: label and text. The answer is the text.
     Labelled(Vec<(String, String)>),
@@ -72,7 +71,6 @@ impl AnswerType {
         }
     }
 
-    /// The description of the value in the prompt.
     pub fn words(&self) -> String {
         let bounds = |low: &Option<f64>, high: &Option<f64>| match (low, high) {
             (Some(low), Some(high)) => format!(" from {low} to {high}"),

@@ -18,7 +18,6 @@ pub struct Claim {
 pub enum Figure {
     Count(u64),
     Number(f64),
-    /// Figures by name, written with a dot.
     Group(BTreeMap<String, Figure>),
 }
 

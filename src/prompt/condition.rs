@@ -6,7 +6,6 @@ use super::template::{Bound, Template, Unknown};
 use super::tokens::tokens;
 use crate::table::{Cell, Row};
 
-/// The rendering of a condition that is true.
 pub(super) const HOLDS: &str = "1";
 
 #[derive(Debug)]
@@ -15,7 +14,6 @@ pub struct Condition {
     source: String,
 }
 
-/// A condition whose variables are bound to columns.
 #[derive(Debug)]
 pub struct BoundCondition {
     template: Bound,

@@ -138,7 +138,6 @@ impl Expect {
         }
     }
 
-    /// Whether any scalar is accepted as text (the `json_keys` shorthand).
     pub fn is_loose(&self) -> bool {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.loose))
     }

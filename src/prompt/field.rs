@@ -112,7 +112,6 @@ impl ItemSpec {
     }
 }
 
-/// The options, if no two of them are equal after normalisation.
 fn distinct(options: &[String]) -> Result<Vec<String>, (&'static str, String)> {
     if options.is_empty() {
         return Err(("enum", "`enum` has no values".to_owned()));

@@ -12,7 +12,6 @@ use super::tokens::{KEYWORDS, Tag, Token, TokenKind, next_tag};
 
 /// Levels of brackets in one tag: the engine's parser takes about ten calls for each.
 const DEEPEST_GROUP: usize = 40;
-/// Blocks in each other.
 const DEEPEST_BLOCK: usize = 20;
 /// Operators, parts, filters and calls in one tag, and `elif` in one template: each is nested in the one before it.
 const MOST_STEPS: usize = 200;

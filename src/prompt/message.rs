@@ -5,11 +5,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Instructions that all rows share.
     System,
-    /// The question about a row.
     User,
-    /// A reply of the model, if it is asked again.
     Assistant,
 }
 
@@ -48,7 +45,6 @@ impl Message {
         Message { role: Role::Assistant, content: content.into(), shared: Shared::default() }
     }
 
-    /// Marks the whole message as the same for all rows.
     pub fn for_all(self) -> Self {
         let start = self.content.len();
         Message { shared: Shared { start, end: 0 }, ..self }
@@ -61,7 +57,6 @@ impl Message {
         Message { shared, ..self }
     }
 
-    /// The shared start, the row's own part and the shared end.
     pub fn parts(&self) -> (&str, &str, &str) {
         let (start, rest) = self.content.split_at(self.shared.start);
         let (own, end) = rest.split_at(rest.len() - self.shared.end);

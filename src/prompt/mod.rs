@@ -39,10 +39,8 @@ pub use records::{TemplateValue, Trial};
 pub use shorten::shortened;
 pub use template::{Bound, Template, Unknown};
 
-/// A question about a row, and the form of its answer.
 #[derive(Clone, Debug)]
 pub struct Prompt {
-    /// The conversation, ending with the question.
     pub messages: Vec<Message>,
     pub expect: Arc<Expect>,
     /// The same as a JSON Schema, for servers that can enforce one.

@@ -11,7 +11,6 @@ use super::template::{Bound, value_of};
 use crate::name::nearest;
 use crate::table::{Cell, Row};
 
-/// A value that a template is given besides the row.
 #[derive(Clone, Copy, Debug)]
 pub enum TemplateValue<'a> {
     Cell(&'a Cell),
@@ -37,7 +36,6 @@ fn record(names: &[String], cells: &[Cell]) -> Value {
 /// The keys that a template reads of a list of records, as a trial shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
-    /// The keys that it may read.
     pub reads: Vec<String>,
     /// The keys that it reads and that do not exist, each with the nearest key.
     pub unknown: Vec<(String, Option<String>)>,

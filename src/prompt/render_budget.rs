@@ -10,7 +10,6 @@ use minijinja::{Environment, Error, ErrorKind, State, Value, filters, functions,
 
 /// The filter that charges the value it is given, times its argument, and makes lazy values lists.
 pub(super) const CHARGE: &str = "_charge";
-/// The filter that refuses values which `*` would repeat.
 pub(super) const NUMBER: &str = "_number";
 /// Bytes that one rendering may handle.
 const MOST: usize = 64 << 20;
@@ -148,7 +147,6 @@ fn number(value: ValueOrKwargs) -> Result<Value, Error> {
     }
 }
 
-/// An environment with everything that a template may use.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::empty();
     macro_rules! add {

@@ -79,7 +79,6 @@ pub fn mended(text: &str) -> Option<String> {
 
 /// The longest text that is repaired, in bytes.
 const LONGEST_REPAIR: usize = 1 << 20;
-/// The deepest nesting that is repaired.
 const DEEPEST_REPAIR: usize = 64;
 
 /// The content of a text like JSON without its quotes, commas, comments and white space: letters (in lower case,
@@ -126,7 +125,6 @@ fn read_until(text: &str, error: &serde_json::Error) -> usize {
     }
 }
 
-/// An object without repeated keys.
 pub(super) struct Distinct(pub Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Distinct {

@@ -4,7 +4,6 @@
 
 use super::{Message, Role};
 
-/// The text in place of what was left out.
 const GAP: &str = "\n[…]\n";
 
 /// The conversation with at most about `bytes` bytes, and the number of characters that were left out. `None` if nothing

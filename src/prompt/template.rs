@@ -24,7 +24,6 @@ const CAPTURED: u64 = 256 << 20;
 const RECURSION: usize = 64;
 /// The most bytes of one prompt.
 const LONGEST: usize = 8 << 20;
-/// The template's name in the engine.
 const NAME: &str = "prompt";
 
 #[derive(Debug)]
@@ -35,7 +34,6 @@ pub struct Template {
     constant: (String, String),
 }
 
-/// Why a template does not compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
     /// The line of the template, from 1.
@@ -43,19 +41,14 @@ pub struct TemplateError {
     pub message: String,
 }
 
-/// A template whose variables are bound to columns.
 #[derive(Debug)]
 pub struct Bound {
     template: Template,
-    /// Each variable with its column.
     columns: Vec<(String, usize)>,
-    /// All columns, if the template reads the whole `row`.
     row: Option<SchemaRef>,
-    /// The variables whose values are passed with each row.
     others: Vec<String>,
 }
 
-/// Variables without a value, each with the nearest name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown(Vec<(String, Option<String>)>);
 
@@ -78,7 +71,6 @@ impl Unknown {
         self.0.into_iter().map(problem).collect()
     }
 
-    /// All but `name`, which has been reported.
     pub fn without(mut self, name: &str) -> Self {
         self.0.retain(|(n, _)| n != name);
         self
@@ -86,14 +78,12 @@ impl Unknown {
 }
 
 impl Template {
-    /// Whether `source` is an expression.
     pub fn check_expression(source: &str) -> Result<(), TemplateError> {
         let error = |error: minijinja::Error| TemplateError { line: error.line(), message: said(&error) };
         guards::guarded(&format!("{{{{{source}}}}}")).map_err(placed)?;
         Environment::new().compile_expression(source).map(drop).map_err(error)
     }
 
-    /// Compiles `source`.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         let guarded = guards::guarded(source).map_err(placed)?;
         let mut environment = render_budget::environment();
@@ -144,7 +134,6 @@ impl Template {
         String::from_utf8(text.0).map_err(|e| e.to_string())
     }
 
-    /// Whether `name` is a function of the engine (`range`, `dict`).
     pub(super) fn is_global(&self, name: &str) -> bool {
         self.environment.globals().any(|(global, _)| global == name)
     }
@@ -237,7 +226,6 @@ impl Bound {
         self.render_values(row, others.iter().map(|(name, cell)| (*name, value_of((*cell).clone()))))
     }
 
-    /// The same with values of any kind besides the row.
     pub(super) fn render_values<'v>(
         &self,
         row: Row<'_>,
@@ -257,7 +245,6 @@ impl Bound {
         self.template.over(context)
     }
 
-    /// Renders the template with blanks for all other values.
     pub(super) fn render_blank(&self, given: &[(&str, Value)]) -> Result<String, String> {
         let names = self.columns.iter().map(|(name, _)| name).chain(&self.others);
         let mut context: BTreeMap<String, Value> = names.map(|name| (name.clone(), Value::from(""))).collect();
@@ -287,7 +274,6 @@ impl std::io::Write for Capped {
     }
 }
 
-/// A cell as the template sees it.
 pub(super) fn value_of(cell: Cell) -> Value {
     match cell {
         Cell::Null => Value::from(()),

@@ -40,7 +40,6 @@ impl Token<'_> {
     }
 }
 
-/// A `{{ }}` or `{% %}`.
 #[derive(Debug)]
 pub(super) struct Tag<'a> {
     /// Its bytes in the template, with the delimiters; up to the end of the template if the tag is not closed, up to the

@@ -10,7 +10,6 @@ use crate::prompt::{Message, Probabilities, Token};
 pub struct Sampling {
     /// 0 is greedy.
     pub temperature: Option<f64>,
-    /// The share of probability that nucleus sampling keeps.
     pub top_p: Option<f64>,
     /// The most tokens of a reply.
     pub max_tokens: Option<u32>,
@@ -38,11 +37,9 @@ pub struct Model {
 pub struct Call<'a> {
     pub model: &'a Model,
     pub messages: &'a [Message],
-    /// The schema that the server should enforce, if it can.
     pub schema: Option<&'a Value>,
 }
 
-/// A call as the provider's protocol writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// The JSON body, behind the unsent bytes. Field order is fixed, so equal calls are equal bytes.
@@ -55,17 +52,13 @@ pub struct Encoded {
     pub keyed: usize,
 }
 
-/// Why a model stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
-    /// The reply is complete.
     Stop,
     /// The reply reached `max_tokens` or the end of the context: it is incomplete.
     Length,
-    /// The provider withheld the reply.
     ContentFilter,
-    /// Another reason, in the provider's own word.
     Other(String),
 }
 

@@ -11,15 +11,12 @@ use super::timing::Timings;
 
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A server of models, or a model in the process.
 pub trait Provider: Send + Sync + fmt::Debug {
     /// The kind's name in [`super::PROVIDERS`]; part of the call key.
     fn kind(&self) -> &'static str;
 
-    /// The address for messages, without credentials.
     fn endpoint(&self) -> String;
 
-    /// Writes a call in the protocol's form. Pure.
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
     /// Writes a call with more relaxed structured output, for servers that do not know the form of [`Provider::encode`]
@@ -37,7 +34,6 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Sends a call and reads its reply: one attempt, with deadlines, without retries.
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>>;
 
-    /// The same, with the durations of its parts, for measurements.
     fn send_timed(&self, call: Encoded) -> Boxed<'_, Result<(Reply, Timings), CallError>> {
         Box::pin(async move { Ok((self.send(call).await?, Timings::default())) })
     }

@@ -26,10 +26,8 @@ pub type Config = Arc<dyn Endpoint>;
 /// Reads an environment variable by name; `None` if it is not set.
 pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
-/// The environment and the folder in which a provider is connected.
 pub struct ConnectContext<'a> {
     pub env: Env<'a>,
-    /// The folder of the spec, where its relative paths start.
     pub folder: &'a FilePath,
 }
 
@@ -51,12 +49,10 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Whether its replies can report the probabilities of labels wherever an `enum` is asked.
     fn gives_probabilities(&self) -> bool;
 
-    /// Whether its models cost nothing.
     fn is_free(&self) -> bool {
         false
     }
 
-    /// Whether `num_ctx` sets the context of its models.
     fn uses_num_ctx(&self) -> bool {
         false
     }
@@ -96,7 +92,6 @@ pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Re
     }
 }
 
-/// Why a provider or its weights cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointError {
     /// One sentence without a full stop.
@@ -113,7 +108,6 @@ impl EndpointError {
         EndpointError { help: Some(help.into()), ..self }
     }
 
-    /// The variable `name`, which holds `what`, is not set.
     pub(super) fn unset(name: &str, what: &str) -> Self {
         EndpointError::new(format!("the environment variable `{name}` is not set"))
             .help(format!("it holds {what}; set it with `export {name}=...`"))
@@ -139,9 +133,7 @@ where
     if found.failed { None } else { Some(Arc::new(fields)) }
 }
 
-/// Fields with rules beyond their types.
 pub(super) trait Checked {
-    /// Reports what breaks the rules.
     fn check(&self, _: &mut Checks<'_>) {}
 }
 
@@ -195,7 +187,6 @@ pub(super) mod tests {
     use super::*;
     use crate::provider::{PROVIDERS, default_endpoint};
 
-    /// A node without places in a text.
     pub(crate) fn node(json: &Value) -> Node {
         let value = match json {
             Value::Null => document::Value::Null,
@@ -212,7 +203,6 @@ pub(super) mod tests {
         Node { value, span: 0..0 }
     }
 
-    /// A context with these variables and the current folder.
     pub(crate) fn context(env: Env<'_>) -> ConnectContext<'_> {
         ConnectContext { env, folder: FilePath::new(".") }
     }

@@ -4,7 +4,6 @@
 
 use serde_json::{Map, Value};
 
-/// Puts the extra fields into a body.
 pub(super) fn merge(body: &mut Value, extra: &Map<String, Value>) {
     let Value::Object(fields) = body else { return };
     for (key, value) in extra {

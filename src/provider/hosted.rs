@@ -28,7 +28,6 @@ pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
 
     const KIND: &'static str;
     const HOME: Home;
-    /// The highest temperature that the protocol allows.
     const HIGHEST_TEMPERATURE: f64;
     /// The description of `structured_output` in the JSON Schema.
     const ABOUT_STRUCTURED_OUTPUT: &'static str;
@@ -49,7 +48,6 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Whether `address` is the service itself, over TLS.
     pub fn is_at(&self, address: &Address) -> bool {
         address.is_https() && Address::parse(self.address).is_ok_and(|home| home.host() == address.host())
     }
@@ -159,7 +157,6 @@ impl<D: Dialect> Hosted<D> {
         }
     }
 
-    /// The wire for the address that the spec writes.
     fn wire(&self) -> Option<D::Wire> {
         let address = Address::parse(self.base_url.as_deref().unwrap_or(D::HOME.address)).ok()?;
         Some(D::wire(self.structured_output, &address))

@@ -141,7 +141,6 @@ impl Http {
         self.exchange(request, unreachable).await
     }
 
-    /// Gets a document within `deadline`.
     pub async fn get(
         &self,
         url: Url,
@@ -185,7 +184,6 @@ impl Http {
     }
 }
 
-/// A TLS configuration without trusted roots, for addresses without TLS.
 fn rootless() -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)

@@ -11,18 +11,13 @@ use super::failure::safe;
 /// The most models of a server that are kept; some gateways have thousands.
 const MOST: usize = 2000;
 
-/// What a server has, as it reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Inventory {
     pub software: Option<String>,
-    /// Whether it runs on this machine.
     pub local: bool,
-    /// Calls that it processes in parallel.
     pub slots: Option<u64>,
     pub models: Vec<Listed>,
-    /// Whether the server has more models than these.
     pub more: bool,
-    /// For each requested id, the model that answers to it.
     #[serde(skip)]
     pub asked: Vec<Option<Listed>>,
 }
@@ -49,7 +44,6 @@ pub struct Page {
     /// Whether the path replaces the last part of the base address (`/v1`).
     pub beside: bool,
     pub query: Option<&'static str>,
-    /// The body of a POST; without one it is a GET.
     pub body: Option<Value>,
 }
 

@@ -154,7 +154,6 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
     })
 }
 
-/// Endless numbers from a hash.
 struct Dice {
     numbers: blake3::OutputReader,
     pick: Pick,
@@ -249,7 +248,6 @@ fn integer(schema: &Value, dice: &mut Dice) -> Value {
     Value::from((least as i64).saturating_add(dice.below(span.saturating_add(1)) as i64))
 }
 
-/// A number between the bounds, in thousandths of the way.
 fn number(schema: &Value, dice: &mut Dice) -> Value {
     let bound = |names: [&str; 2]| names.iter().find_map(|name| schema.get(name)?.as_f64());
     let (least, most) = spread(bound(["minimum", "exclusiveMinimum"]), bound(["maximum", "exclusiveMaximum"]));

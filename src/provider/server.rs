@@ -12,7 +12,6 @@ use super::{
     Answer, Boxed, Build, Call, CallError, CallErrorKind, Encoded, Inventory, Model, Page, Provider, Reply, Timings,
 };
 
-/// The deadline of questions about models.
 const INSPECTION: Duration = Duration::from_secs(8);
 
 #[derive(Debug)]

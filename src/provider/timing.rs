@@ -20,22 +20,18 @@ impl Timings {
     }
 }
 
-/// Calls that were measured with the same number in flight.
 #[derive(Clone, Debug, Default)]
 pub struct Level {
     pub in_flight: u32,
     /// The calls that ended, in that order.
     pub samples: Vec<Sample>,
-    /// From the first call to the end of the last.
     pub took: Duration,
-    /// How long calls waited for the rate limits, all lanes together.
     pub held: Duration,
     pub whole: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// When it ended, from the start of the level.
     pub ended: Duration,
     /// From sending it to the end of its reply, without the wait before.
     pub took: Duration,
@@ -44,9 +40,7 @@ pub struct Sample {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
-    /// As the server counted them.
     pub prompt_tokens: Option<u64>,
-    /// As the server counted them.
     pub completion_tokens: Option<u64>,
     pub timings: Timings,
     /// Why a run would not accept it as an answer, as the kind of a failure.

@@ -75,7 +75,6 @@ pub trait Wire: fmt::Debug + Send + Sync {
         listed == id || listed.rsplit('/').next() == Some(id)
     }
 
-    /// The message if no server answers at the address.
     fn unreachable(&self, endpoint: &str) -> String {
         format!("can't connect to {endpoint}; is it running, and is the address right?")
     }
@@ -108,7 +107,6 @@ pub(super) fn encoded(unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> 
     Encoded { body, unsent: unsent.len(), keyed }
 }
 
-/// A body with every field that fanfold can set.
 pub(super) fn full_body(wire: &impl Wire) -> Value {
     let sampling = Sampling {
         temperature: Some(0.5),

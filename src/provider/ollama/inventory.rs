@@ -37,7 +37,6 @@ struct Took {
     eval_duration: Option<u64>,
 }
 
-/// The pages that describe the server and the models `ids`.
 pub(super) fn pages(ids: &[&str]) -> Vec<Page> {
     let known = ["api/tags", "api/ps", "api/version"].map(Page::get);
     let shown = ids.iter().map(|id| Page { body: Some(json!({ "model": id })), ..Page::get("api/show") });

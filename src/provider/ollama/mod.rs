@@ -20,7 +20,6 @@ use super::wire::{Wire, full_body};
 use super::{Answer, Model, Provider};
 use wire::OllamaWire;
 
-/// The environment variable for the address of Ollama.
 const HOST: &str = "OLLAMA_HOST";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

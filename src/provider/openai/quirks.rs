@@ -11,7 +11,6 @@ pub(super) enum Quirk {
     OnlyProtocolPages,
 }
 
-/// The quirks of the server with this host name, over TLS.
 static QUIRKS: &[(&str, &[Quirk])] = &[("api.openai.com", &[Quirk::MaxCompletionTokens, Quirk::OnlyProtocolPages])];
 
 pub(super) fn of(address: &Address) -> &'static [Quirk] {

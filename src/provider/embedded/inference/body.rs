@@ -13,7 +13,6 @@ pub struct Body {
     pub sampling: Sampling,
     /// The JSON Schema of the answer.
     pub schema: Option<Value>,
-    /// The weights, as the spec names them.
     pub model: String,
 }
 

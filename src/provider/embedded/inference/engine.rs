@@ -136,7 +136,6 @@ impl Engine<'_> {
         Some(best.map_or_else(empty, |cache| cache.prefix(there, call.most())))
     }
 
-    /// Runs one forward pass and advances the calls.
     fn step(&mut self) {
         if self.active.is_empty() {
             return;

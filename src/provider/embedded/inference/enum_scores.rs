@@ -19,9 +19,7 @@ pub struct EnumScores {
 #[derive(Debug)]
 struct Enum {
     written: Vec<String>,
-    /// The probability that each label has for sure.
     sure: Vec<f64>,
-    /// The probability of the labels that the reply can still become.
     open: f64,
 }
 
@@ -36,7 +34,6 @@ impl EnumScores {
         EnumScores { enums: enums.collect() }
     }
 
-    /// Whether `reply` ends inside the value of an enum.
     pub fn is_open(&self, reply: &[u8]) -> bool {
         !self.enums.is_empty() && open_value(reply).is_some_and(|(key, _)| self.enums.contains_key(&key))
     }

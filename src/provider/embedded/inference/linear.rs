@@ -78,7 +78,6 @@ impl Linear {
     }
 }
 
-/// Whether candle multiplies fast with weights of this type.
 fn is_fast(kind: GgmlDType) -> bool {
     matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q4_0 | GgmlDType::Q4K | GgmlDType::Q5K | GgmlDType::Q6K)
 }

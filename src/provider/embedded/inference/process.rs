@@ -29,7 +29,6 @@ pub struct Process {
     folder: PathBuf,
     /// The engines by the id of their weights in specs, with the file.
     engines: Mutex<HashMap<String, (PathBuf, Sender<Asked>)>>,
-    /// What the engines do before their first answer.
     preparing: Arc<Mutex<Option<String>>>,
 }
 
@@ -75,7 +74,6 @@ impl Process {
     }
 }
 
-/// Fetches the weights if necessary, and loads them.
 fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>) -> Result<Loaded, EndpointError> {
     if let Some(builtin) = located.builtin {
         pull(builtin, folders, &|done, total| {
@@ -111,7 +109,6 @@ fn unusable(error: &EndpointError) -> CallError {
     CallError::new(CallErrorKind::UnknownModel, message)
 }
 
-/// The build of the weights: their hash and their quantisation.
 fn build(located: &Located) -> Result<Build, EndpointError> {
     let quantization = match located.builtin {
         Some(builtin) => Some(builtin.quantization.to_owned()),
@@ -124,7 +121,6 @@ fn build(located: &Located) -> Result<Build, EndpointError> {
     Ok(Build { digest: Some(format!("sha256:{sha256}")), quantization, template: None })
 }
 
-/// The entry of a model whose file exists.
 fn listed(id: &str, folder: &Path, folders: &Folders) -> Option<Listed> {
     let located = locate(id, folder, folders).ok()?;
     let gguf = Gguf::open(&located.path).ok()?;

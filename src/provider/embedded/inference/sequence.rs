@@ -16,10 +16,8 @@ use crate::provider::{CallError, CallErrorKind, Finish, Reply, Timings};
 pub type Tell = oneshot::Sender<Result<(Reply, Timings), CallError>>;
 
 pub struct Sequence {
-    /// The prompt, then the reply.
     tokens: Vec<u32>,
     prompt: usize,
-    /// The keys and values of the first of them.
     pub cache: Cache,
     reply: Vec<u8>,
     grammar: Option<Grammar>,

@@ -56,13 +56,11 @@ pub struct Transformer {
 #[derive(Debug)]
 struct Layer {
     attention_norm: Tensor,
-    /// Queries, keys and values as one matrix.
     queries: Linear,
     /// The norms of a head's query and key, in models that have them.
     head_norms: Option<(Tensor, Tensor)>,
     output: Linear,
     inner_norm: Tensor,
-    /// Gate and up as one matrix.
     gate: Linear,
     down: Linear,
 }
@@ -75,7 +73,6 @@ pub struct Span<'a> {
 }
 
 impl Transformer {
-    /// Reads the weights of a file on all threads.
     pub fn load(mut gguf: Gguf, vocabulary: usize) -> Read<Self> {
         let shape = Shape::of(&gguf)?;
         let speeds = speeds(&mut gguf, &shape)?;

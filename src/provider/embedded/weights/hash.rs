@@ -43,7 +43,6 @@ pub(super) fn copied(from: &mut dyn Read, to: &mut dyn Write) -> Result<(String,
     }
 }
 
-/// The first digits of a hash, enough to distinguish two.
 pub(super) fn short(hash: &str) -> &str {
     &hash[..hash.len().min(12)]
 }

@@ -112,7 +112,6 @@ impl<'a> Name<'a> {
         (good && is_part(tag, 80, ".")).then_some(name)
     }
 
-    /// The manifest's path in a store, if it is there.
     fn manifest(&self, store: &Path) -> io::Result<Option<PathBuf>> {
         let newer = if self.registry.eq_ignore_ascii_case(REGISTRY) { REGISTRY_V2 } else { self.registry };
         for (folder, registry) in [("manifests-v2", newer), ("manifests", self.registry)] {
@@ -155,7 +154,6 @@ fn entry(folder: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     Ok(found.map(|found| folder.join(found)))
 }
 
-/// The weights that a manifest names.
 fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, EndpointError> {
     let pull = format!("`ollama pull {id}` fetches it again");
     let wrong = |what: &str| {

@@ -12,7 +12,6 @@ use crate::provider::failure::safe;
 /// The commands for pip, in the order in which they are tried.
 pub(super) const COMMANDS: &[&[&str]] = &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
-/// The time between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The last bytes of pip's messages that are kept.
@@ -24,7 +23,6 @@ const NO_COMMAND: [i32; 3] = [126, 127, 9009];
 #[derive(Debug)]
 pub(super) enum Failure {
     NoPip,
-    /// pip failed; its reason, safe to show.
     Failed(String),
 }
 
