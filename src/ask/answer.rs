@@ -24,7 +24,6 @@ pub struct PackPosition {
     pub position: usize,
     /// Whether it is the first row of the first item; its line of the calls table describes the call.
     pub carries: bool,
-    /// The item's answer in the reply, as JSON.
     pub part: Option<String>,
 }
 

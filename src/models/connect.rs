@@ -19,11 +19,9 @@ pub struct Access<'a> {
     pub env: Env<'a>,
     /// Remembers the builds that servers had. [`Models::connect`] without a ledger fails where a server is down.
     pub ledger: Option<&'a Ledger>,
-    /// Contains the builds that recorded calls had.
     pub recorded: Option<&'a ReplayFile>,
 }
 
-/// The models that stages ask, and their fallbacks.
 #[derive(Debug, Default)]
 pub struct Models {
     /// By index in the spec; `None` for a model that no stage asks.

@@ -14,7 +14,6 @@ const ITEM_TOKENS: u32 = 24;
 
 #[derive(Debug)]
 pub struct Target {
-    /// In the spec.
     pub index: usize,
     pub name: String,
     pub model: Model,

@@ -26,13 +26,11 @@ pub enum FailureKind {
     Refused,
     Truncated,
     Malformed,
-    /// A template cannot be rendered for this row.
     Template,
     /// A condition (`when`) cannot be decided for this row.
     When,
     /// A value of the input does not fit the field that it fills.
     Value,
-    /// A fallback model has no answer either.
     Fallback,
     /// The replay file does not contain the call.
     Missing,

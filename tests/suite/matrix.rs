@@ -156,7 +156,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
     ),
     (
         18,
-        "reply is no JSON, or not what was asked for",
+        "reply is not JSON, or not what was asked for",
         Tests(&[
             "json_is_found_in_prose_fences_and_after_thinking",
             "half_answers_are_no_answers",

@@ -67,7 +67,7 @@ path = "out/tone.parquet"
     )
 }
 
-/// A project over the first so many paragraphs that asks through this proxy.
+/// A project over the first paragraphs, as many as asked for, that asks through this proxy.
 fn project(proxy: &Server, fanout: bool, rows: usize) -> Project {
     // One paragraph a line: none has a line break in it.
     let data: String = PARAGRAPHS.lines().take(rows + 1).map(|line| format!("{line}\n")).collect();

@@ -17,7 +17,6 @@ use crate::run::progress::StageProgress;
 use crate::run::stop::StopReason;
 use crate::spec::Overflow;
 
-/// A call at one model.
 pub struct Attempts<'a> {
     pub admission: &'a Admission,
     pub target: &'a Target,

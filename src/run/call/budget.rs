@@ -10,7 +10,6 @@ use crate::spec::{Budget, Price};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// Requests, retries included.
     pub calls: u64,
     pub tokens: u64,
     pub usd: f64,

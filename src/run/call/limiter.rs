@@ -33,7 +33,6 @@ struct State {
     cap: Cap,
     in_flight: usize,
     waiting: usize,
-    /// The end of a pause.
     resume: Option<Instant>,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
@@ -49,7 +48,6 @@ struct Outage {
     wait: Duration,
 }
 
-/// How many calls may be in flight.
 #[derive(Debug)]
 enum Cap {
     Unlimited,
@@ -191,7 +189,6 @@ impl Turn<'_> {
         self.reserved = 0.0;
     }
 
-    /// Ends with a rate limit.
     pub fn refused(self) {
         let now = Instant::now();
         if let Cap::Adaptive(law) = &mut self.limiter.state.lock().cap {

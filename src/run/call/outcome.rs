@@ -40,10 +40,8 @@ pub enum Outcome {
     StopRun(CallError),
 }
 
-/// What the outcome depends on, beside the reply.
 pub struct Situation<'a> {
     pub prompt: &'a Prompt,
-    /// The prompt as it was sent, perhaps shortened.
     pub sent: &'a [Message],
     /// The context size in tokens.
     pub context: Option<u64>,
@@ -54,7 +52,6 @@ pub struct Situation<'a> {
     pub was_down: bool,
     /// Whether the server has rejected all calls so far for the same reason.
     pub rejects_all: bool,
-    /// Whether no further failed attempt is allowed.
     pub is_last: bool,
     pub attempts: u32,
     pub spent: Duration,

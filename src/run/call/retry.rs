@@ -12,7 +12,6 @@ use crate::provider::{CallError, CallErrorKind};
 
 /// The wait after the first failed attempt; doubled after each further one.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest wait of our own choosing.
 const LONGEST: Duration = Duration::from_secs(30);
 /// The longest time for all attempts of a call.
 pub const PATIENCE: Duration = Duration::from_secs(15 * 60);

@@ -13,7 +13,6 @@ use crate::provider::Call;
 
 #[derive(Debug)]
 pub struct StructuredOutput {
-    /// Whether the provider knows more than one level.
     has_levels: bool,
     /// The level that was answered first, by the hash of the schema.
     known: Mutex<HashMap<u64, usize>>,

@@ -39,7 +39,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a request that is sent now.
     pub fn begin(&mut self) {
         self.attempts += 1;
         self.started.get_or_insert_with(Instant::now);

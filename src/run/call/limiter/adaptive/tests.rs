@@ -70,7 +70,6 @@ impl Server {
         self.start + Duration::from_secs_f64(self.now)
     }
 
-    /// Starts a call in a free slot.
     fn work(&mut self) {
         if self.ends.len() < self.slots.min(self.calls.len()) {
             let noise = 1.0 + self.noise * (2.0 * self.dice.unit() - 1.0);
