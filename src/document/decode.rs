@@ -86,7 +86,7 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
     let checks_whole = !matches!(fault.kind, FaultKind::MissingField(_) | FaultKind::UnknownField { .. });
     // A misspelt field has been reported already.
     let misspelt = matches!(fault.kind, FaultKind::MissingField(_)) && marks.meant.borrow().contains(&next);
-    if !(made_up && checks_whole) && !misspelt {
+    if !(misspelt || made_up && checks_whole) {
         found.push(fault.diagnostic(&path, spot));
     }
     marks.stubbed.insert(next)

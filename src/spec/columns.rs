@@ -118,8 +118,7 @@ impl Answers {
         &self,
         input: &Relation,
         columns: &[Column],
-        writes: usize,
-        fills: &[usize],
+        (writes, fills): (usize, &[usize]),
         skips: &[Guard],
     ) -> Relation {
         let first = input.shown();
@@ -161,7 +160,7 @@ mod tests {
         let writes = [Column::new("label", Type::Text), Column::new("prob", Type::Number)];
         let models: Vec<String> = models.iter().map(|model| (*model).to_owned()).collect();
         let columns = answers.columns("tone", &writes, &models);
-        let relation = answers.relation(&input, &columns, 2, &[], &[Guard::Missing(0)]);
+        let relation = answers.relation(&input, &columns, (2, &[]), &[Guard::Missing(0)]);
         (relation.schema.fields().iter().map(|f| f.name().clone()).collect(), relation.guards)
     }
 

@@ -24,7 +24,7 @@ pub struct Raw {
     /// The file's name without its extension.
     pub file: String,
     pub models: IndexMap<Name, Option<ModelTable>>,
-    pub providers: IndexMap<Name, Option<(Limits, Arc<dyn Endpoint>)>>,
+    pub providers: IndexMap<Name, Option<Provider>>,
     pub sources: IndexMap<Name, Option<Box<dyn Source>>>,
     pub stages: IndexMap<Name, RawStage>,
     pub outputs: IndexMap<Name, Option<OutputTable>>,
@@ -32,6 +32,8 @@ pub struct Raw {
     /// Entries with names that are not valid; without a name: a section that is not a table.
     unreadable: Vec<(&'static str, Option<String>)>,
 }
+
+type Provider = (Limits, Arc<dyn Endpoint>);
 
 pub enum RawStage {
     Asks(StageTable, Own<Box<dyn StageConfig>>, Node),
@@ -135,7 +137,7 @@ pub fn read(document: &Document, problems: &mut Problems) -> Option<Raw> {
     Some(Raw { header, file: file.to_owned(), models, providers, sources, stages, outputs, tests, unreadable })
 }
 
-fn provider(node: &Node, path: &Path, problems: &mut Problems) -> Option<(Limits, Arc<dyn Endpoint>)> {
+fn provider(node: &Node, path: &Path, problems: &mut Problems) -> Option<Provider> {
     let shared = document::fields_of::<Limits>();
     let read = Typed { what: "provider", others: &[], shared }.read(PROVIDERS, node, path, problems);
     let limits = document::decode(&pick(node, shared), path, problems);

@@ -251,10 +251,10 @@ impl Resolver<'_> {
         guards.sort_unstable();
         guards.dedup();
         let rows_per_prompt = u64::from(ROWS_PER_PROMPT.of(table));
-        spec.add_table(TableSpec::Stage(StageSpec {
+        spec.add_table(TableSpec::Stage(Box::new(StageSpec {
             name: (*name).clone(),
             input,
-            relation: answers.relation(&relation, &columns, info.writes.len(), &info.fills, &guards),
+            relation: answers.relation(&relation, &columns, (info.writes.len(), &info.fills), &guards),
             answers,
             given: relation.shown(),
             stage: bound,
@@ -272,7 +272,7 @@ impl Resolver<'_> {
             max_attempts: MAX_ATTEMPTS.of(table),
             overflow: table.overflow,
             repair: table.repair,
-        }));
+        })));
     }
 
     fn reader(&self) -> impl Fn(&str) -> Result<String, String> + use<> {

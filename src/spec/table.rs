@@ -19,7 +19,7 @@ pub enum TableSpec {
     /// Rows derived from other tables without a model.
     Reshape(ReshapeSpec),
     /// The rows of another table with the answers of models.
-    Stage(StageSpec),
+    Stage(Box<StageSpec>),
 }
 
 #[derive(Debug)]
