@@ -77,7 +77,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
     (
         8,
         "server silent, dripping or stalled",
-        Tests(&["silence_and_dripping_meet_the_deadline", "a_server_that_says_nothing_costs_its_deadline_and_its_row"]),
+        Tests(&["silence_and_dripping_meet_the_deadline", "a_silent_server_fails_its_row_after_the_deadline"]),
     ),
     (
         9,
@@ -133,7 +133,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         14,
         "body is garbage",
         Tests(&[
-            "garbage_of_a_server_is_an_error_of_its_row",
+            "garbage_from_a_server_is_an_error_of_its_row",
             "bodies_of_ollama_of_the_corpus",
             "bodies_of_openai_of_the_corpus",
             "bodies_of_anthropic_of_the_corpus",
@@ -162,7 +162,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
             "half_answers_are_no_answers",
             "an_invalid_reply_is_asked_again_with_the_reason",
             "a_reply_that_is_never_valid_fails_after_max_attempts",
-            "garbage_of_a_model_is_an_error_of_its_row",
+            "garbage_from_a_model_is_an_error_of_its_row",
         ]),
     ),
     (
@@ -259,7 +259,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         29,
         "orders to the model in a row's text",
         Here(
-            &["orders_in_a_text_change_the_answer_cells_of_its_row_at_most"],
+            &["instructions_in_a_text_change_only_the_answers_of_its_row"],
             "a plan does not warn of a column in the system prompt yet",
         ),
     ),
@@ -293,7 +293,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         35,
         "escape sequences for the terminal",
         Tests(&[
-            "nothing_from_outside_drives_the_terminal",
+            "foreign_text_never_controls_the_terminal",
             "control_characters_are_replaced",
             "a_text_cannot_command_the_terminal",
             "cells_cannot_control_the_terminal",
@@ -317,7 +317,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         38,
         "keys in what a run leaves or prints",
         Tests(&[
-            "the_key_of_a_run_is_sent_and_nothing_keeps_it",
+            "the_key_of_a_run_is_sent_and_not_stored",
             "the_canary_is_found_in_every_form_and_kind_of_file",
             "a_key_that_is_left_in_a_project_fails_its_test",
             "requests_follow_both_protocols_and_no_file_contains_the_keys",
@@ -328,7 +328,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         39,
         "environment variables that a spec takes out",
         Tests(&[
-            "the_environment_is_read_by_name_only",
+            "environment_variables_are_read_only_by_name",
             "a_missing_key_is_an_environment_error",
             "what_the_environment_lacks_is_named",
             "names_of_variables_are_not_keys",
@@ -363,7 +363,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         "panic inside of the engine",
         Not("no test yet: nothing in the engine can be told to panic; a part that does stops the run as failed"),
     ),
-    (43, "no home, no folder to write to, no terminal, output closed", Tests(&["a_bare_surrounding_is_enough"])),
+    (43, "no home, no folder to write to, no terminal, output closed", Tests(&["a_minimal_environment_is_enough"])),
     (44, "too few file descriptors", Tests(&["few_file_descriptors_are_enough"])),
     (
         45,
