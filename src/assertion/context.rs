@@ -10,7 +10,6 @@ pub struct TestContext<'a> {
     pub path: &'a Path,
     pub table: &'a str,
     pub schema: &'a Schema,
-    /// The stages that its rows went through.
     pub stages: &'a [StageErrors],
 }
 
@@ -18,7 +17,6 @@ pub struct TestContext<'a> {
 #[derive(Clone, Debug)]
 pub struct StageErrors {
     pub name: String,
-    /// The columns of the table that hold its errors.
     pub errors: Vec<usize>,
 }
 

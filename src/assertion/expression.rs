@@ -28,7 +28,6 @@ struct Expression {
     expression: String,
 }
 
-/// Figures that every column of a kind has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     Shares,
@@ -113,7 +112,6 @@ fn unknown(figure: &str, name: &str, (prefix, names): (&str, &[&str]), at: Path,
 }
 
 impl Group {
-    /// Whether a column has such a figure.
     fn fits(self, context: &TestContext<'_>, column: usize) -> bool {
         let kind = context.kind(column);
         match self {

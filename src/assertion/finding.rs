@@ -6,9 +6,7 @@ use arrow_array::{Array, RecordBatch};
 
 use crate::table::{Cell, cell_at};
 
-/// Violations that are kept as examples.
 const EXAMPLES: usize = 5;
-/// Characters of a value that are shown.
 const LONGEST: usize = 80;
 
 /// Some rows of a table, with the columns that are read.
@@ -24,13 +22,11 @@ pub struct RowsView<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub holds: bool,
-    /// The finding in a few words.
     pub found: String,
     pub against: u64,
     pub examples: Vec<Example>,
 }
 
-/// A row that violates a rule.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Example {
     /// The row, by key or number.
@@ -88,14 +84,12 @@ impl Violations {
         }
     }
 
-    /// The finding with these violations.
     pub(super) fn finding(self, holds: bool, found: String) -> Finding {
         Finding { holds, found, against: self.rows, examples: self.examples }
     }
 }
 
 impl Finding {
-    /// A finding about the whole table.
     pub(super) fn whole(holds: bool, found: String) -> Self {
         Violations::default().finding(holds, found)
     }

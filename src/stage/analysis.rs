@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ask::{Ask, BindContext, Stage, StageConfig, StageInfo, kind};
+use super::columns::AnswerColumns;
 use super::evidence::{Evidence, NO_QUOTE};
-use super::question::{AnswerColumns, AnswerFields, TextColumn, Written};
+use super::question::{AnswerFields, TextColumn, Written};
 use crate::document::Problems;
 use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
@@ -60,13 +61,13 @@ impl StageConfig for Analysis {
         if !written.is_required(context, problems) {
             return None;
         }
-        let prompt = written.bind(context, text, problems)?;
+        let prompt = written.bind(context, text, &[], problems)?;
         if problems.had_errors_since(before) {
             return None;
         }
         let expect = expect?;
         let quote = |key: &str| evidence.iter().flat_map(|_| Evidence::columns(key)).collect();
-        let AnswerColumns { writes, origins, labels } = AnswerColumns::of(context.name, &expect, quote);
+        let columns = AnswerColumns::of(context.name, &expect, quote);
         let expect = match expect {
             Expect::Text => Expect::Text,
             Expect::Record(fields) => Expect::Record(Evidence::asked(evidence.as_ref(), fields.iter())),
@@ -84,25 +85,16 @@ impl StageConfig for Analysis {
             "text_column": self.text_column,
             "schema": schema,
             "loose": expect.is_loose(),
-            "columns": writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+            "columns": columns.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
         });
         if let Some(evidence) = &evidence {
             meaning["quote_ratio"] = json!(evidence.ratio());
         }
         let info = StageInfo {
-            kind: KIND.name,
-            writes,
-            fills: Vec::new(),
             reads,
             needs: text.index.into_iter().collect(),
-            labels,
-            origins,
-            most_prompts: 1,
-            at_once: false,
             probabilities: expect.needs_probabilities(),
-            refuses_examples: None,
-            schema: schema.clone(),
-            meaning,
+            ..StageInfo::new(KIND.name, columns, schema.clone(), meaning)
         };
         let (width, schema, expect) = (info.writes.len(), schema.map(Arc::new), Arc::new(expect));
         Some(Stage { info, ask: Box::new(BoundAnalysis { prompt, system, expect, schema, evidence, width }) })

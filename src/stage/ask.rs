@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::columns::AnswerColumns;
 use super::transform::{Transform, TransformContext};
 use crate::document::{self, Path, Problems};
 use crate::prompt::{Answer, Failure, Prompt};
@@ -84,7 +85,6 @@ pub struct StageInfo {
     pub writes: Vec<Column>,
     /// The columns of the input that it fills in place; they keep their types.
     pub fills: Vec<usize>,
-    /// The columns of the input that the prompts read.
     pub reads: Vec<usize>,
     /// The columns of the input that must not be null or empty; a row where one is, is skipped.
     pub needs: Vec<usize>,
@@ -101,13 +101,32 @@ pub struct StageInfo {
     pub probabilities: bool,
     /// Why examples are not possible; a sentence.
     pub refuses_examples: Option<&'static str>,
-    /// The JSON Schema of a whole typed answer.
     pub schema: Option<Value>,
     /// Everything that can change an answer, as canonical JSON. It is hashed: its bytes must not change.
     pub meaning: Value,
 }
 
 impl StageInfo {
+    /// A stage with one prompt per row that reads nothing.
+    pub fn new(kind: &'static str, columns: AnswerColumns, schema: Option<Value>, meaning: Value) -> Self {
+        let AnswerColumns { writes, origins, labels } = columns;
+        StageInfo {
+            kind,
+            writes,
+            fills: Vec::new(),
+            reads: Vec::new(),
+            needs: Vec::new(),
+            labels,
+            origins,
+            most_prompts: 1,
+            at_once: false,
+            probabilities: false,
+            refuses_examples: None,
+            schema,
+            meaning,
+        }
+    }
+
     /// The labels of column `write` that an audit compares: of booleans only `true`, since `false` mirrors it.
     pub fn compared_labels(&self, write: usize) -> &[String] {
         match (self.writes[write].kind, self.labels[write].as_slice()) {

@@ -12,11 +12,9 @@ use crate::table::{Cell, Column, Row, Type};
 /// Characters of a quote at most: enough to find its position, too few to copy the text.
 const LONGEST: NonZeroU32 = NonZeroU32::new(160).expect("it is not zero");
 
-/// The settings for quotes.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     text: usize,
-    /// The minimum similarity of a fuzzy quote.
     ratio: Option<f64>,
 }
 
@@ -71,13 +69,11 @@ impl Evidence {
         [Cell::Text(words), place(found.map(|f| f.start)), place(found.map(|f| f.end)), Cell::Text(how.to_owned())]
     }
 
-    /// The minimum similarity of a fuzzy quote.
     pub fn ratio(&self) -> Option<f64> {
         self.ratio
     }
 }
 
-/// The field of the words that support a value.
 fn quote_of(field: &Field) -> Field {
     Field {
         name: format!("{}_quote", field.name),

@@ -64,7 +64,6 @@ struct Shots {
     turns: Vec<Message>,
 }
 
-/// The questions of a stage with examples.
 #[derive(Debug)]
 struct WithExamples {
     ask: Box<dyn Ask>,

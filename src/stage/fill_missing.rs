@@ -196,10 +196,10 @@ impl FillMissing {
     fn prompt(&self, context: &BindContext<'_>, text: TextColumn<'_>, problems: &mut Problems) -> Option<Bound> {
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
         if written.is_given() {
-            return written.bind(context, text, problems);
+            return written.bind(context, text, &[], problems);
         }
         if self.text_column.is_some() {
-            return question::bind(context, ("{{ text }}", "text_column"), text, problems);
+            return question::bind(context, ("{{ text }}", "text_column"), text, &[], problems);
         }
         problems
             .error("missing-field", context.path.clone(), "the stage has no text to look values up in")

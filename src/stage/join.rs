@@ -20,7 +20,6 @@ use crate::table::cell_at;
 pub const KIND: Kind<Box<dyn TransformConfig>> =
     kind::<Join>("join", "Two tables side by side, by a key, without a model.");
 
-/// Rows of a batch of the result.
 const ROWS: usize = 1024;
 /// Repeated keys that an error names.
 const EXAMPLES: usize = 3;

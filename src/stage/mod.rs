@@ -11,6 +11,7 @@
 
 mod analysis;
 mod ask;
+mod columns;
 mod evidence;
 mod examples;
 mod fill_missing;

@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 
 use super::ask::BindContext;
 use crate::document::{Diagnostic, Path, Problems};
-use crate::prompt::{Bound, BoundCondition, Condition, Expect, Field, FieldSpec, Template, Unknown};
-use crate::table::{self, Column, Type};
+use crate::prompt::{Bound, BoundCondition, Condition, Expect, Field, FieldSpec, Template};
+use crate::table;
 
 /// The column that `{{ text }}` refers to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +28,6 @@ impl<'a> TextColumn<'a> {
     }
 }
 
-/// A template as the spec gives it.
 pub struct Written<'a> {
     /// The text under `prompt`.
     pub source: Option<&'a str>,
@@ -71,58 +70,40 @@ impl Written<'_> {
         self.is_given()
     }
 
-    /// The template bound to the input.
-    pub fn bind(&self, context: &BindContext<'_>, text: TextColumn<'_>, problems: &mut Problems) -> Option<Bound> {
-        let (source, key) = self.text(context, problems)?;
-        bind(context, (&source, key), text, problems)
-    }
-
-    /// The template bound to the input and to the variables `given`; messages point to `key`, or to `prompt_file`.
-    pub fn bind_with(
+    /// The template bound to the input and the variables `given`.
+    pub fn bind(
         &self,
         context: &BindContext<'_>,
-        key: &str,
+        text: TextColumn<'_>,
         given: &[&str],
         problems: &mut Problems,
     ) -> Option<Bound> {
-        let (source, own) = self.text(context, problems)?;
-        let key = if own == "prompt" { key } else { own };
-        let at = context.path.key(key);
-        let bind = template(&source, &at, problems)?.bind(context.input, None, given);
-        bound(bind, context.input, &at, problems)
+        let (source, key) = self.text(context, problems)?;
+        bind(context, (&source, key), text, given, problems)
     }
 }
 
-/// The template `source`, given under `key`, bound to the input.
+/// The template `source`, given under `key`, bound to the input and the variables `given`; reports all problems.
 pub fn bind(
     context: &BindContext<'_>,
     (source, key): (&str, &str),
     text: TextColumn<'_>,
+    given: &[&str],
     problems: &mut Problems,
 ) -> Option<Bound> {
     let at = context.path.key(key);
-    let bind = template(source, &at, problems)?.bind(context.input, text.index, &[]);
-    // An unknown text column has been reported already.
-    let bind = bind.map_err(|unknown| if text.name.is_some() { unknown.without("text") } else { unknown });
-    bound(bind, context.input, &at, problems)
-}
-
-fn template(source: &str, at: &Path, problems: &mut Problems) -> Option<Template> {
-    match Template::new(source) {
-        Ok(template) => Some(template),
+    let template = match Template::new(source) {
+        Ok(template) => template,
         Err(error) => {
             let line = error.line.map(|l| format!(" (line {l} of the template)")).unwrap_or_default();
-            let message = format!("the template does not compile: {}{line}", error.message);
-            problems.error("bad-template", at.clone(), message);
-            None
+            problems.error("bad-template", at, format!("the template does not compile: {}{line}", error.message));
+            return None;
         }
-    }
-}
-
-/// Reports the variables that a template does not know.
-fn bound(bound: Result<Bound, Unknown>, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<Bound> {
-    let report = |unknown: Unknown| problems.extend(unknown.problems(at, "the template", input));
-    bound.map_err(report).ok()
+    };
+    let bound = template.bind(context.input, text.index, given);
+    // An unknown text column has been reported already.
+    let bound = bound.map_err(|unknown| if text.name.is_some() { unknown.without("text") } else { unknown });
+    bound.map_err(|unknown| problems.extend(unknown.problems(&at, "the template", context.input))).ok()
 }
 
 /// The condition `source`, given at `at`, over the columns of `input`; reports all problems.
@@ -196,39 +177,5 @@ impl AnswerFields<'_> {
                 (fields.len() == output.len()).then_some(Expect::Record(fields))
             }
         }
-    }
-}
-
-/// The columns of an answer, each with the keys of the spec that it comes from and its labels.
-#[derive(Debug, Default)]
-pub struct AnswerColumns {
-    pub writes: Vec<Column>,
-    pub origins: Vec<Vec<String>>,
-    pub labels: Vec<Vec<String>>,
-}
-
-impl AnswerColumns {
-    pub fn push(&mut self, column: Column, origin: &[&str], labels: Vec<String>) {
-        self.writes.push(column);
-        self.origins.push(origin.iter().map(|key| (*key).to_owned()).collect());
-        self.labels.push(labels);
-    }
-
-    /// The columns of an answer to stage `stage`; `more` are added for each key.
-    pub fn of(stage: &str, expect: &Expect, more: impl Fn(&str) -> Vec<Column>) -> Self {
-        let mut columns = AnswerColumns::default();
-        let Expect::Record(fields) = expect else {
-            columns.push(Column::new(stage, Type::Text), &[], Vec::new());
-            return columns;
-        };
-        for field in fields {
-            let origin = ["output", field.name.as_str()];
-            let mut labels = field.kind.labels();
-            for (name, kind) in field.columns() {
-                columns.push(Column::new(name, kind), &origin, std::mem::take(&mut labels));
-            }
-            more(&field.name).into_iter().for_each(|column| columns.push(column, &origin, Vec::new()));
-        }
-        columns
     }
 }

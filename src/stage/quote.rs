@@ -2,14 +2,11 @@
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
-/// How well a quote matches its text, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// Identical.
     Exact,
     /// Identical except case, white space, the shape of quotation marks and dashes, and Unicode forms (NFKD).
     Normalised,
-    /// Similar.
     Fuzzy,
 }
 

@@ -1,4 +1,4 @@
-//! Examples: rows with their answers, which stand in every prompt between the system text and the question.
+//! Examples: rows with their answers, which every prompt contains between the system text and the question.
 
 use std::collections::BTreeSet;
 

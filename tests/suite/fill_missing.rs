@@ -16,7 +16,7 @@ const ROWS: [[&str; 5]; 7] = [
     ["2", "I, Jefferson, speak in 1801.", "", "1801", "NaN"],
     ["3", "I, Madison, speak.", "?", "  ", "Washington"],
     ["4", "  ", "Whig", "", "Washington"],
-    ["5", "Nobody knows me; in 1850 I was here.", "unclear", "1850", "there"],
+    ["5", "No one knows me; in 1850 I was here.", "unclear", "1850", "there"],
     ["6", "I fail in 1900.", "Whig", "", "Boston"],
 ];
 

@@ -178,7 +178,7 @@ fn the_random_order_of_a_respondent_with_a_key_outlives_new_rows() {
     assert_eq!(after.len(), 9);
     assert!(before.iter().all(|(id, shown)| after[id] == *shown), "{before:?} {after:?}");
     let calls = project.calls();
-    // Nobody else's calls have become other calls.
+    // The calls of all others are the same.
     let asked = calls.bools("from_ledger").into_iter().zip(calls.texts("row_key"));
     let sent: Vec<String> = asked.filter(|(from, _)| *from == Some(false)).map(|(_, key)| key).collect();
     assert!(!sent.is_empty() && sent.iter().all(|key| key == "new"), "{sent:?}");

@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 use super::value::{converted, is_missing};
 use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, Field, Message, Prompt, normalise_option};
 use crate::stage::ask::{Ask, StageInfo};
+use crate::stage::columns::AnswerColumns;
 use crate::stage::evidence::{Evidence, NO_QUOTE, Quote};
-use crate::stage::question::AnswerColumns;
 use crate::table::{Cell, Column, Row, Type};
 
-/// The task, as every system prompt states it.
 const TASK: &str = "Read the text and give the values that are asked for. Take them from the text alone; a value that the \
                     text does not give is null.";
 /// The cell of the source column where the value was present.
@@ -26,7 +25,6 @@ pub struct Key {
     pub column: Option<usize>,
     /// The column of the input that is filled in place.
     pub filled: Option<usize>,
-    /// The column that holds the value afterwards.
     pub target: String,
 }
 
@@ -86,19 +84,10 @@ impl Filling {
         reads.dedup();
         let all = self.shape(vec![true; self.keys.len()]);
         StageInfo {
-            kind,
-            writes: columns.writes,
             fills: self.keys.iter().filter_map(|k| k.filled).collect(),
             reads,
             needs: text.into_iter().collect(),
-            labels: columns.labels,
-            origins: columns.origins,
-            most_prompts: 1,
-            at_once: false,
-            probabilities: false,
-            refuses_examples: None,
-            schema: all.schema.as_deref().cloned(),
-            meaning: self.meaning(kind, text, &all),
+            ..StageInfo::new(kind, columns, all.schema.as_deref().cloned(), self.meaning(kind, text, &all))
         }
     }
 
@@ -136,7 +125,6 @@ impl Filling {
         self.keys.iter().map(original).collect()
     }
 
-    /// The shape for the keys that are missing.
     fn shape(&self, missing: Vec<bool>) -> Arc<Shape> {
         let mut shapes = self.shapes.lock();
         let known = shapes.entry(missing).or_insert_with_key(|missing| {

@@ -59,7 +59,6 @@ pub fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
     }
 }
 
-/// A cell in a message, truncated.
 fn shown(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) if text.chars().nth(60).is_some() => {

@@ -22,7 +22,6 @@ pub fn hidden(name: &str) -> String {
     format!("{HIDDEN}{name}")
 }
 
-/// The column whose cells a hidden column gathers.
 pub fn shown(hidden: &str) -> &str {
     hidden.strip_prefix(HIDDEN).unwrap_or(hidden)
 }
@@ -54,14 +53,12 @@ pub struct BoundReduce {
     pub schema: Option<Arc<Value>>,
     pub names: Vec<String>,
     pub hidden: Vec<usize>,
-    /// The column with the number of a group's rows.
     pub rows: usize,
     pub keys: Vec<String>,
 }
 
 type Item = Vec<Cell>;
 
-/// The prompt about a range of the items.
 type PromptAbout<'a> = &'a dyn Fn(Range<usize>) -> Result<Prompt, Failure>;
 
 impl BoundReduce {
@@ -163,7 +160,6 @@ impl BoundReduce {
         Ok(fit)
     }
 
-    /// The ranges of rows that fill a prompt each.
     fn leaves(&self, row: Row<'_>, items: &[Item]) -> Result<Vec<Range<usize>>, Failure> {
         let ask = |range: Range<usize>| Ok(self.asked(self.over(row, &items[range])?));
         let mut leaves = Vec::new();

@@ -99,7 +99,6 @@ fn sentence(error: ArrowError) -> String {
 }
 
 impl Gathering<'_> {
-    /// The position of a column among the kept ones.
     fn place(&self, column: usize) -> usize {
         self.kept.binary_search(&column).unwrap_or_default()
     }
@@ -121,7 +120,6 @@ impl Gathering<'_> {
         Ok(())
     }
 
-    /// The grouping values of each group, a row each.
     fn firsts(&self) -> Result<RecordBatch, String> {
         let fields: Vec<Field> = self.gather.by.iter().map(|column| self.gather.input.field(*column).clone()).collect();
         let mut keys: Vec<(&OwnedRow, usize)> = self.groups.places.iter().map(|(key, place)| (key, *place)).collect();
@@ -140,7 +138,6 @@ impl Gathering<'_> {
         RecordBatch::try_new(schema, columns).map_err(sentence)
     }
 
-    /// Some groups as rows of the table.
     fn batch(&self, table: &RecordBatch, firsts: &RecordBatch, groups: Range<usize>) -> Result<RecordBatch, String> {
         let found = &self.groups.found[groups.clone()];
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.gather.schema.fields().len());

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ask::{BindContext, Broken, Stage, StageConfig, StageInfo, kind};
-use super::question::{AnswerColumns, AnswerFields, Written};
+use super::columns::AnswerColumns;
+use super::question::{self, AnswerFields, TextColumn, Written};
 use super::transform::{self, Transform, TransformContext};
-use crate::document::Problems;
+use crate::document::{Path, Problems};
 use crate::prompt::{self, Bound, FieldSpec, Template};
 use crate::registry::Kind;
 
@@ -63,11 +64,9 @@ struct Reduce {
     combine: Option<String>,
 }
 
-/// The variables of the templates, besides the group's columns.
 const GIVEN: [&str; 3] = ["rows", "answers", "answer"];
 
 impl Reduce {
-    /// The visible columns of a group.
     fn group_fields(&self, context: &TransformContext<'_>, by: &[usize]) -> Vec<Field> {
         let input = context.inputs[0].schema;
         let own = |suffix: &str| Field::new(format!("{}{suffix}", context.name), DataType::Int64, true);
@@ -181,23 +180,25 @@ impl StageConfig for Reduce {
         }
         let fields = context.input.fields();
         let shown = fields.len() - context.hidden;
-        let prompt = template(context, &written, "prompt", &["rows"], problems);
-        let combine = match (self.combine.as_deref(), self.strategy) {
-            (None, _) | (_, Strategy::Single) => None,
-            (Some(source), strategy) => {
-                let written = Written { source: Some(source), file: None };
-                let given: &[&str] = if strategy == Strategy::Tree { &["answers"] } else { &["answer", "rows"] };
-                template(context, &written, "combine", given, problems)
-            }
-        };
+        let group = Arc::new(Schema::new(fields[..shown].to_vec()));
+        let groups = BindContext { input: &group, hidden: 0, ..*context };
+        let text = TextColumn::default();
+        let prompt = written.bind(&groups, text, &["rows"], problems);
+        uses(prompt.as_ref(), &["rows"], context.path.key("prompt"), problems);
+        let combine = self.combine.as_deref().filter(|_| self.strategy != Strategy::Single).and_then(|source| {
+            let given: &[&str] = if self.strategy == Strategy::Tree { &["answers"] } else { &["answer", "rows"] };
+            let combine = question::bind(&groups, (source, "combine"), text, given, problems);
+            uses(combine.as_ref(), given, context.path.key("combine"), problems);
+            combine
+        });
         if problems.had_errors_since(before) {
             return None;
         }
         let (expect, prompt) = (expect?, prompt?);
-        let AnswerColumns { writes, origins, labels } = AnswerColumns::of(context.name, &expect, |_| Vec::new());
+        let columns = AnswerColumns::of(context.name, &expect, |_| Vec::new());
         let system = prompt::system([self.system.as_deref(), expect.instruction().as_deref()]);
         let tokens = self.max_input_tokens.map(u64::from);
-        let keys: Vec<String> = writes.iter().map(|column| column.name.clone()).collect();
+        let keys: Vec<String> = columns.writes.iter().map(|column| column.name.clone()).collect();
         let schema = expect.schema();
         let meaning = json!({
             "type": KIND.name,
@@ -212,22 +213,15 @@ impl StageConfig for Reduce {
         });
         let hidden: Vec<usize> = (shown..fields.len()).collect();
         let info = StageInfo {
-            kind: KIND.name,
-            writes,
-            fills: Vec::new(),
             reads: hidden.clone(),
             // The hidden columns of a group whose rows are all left out are null; it is skipped.
             needs: hidden.iter().take(1).copied().collect(),
-            labels,
-            origins,
-            most_prompts: 1,
             at_once: true,
             probabilities: expect.needs_probabilities(),
             refuses_examples: Some(
                 "a reduce can't have examples: it asks about many rows at once, and an example is one row",
             ),
-            schema: schema.clone(),
-            meaning,
+            ..StageInfo::new(KIND.name, columns, schema.clone(), meaning)
         };
         let ask = BoundReduce {
             strategy: self.strategy,
@@ -246,23 +240,12 @@ impl StageConfig for Reduce {
     }
 }
 
-/// A template over the group's columns and the variables `given`; reports all problems.
-fn template(
-    context: &BindContext<'_>,
-    written: &Written<'_>,
-    key: &str,
-    given: &[&str],
-    problems: &mut Problems,
-) -> Option<Bound> {
-    let shown = context.input.fields().len() - context.hidden;
-    let group = Arc::new(Schema::new(context.input.fields()[..shown].to_vec()));
-    let context = BindContext { input: &group, hidden: 0, ..*context };
-    let bound = written.bind_with(&context, key, given, problems)?;
-    if !given.iter().any(|name| bound.others().iter().any(|other| other == name)) {
-        let message = format!("the template does not use `{}`", given[0]);
-        problems.error("bad-template", context.path.key(key), message);
+/// Reports a template that uses none of the variables `given`.
+fn uses(template: Option<&Bound>, given: &[&str], at: Path, problems: &mut Problems) {
+    let used = |bound: &Bound| given.iter().any(|name| bound.others().iter().any(|other| other == name));
+    if template.is_some_and(|bound| !used(bound)) {
+        problems.error("bad-template", at, format!("the template does not use `{}`", given[0]));
     }
-    Some(bound)
 }
 
 #[cfg(test)]

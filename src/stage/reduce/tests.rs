@@ -114,7 +114,7 @@ fn rows_are_gathered_by_group_and_those_with_errors_left_out_and_counted() {
 fn a_tree_puts_answers_together_until_there_is_one() {
     let words: Vec<String> = (0..9).map(|i| format!("w{i}")).collect();
     let rows: Vec<_> = words.iter().map(|w| (None, 1, Some(w.as_str()), None)).collect();
-    // A prompt holds 8 tokens of 4 bytes: 12 words of two letters and a blank at most less what stands before.
+    // A prompt holds 8 tokens of 4 bytes: 12 words of two letters and a blank at most minus the text before.
     let spec = "max_input_tokens = 4\nprompt = \"Of:{% for row in rows %} {{ row.gist }}{% endfor %}\"\n\
                 combine = \"All:{% for a in answers %} {{ a }}{% endfor %}\"";
     let reduce = bound(spec, &rows).unwrap();

@@ -138,7 +138,6 @@ impl TransformConfig for Split {
 struct BoundSplit {
     schema: SchemaRef,
     text: usize,
-    /// The column that identifies a row of the input.
     key: Option<usize>,
     kept: Vec<usize>,
     cutter: Cutter,
@@ -156,7 +155,6 @@ struct Splitting<'a> {
     rows: u64,
 }
 
-/// The columns of some pieces as they grow.
 #[derive(Default)]
 struct Columns<'a> {
     rows: Vec<u64>,

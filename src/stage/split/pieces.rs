@@ -1,4 +1,4 @@
-//! Pieces: where a text is cut. Boundaries of graphemes, words and sentences are those of Unicode Standard Annex 29.
+//! Pieces: the cuts of a text. Boundaries of graphemes, words and sentences are those of Unicode Standard Annex 29.
 
 use std::ops::Range;
 
@@ -52,11 +52,11 @@ impl std::fmt::Debug for Cutter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece<'a> {
     pub text: &'a str,
-    /// Where it stands, in code points from 0.
+    /// Its position, in code points from 0.
     pub characters: Range<usize>,
 }
 
-/// What is not cut: its end in bytes, and its units.
+/// A part of a text that is not cut: its end in bytes, and its units.
 #[derive(Clone, Copy, Debug)]
 struct Atom {
     end: usize,
@@ -64,9 +64,9 @@ struct Atom {
 }
 
 impl Cutter {
-    /// The pieces of `text`, in order; at least one. Each begins where the one before ended, or up to `overlap` units before,
-    /// so that together they are the text. A unit, or a grapheme in which a unit ends, that is larger than `size` is a piece
-    /// of its own.
+    /// The pieces of `text`, in order; at least one. Each starts at the end of the piece before, or up to `overlap` units
+    /// earlier, so that together they are the text. A unit, or a grapheme in which a unit ends, that is larger than `size` is
+    /// a separate piece.
     pub fn pieces<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
         let mut atoms = Vec::new();
         self.atoms(text, 0, self.by, &mut atoms);
@@ -88,7 +88,7 @@ impl Cutter {
             }
             let mut shared = 0;
             let mut next = last;
-            // A unit of nothing is no overlap; and what is shared may not keep the next piece from getting further.
+            // An overlap has at least one unit, and it must leave the next piece room to advance.
             while self.overlap > 0
                 && next > first + 1
                 && shared + atoms[next - 1].units <= self.overlap
@@ -106,7 +106,7 @@ impl Cutter {
         pieces
     }
 
-    /// Adds what is not cut of `text`, which begins at byte `at`.
+    /// Adds the atoms of `text`, which begins at byte `at`.
     fn atoms(&self, text: &str, at: usize, by: By, out: &mut Vec<Atom>) {
         let parts: Vec<&str> = match by {
             By::Fixed => return self.units(text, at, out),
@@ -145,7 +145,7 @@ impl Cutter {
                 for (start, part) in text.split_word_bound_indices() {
                     let end = at + start + part.len();
                     match out[first..].last_mut() {
-                        // What is no word belongs to the word before; at the very start to the first one.
+                        // Other segments belong to the word before; at the very start to the first word.
                         Some(atom) if !is_word(part) => atom.end = end,
                         Some(atom) if atom.units == 0 => *atom = Atom { end, units: 1 },
                         _ => out.push(Atom { end, units: usize::from(is_word(part)) }),
@@ -177,14 +177,14 @@ fn is_word(part: &str) -> bool {
     part.chars().any(char::is_alphanumeric)
 }
 
-/// The code points before byte `to`, counted on from the (byte, code points) of the last time.
+/// The code points before byte `to`, counted from the last (byte, code points).
 fn advance(text: &str, counted: &mut (usize, usize), to: usize) -> usize {
     let (byte, characters) = *counted;
     *counted = (to, characters + text[byte..to].chars().count());
     counted.1
 }
 
-/// The paragraphs of a text, each with the blank lines behind it.
+/// The paragraphs of a text, each with the blank lines after it.
 fn paragraphs(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut start, mut at, mut blank) = (0, 0, false);

@@ -32,7 +32,7 @@ fn each_piece_is_a_row_that_says_where_it_comes_from() {
     let names: Vec<&str> = split.info.schema.fields().iter().map(|f| f.name().as_str()).collect();
     assert_eq!(names, ["id", "who", "piece_id", "piece_number", "piece_start", "piece_end", "piece"]);
     assert_eq!(split.info.key, Some(2));
-    assert_eq!(split.info.origins[6], Some((0, 1)), "what tells that the text is no answer tells it of its pieces");
+    assert_eq!(split.info.origins[6], Some((0, 1)), "the signs that the text lacks an answer hold for its pieces too");
     let made = split.work.start().take(0, &batch).unwrap();
     let row =
         |i: usize| made[0].columns().iter().map(|c| cell_at(c.as_ref(), i).json().to_string()).collect::<Vec<_>>();

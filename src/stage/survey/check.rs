@@ -48,7 +48,6 @@ pub fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Prob
     Some(questions)
 }
 
-/// The state of the checks.
 struct Check<'a, 'b> {
     survey: &'a Survey,
     context: &'a BindContext<'a>,
@@ -64,7 +63,6 @@ impl Check<'_, '_> {
         self.problems.error_at_key("bad-value", at.key(key), message);
     }
 
-    /// Checks the settings of all questions.
     fn settings(&mut self) {
         let Survey { per, memory, question_order, .. } = *self.survey;
         let at = self.context.path;
@@ -80,7 +78,6 @@ impl Check<'_, '_> {
         }
     }
 
-    /// The type of an answer.
     fn form(&mut self, draft: &Draft) -> Option<Form> {
         let QuestionTable { kind, options, min, max, min_label, max_label, .. } = &draft.table;
         if let Some(word) = &draft.stray {
@@ -257,7 +254,6 @@ impl Check<'_, '_> {
         self.problems.push(problem);
     }
 
-    /// Checks that the names of questions and columns differ.
     fn names(&mut self, drafts: &[Draft], questions: &[Question]) {
         let order = (self.survey.question_order != Order::AsGiven).then(|| order_column(self.context.name));
         let mut taken: HashSet<String> = order.clone().into_iter().collect();

@@ -12,24 +12,21 @@ use super::questions::Per;
 use super::wording::{KEY, Labels, Question};
 use crate::prompt::{Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
 use crate::stage::ask::{Ask, BindContext, StageInfo};
-use crate::stage::question::AnswerColumns;
+use crate::stage::columns::AnswerColumns;
 use crate::table::{Cell, Column, Row, Simple, Type};
 
 /// The column of survey weights, which do not describe a person.
 const WEIGHT: &str = "weight";
 
-/// The rule that every respondent's prompt states.
 const RULE: &str = "Answer every question as this person would, from their own situation and point of view.";
 
 #[derive(Debug)]
 pub enum Persona {
     Written(Box<Bound>),
-    /// These columns, each with its name as words.
     Columns(Vec<(usize, String)>),
 }
 
 impl Persona {
-    /// The persona of all columns that describe a respondent.
     pub fn described(context: &BindContext<'_>) -> Self {
         let fields = context.input.fields().iter().enumerate();
         let telling = fields.filter(|(i, field)| context.key != Some(*i) && field.name() != WEIGHT);
@@ -127,7 +124,6 @@ struct Progress {
     answered: Vec<usize>,
     /// The next questions; none at the end.
     next: Vec<usize>,
-    /// Why the next questions are unknown.
     failure: Option<Failure>,
 }
 
@@ -149,22 +145,14 @@ impl Interview {
             let column = Column::new(order_column(stage), Type::List(Simple::Text));
             columns.push(column, &["question_order"], Vec::new());
         }
+        let meaning = self.meaning(kind, &columns.writes, seed);
         StageInfo {
-            kind,
-            meaning: self.meaning(kind, &columns.writes, seed),
-            writes: columns.writes,
-            fills: Vec::new(),
             reads,
-            needs: Vec::new(),
-            labels: columns.labels,
-            origins: columns.origins,
             most_prompts: if self.per == Per::Respondent { 1 } else { self.questions.len() as u64 },
-            at_once: false,
-            probabilities: false,
             refuses_examples: Some(
                 "a survey can't have examples: every row is a person, and the examples' answers would be attributed to this respondent",
             ),
-            schema: None,
+            ..StageInfo::new(kind, columns, None, meaning)
         }
     }
 
@@ -277,7 +265,6 @@ impl Interview {
         Expect::Record(vec![q.field(KEY, &way.options[question], self.labels)])
     }
 
-    /// A question with the instruction for its answer.
     fn asked(&self, way: &Progress, question: usize) -> String {
         let q = &self.questions[question];
         let shown = q.shown(&way.options[question], self.labels);

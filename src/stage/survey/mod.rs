@@ -30,7 +30,7 @@ impl StageConfig for Survey {
     fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage> {
         let before = problems.mark();
         let persona = match &self.persona {
-            Some(source) => question::bind(context, (source, "persona"), TextColumn::default(), problems)
+            Some(source) => question::bind(context, (source, "persona"), TextColumn::default(), &[], problems)
                 .map(|template| Persona::Written(Box::new(template))),
             None => Some(Persona::described(context)),
         };

@@ -33,7 +33,6 @@ pub enum Order {
 }
 
 impl Order {
-    /// Whether it depends on the respondent and the seed.
     pub fn varies(self) -> bool {
         matches!(self, Order::Random | Order::Cyclic | Order::Latin)
     }
@@ -63,7 +62,6 @@ impl Respondent {
         Respondent { number: row.number() / fold.max(1), key }
     }
 
-    /// A number that is practically unique.
     pub fn identity(&self) -> u64 {
         let hash = match &self.key {
             Some(key) => blake3::hash(format!("key {key}").as_bytes()),
@@ -73,14 +71,12 @@ impl Respondent {
     }
 }
 
-/// The orders of some items for all respondents.
 #[derive(Clone, Debug)]
 pub struct Design {
     order: Order,
     seed: u64,
     name: Vec<String>,
     items: usize,
-    /// The positions of the items that move.
     free: Vec<usize>,
 }
 
@@ -96,7 +92,6 @@ impl Design {
         self.order
     }
 
-    /// The positions of the items that move.
     pub fn moving(&self) -> &[usize] {
         &self.free
     }
@@ -175,7 +170,7 @@ mod tests {
 
     type Counts = HashMap<(usize, usize), usize>;
 
-    /// How often each item stands in each place, and follows each other item directly.
+    /// How often each item is in each position, and directly follows each other item.
     fn counts(orders: &[Vec<usize>]) -> (Counts, Counts) {
         let (mut places, mut follows) = (Counts::new(), Counts::new());
         for order in orders {

@@ -122,7 +122,6 @@ impl QuestionType {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Questions {
     List(Vec<QuestionTable>),
-    /// The text of each question, with its options.
     Map(IndexMap<String, Shorthand>),
 }
 
@@ -134,13 +133,11 @@ pub enum Shorthand {
     Word(String),
 }
 
-/// A question with the paths of its problems.
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub at: Path,
     pub options_at: Path,
     pub table: QuestionTable,
-    /// An unknown word instead of options.
     pub stray: Option<String>,
 }
 

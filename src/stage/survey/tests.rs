@@ -1,4 +1,4 @@
-//! What is asked and what becomes of the answers: the survey as the spec says it, over a few people.
+//! Surveys over a few people: the questions and the cells of the answers.
 
 use std::sync::Arc;
 
@@ -126,7 +126,7 @@ fn every_type_of_question_has_its_words_and_its_column() {
         stage.info.writes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
         ["trust", "media", "mood", "hours", "why"]
     );
-    // A list stands in the order of the spec, whatever the order of the reply.
+    // A list has the order of the spec, whatever the order of the reply.
     let expected = [text("a bit"), list(&["radio", "web"]), Cell::Integer(7), Cell::Number(2.0), text("Because.")];
     assert_eq!(cells(&stage, 0, &REPLIES), expected);
     assert_eq!((stage.info.most_prompts, &*stage.info.reads, &*stage.info.needs), (5, &[1, 2][..], &[][..]));

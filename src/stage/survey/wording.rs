@@ -43,12 +43,10 @@ pub struct Question {
     pub id: String,
     pub text: String,
     pub form: Form,
-    /// The condition under which it is asked.
     pub when: Option<BoundCondition>,
     pub pinned: bool,
 }
 
-/// The type of an answer.
 #[derive(Debug)]
 pub enum Form {
     Choice(Choice),
@@ -106,7 +104,6 @@ impl Question {
         }
     }
 
-    /// Whether the answer is a free text.
     pub fn is_open(&self) -> bool {
         matches!(self.form, Form::Text)
     }
@@ -214,7 +211,6 @@ impl Question {
         json!({ KEY: value }).to_string()
     }
 
-    /// Everything that can change an answer.
     pub fn meaning(&self) -> Value {
         let form = match &self.form {
             Form::Text => json!("text"),
