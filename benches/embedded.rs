@@ -77,7 +77,7 @@ fn main() {
     }
 }
 
-/// What one side does with so many calls in flight.
+/// What one side does with this many calls in flight.
 struct Side {
     start: f64,
     prompt: f64,
@@ -163,7 +163,7 @@ fn models() -> PathBuf {
     set.map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("models"), PathBuf::from)
 }
 
-/// Texts of about 400 tokens: words of the paragraphs, in an order of their own.
+/// Texts of about 400 tokens: words of the paragraphs, in their own order.
 fn long(count: usize) -> Vec<String> {
     let words: Vec<&str> = PARAGRAPHS.split_whitespace().collect();
     let word = |i: usize, k: usize| words[(i * 311 + k * (i % 7 + 1)) % words.len()];

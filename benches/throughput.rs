@@ -9,7 +9,7 @@
 //! It prints a table and judges nothing: figures depend on the machine and on what else runs on it. It fails only where
 //! a figure would mean nothing: a run ended with an error, or the server was not asked once per row.
 //!
-//! Each line is a run of the real program, from its start to its end, over a folder of its own: short rows in a CSV,
+//! Each line is a run of the real program, from its start to its end, over its own folder: short rows in a CSV,
 //! one stage, one Parquet output. The server lives in this process and takes part of the same processor. What is in
 //! the columns:
 //!
@@ -299,7 +299,7 @@ fn high_water(status: &str) -> Option<u64> {
 }
 
 /// A server with one model that answers anything at once or after a set time: `GET /api/tags` and `POST /api/chat` of
-/// Ollama, over connections that are kept, on one thread of its own.
+/// Ollama, over connections that are kept, on its own thread.
 ///
 /// It reads as little of a request as it can, so that it can serve far more than the program can ask.
 mod server {
@@ -392,7 +392,7 @@ mod server {
 
         /// Sets how long answers take from now on.
         pub fn set(&self, latency: Latency) {
-            *self.state.latency.write().expect("nobody panics with the lock") = latency;
+            *self.state.latency.write().expect("no thread panics while it holds the lock") = latency;
         }
 
         /// What it has done so far.
@@ -423,7 +423,7 @@ mod server {
             } else {
                 state.calls.fetch_add(1, Ordering::Relaxed);
                 let hash = hash(&request[body..end]);
-                let latency = state.latency.read().expect("nobody panics with the lock").of_request(hash);
+                let latency = state.latency.read().expect("no thread panics while it holds the lock").of_request(hash);
                 if !latency.is_zero() {
                     tokio::time::sleep(latency).await;
                 }

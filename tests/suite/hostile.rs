@@ -355,7 +355,7 @@ fn compressed(project: &Project, text: &str) {
 }
 
 #[test]
-#[should_panic(expected = "a key stands in")]
+#[should_panic(expected = "a key is in")]
 fn a_key_that_is_left_in_a_project_fails_its_test() {
     drop(Project::new().file("notes.txt", CANARY));
 }

@@ -29,7 +29,7 @@ impl Llama {
         Llama::start_with(1, 1)
     }
 
-    /// Starts a server with so many threads that works on so many calls together; the error says why there can be none
+    /// Starts a server with this many threads that works on this many calls together; the error says why there can be none
     /// here.
     pub fn start_with(threads: usize, slots: usize) -> Result<Llama, String> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));

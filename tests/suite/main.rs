@@ -1,4 +1,4 @@
-//! The tests of the finished program: each runs the real binary over a folder of its own, most against a local server.
+//! The tests of the finished program: each runs the real binary over its own folder, most against a local server.
 //!
 //! `server`, `llama`, `weights`, `project` and `recipe` are the stage, the others the tests.
 //! To add tests: a file and a `mod` line.

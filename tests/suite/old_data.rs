@@ -91,7 +91,7 @@ path = "out/many.csv"
     spec(&stages).replacen("seed = 42\n", &format!("seed = 42\nbudget = {{ calls = {budget} }}\n"), 1)
 }
 
-/// Refuses one row of `tone` if it is told to. Answers the others, some of them not JSON the first time, some to be repaired, some cut off.
+/// Refuses one row of `tone` if it is asked to. Answers the others, some of them not JSON the first time, some to be repaired, some cut off.
 fn server(refuses: bool) -> Server {
     Server::new()
         .script(move |asked: &Asked, attempt| match attempt {

@@ -16,7 +16,7 @@ use crate::server::{Asked, Say, Server};
 const RUN: [&str; 2] = ["run", "pipeline.toml"];
 const SPEECHES: &str = include_str!("../../pipelines/data/speeches.csv");
 
-/// The first so many speeches; each is one line.
+/// The first `count` speeches; each is one line.
 fn speeches(rows: usize) -> String {
     SPEECHES.lines().take(rows + 1).map(|line| format!("{line}\n")).collect()
 }
@@ -229,7 +229,7 @@ Woman = { "18-24" = 0.3, "25-34" = 0.3, "35-44" = 0.2, "45+" = 0.2 }
 Nonbinary = ["18-24", "25-34", "35-44"]
 "#;
 
-/// How often each text stands in a column of the rows that fit.
+/// How often each text is in a column of the rows that fit.
 fn counts(table: &Table, column: &str, fits: impl Fn(usize) -> bool) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for (_, text) in table.texts(column).into_iter().enumerate().filter(|(row, _)| fits(*row)) {

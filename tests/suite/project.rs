@@ -1,6 +1,6 @@
 //! A project folder of a test's own, the real program in it, and its tables read back with the parquet crate.
 //!
-//! The program gets a bare environment: no proxies, no colours, a home of its own, and keys that nothing which it leaves
+//! The program gets a bare environment: no proxies, no colours, its own home, and keys that nothing which it leaves
 //! may hold (`canary`). Knows no server.
 
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Fails the test, with all that was printed, unless the exit code is this one.
+    /// Fails the test, with everything that was printed, unless the exit code is this one.
     #[track_caller]
     pub fn exits(self, code: i32) -> Ran {
         assert_eq!(self.code, code, "exit code; stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -141,7 +141,7 @@ impl Project {
         self.spawn(args).wait()
     }
 
-    /// Runs it with so many KiB of memory at most, as far as the system can hold it to that.
+    /// Runs it with this many KiB of memory at most, where the system can enforce it.
     #[track_caller]
     pub fn run_within(&self, kib: u64, args: &[&str]) -> Ran {
         self.run_by(&format!("ulimit -d {kib} && exec \"$0\" \"$@\""), args)
@@ -161,7 +161,7 @@ impl Project {
         self.spawn_under(&[], args)
     }
 
-    /// Starts the program in the folder as the last arguments of another one, such as `strace`.
+    /// Starts the program in the folder as the last arguments of a different one, such as `strace`.
     #[track_caller]
     pub fn spawn_under(&self, other: &[&str], args: &[&str]) -> Running {
         let words: Vec<&str> = other.iter().chain(&[PROGRAM]).copied().collect();
@@ -233,7 +233,7 @@ impl Drop for Project {
     fn drop(&mut self) {
         if !thread::panicking() {
             let found = self.secrets().files(self.folder.path());
-            assert!(found.is_empty(), "a key stands in {found:?}");
+            assert!(found.is_empty(), "a key is in {found:?}");
         }
     }
 }

@@ -86,7 +86,7 @@ pub enum Say {
     Status { code: u16, retry_after: Option<String>, body: String },
     /// Closes the connection before it answers.
     Reset,
-    /// Says nothing for so many milliseconds, then closes the connection.
+    /// Says nothing for this many milliseconds, then closes the connection.
     Hang(u64),
     /// Promises more bytes than it sends, then closes the connection.
     CutBody,
@@ -94,7 +94,7 @@ pub enum Say {
     RawBody(Vec<u8>),
     /// Status 200 in the right dialect, without an answer in it.
     EmptyChoices,
-    /// Waits so many milliseconds, then says this.
+    /// Waits this many milliseconds, then says this.
     Late(u64, Box<Say>),
 }
 
@@ -303,12 +303,12 @@ impl Server {
         twice
     }
 
-    /// Waits until so many requests were answered well; says whether it came to that within 120 seconds.
+    /// Waits until this many requests were answered well; returns whether it came to that within 120 seconds.
     pub fn wait_answered(&self, count: usize) -> bool {
         self.wait(|seen| seen.asked.iter().filter(|a| a.answered.is_some()).count() >= count)
     }
 
-    /// Waits until so many requests came; says whether it came to that within 120 seconds.
+    /// Waits until this many requests came; returns whether it came to that within 120 seconds.
     pub fn wait_requests(&self, count: usize) -> bool {
         self.wait(|seen| seen.asked.len() >= count)
     }
@@ -403,7 +403,7 @@ fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Notes a chat request, does what the script says, and tells whether the connection stays open.
+/// Notes a chat request, does what the script says, and returns whether the connection stays open.
 fn chat(dialect: Dialect, request: &Request, shared: &Shared, writer: &mut impl Write) -> std::io::Result<bool> {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
     let (asked, attempt) = note(dialect, request, body, shared);
@@ -461,7 +461,7 @@ fn done(shared: &Shared) {
     shared.seen.lock().expect("no panic while locked").in_flight -= 1;
 }
 
-/// Does what is said; tells whether the connection stays open and whether it was a good answer.
+/// Does what is said; returns whether the connection stays open and whether it was a good answer.
 fn reply(say: Say, asked: &Asked, shared: &Shared, writer: &mut impl Write) -> std::io::Result<(bool, bool)> {
     let good = |text: &str, finish: &str, writer: &mut _| {
         done(shared);

@@ -1,4 +1,4 @@
-//! The words that are systems of their own: batches of documents, benchmarks, and queries over chunks.
+//! The words that are separate systems: batches of documents, benchmarks, and queries over chunks.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! The canary: a key that every run of the program is given, and that nothing it leaves may hold.
 //!
-//! A project looks for it in all that its runs printed, and in its whole folder when it is dropped; so every artefact of
+//! A project looks for it in everything that its runs printed, and in its whole folder when it is dropped; so every artefact of
 //! every test is searched. Compressed tables and databases are searched by their values.
 
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use super::{Cell, Table, entries};
 /// The key. It has characters that are written otherwise in URLs.
 pub const CANARY: &str = "sk-CANARY-4f9a8b7c6d/5e+4f3a==";
 
-/// The variables that hold it, unless a test says otherwise: those that services have, and one that is nobody's.
+/// The variables that hold it, unless a test says otherwise: those that services have, and one that belongs to no service.
 pub const VARIABLES: [&str; 4] = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AWS_SECRET_ACCESS_KEY"];
 
 /// The forms in which secrets can be found.
@@ -37,7 +37,7 @@ impl Forms {
             forms.push(secret.to_owned());
             forms.push(bytes.iter().map(|c| encoded(*c)).collect());
             forms.push(bytes.iter().map(|c| format!("{c:02x}")).collect());
-            // In base64 the letters depend on what stands before; those at both ends on the neighbours too.
+            // In base64 the letters depend on what precedes; those at both ends on the neighbours too.
             for before in 0..3 {
                 let all = base64(&[&vec![b' '; before], bytes].concat());
                 let whole = (before + bytes.len()) / 3 * 4;
@@ -47,7 +47,7 @@ impl Forms {
         Forms(forms)
     }
 
-    /// Whether one of them stands in these bytes.
+    /// Whether one of them is in these bytes.
     pub fn stand_in(&self, bytes: &[u8]) -> bool {
         // They are ASCII, so what isn't text around them doesn't matter; the search of `str` is quick in debug builds too.
         let text = String::from_utf8_lossy(bytes);
@@ -89,7 +89,7 @@ impl Forms {
             }
     }
 
-    /// A file that a test has broken on purpose is no table.
+    /// A file that a test has broken on purpose is not a table.
     fn stand_in_parquet(&self, path: &Path) -> bool {
         let whole =
             File::open(path).ok().and_then(|file| ParquetRecordBatchReaderBuilder::try_new(file).ok()?.build().ok());

@@ -165,7 +165,7 @@ fn tagged(name: &str) -> String {
     if name.contains(':') { name.to_owned() } else { format!("{name}:latest") }
 }
 
-/// What the server says to requests that are no calls: about its `models`.
+/// What the server says to requests that are not calls: about its `models`.
 pub fn about(request: &Request, path: &str, models: &[String], build: &Build) -> (u16, Value) {
     let digest = |name: &str| format!("{:016x}", hash(&[name])).repeat(4) + &build.digest;
     let details = json!({"format": "gguf", "family": "llama", "parameter_size": "3B",
