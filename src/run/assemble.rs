@@ -127,7 +127,6 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
     Ok(())
 }
 
-/// A mark unique to this commit.
 fn mark() -> String {
     format!("{:016x}", rand::random::<u64>())
 }

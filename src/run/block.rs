@@ -31,7 +31,6 @@ pub struct Block {
     /// The answers of rows that are also asked one by one, by slot.
     audits: Mutex<BTreeMap<usize, Slot>>,
     open: AtomicUsize,
-    /// Its share of the memory.
     _memory: Arc<OwnedSemaphorePermit>,
 }
 
@@ -39,7 +38,6 @@ pub struct Block {
 pub struct Slot {
     /// The index in the stage's list of models.
     pub model: usize,
-    /// What was asked, in order.
     pub asked: Vec<Exchange>,
     pub failure: Option<Failure>,
     filled: bool,
@@ -52,7 +50,6 @@ impl Slot {
 }
 
 impl Block {
-    /// A block whose slots are empty.
     pub fn new(place: BlockPlace, input: RecordBatch, stage: &StageSpec, memory: Arc<OwnedSemaphorePermit>) -> Self {
         let fates = fates(stage, &input, place.first_row);
         let mut slots = Vec::with_capacity(input.num_rows() * stage.width());
@@ -74,7 +71,6 @@ impl Block {
         row.iter().all(|slot| slot.filled).then(|| row.iter().any(|slot| slot.failure.is_some()))
     }
 
-    /// Keeps the answer of a row that was also asked alone.
     pub fn fill_audit(&self, result: SlotResult) {
         self.audits.lock().entry(result.slot).or_default().fill(result);
     }
@@ -109,7 +105,6 @@ impl Block {
         (number, key)
     }
 
-    /// Row `row` of the block.
     pub fn row(&self, row: usize) -> Row<'_> {
         Row::new(&self.input, row, self.place.first_row)
     }

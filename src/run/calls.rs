@@ -33,7 +33,6 @@ impl Calls {
         self.replay.as_deref()
     }
 
-    /// The model of index `model` in the spec.
     pub fn target(&self, model: usize) -> &Target {
         self.models.target(model)
     }
@@ -42,8 +41,7 @@ impl Calls {
         &self.recorder
     }
 
-    /// Makes a call; equal calls are made once. `lookup`, in which the ledger did not know the call, ends when the call is
-    /// claimed. `None`: the run stops without an answer.
+    /// Equal calls are made once. `lookup` ends when the call is claimed. `None`: the run stops without an answer.
     pub async fn ask(
         &self,
         request: CallRequest<'_>,

@@ -17,7 +17,6 @@ use super::stop::StopReason;
 use crate::ask::{Next, Question, Respondent, Task, Terms};
 use crate::spec::Order;
 
-/// Carries a stage out until its parts are committed or the run stops.
 pub async fn drive(job: Job) -> Result<(), RunError> {
     let job = Arc::new(job);
     let (out, mut produced) = mpsc::channel(2);
@@ -56,7 +55,6 @@ pub async fn drive(job: Job) -> Result<(), RunError> {
     made.and(assembled)
 }
 
-/// A task to ask, with the block it belongs to and the look-up that found no answer.
 struct Open {
     block: Arc<Block>,
     task: Task,
@@ -84,8 +82,7 @@ impl Lanes {
         true
     }
 
-    /// Sends a part's tasks model by model; a model begins when the calls of the one before have ended. The next part begins
-    /// with the last model, so that the server keeps it loaded.
+    /// A model begins when the one before has ended. The next part begins with the last model, which is still loaded.
     async fn model_by_model(&mut self, blocks: Vec<ProducedBlock>) -> bool {
         let models = self.job.stage().models.len();
         let mut by_model: Vec<Vec<Open>> = (0..models).map(|_| Vec::new()).collect();

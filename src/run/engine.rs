@@ -24,13 +24,11 @@ use crate::store::{Manifest, State};
 #[derive(Debug)]
 pub struct Outcome {
     pub manifest: Manifest,
-    /// Why it stopped early, if it did.
     pub stopped: Option<StopReason>,
     /// What its tables are made from and what they are, if it ended and ran all rows of all stages.
     pub lock: Option<Lock>,
 }
 
-/// Carries out a plan: answers every row from the ledger or by calls, commits the parts, writes the outputs.
 pub async fn run(mut ready: Ready, models: Models, progress: Arc<Progress>, stop: Stop) -> Result<Outcome, RunError> {
     let before = ready.plan.is_whole().then(|| lock::before(&ready.plan, &ModelFacts::all(&models)));
     let mut manifest = begin(&ready, &models, before.as_ref()).await?;
@@ -89,7 +87,6 @@ async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Ma
     Ok(manifest)
 }
 
-/// The tables of the plan: those that exist, and those that the stages and reshapes will make.
 fn parts(ready: &mut Ready) -> HashMap<TableId, Arc<Parts>> {
     let plan = &ready.plan;
     let stages = plan.stages().map(|i| {
@@ -101,7 +98,6 @@ fn parts(ready: &mut Ready) -> HashMap<TableId, Arc<Parts>> {
     stages.chain(reshapes).chain(existing).map(|(id, parts)| (id, Arc::new(parts))).collect()
 }
 
-/// Starts a driver for every stage and every reshape that is not made yet.
 fn start(
     Ready { plan, dir, .. }: &Ready,
     inputs: &HashMap<TableId, Arc<Parts>>,

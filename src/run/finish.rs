@@ -20,7 +20,6 @@ pub struct Done {
     pub facts: PartFacts,
 }
 
-/// A block with everything its results are made from.
 struct Finish<'a> {
     block: &'a Block,
     plan: &'a Plan,
@@ -68,7 +67,6 @@ impl Finish<'_> {
         &self.stage.model_names[slot.model]
     }
 
-    /// The cells, the model and the failure of each slot.
     fn outputs(&self) -> Vec<OutputSlot<'_>> {
         let slots = self.slots.iter().enumerate().map(|(i, slot)| {
             let (row, model) = (self.block.row(i / self.stage.width()), self.model(slot));

@@ -14,13 +14,11 @@ use crate::prompt::Prompt;
 use crate::spec::{Order, StageSpec, TableId};
 use crate::store::{Key, RunDir};
 
-/// A stage to carry out.
 #[derive(Clone)]
 pub struct Job {
     pub plan: Arc<Plan>,
     pub id: TableId,
     pub dir: RunDir,
-    /// The rows to ask about.
     pub input: Arc<Parts>,
     pub output: Arc<Parts>,
     pub calls: Arc<Calls>,
@@ -43,12 +41,10 @@ impl Job {
         self.progress.stage(self.id)
     }
 
-    /// Calls of this stage that may be in flight.
     pub fn lanes(&self) -> usize {
         self.stage().workers * self.stage().batch_size
     }
 
-    /// The order of a part's calls.
     pub fn order(&self) -> Order {
         let stage = self.stage();
         let holds_one = stage.models.iter().any(|m| self.calls.target(*m).holds_one_model());
@@ -65,7 +61,6 @@ impl Job {
         (number, key.unwrap_or_else(|| number.to_string()))
     }
 
-    /// Steps a task: counts its calls and fills the slots that have nothing more to ask.
     pub fn step(&self, block: &Block, task: &mut Task) -> Next {
         let audit = task.audit;
         let result = task.step(&self.context(block), |slot| self.fill(block, slot, audit));
@@ -74,7 +69,6 @@ impl Job {
         result.next
     }
 
-    /// Fills a slot. Counts its failure, and its row if that was the row's last slot.
     pub fn fill(&self, block: &Block, result: SlotResult, audit: bool) {
         if audit {
             return block.fill_audit(result);
@@ -90,7 +84,6 @@ impl Job {
         }
     }
 
-    /// Counts a failed row, and stops the run if more failed than `max_failed` allows.
     fn row_failed(&self) {
         let failed = self.progress().failed();
         // An incomplete replay is reported as a whole.

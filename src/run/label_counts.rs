@@ -15,9 +15,7 @@ pub struct LabelCounts {
 #[derive(Clone)]
 struct Column {
     name: String,
-    /// The index among the cells of an answer.
     cell: usize,
-    /// The key of the reply with the label.
     key: String,
     share: Share,
 }
@@ -73,7 +71,6 @@ impl LabelCounts {
         }
     }
 
-    /// The counts by column.
     pub fn finish(self) -> Shares {
         self.models.into_iter().flatten().map(|column| (column.name, column.share)).collect()
     }

@@ -7,8 +7,7 @@ use super::job::Job;
 use crate::ask::{Finished, Task, Terms};
 use crate::store::{CallRef, Key, StoreError};
 
-/// Looks up what tasks of a block ask: in the replay file, if there is one, then in the ledger. An answer of the ledger that
-/// does not fit the question any more is retired. Blocking.
+/// The replay file comes before the ledger, whose answers that no longer fit the question are retired. Blocking.
 pub fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<(), StoreError> {
     let stage = job.stage();
     let terms = |model: &usize| Terms::new(stage, &job.calls.target(*model).fallback);

@@ -31,7 +31,6 @@ impl<'a> MemoryPermits<'a> {
         MemoryPermits { job, by_part, units, lanes: Some(job.lanes()), part: None }
     }
 
-    /// Begins a part, and releases the one before.
     pub fn begin_part(&mut self, handle: &Handle) {
         self.part = None;
         if self.by_part {

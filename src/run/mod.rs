@@ -3,20 +3,6 @@
 //! One row's way: [`parts`] -> [`produce`] -> `ask::Task` -> [`look_up`], or [`dispatch`] -> [`calls`] -> [`call`] -> provider
 //! -> `ask::Task` -> [`finish`] -> [`assemble`].
 //!
-//! - [`prepare`]: reads the sources, takes the locks, finds the run's folder.
-//! - [`engine`]: starts a driver per stage and ends the run.
-//! - [`job`]: what the producer, the dispatcher and the assembler of a stage share.
-//! - [`produce`]: reads the parts of a stage block by block; [`memory`] limits how many.
-//! - [`dispatch`]: sends tasks, as many at once as the stage has lanes.
-//! - [`block`], [`finish`]: rows with their answers; their columns, calls and counts.
-//! - [`assemble`]: puts finished blocks in order and commits the parts.
-//! - [`calls`]: asks equal calls once and records them; [`recent`] knows those in flight, [`recorder`] writes the ledger.
-//! - [`call`]: makes one call: limits, attempts, retries, its record.
-//! - [`replay`]: answers calls from a file.
-//! - [`reshape`]: makes tables from tables.
-//! - [`progress`]: counters that other threads may read.
-//! - [`stop`]: first drains the run, then aborts it.
-//!
 //! Nothing here prints.
 
 mod assemble;

@@ -36,7 +36,6 @@ pub fn write(
     Ok((written, Some(lock)))
 }
 
-/// Writes into the manifest what is known before the first call.
 pub fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     for (id, source) in plan.spec.sources() {
         if let Some(facts) = plan.sources.get(&id) {

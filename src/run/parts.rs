@@ -6,7 +6,6 @@ use tokio::sync::watch;
 use crate::store::CommittedPart;
 use crate::table::parquet::Table;
 
-/// The most rows of a block.
 pub const BLOCK_ROWS: usize = 1024;
 /// The most bytes of a block of long rows, estimated.
 pub const BLOCK_BYTES: usize = 4 << 20;
@@ -22,7 +21,6 @@ pub struct Parts {
 
 #[derive(Debug, Default)]
 struct Appeared {
-    /// The rows of all parts, once known.
     rows: Option<u64>,
     parts: Vec<Option<PartTables>>,
 }
@@ -43,7 +41,6 @@ pub struct Slice {
 }
 
 impl Parts {
-    /// Parts of `size` rows, the last of fewer; 0 means one table.
     pub fn new(size: u64) -> Self {
         Parts { parts: Mutex::default(), changed: watch::Sender::new(0), size }
     }
@@ -62,13 +59,11 @@ impl Parts {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Adds the only table.
     pub fn put(&self, part: PartTables) {
         *self.parts.lock() = Appeared { rows: Some(part.table.rows()), parts: vec![Some(part)] };
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Adds part `number`.
     pub fn commit(&self, number: u64, part: CommittedPart) {
         self.parts.lock().parts[number as usize] = Some(PartTables { id: part.facts.id, table: part.table });
         self.changed.send_modify(|n| *n += 1);

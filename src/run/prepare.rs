@@ -32,7 +32,6 @@ pub struct Ready {
     pub replay: Option<Arc<Replay>>,
     pub(super) fresh: bool,
     pub(super) project: Project,
-    /// The tables that exist before the first call.
     pub(super) tables: HashMap<TableId, PartTables>,
     _locks: Vec<Hold>,
 }
@@ -50,8 +49,7 @@ impl Ready {
     }
 }
 
-/// Reads the sources, freezes the plan, takes the locks and loads the replay file. A replay has its own folder, which begins
-/// empty, so its tables depend on the file alone.
+/// A replay has its own folder, which begins empty, so its tables depend on the file alone.
 pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Recall<'_>) -> Result<Ready, RunError> {
     project.create()?;
     let selected = select(&spec, &selection.stages)?;
@@ -84,13 +82,11 @@ pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Reca
     Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, project, tables, _locks: locks })
 }
 
-/// The folder of the run of a plan, or of its replay.
 pub fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {
     let suffix = if replay { "-replay" } else { "" };
     RunDir::new(project.run(&format!("{}{suffix}", plan.run_name())))
 }
 
-/// The folder of the whole run of `spec` over its current sources.
 pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
     Ok(folder(&uncounted(spec)?, project, false))
 }

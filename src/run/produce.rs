@@ -24,17 +24,14 @@ use crate::spec::StageSpec;
 use crate::store::StoreError;
 use crate::table::{Cutter, Row};
 
-/// What the producer sends to the dispatcher, in order.
 pub enum Produced {
     /// A part begins; it is made from the parts with these marks.
     Begin(Part, Vec<String>),
-    /// A block and what has to be asked about it.
     Block(ProducedBlock),
     /// The part and how many blocks it has.
     End(u64, u64),
 }
 
-/// A block with the tasks that the ledger did not finish.
 pub struct ProducedBlock {
     pub block: Arc<Block>,
     pub tasks: Vec<Task>,
@@ -106,7 +103,6 @@ impl Producer<'_> {
         self.out.blocking_send(produced).is_ok()
     }
 
-    /// Makes the tasks of a block and answers what the ledger knows.
     fn block(&self, block: Block) -> Result<ProducedBlock, StoreError> {
         let job = self.job;
         let lookup = Arc::new(job.calls.recorder().lookup());
@@ -169,7 +165,6 @@ fn first_rounds(job: &Job, block: &Block) -> Vec<FirstRound> {
     rounds
 }
 
-/// The rows of a part in batches of whole packs.
 fn packs(stage: &StageSpec, slices: Vec<Slice>) -> impl Iterator<Item = Result<RecordBatch, RunError>> {
     let read = slices.into_iter().flat_map(|slice| -> Box<dyn Iterator<Item = _>> {
         match slice.table.read(slice.start, slice.rows, batch_rows(&slice.table)) {
@@ -185,8 +180,7 @@ fn packs(stage: &StageSpec, slices: Vec<Slice>) -> impl Iterator<Item = Result<R
     })
 }
 
-/// What the answers depend on besides the rows: a hash of each model's build and settings. A part with other fingerprints
-/// is made again.
+/// A hash of each model's build and settings; a part with other fingerprints is made again.
 fn fingerprints(job: &Job) -> Vec<String> {
     let stage = job.stage();
     let messages = vec![Message::user(stage.stage.info.meaning.to_string())];

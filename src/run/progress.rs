@@ -12,7 +12,6 @@ use crate::store::{Audit, ErrorKind, PartFacts, Share, Shares, StageTotals};
 
 /// The most rows that are named for a kind of failed calls.
 const NAMED: usize = 5;
-/// Counted parts of a US dollar.
 const NANO: f64 = 1e9;
 
 #[derive(Debug)]
@@ -69,7 +68,6 @@ impl Failures {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Rows that are answered, failed or skipped.
     pub done: u64,
     pub failed: u64,
     /// Calls answered by the ledger, and rows kept from an earlier start.
@@ -78,7 +76,6 @@ pub struct Snapshot {
     pub completion_tokens: u64,
 }
 
-/// A call in flight until it is dropped.
 pub struct Flight<'a>(&'a StageProgress);
 
 impl Drop for Flight<'_> {
@@ -152,7 +149,6 @@ impl StageProgress {
         Flight(self)
     }
 
-    /// Counts tokens as the server counted them.
     pub fn tokens(&self, prompt: u64, completion: u64) {
         let totals = &mut self.counters.lock().totals;
         totals.prompt_tokens += prompt;
@@ -182,7 +178,6 @@ impl StageProgress {
         *failed
     }
 
-    /// Counts the cost of a reply, in US dollars.
     pub fn spent(&self, usd: f64) {
         self.counters.lock().spent += (usd * NANO).round() as u64;
     }
@@ -203,7 +198,6 @@ impl StageProgress {
         }
     }
 
-    /// Counts a part without failed rows that an earlier start committed.
     pub fn kept(&self, facts: &PartFacts) {
         let mut counters = self.counters.lock();
         counters.totals.counts += facts.counts;
@@ -215,7 +209,6 @@ impl StageProgress {
     }
 }
 
-/// Whether a model of the stage has a price.
 fn is_priced(plan: &Plan, stage: &StageSpec) -> bool {
     let own = stage.models.iter().map(|model| plan.spec.model(*model).1);
     let mut all = own.flat_map(|model| model.fallback.iter().map(|other| plan.spec.model(*other).1).chain([model]));

@@ -33,7 +33,6 @@ enum Entry {
 
 pub enum Claim<'a> {
     Answered(Arc<Record>),
-    /// Another task is already making this call; wait for its result.
     Wait(watch::Receiver<Option<Arc<Record>>>),
     /// Make the call, then call [`Asking::finish`].
     Ask(Asking<'a>),
@@ -89,8 +88,7 @@ impl Recent {
 }
 
 impl Asking<'_> {
-    /// Passes the result to the waiting tasks. `place` is the answer's position in the ledger, from 1; a failed call has
-    /// none and is not served to later rows.
+    /// `place` is the answer's position in the ledger, from 1; a failed call has none and is not served to later rows.
     pub fn finish(mut self, record: Arc<Record>, place: Option<u64>) {
         self.done = true;
         let mut state = self.recent.state.lock();

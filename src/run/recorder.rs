@@ -23,7 +23,6 @@ const PACE: Duration = Duration::from_millis(1);
 /// The number of calls between two syncs above which commits are paced.
 const MANY: u64 = 80;
 const SYNC_INTERVAL: Duration = Duration::from_millis(20);
-/// The most records of a commit.
 const COMMIT_RECORDS: usize = 4096;
 
 type Waiting = (Arc<Record>, oneshot::Sender<Committed>);
@@ -52,8 +51,7 @@ struct Shared {
 }
 
 impl Recorder {
-    /// Opens the ledger at `path` and starts its threads. Answers before `fresh_since`, in milliseconds since 1970, are not
-    /// used.
+    /// Answers before `fresh_since`, in milliseconds since 1970, are not used.
     pub fn start(path: PathBuf, fresh_since: Option<i64>, stop: Stop) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
         let sync = ledger.sync()?;
@@ -108,7 +106,6 @@ impl Recorder {
         synced.wait_for(|s| *s >= place).await.is_ok_and(|s| *s < u64::MAX)
     }
 
-    /// Begins a look-up; keep it until its rows are sent.
     pub fn lookup(&self) -> Lookup {
         self.shared.recent.lookup(self.shared.committed.load(Ordering::Acquire))
     }
@@ -159,7 +156,6 @@ impl Shared {
     }
 }
 
-/// The writer's thread: commits until the queue is closed.
 fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sender<()>, shared: &Shared, stop: &Stop) {
     let mut records: Vec<Arc<Record>> = Vec::new();
     let mut waiting = Vec::new();
@@ -194,7 +190,6 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
     }
 }
 
-/// The syncer's thread: syncs what is committed until the writer has ended.
 fn synchronise(sync: &LedgerSync, changes: &mpsc::Receiver<()>, shared: &Shared, stop: &Stop) {
     let mut last = Instant::now() - SYNC_INTERVAL;
     while changes.recv().is_ok() {

@@ -14,7 +14,6 @@ use crate::plan::Plan;
 use crate::spec::TableId;
 use crate::store::{CallRef, Record, RecordedCalls, ReplayFile, RunDir, StoreError};
 
-/// The most missing calls that are reported.
 const REPORTED: usize = 20;
 
 /// What a run does with a call that is not in the replay file. The doc comments are help texts.
@@ -43,14 +42,12 @@ pub struct MissingCall {
     pub stage: String,
     /// The row's key or number.
     pub row: String,
-    /// The model's name in the spec.
     pub model: String,
 }
 
 #[derive(Debug, Default)]
 struct Missing {
     count: u64,
-    /// The first missing calls, by stage, row and model.
     first: BTreeMap<(TableId, i64, String), MissingCall>,
 }
 

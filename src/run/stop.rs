@@ -8,12 +8,10 @@ use tokio::sync::watch;
 use super::replay::MissingCall;
 use crate::provider::CallError;
 
-/// Why a run stops before its end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StopReason {
     Interrupted,
     Terminated,
-    /// More rows failed than `max_failed` allows.
     TooManyFailed {
         stage: String,
         failed: u64,
@@ -89,7 +87,6 @@ impl Stop {
         *self.level.borrow() >= Level::Draining
     }
 
-    /// Waits until no new call may be sent.
     pub async fn draining(&self) {
         let mut level = self.level.subscribe();
         // The sender lives in `self`, so waiting can't fail.
@@ -105,14 +102,12 @@ impl Stop {
         }
     }
 
-    /// Waits until the calls in flight must be dropped.
     pub async fn aborted(&self) {
         let mut level = self.level.subscribe();
         let _ = level.wait_for(|l| *l >= Level::Aborted).await;
     }
 }
 
-/// Stops the run when dropped during a panic.
 pub struct StopOnPanic<'a>(&'a Stop);
 
 impl Drop for StopOnPanic<'_> {

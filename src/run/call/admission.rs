@@ -22,7 +22,6 @@ pub struct Admitted<'a> {
     reserved: Reserved<'a>,
     endpoint: &'a EndpointState,
     price: Option<Price>,
-    /// Tokens of the prompt, as estimated.
     prompt: u64,
 }
 
@@ -57,7 +56,6 @@ impl Admission {
 }
 
 impl Admitted<'_> {
-    /// Settles what a reply cost, and ends the turn.
     pub fn answered(self, reply: &Reply) -> Cost {
         let (prompt, completion) = (reply.prompt_tokens, reply.completion_tokens);
         let cost = Cost::of(prompt.unwrap_or(self.prompt), completion.unwrap_or(0), self.price);

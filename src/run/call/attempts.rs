@@ -125,7 +125,6 @@ impl Attempts<'_> {
         self.negotiate(&Call { model: &model, messages, schema: prompt.schema.as_deref() }, tally).await
     }
 
-    /// Sends a call with the structured output that the server accepts, and finds out which that is.
     async fn negotiate(&self, call: &Call<'_>, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
         let state = &self.admission.endpoints.of(self.target).structured_output;
         let provider = &self.target.provider;
@@ -164,7 +163,6 @@ impl Attempts<'_> {
         Some(Err(rejected))
     }
 
-    /// Sends one request, when it is its turn. `None`: the run stops before that.
     async fn request(&self, call: &Call<'_>, encoded: Encoded, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
         let admitted = self.admission.admit(self.target, call, &encoded).await?;
         tally.begin();

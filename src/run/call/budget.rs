@@ -16,7 +16,6 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The cost of one request, in tokens of prompt and reply.
     pub fn of(prompt: u64, reply: u64, price: Option<Price>) -> Cost {
         let price = price.unwrap_or_default();
         let usd = (prompt as f64 * price.input + reply as f64 * price.output) / 1e6;
@@ -51,7 +50,6 @@ pub struct BudgetMeter {
 #[derive(Debug, Default)]
 struct State {
     spent: Cost,
-    /// The estimates of the calls in flight, by number.
     reserved: Vec<(u64, Cost)>,
     next: u64,
 }
@@ -71,8 +69,7 @@ impl BudgetMeter {
         BudgetMeter { budget, state: Mutex::default(), settled: Notify::new() }
     }
 
-    /// Reserves `cost`; waits while calls in flight may still cost less than they reserved. The error is the part of the
-    /// budget that is used up.
+    /// Waits while calls in flight may still cost less than reserved. The error is the used-up part of the budget.
     pub async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
         if self.budget == Budget::default() {
             return Ok(Reserved(None));

@@ -2,8 +2,7 @@
 
 use crate::prompt::{Message, shortened};
 
-/// The most bytes per token, white space aside. No text of words has longer tokens in the mean, so a prompt that this
-/// estimate refuses could not fit.
+/// The most bytes per token in the mean, white space aside: a prompt that this estimate refuses could not fit.
 const MOST_BYTES: u64 = 6;
 /// The usual bytes per token.
 const USUAL_BYTES: u64 = 4;
@@ -30,8 +29,7 @@ pub struct Shortening {
 }
 
 impl Shortening {
-    /// Shortens the conversation once more, and counts the characters that are left out in all: first to what usually fits
-    /// into `context` with a reply of `max_tokens`, then by a quarter each time. `None`: it can't be shortened further.
+    /// First to what usually fits, then by a quarter each time; counts all characters left out. `None`: no further.
     pub fn next(
         &mut self,
         whole: &[Message],

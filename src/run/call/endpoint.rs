@@ -17,14 +17,12 @@ const SAME: u32 = 20;
 #[derive(Debug)]
 pub struct Endpoints(HashMap<usize, ModelState>);
 
-/// What all calls to a model share.
 #[derive(Debug)]
 pub struct ModelState {
     pub endpoint: Arc<EndpointState>,
     pub structured_output: StructuredOutput,
 }
 
-/// What all calls to an endpoint share.
 #[derive(Debug)]
 pub struct EndpointState {
     pub limiter: Limiter,

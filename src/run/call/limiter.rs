@@ -24,7 +24,6 @@ const LAST_PROBE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Limiter {
     state: Mutex<State>,
-    /// Notified when another call may begin.
     room: Notify,
 }
 
@@ -36,7 +35,6 @@ struct State {
     resume: Option<Instant>,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
-    /// Failures since the last answer.
     failures: u32,
     outage: Option<Outage>,
 }
@@ -69,7 +67,6 @@ impl State {
         if let Cap::Adaptive(law) = &self.cap { law.epoch() } else { 0 }
     }
 
-    /// When the pause and the waits for the buckets end.
     fn resume(&mut self, now: Instant) -> Option<Instant> {
         self.resume = self.resume.filter(|at| *at > now);
         let buckets = [&mut self.requests, &mut self.tokens].into_iter().flatten();
@@ -82,13 +79,11 @@ impl State {
     }
 }
 
-/// The right to have one call in flight.
 #[derive(Debug)]
 pub struct Turn<'a> {
     limiter: &'a Limiter,
     began: Instant,
     epoch: u64,
-    /// Whether no further call could begin after it.
     full: bool,
     reserved: f64,
 }
@@ -107,7 +102,6 @@ impl Limiter {
         Limiter { state: Mutex::new(state), room: Notify::new() }
     }
 
-    /// Waits until a call of about `tokens` tokens may begin.
     pub async fn turn(&self, tokens: u64) -> Turn<'_> {
         let mut queued = Queued { limiter: self, counted: false };
         loop {
@@ -150,7 +144,6 @@ impl Limiter {
         self.state.lock().outage.is_some_and(|outage| now < outage.probe)
     }
 
-    /// Starts no call for `delay`.
     pub fn pause_for(&self, delay: Duration) {
         self.state.lock().pause_until(Instant::now() + delay);
     }

@@ -12,7 +12,6 @@ use crate::spec::{OnOutage, Repair};
 #[derive(Debug)]
 pub struct SendError {
     pub error: CallError,
-    /// For how long the server has been down, if it is.
     pub outage: Option<Duration>,
 }
 
@@ -24,8 +23,7 @@ pub enum Outcome {
         answer: Answer,
         repaired: bool,
     },
-    /// Send again after `delay`, with the conversation `again` if there is one. `counts` towards `max_attempts`. All calls
-    /// to the endpoint wait for `pause`.
+    /// `counts` towards `max_attempts`; all calls to the endpoint wait for `pause`.
     Retry {
         failed: FailedAttempt,
         delay: Duration,
@@ -43,7 +41,6 @@ pub enum Outcome {
 pub struct Situation<'a> {
     pub prompt: &'a Prompt,
     pub sent: &'a [Message],
-    /// The context size in tokens.
     pub context: Option<u64>,
     pub repair: Repair,
     pub has_fallback: bool,

@@ -4,7 +4,6 @@
 //! - `limiter` - probes of a server that is down (`FIRST_PROBE`, `LAST_PROBE`)
 //! - `provider/failure.rs` - the cap on `Retry-After` (`LONGEST_WAIT`)
 //! - `bench/measure.rs` - the pause after a rate limit (`PAUSE`)
-//! - `outcome` - decides which failures are retried at all, and which count
 
 use std::time::Duration;
 
@@ -29,10 +28,8 @@ pub enum Next {
     StopRun,
 }
 
-/// What to do after attempt `attempt` (from 1) ended in `error`, `spent` after the first began; `last`: no further failed
-/// attempt is allowed. `jitter` is a random number from 0 to 1 that spreads waiting calls.
-///
-/// The server's `Retry-After` is a floor. A rate limit does not count as a failed attempt; only [`PATIENCE`] bounds it.
+/// `attempt` is from 1, `spent` since the first began, `jitter` from 0 to 1; `last`: no more attempts may fail.
+/// `Retry-After` is a floor. A rate limit does not count as a failed attempt; only [`PATIENCE`] bounds it.
 pub fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
     let (floor, counts, pauses) = match &error.kind {
         CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {

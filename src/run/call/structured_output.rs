@@ -36,7 +36,6 @@ impl StructuredOutput {
         self.has_levels
     }
 
-    /// The level of a schema, once a call with it was answered.
     pub fn known(&self, schema: &Value) -> Option<usize> {
         self.known.lock().get(&hash(schema)).copied()
     }

@@ -15,7 +15,6 @@ use crate::store::{Notes, Record};
 #[derive(Debug)]
 pub struct FailedAttempt {
     pub failure: Failure,
-    /// The reply that can't be used, if there was one.
     pub reply: Option<Reply>,
 }
 
@@ -60,7 +59,6 @@ impl Tally {
         self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }
 
-    /// The record of a call with its last reply.
     pub fn record(
         self,
         request: &CallRequest<'_>,
@@ -92,7 +90,6 @@ impl Tally {
         }
     }
 
-    /// The record of a call that the fallback model `name` answered: its record, with the attempts before it.
     pub fn record_of_fallback(self, request: &CallRequest<'_>, name: &str, answer: &Record) -> Record {
         Record {
             key: request.key,

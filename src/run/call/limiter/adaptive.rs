@@ -127,7 +127,6 @@ impl Adaptive {
         }
     }
 
-    /// Counts a call that began in `epoch` and was refused at `now`.
     pub fn refused(&mut self, epoch: u64, now: Instant) {
         // Calls that are refused together count once.
         if epoch != self.epoch {
@@ -174,7 +173,6 @@ impl Adaptive {
         self.set(found.calls, Phase::Settled(found.throughput, 0), now);
     }
 
-    /// After another window at the number that was found.
     fn settled(&mut self, usual: f64, calls: usize, level: Level, now: Instant) {
         if level.throughput * SLOW < usual {
             // The server has become slow: start again.
