@@ -12,7 +12,6 @@ pub struct Finished {
     pub record: Arc<Record>,
     pub answer: Result<Answer, Failure>,
     pub from_ledger: bool,
-    /// The row's position, if the call asks about several rows.
     pub place: Option<Box<PackPosition>>,
 }
 
@@ -28,8 +27,7 @@ pub struct PackPosition {
 }
 
 impl Finished {
-    /// The result of an answered call of the ledger. `None` if its reply is not valid for `prompt`, or `terms` forbid how it
-    /// was obtained.
+    /// `None`: the reply is not valid for `prompt`, or `terms` forbid how it was obtained.
     pub fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
         terms.allow(&record.notes).ok()?;
         let answer = of_record(prompt, &record).ok()?;
@@ -47,7 +45,6 @@ impl Finished {
         Finished { record, answer, from_ledger: true, place: None }
     }
 
-    /// The results of the items of the pack that this call asked about.
     pub fn items(&self, pack: &Pack, repair: Repair) -> Vec<Item> {
         let failed = match &self.answer {
             Err(failure) => failure.to_string(),
@@ -60,7 +57,6 @@ impl Finished {
     }
 }
 
-/// The settings of a stage that decide which answers of a model it accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     pub max_attempts: u32,
@@ -71,13 +67,11 @@ pub struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    /// The terms of `stage` for a model with these fallbacks.
     pub fn new(stage: &StageSpec, fallback: &'a [(String, usize)]) -> Terms<'a> {
         let StageSpec { max_attempts, overflow, repair, .. } = *stage;
         Terms { max_attempts, overflow, repair, fallback }
     }
 
-    /// Whether an answer may have been obtained like this.
     fn allow(&self, notes: &Notes) -> Result<(), Failure> {
         if notes.left_out.is_some() && self.overflow == Overflow::Error {
             let reason = "the prompt exceeds the context; a recorded answer exists only for a shortened prompt, which this \
@@ -146,7 +140,6 @@ pub fn usable(reply: &Reply, prompt: &Prompt, context: Option<u64>, repair: Repa
     }
 }
 
-/// The probabilities of a reply's labels as its record stores them, in JSON.
 pub fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
     if prompt.pack.is_some() {
         return None;
@@ -163,8 +156,7 @@ fn of_record(prompt: &Prompt, record: &Record) -> Result<Answer, String> {
     read(prompt, &record.reply, record.probabilities.as_deref(), record.notes.repaired)
 }
 
-/// The answer of a reply with its stored probabilities. A new reply is read from the stored form too, so that a row has the
-/// same cells when it is answered from the ledger.
+/// A new reply is read from its stored form too, so that a row has the same cells when the ledger answers it.
 fn read(prompt: &Prompt, reply: &str, kept: Option<&str>, repaired: bool) -> Result<Answer, String> {
     let kept = kept.filter(|_| prompt.expect.needs_probabilities());
     let probabilities: Option<Probabilities> = kept.and_then(|json| serde_json::from_str(json).ok());

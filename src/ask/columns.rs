@@ -10,7 +10,6 @@ use crate::prompt::{Failure, FailureKind};
 use crate::spec::{Form, StageSpec};
 use crate::table::{Cell, Row, Type, array_of};
 
-/// What happens to a row before anything is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     Asked,
@@ -39,10 +38,8 @@ pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate
     fates
 }
 
-/// What a slot adds to the output.
 pub struct OutputSlot<'a> {
     pub cells: Vec<Cell>,
-    /// The name of the model that answered.
     pub who: Option<&'a str>,
     pub failure: Option<&'a Failure>,
 }

@@ -6,8 +6,7 @@ use crate::store::Key;
 /// The version of the key's recipe. A new version asks everything again.
 pub const KEY_VERSION: &str = "fanfold-call-1";
 
-/// The key of a call: a hash of the provider's kind, the model's build, the keyed bytes of the encoded request, the replicate
-/// (from 0) and the respondent.
+/// `replicate` is from 0.
 pub fn call_key(kind: &str, build: &Build, encoded: &Encoded, replicate: u64, respondent: Option<u64>) -> Key {
     let mut hasher = blake3::Hasher::new();
     for part in [KEY_VERSION, kind, build.digest.as_deref().unwrap_or("")] {

@@ -1,10 +1,4 @@
 //! The logic of one row, without concurrency: call keys, answers, output columns.
-//!
-//! - [`key`]: hashes what can change an answer.
-//! - [`answer`]: turns replies and records into answers.
-//! - [`task`]: goes through the questions of a row or a pack, round by round.
-//! - [`packs`]: makes the tasks of a block.
-//! - [`columns`]: decides which rows are asked, and turns answers into output columns.
 
 mod answer;
 mod columns;

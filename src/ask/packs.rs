@@ -12,14 +12,12 @@ use crate::spec::StageSpec;
 /// A row of a block, by its place in it, with what is asked about it first.
 pub type FirstRound = (usize, Vec<Arc<Prompt>>);
 
-/// The rows pack by pack.
 pub fn by_pack<'a, T>(stage: &StageSpec, rows: &'a mut [(usize, T)]) -> impl Iterator<Item = &'a mut [(usize, T)]> {
     let size = stage.rows_per_prompt as usize;
     rows.chunk_by_mut(move |a, b| a.0 / size == b.0 / size)
 }
 
-/// The tasks about the rows of a block that have something to ask; the block's first row begins a pack. Rows of `audited`,
-/// by number from 0, are asked one by one as well.
+/// The block's first row begins a pack. Rows of `audited`, by number from 0, are asked one by one as well.
 pub fn tasks(
     stage: &StageSpec,
     context: &TaskContext<'_>,
@@ -51,8 +49,7 @@ pub fn tasks(
     tasks
 }
 
-/// The rows of the stage's input (from 0) that are also asked one by one: as many of `rows` as the spec says, drawn by the
-/// seed and the stage's name.
+/// Rows that are also asked one by one, from 0; drawn by the seed and the stage's name.
 pub fn audited(stage: &StageSpec, seed: Option<u64>, rows: u64) -> HashSet<u64> {
     let Some(audit) = stage.audit else { return HashSet::new() };
     let mut stream = Streams::new(seed.unwrap_or_default(), &["audit", stage.name.as_str()]).of(0);

@@ -32,15 +32,12 @@ pub struct Respondent {
 }
 
 pub trait Keys {
-    /// The key of the call that asks `prompt`.
     fn key(&self, who: Respondent, prompt: &Prompt) -> Key;
 }
 
-/// The rows that tasks are about, and the stage that asks.
 #[derive(Clone, Copy)]
 pub struct TaskContext<'a> {
     pub ask: &'a dyn Ask,
-    /// Whether the prompts of a round are asked at once.
     pub at_once: bool,
     pub repair: Repair,
     pub keys: &'a dyn Keys,
@@ -49,7 +46,6 @@ pub struct TaskContext<'a> {
     pub first_row: u64,
 }
 
-/// One row, or the rows of a pack, and what one model is asked about them.
 pub struct Task {
     pub who: Respondent,
     /// Whether the answers are only compared with those of the row's pack.
@@ -69,7 +65,6 @@ pub struct Member {
     done: bool,
 }
 
-/// A prompt with its key, and the answer once there is one.
 pub struct Question {
     pub prompt: Arc<Prompt>,
     pub key: Key,
@@ -98,10 +93,8 @@ pub struct SlotResult {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Its questions are new: look them up.
     LookUp,
     Ask,
-    /// Nothing: every slot has its result.
     Done,
 }
 
@@ -114,7 +107,6 @@ pub struct StepResult {
     pub singles: u64,
 }
 
-/// The answers so far.
 pub fn answers(asked: &[Exchange]) -> Vec<Answer> {
     asked.iter().filter_map(|(_, finished)| finished.answer.clone().ok()).collect()
 }
@@ -127,7 +119,6 @@ pub fn answered_by(asked: &[Exchange]) -> Option<&str> {
 }
 
 impl<'a> TaskContext<'a> {
-    /// The context of `stage` for rows whose first is number `first_row`, from 0.
     pub fn new(stage: &'a StageSpec, keys: &'a dyn Keys, input: &'a RecordBatch, first_row: u64) -> Self {
         let (ask, at_once) = (stage.stage.ask.as_ref(), stage.stage.info.at_once);
         TaskContext { ask, at_once, repair: stage.repair, keys, input, first_row }
@@ -139,7 +130,6 @@ impl<'a> TaskContext<'a> {
 }
 
 impl Member {
-    /// The row `row` of the input, whose result goes to `slot`, with its first round.
     pub fn new(slot: usize, row: usize, round: Vec<Arc<Prompt>>) -> Self {
         Member { slot, row, round, asked: Vec::new(), done: false }
     }
@@ -159,7 +149,6 @@ impl Task {
         task
     }
 
-    /// A task whose answers are only compared with those of the pack of `member`.
     pub fn audit(context: &TaskContext<'_>, who: Respondent, member: Member) -> Task {
         Task { audit: true, ..Task::new(context, who, vec![member]) }
     }
@@ -183,7 +172,6 @@ impl Task {
         self.calls.iter().filter(|call| call.question.answer.is_none()).count()
     }
 
-    /// How many questions of the wave the ledger answered already.
     pub fn known_count(&self) -> u64 {
         (self.calls.len() - self.open_count()) as u64
     }
@@ -194,12 +182,10 @@ impl Task {
         open.map(|(number, _)| number).take(if self.at_once { usize::MAX } else { 1 })
     }
 
-    /// Question `number` of the wave.
     pub fn question(&self, number: usize) -> &Question {
         &self.calls[number].question
     }
 
-    /// Answers question `number` of the wave.
     pub fn answer(&mut self, number: usize, finished: Finished) {
         self.calls[number].question.answer = Some(finished);
     }
@@ -218,7 +204,6 @@ impl Task {
         step.result
     }
 
-    /// Ends the task: the slots without a result fail.
     pub fn abandon(&mut self, failure: &Failure, fill: impl FnMut(SlotResult)) {
         self.calls.clear();
         let open = self.members.iter_mut().filter(|member| !member.done);
@@ -264,7 +249,6 @@ impl Task {
         true
     }
 
-    /// Takes the answer to a call about one item.
     fn take_single(&mut self, step: &mut Step<'_>, prompt: &Arc<Prompt>, finished: &Finished, item: &Item) {
         for (i, member) in item.members.iter().enumerate() {
             step.result.singles += 1;
@@ -306,7 +290,6 @@ impl Task {
         bad
     }
 
-    /// Makes the next calls: those left of the question, the next question, or the next round.
     fn go_on(&mut self, step: &mut Step<'_>) -> Next {
         while self.calls.is_empty() {
             self.make_calls(step.context);
@@ -334,8 +317,7 @@ impl Task {
         begun
     }
 
-    /// Makes the calls for the whole round of the only member, or for the next question of several: what can be asked
-    /// together is one call, in the order of the rows.
+    /// What can be asked together is one call, in the order of the rows.
     fn make_calls(&mut self, context: &TaskContext<'_>) {
         if let [member] = self.members.as_mut_slice() {
             let call = |prompt| Call { question: context.question(self.who, prompt), items: Vec::new() };
@@ -362,7 +344,6 @@ impl Task {
         }
     }
 
-    /// The call about some items, at least one.
     fn call(&self, context: &TaskContext<'_>, items: Vec<Item>) -> Call {
         let question = match items.as_slice() {
             [one] => Question { prompt: one.prompt.clone(), key: one.key, answer: None },

@@ -34,9 +34,7 @@ pub struct ModelBench {
 }
 
 pub enum Event<'a> {
-    /// A model's measurement begins; how many calls it will make.
     Model(&'a str, u64),
-    /// How many calls to this model have ended.
     Calls(u64),
     Level(&'a str, &'a Level),
 }
@@ -106,7 +104,6 @@ async fn measure_model(
     bench
 }
 
-/// Makes `calls` calls with `in_flight` in flight, from prompt `first` on.
 async fn measure_level(lane: &Lane, in_flight: u32, calls: u32, first: usize, report: &mut impl FnMut(u64)) -> Level {
     let started = Instant::now();
     let mut level = Level { in_flight, ..Level::default() };
@@ -145,14 +142,12 @@ struct Lane {
     models: Arc<Models>,
     index: usize,
     prompts: Arc<Vec<Prompt>>,
-    /// How replies are checked; `None` if there is nothing to check.
     repair: Option<Repair>,
     admission: Arc<Admission>,
     /// The level of structured output; higher levels are more relaxed.
     relaxed: usize,
 }
 
-/// What came of a call, how long it took, and how long it waited for its turn before.
 struct Sent {
     result: Result<(Reply, Timings), CallError>,
     took: Duration,
@@ -164,8 +159,7 @@ impl Lane {
         self.models.target(self.index)
     }
 
-    /// If the server refuses the structured output of the spec, tries more relaxed forms as a run does; returns the name of
-    /// the first that it accepts.
+    /// Tries more relaxed forms as a run does; returns the name of the first that the server accepts.
     async fn find_form(&mut self) -> Option<&'static str> {
         let prompt = &self.prompts[0];
         let target = self.models.target(self.index);
@@ -209,7 +203,6 @@ impl Lane {
         Some((Sample { ended, took, outcome }, held))
     }
 
-    /// Sends a call when it is its turn. `None` if the bench stops.
     async fn send(&self, call: &Call<'_>, encoded: Encoded) -> Option<Sent> {
         let target = self.target();
         let waited = Instant::now();

@@ -11,7 +11,6 @@ use crate::provider::Env;
 use crate::run::{RunError, unread};
 use crate::spec::{Concurrency, ModelSpec, Spec, TableId};
 
-/// The levels that are measured if the request names none.
 const LEVELS: [u32; 4] = [1, 2, 4, 8];
 /// Rows that are read at least, since some may be skipped.
 const ROWS: u64 = 100;
@@ -26,9 +25,7 @@ pub struct BenchRequest {
     /// Calls in flight at each level; empty: [`LEVELS`], up to the provider's limit.
     pub levels: Vec<u32>,
     pub runs: u32,
-    /// Calls to each model before the measurement, one after the other.
     pub warmup: u32,
-    /// The most tokens of a reply, instead of the models' own.
     pub max_tokens: Option<u32>,
 }
 
@@ -57,7 +54,6 @@ fn refused(message: impl Into<String>, help: impl Into<Option<String>>) -> Bench
 }
 
 impl Ready {
-    /// Calls at most, warm-up included.
     pub fn calls(&self) -> u64 {
         self.models.iter().map(|(_, levels)| self.request.calls(levels)).sum()
     }
@@ -66,7 +62,6 @@ impl Ready {
         self.request.runs
     }
 
-    /// How many calls to a model repeat an earlier prompt.
     pub fn repeats(&self) -> u64 {
         let most = self.models.iter().map(|(_, levels)| self.request.calls(levels)).max().unwrap_or(0);
         most.saturating_sub(self.prompts.len() as u64)
@@ -74,7 +69,6 @@ impl Ready {
 }
 
 impl BenchRequest {
-    /// Calls at most to a model with these levels.
     pub fn calls(&self, levels: &[u32]) -> u64 {
         let lanes: u64 = levels.iter().map(|lanes| u64::from(*lanes)).sum();
         u64::from(self.warmup) + lanes * u64::from(self.runs)
@@ -129,7 +123,6 @@ fn stage_of(spec: &Spec, name: &str) -> Result<TableId, BenchError> {
     })
 }
 
-/// The models to measure: those that are named, else those of the stage, else those of all stages.
 fn models(spec: &Spec, stage: Option<TableId>, request: &BenchRequest) -> Result<Vec<usize>, BenchError> {
     let mut found: Vec<usize> = match stage {
         _ if !request.models.is_empty() => {
@@ -175,7 +168,6 @@ fn levels_of(spec: &Spec, model: &ModelSpec, request: &BenchRequest) -> Result<(
     Ok((usual, is_capped.then_some(most)))
 }
 
-/// The first prompts of a stage, at most one for each call.
 fn rendered(
     spec: Spec,
     stage: Option<TableId>,
@@ -198,7 +190,6 @@ fn rendered(
     Ok((plan, stage, prompts))
 }
 
-/// Connects the models and checks that their servers have them.
 pub async fn connect(ready: &Ready, env: Env<'_>) -> Result<Models, ConnectError> {
     let asked: Vec<usize> = ready.models.iter().map(|(model, _)| *model).collect();
     let mut models = Models::connect(&ready.plan.spec, &asked, Access { env, ledger: None, recorded: None }).await?;

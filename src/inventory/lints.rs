@@ -62,7 +62,6 @@ impl<'a> Lints<'a> {
         self.spec.stages().map(|(_, stage)| stage).filter(|stage| self.models_of(stage) > 0).collect()
     }
 
-    /// A stage that keeps more calls in flight than the limit or the server allows.
     fn in_flight(&mut self) {
         let Some(stage) = self.stages().into_iter().max_by_key(|stage| lanes(stage)) else { return };
         let (name, lanes) = (stage.name.as_str(), lanes(stage));
@@ -85,7 +84,6 @@ impl<'a> Lints<'a> {
         }
     }
 
-    /// A stage that sends more calls at once than the server's `slots`.
     fn slots(&mut self, slots: Option<u64>, stage: &str, sent: usize) {
         let variable = "OLLAMA_NUM_PARALLEL";
         let set = (self.env)(variable).filter(|_| self.is_local).and_then(|value| value.trim().parse::<usize>().ok());
@@ -118,7 +116,6 @@ impl<'a> Lints<'a> {
         self.add(kind, &server.name, message);
     }
 
-    /// Models that alternate although only one fits into memory at a time.
     fn several_models(&mut self) {
         let variable = "OLLAMA_MAX_LOADED_MODELS";
         if !self.is_local || (self.env)(variable).is_none_or(|value| value.trim() != "1") {
@@ -137,7 +134,6 @@ impl<'a> Lints<'a> {
         }
     }
 
-    /// A context that the model or the server does not have.
     fn context(&mut self, need: &Need, listed: &Listed) {
         let model = &self.spec.model(need.index).1;
         let asked = match self.server.kind {

@@ -15,7 +15,6 @@ pub struct Surveyed {
     pub needs: Vec<Need>,
 }
 
-/// A model that a stage asks, or falls back to.
 #[derive(Debug)]
 pub struct Need {
     pub model: String,
@@ -25,7 +24,6 @@ pub struct Need {
     pub lack: Option<Lack>,
 }
 
-/// Something that a run needs and that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
     /// One sentence without a full stop.
@@ -33,7 +31,6 @@ pub struct Lack {
     pub help: Option<String>,
 }
 
-/// Asks every server that the stages of `spec` need; `env` reads environment variables.
 pub async fn survey(spec: &Spec, env: Env<'_>) -> Vec<Surveyed> {
     let mut needed: IndexMap<&str, Vec<usize>> = IndexMap::new();
     for model in spec.stages().flat_map(|(_, stage)| &stage.models) {

@@ -10,7 +10,6 @@ use super::file::Lock;
 /// The tables of a lock, causes before results.
 const ORDER: [&str; 7] = ["tool", "spec", "sources", "models", "reshapes", "stages", "outputs"];
 
-/// A facet that has another value in a second lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Drift {
     pub facet: String,
@@ -51,7 +50,6 @@ impl Facets {
         assumed
     }
 
-    /// The facets that have another value in `new`, causes before results.
     pub fn compare(&self, new: &Facets) -> Comparison {
         let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) = (self.known().collect(), new.known().collect());
         let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
@@ -87,13 +85,11 @@ impl Lock {
         Facets(facets)
     }
 
-    /// The facets that have another value in `new`, causes before results.
     pub fn drift(&self, new: &Lock) -> Vec<Drift> {
         self.facets().compare(&new.facets()).drift
     }
 
-    /// The drift between this lock and `new` that no edit of the spec or the inputs explains: another build of the same
-    /// model, or another version of the call keys.
+    /// Drift that no edit of the spec or the inputs explains: another build of a model, or other call keys.
     pub fn moved(&self, new: &Lock) -> Vec<Drift> {
         let mut drift = self.drift(new);
         drift.retain(|d| d.old.is_some() && d.new.is_some());

@@ -15,7 +15,6 @@ use crate::spec::{TableFormat, TableId, TableSpec};
 use crate::store::{Replies, RowCounts, RunDir, read_output};
 use crate::table::column_words;
 
-/// What can be found out about a model before a run.
 #[derive(Clone, Debug, Default)]
 pub struct ModelFacts {
     sent: Option<BTreeMap<String, toml::Value>>,
@@ -109,8 +108,7 @@ fn output(plan: &Plan, index: usize) -> (String, LockedOutput) {
     (name.to_string(), locked)
 }
 
-/// What every request to a model contains besides the conversation, the schema and the model's name, by its path in the
-/// body as it is sent, our defaults included.
+/// What every request contains besides conversation, schema and model, by its path in the body; with our defaults.
 fn sent(target: &Target) -> BTreeMap<String, toml::Value> {
     let body = |said: &str| {
         let messages = [Message::system(said), Message::user(said)];
@@ -151,8 +149,7 @@ impl Lock {
         }
     }
 
-    /// Adds the row counts of reshapes, stages and outputs, and the builds that replies named, for the parts that are
-    /// committed in `dir`.
+    /// Only for the parts that are committed in `dir`.
     pub fn add_counts(&mut self, plan: &Plan, dir: &RunDir) {
         let spec = &plan.spec;
         for i in plan.reshapes() {

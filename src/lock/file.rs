@@ -87,7 +87,6 @@ pub struct LockedModel {
     pub build: LockedBuild,
 }
 
-/// A [`Build`], and the builds that the replies named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedBuild {
@@ -126,10 +125,8 @@ pub struct LockedStage {
     /// `dealt`, `wide` or `long`.
     pub layout: String,
     pub replicates: u64,
-    /// Only if above 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows_per_prompt: Option<u64>,
-    /// Rows that are also asked one by one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,7 +148,6 @@ pub struct LockedStage {
 #[serde(deny_unknown_fields)]
 pub struct LockedOutput {
     pub input: String,
-    /// As the spec says it.
     pub path: String,
     pub rows: Option<u64>,
     pub answered: Option<u64>,
@@ -171,7 +167,6 @@ pub struct LockError {
 }
 
 impl Lock {
-    /// A lock without entries for a spec; `meaning` is the hash of its meaning.
     pub fn new(meaning: &str) -> Self {
         Lock {
             version: VERSION,
@@ -191,7 +186,6 @@ impl Lock {
         PathBuf::from(name)
     }
 
-    /// Parses a lock file; the error is a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Version {
@@ -211,7 +205,6 @@ impl Lock {
         }
     }
 
-    /// Reads the lock at `path`; `None` without a file.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
         let wrong = |message: String| LockError { path: path.to_owned(), message };
         match std::fs::read_to_string(path) {

@@ -12,14 +12,12 @@ use crate::store::{Manifest, Project, RunDir, State};
 pub enum StageState {
     NeverRun,
     Running,
-    /// Stopped or killed before the end.
     Stopped,
     /// Its inputs have changed since it was written.
     Stale,
     Done,
 }
 
-/// What a preview knows about a stage before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlook {
     /// Calls at most, those that the ledger answers included.
@@ -44,8 +42,7 @@ struct Earlier {
     done: bool,
 }
 
-/// The freshness of the stages of `plan` with these outlooks; `now` is the lock that a run would start with, `lock` the one
-/// next to the spec.
+/// `now` is the lock that a run would start with, `lock` the one next to the spec.
 pub fn freshness(
     plan: &Plan,
     outlooks: &[Outlook],
@@ -104,7 +101,6 @@ pub fn freshness(
     plan.stages().zip(outlooks).map(stage).collect()
 }
 
-/// The prefixes of the facets that the table of a stage depends on.
 fn prefixes(spec: &Spec, stage: TableId) -> Vec<String> {
     let mut prefixes = vec!["tool.".to_owned()];
     for input in spec.upstream(stage) {

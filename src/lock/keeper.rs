@@ -10,12 +10,10 @@ use crate::store::StoreError;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockMode {
-    /// Accept changes of the author.
     #[default]
     Follow,
     /// Accept no change.
     Locked,
-    /// Accept every change.
     Update,
     /// Ignore the lock, because only some rows or stages run.
     Ignore,
@@ -37,14 +35,12 @@ pub enum LockFailure {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockChange {
-    /// Nothing, because only some rows or stages were run.
     Ignored(PathBuf),
     Unchanged,
     Created(PathBuf),
     Updated(PathBuf, Vec<Drift>),
 }
 
-/// A spec's lock as it was before the run.
 pub struct LockKeeper {
     path: PathBuf,
     mode: LockMode,
@@ -62,7 +58,6 @@ impl LockKeeper {
         Ok(LockKeeper { path, mode, old })
     }
 
-    /// Compares the inputs of the run, `now`, with the lock; to be called before the first call.
     pub fn check(&self, now: &Lock) -> Result<(), LockFailure> {
         let Some(old) = &self.old else { return Ok(()) };
         let drift = match self.mode {

@@ -11,15 +11,12 @@ use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::spec::StageSpec;
 use crate::table::Row;
 
-/// What a stage asks, as two hashes in hex.
 #[derive(Clone, Debug)]
 pub struct Prompts {
     pub prompts: String,
-    /// Of the JSON Schemas.
     pub answers: String,
 }
 
-/// Hashes the first prompts of the rows of a stage, in the order of the rows.
 #[derive(Debug, Default)]
 pub struct PromptDigest {
     prompts: blake3::Hasher,
@@ -30,7 +27,6 @@ pub struct PromptDigest {
 }
 
 impl PromptDigest {
-    /// Takes the next row, for which no prompt is sent.
     pub fn unasked(&mut self, fate: &Fate) {
         self.prompts.update(match fate {
             Fate::Skipped => b"s",
@@ -39,7 +35,6 @@ impl PromptDigest {
         });
     }
 
-    /// Takes the next row with its prompts, or with the reason why it has none.
     pub fn asked(&mut self, prompts: &Result<Vec<Prompt>, Failure>) {
         let prompts = match prompts {
             Ok(prompts) => prompts,

@@ -12,8 +12,7 @@ pub struct Verified {
     pub same: usize,
 }
 
-/// Compares `lock` with `now`, the lock that a run of `plan` would start with, after adding the parts and the output files
-/// that exist. Reads the output files once, as streams.
+/// `now` is the lock that a run of `plan` would start with. Reads the output files once, as streams.
 pub fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project) -> Verified {
     now.add_counts(plan, &RunDir::new(project.run(&plan.run_name())));
     now.add_outputs(plan);

@@ -13,7 +13,6 @@ use crate::provider::{Build, CallError, CallErrorKind, ConnectContext, Env, Prov
 use crate::spec::Spec;
 use crate::store::{Ledger, LedgerError, ModelEntry, ReplayFile, shown};
 
-/// What models are built from, beside the spec.
 #[derive(Clone, Copy)]
 pub struct Access<'a> {
     pub env: Env<'a>,
@@ -85,7 +84,6 @@ impl Models {
         Ok(models)
     }
 
-    /// A client for each of these models; nothing is sent, and no build is known yet.
     fn clients(spec: &Spec, asked: &[usize], env: Env<'_>) -> Result<Models, ConnectError> {
         let context = ConnectContext { env, folder: &spec.folder };
         let mut clients: IndexMap<&str, Arc<dyn Provider>> = IndexMap::new();
@@ -121,12 +119,10 @@ impl Models {
         self.targets.iter().flatten()
     }
 
-    /// The model of index `model` in the spec, which a stage of the plan asks.
     pub fn target(&self, model: usize) -> &Target {
         self.targets[model].as_ref().expect("every model that a stage asks is connected")
     }
 
-    /// Returns, whenever it is called, what a provider has to do before it can answer.
     pub fn preparing(&self) -> impl Fn() -> Option<String> + Send + 'static {
         let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
         for target in self.iter() {
@@ -137,14 +133,12 @@ impl Models {
         move || providers.iter().find_map(|provider| provider.preparing())
     }
 
-    /// Sets the most tokens of a reply, if there is a most.
     pub fn limit_replies(&mut self, max_tokens: Option<u32>) {
         for target in self.targets.iter_mut().flatten() {
             target.model.sampling.max_tokens = max_tokens.or(target.model.sampling.max_tokens);
         }
     }
 
-    /// Replaces the builds; `build` gets a model's name.
     pub fn set_builds(&mut self, build: impl Fn(&str) -> Build) {
         for target in self.targets.iter_mut().flatten() {
             target.build = build(&target.name);
@@ -163,7 +157,6 @@ impl Models {
 }
 
 impl Access<'_> {
-    /// The last build of a model that the ledger or the replay file knows.
     fn known_build(&self, target: &Target) -> Result<Option<Build>, LedgerError> {
         let json =
             self.ledger.map(|ledger| ledger.known_build(&server(target), &target.model.id)).transpose()?.flatten();

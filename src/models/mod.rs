@@ -1,7 +1,4 @@
 //! Models: the models that a spec asks, with their clients and builds.
-//!
-//! - [`target`]: one model: its sampling and its call key for a prompt.
-//! - [`connect`]: builds the models, with or without the network.
 
 mod connect;
 mod target;

@@ -20,7 +20,6 @@ pub struct Target {
     pub provider: Arc<dyn Provider>,
     pub build: Build,
     pub price: Option<Price>,
-    /// The context size that the spec names, in tokens.
     pub context_tokens: Option<u64>,
     /// The models that are asked when this one fails: name and index in the spec.
     pub fallback: Vec<(String, usize)>,
@@ -41,7 +40,6 @@ impl Target {
         !self.is_offline && self.provider.holds_one_model()
     }
 
-    /// The key of the call that asks `prompt` for the replicate of this number, from 0.
     pub fn key(&self, prompt: &Prompt, replicate: u64) -> Key {
         let model = self.model_for(prompt, replicate);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
@@ -54,8 +52,7 @@ impl Target {
         prompt.respondent.filter(|_| !self.provider.is_greedy(&self.model.sampling))
     }
 
-    /// The model with the sampling for `prompt` and the replicate of this number, from 0. Respondents and replicates get
-    /// different seeds; with equal seeds their answers would be equal.
+    /// Respondents and replicates (from 0) get different seeds; with equal seeds their answers would be equal.
     pub fn model_for(&self, prompt: &Prompt, replicate: u64) -> Cow<'_, Model> {
         let respondent = self.respondent(prompt);
         let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();

@@ -18,7 +18,6 @@ use crate::spec::StageSpec;
 use crate::store::{Key, Ledger, LedgerError};
 use crate::table::{Cutter, Row};
 
-/// What is known of a stage before it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageEstimate {
     pub from_ledger: u64,
@@ -28,7 +27,6 @@ pub struct StageEstimate {
     /// Calls at most about the known rows, without those that are skipped or complete.
     pub calls: u64,
     pub packs: Packs,
-    /// The size of the first prompts about the known rows.
     pub bytes: PromptBytes,
 }
 
@@ -75,8 +73,7 @@ impl StageState {
         }
     }
 
-    /// Counts the next rows and keeps their prompts until there are `render` of them; returns the output rows if `recall`
-    /// answers all calls.
+    /// Keeps prompts until there are `render` of them; returns the output rows if `recall` answers all calls.
     pub fn estimate(
         &mut self,
         rows: StageRows<'_>,
@@ -122,7 +119,6 @@ impl StageState {
         Ok(slots.and_then(|slots| columns(stage, batch, &slots).ok()))
     }
 
-    /// Counts a row for which no call is needed, and fills its slots unless it fails.
     fn unasked<'a>(&mut self, stage: &'a StageSpec, row: Row<'_>, fate: &Fate, slots: &mut [Option<OutputSlot<'a>>]) {
         if let Some(digest) = &mut self.digest {
             digest.unasked(fate);
@@ -144,7 +140,6 @@ impl StageState {
     }
 }
 
-/// The prompts of a row as they would be sent.
 fn rendered(stage: &StageSpec, row: Row<'_>, prompts: &Result<Vec<Prompt>, Failure>) -> Vec<Rendered> {
     let named = |prompt| Rendered { stage: stage.name.to_string(), row: row.number() + 1, prompt };
     match prompts {
@@ -213,7 +208,6 @@ impl<'a> Recall<'a> {
         Ok(())
     }
 
-    /// The name of a fallback of a model, by index in the spec.
     fn fallback(&self, model: usize, name: &str) -> Option<&'a str> {
         let models = self.models;
         models.target(model).fallback.iter().map(|(other, _)| other.as_str()).find(|other| *other == name)

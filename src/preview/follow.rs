@@ -15,27 +15,22 @@ use crate::source::{SourceError, content};
 use crate::spec::TableId;
 use crate::store::{PartFacts, StoreError};
 
-/// What to find out about the rows.
 #[derive(Clone, Copy)]
 pub struct Options {
-    /// Prompts of each stage to keep.
     pub render: usize,
     /// Whether to look up the calls of stages that no other stage reads.
     pub leaves: bool,
 }
 
-/// A plan whose rows have been followed through the stages.
 pub struct Followed {
     pub plan: Plan,
     pub estimates: Vec<StageEstimate>,
-    /// The prompts that were kept, by stage and row.
     pub rendered: Vec<Rendered>,
     /// The prompts and schemas of the stages where they do not depend on unknown answers.
     prompts: Vec<(TableId, Prompts)>,
 }
 
 impl Followed {
-    /// The lock that a run would start with; `models` by index in the spec.
     pub fn lock(&self, models: &HashMap<usize, ModelFacts>) -> Lock {
         let mut lock = before(&self.plan, models);
         for (id, prompts) in &self.prompts {
@@ -45,7 +40,6 @@ impl Followed {
     }
 }
 
-/// Reads the sources of `plan` once and follows their rows through the stages by the answers of `recall`.
 pub fn follow(
     plan: Plan,
     selection: &Selection,
@@ -96,7 +90,6 @@ impl Follower<'_> {
         self.stages.get_mut(&stage).expect("there is a state for every stage that runs")
     }
 
-    /// Carries out the reshapes whose inputs are known and follows their rows; returns the number of rows of each.
     fn reshape(&mut self) -> Result<HashMap<TableId, u64>, RunError> {
         let mut tables: HashMap<TableId, PartTables> = HashMap::new();
         let mut reshaped = HashMap::new();
@@ -182,7 +175,6 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Counts rows of the stages after `input` as unknown.
     fn wait(&mut self, input: TableId, rows: u64) {
         self.retained.open.remove(&input);
         for i in self.plan.stages() {
@@ -193,7 +185,6 @@ impl Follower<'_> {
         }
     }
 
-    /// Counts rows of a stage and of those after it as unknown.
     fn wait_at(&mut self, stage: TableId, rows: u64) {
         let state = self.state(stage);
         let held = state.packs.take().and_then(|(mut cutter, _)| cutter.finish());
@@ -203,7 +194,6 @@ impl Follower<'_> {
         self.wait(stage, rows * self.plan.spec.stage(stage).answers.fold());
     }
 
-    /// Whether a stage that runs reads stage `stage`.
     fn is_read(&self, stage: TableId) -> bool {
         self.plan.stages().any(|i| self.plan.spec.stage(i).input == stage)
             || self.plan.reshapes().any(|i| self.plan.spec.reshape(i).inputs.contains(&stage))

@@ -1,11 +1,6 @@
 //! Previews: what a run would ask, how many of its calls the ledger answers, and prompts as they would be sent.
 //!
 //! Reads the sources and the ledger, writes nothing and sends nothing.
-//!
-//! - [`follow`]: reads the sources and follows their rows through the stages.
-//! - [`estimate`]: looks up the calls about some rows of a stage.
-//! - [`retained`]: keeps the tables that reshapes read.
-//! - [`prompt_bytes`]: measures prompts.
 
 mod estimate;
 mod follow;
@@ -55,8 +50,7 @@ pub fn preview(
     Ok(Preview { plan, stages, rendered, lock })
 }
 
-/// `plan` with its sources read, and the lock that a run with `models` would start with. Prompts that depend on answers use the
-/// answers of the builds that `lock` names.
+/// Prompts that depend on answers use the answers of the builds that `lock` names.
 pub fn now(plan: Plan, models: Option<Models>, lock: &Lock, project: &Project) -> Result<(Plan, Lock), RunError> {
     let facts = models.as_ref().map(ModelFacts::all).unwrap_or_default();
     let ledger = open(project)?;
@@ -70,7 +64,6 @@ pub fn now(plan: Plan, models: Option<Models>, lock: &Lock, project: &Project) -
     Ok((followed.plan, now))
 }
 
-/// The project's ledger, if it has one.
 fn open(project: &Project) -> Result<Option<Ledger>, StoreError> {
     let path = project.ledger();
     Ok(if path.exists() { Some(Ledger::open(&path)?) } else { None })
@@ -81,7 +74,6 @@ fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: i64
 }
 
 impl Preview {
-    /// What is known of the calls of each stage that runs.
     pub fn outlooks(&self) -> Vec<Outlook> {
         let outlook = |(at, known): (usize, &StageEstimate)| Outlook {
             calls: self.calls(at),
@@ -91,7 +83,6 @@ impl Preview {
         self.stages.iter().enumerate().map(outlook).collect()
     }
 
-    /// Calls at most of the `at`-th stage that runs; an estimate where rows are unknown.
     pub fn calls(&self, at: usize) -> u64 {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
         let stage = self.plan.spec.stage(stage);

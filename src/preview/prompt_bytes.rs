@@ -8,7 +8,6 @@ use crate::spec::StageSpec;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PromptBytes {
     pub prompts: u64,
-    /// Bytes of all prompts.
     pub bytes: u64,
     /// Bytes at the beginning of prompts that are the same for all rows.
     pub shared: u64,
@@ -65,7 +64,6 @@ impl Packs {
     }
 }
 
-/// Bytes of a prompt.
 fn bytes(prompt: &Prompt) -> u64 {
     prompt.messages.iter().map(|message| message.content.len() as u64).sum()
 }
