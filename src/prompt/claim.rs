@@ -22,7 +22,7 @@ pub enum Figure {
 }
 
 impl Claim {
-    /// Compiles `source`; the error is a sentence.
+    /// The error is a sentence.
     pub fn new(source: &str) -> Result<Self, String> {
         Ok(Claim { template: holding(source)?, source: source.to_owned() })
     }
@@ -31,7 +31,7 @@ impl Claim {
         &self.source
     }
 
-    /// The sorted names of the figures that it uses; a figure of a group is written with a dot.
+    /// Sorted; a figure of a group is written with a dot.
     pub fn figures(&self) -> Vec<String> {
         let mut names = self.template.variables();
         names.retain(|name| !self.template.is_global(name));

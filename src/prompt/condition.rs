@@ -21,12 +21,11 @@ pub struct BoundCondition {
 }
 
 impl Condition {
-    /// Compiles `source`; the error is a sentence.
+    /// The error is a sentence.
     pub fn new(source: &str) -> Result<Self, String> {
         Ok(Condition { template: holding(source)?, source: source.to_owned() })
     }
 
-    /// Binds the variables to the columns of `input`, or to the values `others` that are passed for each row.
     pub fn bind(self, input: &SchemaRef, others: &[&str]) -> Result<BoundCondition, Unknown> {
         Ok(BoundCondition { template: self.template.bind(input, None, others)?, source: self.source })
     }
@@ -50,7 +49,7 @@ impl BoundCondition {
         Ok(self.template.render(row, others)? == HOLDS)
     }
 
-    /// The text columns that are compared with a number, which is never true, each with the number.
+    /// The text columns that are compared with a number, which is never true.
     pub fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
         let tokens = tokens(&self.source);
         let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).map_or("", |token| token.text);

@@ -16,17 +16,14 @@ use super::reply::{last_object, without_thinking};
 pub struct Token {
     /// The bytes of the token; a character may be spread over several tokens.
     pub bytes: Vec<u8>,
-    /// From 0 to 1.
     pub probability: f64,
-    /// The likeliest tokens in this position with their probabilities; may contain the token itself.
+    /// May contain the token itself.
     pub likeliest: Vec<(Vec<u8>, f64)>,
 }
 
-/// The name of a label, and its JSON.
 type Label = (String, Vec<u8>);
 
-/// The probabilities of the labels of each `enum` in `schema`, from the `tokens` of `reply`. A key whose value cannot be
-/// followed is left out; `None` without tokens.
+/// A key whose value cannot be followed is left out; `None` without tokens.
 pub fn label_probabilities(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
     if tokens.is_empty() {
         return None;
@@ -56,7 +53,6 @@ fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
     whole.windows(part.len().max(1)).position(|window| window == part)
 }
 
-/// The shares of the labels at byte `place` of the text of the tokens.
 fn follow(tokens: &[Token], place: usize, labels: &[Label]) -> Option<Vec<f64>> {
     let mut start = 0;
     let at = tokens.iter().position(|token| {

@@ -27,7 +27,7 @@ use crate::provider::{
 pub struct Process {
     folders: Folders,
     folder: PathBuf,
-    /// The engines by the id of their weights in specs, with the file.
+    /// By the id of their weights in specs, with the file.
     engines: Mutex<HashMap<String, (PathBuf, Sender<Asked>)>>,
     preparing: Arc<Mutex<Option<String>>>,
 }
@@ -92,7 +92,6 @@ fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>)
     loaded
 }
 
-/// Answers every call with the same error, until the queue is closed.
 fn refuse(calls: &Receiver<Asked>, error: &CallError) {
     for (_, tell) in calls {
         // The receiver is gone only if the run is being dropped.

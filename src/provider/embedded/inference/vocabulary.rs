@@ -16,10 +16,10 @@ use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 use super::gguf::{Gguf, broken, whole};
 use crate::provider::EndpointError;
 
-/// The most tokens that a vocabulary can have, and bytes that one can have.
+/// Tokens of a vocabulary, and bytes of a token.
 const LARGEST: (usize, usize) = (1 << 20, 1 << 10);
 
-/// The texts of tokens that end a reply, besides the one in the file.
+/// Besides the one in the file.
 const ENDS: [&str; 7] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "</s>"];
 
@@ -39,11 +39,10 @@ macro_rules! words {
 
 pub struct Vocabulary {
     tokenizer: Tokenizer,
-    /// The bytes of each token; the name of a special one.
+    /// The name of a special one.
     bytes: Vec<Vec<u8>>,
-    /// The special tokens by name.
     special: HashMap<String, u32>,
-    /// The tokens that end a reply; the first is the file's.
+    /// The first is the file's.
     ends: Vec<u32>,
     begin: Option<u32>,
 }
@@ -103,7 +102,7 @@ impl Vocabulary {
         self.bytes.len()
     }
 
-    /// The tokens of a text, without special tokens.
+    /// Without special tokens.
     pub fn tokens(&self, text: &str) -> Vec<u32> {
         match self.tokenizer.encode_fast(text, false) {
             Ok(encoding) => encoding.get_ids().to_vec(),
@@ -120,7 +119,7 @@ impl Vocabulary {
         self.special.keys().map(String::as_str)
     }
 
-    /// The bytes of a token; the name of a special one.
+    /// The name of a special one.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }
