@@ -15,7 +15,6 @@ pub enum AnswerType {
     Number(Option<f64>, Option<f64>),
     Boolean,
     List(Box<AnswerType>),
-    /// Label and text of each; the answer is the text.
     Labelled(Vec<(String, String)>),
     Some(Box<AnswerType>, usize),
 }

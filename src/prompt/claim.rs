@@ -22,7 +22,6 @@ pub enum Figure {
 }
 
 impl Claim {
-    /// The error is a sentence.
     pub fn new(source: &str) -> Result<Self, String> {
         Ok(Claim { template: holding(source)?, source: source.to_owned() })
     }
@@ -38,7 +37,6 @@ impl Claim {
         names
     }
 
-    /// The error is a sentence.
     pub fn holds(&self, figures: &BTreeMap<String, Figure>) -> Result<bool, String> {
         let context = figures.iter().map(|(name, figure)| (name.clone(), value_of(figure))).collect();
         Ok(self.template.over(context)? == HOLDS)

@@ -21,7 +21,6 @@ pub struct BoundCondition {
 }
 
 impl Condition {
-    /// The error is a sentence.
     pub fn new(source: &str) -> Result<Self, String> {
         Ok(Condition { template: holding(source)?, source: source.to_owned() })
     }
@@ -44,7 +43,6 @@ impl BoundCondition {
         self.template.others()
     }
 
-    /// The error is a sentence.
     pub fn holds(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<bool, String> {
         Ok(self.template.render(row, others)? == HOLDS)
     }
@@ -73,7 +71,7 @@ impl BoundCondition {
     }
 }
 
-/// A template that renders [`HOLDS`] if the expression `source` is true; the error is a sentence.
+/// Renders [`HOLDS`] if the expression is true.
 pub(super) fn holding(source: &str) -> Result<Template, String> {
     Template::check_expression(source).map_err(|error| error.message)?;
     Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|error| error.message)

@@ -23,7 +23,6 @@ pub struct Field {
     pub prob: bool,
     /// The key may be missing, and any scalar is accepted as text.
     pub loose: bool,
-    /// Texts that mean null, unless they are options.
     pub unknown: Vec<String>,
     pub description: Option<String>,
 }
@@ -120,7 +119,6 @@ impl Expect {
         }))
     }
 
-    /// `None` for plain text.
     pub fn instruction(&self) -> Option<String> {
         let Expect::Record(fields) = self else { return None };
         let lines: Vec<String> = fields.iter().map(Field::words).collect();
@@ -142,7 +140,6 @@ impl Expect {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.prob))
     }
 
-    /// The error is the reason in words for the model and the user.
     pub fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
         let text = reply::without_thinking(reply)?;
         match self {
@@ -152,7 +149,6 @@ impl Expect {
         }
     }
 
-    /// The reply in standard form; the error is a reason.
     pub fn written(&self, answer: &Value) -> Result<String, String> {
         match (self, answer) {
             (Expect::Text, Value::String(text)) if text.trim().is_empty() => Err("it is empty".to_owned()),
@@ -189,7 +185,6 @@ impl Expect {
         }
     }
 
-    /// Repairs the syntax of JSON, never its content.
     pub fn read_repaired(&self, reply: &str, probabilities: Option<&Probabilities>) -> Option<Answer> {
         let Expect::Record(fields) = self else { return None };
         let object = reply::repaired(reply::without_thinking(reply).ok()?)?;

@@ -25,7 +25,6 @@ pub enum FailureKind {
     Truncated,
     Malformed,
     Template,
-    /// A condition (`when`) cannot be decided.
     When,
     Value,
     Fallback,
@@ -55,7 +54,6 @@ const NAMES: [(FailureKind, &str); 17] = [
 ];
 
 impl FailureKind {
-    /// Empty for [`FailureKind::Unnamed`].
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }

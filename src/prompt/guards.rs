@@ -95,9 +95,7 @@ fn guard(tag: &Tag<'_>, inserted: &mut Vec<(usize, String)>) {
             inserted.push((place, guard));
         }
     };
-    // `+` and `~` have two operands wherever they are.
     let joins = |i: usize| i > 0 && (tokens[i].is("~") || tokens[i].is("+"));
-    // Every join copies what was joined before it.
     let joined = (0..tokens.len()).filter(|i| joins(*i)).count();
     let from = first_expression(tag);
     for i in 0..tokens.len() {

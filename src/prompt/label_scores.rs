@@ -1,9 +1,7 @@
 //! Probabilities of the labels in a typed answer, from the probabilities of the reply's tokens. Pure.
 //!
-//! Servers report the likeliest tokens in each position of the reply, not the probability of a text. In the position of a label
-//! each of those tokens begins some labels. If it begins one, that label gets its probability; if it begins several, the reply's
-//! own token is followed and any other is shared equally. Tokens that begin no label are left out, and the rest is scaled to 1:
-//! the probability of a label, given that the reply is a label.
+//! A token that begins one label gives it its probability. If it begins several, the reply's own token is followed and any
+//! other is shared equally. Tokens that begin no label are left out, and the rest is scaled to 1.
 
 use indexmap::IndexMap;
 use serde_json::Value;

@@ -47,7 +47,6 @@ impl Message {
         Message { shared: Shared { start, end: 0 }, ..self }
     }
 
-    /// A message that does not begin and end with them is not marked.
     pub fn around(self, start: &str, end: &str) -> Self {
         let holds = self.content.strip_prefix(start).is_some_and(|rest| rest.ends_with(end));
         let shared = if holds { Shared { start: start.len(), end: end.len() } } else { Shared::default() };

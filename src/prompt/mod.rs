@@ -46,7 +46,6 @@ pub struct Prompt {
     pub pack: Option<Arc<Pack>>,
 }
 
-/// In the order of the fields.
 pub type Answer = Vec<Cell>;
 
 /// By key, then by label as the spec writes it (null under `null`), from 0 to 1.

@@ -1,8 +1,7 @@
 //! Packs: several rows in one prompt, and their answers in one reply. Pure; stages do not know of them.
 //!
-//! The text that the rows share ([`Message::parts`]) comes first, with a mark for the row's own text. Then come the rows' own
-//! texts as items, each between fences with an id. An id is a short hash of the item, in letters that form neither words nor
-//! numbers, and occurs in no text: a text cannot end its fence or begin a new one, and numbers are never ids.
+//! The shared text comes first, then the rows' own texts between fences with an id that occurs in no text: a text cannot end
+//! its fence or begin a new one.
 //!
 //! Examples before the question of a single row become a separate pack with its reply.
 //!
@@ -33,7 +32,6 @@ pub struct Pack {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// As JSON.
     pub part: Option<String>,
     pub answer: Result<Answer, String>,
 }
@@ -50,7 +48,6 @@ pub fn together(a: &Prompt, b: &Prompt) -> bool {
         && a.messages.iter().zip(&b.messages).all(alike)
 }
 
-/// The prompts must fit [`together`]; at least one.
 pub fn pack(prompts: &[&Prompt]) -> Prompt {
     let (examples, first) = without_examples(prompts[0]);
     let several = first.messages.iter().filter(|message| !message.parts().1.is_empty()).count() > 1;
@@ -257,7 +254,6 @@ impl Pack {
         self.ids.len()
     }
 
-    /// `lenient`: the syntax of a reply that is not quite JSON is repaired.
     pub fn read(&self, reply: &str, lenient: bool) -> Vec<Item> {
         let bad = |reason: &str| vec![Item { part: None, answer: Err(reason.to_owned()) }; self.size()];
         let text = match reply::without_thinking(reply) {

@@ -36,7 +36,6 @@ fn record(names: &[String], cells: &[Cell]) -> Value {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
     pub reads: Vec<String>,
-    /// Each with the nearest key.
     pub unknown: Vec<(String, Option<String>)>,
 }
 
@@ -49,7 +48,6 @@ impl Bound {
     pub fn trial(&self, variable: &str, names: &[String]) -> Trial {
         let seen = Arc::new(Seen { names: names.to_vec(), ..Seen::default() });
         let records: Value = (0..2).map(|_| Value::from_object(Probe(seen.clone()))).collect();
-        // The other values have no type that suits every template; if rendering fails, the words of the template decide.
         let _ = self.render_blank(&[(variable, records)]);
         let found = seen.found.lock();
         let is_word = |c: char| c.is_alphanumeric() || c == '_';

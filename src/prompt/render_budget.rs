@@ -8,12 +8,9 @@
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters, functions, tests};
 
-/// The filter that charges the value it is given, times its argument, and makes lazy values lists.
 pub(super) const CHARGE: &str = "_charge";
 pub(super) const NUMBER: &str = "_number";
-/// Bytes that one rendering may handle.
 const MOST: usize = 64 << 20;
-/// Besides its content, in bytes.
 const ITEM: usize = 64;
 /// Lists in lists at most: the engine drops values recursively.
 const DEEPEST: usize = 64;
@@ -96,7 +93,6 @@ fn extra(name: &str, args: &[Value]) -> usize {
             let longest = args.iter().skip(1).map(|arg| weight(arg).unwrap_or(MOST)).max().unwrap_or(0);
             text(0).matches('%').count().saturating_mul(widest.saturating_add(longest))
         }
-        // Digits behind the point.
         "round" => number(args.get(1).cloned().or_else(|| named("precision"))),
         "sum" => items().saturating_mul(args.first().map_or(0, |arg| weight(arg).unwrap_or(MOST) / 64)),
         "pprint" => args.first().map_or(0, |arg| weight(arg).unwrap_or(MOST)).saturating_mul(4),

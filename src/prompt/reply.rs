@@ -24,7 +24,6 @@ pub fn without_thinking(reply: &str) -> Result<&str, String> {
     }
 }
 
-/// The last whole JSON object of `text`, with any text or fences around it.
 pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     match text.is_empty() {
         true => Err("it is empty".to_owned()),
@@ -111,7 +110,6 @@ fn content(text: &str) -> Option<String> {
     (open.is_empty() && quote.is_none()).then(|| said.replace("none", "null"))
 }
 
-/// In bytes, up to the end of the error's line.
 fn read_until(text: &str, error: &serde_json::Error) -> usize {
     match error.line() {
         0 | 1 => error.column(),

@@ -19,7 +19,6 @@ use crate::table::{Cell, Row, listed_columns};
 const FUEL: u64 = 1_000_000;
 /// Bytes of the template's own text that one prompt may capture in variables.
 const CAPTURED: u64 = 256 << 20;
-/// Levels of macros and loops that call themselves.
 const RECURSION: usize = 64;
 /// In bytes.
 const LONGEST: usize = 8 << 20;
@@ -29,13 +28,11 @@ const NAME: &str = "prompt";
 pub struct Template {
     environment: Environment<'static>,
     source: String,
-    /// Printed before the first tag and behind the last one.
     constant: (String, String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
-    /// From 1.
     pub line: Option<usize>,
     pub message: String,
 }
@@ -120,7 +117,6 @@ impl Template {
         }
     }
 
-    /// The error names the variable or the limit.
     pub(super) fn over(&self, context: BTreeMap<String, Value>) -> Result<String, String> {
         let template = self.environment.get_template(NAME).map_err(|e| said(&e))?;
         let mut text = Capped(Vec::new());
@@ -209,7 +205,6 @@ impl Bound {
         &self.others
     }
 
-    /// The error names the variable or the limit.
     pub fn message(&self, row: Row<'_>) -> Result<Message, String> {
         let (start, end) = &self.template.constant;
         Ok(Message::user(self.render(row, &[])?).around(start, end))

@@ -19,7 +19,6 @@ pub(super) enum TokenKind {
 pub(super) struct Token<'a> {
     pub kind: TokenKind,
     pub text: &'a str,
-    /// In bytes.
     pub end: usize,
 }
 
@@ -118,7 +117,6 @@ fn expects_name(tokens: &[Token<'_>], word: &str) -> bool {
     }
 }
 
-/// `None` for white space.
 fn token(source: &str, at: usize) -> (Option<TokenKind>, usize) {
     let rest = &source[at..];
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -138,7 +136,6 @@ fn token(source: &str, at: usize) -> (Option<TokenKind>, usize) {
     }
 }
 
-/// With its quotes; none if it is not closed.
 fn end_of_string(rest: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     for (i, c) in rest.char_indices().skip(1) {
@@ -152,7 +149,6 @@ fn end_of_string(rest: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// A number behind a dot is an index and has no fraction.
 fn end_of_number(bytes: &[u8], at: usize) -> usize {
     #[derive(Clone, Copy)]
     enum Part {

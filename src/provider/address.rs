@@ -1,6 +1,4 @@
 //! Addresses of servers: read from a spec or the environment, checked, and shown without secrets. Pure.
-//!
-//! The rule that a key never travels in clear text over a public network is [`Address::exposes_a_key`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +10,6 @@ use reqwest::Url;
 pub(super) struct Address(Url);
 
 impl Address {
-    /// The error is a sentence without a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let example = "an address looks like `http://127.0.0.1:8000/v1`";
         let mut url = Url::parse(text.trim()).map_err(|e| format!("this is not an address ({e}); {example}"))?;
@@ -79,7 +76,6 @@ impl Address {
     }
 }
 
-/// 100.64.0.0/10.
 fn shared(ip: Ipv4Addr) -> bool {
     ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64
 }

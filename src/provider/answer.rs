@@ -37,7 +37,6 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// Also fails for an `error` in a body with status 200.
     pub(super) fn reply<T: Deserialize<'a>>(
         self,
         error: fn(&T) -> Option<&Value>,
@@ -53,7 +52,6 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// None if the page is missing or in an unknown form.
     pub(super) fn list<T: Deserialize<'a>>(
         page: Option<Answer<'a>>,
         failed: fn(Answer<'_>) -> CallError,

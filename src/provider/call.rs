@@ -8,7 +8,6 @@ use crate::prompt::{Message, Probabilities, Token};
 /// `None` is not sent at all, so the server's default holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
-    /// 0 is greedy.
     pub temperature: Option<f64>,
     pub top_p: Option<f64>,
     pub max_tokens: Option<u32>,
@@ -71,7 +70,6 @@ pub struct Build {
     /// The digest of the weights (Ollama), the id behind an alias (Anthropic), or a version (Gemini).
     pub digest: Option<String>,
     pub quantization: Option<String>,
-    /// Its hash in hex.
     #[serde(default)]
     pub template: Option<String>,
 }

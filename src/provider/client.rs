@@ -35,22 +35,18 @@ pub trait Provider: Send + Sync + fmt::Debug {
         Box::pin(async move { Ok((self.send(call).await?, Timings::default())) })
     }
 
-    /// Empty if the server cannot report it.
     fn inventory<'a>(&'a self, _ids: &'a [&'a str]) -> Boxed<'a, Result<Inventory, CallError>> {
         Box::pin(async { Ok(Inventory::default()) })
     }
 
-    /// Checks that the server answers and has the model.
     fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>>;
 
-    /// Always takes the likeliest word, so that the seed changes nothing.
     fn is_greedy(&self, sampling: &Sampling) -> bool {
         sampling.temperature == Some(0.0)
     }
 
     fn holds_one_model(&self) -> bool;
 
-    /// Prompt and reply together, where the request sets it.
     fn context_tokens(&self, model: &Model) -> Option<u64>;
 
     fn preparing(&self) -> Option<String> {

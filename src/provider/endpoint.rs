@@ -15,7 +15,6 @@ use super::http::Deadlines;
 use super::wire::Wire;
 use crate::document::{self, Node, Path, Problems};
 
-/// In seconds.
 const DAY: u64 = 86_400;
 
 pub type Config = Arc<dyn Endpoint>;
@@ -85,7 +84,6 @@ pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Re
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointError {
-    /// One sentence without a full stop.
     pub message: String,
     pub help: Option<String>,
 }
@@ -113,7 +111,6 @@ impl fmt::Display for EndpointError {
 
 impl std::error::Error for EndpointError {}
 
-/// `None` after an error.
 pub(super) fn decode<T>(node: &Node, path: &Path, problems: &mut Problems) -> Option<Config>
 where
     T: Endpoint + serde::de::DeserializeOwned + Checked + 'static,

@@ -59,7 +59,6 @@ impl CallError {
         CallError { kind, message: message.into() }
     }
 
-    /// Safe to show and without the key.
     pub(super) fn cleaned(self, key: Option<&str>) -> Self {
         CallError { message: safe(&self.message, key), ..self }
     }
@@ -150,7 +149,6 @@ fn hidden(c: char) -> bool {
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// Before cleaning; HTML is only named.
 pub(super) fn snippet(body: &[u8]) -> String {
     let start = String::from_utf8_lossy(&body[..body.len().min(4000)]);
     let start = start.trim_start_matches('\u{FEFF}').trim();

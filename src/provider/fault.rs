@@ -15,13 +15,10 @@ const DAILY_QUOTA: &str = "daily_quota";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fault {
-    /// Or the beginning of a body that is not JSON.
     pub message: String,
     /// `error.code`, `error.type`, `error.status` and those of `error.details`.
     codes: Vec<String>,
-    /// `error.code`, if it is an HTTP status.
     status: Option<u16>,
-    /// From `error.details`.
     retry_after: Option<Duration>,
 }
 

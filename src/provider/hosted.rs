@@ -41,7 +41,6 @@ pub(super) struct Home {
     pub key: &'static str,
     /// Added to every base address, which a `base_url` must not end with; empty if none.
     pub version: &'static str,
-    /// In the JSON Schema, without its default.
     pub about_address: &'static str,
 }
 
@@ -50,7 +49,6 @@ impl Home {
         address.is_https() && Address::parse(self.address).is_ok_and(|home| home.host() == address.host())
     }
 
-    /// The error is a sentence.
     fn parse(&self, text: &str) -> Result<Address, String> {
         let address = Address::parse(text)?;
         let version = self.version;

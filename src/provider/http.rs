@@ -60,7 +60,6 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// RFC 6750.
     pub const BEARER: Headers = Headers { key: "authorization", before_key: "Bearer ", fixed: &[] };
 }
 
@@ -90,7 +89,6 @@ impl Received {
 }
 
 impl Http {
-    /// The error is a sentence.
     pub fn new(address: &Address, deadlines: Deadlines, key: Option<Secret>, dialect: Headers) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

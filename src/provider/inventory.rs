@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::failure::safe;
 
-/// Some gateways have thousands.
 const MOST: usize = 2000;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -57,7 +56,6 @@ impl Inventory {
         self
     }
 
-    /// No control characters, no endless names, no endless lists.
     pub(super) fn cleaned(mut self) -> Inventory {
         self.more |= self.models.len() > MOST;
         self.models.truncate(MOST);

@@ -8,7 +8,6 @@ use super::{anthropic, embedded, gemini, mock, ollama, openai};
 use crate::document::{self, Node, Path, Problems};
 use crate::registry::Kind;
 
-/// The values of `type = "..."` in `[providers]` and of a model's `provider = "..."`.
 pub static PROVIDERS: &[Kind<Config>] = &[
     Kind {
         name: "ollama",

@@ -1,6 +1,4 @@
 //! The mock: answers in the process, the same everywhere, so that a spec can be tried without a model.
-//!
-//! An answer is made from a hash of the call and its schema. It means nothing and says so.
 
 use std::future::ready;
 use std::sync::Arc;

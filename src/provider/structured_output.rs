@@ -24,7 +24,6 @@ impl StructuredOutput {
         (StructuredOutput::None, "none"),
     ];
 
-    /// Level 0 is this one.
     pub fn relaxed(self, level: usize) -> Option<(StructuredOutput, &'static str)> {
         let at = Self::FORMS.iter().position(|(form, _)| *form == self)?;
         Self::FORMS.get(at + level).copied()

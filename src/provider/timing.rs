@@ -14,7 +14,6 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// `None` for nonsense.
     pub fn millis(millis: Option<f64>) -> Option<Duration> {
         millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok())
     }

@@ -38,7 +38,6 @@ pub trait Wire: fmt::Debug + Send + Sync {
     /// The messages of errors are the server's own; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
 
-    /// About the server's models, or about this one.
     fn models_path(&self, model: &Model) -> Cow<'static, str>;
 
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError>;
@@ -58,7 +57,6 @@ pub trait Wire: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// `None` is a missing page.
     fn inventory(&self, _ids: &[&str], _pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
         Ok(Inventory::default())
     }
@@ -139,7 +137,6 @@ pub(super) fn unlisted(
     answer.is_missing().then(|| Ok(Build::default()))
 }
 
-/// `field` would prove that the reply is complete.
 pub(super) fn endless(field: &str) -> CallError {
     CallError::raw(CallErrorKind::Truncated, format!("the reply does not say why it ended (no `{field}`)"))
 }

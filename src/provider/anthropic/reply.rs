@@ -90,7 +90,6 @@ fn refused(details: Option<StopDetails>, text: &str) -> CallError {
     CallError::raw(CallErrorKind::Refused, format!("the model refused{category}{said}"))
 }
 
-/// The build of an alias is the id behind it.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let fault = Fault::of_body(answer.body);
     if let Some(verdict) = unlisted(model, endpoint, answer, fault.says("not_found_error")) {

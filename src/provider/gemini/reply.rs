@@ -78,7 +78,6 @@ struct Content {
     parts: Vec<Part>,
 }
 
-/// A thought is not part of the answer.
 #[derive(Deserialize)]
 struct Part {
     text: Option<String>,
@@ -132,7 +131,6 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
             reason @ ("SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
             | "IMAGE_SAFETY"),
         ) => return Err(withheld(reason, candidate.finish_message)),
-        // `OTHER`, `MALFORMED_FUNCTION_CALL` and unknown reasons.
         Some(other) => Finish::Other(other.to_owned()),
         None => return Err(endless("finishReason")),
     };

@@ -97,7 +97,6 @@ fn known(schema: &Value) -> Value {
     known
 }
 
-/// An id without a folder is in `models/`.
 fn resource(id: &str) -> String {
     if id.contains('/') { format!("v1beta/{id}") } else { format!("v1beta/models/{id}") }
 }

@@ -23,7 +23,6 @@ pub const DEFAULT_NUM_CTX: u32 = 4096;
 
 #[derive(Clone, Debug)]
 pub(super) struct OllamaWire {
-    /// `,"keep_alive":"5m"}`
     tail: Vec<u8>,
 }
 

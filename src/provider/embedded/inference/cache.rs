@@ -32,7 +32,6 @@ impl Cache {
         Cache { layers: self.layers.iter().map(copy).collect(), stride: self.stride }
     }
 
-    /// Returns those of all tokens.
     pub fn push(&mut self, layer: usize, next: &[f32]) -> &[f32] {
         let kept = &mut self.layers[layer];
         kept.extend_from_slice(next);

@@ -56,7 +56,6 @@ impl Chat {
         Ok(Chat { environment, finder, names, begin, end })
     }
 
-    /// Up to the start of the model's answer; the error is a sentence.
     pub fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
         let messages: Vec<Value> = messages.iter().map(|m| self.said(m)).collect();
         let template = self.environment.get_template("chat").map_err(|e| e.to_string())?;

@@ -1,9 +1,7 @@
 //! The engine: as many threads as processors, each answering several calls of a model at a time.
 //!
-//! A thread works in steps. In each, every call puts its next tokens into one forward pass: one token of a reply, or a stretch
-//! of a prompt. A new call starts from the cache of an earlier one with the same beginning (mostly the instructions that all
-//! rows share). The threads share only the weights and the queue. All this changes when an answer comes, never the answer. A
-//! call without a receiver is dropped before the next step.
+//! In a step every call puts its next tokens into one forward pass. A new call starts from the cache of an earlier one with
+//! the same beginning: this changes when an answer comes, never the answer. Threads share only the weights and the queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -18,9 +16,7 @@ use super::model::Model;
 use super::sequence::{Sequence, Tell};
 use super::transformer::Span;
 
-/// Calls in progress on a thread.
 const LANES: usize = 4;
-/// Tokens of a step.
 const STEP: usize = 128;
 /// Bytes for the caches of a thread's calls; one call may always have what it needs.
 const MEMORY: usize = 64 << 20;
@@ -80,7 +76,6 @@ impl Engine<'_> {
         if in_hand >= LANES || pending >= STEP {
             return Some(Vec::new());
         }
-        // Another thread waits for calls and takes the next one.
         let Some(queue) = queue.try_lock() else { return Some(Vec::new()) };
         match queue.try_recv() {
             Ok(call) => Some(vec![call]),

@@ -65,7 +65,6 @@ impl Gguf {
         self.content.tensor_infos.contains_key(tensor)
     }
 
-    /// Its shape must be rows, then columns.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, EndpointError> {
         let Some(info) = self.content.tensor_infos.get(name) else {
             return Err(broken(&format!("the GGUF file has no tensor `{name}`")));
@@ -82,7 +81,6 @@ impl Gguf {
         }
     }
 
-    /// The type of most blocks of the model.
     pub fn quantization(&self) -> Option<String> {
         let mut sizes: Vec<(String, usize)> = Vec::new();
         for (name, info) in &self.content.tensor_infos {
@@ -99,7 +97,6 @@ impl Gguf {
     }
 }
 
-/// Not negative, of any width.
 pub fn whole(value: &Value) -> Option<u64> {
     match value {
         Value::U8(n) => Some(u64::from(*n)),

@@ -50,7 +50,6 @@ impl Grammars {
         Ok(Grammars(factory))
     }
 
-    /// The error is a sentence.
     pub fn of(&self, schema: &Value) -> Result<Grammar, String> {
         let mut schema = schema.clone();
         // Only the spaces that models have seen most in JSON, so that all text between the values is forced.
@@ -65,18 +64,15 @@ impl Grammars {
 }
 
 impl Grammar {
-    /// The error is a sentence.
     pub fn mask(&mut self) -> Result<SimpleVob, String> {
         self.0.compute_mask_or_eos().map_err(|e| format!("the output's schema can't be enforced: {e}"))
     }
 
-    /// Returns the tokens that must follow; the error is a sentence.
     pub fn take(&mut self, token: u32) -> Result<Vec<u32>, String> {
         self.0.consume_token(token).map_err(|e| format!("the output's schema can't be enforced: {e}"))?;
         Ok(self.forced())
     }
 
-    /// Returns them.
     pub fn forced(&mut self) -> Vec<u32> {
         if self.is_done() { Vec::new() } else { self.0.consume_ff_tokens() }
     }

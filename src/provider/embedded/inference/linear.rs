@@ -7,7 +7,6 @@ use candle_core::{CpuStorage, DType, Device, Module, Result, Tensor};
 use half::f16;
 use parking_lot::Mutex;
 
-/// Quantised at a time.
 const ROWS: usize = 2048;
 /// Candle's VNNI kernels take rows of a multiple of `WIDE.0` numbers, and a multiple of `WIDE.1` rows.
 const WIDE: (usize, usize) = (256, 16);
@@ -20,7 +19,6 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `parts` have the same number of columns and go one below the other.
     pub fn new(parts: &[QTensor], bias: Option<Tensor>) -> Result<Self> {
         Linear::arranged(parts, bias, has_vnni())
     }
@@ -117,7 +115,6 @@ impl Lent {
         *self.0.lock() = None;
     }
 
-    /// Panics after they were freed.
     fn read<T>(&self, read: impl FnOnce(&dyn QuantizedType) -> T) -> T {
         let weights = self.0.lock();
         read(weights.as_deref().expect("candle has arranged these weights for its kernel and reads no others"))

@@ -5,7 +5,6 @@
 
 use crate::provider::Sampling;
 
-/// Tokens less likely than this are never drawn.
 const LEAST: f64 = 1e-7;
 
 #[derive(Debug)]

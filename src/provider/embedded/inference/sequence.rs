@@ -24,7 +24,6 @@ pub struct Sequence {
     labels: EnumScores,
     sampler: Sampler,
     stop: Vec<String>,
-    /// Tokens of prompt and reply.
     most: usize,
     tell: Tell,
     began: Instant,
@@ -34,7 +33,6 @@ pub struct Sequence {
 const MAX_TOKENS: u32 = 512;
 
 impl Sequence {
-    /// A call that cannot be asked is answered with the error.
     pub fn new(body: &Body, model: &Model, tell: Tell) -> Option<Self> {
         let began = Instant::now();
         let (tokens, context, grammar) = match prepare(body, model) {
@@ -120,7 +118,6 @@ impl Sequence {
         Ok(finish.or(done.then_some(Finish::Stop)))
     }
 
-    /// Returns the end of the reply, if it has ended.
     fn extend(&mut self, tokens: &[u32], model: &Model) -> Option<Finish> {
         for token in tokens {
             if model.vocabulary.ends().contains(token) {
@@ -139,7 +136,6 @@ impl Sequence {
         None
     }
 
-    /// Returns the processed tokens and their cache.
     pub fn end(self, finish: Finish) -> (Vec<u32>, Cache) {
         let reply = Reply {
             text: String::from_utf8_lossy(&self.reply).into_owned(),
@@ -184,7 +180,6 @@ fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, usize, Option<Gramma
     Ok((tokens, context, grammar))
 }
 
-/// An empty `needle` is never found.
 fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() { None } else { text.windows(needle.len()).position(|window| window == needle) }
 }

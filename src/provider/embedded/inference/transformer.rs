@@ -54,7 +54,6 @@ pub struct Transformer {
 struct Layer {
     attention_norm: Tensor,
     queries: Linear,
-    /// Of a head's query and key, in models that have them.
     head_norms: Option<(Tensor, Tensor)>,
     output: Linear,
     inner_norm: Tensor,
@@ -63,7 +62,6 @@ struct Layer {
 }
 
 pub struct Span<'a> {
-    /// The tokens before; those of this step are added.
     pub cache: &'a mut Cache,
     pub tokens: &'a [u32],
 }
@@ -246,13 +244,11 @@ impl Shape {
         })
     }
 
-    /// Per layer and token.
     fn remembered(&self) -> usize {
         self.heads.1 * self.head * 2
     }
 }
 
-/// As one matrix: names and rows of the parts, with the same number of columns.
 fn matrix(gguf: &Mutex<&mut Gguf>, parts: &[(String, usize)], columns: usize) -> Read<Linear> {
     let (mut weights, mut biases) = (Vec::new(), Vec::new());
     let mut file = gguf.lock();

@@ -1,7 +1,6 @@
 //! The vocabulary: turns texts into tokens and back.
 //!
-//! Byte-level BPE of the crate `tokenizers`, set up from the GGUF file. Special tokens are never found in texts; the template
-//! asks for them with [`Vocabulary::special`].
+//! Special tokens are never found in texts; the template asks for them with [`Vocabulary::special`].
 
 use std::collections::HashMap;
 
@@ -16,10 +15,8 @@ use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 use super::gguf::{Gguf, broken, whole};
 use crate::provider::EndpointError;
 
-/// Tokens of a vocabulary, and bytes of a token.
 const LARGEST: (usize, usize) = (1 << 20, 1 << 10);
 
-/// Besides the one in the file.
 const ENDS: [&str; 7] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "</s>"];
 
@@ -102,7 +99,6 @@ impl Vocabulary {
         self.bytes.len()
     }
 
-    /// Without special tokens.
     pub fn tokens(&self, text: &str) -> Vec<u32> {
         match self.tokenizer.encode_fast(text, false) {
             Ok(encoding) => encoding.get_ids().to_vec(),
@@ -119,7 +115,6 @@ impl Vocabulary {
         self.special.keys().map(String::as_str)
     }
 
-    /// The name of a special one.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }

@@ -14,7 +14,6 @@ pub struct Builtin {
     pub quantization: &'static str,
     pub licence: &'static str,
     pub file: &'static str,
-    /// In lower-case hex.
     pub sha256: &'static str,
     pub bytes: u64,
     pub wheel: Wheel,
@@ -24,7 +23,6 @@ pub struct Builtin {
 pub struct Wheel {
     pub requirement: &'static str,
     pub member: &'static str,
-    /// In lower-case hex.
     pub sha256: &'static str,
     pub bytes: u64,
 }
@@ -95,7 +93,6 @@ impl Folders {
     /// `FANFOLD_MODELS`, else the data folder (XDG, `LOCALAPPDATA`); `OLLAMA_MODELS`, else Ollama's places.
     pub fn from_env(env: Env<'_>) -> Result<Folders, EndpointError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        // By the specification a relative path is ignored.
         let folder = |name: &str| set(name).filter(|path| path.is_absolute());
         let (home, data) = if cfg!(windows) {
             (folder("USERPROFILE"), folder("LOCALAPPDATA"))
@@ -124,7 +121,6 @@ impl Folders {
 pub struct Located {
     /// It exists, unless it is a built-in model's that has not been fetched.
     pub path: PathBuf,
-    /// That it must have, in lower-case hex.
     pub sha256: Option<String>,
     pub builtin: Option<&'static Builtin>,
 }

@@ -24,7 +24,6 @@ pub(super) enum Broken {
     To(io::Error),
 }
 
-/// Returns their SHA-256 in lower-case hex and their number.
 pub(super) fn copied(from: &mut dyn Read, to: &mut dyn Write) -> Result<(String, u64), Broken> {
     let mut hash = Sha256::new();
     let mut block = vec![0; BLOCK];

