@@ -11,15 +11,11 @@ pub enum AnswerType {
     /// Text of at most this many characters (Unicode scalar values).
     Text(Option<NonZeroU32>),
     Enum(Vec<String>),
-    /// A whole number within bounds, both included.
     Integer(Option<f64>, Option<f64>),
-    /// A number within bounds, both included.
     Number(Option<f64>, Option<f64>),
     Boolean,
     List(Box<AnswerType>),
-    /// One of these texts, each shown with a label: label and text. The answer is the text.
     Labelled(Vec<(String, String)>),
-    /// At most this many different choices (`Enum` or `Labelled`).
     Some(Box<AnswerType>, usize),
 }
 
@@ -35,7 +31,6 @@ impl AnswerType {
         }
     }
 
-    /// The values that it can have, if they are labels; else empty.
     pub fn labels(&self) -> Vec<String> {
         match self {
             AnswerType::Enum(options) => options.clone(),
@@ -147,14 +142,13 @@ pub fn normalise_option(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
-/// The choice that a reply names, if it is only one.
 fn labelled(choices: &[(String, String)], reply: &str) -> Option<Cell> {
     let mut fitting = choices.iter().filter(|(label, choice)| names(reply, label, choice));
     let (_, choice) = fitting.next()?;
     fitting.next().is_none().then(|| Cell::Text(choice.clone()))
 }
 
-/// Whether a reply names a choice: by its label, its text, or both (`A. good`, `A) good`, `A: good`).
+/// By its label, its text, or both (`A. good`, `A) good`, `A: good`).
 fn names(reply: &str, label: &str, choice: &str) -> bool {
     let (reply, label, choice) = (normalise_option(reply), normalise_option(label), normalise_option(choice));
     let rest = reply.strip_prefix(&label).map(str::trim_start).and_then(|rest| rest.strip_prefix(['.', ')', ':']));

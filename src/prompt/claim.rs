@@ -22,7 +22,6 @@ pub enum Figure {
 }
 
 impl Claim {
-    /// Compiles `source`; the error is a sentence.
     pub fn new(source: &str) -> Result<Self, String> {
         Ok(Claim { template: holding(source)?, source: source.to_owned() })
     }
@@ -31,14 +30,13 @@ impl Claim {
         &self.source
     }
 
-    /// The sorted names of the figures that it uses; a figure of a group is written with a dot.
+    /// Sorted; a figure of a group is written with a dot.
     pub fn figures(&self) -> Vec<String> {
         let mut names = self.template.variables();
         names.retain(|name| !self.template.is_global(name));
         names
     }
 
-    /// The error is a sentence.
     pub fn holds(&self, figures: &BTreeMap<String, Figure>) -> Result<bool, String> {
         let context = figures.iter().map(|(name, figure)| (name.clone(), value_of(figure))).collect();
         Ok(self.template.over(context)? == HOLDS)

@@ -21,12 +21,10 @@ pub struct BoundCondition {
 }
 
 impl Condition {
-    /// Compiles `source`; the error is a sentence.
     pub fn new(source: &str) -> Result<Self, String> {
         Ok(Condition { template: holding(source)?, source: source.to_owned() })
     }
 
-    /// Binds the variables to the columns of `input`, or to the values `others` that are passed for each row.
     pub fn bind(self, input: &SchemaRef, others: &[&str]) -> Result<BoundCondition, Unknown> {
         Ok(BoundCondition { template: self.template.bind(input, None, others)?, source: self.source })
     }
@@ -45,12 +43,11 @@ impl BoundCondition {
         self.template.others()
     }
 
-    /// The error is a sentence.
     pub fn holds(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<bool, String> {
         Ok(self.template.render(row, others)? == HOLDS)
     }
 
-    /// The text columns that are compared with a number, which is never true, each with the number.
+    /// The text columns that are compared with a number, which is never true.
     pub fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
         let tokens = tokens(&self.source);
         let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).map_or("", |token| token.text);
@@ -74,7 +71,7 @@ impl BoundCondition {
     }
 }
 
-/// A template that renders [`HOLDS`] if the expression `source` is true; the error is a sentence.
+/// Renders [`HOLDS`] if the expression is true.
 pub(super) fn holding(source: &str) -> Result<Template, String> {
     Template::check_expression(source).map_err(|error| error.message)?;
     Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|error| error.message)

@@ -19,17 +19,15 @@ pub struct Field {
     pub name: String,
     pub kind: AnswerType,
     pub nullable: bool,
-    /// Whether a column with the probability of its label follows; it is neither in the schema nor in the prompt.
+    /// It is neither in the schema nor in the prompt.
     pub prob: bool,
-    /// Whether the key may be missing and any scalar is accepted as text (the `json_keys` shorthand).
+    /// The key may be missing, and any scalar is accepted as text.
     pub loose: bool,
-    /// Texts that mean null, such as `unclear`, unless they are options.
     pub unknown: Vec<String>,
     pub description: Option<String>,
 }
 
 impl Field {
-    /// A key of the `json_keys` shorthand: text or null, and it may be missing.
     pub fn loose(name: &str) -> Field {
         let kind = AnswerType::Text(None);
         let name = name.to_owned();
@@ -77,7 +75,6 @@ impl Field {
         }
     }
 
-    /// The value in its standard form: labels as in the spec, whole numbers without a point.
     fn written(&self, value: Option<&Value>) -> Result<Value, String> {
         Ok(match (self.read(value)?, value) {
             (Cell::Number(_), Some(number)) => number.clone(),
@@ -97,7 +94,6 @@ impl Field {
         [(self.name.clone(), self.kind.column())].into_iter().chain(prob)
     }
 
-    /// The probability of the label in `cell`; null if none is reported, and for null.
     fn probability(&self, cell: &Cell, probabilities: Option<&Probabilities>) -> Cell {
         let Cell::Text(label) = cell else { return Cell::Null };
         let reported = probabilities.and_then(|keys| keys.get(&self.name)?.get(label)).copied();
@@ -114,7 +110,6 @@ fn shown(value: &Value) -> String {
 }
 
 impl Expect {
-    /// The JSON Schema that a server can enforce; `None` for plain text.
     pub fn schema(&self) -> Option<Value> {
         let Expect::Record(fields) = self else { return None };
         let properties: Map<String, Value> = fields.iter().map(|f| (f.name.clone(), f.schema())).collect();
@@ -124,7 +119,6 @@ impl Expect {
         }))
     }
 
-    /// The form of the answer in words for the model; `None` for plain text.
     pub fn instruction(&self) -> Option<String> {
         let Expect::Record(fields) = self else { return None };
         let lines: Vec<String> = fields.iter().map(Field::words).collect();
@@ -142,13 +136,10 @@ impl Expect {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.loose))
     }
 
-    /// Whether some columns hold probabilities, which only some providers report.
     pub fn needs_probabilities(&self) -> bool {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.prob))
     }
 
-    /// Reads a reply and the probabilities from its provider into cells; the error is the reason in words for the model
-    /// and the user.
     pub fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
         let text = reply::without_thinking(reply)?;
         match self {
@@ -158,7 +149,6 @@ impl Expect {
         }
     }
 
-    /// The reply in standard form whose answer is `answer`, an object of the keys or a text; the error is a reason.
     pub fn written(&self, answer: &Value) -> Result<String, String> {
         match (self, answer) {
             (Expect::Text, Value::String(text)) if text.trim().is_empty() => Err("it is empty".to_owned()),
@@ -195,7 +185,6 @@ impl Expect {
         }
     }
 
-    /// Reads a reply that is not quite JSON: its syntax is repaired, its content is not. `None` if that is not possible.
     pub fn read_repaired(&self, reply: &str, probabilities: Option<&Probabilities>) -> Option<Answer> {
         let Expect::Record(fields) = self else { return None };
         let object = reply::repaired(reply::without_thinking(reply).ok()?)?;

@@ -1,6 +1,4 @@
 //! Failures: why a row, a call or an item has no answer, as a kind and a message.
-//!
-//! [`Failure`] becomes the text `kind: message` only where it is written: in error columns, the calls table and the ledger.
 
 use std::fmt;
 
@@ -27,12 +25,9 @@ pub enum FailureKind {
     Truncated,
     Malformed,
     Template,
-    /// A condition (`when`) cannot be decided for this row.
     When,
-    /// A value of the input does not fit the field that it fills.
     Value,
     Fallback,
-    /// The replay file does not contain the call.
     Missing,
     /// A reason without a kind: of an item in a pack, or in a record of another version.
     Unnamed,
@@ -59,7 +54,6 @@ const NAMES: [(FailureKind, &str); 17] = [
 ];
 
 impl FailureKind {
-    /// The word in error columns and reports; empty for [`FailureKind::Unnamed`].
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
@@ -70,7 +64,7 @@ impl FailureKind {
 }
 
 impl Failure {
-    /// Reads the text of a failure. A text that names no known kind is kept whole.
+    /// A text that names no known kind is kept whole.
     pub fn read(text: &str) -> Failure {
         let (name, message) = text.split_once(": ").unwrap_or((text, ""));
         let known = NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| kind.because(message));

@@ -125,7 +125,7 @@ fn distinct(options: &[String]) -> Result<Vec<String>, (&'static str, String)> {
 }
 
 impl FieldSpec {
-    /// The field called `name`; the error is the wrong key and a sentence.
+    /// The error is the wrong key and a sentence.
     pub fn field(&self, name: &str) -> Result<Field, (&'static str, String)> {
         let kind = match self.kind {
             FieldType::Array => self.list()?,

@@ -16,19 +16,16 @@ const DEEPEST_BLOCK: usize = 20;
 /// Operators, parts, filters and calls in one tag, and `elif` in one template: each is nested in the one before it.
 const MOST_STEPS: usize = 200;
 
-/// Tags that keep output in memory instead of printing it.
 const CAPTURES: &[&str] = &["macro", "call", "filter", "endset"];
 
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub text: String,
-    /// The longest text between two tags, in bytes, if the template captures output (`set` blocks, macros, `filter`
-    /// blocks); 0 if it does not.
+    /// In bytes; 0 if the template captures no output (`set` blocks, macros, `filter` blocks).
     pub longest_captured: usize,
 }
 
-/// Puts the guards into a template; the error is its line and a sentence. Text that is not a template passes: the engine
-/// reports it.
+/// The error is a line and a sentence. Text that is not a template passes: the engine reports it.
 pub(super) fn guarded(source: &str) -> Result<Guarded, (usize, String)> {
     let mut inserted: Vec<(usize, String)> = Vec::new();
     let (mut blocks, mut elifs, mut longest, mut captures, mut at) = (0, 0, 0, false, 0);
@@ -60,7 +57,6 @@ pub(super) fn guarded(source: &str) -> Result<Guarded, (usize, String)> {
     Ok(Guarded { text, longest_captured: if captures { longest } else { 0 } })
 }
 
-/// How many blocks are open behind a tag that begins with the word `first`.
 fn open_blocks(first: &str, tokens: &[Token<'_>], before: usize) -> usize {
     match first {
         "for" | "if" | "macro" | "call" | "filter" | "with" | "block" | "autoescape" => before + 1,
@@ -88,7 +84,6 @@ fn too_deep(tag: &Tag<'_>, blocks: usize, elifs: usize) -> Option<String> {
     }
 }
 
-/// Whether token `i` follows an operand, so that a bracket there is a call or an index.
 fn is_behind_operand(tag: &Tag<'_>, i: usize) -> bool {
     i > usize::from(tag.is_block) && tag.tokens[i - 1].ends_operand()
 }
@@ -100,9 +95,7 @@ fn guard(tag: &Tag<'_>, inserted: &mut Vec<(usize, String)>) {
             inserted.push((place, guard));
         }
     };
-    // `+` and `~` have two operands wherever they are.
     let joins = |i: usize| i > 0 && (tokens[i].is("~") || tokens[i].is("+"));
-    // Every join copies what was joined before it.
     let joined = (0..tokens.len()).filter(|i| joins(*i)).count();
     let from = first_expression(tag);
     for i in 0..tokens.len() {
@@ -133,7 +126,6 @@ fn guard(tag: &Tag<'_>, inserted: &mut Vec<(usize, String)>) {
     }
 }
 
-/// The first token of a tag that is part of an expression; those before it are the names that a tag sets.
 fn first_expression(tag: &Tag<'_>) -> usize {
     let behind = |found: Option<usize>| found.map_or(tag.tokens.len(), |at| at + 1);
     match tag.tokens.first().filter(|_| tag.is_block).map(|first| first.text) {
@@ -144,12 +136,10 @@ fn first_expression(tag: &Tag<'_>) -> usize {
     }
 }
 
-/// Whether the group that token `i` opens is a slice, or a list, table or tuple that holds variables.
 fn makes_a_value(tag: &Tag<'_>, i: usize) -> bool {
     let tokens = tag.tokens.as_slice();
     let Some(close) = end_of_group(tokens, i).filter(|close| *close > i) else { return false };
     let inner = &tokens[i + 1..close];
-    // The targets of a `with` block.
     let is_target = tokens.get(close + 1).is_some_and(|next| next.is("="));
     let is_slice = tokens[i].text == "[" && inner.iter().any(|token| token.is(":"));
     let holds_variables = inner.iter().any(|token| token.kind == TokenKind::Word);
@@ -157,7 +147,6 @@ fn makes_a_value(tag: &Tag<'_>, i: usize) -> bool {
     !is_target && (is_slice || !is_behind_operand(tag, i) && holds_variables && !is_group)
 }
 
-/// The variable before token `i`, with its attributes, as a second argument.
 fn path_before(tokens: &[Token<'_>], i: usize) -> String {
     let mut from = i;
     while from >= 3 && tokens[from - 1].kind == TokenKind::Literal && tokens[from - 2].is(".") {
@@ -172,8 +161,7 @@ fn has_comma(tokens: &[Token<'_>]) -> bool {
     tokens.iter().any(|token| token.is(","))
 }
 
-/// The last token of the operand that begins with token `i`, or that the group at `i` is a part of: behind its attributes,
-/// calls and filters.
+/// The last token of the operand that token `i` is in, with attributes, calls and filters.
 fn end_of_operand(tokens: &[Token<'_>], mut i: usize) -> Option<usize> {
     while tokens.get(i)?.is("-") {
         i += 1;

@@ -1,9 +1,7 @@
 //! Probabilities of the labels in a typed answer, from the probabilities of the reply's tokens. Pure.
 //!
-//! Servers report the likeliest tokens in each position of the reply, not the probability of a text. In the position of a label
-//! each of those tokens begins some labels. If it begins one, that label gets its probability; if it begins several, the reply's
-//! own token is followed and any other is shared equally. Tokens that begin no label are left out, and the rest is scaled to 1:
-//! the probability of a label, given that the reply is a label.
+//! A token that begins one label gives it its probability. If it begins several, the reply's own token is followed and any
+//! other is shared equally. Tokens that begin no label are left out, and the rest is scaled to 1.
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -16,17 +14,14 @@ use super::reply::{last_object, without_thinking};
 pub struct Token {
     /// The bytes of the token; a character may be spread over several tokens.
     pub bytes: Vec<u8>,
-    /// From 0 to 1.
     pub probability: f64,
-    /// The likeliest tokens in this position with their probabilities; may contain the token itself.
+    /// May contain the token itself.
     pub likeliest: Vec<(Vec<u8>, f64)>,
 }
 
-/// The name of a label, and its JSON.
 type Label = (String, Vec<u8>);
 
-/// The probabilities of the labels of each `enum` in `schema`, from the `tokens` of `reply`. A key whose value cannot be
-/// followed is left out; `None` without tokens.
+/// A key whose value cannot be followed is left out; `None` without tokens.
 pub fn label_probabilities(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
     if tokens.is_empty() {
         return None;
@@ -56,7 +51,6 @@ fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
     whole.windows(part.len().max(1)).position(|window| window == part)
 }
 
-/// The shares of the labels at byte `place` of the text of the tokens.
 fn follow(tokens: &[Token], place: usize, labels: &[Label]) -> Option<Vec<f64>> {
     let mut start = 0;
     let at = tokens.iter().position(|token| {

@@ -14,19 +14,16 @@ pub enum Role {
 pub struct Message {
     pub role: Role,
     pub content: String,
-    /// The bytes that are the same for all rows.
     #[serde(skip)]
     pub shared: Shared,
 }
 
-/// The bytes at the start and at the end of a message that are the same for all rows with the same template.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shared {
     pub start: usize,
     pub end: usize,
 }
 
-/// A system text of the parts that exist, separated by blank lines; `None` without any.
 pub fn system<'a>(parts: impl IntoIterator<Item = Option<&'a str>>) -> Option<String> {
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
     Some(parts.join("\n\n")).filter(|text| !text.is_empty())
@@ -50,7 +47,6 @@ impl Message {
         Message { shared: Shared { start, end: 0 }, ..self }
     }
 
-    /// Marks `start` and `end` as the same for all rows. A message that does not begin and end with them is not marked.
     pub fn around(self, start: &str, end: &str) -> Self {
         let holds = self.content.strip_prefix(start).is_some_and(|rest| rest.ends_with(end));
         let shared = if holds { Shared { start: start.len(), end: end.len() } } else { Shared::default() };

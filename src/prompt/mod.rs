@@ -1,7 +1,4 @@
 //! Prompts and answers, without a model. Pure: no clock, no network, no files.
-//!
-//! A [`Template`] and a row make a [`Prompt`]. Its [`Expect`] describes the answer to the model, and reads the reply into cells
-//! or into the reason why it cannot be used.
 
 mod answer_type;
 mod claim;
@@ -43,35 +40,29 @@ pub use template::{Bound, Template, Unknown};
 pub struct Prompt {
     pub messages: Vec<Message>,
     pub expect: Arc<Expect>,
-    /// The same as a JSON Schema, for servers that can enforce one.
     pub schema: Option<Arc<serde_json::Value>>,
-    /// The respondent, if equal questions need separate answers: two respondents with the same description are two
-    /// people. Without it, equal questions to a greedy model are asked once.
+    /// Set if equal questions need separate answers; else they are asked once of a greedy model.
     pub respondent: Option<u64>,
     pub pack: Option<Arc<Pack>>,
 }
 
-/// The cells of a reply, in the order of the fields.
 pub type Answer = Vec<Cell>;
 
-/// How probable each label of each key with an `enum` was to the model: by key, then by label as the spec writes it (null
-/// under `null`), from 0 to 1.
+/// By key, then by label as the spec writes it (null under `null`), from 0 to 1.
 pub type Probabilities = IndexMap<String, IndexMap<String, f64>>;
 
-/// Characters of an unusable reply that are shown to the model when it is asked again.
+/// In characters.
 const SHOWN: usize = 4000;
 
 /// Characters of a reply without an end that are shown to the model: all of it would lead it the same way.
 const SHOWN_OF_ENDLESS: usize = 200;
 
 impl Prompt {
-    /// The conversation `asked` with a reply that can't be used and the reason, asking again.
     pub fn again(&self, asked: &[Message], reply: &str, reason: &str) -> Vec<Message> {
         let complaint = format!("That answer can't be used: {reason}. {}", self.expect.reminder());
         replied(asked, first(reply, SHOWN).to_owned(), complaint)
     }
 
-    /// The conversation `asked` with a reply that was cut off, asking for a shorter one.
     pub fn again_shorter(&self, asked: &[Message], reply: &str) -> Vec<Message> {
         let complaint =
             format!("That answer was too long and was cut off. Be much briefer. {}", self.expect.reminder());

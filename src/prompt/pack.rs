@@ -1,8 +1,7 @@
 //! Packs: several rows in one prompt, and their answers in one reply. Pure; stages do not know of them.
 //!
-//! The text that the rows share ([`Message::parts`]) comes first, with a mark for the row's own text. Then come the rows' own
-//! texts as items, each between fences with an id. An id is a short hash of the item, in letters that form neither words nor
-//! numbers, and occurs in no text: a text cannot end its fence or begin a new one, and numbers are never ids.
+//! The shared text comes first, then the rows' own texts between fences with an id that occurs in no text: a text cannot end
+//! its fence or begin a new one.
 //!
 //! Examples before the question of a single row become a separate pack with its reply.
 //!
@@ -33,13 +32,11 @@ pub struct Pack {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// The item's answer in the reply, as JSON.
     pub part: Option<String>,
     pub answer: Result<Answer, String>,
 }
 
-/// Whether two prompts can be packed: they share the same texts in the same places, and their answers have the same
-/// form.
+/// They must share the same texts in the same places and the form of the answer.
 pub fn together(a: &Prompt, b: &Prompt) -> bool {
     let alike = |(a, b): (&Message, &Message)| {
         let ((start, own, end), (other_start, other_own, other_end)) = (a.parts(), b.parts());
@@ -51,7 +48,6 @@ pub fn together(a: &Prompt, b: &Prompt) -> bool {
         && a.messages.iter().zip(&b.messages).all(alike)
 }
 
-/// One prompt for all `prompts`, which must fit [`together`]. There is at least one.
 pub fn pack(prompts: &[&Prompt]) -> Prompt {
     let (examples, first) = without_examples(prompts[0]);
     let several = first.messages.iter().filter(|message| !message.parts().1.is_empty()).count() > 1;
@@ -94,8 +90,7 @@ pub fn pack(prompts: &[&Prompt]) -> Prompt {
 
 type Example = (String, String);
 
-/// The examples of a prompt as (own text, answer), and the prompt without them. Examples are turns before the question
-/// that are the same for all rows and differ from the question in one place.
+/// Examples are turns before the question that are the same for all rows and differ from it in one place.
 fn without_examples(prompt: &Prompt) -> (Vec<Example>, Prompt) {
     let mut found = Vec::new();
     let mut messages = prompt.messages.clone();
@@ -121,7 +116,6 @@ fn without_examples(prompt: &Prompt) -> (Vec<Example>, Prompt) {
     (found, Prompt { messages, ..prompt.clone() })
 }
 
-/// The examples as a separate pack with its reply, which shows the model the form of a reply.
 fn shown(examples: &[Example], task: &str, expect: &Expect) -> Vec<Message> {
     if examples.is_empty() {
         return Vec::new();
@@ -159,7 +153,6 @@ fn ending(ids: &[String], expect: &Expect) -> String {
     )
 }
 
-/// The row's own text in a prompt; in parts if it is in `several` messages.
 fn own(prompt: &Prompt, several: bool) -> String {
     let own = prompt.messages.iter().map(|message| message.parts().1).filter(|own| !own.is_empty());
     if several {
@@ -177,7 +170,7 @@ fn respondents(prompts: &[&Prompt]) -> Option<u64> {
     (!who.is_empty()).then(|| u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes")))
 }
 
-/// An id for each text, all different, none of them contained in any text.
+/// All different, and none contained in any text.
 fn ids(contents: &[String]) -> Vec<String> {
     let mut salt = 0_usize;
     loop {
@@ -221,7 +214,6 @@ fn holds(text: &str, ids: &HashSet<&[u8]>, length: usize) -> bool {
     false
 }
 
-/// The schema of a pack's reply; `single` is the schema of one answer.
 fn schema(single: Option<&Value>, items: usize) -> Value {
     let answer = single.cloned().unwrap_or_else(|| json!({ "type": "string" }));
     json!({
@@ -248,7 +240,7 @@ struct Reply<'a> {
     answers: Vec<&'a RawValue>,
 }
 
-/// One answer in it. A repeated key is an error: two answers may have been merged.
+/// A repeated key is an error: two answers may have been merged.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry<'a> {
@@ -262,8 +254,6 @@ impl Pack {
         self.ids.len()
     }
 
-    /// The result for each item in a complete reply. `lenient`: the syntax of a reply that is not quite JSON is
-    /// repaired.
     pub fn read(&self, reply: &str, lenient: bool) -> Vec<Item> {
         let bad = |reason: &str| vec![Item { part: None, answer: Err(reason.to_owned()) }; self.size()];
         let text = match reply::without_thinking(reply) {

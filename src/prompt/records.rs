@@ -33,27 +33,21 @@ fn record(names: &[String], cells: &[Cell]) -> Value {
     Value::from(entries.collect::<BTreeMap<String, Value>>())
 }
 
-/// The keys that a template reads of a list of records, as a trial shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
     pub reads: Vec<String>,
-    /// The keys that it reads and that do not exist, each with the nearest key.
     pub unknown: Vec<(String, Option<String>)>,
 }
 
 impl Bound {
-    /// Renders the template over a row and these values; the error names the variable or the limit.
     pub fn render_with(&self, row: Row<'_>, others: &[(&str, TemplateValue<'_>)]) -> Result<String, String> {
         self.render_values(row, others.iter().map(|(name, given)| (*name, given.value())))
     }
 
-    /// Renders the template over two records with the keys `names` in the list `variable`, to see which it reads. A key
-    /// that is named only in a branch that is not taken counts as read; so do all keys if the template iterates over
-    /// them.
+    /// Keys in a branch that is not taken count as read; so do all if the template iterates over them.
     pub fn trial(&self, variable: &str, names: &[String]) -> Trial {
         let seen = Arc::new(Seen { names: names.to_vec(), ..Seen::default() });
         let records: Value = (0..2).map(|_| Value::from_object(Probe(seen.clone()))).collect();
-        // The other values have no type that suits every template; if rendering fails, the words of the template decide.
         let _ = self.render_blank(&[(variable, records)]);
         let found = seen.found.lock();
         let is_word = |c: char| c.is_alphanumeric() || c == '_';

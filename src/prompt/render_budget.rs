@@ -8,12 +8,9 @@
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters, functions, tests};
 
-/// The filter that charges the value it is given, times its argument, and makes lazy values lists.
 pub(super) const CHARGE: &str = "_charge";
 pub(super) const NUMBER: &str = "_number";
-/// Bytes that one rendering may handle.
 const MOST: usize = 64 << 20;
-/// Bytes charged for an item of a list, besides its content.
 const ITEM: usize = 64;
 /// Lists in lists at most: the engine drops values recursively.
 const DEEPEST: usize = 64;
@@ -39,7 +36,7 @@ fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// The bytes of a value with its items, or a little more than [`MOST`]: lazy values may be endless.
+/// In bytes, or a little more than [`MOST`]: lazy values may be endless.
 fn weight(value: &Value) -> Result<usize, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.len());
@@ -72,7 +69,6 @@ fn weight(value: &Value) -> Result<usize, Error> {
     Ok(weight)
 }
 
-/// The most bytes that a filter makes beyond those of its arguments.
 fn extra(name: &str, args: &[Value]) -> usize {
     let text = |i: usize| args.get(i).and_then(Value::as_str).unwrap_or_default();
     let length = |i: usize| args.get(i).map_or(0, |arg| arg.as_str().map_or_else(|| arg.to_string().len(), str::len));
@@ -97,17 +93,13 @@ fn extra(name: &str, args: &[Value]) -> usize {
             let longest = args.iter().skip(1).map(|arg| weight(arg).unwrap_or(MOST)).max().unwrap_or(0);
             text(0).matches('%').count().saturating_mul(widest.saturating_add(longest))
         }
-        // Digits behind the point.
         "round" => number(args.get(1).cloned().or_else(|| named("precision"))),
-        // Texts and lists are joined one by one.
         "sum" => items().saturating_mul(args.first().map_or(0, |arg| weight(arg).unwrap_or(MOST) / 64)),
-        // Each level is indented.
         "pprint" => args.first().map_or(0, |arg| weight(arg).unwrap_or(MOST)).saturating_mul(4),
         _ => 0,
     }
 }
 
-/// A filter or function that charges its arguments and then calls the engine's own.
 fn charged(
     name: &'static str,
     own: Value,
@@ -122,7 +114,6 @@ fn charged(
     }
 }
 
-/// The value that a guard lets pass, for an operator with `copies` operands.
 fn guarded(
     state: &mut State<'_, '_>,
     value: ValueOrKwargs,

@@ -10,12 +10,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// The most places that are tried as the start of a JSON object.
 const TRIES: usize = 1000;
 /// How often a reply may be read, on average, by tries that fail far behind their start.
 const READINGS: usize = 4;
 
-/// The reply without a byte order mark, outer white space and the thinking before the answer.
 pub fn without_thinking(reply: &str) -> Result<&str, String> {
     let text = reply.trim_start_matches('\u{feff}').trim();
     // Some chat templates open the thinking in the prompt, so that the reply contains only its end.
@@ -26,7 +24,6 @@ pub fn without_thinking(reply: &str) -> Result<&str, String> {
     }
 }
 
-/// The last whole JSON object of `text`, with any text or fences around it.
 pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     match text.is_empty() {
         true => Err("it is empty".to_owned()),
@@ -34,7 +31,6 @@ pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// The same, read as any type that is an object in JSON.
 pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     if let Ok(object) = serde_json::from_str(text) {
         return Some(object);
@@ -63,8 +59,7 @@ pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     found
 }
 
-/// The JSON object between the first brace of `text` and the last, with repaired syntax. `None` if it has no end, or if
-/// a repair would change a letter, digit or backslash, or their order.
+/// `None` if it has no end, or if a repair would change a letter, digit or backslash, or their order.
 pub fn repaired(text: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(&mended(text)?).ok()
 }
@@ -77,13 +72,11 @@ pub fn mended(text: &str) -> Option<String> {
     (content(&mended)? == said).then_some(mended)
 }
 
-/// The longest text that is repaired, in bytes.
+/// In bytes.
 const LONGEST_REPAIR: usize = 1 << 20;
 const DEEPEST_REPAIR: usize = 64;
 
-/// The content of a text like JSON without its quotes, commas, comments and white space: letters (in lower case,
-/// Python's `None` as `null`), digits and backslashes, without the escapes of line breaks and tabs. `None` if a bracket
-/// or quote is not closed.
+/// Letters in lower case, digits and backslashes. `None` if a bracket or quote is not closed.
 fn content(text: &str) -> Option<String> {
     let mut said = String::with_capacity(text.len());
     let mut open = Vec::new();
@@ -117,7 +110,6 @@ fn content(text: &str) -> Option<String> {
     (open.is_empty() && quote.is_none()).then(|| said.replace("none", "null"))
 }
 
-/// How many bytes of `text` were read before this error; up to the end of its line.
 fn read_until(text: &str, error: &serde_json::Error) -> usize {
     match error.line() {
         0 | 1 => error.column(),

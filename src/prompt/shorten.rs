@@ -6,11 +6,9 @@ use super::{Message, Role};
 
 const GAP: &str = "\n[…]\n";
 
-/// The conversation with at most about `bytes` bytes, and the number of characters that were left out. `None` if nothing
-/// has to be left out, or if nothing of the longest message would remain.
+/// With the number of characters left out; `None` if nothing has to go, or nothing would remain.
 pub fn shortened(messages: &[Message], bytes: usize) -> Option<(Vec<Message>, u64)> {
     let whole: usize = messages.iter().map(|message| message.content.len()).sum();
-    // Half an example would show the model something wrong.
     let is_example = |at: usize| {
         let message = &messages[at];
         at + 1 < messages.len() && message.role != Role::System && message.parts().1.is_empty()

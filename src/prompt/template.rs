@@ -16,13 +16,11 @@ use crate::document::{Diagnostic, Path};
 use crate::name::nearest;
 use crate::table::{Cell, Row, listed_columns};
 
-/// Instructions of the template engine for one prompt.
 const FUEL: u64 = 1_000_000;
 /// Bytes of the template's own text that one prompt may capture in variables.
 const CAPTURED: u64 = 256 << 20;
-/// Levels of macros and loops that call themselves.
 const RECURSION: usize = 64;
-/// The most bytes of one prompt.
+/// In bytes.
 const LONGEST: usize = 8 << 20;
 const NAME: &str = "prompt";
 
@@ -30,13 +28,11 @@ const NAME: &str = "prompt";
 pub struct Template {
     environment: Environment<'static>,
     source: String,
-    /// The text before the first tag and behind the last one, as it is printed.
     constant: (String, String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
-    /// The line of the template, from 1.
     pub line: Option<usize>,
     pub message: String,
 }
@@ -57,7 +53,6 @@ impl Unknown {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// A problem at `path` for each; `what` ("the template") uses the columns of `input`.
     pub fn problems(self, path: &Path, what: &str, input: &Schema) -> Vec<Diagnostic> {
         let problem = |(name, near): (String, Option<String>)| {
             let message = format!("{what} uses `{name}`, but the input has no such column");
@@ -107,7 +102,7 @@ impl Template {
         &self.source
     }
 
-    /// The sorted variables; a part of one is written with a dot (`row.party`).
+    /// Sorted; a part of one is written with a dot (`row.party`).
     pub fn variables(&self) -> Vec<String> {
         let Ok(template) = self.environment.get_template(NAME) else { return Vec::new() };
         let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
@@ -115,7 +110,6 @@ impl Template {
         names
     }
 
-    /// The sentence of a rendering error, with its line if the template has several.
     fn placed(&self, error: &minijinja::Error) -> String {
         match error.line().filter(|_| self.source.contains('\n')) {
             Some(line) => format!("line {line} of the template: {}", said(error)),
@@ -123,7 +117,6 @@ impl Template {
         }
     }
 
-    /// Renders the template over these values; the error names the variable or the limit.
     pub(super) fn over(&self, context: BTreeMap<String, Value>) -> Result<String, String> {
         let template = self.environment.get_template(NAME).map_err(|e| said(&e))?;
         let mut text = Capped(Vec::new());
@@ -138,8 +131,7 @@ impl Template {
         self.environment.globals().any(|(global, _)| global == name)
     }
 
-    /// Binds the variables to the columns of `input`: `text` to `text_column`, `row` to all columns, and `others` to
-    /// values that are passed with each row.
+    /// `text` is `text_column`, `row` all columns, and `others` come with each row.
     pub fn bind(self, input: &SchemaRef, text_column: Option<usize>, others: &[&str]) -> Result<Bound, Unknown> {
         let mut bound = Bound { template: self, columns: Vec::new(), row: None, others: Vec::new() };
         let mut unknown = Vec::new();
@@ -174,8 +166,7 @@ impl Template {
     }
 }
 
-/// The text that a template prints before its first tag and behind its last one for every row. A closing brace in the
-/// text may look like the end of a tag: then less is returned.
+/// A closing brace in the text may look like the end of a tag: then less is returned.
 fn constant(source: &str) -> (String, String) {
     // The engine drops one line break at the end.
     let text = source.strip_suffix('\n').map_or(source, |text| text.strip_suffix('\r').unwrap_or(text));
@@ -214,14 +205,11 @@ impl Bound {
         &self.others
     }
 
-    /// The message about `row`, with the part that is the template's own text. The error names the variable or the
-    /// limit.
     pub fn message(&self, row: Row<'_>) -> Result<Message, String> {
         let (start, end) = &self.template.constant;
         Ok(Message::user(self.render(row, &[])?).around(start, end))
     }
 
-    /// The error names the variable or the limit.
     pub fn render(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<String, String> {
         self.render_values(row, others.iter().map(|(name, cell)| (*name, value_of((*cell).clone()))))
     }
@@ -257,7 +245,6 @@ impl Bound {
     }
 }
 
-/// A prompt that stops growing at [`LONGEST`].
 struct Capped(Vec<u8>);
 
 impl std::io::Write for Capped {

@@ -8,7 +8,7 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenKind {
     Word,
-    /// A number or a string. Names of attributes, filters and tests count as literals too: they are never keywords.
+    /// Names of attributes, filters and tests count as literals too: they are never keywords.
     Literal,
     Open,
     Close,
@@ -19,14 +19,13 @@ pub(super) enum TokenKind {
 pub(super) struct Token<'a> {
     pub kind: TokenKind,
     pub text: &'a str,
-    /// Where it ends in the template, in bytes.
     pub end: usize,
 }
 
 pub(super) const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else"];
 
 impl Token<'_> {
-    /// Whether an operand ends with it. A word that is a keyword elsewhere can be a variable; then the answer is wrong.
+    /// A word that is a keyword elsewhere can be a variable; then the answer is wrong.
     pub fn ends_operand(&self) -> bool {
         match self.kind {
             TokenKind::Word => !KEYWORDS.contains(&self.text),
@@ -42,16 +41,13 @@ impl Token<'_> {
 
 #[derive(Debug)]
 pub(super) struct Tag<'a> {
-    /// Its bytes in the template, with the delimiters; up to the end of the template if the tag is not closed, up to the
-    /// end of `endraw` for `{% raw %}`.
+    /// With the delimiters, in bytes; to the end of the template if not closed, or of `endraw`.
     pub span: Range<usize>,
-    /// The tokens between the delimiters, without the signs that trim white space.
     pub tokens: Vec<Token<'a>>,
     pub depth: usize,
     pub is_block: bool,
 }
 
-/// The first tag of a template at or behind byte `from`.
 pub(super) fn next_tag(source: &str, from: usize) -> Option<Tag<'_>> {
     let mut at = from;
     loop {
@@ -85,7 +81,6 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     read(source, 0, 0, "\0").tokens
 }
 
-/// Reads tokens from byte `at` to the delimiter `close` outside of brackets, or to the end.
 fn read<'a>(source: &'a str, start: usize, mut at: usize, close: &str) -> Tag<'a> {
     let mut tag = Tag { span: start..source.len(), tokens: Vec::new(), depth: 0, is_block: false };
     let mut depth = 0_isize;
@@ -111,7 +106,6 @@ fn read<'a>(source: &'a str, start: usize, mut at: usize, close: &str) -> Tag<'a
     tag
 }
 
-/// Whether `word` behind these tokens is the name of an attribute, a filter or a test.
 fn expects_name(tokens: &[Token<'_>], word: &str) -> bool {
     let is_word = |token: &Token<'_>, word: &str| token.kind == TokenKind::Word && token.text == word;
     let is_test =
@@ -123,7 +117,6 @@ fn expects_name(tokens: &[Token<'_>], word: &str) -> bool {
     }
 }
 
-/// The kind of the token at byte `at`, none for white space, and its end.
 fn token(source: &str, at: usize) -> (Option<TokenKind>, usize) {
     let rest = &source[at..];
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -143,7 +136,6 @@ fn token(source: &str, at: usize) -> (Option<TokenKind>, usize) {
     }
 }
 
-/// The length of a string with its quotes; none if it is not closed.
 fn end_of_string(rest: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     for (i, c) in rest.char_indices().skip(1) {
@@ -157,7 +149,6 @@ fn end_of_string(rest: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// Where the number at `at` ends. A number behind a dot is an index and has no fraction.
 fn end_of_number(bytes: &[u8], at: usize) -> usize {
     #[derive(Clone, Copy)]
     enum Part {
@@ -190,7 +181,6 @@ fn end_of_number(bytes: &[u8], at: usize) -> usize {
     }
 }
 
-/// Where the template goes on behind the `{% endraw %}` of a `{% raw %}` that ends at `from`.
 fn end_of_raw(source: &str, from: usize) -> usize {
     let sign = |text: &'_ str| text.len() - text.strip_prefix(['-', '+']).unwrap_or(text).len();
     let mut at = from;

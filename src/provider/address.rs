@@ -1,18 +1,15 @@
 //! Addresses of servers: read from a spec or the environment, checked, and shown without secrets. Pure.
-//!
-//! The rule that a key never travels in clear text over a public network is [`Address::exposes_a_key`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use reqwest::Url;
 
-/// The base address of a server: `http` or `https`, a host, no credentials, no query; the path ends with `/`.
+/// `http` or `https`, a host, no credentials, no query; the path ends with `/`.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Address(Url);
 
 impl Address {
-    /// Reads a base address; the error is a sentence without a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let example = "an address looks like `http://127.0.0.1:8000/v1`";
         let mut url = Url::parse(text.trim()).map_err(|e| format!("this is not an address ({e}); {example}"))?;
@@ -32,15 +29,13 @@ impl Address {
         Ok(Address(url))
     }
 
-    /// The address of a path below it, such as `api/chat`.
     pub fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", self.0.path()));
         url
     }
 
-    /// The address of a path next to the last part of this one: of `props` for `http://host:8080/v1`, for pages outside
-    /// of the dialect.
+    /// `props` for `http://host:8080/v1` is `http://host:8080/props`.
     pub fn beside(&self, path: &str) -> Url {
         let base = self.0.path().trim_end_matches('/');
         let parent = base.rfind('/').map_or("/", |end| &base[..=end]);
@@ -64,8 +59,7 @@ impl Address {
         }
     }
 
-    /// Whether it is in a private network: private, link-local and shared (RFC 6598) addresses, names without a dot (as
-    /// containers have) and names that never leave a site (RFC 6762, `.internal`).
+    /// Private, link-local and shared (RFC 6598) addresses, names without a dot, and `.internal` (RFC 6762).
     fn is_private(&self) -> bool {
         match self.host().parse::<IpAddr>().map(|ip| ip.to_canonical()) {
             Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_link_local() || shared(ip),
@@ -77,13 +71,11 @@ impl Address {
         }
     }
 
-    /// Whether a third party could read a key that is sent there.
     pub fn exposes_a_key(&self) -> bool {
         !self.is_https() && !self.is_loopback() && !self.is_private()
     }
 }
 
-/// 100.64.0.0/10, the addresses of carriers and of overlay networks.
 fn shared(ip: Ipv4Addr) -> bool {
     ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64
 }

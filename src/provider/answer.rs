@@ -9,7 +9,7 @@ use super::failure::{CallError, CallErrorKind, snippet};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
-    /// The HTTP status; never a redirect.
+    /// Never a redirect.
     pub status: u16,
     pub retry_after: Option<Duration>,
     pub body: &'a [u8],
@@ -20,13 +20,11 @@ impl<'a> Answer<'a> {
         (200..300).contains(&self.status)
     }
 
-    /// Whether the server has no such page, as gateways often have only the page for calls.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self.status, 404 | 405 | 501)
     }
 
-    /// Reads the body as JSON. A body that ends too early is `Truncated` (a connection that closes before the end looks like
-    /// this if the length was not announced), any other fault is `Malformed`.
+    /// A body that ends too early is `Truncated`, any other fault is `Malformed`.
     pub fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
         serde_json::from_slice(self.body).map_err(|e| {
             let (kind, what) = match e.is_eof() {
@@ -39,7 +37,6 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// Reads the answer to a call. It fails if the status says so, or the `error` in a body that came with status 200.
     pub(super) fn reply<T: Deserialize<'a>>(
         self,
         error: fn(&T) -> Option<&Value>,
@@ -55,7 +52,6 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Reads a list of models. None if the server has no such page, or the page is in an unknown form.
     pub(super) fn list<T: Deserialize<'a>>(
         page: Option<Answer<'a>>,
         failed: fn(Answer<'_>) -> CallError,

@@ -1,7 +1,4 @@
 //! Endpoints: entries of `[providers]`, checked without network, and their connection.
-//!
-//! Each kind has its own struct of fields that implements [`Endpoint`]; `spec` holds a [`Config`], `run` calls
-//! [`Endpoint::connect`].
 
 use std::fmt;
 use std::path::Path as FilePath;
@@ -18,12 +15,10 @@ use super::http::Deadlines;
 use super::wire::Wire;
 use crate::document::{self, Node, Path, Problems};
 
-/// The longest deadline that is accepted, in seconds.
 const DAY: u64 = 86_400;
 
 pub type Config = Arc<dyn Endpoint>;
 
-/// Reads an environment variable by name; `None` if it is not set.
 pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 pub struct ConnectContext<'a> {
@@ -31,22 +26,19 @@ pub struct ConnectContext<'a> {
     pub folder: &'a FilePath,
 }
 
-/// A checked entry of `[providers]` of one kind.
 pub trait Endpoint: fmt::Debug + Send + Sync {
     fn kind(&self) -> &'static str;
 
-    /// The environment variable that holds its key. Never the key.
+    /// A variable's name, never the key.
     fn secret_env(&self) -> Option<&str>;
 
-    /// The environment variable that holds its address, if the spec names one.
     fn address_env(&self) -> Option<&str> {
         None
     }
 
-    /// Its fields with all defaults, for `plan` and the manifest. None of them is secret.
+    /// With all defaults, for `plan` and the manifest. None of them is secret.
     fn settings(&self) -> Value;
 
-    /// Whether its replies can report the probabilities of labels wherever an `enum` is asked.
     fn gives_probabilities(&self) -> bool;
 
     fn is_free(&self) -> bool {
@@ -57,24 +49,22 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
         false
     }
 
-    /// The highest temperature of its models; the lowest is always 0.
+    /// The lowest is always 0.
     fn highest_temperature(&self) -> f64 {
         5.0
     }
 
-    /// A request's body with every field that fanfold can set, to compare a model's `extra` with; `None` without
-    /// requests.
+    /// With every field that fanfold can set, to compare a model's `extra` with; `None` without requests.
     fn full_body(&self) -> Option<Value> {
         None
     }
 
-    /// Reads a server's answer as the connection would, without one; `None` without a server. Hostile bodies are tested
-    /// here.
+    /// As the connection would, without one; `None` without a server. Hostile bodies are tested here.
     fn read(&self, _model: &Model, _answer: Answer<'_>) -> Option<Reading> {
         None
     }
 
-    /// Makes the client without opening a connection; fails if the environment lacks a variable or holds a bad address.
+    /// Opens no connection; fails if the environment lacks a variable or holds a bad address.
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError>;
 }
 
@@ -84,7 +74,7 @@ pub struct Reading {
     pub build: Result<Build, CallError>,
 }
 
-/// Reads a body in this dialect; the messages are safe to show.
+/// The messages are safe to show.
 pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Reading {
     Reading {
         reply: wire.decode(answer).map_err(|error| error.cleaned(None)),
@@ -94,7 +84,6 @@ pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Re
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointError {
-    /// One sentence without a full stop.
     pub message: String,
     pub help: Option<String>,
 }
@@ -122,7 +111,6 @@ impl fmt::Display for EndpointError {
 
 impl std::error::Error for EndpointError {}
 
-/// Decodes and checks one kind's table; `None` after an error.
 pub(super) fn decode<T>(node: &Node, path: &Path, problems: &mut Problems) -> Option<Config>
 where
     T: Endpoint + serde::de::DeserializeOwned + Checked + 'static,
@@ -149,14 +137,14 @@ impl Checks<'_> {
         self.failed = true;
     }
 
-    /// Deadlines are between a second and a day: one of 0 could mean "never" or "at once".
+    /// Between a second and a day: 0 could mean "never" or "at once".
     pub fn seconds(&mut self, field: &str, value: u64) {
         if !(1..=DAY).contains(&value) {
             self.wrong(field, format!("`{field}` is {value}, but must be between 1 and {DAY} seconds"), None);
         }
     }
 
-    /// The name of a variable, not its value. The text is not repeated: it may be a key.
+    /// The text is not repeated: it may be a key.
     pub fn variable(&mut self, field: &str, value: Option<&str>) {
         if value.is_some_and(|name| !is_variable(name)) {
             self.wrong(
@@ -168,7 +156,6 @@ impl Checks<'_> {
     }
 }
 
-/// Whether `name` can name an environment variable and does not look like a key.
 fn is_variable(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');

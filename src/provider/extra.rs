@@ -16,8 +16,7 @@ pub(super) fn merge(body: &mut Value, extra: &Map<String, Value>) {
     }
 }
 
-/// The paths in `extra` that `own`, a body with every field that fanfold can set, contains already. `stream` is always
-/// one of them: replies are read whole.
+/// `stream` is always one of them: replies are read whole.
 pub fn taken(own: &Value, extra: &Map<String, Value>) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     collect(own, extra, &mut Vec::new(), &mut found);

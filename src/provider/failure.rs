@@ -9,17 +9,15 @@ use chrono::{DateTime, Utc};
 
 use crate::prompt::{Failure, FailureKind};
 
-/// The longest message of an error, in characters.
+/// In characters.
 pub const LONGEST_MESSAGE: usize = 300;
 
-/// The longest Retry-After that is believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// Why a call has no reply, classified by what the caller should do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
     pub kind: CallErrorKind,
-    /// The words of the server or the network: at most 300 characters, no control characters, no URL query, no key.
+    /// At most 300 characters, no control characters, no URL query, no key.
     pub message: String,
 }
 
@@ -52,17 +50,15 @@ pub enum CallErrorKind {
 }
 
 impl CallError {
-    /// The message is cleaned (no control characters) and cut to [`LONGEST_MESSAGE`].
     pub fn new(kind: CallErrorKind, message: impl AsRef<str>) -> Self {
         CallError::raw(kind, message.as_ref()).cleaned(None)
     }
 
-    /// An error with the server's own words; the caller of a wire cleans it with [`CallError::cleaned`].
+    /// With the server's own words; the caller of a wire cleans it with [`CallError::cleaned`].
     pub(super) fn raw(kind: CallErrorKind, message: impl Into<String>) -> Self {
         CallError { kind, message: message.into() }
     }
 
-    /// The same error, safe to show and without the key.
     pub(super) fn cleaned(self, key: Option<&str>) -> Self {
         CallError { message: safe(&self.message, key), ..self }
     }
@@ -75,7 +71,6 @@ impl From<CallError> for Failure {
 }
 
 impl CallErrorKind {
-    /// The kind of failure, without the Retry-After.
     pub fn failure(&self) -> FailureKind {
         match self {
             CallErrorKind::RateLimited { .. } => FailureKind::RateLimited,
@@ -93,14 +88,11 @@ impl CallErrorKind {
         }
     }
 
-    /// The class as one word, for reports.
     pub fn name(&self) -> &'static str {
         self.failure().name()
     }
 
-    /// The class of an HTTP status that is not a success, if the body is not more exact. 402 is a quota, 408 a deadline,
-    /// 409 and 425 pass by themselves, 501 never does, 500 is a failure at this request; other 5xx (with Anthropic's and
-    /// Cloudflare's 52x) are outages. See RFC 9110, section 15.
+    /// 402 is a quota, 409 and 425 pass by themselves, 501 never does, 52x are Anthropic's and Cloudflare's. RFC 9110, 15.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             401 | 403 => CallErrorKind::Unauthorized,
@@ -125,8 +117,7 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// Makes a foreign text safe to show: no control characters, white space as single spaces, `[key]` for the key, at most
-/// [`LONGEST_MESSAGE`] characters. The key is replaced before the cut, so that no half of it remains.
+/// The key is replaced before the cut, so that no half of it remains.
 pub(super) fn safe(text: &str, key: Option<&str>) -> String {
     let mut clean = String::with_capacity(text.len().min(4 * LONGEST_MESSAGE));
     // Twice the limit and the key's length are enough for a message; the rest of a 16 MiB page is not read.
@@ -153,13 +144,11 @@ pub(super) fn safe(text: &str, key: Option<&str>) -> String {
     }
 }
 
-/// Control characters, and marks that change the direction of text.
 fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// The beginning of a body that is not the protocol's JSON, before cleaning; HTML is only named.
 pub(super) fn snippet(body: &[u8]) -> String {
     let start = String::from_utf8_lossy(&body[..body.len().min(4000)]);
     let start = start.trim_start_matches('\u{FEFF}').trim();
@@ -173,8 +162,7 @@ pub(super) fn snippet(body: &[u8]) -> String {
     }
 }
 
-/// The wait that the server asks for: `retry-after-ms` (OpenAI), else `Retry-After` in seconds or as an HTTP date (RFC
-/// 9110, section 10.2.3). `None` for nonsense, zero for a date in the past, at most an hour.
+/// `retry-after-ms` (OpenAI), else `Retry-After` (RFC 9110, 10.2.3). `None` for nonsense, at most an hour.
 pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
     let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     let seconds = match (millis.and_then(number), after) {
@@ -191,7 +179,7 @@ pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTi
     Some(believed(seconds))
 }
 
-/// A number of seconds, which is not negative, as a wait of at most an hour.
+/// At most an hour; `seconds` is not negative.
 pub(super) fn believed(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64()))
 }

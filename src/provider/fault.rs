@@ -10,19 +10,15 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, believed, snippet};
 
-/// The code word of a quota that is used up until tomorrow. Google has the same code for all limits
-/// (`RESOURCE_EXHAUSTED`), and its `RetryInfo` names seconds here too; only the id of the quota differs.
+/// Google has the same code and wait for all limits; only the id of the quota differs.
 const DAILY_QUOTA: &str = "daily_quota";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fault {
-    /// Its words, or the beginning of a body that is not JSON.
     pub message: String,
-    /// Its code words: `error.code`, `error.type`, `error.status` and those of `error.details`.
+    /// `error.code`, `error.type`, `error.status` and those of `error.details`.
     codes: Vec<String>,
-    /// `error.code`, if it is an HTTP status.
     status: Option<u16>,
-    /// The wait that `error.details` asks for.
     retry_after: Option<Duration>,
 }
 
@@ -35,7 +31,6 @@ impl Fault {
         fault.unwrap_or_else(|| Fault { message: snippet(body), ..Fault::default() })
     }
 
-    /// Reads the fault in a JSON document, if there is one.
     pub fn of_value(value: &Value) -> Option<Self> {
         let inner = match value.get("error").filter(|error| !error.is_null()) {
             Some(Value::String(text)) => return Some(Fault::of_text(text)),
@@ -66,8 +61,7 @@ impl Fault {
         self.codes.extend(code.and_then(Value::as_str).map(str::to_owned));
     }
 
-    /// Reads one of Google's details (`google/rpc/error_details.proto`): the reason of an `ErrorInfo`, the wait of a
-    /// `RetryInfo`, and the quotas of a `QuotaFailure`; a daily quota becomes the code [`DAILY_QUOTA`].
+    /// Google's `google/rpc/error_details.proto`; a daily quota becomes the code [`DAILY_QUOTA`].
     fn read_detail(&mut self, detail: &Value) {
         self.note(detail.get("reason"));
         let seconds = detail.get("retryDelay").and_then(Value::as_str).and_then(|wait| wait.strip_suffix('s'));
@@ -98,8 +92,7 @@ impl Fault {
         words.iter().any(|word| self.says(word))
     }
 
-    /// Whether the prompt did not fit. OpenAI and llama.cpp have a code for it; Ollama, vLLM, Anthropic and Google only
-    /// have words.
+    /// Ollama, vLLM, Anthropic and Google have only words for it, no code.
     fn is_too_long(&self) -> bool {
         self.says_one_of(&["context_length_exceeded", "exceed_context_size_error", "string_above_max_length"])
             || [
@@ -113,8 +106,7 @@ impl Fault {
             .any(|words| self.message.contains(words))
     }
 
-    /// Whether the quota is used up. A spending limit that the account has set is an ordinary 400 of Anthropic, except
-    /// for the words on its page on rate limits (<https://platform.claude.com/docs/en/api/rate-limits>).
+    /// For Anthropic's words see <https://platform.claude.com/docs/en/api/rate-limits>.
     fn is_spent(&self) -> bool {
         self.says_one_of(&[
             "insufficient_quota",
@@ -126,8 +118,7 @@ impl Fault {
         ]) || self.message.starts_with("You have reached your specified ") && self.message.contains("usage limits")
     }
 
-    /// The class of the fault. In a body with status 200 the status inside counts; without one, it is an outage behind a
-    /// gateway, which may pass. Google answers 400 (not 401) for an unknown key and for a key blocked in this region.
+    /// With status 200 the status inside counts; without one, it is an outage behind a gateway, which may pass.
     pub fn class(&self, answer: Answer<'_>) -> CallErrorKind {
         let status = if answer.is_success() { self.status.unwrap_or(502) } else { answer.status };
         if self.is_spent() {

@@ -23,13 +23,11 @@ use super::wire::{Wire, full_body};
 
 pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
     type Wire: Wire + 'static;
-    /// The ways to ask for JSON that it knows.
     type StructuredOutput: Serialize + DeserializeOwned + JsonSchema + Copy + Debug + Default + Send + Sync;
 
     const KIND: &'static str;
     const HOME: Home;
     const HIGHEST_TEMPERATURE: f64;
-    /// The description of `structured_output` in the JSON Schema.
     const ABOUT_STRUCTURED_OUTPUT: &'static str;
 
     fn wire(structured_output: Self::StructuredOutput, address: &Address) -> Self::Wire;
@@ -39,11 +37,10 @@ pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
 pub(super) struct Home {
     pub owner: &'static str,
     pub address: &'static str,
-    /// The environment variable that holds its key. It is sent to no other server unless the spec names it there.
+    /// Sent to no other server unless the spec names it there.
     pub key: &'static str,
-    /// The version that the dialect adds to every base address, which a `base_url` must not end with; empty if none.
+    /// Added to every base address, which a `base_url` must not end with; empty if none.
     pub version: &'static str,
-    /// The description of `base_url` in the JSON Schema, without its default.
     pub about_address: &'static str,
 }
 
@@ -52,7 +49,6 @@ impl Home {
         address.is_https() && Address::parse(self.address).is_ok_and(|home| home.host() == address.host())
     }
 
-    /// Reads a base address; the error is a sentence.
     fn parse(&self, text: &str) -> Result<Address, String> {
         let address = Address::parse(text)?;
         let version = self.version;
@@ -100,7 +96,6 @@ impl<D: Dialect> Default for Hosted<D> {
     }
 }
 
-/// The JSON Schema of a dialect's fields, with its own descriptions.
 pub(super) fn schema<D: Dialect>(generator: &mut SchemaGenerator) -> Schema {
     let Home { owner, address, key, about_address, .. } = D::HOME;
     let mut schema = Hosted::<D>::json_schema(generator);
@@ -122,7 +117,6 @@ fn insecure(address: &Address) -> String {
 }
 
 impl<D: Dialect> Hosted<D> {
-    /// Whether a key would go over a public network in clear text.
     fn exposes(&self, address: &Address) -> bool {
         self.api_key_env.is_some() && !self.allow_insecure && address.exposes_a_key()
     }

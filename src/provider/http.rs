@@ -17,16 +17,15 @@ use super::address::Address;
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, retry_after};
 
-/// The longest body that is read, in bytes.
+/// In bytes.
 pub const LONGEST_BODY: usize = 16 << 20;
 
-/// How long an unused connection is kept: less than the 5 seconds after which uvicorn and llama.cpp close it, so that no
-/// request meets a connection that is closing.
+/// Less than the 5 seconds after which uvicorn and llama.cpp close a connection.
 const KEEP_IDLE: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
-    /// To connect, TLS included.
+    /// TLS included.
     pub connect: Duration,
     /// From the start of a call to the last byte of its reply.
     pub total: Duration,
@@ -40,7 +39,6 @@ impl Secret {
         Secret(text.trim().to_owned())
     }
 
-    /// The key itself, for the request and for redaction.
     fn text(&self) -> &str {
         &self.0
     }
@@ -54,16 +52,14 @@ impl fmt::Debug for Secret {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
-    /// The header with the key, in lower case.
+    /// In lower case.
     pub key: &'static str,
-    /// The text before the key.
     pub before_key: &'static str,
-    /// Further headers of every request, names in lower case.
+    /// Names in lower case.
     pub fixed: &'static [(&'static str, &'static str)],
 }
 
 impl Headers {
-    /// `Authorization: Bearer KEY` (RFC 6750) and nothing else.
     pub const BEARER: Headers = Headers { key: "authorization", before_key: "Bearer ", fixed: &[] };
 }
 
@@ -93,7 +89,6 @@ impl Received {
 }
 
 impl Http {
-    /// A client of the server at `address`; the error is a sentence.
     pub fn new(address: &Address, deadlines: Deadlines, key: Option<Secret>, dialect: Headers) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -153,7 +148,6 @@ impl Http {
         self.exchange(request, unreachable).await
     }
 
-    /// The error without the key, safe to show.
     pub fn clean(&self, error: CallError) -> CallError {
         error.cleaned(self.key.as_ref().map(Secret::text))
     }
@@ -193,7 +187,6 @@ fn rootless() -> Result<ClientConfig, String> {
         .with_no_client_auth())
 }
 
-/// The error if no answer began: no server, a deadline, a lost connection.
 fn unsent(error: reqwest::Error, unreachable: impl Fn() -> String) -> CallError {
     let error = error.without_url();
     let why = innermost(&error);
@@ -208,7 +201,6 @@ fn unsent(error: reqwest::Error, unreachable: impl Fn() -> String) -> CallError 
     }
 }
 
-/// The error if an answer began and did not end.
 fn cut_off(error: reqwest::Error) -> CallError {
     let error = error.without_url();
     if error.is_timeout() {
@@ -222,7 +214,7 @@ fn too_long() -> CallError {
     CallError::raw(CallErrorKind::Malformed, format!("the reply is larger than {} MiB", LONGEST_BODY >> 20))
 }
 
-/// The error of a redirect, which could carry the key and the row to another server. Only the target's host is named.
+/// It could carry the key and the row to another server. Only the target's host is named.
 fn redirected(response: &Response) -> CallError {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let target = location.and_then(|location| response.url().join(location).ok());
@@ -237,7 +229,7 @@ fn redirected(response: &Response) -> CallError {
     )
 }
 
-/// The innermost cause of an error, which is the most exact and contains no URL.
+/// The most exact, and it contains no URL.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

@@ -1,14 +1,10 @@
 //! Inventories: the models that a server has, made safe to show.
-//!
-//! A dialect names the pages in [`Wire::pages`](super::Wire::pages) and reads them in
-//! [`Wire::inventory`](super::Wire::inventory).
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::failure::safe;
 
-/// The most models of a server that are kept; some gateways have thousands.
 const MOST: usize = 2000;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -24,24 +20,22 @@ pub struct Inventory {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Listed {
-    /// The server's id, such as `llama3.2:1b`.
     pub id: String,
     pub bytes: Option<u64>,
     pub parameters: Option<String>,
     pub quantization: Option<String>,
-    /// Tokens of the longest possible context.
     pub context: Option<u64>,
     pub loaded: Option<bool>,
-    /// Tokens of the context that is loaded, for one call.
+    /// In tokens, for one call.
     pub loaded_context: Option<u64>,
-    /// The share in the memory of a GPU, from 0 to 1.
+    /// From 0 to 1.
     pub on_gpu: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     pub path: String,
-    /// Whether the path replaces the last part of the base address (`/v1`).
+    /// It replaces the last part of the base address (`/v1`).
     pub beside: bool,
     pub query: Option<&'static str>,
     pub body: Option<Value>,
@@ -54,7 +48,6 @@ impl Page {
 }
 
 impl Inventory {
-    /// The same with the models that answer to `ids`; `same` compares an id with one of the server's.
     pub(super) fn asked(mut self, ids: &[&str], same: impl Fn(&str, &str) -> bool) -> Inventory {
         // A llama.cpp with one model answers to any name.
         let only = self.models.first().filter(|_| self.slots.is_some() && self.models.len() == 1);
@@ -63,7 +56,6 @@ impl Inventory {
         self
     }
 
-    /// The same, safe to show: no control characters, no endless names, no endless lists.
     pub(super) fn cleaned(mut self) -> Inventory {
         self.more |= self.models.len() > MOST;
         self.models.truncate(MOST);

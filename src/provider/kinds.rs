@@ -8,7 +8,6 @@ use super::{anthropic, embedded, gemini, mock, ollama, openai};
 use crate::document::{self, Node, Path, Problems};
 use crate::registry::Kind;
 
-/// The kinds of providers: the values of `type = "..."` in `[providers]` and of a model's `provider = "..."`.
 pub static PROVIDERS: &[Kind<Config>] = &[
     Kind {
         name: "ollama",
@@ -54,7 +53,6 @@ pub static PROVIDERS: &[Kind<Config>] = &[
     },
 ];
 
-/// The endpoint of a kind without an entry in `[providers]`: all fields have their defaults.
 pub fn default_endpoint(kind: &str) -> Option<Config> {
     let kind = PROVIDERS.iter().find(|row| row.name == kind)?;
     let nothing = Node { value: document::Value::Table(Vec::new()), span: 0..0 };

@@ -1,6 +1,4 @@
 //! The mock: answers in the process, the same everywhere, so that a spec can be tried without a model.
-//!
-//! An answer is made from a hash of the call and its schema. It means nothing and says so.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -15,7 +13,7 @@ use crate::prompt::{Message, Probabilities};
 
 const KIND: &str = "mock";
 
-/// The build; to be raised whenever the same call is answered differently.
+/// To be raised whenever the same call is answered differently.
 const BUILD: &str = "mock-1";
 
 /// Made-up answers, the same for the same call; no model and no network.
@@ -166,7 +164,7 @@ impl Dice {
         u64::from_le_bytes(bytes)
     }
 
-    /// A number from 0 to `end` - 1 (0 if `end` is 0).
+    /// From 0 to `end` - 1 (0 if `end` is 0).
     fn below(&mut self, end: u64) -> u64 {
         self.roll() % end.max(1)
     }
@@ -179,8 +177,7 @@ impl Dice {
     }
 }
 
-/// A value that satisfies one of our schemas: objects with all their properties, arrays, scalar types, `enum`, `const`,
-/// bounds; of several types the first but null.
+/// Of several types the first but null.
 fn made_up(schema: &Value, dice: &mut Dice) -> Value {
     if let Some(value) = schema.get("const") {
         return value.clone();
@@ -224,8 +221,7 @@ fn made_up(schema: &Value, dice: &mut Dice) -> Value {
     }
 }
 
-/// Probabilities of the labels of every key with an `enum`: those of a key add up to 1, and the label in `value` has the
-/// largest. Drawn after the value, so that it stays the same.
+/// The label in `value` has the largest. Drawn after the value, so that it stays the same.
 fn probabilities(schema: &Value, value: &Value, dice: &mut Dice) -> Option<Probabilities> {
     let mut keys = Probabilities::new();
     for (key, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {

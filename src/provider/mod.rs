@@ -3,9 +3,6 @@
 //! A dialect is two pure functions, from a call to bytes and from bytes to a reply ([`Wire`]); one HTTP client sends what
 //! they write. Nothing here retries, waits for its turn or stores anything: `run` does.
 //!
-//! - `spec` decodes an entry of `[providers]` with its row of [`PROVIDERS`] into a [`Config`];
-//! - `run` makes a [`Provider`] of it with [`Endpoint::connect`].
-//!
 //! To add a dialect: a folder with its [`Wire`] and its fields (a `hosted::Dialect`, or an [`Endpoint`]), one `mod` line and
 //! one row in `kinds.rs`. An OpenAI-like server needs only a `base_url`; where it differs, a row in `openai/quirks.rs`.
 

@@ -28,7 +28,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("XAI_API_KEY", "x.ai"),
 ];
 
-/// The owner of the well-known variable `name`, if `address` is neither the owner's nor on this machine.
+/// If `address` is neither the owner's nor on this machine.
 pub(super) fn other_owner(name: &str, address: &Address) -> Option<&'static str> {
     let (_, owner) = OWNERS.iter().find(|(variable, _)| variable.eq_ignore_ascii_case(name))?;
     let host = address.host().trim_end_matches('.');

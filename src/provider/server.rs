@@ -19,7 +19,6 @@ pub(super) struct Server<W> {
     wire: W,
     http: Http,
     address: Address,
-    /// The address of calls whose path does not depend on the call.
     calls: Url,
 }
 

@@ -17,14 +17,13 @@ pub(super) enum StructuredOutput {
 }
 
 impl StructuredOutput {
-    /// The forms from the strictest to the loosest, with their names in a spec.
+    /// From the strictest to the loosest, with their names in a spec.
     const FORMS: [(StructuredOutput, &'static str); 3] = [
         (StructuredOutput::JsonSchema, "json_schema"),
         (StructuredOutput::JsonObject, "json_object"),
         (StructuredOutput::None, "none"),
     ];
 
-    /// The form at this level of relaxation (0 is this one), with its name.
     pub fn relaxed(self, level: usize) -> Option<(StructuredOutput, &'static str)> {
         let at = Self::FORMS.iter().position(|(form, _)| *form == self)?;
         Self::FORMS.get(at + level).copied()

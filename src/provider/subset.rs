@@ -4,9 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// The schema with only the keywords `known`, at every depth of `properties`, `items` and `anyOf`. An `enum` that may be
-/// null (`type: [x, "null"]`, `null` among the values) becomes an `anyOf` of the enum and null, since the services
-/// accept enums of one type only.
+/// An `enum` that may be null becomes an `anyOf` of the enum and null: services accept enums of one type only.
 pub(super) fn subset(schema: &Value, known: &[&str]) -> Value {
     let Value::Object(whole) = schema else { return schema.clone() };
     if let Some(either) = nullable_enum(whole) {

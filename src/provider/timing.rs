@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-/// How long the parts of a call took, by the provider's own clock; `None` if it does not say.
+/// By the provider's own clock; `None` if it does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timings {
     pub load: Option<Duration>,
     pub prompt: Option<Duration>,
-    /// Writing the reply, from its first token on. The rest of the call is the time to its first token.
+    /// From its first token on. The rest of the call is the time to its first token.
     pub writing: Option<Duration>,
-    /// Tokens of the prompt that were known from earlier calls and not computed again.
+    /// Known from earlier calls and not computed again.
     pub cached_tokens: Option<u64>,
 }
 
 impl Timings {
-    /// A duration in milliseconds, as servers write it; `None` for nonsense.
     pub fn millis(millis: Option<f64>) -> Option<Duration> {
         millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok())
     }
@@ -23,7 +22,7 @@ impl Timings {
 #[derive(Clone, Debug, Default)]
 pub struct Level {
     pub in_flight: u32,
-    /// The calls that ended, in that order.
+    /// In the order in which they ended.
     pub samples: Vec<Sample>,
     pub took: Duration,
     pub held: Duration,
@@ -33,7 +32,7 @@ pub struct Level {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub ended: Duration,
-    /// From sending it to the end of its reply, without the wait before.
+    /// Without the wait before.
     pub took: Duration,
     pub outcome: Result<Measured, Missed>,
 }
@@ -43,7 +42,6 @@ pub struct Measured {
     pub prompt_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
     pub timings: Timings,
-    /// Why a run would not accept it as an answer, as the kind of a failure.
     pub unusable: Option<&'static str>,
 }
 

@@ -15,7 +15,6 @@ use super::inventory::{Inventory, Page};
 use super::timing::Timings;
 use crate::prompt::{Message, Role};
 
-/// A dialect: pure functions from a call to bytes and from bytes to a reply.
 pub trait Wire: fmt::Debug + Send + Sync {
     fn kind(&self) -> &'static str;
 
@@ -23,54 +22,45 @@ pub trait Wire: fmt::Debug + Send + Sync {
         Headers::BEARER
     }
 
-    /// The path of a call below the base address; `unsent` is the text that [`Wire::encode`] put before the body.
+    /// Below the base address; `unsent` is the text that [`Wire::encode`] put before the body.
     fn path(&self, unsent: &str) -> Cow<'static, str>;
 
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
-    /// See [`Provider::encode_relaxed`](super::Provider::encode_relaxed).
     fn encode_relaxed(&self, _call: &Call<'_>, _level: usize) -> Option<(Encoded, &'static str)> {
         None
     }
 
-    /// Whether replies report the probabilities of their tokens on request.
     fn tells_tokens(&self) -> bool {
         true
     }
 
-    /// Reads the answer to a call. The messages of errors are the server's own; the caller cleans them.
+    /// The messages of errors are the server's own; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
 
-    /// The path of the page about the server's models, or about this one.
     fn models_path(&self, model: &Model) -> Cow<'static, str>;
 
-    /// Finds a model in the answer to a GET of that path.
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError>;
 
-    /// The path and the body of a POST for more about a model, if one page is not enough.
     fn more_path(&self, _: &Model) -> Option<(&'static str, Value)> {
         None
     }
 
     fn add_more(&self, _: &mut Build, _: Answer<'_>) {}
 
-    /// The durations of an answered call's parts, if the answer reports them.
     fn timings(&self, _: Answer<'_>) -> Timings {
         Timings::default()
     }
 
-    /// The pages that describe the server and the models `ids`. The first page is
-    /// required; the others may be missing.
+    /// The first page is required; the others may be missing.
     fn pages(&self, _ids: &[&str]) -> Vec<Page> {
         Vec::new()
     }
 
-    /// The inventory from the answers to [`Wire::pages`] for these `ids`; `None` is a missing page.
     fn inventory(&self, _ids: &[&str], _pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
         Ok(Inventory::default())
     }
 
-    /// Whether the model `id` is the one that the server lists as `listed`.
     fn is_listed_as(&self, id: &str, listed: &str) -> bool {
         listed == id || listed.rsplit('/').next() == Some(id)
     }
@@ -83,13 +73,12 @@ pub trait Wire: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Tokens of the context, if the request sets it.
     fn context_tokens(&self, _model: &Model) -> Option<u64> {
         None
     }
 }
 
-/// A call as JSON with the model's extra fields, behind `unsent`; all of it is keyed.
+/// With the model's extra fields, behind `unsent`; all of it is keyed.
 pub(super) fn encoded(unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> Encoded {
     let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
     let mut body = Vec::with_capacity(unsent.len() + said + said / 16 + 512);
@@ -125,7 +114,6 @@ pub(super) fn full_body(wire: &impl Wire) -> Value {
     serde_json::from_slice(&call.body[call.unsent..]).unwrap_or_default()
 }
 
-/// The system messages as one text, for protocols with a separate field for it.
 pub(super) fn system(messages: &[Message]) -> Option<String> {
     let said: Vec<&str> = messages
         .iter()
@@ -135,8 +123,7 @@ pub(super) fn system(messages: &[Message]) -> Option<String> {
     (!said.is_empty()).then(|| said.join("\n\n"))
 }
 
-/// The result for a model without a page: it is unknown if the server says so, and else may be served by a gateway
-/// without such pages.
+/// Unknown if the server says so; else a gateway without such pages may serve it.
 pub(super) fn unlisted(
     model: &Model,
     endpoint: &str,
@@ -150,12 +137,11 @@ pub(super) fn unlisted(
     answer.is_missing().then(|| Ok(Build::default()))
 }
 
-/// The error of a reply without the `field` that proves that it is complete.
 pub(super) fn endless(field: &str) -> CallError {
     CallError::raw(CallErrorKind::Truncated, format!("the reply does not say why it ended (no `{field}`)"))
 }
 
-/// Refuses a reply without text, unless its end explains it: an empty answer is never a cell.
+/// Unless its end explains it: an empty answer is never a cell.
 pub(super) fn with_text(reply: Reply) -> Result<Reply, CallError> {
     match reply.finish {
         Finish::Length | Finish::ContentFilter => Ok(reply),
@@ -168,8 +154,7 @@ pub(super) fn with_text(reply: Reply) -> Result<Reply, CallError> {
     }
 }
 
-/// A seed that every server reads alike: below 2^31 unchanged, larger ones folded to 31 bits (llama.cpp keeps 32 bits,
-/// Ollama reads numbers as floating point).
+/// Below 2^31 unchanged, else folded: llama.cpp keeps 32 bits, Ollama reads numbers as floating point.
 pub(super) fn portable_seed(seed: u64) -> u64 {
     if seed <= i32::MAX as u64 { seed } else { (seed ^ (seed >> 31) ^ (seed >> 62)) & i32::MAX as u64 }
 }

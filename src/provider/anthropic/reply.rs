@@ -23,7 +23,7 @@ struct Answered {
     error: Option<Value>,
 }
 
-/// A block of content. Only those of type `text` are part of the answer.
+/// Only those of type `text` are part of the answer.
 #[derive(Deserialize)]
 struct Block {
     #[serde(rename = "type")]
@@ -46,8 +46,7 @@ struct Usage {
 }
 
 impl Usage {
-    /// All tokens of the prompt: `input_tokens` counts only those that were neither written to a cache nor read from
-    /// one.
+    /// `input_tokens` counts neither those written to a cache nor those read from one.
     fn prompt_tokens(&self) -> Option<u64> {
         let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
         self.input_tokens.map(|tokens| cached.into_iter().flatten().fold(tokens, u64::saturating_add))
@@ -91,7 +90,6 @@ fn refused(details: Option<StopDetails>, text: &str) -> CallError {
     CallError::raw(CallErrorKind::Refused, format!("the model refused{category}{said}"))
 }
 
-/// Reads the page of a model. The build of an alias is the id behind it.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let fault = Fault::of_body(answer.body);
     if let Some(verdict) = unlisted(model, endpoint, answer, fault.says("not_found_error")) {
@@ -111,7 +109,7 @@ struct List {
     has_more: bool,
 }
 
-/// Reads the list of models (<https://platform.claude.com/docs/en/api/models/list>). A gateway may have none.
+/// <https://platform.claude.com/docs/en/api/models/list>; a gateway may have none.
 pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
     let page = pages.first().copied().flatten();
     let Some(List { data, has_more: more }) = Answer::list(page, Fault::error_of)? else {

@@ -20,11 +20,10 @@ use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, R
 
 pub(super) const KIND: &str = "anthropic";
 
-/// The most tokens of a reply if the model sets none: the protocol needs a number.
+/// The protocol needs a number.
 const DEFAULT_MAX_TOKENS: u32 = 1024;
 
-/// The keywords of JSON Schema that structured outputs accept, among those in our schemas. Bounds of numbers, texts and
-/// lists are refused with 400.
+/// What structured outputs accept; bounds of numbers, texts and lists are refused with 400.
 const KNOWN: [&str; 8] =
     ["type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "description"];
 
@@ -75,7 +74,7 @@ impl Wire for AnthropicWire {
         "v1/messages".into()
     }
 
-    /// The seed, for which the protocol has no field, is only part of the key: replicates are different calls.
+    /// The protocol has no seed; it is only part of the key: replicates are different calls.
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
         let schema = call.schema.filter(|_| self.structured_output == SchemaOrNone::JsonSchema);

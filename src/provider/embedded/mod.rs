@@ -1,6 +1,4 @@
 //! Models that run in the process, on the CPU: GGUF files without a server.
-//!
-//! `weights` finds and fetches files and is always there; `inference` runs them and is the Cargo feature `embedded`.
 
 mod endpoint;
 #[cfg(feature = "embedded")]

@@ -32,7 +32,6 @@ struct Candidate {
     logprobs_result: Option<LogprobsResult>,
 }
 
-/// The token of each step, and the likeliest tokens of each step.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LogprobsResult {
@@ -79,7 +78,6 @@ struct Content {
     parts: Vec<Part>,
 }
 
-/// A part of the content; a thought is not part of the answer.
 #[derive(Deserialize)]
 struct Part {
     text: Option<String>,
@@ -102,7 +100,7 @@ struct Usage {
 }
 
 impl Usage {
-    /// All generated tokens: `candidatesTokenCount` does not include the thoughts, which are paid too.
+    /// `candidatesTokenCount` does not include the thoughts, which are paid too.
     fn completion_tokens(&self) -> Option<u64> {
         match (self.candidates_token_count, self.thoughts_token_count) {
             (None, None) => None,
@@ -133,7 +131,6 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
             reason @ ("SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
             | "IMAGE_SAFETY"),
         ) => return Err(withheld(reason, candidate.finish_message)),
-        // `OTHER`, `MALFORMED_FUNCTION_CALL` and unknown reasons.
         Some(other) => Finish::Other(other.to_owned()),
         None => return Err(endless("finishReason")),
     };
@@ -155,7 +152,7 @@ fn withheld(reason: &str, message: Option<String>) -> CallError {
     CallError::raw(CallErrorKind::Refused, format!("the provider withheld the reply ({reason}){said}"))
 }
 
-/// Reads the page of a model: its version is its build. A model that does not generate text is an error.
+/// Its version is its build. A model that does not generate text is an error.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let fault = Fault::of_body(answer.body);
     if let Some(verdict) = unlisted(model, endpoint, answer, fault.says("NOT_FOUND")) {
@@ -188,7 +185,7 @@ struct Entry {
     supported_generation_methods: Option<Vec<String>>,
 }
 
-/// Reads the list of models (<https://ai.google.dev/api/models#method:-models.list>). A gateway may have none.
+/// <https://ai.google.dev/api/models#method:-models.list>; a gateway may have none.
 pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
     let page = pages.first().copied().flatten();
     let Some(List { models, next_page_token }) = Answer::list(page, Fault::error_of)? else {

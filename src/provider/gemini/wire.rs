@@ -20,7 +20,7 @@ use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, R
 
 pub(super) const KIND: &str = "gemini";
 
-/// The keywords of JSON Schema that `responseJsonSchema` accepts, among those in our schemas: no lengths of texts.
+/// What `responseJsonSchema` accepts: no lengths of texts.
 const KNOWN: [&str; 11] = [
     "type",
     "properties",
@@ -88,8 +88,7 @@ struct GenerationConfig<'a> {
     response_json_schema: Option<Value>,
 }
 
-/// The part of the schema that Gemini accepts. Models before 2.5 sort keys by name unless `propertyOrdering`, which JSON
-/// Schema does not have, gives an order.
+/// Models before 2.5 sort keys by name unless `propertyOrdering`, which JSON Schema lacks, gives an order.
 fn known(schema: &Value) -> Value {
     let mut known = subset(schema, &KNOWN);
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
@@ -98,7 +97,6 @@ fn known(schema: &Value) -> Value {
     known
 }
 
-/// The path of a model, which is a resource: an id without a folder is in `models/`.
 fn resource(id: &str) -> String {
     if id.contains('/') { format!("v1beta/{id}") } else { format!("v1beta/models/{id}") }
 }

@@ -1,7 +1,6 @@
 //! `OLLAMA_HOST`: read as Ollama's own client reads it (`envconfig.Host` of its source; the FAQ of its documentation).
 
-/// The address for a value of `OLLAMA_HOST`: a host, `host:port`, or a URL. The default port is Ollama's without a
-/// scheme, 80 with `http://`, 443 with `https://`. Addresses to listen on (`0.0.0.0`, `::`) mean this machine.
+/// The default port is Ollama's, 80 with `http://`, 443 with `https://`; `0.0.0.0` and `::` mean this machine.
 pub(super) fn address(value: &str) -> String {
     let value = value.trim().trim_matches(['"', '\'']).trim();
     let (scheme, rest, port) = match value.split_once("://") {
@@ -26,7 +25,7 @@ pub(super) fn address(value: &str) -> String {
     format!("{scheme}://{user}{at}{host}:{port}/{path}")
 }
 
-/// The port after the last colon, unless the colon belongs to a bare IPv6 address.
+/// After the last colon, unless it belongs to a bare IPv6 address.
 fn split_port(place: &str) -> (&str, Option<&str>) {
     match place.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),

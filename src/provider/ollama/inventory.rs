@@ -43,7 +43,6 @@ pub(super) fn pages(ids: &[&str]) -> Vec<Page> {
     known.into_iter().chain(shown).collect()
 }
 
-/// Reads the answers to [`pages`].
 pub(super) fn read(ids: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
     let Some(tags) = pages.first().copied().flatten() else { return Ok(Inventory::default()) };
     if !tags.is_success() {
@@ -80,7 +79,7 @@ pub(super) fn read(ids: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Invento
     Ok(Inventory { software, models, ..Inventory::default() })
 }
 
-/// The durations of a call's parts: `load_duration`, `prompt_eval_duration` and `eval_duration`, in nanoseconds.
+/// In nanoseconds.
 pub(super) fn timings(answer: Answer<'_>) -> Timings {
     let Ok(took) = answer.json::<Took>() else { return Timings::default() };
     let nanos = |nanos: Option<u64>| nanos.map(std::time::Duration::from_nanos);

@@ -35,7 +35,6 @@ pub(super) struct Details {
     pub quantization_level: Option<String>,
 }
 
-/// The error of a failed call; a missing model comes with the command that gets it.
 pub(super) fn failed(answer: Answer<'_>) -> CallError {
     let fault = Fault::of_body(answer.body);
     let error = fault.clone().error(answer);
@@ -51,7 +50,6 @@ pub(super) fn failed(answer: Answer<'_>) -> CallError {
     CallError::raw(CallErrorKind::UnknownModel, message)
 }
 
-/// A model's name with its tag; the default is `latest`.
 pub(super) fn tagged(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }

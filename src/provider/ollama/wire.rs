@@ -18,13 +18,11 @@ use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, In
 
 pub(super) const KIND: &str = "ollama";
 
-/// The context size in tokens if the model sets none. It is always sent: the server's default depends on its memory and
-/// version.
+/// Always sent: the server's default depends on its memory and version.
 pub const DEFAULT_NUM_CTX: u32 = 4096;
 
 #[derive(Clone, Debug)]
 pub(super) struct OllamaWire {
-    /// `,"keep_alive":"5m"}`
     tail: Vec<u8>,
 }
 
@@ -33,10 +31,9 @@ struct Body<'a> {
     model: &'a str,
     messages: &'a [Message],
     stream: bool,
-    /// A prompt that is too long is an error (from Ollama 0.12.6 on; older servers ignore the field and cut the prompt
-    /// to exactly `num_ctx` tokens, which the reply's token count shows).
+    /// From Ollama 0.12.6 on; older servers cut the prompt to exactly `num_ctx` tokens, which the token count shows.
     truncate: bool,
-    /// A reply that fills the context ends with `length` and does not push the prompt out.
+    /// False: a reply that fills the context ends with `length` and does not push the prompt out.
     shift: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'a Value>,
@@ -81,7 +78,7 @@ struct Said {
 }
 
 impl OllamaWire {
-    /// `keep_alive` as the spec writes it; a bare number is sent as a number, as Ollama expects.
+    /// A bare number is sent as a number, as Ollama expects.
     pub fn new(keep_alive: &str) -> Self {
         let value = match keep_alive.trim().parse::<i64>() {
             Ok(seconds) => Value::from(seconds),
@@ -219,7 +216,7 @@ impl Wire for OllamaWire {
     }
 }
 
-/// Whether Ollama reads `text` as a duration: whole seconds, or Go's `1h30m`; both may be negative.
+/// Whole seconds, or Go's `1h30m`; both may be negative.
 pub(super) fn is_duration(text: &str) -> bool {
     let text = text.trim();
     if text.parse::<i64>().is_ok() {

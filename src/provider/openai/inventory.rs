@@ -79,7 +79,6 @@ pub(super) fn pages(quirks: &[Quirk]) -> Vec<Page> {
     pages
 }
 
-/// Reads the answers to [`pages`]. A server without a list of models has no inventory.
 pub(super) fn read(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
     let page = |at: usize| pages.get(at).copied().flatten();
     let Some(Models { data }) = Answer::list(page(0), failed)? else { return Ok(Inventory::default()) };
@@ -117,7 +116,6 @@ pub(super) fn read(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError>
     Ok(Inventory { software, slots: slots.filter(|_| is_llama), models, ..Inventory::default() })
 }
 
-/// A number of parameters as people write it: `135M`, `7.2B`.
 fn parameters(count: f64) -> String {
     match count {
         n if n >= 9.995e8 => format!("{:.1}B", n / 1e9),
@@ -125,7 +123,6 @@ fn parameters(count: f64) -> String {
     }
 }
 
-/// The durations of a call's parts, which llama.cpp reports in `timings`, and the tokens of the prompt from its cache.
 pub(super) fn timings(answer: Answer<'_>) -> Timings {
     let Ok(Told { timings, usage }) = answer.json::<Told>() else { return Timings::default() };
     let cached = usage.and_then(|usage| usage.prompt_tokens_details?.cached_tokens);

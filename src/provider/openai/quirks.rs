@@ -7,7 +7,6 @@ use crate::provider::address::Address;
 pub(super) enum Quirk {
     /// Newer models refuse `max_tokens`; it is sent as `max_completion_tokens`, which most other servers do not know.
     MaxCompletionTokens,
-    /// The server is not a llama.cpp, which has pages outside of the protocol.
     OnlyProtocolPages,
 }
 

@@ -49,7 +49,7 @@ struct Usage {
     completion_tokens: Option<u64>,
 }
 
-/// A message's text: a string, nothing, or a list of parts, of which those with text are joined.
+/// A string, nothing, or a list of parts, of which those with text are joined.
 #[derive(Default)]
 struct Content(String);
 
@@ -128,7 +128,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     })
 }
 
-/// The error of a failed call. A row cannot cause a 404: the model or the path does not exist, and the run stops.
+/// A row cannot cause a 404: the model or the path does not exist, and the run stops.
 pub(super) fn failed(answer: Answer<'_>) -> CallError {
     let fault = Fault::of_body(answer.body);
     let named = fault.says("model_not_found") || fault.says("NotFoundError");
@@ -141,8 +141,7 @@ pub(super) fn failed(answer: Answer<'_>) -> CallError {
     error
 }
 
-/// Finds a model in the list of models. Servers with one model (llama.cpp) answer to any name, and some servers have no
-/// such list: the model is unknown only if the list names several others.
+/// llama.cpp answers to any name, and some have no list: unknown only if the list names several others.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let Some(Models { data }) = Answer::list(Some(answer), failed)? else { return Ok(Build::default()) };
     let ids: Vec<&str> = data.iter().map(|listed| listed.id.as_str()).collect();

@@ -11,7 +11,6 @@ use crate::provider::{Call, Encoded, Sampling};
 pub struct Body {
     pub messages: Vec<Message>,
     pub sampling: Sampling,
-    /// The JSON Schema of the answer.
     pub schema: Option<Value>,
     pub model: String,
 }
@@ -24,7 +23,7 @@ struct Written<'a> {
     schema: Option<&'a Value>,
 }
 
-/// Writes a call. The model's name comes after the keyed bytes: the digest of its weights is part of the key instead.
+/// The model's name is not keyed: the digest of its weights is part of the key instead.
 pub fn encode(call: &Call<'_>) -> Encoded {
     let sampling = &call.model.sampling;
     let written = Written { engine: ENGINE, messages: call.messages, sampling, schema: call.schema };

@@ -1,9 +1,8 @@
 //! The cache of a sequence: keys and values of every layer and token.
 
-/// The most tokens that are allocated ahead: a call may allow far more than it will have.
+/// Tokens allocated ahead: a call may allow far more than it will have.
 const AHEAD: usize = 1024;
 
-/// The keys and values of the first tokens of a sequence.
 #[derive(Debug)]
 pub struct Cache {
     /// Per layer `[tokens, heads, 2, width of a head]`: a head's key, then its value.
@@ -24,7 +23,6 @@ impl Cache {
         self.layers[layer].len() / self.stride
     }
 
-    /// A copy of the first `tokens` tokens, with space for `room` tokens in all.
     pub fn prefix(&self, tokens: usize, room: usize) -> Self {
         let copy = |layer: &Vec<f32>| {
             let mut copy = Vec::with_capacity(room.clamp(tokens, tokens + AHEAD) * self.stride);
@@ -34,7 +32,6 @@ impl Cache {
         Cache { layers: self.layers.iter().map(copy).collect(), stride: self.stride }
     }
 
-    /// Appends the keys and values of a layer's next tokens, and returns all of them.
     pub fn push(&mut self, layer: usize, next: &[f32]) -> &[f32] {
         let kept = &mut self.layers[layer];
         kept.extend_from_slice(next);

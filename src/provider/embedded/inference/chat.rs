@@ -13,7 +13,7 @@ use crate::prompt::{Message, Role};
 use crate::provider::EndpointError;
 
 const FUEL: u64 = 1_000_000;
-/// A character that Unicode excludes from texts: it breaks special tokens in them.
+/// Excluded from texts by Unicode; breaks special tokens in them.
 const MARK: char = '\u{FDD0}';
 
 pub struct Chat {
@@ -56,7 +56,6 @@ impl Chat {
         Ok(Chat { environment, finder, names, begin, end })
     }
 
-    /// The tokens of a conversation, up to the start of the model's answer; the error is a sentence.
     pub fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
         let messages: Vec<Value> = messages.iter().map(|m| self.said(m)).collect();
         let template = self.environment.get_template("chat").map_err(|e| e.to_string())?;
@@ -81,7 +80,6 @@ impl Chat {
         Ok(tokens)
     }
 
-    /// A message whose special tokens are broken by a mark, so that they are not found.
     fn said(&self, message: &Message) -> Value {
         let role = match message.role {
             Role::System => "system",

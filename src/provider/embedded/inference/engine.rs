@@ -1,9 +1,7 @@
 //! The engine: as many threads as processors, each answering several calls of a model at a time.
 //!
-//! A thread works in steps. In each, every call puts its next tokens into one forward pass: one token of a reply, or a stretch
-//! of a prompt. A new call starts from the cache of an earlier one with the same beginning (mostly the instructions that all
-//! rows share). The threads share only the weights and the queue. All this changes when an answer comes, never the answer. A
-//! call without a receiver is dropped before the next step.
+//! In a step every call puts its next tokens into one forward pass. A new call starts from the cache of an earlier one with
+//! the same beginning: this changes when an answer comes, never the answer. Threads share only the weights and the queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -18,15 +16,11 @@ use super::model::Model;
 use super::sequence::{Sequence, Tell};
 use super::transformer::Span;
 
-/// The most calls in progress on a thread.
 const LANES: usize = 4;
-/// The most tokens of a step, so that a step stays short.
 const STEP: usize = 128;
 /// Bytes for the caches of a thread's calls; one call may always have what it needs.
 const MEMORY: usize = 64 << 20;
-/// Finished calls whose cache a thread keeps for later calls with the same beginning.
 const KEPT: usize = 1;
-/// Tokens that are worth waiting for until another call has computed them.
 const WORTH: usize = 16;
 
 pub type Asked = (Body, Tell);
@@ -38,7 +32,6 @@ struct Engine<'a> {
     kept: Vec<(Vec<u32>, Cache)>,
 }
 
-/// Answers calls until the queue is closed.
 pub fn serve(model: &Model, queue: Receiver<Asked>) {
     let queue = Mutex::new(queue);
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -72,7 +65,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The calls to start before the next step; `None` if the queue is closed. Without any call in progress it waits.
+    /// `None` if the queue is closed. Without any call in progress it waits.
     fn next(&self, queue: &Mutex<Receiver<Asked>>) -> Option<Vec<Asked>> {
         if self.waiting.is_empty() && self.active.is_empty() {
             return queue.lock().recv().ok().map(|call| vec![call]);
@@ -83,7 +76,6 @@ impl Engine<'_> {
         if in_hand >= LANES || pending >= STEP {
             return Some(Vec::new());
         }
-        // Another thread waits for calls and takes the next one.
         let Some(queue) = queue.try_lock() else { return Some(Vec::new()) };
         match queue.try_recv() {
             Ok(call) => Some(vec![call]),
@@ -92,7 +84,6 @@ impl Engine<'_> {
         }
     }
 
-    /// Starts calls while there is room, each with the longest beginning that is cached.
     fn admit(&mut self) {
         let room = MEMORY / self.model.transformer.token_bytes().max(1);
         let mut i = 0;
@@ -167,7 +158,7 @@ impl Engine<'_> {
         self.active = left;
     }
 
-    /// Runs the next tokens of every call; returns the scores for those without pending tokens, in order.
+    /// Returns the scores for those without pending tokens, in order.
     fn forward(&mut self) -> candle_core::Result<Vec<Vec<f32>>> {
         let mut budget = STEP;
         let mut spans = Vec::new();

@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::vocabulary::Vocabulary;
 use crate::prompt::Probabilities;
 
-/// The enums of a schema, with the probabilities of their labels so far.
 #[derive(Debug, Default)]
 pub struct EnumScores {
     enums: IndexMap<String, Enum>,
@@ -38,7 +37,6 @@ impl EnumScores {
         !self.enums.is_empty() && open_value(reply).is_some_and(|(key, _)| self.enums.contains_key(&key))
     }
 
-    /// Notes the scores of the tokens that may follow `reply`, and the token that was taken.
     pub fn see(&mut self, reply: &[u8], allowed: &[u32], scores: &[f32], taken: u32, vocabulary: &Vocabulary) {
         let Some((key, value)) = open_value(reply) else { return };
         let Some(labels) = self.enums.get_mut(key.as_str()) else { return };
@@ -81,7 +79,7 @@ impl EnumScores {
         labels.open *= still_open;
     }
 
-    /// The probabilities of all labels of the enums in a whole reply, each enum's adding up to 1; `None` without enums.
+    /// Each enum's add up to 1; `None` without enums.
     pub fn probabilities(self) -> Option<Probabilities> {
         let of = |labels: Enum| -> Option<IndexMap<String, f64>> {
             let sum: f64 = labels.sure.iter().sum();
@@ -101,7 +99,6 @@ impl EnumScores {
     }
 }
 
-/// The key of the object in `reply` whose value is being written, and the beginning of that value.
 fn open_value(reply: &[u8]) -> Option<(String, &[u8])> {
     let (mut depth, mut quoted, mut escaped) = (0usize, None, false);
     let (mut key, mut value) = (None, None);

@@ -41,7 +41,6 @@ impl Gguf {
         self.get(key)?.to_string().ok().map(String::as_str)
     }
 
-    /// A number that is whole and not negative, of any width.
     pub fn number(&self, key: &str) -> Option<u64> {
         self.get(key).and_then(whole)
     }
@@ -66,7 +65,6 @@ impl Gguf {
         self.content.tensor_infos.contains_key(tensor)
     }
 
-    /// Reads a tensor, which must have this shape (rows, then columns).
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, EndpointError> {
         let Some(info) = self.content.tensor_infos.get(name) else {
             return Err(broken(&format!("the GGUF file has no tensor `{name}`")));
@@ -83,7 +81,6 @@ impl Gguf {
         }
     }
 
-    /// The quantisation, such as `Q4_1`: the type of most blocks of the model.
     pub fn quantization(&self) -> Option<String> {
         let mut sizes: Vec<(String, usize)> = Vec::new();
         for (name, info) in &self.content.tensor_infos {
@@ -100,7 +97,6 @@ impl Gguf {
     }
 }
 
-/// A number that is whole and not negative, of any width.
 pub fn whole(value: &Value) -> Option<u64> {
     match value {
         Value::U8(n) => Some(u64::from(*n)),
@@ -115,7 +111,6 @@ pub fn whole(value: &Value) -> Option<u64> {
     }
 }
 
-/// The error of a file with wrong content.
 pub fn broken(message: &str) -> EndpointError {
     EndpointError::new(message).help("fetch the file again; it may have been cut off on the way")
 }

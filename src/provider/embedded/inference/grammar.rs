@@ -1,7 +1,4 @@
 //! Grammars of typed answers: the tokens that are allowed next, so that every reply fits its JSON Schema.
-//!
-//! The crate `llguidance` turns a schema and the reply so far into a mask over the vocabulary, and finds forced tokens, for which
-//! the model need not run.
 
 use std::sync::Arc;
 
@@ -53,7 +50,6 @@ impl Grammars {
         Ok(Grammars(factory))
     }
 
-    /// The grammar of a schema; the error is a sentence.
     pub fn of(&self, schema: &Value) -> Result<Grammar, String> {
         let mut schema = schema.clone();
         // Only the spaces that models have seen most in JSON, so that all text between the values is forced.
@@ -68,18 +64,15 @@ impl Grammars {
 }
 
 impl Grammar {
-    /// The tokens that are allowed next; the error is a sentence.
     pub fn mask(&mut self) -> Result<SimpleVob, String> {
         self.0.compute_mask_or_eos().map_err(|e| format!("the output's schema can't be enforced: {e}"))
     }
 
-    /// Appends a token, and returns the tokens that must follow it; the error is a sentence.
     pub fn take(&mut self, token: u32) -> Result<Vec<u32>, String> {
         self.0.consume_token(token).map_err(|e| format!("the output's schema can't be enforced: {e}"))?;
         Ok(self.forced())
     }
 
-    /// Appends the tokens that must come next, and returns them.
     pub fn forced(&mut self) -> Vec<u32> {
         if self.is_done() { Vec::new() } else { self.0.consume_ff_tokens() }
     }

@@ -7,22 +7,18 @@ use candle_core::{CpuStorage, DType, Device, Module, Result, Tensor};
 use half::f16;
 use parking_lot::Mutex;
 
-/// Rows of a matrix that are quantised at a time.
 const ROWS: usize = 2048;
-/// Candle's kernels for the VNNI instructions take rows of a multiple of `WIDE.0` numbers, and a multiple of `WIDE.1`
-/// rows.
+/// Candle's VNNI kernels take rows of a multiple of `WIDE.0` numbers, and a multiple of `WIDE.1` rows.
 const WIDE: (usize, usize) = (256, 16);
 
 #[derive(Debug)]
 pub struct Linear {
     weights: QMatMul,
-    /// Zeros that make a vector as wide as the weights.
     padding: usize,
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    /// The matrices `parts`, with the same number of columns, one below the other.
     pub fn new(parts: &[QTensor], bias: Option<Tensor>) -> Result<Self> {
         Linear::arranged(parts, bias, has_vnni())
     }
@@ -65,7 +61,7 @@ impl Linear {
         Ok(Linear { weights, padding, bias })
     }
 
-    /// The product with each row of `x`: `[tokens, columns]` to `[tokens, rows]`.
+    /// `[tokens, columns]` to `[tokens, rows]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let product = match self.padding {
             0 => self.weights.forward(x)?,
@@ -82,8 +78,7 @@ fn is_fast(kind: GgmlDType) -> bool {
     matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q4_0 | GgmlDType::Q4K | GgmlDType::Q5K | GgmlDType::Q6K)
 }
 
-/// Whether this processor has the instructions of candle's kernel for 8-bit weights, which is up to ten times as fast as
-/// the general one. Zeros at the end of a row cost far less.
+/// Candle's 8-bit kernel for them is up to ten times as fast as the general one.
 fn has_vnni() -> bool {
     #[cfg(target_arch = "x86_64")]
     return (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni"))
@@ -92,8 +87,7 @@ fn has_vnni() -> bool {
     return false;
 }
 
-/// Appends the rows of a matrix as 8-bit weights, each with zeros up to `wide` columns. Types without a fast kernel (4
-/// bits with an offset, 16 and 32 bits) lose next to nothing.
+/// As 8-bit weights, with zeros up to `wide` columns. Types without a fast kernel lose next to nothing.
 fn requantise(matrix: &QTensor, columns: usize, wide: usize, data: &mut Vec<u8>) -> Result<()> {
     let kind = matrix.dtype();
     let bytes = matrix.data()?;
@@ -107,8 +101,7 @@ fn requantise(matrix: &QTensor, columns: usize, wide: usize, data: &mut Vec<u8>)
     Ok(())
 }
 
-/// Weights that candle only needs until it has arranged them for its kernel. Kept besides candle's copy they would
-/// double a model's memory.
+/// Freed when candle has arranged them for its kernel: kept they would double a model's memory.
 #[derive(Clone)]
 struct Lent(Arc<Mutex<Option<Box<dyn QuantizedType>>>>);
 
@@ -117,12 +110,11 @@ impl Lent {
         Lent(Arc::new(Mutex::new(Some(weights))))
     }
 
-    /// Frees them. No product may be running.
+    /// No product may be running.
     fn take_back(&self) {
         *self.0.lock() = None;
     }
 
-    /// Passes the weights to `read`. Panics after they were freed.
     fn read<T>(&self, read: impl FnOnce(&dyn QuantizedType) -> T) -> T {
         let weights = self.0.lock();
         read(weights.as_deref().expect("candle has arranged these weights for its kernel and reads no others"))

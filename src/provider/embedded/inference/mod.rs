@@ -1,10 +1,4 @@
 //! Running a model: the Cargo feature `embedded`.
-//!
-//! - `gguf` reads a file, `model` makes a vocabulary, a chat template, grammars and a transformer of it;
-//! - `engine` answers several calls at a time, each a `sequence`;
-//! - `process` is the provider.
-//!
-//! Candle does the arithmetic, with `tokenizers` and `llguidance`; the forward pass and the batching are here.
 
 mod body;
 mod cache;

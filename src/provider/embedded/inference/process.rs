@@ -27,7 +27,6 @@ use crate::provider::{
 pub struct Process {
     folders: Folders,
     folder: PathBuf,
-    /// The engines by the id of their weights in specs, with the file.
     engines: Mutex<HashMap<String, (PathBuf, Sender<Asked>)>>,
     preparing: Arc<Mutex<Option<String>>>,
 }
@@ -83,7 +82,6 @@ fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>)
     }
     *preparing.lock() = Some("loading the model".to_owned());
     let (verified, loaded) = thread::scope(|scope| {
-        // The weights of a path were hashed when the run connected.
         let verified = scope.spawn(|| if located.sha256.is_some() { verify(located).map(drop) } else { Ok(()) });
         let loaded = Loaded::load(&located.path);
         (verified.join().unwrap_or(Ok(())), loaded)
@@ -92,7 +90,6 @@ fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>)
     loaded
 }
 
-/// Answers every call with the same error, until the queue is closed.
 fn refuse(calls: &Receiver<Asked>, error: &CallError) {
     for (_, tell) in calls {
         // The receiver is gone only if the run is being dropped.
@@ -166,7 +163,6 @@ impl Provider for Process {
 
     fn inventory<'a>(&'a self, ids: &'a [&'a str]) -> Boxed<'a, Result<Inventory, CallError>> {
         Box::pin(async move {
-            // The built-in models that are on disk, and the requested others that are found.
             let here = BUILTIN.iter().filter(|builtin| builtin.is_there(&self.folders)).map(|builtin| builtin.name());
             let others = ids.iter().copied().filter(|id| Builtin::find(id).is_none());
             let models = here.chain(others).filter_map(|id| listed(id, &self.folder, &self.folders));

@@ -5,7 +5,6 @@
 
 use crate::provider::Sampling;
 
-/// Tokens less likely than this are never drawn.
 const LEAST: f64 = 1e-7;
 
 #[derive(Debug)]
@@ -16,7 +15,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The sampler of a call; the defaults are 0 for the temperature and the seed, and 1 for `top_p`.
+    /// Defaults: temperature and seed 0, `top_p` 1.
     pub fn new(sampling: &Sampling, prompt: &[u32]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&sampling.seed.unwrap_or(0).to_le_bytes());
@@ -30,7 +29,7 @@ impl Sampler {
         }
     }
 
-    /// Picks an allowed token, which has a score above negative infinity; the first of equal ones.
+    /// The first of equal ones. An allowed token has a score above negative infinity.
     pub fn pick(&mut self, scores: &[f32]) -> u32 {
         let mut best = 0;
         for (token, score) in scores.iter().enumerate() {
@@ -61,7 +60,7 @@ impl Sampler {
         drawn.or(likely.last()).map_or(best as u32, |(token, _)| *token)
     }
 
-    /// A number of at least 0 and below 1.
+    /// At least 0 and below 1.
     fn draw(&mut self) -> f64 {
         let mut bytes = [0; 8];
         self.draws.fill(&mut bytes);

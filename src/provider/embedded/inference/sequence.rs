@@ -24,18 +24,15 @@ pub struct Sequence {
     labels: EnumScores,
     sampler: Sampler,
     stop: Vec<String>,
-    /// The most tokens of prompt and reply.
     most: usize,
     tell: Tell,
     began: Instant,
     first: Option<Instant>,
 }
 
-/// The most tokens of a reply if the call sets none.
 const MAX_TOKENS: u32 = 512;
 
 impl Sequence {
-    /// Prepares a call; a call that cannot be asked is answered with the error.
     pub fn new(body: &Body, model: &Model, tell: Tell) -> Option<Self> {
         let began = Instant::now();
         let (tokens, context, grammar) = match prepare(body, model) {
@@ -76,17 +73,14 @@ impl Sequence {
         &self.tokens[..self.prompt]
     }
 
-    /// The most tokens of prompt and reply.
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// The tokens that the model has not processed.
     pub fn pending(&self) -> &[u32] {
         &self.tokens[self.cache.len()..]
     }
 
-    /// The cache, and at most `most` pending tokens.
     pub fn next(&mut self, most: usize) -> (&mut Cache, &[u32]) {
         let from = self.cache.len();
         let to = self.tokens.len().min(from + most);
@@ -97,7 +91,6 @@ impl Sequence {
         self.tell.is_closed()
     }
 
-    /// Chooses the next token by its scores; returns the end of the reply, if it has ended.
     pub fn go_on(&mut self, mut scores: Vec<f32>, model: &Model) -> Result<Option<Finish>, String> {
         self.first.get_or_insert_with(Instant::now);
         let vocabulary = &model.vocabulary;
@@ -125,7 +118,6 @@ impl Sequence {
         Ok(finish.or(done.then_some(Finish::Stop)))
     }
 
-    /// Appends tokens to the reply; returns the end of the reply, if it has ended.
     fn extend(&mut self, tokens: &[u32], model: &Model) -> Option<Finish> {
         for token in tokens {
             if model.vocabulary.ends().contains(token) {
@@ -144,7 +136,6 @@ impl Sequence {
         None
     }
 
-    /// Sends the reply; returns the processed tokens and their cache.
     pub fn end(self, finish: Finish) -> (Vec<u32>, Cache) {
         let reply = Reply {
             text: String::from_utf8_lossy(&self.reply).into_owned(),
@@ -172,7 +163,7 @@ impl Sequence {
     }
 }
 
-/// The prompt's tokens, the most tokens of prompt and reply together, and the grammar of a typed reply.
+/// The second is the most tokens of prompt and reply together.
 fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, usize, Option<Grammar>), CallError> {
     let rejected = |message: String| CallError::new(CallErrorKind::Rejected, message);
     let tokens = model.chat.tokens(&body.messages, &model.vocabulary).map_err(rejected)?;
@@ -189,7 +180,6 @@ fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, usize, Option<Gramma
     Ok((tokens, context, grammar))
 }
 
-/// Where `needle` first occurs in `text`; an empty one never does.
 fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() { None } else { text.windows(needle.len()).position(|window| window == needle) }
 }

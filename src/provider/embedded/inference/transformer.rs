@@ -20,7 +20,6 @@ use crate::provider::EndpointError;
 
 /// The most layers, heads or numbers in a vector.
 const LARGEST: u64 = 1 << 17;
-/// The most tokens of a context.
 const LONGEST: u64 = 1 << 24;
 
 type Read<T> = Result<T, EndpointError>;
@@ -28,17 +27,15 @@ type Read<T> = Result<T, EndpointError>;
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     layers: usize,
-    /// Numbers in the vector of a token.
     width: usize,
-    /// Heads of queries, and heads of keys and values, each shared by several query heads.
+    /// Of queries, and of keys and values, each shared by several query heads.
     heads: (usize, usize),
-    /// Numbers in the vector of a head.
     head: usize,
-    /// Numbers in the vector between a layer's last two matrices.
+    /// Between a layer's last two matrices.
     inner: usize,
     context: usize,
     epsilon: f32,
-    /// Whether positions rotate neighbouring numbers (Llama) or numbers half a head apart (NeoX).
+    /// Positions rotate neighbouring numbers (Llama), else numbers half a head apart (NeoX).
     neighbours: bool,
 }
 
@@ -49,7 +46,7 @@ pub struct Transformer {
     layers: Vec<Layer>,
     norm: Tensor,
     head: Linear,
-    /// The rotation of each pair of numbers in a head from one position to the next, in radians.
+    /// Rotation of each pair of numbers from one position to the next, in radians.
     speeds: Vec<f64>,
 }
 
@@ -57,7 +54,6 @@ pub struct Transformer {
 struct Layer {
     attention_norm: Tensor,
     queries: Linear,
-    /// The norms of a head's query and key, in models that have them.
     head_norms: Option<(Tensor, Tensor)>,
     output: Linear,
     inner_norm: Tensor,
@@ -65,9 +61,7 @@ struct Layer {
     down: Linear,
 }
 
-/// Part of a step: the next tokens of a sequence.
 pub struct Span<'a> {
-    /// The tokens before; those of this step are added.
     pub cache: &'a mut Cache,
     pub tokens: &'a [u32],
 }
@@ -108,13 +102,11 @@ impl Transformer {
         Cache::new(self.shape.layers, self.shape.remembered())
     }
 
-    /// The bytes of a token in a cache.
     pub fn token_bytes(&self) -> usize {
         self.shape.layers * self.shape.remembered() * size_of::<f32>()
     }
 
-    /// Runs the next tokens of several sequences and returns the scores of the token after each that is `wanted`,
-    /// `[wanted, vocabulary]`; `None` if none is.
+    /// Scores of the token after each that is `wanted`, `[wanted, vocabulary]`; `None` if none is.
     pub fn forward(&self, spans: &mut [Span<'_>], wanted: &[bool]) -> candle_core::Result<Option<Tensor>> {
         let tokens: Vec<u32> = spans.iter().flat_map(|s| s.tokens).copied().collect();
         let count = tokens.len();
@@ -148,7 +140,7 @@ impl Transformer {
         self.head.forward(&rms_norm(&x, &self.norm, self.shape.epsilon)?).map(Some)
     }
 
-    /// The attention of each token to those before it: `[tokens, queries + keys + values]` to `[tokens, queries]`.
+    /// `[tokens, queries + keys + values]` to `[tokens, queries]`.
     fn attend(
         &self,
         layer: usize,
@@ -252,13 +244,11 @@ impl Shape {
         })
     }
 
-    /// Numbers in the cache per layer and token: the keys and values of all heads.
     fn remembered(&self) -> usize {
         self.heads.1 * self.head * 2
     }
 }
 
-/// Reads matrices with the same number of columns as one: their names and rows.
 fn matrix(gguf: &Mutex<&mut Gguf>, parts: &[(String, usize)], columns: usize) -> Read<Linear> {
     let (mut weights, mut biases) = (Vec::new(), Vec::new());
     let mut file = gguf.lock();
@@ -283,8 +273,7 @@ fn vector(gguf: &mut Gguf, name: &str, length: usize) -> Read<Tensor> {
     vector.map_err(|e| broken(&format!("`{name}` can't be used: {}", first_line(&e))))
 }
 
-/// The rotations of the pairs of numbers in queries and keys (RoPE, <https://arxiv.org/abs/2104.09864>); Llama 3 slows
-/// some of them down by factors in the file.
+/// RoPE, <https://arxiv.org/abs/2104.09864>; Llama 3 slows some down by factors in the file.
 fn speeds(gguf: &mut Gguf, shape: &Shape) -> Read<Vec<f64>> {
     let kind = gguf.text("general.architecture").unwrap_or_default().to_owned();
     let scaling = gguf.text(&format!("{kind}.rope.scaling.type")).unwrap_or("none");

