@@ -15,7 +15,6 @@ const NAMED: usize = 6;
 
 pub struct VerificationReport {
     pub pipeline: String,
-    /// The path of the lock.
     pub lock: PathBuf,
     pub verified: Verified,
 }

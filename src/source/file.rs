@@ -1,6 +1,4 @@
 //! `type = "file"`: rows of CSV, TSV, JSON Lines or Parquet files.
-//!
-//! This file has the fields of the spec, the table of formats, and the source that reads one or more files of a format.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +22,6 @@ use crate::document::{self, Node, Problems};
 use crate::name::listed;
 use crate::registry::Kind;
 
-/// A row of [`FORMATS`].
 struct FormatInfo {
     format: FileFormat,
     /// The extensions of its files, in lower case.
@@ -42,7 +39,6 @@ static FORMATS: &[FormatInfo] = &[
 ];
 
 impl FileFormat {
-    /// The format that the extension of `path` names.
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         FORMATS.iter().find(|info| info.extensions.contains(&extension.as_str())).map(|info| info.format)
@@ -93,7 +89,6 @@ fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option
 }
 
 impl File {
-    /// Reports wrong fields, without opening files.
     fn check(&self, path: &document::Path, problems: &mut Problems) {
         let written = Path::new(&self.path);
         if self.path.trim().is_empty() {
@@ -128,7 +123,6 @@ impl File {
         TextOptions { types: &self.types, nulls: &self.null_values, encoding: self.encoding.as_deref() }
     }
 
-    /// The files, at least one, and their format.
     fn find(&self, folder: &Path) -> Result<(&'static FormatInfo, Vec<DataFile>), SourceError> {
         let files = files(folder, &self.path)?;
         let mut all: Option<(FileFormat, &str)> = None;

@@ -32,7 +32,6 @@ pub fn check(file: File, metadata: &ParquetMetaData) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks the pages between two offsets of the file.
 fn walk(file: &mut BufReader<File>, mut from: u64, end: u64) -> Result<(), String> {
     while from < end {
         file.seek(SeekFrom::Start(from)).map_err(|e| e.to_string())?;

@@ -39,9 +39,7 @@ pub struct Parquet {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
     shown: String,
-    /// Rows read so far.
     rows: u64,
-    /// Rows according to the footer.
     promised: u64,
 }
 
@@ -71,7 +69,6 @@ impl Parquet {
         batches(move || self.batch())
     }
 
-    /// The next rows; `None` at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let shown = self.shown.clone();
         careful(&shown, || {

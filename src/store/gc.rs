@@ -28,7 +28,6 @@ pub fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError> {
             Some(manifest) if manifest.state == State::Done => {}
             Some(manifest) => kept.extend(manifest.models.into_values().map(|model| model.model)),
             None if calls.is_empty() => {}
-            // Its models are unknown.
             None => return Err(StoreError::Unfinished { run: run.root().to_owned() }),
         }
         files.extend(calls);

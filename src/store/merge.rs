@@ -9,7 +9,6 @@ use super::ledger::{Ledger, LedgerError, read_answers, salvage};
 use super::record::Record;
 use super::replay::ReplayFile;
 
-/// Answers per transaction.
 const GROUP: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

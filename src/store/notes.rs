@@ -15,7 +15,6 @@ pub struct Notes {
     /// Characters that were left out of the middle of the prompt, so that it fits the context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<u64>,
-    /// The fallback model that answered, by its name in the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
 }

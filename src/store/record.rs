@@ -38,13 +38,11 @@ impl fmt::Debug for Key {
     }
 }
 
-/// One finished call.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub struct Record {
     #[cfg_attr(test, serde(skip))]
     pub key: Key,
-    /// The provider's id of the model.
     pub model: String,
     /// The raw reply of the last attempt.
     pub reply: String,
@@ -70,7 +68,6 @@ pub struct Record {
 
 /// One field of a [`Record`] other than its key.
 pub struct Field {
-    /// The column in the ledger.
     pub name: &'static str,
     /// The column in replay files and in the calls table.
     pub column: &'static str,
@@ -81,7 +78,6 @@ pub struct Field {
     access: Access,
 }
 
-/// How a field is read and written.
 enum Access {
     Text(fn(&Record) -> &String, fn(&mut Record) -> &mut String),
     /// A text of the reply: null in a table if there was no reply.
@@ -126,7 +122,6 @@ impl Field {
         matches!(self.access, Optional(..) | Access::Notes(..))
     }
 
-    /// Whether it is null in a table if there was no reply.
     pub fn needs_reply(&self) -> bool {
         matches!(self.access, Reply(..))
     }
@@ -191,7 +186,6 @@ impl Record {
         self.checksum() == sum || (self.error.is_none() && self.older_checksum() == sum)
     }
 
-    /// The checksum of formats 1 and 2.
     fn older_checksum(&self) -> i64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.key.0);
@@ -245,7 +239,6 @@ pub fn pack(value: Value<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Bytes that are read from the front.
 #[derive(Clone, Copy)]
 pub struct Bytes<'a>(pub &'a [u8]);
 
@@ -261,7 +254,6 @@ impl<'a> Bytes<'a> {
         Some(self.take(count)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// Reads what [`pack`] appended.
     pub fn value(&mut self) -> Option<Value<'a>> {
         Some(match self.number(1)? {
             0 => Value::Null,

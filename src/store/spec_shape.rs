@@ -56,7 +56,6 @@ impl StageShape {
     }
 }
 
-/// The columns of a stage after those of its input.
 fn added(stage: &StageSpec) -> Vec<AddedColumn> {
     let info = &stage.stage.info;
     let writes = info.writes.len();

@@ -13,7 +13,6 @@ const HELD: f64 = 0.1;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Advice {
-    /// The smallest level that is about as good as the best one.
     pub in_flight: u32,
     pub best: u32,
     /// The throughput of `in_flight` divided by that of `best`.
@@ -24,7 +23,6 @@ pub struct Advice {
     pub rises: bool,
     /// Whether rate limits decided, not the speed of the server.
     pub held: bool,
-    /// Levels with too many failed or missing calls.
     pub left_out: Vec<u32>,
 }
 
@@ -32,7 +30,6 @@ pub struct Advice {
 pub fn advice(levels: &[LevelReport]) -> Option<Advice> {
     let failed = |level: &LevelReport| level.failures() as f64 > TOO_MANY * level.calls as f64;
     let good: Vec<&LevelReport> = levels.iter().filter(|level| level.whole && !failed(level)).collect();
-    // The first of several equal ones.
     let best = good.iter().rev().max_by(|a, b| a.calls_per_sec.value.total_cmp(&b.calls_per_sec.value))?;
     let enough = AS_GOOD * best.calls_per_sec.value;
     let chosen = good.iter().filter(|level| level.calls_per_sec.value >= enough).min_by_key(|level| level.in_flight)?;

@@ -16,7 +16,6 @@ const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '�
 const WIDEST: usize = 32;
 const NARROWEST: usize = 6;
 
-/// The levels as a table, indented by two spaces.
 pub fn table(levels: &[LevelReport]) -> String {
     let sees_first = levels.iter().any(|level| level.first_token.is_some());
     let mut head = vec!["in flight", "calls", "failed", "calls/s", "95 % interval", "tokens/s", "p50", "p95"];
@@ -80,7 +79,6 @@ pub fn plot(levels: &[LevelReport], room: usize) -> String {
     out
 }
 
-/// The bar of one of these values; the largest is `width` long.
 fn bars(values: &[f64], at: usize, width: usize) -> String {
     let most = values.iter().copied().fold(0.0, f64::max);
     let eighths = if most > 0.0 { (values[at] / most * (8 * width) as f64).round() as usize } else { 0 };
@@ -127,7 +125,6 @@ fn kinds(kinds: &IndexMap<&'static str, u64>) -> String {
     kinds.iter().map(|(kind, n)| format!("{} {kind}", number(*n))).collect::<Vec<_>>().join(", ")
 }
 
-/// The recommended level of `levels`, and how certain it is.
 pub fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<String> {
     let Some(advice) = advice else {
         return vec!["no level was measured well enough to recommend one".to_owned()];

@@ -23,12 +23,10 @@ pub struct People {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cells {
-    /// Indices of options.
     Options(Vec<u32>),
     Numbers(Vec<f64>),
 }
 
-/// A range of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     /// The number of the first row, from 1.
@@ -40,11 +38,9 @@ pub struct Block {
 pub struct Draws {
     people: People,
     columns: Vec<Column>,
-    /// Rows returned so far.
     given: u64,
 }
 
-/// The distribution of one column.
 struct Column {
     streams: Streams,
     quotas: Option<Quotas>,
@@ -162,7 +158,6 @@ impl Column {
         Column { streams: streams(seed, &characteristic.name, &[]), quotas: None, chances }
     }
 
-    /// The cells of this column in a block that contains its parents.
     fn cells(&mut self, characteristic: &Characteristic, block: &Block) -> Cells {
         let combinations = combinations(characteristic, block);
         let numbers = block.first..;
@@ -188,7 +183,6 @@ impl Column {
 }
 
 impl Quotas {
-    /// The option of the next row of a combination.
     fn next(&mut self, combination: usize) -> u32 {
         let rank = self.ranks[combination];
         self.ranks[combination] += 1;

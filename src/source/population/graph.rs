@@ -15,7 +15,6 @@ const MOST_COMBINATIONS: usize = 1_000_000;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Characteristic {
     pub name: String,
-    /// The indices of its parents in the list of characteristics.
     pub parents: Vec<usize>,
     pub widths: Vec<usize>,
     pub values: Values,
@@ -36,7 +35,6 @@ pub enum Values {
 }
 
 impl Characteristic {
-    /// The index of a combination of the parents' options.
     pub fn combination(&self, options: impl Iterator<Item = usize>) -> usize {
         options.zip(&self.widths).fold(0, |index, (option, width)| index * width + option)
     }
@@ -132,7 +130,6 @@ fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Problem
     order
 }
 
-/// Resolves one characteristic after its parents.
 struct Resolver<'a> {
     written: &'a Written<'a>,
     parents: &'a [usize],

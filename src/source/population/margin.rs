@@ -48,11 +48,9 @@ enum Weights {
     File(String),
 }
 
-/// The values of a cell and its weight.
 pub type Entry = (Vec<String>, f64);
 
 impl Written {
-    /// Reads one table; reports all its problems.
     pub fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Written> {
         let before = problems.mark();
         let table: Option<MarginTable> = document::decode(node, path, problems);
@@ -98,7 +96,6 @@ impl Written {
         &self.of
     }
 
-    /// The weights, read from their file if there is one.
     pub fn entries(&self, folder: &FilePath) -> Result<Vec<Entry>, SourceError> {
         match &self.weights {
             Weights::Here(entries) => Ok(entries.clone()),

@@ -95,7 +95,6 @@ impl Quota {
         Quota { ends, order: Permutation::new(people, stream) }
     }
 
-    /// The option of the person at `rank`, from 0.
     pub fn option(&self, rank: u64) -> usize {
         let place = self.order.at(rank);
         self.ends.partition_point(|end| *end <= place)

@@ -102,7 +102,6 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reports names of columns that are already used.
     fn names<'n>(&mut self, names: impl Iterator<Item = (&'n str, Path)>, fixed: &[Fixed], weight: bool) {
         let mut taken: Vec<&str> = Vec::new();
         for (name, path) in names {

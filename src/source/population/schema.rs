@@ -10,9 +10,7 @@ use super::numeric::NumericTable;
 /// The levels of nested tables that the schema describes; deeper tables may contain anything.
 const DEPTH: usize = 3;
 
-/// Characteristics by name.
 pub struct Characteristics;
-/// Cells by name.
 pub struct FixedValues;
 pub struct Names;
 pub struct Nested;

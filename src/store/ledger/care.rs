@@ -8,7 +8,6 @@ use super::{FIELDS, Key, Ledger, LedgerError, Record, Retired, STATE, columns, c
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Contents {
-    /// The version of the file's format.
     pub format: i64,
     pub answers: u64,
     /// Calls that failed: history, never served.
@@ -17,7 +16,6 @@ pub struct Contents {
     pub retired: u64,
     /// Answers that are not served any more because their checksum is wrong.
     pub corrupt: u64,
-    /// The model with the most answers first.
     pub models: Vec<ModelContents>,
     /// When the oldest record was added, in milliseconds since 1970.
     pub oldest_ms: Option<i64>,
@@ -27,7 +25,6 @@ pub struct Contents {
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ModelContents {
-    /// The provider's id.
     pub model: String,
     pub answers: u64,
     pub prompt_tokens: u64,
@@ -43,9 +40,7 @@ pub struct VerifyCounts {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DropCounts {
-    /// Answers that no run uses.
     pub answers: u64,
-    /// Failed calls and retired answers.
     pub history: u64,
 }
 
@@ -190,7 +185,6 @@ fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     }
 }
 
-/// Calls `each` with the id of every answer and the answer itself, which is `None` if it is corrupt.
 fn read_all(
     path: &Path,
     connection: &Connection,
