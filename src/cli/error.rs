@@ -103,12 +103,10 @@ impl From<LedgerError> for Failure {
     }
 }
 
-/// The commands that save the readable part of the damaged ledger at `path`.
 fn rescue(path: &Path) -> String {
     let (file, folder) = (path.display(), folder_of(path));
     let aside = folder.join("damaged.sqlite");
     let aside = aside.display();
-    // The ledger is in the project's `.fanfold`.
     let project = folder_of(&folder);
     format!(
         "to save the readable part:\n  mv {file} {aside}; mv {file}-wal {aside}-wal; rm -f {file}-shm\n  \

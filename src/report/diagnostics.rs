@@ -81,7 +81,6 @@ pub fn summary(problems: &[Diagnostic]) -> String {
     format!("{}, {}", counted(errors, "error"), counted(problems.len() - errors, "warning"))
 }
 
-/// Text for a terminal: every diagnostic with its line and a caret, then the [`summary`].
 pub fn human(problems: &[Diagnostic], document: &Document, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let name = clean(&document.name);

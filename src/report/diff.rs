@@ -21,7 +21,6 @@ pub struct DiffReport {
     pub b: String,
     pub facets: Option<Facets>,
     pub tables: Vec<ComparedTable>,
-    /// The names of the tables that only A or only B has.
     pub only_a: Vec<String>,
     pub only_b: Vec<String>,
     pub no_cells: Option<&'static str>,

@@ -11,7 +11,6 @@ use crate::inventory::{Hint, Lack, Need, Surveyed};
 use crate::provider::weights::{BUILTIN, Folders, megabytes};
 use crate::provider::{Inventory, Listed};
 
-/// Models of a server that are listed in addition to those that the spec needs.
 const OTHERS: usize = 10;
 
 pub struct BuiltinReport<'a> {

@@ -14,7 +14,6 @@ use crate::store::RunDir;
 use crate::table::{Cell, cell_at};
 
 const ROWS: u64 = 5;
-/// The smallest width that a long column is cut to.
 const NARROW: usize = 12;
 /// Characters of a column name that are never cut, so that names with the same beginning stay distinct.
 const NAME: usize = 24;
@@ -94,7 +93,6 @@ fn shown(cell: &Cell) -> String {
     }
 }
 
-/// The columns side by side; `rest` gets the width that `first` leaves.
 fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
     let mut widths = fitted(first, room);
     let taken: usize = widths.iter().map(|width| width + GAP).sum();

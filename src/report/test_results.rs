@@ -161,7 +161,6 @@ fn xml(text: &str) -> String {
     out
 }
 
-/// Workflow commands of GitHub Actions, at the line of each test that does not hold.
 pub fn github(report: &TestReport<'_>) -> String {
     let broken = report.results.iter().filter(|one| !one.finding.holds);
     let problems: Vec<Diagnostic> = broken

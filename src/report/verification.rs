@@ -10,7 +10,6 @@ use super::drift;
 use super::numbers::count;
 use crate::lock::Verified;
 
-/// Unchecked facets that are listed by name.
 const NAMED: usize = 6;
 
 pub struct VerificationReport {

@@ -1,7 +1,6 @@
 //! CSV and TSV: RFC 4180 with CRLF, LF or CR, doubled quotes and newlines in quotes. Blank lines are skipped.
 //!
-//! `csv_core` splits the fields; this file adds limits and the position of every problem. [`Csv`] reads one file: the
-//! header is the schema, the other records are batches.
+//! `csv_core` splits the fields; this file adds limits and the position of every problem.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -103,7 +102,6 @@ struct Records {
     shown: String,
     core: csv_core::Reader,
     output: Vec<u8>,
-    /// The end of each field in `output`.
     ends: Vec<usize>,
     count: usize,
     /// The number of fields in the header; 0 before it is read.

@@ -24,7 +24,6 @@ use crate::registry::Kind;
 
 struct FormatInfo {
     format: FileFormat,
-    /// The extensions of its files, in lower case.
     extensions: &'static [&'static str],
     /// Whether cells are text, so that `types`, `null_values` and `encoding` apply.
     is_text: bool,
@@ -109,7 +108,6 @@ impl File {
         }
     }
 
-    /// The fields that are set and apply only to text.
     fn text_fields(&self) -> Vec<&'static str> {
         let set = [
             ("types", !self.types.is_empty()),

@@ -33,7 +33,6 @@ pub struct DataFile {
     pub shown: String,
 }
 
-/// How to read the cells of a text format.
 #[derive(Clone, Copy, Debug)]
 pub struct TextOptions<'a> {
     pub types: &'a BTreeMap<String, Type>,

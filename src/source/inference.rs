@@ -11,7 +11,6 @@ const EXACT: u64 = 1 << 53;
 pub struct Seen {
     boolean: bool,
     integer: bool,
-    /// An integer that a 64-bit floating point number cannot represent.
     long: bool,
     number: bool,
     other: bool,

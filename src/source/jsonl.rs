@@ -165,7 +165,6 @@ impl Lines {
         Lines { text, shown: shown.to_owned(), line: Vec::new(), start }
     }
 
-    /// Reads the next line that is not blank; returns `false` at the end of the file.
     fn read(&mut self) -> Result<bool, SourceError> {
         self.start.row += 1;
         loop {
@@ -260,7 +259,6 @@ impl Lines {
     }
 }
 
-/// An object whose values are not parsed yet.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// A key, borrowed from the line when it has no escapes.

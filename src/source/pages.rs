@@ -52,7 +52,6 @@ fn walk(file: &mut BufReader<File>, mut from: u64, end: u64) -> Result<(), Strin
 struct Header<R> {
     bytes: R,
     read: u64,
-    /// The page's size, and its size in the file.
     sizes: [Option<u64>; 2],
 }
 

@@ -104,7 +104,6 @@ fn open(path: &Path, shown: &str) -> Result<ParquetRecordBatchReaderBuilder<fs::
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(shown, &e.to_string()))
 }
 
-/// Checks the magic bytes and that the footer fits into the file.
 fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
     let io = |e: std::io::Error| unreadable(shown, &e);
     let size = file.seek(SeekFrom::End(0)).map_err(io)?;

@@ -122,7 +122,6 @@ impl Text {
         Text::new(Box::new(file), shown, label, PIECE)
     }
 
-    /// Decodes `source` in pieces of at most `piece` bytes.
     pub fn new(
         mut source: Box<dyn Read + Send>,
         shown: &str,

@@ -7,9 +7,7 @@ use crate::stats::mcnemar;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
-    /// Answers (of a row and a model) that were obtained both ways.
     pub compared: u64,
-    /// Answers that failed one way or both, and are not compared.
     pub failed: u64,
     pub columns: IndexMap<String, AuditColumn>,
     /// The cost of asking one by one, in the sample.

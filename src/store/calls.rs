@@ -13,7 +13,6 @@ use super::value::{TableBuilder, Value};
 use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::table::Type::{self, Boolean, Integer, Number, Text};
 
-/// One call from the view of one row that needed it.
 pub struct CallRow<'a> {
     pub row: i64,
     pub row_key: Option<&'a str>,

@@ -21,7 +21,6 @@ use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at};
 
 const BATCH: usize = 4096;
-/// Names at most in a list of columns.
 const NAMED: usize = 20;
 
 type Call = Map<String, Value>;
@@ -33,7 +32,6 @@ pub struct CellRef<'a> {
     /// `None`: all columns that stages wrote.
     pub column: Option<&'a str>,
     pub model: Option<&'a str>,
-    /// Only this replicate, from 1.
     pub replicate: Option<i64>,
 }
 
@@ -88,7 +86,6 @@ pub fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, Ori
     Ok(Explanation { row, key, source: source.to_owned(), read: entry, input, stages })
 }
 
-/// The number and the key of the row that is called `row`.
 fn find_row(
     origin: &Origin,
     (source, entry): (&str, &SourceEntry),

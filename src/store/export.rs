@@ -27,7 +27,6 @@ const TABLE: &str = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA
     CREATE TABLE calls (key BLOB, stage TEXT, row INTEGER, stage_model TEXT, content INTEGER, record BLOB);
     BEGIN;";
 
-/// Writes the calls of the run in `dir` to `path` and returns their number. `scratch` is a folder for temporary files.
 pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreError> {
     let manifest = Manifest::read(dir).filter(|manifest| manifest.state == State::Done);
     let Some(manifest) = manifest else { return Err(StoreError::Unfinished { run: dir.root().to_owned() }) };

@@ -43,7 +43,6 @@ pub fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError> {
     ledger.sweep(keys, &kept, dry)
 }
 
-/// The keys in a file of a calls table.
 fn keys(file: &Path) -> Result<impl Iterator<Item = Result<Key, StoreError>> + use<>, StoreError> {
     let table = Table::open(file)?;
     let batches = table.with_columns(&["call_key"]).read(0, table.rows(), 4096)?;

@@ -70,9 +70,7 @@ impl LedgerSync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retired {
     Corrupt,
-    /// The reply is not what the stage asks for now.
     Unfit,
-    /// `--fresh` asked for a new answer.
     Fresh,
 }
 
@@ -262,7 +260,6 @@ impl Ledger {
         self.connection.query_row(sql, [], |row| row.get(0)).map_err(self.failed())
     }
 
-    /// Stores the build of a model that a server reported, as JSON.
     pub fn remember_build(&self, provider: &str, model: &str, build: &str) -> Result<(), LedgerError> {
         let sql = "INSERT INTO builds VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET build = excluded.build";
         self.connection.execute(sql, params![provider, model, build]).map(drop).map_err(self.failed())

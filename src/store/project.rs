@@ -113,7 +113,6 @@ impl Project {
     }
 }
 
-/// The lock on `file`, or why another process has it.
 fn held(
     file: File,
     path: PathBuf,

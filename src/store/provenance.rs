@@ -21,7 +21,6 @@ pub struct Origin {
 
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
-    /// The user named a table, row, column or model that does not exist.
     #[error("{message}")]
     Unknown { message: String, help: Option<String> },
     #[error("{message}")]

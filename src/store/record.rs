@@ -50,12 +50,10 @@ pub struct Record {
     pub finish: String,
     /// Tokens of the prompts of all attempts.
     pub prompt_tokens: u64,
-    /// Tokens of the replies of all attempts.
     pub completion_tokens: u64,
     /// Milliseconds from the start of the first attempt to the last reply, pauses between attempts included.
     pub latency_ms: f64,
     pub attempts: u32,
-    /// The build that the reply names.
     pub build: Option<String>,
     /// `kind: message` of the last attempt, if the call failed.
     pub error: Option<String>,
@@ -66,12 +64,9 @@ pub struct Record {
     pub notes: Notes,
 }
 
-/// One field of a [`Record`] other than its key.
 pub struct Field {
     pub name: &'static str,
-    /// The column in replay files and in the calls table.
     pub column: &'static str,
-    /// Whether replay files contain it.
     pub replayed: bool,
     /// The format of the ledger that added it.
     pub since: i64,
@@ -199,7 +194,6 @@ impl Record {
         first_bytes(&hasher)
     }
 
-    /// Appends the record to `out`, for a temporary file.
     pub fn pack(&self, out: &mut Vec<u8>) {
         out.extend(self.key.0);
         FIELDS.iter().for_each(|field| pack(field.get(self), out));

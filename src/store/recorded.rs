@@ -21,7 +21,6 @@ pub struct CallRef<'a> {
     pub key: Key,
     pub stage: &'a str,
     pub row: i64,
-    /// The model's name in the spec.
     pub model: &'a str,
 }
 
@@ -34,7 +33,6 @@ pub struct RecordedCalls {
 
 #[derive(Default)]
 struct Steps {
-    /// Calls and their offsets, in order, from the first call on.
     known: Vec<(Key, u64)>,
     end: u64,
 }

@@ -62,7 +62,6 @@ pub struct RecordedModel {
 pub struct Caller {
     pub stage: String,
     pub row: i64,
-    /// The model's name in the spec.
     pub model: String,
 }
 
@@ -129,7 +128,6 @@ impl ReplayWriter {
 #[derive(Clone, Debug)]
 pub struct ReplayFile {
     table: Table,
-    /// The models of the recorded run by their names in the spec.
     pub models: IndexMap<String, RecordedModel>,
 }
 

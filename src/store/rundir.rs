@@ -25,7 +25,6 @@ use super::error::StoreError;
 use crate::plan::Part;
 use crate::table::parquet::{Options, Table, TableWriter, clean};
 
-/// The metadata key of a part's [`PartFacts`].
 const FACTS: &str = "fanfold.part";
 
 #[derive(Clone, Debug)]
@@ -35,7 +34,6 @@ pub struct RunDir {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartFacts {
-    /// A unique id of the commit.
     pub id: String,
     pub inputs: Vec<String>,
     #[serde(flatten)]
@@ -64,7 +62,6 @@ impl PartFacts {
     }
 }
 
-/// The builds that replies named, by the name of the model.
 pub type Replies = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Clone, Debug)]
@@ -141,7 +138,6 @@ impl RunDir {
         })
     }
 
-    /// The only part of a transform.
     pub fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let path = self.part_path(transform, 0);
         Ok(PartWriter { rows: TableWriter::create(&path, schema, &Options::default())?, calls: None, path })

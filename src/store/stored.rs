@@ -15,7 +15,6 @@ use crate::table::parquet::{Table, TableError};
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// What identifies a row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
     /// The column that identifies a row of the source; without one the row's number does.

@@ -42,7 +42,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The cell in row `row` of a column that may be missing.
     pub fn of(column: Option<&'a ArrayRef>, row: usize) -> Self {
         column.map_or(Value::Null, |column| Value::at(column, row))
     }

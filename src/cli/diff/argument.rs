@@ -56,7 +56,6 @@ pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     }
 }
 
-/// The finished run of the current spec, or its finished replay.
 fn of_spec(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     let spec = load_spec(path, terminal)?;
     let project = Project::of(&spec.folder);

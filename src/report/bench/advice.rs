@@ -17,11 +17,8 @@ pub struct Advice {
     pub best: u32,
     /// The throughput of `in_flight` divided by that of `best`.
     pub share_of_best: f64,
-    /// Smaller levels that may be equally good, by their intervals.
     pub perhaps: Vec<u32>,
-    /// Whether the largest level is the best, so that a larger one may be better.
     pub rises: bool,
-    /// Whether rate limits decided, not the speed of the server.
     pub held: bool,
     pub left_out: Vec<u32>,
 }

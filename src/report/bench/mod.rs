@@ -49,7 +49,6 @@ pub struct LevelReport {
     pub cached_tokens: Option<u64>,
 }
 
-/// An estimate with its 95 % interval, unless there are too few values for one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
     pub value: f64,

@@ -45,8 +45,7 @@ pub fn table(levels: &[LevelReport]) -> String {
     grid(&lines, "  ", |_| true)
 }
 
-/// Throughput and 95th percentile of the latency of each level as bars, at most `room` columns wide; empty for a single
-/// level.
+/// Throughput and 95th percentile of the latency as bars, at most `room` columns wide; empty for a single level.
 pub fn plot(levels: &[LevelReport], room: usize) -> String {
     if levels.len() < 2 {
         return String::new();
@@ -87,7 +86,6 @@ fn bars(values: &[f64], at: usize, width: usize) -> String {
     bar
 }
 
-/// One line each about failed calls, waiting time, unfinished levels and unusable replies.
 pub fn remarks(levels: &[LevelReport]) -> Vec<String> {
     let mut out = Vec::new();
     for level in levels {
@@ -175,7 +173,6 @@ fn interval(interval: &Interval) -> String {
     }
 }
 
-/// A number with three significant digits.
 pub fn figure(value: f64) -> String {
     match value {
         v if v >= 999.5 => number(v.round() as u64),

@@ -55,7 +55,6 @@ pub enum Law {
     Number(Numeric),
 }
 
-/// A characteristic as written: parents are names.
 pub struct Written<'a> {
     pub name: &'a str,
     pub path: Path,
@@ -198,7 +197,6 @@ fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(
     problems.clean_since(before).then(|| choices.into_iter().map(|choice| (choice, share)).collect())
 }
 
-/// The numbers of a table of weights: at least 0, and not all 0.
 pub fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -> Option<Vec<f64>> {
     let before = problems.mark();
     if entries.is_empty() {

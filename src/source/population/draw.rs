@@ -49,7 +49,6 @@ struct Column {
 
 /// The distributions of a cell, for each combination of parent values.
 enum Chances {
-    /// Cumulative shares of the options.
     Options(Vec<Vec<f64>>),
     Numbers(Vec<Option<Numeric>>),
 }
@@ -57,11 +56,9 @@ enum Chances {
 struct Quotas {
     /// For each combination of parent values; `None` for one without rows.
     groups: Vec<Option<Quota>>,
-    /// The number of rows of each combination so far.
     ranks: Vec<u64>,
 }
 
-/// The random streams of `column` under `seed` for one purpose.
 pub fn streams(seed: u64, column: &str, purpose: &[&str]) -> Streams {
     let name: Vec<&str> = ["population", column].iter().chain(purpose).copied().collect();
     Streams::new(seed, &name)
@@ -190,7 +187,6 @@ impl Quotas {
     }
 }
 
-/// The combination of parent values of each row of a block.
 pub fn combinations<'a>(characteristic: &'a Characteristic, block: &'a Block) -> impl Iterator<Item = usize> + use<'a> {
     (0..block.rows).map(|row| {
         characteristic.combination(characteristic.parents.iter().map(|parent| match &block.columns[*parent] {

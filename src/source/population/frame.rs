@@ -10,7 +10,6 @@ use super::margin::{Entry, Written};
 use crate::name::{listed, nearest};
 use crate::source::error::SourceError;
 
-/// The most cells of a frame.
 const MOST_CELLS: usize = 1_000_000;
 const MOST_FAULTS: usize = 20;
 /// The largest relative difference between two totals that counts as rounding.
@@ -24,7 +23,6 @@ pub struct Fault {
     pub margin: Option<usize>,
     pub message: String,
     pub help: Option<String>,
-    /// Whether the tables are still usable.
     pub harmless: bool,
 }
 
@@ -268,7 +266,6 @@ fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String
     }
 }
 
-/// For each cell of `axes`, the index of its cell in the axes `kept`. The last axis varies fastest.
 pub fn projection(axes: &[Axis], kept: &[usize]) -> Vec<u32> {
     let cells: usize = axes.iter().map(|axis| axis.values.len()).product();
     let mut strides = vec![1; axes.len()];
@@ -298,7 +295,6 @@ pub fn cell_name(axes: &[Axis], kept: &[usize], cell: usize) -> String {
     named.collect::<Vec<_>>().join(" and ")
 }
 
-/// The values of a cell of the axes `kept`.
 pub fn cell_values<'a>(axes: &'a [Axis], kept: &[usize], cell: usize) -> Vec<&'a str> {
     let mut rest = cell;
     let mut values = Vec::with_capacity(kept.len());

@@ -9,7 +9,6 @@ use super::numeric::Numeric;
 use crate::document::{Diagnostic, Node, Path, Problems, Value};
 use crate::name::{listed, nearest};
 
-/// The most combinations of parent values that a characteristic may have.
 const MOST_COMBINATIONS: usize = 1_000_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -262,7 +261,6 @@ impl Resolver<'_> {
         self.problems.error("missing-distribution", path.clone(), message);
     }
 
-    /// The values of all combinations as one column, which must have one type.
     fn values(&mut self, laws: Vec<Option<(Law, Path)>>) -> Option<Values> {
         let (first, first_path) = laws.iter().flatten().next()?.clone();
         let before = self.problems.mark();

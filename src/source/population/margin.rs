@@ -18,7 +18,6 @@ use crate::source::csv::Csv;
 use crate::source::error::SourceError;
 use crate::source::text::Text;
 
-/// The allowed names of a file's column of numbers.
 const NUMBERS: [&str; 3] = ["count", "weight", "share"];
 
 /// A table of weights over one or more characteristics.
@@ -147,7 +146,6 @@ impl Written {
     }
 }
 
-/// Reads nested tables of weights, one level per characteristic.
 fn nested(
     node: &Node,
     path: &Path,

@@ -44,7 +44,6 @@ pub enum Part {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Share {
-    /// The option, or the cell of a margin.
     pub option: String,
     /// The expected share. For a characteristic with parents: given the parents as drawn.
     pub target: f64,

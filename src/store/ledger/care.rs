@@ -19,7 +19,6 @@ pub struct Contents {
     pub models: Vec<ModelContents>,
     /// When the oldest record was added, in milliseconds since 1970.
     pub oldest_ms: Option<i64>,
-    /// When the newest record was added, in milliseconds since 1970.
     pub newest_ms: Option<i64>,
 }
 
@@ -34,7 +33,6 @@ pub struct ModelContents {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct VerifyCounts {
     pub sound: u64,
-    /// Answers that are not what was written; they have been retired.
     pub corrupt: u64,
 }
 
@@ -171,7 +169,6 @@ pub fn read_answers(
     Ok((corrupt, connection.query_row(other, [], |row| count(row, 0)).map_err(&sqlite)?))
 }
 
-/// Fails if SQLite finds the file's structure damaged.
 fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     let read = || {
         let mut check = connection.prepare("PRAGMA quick_check(3)")?;

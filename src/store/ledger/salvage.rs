@@ -146,7 +146,6 @@ fn read_at(file: &mut File, at: u64, count: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// SQLite's variable-length number.
 fn varint(bytes: &mut Bytes<'_>) -> Option<u64> {
     let mut number = 0;
     for _ in 0..8 {
@@ -159,7 +158,6 @@ fn varint(bytes: &mut Bytes<'_>) -> Option<u64> {
     Some(number << 8 | bytes.number(1)?)
 }
 
-/// A value of one of SQLite's serial types.
 fn value<'a>(bytes: &mut Bytes<'a>, kind: u64) -> Option<ValueRef<'a>> {
     Some(match kind {
         0 => ValueRef::Null,
