@@ -165,6 +165,7 @@ impl Lines {
         Lines { text, shown: shown.to_owned(), line: Vec::new(), start }
     }
 
+    /// Reads the next line that is not blank; returns `false` at the end of the file.
     fn read(&mut self) -> Result<bool, SourceError> {
         self.start.row += 1;
         loop {

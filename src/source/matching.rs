@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use super::error::SourceError;
 use super::format::DataFile;
 
+/// The files that `path` matches in `folder`, ordered by name; an error if there are none.
+///
 /// An existing path is that file, even with `*`, `?` or `[` in its name. A glob never matches hidden files.
 pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
     let named = |path: PathBuf| DataFile { shown: shown(folder, &path), path };

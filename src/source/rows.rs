@@ -27,6 +27,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The files, in order; `folder` is the spec's folder.
     fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, SourceError>;
 
+    /// The column that identifies a row; `None` for the row number.
     fn key(&self) -> Option<&str>;
 
     /// The paths as written in the spec, each with its field, for the check that they are inside the project.

@@ -62,6 +62,7 @@ pub fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String
 pub struct Position {
     /// The row; 1 is the first row of data, 0 the header.
     pub row: u64,
+    /// The line of the file, from 1.
     pub line: u64,
     /// The byte of the file, from 0; unknown if the file is not UTF-8.
     pub byte: Option<u64>,

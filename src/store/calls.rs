@@ -14,6 +14,7 @@ use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::table::Type::{self, Boolean, Integer, Number, Text};
 
 pub struct CallRow<'a> {
+    /// The number of the row, from 1.
     pub row: i64,
     pub row_key: Option<&'a str>,
     pub stage: &'a str,

@@ -32,6 +32,7 @@ pub struct CellRef<'a> {
     /// `None`: all columns that stages wrote.
     pub column: Option<&'a str>,
     pub model: Option<&'a str>,
+    /// Only this replicate, from 1.
     pub replicate: Option<i64>,
 }
 

@@ -65,6 +65,7 @@ pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreErr
 
 pub(super) const NO_KEY: &str = "its column `call_key` contains a value that is not a key";
 
+/// The files of a run's calls table, in order. Unfinished files have another extension.
 pub fn call_files(dir: &RunDir) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = files_in(&dir.calls())?;
     files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));

@@ -30,6 +30,7 @@ pub fn import(
         Some(limit) => format!("{}-{limit}.parquet", &content[..32]),
     };
     let path = project.sources().join(file);
+    // An unreadable file is written again.
     if let Ok(table) = Table::open(&path)
         && let Some(values) = table.fact(VALUES).map(str::to_owned)
     {

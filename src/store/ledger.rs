@@ -271,6 +271,7 @@ impl Ledger {
     }
 }
 
+/// The version of a file's format; 0 when it is new.
 fn format(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }

@@ -126,6 +126,7 @@ fn held(
     }
 }
 
+/// The files and folders in a folder, which may be missing, sorted.
 pub fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut paths = Vec::new();
     if folder.exists() {

@@ -21,6 +21,7 @@ struct Identity {
     key: Option<String>,
     /// The columns that distinguish the rows of one source row: `replicate` and `model`, if there are several.
     within: Vec<String>,
+    /// The number of rows per source row.
     fold: u64,
 }
 

@@ -17,7 +17,9 @@ pub struct Advice {
     pub best: u32,
     /// The throughput of `in_flight` divided by that of `best`.
     pub share_of_best: f64,
+    /// Smaller levels that may be equally good, by their intervals.
     pub perhaps: Vec<u32>,
+    /// Whether the largest level is the best, so that a larger one may be better.
     pub rises: bool,
     pub held: bool,
     pub left_out: Vec<u32>,
@@ -27,6 +29,7 @@ pub struct Advice {
 pub fn advice(levels: &[LevelReport]) -> Option<Advice> {
     let failed = |level: &LevelReport| level.failures() as f64 > TOO_MANY * level.calls as f64;
     let good: Vec<&LevelReport> = levels.iter().filter(|level| level.whole && !failed(level)).collect();
+    // The first of several equal ones.
     let best = good.iter().rev().max_by(|a, b| a.calls_per_sec.value.total_cmp(&b.calls_per_sec.value))?;
     let enough = AS_GOOD * best.calls_per_sec.value;
     let chosen = good.iter().filter(|level| level.calls_per_sec.value >= enough).min_by_key(|level| level.in_flight)?;

@@ -197,6 +197,7 @@ fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(
     problems.clean_since(before).then(|| choices.into_iter().map(|choice| (choice, share)).collect())
 }
 
+/// The numbers of a table of weights: at least 0, and not all 0.
 pub fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -> Option<Vec<f64>> {
     let before = problems.mark();
     if entries.is_empty() {

@@ -49,6 +49,7 @@ struct Column {
 
 /// The distributions of a cell, for each combination of parent values.
 enum Chances {
+    /// Cumulative shares of the options.
     Options(Vec<Vec<f64>>),
     Numbers(Vec<Option<Numeric>>),
 }

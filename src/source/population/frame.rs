@@ -36,6 +36,7 @@ pub struct Axis {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     pub axes: Vec<usize>,
+    /// The shares of the cells, which sum to 1. The last axis varies fastest.
     pub shares: Vec<f64>,
 }
 
@@ -266,6 +267,7 @@ fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String
     }
 }
 
+/// For each cell of `axes`, the index of its cell in the axes `kept`. The last axis varies fastest.
 pub fn projection(axes: &[Axis], kept: &[usize]) -> Vec<u32> {
     let cells: usize = axes.iter().map(|axis| axis.values.len()).product();
     let mut strides = vec![1; axes.len()];

@@ -16,6 +16,7 @@ pub struct Contents {
     pub retired: u64,
     /// Answers that are not served any more because their checksum is wrong.
     pub corrupt: u64,
+    /// The model with the most answers first.
     pub models: Vec<ModelContents>,
     /// When the oldest record was added, in milliseconds since 1970.
     pub oldest_ms: Option<i64>,
