@@ -8,7 +8,6 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// The longest name that is accepted, in bytes.
 const LONGEST: usize = 64;
 
 /// A name from the spec: a letter or `_`, then letters, digits, `_` or `-`; at most 64 bytes.

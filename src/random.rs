@@ -27,7 +27,6 @@ impl Streams {
         Streams(*hasher.finalize().as_bytes())
     }
 
-    /// The stream of `number`, from its start.
     pub fn of(&self, number: u64) -> Stream {
         let mut numbers = ChaCha8Rng::from_seed(self.0);
         numbers.set_stream(number);

@@ -97,7 +97,6 @@ async fn bench(ready: &Ready, format: OutputFormat, terminal: &Terminal) -> Resu
     Ok(stopped(&reason))
 }
 
-/// Id, address and provider kind of a model.
 fn about(models: &Models, model: usize) -> (String, String, &'static str) {
     let target = models.target(model);
     (target.model.id.clone(), target.provider.endpoint(), target.provider.kind())

@@ -32,12 +32,10 @@ impl Failure {
         Failure { exit, message: Some(message.into()), help: None, note: None }
     }
 
-    /// A failure whose message has been shown.
     pub fn shown(exit: Exit) -> Self {
         Failure { exit, message: None, help: None, note: None }
     }
 
-    /// What to type.
     pub fn help(self, help: impl Into<String>) -> Self {
         self.help_if(Some(help))
     }
@@ -47,7 +45,6 @@ impl Failure {
         self
     }
 
-    /// A line below the message and the help.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self
@@ -106,12 +103,10 @@ impl From<LedgerError> for Failure {
     }
 }
 
-/// The commands that save the readable part of the damaged ledger at `path`.
 fn rescue(path: &Path) -> String {
     let (file, folder) = (path.display(), folder_of(path));
     let aside = folder.join("damaged.sqlite");
     let aside = aside.display();
-    // The ledger is in the project's `.fanfold`.
     let project = folder_of(&folder);
     format!(
         "to save the readable part:\n  mv {file} {aside}; mv {file}-wal {aside}-wal; rm -f {file}-shm\n  \
@@ -193,7 +188,6 @@ impl From<EndpointError> for Failure {
     }
 }
 
-/// What the user can do about a failed call that stops a run.
 pub fn advice(kind: &CallErrorKind) -> Option<&'static str> {
     match kind {
         CallErrorKind::Unauthorized => Some("check the key in the variable that `api_key_env` names"),

@@ -62,7 +62,6 @@ impl Explain {
         Ok(Exit::Ok)
     }
 
-    /// The file of the chosen output, and the folder of the spec.
     fn output_of_spec(&self, terminal: &Terminal) -> Result<(PathBuf, PathBuf), Failure> {
         let spec = load_spec(&self.table, terminal)?;
         let names = || spec.outputs.keys().map(|name| name.as_str());

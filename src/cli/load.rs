@@ -10,12 +10,10 @@ use crate::lock::Lock;
 use crate::report::diagnostics;
 use crate::spec::{Spec, load};
 
-/// The spec at `path`.
 pub fn load_spec(path: &Path, terminal: &Terminal) -> Result<Spec, Failure> {
     load_document(path, terminal).map(|(_, spec)| spec)
 }
 
-/// The spec at `path` with its document.
 pub fn load_document(path: &Path, terminal: &Terminal) -> Result<(Document, Spec), Failure> {
     let loaded = load::load(path)?;
     if !loaded.problems.is_empty() {

@@ -72,7 +72,6 @@ struct Completions {
     shell: clap_complete::Shell,
 }
 
-/// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,

@@ -50,7 +50,6 @@ impl Plan {
     }
 }
 
-/// Shows the plan of the spec at `path`, with the first `render` prompts of each stage.
 pub fn show(
     path: &Path,
     selection: &Selection,

@@ -31,7 +31,6 @@ pub struct Population {
     format: OutputFormat,
 }
 
-/// A source of type `population` with its name.
 type Named<'a> = (&'a Name, &'a source::Population);
 
 impl Population {
@@ -49,7 +48,6 @@ impl Population {
     }
 }
 
-/// The population named `wanted`, or all.
 fn chosen<'a>(spec: &'a Spec, wanted: Option<&str>) -> Result<Vec<Named<'a>>, Failure> {
     let all: Vec<Named<'a>> =
         spec.sources().filter_map(|(_, source)| Some((&source.name, source.source.population()?))).collect();

@@ -10,9 +10,7 @@ use crate::report::printable::printable;
 use crate::run::Progress;
 use crate::run::progress::{Snapshot, StageProgress};
 
-/// The time between two drawings of the bars.
 const REDRAW: Duration = Duration::from_millis(100);
-/// The time between two plain lines.
 const LINE: Duration = Duration::from_secs(10);
 
 /// Shows progress until the future is dropped. `preparing` returns what delays the first answer, if anything does.
@@ -60,12 +58,10 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
     }
 }
 
-/// The style of a bar; `template` is in the language of `indicatif`.
 pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// Removes the bars from the screen when the run ends.
 struct Clear<'a>(&'a MultiProgress);
 
 impl Drop for Clear<'_> {

@@ -59,7 +59,6 @@ pub struct Run {
 }
 
 impl Run {
-    /// The whole spec, answered only from a replay file.
     pub fn replay(spec: &Path, file: &Path) -> Self {
         Run { spec: spec.to_owned(), replay: Some(file.to_owned()), ..Run::default() }
     }
@@ -117,7 +116,6 @@ impl Run {
         Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })
     }
 
-    /// Why the run stopped early, and how to continue.
     fn stopped(&self, reason: &StopReason) -> Failure {
         let failure = |message: String| Failure::new(stopped(reason), message);
         let (why, failure) = match reason {
@@ -132,7 +130,6 @@ impl Run {
         failure.note(format!("{why}; every finished call is kept. To continue: {}", self.again()))
     }
 
-    /// The calls that a replay file lacks.
     fn not_recorded(&self, total: u64, first: &[MissingCall]) -> Failure {
         let file = self.replay.as_deref().unwrap_or(Path::new("")).display();
         let message = format!("{file} lacks {} of this run", count(total, "call"));
@@ -143,7 +140,6 @@ impl Run {
             .note(missing_calls(total, first))
     }
 
-    /// The command that continues the run.
     fn again(&self) -> String {
         let mut command = format!("fanfold run {}", self.spec.display());
         for stage in &self.select {
@@ -163,7 +159,6 @@ impl Run {
     }
 }
 
-/// Runs to the end or until a signal arrives, and shows the progress.
 async fn watched(ready: Ready, terminal: &Terminal) -> Result<Report, Failure> {
     let stop = Stop::default();
     let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
@@ -181,7 +176,6 @@ async fn watched(ready: Ready, terminal: &Terminal) -> Result<Report, Failure> {
     Ok(report?)
 }
 
-/// Why a run stopped, if nothing went wrong.
 fn stopped_by(reason: &StopReason) -> String {
     match reason {
         StopReason::TooManyFailed { stage, failed, allowed } => {

@@ -3,12 +3,10 @@
 use super::error::Failure;
 use super::exit::Exit;
 
-/// The environment variable `name`.
 pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Runs `work` to its end.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

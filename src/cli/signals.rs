@@ -9,7 +9,6 @@ use crate::run::{Stop, StopReason};
 /// The time that calls in flight have to finish after the first signal.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// Stops the run when a signal arrives.
 #[cfg(unix)]
 pub async fn listen(stop: Stop, terminal: Terminal) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +30,6 @@ pub async fn listen(stop: Stop, terminal: Terminal) {
     stop.abort();
 }
 
-/// Stops the run when Ctrl-C is pressed.
 #[cfg(not(unix))]
 pub async fn listen(stop: Stop, terminal: Terminal) {
     if tokio::signal::ctrl_c().await.is_err() {
@@ -50,7 +48,6 @@ fn drain(stop: &Stop, terminal: &Terminal, reason: StopReason) {
     terminal.note("stopping: waiting up to 30 s for calls in flight; press Ctrl-C again to abort them");
 }
 
-/// The exit code of a run that stopped early.
 pub fn stopped(reason: &StopReason) -> Exit {
     match reason {
         StopReason::Interrupted => Exit::Interrupted,

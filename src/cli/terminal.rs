@@ -22,10 +22,8 @@ pub enum When {
     Never,
 }
 
-/// Standard output and standard error.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
-    /// Whether messages are coloured.
     pub color: bool,
     /// Whether standard error is a terminal that can redraw lines.
     pub live: bool,
@@ -43,17 +41,14 @@ impl Terminal {
         Terminal { color, live }
     }
 
-    /// The width of standard error in columns.
     pub fn width(&self) -> usize {
         terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
     }
 
-    /// Prints text for people to standard output.
     pub fn text(&self, text: &str) {
         self.data(&printable(text));
     }
 
-    /// Prints JSON to standard output.
     pub fn json(&self, text: &str) {
         self.data(&printable_json(text));
     }
@@ -64,7 +59,6 @@ impl Terminal {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// Prints a line to standard error.
     pub fn note(&self, text: &str) {
         self.marked(&printable(text));
     }
@@ -74,7 +68,6 @@ impl Terminal {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
-    /// Prints an error and its help to standard error.
     pub fn error(&self, message: &str, help: Option<&str>) {
         let (red, bold, off) = if self.color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
         self.marked(&format!("{red}error{off}{bold}:{off} {}", printable(message)));

@@ -51,14 +51,12 @@ fn within(text: &str, span: Range<usize>) -> Range<usize> {
     start..floor(span.end).max(start)
 }
 
-/// Line and column of a byte offset.
 fn position(text: &str, at: usize) -> (usize, usize) {
     let before = &text[..at];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// The line of a place, from 1.
 pub fn line(document: &Document, place: &Place) -> usize {
     position(&document.text, within(&document.text, document.span(place)).start).0
 }
@@ -77,14 +75,12 @@ fn severity_name(severity: Severity) -> &'static str {
     }
 }
 
-/// "2 errors, 1 warning".
 pub fn summary(problems: &[Diagnostic]) -> String {
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     format!("{}, {}", counted(errors, "error"), counted(problems.len() - errors, "warning"))
 }
 
-/// Text for a terminal: every diagnostic with its line and a caret, then the [`summary`].
 pub fn human(problems: &[Diagnostic], document: &Document, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let name = clean(&document.name);
@@ -119,12 +115,10 @@ fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
     span.start..span.start + length
 }
 
-/// The text without characters that control a terminal.
 fn clean(text: &str) -> String {
     normalize_untrusted_str(text).replace(|c: char| !is_printable(c), "\u{fffd}")
 }
 
-/// One JSON object: `schema_version`, `file` and `diagnostics`.
 pub fn json(problems: &[Diagnostic], document: &Document) -> String {
     let diagnostics: Vec<Value> = located(problems, document)
         .iter()
@@ -145,7 +139,6 @@ pub fn json(problems: &[Diagnostic], document: &Document) -> String {
     pretty(&json!({ "schema_version": 1, "file": document.name, "diagnostics": diagnostics }))
 }
 
-/// Workflow commands of GitHub Actions, one line for each diagnostic.
 pub fn github(problems: &[Diagnostic], document: &Document) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
@@ -166,7 +159,6 @@ pub fn github(problems: &[Diagnostic], document: &Document) -> String {
     text
 }
 
-/// A SARIF 2.1.0 log with one run, for code scanning.
 pub fn sarif(problems: &[Diagnostic], document: &Document) -> String {
     let mut rules: Vec<&str> = problems.iter().map(|problem| problem.rule).collect();
     rules.sort_unstable();
@@ -217,7 +209,6 @@ fn with_help(problem: &Diagnostic) -> String {
     }
 }
 
-/// A file name as a URI reference, percent-encoded.
 fn uri(name: &str) -> String {
     let mut uri = String::from(if name.starts_with('/') { "file://" } else { "" });
     for byte in name.replace('\\', "/").bytes() {

@@ -13,29 +13,20 @@ use crate::lock::Drift;
 use crate::table::Cell;
 use crate::table::diff::{ColumnDiff, Confusion, Distance, Example, Matching, TableDiff};
 
-/// The longest cell of an example, in characters.
 const CELL: usize = 60;
-/// The longest value in a confusion table, in characters.
 const LABEL: usize = 16;
 
 pub struct DiffReport {
-    /// A and B in words.
     pub a: String,
     pub b: String,
-    /// The comparison of the inputs, if both have a lock.
     pub facets: Option<Facets>,
-    /// The tables that both have.
     pub tables: Vec<ComparedTable>,
-    /// The names of the tables that only A or only B has.
     pub only_a: Vec<String>,
     pub only_b: Vec<String>,
-    /// Why no cells are compared, if none are.
     pub no_cells: Option<&'static str>,
 }
 
-/// The comparison of two locks.
 pub struct Facets {
-    /// How many facets are equal.
     pub same: usize,
     pub drift: Vec<Drift>,
 }
@@ -46,9 +37,7 @@ pub struct ComparedTable {
 }
 
 pub enum Compared {
-    /// How rows were matched, and the differences.
     Cells(Matching, Box<TableDiff>),
-    /// Why the tables cannot be compared.
     Not(String),
 }
 
@@ -126,7 +115,6 @@ fn write_table(f: &mut Formatter<'_>, name: &str, by: &Matching, found: &TableDi
     Ok(())
 }
 
-/// The rows and columns that only one of the tables has, and the columns with another type.
 fn write_sides(f: &mut Formatter<'_>, by: &Matching, found: &TableDiff) -> fmt::Result {
     let rows = [(found.only_a, &found.examples_only_a, "A"), (found.only_b, &found.examples_only_b, "B")];
     for (rows, shown, side) in rows.into_iter().filter(|(_, shown, _)| !shown.is_empty()) {
@@ -199,7 +187,6 @@ fn cell(cell: &Cell, most: usize) -> String {
     }
 }
 
-/// A text on one line, with unprintable characters replaced.
 fn line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
 }

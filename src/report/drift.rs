@@ -4,9 +4,7 @@ use std::fmt::Write;
 
 use crate::lock::Drift;
 
-/// The most characters of a value that are shown.
 const VALUE: usize = 80;
-/// The characters of a hash that are shown.
 const HASH: usize = 12;
 
 /// One line per facet with its old and new value, each after `indent`.
@@ -24,7 +22,6 @@ pub fn lines(drift: &[Drift], indent: &str) -> String {
     out
 }
 
-/// A value on one line, shortened.
 fn shown(value: &str) -> String {
     let plain = value.strip_prefix("sha256:").unwrap_or(value);
     if plain.len() == 64 && plain.bytes().all(|b| b.is_ascii_hexdigit()) {

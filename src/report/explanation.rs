@@ -12,9 +12,7 @@ use crate::store::{Explanation, Origin, Row};
 pub struct ExplanationReport {
     pub explanation: Explanation,
     pub origin: Origin,
-    /// The file of the table.
     pub file: PathBuf,
-    /// The column that was asked for.
     pub column: Option<String>,
 }
 
@@ -150,7 +148,6 @@ fn line(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     writeln!(f, "    {name:<7} {}", text.replace('\n', "\n            "))
 }
 
-/// A name, and below it a text of several lines.
 fn block(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     writeln!(f, "    {name}")?;
     for text in text.lines() {

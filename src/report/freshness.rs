@@ -15,7 +15,6 @@ pub fn word(state: StageState) -> &'static str {
     }
 }
 
-/// The state and the calls to send, in a line.
 pub fn words(stage: &Freshness) -> String {
     let state = word(stage.state);
     let Some(to_send) = stage.to_send else {

@@ -2,7 +2,6 @@
 
 use unicode_width::UnicodeWidthStr;
 
-/// Spaces between two columns.
 pub const GAP: usize = 2;
 
 /// The rows as lines; `is_right` selects the right-aligned columns.

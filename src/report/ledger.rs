@@ -17,7 +17,6 @@ fn kib(bytes: u64) -> String {
 #[derive(Serialize)]
 pub struct InfoReport {
     pub schema_version: u32,
-    /// The file of the ledger.
     pub path: PathBuf,
     pub bytes: u64,
     pub contents: Contents,
@@ -86,7 +85,6 @@ impl Display for GcReport {
 #[derive(Serialize)]
 pub struct ExportReport {
     pub schema_version: u32,
-    /// The file that was written.
     pub path: PathBuf,
     pub calls: u64,
     pub bytes: u64,

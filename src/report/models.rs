@@ -11,10 +11,8 @@ use crate::inventory::{Hint, Lack, Need, Surveyed};
 use crate::provider::weights::{BUILTIN, Folders, megabytes};
 use crate::provider::{Inventory, Listed};
 
-/// Models of a server that are listed in addition to those that the spec needs.
 const OTHERS: usize = 10;
 
-/// The built-in models, and possibly the Ollama server of this machine.
 pub struct BuiltinReport<'a> {
     pub folders: &'a Folders,
     pub ollama: Option<Surveyed>,
@@ -60,7 +58,6 @@ impl Serialize for BuiltinReport<'_> {
     }
 }
 
-/// The servers of a spec.
 pub struct ModelsReport {
     pub pipeline: String,
     pub servers: Vec<Surveyed>,
@@ -68,7 +65,6 @@ pub struct ModelsReport {
 }
 
 impl ModelsReport {
-    /// How many models the spec needs that no server can run now.
     pub fn missing(&self) -> usize {
         let missing = |server: &Surveyed| match server.inventory {
             Ok(_) => server.needs.iter().filter(|need| need.lack.is_some()).count(),
@@ -111,7 +107,6 @@ impl Serialize for ModelsReport {
     }
 }
 
-/// The software of a server, its models, and the models that the spec needs of it.
 fn write_server(f: &mut Formatter<'_>, server: &Surveyed) -> fmt::Result {
     let software = server.inventory.as_ref().ok().and_then(|found| found.software.clone());
     match software {
@@ -141,7 +136,6 @@ fn sentence(lack: &Lack) -> String {
     }
 }
 
-/// A model that the spec needs, and whether the server has it.
 fn need_text(server: &Surveyed, need: &Need) -> String {
     let named = match need.model == need.id {
         true => need.model.clone(),
@@ -156,7 +150,6 @@ fn need_text(server: &Surveyed, need: &Need) -> String {
     }
 }
 
-/// The models of a server as a table: those that the spec needs and the first others.
 fn write_table(f: &mut Formatter<'_>, server: &Surveyed, found: &Inventory) -> fmt::Result {
     let needed = |listed: &&Listed| server.needs.iter().any(|need| need.listed.as_ref() == Some(*listed));
     let others = found.models.iter().filter(|listed| !needed(listed));

@@ -5,7 +5,6 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", number(n), if n == 1 { "" } else { "s" })
 }
 
-/// A number with a comma at every thousand.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();

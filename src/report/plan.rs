@@ -63,7 +63,6 @@ fn write_sources(f: &mut Formatter<'_>, plan: &Plan) -> fmt::Result {
 }
 
 impl PlanReport {
-    /// The `at`-th stage that runs; `i` is its index in the spec.
     fn write_stage(&self, f: &mut Formatter<'_>, at: usize, i: TableId) -> fmt::Result {
         let plan = &self.preview.plan;
         let (stage, known, fresh) = (plan.spec.stage(i), &self.preview.stages[at], &self.stages[at]);
@@ -139,17 +138,14 @@ fn write_tokens(f: &mut Formatter<'_>, stage: &StageSpec, known: &StageEstimate)
     Ok(())
 }
 
-/// The number of rows of an input, in words.
 fn rows_of(plan: &Plan, input: TableId) -> String {
     plan.rows(input).map_or("rows not known yet".to_owned(), |rows| count(rows, "row"))
 }
 
-/// The number of parts of a stage, if its rows are known.
 fn parts(plan: &Plan, stage: TableId) -> Option<u64> {
     plan.rows(plan.spec.stage(stage).input).map(|rows| plan.parts(stage, rows).count() as u64)
 }
 
-/// The columns that a stage adds to its input.
 fn added(preview: &Preview, stage: TableId) -> Vec<&str> {
     let stage = preview.plan.spec.stage(stage);
     stage.relation.schema.fields().iter().skip(stage.given).map(|f| f.name().as_str()).collect()

@@ -18,13 +18,11 @@ use crate::table::cell_at;
 pub struct PopulationsReport<'a> {
     pub schema_version: u32,
     pub populations: Vec<PopulationReport<'a>>,
-    /// Columns of the terminal.
     #[serde(skip)]
     pub width: usize,
 }
 
 pub struct PopulationReport<'a> {
-    /// The name of the source.
     pub name: &'a str,
     pub population: &'a Population,
     pub report: Report,
@@ -83,7 +81,6 @@ fn title(of: &[String], depends_on: &[String]) -> String {
     }
 }
 
-/// A line per option: target and drawn share in percent.
 fn shares(f: &mut Formatter<'_>, title: &str, options: &[Share]) -> fmt::Result {
     let percent = |share: f64| format!("{:>6.2} %", share * 100.0);
     let mut rows = vec![[title, "target", "drawn"].map(str::to_owned).to_vec()];

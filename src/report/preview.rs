@@ -13,17 +13,13 @@ use crate::spec::{Guard, Spec, StageSpec, TableSpec};
 use crate::store::RunDir;
 use crate::table::{Cell, cell_at};
 
-/// Rows that are shown.
 const ROWS: u64 = 5;
-/// The smallest width that a long column is cut to.
 const NARROW: usize = 12;
 /// Characters of a column name that are never cut, so that names with the same beginning stay distinct.
 const NAME: usize = 24;
 
-/// The lines of a column: its name, then its cells.
 struct Column {
     lines: Vec<String>,
-    /// Whether the cells are right-aligned, as numbers are.
     right: bool,
 }
 
@@ -48,7 +44,6 @@ pub fn first_rows(plan: &Plan, folder: &RunDir, width: usize) -> Vec<String> {
     shown
 }
 
-/// The columns of `rows` that fit into `room`.
 pub fn table(rows: &RecordBatch, room: usize) -> String {
     let columns: Vec<Column> = (0..rows.num_columns()).map(|index| column(rows, index)).collect();
     lines(&columns, &[], room)
@@ -98,7 +93,6 @@ fn shown(cell: &Cell) -> String {
     }
 }
 
-/// The columns side by side; `rest` gets the width that `first` leaves.
 fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
     let mut widths = fitted(first, room);
     let taken: usize = widths.iter().map(|width| width + GAP).sum();

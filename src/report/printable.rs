@@ -10,7 +10,6 @@ pub fn is_printable(c: char) -> bool {
     !turns && (!c.is_control() || c == '\n' || c == '\t')
 }
 
-/// The text with a replacement character for each that is not printable.
 pub fn printable(text: &str) -> Cow<'_, str> {
     match text.chars().all(is_printable) {
         true => Cow::Borrowed(text),

@@ -13,13 +13,10 @@ use crate::store::{Manifest, StageTotals};
 
 pub struct StatusReport {
     pub pipeline: String,
-    /// The folder of the run.
     pub folder: PathBuf,
     pub manifest: Option<Manifest>,
     pub stages: Vec<Freshness>,
-    /// Answers in the ledger.
     pub answers: u64,
-    /// Failed calls in the ledger.
     pub failed_calls: u64,
 }
 

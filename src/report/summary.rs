@@ -15,10 +15,8 @@ use crate::spec::TableId;
 use crate::stats::wilson;
 use crate::store::{ErrorKind, Manifest, RowCounts, Share, StageTotals};
 
-/// The longest error message, in characters.
 const MESSAGE: usize = 160;
 
-/// One line per stage that is about to run.
 pub fn announcements(plan: &Plan) -> Vec<String> {
     let announcement = |i: TableId| {
         let stage = plan.spec.stage(i);
@@ -34,7 +32,6 @@ pub fn announcements(plan: &Plan) -> Vec<String> {
     plan.stages().map(announcement).collect()
 }
 
-/// The calls that a replay file lacks, `total` of them, as lines.
 pub fn missing_calls(total: u64, first: &[MissingCall]) -> String {
     let line = |call: &MissingCall| format!("  row {}, stage {}, model {}\n", call.row, call.stage, call.model);
     let mut out: String = first.iter().map(line).collect();
@@ -44,11 +41,9 @@ pub fn missing_calls(total: u64, first: &[MissingCall]) -> String {
     out + "no table was written"
 }
 
-/// The numbers of a run.
 pub struct RunSummary {
     pub manifest: Manifest,
     pub elapsed: Duration,
-    /// The folder of the calls table.
     pub calls: String,
 }
 
@@ -172,7 +167,6 @@ fn labels(share: &Share) -> Vec<String> {
     lines.chain(nulls).collect()
 }
 
-/// How many calls failed in this way, the first rows, and the message of the first.
 fn failures(kind: &str, error: &ErrorKind) -> String {
     let message: String = error.message.chars().take(MESSAGE).collect();
     let rows = error.rows.join(", ");

@@ -12,7 +12,6 @@ use crate::assertion::{Finding, Severity};
 use crate::document::{Diagnostic, Document, Place};
 use crate::spec::TestSpec;
 
-/// The tests of a spec with their findings.
 pub struct TestReport<'a> {
     pub document: &'a Document,
     results: Vec<TestResult<'a>>,
@@ -28,7 +27,6 @@ struct TestResult<'a> {
 enum Outcome {
     Ok,
     Failed,
-    /// The test does not hold, and its severity is `warn`.
     Warned,
 }
 
@@ -41,7 +39,6 @@ impl TestResult<'_> {
         }
     }
 
-    /// Rows that violate the test, a line for each.
     fn examples(&self) -> Vec<String> {
         let examples = &self.finding.examples;
         let mut lines: Vec<String> = examples.iter().map(|e| format!("row {}: {}", e.row, e.value)).collect();
@@ -52,7 +49,6 @@ impl TestResult<'_> {
         lines
     }
 
-    /// The finding with examples.
     fn explained(&self) -> String {
         [vec![self.finding.found.clone()], self.examples()].concat().join("\n")
     }
@@ -77,7 +73,6 @@ impl<'a> TestReport<'a> {
         self.results.iter().filter(|one| one.outcome() == outcome).count()
     }
 
-    /// "3 tests: 1 ok, 2 failed".
     pub fn summary(&self) -> String {
         let words = [(Outcome::Ok, "ok"), (Outcome::Failed, "failed"), (Outcome::Warned, "warned")];
         let parts = words.map(|(outcome, word)| (self.counted(outcome), word));
@@ -166,7 +161,6 @@ fn xml(text: &str) -> String {
     out
 }
 
-/// Workflow commands of GitHub Actions, at the line of each test that does not hold.
 pub fn github(report: &TestReport<'_>) -> String {
     let broken = report.results.iter().filter(|one| !one.finding.holds);
     let problems: Vec<Diagnostic> = broken

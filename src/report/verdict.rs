@@ -32,7 +32,6 @@ pub enum VerdictError {
 struct FinishedRun {
     dir: RunDir,
     manifest: Manifest,
-    /// Its outputs were written before.
     ended: SystemTime,
 }
 
@@ -60,7 +59,6 @@ pub fn verdicts(spec: &Spec, project: &Project, runs: Vec<RunDir>) -> Result<Vec
     Ok(findings.into_iter().flatten().collect())
 }
 
-/// The files that contain the table of a test, in order.
 fn tables(
     spec: &Spec,
     project: &Project,

@@ -10,12 +10,10 @@ use super::drift;
 use super::numbers::count;
 use crate::lock::Verified;
 
-/// Unchecked facets that are listed by name.
 const NAMED: usize = 6;
 
 pub struct VerificationReport {
     pub pipeline: String,
-    /// The path of the lock.
     pub lock: PathBuf,
     pub verified: Verified,
 }

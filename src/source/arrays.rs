@@ -86,7 +86,6 @@ pub fn plain(array: &ArrayRef) -> Result<ArrayRef, String> {
     })
 }
 
-/// Lists with these offsets into `values`, null where `lists` is null.
 fn list(offsets: impl Iterator<Item = i64>, values: &ArrayRef, lists: &dyn Array) -> Result<ArrayRef, String> {
     let offsets: Vec<i32> = offsets
         .map(|n| i32::try_from(n).map_err(|_| "its lists are too long".to_owned()))

@@ -4,7 +4,6 @@ use arrow_array::RecordBatch;
 
 use super::error::SourceError;
 
-/// The most rows in a batch.
 pub const BATCH_ROWS: usize = 1024;
 /// A batch ends early at about this many bytes of text, so that long texts do not fill the memory.
 pub const BATCH_BYTES: usize = 4 << 20;
@@ -13,14 +12,11 @@ pub const BATCH_BYTES: usize = 4 << 20;
 pub const CELL_COST: usize = 8;
 /// The most bytes in a cell: a longer one is a mistake (usually a quote that is never closed).
 pub const CELL_BYTES: usize = 16 << 20;
-/// The most bytes in a row of text.
 pub const ROW_BYTES: usize = 64 << 20;
 pub const MOST_COLUMNS: usize = 10_000;
 
-/// The batches of a source, in order. They end after the first error.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, SourceError>> + Send>;
 
-/// The batches that `next` returns, up to its first `None` or error.
 pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>, SourceError> + Send + 'static) -> Batches {
     let mut ended = false;
     Box::new(std::iter::from_fn(move || {

@@ -54,7 +54,6 @@ pub fn schema<'a>(columns: impl IntoIterator<Item = (&'a str, Type)>) -> SchemaR
     Arc::new(Schema::new(fields))
 }
 
-/// Checks that every column of `types` exists.
 pub fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str) -> Result<(), SourceError> {
     match types.keys().find(|name| !names.contains(name)) {
         None => Ok(()),
@@ -62,7 +61,6 @@ pub fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str
     }
 }
 
-/// The error for a column that the spec names and the file lacks.
 pub fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
     let error = SourceError::new(format!("{shown}: has no column `{name}`"));
     match nearest(name, names.iter().map(String::as_str)) {
@@ -106,7 +104,6 @@ impl Column {
         Column::new(field.name(), ty)
     }
 
-    /// Adds the cell written as `text`. Returns `false`, and adds nothing, if it does not parse as the column's type.
     #[must_use]
     pub fn push(&mut self, text: &str) -> bool {
         match &mut self.cells {
@@ -143,7 +140,6 @@ impl Column {
         }
     }
 
-    /// Returns the cells and empties the column.
     pub fn finish(&mut self) -> ArrayRef {
         match &mut self.cells {
             Cells::Text(cells) => Arc::new(cells.finish()),
@@ -153,7 +149,6 @@ impl Column {
         }
     }
 
-    /// The error for a cell that [`push`](Column::push) refused.
     pub fn refused(&self, text: &str, shown: &str, position: Position) -> SourceError {
         let Column { name, ty, .. } = self;
         let mut short: String = text.chars().take(40).collect();

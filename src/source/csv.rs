@@ -1,7 +1,6 @@
 //! CSV and TSV: RFC 4180 with CRLF, LF or CR, doubled quotes and newlines in quotes. Blank lines are skipped.
 //!
-//! `csv_core` splits the fields; this file adds limits and the position of every problem. [`Csv`] reads one file: the
-//! header is the schema, the other records are batches.
+//! `csv_core` splits the fields; this file adds limits and the position of every problem.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -53,7 +52,6 @@ impl Csv {
         batches(move || self.batch())
     }
 
-    /// The next rows; `None` at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.records.read()? {
@@ -99,13 +97,11 @@ impl Reader for CsvReader {
     }
 }
 
-/// Reads the records of one file, one at a time.
 struct Records {
     text: Text,
     shown: String,
     core: csv_core::Reader,
     output: Vec<u8>,
-    /// The end of each field in `output`.
     ends: Vec<usize>,
     count: usize,
     /// The number of fields in the header; 0 before it is read.
@@ -123,7 +119,6 @@ impl Records {
         Records { text, shown: shown.to_owned(), core, output, ends, count: 0, wanted: 0, start, after_cr: false }
     }
 
-    /// The names in the header, which must differ.
     fn header(&mut self) -> Result<Vec<String>, SourceError> {
         let shown = self.shown.clone();
         let wrong = |message: String| SourceError::new(format!("{shown}: {message}")).at(["path"]);
@@ -154,7 +149,6 @@ impl Records {
         Ok(names)
     }
 
-    /// The fields of the record, concatenated, and the end of each.
     fn fields(&self) -> Result<(&str, &[usize]), SourceError> {
         let ends = self.ends.get(..self.count).unwrap_or_default();
         let bytes = self.output.get(..ends.last().copied().unwrap_or(0)).unwrap_or_default();
@@ -281,7 +275,6 @@ impl Records {
             .help("check the delimiter, and that the file is text")
     }
 
-    /// An error at the current record.
     fn error(&self, message: &str) -> SourceError {
         SourceError::new(format!("{}: {}: {message}", self.shown, self.start)).at(["path"])
     }

@@ -5,7 +5,6 @@
 #[error("{message}")]
 pub struct SourceError {
     pub message: String,
-    /// What to type or change, where that is known.
     pub help: Option<String>,
     /// The path of the field at fault in the source's table, such as `["types", "age"]`; empty for the whole source.
     pub field: Vec<String>,

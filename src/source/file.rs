@@ -1,6 +1,4 @@
 //! `type = "file"`: rows of CSV, TSV, JSON Lines or Parquet files.
-//!
-//! This file has the fields of the spec, the table of formats, and the source that reads one or more files of a format.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,10 +22,8 @@ use crate::document::{self, Node, Problems};
 use crate::name::listed;
 use crate::registry::Kind;
 
-/// A row of [`FORMATS`].
 struct FormatInfo {
     format: FileFormat,
-    /// The extensions of its files, in lower case.
     extensions: &'static [&'static str],
     /// Whether cells are text, so that `types`, `null_values` and `encoding` apply.
     is_text: bool,
@@ -42,7 +38,6 @@ static FORMATS: &[FormatInfo] = &[
 ];
 
 impl FileFormat {
-    /// The format that the extension of `path` names.
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         FORMATS.iter().find(|info| info.extensions.contains(&extension.as_str())).map(|info| info.format)
@@ -93,7 +88,6 @@ fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option
 }
 
 impl File {
-    /// Reports wrong fields, without opening files.
     fn check(&self, path: &document::Path, problems: &mut Problems) {
         let written = Path::new(&self.path);
         if self.path.trim().is_empty() {
@@ -114,7 +108,6 @@ impl File {
         }
     }
 
-    /// The fields that are set and apply only to text.
     fn text_fields(&self) -> Vec<&'static str> {
         let set = [
             ("types", !self.types.is_empty()),
@@ -128,7 +121,6 @@ impl File {
         TextOptions { types: &self.types, nulls: &self.null_values, encoding: self.encoding.as_deref() }
     }
 
-    /// The files, at least one, and their format.
     fn find(&self, folder: &Path) -> Result<(&'static FormatInfo, Vec<DataFile>), SourceError> {
         let files = files(folder, &self.path)?;
         let mut all: Option<(FileFormat, &str)> = None;

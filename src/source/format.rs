@@ -30,15 +30,12 @@ pub enum FileFormat {
 #[derive(Clone, Debug)]
 pub struct DataFile {
     pub path: PathBuf,
-    /// The path from the spec's folder, for messages.
     pub shown: String,
 }
 
-/// How to read the cells of a text format.
 #[derive(Clone, Copy, Debug)]
 pub struct TextOptions<'a> {
     pub types: &'a BTreeMap<String, Type>,
-    /// Texts that mean null.
     pub nulls: &'a [String],
     /// A WHATWG label; strict UTF-8 when absent.
     pub encoding: Option<&'a str>,
@@ -62,11 +59,9 @@ pub trait Reader: Sync {
         Ok(expected)
     }
 
-    /// The rows of one file; `schema` has the columns of all files.
     fn read(&self, file: &DataFile, options: TextOptions<'_>, schema: &SchemaRef) -> Result<Batches, SourceError>;
 }
 
-/// The first column in which two files differ, as words.
 fn difference(a: &SchemaRef, a_file: &DataFile, b: &SchemaRef, b_file: &DataFile) -> Option<String> {
     let (left, right) = (a.fields(), b.fields());
     for (i, (one, other)) in left.iter().zip(right).enumerate() {

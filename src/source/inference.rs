@@ -7,12 +7,10 @@ const DIGITS: usize = 17;
 /// 64-bit floating point numbers represent every integer up to this one.
 const EXACT: u64 = 1 << 53;
 
-/// The kinds of values seen in a column, without nulls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     boolean: bool,
     integer: bool,
-    /// An integer that a 64-bit floating point number cannot represent.
     long: bool,
     number: bool,
     other: bool,

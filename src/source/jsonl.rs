@@ -21,7 +21,6 @@ use super::format::{DataFile, Reader, TextOptions};
 use super::inference::Seen;
 use super::text::{Position, Text};
 
-/// The columns in order of first appearance, and the kinds of values seen in each.
 #[derive(Default)]
 pub struct Columns {
     names: Vec<String>,
@@ -41,7 +40,6 @@ impl Columns {
     }
 }
 
-/// Adds the columns and values of one file to `columns`.
 pub fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) -> Result<(), SourceError> {
     let mut lines = Lines::new(text, shown);
     while lines.read()? {
@@ -89,7 +87,6 @@ impl Jsonl {
         batches(move || self.batch())
     }
 
-    /// The next rows; `None` at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.lines.read()? {
@@ -131,7 +128,6 @@ impl Reader for JsonlReader {
         self.schema(std::slice::from_ref(file), options)
     }
 
-    /// The union of the columns of all files, since a missing key is null.
     fn schema(&self, files: &[DataFile], options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
         let mut columns = Columns::default();
         for file in files {
@@ -156,7 +152,6 @@ impl Reader for JsonlReader {
     }
 }
 
-/// Reads the lines of one file, one at a time.
 struct Lines {
     text: Text,
     shown: String,
@@ -211,7 +206,6 @@ impl Lines {
         }
     }
 
-    /// The keys, which must differ, and values of the line.
     fn object(&self) -> Result<Vec<(Cow<'_, str>, &RawValue)>, SourceError> {
         match self.line.trim_ascii_start().first() {
             Some(b'{') => {}
@@ -254,7 +248,6 @@ impl Lines {
         Ok((!nulls.iter().any(|null| *null == cell)).then_some(cell))
     }
 
-    /// The offset of `part` in the line.
     fn place(&self, part: &str) -> Option<usize> {
         (part.as_ptr() as usize).checked_sub(self.line.as_ptr() as usize).filter(|&at| at < self.line.len())
     }
@@ -267,7 +260,6 @@ impl Lines {
     }
 }
 
-/// An object whose values are not parsed yet.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// A key, borrowed from the line when it has no escapes.

@@ -49,12 +49,10 @@ pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
     }
 }
 
-/// Whether `path` may mean several files.
 pub fn is_glob(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-/// The path from `folder`, for messages.
 fn shown(folder: &Path, file: &Path) -> String {
     file.strip_prefix(folder).unwrap_or(file).display().to_string()
 }

@@ -2,11 +2,6 @@
 //!
 //! To add a source: a file with a type that implements [`Source`], a `mod` line, and a row in [`SOURCES`].
 //! To add a file format, see `format`.
-//!
-//! - `file`: the source of files; `matching` finds them, `text` decodes their bytes
-//! - `csv`, `jsonl`, `parquet`: the readers of each format
-//! - `cell`, `inference`, `arrays`: typed columns
-//! - `population`: synthetic respondents
 
 mod arrays;
 mod batches;

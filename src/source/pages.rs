@@ -32,7 +32,6 @@ pub fn check(file: File, metadata: &ParquetMetaData) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks the pages between two offsets of the file.
 fn walk(file: &mut BufReader<File>, mut from: u64, end: u64) -> Result<(), String> {
     while from < end {
         file.seek(SeekFrom::Start(from)).map_err(|e| e.to_string())?;
@@ -53,7 +52,6 @@ fn walk(file: &mut BufReader<File>, mut from: u64, end: u64) -> Result<(), Strin
 struct Header<R> {
     bytes: R,
     read: u64,
-    /// The page's size, and its size in the file.
     sizes: [Option<u64>; 2],
 }
 

@@ -39,9 +39,7 @@ pub struct Parquet {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
     shown: String,
-    /// Rows read so far.
     rows: u64,
-    /// Rows according to the footer.
     promised: u64,
 }
 
@@ -71,7 +69,6 @@ impl Parquet {
         batches(move || self.batch())
     }
 
-    /// The next rows; `None` at the end.
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let shown = self.shown.clone();
         careful(&shown, || {
@@ -107,7 +104,6 @@ fn open(path: &Path, shown: &str) -> Result<ParquetRecordBatchReaderBuilder<fs::
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(shown, &e.to_string()))
 }
 
-/// Checks the magic bytes and that the footer fits into the file.
 fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
     let io = |e: std::io::Error| unreadable(shown, &e);
     let size = file.seek(SeekFrom::End(0)).map_err(io)?;

@@ -21,8 +21,7 @@ pub trait Source: Send + Sync + fmt::Debug {
         self.schema(folder)
     }
 
-    /// All rows, in order, in batches of at most [`BATCH_ROWS`](super::batches::BATCH_ROWS) rows with the schema of
-    /// [`Source::schema`].
+    /// All rows, in order, in batches of at most [`BATCH_ROWS`](super::batches::BATCH_ROWS) rows.
     fn read(&self, folder: &Path) -> Result<Batches, SourceError>;
 
     /// The files, in order; `folder` is the spec's folder.

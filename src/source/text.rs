@@ -12,7 +12,6 @@ use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use super::error::SourceError;
 use crate::name::{listed, nearest};
 
-/// Bytes of the file to decode at once.
 const PIECE: usize = 64 << 10;
 
 /// Labels to suggest for a wrong one: one for each encoding still in use.
@@ -86,12 +85,10 @@ impl fmt::Display for Position {
 pub struct Fault {
     message: String,
     help: Option<String>,
-    /// The byte of the file at fault, if one is.
     byte: Option<u64>,
 }
 
 impl Fault {
-    /// The fault as an error of the file `shown` at `position`.
     pub fn error(self, shown: &str, position: Position) -> SourceError {
         let position = Position { byte: self.byte, ..position };
         let error = SourceError::new(format!("{shown}: {position}: {}", self.message)).at(["path"]);
@@ -126,7 +123,6 @@ impl Text {
         Text::new(Box::new(file), shown, label, PIECE)
     }
 
-    /// Decodes `source` in pieces of at most `piece` bytes.
     pub fn new(
         mut source: Box<dyn Read + Send>,
         shown: &str,
@@ -184,7 +180,6 @@ impl Text {
         Ok(&self.text[self.from..self.to])
     }
 
-    /// Marks the first `bytes` of the piece as used.
     pub fn consume(&mut self, bytes: usize) {
         let bytes = bytes.min(self.to - self.from);
         self.from += bytes;

@@ -1,10 +1,4 @@
 //! Statistics: estimates, intervals and tests over counts and samples. Pure; each function names the source of its formula.
-//!
-//! - `agreement`: Cohen's kappa
-//! - `bootstrap`: percentile bootstrap intervals
-//! - `interval`: Wilson intervals of shares
-//! - `mcnemar`: McNemar's test of paired answers
-//! - `quantile`: percentiles by nearest rank
 
 mod agreement;
 mod bootstrap;

@@ -5,14 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::mcnemar;
 
-/// The differences in a sample of the rows, and the cost of both ways.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
-    /// Answers (of a row and a model) that were obtained both ways.
     pub compared: u64,
-    /// Answers that failed one way or both, and are not compared.
     pub failed: u64,
-    /// The columns of booleans and of labels.
     pub columns: IndexMap<String, AuditColumn>,
     /// The cost of asking one by one, in the sample.
     pub single: Cost,
@@ -27,7 +23,6 @@ pub struct AuditColumn {
     pub labels: IndexMap<String, Discord>,
 }
 
-/// Answers that have a label one way and not the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Discord {
     pub packed_only: u64,
@@ -38,14 +33,12 @@ pub struct Discord {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Answers (of a row and a model).
     pub answers: u64,
     /// Tokens of prompts and replies.
     pub tokens: u64,
 }
 
 impl Cost {
-    /// Tokens per answer.
     pub fn mean(&self) -> Option<f64> {
         (self.answers > 0).then(|| self.tokens as f64 / self.answers as f64)
     }
@@ -66,7 +59,6 @@ impl Audit {
         }
     }
 
-    /// Adds the counts of another audit.
     pub fn add(&mut self, more: &Audit) {
         self.compared += more.compared;
         self.failed += more.failed;

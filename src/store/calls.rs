@@ -1,7 +1,6 @@
 //! The calls table: its columns, and the rows that a run writes to it.
 //!
-//! [`COLUMNS`] is the only list of the columns: the schema, the rows, `explain` and the table in the README follow it.
-//! A run of an older version lacks the columns that were added later; its readers take them for null.
+//! [`COLUMNS`] is the only list of the columns. A run of an older version lacks those that were added later (null).
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -14,7 +13,6 @@ use super::value::{TableBuilder, Value};
 use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::table::Type::{self, Boolean, Integer, Number, Text};
 
-/// One call from the view of one row that needed it.
 pub struct CallRow<'a> {
     /// The number of the row, from 1.
     pub row: i64,
@@ -31,21 +29,17 @@ pub struct CallRow<'a> {
     pub from_ledger: bool,
     pub prompt: &'a Prompt,
     pub record: &'a Record,
-    /// Why the row has no answer.
     pub failure: Option<&'a Failure>,
     pub pack: Option<PackRow<'a>>,
-    /// Whether the answer is only compared with that of a pack.
     pub audit: bool,
 }
 
-/// The position of a row in a call about several rows.
 pub struct PackRow<'a> {
     pub size: i64,
     /// From 1.
     pub position: i64,
     /// Whether this row contains the values of the call itself.
     pub carries: bool,
-    /// The part of the reply about this row, as JSON.
     pub reply: Option<&'a str>,
 }
 
@@ -54,7 +48,6 @@ impl CallRow<'_> {
         self.pack.as_ref().is_none_or(|pack| pack.carries)
     }
 
-    /// A text of the reply; a call without any reply has no finish reason.
     fn replied<'a>(&self, text: &'a str) -> Option<&'a str> {
         (!self.record.finish.is_empty()).then_some(text)
     }
@@ -72,7 +65,6 @@ impl CallRow<'_> {
         system.map(|message| message.content.as_str())
     }
 
-    /// The question, or the whole conversation if there are earlier turns; without the system text.
     fn conversation(&self) -> Cow<'_, str> {
         let turns: Vec<&Message> = self.prompt.messages.iter().filter(|m| m.role != Role::System).collect();
         if let [question] = turns.as_slice() {
@@ -89,7 +81,6 @@ pub struct Column {
     nullable: bool,
     /// Whether only the first row of a pack has the value; the others have null or 0, so that sums are those of the calls.
     pub carried: bool,
-    /// What the column contains.
     #[cfg_attr(not(test), expect(dead_code, reason = "the README's table of columns, which a test compares"))]
     about: &'static str,
     get: for<'a> fn(&'a CallRow<'_>) -> Value<'a>,
@@ -120,7 +111,6 @@ const fn carried(name: &'static str, kind: Type, about: &'static str, get: Get) 
     Column { nullable: matches!(kind, Text), carried: true, ..column(name, kind, about, get) }
 }
 
-/// The columns of the calls table, in order.
 pub static COLUMNS: [Column; 28] = [
     column("row", Integer, "number of the row, from 1", |c| c.row.into()),
     optional("row_key", Text, "key of the row", |c| c.row_key.into()),
@@ -173,7 +163,6 @@ pub fn calls_schema() -> SchemaRef {
     SCHEMA.clone()
 }
 
-/// The rows of one block, as they grow.
 pub struct CallsTable(TableBuilder);
 
 impl Default for CallsTable {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
     pub answered: u64,
-    /// A call failed.
     pub failed: u64,
     /// No call was made: a text or an answer that the prompts need is missing, or the condition is false.
     pub skipped: u64,
@@ -31,7 +30,6 @@ impl AddAssign for RowCounts {
 
 pub type Shares = IndexMap<String, Share>;
 
-/// How often each label of a column was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Share {
@@ -46,7 +44,6 @@ impl Share {
         self.labels.values().sum()
     }
 
-    /// Adds the counts of `more` to those of the same columns in `shares`.
     pub fn add(shares: &mut Shares, more: &Shares) {
         for (column, share) in more {
             let sum = shares.entry(column.clone()).or_default();

@@ -14,7 +14,6 @@ pub enum StoreError {
     Source { name: String, error: crate::source::SourceError },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A replay file or a file of the calls table can't be used.
     #[error("{path}: {reason}")]
     Replay { path: PathBuf, reason: String },
     #[error("{run} contains no finished run")]
@@ -23,13 +22,11 @@ pub enum StoreError {
     Cleaning,
     #[error("the ledger is in use by a run")]
     InUse,
-    /// Another process holds the lock.
     #[error("{what} is being written by another run ({holder})")]
     Locked { what: String, holder: String },
 }
 
 impl StoreError {
-    /// For `map_err`: an error of the operating system about `path`.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
         move |error| StoreError::Io { path: path.to_owned(), error }
     }

@@ -20,22 +20,17 @@ use crate::name::{listed, nearest};
 use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at};
 
-/// Rows per batch.
 const BATCH: usize = 4096;
-/// Names at most in a list of columns.
 const NAMED: usize = 20;
 
-/// A row of the calls table by column.
 type Call = Map<String, Value>;
 
-/// The cells to explain.
 #[derive(Clone, Copy, Debug)]
 pub struct CellRef<'a> {
     /// The row of the source: its key, its number if the source has no key, or `#` and its number.
     pub row: &'a str,
     /// `None`: all columns that stages wrote.
     pub column: Option<&'a str>,
-    /// Only the rows and calls of this model.
     pub model: Option<&'a str>,
     /// Only this replicate, from 1.
     pub replicate: Option<i64>,
@@ -43,27 +38,21 @@ pub struct CellRef<'a> {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// The number of the row in the source, from 1.
     pub row: u64,
     pub key: Option<String>,
     pub source: String,
-    /// The imported source.
     pub read: SourceEntry,
-    /// The cell of the source, if it has the column.
     pub input: Option<Value>,
-    /// What the stages made of the row, in their order.
     pub stages: Vec<StageExplanation>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct StageExplanation {
     pub stage: String,
-    /// The column to explain, if the stage adds it.
     pub column: Option<AddedColumn>,
     pub rows: Vec<Row>,
 }
 
-/// A row of a stage's table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The cells that the stage wrote, and those that identify the row among those of the same source row.
@@ -72,7 +61,6 @@ pub struct Row {
     pub calls: Vec<Call>,
 }
 
-/// Explains cells of the table that `origin` describes.
 pub fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
     let (chain, source) = origin.chain();
     let entry = origin.entry(source)?;
@@ -99,7 +87,6 @@ pub fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, Ori
     Ok(Explanation { row, key, source: source.to_owned(), read: entry, input, stages })
 }
 
-/// The number and the key of the row that is called `row`, in the source with this name and entry.
 fn find_row(
     origin: &Origin,
     (source, entry): (&str, &SourceEntry),
@@ -131,7 +118,6 @@ fn find_row(
     Ok((number, key))
 }
 
-/// The number of the row with this key in the only column of a table; without one, a similar key.
 fn find_key(table: &Table, rows: u64, key: &str) -> Result<(Option<u64>, Option<String>), StoreError> {
     let mut number = 0;
     for keys in keys(table, rows)? {
@@ -148,14 +134,12 @@ fn find_key(table: &Table, rows: u64, key: &str) -> Result<(Option<u64>, Option<
     Ok((None, near))
 }
 
-/// The first `rows` keys in the only column of a table, in batches.
 fn keys(table: &Table, rows: u64) -> Result<impl Iterator<Item = Result<Vec<String>, StoreError>> + use<>, StoreError> {
     let names =
         |batch: RecordBatch| (0..batch.num_rows()).map(|i| text(&cell_at(batch.column(0).as_ref(), i))).collect();
     Ok(batches(table, 0, rows)?.map(move |batch| Ok(names(batch?))))
 }
 
-/// A cell as the name of a row.
 fn text(cell: &Cell) -> String {
     match cell.json() {
         Value::String(text) => text,
@@ -164,7 +148,6 @@ fn text(cell: &Cell) -> String {
     }
 }
 
-/// A range of rows of a table, in batches.
 fn batches(
     table: &Table,
     first: u64,
@@ -173,7 +156,6 @@ fn batches(
     Ok(table.read(first, count, BATCH)?.map(|batch| Ok(batch?)))
 }
 
-/// The cells of a column in a range of rows.
 fn cells_of(table: &Table, column: &str, rows: Range<u64>) -> Result<Vec<Cell>, OriginError> {
     let mut cells = Vec::new();
     for batch in batches(&table.with_columns(&[column]), rows.start, rows.end - rows.start)? {
@@ -196,7 +178,6 @@ fn source_cell(table: &Table, chain: &[(&str, &StageShape)], column: &str, row: 
     Err(OriginError::unknown(message, nearest(column, names)))
 }
 
-/// Fails if no stage asked this model.
 fn known_model(chain: &[(&str, &StageShape)], model: Option<&str>) -> Result<(), OriginError> {
     let mut models: Vec<&str> = chain.iter().flat_map(|(_, s)| s.models.iter().map(String::as_str)).collect();
     models.sort_unstable();
@@ -210,7 +191,6 @@ fn known_model(chain: &[(&str, &StageShape)], model: Option<&str>) -> Result<(),
     }
 }
 
-/// Fails if no stage has this replicate.
 fn known_replicate(chain: &[(&str, &StageShape)], replicate: Option<i64>) -> Result<(), OriginError> {
     let most = chain.iter().map(|(_, shape)| shape.replicates).max().unwrap_or(1);
     match replicate.filter(|number| most == 1 || !(1..=most as i64).contains(number)) {
@@ -223,12 +203,10 @@ fn known_replicate(chain: &[(&str, &StageShape)], replicate: Option<i64>) -> Res
     }
 }
 
-/// The cells to explain in the table of one stage.
 struct StageView<'a> {
     origin: &'a Origin,
     stage: &'a str,
     shape: &'a StageShape,
-    /// The column to explain, if the stage adds it.
     added: Option<&'a AddedColumn>,
     wanted: &'a CellRef<'a>,
 }
@@ -240,7 +218,6 @@ impl StageView<'_> {
         let mut rows = Vec::new();
         let mut from = inputs.start;
         while from < inputs.end {
-            // The rows of one part.
             let part = from / shape.chunk_size;
             let until = inputs.end.min((part + 1) * shape.chunk_size);
             let first = part * shape.chunk_size;
@@ -287,7 +264,6 @@ impl StageView<'_> {
         Some(Row { cells, calls })
     }
 
-    /// The column to explain and its error column, or all columns that the stage wrote.
     fn columns(&self) -> Vec<&str> {
         let (shape, wanted) = (self.shape, self.wanted);
         if let Some(column) = wanted.column {
@@ -302,7 +278,6 @@ impl StageView<'_> {
     }
 }
 
-/// The cells of a row by column.
 fn cells(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     let schema = batch.schema();
     let cells = schema.fields().iter().zip(batch.columns());

@@ -23,12 +23,10 @@ use crate::table::parquet::Table;
 /// Kinds of errors whose messages are about the reply. Those of others may name hosts and paths.
 const ABOUT_THE_REPLY: [&str; 3] = ["malformed", "truncated", "refused"];
 
-/// The table that sorts the calls.
 const TABLE: &str = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
     CREATE TABLE calls (key BLOB, stage TEXT, row INTEGER, stage_model TEXT, content INTEGER, record BLOB);
     BEGIN;";
 
-/// Writes the calls of the run in `dir` to `path` and returns their number. `scratch` is a folder for temporary files.
 pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreError> {
     let manifest = Manifest::read(dir).filter(|manifest| manifest.state == State::Done);
     let Some(manifest) = manifest else { return Err(StoreError::Unfinished { run: dir.root().to_owned() }) };
@@ -65,7 +63,6 @@ pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreErr
     writer.commit()
 }
 
-/// Why a file of the calls table is refused.
 pub(super) const NO_KEY: &str = "its column `call_key` contains a value that is not a key";
 
 /// The files of a run's calls table, in order. Unfinished files have another extension.
@@ -75,7 +72,6 @@ pub fn call_files(dir: &RunDir) -> Result<Vec<PathBuf>, StoreError> {
     Ok(files)
 }
 
-/// A model without the address of its server.
 fn recorded(facts: &ModelEntry) -> RecordedModel {
     RecordedModel {
         provider: facts.provider.clone(),
@@ -92,7 +88,6 @@ pub fn shown<'a>(provider: &str, model: &'a str) -> &'a str {
     if file { model.rsplit(['/', '\\']).next().unwrap_or(model) } else { model }
 }
 
-/// Earlier attempts without texts that may name hosts and paths.
 fn redacted(tries: &str) -> Option<String> {
     let mut tries: serde_json::Value = serde_json::from_str(tries).ok()?;
     for attempt in tries.as_array_mut()? {
@@ -135,7 +130,6 @@ fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error>
     Ok(true)
 }
 
-/// The keys of equal calls that ended differently: one may fail where another was answered.
 fn several(calls: &Connection) -> Result<HashSet<Key>, rusqlite::Error> {
     let mut sql = calls.prepare("SELECT key FROM calls GROUP BY key HAVING MIN(content) <> MAX(content)")?;
     let keys = sql.query_map([], |row| row.get(0).map(Key))?;

@@ -28,7 +28,6 @@ pub fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError> {
             Some(manifest) if manifest.state == State::Done => {}
             Some(manifest) => kept.extend(manifest.models.into_values().map(|model| model.model)),
             None if calls.is_empty() => {}
-            // Its models are unknown.
             None => return Err(StoreError::Unfinished { run: run.root().to_owned() }),
         }
         files.extend(calls);
@@ -44,7 +43,6 @@ pub fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError> {
     ledger.sweep(keys, &kept, dry)
 }
 
-/// The keys in a file of a calls table.
 fn keys(file: &Path) -> Result<impl Iterator<Item = Result<Key, StoreError>> + use<>, StoreError> {
     let table = Table::open(file)?;
     let batches = table.with_columns(&["call_key"]).read(0, table.rows(), 4096)?;

@@ -13,7 +13,6 @@ use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
 use crate::table::parquet::{Options, Table, TableWriter};
 
-/// The metadata key of the hash of the rows.
 const VALUES: &str = "fanfold.values";
 
 /// The rows of a source (all, or the first `limit`), imported now or by an earlier run.

@@ -40,7 +40,6 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// For `map_err`: an error of SQLite about the file at `path`.
     pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError + '_ {
         move |error| match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -62,19 +61,16 @@ pub struct LedgerSync {
 }
 
 impl LedgerSync {
-    /// Syncs every commit so far.
     pub fn sync(&self) -> std::io::Result<()> {
         self.log.sync_data()
     }
 }
 
-/// Why an answer is not served any more. The record keeps this as its error and stays as history.
+/// Why an answer is not served any more; the record keeps it as its error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retired {
     Corrupt,
-    /// The reply is not what the stage asks for now.
     Unfit,
-    /// `--fresh` asked for a new answer.
     Fresh,
 }
 
@@ -118,7 +114,7 @@ fn definition(field: &Field) -> String {
     format!("{} {kind}{}", field.name, if field.is_optional() { "" } else { " NOT NULL" })
 }
 
-/// The columns that [`read`] reads, in a file of this format.
+/// The columns that [`read`] reads.
 fn columns(format: i64) -> String {
     let names = FIELDS.iter().map(|field| if field.since > format { "NULL" } else { field.name });
     names.chain(["checksum"]).collect::<Vec<_>>().join(", ")
@@ -132,10 +128,8 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 static FIND: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND at >= ?2", columns(FORMAT)));
 
-/// Retires an answer; with a moment, only one that was recorded before it.
 const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL AND (?3 IS NULL OR at < ?3)";
 
-/// Answers that were recorded before a moment.
 const BEFORE: &str = "SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND at < ?2";
 
 impl Ledger {
@@ -197,7 +191,6 @@ impl Ledger {
         add().map_err(LedgerError::sqlite(&self.path))
     }
 
-    /// Retires the answer to a call, so that it can be answered again.
     pub fn retire(&self, key: Key, why: Retired) -> Result<(), LedgerError> {
         self.connection.execute(RETIRE, params![key.0, why.error(), Null]).map(drop).map_err(self.failed())
     }
@@ -257,7 +250,6 @@ impl Ledger {
         Ok(found)
     }
 
-    /// The numbers of answered calls and of all other records.
     pub fn count(&self) -> Result<(u64, u64), LedgerError> {
         let sql = "SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FILTER (WHERE error IS NOT NULL) FROM calls";
         self.connection.query_row(sql, [], |row| Ok((count(row, 0)?, count(row, 1)?))).map_err(self.failed())
@@ -268,13 +260,11 @@ impl Ledger {
         self.connection.query_row(sql, [], |row| row.get(0)).map_err(self.failed())
     }
 
-    /// Stores the build of a model that a server reported, as JSON.
     pub fn remember_build(&self, provider: &str, model: &str, build: &str) -> Result<(), LedgerError> {
         let sql = "INSERT INTO builds VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET build = excluded.build";
         self.connection.execute(sql, params![provider, model, build]).map(drop).map_err(self.failed())
     }
 
-    /// The last known build of a model, as JSON.
     pub fn known_build(&self, provider: &str, model: &str) -> Result<Option<String>, LedgerError> {
         let sql = "SELECT build FROM builds WHERE provider = ?1 AND model = ?2";
         self.connection.query_row(sql, params![provider, model], |row| row.get(0)).optional().map_err(self.failed())
@@ -286,7 +276,6 @@ fn format(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// The same, which must not be newer than [`FORMAT`].
 fn known_format(path: &Path, connection: &Connection) -> Result<i64, LedgerError> {
     match format(connection).map_err(LedgerError::sqlite(path))? {
         found if found > FORMAT => Err(LedgerError::Newer { path: path.to_owned(), found }),
@@ -321,10 +310,8 @@ fn add_one(insert: &mut Statement<'_>, record: &Record, at: i64) -> Result<bool,
     Ok(insert.raw_execute()? > 0)
 }
 
-/// A record that is not what was written.
 struct Corrupt;
 
-/// The answer to a call, if there is one.
 fn look_up(connection: &Connection, key: Key, since: i64) -> rusqlite::Result<Result<Option<Record>, Corrupt>> {
     let mut find = connection.prepare_cached(&FIND)?;
     let found = find.query_row(params![key.0, since], |row| read(key, row)).optional()?;

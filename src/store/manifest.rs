@@ -10,7 +10,6 @@ use super::{Audit, RowCounts, RunDir, Shares, StageShape, StoreError};
 use crate::provider::Build;
 use crate::table::parquet::write_whole;
 
-/// The version of the manifest's format.
 const VERSION: u32 = 1;
 const FILE: &str = "manifest.json";
 
@@ -25,7 +24,6 @@ pub struct Manifest {
     #[serde(default)]
     pub run: String,
     pub state: State,
-    /// The replay file that answered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
     /// Answers before this moment do not count, in milliseconds since 1970: everything was asked again then.
@@ -33,7 +31,6 @@ pub struct Manifest {
     pub fresh_since_ms: Option<i64>,
     /// When it was last started, RFC 3339.
     pub started_at: String,
-    /// When it ended, RFC 3339.
     pub finished_at: Option<String>,
     pub sources: IndexMap<String, SourceEntry>,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
@@ -52,7 +49,6 @@ pub struct Manifest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// The run is in progress, or was killed.
     #[default]
     Running,
     /// It was stopped and can be resumed.
@@ -64,10 +60,8 @@ pub enum State {
 pub struct SourceEntry {
     pub rows: u64,
     pub content: String,
-    /// Its files, as the spec names them.
     #[serde(default)]
     pub paths: Vec<String>,
-    /// The column that identifies a row.
     #[serde(default)]
     pub key: Option<String>,
 }
@@ -78,7 +72,6 @@ pub struct ReshapeEntry {
     #[serde(rename = "type")]
     pub kind: String,
     pub inputs: Vec<String>,
-    /// The column that identifies a row.
     pub key: Option<String>,
     /// How many of its last columns only the stage that reads it can see.
     pub hidden: usize,
@@ -93,7 +86,6 @@ pub struct ModelEntry {
     pub build: Build,
 }
 
-/// What a stage did. When it is done, `counts` sum to `rows`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageTotals {
     pub rows: u64,
@@ -101,13 +93,11 @@ pub struct StageTotals {
     pub counts: RowCounts,
     /// Rows in parts that an earlier start of this run committed.
     pub kept: u64,
-    /// Calls that were sent and finished.
     pub calls: u64,
     pub from_ledger: u64,
     /// How many calls the packed rows would have needed without `rows_per_prompt`; without the calls of the audit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub without_packing: u64,
-    /// Retries included.
     pub attempts: u64,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
@@ -117,7 +107,6 @@ pub struct StageTotals {
     /// US dollars; `None` without a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd: Option<f64>,
-    /// By column of labels.
     #[serde(default)]
     pub shares: Shares,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,19 +121,15 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorKind {
     pub count: u64,
-    /// The first rows, by key or number.
     #[serde(default)]
     pub rows: Vec<String>,
-    /// The error of the first row.
     pub message: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputFacts {
-    /// The stage or source that it contains.
     #[serde(default)]
     pub input: String,
-    /// As the spec says it.
     pub path: String,
     pub rows: u64,
     pub columns: usize,
@@ -177,7 +162,6 @@ impl Manifest {
         std::fs::metadata(run.root().join(FILE)).and_then(|file| file.modified()).ok()
     }
 
-    /// Writes it into the run's folder, whole or not at all.
     pub fn write(&self, run: &RunDir) -> Result<(), StoreError> {
         let path = run.root().join(FILE);
         let text = serde_json::to_string_pretty(self).unwrap_or_default();

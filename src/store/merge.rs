@@ -9,13 +9,11 @@ use super::ledger::{Ledger, LedgerError, read_answers, salvage};
 use super::record::Record;
 use super::replay::ReplayFile;
 
-/// Answers per transaction.
 const GROUP: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MergeCounts {
     pub added: u64,
-    /// Answers to calls that had an answer already; the first one counts.
     pub known: u64,
     /// Answers with a wrong checksum; they were left out.
     pub corrupt: u64,
@@ -25,7 +23,6 @@ pub struct MergeCounts {
     pub damaged: bool,
 }
 
-/// Merges the file at `from`, a replay file or a ledger, into `ledger`.
 pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<MergeCounts, StoreError> {
     let mut start = Vec::new();
     File::open(from).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(StoreError::io(from))?;

@@ -10,14 +10,6 @@
 //!   locks/ledger.lock         shared by runs, exclusive for gc         project.rs
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest     rundir.rs, calls.rs, manifest.rs
 //! ```
-//!
-//! - `record`: one finished call, and the list of its fields that all files follow.
-//! - `output`, `read_output`, `stored`: write the tables of a run, read them back, read those of earlier runs.
-//! - `provenance`, `explain`: find the run that wrote a table, and the calls behind a row.
-//! - `replay`, `export`, `recorded`, `merge`: replay files: their format, writing, look-up, and merging into a ledger.
-//! - `spec_shape`: what a run keeps of the spec for its readers.
-//! - `gc`: drops answers that no run uses from the ledger.
-//! - `audit`: counts how packs of rows change answers.
 
 mod audit;
 mod calls;

@@ -9,13 +9,11 @@ pub struct Notes {
     /// How JSON was requested, if the server refused the form that the spec asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub structured_output: Option<String>,
-    /// Whether the reply was not JSON until it was repaired.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub repaired: bool,
     /// Characters that were left out of the middle of the prompt, so that it fits the context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<u64>,
-    /// The fallback model that answered, by its name in the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
 }

@@ -12,7 +12,6 @@ use crate::spec::TableFormat;
 use crate::table::parquet::{Options, TableError, TableWriter, new_file, persist};
 use crate::table::{Cell, cell_at};
 
-/// Writes `batches` to `path`; `facts` go into the metadata of Parquet. Returns the number of rows.
 pub fn write(
     path: &Path,
     format: TableFormat,
@@ -32,7 +31,6 @@ pub fn write(
     Ok(rows)
 }
 
-/// Writes a temporary CSV or JSON Lines file and moves it to `path`.
 fn write_text(
     path: &Path,
     csv: bool,

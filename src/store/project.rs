@@ -8,10 +8,8 @@ use super::error::StoreError;
 use super::rundir::RunDir;
 
 const FOLDER: &str = ".fanfold";
-/// The name of the ledger's lock.
 const LEDGER: &str = "ledger";
 
-/// The project of the specs in one folder.
 #[derive(Clone, Debug)]
 pub struct Project {
     root: PathBuf,
@@ -24,7 +22,6 @@ pub struct Hold {
 }
 
 impl Project {
-    /// The project of the specs in `folder`. Creates nothing.
     pub fn of(folder: &Path) -> Self {
         Project { root: folder.join(FOLDER) }
     }
@@ -54,22 +51,18 @@ impl Project {
         [file, log].iter().filter_map(|path| std::fs::metadata(path).ok()).map(|found| found.len()).sum()
     }
 
-    /// The folder of imported sources.
     pub fn sources(&self) -> PathBuf {
         self.root.join("sources")
     }
 
-    /// The folder of all runs.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
 
-    /// The folder of the run `name`.
     pub fn run(&self, name: &str) -> PathBuf {
         self.runs().join(name)
     }
 
-    /// The folders of all runs that exist.
     pub fn run_dirs(&self) -> Result<Vec<RunDir>, StoreError> {
         let folders = files_in(&self.runs())?.into_iter().filter(|path| path.is_dir());
         Ok(folders.map(RunDir::new).collect())
@@ -109,7 +102,6 @@ impl Project {
         Ok(hold)
     }
 
-    /// Opens the file of a lock; creates it if it does not exist.
     fn lock_file(&self, name: &str) -> Result<(File, PathBuf), StoreError> {
         let folder = self.root.join("locks");
         std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
@@ -121,7 +113,6 @@ impl Project {
     }
 }
 
-/// The lock on `file`, or why another process has it.
 fn held(
     file: File,
     path: PathBuf,

@@ -10,23 +10,19 @@ use super::rundir::RunDir;
 use super::spec_shape::StageShape;
 use crate::table::parquet::Table;
 
-/// The run that wrote a table.
 #[derive(Clone, Debug)]
 pub struct Origin {
     pub project: Project,
     pub dir: RunDir,
     pub manifest: Manifest,
     pub output: OutputFacts,
-    /// The name of the output in the spec.
     pub name: String,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
-    /// The user named a table, row, column or model that does not exist.
     #[error("{message}")]
     Unknown { message: String, help: Option<String> },
-    /// The run is missing, or has changed since it wrote the table.
     #[error("{message}")]
     Gone { message: String },
     #[error(transparent)]
@@ -61,7 +57,6 @@ pub fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError>
     Err(OriginError::Gone { message })
 }
 
-/// The run that a Parquet file names; files of other formats name none.
 fn named_run(file: &Path) -> Result<Option<String>, OriginError> {
     if file.extension().is_none_or(|end| end != "parquet") {
         return Ok(None);
@@ -73,7 +68,7 @@ fn named_run(file: &Path) -> Result<Option<String>, OriginError> {
     }
 }
 
-/// The last run in the project of `folder` that wrote the table at `file`, or that `run` names. If the table was moved, the
+/// The last run in the project of `folder` that wrote the table, or that `run` names. If the table was moved, the
 /// name of the run is enough if the run wrote only one table.
 fn in_project(folder: &Path, file: &Path, run: Option<&str>) -> Result<Option<Origin>, StoreError> {
     let project = Project::of(folder);
@@ -102,7 +97,6 @@ fn in_project(folder: &Path, file: &Path, run: Option<&str>) -> Result<Option<Or
 }
 
 impl Origin {
-    /// The origin, if the run has not changed since it wrote the table.
     fn whole(self) -> Result<Origin, OriginError> {
         let gone = |what: &str| Err(OriginError::Gone { message: format!("the run `{}` {what}", self.manifest.run) });
         if self.manifest.state != State::Done {
@@ -131,7 +125,6 @@ impl Origin {
         (chain, input)
     }
 
-    /// The manifest's entry of the source or transform `name`.
     pub fn entry(&self, name: &str) -> Result<SourceEntry, OriginError> {
         if let Some(entry) = self.manifest.sources.get(name) {
             return Ok(entry.clone());
@@ -144,7 +137,6 @@ impl Origin {
         Ok(SourceEntry { rows: table.rows(), content: String::new(), paths: vec![from], key: made.key.clone() })
     }
 
-    /// The rows of the source `name` as they were read, or of the transform `name`.
     pub fn source(&self, name: &str) -> Result<Table, OriginError> {
         if let Some(made) = self.manifest.reshapes.get(name) {
             let table = self.open(&self.dir.part_path(name, 0))?;
@@ -161,7 +153,6 @@ impl Origin {
         tables.find(|table| table.rows() >= entry.rows).ok_or_else(gone)
     }
 
-    /// A file of the run's folder: a part or its calls.
     pub fn open(&self, path: &Path) -> Result<Table, OriginError> {
         if path.exists() {
             return Ok(Table::open(path).map_err(StoreError::from)?);

@@ -15,7 +15,6 @@ pub struct Content {
     pub rows: u64,
     /// `name: type` in Parquet, the names in CSV and JSON Lines.
     pub columns: Vec<String>,
-    /// The hash of the values.
     pub hash: String,
 }
 
@@ -80,7 +79,6 @@ fn jsonl(path: &Path) -> Result<Content, String> {
     Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })
 }
 
-/// The cell that is written as this value.
 fn cell(value: Value) -> Cell {
     match value {
         Value::Null => Cell::Null,

@@ -38,13 +38,11 @@ impl fmt::Debug for Key {
     }
 }
 
-/// One finished call.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub struct Record {
     #[cfg_attr(test, serde(skip))]
     pub key: Key,
-    /// The provider's id of the model.
     pub model: String,
     /// The raw reply of the last attempt.
     pub reply: String,
@@ -52,12 +50,10 @@ pub struct Record {
     pub finish: String,
     /// Tokens of the prompts of all attempts.
     pub prompt_tokens: u64,
-    /// Tokens of the replies of all attempts.
     pub completion_tokens: u64,
     /// Milliseconds from the start of the first attempt to the last reply, pauses between attempts included.
     pub latency_ms: f64,
     pub attempts: u32,
-    /// The build that the reply names.
     pub build: Option<String>,
     /// `kind: message` of the last attempt, if the call failed.
     pub error: Option<String>,
@@ -68,20 +64,15 @@ pub struct Record {
     pub notes: Notes,
 }
 
-/// One field of a [`Record`] other than its key.
 pub struct Field {
-    /// The column in the ledger.
     pub name: &'static str,
-    /// The column in replay files and in the calls table.
     pub column: &'static str,
-    /// Whether replay files contain it.
     pub replayed: bool,
     /// The format of the ledger that added it.
     pub since: i64,
     access: Access,
 }
 
-/// How a field is read and written.
 enum Access {
     Text(fn(&Record) -> &String, fn(&mut Record) -> &mut String),
     /// A text of the reply: null in a table if there was no reply.
@@ -126,7 +117,6 @@ impl Field {
         matches!(self.access, Optional(..) | Access::Notes(..))
     }
 
-    /// Whether it is null in a table if there was no reply.
     pub fn needs_reply(&self) -> bool {
         matches!(self.access, Reply(..))
     }
@@ -191,7 +181,6 @@ impl Record {
         self.checksum() == sum || (self.error.is_none() && self.older_checksum() == sum)
     }
 
-    /// The checksum of formats 1 and 2.
     fn older_checksum(&self) -> i64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.key.0);
@@ -205,7 +194,6 @@ impl Record {
         first_bytes(&hasher)
     }
 
-    /// Appends the record to `out`, for a temporary file.
     pub fn pack(&self, out: &mut Vec<u8>) {
         out.extend(self.key.0);
         FIELDS.iter().for_each(|field| pack(field.get(self), out));
@@ -245,7 +233,6 @@ pub fn pack(value: Value<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Bytes that are read from the front.
 #[derive(Clone, Copy)]
 pub struct Bytes<'a>(pub &'a [u8]);
 
@@ -261,7 +248,6 @@ impl<'a> Bytes<'a> {
         Some(self.take(count)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// Reads what [`pack`] appended.
     pub fn value(&mut self) -> Option<Value<'a>> {
         Some(match self.number(1)? {
             0 => Value::Null,

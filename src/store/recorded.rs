@@ -14,17 +14,13 @@ use super::record::{Bytes, Key, Record, pack};
 use super::replay::{Caller, RecordedCall, ReplayFile};
 use super::value::Value;
 
-/// Bytes between two offsets that are kept in memory.
 const STEP: u64 = 2 << 10;
 
-/// A call to look up, and the stage, row and model that need it.
 #[derive(Clone, Copy, Debug)]
 pub struct CallRef<'a> {
     pub key: Key,
     pub stage: &'a str,
-    /// From 1.
     pub row: i64,
-    /// The model's name in the spec.
     pub model: &'a str,
 }
 
@@ -37,9 +33,7 @@ pub struct RecordedCalls {
 
 #[derive(Default)]
 struct Steps {
-    /// Calls and their offsets, in order, from the first call on.
     known: Vec<(Key, u64)>,
-    /// The end of the file.
     end: u64,
 }
 
@@ -77,7 +71,6 @@ impl RecordedCalls {
         RecordedCalls::open(path, Arc::new(steps))
     }
 
-    /// Another reader of the same calls.
     pub fn again(&self) -> Result<Self, StoreError> {
         RecordedCalls::open(&self.path, self.steps.clone())
     }
@@ -151,7 +144,6 @@ fn write(out: &mut Vec<u8>, caller: Option<&Caller>, record: &Record) {
     out[..4].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Reads a call after its length.
 fn read(call: &[u8]) -> Option<(Option<Caller>, Record)> {
     let mut bytes = Bytes(call);
     let record = Record::unpack(&mut bytes)?;

@@ -1,7 +1,6 @@
 //! Replay files: the calls of one run as one Parquet file, fit for git or a data archive.
 //!
-//! This file defines the format; `export` writes replay files and `recorded` looks calls up in them. The same calls are the
-//! same bytes: the rows are sorted by key, and nothing depends on when or where the file was written.
+//! The same calls are the same bytes: the rows are sorted by key, and nothing depends on when or where it was written.
 //!
 //! The metadata of the file contains the version of the format (`fanfold.replay`), the pipeline, the hash of the spec, and
 //! the build of each model (`fanfold.models`), so that a replay can compute keys without a server.
@@ -45,41 +44,31 @@ fn replay_schema() -> SchemaRef {
     Arc::new(Schema::new(all.collect::<Vec<_>>()))
 }
 
-/// The fields that a replay file contains.
 fn replayed() -> impl Iterator<Item = &'static record::Field> {
     FIELDS.iter().filter(|field| field.replayed)
 }
 
-/// A model of the recorded run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedModel {
-    /// The provider's kind.
     pub provider: String,
-    /// The provider's id of the model.
     pub model: String,
     pub digest: Option<String>,
     pub quantization: Option<String>,
-    /// The hash of its chat template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 }
 
-/// The stage, row and model that needed a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Caller {
     pub stage: String,
-    /// From 1.
     pub row: i64,
-    /// The model's name in the spec.
     pub model: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordedCall {
-    /// Where equal calls ended differently.
     pub caller: Option<Caller>,
     pub record: Record,
-    /// Whether the record is what was written.
     pub sound: bool,
 }
 
@@ -128,7 +117,6 @@ impl ReplayWriter {
         Ok(self.writer.write(batch.map_err(|error| self.writer.broken(error.into()))?)?)
     }
 
-    /// Moves the file to its place; returns the number of its calls.
     pub fn commit(mut self) -> Result<u64, StoreError> {
         self.flush()?;
         let rows = self.writer.rows();
@@ -140,12 +128,10 @@ impl ReplayWriter {
 #[derive(Clone, Debug)]
 pub struct ReplayFile {
     table: Table,
-    /// The models of the recorded run by their names in the spec.
     pub models: IndexMap<String, RecordedModel>,
 }
 
 impl ReplayFile {
-    /// Opens the file at `path` and checks its format.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let refused = |reason: String| StoreError::Replay { path: path.to_owned(), reason };
         let table = Table::open(path)?;
@@ -173,12 +159,10 @@ impl ReplayFile {
         }
     }
 
-    /// The number of its calls.
     pub fn calls(&self) -> u64 {
         self.table.rows()
     }
 
-    /// Its calls in the order of the file, in batches, sound or not.
     pub fn read(&self) -> Result<impl Iterator<Item = Result<Vec<RecordedCall>, StoreError>>, StoreError> {
         let batches = self.table.read(0, self.calls(), BATCH)?;
         Ok(batches.map(|batch| Ok(calls(&batch?))))

@@ -25,28 +25,21 @@ use super::error::StoreError;
 use crate::plan::Part;
 use crate::table::parquet::{Options, Table, TableWriter, clean};
 
-/// The metadata key of a part's [`PartFacts`].
 const FACTS: &str = "fanfold.part";
 
-/// The folder of a run.
 #[derive(Clone, Debug)]
 pub struct RunDir {
     root: PathBuf,
 }
 
-/// The metadata of a committed part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartFacts {
-    /// A unique id of the commit.
     pub id: String,
-    /// The ids of its inputs.
     pub inputs: Vec<String>,
     #[serde(flatten)]
     pub counts: RowCounts,
-    /// The calls behind the rows.
     #[serde(default)]
     pub calls: u64,
-    /// The counts of each label, by column of labels.
     #[serde(default)]
     pub shares: Shares,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +49,6 @@ pub struct PartFacts {
 }
 
 impl PartFacts {
-    /// Adds the facts of more rows.
     pub fn add(&mut self, more: PartFacts) {
         self.counts += more.counts;
         self.calls += more.calls;
@@ -70,7 +62,6 @@ impl PartFacts {
     }
 }
 
-/// The builds that replies named, by the name of the model.
 pub type Replies = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Clone, Debug)]
@@ -80,7 +71,6 @@ pub struct CommittedPart {
 }
 
 impl RunDir {
-    /// The run's folder at `root`. Creates nothing.
     pub fn new(root: PathBuf) -> Self {
         RunDir { root }
     }
@@ -89,7 +79,6 @@ impl RunDir {
         &self.root
     }
 
-    /// The folder of the calls table.
     pub fn calls(&self) -> PathBuf {
         self.root.join("calls")
     }
@@ -149,19 +138,16 @@ impl RunDir {
         })
     }
 
-    /// The only part of a transform.
     pub fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let path = self.part_path(transform, 0);
         Ok(PartWriter { rows: TableWriter::create(&path, schema, &Options::default())?, calls: None, path })
     }
 }
 
-/// The file with the checksum of a part.
 fn sum_path(part: &Path) -> PathBuf {
     part.with_extension("sum")
 }
 
-/// The checksum of a file, in hex.
 fn sum_of(path: &Path) -> std::io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path)?)?;

@@ -9,7 +9,6 @@ use crate::spec::{Form, Spec, StageSpec};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageShape {
-    /// The stage or the source that it reads.
     pub input: String,
     pub models: Vec<String>,
     /// `dealt`, `wide` or `long`.
@@ -19,7 +18,6 @@ pub struct StageShape {
     pub fold: u64,
     /// Rows of its input in every part but the last.
     pub chunk_size: u64,
-    /// The columns that it adds, in order.
     pub adds: Vec<AddedColumn>,
     /// The columns of its input that it fills where they are empty.
     pub fills: Vec<String>,
@@ -56,7 +54,6 @@ impl StageShape {
     }
 }
 
-/// The columns of a stage after those of its input.
 fn added(stage: &StageSpec) -> Vec<AddedColumn> {
     let info = &stage.stage.info;
     let writes = info.writes.len();

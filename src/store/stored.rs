@@ -12,12 +12,9 @@ use crate::source::{self, Source};
 use crate::table::diff::{Batches, Matching};
 use crate::table::parquet::{Table, TableError};
 
-/// Rows per batch at most.
 const BATCH_ROWS: usize = 1024;
-/// Approximate bytes per batch at most.
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// What identifies a row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
     /// The column that identifies a row of the source; without one the row's number does.
@@ -43,7 +40,6 @@ enum Location {
 }
 
 impl StoredTable {
-    /// The table in the file at `path`, in any format of a source; the error is a sentence.
     pub fn file(path: &Path) -> Result<StoredTable, String> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
@@ -114,7 +110,6 @@ impl StoredTable {
         self.schema.clone()
     }
 
-    /// Reads it from the start.
     pub fn read(&self) -> Result<Batches, String> {
         let said = |error: TableError| error.to_string();
         match &self.location {
@@ -137,7 +132,6 @@ impl StoredTable {
 }
 
 impl Identity {
-    /// The identity of the rows of `stage` in the run of this manifest.
     fn of(manifest: &Manifest, stage: &str) -> Identity {
         let mut identity = Identity { key: None, within: Vec::new(), fold: 1 };
         let mut input = stage;

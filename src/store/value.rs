@@ -31,7 +31,6 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The cell in row `row` of `column`; null where the column is of another type than those of [`Value`].
     pub fn at(column: &'a dyn Array, row: usize) -> Self {
         match column.data_type() {
             _ if column.is_null(row) => Value::Null,
@@ -43,12 +42,10 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The cell in row `row` of a column that may be missing.
     pub fn of(column: Option<&'a ArrayRef>, row: usize) -> Self {
         column.map_or(Value::Null, |column| Value::at(column, row))
     }
 
-    /// The text, or an empty one if the value is not a text.
     pub fn into_text(self) -> String {
         if let Value::Text(text) = self { text.into_owned() } else { String::new() }
     }
@@ -89,7 +86,6 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     }
 }
 
-/// A table that grows row by row, column by column in memory.
 pub struct TableBuilder {
     schema: SchemaRef,
     columns: Vec<Column>,
@@ -103,7 +99,6 @@ enum Column {
 }
 
 impl TableBuilder {
-    /// The columns of `schema` are texts, integers, numbers and truth values.
     pub fn new(schema: SchemaRef) -> Self {
         let column = |kind: &DataType| match kind {
             DataType::Int64 => Column::Integer(Int64Builder::new()),
@@ -115,7 +110,6 @@ impl TableBuilder {
         TableBuilder { schema, columns }
     }
 
-    /// Adds a row with a value for every column, in their order.
     pub fn push<'a>(&mut self, row: impl Iterator<Item = Value<'a>>) {
         for (column, value) in self.columns.iter_mut().zip(row) {
             column.push(value);

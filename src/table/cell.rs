@@ -20,7 +20,6 @@ use super::{Simple, Type};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
     Null,
-    /// True or false.
     Boolean(bool),
     Integer(i64),
     Number(f64),

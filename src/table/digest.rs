@@ -17,13 +17,11 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The digest of a table with these columns and no rows yet.
     pub fn new<'a>(columns: impl IntoIterator<Item = &'a str>) -> Self {
         let columns = columns.into_iter().map(|name| (name.to_owned(), blake3::Hasher::new())).collect();
         Digest { columns, rows: 0, bytes: Vec::new() }
     }
 
-    /// Takes the next rows, whose columns are those of the table.
     pub fn add(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
         for ((_, hasher), column) in self.columns.iter_mut().zip(batch.columns()) {
@@ -42,12 +40,10 @@ impl Digest {
         }
     }
 
-    /// Rows so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The hash, in hex.
     pub fn finish(self) -> String {
         let mut whole = blake3::Hasher::new();
         whole.update(b"fanfold-table-1").update(&self.rows.to_le_bytes());

@@ -13,7 +13,6 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// The column that holds an error, if that is the sign.
     pub fn error(&self) -> Option<usize> {
         match self {
             Guard::Error(column) => Some(*column),

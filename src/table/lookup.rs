@@ -5,7 +5,6 @@ use arrow_schema::Schema;
 use crate::document::{Path, Problems};
 use crate::name::{listed, nearest};
 
-/// Columns that a message lists at most.
 const LISTED: usize = 12;
 
 /// The index of the column `name`; reports an unknown one at `at`. Messages call the table `of` ("the input").
@@ -22,7 +21,6 @@ pub fn column(schema: &Schema, name: &str, of: &str, at: Path, problems: &mut Pr
     index
 }
 
-/// The names of the first columns, for a message.
 pub fn listed_columns(schema: &Schema) -> String {
     let names = schema.fields().iter().map(|field| field.name().as_str());
     let more = schema.fields().len().saturating_sub(LISTED);

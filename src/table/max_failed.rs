@@ -6,7 +6,6 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-/// How many rows may fail: a number, or a share of the rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaxFailed {
     Rows(u64),
@@ -15,7 +14,6 @@ pub enum MaxFailed {
 }
 
 impl MaxFailed {
-    /// How many of `rows` rows may fail.
     pub fn of(self, rows: u64) -> u64 {
         match self {
             MaxFailed::Rows(n) => n,

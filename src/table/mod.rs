@@ -1,8 +1,6 @@
 //! Tables: rows and columns over Arrow, and Parquet files of them.
 //!
-//! [`Cell`] is one value, [`Row`] a view of one row of a batch, [`Column`] says what a column holds,
-//! [`Digest`] hashes what a table says, [`diff`] compares two; [`parquet`] reads
-//! ranges of rows and writes files that appear whole or not at all. Knows nothing of ours.
+//! Knows nothing of ours.
 
 mod cell;
 pub mod diff;
@@ -51,12 +49,10 @@ impl<'a> Row<'a> {
         self.index
     }
 
-    /// Whether the cell of column `column` is null.
     pub fn is_null(&self, column: usize) -> bool {
         self.batch.column(column).is_null(self.index)
     }
 
-    /// The cell of column `column`.
     pub fn cell(&self, column: usize) -> Cell {
         cell_at(self.batch.column(column).as_ref(), self.index)
     }
@@ -69,7 +65,6 @@ pub enum Type {
     Integer,
     /// A number of 64 bits.
     Number,
-    /// True or false.
     Boolean,
     List(Simple),
 }
@@ -121,7 +116,6 @@ impl Type {
         }
     }
 
-    /// The simple type, or that of a list's items.
     pub fn simple(self) -> Simple {
         match self {
             Type::Text => Simple::Text,
@@ -165,7 +159,6 @@ pub struct Column {
 }
 
 impl Column {
-    /// A column of `kind`.
     pub fn new(name: impl Into<String>, kind: Type) -> Self {
         Column { name: name.into(), kind }
     }

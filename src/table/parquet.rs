@@ -30,12 +30,10 @@ const PAGE_BYTES: usize = 256 << 10;
 /// Encoded bytes, about, at which a row group ends early.
 const GROUP_BYTES: usize = 32 << 20;
 
-/// Why a table can't be read or written; names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: io::Error },
-    /// The file is not what it should be.
     #[error("{path}: {error}")]
     Parquet { path: PathBuf, error: ParquetError },
 }
@@ -50,7 +48,6 @@ impl TableError {
     }
 }
 
-/// How a table is to be encoded.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Columns whose values hardly repeat: no dictionary is built for them.
@@ -92,7 +89,6 @@ impl TableWriter {
         Ok(TableWriter { path: path.to_owned(), schema, writer, waiting: Vec::new(), waiting_rows: 0, rows: 0 })
     }
 
-    /// Rows taken so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
@@ -107,7 +103,6 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Moves the first `rows` waiting rows into the encoder.
     fn step(&mut self, rows: usize) -> Result<(), TableError> {
         let mut parts = Vec::new();
         let mut wanted = rows;
@@ -132,12 +127,10 @@ impl TableWriter {
         Ok(())
     }
 
-    /// That this file can't be written, for that reason.
     pub fn broken(&self, error: ParquetError) -> TableError {
         TableError::Parquet { path: self.path.clone(), error }
     }
 
-    /// Adds a fact to the file's metadata.
     pub fn fact(&mut self, key: &str, value: String) {
         self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
@@ -153,12 +146,10 @@ impl TableWriter {
     }
 }
 
-/// The folder that `path` stands in.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What a temporary file's name begins and ends with.
 const TEMPORARY: (&str, &str) = (".fanfold-", ".tmp");
 
 /// A temporary file beside `path`, with the rights of an ordinary new file.
@@ -196,7 +187,6 @@ pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-/// Writes a file, whole or not at all.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = new_file(path)?;
     file.write_all(bytes)?;
@@ -219,7 +209,6 @@ impl Table {
         Ok(Table { path: path.to_owned(), metadata, columns: None })
     }
 
-    /// Its columns (without the file's facts).
     pub fn schema(&self) -> SchemaRef {
         std::sync::Arc::new(self.metadata.schema().as_ref().clone().with_metadata(arrow_schema::Metadata::default()))
     }
@@ -228,7 +217,6 @@ impl Table {
         self.metadata.metadata().file_metadata().num_rows().max(0) as u64
     }
 
-    /// The fact `key` of the file's metadata.
     pub fn fact(&self, key: &str) -> Option<&str> {
         let facts = self.metadata.metadata().file_metadata().key_value_metadata()?;
         facts.iter().find(|f| f.key == key)?.value.as_deref()
@@ -241,7 +229,6 @@ impl Table {
         bytes.max(0) as u64 / self.rows().max(1)
     }
 
-    /// The table with these of its columns only.
     pub fn with_columns(&self, names: &[&str]) -> Table {
         let mask = ProjectionMask::columns(self.metadata.parquet_schema(), names.iter().copied());
         Table { columns: Some(mask), ..self.clone() }

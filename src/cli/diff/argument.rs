@@ -19,15 +19,12 @@ pub enum Argument {
     Table(StoredTable),
 }
 
-/// A finished run.
 pub struct Run {
     dir: RunDir,
     manifest: Manifest,
-    /// The inputs and the tables of the run.
     pub lock: Lock,
 }
 
-/// What `path` refers to.
 pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     if path.is_dir() {
         return finished(RunDir::new(path.to_owned()));
@@ -59,7 +56,6 @@ pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     }
 }
 
-/// The finished run of the current spec, or its finished replay.
 fn of_spec(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     let spec = load_spec(path, terminal)?;
     let project = Project::of(&spec.folder);
@@ -73,7 +69,6 @@ fn of_spec(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     })
 }
 
-/// The run in a folder, if it is finished.
 fn finished(dir: RunDir) -> Result<Argument, Failure> {
     let folder = dir.root().display();
     let failure = |message: String, help: &str| Failure::new(Exit::Environment, message).help(help);
@@ -93,7 +88,6 @@ fn finished(dir: RunDir) -> Result<Argument, Failure> {
 }
 
 impl Argument {
-    /// The argument in words.
     pub fn words(&self, path: &Path) -> String {
         let shown = path.display();
         match self {
@@ -104,7 +98,6 @@ impl Argument {
         }
     }
 
-    /// The lock, which a table does not have.
     pub fn lock(&self) -> Option<&Lock> {
         match self {
             Argument::Lock(lock) => Some(lock),
@@ -113,7 +106,6 @@ impl Argument {
         }
     }
 
-    /// The only table of the argument, which is at `path`.
     pub fn one_table(&self, path: &Path) -> Result<StoredTable, Failure> {
         let failure =
             |message: &str, help: String| Failure::new(Exit::Spec, format!("{}: {message}", path.display())).help(help);
@@ -133,7 +125,6 @@ impl Argument {
 }
 
 impl Run {
-    /// The table of an output, or why it cannot be compared.
     pub fn table(&self, output: &str) -> Result<StoredTable, String> {
         StoredTable::output(&self.dir, &self.manifest, output)
     }

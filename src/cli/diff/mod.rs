@@ -75,7 +75,6 @@ impl Diff {
         Ok(report)
     }
 
-    /// Compares the outputs of two runs by name.
     fn outputs(&self, a: &Run, b: &Run, report: &mut DiffReport) -> Result<(), Failure> {
         let (in_a, in_b) = (&a.lock.outputs, &b.lock.outputs);
         report.only_a.extend(in_a.keys().filter(|name| !in_b.contains_key(*name)).cloned());

@@ -7,7 +7,6 @@ use crate::cli::exit::Exit;
 use crate::spec::load::folder_of;
 use crate::store::{Ledger, Project};
 
-/// The project of a spec or of a folder.
 pub fn project(place: &Path) -> Project {
     if place.is_dir() { Project::of(place) } else { Project::of(&folder_of(place)) }
 }

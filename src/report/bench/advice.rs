@@ -13,7 +13,6 @@ const HELD: f64 = 0.1;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Advice {
-    /// The smallest level that is about as good as the best one.
     pub in_flight: u32,
     pub best: u32,
     /// The throughput of `in_flight` divided by that of `best`.
@@ -22,9 +21,7 @@ pub struct Advice {
     pub perhaps: Vec<u32>,
     /// Whether the largest level is the best, so that a larger one may be better.
     pub rises: bool,
-    /// Whether rate limits decided, not the speed of the server.
     pub held: bool,
-    /// Levels with too many failed or missing calls.
     pub left_out: Vec<u32>,
 }
 

@@ -30,10 +30,8 @@ pub struct LevelReport {
     pub in_flight: u32,
     pub calls: u64,
     pub answered: u64,
-    /// Calls without a reply, by the kind of the failure.
     pub failed: IndexMap<&'static str, u64>,
     pub example: Option<String>,
-    /// Replies that a run would not accept, by the kind of the failure.
     pub unusable: IndexMap<&'static str, u64>,
     pub seconds: f64,
     /// The share of the lanes' time spent waiting for rate limits, from 0 to 1.
@@ -46,14 +44,11 @@ pub struct LevelReport {
     pub latency: Option<Spread>,
     /// Seconds from a call to the first token of its reply, if the provider reports it.
     pub first_token: Option<Spread>,
-    /// As the server counted them.
     pub prompt_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
-    /// Tokens of prompts that the server had cached.
     pub cached_tokens: Option<u64>,
 }
 
-/// An estimate with its 95 % interval, unless there are too few values for one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
     pub value: f64,
@@ -133,7 +128,6 @@ fn tally(kinds: impl Iterator<Item = &'static str>) -> IndexMap<&'static str, u6
     counts
 }
 
-/// Replies per second, with the interval of a block bootstrap.
 fn throughput(samples: &[Sample], lanes: usize, seconds: f64) -> Interval {
     let answered = samples.iter().filter(|sample| sample.outcome.is_ok()).count();
     let value = answered as f64 / seconds.max(1e-9);

@@ -15,7 +15,6 @@ use crate::run::StopReason;
 pub struct BenchReport<'a> {
     pub ready: &'a Ready,
     pub models: Vec<ModelReport>,
-    /// Why the measurement stopped early, if it did.
     pub stopped: Option<StopReason>,
     /// Columns of the terminal.
     pub width: usize,
@@ -45,7 +44,6 @@ impl BenchReport<'_> {
         self.models.iter().all(|model| model.advice.is_some())
     }
 
-    /// The lines about a model; the table and the plot are one entry each.
     fn model_lines(&self, model: &ModelReport) -> Vec<String> {
         let ModelReport { measured, levels, advice, .. } = model;
         let mut lines = Vec::from_iter(measured.warmup.first().map(warmup));
@@ -75,7 +73,6 @@ impl BenchReport<'_> {
         lines
     }
 
-    /// The setting of the spec to change for the recommended number.
     fn setting(&self, model: &ModelReport) -> Option<String> {
         let (advice, stage) = (model.advice.as_ref()?, self.ready.stage?);
         let stage = self.ready.plan.spec.stage(stage);
@@ -122,7 +119,6 @@ impl Display for BenchReport<'_> {
     }
 }
 
-/// The first call, which is not measured.
 fn warmup(first: &Sample) -> String {
     let took = text::duration(first.took.as_secs_f64());
     match &first.outcome {
@@ -139,7 +135,6 @@ fn warmup(first: &Sample) -> String {
     }
 }
 
-/// The share of prompt tokens that the server reports as cached.
 fn cached(levels: &[LevelReport]) -> Option<String> {
     let cached: u64 = levels.iter().map(|level| level.cached_tokens).sum::<Option<u64>>()?;
     let prompts: u64 = levels.iter().map(|level| level.prompt_tokens).sum::<Option<u64>>()?;

@@ -16,7 +16,6 @@ const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '�
 const WIDEST: usize = 32;
 const NARROWEST: usize = 6;
 
-/// The levels as a table, indented by two spaces.
 pub fn table(levels: &[LevelReport]) -> String {
     let sees_first = levels.iter().any(|level| level.first_token.is_some());
     let mut head = vec!["in flight", "calls", "failed", "calls/s", "95 % interval", "tokens/s", "p50", "p95"];
@@ -46,8 +45,7 @@ pub fn table(levels: &[LevelReport]) -> String {
     grid(&lines, "  ", |_| true)
 }
 
-/// Throughput and 95th percentile of the latency of each level as bars, at most `room` columns wide; empty for a single
-/// level.
+/// Throughput and 95th percentile of the latency as bars, at most `room` columns wide; empty for a single level.
 pub fn plot(levels: &[LevelReport], room: usize) -> String {
     if levels.len() < 2 {
         return String::new();
@@ -80,7 +78,6 @@ pub fn plot(levels: &[LevelReport], room: usize) -> String {
     out
 }
 
-/// The bar of one of these values; the largest is `width` long.
 fn bars(values: &[f64], at: usize, width: usize) -> String {
     let most = values.iter().copied().fold(0.0, f64::max);
     let eighths = if most > 0.0 { (values[at] / most * (8 * width) as f64).round() as usize } else { 0 };
@@ -89,7 +86,6 @@ fn bars(values: &[f64], at: usize, width: usize) -> String {
     bar
 }
 
-/// One line each about failed calls, waiting time, unfinished levels and unusable replies.
 pub fn remarks(levels: &[LevelReport]) -> Vec<String> {
     let mut out = Vec::new();
     for level in levels {
@@ -127,7 +123,6 @@ fn kinds(kinds: &IndexMap<&'static str, u64>) -> String {
     kinds.iter().map(|(kind, n)| format!("{} {kind}", number(*n))).collect::<Vec<_>>().join(", ")
 }
 
-/// The recommended level of `levels`, and how certain it is.
 pub fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<String> {
     let Some(advice) = advice else {
         return vec!["no level was measured well enough to recommend one".to_owned()];
@@ -178,7 +173,6 @@ fn interval(interval: &Interval) -> String {
     }
 }
 
-/// A number with three significant digits.
 pub fn figure(value: f64) -> String {
     match value {
         v if v >= 999.5 => number(v.round() as u64),

@@ -20,7 +20,6 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// The option for an item of a list; `None` if the item has another type.
     fn of(node: &Node) -> Option<Choice> {
         match &node.value {
             Value::String(text) => Some(Choice::Text(text.clone())),
@@ -39,7 +38,6 @@ impl Choice {
     }
 }
 
-/// The option as a key of a table.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,7 +55,6 @@ pub enum Law {
     Number(Numeric),
 }
 
-/// A characteristic as written: parents are names.
 pub struct Written<'a> {
     pub name: &'a str,
     pub path: Path,
@@ -73,11 +70,9 @@ pub enum Kind<'a> {
         distributions: &'a Node,
         path: Path,
     },
-    /// Invalid, and reported.
     Broken,
 }
 
-/// Reads `characteristics`; reports every problem within one of them.
 pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<Written<'a>> {
     let Value::Table(entries) = &node.value else {
         let message = format!("`characteristics` must be a table of named characteristics, not {}", node.kind_name());
@@ -98,7 +93,6 @@ pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Problems)
     entries.iter().map(written).collect()
 }
 
-/// Reads `depends_on` and finds `distributions`.
 fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Problems) -> Kind<'a> {
     let before = problems.mark();
     for entry in node.entries().iter().filter(|e| !["depends_on", "distributions"].contains(&e.key.as_str())) {
@@ -120,7 +114,6 @@ fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Prob
     }
 }
 
-/// One name or a list of different names.
 pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<(&'a str, Path)> {
     let field = path.last_key().unwrap_or_default();
     let listed: Vec<(&Node, Path)> = match &node.value {
@@ -149,7 +142,6 @@ pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<(&
     found
 }
 
-/// Reads a list of options, a table of weights or a distribution of numbers.
 pub fn law(node: &Node, path: &Path, problems: &mut Problems) -> Option<Law> {
     match &node.value {
         Value::List(items) => options(items, path, problems).map(Law::Options),

@@ -107,7 +107,6 @@ impl Kind {
         }
     }
 
-    /// The options; empty for numbers.
     pub fn choices(&self) -> &[Choice] {
         match self {
             Kind::Options(choices) => choices,

@@ -23,12 +23,10 @@ pub struct People {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cells {
-    /// Indices of options.
     Options(Vec<u32>),
     Numbers(Vec<f64>),
 }
 
-/// A range of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     /// The number of the first row, from 1.
@@ -40,11 +38,9 @@ pub struct Block {
 pub struct Draws {
     people: People,
     columns: Vec<Column>,
-    /// Rows returned so far.
     given: u64,
 }
 
-/// The distribution of one column.
 struct Column {
     streams: Streams,
     quotas: Option<Quotas>,
@@ -61,11 +57,9 @@ enum Chances {
 struct Quotas {
     /// For each combination of parent values; `None` for one without rows.
     groups: Vec<Option<Quota>>,
-    /// The number of rows of each combination so far.
     ranks: Vec<u64>,
 }
 
-/// The random streams of `column` under `seed` for one purpose.
 pub fn streams(seed: u64, column: &str, purpose: &[&str]) -> Streams {
     let name: Vec<&str> = ["population", column].iter().chain(purpose).copied().collect();
     Streams::new(seed, &name)
@@ -162,7 +156,6 @@ impl Column {
         Column { streams: streams(seed, &characteristic.name, &[]), quotas: None, chances }
     }
 
-    /// The cells of this column in a block that contains its parents.
     fn cells(&mut self, characteristic: &Characteristic, block: &Block) -> Cells {
         let combinations = combinations(characteristic, block);
         let numbers = block.first..;
@@ -188,7 +181,6 @@ impl Column {
 }
 
 impl Quotas {
-    /// The option of the next row of a combination.
     fn next(&mut self, combination: usize) -> u32 {
         let rank = self.ranks[combination];
         self.ranks[combination] += 1;
@@ -196,7 +188,6 @@ impl Quotas {
     }
 }
 
-/// The combination of parent values of each row of a block.
 pub fn combinations<'a>(characteristic: &'a Characteristic, block: &'a Block) -> impl Iterator<Item = usize> + use<'a> {
     (0..block.rows).map(|row| {
         characteristic.combination(characteristic.parents.iter().map(|parent| match &block.columns[*parent] {

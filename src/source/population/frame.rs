@@ -10,9 +10,7 @@ use super::margin::{Entry, Written};
 use crate::name::{listed, nearest};
 use crate::source::error::SourceError;
 
-/// The most cells of a frame.
 const MOST_CELLS: usize = 1_000_000;
-/// The most faults to report for one table.
 const MOST_FAULTS: usize = 20;
 /// The largest relative difference between two totals that counts as rounding.
 const ROUNDED_TOTALS: f64 = 0.005;
@@ -25,7 +23,6 @@ pub struct Fault {
     pub margin: Option<usize>,
     pub message: String,
     pub help: Option<String>,
-    /// Whether the tables are still usable.
     pub harmless: bool,
 }
 
@@ -48,7 +45,6 @@ pub struct Target {
 pub struct Frame {
     pub axes: Vec<Axis>,
     pub targets: Vec<Target>,
-    /// The initial weights.
     pub seed: Vec<f64>,
 }
 
@@ -74,7 +70,6 @@ pub fn frame(
 
 type Read<'a> = (&'a [String], Vec<Entry>);
 
-/// The characteristics of the margins and their values, in order of first appearance.
 fn axes(margins: &[Read<'_>]) -> Vec<Axis> {
     let mut axes: IndexMap<&str, IndexSet<&str>> = IndexMap::new();
     for (of, entries) in margins {
@@ -157,7 +152,6 @@ impl Framing {
         (self.faults.len() == before).then(|| dense.into_iter().flatten().collect())
     }
 
-    /// A margin over the axes, and the sum of its weights.
     fn target(&mut self, number: usize, (of, entries): &Read<'_>) -> Option<(Target, f64)> {
         let axes: Vec<usize> =
             of.iter().filter_map(|name| self.axes.iter().position(|axis| axis.name == *name)).collect();
@@ -246,7 +240,6 @@ impl Framing {
         }
     }
 
-    /// The shares of `target`, summed over all axes except `kept`.
     fn collapsed(&self, target: &Target, kept: &[usize]) -> Vec<f64> {
         let inner: Vec<Axis> = target.axes.iter().map(|axis| self.axes[*axis].clone()).collect();
         let kept: Vec<usize> = kept.iter().filter_map(|axis| target.axes.iter().position(|a| a == axis)).collect();
@@ -267,7 +260,6 @@ impl Framing {
     }
 }
 
-/// The help for an unknown word.
 fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(word, known.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -305,7 +297,6 @@ pub fn cell_name(axes: &[Axis], kept: &[usize], cell: usize) -> String {
     named.collect::<Vec<_>>().join(" and ")
 }
 
-/// The values of a cell of the axes `kept`.
 pub fn cell_values<'a>(axes: &'a [Axis], kept: &[usize], cell: usize) -> Vec<&'a str> {
     let mut rest = cell;
     let mut values = Vec::with_capacity(kept.len());

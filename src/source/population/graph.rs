@@ -9,13 +9,11 @@ use super::numeric::Numeric;
 use crate::document::{Diagnostic, Node, Path, Problems, Value};
 use crate::name::{listed, nearest};
 
-/// The most combinations of parent values that a characteristic may have.
 const MOST_COMBINATIONS: usize = 1_000_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Characteristic {
     pub name: String,
-    /// The indices of its parents in the list of characteristics.
     pub parents: Vec<usize>,
     pub widths: Vec<usize>,
     pub values: Values,
@@ -36,7 +34,6 @@ pub enum Values {
 }
 
 impl Characteristic {
-    /// The index of a combination of the parents' options.
     pub fn combination(&self, options: impl Iterator<Item = usize>) -> usize {
         options.zip(&self.widths).fold(0, |index, (option, width)| index * width + option)
     }
@@ -132,7 +129,6 @@ fn order(written: &[Written<'_>], parents: &[Vec<usize>], problems: &mut Problem
     order
 }
 
-/// Resolves one characteristic after its parents.
 struct Resolver<'a> {
     written: &'a Written<'a>,
     parents: &'a [usize],
@@ -265,7 +261,6 @@ impl Resolver<'_> {
         self.problems.error("missing-distribution", path.clone(), message);
     }
 
-    /// The values of all combinations as one column, which must have one type.
     fn values(&mut self, laws: Vec<Option<(Law, Path)>>) -> Option<Values> {
         let (first, first_path) = laws.iter().flatten().next()?.clone();
         let before = self.problems.mark();

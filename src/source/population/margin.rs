@@ -18,7 +18,6 @@ use crate::source::csv::Csv;
 use crate::source::error::SourceError;
 use crate::source::text::Text;
 
-/// The allowed names of a file's column of numbers.
 const NUMBERS: [&str; 3] = ["count", "weight", "share"];
 
 /// A table of weights over one or more characteristics.
@@ -48,11 +47,9 @@ enum Weights {
     File(String),
 }
 
-/// The values of a cell and its weight.
 pub type Entry = (Vec<String>, f64);
 
 impl Written {
-    /// Reads one table; reports all its problems.
     pub fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Written> {
         let before = problems.mark();
         let table: Option<MarginTable> = document::decode(node, path, problems);
@@ -98,7 +95,6 @@ impl Written {
         &self.of
     }
 
-    /// The weights, read from their file if there is one.
     pub fn entries(&self, folder: &FilePath) -> Result<Vec<Entry>, SourceError> {
         match &self.weights {
             Weights::Here(entries) => Ok(entries.clone()),
@@ -150,7 +146,6 @@ impl Written {
     }
 }
 
-/// Reads nested tables of weights, one level per characteristic.
 fn nested(
     node: &Node,
     path: &Path,

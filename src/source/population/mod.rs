@@ -1,11 +1,5 @@
 //! `type = "population"`: synthetic respondents, drawn from distributions or raked to margins.
 //!
-//! - `fields`, `read`: the fields of the spec
-//! - `characteristic`, `numeric`, `margin`: the shapes in them; `schema` describes the shapes for editors
-//! - `graph` resolves parents; `frame` combines margins
-//! - `draw`, `quota`, `raking`: make rows as blocks of options and numbers; `columns` converts them to Arrow
-//! - `report` compares the rows with their targets
-//!
 //! A characteristic with the key `depends_on` is conditional, one with the key `distribution` is numeric, any other
 //! table has weights. To add a shape: a variant of `characteristic::Law`, one of `graph::Values`, a line in `schema`.
 

@@ -57,7 +57,6 @@ pub struct Numeric {
 }
 
 impl Numeric {
-    /// Reads the table at `path`; reports all its problems.
     pub fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Numeric> {
         let table: NumericTable = document::decode(node, path, problems)?;
         let before = problems.mark();
@@ -76,7 +75,6 @@ impl Numeric {
         problems.clean_since(before).then_some(numeric)
     }
 
-    /// Checks that need valid fields.
     fn check(&self, path: &Path, problems: &mut Problems) {
         if let Some(decimals) = self.decimals {
             let ends = [self.minimum, self.maximum, Some(self.mean.abs() + 10.0 * self.sd)];

@@ -32,7 +32,6 @@ pub struct Permutation {
 }
 
 impl Permutation {
-    /// The permutation of `size` numbers with keys from `stream`.
     pub fn new(size: u64, stream: &mut Stream) -> Permutation {
         let bits = u64::BITS - size.saturating_sub(1).leading_zeros();
         Permutation { size, half: bits.div_ceil(2).max(1), keys: [(); 8].map(|()| stream.below(u64::MAX)) }
@@ -66,7 +65,6 @@ fn mixed(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// The options of the people of a group: exact numbers in a shuffled order.
 #[derive(Clone, Debug)]
 pub struct Quota {
     /// The end of each option's range of people.
@@ -95,7 +93,6 @@ impl Quota {
         Quota { ends, order: Permutation::new(people, stream) }
     }
 
-    /// The option of the person at `rank`, from 0.
     pub fn option(&self, rank: u64) -> usize {
         let place = self.order.at(rank);
         self.ends.partition_point(|end| *end <= place)

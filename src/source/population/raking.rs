@@ -54,7 +54,6 @@ pub fn fit(frame: &Frame, tolerance: f64, most: u32) -> Result<Fit, String> {
     }
 }
 
-/// The largest difference from a target, with its margin and cell.
 fn worst(frame: &Frame, places: &[Vec<u32>], shares: &[f64]) -> (f64, usize, usize) {
     let mut worst = (0.0, 0, 0);
     for (margin, (target, places)) in frame.targets.iter().zip(places).enumerate() {

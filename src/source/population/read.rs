@@ -102,7 +102,6 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reports names of columns that are already used.
     fn names<'n>(&mut self, names: impl Iterator<Item = (&'n str, Path)>, fixed: &[Fixed], weight: bool) {
         let mut taken: Vec<&str> = Vec::new();
         for (name, path) in names {
@@ -210,7 +209,6 @@ impl<'a> Reading<'a> {
         margins.into_iter().collect()
     }
 
-    /// Checks the margins together, if none of them is in a file.
     fn agreement(&mut self, margins: &[margin::Written], seed: Option<&margin::Written>) {
         let faults =
             frame::frame(margins, seed, std::path::Path::new("")).map(|(_, faults)| faults).unwrap_or_default();

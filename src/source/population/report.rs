@@ -42,10 +42,8 @@ pub enum Part {
     },
 }
 
-/// An option with its share from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Share {
-    /// The option, or the cell of a margin.
     pub option: String,
     /// The expected share. For a characteristic with parents: given the parents as drawn.
     pub target: f64,
@@ -57,7 +55,6 @@ pub struct RakingReport {
     pub iterations: u32,
     /// The largest difference between a share of a margin and its target, before rounding to whole people.
     pub largest_deviation: f64,
-    /// Kish's design effect of the weights that fit the seed table to the margins.
     pub design_effect: f64,
     /// `n` / design effect.
     pub effective_sample_size: f64,
@@ -105,7 +102,6 @@ impl RakingReport {
 
 enum Counted<'a> {
     Columns(Vec<Tally<'a>>),
-    /// The weight of each cell of a frame.
     Cells(&'a Frame, Output, Vec<f64>),
 }
 
@@ -154,7 +150,6 @@ struct Moments {
     count: f64,
     mean: f64,
     squares: f64,
-    /// The minimum and the maximum.
     ends: Option<(f64, f64)>,
 }
 
@@ -211,7 +206,6 @@ impl Moments {
     }
 }
 
-/// The margins of a frame and the shares of its cells.
 fn margins(frame: &Frame, cells: &[f64]) -> Vec<Part> {
     let total: f64 = cells.iter().sum();
     let part = |target: &Target| {

@@ -50,7 +50,6 @@ impl Population {
         self.n
     }
 
-    /// How the rows are made, in a few words.
     pub fn about(&self) -> String {
         match &self.how {
             How::Drawn(people) if people.quota => format!("drawn by quota, seed {}", self.seed),

@@ -10,14 +10,11 @@ use super::numeric::NumericTable;
 /// The levels of nested tables that the schema describes; deeper tables may contain anything.
 const DEPTH: usize = 3;
 
-/// Characteristics by name.
 pub struct Characteristics;
-/// Cells by name.
 pub struct FixedValues;
 pub struct Names;
 pub struct Nested;
 
-/// The schema of a type that is always inlined.
 macro_rules! inline {
     ($($shape:ident: $schema:expr;)*) => {$(
         impl JsonSchema for $shape {
@@ -76,7 +73,6 @@ inline! {
     Nested: |_| json_schema!({ "type": "object", "minProperties": 1, "additionalProperties": weights(DEPTH) });
 }
 
-/// The shapes of a distribution, inside up to `depth` levels of tables for parents.
 fn laws(numeric: &Value, depth: Option<usize>) -> Vec<Value> {
     let weight = json!({ "type": "number", "minimum": 0 });
     let (about, inner) = match depth {

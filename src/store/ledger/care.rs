@@ -8,7 +8,6 @@ use super::{FIELDS, Key, Ledger, LedgerError, Record, Retired, STATE, columns, c
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Contents {
-    /// The version of the file's format.
     pub format: i64,
     pub answers: u64,
     /// Calls that failed: history, never served.
@@ -21,13 +20,11 @@ pub struct Contents {
     pub models: Vec<ModelContents>,
     /// When the oldest record was added, in milliseconds since 1970.
     pub oldest_ms: Option<i64>,
-    /// When the newest record was added, in milliseconds since 1970.
     pub newest_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ModelContents {
-    /// The provider's id.
     pub model: String,
     pub answers: u64,
     pub prompt_tokens: u64,
@@ -37,15 +34,12 @@ pub struct ModelContents {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct VerifyCounts {
     pub sound: u64,
-    /// Answers that are not what was written; they have been retired.
     pub corrupt: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DropCounts {
-    /// Answers that no run uses.
     pub answers: u64,
-    /// Failed calls and retired answers.
     pub history: u64,
 }
 
@@ -176,7 +170,6 @@ pub fn read_answers(
     Ok((corrupt, connection.query_row(other, [], |row| count(row, 0)).map_err(&sqlite)?))
 }
 
-/// Fails if SQLite finds the file's structure damaged.
 fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     let read = || {
         let mut check = connection.prepare("PRAGMA quick_check(3)")?;
@@ -190,7 +183,6 @@ fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     }
 }
 
-/// Calls `each` with the id of every answer and the answer itself, which is `None` if it is corrupt.
 fn read_all(
     path: &Path,
     connection: &Connection,

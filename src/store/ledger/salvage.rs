@@ -14,9 +14,7 @@ use rusqlite::types::ValueRef;
 use super::{FIELDS, Key, LedgerError, Record, Value};
 use crate::store::record::Bytes;
 
-/// SQLite's default page size in bytes, used if the header has no valid one.
 const USUAL_PAGE: usize = 4096;
-/// The first byte of a leaf of a table.
 const LEAF: u8 = 0x0d;
 /// Bytes of the log's header, and of the header of each page in the log.
 const LOG_HEADER: u64 = 32;
@@ -36,7 +34,6 @@ pub fn salvage(path: &Path, mut each: impl FnMut(Record) -> Result<(), LedgerErr
     Ok(())
 }
 
-/// The offset of a version of a page, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Image {
     File(u64),
@@ -48,9 +45,7 @@ struct Pages {
     file_bytes: u64,
     log: Option<File>,
     size: usize,
-    /// The offsets of all pages in the log.
     logged: Vec<u64>,
-    /// The newest offset in the log, by page number.
     newest: HashMap<u32, u64>,
 }
 
@@ -96,7 +91,6 @@ impl Pages {
         (!first).then_some(page)
     }
 
-    /// The sound answers in a leaf of a table.
     fn answers(&mut self, page: &[u8]) -> Vec<Record> {
         if page.first() != Some(&LEAF) {
             return Vec::new();
@@ -106,7 +100,6 @@ impl Pages {
         places.collect::<Vec<_>>().into_iter().filter_map(|at| self.answer(page, at)).collect()
     }
 
-    /// The sound answer in the cell that begins at byte `at` of a page.
     fn answer(&mut self, page: &[u8], at: usize) -> Option<Record> {
         let mut cell = Bytes(page.get(at..)?);
         let length = usize::try_from(varint(&mut cell)?).ok()?;
@@ -153,7 +146,6 @@ fn read_at(file: &mut File, at: u64, count: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// SQLite's variable-length number.
 fn varint(bytes: &mut Bytes<'_>) -> Option<u64> {
     let mut number = 0;
     for _ in 0..8 {
@@ -166,7 +158,6 @@ fn varint(bytes: &mut Bytes<'_>) -> Option<u64> {
     Some(number << 8 | bytes.number(1)?)
 }
 
-/// A value of one of SQLite's serial types.
 fn value<'a>(bytes: &mut Bytes<'a>, kind: u64) -> Option<ValueRef<'a>> {
     Some(match kind {
         0 => ValueRef::Null,
@@ -185,7 +176,6 @@ fn value<'a>(bytes: &mut Bytes<'a>, kind: u64) -> Option<ValueRef<'a>> {
     })
 }
 
-/// The answer in the payload of a cell, if it is one and is sound.
 fn read_record(payload: &[u8]) -> Option<Record> {
     let mut header = Bytes(payload);
     let length = usize::try_from(varint(&mut header)?).ok()?;

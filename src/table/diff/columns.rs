@@ -10,10 +10,8 @@ use crate::table::Cell;
 
 /// Values at most of a column that gets a [`Confusion`].
 pub const LABELS: usize = 20;
-/// The bytes of a null.
 const NULL: &[u8] = &[0];
 
-/// What became of a column in the rows that both tables have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnDiff {
     pub name: String,
@@ -22,14 +20,12 @@ pub struct ColumnDiff {
     pub null_in_a: u64,
     /// Those of them that are null in B only.
     pub null_in_b: u64,
-    /// Which value became which, where it has few of them.
     pub confusion: Option<Confusion>,
     pub distance: Option<Distance>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Confusion {
-    /// The values, in order; null last, if there is any.
     pub labels: Vec<Cell>,
     /// How many rows have which value in A (first index) and in B.
     pub counts: Vec<Vec<u64>>,
@@ -38,7 +34,6 @@ pub struct Confusion {
 /// How far the numbers of a column are apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distance {
-    /// The mean of the absolute differences.
     pub mean: f64,
     /// The rows with a number in both tables.
     pub rows: u64,
@@ -54,7 +49,6 @@ impl Confusion {
     }
 }
 
-/// The counts of a column while the tables are read. Cells come as bytes.
 pub struct Tally {
     name: String,
     differ: u64,
@@ -64,7 +58,6 @@ pub struct Tally {
     numbers: Option<(f64, u64)>,
 }
 
-/// The values of a column and how often which became which, as long as there are few.
 #[derive(Default)]
 struct Labels {
     places: HashMap<Vec<u8>, usize>,
@@ -72,7 +65,6 @@ struct Labels {
 }
 
 impl Tally {
-    /// The tally of a column of these types in A and B.
     pub fn new(name: &str, a: &DataType, b: &DataType) -> Self {
         let number = |kind: &DataType| kind.is_integer() || kind.is_floating();
         let labels = a == b && matches!(a, DataType::Utf8 | DataType::Boolean);
@@ -90,12 +82,10 @@ impl Tally {
         &self.name
     }
 
-    /// Counts a cell that is the same in both.
     pub fn same(&mut self, cell: &[u8]) {
         self.count(cell, cell);
     }
 
-    /// Counts a cell of a row that differs somewhere.
     pub fn pair(&mut self, a: &[u8], b: &[u8]) {
         if a != b {
             self.differ += 1;
@@ -118,7 +108,6 @@ impl Tally {
         }
     }
 
-    /// What became of the column in `matched` rows.
     pub fn finish(self, matched: u64) -> ColumnDiff {
         // Where every row has a value of its own there are no classes to be confused.
         let labels = self.labels.filter(|labels| labels.values() as u64 <= matched);

@@ -54,7 +54,6 @@ pub fn pieces(mut row: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The cell that was encoded; of a long one its beginning.
 pub fn decode(mut cell: &[u8]) -> Cell {
     match cell {
         [CUT, rest @ ..] => Cell::Text(String::from_utf8_lossy(rest.get(16..).unwrap_or_default()).into_owned()),
@@ -88,7 +87,6 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*first)
 }
 
-/// Rows of cells in a temporary file without a name.
 pub struct Spill {
     file: File,
     writer: BufWriter<File>,
@@ -99,7 +97,6 @@ pub struct Spill {
 }
 
 impl Spill {
-    /// An empty file.
     pub fn new() -> std::io::Result<Self> {
         let file = tempfile::tempfile()?;
         let writer = BufWriter::new(file.try_clone()?);
@@ -115,7 +112,6 @@ impl Spill {
         Ok(place)
     }
 
-    /// Reads the row at `place` over `row`.
     pub fn read(&mut self, place: u64, row: &mut Vec<u8>) -> std::io::Result<()> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
