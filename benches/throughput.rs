@@ -321,7 +321,7 @@ mod server {
 
     /// How long answers take.
     #[derive(Clone, Copy)]
-    pub struct Latency {
+    pub(crate) struct Latency {
         most: Duration,
         /// The time of two requests in a hundred.
         few: Duration,
@@ -329,11 +329,11 @@ mod server {
 
     impl Latency {
         /// Answers come at once.
-        pub const NONE: Latency = Latency::of(0, 0);
+        pub(crate) const NONE: Latency = Latency::of(0, 0);
         /// All answers take 50 ms.
-        pub const STEADY: Latency = Latency::of(50, 50);
+        pub(crate) const STEADY: Latency = Latency::of(50, 50);
         /// Most answers take 50 ms, 2 % of them 500 ms.
-        pub const TAILED: Latency = Latency::of(50, 500);
+        pub(crate) const TAILED: Latency = Latency::of(50, 500);
 
         const fn of(most: u64, few: u64) -> Self {
             Latency { most: Duration::from_millis(most), few: Duration::from_millis(few) }
@@ -347,11 +347,11 @@ mod server {
 
     /// What the server has done so far.
     #[derive(Clone, Copy)]
-    pub struct Served {
+    pub(crate) struct Served {
         /// Chat requests.
-        pub calls: u64,
+        pub(crate) calls: u64,
         /// How long it held them, added up.
-        pub held: Duration,
+        pub(crate) held: Duration,
     }
 
     impl Sub for Served {
@@ -363,8 +363,8 @@ mod server {
     }
 
     /// The server; it runs until this process ends.
-    pub struct Server {
-        pub address: SocketAddr,
+    pub(crate) struct Server {
+        pub(crate) address: SocketAddr,
         state: Arc<State>,
     }
 
@@ -376,7 +376,7 @@ mod server {
 
     impl Server {
         /// Starts it on a free port of this machine.
-        pub fn start() -> Self {
+        pub(crate) fn start() -> Self {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
             let address = listener.local_addr().expect("a bound socket has an address");
             listener.set_nonblocking(true).expect("a socket can be made non-blocking");
@@ -391,12 +391,12 @@ mod server {
         }
 
         /// Sets how long answers take from now on.
-        pub fn set(&self, latency: Latency) {
+        pub(crate) fn set(&self, latency: Latency) {
             *self.state.latency.write().expect("no thread panics while it holds the lock") = latency;
         }
 
         /// What it has done so far.
-        pub fn served(&self) -> Served {
+        pub(crate) fn served(&self) -> Served {
             let held = Duration::from_nanos(self.state.held_nanos.load(Ordering::Relaxed));
             Served { calls: self.state.calls.load(Ordering::Relaxed), held }
         }

@@ -1,7 +1,36 @@
-//! fanfold runs language models over tables: a pipeline spec says where the rows come from, what to ask about each row,
-//! of which models, and where the answers go.
+//! fanfold runs language models over tables. A pipeline spec declares the sources of the rows, the stages that ask models
+//! about each row, and the outputs.
 //!
-//! # The straight line
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("pipeline.toml");
+//! std::fs::write(folder.path().join("remarks.csv"), "remark\nPeace and plenty.\nWe mourn our dead.\n")?;
+//! let text = r#"
+//!     models.first = { provider = "mock", model = "any" }
+//!     sources.remarks = { type = "file", path = "remarks.csv" }
+//!     outputs.tone = { input = "tone", path = "tone.csv" }
+//!
+//!     [stages.tone]
+//!     type = "analysis"
+//!     input = "remarks"
+//!     models = ["first"]
+//!     prompt = "What is the tone of this remark? {{ remark }}"
+//!     output.tone = { type = "string", enum = ["positive", "negative"] }
+//! "#;
+//! std::fs::write(&path, text)?;
+//!
+//! let env = |name: &str| std::env::var(name).ok();
+//! let spec = fanfold::load(&path)?;
+//! let run = fanfold::run(spec, &path, fanfold::Options::default(), &env);
+//! let report = tokio::runtime::Runtime::new()?.block_on(run)?;
+//! assert!(!report.has_failed_rows());
+//! println!("{report}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # From a spec to a report
 //!
 //! ```text
 //!  spec.toml / spec.yaml                                                              report
@@ -13,69 +42,99 @@
 //!         `validate` and `plan` stop here: no network, no key, nothing written ----^
 //! ```
 //!
-//! # The house
+//! # The folders
 //!
-//! A folder is a phase or an extension point. It may use any line below its own, never its own line or one above
-//! (`tests/suite/layers.rs` holds this):
+//! A folder is a phase or an extension point. It uses only folders on lines below its own. `tests/suite/layers.rs` checks
+//! this, and that no files import each other in a circle.
 //!
-//! | folder | what lives there |
+//! | folder | contents |
 //! |---|---|
-//! | [`cli`] | the terminal: the only folder that prints, reads arguments or picks exit codes |
-//! | [`pipeline`] | a whole run without a terminal: load, run, report |
-//! | [`report`] | all text and JSON for people, without printing it |
-//! | [`bench`] | how fast models answer, measured with the engine's clients and limits |
-//! | [`preview`] | what a run would ask, and how much of it the ledger answers |
-//! | [`run`] | the engine: the only concurrent code |
-//! | [`inventory`], [`lock`] | what the servers of a spec have and what does not fit; what a spec's tables were made from: the lock file, drift, freshness, verification |
-//! | [`models`] | the models of a spec with their clients and builds |
-//! | [`ask`] | the logic of one row: call keys, rounds of questions, answers, output columns |
-//! | [`store`] | a run on disk: project folder, ledger, parts, manifest |
-//! | [`plan`] | what will happen, decided before it does |
-//! | [`spec`] | what the author wrote, checked |
-//! | [`source`], [`stage`], [`provider`], [`assertion`] | where rows come from; the types of stages; the models' servers; what a table must be |
-//! | [`prompt`] | asking and answering without a model |
-//! | [`registry`], [`table`] | rows of the extension tables; rows and columns of data |
-//! | [`document`] | TOML and YAML as one tree with places |
-//! | [`name`], [`random`], [`stats`] | checked identifiers; reproducible randomness; estimates and tests |
+//! | `cli` | the terminal: the only folder that prints, parses arguments and chooses exit codes |
+//! | `pipeline` | a whole run without a terminal: load, plan, run, report |
+//! | `report` | all text and JSON for people, without printing it |
+//! | `bench` | measures how fast models answer, with the engine's clients and limits |
+//! | `preview` | counts the calls of a run and how many of them the ledger answers |
+//! | `run` | the engine: the only concurrent code |
+//! | `inventory`, `lock` | the models of servers, and what does not fit a spec; the lock file: facts, drift, freshness, verification |
+//! | `models` | the models of a spec with their clients and builds |
+//! | `ask` | the logic of one row: call keys, rounds of questions, packs, answers, output columns |
+//! | `store` | runs on disk: project folder, ledger, parts, calls table, manifest |
+//! | `plan` | the selected stages, their rows and parts, before anything runs |
+//! | `spec` | the checked spec: names resolved, schemas known |
+//! | `source`, `stage`, `provider`, `assertion` | the extension points: sources of rows, stage types, model servers, tests of tables |
+//! | `prompt` | templates, messages, typed answers, packs, replies |
+//! | `registry`, `table` | rows of the extension tables; rows, cells and columns, Parquet, comparison of tables |
+//! | `document` | TOML and YAML as one tree with positions; diagnostics |
+//! | `name`, `random`, `stats` | checked identifiers; reproducible randomness; statistics |
 //!
-//! # The words
+//! # Where do I ...
 //!
-//! - **row**: one line of a source; known by its key, or by its number from 1.
-//! - **stage**: what is asked about each row; it adds columns.
-//! - **transform**: a stage that calls no model and derives a table from other tables: `split`, `join`, `filter`, and the
-//!   gathering of each group's rows for a `reduce`.
-//! - **pack**: rows that are asked about in one prompt.
-//! - **part**: a contiguous range of a stage's rows, the unit of commit and of resume.
-//! - **call**: one question to one model until it is answered or given up; its **key** is the hash of everything that
-//!   can change the answer.
-//! - **ledger**: the store of all finished calls of a project; what is in it is never paid again.
-//! - **replay file**: the calls of one run as one file; a run that is answered from it asks nobody.
-//! - **test**: what a table of the pipeline must be, an assertion that `fanfold test` holds against it.
-//! - **run**: one plan carried out; its folder holds the parts, the calls table and the manifest.
-//! - **lock**: what a spec's tables were made from and what they contain, next to the spec; each entry is a **facet**, and a
+//! | task | place |
+//! |---|---|
+//! | add a stage type that asks models, or one that makes tables without a model | the lists `STAGES` and `TRANSFORMS` in `src/stage/mod.rs`; `src/stage/filter.rs` is a small example |
+//! | work around a quirk of an OpenAI-compatible server | a row in `src/provider/openai/quirks.rs` |
+//! | change when a failed call is retried | `src/run/retry.rs` |
+//! | add a column to the calls table | a row of `COLUMNS` in `src/store/calls.rs` |
+//! | read another file format, such as xlsx | a row of `FORMATS` in `src/source/file.rs`; `src/source/format.rs` has the trait of readers |
+//! | change how an answer is matched with the options of an enum | `normalise_option` in `src/prompt/answer_type.rs` |
+//! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
+//! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
+//! | check something else in a spec | `src/spec/resolve.rs` |
+//! | add a test of tables | the list `ASSERTIONS` in `src/assertion/mod.rs` |
+//!
+//! # Terms
+//!
+//! - **row**: a line of a source, identified by its key or by its number from 1.
+//! - **stage**: asks models about each row and adds columns.
+//! - **transform**: a stage that calls no model and derives a table from other tables: `filter`, `split`, `join`, and the
+//!   step that gathers the rows of each group for a `reduce`.
+//! - **pack**: several rows in one prompt.
+//! - **part**: a contiguous range of a stage's rows; the unit of commit and of resume.
+//! - **call**: a question to a model, until it is answered or fails. Its **key** is the hash of everything that can change
+//!   the answer.
+//! - **ledger**: the store of all finished calls of a project. An answer in the ledger is never paid for again.
+//! - **replay file**: the calls of one run in one file. A run that is answered from it sends nothing.
+//! - **test**: an assertion about a table, which `fanfold test` checks.
+//! - **run**: the execution of a plan. Its folder contains the parts, the calls table and the manifest.
+//! - **lock**: a file next to the spec that records the inputs, models and tables of a run. Each entry is a **facet**; a
 //!   facet whose value has changed has **drifted**.
 
-pub mod ask;
-pub mod assertion;
-pub mod bench;
-pub mod cli;
-pub mod document;
-pub mod inventory;
-pub mod lock;
-pub mod models;
-pub mod name;
-pub mod pipeline;
-pub mod plan;
-pub mod preview;
-pub mod prompt;
-pub mod provider;
-pub mod random;
-pub mod registry;
-pub mod report;
-pub mod run;
-pub mod source;
-pub mod spec;
-pub mod stage;
-pub mod stats;
-pub mod store;
-pub mod table;
+mod ask;
+mod assertion;
+mod bench;
+mod cli;
+mod document;
+mod inventory;
+mod lock;
+mod models;
+mod name;
+mod pipeline;
+mod plan;
+mod preview;
+mod prompt;
+mod provider;
+mod random;
+mod registry;
+mod report;
+mod run;
+mod source;
+mod spec;
+mod stage;
+mod stats;
+mod store;
+mod table;
+
+/// What the fuzzer and the plain test over its corpus run.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[path = "../tests/fuzz/targets.rs"]
+pub mod fuzz_targets;
+
+#[doc(hidden)]
+pub use cli::main;
+pub use lock::LockMode;
+pub use pipeline::{Error, Options, Report, load, plan, run};
+pub use plan::Selection;
+pub use report::plan::PlanReport as Plan;
+pub use run::{Recall, ReplayMode};
+pub use spec::Spec;

@@ -13,5 +13,5 @@ fn main() -> ExitCode {
     unsafe {
         std::env::set_var("CANDLE_NUM_THREADS", "1");
     }
-    fanfold::cli::main(std::env::args_os())
+    fanfold::main(std::env::args_os())
 }

@@ -15,11 +15,11 @@ const LONGEST: usize = 64;
 /// Names end up in column names, file names and messages, so they are ASCII and never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub(crate) struct Name(String);
 
 impl Name {
     /// Checks `text` and makes it a name; the error is a sentence for the author of the spec.
-    pub fn new(text: impl Into<String>) -> Result<Self, String> {
+    pub(crate) fn new(text: impl Into<String>) -> Result<Self, String> {
         let text = text.into();
         let mut bytes = text.bytes();
         let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
@@ -33,7 +33,7 @@ impl Name {
         }
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -80,7 +80,7 @@ impl JsonSchema for Name {
 
 /// The candidate that `word` was probably meant to be, if one is near (Jaro-Winkler of 0.8 or more; ties go to the
 /// smaller edit distance, then to the first).
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let mut best: Option<(f64, usize, &str)> = None;
     for candidate in candidates {
@@ -99,7 +99,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// A list for a sentence: `` `a`, `b` and `c` ``.
-pub fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|w| format!("`{w}`")).collect();
     match words.split_last() {
         None => String::new(),

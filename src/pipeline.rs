@@ -1,36 +1,4 @@
-//! A pipeline without a terminal: [`load`] a spec, [`plan`] it or [`run`] it, and show the report.
-//!
-//! ```
-//! use fanfold::pipeline::{self, Options};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let folder = tempfile::tempdir()?;
-//! let path = folder.path().join("pipeline.toml");
-//! std::fs::write(folder.path().join("remarks.csv"), "remark\nPeace and plenty.\nWe mourn our dead.\n")?;
-//! let spec = r#"
-//!     models.first = { provider = "mock", model = "any" }
-//!     sources.remarks = { type = "file", path = "remarks.csv" }
-//!     outputs.tone = { input = "tone", path = "tone.csv" }
-//!
-//!     [stages.tone]
-//!     type = "analysis"
-//!     input = "remarks"
-//!     models = ["first"]
-//!     prompt = "What is the tone of this remark? {{ remark }}"
-//!     output.tone = { type = "string", enum = ["positive", "negative"] }
-//! "#;
-//! std::fs::write(&path, spec)?;
-//!
-//! let env = |name: &str| std::env::var(name).ok();
-//! let spec = pipeline::load(&path)?;
-//! let run = pipeline::run(spec, &path, Options::default(), &env);
-//! let report = tokio::runtime::Runtime::new()?.block_on(run)?;
-//! assert!(!report.has_failed_rows());
-//! let summary = report.to_string();
-//! assert!(summary.contains("2 rows = 2 answered + 0 failed + 0 skipped"), "{summary}");
-//! # Ok(())
-//! # }
-//! ```
+//! A pipeline without a terminal: loads, plans and runs a spec. The crate's root shows an example.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
@@ -53,7 +21,7 @@ use crate::store::{Project, RunDir, StageTotals};
 
 /// Why a pipeline did not run, or did not run to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
+pub(crate) enum PipelineError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error("{}", diagnostics::human(.0, .1, false))]
@@ -68,14 +36,25 @@ pub enum PipelineError {
     Stopped(StopReason),
 }
 
+/// Why a pipeline could not be loaded, planned or run. The text says what is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(#[from] PipelineError);
+
 /// Reads and checks the spec at `path`.
-pub fn load(path: &Path) -> Result<Spec, PipelineError> {
-    let loaded = load::load(path)?;
-    loaded.spec.ok_or(PipelineError::Invalid(loaded.problems, loaded.document))
+pub fn load(path: &Path) -> Result<Spec, Error> {
+    let loaded = load::load(path).map_err(PipelineError::from)?;
+    Ok(loaded.spec.ok_or(PipelineError::Invalid(loaded.problems, loaded.document))?)
+}
+
+/// Plans a run of `spec`: its stages, rows and calls, and how many of them the ledger answers. Sends and writes nothing.
+/// `env` reads environment variables.
+pub fn plan(spec: Spec, selection: &Selection, env: Env<'_>) -> Result<PlanReport, Error> {
+    Ok(plan_against(spec, None, selection, 0, env).map_err(PipelineError::from)?)
 }
 
 /// Plans a run of `spec`, whose lock is `lock`, with the first `render` prompts of each stage. Sends and writes nothing.
-pub fn plan(
+pub(crate) fn plan_against(
     spec: Spec,
     lock: Option<Lock>,
     selection: &Selection,
@@ -97,34 +76,34 @@ pub struct Options<'a> {
 }
 
 /// Runs the spec that was loaded from `path`. `env` reads environment variables.
-pub async fn run(spec: Spec, path: &Path, options: Options<'_>, env: Env<'_>) -> Result<Report, PipelineError> {
-    Ready::new(spec, path, &options)?.run(env, Stop::default(), |_| {}).await
+pub async fn run(spec: Spec, path: &Path, options: Options<'_>, env: Env<'_>) -> Result<Report, Error> {
+    Ok(Ready::new(spec, path, &options)?.run(env, Stop::default(), |_| {}).await?)
 }
 
 /// A run that can start: its sources are read and its files are locked. Nothing has been sent.
-pub struct Ready {
+pub(crate) struct Ready {
     ready: run::Ready,
     keeper: LockKeeper,
     created: Instant,
 }
 
 /// A run that has started, for display.
-pub struct Started {
-    pub plan: Arc<Plan>,
-    pub progress: Arc<Progress>,
+pub(crate) struct Started {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) progress: Arc<Progress>,
     /// Returns what delays the first answer, if anything does.
-    pub preparing: Box<dyn Fn() -> Option<String> + Send>,
+    pub(crate) preparing: Box<dyn Fn() -> Option<String> + Send>,
 }
 
 /// The result of a run; its text is the summary.
 pub struct Report {
-    pub summary: RunSummary,
-    pub plan: Arc<Plan>,
+    pub(crate) summary: RunSummary,
+    pub(crate) plan: Arc<Plan>,
     /// The folder of the run.
-    pub folder: RunDir,
+    pub(crate) folder: RunDir,
     /// Why the run stopped early, if it did.
-    pub stopped: Option<StopReason>,
-    pub lock: Result<LockChange, LockFailure>,
+    pub(crate) stopped: Option<StopReason>,
+    pub(crate) lock: Result<LockChange, LockFailure>,
 }
 
 impl Report {
@@ -153,7 +132,7 @@ impl Display for Report {
 }
 
 impl Ready {
-    pub fn new(spec: Spec, path: &Path, options: &Options<'_>) -> Result<Ready, PipelineError> {
+    pub(crate) fn new(spec: Spec, path: &Path, options: &Options<'_>) -> Result<Ready, PipelineError> {
         let created = Instant::now();
         let keeper = LockKeeper::open(path, options.lock)?;
         let project = Project::of(&spec.folder);
@@ -162,7 +141,12 @@ impl Ready {
     }
 
     /// Runs to the end, or until `stop`; calls `started` before the first call.
-    pub async fn run(self, env: Env<'_>, stop: Stop, started: impl FnOnce(Started)) -> Result<Report, PipelineError> {
+    pub(crate) async fn run(
+        self,
+        env: Env<'_>,
+        stop: Stop,
+        started: impl FnOnce(Started),
+    ) -> Result<Report, PipelineError> {
         let Ready { ready, keeper, created } = self;
         let models = tokio::select! {
             models = ready.connect(env) => models?,

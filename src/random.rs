@@ -11,14 +11,14 @@ use rand::rngs::ChaCha8Rng;
 
 /// The streams of one name, such as a column's; one for each number, such as a row's.
 #[derive(Clone, Debug)]
-pub struct Streams([u8; 32]);
+pub(crate) struct Streams([u8; 32]);
 
 #[derive(Debug)]
-pub struct Stream(ChaCha8Rng);
+pub(crate) struct Stream(ChaCha8Rng);
 
 impl Streams {
     /// The streams of `name` (as parts: `["a", "b"]` is not `["ab"]`) under `seed`.
-    pub fn new(seed: u64, name: &[&str]) -> Streams {
+    pub(crate) fn new(seed: u64, name: &[&str]) -> Streams {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
         for part in name {
@@ -27,7 +27,7 @@ impl Streams {
         Streams(*hasher.finalize().as_bytes())
     }
 
-    pub fn of(&self, number: u64) -> Stream {
+    pub(crate) fn of(&self, number: u64) -> Stream {
         let mut numbers = ChaCha8Rng::from_seed(self.0);
         numbers.set_stream(number);
         Stream(numbers)
@@ -36,13 +36,13 @@ impl Streams {
 
 impl Stream {
     /// A number from 0 up to, but not with, 1; a multiple of 2^-53, all equally likely.
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
     /// A whole number from 0 up to, but not with, `end` (0 when `end` is 0), all equally likely (Lemire 2019,
     /// <https://doi.org/10.1145/3230636>).
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         loop {
             let wide = u128::from(self.0.next_u64()) * u128::from(end);
             let low = wide as u64;
@@ -54,7 +54,7 @@ impl Stream {
 
     /// `size` of the numbers from 0 up to, but not with, `end`, or all of them; each set is equally likely (Floyd's sampling:
     /// Bentley and Floyd 1987, <https://doi.org/10.1145/30401.315746>).
-    pub fn sample(&mut self, size: u64, end: u64) -> HashSet<u64> {
+    pub(crate) fn sample(&mut self, size: u64, end: u64) -> HashSet<u64> {
         let mut sample = HashSet::new();
         for last in end.saturating_sub(size)..end {
             let number = self.below(last + 1);
@@ -66,7 +66,7 @@ impl Stream {
     }
 
     /// Puts `items` into an order, all equally likely (Fisher and Yates).
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);
         }

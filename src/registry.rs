@@ -9,21 +9,21 @@ use serde::de::DeserializeOwned;
 use crate::document::{self, Node, Path, Problems};
 
 /// One row of a registry: a value of `type = "..."`.
-pub struct Kind<T: 'static> {
-    pub name: &'static str,
+pub(crate) struct Kind<T: 'static> {
+    pub(crate) name: &'static str,
     /// What it is, in one sentence, for the docs.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// The JSON Schema of its fields (without `type`).
-    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// The names of its fields (without `type`).
-    pub fields: fn() -> &'static [&'static str],
+    pub(crate) fields: fn() -> &'static [&'static str],
     /// Decodes its table and reports every problem; `None` if one of them is an error.
-    pub decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
+    pub(crate) decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
 }
 
 impl<T> Kind<T> {
     /// The row whose fields are those of `C`, which `decode` reads.
-    pub const fn new<C: DeserializeOwned + JsonSchema>(
+    pub(crate) const fn new<C: DeserializeOwned + JsonSchema>(
         name: &'static str,
         about: &'static str,
         decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
@@ -34,7 +34,7 @@ impl<T> Kind<T> {
 }
 
 /// The kind called `name`; reports an unknown one at `path`, with the nearest name of these kinds or of `others`.
-pub fn find<T>(
+pub(crate) fn find<T>(
     kinds: &'static [Kind<T>],
     others: &[&'static str],
     name: &str,

@@ -8,34 +8,34 @@ use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
 
 #[derive(Clone, Debug)]
-pub struct Finished {
-    pub record: Arc<Record>,
-    pub answer: Result<Answer, Failure>,
-    pub from_ledger: bool,
-    pub place: Option<Box<PackPosition>>,
+pub(crate) struct Finished {
+    pub(crate) record: Arc<Record>,
+    pub(crate) answer: Result<Answer, Failure>,
+    pub(crate) from_ledger: bool,
+    pub(crate) place: Option<Box<PackPosition>>,
 }
 
 /// The position of a row in a call about several rows.
 #[derive(Clone, Debug)]
-pub struct PackPosition {
-    pub size: usize,
+pub(crate) struct PackPosition {
+    pub(crate) size: usize,
     /// The row's item, from 1.
-    pub position: usize,
+    pub(crate) position: usize,
     /// Whether it is the first row of the first item; its line of the calls table describes the call.
-    pub carries: bool,
-    pub part: Option<String>,
+    pub(crate) carries: bool,
+    pub(crate) part: Option<String>,
 }
 
 impl Finished {
     /// `None`: the reply is not valid for `prompt`, or `terms` forbid how it was obtained.
-    pub fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
+    pub(crate) fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
         terms.allow(&record.notes).ok()?;
         let answer = of_record(prompt, &record).ok()?;
         Some(Finished { record, answer: Ok(answer), from_ledger: true, place: None })
     }
 
     /// The result of an equal call that another task or process made, or that is in a replay file.
-    pub fn shared(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Finished {
+    pub(crate) fn shared(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Finished {
         let answer = match &record.error {
             Some(error) => Err(Failure::read(error)),
             None => terms
@@ -45,7 +45,7 @@ impl Finished {
         Finished { record, answer, from_ledger: true, place: None }
     }
 
-    pub fn items(&self, pack: &Pack, repair: Repair) -> Vec<Item> {
+    pub(crate) fn items(&self, pack: &Pack, repair: Repair) -> Vec<Item> {
         let failed = match &self.answer {
             Err(failure) => failure.to_string(),
             Ok(_) if is_whole(&self.record.finish) => {
@@ -58,16 +58,16 @@ impl Finished {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
-    pub max_attempts: u32,
-    pub overflow: Overflow,
-    pub repair: Repair,
+pub(crate) struct Terms<'a> {
+    pub(crate) max_attempts: u32,
+    pub(crate) overflow: Overflow,
+    pub(crate) repair: Repair,
     /// The models that may answer instead: name and index in the spec.
-    pub fallback: &'a [(String, usize)],
+    pub(crate) fallback: &'a [(String, usize)],
 }
 
 impl<'a> Terms<'a> {
-    pub fn new(stage: &StageSpec, fallback: &'a [(String, usize)]) -> Terms<'a> {
+    pub(crate) fn new(stage: &StageSpec, fallback: &'a [(String, usize)]) -> Terms<'a> {
         let StageSpec { max_attempts, overflow, repair, .. } = *stage;
         Terms { max_attempts, overflow, repair, fallback }
     }
@@ -99,7 +99,12 @@ fn is_whole(finish: &str) -> bool {
 }
 
 /// The answer of a reply, and whether its JSON was repaired; `context` is the most tokens of prompt and reply together.
-pub fn usable(reply: &Reply, prompt: &Prompt, context: Option<u64>, repair: Repair) -> Result<(Answer, bool), Failure> {
+pub(crate) fn usable(
+    reply: &Reply,
+    prompt: &Prompt,
+    context: Option<u64>,
+    repair: Repair,
+) -> Result<(Answer, bool), Failure> {
     let unusable = |kind: FailureKind, message: String| Err(kind.because(message));
     let context = context.unwrap_or(u64::MAX);
     let prompt_tokens = reply.prompt_tokens.unwrap_or(0);
@@ -140,7 +145,7 @@ pub fn usable(reply: &Reply, prompt: &Prompt, context: Option<u64>, repair: Repa
     }
 }
 
-pub fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
+pub(crate) fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
     if prompt.pack.is_some() {
         return None;
     }

@@ -11,7 +11,7 @@ use crate::spec::{Form, StageSpec};
 use crate::table::{Cell, Row, Type, array_of};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Asked,
     /// A column that the prompts read is null or empty, or the stage's condition is false.
     Skipped,
@@ -19,7 +19,7 @@ pub enum Fate {
 }
 
 /// The fates of the rows of `input`; the first is number `first_row`, from 0.
-pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate> {
+pub(crate) fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate> {
     let mut fates = vec![Fate::Asked; input.num_rows()];
     for guard in &stage.guards {
         let found = guard.found(input);
@@ -38,14 +38,18 @@ pub fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate
     fates
 }
 
-pub struct OutputSlot<'a> {
-    pub cells: Vec<Cell>,
-    pub who: Option<&'a str>,
-    pub failure: Option<&'a Failure>,
+pub(crate) struct OutputSlot<'a> {
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) who: Option<&'a str>,
+    pub(crate) failure: Option<&'a Failure>,
 }
 
 /// The output rows of `input`. Slots are ordered by row, then replicate, then model.
-pub fn columns(stage: &StageSpec, input: &RecordBatch, slots: &[OutputSlot<'_>]) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn columns(
+    stage: &StageSpec,
+    input: &RecordBatch,
+    slots: &[OutputSlot<'_>],
+) -> Result<RecordBatch, ArrowError> {
     let answers = &stage.answers;
     let (models, fold, names) = (stage.models.len(), answers.fold() as usize, &stage.model_names);
     let rows = input.num_rows() * fold;

@@ -6,10 +6,10 @@ mod key;
 mod packs;
 mod task;
 
-pub use answer::{Finished, PackPosition, Terms, probabilities, usable};
-pub use columns::{Fate, OutputSlot, columns, fates};
-pub use key::{KEY_VERSION, call_key};
-pub use packs::{FirstRound, audited, by_pack, tasks};
-pub use task::{
-    Exchange, Keys, Member, Next, Question, Respondent, SlotResult, StepResult, Task, TaskContext, answered_by, answers,
+pub(crate) use answer::{Finished, PackPosition, Terms, probabilities, usable};
+pub(crate) use columns::{Fate, OutputSlot, columns, fates};
+pub(crate) use key::{KEY_VERSION, call_key};
+pub(crate) use packs::{FirstRound, audited, by_pack, tasks};
+pub(crate) use task::{
+    Exchange, Keys, Next, Question, Respondent, SlotResult, Task, TaskContext, answered_by, answers,
 };

@@ -10,15 +10,18 @@ use crate::random::Streams;
 use crate::spec::StageSpec;
 
 /// A row of a block, by its place in it, with what is asked about it first.
-pub type FirstRound = (usize, Vec<Arc<Prompt>>);
+pub(crate) type FirstRound = (usize, Vec<Arc<Prompt>>);
 
-pub fn by_pack<'a, T>(stage: &StageSpec, rows: &'a mut [(usize, T)]) -> impl Iterator<Item = &'a mut [(usize, T)]> {
+pub(crate) fn by_pack<'a, T>(
+    stage: &StageSpec,
+    rows: &'a mut [(usize, T)],
+) -> impl Iterator<Item = &'a mut [(usize, T)]> {
     let size = stage.rows_per_prompt as usize;
     rows.chunk_by_mut(move |a, b| a.0 / size == b.0 / size)
 }
 
 /// The block's first row begins a pack. Rows of `audited`, by number from 0, are asked one by one as well.
-pub fn tasks(
+pub(crate) fn tasks(
     stage: &StageSpec,
     context: &TaskContext<'_>,
     rows: &mut [FirstRound],
@@ -50,7 +53,7 @@ pub fn tasks(
 }
 
 /// Rows that are also asked one by one, from 0; drawn by the seed and the stage's name.
-pub fn audited(stage: &StageSpec, seed: Option<u64>, rows: u64) -> HashSet<u64> {
+pub(crate) fn audited(stage: &StageSpec, seed: Option<u64>, rows: u64) -> HashSet<u64> {
     let Some(audit) = stage.audit else { return HashSet::new() };
     let mut stream = Streams::new(seed.unwrap_or_default(), &["audit", stage.name.as_str()]).of(0);
     stream.sample(audit.rows.get().into(), rows)

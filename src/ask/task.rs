@@ -21,35 +21,35 @@ use crate::stage::Ask;
 use crate::store::Key;
 use crate::table::Row;
 
-pub type Exchange = (Arc<Prompt>, Finished);
+pub(crate) type Exchange = (Arc<Prompt>, Finished);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Respondent {
+pub(crate) struct Respondent {
     /// The index in the stage's list of models.
-    pub model: usize,
+    pub(crate) model: usize,
     /// From 0.
-    pub replicate: u64,
+    pub(crate) replicate: u64,
 }
 
-pub trait Keys {
+pub(crate) trait Keys {
     fn key(&self, who: Respondent, prompt: &Prompt) -> Key;
 }
 
 #[derive(Clone, Copy)]
-pub struct TaskContext<'a> {
-    pub ask: &'a dyn Ask,
-    pub at_once: bool,
-    pub repair: Repair,
-    pub keys: &'a dyn Keys,
-    pub input: &'a RecordBatch,
+pub(crate) struct TaskContext<'a> {
+    pub(crate) ask: &'a dyn Ask,
+    pub(crate) at_once: bool,
+    pub(crate) repair: Repair,
+    pub(crate) keys: &'a dyn Keys,
+    pub(crate) input: &'a RecordBatch,
     /// The number of the first of them, from 0.
-    pub first_row: u64,
+    pub(crate) first_row: u64,
 }
 
-pub struct Task {
-    pub who: Respondent,
+pub(crate) struct Task {
+    pub(crate) who: Respondent,
     /// Whether the answers are only compared with those of the row's pack.
-    pub audit: bool,
+    pub(crate) audit: bool,
     at_once: bool,
     members: Vec<Member>,
     /// The index in each member's round of the next question; only used for several members.
@@ -57,7 +57,7 @@ pub struct Task {
     calls: VecDeque<Call>,
 }
 
-pub struct Member {
+pub(crate) struct Member {
     slot: usize,
     row: usize,
     round: Vec<Arc<Prompt>>,
@@ -65,10 +65,10 @@ pub struct Member {
     done: bool,
 }
 
-pub struct Question {
-    pub prompt: Arc<Prompt>,
-    pub key: Key,
-    pub answer: Option<Finished>,
+pub(crate) struct Question {
+    pub(crate) prompt: Arc<Prompt>,
+    pub(crate) key: Key,
+    pub(crate) answer: Option<Finished>,
 }
 
 struct Call {
@@ -84,42 +84,42 @@ struct Item {
     members: Vec<usize>,
 }
 
-pub struct SlotResult {
-    pub slot: usize,
+pub(crate) struct SlotResult {
+    pub(crate) slot: usize,
     /// In the order of the calls.
-    pub asked: Vec<Exchange>,
-    pub failure: Option<Failure>,
+    pub(crate) asked: Vec<Exchange>,
+    pub(crate) failure: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     LookUp,
     Ask,
     Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepResult {
-    pub next: Next,
-    pub sent: u64,
-    pub known: u64,
+pub(crate) struct StepResult {
+    pub(crate) next: Next,
+    pub(crate) sent: u64,
+    pub(crate) known: u64,
     /// Calls that the same rows would have needed one by one.
-    pub singles: u64,
+    pub(crate) singles: u64,
 }
 
-pub fn answers(asked: &[Exchange]) -> Vec<Answer> {
+pub(crate) fn answers(asked: &[Exchange]) -> Vec<Answer> {
     asked.iter().filter_map(|(_, finished)| finished.answer.clone().ok()).collect()
 }
 
 /// The last fallback that answered, by its name in the spec; none if the asked model answered.
-pub fn answered_by(asked: &[Exchange]) -> Option<&str> {
+pub(crate) fn answered_by(asked: &[Exchange]) -> Option<&str> {
     // A pack whose answer was bad does not count: its rows were asked again.
     let mut answers = asked.iter().rev().filter(|(_, f)| f.place.is_none() || f.answer.is_ok());
     answers.find_map(|(_, finished)| finished.record.notes.fallback.as_deref())
 }
 
 impl<'a> TaskContext<'a> {
-    pub fn new(stage: &'a StageSpec, keys: &'a dyn Keys, input: &'a RecordBatch, first_row: u64) -> Self {
+    pub(crate) fn new(stage: &'a StageSpec, keys: &'a dyn Keys, input: &'a RecordBatch, first_row: u64) -> Self {
         let (ask, at_once) = (stage.stage.ask.as_ref(), stage.stage.info.at_once);
         TaskContext { ask, at_once, repair: stage.repair, keys, input, first_row }
     }
@@ -130,7 +130,7 @@ impl<'a> TaskContext<'a> {
 }
 
 impl Member {
-    pub fn new(slot: usize, row: usize, round: Vec<Arc<Prompt>>) -> Self {
+    pub(crate) fn new(slot: usize, row: usize, round: Vec<Arc<Prompt>>) -> Self {
         Member { slot, row, round, asked: Vec::new(), done: false }
     }
 
@@ -142,24 +142,24 @@ impl Member {
 
 impl Task {
     /// A task about `members`, at least one, each with something to ask.
-    pub fn new(context: &TaskContext<'_>, who: Respondent, members: Vec<Member>) -> Task {
+    pub(crate) fn new(context: &TaskContext<'_>, who: Respondent, members: Vec<Member>) -> Task {
         let at_once = context.at_once;
         let mut task = Task { who, audit: false, at_once, members, next: 0, calls: VecDeque::new() };
         task.make_calls(context);
         task
     }
 
-    pub fn audit(context: &TaskContext<'_>, who: Respondent, member: Member) -> Task {
+    pub(crate) fn audit(context: &TaskContext<'_>, who: Respondent, member: Member) -> Task {
         Task { audit: true, ..Task::new(context, who, vec![member]) }
     }
 
     /// Its order among the tasks of a block; an audit comes after the pack it is compared with.
-    pub fn place(&self) -> (usize, bool) {
+    pub(crate) fn place(&self) -> (usize, bool) {
         (self.members[0].slot, self.audit)
     }
 
     /// The questions without an answer, each with the row of the input it is asked for.
-    pub fn open(&mut self) -> impl Iterator<Item = (&mut Question, usize)> {
+    pub(crate) fn open(&mut self) -> impl Iterator<Item = (&mut Question, usize)> {
         let members = &self.members;
         let open = self.calls.iter_mut().filter(|call| call.question.answer.is_none());
         open.map(|call| {
@@ -168,30 +168,30 @@ impl Task {
         })
     }
 
-    pub fn open_count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         self.calls.iter().filter(|call| call.question.answer.is_none()).count()
     }
 
-    pub fn known_count(&self) -> u64 {
+    pub(crate) fn known_count(&self) -> u64 {
         (self.calls.len() - self.open_count()) as u64
     }
 
     /// The questions to ask now, by number: the next one, or all if the stage asks at once.
-    pub fn wave(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn wave(&self) -> impl Iterator<Item = usize> {
         let open = self.calls.iter().enumerate().filter(|(_, call)| call.question.answer.is_none());
         open.map(|(number, _)| number).take(if self.at_once { usize::MAX } else { 1 })
     }
 
-    pub fn question(&self, number: usize) -> &Question {
+    pub(crate) fn question(&self, number: usize) -> &Question {
         &self.calls[number].question
     }
 
-    pub fn answer(&mut self, number: usize, finished: Finished) {
+    pub(crate) fn answer(&mut self, number: usize, finished: Finished) {
         self.calls[number].question.answer = Some(finished);
     }
 
     /// Takes the answers and goes on until an answer is missing. Passes each slot with nothing more to ask to `fill`.
-    pub fn step(&mut self, context: &TaskContext<'_>, mut fill: impl FnMut(SlotResult)) -> StepResult {
+    pub(crate) fn step(&mut self, context: &TaskContext<'_>, mut fill: impl FnMut(SlotResult)) -> StepResult {
         let result = StepResult { next: Next::Ask, sent: 0, known: 0, singles: 0 };
         let mut step = Step { context, result, fill: &mut fill };
         let is_answered = match self.members.len() {
@@ -204,7 +204,7 @@ impl Task {
         step.result
     }
 
-    pub fn abandon(&mut self, failure: &Failure, fill: impl FnMut(SlotResult)) {
+    pub(crate) fn abandon(&mut self, failure: &Failure, fill: impl FnMut(SlotResult)) {
         self.calls.clear();
         let open = self.members.iter_mut().filter(|member| !member.done);
         open.map(|member| member.result(Some(failure.clone()))).for_each(fill);

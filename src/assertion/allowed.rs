@@ -12,7 +12,8 @@ use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, Type};
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Allowed>("allowed", "A column holds nothing but these values.");
+pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
+    kind::<Allowed>("allowed", "A column holds nothing but these values.");
 
 /// A column holds nothing but these values.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -12,7 +12,7 @@ use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::Cell;
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> =
+pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
     kind::<Between>("between", "The numbers of a column are within bounds.");
 
 /// The numbers of a column are within bounds.

@@ -7,14 +7,14 @@ use crate::document::Problems;
 
 /// A least and a most value, at least one of them.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds<N> {
+pub(crate) struct Bounds<N> {
     minimum: Option<N>,
     maximum: Option<N>,
 }
 
 impl<N: PartialOrd + Display + Copy> Bounds<N> {
     /// Reports bounds that are missing or contradict each other; `or` is an alternative to them.
-    pub fn new(
+    pub(crate) fn new(
         context: &TestContext<'_>,
         (minimum, maximum): (Option<N>, Option<N>),
         or: &str,
@@ -35,11 +35,11 @@ impl<N: PartialOrd + Display + Copy> Bounds<N> {
     }
 
     /// Whether `value` is within the bounds, both included.
-    pub fn hold(&self, value: N) -> bool {
+    pub(crate) fn hold(&self, value: N) -> bool {
         self.minimum.is_none_or(|least| least <= value) && self.maximum.is_none_or(|most| value <= most)
     }
 
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match (self.minimum, self.maximum) {
             (Some(least), Some(most)) => format!("from {least} to {most}"),
             (Some(least), None) => format!("at least {least}"),

@@ -4,12 +4,12 @@ use std::fmt;
 
 use super::finding::{Finding, RowsView, Violations};
 
-pub trait Rule: Send + Sync + fmt::Debug {
+pub(crate) trait Rule: Send + Sync + fmt::Debug {
     /// Starts to check a table.
     fn check(&self) -> Box<dyn Check + '_>;
 }
 
-pub trait Check {
+pub(crate) trait Check {
     /// Takes the next rows, with all the columns that the assertion reads.
     fn take(&mut self, rows: &RowsView<'_>);
 
@@ -18,7 +18,7 @@ pub trait Check {
 }
 
 /// A rule that each row must keep.
-pub trait RowRule: Send + Sync + fmt::Debug {
+pub(crate) trait RowRule: Send + Sync + fmt::Debug {
     /// What is kept from row to row.
     type State: Default;
 

@@ -14,7 +14,7 @@ use crate::registry::Kind;
 /// The consequence of a test that does not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// The tests have failed.
     #[default]
     Error,
@@ -23,13 +23,13 @@ pub enum Severity {
 }
 
 /// A test as the spec writes it.
-pub trait AssertionConfig: Send + Sync + fmt::Debug {
+pub(crate) trait AssertionConfig: Send + Sync + fmt::Debug {
     /// Binds it to its table. Reports every problem; `None` if one of them is an error.
     fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion>;
 }
 
 /// The registry row of the test that `C` configures.
-pub const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn AssertionConfig>>
+pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn AssertionConfig>>
 where
     C: AssertionConfig + DeserializeOwned + JsonSchema + 'static,
 {
@@ -40,15 +40,15 @@ where
 
 /// A test bound to its table.
 #[derive(Debug)]
-pub struct Assertion {
+pub(crate) struct Assertion {
     /// The rule in a few words; the test's name if the spec gives none.
-    pub words: String,
-    pub reads: Vec<usize>,
-    pub rule: Box<dyn Rule>,
+    pub(crate) words: String,
+    pub(crate) reads: Vec<usize>,
+    pub(crate) rule: Box<dyn Rule>,
 }
 
 impl Assertion {
-    pub fn new(words: String, reads: Vec<usize>, rule: impl Rule + 'static) -> Self {
+    pub(crate) fn new(words: String, reads: Vec<usize>, rule: impl Rule + 'static) -> Self {
         Assertion { words, reads, rule: Box::new(rule) }
     }
 }

@@ -6,18 +6,18 @@ use crate::document::{Path, Problems};
 use crate::table::{self, Type};
 
 /// The surroundings that an assertion is bound to.
-pub struct TestContext<'a> {
-    pub path: &'a Path,
-    pub table: &'a str,
-    pub schema: &'a Schema,
-    pub stages: &'a [StageErrors],
+pub(crate) struct TestContext<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) table: &'a str,
+    pub(crate) schema: &'a Schema,
+    pub(crate) stages: &'a [StageErrors],
 }
 
 /// A stage that the rows of a table went through.
 #[derive(Clone, Debug)]
-pub struct StageErrors {
-    pub name: String,
-    pub errors: Vec<usize>,
+pub(crate) struct StageErrors {
+    pub(crate) name: String,
+    pub(crate) errors: Vec<usize>,
 }
 
 impl TestContext<'_> {

@@ -15,7 +15,7 @@ use crate::prompt::{Claim, Figure};
 use crate::registry::Kind;
 use crate::table::{Cell, Type};
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> =
+pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
     kind::<Expression>("expression", "An expression over the figures of the whole table is true.");
 
 /// An expression over the figures of the whole table is true.

@@ -11,7 +11,7 @@ use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::MaxFailed;
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Failed>("failed", "Few rows have a failed call.");
+pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Failed>("failed", "Few rows have a failed call.");
 
 /// Few rows have a failed call.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -10,7 +10,7 @@ const EXAMPLES: usize = 5;
 const LONGEST: usize = 80;
 
 /// Some rows of a table, with the columns that are read.
-pub struct RowsView<'a> {
+pub(crate) struct RowsView<'a> {
     batch: &'a RecordBatch,
     /// The columns of the table, each with its column in the batch.
     places: &'a HashMap<usize, usize>,
@@ -20,18 +20,18 @@ pub struct RowsView<'a> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub holds: bool,
-    pub found: String,
-    pub against: u64,
-    pub examples: Vec<Example>,
+pub(crate) struct Finding {
+    pub(crate) holds: bool,
+    pub(crate) found: String,
+    pub(crate) against: u64,
+    pub(crate) examples: Vec<Example>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Example {
+pub(crate) struct Example {
     /// The row, by key or number.
-    pub row: String,
-    pub value: String,
+    pub(crate) row: String,
+    pub(crate) value: String,
 }
 
 /// The rows so far that violate a rule.
@@ -44,26 +44,26 @@ pub(super) struct Violations {
 impl<'a> RowsView<'a> {
     /// The rows of `batch`, whose first row is row `first` (from 1) of its table; `places` maps the columns of the table to
     /// those of the batch.
-    pub fn new(batch: &'a RecordBatch, places: &'a HashMap<usize, usize>, key: Option<usize>, first: u64) -> Self {
+    pub(crate) fn new(
+        batch: &'a RecordBatch,
+        places: &'a HashMap<usize, usize>,
+        key: Option<usize>,
+        first: u64,
+    ) -> Self {
         RowsView { batch, places, key, first }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.batch.num_rows()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Column `column` of the table.
-    pub fn array(&self, column: usize) -> &dyn Array {
+    pub(crate) fn array(&self, column: usize) -> &dyn Array {
         self.batch.column(self.places[&column]).as_ref()
     }
 
     /// The cell of column `column` in row `row` of these.
-    pub fn cell(&self, column: usize, row: usize) -> Cell {
+    pub(crate) fn cell(&self, column: usize, row: usize) -> Cell {
         cell_at(self.array(column), row)
     }
 

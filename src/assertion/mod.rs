@@ -21,12 +21,12 @@ mod unique;
 
 use crate::registry::Kind;
 
-pub use check::{Check, Rule};
-pub use config::{Assertion, AssertionConfig, Severity};
-pub use context::{StageErrors, TestContext};
-pub use finding::{Example, Finding, RowsView};
+pub(crate) use check::Check;
+pub(crate) use config::{Assertion, AssertionConfig, Severity};
+pub(crate) use context::{StageErrors, TestContext};
+pub(crate) use finding::{Finding, RowsView};
 
-pub static ASSERTIONS: &[Kind<Box<dyn AssertionConfig>>] = &[
+pub(crate) static ASSERTIONS: &[Kind<Box<dyn AssertionConfig>>] = &[
     rows::KIND,
     failed::KIND,
     allowed::KIND,

@@ -10,7 +10,8 @@ use super::finding::{RowsView, count};
 use crate::document::Problems;
 use crate::registry::Kind;
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<NotNull>("not_null", "Every row has a value in these columns.");
+pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
+    kind::<NotNull>("not_null", "Every row has a value in these columns.");
 
 /// Every row has a value in these columns.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -11,7 +11,7 @@ use super::finding::{Finding, RowsView, count};
 use crate::document::Problems;
 use crate::registry::Kind;
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Rows>("rows", "The table has a certain number of rows.");
+pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> = kind::<Rows>("rows", "The table has a certain number of rows.");
 
 /// The table has a certain number of rows.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -11,11 +11,11 @@ use crate::table::{Cell, Simple};
 
 /// Text, a number, true or false.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scalar(Cell);
+pub(crate) struct Scalar(Cell);
 
 impl Scalar {
     /// The cell that equals it in a column of type `kind`, if there can be one.
-    pub fn cell(&self, kind: Simple) -> Option<Cell> {
+    pub(crate) fn cell(&self, kind: Simple) -> Option<Cell> {
         match (&self.0, kind) {
             (Cell::Boolean(_), Simple::Boolean)
             | (Cell::Integer(_), Simple::Integer)

@@ -13,7 +13,7 @@ use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, Type};
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> =
+pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
     kind::<Share>("share", "A column holds a value in a certain share of its rows.");
 
 /// A column holds a value in a certain share of its rows.

@@ -13,7 +13,7 @@ use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::Cell;
 
-pub const KIND: Kind<Box<dyn AssertionConfig>> =
+pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
     kind::<Unique>("unique", "No two rows have the same values in these columns.");
 
 /// No two rows have the same values in these columns.

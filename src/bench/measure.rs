@@ -23,24 +23,29 @@ const FINAL: [CallErrorKind; 3] =
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub struct ModelBench {
-    pub name: String,
-    pub warmup: Vec<Sample>,
+pub(crate) struct ModelBench {
+    pub(crate) name: String,
+    pub(crate) warmup: Vec<Sample>,
     /// The form of structured output that the server accepts, if it is not the one in the spec.
-    pub form: Option<&'static str>,
-    pub levels: Vec<Level>,
+    pub(crate) form: Option<&'static str>,
+    pub(crate) levels: Vec<Level>,
     /// Levels that were not measured, because the calls of the level before failed.
-    pub left_out: Vec<u32>,
+    pub(crate) left_out: Vec<u32>,
 }
 
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     Model(&'a str, u64),
     Calls(u64),
     Level(&'a str, &'a Level),
 }
 
 /// Measures one model after the other. After a stop, the result contains the calls made so far.
-pub async fn measure(ready: &Ready, models: Models, stop: &Stop, mut report: impl FnMut(Event<'_>)) -> Vec<ModelBench> {
+pub(crate) async fn measure(
+    ready: &Ready,
+    models: Models,
+    stop: &Stop,
+    mut report: impl FnMut(Event<'_>),
+) -> Vec<ModelBench> {
     let spec = &ready.plan.spec;
     let admission = Arc::new(Admission {
         budget: BudgetMeter::new(spec.budget),

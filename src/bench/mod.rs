@@ -7,6 +7,5 @@
 mod measure;
 mod request;
 
-pub use crate::provider::Level;
-pub use measure::{Event, ModelBench, measure};
-pub use request::{BenchError, BenchRequest, Ready, connect, prepare};
+pub(crate) use measure::{Event, ModelBench, measure};
+pub(crate) use request::{BenchError, BenchRequest, Ready, connect, prepare};

@@ -16,31 +16,31 @@ const LEVELS: [u32; 4] = [1, 2, 4, 8];
 const ROWS: u64 = 100;
 
 #[derive(Clone, Debug, Default)]
-pub struct BenchRequest {
+pub(crate) struct BenchRequest {
     /// The stage that the prompts are from; `None`: the first that has some.
-    pub stage: Option<String>,
-    pub prompt: Option<String>,
+    pub(crate) stage: Option<String>,
+    pub(crate) prompt: Option<String>,
     /// Names of models in the spec; empty: those of the stage, or with a prompt those of all stages.
-    pub models: Vec<String>,
+    pub(crate) models: Vec<String>,
     /// Calls in flight at each level; empty: [`LEVELS`], up to the provider's limit.
-    pub levels: Vec<u32>,
-    pub runs: u32,
-    pub warmup: u32,
-    pub max_tokens: Option<u32>,
+    pub(crate) levels: Vec<u32>,
+    pub(crate) runs: u32,
+    pub(crate) warmup: u32,
+    pub(crate) max_tokens: Option<u32>,
 }
 
-pub struct Ready {
-    pub plan: Plan,
-    pub stage: Option<TableId>,
-    pub prompts: Arc<Vec<Prompt>>,
-    pub models: Vec<(usize, Vec<u32>)>,
+pub(crate) struct Ready {
+    pub(crate) plan: Plan,
+    pub(crate) stage: Option<TableId>,
+    pub(crate) prompts: Arc<Vec<Prompt>>,
+    pub(crate) models: Vec<(usize, Vec<u32>)>,
     /// The models for which the usual levels exceed the limit of the provider, with that limit.
-    pub capped: Vec<(String, u32)>,
+    pub(crate) capped: Vec<(String, u32)>,
     pub(super) request: BenchRequest,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     #[error("{message}")]
     Request { message: String, help: Option<String> },
     #[error(transparent)]
@@ -54,29 +54,29 @@ fn refused(message: impl Into<String>, help: impl Into<Option<String>>) -> Bench
 }
 
 impl Ready {
-    pub fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.models.iter().map(|(_, levels)| self.request.calls(levels)).sum()
     }
 
-    pub fn runs(&self) -> u32 {
+    pub(crate) fn runs(&self) -> u32 {
         self.request.runs
     }
 
-    pub fn repeats(&self) -> u64 {
+    pub(crate) fn repeats(&self) -> u64 {
         let most = self.models.iter().map(|(_, levels)| self.request.calls(levels)).max().unwrap_or(0);
         most.saturating_sub(self.prompts.len() as u64)
     }
 }
 
 impl BenchRequest {
-    pub fn calls(&self, levels: &[u32]) -> u64 {
+    pub(crate) fn calls(&self, levels: &[u32]) -> u64 {
         let lanes: u64 = levels.iter().map(|lanes| u64::from(*lanes)).sum();
         u64::from(self.warmup) + lanes * u64::from(self.runs)
     }
 }
 
 /// Reads the first rows, renders their prompts and chooses what to measure. Sends nothing.
-pub fn prepare(mut spec: Spec, request: BenchRequest) -> Result<Ready, BenchError> {
+pub(crate) fn prepare(mut spec: Spec, request: BenchRequest) -> Result<Ready, BenchError> {
     for endpoint in spec.endpoints.values_mut() {
         // A bench measures what `auto` would find out.
         let most = &mut endpoint.limits.max_concurrent_calls;
@@ -190,7 +190,7 @@ fn rendered(
     Ok((plan, stage, prompts))
 }
 
-pub async fn connect(ready: &Ready, env: Env<'_>) -> Result<Models, ConnectError> {
+pub(crate) async fn connect(ready: &Ready, env: Env<'_>) -> Result<Models, ConnectError> {
     let asked: Vec<usize> = ready.models.iter().map(|(model, _)| *model).collect();
     let mut models = Models::connect(&ready.plan.spec, &asked, Access { env, ledger: None, recorded: None }).await?;
     models.limit_replies(ready.request.max_tokens);

@@ -26,7 +26,7 @@ use crate::run::{Stop, StopReason};
 /// Sends the prompts of the first rows of a stage, or a prompt of your choice. All calls are real: the ledger is neither
 /// read nor written. The limits and the budget of the spec apply.
 #[derive(Debug, clap::Args)]
-pub struct Bench {
+pub(crate) struct Bench {
     /// The spec.
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
@@ -57,7 +57,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let spec = load_spec(&self.spec, terminal)?;
         let mut levels = self.concurrency;
         levels.sort_unstable();

@@ -19,7 +19,7 @@ use crate::store::{LedgerError, StoreError};
 
 /// Why a command stopped. [`Failure::show`] is the only place that prints one.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     exit: Exit,
     /// What is wrong; none if that has been shown.
     message: Option<String>,
@@ -28,29 +28,29 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Failure { exit, message: Some(message.into()), help: None, note: None }
     }
 
-    pub fn shown(exit: Exit) -> Self {
+    pub(crate) fn shown(exit: Exit) -> Self {
         Failure { exit, message: None, help: None, note: None }
     }
 
-    pub fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         self.help_if(Some(help))
     }
 
-    pub fn help_if(mut self, help: Option<impl Into<String>>) -> Self {
+    pub(crate) fn help_if(mut self, help: Option<impl Into<String>>) -> Self {
         self.help = help.map(Into::into);
         self
     }
 
-    pub fn note(mut self, note: impl Into<String>) -> Self {
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self
     }
 
-    pub fn show(self, terminal: &Terminal) -> Exit {
+    pub(crate) fn show(self, terminal: &Terminal) -> Exit {
         if let Some(message) = self.message {
             terminal.error(&message, self.help.as_deref());
         }
@@ -188,7 +188,7 @@ impl From<EndpointError> for Failure {
     }
 }
 
-pub fn advice(kind: &CallErrorKind) -> Option<&'static str> {
+pub(crate) fn advice(kind: &CallErrorKind) -> Option<&'static str> {
     match kind {
         CallErrorKind::Unauthorized => Some("check the key in the variable that `api_key_env` names"),
         CallErrorKind::QuotaExhausted => Some("the account has no quota left; run again to continue when it has some"),

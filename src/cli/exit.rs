@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// The exit codes for `--help`.
-pub const HELP: &str = "Exit codes:
+pub(crate) const HELP: &str = "Exit codes:
   0    success
   1    finished, but more rows failed than `max_failed` allows, a test failed, the ledger had
        corrupt answers, or `diff` found a difference
@@ -16,7 +16,7 @@ pub const HELP: &str = "Exit codes:
 
 /// The result of a command, as its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     Ok = 0,
     /// Finished, but too many rows failed, a test failed, or a difference or corruption was found.
     Failed = 1,

@@ -16,7 +16,7 @@ use crate::store::{CellRef, OriginError, StoreError, explain, origin};
 ///
 /// Reads what the run kept in `.fanfold`, even if the spec has changed since. Sends nothing.
 #[derive(Debug, clap::Args)]
-pub struct Explain {
+pub(crate) struct Explain {
     /// A table that a run wrote, or a spec (its only output, or the one that `--output` names).
     #[arg(value_name = "TABLE")]
     table: PathBuf,
@@ -41,7 +41,7 @@ pub struct Explain {
 }
 
 impl Explain {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let (file, folder) = match document::SpecFormat::of(&self.table) {
             Some(_) => self.output_of_spec(terminal).map(|(file, folder)| (file, Some(folder)))?,
             None if self.output.is_some() => {

@@ -11,14 +11,14 @@ const ROWS: &str = include_str!("init/remarks.csv");
 
 /// Writes a commented starter spec and a few rows for it.
 #[derive(Debug, clap::Args)]
-pub struct Init {
+pub(crate) struct Init {
     /// The folder; created if it does not exist.
     #[arg(default_value = ".")]
     folder: PathBuf,
 }
 
 impl Init {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let files = [(self.folder.join("pipeline.toml"), SPEC), (self.folder.join("remarks.csv"), ROWS)];
         if let Some((path, _)) = files.iter().find(|(path, _)| path.exists()) {
             let message = format!("{} already exists", path.display());

@@ -10,11 +10,11 @@ use crate::lock::Lock;
 use crate::report::diagnostics;
 use crate::spec::{Spec, load};
 
-pub fn load_spec(path: &Path, terminal: &Terminal) -> Result<Spec, Failure> {
+pub(crate) fn load_spec(path: &Path, terminal: &Terminal) -> Result<Spec, Failure> {
     load_document(path, terminal).map(|(_, spec)| spec)
 }
 
-pub fn load_document(path: &Path, terminal: &Terminal) -> Result<(Document, Spec), Failure> {
+pub(crate) fn load_document(path: &Path, terminal: &Terminal) -> Result<(Document, Spec), Failure> {
     let loaded = load::load(path)?;
     if !loaded.problems.is_empty() {
         let problems = diagnostics::human(&loaded.problems, &loaded.document, terminal.color);
@@ -25,7 +25,7 @@ pub fn load_document(path: &Path, terminal: &Terminal) -> Result<(Document, Spec
 }
 
 /// The lock next to the spec at `spec`. Reports an unreadable lock and continues without one.
-pub fn load_lock(spec: &Path, terminal: &Terminal) -> Option<Lock> {
+pub(crate) fn load_lock(spec: &Path, terminal: &Terminal) -> Option<Lock> {
     Lock::read(&Lock::path_of(spec)).unwrap_or_else(|error| {
         terminal.error(&error.to_string(), Some("fix it, or replace it with `fanfold run --update-lock`"));
         None

@@ -9,7 +9,7 @@ use super::terminal::Terminal;
 
 /// How a command writes its report to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
+pub(crate) enum OutputFormat {
     #[default]
     /// Text.
     Human,
@@ -18,7 +18,7 @@ pub enum OutputFormat {
 }
 
 impl OutputFormat {
-    pub fn write(self, report: &(impl Display + Serialize), terminal: &Terminal) {
+    pub(crate) fn write(self, report: &(impl Display + Serialize), terminal: &Terminal) {
         match self {
             OutputFormat::Human => terminal.text(&report.to_string()),
             OutputFormat::Json => write_json(report, terminal),
@@ -27,11 +27,11 @@ impl OutputFormat {
 }
 
 /// Writes `value` to standard output as indented JSON.
-pub fn write_json(value: &impl Serialize, terminal: &Terminal) {
+pub(crate) fn write_json(value: &impl Serialize, terminal: &Terminal) {
     terminal.json(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"));
 }
 
 /// Whether this process is a step of a GitHub workflow.
-pub fn on_github() -> bool {
+pub(crate) fn on_github() -> bool {
     std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
 }

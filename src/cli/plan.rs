@@ -15,7 +15,7 @@ use crate::plan::{Selection, draw};
 
 /// Shows what a run would do: stages, rows, calls, and how many calls the ledger can answer. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The spec.
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
@@ -34,7 +34,7 @@ pub struct Plan {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PlanFormat {
+pub(crate) enum PlanFormat {
     /// Text.
     Human,
     /// One JSON object.
@@ -44,13 +44,13 @@ pub enum PlanFormat {
 }
 
 impl Plan {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let selection = Selection { stages: self.select, limit: self.limit };
         show(&self.spec, &selection, self.render, self.format, terminal)
     }
 }
 
-pub fn show(
+pub(crate) fn show(
     path: &Path,
     selection: &Selection,
     render: usize,
@@ -58,7 +58,7 @@ pub fn show(
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let spec = load_spec(path, terminal)?;
-    let report = pipeline::plan(spec, load_lock(path, terminal), selection, render, &env)?;
+    let report = pipeline::plan_against(spec, load_lock(path, terminal), selection, render, &env)?;
     match format {
         PlanFormat::Human => terminal.text(&report.to_string()),
         PlanFormat::Json => write_json(&report, terminal),

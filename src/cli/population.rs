@@ -16,7 +16,7 @@ use crate::spec::Spec;
 ///
 /// Generates every respondent in constant memory. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
-pub struct Population {
+pub(crate) struct Population {
     /// The spec.
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
@@ -34,7 +34,7 @@ pub struct Population {
 type Named<'a> = (&'a Name, &'a source::Population);
 
 impl Population {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let spec = load_spec(&self.spec, terminal)?;
         let mut populations = Vec::new();
         for (name, population) in chosen(&spec, self.source.as_deref())? {

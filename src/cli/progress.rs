@@ -14,7 +14,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 const LINE: Duration = Duration::from_secs(10);
 
 /// Shows progress until the future is dropped. `preparing` returns what delays the first answer, if anything does.
-pub async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option<String>, terminal: Terminal) {
+pub(crate) async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option<String>, terminal: Terminal) {
     if terminal.live { bars(&progress, preparing).await } else { lines(&progress, preparing, &terminal).await }
 }
 
@@ -58,7 +58,7 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
     }
 }
 
-pub fn style(template: &str) -> ProgressStyle {
+pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 

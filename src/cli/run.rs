@@ -25,7 +25,7 @@ use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
 /// Run it again to continue a stopped run or to retry failed rows. Finished calls are never repeated. `fanfold test` checks
 /// the tables against the tests of the spec.
 #[derive(Debug, Default, clap::Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// The spec.
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
@@ -59,11 +59,11 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn replay(spec: &Path, file: &Path) -> Self {
+    pub(crate) fn replay(spec: &Path, file: &Path) -> Self {
         Run { spec: spec.to_owned(), replay: Some(file.to_owned()), ..Run::default() }
     }
 
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let selection = Selection { stages: self.select.clone(), limit: self.limit };
         if self.dry_run {
             let json = self.format == OutputFormat::Json;

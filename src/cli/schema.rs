@@ -8,10 +8,10 @@ use crate::spec::schema::schema;
 
 /// Prints the JSON Schema of a spec (draft-07), for editors and CI.
 #[derive(Debug, clap::Args)]
-pub struct Schema {}
+pub(crate) struct Schema {}
 
 impl Schema {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         write_json(&schema(), terminal);
         Ok(Exit::Ok)
     }

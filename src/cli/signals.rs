@@ -10,7 +10,7 @@ use crate::run::{Stop, StopReason};
 const DRAIN: Duration = Duration::from_secs(30);
 
 #[cfg(unix)]
-pub async fn listen(stop: Stop, terminal: Terminal) {
+pub(crate) async fn listen(stop: Stop, terminal: Terminal) {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else { return };
@@ -31,7 +31,7 @@ pub async fn listen(stop: Stop, terminal: Terminal) {
 }
 
 #[cfg(not(unix))]
-pub async fn listen(stop: Stop, terminal: Terminal) {
+pub(crate) async fn listen(stop: Stop, terminal: Terminal) {
     if tokio::signal::ctrl_c().await.is_err() {
         return;
     }
@@ -48,7 +48,7 @@ fn drain(stop: &Stop, terminal: &Terminal, reason: StopReason) {
     terminal.note("stopping: waiting up to 30 s for calls in flight; press Ctrl-C again to abort them");
 }
 
-pub fn stopped(reason: &StopReason) -> Exit {
+pub(crate) fn stopped(reason: &StopReason) -> Exit {
     match reason {
         StopReason::Interrupted => Exit::Interrupted,
         StopReason::Terminated => Exit::Terminated,

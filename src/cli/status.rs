@@ -19,7 +19,7 @@ use crate::store::{Ledger, Manifest, Project, RunDir};
 /// Compares the spec, the inputs and the last known model builds with the lock next to the spec, or without a lock with
 /// the last run. Reads the sources, sends nothing.
 #[derive(Debug, clap::Args)]
-pub struct Status {
+pub(crate) struct Status {
     /// The spec.
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
@@ -29,11 +29,11 @@ pub struct Status {
 }
 
 impl Status {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let spec = load_spec(&self.spec, terminal)?;
         let lock = load_lock(&self.spec, terminal);
         let project = Project::of(&spec.folder);
-        let PlanReport { preview, stages } = pipeline::plan(spec, lock, &Selection::default(), 0, &env)?;
+        let PlanReport { preview, stages } = pipeline::plan_against(spec, lock, &Selection::default(), 0, &env)?;
         let dir = RunDir::new(project.run(&preview.plan.run_name()));
         let (answers, failed_calls) = match project.ledger() {
             path if path.exists() => Ledger::open(&path)?.count()?,

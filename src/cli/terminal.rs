@@ -13,7 +13,7 @@ const WIDTH: usize = 100;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum When {
+pub(crate) enum When {
     /// If standard error is a terminal.
     Auto,
     /// Always.
@@ -23,14 +23,14 @@ pub enum When {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Terminal {
-    pub color: bool,
+pub(crate) struct Terminal {
+    pub(crate) color: bool,
     /// Whether standard error is a terminal that can redraw lines.
-    pub live: bool,
+    pub(crate) live: bool,
 }
 
 impl Terminal {
-    pub fn new(color: When) -> Self {
+    pub(crate) fn new(color: When) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
         let live = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         let color = match color {
@@ -41,34 +41,34 @@ impl Terminal {
         Terminal { color, live }
     }
 
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
     }
 
-    pub fn text(&self, text: &str) {
+    pub(crate) fn text(&self, text: &str) {
         self.data(&printable(text));
     }
 
-    pub fn json(&self, text: &str) {
+    pub(crate) fn json(&self, text: &str) {
         self.data(&printable_json(text));
     }
 
     /// Prints trusted text to standard output unchanged.
-    pub fn data(&self, text: &str) {
+    pub(crate) fn data(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         self.marked(&printable(text));
     }
 
     /// Prints a line that may contain colour codes to standard error; the caller has cleaned its text.
-    pub fn marked(&self, text: &str) {
+    pub(crate) fn marked(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
-    pub fn error(&self, message: &str, help: Option<&str>) {
+    pub(crate) fn error(&self, message: &str, help: Option<&str>) {
         let (red, bold, off) = if self.color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
         self.marked(&format!("{red}error{off}{bold}:{off} {}", printable(message)));
         if let Some(help) = help {

@@ -20,7 +20,7 @@ use crate::store::Project;
 /// Sends nothing and writes no tables. With --replay, first writes the tables from that file. Exit code 1 if a test of
 /// severity `error` fails.
 #[derive(Debug, clap::Args)]
-pub struct Test {
+pub(crate) struct Test {
     /// The spec.
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
@@ -45,7 +45,7 @@ enum TestFormat {
 }
 
 impl Test {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let (document, mut spec) = load_document(&self.spec, terminal)?;
         if spec.tests.is_empty() {
             terminal.note(&format!("{}: no tests; add some in `[[tests]]`", document.name));

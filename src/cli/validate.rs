@@ -15,7 +15,7 @@ use crate::spec::load::{Loaded, load};
 ///
 /// Reads the specs, the headers of their sources and their prompt files. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
-pub struct Validate {
+pub(crate) struct Validate {
     /// The specs.
     #[arg(required = true, value_name = "SPEC")]
     specs: Vec<PathBuf>,
@@ -37,7 +37,7 @@ enum ProblemFormat {
 }
 
 impl Validate {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let default = if on_github() { ProblemFormat::Github } else { ProblemFormat::Human };
         let format = self.format.unwrap_or(default);
         let mut exit = Exit::Ok;

@@ -21,7 +21,7 @@ use crate::store::Project;
 /// Exit code 5 if something differs. Writes nothing. Sends nothing, except that `--models` asks the servers for their model
 /// builds.
 #[derive(Debug, clap::Args)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// The spec.
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
@@ -34,7 +34,7 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let spec = load_spec(&self.spec, terminal)?;
         let path = Lock::path_of(&self.spec);
         let failure = |message: String, help: &str| Failure::new(Exit::Lock, message).help(help);

@@ -18,7 +18,7 @@ use super::tree::Node;
 const MOST_ROUNDS: usize = 64;
 
 /// Decodes the node at `path` and reports every problem; with any of them there is no value.
-pub fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
+pub(crate) fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
     let decoded = rounds(node, path);
     let is_clean = decoded.found.is_empty() && decoded.made_up.is_empty();
     problems.extend(decoded.found);
@@ -27,7 +27,7 @@ pub fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Prob
 
 /// As [`decode`], but a value at fault is replaced by a placeholder, so that the rest can be checked too. Later problems
 /// with a placeholder are not reported.
-pub fn decode_partly<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
+pub(crate) fn decode_partly<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
     let decoded = rounds(node, path);
     problems.extend(decoded.found);
     decoded.made_up.into_iter().for_each(|path| problems.distrust(path));
@@ -93,7 +93,7 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
 }
 
 /// The names of the fields of a struct, as its `Deserialize` declares them; none for anything else.
-pub fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
+pub(crate) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
     match T::deserialize(Probe) {
         Err(Fault { kind: FaultKind::Fields(fields), .. }) => fields,
         _ => &[],

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One step into a document: a key of a table or an index of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Segment {
+pub(crate) enum Segment {
     /// A key of a table.
     Key(String),
     /// An index of a list, from 0.
@@ -16,25 +16,25 @@ pub enum Segment {
 
 /// A place in a document, from its root; shown as `stages.tone.models[0]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Path(Vec<Segment>);
+pub(crate) struct Path(Vec<Segment>);
 
 impl Path {
-    pub fn root() -> Self {
+    pub(crate) fn root() -> Self {
         Path::default()
     }
 
     /// The path of keys, from the root.
-    pub fn of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Self {
         Path(keys.into_iter().map(|k| Segment::Key(k.to_owned())).collect())
     }
 
     /// This path and one key more.
-    pub fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: &str) -> Self {
         self.with(Segment::Key(key.to_owned()))
     }
 
     /// This path and one index more.
-    pub fn index(&self, index: usize) -> Self {
+    pub(crate) fn index(&self, index: usize) -> Self {
         self.with(Segment::Index(index))
     }
 
@@ -45,28 +45,28 @@ impl Path {
     }
 
     /// The steps from the root.
-    pub fn segments(&self) -> &[Segment] {
+    pub(crate) fn segments(&self) -> &[Segment] {
         &self.0
     }
 
     /// The path without its last step; the root has no parent.
-    pub fn parent(&self) -> Option<Self> {
+    pub(crate) fn parent(&self) -> Option<Self> {
         self.0.split_last().map(|(_, rest)| Path(rest.to_vec()))
     }
 
     /// Whether this path is `other` or below it.
-    pub fn is_within(&self, other: &Path) -> bool {
+    pub(crate) fn is_within(&self, other: &Path) -> bool {
         self.0.starts_with(&other.0)
     }
 
     /// The end of the path as an author would name it: the last key with the indices behind it, `models[0]`.
-    pub fn tail(&self) -> Self {
+    pub(crate) fn tail(&self) -> Self {
         let last_key = self.0.iter().rposition(|s| matches!(s, Segment::Key(_))).unwrap_or(0);
         Path(self.0.get(last_key..).unwrap_or_default().to_vec())
     }
 
     /// The last key on the path, if there is one.
-    pub fn last_key(&self) -> Option<&str> {
+    pub(crate) fn last_key(&self) -> Option<&str> {
         self.0.iter().rev().find_map(|s| match s {
             Segment::Key(k) => Some(k.as_str()),
             Segment::Index(_) => None,
@@ -90,14 +90,14 @@ impl fmt::Display for Path {
 /// How bad a problem is: an error stops, a warning does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     Error,
     /// The spec can be planned, but this is probably a mistake.
     Warning,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// At the value of a path (at its nearest ancestor that exists, when the path doesn't).
     Value(Path),
     /// At the key of a path.
@@ -108,7 +108,7 @@ pub enum Place {
 
 impl Place {
     /// The field of the table at `path` that this is in or at.
-    pub fn field_of(&self, path: &Path) -> Option<String> {
+    pub(crate) fn field_of(&self, path: &Path) -> Option<String> {
         match self {
             Place::Value(place) | Place::Key(place) if place.is_within(path) => match place.0.get(path.0.len())? {
                 Segment::Key(key) => Some(key.clone()),
@@ -121,42 +121,42 @@ impl Place {
 
 /// One problem of a spec, in words for its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
+pub(crate) struct Diagnostic {
     /// The rule's stable name, such as `unknown-field`; what CI filters by.
-    pub rule: &'static str,
+    pub(crate) rule: &'static str,
     /// Error or warning.
-    pub severity: Severity,
-    pub place: Place,
+    pub(crate) severity: Severity,
+    pub(crate) place: Place,
     /// The problem, as one sentence without a full stop.
-    pub message: String,
+    pub(crate) message: String,
     /// What to do about it, where that is known.
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl Diagnostic {
     /// An error at the value of `path`.
-    pub fn error(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
+    pub(crate) fn error(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
         Diagnostic { rule, severity: Severity::Error, place: Place::Value(path), message: message.into(), help: None }
     }
 
     /// An error at the key of `path`.
-    pub fn error_at_key(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
+    pub(crate) fn error_at_key(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
         Diagnostic { place: Place::Key(path), ..Diagnostic::error(rule, Path::root(), message) }
     }
 
     /// A warning at the value of `path`.
-    pub fn warning(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
+    pub(crate) fn warning(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(rule, path, message) }
     }
 
     /// The same problem, with what to do about it.
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// The same problem, with "did you mean" if there is a suggestion.
-    pub fn meant(self, suggestion: Option<&str>) -> Self {
+    pub(crate) fn meant(self, suggestion: Option<&str>) -> Self {
         match suggestion {
             Some(word) => self.help(format!("did you mean `{word}`?")),
             None => self,
@@ -164,7 +164,7 @@ impl Diagnostic {
     }
 
     /// Whether it stops the spec from being planned.
-    pub fn is_error(&self) -> bool {
+    pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 }

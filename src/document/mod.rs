@@ -17,8 +17,8 @@ mod toml;
 mod tree;
 mod yaml;
 
-pub use decode::{decode, decode_partly, fields_of};
-pub use diagnostic::{Diagnostic, Path, Place, Segment, Severity};
-pub use problems::{Mark, Problems, Reported};
-pub use text::{Document, SpecFormat, Unreadable};
-pub use tree::{Entry, Node, Value};
+pub(crate) use decode::{decode, decode_partly, fields_of};
+pub(crate) use diagnostic::{Diagnostic, Path, Place, Severity};
+pub(crate) use problems::{Mark, Problems, Reported};
+pub(crate) use text::{Document, SpecFormat};
+pub(crate) use tree::{Entry, Node, Value};

@@ -7,7 +7,7 @@ use crate::name::{listed, nearest};
 
 /// The problems of a document, in the order in which they were found.
 #[derive(Debug, Default)]
-pub struct Problems {
+pub(crate) struct Problems {
     found: Vec<Diagnostic>,
     /// Values that are at fault already; a second problem with one of them would only follow from the first.
     distrusted: Vec<Path>,
@@ -16,30 +16,30 @@ pub struct Problems {
 
 /// A moment in the life of [`Problems`].
 #[derive(Clone, Copy, Debug)]
-pub struct Mark(usize);
+pub(crate) struct Mark(usize);
 
 /// A problem that was just reported, to add help to.
 #[derive(Debug)]
-pub struct Reported<'a>(&'a mut Diagnostic);
+pub(crate) struct Reported<'a>(&'a mut Diagnostic);
 
 impl Problems {
     /// Reports an error at the value of `path`.
-    pub fn error(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
+    pub(crate) fn error(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
         self.report(Diagnostic::error(rule, path, message))
     }
 
     /// Reports an error at the key of `path`.
-    pub fn error_at_key(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
+    pub(crate) fn error_at_key(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
         self.report(Diagnostic::error_at_key(rule, path, message))
     }
 
     /// Reports a warning at the value of `path`.
-    pub fn warning(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
+    pub(crate) fn warning(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
         self.report(Diagnostic::warning(rule, path, message))
     }
 
     /// Reports a problem, unless it is one with a distrusted value.
-    pub fn push(&mut self, problem: Diagnostic) {
+    pub(crate) fn push(&mut self, problem: Diagnostic) {
         self.report(problem);
     }
 
@@ -56,61 +56,61 @@ impl Problems {
     }
 
     /// Drops all later problems with the value at `path`.
-    pub fn distrust(&mut self, path: Path) {
+    pub(crate) fn distrust(&mut self, path: Path) {
         self.distrusted.push(path);
     }
 
     /// Whether the value at `path` is at fault already.
-    pub fn is_distrusted(&self, path: &Path) -> bool {
+    pub(crate) fn is_distrusted(&self, path: &Path) -> bool {
         self.distrusted.iter().any(|distrusted| path.is_within(distrusted))
     }
 
     /// The problems reported after `mark`.
-    pub fn since(&self, mark: Mark) -> &[Diagnostic] {
+    pub(crate) fn since(&self, mark: Mark) -> &[Diagnostic] {
         &self.found[mark.0..]
     }
 
     /// Takes back the problems after `mark` that are not to be `kept`.
-    pub fn retain_since(&mut self, mark: Mark, kept: impl FnMut(&Diagnostic) -> bool) {
+    pub(crate) fn retain_since(&mut self, mark: Mark, kept: impl FnMut(&Diagnostic) -> bool) {
         let later = self.found.split_off(mark.0);
         self.found.extend(later.into_iter().filter(kept));
     }
 
     /// The present moment, for [`Problems::had_errors_since`].
-    pub fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         Mark(self.found.len())
     }
 
     /// Whether an error was reported after `mark`; warnings do not count.
-    pub fn had_errors_since(&self, mark: Mark) -> bool {
+    pub(crate) fn had_errors_since(&self, mark: Mark) -> bool {
         self.since(mark).iter().any(Diagnostic::is_error)
     }
 
     /// The opposite of [`Problems::had_errors_since`].
-    pub fn clean_since(&self, mark: Mark) -> bool {
+    pub(crate) fn clean_since(&self, mark: Mark) -> bool {
         !self.had_errors_since(mark)
     }
 }
 
 impl Reported<'_> {
     /// Adds what to do about it.
-    pub fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         self.help_if(Some(help.into()))
     }
 
     /// Adds what to do about it, where that is known.
-    pub fn help_if(self, help: Option<String>) -> Self {
+    pub(crate) fn help_if(self, help: Option<String>) -> Self {
         self.0.help = help;
         self
     }
 
     /// Adds "did you mean" if there is a suggestion.
-    pub fn meant(self, suggestion: Option<&str>) -> Self {
+    pub(crate) fn meant(self, suggestion: Option<&str>) -> Self {
         self.help_if(suggestion.map(|word| format!("did you mean `{word}`?")))
     }
 
     /// For an unknown `word`: suggests the nearest of the `known` ones, or lists them as "the {what} are ..".
-    pub fn choices<'w>(self, word: &str, what: &str, known: impl IntoIterator<Item = &'w str>) -> Self {
+    pub(crate) fn choices<'w>(self, word: &str, what: &str, known: impl IntoIterator<Item = &'w str>) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
         match nearest(word, known.iter().copied()) {
             Some(near) => self.meant(Some(near)),

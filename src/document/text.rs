@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::diagnostic::{Diagnostic, Path, Place, Segment};
+use super::diagnostic::{Diagnostic, Place, Segment};
 use super::syntax::syntax;
 use super::tree::{Node, Value};
 use super::{toml, yaml};
@@ -11,26 +11,26 @@ use super::{toml, yaml};
 const LARGEST: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Document {
-    pub name: String,
+pub(crate) struct Document {
+    pub(crate) name: String,
     /// The text, without a byte order mark; all spans count its bytes.
-    pub text: String,
+    pub(crate) text: String,
     /// A table, unless a YAML author wrote something else.
-    pub root: Node,
+    pub(crate) root: Node,
 }
 
 /// A document with syntax errors, and its text to show them in.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// The name and the text, with an empty table for a root.
-    pub document: Document,
+    pub(crate) document: Document,
     /// The syntax errors, in the order of the text; at least one.
-    pub problems: Vec<Diagnostic>,
+    pub(crate) problems: Vec<Diagnostic>,
 }
 
 /// The languages that a document can be written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecFormat {
+pub(crate) enum SpecFormat {
     /// TOML 1.1.
     Toml,
     /// YAML 1.2, core schema, one document, without tags and merge keys.
@@ -39,7 +39,7 @@ pub enum SpecFormat {
 
 impl SpecFormat {
     /// The format of a file by the end of its name (`.toml`, `.yaml`, `.yml`, in any case).
-    pub fn of(path: impl AsRef<std::path::Path>) -> Option<Self> {
+    pub(crate) fn of(path: impl AsRef<std::path::Path>) -> Option<Self> {
         match path.as_ref().extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "toml" => Some(SpecFormat::Toml),
             "yaml" | "yml" => Some(SpecFormat::Yaml),
@@ -50,7 +50,11 @@ impl SpecFormat {
 
 impl Document {
     /// Reads `text`; `name` is only shown. A byte order mark at the start is dropped.
-    pub fn parse(name: impl Into<String>, mut text: String, format: SpecFormat) -> Result<Self, Box<Unreadable>> {
+    pub(crate) fn parse(
+        name: impl Into<String>,
+        mut text: String,
+        format: SpecFormat,
+    ) -> Result<Self, Box<Unreadable>> {
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
@@ -73,13 +77,8 @@ impl Document {
         }
     }
 
-    /// The node at `path`, if there is one.
-    pub fn get(&self, path: &Path) -> Option<&Node> {
-        path.segments().iter().try_fold(&self.root, |node, segment| node.step(segment))
-    }
-
     /// The bytes of the text at `place`, or at its nearest ancestor that exists.
-    pub fn span(&self, place: &Place) -> Range<usize> {
+    pub(crate) fn span(&self, place: &Place) -> Range<usize> {
         let (path, at_key) = match place {
             Place::Span(span) => return span.clone(),
             Place::Value(path) => (path, false),
@@ -102,6 +101,11 @@ impl Document {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Path;
+
+    fn node<'a>(document: &'a Document, path: &Path) -> Option<&'a Node> {
+        path.segments().iter().try_fold(&document.root, |node, segment| node.step(segment))
+    }
 
     const TOML: &str = r#"name = "tone" # a comment
 seed = 42
@@ -190,8 +194,8 @@ stages:
             assert_eq!(shown(document, &Place::Key(kind.clone())), "type");
             assert_eq!(shown(document, &Place::Value(Path::root())), "");
             assert_eq!(shown(document, &Place::Key(Path::of(["missing"]))), "");
-            assert_eq!(document.get(&tone.key("fanout")).map(Node::kind_name), Some("true or false"));
-            assert!(document.get(&tone.key("checks").index(2)).is_none());
+            assert_eq!(node(document, &tone.key("fanout")).map(Node::kind_name), Some("true or false"));
+            assert!(node(document, &tone.key("checks").index(2)).is_none());
         }
         assert_eq!(shown(&toml, &Place::Value(tone.key("models"))), "[stages.tone]");
         assert_eq!(shown(&yaml, &Place::Value(tone.key("models"))), "tone");

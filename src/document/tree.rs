@@ -6,15 +6,15 @@ use super::diagnostic::Segment;
 
 /// A value of a document with its place in the text.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
-    pub value: Value,
+pub(crate) struct Node {
+    pub(crate) value: Value,
     /// The bytes of the text to point at: the whole of a plain value, the header or the key of a table or list that
     /// has its own lines.
-    pub span: Range<usize>,
+    pub(crate) span: Range<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// YAML's `null`; TOML has none.
     Null,
     /// `true` or `false`.
@@ -31,22 +31,22 @@ pub enum Value {
 
 /// A key of a table with its value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The key.
-    pub key: String,
+    pub(crate) key: String,
     /// The bytes of the text that the key covers.
-    pub key_span: Range<usize>,
-    pub node: Node,
+    pub(crate) key_span: Range<usize>,
+    pub(crate) node: Node,
 }
 
 impl Node {
     /// The value of `key`, if this is a table that has it.
-    pub fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.node)
     }
 
     /// The text, if this is one.
-    pub fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),
             _ => None,
@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// The entries, if this is a table; none otherwise.
-    pub fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Table(entries) => entries,
             _ => &[],
@@ -62,7 +62,7 @@ impl Node {
     }
 
     /// The items, if this is a list; none otherwise.
-    pub fn items(&self) -> &[Node] {
+    pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
             _ => &[],
@@ -70,7 +70,7 @@ impl Node {
     }
 
     /// Adds an entry without a place in the text, if this is a table.
-    pub fn insert(&mut self, key: &str, value: Value) {
+    pub(crate) fn insert(&mut self, key: &str, value: Value) {
         let node = Node { value, span: 0..0 };
         if let Value::Table(entries) = &mut self.value {
             entries.push(Entry { key: key.to_owned(), key_span: 0..0, node });
@@ -78,14 +78,14 @@ impl Node {
     }
 
     /// Keeps only the entries whose keys are to be `kept`, if this is a table.
-    pub fn retain(&mut self, kept: impl Fn(&str) -> bool) {
+    pub(crate) fn retain(&mut self, kept: impl Fn(&str) -> bool) {
         if let Value::Table(entries) = &mut self.value {
             entries.retain(|entry| kept(&entry.key));
         }
     }
 
     /// The type in words for a message: "text", "a whole number", "a table" ...
-    pub fn kind_name(&self) -> &'static str {
+    pub(crate) fn kind_name(&self) -> &'static str {
         match self.value {
             Value::Null => "null",
             Value::Bool(_) => "true or false",

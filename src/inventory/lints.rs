@@ -10,16 +10,16 @@ use crate::provider::{DEFAULT_NUM_CTX, Env, Listed};
 use crate::spec::{Concurrency, Order, Spec, StageSpec};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hint {
+pub(crate) struct Hint {
     /// A stable word for programs.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The name of a server, a stage or a model in the spec.
-    pub about: String,
-    pub message: String,
+    pub(crate) about: String,
+    pub(crate) message: String,
 }
 
 /// What does not fit; `memory` is this machine's, in bytes.
-pub fn hints(spec: &Spec, surveyed: &[Surveyed], env: Env<'_>, memory: Option<u64>) -> Vec<Hint> {
+pub(crate) fn hints(spec: &Spec, surveyed: &[Surveyed], env: Env<'_>, memory: Option<u64>) -> Vec<Hint> {
     let mut found = Vec::new();
     for server in surveyed {
         let is_local = server.inventory.as_ref().is_ok_and(|inventory| inventory.local);

@@ -5,8 +5,8 @@
 mod lints;
 mod servers;
 
-pub use lints::{Hint, hints};
-pub use servers::{Lack, Need, Surveyed, survey};
+pub(crate) use lints::{Hint, hints};
+pub(crate) use servers::{Lack, Need, Surveyed, survey};
 
 #[cfg(test)]
 mod tests;

@@ -6,32 +6,32 @@ use crate::provider::{ConnectContext, Env, Inventory, Listed, Provider};
 use crate::spec::Spec;
 
 #[derive(Debug)]
-pub struct Surveyed {
-    pub name: String,
-    pub kind: &'static str,
+pub(crate) struct Surveyed {
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
     /// Its address; `None` if the environment does not say it.
-    pub endpoint: Option<String>,
-    pub inventory: Result<Inventory, Lack>,
-    pub needs: Vec<Need>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) inventory: Result<Inventory, Lack>,
+    pub(crate) needs: Vec<Need>,
 }
 
 #[derive(Debug)]
-pub struct Need {
-    pub model: String,
-    pub index: usize,
-    pub id: String,
-    pub listed: Option<Listed>,
-    pub lack: Option<Lack>,
+pub(crate) struct Need {
+    pub(crate) model: String,
+    pub(crate) index: usize,
+    pub(crate) id: String,
+    pub(crate) listed: Option<Listed>,
+    pub(crate) lack: Option<Lack>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
+pub(crate) struct Lack {
     /// One sentence without a full stop.
-    pub message: String,
-    pub help: Option<String>,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
-pub async fn survey(spec: &Spec, env: Env<'_>) -> Vec<Surveyed> {
+pub(crate) async fn survey(spec: &Spec, env: Env<'_>) -> Vec<Surveyed> {
     let mut needed: IndexMap<&str, Vec<usize>> = IndexMap::new();
     for model in spec.stages().flat_map(|(_, stage)| &stage.models) {
         for index in [model].into_iter().chain(&spec.model(*model).1.fallback) {

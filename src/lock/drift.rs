@@ -11,30 +11,30 @@ use super::file::Lock;
 const ORDER: [&str; 7] = ["tool", "spec", "sources", "models", "reshapes", "stages", "outputs"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Drift {
-    pub facet: String,
+pub(crate) struct Drift {
+    pub(crate) facet: String,
     /// `None`: the first lock does not have it.
-    pub old: Option<String>,
+    pub(crate) old: Option<String>,
     /// `None`: the second lock does not have it.
-    pub new: Option<String>,
+    pub(crate) new: Option<String>,
 }
 
-pub struct Comparison {
-    pub drift: Vec<Drift>,
-    pub same: usize,
+pub(crate) struct Comparison {
+    pub(crate) drift: Vec<Drift>,
+    pub(crate) same: usize,
 }
 
 /// The facets of a lock in its order, causes before results; `None` is not known yet.
 #[derive(Clone, Debug)]
-pub struct Facets(Vec<(String, Option<String>)>);
+pub(crate) struct Facets(Vec<(String, Option<String>)>);
 
 impl Facets {
-    pub fn known(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(facet, value)| Some((facet.as_str(), value.as_deref()?)))
     }
 
     /// Takes the values that are not known here from `other`; returns the names of those facets.
-    pub fn assume(&mut self, other: &Facets) -> Vec<String> {
+    pub(crate) fn assume(&mut self, other: &Facets) -> Vec<String> {
         let mut assumed = Vec::new();
         for (facet, value) in std::mem::take(&mut self.0) {
             if value.is_some() {
@@ -50,7 +50,7 @@ impl Facets {
         assumed
     }
 
-    pub fn compare(&self, new: &Facets) -> Comparison {
+    pub(crate) fn compare(&self, new: &Facets) -> Comparison {
         let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) = (self.known().collect(), new.known().collect());
         let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
         let value = |facets: &BTreeMap<&str, &str>, name| facets.get(name).map(|value| (*value).to_owned());
@@ -67,7 +67,7 @@ impl Facets {
 }
 
 impl Lock {
-    pub fn facets(&self) -> Facets {
+    pub(crate) fn facets(&self) -> Facets {
         let tree = serde_json::to_value(self).unwrap_or_default();
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let value = |leaf: &Value| match leaf {
@@ -85,12 +85,12 @@ impl Lock {
         Facets(facets)
     }
 
-    pub fn drift(&self, new: &Lock) -> Vec<Drift> {
+    pub(crate) fn drift(&self, new: &Lock) -> Vec<Drift> {
         self.facets().compare(&new.facets()).drift
     }
 
     /// Drift that no edit of the spec or the inputs explains: another build of a model, or other call keys.
-    pub fn moved(&self, new: &Lock) -> Vec<Drift> {
+    pub(crate) fn moved(&self, new: &Lock) -> Vec<Drift> {
         let mut drift = self.drift(new);
         drift.retain(|d| d.old.is_some() && d.new.is_some());
         drift.retain(|d| {
@@ -105,7 +105,7 @@ impl Lock {
     }
 
     /// The hash of all facets that are known before the tables are, that is without results.
-    pub fn causes(&self) -> String {
+    pub(crate) fn causes(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for (facet, value) in self.facets().known() {
             let result = facet.starts_with("outputs.")
@@ -123,7 +123,7 @@ impl Lock {
 }
 
 /// Passes the leaves of `value` to `take`, each with its path; a list is one leaf.
-pub fn leaves(path: String, value: &Value, take: &mut impl FnMut(String, &Value)) {
+pub(crate) fn leaves(path: String, value: &Value, take: &mut impl FnMut(String, &Value)) {
     match value {
         Value::Object(table) => table.iter().for_each(|(key, inner)| leaves(format!("{path}.{key}"), inner, take)),
         leaf => take(path, leaf),

@@ -16,20 +16,20 @@ use crate::store::{Replies, RowCounts, RunDir, read_output};
 use crate::table::column_words;
 
 #[derive(Clone, Debug, Default)]
-pub struct ModelFacts {
+pub(crate) struct ModelFacts {
     sent: Option<BTreeMap<String, toml::Value>>,
     build: LockedBuild,
 }
 
 impl ModelFacts {
-    pub fn all(models: &Models) -> HashMap<usize, Self> {
+    pub(crate) fn all(models: &Models) -> HashMap<usize, Self> {
         let facts = |target: &Target| ModelFacts { sent: Some(sent(target)), build: target.build.clone().into() };
         models.iter().map(|target| (target.index, facts(target))).collect()
     }
 }
 
 /// The lock of `plan` before it runs, with its sources read; `models` by index in the spec.
-pub fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
+pub(crate) fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
     let mut lock = Lock::new(&plan.spec_hash);
     for (id, source) in plan.spec.sources() {
         let Some(facts) = plan.sources.get(&id) else { continue };
@@ -143,14 +143,14 @@ fn scalar(value: &Value) -> toml::Value {
 }
 
 impl Lock {
-    pub fn add_prompts(&mut self, stage: &str, Prompts { prompts, answers }: Prompts) {
+    pub(crate) fn add_prompts(&mut self, stage: &str, Prompts { prompts, answers }: Prompts) {
         if let Some(locked) = self.stages.get_mut(stage) {
             (locked.prompts, locked.answers) = (Some(prompts), Some(answers));
         }
     }
 
     /// Only for the parts that are committed in `dir`.
-    pub fn add_counts(&mut self, plan: &Plan, dir: &RunDir) {
+    pub(crate) fn add_counts(&mut self, plan: &Plan, dir: &RunDir) {
         let spec = &plan.spec;
         for i in plan.reshapes() {
             if let Some(locked) = self.reshapes.get_mut(&spec.reshape(i).name) {
@@ -180,7 +180,7 @@ impl Lock {
         }
     }
 
-    pub fn add_outputs(&mut self, plan: &Plan) {
+    pub(crate) fn add_outputs(&mut self, plan: &Plan) {
         for i in plan.outputs() {
             let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
             let Some(locked) = self.outputs.get_mut(name.as_str()) else { continue };
@@ -217,7 +217,7 @@ fn rows_of(plan: &Plan, dir: &RunDir, input: TableId) -> Option<u64> {
 }
 
 /// The sums over the parts of a stage; `None` if a part is not committed.
-pub fn parts_of(plan: &Plan, dir: &RunDir, stage: TableId) -> Option<(RowCounts, Replies)> {
+pub(crate) fn parts_of(plan: &Plan, dir: &RunDir, stage: TableId) -> Option<(RowCounts, Replies)> {
     let name = plan.spec.stage(stage).name.as_str();
     let (mut counts, mut replies) = (RowCounts::default(), Replies::new());
     let rows = rows_of(plan, dir, plan.spec.stage(stage).input)?;

@@ -32,80 +32,80 @@ const HEAD: &str = "# What this pipeline's tables were made from, and what they 
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lock {
-    pub version: u32,
-    pub tool: LockedTool,
-    pub spec: LockedSpec,
+pub(crate) struct Lock {
+    pub(crate) version: u32,
+    pub(crate) tool: LockedTool,
+    pub(crate) spec: LockedSpec,
     #[serde(default)]
-    pub sources: BTreeMap<String, LockedSource>,
+    pub(crate) sources: BTreeMap<String, LockedSource>,
     #[serde(default)]
-    pub models: BTreeMap<String, LockedModel>,
+    pub(crate) models: BTreeMap<String, LockedModel>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub reshapes: BTreeMap<String, LockedReshape>,
+    pub(crate) reshapes: BTreeMap<String, LockedReshape>,
     #[serde(default)]
-    pub stages: BTreeMap<String, LockedStage>,
+    pub(crate) stages: BTreeMap<String, LockedStage>,
     #[serde(default)]
-    pub outputs: BTreeMap<String, LockedOutput>,
+    pub(crate) outputs: BTreeMap<String, LockedOutput>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedTool {
+pub(crate) struct LockedTool {
     /// The version that wrote the lock. Not a facet: a new version alone changes no table.
-    pub fanfold: String,
-    pub calls: String,
+    pub(crate) fanfold: String,
+    pub(crate) calls: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedSpec {
+pub(crate) struct LockedSpec {
     /// The hash of [`crate::spec::Spec::meaning`].
-    pub meaning: String,
+    pub(crate) meaning: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedSource {
-    pub rows: u64,
-    pub content: String,
+pub(crate) struct LockedSource {
+    pub(crate) rows: u64,
+    pub(crate) content: String,
     /// `name: type` for each column.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedModel {
-    pub provider: String,
-    pub model: String,
+pub(crate) struct LockedModel {
+    pub(crate) provider: String,
+    pub(crate) model: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub context_tokens: Option<u64>,
+    pub(crate) context_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fallback: Vec<String>,
+    pub(crate) fallback: Vec<String>,
     /// What each request contains besides the conversation and the model, by its path in the body: `options.num_ctx`.
-    pub sent: Option<BTreeMap<String, toml::Value>>,
+    pub(crate) sent: Option<BTreeMap<String, toml::Value>>,
     #[serde(default)]
-    pub build: LockedBuild,
+    pub(crate) build: LockedBuild,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedBuild {
-    pub digest: Option<String>,
-    pub quantization: Option<String>,
-    pub template: Option<String>,
+pub(crate) struct LockedBuild {
+    pub(crate) digest: Option<String>,
+    pub(crate) quantization: Option<String>,
+    pub(crate) template: Option<String>,
     /// Sorted; empty if the replies name none.
     #[serde(skip_serializing_if = "is_known_empty")]
-    pub replies: Option<Vec<String>>,
+    pub(crate) replies: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedReshape {
+pub(crate) struct LockedReshape {
     #[serde(rename = "type")]
-    pub kind: String,
-    pub inputs: Vec<String>,
-    pub settings: String,
-    pub rows: Option<u64>,
+    pub(crate) kind: String,
+    pub(crate) inputs: Vec<String>,
+    pub(crate) settings: String,
+    pub(crate) rows: Option<u64>,
 }
 
 impl From<Build> for LockedBuild {
@@ -117,57 +117,57 @@ impl From<Build> for LockedBuild {
 /// After the run, `rows = answered + failed + skipped`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedStage {
+pub(crate) struct LockedStage {
     #[serde(rename = "type")]
-    pub kind: String,
-    pub input: String,
-    pub models: Vec<String>,
+    pub(crate) kind: String,
+    pub(crate) input: String,
+    pub(crate) models: Vec<String>,
     /// `dealt`, `wide` or `long`.
-    pub layout: String,
-    pub replicates: u64,
+    pub(crate) layout: String,
+    pub(crate) replicates: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rows_per_prompt: Option<u64>,
+    pub(crate) rows_per_prompt: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub audit: Option<u64>,
+    pub(crate) audit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub when: Option<String>,
+    pub(crate) when: Option<String>,
     /// The hash of all other settings: templates, questions, answer columns, attempts.
-    pub settings: String,
+    pub(crate) settings: String,
     /// The hash of the first prompts of all rows, in the order of the rows.
-    pub prompts: Option<String>,
+    pub(crate) prompts: Option<String>,
     /// The hash of the JSON Schemas of these prompts.
-    pub answers: Option<String>,
-    pub rows: Option<u64>,
-    pub answered: Option<u64>,
-    pub failed: Option<u64>,
-    pub skipped: Option<u64>,
+    pub(crate) answers: Option<String>,
+    pub(crate) rows: Option<u64>,
+    pub(crate) answered: Option<u64>,
+    pub(crate) failed: Option<u64>,
+    pub(crate) skipped: Option<u64>,
 }
 
 /// For a stage's table, `rows = answered + failed + skipped` after the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedOutput {
-    pub input: String,
-    pub path: String,
-    pub rows: Option<u64>,
-    pub answered: Option<u64>,
-    pub failed: Option<u64>,
-    pub skipped: Option<u64>,
+pub(crate) struct LockedOutput {
+    pub(crate) input: String,
+    pub(crate) path: String,
+    pub(crate) rows: Option<u64>,
+    pub(crate) answered: Option<u64>,
+    pub(crate) failed: Option<u64>,
+    pub(crate) skipped: Option<u64>,
     /// The hash of the values, or `missing`, or `unreadable: why`.
-    pub content: Option<String>,
+    pub(crate) content: Option<String>,
     /// `name: type` in Parquet; only names in CSV and JSON Lines, which have no types.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {message}")]
-pub struct LockError {
-    pub path: PathBuf,
-    pub message: String,
+pub(crate) struct LockError {
+    pub(crate) path: PathBuf,
+    pub(crate) message: String,
 }
 
 impl Lock {
-    pub fn new(meaning: &str) -> Self {
+    pub(crate) fn new(meaning: &str) -> Self {
         Lock {
             version: VERSION,
             tool: LockedTool { fanfold: env!("CARGO_PKG_VERSION").to_owned(), calls: KEY_VERSION.to_owned() },
@@ -180,13 +180,13 @@ impl Lock {
         }
     }
 
-    pub fn path_of(spec: &Path) -> PathBuf {
+    pub(crate) fn path_of(spec: &Path) -> PathBuf {
         let mut name = spec.as_os_str().to_owned();
         name.push(".lock");
         PathBuf::from(name)
     }
 
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Version {
             version: u32,
@@ -205,7 +205,7 @@ impl Lock {
         }
     }
 
-    pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, LockError> {
         let wrong = |message: String| LockError { path: path.to_owned(), message };
         match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -214,30 +214,30 @@ impl Lock {
         }
     }
 
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         let tables = toml::to_string_pretty(self).expect("names, texts and numbers are always TOML");
         format!("{HEAD}{tables}")
     }
 
     /// Writes it to `path`, whole or not at all. Only for the holder of the run's lock.
-    pub fn write(&self, path: &Path) -> Result<(), StoreError> {
+    pub(crate) fn write(&self, path: &Path) -> Result<(), StoreError> {
         clean(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), Some(path));
         write_whole(path, self.to_toml().as_bytes()).map_err(StoreError::io(path))
     }
 
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut json = serde_json::to_value(self).unwrap_or_default();
         drop_nulls(&mut json);
         json
     }
 
     /// The lock in a run's manifest; `None` for a run of some rows or stages only.
-    pub fn of_manifest(manifest: &Manifest) -> Option<Self> {
+    pub(crate) fn of_manifest(manifest: &Manifest) -> Option<Self> {
         serde_json::from_value(manifest.lock.clone()?).ok()
     }
 
     /// The build of a model, empty if the lock does not name it.
-    pub fn build(&self, model: &str) -> Build {
+    pub(crate) fn build(&self, model: &str) -> Build {
         let LockedBuild { digest, quantization, template, .. } =
             self.models.get(model).map(|model| model.build.clone()).unwrap_or_default();
         Build { digest, quantization, template }

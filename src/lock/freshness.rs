@@ -9,7 +9,7 @@ use crate::spec::{Spec, TableId, TableSpec};
 use crate::store::{Manifest, Project, RunDir, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StageState {
+pub(crate) enum StageState {
     NeverRun,
     Running,
     Stopped,
@@ -19,22 +19,22 @@ pub enum StageState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outlook {
+pub(crate) struct Outlook {
     /// Calls at most, those that the ledger answers included.
-    pub calls: u64,
-    pub from_ledger: u64,
-    pub unknown: u64,
+    pub(crate) calls: u64,
+    pub(crate) from_ledger: u64,
+    pub(crate) unknown: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Freshness {
-    pub name: String,
-    pub state: StageState,
+pub(crate) struct Freshness {
+    pub(crate) name: String,
+    pub(crate) state: StageState,
     /// The drift since the lock was written; without a lock, since the last run.
-    pub why: Vec<Drift>,
+    pub(crate) why: Vec<Drift>,
     /// Calls that a run would send, at most if some rows are unknown; `None` if the rows of its input are not counted yet.
-    pub to_send: Option<u64>,
-    pub outlook: Outlook,
+    pub(crate) to_send: Option<u64>,
+    pub(crate) outlook: Outlook,
 }
 
 struct Earlier {
@@ -43,7 +43,7 @@ struct Earlier {
 }
 
 /// `now` is the lock that a run would start with, `lock` the one next to the spec.
-pub fn freshness(
+pub(crate) fn freshness(
     plan: &Plan,
     outlooks: &[Outlook],
     now: &Lock,

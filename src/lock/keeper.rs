@@ -8,19 +8,22 @@ use std::path::{Path, PathBuf};
 use super::{Drift, Lock, LockError};
 use crate::store::StoreError;
 
+/// What a run does with the lock next to its spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockMode {
+    /// Run what the spec says now, unless the build of a model has changed.
     #[default]
     Follow,
     /// Accept no change.
     Locked,
+    /// Accept every change and write the lock.
     Update,
     /// Ignore the lock, because only some rows or stages run.
     Ignore,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum LockFailure {
+pub(crate) enum LockFailure {
     #[error("the lock `{0}` does not exist")]
     Missing(PathBuf),
     #[error(transparent)]
@@ -34,21 +37,21 @@ pub enum LockFailure {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LockChange {
+pub(crate) enum LockChange {
     Ignored(PathBuf),
     Unchanged,
     Created(PathBuf),
     Updated(PathBuf, Vec<Drift>),
 }
 
-pub struct LockKeeper {
+pub(crate) struct LockKeeper {
     path: PathBuf,
     mode: LockMode,
     old: Option<Lock>,
 }
 
 impl LockKeeper {
-    pub fn open(spec: &Path, mode: LockMode) -> Result<LockKeeper, LockFailure> {
+    pub(crate) fn open(spec: &Path, mode: LockMode) -> Result<LockKeeper, LockFailure> {
         let path = Lock::path_of(spec);
         let old = match Lock::read(&path) {
             Ok(None) if mode == LockMode::Locked => return Err(LockFailure::Missing(path)),
@@ -58,7 +61,7 @@ impl LockKeeper {
         Ok(LockKeeper { path, mode, old })
     }
 
-    pub fn check(&self, now: &Lock) -> Result<(), LockFailure> {
+    pub(crate) fn check(&self, now: &Lock) -> Result<(), LockFailure> {
         let Some(old) = &self.old else { return Ok(()) };
         let drift = match self.mode {
             LockMode::Update | LockMode::Ignore => return Ok(()),
@@ -76,7 +79,7 @@ impl LockKeeper {
     }
 
     /// Writes the lock of a finished run if it changed; in [`LockMode::Locked`] a change is a failure.
-    pub fn end(self, new: Option<&Lock>) -> Result<LockChange, LockFailure> {
+    pub(crate) fn end(self, new: Option<&Lock>) -> Result<LockChange, LockFailure> {
         let LockKeeper { path, mode, old } = self;
         let Some(new) = new.filter(|_| mode != LockMode::Ignore) else {
             return Ok(if mode == LockMode::Ignore { LockChange::Ignored(path) } else { LockChange::Unchanged });

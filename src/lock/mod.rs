@@ -12,13 +12,14 @@ mod keeper;
 mod prompts;
 mod verify;
 
-pub use drift::{Comparison, Drift, Facets};
-pub use facts::{ModelFacts, before};
-pub use file::{Lock, LockError};
-pub use freshness::{Freshness, Outlook, StageState, freshness};
-pub use keeper::{LockChange, LockFailure, LockKeeper, LockMode};
-pub use prompts::{PromptDigest, Prompts};
-pub use verify::{Verified, verify};
+pub(crate) use drift::{Comparison, Drift};
+pub(crate) use facts::{ModelFacts, before};
+pub(crate) use file::{Lock, LockError};
+pub(crate) use freshness::{Freshness, Outlook, StageState, freshness};
+pub use keeper::LockMode;
+pub(crate) use keeper::{LockChange, LockFailure, LockKeeper};
+pub(crate) use prompts::{PromptDigest, Prompts};
+pub(crate) use verify::{Verified, verify};
 
 #[cfg(test)]
 mod tests;

@@ -12,13 +12,13 @@ use crate::spec::StageSpec;
 use crate::table::Row;
 
 #[derive(Clone, Debug)]
-pub struct Prompts {
-    pub prompts: String,
-    pub answers: String,
+pub(crate) struct Prompts {
+    pub(crate) prompts: String,
+    pub(crate) answers: String,
 }
 
 #[derive(Debug, Default)]
-pub struct PromptDigest {
+pub(crate) struct PromptDigest {
     prompts: blake3::Hasher,
     bytes: Vec<u8>,
     schemas: BTreeSet<String>,
@@ -27,7 +27,7 @@ pub struct PromptDigest {
 }
 
 impl PromptDigest {
-    pub fn unasked(&mut self, fate: &Fate) {
+    pub(crate) fn unasked(&mut self, fate: &Fate) {
         self.prompts.update(match fate {
             Fate::Skipped => b"s",
             Fate::Failed(_) => b"f",
@@ -35,7 +35,7 @@ impl PromptDigest {
         });
     }
 
-    pub fn asked(&mut self, prompts: &Result<Vec<Prompt>, Failure>) {
+    pub(crate) fn asked(&mut self, prompts: &Result<Vec<Prompt>, Failure>) {
         let prompts = match prompts {
             Ok(prompts) => prompts,
             Err(failure) => return self.unasked(&Fate::Failed(failure.clone())),
@@ -68,7 +68,10 @@ impl PromptDigest {
         self.prompts.update(bytes);
     }
 
-    pub fn of_rows<E>(stage: &StageSpec, batches: impl Iterator<Item = Result<RecordBatch, E>>) -> Result<Prompts, E> {
+    pub(crate) fn of_rows<E>(
+        stage: &StageSpec,
+        batches: impl Iterator<Item = Result<RecordBatch, E>>,
+    ) -> Result<Prompts, E> {
         let mut digest = PromptDigest::default();
         let mut first = 0;
         for batch in batches {
@@ -87,13 +90,13 @@ impl PromptDigest {
         Ok(digest.finish())
     }
 
-    pub fn finish(self) -> Prompts {
+    pub(crate) fn finish(self) -> Prompts {
         let schemas = self.schemas.into_iter().map(Value::from).collect();
         Prompts { prompts: self.prompts.finalize().to_hex().to_string(), answers: hash(&Value::Array(schemas)) }
     }
 }
 
 /// The BLAKE3 hash of a value's JSON text, in hex.
-pub fn hash(value: &Value) -> String {
+pub(crate) fn hash(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes()).to_hex().to_string()
 }

@@ -5,15 +5,15 @@ use super::file::Lock;
 use crate::plan::Plan;
 use crate::store::{Project, RunDir};
 
-pub struct Verified {
-    pub drift: Vec<Drift>,
+pub(crate) struct Verified {
+    pub(crate) drift: Vec<Drift>,
     /// The facets that cannot be found out here and now.
-    pub unchecked: Vec<String>,
-    pub same: usize,
+    pub(crate) unchecked: Vec<String>,
+    pub(crate) same: usize,
 }
 
 /// `now` is the lock that a run of `plan` would start with. Reads the output files once, as streams.
-pub fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project) -> Verified {
+pub(crate) fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project) -> Verified {
     now.add_counts(plan, &RunDir::new(project.run(&plan.run_name())));
     now.add_outputs(plan);
     let (old, mut new) = (lock.facets(), now.facets());

@@ -14,21 +14,21 @@ use crate::spec::Spec;
 use crate::store::{Ledger, LedgerError, ModelEntry, ReplayFile, shown};
 
 #[derive(Clone, Copy)]
-pub struct Access<'a> {
-    pub env: Env<'a>,
+pub(crate) struct Access<'a> {
+    pub(crate) env: Env<'a>,
     /// Remembers the builds that servers had. [`Models::connect`] without a ledger fails where a server is down.
-    pub ledger: Option<&'a Ledger>,
-    pub recorded: Option<&'a ReplayFile>,
+    pub(crate) ledger: Option<&'a Ledger>,
+    pub(crate) recorded: Option<&'a ReplayFile>,
 }
 
 #[derive(Debug, Default)]
-pub struct Models {
+pub(crate) struct Models {
     /// By index in the spec; `None` for a model that no stage asks.
     targets: Vec<Option<Target>>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// The environment lacks a key, an address or a file.
     #[error("provider `{provider}`: {message}")]
     Environment { provider: String, message: String, help: Option<String> },
@@ -39,14 +39,14 @@ pub enum ConnectError {
 }
 
 /// The models that the plan's stages ask, and their fallbacks, by index in the spec.
-pub fn asked_models(plan: &Plan) -> Vec<usize> {
+pub(crate) fn asked_models(plan: &Plan) -> Vec<usize> {
     let asked = plan.stages().flat_map(|stage| &plan.spec.stage(stage).models);
     asked.flat_map(|model| [model].into_iter().chain(&plan.spec.model(*model).1.fallback)).copied().collect()
 }
 
 impl Models {
     /// Connects the models `asked`, by index in the spec, and asks each server for its build.
-    pub async fn connect(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
+    pub(crate) async fn connect(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
         let mut models = Models::clients(spec, asked, access.env)?;
         for target in models.targets.iter_mut().flatten() {
             let error = match target.provider.inspect(&target.model).await {
@@ -75,7 +75,7 @@ impl Models {
     }
 
     /// The models without network, keys and addresses, with the builds that are known. They can't be asked.
-    pub fn offline(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
+    pub(crate) fn offline(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
         let mut models = Models::clients(spec, asked, &without_keys(spec, access.env))?;
         for target in models.targets.iter_mut().flatten() {
             target.build = access.known_build(target)?.unwrap_or_default();
@@ -115,15 +115,15 @@ impl Models {
         Ok(models)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Target> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Target> {
         self.targets.iter().flatten()
     }
 
-    pub fn target(&self, model: usize) -> &Target {
+    pub(crate) fn target(&self, model: usize) -> &Target {
         self.targets[model].as_ref().expect("every model that a stage asks is connected")
     }
 
-    pub fn preparing(&self) -> impl Fn() -> Option<String> + Send + 'static {
+    pub(crate) fn preparing(&self) -> impl Fn() -> Option<String> + Send + 'static {
         let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
         for target in self.iter() {
             if !providers.iter().any(|known| Arc::ptr_eq(known, &target.provider)) {
@@ -133,19 +133,19 @@ impl Models {
         move || providers.iter().find_map(|provider| provider.preparing())
     }
 
-    pub fn limit_replies(&mut self, max_tokens: Option<u32>) {
+    pub(crate) fn limit_replies(&mut self, max_tokens: Option<u32>) {
         for target in self.targets.iter_mut().flatten() {
             target.model.sampling.max_tokens = max_tokens.or(target.model.sampling.max_tokens);
         }
     }
 
-    pub fn set_builds(&mut self, build: impl Fn(&str) -> Build) {
+    pub(crate) fn set_builds(&mut self, build: impl Fn(&str) -> Build) {
         for target in self.targets.iter_mut().flatten() {
             target.build = build(&target.name);
         }
     }
 
-    pub fn entries(&self) -> IndexMap<String, ModelEntry> {
+    pub(crate) fn entries(&self) -> IndexMap<String, ModelEntry> {
         let entry = |target: &Target| ModelEntry {
             provider: target.provider.kind().to_owned(),
             endpoint: target.provider.endpoint(),

@@ -3,5 +3,5 @@
 mod connect;
 mod target;
 
-pub use connect::{Access, ConnectError, Models, asked_models};
-pub use target::Target;
+pub(crate) use connect::{Access, ConnectError, Models, asked_models};
+pub(crate) use target::Target;

@@ -13,34 +13,34 @@ use crate::store::Key;
 const ITEM_TOKENS: u32 = 24;
 
 #[derive(Debug)]
-pub struct Target {
-    pub index: usize,
-    pub name: String,
-    pub model: Model,
-    pub provider: Arc<dyn Provider>,
-    pub build: Build,
-    pub price: Option<Price>,
-    pub context_tokens: Option<u64>,
+pub(crate) struct Target {
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) model: Model,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) build: Build,
+    pub(crate) price: Option<Price>,
+    pub(crate) context_tokens: Option<u64>,
     /// The models that are asked when this one fails: name and index in the spec.
-    pub fallback: Vec<(String, usize)>,
+    pub(crate) fallback: Vec<(String, usize)>,
     /// Whether the server was down when the models were connected; the build is then the last known one.
-    pub was_down: bool,
+    pub(crate) was_down: bool,
     /// Whether its keys are placeholders: no call may be sent.
-    pub is_offline: bool,
+    pub(crate) is_offline: bool,
 }
 
 impl Target {
     /// The context size in tokens, prompt and reply together, where it is known.
-    pub fn context(&self) -> Option<u64> {
+    pub(crate) fn context(&self) -> Option<u64> {
         self.provider.context_tokens(&self.model).or(self.context_tokens)
     }
 
     /// Whether its server holds one model at a time, so that it is expensive to switch models.
-    pub fn holds_one_model(&self) -> bool {
+    pub(crate) fn holds_one_model(&self) -> bool {
         !self.is_offline && self.provider.holds_one_model()
     }
 
-    pub fn key(&self, prompt: &Prompt, replicate: u64) -> Key {
+    pub(crate) fn key(&self, prompt: &Prompt, replicate: u64) -> Key {
         let model = self.model_for(prompt, replicate);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         let encoded = self.provider.encode(&call);
@@ -53,7 +53,7 @@ impl Target {
     }
 
     /// Respondents and replicates (from 0) get different seeds; with equal seeds their answers would be equal.
-    pub fn model_for(&self, prompt: &Prompt, replicate: u64) -> Cow<'_, Model> {
+    pub(crate) fn model_for(&self, prompt: &Prompt, replicate: u64) -> Cow<'_, Model> {
         let respondent = self.respondent(prompt);
         let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();
         let items = prompt.pack.as_ref().map_or(1, |pack| pack.size() as u32);

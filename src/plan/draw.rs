@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Plan;
 use crate::spec::{PerTable, TableId, TableSpec};
 
-pub fn mermaid(plan: &Plan) -> String {
+pub(crate) fn mermaid(plan: &Plan) -> String {
     let spec = &plan.spec;
     let mut out = String::from("flowchart LR\n");
     let nodes = nodes(plan);

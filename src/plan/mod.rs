@@ -4,9 +4,9 @@
 //! any number of lanes or machines. [`scan`] reads a source, [`draw`] draws a plan, and [`routing`] selects the models of a
 //! row.
 
-pub mod draw;
-pub mod routing;
-pub mod scan;
+pub(crate) mod draw;
+pub(crate) mod routing;
+pub(crate) mod scan;
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,49 +25,49 @@ pub struct Selection {
 }
 
 #[derive(Debug)]
-pub struct Plan {
-    pub spec: Spec,
+pub(crate) struct Plan {
+    pub(crate) spec: Spec,
     /// The hash of the spec's meaning, in hex.
-    pub spec_hash: String,
-    pub selected: Selected,
+    pub(crate) spec_hash: String,
+    pub(crate) selected: Selected,
     /// The rows and the content of each source that is read.
-    pub sources: HashMap<TableId, SourceFacts>,
+    pub(crate) sources: HashMap<TableId, SourceFacts>,
     /// The rows of the reshapes where they are known before the run.
-    pub reshaped: HashMap<TableId, u64>,
+    pub(crate) reshaped: HashMap<TableId, u64>,
     /// The limit on rows, if there is one.
-    pub limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
 }
 
 /// The tables that are made. Sources are always selected; a source is read where a selected table reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selected(PerTable<bool>);
+pub(crate) struct Selected(PerTable<bool>);
 
 impl Selected {
-    pub fn none(spec: &Spec) -> Self {
+    pub(crate) fn none(spec: &Spec) -> Self {
         Selected(PerTable::new(spec, |(_, table)| table.as_source().is_some()))
     }
 
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.0.values().all(|selected| *selected)
     }
 
-    pub fn has(&self, table: TableId) -> bool {
+    pub(crate) fn has(&self, table: TableId) -> bool {
         self.0[table]
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceFacts {
+pub(crate) struct SourceFacts {
     /// Its rows, after the limit.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// The hash of its files and of its settings, in hex.
-    pub content: String,
+    pub(crate) content: String,
     /// The hash of its rows, in hex: the same for different files with the same rows.
-    pub values: String,
+    pub(crate) values: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
+pub(crate) enum PlanError {
     #[error("source `{name}`: {error}")]
     Source { name: String, error: SourceError },
     #[error("there is no stage `{name}`")]
@@ -76,34 +76,38 @@ pub enum PlanError {
 
 /// One part of a stage: a range of the rows of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub(crate) struct Part {
     /// Its number, from 0.
-    pub number: u64,
+    pub(crate) number: u64,
     /// The first row of the input, from 0.
-    pub start: u64,
-    pub rows: u64,
+    pub(crate) start: u64,
+    pub(crate) rows: u64,
 }
 
 impl Plan {
     /// Plans `spec`; `facts` has the sources that are read.
-    pub fn new(spec: Spec, selection: &Selection, facts: HashMap<TableId, SourceFacts>) -> Result<Plan, PlanError> {
+    pub(crate) fn new(
+        spec: Spec,
+        selection: &Selection,
+        facts: HashMap<TableId, SourceFacts>,
+    ) -> Result<Plan, PlanError> {
         let selected = select(&spec, &selection.stages)?;
         let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
         Ok(Plan { spec, spec_hash, selected, sources: facts, reshaped: HashMap::new(), limit: selection.limit })
     }
 
     /// The stages that run, each after its input.
-    pub fn stages(&self) -> impl Iterator<Item = TableId> + '_ {
+    pub(crate) fn stages(&self) -> impl Iterator<Item = TableId> + '_ {
         self.spec.stages().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
 
     /// The reshapes that run, each after the tables that it reads.
-    pub fn reshapes(&self) -> impl Iterator<Item = TableId> + '_ {
+    pub(crate) fn reshapes(&self) -> impl Iterator<Item = TableId> + '_ {
         self.spec.reshapes().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
 
     /// The outputs that are written, by index.
-    pub fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
         let runs = |input: TableId| match self.spec.table(input) {
             TableSpec::Source(_) => self.sources.contains_key(&input),
             _ => self.selected.has(input),
@@ -112,7 +116,7 @@ impl Plan {
     }
 
     /// Rows of a table, where they are known before the run: those of a reshape of answers are not.
-    pub fn rows(&self, table: TableId) -> Option<u64> {
+    pub(crate) fn rows(&self, table: TableId) -> Option<u64> {
         match self.spec.table(table) {
             TableSpec::Source(_) => Some(self.sources.get(&table).map_or(0, |facts| facts.rows)),
             TableSpec::Stage(stage) => Some(self.rows(stage.input)? * stage.answers.fold()),
@@ -121,7 +125,7 @@ impl Plan {
     }
 
     /// The parts of stage `stage`, whose input has `rows` rows.
-    pub fn parts(&self, stage: TableId, rows: u64) -> impl Iterator<Item = Part> + use<> {
+    pub(crate) fn parts(&self, stage: TableId, rows: u64) -> impl Iterator<Item = Part> + use<> {
         let size = self.spec.stage(stage).chunk_size;
         (0..rows.div_ceil(size)).map(move |number| {
             let start = number * size;
@@ -131,14 +135,14 @@ impl Plan {
 
     /// Calls at most that a stage makes when nothing is skipped, where its rows are known. With several rows in a prompt:
     /// if every answer is valid.
-    pub fn calls(&self, stage: TableId) -> Option<u64> {
+    pub(crate) fn calls(&self, stage: TableId) -> Option<u64> {
         let stage = self.spec.stage(stage);
         let packs = self.rows(stage.input)?.div_ceil(stage.rows_per_prompt);
         Some(packs * stage.width() as u64 * stage.stage.info.most_prompts)
     }
 
     /// The name of the run's folder; it depends on everything that decides the parts.
-    pub fn run_name(&self) -> String {
+    pub(crate) fn run_name(&self) -> String {
         let chunks: Vec<u64> = self.spec.stages().map(|(_, stage)| stage.chunk_size).collect();
         let mut identity = self.of();
         identity["chunks"] = json!(chunks);
@@ -146,7 +150,7 @@ impl Plan {
     }
 
     /// The identity of the run: the same for any size of the parts, so that tables can name it.
-    pub fn identity(&self) -> String {
+    pub(crate) fn identity(&self) -> String {
         self.named(self.of())
     }
 
@@ -162,7 +166,7 @@ impl Plan {
         of
     }
 
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.limit.is_none() && self.selected.is_whole()
     }
 
@@ -173,7 +177,7 @@ impl Plan {
 }
 
 /// Selects the stages called `names` and all tables that they read; all stages without names.
-pub fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanError> {
+pub(crate) fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanError> {
     if names.is_empty() {
         return Ok(Selected(PerTable::new(spec, |_| true)));
     }
@@ -194,7 +198,7 @@ pub fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanError> {
 }
 
 /// The sources that the selected stages and their outputs read, in the order of the document.
-pub fn sources_read(spec: &Spec, selected: &Selected) -> Vec<TableId> {
+pub(crate) fn sources_read(spec: &Spec, selected: &Selected) -> Vec<TableId> {
     let made = spec.tables().filter(|(id, _)| selected.has(*id)).flat_map(|(_, table)| table.inputs());
     let outputs = spec.outputs.values().filter(|_| selected.is_whole()).map(|o| &o.input);
     let read: HashSet<&TableId> = made.chain(outputs).collect();

@@ -7,7 +7,7 @@ use crate::spec::{Order, StageSpec};
 /// The models (as indices in the stage's list) that answer row `row` of the input, from 0.
 ///
 /// Without a fan-out, models take rows (or packs of rows) in turn, so that the model depends on the row's number only.
-pub fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
+pub(crate) fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     if stage.answers.fanned_out() {
         0..stage.models.len()
     } else {
@@ -18,13 +18,13 @@ pub fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
 
 /// The model (as an index in the stage's list) of answer `place` about row `row` of the input, both from 0. The answers of
 /// a row are ordered by replicate, then by model.
-pub fn model_of(stage: &StageSpec, row: u64, place: usize) -> usize {
+pub(crate) fn model_of(stage: &StageSpec, row: u64, place: usize) -> usize {
     let models = models_for(stage, row);
     models.start + place % models.len()
 }
 
 /// The order of a part's calls: the spec's, else model by model if switching models is slow.
-pub fn order(stage: &StageSpec, holds_one_model: bool) -> Order {
+pub(crate) fn order(stage: &StageSpec, holds_one_model: bool) -> Order {
     let several = stage.models.len() > 1;
     match stage.order {
         Some(order) => order,

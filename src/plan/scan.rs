@@ -15,7 +15,7 @@ const EXAMPLES: usize = 3;
 
 /// Reads the rows of a source, all or the first `limit`, and hands each batch to `sink`.
 /// A row that can't be read, a missing or a repeated key is an error that names the row.
-pub fn scan<E: From<SourceError>>(
+pub(crate) fn scan<E: From<SourceError>>(
     source: &SourceSpec,
     folder: &Path,
     content: String,

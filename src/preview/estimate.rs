@@ -19,52 +19,52 @@ use crate::store::{Key, Ledger, LedgerError};
 use crate::table::{Cutter, Row};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StageEstimate {
-    pub from_ledger: u64,
-    pub skipped: u64,
-    pub complete: u64,
-    pub unknown: u64,
+pub(crate) struct StageEstimate {
+    pub(crate) from_ledger: u64,
+    pub(crate) skipped: u64,
+    pub(crate) complete: u64,
+    pub(crate) unknown: u64,
     /// Calls at most about the known rows, without those that are skipped or complete.
-    pub calls: u64,
-    pub packs: Packs,
-    pub bytes: PromptBytes,
+    pub(crate) calls: u64,
+    pub(crate) packs: Packs,
+    pub(crate) bytes: PromptBytes,
 }
 
-pub struct Rendered {
-    pub stage: String,
+pub(crate) struct Rendered {
+    pub(crate) stage: String,
     /// The row's number, from 1.
-    pub row: u64,
-    pub prompt: Result<Prompt, String>,
+    pub(crate) row: u64,
+    pub(crate) prompt: Result<Prompt, String>,
 }
 
 #[derive(Clone, Copy)]
-pub struct StageRows<'a> {
-    pub stage: &'a StageSpec,
+pub(crate) struct StageRows<'a> {
+    pub(crate) stage: &'a StageSpec,
     /// The rows; the first begins a pack.
-    pub batch: &'a RecordBatch,
+    pub(crate) batch: &'a RecordBatch,
     /// The number of the first row, from 0.
-    pub first: u64,
+    pub(crate) first: u64,
 }
 
 #[derive(Clone, Copy)]
-pub struct Recall<'a> {
-    pub models: &'a Models,
-    pub ledger: &'a Ledger,
+pub(crate) struct Recall<'a> {
+    pub(crate) models: &'a Models,
+    pub(crate) ledger: &'a Ledger,
     /// Older answers do not count; in milliseconds since 1970.
-    pub since: i64,
+    pub(crate) since: i64,
 }
 
-pub struct StageState {
-    pub estimate: StageEstimate,
+pub(crate) struct StageState {
+    pub(crate) estimate: StageEstimate,
     /// The hash of the first prompts; `None` once a row is unknown.
-    pub digest: Option<PromptDigest>,
-    pub rendered: Vec<Rendered>,
+    pub(crate) digest: Option<PromptDigest>,
+    pub(crate) rendered: Vec<Rendered>,
     /// Cuts the rows into packs, with the number of the next row; `None` once a row is unknown.
-    pub packs: Option<(Cutter, u64)>,
+    pub(crate) packs: Option<(Cutter, u64)>,
 }
 
 impl StageState {
-    pub fn new(stage: &StageSpec) -> Self {
+    pub(crate) fn new(stage: &StageSpec) -> Self {
         StageState {
             estimate: StageEstimate::default(),
             digest: Some(PromptDigest::default()),
@@ -74,7 +74,7 @@ impl StageState {
     }
 
     /// Keeps prompts until there are `render` of them; returns the output rows if `recall` answers all calls.
-    pub fn estimate(
+    pub(crate) fn estimate(
         &mut self,
         rows: StageRows<'_>,
         recall: Option<Recall<'_>>,

@@ -16,22 +16,22 @@ use crate::spec::TableId;
 use crate::store::{PartFacts, StoreError};
 
 #[derive(Clone, Copy)]
-pub struct Options {
-    pub render: usize,
+pub(crate) struct Options {
+    pub(crate) render: usize,
     /// Whether to look up the calls of stages that no other stage reads.
-    pub leaves: bool,
+    pub(crate) leaves: bool,
 }
 
-pub struct Followed {
-    pub plan: Plan,
-    pub estimates: Vec<StageEstimate>,
-    pub rendered: Vec<Rendered>,
+pub(crate) struct Followed {
+    pub(crate) plan: Plan,
+    pub(crate) estimates: Vec<StageEstimate>,
+    pub(crate) rendered: Vec<Rendered>,
     /// The prompts and schemas of the stages where they do not depend on unknown answers.
     prompts: Vec<(TableId, Prompts)>,
 }
 
 impl Followed {
-    pub fn lock(&self, models: &HashMap<usize, ModelFacts>) -> Lock {
+    pub(crate) fn lock(&self, models: &HashMap<usize, ModelFacts>) -> Lock {
         let mut lock = before(&self.plan, models);
         for (id, prompts) in &self.prompts {
             lock.add_prompts(self.plan.spec.stage(*id).name.as_str(), prompts.clone());
@@ -40,7 +40,7 @@ impl Followed {
     }
 }
 
-pub fn follow(
+pub(crate) fn follow(
     plan: Plan,
     selection: &Selection,
     recall: Option<Recall<'_>>,

@@ -18,18 +18,17 @@ use crate::run::{RunError, fresh_since, unread};
 use crate::spec::Spec;
 use crate::store::{Ledger, Project, RunDir, StoreError};
 
-pub use estimate::{Rendered, StageEstimate};
-pub use prompt_bytes::{Packs, PromptBytes};
+pub(crate) use estimate::{Rendered, StageEstimate};
 
-pub struct Preview {
-    pub plan: Plan,
-    pub stages: Vec<StageEstimate>,
-    pub rendered: Vec<Rendered>,
-    pub lock: Lock,
+pub(crate) struct Preview {
+    pub(crate) plan: Plan,
+    pub(crate) stages: Vec<StageEstimate>,
+    pub(crate) rendered: Vec<Rendered>,
+    pub(crate) lock: Lock,
 }
 
 /// Plans `spec` and looks its calls up; renders the first `render` prompts of every stage that reads a source.
-pub fn preview(
+pub(crate) fn preview(
     spec: Spec,
     selection: &Selection,
     project: &Project,
@@ -51,7 +50,12 @@ pub fn preview(
 }
 
 /// Prompts that depend on answers use the answers of the builds that `lock` names.
-pub fn now(plan: Plan, models: Option<Models>, lock: &Lock, project: &Project) -> Result<(Plan, Lock), RunError> {
+pub(crate) fn now(
+    plan: Plan,
+    models: Option<Models>,
+    lock: &Lock,
+    project: &Project,
+) -> Result<(Plan, Lock), RunError> {
     let facts = models.as_ref().map(ModelFacts::all).unwrap_or_default();
     let ledger = open(project)?;
     let models = models.map(|mut models| {
@@ -74,7 +78,7 @@ fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: i64
 }
 
 impl Preview {
-    pub fn outlooks(&self) -> Vec<Outlook> {
+    pub(crate) fn outlooks(&self) -> Vec<Outlook> {
         let outlook = |(at, known): (usize, &StageEstimate)| Outlook {
             calls: self.calls(at),
             from_ledger: known.from_ledger,
@@ -83,7 +87,7 @@ impl Preview {
         self.stages.iter().enumerate().map(outlook).collect()
     }
 
-    pub fn calls(&self, at: usize) -> u64 {
+    pub(crate) fn calls(&self, at: usize) -> u64 {
         let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
         let stage = self.plan.spec.stage(stage);
         let each = stage.width() as u64 * stage.stage.info.most_prompts;
@@ -95,7 +99,7 @@ impl Preview {
 }
 
 /// The plan of the first rows, and the first `most` prompts of every stage that depends on no answer. Opens no ledger.
-pub fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
+pub(crate) fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let followed = follow(plan, selection, None, Options { render: most, leaves: false })?;

@@ -6,18 +6,18 @@ use crate::spec::StageSpec;
 
 /// The size of the first prompts about rows, for one answer about each row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PromptBytes {
-    pub prompts: u64,
-    pub bytes: u64,
+pub(crate) struct PromptBytes {
+    pub(crate) prompts: u64,
+    pub(crate) bytes: u64,
     /// Bytes at the beginning of prompts that are the same for all rows.
-    pub shared: u64,
-    pub beginning: u64,
+    pub(crate) shared: u64,
+    pub(crate) beginning: u64,
     /// Bytes of templates that are the same for all rows but follow the row's own text.
-    pub behind: u64,
+    pub(crate) behind: u64,
 }
 
 impl PromptBytes {
-    pub fn add(&mut self, prompt: &Prompt) {
+    pub(crate) fn add(&mut self, prompt: &Prompt) {
         let own = prompt.messages.iter().position(|message| !message.parts().1.is_empty());
         let before = &prompt.messages[..own.unwrap_or(prompt.messages.len())];
         let mut beginning: u64 = before.iter().map(|message| message.content.len() as u64).sum();
@@ -32,21 +32,21 @@ impl PromptBytes {
     }
 
     /// Bytes that a server reads if it caches the shared beginning.
-    pub fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.bytes - self.shared + self.beginning
     }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Packs {
-    pub count: u64,
+pub(crate) struct Packs {
+    pub(crate) count: u64,
     /// Bytes of the first prompts if each row were asked alone, for one answer about each row.
-    pub single_bytes: u64,
+    pub(crate) single_bytes: u64,
 }
 
 impl Packs {
     /// Adds the packs of some rows, and their prompts to `all`.
-    pub fn add(&mut self, stage: &StageSpec, rows: &mut [FirstRound], all: &mut PromptBytes) {
+    pub(crate) fn add(&mut self, stage: &StageSpec, rows: &mut [FirstRound], all: &mut PromptBytes) {
         for rows in by_pack(stage, rows) {
             self.count += 1;
             let mut alike: Vec<Vec<&Prompt>> = Vec::new();

@@ -10,15 +10,15 @@ use crate::spec::TableId;
 use crate::store::{PartWriter, RunDir, StoreError};
 
 /// The tables; the folder is removed with them.
-pub struct Retained {
-    pub dir: RunDir,
+pub(crate) struct Retained {
+    pub(crate) dir: RunDir,
     /// The inputs of reshapes whose rows are all known so far.
-    pub open: HashMap<TableId, PartWriter>,
+    pub(crate) open: HashMap<TableId, PartWriter>,
     _folder: Option<TempDir>,
 }
 
 impl Retained {
-    pub fn new(plan: &Plan) -> Result<Self, RunError> {
+    pub(crate) fn new(plan: &Plan) -> Result<Self, RunError> {
         let folder = match plan.reshapes().next() {
             None => None,
             Some(_) => Some(tempfile::tempdir().map_err(StoreError::io(&std::env::temp_dir()))?),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::table::{Cell, Simple, Type};
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum AnswerType {
+pub(crate) enum AnswerType {
     /// Text of at most this many characters (Unicode scalar values).
     Text(Option<NonZeroU32>),
     Enum(Vec<String>),
@@ -20,7 +20,7 @@ pub enum AnswerType {
 }
 
 impl AnswerType {
-    pub fn column(&self) -> Type {
+    pub(crate) fn column(&self) -> Type {
         match self {
             AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_) => Type::Text,
             AnswerType::Some(..) => Type::List(Simple::Text),
@@ -31,7 +31,7 @@ impl AnswerType {
         }
     }
 
-    pub fn labels(&self) -> Vec<String> {
+    pub(crate) fn labels(&self) -> Vec<String> {
         match self {
             AnswerType::Enum(options) => options.clone(),
             AnswerType::Labelled(choices) => choices.iter().map(|(_, choice)| choice.clone()).collect(),
@@ -66,7 +66,7 @@ impl AnswerType {
         }
     }
 
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let bounds = |low: &Option<f64>, high: &Option<f64>| match (low, high) {
             (Some(low), Some(high)) => format!(" from {low} to {high}"),
             (Some(low), None) => format!(" of {low} or more"),
@@ -137,7 +137,7 @@ impl AnswerType {
 }
 
 /// The form in which options are compared: without case, outer quotes and full stops, and with single spaces.
-pub fn normalise_option(text: &str) -> String {
+pub(crate) fn normalise_option(text: &str) -> String {
     let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.'));
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }

@@ -9,35 +9,35 @@ use super::condition::{HOLDS, holding};
 use super::template::Template;
 
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     template: Template,
     source: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Figure {
+pub(crate) enum Figure {
     Count(u64),
     Number(f64),
     Group(BTreeMap<String, Figure>),
 }
 
 impl Claim {
-    pub fn new(source: &str) -> Result<Self, String> {
+    pub(crate) fn new(source: &str) -> Result<Self, String> {
         Ok(Claim { template: holding(source)?, source: source.to_owned() })
     }
 
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
     /// Sorted; a figure of a group is written with a dot.
-    pub fn figures(&self) -> Vec<String> {
+    pub(crate) fn figures(&self) -> Vec<String> {
         let mut names = self.template.variables();
         names.retain(|name| !self.template.is_global(name));
         names
     }
 
-    pub fn holds(&self, figures: &BTreeMap<String, Figure>) -> Result<bool, String> {
+    pub(crate) fn holds(&self, figures: &BTreeMap<String, Figure>) -> Result<bool, String> {
         let context = figures.iter().map(|(name, figure)| (name.clone(), value_of(figure))).collect();
         Ok(self.template.over(context)? == HOLDS)
     }

@@ -9,46 +9,46 @@ use crate::table::{Cell, Row};
 pub(super) const HOLDS: &str = "1";
 
 #[derive(Debug)]
-pub struct Condition {
+pub(crate) struct Condition {
     template: Template,
     source: String,
 }
 
 #[derive(Debug)]
-pub struct BoundCondition {
+pub(crate) struct BoundCondition {
     template: Bound,
     source: String,
 }
 
 impl Condition {
-    pub fn new(source: &str) -> Result<Self, String> {
+    pub(crate) fn new(source: &str) -> Result<Self, String> {
         Ok(Condition { template: holding(source)?, source: source.to_owned() })
     }
 
-    pub fn bind(self, input: &SchemaRef, others: &[&str]) -> Result<BoundCondition, Unknown> {
+    pub(crate) fn bind(self, input: &SchemaRef, others: &[&str]) -> Result<BoundCondition, Unknown> {
         Ok(BoundCondition { template: self.template.bind(input, None, others)?, source: self.source })
     }
 }
 
 impl BoundCondition {
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
-    pub fn reads(&self) -> Vec<usize> {
+    pub(crate) fn reads(&self) -> Vec<usize> {
         self.template.reads()
     }
 
-    pub fn others(&self) -> &[String] {
+    pub(crate) fn others(&self) -> &[String] {
         self.template.others()
     }
 
-    pub fn holds(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<bool, String> {
+    pub(crate) fn holds(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<bool, String> {
         Ok(self.template.render(row, others)? == HOLDS)
     }
 
     /// The text columns that are compared with a number, which is never true.
-    pub fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
+    pub(crate) fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
         let tokens = tokens(&self.source);
         let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).map_or("", |token| token.text);
         let is_number = |t: &str| t.starts_with(|c: char| c.is_ascii_digit());

@@ -9,26 +9,26 @@ use crate::name::listed;
 use crate::table::Type;
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Expect {
+pub(crate) enum Expect {
     Text,
     Record(Vec<Field>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Field {
-    pub name: String,
-    pub kind: AnswerType,
-    pub nullable: bool,
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) kind: AnswerType,
+    pub(crate) nullable: bool,
     /// It is neither in the schema nor in the prompt.
-    pub prob: bool,
+    pub(crate) prob: bool,
     /// The key may be missing, and any scalar is accepted as text.
-    pub loose: bool,
-    pub unknown: Vec<String>,
-    pub description: Option<String>,
+    pub(crate) loose: bool,
+    pub(crate) unknown: Vec<String>,
+    pub(crate) description: Option<String>,
 }
 
 impl Field {
-    pub fn loose(name: &str) -> Field {
+    pub(crate) fn loose(name: &str) -> Field {
         let kind = AnswerType::Text(None);
         let name = name.to_owned();
         Field { name, kind, nullable: true, prob: false, loose: true, unknown: Vec::new(), description: None }
@@ -89,7 +89,7 @@ impl Field {
         !option && self.unknown.iter().any(|unknown| normalise_option(unknown) == text)
     }
 
-    pub fn columns(&self) -> impl Iterator<Item = (String, Type)> {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (String, Type)> {
         let prob = self.prob.then(|| (format!("{}_prob", self.name), Type::Number));
         [(self.name.clone(), self.kind.column())].into_iter().chain(prob)
     }
@@ -110,7 +110,7 @@ fn shown(value: &Value) -> String {
 }
 
 impl Expect {
-    pub fn schema(&self) -> Option<Value> {
+    pub(crate) fn schema(&self) -> Option<Value> {
         let Expect::Record(fields) = self else { return None };
         let properties: Map<String, Value> = fields.iter().map(|f| (f.name.clone(), f.schema())).collect();
         let required: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
@@ -119,7 +119,7 @@ impl Expect {
         }))
     }
 
-    pub fn instruction(&self) -> Option<String> {
+    pub(crate) fn instruction(&self) -> Option<String> {
         let Expect::Record(fields) = self else { return None };
         let lines: Vec<String> = fields.iter().map(Field::words).collect();
         Some(format!("Answer with one JSON object and nothing else. Its keys:\n{}", lines.join("\n")))
@@ -132,15 +132,15 @@ impl Expect {
         }
     }
 
-    pub fn is_loose(&self) -> bool {
+    pub(crate) fn is_loose(&self) -> bool {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.loose))
     }
 
-    pub fn needs_probabilities(&self) -> bool {
+    pub(crate) fn needs_probabilities(&self) -> bool {
         matches!(self, Expect::Record(fields) if fields.iter().any(|f| f.prob))
     }
 
-    pub fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
+    pub(crate) fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
         let text = reply::without_thinking(reply)?;
         match self {
             Expect::Text if text.is_empty() => Err("the answer is empty".to_owned()),
@@ -149,7 +149,7 @@ impl Expect {
         }
     }
 
-    pub fn written(&self, answer: &Value) -> Result<String, String> {
+    pub(crate) fn written(&self, answer: &Value) -> Result<String, String> {
         match (self, answer) {
             (Expect::Text, Value::String(text)) if text.trim().is_empty() => Err("it is empty".to_owned()),
             (Expect::Text, Value::String(text)) => Ok(text.trim().to_owned()),
@@ -185,7 +185,7 @@ impl Expect {
         }
     }
 
-    pub fn read_repaired(&self, reply: &str, probabilities: Option<&Probabilities>) -> Option<Answer> {
+    pub(crate) fn read_repaired(&self, reply: &str, probabilities: Option<&Probabilities>) -> Option<Answer> {
         let Expect::Record(fields) = self else { return None };
         let object = reply::repaired(reply::without_thinking(reply).ok()?)?;
         cells(fields, &object, probabilities).ok()

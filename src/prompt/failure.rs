@@ -3,14 +3,14 @@
 use std::fmt;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub kind: FailureKind,
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
     /// The reason; empty in a replay file.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FailureKind {
+pub(crate) enum FailureKind {
     // The kinds of failed calls, as in `provider::CallErrorKind`.
     RateLimited,
     Unavailable,
@@ -54,18 +54,18 @@ const NAMES: [(FailureKind, &str); 17] = [
 ];
 
 impl FailureKind {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
-    pub fn because(self, message: impl Into<String>) -> Failure {
+    pub(crate) fn because(self, message: impl Into<String>) -> Failure {
         Failure { kind: self, message: message.into() }
     }
 }
 
 impl Failure {
     /// A text that names no known kind is kept whole.
-    pub fn read(text: &str) -> Failure {
+    pub(crate) fn read(text: &str) -> Failure {
         let (name, message) = text.split_once(": ").unwrap_or((text, ""));
         let known = NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| kind.because(message));
         known.filter(|failure| failure.to_string() == text).unwrap_or_else(|| FailureKind::Unnamed.because(text))

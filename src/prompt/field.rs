@@ -14,62 +14,62 @@ use crate::table::Simple;
 /// One key of a typed answer, as the spec writes it; becomes one column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FieldSpec {
+pub(crate) struct FieldSpec {
     /// What the value is.
     #[serde(rename = "type")]
-    pub kind: FieldType,
+    pub(crate) kind: FieldType,
     /// The texts that are allowed, for `type = "string"`.
     #[serde(rename = "enum", default, skip_serializing_if = "Option::is_none")]
-    pub options: Option<Vec<String>>,
+    pub(crate) options: Option<Vec<String>>,
     /// The most characters of a text (Unicode scalar values), for `type = "string"` without `enum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_length: Option<NonZeroU32>,
+    pub(crate) max_length: Option<NonZeroU32>,
     /// The smallest value, for numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum: Option<f64>,
+    pub(crate) minimum: Option<f64>,
     /// The largest value, for numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maximum: Option<f64>,
+    pub(crate) maximum: Option<f64>,
     /// What the items are, for `type = "array"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub items: Option<ItemSpec>,
+    pub(crate) items: Option<ItemSpec>,
     /// Whether the model may say `null`. Default: false.
     #[serde(default)]
-    pub nullable: bool,
+    pub(crate) nullable: bool,
     /// Whether a column `<column>_prob` follows, with how probable the model found the label that it gave (0 to 1), for
     /// `enum` and providers that report it. Default: false.
     #[serde(default)]
-    pub prob: bool,
+    pub(crate) prob: bool,
     /// What the value means; the model reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
+    pub(crate) description: Option<String>,
 }
 
 /// The items of an array, as the spec writes them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ItemSpec {
+pub(crate) struct ItemSpec {
     /// What an item is.
     #[serde(rename = "type")]
-    pub kind: Simple,
+    pub(crate) kind: Simple,
     /// The texts that are allowed, for `type = "string"`.
     #[serde(rename = "enum", default, skip_serializing_if = "Option::is_none")]
-    pub options: Option<Vec<String>>,
+    pub(crate) options: Option<Vec<String>>,
     /// The most characters of a text (Unicode scalar values), for `type = "string"` without `enum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_length: Option<NonZeroU32>,
+    pub(crate) max_length: Option<NonZeroU32>,
     /// The smallest value, for numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum: Option<f64>,
+    pub(crate) minimum: Option<f64>,
     /// The largest value, for numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maximum: Option<f64>,
+    pub(crate) maximum: Option<f64>,
 }
 
 /// The types of an answer's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum FieldType {
+pub(crate) enum FieldType {
     /// Text.
     String,
     /// A whole number.
@@ -126,7 +126,7 @@ fn distinct(options: &[String]) -> Result<Vec<String>, (&'static str, String)> {
 
 impl FieldSpec {
     /// The error is the wrong key and a sentence.
-    pub fn field(&self, name: &str) -> Result<Field, (&'static str, String)> {
+    pub(crate) fn field(&self, name: &str) -> Result<Field, (&'static str, String)> {
         let kind = match self.kind {
             FieldType::Array => self.list()?,
             _ if self.items.is_some() => return Err(("items", "`items` is for `array` only".to_owned())),

@@ -20,9 +20,9 @@ const CAPTURES: &[&str] = &["macro", "call", "filter", "endset"];
 
 #[derive(Debug)]
 pub(super) struct Guarded {
-    pub text: String,
+    pub(crate) text: String,
     /// In bytes; 0 if the template captures no output (`set` blocks, macros, `filter` blocks).
-    pub longest_captured: usize,
+    pub(crate) longest_captured: usize,
 }
 
 /// The error is a line and a sentence. Text that is not a template passes: the engine reports it.

@@ -11,18 +11,18 @@ use super::Probabilities;
 use super::reply::{last_object, without_thinking};
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Token {
+pub(crate) struct Token {
     /// The bytes of the token; a character may be spread over several tokens.
-    pub bytes: Vec<u8>,
-    pub probability: f64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) probability: f64,
     /// May contain the token itself.
-    pub likeliest: Vec<(Vec<u8>, f64)>,
+    pub(crate) likeliest: Vec<(Vec<u8>, f64)>,
 }
 
 type Label = (String, Vec<u8>);
 
 /// A key whose value cannot be followed is left out; `None` without tokens.
-pub fn label_probabilities(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
+pub(crate) fn label_probabilities(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
     if tokens.is_empty() {
         return None;
     }

@@ -23,33 +23,33 @@ use indexmap::IndexMap;
 
 use crate::table::Cell;
 
-pub use answer_type::{AnswerType, normalise_option};
-pub use claim::{Claim, Figure};
-pub use condition::{BoundCondition, Condition};
-pub use expect::{Expect, Field};
-pub use failure::{Failure, FailureKind};
-pub use field::{FieldSpec, FieldType, ItemSpec};
-pub use label_scores::{Token, label_probabilities};
-pub use message::{Message, Role, Shared, system};
-pub use pack::{Item, Pack, pack, together};
-pub use records::{TemplateValue, Trial};
-pub use shorten::shortened;
-pub use template::{Bound, Template, Unknown};
+pub(crate) use answer_type::{AnswerType, normalise_option};
+pub(crate) use claim::{Claim, Figure};
+pub(crate) use condition::{BoundCondition, Condition};
+pub(crate) use expect::{Expect, Field};
+pub(crate) use failure::{Failure, FailureKind};
+pub(crate) use field::{FieldSpec, FieldType, ItemSpec};
+pub(crate) use label_scores::{Token, label_probabilities};
+pub(crate) use message::{Message, Role, system};
+pub(crate) use pack::{Item, Pack, pack, together};
+pub(crate) use records::TemplateValue;
+pub(crate) use shorten::shortened;
+pub(crate) use template::{Bound, Template};
 
 #[derive(Clone, Debug)]
-pub struct Prompt {
-    pub messages: Vec<Message>,
-    pub expect: Arc<Expect>,
-    pub schema: Option<Arc<serde_json::Value>>,
+pub(crate) struct Prompt {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) expect: Arc<Expect>,
+    pub(crate) schema: Option<Arc<serde_json::Value>>,
     /// Set if equal questions need separate answers; else they are asked once of a greedy model.
-    pub respondent: Option<u64>,
-    pub pack: Option<Arc<Pack>>,
+    pub(crate) respondent: Option<u64>,
+    pub(crate) pack: Option<Arc<Pack>>,
 }
 
-pub type Answer = Vec<Cell>;
+pub(crate) type Answer = Vec<Cell>;
 
 /// By key, then by label as the spec writes it (null under `null`), from 0 to 1.
-pub type Probabilities = IndexMap<String, IndexMap<String, f64>>;
+pub(crate) type Probabilities = IndexMap<String, IndexMap<String, f64>>;
 
 /// In characters.
 const SHOWN: usize = 4000;
@@ -58,12 +58,12 @@ const SHOWN: usize = 4000;
 const SHOWN_OF_ENDLESS: usize = 200;
 
 impl Prompt {
-    pub fn again(&self, asked: &[Message], reply: &str, reason: &str) -> Vec<Message> {
+    pub(crate) fn again(&self, asked: &[Message], reply: &str, reason: &str) -> Vec<Message> {
         let complaint = format!("That answer can't be used: {reason}. {}", self.expect.reminder());
         replied(asked, first(reply, SHOWN).to_owned(), complaint)
     }
 
-    pub fn again_shorter(&self, asked: &[Message], reply: &str) -> Vec<Message> {
+    pub(crate) fn again_shorter(&self, asked: &[Message], reply: &str) -> Vec<Message> {
         let complaint =
             format!("That answer was too long and was cut off. Be much briefer. {}", self.expect.reminder());
         replied(asked, format!("{} …", first(reply, SHOWN_OF_ENDLESS)), complaint)

@@ -25,19 +25,19 @@ const LETTERS: &[u8; 19] = b"bcdfghjkmnpqrstvwxz";
 const LENGTH: usize = 5;
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pack {
+pub(crate) struct Pack {
     ids: Vec<String>,
     expect: Arc<Expect>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    pub part: Option<String>,
-    pub answer: Result<Answer, String>,
+pub(crate) struct Item {
+    pub(crate) part: Option<String>,
+    pub(crate) answer: Result<Answer, String>,
 }
 
 /// They must share the same texts in the same places and the form of the answer.
-pub fn together(a: &Prompt, b: &Prompt) -> bool {
+pub(crate) fn together(a: &Prompt, b: &Prompt) -> bool {
     let alike = |(a, b): (&Message, &Message)| {
         let ((start, own, end), (other_start, other_own, other_end)) = (a.parts(), b.parts());
         a.role == b.role && start == other_start && end == other_end && own.is_empty() == other_own.is_empty()
@@ -48,7 +48,7 @@ pub fn together(a: &Prompt, b: &Prompt) -> bool {
         && a.messages.iter().zip(&b.messages).all(alike)
 }
 
-pub fn pack(prompts: &[&Prompt]) -> Prompt {
+pub(crate) fn pack(prompts: &[&Prompt]) -> Prompt {
     let (examples, first) = without_examples(prompts[0]);
     let several = first.messages.iter().filter(|message| !message.parts().1.is_empty()).count() > 1;
     let contents: Vec<String> = prompts.iter().map(|prompt| own(prompt, several)).collect();
@@ -250,11 +250,11 @@ struct Entry<'a> {
 }
 
 impl Pack {
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.ids.len()
     }
 
-    pub fn read(&self, reply: &str, lenient: bool) -> Vec<Item> {
+    pub(crate) fn read(&self, reply: &str, lenient: bool) -> Vec<Item> {
         let bad = |reason: &str| vec![Item { part: None, answer: Err(reason.to_owned()) }; self.size()];
         let text = match reply::without_thinking(reply) {
             Ok(text) => text,

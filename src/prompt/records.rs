@@ -12,7 +12,7 @@ use crate::name::nearest;
 use crate::table::{Cell, Row};
 
 #[derive(Clone, Copy, Debug)]
-pub enum TemplateValue<'a> {
+pub(crate) enum TemplateValue<'a> {
     Cell(&'a Cell),
     Record(&'a [String], &'a [Cell]),
     Records(&'a [String], &'a [&'a [Cell]]),
@@ -34,18 +34,18 @@ fn record(names: &[String], cells: &[Cell]) -> Value {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trial {
-    pub reads: Vec<String>,
-    pub unknown: Vec<(String, Option<String>)>,
+pub(crate) struct Trial {
+    pub(crate) reads: Vec<String>,
+    pub(crate) unknown: Vec<(String, Option<String>)>,
 }
 
 impl Bound {
-    pub fn render_with(&self, row: Row<'_>, others: &[(&str, TemplateValue<'_>)]) -> Result<String, String> {
+    pub(crate) fn render_with(&self, row: Row<'_>, others: &[(&str, TemplateValue<'_>)]) -> Result<String, String> {
         self.render_values(row, others.iter().map(|(name, given)| (*name, given.value())))
     }
 
     /// Keys in a branch that is not taken count as read; so do all if the template iterates over them.
-    pub fn trial(&self, variable: &str, names: &[String]) -> Trial {
+    pub(crate) fn trial(&self, variable: &str, names: &[String]) -> Trial {
         let seen = Arc::new(Seen { names: names.to_vec(), ..Seen::default() });
         let records: Value = (0..2).map(|_| Value::from_object(Probe(seen.clone()))).collect();
         let _ = self.render_blank(&[(variable, records)]);

@@ -14,7 +14,7 @@ const TRIES: usize = 1000;
 /// How often a reply may be read, on average, by tries that fail far behind their start.
 const READINGS: usize = 4;
 
-pub fn without_thinking(reply: &str) -> Result<&str, String> {
+pub(crate) fn without_thinking(reply: &str) -> Result<&str, String> {
     let text = reply.trim_start_matches('\u{feff}').trim();
     // Some chat templates open the thinking in the prompt, so that the reply contains only its end.
     match (text.starts_with("<think>"), text.rfind("</think>")) {
@@ -24,14 +24,14 @@ pub fn without_thinking(reply: &str) -> Result<&str, String> {
     }
 }
 
-pub fn object(text: &str) -> Result<Map<String, Value>, String> {
+pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
     match text.is_empty() {
         true => Err("it is empty".to_owned()),
         false => last_object(text).ok_or_else(|| "there is no JSON object in it".to_owned()),
     }
 }
 
-pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
+pub(crate) fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     if let Ok(object) = serde_json::from_str(text) {
         return Some(object);
     }
@@ -60,11 +60,11 @@ pub fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
 }
 
 /// `None` if it has no end, or if a repair would change a letter, digit or backslash, or their order.
-pub fn repaired(text: &str) -> Option<Map<String, Value>> {
+pub(crate) fn repaired(text: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(&mended(text)?).ok()
 }
 
-pub fn mended(text: &str) -> Option<String> {
+pub(crate) fn mended(text: &str) -> Option<String> {
     let (start, end) = (text.find('{')?, text.rfind('}')?);
     let written = text.get(start..=end).filter(|written| written.len() <= LONGEST_REPAIR)?;
     let said = content(written)?;
@@ -117,7 +117,7 @@ fn read_until(text: &str, error: &serde_json::Error) -> usize {
     }
 }
 
-pub(super) struct Distinct(pub Map<String, Value>);
+pub(super) struct Distinct(pub(crate) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Distinct {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -7,7 +7,7 @@ use super::{Message, Role};
 const GAP: &str = "\n[…]\n";
 
 /// With the number of characters left out; `None` if nothing has to go, or nothing would remain.
-pub fn shortened(messages: &[Message], bytes: usize) -> Option<(Vec<Message>, u64)> {
+pub(crate) fn shortened(messages: &[Message], bytes: usize) -> Option<(Vec<Message>, u64)> {
     let whole: usize = messages.iter().map(|message| message.content.len()).sum();
     let is_example = |at: usize| {
         let message = &messages[at];

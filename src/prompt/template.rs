@@ -25,20 +25,20 @@ const LONGEST: usize = 8 << 20;
 const NAME: &str = "prompt";
 
 #[derive(Debug)]
-pub struct Template {
+pub(crate) struct Template {
     environment: Environment<'static>,
     source: String,
     constant: (String, String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TemplateError {
-    pub line: Option<usize>,
-    pub message: String,
+pub(crate) struct TemplateError {
+    pub(crate) line: Option<usize>,
+    pub(crate) message: String,
 }
 
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     template: Template,
     columns: Vec<(String, usize)>,
     row: Option<SchemaRef>,
@@ -46,14 +46,14 @@ pub struct Bound {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown(Vec<(String, Option<String>)>);
+pub(crate) struct Unknown(Vec<(String, Option<String>)>);
 
 impl Unknown {
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    pub fn problems(self, path: &Path, what: &str, input: &Schema) -> Vec<Diagnostic> {
+    pub(crate) fn problems(self, path: &Path, what: &str, input: &Schema) -> Vec<Diagnostic> {
         let problem = |(name, near): (String, Option<String>)| {
             let message = format!("{what} uses `{name}`, but the input has no such column");
             let problem = Diagnostic::error("unknown-variable", path.clone(), message);
@@ -66,20 +66,20 @@ impl Unknown {
         self.0.into_iter().map(problem).collect()
     }
 
-    pub fn without(mut self, name: &str) -> Self {
+    pub(crate) fn without(mut self, name: &str) -> Self {
         self.0.retain(|(n, _)| n != name);
         self
     }
 }
 
 impl Template {
-    pub fn check_expression(source: &str) -> Result<(), TemplateError> {
+    pub(crate) fn check_expression(source: &str) -> Result<(), TemplateError> {
         let error = |error: minijinja::Error| TemplateError { line: error.line(), message: said(&error) };
         guards::guarded(&format!("{{{{{source}}}}}")).map_err(placed)?;
         Environment::new().compile_expression(source).map(drop).map_err(error)
     }
 
-    pub fn new(source: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn new(source: &str) -> Result<Self, TemplateError> {
         let guarded = guards::guarded(source).map_err(placed)?;
         let mut environment = render_budget::environment();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -98,12 +98,12 @@ impl Template {
         }
     }
 
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
     /// Sorted; a part of one is written with a dot (`row.party`).
-    pub fn variables(&self) -> Vec<String> {
+    pub(crate) fn variables(&self) -> Vec<String> {
         let Ok(template) = self.environment.get_template(NAME) else { return Vec::new() };
         let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
         names.sort();
@@ -132,7 +132,7 @@ impl Template {
     }
 
     /// `text` is `text_column`, `row` all columns, and `others` come with each row.
-    pub fn bind(self, input: &SchemaRef, text_column: Option<usize>, others: &[&str]) -> Result<Bound, Unknown> {
+    pub(crate) fn bind(self, input: &SchemaRef, text_column: Option<usize>, others: &[&str]) -> Result<Bound, Unknown> {
         let mut bound = Bound { template: self, columns: Vec::new(), row: None, others: Vec::new() };
         let mut unknown = Vec::new();
         for variable in bound.template.variables() {
@@ -190,27 +190,27 @@ fn near(name: &str, input: &Schema) -> Option<String> {
 }
 
 impl Bound {
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         self.template.source()
     }
 
-    pub fn reads(&self) -> Vec<usize> {
+    pub(crate) fn reads(&self) -> Vec<usize> {
         match &self.row {
             Some(schema) => (0..schema.fields().len()).collect(),
             None => self.columns.iter().map(|(_, column)| *column).collect(),
         }
     }
 
-    pub fn others(&self) -> &[String] {
+    pub(crate) fn others(&self) -> &[String] {
         &self.others
     }
 
-    pub fn message(&self, row: Row<'_>) -> Result<Message, String> {
+    pub(crate) fn message(&self, row: Row<'_>) -> Result<Message, String> {
         let (start, end) = &self.template.constant;
         Ok(Message::user(self.render(row, &[])?).around(start, end))
     }
 
-    pub fn render(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<String, String> {
+    pub(crate) fn render(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<String, String> {
         self.render_values(row, others.iter().map(|(name, cell)| (*name, value_of((*cell).clone()))))
     }
 

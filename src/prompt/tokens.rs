@@ -17,16 +17,16 @@ pub(super) enum TokenKind {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token<'a> {
-    pub kind: TokenKind,
-    pub text: &'a str,
-    pub end: usize,
+    pub(crate) kind: TokenKind,
+    pub(crate) text: &'a str,
+    pub(crate) end: usize,
 }
 
 pub(super) const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else"];
 
 impl Token<'_> {
     /// A word that is a keyword elsewhere can be a variable; then the answer is wrong.
-    pub fn ends_operand(&self) -> bool {
+    pub(crate) fn ends_operand(&self) -> bool {
         match self.kind {
             TokenKind::Word => !KEYWORDS.contains(&self.text),
             TokenKind::Literal | TokenKind::Close => true,
@@ -34,7 +34,7 @@ impl Token<'_> {
         }
     }
 
-    pub fn is(&self, sign: &str) -> bool {
+    pub(crate) fn is(&self, sign: &str) -> bool {
         self.kind == TokenKind::Sign && self.text == sign
     }
 }
@@ -42,10 +42,10 @@ impl Token<'_> {
 #[derive(Debug)]
 pub(super) struct Tag<'a> {
     /// With the delimiters, in bytes; to the end of the template if not closed, or of `endraw`.
-    pub span: Range<usize>,
-    pub tokens: Vec<Token<'a>>,
-    pub depth: usize,
-    pub is_block: bool,
+    pub(crate) span: Range<usize>,
+    pub(crate) tokens: Vec<Token<'a>>,
+    pub(crate) depth: usize,
+    pub(crate) is_block: bool,
 }
 
 pub(super) fn next_tag(source: &str, from: usize) -> Option<Tag<'_>> {

@@ -10,7 +10,7 @@ use reqwest::Url;
 pub(super) struct Address(Url);
 
 impl Address {
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let example = "an address looks like `http://127.0.0.1:8000/v1`";
         let mut url = Url::parse(text.trim()).map_err(|e| format!("this is not an address ({e}); {example}"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
@@ -29,14 +29,14 @@ impl Address {
         Ok(Address(url))
     }
 
-    pub fn join(&self, path: &str) -> Url {
+    pub(crate) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", self.0.path()));
         url
     }
 
     /// `props` for `http://host:8080/v1` is `http://host:8080/props`.
-    pub fn beside(&self, path: &str) -> Url {
+    pub(crate) fn beside(&self, path: &str) -> Url {
         let base = self.0.path().trim_end_matches('/');
         let parent = base.rfind('/').map_or("/", |end| &base[..=end]);
         let mut url = self.0.clone();
@@ -44,15 +44,15 @@ impl Address {
         url
     }
 
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         match self.host().parse::<IpAddr>() {
             Ok(ip) => ip.to_canonical().is_loopback(),
             Err(_) => self.host() == "localhost" || self.host().ends_with(".localhost"),
@@ -71,7 +71,7 @@ impl Address {
         }
     }
 
-    pub fn exposes_a_key(&self) -> bool {
+    pub(crate) fn exposes_a_key(&self) -> bool {
         !self.is_https() && !self.is_loopback() && !self.is_private()
     }
 }

@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::failure::{CallError, CallErrorKind, snippet};
 
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     /// Never a redirect.
-    pub status: u16,
-    pub retry_after: Option<Duration>,
-    pub body: &'a [u8],
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: &'a [u8],
 }
 
 impl<'a> Answer<'a> {
-    pub fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
@@ -25,7 +25,7 @@ impl<'a> Answer<'a> {
     }
 
     /// A body that ends too early is `Truncated`, any other fault is `Malformed`.
-    pub fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
+    pub(crate) fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
         serde_json::from_slice(self.body).map_err(|e| {
             let (kind, what) = match e.is_eof() {
                 true => (CallErrorKind::Truncated, "ends too early"),

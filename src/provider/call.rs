@@ -7,45 +7,45 @@ use crate::prompt::{Message, Probabilities, Token};
 
 /// `None` is not sent at all, so the server's default holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
-    pub temperature: Option<f64>,
-    pub top_p: Option<f64>,
-    pub max_tokens: Option<u32>,
-    pub stop: Vec<String>,
-    pub seed: Option<u64>,
-    pub num_ctx: Option<u32>,
+pub(crate) struct Sampling {
+    pub(crate) temperature: Option<f64>,
+    pub(crate) top_p: Option<f64>,
+    pub(crate) max_tokens: Option<u32>,
+    pub(crate) stop: Vec<String>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) num_ctx: Option<u32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub logprobs: bool,
+    pub(crate) logprobs: bool,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub extra: Map<String, Value>,
+    pub(crate) extra: Map<String, Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Model {
-    pub id: String,
-    pub sampling: Sampling,
+pub(crate) struct Model {
+    pub(crate) id: String,
+    pub(crate) sampling: Sampling,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    pub model: &'a Model,
-    pub messages: &'a [Message],
-    pub schema: Option<&'a Value>,
+pub(crate) struct Call<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) messages: &'a [Message],
+    pub(crate) schema: Option<&'a Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     /// Field order is fixed, so equal calls are equal bytes.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// First bytes, not posted: differences that the protocol keeps out of the body (Gemini's model, Anthropic's seed).
-    pub unsent: usize,
+    pub(crate) unsent: usize,
     /// First bytes, with the unsent ones, that the call key hashes; the rest cannot change the answer.
-    pub keyed: usize,
+    pub(crate) keyed: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Finish {
+pub(crate) enum Finish {
     Stop,
     /// At `max_tokens` or the end of the context: incomplete.
     Length,
@@ -54,22 +54,22 @@ pub enum Finish {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// Empty only where `finish` is `Length` or `ContentFilter`.
-    pub text: String,
-    pub finish: Finish,
-    pub prompt_tokens: Option<u64>,
-    pub completion_tokens: Option<u64>,
-    pub build: Option<String>,
-    pub probabilities: Option<Probabilities>,
-    pub tokens: Vec<Token>,
+    pub(crate) text: String,
+    pub(crate) finish: Finish,
+    pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) completion_tokens: Option<u64>,
+    pub(crate) build: Option<String>,
+    pub(crate) probabilities: Option<Probabilities>,
+    pub(crate) tokens: Vec<Token>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Build {
+pub(crate) struct Build {
     /// The digest of the weights (Ollama), the id behind an alias (Anthropic), or a version (Gemini).
-    pub digest: Option<String>,
-    pub quantization: Option<String>,
+    pub(crate) digest: Option<String>,
+    pub(crate) quantization: Option<String>,
     #[serde(default)]
-    pub template: Option<String>,
+    pub(crate) template: Option<String>,
 }

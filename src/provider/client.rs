@@ -9,9 +9,9 @@ use super::failure::CallError;
 use super::inventory::Inventory;
 use super::timing::Timings;
 
-pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-pub trait Provider: Send + Sync + fmt::Debug {
+pub(crate) trait Provider: Send + Sync + fmt::Debug {
     /// In [`super::PROVIDERS`]; part of the call key.
     fn kind(&self) -> &'static str;
 

@@ -17,26 +17,27 @@ use crate::document::{self, Node, Path, Problems};
 
 const DAY: u64 = 86_400;
 
-pub type Config = Arc<dyn Endpoint>;
+pub(crate) type Config = Arc<dyn Endpoint>;
 
-pub type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
+pub(crate) type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
-pub struct ConnectContext<'a> {
-    pub env: Env<'a>,
-    pub folder: &'a FilePath,
+pub(crate) struct ConnectContext<'a> {
+    pub(crate) env: Env<'a>,
+    pub(crate) folder: &'a FilePath,
 }
 
-pub trait Endpoint: fmt::Debug + Send + Sync {
+pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
     fn kind(&self) -> &'static str;
 
-    /// A variable's name, never the key.
+    /// The name of the variable with the API key, never the key.
     fn secret_env(&self) -> Option<&str>;
 
     fn address_env(&self) -> Option<&str> {
         None
     }
 
-    /// With all defaults, for `plan` and the manifest. None of them is secret.
+    /// The fields of the spec with all defaults, without secrets.
+    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for tests and fuzz targets"))]
     fn settings(&self) -> Value;
 
     fn gives_probabilities(&self) -> bool;
@@ -54,27 +55,29 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
         5.0
     }
 
-    /// With every field that fanfold can set, to compare a model's `extra` with; `None` without requests.
+    /// A request body with every field that fanfold can set, to compare a model's `extra` with; `None` without requests.
     fn full_body(&self) -> Option<Value> {
         None
     }
 
-    /// As the connection would, without one; `None` without a server. Hostile bodies are tested here.
+    /// Reads an answer as the provider does, but without a connection. `None` for a kind without a server.
+    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for tests and fuzz targets"))]
     fn read(&self, _model: &Model, _answer: Answer<'_>) -> Option<Reading> {
         None
     }
 
-    /// Opens no connection; fails if the environment lacks a variable or holds a bad address.
+    /// Makes a client without opening a connection; fails if the environment lacks a variable or holds a bad address.
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError>;
 }
 
+#[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for tests and fuzz targets"))]
 #[derive(Debug)]
-pub struct Reading {
-    pub reply: Result<Reply, CallError>,
-    pub build: Result<Build, CallError>,
+pub(crate) struct Reading {
+    pub(crate) reply: Result<Reply, CallError>,
+    pub(crate) build: Result<Build, CallError>,
 }
 
-/// The messages are safe to show.
+/// Error messages are cleaned, so that they can be shown.
 pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Reading {
     Reading {
         reply: wire.decode(answer).map_err(|error| error.cleaned(None)),
@@ -83,17 +86,17 @@ pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Re
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointError {
-    pub message: String,
-    pub help: Option<String>,
+pub(crate) struct EndpointError {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
 impl EndpointError {
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         EndpointError { message: message.into(), help: None }
     }
 
-    pub fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         EndpointError { help: Some(help.into()), ..self }
     }
 
@@ -132,20 +135,20 @@ pub(super) struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    pub fn wrong(&mut self, field: &str, message: impl Into<String>, help: Option<&str>) {
+    pub(crate) fn wrong(&mut self, field: &str, message: impl Into<String>, help: Option<&str>) {
         self.problems.error("bad-provider", self.path.key(field), message).help_if(help.map(str::to_owned));
         self.failed = true;
     }
 
     /// Between a second and a day: 0 could mean "never" or "at once".
-    pub fn seconds(&mut self, field: &str, value: u64) {
+    pub(crate) fn seconds(&mut self, field: &str, value: u64) {
         if !(1..=DAY).contains(&value) {
             self.wrong(field, format!("`{field}` is {value}, but must be between 1 and {DAY} seconds"), None);
         }
     }
 
     /// The text is not repeated: it may be a key.
-    pub fn variable(&mut self, field: &str, value: Option<&str>) {
+    pub(crate) fn variable(&mut self, field: &str, value: Option<&str>) {
         if value.is_some_and(|name| !is_variable(name)) {
             self.wrong(
                 field,

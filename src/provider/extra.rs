@@ -17,7 +17,7 @@ pub(super) fn merge(body: &mut Value, extra: &Map<String, Value>) {
 }
 
 /// `stream` is always one of them: replies are read whole.
-pub fn taken(own: &Value, extra: &Map<String, Value>) -> Vec<Vec<String>> {
+pub(crate) fn taken(own: &Value, extra: &Map<String, Value>) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     collect(own, extra, &mut Vec::new(), &mut found);
     let stream = vec!["stream".to_owned()];

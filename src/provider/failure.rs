@@ -10,19 +10,19 @@ use chrono::{DateTime, Utc};
 use crate::prompt::{Failure, FailureKind};
 
 /// In characters.
-pub const LONGEST_MESSAGE: usize = 300;
+pub(crate) const LONGEST_MESSAGE: usize = 300;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallError {
-    pub kind: CallErrorKind,
+pub(crate) struct CallError {
+    pub(crate) kind: CallErrorKind,
     /// At most 300 characters, no control characters, no URL query, no key.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CallErrorKind {
+pub(crate) enum CallErrorKind {
     /// Wait at least as long as the server's Retry-After, then try again.
     RateLimited { retry_after: Option<Duration> },
     /// The server is down or busy (refused, reset, 502, 503): try again later.
@@ -50,7 +50,7 @@ pub enum CallErrorKind {
 }
 
 impl CallError {
-    pub fn new(kind: CallErrorKind, message: impl AsRef<str>) -> Self {
+    pub(crate) fn new(kind: CallErrorKind, message: impl AsRef<str>) -> Self {
         CallError::raw(kind, message.as_ref()).cleaned(None)
     }
 
@@ -71,7 +71,7 @@ impl From<CallError> for Failure {
 }
 
 impl CallErrorKind {
-    pub fn failure(&self) -> FailureKind {
+    pub(crate) fn failure(&self) -> FailureKind {
         match self {
             CallErrorKind::RateLimited { .. } => FailureKind::RateLimited,
             CallErrorKind::Unavailable { .. } => FailureKind::Unavailable,
@@ -88,12 +88,12 @@ impl CallErrorKind {
         }
     }
 
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.failure().name()
     }
 
     /// 402 is a quota, 409 and 425 pass by themselves, 501 never does, 52x are Anthropic's and Cloudflare's. RFC 9110, 15.
-    pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
+    pub(crate) fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             401 | 403 => CallErrorKind::Unauthorized,
             402 => CallErrorKind::QuotaExhausted,

@@ -15,7 +15,7 @@ const DAILY_QUOTA: &str = "daily_quota";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fault {
-    pub message: String,
+    pub(crate) message: String,
     /// `error.code`, `error.type`, `error.status` and those of `error.details`.
     codes: Vec<String>,
     status: Option<u16>,
@@ -26,12 +26,12 @@ impl Fault {
     /// Reads a body: `{"error": {message, type, code}}` (OpenAI, llama.cpp, Anthropic), `{"error": {message, code, status,
     /// details}}` (Google), `{"error": "text"}` (Ollama; the text can be a JSON document), `{"message", "type",
     /// "code"}` (older vLLM), `{"detail": ...}` (FastAPI), or anything.
-    pub fn of_body(body: &[u8]) -> Self {
+    pub(crate) fn of_body(body: &[u8]) -> Self {
         let fault = serde_json::from_slice::<Value>(body).ok().and_then(|value| Fault::of_value(&value));
         fault.unwrap_or_else(|| Fault { message: snippet(body), ..Fault::default() })
     }
 
-    pub fn of_value(value: &Value) -> Option<Self> {
+    pub(crate) fn of_value(value: &Value) -> Option<Self> {
         let inner = match value.get("error").filter(|error| !error.is_null()) {
             Some(Value::String(text)) => return Some(Fault::of_text(text)),
             Some(object) => object,
@@ -84,7 +84,7 @@ impl Fault {
         }
     }
 
-    pub fn says(&self, word: &str) -> bool {
+    pub(crate) fn says(&self, word: &str) -> bool {
         self.codes.iter().any(|code| code == word)
     }
 
@@ -119,7 +119,7 @@ impl Fault {
     }
 
     /// With status 200 the status inside counts; without one, it is an outage behind a gateway, which may pass.
-    pub fn class(&self, answer: Answer<'_>) -> CallErrorKind {
+    pub(crate) fn class(&self, answer: Answer<'_>) -> CallErrorKind {
         let status = if answer.is_success() { self.status.unwrap_or(502) } else { answer.status };
         if self.is_spent() {
             CallErrorKind::QuotaExhausted
@@ -136,11 +136,11 @@ impl Fault {
         }
     }
 
-    pub fn error_of(answer: Answer<'_>) -> CallError {
+    pub(crate) fn error_of(answer: Answer<'_>) -> CallError {
         Fault::of_body(answer.body).error(answer)
     }
 
-    pub fn error(self, answer: Answer<'_>) -> CallError {
+    pub(crate) fn error(self, answer: Answer<'_>) -> CallError {
         let message = match answer.is_success() {
             true => self.message.clone(),
             false => format!("{} (status {})", self.message, answer.status),

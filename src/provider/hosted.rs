@@ -35,17 +35,17 @@ pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
 
 #[derive(Debug)]
 pub(super) struct Home {
-    pub owner: &'static str,
-    pub address: &'static str,
+    pub(crate) owner: &'static str,
+    pub(crate) address: &'static str,
     /// Sent to no other server unless the spec names it there.
-    pub key: &'static str,
+    pub(crate) key: &'static str,
     /// Added to every base address, which a `base_url` must not end with; empty if none.
-    pub version: &'static str,
-    pub about_address: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) about_address: &'static str,
 }
 
 impl Home {
-    pub fn is_at(&self, address: &Address) -> bool {
+    pub(crate) fn is_at(&self, address: &Address) -> bool {
         address.is_https() && Address::parse(self.address).is_ok_and(|home| home.host() == address.host())
     }
 

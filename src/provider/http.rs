@@ -18,24 +18,24 @@ use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, retry_after};
 
 /// In bytes.
-pub const LONGEST_BODY: usize = 16 << 20;
+pub(crate) const LONGEST_BODY: usize = 16 << 20;
 
 /// Less than the 5 seconds after which uvicorn and llama.cpp close a connection.
 const KEEP_IDLE: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     /// TLS included.
-    pub connect: Duration,
+    pub(crate) connect: Duration,
     /// From the start of a call to the last byte of its reply.
-    pub total: Duration,
+    pub(crate) total: Duration,
 }
 
 #[derive(Clone)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Secret(text.trim().to_owned())
     }
 
@@ -51,16 +51,16 @@ impl fmt::Debug for Secret {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Headers {
+pub(crate) struct Headers {
     /// In lower case.
-    pub key: &'static str,
-    pub before_key: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) before_key: &'static str,
     /// Names in lower case.
-    pub fixed: &'static [(&'static str, &'static str)],
+    pub(crate) fixed: &'static [(&'static str, &'static str)],
 }
 
 impl Headers {
-    pub const BEARER: Headers = Headers { key: "authorization", before_key: "Bearer ", fixed: &[] };
+    pub(crate) const BEARER: Headers = Headers { key: "authorization", before_key: "Bearer ", fixed: &[] };
 }
 
 #[derive(Clone)]
@@ -83,13 +83,18 @@ pub(super) struct Received {
 }
 
 impl Received {
-    pub fn answer(&self) -> Answer<'_> {
+    pub(crate) fn answer(&self) -> Answer<'_> {
         Answer { status: self.status, retry_after: self.retry_after, body: &self.body }
     }
 }
 
 impl Http {
-    pub fn new(address: &Address, deadlines: Deadlines, key: Option<Secret>, dialect: Headers) -> Result<Self, String> {
+    pub(crate) fn new(
+        address: &Address,
+        deadlines: Deadlines,
+        key: Option<Secret>,
+        dialect: Headers,
+    ) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         for (name, value) in dialect.fixed {
@@ -128,7 +133,12 @@ impl Http {
         Ok(Http { client, headers, key })
     }
 
-    pub async fn post(&self, url: Url, body: Vec<u8>, unreachable: impl Fn() -> String) -> Result<Received, CallError> {
+    pub(crate) async fn post(
+        &self,
+        url: Url,
+        body: Vec<u8>,
+        unreachable: impl Fn() -> String,
+    ) -> Result<Received, CallError> {
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -136,7 +146,7 @@ impl Http {
         self.exchange(request, unreachable).await
     }
 
-    pub async fn get(
+    pub(crate) async fn get(
         &self,
         url: Url,
         deadline: Duration,
@@ -148,7 +158,7 @@ impl Http {
         self.exchange(request, unreachable).await
     }
 
-    pub fn clean(&self, error: CallError) -> CallError {
+    pub(crate) fn clean(&self, error: CallError) -> CallError {
         error.cleaned(self.key.as_ref().map(Secret::text))
     }
 

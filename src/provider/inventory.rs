@@ -8,41 +8,41 @@ use super::failure::safe;
 const MOST: usize = 2000;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Inventory {
-    pub software: Option<String>,
-    pub local: bool,
-    pub slots: Option<u64>,
-    pub models: Vec<Listed>,
-    pub more: bool,
+pub(crate) struct Inventory {
+    pub(crate) software: Option<String>,
+    pub(crate) local: bool,
+    pub(crate) slots: Option<u64>,
+    pub(crate) models: Vec<Listed>,
+    pub(crate) more: bool,
     #[serde(skip)]
-    pub asked: Vec<Option<Listed>>,
+    pub(crate) asked: Vec<Option<Listed>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Listed {
-    pub id: String,
-    pub bytes: Option<u64>,
-    pub parameters: Option<String>,
-    pub quantization: Option<String>,
-    pub context: Option<u64>,
-    pub loaded: Option<bool>,
+pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) parameters: Option<String>,
+    pub(crate) quantization: Option<String>,
+    pub(crate) context: Option<u64>,
+    pub(crate) loaded: Option<bool>,
     /// In tokens, for one call.
-    pub loaded_context: Option<u64>,
+    pub(crate) loaded_context: Option<u64>,
     /// From 0 to 1.
-    pub on_gpu: Option<f64>,
+    pub(crate) on_gpu: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
-    pub path: String,
+pub(crate) struct Page {
+    pub(crate) path: String,
     /// It replaces the last part of the base address (`/v1`).
-    pub beside: bool,
-    pub query: Option<&'static str>,
-    pub body: Option<Value>,
+    pub(crate) beside: bool,
+    pub(crate) query: Option<&'static str>,
+    pub(crate) body: Option<Value>,
 }
 
 impl Page {
-    pub fn get(path: &str) -> Page {
+    pub(crate) fn get(path: &str) -> Page {
         Page { path: path.to_owned(), ..Page::default() }
     }
 }
@@ -70,7 +70,7 @@ impl Inventory {
     }
 }
 
-pub fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

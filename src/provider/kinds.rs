@@ -8,7 +8,7 @@ use super::{anthropic, embedded, gemini, mock, ollama, openai};
 use crate::document::{self, Node, Path, Problems};
 use crate::registry::Kind;
 
-pub static PROVIDERS: &[Kind<Config>] = &[
+pub(crate) static PROVIDERS: &[Kind<Config>] = &[
     Kind {
         name: "ollama",
         about: "A server of open models, mostly on your own machine.",
@@ -53,7 +53,7 @@ pub static PROVIDERS: &[Kind<Config>] = &[
     },
 ];
 
-pub fn default_endpoint(kind: &str) -> Option<Config> {
+pub(crate) fn default_endpoint(kind: &str) -> Option<Config> {
     let kind = PROVIDERS.iter().find(|row| row.name == kind)?;
     let nothing = Node { value: document::Value::Table(Vec::new()), span: 0..0 };
     (kind.decode)(&nothing, &Path::root(), &mut Problems::default())

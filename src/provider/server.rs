@@ -23,7 +23,7 @@ pub(super) struct Server<W> {
 }
 
 impl<W: Wire> Server<W> {
-    pub fn new(wire: W, http: Http, address: Address) -> Self {
+    pub(crate) fn new(wire: W, http: Http, address: Address) -> Self {
         let calls = address.join(&wire.path(""));
         Server { wire, http, address, calls }
     }

@@ -24,7 +24,7 @@ impl StructuredOutput {
         (StructuredOutput::None, "none"),
     ];
 
-    pub fn relaxed(self, level: usize) -> Option<(StructuredOutput, &'static str)> {
+    pub(crate) fn relaxed(self, level: usize) -> Option<(StructuredOutput, &'static str)> {
         let at = Self::FORMS.iter().position(|(form, _)| *form == self)?;
         Self::FORMS.get(at + level).copied()
     }

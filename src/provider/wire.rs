@@ -15,7 +15,7 @@ use super::inventory::{Inventory, Page};
 use super::timing::Timings;
 use crate::prompt::{Message, Role};
 
-pub trait Wire: fmt::Debug + Send + Sync {
+pub(crate) trait Wire: fmt::Debug + Send + Sync {
     fn kind(&self) -> &'static str;
 
     fn headers(&self) -> Headers {

@@ -6,7 +6,7 @@ use super::numbers::{count, number};
 use crate::store::{Audit, StageTotals};
 
 /// The lines about a stage with packs, indented by `width` columns; empty for other stages.
-pub fn lines(totals: &StageTotals, width: usize) -> String {
+pub(crate) fn lines(totals: &StageTotals, width: usize) -> String {
     let mut out = String::new();
     let singles = totals.audit.as_ref().map_or(0, |audit| audit.single.answers);
     if totals.without_packing > 0 {
@@ -58,7 +58,7 @@ fn p(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Cost;
+    use crate::store::audit::Cost;
 
     #[test]
     fn what_packs_saved_and_changed() {

@@ -57,7 +57,7 @@ fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-pub fn line(document: &Document, place: &Place) -> usize {
+pub(crate) fn line(document: &Document, place: &Place) -> usize {
     position(&document.text, within(&document.text, document.span(place)).start).0
 }
 
@@ -75,13 +75,13 @@ fn severity_name(severity: Severity) -> &'static str {
     }
 }
 
-pub fn summary(problems: &[Diagnostic]) -> String {
+pub(crate) fn summary(problems: &[Diagnostic]) -> String {
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     format!("{}, {}", counted(errors, "error"), counted(problems.len() - errors, "warning"))
 }
 
-pub fn human(problems: &[Diagnostic], document: &Document, color: bool) -> String {
+pub(crate) fn human(problems: &[Diagnostic], document: &Document, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let name = clean(&document.name);
     // The renderer shows ASCII controls as pictures but keeps the others, and U+009B starts a command in some terminals.
@@ -119,7 +119,7 @@ fn clean(text: &str) -> String {
     normalize_untrusted_str(text).replace(|c: char| !is_printable(c), "\u{fffd}")
 }
 
-pub fn json(problems: &[Diagnostic], document: &Document) -> String {
+pub(crate) fn json(problems: &[Diagnostic], document: &Document) -> String {
     let diagnostics: Vec<Value> = located(problems, document)
         .iter()
         .map(|at| {
@@ -139,7 +139,7 @@ pub fn json(problems: &[Diagnostic], document: &Document) -> String {
     pretty(&json!({ "schema_version": 1, "file": document.name, "diagnostics": diagnostics }))
 }
 
-pub fn github(problems: &[Diagnostic], document: &Document) -> String {
+pub(crate) fn github(problems: &[Diagnostic], document: &Document) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let mut text = String::new();
@@ -159,7 +159,7 @@ pub fn github(problems: &[Diagnostic], document: &Document) -> String {
     text
 }
 
-pub fn sarif(problems: &[Diagnostic], document: &Document) -> String {
+pub(crate) fn sarif(problems: &[Diagnostic], document: &Document) -> String {
     let mut rules: Vec<&str> = problems.iter().map(|problem| problem.rule).collect();
     rules.sort_unstable();
     rules.dedup();

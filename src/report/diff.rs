@@ -16,33 +16,33 @@ use crate::table::diff::{ColumnDiff, Confusion, Distance, Example, Matching, Tab
 const CELL: usize = 60;
 const LABEL: usize = 16;
 
-pub struct DiffReport {
-    pub a: String,
-    pub b: String,
-    pub facets: Option<Facets>,
-    pub tables: Vec<ComparedTable>,
-    pub only_a: Vec<String>,
-    pub only_b: Vec<String>,
-    pub no_cells: Option<&'static str>,
+pub(crate) struct DiffReport {
+    pub(crate) a: String,
+    pub(crate) b: String,
+    pub(crate) facets: Option<Facets>,
+    pub(crate) tables: Vec<ComparedTable>,
+    pub(crate) only_a: Vec<String>,
+    pub(crate) only_b: Vec<String>,
+    pub(crate) no_cells: Option<&'static str>,
 }
 
-pub struct Facets {
-    pub same: usize,
-    pub drift: Vec<Drift>,
+pub(crate) struct Facets {
+    pub(crate) same: usize,
+    pub(crate) drift: Vec<Drift>,
 }
 
-pub struct ComparedTable {
-    pub name: String,
-    pub compared: Compared,
+pub(crate) struct ComparedTable {
+    pub(crate) name: String,
+    pub(crate) compared: Compared,
 }
 
-pub enum Compared {
+pub(crate) enum Compared {
     Cells(Matching, Box<TableDiff>),
     Not(String),
 }
 
 impl DiffReport {
-    pub fn differs(&self) -> bool {
+    pub(crate) fn differs(&self) -> bool {
         let table = |table: &ComparedTable| matches!(&table.compared, Compared::Cells(_, found) if found.differs());
         self.facets.as_ref().is_some_and(|facets| !facets.drift.is_empty())
             || !(self.only_a.is_empty() && self.only_b.is_empty())

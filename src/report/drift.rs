@@ -8,7 +8,7 @@ const VALUE: usize = 80;
 const HASH: usize = 12;
 
 /// One line per facet with its old and new value, each after `indent`.
-pub fn lines(drift: &[Drift], indent: &str) -> String {
+pub(crate) fn lines(drift: &[Drift], indent: &str) -> String {
     let width = drift.iter().map(|d| d.facet.len()).max().unwrap_or(0);
     let mut out = String::new();
     for Drift { facet, old, new } in drift {

@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use super::numbers::{count, number};
 use crate::store::{Explanation, Origin, Row};
 
-pub struct ExplanationReport {
-    pub explanation: Explanation,
-    pub origin: Origin,
-    pub file: PathBuf,
-    pub column: Option<String>,
+pub(crate) struct ExplanationReport {
+    pub(crate) explanation: Explanation,
+    pub(crate) origin: Origin,
+    pub(crate) file: PathBuf,
+    pub(crate) column: Option<String>,
 }
 
 impl Serialize for ExplanationReport {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::numbers::count;
 use crate::lock::{Freshness, StageState};
 
-pub fn word(state: StageState) -> &'static str {
+pub(crate) fn word(state: StageState) -> &'static str {
     match state {
         StageState::NeverRun => "never run",
         StageState::Running => "running",
@@ -15,7 +15,7 @@ pub fn word(state: StageState) -> &'static str {
     }
 }
 
-pub fn words(stage: &Freshness) -> String {
+pub(crate) fn words(stage: &Freshness) -> String {
     let state = word(stage.state);
     let Some(to_send) = stage.to_send else {
         return format!("{state}: its calls depend on answers that are not known yet");
@@ -24,7 +24,7 @@ pub fn words(stage: &Freshness) -> String {
     format!("{state}: a run would send {most}{}", count(to_send, "call"))
 }
 
-pub fn as_json(stage: &Freshness) -> Value {
+pub(crate) fn as_json(stage: &Freshness) -> Value {
     json!({
         "state": word(stage.state), "why": stage.why,
         "calls_to_send": stage.to_send,

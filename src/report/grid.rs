@@ -2,10 +2,10 @@
 
 use unicode_width::UnicodeWidthStr;
 
-pub const GAP: usize = 2;
+pub(crate) const GAP: usize = 2;
 
 /// The rows as lines; `is_right` selects the right-aligned columns.
-pub fn grid(rows: &[Vec<String>], indent: &str, is_right: impl Fn(usize) -> bool) -> String {
+pub(crate) fn grid(rows: &[Vec<String>], indent: &str, is_right: impl Fn(usize) -> bool) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -15,11 +15,11 @@ fn kib(bytes: u64) -> String {
 }
 
 #[derive(Serialize)]
-pub struct InfoReport {
-    pub schema_version: u32,
-    pub path: PathBuf,
-    pub bytes: u64,
-    pub contents: Contents,
+pub(crate) struct InfoReport {
+    pub(crate) schema_version: u32,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) contents: Contents,
 }
 
 impl Display for InfoReport {
@@ -47,9 +47,9 @@ impl Display for InfoReport {
 }
 
 #[derive(Serialize)]
-pub struct VerifyReport {
-    pub schema_version: u32,
-    pub verified: VerifyCounts,
+pub(crate) struct VerifyReport {
+    pub(crate) schema_version: u32,
+    pub(crate) verified: VerifyCounts,
 }
 
 impl Display for VerifyReport {
@@ -63,12 +63,12 @@ impl Display for VerifyReport {
 }
 
 #[derive(Serialize)]
-pub struct GcReport {
-    pub schema_version: u32,
-    pub dry_run: bool,
-    pub dropped: DropCounts,
-    pub bytes_before: u64,
-    pub bytes_after: u64,
+pub(crate) struct GcReport {
+    pub(crate) schema_version: u32,
+    pub(crate) dry_run: bool,
+    pub(crate) dropped: DropCounts,
+    pub(crate) bytes_before: u64,
+    pub(crate) bytes_after: u64,
 }
 
 impl Display for GcReport {
@@ -83,11 +83,11 @@ impl Display for GcReport {
 }
 
 #[derive(Serialize)]
-pub struct ExportReport {
-    pub schema_version: u32,
-    pub path: PathBuf,
-    pub calls: u64,
-    pub bytes: u64,
+pub(crate) struct ExportReport {
+    pub(crate) schema_version: u32,
+    pub(crate) path: PathBuf,
+    pub(crate) calls: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Display for ExportReport {
@@ -98,15 +98,15 @@ impl Display for ExportReport {
 }
 
 #[derive(Serialize)]
-pub struct ImportReport {
-    pub schema_version: u32,
-    pub files: Vec<ImportedFile>,
+pub(crate) struct ImportReport {
+    pub(crate) schema_version: u32,
+    pub(crate) files: Vec<ImportedFile>,
 }
 
 #[derive(Serialize)]
-pub struct ImportedFile {
-    pub path: PathBuf,
-    pub merged: MergeCounts,
+pub(crate) struct ImportedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) merged: MergeCounts,
 }
 
 impl Display for ImportedFile {

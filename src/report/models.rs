@@ -13,9 +13,9 @@ use crate::provider::{Inventory, Listed};
 
 const OTHERS: usize = 10;
 
-pub struct BuiltinReport<'a> {
-    pub folders: &'a Folders,
-    pub ollama: Option<Surveyed>,
+pub(crate) struct BuiltinReport<'a> {
+    pub(crate) folders: &'a Folders,
+    pub(crate) ollama: Option<Surveyed>,
 }
 
 impl Display for BuiltinReport<'_> {
@@ -58,14 +58,14 @@ impl Serialize for BuiltinReport<'_> {
     }
 }
 
-pub struct ModelsReport {
-    pub pipeline: String,
-    pub servers: Vec<Surveyed>,
-    pub hints: Vec<Hint>,
+pub(crate) struct ModelsReport {
+    pub(crate) pipeline: String,
+    pub(crate) servers: Vec<Surveyed>,
+    pub(crate) hints: Vec<Hint>,
 }
 
 impl ModelsReport {
-    pub fn missing(&self) -> usize {
+    pub(crate) fn missing(&self) -> usize {
         let missing = |server: &Surveyed| match server.inventory {
             Ok(_) => server.needs.iter().filter(|need| need.lack.is_some()).count(),
             Err(_) => server.needs.len(),

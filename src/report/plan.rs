@@ -18,10 +18,11 @@ const BYTES: u64 = 4;
 /// Shared bytes after the row's text, per prompt, that are worth a hint.
 const BEHIND: u64 = 200;
 
+/// What a run would do; the text is what `fanfold plan` prints.
 pub struct PlanReport {
-    pub preview: Preview,
+    pub(crate) preview: Preview,
     /// One per stage that runs.
-    pub stages: Vec<Freshness>,
+    pub(crate) stages: Vec<Freshness>,
 }
 
 impl Display for PlanReport {

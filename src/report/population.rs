@@ -15,17 +15,17 @@ use crate::source::population::report::{Part, Report, Share};
 use crate::table::cell_at;
 
 #[derive(Serialize)]
-pub struct PopulationsReport<'a> {
-    pub schema_version: u32,
-    pub populations: Vec<PopulationReport<'a>>,
+pub(crate) struct PopulationsReport<'a> {
+    pub(crate) schema_version: u32,
+    pub(crate) populations: Vec<PopulationReport<'a>>,
     #[serde(skip)]
-    pub width: usize,
+    pub(crate) width: usize,
 }
 
-pub struct PopulationReport<'a> {
-    pub name: &'a str,
-    pub population: &'a Population,
-    pub report: Report,
+pub(crate) struct PopulationReport<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) population: &'a Population,
+    pub(crate) report: Report,
 }
 
 impl Display for PopulationsReport<'_> {

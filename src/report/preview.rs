@@ -24,7 +24,7 @@ struct Column {
 }
 
 /// The first rows of each stage that has an output; a part that can't be read is left out.
-pub fn first_rows(plan: &Plan, folder: &RunDir, width: usize) -> Vec<String> {
+pub(crate) fn first_rows(plan: &Plan, folder: &RunDir, width: usize) -> Vec<String> {
     let mut stages = Vec::new();
     let mut shown = Vec::new();
     for output in plan.outputs() {
@@ -44,7 +44,7 @@ pub fn first_rows(plan: &Plan, folder: &RunDir, width: usize) -> Vec<String> {
     shown
 }
 
-pub fn table(rows: &RecordBatch, room: usize) -> String {
+pub(crate) fn table(rows: &RecordBatch, room: usize) -> String {
     let columns: Vec<Column> = (0..rows.num_columns()).map(|index| column(rows, index)).collect();
     lines(&columns, &[], room)
 }

@@ -5,12 +5,12 @@
 use std::borrow::Cow;
 
 /// Whether `c` is neither a control character (except line ends and tabs) nor a mark of text direction.
-pub fn is_printable(c: char) -> bool {
+pub(crate) fn is_printable(c: char) -> bool {
     let turns = matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     !turns && (!c.is_control() || c == '\n' || c == '\t')
 }
 
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     match text.chars().all(is_printable) {
         true => Cow::Borrowed(text),
         false => text.chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect(),
@@ -18,7 +18,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Equivalent JSON text whose strings escape unprintable characters.
-pub fn printable_json(text: &str) -> String {
+pub(crate) fn printable_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match is_printable(c) {

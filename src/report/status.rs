@@ -11,13 +11,13 @@ use super::{drift, freshness};
 use crate::lock::{Freshness, StageState};
 use crate::store::{Manifest, StageTotals};
 
-pub struct StatusReport {
-    pub pipeline: String,
-    pub folder: PathBuf,
-    pub manifest: Option<Manifest>,
-    pub stages: Vec<Freshness>,
-    pub answers: u64,
-    pub failed_calls: u64,
+pub(crate) struct StatusReport {
+    pub(crate) pipeline: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) manifest: Option<Manifest>,
+    pub(crate) stages: Vec<Freshness>,
+    pub(crate) answers: u64,
+    pub(crate) failed_calls: u64,
 }
 
 impl StatusReport {

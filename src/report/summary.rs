@@ -17,7 +17,7 @@ use crate::store::{ErrorKind, Manifest, RowCounts, Share, StageTotals};
 
 const MESSAGE: usize = 160;
 
-pub fn announcements(plan: &Plan) -> Vec<String> {
+pub(crate) fn announcements(plan: &Plan) -> Vec<String> {
     let announcement = |i: TableId| {
         let stage = plan.spec.stage(i);
         let models = stage.model_names.join(", ");
@@ -32,7 +32,7 @@ pub fn announcements(plan: &Plan) -> Vec<String> {
     plan.stages().map(announcement).collect()
 }
 
-pub fn missing_calls(total: u64, first: &[MissingCall]) -> String {
+pub(crate) fn missing_calls(total: u64, first: &[MissingCall]) -> String {
     let line = |call: &MissingCall| format!("  row {}, stage {}, model {}\n", call.row, call.stage, call.model);
     let mut out: String = first.iter().map(line).collect();
     if total > first.len() as u64 {
@@ -41,10 +41,10 @@ pub fn missing_calls(total: u64, first: &[MissingCall]) -> String {
     out + "no table was written"
 }
 
-pub struct RunSummary {
-    pub manifest: Manifest,
-    pub elapsed: Duration,
-    pub calls: String,
+pub(crate) struct RunSummary {
+    pub(crate) manifest: Manifest,
+    pub(crate) elapsed: Duration,
+    pub(crate) calls: String,
 }
 
 impl RunSummary {

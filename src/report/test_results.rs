@@ -12,8 +12,8 @@ use crate::assertion::{Finding, Severity};
 use crate::document::{Diagnostic, Document, Place};
 use crate::spec::TestSpec;
 
-pub struct TestReport<'a> {
-    pub document: &'a Document,
+pub(crate) struct TestReport<'a> {
+    pub(crate) document: &'a Document,
     results: Vec<TestResult<'a>>,
 }
 
@@ -60,12 +60,12 @@ impl TestResult<'_> {
 
 impl<'a> TestReport<'a> {
     /// `findings` are those of `tests`, in the same order.
-    pub fn new(document: &'a Document, tests: &'a [TestSpec], findings: &'a [Finding]) -> Self {
+    pub(crate) fn new(document: &'a Document, tests: &'a [TestSpec], findings: &'a [Finding]) -> Self {
         let results = tests.iter().zip(findings).map(|(test, finding)| TestResult { test, finding }).collect();
         TestReport { document, results }
     }
 
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.counted(Outcome::Failed) > 0
     }
 
@@ -73,7 +73,7 @@ impl<'a> TestReport<'a> {
         self.results.iter().filter(|one| one.outcome() == outcome).count()
     }
 
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let words = [(Outcome::Ok, "ok"), (Outcome::Failed, "failed"), (Outcome::Warned, "warned")];
         let parts = words.map(|(outcome, word)| (self.counted(outcome), word));
         let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
@@ -115,7 +115,7 @@ impl Serialize for TestReport<'_> {
 }
 
 /// JUnit XML with one suite. A warning is a passed test with output.
-pub fn junit(report: &TestReport<'_>) -> String {
+pub(crate) fn junit(report: &TestReport<'_>) -> String {
     let TestReport { document, results } = report;
     let failed = report.counted(Outcome::Failed);
     let file = xml(&document.name);
@@ -161,7 +161,7 @@ fn xml(text: &str) -> String {
     out
 }
 
-pub fn github(report: &TestReport<'_>) -> String {
+pub(crate) fn github(report: &TestReport<'_>) -> String {
     let broken = report.results.iter().filter(|one| !one.finding.holds);
     let problems: Vec<Diagnostic> = broken
         .map(|one| {

@@ -17,7 +17,7 @@ use crate::table::parquet::{Table, TableError};
 const BATCH_ROWS: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
-pub enum VerdictError {
+pub(crate) enum VerdictError {
     #[error("no finished run matches this spec and its sources as they are now")]
     NoRun,
     /// A table is missing, or does not belong to the run.
@@ -36,7 +36,7 @@ struct FinishedRun {
 }
 
 /// The findings of the tests of `spec`, in their order, for the newest finished run of `runs`.
-pub fn verdicts(spec: &Spec, project: &Project, runs: Vec<RunDir>) -> Result<Vec<Finding>, VerdictError> {
+pub(crate) fn verdicts(spec: &Spec, project: &Project, runs: Vec<RunDir>) -> Result<Vec<Finding>, VerdictError> {
     let finished = runs.into_iter().filter_map(|dir| {
         let manifest = Manifest::read(&dir).filter(|manifest| manifest.state == State::Done)?;
         Some(FinishedRun { ended: Manifest::written(&dir)?, dir, manifest })

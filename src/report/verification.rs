@@ -12,10 +12,10 @@ use crate::lock::Verified;
 
 const NAMED: usize = 6;
 
-pub struct VerificationReport {
-    pub pipeline: String,
-    pub lock: PathBuf,
-    pub verified: Verified,
+pub(crate) struct VerificationReport {
+    pub(crate) pipeline: String,
+    pub(crate) lock: PathBuf,
+    pub(crate) verified: Verified,
 }
 
 impl Display for VerificationReport {

@@ -18,7 +18,7 @@ use crate::table::parquet::TableError;
 const COMMITS: usize = 8;
 
 /// What the assembler receives; a part's `Begin` comes first.
-pub enum Piece {
+pub(crate) enum Piece {
     /// A part begins; it is made from the parts with these marks.
     Begin(Part, Vec<String>),
     Block(Arc<Block>),
@@ -37,7 +37,7 @@ struct Open {
 }
 
 /// Puts parts together until the channel closes. Unfinished parts are dropped; the ledger has their calls.
-pub async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Result<(), RunError> {
+pub(crate) async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Result<(), RunError> {
     let mut open: HashMap<u64, Open> = HashMap::new();
     let mut commits: JoinSet<Result<(), RunError>> = JoinSet::new();
     while let Some(piece) = pieces.recv().await {

@@ -15,18 +15,18 @@ use crate::spec::StageSpec;
 use crate::table::{Cell, Row, cell_at};
 
 #[derive(Clone, Copy, Debug)]
-pub struct BlockPlace {
-    pub part: u64,
+pub(crate) struct BlockPlace {
+    pub(crate) part: u64,
     /// From 0, in the part.
-    pub index: u64,
+    pub(crate) index: u64,
     /// The number of its first row in the stage's input, from 0.
-    pub first_row: u64,
+    pub(crate) first_row: u64,
 }
 
-pub struct Block {
-    pub place: BlockPlace,
-    pub input: RecordBatch,
-    pub fates: Vec<Fate>,
+pub(crate) struct Block {
+    pub(crate) place: BlockPlace,
+    pub(crate) input: RecordBatch,
+    pub(crate) fates: Vec<Fate>,
     slots: Mutex<Vec<Slot>>,
     /// The answers of rows that are also asked one by one, by slot.
     audits: Mutex<BTreeMap<usize, Slot>>,
@@ -35,11 +35,11 @@ pub struct Block {
 }
 
 #[derive(Default)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// The index in the stage's list of models.
-    pub model: usize,
-    pub asked: Vec<Exchange>,
-    pub failure: Option<Failure>,
+    pub(crate) model: usize,
+    pub(crate) asked: Vec<Exchange>,
+    pub(crate) failure: Option<Failure>,
     filled: bool,
 }
 
@@ -50,7 +50,12 @@ impl Slot {
 }
 
 impl Block {
-    pub fn new(place: BlockPlace, input: RecordBatch, stage: &StageSpec, memory: Arc<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn new(
+        place: BlockPlace,
+        input: RecordBatch,
+        stage: &StageSpec,
+        memory: Arc<OwnedSemaphorePermit>,
+    ) -> Self {
         let fates = fates(stage, &input, place.first_row);
         let mut slots = Vec::with_capacity(input.num_rows() * stage.width());
         for row in 0..input.num_rows() {
@@ -63,7 +68,7 @@ impl Block {
     }
 
     /// Fills a slot. Returns whether its row failed, once all `width` slots of the row are filled.
-    pub fn fill(&self, result: SlotResult, width: usize) -> Option<bool> {
+    pub(crate) fn fill(&self, result: SlotResult, width: usize) -> Option<bool> {
         let mut slots = self.slots.lock();
         let (slot, first) = (result.slot, result.slot - result.slot % width);
         slots[slot].fill(result);
@@ -71,29 +76,29 @@ impl Block {
         row.iter().all(|slot| slot.filled).then(|| row.iter().any(|slot| slot.failure.is_some()))
     }
 
-    pub fn fill_audit(&self, result: SlotResult) {
+    pub(crate) fn fill_audit(&self, result: SlotResult) {
         self.audits.lock().entry(result.slot).or_default().fill(result);
     }
 
-    pub fn take(&self) -> (Vec<Slot>, BTreeMap<usize, Slot>) {
+    pub(crate) fn take(&self) -> (Vec<Slot>, BTreeMap<usize, Slot>) {
         (std::mem::take(&mut *self.slots.lock()), std::mem::take(&mut *self.audits.lock()))
     }
 
-    pub fn set_open(&self, tasks: usize) {
+    pub(crate) fn set_open(&self, tasks: usize) {
         self.open.store(tasks, Ordering::Release);
     }
 
     /// Closes a task; `true` if it was the last.
-    pub fn close_one(&self) -> bool {
+    pub(crate) fn close_one(&self) -> bool {
         self.open.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.open.load(Ordering::Acquire) == 0
     }
 
     /// The number of a row, from 1, and its key as text.
-    pub fn row_name(&self, key: Option<usize>, row: usize) -> (i64, Option<String>) {
+    pub(crate) fn row_name(&self, key: Option<usize>, row: usize) -> (i64, Option<String>) {
         let number = (self.place.first_row as usize + row + 1) as i64;
         let key = key.map(|column| match cell_at(self.input.column(column).as_ref(), row) {
             Cell::Text(text) => text,
@@ -105,7 +110,7 @@ impl Block {
         (number, key)
     }
 
-    pub fn row(&self, row: usize) -> Row<'_> {
+    pub(crate) fn row(&self, row: usize) -> Row<'_> {
         Row::new(&self.input, row, self.place.first_row)
     }
 }

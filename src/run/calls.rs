@@ -16,7 +16,7 @@ use crate::store::Record;
 const TOO_LARGE: [FailureKind; 4] =
     [FailureKind::ContextTooLong, FailureKind::Rejected, FailureKind::Timeout, FailureKind::Refused];
 
-pub struct Calls {
+pub(crate) struct Calls {
     models: Models,
     admission: Admission,
     recorder: Recorder,
@@ -24,25 +24,25 @@ pub struct Calls {
 }
 
 impl Calls {
-    pub fn new(models: Models, admission: Admission, recorder: Recorder, replay: Option<Arc<Replay>>) -> Self {
+    pub(crate) fn new(models: Models, admission: Admission, recorder: Recorder, replay: Option<Arc<Replay>>) -> Self {
         Calls { models, admission, recorder, replay }
     }
 
     /// The recorded calls that take precedence over the ledger's.
-    pub fn replay(&self) -> Option<&Replay> {
+    pub(crate) fn replay(&self) -> Option<&Replay> {
         self.replay.as_deref()
     }
 
-    pub fn target(&self, model: usize) -> &Target {
+    pub(crate) fn target(&self, model: usize) -> &Target {
         self.models.target(model)
     }
 
-    pub fn recorder(&self) -> &Recorder {
+    pub(crate) fn recorder(&self) -> &Recorder {
         &self.recorder
     }
 
     /// Equal calls are made once. `lookup` ends when the call is claimed. `None`: the run stops without an answer.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         request: CallRequest<'_>,
         lookup: Option<Arc<Lookup>>,

@@ -17,7 +17,7 @@ use super::stop::StopReason;
 use crate::ask::{Next, Question, Respondent, Task, Terms};
 use crate::spec::Order;
 
-pub async fn drive(job: Job) -> Result<(), RunError> {
+pub(crate) async fn drive(job: Job) -> Result<(), RunError> {
     let job = Arc::new(job);
     let (out, mut produced) = mpsc::channel(2);
     let producer = tokio::task::spawn_blocking({

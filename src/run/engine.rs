@@ -22,14 +22,19 @@ use crate::spec::TableId;
 use crate::store::{Manifest, State};
 
 #[derive(Debug)]
-pub struct Outcome {
-    pub manifest: Manifest,
-    pub stopped: Option<StopReason>,
+pub(crate) struct Outcome {
+    pub(crate) manifest: Manifest,
+    pub(crate) stopped: Option<StopReason>,
     /// What its tables are made from and what they are, if it ended and ran all rows of all stages.
-    pub lock: Option<Lock>,
+    pub(crate) lock: Option<Lock>,
 }
 
-pub async fn run(mut ready: Ready, models: Models, progress: Arc<Progress>, stop: Stop) -> Result<Outcome, RunError> {
+pub(crate) async fn run(
+    mut ready: Ready,
+    models: Models,
+    progress: Arc<Progress>,
+    stop: Stop,
+) -> Result<Outcome, RunError> {
     let before = ready.plan.is_whole().then(|| lock::before(&ready.plan, &ModelFacts::all(&models)));
     let mut manifest = begin(&ready, &models, before.as_ref()).await?;
     let inputs = parts(&mut ready);

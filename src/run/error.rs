@@ -5,7 +5,7 @@ use crate::store::StoreError;
 
 /// Why a run could not go on at all. A failed row is not an error of the run.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]

@@ -14,10 +14,10 @@ use crate::spec::StageSpec;
 use crate::store::{Audit, CallRow, CallsTable, PackRow, PartFacts, Replies, RowCounts, Shares};
 use crate::table::Cell;
 
-pub struct Done {
-    pub rows: RecordBatch,
-    pub calls: RecordBatch,
-    pub facts: PartFacts,
+pub(crate) struct Done {
+    pub(crate) rows: RecordBatch,
+    pub(crate) calls: RecordBatch,
+    pub(crate) facts: PartFacts,
 }
 
 struct Finish<'a> {
@@ -29,7 +29,7 @@ struct Finish<'a> {
 }
 
 /// Makes the results of a block. Takes the answers out of it.
-pub fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Calls) -> Result<Done, ArrowError> {
+pub(crate) fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Calls) -> Result<Done, ArrowError> {
     let (slots, audits) = block.take();
     let finish = Finish { block, plan, stage, slots, audits };
     let outputs = finish.outputs();

@@ -15,15 +15,15 @@ use crate::spec::{Order, StageSpec, TableId};
 use crate::store::{Key, RunDir};
 
 #[derive(Clone)]
-pub struct Job {
-    pub plan: Arc<Plan>,
-    pub id: TableId,
-    pub dir: RunDir,
-    pub input: Arc<Parts>,
-    pub output: Arc<Parts>,
-    pub calls: Arc<Calls>,
-    pub progress: Arc<Progress>,
-    pub stop: Stop,
+pub(crate) struct Job {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) id: TableId,
+    pub(crate) dir: RunDir,
+    pub(crate) input: Arc<Parts>,
+    pub(crate) output: Arc<Parts>,
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stop: Stop,
 }
 
 impl Keys for Job {
@@ -33,35 +33,35 @@ impl Keys for Job {
 }
 
 impl Job {
-    pub fn stage(&self) -> &StageSpec {
+    pub(crate) fn stage(&self) -> &StageSpec {
         self.plan.spec.stage(self.id)
     }
 
-    pub fn progress(&self) -> &StageProgress {
+    pub(crate) fn progress(&self) -> &StageProgress {
         self.progress.stage(self.id)
     }
 
-    pub fn lanes(&self) -> usize {
+    pub(crate) fn lanes(&self) -> usize {
         self.stage().workers * self.stage().batch_size
     }
 
-    pub fn order(&self) -> Order {
+    pub(crate) fn order(&self) -> Order {
         let stage = self.stage();
         let holds_one = stage.models.iter().any(|m| self.calls.target(*m).holds_one_model());
         routing::order(stage, holds_one)
     }
 
-    pub fn context<'a>(&'a self, block: &'a Block) -> TaskContext<'a> {
+    pub(crate) fn context<'a>(&'a self, block: &'a Block) -> TaskContext<'a> {
         TaskContext::new(self.stage(), self, &block.input, block.place.first_row)
     }
 
     /// The number of a row of the block, from 1, and its name in messages.
-    pub fn row_name(&self, block: &Block, row: usize) -> (i64, String) {
+    pub(crate) fn row_name(&self, block: &Block, row: usize) -> (i64, String) {
         let (number, key) = block.row_name(self.plan.spec.relation(self.stage().input).key, row);
         (number, key.unwrap_or_else(|| number.to_string()))
     }
 
-    pub fn step(&self, block: &Block, task: &mut Task) -> Next {
+    pub(crate) fn step(&self, block: &Block, task: &mut Task) -> Next {
         let audit = task.audit;
         let result = task.step(&self.context(block), |slot| self.fill(block, slot, audit));
         let singles = if self.stage().packs() && !audit { result.singles } else { 0 };
@@ -69,7 +69,7 @@ impl Job {
         result.next
     }
 
-    pub fn fill(&self, block: &Block, result: SlotResult, audit: bool) {
+    pub(crate) fn fill(&self, block: &Block, result: SlotResult, audit: bool) {
         if audit {
             return block.fill_audit(result);
         }

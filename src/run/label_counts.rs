@@ -7,7 +7,7 @@ use crate::stage::MOST_LABELS;
 use crate::store::{Share, Shares, StageShape};
 use crate::table::Cell;
 
-pub struct LabelCounts {
+pub(crate) struct LabelCounts {
     /// The columns of labels by model; one list if the models share the rows.
     models: Vec<Vec<Column>>,
 }
@@ -22,7 +22,7 @@ struct Column {
 
 impl LabelCounts {
     /// All counts are 0. Models that are all asked about every row are counted separately.
-    pub fn new(plan: &Plan, stage: &StageSpec) -> LabelCounts {
+    pub(crate) fn new(plan: &Plan, stage: &StageSpec) -> LabelCounts {
         let shape = StageShape::of(&plan.spec, stage);
         let answers: Vec<_> = shape.adds.iter().filter(|column| !column.from.is_empty()).collect();
         let info = &stage.stage.info;
@@ -50,7 +50,7 @@ impl LabelCounts {
     }
 
     /// Counts the answer in the slot at `place` of its row; `asked` is what was asked for it, if no call failed.
-    pub fn add(&mut self, place: usize, cells: &[Cell], asked: Option<&[Exchange]>) {
+    pub(crate) fn add(&mut self, place: usize, cells: &[Cell], asked: Option<&[Exchange]>) {
         let model = place % self.models.len();
         for column in &mut self.models[model] {
             let label = match &cells[column.cell] {
@@ -71,7 +71,7 @@ impl LabelCounts {
         }
     }
 
-    pub fn finish(self) -> Shares {
+    pub(crate) fn finish(self) -> Shares {
         self.models.into_iter().flatten().map(|column| (column.name, column.share)).collect()
     }
 }

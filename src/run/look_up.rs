@@ -8,7 +8,7 @@ use crate::ask::{Finished, Task, Terms};
 use crate::store::{CallRef, Key, StoreError};
 
 /// The replay file comes before the ledger, whose answers that no longer fit the question are retired. Blocking.
-pub fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<(), StoreError> {
+pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<(), StoreError> {
     let stage = job.stage();
     let terms = |model: &usize| Terms::new(stage, &job.calls.target(*model).fallback);
     let terms: Vec<Terms<'_>> = stage.models.iter().map(terms).collect();

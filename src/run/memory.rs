@@ -15,7 +15,7 @@ const LOOKAHEAD: usize = 16;
 
 /// Permits for blocks. The unit is a row of an ordinary block; a block costs by rows and by bytes. A stage that goes model by
 /// model holds whole parts, so there the unit is a part and two parts fit.
-pub struct MemoryPermits<'a> {
+pub(crate) struct MemoryPermits<'a> {
     job: &'a Job,
     by_part: bool,
     units: Arc<Semaphore>,
@@ -25,13 +25,13 @@ pub struct MemoryPermits<'a> {
 }
 
 impl<'a> MemoryPermits<'a> {
-    pub fn new(job: &'a Job) -> Self {
+    pub(crate) fn new(job: &'a Job) -> Self {
         let by_part = job.order() == Order::ModelMajor;
         let units = Arc::new(Semaphore::new(if by_part { 2 } else { LOOKAHEAD * BLOCK_ROWS }));
         MemoryPermits { job, by_part, units, lanes: Some(job.lanes()), part: None }
     }
 
-    pub fn begin_part(&mut self, handle: &Handle) {
+    pub(crate) fn begin_part(&mut self, handle: &Handle) {
         self.part = None;
         if self.by_part {
             self.part = self.wait(handle, 1);
@@ -39,7 +39,7 @@ impl<'a> MemoryPermits<'a> {
     }
 
     /// Waits for the memory of a block of `input`; `None`: the run stops.
-    pub fn take(&mut self, handle: &Handle, input: &RecordBatch) -> Option<Arc<OwnedSemaphorePermit>> {
+    pub(crate) fn take(&mut self, handle: &Handle, input: &RecordBatch) -> Option<Arc<OwnedSemaphorePermit>> {
         if self.by_part {
             return self.part.clone();
         }

@@ -7,7 +7,7 @@
 
 mod assemble;
 mod block;
-pub mod call;
+pub(crate) mod call;
 mod calls;
 mod dispatch;
 mod engine;
@@ -21,18 +21,20 @@ mod outputs;
 mod parts;
 mod prepare;
 mod produce;
-pub mod progress;
+pub(crate) mod progress;
 mod recent;
 mod recorder;
 mod replay;
 mod reshape;
 mod stop;
 
-pub use engine::{Outcome, run};
-pub use error::RunError;
-pub use parts::{PartTables, batch_rows};
-pub use prepare::{Ready, Recall, current, folder, fresh_since, prepare, uncounted, unread};
-pub use progress::Progress;
-pub use replay::{MissingCall, Replay, ReplayMode};
-pub use reshape::carry_out;
-pub use stop::{Stop, StopReason};
+pub(crate) use engine::run;
+pub(crate) use error::RunError;
+pub(crate) use parts::{PartTables, batch_rows};
+pub use prepare::Recall;
+pub(crate) use prepare::{Ready, current, folder, fresh_since, prepare, uncounted, unread};
+pub(crate) use progress::Progress;
+pub(crate) use replay::MissingCall;
+pub use replay::ReplayMode;
+pub(crate) use reshape::carry_out;
+pub(crate) use stop::{Stop, StopReason};

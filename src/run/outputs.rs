@@ -18,7 +18,7 @@ use crate::store::{
 use crate::table::parquet::TableError;
 
 /// Writes the outputs and completes the lock: the outputs contain the hash of its causes, and it contains their hashes.
-pub fn write(
+pub(crate) fn write(
     plan: &Plan,
     dir: &RunDir,
     inputs: &HashMap<TableId, Arc<Parts>>,
@@ -36,7 +36,7 @@ pub fn write(
     Ok((written, Some(lock)))
 }
 
-pub fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
+pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     for (id, source) in plan.spec.sources() {
         if let Some(facts) = plan.sources.get(&id) {
             let entry = SourceEntry {

@@ -6,13 +6,13 @@ use tokio::sync::watch;
 use crate::store::CommittedPart;
 use crate::table::parquet::Table;
 
-pub const BLOCK_ROWS: usize = 1024;
+pub(crate) const BLOCK_ROWS: usize = 1024;
 /// The most bytes of a block of long rows, estimated.
-pub const BLOCK_BYTES: usize = 4 << 20;
+pub(crate) const BLOCK_BYTES: usize = 4 << 20;
 
 /// The parts of a stage, or the one table of a source or a reshape.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     parts: Mutex<Appeared>,
     changed: watch::Sender<u64>,
     /// Rows of every part but the last; 0 for one table.
@@ -26,32 +26,32 @@ struct Appeared {
 }
 
 #[derive(Clone, Debug)]
-pub struct PartTables {
+pub(crate) struct PartTables {
     /// The mark of its content; another content has another mark.
-    pub id: String,
-    pub table: Table,
+    pub(crate) id: String,
+    pub(crate) table: Table,
 }
 
 #[derive(Clone, Debug)]
-pub struct Slice {
-    pub table: Table,
+pub(crate) struct Slice {
+    pub(crate) table: Table,
     /// The first row, from 0.
-    pub start: u64,
-    pub rows: u64,
+    pub(crate) start: u64,
+    pub(crate) rows: u64,
 }
 
 impl Parts {
-    pub fn new(size: u64) -> Self {
+    pub(crate) fn new(size: u64) -> Self {
         Parts { parts: Mutex::default(), changed: watch::Sender::new(0), size }
     }
 
-    pub fn whole(part: PartTables) -> Self {
+    pub(crate) fn whole(part: PartTables) -> Self {
         let parts = Parts::new(0);
         parts.put(part);
         parts
     }
 
-    pub fn expect(&self, rows: u64) {
+    pub(crate) fn expect(&self, rows: u64) {
         let mut appeared = self.parts.lock();
         appeared.rows = Some(rows);
         appeared.parts.resize(rows.div_ceil(self.size.max(1)) as usize, None);
@@ -59,28 +59,28 @@ impl Parts {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    pub fn put(&self, part: PartTables) {
+    pub(crate) fn put(&self, part: PartTables) {
         *self.parts.lock() = Appeared { rows: Some(part.table.rows()), parts: vec![Some(part)] };
         self.changed.send_modify(|n| *n += 1);
     }
 
-    pub fn commit(&self, number: u64, part: CommittedPart) {
+    pub(crate) fn commit(&self, number: u64, part: CommittedPart) {
         self.parts.lock().parts[number as usize] = Some(PartTables { id: part.facts.id, table: part.table });
         self.changed.send_modify(|n| *n += 1);
     }
 
     /// All parts in order; `None` if one is missing.
-    pub fn tables(&self) -> Option<Vec<PartTables>> {
+    pub(crate) fn tables(&self) -> Option<Vec<PartTables>> {
         let appeared = self.parts.lock();
         appeared.rows?;
         appeared.parts.iter().cloned().collect()
     }
 
-    pub async fn all(&self) -> Vec<PartTables> {
+    pub(crate) async fn all(&self) -> Vec<PartTables> {
         self.wait(|| self.tables()).await.unwrap_or_default()
     }
 
-    pub async fn total(&self) -> u64 {
+    pub(crate) async fn total(&self) -> u64 {
         self.wait(|| self.parts.lock().rows).await.unwrap_or_default()
     }
 
@@ -95,7 +95,7 @@ impl Parts {
     }
 
     /// Waits for `rows` rows from `start` on; returns the marks of their parts, and the slices.
-    pub async fn rows(&self, start: u64, rows: u64) -> (Vec<String>, Vec<Slice>) {
+    pub(crate) async fn rows(&self, start: u64, rows: u64) -> (Vec<String>, Vec<Slice>) {
         self.wait(|| self.rows_now(start, rows)).await.unwrap_or_default()
     }
 
@@ -121,6 +121,6 @@ impl Parts {
 }
 
 /// The rows of a block of `table`; fewer if rows are long.
-pub fn batch_rows(table: &Table) -> usize {
+pub(crate) fn batch_rows(table: &Table) -> usize {
     (BLOCK_BYTES / table.bytes_per_row().max(1) as usize).clamp(1, BLOCK_ROWS)
 }

@@ -16,6 +16,7 @@ use crate::spec::{Spec, TableId};
 use crate::store::{Hold, Ledger, Manifest, Project, RunDir, import};
 use crate::table::parquet::clean;
 
+/// The recorded answers that a run uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Recall<'a> {
     #[default]
@@ -26,10 +27,10 @@ pub enum Recall<'a> {
 }
 
 /// A run that can start: everything is read, locked and checked; nothing has been sent.
-pub struct Ready {
-    pub plan: Arc<Plan>,
-    pub dir: RunDir,
-    pub replay: Option<Arc<Replay>>,
+pub(crate) struct Ready {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) dir: RunDir,
+    pub(crate) replay: Option<Arc<Replay>>,
     pub(super) fresh: bool,
     pub(super) project: Project,
     pub(super) tables: HashMap<TableId, PartTables>,
@@ -38,7 +39,7 @@ pub struct Ready {
 
 impl Ready {
     /// Connects the models that the run asks. Nothing is sent for a replay of recorded calls only.
-    pub async fn connect(&self, env: Env<'_>) -> Result<Models, ConnectError> {
+    pub(crate) async fn connect(&self, env: Env<'_>) -> Result<Models, ConnectError> {
         let (spec, asked) = (&self.plan.spec, asked_models(&self.plan));
         let recorded = self.replay.as_ref().map(|replay| replay.file());
         if self.replay.as_ref().is_some_and(|replay| replay.is_only()) {
@@ -50,7 +51,12 @@ impl Ready {
 }
 
 /// A replay has its own folder, which begins empty, so its tables depend on the file alone.
-pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Recall<'_>) -> Result<Ready, RunError> {
+pub(crate) fn prepare(
+    spec: Spec,
+    selection: &Selection,
+    project: Project,
+    recall: Recall<'_>,
+) -> Result<Ready, RunError> {
     project.create()?;
     let selected = select(&spec, &selection.stages)?;
     let mut tables = HashMap::new();
@@ -82,24 +88,24 @@ pub fn prepare(spec: Spec, selection: &Selection, project: Project, recall: Reca
     Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, project, tables, _locks: locks })
 }
 
-pub fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {
+pub(crate) fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {
     let suffix = if replay { "-replay" } else { "" };
     RunDir::new(project.run(&format!("{}{suffix}", plan.run_name())))
 }
 
-pub fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
+pub(crate) fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
     Ok(folder(&uncounted(spec)?, project, false))
 }
 
 /// The plan of the whole run of `spec` over its current sources without counted rows: enough to find its folder.
-pub fn uncounted(spec: Spec) -> Result<Plan, RunError> {
+pub(crate) fn uncounted(spec: Spec) -> Result<Plan, RunError> {
     let whole = Selection::default();
     let facts = unread(&spec, &select(&spec, &whole.stages)?)?;
     Ok(Plan::new(spec, &whole, facts)?)
 }
 
 /// The content hashes of the sources that the selected stages read, without their rows: enough for the run's name.
-pub fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId, SourceFacts>, PlanError> {
+pub(crate) fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId, SourceFacts>, PlanError> {
     let mut facts = HashMap::new();
     for i in sources_read(spec, selected) {
         let source = spec.source(i);
@@ -111,6 +117,6 @@ pub fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId, Sourc
 }
 
 /// Since when answers count for the run in `dir`, in milliseconds since 1970, if it asks everything again.
-pub fn fresh_since(dir: &RunDir) -> Option<i64> {
+pub(crate) fn fresh_since(dir: &RunDir) -> Option<i64> {
     Manifest::read(dir)?.fresh_since_ms
 }

@@ -24,7 +24,7 @@ use crate::spec::StageSpec;
 use crate::store::StoreError;
 use crate::table::{Cutter, Row};
 
-pub enum Produced {
+pub(crate) enum Produced {
     /// A part begins; it is made from the parts with these marks.
     Begin(Part, Vec<String>),
     Block(ProducedBlock),
@@ -32,15 +32,15 @@ pub enum Produced {
     End(u64, u64),
 }
 
-pub struct ProducedBlock {
-    pub block: Arc<Block>,
-    pub tasks: Vec<Task>,
+pub(crate) struct ProducedBlock {
+    pub(crate) block: Arc<Block>,
+    pub(crate) tasks: Vec<Task>,
     /// The look-up that found no answer; it ends when the last question is claimed.
-    pub lookup: Arc<Lookup>,
+    pub(crate) lookup: Arc<Lookup>,
 }
 
 /// Produces every part of the job's stage that is not committed yet. Ends early if the run stops or `out` is closed.
-pub fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> {
+pub(crate) fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> {
     let handle = Handle::current();
     let Some(rows) = handle.block_on(job.stop.unless_draining(job.input.total())) else { return Ok(()) };
     job.progress().expect(rows);

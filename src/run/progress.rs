@@ -15,13 +15,13 @@ const NAMED: usize = 5;
 const NANO: f64 = 1e9;
 
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     stages: BTreeMap<TableId, StageProgress>,
 }
 
 #[derive(Debug)]
-pub struct StageProgress {
-    pub name: String,
+pub(crate) struct StageProgress {
+    pub(crate) name: String,
     is_priced: bool,
     in_flight: AtomicU64,
     counters: Mutex<Counters>,
@@ -67,16 +67,16 @@ impl Failures {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    pub done: u64,
-    pub failed: u64,
+pub(crate) struct Snapshot {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
     /// Calls answered by the ledger, and rows kept from an earlier start.
-    pub known: u64,
-    pub in_flight: u64,
-    pub completion_tokens: u64,
+    pub(crate) known: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) completion_tokens: u64,
 }
 
-pub struct Flight<'a>(&'a StageProgress);
+pub(crate) struct Flight<'a>(&'a StageProgress);
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
@@ -85,7 +85,7 @@ impl Drop for Flight<'_> {
 }
 
 impl Progress {
-    pub fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let stage = |id: TableId| {
             let stage = plan.spec.stage(id);
             let progress = StageProgress {
@@ -101,15 +101,15 @@ impl Progress {
     }
 
     /// The counters of stage `stage`, which must run.
-    pub fn stage(&self, stage: TableId) -> &StageProgress {
+    pub(crate) fn stage(&self, stage: TableId) -> &StageProgress {
         self.stages.get(&stage).expect("counters exist for every stage that runs")
     }
 
-    pub fn stages(&self) -> impl Iterator<Item = &StageProgress> {
+    pub(crate) fn stages(&self) -> impl Iterator<Item = &StageProgress> {
         self.stages.values()
     }
 
-    pub fn totals(&self, stage: TableId) -> StageTotals {
+    pub(crate) fn totals(&self, stage: TableId) -> StageTotals {
         let stage = self.stage(stage);
         let counters = stage.counters.lock();
         StageTotals {
@@ -123,15 +123,15 @@ impl Progress {
 
 impl StageProgress {
     /// Rows of its input; 0 until that is known.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.counters.lock().totals.rows
     }
 
-    pub fn expect(&self, rows: u64) {
+    pub(crate) fn expect(&self, rows: u64) {
         self.counters.lock().totals.rows = rows;
     }
 
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let totals = &self.counters.lock().totals;
         Snapshot {
             done: totals.counts.total(),
@@ -143,62 +143,62 @@ impl StageProgress {
     }
 
     /// Counts an attempt that begins, as in flight until the value is dropped.
-    pub fn flight(&self) -> Flight<'_> {
+    pub(crate) fn flight(&self) -> Flight<'_> {
         self.counters.lock().totals.attempts += 1;
         self.in_flight.fetch_add(1, Relaxed);
         Flight(self)
     }
 
-    pub fn tokens(&self, prompt: u64, completion: u64) {
+    pub(crate) fn tokens(&self, prompt: u64, completion: u64) {
         let totals = &mut self.counters.lock().totals;
         totals.prompt_tokens += prompt;
         totals.completion_tokens += completion;
     }
 
     /// Counts finished calls: sent, answered by the ledger, and how many calls about single rows those about packs replace.
-    pub fn calls(&self, sent: u64, known: u64, singles: u64) {
+    pub(crate) fn calls(&self, sent: u64, known: u64, singles: u64) {
         let totals = &mut self.counters.lock().totals;
         totals.calls += sent;
         totals.from_ledger += known;
         totals.without_packing += singles;
     }
 
-    pub fn answered(&self) {
+    pub(crate) fn answered(&self) {
         self.counters.lock().totals.counts.answered += 1;
     }
 
-    pub fn skipped(&self) {
+    pub(crate) fn skipped(&self) {
         self.counters.lock().totals.counts.skipped += 1;
     }
 
     /// Counts a row with a failed call; returns how many there are.
-    pub fn failed(&self) -> u64 {
+    pub(crate) fn failed(&self) -> u64 {
         let failed = &mut self.counters.lock().totals.counts.failed;
         *failed += 1;
         *failed
     }
 
-    pub fn spent(&self, usd: f64) {
+    pub(crate) fn spent(&self, usd: f64) {
         self.counters.lock().spent += (usd * NANO).round() as u64;
     }
 
     /// Counts a failed call; `row` is the number and the name of its row, `place` its place in the row.
-    pub fn error(&self, failure: &Failure, row: (i64, String), place: usize) {
+    pub(crate) fn error(&self, failure: &Failure, row: (i64, String), place: usize) {
         let mut counters = self.counters.lock();
         counters.errors.entry(failure.kind.name()).or_default().add(row, place, &failure.message);
     }
 
-    pub fn shares(&self, shares: &Shares) {
+    pub(crate) fn shares(&self, shares: &Shares) {
         Share::add(&mut self.counters.lock().totals.shares, shares);
     }
 
-    pub fn audit(&self, audit: Option<&Audit>) {
+    pub(crate) fn audit(&self, audit: Option<&Audit>) {
         if let Some(audit) = audit {
             self.counters.lock().totals.audit.get_or_insert_default().add(audit);
         }
     }
 
-    pub fn kept(&self, facts: &PartFacts) {
+    pub(crate) fn kept(&self, facts: &PartFacts) {
         let mut counters = self.counters.lock();
         counters.totals.counts += facts.counts;
         counters.totals.kept += facts.counts.total();

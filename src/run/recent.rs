@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::store::{Key, Record};
 
 #[derive(Debug, Default)]
-pub struct Recent {
+pub(crate) struct Recent {
     state: Mutex<RecentState>,
 }
 
@@ -31,7 +31,7 @@ enum Entry {
     Answered(Arc<Record>),
 }
 
-pub enum Claim<'a> {
+pub(crate) enum Claim<'a> {
     Answered(Arc<Record>),
     Wait(watch::Receiver<Option<Arc<Record>>>),
     /// Make the call, then call [`Asking::finish`].
@@ -39,7 +39,7 @@ pub enum Claim<'a> {
 }
 
 /// The right to make a call. Dropped without an answer, it lets another task make the call.
-pub struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     recent: &'a Recent,
     key: Key,
     result: watch::Sender<Option<Arc<Record>>>,
@@ -48,19 +48,19 @@ pub struct Asking<'a> {
 
 /// A look-up in progress; keep it until the rows are sent.
 #[derive(Debug)]
-pub struct Lookup {
+pub(crate) struct Lookup {
     recent: Arc<Recent>,
     committed: u64,
 }
 
 impl Recent {
     /// Begins a look-up in the ledger, which then contains `committed` answers.
-    pub fn lookup(self: &Arc<Self>, committed: u64) -> Lookup {
+    pub(crate) fn lookup(self: &Arc<Self>, committed: u64) -> Lookup {
         *self.state.lock().lookups.entry(committed).or_default() += 1;
         Lookup { recent: self.clone(), committed }
     }
 
-    pub fn claim(&self, key: Key) -> Claim<'_> {
+    pub(crate) fn claim(&self, key: Key) -> Claim<'_> {
         let mut state = self.state.lock();
         match state.calls.get(&key) {
             Some(Entry::Answered(record)) => Claim::Answered(record.clone()),
@@ -74,7 +74,7 @@ impl Recent {
     }
 
     /// Forgets the answers that were committed before every look-up in progress began; `committed` is their number now.
-    pub fn forget(&self, committed: u64) {
+    pub(crate) fn forget(&self, committed: u64) {
         let mut state = self.state.lock();
         let seen_by_all = state.lookups.keys().next().map_or(committed, |oldest| committed.min(*oldest));
         while let Some((place, key)) = state.answered.front().copied() {
@@ -89,7 +89,7 @@ impl Recent {
 
 impl Asking<'_> {
     /// `place` is the answer's position in the ledger, from 1; a failed call has none and is not served to later rows.
-    pub fn finish(mut self, record: Arc<Record>, place: Option<u64>) {
+    pub(crate) fn finish(mut self, record: Arc<Record>, place: Option<u64>) {
         self.done = true;
         let mut state = self.recent.state.lock();
         match place {

@@ -28,11 +28,11 @@ const COMMIT_RECORDS: usize = 4096;
 type Waiting = (Arc<Record>, oneshot::Sender<Committed>);
 
 /// The position of a record among the committed ones, from 1, and the earlier answer that counts instead of it.
-pub type Committed = (u64, Option<Record>);
+pub(crate) type Committed = (u64, Option<Record>);
 
 /// Clones share the ledger and its threads.
 #[derive(Clone)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     shared: Arc<Shared>,
     queue: mpsc::Sender<Waiting>,
 }
@@ -52,7 +52,7 @@ struct Shared {
 
 impl Recorder {
     /// Answers before `fresh_since`, in milliseconds since 1970, are not used.
-    pub fn start(path: PathBuf, fresh_since: Option<i64>, stop: Stop) -> Result<Self, StoreError> {
+    pub(crate) fn start(path: PathBuf, fresh_since: Option<i64>, stop: Stop) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
         let sync = ledger.sync()?;
         let (queue, records) = mpsc::channel();
@@ -84,34 +84,34 @@ impl Recorder {
         Ok(Recorder { shared, queue })
     }
 
-    pub fn fresh_since(&self) -> Option<i64> {
+    pub(crate) fn fresh_since(&self) -> Option<i64> {
         self.shared.fresh_since
     }
 
-    pub fn recent(&self) -> &Arc<Recent> {
+    pub(crate) fn recent(&self) -> &Arc<Recent> {
         &self.shared.recent
     }
 
     /// Commits a record. `None`: the ledger can't be written.
-    pub async fn record(&self, record: Arc<Record>) -> Option<Committed> {
+    pub(crate) async fn record(&self, record: Arc<Record>) -> Option<Committed> {
         let (sender, receiver) = oneshot::channel();
         self.queue.send((record, sender)).ok()?;
         receiver.await.ok()
     }
 
     /// Waits until all records that are committed now are synced. `false`: writing has failed.
-    pub async fn flushed(&self) -> bool {
+    pub(crate) async fn flushed(&self) -> bool {
         let place = self.shared.committed.load(Ordering::Acquire);
         let mut synced = self.shared.synced.subscribe();
         synced.wait_for(|s| *s >= place).await.is_ok_and(|s| *s < u64::MAX)
     }
 
-    pub fn lookup(&self) -> Lookup {
+    pub(crate) fn lookup(&self) -> Lookup {
         self.shared.recent.lookup(self.shared.committed.load(Ordering::Acquire))
     }
 
     /// The answered calls of `keys`, in their order. Retires answers that are too old. Blocking.
-    pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
+    pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         let reader = self.shared.readers.lock().pop();
         let reader = match reader {
             Some(reader) => reader,
@@ -126,7 +126,7 @@ impl Recorder {
     }
 
     /// Retires answers whose reply does not fit the question any more. Blocking.
-    pub fn retire(&self, keys: &[Key]) -> Result<(), LedgerError> {
+    pub(crate) fn retire(&self, keys: &[Key]) -> Result<(), LedgerError> {
         if keys.is_empty() {
             return Ok(());
         }
@@ -135,7 +135,7 @@ impl Recorder {
     }
 
     /// Waits until the threads have ended; they end when all clones are dropped.
-    pub async fn close(self) -> Result<(), StoreError> {
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
         let Recorder { shared, queue } = self;
         drop(queue);
         let threads = std::mem::take(&mut *shared.threads.lock());

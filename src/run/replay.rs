@@ -26,7 +26,7 @@ pub enum ReplayMode {
     Prefer,
 }
 
-pub struct Replay {
+pub(crate) struct Replay {
     path: PathBuf,
     file: ReplayFile,
     mode: ReplayMode,
@@ -38,11 +38,11 @@ pub struct Replay {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MissingCall {
-    pub stage: String,
+pub(crate) struct MissingCall {
+    pub(crate) stage: String,
     /// The row's key or number.
-    pub row: String,
-    pub model: String,
+    pub(crate) row: String,
+    pub(crate) model: String,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ struct Missing {
 }
 
 impl Replay {
-    pub fn load(path: &Path, mode: ReplayMode, dir: &RunDir) -> Result<Self, StoreError> {
+    pub(crate) fn load(path: &Path, mode: ReplayMode, dir: &RunDir) -> Result<Self, StoreError> {
         let file = ReplayFile::open(path)?;
         std::fs::create_dir_all(dir.root()).map_err(StoreError::io(dir.root()))?;
         let folder = tempfile::Builder::new().prefix(".replay-").tempdir_in(dir.root());
@@ -62,25 +62,25 @@ impl Replay {
         Ok(Replay { path: path.to_owned(), file, mode, calls, readers, missing, folder })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn file(&self) -> &ReplayFile {
+    pub(crate) fn file(&self) -> &ReplayFile {
         &self.file
     }
 
-    pub fn is_only(&self) -> bool {
+    pub(crate) fn is_only(&self) -> bool {
         self.mode == ReplayMode::Only
     }
 
     /// The path of an empty ledger, in place of the project's.
-    pub fn no_ledger(&self) -> PathBuf {
+    pub(crate) fn no_ledger(&self) -> PathBuf {
         self.folder.path().join("ledger.sqlite")
     }
 
     /// The recorded calls, in the order of `sought`. Blocking.
-    pub fn find(&self, sought: &[CallRef<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
+    pub(crate) fn find(&self, sought: &[CallRef<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
         let reader = self.readers.lock().pop();
         let mut reader = reader.map_or_else(|| self.calls.again(), Ok)?;
         let found = reader.find(sought)?;
@@ -88,7 +88,7 @@ impl Replay {
         Ok(found)
     }
 
-    pub fn missed(&self, plan: &Plan, stage: TableId, row: (i64, String), model: &str) {
+    pub(crate) fn missed(&self, plan: &Plan, stage: TableId, row: (i64, String), model: &str) {
         let (number, row) = row;
         let name = plan.spec.stage(stage).name.to_string();
         let mut missing = self.missing.lock();
@@ -100,12 +100,12 @@ impl Replay {
         }
     }
 
-    pub fn is_incomplete(&self) -> bool {
+    pub(crate) fn is_incomplete(&self) -> bool {
         self.missing.lock().count > 0
     }
 
     /// The number of calls that were not in the file, and the first of them.
-    pub fn missing(&self) -> (u64, Vec<MissingCall>) {
+    pub(crate) fn missing(&self) -> (u64, Vec<MissingCall>) {
         let missing = self.missing.lock();
         (missing.count, missing.first.values().cloned().collect())
     }

@@ -12,7 +12,11 @@ use crate::spec::{ReshapeSpec, TableId};
 use crate::store::{PartFacts, RunDir, StoreError};
 
 /// Makes the table of a reshape, unless it is committed already. `inputs` are tables in parts.
-pub fn carry_out(reshape: &ReshapeSpec, dir: &RunDir, inputs: &[Vec<PartTables>]) -> Result<PartTables, RunError> {
+pub(crate) fn carry_out(
+    reshape: &ReshapeSpec,
+    dir: &RunDir,
+    inputs: &[Vec<PartTables>],
+) -> Result<PartTables, RunError> {
     let marks: Vec<String> = inputs.iter().flatten().map(|part| part.id.clone()).collect();
     let meaning = &reshape.reshape.info.meaning;
     // Equal inputs and settings make an equal table.
@@ -41,7 +45,7 @@ pub fn carry_out(reshape: &ReshapeSpec, dir: &RunDir, inputs: &[Vec<PartTables>]
 }
 
 /// Carries out the reshapes of `tables`; adds the new tables to them and their rows to the plan.
-pub fn carry_out_known(
+pub(crate) fn carry_out_known(
     plan: &mut Plan,
     dir: &RunDir,
     tables: &mut HashMap<TableId, PartTables>,
@@ -59,7 +63,7 @@ pub fn carry_out_known(
 }
 
 /// Carries out a reshape once its inputs are complete; ends early if the run stops.
-pub async fn drive(
+pub(crate) async fn drive(
     plan: Arc<Plan>,
     id: TableId,
     dir: RunDir,

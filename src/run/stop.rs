@@ -9,7 +9,7 @@ use super::replay::MissingCall;
 use crate::provider::CallError;
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum StopReason {
+pub(crate) enum StopReason {
     Interrupted,
     Terminated,
     TooManyFailed {
@@ -43,7 +43,7 @@ enum Level {
 
 /// The switch; clones share it.
 #[derive(Clone, Debug)]
-pub struct Stop {
+pub(crate) struct Stop {
     level: Arc<watch::Sender<Level>>,
     reason: Arc<Mutex<Option<StopReason>>>,
 }
@@ -56,18 +56,18 @@ impl Default for Stop {
 
 impl Stop {
     /// Sends no new call and lets those in flight end. The first reason counts.
-    pub fn drain(&self, reason: StopReason) {
+    pub(crate) fn drain(&self, reason: StopReason) {
         let mut first = self.reason.lock();
         first.get_or_insert(reason);
         self.raise(Level::Draining);
     }
 
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.raise(Level::Aborted);
     }
 
     /// Stops the run when dropped during a panic; other tasks would wait forever for this one.
-    pub fn on_panic(&self) -> StopOnPanic<'_> {
+    pub(crate) fn on_panic(&self) -> StopOnPanic<'_> {
         StopOnPanic(self)
     }
 
@@ -79,22 +79,22 @@ impl Stop {
         });
     }
 
-    pub fn reason(&self) -> Option<StopReason> {
+    pub(crate) fn reason(&self) -> Option<StopReason> {
         self.reason.lock().clone()
     }
 
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         *self.level.borrow() >= Level::Draining
     }
 
-    pub async fn draining(&self) {
+    pub(crate) async fn draining(&self) {
         let mut level = self.level.subscribe();
         // The sender lives in `self`, so waiting can't fail.
         let _ = level.wait_for(|l| *l >= Level::Draining).await;
     }
 
     /// Waits for `future`; `None`: no new call may be sent.
-    pub async fn unless_draining<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn unless_draining<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             () = self.draining() => None,
@@ -102,13 +102,13 @@ impl Stop {
         }
     }
 
-    pub async fn aborted(&self) {
+    pub(crate) async fn aborted(&self) {
         let mut level = self.level.subscribe();
         let _ = level.wait_for(|l| *l >= Level::Aborted).await;
     }
 }
 
-pub struct StopOnPanic<'a>(&'a Stop);
+pub(crate) struct StopOnPanic<'a>(&'a Stop);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {

@@ -15,7 +15,7 @@ use arrow_schema::{DataType, Field};
 use arrow_select::take::{TakeOptions, take};
 
 /// The type of our tables for a column of type `of`; `None` if no type fits.
-pub fn plain_type(of: &DataType) -> Option<DataType> {
+pub(crate) fn plain_type(of: &DataType) -> Option<DataType> {
     match of {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             let item = scalar_type(item.data_type())?;
@@ -41,7 +41,7 @@ fn scalar_type(of: &DataType) -> Option<DataType> {
 }
 
 /// Converts an array to its [`plain_type`]; the error names what does not fit.
-pub fn plain(array: &ArrayRef) -> Result<ArrayRef, String> {
+pub(crate) fn plain(array: &ArrayRef) -> Result<ArrayRef, String> {
     use DataType as D;
     Ok(match array.data_type() {
         D::Null => new_null_array(&D::Utf8, array.len()),

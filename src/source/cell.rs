@@ -18,7 +18,7 @@ use crate::name::{listed, nearest};
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Type {
+pub(crate) enum Type {
     /// Text, exactly as written.
     String,
     /// A whole number of 64 bits.
@@ -30,7 +30,7 @@ pub enum Type {
 }
 
 impl Type {
-    pub fn data_type(self) -> DataType {
+    pub(crate) fn data_type(self) -> DataType {
         match self {
             Type::String => DataType::Utf8,
             Type::Integer => DataType::Int64,
@@ -49,19 +49,19 @@ impl Type {
     }
 }
 
-pub fn schema<'a>(columns: impl IntoIterator<Item = (&'a str, Type)>) -> SchemaRef {
+pub(crate) fn schema<'a>(columns: impl IntoIterator<Item = (&'a str, Type)>) -> SchemaRef {
     let fields: Vec<Field> = columns.into_iter().map(|(name, ty)| Field::new(name, ty.data_type(), true)).collect();
     Arc::new(Schema::new(fields))
 }
 
-pub fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str) -> Result<(), SourceError> {
+pub(crate) fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str) -> Result<(), SourceError> {
     match types.keys().find(|name| !names.contains(name)) {
         None => Ok(()),
         Some(name) => Err(no_column(name, names, shown).at(["types", name])),
     }
 }
 
-pub fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
+pub(crate) fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
     let error = SourceError::new(format!("{shown}: has no column `{name}`"));
     match nearest(name, names.iter().map(String::as_str)) {
         Some(near) => error.meant(Some(near)),
@@ -70,7 +70,7 @@ pub fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
     }
 }
 
-pub struct Column {
+pub(crate) struct Column {
     name: String,
     ty: Type,
     cells: Cells,
@@ -84,7 +84,7 @@ enum Cells {
 }
 
 impl Column {
-    pub fn new(name: &str, ty: Type) -> Self {
+    pub(crate) fn new(name: &str, ty: Type) -> Self {
         let cells = match ty {
             Type::String => Cells::Text(StringBuilder::new()),
             Type::Integer => Cells::Integer(Int64Builder::new()),
@@ -94,7 +94,7 @@ impl Column {
         Column { name: name.to_owned(), ty, cells }
     }
 
-    pub fn of(field: &Field) -> Self {
+    pub(crate) fn of(field: &Field) -> Self {
         let ty = match field.data_type() {
             DataType::Int64 => Type::Integer,
             DataType::Float64 => Type::Number,
@@ -105,7 +105,7 @@ impl Column {
     }
 
     #[must_use]
-    pub fn push(&mut self, text: &str) -> bool {
+    pub(crate) fn push(&mut self, text: &str) -> bool {
         match &mut self.cells {
             Cells::Text(cells) => {
                 cells.append_value(text);
@@ -131,7 +131,7 @@ impl Column {
         }
     }
 
-    pub fn push_null(&mut self) {
+    pub(crate) fn push_null(&mut self) {
         match &mut self.cells {
             Cells::Text(cells) => cells.append_null(),
             Cells::Integer(cells) => cells.append_null(),
@@ -140,7 +140,7 @@ impl Column {
         }
     }
 
-    pub fn finish(&mut self) -> ArrayRef {
+    pub(crate) fn finish(&mut self) -> ArrayRef {
         match &mut self.cells {
             Cells::Text(cells) => Arc::new(cells.finish()),
             Cells::Integer(cells) => Arc::new(cells.finish()),
@@ -149,7 +149,7 @@ impl Column {
         }
     }
 
-    pub fn refused(&self, text: &str, shown: &str, position: Position) -> SourceError {
+    pub(crate) fn refused(&self, text: &str, shown: &str, position: Position) -> SourceError {
         let Column { name, ty, .. } = self;
         let mut short: String = text.chars().take(40).collect();
         if short.len() < text.len() {

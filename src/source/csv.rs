@@ -17,7 +17,7 @@ use super::error::SourceError;
 use super::format::{DataFile, Reader, TextOptions};
 use super::text::{Position, Text};
 
-pub struct Csv {
+pub(crate) struct Csv {
     records: Records,
     schema: SchemaRef,
     columns: Vec<Column>,
@@ -28,7 +28,7 @@ impl Csv {
     /// Reads the header of `text`; messages call the file `shown`.
     ///
     /// Columns are text unless `types` has another type. Empty cells and cells in `nulls` are null.
-    pub fn new(
+    pub(crate) fn new(
         text: Text,
         shown: &str,
         delimiter: u8,
@@ -44,11 +44,11 @@ impl Csv {
         Ok(Csv { records, schema, columns, nulls: nulls.to_vec() })
     }
 
-    pub fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    pub fn into_batches(mut self) -> Batches {
+    pub(crate) fn into_batches(mut self) -> Batches {
         batches(move || self.batch())
     }
 
@@ -78,7 +78,7 @@ impl Csv {
     }
 }
 
-pub struct CsvReader(pub u8);
+pub(crate) struct CsvReader(pub(crate) u8);
 
 impl CsvReader {
     fn open(&self, file: &DataFile, options: TextOptions<'_>) -> Result<Csv, SourceError> {

@@ -3,31 +3,31 @@
 /// Why a source cannot be read: the message names the file, and the row, line and byte where they are known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct SourceError {
-    pub message: String,
-    pub help: Option<String>,
+pub(crate) struct SourceError {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
     /// The path of the field at fault in the source's table, such as `["types", "age"]`; empty for the whole source.
-    pub field: Vec<String>,
+    pub(crate) field: Vec<String>,
 }
 
 impl SourceError {
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         SourceError { message: message.into(), help: None, field: Vec::new() }
     }
 
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    pub fn meant(self, suggestion: Option<&str>) -> Self {
+    pub(crate) fn meant(self, suggestion: Option<&str>) -> Self {
         match suggestion {
             Some(word) => self.help(format!("did you mean `{word}`?")),
             None => self,
         }
     }
 
-    pub fn at<'a>(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn at<'a>(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
         self.field = keys.into_iter().map(str::to_owned).collect();
         self
     }

@@ -38,7 +38,7 @@ static FORMATS: &[FormatInfo] = &[
 ];
 
 impl FileFormat {
-    pub fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         FORMATS.iter().find(|info| info.extensions.contains(&extension.as_str())).map(|info| info.format)
     }
@@ -48,7 +48,7 @@ impl FileFormat {
     }
 }
 
-pub const KIND: Kind<Box<dyn Source>> = Kind {
+pub(crate) const KIND: Kind<Box<dyn Source>> = Kind {
     name: "file",
     about: "Rows of CSV, TSV, JSON Lines or Parquet files.",
     schema: File::json_schema,
@@ -59,25 +59,25 @@ pub const KIND: Kind<Box<dyn Source>> = Kind {
 /// Rows of CSV, TSV, JSON Lines or Parquet files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct File {
+pub(crate) struct File {
     /// The file, or a glob such as `data/*.csv` for all that match, in name order. Relative to the spec's folder.
-    pub path: String,
+    pub(crate) path: String,
     /// The format. Default: that of the file's extension (.csv, .tsv, .jsonl, .ndjson, .parquet).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<FileFormat>,
+    pub(crate) format: Option<FileFormat>,
     /// The column that identifies a row. Default: the row's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// Types of columns. Without a type, a CSV column is text exactly as written, and a JSON Lines column gets the narrowest
     /// type that keeps every value as written.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub types: BTreeMap<String, Type>,
+    pub(crate) types: BTreeMap<String, Type>,
     /// More texts that mean null, such as `["NA", "-99"]`. An empty CSV cell is always null.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub null_values: Vec<String>,
+    pub(crate) null_values: Vec<String>,
     /// The encoding of the text, such as `windows-1252` or `utf-16le` (a WHATWG label). Default: strict UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<String>,
+    pub(crate) encoding: Option<String>,
 }
 
 fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option<Box<dyn Source>> {

@@ -102,7 +102,7 @@ fn an_error_ends_the_rows() {
 fn fields_are_checked_before_any_file_is_opened() {
     let root = document::Path::of(["sources", "x"]);
     let messages = |json: &str| -> Vec<String> {
-        let mut problems = document::Problems::default();
+        let mut problems = Problems::default();
         file(json).check(&root, &mut problems);
         problems.into_iter().map(|p| p.message).collect()
     };
@@ -143,7 +143,7 @@ fn the_registry_knows_the_fields() {
 fn a_spec_is_decoded_with_every_problem() {
     let decoded = |text: &str| {
         let document = document::Document::parse("a.toml", text.to_owned(), document::SpecFormat::Toml).unwrap();
-        let mut problems = document::Problems::default();
+        let mut problems = Problems::default();
         let source = (KIND.decode)(&document.root, &document::Path::root(), &mut problems);
         (source.is_some(), problems.into_iter().map(|p| (p.message, p.help)).collect::<Vec<_>>())
     };

@@ -16,7 +16,7 @@ use super::error::SourceError;
 /// The format of a data file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum FileFormat {
+pub(crate) enum FileFormat {
     /// Comma-separated values with a header row.
     Csv,
     /// Tab-separated values with a header row.
@@ -28,20 +28,20 @@ pub enum FileFormat {
 }
 
 #[derive(Clone, Debug)]
-pub struct DataFile {
-    pub path: PathBuf,
-    pub shown: String,
+pub(crate) struct DataFile {
+    pub(crate) path: PathBuf,
+    pub(crate) shown: String,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct TextOptions<'a> {
-    pub types: &'a BTreeMap<String, Type>,
-    pub nulls: &'a [String],
+pub(crate) struct TextOptions<'a> {
+    pub(crate) types: &'a BTreeMap<String, Type>,
+    pub(crate) nulls: &'a [String],
     /// A WHATWG label; strict UTF-8 when absent.
-    pub encoding: Option<&'a str>,
+    pub(crate) encoding: Option<&'a str>,
 }
 
-pub trait Reader: Sync {
+pub(crate) trait Reader: Sync {
     fn file_schema(&self, file: &DataFile, options: TextOptions<'_>) -> Result<SchemaRef, SourceError>;
 
     /// The columns of all files together. By default all files must have the same columns in the same order.

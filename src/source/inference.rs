@@ -8,7 +8,7 @@ const DIGITS: usize = 17;
 const EXACT: u64 = 1 << 53;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     boolean: bool,
     integer: bool,
     long: bool,
@@ -18,7 +18,7 @@ pub struct Seen {
 
 impl Seen {
     /// Adds a value: the JSON as written, and its text as a cell.
-    pub fn add(&mut self, raw: &str, cell: &str) {
+    pub(crate) fn add(&mut self, raw: &str, cell: &str) {
         match raw.as_bytes().first() {
             Some(b't' | b'f') => self.boolean = true,
             Some(b'-' | b'0'..=b'9') => self.add_number(cell),
@@ -38,7 +38,7 @@ impl Seen {
         }
     }
 
-    pub fn ty(self) -> Type {
+    pub(crate) fn ty(self) -> Type {
         match self {
             Seen { other: true, .. } => Type::String,
             Seen { boolean: true, integer: false, number: false, .. } => Type::Boolean,

@@ -22,25 +22,25 @@ use super::inference::Seen;
 use super::text::{Position, Text};
 
 #[derive(Default)]
-pub struct Columns {
+pub(crate) struct Columns {
     names: Vec<String>,
     seen: Vec<Seen>,
     places: HashMap<String, usize>,
 }
 
 impl Columns {
-    pub fn names(&self) -> &[String] {
+    pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
     /// The schema: the types in `types`, else the narrowest that keep all values.
-    pub fn schema(&self, types: &BTreeMap<String, Type>) -> SchemaRef {
+    pub(crate) fn schema(&self, types: &BTreeMap<String, Type>) -> SchemaRef {
         let ty = |name: &String, seen: &Seen| types.get(name).copied().unwrap_or_else(|| seen.ty());
         schema(self.names.iter().zip(&self.seen).map(|(name, seen)| (name.as_str(), ty(name, seen))))
     }
 }
 
-pub fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) -> Result<(), SourceError> {
+pub(crate) fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) -> Result<(), SourceError> {
     let mut lines = Lines::new(text, shown);
     while lines.read()? {
         for (key, value) in lines.object()? {
@@ -64,7 +64,7 @@ pub fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) ->
     Ok(())
 }
 
-pub struct Jsonl {
+pub(crate) struct Jsonl {
     lines: Lines,
     schema: SchemaRef,
     columns: Vec<Column>,
@@ -75,7 +75,7 @@ pub struct Jsonl {
 }
 
 impl Jsonl {
-    pub fn new(text: Text, shown: &str, schema: SchemaRef, nulls: &[String]) -> Self {
+    pub(crate) fn new(text: Text, shown: &str, schema: SchemaRef, nulls: &[String]) -> Self {
         let places = schema.fields().iter().enumerate().map(|(i, field)| (field.name().clone(), i)).collect();
         let filled = vec![0; schema.fields().len()];
         let columns = schema.fields().iter().map(|field| Column::of(field)).collect();
@@ -83,7 +83,7 @@ impl Jsonl {
         Jsonl { lines, schema, columns, places, filled, nulls: nulls.to_vec() }
     }
 
-    pub fn into_batches(mut self) -> Batches {
+    pub(crate) fn into_batches(mut self) -> Batches {
         batches(move || self.batch())
     }
 
@@ -121,7 +121,7 @@ impl Jsonl {
     }
 }
 
-pub struct JsonlReader;
+pub(crate) struct JsonlReader;
 
 impl Reader for JsonlReader {
     fn file_schema(&self, file: &DataFile, options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {

@@ -8,7 +8,7 @@ use super::format::DataFile;
 /// The files that `path` matches in `folder`, ordered by name; an error if there are none.
 ///
 /// An existing path is that file, even with `*`, `?` or `[` in its name. A glob never matches hidden files.
-pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
+pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
     let named = |path: PathBuf| DataFile { shown: shown(folder, &path), path };
     let whole = folder.join(path);
     if whole.is_file() {
@@ -49,7 +49,7 @@ pub fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
     }
 }
 
-pub fn is_glob(path: &str) -> bool {
+pub(crate) fn is_glob(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 

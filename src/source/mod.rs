@@ -15,29 +15,27 @@ mod jsonl;
 mod matching;
 mod pages;
 mod parquet;
-pub mod population;
+pub(crate) mod population;
 mod rows;
 mod text;
 
 use std::path::Path;
 
-pub use batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, MOST_COLUMNS, ROW_BYTES};
-pub use cell::Type;
-pub use error::SourceError;
-pub use file::File;
-pub use format::FileFormat;
-pub use population::Population;
-pub use rows::Source;
+pub(crate) use error::SourceError;
+pub(crate) use file::File;
+pub(crate) use format::FileFormat;
+pub(crate) use population::Population;
+pub(crate) use rows::Source;
 
 use crate::registry::Kind;
 
-pub static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, population::KIND];
+pub(crate) static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, population::KIND];
 
 /// Changes when sources are read differently, so that copies of old imports are not used.
 const READER_VERSION: &str = "fanfold-source-1";
 
 /// The BLAKE3 hash of a source's files and of its settings, in hex.
-pub fn content(source: &dyn Source, folder: &Path) -> Result<String, SourceError> {
+pub(crate) fn content(source: &dyn Source, folder: &Path) -> Result<String, SourceError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(READER_VERSION.as_bytes());
     hasher.update(source.meaning().to_string().as_bytes());
@@ -51,6 +49,6 @@ pub fn content(source: &dyn Source, folder: &Path) -> Result<String, SourceError
 }
 
 /// Reads a text file that a spec names, such as a prompt; the error is a sentence.
-pub fn read_text(folder: &Path, path: &str) -> Result<String, String> {
+pub(crate) fn read_text(folder: &Path, path: &str) -> Result<String, String> {
     std::fs::read_to_string(folder.join(path)).map_err(|error| format!("`{path}` can't be read: {error}"))
 }

@@ -17,7 +17,7 @@ const RATIO: u64 = 64;
 const DEPTH: usize = 8;
 
 /// Checks that the pages of every column are inside the file, and that none claims an absurd size.
-pub fn check(file: File, metadata: &ParquetMetaData) -> Result<(), String> {
+pub(crate) fn check(file: File, metadata: &ParquetMetaData) -> Result<(), String> {
     let size = file.metadata().map_err(|e| e.to_string())?.len();
     let mut file = BufReader::with_capacity(512, file);
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {

@@ -23,7 +23,7 @@ use super::text::unreadable;
 /// The largest footer in bytes; real ones have some kB for each row group.
 const FOOTER_BYTES: u64 = 64 << 20;
 
-pub struct ParquetReader;
+pub(crate) struct ParquetReader;
 
 impl Reader for ParquetReader {
     fn file_schema(&self, file: &DataFile, _: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
@@ -35,7 +35,7 @@ impl Reader for ParquetReader {
     }
 }
 
-pub struct Parquet {
+pub(crate) struct Parquet {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
     shown: String,
@@ -44,7 +44,7 @@ pub struct Parquet {
 }
 
 impl Parquet {
-    pub fn open(path: &Path, shown: &str) -> Result<Self, SourceError> {
+    pub(crate) fn open(path: &Path, shown: &str) -> Result<Self, SourceError> {
         careful(shown, || {
             let builder = open(path, shown)?;
             let schema = plain_schema(builder.schema(), shown)?;
@@ -65,7 +65,7 @@ impl Parquet {
         })
     }
 
-    pub fn into_batches(mut self) -> Batches {
+    pub(crate) fn into_batches(mut self) -> Batches {
         batches(move || self.batch())
     }
 

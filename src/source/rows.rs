@@ -9,7 +9,7 @@ use super::batches::Batches;
 use super::error::SourceError;
 use super::population::Population;
 
-pub trait Source: Send + Sync + fmt::Debug {
+pub(crate) trait Source: Send + Sync + fmt::Debug {
     /// Sets the spec's seed, for sources that draw at random.
     fn seed(&mut self, _: Option<u64>) {}
 

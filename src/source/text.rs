@@ -45,7 +45,7 @@ const LABELS: [&str; 26] = [
 ];
 
 /// The encoding of a label; the error is a message and a help text.
-pub fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String>)> {
+pub(crate) fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String>)> {
     match Encoding::for_label_no_replacement(label.as_bytes()) {
         Some(encoding) => Ok(encoding),
         None => {
@@ -59,13 +59,13 @@ pub fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub(crate) struct Position {
     /// The row; 1 is the first row of data, 0 the header.
-    pub row: u64,
+    pub(crate) row: u64,
     /// The line of the file, from 1.
-    pub line: u64,
+    pub(crate) line: u64,
     /// The byte of the file, from 0; unknown if the file is not UTF-8.
-    pub byte: Option<u64>,
+    pub(crate) byte: Option<u64>,
 }
 
 impl fmt::Display for Position {
@@ -82,14 +82,14 @@ impl fmt::Display for Position {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     message: String,
     help: Option<String>,
     byte: Option<u64>,
 }
 
 impl Fault {
-    pub fn error(self, shown: &str, position: Position) -> SourceError {
+    pub(crate) fn error(self, shown: &str, position: Position) -> SourceError {
         let position = Position { byte: self.byte, ..position };
         let error = SourceError::new(format!("{shown}: {position}: {}", self.message)).at(["path"]);
         SourceError { help: self.help, ..error }
@@ -98,7 +98,7 @@ impl Fault {
 
 /// A text file, decoded to UTF-8 without NUL bytes. A parser reads a [`piece`](Text::piece) and
 /// [`consume`](Text::consume)s what it used.
-pub struct Text {
+pub(crate) struct Text {
     source: Box<dyn Read + Send>,
     encoding: &'static Encoding,
     decoder: Decoder,
@@ -118,12 +118,12 @@ pub struct Text {
 
 impl Text {
     /// Opens `path`, which messages call `shown`, in the encoding with this label (default: strict UTF-8).
-    pub fn open(path: &Path, shown: &str, label: Option<&str>) -> Result<Self, SourceError> {
+    pub(crate) fn open(path: &Path, shown: &str, label: Option<&str>) -> Result<Self, SourceError> {
         let file = std::fs::File::open(path).map_err(|e| unreadable(shown, &e))?;
         Text::new(Box::new(file), shown, label, PIECE)
     }
 
-    pub fn new(
+    pub(crate) fn new(
         mut source: Box<dyn Read + Send>,
         shown: &str,
         label: Option<&str>,
@@ -167,7 +167,7 @@ impl Text {
     }
 
     /// The next piece that is not consumed yet; empty at the end of the file.
-    pub fn piece(&mut self) -> Result<&[u8], Fault> {
+    pub(crate) fn piece(&mut self) -> Result<&[u8], Fault> {
         while self.from == self.to {
             if let Some(fault) = &self.fault {
                 return Err(fault.clone());
@@ -180,14 +180,14 @@ impl Text {
         Ok(&self.text[self.from..self.to])
     }
 
-    pub fn consume(&mut self, bytes: usize) {
+    pub(crate) fn consume(&mut self, bytes: usize) {
         let bytes = bytes.min(self.to - self.from);
         self.from += bytes;
         self.given += bytes as u64;
     }
 
     /// The offset in the file of the next piece; `None` if the file is not UTF-8.
-    pub fn byte(&self) -> Option<u64> {
+    pub(crate) fn byte(&self) -> Option<u64> {
         (self.encoding == UTF_8).then_some(self.given)
     }
 
@@ -241,7 +241,7 @@ impl Text {
     }
 }
 
-pub fn unreadable(shown: &str, error: &io::Error) -> SourceError {
+pub(crate) fn unreadable(shown: &str, error: &io::Error) -> SourceError {
     SourceError::new(format!("{shown}: can't be read: {error}")).at(["path"])
 }
 

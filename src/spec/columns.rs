@@ -8,39 +8,39 @@ use super::language::Layout;
 use crate::table::{Column, Guard, Type, extended};
 
 #[derive(Clone, Debug)]
-pub struct Relation {
-    pub schema: SchemaRef,
+pub(crate) struct Relation {
+    pub(crate) schema: SchemaRef,
     /// For each column, the columns that show that an answer is missing.
-    pub guards: Vec<Vec<Guard>>,
+    pub(crate) guards: Vec<Vec<Guard>>,
     /// The column that identifies a row of the source.
-    pub key: Option<usize>,
+    pub(crate) key: Option<usize>,
     /// Rows for each row of the source, or of the reshape that made them.
-    pub fold: u64,
+    pub(crate) fold: u64,
     /// How many columns, at the end, only the stage that reads the table sees.
-    pub hidden: usize,
+    pub(crate) hidden: usize,
 }
 
 impl Relation {
     /// How many columns are visible to other stages (without the hidden ones at the end).
-    pub fn shown(&self) -> usize {
+    pub(crate) fn shown(&self) -> usize {
         self.schema.fields().len() - self.hidden
     }
 }
 
 /// The number of answers for a row, and the columns and rows that hold them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answers {
-    pub form: Form,
-    pub models: usize,
+pub(crate) struct Answers {
+    pub(crate) form: Form,
+    pub(crate) models: usize,
     /// How many times a model is asked about the same row; with more than 1, a column numbers them.
-    pub replicates: usize,
+    pub(crate) replicates: usize,
     /// Whether a fallback may answer; a column names the model that answered.
-    pub fallback: bool,
+    pub(crate) fallback: bool,
 }
 
 /// The layout of the answers of several models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// One model answers each row; several models share the rows, and a column names the model.
     Dealt,
     /// Every model answers every row, side by side.
@@ -50,7 +50,7 @@ pub enum Form {
 }
 
 impl Answers {
-    pub fn new(fanout: bool, layout: Layout, models: usize, replicates: usize, fallback: bool) -> Self {
+    pub(crate) fn new(fanout: bool, layout: Layout, models: usize, replicates: usize, fallback: bool) -> Self {
         let form = match (fanout, layout) {
             (false, _) => Form::Dealt,
             (true, Layout::Wide) => Form::Wide,
@@ -60,7 +60,7 @@ impl Answers {
     }
 
     /// Its name in the hash of the spec's meaning.
-    pub fn layout(&self) -> &'static str {
+    pub(crate) fn layout(&self) -> &'static str {
         match self.form {
             Form::Dealt => "dealt",
             Form::Wide => "wide",
@@ -68,29 +68,29 @@ impl Answers {
         }
     }
 
-    pub fn fanned_out(&self) -> bool {
+    pub(crate) fn fanned_out(&self) -> bool {
         self.form != Form::Dealt
     }
 
     /// Whether a column names the model: if the models share the rows or have fallbacks.
-    pub fn names_model(&self) -> bool {
+    pub(crate) fn names_model(&self) -> bool {
         self.fallback || self.form == Form::Dealt && self.models > 1
     }
 
-    pub fn models_per_row(&self) -> usize {
+    pub(crate) fn models_per_row(&self) -> usize {
         if self.fanned_out() { self.models } else { 1 }
     }
 
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.replicates * self.models_per_row()
     }
 
-    pub fn fold(&self) -> u64 {
+    pub(crate) fn fold(&self) -> u64 {
         (if self.form == Form::Long { self.width() } else { self.replicates }) as u64
     }
 
     /// The columns that a stage called `stage` adds when it writes `writes` and asks `models`.
-    pub fn columns(&self, stage: &str, writes: &[Column], models: &[String]) -> Vec<Column> {
+    pub(crate) fn columns(&self, stage: &str, writes: &[Column], models: &[String]) -> Vec<Column> {
         let who = self.names_model().then(|| Column::new(format!("{stage}_model"), Type::Text));
         let answer = [writes, who.as_slice(), &[Column::new(format!("{stage}_error"), Type::Text)]].concat();
         let mut columns = Vec::new();
@@ -114,7 +114,7 @@ impl Answers {
 
     /// The columns of a stage's table: those of `input`, then `columns` (of [`Answers::columns`]). The stage writes `writes`
     /// columns, fills the columns `fills`, and skips a row if one of `skips` applies.
-    pub fn relation(
+    pub(crate) fn relation(
         &self,
         input: &Relation,
         columns: &[Column],

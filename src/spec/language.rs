@@ -15,147 +15,147 @@ use crate::table::MaxFailed;
 /// The fields at the top of a spec.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Header {
+pub(crate) struct Header {
     /// The pipeline's name. Default: the name of the file.
-    pub name: Option<Name>,
+    pub(crate) name: Option<Name>,
     /// The seed of everything random; it is sent to models that accept one. Without it, a seed is sent only for
     /// replicates and respondents.
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// The most that a run may spend.
-    pub budget: Option<Budget>,
+    pub(crate) budget: Option<Budget>,
     /// Whether paths may leave the folder of the spec. Default: false.
     #[serde(default)]
-    pub allow_outside: bool,
+    pub(crate) allow_outside: bool,
 }
 
 /// A model: its provider and its sampling.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ModelTable {
+pub(crate) struct ModelTable {
     /// A provider type (`embedded`, `ollama`, `openai`, `anthropic`, `gemini`, `mock`) with its defaults, or a name in
     /// `[providers]`.
-    pub provider: String,
+    pub(crate) provider: String,
     /// The provider's id of the model, such as `llama3.2`. Embedded: a built-in model (`fanfold models list`), the path
     /// of a `.gguf` file, or the name of a model that Ollama has pulled.
-    pub model: String,
+    pub(crate) model: String,
     /// 0 always takes the likeliest token. The most is 1 for `anthropic`, 2 for `gemini`, 5 for others. Left out: not sent,
     /// the server decides (some models refuse any); embedded: 0.
-    pub temperature: Option<f64>,
+    pub(crate) temperature: Option<f64>,
     /// The share of probability that tokens are drawn from (nucleus sampling), above 0 and at most 1.
-    pub top_p: Option<f64>,
+    pub(crate) top_p: Option<f64>,
     /// The most tokens of a reply. A reply that is cut off is an error. Left out: the server decides; anthropic: 1024,
     /// embedded: 512.
-    pub max_tokens: Option<u32>,
+    pub(crate) max_tokens: Option<u32>,
     /// Texts that end the reply.
     #[serde(default)]
-    pub stop: Vec<String>,
+    pub(crate) stop: Vec<String>,
     /// The seed for this model. Default: the spec's. Anthropic accepts none: another seed makes a new call with the same
     /// request.
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// The price in US dollars per million tokens: `{ input = 0.15, output = 0.6 }`. A `budget` in `usd` needs it, except
     /// for local models (Ollama, embedded, mock).
-    pub price: Option<Price>,
+    pub(crate) price: Option<Price>,
     /// Ollama and embedded: the context size in tokens, prompt and reply together. Ollama: always sent, since the server's
     /// default depends on its memory. Default: 4096. Embedded: by default the model's context.
-    pub num_ctx: Option<u32>,
+    pub(crate) num_ctx: Option<u32>,
     /// The context size in tokens, prompt and reply together, for models on servers other than Ollama. A prompt that is
     /// too long is not sent.
-    pub context_tokens: Option<NonZeroU32>,
+    pub(crate) context_tokens: Option<NonZeroU32>,
     /// Models that are asked instead, in this order, when this model has no answer for a row. The column `<stage>_model`
     /// names the model that answered. Default: none, the row fails.
     #[serde(default)]
-    pub fallback: Vec<String>,
+    pub(crate) fallback: Vec<String>,
     /// Fields that are added to the body of every request, unchanged: `extra = { top_k = 40 }`. They are part of the call's
     /// key. A table is merged into the table of that name. Fields that fanfold sets are refused. For providers with a server.
     #[serde(default)]
-    pub extra: Map<String, Value>,
+    pub(crate) extra: Map<String, Value>,
 }
 
 /// What all stages that ask models share.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct StageTable {
+pub(crate) struct StageTable {
     /// The source or stage whose rows it reads.
-    pub input: String,
+    pub(crate) input: String,
     /// The models, by name.
-    pub models: Vec<String>,
+    pub(crate) models: Vec<String>,
     /// A condition on the row: a Jinja expression over the input's columns such as `language != "en"`. A row for which it
     /// is false is skipped: its answers are null.
-    pub when: Option<String>,
+    pub(crate) when: Option<String>,
     /// `true`: every model reads every row. `false`: the models share the rows in turn, by row number.
     /// Default: false.
     #[serde(default)]
-    pub fanout: bool,
+    pub(crate) fanout: bool,
     /// The layout of the answers of a fan-out. `wide`: one column per model (`label_llama`). `long`: one row per model, with
     /// a column `model`. Default: `wide`.
     #[serde(default)]
-    pub layout: Layout,
+    pub(crate) layout: Layout,
     /// How many times the same model is asked about each row. Each time adds a row, numbered by the column `replicate`. The
     /// seed of the n-th is the model's seed + n - 1. Default: 1.
-    pub replicates: Option<NonZeroU32>,
+    pub(crate) replicates: Option<NonZeroU32>,
     /// Lanes of this stage. Default: 4.
-    pub workers: Option<NonZeroU32>,
+    pub(crate) workers: Option<NonZeroU32>,
     /// Prompts that each lane keeps in flight. Default: 4.
-    pub batch_size: Option<NonZeroU32>,
+    pub(crate) batch_size: Option<NonZeroU32>,
     /// Rows per part. A part is committed as a whole and held in memory. Rounded up to a multiple of `rows_per_prompt`.
     /// Default: 20000.
-    pub chunk_size: Option<NonZeroU32>,
+    pub(crate) chunk_size: Option<NonZeroU32>,
     /// How many rows one call asks about: rows 1 to n, n + 1 to 2n and so on, including skipped rows. Rows without a valid
     /// answer are asked again in halves, in the end one by one. A reply may have n times `max_tokens` and some tokens for
     /// the form. Models that share the rows take packs in turn. Default: 1.
-    pub rows_per_prompt: Option<NonZeroU32>,
+    pub(crate) rows_per_prompt: Option<NonZeroU32>,
     /// A sample of rows that is also asked one by one, to measure the effect of `rows_per_prompt`: `audit = { rows = 200 }`.
     /// The summary and the manifest compare the answers. The table holds the answers of the packs.
-    pub audit: Option<Audit>,
+    pub(crate) audit: Option<Audit>,
     /// Rows with their answers, shown to the model before the question, in this order:
     /// `examples = [{ row = { text = "..." }, answer = { label = "good" } }]`. The `answer` of a plain text is a text. They
     /// follow the system text and are the same for all rows. For `analysis` and `fill-missing`, where an example is shown
     /// for rows in which the same keys are missing.
-    pub examples: Option<Vec<ExampleTable>>,
+    pub(crate) examples: Option<Vec<ExampleTable>>,
     /// A file with such rows, instead of `examples`: CSV, TSV, JSON Lines or Parquet, relative to the spec. Columns of the
     /// input are the row. Other columns are the keys of the answer (`answer.year` if the input also has a column `year`).
     /// `answer` holds a plain text.
-    pub examples_file: Option<String>,
+    pub(crate) examples_file: Option<String>,
     /// The order of the calls in a part of a fan-out: `row-major` or `model-major` (one model after the other, so that a
     /// server with one model in memory seldom switches). Default: `model-major` for Ollama and embedded models.
-    pub order: Option<Order>,
+    pub(crate) order: Option<Order>,
     /// The most rows that may fail, as a number or a share such as `"5%"`. With more, the run stops early. Left out: the
     /// run continues, and any failed row makes the exit code 1.
-    pub max_failed: Option<MaxFailed>,
+    pub(crate) max_failed: Option<MaxFailed>,
     /// Attempts per call, including those with unusable answers. Default: 3.
-    pub max_attempts: Option<NonZeroU32>,
+    pub(crate) max_attempts: Option<NonZeroU32>,
     /// The treatment of a prompt that is longer than the model's context: `error` fails the row, `truncate_middle` leaves
     /// out the middle of its longest message. The `notes` in the calls table count the characters. Default: `error`.
     #[serde(default)]
-    pub overflow: Overflow,
+    pub(crate) overflow: Overflow,
     /// The treatment of a reply that is not valid JSON: `none` asks again, `lenient` repairs JSON syntax (quotes, commas,
     /// comments) without changing any value. The `notes` in the calls table name the repair. Default: `none`.
     #[serde(default)]
-    pub repair: Repair,
+    pub(crate) repair: Repair,
 }
 
 /// A sample of rows that is also asked one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// The number of rows, drawn by the spec's seed. Skipped rows are not replaced.
-    pub rows: NonZeroU32,
+    pub(crate) rows: NonZeroU32,
 }
 
 /// A table to write.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OutputTable {
+pub(crate) struct OutputTable {
     /// The stage or source whose table is written.
-    pub input: String,
+    pub(crate) input: String,
     /// The file; `.parquet`, `.csv` or `.jsonl`.
-    pub path: String,
+    pub(crate) path: String,
 }
 
 /// The layout of the answers of a fan-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Layout {
+pub(crate) enum Layout {
     /// Side by side.
     #[default]
     Wide,
@@ -166,7 +166,7 @@ pub enum Layout {
 /// The order of the calls in a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Order {
+pub(crate) enum Order {
     /// All models for a row, then the next row.
     RowMajor,
     /// All rows for a model, then the next model.
@@ -176,7 +176,7 @@ pub enum Order {
 /// The treatment of a prompt that is longer than the model's context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Overflow {
+pub(crate) enum Overflow {
     /// The row fails.
     #[default]
     Error,
@@ -187,7 +187,7 @@ pub enum Overflow {
 /// The treatment of a reply that is not valid JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Repair {
+pub(crate) enum Repair {
     /// The model is asked again.
     #[default]
     None,
@@ -198,47 +198,49 @@ pub enum Repair {
 /// A row with its answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ExampleTable {
+pub(crate) struct ExampleTable {
     /// The row: a value for each column of the input that the prompt reads.
-    pub row: Map<String, Value>,
+    pub(crate) row: Map<String, Value>,
     /// The answer: a table of the requested keys, or a text.
-    pub answer: Value,
+    pub(crate) answer: Value,
 }
 
 /// What all tests share.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TestTable {
+pub(crate) struct TestTable {
     /// The name. Default: the table and the rule in words.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The output, stage or source whose table is tested.
-    pub input: String,
+    pub(crate) input: String,
     /// The consequence if the test does not hold: `error` makes the exit code of `fanfold test` 1, `warn` is only reported.
     /// Default: `error`.
     #[serde(default)]
-    pub severity: Severity,
+    pub(crate) severity: Severity,
 }
 
 /// A whole number of a stage's table, from 1 to `most`.
-pub struct Number {
-    pub field: &'static str,
+pub(crate) struct Number {
+    pub(crate) field: &'static str,
     get: fn(&StageTable) -> Option<NonZeroU32>,
     default: u32,
-    pub most: u32,
+    pub(crate) most: u32,
 }
 
 impl Number {
-    pub fn of(&self, table: &StageTable) -> u32 {
+    pub(crate) fn of(&self, table: &StageTable) -> u32 {
         (self.get)(table).map_or(self.default, NonZeroU32::get)
     }
 }
 
-pub const WORKERS: Number = Number { field: "workers", get: |t| t.workers, default: 4, most: 1024 };
-pub const BATCH_SIZE: Number = Number { field: "batch_size", get: |t| t.batch_size, default: 4, most: 1024 };
-pub const CHUNK_SIZE: Number = Number { field: "chunk_size", get: |t| t.chunk_size, default: 20_000, most: 10_000_000 };
-pub const MAX_ATTEMPTS: Number = Number { field: "max_attempts", get: |t| t.max_attempts, default: 3, most: 100 };
-pub const REPLICATES: Number = Number { field: "replicates", get: |t| t.replicates, default: 1, most: 10_000 };
-pub const ROWS_PER_PROMPT: Number =
+pub(crate) const WORKERS: Number = Number { field: "workers", get: |t| t.workers, default: 4, most: 1024 };
+pub(crate) const BATCH_SIZE: Number = Number { field: "batch_size", get: |t| t.batch_size, default: 4, most: 1024 };
+pub(crate) const CHUNK_SIZE: Number =
+    Number { field: "chunk_size", get: |t| t.chunk_size, default: 20_000, most: 10_000_000 };
+pub(crate) const MAX_ATTEMPTS: Number =
+    Number { field: "max_attempts", get: |t| t.max_attempts, default: 3, most: 100 };
+pub(crate) const REPLICATES: Number = Number { field: "replicates", get: |t| t.replicates, default: 1, most: 10_000 };
+pub(crate) const ROWS_PER_PROMPT: Number =
     Number { field: "rows_per_prompt", get: |t| t.rows_per_prompt, default: 1, most: 1000 };
 
-pub const NUMBERS: [Number; 6] = [WORKERS, BATCH_SIZE, CHUNK_SIZE, MAX_ATTEMPTS, REPLICATES, ROWS_PER_PROMPT];
+pub(crate) const NUMBERS: [Number; 6] = [WORKERS, BATCH_SIZE, CHUNK_SIZE, MAX_ATTEMPTS, REPLICATES, ROWS_PER_PROMPT];

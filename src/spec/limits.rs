@@ -10,47 +10,47 @@ use serde::{Deserialize, Deserializer};
 /// The limits of an endpoint; all stages share them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// The most calls in flight, or `auto` to find out how many the server processes concurrently. Left out: no limit beside
     /// those of the stages.
-    pub max_concurrent_calls: Option<Concurrency>,
+    pub(crate) max_concurrent_calls: Option<Concurrency>,
     /// The most requests per minute, retries included.
-    pub requests_per_minute: Option<NonZeroU32>,
+    pub(crate) requests_per_minute: Option<NonZeroU32>,
     /// The most tokens per minute, prompts and replies together. Estimated before a call (a token for 4 bytes of the
     /// request, plus `max_tokens`) and corrected by the server's count after it.
-    pub tokens_per_minute: Option<NonZeroU32>,
+    pub(crate) tokens_per_minute: Option<NonZeroU32>,
     /// The reaction to a server that is down (10 failures in a row without any reply, over all calls). `pause` retries for up
     /// to 15 minutes and continues when the server replies. `stop` stops the run, which can be resumed. Default: `pause`.
     #[serde(default)]
-    pub on_outage: OnOutage,
+    pub(crate) on_outage: OnOutage,
 }
 
 /// The most that one `fanfold run` may spend. It stops before it would spend more, with exit code 4; the next run continues.
 /// Answers from the ledger cost nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// The most requests, retries included.
-    pub calls: Option<NonZeroU64>,
+    pub(crate) calls: Option<NonZeroU64>,
     /// The most tokens of prompts and replies, as the servers count them.
-    pub tokens: Option<NonZeroU64>,
+    pub(crate) tokens: Option<NonZeroU64>,
     /// The most US dollars, by the `price` of the models.
-    pub usd: Option<f64>,
+    pub(crate) usd: Option<f64>,
 }
 
 /// The price of a model, in US dollars per million tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Price {
+pub(crate) struct Price {
     /// For a million tokens of prompts.
-    pub input: f64,
+    pub(crate) input: f64,
     /// For a million tokens of replies.
-    pub output: f64,
+    pub(crate) output: f64,
 }
 
 /// The most calls in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Concurrency {
+pub(crate) enum Concurrency {
     /// As many as the server processes concurrently, found out from its latency and errors.
     Auto,
     Calls(NonZeroU32),
@@ -59,7 +59,7 @@ pub enum Concurrency {
 /// The reaction to a server that is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum OnOutage {
+pub(crate) enum OnOutage {
     /// Wait for it.
     #[default]
     Pause,

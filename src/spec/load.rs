@@ -6,16 +6,16 @@ use super::Spec;
 use crate::document::{Diagnostic, Document, SpecFormat};
 
 #[derive(Debug)]
-pub struct Loaded {
-    pub document: Document,
-    pub problems: Vec<Diagnostic>,
+pub(crate) struct Loaded {
+    pub(crate) document: Document,
+    pub(crate) problems: Vec<Diagnostic>,
     /// The spec, if no problem is an error.
-    pub spec: Option<Spec>,
+    pub(crate) spec: Option<Spec>,
 }
 
 /// Why the file of a spec can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     #[error("`{0}` is not a spec: its name must end in .toml, .yaml or .yml")]
     Extension(String),
     #[error("`{0}` can't be read: {1}")]
@@ -25,7 +25,7 @@ pub enum LoadError {
 }
 
 /// Reads and checks the spec at `path`.
-pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
     let name = path.display().to_string();
     let Some(format) = SpecFormat::of(path) else { return Err(LoadError::Extension(name)) };
     let bytes = std::fs::read(path).map_err(|error| LoadError::Io(name.clone(), error))?;
@@ -41,7 +41,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 }
 
 /// The folder of a file; `.` for a bare file name.
-pub fn folder_of(file: &Path) -> PathBuf {
+pub(crate) fn folder_of(file: &Path) -> PathBuf {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or(Path::new(".")).to_owned()
 }

@@ -9,7 +9,7 @@ use super::table::StageSpec;
 
 impl Spec {
     /// The meaning of the spec: without comments, order, concurrency or addresses.
-    pub fn meaning(&self) -> Value {
+    pub(crate) fn meaning(&self) -> Value {
         let models = self.models.iter().map(|(name, m)| {
             let mut meaning = json!({ "provider": self.endpoints[&m.endpoint].endpoint.kind(), "model": m.model });
             if let Some(tokens) = m.context_tokens {
@@ -51,7 +51,7 @@ impl Spec {
 
 impl StageSpec {
     /// The part of the stage's meaning that has no facet in the lock.
-    pub fn settings(&self) -> Value {
+    pub(crate) fn settings(&self) -> Value {
         let mut settings = json!({ "stage": self.stage.info.meaning, "max_attempts": self.max_attempts });
         if self.overflow != Overflow::default() {
             settings["overflow"] = json!(self.overflow);

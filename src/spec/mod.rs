@@ -17,7 +17,7 @@ mod examples;
 mod graph;
 mod language;
 mod limits;
-pub mod load;
+pub(crate) mod load;
 mod meaning;
 mod models;
 mod outputs;
@@ -25,7 +25,7 @@ mod paths;
 mod pipeline;
 mod read;
 mod resolve;
-pub mod schema;
+pub(crate) mod schema;
 mod secret;
 mod stage_checks;
 mod stages;
@@ -33,18 +33,19 @@ mod table;
 
 use crate::document::{Diagnostic, Document, Problems};
 
-pub use columns::{Answers, Form, Relation};
-pub use language::{Audit, Layout, Order, Overflow, Repair};
-pub use limits::{Budget, Concurrency, Limits, OnOutage, Price};
-pub use pipeline::{EndpointSpec, ModelSpec, OutputSpec, PerTable, Spec, TableFormat, TestSpec};
-pub use table::{ReshapeSpec, SourceSpec, StageSpec, TableId, TableSpec};
+pub(crate) use columns::Form;
+pub(crate) use language::{Order, Overflow, Repair};
+pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price};
+pub use pipeline::Spec;
+pub(crate) use pipeline::{ModelSpec, OutputSpec, PerTable, TableFormat, TestSpec};
+pub(crate) use table::{ReshapeSpec, SourceSpec, StageSpec, TableId, TableSpec};
 
-pub use crate::table::{Guard, MaxFailed};
+pub(crate) use crate::table::Guard;
 
 impl Spec {
     /// Checks `document`, whose paths are relative to `folder`. Problems come in the order of discovery; with an error
     /// among them there is no spec. A literal API key is blotted out of the document, so that no message shows it.
-    pub fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
+    pub(crate) fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
         let mut problems = Problems::default();
         secret::find(document, &mut problems);
         let spec = read::read(document, &mut problems).map(|raw| resolve::resolve(raw, folder, &mut problems));

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 /// The path without `.` and `..`; a leading `..` stays. Reads nothing from the disk.
-pub fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
         match part {
@@ -18,7 +18,7 @@ pub fn plain(path: &Path) -> PathBuf {
 }
 
 /// Whether `path`, relative to `folder`, stays in it; follows links of paths that exist.
-pub fn stays_inside(folder: &Path, path: &str) -> bool {
+pub(crate) fn stays_inside(folder: &Path, path: &str) -> bool {
     let written = Path::new(path);
     if written.is_absolute() || plain(written).starts_with("..") {
         return false;

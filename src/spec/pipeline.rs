@@ -17,52 +17,52 @@ use crate::provider::{Endpoint, Model};
 #[derive(Debug)]
 pub struct Spec {
     /// The pipeline's name; by default the file's.
-    pub name: String,
+    pub(crate) name: String,
     /// The folder of the spec; its paths are relative to it.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// The seed of everything random; sent to models that accept one.
-    pub seed: Option<u64>,
-    pub budget: Budget,
-    pub models: IndexMap<Name, ModelSpec>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) budget: Budget,
+    pub(crate) models: IndexMap<Name, ModelSpec>,
     /// The endpoints by their names in the spec.
-    pub endpoints: IndexMap<String, EndpointSpec>,
+    pub(crate) endpoints: IndexMap<String, EndpointSpec>,
     /// The tables; see [`Spec::tables`].
     pub(super) tables: Vec<TableSpec>,
-    pub outputs: IndexMap<Name, OutputSpec>,
-    pub tests: Vec<TestSpec>,
+    pub(crate) outputs: IndexMap<Name, OutputSpec>,
+    pub(crate) tests: Vec<TestSpec>,
 }
 
 /// An endpoint with its limits.
 #[derive(Clone, Debug)]
-pub struct EndpointSpec {
-    pub endpoint: Arc<dyn Endpoint>,
-    pub limits: Limits,
+pub(crate) struct EndpointSpec {
+    pub(crate) endpoint: Arc<dyn Endpoint>,
+    pub(crate) limits: Limits,
 }
 
 /// A model: an endpoint, its id there and its sampling.
 #[derive(Debug)]
-pub struct ModelSpec {
+pub(crate) struct ModelSpec {
     /// The key in [`Spec::endpoints`].
-    pub endpoint: String,
-    pub model: Model,
-    pub price: Option<Price>,
+    pub(crate) endpoint: String,
+    pub(crate) model: Model,
+    pub(crate) price: Option<Price>,
     /// The context size in tokens, if the spec says it.
-    pub context_tokens: Option<u64>,
+    pub(crate) context_tokens: Option<u64>,
     /// The models that are asked instead, as indices into [`Spec::models`].
-    pub fallback: Vec<usize>,
+    pub(crate) fallback: Vec<usize>,
 }
 
 /// A file to write.
 #[derive(Debug)]
-pub struct OutputSpec {
-    pub input: TableId,
-    pub path: String,
-    pub file: PathBuf,
-    pub format: TableFormat,
+pub(crate) struct OutputSpec {
+    pub(crate) input: TableId,
+    pub(crate) path: String,
+    pub(crate) file: PathBuf,
+    pub(crate) format: TableFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableFormat {
+pub(crate) enum TableFormat {
     Parquet,
     Csv,
     /// A JSON object per line.
@@ -71,7 +71,7 @@ pub enum TableFormat {
 
 impl TableFormat {
     /// The format of a path, by its extension.
-    pub fn of(path: &str) -> Option<TableFormat> {
+    pub(crate) fn of(path: &str) -> Option<TableFormat> {
         match std::path::Path::new(path).extension()?.to_str()? {
             "parquet" => Some(TableFormat::Parquet),
             "csv" => Some(TableFormat::Csv),
@@ -83,69 +83,69 @@ impl TableFormat {
 
 /// A requirement on a table.
 #[derive(Debug)]
-pub struct TestSpec {
-    pub name: String,
-    pub kind: &'static str,
+pub(crate) struct TestSpec {
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
     /// The consequence if it does not hold.
-    pub severity: Severity,
-    pub table: String,
-    pub input: TableId,
+    pub(crate) severity: Severity,
+    pub(crate) table: String,
+    pub(crate) input: TableId,
     /// The output that is tested, if it is one, as an index into [`Spec::outputs`].
-    pub output: Option<usize>,
-    pub assertion: Assertion,
-    pub path: document::Path,
+    pub(crate) output: Option<usize>,
+    pub(crate) assertion: Assertion,
+    pub(crate) path: document::Path,
 }
 
 /// The tables of a spec; the accessors for one kind panic for a table of another kind.
 impl Spec {
     /// All tables, each after the tables that it reads; sources come first, in the order of the document.
-    pub fn tables(&self) -> impl DoubleEndedIterator<Item = (TableId, &TableSpec)> {
+    pub(crate) fn tables(&self) -> impl DoubleEndedIterator<Item = (TableId, &TableSpec)> {
         self.tables.iter().enumerate().map(|(index, table)| (TableId(index), table))
     }
 
-    pub fn sources(&self) -> impl Iterator<Item = (TableId, &SourceSpec)> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (TableId, &SourceSpec)> {
         self.tables().filter_map(|(id, table)| Some((id, table.as_source()?)))
     }
 
-    pub fn reshapes(&self) -> impl Iterator<Item = (TableId, &ReshapeSpec)> {
+    pub(crate) fn reshapes(&self) -> impl Iterator<Item = (TableId, &ReshapeSpec)> {
         self.tables().filter_map(|(id, table)| Some((id, table.as_reshape()?)))
     }
 
-    pub fn stages(&self) -> impl Iterator<Item = (TableId, &StageSpec)> {
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (TableId, &StageSpec)> {
         self.tables().filter_map(|(id, table)| Some((id, table.as_stage()?)))
     }
 
-    pub fn table(&self, id: TableId) -> &TableSpec {
+    pub(crate) fn table(&self, id: TableId) -> &TableSpec {
         &self.tables[id.0]
     }
 
-    pub fn source(&self, id: TableId) -> &SourceSpec {
+    pub(crate) fn source(&self, id: TableId) -> &SourceSpec {
         self.table(id).as_source().expect("the id is of a source")
     }
 
-    pub fn reshape(&self, id: TableId) -> &ReshapeSpec {
+    pub(crate) fn reshape(&self, id: TableId) -> &ReshapeSpec {
         self.table(id).as_reshape().expect("the id is of a reshape")
     }
 
-    pub fn stage(&self, id: TableId) -> &StageSpec {
+    pub(crate) fn stage(&self, id: TableId) -> &StageSpec {
         self.table(id).as_stage().expect("the id is of a stage")
     }
 
-    pub fn table_name(&self, id: TableId) -> &str {
+    pub(crate) fn table_name(&self, id: TableId) -> &str {
         self.table(id).name()
     }
 
-    pub fn relation(&self, id: TableId) -> &Relation {
+    pub(crate) fn relation(&self, id: TableId) -> &Relation {
         self.table(id).relation()
     }
 
     /// The source or the stage called `name`. Not the groups of a stage: only that stage reads them.
-    pub fn find(&self, name: &str) -> Option<TableId> {
+    pub(crate) fn find(&self, name: &str) -> Option<TableId> {
         self.tables().find(|(_, table)| table.name() == name && !name.contains('.')).map(|(id, _)| id)
     }
 
     /// A table and all tables that it is made from, each before those that read it.
-    pub fn upstream(&self, of: TableId) -> Vec<TableId> {
+    pub(crate) fn upstream(&self, of: TableId) -> Vec<TableId> {
         let mut found: Vec<TableId> = Vec::new();
         for input in self.table(of).inputs() {
             for other in self.upstream(*input) {
@@ -164,25 +164,21 @@ impl Spec {
     }
 
     /// The name and the model of index `model`.
-    pub fn model(&self, model: usize) -> (&Name, &ModelSpec) {
+    pub(crate) fn model(&self, model: usize) -> (&Name, &ModelSpec) {
         self.models.get_index(model).expect("model indices are made from this table")
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PerTable<T>(Vec<T>);
+pub(crate) struct PerTable<T>(Vec<T>);
 
 impl<T> PerTable<T> {
-    pub fn new(spec: &Spec, value: impl FnMut((TableId, &TableSpec)) -> T) -> Self {
+    pub(crate) fn new(spec: &Spec, value: impl FnMut((TableId, &TableSpec)) -> T) -> Self {
         PerTable(spec.tables().map(value).collect())
     }
 
-    pub fn values(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
-    }
-
-    pub fn map<U>(self, value: impl FnMut(T) -> U) -> PerTable<U> {
-        PerTable(self.0.into_iter().map(value).collect())
     }
 }
 

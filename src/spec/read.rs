@@ -19,49 +19,49 @@ use crate::source::{SOURCES, Source};
 use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
 
 /// A spec whose tables are typed, but whose names do not resolve yet. An entry that is `None` is known by its name only.
-pub struct Raw {
-    pub header: Header,
+pub(crate) struct Raw {
+    pub(crate) header: Header,
     /// The file's name without its extension.
-    pub file: String,
-    pub models: IndexMap<Name, Option<ModelTable>>,
-    pub providers: IndexMap<Name, Option<Provider>>,
-    pub sources: IndexMap<Name, Option<Box<dyn Source>>>,
-    pub stages: IndexMap<Name, RawStage>,
-    pub outputs: IndexMap<Name, Option<OutputTable>>,
-    pub tests: Vec<RawTest>,
+    pub(crate) file: String,
+    pub(crate) models: IndexMap<Name, Option<ModelTable>>,
+    pub(crate) providers: IndexMap<Name, Option<Provider>>,
+    pub(crate) sources: IndexMap<Name, Option<Box<dyn Source>>>,
+    pub(crate) stages: IndexMap<Name, RawStage>,
+    pub(crate) outputs: IndexMap<Name, Option<OutputTable>>,
+    pub(crate) tests: Vec<RawTest>,
     /// Entries with names that are not valid; without a name: a section that is not a table.
     unreadable: Vec<(&'static str, Option<String>)>,
 }
 
 type Provider = (Limits, Arc<dyn Endpoint>);
 
-pub enum RawStage {
+pub(crate) enum RawStage {
     Asks(StageTable, Own<Box<dyn StageConfig>>, Node),
     Reshapes(Own<Box<dyn TransformConfig>>, Node),
     /// Its type is not known.
     Broken,
 }
 
-pub struct Own<T> {
-    pub kind: &'static str,
+pub(crate) struct Own<T> {
+    pub(crate) kind: &'static str,
     /// `None` if they could not be decoded at all.
-    pub value: Option<T>,
+    pub(crate) value: Option<T>,
     /// The fields that were left out of `value` because they are broken.
-    pub broken: Vec<String>,
+    pub(crate) broken: Vec<String>,
 }
 
 /// The config of a stage of type `kind` with other fields, if they are right.
-pub fn config<T>(kinds: &'static [Kind<T>], kind: &str, table: &Node) -> Option<T> {
+pub(crate) fn config<T>(kinds: &'static [Kind<T>], kind: &str, table: &Node) -> Option<T> {
     let kind = kinds.iter().find(|row| row.name == kind)?;
     (kind.decode)(&pick(table, (kind.fields)()), &Path::root(), &mut Problems::default())
 }
 
 /// A test whose input does not resolve yet.
-pub struct RawTest {
-    pub path: Path,
-    pub table: TestTable,
-    pub own: Own<Box<dyn AssertionConfig>>,
-    pub node: Node,
+pub(crate) struct RawTest {
+    pub(crate) path: Path,
+    pub(crate) table: TestTable,
+    pub(crate) own: Own<Box<dyn AssertionConfig>>,
+    pub(crate) node: Node,
 }
 
 impl<T> Own<T> {
@@ -72,7 +72,7 @@ impl<T> Own<T> {
 
 impl RawStage {
     /// The tables that it reads, each with the field that names it.
-    pub fn inputs(&self) -> Vec<(&'static str, &str)> {
+    pub(crate) fn inputs(&self) -> Vec<(&'static str, &str)> {
         match self {
             RawStage::Asks(table, ..) => vec![("input", &table.input)],
             RawStage::Reshapes(own, _) => own.value.iter().flat_map(|config| config.inputs()).collect(),
@@ -83,27 +83,27 @@ impl RawStage {
 
 impl Raw {
     /// Whether `[section.name]` is in the document but has no valid name, or the whole section can't be read.
-    pub fn is_unreadable(&self, section: &str, name: &str) -> bool {
+    pub(crate) fn is_unreadable(&self, section: &str, name: &str) -> bool {
         self.unreadable.iter().any(|(s, n)| *s == section && n.as_ref().is_none_or(|n| n == name))
     }
 
     /// Whether the document has a source or a stage called `name`, broken or not.
-    pub fn has_table(&self, name: &str) -> bool {
+    pub(crate) fn has_table(&self, name: &str) -> bool {
         let there = self.sources.contains_key(name) || self.stages.contains_key(name);
         there || self.is_unreadable("sources", name) || self.is_unreadable("stages", name)
     }
 
     /// The models whose tables could be read, at least in part.
-    pub fn known_models(&self) -> impl Iterator<Item = (&Name, &ModelTable)> {
+    pub(crate) fn known_models(&self) -> impl Iterator<Item = (&Name, &ModelTable)> {
         self.models.iter().filter_map(|(name, table)| Some((name, table.as_ref()?)))
     }
 
     /// Whether other models are asked where the model called `name` does not answer.
-    pub fn has_fallback(&self, name: &str) -> bool {
+    pub(crate) fn has_fallback(&self, name: &str) -> bool {
         self.models.get(name).and_then(Option::as_ref).is_some_and(|table| !table.fallback.is_empty())
     }
 
-    pub fn tables(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &str> {
         self.sources.keys().chain(self.stages.keys()).map(Name::as_str)
     }
 }
@@ -111,7 +111,7 @@ impl Raw {
 const SECTIONS: [&str; 6] = ["models", "providers", "sources", "stages", "outputs", "tests"];
 
 /// Reads every table of the document; reports all problems.
-pub fn read(document: &Document, problems: &mut Problems) -> Option<Raw> {
+pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> {
     if !matches!(document.root.value, Value::Table(_)) {
         problems.error("wrong-type", Path::root(), "a spec is a table, with `[models]`, `[sources]`, `[stages]`");
         return None;

@@ -18,7 +18,7 @@ use crate::name::Name;
 use crate::source::Source;
 
 /// Resolves every name; reports all problems. The spec is whole only if there are no errors.
-pub fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) -> Spec {
+pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) -> Spec {
     let outside = raw.header.allow_outside || problems.is_distrusted(&Path::of(["allow_outside"]));
     let mut resolver = Resolver { folder, outside, problems };
     let endpoints = resolver.endpoints(&raw);

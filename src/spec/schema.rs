@@ -14,7 +14,7 @@ use crate::source::SOURCES;
 use crate::stage::{STAGES, TRANSFORMS};
 
 /// The schema, with keys in a fixed order.
-pub fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
     let generator = &mut settings.into_generator();
     let mut top = generator.subschema_for::<Header>().to_value();

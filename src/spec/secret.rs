@@ -11,7 +11,7 @@ const PREFIXES: &[(&str, usize)] =
     &[("sk-", 20), ("sk_", 20), ("AIza", 30), ("hf_", 20), ("gsk_", 20), ("ghp_", 20), ("xai-", 20), ("Bearer ", 20)];
 
 /// Reports every literal key, removes it from the tree and replaces it in the text by `*`.
-pub fn find(document: &mut Document, problems: &mut Problems) {
+pub(crate) fn find(document: &mut Document, problems: &mut Problems) {
     let mut spans = Vec::new();
     clean(&mut document.root, &Path::root(), &mut spans, problems);
     for span in spans {

@@ -27,9 +27,9 @@ struct Input {
 
 /// A stage that asks models, as the spec says it.
 pub(super) struct Asking<'a> {
-    pub name: &'a Name,
-    pub at: Path,
-    pub table: &'a StageTable,
+    pub(crate) name: &'a Name,
+    pub(crate) at: Path,
+    pub(crate) table: &'a StageTable,
     own: &'a Own<Box<dyn StageConfig>>,
     node: &'a Node,
 }
@@ -45,10 +45,10 @@ struct BoundStage {
 
 pub(super) struct StageModels {
     /// Indices into [`Spec::models`].
-    pub known: Vec<usize>,
-    pub names: Vec<String>,
+    pub(crate) known: Vec<usize>,
+    pub(crate) names: Vec<String>,
     /// Whether other models may answer; `None` if that depends on a model that is broken.
-    pub fallback: Option<bool>,
+    pub(crate) fallback: Option<bool>,
 }
 
 impl Resolver<'_> {

@@ -10,10 +10,10 @@ use crate::table::{Guard, MaxFailed};
 
 /// A table of a spec: the index in the list of its tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TableId(pub(super) usize);
+pub(crate) struct TableId(pub(super) usize);
 
 #[derive(Debug)]
-pub enum TableSpec {
+pub(crate) enum TableSpec {
     /// Rows from outside.
     Source(SourceSpec),
     /// Rows derived from other tables without a model.
@@ -23,56 +23,56 @@ pub enum TableSpec {
 }
 
 #[derive(Debug)]
-pub struct SourceSpec {
-    pub name: Name,
-    pub source: Box<dyn Source>,
-    pub relation: Relation,
+pub(crate) struct SourceSpec {
+    pub(crate) name: Name,
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) relation: Relation,
 }
 
 /// A reshape, bound to the tables that it reads.
 #[derive(Debug)]
-pub struct ReshapeSpec {
+pub(crate) struct ReshapeSpec {
     /// The stage's name. The reshape that gathers the rows of a stage has that stage's name and `.groups`.
-    pub name: String,
+    pub(crate) name: String,
     /// In the order in which the reshape takes them.
-    pub inputs: Vec<TableId>,
-    pub reshape: Transform,
-    pub relation: Relation,
+    pub(crate) inputs: Vec<TableId>,
+    pub(crate) reshape: Transform,
+    pub(crate) relation: Relation,
 }
 
 /// A stage that asks models, bound to its input.
 #[derive(Debug)]
-pub struct StageSpec {
-    pub name: Name,
-    pub input: TableId,
-    pub stage: Stage,
-    pub models: Vec<usize>,
+pub(crate) struct StageSpec {
+    pub(crate) name: Name,
+    pub(crate) input: TableId,
+    pub(crate) stage: Stage,
+    pub(crate) models: Vec<usize>,
     /// The names of `models`.
-    pub model_names: Vec<String>,
-    pub answers: Answers,
-    pub relation: Relation,
+    pub(crate) model_names: Vec<String>,
+    pub(crate) answers: Answers,
+    pub(crate) relation: Relation,
     /// How many columns of `relation`, at the beginning, come from the input.
-    pub given: usize,
+    pub(crate) given: usize,
     /// A row for which this is false is skipped.
-    pub when: Option<BoundCondition>,
+    pub(crate) when: Option<BoundCondition>,
     /// A row is skipped where one of these says that a column which the prompts read is missing.
-    pub guards: Vec<Guard>,
-    pub workers: usize,
-    pub batch_size: usize,
+    pub(crate) guards: Vec<Guard>,
+    pub(crate) workers: usize,
+    pub(crate) batch_size: usize,
     /// Rows per part; a multiple of `rows_per_prompt`.
-    pub chunk_size: u64,
-    pub rows_per_prompt: u64,
+    pub(crate) chunk_size: u64,
+    pub(crate) rows_per_prompt: u64,
     /// The sample that is also asked row by row.
-    pub audit: Option<Audit>,
-    pub order: Option<Order>,
-    pub max_failed: Option<MaxFailed>,
-    pub max_attempts: u32,
-    pub overflow: Overflow,
-    pub repair: Repair,
+    pub(crate) audit: Option<Audit>,
+    pub(crate) order: Option<Order>,
+    pub(crate) max_failed: Option<MaxFailed>,
+    pub(crate) max_attempts: u32,
+    pub(crate) overflow: Overflow,
+    pub(crate) repair: Repair,
 }
 
 impl TableSpec {
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             TableSpec::Source(source) => source.name.as_str(),
             TableSpec::Reshape(reshape) => &reshape.name,
@@ -80,7 +80,7 @@ impl TableSpec {
         }
     }
 
-    pub fn relation(&self) -> &Relation {
+    pub(crate) fn relation(&self) -> &Relation {
         match self {
             TableSpec::Source(source) => &source.relation,
             TableSpec::Reshape(reshape) => &reshape.relation,
@@ -89,7 +89,7 @@ impl TableSpec {
     }
 
     /// The tables that it is made from.
-    pub fn inputs(&self) -> &[TableId] {
+    pub(crate) fn inputs(&self) -> &[TableId] {
         match self {
             TableSpec::Source(_) => &[],
             TableSpec::Reshape(reshape) => &reshape.inputs,
@@ -97,25 +97,25 @@ impl TableSpec {
         }
     }
 
-    pub fn as_source(&self) -> Option<&SourceSpec> {
+    pub(crate) fn as_source(&self) -> Option<&SourceSpec> {
         if let TableSpec::Source(source) = self { Some(source) } else { None }
     }
 
-    pub fn as_reshape(&self) -> Option<&ReshapeSpec> {
+    pub(crate) fn as_reshape(&self) -> Option<&ReshapeSpec> {
         if let TableSpec::Reshape(reshape) = self { Some(reshape) } else { None }
     }
 
-    pub fn as_stage(&self) -> Option<&StageSpec> {
+    pub(crate) fn as_stage(&self) -> Option<&StageSpec> {
         if let TableSpec::Stage(stage) = self { Some(stage) } else { None }
     }
 }
 
 impl StageSpec {
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.answers.width()
     }
 
-    pub fn packs(&self) -> bool {
+    pub(crate) fn packs(&self) -> bool {
         self.rows_per_prompt > 1
     }
 }

@@ -16,7 +16,7 @@ use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, FieldSpec
 use crate::registry::Kind;
 use crate::table::{Cell, Row};
 
-pub const KIND: Kind<Box<dyn StageConfig>> =
+pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
     kind::<Analysis>("analysis", "One question about each row, answered with a text or with typed columns.");
 
 /// One question about each row.

@@ -18,31 +18,31 @@ use crate::registry::Kind;
 use crate::table::{Cell, Column, Row, Type};
 
 /// A column with more labels than this is not counted label by label.
-pub const MOST_LABELS: usize = 20;
+pub(crate) const MOST_LABELS: usize = 20;
 
 /// A problem was found and has been reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
+pub(crate) struct Broken;
 
 /// The surroundings that an asking stage is bound to.
-pub struct BindContext<'a> {
+pub(crate) struct BindContext<'a> {
     /// The stage's name; also the column of a plain text answer.
-    pub name: &'a str,
-    pub path: &'a Path,
-    pub input: &'a SchemaRef,
+    pub(crate) name: &'a str,
+    pub(crate) path: &'a Path,
+    pub(crate) input: &'a SchemaRef,
     /// How many of these columns, at the end, only this stage reads.
-    pub hidden: usize,
+    pub(crate) hidden: usize,
     /// The column of its input that identifies a row of the source.
-    pub key: Option<usize>,
+    pub(crate) key: Option<usize>,
     /// Rows of its input for each row of the source.
-    pub fold: u64,
-    pub seed: Option<u64>,
+    pub(crate) fold: u64,
+    pub(crate) seed: Option<u64>,
     /// Reads a text file named in the spec; the error is a sentence.
-    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+    pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
 /// An asking stage as the spec writes it.
-pub trait StageConfig: Send + Sync + fmt::Debug {
+pub(crate) trait StageConfig: Send + Sync + fmt::Debug {
     /// The transform that prepares the rows to ask about, if the input's own rows are not used. The stage is then bound to
     /// the transform's table. Reports every problem.
     fn gathers(&self, _: &TransformContext<'_>, _: &mut Problems) -> Result<Option<Transform>, Broken> {
@@ -54,7 +54,7 @@ pub trait StageConfig: Send + Sync + fmt::Debug {
 }
 
 /// The registry row of the asking stage that `C` configures.
-pub const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn StageConfig>>
+pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn StageConfig>>
 where
     C: StageConfig + DeserializeOwned + JsonSchema + 'static,
 {
@@ -65,50 +65,50 @@ where
 
 /// A stage bound to its input.
 #[derive(Debug)]
-pub struct Stage {
-    pub info: StageInfo,
-    pub ask: Box<dyn Ask>,
+pub(crate) struct Stage {
+    pub(crate) info: StageInfo,
+    pub(crate) ask: Box<dyn Ask>,
 }
 
 impl Stage {
     /// How many prompts `row` needs at most.
-    pub fn most_prompts(&self, row: Row<'_>) -> u64 {
+    pub(crate) fn most_prompts(&self, row: Row<'_>) -> u64 {
         self.ask.most_prompts(row).unwrap_or(self.info.most_prompts)
     }
 }
 
 /// What is known of a stage before the first row.
 #[derive(Debug)]
-pub struct StageInfo {
-    pub kind: &'static str,
+pub(crate) struct StageInfo {
+    pub(crate) kind: &'static str,
     /// The columns of an answer, before a suffix for the model.
-    pub writes: Vec<Column>,
+    pub(crate) writes: Vec<Column>,
     /// The columns of the input that it fills in place; they keep their types.
-    pub fills: Vec<usize>,
-    pub reads: Vec<usize>,
+    pub(crate) fills: Vec<usize>,
+    pub(crate) reads: Vec<usize>,
     /// The columns of the input that must not be null or empty; a row where one is, is skipped.
-    pub needs: Vec<usize>,
+    pub(crate) needs: Vec<usize>,
     /// For each column of `writes`, the values it can hold if they are labels; else empty.
-    pub labels: Vec<Vec<String>>,
+    pub(crate) labels: Vec<Vec<String>>,
     /// For each column of `writes`, the keys under the stage's table that it comes from, for messages.
-    pub origins: Vec<Vec<String>>,
+    pub(crate) origins: Vec<Vec<String>>,
     /// How many prompts a row needs at most.
-    pub most_prompts: u64,
+    pub(crate) most_prompts: u64,
     /// Whether the prompts of a round are independent and asked concurrently. If not, they are asked in order, and none
     /// after one that failed.
-    pub at_once: bool,
+    pub(crate) at_once: bool,
     /// Whether its columns hold probabilities of labels, which only some providers report.
-    pub probabilities: bool,
+    pub(crate) probabilities: bool,
     /// Why examples are not possible; a sentence.
-    pub refuses_examples: Option<&'static str>,
-    pub schema: Option<Value>,
+    pub(crate) refuses_examples: Option<&'static str>,
+    pub(crate) schema: Option<Value>,
     /// Everything that can change an answer, as canonical JSON. It is hashed: its bytes must not change.
-    pub meaning: Value,
+    pub(crate) meaning: Value,
 }
 
 impl StageInfo {
     /// A stage with one prompt per row that reads nothing.
-    pub fn new(kind: &'static str, columns: AnswerColumns, schema: Option<Value>, meaning: Value) -> Self {
+    pub(crate) fn new(kind: &'static str, columns: AnswerColumns, schema: Option<Value>, meaning: Value) -> Self {
         let AnswerColumns { writes, origins, labels } = columns;
         StageInfo {
             kind,
@@ -128,7 +128,7 @@ impl StageInfo {
     }
 
     /// The labels of column `write` that an audit compares: of booleans only `true`, since `false` mirrors it.
-    pub fn compared_labels(&self, write: usize) -> &[String] {
+    pub(crate) fn compared_labels(&self, write: usize) -> &[String] {
         match (self.writes[write].kind, self.labels[write].as_slice()) {
             (Type::Boolean, [yes, ..]) => std::slice::from_ref(yes),
             (Type::Text, labels) => labels,
@@ -137,13 +137,13 @@ impl StageInfo {
     }
 
     /// The key of a typed answer that column `write` comes from.
-    pub fn answer_key(&self, write: usize) -> Option<&str> {
+    pub(crate) fn answer_key(&self, write: usize) -> Option<&str> {
         self.schema.as_ref().and(self.origins[write].last()).map(String::as_str)
     }
 }
 
 /// The questions about a row and the cells of their answers. Pure: it never waits, retries, logs or opens anything.
-pub trait Ask: Send + Sync + fmt::Debug {
+pub(crate) trait Ask: Send + Sync + fmt::Debug {
     /// The next prompts about `row`, given the answers so far; none ends the row. Called again after each round of answers.
     /// The error fails the row.
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure>;

@@ -5,21 +5,21 @@ use crate::table::{Column, Type};
 
 /// The columns of an answer, each with the keys of the spec that it comes from and its labels.
 #[derive(Debug, Default)]
-pub struct AnswerColumns {
-    pub writes: Vec<Column>,
-    pub origins: Vec<Vec<String>>,
-    pub labels: Vec<Vec<String>>,
+pub(crate) struct AnswerColumns {
+    pub(crate) writes: Vec<Column>,
+    pub(crate) origins: Vec<Vec<String>>,
+    pub(crate) labels: Vec<Vec<String>>,
 }
 
 impl AnswerColumns {
-    pub fn push(&mut self, column: Column, origin: &[&str], labels: Vec<String>) {
+    pub(crate) fn push(&mut self, column: Column, origin: &[&str], labels: Vec<String>) {
         self.writes.push(column);
         self.origins.push(origin.iter().map(|key| (*key).to_owned()).collect());
         self.labels.push(labels);
     }
 
     /// The columns of an answer to stage `stage`; `more` are added for each key.
-    pub fn of(stage: &str, expect: &Expect, more: impl Fn(&str) -> Vec<Column>) -> Self {
+    pub(crate) fn of(stage: &str, expect: &Expect, more: impl Fn(&str) -> Vec<Column>) -> Self {
         let mut columns = AnswerColumns::default();
         let Expect::Record(fields) = expect else {
             columns.push(Column::new(stage, Type::Text), &[], Vec::new());

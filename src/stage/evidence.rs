@@ -13,19 +13,19 @@ use crate::table::{Cell, Column, Row, Type};
 const LONGEST: NonZeroU32 = NonZeroU32::new(160).expect("it is not zero");
 
 #[derive(Clone, Debug)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     text: usize,
     ratio: Option<f64>,
 }
 
 /// The quote of a value: the words, their start and end in the text, and how they were found.
-pub type Quote = [Cell; 4];
+pub(crate) type Quote = [Cell; 4];
 
-pub const NO_QUOTE: Quote = [const { Cell::Null }; 4];
+pub(crate) const NO_QUOTE: Quote = [const { Cell::Null }; 4];
 
 impl Evidence {
     /// Reads the fields `quotes` and `quote_ratio` of a stage with this text column; reports all problems.
-    pub fn bind(
+    pub(crate) fn bind(
         context: &BindContext<'_>,
         (quotes, ratio): (bool, Option<f64>),
         text: TextColumn<'_>,
@@ -50,18 +50,18 @@ impl Evidence {
     }
 
     /// `fields`, each after the field of its quote: the evidence comes first, so that the value follows from it.
-    pub fn asked<'a>(evidence: Option<&Evidence>, fields: impl Iterator<Item = &'a Field>) -> Vec<Field> {
+    pub(crate) fn asked<'a>(evidence: Option<&Evidence>, fields: impl Iterator<Item = &'a Field>) -> Vec<Field> {
         fields.flat_map(|field| evidence.map(|_| quote_of(field)).into_iter().chain([field.clone()])).collect()
     }
 
     /// The columns of the quote of the value in column `target`.
-    pub fn columns(target: &str) -> [Column; 4] {
+    pub(crate) fn columns(target: &str) -> [Column; 4] {
         [("", Type::Text), ("_start", Type::Integer), ("_end", Type::Integer), ("_found", Type::Text)]
             .map(|(part, kind)| Column::new(format!("{target}_quote{part}"), kind))
     }
 
     /// The cells of [`Evidence::columns`] for the quoted words.
-    pub fn quote(&self, row: Row<'_>, words: Cell) -> Quote {
+    pub(crate) fn quote(&self, row: Row<'_>, words: Cell) -> Quote {
         let (Cell::Text(words), Cell::Text(text)) = (words, row.cell(self.text)) else { return NO_QUOTE };
         let found = quote::find(&text, &words, self.ratio);
         let place = |at: Option<usize>| at.map_or(Cell::Null, |at| Cell::Integer(at as i64));
@@ -69,7 +69,7 @@ impl Evidence {
         [Cell::Text(words), place(found.map(|f| f.start)), place(found.map(|f| f.end)), Cell::Text(how.to_owned())]
     }
 
-    pub fn ratio(&self) -> Option<f64> {
+    pub(crate) fn ratio(&self) -> Option<f64> {
         self.ratio
     }
 }

@@ -17,17 +17,17 @@ use crate::prompt::{Answer, Expect, Failure, Message, Prompt, Role};
 use crate::table::{Cell, Row, Type, array_of};
 
 #[derive(Clone, Debug)]
-pub struct Example {
+pub(crate) struct Example {
     /// The cells, by column.
-    pub row: Map<String, Value>,
+    pub(crate) row: Map<String, Value>,
     /// The answer: an object of the keys, or a text.
-    pub answer: Value,
-    pub origin: ExampleOrigin,
+    pub(crate) answer: Value,
+    pub(crate) origin: ExampleOrigin,
 }
 
 /// The place that an example comes from.
 #[derive(Clone, Debug)]
-pub enum ExampleOrigin {
+pub(crate) enum ExampleOrigin {
     Spec(Path),
     /// This row, from 1, of a file that the spec names at this path. All its values may be texts.
     File(Path, usize),
@@ -71,7 +71,7 @@ struct WithExamples {
 }
 
 /// The stage with `examples` in its prompts; reports the problems with them.
-pub fn with_examples(
+pub(crate) fn with_examples(
     stage: Stage,
     context: &BindContext<'_>,
     examples: &[Example],

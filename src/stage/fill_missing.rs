@@ -21,7 +21,7 @@ use crate::prompt::{Bound, Field, FieldSpec, FieldType, ItemSpec};
 use crate::registry::Kind;
 use crate::table::{self, Type};
 
-pub const KIND: Kind<Box<dyn StageConfig>> = kind::<FillMissing>(
+pub(crate) const KIND: Kind<Box<dyn StageConfig>> = kind::<FillMissing>(
     "fill-missing",
     "Values that are missing in a table, looked up in the text of each row; present values are never overwritten.",
 );

@@ -14,7 +14,7 @@ use crate::prompt::BoundCondition;
 use crate::registry::Kind;
 use crate::table::{Guard, Row};
 
-pub const KIND: Kind<Box<dyn TransformConfig>> =
+pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
     kind::<Filter>("filter", "The rows of a table for which a condition holds, without a model.");
 
 /// The rows of `input` for which `when` holds, in their order and with the same columns and the same key.

@@ -17,7 +17,7 @@ use crate::name::nearest;
 use crate::registry::Kind;
 use crate::table::cell_at;
 
-pub const KIND: Kind<Box<dyn TransformConfig>> =
+pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
     kind::<Join>("join", "Two tables side by side, by a key, without a model.");
 
 const ROWS: usize = 1024;

@@ -26,13 +26,14 @@ mod transform;
 
 use crate::registry::Kind;
 
-pub use ask::{Ask, BindContext, Broken, MOST_LABELS, Stage, StageConfig, StageInfo};
-pub use examples::{Example, ExampleOrigin, with_examples};
-pub use question::condition;
-pub use transform::{InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work};
+pub(crate) use ask::{Ask, BindContext, MOST_LABELS, Stage, StageConfig};
+pub(crate) use examples::{Example, ExampleOrigin, with_examples};
+pub(crate) use question::condition;
+pub(crate) use transform::{InputTable, Transform, TransformConfig, TransformContext};
 
 /// The types of asking stages.
-pub static STAGES: &[Kind<Box<dyn StageConfig>>] = &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
+pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
+    &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
 
 /// The types of transforms.
-pub static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[split::KIND, join::KIND, filter::KIND];
+pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[split::KIND, join::KIND, filter::KIND];

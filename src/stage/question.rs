@@ -12,27 +12,27 @@ use crate::table;
 
 /// The column that `{{ text }}` refers to.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TextColumn<'a> {
+pub(crate) struct TextColumn<'a> {
     /// The value of `text_column`.
-    pub name: Option<&'a str>,
+    pub(crate) name: Option<&'a str>,
     /// Its index, if the input has it.
-    pub index: Option<usize>,
+    pub(crate) index: Option<usize>,
 }
 
 impl<'a> TextColumn<'a> {
     /// Looks up the column; reports an unknown one.
-    pub fn find(context: &BindContext<'_>, name: Option<&'a str>, problems: &mut Problems) -> Self {
+    pub(crate) fn find(context: &BindContext<'_>, name: Option<&'a str>, problems: &mut Problems) -> Self {
         let at = context.path.key("text_column");
         let index = name.and_then(|name| table::column(context.input, name, "the input", at, problems));
         TextColumn { name, index }
     }
 }
 
-pub struct Written<'a> {
+pub(crate) struct Written<'a> {
     /// The text under `prompt`.
-    pub source: Option<&'a str>,
+    pub(crate) source: Option<&'a str>,
     /// The file under `prompt_file`.
-    pub file: Option<&'a str>,
+    pub(crate) file: Option<&'a str>,
 }
 
 impl Written<'_> {
@@ -56,12 +56,12 @@ impl Written<'_> {
         }
     }
 
-    pub fn is_given(&self) -> bool {
+    pub(crate) fn is_given(&self) -> bool {
         self.source.is_some() || self.file.is_some()
     }
 
     /// [`Written::is_given`]; reports a template that is missing.
-    pub fn is_required(&self, context: &BindContext<'_>, problems: &mut Problems) -> bool {
+    pub(crate) fn is_required(&self, context: &BindContext<'_>, problems: &mut Problems) -> bool {
         if !self.is_given() {
             problems
                 .error("missing-field", context.path.clone(), "`prompt` is missing")
@@ -71,7 +71,7 @@ impl Written<'_> {
     }
 
     /// The template bound to the input and the variables `given`.
-    pub fn bind(
+    pub(crate) fn bind(
         &self,
         context: &BindContext<'_>,
         text: TextColumn<'_>,
@@ -84,7 +84,7 @@ impl Written<'_> {
 }
 
 /// The template `source`, given under `key`, bound to the input and the variables `given`; reports all problems.
-pub fn bind(
+pub(crate) fn bind(
     context: &BindContext<'_>,
     (source, key): (&str, &str),
     text: TextColumn<'_>,
@@ -107,7 +107,7 @@ pub fn bind(
 }
 
 /// The condition `source`, given at `at`, over the columns of `input`; reports all problems.
-pub fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<BoundCondition> {
+pub(crate) fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<BoundCondition> {
     let condition = match Condition::new(source) {
         Ok(condition) => condition,
         Err(message) => {
@@ -134,14 +134,14 @@ pub fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Prob
 }
 
 /// The fields of a spec that describe an answer. Without any, the answer is a text.
-pub struct AnswerFields<'a> {
-    pub output: Option<&'a IndexMap<String, FieldSpec>>,
-    pub json_keys: Option<&'a Vec<String>>,
+pub(crate) struct AnswerFields<'a> {
+    pub(crate) output: Option<&'a IndexMap<String, FieldSpec>>,
+    pub(crate) json_keys: Option<&'a Vec<String>>,
 }
 
 impl AnswerFields<'_> {
     /// What an answer must be; reports contradictions.
-    pub fn expect(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Expect> {
+    pub(crate) fn expect(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Expect> {
         let mut bad = |key: &str, message: &str| {
             problems.error("bad-value", context.path.key(key), message);
         };

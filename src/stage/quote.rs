@@ -3,7 +3,7 @@
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Match {
+pub(crate) enum Match {
     Exact,
     /// Identical except case, white space, the shape of quotation marks and dashes, and Unicode forms (NFKD).
     Normalised,
@@ -11,7 +11,7 @@ pub enum Match {
 }
 
 impl Match {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Match::Exact => "exact",
             Match::Normalised => "normalised",
@@ -22,16 +22,16 @@ impl Match {
 
 /// The position of a quote: from character `start` up to, but not including, `end`, in Unicode scalar values from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Location {
-    pub start: usize,
-    pub end: usize,
-    pub how: Match,
+pub(crate) struct Location {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) how: Match,
 }
 
 /// Finds the first occurrence of `quote` in `text`: exact, else normalised, else, with a `ratio`, the one whose similarity is
 /// largest and at least `ratio`. Similarity: 1 - Levenshtein distance of the normalised texts / length of the quote. Outer
 /// quotation marks of `quote` are ignored.
-pub fn find(text: &str, quote: &str, ratio: Option<f64>) -> Option<Location> {
+pub(crate) fn find(text: &str, quote: &str, ratio: Option<f64>) -> Option<Location> {
     let quote = quote.trim_matches(|c: char| c.is_whitespace() || straight(c) == '"');
     if quote.is_empty() {
         return None;

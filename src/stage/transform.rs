@@ -17,33 +17,33 @@ use crate::registry::Kind;
 use crate::table::{self, Guard};
 
 #[derive(Clone, Copy, Debug)]
-pub struct InputTable<'a> {
-    pub name: &'a str,
-    pub schema: &'a SchemaRef,
-    pub key: Option<usize>,
+pub(crate) struct InputTable<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) schema: &'a SchemaRef,
+    pub(crate) key: Option<usize>,
     /// For each column, the signs that its cell lacks an answer.
-    pub guards: &'a [Vec<Guard>],
+    pub(crate) guards: &'a [Vec<Guard>],
 }
 
 impl InputTable<'_> {
     /// The index of the column `name`; reports an unknown one at `at`.
-    pub fn column(&self, at: Path, name: &str, problems: &mut Problems) -> Option<usize> {
+    pub(crate) fn column(&self, at: Path, name: &str, problems: &mut Problems) -> Option<usize> {
         table::column(self.schema, name, &format!("`{}`", self.name), at, problems)
     }
 }
 
 /// The surroundings that a transform is bound to.
-pub struct TransformContext<'a> {
-    pub name: &'a str,
-    pub path: &'a Path,
+pub(crate) struct TransformContext<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) path: &'a Path,
     /// The tables that it reads, in the order of [`TransformConfig::inputs`].
-    pub inputs: &'a [InputTable<'a>],
+    pub(crate) inputs: &'a [InputTable<'a>],
     /// Reads a text file named in the spec; the error is a sentence.
-    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+    pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
 /// A transform as the spec writes it.
-pub trait TransformConfig: Send + Sync + fmt::Debug {
+pub(crate) trait TransformConfig: Send + Sync + fmt::Debug {
     /// The tables that it reads, each with the field that names it.
     fn inputs(&self) -> Vec<(&'static str, &str)>;
 
@@ -52,7 +52,7 @@ pub trait TransformConfig: Send + Sync + fmt::Debug {
 }
 
 /// The registry row of the transform that `C` configures.
-pub const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn TransformConfig>>
+pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn TransformConfig>>
 where
     C: TransformConfig + DeserializeOwned + JsonSchema + 'static,
 {
@@ -63,32 +63,32 @@ where
 
 /// A transform bound to the tables that it reads.
 #[derive(Debug)]
-pub struct Transform {
-    pub info: TransformInfo,
-    pub work: Box<dyn Work>,
+pub(crate) struct Transform {
+    pub(crate) info: TransformInfo,
+    pub(crate) work: Box<dyn Work>,
 }
 
 /// What is known of a transform before the first row.
 #[derive(Debug)]
-pub struct TransformInfo {
-    pub kind: &'static str,
-    pub schema: SchemaRef,
+pub(crate) struct TransformInfo {
+    pub(crate) kind: &'static str,
+    pub(crate) schema: SchemaRef,
     /// For each column, the input table (by position) and the column that its cells are copied from; `None` for new ones.
-    pub origins: Vec<Option<(usize, usize)>>,
-    pub key: Option<usize>,
+    pub(crate) origins: Vec<Option<(usize, usize)>>,
+    pub(crate) key: Option<usize>,
     /// How many columns, at the end, only the stage that reads this table sees.
-    pub hidden: usize,
+    pub(crate) hidden: usize,
     /// Everything that can change a cell, as JSON. It is hashed: its bytes must not change.
-    pub meaning: Value,
+    pub(crate) meaning: Value,
 }
 
-pub trait Work: Send + Sync + fmt::Debug {
+pub(crate) trait Work: Send + Sync + fmt::Debug {
     /// Starts a pass over the rows of all inputs, one input after the other in their order.
     fn start(&self) -> Box<dyn Pass + '_>;
 }
 
 /// A pass over the rows. Errors are sentences.
-pub trait Pass {
+pub(crate) trait Pass {
     /// Takes the next rows of table `input` and returns the rows that are complete.
     fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String>;
 
@@ -99,7 +99,7 @@ pub trait Pass {
 }
 
 /// A schema of these fields, all nullable; reports names that come twice.
-pub fn schema(fields: Vec<Field>, site: &Path, problems: &mut Problems) -> Option<SchemaRef> {
+pub(crate) fn schema(fields: Vec<Field>, site: &Path, problems: &mut Problems) -> Option<SchemaRef> {
     for (i, field) in fields.iter().enumerate() {
         if fields[..i].iter().any(|other| other.name() == field.name()) {
             let message = format!("this stage writes the column `{}` twice", field.name());

@@ -4,7 +4,7 @@
 /// chance alone explains the agreement completely, or without items.
 ///
 /// J. Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20 (1960) 37-46.
-pub fn kappa(counts: &[Vec<u64>]) -> Option<f64> {
+pub(crate) fn kappa(counts: &[Vec<u64>]) -> Option<f64> {
     let n = counts.iter().flatten().sum::<u64>() as f64;
     let observed = (0..counts.len()).map(|i| counts[i][i]).sum::<u64>() as f64 / n;
     let row = |i: usize| counts[i].iter().sum::<u64>() as f64;

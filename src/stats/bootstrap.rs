@@ -6,7 +6,7 @@ use super::quantile::nearest_rank;
 ///
 /// Each of the `draws` takes as many items as there are, with replacement. `stream(draw)` returns the random numbers of a
 /// draw: a function from an end to a number from 0 up to, but not including, that end. There must be an item and a draw.
-pub fn bootstrap<T: Copy, R: FnMut(u64) -> u64>(
+pub(crate) fn bootstrap<T: Copy, R: FnMut(u64) -> u64>(
     items: &[T],
     draws: u64,
     stream: impl Fn(u64) -> R,

@@ -6,8 +6,8 @@ mod interval;
 mod mcnemar;
 mod quantile;
 
-pub use agreement::kappa;
-pub use bootstrap::bootstrap;
-pub use interval::wilson;
-pub use mcnemar::mcnemar;
-pub use quantile::nearest_rank;
+pub(crate) use agreement::kappa;
+pub(crate) use bootstrap::bootstrap;
+pub(crate) use interval::wilson;
+pub(crate) use mcnemar::mcnemar;
+pub(crate) use quantile::nearest_rank;

@@ -6,47 +6,47 @@ use serde::{Deserialize, Serialize};
 use crate::stats::mcnemar;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Audit {
-    pub compared: u64,
-    pub failed: u64,
-    pub columns: IndexMap<String, AuditColumn>,
+pub(crate) struct Audit {
+    pub(crate) compared: u64,
+    pub(crate) failed: u64,
+    pub(crate) columns: IndexMap<String, AuditColumn>,
     /// The cost of asking one by one, in the sample.
-    pub single: Cost,
+    pub(crate) single: Cost,
     /// The cost of asking several at once, in all rows.
-    pub packed: Cost,
+    pub(crate) packed: Cost,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AuditColumn {
-    pub differ: u64,
+pub(crate) struct AuditColumn {
+    pub(crate) differ: u64,
     /// Each label against all others; a column of booleans has the label `true`.
-    pub labels: IndexMap<String, Discord>,
+    pub(crate) labels: IndexMap<String, Discord>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Discord {
-    pub packed_only: u64,
-    pub single_only: u64,
+pub(crate) struct Discord {
+    pub(crate) packed_only: u64,
+    pub(crate) single_only: u64,
     /// McNemar's exact test, two-sided: the probability of such an uneven split by chance.
-    pub p_value: f64,
+    pub(crate) p_value: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cost {
-    pub answers: u64,
+pub(crate) struct Cost {
+    pub(crate) answers: u64,
     /// Tokens of prompts and replies.
-    pub tokens: u64,
+    pub(crate) tokens: u64,
 }
 
 impl Cost {
-    pub fn mean(&self) -> Option<f64> {
+    pub(crate) fn mean(&self) -> Option<f64> {
         (self.answers > 0).then(|| self.tokens as f64 / self.answers as f64)
     }
 }
 
 impl Audit {
     /// Counts the labels (`None`: null) that a row has in `column` both ways; `all` are the possible labels.
-    pub fn compare(&mut self, column: &str, all: &[String], packed: Option<&str>, single: Option<&str>) {
+    pub(crate) fn compare(&mut self, column: &str, all: &[String], packed: Option<&str>, single: Option<&str>) {
         let column = self.columns.entry(column.to_owned()).or_default();
         column.differ += u64::from(packed != single);
         for label in all {
@@ -59,7 +59,7 @@ impl Audit {
         }
     }
 
-    pub fn add(&mut self, more: &Audit) {
+    pub(crate) fn add(&mut self, more: &Audit) {
         self.compared += more.compared;
         self.failed += more.failed;
         for (name, column) in &more.columns {

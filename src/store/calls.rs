@@ -13,34 +13,34 @@ use super::value::{TableBuilder, Value};
 use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::table::Type::{self, Boolean, Integer, Number, Text};
 
-pub struct CallRow<'a> {
+pub(crate) struct CallRow<'a> {
     /// The number of the row, from 1.
-    pub row: i64,
-    pub row_key: Option<&'a str>,
-    pub stage: &'a str,
+    pub(crate) row: i64,
+    pub(crate) row_key: Option<&'a str>,
+    pub(crate) stage: &'a str,
     /// The model in the spec that the stage asked; `provider`, `model_id` and `model_digest` are those of the model that
     /// answered, which may be its fallback.
-    pub model: &'a str,
+    pub(crate) model: &'a str,
     /// From 1.
-    pub replicate: i64,
-    pub provider: &'a str,
-    pub model_id: &'a str,
-    pub model_digest: Option<&'a str>,
-    pub from_ledger: bool,
-    pub prompt: &'a Prompt,
-    pub record: &'a Record,
-    pub failure: Option<&'a Failure>,
-    pub pack: Option<PackRow<'a>>,
-    pub audit: bool,
+    pub(crate) replicate: i64,
+    pub(crate) provider: &'a str,
+    pub(crate) model_id: &'a str,
+    pub(crate) model_digest: Option<&'a str>,
+    pub(crate) from_ledger: bool,
+    pub(crate) prompt: &'a Prompt,
+    pub(crate) record: &'a Record,
+    pub(crate) failure: Option<&'a Failure>,
+    pub(crate) pack: Option<PackRow<'a>>,
+    pub(crate) audit: bool,
 }
 
-pub struct PackRow<'a> {
-    pub size: i64,
+pub(crate) struct PackRow<'a> {
+    pub(crate) size: i64,
     /// From 1.
-    pub position: i64,
+    pub(crate) position: i64,
     /// Whether this row contains the values of the call itself.
-    pub carries: bool,
-    pub reply: Option<&'a str>,
+    pub(crate) carries: bool,
+    pub(crate) reply: Option<&'a str>,
 }
 
 impl CallRow<'_> {
@@ -75,12 +75,12 @@ impl CallRow<'_> {
     }
 }
 
-pub struct Column {
-    pub name: &'static str,
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
     kind: Type,
     nullable: bool,
     /// Whether only the first row of a pack has the value; the others have null or 0, so that sums are those of the calls.
-    pub carried: bool,
+    pub(crate) carried: bool,
     #[cfg_attr(not(test), expect(dead_code, reason = "the README's table of columns, which a test compares"))]
     about: &'static str,
     get: for<'a> fn(&'a CallRow<'_>) -> Value<'a>,
@@ -111,7 +111,7 @@ const fn carried(name: &'static str, kind: Type, about: &'static str, get: Get) 
     Column { nullable: matches!(kind, Text), carried: true, ..column(name, kind, about, get) }
 }
 
-pub static COLUMNS: [Column; 28] = [
+pub(crate) static COLUMNS: [Column; 28] = [
     column("row", Integer, "number of the row, from 1", |c| c.row.into()),
     optional("row_key", Text, "key of the row", |c| c.row_key.into()),
     column("stage", Text, "stage that made the call", |c| c.stage.into()),
@@ -159,11 +159,11 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 });
 
-pub fn calls_schema() -> SchemaRef {
+pub(crate) fn calls_schema() -> SchemaRef {
     SCHEMA.clone()
 }
 
-pub struct CallsTable(TableBuilder);
+pub(crate) struct CallsTable(TableBuilder);
 
 impl Default for CallsTable {
     fn default() -> Self {
@@ -172,11 +172,11 @@ impl Default for CallsTable {
 }
 
 impl CallsTable {
-    pub fn push(&mut self, call: &CallRow<'_>) {
+    pub(crate) fn push(&mut self, call: &CallRow<'_>) {
         self.0.push(COLUMNS.iter().map(|column| column.value(call)));
     }
 
-    pub fn finish(mut self) -> Result<RecordBatch, ArrowError> {
+    pub(crate) fn finish(mut self) -> Result<RecordBatch, ArrowError> {
         self.0.finish()
     }
 }

@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 /// Rows by result; together all rows of a finished stage or part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowCounts {
-    pub answered: u64,
-    pub failed: u64,
+pub(crate) struct RowCounts {
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
     /// No call was made: a text or an answer that the prompts need is missing, or the condition is false.
-    pub skipped: u64,
+    pub(crate) skipped: u64,
 }
 
 impl RowCounts {
-    pub fn total(self) -> u64 {
+    pub(crate) fn total(self) -> u64 {
         self.answered + self.failed + self.skipped
     }
 }
@@ -28,23 +28,23 @@ impl AddAssign for RowCounts {
     }
 }
 
-pub type Shares = IndexMap<String, Share>;
+pub(crate) type Shares = IndexMap<String, Share>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Share {
+pub(crate) struct Share {
     /// In the spec's order; for booleans `true` and `false`.
-    pub labels: IndexMap<String, u64>,
+    pub(crate) labels: IndexMap<String, u64>,
     /// How often the answer was null.
-    pub null: u64,
+    pub(crate) null: u64,
 }
 
 impl Share {
-    pub fn of(&self) -> u64 {
+    pub(crate) fn of(&self) -> u64 {
         self.labels.values().sum()
     }
 
-    pub fn add(shares: &mut Shares, more: &Shares) {
+    pub(crate) fn add(shares: &mut Shares, more: &Shares) {
         for (column, share) in more {
             let sum = shares.entry(column.clone()).or_default();
             for (label, count) in &share.labels {

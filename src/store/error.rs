@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ledger::LedgerError;
 
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: std::io::Error },
     #[error(transparent)]
@@ -27,7 +27,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
         move |error| StoreError::Io { path: path.to_owned(), error }
     }
 }

@@ -26,42 +26,42 @@ const NAMED: usize = 20;
 type Call = Map<String, Value>;
 
 #[derive(Clone, Copy, Debug)]
-pub struct CellRef<'a> {
+pub(crate) struct CellRef<'a> {
     /// The row of the source: its key, its number if the source has no key, or `#` and its number.
-    pub row: &'a str,
+    pub(crate) row: &'a str,
     /// `None`: all columns that stages wrote.
-    pub column: Option<&'a str>,
-    pub model: Option<&'a str>,
+    pub(crate) column: Option<&'a str>,
+    pub(crate) model: Option<&'a str>,
     /// Only this replicate, from 1.
-    pub replicate: Option<i64>,
+    pub(crate) replicate: Option<i64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
-    pub row: u64,
-    pub key: Option<String>,
-    pub source: String,
-    pub read: SourceEntry,
-    pub input: Option<Value>,
-    pub stages: Vec<StageExplanation>,
+pub(crate) struct Explanation {
+    pub(crate) row: u64,
+    pub(crate) key: Option<String>,
+    pub(crate) source: String,
+    pub(crate) read: SourceEntry,
+    pub(crate) input: Option<Value>,
+    pub(crate) stages: Vec<StageExplanation>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct StageExplanation {
-    pub stage: String,
-    pub column: Option<AddedColumn>,
-    pub rows: Vec<Row>,
+pub(crate) struct StageExplanation {
+    pub(crate) stage: String,
+    pub(crate) column: Option<AddedColumn>,
+    pub(crate) rows: Vec<Row>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// The cells that the stage wrote, and those that identify the row among those of the same source row.
-    pub cells: Map<String, Value>,
+    pub(crate) cells: Map<String, Value>,
     /// The calls behind them, in order: the columns of the calls table, and `server`: what the run knows of the model.
-    pub calls: Vec<Call>,
+    pub(crate) calls: Vec<Call>,
 }
 
-pub fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
+pub(crate) fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
     let (chain, source) = origin.chain();
     let entry = origin.entry(source)?;
     let (row, key) = find_row(origin, (source, &entry), wanted.row)?;

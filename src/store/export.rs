@@ -27,7 +27,7 @@ const TABLE: &str = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA
     CREATE TABLE calls (key BLOB, stage TEXT, row INTEGER, stage_model TEXT, content INTEGER, record BLOB);
     BEGIN;";
 
-pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreError> {
+pub(crate) fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreError> {
     let manifest = Manifest::read(dir).filter(|manifest| manifest.state == State::Done);
     let Some(manifest) = manifest else { return Err(StoreError::Unfinished { run: dir.root().to_owned() }) };
     let scratch = tempfile::Builder::new().prefix(".export-").tempdir_in(scratch).map_err(StoreError::io(scratch))?;
@@ -66,7 +66,7 @@ pub fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, StoreErr
 pub(super) const NO_KEY: &str = "its column `call_key` contains a value that is not a key";
 
 /// The files of a run's calls table, in order. Unfinished files have another extension.
-pub fn call_files(dir: &RunDir) -> Result<Vec<PathBuf>, StoreError> {
+pub(crate) fn call_files(dir: &RunDir) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = files_in(&dir.calls())?;
     files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
     Ok(files)
@@ -83,7 +83,7 @@ fn recorded(facts: &ModelEntry) -> RecordedModel {
 }
 
 /// A model's id for replay files: without the folder of a file of weights.
-pub fn shown<'a>(provider: &str, model: &'a str) -> &'a str {
+pub(crate) fn shown<'a>(provider: &str, model: &'a str) -> &'a str {
     let file = provider == "embedded" && model.ends_with(".gguf");
     if file { model.rsplit(['/', '\\']).next().unwrap_or(model) } else { model }
 }

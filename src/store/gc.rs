@@ -17,7 +17,7 @@ use crate::table::parquet::Table;
 /// Drops from the project's ledger the failed calls, the retired answers and the answers that no run's folder uses. An
 /// unfinished run has answers that are not in a table yet, so all answers of its models stay. In a project without runs
 /// nothing shows which answers are used, so all stay. `dry`: only counts.
-pub fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError> {
+pub(crate) fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError> {
     let _alone = project.alone()?;
     let mut kept = Vec::new();
     let mut files = Vec::new();

@@ -16,7 +16,7 @@ use crate::table::parquet::{Options, Table, TableWriter};
 const VALUES: &str = "fanfold.values";
 
 /// The rows of a source (all, or the first `limit`), imported now or by an earlier run.
-pub fn import(
+pub(crate) fn import(
     project: &Project,
     name: &str,
     source: &SourceSpec,

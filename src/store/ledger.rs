@@ -20,15 +20,15 @@ use super::record::{FIELDS, Field, Key, Record};
 use super::value::Value;
 use crate::table::Type;
 
-pub use care::{Contents, DropCounts, VerifyCounts, read_answers};
-pub use salvage::salvage;
+pub(crate) use care::{Contents, DropCounts, VerifyCounts, read_answers};
+pub(crate) use salvage::salvage;
 
 /// The version of the file's format; a newer one is refused. 2 added the probabilities, 3 the notes and a checksum of all
 /// fields.
 const FORMAT: i64 = 3;
 
 #[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
+pub(crate) enum LedgerError {
     #[error("the ledger {path} can't be used: {error}")]
     Sqlite { path: PathBuf, error: rusqlite::Error },
     #[error("the ledger {path} is damaged: {message}")]
@@ -50,25 +50,25 @@ impl LedgerError {
     }
 }
 
-pub struct Ledger {
+pub(crate) struct Ledger {
     path: PathBuf,
     connection: Connection,
 }
 
 /// Makes commits safe from a power cut: SQLite itself syncs the log only at checkpoints, so that a commit is cheap.
-pub struct LedgerSync {
+pub(crate) struct LedgerSync {
     log: File,
 }
 
 impl LedgerSync {
-    pub fn sync(&self) -> std::io::Result<()> {
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.log.sync_data()
     }
 }
 
 /// Why an answer is not served any more; the record keeps it as its error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retired {
+pub(crate) enum Retired {
     Corrupt,
     Unfit,
     Fresh,
@@ -134,7 +134,7 @@ const BEFORE: &str = "SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND a
 
 impl Ledger {
     /// Opens the ledger at `path`; creates it if it does not exist.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let failed = LedgerError::sqlite(path);
         let mut connection = Connection::open(path).map_err(&failed)?;
         connection.busy_timeout(Duration::from_secs(60)).map_err(&failed)?;
@@ -155,7 +155,7 @@ impl Ledger {
         LedgerError::sqlite(&self.path)
     }
 
-    pub fn sync(&self) -> Result<LedgerSync, LedgerError> {
+    pub(crate) fn sync(&self) -> Result<LedgerSync, LedgerError> {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
         // The log exists while a connection is open that has read.
@@ -166,7 +166,7 @@ impl Ledger {
 
     /// Adds records in one transaction. The first answer to a call counts: where the ledger has an earlier one, it drops the
     /// new one. Returns the earlier answers in the records' order.
-    pub fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Option<Record>>, LedgerError> {
+    pub(crate) fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Option<Record>>, LedgerError> {
         let at = chrono::Utc::now().timestamp_millis();
         let mut add = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -191,13 +191,13 @@ impl Ledger {
         add().map_err(LedgerError::sqlite(&self.path))
     }
 
-    pub fn retire(&self, key: Key, why: Retired) -> Result<(), LedgerError> {
+    pub(crate) fn retire(&self, key: Key, why: Retired) -> Result<(), LedgerError> {
         self.connection.execute(RETIRE, params![key.0, why.error(), Null]).map(drop).map_err(self.failed())
     }
 
     /// Retires as [`Retired::Fresh`] the answers to `keys` that were recorded before the moment `since` (in milliseconds
     /// since 1970).
-    pub fn retire_before(&self, keys: &[Key], since: i64) -> Result<(), LedgerError> {
+    pub(crate) fn retire_before(&self, keys: &[Key], since: i64) -> Result<(), LedgerError> {
         let retire = || {
             let mut old = Vec::new();
             {
@@ -224,12 +224,12 @@ impl Ledger {
     }
 
     /// The answered calls of `keys`, in their order. A record with a wrong checksum is retired and never served.
-    pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
+    pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         self.find_since(keys, i64::MIN)
     }
 
     /// The same, but only answers that were recorded at the moment `since` (in milliseconds since 1970) or later.
-    pub fn find_since(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
+    pub(crate) fn find_since(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
         let mut corrupt = Vec::new();
         let mut all = || {
             // One read transaction for all: each look-up alone would lock the file again.
@@ -250,22 +250,22 @@ impl Ledger {
         Ok(found)
     }
 
-    pub fn count(&self) -> Result<(u64, u64), LedgerError> {
+    pub(crate) fn count(&self) -> Result<(u64, u64), LedgerError> {
         let sql = "SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FILTER (WHERE error IS NOT NULL) FROM calls";
         self.connection.query_row(sql, [], |row| Ok((count(row, 0)?, count(row, 1)?))).map_err(self.failed())
     }
 
-    pub fn is_empty(&self) -> Result<bool, LedgerError> {
+    pub(crate) fn is_empty(&self) -> Result<bool, LedgerError> {
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM calls)";
         self.connection.query_row(sql, [], |row| row.get(0)).map_err(self.failed())
     }
 
-    pub fn remember_build(&self, provider: &str, model: &str, build: &str) -> Result<(), LedgerError> {
+    pub(crate) fn remember_build(&self, provider: &str, model: &str, build: &str) -> Result<(), LedgerError> {
         let sql = "INSERT INTO builds VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET build = excluded.build";
         self.connection.execute(sql, params![provider, model, build]).map(drop).map_err(self.failed())
     }
 
-    pub fn known_build(&self, provider: &str, model: &str) -> Result<Option<String>, LedgerError> {
+    pub(crate) fn known_build(&self, provider: &str, model: &str) -> Result<Option<String>, LedgerError> {
         let sql = "SELECT build FROM builds WHERE provider = ?1 AND model = ?2";
         self.connection.query_row(sql, params![provider, model], |row| row.get(0)).optional().map_err(self.failed())
     }

@@ -14,41 +14,41 @@ const VERSION: u32 = 1;
 const FILE: &str = "manifest.json";
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Manifest {
-    pub schema_version: u32,
-    pub fanfold: String,
-    pub pipeline: String,
+pub(crate) struct Manifest {
+    pub(crate) schema_version: u32,
+    pub(crate) fanfold: String,
+    pub(crate) pipeline: String,
     /// The hash of everything in the spec that can change a table.
-    pub spec_hash: String,
+    pub(crate) spec_hash: String,
     /// [`crate::plan::Plan::identity`], which is also in the outputs.
     #[serde(default)]
-    pub run: String,
-    pub state: State,
+    pub(crate) run: String,
+    pub(crate) state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replay: Option<String>,
+    pub(crate) replay: Option<String>,
     /// Answers before this moment do not count, in milliseconds since 1970: everything was asked again then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fresh_since_ms: Option<i64>,
+    pub(crate) fresh_since_ms: Option<i64>,
     /// When it was last started, RFC 3339.
-    pub started_at: String,
-    pub finished_at: Option<String>,
-    pub sources: IndexMap<String, SourceEntry>,
+    pub(crate) started_at: String,
+    pub(crate) finished_at: Option<String>,
+    pub(crate) sources: IndexMap<String, SourceEntry>,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub reshapes: IndexMap<String, ReshapeEntry>,
-    pub models: IndexMap<String, ModelEntry>,
+    pub(crate) reshapes: IndexMap<String, ReshapeEntry>,
+    pub(crate) models: IndexMap<String, ModelEntry>,
     #[serde(default)]
-    pub tables: IndexMap<String, StageShape>,
-    pub stages: IndexMap<String, StageTotals>,
-    pub outputs: IndexMap<String, OutputFacts>,
+    pub(crate) tables: IndexMap<String, StageShape>,
+    pub(crate) stages: IndexMap<String, StageTotals>,
+    pub(crate) outputs: IndexMap<String, OutputFacts>,
     /// A `lock::Lock`: what the tables are made from and, in a finished run, what they contain. `None` for a run of some rows
     /// or stages only.
     #[serde(default)]
-    pub lock: Option<Value>,
+    pub(crate) lock: Option<Value>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub(crate) enum State {
     #[default]
     Running,
     /// It was stopped and can be resumed.
@@ -57,61 +57,61 @@ pub enum State {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceEntry {
-    pub rows: u64,
-    pub content: String,
+pub(crate) struct SourceEntry {
+    pub(crate) rows: u64,
+    pub(crate) content: String,
     #[serde(default)]
-    pub paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
     #[serde(default)]
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReshapeEntry {
+pub(crate) struct ReshapeEntry {
     /// `split`, `join` or `gather`.
     #[serde(rename = "type")]
-    pub kind: String,
-    pub inputs: Vec<String>,
-    pub key: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) inputs: Vec<String>,
+    pub(crate) key: Option<String>,
     /// How many of its last columns only the stage that reads it can see.
-    pub hidden: usize,
+    pub(crate) hidden: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelEntry {
-    pub provider: String,
-    pub endpoint: String,
-    pub model: String,
+pub(crate) struct ModelEntry {
+    pub(crate) provider: String,
+    pub(crate) endpoint: String,
+    pub(crate) model: String,
     #[serde(flatten)]
-    pub build: Build,
+    pub(crate) build: Build,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StageTotals {
-    pub rows: u64,
+pub(crate) struct StageTotals {
+    pub(crate) rows: u64,
     #[serde(flatten)]
-    pub counts: RowCounts,
+    pub(crate) counts: RowCounts,
     /// Rows in parts that an earlier start of this run committed.
-    pub kept: u64,
-    pub calls: u64,
-    pub from_ledger: u64,
+    pub(crate) kept: u64,
+    pub(crate) calls: u64,
+    pub(crate) from_ledger: u64,
     /// How many calls the packed rows would have needed without `rows_per_prompt`; without the calls of the audit.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub without_packing: u64,
-    pub attempts: u64,
-    pub prompt_tokens: u64,
-    pub completion_tokens: u64,
+    pub(crate) without_packing: u64,
+    pub(crate) attempts: u64,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
     /// Calls that the rows needed: what would be sent without the ledger.
     #[serde(default)]
-    pub needed: u64,
+    pub(crate) needed: u64,
     /// US dollars; `None` without a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd: Option<f64>,
+    pub(crate) usd: Option<f64>,
     #[serde(default)]
-    pub shares: Shares,
+    pub(crate) shares: Shares,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audit: Option<Audit>,
-    pub errors: IndexMap<String, ErrorKind>,
+    pub(crate) audit: Option<Audit>,
+    pub(crate) errors: IndexMap<String, ErrorKind>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -119,24 +119,24 @@ fn is_zero(number: &u64) -> bool {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorKind {
-    pub count: u64,
+pub(crate) struct ErrorKind {
+    pub(crate) count: u64,
     #[serde(default)]
-    pub rows: Vec<String>,
-    pub message: String,
+    pub(crate) rows: Vec<String>,
+    pub(crate) message: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutputFacts {
+pub(crate) struct OutputFacts {
     #[serde(default)]
-    pub input: String,
-    pub path: String,
-    pub rows: u64,
-    pub columns: usize,
+    pub(crate) input: String,
+    pub(crate) path: String,
+    pub(crate) rows: u64,
+    pub(crate) columns: usize,
 }
 
 impl Manifest {
-    pub fn start(pipeline: &str, spec_hash: &str, run: &str) -> Self {
+    pub(crate) fn start(pipeline: &str, spec_hash: &str, run: &str) -> Self {
         Manifest {
             schema_version: VERSION,
             fanfold: env!("CARGO_PKG_VERSION").to_owned(),
@@ -148,21 +148,21 @@ impl Manifest {
         }
     }
 
-    pub fn end(&mut self, state: State) {
+    pub(crate) fn end(&mut self, state: State) {
         self.state = state;
         self.finished_at = Some(now());
     }
 
     /// The manifest in a run's folder; `None` if there is none or it cannot be read.
-    pub fn read(run: &RunDir) -> Option<Self> {
+    pub(crate) fn read(run: &RunDir) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
     }
 
-    pub fn written(run: &RunDir) -> Option<SystemTime> {
+    pub(crate) fn written(run: &RunDir) -> Option<SystemTime> {
         std::fs::metadata(run.root().join(FILE)).and_then(|file| file.modified()).ok()
     }
 
-    pub fn write(&self, run: &RunDir) -> Result<(), StoreError> {
+    pub(crate) fn write(&self, run: &RunDir) -> Result<(), StoreError> {
         let path = run.root().join(FILE);
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
         let folder = std::fs::create_dir_all(run.root());

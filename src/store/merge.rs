@@ -12,18 +12,18 @@ use super::replay::ReplayFile;
 const GROUP: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct MergeCounts {
-    pub added: u64,
-    pub known: u64,
+pub(crate) struct MergeCounts {
+    pub(crate) added: u64,
+    pub(crate) known: u64,
     /// Answers with a wrong checksum; they were left out.
-    pub corrupt: u64,
+    pub(crate) corrupt: u64,
     /// Failed calls; a ledger never serves them, so they were left out.
-    pub failed_calls: u64,
+    pub(crate) failed_calls: u64,
     /// Whether the file is damaged: then these are the answers that could still be read.
-    pub damaged: bool,
+    pub(crate) damaged: bool,
 }
 
-pub fn merge(ledger: &mut Ledger, from: &Path) -> Result<MergeCounts, StoreError> {
+pub(crate) fn merge(ledger: &mut Ledger, from: &Path) -> Result<MergeCounts, StoreError> {
     let mut start = Vec::new();
     File::open(from).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(StoreError::io(from))?;
     let mut sink = Sink { ledger, waiting: Vec::new(), merged: MergeCounts::default() };

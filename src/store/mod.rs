@@ -11,7 +11,7 @@
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest     rundir.rs, calls.rs, manifest.rs
 //! ```
 
-mod audit;
+pub(crate) mod audit;
 mod calls;
 mod counts;
 mod error;
@@ -35,25 +35,27 @@ mod spec_shape;
 mod stored;
 mod value;
 
-pub use audit::{Audit, AuditColumn, Cost, Discord};
-pub use calls::{CallRow, CallsTable, PackRow, calls_schema};
-pub use counts::{RowCounts, Share, Shares};
-pub use error::StoreError;
-pub use explain::{CellRef, Explanation, Row, explain};
-pub use export::{export, shown};
-pub use gc::gc;
-pub use import::import;
-pub use ledger::{Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
-pub use manifest::{ErrorKind, Manifest, ModelEntry, OutputFacts, ReshapeEntry, SourceEntry, StageTotals, State};
-pub use merge::{MergeCounts, merge};
-pub use notes::Notes;
-pub use output::write as write_output;
-pub use project::{Hold, Project};
-pub use provenance::{Origin, OriginError, origin};
-pub use read_output::read as read_output;
-pub use record::{Key, Record};
-pub use recorded::{CallRef, RecordedCalls};
-pub use replay::{RecordedModel, ReplayFile};
-pub use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
-pub use spec_shape::{AddedColumn, StageShape};
-pub use stored::StoredTable;
+pub(crate) use audit::Audit;
+pub(crate) use calls::{CallRow, CallsTable, PackRow};
+pub(crate) use counts::{RowCounts, Share, Shares};
+pub(crate) use error::StoreError;
+pub(crate) use explain::{CellRef, Explanation, Row, explain};
+pub(crate) use export::{export, shown};
+pub(crate) use gc::gc;
+pub(crate) use import::import;
+pub(crate) use ledger::{Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
+pub(crate) use manifest::{
+    ErrorKind, Manifest, ModelEntry, OutputFacts, ReshapeEntry, SourceEntry, StageTotals, State,
+};
+pub(crate) use merge::{MergeCounts, merge};
+pub(crate) use notes::Notes;
+pub(crate) use output::write as write_output;
+pub(crate) use project::{Hold, Project};
+pub(crate) use provenance::{Origin, OriginError, origin};
+pub(crate) use read_output::read as read_output;
+pub(crate) use record::{Key, Record};
+pub(crate) use recorded::{CallRef, RecordedCalls};
+pub(crate) use replay::ReplayFile;
+pub(crate) use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
+pub(crate) use spec_shape::StageShape;
+pub(crate) use stored::StoredTable;

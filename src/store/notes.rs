@@ -5,26 +5,26 @@ use serde::{Deserialize, Serialize};
 /// Kept as a JSON object with the record and in the column `notes` of the calls table; null if every field is the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Notes {
+pub(crate) struct Notes {
     /// How JSON was requested, if the server refused the form that the spec asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub structured_output: Option<String>,
+    pub(crate) structured_output: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub repaired: bool,
+    pub(crate) repaired: bool,
     /// Characters that were left out of the middle of the prompt, so that it fits the context.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub left_out: Option<u64>,
+    pub(crate) left_out: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fallback: Option<String>,
+    pub(crate) fallback: Option<String>,
 }
 
 impl Notes {
-    pub fn to_json(&self) -> Option<String> {
+    pub(crate) fn to_json(&self) -> Option<String> {
         (*self != Notes::default()).then(|| serde_json::to_string(self).unwrap_or_default())
     }
 
     /// Reads [`Notes::to_json`]. Unreadable notes are the default; the checksum of the record notices.
-    pub fn of_json(json: &str) -> Notes {
+    pub(crate) fn of_json(json: &str) -> Notes {
         serde_json::from_str(json).unwrap_or_default()
     }
 }

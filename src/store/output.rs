@@ -12,7 +12,7 @@ use crate::spec::TableFormat;
 use crate::table::parquet::{Options, TableError, TableWriter, new_file, persist};
 use crate::table::{Cell, cell_at};
 
-pub fn write(
+pub(crate) fn write(
     path: &Path,
     format: TableFormat,
     schema: SchemaRef,
@@ -98,8 +98,7 @@ mod tests {
     fn csv_and_jsonl_contain_the_cells() {
         let columns =
             [Column::new("t", Type::Text), Column::new("n", Type::Number), Column::new("l", Type::List(Simple::Text))];
-        let schema: SchemaRef =
-            Arc::new(arrow_schema::Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>()));
+        let schema: SchemaRef = Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>()));
         let cells = [
             [Cell::Text("a \"b\"\nc".into()), Cell::Null],
             [Cell::Number(0.5), Cell::Number(2.0)],

@@ -11,23 +11,23 @@ const FOLDER: &str = ".fanfold";
 const LEDGER: &str = "ledger";
 
 #[derive(Clone, Debug)]
-pub struct Project {
+pub(crate) struct Project {
     root: PathBuf,
 }
 
 /// The right to write a file. The operating system releases it when this value or the process ends.
 #[derive(Debug)]
-pub struct Hold {
+pub(crate) struct Hold {
     _file: File,
 }
 
 impl Project {
-    pub fn of(folder: &Path) -> Self {
+    pub(crate) fn of(folder: &Path) -> Self {
         Project { root: folder.join(FOLDER) }
     }
 
     /// Creates the folder, ignored by git.
-    pub fn create(&self) -> Result<(), StoreError> {
+    pub(crate) fn create(&self) -> Result<(), StoreError> {
         std::fs::create_dir_all(&self.root).map_err(StoreError::io(&self.root))?;
         let ignore = self.root.join(".gitignore");
         if !ignore.exists() {
@@ -36,54 +36,54 @@ impl Project {
         Ok(())
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub fn ledger(&self) -> PathBuf {
+    pub(crate) fn ledger(&self) -> PathBuf {
         self.root.join("ledger.sqlite")
     }
 
     /// The size of the ledger's file and its log, in bytes.
-    pub fn ledger_bytes(&self) -> u64 {
+    pub(crate) fn ledger_bytes(&self) -> u64 {
         let file = self.ledger();
         let log = file.with_extension("sqlite-wal");
         [file, log].iter().filter_map(|path| std::fs::metadata(path).ok()).map(|found| found.len()).sum()
     }
 
-    pub fn sources(&self) -> PathBuf {
+    pub(crate) fn sources(&self) -> PathBuf {
         self.root.join("sources")
     }
 
-    pub fn runs(&self) -> PathBuf {
+    pub(crate) fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
 
-    pub fn run(&self, name: &str) -> PathBuf {
+    pub(crate) fn run(&self, name: &str) -> PathBuf {
         self.runs().join(name)
     }
 
-    pub fn run_dirs(&self) -> Result<Vec<RunDir>, StoreError> {
+    pub(crate) fn run_dirs(&self) -> Result<Vec<RunDir>, StoreError> {
         let folders = files_in(&self.runs())?.into_iter().filter(|path| path.is_dir());
         Ok(folders.map(RunDir::new).collect())
     }
 
     /// Locks the ledger for adding; several processes may.
-    pub fn share(&self) -> Result<Hold, StoreError> {
+    pub(crate) fn share(&self) -> Result<Hold, StoreError> {
         let (file, path) = self.lock_file(LEDGER)?;
         let locked = file.try_lock_shared();
         held(file, path, locked, |_| StoreError::Cleaning)
     }
 
     /// Locks the ledger for dropping answers; no other process may use it.
-    pub fn alone(&self) -> Result<Hold, StoreError> {
+    pub(crate) fn alone(&self) -> Result<Hold, StoreError> {
         let (file, path) = self.lock_file(LEDGER)?;
         let locked = file.try_lock();
         held(file, path, locked, |_| StoreError::InUse)
     }
 
     /// Locks `path`, called `what` in messages, for writing. The error names the process that holds the lock.
-    pub fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
+    pub(crate) fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
         let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
         let (file, lock_path) = self.lock_file(&name[..16])?;
         let locked = file.try_lock();
@@ -127,7 +127,7 @@ fn held(
 }
 
 /// The files and folders in a folder, which may be missing, sorted.
-pub fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut paths = Vec::new();
     if folder.exists() {
         for entry in std::fs::read_dir(folder).map_err(StoreError::io(folder))? {

@@ -11,16 +11,16 @@ use super::spec_shape::StageShape;
 use crate::table::parquet::Table;
 
 #[derive(Clone, Debug)]
-pub struct Origin {
-    pub project: Project,
-    pub dir: RunDir,
-    pub manifest: Manifest,
-    pub output: OutputFacts,
-    pub name: String,
+pub(crate) struct Origin {
+    pub(crate) project: Project,
+    pub(crate) dir: RunDir,
+    pub(crate) manifest: Manifest,
+    pub(crate) output: OutputFacts,
+    pub(crate) name: String,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum OriginError {
+pub(crate) enum OriginError {
     #[error("{message}")]
     Unknown { message: String, help: Option<String> },
     #[error("{message}")]
@@ -30,14 +30,14 @@ pub enum OriginError {
 }
 
 impl OriginError {
-    pub fn unknown(message: String, near: Option<&str>) -> OriginError {
+    pub(crate) fn unknown(message: String, near: Option<&str>) -> OriginError {
         OriginError::Unknown { message, help: near.map(|near| format!("did you mean `{near}`?")) }
     }
 }
 
 /// The run that wrote the table at `file`. Searches the project of `folder`; without one, those in the file's folder and in
 /// the folders above it.
-pub fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError> {
+pub(crate) fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError> {
     let shown = file.display();
     let Ok(real) = file.canonicalize() else {
         let message = format!("the table `{shown}` does not exist");
@@ -114,7 +114,7 @@ impl Origin {
     }
 
     /// The stages behind the table, in order, and the name of the source or transform that they begin with.
-    pub fn chain(&self) -> (Vec<(&str, &StageShape)>, &str) {
+    pub(crate) fn chain(&self) -> (Vec<(&str, &StageShape)>, &str) {
         let mut chain = Vec::new();
         let mut input = self.output.input.as_str();
         while let Some((name, shape)) = self.manifest.tables.get_key_value(input) {
@@ -125,7 +125,7 @@ impl Origin {
         (chain, input)
     }
 
-    pub fn entry(&self, name: &str) -> Result<SourceEntry, OriginError> {
+    pub(crate) fn entry(&self, name: &str) -> Result<SourceEntry, OriginError> {
         if let Some(entry) = self.manifest.sources.get(name) {
             return Ok(entry.clone());
         }
@@ -137,7 +137,7 @@ impl Origin {
         Ok(SourceEntry { rows: table.rows(), content: String::new(), paths: vec![from], key: made.key.clone() })
     }
 
-    pub fn source(&self, name: &str) -> Result<Table, OriginError> {
+    pub(crate) fn source(&self, name: &str) -> Result<Table, OriginError> {
         if let Some(made) = self.manifest.reshapes.get(name) {
             let table = self.open(&self.dir.part_path(name, 0))?;
             let schema = table.schema();
@@ -153,7 +153,7 @@ impl Origin {
         tables.find(|table| table.rows() >= entry.rows).ok_or_else(gone)
     }
 
-    pub fn open(&self, path: &Path) -> Result<Table, OriginError> {
+    pub(crate) fn open(&self, path: &Path) -> Result<Table, OriginError> {
         if path.exists() {
             return Ok(Table::open(path).map_err(StoreError::from)?);
         }

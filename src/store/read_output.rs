@@ -11,18 +11,18 @@ use crate::spec::TableFormat;
 use crate::table::{Cell, Digest, column_words};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
-    pub rows: u64,
+pub(crate) struct Content {
+    pub(crate) rows: u64,
     /// `name: type` in Parquet, the names in CSV and JSON Lines.
-    pub columns: Vec<String>,
-    pub hash: String,
+    pub(crate) columns: Vec<String>,
+    pub(crate) hash: String,
 }
 
 /// Reads the output at `path` as a stream; the error is a sentence.
 ///
 /// In Parquet and JSON Lines the same values have the same hash (except NaN, which JSON lacks). A CSV contains only texts, so
 /// its hash is one of texts.
-pub fn read(path: &Path, format: TableFormat) -> Result<Content, String> {
+pub(crate) fn read(path: &Path, format: TableFormat) -> Result<Content, String> {
     match format {
         TableFormat::Parquet => parquet(path),
         TableFormat::Csv => csv(path).map_err(|error| error.to_string()),

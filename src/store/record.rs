@@ -14,7 +14,7 @@ use crate::table::Type;
 
 /// The hash of everything that can change an answer.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(pub [u8; 16]);
+pub(crate) struct Key(pub(crate) [u8; 16]);
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,36 +40,36 @@ impl fmt::Debug for Key {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub struct Record {
+pub(crate) struct Record {
     #[cfg_attr(test, serde(skip))]
-    pub key: Key,
-    pub model: String,
+    pub(crate) key: Key,
+    pub(crate) model: String,
     /// The raw reply of the last attempt.
-    pub reply: String,
+    pub(crate) reply: String,
     /// Why the model stopped; empty if there was no reply at all.
-    pub finish: String,
+    pub(crate) finish: String,
     /// Tokens of the prompts of all attempts.
-    pub prompt_tokens: u64,
-    pub completion_tokens: u64,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
     /// Milliseconds from the start of the first attempt to the last reply, pauses between attempts included.
-    pub latency_ms: f64,
-    pub attempts: u32,
-    pub build: Option<String>,
+    pub(crate) latency_ms: f64,
+    pub(crate) attempts: u32,
+    pub(crate) build: Option<String>,
     /// `kind: message` of the last attempt, if the call failed.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// The earlier attempts as a JSON list of `{reply, error}`, if there were any.
-    pub tries: Option<String>,
+    pub(crate) tries: Option<String>,
     /// The probabilities of the labels, as a JSON object of keys of objects of labels.
-    pub probabilities: Option<String>,
-    pub notes: Notes,
+    pub(crate) probabilities: Option<String>,
+    pub(crate) notes: Notes,
 }
 
-pub struct Field {
-    pub name: &'static str,
-    pub column: &'static str,
-    pub replayed: bool,
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) column: &'static str,
+    pub(crate) replayed: bool,
     /// The format of the ledger that added it.
-    pub since: i64,
+    pub(crate) since: i64,
     access: Access,
 }
 
@@ -89,7 +89,7 @@ const fn field(name: &'static str, access: Access) -> Field {
 }
 
 /// The fields in the order of their columns. Fields that are newer than format 1 must be optional and come last.
-pub static FIELDS: [Field; 12] = [
+pub(crate) static FIELDS: [Field; 12] = [
     field("model", Text(|r| &r.model, |r| &mut r.model)),
     field("reply", Reply(|r| &r.reply, |r| &mut r.reply)),
     Field { column: "finish_reason", ..field("finish", Reply(|r| &r.finish, |r| &mut r.finish)) },
@@ -105,7 +105,7 @@ pub static FIELDS: [Field; 12] = [
 ];
 
 impl Field {
-    pub fn kind(&self) -> Type {
+    pub(crate) fn kind(&self) -> Type {
         match self.access {
             Count(..) | Small(..) => Type::Integer,
             Number(..) => Type::Number,
@@ -113,15 +113,15 @@ impl Field {
         }
     }
 
-    pub fn is_optional(&self) -> bool {
+    pub(crate) fn is_optional(&self) -> bool {
         matches!(self.access, Optional(..) | Access::Notes(..))
     }
 
-    pub fn needs_reply(&self) -> bool {
+    pub(crate) fn needs_reply(&self) -> bool {
         matches!(self.access, Reply(..))
     }
 
-    pub fn get<'a>(&self, record: &'a Record) -> Value<'a> {
+    pub(crate) fn get<'a>(&self, record: &'a Record) -> Value<'a> {
         match self.access {
             Text(get, _) | Reply(get, _) => get(record).as_str().into(),
             Optional(get, _) => get(record).as_deref().into(),
@@ -133,7 +133,7 @@ impl Field {
     }
 
     /// `None` if the value does not fit the field.
-    pub fn set(&self, record: &mut Record, value: Value<'_>) -> Option<()> {
+    pub(crate) fn set(&self, record: &mut Record, value: Value<'_>) -> Option<()> {
         match (&self.access, value) {
             (Text(_, of) | Reply(_, of), Value::Text(text)) => *of(record) = text.into_owned(),
             (Optional(_, of), Value::Text(text)) => *of(record) = Some(text.into_owned()),
@@ -153,7 +153,7 @@ impl Field {
 
 impl Record {
     /// A checksum of all fields: of the key and the numbers, then of the texts with their lengths.
-    pub fn checksum(&self) -> i64 {
+    pub(crate) fn checksum(&self) -> i64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"3").update(&self.key.0);
         for field in FIELDS.iter() {
@@ -177,7 +177,7 @@ impl Record {
 
     /// Whether `sum` is the checksum of this record, by today's rule or, for an answer, by that of formats 1 and 2. A changed
     /// record could pass the older rule only by chance, at 1 in 2^64.
-    pub fn fits(&self, sum: i64) -> bool {
+    pub(crate) fn fits(&self, sum: i64) -> bool {
         self.checksum() == sum || (self.error.is_none() && self.older_checksum() == sum)
     }
 
@@ -194,13 +194,13 @@ impl Record {
         first_bytes(&hasher)
     }
 
-    pub fn pack(&self, out: &mut Vec<u8>) {
+    pub(crate) fn pack(&self, out: &mut Vec<u8>) {
         out.extend(self.key.0);
         FIELDS.iter().for_each(|field| pack(field.get(self), out));
     }
 
     /// Reads what [`Record::pack`] appended; `None` if it is something else.
-    pub fn unpack(bytes: &mut Bytes<'_>) -> Option<Self> {
+    pub(crate) fn unpack(bytes: &mut Bytes<'_>) -> Option<Self> {
         let mut record = Record { key: Key(bytes.take(16)?.try_into().ok()?), ..Record::default() };
         FIELDS.iter().try_for_each(|field| field.set(&mut record, bytes.value()?))?;
         Some(record)
@@ -213,7 +213,7 @@ fn first_bytes(hasher: &blake3::Hasher) -> i64 {
 }
 
 /// Appends a value: its type in one byte, the length of a text in four, and its bytes.
-pub fn pack(value: Value<'_>, out: &mut Vec<u8>) {
+pub(crate) fn pack(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(0),
         Value::Integer(number) => {
@@ -234,21 +234,21 @@ pub fn pack(value: Value<'_>, out: &mut Vec<u8>) {
 }
 
 #[derive(Clone, Copy)]
-pub struct Bytes<'a>(pub &'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
     /// An unsigned number of up to 8 bytes, the highest first.
-    pub fn number(&mut self, count: usize) -> Option<u64> {
+    pub(crate) fn number(&mut self, count: usize) -> Option<u64> {
         Some(self.take(count)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    pub fn value(&mut self) -> Option<Value<'a>> {
+    pub(crate) fn value(&mut self) -> Option<Value<'a>> {
         Some(match self.number(1)? {
             0 => Value::Null,
             1 => Value::Integer(self.number(8)? as i64),

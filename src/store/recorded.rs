@@ -17,14 +17,14 @@ use super::value::Value;
 const STEP: u64 = 2 << 10;
 
 #[derive(Clone, Copy, Debug)]
-pub struct CallRef<'a> {
-    pub key: Key,
-    pub stage: &'a str,
-    pub row: i64,
-    pub model: &'a str,
+pub(crate) struct CallRef<'a> {
+    pub(crate) key: Key,
+    pub(crate) stage: &'a str,
+    pub(crate) row: i64,
+    pub(crate) model: &'a str,
 }
 
-pub struct RecordedCalls {
+pub(crate) struct RecordedCalls {
     path: PathBuf,
     file: File,
     steps: Arc<Steps>,
@@ -40,7 +40,7 @@ struct Steps {
 impl RecordedCalls {
     /// Copies the calls of `file`, which is at `from`, to a new file at `path`. A call that is not what was written is an
     /// error: the user should fetch the replay file again.
-    pub fn load(file: &ReplayFile, from: &Path, path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn load(file: &ReplayFile, from: &Path, path: &Path) -> Result<Self, StoreError> {
         let damaged = |reason: String| StoreError::Replay { path: from.to_owned(), reason };
         let mut copy = BufWriter::with_capacity(64 << 10, File::create(path).map_err(StoreError::io(path))?);
         let mut steps = Steps::default();
@@ -71,7 +71,7 @@ impl RecordedCalls {
         RecordedCalls::open(path, Arc::new(steps))
     }
 
-    pub fn again(&self) -> Result<Self, StoreError> {
+    pub(crate) fn again(&self) -> Result<Self, StoreError> {
         RecordedCalls::open(&self.path, self.steps.clone())
     }
 
@@ -82,7 +82,7 @@ impl RecordedCalls {
 
     /// How the calls ended, in their order. Where equal calls ended differently, a row gets its own; a row that is not in the
     /// file gets an answer, if there is one.
-    pub fn find(&mut self, sought: &[CallRef<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
+    pub(crate) fn find(&mut self, sought: &[CallRef<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
         let found = sought.iter().map(|one| self.find_one(one)).collect::<std::io::Result<_>>();
         found.map_err(StoreError::io(&self.path))
     }

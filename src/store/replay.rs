@@ -49,30 +49,30 @@ fn replayed() -> impl Iterator<Item = &'static record::Field> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedModel {
-    pub provider: String,
-    pub model: String,
-    pub digest: Option<String>,
-    pub quantization: Option<String>,
+pub(crate) struct RecordedModel {
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    pub(crate) digest: Option<String>,
+    pub(crate) quantization: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
+    pub(crate) template: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Caller {
-    pub stage: String,
-    pub row: i64,
-    pub model: String,
+pub(crate) struct Caller {
+    pub(crate) stage: String,
+    pub(crate) row: i64,
+    pub(crate) model: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct RecordedCall {
-    pub caller: Option<Caller>,
-    pub record: Record,
-    pub sound: bool,
+pub(crate) struct RecordedCall {
+    pub(crate) caller: Option<Caller>,
+    pub(crate) record: Record,
+    pub(crate) sound: bool,
 }
 
-pub struct ReplayWriter {
+pub(crate) struct ReplayWriter {
     writer: TableWriter,
     rows: TableBuilder,
     waiting: usize,
@@ -80,7 +80,11 @@ pub struct ReplayWriter {
 
 impl ReplayWriter {
     /// Starts the file at `path`; `of` is the pipeline's name and the spec's hash.
-    pub fn create(path: &Path, of: (&str, &str), models: &IndexMap<String, RecordedModel>) -> Result<Self, StoreError> {
+    pub(crate) fn create(
+        path: &Path,
+        of: (&str, &str),
+        models: &IndexMap<String, RecordedModel>,
+    ) -> Result<Self, StoreError> {
         let mut models = models.clone();
         models.sort_keys();
         let facts = vec![
@@ -95,7 +99,7 @@ impl ReplayWriter {
     }
 
     /// Adds a call; the caller sorts them.
-    pub fn push(&mut self, caller: Option<&Caller>, record: &Record) -> Result<(), StoreError> {
+    pub(crate) fn push(&mut self, caller: Option<&Caller>, record: &Record) -> Result<(), StoreError> {
         let first = [
             record.key.to_string().into(),
             caller.map(|w| w.stage.as_str()).into(),
@@ -117,7 +121,7 @@ impl ReplayWriter {
         Ok(self.writer.write(batch.map_err(|error| self.writer.broken(error.into()))?)?)
     }
 
-    pub fn commit(mut self) -> Result<u64, StoreError> {
+    pub(crate) fn commit(mut self) -> Result<u64, StoreError> {
         self.flush()?;
         let rows = self.writer.rows();
         self.writer.commit()?;
@@ -126,13 +130,13 @@ impl ReplayWriter {
 }
 
 #[derive(Clone, Debug)]
-pub struct ReplayFile {
+pub(crate) struct ReplayFile {
     table: Table,
-    pub models: IndexMap<String, RecordedModel>,
+    pub(crate) models: IndexMap<String, RecordedModel>,
 }
 
 impl ReplayFile {
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let refused = |reason: String| StoreError::Replay { path: path.to_owned(), reason };
         let table = Table::open(path)?;
         let format = table.fact(FORMAT_FACT).and_then(|format| format.parse::<u32>().ok());
@@ -159,11 +163,11 @@ impl ReplayFile {
         }
     }
 
-    pub fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.table.rows()
     }
 
-    pub fn read(&self) -> Result<impl Iterator<Item = Result<Vec<RecordedCall>, StoreError>>, StoreError> {
+    pub(crate) fn read(&self) -> Result<impl Iterator<Item = Result<Vec<RecordedCall>, StoreError>>, StoreError> {
         let batches = self.table.read(0, self.calls(), BATCH)?;
         Ok(batches.map(|batch| Ok(calls(&batch?))))
     }

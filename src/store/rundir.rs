@@ -28,28 +28,28 @@ use crate::table::parquet::{Options, Table, TableWriter, clean};
 const FACTS: &str = "fanfold.part";
 
 #[derive(Clone, Debug)]
-pub struct RunDir {
+pub(crate) struct RunDir {
     root: PathBuf,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PartFacts {
-    pub id: String,
-    pub inputs: Vec<String>,
+pub(crate) struct PartFacts {
+    pub(crate) id: String,
+    pub(crate) inputs: Vec<String>,
     #[serde(flatten)]
-    pub counts: RowCounts,
+    pub(crate) counts: RowCounts,
     #[serde(default)]
-    pub calls: u64,
+    pub(crate) calls: u64,
     #[serde(default)]
-    pub shares: Shares,
+    pub(crate) shares: Shares,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audit: Option<Audit>,
+    pub(crate) audit: Option<Audit>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub replies: Replies,
+    pub(crate) replies: Replies,
 }
 
 impl PartFacts {
-    pub fn add(&mut self, more: PartFacts) {
+    pub(crate) fn add(&mut self, more: PartFacts) {
         self.counts += more.counts;
         self.calls += more.calls;
         Share::add(&mut self.shares, &more.shares);
@@ -62,37 +62,37 @@ impl PartFacts {
     }
 }
 
-pub type Replies = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Replies = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Clone, Debug)]
-pub struct CommittedPart {
-    pub facts: PartFacts,
-    pub table: Table,
+pub(crate) struct CommittedPart {
+    pub(crate) facts: PartFacts,
+    pub(crate) table: Table,
 }
 
 impl RunDir {
-    pub fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf) -> Self {
         RunDir { root }
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub fn calls(&self) -> PathBuf {
+    pub(crate) fn calls(&self) -> PathBuf {
         self.root.join("calls")
     }
 
-    pub fn part_path(&self, stage: &str, part: u64) -> PathBuf {
+    pub(crate) fn part_path(&self, stage: &str, part: u64) -> PathBuf {
         self.root.join("stages").join(stage).join(format!("part-{part:05}.parquet"))
     }
 
-    pub fn calls_path(&self, stage: &str, part: u64) -> PathBuf {
+    pub(crate) fn calls_path(&self, stage: &str, part: u64) -> PathBuf {
         self.calls().join(format!("{stage}-{part:05}.parquet"))
     }
 
     /// Removes the temporary files of a killed run. Only for the holder of the run's lock.
-    pub fn clean(&self) {
+    pub(crate) fn clean(&self) {
         let stages = std::fs::read_dir(self.root.join("stages")).into_iter().flatten().flatten();
         for folder in stages.map(|s| s.path()).chain([self.root.clone(), self.calls()]) {
             clean(&folder, None);
@@ -100,7 +100,7 @@ impl RunDir {
     }
 
     /// Removes the folder and its files. Only for the holder of the run's lock.
-    pub fn remove(&self) -> Result<(), StoreError> {
+    pub(crate) fn remove(&self) -> Result<(), StoreError> {
         if self.root.exists() {
             std::fs::remove_dir_all(&self.root).map_err(StoreError::io(&self.root))
         } else {
@@ -109,7 +109,7 @@ impl RunDir {
     }
 
     /// Removes all parts of `stages` and the calls table. Only for the holder of the run's lock.
-    pub fn remove_parts<'a>(&self, stages: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
+    pub(crate) fn remove_parts<'a>(&self, stages: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
         let folders = stages.map(|stage| self.root.join("stages").join(stage)).chain([self.calls()]);
         for folder in folders.filter(|folder| folder.exists()) {
             std::fs::remove_dir_all(&folder).map_err(StoreError::io(&folder))?;
@@ -118,7 +118,7 @@ impl RunDir {
     }
 
     /// Part `part` of `stage` if it is committed and its checksum is right; reads every byte.
-    pub fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
+    pub(crate) fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
         let path = self.part_path(stage, part);
         let sum = std::fs::read_to_string(sum_path(&path)).ok()?;
         sum_of(&path).ok().filter(|found| *found == sum)?;
@@ -127,7 +127,7 @@ impl RunDir {
         Some(CommittedPart { facts, table })
     }
 
-    pub fn write_part(&self, stage: &str, part: Part, schema: SchemaRef) -> Result<PartWriter, StoreError> {
+    pub(crate) fn write_part(&self, stage: &str, part: Part, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let rows_path = self.part_path(stage, part.number);
         let distinct = vec!["call_key", "prompt", "reply", "probabilities", "latency_ms", "row"];
         let options = Options { distinct, facts: Vec::new() };
@@ -138,7 +138,7 @@ impl RunDir {
         })
     }
 
-    pub fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
+    pub(crate) fn write_table(&self, transform: &str, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let path = self.part_path(transform, 0);
         Ok(PartWriter { rows: TableWriter::create(&path, schema, &Options::default())?, calls: None, path })
     }
@@ -154,7 +154,7 @@ fn sum_of(path: &Path) -> std::io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-pub struct PartWriter {
+pub(crate) struct PartWriter {
     path: PathBuf,
     rows: TableWriter,
     /// Only of a stage that asks models.
@@ -162,7 +162,7 @@ pub struct PartWriter {
 }
 
 impl PartWriter {
-    pub fn write(&mut self, rows: RecordBatch, calls: Option<RecordBatch>) -> Result<(), StoreError> {
+    pub(crate) fn write(&mut self, rows: RecordBatch, calls: Option<RecordBatch>) -> Result<(), StoreError> {
         self.rows.write(rows)?;
         if let Some((writer, calls)) = self.calls.as_mut().zip(calls) {
             writer.write(calls)?;
@@ -171,7 +171,7 @@ impl PartWriter {
     }
 
     /// Commits the calls, then the part. All its calls must be durable in the ledger.
-    pub fn commit(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
+    pub(crate) fn commit(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
         if let Some(calls) = self.calls {
             calls.commit()?;
         }

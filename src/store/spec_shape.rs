@@ -8,37 +8,37 @@ use serde_json::Value;
 use crate::spec::{Form, Spec, StageSpec};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StageShape {
-    pub input: String,
-    pub models: Vec<String>,
+pub(crate) struct StageShape {
+    pub(crate) input: String,
+    pub(crate) models: Vec<String>,
     /// `dealt`, `wide` or `long`.
-    pub layout: String,
-    pub replicates: u64,
+    pub(crate) layout: String,
+    pub(crate) replicates: u64,
     /// Rows of its table for each row of its input.
-    pub fold: u64,
+    pub(crate) fold: u64,
     /// Rows of its input in every part but the last.
-    pub chunk_size: u64,
-    pub adds: Vec<AddedColumn>,
+    pub(crate) chunk_size: u64,
+    pub(crate) adds: Vec<AddedColumn>,
     /// The columns of its input that it fills where they are empty.
-    pub fills: Vec<String>,
+    pub(crate) fills: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AddedColumn {
-    pub name: String,
+pub(crate) struct AddedColumn {
+    pub(crate) name: String,
     /// The model that gave the answers, if each model has its own columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// The keys in the stage's table of the spec that define it; empty for a column that the run adds (errors, models).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<String>,
+    pub(crate) from: Vec<String>,
     /// The JSON Schema of its value, if it is one key of the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<Value>,
+    pub(crate) schema: Option<Value>,
 }
 
 impl StageShape {
-    pub fn of(spec: &Spec, stage: &StageSpec) -> StageShape {
+    pub(crate) fn of(spec: &Spec, stage: &StageSpec) -> StageShape {
         let input = spec.relation(stage.input);
         let name = |column: usize| input.schema.field(column).name().clone();
         StageShape {

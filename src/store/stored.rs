@@ -26,7 +26,7 @@ struct Identity {
 }
 
 #[derive(Clone, Debug)]
-pub struct StoredTable {
+pub(crate) struct StoredTable {
     schema: SchemaRef,
     location: Location,
     /// `None` for a file.
@@ -40,7 +40,7 @@ enum Location {
 }
 
 impl StoredTable {
-    pub fn file(path: &Path) -> Result<StoredTable, String> {
+    pub(crate) fn file(path: &Path) -> Result<StoredTable, String> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         let file = source::File {
@@ -57,7 +57,7 @@ impl StoredTable {
     }
 
     /// The table of `output` as a finished run with this manifest made it; the error is why there is none.
-    pub fn output(run: &RunDir, manifest: &Manifest, output: &str) -> Result<StoredTable, String> {
+    pub(crate) fn output(run: &RunDir, manifest: &Manifest, output: &str) -> Result<StoredTable, String> {
         let Some(facts) = manifest.outputs.get(output) else { return Err("the run has no such output".to_owned()) };
         if !manifest.stages.contains_key(&facts.input) {
             return Err(format!("it contains the rows of the source `{}` and no answers", facts.input));
@@ -77,7 +77,7 @@ impl StoredTable {
 
     /// How its rows are matched with those of `other`, and the numbers of consecutive rows per source row in both; the error
     /// is a sentence.
-    pub fn matching(&self, other: &StoredTable) -> Result<(Matching, [u64; 2]), String> {
+    pub(crate) fn matching(&self, other: &StoredTable) -> Result<(Matching, [u64; 2]), String> {
         let plain = Identity { key: None, within: Vec::new(), fold: 1 };
         // A file counts as a table like the other one if it has the columns.
         let like = |identity: &Identity, table: &StoredTable| {
@@ -102,15 +102,15 @@ impl StoredTable {
         Ok((Matching { columns: key.into_iter().chain(a.within).collect(), numbered }, [a.fold, b.fold]))
     }
 
-    pub fn has(&self, column: &str) -> bool {
+    pub(crate) fn has(&self, column: &str) -> bool {
         self.schema.index_of(column).is_ok()
     }
 
-    pub fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    pub fn read(&self) -> Result<Batches, String> {
+    pub(crate) fn read(&self) -> Result<Batches, String> {
         let said = |error: TableError| error.to_string();
         match &self.location {
             Location::File(file, folder) => {

@@ -11,7 +11,7 @@ use arrow_schema::{ArrowError, DataType, SchemaRef};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     Null,
     Integer(i64),
     Number(f64),
@@ -21,7 +21,7 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// `None` for a blob and for text that is not UTF-8; no record contains these.
-    pub fn of_sql(value: ValueRef<'a>) -> Option<Self> {
+    pub(crate) fn of_sql(value: ValueRef<'a>) -> Option<Self> {
         Some(match value {
             ValueRef::Null => Value::Null,
             ValueRef::Integer(number) => Value::Integer(number),
@@ -31,7 +31,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    pub fn at(column: &'a dyn Array, row: usize) -> Self {
+    pub(crate) fn at(column: &'a dyn Array, row: usize) -> Self {
         match column.data_type() {
             _ if column.is_null(row) => Value::Null,
             DataType::Int64 => Value::Integer(column.as_primitive::<Int64Type>().value(row)),
@@ -42,11 +42,11 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub fn of(column: Option<&'a ArrayRef>, row: usize) -> Self {
+    pub(crate) fn of(column: Option<&'a ArrayRef>, row: usize) -> Self {
         column.map_or(Value::Null, |column| Value::at(column, row))
     }
 
-    pub fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         if let Value::Text(text) = self { text.into_owned() } else { String::new() }
     }
 }
@@ -86,7 +86,7 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     }
 }
 
-pub struct TableBuilder {
+pub(crate) struct TableBuilder {
     schema: SchemaRef,
     columns: Vec<Column>,
 }
@@ -99,7 +99,7 @@ enum Column {
 }
 
 impl TableBuilder {
-    pub fn new(schema: SchemaRef) -> Self {
+    pub(crate) fn new(schema: SchemaRef) -> Self {
         let column = |kind: &DataType| match kind {
             DataType::Int64 => Column::Integer(Int64Builder::new()),
             DataType::Float64 => Column::Number(Float64Builder::new()),
@@ -110,14 +110,14 @@ impl TableBuilder {
         TableBuilder { schema, columns }
     }
 
-    pub fn push<'a>(&mut self, row: impl Iterator<Item = Value<'a>>) {
+    pub(crate) fn push<'a>(&mut self, row: impl Iterator<Item = Value<'a>>) {
         for (column, value) in self.columns.iter_mut().zip(row) {
             column.push(value);
         }
     }
 
     /// The rows so far; the builder is empty afterwards.
-    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         RecordBatch::try_new(self.schema.clone(), self.columns.iter_mut().map(Column::finish).collect())
     }
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::{Simple, Type};
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
+pub(crate) enum Cell {
     Null,
     Boolean(bool),
     Integer(i64),
@@ -29,7 +29,7 @@ pub enum Cell {
 
 impl Cell {
     /// The same value in JSON, where a number that is none is null.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         match self {
             Cell::Null => Value::Null,
             Cell::Boolean(truth) => Value::from(*truth),
@@ -43,7 +43,7 @@ impl Cell {
 
 /// Cell `index` of `array`. Dates, times and decimals come as text, durations as
 /// numbers of their unit; a type that no source lets through is null.
-pub fn cell_at(array: &dyn Array, index: usize) -> Cell {
+pub(crate) fn cell_at(array: &dyn Array, index: usize) -> Cell {
     if array.is_null(index) {
         return Cell::Null;
     }
@@ -111,7 +111,7 @@ fn timestamp(array: &dyn Array, index: usize, unit: TimeUnit) -> Option<String> 
 }
 
 /// An array of `cells` as a column of `kind` holds them; a cell of another type is null (the caller has checked them).
-pub fn array_of<'a>(kind: Type, cells: impl Iterator<Item = &'a Cell>) -> ArrayRef {
+pub(crate) fn array_of<'a>(kind: Type, cells: impl Iterator<Item = &'a Cell>) -> ArrayRef {
     match kind {
         Type::Text => {
             let mut out = StringBuilder::new();

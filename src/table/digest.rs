@@ -10,19 +10,19 @@ use super::{Cell, Simple, Type, cell_at};
 /// A hash of the values of a table, column by column, as they come: the names of the columns, their order and every cell
 /// with its type count; row groups, compression and the cut into batches don't.
 #[derive(Debug)]
-pub struct Digest {
+pub(crate) struct Digest {
     columns: Vec<(String, blake3::Hasher)>,
     rows: u64,
     bytes: Vec<u8>,
 }
 
 impl Digest {
-    pub fn new<'a>(columns: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(columns: impl IntoIterator<Item = &'a str>) -> Self {
         let columns = columns.into_iter().map(|name| (name.to_owned(), blake3::Hasher::new())).collect();
         Digest { columns, rows: 0, bytes: Vec::new() }
     }
 
-    pub fn add(&mut self, batch: &RecordBatch) {
+    pub(crate) fn add(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
         for ((_, hasher), column) in self.columns.iter_mut().zip(batch.columns()) {
             self.bytes.clear();
@@ -31,7 +31,7 @@ impl Digest {
         }
     }
 
-    pub fn add_row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+    pub(crate) fn add_row(&mut self, cells: impl IntoIterator<Item = Cell>) {
         self.rows += 1;
         for ((_, hasher), cell) in self.columns.iter_mut().zip(cells) {
             self.bytes.clear();
@@ -40,11 +40,11 @@ impl Digest {
         }
     }
 
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         let mut whole = blake3::Hasher::new();
         whole.update(b"fanfold-table-1").update(&self.rows.to_le_bytes());
         for (name, column) in &self.columns {
@@ -120,7 +120,7 @@ pub(super) fn text_bytes(out: &mut Vec<u8>, text: &str) {
 }
 
 /// A column as people read it: `name: type`.
-pub fn column_words(field: &Field) -> String {
+pub(crate) fn column_words(field: &Field) -> String {
     let kind = match Type::of(field.data_type()) {
         Some(Type::Text) => "text".to_owned(),
         Some(Type::Integer) => "integer".to_owned(),

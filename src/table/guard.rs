@@ -5,7 +5,7 @@ use arrow_array::{Array, RecordBatch};
 
 /// A sign in a row that an answer is missing there: a call failed, or was never made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Guard {
+pub(crate) enum Guard {
     /// This column is not null: it holds an error.
     Error(usize),
     /// This column is null or empty: it holds the text that was to be read.
@@ -13,19 +13,19 @@ pub enum Guard {
 }
 
 impl Guard {
-    pub fn error(&self) -> Option<usize> {
+    pub(crate) fn error(&self) -> Option<usize> {
         match self {
             Guard::Error(column) => Some(*column),
             Guard::Missing(_) => None,
         }
     }
 
-    pub fn column(&self) -> usize {
+    pub(crate) fn column(&self) -> usize {
         let (Guard::Error(column) | Guard::Missing(column)) = *self;
         column
     }
 
-    pub fn at(&self, column: usize) -> Guard {
+    pub(crate) fn at(&self, column: usize) -> Guard {
         match self {
             Guard::Error(_) => Guard::Error(column),
             Guard::Missing(_) => Guard::Missing(column),
@@ -33,7 +33,7 @@ impl Guard {
     }
 
     /// For each row of `batch`, whether the sign is there.
-    pub fn found<'a>(&self, batch: &'a RecordBatch) -> impl Fn(usize) -> bool + use<'a> {
+    pub(crate) fn found<'a>(&self, batch: &'a RecordBatch) -> impl Fn(usize) -> bool + use<'a> {
         let column = batch.column(self.column());
         let texts = column.as_string_opt::<i32>();
         let error = self.error().is_some();

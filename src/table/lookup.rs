@@ -8,7 +8,7 @@ use crate::name::{listed, nearest};
 const LISTED: usize = 12;
 
 /// The index of the column `name`; reports an unknown one at `at`. Messages call the table `of` ("the input").
-pub fn column(schema: &Schema, name: &str, of: &str, at: Path, problems: &mut Problems) -> Option<usize> {
+pub(crate) fn column(schema: &Schema, name: &str, of: &str, at: Path, problems: &mut Problems) -> Option<usize> {
     let index = schema.index_of(name).ok();
     if index.is_none() {
         let names = || schema.fields().iter().map(|field| field.name().as_str());
@@ -21,7 +21,7 @@ pub fn column(schema: &Schema, name: &str, of: &str, at: Path, problems: &mut Pr
     index
 }
 
-pub fn listed_columns(schema: &Schema) -> String {
+pub(crate) fn listed_columns(schema: &Schema) -> String {
     let names = schema.fields().iter().map(|field| field.name().as_str());
     let more = schema.fields().len().saturating_sub(LISTED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };

@@ -7,14 +7,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum MaxFailed {
+pub(crate) enum MaxFailed {
     Rows(u64),
     /// Such a share of the rows, from 0 to 1.
     Share(f64),
 }
 
 impl MaxFailed {
-    pub fn of(self, rows: u64) -> u64 {
+    pub(crate) fn of(self, rows: u64) -> u64 {
         match self {
             MaxFailed::Rows(n) => n,
             // A share such as 29 % is not exact in binary.

@@ -3,12 +3,12 @@
 //! Knows nothing of ours.
 
 mod cell;
-pub mod diff;
+pub(crate) mod diff;
 mod digest;
 mod guard;
 mod lookup;
 mod max_failed;
-pub mod parquet;
+pub(crate) mod parquet;
 mod rechunk;
 
 use arrow_array::RecordBatch;
@@ -16,15 +16,15 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use cell::{Cell, array_of, cell_at};
-pub use digest::{Digest, column_words};
-pub use guard::Guard;
-pub use lookup::{column, listed_columns};
-pub use max_failed::MaxFailed;
-pub use rechunk::Cutter;
+pub(crate) use cell::{Cell, array_of, cell_at};
+pub(crate) use digest::{Digest, column_words};
+pub(crate) use guard::Guard;
+pub(crate) use lookup::{column, listed_columns};
+pub(crate) use max_failed::MaxFailed;
+pub(crate) use rechunk::Cutter;
 
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub(crate) struct Row<'a> {
     batch: &'a RecordBatch,
     index: usize,
     number: u64,
@@ -32,34 +32,26 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Row `index` of `batch`, which must have it and begins with row `first` (from 0) of its table.
-    pub fn new(batch: &'a RecordBatch, index: usize, first: u64) -> Self {
+    pub(crate) fn new(batch: &'a RecordBatch, index: usize, first: u64) -> Self {
         Row { batch, index, number: first + index as u64 }
     }
 
     /// Its place in the whole table, from 0.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    pub fn batch(&self) -> &'a RecordBatch {
+    pub(crate) fn batch(&self) -> &'a RecordBatch {
         self.batch
     }
 
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
-    pub fn is_null(&self, column: usize) -> bool {
-        self.batch.column(column).is_null(self.index)
-    }
-
-    pub fn cell(&self, column: usize) -> Cell {
+    pub(crate) fn cell(&self, column: usize) -> Cell {
         cell_at(self.batch.column(column).as_ref(), self.index)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
+pub(crate) enum Type {
     Text,
     /// A whole number of 64 bits.
     Integer,
@@ -72,7 +64,7 @@ pub enum Type {
 /// The simple types, which a list can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Simple {
+pub(crate) enum Simple {
     /// Text.
     #[serde(rename = "string")]
     Text,
@@ -97,14 +89,14 @@ impl From<Simple> for Type {
 
 impl Type {
     /// The type of columns of this Arrow type, if it is one of ours.
-    pub fn of(arrow: &DataType) -> Option<Type> {
+    pub(crate) fn of(arrow: &DataType) -> Option<Type> {
         let simple = [Simple::Text, Simple::Integer, Simple::Number, Simple::Boolean];
         let types = [Type::Text, Type::Integer, Type::Number, Type::Boolean];
         types.into_iter().chain(simple.map(Type::List)).find(|kind| kind.arrow() == *arrow)
     }
 
     /// The type of the cells that [`cell_at`] reads from a column of this Arrow type.
-    pub fn of_cells(arrow: &DataType) -> Type {
+    pub(crate) fn of_cells(arrow: &DataType) -> Type {
         match arrow {
             DataType::Boolean => Type::Boolean,
             DataType::UInt64 => Type::Text,
@@ -116,7 +108,7 @@ impl Type {
         }
     }
 
-    pub fn simple(self) -> Simple {
+    pub(crate) fn simple(self) -> Simple {
         match self {
             Type::Text => Simple::Text,
             Type::Integer => Simple::Integer,
@@ -126,11 +118,11 @@ impl Type {
         }
     }
 
-    pub fn is_numeric(self) -> bool {
+    pub(crate) fn is_numeric(self) -> bool {
         matches!(self, Type::Integer | Type::Number)
     }
 
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Type::Text => "text",
             Type::Integer => "whole numbers",
@@ -140,7 +132,7 @@ impl Type {
         }
     }
 
-    pub fn arrow(self) -> DataType {
+    pub(crate) fn arrow(self) -> DataType {
         match self {
             Type::Text => DataType::Utf8,
             Type::Integer => DataType::Int64,
@@ -152,24 +144,24 @@ impl Type {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    pub name: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
     /// What it holds; every column is nullable, since every call can fail.
-    pub kind: Type,
+    pub(crate) kind: Type,
 }
 
 impl Column {
-    pub fn new(name: impl Into<String>, kind: Type) -> Self {
+    pub(crate) fn new(name: impl Into<String>, kind: Type) -> Self {
         Column { name: name.into(), kind }
     }
 
-    pub fn field(&self) -> Field {
+    pub(crate) fn field(&self) -> Field {
         Field::new(&self.name, self.kind.arrow(), true)
     }
 }
 
 /// The schema of `input` with `more` columns behind it.
-pub fn extended(input: &SchemaRef, more: &[Column]) -> SchemaRef {
+pub(crate) fn extended(input: &SchemaRef, more: &[Column]) -> SchemaRef {
     let fields = input.fields().iter().map(|f| f.as_ref().clone()).chain(more.iter().map(Column::field));
     std::sync::Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

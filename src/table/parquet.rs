@@ -31,7 +31,7 @@ const PAGE_BYTES: usize = 256 << 10;
 const GROUP_BYTES: usize = 32 << 20;
 
 #[derive(Debug, thiserror::Error)]
-pub enum TableError {
+pub(crate) enum TableError {
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: io::Error },
     #[error("{path}: {error}")]
@@ -49,14 +49,14 @@ impl TableError {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// Columns whose values hardly repeat: no dictionary is built for them.
-    pub distinct: Vec<&'static str>,
-    pub facts: Vec<(String, String)>,
+    pub(crate) distinct: Vec<&'static str>,
+    pub(crate) facts: Vec<(String, String)>,
 }
 
 /// Writes one Parquet file beside its place and moves it there when it is whole.
-pub struct TableWriter {
+pub(crate) struct TableWriter {
     path: PathBuf,
     schema: SchemaRef,
     writer: ArrowWriter<NamedTempFile>,
@@ -67,7 +67,7 @@ pub struct TableWriter {
 
 impl TableWriter {
     /// A file of `schema` that will stand at `path`; makes the folder.
-    pub fn create(path: &Path, schema: SchemaRef, options: &Options) -> Result<Self, TableError> {
+    pub(crate) fn create(path: &Path, schema: SchemaRef, options: &Options) -> Result<Self, TableError> {
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(TableError::io(path))?;
         let file = new_file(path).map_err(TableError::io(path))?;
@@ -89,11 +89,11 @@ impl TableWriter {
         Ok(TableWriter { path: path.to_owned(), schema, writer, waiting: Vec::new(), waiting_rows: 0, rows: 0 })
     }
 
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
-    pub fn write(&mut self, batch: RecordBatch) -> Result<(), TableError> {
+    pub(crate) fn write(&mut self, batch: RecordBatch) -> Result<(), TableError> {
         self.rows += batch.num_rows() as u64;
         self.waiting_rows += batch.num_rows();
         self.waiting.push(batch);
@@ -127,16 +127,16 @@ impl TableWriter {
         Ok(())
     }
 
-    pub fn broken(&self, error: ParquetError) -> TableError {
+    pub(crate) fn broken(&self, error: ParquetError) -> TableError {
         TableError::Parquet { path: self.path.clone(), error }
     }
 
-    pub fn fact(&mut self, key: &str, value: String) {
+    pub(crate) fn fact(&mut self, key: &str, value: String) {
         self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
     /// Finishes the file, makes it durable and moves it to its place over whatever stands there.
-    pub fn commit(mut self) -> Result<(), TableError> {
+    pub(crate) fn commit(mut self) -> Result<(), TableError> {
         while self.waiting_rows > 0 {
             self.step(self.waiting_rows.min(STEP))?;
         }
@@ -153,7 +153,7 @@ fn folder_of(path: &Path) -> &Path {
 const TEMPORARY: (&str, &str) = (".fanfold-", ".tmp");
 
 /// A temporary file beside `path`, with the rights of an ordinary new file.
-pub fn new_file(path: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn new_file(path: &Path) -> io::Result<NamedTempFile> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let prefix = format!("{}{name}-", TEMPORARY.0);
     let mut builder = tempfile::Builder::new();
@@ -168,7 +168,7 @@ pub fn new_file(path: &Path) -> io::Result<NamedTempFile> {
 
 /// Removes the temporary files beside `path` that a killed writer of it left, or, for `None`, those of all files in
 /// `folder`. Nobody else may be writing there.
-pub fn clean(folder: &Path, path: Option<&Path>) {
+pub(crate) fn clean(folder: &Path, path: Option<&Path>) {
     let name = path.and_then(Path::file_name).and_then(|n| n.to_str()).map(|n| format!("{n}-")).unwrap_or_default();
     let prefix = format!("{}{name}", TEMPORARY.0);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -181,13 +181,13 @@ pub fn clean(folder: &Path, path: Option<&Path>) {
 }
 
 /// Makes a temporary file durable and moves it to `path`, whole or not at all.
-pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+pub(crate) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     File::open(folder_of(path))?.sync_all()
 }
 
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = new_file(path)?;
     file.write_all(bytes)?;
     persist(file, path)
@@ -195,7 +195,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// A Parquet file of ours, opened for reading; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(crate) struct Table {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
     /// Which columns are read; none: all.
@@ -203,39 +203,39 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn open(path: &Path) -> Result<Self, TableError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, TableError> {
         let file = File::open(path).map_err(TableError::io(path))?;
         let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(TableError::parquet(path))?;
         Ok(Table { path: path.to_owned(), metadata, columns: None })
     }
 
-    pub fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         std::sync::Arc::new(self.metadata.schema().as_ref().clone().with_metadata(arrow_schema::Metadata::default()))
     }
 
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.metadata.metadata().file_metadata().num_rows().max(0) as u64
     }
 
-    pub fn fact(&self, key: &str) -> Option<&str> {
+    pub(crate) fn fact(&self, key: &str) -> Option<&str> {
         let facts = self.metadata.metadata().file_metadata().key_value_metadata()?;
         facts.iter().find(|f| f.key == key)?.value.as_deref()
     }
 
     /// Bytes of a row, about, before compression.
-    pub fn bytes_per_row(&self) -> u64 {
+    pub(crate) fn bytes_per_row(&self) -> u64 {
         let groups = self.metadata.metadata().row_groups();
         let bytes: i64 = groups.iter().map(|g| g.total_byte_size()).sum();
         bytes.max(0) as u64 / self.rows().max(1)
     }
 
-    pub fn with_columns(&self, names: &[&str]) -> Table {
+    pub(crate) fn with_columns(&self, names: &[&str]) -> Table {
         let mask = ProjectionMask::columns(self.metadata.parquet_schema(), names.iter().copied());
         Table { columns: Some(mask), ..self.clone() }
     }
 
     /// Reads `count` rows from row `start` on, in batches of at most `batch` rows.
-    pub fn read(&self, start: u64, count: u64, batch: usize) -> Result<Rows, TableError> {
+    pub(crate) fn read(&self, start: u64, count: u64, batch: usize) -> Result<Rows, TableError> {
         let file = File::open(&self.path).map_err(TableError::io(&self.path))?;
         let mut groups = Vec::new();
         let (mut first, mut skip) = (0u64, None);
@@ -263,7 +263,7 @@ impl Table {
     }
 }
 
-pub struct Rows {
+pub(crate) struct Rows {
     path: PathBuf,
     schema: SchemaRef,
     reader: parquet::arrow::arrow_reader::ParquetRecordBatchReader,

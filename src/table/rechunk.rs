@@ -5,19 +5,19 @@ use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
 /// Cuts batches so that each but the last has a multiple of `size` rows.
-pub struct Cutter {
+pub(crate) struct Cutter {
     size: usize,
     rest: Option<RecordBatch>,
 }
 
 impl Cutter {
     /// `size` is at least 1.
-    pub fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize) -> Self {
         Cutter { size, rest: None }
     }
 
     /// Adds a batch; returns the rows that make a multiple of the size, if there are any.
-    pub fn push(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>, ArrowError> {
+    pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>, ArrowError> {
         let batch = match self.rest.take() {
             Some(rest) => concat_batches(&rest.schema(), [&rest, &batch])?,
             None => batch,
@@ -29,7 +29,7 @@ impl Cutter {
         Ok((whole > 0).then(|| batch.slice(0, whole)))
     }
 
-    pub fn finish(&mut self) -> Option<RecordBatch> {
+    pub(crate) fn finish(&mut self) -> Option<RecordBatch> {
         self.rest.take()
     }
 }

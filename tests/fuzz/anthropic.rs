@@ -1,4 +1,4 @@
-//! Fuzzes [`fanfold_fuzz::anthropic`].
+//! Fuzzes [`fanfold::fuzz_targets::anthropic`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold_fuzz::anthropic(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::fuzz_targets::anthropic(data));

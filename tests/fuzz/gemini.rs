@@ -1,4 +1,4 @@
-//! Fuzzes [`fanfold_fuzz::gemini`].
+//! Fuzzes [`fanfold::fuzz_targets::gemini`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold_fuzz::gemini(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::fuzz_targets::gemini(data));

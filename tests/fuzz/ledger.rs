@@ -1,4 +1,4 @@
-//! Fuzzes [`fanfold_fuzz::ledger`].
+//! Fuzzes [`fanfold::fuzz_targets::ledger`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold_fuzz::ledger(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::fuzz_targets::ledger(data));

@@ -1,4 +1,4 @@
-//! Fuzzes [`fanfold_fuzz::ollama`].
+//! Fuzzes [`fanfold::fuzz_targets::ollama`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold_fuzz::ollama(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::fuzz_targets::ollama(data));

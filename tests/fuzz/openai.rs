@@ -1,4 +1,4 @@
-//! Fuzzes [`fanfold_fuzz::openai`].
+//! Fuzzes [`fanfold::fuzz_targets::openai`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold_fuzz::openai(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::fuzz_targets::openai(data));

@@ -1,4 +1,4 @@
-//! Fuzzes [`fanfold_fuzz::reply`].
+//! Fuzzes [`fanfold::fuzz_targets::reply`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold_fuzz::reply(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::fuzz_targets::reply(data));

@@ -1,4 +1,4 @@
-//! Fuzzes [`fanfold_fuzz::spec`].
+//! Fuzzes [`fanfold::fuzz_targets::spec`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold_fuzz::spec(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::fuzz_targets::spec(data));

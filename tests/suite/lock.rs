@@ -8,12 +8,12 @@ use crate::recipe::{TYPED, openai_spec, project, spec};
 use crate::server::{Say, Server};
 
 /// The lock of the specs of these tests.
-pub const LOCK: &str = "pipeline.toml.lock";
+pub(crate) const LOCK: &str = "pipeline.toml.lock";
 /// The table of the stage `tone`.
-pub const TONE: &str = "out/tone.parquet";
+pub(crate) const TONE: &str = "out/tone.parquet";
 
 /// Two stages over 12 rows, the second with the answers of the first, and outputs in every format.
-pub fn study() -> String {
+pub(crate) fn study() -> String {
     let stages = format!(
         r#"models = ["llama", "mistral"]
 {TYPED}
@@ -37,7 +37,7 @@ path = "out/tone.csv"
 }
 
 /// The study after a run.
-pub fn studied(server: &Server) -> Project {
+pub(crate) fn studied(server: &Server) -> Project {
     let project = project(server, &study(), 12);
     project.run(&["run", "pipeline.toml"]).exits(0).says("wrote pipeline.toml.lock");
     project
@@ -45,7 +45,7 @@ pub fn studied(server: &Server) -> Project {
 
 /// The drifted facets in the JSON of `verify`.
 #[track_caller]
-pub fn drifted(ran: &Ran) -> Vec<String> {
+pub(crate) fn drifted(ran: &Ran) -> Vec<String> {
     let value: Value =
         serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", ran.stdout, ran.stderr));
     let drift = value["drift"].as_array().expect("a list");
@@ -62,13 +62,13 @@ pub fn drifted(ran: &Ran) -> Vec<String> {
 }
 
 #[track_caller]
-pub fn verify(project: &Project) -> Vec<String> {
+pub(crate) fn verify(project: &Project) -> Vec<String> {
     drifted(&project.run(&["verify", "pipeline.toml", "--models", "--format", "json"]))
 }
 
 /// Replaces a text in a file, which must contain it.
 #[track_caller]
-pub fn edit(project: &Project, path: &str, from: &str, to: &str) {
+pub(crate) fn edit(project: &Project, path: &str, from: &str, to: &str) {
     let text = project.text(path);
     assert!(text.contains(from), "`{from}` is not in {path}:\n{text}");
     project.write(path, text.replacen(from, to, 1));

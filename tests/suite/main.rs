@@ -18,12 +18,12 @@ mod diff;
 mod disk;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod english;
 mod examples;
 mod explain;
 mod faults;
 mod fill_missing;
 mod filter;
-mod fuzz;
 mod hosted;
 mod hostile;
 mod inventory;

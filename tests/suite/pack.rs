@@ -16,17 +16,17 @@ const RUN: [&str; 2] = ["run", "pipeline.toml"];
 const EXPORT: [&str; 5] = ["ledger", "export", "pipeline.toml", "-o", "calls.parquet"];
 const LABELS: [&str; 3] = ["positive", "neutral", "negative"];
 
-pub fn json_of(text: &str) -> Value {
+pub(crate) fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
 /// One model with `size` rows per prompt; `stage` contains more lines of the stage.
-pub fn packs_of(size: usize, stage: &str) -> String {
+pub(crate) fn packs_of(size: usize, stage: &str) -> String {
     spec(&format!("models = [\"llama\"]\nrows_per_prompt = {size}\n{stage}\n{TYPED}"))
 }
 
 /// The items of a packed prompt as id and text; `None` if the prompt asks about one row.
-pub fn items(asked: &Asked) -> Option<Vec<(String, String)>> {
+pub(crate) fn items(asked: &Asked) -> Option<Vec<(String, String)>> {
     let (_, listed) = asked.question().split_once("\nThe items:\n")?;
     let mut found = Vec::new();
     let mut rest = listed;
@@ -40,7 +40,7 @@ pub fn items(asked: &Asked) -> Option<Vec<(String, String)>> {
 }
 
 /// The number of the row in a text.
-pub fn number(text: &str) -> u64 {
+pub(crate) fn number(text: &str) -> u64 {
     let digits: String =
         text.split("Speech ").nth(1).expect("a speech").chars().take_while(char::is_ascii_digit).collect();
     digits.parse().expect("a number")
@@ -53,7 +53,7 @@ fn truth(text: &str) -> Value {
 }
 
 /// The reply to a call: the truth about each item, but `per_mille` of them are corrupted somehow.
-pub fn corrupted(asked: &Asked, per_mille: u64) -> Say {
+pub(crate) fn corrupted(asked: &Asked, per_mille: u64) -> Say {
     let Some(items) = items(asked) else { return Say::Json(truth(asked.question())) };
     let entry = |id: &str, text: &str| json!({ "id": id, "answer": truth(text) });
     let mut answers: Vec<Value> = items.iter().map(|(id, text)| entry(id, text)).collect();

@@ -48,7 +48,7 @@ fn copy() -> Project {
 }
 
 /// A spec as JSON.
-pub fn json_of(name: &str, text: &str) -> Value {
+pub(crate) fn json_of(name: &str, text: &str) -> Value {
     if name.ends_with(".yaml") {
         serde_yaml::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}"))
     } else {

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use canary::{CANARY, Forms, VARIABLES};
-pub use table::{Cell, Table};
+pub(crate) use table::{Cell, Table};
 
-pub mod canary;
+pub(crate) mod canary;
 mod table;
 
 /// No run of a test may take longer.
@@ -26,30 +26,30 @@ const DEADLINE: Duration = Duration::from_secs(300);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fanfold");
 
 /// A folder with a spec and its data.
-pub struct Project {
+pub(crate) struct Project {
     folder: TempDir,
     env: Vec<(String, String)>,
 }
 
 /// What a run of the program left.
 #[derive(Clone, Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     /// The exit code; 128 + n when signal n ended it.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Whether a signal ended it, instead of the program itself.
-    pub killed: bool,
+    pub(crate) killed: bool,
     /// What it wrote to stdout.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// What it wrote to stderr.
-    pub stderr: String,
+    pub(crate) stderr: String,
     /// How long it took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Ran {
     /// Fails the test, with everything that was printed, unless the exit code is this one.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Ran {
+    pub(crate) fn exits(self, code: i32) -> Ran {
         assert_eq!(self.code, code, "exit code; stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         assert!(!self.killed, "ended by a signal");
         self
@@ -57,7 +57,7 @@ impl Ran {
 
     /// Fails the test unless stderr holds this text.
     #[track_caller]
-    pub fn says(self, text: &str) -> Ran {
+    pub(crate) fn says(self, text: &str) -> Ran {
         assert!(self.stderr.contains(text), "`{text}` is not in stderr:\n{}", self.stderr);
         self
     }
@@ -65,35 +65,35 @@ impl Ran {
 
 impl Project {
     /// An empty folder.
-    pub fn new() -> Project {
+    pub(crate) fn new() -> Project {
         Project { folder: tempfile::tempdir().expect("a temporary folder"), env: Vec::new() }
     }
 
     /// Writes `pipeline.toml`.
-    pub fn spec(self, text: &str) -> Project {
+    pub(crate) fn spec(self, text: &str) -> Project {
         self.file("pipeline.toml", text)
     }
 
     /// Writes `pipeline.yaml`.
-    pub fn spec_yaml(self, text: &str) -> Project {
+    pub(crate) fn spec_yaml(self, text: &str) -> Project {
         self.file("pipeline.yaml", text)
     }
 
     /// Writes a file; its folders are made.
-    pub fn file(self, path: &str, contents: impl AsRef<[u8]>) -> Project {
+    pub(crate) fn file(self, path: &str, contents: impl AsRef<[u8]>) -> Project {
         self.write(path, contents);
         self
     }
 
     /// Writes a file into a project that is in use.
-    pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, contents: impl AsRef<[u8]>) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a file in the project")).expect("the folder is made");
         fs::write(path, contents).expect("the file is written");
     }
 
     /// Writes a CSV file; the first row is its header. Cells are quoted where they must be.
-    pub fn csv<R: AsRef<[S]>, S: AsRef<str>>(self, path: &str, rows: &[R]) -> Project {
+    pub(crate) fn csv<R: AsRef<[S]>, S: AsRef<str>>(self, path: &str, rows: &[R]) -> Project {
         let mut text = String::new();
         for row in rows {
             let cells: Vec<String> = row.as_ref().iter().map(|cell| quoted(cell.as_ref())).collect();
@@ -103,53 +103,53 @@ impl Project {
     }
 
     /// Gives the program an environment variable.
-    pub fn env(mut self, name: &str, value: &str) -> Project {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Project {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// The folder.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// A path in the folder.
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }
 
     /// Whether a file is there.
-    pub fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.path(path).exists()
     }
 
     /// The bytes of a file.
     #[track_caller]
-    pub fn bytes(&self, path: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, path: &str) -> Vec<u8> {
         fs::read(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
     /// The text of a file.
     #[track_caller]
-    pub fn text(&self, path: &str) -> String {
+    pub(crate) fn text(&self, path: &str) -> String {
         String::from_utf8(self.bytes(path)).expect("UTF-8")
     }
 
     /// Runs the program in the folder to its end.
     #[track_caller]
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         self.spawn(args).wait()
     }
 
     /// Runs it with this many KiB of memory at most, where the system can enforce it.
     #[track_caller]
-    pub fn run_within(&self, kib: u64, args: &[&str]) -> Ran {
+    pub(crate) fn run_within(&self, kib: u64, args: &[&str]) -> Ran {
         self.run_by(&format!("ulimit -d {kib} && exec \"$0\" \"$@\""), args)
     }
 
     /// Runs it by a shell script, which has the program as `$0` and its arguments as `$@`.
     #[track_caller]
-    pub fn run_by(&self, script: &str, args: &[&str]) -> Ran {
+    pub(crate) fn run_by(&self, script: &str, args: &[&str]) -> Ran {
         let mut command = Command::new("sh");
         command.args(["-c", script, env!("CARGO_BIN_EXE_fanfold")]);
         self.start(command, args).wait()
@@ -157,13 +157,13 @@ impl Project {
 
     /// Starts the program in the folder.
     #[track_caller]
-    pub fn spawn(&self, args: &[&str]) -> Running {
+    pub(crate) fn spawn(&self, args: &[&str]) -> Running {
         self.spawn_under(&[], args)
     }
 
     /// Starts the program in the folder as the last arguments of a different one, such as `strace`.
     #[track_caller]
-    pub fn spawn_under(&self, other: &[&str], args: &[&str]) -> Running {
+    pub(crate) fn spawn_under(&self, other: &[&str], args: &[&str]) -> Running {
         let words: Vec<&str> = other.iter().chain(&[PROGRAM]).copied().collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
@@ -189,20 +189,20 @@ impl Project {
     }
 
     /// What nothing may hold that a run leaves: the canary, and the keys of the test's own.
-    pub fn secrets(&self) -> Forms {
+    pub(crate) fn secrets(&self) -> Forms {
         let own = self.env.iter().filter(|(name, value)| name.ends_with("_KEY") && !value.is_empty());
         Forms::of([CANARY].into_iter().chain(own.map(|(_, value)| value.as_str())))
     }
 
     /// Reads a Parquet file, or a folder of Parquet files in the order of their names.
     #[track_caller]
-    pub fn table(&self, path: &str) -> Table {
+    pub(crate) fn table(&self, path: &str) -> Table {
         Table::read(&parquet_files(&self.path(path)))
     }
 
     /// The records of all calls of all runs: `.fanfold/runs/*/calls/*.parquet`.
     #[track_caller]
-    pub fn calls(&self) -> Table {
+    pub(crate) fn calls(&self) -> Table {
         let mut files = Vec::new();
         for run in entries(&self.path(".fanfold/runs")) {
             files.extend(parquet_files(&run.join("calls")));
@@ -211,7 +211,7 @@ impl Project {
     }
 
     /// All files under a folder, as paths from the project's folder, in order.
-    pub fn files(&self, under: &str) -> Vec<String> {
+    pub(crate) fn files(&self, under: &str) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.path(under)];
         while let Some(folder) = folders.pop() {
@@ -239,7 +239,7 @@ impl Drop for Project {
 }
 
 /// The program, running; it is killed when this is dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     secrets: Forms,
     stdout: Option<JoinHandle<String>>,
@@ -249,23 +249,23 @@ pub struct Running {
 
 impl Running {
     /// Its process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Ends it with SIGKILL and gives what it had printed.
-    pub fn kill(mut self) -> Ran {
+    pub(crate) fn kill(mut self) -> Ran {
         drop(self.child.kill());
         self.wait()
     }
 
     /// Sends SIGINT, as Ctrl-C does.
-    pub fn sigint(&self) {
+    pub(crate) fn sigint(&self) {
         self.signal("INT");
     }
 
     /// Sends SIGTERM.
-    pub fn sigterm(&self) {
+    pub(crate) fn sigterm(&self) {
         self.signal("TERM");
     }
 
@@ -275,13 +275,13 @@ impl Running {
     }
 
     /// Whether it has ended.
-    pub fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         self.child.try_wait().expect("the process can be asked").is_some()
     }
 
     /// Waits for its end; fails the test when that takes too long.
     #[track_caller]
-    pub fn wait(mut self) -> Ran {
+    pub(crate) fn wait(mut self) -> Ran {
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the process can be asked") {
                 break status;

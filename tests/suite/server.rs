@@ -18,44 +18,44 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-pub use answer::{answer, hash};
-pub use dialect::Dialect;
+pub(crate) use answer::{answer, hash};
+pub(crate) use dialect::Dialect;
 use dialect::{about, in_dialect, wrong_key};
 use http::{Request, forward, read_request, send};
 
 /// One chat request, as the server saw it.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// Its number, from 0, in the order of arrival.
-    pub number: usize,
+    pub(crate) number: usize,
     /// The protocol.
-    pub dialect: Dialect,
+    pub(crate) dialect: Dialect,
     /// The path, with the query if there is one.
-    pub path: String,
+    pub(crate) path: String,
     /// The model that was asked.
-    pub model: String,
+    pub(crate) model: String,
     /// Role and text of each message.
-    pub messages: Vec<(String, String)>,
+    pub(crate) messages: Vec<(String, String)>,
     /// The JSON Schema, if one was sent.
-    pub schema: Option<Value>,
+    pub(crate) schema: Option<Value>,
     /// The whole body.
-    pub body: Value,
+    pub(crate) body: Value,
     /// The headers, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// When it had arrived.
-    pub arrived: Instant,
+    pub(crate) arrived: Instant,
     /// When a good answer had been written back; `None`: not yet, or it was a failure.
-    pub answered: Option<Instant>,
+    pub(crate) answered: Option<Instant>,
 }
 
 impl Asked {
     /// The first thing the user said: the same when a row is asked again with a reason.
-    pub fn question(&self) -> &str {
+    pub(crate) fn question(&self) -> &str {
         self.messages.iter().find(|(role, _)| role == "user").map_or("", |(_, text)| text)
     }
 
     /// All that can change the answer, as one text: two requests with the same are the same call.
-    pub fn call(&self) -> String {
+    pub(crate) fn call(&self) -> String {
         let mut body = self.body.clone();
         if let Some(fields) = body.as_object_mut() {
             fields.remove("keep_alive");
@@ -64,14 +64,14 @@ impl Asked {
     }
 
     /// The value of a header, by its name in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 }
 
 /// What the server does about a request.
 #[derive(Clone, Debug)]
-pub enum Say {
+pub(crate) enum Say {
     /// Answers with this text.
     Text(String),
     /// Answers with this value as its text.
@@ -100,7 +100,7 @@ pub enum Say {
 
 impl Say {
     /// An HTTP error without more.
-    pub fn status(code: u16) -> Say {
+    pub(crate) fn status(code: u16) -> Say {
         Say::Status {
             code,
             retry_after: None,
@@ -109,7 +109,7 @@ impl Say {
     }
 
     /// 429 with Retry-After.
-    pub fn rate_limited(retry_after: &str) -> Say {
+    pub(crate) fn rate_limited(retry_after: &str) -> Say {
         Say::Status {
             code: 429,
             retry_after: Some(retry_after.to_owned()),
@@ -121,7 +121,7 @@ impl Say {
 type Script = dyn Fn(&Asked, usize) -> Say + Send + Sync;
 
 /// A server that is not started yet.
-pub struct Builder {
+pub(crate) struct Builder {
     latency: Duration,
     models: Vec<String>,
     script: Option<Box<Script>>,
@@ -131,37 +131,37 @@ pub struct Builder {
 
 impl Builder {
     /// Every answer takes at least so long.
-    pub fn latency_ms(mut self, ms: u64) -> Self {
+    pub(crate) fn latency_ms(mut self, ms: u64) -> Self {
         self.latency = Duration::from_millis(ms);
         self
     }
 
     /// The models it has; others are 404. Without this: `llama3.2` and `mistral`.
-    pub fn models(mut self, names: &[&str]) -> Self {
+    pub(crate) fn models(mut self, names: &[&str]) -> Self {
         self.models = names.iter().map(|&n| n.to_owned()).collect();
         self
     }
 
     /// What it says to each request; `attempt` counts from 1 per model and question.
-    pub fn script(mut self, script: impl Fn(&Asked, usize) -> Say + Send + Sync + 'static) -> Self {
+    pub(crate) fn script(mut self, script: impl Fn(&Asked, usize) -> Say + Send + Sync + 'static) -> Self {
         self.script = Some(Box::new(script));
         self
     }
 
     /// The keys that it knows; without one of them, in the header of the dialect, nothing is answered.
-    pub fn keys(mut self, keys: &[&str]) -> Self {
+    pub(crate) fn keys(mut self, keys: &[&str]) -> Self {
         self.keys = keys.iter().map(|&key| key.to_owned()).collect();
         self
     }
 
     /// Passes everything on to the server at this address (`http://host:port`) and its replies back.
-    pub fn forward_to(mut self, address: &str) -> Self {
+    pub(crate) fn forward_to(mut self, address: &str) -> Self {
         self.upstream = Some(address.trim_start_matches("http://").trim_end_matches('/').to_owned());
         self
     }
 
     /// Starts it on a free port of 127.0.0.1.
-    pub fn start(self) -> Server {
+    pub(crate) fn start(self) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the port");
         let shared = Arc::new(Shared {
@@ -182,13 +182,13 @@ impl Builder {
 
 /// What it says of the builds of its models beside their names.
 #[derive(Clone, Debug)]
-pub struct Build {
+pub(crate) struct Build {
     /// What all digests end with.
-    pub digest: String,
+    pub(crate) digest: String,
     /// The quantisation.
-    pub quantization: String,
+    pub(crate) quantization: String,
     /// The chat template.
-    pub template: String,
+    pub(crate) template: String,
 }
 
 impl Default for Build {
@@ -222,7 +222,7 @@ struct Seen {
 }
 
 /// A running server; it stops when it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<thread::JoinHandle<()>>,
@@ -231,53 +231,53 @@ pub struct Server {
 impl Server {
     /// A server to be told what to do and started.
     #[expect(clippy::new_ret_no_self, reason = "reads well in a test: Server::new().latency_ms(5).start()")]
-    pub fn new() -> Builder {
+    pub(crate) fn new() -> Builder {
         let models = vec!["llama3.2".to_owned(), "mistral".to_owned()];
         Builder { latency: Duration::ZERO, models, script: None, upstream: None, keys: Vec::new() }
     }
 
     /// Its address without a path: the `base_url` for Ollama.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The `base_url` for OpenAI.
-    pub fn openai_url(&self) -> String {
+    pub(crate) fn openai_url(&self) -> String {
         format!("{}/v1", self.url())
     }
 
     /// Every chat request so far, in the order of arrival.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.seen(|seen| seen.asked.clone())
     }
 
     /// How many chat requests came.
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.seen(|seen| seen.asked.len())
     }
 
     /// How many of them this model got.
-    pub fn requests_of(&self, model: &str) -> usize {
+    pub(crate) fn requests_of(&self, model: &str) -> usize {
         self.seen(|seen| seen.asked.iter().filter(|a| a.model == model).count())
     }
 
     /// How many were answered well.
-    pub fn answered(&self) -> usize {
+    pub(crate) fn answered(&self) -> usize {
         self.seen(|seen| seen.asked.iter().filter(|a| a.answered.is_some()).count())
     }
 
     /// The most requests that were being answered at one moment.
-    pub fn max_in_flight(&self) -> usize {
+    pub(crate) fn max_in_flight(&self) -> usize {
         self.seen(|seen| seen.max_in_flight)
     }
 
     /// How often a request was for another model than the one before it.
-    pub fn model_switches(&self) -> usize {
+    pub(crate) fn model_switches(&self) -> usize {
         self.seen(|seen| seen.switches)
     }
 
     /// How often each call was asked, by [`Asked::call`].
-    pub fn times_asked(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn times_asked(&self) -> BTreeMap<String, usize> {
         let mut times = BTreeMap::new();
         for asked in self.asked() {
             *times.entry(asked.call()).or_default() += 1;
@@ -286,7 +286,7 @@ impl Server {
     }
 
     /// The questions of calls that were asked again although a good answer had been given before `before`.
-    pub fn paid_twice(&self, before: Instant) -> Vec<String> {
+    pub(crate) fn paid_twice(&self, before: Instant) -> Vec<String> {
         let asked = self.asked();
         let mut done: HashMap<String, Instant> = HashMap::new();
         let mut twice = Vec::new();
@@ -304,12 +304,12 @@ impl Server {
     }
 
     /// Waits until this many requests were answered well; returns whether it came to that within 120 seconds.
-    pub fn wait_answered(&self, count: usize) -> bool {
+    pub(crate) fn wait_answered(&self, count: usize) -> bool {
         self.wait(|seen| seen.asked.iter().filter(|a| a.answered.is_some()).count() >= count)
     }
 
     /// Waits until this many requests came; returns whether it came to that within 120 seconds.
-    pub fn wait_requests(&self, count: usize) -> bool {
+    pub(crate) fn wait_requests(&self, count: usize) -> bool {
         self.wait(|seen| seen.asked.len() >= count)
     }
 
@@ -325,12 +325,12 @@ impl Server {
     }
 
     /// Replaces the builds of its models, as `ollama pull` does.
-    pub fn rebuild(&self, change: impl FnOnce(&mut Build)) {
+    pub(crate) fn rebuild(&self, change: impl FnOnce(&mut Build)) {
         change(&mut self.shared.build.lock().expect("no panic while locked"));
     }
 
     /// Forgets what it saw; requests under way are not counted any more.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let mut seen = self.shared.seen.lock().expect("no panic while locked");
         let in_flight = seen.in_flight;
         seen.asked.clear();

@@ -7,11 +7,11 @@ use std::sync::OnceLock;
 use crate::project::Project;
 
 /// The folder of models that the tests share.
-pub const FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/models");
+pub(crate) const FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/models");
 
 /// Lets a project's program use pip as this machine does. The wheel is kept between the runs of the tests, as pip keeps
 /// it for its users.
-pub fn with_pip(project: Project) -> Project {
+pub(crate) fn with_pip(project: Project) -> Project {
     let project = project.env("PIP_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/pip-cache"));
     // What pip needs here to get through to a mirror.
     let wanted = |name: &str| {
@@ -30,7 +30,7 @@ fn fetch() -> Result<(), String> {
 }
 
 /// The project with the weights at hand, or a loud line on stderr that the test was skipped.
-pub fn or_skip(test: &str, project: Project) -> Option<Project> {
+pub(crate) fn or_skip(test: &str, project: Project) -> Option<Project> {
     static FETCHED: OnceLock<Result<(), String>> = OnceLock::new();
     if !cfg!(feature = "embedded") {
         skipped(test, "this build has no embedded models");
@@ -46,7 +46,7 @@ pub fn or_skip(test: &str, project: Project) -> Option<Project> {
 }
 
 /// Says so past the test harness, which would keep the line of a test that passes to itself.
-pub fn skipped(test: &str, why: &str) {
+pub(crate) fn skipped(test: &str, why: &str) {
     let line = format!("SKIPPED (not shown): {test}: {why}\n");
     drop(std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()));
 }

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use super::*;
 use crate::prompt::{Expect, FailureKind, Message};
 use crate::store::Record;
-use crate::table::{Cell, cell_at};
+use crate::table::Cell;
 
 /// Asks these questions about the text of each row, round by round.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Ask for Rounds {
             asked += round.len();
             asked > so_far.len()
         });
-        let Cell::Text(text) = cell_at(row.batch().column(0).as_ref(), row.index()) else { unreachable!("a text") };
+        let Cell::Text(text) = row.cell(0) else { unreachable!("a text") };
         let prompt = |question: &&str| Prompt {
             messages: vec![Message::user(format!("{question} {text}")).around(&format!("{question} "), "")],
             expect: Arc::new(Expect::Text),

@@ -13,19 +13,19 @@ use crate::source;
 use crate::spec::load::folder_of;
 use crate::store::{Manifest, Project, RunDir, State, StoredTable};
 
-pub enum Argument {
+pub(crate) enum Argument {
     Lock(Lock),
     Run(Box<Run>),
     Table(StoredTable),
 }
 
-pub struct Run {
+pub(crate) struct Run {
     dir: RunDir,
     manifest: Manifest,
-    pub lock: Lock,
+    pub(crate) lock: Lock,
 }
 
-pub fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
+pub(crate) fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
     if path.is_dir() {
         return finished(RunDir::new(path.to_owned()));
     }
@@ -88,7 +88,7 @@ fn finished(dir: RunDir) -> Result<Argument, Failure> {
 }
 
 impl Argument {
-    pub fn words(&self, path: &Path) -> String {
+    pub(crate) fn words(&self, path: &Path) -> String {
         let shown = path.display();
         match self {
             Argument::Lock(_) => format!("{shown} (a lock)"),
@@ -98,7 +98,7 @@ impl Argument {
         }
     }
 
-    pub fn lock(&self) -> Option<&Lock> {
+    pub(crate) fn lock(&self) -> Option<&Lock> {
         match self {
             Argument::Lock(lock) => Some(lock),
             Argument::Run(run) => Some(&run.lock),
@@ -106,7 +106,7 @@ impl Argument {
         }
     }
 
-    pub fn one_table(&self, path: &Path) -> Result<StoredTable, Failure> {
+    pub(crate) fn one_table(&self, path: &Path) -> Result<StoredTable, Failure> {
         let failure =
             |message: &str, help: String| Failure::new(Exit::Spec, format!("{}: {message}", path.display())).help(help);
         match self {
@@ -125,7 +125,7 @@ impl Argument {
 }
 
 impl Run {
-    pub fn table(&self, output: &str) -> Result<StoredTable, String> {
+    pub(crate) fn table(&self, output: &str) -> Result<StoredTable, String> {
         StoredTable::output(&self.dir, &self.manifest, output)
     }
 }

@@ -21,7 +21,7 @@ use argument::{Argument, Run, argument};
 /// or .jsonl). A lock contains no cells; a table does not record its inputs. Exit code 0 if nothing differs, 1 otherwise.
 /// Sends and writes nothing.
 #[derive(Debug, clap::Args)]
-pub struct Diff {
+pub(crate) struct Diff {
     /// The old version.
     #[arg(value_name = "A")]
     a: PathBuf,
@@ -40,7 +40,7 @@ pub struct Diff {
 }
 
 impl Diff {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let (a, b) = (argument(&self.a, terminal)?, argument(&self.b, terminal)?);
         let report = self.report(&a, &b)?;
         self.format.write(&report, terminal);

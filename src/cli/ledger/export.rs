@@ -16,7 +16,7 @@ use crate::store::{Project, StoreError, export};
 /// The file is sorted Parquet, and the same calls always produce the same file, so it can be kept in git or in a data
 /// archive. It contains no API keys, addresses, paths or times, except in error messages, which are those in the table.
 #[derive(Debug, clap::Args)]
-pub struct Export {
+pub(crate) struct Export {
     /// The spec.
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
@@ -29,7 +29,7 @@ pub struct Export {
 }
 
 impl Export {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let spec = load_spec(&self.spec, terminal)?;
         let project = Project::of(&spec.folder);
         let dir = current(spec, &project)?;

@@ -16,7 +16,7 @@ use crate::store;
 /// An unfinished run keeps all answers of its models. A project without runs keeps all answers. To release the answers of
 /// an old run, first delete its folder under `.fanfold/runs`.
 #[derive(Debug, clap::Args)]
-pub struct Gc {
+pub(crate) struct Gc {
     /// A spec or its folder.
     #[arg(value_name = "SPEC|FOLDER", default_value = ".")]
     place: PathBuf,
@@ -29,7 +29,7 @@ pub struct Gc {
 }
 
 impl Gc {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let (project, ledger) = location::ledger(&self.place)?;
         drop(ledger);
         let bytes_before = project.ledger_bytes();

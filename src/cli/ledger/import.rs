@@ -16,7 +16,7 @@ use crate::store::{Ledger, merge};
 /// If both have an answer, the project keeps its own. Every checksum is checked. From a damaged ledger, everything that can
 /// be read is imported.
 #[derive(Debug, clap::Args)]
-pub struct Import {
+pub(crate) struct Import {
     /// The files.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -29,7 +29,7 @@ pub struct Import {
 }
 
 impl Import {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let project = location::project(&self.into);
         project.create()?;
         let shared = project.share()?;

@@ -11,7 +11,7 @@ use crate::report::ledger::InfoReport;
 
 /// Shows what the ledger of a project contains: answers, failed calls, models, tokens.
 #[derive(Debug, clap::Args)]
-pub struct Info {
+pub(crate) struct Info {
     /// A spec or its folder.
     #[arg(value_name = "SPEC|FOLDER", default_value = ".")]
     place: PathBuf,
@@ -21,7 +21,7 @@ pub struct Info {
 }
 
 impl Info {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let (project, ledger) = location::ledger(&self.place)?;
         let contents = ledger.contents()?;
         let (path, bytes) = (project.ledger(), project.ledger_bytes());

@@ -7,12 +7,12 @@ use crate::cli::exit::Exit;
 use crate::spec::load::folder_of;
 use crate::store::{Ledger, Project};
 
-pub fn project(place: &Path) -> Project {
+pub(crate) fn project(place: &Path) -> Project {
     if place.is_dir() { Project::of(place) } else { Project::of(&folder_of(place)) }
 }
 
 /// The project of a spec or of a folder, with its ledger, which must exist.
-pub fn ledger(place: &Path) -> Result<(Project, Ledger), Failure> {
+pub(crate) fn ledger(place: &Path) -> Result<(Project, Ledger), Failure> {
     let project = project(place);
     let path = project.ledger();
     if !path.exists() {

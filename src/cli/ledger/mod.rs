@@ -15,7 +15,7 @@ use super::terminal::Terminal;
 
 /// Manages the ledger: every finished call of a project, shared by all specs of a folder.
 #[derive(Debug, clap::Args)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     #[command(subcommand)]
     command: Command,
 }
@@ -30,7 +30,7 @@ enum Command {
 }
 
 impl Ledger {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         match self.command {
             Command::Info(command) => command.run(terminal),
             Command::Verify(command) => command.run(terminal),

@@ -13,7 +13,7 @@ use crate::report::ledger::VerifyReport;
 ///
 /// A corrupt answer is no longer used: it stays in the ledger as history, and the next run repeats the call.
 #[derive(Debug, clap::Args)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// A spec or its folder.
     #[arg(value_name = "SPEC|FOLDER", default_value = ".")]
     place: PathBuf,
@@ -23,7 +23,7 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let (_, ledger) = location::ledger(&self.place)?;
         let verified = ledger.verify()?;
         self.format.write(&VerifyReport { schema_version: 1, verified }, terminal);

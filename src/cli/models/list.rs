@@ -9,14 +9,14 @@ use crate::report::models::BuiltinReport;
 
 /// Lists the built-in models: size, quantization, licence, file, and whether it has been downloaded.
 #[derive(Debug, clap::Args)]
-pub struct List {
+pub(crate) struct List {
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]
     format: OutputFormat,
 }
 
 impl List {
-    pub fn run(self, folders: &Folders, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, folders: &Folders, terminal: &Terminal) -> Result<Exit, Failure> {
         self.format.write(&BuiltinReport { folders, ollama: None }, terminal);
         Ok(Exit::Ok)
     }

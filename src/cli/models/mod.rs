@@ -16,7 +16,7 @@ use crate::provider::weights::Folders;
 /// shows the command that gets it and exits with code 3. Sends no prompts.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Models {
+pub(crate) struct Models {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
@@ -30,7 +30,7 @@ enum Action {
 }
 
 impl Models {
-    pub fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let folders = Folders::from_env(&env)?;
         match self.action {
             Some(Action::Pull(command)) => command.run(&folders, terminal),

@@ -15,14 +15,14 @@ const STYLE: &str = "{prefix:>12} {bar:20} {decimal_bytes}/{decimal_total_bytes}
 ///
 /// They are stored in the folder FANFOLD_MODELS, or in `fanfold/models` in the data folder of the user.
 #[derive(Debug, clap::Args)]
-pub struct Pull {
+pub(crate) struct Pull {
     /// The models [default: all built-in models].
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
 impl Pull {
-    pub fn run(self, folders: &Folders, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, folders: &Folders, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut wanted = Vec::new();
         for name in &self.names {
             let unknown = || {

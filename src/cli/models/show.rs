@@ -14,7 +14,7 @@ use crate::provider::{ConnectContext, Inventory, default_endpoint, memory};
 use crate::report::models::{BuiltinReport, ModelsReport};
 
 #[derive(Debug, clap::Args)]
-pub struct Show {
+pub(crate) struct Show {
     /// The spec [default: the built-in models, and the Ollama server of this machine or at OLLAMA_HOST].
     #[arg(value_name = "SPEC")]
     spec: Option<PathBuf>,
@@ -24,7 +24,7 @@ pub struct Show {
 }
 
 impl Show {
-    pub fn run(&self, folders: &Folders, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(&self, folders: &Folders, terminal: &Terminal) -> Result<Exit, Failure> {
         let Some(path) = &self.spec else {
             let server = block_on(async { Ok(own_ollama().await) })?;
             self.format.write(&BuiltinReport { folders, ollama: Some(server) }, terminal);

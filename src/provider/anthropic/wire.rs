@@ -28,7 +28,7 @@ const KNOWN: [&str; 8] =
     ["type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "description"];
 
 #[derive(Clone, Debug)]
-pub struct AnthropicWire {
+pub(crate) struct AnthropicWire {
     pub(super) structured_output: SchemaOrNone,
 }
 

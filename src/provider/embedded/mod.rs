@@ -3,6 +3,6 @@
 mod endpoint;
 #[cfg(feature = "embedded")]
 mod inference;
-pub mod weights;
+pub(crate) mod weights;
 
 pub(super) use endpoint::Embedded;

@@ -36,7 +36,7 @@ const KNOWN: [&str; 11] = [
 ];
 
 #[derive(Clone, Debug)]
-pub struct GeminiWire {
+pub(crate) struct GeminiWire {
     pub(super) structured_output: StructuredOutput,
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use wire::DEFAULT_NUM_CTX;
+pub(crate) use wire::DEFAULT_NUM_CTX;
 
 use super::address::Address;
 use super::endpoint::{Checked, Checks, ConnectContext, Endpoint, EndpointError, Reading, deadlines, reading};

@@ -9,30 +9,30 @@ use crate::provider::fault::Fault;
 
 #[derive(Deserialize)]
 pub(super) struct Tags {
-    pub models: Vec<Tag>,
+    pub(crate) models: Vec<Tag>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Tag {
-    pub name: String,
-    pub digest: Option<String>,
-    pub size: Option<u64>,
+    pub(crate) name: String,
+    pub(crate) digest: Option<String>,
+    pub(crate) size: Option<u64>,
     #[serde(default)]
-    pub details: Option<Details>,
+    pub(crate) details: Option<Details>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Shown {
-    pub template: Option<String>,
-    pub details: Option<Details>,
+    pub(crate) template: Option<String>,
+    pub(crate) details: Option<Details>,
     #[serde(default)]
-    pub model_info: Map<String, Value>,
+    pub(crate) model_info: Map<String, Value>,
 }
 
 #[derive(Default, Deserialize)]
 pub(super) struct Details {
-    pub parameter_size: Option<String>,
-    pub quantization_level: Option<String>,
+    pub(crate) parameter_size: Option<String>,
+    pub(crate) quantization_level: Option<String>,
 }
 
 pub(super) fn failed(answer: Answer<'_>) -> CallError {

@@ -19,7 +19,7 @@ use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, In
 pub(super) const KIND: &str = "ollama";
 
 /// Always sent: the server's default depends on its memory and version.
-pub const DEFAULT_NUM_CTX: u32 = 4096;
+pub(crate) const DEFAULT_NUM_CTX: u32 = 4096;
 
 #[derive(Clone, Debug)]
 pub(super) struct OllamaWire {
@@ -79,7 +79,7 @@ struct Said {
 
 impl OllamaWire {
     /// A bare number is sent as a number, as Ollama expects.
-    pub fn new(keep_alive: &str) -> Self {
+    pub(crate) fn new(keep_alive: &str) -> Self {
         let value = match keep_alive.trim().parse::<i64>() {
             Ok(seconds) => Value::from(seconds),
             Err(_) => Value::from(keep_alive.trim()),

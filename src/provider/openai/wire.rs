@@ -19,7 +19,7 @@ use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, R
 pub(super) const KIND: &str = "openai";
 
 #[derive(Clone, Debug)]
-pub struct OpenAiWire {
+pub(crate) struct OpenAiWire {
     pub(super) structured_output: StructuredOutput,
     pub(super) quirks: &'static [Quirk],
 }

@@ -12,21 +12,21 @@ const TOO_MANY: f64 = 0.05;
 const HELD: f64 = 0.1;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Advice {
-    pub in_flight: u32,
-    pub best: u32,
+pub(crate) struct Advice {
+    pub(crate) in_flight: u32,
+    pub(crate) best: u32,
     /// The throughput of `in_flight` divided by that of `best`.
-    pub share_of_best: f64,
+    pub(crate) share_of_best: f64,
     /// Smaller levels that may be equally good, by their intervals.
-    pub perhaps: Vec<u32>,
+    pub(crate) perhaps: Vec<u32>,
     /// Whether the largest level is the best, so that a larger one may be better.
-    pub rises: bool,
-    pub held: bool,
-    pub left_out: Vec<u32>,
+    pub(crate) rises: bool,
+    pub(crate) held: bool,
+    pub(crate) left_out: Vec<u32>,
 }
 
 /// Recommends the smallest level with at least 95 % of the best throughput; `None` if no level is good.
-pub fn advice(levels: &[LevelReport]) -> Option<Advice> {
+pub(crate) fn advice(levels: &[LevelReport]) -> Option<Advice> {
     let failed = |level: &LevelReport| level.failures() as f64 > TOO_MANY * level.calls as f64;
     let good: Vec<&LevelReport> = levels.iter().filter(|level| level.whole && !failed(level)).collect();
     // The first of several equal ones.

@@ -7,9 +7,9 @@
 //! flight together end together, so the bootstrap draws blocks of as many consecutive calls as there are lanes
 //! (non-overlapping blocks, Carlstein 1986, <https://doi.org/10.1214/aos/1176350057>). The draws have a fixed seed.
 
-pub mod advice;
-pub mod report;
-pub mod text;
+pub(crate) mod advice;
+pub(crate) mod report;
+pub(crate) mod text;
 
 use std::time::Duration;
 
@@ -26,50 +26,50 @@ const NO_WAIT: Duration = Duration::from_millis(1);
 const FEWEST: usize = 3;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LevelReport {
-    pub in_flight: u32,
-    pub calls: u64,
-    pub answered: u64,
-    pub failed: IndexMap<&'static str, u64>,
-    pub example: Option<String>,
-    pub unusable: IndexMap<&'static str, u64>,
-    pub seconds: f64,
+pub(crate) struct LevelReport {
+    pub(crate) in_flight: u32,
+    pub(crate) calls: u64,
+    pub(crate) answered: u64,
+    pub(crate) failed: IndexMap<&'static str, u64>,
+    pub(crate) example: Option<String>,
+    pub(crate) unusable: IndexMap<&'static str, u64>,
+    pub(crate) seconds: f64,
     /// The share of the lanes' time spent waiting for rate limits, from 0 to 1.
-    pub held: f64,
-    pub whole: bool,
-    pub calls_per_sec: Interval,
+    pub(crate) held: f64,
+    pub(crate) whole: bool,
+    pub(crate) calls_per_sec: Interval,
     /// Tokens of the replies per second, all lanes together; `None` if the server does not count them.
-    pub tokens_per_sec: Option<f64>,
+    pub(crate) tokens_per_sec: Option<f64>,
     /// Seconds from a call to the end of its reply.
-    pub latency: Option<Spread>,
+    pub(crate) latency: Option<Spread>,
     /// Seconds from a call to the first token of its reply, if the provider reports it.
-    pub first_token: Option<Spread>,
-    pub prompt_tokens: Option<u64>,
-    pub completion_tokens: Option<u64>,
-    pub cached_tokens: Option<u64>,
+    pub(crate) first_token: Option<Spread>,
+    pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) completion_tokens: Option<u64>,
+    pub(crate) cached_tokens: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Interval {
-    pub value: f64,
-    pub low: Option<f64>,
-    pub high: Option<f64>,
+pub(crate) struct Interval {
+    pub(crate) value: f64,
+    pub(crate) low: Option<f64>,
+    pub(crate) high: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
-    pub min: f64,
-    pub p25: f64,
-    pub p50: f64,
-    pub p75: f64,
-    pub p95: f64,
-    pub max: f64,
-    pub mean: f64,
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) p25: f64,
+    pub(crate) p50: f64,
+    pub(crate) p75: f64,
+    pub(crate) p95: f64,
+    pub(crate) max: f64,
+    pub(crate) mean: f64,
 }
 
 impl Spread {
     /// `None` without values.
-    pub fn of(mut values: Vec<f64>) -> Option<Spread> {
+    pub(crate) fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let at = |share| nearest_rank(&values, share);
@@ -78,12 +78,12 @@ impl Spread {
     }
 }
 
-pub fn first_token(took: Duration, timings: &Timings) -> Option<f64> {
+pub(crate) fn first_token(took: Duration, timings: &Timings) -> Option<f64> {
     timings.writing.map(|writing| took.saturating_sub(writing).as_secs_f64())
 }
 
 impl LevelReport {
-    pub fn of(level: &Level) -> LevelReport {
+    pub(crate) fn of(level: &Level) -> LevelReport {
         let Level { in_flight, samples, took, held, whole } = level;
         let (in_flight, took, held) = (*in_flight, *took, *held);
         let replies = || samples.iter().filter_map(|sample| Some((sample, sample.outcome.as_ref().ok()?)));
@@ -117,7 +117,7 @@ impl LevelReport {
         }
     }
 
-    pub fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.calls - self.answered
     }
 }

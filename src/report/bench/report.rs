@@ -12,15 +12,15 @@ use crate::provider::Sample;
 use crate::report::numbers::count;
 use crate::run::StopReason;
 
-pub struct BenchReport<'a> {
-    pub ready: &'a Ready,
-    pub models: Vec<ModelReport>,
-    pub stopped: Option<StopReason>,
+pub(crate) struct BenchReport<'a> {
+    pub(crate) ready: &'a Ready,
+    pub(crate) models: Vec<ModelReport>,
+    pub(crate) stopped: Option<StopReason>,
     /// Columns of the terminal.
-    pub width: usize,
+    pub(crate) width: usize,
 }
 
-pub struct ModelReport {
+pub(crate) struct ModelReport {
     id: String,
     endpoint: String,
     kind: &'static str,
@@ -31,7 +31,7 @@ pub struct ModelReport {
 
 impl ModelReport {
     /// `about` is the id, the address and the provider kind of the model.
-    pub fn new(measured: ModelBench, about: (String, String, &'static str)) -> Self {
+    pub(crate) fn new(measured: ModelBench, about: (String, String, &'static str)) -> Self {
         let levels: Vec<LevelReport> = measured.levels.iter().map(LevelReport::of).collect();
         let advice = advice(&levels);
         let (id, endpoint, kind) = about;
@@ -40,7 +40,7 @@ impl ModelReport {
 }
 
 impl BenchReport<'_> {
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.models.iter().all(|model| model.advice.is_some())
     }
 

@@ -16,7 +16,7 @@ const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '�
 const WIDEST: usize = 32;
 const NARROWEST: usize = 6;
 
-pub fn table(levels: &[LevelReport]) -> String {
+pub(crate) fn table(levels: &[LevelReport]) -> String {
     let sees_first = levels.iter().any(|level| level.first_token.is_some());
     let mut head = vec!["in flight", "calls", "failed", "calls/s", "95 % interval", "tokens/s", "p50", "p95"];
     if sees_first {
@@ -46,7 +46,7 @@ pub fn table(levels: &[LevelReport]) -> String {
 }
 
 /// Throughput and 95th percentile of the latency as bars, at most `room` columns wide; empty for a single level.
-pub fn plot(levels: &[LevelReport], room: usize) -> String {
+pub(crate) fn plot(levels: &[LevelReport], room: usize) -> String {
     if levels.len() < 2 {
         return String::new();
     }
@@ -86,7 +86,7 @@ fn bars(values: &[f64], at: usize, width: usize) -> String {
     bar
 }
 
-pub fn remarks(levels: &[LevelReport]) -> Vec<String> {
+pub(crate) fn remarks(levels: &[LevelReport]) -> Vec<String> {
     let mut out = Vec::new();
     for level in levels {
         let lanes = level.in_flight;
@@ -123,7 +123,7 @@ fn kinds(kinds: &IndexMap<&'static str, u64>) -> String {
     kinds.iter().map(|(kind, n)| format!("{} {kind}", number(*n))).collect::<Vec<_>>().join(", ")
 }
 
-pub fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<String> {
+pub(crate) fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<String> {
     let Some(advice) = advice else {
         return vec!["no level was measured well enough to recommend one".to_owned()];
     };
@@ -173,7 +173,7 @@ fn interval(interval: &Interval) -> String {
     }
 }
 
-pub fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     match value {
         v if v >= 999.5 => number(v.round() as u64),
         v if v >= 99.95 => format!("{v:.0}"),
@@ -183,7 +183,7 @@ pub fn figure(value: f64) -> String {
 }
 
 /// Seconds with a unit: `8.1 ms`, `120 ms`, `1.35 s`, `75 s`.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 0.9995 => {
             let millis = s * 1000.0;

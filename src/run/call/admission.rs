@@ -11,13 +11,13 @@ use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
 use crate::run::stop::{Stop, StopReason};
 use crate::spec::Price;
 
-pub struct Admission {
-    pub budget: BudgetMeter,
-    pub endpoints: Endpoints,
-    pub stop: Stop,
+pub(crate) struct Admission {
+    pub(crate) budget: BudgetMeter,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) stop: Stop,
 }
 
-pub struct Admitted<'a> {
+pub(crate) struct Admitted<'a> {
     turn: Turn<'a>,
     reserved: Reserved<'a>,
     endpoint: &'a EndpointState,
@@ -27,7 +27,7 @@ pub struct Admitted<'a> {
 
 impl Admission {
     /// Waits until a request may be sent. `None`: the run stops before that, perhaps since the budget is spent.
-    pub async fn admit(&self, target: &Target, call: &Call<'_>, encoded: &Encoded) -> Option<Admitted<'_>> {
+    pub(crate) async fn admit(&self, target: &Target, call: &Call<'_>, encoded: &Encoded) -> Option<Admitted<'_>> {
         if target.is_offline {
             let error = CallError::new(CallErrorKind::Unauthorized, "no call is sent in a replay");
             self.stop.drain(StopReason::Environment { model: target.name.clone(), error });
@@ -56,7 +56,7 @@ impl Admission {
 }
 
 impl Admitted<'_> {
-    pub fn answered(self, reply: &Reply) -> Cost {
+    pub(crate) fn answered(self, reply: &Reply) -> Cost {
         let (prompt, completion) = (reply.prompt_tokens, reply.completion_tokens);
         let cost = Cost::of(prompt.unwrap_or(self.prompt), completion.unwrap_or(0), self.price);
         self.reserved.settle(cost);
@@ -66,7 +66,7 @@ impl Admitted<'_> {
     }
 
     /// Ends the turn without a reply. Returns for how long the server has been down, if it is.
-    pub fn failed(self, error: &CallError) -> Option<Duration> {
+    pub(crate) fn failed(self, error: &CallError) -> Option<Duration> {
         match error.kind {
             CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => self.turn.failed(),
             CallErrorKind::RateLimited { .. } => {

@@ -17,11 +17,11 @@ use crate::run::progress::StageProgress;
 use crate::run::stop::StopReason;
 use crate::spec::Overflow;
 
-pub struct Attempts<'a> {
-    pub admission: &'a Admission,
-    pub target: &'a Target,
-    pub request: CallRequest<'a>,
-    pub progress: &'a StageProgress,
+pub(crate) struct Attempts<'a> {
+    pub(crate) admission: &'a Admission,
+    pub(crate) target: &'a Target,
+    pub(crate) request: CallRequest<'a>,
+    pub(crate) progress: &'a StageProgress,
 }
 
 struct Conversation<'a> {
@@ -33,7 +33,7 @@ struct Conversation<'a> {
 
 impl Attempts<'_> {
     /// Tries until there is an answer or this model is given up. `None`: the run stops.
-    pub async fn until_done(&self, tally: &mut Tally) -> Option<Result<(Reply, Answer), FailedAttempt>> {
+    pub(crate) async fn until_done(&self, tally: &mut Tally) -> Option<Result<(Reply, Answer), FailedAttempt>> {
         let mut conversation = Conversation { prompt: Cow::Borrowed(&self.request.prompt.messages), again: None };
         let mut shortening = Shortening::default();
         let endpoint = &self.admission.endpoints.of(self.target).endpoint;

@@ -9,14 +9,14 @@ use tokio::sync::Notify;
 use crate::spec::{Budget, Price};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    pub calls: u64,
-    pub tokens: u64,
-    pub usd: f64,
+pub(crate) struct Cost {
+    pub(crate) calls: u64,
+    pub(crate) tokens: u64,
+    pub(crate) usd: f64,
 }
 
 impl Cost {
-    pub fn of(prompt: u64, reply: u64, price: Option<Price>) -> Cost {
+    pub(crate) fn of(prompt: u64, reply: u64, price: Option<Price>) -> Cost {
         let price = price.unwrap_or_default();
         let usd = (prompt as f64 * price.input + reply as f64 * price.output) / 1e6;
         Cost { calls: 1, tokens: prompt + reply, usd }
@@ -41,7 +41,7 @@ impl Cost {
 }
 
 #[derive(Debug)]
-pub struct BudgetMeter {
+pub(crate) struct BudgetMeter {
     budget: Budget,
     state: Mutex<State>,
     settled: Notify,
@@ -62,15 +62,15 @@ impl State {
 
 /// The reservation of a call in flight; `None` without a budget. Dropped without a reply, it costs one call.
 #[derive(Debug)]
-pub struct Reserved<'a>(Option<(&'a BudgetMeter, u64)>);
+pub(crate) struct Reserved<'a>(Option<(&'a BudgetMeter, u64)>);
 
 impl BudgetMeter {
-    pub fn new(budget: Budget) -> BudgetMeter {
+    pub(crate) fn new(budget: Budget) -> BudgetMeter {
         BudgetMeter { budget, state: Mutex::default(), settled: Notify::new() }
     }
 
     /// Waits while calls in flight may still cost less than reserved. The error is the used-up part of the budget.
-    pub async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
+    pub(crate) async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
         if self.budget == Budget::default() {
             return Ok(Reserved(None));
         }
@@ -101,7 +101,7 @@ impl BudgetMeter {
 }
 
 impl Reserved<'_> {
-    pub fn settle(self, cost: Cost) {
+    pub(crate) fn settle(self, cost: Cost) {
         let Some((meter, _)) = self.0 else { return };
         let mut state = meter.state.lock();
         // The request itself is counted when the reservation is dropped.

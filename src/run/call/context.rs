@@ -7,11 +7,11 @@ const MOST_BYTES: u64 = 6;
 /// The usual bytes per token.
 const USUAL_BYTES: u64 = 4;
 /// Tokens that are reserved for a reply of unknown length.
-pub const USUAL_REPLY: u64 = 256;
+pub(crate) const USUAL_REPLY: u64 = 256;
 const MAX_CUTS: u32 = 10;
 
 /// Why `messages` exceed a context of `context` tokens, by an estimate that is never too high.
-pub fn too_long(messages: &[Message], context: u64) -> Option<String> {
+pub(crate) fn too_long(messages: &[Message], context: u64) -> Option<String> {
     let written = |message: &Message| message.content.bytes().filter(|byte| !byte.is_ascii_whitespace()).count() as u64;
     let tokens = messages.iter().map(written).sum::<u64>() / MOST_BYTES;
     (tokens >= context).then(|| {
@@ -23,14 +23,14 @@ pub fn too_long(messages: &[Message], context: u64) -> Option<String> {
 }
 
 #[derive(Debug, Default)]
-pub struct Shortening {
+pub(crate) struct Shortening {
     cuts: u32,
     bytes: usize,
 }
 
 impl Shortening {
     /// First to what usually fits, then by a quarter each time; counts all characters left out. `None`: no further.
-    pub fn next(
+    pub(crate) fn next(
         &mut self,
         whole: &[Message],
         context: Option<u64>,

@@ -15,25 +15,25 @@ use crate::spec::{OnOutage, Spec};
 const SAME: u32 = 20;
 
 #[derive(Debug)]
-pub struct Endpoints(HashMap<usize, ModelState>);
+pub(crate) struct Endpoints(HashMap<usize, ModelState>);
 
 #[derive(Debug)]
-pub struct ModelState {
-    pub endpoint: Arc<EndpointState>,
-    pub structured_output: StructuredOutput,
+pub(crate) struct ModelState {
+    pub(crate) endpoint: Arc<EndpointState>,
+    pub(crate) structured_output: StructuredOutput,
 }
 
 #[derive(Debug)]
-pub struct EndpointState {
-    pub limiter: Limiter,
-    pub on_outage: OnOutage,
+pub(crate) struct EndpointState {
+    pub(crate) limiter: Limiter,
+    pub(crate) on_outage: OnOutage,
     down: AtomicBool,
     /// The reason of the rejections so far and their number; `None` after the first answer.
     rejected: Mutex<Option<(String, u32)>>,
 }
 
 impl Endpoints {
-    pub fn new(spec: &Spec, models: &Models) -> Self {
+    pub(crate) fn new(spec: &Spec, models: &Models) -> Self {
         let mut by_name: HashMap<&str, Arc<EndpointState>> = HashMap::new();
         let state = |target: &Target| {
             let name = spec.model(target.index).1.endpoint.as_str();
@@ -53,24 +53,24 @@ impl Endpoints {
         Endpoints(models.iter().map(state).collect())
     }
 
-    pub fn of(&self, target: &Target) -> &ModelState {
+    pub(crate) fn of(&self, target: &Target) -> &ModelState {
         &self.0[&target.index]
     }
 }
 
 impl EndpointState {
     /// Whether it was down when the run began and has not answered since.
-    pub fn was_down(&self) -> bool {
+    pub(crate) fn was_down(&self) -> bool {
         self.down.load(Relaxed)
     }
 
-    pub fn is_up(&self) {
+    pub(crate) fn is_up(&self) {
         self.down.store(false, Relaxed);
         *self.rejected.lock() = None;
     }
 
     /// Notes a rejection. Returns whether all calls so far were rejected for this reason (digits aside).
-    pub fn rejects_all(&self, message: &str) -> bool {
+    pub(crate) fn rejects_all(&self, message: &str) -> bool {
         let mut rejected = self.rejected.lock();
         let Some((reason, times)) = rejected.as_mut() else { return false };
         let plain: String = message.chars().filter(|c| !c.is_ascii_digit()).collect();

@@ -22,7 +22,7 @@ const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub struct Limiter {
+pub(crate) struct Limiter {
     state: Mutex<State>,
     room: Notify,
 }
@@ -80,7 +80,7 @@ impl State {
 }
 
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     limiter: &'a Limiter,
     began: Instant,
     epoch: u64,
@@ -89,7 +89,7 @@ pub struct Turn<'a> {
 }
 
 impl Limiter {
-    pub fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let now = Instant::now();
         let cap = match limits.max_concurrent_calls {
             None => Cap::Unlimited,
@@ -102,7 +102,7 @@ impl Limiter {
         Limiter { state: Mutex::new(state), room: Notify::new() }
     }
 
-    pub async fn turn(&self, tokens: u64) -> Turn<'_> {
+    pub(crate) async fn turn(&self, tokens: u64) -> Turn<'_> {
         let mut queued = Queued { limiter: self, counted: false };
         loop {
             let room = self.room.notified();
@@ -139,12 +139,12 @@ impl Limiter {
     }
 
     /// Whether the server is down and the next probe must still wait.
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         let now = Instant::now();
         self.state.lock().outage.is_some_and(|outage| now < outage.probe)
     }
 
-    pub fn pause_for(&self, delay: Duration) {
+    pub(crate) fn pause_for(&self, delay: Duration) {
         self.state.lock().pause_until(Instant::now() + delay);
     }
 }
@@ -167,7 +167,7 @@ impl Drop for Queued<'_> {
 
 impl Turn<'_> {
     /// Ends with an answer; `tokens` of prompt and reply, as the server counted them.
-    pub fn answered(mut self, tokens: Option<u64>) {
+    pub(crate) fn answered(mut self, tokens: Option<u64>) {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();
         state.failures = 0;
@@ -182,7 +182,7 @@ impl Turn<'_> {
         self.reserved = 0.0;
     }
 
-    pub fn refused(self) {
+    pub(crate) fn refused(self) {
         let now = Instant::now();
         if let Cap::Adaptive(law) = &mut self.limiter.state.lock().cap {
             law.refused(self.epoch, now);
@@ -190,7 +190,7 @@ impl Turn<'_> {
     }
 
     /// Ends without an answer. During an outage, returns how long it has lasted: all calls wait, then one probes.
-    pub fn failed(self) -> Option<Duration> {
+    pub(crate) fn failed(self) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();
         state.failures += 1;

@@ -12,9 +12,9 @@ mod retry;
 mod structured_output;
 mod tally;
 
-pub use admission::Admission;
-pub use attempts::Attempts;
-pub use budget::BudgetMeter;
-pub use endpoint::Endpoints;
-pub use request::CallRequest;
-pub use tally::{FailedAttempt, Tally};
+pub(crate) use admission::Admission;
+pub(crate) use attempts::Attempts;
+pub(crate) use budget::BudgetMeter;
+pub(crate) use endpoint::Endpoints;
+pub(crate) use request::CallRequest;
+pub(crate) use tally::{FailedAttempt, Tally};

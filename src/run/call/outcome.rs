@@ -10,13 +10,13 @@ use crate::provider::{CallError, CallErrorKind, Finish, Reply};
 use crate::spec::{OnOutage, Repair};
 
 #[derive(Debug)]
-pub struct SendError {
-    pub error: CallError,
-    pub outage: Option<Duration>,
+pub(crate) struct SendError {
+    pub(crate) error: CallError,
+    pub(crate) outage: Option<Duration>,
 }
 
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The reply is an answer; `repaired`: only after its JSON was repaired.
     Answer {
         reply: Reply,
@@ -38,25 +38,25 @@ pub enum Outcome {
     StopRun(CallError),
 }
 
-pub struct Situation<'a> {
-    pub prompt: &'a Prompt,
-    pub sent: &'a [Message],
-    pub context: Option<u64>,
-    pub repair: Repair,
-    pub has_fallback: bool,
-    pub on_outage: OnOutage,
+pub(crate) struct Situation<'a> {
+    pub(crate) prompt: &'a Prompt,
+    pub(crate) sent: &'a [Message],
+    pub(crate) context: Option<u64>,
+    pub(crate) repair: Repair,
+    pub(crate) has_fallback: bool,
+    pub(crate) on_outage: OnOutage,
     /// Whether the server was down when the run began and has not answered since.
-    pub was_down: bool,
+    pub(crate) was_down: bool,
     /// Whether the server has rejected all calls so far for the same reason.
-    pub rejects_all: bool,
-    pub is_last: bool,
-    pub attempts: u32,
-    pub spent: Duration,
+    pub(crate) rejects_all: bool,
+    pub(crate) is_last: bool,
+    pub(crate) attempts: u32,
+    pub(crate) spent: Duration,
     /// A random number from 0 to 1.
-    pub jitter: f64,
+    pub(crate) jitter: f64,
 }
 
-pub fn outcome(result: Result<Reply, SendError>, at: &Situation<'_>) -> Outcome {
+pub(crate) fn outcome(result: Result<Reply, SendError>, at: &Situation<'_>) -> Outcome {
     match result {
         Ok(reply) => of_reply(reply, at),
         Err(failed) => of_error(failed, at),

@@ -5,12 +5,12 @@ use crate::prompt::Prompt;
 use crate::store::Key;
 
 #[derive(Clone, Copy)]
-pub struct CallRequest<'a> {
+pub(crate) struct CallRequest<'a> {
     /// The model's index in the spec.
-    pub model: usize,
+    pub(crate) model: usize,
     /// The number of the replicate, from 0.
-    pub replicate: u64,
-    pub prompt: &'a Prompt,
-    pub key: Key,
-    pub terms: Terms<'a>,
+    pub(crate) replicate: u64,
+    pub(crate) prompt: &'a Prompt,
+    pub(crate) key: Key,
+    pub(crate) terms: Terms<'a>,
 }

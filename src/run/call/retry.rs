@@ -13,10 +13,10 @@ use crate::provider::{CallError, CallErrorKind};
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 /// The longest time for all attempts of a call.
-pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Try again after `delay`. All calls to the endpoint wait for `pause`. A rate limit does not count as a failed attempt.
     Again {
         delay: Duration,
@@ -30,7 +30,7 @@ pub enum Next {
 
 /// `attempt` is from 1, `spent` since the first began, `jitter` from 0 to 1; `last`: no more attempts may fail.
 /// `Retry-After` is a floor. A rate limit does not count as a failed attempt; only [`PATIENCE`] bounds it.
-pub fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
+pub(crate) fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
     let (floor, counts, pauses) = match &error.kind {
         CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
             return Next::StopRun;

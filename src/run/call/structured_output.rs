@@ -12,7 +12,7 @@ use crate::models::Target;
 use crate::provider::Call;
 
 #[derive(Debug)]
-pub struct StructuredOutput {
+pub(crate) struct StructuredOutput {
     has_levels: bool,
     /// The level that was answered first, by the hash of the schema.
     known: Mutex<HashMap<u64, usize>>,
@@ -26,26 +26,26 @@ fn hash(schema: &Value) -> u64 {
 }
 
 impl StructuredOutput {
-    pub fn new(target: &Target) -> Self {
+    pub(crate) fn new(target: &Target) -> Self {
         let probe = Call { model: &target.model, messages: &[], schema: Some(&Value::Bool(true)) };
         let has_levels = target.provider.encode_relaxed(&probe, 1).is_some();
         StructuredOutput { has_levels, known: Mutex::default(), search: tokio::sync::Mutex::default() }
     }
 
-    pub fn has_levels(&self) -> bool {
+    pub(crate) fn has_levels(&self) -> bool {
         self.has_levels
     }
 
-    pub fn known(&self, schema: &Value) -> Option<usize> {
+    pub(crate) fn known(&self, schema: &Value) -> Option<usize> {
         self.known.lock().get(&hash(schema)).copied()
     }
 
     /// Notes that a call with the schema was answered at this level. The first answer counts.
-    pub fn answered(&self, schema: &Value, level: usize) {
+    pub(crate) fn answered(&self, schema: &Value, level: usize) {
         self.known.lock().entry(hash(schema)).or_insert(level);
     }
 
-    pub async fn search(&self) -> Turn<'_, ()> {
+    pub(crate) async fn search(&self) -> Turn<'_, ()> {
         self.search.lock().await
     }
 }

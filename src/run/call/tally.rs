@@ -13,9 +13,9 @@ use crate::run::progress::StageProgress;
 use crate::store::{Notes, Record};
 
 #[derive(Debug)]
-pub struct FailedAttempt {
-    pub failure: Failure,
-    pub reply: Option<Reply>,
+pub(crate) struct FailedAttempt {
+    pub(crate) failure: Failure,
+    pub(crate) reply: Option<Reply>,
 }
 
 impl From<CallError> for FailedAttempt {
@@ -25,41 +25,41 @@ impl From<CallError> for FailedAttempt {
 }
 
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// When the first request was sent: time spent in our own queue does not count against the time limit.
     started: Option<Instant>,
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Failed attempts that count towards `max_attempts`.
-    pub counted: u32,
-    pub notes: Notes,
+    pub(crate) counted: u32,
+    pub(crate) notes: Notes,
     prompt_tokens: u64,
     completion_tokens: u64,
     tries: Vec<Value>,
 }
 
 impl Tally {
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.attempts += 1;
         self.started.get_or_insert_with(Instant::now);
     }
 
-    pub fn count(&mut self, reply: &Reply, progress: &StageProgress) {
+    pub(crate) fn count(&mut self, reply: &Reply, progress: &StageProgress) {
         let (prompt, completion) = (reply.prompt_tokens.unwrap_or(0), reply.completion_tokens.unwrap_or(0));
         self.prompt_tokens += prompt;
         self.completion_tokens += completion;
         progress.tokens(prompt, completion);
     }
 
-    pub fn note(&mut self, failed: FailedAttempt) {
+    pub(crate) fn note(&mut self, failed: FailedAttempt) {
         let reply = failed.reply.map(|reply| reply.text);
         self.tries.push(json!({ "reply": reply, "error": failed.failure.to_string() }));
     }
 
-    pub fn spent(&self) -> Duration {
+    pub(crate) fn spent(&self) -> Duration {
         self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }
 
-    pub fn record(
+    pub(crate) fn record(
         self,
         request: &CallRequest<'_>,
         target: &Target,
@@ -90,7 +90,7 @@ impl Tally {
         }
     }
 
-    pub fn record_of_fallback(self, request: &CallRequest<'_>, name: &str, answer: &Record) -> Record {
+    pub(crate) fn record_of_fallback(self, request: &CallRequest<'_>, name: &str, answer: &Record) -> Record {
         Record {
             key: request.key,
             prompt_tokens: self.prompt_tokens + answer.prompt_tokens,

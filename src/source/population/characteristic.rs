@@ -12,7 +12,7 @@ use crate::document::{Diagnostic, Entry, Node, Path, Problems, Value};
 const ROUNDING: f64 = 1e-5;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum Choice {
+pub(crate) enum Choice {
     /// Text; the only type in a table of weights.
     Text(String),
     Integer(i64),
@@ -29,7 +29,7 @@ impl Choice {
         }
     }
 
-    pub fn noun(&self) -> &'static str {
+    pub(crate) fn noun(&self) -> &'static str {
         match self {
             Choice::Text(_) => "texts",
             Choice::Integer(_) => "whole numbers",
@@ -49,19 +49,19 @@ impl fmt::Display for Choice {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Law {
+pub(crate) enum Law {
     /// Options of one type, with shares that sum to 1.
     Options(Vec<(Choice, f64)>),
     Number(Numeric),
 }
 
-pub struct Written<'a> {
-    pub name: &'a str,
-    pub path: Path,
-    pub kind: Kind<'a>,
+pub(crate) struct Written<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) path: Path,
+    pub(crate) kind: Kind<'a>,
 }
 
-pub enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     /// Without parents; `None` if the distribution is invalid.
     Alone(Option<Law>),
     Given {
@@ -73,7 +73,7 @@ pub enum Kind<'a> {
     Broken,
 }
 
-pub fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<Written<'a>> {
+pub(crate) fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<Written<'a>> {
     let Value::Table(entries) = &node.value else {
         let message = format!("`characteristics` must be a table of named characteristics, not {}", node.kind_name());
         problems.error("wrong-type", path.clone(), message);
@@ -114,7 +114,7 @@ fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Prob
     }
 }
 
-pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<(&'a str, Path)> {
+pub(crate) fn names<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<(&'a str, Path)> {
     let field = path.last_key().unwrap_or_default();
     let listed: Vec<(&Node, Path)> = match &node.value {
         Value::List(items) => items.iter().enumerate().map(|(i, item)| (item, path.index(i))).collect(),
@@ -142,7 +142,7 @@ pub fn names<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<(&
     found
 }
 
-pub fn law(node: &Node, path: &Path, problems: &mut Problems) -> Option<Law> {
+pub(crate) fn law(node: &Node, path: &Path, problems: &mut Problems) -> Option<Law> {
     match &node.value {
         Value::List(items) => options(items, path, problems).map(Law::Options),
         Value::Table(_) if node.get("distribution").is_some() => Numeric::decode(node, path, problems).map(Law::Number),
@@ -198,7 +198,7 @@ fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(
 }
 
 /// The numbers of a table of weights: at least 0, and not all 0.
-pub fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -> Option<Vec<f64>> {
+pub(crate) fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -> Option<Vec<f64>> {
     let before = problems.mark();
     if entries.is_empty() {
         problems.error("bad-value", path.clone(), "there are no options");
@@ -211,7 +211,7 @@ pub fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -> Optio
     problems.clean_since(before).then_some(weights)
 }
 
-pub fn weight(node: &Node, path: &Path, problems: &mut Problems) -> Option<f64> {
+pub(crate) fn weight(node: &Node, path: &Path, problems: &mut Problems) -> Option<f64> {
     let key = path.last_key().unwrap_or_default();
     let problem = match node.value {
         Value::Float(weight) if !weight.is_finite() => {
@@ -232,7 +232,7 @@ pub fn weight(node: &Node, path: &Path, problems: &mut Problems) -> Option<f64> 
 }
 
 /// A number for a message, rounded to hide binary noise.
-pub fn rounded(number: f64) -> String {
+pub(crate) fn rounded(number: f64) -> String {
     let text = format!("{number:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

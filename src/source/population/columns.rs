@@ -12,29 +12,29 @@ use super::draw::{Block, Cells};
 use crate::table::{Cell, Type, array_of};
 
 /// The key of the source: a column that numbers the rows from 1.
-pub const ID: &str = "ID";
+pub(crate) const ID: &str = "ID";
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Drawn {
-    pub name: String,
-    pub kind: Kind,
+pub(crate) struct Drawn {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Options(Arc<[Choice]>),
     Whole,
     Number,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Fixed {
-    pub name: String,
-    pub value: FixedValue,
+pub(crate) struct Fixed {
+    pub(crate) name: String,
+    pub(crate) value: FixedValue,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum FixedValue {
+pub(crate) enum FixedValue {
     Text(String),
     Integer(i64),
     Number(f64),
@@ -42,14 +42,14 @@ pub enum FixedValue {
 }
 
 #[derive(Clone, Debug)]
-pub struct Columns {
-    pub drawn: Vec<Drawn>,
+pub(crate) struct Columns {
+    pub(crate) drawn: Vec<Drawn>,
     fixed: Vec<Fixed>,
     schema: SchemaRef,
 }
 
 impl Columns {
-    pub fn new(drawn: Vec<Drawn>, fixed: &[Fixed]) -> Columns {
+    pub(crate) fn new(drawn: Vec<Drawn>, fixed: &[Fixed]) -> Columns {
         let id = Field::new(ID, DataType::Int64, true);
         let cells = drawn.iter().map(|column| Field::new(&column.name, column.kind.data_type(), true));
         let same = fixed.iter().map(|column| Field::new(&column.name, column.value.cell().0.arrow(), true));
@@ -57,11 +57,11 @@ impl Columns {
         Columns { schema: Arc::new(Schema::new(fields)), drawn, fixed: fixed.to_vec() }
     }
 
-    pub fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    pub fn batch(&self, block: &Block) -> Result<RecordBatch, String> {
+    pub(crate) fn batch(&self, block: &Block) -> Result<RecordBatch, String> {
         let id: ArrayRef = Arc::new((block.first..).take(block.rows).map(u64::cast_signed).collect::<Int64Array>());
         let cells = self.drawn.iter().zip(&block.columns).map(|(column, cells)| column.kind.array(cells));
         let same = self.fixed.iter().map(|column| {
@@ -107,7 +107,7 @@ impl Kind {
         }
     }
 
-    pub fn choices(&self) -> &[Choice] {
+    pub(crate) fn choices(&self) -> &[Choice] {
         match self {
             Kind::Options(choices) => choices,
             Kind::Whole | Kind::Number => &[],

@@ -13,29 +13,29 @@ use crate::random::Streams;
 use crate::source::batches::BATCH_ROWS;
 
 #[derive(Clone, Debug)]
-pub struct People {
-    pub n: u64,
-    pub characteristics: Arc<[Characteristic]>,
+pub(crate) struct People {
+    pub(crate) n: u64,
+    pub(crate) characteristics: Arc<[Characteristic]>,
     /// The indices of the characteristics, parents before children.
-    pub order: Arc<[usize]>,
-    pub quota: bool,
+    pub(crate) order: Arc<[usize]>,
+    pub(crate) quota: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cells {
+pub(crate) enum Cells {
     Options(Vec<u32>),
     Numbers(Vec<f64>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Block {
+pub(crate) struct Block {
     /// The number of the first row, from 1.
-    pub first: u64,
-    pub rows: usize,
-    pub columns: Vec<Cells>,
+    pub(crate) first: u64,
+    pub(crate) rows: usize,
+    pub(crate) columns: Vec<Cells>,
 }
 
-pub struct Draws {
+pub(crate) struct Draws {
     people: People,
     columns: Vec<Column>,
     given: u64,
@@ -60,14 +60,14 @@ struct Quotas {
     ranks: Vec<u64>,
 }
 
-pub fn streams(seed: u64, column: &str, purpose: &[&str]) -> Streams {
+pub(crate) fn streams(seed: u64, column: &str, purpose: &[&str]) -> Streams {
     let name: Vec<&str> = ["population", column].iter().chain(purpose).copied().collect();
     Streams::new(seed, &name)
 }
 
 impl Draws {
     /// The blocks of `people` under `seed`. With quotas, this first passes over the rows once per level of parents.
-    pub fn new(people: People, seed: u64) -> Draws {
+    pub(crate) fn new(people: People, seed: u64) -> Draws {
         let columns = people.characteristics.iter().map(|c| Column::new(c, seed)).collect();
         let mut draws = Draws { people, columns, given: 0 };
         if draws.people.quota {
@@ -188,7 +188,10 @@ impl Quotas {
     }
 }
 
-pub fn combinations<'a>(characteristic: &'a Characteristic, block: &'a Block) -> impl Iterator<Item = usize> + use<'a> {
+pub(crate) fn combinations<'a>(
+    characteristic: &'a Characteristic,
+    block: &'a Block,
+) -> impl Iterator<Item = usize> + use<'a> {
     (0..block.rows).map(|row| {
         characteristic.combination(characteristic.parents.iter().map(|parent| match &block.columns[*parent] {
             Cells::Options(options) => options[row] as usize,

@@ -18,39 +18,39 @@ const ROUNDED_TOTALS: f64 = 0.005;
 const AGREEMENT: f64 = 1e-6;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// The index of the margin at fault; `None` for the seed table.
-    pub margin: Option<usize>,
-    pub message: String,
-    pub help: Option<String>,
-    pub harmless: bool,
+    pub(crate) margin: Option<usize>,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    pub(crate) harmless: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Axis {
-    pub name: String,
+pub(crate) struct Axis {
+    pub(crate) name: String,
     /// The values, in the order in which the margins first name them.
-    pub values: Vec<String>,
+    pub(crate) values: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Target {
-    pub axes: Vec<usize>,
+pub(crate) struct Target {
+    pub(crate) axes: Vec<usize>,
     /// The shares of the cells, which sum to 1. The last axis varies fastest.
-    pub shares: Vec<f64>,
+    pub(crate) shares: Vec<f64>,
 }
 
 /// All cells and their targets. The last axis varies fastest.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Frame {
-    pub axes: Vec<Axis>,
-    pub targets: Vec<Target>,
-    pub seed: Vec<f64>,
+pub(crate) struct Frame {
+    pub(crate) axes: Vec<Axis>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) seed: Vec<f64>,
 }
 
 /// The frame of these tables and their faults. Without a frame, one of the faults is not harmless. An error: a file
 /// cannot be read.
-pub fn frame(
+pub(crate) fn frame(
     margins: &[Written],
     seed: Option<&Written>,
     folder: &Path,
@@ -268,7 +268,7 @@ fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String
 }
 
 /// For each cell of `axes`, the index of its cell in the axes `kept`. The last axis varies fastest.
-pub fn projection(axes: &[Axis], kept: &[usize]) -> Vec<u32> {
+pub(crate) fn projection(axes: &[Axis], kept: &[usize]) -> Vec<u32> {
     let cells: usize = axes.iter().map(|axis| axis.values.len()).product();
     let mut strides = vec![1; axes.len()];
     for axis in (1..axes.len()).rev() {
@@ -284,20 +284,20 @@ pub fn projection(axes: &[Axis], kept: &[usize]) -> Vec<u32> {
 }
 
 /// The sums of `weights` by `places`, which are below `size`.
-pub fn summed(weights: &[f64], places: &[u32], size: usize) -> Vec<f64> {
+pub(crate) fn summed(weights: &[f64], places: &[u32], size: usize) -> Vec<f64> {
     let mut sums = vec![0.0; size];
     weights.iter().zip(places).for_each(|(weight, place)| sums[*place as usize] += weight);
     sums
 }
 
 /// A cell of the axes `kept` for a message: `` `age` = "50+" and `gender` = "male" ``.
-pub fn cell_name(axes: &[Axis], kept: &[usize], cell: usize) -> String {
+pub(crate) fn cell_name(axes: &[Axis], kept: &[usize], cell: usize) -> String {
     let values = cell_values(axes, kept, cell);
     let named = kept.iter().zip(values).map(|(axis, value)| format!("`{}` = \"{value}\"", axes[*axis].name));
     named.collect::<Vec<_>>().join(" and ")
 }
 
-pub fn cell_values<'a>(axes: &'a [Axis], kept: &[usize], cell: usize) -> Vec<&'a str> {
+pub(crate) fn cell_values<'a>(axes: &'a [Axis], kept: &[usize], cell: usize) -> Vec<&'a str> {
     let mut rest = cell;
     let mut values = Vec::with_capacity(kept.len());
     for axis in kept.iter().rev() {

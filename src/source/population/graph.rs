@@ -12,15 +12,15 @@ use crate::name::{listed, nearest};
 const MOST_COMBINATIONS: usize = 1_000_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Characteristic {
-    pub name: String,
-    pub parents: Vec<usize>,
-    pub widths: Vec<usize>,
-    pub values: Values,
+pub(crate) struct Characteristic {
+    pub(crate) name: String,
+    pub(crate) parents: Vec<usize>,
+    pub(crate) widths: Vec<usize>,
+    pub(crate) values: Values,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum Values {
+pub(crate) enum Values {
     /// Options, and their shares for each combination of parent values; `None` for an impossible combination.
     Options {
         choices: Vec<Choice>,
@@ -34,16 +34,16 @@ pub enum Values {
 }
 
 impl Characteristic {
-    pub fn combination(&self, options: impl Iterator<Item = usize>) -> usize {
+    pub(crate) fn combination(&self, options: impl Iterator<Item = usize>) -> usize {
         options.zip(&self.widths).fold(0, |index, (option, width)| index * width + option)
     }
 
     /// The number of combinations of parent values; 1 without parents.
-    pub fn combinations(&self) -> usize {
+    pub(crate) fn combinations(&self) -> usize {
         self.widths.iter().product()
     }
 
-    pub fn choices(&self) -> Option<&[Choice]> {
+    pub(crate) fn choices(&self) -> Option<&[Choice]> {
         match &self.values {
             Values::Options { choices, .. } => Some(choices),
             Values::Numbers { .. } => None,
@@ -53,7 +53,7 @@ impl Characteristic {
 
 /// Resolves the characteristics in the order of the spec; reports every problem. Without errors, the list is
 /// complete. The second list contains the indices, parents before children.
-pub fn resolve(written: &[Written<'_>], problems: &mut Problems) -> Option<(Vec<Characteristic>, Vec<usize>)> {
+pub(crate) fn resolve(written: &[Written<'_>], problems: &mut Problems) -> Option<(Vec<Characteristic>, Vec<usize>)> {
     let index: HashMap<&str, usize> = written.iter().enumerate().map(|(i, w)| (w.name, i)).collect();
     let mut parents: Vec<Vec<usize>> = Vec::with_capacity(written.len());
     let mut missing = vec![false; written.len()];

@@ -24,7 +24,7 @@ const NUMBERS: [&str; 3] = ["count", "weight", "share"];
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "`of` and `weights` are read from the tree, which has their positions")]
-pub struct MarginTable {
+pub(crate) struct MarginTable {
     /// The characteristic, or a list of characteristics, of the weights.
     #[schemars(with = "Names")]
     of: IgnoredAny,
@@ -36,7 +36,7 @@ pub struct MarginTable {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Written {
+pub(crate) struct Written {
     of: Vec<String>,
     weights: Weights,
 }
@@ -47,10 +47,10 @@ enum Weights {
     File(String),
 }
 
-pub type Entry = (Vec<String>, f64);
+pub(crate) type Entry = (Vec<String>, f64);
 
 impl Written {
-    pub fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Written> {
+    pub(crate) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Written> {
         let before = problems.mark();
         let table: Option<MarginTable> = document::decode(node, path, problems);
         let of = node.get("of").map(|of| names(of, &path.key("of"), problems)).unwrap_or_default();
@@ -84,18 +84,18 @@ impl Written {
         problems.clean_since(before).then_some(Written { of, weights })
     }
 
-    pub fn file(&self) -> Option<&str> {
+    pub(crate) fn file(&self) -> Option<&str> {
         match &self.weights {
             Weights::Here(_) => None,
             Weights::File(path) => Some(path),
         }
     }
 
-    pub fn of(&self) -> &[String] {
+    pub(crate) fn of(&self) -> &[String] {
         &self.of
     }
 
-    pub fn entries(&self, folder: &FilePath) -> Result<Vec<Entry>, SourceError> {
+    pub(crate) fn entries(&self, folder: &FilePath) -> Result<Vec<Entry>, SourceError> {
         match &self.weights {
             Weights::Here(entries) => Ok(entries.clone()),
             Weights::File(path) => {

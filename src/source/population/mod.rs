@@ -14,7 +14,7 @@ mod numeric;
 mod quota;
 mod raking;
 mod read;
-pub mod report;
+pub(crate) mod report;
 mod respondents;
 mod schema;
 
@@ -33,9 +33,9 @@ use columns::ID;
 use fields::Fields;
 use respondents::How;
 
-pub use respondents::Population;
+pub(crate) use respondents::Population;
 
-pub const KIND: Kind<Box<dyn Source>> = Kind {
+pub(crate) const KIND: Kind<Box<dyn Source>> = Kind {
     name: "population",
     about: "Synthetic respondents, drawn from distributions or raked to margins.",
     schema: Fields::json_schema,

@@ -20,7 +20,7 @@ const HALF_STEP: f64 = 1.0 / (1_u64 << 54) as f64;
 /// The shape of a distribution of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Shape {
+pub(crate) enum Shape {
     /// All numbers from `minimum` to `maximum`, equally likely.
     Uniform,
     /// A normal distribution with `mean` and `sd`, truncated at `minimum` and `maximum` if they are set.
@@ -30,7 +30,7 @@ pub enum Shape {
 /// A distribution of numbers, instead of a list or a table of weights.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NumericTable {
+pub(crate) struct NumericTable {
     /// `uniform` or `normal`.
     distribution: Shape,
     /// Normal: the mean before truncation.
@@ -47,7 +47,7 @@ pub struct NumericTable {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Numeric {
+pub(crate) struct Numeric {
     shape: Shape,
     mean: f64,
     sd: f64,
@@ -57,7 +57,7 @@ pub struct Numeric {
 }
 
 impl Numeric {
-    pub fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Numeric> {
+    pub(crate) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Numeric> {
         let table: NumericTable = document::decode(node, path, problems)?;
         let before = problems.mark();
         table.check(path, problems);
@@ -98,12 +98,12 @@ impl Numeric {
         }
     }
 
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.decimals == Some(0)
     }
 
     /// The number for a uniform draw in [0, 1).
-    pub fn at(&self, unit: f64) -> f64 {
+    pub(crate) fn at(&self, unit: f64) -> f64 {
         match (self.shape, self.decimals) {
             (Shape::Uniform, None) => {
                 let (least, most) = (self.minimum.unwrap_or_default(), self.maximum.unwrap_or_default());

@@ -5,7 +5,7 @@ use crate::random::Stream;
 /// Splits `total` into whole numbers by `shares` (at least 0, not all 0). Each share gets its exact part rounded down.
 /// The rest goes, one each, to the largest remainders (Hamilton's method). Of equal remainders, the one that
 /// is first in `order`, a permutation of the indices, wins. A share of 0 gets nothing.
-pub fn largest_remainder(total: u64, shares: &[f64], order: &[usize]) -> Vec<u64> {
+pub(crate) fn largest_remainder(total: u64, shares: &[f64], order: &[usize]) -> Vec<u64> {
     let sum: f64 = shares.iter().sum();
     let exact: Vec<f64> = shares.iter().map(|share| total as f64 * (share / sum)).collect();
     let mut counts: Vec<u64> = exact.iter().map(|part| part.floor() as u64).collect();
@@ -25,20 +25,20 @@ pub fn largest_remainder(total: u64, shares: &[f64], order: &[usize]) -> Vec<u64
 /// numbers with an even number of bits. A result of `size` or more is permuted again until it is below (cycle
 /// walking, Black and Rogaway 2002, <https://doi.org/10.1007/3-540-45760-7_9>), less than four times on average.
 #[derive(Clone, Debug)]
-pub struct Permutation {
+pub(crate) struct Permutation {
     size: u64,
     half: u32,
     keys: [u64; 8],
 }
 
 impl Permutation {
-    pub fn new(size: u64, stream: &mut Stream) -> Permutation {
+    pub(crate) fn new(size: u64, stream: &mut Stream) -> Permutation {
         let bits = u64::BITS - size.saturating_sub(1).leading_zeros();
         Permutation { size, half: bits.div_ceil(2).max(1), keys: [(); 8].map(|()| stream.below(u64::MAX)) }
     }
 
     /// The number at `index`, which must be below the size.
-    pub fn at(&self, index: u64) -> u64 {
+    pub(crate) fn at(&self, index: u64) -> u64 {
         let mut number = index;
         loop {
             number = self.round(number);
@@ -66,7 +66,7 @@ fn mixed(number: u64) -> u64 {
 }
 
 #[derive(Clone, Debug)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// The end of each option's range of people.
     ends: Vec<u64>,
     order: Permutation,
@@ -75,13 +75,13 @@ pub struct Quota {
 impl Quota {
     /// The quota of a group of `people` with `shares` of the options. A draw decides between equal remainders; otherwise
     /// the first option would win in every group.
-    pub fn new(people: u64, shares: &[f64], stream: &mut Stream) -> Quota {
+    pub(crate) fn new(people: u64, shares: &[f64], stream: &mut Stream) -> Quota {
         let mut order: Vec<usize> = (0..shares.len()).collect();
         stream.shuffle(&mut order);
         Quota::of(&largest_remainder(people, shares, &order), stream)
     }
 
-    pub fn of(counts: &[u64], stream: &mut Stream) -> Quota {
+    pub(crate) fn of(counts: &[u64], stream: &mut Stream) -> Quota {
         let ends: Vec<u64> = counts
             .iter()
             .scan(0, |end, count| {
@@ -93,7 +93,7 @@ impl Quota {
         Quota { ends, order: Permutation::new(people, stream) }
     }
 
-    pub fn option(&self, rank: u64) -> usize {
+    pub(crate) fn option(&self, rank: u64) -> usize {
         let place = self.order.at(rank);
         self.ends.partition_point(|end| *end <= place)
     }

@@ -7,20 +7,20 @@ use super::quota::{Quota, largest_remainder};
 use crate::source::batches::BATCH_ROWS;
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fit {
-    pub shares: Vec<f64>,
-    pub iterations: u32,
+pub(crate) struct Fit {
+    pub(crate) shares: Vec<f64>,
+    pub(crate) iterations: u32,
     /// The largest difference of a share in a margin from its target.
-    pub deviation: f64,
+    pub(crate) deviation: f64,
     /// Kish's design effect of the weights that fit the seed table to the margins: the factor by which the variance of a
     /// mean grows. With s the seed weights and w the fitted ones: sum(s) sum(w^2 / s) / sum(w)^2. For a uniform seed,
     /// that is n sum(w^2) / sum(w)^2 over the n cells (Kish 1965, Survey Sampling, 11.7).
-    pub design_effect: f64,
+    pub(crate) design_effect: f64,
 }
 
 /// Fits the seed table of `frame` to its margins, until every share of a margin is within `tolerance` of its
 /// target. The error names the cell with the largest difference after `most` iterations.
-pub fn fit(frame: &Frame, tolerance: f64, most: u32) -> Result<Fit, String> {
+pub(crate) fn fit(frame: &Frame, tolerance: f64, most: u32) -> Result<Fit, String> {
     let places: Vec<Vec<u32>> = frame.targets.iter().map(|target| projection(&frame.axes, &target.axes)).collect();
     let total: f64 = frame.seed.iter().sum();
     let mut shares: Vec<f64> = frame.seed.iter().map(|weight| weight / total).collect();
@@ -74,7 +74,7 @@ fn design_effect(seed: &[f64], shares: &[f64]) -> f64 {
     seed.iter().sum::<f64>() * squares / (weights * weights)
 }
 
-pub struct Raked {
+pub(crate) struct Raked {
     rows: Rows,
     widths: Vec<usize>,
     size: u64,
@@ -90,7 +90,7 @@ enum Rows {
 impl Raked {
     /// `n` people: the cells get whole numbers by largest remainder (of equal remainders, the first cell wins), and
     /// the people of all cells are shuffled under `seed`.
-    pub fn people(frame: &Frame, fit: &Fit, n: u64, seed: u64) -> Raked {
+    pub(crate) fn people(frame: &Frame, fit: &Fit, n: u64, seed: u64) -> Raked {
         let order: Vec<usize> = (0..fit.shares.len()).collect();
         let counts = largest_remainder(n, &fit.shares, &order);
         let rows = Rows::People(Quota::of(&counts, &mut streams(seed, "", &["raking"]).of(0)));
@@ -98,7 +98,7 @@ impl Raked {
     }
 
     /// A row for each cell with a weight above 0; the weights sum to `n`.
-    pub fn weights(frame: &Frame, fit: &Fit, n: u64) -> Raked {
+    pub(crate) fn weights(frame: &Frame, fit: &Fit, n: u64) -> Raked {
         let kept = fit.shares.iter().enumerate().filter(|(_, share)| **share > 0.0);
         let cells: Vec<(usize, f64)> = kept.map(|(cell, share)| (cell, share * n as f64)).collect();
         Raked { size: cells.len() as u64, rows: Rows::Weights(cells), widths: widths(frame), given: 0 }

@@ -16,16 +16,16 @@ use super::respondents::{Fitted, How, Population};
 use crate::source::error::SourceError;
 
 #[derive(Clone, Debug)]
-pub struct Report {
-    pub rows: u64,
-    pub parts: Vec<Part>,
-    pub raking: Option<RakingReport>,
-    pub first: RecordBatch,
+pub(crate) struct Report {
+    pub(crate) rows: u64,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) raking: Option<RakingReport>,
+    pub(crate) first: RecordBatch,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
+pub(crate) enum Part {
     Shares {
         of: Vec<String>,
         depends_on: Vec<String>,
@@ -43,26 +43,26 @@ pub enum Part {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Share {
-    pub option: String,
+pub(crate) struct Share {
+    pub(crate) option: String,
     /// The expected share. For a characteristic with parents: given the parents as drawn.
-    pub target: f64,
-    pub drawn: f64,
+    pub(crate) target: f64,
+    pub(crate) drawn: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RakingReport {
-    pub iterations: u32,
+pub(crate) struct RakingReport {
+    pub(crate) iterations: u32,
     /// The largest difference between a share of a margin and its target, before rounding to whole people.
-    pub largest_deviation: f64,
-    pub design_effect: f64,
+    pub(crate) largest_deviation: f64,
+    pub(crate) design_effect: f64,
     /// `n` / design effect.
-    pub effective_sample_size: f64,
+    pub(crate) effective_sample_size: f64,
 }
 
 impl Population {
     /// Makes and counts the whole population; keeps the first `show` rows.
-    pub fn report(&self, folder: &Path, show: usize) -> Result<Report, SourceError> {
+    pub(crate) fn report(&self, folder: &Path, show: usize) -> Result<Report, SourceError> {
         let fitted = self.fitted(folder)?;
         let columns = self.columns(fitted.as_ref());
         let mut counted = match (&self.how, &fitted) {

@@ -16,41 +16,41 @@ use super::raking::{self, Fit, Raked};
 use crate::source::error::SourceError;
 
 #[derive(Clone, Debug)]
-pub struct Population {
-    pub n: u64,
-    pub own_seed: Option<u64>,
-    pub seed: u64,
-    pub how: How,
-    pub fixed: Vec<Fixed>,
+pub(crate) struct Population {
+    pub(crate) n: u64,
+    pub(crate) own_seed: Option<u64>,
+    pub(crate) seed: u64,
+    pub(crate) how: How,
+    pub(crate) fixed: Vec<Fixed>,
 }
 
 #[derive(Clone, Debug)]
-pub enum How {
+pub(crate) enum How {
     Drawn(People),
     Raked(Raking),
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Raking {
-    pub margins: Vec<margin::Written>,
-    pub seed_table: Option<margin::Written>,
-    pub output: Output,
-    pub tolerance: f64,
-    pub max_iterations: u32,
+pub(crate) struct Raking {
+    pub(crate) margins: Vec<margin::Written>,
+    pub(crate) seed_table: Option<margin::Written>,
+    pub(crate) output: Output,
+    pub(crate) tolerance: f64,
+    pub(crate) max_iterations: u32,
 }
 
 #[derive(Clone, Debug)]
-pub struct Fitted {
-    pub frame: Frame,
-    pub fit: Fit,
+pub(crate) struct Fitted {
+    pub(crate) frame: Frame,
+    pub(crate) fit: Fit,
 }
 
 impl Population {
-    pub fn n(&self) -> u64 {
+    pub(crate) fn n(&self) -> u64 {
         self.n
     }
 
-    pub fn about(&self) -> String {
+    pub(crate) fn about(&self) -> String {
         match &self.how {
             How::Drawn(people) if people.quota => format!("drawn by quota, seed {}", self.seed),
             How::Drawn(_) => format!("drawn at random, seed {}", self.seed),
@@ -60,7 +60,7 @@ impl Population {
     }
 
     /// The frame and its fit; `None` for a drawn population.
-    pub fn fitted(&self, folder: &Path) -> Result<Option<Fitted>, SourceError> {
+    pub(crate) fn fitted(&self, folder: &Path) -> Result<Option<Fitted>, SourceError> {
         let How::Raked(raking) = &self.how else { return Ok(None) };
         let (frame, faults) = frame::frame(&raking.margins, raking.seed_table.as_ref(), folder)?;
         let Some(frame) = frame else {
@@ -82,7 +82,7 @@ impl Population {
         Ok(Some(Fitted { frame, fit }))
     }
 
-    pub fn columns(&self, fitted: Option<&Fitted>) -> Columns {
+    pub(crate) fn columns(&self, fitted: Option<&Fitted>) -> Columns {
         let drawn = match (&self.how, fitted) {
             (How::Drawn(people), _) => people.characteristics.iter().map(drawn).collect(),
             (How::Raked(raking), fitted) => {
@@ -98,7 +98,7 @@ impl Population {
         Columns::new(drawn, &self.fixed)
     }
 
-    pub fn blocks(&self, fitted: Option<&Fitted>) -> Box<dyn Iterator<Item = Block> + Send> {
+    pub(crate) fn blocks(&self, fitted: Option<&Fitted>) -> Box<dyn Iterator<Item = Block> + Send> {
         match (&self.how, fitted) {
             (How::Drawn(people), _) => Box::new(Draws::new(people.clone(), self.seed)),
             (How::Raked(raking), Some(Fitted { frame, fit })) => match raking.output {

@@ -10,10 +10,10 @@ use super::numeric::NumericTable;
 /// The levels of nested tables that the schema describes; deeper tables may contain anything.
 const DEPTH: usize = 3;
 
-pub struct Characteristics;
-pub struct FixedValues;
-pub struct Names;
-pub struct Nested;
+pub(crate) struct Characteristics;
+pub(crate) struct FixedValues;
+pub(crate) struct Names;
+pub(crate) struct Nested;
 
 macro_rules! inline {
     ($($shape:ident: $schema:expr;)*) => {$(

@@ -130,7 +130,7 @@ fn columns_have_their_types_in_the_order_of_the_spec() {
     assert_eq!(cells["ID"], ids);
     assert!(cells["country"].iter().all(|cell| text_is(cell, "US")));
     assert!(cells["height"].iter().all(|cell| matches!(cell, Cell::Integer(140..=210))));
-    assert!(batches(source.as_ref()).iter().all(|batch| batch.num_rows() <= super::super::BATCH_ROWS));
+    assert!(batches(source.as_ref()).iter().all(|batch| batch.num_rows() <= crate::source::batches::BATCH_ROWS));
 }
 
 fn text_is(cell: &Cell, wanted: &str) -> bool {
@@ -224,12 +224,12 @@ fn more_columns_and_more_rows_change_no_other_cell() {
     }
     let mut other = read(&format!("n = 500\n{}", PEOPLE.replace("seed = 7", "")));
     other.seed(Some(7));
-    assert_eq!(super::tests::cells(other.as_ref()), before, "the spec's seed is the default");
+    assert_eq!(cells(other.as_ref()), before, "the spec's seed is the default");
     other.seed(Some(8));
-    assert_ne!(super::tests::cells(other.as_ref()), before);
+    assert_ne!(cells(other.as_ref()), before);
     let mut own = people(500, "random");
     own.seed(Some(8));
-    assert_eq!(super::tests::cells(own.as_ref()), before, "its own seed comes first");
+    assert_eq!(cells(own.as_ref()), before, "its own seed comes first");
 }
 
 #[test]

@@ -19,18 +19,18 @@ const TASK: &str = "Read the text and give the values that are asked for. Take t
 const ORIGINAL: &str = "original";
 
 #[derive(Debug)]
-pub struct Key {
-    pub field: Field,
+pub(crate) struct Key {
+    pub(crate) field: Field,
     /// The column of the input that may hold the value already.
-    pub column: Option<usize>,
+    pub(crate) column: Option<usize>,
     /// The column of the input that is filled in place.
-    pub filled: Option<usize>,
-    pub target: String,
+    pub(crate) filled: Option<usize>,
+    pub(crate) target: String,
 }
 
 /// The system prompt and the expected answer for one set of missing keys.
 #[derive(Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     system: String,
     expect: Arc<Expect>,
     schema: Option<Arc<Value>>,
@@ -38,14 +38,14 @@ pub struct Shape {
 
 /// A `fill-missing` stage bound to its input.
 #[derive(Debug)]
-pub struct Filling {
-    pub prompt: Bound,
-    pub system: Option<String>,
-    pub keys: Vec<Key>,
-    pub nulls: Vec<String>,
-    pub evidence: Option<Evidence>,
+pub(crate) struct Filling {
+    pub(crate) prompt: Bound,
+    pub(crate) system: Option<String>,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) nulls: Vec<String>,
+    pub(crate) evidence: Option<Evidence>,
     /// The shapes so far, by the keys that are missing: most rows of a table lack the same ones.
-    pub shapes: Mutex<HashMap<Vec<bool>, Arc<Shape>>>,
+    pub(crate) shapes: Mutex<HashMap<Vec<bool>, Arc<Shape>>>,
 }
 
 /// The cells of one key of a row.
@@ -65,7 +65,7 @@ impl KeyCells {
 
 impl Filling {
     /// The stage as data; `text` is the text column.
-    pub fn info(&self, kind: &'static str, text: Option<usize>) -> StageInfo {
+    pub(crate) fn info(&self, kind: &'static str, text: Option<usize>) -> StageInfo {
         let mut columns = AnswerColumns::default();
         for key in &self.keys {
             let origin = ["fields", key.field.name.as_str()];

@@ -4,7 +4,7 @@ use crate::prompt::AnswerType;
 use crate::table::Cell;
 
 /// Whether a cell holds no value: null, NaN, an empty text or white space, the text `NaN`, or one of `nulls`.
-pub fn is_missing(cell: &Cell, nulls: &[String]) -> bool {
+pub(crate) fn is_missing(cell: &Cell, nulls: &[String]) -> bool {
     let listed = |text: &str| nulls.iter().any(|null| null.trim() == text);
     match cell {
         Cell::Null => true,
@@ -20,7 +20,7 @@ pub fn is_missing(cell: &Cell, nulls: &[String]) -> bool {
 }
 
 /// A present value as a cell of type `kind`; the error is a sentence. Bounds and options are not checked.
-pub fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
+pub(crate) fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
     let wrong = |what: &str| Err(format!("{} is not {what}", shown(cell)));
     match (kind, cell) {
         (AnswerType::List(item), Cell::List(items)) => {

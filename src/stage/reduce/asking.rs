@@ -18,18 +18,18 @@ const HIDDEN: &str = "rows/";
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// The hidden column that gathers the cells of column `name`.
-pub fn hidden(name: &str) -> String {
+pub(crate) fn hidden(name: &str) -> String {
     format!("{HIDDEN}{name}")
 }
 
-pub fn shown(hidden: &str) -> &str {
+pub(crate) fn shown(hidden: &str) -> &str {
     hidden.strip_prefix(HIDDEN).unwrap_or(hidden)
 }
 
 /// Treatment of a group that does not fit into one prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Strategy {
+pub(crate) enum Strategy {
     /// The group fails.
     Single,
     /// Asks about parts of it, then about the answers.
@@ -41,20 +41,20 @@ pub enum Strategy {
 
 /// A reduce bound to the table of its groups.
 #[derive(Debug)]
-pub struct BoundReduce {
-    pub strategy: Strategy,
+pub(crate) struct BoundReduce {
+    pub(crate) strategy: Strategy,
     /// Tokens of a prompt at most.
-    pub tokens: Option<u64>,
-    pub prompt: Bound,
+    pub(crate) tokens: Option<u64>,
+    pub(crate) prompt: Bound,
     /// The template that combines partial answers, if the spec gives one.
-    pub combine: Option<Bound>,
-    pub system: Option<String>,
-    pub expect: Arc<Expect>,
-    pub schema: Option<Arc<Value>>,
-    pub names: Vec<String>,
-    pub hidden: Vec<usize>,
-    pub rows: usize,
-    pub keys: Vec<String>,
+    pub(crate) combine: Option<Bound>,
+    pub(crate) system: Option<String>,
+    pub(crate) expect: Arc<Expect>,
+    pub(crate) schema: Option<Arc<Value>>,
+    pub(crate) names: Vec<String>,
+    pub(crate) hidden: Vec<usize>,
+    pub(crate) rows: usize,
+    pub(crate) keys: Vec<String>,
 }
 
 type Item = Vec<Cell>;

@@ -20,22 +20,22 @@ const ROWS: usize = 4096;
 
 /// Rows to groups.
 #[derive(Debug)]
-pub struct Gather {
+pub(crate) struct Gather {
     /// The columns of a group: its grouping columns, its rows, the rows left out; then the hidden ones.
-    pub schema: SchemaRef,
-    pub by: Vec<usize>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) by: Vec<usize>,
     /// The columns that its rows are ordered by; equal rows keep their order.
-    pub order: Vec<usize>,
-    pub descending: bool,
+    pub(crate) order: Vec<usize>,
+    pub(crate) descending: bool,
     /// The columns whose cells are gathered, in the hidden columns.
-    pub reads: Vec<usize>,
+    pub(crate) reads: Vec<usize>,
     /// A row with one of these signs is left out.
-    pub leaves_out: Vec<Guard>,
-    pub input: SchemaRef,
+    pub(crate) leaves_out: Vec<Guard>,
+    pub(crate) input: SchemaRef,
 }
 
 impl Gather {
-    pub fn transform(self) -> Transform {
+    pub(crate) fn transform(self) -> Transform {
         let names = |columns: &[usize]| -> Vec<&str> {
             columns.iter().map(|column| self.input.field(*column).name().as_str()).collect()
         };

@@ -22,7 +22,7 @@ use crate::registry::Kind;
 use asking::{BoundReduce, Strategy};
 use gather::Gather;
 
-pub const KIND: Kind<Box<dyn StageConfig>> =
+pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
     kind::<Reduce>("reduce", "One answer about many rows: of each group, or of the whole table.");
 
 /// One answer about many rows. The table has a row for each group, in the order of their first rows: the grouping columns,

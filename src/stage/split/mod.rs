@@ -19,7 +19,7 @@ use crate::table::{Cell, cell_at};
 
 use pieces::{By, Cutter, Unit};
 
-pub const KIND: Kind<Box<dyn TransformConfig>> =
+pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
     kind::<Split>("split", "A row for each piece of a text, without a model.");
 
 const ROWS: usize = 1024;

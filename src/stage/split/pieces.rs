@@ -10,7 +10,7 @@ use unicode_segmentation::UnicodeSegmentation;
 /// What a size counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Unit {
+pub(crate) enum Unit {
     /// Unicode code points.
     Chars,
     /// Words: segments between word boundaries that contain a letter or a digit.
@@ -22,7 +22,7 @@ pub enum Unit {
 /// Where a piece may end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum By {
+pub(crate) enum By {
     /// After any unit.
     #[default]
     Fixed,
@@ -32,15 +32,15 @@ pub enum By {
     Paragraph,
 }
 
-pub struct Cutter {
+pub(crate) struct Cutter {
     /// Units of a piece at most.
-    pub size: usize,
+    pub(crate) size: usize,
     /// Units at most that two pieces share, less than `size`.
-    pub overlap: usize,
-    pub unit: Unit,
-    pub by: By,
+    pub(crate) overlap: usize,
+    pub(crate) unit: Unit,
+    pub(crate) by: By,
     /// What counts tokens, for [`Unit::Tokens`].
-    pub tokens: Option<&'static CoreBPE>,
+    pub(crate) tokens: Option<&'static CoreBPE>,
 }
 
 impl std::fmt::Debug for Cutter {
@@ -50,10 +50,10 @@ impl std::fmt::Debug for Cutter {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece<'a> {
-    pub text: &'a str,
+pub(crate) struct Piece<'a> {
+    pub(crate) text: &'a str,
     /// Its position, in code points from 0.
-    pub characters: Range<usize>,
+    pub(crate) characters: Range<usize>,
 }
 
 /// A part of a text that is not cut: its end in bytes, and its units.
@@ -67,7 +67,7 @@ impl Cutter {
     /// The pieces of `text`, in order; at least one. Each starts at the end of the piece before, or up to `overlap` units
     /// earlier, so that together they are the text. A unit, or a grapheme in which a unit ends, that is larger than `size` is
     /// a separate piece.
-    pub fn pieces<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
+    pub(crate) fn pieces<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
         let mut atoms = Vec::new();
         self.atoms(text, 0, self.by, &mut atoms);
         let mut pieces: Vec<Piece<'a>> = Vec::new();

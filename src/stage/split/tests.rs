@@ -20,7 +20,7 @@ fn bound(spec: &str, schema: &SchemaRef, key: Option<usize>) -> Result<Transform
 #[test]
 fn each_piece_is_a_row_that_says_where_it_comes_from() {
     let field = |name: &str| Field::new(name, DataType::Utf8, true);
-    let schema: SchemaRef = Arc::new(arrow_schema::Schema::new(vec![field("id"), field("text"), field("who")]));
+    let schema: SchemaRef = Arc::new(Schema::new(vec![field("id"), field("text"), field("who")]));
     let column = |cells: [Option<&str>; 3]| Arc::new(StringArray::from(cells.to_vec())) as ArrayRef;
     let columns = vec![
         column([Some("x"), None, Some("z")]),

@@ -13,7 +13,7 @@ use crate::stage::ask::BindContext;
 use crate::table::extended;
 
 /// The questions of `survey`; reports all problems.
-pub fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
+pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
     let at = context.path.key("questions");
     let mut check = Check { survey, context, problems };
     let drafts = match &survey.questions {

@@ -21,13 +21,13 @@ const WEIGHT: &str = "weight";
 const RULE: &str = "Answer every question as this person would, from their own situation and point of view.";
 
 #[derive(Debug)]
-pub enum Persona {
+pub(crate) enum Persona {
     Written(Box<Bound>),
     Columns(Vec<(usize, String)>),
 }
 
 impl Persona {
-    pub fn described(context: &BindContext<'_>) -> Self {
+    pub(crate) fn described(context: &BindContext<'_>) -> Self {
         let fields = context.input.fields().iter().enumerate();
         let telling = fields.filter(|(i, field)| context.key != Some(*i) && field.name() != WEIGHT);
         Persona::Columns(telling.map(|(i, field)| (i, field.name().replace('_', " "))).collect())
@@ -72,12 +72,12 @@ fn in_words(cell: &Cell) -> Option<String> {
 }
 
 /// The column of the order in which stage `stage` asked its questions.
-pub fn order_column(stage: &str) -> String {
+pub(crate) fn order_column(stage: &str) -> String {
     format!("{stage}_question_order")
 }
 
 /// The questions that move together: those linked by a condition, with all between them.
-pub fn blocks(questions: &[Question]) -> Vec<Range<usize>> {
+pub(crate) fn blocks(questions: &[Question]) -> Vec<Range<usize>> {
     // Whether each question is linked with the one before it.
     let mut tied = vec![false; questions.len()];
     for (i, question) in questions.iter().enumerate() {
@@ -98,18 +98,18 @@ pub fn blocks(questions: &[Question]) -> Vec<Range<usize>> {
 
 /// A survey bound to its input.
 #[derive(Debug)]
-pub struct Interview {
-    pub system: Option<String>,
-    pub persona: Persona,
-    pub questions: Vec<Question>,
-    pub blocks: Vec<Range<usize>>,
+pub(crate) struct Interview {
+    pub(crate) system: Option<String>,
+    pub(crate) persona: Persona,
+    pub(crate) questions: Vec<Question>,
+    pub(crate) blocks: Vec<Range<usize>>,
     /// The order of the blocks.
-    pub order: Design,
-    pub per: Per,
-    pub memory: bool,
-    pub labels: Labels,
-    pub key: Option<usize>,
-    pub fold: u64,
+    pub(crate) order: Design,
+    pub(crate) per: Per,
+    pub(crate) memory: bool,
+    pub(crate) labels: Labels,
+    pub(crate) key: Option<usize>,
+    pub(crate) fold: u64,
 }
 
 struct Progress {
@@ -129,7 +129,7 @@ struct Progress {
 
 impl Interview {
     /// The survey as data; `stage` is its name.
-    pub fn info(&self, kind: &'static str, stage: &str, seed: u64) -> StageInfo {
+    pub(crate) fn info(&self, kind: &'static str, stage: &str, seed: u64) -> StageInfo {
         let mut reads = self.persona.reads();
         reads.extend(self.questions.iter().filter_map(|q| q.when.as_ref()).flat_map(BoundCondition::reads));
         reads.sort_unstable();

@@ -23,7 +23,7 @@ use interview::{Interview, Persona};
 use order::Design;
 use questions::Survey;
 
-pub const KIND: Kind<Box<dyn StageConfig>> =
+pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
     kind::<Survey>("survey", "Each row is a respondent who answers a questionnaire.");
 
 impl StageConfig for Survey {

@@ -17,7 +17,7 @@ use crate::table::{Cell, Row};
 /// The rule for the order of options or questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Order {
+pub(crate) enum Order {
     /// As in the spec.
     #[default]
     AsGiven,
@@ -33,7 +33,7 @@ pub enum Order {
 }
 
 impl Order {
-    pub fn varies(self) -> bool {
+    pub(crate) fn varies(self) -> bool {
         matches!(self, Order::Random | Order::Cyclic | Order::Latin)
     }
 
@@ -44,7 +44,7 @@ impl Order {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Respondent {
+pub(crate) struct Respondent {
     /// The row of the source, from 0.
     number: u64,
     /// The row's key; new rows before it do not change it.
@@ -53,7 +53,7 @@ pub struct Respondent {
 
 impl Respondent {
     /// The respondent of `row` of a table with `fold` rows for each row of the source, known by column `key`.
-    pub fn of(row: Row<'_>, key: Option<usize>, fold: u64) -> Self {
+    pub(crate) fn of(row: Row<'_>, key: Option<usize>, fold: u64) -> Self {
         let key = key.and_then(|column| match row.cell(column) {
             Cell::Text(text) => Some(text),
             Cell::Integer(number) => Some(number.to_string()),
@@ -62,7 +62,7 @@ impl Respondent {
         Respondent { number: row.number() / fold.max(1), key }
     }
 
-    pub fn identity(&self) -> u64 {
+    pub(crate) fn identity(&self) -> u64 {
         let hash = match &self.key {
             Some(key) => blake3::hash(format!("key {key}").as_bytes()),
             None => blake3::hash(format!("row {}", self.number).as_bytes()),
@@ -72,7 +72,7 @@ impl Respondent {
 }
 
 #[derive(Clone, Debug)]
-pub struct Design {
+pub(crate) struct Design {
     order: Order,
     seed: u64,
     name: Vec<String>,
@@ -82,21 +82,21 @@ pub struct Design {
 
 impl Design {
     /// The orders of the items called `name`; `pinned` states for each whether it keeps its position.
-    pub fn new(order: Order, seed: u64, name: &[&str], pinned: &[bool]) -> Self {
+    pub(crate) fn new(order: Order, seed: u64, name: &[&str], pinned: &[bool]) -> Self {
         let free = (0..pinned.len()).filter(|place| !pinned[*place]).collect();
         let name = name.iter().map(|part| (*part).to_owned()).collect();
         Design { order, seed, name, items: pinned.len(), free }
     }
 
-    pub fn order(&self) -> Order {
+    pub(crate) fn order(&self) -> Order {
         self.order
     }
 
-    pub fn moving(&self) -> &[usize] {
+    pub(crate) fn moving(&self) -> &[usize] {
         &self.free
     }
 
-    pub fn of(&self, who: &Respondent) -> Vec<usize> {
+    pub(crate) fn of(&self, who: &Respondent) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.items).collect();
         for (place, item) in self.free.iter().zip(self.sequence(who)) {
             places[*place] = self.free[item];

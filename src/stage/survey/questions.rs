@@ -19,37 +19,37 @@ use crate::name::Name;
 /// A questionnaire for every row.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Instructions before the persona that all rows share, without variables.
-    pub system: Option<String>,
+    pub(crate) system: Option<String>,
     /// The respondent, a Jinja template over the row's columns: `You are {{ name }}, {{ age }} years old.` Left out: a list of
     /// all columns except the key and `weight`, without nulls.
-    pub persona: Option<String>,
+    pub(crate) persona: Option<String>,
     /// The questions: a list of tables, or as a shorthand a table of texts with their options.
     #[schemars(required)]
-    pub questions: Option<Questions>,
+    pub(crate) questions: Option<Questions>,
     /// The content of one call: a question, or the whole questionnaire of a respondent. Default: `question`.
     #[serde(default)]
-    pub per: Per,
+    pub(crate) per: Per,
     /// Whether later questions include the earlier ones and their answers, for `per = "question"`. Default: false.
     #[serde(default)]
-    pub memory: bool,
+    pub(crate) memory: bool,
     /// The order of options, recorded in a column `<id>_shown`. Default: `as_given`.
     #[serde(default)]
-    pub option_order: Order,
+    pub(crate) option_order: Order,
     /// The order of questions, recorded in a column `<stage>_question_order`. Questions that are tied by `when` move as
     /// one block. Default: `as_given`.
     #[serde(default)]
-    pub question_order: Order,
+    pub(crate) question_order: Order,
     /// The labels before the options, used in the answer. Default: `none`.
     #[serde(default)]
-    pub option_labels: Labels,
+    pub(crate) option_labels: Labels,
 }
 
 /// The content of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Per {
+pub(crate) enum Per {
     /// One question.
     #[default]
     Question,
@@ -60,41 +60,41 @@ pub enum Per {
 /// One question of a survey; its answer becomes one column.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct QuestionTable {
+pub(crate) struct QuestionTable {
     /// The column of the answer, and its name in the `when` of later questions.
-    pub id: Name,
+    pub(crate) id: Name,
     /// The question as it is asked; not a template.
-    pub text: String,
+    pub(crate) text: String,
     /// The type of the answer. Default: `single` with `options`, `text` without.
     #[serde(rename = "type")]
-    pub kind: Option<QuestionType>,
+    pub(crate) kind: Option<QuestionType>,
     /// The options, for `single` and `multiple`.
-    pub options: Option<Vec<String>>,
+    pub(crate) options: Option<Vec<String>>,
     /// Options that keep their position in every `option_order`, such as "Don't know".
     #[serde(default)]
-    pub pinned_options: Vec<String>,
+    pub(crate) pinned_options: Vec<String>,
     /// The order of this question's options. Default: the stage's.
-    pub option_order: Option<Order>,
+    pub(crate) option_order: Option<Order>,
     /// The lower end, for `scale` (a whole number) and `number`.
-    pub min: Option<f64>,
+    pub(crate) min: Option<f64>,
     /// The upper end, for `scale` (a whole number) and `number`.
-    pub max: Option<f64>,
+    pub(crate) max: Option<f64>,
     /// The meaning of the lower end of a `scale`, such as "not at all".
-    pub min_label: Option<String>,
+    pub(crate) min_label: Option<String>,
     /// The meaning of the upper end of a `scale`.
-    pub max_label: Option<String>,
+    pub(crate) max_label: Option<String>,
     /// Skip logic: a Jinja expression over the input's columns and the ids of earlier questions, such as
     /// `employed == "yes"`. If it is false, the question is not asked and its answer is null.
-    pub when: Option<String>,
+    pub(crate) when: Option<String>,
     /// Whether the question keeps its position in every `question_order`. Default: false.
     #[serde(default)]
-    pub pinned: bool,
+    pub(crate) pinned: bool,
 }
 
 /// The type of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum QuestionType {
+pub(crate) enum QuestionType {
     /// One of the options.
     Single,
     /// Some of the options.
@@ -108,7 +108,7 @@ pub enum QuestionType {
 }
 
 impl QuestionType {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             QuestionType::Single => "single",
             QuestionType::Multiple => "multiple",
@@ -120,30 +120,30 @@ impl QuestionType {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Questions {
+pub(crate) enum Questions {
     List(Vec<QuestionTable>),
     Map(IndexMap<String, Shorthand>),
 }
 
 /// The value of a question's text in the short form.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Shorthand {
+pub(crate) enum Shorthand {
     /// The options of which one is chosen; without any, a free text.
     Options(Vec<String>),
     Word(String),
 }
 
 #[derive(Clone, Debug)]
-pub struct Draft {
-    pub at: Path,
-    pub options_at: Path,
-    pub table: QuestionTable,
-    pub stray: Option<String>,
+pub(crate) struct Draft {
+    pub(crate) at: Path,
+    pub(crate) options_at: Path,
+    pub(crate) table: QuestionTable,
+    pub(crate) stray: Option<String>,
 }
 
 impl Questions {
     /// The questions, given at `at`, in order; those of the short form are called `q1`, `q2`, ...
-    pub fn drafts(&self, at: &Path) -> Vec<Draft> {
+    pub(crate) fn drafts(&self, at: &Path) -> Vec<Draft> {
         match self {
             Questions::List(tables) => {
                 let draft = |(i, table): (usize, &QuestionTable)| {

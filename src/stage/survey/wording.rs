@@ -12,12 +12,12 @@ use crate::stage::ask::MOST_LABELS;
 use crate::table::{Cell, Column, Simple, Type};
 
 /// The key of a typed answer to one question.
-pub const KEY: &str = "answer";
+pub(crate) const KEY: &str = "answer";
 
 /// The labels before the options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Labels {
+pub(crate) enum Labels {
     /// Nothing; the answer is an option's text.
     #[default]
     None,
@@ -29,7 +29,7 @@ pub enum Labels {
 
 impl Labels {
     /// The label of the option at position `place`, from 0.
-    pub fn of(self, place: usize) -> Option<String> {
+    pub(crate) fn of(self, place: usize) -> Option<String> {
         match self {
             Labels::None => None,
             Labels::Letters => u8::try_from(place).ok().filter(|p| *p < 26).map(|p| char::from(b'A' + p).to_string()),
@@ -39,16 +39,16 @@ impl Labels {
 }
 
 #[derive(Debug)]
-pub struct Question {
-    pub id: String,
-    pub text: String,
-    pub form: Form,
-    pub when: Option<BoundCondition>,
-    pub pinned: bool,
+pub(crate) struct Question {
+    pub(crate) id: String,
+    pub(crate) text: String,
+    pub(crate) form: Form,
+    pub(crate) when: Option<BoundCondition>,
+    pub(crate) pinned: bool,
 }
 
 #[derive(Debug)]
-pub enum Form {
+pub(crate) enum Form {
     Choice(Choice),
     /// A whole number between two ends, which can have a meaning each.
     Scale {
@@ -61,15 +61,15 @@ pub enum Form {
 }
 
 #[derive(Debug)]
-pub struct Choice {
-    pub options: Vec<String>,
-    pub several: bool,
+pub(crate) struct Choice {
+    pub(crate) options: Vec<String>,
+    pub(crate) several: bool,
     /// The order in which they are shown.
-    pub design: Design,
+    pub(crate) design: Design,
 }
 
 impl Question {
-    pub fn column(&self) -> Column {
+    pub(crate) fn column(&self) -> Column {
         let kind = match &self.form {
             Form::Choice(choice) if choice.several => Type::List(Simple::Text),
             Form::Choice(_) | Form::Text => Type::Text,
@@ -80,13 +80,13 @@ impl Question {
     }
 
     /// The column of the answer and, if they are reordered, of the options as shown.
-    pub fn columns(&self) -> Vec<Column> {
+    pub(crate) fn columns(&self) -> Vec<Column> {
         let shown = self.reordered().map(|_| Column::new(format!("{}_shown", self.id), Type::List(Simple::Text)));
         [self.column()].into_iter().chain(shown).collect()
     }
 
     /// The labels of the answer: the options, or the points of a short scale; else empty.
-    pub fn labels(&self) -> Vec<String> {
+    pub(crate) fn labels(&self) -> Vec<String> {
         match &self.form {
             Form::Choice(choice) if !choice.several => choice.options.clone(),
             Form::Scale { min, max, .. } if max - min < MOST_LABELS as f64 => {
@@ -97,19 +97,19 @@ impl Question {
     }
 
     /// The options, if they are reordered.
-    pub fn reordered(&self) -> Option<&Choice> {
+    pub(crate) fn reordered(&self) -> Option<&Choice> {
         match &self.form {
             Form::Choice(choice) if choice.design.order() != Order::AsGiven => Some(choice),
             _ => None,
         }
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.form, Form::Text)
     }
 
     /// The options in the order for `who`; empty without options.
-    pub fn order(&self, who: &Respondent) -> Vec<usize> {
+    pub(crate) fn order(&self, who: &Respondent) -> Vec<usize> {
         match &self.form {
             Form::Choice(choice) => choice.design.of(who),
             Form::Scale { .. } | Form::Number(..) | Form::Text => Vec::new(),
@@ -118,7 +118,7 @@ impl Question {
 
     /// The question as it is shown: with its options in the order `order`, one per line, or with the meanings of the ends of
     /// its scale.
-    pub fn shown(&self, order: &[usize], labels: Labels) -> String {
+    pub(crate) fn shown(&self, order: &[usize], labels: Labels) -> String {
         let mut shown = self.text.clone();
         match &self.form {
             Form::Choice(choice) => {
@@ -140,7 +140,7 @@ impl Question {
     }
 
     /// The field `name` of a reply.
-    pub fn field(&self, name: &str, order: &[usize], labels: Labels) -> Field {
+    pub(crate) fn field(&self, name: &str, order: &[usize], labels: Labels) -> Field {
         let kind = match &self.form {
             Form::Text => AnswerType::Text(None),
             Form::Number(min, max) => AnswerType::Number(*min, *max),
@@ -161,7 +161,7 @@ impl Question {
     }
 
     /// The instruction for the value under a key. The options are part of the question and not repeated.
-    pub fn wanted(&self, labels: Labels) -> String {
+    pub(crate) fn wanted(&self, labels: Labels) -> String {
         match &self.form {
             Form::Choice(choice) => match (labels, choice.several) {
                 (Labels::None, false) => "one of the options, word for word",
@@ -178,7 +178,7 @@ impl Question {
     }
 
     /// An answer as the table holds it: chosen options in the order of the spec.
-    pub fn kept(&self, cell: Cell) -> Cell {
+    pub(crate) fn kept(&self, cell: Cell) -> Cell {
         match (&self.form, cell) {
             (Form::Choice(choice), Cell::List(chosen)) => {
                 let options = choice.options.iter().map(|option| Cell::Text(option.clone()));
@@ -189,7 +189,7 @@ impl Question {
     }
 
     /// A reply that reads as `cell`, always written the same way: equal answers make equal conversations.
-    pub fn said(&self, cell: &Cell, order: &[usize], labels: Labels) -> String {
+    pub(crate) fn said(&self, cell: &Cell, order: &[usize], labels: Labels) -> String {
         let value = match (&self.form, cell) {
             (Form::Text, Cell::Text(text)) => return text.clone(),
             (Form::Choice(choice), cell) => {
@@ -211,7 +211,7 @@ impl Question {
         json!({ KEY: value }).to_string()
     }
 
-    pub fn meaning(&self) -> Value {
+    pub(crate) fn meaning(&self) -> Value {
         let form = match &self.form {
             Form::Text => json!("text"),
             Form::Number(min, max) => json!({ "number": [min, max] }),

@@ -7,40 +7,40 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::{FIELDS, Key, Ledger, LedgerError, Record, Retired, STATE, columns, count, format, known_format, read};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Contents {
-    pub format: i64,
-    pub answers: u64,
+pub(crate) struct Contents {
+    pub(crate) format: i64,
+    pub(crate) answers: u64,
     /// Calls that failed: history, never served.
-    pub failed_calls: u64,
+    pub(crate) failed_calls: u64,
     /// Answers that are not served any more: they do not fit what is asked now, or `--fresh` asked again.
-    pub retired: u64,
+    pub(crate) retired: u64,
     /// Answers that are not served any more because their checksum is wrong.
-    pub corrupt: u64,
+    pub(crate) corrupt: u64,
     /// The model with the most answers first.
-    pub models: Vec<ModelContents>,
+    pub(crate) models: Vec<ModelContents>,
     /// When the oldest record was added, in milliseconds since 1970.
-    pub oldest_ms: Option<i64>,
-    pub newest_ms: Option<i64>,
+    pub(crate) oldest_ms: Option<i64>,
+    pub(crate) newest_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ModelContents {
-    pub model: String,
-    pub answers: u64,
-    pub prompt_tokens: u64,
-    pub completion_tokens: u64,
+pub(crate) struct ModelContents {
+    pub(crate) model: String,
+    pub(crate) answers: u64,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct VerifyCounts {
-    pub sound: u64,
-    pub corrupt: u64,
+pub(crate) struct VerifyCounts {
+    pub(crate) sound: u64,
+    pub(crate) corrupt: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct DropCounts {
-    pub answers: u64,
-    pub history: u64,
+pub(crate) struct DropCounts {
+    pub(crate) answers: u64,
+    pub(crate) history: u64,
 }
 
 /// Records that may go: history, and answers with neither a key in `used` nor a model in `kept`.
@@ -48,7 +48,7 @@ const UNUSED: &str = "error IS NOT NULL
     OR (key NOT IN (SELECT key FROM temp.used) AND model NOT IN (SELECT model FROM temp.kept))";
 
 impl Ledger {
-    pub fn contents(&self) -> Result<Contents, LedgerError> {
+    pub(crate) fn contents(&self) -> Result<Contents, LedgerError> {
         let read = || {
             let mut contents = Contents { format: format(&self.connection)?, ..Contents::default() };
             let states = format!("SELECT {STATE}, COUNT(*), MIN(at), MAX(at) FROM calls GROUP BY 1");
@@ -84,7 +84,7 @@ impl Ledger {
     }
 
     /// Reads every answer and retires those that are not what was written. A file that SQLite can't read is an error.
-    pub fn verify(&self) -> Result<VerifyCounts, LedgerError> {
+    pub(crate) fn verify(&self) -> Result<VerifyCounts, LedgerError> {
         check(&self.path, &self.connection)?;
         let (mut verified, mut corrupt) = (VerifyCounts::default(), Vec::new());
         read_all(&self.path, &self.connection, |id, record| {
@@ -109,7 +109,7 @@ impl Ledger {
 
     /// Drops history and the answers that are neither to `used` calls nor of the models in `kept`, all or nothing. Then it
     /// shrinks the file. `dry`: only counts.
-    pub fn sweep<E: From<LedgerError>>(
+    pub(crate) fn sweep<E: From<LedgerError>>(
         &mut self,
         used: impl Iterator<Item = Result<Key, E>>,
         kept: &[String],
@@ -150,7 +150,7 @@ fn drop_unused(connection: &Connection, kept: &[String], dry: bool) -> Result<Dr
 
 /// Calls `each` with the answers of the ledger at `path`, whatever its format. Returns the numbers of corrupt answers and of
 /// other records. An error of `each` ends it.
-pub fn read_answers(
+pub(crate) fn read_answers(
     path: &Path,
     mut each: impl FnMut(Record) -> Result<(), LedgerError>,
 ) -> Result<(u64, u64), LedgerError> {

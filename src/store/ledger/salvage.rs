@@ -22,7 +22,7 @@ const FRAME_HEADER: u64 = 24;
 
 /// Calls `each` with the answers that the damaged ledger at `path` still contains, newer pages first. An answer may come
 /// twice. An error of `each` ends it.
-pub fn salvage(path: &Path, mut each: impl FnMut(Record) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
+pub(crate) fn salvage(path: &Path, mut each: impl FnMut(Record) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let pages = Pages::open(path, Path::new(&log));

@@ -9,47 +9,47 @@ use crate::stats::kappa;
 use crate::table::Cell;
 
 /// Values at most of a column that gets a [`Confusion`].
-pub const LABELS: usize = 20;
+pub(crate) const LABELS: usize = 20;
 const NULL: &[u8] = &[0];
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct ColumnDiff {
-    pub name: String,
-    pub differ: u64,
+pub(crate) struct ColumnDiff {
+    pub(crate) name: String,
+    pub(crate) differ: u64,
     /// Those of them that are null in A only.
-    pub null_in_a: u64,
+    pub(crate) null_in_a: u64,
     /// Those of them that are null in B only.
-    pub null_in_b: u64,
-    pub confusion: Option<Confusion>,
-    pub distance: Option<Distance>,
+    pub(crate) null_in_b: u64,
+    pub(crate) confusion: Option<Confusion>,
+    pub(crate) distance: Option<Distance>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Confusion {
-    pub labels: Vec<Cell>,
+pub(crate) struct Confusion {
+    pub(crate) labels: Vec<Cell>,
     /// How many rows have which value in A (first index) and in B.
-    pub counts: Vec<Vec<u64>>,
+    pub(crate) counts: Vec<Vec<u64>>,
 }
 
 /// How far the numbers of a column are apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Distance {
-    pub mean: f64,
+pub(crate) struct Distance {
+    pub(crate) mean: f64,
     /// The rows with a number in both tables.
-    pub rows: u64,
+    pub(crate) rows: u64,
 }
 
 impl Confusion {
     /// Cohen's kappa over the rows that are null in neither table, with their number; `None` if chance alone explains the
     /// agreement.
-    pub fn kappa(&self) -> Option<(f64, u64)> {
+    pub(crate) fn kappa(&self) -> Option<(f64, u64)> {
         let values = self.labels.iter().filter(|label| **label != Cell::Null).count();
         let counts: Vec<Vec<u64>> = self.counts[..values].iter().map(|row| row[..values].to_vec()).collect();
         Some((kappa(&counts)?, counts.iter().flatten().sum()))
     }
 }
 
-pub struct Tally {
+pub(crate) struct Tally {
     name: String,
     differ: u64,
     null_in_a: u64,
@@ -65,7 +65,7 @@ struct Labels {
 }
 
 impl Tally {
-    pub fn new(name: &str, a: &DataType, b: &DataType) -> Self {
+    pub(crate) fn new(name: &str, a: &DataType, b: &DataType) -> Self {
         let number = |kind: &DataType| kind.is_integer() || kind.is_floating();
         let labels = a == b && matches!(a, DataType::Utf8 | DataType::Boolean);
         Tally {
@@ -78,15 +78,15 @@ impl Tally {
         }
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub fn same(&mut self, cell: &[u8]) {
+    pub(crate) fn same(&mut self, cell: &[u8]) {
         self.count(cell, cell);
     }
 
-    pub fn pair(&mut self, a: &[u8], b: &[u8]) {
+    pub(crate) fn pair(&mut self, a: &[u8], b: &[u8]) {
         if a != b {
             self.differ += 1;
             self.null_in_a += u64::from(a == NULL);
@@ -108,7 +108,7 @@ impl Tally {
         }
     }
 
-    pub fn finish(self, matched: u64) -> ColumnDiff {
+    pub(crate) fn finish(self, matched: u64) -> ColumnDiff {
         // Where every row has a value of its own there are no classes to be confused.
         let labels = self.labels.filter(|labels| labels.values() as u64 <= matched);
         let numbers = self.numbers.filter(|(_, rows)| *rows > 0);

@@ -19,81 +19,81 @@ use arrow_schema::SchemaRef;
 
 use super::{Cell, cell_at, column_words};
 use columns::Tally;
-pub use columns::{ColumnDiff, Confusion, Distance};
+pub(crate) use columns::{ColumnDiff, Confusion, Distance};
 use spill::{Spill, decode, encode, pieces};
 
 /// The batches of a table, in order; an error is a sentence.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>>>;
+pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>>>;
 
-pub struct Side<'a> {
-    pub schema: SchemaRef,
+pub(crate) struct Side<'a> {
+    pub(crate) schema: SchemaRef,
     /// Reads it from the start.
-    pub read: &'a dyn Fn() -> Result<Batches, String>,
+    pub(crate) read: &'a dyn Fn() -> Result<Batches, String>,
     /// How many of its rows in turn have the same number.
-    pub fold: u64,
+    pub(crate) fold: u64,
 }
 
 /// How the rows of two tables are matched: those are the same that have the same cells in `columns` and, where they are
 /// `numbered`, the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Matching {
+pub(crate) struct Matching {
     /// Columns that both tables have.
-    pub columns: Vec<String>,
-    pub numbered: bool,
+    pub(crate) columns: Vec<String>,
+    pub(crate) numbered: bool,
 }
 
 /// What changed from one table to another.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TableDiff {
+pub(crate) struct TableDiff {
     /// The rows that both have.
-    pub matched: u64,
-    pub differ: u64,
+    pub(crate) matched: u64,
+    pub(crate) differ: u64,
     /// Rows that only A has.
-    pub only_a: u64,
+    pub(crate) only_a: u64,
     /// Rows that only B has.
-    pub only_b: u64,
+    pub(crate) only_b: u64,
     /// Whether the rows that both have stand in another order.
-    pub reordered: bool,
+    pub(crate) reordered: bool,
     /// The columns that only A has, as `name: type`.
-    pub columns_only_a: Vec<String>,
+    pub(crate) columns_only_a: Vec<String>,
     /// The columns that only B has, as `name: type`.
-    pub columns_only_b: Vec<String>,
+    pub(crate) columns_only_b: Vec<String>,
     /// The columns of two types, as `name: type` in A and in B.
-    pub retyped: Vec<(String, String)>,
+    pub(crate) retyped: Vec<(String, String)>,
     /// The columns that both have, those of the matching left out, in A's order.
-    pub columns: Vec<ColumnDiff>,
+    pub(crate) columns: Vec<ColumnDiff>,
     /// The first rows that differ, in A's order.
-    pub examples: Vec<Example>,
+    pub(crate) examples: Vec<Example>,
     /// The keys of the first rows that only A has.
-    pub examples_only_a: Vec<Vec<Cell>>,
+    pub(crate) examples_only_a: Vec<Vec<Cell>>,
     /// The keys of the first rows that only B has.
-    pub examples_only_b: Vec<Vec<Cell>>,
+    pub(crate) examples_only_b: Vec<Vec<Cell>>,
 }
 
 impl TableDiff {
-    pub fn differs(&self) -> bool {
+    pub(crate) fn differs(&self) -> bool {
         let rows = self.differ + self.only_a + self.only_b > 0 || self.reordered;
         rows || !(self.columns_only_a.is_empty() && self.columns_only_b.is_empty() && self.retyped.is_empty())
     }
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Example {
+pub(crate) struct Example {
     /// Its key: its number (from 1), where that counts, and the cells of the columns that rows are matched by.
-    pub key: Vec<Cell>,
+    pub(crate) key: Vec<Cell>,
     /// Its cells that differ: column, cell in A, cell in B. Long ones are cut.
-    pub changes: Vec<(String, Cell, Cell)>,
+    pub(crate) changes: Vec<(String, Cell, Cell)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     A,
     /// The second.
     B,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum DiffError {
+pub(crate) enum DiffError {
     #[error("{message}")]
     Read { side: Which, message: String },
     /// Two rows have one key.
@@ -127,7 +127,7 @@ enum State {
 }
 
 /// Compares A with B; at most so many `examples` of each kind are kept. The columns of `by` are in both.
-pub fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -> Result<TableDiff, DiffError> {
+pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -> Result<TableDiff, DiffError> {
     let (mut found, mut tallies) = columns_of(a, b, by);
     let names: Vec<&str> = tallies.iter().map(Tally::name).collect();
     let (a, b) = (Reader::new(a, Which::A, by, &names), Reader::new(b, Which::B, by, &names));

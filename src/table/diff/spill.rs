@@ -21,7 +21,7 @@ const KEPT: usize = 200;
 const CUT: u8 = 255;
 
 /// Adds cell `index` of `column` to `out`, behind its length.
-pub fn encode(column: &dyn Array, index: usize, out: &mut Vec<u8>) {
+pub(crate) fn encode(column: &dyn Array, index: usize, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend([0; 4]);
     match column.data_type() {
@@ -45,7 +45,7 @@ pub fn encode(column: &dyn Array, index: usize, out: &mut Vec<u8>) {
     out[start..cell].copy_from_slice(&length.to_le_bytes());
 }
 
-pub fn pieces(mut row: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn pieces(mut row: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = u32::from_le_bytes(take(&mut row)?) as usize;
         let (cell, rest) = row.split_at_checked(length)?;
@@ -54,7 +54,7 @@ pub fn pieces(mut row: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-pub fn decode(mut cell: &[u8]) -> Cell {
+pub(crate) fn decode(mut cell: &[u8]) -> Cell {
     match cell {
         [CUT, rest @ ..] => Cell::Text(String::from_utf8_lossy(rest.get(16..).unwrap_or_default()).into_owned()),
         _ => value(&mut cell).unwrap_or(Cell::Null),
@@ -87,7 +87,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*first)
 }
 
-pub struct Spill {
+pub(crate) struct Spill {
     file: File,
     writer: BufWriter<File>,
     length: u64,
@@ -97,14 +97,14 @@ pub struct Spill {
 }
 
 impl Spill {
-    pub fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         let file = tempfile::tempfile()?;
         let writer = BufWriter::new(file.try_clone()?);
         Ok(Spill { file, writer, length: 0, reader: None, at: 0 })
     }
 
     /// Keeps a row; gives its place. All rows are kept before the first is read.
-    pub fn keep(&mut self, row: &[u8]) -> std::io::Result<u64> {
+    pub(crate) fn keep(&mut self, row: &[u8]) -> std::io::Result<u64> {
         let place = self.length;
         self.writer.write_all(&(row.len() as u64).to_le_bytes())?;
         self.writer.write_all(row)?;
@@ -112,7 +112,7 @@ impl Spill {
         Ok(place)
     }
 
-    pub fn read(&mut self, place: u64, row: &mut Vec<u8>) -> std::io::Result<()> {
+    pub(crate) fn read(&mut self, place: u64, row: &mut Vec<u8>) -> std::io::Result<()> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             none => {

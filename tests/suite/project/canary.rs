@@ -13,17 +13,18 @@ use rusqlite::{Connection, OpenFlags};
 use super::{Cell, Table, entries};
 
 /// The key. It has characters that are written otherwise in URLs.
-pub const CANARY: &str = "sk-CANARY-4f9a8b7c6d/5e+4f3a==";
+pub(crate) const CANARY: &str = "sk-CANARY-4f9a8b7c6d/5e+4f3a==";
 
 /// The variables that hold it, unless a test says otherwise: those that services have, and one that belongs to no service.
-pub const VARIABLES: [&str; 4] = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AWS_SECRET_ACCESS_KEY"];
+pub(crate) const VARIABLES: [&str; 4] =
+    ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AWS_SECRET_ACCESS_KEY"];
 
 /// The forms in which secrets can be found.
-pub struct Forms(Vec<String>);
+pub(crate) struct Forms(Vec<String>);
 
 impl Forms {
     /// Those of these secrets.
-    pub fn of<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Forms {
+    pub(crate) fn of<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Forms {
         let mut forms = Vec::new();
         for secret in secrets {
             let bytes = secret.as_bytes();
@@ -48,7 +49,7 @@ impl Forms {
     }
 
     /// Whether one of them is in these bytes.
-    pub fn stand_in(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn stand_in(&self, bytes: &[u8]) -> bool {
         // They are ASCII, so what isn't text around them doesn't matter; the search of `str` is quick in debug builds too.
         let text = String::from_utf8_lossy(bytes);
         self.0.iter().any(|form| text.contains(form))
@@ -64,7 +65,7 @@ impl Forms {
     }
 
     /// The files below a folder that hold one.
-    pub fn files(&self, folder: &Path) -> Vec<PathBuf> {
+    pub(crate) fn files(&self, folder: &Path) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for path in entries(folder) {
             match path.is_dir() && !path.is_symlink() {

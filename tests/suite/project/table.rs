@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
+pub(crate) enum Cell {
     /// Nothing there.
     Null,
     /// Text.
@@ -34,7 +34,7 @@ pub enum Cell {
 
 /// A table: columns with their types, and rows. Two tables are equal when all of that is, and their metadata.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Table {
+pub(crate) struct Table {
     columns: Vec<(String, DataType)>,
     rows: Vec<Vec<Cell>>,
     /// Key and value pairs of the first file.
@@ -44,7 +44,7 @@ pub struct Table {
 impl Table {
     /// Reads files of one schema, one after the other.
     #[track_caller]
-    pub fn read(files: &[PathBuf]) -> Table {
+    pub(crate) fn read(files: &[PathBuf]) -> Table {
         let mut table = Table { columns: Vec::new(), rows: Vec::new(), metadata: Vec::new() };
         for (number, path) in files.iter().enumerate() {
             let shown = path.display();
@@ -70,77 +70,77 @@ impl Table {
     }
 
     /// The names of the columns.
-    pub fn columns(&self) -> Vec<&str> {
+    pub(crate) fn columns(&self) -> Vec<&str> {
         self.columns.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     /// Whether there is such a column.
-    pub fn has(&self, column: &str) -> bool {
+    pub(crate) fn has(&self, column: &str) -> bool {
         self.columns.iter().any(|(name, _)| name == column)
     }
 
     /// The type of a column.
     #[track_caller]
-    pub fn type_of(&self, column: &str) -> &DataType {
+    pub(crate) fn type_of(&self, column: &str) -> &DataType {
         &self.columns[self.index(column)].1
     }
 
     /// How many rows it has.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// All rows.
-    pub fn rows(&self) -> &[Vec<Cell>] {
+    pub(crate) fn rows(&self) -> &[Vec<Cell>] {
         &self.rows
     }
 
     /// What the first file says about itself: the keys and values of its metadata.
-    pub fn metadata(&self) -> &[(String, String)] {
+    pub(crate) fn metadata(&self) -> &[(String, String)] {
         &self.metadata
     }
 
     /// The values of a column.
     #[track_caller]
-    pub fn cells(&self, column: &str) -> Vec<Cell> {
+    pub(crate) fn cells(&self, column: &str) -> Vec<Cell> {
         let index = self.index(column);
         self.rows.iter().map(|row| row[index].clone()).collect()
     }
 
     /// The values of a text column.
     #[track_caller]
-    pub fn strings(&self, column: &str) -> Vec<Option<String>> {
+    pub(crate) fn strings(&self, column: &str) -> Vec<Option<String>> {
         self.typed(column, |cell| if let Cell::Text(text) = cell { Some(text) } else { None })
     }
 
     /// The values of a text column that has no nulls.
     #[track_caller]
-    pub fn texts(&self, column: &str) -> Vec<String> {
+    pub(crate) fn texts(&self, column: &str) -> Vec<String> {
         let all = self.strings(column).into_iter().enumerate();
         all.map(|(row, text)| text.unwrap_or_else(|| panic!("`{column}` is null in row {row}"))).collect()
     }
 
     /// The values of a column of whole numbers.
     #[track_caller]
-    pub fn ints(&self, column: &str) -> Vec<Option<i64>> {
+    pub(crate) fn ints(&self, column: &str) -> Vec<Option<i64>> {
         self.typed(column, |cell| if let Cell::Int(number) = cell { Some(number) } else { None })
     }
 
     /// The values of a column of numbers.
     #[track_caller]
-    pub fn floats(&self, column: &str) -> Vec<Option<f64>> {
+    pub(crate) fn floats(&self, column: &str) -> Vec<Option<f64>> {
         self.typed(column, |cell| if let Cell::Float(number) = cell { Some(number) } else { None })
     }
 
     /// The values of a column of booleans.
     #[track_caller]
-    pub fn bools(&self, column: &str) -> Vec<Option<bool>> {
+    pub(crate) fn bools(&self, column: &str) -> Vec<Option<bool>> {
         self.typed(column, |cell| if let Cell::Bool(value) = cell { Some(value) } else { None })
     }
 
     /// How many values of a column are null.
     #[track_caller]
-    pub fn nulls(&self, column: &str) -> usize {
+    pub(crate) fn nulls(&self, column: &str) -> usize {
         self.cells(column).iter().filter(|cell| **cell == Cell::Null).count()
     }
 

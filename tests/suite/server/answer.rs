@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Asked;
 
 /// The answer of a server without a script: a function of the model, the question and the schema.
-pub fn answer(asked: &Asked) -> String {
+pub(crate) fn answer(asked: &Asked) -> String {
     let seed = hash(&[&asked.model, asked.question()]);
     match &asked.schema {
         Some(schema) => fitting(schema, seed).to_string(),
@@ -54,7 +54,7 @@ fn fitting(schema: &Value, seed: u64) -> Value {
 }
 
 /// FNV-1a with a stir at the end: the same on every machine.
-pub fn hash(parts: &[&str]) -> u64 {
+pub(crate) fn hash(parts: &[&str]) -> u64 {
     let mut h = 0xcbf2_9ce4_8422_2325_u64;
     for byte in parts.iter().flat_map(|part| part.bytes().chain([0xff])) {
         h = (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);

@@ -10,7 +10,7 @@ use super::{Asked, Build};
 
 /// Which protocol a request was in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// `POST /api/chat`
     Ollama,
     /// `POST /v1/chat/completions`
@@ -22,13 +22,13 @@ pub enum Dialect {
 }
 
 /// What a call says, whatever its dialect.
-pub struct Said {
+pub(crate) struct Said {
     /// The model that is asked.
-    pub model: String,
+    pub(crate) model: String,
     /// Role and text of each message, as OpenAI names the roles.
-    pub messages: Vec<(String, String)>,
+    pub(crate) messages: Vec<(String, String)>,
     /// The JSON Schema, if one was sent.
-    pub schema: Option<Value>,
+    pub(crate) schema: Option<Value>,
 }
 
 fn text(value: &Value) -> String {
@@ -37,7 +37,7 @@ fn text(value: &Value) -> String {
 
 impl Dialect {
     /// The dialect of a call; none for other requests.
-    pub fn of(method: &str, path: &str) -> Option<Dialect> {
+    pub(crate) fn of(method: &str, path: &str) -> Option<Dialect> {
         match (method, path) {
             ("POST", "/api/chat") => Some(Dialect::Ollama),
             ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
@@ -48,7 +48,7 @@ impl Dialect {
     }
 
     /// What a call says.
-    pub fn read(self, path: &str, body: &Value) -> Said {
+    pub(crate) fn read(self, path: &str, body: &Value) -> Said {
         let (model, schema) = match self {
             Dialect::Ollama => (text(&body["model"]), body.get("format").filter(|f| f.is_object())),
             Dialect::OpenAi => (text(&body["model"]), body.pointer("/response_format/json_schema/schema")),
@@ -74,7 +74,7 @@ impl Dialect {
     }
 
     /// The status and the body of an error: of a model that isn't there (404) or a key that isn't good (else).
-    pub fn error(self, code: u16, message: &str) -> (u16, Value) {
+    pub(crate) fn error(self, code: u16, message: &str) -> (u16, Value) {
         let missing = code == 404;
         match self {
             Dialect::Ollama => (code, json!({"error": message})),
@@ -105,7 +105,7 @@ fn gemini_model(path: &str) -> Option<&str> {
 
 /// A reply in the dialect of the request, which ends as OpenAI's word `finish` says; `None`: one that has no answer in
 /// it.
-pub fn in_dialect(asked: &Asked, text: Option<&str>, finish: &str) -> String {
+pub(crate) fn in_dialect(asked: &Asked, text: Option<&str>, finish: &str) -> String {
     let prompt_tokens: usize = asked.messages.iter().map(|(_, text)| text.len().div_ceil(4)).sum();
     let reply_tokens = text.unwrap_or_default().len().div_ceil(4);
     let message = json!({"role": "assistant", "content": text.unwrap_or_default()});
@@ -166,7 +166,7 @@ fn tagged(name: &str) -> String {
 }
 
 /// What the server says to requests that are not calls: about its `models`.
-pub fn about(request: &Request, path: &str, models: &[String], build: &Build) -> (u16, Value) {
+pub(crate) fn about(request: &Request, path: &str, models: &[String], build: &Build) -> (u16, Value) {
     let digest = |name: &str| format!("{:016x}", hash(&[name])).repeat(4) + &build.digest;
     let details = json!({"format": "gguf", "family": "llama", "parameter_size": "3B",
                          "quantization_level": build.quantization});
@@ -217,7 +217,7 @@ pub fn about(request: &Request, path: &str, models: &[String], build: &Build) ->
 }
 
 /// What is said to a request without one of these keys, if there are any; in the dialect of its path.
-pub fn wrong_key(request: &Request, path: &str, known: &[String]) -> Option<(u16, Value)> {
+pub(crate) fn wrong_key(request: &Request, path: &str, known: &[String]) -> Option<(u16, Value)> {
     let (dialect, header, before) = if path.starts_with("/v1beta/") {
         (Dialect::Gemini, "x-goog-api-key", "")
     } else if path == "/v1/messages" || path.starts_with("/v1/models/") {

@@ -4,15 +4,15 @@ use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 
 /// An HTTP request.
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// The next request of a connection; `None` at its end.
-pub fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
+pub(crate) fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -33,7 +33,7 @@ pub fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request
 }
 
 /// Writes a whole reply.
-pub fn send(writer: &mut impl Write, code: u16, retry_after: Option<&str>, body: &[u8]) -> std::io::Result<()> {
+pub(crate) fn send(writer: &mut impl Write, code: u16, retry_after: Option<&str>, body: &[u8]) -> std::io::Result<()> {
     let retry = retry_after.map(|r| format!("Retry-After: {r}\r\n")).unwrap_or_default();
     let mut bytes = format!(
         "HTTP/1.1 {code} Scripted\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{retry}\r\n",
@@ -45,7 +45,7 @@ pub fn send(writer: &mut impl Write, code: u16, retry_after: Option<&str>, body:
 }
 
 /// Passes a request on and its reply back; gives the reply's status, or nothing when the upstream broke off.
-pub fn forward(upstream: &str, request: &Request, writer: &mut impl Write) -> std::io::Result<Option<u16>> {
+pub(crate) fn forward(upstream: &str, request: &Request, writer: &mut impl Write) -> std::io::Result<Option<u16>> {
     let mut stream = TcpStream::connect(upstream)?;
     let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.path);
     for (name, value) in request.headers.iter().filter(|(n, _)| n != "connection" && n != "accept-encoding") {

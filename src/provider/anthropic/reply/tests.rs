@@ -6,7 +6,8 @@ use super::super::wire::AnthropicWire;
 use super::*;
 use crate::prompt::Message;
 use crate::provider::structured_output::SchemaOrNone;
-use crate::provider::{Call, Encoded, Sampling, Wire};
+use crate::provider::wire::Wire;
+use crate::provider::{Call, Encoded, Sampling};
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
     Answer { status, retry_after: None, body: body.as_bytes() }

@@ -8,11 +8,11 @@ use crate::prompt::Message;
 use crate::provider::{Call, Encoded, Sampling};
 
 #[derive(Debug, Deserialize)]
-pub struct Body {
-    pub messages: Vec<Message>,
-    pub sampling: Sampling,
-    pub schema: Option<Value>,
-    pub model: String,
+pub(crate) struct Body {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) sampling: Sampling,
+    pub(crate) schema: Option<Value>,
+    pub(crate) model: String,
 }
 
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ struct Written<'a> {
 }
 
 /// The model's name is not keyed: the digest of its weights is part of the key instead.
-pub fn encode(call: &Call<'_>) -> Encoded {
+pub(crate) fn encode(call: &Call<'_>) -> Encoded {
     let sampling = &call.model.sampling;
     let written = Written { engine: ENGINE, messages: call.messages, sampling, schema: call.schema };
     let mut body =

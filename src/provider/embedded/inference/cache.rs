@@ -4,26 +4,26 @@
 const AHEAD: usize = 1024;
 
 #[derive(Debug)]
-pub struct Cache {
+pub(crate) struct Cache {
     /// Per layer `[tokens, heads, 2, width of a head]`: a head's key, then its value.
     layers: Vec<Vec<f32>>,
     stride: usize,
 }
 
 impl Cache {
-    pub fn new(layers: usize, stride: usize) -> Self {
+    pub(crate) fn new(layers: usize, stride: usize) -> Self {
         Cache { layers: vec![Vec::new(); layers], stride }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.layers.len().checked_sub(1).map_or(0, |last| self.len_in(last))
     }
 
-    pub fn len_in(&self, layer: usize) -> usize {
+    pub(crate) fn len_in(&self, layer: usize) -> usize {
         self.layers[layer].len() / self.stride
     }
 
-    pub fn prefix(&self, tokens: usize, room: usize) -> Self {
+    pub(crate) fn prefix(&self, tokens: usize, room: usize) -> Self {
         let copy = |layer: &Vec<f32>| {
             let mut copy = Vec::with_capacity(room.clamp(tokens, tokens + AHEAD) * self.stride);
             copy.extend_from_slice(&layer[..tokens * self.stride]);
@@ -32,7 +32,7 @@ impl Cache {
         Cache { layers: self.layers.iter().map(copy).collect(), stride: self.stride }
     }
 
-    pub fn push(&mut self, layer: usize, next: &[f32]) -> &[f32] {
+    pub(crate) fn push(&mut self, layer: usize, next: &[f32]) -> &[f32] {
         let kept = &mut self.layers[layer];
         kept.extend_from_slice(next);
         kept

@@ -16,7 +16,7 @@ const FUEL: u64 = 1_000_000;
 /// Excluded from texts by Unicode; breaks special tokens in them.
 const MARK: char = '\u{FDD0}';
 
-pub struct Chat {
+pub(crate) struct Chat {
     environment: Environment<'static>,
     finder: AhoCorasick,
     names: Vec<String>,
@@ -25,7 +25,7 @@ pub struct Chat {
 }
 
 impl Chat {
-    pub fn new(gguf: &Gguf, vocabulary: &Vocabulary) -> Result<Self, EndpointError> {
+    pub(crate) fn new(gguf: &Gguf, vocabulary: &Vocabulary) -> Result<Self, EndpointError> {
         let Some(source) = gguf.text("tokenizer.chat_template") else {
             return Err(EndpointError::new("the model has no chat template, so it can't be asked questions")
                 .help("use its `Instruct` or `Chat` version"));
@@ -56,7 +56,7 @@ impl Chat {
         Ok(Chat { environment, finder, names, begin, end })
     }
 
-    pub fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
+    pub(crate) fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
         let messages: Vec<Value> = messages.iter().map(|m| self.said(m)).collect();
         let template = self.environment.get_template("chat").map_err(|e| e.to_string())?;
         let values = context! {

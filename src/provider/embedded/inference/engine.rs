@@ -23,7 +23,7 @@ const MEMORY: usize = 64 << 20;
 const KEPT: usize = 1;
 const WORTH: usize = 16;
 
-pub type Asked = (Body, Tell);
+pub(crate) type Asked = (Body, Tell);
 
 struct Engine<'a> {
     model: &'a Model,
@@ -32,7 +32,7 @@ struct Engine<'a> {
     kept: Vec<(Vec<u32>, Cache)>,
 }
 
-pub fn serve(model: &Model, queue: Receiver<Asked>) {
+pub(crate) fn serve(model: &Model, queue: Receiver<Asked>) {
     let queue = Mutex::new(queue);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {

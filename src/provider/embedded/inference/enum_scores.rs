@@ -11,7 +11,7 @@ use super::vocabulary::Vocabulary;
 use crate::prompt::Probabilities;
 
 #[derive(Debug, Default)]
-pub struct EnumScores {
+pub(crate) struct EnumScores {
     enums: IndexMap<String, Enum>,
 }
 
@@ -23,7 +23,7 @@ struct Enum {
 }
 
 impl EnumScores {
-    pub fn of(schema: Option<&Value>) -> Self {
+    pub(crate) fn of(schema: Option<&Value>) -> Self {
         let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
         let labels = |property: &Value| {
             let written: Vec<String> = property.get("enum")?.as_array()?.iter().map(Value::to_string).collect();
@@ -33,11 +33,11 @@ impl EnumScores {
         EnumScores { enums: enums.collect() }
     }
 
-    pub fn is_open(&self, reply: &[u8]) -> bool {
+    pub(crate) fn is_open(&self, reply: &[u8]) -> bool {
         !self.enums.is_empty() && open_value(reply).is_some_and(|(key, _)| self.enums.contains_key(&key))
     }
 
-    pub fn see(&mut self, reply: &[u8], allowed: &[u32], scores: &[f32], taken: u32, vocabulary: &Vocabulary) {
+    pub(crate) fn see(&mut self, reply: &[u8], allowed: &[u32], scores: &[f32], taken: u32, vocabulary: &Vocabulary) {
         let Some((key, value)) = open_value(reply) else { return };
         let Some(labels) = self.enums.get_mut(key.as_str()) else { return };
         let fits = |token: u32| -> Vec<usize> {
@@ -80,7 +80,7 @@ impl EnumScores {
     }
 
     /// Each enum's add up to 1; `None` without enums.
-    pub fn probabilities(self) -> Option<Probabilities> {
+    pub(crate) fn probabilities(self) -> Option<Probabilities> {
         let of = |labels: Enum| -> Option<IndexMap<String, f64>> {
             let sum: f64 = labels.sure.iter().sum();
             let name = |json: &String| match serde_json::from_str(json) {

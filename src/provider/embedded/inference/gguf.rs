@@ -14,13 +14,13 @@ use candle_core::quantized::gguf_file::{Content, Value};
 
 use crate::provider::EndpointError;
 
-pub struct Gguf {
+pub(crate) struct Gguf {
     file: BufReader<File>,
     content: Content,
 }
 
 impl Gguf {
-    pub fn open(path: &Path) -> Result<Self, EndpointError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, EndpointError> {
         let shown = path.display();
         let file = File::open(path).map_err(|e| EndpointError::new(format!("{shown} can't be opened: {e}")))?;
         let mut file = BufReader::new(file);
@@ -33,19 +33,19 @@ impl Gguf {
         }
     }
 
-    pub fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.content.metadata.get(key)
     }
 
-    pub fn text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.get(key)?.to_string().ok().map(String::as_str)
     }
 
-    pub fn number(&self, key: &str) -> Option<u64> {
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
         self.get(key).and_then(whole)
     }
 
-    pub fn fraction(&self, key: &str) -> Option<f64> {
+    pub(crate) fn fraction(&self, key: &str) -> Option<f64> {
         match self.get(key)? {
             Value::F32(value) => Some(f64::from(*value)),
             Value::F64(value) => Some(*value),
@@ -53,19 +53,19 @@ impl Gguf {
         }
     }
 
-    pub fn truth(&self, key: &str) -> Option<bool> {
+    pub(crate) fn truth(&self, key: &str) -> Option<bool> {
         self.get(key)?.to_bool().ok()
     }
 
-    pub fn list(&self, key: &str) -> Option<&[Value]> {
+    pub(crate) fn list(&self, key: &str) -> Option<&[Value]> {
         self.get(key)?.to_vec().ok().map(Vec::as_slice)
     }
 
-    pub fn has(&self, tensor: &str) -> bool {
+    pub(crate) fn has(&self, tensor: &str) -> bool {
         self.content.tensor_infos.contains_key(tensor)
     }
 
-    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, EndpointError> {
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<QTensor, EndpointError> {
         let Some(info) = self.content.tensor_infos.get(name) else {
             return Err(broken(&format!("the GGUF file has no tensor `{name}`")));
         };
@@ -81,7 +81,7 @@ impl Gguf {
         }
     }
 
-    pub fn quantization(&self) -> Option<String> {
+    pub(crate) fn quantization(&self) -> Option<String> {
         let mut sizes: Vec<(String, usize)> = Vec::new();
         for (name, info) in &self.content.tensor_infos {
             if !name.starts_with("blk.") || info.shape.dims().len() < 2 {
@@ -97,7 +97,7 @@ impl Gguf {
     }
 }
 
-pub fn whole(value: &Value) -> Option<u64> {
+pub(crate) fn whole(value: &Value) -> Option<u64> {
     match value {
         Value::U8(n) => Some(u64::from(*n)),
         Value::U16(n) => Some(u64::from(*n)),
@@ -111,11 +111,11 @@ pub fn whole(value: &Value) -> Option<u64> {
     }
 }
 
-pub fn broken(message: &str) -> EndpointError {
+pub(crate) fn broken(message: &str) -> EndpointError {
     EndpointError::new(message).help("fetch the file again; it may have been cut off on the way")
 }
 
-pub fn first_line(error: &candle_core::Error) -> String {
+pub(crate) fn first_line(error: &candle_core::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or("no further reason").to_owned()
 }

@@ -11,9 +11,9 @@ use super::gguf::broken;
 use super::vocabulary::Vocabulary;
 use crate::provider::EndpointError;
 
-pub struct Grammars(ParserFactory);
+pub(crate) struct Grammars(ParserFactory);
 
-pub struct Grammar(Matcher);
+pub(crate) struct Grammar(Matcher);
 
 struct Tokens {
     vocabulary: Arc<Vocabulary>,
@@ -34,7 +34,7 @@ impl TokenizerEnv for Tokens {
 }
 
 impl Grammars {
-    pub fn new(vocabulary: &Arc<Vocabulary>) -> Result<Self, EndpointError> {
+    pub(crate) fn new(vocabulary: &Arc<Vocabulary>) -> Result<Self, EndpointError> {
         let words: Vec<Vec<u8>> = (0..vocabulary.len() as u32)
             .map(|token| match vocabulary.is_special(token) {
                 true => [&[TokTrie::SPECIAL_TOKEN_MARKER], vocabulary.bytes(token)].concat(),
@@ -50,7 +50,7 @@ impl Grammars {
         Ok(Grammars(factory))
     }
 
-    pub fn of(&self, schema: &Value) -> Result<Grammar, String> {
+    pub(crate) fn of(&self, schema: &Value) -> Result<Grammar, String> {
         let mut schema = schema.clone();
         // Only the spaces that models have seen most in JSON, so that all text between the values is forced.
         schema["x-guidance"] = json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " });
@@ -64,20 +64,20 @@ impl Grammars {
 }
 
 impl Grammar {
-    pub fn mask(&mut self) -> Result<SimpleVob, String> {
+    pub(crate) fn mask(&mut self) -> Result<SimpleVob, String> {
         self.0.compute_mask_or_eos().map_err(|e| format!("the output's schema can't be enforced: {e}"))
     }
 
-    pub fn take(&mut self, token: u32) -> Result<Vec<u32>, String> {
+    pub(crate) fn take(&mut self, token: u32) -> Result<Vec<u32>, String> {
         self.0.consume_token(token).map_err(|e| format!("the output's schema can't be enforced: {e}"))?;
         Ok(self.forced())
     }
 
-    pub fn forced(&mut self) -> Vec<u32> {
+    pub(crate) fn forced(&mut self) -> Vec<u32> {
         if self.is_done() { Vec::new() } else { self.0.consume_ff_tokens() }
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.0.is_stopped()
     }
 }

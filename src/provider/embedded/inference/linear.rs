@@ -12,14 +12,14 @@ const ROWS: usize = 2048;
 const WIDE: (usize, usize) = (256, 16);
 
 #[derive(Debug)]
-pub struct Linear {
+pub(crate) struct Linear {
     weights: QMatMul,
     padding: usize,
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    pub fn new(parts: &[QTensor], bias: Option<Tensor>) -> Result<Self> {
+    pub(crate) fn new(parts: &[QTensor], bias: Option<Tensor>) -> Result<Self> {
         Linear::arranged(parts, bias, has_vnni())
     }
 
@@ -62,7 +62,7 @@ impl Linear {
     }
 
     /// `[tokens, columns]` to `[tokens, rows]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let product = match self.padding {
             0 => self.weights.forward(x)?,
             zeros => self.weights.forward(&x.pad_with_zeros(1, 0, zeros)?)?,

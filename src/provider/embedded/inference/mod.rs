@@ -17,7 +17,7 @@ mod tests;
 mod transformer;
 mod vocabulary;
 
-pub use process::Process;
+pub(crate) use process::Process;
 
 const KIND: &str = "embedded";
 

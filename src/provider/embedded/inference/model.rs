@@ -11,15 +11,15 @@ use super::transformer::Transformer;
 use super::vocabulary::Vocabulary;
 use crate::provider::EndpointError;
 
-pub struct Model {
-    pub vocabulary: Arc<Vocabulary>,
-    pub chat: Chat,
-    pub grammars: Grammars,
-    pub transformer: Transformer,
+pub(crate) struct Model {
+    pub(crate) vocabulary: Arc<Vocabulary>,
+    pub(crate) chat: Chat,
+    pub(crate) grammars: Grammars,
+    pub(crate) transformer: Transformer,
 }
 
 impl Model {
-    pub fn load(path: &Path) -> Result<Self, EndpointError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, EndpointError> {
         let gguf = Gguf::open(path)?;
         let vocabulary = Arc::new(Vocabulary::new(&gguf)?);
         let chat = Chat::new(&gguf, &vocabulary)?;

@@ -24,7 +24,7 @@ use crate::provider::{
     Sampling, Timings,
 };
 
-pub struct Process {
+pub(crate) struct Process {
     folders: Folders,
     folder: PathBuf,
     engines: Mutex<HashMap<String, (PathBuf, Sender<Asked>)>>,
@@ -38,7 +38,7 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    pub fn new(folders: Folders, folder: &Path) -> Self {
+    pub(crate) fn new(folders: Folders, folder: &Path) -> Self {
         Process { folders, folder: folder.to_owned(), engines: Mutex::default(), preparing: Arc::default() }
     }
 

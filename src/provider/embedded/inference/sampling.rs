@@ -8,7 +8,7 @@ use crate::provider::Sampling;
 const LEAST: f64 = 1e-7;
 
 #[derive(Debug)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     temperature: f64,
     top_p: f64,
     draws: blake3::OutputReader,
@@ -16,7 +16,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// Defaults: temperature and seed 0, `top_p` 1.
-    pub fn new(sampling: &Sampling, prompt: &[u32]) -> Self {
+    pub(crate) fn new(sampling: &Sampling, prompt: &[u32]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&sampling.seed.unwrap_or(0).to_le_bytes());
         for token in prompt {
@@ -30,7 +30,7 @@ impl Sampler {
     }
 
     /// The first of equal ones. An allowed token has a score above negative infinity.
-    pub fn pick(&mut self, scores: &[f32]) -> u32 {
+    pub(crate) fn pick(&mut self, scores: &[f32]) -> u32 {
         let mut best = 0;
         for (token, score) in scores.iter().enumerate() {
             if *score > scores[best] {

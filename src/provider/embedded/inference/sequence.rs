@@ -13,12 +13,12 @@ use super::model::Model;
 use super::sampling::Sampler;
 use crate::provider::{CallError, CallErrorKind, Finish, Reply, Timings};
 
-pub type Tell = oneshot::Sender<Result<(Reply, Timings), CallError>>;
+pub(crate) type Tell = oneshot::Sender<Result<(Reply, Timings), CallError>>;
 
-pub struct Sequence {
+pub(crate) struct Sequence {
     tokens: Vec<u32>,
     prompt: usize,
-    pub cache: Cache,
+    pub(crate) cache: Cache,
     reply: Vec<u8>,
     grammar: Option<Grammar>,
     labels: EnumScores,
@@ -33,7 +33,7 @@ pub struct Sequence {
 const MAX_TOKENS: u32 = 512;
 
 impl Sequence {
-    pub fn new(body: &Body, model: &Model, tell: Tell) -> Option<Self> {
+    pub(crate) fn new(body: &Body, model: &Model, tell: Tell) -> Option<Self> {
         let began = Instant::now();
         let (tokens, context, grammar) = match prepare(body, model) {
             Ok(prepared) => prepared,
@@ -69,29 +69,29 @@ impl Sequence {
         }
     }
 
-    pub fn prompt(&self) -> &[u32] {
+    pub(crate) fn prompt(&self) -> &[u32] {
         &self.tokens[..self.prompt]
     }
 
-    pub fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most
     }
 
-    pub fn pending(&self) -> &[u32] {
+    pub(crate) fn pending(&self) -> &[u32] {
         &self.tokens[self.cache.len()..]
     }
 
-    pub fn next(&mut self, most: usize) -> (&mut Cache, &[u32]) {
+    pub(crate) fn next(&mut self, most: usize) -> (&mut Cache, &[u32]) {
         let from = self.cache.len();
         let to = self.tokens.len().min(from + most);
         (&mut self.cache, &self.tokens[from..to])
     }
 
-    pub fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.tell.is_closed()
     }
 
-    pub fn go_on(&mut self, mut scores: Vec<f32>, model: &Model) -> Result<Option<Finish>, String> {
+    pub(crate) fn go_on(&mut self, mut scores: Vec<f32>, model: &Model) -> Result<Option<Finish>, String> {
         self.first.get_or_insert_with(Instant::now);
         let vocabulary = &model.vocabulary;
         let Some(grammar) = &mut self.grammar else {
@@ -136,7 +136,7 @@ impl Sequence {
         None
     }
 
-    pub fn end(self, finish: Finish) -> (Vec<u32>, Cache) {
+    pub(crate) fn end(self, finish: Finish) -> (Vec<u32>, Cache) {
         let reply = Reply {
             text: String::from_utf8_lossy(&self.reply).into_owned(),
             prompt_tokens: Some(self.prompt as u64),
@@ -158,7 +158,7 @@ impl Sequence {
         (tokens, self.cache)
     }
 
-    pub fn fail(self, message: &str) {
+    pub(crate) fn fail(self, message: &str) {
         let _ = self.tell.send(Err(CallError::new(CallErrorKind::Rejected, message)));
     }
 }

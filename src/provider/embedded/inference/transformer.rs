@@ -40,7 +40,7 @@ struct Shape {
 }
 
 #[derive(Debug)]
-pub struct Transformer {
+pub(crate) struct Transformer {
     shape: Shape,
     embedding: QTensor,
     layers: Vec<Layer>,
@@ -61,13 +61,13 @@ struct Layer {
     down: Linear,
 }
 
-pub struct Span<'a> {
-    pub cache: &'a mut Cache,
-    pub tokens: &'a [u32],
+pub(crate) struct Span<'a> {
+    pub(crate) cache: &'a mut Cache,
+    pub(crate) tokens: &'a [u32],
 }
 
 impl Transformer {
-    pub fn load(mut gguf: Gguf, vocabulary: usize) -> Read<Self> {
+    pub(crate) fn load(mut gguf: Gguf, vocabulary: usize) -> Read<Self> {
         let shape = Shape::of(&gguf)?;
         let speeds = speeds(&mut gguf, &shape)?;
         let embedding = gguf.tensor("token_embd.weight", &[vocabulary, shape.width])?;
@@ -94,20 +94,20 @@ impl Transformer {
         Ok(Transformer { shape, embedding, layers, norm, head, speeds })
     }
 
-    pub fn context(&self) -> usize {
+    pub(crate) fn context(&self) -> usize {
         self.shape.context
     }
 
-    pub fn cache(&self) -> Cache {
+    pub(crate) fn cache(&self) -> Cache {
         Cache::new(self.shape.layers, self.shape.remembered())
     }
 
-    pub fn token_bytes(&self) -> usize {
+    pub(crate) fn token_bytes(&self) -> usize {
         self.shape.layers * self.shape.remembered() * size_of::<f32>()
     }
 
     /// Scores of the token after each that is `wanted`, `[wanted, vocabulary]`; `None` if none is.
-    pub fn forward(&self, spans: &mut [Span<'_>], wanted: &[bool]) -> candle_core::Result<Option<Tensor>> {
+    pub(crate) fn forward(&self, spans: &mut [Span<'_>], wanted: &[bool]) -> candle_core::Result<Option<Tensor>> {
         let tokens: Vec<u32> = spans.iter().flat_map(|s| s.tokens).copied().collect();
         let count = tokens.len();
         let positions = spans.iter().flat_map(|s| s.cache.len()..s.cache.len() + s.tokens.len());

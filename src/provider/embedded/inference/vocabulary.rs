@@ -34,7 +34,7 @@ macro_rules! words {
     };
 }
 
-pub struct Vocabulary {
+pub(crate) struct Vocabulary {
     tokenizer: Tokenizer,
     /// The name of a special one.
     bytes: Vec<Vec<u8>>,
@@ -45,7 +45,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    pub fn new(gguf: &Gguf) -> Result<Self, EndpointError> {
+    pub(crate) fn new(gguf: &Gguf) -> Result<Self, EndpointError> {
         let kind = gguf.text("tokenizer.ggml.model").unwrap_or("none");
         if kind != "gpt2" {
             return Err(EndpointError::new(format!(
@@ -95,11 +95,11 @@ impl Vocabulary {
         Ok(Vocabulary { tokenizer, bytes, special, ends, begin })
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    pub fn tokens(&self, text: &str) -> Vec<u32> {
+    pub(crate) fn tokens(&self, text: &str) -> Vec<u32> {
         match self.tokenizer.encode_fast(text, false) {
             Ok(encoding) => encoding.get_ids().to_vec(),
             // Byte-level BPE has a token for every byte, so it takes every text.
@@ -107,27 +107,27 @@ impl Vocabulary {
         }
     }
 
-    pub fn special(&self, name: &str) -> Option<u32> {
+    pub(crate) fn special(&self, name: &str) -> Option<u32> {
         self.special.get(name).copied()
     }
 
-    pub fn specials(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn specials(&self) -> impl Iterator<Item = &str> {
         self.special.keys().map(String::as_str)
     }
 
-    pub fn bytes(&self, token: u32) -> &[u8] {
+    pub(crate) fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
-    pub fn is_special(&self, token: u32) -> bool {
+    pub(crate) fn is_special(&self, token: u32) -> bool {
         std::str::from_utf8(self.bytes(token)).is_ok_and(|name| self.special(name) == Some(token))
     }
 
-    pub fn ends(&self) -> &[u32] {
+    pub(crate) fn ends(&self) -> &[u32] {
         &self.ends
     }
 
-    pub fn begin(&self) -> Option<u32> {
+    pub(crate) fn begin(&self) -> Option<u32> {
         self.begin
     }
 }
@@ -135,7 +135,7 @@ impl Vocabulary {
 #[cfg(test)]
 impl Vocabulary {
     /// A vocabulary of these tokens, none of them special; it can't cut texts into them.
-    pub fn of(words: &[&str]) -> Self {
+    pub(crate) fn of(words: &[&str]) -> Self {
         let bytes = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let tokenizer = Tokenizer::new(BPE::default());
         Vocabulary { tokenizer, bytes, special: HashMap::new(), ends: Vec::new(), begin: None }

@@ -8,26 +8,26 @@ use crate::name::{listed, nearest};
 use crate::provider::endpoint::{EndpointError, Env};
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Builtin {
-    pub names: &'static [&'static str],
-    pub title: &'static str,
-    pub quantization: &'static str,
-    pub licence: &'static str,
-    pub file: &'static str,
-    pub sha256: &'static str,
-    pub bytes: u64,
-    pub wheel: Wheel,
+pub(crate) struct Builtin {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) title: &'static str,
+    pub(crate) quantization: &'static str,
+    pub(crate) licence: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) sha256: &'static str,
+    pub(crate) bytes: u64,
+    pub(crate) wheel: Wheel,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Wheel {
-    pub requirement: &'static str,
-    pub member: &'static str,
-    pub sha256: &'static str,
-    pub bytes: u64,
+pub(crate) struct Wheel {
+    pub(crate) requirement: &'static str,
+    pub(crate) member: &'static str,
+    pub(crate) sha256: &'static str,
+    pub(crate) bytes: u64,
 }
 
-pub static BUILTIN: &[Builtin] = &[Builtin {
+pub(crate) static BUILTIN: &[Builtin] = &[Builtin {
     // The second name is Ollama's, so that a spec that moves from there changes its provider only.
     names: &["smollm2-135m", "smollm2:135m"],
     title: "SmolLM2-135M-Instruct",
@@ -46,25 +46,25 @@ pub static BUILTIN: &[Builtin] = &[Builtin {
 
 impl Builtin {
     /// As in Ollama, case does not matter.
-    pub fn find(name: &str) -> Option<&'static Builtin> {
+    pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
         BUILTIN.iter().find(|row| row.names.iter().any(|known| known.eq_ignore_ascii_case(name)))
     }
 
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.names[0]
     }
 
-    pub fn path(&self, folders: &Folders) -> PathBuf {
+    pub(crate) fn path(&self, folders: &Folders) -> PathBuf {
         folders.models.join(self.file)
     }
 
     /// It appears by a rename after its hash was checked, so its size is enough.
-    pub fn is_there(&self, folders: &Folders) -> bool {
+    pub(crate) fn is_there(&self, folders: &Folders) -> bool {
         fs::metadata(self.path(folders)).is_ok_and(|found| found.is_file() && found.len() == self.bytes)
     }
 }
 
-pub fn not_builtin(name: &str) -> EndpointError {
+pub(crate) fn not_builtin(name: &str) -> EndpointError {
     let names = BUILTIN.iter().flat_map(|row| row.names).copied();
     let all = format!("built in: {}", listed(names.clone()));
     let help = nearest(name, names).map(|meant| format!("did you mean `{meant}`?")).unwrap_or(all);
@@ -83,15 +83,15 @@ pub(super) const SYSTEM: &[&str] = &[
 pub(super) const SYSTEM: &[&str] = &[];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folders {
-    pub models: PathBuf,
+pub(crate) struct Folders {
+    pub(crate) models: PathBuf,
     /// In the order in which they are searched.
-    pub ollama: Vec<PathBuf>,
+    pub(crate) ollama: Vec<PathBuf>,
 }
 
 impl Folders {
     /// `FANFOLD_MODELS`, else the data folder (XDG, `LOCALAPPDATA`); `OLLAMA_MODELS`, else Ollama's places.
-    pub fn from_env(env: Env<'_>) -> Result<Folders, EndpointError> {
+    pub(crate) fn from_env(env: Env<'_>) -> Result<Folders, EndpointError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = |name: &str| set(name).filter(|path| path.is_absolute());
         let (home, data) = if cfg!(windows) {
@@ -118,9 +118,9 @@ impl Folders {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
+pub(crate) struct Located {
     /// It exists, unless it is a built-in model's that has not been fetched.
-    pub path: PathBuf,
-    pub sha256: Option<String>,
-    pub builtin: Option<&'static Builtin>,
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: Option<String>,
+    pub(crate) builtin: Option<&'static Builtin>,
 }

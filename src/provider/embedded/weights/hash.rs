@@ -10,7 +10,7 @@ use crate::provider::endpoint::EndpointError;
 
 const BLOCK: usize = 1 << 18;
 
-pub fn sha256_of(path: &Path) -> Result<String, EndpointError> {
+pub(crate) fn sha256_of(path: &Path) -> Result<String, EndpointError> {
     let unreadable = |error| EndpointError::new(format!("{} can't be read: {error}", path.display()));
     let mut file = File::open(path).map_err(unreadable)?;
     match copied(&mut file, &mut io::sink()) {
@@ -45,6 +45,6 @@ pub(super) fn short(hash: &str) -> &str {
     &hash[..hash.len().min(12)]
 }
 
-pub fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{} MB", (bytes + 500_000) / 1_000_000)
 }

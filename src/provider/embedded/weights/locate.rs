@@ -12,7 +12,7 @@ use super::ollama;
 use crate::provider::endpoint::EndpointError;
 
 /// A path starts in the spec's folder. Reads no weights and fetches nothing.
-pub fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located, EndpointError> {
+pub(crate) fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located, EndpointError> {
     if let Some(builtin) = Builtin::find(id) {
         let sha256 = Some(builtin.sha256.to_owned());
         return Ok(Located { path: builtin.path(folders), sha256, builtin: Some(builtin) });
@@ -32,7 +32,7 @@ pub fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located
 }
 
 /// Slow: reads the whole file.
-pub fn verify(located: &Located) -> Result<String, EndpointError> {
+pub(crate) fn verify(located: &Located) -> Result<String, EndpointError> {
     let found = sha256_of(&located.path)?;
     match &located.sha256 {
         Some(expected) if *expected != found => {

@@ -9,10 +9,10 @@ mod ollama;
 mod pip;
 mod pull;
 
-pub use builtin::{BUILTIN, Builtin, Folders, Located, Wheel, not_builtin};
-pub use hash::{megabytes, sha256_of};
-pub use locate::{locate, verify};
-pub use pull::pull;
+pub(crate) use builtin::{BUILTIN, Builtin, Folders, Located, not_builtin};
+pub(crate) use hash::megabytes;
+pub(crate) use locate::{locate, verify};
+pub(crate) use pull::pull;
 
 #[cfg(test)]
 #[path = "tests.rs"]

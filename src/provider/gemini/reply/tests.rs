@@ -6,7 +6,8 @@ use super::super::wire::GeminiWire;
 use super::*;
 use crate::prompt::Message;
 use crate::provider::structured_output::StructuredOutput;
-use crate::provider::{Call, Encoded, Sampling, Wire};
+use crate::provider::wire::Wire;
+use crate::provider::{Call, Encoded, Sampling};
 
 fn wire(structured_output: StructuredOutput) -> GeminiWire {
     GeminiWire { structured_output }

@@ -8,7 +8,8 @@ use super::*;
 use crate::prompt::Message;
 use crate::provider::address::Address;
 use crate::provider::structured_output::StructuredOutput;
-use crate::provider::{Call, Sampling, Wire};
+use crate::provider::wire::Wire;
+use crate::provider::{Call, Sampling};
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
     Answer { status, retry_after: None, body: body.as_bytes() }

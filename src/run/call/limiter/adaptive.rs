@@ -63,7 +63,7 @@ impl Window {
 }
 
 #[derive(Debug)]
-pub struct Adaptive {
+pub(crate) struct Adaptive {
     calls: usize,
     /// Raised whenever the number is set. Calls of an earlier epoch do not count.
     epoch: u64,
@@ -76,21 +76,21 @@ pub struct Adaptive {
 }
 
 impl Adaptive {
-    pub fn new(now: Instant) -> Adaptive {
+    pub(crate) fn new(now: Instant) -> Adaptive {
         let (window, phase) = (Window::new(now, false), Phase::Growing(None, None));
         Adaptive { calls: 1, epoch: 0, window, phase, ceiling: MOST, up: true }
     }
 
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls
     }
 
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// Counts a call that began in `epoch` and was answered at `now`, after `latency`. Only calls at full concurrency count.
-    pub fn answered(&mut self, epoch: u64, latency: Duration, now: Instant) {
+    pub(crate) fn answered(&mut self, epoch: u64, latency: Duration, now: Instant) {
         if epoch != self.epoch {
             return;
         }
@@ -127,7 +127,7 @@ impl Adaptive {
         }
     }
 
-    pub fn refused(&mut self, epoch: u64, now: Instant) {
+    pub(crate) fn refused(&mut self, epoch: u64, now: Instant) {
         // Calls that are refused together count once.
         if epoch != self.epoch {
             return;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 const KEPT: f64 = 1.0;
 
 #[derive(Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     rate: f64,
     /// The capacity: at least one request, even at less than one per second.
     most: f64,
@@ -20,7 +20,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    pub fn new(per_minute: f64, now: Instant) -> Bucket {
+    pub(crate) fn new(per_minute: f64, now: Instant) -> Bucket {
         let rate = per_minute / 60.0;
         let most = (rate * KEPT).max(1.0);
         Bucket { rate, most, level: most, at: now }
@@ -28,7 +28,7 @@ impl Bucket {
 
     /// How long to wait before the next call; `None`: it may begin. A call may overdraw the bucket, or one that needs more
     /// than the allowance of a second could never begin.
-    pub fn wait(&mut self, now: Instant) -> Option<Duration> {
+    pub(crate) fn wait(&mut self, now: Instant) -> Option<Duration> {
         self.level = (self.level + self.rate * now.saturating_duration_since(self.at).as_secs_f64()).min(self.most);
         self.at = self.at.max(now);
         // Slightly more than exact, so that the bucket is full enough when the wait ends.
@@ -36,7 +36,7 @@ impl Bucket {
     }
 
     /// Takes an amount; a negative amount is returned to the bucket.
-    pub fn spend(&mut self, amount: f64) {
+    pub(crate) fn spend(&mut self, amount: f64) {
         self.level -= amount;
     }
 }

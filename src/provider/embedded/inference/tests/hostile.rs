@@ -12,7 +12,7 @@ use super::*;
 use crate::provider::EndpointError;
 
 /// Loads a file with these bytes.
-pub fn load(bytes: &[u8]) -> Result<Model, EndpointError> {
+pub(crate) fn load(bytes: &[u8]) -> Result<Model, EndpointError> {
     let file = tempfile::Builder::new().suffix(".gguf").tempfile().expect("a file");
     fs::write(file.path(), bytes).expect("a file");
     Model::load(file.path())

@@ -108,7 +108,7 @@ impl Reference {
 }
 
 /// The scores of what comes after these tokens.
-pub fn scores(path: &Path, tokens: &[u32], vocabulary: usize) -> Vec<f32> {
+pub(crate) fn scores(path: &Path, tokens: &[u32], vocabulary: usize) -> Vec<f32> {
     let file = Gguf::open(path).expect("a file");
     let kind = file.text("general.architecture").expect("a kind").to_owned();
     let mut model = Reference { file, kind };
@@ -137,7 +137,7 @@ pub fn scores(path: &Path, tokens: &[u32], vocabulary: usize) -> Vec<f32> {
 }
 
 /// How far two vectors are apart, by the length of the first.
-pub fn apart(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn apart(a: &[f32], b: &[f32]) -> f64 {
     let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     length(&mut a.iter().zip(b).map(|(a, b)| a - b)) / length(&mut a.iter().copied())
 }

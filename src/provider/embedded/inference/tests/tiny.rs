@@ -9,8 +9,8 @@ use candle_core::{Device, Tensor};
 use super::*;
 
 /// Numbers of a token, between a layer's last two matrices, and of a head.
-pub const WIDTH: usize = 64;
-pub const INNER: usize = 96;
+pub(crate) const WIDTH: usize = 64;
+pub(crate) const INNER: usize = 96;
 const HEAD: usize = 16;
 const LAYERS: usize = 2;
 const HEADS: u32 = 4;
@@ -20,7 +20,7 @@ const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.co
 const MERGES: [&str; 6] = ["t h", "th e", "Ġ a", "i n", "Ġ the", "a n"];
 
 /// A file in the making.
-pub struct Tiny {
+pub(crate) struct Tiny {
     fields: Vec<(String, Field)>,
     tensors: Vec<(String, QTensor)>,
     /// The state of the random weights.
@@ -29,7 +29,7 @@ pub struct Tiny {
 
 impl Tiny {
     /// A `llama`, `qwen2` or `qwen3`, whose heads share keys and values.
-    pub fn new(kind: &str, answering: u32) -> Self {
+    pub(crate) fn new(kind: &str, answering: u32) -> Self {
         let mut tiny = Tiny { fields: Vec::new(), tensors: Vec::new(), state: 1 };
         tiny.hyperparameters(kind, answering);
         let words = tiny.vocabulary(if kind == "llama" { "smollm" } else { "qwen2" });
@@ -107,29 +107,29 @@ impl Tiny {
     }
 
     /// Sets a field.
-    pub fn set(&mut self, key: &str, value: Field) {
+    pub(crate) fn set(&mut self, key: &str, value: Field) {
         self.remove(key);
         self.fields.push((key.to_owned(), value));
     }
 
     /// Removes a field or a tensor.
-    pub fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         self.fields.retain(|(key, _)| key != name);
         self.tensors.retain(|(key, _)| key != name);
     }
 
     /// Sets a tensor to random weights in 8 bits.
-    pub fn matrix(&mut self, name: &str, rows: usize, columns: usize) {
+    pub(crate) fn matrix(&mut self, name: &str, rows: usize, columns: usize) {
         self.tensor(name, &[rows, columns], 0.0, GgmlDType::Q8_0);
     }
 
     /// Sets a tensor to random numbers about `middle`.
-    pub fn vector(&mut self, name: &str, length: usize, middle: f32) {
+    pub(crate) fn vector(&mut self, name: &str, length: usize, middle: f32) {
         self.tensor(name, &[length], middle, GgmlDType::F32);
     }
 
     /// Sets a tensor.
-    pub fn tensor(&mut self, name: &str, shape: &[usize], middle: f32, kind: GgmlDType) {
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize], middle: f32, kind: GgmlDType) {
         let mut numbers = Vec::new();
         numbers.resize_with(shape.iter().product(), || middle + self.random() * 0.35);
         let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor");
@@ -146,7 +146,7 @@ impl Tiny {
     }
 
     /// The file.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let fields: Vec<(&str, &Field)> = self.fields.iter().map(|(key, value)| (key.as_str(), value)).collect();
         let tensors: Vec<(&str, &QTensor)> = self.tensors.iter().map(|(key, value)| (key.as_str(), value)).collect();
         let mut file = Cursor::new(Vec::new());
@@ -156,7 +156,7 @@ impl Tiny {
 }
 
 /// The kinds of models that there are.
-pub const KINDS: [(&str, u32); 4] = [("llama", 2), ("llama", 4), ("qwen2", 2), ("qwen3", 2)];
+pub(crate) const KINDS: [(&str, u32); 4] = [("llama", 2), ("llama", 4), ("qwen2", 2), ("qwen3", 2)];
 
 #[test]
 fn every_kind_of_model_runs() {

@@ -4,8 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-#[path = "../fuzz/targets.rs"]
-mod targets;
+use super as targets;
 
 /// Half of what a thread has by default; a debug build's frames are larger than those of a release.
 const STACK: usize = 1 << 20;
