@@ -13,9 +13,7 @@ pub(crate) struct Kind<T: 'static> {
     pub(crate) name: &'static str,
     /// What it is, in one sentence, for the docs.
     pub(crate) about: &'static str,
-    /// The JSON Schema of its fields (without `type`).
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
-    /// The names of its fields (without `type`).
     pub(crate) fields: fn() -> &'static [&'static str],
     /// Decodes its table and reports every problem; `None` if one of them is an error.
     pub(crate) decode: fn(&Node, &Path, &mut Problems) -> Option<T>,

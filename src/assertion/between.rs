@@ -47,7 +47,6 @@ impl AssertionConfig for Between {
 }
 
 impl RowRule for Bound {
-    /// The smallest and the largest number so far.
     type State = Option<(f64, f64)>;
 
     fn violation(&self, rows: &RowsView<'_>, row: usize, range: &mut Self::State) -> Option<String> {

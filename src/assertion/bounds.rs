@@ -5,7 +5,6 @@ use std::fmt::Display;
 use super::context::TestContext;
 use crate::document::Problems;
 
-/// A least and a most value, at least one of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds<N> {
     minimum: Option<N>,

@@ -5,7 +5,6 @@ use std::fmt;
 use super::finding::{Finding, RowsView, Violations};
 
 pub(crate) trait Rule: Send + Sync + fmt::Debug {
-    /// Starts to check a table.
     fn check(&self) -> Box<dyn Check + '_>;
 }
 

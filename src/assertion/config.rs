@@ -22,13 +22,11 @@ pub(crate) enum Severity {
     Warn,
 }
 
-/// A test as the spec writes it.
 pub(crate) trait AssertionConfig: Send + Sync + fmt::Debug {
     /// Binds it to its table. Reports every problem; `None` if one of them is an error.
     fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion>;
 }
 
-/// The registry row of the test that `C` configures.
 pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn AssertionConfig>>
 where
     C: AssertionConfig + DeserializeOwned + JsonSchema + 'static,
@@ -38,7 +36,6 @@ where
     })
 }
 
-/// A test bound to its table.
 #[derive(Debug)]
 pub(crate) struct Assertion {
     /// The rule in a few words; the test's name if the spec gives none.

@@ -5,7 +5,6 @@ use arrow_schema::Schema;
 use crate::document::{Path, Problems};
 use crate::table::{self, Type};
 
-/// The surroundings that an assertion is bound to.
 pub(crate) struct TestContext<'a> {
     pub(crate) path: &'a Path,
     pub(crate) table: &'a str,
@@ -21,7 +20,6 @@ pub(crate) struct StageErrors {
 }
 
 impl TestContext<'_> {
-    /// The column that field `field` names; reports an unknown one.
     pub(super) fn column(&self, field: &str, name: &str, problems: &mut Problems) -> Option<usize> {
         self.column_at(self.path.key(field), name, problems)
     }
@@ -70,7 +68,6 @@ impl TestContext<'_> {
         Type::of_cells(self.schema.field(column).data_type())
     }
 
-    /// Reports a column of a type that this test can't check.
     pub(super) fn unfit(&self, column: usize, needs: &str, problems: &mut Problems) {
         let (name, holds) = (self.name(column), self.kind(column).words());
         let message = format!("`{name}` holds {holds}, and this test is for {needs}");

@@ -29,12 +29,10 @@ pub(crate) struct Finding {
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Example {
-    /// The row, by key or number.
     pub(crate) row: String,
     pub(crate) value: String,
 }
 
-/// The rows so far that violate a rule.
 #[derive(Debug, Default)]
 pub(super) struct Violations {
     pub(super) rows: u64,
@@ -57,17 +55,14 @@ impl<'a> RowsView<'a> {
         self.batch.num_rows()
     }
 
-    /// Column `column` of the table.
     pub(crate) fn array(&self, column: usize) -> &dyn Array {
         self.batch.column(self.places[&column]).as_ref()
     }
 
-    /// The cell of column `column` in row `row` of these.
     pub(crate) fn cell(&self, column: usize, row: usize) -> Cell {
         cell_at(self.array(column), row)
     }
 
-    /// The key, or the number, of row `row`.
     fn name(&self, row: usize) -> String {
         match self.key.map(|key| self.cell(key, row)) {
             None | Some(Cell::Null) => (self.first + row as u64).to_string(),

@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer};
 use super::finding::shown;
 use crate::table::{Cell, Simple};
 
-/// Text, a number, true or false.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scalar(Cell);
 

@@ -100,7 +100,6 @@ pub(crate) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
     }
 }
 
-/// A deserializer that only records the requested fields.
 struct Probe;
 
 impl<'de> Deserializer<'de> for Probe {

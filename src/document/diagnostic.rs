@@ -5,10 +5,8 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-/// One step into a document: a key of a table or an index of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Segment {
-    /// A key of a table.
     Key(String),
     /// An index of a list, from 0.
     Index(usize),
@@ -23,17 +21,14 @@ impl Path {
         Path::default()
     }
 
-    /// The path of keys, from the root.
     pub(crate) fn of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Self {
         Path(keys.into_iter().map(|k| Segment::Key(k.to_owned())).collect())
     }
 
-    /// This path and one key more.
     pub(crate) fn key(&self, key: &str) -> Self {
         self.with(Segment::Key(key.to_owned()))
     }
 
-    /// This path and one index more.
     pub(crate) fn index(&self, index: usize) -> Self {
         self.with(Segment::Index(index))
     }
@@ -44,7 +39,6 @@ impl Path {
         path
     }
 
-    /// The steps from the root.
     pub(crate) fn segments(&self) -> &[Segment] {
         &self.0
     }
@@ -65,7 +59,6 @@ impl Path {
         Path(self.0.get(last_key..).unwrap_or_default().to_vec())
     }
 
-    /// The last key on the path, if there is one.
     pub(crate) fn last_key(&self) -> Option<&str> {
         self.0.iter().rev().find_map(|s| match s {
             Segment::Key(k) => Some(k.as_str()),
@@ -119,12 +112,10 @@ impl Place {
     }
 }
 
-/// One problem of a spec, in words for its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
     /// The rule's stable name, such as `unknown-field`; what CI filters by.
     pub(crate) rule: &'static str,
-    /// Error or warning.
     pub(crate) severity: Severity,
     pub(crate) place: Place,
     /// The problem, as one sentence without a full stop.
@@ -134,17 +125,14 @@ pub(crate) struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error at the value of `path`.
     pub(crate) fn error(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
         Diagnostic { rule, severity: Severity::Error, place: Place::Value(path), message: message.into(), help: None }
     }
 
-    /// An error at the key of `path`.
     pub(crate) fn error_at_key(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
         Diagnostic { place: Place::Key(path), ..Diagnostic::error(rule, Path::root(), message) }
     }
 
-    /// A warning at the value of `path`.
     pub(crate) fn warning(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(rule, path, message) }
     }

@@ -24,7 +24,6 @@ pub(super) enum Spot {
 
 #[derive(Debug)]
 pub(super) enum FaultKind {
-    /// The value has another type.
     WrongType {
         wanted: String,
         found: String,
@@ -38,9 +37,7 @@ pub(super) enum FaultKind {
         found: String,
         words: &'static [&'static str],
     },
-    /// A field that a table must have.
     MissingField(&'static str),
-    /// A field that a table must not have.
     UnknownField {
         found: String,
         fields: Vec<&'static str>,
@@ -69,7 +66,6 @@ impl Fault {
         self
     }
 
-    /// The fault in words; `path` is where it stands.
     pub(super) fn diagnostic(self, path: &Path, spot: Spot) -> Diagnostic {
         let tail = path.tail().to_string();
         let subject = if tail.is_empty() { "the document".to_owned() } else { format!("`{tail}`") };

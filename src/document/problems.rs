@@ -5,7 +5,6 @@ use std::ops::Deref;
 use super::diagnostic::{Diagnostic, Path, Place};
 use crate::name::{listed, nearest};
 
-/// The problems of a document, in the order in which they were found.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: Vec<Diagnostic>,
@@ -23,17 +22,14 @@ pub(crate) struct Mark(usize);
 pub(crate) struct Reported<'a>(&'a mut Diagnostic);
 
 impl Problems {
-    /// Reports an error at the value of `path`.
     pub(crate) fn error(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
         self.report(Diagnostic::error(rule, path, message))
     }
 
-    /// Reports an error at the key of `path`.
     pub(crate) fn error_at_key(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
         self.report(Diagnostic::error_at_key(rule, path, message))
     }
 
-    /// Reports a warning at the value of `path`.
     pub(crate) fn warning(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
         self.report(Diagnostic::warning(rule, path, message))
     }
@@ -60,12 +56,10 @@ impl Problems {
         self.distrusted.push(path);
     }
 
-    /// Whether the value at `path` is at fault already.
     pub(crate) fn is_distrusted(&self, path: &Path) -> bool {
         self.distrusted.iter().any(|distrusted| path.is_within(distrusted))
     }
 
-    /// The problems reported after `mark`.
     pub(crate) fn since(&self, mark: Mark) -> &[Diagnostic] {
         &self.found[mark.0..]
     }
@@ -86,14 +80,12 @@ impl Problems {
         self.since(mark).iter().any(Diagnostic::is_error)
     }
 
-    /// The opposite of [`Problems::had_errors_since`].
     pub(crate) fn clean_since(&self, mark: Mark) -> bool {
         !self.had_errors_since(mark)
     }
 }
 
 impl Reported<'_> {
-    /// Adds what to do about it.
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
         self.help_if(Some(help.into()))
     }

@@ -23,7 +23,6 @@ pub(super) struct Marks<'a> {
     pub(super) stubbed: HashSet<Path>,
     /// Paths that are skipped because their keys are at fault.
     pub(super) skipped: HashSet<Path>,
-    /// Unknown fields so far.
     pub(super) noted: RefCell<Vec<Diagnostic>>,
     /// Fields that an unknown field was probably meant to be.
     pub(super) meant: RefCell<HashSet<Path>>,
@@ -52,7 +51,6 @@ impl<'a> Marks<'a> {
     }
 }
 
-/// A node to be decoded; no node for a field that is missing and stubbed.
 pub(super) struct Reader<'a> {
     pub(super) node: &'a Node,
     pub(super) path: Path,
@@ -257,7 +255,6 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     forward_to_deserialize_any! { i128 u128 bytes byte_buf identifier unit unit_struct }
 }
 
-/// The items of a list, one after the other.
 struct Items<'a> {
     items: &'a [Node],
     next: usize,

@@ -3,7 +3,6 @@
 
 use super::tree::Value;
 
-/// A number that does not fit.
 struct TooLarge;
 
 /// The value of a plain scalar; none if it is a number that does not fit.
@@ -62,7 +61,6 @@ fn number(text: &str) -> Option<Result<Value, TooLarge>> {
     }
 }
 
-/// The radix and the digits of `0o17` and `0x1f`.
 fn radix(text: &str) -> Option<(u32, &str)> {
     let (radix, digits) = match (text.strip_prefix("0o"), text.strip_prefix("0x")) {
         (Some(digits), _) => (8, digits),

@@ -7,7 +7,6 @@ use super::diagnostic::{Diagnostic, Path, Place};
 /// The most syntax errors that are reported; later ones mostly follow from the first.
 pub(super) const MOST_SYNTAX_ERRORS: usize = 20;
 
-/// A syntax error at bytes of the text.
 pub(super) fn syntax(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
     Diagnostic { place: Place::Span(span), ..Diagnostic::error("syntax", Path::root(), message) }
 }

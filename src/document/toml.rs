@@ -9,7 +9,6 @@ use super::diagnostic::{Diagnostic, Place};
 use super::syntax::{MOST_SYNTAX_ERRORS, syntax, too_large};
 use super::tree::{Entry, Node, Value};
 
-/// Reads a TOML document; all syntax errors are reported.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Diagnostic> = errors

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::diagnostic::Segment;
 
-/// A value of a document with its place in the text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) value: Value,
@@ -17,7 +16,6 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     /// YAML's `null`; TOML has none.
     Null,
-    /// `true` or `false`.
     Bool(bool),
     /// A whole number of 64 bits.
     Integer(i64),
@@ -29,10 +27,8 @@ pub(crate) enum Value {
     Table(Vec<Entry>),
 }
 
-/// A key of a table with its value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
-    /// The key.
     pub(crate) key: String,
     /// The bytes of the text that the key covers.
     pub(crate) key_span: Range<usize>,
@@ -40,12 +36,10 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    /// The value of `key`, if this is a table that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.node)
     }
 
-    /// The text, if this is one.
     pub(crate) fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),

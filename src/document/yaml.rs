@@ -225,7 +225,6 @@ impl Reading {
         self.put(Node { value, span }, 0, size)
     }
 
-    /// Adds a finished node to what is open.
     fn put(&mut self, node: Node, anchor: usize, size: Size) -> Result<(), Diagnostic> {
         if anchor > 0 {
             // The kept copy counts too; otherwise nested anchors would multiply its text.
@@ -263,7 +262,6 @@ impl Reading {
     }
 }
 
-/// A syntax error of the parser, with help.
 fn unreadable(kind: &ErrorKind, span: Range<usize>) -> Diagnostic {
     let help = match kind {
         ErrorKind::RecursionLimitExceeded => return too_deep(span),

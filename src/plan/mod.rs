@@ -34,7 +34,6 @@ pub(crate) struct Plan {
     pub(crate) sources: HashMap<TableId, SourceFacts>,
     /// The rows of the reshapes where they are known before the run.
     pub(crate) reshaped: HashMap<TableId, u64>,
-    /// The limit on rows, if there is one.
     pub(crate) limit: Option<u64>,
 }
 
@@ -74,7 +73,6 @@ pub(crate) enum PlanError {
     UnknownStage { name: String, near: Option<String> },
 }
 
-/// One part of a stage: a range of the rows of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     /// Its number, from 0.
@@ -85,7 +83,6 @@ pub(crate) struct Part {
 }
 
 impl Plan {
-    /// Plans `spec`; `facts` has the sources that are read.
     pub(crate) fn new(
         spec: Spec,
         selection: &Selection,
@@ -106,7 +103,6 @@ impl Plan {
         self.spec.reshapes().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
 
-    /// The outputs that are written, by index.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
         let runs = |input: TableId| match self.spec.table(input) {
             TableSpec::Source(_) => self.sources.contains_key(&input),

@@ -5,7 +5,6 @@ use std::ops::Range;
 use crate::spec::{Order, StageSpec};
 
 /// The models (as indices in the stage's list) that answer row `row` of the input, from 0.
-///
 /// Without a fan-out, models take rows (or packs of rows) in turn, so that the model depends on the row's number only.
 pub(crate) fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     if stage.answers.fanned_out() {

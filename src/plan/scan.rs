@@ -45,7 +45,6 @@ pub(crate) fn scan<E: From<SourceError>>(
     Ok(SourceFacts { rows, content, values: digest.finish() })
 }
 
-/// The batches of the first `limit` rows.
 fn batches(
     source: &SourceSpec,
     folder: &Path,
@@ -69,7 +68,6 @@ fn path(source: &SourceSpec) -> String {
     source.source.paths().into_iter().map(|(_, path)| path).next().unwrap_or_default()
 }
 
-/// The error that names some keys that occur in several rows.
 fn name_repeated(
     source: &SourceSpec,
     folder: &Path,

@@ -11,7 +11,6 @@ use crate::name::{Name, listed, nearest};
 use crate::table::Guard;
 
 impl Resolver<'_> {
-    /// A test, if its table is known.
     pub(super) fn test(&mut self, spec: &Spec, raw: &Raw, test: &RawTest) -> Option<TestSpec> {
         let RawTest { path, table, own, node } = test;
         if spec.tests.iter().any(|other| Some(&other.name) == table.name.as_ref()) {

@@ -59,7 +59,6 @@ impl Answers {
         Answers { form, models, replicates, fallback }
     }
 
-    /// Its name in the hash of the spec's meaning.
     pub(crate) fn layout(&self) -> &'static str {
         match self.form {
             Form::Dealt => "dealt",

@@ -48,7 +48,6 @@ pub(crate) struct Price {
     pub(crate) output: f64,
 }
 
-/// The most calls in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Concurrency {
     /// As many as the server processes concurrently, found out from its latency and errors.

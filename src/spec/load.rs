@@ -9,11 +9,9 @@ use crate::document::{Diagnostic, Document, SpecFormat};
 pub(crate) struct Loaded {
     pub(crate) document: Document,
     pub(crate) problems: Vec<Diagnostic>,
-    /// The spec, if no problem is an error.
     pub(crate) spec: Option<Spec>,
 }
 
-/// Why the file of a spec can't be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     #[error("`{0}` is not a spec: its name must end in .toml, .yaml or .yml")]
@@ -24,7 +22,6 @@ pub(crate) enum LoadError {
     NotUtf8(String, usize),
 }
 
-/// Reads and checks the spec at `path`.
 pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
     let name = path.display().to_string();
     let Some(format) = SpecFormat::of(path) else { return Err(LoadError::Extension(name)) };

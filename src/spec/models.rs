@@ -77,7 +77,6 @@ impl Resolver<'_> {
         models
     }
 
-    /// The fallbacks of the model called `name`.
     fn fallback(
         &mut self,
         raw: &Raw,
@@ -120,7 +119,6 @@ impl Resolver<'_> {
         };
     }
 
-    /// Reports problems with the budget and the prices that it needs.
     pub(super) fn budget(&mut self, raw: &Raw, endpoints: &IndexMap<String, EndpointSpec>) {
         let usd = raw.header.budget.and_then(|budget| budget.usd);
         if usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {

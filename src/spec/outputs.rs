@@ -12,7 +12,6 @@ use crate::document::Path;
 use crate::name::Name;
 
 impl Resolver<'_> {
-    /// The output called `name`, if its table is known.
     pub(super) fn output(&mut self, spec: &Spec, raw: &Raw, name: &Name, table: &OutputTable) -> Option<OutputSpec> {
         let at = Path::of(["outputs", name.as_str()]);
         let input = self.find(spec, &at.key("input"), &table.input);
@@ -46,7 +45,6 @@ impl Resolver<'_> {
         Some(OutputSpec { input, path: table.path.clone(), file, format })
     }
 
-    /// The source that reads `file`.
     fn source_over(&self, spec: &Spec, file: &FilePath) -> Option<String> {
         let real = |path: &FilePath| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let reads =

@@ -16,30 +16,23 @@ use crate::provider::{Endpoint, Model};
 
 #[derive(Debug)]
 pub struct Spec {
-    /// The pipeline's name; by default the file's.
     pub(crate) name: String,
-    /// The folder of the spec; its paths are relative to it.
     pub(crate) folder: PathBuf,
-    /// The seed of everything random; sent to models that accept one.
     pub(crate) seed: Option<u64>,
     pub(crate) budget: Budget,
     pub(crate) models: IndexMap<Name, ModelSpec>,
-    /// The endpoints by their names in the spec.
     pub(crate) endpoints: IndexMap<String, EndpointSpec>,
-    /// The tables; see [`Spec::tables`].
     pub(super) tables: Vec<TableSpec>,
     pub(crate) outputs: IndexMap<Name, OutputSpec>,
     pub(crate) tests: Vec<TestSpec>,
 }
 
-/// An endpoint with its limits.
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointSpec {
     pub(crate) endpoint: Arc<dyn Endpoint>,
     pub(crate) limits: Limits,
 }
 
-/// A model: an endpoint, its id there and its sampling.
 #[derive(Debug)]
 pub(crate) struct ModelSpec {
     /// The key in [`Spec::endpoints`].
@@ -52,7 +45,6 @@ pub(crate) struct ModelSpec {
     pub(crate) fallback: Vec<usize>,
 }
 
-/// A file to write.
 #[derive(Debug)]
 pub(crate) struct OutputSpec {
     pub(crate) input: TableId,
@@ -65,12 +57,10 @@ pub(crate) struct OutputSpec {
 pub(crate) enum TableFormat {
     Parquet,
     Csv,
-    /// A JSON object per line.
     Jsonl,
 }
 
 impl TableFormat {
-    /// The format of a path, by its extension.
     pub(crate) fn of(path: &str) -> Option<TableFormat> {
         match std::path::Path::new(path).extension()?.to_str()? {
             "parquet" => Some(TableFormat::Parquet),
@@ -81,7 +71,6 @@ impl TableFormat {
     }
 }
 
-/// A requirement on a table.
 #[derive(Debug)]
 pub(crate) struct TestSpec {
     pub(crate) name: String,
@@ -163,7 +152,6 @@ impl Spec {
         TableId(self.tables.len() - 1)
     }
 
-    /// The name and the model of index `model`.
     pub(crate) fn model(&self, model: usize) -> (&Name, &ModelSpec) {
         self.models.get_index(model).expect("model indices are made from this table")
     }

@@ -56,7 +56,6 @@ pub(crate) fn config<T>(kinds: &'static [Kind<T>], kind: &str, table: &Node) -> 
     (kind.decode)(&pick(table, (kind.fields)()), &Path::root(), &mut Problems::default())
 }
 
-/// A test whose input does not resolve yet.
 pub(crate) struct RawTest {
     pub(crate) path: Path,
     pub(crate) table: TestTable,
@@ -167,7 +166,6 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// The tables `[section.name]`, each read by `read`.
     fn section<T>(
         &mut self,
         section: &'static str,
@@ -195,7 +193,6 @@ impl Reading<'_> {
         found
     }
 
-    /// The tables `[[tests]]`.
     fn tests(&mut self) -> Vec<RawTest> {
         let path = Path::root().key("tests");
         let Some(node) = self.root.get("tests") else { return Vec::new() };

@@ -74,7 +74,6 @@ impl Resolver<'_> {
         spec.find(name).filter(|_| !self.problems.is_distrusted(at))
     }
 
-    /// Whether `path` may be used; reports one that leaves the project.
     pub(super) fn inside(&mut self, at: Path, path: &str) -> bool {
         let inside = self.outside || paths::stays_inside(self.folder, path);
         if !inside {
@@ -84,7 +83,6 @@ impl Resolver<'_> {
         inside
     }
 
-    /// The columns of a source, if it can be read.
     fn relation(&mut self, name: &Name, source: &dyn Source) -> Option<Relation> {
         let at = Path::of(["sources", name.as_str()]);
         for (key, path) in source.paths() {

@@ -13,7 +13,6 @@ use crate::registry::Kind;
 use crate::source::SOURCES;
 use crate::stage::{STAGES, TRANSFORMS};
 
-/// The schema, with keys in a fixed order.
 pub(crate) fn schema() -> Value {
     let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
     let generator = &mut settings.into_generator();

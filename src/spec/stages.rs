@@ -25,7 +25,6 @@ struct Input {
     relation: Relation,
 }
 
-/// A stage that asks models, as the spec says it.
 pub(super) struct Asking<'a> {
     pub(crate) name: &'a Name,
     pub(crate) at: Path,
@@ -34,7 +33,6 @@ pub(super) struct Asking<'a> {
     node: &'a Node,
 }
 
-/// A stage bound to its rows.
 struct BoundStage {
     stage: Stage,
     /// The reshape that gathers the rows of the input.
@@ -90,7 +88,6 @@ impl Resolver<'_> {
         found.filter_map(|problem| problem.place.field_of(at)).chain(own.broken.iter().cloned()).collect()
     }
 
-    /// Checks without a report.
     fn silently<T>(&mut self, check: impl FnOnce(&mut Self) -> T) -> T {
         let problems = std::mem::take(self.problems);
         let checked = check(self);
@@ -98,7 +95,6 @@ impl Resolver<'_> {
         checked
     }
 
-    /// Binds a stage that derives a table without models.
     fn reshape(&mut self, spec: &Spec, name: &Name, config: &dyn TransformConfig, node: &Node) -> Option<ReshapeSpec> {
         let path = &Path::of(["stages", name.as_str()]);
         let read = &self.reader();
@@ -216,7 +212,6 @@ impl Resolver<'_> {
         None
     }
 
-    /// Adds a stage to the spec if its columns are known.
     fn assembled(
         &mut self,
         spec: &mut Spec,

@@ -29,7 +29,6 @@ pub(crate) struct SourceSpec {
     pub(crate) relation: Relation,
 }
 
-/// A reshape, bound to the tables that it reads.
 #[derive(Debug)]
 pub(crate) struct ReshapeSpec {
     /// The stage's name. The reshape that gathers the rows of a stage has that stage's name and `.groups`.
@@ -40,14 +39,12 @@ pub(crate) struct ReshapeSpec {
     pub(crate) relation: Relation,
 }
 
-/// A stage that asks models, bound to its input.
 #[derive(Debug)]
 pub(crate) struct StageSpec {
     pub(crate) name: Name,
     pub(crate) input: TableId,
     pub(crate) stage: Stage,
     pub(crate) models: Vec<usize>,
-    /// The names of `models`.
     pub(crate) model_names: Vec<String>,
     pub(crate) answers: Answers,
     pub(crate) relation: Relation,

@@ -101,7 +101,6 @@ impl StageConfig for Analysis {
     }
 }
 
-/// An analysis bound to its input.
 #[derive(Debug)]
 struct BoundAnalysis {
     prompt: Bound,
@@ -128,7 +127,6 @@ impl Ask for BoundAnalysis {
         let (Some(evidence), Expect::Record(fields)) = (&self.evidence, &*self.expect) else { return answers.concat() };
         let mut answer = answers.concat().into_iter();
         let mut cells = Vec::with_capacity(self.width);
-        // The fields come in pairs: a quote, then its value.
         for field in fields.iter().skip(1).step_by(2) {
             let words = answer.next().unwrap_or(Cell::Null);
             let value: Vec<Cell> = answer.by_ref().take(field.columns().count()).collect();

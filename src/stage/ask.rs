@@ -20,7 +20,6 @@ use crate::table::{Cell, Column, Row, Type};
 /// A column with more labels than this is not counted label by label.
 pub(crate) const MOST_LABELS: usize = 20;
 
-/// A problem was found and has been reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
@@ -41,7 +40,6 @@ pub(crate) struct BindContext<'a> {
     pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
-/// An asking stage as the spec writes it.
 pub(crate) trait StageConfig: Send + Sync + fmt::Debug {
     /// The transform that prepares the rows to ask about, if the input's own rows are not used. The stage is then bound to
     /// the transform's table. Reports every problem.
@@ -53,7 +51,6 @@ pub(crate) trait StageConfig: Send + Sync + fmt::Debug {
     fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage>;
 }
 
-/// The registry row of the asking stage that `C` configures.
 pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn StageConfig>>
 where
     C: StageConfig + DeserializeOwned + JsonSchema + 'static,
@@ -63,7 +60,6 @@ where
     })
 }
 
-/// A stage bound to its input.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) info: StageInfo,
@@ -77,7 +73,6 @@ impl Stage {
     }
 }
 
-/// What is known of a stage before the first row.
 #[derive(Debug)]
 pub(crate) struct StageInfo {
     pub(crate) kind: &'static str,

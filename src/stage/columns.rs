@@ -3,7 +3,6 @@
 use crate::prompt::Expect;
 use crate::table::{Column, Type};
 
-/// The columns of an answer, each with the keys of the spec that it comes from and its labels.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerColumns {
     pub(crate) writes: Vec<Column>,

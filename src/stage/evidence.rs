@@ -24,7 +24,6 @@ pub(crate) type Quote = [Cell; 4];
 pub(crate) const NO_QUOTE: Quote = [const { Cell::Null }; 4];
 
 impl Evidence {
-    /// Reads the fields `quotes` and `quote_ratio` of a stage with this text column; reports all problems.
     pub(crate) fn bind(
         context: &BindContext<'_>,
         (quotes, ratio): (bool, Option<f64>),
@@ -54,13 +53,11 @@ impl Evidence {
         fields.flat_map(|field| evidence.map(|_| quote_of(field)).into_iter().chain([field.clone()])).collect()
     }
 
-    /// The columns of the quote of the value in column `target`.
     pub(crate) fn columns(target: &str) -> [Column; 4] {
         [("", Type::Text), ("_start", Type::Integer), ("_end", Type::Integer), ("_found", Type::Text)]
             .map(|(part, kind)| Column::new(format!("{target}_quote{part}"), kind))
     }
 
-    /// The cells of [`Evidence::columns`] for the quoted words.
     pub(crate) fn quote(&self, row: Row<'_>, words: Cell) -> Quote {
         let (Cell::Text(words), Cell::Text(text)) = (words, row.cell(self.text)) else { return NO_QUOTE };
         let found = quote::find(&text, &words, self.ratio);

@@ -25,7 +25,6 @@ pub(crate) struct Example {
     pub(crate) origin: ExampleOrigin,
 }
 
-/// The place that an example comes from.
 #[derive(Clone, Debug)]
 pub(crate) enum ExampleOrigin {
     Spec(Path),
@@ -34,7 +33,6 @@ pub(crate) enum ExampleOrigin {
 }
 
 impl ExampleOrigin {
-    /// A problem with the value under these keys of the example.
     fn problem(&self, rule: &'static str, keys: &[&str], message: String) -> Diagnostic {
         match self {
             ExampleOrigin::Spec(path) => {
@@ -57,7 +55,6 @@ impl ExampleOrigin {
     }
 }
 
-/// The messages before the question in prompts with this expectation.
 #[derive(Debug)]
 struct Shots {
     expect: Arc<Expect>,
@@ -70,7 +67,6 @@ struct WithExamples {
     shots: Vec<Shots>,
 }
 
-/// The stage with `examples` in its prompts; reports the problems with them.
 pub(crate) fn with_examples(
     stage: Stage,
     context: &BindContext<'_>,
@@ -99,7 +95,6 @@ pub(crate) fn with_examples(
     Some(Stage { info, ask: Box::new(WithExamples { ask, shots }) })
 }
 
-/// Adds the question of `prompt` with the example's answer.
 fn add(shots: &mut Vec<Shots>, prompt: Prompt, example: &Example, problems: &mut Problems) {
     let answer = match (&*prompt.expect, &example.answer) {
         (Expect::Record(fields), Value::Object(object)) => {
@@ -127,7 +122,6 @@ fn add(shots: &mut Vec<Shots>, prompt: Prompt, example: &Example, problems: &mut
     }
 }
 
-/// The prompts of the stage about the row of an example; reports the problems with the row.
 fn prompts_about(
     stage: &Stage,
     context: &BindContext<'_>,
@@ -198,7 +192,6 @@ fn questions(prompts: &[Prompt]) -> impl Iterator<Item = &str> {
     prompts.iter().filter_map(|prompt| prompt.messages.last()).map(|message| message.content.as_str())
 }
 
-/// The row of these cells as a batch; the columns have the cells' types.
 fn batch(context: &BindContext<'_>, cells: &[ArrayRef]) -> RecordBatch {
     let fields = context.input.fields().iter().zip(cells);
     let fields: Vec<Field> =
@@ -216,7 +209,6 @@ fn anything(kind: Type) -> Cell {
     }
 }
 
-/// A column of one cell; the error is a sentence.
 fn column(field: &Field, value: &Value, origin: &ExampleOrigin) -> Result<ArrayRef, String> {
     let kind = Type::of_cells(field.data_type());
     let value = if kind == Type::Text { value.clone() } else { origin.parsed(value) };

@@ -1,7 +1,4 @@
 //! `type = "fill-missing"`: values that are missing in a table are looked up in the text of each row.
-//!
-//! - `filling`: what is asked about a row, and its cells
-//! - `value`: which values count as missing, and conversion of present values
 
 mod filling;
 mod value;
@@ -108,7 +105,6 @@ struct FillField {
 const IN_PLACE: &str = "in_place";
 
 impl FillField {
-    /// The key called `name` as a field of an answer, which may always be null.
     fn spec(&self) -> FieldSpec {
         FieldSpec {
             kind: self.kind,
@@ -125,7 +121,6 @@ impl FillField {
 }
 
 impl FillMissing {
-    /// The key called `name` with its column and its target; reports all problems.
     fn key(&self, context: &BindContext<'_>, name: &str, spec: &FillField, problems: &mut Problems) -> Option<Key> {
         let at = context.path.key("fields").key(name);
         let before = problems.mark();
@@ -170,7 +165,6 @@ impl FillMissing {
         (problems.clean_since(before)).then_some(Key { field, column, filled: filled.map(|(index, _)| index), target })
     }
 
-    /// The keys to fill; reports all problems.
     fn keys(&self, context: &BindContext<'_>, problems: &mut Problems) -> Vec<Key> {
         let at = context.path.key("fields");
         if self.fields.is_empty() {
@@ -192,7 +186,6 @@ impl FillMissing {
         keys
     }
 
-    /// The prompt, by default the text; reports all problems.
     fn prompt(&self, context: &BindContext<'_>, text: TextColumn<'_>, problems: &mut Problems) -> Option<Bound> {
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
         if written.is_given() {

@@ -56,7 +56,6 @@ impl TransformConfig for Filter {
     }
 }
 
-/// A filter bound to its input.
 #[derive(Debug)]
 struct BoundFilter {
     schema: SchemaRef,
@@ -73,7 +72,6 @@ impl Work for BoundFilter {
 
 struct Filtering<'a> {
     filter: &'a BoundFilter,
-    /// Rows of the input so far.
     rows: u64,
 }
 

@@ -165,7 +165,6 @@ impl TransformConfig for Join {
     }
 }
 
-/// A join bound to its tables.
 #[derive(Debug)]
 struct BoundJoin {
     schema: SchemaRef,
@@ -174,7 +173,6 @@ struct BoundJoin {
     /// The key columns of `input` and of `with`.
     left: Vec<usize>,
     right: Vec<usize>,
-    /// The columns of `with` that are added.
     added: Vec<usize>,
 }
 
@@ -192,18 +190,14 @@ fn sentence(error: ArrowError) -> String {
 
 struct Joining<'a> {
     join: &'a BoundJoin,
-    /// The columns of `with` that are added.
     held: Vec<RecordBatch>,
-    /// Its rows so far.
     rows: u64,
-    /// The rows of each key in it.
     places: HashMap<OwnedRow, Vec<u64>>,
     converter: Result<RowConverter, String>,
     table: Option<RecordBatch>,
 }
 
 impl Joining<'_> {
-    /// Adds rows of `with`.
     fn hold(&mut self, batch: &RecordBatch) -> Result<(), String> {
         let (keys, rows) = self.keys(batch, &self.join.right)?;
         for i in 0..batch.num_rows() {
@@ -220,7 +214,6 @@ impl Joining<'_> {
         Ok(())
     }
 
-    /// The key columns of a batch, and its keys.
     fn keys(&self, batch: &RecordBatch, columns: &[usize]) -> Result<(Vec<ArrayRef>, Rows), String> {
         let keys: Vec<ArrayRef> = columns.iter().map(|column| batch.column(*column).clone()).collect();
         let rows = self.converter.as_ref().map_err(Clone::clone)?.convert_columns(&keys).map_err(sentence)?;

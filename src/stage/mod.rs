@@ -31,9 +31,7 @@ pub(crate) use examples::{Example, ExampleOrigin, with_examples};
 pub(crate) use question::condition;
 pub(crate) use transform::{InputTable, Transform, TransformConfig, TransformContext};
 
-/// The types of asking stages.
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
 
-/// The types of transforms.
 pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[split::KIND, join::KIND, filter::KIND];

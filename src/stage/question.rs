@@ -13,14 +13,11 @@ use crate::table;
 /// The column that `{{ text }}` refers to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TextColumn<'a> {
-    /// The value of `text_column`.
     pub(crate) name: Option<&'a str>,
-    /// Its index, if the input has it.
     pub(crate) index: Option<usize>,
 }
 
 impl<'a> TextColumn<'a> {
-    /// Looks up the column; reports an unknown one.
     pub(crate) fn find(context: &BindContext<'_>, name: Option<&'a str>, problems: &mut Problems) -> Self {
         let at = context.path.key("text_column");
         let index = name.and_then(|name| table::column(context.input, name, "the input", at, problems));
@@ -29,9 +26,7 @@ impl<'a> TextColumn<'a> {
 }
 
 pub(crate) struct Written<'a> {
-    /// The text under `prompt`.
     pub(crate) source: Option<&'a str>,
-    /// The file under `prompt_file`.
     pub(crate) file: Option<&'a str>,
 }
 
@@ -70,7 +65,6 @@ impl Written<'_> {
         self.is_given()
     }
 
-    /// The template bound to the input and the variables `given`.
     pub(crate) fn bind(
         &self,
         context: &BindContext<'_>,
@@ -83,7 +77,6 @@ impl Written<'_> {
     }
 }
 
-/// The template `source`, given under `key`, bound to the input and the variables `given`; reports all problems.
 pub(crate) fn bind(
     context: &BindContext<'_>,
     (source, key): (&str, &str),
@@ -106,7 +99,6 @@ pub(crate) fn bind(
     bound.map_err(|unknown| problems.extend(unknown.problems(&at, "the template", context.input))).ok()
 }
 
-/// The condition `source`, given at `at`, over the columns of `input`; reports all problems.
 pub(crate) fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<BoundCondition> {
     let condition = match Condition::new(source) {
         Ok(condition) => condition,
@@ -140,7 +132,6 @@ pub(crate) struct AnswerFields<'a> {
 }
 
 impl AnswerFields<'_> {
-    /// What an answer must be; reports contradictions.
     pub(crate) fn expect(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Expect> {
         let mut bad = |key: &str, message: &str| {
             problems.error("bad-value", context.path.key(key), message);

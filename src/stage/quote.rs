@@ -55,7 +55,6 @@ pub(crate) fn find(text: &str, quote: &str, ratio: Option<f64>) -> Option<Locati
 
 struct Normal {
     letter: char,
-    /// The index of its character in the text.
     from: usize,
 }
 

@@ -42,7 +42,6 @@ pub(crate) struct TransformContext<'a> {
     pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
-/// A transform as the spec writes it.
 pub(crate) trait TransformConfig: Send + Sync + fmt::Debug {
     /// The tables that it reads, each with the field that names it.
     fn inputs(&self) -> Vec<(&'static str, &str)>;
@@ -51,7 +50,6 @@ pub(crate) trait TransformConfig: Send + Sync + fmt::Debug {
     fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform>;
 }
 
-/// The registry row of the transform that `C` configures.
 pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn TransformConfig>>
 where
     C: TransformConfig + DeserializeOwned + JsonSchema + 'static,
@@ -61,14 +59,12 @@ where
     })
 }
 
-/// A transform bound to the tables that it reads.
 #[derive(Debug)]
 pub(crate) struct Transform {
     pub(crate) info: TransformInfo,
     pub(crate) work: Box<dyn Work>,
 }
 
-/// What is known of a transform before the first row.
 #[derive(Debug)]
 pub(crate) struct TransformInfo {
     pub(crate) kind: &'static str,

@@ -23,7 +23,6 @@ pub(crate) struct Key {
     pub(crate) field: Field,
     /// The column of the input that may hold the value already.
     pub(crate) column: Option<usize>,
-    /// The column of the input that is filled in place.
     pub(crate) filled: Option<usize>,
     pub(crate) target: String,
 }
@@ -36,7 +35,6 @@ pub(crate) struct Shape {
     schema: Option<Arc<Value>>,
 }
 
-/// A `fill-missing` stage bound to its input.
 #[derive(Debug)]
 pub(crate) struct Filling {
     pub(crate) prompt: Bound,
@@ -48,7 +46,6 @@ pub(crate) struct Filling {
     pub(crate) shapes: Mutex<HashMap<Vec<bool>, Arc<Shape>>>,
 }
 
-/// The cells of one key of a row.
 struct KeyCells {
     value: Cell,
     source: Cell,
@@ -64,7 +61,6 @@ impl KeyCells {
 }
 
 impl Filling {
-    /// The stage as data; `text` is the text column.
     pub(crate) fn info(&self, kind: &'static str, text: Option<usize>) -> StageInfo {
         let mut columns = AnswerColumns::default();
         for key in &self.keys {
@@ -138,7 +134,6 @@ impl Filling {
         known.clone()
     }
 
-    /// The cells of a key that was asked for.
     fn answered(&self, key: &Key, row: Row<'_>, model: &str, answer: &mut impl Iterator<Item = Cell>) -> KeyCells {
         let words = self.evidence.as_ref().and_then(|evidence| Some((evidence, answer.next()?)));
         let value = known_items(answer.next().unwrap_or(Cell::Null), &key.field);
@@ -149,7 +144,6 @@ impl Filling {
         KeyCells { value, source: Cell::Text(model.to_owned()), quote }
     }
 
-    /// The cells of a row, from those of each key.
     fn lay_out(&self, keys: Vec<KeyCells>, row: Row<'_>) -> Vec<Cell> {
         let (mut cells, mut in_place) = (Vec::new(), Vec::new());
         for (key, filled) in self.keys.iter().zip(keys) {

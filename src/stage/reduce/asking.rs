@@ -17,7 +17,6 @@ const HIDDEN: &str = "rows/";
 /// Bytes of a prompt that are counted as one token.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// The hidden column that gathers the cells of column `name`.
 pub(crate) fn hidden(name: &str) -> String {
     format!("{HIDDEN}{name}")
 }
@@ -39,14 +38,11 @@ pub(crate) enum Strategy {
     Fold,
 }
 
-/// A reduce bound to the table of its groups.
 #[derive(Debug)]
 pub(crate) struct BoundReduce {
     pub(crate) strategy: Strategy,
-    /// Tokens of a prompt at most.
     pub(crate) tokens: Option<u64>,
     pub(crate) prompt: Bound,
-    /// The template that combines partial answers, if the spec gives one.
     pub(crate) combine: Option<Bound>,
     pub(crate) system: Option<String>,
     pub(crate) expect: Arc<Expect>,
@@ -112,7 +108,6 @@ impl BoundReduce {
         }
     }
 
-    /// The question over more rows, with the answer so far.
     fn onwards(&self, row: Row<'_>, so_far: &Answer, items: &[Item]) -> Result<String, Failure> {
         let Some(combine) = &self.combine else {
             return Ok(format!(
@@ -246,7 +241,6 @@ impl BoundReduce {
     }
 }
 
-/// The estimated tokens of a prompt.
 fn tokens(prompt: &Prompt) -> u64 {
     let bytes: usize = prompt.messages.iter().map(|message| message.content.len()).sum();
     (bytes as u64).div_ceil(BYTES_PER_TOKEN)

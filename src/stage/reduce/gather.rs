@@ -18,7 +18,6 @@ use crate::table::Guard;
 /// Rows of the input whose groups are returned at once, if no group is larger.
 const ROWS: usize = 4096;
 
-/// Rows to groups.
 #[derive(Debug)]
 pub(crate) struct Gather {
     /// The columns of a group: its grouping columns, its rows, the rows left out; then the hidden ones.
@@ -67,10 +66,8 @@ impl Work for Gather {
     }
 }
 
-/// The groups so far.
 #[derive(Default)]
 struct Groups {
-    /// The index of each group, by its grouping values.
     places: HashMap<OwnedRow, usize>,
     /// The groups; their rows are numbered among the rows that are kept.
     found: Vec<Group>,
@@ -86,9 +83,7 @@ struct Group {
 /// A pass over the rows. The grouping values of all rows are kept, so that a group whose rows are all left out has a row too.
 struct Gathering<'a> {
     gather: &'a Gather,
-    /// The columns that are kept, sorted.
     kept: Vec<usize>,
-    /// Converts grouping values to keys and back.
     converter: Result<RowConverter, String>,
     batches: Vec<RecordBatch>,
     groups: Groups,

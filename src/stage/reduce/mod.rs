@@ -74,7 +74,6 @@ impl Reduce {
         by.chain([own("_rows"), own("_left_out")]).collect()
     }
 
-    /// The columns `names`, given under `key`; reports all problems.
     fn columns(
         &self,
         context: &TransformContext<'_>,
@@ -113,7 +112,6 @@ impl Reduce {
         }
     }
 
-    /// The texts of the templates that can be read, each with its key.
     fn templates(&self, read: &dyn Fn(&str) -> Result<String, String>) -> Vec<(&'static str, String)> {
         let file = self.prompt_file.as_deref().and_then(|file| read(file).ok());
         let found = [("prompt", self.prompt.clone()), ("prompt_file", file), ("combine", self.combine.clone())];

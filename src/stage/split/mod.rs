@@ -133,7 +133,6 @@ impl TransformConfig for Split {
     }
 }
 
-/// A split bound to its input.
 #[derive(Debug)]
 struct BoundSplit {
     schema: SchemaRef,
@@ -151,7 +150,6 @@ impl Work for BoundSplit {
 
 struct Splitting<'a> {
     split: &'a BoundSplit,
-    /// Rows of the input so far.
     rows: u64,
 }
 

@@ -33,7 +33,6 @@ pub(crate) enum By {
 }
 
 pub(crate) struct Cutter {
-    /// Units of a piece at most.
     pub(crate) size: usize,
     /// Units at most that two pieces share, less than `size`.
     pub(crate) overlap: usize,
@@ -106,7 +105,6 @@ impl Cutter {
         pieces
     }
 
-    /// Adds the atoms of `text`, which begins at byte `at`.
     fn atoms(&self, text: &str, at: usize, by: By, out: &mut Vec<Atom>) {
         let parts: Vec<&str> = match by {
             By::Fixed => return self.units(text, at, out),
@@ -124,7 +122,6 @@ impl Cutter {
         }
     }
 
-    /// How many units `text` has.
     fn count(&self, text: &str) -> usize {
         match self.unit {
             Unit::Chars => text.chars().count(),
@@ -133,7 +130,6 @@ impl Cutter {
         }
     }
 
-    /// Adds the units of `text`, which begins at byte `at`.
     fn units(&self, text: &str, at: usize, out: &mut Vec<Atom>) {
         let first = out.len();
         match self.unit {

@@ -12,7 +12,6 @@ use crate::prompt::{BoundCondition, Condition, normalise_option};
 use crate::stage::ask::BindContext;
 use crate::table::extended;
 
-/// The questions of `survey`; reports all problems.
 pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
     let at = context.path.key("questions");
     let mut check = Check { survey, context, problems };
@@ -177,7 +176,6 @@ impl Check<'_, '_> {
         self.problems.clean_since(before).then_some(Choice { options, several, design })
     }
 
-    /// Checks that the options differ from each other and from the labels.
     fn options(&mut self, draft: &Draft, options: &[String]) {
         let labels: HashSet<String> = (0..options.len())
             .filter_map(|place| self.survey.option_labels.of(place))

@@ -71,7 +71,6 @@ fn in_words(cell: &Cell) -> Option<String> {
     }
 }
 
-/// The column of the order in which stage `stage` asked its questions.
 pub(crate) fn order_column(stage: &str) -> String {
     format!("{stage}_question_order")
 }
@@ -96,14 +95,12 @@ pub(crate) fn blocks(questions: &[Question]) -> Vec<Range<usize>> {
     blocks
 }
 
-/// A survey bound to its input.
 #[derive(Debug)]
 pub(crate) struct Interview {
     pub(crate) system: Option<String>,
     pub(crate) persona: Persona,
     pub(crate) questions: Vec<Question>,
     pub(crate) blocks: Vec<Range<usize>>,
-    /// The order of the blocks.
     pub(crate) order: Design,
     pub(crate) per: Per,
     pub(crate) memory: bool,
@@ -120,7 +117,6 @@ struct Progress {
     options: Vec<Vec<usize>>,
     /// By question: its answer, null if it was skipped, `None` if it has not been reached.
     cells: Vec<Option<Cell>>,
-    /// The questions that were answered, in order.
     answered: Vec<usize>,
     /// The next questions; none at the end.
     next: Vec<usize>,
@@ -128,7 +124,6 @@ struct Progress {
 }
 
 impl Interview {
-    /// The survey as data; `stage` is its name.
     pub(crate) fn info(&self, kind: &'static str, stage: &str, seed: u64) -> StageInfo {
         let mut reads = self.persona.reads();
         reads.extend(self.questions.iter().filter_map(|q| q.when.as_ref()).flat_map(BoundCondition::reads));
@@ -178,7 +173,6 @@ impl Interview {
         })
     }
 
-    /// The state of the respondent of `row` after these answers.
     fn way(&self, row: Row<'_>, answers: &[Answer]) -> Progress {
         let who = Respondent::of(row, self.key, self.fold);
         let order = self.order.of(&who).into_iter().flat_map(|block| self.blocks[block].clone()).collect();
@@ -256,7 +250,6 @@ impl Interview {
         when.holds(row, &known).map(Some)
     }
 
-    /// The expected reply to a question.
     fn expect(&self, way: &Progress, question: usize) -> Expect {
         let q = &self.questions[question];
         if q.is_open() {

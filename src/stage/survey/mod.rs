@@ -1,10 +1,4 @@
 //! `type = "survey"`: each row is a respondent who answers a questionnaire.
-//!
-//! - `questions`: the questionnaire as the spec writes it
-//! - `check`: finds contradictions in it
-//! - `order`: designs the orders of options and questions
-//! - `wording`: puts questions into words
-//! - `interview`: what to ask next, and what was answered
 
 mod check;
 mod interview;

@@ -104,7 +104,6 @@ impl Design {
         places
     }
 
-    /// The order of the items that move, counted from 0.
     fn sequence(&self, who: &Respondent) -> Vec<usize> {
         let count = self.free.len();
         match self.order {
@@ -135,7 +134,6 @@ impl Design {
     }
 }
 
-/// `count` items, rotated by `by`.
 fn rotation(count: usize, by: usize) -> Vec<usize> {
     (0..count).map(|place| (place + by) % count).collect()
 }

@@ -125,7 +125,6 @@ pub(crate) enum Questions {
     Map(IndexMap<String, Shorthand>),
 }
 
-/// The value of a question's text in the short form.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Shorthand {
     /// The options of which one is chosen; without any, a free text.

@@ -64,7 +64,6 @@ pub(crate) enum Form {
 pub(crate) struct Choice {
     pub(crate) options: Vec<String>,
     pub(crate) several: bool,
-    /// The order in which they are shown.
     pub(crate) design: Design,
 }
 
@@ -139,7 +138,6 @@ impl Question {
         shown
     }
 
-    /// The field `name` of a reply.
     pub(crate) fn field(&self, name: &str, order: &[usize], labels: Labels) -> Field {
         let kind = match &self.form {
             Form::Text => AnswerType::Text(None),
@@ -160,7 +158,6 @@ impl Question {
         Field { name, kind, nullable: false, prob: false, loose: false, unknown: Vec::new(), description: None }
     }
 
-    /// The instruction for the value under a key. The options are part of the question and not repeated.
     pub(crate) fn wanted(&self, labels: Labels) -> String {
         match &self.form {
             Form::Choice(choice) => match (labels, choice.several) {
