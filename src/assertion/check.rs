@@ -12,13 +12,11 @@ pub(crate) trait Check {
     /// Takes the next rows, with all the columns that the assertion reads.
     fn take(&mut self, rows: &RowsView<'_>);
 
-    /// The finding after all `rows` of the table.
     fn finding(self: Box<Self>, rows: u64) -> Finding;
 }
 
 /// A rule that each row must keep.
 pub(crate) trait RowRule: Send + Sync + fmt::Debug {
-    /// What is kept from row to row.
     type State: Default;
 
     /// The value in row `row` that violates the rule, for an example.

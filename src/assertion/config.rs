@@ -23,7 +23,6 @@ pub(crate) enum Severity {
 }
 
 pub(crate) trait AssertionConfig: Send + Sync + fmt::Debug {
-    /// Binds it to its table. Reports every problem; `None` if one of them is an error.
     fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion>;
 }
 

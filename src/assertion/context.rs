@@ -12,7 +12,6 @@ pub(crate) struct TestContext<'a> {
     pub(crate) stages: &'a [StageErrors],
 }
 
-/// A stage that the rows of a table went through.
 #[derive(Clone, Debug)]
 pub(crate) struct StageErrors {
     pub(crate) name: String,

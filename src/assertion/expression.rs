@@ -128,7 +128,6 @@ impl Rule for Bound {
     }
 }
 
-/// The sums of a column: its nulls, and its values as numbers (true is 1).
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     nulls: u64,

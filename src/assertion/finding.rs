@@ -9,7 +9,6 @@ use crate::table::{Cell, cell_at};
 const EXAMPLES: usize = 5;
 const LONGEST: usize = 80;
 
-/// Some rows of a table, with the columns that are read.
 pub(crate) struct RowsView<'a> {
     batch: &'a RecordBatch,
     /// The columns of the table, each with its column in the batch.
@@ -40,8 +39,7 @@ pub(super) struct Violations {
 }
 
 impl<'a> RowsView<'a> {
-    /// The rows of `batch`, whose first row is row `first` (from 1) of its table; `places` maps the columns of the table to
-    /// those of the batch.
+    /// `first` is the number, from 1, of the first row; `places` maps columns of the table to those of `batch`.
     pub(crate) fn new(
         batch: &'a RecordBatch,
         places: &'a HashMap<usize, usize>,
@@ -106,12 +104,10 @@ pub(super) fn shown(cell: &Cell) -> String {
     }
 }
 
-/// "1 row", "2 rows".
 pub(super) fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A share or a mean, rounded to four decimals.
 pub(super) fn rounded(number: f64) -> f64 {
     (number * 1e4).round() / 1e4
 }

@@ -25,8 +25,7 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &m
     decoded.value.filter(|_| is_clean)
 }
 
-/// As [`decode`], but a value at fault is replaced by a placeholder, so that the rest can be checked too. Later problems
-/// with a placeholder are not reported.
+/// As [`decode`], with a placeholder for a value at fault; later problems with a placeholder are not reported.
 pub(crate) fn decode_partly<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
     let decoded = rounds(node, path);
     problems.extend(decoded.found);

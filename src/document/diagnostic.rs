@@ -8,7 +8,6 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Segment {
     Key(String),
-    /// An index of a list, from 0.
     Index(usize),
 }
 
@@ -43,7 +42,6 @@ impl Path {
         &self.0
     }
 
-    /// The path without its last step; the root has no parent.
     pub(crate) fn parent(&self) -> Option<Self> {
         self.0.split_last().map(|(_, rest)| Path(rest.to_vec()))
     }
@@ -93,7 +91,6 @@ pub(crate) enum Severity {
 pub(crate) enum Place {
     /// At the value of a path (at its nearest ancestor that exists, when the path doesn't).
     Value(Path),
-    /// At the key of a path.
     Key(Path),
     /// At bytes of the text (a syntax error has no path yet).
     Span(Range<usize>),
@@ -120,7 +117,6 @@ pub(crate) struct Diagnostic {
     pub(crate) place: Place,
     /// The problem, as one sentence without a full stop.
     pub(crate) message: String,
-    /// What to do about it, where that is known.
     pub(crate) help: Option<String>,
 }
 
@@ -137,13 +133,11 @@ impl Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(rule, path, message) }
     }
 
-    /// The same problem, with what to do about it.
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The same problem, with "did you mean" if there is a suggestion.
     pub(crate) fn meant(self, suggestion: Option<&str>) -> Self {
         match suggestion {
             Some(word) => self.help(format!("did you mean `{word}`?")),
@@ -151,7 +145,6 @@ impl Diagnostic {
         }
     }
 
-    /// Whether it stops the spec from being planned.
     pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

@@ -15,7 +15,6 @@ pub(super) struct Fault {
     pub(super) place: Option<(Path, Spot)>,
 }
 
-/// Whether the key of a path is at fault or its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spot {
     Key,
@@ -28,7 +27,6 @@ pub(super) enum FaultKind {
         wanted: String,
         found: String,
     },
-    /// The type is right, the value is not.
     BadValue {
         wanted: String,
     },
@@ -90,7 +88,6 @@ impl Fault {
     }
 }
 
-/// The diagnostic for the key `found` of the table at `path`, which can have `fields`.
 pub(super) fn unknown_field(path: &Path, found: &str, fields: &[&str]) -> Diagnostic {
     let problem =
         Diagnostic::error_at_key("unknown-field", path.key(found), format!("there is no field `{found}` here"));

@@ -17,7 +17,6 @@ pub(crate) struct Problems {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(usize);
 
-/// A problem that was just reported, to add help to.
 #[derive(Debug)]
 pub(crate) struct Reported<'a>(&'a mut Diagnostic);
 
@@ -70,7 +69,6 @@ impl Problems {
         self.found.extend(later.into_iter().filter(kept));
     }
 
-    /// The present moment, for [`Problems::had_errors_since`].
     pub(crate) fn mark(&self) -> Mark {
         Mark(self.found.len())
     }
@@ -90,13 +88,11 @@ impl Reported<'_> {
         self.help_if(Some(help.into()))
     }
 
-    /// Adds what to do about it, where that is known.
     pub(crate) fn help_if(self, help: Option<String>) -> Self {
         self.0.help = help;
         self
     }
 
-    /// Adds "did you mean" if there is a suggestion.
     pub(crate) fn meant(self, suggestion: Option<&str>) -> Self {
         self.help_if(suggestion.map(|word| format!("did you mean `{word}`?")))
     }

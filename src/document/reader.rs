@@ -16,7 +16,6 @@ use crate::name::nearest;
 /// The most unknown fields that are noted; a table with more is not a spec.
 const MOST_NOTED: usize = 200;
 
-/// What the rounds of one decoding share.
 pub(super) struct Marks<'a> {
     pub(super) root: &'a Path,
     /// Paths whose values are replaced by stubs.
@@ -73,7 +72,6 @@ impl<'a> Reader<'a> {
         self.node.as_str().ok_or_else(|| self.wanted("text"))
     }
 
-    /// A whole number between the bounds of its type.
     fn whole(&self, least: i64, most: i64) -> Result<i64, Fault> {
         match self.node.value {
             Value::Integer(number) if number < least && least == 0 => Err(Fault::bad_value("0 or more")),

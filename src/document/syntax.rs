@@ -11,7 +11,6 @@ pub(super) fn syntax(span: Range<usize>, message: impl Into<String>) -> Diagnost
     Diagnostic { place: Place::Span(span), ..Diagnostic::error("syntax", Path::root(), message) }
 }
 
-/// A number that does not fit; the same words for both formats.
 pub(super) fn too_large(span: Range<usize>) -> Diagnostic {
     syntax(span, "this number is too large").help(format!("whole numbers go from {} to {}", i64::MIN, i64::MAX))
 }

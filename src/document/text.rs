@@ -24,7 +24,6 @@ pub(crate) struct Document {
 pub(crate) struct Unreadable {
     /// The name and the text, with an empty table for a root.
     pub(crate) document: Document,
-    /// The syntax errors, in the order of the text; at least one.
     pub(crate) problems: Vec<Diagnostic>,
 }
 

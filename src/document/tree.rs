@@ -7,17 +7,14 @@ use super::diagnostic::Segment;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) value: Value,
-    /// The bytes of the text to point at: the whole of a plain value, the header or the key of a table or list that
-    /// has its own lines.
+    /// The bytes to point at: a whole plain value; the header or the key of a table or list with its own lines.
     pub(crate) span: Range<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
-    /// YAML's `null`; TOML has none.
     Null,
     Bool(bool),
-    /// A whole number of 64 bits.
     Integer(i64),
     Float(f64),
     /// Text; a date of TOML is its text too.
@@ -30,7 +27,6 @@ pub(crate) enum Value {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    /// The bytes of the text that the key covers.
     pub(crate) key_span: Range<usize>,
     pub(crate) node: Node,
 }
@@ -47,7 +43,6 @@ impl Node {
         }
     }
 
-    /// The entries, if this is a table; none otherwise.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Table(entries) => entries,
@@ -55,7 +50,6 @@ impl Node {
         }
     }
 
-    /// The items, if this is a list; none otherwise.
     pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -71,7 +65,6 @@ impl Node {
         }
     }
 
-    /// Keeps only the entries whose keys are to be `kept`, if this is a table.
     pub(crate) fn retain(&mut self, kept: impl Fn(&str) -> bool) {
         if let Value::Table(entries) = &mut self.value {
             entries.retain(|entry| kept(&entry.key));

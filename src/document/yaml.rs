@@ -52,7 +52,6 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
     }
 }
 
-/// The cost of copying a finished node.
 #[derive(Clone, Copy, Default)]
 struct Size {
     nodes: usize,
@@ -69,7 +68,6 @@ struct Open {
 
 enum Body {
     List(Vec<Node>),
-    /// The entries, their keys, and the key whose value comes next.
     Table(Vec<Entry>, HashSet<String>, Option<(String, Range<usize>)>),
 }
 

@@ -27,10 +27,8 @@ pub struct Selection {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) spec: Spec,
-    /// The hash of the spec's meaning, in hex.
     pub(crate) spec_hash: String,
     pub(crate) selected: Selected,
-    /// The rows and the content of each source that is read.
     pub(crate) sources: HashMap<TableId, SourceFacts>,
     /// The rows of the reshapes where they are known before the run.
     pub(crate) reshaped: HashMap<TableId, u64>,
@@ -57,7 +55,6 @@ impl Selected {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceFacts {
-    /// Its rows, after the limit.
     pub(crate) rows: u64,
     /// The hash of its files and of its settings, in hex.
     pub(crate) content: String,
@@ -98,7 +95,6 @@ impl Plan {
         self.spec.stages().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
 
-    /// The reshapes that run, each after the tables that it reads.
     pub(crate) fn reshapes(&self) -> impl Iterator<Item = TableId> + '_ {
         self.spec.reshapes().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
@@ -120,7 +116,6 @@ impl Plan {
         }
     }
 
-    /// The parts of stage `stage`, whose input has `rows` rows.
     pub(crate) fn parts(&self, stage: TableId, rows: u64) -> impl Iterator<Item = Part> + use<> {
         let size = self.spec.stage(stage).chunk_size;
         (0..rows.div_ceil(size)).map(move |number| {
@@ -129,8 +124,7 @@ impl Plan {
         })
     }
 
-    /// Calls at most that a stage makes when nothing is skipped, where its rows are known. With several rows in a prompt:
-    /// if every answer is valid.
+    /// The most calls of a stage if no row is skipped and every answer is valid; `None` if its rows are not known.
     pub(crate) fn calls(&self, stage: TableId) -> Option<u64> {
         let stage = self.spec.stage(stage);
         let packs = self.rows(stage.input)?.div_ceil(stage.rows_per_prompt);

@@ -15,8 +15,7 @@ pub(crate) fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     }
 }
 
-/// The model (as an index in the stage's list) of answer `place` about row `row` of the input, both from 0. The answers of
-/// a row are ordered by replicate, then by model.
+/// The model (as an index in the stage's list) of answer `place`, from 0; answers are ordered by replicate, then by model.
 pub(crate) fn model_of(stage: &StageSpec, row: u64, place: usize) -> usize {
     let models = models_for(stage, row);
     models.start + place % models.len()

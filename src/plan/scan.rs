@@ -10,7 +10,6 @@ use crate::source::SourceError;
 use crate::spec::SourceSpec;
 use crate::table::{Cell, Digest, cell_at};
 
-/// The most repeated keys in an error.
 const EXAMPLES: usize = 3;
 
 /// Reads the rows of a source, all or the first `limit`, and hands each batch to `sink`.
@@ -63,7 +62,6 @@ fn batches(
     }))
 }
 
-/// The path of a source as written in the spec.
 fn path(source: &SourceSpec) -> String {
     source.source.paths().into_iter().map(|(_, path)| path).next().unwrap_or_default()
 }

@@ -39,7 +39,6 @@ impl Resolver<'_> {
         Some(TestSpec { name, kind, severity, table, input, output, assertion, path })
     }
 
-    /// The table called `name`: of an output, or else of a stage or a source.
     fn tested(&mut self, spec: &Spec, raw: &Raw, at: &Path, name: &str) -> Option<(TableId, Option<usize>)> {
         let table = self.find(spec, at, name);
         if let Some(output) = raw.outputs.get(name) {

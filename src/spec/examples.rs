@@ -59,7 +59,6 @@ impl Resolver<'_> {
         self.problems.clean_since(before).then_some(examples)
     }
 
-    /// The rows of a file as examples, at most `MOST` + 1.
     fn read_examples(&self, at: &Path, path: &str, columns: &[&str]) -> Result<Vec<Example>, SourceError> {
         let file = File {
             path: path.to_owned(),

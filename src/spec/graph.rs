@@ -49,7 +49,6 @@ impl Resolver<'_> {
         };
     }
 
-    /// Reports each cycle among the stages that are left, once.
     fn cycles(&mut self, raw: &Raw, left: Vec<&Name>) {
         let mut seen: Vec<&str> = Vec::new();
         for start in &left {

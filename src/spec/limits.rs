@@ -55,7 +55,6 @@ pub(crate) enum Concurrency {
     Calls(NonZeroU32),
 }
 
-/// The reaction to a server that is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnOutage {

@@ -43,8 +43,7 @@ pub(crate) use table::{ReshapeSpec, SourceSpec, StageSpec, TableId, TableSpec};
 pub(crate) use crate::table::Guard;
 
 impl Spec {
-    /// Checks `document`, whose paths are relative to `folder`. Problems come in the order of discovery; with an error
-    /// among them there is no spec. A literal API key is blotted out of the document, so that no message shows it.
+    /// Checks `document`; there is no spec if a problem is an error. Literal API keys are blotted out of the document.
     pub(crate) fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
         let mut problems = Problems::default();
         secret::find(document, &mut problems);

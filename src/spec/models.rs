@@ -141,7 +141,6 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reports additions to requests that would replace a field of the request.
     fn extra(&mut self, table: &ModelTable, endpoint: Option<&dyn Endpoint>, at: &Path) {
         let Some(endpoint) = endpoint.filter(|_| !table.extra.is_empty()) else { return };
         let Some(own) = endpoint.full_body() else {

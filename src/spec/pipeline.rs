@@ -39,7 +39,6 @@ pub(crate) struct ModelSpec {
     pub(crate) endpoint: String,
     pub(crate) model: Model,
     pub(crate) price: Option<Price>,
-    /// The context size in tokens, if the spec says it.
     pub(crate) context_tokens: Option<u64>,
     /// The models that are asked instead, as indices into [`Spec::models`].
     pub(crate) fallback: Vec<usize>,
@@ -75,7 +74,6 @@ impl TableFormat {
 pub(crate) struct TestSpec {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
-    /// The consequence if it does not hold.
     pub(crate) severity: Severity,
     pub(crate) table: String,
     pub(crate) input: TableId,

@@ -21,7 +21,6 @@ use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
 /// A spec whose tables are typed, but whose names do not resolve yet. An entry that is `None` is known by its name only.
 pub(crate) struct Raw {
     pub(crate) header: Header,
-    /// The file's name without its extension.
     pub(crate) file: String,
     pub(crate) models: IndexMap<Name, Option<ModelTable>>,
     pub(crate) providers: IndexMap<Name, Option<Provider>>,
@@ -38,7 +37,6 @@ type Provider = (Limits, Arc<dyn Endpoint>);
 pub(crate) enum RawStage {
     Asks(StageTable, Own<Box<dyn StageConfig>>, Node),
     Reshapes(Own<Box<dyn TransformConfig>>, Node),
-    /// Its type is not known.
     Broken,
 }
 
@@ -86,18 +84,15 @@ impl Raw {
         self.unreadable.iter().any(|(s, n)| *s == section && n.as_ref().is_none_or(|n| n == name))
     }
 
-    /// Whether the document has a source or a stage called `name`, broken or not.
     pub(crate) fn has_table(&self, name: &str) -> bool {
         let there = self.sources.contains_key(name) || self.stages.contains_key(name);
         there || self.is_unreadable("sources", name) || self.is_unreadable("stages", name)
     }
 
-    /// The models whose tables could be read, at least in part.
     pub(crate) fn known_models(&self) -> impl Iterator<Item = (&Name, &ModelTable)> {
         self.models.iter().filter_map(|(name, table)| Some((name, table.as_ref()?)))
     }
 
-    /// Whether other models are asked where the model called `name` does not answer.
     pub(crate) fn has_fallback(&self, name: &str) -> bool {
         self.models.get(name).and_then(Option::as_ref).is_some_and(|table| !table.fallback.is_empty())
     }
@@ -109,7 +104,6 @@ impl Raw {
 
 const SECTIONS: [&str; 6] = ["models", "providers", "sources", "stages", "outputs", "tests"];
 
-/// Reads every table of the document; reports all problems.
 pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> {
     if !matches!(document.root.value, Value::Table(_)) {
         problems.error("wrong-type", Path::root(), "a spec is a table, with `[models]`, `[sources]`, `[stages]`");
@@ -219,7 +213,6 @@ struct Typed<'a> {
     what: &'static str,
     /// The types of the other registry that may be here.
     others: &'a [&'static str],
-    /// The fields that all kinds share.
     shared: &'a [&'a str],
 }
 
@@ -275,7 +268,6 @@ impl Typed<'_> {
     }
 }
 
-/// The node with only its entries `fields`.
 fn pick(node: &Node, fields: &[&str]) -> Node {
     let mut picked = node.clone();
     picked.retain(|key| fields.contains(&key));

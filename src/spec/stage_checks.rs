@@ -37,7 +37,6 @@ impl Resolver<'_> {
         models
     }
 
-    /// Reports models whose provider does not report the probabilities of labels.
     pub(super) fn probabilities(&mut self, spec: &Spec, at: &Path, table: &StageTable) {
         for (i, name) in table.models.iter().enumerate() {
             let Some(model) = spec.models.get(name.as_str()) else { continue };
@@ -56,7 +55,6 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reports settings that do not go with the number of rows in a prompt.
     pub(super) fn packed(&mut self, at: &Path, table: &StageTable, stage: &Stage) {
         let place = at.key("rows_per_prompt");
         if ROWS_PER_PROMPT.of(table) == 1 {
@@ -85,7 +83,6 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reports columns that several models would fill in place.
     pub(super) fn in_place(&mut self, at: &Path, answers: &Answers, stage: &Stage) {
         if answers.form == Form::Wide && !stage.info.fills.is_empty() {
             let message = "every model answers every row, so that a column can't be filled in place";

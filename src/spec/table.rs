@@ -14,7 +14,6 @@ pub(crate) struct TableId(pub(super) usize);
 
 #[derive(Debug)]
 pub(crate) enum TableSpec {
-    /// Rows from outside.
     Source(SourceSpec),
     /// Rows derived from other tables without a model.
     Reshape(ReshapeSpec),
@@ -85,7 +84,6 @@ impl TableSpec {
         }
     }
 
-    /// The tables that it is made from.
     pub(crate) fn inputs(&self) -> &[TableId] {
         match self {
             TableSpec::Source(_) => &[],

@@ -23,7 +23,6 @@ pub(crate) const MOST_LABELS: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
-/// The surroundings that an asking stage is bound to.
 pub(crate) struct BindContext<'a> {
     /// The stage's name; also the column of a plain text answer.
     pub(crate) name: &'a str,
@@ -67,7 +66,6 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// How many prompts `row` needs at most.
     pub(crate) fn most_prompts(&self, row: Row<'_>) -> u64 {
         self.ask.most_prompts(row).unwrap_or(self.info.most_prompts)
     }
@@ -76,7 +74,6 @@ impl Stage {
 #[derive(Debug)]
 pub(crate) struct StageInfo {
     pub(crate) kind: &'static str,
-    /// The columns of an answer, before a suffix for the model.
     pub(crate) writes: Vec<Column>,
     /// The columns of the input that it fills in place; they keep their types.
     pub(crate) fills: Vec<usize>,
@@ -89,8 +86,7 @@ pub(crate) struct StageInfo {
     pub(crate) origins: Vec<Vec<String>>,
     /// How many prompts a row needs at most.
     pub(crate) most_prompts: u64,
-    /// Whether the prompts of a round are independent and asked concurrently. If not, they are asked in order, and none
-    /// after one that failed.
+    /// Whether the prompts of a round are asked concurrently; else in order, and none after one that failed.
     pub(crate) at_once: bool,
     /// Whether its columns hold probabilities of labels, which only some providers report.
     pub(crate) probabilities: bool,
@@ -131,7 +127,6 @@ impl StageInfo {
         }
     }
 
-    /// The key of a typed answer that column `write` comes from.
     pub(crate) fn answer_key(&self, write: usize) -> Option<&str> {
         self.schema.as_ref().and(self.origins[write].last()).map(String::as_str)
     }
@@ -143,8 +138,7 @@ pub(crate) trait Ask: Send + Sync + fmt::Debug {
     /// The error fails the row.
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure>;
 
-    /// The cells of [`StageInfo::writes`] and then of [`StageInfo::fills`], from the answers to all prompts in order. `model`
-    /// is the name of the model that answered.
+    /// The cells of [`StageInfo::writes`], then of [`StageInfo::fills`]; `model` is the name of the one that answered.
     fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell>;
 
     /// The same cells of a row that is skipped, or where a call failed after these answers.

@@ -21,7 +21,6 @@ pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
     kind::<Join>("join", "Two tables side by side, by a key, without a model.");
 
 const ROWS: usize = 1024;
-/// Repeated keys that an error names.
 const EXAMPLES: usize = 3;
 /// The positions of the two tables: the one to look up in is read first.
 const WITH: usize = 0;
@@ -75,7 +74,6 @@ enum Duplicates {
 }
 
 impl Join {
-    /// The key columns of `input` and of `with`; reports all problems with them.
     fn keys(&self, context: &TransformContext<'_>, problems: &mut Problems) -> (Vec<usize>, Vec<usize>) {
         let (with, input) = (&context.inputs[WITH], &context.inputs[INPUT]);
         let mut bad = |at: Path, message: &str| {
@@ -170,7 +168,6 @@ struct BoundJoin {
     schema: SchemaRef,
     with: SchemaRef,
     config: Join,
-    /// The key columns of `input` and of `with`.
     left: Vec<usize>,
     right: Vec<usize>,
     added: Vec<usize>,
@@ -249,7 +246,6 @@ impl Joining<'_> {
         Ok(self.table.insert(table).clone())
     }
 
-    /// The rows `left` of `batch` next to the rows `right` of `table`.
     fn rows(
         &self,
         batch: &RecordBatch,

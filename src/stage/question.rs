@@ -10,7 +10,6 @@ use crate::document::{Diagnostic, Path, Problems};
 use crate::prompt::{Bound, BoundCondition, Condition, Expect, Field, FieldSpec, Template};
 use crate::table;
 
-/// The column that `{{ text }}` refers to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TextColumn<'a> {
     pub(crate) name: Option<&'a str>,

@@ -26,13 +26,11 @@ pub(crate) struct InputTable<'a> {
 }
 
 impl InputTable<'_> {
-    /// The index of the column `name`; reports an unknown one at `at`.
     pub(crate) fn column(&self, at: Path, name: &str, problems: &mut Problems) -> Option<usize> {
         table::column(self.schema, name, &format!("`{}`", self.name), at, problems)
     }
 }
 
-/// The surroundings that a transform is bound to.
 pub(crate) struct TransformContext<'a> {
     pub(crate) name: &'a str,
     pub(crate) path: &'a Path,

@@ -26,7 +26,6 @@ pub(crate) struct Gather {
     /// The columns that its rows are ordered by; equal rows keep their order.
     pub(crate) order: Vec<usize>,
     pub(crate) descending: bool,
-    /// The columns whose cells are gathered, in the hidden columns.
     pub(crate) reads: Vec<usize>,
     /// A row with one of these signs is left out.
     pub(crate) leaves_out: Vec<Guard>,

@@ -38,7 +38,6 @@ pub(crate) struct Cutter {
     pub(crate) overlap: usize,
     pub(crate) unit: Unit,
     pub(crate) by: By,
-    /// What counts tokens, for [`Unit::Tokens`].
     pub(crate) tokens: Option<&'static CoreBPE>,
 }
 

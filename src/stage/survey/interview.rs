@@ -111,9 +111,7 @@ pub(crate) struct Interview {
 
 struct Progress {
     respondent: u64,
-    /// The questions in the order for this respondent.
     order: Vec<usize>,
-    /// By question, the order of its options.
     options: Vec<Vec<usize>>,
     /// By question: its answer, null if it was skipped, `None` if it has not been reached.
     cells: Vec<Option<Cell>>,

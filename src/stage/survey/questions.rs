@@ -167,7 +167,6 @@ impl Questions {
 }
 
 impl QuestionTable {
-    /// Question `index` (from 0) of the short form.
     fn short(index: usize, text: &str, options: Option<Vec<String>>) -> Self {
         QuestionTable {
             id: Name::new(format!("q{}", index + 1)).expect("a letter and a number are a name"),

@@ -95,7 +95,6 @@ impl Question {
         }
     }
 
-    /// The options, if they are reordered.
     pub(crate) fn reordered(&self) -> Option<&Choice> {
         match &self.form {
             Form::Choice(choice) if choice.design.order() != Order::AsGiven => Some(choice),
@@ -115,8 +114,7 @@ impl Question {
         }
     }
 
-    /// The question as it is shown: with its options in the order `order`, one per line, or with the meanings of the ends of
-    /// its scale.
+    /// The question with its options in this order, one per line, or with the meanings of the ends of its scale.
     pub(crate) fn shown(&self, order: &[usize], labels: Labels) -> String {
         let mut shown = self.text.clone();
         match &self.form {
