@@ -71,7 +71,7 @@ impl AssertionConfig for Expression {
             };
             match (group, part) {
                 (None, None) if WHOLE.contains(&name) => whole.extend(WHOLE.iter().find(|w| **w == name)),
-                // The whole group: a loop over it, or a name that is not a word.
+                // The whole group is used: by a loop over it, or by a name that is not a word.
                 (Some(group), None) => used.extend(fitting(group)),
                 (Some(group), Some(part)) => {
                     match fitting(group).find(|(_, column, _)| context.name(*column) == part) {

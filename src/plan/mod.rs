@@ -56,7 +56,7 @@ impl Selected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceFacts {
     pub(crate) rows: u64,
-    /// The hash of its files and of its settings, in hex.
+    /// The hash of the source's files and of its settings, in hex.
     pub(crate) content: String,
     /// The hash of its rows, in hex: the same for different files with the same rows.
     pub(crate) values: String,
@@ -72,7 +72,7 @@ pub(crate) enum PlanError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// Its number, from 0.
+    /// The number of the part, from 0.
     pub(crate) number: u64,
     /// The first row of the input, from 0.
     pub(crate) start: u64,

@@ -75,7 +75,7 @@ const OPTIONAL: [&str; 11] = [
     "question_order",
     "memory",
 ];
-/// The same for fields that some kinds need, each with values that are right: one of them for each of these kinds.
+/// Fields that some kinds need, each with values that are right: one of them for each of these kinds.
 const NEEDED: [(&[&str], &str, [&str; 2]); 2] =
     [(&["prompt", "prompt_file", "text_column"], "prompt", ["-", "{{ rows }}"]), (&["when"], "when", ["true", "true"])];
 

@@ -55,7 +55,7 @@ impl Resolver<'_> {
             let mut way: Vec<(&str, &str)> = Vec::new();
             let mut at = start.as_str();
             while !way.iter().any(|(name, _)| *name == at) && !seen.contains(&at) {
-                // Of several inputs one that is left too leads around, if any does.
+                // If one of several inputs is left too, the cycle goes through it.
                 let stuck = |(_, input): &(&str, &str)| left.iter().any(|name| name.as_str() == *input);
                 let Some((key, input)) = raw.stages.get(at).and_then(|s| s.inputs().into_iter().find(stuck)) else {
                     break;

@@ -42,7 +42,7 @@ pub(crate) enum RawStage {
 
 pub(crate) struct Own<T> {
     pub(crate) kind: &'static str,
-    /// `None` if they could not be decoded at all.
+    /// `None` if the fields could not be decoded at all.
     pub(crate) value: Option<T>,
     /// The fields that were left out of `value` because they are broken.
     pub(crate) broken: Vec<String>,
@@ -68,7 +68,7 @@ impl<T> Own<T> {
 }
 
 impl RawStage {
-    /// The tables that it reads, each with the field that names it.
+    /// The tables that the stage reads, each with the field that names it.
     pub(crate) fn inputs(&self) -> Vec<(&'static str, &str)> {
         match self {
             RawStage::Asks(table, ..) => vec![("input", &table.input)],

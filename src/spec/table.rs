@@ -32,7 +32,7 @@ pub(crate) struct SourceSpec {
 pub(crate) struct ReshapeSpec {
     /// The stage's name. The reshape that gathers the rows of a stage has that stage's name and `.groups`.
     pub(crate) name: String,
-    /// In the order in which the reshape takes them.
+    /// The inputs, in the order in which the reshape takes them.
     pub(crate) inputs: Vec<TableId>,
     pub(crate) reshape: Transform,
     pub(crate) relation: Relation,

@@ -153,7 +153,7 @@ impl TransformConfig for Join {
             kind: KIND.name,
             schema: transform::schema(fields, context.path, problems)?,
             origins: own.chain(added.iter().map(|column| Some((WITH, *column)))).collect(),
-            // Only if each row of the input stays one row.
+            // The key stays unique only if each row of the input stays one row.
             key: input.key.filter(|_| self.duplicates != Duplicates::All),
             hidden: 0,
             meaning,

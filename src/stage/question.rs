@@ -54,7 +54,7 @@ impl Written<'_> {
         self.source.is_some() || self.file.is_some()
     }
 
-    /// [`Written::is_given`]; reports a template that is missing.
+    /// Whether the template is given; reports a missing one.
     pub(crate) fn is_required(&self, context: &BindContext<'_>, problems: &mut Problems) -> bool {
         if !self.is_given() {
             problems

@@ -108,7 +108,7 @@ impl Gathering<'_> {
         let keys =
             RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns)).map_err(sentence)?;
         for group in &mut self.groups.found {
-            // Stable: equal rows keep their order.
+            // The sort is stable: equal rows keep their order.
             group.rows.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
         }
         Ok(())

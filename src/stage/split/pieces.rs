@@ -50,7 +50,7 @@ impl std::fmt::Debug for Cutter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece<'a> {
     pub(crate) text: &'a str,
-    /// Its position, in code points from 0.
+    /// The position of the piece, in code points from 0.
     pub(crate) characters: Range<usize>,
 }
 
