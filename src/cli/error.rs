@@ -120,7 +120,7 @@ impl From<RunError> for Failure {
         match error {
             RunError::Plan(error) => error.into(),
             RunError::Store(error) => error.into(),
-            RunError::Reshape { .. } => Failure::new(Exit::Spec, error.to_string()),
+            RunError::Transform { .. } => Failure::new(Exit::Spec, error.to_string()),
             RunError::Died(_) => Failure::new(Exit::Environment, error.to_string()),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::drift::leaves;
-use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedReshape, LockedSource, LockedStage};
+use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage, LockedTransform};
 use super::prompts::{Prompts, hash};
 use crate::models::{Models, Target};
 use crate::plan::Plan;
@@ -37,7 +37,7 @@ pub(crate) fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
         let locked = LockedSource { rows: facts.rows, content: facts.values.clone(), columns };
         lock.sources.insert(source.name.to_string(), locked);
     }
-    lock.reshapes.extend(plan.reshapes().map(|i| reshape(plan, i)));
+    lock.transforms.extend(plan.transforms().map(|i| transform(plan, i)));
     lock.stages.extend(plan.stages().map(|i| stage(plan, i)));
     for asked in plan.stages().flat_map(|i| &plan.spec.stage(i).models) {
         let fallback = &plan.spec.model(*asked).1.fallback;
@@ -47,16 +47,16 @@ pub(crate) fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
     lock
 }
 
-fn reshape(plan: &Plan, id: TableId) -> (String, LockedReshape) {
-    let reshape = plan.spec.reshape(id);
-    let info = &reshape.reshape.info;
-    let locked = LockedReshape {
+fn transform(plan: &Plan, id: TableId) -> (String, LockedTransform) {
+    let transform = plan.spec.transform(id);
+    let info = &transform.transform.info;
+    let locked = LockedTransform {
         kind: info.kind.to_owned(),
-        inputs: reshape.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
+        inputs: transform.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
         settings: hash(&info.meaning),
         rows: plan.rows(id),
     };
-    (reshape.name.clone(), locked)
+    (transform.name.clone(), locked)
 }
 
 fn model(plan: &Plan, index: usize, facts: Option<&ModelFacts>) -> (String, LockedModel) {
@@ -152,8 +152,8 @@ impl Lock {
     /// Only for the parts that are committed in `dir`.
     pub(crate) fn add_counts(&mut self, plan: &Plan, dir: &RunDir) {
         let spec = &plan.spec;
-        for i in plan.reshapes() {
-            if let Some(locked) = self.reshapes.get_mut(&spec.reshape(i).name) {
+        for i in plan.transforms() {
+            if let Some(locked) = self.transforms.get_mut(&spec.transform(i).name) {
                 locked.rows = rows_of(plan, dir, i);
             }
         }
@@ -207,12 +207,12 @@ fn known(counts: &RowCounts, fold: u64) -> [Option<u64>; 3] {
     [counts.answered, counts.failed, counts.skipped].map(|rows| Some(rows * fold))
 }
 
-/// The rows of an input; those of a reshape of answers are only known once the run in `dir` has made it.
+/// The rows of an input; those of a transform of answers are only known once the run in `dir` has made it.
 fn rows_of(plan: &Plan, dir: &RunDir, input: TableId) -> Option<u64> {
     plan.rows(input).or_else(|| match plan.spec.table(input) {
         TableSpec::Source(_) => None,
         TableSpec::Stage(stage) => Some(rows_of(plan, dir, stage.input)? * stage.answers.fold()),
-        TableSpec::Reshape(reshape) => Some(dir.committed(&reshape.name, 0)?.table.rows()),
+        TableSpec::Transform(transform) => Some(dir.committed(&transform.name, 0)?.table.rows()),
     })
 }
 

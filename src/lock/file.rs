@@ -5,7 +5,7 @@
 //! [spec]              hash of the spec's meaning
 //! [sources.NAME]      rows, columns, hash of the values
 //! [models.NAME]       provider, id, request fields other than the conversation, build
-//! [reshapes.NAME]     inputs, settings, rows
+//! [transforms.NAME]     inputs, settings, rows
 //! [stages.NAME]       settings, hash of the rendered prompts, row counts
 //! [outputs.NAME]      rows, columns, hash of the values, row counts
 //! ```
@@ -41,7 +41,8 @@ pub(crate) struct Lock {
     #[serde(default)]
     pub(crate) models: BTreeMap<String, LockedModel>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) reshapes: BTreeMap<String, LockedReshape>,
+    #[serde(rename = "reshapes")]
+    pub(crate) transforms: BTreeMap<String, LockedTransform>,
     #[serde(default)]
     pub(crate) stages: BTreeMap<String, LockedStage>,
     #[serde(default)]
@@ -100,7 +101,7 @@ pub(crate) struct LockedBuild {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct LockedReshape {
+pub(crate) struct LockedTransform {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) inputs: Vec<String>,
@@ -174,7 +175,7 @@ impl Lock {
             spec: LockedSpec { meaning: meaning.to_owned() },
             sources: BTreeMap::new(),
             models: BTreeMap::new(),
-            reshapes: BTreeMap::new(),
+            transforms: BTreeMap::new(),
             stages: BTreeMap::new(),
             outputs: BTreeMap::new(),
         }

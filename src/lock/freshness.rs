@@ -107,7 +107,7 @@ fn prefixes(spec: &Spec, stage: TableId) -> Vec<String> {
         let name = spec.table_name(input);
         match spec.table(input) {
             TableSpec::Source(_) => prefixes.push(format!("sources.{name}.")),
-            TableSpec::Reshape(_) => prefixes.push(format!("reshapes.{name}.")),
+            TableSpec::Transform(_) => prefixes.push(format!("reshapes.{name}.")),
             TableSpec::Stage(stage) => {
                 prefixes.push(format!("stages.{name}."));
                 prefixes.extend(stage.model_names.iter().map(|model| format!("models.{model}.")));

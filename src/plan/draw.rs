@@ -14,11 +14,11 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
             let _ = writeln!(out, "    {}[(\"{}<br>{} rows\")]", nodes[id], source.name, facts.rows);
         }
     }
-    for id in plan.reshapes() {
-        let reshape = spec.reshape(id);
+    for id in plan.transforms() {
+        let transform = spec.transform(id);
         let rows = plan.rows(id).map(|rows| format!("<br>{rows} rows")).unwrap_or_default();
-        let _ = writeln!(out, "    {}[[\"{}{rows}\"]]", nodes[id], reshape.name);
-        for input in &reshape.inputs {
+        let _ = writeln!(out, "    {}[[\"{}{rows}\"]]", nodes[id], transform.name);
+        for input in &transform.inputs {
             let _ = writeln!(out, "    {} --> {}", nodes[*input], nodes[id]);
         }
     }
@@ -43,7 +43,7 @@ fn nodes(plan: &Plan) -> PerTable<String> {
         let (kind, seen) = match table {
             TableSpec::Source(_) => ("source", &mut seen[0]),
             TableSpec::Stage(_) => ("stage", &mut seen[1]),
-            TableSpec::Reshape(_) => ("reshape", &mut seen[2]),
+            TableSpec::Transform(_) => ("reshape", &mut seen[2]),
         };
         *seen += 1;
         format!("{kind}_{}", *seen - 1)

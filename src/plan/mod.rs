@@ -30,8 +30,8 @@ pub(crate) struct Plan {
     pub(crate) spec_hash: String,
     pub(crate) selected: Selected,
     pub(crate) sources: HashMap<TableId, SourceFacts>,
-    /// The rows of the reshapes where they are known before the run.
-    pub(crate) reshaped: HashMap<TableId, u64>,
+    /// The rows of the transforms where they are known before the run.
+    pub(crate) transformed: HashMap<TableId, u64>,
     pub(crate) limit: Option<u64>,
 }
 
@@ -87,7 +87,7 @@ impl Plan {
     ) -> Result<Plan, PlanError> {
         let selected = select(&spec, &selection.stages)?;
         let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
-        Ok(Plan { spec, spec_hash, selected, sources: facts, reshaped: HashMap::new(), limit: selection.limit })
+        Ok(Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), limit: selection.limit })
     }
 
     /// The stages that run, each after its input.
@@ -95,8 +95,8 @@ impl Plan {
         self.spec.stages().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
 
-    pub(crate) fn reshapes(&self) -> impl Iterator<Item = TableId> + '_ {
-        self.spec.reshapes().map(|(id, _)| id).filter(|id| self.selected.has(*id))
+    pub(crate) fn transforms(&self) -> impl Iterator<Item = TableId> + '_ {
+        self.spec.transforms().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
 
     pub(crate) fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
@@ -107,12 +107,12 @@ impl Plan {
         (0..self.spec.outputs.len()).filter(move |i| runs(self.spec.outputs[*i].input))
     }
 
-    /// Rows of a table, where they are known before the run: those of a reshape of answers are not.
+    /// Rows of a table, where they are known before the run: those of a transform of answers are not.
     pub(crate) fn rows(&self, table: TableId) -> Option<u64> {
         match self.spec.table(table) {
             TableSpec::Source(_) => Some(self.sources.get(&table).map_or(0, |facts| facts.rows)),
             TableSpec::Stage(stage) => Some(self.rows(stage.input)? * stage.answers.fold()),
-            TableSpec::Reshape(_) => self.reshaped.get(&table).copied(),
+            TableSpec::Transform(_) => self.transformed.get(&table).copied(),
         }
     }
 
@@ -148,10 +148,10 @@ impl Plan {
         let sources: Vec<Option<&str>> =
             self.spec.sources().map(|(id, _)| self.sources.get(&id).map(|facts| facts.content.as_str())).collect();
         let stages: Vec<bool> = self.spec.stages().map(|(id, _)| self.selected.has(id)).collect();
-        let reshapes: Vec<bool> = self.spec.reshapes().map(|(id, _)| self.selected.has(id)).collect();
+        let transforms: Vec<bool> = self.spec.transforms().map(|(id, _)| self.selected.has(id)).collect();
         let mut of = json!({ "spec": self.spec_hash, "sources": sources, "limit": self.limit, "selected": stages });
-        if !reshapes.is_empty() {
-            of["reshapes"] = json!(reshapes);
+        if !transforms.is_empty() {
+            of["reshapes"] = json!(transforms);
         }
         of
     }
@@ -177,7 +177,7 @@ pub(crate) fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanErro
         let Some((named, _)) = made.find(|(_, table)| table.name() == name) else {
             // Stages that ask models come first: of equally near names the first is suggested.
             let stages = spec.stages().map(|(_, stage)| stage.name.as_str());
-            let near = crate::name::nearest(name, stages.chain(spec.reshapes().map(|(_, r)| r.name.as_str())));
+            let near = crate::name::nearest(name, stages.chain(spec.transforms().map(|(_, r)| r.name.as_str())));
             return Err(PlanError::UnknownStage { name: name.clone(), near: near.map(str::to_owned) });
         };
         for table in spec.upstream(named) {

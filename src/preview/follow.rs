@@ -66,14 +66,14 @@ pub(crate) fn follow(
         facts.insert(i, found.map_err(named)?);
     }
     follower.flush()?;
-    let reshaped = follower.reshape()?;
+    let transformed = follower.transform()?;
     let (mut estimates, mut rendered, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
     for (id, stage) in follower.stages {
         estimates.push(stage.estimate);
         rendered.extend(stage.rendered);
         prompts.extend(stage.digest.map(|digest| (id, digest.finish())));
     }
-    let plan = Plan { reshaped, ..Plan::new(plan.spec, selection, facts)? };
+    let plan = Plan { transformed, ..Plan::new(plan.spec, selection, facts)? };
     Ok(Followed { plan, estimates, rendered, prompts })
 }
 
@@ -90,25 +90,25 @@ impl Follower<'_> {
         self.stages.get_mut(&stage).expect("there is a state for every stage that runs")
     }
 
-    fn reshape(&mut self) -> Result<HashMap<TableId, u64>, RunError> {
+    fn transform(&mut self) -> Result<HashMap<TableId, u64>, RunError> {
         let mut tables: HashMap<TableId, PartTables> = HashMap::new();
-        let mut reshaped = HashMap::new();
-        for i in self.plan.reshapes() {
-            let reshape = self.plan.spec.reshape(i);
-            for input in &reshape.inputs {
+        let mut transformed = HashMap::new();
+        for i in self.plan.transforms() {
+            let transform = self.plan.spec.transform(i);
+            for input in &transform.inputs {
                 if let Some(writer) = self.retained.open.remove(input) {
                     let made = writer.commit(PartFacts::default())?;
                     tables.insert(*input, PartTables { id: String::new(), table: made.table });
                 }
             }
             let inputs: Option<Vec<_>> =
-                reshape.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
+                transform.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
             let Some(inputs) = inputs else {
                 self.wait(i, 0);
                 continue;
             };
-            let made = carry_out(reshape, &self.retained.dir, &inputs)?;
-            reshaped.insert(i, made.table.rows());
+            let made = carry_out(transform, &self.retained.dir, &inputs)?;
+            transformed.insert(i, made.table.rows());
             let mut first = 0;
             let rows = made.table.read(0, made.table.rows(), batch_rows(&made.table)).map_err(StoreError::from)?;
             for batch in rows {
@@ -119,7 +119,7 @@ impl Follower<'_> {
             self.flush()?;
             tables.insert(i, made);
         }
-        Ok(reshaped)
+        Ok(transformed)
     }
 
     /// Follows `batch`, the rows of `input` from number `first` on, through the stages that read it.
@@ -196,6 +196,6 @@ impl Follower<'_> {
 
     fn is_read(&self, stage: TableId) -> bool {
         self.plan.stages().any(|i| self.plan.spec.stage(i).input == stage)
-            || self.plan.reshapes().any(|i| self.plan.spec.reshape(i).inputs.contains(&stage))
+            || self.plan.transforms().any(|i| self.plan.spec.transform(i).inputs.contains(&stage))
     }
 }

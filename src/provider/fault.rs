@@ -160,8 +160,10 @@ mod tests {
         Fault::of_body(answer.body).class(answer)
     }
 
-    /// Statuses and bodies with their classes; `wait` is the Retry-After of each answer.
-    fn cases(wait: Option<Duration>) -> Vec<(u16, &'static str, CallErrorKind)> {
+    type Case = (u16, &'static str, CallErrorKind);
+
+    /// Statuses and bodies of OpenAI-compatible servers with their classes; `wait` is the Retry-After of each answer.
+    fn openai(wait: Option<Duration>) -> Vec<Case> {
         vec![
             (
                 401,
@@ -197,6 +199,14 @@ mod tests {
             ),
             (502, "<html>Bad Gateway</html>", K::Unavailable { retry_after: wait }),
             (529, "", K::Unavailable { retry_after: wait }),
+            (200, r#"{"error":{"message":"upstream is busy","code":429}}"#, K::RateLimited { retry_after: wait }),
+            (200, r#"{"error":{"message":"upstream broke"}}"#, K::Unavailable { retry_after: wait }),
+        ]
+    }
+
+    /// The same of Anthropic and Gemini.
+    fn hosted(wait: Option<Duration>) -> Vec<Case> {
+        vec![
             (
                 401,
                 r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"},"request_id":"r"}"#,
@@ -245,14 +255,13 @@ mod tests {
                 K::ContextTooLong,
             ),
             (400, r#"{"error":{"code":400,"message":"bad schema","status":"INVALID_ARGUMENT"}}"#, K::Rejected),
-            (200, r#"{"error":{"message":"upstream is busy","code":429}}"#, K::RateLimited { retry_after: wait }),
-            (200, r#"{"error":{"message":"upstream broke"}}"#, K::Unavailable { retry_after: wait }),
         ]
     }
 
     #[test]
     fn faults_are_classed_by_status_and_code() {
-        for (status, body, want) in cases(Some(Duration::from_secs(2))) {
+        let wait = Some(Duration::from_secs(2));
+        for (status, body, want) in openai(wait).into_iter().chain(hosted(wait)) {
             assert_eq!(class(status, body), want, "{status} {body}");
         }
     }

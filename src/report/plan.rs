@@ -31,12 +31,12 @@ impl Display for PlanReport {
         let spec = &plan.spec;
         writeln!(f, "pipeline {}", spec.name)?;
         write_sources(f, plan)?;
-        for i in plan.reshapes() {
-            let reshape = spec.reshape(i);
-            let kind = reshape.reshape.info.kind.to_owned();
+        for i in plan.transforms() {
+            let transform = spec.transform(i);
+            let kind = transform.transform.info.kind.to_owned();
             let rows = rows_of(plan, i);
-            let inputs = input_names(spec, &reshape.inputs).join(" and ");
-            writeln!(f, "  {kind} {}: {rows}, of {inputs}, no calls", reshape.name)?;
+            let inputs = input_names(spec, &transform.inputs).join(" and ");
+            writeln!(f, "  {kind} {}: {rows}, of {inputs}, no calls", transform.name)?;
         }
         for (at, i) in plan.stages().enumerate() {
             self.write_stage(f, at, i)?;
@@ -180,10 +180,10 @@ impl Serialize for PlanReport {
             let facts = plan.sources.get(&id)?;
             Some(json!({ "name": source.name, "rows": facts.rows, "content": facts.content }))
         });
-        let reshapes = plan.reshapes().map(|i| {
-            let reshape = spec.reshape(i);
-            let inputs = input_names(spec, &reshape.inputs);
-            json!({ "name": reshape.name, "inputs": inputs, "rows": plan.rows(i) })
+        let transforms = plan.transforms().map(|i| {
+            let transform = spec.transform(i);
+            let inputs = input_names(spec, &transform.inputs);
+            json!({ "name": transform.name, "inputs": inputs, "rows": plan.rows(i) })
         });
         let outputs = plan.outputs().map(|i| {
             let output = &spec.outputs[i];
@@ -201,7 +201,7 @@ impl Serialize for PlanReport {
         let stages = plan.stages().enumerate().map(|(at, i)| self.stage_json(at, i));
         let value = json!({
             "schema_version": 1, "pipeline": spec.name, "spec_hash": plan.spec_hash, "run": plan.run_name(),
-            "sources": sources.collect::<Vec<_>>(), "reshapes": reshapes.collect::<Vec<_>>(),
+            "sources": sources.collect::<Vec<_>>(), "reshapes": transforms.collect::<Vec<_>>(),
             "stages": stages.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
             "prompts": prompts.collect::<Vec<_>>(),
         });

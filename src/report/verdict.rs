@@ -79,8 +79,8 @@ fn tables(
             Ok(vec![import(project, source.name.as_str(), source, &spec.folder, None)?.0])
         }
         TableSpec::Stage(stage) => parts(run.ok_or(VerdictError::NoRun)?, stage),
-        TableSpec::Reshape(reshape) => {
-            let name = &reshape.name;
+        TableSpec::Transform(transform) => {
+            let name = &transform.name;
             let made = run.ok_or(VerdictError::NoRun)?.dir.committed(name, 0);
             let made = made.ok_or_else(|| VerdictError::Stale(format!("the table of stage `{name}` is missing")))?;
             Ok(vec![made.table])

@@ -15,7 +15,7 @@ use super::prepare::{Ready, fresh_since};
 use super::progress::Progress;
 use super::recorder::Recorder;
 use super::stop::{Stop, StopReason};
-use super::{dispatch, outputs, reshape};
+use super::{dispatch, outputs, transform};
 use crate::lock::{self, Lock, ModelFacts};
 use crate::models::Models;
 use crate::spec::TableId;
@@ -98,9 +98,9 @@ fn parts(ready: &mut Ready) -> HashMap<TableId, Arc<Parts>> {
         let stage = plan.spec.stage(i);
         (i, Parts::new(stage.chunk_size * stage.answers.fold()))
     });
-    let reshapes = plan.reshapes().map(|i| (i, Parts::new(0)));
+    let transforms = plan.transforms().map(|i| (i, Parts::new(0)));
     let existing = std::mem::take(&mut ready.tables).into_iter().map(|(id, table)| (id, Parts::whole(table)));
-    stages.chain(reshapes).chain(existing).map(|(id, parts)| (id, Arc::new(parts))).collect()
+    stages.chain(transforms).chain(existing).map(|(id, parts)| (id, Arc::new(parts))).collect()
 }
 
 fn start(
@@ -110,8 +110,8 @@ fn start(
     (progress, stop): (&Arc<Progress>, &Stop),
 ) -> JoinSet<Result<(), RunError>> {
     let mut drivers = JoinSet::new();
-    for i in plan.reshapes().filter(|i| !plan.reshaped.contains_key(i)) {
-        drivers.spawn(reshape::drive(plan.clone(), i, dir.clone(), inputs.clone(), stop.clone()));
+    for i in plan.transforms().filter(|i| !plan.transformed.contains_key(i)) {
+        drivers.spawn(transform::drive(plan.clone(), i, dir.clone(), inputs.clone(), stop.clone()));
     }
     for i in plan.stages() {
         let job = Job {

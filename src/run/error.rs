@@ -11,7 +11,7 @@ pub(crate) enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("stage `{stage}`: {message}")]
-    Reshape { stage: String, message: String },
+    Transform { stage: String, message: String },
     #[error("a task of the engine died: {0}")]
     Died(String),
 }

@@ -25,8 +25,8 @@ pub(crate) mod progress;
 mod recent;
 mod recorder;
 mod replay;
-mod reshape;
 mod stop;
+mod transform;
 
 pub(crate) use engine::run;
 pub(crate) use error::RunError;
@@ -36,5 +36,5 @@ pub(crate) use prepare::{Ready, current, folder, fresh_since, prepare, uncounted
 pub(crate) use progress::Progress;
 pub(crate) use replay::MissingCall;
 pub use replay::ReplayMode;
-pub(crate) use reshape::carry_out;
 pub(crate) use stop::{Stop, StopReason};
+pub(crate) use transform::carry_out;

@@ -13,7 +13,7 @@ use crate::models::Models;
 use crate::plan::Plan;
 use crate::spec::TableId;
 use crate::store::{
-    Manifest, OutputFacts, ReshapeEntry, RunDir, SourceEntry, StageShape, StageTotals, StoreError, write_output,
+    Manifest, OutputFacts, RunDir, SourceEntry, StageShape, StageTotals, StoreError, TransformEntry, write_output,
 };
 use crate::table::parquet::TableError;
 
@@ -48,16 +48,16 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
             manifest.sources.insert(source.name.to_string(), entry);
         }
     }
-    for i in plan.reshapes() {
-        let reshape = plan.spec.reshape(i);
-        let relation = &reshape.relation;
-        let entry = ReshapeEntry {
-            kind: reshape.reshape.info.kind.to_owned(),
-            inputs: reshape.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
+    for i in plan.transforms() {
+        let transform = plan.spec.transform(i);
+        let relation = &transform.relation;
+        let entry = TransformEntry {
+            kind: transform.transform.info.kind.to_owned(),
+            inputs: transform.inputs.iter().map(|input| plan.spec.table_name(*input).to_owned()).collect(),
             key: relation.key.map(|key| relation.schema.field(key).name().clone()),
             hidden: relation.hidden,
         };
-        manifest.reshapes.insert(reshape.name.clone(), entry);
+        manifest.transforms.insert(transform.name.clone(), entry);
     }
     manifest.models = models.entries();
     for i in plan.stages() {

@@ -10,7 +10,7 @@ pub(crate) const BLOCK_ROWS: usize = 1024;
 /// The most bytes of a block of long rows, estimated.
 pub(crate) const BLOCK_BYTES: usize = 4 << 20;
 
-/// The parts of a stage, or the one table of a source or a reshape.
+/// The parts of a stage, or the one table of a source or a transform.
 #[derive(Debug)]
 pub(crate) struct Parts {
     parts: Mutex<Appeared>,

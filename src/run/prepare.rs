@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::RunError;
 use super::parts::PartTables;
 use super::replay::{Replay, ReplayMode};
-use super::reshape;
+use super::transform;
 use crate::models::{Access, ConnectError, Models, asked_models};
 use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
 use crate::provider::Env;
@@ -83,7 +83,7 @@ pub(crate) fn prepare(
             Some(Arc::new(Replay::load(file, mode, &dir)?))
         }
     };
-    reshape::carry_out_known(&mut plan, &dir, &mut tables)?;
+    transform::carry_out_known(&mut plan, &dir, &mut tables)?;
     let fresh = matches!(recall, Recall::Fresh);
     Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, project, tables, _locks: locks })
 }

@@ -14,7 +14,7 @@ pub(crate) struct Relation {
     pub(crate) guards: Vec<Vec<Guard>>,
     /// The column that identifies a row of the source.
     pub(crate) key: Option<usize>,
-    /// Rows for each row of the source, or of the reshape that made them.
+    /// Rows for each row of the source, or of the transform that made them.
     pub(crate) fold: u64,
     /// How many columns, at the end, only the stage that reads the table sees.
     pub(crate) hidden: usize,

@@ -34,16 +34,16 @@ impl Spec {
             }
             (s.name.to_string(), meaning)
         });
-        let reshapes = self.reshapes().map(|(_, r)| {
+        let transforms = self.transforms().map(|(_, r)| {
             let inputs: Vec<&str> = r.inputs.iter().map(|input| self.table_name(*input)).collect();
-            (r.name.clone(), json!({ "inputs": inputs, "reshape": r.reshape.info.meaning }))
+            (r.name.clone(), json!({ "inputs": inputs, "reshape": r.transform.info.meaning }))
         });
         let outputs = self
             .outputs
             .iter()
             .map(|(name, o)| (name.to_string(), json!({ "input": self.table_name(o.input), "path": o.path })));
         canonical(json!({
-            "seed": self.seed, "models": table(models), "sources": table(sources), "stages": table(stages.chain(reshapes)),
+            "seed": self.seed, "models": table(models), "sources": table(sources), "stages": table(stages.chain(transforms)),
             "outputs": table(outputs),
         }))
     }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use super::columns::Relation;
 use super::limits::{Budget, Limits, Price};
-use super::table::{ReshapeSpec, SourceSpec, StageSpec, TableId, TableSpec};
+use super::table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 use crate::assertion::{Assertion, Severity};
 use crate::document;
 use crate::name::Name;
@@ -94,8 +94,8 @@ impl Spec {
         self.tables().filter_map(|(id, table)| Some((id, table.as_source()?)))
     }
 
-    pub(crate) fn reshapes(&self) -> impl Iterator<Item = (TableId, &ReshapeSpec)> {
-        self.tables().filter_map(|(id, table)| Some((id, table.as_reshape()?)))
+    pub(crate) fn transforms(&self) -> impl Iterator<Item = (TableId, &TransformSpec)> {
+        self.tables().filter_map(|(id, table)| Some((id, table.as_transform()?)))
     }
 
     pub(crate) fn stages(&self) -> impl Iterator<Item = (TableId, &StageSpec)> {
@@ -110,8 +110,8 @@ impl Spec {
         self.table(id).as_source().expect("the id is of a source")
     }
 
-    pub(crate) fn reshape(&self, id: TableId) -> &ReshapeSpec {
-        self.table(id).as_reshape().expect("the id is of a reshape")
+    pub(crate) fn transform(&self, id: TableId) -> &TransformSpec {
+        self.table(id).as_transform().expect("the id is of a transform")
     }
 
     pub(crate) fn stage(&self, id: TableId) -> &StageSpec {

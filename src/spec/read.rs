@@ -36,7 +36,7 @@ type Provider = (Limits, Arc<dyn Endpoint>);
 
 pub(crate) enum RawStage {
     Asks(StageTable, Own<Box<dyn StageConfig>>, Node),
-    Reshapes(Own<Box<dyn TransformConfig>>, Node),
+    Transforms(Own<Box<dyn TransformConfig>>, Node),
     Broken,
 }
 
@@ -72,7 +72,7 @@ impl RawStage {
     pub(crate) fn inputs(&self) -> Vec<(&'static str, &str)> {
         match self {
             RawStage::Asks(table, ..) => vec![("input", &table.input)],
-            RawStage::Reshapes(own, _) => own.value.iter().flat_map(|config| config.inputs()).collect(),
+            RawStage::Transforms(own, _) => own.value.iter().flat_map(|config| config.inputs()).collect(),
             RawStage::Broken => Vec::new(),
         }
     }
@@ -139,12 +139,12 @@ fn provider(node: &Node, path: &Path, problems: &mut Problems) -> Option<Provide
 
 fn stage(node: &Node, path: &Path, problems: &mut Problems) -> RawStage {
     let kind = node.get("type").and_then(Node::as_str);
-    if TRANSFORMS.iter().any(|reshape| Some(reshape.name) == kind) {
+    if TRANSFORMS.iter().any(|transform| Some(transform.name) == kind) {
         let read = Typed { what: "stage", others: &[], shared: &[] }.read(TRANSFORMS, node, path, problems);
-        return read.map_or(RawStage::Broken, |(node, own)| RawStage::Reshapes(own, node));
+        return read.map_or(RawStage::Broken, |(node, own)| RawStage::Transforms(own, node));
     }
     let shared = document::fields_of::<StageTable>();
-    let others: Vec<&str> = TRANSFORMS.iter().map(|reshape| reshape.name).collect();
+    let others: Vec<&str> = TRANSFORMS.iter().map(|transform| transform.name).collect();
     let read = Typed { what: "stage", others: &others, shared }.read(STAGES, node, path, problems);
     // Without a known type, only `models` shows that the stage asks models.
     let unknown = || node.get("models").map(|_| (node.clone(), Own { kind: "", value: None, broken: Vec::new() }));

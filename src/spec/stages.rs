@@ -7,7 +7,7 @@ use super::paths;
 use super::pipeline::Spec;
 use super::read::{self, Own, Raw, RawStage};
 use super::resolve::Resolver;
-use super::table::{ReshapeSpec, StageSpec, TableId, TableSpec};
+use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
 use crate::document::{Mark, Node, Path, Problems};
 use crate::name::Name;
 use crate::prompt::BoundCondition;
@@ -35,7 +35,7 @@ pub(super) struct Asking<'a> {
 
 struct BoundStage {
     stage: Stage,
-    /// The reshape that gathers the rows of the input.
+    /// The transform that gathers the rows of the input.
     groups: Option<Transform>,
     /// The input, with the columns of the groups if there are any.
     input: Input,
@@ -55,17 +55,17 @@ impl Resolver<'_> {
         let at = Path::of(["stages", name.as_str()]);
         match raw.stages.get(name.as_str()) {
             Some(RawStage::Asks(table, own, node)) => self.asking(spec, raw, &Asking { name, at, table, own, node }),
-            Some(RawStage::Reshapes(own, node)) => {
+            Some(RawStage::Transforms(own, node)) => {
                 let mark = self.problems.mark();
-                let made = own.value.as_ref().and_then(|config| self.reshape(spec, name, config.as_ref(), node));
+                let made = own.value.as_ref().and_then(|config| self.transform(spec, name, config.as_ref(), node));
                 let broken = self.broken_fields(mark, &at, own);
                 let made = made.filter(|_| own.broken.is_empty()).or_else(|| {
                     let mut configs = assumed::replaced(node, &broken).into_iter();
                     let config = configs.find_map(|table| read::config(TRANSFORMS, own.kind, &table))?;
-                    self.silently(|resolver| resolver.reshape(spec, name, config.as_ref(), node))
+                    self.silently(|resolver| resolver.transform(spec, name, config.as_ref(), node))
                 });
                 if let Some(table) = made {
-                    spec.add_table(TableSpec::Reshape(table));
+                    spec.add_table(TableSpec::Transform(table));
                 }
             }
             Some(RawStage::Broken) | None => {}
@@ -95,7 +95,13 @@ impl Resolver<'_> {
         checked
     }
 
-    fn reshape(&mut self, spec: &Spec, name: &Name, config: &dyn TransformConfig, node: &Node) -> Option<ReshapeSpec> {
+    fn transform(
+        &mut self,
+        spec: &Spec,
+        name: &Name,
+        config: &dyn TransformConfig,
+        node: &Node,
+    ) -> Option<TransformSpec> {
         let path = &Path::of(["stages", name.as_str()]);
         let read = &self.reader();
         let bind = |inputs: &[Input], problems: &mut Problems| {
@@ -105,11 +111,11 @@ impl Resolver<'_> {
         let inputs: Vec<Input> =
             config.inputs().iter().map(|(key, input)| self.input(spec, &path.key(key), input, node)).collect();
         let mark = self.problems.mark();
-        let reshape = bind(&inputs, self.problems);
+        let transform = bind(&inputs, self.problems);
         if let Some(ids) = inputs.iter().map(|input| input.id).collect::<Option<Vec<_>>>() {
-            let reshape = reshape?;
-            let relation = derived(&inputs, &reshape);
-            return Some(ReshapeSpec { name: name.to_string(), inputs: ids, reshape, relation });
+            let transform = transform?;
+            let relation = derived(&inputs, &transform);
+            return Some(TransformSpec { name: name.to_string(), inputs: ids, transform, relation });
         }
         // An unknown column is one of an input that is known; all else is found where all inputs are assumed.
         self.problems.retain_since(mark, |problem| problem.rule == "unknown-column");
@@ -155,7 +161,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Binds the kind of a stage to its rows: those of its input, or the groups of a reshape.
+    /// Binds the kind of a stage to its rows: those of its input, or the groups of a transform.
     fn bound(
         &mut self,
         seed: Option<u64>,
@@ -168,7 +174,7 @@ impl Resolver<'_> {
         let groups = config.gathers(&gathering, self.problems);
         let relation = match &groups {
             Ok(None) => input.relation.clone(),
-            Ok(Some(reshape)) => derived(std::slice::from_ref(input), reshape),
+            Ok(Some(transform)) => derived(std::slice::from_ref(input), transform),
             Err(_) => assumed::columns(stage.node),
         };
         let context = BindContext {
@@ -233,9 +239,9 @@ impl Resolver<'_> {
         let layout = ["fanout", "layout", "replicates", "models"];
         let is_known = layout.iter().all(|key| !self.problems.is_distrusted(&at.key(key)));
         let Some(mut input) = id.filter(|_| is_known && self.problems.clean_since(mark)) else { return };
-        if let Some(reshape) = groups {
+        if let Some(transform) = groups {
             let (name, inputs, relation) = (format!("{name}.groups"), vec![input], relation.clone());
-            input = spec.add_table(TableSpec::Reshape(ReshapeSpec { name, inputs, reshape, relation }));
+            input = spec.add_table(TableSpec::Transform(TransformSpec { name, inputs, transform, relation }));
         }
         // A broken model may have a fallback: readers may use the column that names who answered.
         let answers = answers(models.fallback.unwrap_or(true));
@@ -288,9 +294,9 @@ impl Input {
     }
 }
 
-/// The columns of a reshape. A guard of an input's column goes where that column goes, if the column it reads goes too.
-fn derived(inputs: &[Input], reshape: &Transform) -> Relation {
-    let origins = &reshape.info.origins;
+/// The columns of a transform. A guard of an input's column goes where that column goes, if the column it reads goes too.
+fn derived(inputs: &[Input], transform: &Transform) -> Relation {
+    let origins = &transform.info.origins;
     let guards = origins.iter().map(|origin| {
         let Some((input, column)) = origin else { return Vec::new() };
         let guards = inputs[*input].relation.guards[*column].iter();
@@ -300,9 +306,9 @@ fn derived(inputs: &[Input], reshape: &Transform) -> Relation {
     });
     Relation {
         guards: guards.collect(),
-        schema: reshape.info.schema.clone(),
-        key: reshape.info.key,
+        schema: transform.info.schema.clone(),
+        key: transform.info.key,
         fold: 1,
-        hidden: reshape.info.hidden,
+        hidden: transform.info.hidden,
     }
 }

@@ -1,4 +1,4 @@
-//! Tables: the sources, stages and reshapes of a spec in one list, each after the tables that it reads.
+//! Tables: the sources, stages and transforms of a spec in one list, each after the tables that it reads.
 
 use super::columns::{Answers, Relation};
 use super::language::{Audit, Order, Overflow, Repair};
@@ -16,7 +16,7 @@ pub(crate) struct TableId(pub(super) usize);
 pub(crate) enum TableSpec {
     Source(SourceSpec),
     /// Rows derived from other tables without a model.
-    Reshape(ReshapeSpec),
+    Transform(TransformSpec),
     /// The rows of another table with the answers of models.
     Stage(Box<StageSpec>),
 }
@@ -29,12 +29,12 @@ pub(crate) struct SourceSpec {
 }
 
 #[derive(Debug)]
-pub(crate) struct ReshapeSpec {
-    /// The stage's name. The reshape that gathers the rows of a stage has that stage's name and `.groups`.
+pub(crate) struct TransformSpec {
+    /// The stage's name. The transform that gathers the rows of a stage has that stage's name and `.groups`.
     pub(crate) name: String,
-    /// The inputs, in the order in which the reshape takes them.
+    /// The inputs, in the order in which the transform takes them.
     pub(crate) inputs: Vec<TableId>,
-    pub(crate) reshape: Transform,
+    pub(crate) transform: Transform,
     pub(crate) relation: Relation,
 }
 
@@ -71,7 +71,7 @@ impl TableSpec {
     pub(crate) fn name(&self) -> &str {
         match self {
             TableSpec::Source(source) => source.name.as_str(),
-            TableSpec::Reshape(reshape) => &reshape.name,
+            TableSpec::Transform(transform) => &transform.name,
             TableSpec::Stage(stage) => stage.name.as_str(),
         }
     }
@@ -79,7 +79,7 @@ impl TableSpec {
     pub(crate) fn relation(&self) -> &Relation {
         match self {
             TableSpec::Source(source) => &source.relation,
-            TableSpec::Reshape(reshape) => &reshape.relation,
+            TableSpec::Transform(transform) => &transform.relation,
             TableSpec::Stage(stage) => &stage.relation,
         }
     }
@@ -87,7 +87,7 @@ impl TableSpec {
     pub(crate) fn inputs(&self) -> &[TableId] {
         match self {
             TableSpec::Source(_) => &[],
-            TableSpec::Reshape(reshape) => &reshape.inputs,
+            TableSpec::Transform(transform) => &transform.inputs,
             TableSpec::Stage(stage) => std::slice::from_ref(&stage.input),
         }
     }
@@ -96,8 +96,8 @@ impl TableSpec {
         if let TableSpec::Source(source) = self { Some(source) } else { None }
     }
 
-    pub(crate) fn as_reshape(&self) -> Option<&ReshapeSpec> {
-        if let TableSpec::Reshape(reshape) = self { Some(reshape) } else { None }
+    pub(crate) fn as_transform(&self) -> Option<&TransformSpec> {
+        if let TableSpec::Transform(transform) = self { Some(transform) } else { None }
     }
 
     pub(crate) fn as_stage(&self) -> Option<&StageSpec> {

@@ -34,7 +34,8 @@ pub(crate) struct Manifest {
     pub(crate) finished_at: Option<String>,
     pub(crate) sources: IndexMap<String, SourceEntry>,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub(crate) reshapes: IndexMap<String, ReshapeEntry>,
+    #[serde(rename = "reshapes")]
+    pub(crate) transforms: IndexMap<String, TransformEntry>,
     pub(crate) models: IndexMap<String, ModelEntry>,
     #[serde(default)]
     pub(crate) tables: IndexMap<String, StageShape>,
@@ -67,7 +68,7 @@ pub(crate) struct SourceEntry {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReshapeEntry {
+pub(crate) struct TransformEntry {
     /// `split`, `join` or `gather`.
     #[serde(rename = "type")]
     pub(crate) kind: String,

@@ -45,7 +45,7 @@ pub(crate) use gc::gc;
 pub(crate) use import::import;
 pub(crate) use ledger::{Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
-    ErrorKind, Manifest, ModelEntry, OutputFacts, ReshapeEntry, SourceEntry, StageTotals, State,
+    ErrorKind, Manifest, ModelEntry, OutputFacts, SourceEntry, StageTotals, State, TransformEntry,
 };
 pub(crate) use merge::{MergeCounts, merge};
 pub(crate) use notes::Notes;

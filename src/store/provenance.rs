@@ -129,7 +129,7 @@ impl Origin {
         if let Some(entry) = self.manifest.sources.get(name) {
             return Ok(entry.clone());
         }
-        let Some(made) = self.manifest.reshapes.get(name) else {
+        let Some(made) = self.manifest.transforms.get(name) else {
             return Err(OriginError::Gone { message: format!("the run has no source `{name}`") });
         };
         let table = self.source(name)?;
@@ -138,7 +138,7 @@ impl Origin {
     }
 
     pub(crate) fn source(&self, name: &str) -> Result<Table, OriginError> {
-        if let Some(made) = self.manifest.reshapes.get(name) {
+        if let Some(made) = self.manifest.transforms.get(name) {
             let table = self.open(&self.dir.part_path(name, 0))?;
             let schema = table.schema();
             let fields = schema.fields().iter().map(|field| field.name().as_str());

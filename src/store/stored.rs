@@ -146,7 +146,7 @@ impl Identity {
             input = &stage.input;
         }
         identity.key = manifest.sources.get(input).and_then(|source| source.key.clone());
-        if let Some(made) = manifest.reshapes.get(input) {
+        if let Some(made) = manifest.transforms.get(input) {
             identity.key = made.key.clone();
         }
         identity

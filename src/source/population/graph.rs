@@ -76,7 +76,9 @@ pub(crate) fn resolve(written: &[Written<'_>], problems: &mut Problems) -> Optio
     let mut done: Vec<Option<Characteristic>> = vec![None; written.len()];
     for i in &order {
         if !missing[*i] {
-            done[*i] = Resolver { written: &written[*i], parents: &parents[*i], done: &done, problems }.resolve();
+            done[*i] =
+                Resolver { written: &written[*i], parents: &parents[*i], done: &done, problems, laws: Vec::new() }
+                    .resolve();
         }
     }
     let all: Option<Vec<Characteristic>> = done.into_iter().collect();
@@ -134,6 +136,8 @@ struct Resolver<'a> {
     parents: &'a [usize],
     done: &'a [Option<Characteristic>],
     problems: &'a mut Problems,
+    /// The distributions found so far, in the order of the combinations; `None` for an impossible combination.
+    laws: Vec<Option<(Law, Path)>>,
 }
 
 impl Resolver<'_> {
@@ -143,12 +147,11 @@ impl Resolver<'_> {
             Kind::Given { parents, distributions, path } => {
                 let widths = self.widths(parents)?;
                 let before = self.errors();
-                let mut laws = Vec::new();
-                self.walk(distributions, path, &mut Vec::new(), &widths, &mut laws);
+                self.walk(distributions, path, &mut Vec::new(), &widths);
                 if self.errors() > before {
                     return None;
                 }
-                (widths, laws)
+                (widths, std::mem::take(&mut self.laws))
             }
             Kind::Broken => return None,
         };
@@ -187,17 +190,11 @@ impl Resolver<'_> {
     }
 
     /// Walks the nested tables, one level per parent; `chosen` are the options of the parents so far.
-    fn walk(
-        &mut self,
-        node: &Node,
-        path: &Path,
-        chosen: &mut Vec<usize>,
-        widths: &[usize],
-        laws: &mut Vec<Option<(Law, Path)>>,
-    ) {
+    fn walk(&mut self, node: &Node, path: &Path, chosen: &mut Vec<usize>, widths: &[usize]) {
         let level = chosen.len();
         let Some(parent) = self.parents.get(level).and_then(|p| self.done[*p].as_ref()) else {
-            laws.push(law(node, path, self.problems).map(|law| (law, path.clone())));
+            let law = law(node, path, self.problems).map(|law| (law, path.clone()));
+            self.laws.push(law);
             return;
         };
         let choices = parent.choices().unwrap_or_default();
@@ -222,9 +219,9 @@ impl Resolver<'_> {
         for (option, value) in known.iter().enumerate() {
             chosen.push(option);
             match node.get(value) {
-                Some(next) => self.walk(next, &path.key(value), chosen, widths, laws),
+                Some(next) => self.walk(next, &path.key(value), chosen, widths),
                 None if self.can_be(chosen) => self.missing(path, chosen),
-                None => laws.extend(std::iter::repeat_n(None, widths[level + 1..].iter().product())),
+                None => self.laws.extend(std::iter::repeat_n(None, widths[level + 1..].iter().product())),
             }
             chosen.pop();
         }

@@ -73,8 +73,9 @@ impl Written {
             }
             (None, Some(file)) => Weights::File(file),
             (Some(node), None) => {
-                let mut entries = Vec::new();
-                nested(node, &path.key("weights"), &of, &mut Vec::new(), &mut entries, problems);
+                let mut cells = Cells { values: Vec::new(), found: Vec::new(), problems };
+                cells.read(node, &path.key("weights"), &of);
+                let entries = cells.found;
                 if problems.clean_since(before) && entries.iter().all(|(_, weight)| *weight == 0.0) {
                     problems.error("bad-weight", path.key("weights"), "all weights are 0");
                 }
@@ -146,30 +147,34 @@ impl Written {
     }
 }
 
-fn nested(
-    node: &Node,
-    path: &Path,
-    of: &[String],
-    values: &mut Vec<String>,
-    found: &mut Vec<Entry>,
-    problems: &mut Problems,
-) {
-    let Some((name, rest)) = of.split_first() else {
-        found.extend(weight(node, path, problems).map(|weight| (values.clone(), weight)));
-        return;
-    };
-    let Value::Table(entries) = &node.value else {
-        let message =
-            format!("there must be a table here with a key for each value of `{name}`, not {}", node.kind_name());
-        problems.error("wrong-type", path.clone(), message);
-        return;
-    };
-    if entries.is_empty() {
-        problems.error("bad-value", path.clone(), format!("there are no values of `{name}`"));
-    }
-    for entry in entries {
-        values.push(entry.key.clone());
-        nested(&entry.node, &path.key(&entry.key), rest, values, found, problems);
-        values.pop();
+/// Reads nested tables of weights, one level per characteristic.
+struct Cells<'a> {
+    /// The values of the characteristics so far.
+    values: Vec<String>,
+    found: Vec<Entry>,
+    problems: &'a mut Problems,
+}
+
+impl Cells<'_> {
+    fn read(&mut self, node: &Node, path: &Path, of: &[String]) {
+        let Some((name, rest)) = of.split_first() else {
+            let weight = weight(node, path, self.problems);
+            self.found.extend(weight.map(|weight| (self.values.clone(), weight)));
+            return;
+        };
+        let Value::Table(entries) = &node.value else {
+            let message =
+                format!("there must be a table here with a key for each value of `{name}`, not {}", node.kind_name());
+            self.problems.error("wrong-type", path.clone(), message);
+            return;
+        };
+        if entries.is_empty() {
+            self.problems.error("bad-value", path.clone(), format!("there are no values of `{name}`"));
+        }
+        for entry in entries {
+            self.values.push(entry.key.clone());
+            self.read(&entry.node, &path.key(&entry.key), rest);
+            self.values.pop();
+        }
     }
 }

@@ -22,6 +22,16 @@ struct Enum {
     open: f64,
 }
 
+/// A step of the sampler.
+pub(crate) struct Step<'a> {
+    /// The tokens that the grammar allows.
+    pub(crate) allowed: &'a [u32],
+    /// The scores of all tokens.
+    pub(crate) scores: &'a [f32],
+    /// The chosen token.
+    pub(crate) taken: u32,
+}
+
 impl EnumScores {
     pub(crate) fn of(schema: Option<&Value>) -> Self {
         let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
@@ -37,7 +47,9 @@ impl EnumScores {
         !self.enums.is_empty() && open_value(reply).is_some_and(|(key, _)| self.enums.contains_key(&key))
     }
 
-    pub(crate) fn see(&mut self, reply: &[u8], allowed: &[u32], scores: &[f32], taken: u32, vocabulary: &Vocabulary) {
+    /// Adds the probabilities of the step after `reply`.
+    pub(crate) fn see(&mut self, reply: &[u8], step: &Step<'_>, vocabulary: &Vocabulary) {
+        let Step { allowed, scores, taken } = *step;
         let Some((key, value)) = open_value(reply) else { return };
         let Some(labels) = self.enums.get_mut(key.as_str()) else { return };
         let fits = |token: u32| -> Vec<usize> {

@@ -33,7 +33,8 @@ impl Written {
         let mut allowed: Vec<u32> = weights.iter().map(|(word, _)| id(word)).collect();
         allowed.sort_unstable();
         assert!(self.labels.is_open(self.reply.as_bytes()), "{}", self.reply);
-        self.labels.see(self.reply.as_bytes(), &allowed, &scores, id(taken), &self.vocabulary);
+        let step = Step { allowed: &allowed, scores: &scores, taken: id(taken) };
+        self.labels.see(self.reply.as_bytes(), &step, &self.vocabulary);
         self.reply.push_str(taken);
         self
     }

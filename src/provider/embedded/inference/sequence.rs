@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::ENGINE;
 use super::body::Body;
 use super::cache::Cache;
-use super::enum_scores::EnumScores;
+use super::enum_scores::{EnumScores, Step};
 use super::grammar::Grammar;
 use super::model::Model;
 use super::sampling::Sampler;
@@ -107,7 +107,8 @@ impl Sequence {
         });
         let token = self.sampler.pick(&scores);
         if let Some(scores) = judged {
-            self.labels.see(&self.reply, &mask.to_list(), &scores, token, vocabulary);
+            let step = Step { allowed: &mask.to_list(), scores: &scores, taken: token };
+            self.labels.see(&self.reply, &step, vocabulary);
         }
         let forced = match vocabulary.ends().contains(&token) {
             true => Vec::new(),

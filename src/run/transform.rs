@@ -1,4 +1,4 @@
-//! Reshapes: make one table from others without a model. A reshape of sources runs before the first call, so that the number of
+//! Transforms: make one table from others without a model. A transform of sources runs before the first call, so that the number of
 //! rows is known; the others run when the stages before have ended.
 
 use std::collections::HashMap;
@@ -8,25 +8,25 @@ use super::error::RunError;
 use super::parts::{PartTables, Parts, batch_rows};
 use super::stop::Stop;
 use crate::plan::Plan;
-use crate::spec::{ReshapeSpec, TableId};
+use crate::spec::{TableId, TransformSpec};
 use crate::store::{PartFacts, RunDir, StoreError};
 
-/// Makes the table of a reshape, unless it is committed already. `inputs` are tables in parts.
+/// Makes the table of a transform, unless it is committed already. `inputs` are tables in parts.
 pub(crate) fn carry_out(
-    reshape: &ReshapeSpec,
+    transform: &TransformSpec,
     dir: &RunDir,
     inputs: &[Vec<PartTables>],
 ) -> Result<PartTables, RunError> {
     let marks: Vec<String> = inputs.iter().flatten().map(|part| part.id.clone()).collect();
-    let meaning = &reshape.reshape.info.meaning;
+    let meaning = &transform.transform.info.meaning;
     // Equal inputs and settings make an equal table.
     let id = blake3::hash(format!("{meaning} {marks:?}").as_bytes()).to_hex()[..16].to_owned();
-    if let Some(found) = dir.committed(&reshape.name, 0).filter(|found| found.facts.id == id) {
+    if let Some(found) = dir.committed(&transform.name, 0).filter(|found| found.facts.id == id) {
         return Ok(PartTables { id, table: found.table });
     }
-    let failed = |message: String| RunError::Reshape { stage: reshape.name.clone(), message };
-    let mut writer = dir.write_table(&reshape.name, reshape.relation.schema.clone())?;
-    let mut work = reshape.reshape.work.start();
+    let failed = |message: String| RunError::Transform { stage: transform.name.clone(), message };
+    let mut writer = dir.write_table(&transform.name, transform.relation.schema.clone())?;
+    let mut work = transform.transform.work.start();
     for (place, parts) in inputs.iter().enumerate() {
         for part in parts {
             let batches = part.table.read(0, part.table.rows(), batch_rows(&part.table)).map_err(StoreError::from)?;
@@ -44,25 +44,25 @@ pub(crate) fn carry_out(
     Ok(PartTables { id, table: writer.commit(facts)?.table })
 }
 
-/// Carries out the reshapes of `tables`; adds the new tables to them and their rows to the plan.
+/// Carries out the transforms of `tables`; adds the new tables to them and their rows to the plan.
 pub(crate) fn carry_out_known(
     plan: &mut Plan,
     dir: &RunDir,
     tables: &mut HashMap<TableId, PartTables>,
 ) -> Result<(), RunError> {
-    for i in plan.reshapes().collect::<Vec<_>>() {
-        let reshape = plan.spec.reshape(i);
+    for i in plan.transforms().collect::<Vec<_>>() {
+        let transform = plan.spec.transform(i);
         let inputs: Option<Vec<_>> =
-            reshape.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
+            transform.inputs.iter().map(|input| Some(vec![tables.get(input)?.clone()])).collect();
         let Some(inputs) = inputs else { continue };
-        let made = carry_out(reshape, dir, &inputs)?;
-        plan.reshaped.insert(i, made.table.rows());
+        let made = carry_out(transform, dir, &inputs)?;
+        plan.transformed.insert(i, made.table.rows());
         tables.insert(i, made);
     }
     Ok(())
 }
 
-/// Carries out a reshape once its inputs are complete; ends early if the run stops.
+/// Carries out a transform once its inputs are complete; ends early if the run stops.
 pub(crate) async fn drive(
     plan: Arc<Plan>,
     id: TableId,
@@ -71,13 +71,13 @@ pub(crate) async fn drive(
     stop: Stop,
 ) -> Result<(), RunError> {
     let mut inputs = Vec::new();
-    for input in &plan.spec.reshape(id).inputs {
+    for input in &plan.spec.transform(id).inputs {
         let Some(all) = stop.unless_draining(parts[input].all()).await else { return Ok(()) };
         inputs.push(all);
     }
     let made = tokio::task::spawn_blocking({
         let plan = plan.clone();
-        move || carry_out(plan.spec.reshape(id), &dir, &inputs)
+        move || carry_out(plan.spec.transform(id), &dir, &inputs)
     });
     let made = made.await.map_err(|e| RunError::Died(e.to_string()))??;
     parts[&id].put(made);
