@@ -23,6 +23,8 @@ pub(crate) type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 pub(crate) struct ConnectContext<'a> {
     pub(crate) env: Env<'a>,
+    /// The spec's folder.
+    #[cfg_attr(not(feature = "embedded"), expect(dead_code, reason = "only embedded models read files"))]
     pub(crate) folder: &'a FilePath,
 }
 

@@ -117,6 +117,8 @@ impl Folders {
     }
 }
 
+/// A file of weights.
+#[cfg(any(test, feature = "embedded"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
     /// It exists, unless it is a built-in model's that has not been fetched.

@@ -4,13 +4,18 @@
 
 mod builtin;
 mod hash;
+#[cfg(any(test, feature = "embedded"))]
 mod locate;
+#[cfg(any(test, feature = "embedded"))]
 mod ollama;
 mod pip;
 mod pull;
 
-pub(crate) use builtin::{BUILTIN, Builtin, Folders, Located, not_builtin};
+#[cfg(any(test, feature = "embedded"))]
+pub(crate) use builtin::Located;
+pub(crate) use builtin::{BUILTIN, Builtin, Folders, not_builtin};
 pub(crate) use hash::megabytes;
+#[cfg(any(test, feature = "embedded"))]
 pub(crate) use locate::{locate, verify};
 pub(crate) use pull::pull;
 
