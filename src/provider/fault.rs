@@ -204,7 +204,7 @@ mod tests {
         ]
     }
 
-    /// The same of Anthropic and Gemini.
+    /// Those of Anthropic and Gemini.
     fn hosted(wait: Option<Duration>) -> Vec<Case> {
         vec![
             (

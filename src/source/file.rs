@@ -60,7 +60,7 @@ pub(crate) const KIND: Kind<Box<dyn Source>> = Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
-    /// The file, or a glob such as `data/*.csv` for all that match, in name order. Relative to the spec's folder.
+    /// The file, or a glob such as `data/*.csv` for all matching files, in name order. Relative to the spec's folder.
     pub(crate) path: String,
     /// The format. Default: that of the file's extension (.csv, .tsv, .jsonl, .ndjson, .parquet).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -28,7 +28,7 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    /// The same value in JSON, where a number that is none is null.
+    /// The value in JSON; NaN and infinities are null.
     pub(crate) fn json(&self) -> Value {
         match self {
             Cell::Null => Value::Null,
@@ -41,8 +41,8 @@ impl Cell {
     }
 }
 
-/// Cell `index` of `array`. Dates, times and decimals come as text, durations as
-/// numbers of their unit; a type that no source lets through is null.
+/// Cell `index` of `array`. Dates, times and decimals are returned as text, durations as numbers of their unit. A type
+/// that no source accepts is null.
 pub(crate) fn cell_at(array: &dyn Array, index: usize) -> Cell {
     if array.is_null(index) {
         return Cell::Null;
@@ -110,7 +110,7 @@ fn timestamp(array: &dyn Array, index: usize, unit: TimeUnit) -> Option<String> 
     when.map(|w| w.format("%Y-%m-%dT%H:%M:%S%.f").to_string())
 }
 
-/// An array of `cells` as a column of `kind` holds them; a cell of another type is null (the caller has checked them).
+/// An array of `cells` for a column of `kind`. A cell of a different type is null; the caller has checked the types.
 pub(crate) fn array_of<'a>(kind: Type, cells: impl Iterator<Item = &'a Cell>) -> ArrayRef {
     match kind {
         Type::Text => {

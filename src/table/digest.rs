@@ -1,4 +1,4 @@
-//! Digests: the hash of what a table says, whatever file or batches it stands in.
+//! Digests: the hash of a table's values, independent of its file format and batches.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
@@ -7,8 +7,8 @@ use arrow_schema::{DataType, Field};
 
 use super::{Cell, Simple, Type, cell_at};
 
-/// A hash of the values of a table, column by column, as they come: the names of the columns, their order and every cell
-/// with its type count; row groups, compression and the cut into batches don't.
+/// A hash of the values of a table in order. The names of the columns, their order, and every cell with its type count;
+/// row groups, compression and the division into batches do not.
 #[derive(Debug)]
 pub(crate) struct Digest {
     columns: Vec<(String, blake3::Hasher)>,
@@ -55,7 +55,7 @@ impl Digest {
     }
 }
 
-/// The cells of a column, by the shortest way for the types that most columns have.
+/// The cells of a column, with fast paths for the common types.
 fn column_bytes(out: &mut Vec<u8>, column: &dyn Array) {
     match column.data_type() {
         DataType::Utf8 => {
@@ -86,7 +86,7 @@ fn column_bytes(out: &mut Vec<u8>, column: &dyn Array) {
     }
 }
 
-/// A cell, told apart from every other: a tag for its type, then its value.
+/// An unambiguous encoding of a cell: a tag for its type, then its value.
 pub(super) fn cell_bytes(out: &mut Vec<u8>, cell: &Cell) {
     match cell {
         Cell::Null => out.push(0),
@@ -107,7 +107,7 @@ fn integer_bytes(out: &mut Vec<u8>, number: i64) {
     out.extend(number.to_le_bytes());
 }
 
-/// Every NaN is the same one.
+/// All NaNs have the same bytes.
 fn number_bytes(out: &mut Vec<u8>, number: f64) {
     out.push(3);
     out.extend(if number.is_nan() { f64::NAN } else { number }.to_bits().to_le_bytes());
@@ -119,7 +119,7 @@ pub(super) fn text_bytes(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// A column as people read it: `name: type`.
+/// A column as `name: type`.
 pub(crate) fn column_words(field: &Field) -> String {
     let kind = match Type::of(field.data_type()) {
         Some(Type::Text) => "text".to_owned(),

@@ -1,14 +1,14 @@
-//! Guards: what tells that a cell holds no answer although it should.
+//! Guards: detect that a row lacks an answer that it should have.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 
-/// A sign in a row that an answer is missing there: a call failed, or was never made.
+/// A sign that an answer is missing in a row: a call failed, or was never made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Guard {
-    /// This column is not null: it holds an error.
+    /// The column is not null: it contains an error.
     Error(usize),
-    /// This column is null or empty: it holds the text that was to be read.
+    /// The column is null or empty: it contains the text to read.
     Missing(usize),
 }
 
@@ -32,7 +32,7 @@ impl Guard {
         }
     }
 
-    /// For each row of `batch`, whether the sign is there.
+    /// For each row of `batch`, whether it has the sign.
     pub(crate) fn found<'a>(&self, batch: &'a RecordBatch) -> impl Fn(usize) -> bool + use<'a> {
         let column = batch.column(self.column());
         let texts = column.as_string_opt::<i32>();

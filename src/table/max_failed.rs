@@ -1,4 +1,4 @@
-//! How many rows of a table may fail.
+//! The limit on failed rows of a table.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum MaxFailed {
     Rows(u64),
-    /// Such a share of the rows, from 0 to 1.
+    /// A share of the rows, from 0 to 1.
     Share(f64),
 }
 
@@ -17,7 +17,7 @@ impl MaxFailed {
     pub(crate) fn of(self, rows: u64) -> u64 {
         match self {
             MaxFailed::Rows(n) => n,
-            // A share such as 29 % is not exact in binary.
+            // A share such as 29 % has no exact binary representation.
             MaxFailed::Share(share) => (share * rows as f64 + 1e-6).floor() as u64,
         }
     }

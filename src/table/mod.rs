@@ -1,6 +1,4 @@
-//! Tables: rows and columns over Arrow, and Parquet files of them.
-//!
-//! Knows nothing of ours.
+//! Tables: rows, cells and columns over Arrow; Parquet files; comparison of tables.
 
 mod cell;
 pub(crate) mod diff;
@@ -31,12 +29,12 @@ pub(crate) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Row `index` of `batch`, which must have it and begins with row `first` (from 0) of its table.
+    /// Row `index` of `batch`, which must have it. The batch begins with row `first` (from 0) of its table.
     pub(crate) fn new(batch: &'a RecordBatch, index: usize, first: u64) -> Self {
         Row { batch, index, number: first + index as u64 }
     }
 
-    /// Its place in the whole table, from 0.
+    /// The row's number in the whole table, from 0.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
@@ -61,7 +59,7 @@ pub(crate) enum Type {
     List(Simple),
 }
 
-/// The simple types, which a list can hold.
+/// The types that a list can contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Simple {
@@ -88,7 +86,7 @@ impl From<Simple> for Type {
 }
 
 impl Type {
-    /// The type of columns of this Arrow type, if it is one of ours.
+    /// The type of columns of this Arrow type; `None` if answers never have it.
     pub(crate) fn of(arrow: &DataType) -> Option<Type> {
         let simple = [Simple::Text, Simple::Integer, Simple::Number, Simple::Boolean];
         let types = [Type::Text, Type::Integer, Type::Number, Type::Boolean];
@@ -146,7 +144,7 @@ impl Type {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// What it holds; every column is nullable, since every call can fail.
+    /// Every column is nullable, since every call can fail.
     pub(crate) kind: Type,
 }
 
@@ -160,7 +158,7 @@ impl Column {
     }
 }
 
-/// The schema of `input` with `more` columns behind it.
+/// The schema of `input`, followed by `more` columns.
 pub(crate) fn extended(input: &SchemaRef, more: &[Column]) -> SchemaRef {
     let fields = input.fields().iter().map(|f| f.as_ref().clone()).chain(more.iter().map(Column::field));
     std::sync::Arc::new(Schema::new(fields.collect::<Vec<_>>()))

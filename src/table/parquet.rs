@@ -1,7 +1,7 @@
 //! Parquet: files that appear whole or not at all, and ranges of rows read from them.
 //!
-//! One of the doors to the outside. What is written depends on the rows alone, never on how they were cut into batches:
-//! rows are gathered into steps of [`STEP`] before they reach the encoder.
+//! The bytes written depend only on the rows, not on the batches: rows are gathered into steps of [`STEP`] before
+//! encoding.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,15 +19,15 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 use tempfile::NamedTempFile;
 
-/// Rows that reach the encoder at once.
+/// Rows to encode at once.
 const STEP: usize = 1024;
-/// Rows at most in a row group.
+/// The most rows in a row group.
 const GROUP_ROWS: usize = 32 * 1024;
-/// Bytes of a dictionary at which a column does without one: columns that hardly repeat would only fill the memory.
+/// The most bytes in a dictionary. A larger one would fill the memory for values that hardly repeat.
 const DICTIONARY_BYTES: usize = 128 << 10;
 /// Bytes of a page before compression.
 const PAGE_BYTES: usize = 256 << 10;
-/// Encoded bytes, about, at which a row group ends early.
+/// A row group ends early at about this many encoded bytes.
 const GROUP_BYTES: usize = 32 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +50,12 @@ impl TableError {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// Columns whose values hardly repeat: no dictionary is built for them.
+    /// Columns without a dictionary, because their values hardly repeat.
     pub(crate) distinct: Vec<&'static str>,
     pub(crate) facts: Vec<(String, String)>,
 }
 
-/// Writes one Parquet file beside its place and moves it there when it is whole.
+/// Writes a Parquet file under a temporary name and renames it when it is complete.
 pub(crate) struct TableWriter {
     path: PathBuf,
     schema: SchemaRef,
@@ -66,7 +66,7 @@ pub(crate) struct TableWriter {
 }
 
 impl TableWriter {
-    /// A file of `schema` that will stand at `path`; makes the folder.
+    /// Starts the file `path` with this schema; creates its folder.
     pub(crate) fn create(path: &Path, schema: SchemaRef, options: &Options) -> Result<Self, TableError> {
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(TableError::io(path))?;
@@ -135,7 +135,7 @@ impl TableWriter {
         self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
-    /// Finishes the file, makes it durable and moves it to its place over whatever stands there.
+    /// Finishes the file, makes it durable and renames it over any existing file.
     pub(crate) fn commit(mut self) -> Result<(), TableError> {
         while self.waiting_rows > 0 {
             self.step(self.waiting_rows.min(STEP))?;
@@ -152,7 +152,7 @@ fn folder_of(path: &Path) -> &Path {
 
 const TEMPORARY: (&str, &str) = (".fanfold-", ".tmp");
 
-/// A temporary file beside `path`, with the rights of an ordinary new file.
+/// A temporary file next to `path`, with the permissions of an ordinary new file.
 pub(crate) fn new_file(path: &Path) -> io::Result<NamedTempFile> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let prefix = format!("{}{name}-", TEMPORARY.0);
@@ -166,21 +166,21 @@ pub(crate) fn new_file(path: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder_of(path))
 }
 
-/// Removes the temporary files beside `path` that a killed writer of it left, or, for `None`, those of all files in
-/// `folder`. Nobody else may be writing there.
+/// Removes the temporary files that killed writers of `path` left next to it, or, for `None`, those of all files in
+/// `folder`. No other process may be writing there.
 pub(crate) fn clean(folder: &Path, path: Option<&Path>) {
     let name = path.and_then(Path::file_name).and_then(|n| n.to_str()).map(|n| format!("{n}-")).unwrap_or_default();
     let prefix = format!("{}{name}", TEMPORARY.0);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let left = entry.file_name().to_str().is_some_and(|n| n.starts_with(&prefix) && n.ends_with(TEMPORARY.1));
         if left {
-            // One that can't be removed does no harm.
+            // A file that cannot be removed is harmless.
             let _ = std::fs::remove_file(entry.path());
         }
     }
 }
 
-/// Makes a temporary file durable and moves it to `path`, whole or not at all.
+/// Makes a temporary file durable and renames it to `path`, completely or not at all.
 pub(crate) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
@@ -193,12 +193,12 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     persist(file, path)
 }
 
-/// A Parquet file of ours, opened for reading; cheap to clone.
+/// A Parquet file that fanfold wrote, opened for reading; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
-    /// Which columns are read; none: all.
+    /// The columns to read; `None` for all.
     columns: Option<ProjectionMask>,
 }
 
@@ -222,7 +222,7 @@ impl Table {
         facts.iter().find(|f| f.key == key)?.value.as_deref()
     }
 
-    /// Bytes of a row, about, before compression.
+    /// The approximate bytes of a row before compression.
     pub(crate) fn bytes_per_row(&self) -> u64 {
         let groups = self.metadata.metadata().row_groups();
         let bytes: i64 = groups.iter().map(|g| g.total_byte_size()).sum();
@@ -234,7 +234,7 @@ impl Table {
         Table { columns: Some(mask), ..self.clone() }
     }
 
-    /// Reads `count` rows from row `start` on, in batches of at most `batch` rows.
+    /// Reads `count` rows, starting with row `start`, in batches of at most `batch` rows.
     pub(crate) fn read(&self, start: u64, count: u64, batch: usize) -> Result<Rows, TableError> {
         let file = File::open(&self.path).map_err(TableError::io(&self.path))?;
         let mut groups = Vec::new();

@@ -1,4 +1,4 @@
-//! Re-chunking: batches of rows in, batches of a multiple of a size out.
+//! Re-chunking: cuts batches so that each has a multiple of a number of rows.
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;

@@ -126,7 +126,7 @@ impl Sources {
         sources
     }
 
-    /// A path as seen from `module`, from the crate's root; none where it leads out of the crate.
+    /// A path as seen from `module`, from the crate's root; `None` if it leads out of the crate.
     fn absolute(&self, module: &Module, path: &str) -> Option<Module> {
         let mut names = path.split("::").map(|name| name.trim().to_owned()).peekable();
         let mut base = module.clone();

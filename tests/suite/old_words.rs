@@ -398,8 +398,8 @@ path = "out/tone.parquet"
         models("")
     );
     let server = Server::new().script(|asked, _| {
-        let nobody = asked.question().contains("1791") || asked.question().contains("In vain");
-        let words = if nobody { "words of nobody" } else { "fellow-citizens  of the SENATE" };
+        let unknown = asked.question().contains("1791") || asked.question().contains("In vain");
+        let words = if unknown { "words of no one" } else { "fellow-citizens  of the SENATE" };
         Say::Json(json!({ "tone_quote": words, "tone": "glad" }))
     });
     let server = server.start();

@@ -54,7 +54,7 @@ impl Asked {
         self.messages.iter().find(|(role, _)| role == "user").map_or("", |(_, text)| text)
     }
 
-    /// All that can change the answer, as one text: two requests with the same are the same call.
+    /// Everything that can change the answer, as one text: two requests with the same are the same call.
     pub(crate) fn call(&self) -> String {
         let mut body = self.body.clone();
         if let Some(fields) = body.as_object_mut() {

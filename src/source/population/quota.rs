@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// Under many keys, each number stands at each place equally often.
+    /// Under many keys, each number is at each position equally often.
     #[test]
     fn every_place_is_equally_likely() {
         let streams = Streams::new(5, &["order"]);

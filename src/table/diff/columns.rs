@@ -1,4 +1,4 @@
-//! What became of a column: how many cells differ, who was taken for whom, how far numbers are apart.
+//! The comparison of a column: cells that differ, a confusion table, and the distance of numbers.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::spill::decode;
 use crate::stats::kappa;
 use crate::table::Cell;
 
-/// Values at most of a column that gets a [`Confusion`].
+/// The most distinct values of a column with a [`Confusion`].
 pub(crate) const LABELS: usize = 20;
 const NULL: &[u8] = &[0];
 
@@ -16,9 +16,9 @@ const NULL: &[u8] = &[0];
 pub(crate) struct ColumnDiff {
     pub(crate) name: String,
     pub(crate) differ: u64,
-    /// Those of them that are null in A only.
+    /// The cells that are null only in A.
     pub(crate) null_in_a: u64,
-    /// Those of them that are null in B only.
+    /// The cells that are null only in B.
     pub(crate) null_in_b: u64,
     pub(crate) confusion: Option<Confusion>,
     pub(crate) distance: Option<Distance>,
@@ -27,11 +27,11 @@ pub(crate) struct ColumnDiff {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Confusion {
     pub(crate) labels: Vec<Cell>,
-    /// How many rows have which value in A (first index) and in B.
+    /// The number of rows with each value in A (first index) and in B.
     pub(crate) counts: Vec<Vec<u64>>,
 }
 
-/// How far the numbers of a column are apart.
+/// The distance of the numbers of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Distance {
     pub(crate) mean: f64,
@@ -40,8 +40,8 @@ pub(crate) struct Distance {
 }
 
 impl Confusion {
-    /// Cohen's kappa over the rows that are null in neither table, with their number; `None` if chance alone explains the
-    /// agreement.
+    /// Cohen's kappa over the rows that are null in neither table, and the number of these rows; `None` if chance alone
+    /// explains the agreement.
     pub(crate) fn kappa(&self) -> Option<(f64, u64)> {
         let values = self.labels.iter().filter(|label| **label != Cell::Null).count();
         let counts: Vec<Vec<u64>> = self.counts[..values].iter().map(|row| row[..values].to_vec()).collect();
@@ -109,7 +109,7 @@ impl Tally {
     }
 
     pub(crate) fn finish(self, matched: u64) -> ColumnDiff {
-        // Where every row has a value of its own there are no classes to be confused.
+        // A column with a different value in every row has no classes.
         let labels = self.labels.filter(|labels| labels.values() as u64 <= matched);
         let numbers = self.numbers.filter(|(_, rows)| *rows > 0);
         ColumnDiff {
@@ -124,14 +124,14 @@ impl Tally {
 }
 
 impl Labels {
-    /// Counts a pair; false: there are too many values.
+    /// Counts a pair; returns `false` if there are too many values.
     fn count(&mut self, a: &[u8], b: &[u8]) -> bool {
         let (a, b) = (self.place(a), self.place(b));
         *self.counts.entry((a, b)).or_default() += 1;
         self.values() <= LABELS
     }
 
-    /// How many values there are; null is none.
+    /// The number of values, without null.
     fn values(&self) -> usize {
         self.places.len() - usize::from(self.places.contains_key(NULL))
     }

@@ -1,8 +1,8 @@
-//! Comparing two tables row by row and cell by cell: what changed from A to B.
+//! Comparison of two tables, row by row and cell by cell: what changed from A to B.
 //!
-//! Rows are matched by key columns or by number. A is read, then B, then A again. Kept in memory is an entry of 48 bytes
-//! for each key, never the rows: the cells of rows that differ wait in a temporary file (`spill`) until A comes by again.
-//! `columns` counts what became of each column.
+//! Rows are matched by key columns or by number. A is read, then B, then A again. Memory holds an entry of 48 bytes
+//! for each key, never the rows. The cells of rows that differ are kept in a temporary file (`spill`) until A is read
+//! again. `columns` counts the differences of each column.
 //!
 //! Cells compare by type and value: a number by its bits, without rounding, so that `1` is neither `1.0` nor `"1"`.
 
@@ -52,7 +52,7 @@ pub(crate) struct TableDiff {
     pub(crate) only_a: u64,
     /// Rows that only B has.
     pub(crate) only_b: u64,
-    /// Whether the rows that both have stand in another order.
+    /// whether the common rows are in a different order.
     pub(crate) reordered: bool,
     /// The columns that only A has, as `name: type`.
     pub(crate) columns_only_a: Vec<String>,
@@ -126,7 +126,7 @@ enum State {
     Differs(u64),
 }
 
-/// Compares A with B; at most so many `examples` of each kind are kept. The columns of `by` are in both.
+/// Compares A with B; keeps at most `examples` of each kind. The columns of `by` are in both.
 pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -> Result<TableDiff, DiffError> {
     let (mut found, mut tallies) = columns_of(a, b, by);
     let names: Vec<&str> = tallies.iter().map(Tally::name).collect();

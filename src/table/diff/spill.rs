@@ -1,7 +1,7 @@
-//! Cells as bytes, and a temporary file where rows of them wait.
+//! Spilled rows: cells encoded as bytes, and a temporary file of rows.
 //!
-//! Two cells are the same when their bytes are. A long cell is kept as its hash and its beginning, so that a row takes no
-//! more room than it has columns, whatever the texts in it.
+//! Two cells are the same if their bytes are. A long cell is kept as its hash and its start, so that the size of a row
+//! is bounded by its number of columns.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -14,13 +14,13 @@ use super::hash;
 use crate::table::digest::{cell_bytes, text_bytes};
 use crate::table::{Cell, cell_at};
 
-/// Bytes of a cell above which its hash stands for it.
+/// A cell of more bytes than this is replaced by its hash.
 const LONG: usize = 1024;
 const KEPT: usize = 200;
-/// What the bytes of such a cell begin with; other cells begin with the tag of their type.
+/// The first byte of such a cell. Other cells begin with the tag of their type.
 const CUT: u8 = 255;
 
-/// Adds cell `index` of `column` to `out`, behind its length.
+/// Adds the length of cell `index` of `column` to `out`, then the cell.
 pub(crate) fn encode(column: &dyn Array, index: usize, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend([0; 4]);
@@ -91,7 +91,7 @@ pub(crate) struct Spill {
     file: File,
     writer: BufWriter<File>,
     length: u64,
-    /// Where the file stands for reading: rows mostly come back in the order in which they went.
+    /// The position of the reader. Rows are mostly read in the order in which they were written.
     reader: Option<std::io::BufReader<File>>,
     at: u64,
 }
@@ -103,7 +103,7 @@ impl Spill {
         Ok(Spill { file, writer, length: 0, reader: None, at: 0 })
     }
 
-    /// Keeps a row; gives its place. All rows are kept before the first is read.
+    /// Writes a row and returns its position. All rows are written before the first is read.
     pub(crate) fn keep(&mut self, row: &[u8]) -> std::io::Result<u64> {
         let place = self.length;
         self.writer.write_all(&(row.len() as u64).to_le_bytes())?;

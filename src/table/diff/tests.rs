@@ -1,4 +1,4 @@
-//! What differs is found, counted and shown, in any batches; against a comparison of all pairs.
+//! Tests of the comparison, in any batches, against a comparison of all pairs.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ fn by(columns: &[&str]) -> Matching {
     Matching { columns: columns.iter().map(|c| (*c).to_owned()).collect(), numbered: columns.is_empty() }
 }
 
-/// Compares two batches, cut into slices of so many rows.
+/// Compares two batches, cut into slices of `cut` rows.
 fn compare(a: &RecordBatch, b: &RecordBatch, by: &Matching, cut: usize) -> Result<TableDiff, DiffError> {
     let reader = |batch: &RecordBatch| {
         let batch = batch.clone();
@@ -157,7 +157,7 @@ fn only_columns_of_few_values_are_counted_value_by_value() {
     };
     assert_eq!(confusion(20, 60).map(|c| c.labels.len()), Some(20));
     assert_eq!(confusion(21, 60), None);
-    // A value of its own for every row: no classes.
+    // A different value in every row: no classes.
     let unique = compare(&table(&["a".into(), "b".into()]), &table(&["a".into(), "c".into()]), &by(&[]), 2).unwrap();
     assert_eq!(unique.columns[0].confusion, None);
 }
@@ -184,7 +184,7 @@ fn cells() -> impl Strategy<Value = Vec<Vec<Cell>>> {
 }
 
 proptest! {
-    /// What is counted is what a comparison of every row with every row counts.
+    /// The counts are those of a comparison of every row with every row.
     #[test]
     fn the_counts_are_those_of_all_pairs(a in cells(), b in cells(), turn in 0..12usize, cut in 1..5usize) {
         let columns = [("id", Type::Text), ("label", Type::Text), ("score", Type::Integer)];
