@@ -414,6 +414,7 @@ fn every_fault_is_shown_or_explained() {
     let mut known = HashSet::new();
     tests(&root.join("src"), &mut known);
     tests(&root.join("tests/suite"), &mut known);
+    tests(&root.join("tests/fuzz"), &mut known);
     let numbers: Vec<u8> = FAULTS.iter().map(|(number, ..)| *number).collect();
     assert_eq!(numbers, (1..=46).collect::<Vec<u8>>());
     for (number, fault, shown) in &FAULTS {
