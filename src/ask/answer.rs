@@ -1,4 +1,4 @@
-//! Answers: reads a reply or a record into cells, or into the reason why it can't be used.
+//! Answers: reads a reply or a record into cells, or into the reason why the reply can't be used.
 
 use std::sync::Arc;
 
@@ -19,22 +19,22 @@ pub(crate) struct Finished {
 #[derive(Clone, Debug)]
 pub(crate) struct PackPosition {
     pub(crate) size: usize,
-    /// The row's item, from 1.
+    /// The number of the row's item, from 1.
     pub(crate) position: usize,
-    /// Whether it is the first row of the first item; its line of the calls table describes the call.
+    /// Whether this is the first row of the first item. The calls table describes the call in the line of this row.
     pub(crate) carries: bool,
     pub(crate) part: Option<String>,
 }
 
 impl Finished {
-    /// `None`: the reply is not valid for `prompt`, or `terms` forbid how it was obtained.
+    /// Returns `None` if the reply is not valid for `prompt`, or if `terms` forbid how it was obtained.
     pub(crate) fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
         terms.allow(&record.notes).ok()?;
         let answer = of_record(prompt, &record).ok()?;
         Some(Finished { record, answer: Ok(answer), from_ledger: true, place: None })
     }
 
-    /// The result of an equal call that another task or process made, or that is in a replay file.
+    /// The result of an equal call of another task or process, or of a replay file.
     pub(crate) fn shared(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Finished {
         let answer = match &record.error {
             Some(error) => Err(Failure::read(error)),
@@ -62,7 +62,7 @@ pub(crate) struct Terms<'a> {
     pub(crate) max_attempts: u32,
     pub(crate) overflow: Overflow,
     pub(crate) repair: Repair,
-    /// The models that may answer instead: name and index in the spec.
+    /// The models that may answer instead, by name and index in the spec.
     pub(crate) fallback: &'a [(String, usize)],
 }
 
@@ -91,14 +91,14 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// Other words than `stop` that servers use for a complete reply.
+/// Words other than `stop` that servers use for a complete reply.
 const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
 
 fn is_whole(finish: &str) -> bool {
     finish == "stop" || WHOLE.contains(&finish)
 }
 
-/// The answer of a reply, and whether its JSON was repaired; `context` is the most tokens of prompt and reply together.
+/// The answer of a reply, and whether its JSON was repaired. `context` limits the tokens of prompt and reply together.
 pub(crate) fn usable(
     reply: &Reply,
     prompt: &Prompt,
@@ -108,7 +108,7 @@ pub(crate) fn usable(
     let unusable = |kind: FailureKind, message: String| Err(kind.because(message));
     let context = context.unwrap_or(u64::MAX);
     let prompt_tokens = reply.prompt_tokens.unwrap_or(0);
-    // Ollama cuts a prompt that is too long and answers the rest; its token count shows this.
+    // Ollama truncates a prompt that is too long and answers the rest; its token count shows this.
     if prompt_tokens >= context {
         let message = format!("the prompt fills the whole context of {context} tokens and was cut; raise `num_ctx`");
         return unusable(FailureKind::ContextTooLong, message);
@@ -130,7 +130,7 @@ pub(crate) fn usable(
         }
         Finish::Stop | Finish::Other(_) => {
             if prompt.pack.is_some() {
-                // Each item is read separately later.
+                // The items are read separately later.
                 return Ok((Vec::new(), false));
             }
             let kept = probabilities(reply, prompt);
@@ -161,7 +161,7 @@ fn of_record(prompt: &Prompt, record: &Record) -> Result<Answer, String> {
     read(prompt, &record.reply, record.probabilities.as_deref(), record.notes.repaired)
 }
 
-/// A new reply is read from its stored form too, so that a row has the same cells when the ledger answers it.
+/// A new reply is also read from its stored form, so that the ledger later returns the same cells.
 fn read(prompt: &Prompt, reply: &str, kept: Option<&str>, repaired: bool) -> Result<Answer, String> {
     let kept = kept.filter(|_| prompt.expect.needs_probabilities());
     let probabilities: Option<Probabilities> = kept.and_then(|json| serde_json::from_str(json).ok());

@@ -1,4 +1,4 @@
-//! Columns: which rows are asked, and the output rows made from their answers.
+//! Columns: decides which rows are asked, and makes the output rows from their answers.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) enum Fate {
     Failed(Failure),
 }
 
-/// The fates of the rows of `input`; the first is number `first_row`, from 0.
+/// The fates of the rows of `input`, whose first row has the number `first_row`, from 0.
 pub(crate) fn fates(stage: &StageSpec, input: &RecordBatch, first_row: u64) -> Vec<Fate> {
     let mut fates = vec![Fate::Asked; input.num_rows()];
     for guard in &stage.guards {

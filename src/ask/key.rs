@@ -3,10 +3,10 @@
 use crate::provider::{Build, Encoded};
 use crate::store::Key;
 
-/// The version of the key's recipe. A new version asks everything again.
+/// The version of the call key format. A new version makes all recorded answers unusable.
 pub(crate) const KEY_VERSION: &str = "fanfold-call-1";
 
-/// `replicate` is from 0.
+/// The hash that identifies a call; `replicate` counts from 0.
 pub(crate) fn call_key(kind: &str, build: &Build, encoded: &Encoded, replicate: u64, respondent: Option<u64>) -> Key {
     let mut hasher = blake3::Hasher::new();
     for part in [KEY_VERSION, kind, build.digest.as_deref().unwrap_or("")] {

@@ -1,4 +1,4 @@
-//! The logic of one row, without concurrency: call keys, answers, output columns.
+//! Asking: the logic of one row, without concurrency: call keys, answers, output columns.
 
 mod answer;
 mod columns;

@@ -1,4 +1,4 @@
-//! Packs: the tasks about the rows of a block, one per row and answer, or one per pack and answer.
+//! Packs: makes the tasks for the rows of a block, one per answer about a row or a pack.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::prompt::Prompt;
 use crate::random::Streams;
 use crate::spec::StageSpec;
 
-/// A row of a block, by its place in it, with what is asked about it first.
+/// The index of a row in its block, and the prompts of its first round.
 pub(crate) type FirstRound = (usize, Vec<Arc<Prompt>>);
 
 pub(crate) fn by_pack<'a, T>(
@@ -20,7 +20,7 @@ pub(crate) fn by_pack<'a, T>(
     rows.chunk_by_mut(move |a, b| a.0 / size == b.0 / size)
 }
 
-/// The block's first row begins a pack. Rows of `audited`, by number from 0, are asked one by one as well.
+/// The first row of `rows` begins a pack. Rows in `audited`, numbered from 0, are also asked one by one.
 pub(crate) fn tasks(
     stage: &StageSpec,
     context: &TaskContext<'_>,
@@ -52,7 +52,7 @@ pub(crate) fn tasks(
     tasks
 }
 
-/// Rows that are also asked one by one, from 0; drawn by the seed and the stage's name.
+/// Rows, numbered from 0, that are also asked one by one. The seed and the stage's name determine the sample.
 pub(crate) fn audited(stage: &StageSpec, seed: Option<u64>, rows: u64) -> HashSet<u64> {
     let Some(audit) = stage.audit else { return HashSet::new() };
     let mut stream = Streams::new(seed.unwrap_or_default(), &["audit", stage.name.as_str()]).of(0);

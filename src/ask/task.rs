@@ -1,13 +1,13 @@
-//! Tasks: what to ask about one row, or about the rows of a pack, from the first question to the last answer.
+//! Tasks: decide what to ask about a row, or about the rows of a pack, from the first question to the last answer.
 //!
 //! The driver answers the questions it knows ([`Task::open`]) and calls [`Task::step`]. On [`Next::Ask`] it asks the
-//! questions of [`Task::wave`] and steps again. The next question follows from the answers alone, so a resumed run and a
-//! replay ask the same.
+//! questions of [`Task::wave`] and steps again. The next question depends only on the answers, so a resumed run and a
+//! replay ask the same questions.
 //!
-//! - A round is what the stage asks after the answers so far; it ends when all its questions are answered.
-//! - A task of one row asks a round in turn and nothing behind a failure, unless the stage asks at once.
-//! - A task of several rows goes question by question through the round. What the rows ask alike becomes one call. Items whose
-//!   answer is bad are asked again by halves, down to single rows.
+//! - A round is the list of prompts that follows from the answers so far; it ends when all of them are answered.
+//! - A task of one row asks its prompts in turn and stops at a failure, or asks them all at once if the stage says so.
+//! - A task of several rows asks one prompt of each row at a time and packs them into calls if possible. Items with a
+//!   bad answer are asked again in halves, down to single rows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) type Exchange = (Arc<Prompt>, Finished);
 pub(crate) struct Respondent {
     /// The index in the stage's list of models.
     pub(crate) model: usize,
-    /// From 0.
+    /// The number of the replicate, from 0.
     pub(crate) replicate: u64,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct TaskContext<'a> {
     pub(crate) repair: Repair,
     pub(crate) keys: &'a dyn Keys,
     pub(crate) input: &'a RecordBatch,
-    /// The number of the first of them, from 0.
+    /// The number of the first row of `input`, from 0.
     pub(crate) first_row: u64,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Task {
     pub(crate) audit: bool,
     at_once: bool,
     members: Vec<Member>,
-    /// The index in each member's round of the next question; only used for several members.
+    /// The index of the next question in each member's round; only used for several members.
     next: usize,
     calls: VecDeque<Call>,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Question {
 
 struct Call {
     question: Question,
-    /// Empty if the call is about the only member.
+    /// Empty if the task has only one member.
     items: Vec<Item>,
 }
 
@@ -86,7 +86,7 @@ struct Item {
 
 pub(crate) struct SlotResult {
     pub(crate) slot: usize,
-    /// In the order of the calls.
+    /// The exchanges in the order of the calls.
     pub(crate) asked: Vec<Exchange>,
     pub(crate) failure: Option<Failure>,
 }
@@ -103,7 +103,7 @@ pub(crate) struct StepResult {
     pub(crate) next: Next,
     pub(crate) sent: u64,
     pub(crate) known: u64,
-    /// Calls that the same rows would have needed one by one.
+    /// The number of calls that the same rows would have needed without packs.
     pub(crate) singles: u64,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn answers(asked: &[Exchange]) -> Vec<Answer> {
     asked.iter().filter_map(|(_, finished)| finished.answer.clone().ok()).collect()
 }
 
-/// The last fallback that answered, by its name in the spec; none if the asked model answered.
+/// The name of the last fallback that answered; `None` if the asked model answered.
 pub(crate) fn answered_by(asked: &[Exchange]) -> Option<&str> {
     // A pack whose answer was bad does not count: its rows were asked again.
     let mut answers = asked.iter().rev().filter(|(_, f)| f.place.is_none() || f.answer.is_ok());
@@ -141,7 +141,7 @@ impl Member {
 }
 
 impl Task {
-    /// A task about `members`, at least one, each with something to ask.
+    /// A task about `members`. There is at least one member, and each has something to ask.
     pub(crate) fn new(context: &TaskContext<'_>, who: Respondent, members: Vec<Member>) -> Task {
         let at_once = context.at_once;
         let mut task = Task { who, audit: false, at_once, members, next: 0, calls: VecDeque::new() };
@@ -153,12 +153,12 @@ impl Task {
         Task { audit: true, ..Task::new(context, who, vec![member]) }
     }
 
-    /// Its order among the tasks of a block; an audit comes after the pack it is compared with.
+    /// The order of the task in its block; an audit comes after the pack it is compared with.
     pub(crate) fn place(&self) -> (usize, bool) {
         (self.members[0].slot, self.audit)
     }
 
-    /// The questions without an answer, each with the row of the input it is asked for.
+    /// The questions without an answer, each with the input row it belongs to.
     pub(crate) fn open(&mut self) -> impl Iterator<Item = (&mut Question, usize)> {
         let members = &self.members;
         let open = self.calls.iter_mut().filter(|call| call.question.answer.is_none());
@@ -176,7 +176,7 @@ impl Task {
         (self.calls.len() - self.open_count()) as u64
     }
 
-    /// The questions to ask now, by number: the next one, or all if the stage asks at once.
+    /// The numbers of the questions to ask now: the next one, or all if the stage asks at once.
     pub(crate) fn wave(&self) -> impl Iterator<Item = usize> {
         let open = self.calls.iter().enumerate().filter(|(_, call)| call.question.answer.is_none());
         open.map(|(number, _)| number).take(if self.at_once { usize::MAX } else { 1 })
@@ -190,7 +190,7 @@ impl Task {
         self.calls[number].question.answer = Some(finished);
     }
 
-    /// Takes the answers and goes on until an answer is missing. Passes each slot with nothing more to ask to `fill`.
+    /// Uses the answers and continues until one is missing. Passes each slot with nothing more to ask to `fill`.
     pub(crate) fn step(&mut self, context: &TaskContext<'_>, mut fill: impl FnMut(SlotResult)) -> StepResult {
         let result = StepResult { next: Next::Ask, sent: 0, known: 0, singles: 0 };
         let mut step = Step { context, result, fill: &mut fill };
@@ -210,7 +210,7 @@ impl Task {
         open.map(|member| member.result(Some(failure.clone()))).for_each(fill);
     }
 
-    /// Takes the answers of the only member up to the first failure; `false`: a question before it has none.
+    /// Moves the answers of the only member, up to the first failure. Returns whether no question is left.
     fn take_round(&mut self, step: &mut Step<'_>) -> bool {
         let member = &mut self.members[0];
         while let Some(call) = self.calls.pop_front_if(|call| call.question.answer.is_some()) {
@@ -227,7 +227,7 @@ impl Task {
         self.calls.is_empty()
     }
 
-    /// Takes the answers about several members and halves what is bad; `false`: a question has none.
+    /// Uses the answers about several members and halves bad packs. Returns `false` if an answer is missing.
     fn take_wave(&mut self, step: &mut Step<'_>) -> bool {
         if self.open_count() > 0 {
             return false;
@@ -253,7 +253,7 @@ impl Task {
         for (i, member) in item.members.iter().enumerate() {
             step.result.singles += 1;
             let member = &mut self.members[*member];
-            // Rows that ask the same share one call.
+            // Rows with equal questions share one call.
             let from_ledger = finished.from_ledger || i > 0;
             member.asked.push((prompt.clone(), Finished { from_ledger, ..finished.clone() }));
             if let Err(failure) = &finished.answer {
@@ -262,7 +262,7 @@ impl Task {
         }
     }
 
-    /// Takes the answer to a call about several items; returns the items whose answer is bad.
+    /// Stores the answer to a call about several items; returns the items whose answer is bad.
     fn take_pack(
         &mut self,
         step: &mut Step<'_>,
@@ -300,7 +300,7 @@ impl Task {
         Next::LookUp
     }
 
-    /// Begins the next round of the members without a result; `false`: there is none.
+    /// Begins the next round of the members without a result. Returns `false` if there is no such round.
     fn begin_round(&mut self, step: &mut Step<'_>) -> bool {
         let TaskContext { ask, input, first_row, .. } = *step.context;
         self.next = 0;
@@ -317,7 +317,7 @@ impl Task {
         begun
     }
 
-    /// What can be asked together is one call, in the order of the rows.
+    /// Combines questions that can be packed into one call, in the order of the rows.
     fn make_calls(&mut self, context: &TaskContext<'_>) {
         if let [member] = self.members.as_mut_slice() {
             let call = |prompt| Call { question: context.question(self.who, prompt), items: Vec::new() };

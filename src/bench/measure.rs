@@ -1,4 +1,4 @@
-//! The measurement: lanes that make calls, and samples of them.
+//! The measurement: makes calls in lanes and collects their samples.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::run::Stop;
 use crate::run::call::{Admission, BudgetMeter, Endpoints};
 use crate::spec::Repair;
 
-/// Failures in a row after which a level ends early.
+/// The number of consecutive failures after which a level ends early.
 const BROKEN: u32 = 10;
 /// Errors after which a level ends at once.
 const FINAL: [CallErrorKind; 3] =
     [CallErrorKind::Unauthorized, CallErrorKind::UnknownModel, CallErrorKind::QuotaExhausted];
-/// The wait after a rate limit error that does not say how long.
+/// The wait after a rate limit error without `Retry-After`.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct ModelBench {
     /// The form of structured output that the server accepts, if it is not the one in the spec.
     pub(crate) form: Option<&'static str>,
     pub(crate) levels: Vec<Level>,
-    /// Levels that were not measured, because the calls of the level before failed.
+    /// Levels that were not measured, because the calls of the previous level failed.
     pub(crate) left_out: Vec<u32>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Event<'a> {
     Level(&'a str, &'a Level),
 }
 
-/// Measures one model after the other. After a stop, the result contains the calls made so far.
+/// Measures one model after another. After a stop, the result contains the calls made so far.
 pub(crate) async fn measure(
     ready: &Ready,
     models: Models,
@@ -164,7 +164,7 @@ impl Lane {
         self.models.target(self.index)
     }
 
-    /// Tries more relaxed forms as a run does; returns the name of the first that the server accepts.
+    /// Tries more relaxed forms as a run does. Returns the name of the first one that the server accepts.
     async fn find_form(&mut self) -> Option<&'static str> {
         let prompt = &self.prompts[0];
         let target = self.models.target(self.index);
@@ -183,7 +183,7 @@ impl Lane {
         form
     }
 
-    /// Makes call `number`; returns how long it waited for its turn as well. `None` if the bench stops.
+    /// Makes call `number`. Also returns how long the call waited for its turn, or `None` if the bench stops.
     async fn call(&self, number: usize, started: Instant) -> Option<(Sample, Duration)> {
         let prompt = &self.prompts[number % self.prompts.len()];
         let target = self.target();

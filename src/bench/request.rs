@@ -12,17 +12,17 @@ use crate::run::{RunError, unread};
 use crate::spec::{Concurrency, ModelSpec, Spec, TableId};
 
 const LEVELS: [u32; 4] = [1, 2, 4, 8];
-/// Rows that are read at least, since some may be skipped.
+/// The least number of rows to read, since some may be skipped.
 const ROWS: u64 = 100;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BenchRequest {
-    /// The stage that the prompts are from; `None`: the first that has some.
+    /// The stage that provides the prompts; `None` selects the first stage that has some.
     pub(crate) stage: Option<String>,
     pub(crate) prompt: Option<String>,
-    /// Names of models in the spec; empty: those of the stage, or with a prompt those of all stages.
+    /// Names of models in the spec. If empty: the models of the stage, or of all stages if there is a prompt.
     pub(crate) models: Vec<String>,
-    /// Calls in flight at each level; empty: [`LEVELS`], up to the provider's limit.
+    /// Calls in flight at each level. If empty: [`LEVELS`], up to the provider's limit.
     pub(crate) levels: Vec<u32>,
     pub(crate) runs: u32,
     pub(crate) warmup: u32,
@@ -34,7 +34,7 @@ pub(crate) struct Ready {
     pub(crate) stage: Option<TableId>,
     pub(crate) prompts: Arc<Vec<Prompt>>,
     pub(crate) models: Vec<(usize, Vec<u32>)>,
-    /// The models for which the usual levels exceed the limit of the provider, with that limit.
+    /// The models for which the default levels exceed the provider's limit, with that limit.
     pub(crate) capped: Vec<(String, u32)>,
     pub(super) request: BenchRequest,
 }
@@ -78,7 +78,7 @@ impl BenchRequest {
 /// Reads the first rows, renders their prompts and chooses what to measure. Sends nothing.
 pub(crate) fn prepare(mut spec: Spec, request: BenchRequest) -> Result<Ready, BenchError> {
     for endpoint in spec.endpoints.values_mut() {
-        // A bench measures what `auto` would find out.
+        // The bench measures what `auto` would find out.
         let most = &mut endpoint.limits.max_concurrent_calls;
         *most = most.filter(|most| *most != Concurrency::Auto);
     }
@@ -95,7 +95,7 @@ pub(crate) fn prepare(mut spec: Spec, request: BenchRequest) -> Result<Ready, Be
         }
         None => rendered(spec, stage, &request)?,
     };
-    // The stage is only known now if the request does not name it.
+    // If the request does not name a stage, the stage is only known now.
     let models = models(&plan.spec, stage, &request)?;
     let (mut levels, mut capped) = (Vec::new(), Vec::new());
     for model in models {
@@ -148,7 +148,7 @@ fn model_of(spec: &Spec, name: &str) -> Result<usize, BenchError> {
     })
 }
 
-/// The levels of a model; with the limit of its provider, if the usual levels exceed it.
+/// The levels of a model, and its provider's limit if the default levels exceed it.
 fn levels_of(spec: &Spec, model: &ModelSpec, request: &BenchRequest) -> Result<(Vec<u32>, Option<u32>), BenchError> {
     let endpoint = &model.endpoint;
     let most = match spec.endpoints[endpoint].limits.max_concurrent_calls {

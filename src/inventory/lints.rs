@@ -1,7 +1,7 @@
-//! Lints: settings that a run accepts but that do not fit the servers. Pure.
+//! Lints: reports settings that a run accepts but that do not fit the servers. Pure.
 //!
-//! A hint only says what can be seen. Ollama has no API that reports how many calls it processes in parallel; for a local
-//! server the variables of this process are read, which may differ from those that the server was started with.
+//! Ollama has no API that reports how many calls it processes in parallel. For a local server, the environment
+//! variables of this process are read, which may differ from those that the server was started with.
 //! To add a hint, add a method of `Lints` and call it in [`hints`].
 
 use super::servers::{Need, Surveyed};
@@ -11,14 +11,14 @@ use crate::spec::{Concurrency, Order, Spec, StageSpec};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hint {
-    /// A stable word for programs.
+    /// A stable identifier for programs.
     pub(crate) kind: &'static str,
     /// The name of a server, a stage or a model in the spec.
     pub(crate) about: String,
     pub(crate) message: String,
 }
 
-/// What does not fit; `memory` is this machine's, in bytes.
+/// Hints about settings that do not fit; `memory` is this machine's, in bytes.
 pub(crate) fn hints(spec: &Spec, surveyed: &[Surveyed], env: Env<'_>, memory: Option<u64>) -> Vec<Hint> {
     let mut found = Vec::new();
     for server in surveyed {

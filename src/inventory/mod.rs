@@ -1,4 +1,4 @@
-//! Inventories: what the servers of a spec have, and what does not fit the spec.
+//! Inventories: list the models that the servers of a spec have, and settings that do not fit.
 //!
 //! Nothing is written, and no prompt is sent.
 

@@ -1,4 +1,4 @@
-//! Servers: asks each server of a spec what it has, and whether it has the models that the stages ask.
+//! Servers: asks each server of a spec for its models, and checks that it has those that the stages ask.
 
 use indexmap::IndexMap;
 
@@ -9,7 +9,7 @@ use crate::spec::Spec;
 pub(crate) struct Surveyed {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
-    /// Its address; `None` if the environment does not say it.
+    /// The server's address; `None` if the environment does not set it.
     pub(crate) endpoint: Option<String>,
     pub(crate) inventory: Result<Inventory, Lack>,
     pub(crate) needs: Vec<Need>,
@@ -26,7 +26,7 @@ pub(crate) struct Need {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lack {
-    /// One sentence without a full stop.
+    /// A sentence without a full stop.
     pub(crate) message: String,
     pub(crate) help: Option<String>,
 }
@@ -77,7 +77,7 @@ async fn server(spec: &Spec, name: &str, indices: &[usize], env: Env<'_>) -> Sur
     Surveyed { name, kind: provider.kind(), endpoint: Some(provider.endpoint()), inventory, needs }
 }
 
-/// Why a model that the server does not list cannot be asked. Some servers list nothing and still have the model.
+/// Why a model can't be asked that the server does not list. Some servers list nothing and still have the model.
 async fn lack(spec: &Spec, need: &Need, provider: &dyn Provider) -> Option<Lack> {
     match provider.inspect(&spec.model(need.index).1.model).await {
         Err(error) => Some(Lack { message: error.message, help: None }),

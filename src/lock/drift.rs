@@ -1,4 +1,4 @@
-//! Drift: the facets of a lock, and how those of two locks differ.
+//! Drift: lists the facets of a lock, and compares those of two locks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ const ORDER: [&str; 7] = ["tool", "spec", "sources", "models", "reshapes", "stag
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Drift {
     pub(crate) facet: String,
-    /// `None`: the first lock does not have it.
+    /// The value in the first lock; `None` if the facet is missing there.
     pub(crate) old: Option<String>,
-    /// `None`: the second lock does not have it.
+    /// The value in the second lock; `None` if the facet is missing there.
     pub(crate) new: Option<String>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Comparison {
     pub(crate) same: usize,
 }
 
-/// The facets of a lock in its order, causes before results; `None` is not known yet.
+/// The facets of a lock in its order, causes before results. The value `None` means not known yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Facets(Vec<(String, Option<String>)>);
 
@@ -33,7 +33,7 @@ impl Facets {
         self.0.iter().filter_map(|(facet, value)| Some((facet.as_str(), value.as_deref()?)))
     }
 
-    /// Takes the values that are not known here from `other`; returns the names of those facets.
+    /// Copies the values that are not known here from `other`; returns the names of those facets.
     pub(crate) fn assume(&mut self, other: &Facets) -> Vec<String> {
         let mut assumed = Vec::new();
         for (facet, value) in std::mem::take(&mut self.0) {
@@ -89,7 +89,7 @@ impl Lock {
         self.facets().compare(&new.facets()).drift
     }
 
-    /// Drift that no edit of the spec or the inputs explains: another build of a model, or other call keys.
+    /// Drift that no edit of the spec or the inputs explains: a changed model build, or a changed format of call keys.
     pub(crate) fn moved(&self, new: &Lock) -> Vec<Drift> {
         let mut drift = self.drift(new);
         drift.retain(|d| d.old.is_some() && d.new.is_some());
@@ -104,7 +104,7 @@ impl Lock {
         drift
     }
 
-    /// The hash of all facets that are known before the tables are, that is without results.
+    /// The hash of all facets that are known before the tables, so without results.
     pub(crate) fn causes(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for (facet, value) in self.facets().known() {

@@ -28,7 +28,7 @@ impl ModelFacts {
     }
 }
 
-/// The lock of `plan` before it runs, with its sources read; `models` by index in the spec.
+/// The lock of `plan` before the run, after its sources are read; `models` is by index in the spec.
 pub(crate) fn before(plan: &Plan, models: &HashMap<usize, ModelFacts>) -> Lock {
     let mut lock = Lock::new(&plan.spec_hash);
     for (id, source) in plan.spec.sources() {
@@ -108,12 +108,12 @@ fn output(plan: &Plan, index: usize) -> (String, LockedOutput) {
     (name.to_string(), locked)
 }
 
-/// What every request contains besides conversation, schema and model, by its path in the body; with our defaults.
+/// The fields of every request other than conversation, schema and model, by their path in the body, with our defaults.
 fn sent(target: &Target) -> BTreeMap<String, toml::Value> {
     let body = |said: &str| {
         let messages = [Message::system(said), Message::user(said)];
         let encoded = target.provider.encode(&Call { model: &target.model, messages: &messages, schema: None });
-        // The body after the keyed part changes no answer; the object may be cut off before it.
+        // The body after the keyed part does not affect the answer; the object may be cut off before that part.
         let keyed = &encoded.body[encoded.unsent.min(encoded.keyed)..encoded.keyed];
         let whole = serde_json::from_slice::<Value>(keyed);
         whole.or_else(|_| serde_json::from_slice(&[keyed, b"}"].concat())).unwrap_or_default()
@@ -123,7 +123,7 @@ fn sent(target: &Target) -> BTreeMap<String, toml::Value> {
     for (key, value) in one.as_object().into_iter().flatten() {
         if key != "model" && other.get(key) == Some(value) {
             leaves(key.clone(), value, &mut |path, leaf| {
-                // Nulls and empty lists say nothing.
+                // Nulls and empty lists carry no information.
                 if !leaf.is_null() && leaf.as_array().is_none_or(|items| !items.is_empty()) {
                     sent.insert(path, scalar(leaf));
                 }
@@ -133,7 +133,7 @@ fn sent(target: &Target) -> BTreeMap<String, toml::Value> {
     sent
 }
 
-/// A value as TOML; nested values, and numbers that TOML cannot hold, as text.
+/// A value as TOML. Nested values, and numbers that TOML cannot hold, become text.
 fn scalar(value: &Value) -> toml::Value {
     match value {
         Value::Array(items) => toml::Value::Array(items.iter().map(scalar).collect()),
@@ -149,7 +149,7 @@ impl Lock {
         }
     }
 
-    /// Only for the parts that are committed in `dir`.
+    /// Counts only the parts that are committed in `dir`.
     pub(crate) fn add_counts(&mut self, plan: &Plan, dir: &RunDir) {
         let spec = &plan.spec;
         for i in plan.transforms() {
@@ -207,7 +207,7 @@ fn known(counts: &RowCounts, fold: u64) -> [Option<u64>; 3] {
     [counts.answered, counts.failed, counts.skipped].map(|rows| Some(rows * fold))
 }
 
-/// The rows of an input; those of a transform of answers are only known once the run in `dir` has made it.
+/// The number of rows of an input. A transform of answers has one only after the run in `dir` has made its table.
 fn rows_of(plan: &Plan, dir: &RunDir, input: TableId) -> Option<u64> {
     plan.rows(input).or_else(|| match plan.spec.table(input) {
         TableSpec::Source(_) => None,

@@ -5,13 +5,13 @@
 //! [spec]              hash of the spec's meaning
 //! [sources.NAME]      rows, columns, hash of the values
 //! [models.NAME]       provider, id, request fields other than the conversation, build
-//! [transforms.NAME]     inputs, settings, rows
+//! [reshapes.NAME]     inputs, settings and rows of a transform
 //! [stages.NAME]       settings, hash of the rendered prompts, row counts
 //! [outputs.NAME]      rows, columns, hash of the values, row counts
 //! ```
 //!
 //! The file is for git: it contains no secrets, times, addresses, or paths that are not in the spec.
-//! In JSON, `null` means not known yet; a field that is known to be empty is left out.
+//! In JSON, `null` means not known yet; a field that is known to be empty is omitted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::provider::Build;
 use crate::store::{Manifest, StoreError};
 use crate::table::parquet::{clean, write_whole};
 
-/// The version of the file's format; a newer one is refused.
+/// The version of the file format; newer versions are refused.
 const VERSION: u32 = 1;
 
 const HEAD: &str = "# What this pipeline's tables were made from, and what they are. Written by `fanfold run`, checked by\n\
@@ -52,7 +52,7 @@ pub(crate) struct Lock {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LockedTool {
-    /// The version that wrote the lock. Not a facet: a new version alone changes no table.
+    /// The version of fanfold that wrote the lock. Not a facet, since a new version alone changes no table.
     pub(crate) fanfold: String,
     pub(crate) calls: String,
 }
@@ -69,7 +69,7 @@ pub(crate) struct LockedSpec {
 pub(crate) struct LockedSource {
     pub(crate) rows: u64,
     pub(crate) content: String,
-    /// `name: type` for each column.
+    /// `name: type` of each column.
     pub(crate) columns: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct LockedModel {
     pub(crate) context_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) fallback: Vec<String>,
-    /// What each request contains besides the conversation and the model, by its path in the body: `options.num_ctx`.
+    /// The fields of each request other than the conversation and the model, by path in the body: `options.num_ctx`.
     pub(crate) sent: Option<BTreeMap<String, toml::Value>>,
     #[serde(default)]
     pub(crate) build: LockedBuild,
@@ -94,7 +94,7 @@ pub(crate) struct LockedBuild {
     pub(crate) digest: Option<String>,
     pub(crate) quantization: Option<String>,
     pub(crate) template: Option<String>,
-    /// Sorted; empty if the replies name none.
+    /// The builds that the replies name, sorted; empty if they name none.
     #[serde(skip_serializing_if = "is_known_empty")]
     pub(crate) replies: Option<Vec<String>>,
 }
@@ -115,7 +115,7 @@ impl From<Build> for LockedBuild {
     }
 }
 
-/// After the run, `rows = answered + failed + skipped`.
+/// A stage; after the run, `rows = answered + failed + skipped`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LockedStage {
@@ -136,7 +136,7 @@ pub(crate) struct LockedStage {
     pub(crate) settings: String,
     /// The hash of the first prompts of all rows, in the order of the rows.
     pub(crate) prompts: Option<String>,
-    /// The hash of the JSON Schemas of these prompts.
+    /// The hash of the JSON Schemas of the first prompts.
     pub(crate) answers: Option<String>,
     pub(crate) rows: Option<u64>,
     pub(crate) answered: Option<u64>,
@@ -144,7 +144,7 @@ pub(crate) struct LockedStage {
     pub(crate) skipped: Option<u64>,
 }
 
-/// For a stage's table, `rows = answered + failed + skipped` after the run.
+/// An output; if it is a stage's table, `rows = answered + failed + skipped` after the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LockedOutput {
@@ -154,9 +154,9 @@ pub(crate) struct LockedOutput {
     pub(crate) answered: Option<u64>,
     pub(crate) failed: Option<u64>,
     pub(crate) skipped: Option<u64>,
-    /// The hash of the values, or `missing`, or `unreadable: why`.
+    /// The hash of the values, `missing`, or `unreadable: ` with the reason.
     pub(crate) content: Option<String>,
-    /// `name: type` in Parquet; only names in CSV and JSON Lines, which have no types.
+    /// `name: type` in Parquet; only names in CSV and JSON Lines, whose columns have no types.
     pub(crate) columns: Vec<String>,
 }
 
@@ -220,7 +220,7 @@ impl Lock {
         format!("{HEAD}{tables}")
     }
 
-    /// Writes it to `path`, whole or not at all. Only for the holder of the run's lock.
+    /// Writes the lock to `path` atomically. The caller must hold the run's lock.
     pub(crate) fn write(&self, path: &Path) -> Result<(), StoreError> {
         clean(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), Some(path));
         write_whole(path, self.to_toml().as_bytes()).map_err(StoreError::io(path))
@@ -232,12 +232,12 @@ impl Lock {
         json
     }
 
-    /// The lock in a run's manifest; `None` for a run of some rows or stages only.
+    /// The lock in a run's manifest; `None` if the run covered only some rows or stages.
     pub(crate) fn of_manifest(manifest: &Manifest) -> Option<Self> {
         serde_json::from_value(manifest.lock.clone()?).ok()
     }
 
-    /// The build of a model, empty if the lock does not name it.
+    /// The build of a model; empty if the lock does not contain it.
     pub(crate) fn build(&self, model: &str) -> Build {
         let LockedBuild { digest, quantization, template, .. } =
             self.models.get(model).map(|model| model.build.clone()).unwrap_or_default();

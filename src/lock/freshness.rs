@@ -1,5 +1,5 @@
-//! Freshness: how far each stage is, why it is not done, and what a run would send. Reads the lock and the manifests of
-//! the project's runs.
+//! Freshness: reports the state of each stage, why it is not done, and how many calls a run would send. Reads the lock
+//! and the manifests of the project's runs.
 
 use super::drift::Drift;
 use super::facts::parts_of;
@@ -13,14 +13,14 @@ pub(crate) enum StageState {
     NeverRun,
     Running,
     Stopped,
-    /// Its inputs have changed since it was written.
+    /// The inputs have changed since the table was written.
     Stale,
     Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outlook {
-    /// Calls at most, those that the ledger answers included.
+    /// The largest number of calls, including those that the ledger answers.
     pub(crate) calls: u64,
     pub(crate) from_ledger: u64,
     pub(crate) unknown: u64,
@@ -30,9 +30,9 @@ pub(crate) struct Outlook {
 pub(crate) struct Freshness {
     pub(crate) name: String,
     pub(crate) state: StageState,
-    /// The drift since the lock was written; without a lock, since the last run.
+    /// The drift since the lock was written, or since the last run if there is no lock.
     pub(crate) why: Vec<Drift>,
-    /// Calls that a run would send, at most if some rows are unknown; `None` if the rows of its input are not counted yet.
+    /// Calls that a run would send, an upper bound if rows are unknown; `None` if the input's rows are not counted yet.
     pub(crate) to_send: Option<u64>,
     pub(crate) outlook: Outlook,
 }
@@ -53,13 +53,13 @@ pub(crate) fn freshness(
     let dir = RunDir::new(project.run(&plan.run_name()));
     let manifest = Manifest::read(&dir);
     let earlier = match lock {
-        // A selection of rows or stages cannot show drift of the whole.
+        // A run of only some rows or stages cannot be compared with the whole.
         _ if !plan.is_whole() => None,
         Some(lock) => Some(Earlier { lock, done: true }),
         None => last_run(project, &plan.spec.name),
     };
     let since = |lock: &Lock| {
-        // A run that was stopped does not know all facets either.
+        // The lock of a stopped run does not know all facets either.
         let (mut then, mut now) = (lock.facets(), now.facets());
         now.assume(&then);
         then.assume(&now);
@@ -92,7 +92,7 @@ pub(crate) fn freshness(
         if state == StageState::NeverRun {
             why.clear();
         }
-        // Complete parts without failures are kept; the ledger is not read for them.
+        // Complete parts without failures are kept, so the ledger is not read for them.
         let kept = parts.is_some_and(|(counts, _)| counts.failed == 0) && concerned(&own).is_empty();
         let sent = plan.rows(plan.spec.stage(i).input).map(|_| outlook.calls.saturating_sub(outlook.from_ledger));
         let to_send = if kept { Some(0) } else { sent };
@@ -117,7 +117,7 @@ fn prefixes(spec: &Spec, stage: TableId) -> Vec<String> {
     prefixes
 }
 
-/// The stage's outputs in the lock that have no file.
+/// The outputs of the stage that are in the lock but have no file.
 fn missing(spec: &Spec, stage: TableId, lock: &Lock) -> Vec<Drift> {
     let outputs = spec.outputs.iter().filter(|(_, o)| o.input == stage && !o.file.exists());
     let locked = outputs.filter_map(|(name, _)| Some((name, lock.outputs.get(name.as_str())?.content.clone()?)));
@@ -133,7 +133,7 @@ fn last_run(project: &Project, pipeline: &str) -> Option<Earlier> {
     let runs = std::fs::read_dir(project.runs()).ok()?.flatten();
     let manifests = runs.filter_map(|run| Manifest::read(&RunDir::new(run.path())));
     let last = manifests.filter(|m| m.pipeline == pipeline && m.lock.is_some()).max_by(|a, b| {
-        // Of two that began in the same second, the finished one knows more.
+        // If two runs began in the same second, the finished one counts as newer.
         (&a.started_at, a.state == State::Done).cmp(&(&b.started_at, b.state == State::Done))
     })?;
     Some(Earlier { done: last.state == State::Done, lock: Lock::of_manifest(&last)? })

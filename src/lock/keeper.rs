@@ -1,20 +1,20 @@
 //! The keeper of a lock: compares it with a run before the first call, and writes it at the end.
 //!
-//! A plain run accepts changes of the author (spec, inputs) and rewrites the lock. Changes that happened by themselves
-//! (a model build, the format of call keys) stop it until [`LockMode::Update`] accepts them.
+//! A normal run accepts changes of the author (spec, inputs) and rewrites the lock. Other changes (a model build, the
+//! format of call keys) stop the run until [`LockMode::Update`] accepts them.
 
 use std::path::{Path, PathBuf};
 
 use super::{Drift, Lock, LockError};
 use crate::store::StoreError;
 
-/// What a run does with the lock next to its spec.
+/// How a run uses the lock next to its spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockMode {
-    /// Run what the spec says now, unless the build of a model has changed.
+    /// Accept changes of the spec and the inputs, but not of a model's build.
     #[default]
     Follow,
-    /// Accept no change.
+    /// Do not accept any change.
     Locked,
     /// Accept every change and write the lock.
     Update,
@@ -78,7 +78,7 @@ impl LockKeeper {
         }
     }
 
-    /// Writes the lock of a finished run if it changed; in [`LockMode::Locked`] a change is a failure.
+    /// Writes the lock of a finished run if it changed. In [`LockMode::Locked`] a change is a failure.
     pub(crate) fn end(self, new: Option<&Lock>) -> Result<LockChange, LockFailure> {
         let LockKeeper { path, mode, old } = self;
         let Some(new) = new.filter(|_| mode != LockMode::Ignore) else {

@@ -1,7 +1,7 @@
-//! The lock of a spec: what its tables were made from and what they contain, kept in `<spec>.lock` next to the spec.
+//! The lock of a spec: records the inputs and the contents of its tables, in `<spec>.lock` next to the spec.
 //!
 //! An entry of a lock is a facet, named by its path: `sources.speeches.rows`. A facet with a changed value has drifted.
-//! To add one, add a field to the types in `file` and fill it in `facts`; a field that only a run or a server can tell is
+//! To add one, add a field to the types in `file` and fill it in `facts`. A field that only a run or server can fill is
 //! an `Option` without `skip_serializing_if`.
 
 mod drift;

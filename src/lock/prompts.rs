@@ -1,4 +1,4 @@
-//! Prompt digests: hashes what a stage asks first about each row.
+//! Prompt digests: hashes the first prompts of each row of a stage.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) struct PromptDigest {
     prompts: blake3::Hasher,
     bytes: Vec<u8>,
     schemas: BTreeSet<String>,
-    /// The schema of the last prompt; most prompts of a stage share one.
+    /// The schema of the last prompt. Most prompts of a stage share one schema.
     last: Option<Arc<Value>>,
 }
 
@@ -55,7 +55,7 @@ impl PromptDigest {
                 bytes.extend((content.len() as u64).to_le_bytes());
                 bytes.extend(content.as_bytes());
             }
-            // Another respondent makes another call from the same words.
+            // A prompt for another respondent is another call, even with the same text.
             bytes.push(u8::from(prompt.respondent.is_some()));
             bytes.extend(prompt.respondent.unwrap_or(0).to_le_bytes());
             if let Some(schema) = &prompt.schema

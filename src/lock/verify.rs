@@ -7,12 +7,12 @@ use crate::store::{Project, RunDir};
 
 pub(crate) struct Verified {
     pub(crate) drift: Vec<Drift>,
-    /// The facets that cannot be found out here and now.
+    /// The facets that cannot be checked in this environment.
     pub(crate) unchecked: Vec<String>,
     pub(crate) same: usize,
 }
 
-/// `now` is the lock that a run of `plan` would start with. Reads the output files once, as streams.
+/// `now` is the lock that a run of `plan` would start with. Streams each output file once.
 pub(crate) fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project) -> Verified {
     now.add_counts(plan, &RunDir::new(project.run(&plan.run_name())));
     now.add_outputs(plan);

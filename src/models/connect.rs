@@ -1,7 +1,7 @@
-//! Connecting: from the models of a spec to clients with builds.
+//! Connecting: makes a client with a known build for each model of a spec.
 //!
-//! A model's build is part of its call keys. A server may be down while its build is known and the ledger has every answer:
-//! only the first call that has to be sent then stops the run.
+//! A model's build is part of its call keys. If a server is down, the last known build is used. If the ledger then has
+//! every answer, the run succeeds; otherwise the first call that has to be sent stops it.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ use crate::store::{Ledger, LedgerError, ModelEntry, ReplayFile, shown};
 #[derive(Clone, Copy)]
 pub(crate) struct Access<'a> {
     pub(crate) env: Env<'a>,
-    /// Remembers the builds that servers had. [`Models::connect`] without a ledger fails where a server is down.
+    /// Remembers the builds of servers. Without a ledger, [`Models::connect`] fails if a server is down.
     pub(crate) ledger: Option<&'a Ledger>,
     pub(crate) recorded: Option<&'a ReplayFile>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Models {
-    /// By index in the spec; `None` for a model that no stage asks.
+    /// The targets by index in the spec; `None` for a model that no stage asks.
     targets: Vec<Option<Target>>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// The environment lacks a key, an address or a file.
+    /// An API key, an address or a file is missing from the environment.
     #[error("provider `{provider}`: {message}")]
     Environment { provider: String, message: String, help: Option<String> },
     #[error("model `{model}`: {error}")]
@@ -45,7 +45,7 @@ pub(crate) fn asked_models(plan: &Plan) -> Vec<usize> {
 }
 
 impl Models {
-    /// Connects the models `asked`, by index in the spec, and asks each server for its build.
+    /// Connects the models `asked`, given by index in the spec, and asks each server for its build.
     pub(crate) async fn connect(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
         let mut models = Models::clients(spec, asked, access.env)?;
         for target in models.targets.iter_mut().flatten() {
@@ -74,7 +74,7 @@ impl Models {
         Ok(models)
     }
 
-    /// The models without network, keys and addresses, with the builds that are known. They can't be asked.
+    /// Models with the known builds, without network access, keys or addresses. They can't be asked.
     pub(crate) fn offline(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
         let mut models = Models::clients(spec, asked, &without_keys(spec, access.env))?;
         for target in models.targets.iter_mut().flatten() {
@@ -165,7 +165,7 @@ impl Access<'_> {
     }
 }
 
-/// The build that a model of this name had in the recorded run; or else that of any model of the same kind and id.
+/// The build that the model of this name had in the recorded run, or else that of any model of the same kind and id.
 fn recorded_build(file: &ReplayFile, target: &Target) -> Option<Build> {
     let kind = target.provider.kind();
     let id = shown(kind, &target.model.id);
@@ -176,12 +176,12 @@ fn recorded_build(file: &ReplayFile, target: &Target) -> Option<Build> {
     Some(Build { digest, quantization, template: model.template.clone() })
 }
 
-/// The name under which the ledger remembers a server's builds.
+/// The name under which the ledger stores a server's builds.
 fn server(target: &Target) -> String {
     format!("{} {}", target.provider.kind(), target.provider.endpoint())
 }
 
-/// The environment with placeholders for keys, and for addresses that are not set.
+/// The environment with placeholders for API keys and for addresses that are not set.
 fn without_keys<'a>(spec: &'a Spec, env: Env<'a>) -> impl Fn(&str) -> Option<String> + Sync + 'a {
     move |name| {
         let mut endpoints = spec.endpoints.values().map(|spec| &spec.endpoint);

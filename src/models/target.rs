@@ -1,4 +1,4 @@
-//! One model of a spec: its client, its build, and how a prompt is sent to it.
+//! Targets: one model of a spec with its client, its build, and the settings for a prompt.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::provider::{Build, Call, Model, Provider};
 use crate::spec::Price;
 use crate::store::Key;
 
-/// Tokens that the form of a pack's reply takes for each item.
+/// The number of tokens that the JSON around each item of a pack's reply needs.
 const ITEM_TOKENS: u32 = 24;
 
 #[derive(Debug)]
@@ -21,21 +21,21 @@ pub(crate) struct Target {
     pub(crate) build: Build,
     pub(crate) price: Option<Price>,
     pub(crate) context_tokens: Option<u64>,
-    /// The models that are asked when this one fails: name and index in the spec.
+    /// The models that are asked when this one fails, by name and index in the spec.
     pub(crate) fallback: Vec<(String, usize)>,
-    /// Whether the server was down when the models were connected; the build is then the last known one.
+    /// Whether the server was down when the models were connected. The build is then the last known one.
     pub(crate) was_down: bool,
-    /// Whether its keys are placeholders: no call may be sent.
+    /// Whether the API keys are placeholders, so that no call may be sent.
     pub(crate) is_offline: bool,
 }
 
 impl Target {
-    /// The context size in tokens, prompt and reply together, where it is known.
+    /// The context size in tokens, prompt and reply together, if it is known.
     pub(crate) fn context(&self) -> Option<u64> {
         self.provider.context_tokens(&self.model).or(self.context_tokens)
     }
 
-    /// Whether its server holds one model at a time, so that it is expensive to switch models.
+    /// Whether the server holds one model at a time, so that switching models is expensive.
     pub(crate) fn holds_one_model(&self) -> bool {
         !self.is_offline && self.provider.holds_one_model()
     }
@@ -47,7 +47,7 @@ impl Target {
         call_key(self.provider.kind(), &self.build, &encoded, replicate, self.respondent(prompt))
     }
 
-    /// The respondent of `prompt`, if others answer the same prompt anew. A greedy model would repeat its answer.
+    /// The respondent of `prompt`, if several respondents get the same prompt. A greedy model would repeat its answer.
     fn respondent(&self, prompt: &Prompt) -> Option<u64> {
         prompt.respondent.filter(|_| !self.provider.is_greedy(&self.model.sampling))
     }

@@ -1,4 +1,4 @@
-//! Estimates: counts what a stage would ask about some rows, and answers it from the ledger.
+//! Estimates: counts the calls of a stage about some rows, and answers them from the ledger.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct StageEstimate {
     pub(crate) skipped: u64,
     pub(crate) complete: u64,
     pub(crate) unknown: u64,
-    /// Calls at most about the known rows, without those that are skipped or complete.
+    /// The largest number of calls about the known rows, except rows that are skipped or complete.
     pub(crate) calls: u64,
     pub(crate) packs: Packs,
     pub(crate) bytes: PromptBytes,
@@ -32,7 +32,7 @@ pub(crate) struct StageEstimate {
 
 pub(crate) struct Rendered {
     pub(crate) stage: String,
-    /// The row's number, from 1.
+    /// The number of the row, from 1.
     pub(crate) row: u64,
     pub(crate) prompt: Result<Prompt, String>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Rendered {
 #[derive(Clone, Copy)]
 pub(crate) struct StageRows<'a> {
     pub(crate) stage: &'a StageSpec,
-    /// The rows; the first begins a pack.
+    /// The rows, of which the first begins a pack.
     pub(crate) batch: &'a RecordBatch,
     /// The number of the first row, from 0.
     pub(crate) first: u64,
@@ -50,7 +50,7 @@ pub(crate) struct StageRows<'a> {
 pub(crate) struct Recall<'a> {
     pub(crate) models: &'a Models,
     pub(crate) ledger: &'a Ledger,
-    /// Older answers do not count; in milliseconds since 1970.
+    /// The time before which answers do not count, in milliseconds since 1970.
     pub(crate) since: i64,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct StageState {
     /// The hash of the first prompts; `None` once a row is unknown.
     pub(crate) digest: Option<PromptDigest>,
     pub(crate) rendered: Vec<Rendered>,
-    /// Cuts the rows into packs, with the number of the next row; `None` once a row is unknown.
+    /// Cuts the rows into packs; also the number of the next row. `None` once a row is unknown.
     pub(crate) packs: Option<(Cutter, u64)>,
 }
 
@@ -73,7 +73,7 @@ impl StageState {
         }
     }
 
-    /// Keeps prompts until there are `render` of them; returns the output rows if `recall` answers all calls.
+    /// Keeps up to `render` prompts. Returns the output rows if `recall` answers all calls.
     pub(crate) fn estimate(
         &mut self,
         rows: StageRows<'_>,

@@ -1,5 +1,5 @@
-//! Following: reads the sources of a plan once and follows their rows through the stages. A row of a later stage is known if
-//! the ledger holds the answers it is made from.
+//! Following: reads the sources of a plan once and follows their rows through the stages. A row of a later stage is
+//! known if the ledger has the answers it is made from.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,7 +26,7 @@ pub(crate) struct Followed {
     pub(crate) plan: Plan,
     pub(crate) estimates: Vec<StageEstimate>,
     pub(crate) rendered: Vec<Rendered>,
-    /// The prompts and schemas of the stages where they do not depend on unknown answers.
+    /// The prompts and schemas of the stages, if they do not depend on unknown answers.
     prompts: Vec<(TableId, Prompts)>,
 }
 
@@ -138,14 +138,14 @@ impl Follower<'_> {
             match self.state(i).packs.as_mut().map(|(cutter, _)| cutter.push(batch.clone())) {
                 Some(Ok(None)) => {}
                 Some(Ok(Some(packs))) => self.pass_next(i, &packs)?,
-                // The number is unknown, or a column would be too long.
+                // The row number is unknown, or a column would be too long.
                 None | Some(Err(_)) => self.wait_at(i, batch.num_rows() as u64),
             }
         }
         Ok(())
     }
 
-    /// Follows the last packs, which are not full.
+    /// Follows the last packs, which are incomplete.
     fn flush(&mut self) -> Result<(), StoreError> {
         for i in self.plan.stages() {
             if let Some(left) = self.state(i).packs.as_mut().and_then(|(cutter, _)| cutter.finish()) {

@@ -1,6 +1,6 @@
-//! Previews: what a run would ask, how many of its calls the ledger answers, and prompts as they would be sent.
+//! Previews: report what a run would ask, how many calls the ledger answers, and the prompts as sent.
 //!
-//! Reads the sources and the ledger, writes nothing and sends nothing.
+//! Reads the sources and the ledger. Writes and sends nothing.
 
 mod estimate;
 mod follow;
@@ -27,7 +27,7 @@ pub(crate) struct Preview {
     pub(crate) lock: Lock,
 }
 
-/// Plans `spec` and looks its calls up; renders the first `render` prompts of every stage that reads a source.
+/// Plans `spec` and looks up its calls. Renders the first `render` prompts of every stage that reads a source.
 pub(crate) fn preview(
     spec: Spec,
     selection: &Selection,
@@ -39,7 +39,7 @@ pub(crate) fn preview(
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let since = fresh_since(&RunDir::new(project.run(&plan.run_name()))).unwrap_or(i64::MIN);
-    // A client that can't be made (an unset address) is an error of the run; here the answers are only unknown.
+    // A client that can't be made (an unset address) is an error in a run. Here it only makes the answers unknown.
     let access = Access { env, ledger: ledger.as_ref(), recorded: None };
     let models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
     let recall = recall(models.as_ref(), ledger.as_ref(), since);
@@ -49,7 +49,7 @@ pub(crate) fn preview(
     Ok(Preview { plan, stages, rendered, lock })
 }
 
-/// Prompts that depend on answers use the answers of the builds that `lock` names.
+/// Prompts that depend on answers use those of the builds in `lock`.
 pub(crate) fn now(
     plan: Plan,
     models: Option<Models>,
@@ -98,7 +98,7 @@ impl Preview {
     }
 }
 
-/// The plan of the first rows, and the first `most` prompts of every stage that depends on no answer. Opens no ledger.
+/// The plan of the first rows, and the first `most` prompts of the stages that depend on no answer. Opens no ledger.
 pub(crate) fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;

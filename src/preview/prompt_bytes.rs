@@ -1,18 +1,18 @@
-//! Prompt bytes: the size of the first prompts, and how much of it a server with a prompt cache reads only once.
+//! Prompt bytes: measures the first prompts, and how much of them a prefix cache saves.
 
 use crate::ask::{FirstRound, by_pack};
 use crate::prompt::{Prompt, pack, together};
 use crate::spec::StageSpec;
 
-/// The size of the first prompts about rows, for one answer about each row.
+/// The sizes of the first prompts of rows, for one answer about each row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PromptBytes {
     pub(crate) prompts: u64,
     pub(crate) bytes: u64,
-    /// Bytes at the beginning of prompts that are the same for all rows.
+    /// Bytes at the beginning of the prompts that are the same for all rows.
     pub(crate) shared: u64,
     pub(crate) beginning: u64,
-    /// Bytes of templates that are the same for all rows but follow the row's own text.
+    /// Bytes of templates that are the same for all rows but come after the row's own text.
     pub(crate) behind: u64,
 }
 
@@ -31,7 +31,7 @@ impl PromptBytes {
         self.beginning = self.beginning.max(beginning);
     }
 
-    /// Bytes that a server reads if it caches the shared beginning.
+    /// Bytes that a server processes if it caches the shared beginning.
     pub(crate) fn read(&self) -> u64 {
         self.bytes - self.shared + self.beginning
     }
@@ -40,12 +40,12 @@ impl PromptBytes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Packs {
     pub(crate) count: u64,
-    /// Bytes of the first prompts if each row were asked alone, for one answer about each row.
+    /// Bytes of the first prompts without packs, for one answer about each row.
     pub(crate) single_bytes: u64,
 }
 
 impl Packs {
-    /// Adds the packs of some rows, and their prompts to `all`.
+    /// Adds the packs of some rows to the count, and their prompts to `all`.
     pub(crate) fn add(&mut self, stage: &StageSpec, rows: &mut [FirstRound], all: &mut PromptBytes) {
         for rows in by_pack(stage, rows) {
             self.count += 1;

@@ -1,4 +1,4 @@
-//! Retained tables: the rows that transforms read, in a temporary folder.
+//! Retained tables: stores the rows that transforms read, in a temporary folder.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::run::RunError;
 use crate::spec::TableId;
 use crate::store::{PartWriter, RunDir, StoreError};
 
-/// The tables; the folder is removed with them.
+/// The tables. Dropping this removes their folder.
 pub(crate) struct Retained {
     pub(crate) dir: RunDir,
     /// The inputs of transforms whose rows are all known so far.

@@ -1,11 +1,11 @@
-//! Packing in the report of a run: calls saved, and how often the answers differ from those of single rows.
+//! Packing in the report of a run: shows the calls saved, and how often the answers differ from those of single rows.
 
 use std::fmt::Write;
 
 use super::numbers::{count, number};
 use crate::store::{Audit, StageTotals};
 
-/// The lines about a stage with packs, indented by `width` columns; empty for other stages.
+/// The lines about a stage with packs, indented by `width` columns. Empty for other stages.
 pub(crate) fn lines(totals: &StageTotals, width: usize) -> String {
     let mut out = String::new();
     let singles = totals.audit.as_ref().map_or(0, |audit| audit.single.answers);

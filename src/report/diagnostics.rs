@@ -38,7 +38,7 @@ fn located<'a>(problems: &'a [Diagnostic], document: &Document) -> Vec<Located<'
     all
 }
 
-/// The span clamped to the text and to character boundaries; an inverted span becomes empty.
+/// The span clamped to the text and to character boundaries. An inverted span becomes empty.
 fn within(text: &str, span: Range<usize>) -> Range<usize> {
     let floor = |at: usize| {
         let mut at = at.min(text.len());
@@ -84,8 +84,8 @@ pub(crate) fn summary(problems: &[Diagnostic]) -> String {
 pub(crate) fn human(problems: &[Diagnostic], document: &Document, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let name = clean(&document.name);
-    // The renderer shows ASCII controls as pictures but keeps the others, and U+009B starts a command in some terminals.
-    // Their replacement also has two bytes, so that spans stay correct.
+    // The renderer replaces ASCII controls but keeps the other ones, and U+009B starts a command in some terminals.
+    // Their replacement also has two bytes, so the spans stay correct.
     let two_bytes = |c: char| ('\u{80}'..='\u{9f}').contains(&c) || c == '\u{61c}';
     let source = document.text.replace(two_bytes, "\u{b7}").replace(['\u{200e}', '\u{200f}'], "\u{fffd}");
     let mut text = String::new();
@@ -147,7 +147,7 @@ pub(crate) fn github(problems: &[Diagnostic], document: &Document) -> String {
         let severity = severity_name(at.problem.severity);
         let title = property(&format!("fanfold ({})", at.problem.rule));
         let file = property(&document.name.replace('\\', "/"));
-        // GitHub accepts columns only for an annotation on one line.
+        // GitHub accepts columns only for annotations on a single line.
         let columns = if at.line == at.end_line {
             format!(",col={},endColumn={}", at.column, at.end_column)
         } else {

@@ -1,4 +1,4 @@
-//! The report of `fanfold diff`: differences between the inputs and between the tables of two runs, locks or tables.
+//! The report of `fanfold diff`: shows how the inputs and the tables of two runs, locks or tables differ.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -179,7 +179,7 @@ fn confusion_grid(confusion: &Confusion) -> Vec<Vec<String>> {
     [head].into_iter().chain(rows).collect()
 }
 
-/// A cell in JSON notation, so that text cannot be mistaken for null or a number; cut to `most` characters.
+/// A cell in JSON notation, cut to `most` characters. JSON distinguishes text from null and numbers.
 fn cell(cell: &Cell, most: usize) -> String {
     match cell {
         Cell::Number(number) if !number.is_finite() => number.to_string(),
@@ -198,7 +198,7 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// A number with up to three decimals; in scientific notation if it would round to zero.
+/// A number with up to three decimals, or in scientific notation if it would round to zero.
 fn rounded(number: f64) -> String {
     let text = format!("{number:.3}");
     match number != 0.0 && number.abs() < 0.001 {

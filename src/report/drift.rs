@@ -1,4 +1,4 @@
-//! Drift: changed facets of a lock, as lines for people.
+//! Drift: formats the changed facets of a lock as lines of text.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::lock::Drift;
 const VALUE: usize = 80;
 const HASH: usize = 12;
 
-/// One line per facet with its old and new value, each after `indent`.
+/// One line per facet with its old and new value, indented by `indent`.
 pub(crate) fn lines(drift: &[Drift], indent: &str) -> String {
     let width = drift.iter().map(|d| d.facet.len()).max().unwrap_or(0);
     let mut out = String::new();

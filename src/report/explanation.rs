@@ -1,4 +1,4 @@
-//! The report of `fanfold explain`: how a row of a table was produced.
+//! The report of `fanfold explain`: shows how a row of a table was produced.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;

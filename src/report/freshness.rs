@@ -1,4 +1,4 @@
-//! The state of a stage as words and as JSON.
+//! Freshness: formats the state of a stage as text and as JSON.
 
 use serde_json::{Value, json};
 

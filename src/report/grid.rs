@@ -1,4 +1,4 @@
-//! A grid: rows of cells as lines with aligned columns.
+//! Grids: formats rows of cells as lines with aligned columns.
 
 use unicode_width::UnicodeWidthStr;
 

@@ -1,7 +1,7 @@
-//! Reports: what the commands show, as text for people (`Display`) and as JSON for programs (`Serialize`).
+//! Reports: format the results of the commands, as text for people (`Display`) and as JSON for programs (`Serialize`).
 //!
-//! One file per command. `verdict` runs the tests of a spec; the other files do not read or write anything but the first
-//! rows of a table (`preview`).
+//! Most commands have one file. `verdict` runs the tests of a spec and `preview` reads the first rows of a table. The
+//! other files do no input or output.
 
 mod audit;
 pub(crate) mod bench;

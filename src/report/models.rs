@@ -1,4 +1,4 @@
-//! The reports of `fanfold models`: the built-in models, and the models that servers have and a spec needs.
+//! The reports of `fanfold models`: list the built-in models, and the models that servers have and a spec needs.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -156,7 +156,7 @@ fn write_table(f: &mut Formatter<'_>, server: &Surveyed, found: &Inventory) -> f
     let shown: Vec<&Listed> = found.models.iter().filter(needed).chain(others.take(OTHERS)).collect();
     let mut lines = vec![["model", "size", "parameters", "quantization", "context", ""].map(str::to_owned)];
     lines.extend(shown.iter().map(|listed| cells(listed)));
-    // A column without any value is left out.
+    // Columns without any value are omitted.
     let columns: Vec<usize> =
         (0..lines[0].len()).filter(|i| *i == 0 || lines[1..].iter().any(|line| !line[*i].is_empty())).collect();
     let rows: Vec<Vec<String>> = lines.iter().map(|line| columns.iter().map(|i| line[*i].clone()).collect()).collect();

@@ -1,4 +1,4 @@
-//! Numbers in text: digits in groups of three, and nouns in singular or plural.
+//! Numbers in text: formats digits in groups of three, and nouns in singular or plural.
 
 /// A number with its noun: `1 row`, `1,234 rows`.
 pub(crate) fn count(n: u64, noun: &str) -> String {

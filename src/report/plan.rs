@@ -1,4 +1,4 @@
-//! The report of `fanfold plan`: sources, stages, calls and outputs of a run that has not started.
+//! The report of `fanfold plan`: shows the sources, stages, calls and outputs of a run before it starts.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -15,13 +15,13 @@ use crate::spec::{Spec, StageSpec, TableId, TableSpec};
 
 /// The approximate number of bytes per token.
 const BYTES: u64 = 4;
-/// Shared bytes after the row's text, per prompt, that are worth a hint.
+/// The number of shared bytes after the row's text, per prompt, from which a hint is shown.
 const BEHIND: u64 = 200;
 
-/// What a run would do; the text is what `fanfold plan` prints.
+/// The plan of a run and its estimated calls, as printed by `fanfold plan`.
 pub struct PlanReport {
     pub(crate) preview: Preview,
-    /// One per stage that runs.
+    /// The freshness of each stage that runs.
     pub(crate) stages: Vec<Freshness>,
 }
 
@@ -106,7 +106,7 @@ impl PlanReport {
     }
 }
 
-/// The approximate number of tokens in the first prompts of a stage, and how many of them a prefix cache saves.
+/// The approximate number of tokens in the first prompts of a stage, and the number that a prefix cache saves.
 fn write_tokens(f: &mut Formatter<'_>, stage: &StageSpec, known: &StageEstimate) -> fmt::Result {
     let said = &known.bytes;
     if said.prompts == 0 {

@@ -1,4 +1,4 @@
-//! The report of `fanfold population`: drawn shares next to their targets, the result of raking, the first rows.
+//! The report of `fanfold population`: shows drawn shares next to their targets, the raking result and the first rows.
 
 use std::fmt::{self, Display, Formatter};
 

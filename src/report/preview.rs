@@ -1,6 +1,6 @@
-//! The first rows of a table, laid out for the width of a terminal.
+//! Previews of tables: formats the first rows of a table for the width of a terminal.
 //!
-//! Answers come first and get the width that they need; the columns used in the prompt share the rest.
+//! Answers come first and get the width that they need. The columns used in the prompt share the rest.
 
 use arrow_array::RecordBatch;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -15,7 +15,7 @@ use crate::table::{Cell, cell_at};
 
 const ROWS: u64 = 5;
 const NARROW: usize = 12;
-/// Characters of a column name that are never cut, so that names with the same beginning stay distinct.
+/// The number of characters of a column name that are never cut, so that names with the same beginning stay distinct.
 const NAME: usize = 24;
 
 struct Column {
@@ -23,7 +23,7 @@ struct Column {
     right: bool,
 }
 
-/// The first rows of each stage that has an output; a part that can't be read is left out.
+/// The first rows of each stage that has an output. Parts that can't be read are left out.
 pub(crate) fn first_rows(plan: &Plan, folder: &RunDir, width: usize) -> Vec<String> {
     let mut stages = Vec::new();
     let mut shown = Vec::new();
@@ -55,7 +55,7 @@ fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
     while let TableSpec::Stage(before) = spec.table(first.input) {
         first = before;
     }
-    // A stage's table begins with the columns of its input. The columns of a group serve as its key.
+    // A stage's table begins with the columns of its input. A group is identified by all its columns.
     let given = if spec.relation(first.input).hidden > 0 { 0 } else { first.given };
     let relation = &stage.relation;
     let is_error = |i: &usize| relation.guards.iter().flatten().any(|guard| *guard == Guard::Error(*i));
@@ -105,7 +105,7 @@ fn lines(first: &[Column], rest: &[Column], room: usize) -> String {
     grid(&rows, "", |i| shown[i].0.right)
 }
 
-/// The widths of as many columns as fit; the widest are cut first.
+/// The widths of the columns that fit into `room`. The widest columns are cut first.
 fn fitted(columns: &[Column], room: usize) -> Vec<usize> {
     let full: Vec<usize> = columns.iter().map(|c| c.lines.iter().map(|l| l.width()).max().unwrap_or(0)).collect();
     let names: Vec<usize> = columns.iter().map(|c| c.lines.first().map_or(0, |name| name.width()).min(NAME)).collect();
@@ -120,7 +120,7 @@ fn fitted(columns: &[Column], room: usize) -> Vec<usize> {
     Vec::new()
 }
 
-/// The text in at most `width` columns of a terminal.
+/// The text, cut to at most `width` columns of a terminal.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();

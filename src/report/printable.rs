@@ -1,10 +1,10 @@
 //! Printable text: replaces characters that control a terminal or change the direction of text.
 //!
-//! Cells, replies, specs, servers and file names can contain them. `cli` passes everything that it prints through here.
+//! Cells, replies, specs, server names and file names can contain them. `cli` passes its output through this module.
 
 use std::borrow::Cow;
 
-/// Whether `c` is neither a control character (except line ends and tabs) nor a mark of text direction.
+/// Whether `c` can be printed: not a control character (except line ends and tabs) or a text direction mark.
 pub(crate) fn is_printable(c: char) -> bool {
     let turns = matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     !turns && (!c.is_control() || c == '\n' || c == '\t')

@@ -1,4 +1,4 @@
-//! The report of `fanfold status`: the state of a pipeline and of each stage.
+//! The report of `fanfold status`: shows the state of a pipeline and of each stage.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(crate) struct StatusReport {
 }
 
 impl StatusReport {
-    /// The state of the pipeline: that of the stage furthest from done.
+    /// The state of the pipeline is that of the stage furthest from done.
     fn state(&self) -> StageState {
         let order = [StageState::Running, StageState::Stopped, StageState::Stale, StageState::NeverRun];
         let found = order.into_iter().find(|state| self.stages.iter().any(|s| s.state == *state));

@@ -1,5 +1,5 @@
-//! The report of `fanfold run`: row and call counts, the share of each label, the first rows of each kind of error, and
-//! the files written.
+//! The report of `fanfold run`: shows row and call counts, label shares, the first rows of each kind of error, and the
+//! files written.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
@@ -110,7 +110,7 @@ fn write_rows(f: &mut Formatter<'_>, name: &str, totals: &StageTotals) -> fmt::R
     writeln!(f, "{name}  {} = {answered} answered + {failed} failed + {skipped} skipped{rest}", count(*rows, "row"))
 }
 
-/// The lines of a stage below its rows; `known` names the origin of calls that were not sent.
+/// The lines of a stage after the line about its rows; `known` names the origin of calls that were not sent.
 fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known: &str) -> fmt::Result {
     let mut parts = vec![format!("{} sent", count(totals.calls, "call"))];
     if totals.from_ledger > 0 {
@@ -140,7 +140,7 @@ fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known:
     totals.errors.iter().try_for_each(|(kind, error)| writeln!(f, "{:width$}  {}", "", failures(kind, error)))
 }
 
-/// A line per label and one for null; for booleans only a line for true.
+/// One line per label and one for null. Booleans only get a line for true.
 fn labels(share: &Share) -> Vec<String> {
     let of = share.of();
     let interval = |given: u64| {

@@ -59,7 +59,7 @@ impl TestResult<'_> {
 }
 
 impl<'a> TestReport<'a> {
-    /// `findings` are those of `tests`, in the same order.
+    /// `findings` has one entry per test, in the order of `tests`.
     pub(crate) fn new(document: &'a Document, tests: &'a [TestSpec], findings: &'a [Finding]) -> Self {
         let results = tests.iter().zip(findings).map(|(test, finding)| TestResult { test, finding }).collect();
         TestReport { document, results }
@@ -114,7 +114,7 @@ impl Serialize for TestReport<'_> {
     }
 }
 
-/// JUnit XML with one suite. A warning is a passed test with output.
+/// JUnit XML with one suite. A warning counts as a passed test with output.
 pub(crate) fn junit(report: &TestReport<'_>) -> String {
     let TestReport { document, results } = report;
     let failed = report.counted(Outcome::Failed);
@@ -140,7 +140,7 @@ pub(crate) fn junit(report: &TestReport<'_>) -> String {
     out
 }
 
-/// Text for an attribute or an element; characters that XML does not allow are replaced.
+/// Text for an attribute or an element. Characters that XML does not allow are replaced.
 fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -150,7 +150,7 @@ fn xml(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&apos;"),
-            // An attribute would turn these into spaces.
+            // In an attribute, a parser would turn these characters into spaces.
             '\n' => out.push_str("&#10;"),
             '\t' => out.push_str("&#9;"),
             '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),

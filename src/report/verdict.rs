@@ -1,7 +1,7 @@
 //! Verdicts: evaluates the tests of a spec on the tables of one finished run.
 //!
-//! A test reads the file of an output, the committed parts of a stage, or the rows of a source. The file of a CSV or JSON
-//! Lines output has no types, so the parts are read instead. Each table is read once, batch by batch, and only the columns
+//! A test reads the file of an output, the committed parts of a stage, or the rows of a source. CSV and JSON Lines
+//! files have no types, so the parts are read instead. Each table is read once, batch by batch, and only the columns
 //! that its tests need.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ const BATCH_ROWS: usize = 256;
 pub(crate) enum VerdictError {
     #[error("no finished run matches this spec and its sources as they are now")]
     NoRun,
-    /// A table is missing, or does not belong to the run.
+    /// A table is missing, or was not written by the run.
     #[error("{0}")]
     Stale(String),
     #[error(transparent)]
@@ -35,7 +35,7 @@ struct FinishedRun {
     ended: SystemTime,
 }
 
-/// The findings of the tests of `spec`, in their order, for the newest finished run of `runs`.
+/// The findings of the tests of `spec`, in the order of the tests, for the newest finished run of `runs`.
 pub(crate) fn verdicts(spec: &Spec, project: &Project, runs: Vec<RunDir>) -> Result<Vec<Finding>, VerdictError> {
     let finished = runs.into_iter().filter_map(|dir| {
         let manifest = Manifest::read(&dir).filter(|manifest| manifest.state == State::Done)?;
@@ -88,7 +88,7 @@ fn tables(
     }
 }
 
-/// The table of an output, if its format has types. Fails if the run did not write the file as it is now.
+/// The table of an output, if its format has types. Fails if the file is not the one that the run wrote.
 fn written(
     spec: &Spec,
     run: &FinishedRun,
@@ -138,7 +138,7 @@ fn held(spec: &Spec, tests: &[&TestSpec], tables: &[Table]) -> Result<Vec<Findin
         let relation = spec.relation(tests[0].input);
         read.extend(relation.key);
         let names: Vec<&str> = read.iter().map(|column| relation.schema.field(*column).name().as_str()).collect();
-        // Parquet reads a dot in a name as a path into a nested column.
+        // Parquet interprets a dot in a name as a path into a nested column.
         let plain = names.iter().all(|name| !name.contains('.'));
         let mut first = 1;
         for table in tables {

@@ -1,4 +1,4 @@
-//! The report of `fanfold verify`: how many facets of a lock still match, and those that do not.
+//! The report of `fanfold verify`: shows how many facets of a lock still match, and lists the others.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The assembler: puts a stage's finished blocks in order, writes the parts, and commits each when its calls are durable.
+//! The assembler: orders a stage's finished blocks, writes the parts, and commits each when its calls are durable.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::plan::Part;
 use crate::store::{PartFacts, PartWriter, StoreError};
 use crate::table::parquet::TableError;
 
-/// Commits at once; more would only use up file handles.
+/// The most commits in progress; more would only use up file handles.
 const COMMITS: usize = 8;
 
-/// What the assembler receives; a part's `Begin` comes first.
+/// A message to the assembler; `Begin` comes first in each part.
 pub(crate) enum Piece {
-    /// A part begins; it is made from the parts with these marks.
+    /// The beginning of a part, with the ids of the parts that it is made from.
     Begin(Part, Vec<String>),
     Block(Arc<Block>),
-    /// The part and how many blocks it has.
+    /// The end of a part: its index and its number of blocks.
     End(u64, u64),
 }
 
@@ -30,13 +30,13 @@ struct Open {
     number: u64,
     facts: PartFacts,
     writer: Option<PartWriter>,
-    /// Finished blocks that wait for one before them.
+    /// Finished blocks that must wait for an earlier one.
     early: BTreeMap<u64, Arc<Block>>,
     written: u64,
     blocks: Option<u64>,
 }
 
-/// Puts parts together until the channel closes. Unfinished parts are dropped; the ledger has their calls.
+/// Assembles parts until the channel closes. Unfinished parts are dropped; the ledger has their calls.
 pub(crate) async fn assemble(job: Arc<Job>, mut pieces: mpsc::Receiver<Piece>) -> Result<(), RunError> {
     let mut open: HashMap<u64, Open> = HashMap::new();
     let mut commits: JoinSet<Result<(), RunError>> = JoinSet::new();
@@ -113,11 +113,11 @@ async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(),
     Ok(())
 }
 
-/// Commits a part once every call behind it is on disk.
+/// Commits a part once all its calls are synced to disk.
 async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
     let Open { number, facts, writer: Some(writer), .. } = part else { return Ok(()) };
     if !job.calls.recorder().flushed().await {
-        // The ledger's writer reports the error.
+        // The recorder's thread reports the error.
         return Ok(());
     }
     job.progress().shares(&facts.shares);

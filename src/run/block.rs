@@ -1,4 +1,4 @@
-//! Blocks: some rows of a part, with a slot for each answer and a counter of what is open.
+//! Blocks: some rows of a part, with a slot for each answer and a counter of open tasks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::table::{Cell, Row, cell_at};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockPlace {
     pub(crate) part: u64,
-    /// From 0, in the part.
+    /// The index of the block in the part, from 0.
     pub(crate) index: u64,
-    /// The number of its first row in the stage's input, from 0.
+    /// The number of the first row in the stage's input, from 0.
     pub(crate) first_row: u64,
 }
 
@@ -67,7 +67,7 @@ impl Block {
         Block { place, input, fates, slots, audits: Mutex::default(), open, _memory: memory }
     }
 
-    /// Fills a slot. Returns whether its row failed, once all `width` slots of the row are filled.
+    /// Fills a slot. If this completes the row's `width` slots, returns whether the row failed.
     pub(crate) fn fill(&self, result: SlotResult, width: usize) -> Option<bool> {
         let mut slots = self.slots.lock();
         let (slot, first) = (result.slot, result.slot - result.slot % width);
@@ -88,7 +88,7 @@ impl Block {
         self.open.store(tasks, Ordering::Release);
     }
 
-    /// Closes a task; `true` if it was the last.
+    /// Marks a task as finished. Returns whether it was the last one.
     pub(crate) fn close_one(&self) -> bool {
         self.open.fetch_sub(1, Ordering::AcqRel) == 1
     }

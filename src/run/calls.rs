@@ -1,4 +1,4 @@
-//! The one door to the models: every call is made here once, and recorded here.
+//! Calls: makes and records every call to the models, each once.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::models::{Models, Target};
 use crate::prompt::{Answer, Failure, FailureKind};
 use crate::store::Record;
 
-/// Failures of a pack that smaller packs may not meet. Fallback models are not asked for such a pack.
+/// Failures of a pack that smaller packs may avoid. Fallback models are not asked for such a pack.
 const TOO_LARGE: [FailureKind; 4] =
     [FailureKind::ContextTooLong, FailureKind::Rejected, FailureKind::Timeout, FailureKind::Refused];
 
@@ -41,7 +41,7 @@ impl Calls {
         &self.recorder
     }
 
-    /// Equal calls are made once. `lookup` ends when the call is claimed. `None`: the run stops without an answer.
+    /// Makes equal calls once. Ends `lookup` when the call is claimed. Returns `None` if the run stops without answer.
     pub(crate) async fn ask(
         &self,
         request: CallRequest<'_>,
@@ -63,7 +63,7 @@ impl Calls {
                     };
                     match record {
                         Some(record) => return shared(record),
-                        // The task that made the call has stopped without an answer.
+                        // The task that made the call stopped without an answer.
                         None if stop.is_draining() => return None,
                         None => continue,
                     }
@@ -79,7 +79,7 @@ impl Calls {
                     let counts = earlier.clone().unwrap_or_else(|| record.clone());
                     asking.finish(counts, answer.is_ok().then_some(place));
                     return match earlier {
-                        // Another process was first: its answer counts.
+                        // Another process answered first, so its answer counts.
                         Some(earlier) => shared(earlier),
                         None => Some(Finished { record, answer, from_ledger: false, place: None }),
                     };
@@ -88,7 +88,7 @@ impl Calls {
         }
     }
 
-    /// Asks the model, then its fallbacks until one of them has an answer. `None`: the run stops.
+    /// Asks the model, then its fallbacks until one has an answer. Returns `None` if the run stops.
     async fn try_models(
         &self,
         request: CallRequest<'_>,
@@ -123,7 +123,7 @@ impl Calls {
         Some((tally.record(&request, target, None, Some(&failure)), Err(failure)))
     }
 
-    /// Makes a call, unless the ledger has its answer. `None`: the run stops without an answer.
+    /// Makes a call, unless the ledger has its answer. Returns `None` if the run stops without an answer.
     async fn look_up_or_ask(&self, request: CallRequest<'_>, progress: &StageProgress) -> Option<Finished> {
         let lookup = Arc::new(self.recorder.lookup());
         let (recorder, key) = (self.recorder.clone(), request.key);

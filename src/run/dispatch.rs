@@ -1,4 +1,4 @@
-//! The dispatcher: sends the tasks of a stage to the models, as many at once as the stage has lanes.
+//! The dispatcher: sends the tasks of a stage to the models, at most one task per lane.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ struct Open {
     lookup: Arc<Lookup>,
 }
 
-/// The lanes of a stage. A free lane takes the next task at once, whatever part it belongs to.
+/// The lanes of a stage. A free lane runs the next task at once, of any part.
 struct Lanes {
     job: Arc<Job>,
     free: Arc<Semaphore>,
@@ -70,7 +70,7 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// Sends a block's tasks, row by row; `false`: the run stops.
+    /// Sends a block's tasks, row by row. Returns `false` if the run stops.
     async fn block(&mut self, ProducedBlock { block, tasks, lookup }: ProducedBlock) -> bool {
         if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
             return false;
@@ -82,7 +82,7 @@ impl Lanes {
         true
     }
 
-    /// A model begins when the one before has ended. The next part begins with the last model, which is still loaded.
+    /// Runs the tasks of one model after another. The next part begins with the last model, which is still loaded.
     async fn model_by_model(&mut self, blocks: Vec<ProducedBlock>) -> bool {
         let models = self.job.stage().models.len();
         let mut by_model: Vec<Vec<Open>> = (0..models).map(|_| Vec::new()).collect();
@@ -111,13 +111,13 @@ impl Lanes {
         true
     }
 
-    /// Waits until no call of this stage is in flight; `false`: the run stops.
+    /// Waits until no call of this stage is in flight. Returns `false` if the run stops.
     async fn idle(&self) -> bool {
         let all = self.free.acquire_many(self.job.lanes() as u32);
         self.job.stop.unless_draining(all).await.is_some_and(|all| all.is_ok())
     }
 
-    /// Waits for a free lane; `None`: the run stops.
+    /// Waits for a free lane. Returns `None` if the run stops.
     async fn lane(&self) -> Option<OwnedSemaphorePermit> {
         if self.job.stop.is_draining() {
             return None;
@@ -133,7 +133,7 @@ impl Lanes {
             let done = carry_out(&job, open, &free).await && block.close_one();
             drop(lane);
             if done {
-                // The receiver is gone only when the run stops.
+                // The receiver is closed only when the run stops.
                 let _ = pieces.send(Piece::Block(block)).await;
             }
             drop(guard);
@@ -141,10 +141,10 @@ impl Lanes {
     }
 }
 
-/// Asks until a task is done; `false`: the run stops.
+/// Asks until a task is done. Returns `false` if the run stops.
 async fn carry_out(job: &Arc<Job>, open: Open, free: &Arc<Semaphore>) -> bool {
     let Open { block, mut task, lookup } = open;
-    // Held until the last question of the round is claimed: answers since the look-up are remembered that long.
+    // Kept until the round's last question is claimed, so that answers since the look-up are remembered until then.
     let mut lookup = Some(lookup);
     loop {
         match job.step(&block, &mut task) {
@@ -168,7 +168,7 @@ async fn carry_out(job: &Arc<Job>, open: Open, free: &Arc<Semaphore>) -> bool {
     }
 }
 
-/// Asks the next question; `false`: the run stops before the answer.
+/// Asks the next question. Returns `false` if the run stops before the answer.
 async fn ask(job: &Job, task: &mut Task, lookup: &mut Option<Arc<Lookup>>) -> bool {
     let Some(number) = task.wave().next() else { return false };
     let lookup = if task.open_count() == 1 { lookup.take() } else { lookup.clone() };
@@ -184,7 +184,7 @@ fn request<'a>(job: &'a Job, who: Respondent, question: &'a Question) -> CallReq
     CallRequest { model, replicate: who.replicate, prompt: &question.prompt, key: question.key, terms }
 }
 
-/// Asks the whole wave, on the task's lane and on free ones; `false`: the run stops before the last answer.
+/// Asks the whole wave, on the task's lane and on free ones. Returns `false` if the run stops before the last answer.
 async fn ask_at_once(job: &Arc<Job>, task: &mut Task, lookup: Option<Arc<Lookup>>, free: &Arc<Semaphore>) -> bool {
     let mut waiting: Vec<usize> = task.wave().collect();
     waiting.reverse();
@@ -217,12 +217,12 @@ async fn ask_at_once(job: &Arc<Job>, task: &mut Task, lookup: Option<Arc<Lookup>
     }
 }
 
-/// The task with its questions looked up; `None`: the look-up panicked, and the run stops.
+/// The task with its questions looked up. Returns `None` if the look-up panicked, which stops the run.
 async fn looked_up(job: &Arc<Job>, block: &Arc<Block>, mut task: Task) -> Option<Task> {
     let looked = tokio::task::spawn_blocking({
         let (job, block) = (job.clone(), block.clone());
         move || {
-            // A question that can't be looked up is asked.
+            // If the look-up fails, the questions are asked.
             let _ = look_up(&job, &block, std::slice::from_mut(&mut task));
             task
         }

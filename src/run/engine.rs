@@ -1,4 +1,4 @@
-//! The engine: carries a prepared plan out, one driver per stage.
+//! The engine: executes a prepared plan with one driver per stage.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::store::{Manifest, State};
 pub(crate) struct Outcome {
     pub(crate) manifest: Manifest,
     pub(crate) stopped: Option<StopReason>,
-    /// What its tables are made from and what they are, if it ended and ran all rows of all stages.
+    /// The lock of the run; `None` unless the run finished with all rows of all stages.
     pub(crate) lock: Option<Lock>,
 }
 
@@ -76,14 +76,14 @@ pub(crate) async fn run(
     Ok(Outcome { manifest, stopped, lock })
 }
 
-/// Writes the manifest before the first call. Removes the parts that a fresh run makes again.
+/// Writes the manifest before the first call. If the run is fresh, removes its old parts.
 async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest, RunError> {
     let Ready { plan, dir, replay, fresh, .. } = ready;
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     outputs::describe(&mut manifest, plan, models);
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
     manifest.lock = lock.map(Lock::to_json);
-    // The moment is kept with the run: after a stop it goes on instead of beginning again.
+    // The time is saved with the run, so that the run continues after a stop instead of starting again.
     manifest.fresh_since_ms = if *fresh { Some(moment().await) } else { fresh_since(dir) };
     manifest.write(dir)?;
     if *fresh {
@@ -129,7 +129,7 @@ fn start(
     drivers
 }
 
-/// Waits until all drivers have ended. An error stops the others; the first one counts.
+/// Waits until all drivers have ended. An error stops the others; the first error counts.
 async fn first_error(mut drivers: JoinSet<Result<(), RunError>>, stop: &Stop) -> Option<RunError> {
     let mut first = None;
     while let Some(ended) = drivers.join_next().await {
@@ -144,9 +144,9 @@ async fn first_error(mut drivers: JoinSet<Result<(), RunError>>, stop: &Stop) ->
     first
 }
 
-/// Now, in milliseconds since 1970, later than every record before.
+/// The current time in milliseconds since 1970, later than that of every earlier record.
 async fn moment() -> i64 {
-    // Records have a resolution of a millisecond.
+    // The time of a record has a resolution of one millisecond.
     tokio::time::sleep(Duration::from_millis(2)).await;
     chrono::Utc::now().timestamp_millis()
 }

@@ -1,9 +1,9 @@
-//! The error of a run: why it could not go on at all.
+//! The error of a run: why it could not continue.
 
 use crate::plan::PlanError;
 use crate::store::StoreError;
 
-/// Why a run could not go on at all. A failed row is not an error of the run.
+/// Why a run could not continue. A failed row is not an error of the run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Finishing: the output rows, the calls and the counts of a block whose slots are filled.
+//! Finishing: makes the output rows, the calls and the counts of a block whose slots are filled.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,14 @@ struct Finish<'a> {
     audits: BTreeMap<usize, Slot>,
 }
 
-/// Makes the results of a block. Takes the answers out of it.
+/// Makes the results of a block, moving the answers out of it.
 pub(crate) fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Calls) -> Result<Done, ArrowError> {
     let (slots, audits) = block.take();
     let finish = Finish { block, plan, stage, slots, audits };
     let outputs = finish.outputs();
     let rows = columns(stage, &block.input, &outputs)?;
     let calls = finish.calls(calls)?;
-    // A call about several rows has a prompt in the line of the first row only.
+    // Of the rows of a pack, only the first has a prompt in the calls table.
     let prompts = calls.column_by_name("prompt").map_or(0, |prompts| prompts.len() - prompts.null_count());
     let facts = PartFacts {
         calls: prompts as u64,
@@ -95,7 +95,7 @@ impl Finish<'_> {
         for slot in &self.slots {
             for build in slot.asked.iter().filter_map(|(_, finished)| finished.record.build.as_ref()) {
                 let model = self.model(slot);
-                // Most are known; then nothing is copied.
+                // Most builds are known already; then nothing is copied.
                 if !replies.get(model).is_some_and(|known| known.contains(build)) {
                     replies.entry(model.to_owned()).or_default().insert(build.clone());
                 }
@@ -175,7 +175,7 @@ fn pack_row(place: &PackPosition) -> PackRow<'_> {
     PackRow { size, position, carries: place.carries, reply }
 }
 
-/// Tokens of a slot's calls, each call counted once.
+/// The tokens of a slot's calls. Each call is counted once.
 fn tokens(slot: &Slot) -> u64 {
     let once = slot.asked.iter().filter(|(_, f)| f.place.as_ref().is_none_or(|place| place.carries));
     once.map(|(_, f)| f.record.prompt_tokens + f.record.completion_tokens).sum()

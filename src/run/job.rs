@@ -1,4 +1,4 @@
-//! Jobs: what the producer, the dispatcher and the assembler of a stage share.
+//! Jobs: state that the producer, the dispatcher and the assembler of a stage share.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ impl Job {
 
     fn row_failed(&self) {
         let failed = self.progress().failed();
-        // An incomplete replay is reported as a whole.
+        // Missing calls of a replay are reported once for the whole run.
         if self.calls.replay().is_some_and(Replay::is_incomplete) {
             return;
         }

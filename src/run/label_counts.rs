@@ -1,4 +1,4 @@
-//! Label counts: how often each label was answered, by column, for the summary of a run.
+//! Label counts: counts how often each label was answered, by column, for the summary of a run.
 
 use crate::ask::Exchange;
 use crate::plan::Plan;
@@ -8,7 +8,7 @@ use crate::store::{Share, Shares, StageShape};
 use crate::table::Cell;
 
 pub(crate) struct LabelCounts {
-    /// The columns of labels by model; one list if the models share the rows.
+    /// The label columns of each model; one list if the models share the rows.
     models: Vec<Vec<Column>>,
 }
 
@@ -21,7 +21,7 @@ struct Column {
 }
 
 impl LabelCounts {
-    /// All counts are 0. Models that are all asked about every row are counted separately.
+    /// Starts all counts at 0. Models that are all asked about every row are counted separately.
     pub(crate) fn new(plan: &Plan, stage: &StageSpec) -> LabelCounts {
         let shape = StageShape::of(&plan.spec, stage);
         let answers: Vec<_> = shape.adds.iter().filter(|column| !column.from.is_empty()).collect();
@@ -49,7 +49,7 @@ impl LabelCounts {
         LabelCounts { models: (0..stage.answers.models_per_row()).map(named).collect() }
     }
 
-    /// Counts the answer in the slot at `place` of its row; `asked` is what was asked for it, if no call failed.
+    /// Counts the answer in the slot at `place` of its row; `asked` are its exchanges if no call failed.
     pub(crate) fn add(&mut self, place: usize, cells: &[Cell], asked: Option<&[Exchange]>) {
         let model = place % self.models.len();
         for column in &mut self.models[model] {

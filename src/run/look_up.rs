@@ -7,7 +7,7 @@ use super::job::Job;
 use crate::ask::{Finished, Task, Terms};
 use crate::store::{CallRef, Key, StoreError};
 
-/// The replay file comes before the ledger, whose answers that no longer fit the question are retired. Blocking.
+/// The replay file takes precedence over the ledger. Retires ledger answers that no longer fit the question. Blocking.
 pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<(), StoreError> {
     let stage = job.stage();
     let terms = |model: &usize| Terms::new(stage, &job.calls.target(*model).fallback);
@@ -25,7 +25,7 @@ pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<()
         let found = replay.find(&sought.collect::<Vec<_>>())?;
         for ((question, _, model), record) in open.iter_mut().zip(found) {
             let finished = record.map(|record| Finished::shared(Arc::new(record), &question.prompt, &terms[*model]));
-            // A call that failed is asked again, unless nothing may be asked.
+            // A failed call is asked again, unless the run must not ask.
             question.answer = finished.filter(|finished| replay.is_only() || finished.answer.is_ok());
         }
         if replay.is_only() {

@@ -1,4 +1,4 @@
-//! Memory: how many blocks a stage may hold.
+//! Memory: limits how many blocks a stage holds.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use super::job::Job;
 use super::parts::{BLOCK_BYTES, BLOCK_ROWS};
 use crate::spec::Order;
 
-/// Ordinary blocks in memory beside the rows that the lanes work on.
+/// The number of ordinary blocks in memory in addition to the rows in the lanes.
 const LOOKAHEAD: usize = 16;
 
-/// Permits for blocks. The unit is a row of an ordinary block; a block costs by rows and by bytes. A stage that goes model by
-/// model holds whole parts, so there the unit is a part and two parts fit.
+/// Permits for blocks. The unit is a row of an ordinary block; a block costs units for its rows and its bytes. A stage
+/// that runs model by model holds whole parts, so there the unit is a part, and two parts fit.
 pub(crate) struct MemoryPermits<'a> {
     job: &'a Job,
     by_part: bool,
     units: Arc<Semaphore>,
-    /// The first block shows how large rows are; then units for the two next rows, or packs, of these lanes are added.
+    /// The first block shows how large rows are. Then each of these lanes adds units for two rows or packs.
     lanes: Option<usize>,
     part: Option<Arc<OwnedSemaphorePermit>>,
 }
@@ -38,7 +38,7 @@ impl<'a> MemoryPermits<'a> {
         }
     }
 
-    /// Waits for the memory of a block of `input`; `None`: the run stops.
+    /// Waits for the memory of a block of `input`. Returns `None` if the run stops.
     pub(crate) fn take(&mut self, handle: &Handle, input: &RecordBatch) -> Option<Arc<OwnedSemaphorePermit>> {
         if self.by_part {
             return self.part.clone();

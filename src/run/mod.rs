@@ -1,7 +1,7 @@
-//! The engine: the only concurrent code. A plan and connected models in, committed parts and outputs out.
+//! The engine: runs a plan with connected models, and writes parts and outputs. Most concurrent code is here.
 //!
-//! One row's way: [`parts`] -> [`produce`] -> `ask::Task` -> [`look_up`], or [`dispatch`] -> [`calls`] -> [`call`] -> provider
-//! -> `ask::Task` -> [`finish`] -> [`assemble`].
+//! The path of a row: [`parts`] -> [`produce`] -> `ask::Task` -> [`look_up`], or [`dispatch`] -> [`calls`] -> [`call`]
+//! -> provider -> `ask::Task` -> [`finish`] -> [`assemble`].
 //!
 //! Nothing here prints.
 

@@ -1,4 +1,4 @@
-//! Outputs: the files and the manifest entries of a run.
+//! Outputs: writes the files and the manifest entries of a run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::store::{
 };
 use crate::table::parquet::TableError;
 
-/// Writes the outputs and completes the lock: the outputs contain the hash of its causes, and it contains their hashes.
+/// Writes the outputs and completes the lock. The outputs contain the hash of the lock's causes, the lock their hashes.
 pub(crate) fn write(
     plan: &Plan,
     dir: &RunDir,
@@ -68,7 +68,7 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     }
 }
 
-/// Writes every output of the plan from the committed parts; `causes` is the hash of what they are made from.
+/// Writes every output of the plan from the committed parts; `causes` is the hash of the lock's causes.
 fn write_outputs(
     plan: &Plan,
     inputs: &HashMap<TableId, Arc<Parts>>,
@@ -84,7 +84,7 @@ fn write_outputs(
             ("fanfold.run".to_owned(), plan.identity()),
         ];
         facts.extend(causes.clone().map(|causes| ("fanfold.lock".to_owned(), causes)));
-        // Marks a table of the first rows only.
+        // Marks a table made from the first rows only.
         facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
         let columns = schema.fields().len();
         let Some(tables) = inputs[&output.input].tables() else {

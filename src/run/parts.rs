@@ -1,4 +1,4 @@
-//! Parts as they appear: readers wait here until the parts with their rows are committed.
+//! Parts: lets readers wait until the parts with their rows are committed.
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -7,15 +7,15 @@ use crate::store::CommittedPart;
 use crate::table::parquet::Table;
 
 pub(crate) const BLOCK_ROWS: usize = 1024;
-/// The most bytes of a block of long rows, estimated.
+/// The largest estimated size of a block of long rows, in bytes.
 pub(crate) const BLOCK_BYTES: usize = 4 << 20;
 
-/// The parts of a stage, or the one table of a source or a transform.
+/// The parts of a stage, or the single table of a source or a transform.
 #[derive(Debug)]
 pub(crate) struct Parts {
     parts: Mutex<Appeared>,
     changed: watch::Sender<u64>,
-    /// Rows of every part but the last; 0 for one table.
+    /// The number of rows of every part but the last; 0 for a single table.
     size: u64,
 }
 
@@ -27,7 +27,7 @@ struct Appeared {
 
 #[derive(Clone, Debug)]
 pub(crate) struct PartTables {
-    /// The mark of its content; another content has another mark.
+    /// An id of the content; different contents have different ids.
     pub(crate) id: String,
     pub(crate) table: Table,
 }
@@ -35,7 +35,7 @@ pub(crate) struct PartTables {
 #[derive(Clone, Debug)]
 pub(crate) struct Slice {
     pub(crate) table: Table,
-    /// The first row, from 0.
+    /// The number of the first row, from 0.
     pub(crate) start: u64,
     pub(crate) rows: u64,
 }
@@ -94,7 +94,7 @@ impl Parts {
         }
     }
 
-    /// Waits for `rows` rows from `start` on; returns the marks of their parts, and the slices.
+    /// Waits for `rows` rows from `start` on. Returns the ids of their parts, and the slices.
     pub(crate) async fn rows(&self, start: u64, rows: u64) -> (Vec<String>, Vec<Slice>) {
         self.wait(|| self.rows_now(start, rows)).await.unwrap_or_default()
     }
@@ -120,7 +120,7 @@ impl Parts {
     }
 }
 
-/// The rows of a block of `table`; fewer if rows are long.
+/// The number of rows in a block of `table`; smaller if rows are long.
 pub(crate) fn batch_rows(table: &Table) -> usize {
     (BLOCK_BYTES / table.bytes_per_row().max(1) as usize).clamp(1, BLOCK_ROWS)
 }

@@ -1,4 +1,4 @@
-//! Preparing: reads the sources, freezes the plan, takes the locks and finds the run's folder. Sends nothing.
+//! Preparing: reads the sources, makes the plan, acquires the locks and finds the run's folder. Sends nothing.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,12 +21,12 @@ use crate::table::parquet::clean;
 pub enum Recall<'a> {
     #[default]
     Ledger,
-    /// None: everything is asked again.
+    /// Use no recorded answers; ask everything again.
     Fresh,
     Replay(&'a Path, ReplayMode),
 }
 
-/// A run that can start: everything is read, locked and checked; nothing has been sent.
+/// A run that can start: all inputs are read, locked and checked, and nothing has been sent.
 pub(crate) struct Ready {
     pub(crate) plan: Arc<Plan>,
     pub(crate) dir: RunDir,
@@ -38,7 +38,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Connects the models that the run asks. Nothing is sent for a replay of recorded calls only.
+    /// Connects the models that the run asks. Sends nothing if only recorded calls are replayed.
     pub(crate) async fn connect(&self, env: Env<'_>) -> Result<Models, ConnectError> {
         let (spec, asked) = (&self.plan.spec, asked_models(&self.plan));
         let recorded = self.replay.as_ref().map(|replay| replay.file());
@@ -50,7 +50,7 @@ impl Ready {
     }
 }
 
-/// A replay has its own folder, which begins empty, so its tables depend on the file alone.
+/// A replay has its own folder, which begins empty, so its tables depend only on the file.
 pub(crate) fn prepare(
     spec: Spec,
     selection: &Selection,
@@ -97,14 +97,14 @@ pub(crate) fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError>
     Ok(folder(&uncounted(spec)?, project, false))
 }
 
-/// The plan of the whole run of `spec` over its current sources without counted rows: enough to find its folder.
+/// The plan of the whole run of `spec` over its current sources, without row counts. Enough to find the run's folder.
 pub(crate) fn uncounted(spec: Spec) -> Result<Plan, RunError> {
     let whole = Selection::default();
     let facts = unread(&spec, &select(&spec, &whole.stages)?)?;
     Ok(Plan::new(spec, &whole, facts)?)
 }
 
-/// The content hashes of the sources that the selected stages read, without their rows: enough for the run's name.
+/// The content hashes of the sources that the selected stages read, without their rows. Enough for the run's name.
 pub(crate) fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId, SourceFacts>, PlanError> {
     let mut facts = HashMap::new();
     for i in sources_read(spec, selected) {
@@ -116,7 +116,7 @@ pub(crate) fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId
     Ok(facts)
 }
 
-/// Since when answers count for the run in `dir`, in milliseconds since 1970, if it asks everything again.
+/// If the run in `dir` asks everything again, the time since when answers count, in milliseconds since 1970.
 pub(crate) fn fresh_since(dir: &RunDir) -> Option<i64> {
     Manifest::read(dir)?.fresh_since_ms
 }

@@ -1,6 +1,6 @@
-//! The producer: reads the parts of a stage block by block, makes the tasks and answers what the ledger knows.
+//! The producer: reads the parts of a stage block by block, makes the tasks and answers them from the ledger if it can.
 //!
-//! Runs on its own blocking thread, ahead of the dispatcher by as many blocks as fit into memory.
+//! Runs on its own blocking thread, ahead of the dispatcher. Memory limits the number of blocks.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,21 +25,21 @@ use crate::store::StoreError;
 use crate::table::{Cutter, Row};
 
 pub(crate) enum Produced {
-    /// A part begins; it is made from the parts with these marks.
+    /// The beginning of a part, with the ids of the parts that it is made from.
     Begin(Part, Vec<String>),
     Block(ProducedBlock),
-    /// The part and how many blocks it has.
+    /// The end of a part: its index and its number of blocks.
     End(u64, u64),
 }
 
 pub(crate) struct ProducedBlock {
     pub(crate) block: Arc<Block>,
     pub(crate) tasks: Vec<Task>,
-    /// The look-up that found no answer; it ends when the last question is claimed.
+    /// The look-up of the open questions; it ends when the last of them is claimed.
     pub(crate) lookup: Arc<Lookup>,
 }
 
-/// Produces every part of the job's stage that is not committed yet. Ends early if the run stops or `out` is closed.
+/// Produces every uncommitted part of the job's stage. Ends early if the run stops or `out` is closed.
 pub(crate) fn produce(job: &Job, out: &mpsc::Sender<Produced>) -> Result<(), RunError> {
     let handle = Handle::current();
     let Some(rows) = handle.block_on(job.stop.unless_draining(job.input.total())) else { return Ok(()) };
@@ -61,12 +61,12 @@ struct Producer<'a> {
     out: &'a mpsc::Sender<Produced>,
     memory: MemoryPermits<'a>,
     handle: Handle,
-    /// The rows that are also asked one by one, by number from 0.
+    /// The numbers, from 0, of the rows that are also asked one by one.
     audited: HashSet<u64>,
 }
 
 impl Producer<'_> {
-    /// Produces a part, unless it is committed; `false`: the run stops.
+    /// Produces a part, unless it is committed. Returns `false` if the run stops.
     fn part(&mut self, part: Part, fingerprints: &[String]) -> Result<bool, RunError> {
         let job = self.job;
         let rows = job.stop.unless_draining(job.input.rows(part.start, part.rows));
@@ -139,7 +139,7 @@ impl Producer<'_> {
     }
 }
 
-/// What is asked first about each row that is asked at all. Fills the slots of the other rows.
+/// The first prompts of each row that is asked. Fills the slots of the other rows.
 fn first_rounds(job: &Job, block: &Block) -> Vec<FirstRound> {
     let stage = job.stage();
     let mut rounds = Vec::with_capacity(block.fates.len());
@@ -180,7 +180,7 @@ fn packs(stage: &StageSpec, slices: Vec<Slice>) -> impl Iterator<Item = Result<R
     })
 }
 
-/// A hash of each model's build and settings; a part with other fingerprints is made again.
+/// A hash of each model's build and settings. A part with other fingerprints is made again.
 fn fingerprints(job: &Job) -> Vec<String> {
     let stage = job.stage();
     let messages = vec![Message::user(stage.stage.info.meaning.to_string())];
@@ -189,7 +189,7 @@ fn fingerprints(job: &Job) -> Vec<String> {
     stage.models.iter().map(|model| job.calls.target(*model).key(&probe, 0).to_string()).collect()
 }
 
-/// Cuts a batch into pieces of about [`BLOCK_BYTES`] of prompts, estimated from the first row's.
+/// Cuts a batch into pieces with about [`BLOCK_BYTES`] of prompts, estimated from the first row.
 fn pieces(stage: &StageSpec, batch: &RecordBatch) -> Vec<RecordBatch> {
     let first = stage.stage.ask.prompts(Row::new(batch, 0, 0), &[]).unwrap_or_default();
     let bytes: usize = first.iter().flat_map(|p| &p.messages).map(|m| m.content.len()).sum();

@@ -1,4 +1,4 @@
-//! Progress: the counters of a run, one set per stage, readable at any time.
+//! Progress: counters of a run, one set per stage, readable at any time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use crate::prompt::Failure;
 use crate::spec::{StageSpec, TableId};
 use crate::store::{Audit, ErrorKind, PartFacts, Share, Shares, StageTotals};
 
-/// The most rows that are named for a kind of failed calls.
+/// The largest number of rows that are named for a kind of failed call.
 const NAMED: usize = 5;
 const NANO: f64 = 1e9;
 
@@ -29,11 +29,11 @@ pub(crate) struct StageProgress {
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// Without `needed`, `usd` and `errors`.
+    /// The totals, except `needed`, `usd` and `errors`.
     totals: StageTotals,
-    /// Calls of the parts that an earlier start committed.
+    /// Calls of the parts that an earlier run committed.
     kept_calls: u64,
-    /// Whole billionths of a US dollar, so that the sum does not depend on the order.
+    /// The cost in billionths of a US dollar, an integer so that the sum does not depend on the order.
     spent: u64,
     errors: BTreeMap<&'static str, Failures>,
 }
@@ -41,14 +41,14 @@ struct Counters {
 #[derive(Debug, Default)]
 struct Failures {
     count: u64,
-    /// The first rows by number: the place of the first failed call in the row, the row's name, the message.
+    /// The first rows by number, with the position of the row's first failed call, the row's name and the message.
     first: BTreeMap<i64, (usize, String, String)>,
 }
 
 impl Failures {
     fn add(&mut self, (number, row): (i64, String), place: usize, message: &str) {
         self.count += 1;
-        // Most rows come later than those that are named.
+        // Most rows come after those that are named.
         let full = self.first.len() == NAMED && self.first.last_key_value().is_some_and(|(last, _)| number > *last);
         if full || self.first.get(&number).is_some_and(|(known, ..)| *known <= place) {
             return;
@@ -70,7 +70,7 @@ impl Failures {
 pub(crate) struct Snapshot {
     pub(crate) done: u64,
     pub(crate) failed: u64,
-    /// Calls answered by the ledger, and rows kept from an earlier start.
+    /// Calls answered by the ledger, plus rows kept from an earlier run.
     pub(crate) known: u64,
     pub(crate) in_flight: u64,
     pub(crate) completion_tokens: u64,
@@ -122,7 +122,7 @@ impl Progress {
 }
 
 impl StageProgress {
-    /// Rows of its input; 0 until that is known.
+    /// The number of input rows; 0 until it is known.
     pub(crate) fn rows(&self) -> u64 {
         self.counters.lock().totals.rows
     }
@@ -142,7 +142,7 @@ impl StageProgress {
         }
     }
 
-    /// Counts an attempt that begins, as in flight until the value is dropped.
+    /// Counts a new attempt as in flight until the returned value is dropped.
     pub(crate) fn flight(&self) -> Flight<'_> {
         self.counters.lock().totals.attempts += 1;
         self.in_flight.fetch_add(1, Relaxed);
@@ -155,7 +155,7 @@ impl StageProgress {
         totals.completion_tokens += completion;
     }
 
-    /// Counts finished calls: sent, answered by the ledger, and how many calls about single rows those about packs replace.
+    /// Counts finished calls: sent, answered by the ledger, and calls about single rows that packs replace.
     pub(crate) fn calls(&self, sent: u64, known: u64, singles: u64) {
         let totals = &mut self.counters.lock().totals;
         totals.calls += sent;
@@ -171,7 +171,7 @@ impl StageProgress {
         self.counters.lock().totals.counts.skipped += 1;
     }
 
-    /// Counts a row with a failed call; returns how many there are.
+    /// Counts a row with a failed call. Returns the number of such rows.
     pub(crate) fn failed(&self) -> u64 {
         let failed = &mut self.counters.lock().totals.counts.failed;
         *failed += 1;
@@ -182,7 +182,7 @@ impl StageProgress {
         self.counters.lock().spent += (usd * NANO).round() as u64;
     }
 
-    /// Counts a failed call; `row` is the number and the name of its row, `place` its place in the row.
+    /// Counts a failed call; `row` is the number and name of its row, `place` its position in the row.
     pub(crate) fn error(&self, failure: &Failure, row: (i64, String), place: usize) {
         let mut counters = self.counters.lock();
         counters.errors.entry(failure.kind.name()).or_default().add(row, place, &failure.message);

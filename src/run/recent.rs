@@ -1,6 +1,6 @@
-//! Recent calls: the calls that this process is making or has just made, so that equal calls are paid once.
+//! Recent calls: remembers the calls in progress and just finished in this process, so that equal calls are paid once.
 //!
-//! A block of rows looks up its keys in the ledger some time before it sends calls. Answers from in between are kept here:
+//! A block of rows is looked up in the ledger before its calls are sent. Answers from in between are kept here:
 //! an answer is forgotten when it is committed and every look-up that began before the commit has ended.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,9 +19,9 @@ pub(crate) struct Recent {
 #[derive(Debug, Default)]
 struct RecentState {
     calls: HashMap<Key, Entry>,
-    /// Answered calls with their position in the ledger, oldest first.
+    /// The answered calls with their position in the ledger, oldest first.
     answered: VecDeque<(u64, Key)>,
-    /// The look-ups in progress, by the number of answers that were committed when they began.
+    /// The number of look-ups in progress, by the number of answers committed when they began.
     lookups: BTreeMap<u64, usize>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum Claim<'a> {
     Ask(Asking<'a>),
 }
 
-/// The right to make a call. Dropped without an answer, it lets another task make the call.
+/// The right to make a call. If dropped without an answer, another task makes the call.
 pub(crate) struct Asking<'a> {
     recent: &'a Recent,
     key: Key,
@@ -46,7 +46,7 @@ pub(crate) struct Asking<'a> {
     done: bool,
 }
 
-/// A look-up in progress; keep it until the rows are sent.
+/// A look-up in progress; it is kept until the rows are sent.
 #[derive(Debug)]
 pub(crate) struct Lookup {
     recent: Arc<Recent>,
@@ -54,7 +54,7 @@ pub(crate) struct Lookup {
 }
 
 impl Recent {
-    /// Begins a look-up in the ledger, which then contains `committed` answers.
+    /// Begins a look-up in the ledger, which contains `committed` answers.
     pub(crate) fn lookup(self: &Arc<Self>, committed: u64) -> Lookup {
         *self.state.lock().lookups.entry(committed).or_default() += 1;
         Lookup { recent: self.clone(), committed }
@@ -73,7 +73,7 @@ impl Recent {
         }
     }
 
-    /// Forgets the answers that were committed before every look-up in progress began; `committed` is their number now.
+    /// Forgets the answers committed before every look-up in progress began; `committed` is the current count.
     pub(crate) fn forget(&self, committed: u64) {
         let mut state = self.state.lock();
         let seen_by_all = state.lookups.keys().next().map_or(committed, |oldest| committed.min(*oldest));
@@ -88,7 +88,7 @@ impl Recent {
 }
 
 impl Asking<'_> {
-    /// `place` is the answer's position in the ledger, from 1; a failed call has none and is not served to later rows.
+    /// `place` is the answer's position in the ledger, from 1. A failed call has none and is not shared later.
     pub(crate) fn finish(mut self, record: Arc<Record>, place: Option<u64>) {
         self.done = true;
         let mut state = self.recent.state.lock();

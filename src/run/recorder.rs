@@ -1,9 +1,9 @@
-//! The recorder: the only writer of the ledger in this process, and its readers.
+//! The recorder: writes the ledger, alone in this process, and reads from it.
 //!
-//! A call keeps its lane until its record is committed. A committed record survives a kill, so a kill costs at most the calls
-//! in flight. Records that arrive during a commit share the next one. A second thread syncs the commits to the disk, at most
-//! every 20 ms; a part is committed only after the sync. If the ledger can't be written, the run stops: an answer that is
-//! not stored must not be used.
+//! A call keeps its lane until its record is committed. A committed record survives a kill, so a kill loses at most
+//! the calls in flight. Records that arrive during a commit share the next one. Another thread syncs commits to disk,
+//! at most every 20 ms; a part is committed only after the sync. If the ledger can't be written, the run stops: answers
+//! that are not stored must not be used.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
 use crate::store::{Key, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError};
 
-/// The least time between two commits while there are [`MANY`] calls, so that they share commits.
+/// The least time between two commits when there are more than [`MANY`] calls, so that calls share commits.
 const PACE: Duration = Duration::from_millis(1);
 /// The number of calls between two syncs above which commits are paced.
 const MANY: u64 = 80;
@@ -27,10 +27,10 @@ const COMMIT_RECORDS: usize = 4096;
 
 type Waiting = (Arc<Record>, oneshot::Sender<Committed>);
 
-/// The position of a record among the committed ones, from 1, and the earlier answer that counts instead of it.
+/// The position of a committed record, from 1, and the earlier answer that counts instead of it.
 pub(crate) type Committed = (u64, Option<Record>);
 
-/// Clones share the ledger and its threads.
+/// The recorder; clones share the ledger and its threads.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     shared: Arc<Shared>,
@@ -92,14 +92,14 @@ impl Recorder {
         &self.shared.recent
     }
 
-    /// Commits a record. `None`: the ledger can't be written.
+    /// Commits a record. Returns `None` if the ledger can't be written.
     pub(crate) async fn record(&self, record: Arc<Record>) -> Option<Committed> {
         let (sender, receiver) = oneshot::channel();
         self.queue.send((record, sender)).ok()?;
         receiver.await.ok()
     }
 
-    /// Waits until all records that are committed now are synced. `false`: writing has failed.
+    /// Waits until all records committed so far are synced. Returns `false` if writing has failed.
     pub(crate) async fn flushed(&self) -> bool {
         let place = self.shared.committed.load(Ordering::Acquire);
         let mut synced = self.shared.synced.subscribe();
@@ -110,7 +110,7 @@ impl Recorder {
         self.shared.recent.lookup(self.shared.committed.load(Ordering::Acquire))
     }
 
-    /// The answered calls of `keys`, in their order. Retires answers that are too old. Blocking.
+    /// The records of the answered calls in `keys`, in the order of `keys`. Retires answers that are too old. Blocking.
     pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         let reader = self.shared.readers.lock().pop();
         let reader = match reader {
@@ -125,7 +125,7 @@ impl Recorder {
         Ok(found)
     }
 
-    /// Retires answers whose reply does not fit the question any more. Blocking.
+    /// Retires answers whose reply no longer fits the question. Blocking.
     pub(crate) fn retire(&self, keys: &[Key]) -> Result<(), LedgerError> {
         if keys.is_empty() {
             return Ok(());
@@ -175,10 +175,10 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
         let first = shared.committed.load(Ordering::Relaxed);
         let place = first + records.len() as u64;
         records.clear();
-        // Before the waiting tasks continue, so that `flushed` includes these records.
+        // Stored before the waiting tasks continue, so that `flushed` includes these records.
         shared.committed.store(place, Ordering::Release);
         for (i, (sender, earlier)) in waiting.drain(..).zip(earlier).enumerate() {
-            // The receiver is gone only while the run is being dropped.
+            // The receiver is dropped only while the run is being dropped.
             let _ = sender.send((first + i as u64 + 1, earlier));
         }
         shared.recent.forget(place);

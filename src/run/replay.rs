@@ -1,4 +1,4 @@
-//! Replaying: calls that are answered from a replay file.
+//! Replaying: answers calls from a replay file.
 //!
 //! - Mode `only`: no call is sent, and the project's ledger is not used. The builds of the models come from the file. Failed
 //!   calls fail again, and a call that is not in the file ends the run.
@@ -33,7 +33,7 @@ pub(crate) struct Replay {
     calls: RecordedCalls,
     readers: Mutex<Vec<RecordedCalls>>,
     missing: Mutex<Missing>,
-    /// Deleted when the run ends.
+    /// The folder is deleted when the run ends.
     folder: TempDir,
 }
 
@@ -74,7 +74,7 @@ impl Replay {
         self.mode == ReplayMode::Only
     }
 
-    /// The path of an empty ledger, in place of the project's.
+    /// The path of an empty ledger that replaces the project's.
     pub(crate) fn no_ledger(&self) -> PathBuf {
         self.folder.path().join("ledger.sqlite")
     }
@@ -104,7 +104,7 @@ impl Replay {
         self.missing.lock().count > 0
     }
 
-    /// The number of calls that were not in the file, and the first of them.
+    /// The number of calls that were not in the file, and the first of these calls.
     pub(crate) fn missing(&self) -> (u64, Vec<MissingCall>) {
         let missing = self.missing.lock();
         (missing.count, missing.first.values().cloned().collect())

@@ -1,4 +1,4 @@
-//! Stopping: one switch for the whole run. First it drains (no new calls, those in flight end), then it aborts.
+//! Stopping: stops the whole run. It first drains (sends no new calls, lets those in flight end), then aborts.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) enum StopReason {
         error: CallError,
     },
     BudgetSpent {
-        /// The part of it that is used up: `calls`, `tokens` or `usd`.
+        /// The limit that is reached: `calls`, `tokens` or `usd`.
         what: &'static str,
     },
     NotRecorded {
@@ -41,7 +41,7 @@ enum Level {
     Aborted,
 }
 
-/// The switch; clones share it.
+/// The stop signal of a run; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     level: Arc<watch::Sender<Level>>,
@@ -93,7 +93,7 @@ impl Stop {
         let _ = level.wait_for(|l| *l >= Level::Draining).await;
     }
 
-    /// Waits for `future`; `None`: no new call may be sent.
+    /// Waits for `future`. Returns `None` once no new call may be sent.
     pub(crate) async fn unless_draining<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;

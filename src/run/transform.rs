@@ -1,5 +1,5 @@
-//! Transforms: make one table from others without a model. A transform of sources runs before the first call, so that the number of
-//! rows is known; the others run when the stages before have ended.
+//! Transforms: make one table from others without a model. Those of sources run before the first call, so that the
+//! number of rows is known; the others run when the earlier stages have ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::spec::{TableId, TransformSpec};
 use crate::store::{PartFacts, RunDir, StoreError};
 
-/// Makes the table of a transform, unless it is committed already. `inputs` are tables in parts.
+/// Makes the table of a transform, unless it is already committed; `inputs` are tables in parts.
 pub(crate) fn carry_out(
     transform: &TransformSpec,
     dir: &RunDir,
@@ -19,7 +19,7 @@ pub(crate) fn carry_out(
 ) -> Result<PartTables, RunError> {
     let marks: Vec<String> = inputs.iter().flatten().map(|part| part.id.clone()).collect();
     let meaning = &transform.transform.info.meaning;
-    // Equal inputs and settings make an equal table.
+    // Equal inputs and settings produce an equal table.
     let id = blake3::hash(format!("{meaning} {marks:?}").as_bytes()).to_hex()[..16].to_owned();
     if let Some(found) = dir.committed(&transform.name, 0).filter(|found| found.facts.id == id) {
         return Ok(PartTables { id, table: found.table });
@@ -44,7 +44,7 @@ pub(crate) fn carry_out(
     Ok(PartTables { id, table: writer.commit(facts)?.table })
 }
 
-/// Carries out the transforms of `tables`; adds the new tables to them and their rows to the plan.
+/// Runs the transforms of `tables`. Adds the new tables to `tables` and their row counts to the plan.
 pub(crate) fn carry_out_known(
     plan: &mut Plan,
     dir: &RunDir,
@@ -62,7 +62,7 @@ pub(crate) fn carry_out_known(
     Ok(())
 }
 
-/// Carries out a transform once its inputs are complete; ends early if the run stops.
+/// Runs a transform once its inputs are complete. Ends early if the run stops.
 pub(crate) async fn drive(
     plan: Arc<Plan>,
     id: TableId,

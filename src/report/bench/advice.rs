@@ -6,9 +6,9 @@ use super::LevelReport;
 
 /// The share of the best throughput that counts as equally good.
 const AS_GOOD: f64 = 0.95;
-/// A level with a larger share of failed calls is not used.
+/// The largest share of failed calls at which a level can be recommended.
 const TOO_MANY: f64 = 0.05;
-/// If lanes wait for rate limits for a larger share of the time, the limits decided the throughput.
+/// The share of time spent waiting for rate limits above which the limits decided the throughput.
 const HELD: f64 = 0.1;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,7 +17,7 @@ pub(crate) struct Advice {
     pub(crate) best: u32,
     /// The throughput of `in_flight` divided by that of `best`.
     pub(crate) share_of_best: f64,
-    /// Smaller levels that may be equally good, by their intervals.
+    /// Smaller levels that may be equally good, according to their intervals.
     pub(crate) perhaps: Vec<u32>,
     /// Whether the largest level is the best, so that a larger one may be better.
     pub(crate) rises: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Advice {
 pub(crate) fn advice(levels: &[LevelReport]) -> Option<Advice> {
     let failed = |level: &LevelReport| level.failures() as f64 > TOO_MANY * level.calls as f64;
     let good: Vec<&LevelReport> = levels.iter().filter(|level| level.whole && !failed(level)).collect();
-    // The first of several equal ones.
+    // Of several equal levels, the first counts as the best.
     let best = good.iter().rev().max_by(|a, b| a.calls_per_sec.value.total_cmp(&b.calls_per_sec.value))?;
     let enough = AS_GOOD * best.calls_per_sec.value;
     let chosen = good.iter().filter(|level| level.calls_per_sec.value >= enough).min_by_key(|level| level.in_flight)?;

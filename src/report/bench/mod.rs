@@ -1,4 +1,4 @@
-//! Bench statistics: percentiles and throughput of measured calls. Pure.
+//! Bench statistics: computes percentiles and throughput of measured calls. Pure.
 //!
 //! Percentiles are by nearest rank: the smallest measured value that at least p of the n values do not exceed (type 1 of
 //! Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>). With fewer than 20 values, the 95th is the largest.
@@ -21,7 +21,7 @@ use crate::random::Streams;
 use crate::stats::{bootstrap, nearest_rank};
 
 const DRAWS: u64 = 1000;
-/// The most time that a lane needs to find out that it need not wait.
+/// The longest wait per lane that does not count as waiting for a rate limit.
 const NO_WAIT: Duration = Duration::from_millis(1);
 const FEWEST: usize = 3;
 
@@ -68,7 +68,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// `None` without values.
+    /// Returns `None` if there are no values.
     pub(crate) fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -91,7 +91,7 @@ impl LevelReport {
         let failed = tally(missed().map(|missed| missed.kind));
         let unusable = tally(replies().filter_map(|(_, reply)| reply.unusable));
         let seconds = took.as_secs_f64();
-        // Only if every reply has the number: a sum over some would be too low.
+        // A sum is only reported if every reply has the number; a sum over some would be too low.
         let sum = |count: fn(&Measured) -> Option<u64>| replies().map(|(_, reply)| count(reply)).sum::<Option<u64>>();
         let answered = replies().count() as u64;
         let completion_tokens = sum(|reply| reply.completion_tokens).filter(|_| answered > 0);

@@ -16,7 +16,7 @@ pub(crate) struct BenchReport<'a> {
     pub(crate) ready: &'a Ready,
     pub(crate) models: Vec<ModelReport>,
     pub(crate) stopped: Option<StopReason>,
-    /// Columns of the terminal.
+    /// The width of the terminal in columns.
     pub(crate) width: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Bench text: the levels as a table and as bars, and sentences about them.
+//! Bench text: shows the levels as a table and as bars, with sentences about them.
 
 use std::fmt::Write;
 
@@ -10,9 +10,9 @@ use super::{Interval, LevelReport, Spread};
 use crate::report::grid::grid;
 use crate::report::numbers::{count, number};
 
-/// From one eighth of a block to a whole one.
+/// Blocks from one eighth to the full width.
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
-/// In columns.
+/// The width of the longest bar in columns.
 const WIDEST: usize = 32;
 const NARROWEST: usize = 6;
 
@@ -45,7 +45,7 @@ pub(crate) fn table(levels: &[LevelReport]) -> String {
     grid(&lines, "  ", |_| true)
 }
 
-/// Throughput and 95th percentile of the latency as bars, at most `room` columns wide; empty for a single level.
+/// Bars of the throughput and of the latency's 95th percentile, at most `room` columns wide. Empty for a single level.
 pub(crate) fn plot(levels: &[LevelReport], room: usize) -> String {
     if levels.len() < 2 {
         return String::new();

@@ -1,4 +1,4 @@
-//! Admission: what a request waits for before it is sent: its share of the budget, and its turn at the endpoint.
+//! Admission: makes a request wait for its share of the budget and its turn at the endpoint.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) struct Admitted<'a> {
 }
 
 impl Admission {
-    /// Waits until a request may be sent. `None`: the run stops before that, perhaps since the budget is spent.
+    /// Waits until a request may be sent. Returns `None` if the run stops first, for example when the budget is spent.
     pub(crate) async fn admit(&self, target: &Target, call: &Call<'_>, encoded: &Encoded) -> Option<Admitted<'_>> {
         if target.is_offline {
             let error = CallError::new(CallErrorKind::Unauthorized, "no call is sent in a replay");
@@ -65,7 +65,7 @@ impl Admitted<'_> {
         cost
     }
 
-    /// Ends the turn without a reply. Returns for how long the server has been down, if it is.
+    /// Ends the turn without a reply. If the server is down, returns how long it has been down.
     pub(crate) fn failed(self, error: &CallError) -> Option<Duration> {
         match error.kind {
             CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => self.turn.failed(),
@@ -78,7 +78,7 @@ impl Admitted<'_> {
     }
 }
 
-/// The tokens of prompt and reply, estimated before the call: a token for 4 bytes, and the longest reply that is allowed.
+/// Estimates the tokens of prompt and reply: one token per 4 bytes, and the longest reply allowed.
 fn estimate(encoded: &Encoded, call: &Call<'_>) -> (u64, u64) {
     let reply = call.model.sampling.max_tokens.map_or(USUAL_REPLY, u64::from);
     (encoded.body.len() as u64 / 4, reply)

@@ -1,6 +1,6 @@
-//! Attempts: sends a call to one model until it is answered or given up.
+//! Attempts: sends a call to one model until it is answered or fails for good.
 //!
-//! What an attempt leads to is decided in [`outcome`] alone; the loop here carries it out.
+//! [`outcome`] decides what to do after an attempt; the loop here carries it out.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,14 +25,14 @@ pub(crate) struct Attempts<'a> {
 }
 
 struct Conversation<'a> {
-    /// The prompt, shortened if it does not fit.
+    /// The prompt, shortened if it exceeds the context.
     prompt: Cow<'a, [Message]>,
-    /// The prompt with the last reply and what is wrong with it.
+    /// The prompt with the last reply and a description of the error in that reply.
     again: Option<Vec<Message>>,
 }
 
 impl Attempts<'_> {
-    /// Tries until there is an answer or this model is given up. `None`: the run stops.
+    /// Tries until there is an answer or the call fails for good. Returns `None` if the run stops.
     pub(crate) async fn until_done(&self, tally: &mut Tally) -> Option<Result<(Reply, Answer), FailedAttempt>> {
         let mut conversation = Conversation { prompt: Cow::Borrowed(&self.request.prompt.messages), again: None };
         let mut shortening = Shortening::default();
@@ -89,7 +89,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// `None`: the run stops.
+    /// Returns `None` if the run stops.
     async fn wait(&self, delay: Duration) -> Option<()> {
         tokio::select! {
             biased;
@@ -98,17 +98,17 @@ impl Attempts<'_> {
         }
     }
 
-    /// The prompt shortened once more, and the number of characters that are left out in all.
+    /// The prompt shortened once more, and the total number of characters left out.
     fn shorter(&self, shortening: &mut Shortening) -> Option<(Vec<Message>, u64)> {
         let CallRequest { prompt, terms, .. } = self.request;
-        // A pack that does not fit is cut between its rows.
+        // A pack that does not fit is split between its rows.
         if terms.overflow != Overflow::TruncateMiddle || prompt.pack.is_some() {
             return None;
         }
         shortening.next(&prompt.messages, self.target.context(), self.target.model.sampling.max_tokens)
     }
 
-    /// One attempt. `None`: the run stops before it began.
+    /// Makes one attempt. Returns `None` if the run stops before the attempt begins.
     async fn send(&self, messages: &[Message], tally: &mut Tally) -> Option<Result<Reply, SendError>> {
         let endpoint = &self.admission.endpoints.of(self.target).endpoint;
         if !self.target.fallback.is_empty() && endpoint.limiter.is_down() {
@@ -145,7 +145,7 @@ impl Attempts<'_> {
                 return Some(result);
             }
         };
-        // Perhaps the server rejects the structured output.
+        // The server may be rejecting the structured output.
         let _turn = state.search().await;
         for level in state.known(schema).map_or(1..usize::MAX, |level| level..level + level.min(1)) {
             let Some((encoded, form)) = provider.encode_relaxed(call, level) else { break };

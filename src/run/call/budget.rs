@@ -1,5 +1,5 @@
-//! The budget of a run: reserved before a call is sent, settled with its actual cost. Calls in flight can exceed it only by
-//! what they cost beyond their estimates.
+//! The budget of a run: reserved before a call is sent, settled with its actual cost. Calls in flight can exceed it
+//! only by the amount that they cost beyond their estimates.
 
 use std::num::NonZeroU64;
 
@@ -26,13 +26,13 @@ impl Cost {
         Cost { calls: self.calls + other.calls, tokens: self.tokens + other.tokens, usd: self.usd + other.usd }
     }
 
-    /// The part of the budget that this cost exceeds.
+    /// The name of the limit of the budget that this cost exceeds.
     fn exceeds(&self, budget: &Budget) -> Option<&'static str> {
         let over = |limit: Option<NonZeroU64>, spent: u64| limit.is_some_and(|limit| spent > limit.get());
         [
             (over(budget.calls, self.calls), "calls"),
             (over(budget.tokens, self.tokens), "tokens"),
-            // A sum of many small amounts is not exact.
+            // Sums of many small amounts are not exact.
             (budget.usd.is_some_and(|usd| self.usd > usd + 1e-9), "usd"),
         ]
         .into_iter()
@@ -60,7 +60,7 @@ impl State {
     }
 }
 
-/// The reservation of a call in flight; `None` without a budget. Dropped without a reply, it costs one call.
+/// The reservation of a call in flight; `None` without a budget. If dropped without a reply, it costs one call.
 #[derive(Debug)]
 pub(crate) struct Reserved<'a>(Option<(&'a BudgetMeter, u64)>);
 
@@ -69,7 +69,7 @@ impl BudgetMeter {
         BudgetMeter { budget, state: Mutex::default(), settled: Notify::new() }
     }
 
-    /// Waits while calls in flight may still cost less than reserved. The error is the used-up part of the budget.
+    /// Waits while calls in flight may cost less than reserved. The error is the name of the limit that is reached.
     pub(crate) async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
         if self.budget == Budget::default() {
             return Ok(Reserved(None));
@@ -86,7 +86,7 @@ impl BudgetMeter {
                         state.reserved.push((id, cost));
                         return Ok(Reserved(Some((self, id))));
                     }
-                    // No call in flight can release enough.
+                    // The calls in flight cannot release enough.
                     Some(what)
                         if state.reserved.is_empty() || state.spent.plus(cost).exceeds(&self.budget).is_some() =>
                     {

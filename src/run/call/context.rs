@@ -1,16 +1,16 @@
-//! The context guard: does not send a prompt that exceeds the model's context, and shortens it where the spec allows. Pure.
+//! The context guard: does not send a prompt that exceeds the model's context, or shortens it if the spec allows. Pure.
 
 use crate::prompt::{Message, shortened};
 
-/// The most bytes per token in the mean, white space aside: a prompt that this estimate refuses could not fit.
+/// The largest plausible average of bytes per token without white space. A prompt refused by this estimate can't fit.
 const MOST_BYTES: u64 = 6;
 /// The usual bytes per token.
 const USUAL_BYTES: u64 = 4;
-/// Tokens that are reserved for a reply of unknown length.
+/// Tokens reserved for a reply of unknown length.
 pub(crate) const USUAL_REPLY: u64 = 256;
 const MAX_CUTS: u32 = 10;
 
-/// Why `messages` exceed a context of `context` tokens, by an estimate that is never too high.
+/// Why `messages` exceed a context of `context` tokens. The estimated size is never too high.
 pub(crate) fn too_long(messages: &[Message], context: u64) -> Option<String> {
     let written = |message: &Message| message.content.bytes().filter(|byte| !byte.is_ascii_whitespace()).count() as u64;
     let tokens = messages.iter().map(written).sum::<u64>() / MOST_BYTES;
@@ -29,7 +29,7 @@ pub(crate) struct Shortening {
 }
 
 impl Shortening {
-    /// First to what usually fits, then by a quarter each time; counts all characters left out. `None`: no further.
+    /// Shortens to the usual size that fits, then by a quarter each time. Also returns the count of characters left out.
     pub(crate) fn next(
         &mut self,
         whole: &[Message],

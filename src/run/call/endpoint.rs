@@ -1,4 +1,4 @@
-//! Endpoints at work: what all calls to an endpoint, or to a model, share during a run.
+//! Endpoints: state that all calls to an endpoint or to a model share during a run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::structured_output::StructuredOutput;
 use crate::models::{Models, Target};
 use crate::spec::{OnOutage, Spec};
 
-/// Equal rejections, before the first answer, after which no row is expected to fare better.
+/// The number of equal rejections, before the first answer, after which all further calls are expected to fail.
 const SAME: u32 = 20;
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct EndpointState {
     pub(crate) limiter: Limiter,
     pub(crate) on_outage: OnOutage,
     down: AtomicBool,
-    /// The reason of the rejections so far and their number; `None` after the first answer.
+    /// The reason and number of the rejections so far; `None` after the first answer.
     rejected: Mutex<Option<(String, u32)>>,
 }
 
@@ -59,7 +59,7 @@ impl Endpoints {
 }
 
 impl EndpointState {
-    /// Whether it was down when the run began and has not answered since.
+    /// Whether the server was down when the run began and has not answered since.
     pub(crate) fn was_down(&self) -> bool {
         self.down.load(Relaxed)
     }
@@ -69,7 +69,7 @@ impl EndpointState {
         *self.rejected.lock() = None;
     }
 
-    /// Notes a rejection. Returns whether all calls so far were rejected for this reason (digits aside).
+    /// Counts a rejection. Returns whether all calls so far were rejected for this reason (ignoring digits).
     pub(crate) fn rejects_all(&self, message: &str) -> bool {
         let mut rejected = self.rejected.lock();
         let Some((reason, times)) = rejected.as_mut() else { return false };

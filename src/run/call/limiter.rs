@@ -1,5 +1,5 @@
-//! The limiter of an endpoint: calls at once and per minute, a pause for all calls when the server asks for one, and one
-//! probe at a time while the server is down. All stages share it.
+//! The limiter of an endpoint: limits calls in flight and per minute. It pauses all calls when the server asks for it,
+//! and sends one probe at a time while the server is down. All stages share it.
 
 mod adaptive;
 mod bucket;
@@ -15,9 +15,9 @@ use crate::spec::{Concurrency, Limits};
 use adaptive::Adaptive;
 use bucket::Bucket;
 
-/// Failures in a row, over all calls, that are an outage.
+/// The number of consecutive failures, over all calls, that counts as an outage.
 const OUTAGE: u32 = 10;
-/// The wait before the first probe of a server that is down; doubled with each probe.
+/// The wait before the first probe of a server that is down; it doubles with each probe.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(30);
 
@@ -114,7 +114,7 @@ impl Limiter {
         }
     }
 
-    /// A turn, if a call may begin. The error is the time to wait for; `None`: wait for the end of another call.
+    /// Returns a turn if a call may begin. The error is the time to wait, or `None` to wait until another call ends.
     fn begin(&self, queued: &mut Queued<'_>, tokens: f64) -> Result<Turn<'_>, Option<Instant>> {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -149,7 +149,7 @@ impl Limiter {
     }
 }
 
-/// A call that waits for a turn; it may be dropped before it has one.
+/// A call that waits for a turn. It may be dropped before its turn.
 struct Queued<'a> {
     limiter: &'a Limiter,
     counted: bool,
@@ -159,14 +159,14 @@ impl Drop for Queued<'_> {
     fn drop(&mut self) {
         if self.counted {
             self.limiter.state.lock().waiting -= 1;
-            // The notification for this call belongs to another call now.
+            // This call may have been notified, so it notifies another one.
             self.limiter.room.notify_one();
         }
     }
 }
 
 impl Turn<'_> {
-    /// Ends with an answer; `tokens` of prompt and reply, as the server counted them.
+    /// Ends the turn with an answer; `tokens` are those of prompt and reply, as the server counted them.
     pub(crate) fn answered(mut self, tokens: Option<u64>) {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();
@@ -189,7 +189,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Ends without an answer. During an outage, returns how long it has lasted: all calls wait, then one probes.
+    /// Ends the turn without an answer. During an outage, returns its length: all calls wait, then one probes.
     pub(crate) fn failed(self) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();

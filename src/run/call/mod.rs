@@ -1,4 +1,4 @@
-//! One call at one model: everything from the wait for its turn to its record.
+//! Calls: makes one call to one model, from the wait for its turn to its record.
 
 mod admission;
 mod attempts;

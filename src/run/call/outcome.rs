@@ -1,4 +1,4 @@
-//! Outcomes: what an attempt leads to, as a pure function of its reply or error and the call's situation.
+//! Outcomes: decides what to do after an attempt. A pure function of the reply or error and of the call's situation.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ pub(crate) struct SendError {
 
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The reply is an answer; `repaired`: only after its JSON was repaired.
+    /// The reply is an answer; `repaired` means that its JSON had to be repaired.
     Answer {
         reply: Reply,
         answer: Answer,
         repaired: bool,
     },
-    /// `counts` towards `max_attempts`; all calls to the endpoint wait for `pause`.
+    /// `counts`: whether the attempt counts towards `max_attempts`. All calls to the endpoint wait for `pause`.
     Retry {
         failed: FailedAttempt,
         delay: Duration,
@@ -31,10 +31,10 @@ pub(crate) enum Outcome {
         counts: bool,
         again: Option<Vec<Message>>,
     },
-    /// Send a shorter prompt, or give up if there is none.
+    /// Send a shorter prompt, or fail if it can't be shortened.
     Shorten(FailedAttempt),
     GiveUp(FailedAttempt),
-    /// No call to this model would fare better.
+    /// All further calls to this model would fail too.
     StopRun(CallError),
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn outcome(result: Result<Reply, SendError>, at: &Situation<'_>) -> O
 fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
     let Failure { kind, message } = match usable(&reply, at.prompt, at.context, at.repair) {
         Ok((answer, repaired)) => return Outcome::Answer { reply, answer, repaired },
-        // The rows of a pack are asked again in smaller packs. The reply is kept so that it is not paid twice.
+        // The rows of a pack are asked again in smaller packs. The reply is recorded so that it is never paid twice.
         Err(failure) if at.prompt.pack.is_some() => {
             let finish = Finish::Other(failure.kind.name().to_owned());
             return Outcome::Answer { reply: Reply { finish, ..reply }, answer: Vec::new(), repaired: false };
@@ -75,7 +75,7 @@ fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
     };
     let again = match kind {
         FailureKind::Malformed => Some(at.prompt.again(at.sent, &reply.text, &message)),
-        // The same prompt would mostly be cut off at the same place.
+        // The same prompt would usually be cut off at the same place.
         FailureKind::Truncated => Some(at.prompt.again_shorter(at.sent, &reply.text)),
         _ => None,
     };

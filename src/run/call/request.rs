@@ -1,4 +1,4 @@
-//! Requests: one call to make, whatever it takes.
+//! Requests: one call to make, with any number of attempts.
 
 use crate::ask::Terms;
 use crate::prompt::Prompt;

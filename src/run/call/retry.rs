@@ -1,4 +1,4 @@
-//! Retries: whether and when a call is tried again, as a pure function of the attempt and the error.
+//! Retries: decides whether and when a call is tried again. A pure function of the attempt and the error.
 //!
 //! Other waits:
 //! - `limiter` - probes of a server that is down (`FIRST_PROBE`, `LAST_PROBE`)
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::provider::{CallError, CallErrorKind};
 
-/// The wait after the first failed attempt; doubled after each further one.
+/// The wait after the first failed attempt; it doubles after each further one.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 /// The longest time for all attempts of a call.
@@ -28,8 +28,8 @@ pub(crate) enum Next {
     StopRun,
 }
 
-/// `attempt` is from 1, `spent` since the first began, `jitter` from 0 to 1; `last`: no more attempts may fail.
-/// `Retry-After` is a floor. A rate limit does not count as a failed attempt; only [`PATIENCE`] bounds it.
+/// `attempt` counts from 1, `spent` is the time since the first began, `last` allows no more failed attempts.
+/// `Retry-After` is a lower bound. Rate limits do not count as failed attempts; only [`PATIENCE`] bounds them.
 pub(crate) fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
     let (floor, counts, pauses) = match &error.kind {
         CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
@@ -48,7 +48,7 @@ pub(crate) fn next(error: &CallError, attempt: u32, last: bool, spent: Duration,
     let doubled = FIRST.saturating_mul(1 << (attempt - 1).min(10)).min(LONGEST);
     let own = doubled.mul_f64(0.5 + jitter);
     let delay = if floor.is_zero() { own } else { floor + own.min(floor.max(FIRST)) };
-    // Calls that were not refused may continue as soon as the server says.
+    // Other calls, which were not refused, may continue as soon as the server allows.
     let pause = pauses.then_some(if floor.is_zero() { delay } else { floor });
     if spent + delay > PATIENCE { Next::GiveUp } else { Next::Again { delay, pause, counts } }
 }

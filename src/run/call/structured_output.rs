@@ -1,5 +1,5 @@
-//! Structured output: at which level a server accepts each schema. Level 0 is what the spec says, higher levels are more
-//! relaxed ([`Provider::encode_relaxed`](crate::provider::Provider::encode_relaxed)).
+//! Structured output: remembers the level at which a server accepts each schema. Level 0 follows the spec; higher
+//! levels are more relaxed ([`Provider::encode_relaxed`](crate::provider::Provider::encode_relaxed)).
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,7 +14,7 @@ use crate::provider::Call;
 #[derive(Debug)]
 pub(crate) struct StructuredOutput {
     has_levels: bool,
-    /// The level that was answered first, by the hash of the schema.
+    /// The level of the first answer, by the hash of the schema.
     known: Mutex<HashMap<u64, usize>>,
     search: tokio::sync::Mutex<()>,
 }
@@ -40,7 +40,7 @@ impl StructuredOutput {
         self.known.lock().get(&hash(schema)).copied()
     }
 
-    /// Notes that a call with the schema was answered at this level. The first answer counts.
+    /// Records that a call with the schema was answered at this level. The first answer counts.
     pub(crate) fn answered(&self, schema: &Value, level: usize) {
         self.known.lock().entry(hash(schema)).or_insert(level);
     }

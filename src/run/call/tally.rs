@@ -1,4 +1,4 @@
-//! The tally of a call: what its attempts add up to, and the record that they make.
+//! The tally of a call: sums up its attempts and makes the record.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ impl From<CallError> for FailedAttempt {
 
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// When the first request was sent: time spent in our own queue does not count against the time limit.
+    /// When the first request was sent. Time spent in our own queue does not count against the time limit.
     started: Option<Instant>,
     pub(crate) attempts: u32,
     /// Failed attempts that count towards `max_attempts`.
@@ -108,7 +108,7 @@ impl Tally {
     }
 }
 
-/// Milliseconds, to the microsecond.
+/// A duration in milliseconds, rounded to the microsecond.
 fn milliseconds(spent: Duration) -> f64 {
     (spent.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,31 +1,31 @@
-//! Adaptive concurrency (`max_concurrent_calls = "auto"`): finds out from latencies how many calls a server processes at
+//! Adaptive concurrency (`max_concurrent_calls = "auto"`): finds from latencies how many calls a server processes at
 //! once. Pure.
 //!
 //! Little's law: throughput = calls in flight / latency. A server with k slots answers faster with more calls in flight,
-//! up to k; further calls wait in its queue, and only the latency grows. So the number of calls grows while the throughput
-//! grows with it, and is then set to where the growth ended. From time to time a slightly higher or lower number is tried.
-//! A server that refuses calls (429, 503), or becomes slow, gets fewer.
+//! up to k. Further calls wait in its queue, and only the latency grows. So the number of calls grows as long as the
+//! throughput does. It is then set to where the growth ended. Later, slightly higher and lower numbers are tried.
+//! If a server refuses calls (429, 503) or becomes slow, the number of calls is lowered.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 const MOST: usize = 1024;
-/// The growth of the throughput at which the number grows again.
+/// The factor by which the throughput must grow before the number of calls is raised again.
 const GROWS: f64 = 1.2;
-/// From this number on a growth doubles it, below it quadruples it: a growth costs as many calls as it tries.
+/// The number from which a step doubles the calls instead of quadrupling them. A step costs as many calls as it tries.
 const MANY: usize = 16;
 /// The share of the best throughput that counts as equal to it.
 const AS_GOOD: f64 = 0.95;
-/// The growth of the throughput, as a share of the growth of the calls, that justifies more calls.
+/// The growth of the throughput, relative to the growth of the calls, that justifies more calls.
 const WORTH: f64 = 0.2;
-/// The factor after a refused call.
+/// The factor for the number of calls after a refused call.
 const BACK_OFF: f64 = 0.7;
-/// The factor of the usual latency at which a server counts as slow.
+/// The ratio of usual to current throughput above which a server counts as slow.
 const SLOW: f64 = 2.0;
-/// Calls at one number before another is tried.
+/// The number of calls after which another number of calls in flight is tried.
 const PATIENCE: usize = 400;
-/// The least number of calls that decides between two numbers.
+/// The least number of calls for comparing two numbers of calls in flight.
 const CAREFUL: usize = 16;
 
 /// A number of calls in flight and its throughput in calls per second.
@@ -37,22 +37,22 @@ struct Level {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The number grows as long as the throughput does: the last level and the one before it.
+    /// The number grows as long as the throughput does. Holds the last level and the one before.
     Growing(Option<Level>, Option<Level>),
     /// The growth ended between these levels; the number in between is measured.
     Confirming(Level, Level),
-    /// The number is found: its throughput, and the calls since.
+    /// The number is settled. Holds its throughput and the calls since then.
     Settled(f64, usize),
     Trying(Level),
 }
 
-/// Calls that began since the number was set.
+/// Measures the calls that began since the number was set.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     calls: usize,
     seconds: f64,
     since: Instant,
-    /// Whether the first calls, which met a short queue, are skipped.
+    /// Whether the first calls, which met a shorter queue, are over.
     warm: bool,
 }
 
@@ -65,13 +65,13 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct Adaptive {
     calls: usize,
-    /// Raised whenever the number is set. Calls of an earlier epoch do not count.
+    /// Incremented whenever the number is set. Calls of an earlier epoch do not count.
     epoch: u64,
     window: Window,
     phase: Phase,
-    /// The largest number that the server did not refuse.
+    /// The largest number of calls that the server has not refused.
     ceiling: usize,
-    /// Whether the next number to try is higher.
+    /// Whether the next number to try is higher than the current one.
     up: bool,
 }
 
@@ -89,7 +89,7 @@ impl Adaptive {
         self.epoch
     }
 
-    /// Counts a call that began in `epoch` and was answered at `now`, after `latency`. Only calls at full concurrency count.
+    /// Counts a call of `epoch`, answered at `now` after `latency`. The caller only passes calls at full concurrency.
     pub(crate) fn answered(&mut self, epoch: u64, latency: Duration, now: Instant) {
         if epoch != self.epoch {
             return;
@@ -107,8 +107,8 @@ impl Adaptive {
         }
         let window = std::mem::replace(&mut self.window, Window::new(now, true));
         let level = |throughput: f64| Level { calls: self.calls, throughput };
-        // The latency of the first calls is too short, since they met a short queue. While there is no queue, it is more exact
-        // than the time of the slowest of them.
+        // The latency of the first calls is too low, since they met a shorter queue. Without a queue, it is more exact
+        // than the time of the slowest of these calls.
         let first = level(window.calls as f64 / now.duration_since(window.since).as_secs_f64().max(1e-9));
         let later = level(self.calls as f64 * window.calls as f64 / window.seconds.max(1e-9));
         match self.phase {
@@ -128,7 +128,7 @@ impl Adaptive {
     }
 
     pub(crate) fn refused(&mut self, epoch: u64, now: Instant) {
-        // Calls that are refused together count once.
+        // Calls that are refused together count as one.
         if epoch != self.epoch {
             return;
         }
@@ -149,13 +149,13 @@ impl Adaptive {
         self.phase = phase;
     }
 
-    /// After a second measurement, with a full queue, of a number at which the throughput did not seem to grow.
+    /// Decides after a second measurement, with a full queue, of a number at which the throughput did not seem to grow.
     fn grown(&mut self, before: Option<Level>, earlier: Option<Level>, level: Level, now: Instant) {
         match before {
             Some(before) if level.throughput >= before.throughput * GROWS && self.calls < self.ceiling => {
                 self.set(self.more(), Phase::Growing(Some(level), Some(before)), now);
             }
-            // Before the last growth there was no queue: until there is one, the throughput grows with the calls.
+            // Before the last step there was no queue. Up to the knee, the throughput grows with the calls.
             Some(before) => {
                 let free = earlier.unwrap_or(before);
                 let knee = level.throughput / free.throughput * free.calls as f64;
@@ -166,7 +166,7 @@ impl Adaptive {
         }
     }
 
-    /// After the measurement of the number at which the growth should have ended.
+    /// Decides after the measurement of the number at which the growth should have ended.
     fn confirmed(&mut self, few: Level, many: Level, level: Level, now: Instant) {
         let good = |level: &Level| level.throughput >= many.throughput * AS_GOOD;
         let found = [level, few].into_iter().find(good).unwrap_or(many);
@@ -175,7 +175,7 @@ impl Adaptive {
 
     fn settled(&mut self, usual: f64, calls: usize, level: Level, now: Instant) {
         if level.throughput * SLOW < usual {
-            // The server has become slow: start again.
+            // The server has become slow, so the search starts again.
             self.set(1, Phase::Growing(None, None), now);
         } else if calls < PATIENCE {
             self.phase = Phase::Settled(usual, calls);
@@ -188,12 +188,12 @@ impl Adaptive {
         }
     }
 
-    /// After a comparison: keeps the other number if more calls pay off, or fewer are as good.
+    /// Decides after a comparison: keeps the other number if more calls pay off, or fewer calls are as good.
     fn tried(&mut self, found: Level, level: Level, now: Instant) {
         let growth = level.calls as f64 / found.calls as f64 - 1.0;
         let better = level.throughput > found.throughput * (1.0 + WORTH * growth);
         match (better, level.calls > found.calls) {
-            // Perhaps many more calls pay off.
+            // Many more calls may pay off too.
             (true, true) if self.calls < self.ceiling => {
                 self.set(self.more(), Phase::Growing(Some(level), Some(found)), now)
             }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For how long unused allowance is kept: a server may count by the second as well as by the minute.
+/// The time for which unused allowance is kept. A server may count by the second as well as by the minute.
 const KEPT: f64 = 1.0;
 
 #[derive(Debug)]
 pub(crate) struct Bucket {
     rate: f64,
-    /// The capacity: at least one request, even at less than one per second.
+    /// The capacity: at least one request, even if the rate is lower than one per second.
     most: f64,
-    /// What is available; below zero in debt.
+    /// The available amount; negative if the bucket is overdrawn.
     level: f64,
     at: Instant,
 }
@@ -26,16 +26,16 @@ impl Bucket {
         Bucket { rate, most, level: most, at: now }
     }
 
-    /// How long to wait before the next call; `None`: it may begin. A call may overdraw the bucket, or one that needs more
-    /// than the allowance of a second could never begin.
+    /// How long to wait before the next call; `None` if it may begin. A call may overdraw the bucket; otherwise one
+    /// that needs more than the allowance of a second could never begin.
     pub(crate) fn wait(&mut self, now: Instant) -> Option<Duration> {
         self.level = (self.level + self.rate * now.saturating_duration_since(self.at).as_secs_f64()).min(self.most);
         self.at = self.at.max(now);
-        // Slightly more than exact, so that the bucket is full enough when the wait ends.
+        // Waits slightly longer than computed, so that the bucket is full enough.
         (self.level < 1.0).then(|| Duration::from_secs_f64((1.0 - self.level) / self.rate + 1e-6))
     }
 
-    /// Takes an amount; a negative amount is returned to the bucket.
+    /// Removes an amount; a negative amount is returned to the bucket.
     pub(crate) fn spend(&mut self, amount: f64) {
         self.level -= amount;
     }
