@@ -29,7 +29,7 @@ pub(crate) struct Shortening {
 }
 
 impl Shortening {
-    /// Shortens to the usual size that fits, then by a quarter each time. Also returns the count of characters left out.
+    /// Shortens to the usual size that fits, then by a quarter each time. Also returns the characters left out.
     pub(crate) fn next(
         &mut self,
         whole: &[Message],
