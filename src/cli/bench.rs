@@ -1,4 +1,4 @@
-//! `fanfold bench`
+//! The command `fanfold bench`.
 
 use std::path::PathBuf;
 
@@ -102,7 +102,7 @@ fn about(models: &Models, model: usize) -> (String, String, &'static str) {
     (target.model.id.clone(), target.provider.endpoint(), target.provider.kind())
 }
 
-/// Measures, and shows the progress: a bar on a terminal, else a line for each level.
+/// Measures and shows the progress: a bar on a terminal, else one line per level.
 async fn watched(ready: &Ready, models: Models, stop: &Stop, terminal: &Terminal) -> Vec<ModelBench> {
     let style = progress::style("{prefix:>12} {bar:20} {pos}/{len} calls, {eta} left");
     let bar = if terminal.live { ProgressBar::new(0).with_style(style) } else { ProgressBar::hidden() };

@@ -1,4 +1,4 @@
-//! Failures: why a command stopped, what the user can do about it, and the exit code.
+//! Failures: why a command stopped, how the user can fix it, and the exit code.
 
 use std::path::Path;
 
@@ -17,11 +17,11 @@ use crate::source::SourceError;
 use crate::spec::load::{LoadError, folder_of};
 use crate::store::{LedgerError, StoreError};
 
-/// Why a command stopped. [`Failure::show`] is the only place that prints one.
+/// The reason why a command stopped. [`Failure::show`] is the only place that prints one.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
-    /// What is wrong; none if that has been shown.
+    /// The problem; `None` if it has already been shown.
     message: Option<String>,
     help: Option<String>,
     note: Option<String>,

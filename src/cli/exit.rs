@@ -1,8 +1,8 @@
-//! Exit codes: what a script can know about the result.
+//! Exit codes: the result of a command, for scripts.
 
 use std::process::ExitCode;
 
-/// The exit codes for `--help`.
+/// The text about exit codes in `--help`.
 pub(crate) const HELP: &str = "Exit codes:
   0    success
   1    finished, but more rows failed than `max_failed` allows, a test failed, the ledger had
@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The spec or the arguments are invalid.
     Spec = 2,
-    /// Server down, API key or model missing, disk full.
+    /// The environment has a problem: server down, API key or model missing, disk full.
     Environment = 3,
     Budget = 4,
     /// Something differs from the lock.

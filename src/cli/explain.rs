@@ -1,4 +1,4 @@
-//! `fanfold explain`
+//! The command `fanfold explain`.
 
 use std::path::PathBuf;
 

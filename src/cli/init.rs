@@ -1,4 +1,4 @@
-//! `fanfold init`
+//! The command `fanfold init`.
 
 use std::path::{Path, PathBuf};
 

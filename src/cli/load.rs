@@ -1,4 +1,4 @@
-//! Loading: a spec, or a failure after every problem in it was shown.
+//! Loading: returns a spec, or shows every problem in it and returns a failure.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub(crate) fn load_document(path: &Path, terminal: &Terminal) -> Result<(Documen
     Ok((loaded.document, spec))
 }
 
-/// The lock next to the spec at `spec`. Reports an unreadable lock and continues without one.
+/// Returns the lock next to the spec at `spec`. Reports an unreadable lock and continues without one.
 pub(crate) fn load_lock(spec: &Path, terminal: &Terminal) -> Option<Lock> {
     Lock::read(&Lock::path_of(spec)).unwrap_or_else(|error| {
         terminal.error(&error.to_string(), Some("fix it, or replace it with `fanfold run --update-lock`"));

@@ -75,7 +75,7 @@ struct Completions {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        // Help and version arrive here too; they go to standard output.
+        // `--help` and `--version` also end here; their text goes to standard output.
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { Exit::Spec } else { Exit::Ok }.into();

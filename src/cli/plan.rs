@@ -1,4 +1,4 @@
-//! `fanfold plan`
+//! The command `fanfold plan`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `fanfold population`
+//! The command `fanfold population`.
 
 use std::path::PathBuf;
 

@@ -13,7 +13,7 @@ use crate::run::progress::{Snapshot, StageProgress};
 const REDRAW: Duration = Duration::from_millis(100);
 const LINE: Duration = Duration::from_secs(10);
 
-/// Shows progress until the future is dropped. `preparing` returns what delays the first answer, if anything does.
+/// Shows progress until the future is dropped. `preparing` returns the reason why the first answer is late.
 pub(crate) async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option<String>, terminal: Terminal) {
     if terminal.live { bars(&progress, preparing).await } else { lines(&progress, preparing, &terminal).await }
 }

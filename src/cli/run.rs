@@ -1,4 +1,4 @@
-//! `fanfold run`
+//! The command `fanfold run`.
 
 use std::path::{Path, PathBuf};
 

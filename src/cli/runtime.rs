@@ -1,4 +1,4 @@
-//! The process: its environment variables, and the threads that asynchronous work runs on.
+//! The process: its environment variables, and its threads for asynchronous work.
 
 use super::error::Failure;
 use super::exit::Exit;
@@ -13,7 +13,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
         .build()
         .map_err(|error| Failure::new(Exit::Environment, format!("threads can't be started: {error}")))?;
     let result = runtime.block_on(work);
-    // Dropped calls may still wait for their sockets; this does not wait for them.
+    // Dropped calls may still wait for their sockets; the shutdown does not wait for them.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,4 @@
-//! `fanfold schema`
+//! The command `fanfold schema`.
 
 use super::error::Failure;
 use super::exit::Exit;

@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::terminal::Terminal;
 use crate::run::{Stop, StopReason};
 
-/// The time that calls in flight have to finish after the first signal.
+/// The time limit of calls in flight after the first signal.
 const DRAIN: Duration = Duration::from_secs(30);
 
 #[cfg(unix)]

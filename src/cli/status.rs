@@ -1,4 +1,4 @@
-//! `fanfold status`
+//! The command `fanfold status`.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The terminal: standard output and standard error. A closed pipe is not an error.
 //!
-//! Text for people loses its unprintable characters here; data for programs stays as it is.
+//! Text for people loses its unprintable characters; data for programs is unchanged.
 
 use std::io::{IsTerminal, Write};
 
@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::report::printable::{printable, printable_json};
 
-/// The assumed width when standard error is not a terminal, in columns.
+/// The assumed width in columns, if standard error is not a terminal.
 const WIDTH: usize = 100;
 
 /// When to use colours.

@@ -1,4 +1,4 @@
-//! `fanfold test`
+//! The command `fanfold test`.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ impl Test {
         }
         if let Some(file) = &self.replay {
             let exit = Run::replay(&self.spec, file).run(terminal)?;
-            // Whether failed rows are acceptable is up to the tests.
+            // The tests decide whether failed rows are acceptable.
             if !matches!(exit, Exit::Ok | Exit::Failed) {
                 return Ok(exit);
             }
@@ -84,7 +84,7 @@ impl Test {
         }
     }
 
-    /// Which table is missing, and the command that writes it.
+    /// Names the missing table and the command that writes it.
     fn failure(&self, error: VerdictError) -> Failure {
         if let VerdictError::Store(error) = error {
             return error.into();

@@ -1,4 +1,4 @@
-//! `fanfold validate`
+//! The command `fanfold validate`.
 
 use std::path::PathBuf;
 

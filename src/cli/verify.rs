@@ -1,4 +1,4 @@
-//! `fanfold verify`
+//! The command `fanfold verify`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

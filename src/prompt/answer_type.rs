@@ -1,4 +1,4 @@
-//! The types of an answer's values: as a JSON Schema, as words, as a column, and as a check of a reply.
+//! Answer types: a value's type as a JSON Schema, as words, as a column, and as a check of a reply.
 
 use std::num::NonZeroU32;
 
@@ -87,7 +87,7 @@ impl AnswerType {
         }
     }
 
-    /// The cell of a value; `None` if it does not fit, or fits two choices.
+    /// Returns the cell of a value; `None` if the value does not fit or fits two choices.
     pub(super) fn read(&self, value: &Value) -> Option<Cell> {
         let within = |n: f64, low: &Option<f64>, high: &Option<f64>| {
             low.is_none_or(|low| n >= low) && high.is_none_or(|high| n <= high)
@@ -136,7 +136,7 @@ impl AnswerType {
     }
 }
 
-/// The form in which options are compared: without case, outer quotes and full stops, and with single spaces.
+/// Returns the form in which options are compared: lower case, single spaces, no outer quotes or full stops.
 pub(crate) fn normalise_option(text: &str) -> String {
     let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.'));
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
@@ -148,7 +148,7 @@ fn labelled(choices: &[(String, String)], reply: &str) -> Option<Cell> {
     fitting.next().is_none().then(|| Cell::Text(choice.clone()))
 }
 
-/// By its label, its text, or both (`A. good`, `A) good`, `A: good`).
+/// A reply names a choice by its label, its text, or both (`A. good`, `A) good`, `A: good`).
 fn names(reply: &str, label: &str, choice: &str) -> bool {
     let (reply, label, choice) = (normalise_option(reply), normalise_option(label), normalise_option(choice));
     let rest = reply.strip_prefix(&label).map(str::trim_start).and_then(|rest| rest.strip_prefix(['.', ')', ':']));

@@ -30,7 +30,7 @@ impl Claim {
         &self.source
     }
 
-    /// Sorted; a figure of a group is written with a dot.
+    /// The names are sorted; a figure of a group is written with a dot.
     pub(crate) fn figures(&self) -> Vec<String> {
         let mut names = self.template.variables();
         names.retain(|name| !self.template.is_global(name));

@@ -47,7 +47,7 @@ impl BoundCondition {
         Ok(self.template.render(row, others)? == HOLDS)
     }
 
-    /// The text columns that are compared with a number, which is never true.
+    /// Returns the text columns that are compared with a number, each with that number.
     pub(crate) fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
         let tokens = tokens(&self.source);
         let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).map_or("", |token| token.text);
@@ -71,7 +71,7 @@ impl BoundCondition {
     }
 }
 
-/// Renders [`HOLDS`] if the expression is true.
+/// The template renders [`HOLDS`] if the expression is true.
 pub(super) fn holding(source: &str) -> Result<Template, String> {
     Template::check_expression(source).map_err(|error| error.message)?;
     Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|error| error.message)

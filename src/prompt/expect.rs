@@ -1,4 +1,4 @@
-//! The form of an answer: as a JSON Schema for the server, as words for the model, and as a check of the reply.
+//! Expected answers: their form as a JSON Schema for the server, as words for the model, and as a check of the reply.
 
 use serde_json::{Map, Value, json};
 
@@ -19,7 +19,7 @@ pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) kind: AnswerType,
     pub(crate) nullable: bool,
-    /// It is neither in the schema nor in the prompt.
+    /// The probability is neither in the schema nor in the prompt.
     pub(crate) prob: bool,
     /// The key may be missing, and any scalar is accepted as text.
     pub(crate) loose: bool,

@@ -29,7 +29,7 @@ pub(crate) enum FailureKind {
     Value,
     Fallback,
     Missing,
-    /// A reason without a kind: of an item in a pack, or in a record of another version.
+    /// A reason without a kind, from an item in a pack or from a record of another version.
     Unnamed,
 }
 
@@ -64,7 +64,7 @@ impl FailureKind {
 }
 
 impl Failure {
-    /// A text that names no known kind is kept whole.
+    /// A text without a known kind becomes the message unchanged.
     pub(crate) fn read(text: &str) -> Failure {
         let (name, message) = text.split_once(": ").unwrap_or((text, ""));
         let known = NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| kind.because(message));

@@ -1,19 +1,19 @@
-//! Guards: filters that are put into a template's text where the engine makes larger values and has no hook.
+//! Guards: filters inserted into a template where the engine makes large values and has no hook.
 //!
 //! - Operands of `~` and `+`: `{{ a ~ b }}` is compiled as `{{ a|_charge(1) ~ b|_charge(1) }}`.
-//! - Operands of `*`, which must be numbers.
-//! - Slices (`a[1:]`), and lists, tables and tuples of variables, which can hold the one before without end.
+//! - Operands of `*`: they must be numbers.
+//! - Slices (`a[1:]`), and lists, tables and tuples of variables: values can nest in them without limit.
 //!
-//! The guards charge the render budget. Lines stay where they are. Tags that are too deep for the engine's compiler, which
-//! recurses on the caller's stack, are refused.
+//! The guards charge the render budget and do not move lines. Tags that are nested too deeply are refused: the engine's
+//! compiler recurses on the caller's stack.
 
 use super::render_budget::{CHARGE, NUMBER};
 use super::tokens::{KEYWORDS, Tag, Token, TokenKind, next_tag};
 
-/// Levels of brackets in one tag: the engine's parser takes about ten calls for each.
+/// Levels of brackets in one tag: the engine's parser makes about ten nested calls per level.
 const DEEPEST_GROUP: usize = 40;
 const DEEPEST_BLOCK: usize = 20;
-/// Operators, parts, filters and calls in one tag, and `elif` in one template: each is nested in the one before it.
+/// Operators, parts, filters and calls in one tag, and `elif` in one template: each is nested in the previous one.
 const MOST_STEPS: usize = 200;
 
 const CAPTURES: &[&str] = &["macro", "call", "filter", "endset"];
@@ -21,11 +21,11 @@ const CAPTURES: &[&str] = &["macro", "call", "filter", "endset"];
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub(crate) text: String,
-    /// In bytes; 0 if the template captures no output (`set` blocks, macros, `filter` blocks).
+    /// The longest text in bytes; 0 if the template captures no output (`set` blocks, macros, `filter` blocks).
     pub(crate) longest_captured: usize,
 }
 
-/// The error is a line and a sentence. Text that is not a template passes: the engine reports it.
+/// The error is a line number and a message. Text that is not a template passes: the engine reports it.
 pub(super) fn guarded(source: &str) -> Result<Guarded, (usize, String)> {
     let mut inserted: Vec<(usize, String)> = Vec::new();
     let (mut blocks, mut elifs, mut longest, mut captures, mut at) = (0, 0, 0, false, 0);
@@ -115,7 +115,7 @@ fn guard(tag: &Tag<'_>, inserted: &mut Vec<(usize, String)>) {
             && makes_a_value(tag, i)
             && let Some(last) = end_of_operand(tokens, i)
         {
-            // The engine does not count the variable of a slice (`text[:9]`) as used, but that of an argument.
+            // The engine does not count the variable of a slice (`text[:9]`) as used, but it counts an argument.
             let seen = if tokens[i].text == "[" { path_before(tokens, i) } else { String::new() };
             put(tokens[last].end, format!("|{CHARGE}(1{seen})"));
         }
@@ -161,7 +161,7 @@ fn has_comma(tokens: &[Token<'_>]) -> bool {
     tokens.iter().any(|token| token.is(","))
 }
 
-/// The last token of the operand that token `i` is in, with attributes, calls and filters.
+/// Returns the last token of the operand that starts at token `i`, with attributes, calls and filters.
 fn end_of_operand(tokens: &[Token<'_>], mut i: usize) -> Option<usize> {
     while tokens.get(i)?.is("-") {
         i += 1;
@@ -172,7 +172,7 @@ fn end_of_operand(tokens: &[Token<'_>], mut i: usize) -> Option<usize> {
         last = match tokens.get(last + 1) {
             Some(next) if next.is(".") || next.is("|") => last + 2,
             Some(next) if next.kind == TokenKind::Open && next.text != "{" => end_of_group(tokens, last + 1)?,
-            // Strings next to each other are one.
+            // Adjacent strings are one operand.
             Some(next) if is_string(next) && is_string(&tokens[last]) => last + 1,
             _ => return tokens.get(last).map(|_| last),
         };

@@ -1,7 +1,7 @@
 //! Probabilities of the labels in a typed answer, from the probabilities of the reply's tokens. Pure.
 //!
-//! A token that begins one label gives it its probability. If it begins several, the reply's own token is followed and any
-//! other is shared equally. Tokens that begin no label are left out, and the rest is scaled to 1.
+//! The probability of a token that begins one label counts for that label. Labels that begin with the same token share it
+//! equally, unless the reply contains that token: then it is followed. Other tokens are ignored; the sum is scaled to 1.
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -15,20 +15,20 @@ pub(crate) struct Token {
     /// The bytes of the token; a character may be spread over several tokens.
     pub(crate) bytes: Vec<u8>,
     pub(crate) probability: f64,
-    /// May contain the token itself.
+    /// The list may contain the token itself.
     pub(crate) likeliest: Vec<(Vec<u8>, f64)>,
 }
 
 type Label = (String, Vec<u8>);
 
-/// A key whose value cannot be followed is left out; `None` without tokens.
+/// Leaves out each key whose value cannot be followed. Returns `None` without tokens.
 pub(crate) fn label_probabilities(reply: &str, tokens: &[Token], schema: &Value) -> Option<Probabilities> {
     if tokens.is_empty() {
         return None;
     }
     let object: IndexMap<String, &RawValue> = last_object(without_thinking(reply).ok()?)?;
     let said: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
-    // Some servers report tokens around the text.
+    // Some servers also report tokens outside the text of the reply.
     let shift = find(&said, reply.as_bytes())?;
     let mut found = Probabilities::new();
     for (key, property) in schema["properties"].as_object()? {
@@ -57,7 +57,7 @@ fn follow(tokens: &[Token], place: usize, labels: &[Label]) -> Option<Vec<f64>> 
         start += token.bytes.len();
         start > place
     })?;
-    // The first token may have begun before the label.
+    // The first token may begin before the label.
     let mut before = place + tokens[at].bytes.len() - start;
     let mut shares = vec![0.0; labels.len()];
     let mut possible: Vec<usize> = (0..labels.len()).collect();

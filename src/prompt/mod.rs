@@ -1,4 +1,4 @@
-//! Prompts and answers, without a model. Pure: no clock, no network, no files.
+//! Prompts: builds prompts and reads answers, without a model. Pure: no clock, no network, no files.
 
 mod answer_type;
 mod claim;
@@ -41,20 +41,20 @@ pub(crate) struct Prompt {
     pub(crate) messages: Vec<Message>,
     pub(crate) expect: Arc<Expect>,
     pub(crate) schema: Option<Arc<serde_json::Value>>,
-    /// Set if equal questions need separate answers; else they are asked once of a greedy model.
+    /// Set if equal questions need separate answers; otherwise a greedy model is asked each question once.
     pub(crate) respondent: Option<u64>,
     pub(crate) pack: Option<Arc<Pack>>,
 }
 
 pub(crate) type Answer = Vec<Cell>;
 
-/// By key, then by label as the spec writes it (null under `null`), from 0 to 1.
+/// The keys are field names, then labels as in the spec (null is `null`). The values range from 0 to 1.
 pub(crate) type Probabilities = IndexMap<String, IndexMap<String, f64>>;
 
-/// In characters.
+/// The most characters of a rejected reply in the next prompt.
 const SHOWN: usize = 4000;
 
-/// Characters of a reply without an end that are shown to the model: all of it would lead it the same way.
+/// The most characters of an endless reply in the next prompt: the whole reply would lead the model the same way.
 const SHOWN_OF_ENDLESS: usize = 200;
 
 impl Prompt {

@@ -1,12 +1,12 @@
-//! Packs: several rows in one prompt, and their answers in one reply. Pure; stages do not know of them.
+//! Packs: several rows in one prompt, and their answers in one reply. Pure. Stages do not depend on packs.
 //!
-//! The shared text comes first, then the rows' own texts between fences with an id that occurs in no text: a text cannot end
-//! its fence or begin a new one.
+//! The shared text comes first. Each row's own text follows between fences with an id that occurs in no text, so a text
+//! cannot end its fence or begin a new one.
 //!
-//! Examples before the question of a single row become a separate pack with its reply.
+//! Examples before the question become a separate pack with its reply.
 //!
-//! A reply is a list of `{id, answer}`. It is never aligned by order: an item is answered if its id is returned exactly once,
-//! with an answer that passes the check of a single row. Anything else makes only that item bad.
+//! A reply is a list of `{id, answer}`, which is never aligned by order. An item is answered if its id occurs exactly once,
+//! with an answer that passes the check of a single row. Any other result makes only that item bad.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct Item {
     pub(crate) answer: Result<Answer, String>,
 }
 
-/// They must share the same texts in the same places and the form of the answer.
+/// Two prompts fit into one pack if they have the same texts in the same places and the same form of answer.
 pub(crate) fn together(a: &Prompt, b: &Prompt) -> bool {
     let alike = |(a, b): (&Message, &Message)| {
         let ((start, own, end), (other_start, other_own, other_end)) = (a.parts(), b.parts());
@@ -90,7 +90,7 @@ pub(crate) fn pack(prompts: &[&Prompt]) -> Prompt {
 
 type Example = (String, String);
 
-/// Examples are turns before the question that are the same for all rows and differ from it in one place.
+/// Examples are turns before the question. They are the same for all rows and differ from the question in one place.
 fn without_examples(prompt: &Prompt) -> (Vec<Example>, Prompt) {
     let mut found = Vec::new();
     let mut messages = prompt.messages.clone();
@@ -170,11 +170,11 @@ fn respondents(prompts: &[&Prompt]) -> Option<u64> {
     (!who.is_empty()).then(|| u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes")))
 }
 
-/// All different, and none contained in any text.
+/// All ids are different, and no text contains one of them.
 fn ids(contents: &[String]) -> Vec<String> {
     let mut salt = 0_usize;
     loop {
-        // No text contains all ids of a length; they grow until one is free.
+        // No text contains all ids of one length; ids grow until no text contains any.
         let length = LENGTH + salt / 4;
         let mut alike: HashMap<&str, u64> = HashMap::new();
         let ids = contents.iter().map(|content| {

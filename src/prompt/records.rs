@@ -1,4 +1,4 @@
-//! Records: values that a template is given besides the row, as objects or lists of objects.
+//! Records: values that a template receives in addition to the row, as objects or lists of objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Bound {
         self.render_values(row, others.iter().map(|(name, given)| (*name, given.value())))
     }
 
-    /// Keys in a branch that is not taken count as read; so do all if the template iterates over them.
+    /// Keys in a branch that is not rendered count as read. All keys count as read if the template iterates over them.
     pub(crate) fn trial(&self, variable: &str, names: &[String]) -> Trial {
         let seen = Arc::new(Seen { names: names.to_vec(), ..Seen::default() });
         let records: Value = (0..2).map(|_| Value::from_object(Probe(seen.clone()))).collect();

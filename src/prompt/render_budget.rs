@@ -1,9 +1,9 @@
-//! The budget of one rendering: bytes that its filters, operators and prints may handle, and the filters, tests and
+//! The budget of one rendering: how many bytes its filters, operators and prints may handle, and which filters, tests and
 //! functions that a template may use.
 //!
-//! The engine's fuel counts instructions, not bytes: `replace` or `indent` can make gigabytes in one. A filter that copies or
-//! multiplies its input is charged before it works. What is not listed here does not exist in a template. A filter that
-//! makes more than its arguments also needs an arm in [`extra`].
+//! The engine's fuel counts instructions, not bytes: one `replace` or `indent` can make gigabytes. A filter that copies or
+//! multiplies its input is charged before it runs. A template can use only the functions listed here. A filter whose result
+//! is larger than its arguments also needs an arm in [`extra`].
 
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters, functions, tests};
@@ -12,7 +12,7 @@ pub(super) const CHARGE: &str = "_charge";
 pub(super) const NUMBER: &str = "_number";
 const MOST: usize = 64 << 20;
 const ITEM: usize = 64;
-/// Lists in lists at most: the engine drops values recursively.
+/// The most levels of nested lists: the engine drops values recursively.
 const DEEPEST: usize = 64;
 
 #[derive(Default)]
@@ -36,7 +36,7 @@ fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// In bytes, or a little more than [`MOST`]: lazy values may be endless.
+/// Returns the size in bytes. Stops slightly above [`MOST`], because lazy values may be endless.
 fn weight(value: &Value) -> Result<usize, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.len());
@@ -123,7 +123,7 @@ fn guarded(
     let bytes = weight(&value)?;
     charge(state, bytes.saturating_mul(copies))?;
     match value.kind() {
-        // A slice of a slice of a slice would be followed on the stack.
+        // The engine would follow nested slices recursively on the stack.
         ValueKind::Iterable => Ok(Value::from(value.try_iter()?.collect::<Vec<_>>())),
         _ => Ok(value.into_value()),
     }

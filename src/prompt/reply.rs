@@ -1,7 +1,7 @@
-//! Replies: finds the answer in the text around it.
+//! Replies: finds the answer in a model's text.
 //!
-//! A reply contains a whole answer or none. Only [`repaired`] goes further: it repairs the syntax of JSON (quotes, commas,
-//! comments, Python's words), never its content or its end.
+//! A reply contains a whole answer or none. Only [`repaired`] repairs the syntax of JSON (quotes, commas, comments,
+//! Python's words). It never changes the content and never adds a missing end.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 const TRIES: usize = 1000;
-/// How often a reply may be read, on average, by tries that fail far behind their start.
+/// The most work in failed tries, as a multiple of the reply's length.
 const READINGS: usize = 4;
 
 pub(crate) fn without_thinking(reply: &str) -> Result<&str, String> {
@@ -59,7 +59,7 @@ pub(crate) fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
     found
 }
 
-/// `None` if it has no end, or if a repair would change a letter, digit or backslash, or their order.
+/// Returns `None` if the object has no end, or if a repair would change a letter, digit or backslash, or their order.
 pub(crate) fn repaired(text: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(&mended(text)?).ok()
 }
@@ -72,11 +72,11 @@ pub(crate) fn mended(text: &str) -> Option<String> {
     (content(&mended)? == said).then_some(mended)
 }
 
-/// In bytes.
+/// The longest object that is repaired, in bytes.
 const LONGEST_REPAIR: usize = 1 << 20;
 const DEEPEST_REPAIR: usize = 64;
 
-/// Letters in lower case, digits and backslashes. `None` if a bracket or quote is not closed.
+/// Returns letters in lower case, digits and backslashes; `None` if a bracket or quote is not closed.
 fn content(text: &str) -> Option<String> {
     let mut said = String::with_capacity(text.len());
     let mut open = Vec::new();
@@ -101,7 +101,7 @@ fn content(text: &str) -> Option<String> {
             (None, '[') => open.push(']'),
             (None, '}' | ']') if open.pop() != Some(c) => return None,
             (_, c) if c.is_alphanumeric() || c == '\\' => said.extend(c.to_lowercase()),
-            // In a string every character counts but line breaks and tabs.
+            // In a string every character counts, except line breaks and tabs.
             (Some(_), c) if !c.is_control() => said.push(c),
             (None, '-' | '+' | '.') => said.push(c),
             _ => {}

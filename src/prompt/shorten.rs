@@ -1,12 +1,12 @@
-//! Shortening: a conversation that exceeds the context loses the middle of its longest message.
+//! Shortening: removes the middle of the longest message if a conversation exceeds the context.
 //!
-//! The beginning and the end stay, as the question mostly is there. Examples stay whole. Pure.
+//! The beginning and the end stay, because the question is usually there. Examples are never shortened. Pure.
 
 use super::{Message, Role};
 
 const GAP: &str = "\n[…]\n";
 
-/// With the number of characters left out; `None` if nothing has to go, or nothing would remain.
+/// Also returns the number of characters left out. Returns `None` if nothing must be removed, or nothing would remain.
 pub(crate) fn shortened(messages: &[Message], bytes: usize) -> Option<(Vec<Message>, u64)> {
     let whole: usize = messages.iter().map(|message| message.content.len()).sum();
     let is_example = |at: usize| {

@@ -2,8 +2,8 @@
 //!
 //! Row text is only ever a value: it is printed unchanged and never parsed as a template. A null cell prints nothing.
 //!
-//! Rendering is bounded in time (instructions, counted by the engine) and memory (bytes, counted by [`render_budget`], where
-//! [`guards`] put a filter). Therefore `*` is for numbers only, and `namespace` does not exist.
+//! Rendering is bounded in time and memory. The engine counts instructions; [`render_budget`] counts bytes in the filters
+//! that [`guards`] inserts. Therefore `*` accepts only numbers, and `namespace` does not exist.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use crate::name::nearest;
 use crate::table::{Cell, Row, listed_columns};
 
 const FUEL: u64 = 1_000_000;
-/// Bytes of the template's own text that one prompt may capture in variables.
+/// The most bytes of the template's own text that one prompt may capture in variables.
 const CAPTURED: u64 = 256 << 20;
 const RECURSION: usize = 64;
-/// In bytes.
+/// The longest prompt, in bytes.
 const LONGEST: usize = 8 << 20;
 const NAME: &str = "prompt";
 
@@ -102,7 +102,7 @@ impl Template {
         &self.source
     }
 
-    /// Sorted; a part of one is written with a dot (`row.party`).
+    /// The names are sorted; a part of a variable is written with a dot (`row.party`).
     pub(crate) fn variables(&self) -> Vec<String> {
         let Ok(template) = self.environment.get_template(NAME) else { return Vec::new() };
         let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
@@ -131,7 +131,7 @@ impl Template {
         self.environment.globals().any(|(global, _)| global == name)
     }
 
-    /// `text` is `text_column`, `row` all columns, and `others` come with each row.
+    /// `text` is the `text_column`, `row` contains all columns, and each row comes with values for `others`.
     pub(crate) fn bind(self, input: &SchemaRef, text_column: Option<usize>, others: &[&str]) -> Result<Bound, Unknown> {
         let mut bound = Bound { template: self, columns: Vec::new(), row: None, others: Vec::new() };
         let mut unknown = Vec::new();
@@ -166,9 +166,9 @@ impl Template {
     }
 }
 
-/// A closing brace in the text may look like the end of a tag: then less is returned.
+/// Returns the constant beginning and end; less if a closing brace in the text looks like the end of a tag.
 fn constant(source: &str) -> (String, String) {
-    // The engine drops one line break at the end.
+    // The engine drops one line break at the end of a template.
     let text = source.strip_suffix('\n').map_or(source, |text| text.strip_suffix('\r').unwrap_or(text));
     let Some(first) = ["{{", "{%", "{#"].iter().filter_map(|tag| text.find(tag)).min() else {
         return (text.to_owned(), String::new());

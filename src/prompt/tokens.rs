@@ -1,14 +1,14 @@
 //! Tokens: reads the tags of a Jinja template, and single expressions, exactly as the template engine reads them.
 //!
-//! The guards against template bombs rely on it: text that this file takes for something else than the engine does would
-//! not be guarded. Text that the engine refuses to compile may be read in any way.
+//! The guards against template bombs rely on this: text that the engine reads differently would not be guarded. Text that
+//! the engine refuses to compile may be read in any way.
 
 use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenKind {
     Word,
-    /// Names of attributes, filters and tests count as literals too: they are never keywords.
+    /// Names of attributes, filters and tests are literals too, because they are never keywords.
     Literal,
     Open,
     Close,
@@ -25,7 +25,7 @@ pub(super) struct Token<'a> {
 pub(super) const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else"];
 
 impl Token<'_> {
-    /// A word that is a keyword elsewhere can be a variable; then the answer is wrong.
+    /// The result is wrong for a variable that is named like a keyword.
     pub(crate) fn ends_operand(&self) -> bool {
         match self.kind {
             TokenKind::Word => !KEYWORDS.contains(&self.text),
@@ -41,7 +41,7 @@ impl Token<'_> {
 
 #[derive(Debug)]
 pub(super) struct Tag<'a> {
-    /// With the delimiters, in bytes; to the end of the template if not closed, or of `endraw`.
+    /// The bytes of the tag with its delimiters. An open tag ends with the template; a `raw` block ends with `endraw`.
     pub(crate) span: Range<usize>,
     pub(crate) tokens: Vec<Token<'a>>,
     pub(crate) depth: usize,

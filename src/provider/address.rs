@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use reqwest::Url;
 
-/// `http` or `https`, a host, no credentials, no query; the path ends with `/`.
+/// An `http` or `https` URL with a host, without credentials and query; the path ends with `/`.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Address(Url);
 
@@ -35,7 +35,7 @@ impl Address {
         url
     }
 
-    /// `props` for `http://host:8080/v1` is `http://host:8080/props`.
+    /// For `http://host:8080/v1`, the path `props` becomes `http://host:8080/props`.
     pub(crate) fn beside(&self, path: &str) -> Url {
         let base = self.0.path().trim_end_matches('/');
         let parent = base.rfind('/').map_or("/", |end| &base[..=end]);
@@ -59,7 +59,7 @@ impl Address {
         }
     }
 
-    /// Private, link-local and shared (RFC 6598) addresses, names without a dot, and `.internal` (RFC 6762).
+    /// Private, link-local and shared (RFC 6598) addresses, names without a dot, `.local` and `.internal` (RFC 6762).
     fn is_private(&self) -> bool {
         match self.host().parse::<IpAddr>().map(|ip| ip.to_canonical()) {
             Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_link_local() || shared(ip),

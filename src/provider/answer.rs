@@ -1,4 +1,4 @@
-//! Answers: what a server sent back for one request, and reading it as JSON.
+//! Answers: the server's response to one request, which is read as JSON.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::failure::{CallError, CallErrorKind, snippet};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
-    /// Never a redirect.
+    /// The status is never a redirect.
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) body: &'a [u8],
@@ -24,14 +24,14 @@ impl<'a> Answer<'a> {
         matches!(self.status, 404 | 405 | 501)
     }
 
-    /// A body that ends too early is `Truncated`, any other fault is `Malformed`.
+    /// A body that ends too early is `Truncated`; any other fault is `Malformed`.
     pub(crate) fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
         serde_json::from_slice(self.body).map_err(|e| {
             let (kind, what) = match e.is_eof() {
                 true => (CallErrorKind::Truncated, "ends too early"),
                 false => (CallErrorKind::Malformed, "is not what the protocol says"),
             };
-            // Positions only: serde's own words could quote a row.
+            // The message contains only positions, because serde's own message could quote a row.
             let place = format!("line {}, column {}", e.line(), e.column());
             CallError::raw(kind, format!("the reply {what} ({place}): {}", snippet(self.body)))
         })

@@ -1,11 +1,11 @@
-//! Calls and replies: a model, a conversation with it and its answer, independent of any protocol.
+//! Calls and replies: a model, a conversation and its answer, independent of any protocol.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::prompt::{Message, Probabilities, Token};
 
-/// `None` is not sent at all, so the server's default holds.
+/// A field that is `None` is not sent, so the server's default applies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sampling {
     pub(crate) temperature: Option<f64>,
@@ -35,11 +35,11 @@ pub(crate) struct Call<'a> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    /// Field order is fixed, so equal calls are equal bytes.
+    /// The field order is fixed, so equal calls have equal bytes.
     pub(crate) body: Vec<u8>,
-    /// First bytes, not posted: differences that the protocol keeps out of the body (Gemini's model, Anthropic's seed).
+    /// The number of first bytes that are not sent: values outside the body (Gemini's model, Anthropic's seed).
     pub(crate) unsent: usize,
-    /// First bytes, with the unsent ones, that the call key hashes; the rest cannot change the answer.
+    /// The number of first bytes, unsent ones included, that the call key hashes. The rest cannot change the answer.
     pub(crate) keyed: usize,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Encoded {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Finish {
     Stop,
-    /// At `max_tokens` or the end of the context: incomplete.
+    /// The reply is incomplete: it reached `max_tokens` or the end of the context.
     Length,
     ContentFilter,
     Other(String),
@@ -55,7 +55,7 @@ pub(crate) enum Finish {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reply {
-    /// Empty only where `finish` is `Length` or `ContentFilter`.
+    /// The text is empty only if `finish` is `Length` or `ContentFilter`.
     pub(crate) text: String,
     pub(crate) finish: Finish,
     pub(crate) prompt_tokens: Option<u64>,

@@ -1,4 +1,4 @@
-//! Clients: the interface of a server of models, or of a model in the process.
+//! Clients: the interface to a server of models, or to a model in the process.
 
 use std::fmt;
 use std::future::Future;
@@ -12,14 +12,14 @@ use super::timing::Timings;
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 pub(crate) trait Provider: Send + Sync + fmt::Debug {
-    /// In [`super::PROVIDERS`]; part of the call key.
+    /// The name in [`super::PROVIDERS`], which is part of the call key.
     fn kind(&self) -> &'static str;
 
     fn endpoint(&self) -> String;
 
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
-    /// For servers that do not know the form of [`Provider::encode`] (level 0); `None` without such a level.
+    /// Returns a simpler form for servers that reject [`Provider::encode`] (level 0); `None` if there is no such level.
     fn encode_relaxed(&self, _call: &Call<'_>, _level: usize) -> Option<(Encoded, &'static str)> {
         None
     }
@@ -28,7 +28,7 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
         false
     }
 
-    /// One attempt, with deadlines, without retries.
+    /// Makes one attempt, with deadlines and without retries.
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>>;
 
     fn send_timed(&self, call: Encoded) -> Boxed<'_, Result<(Reply, Timings), CallError>> {

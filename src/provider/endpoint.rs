@@ -1,4 +1,4 @@
-//! Endpoints: entries of `[providers]`, checked without network, and their connection.
+//! Endpoints: entries of `[providers]`, which are checked without network, and their connection.
 
 use std::fmt;
 use std::path::Path as FilePath;
@@ -31,14 +31,14 @@ pub(crate) struct ConnectContext<'a> {
 pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
     fn kind(&self) -> &'static str;
 
-    /// The name of the variable with the API key, never the key.
+    /// Returns the name of the variable with the API key, never the key.
     fn secret_env(&self) -> Option<&str>;
 
     fn address_env(&self) -> Option<&str> {
         None
     }
 
-    /// The fields of the spec with all defaults, without secrets.
+    /// Returns the fields of the spec with all defaults, without secrets.
     #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for tests and fuzz targets"))]
     fn settings(&self) -> Value;
 
@@ -52,23 +52,23 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
         false
     }
 
-    /// The lowest is always 0.
+    /// The lowest temperature is always 0.
     fn highest_temperature(&self) -> f64 {
         5.0
     }
 
-    /// A request body with every field that fanfold can set, to compare a model's `extra` with; `None` without requests.
+    /// Returns a body with every field that fanfold can set, to compare with a model's `extra`; `None` without requests.
     fn full_body(&self) -> Option<Value> {
         None
     }
 
-    /// Reads an answer as the provider does, but without a connection. `None` for a kind without a server.
+    /// Reads an answer as the provider does, but without a connection. Returns `None` for a kind without a server.
     #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for tests and fuzz targets"))]
     fn read(&self, _model: &Model, _answer: Answer<'_>) -> Option<Reading> {
         None
     }
 
-    /// Makes a client without opening a connection; fails if the environment lacks a variable or holds a bad address.
+    /// Makes a client without opening a connection. Fails if an environment variable is missing or has a bad address.
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError>;
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Reading {
     pub(crate) build: Result<Build, CallError>,
 }
 
-/// Error messages are cleaned, so that they can be shown.
+/// Error messages are cleaned, so that they are safe to show.
 pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Reading {
     Reading {
         reply: wire.decode(answer).map_err(|error| error.cleaned(None)),
@@ -142,14 +142,14 @@ impl Checks<'_> {
         self.failed = true;
     }
 
-    /// Between a second and a day: 0 could mean "never" or "at once".
+    /// Accepts one second to one day: 0 could mean "never" or "at once".
     pub(crate) fn seconds(&mut self, field: &str, value: u64) {
         if !(1..=DAY).contains(&value) {
             self.wrong(field, format!("`{field}` is {value}, but must be between 1 and {DAY} seconds"), None);
         }
     }
 
-    /// The text is not repeated: it may be a key.
+    /// The message does not repeat the text, because it may be a key.
     pub(crate) fn variable(&mut self, field: &str, value: Option<&str>) {
         if value.is_some_and(|name| !is_variable(name)) {
             self.wrong(

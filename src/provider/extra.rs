@@ -1,4 +1,4 @@
-//! Extra fields: what a spec's model adds to the body of its requests, verbatim. Pure.
+//! Extra fields: fields that a model of the spec adds to its request bodies, verbatim. Pure.
 //!
 //! A table is merged into the table of the same name (`generationConfig`); `spec` refuses other fields that fanfold sets itself.
 
@@ -16,7 +16,7 @@ pub(super) fn merge(body: &mut Value, extra: &Map<String, Value>) {
     }
 }
 
-/// `stream` is always one of them: replies are read whole.
+/// Returns the fields that fanfold sets itself. `stream` is always one of them, because replies are read whole.
 pub(crate) fn taken(own: &Value, extra: &Map<String, Value>) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     collect(own, extra, &mut Vec::new(), &mut found);

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::prompt::{Failure, FailureKind};
 
-/// In characters.
+/// The limit in characters.
 pub(crate) const LONGEST_MESSAGE: usize = 300;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -17,7 +17,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallError {
     pub(crate) kind: CallErrorKind,
-    /// At most 300 characters, no control characters, no URL query, no key.
+    /// At most 300 characters, without control characters, URL queries or keys.
     pub(crate) message: String,
 }
 
@@ -54,7 +54,7 @@ impl CallError {
         CallError::raw(kind, message.as_ref()).cleaned(None)
     }
 
-    /// With the server's own words; the caller of a wire cleans it with [`CallError::cleaned`].
+    /// Keeps the server's own words; the caller of a wire cleans them with [`CallError::cleaned`].
     pub(super) fn raw(kind: CallErrorKind, message: impl Into<String>) -> Self {
         CallError { kind, message: message.into() }
     }
@@ -92,7 +92,7 @@ impl CallErrorKind {
         self.failure().name()
     }
 
-    /// 402 is a quota, 409 and 425 pass by themselves, 501 never does, 52x are Anthropic's and Cloudflare's. RFC 9110, 15.
+    /// Follows RFC 9110, 15. 402 is a quota, 409 and 425 are temporary, 501 is not, 52x are Anthropic's and Cloudflare's.
     pub(crate) fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             401 | 403 => CallErrorKind::Unauthorized,
@@ -117,10 +117,10 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// The key is replaced before the cut, so that no half of it remains.
+/// Replaces the key before the cut, so that no half of the key remains.
 pub(super) fn safe(text: &str, key: Option<&str>) -> String {
     let mut clean = String::with_capacity(text.len().min(4 * LONGEST_MESSAGE));
-    // Twice the limit and the key's length are enough for a message; the rest of a 16 MiB page is not read.
+    // Twice the limit plus the key's length is enough for a message; the rest of a 16 MiB page is not read.
     let enough = 2 * LONGEST_MESSAGE + key.map_or(0, |key| key.chars().count());
     let mut gap = false;
     for c in text.chars().filter(|c| !hidden(*c) || c.is_whitespace()).take(16 * enough) {
@@ -162,7 +162,7 @@ pub(super) fn snippet(body: &[u8]) -> String {
     }
 }
 
-/// `retry-after-ms` (OpenAI), else `Retry-After` (RFC 9110, 10.2.3). `None` for nonsense, at most an hour.
+/// Reads `retry-after-ms` (OpenAI), else `Retry-After` (RFC 9110, 10.2.3). At most an hour; `None` if it is invalid.
 pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
     let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     let seconds = match (millis.and_then(number), after) {
@@ -179,7 +179,7 @@ pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTi
     Some(believed(seconds))
 }
 
-/// At most an hour; `seconds` is not negative.
+/// Returns at most an hour; `seconds` must not be negative.
 pub(super) fn believed(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64()))
 }

@@ -1,6 +1,6 @@
 //! Faults: reads the body of a failed call in all known shapes, and classifies it.
 //!
-//! The class comes from the status and from code fields. Words count only where servers have nothing else:
+//! The class comes from the status and from code fields. Words count only if servers report nothing else:
 //! [`Fault::is_too_long`] and [`Fault::is_spent`]. Pure.
 
 use std::time::Duration;
@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, believed, snippet};
 
-/// Google has the same code and wait for all limits; only the id of the quota differs.
+/// Google uses the same code and wait for all limits; only the id of the quota differs.
 const DAILY_QUOTA: &str = "daily_quota";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fault {
     pub(crate) message: String,
-    /// `error.code`, `error.type`, `error.status` and those of `error.details`.
+    /// The values of `error.code`, `error.type` and `error.status`, and those of `error.details`.
     codes: Vec<String>,
     status: Option<u16>,
     retry_after: Option<Duration>,
@@ -25,7 +25,7 @@ pub(super) struct Fault {
 impl Fault {
     /// Reads a body: `{"error": {message, type, code}}` (OpenAI, llama.cpp, Anthropic), `{"error": {message, code, status,
     /// details}}` (Google), `{"error": "text"}` (Ollama; the text can be a JSON document), `{"message", "type",
-    /// "code"}` (older vLLM), `{"detail": ...}` (FastAPI), or anything.
+    /// "code"}` (older vLLM), `{"detail": ...}` (FastAPI), or any other body.
     pub(crate) fn of_body(body: &[u8]) -> Self {
         let fault = serde_json::from_slice::<Value>(body).ok().and_then(|value| Fault::of_value(&value));
         fault.unwrap_or_else(|| Fault { message: snippet(body), ..Fault::default() })
@@ -61,7 +61,7 @@ impl Fault {
         self.codes.extend(code.and_then(Value::as_str).map(str::to_owned));
     }
 
-    /// Google's `google/rpc/error_details.proto`; a daily quota becomes the code [`DAILY_QUOTA`].
+    /// Reads Google's `google/rpc/error_details.proto`; a daily quota becomes the code [`DAILY_QUOTA`].
     fn read_detail(&mut self, detail: &Value) {
         self.note(detail.get("reason"));
         let seconds = detail.get("retryDelay").and_then(Value::as_str).and_then(|wait| wait.strip_suffix('s'));
@@ -92,7 +92,7 @@ impl Fault {
         words.iter().any(|word| self.says(word))
     }
 
-    /// Ollama, vLLM, Anthropic and Google have only words for it, no code.
+    /// Ollama, vLLM, Anthropic and Google report this only in words, without a code.
     fn is_too_long(&self) -> bool {
         self.says_one_of(&["context_length_exceeded", "exceed_context_size_error", "string_above_max_length"])
             || [
@@ -106,7 +106,7 @@ impl Fault {
             .any(|words| self.message.contains(words))
     }
 
-    /// For Anthropic's words see <https://platform.claude.com/docs/en/api/rate-limits>.
+    /// Source of Anthropic's words: <https://platform.claude.com/docs/en/api/rate-limits>.
     fn is_spent(&self) -> bool {
         self.says_one_of(&[
             "insufficient_quota",
@@ -118,7 +118,7 @@ impl Fault {
         ]) || self.message.starts_with("You have reached your specified ") && self.message.contains("usage limits")
     }
 
-    /// With status 200 the status inside counts; without one, it is an outage behind a gateway, which may pass.
+    /// With status 200 the status in the body counts. Without one, the fault is a temporary outage behind a gateway.
     pub(crate) fn class(&self, answer: Answer<'_>) -> CallErrorKind {
         let status = if answer.is_success() { self.status.unwrap_or(502) } else { answer.status };
         if self.is_spent() {

@@ -1,7 +1,7 @@
-//! Hosted servers: the fields that all kinds with an address and a key have, their checks, and the connection.
+//! Hosted servers: the fields of all kinds with an address and a key, their checks, and the connection.
 //!
-//! A kind is a [`Dialect`]. The key of a dialect's home goes to that home only: another address gets a key if the spec names
-//! one for it.
+//! A kind is a [`Dialect`]. The key of a dialect's home is sent only to that home: another address receives a key only if
+//! the spec names one for it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
 pub(super) struct Home {
     pub(crate) owner: &'static str,
     pub(crate) address: &'static str,
-    /// Sent to no other server unless the spec names it there.
+    /// The variable of the key, which is sent to no other server unless the spec names it there.
     pub(crate) key: &'static str,
-    /// Added to every base address, which a `base_url` must not end with; empty if none.
+    /// The path that fanfold adds to every base address, which must not end with it; may be empty.
     pub(crate) version: &'static str,
     pub(crate) about_address: &'static str,
 }
@@ -164,7 +164,7 @@ impl<D: Dialect> Checked for Hosted<D> {
             Some(Ok(address)) if self.exposes(&address) => {
                 checks.wrong("base_url", insecure(&address), Some(INSECURE_HELP));
             }
-            // The spec itself sends a well-known key elsewhere. An address from the environment is the user's choice.
+            // The spec would send a well-known key to another server. An address from the environment is the user's choice.
             Some(Ok(address)) => {
                 let owned = |name: &String| Some((name.clone(), other_owner(name, &address)?));
                 if let Some((name, owner)) = self.api_key_env.as_ref().and_then(owned) {

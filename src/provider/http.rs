@@ -1,7 +1,7 @@
-//! The HTTP client of all dialects, and the only place that opens a connection.
+//! The HTTP client of all dialects; no other code opens a connection.
 //!
-//! It reuses connections, bounds every wait and every body, follows no redirect, and keeps the key secret. One request is one
-//! attempt.
+//! The client reuses connections, bounds every wait and body, follows no redirect, and keeps the key secret. One request is
+//! one attempt.
 
 use std::error::Error as _;
 use std::fmt;
@@ -17,17 +17,17 @@ use super::address::Address;
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, retry_after};
 
-/// In bytes.
+/// The limit in bytes.
 pub(crate) const LONGEST_BODY: usize = 16 << 20;
 
-/// Less than the 5 seconds after which uvicorn and llama.cpp close a connection.
+/// Shorter than the 5 seconds after which uvicorn and llama.cpp close a connection.
 const KEEP_IDLE: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadlines {
-    /// TLS included.
+    /// The deadline for connecting, TLS included.
     pub(crate) connect: Duration,
-    /// From the start of a call to the last byte of its reply.
+    /// The deadline from the start of a call to the last byte of its reply.
     pub(crate) total: Duration,
 }
 
@@ -52,10 +52,10 @@ impl fmt::Debug for Secret {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Headers {
-    /// In lower case.
+    /// The header's name in lower case.
     pub(crate) key: &'static str,
     pub(crate) before_key: &'static str,
-    /// Names in lower case.
+    /// The names are in lower case.
     pub(crate) fixed: &'static [(&'static str, &'static str)],
 }
 
@@ -123,7 +123,7 @@ impl Http {
         // A server without TLS needs no trusted roots, which a small container may lack.
         builder = match address.is_https() {
             true => {
-                // An error means that a provider is installed already.
+                // This fails only if a provider is already installed.
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 builder.tls_backend_rustls()
             }
@@ -224,7 +224,7 @@ fn too_long() -> CallError {
     CallError::raw(CallErrorKind::Malformed, format!("the reply is larger than {} MiB", LONGEST_BODY >> 20))
 }
 
-/// It could carry the key and the row to another server. Only the target's host is named.
+/// A redirect could send the key and the row to another server. The message names only the target's host.
 fn redirected(response: &Response) -> CallError {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let target = location.and_then(|location| response.url().join(location).ok());
@@ -239,7 +239,7 @@ fn redirected(response: &Response) -> CallError {
     )
 }
 
-/// The most exact, and it contains no URL.
+/// The innermost cause is the most exact one and contains no URL.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

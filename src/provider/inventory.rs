@@ -26,16 +26,16 @@ pub(crate) struct Listed {
     pub(crate) quantization: Option<String>,
     pub(crate) context: Option<u64>,
     pub(crate) loaded: Option<bool>,
-    /// In tokens, for one call.
+    /// The context of one call, in tokens.
     pub(crate) loaded_context: Option<u64>,
-    /// From 0 to 1.
+    /// The share of the model that is on the GPU, from 0 to 1.
     pub(crate) on_gpu: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Page {
     pub(crate) path: String,
-    /// It replaces the last part of the base address (`/v1`).
+    /// Whether the path replaces the last part of the base address (`/v1`).
     pub(crate) beside: bool,
     pub(crate) query: Option<&'static str>,
     pub(crate) body: Option<Value>,
@@ -49,7 +49,7 @@ impl Page {
 
 impl Inventory {
     pub(super) fn asked(mut self, ids: &[&str], same: impl Fn(&str, &str) -> bool) -> Inventory {
-        // A llama.cpp with one model answers to any name.
+        // A llama.cpp server with one model answers to any name.
         let only = self.models.first().filter(|_| self.slots.is_some() && self.models.len() == 1);
         let found = |id: &&str| self.models.iter().find(|model| same(id, &model.id)).or(only).cloned();
         self.asked = ids.iter().map(found).collect();

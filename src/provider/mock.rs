@@ -13,7 +13,7 @@ use crate::prompt::{Message, Probabilities};
 
 const KIND: &str = "mock";
 
-/// To be raised whenever the same call is answered differently.
+/// Must change whenever the same call is answered differently.
 const BUILD: &str = "mock-1";
 
 /// Made-up answers, the same for the same call; no model and no network.
@@ -81,7 +81,7 @@ struct Body<'a> {
     messages: &'a [Message],
     sampling: &'a Sampling,
     schema: Option<&'a Value>,
-    /// Left out by default, so that older call keys stay valid.
+    /// Omitted if it is the default, so that older call keys stay valid.
     #[serde(skip_serializing_if = "Pick::is_default")]
     pick: Pick,
 }
@@ -164,7 +164,7 @@ impl Dice {
         u64::from_le_bytes(bytes)
     }
 
-    /// From 0 to `end` - 1 (0 if `end` is 0).
+    /// Returns a number from 0 to `end` - 1, or 0 if `end` is 0.
     fn below(&mut self, end: u64) -> u64 {
         self.roll() % end.max(1)
     }
@@ -177,7 +177,7 @@ impl Dice {
     }
 }
 
-/// Of several types the first but null.
+/// Of several types, uses the first that is not null.
 fn made_up(schema: &Value, dice: &mut Dice) -> Value {
     if let Some(value) = schema.get("const") {
         return value.clone();
@@ -221,7 +221,7 @@ fn made_up(schema: &Value, dice: &mut Dice) -> Value {
     }
 }
 
-/// The label in `value` has the largest. Drawn after the value, so that it stays the same.
+/// The label in `value` has the largest probability. The draw comes after the value, so that the value stays the same.
 fn probabilities(schema: &Value, value: &Value, dice: &mut Dice) -> Option<Probabilities> {
     let mut keys = Probabilities::new();
     for (key, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -247,7 +247,7 @@ fn integer(schema: &Value, dice: &mut Dice) -> Value {
 fn number(schema: &Value, dice: &mut Dice) -> Value {
     let bound = |names: [&str; 2]| names.iter().find_map(|name| schema.get(name)?.as_f64());
     let (least, most) = spread(bound(["minimum", "exclusiveMinimum"]), bound(["maximum", "exclusiveMaximum"]));
-    // From 1 to 999 of 1000: the bounds may be excluded.
+    // From 1 to 999 of 1000, because the bounds may be excluded.
     let way = (1 + dice.below(999)) as f64 / 1000.0;
     let value = if least < most { (least + (most - least) * way).clamp(least, most) } else { least };
     Number::from_f64(value).map_or(Value::Null, Value::Number)

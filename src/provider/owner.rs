@@ -1,7 +1,7 @@
 //! Owners of well-known environment variables that hold keys.
 //!
-//! A spec may come from a stranger: one that names a well-known variable together with another address would send that key to
-//! the stranger. To protect another service: a row of [`OWNERS`].
+//! A spec may come from a stranger. If it names a well-known variable and another address, it would send that key to the
+//! stranger. To protect another service, add a row to [`OWNERS`].
 
 use super::address::Address;
 
@@ -28,7 +28,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("XAI_API_KEY", "x.ai"),
 ];
 
-/// If `address` is neither the owner's nor on this machine.
+/// Returns the owner if `address` is neither the owner's nor on this machine.
 pub(super) fn other_owner(name: &str, address: &Address) -> Option<&'static str> {
     let (_, owner) = OWNERS.iter().find(|(variable, _)| variable.eq_ignore_ascii_case(name))?;
     let host = address.host().trim_end_matches('.');

@@ -6,14 +6,14 @@ use serde::Deserialize;
 
 use crate::prompt::Token;
 
-/// The most that OpenAI, vLLM, Ollama and Gemini report.
+/// The most alternatives per token that OpenAI, vLLM, Ollama and Gemini report.
 pub(super) const LIKELIEST: u8 = 20;
 
 #[derive(Deserialize)]
 pub(super) struct Scored {
     token: String,
     logprob: f64,
-    /// If it is not a whole text.
+    /// Needed if the token is not a whole text.
     bytes: Option<Vec<u8>>,
     #[serde(default)]
     top_logprobs: Option<Vec<Scored>>,

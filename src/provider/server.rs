@@ -1,4 +1,4 @@
-//! Servers: a [`Provider`] made of a [`Wire`] and an HTTP client.
+//! Servers: a [`Provider`] that combines a [`Wire`] and an HTTP client.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ pub(super) enum StructuredOutput {
 }
 
 impl StructuredOutput {
-    /// From the strictest to the loosest, with their names in a spec.
+    /// The forms from the strictest to the loosest, with their names in a spec.
     const FORMS: [(StructuredOutput, &'static str); 3] = [
         (StructuredOutput::JsonSchema, "json_schema"),
         (StructuredOutput::JsonObject, "json_object"),

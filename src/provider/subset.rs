@@ -1,10 +1,10 @@
-//! JSON Schemas for services that accept only a part of JSON Schema: the rest is left out. Pure.
+//! JSON Schema subsets: leaves out the keywords that a service does not accept. Pure.
 //!
 //! The prompt still describes the whole schema, and the reply is checked against it.
 
 use serde_json::{Map, Value, json};
 
-/// An `enum` that may be null becomes an `anyOf` of the enum and null: services accept enums of one type only.
+/// An `enum` that may be null becomes an `anyOf` of the enum and null: services accept only enums of one type.
 pub(super) fn subset(schema: &Value, known: &[&str]) -> Value {
     let Value::Object(whole) = schema else { return schema.clone() };
     if let Some(either) = nullable_enum(whole) {

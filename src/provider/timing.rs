@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// By the provider's own clock; `None` if it does not say.
+/// Durations by the provider's own clock; `None` if the provider does not report them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Timings {
     pub(crate) load: Option<Duration>,
     pub(crate) prompt: Option<Duration>,
-    /// From its first token on. The rest of the call is the time to its first token.
+    /// The time after the first token. The rest of the call is the time to the first token.
     pub(crate) writing: Option<Duration>,
-    /// Known from earlier calls and not computed again.
+    /// The tokens that were known from earlier calls and not computed again.
     pub(crate) cached_tokens: Option<u64>,
 }
 
@@ -22,7 +22,7 @@ impl Timings {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Level {
     pub(crate) in_flight: u32,
-    /// In the order in which they ended.
+    /// The samples in the order in which the calls ended.
     pub(crate) samples: Vec<Sample>,
     pub(crate) took: Duration,
     pub(crate) held: Duration,
@@ -32,7 +32,7 @@ pub(crate) struct Level {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) ended: Duration,
-    /// Without the wait before.
+    /// The duration without the wait before the call.
     pub(crate) took: Duration,
     pub(crate) outcome: Result<Measured, Missed>,
 }

@@ -1,4 +1,4 @@
-//! Wires: dialects of chat servers as pure functions, from a call to bytes and from bytes to a reply. `server` sends them.
+//! Wires: dialects of chat servers as pure functions, from a call to bytes and from bytes to a reply. `server` sends bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,7 +22,7 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
         Headers::BEARER
     }
 
-    /// Below the base address; `unsent` is the text that [`Wire::encode`] put before the body.
+    /// The path below the base address. `unsent` is the text that [`Wire::encode`] put before the body.
     fn path(&self, unsent: &str) -> Cow<'static, str>;
 
     fn encode(&self, call: &Call<'_>) -> Encoded;
@@ -35,7 +35,7 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
         true
     }
 
-    /// The messages of errors are the server's own; the caller cleans them.
+    /// Error messages contain the server's own words; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
 
     fn models_path(&self, model: &Model) -> Cow<'static, str>;
@@ -78,7 +78,7 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     }
 }
 
-/// With the model's extra fields, behind `unsent`; all of it is keyed.
+/// Writes the body with the model's extra fields, after `unsent`. All bytes are keyed.
 pub(super) fn encoded(unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> Encoded {
     let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
     let mut body = Vec::with_capacity(unsent.len() + said + said / 16 + 512);
@@ -123,7 +123,7 @@ pub(super) fn system(messages: &[Message]) -> Option<String> {
     (!said.is_empty()).then(|| said.join("\n\n"))
 }
 
-/// Unknown if the server says so; else a gateway without such pages may serve it.
+/// A model is unknown only if the server says so: a gateway without such pages may still serve it.
 pub(super) fn unlisted(
     model: &Model,
     endpoint: &str,
@@ -141,7 +141,7 @@ pub(super) fn endless(field: &str) -> CallError {
     CallError::raw(CallErrorKind::Truncated, format!("the reply does not say why it ended (no `{field}`)"))
 }
 
-/// Unless its end explains it: an empty answer is never a cell.
+/// Refuses an empty reply unless its end explains it: an empty answer is never a cell.
 pub(super) fn with_text(reply: Reply) -> Result<Reply, CallError> {
     match reply.finish {
         Finish::Length | Finish::ContentFilter => Ok(reply),
@@ -154,7 +154,7 @@ pub(super) fn with_text(reply: Reply) -> Result<Reply, CallError> {
     }
 }
 
-/// Below 2^31 unchanged, else folded: llama.cpp keeps 32 bits, Ollama reads numbers as floating point.
+/// Keeps seeds below 2^31 and folds others: llama.cpp keeps 32 bits, Ollama reads numbers as floating point.
 pub(super) fn portable_seed(seed: u64) -> u64 {
     if seed <= i32::MAX as u64 { seed } else { (seed ^ (seed >> 31) ^ (seed >> 62)) & i32::MAX as u64 }
 }

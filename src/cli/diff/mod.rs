@@ -1,4 +1,4 @@
-//! `fanfold diff`; `argument` finds out what its arguments are.
+//! The command `fanfold diff`; `argument` recognises its arguments.
 
 mod argument;
 

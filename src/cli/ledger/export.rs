@@ -1,4 +1,4 @@
-//! `fanfold ledger export`
+//! The command `fanfold ledger export`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `fanfold ledger gc`
+//! The command `fanfold ledger gc`.
 
 use std::path::PathBuf;
 

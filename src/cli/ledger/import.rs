@@ -1,4 +1,4 @@
-//! `fanfold ledger import`
+//! The command `fanfold ledger import`.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ impl Import {
             let from = if path.is_dir() { location::project(&path).ledger() } else { path.clone() };
             let merged = merge(&mut ledger, &from)?;
             let imported = ImportedFile { path, merged };
-            // A later file may fail, so each is reported at once.
+            // Each file is reported at once, because a later file may fail.
             if self.format == OutputFormat::Human {
                 terminal.text(&imported.to_string());
             }

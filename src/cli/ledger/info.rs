@@ -1,4 +1,4 @@
-//! `fanfold ledger info`
+//! The command `fanfold ledger info`.
 
 use std::path::PathBuf;
 

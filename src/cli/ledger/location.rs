@@ -1,4 +1,4 @@
-//! Location: the project and the ledger that an argument names.
+//! Locations: finds the project and the ledger that an argument names.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub(crate) fn project(place: &Path) -> Project {
     if place.is_dir() { Project::of(place) } else { Project::of(&folder_of(place)) }
 }
 
-/// The project of a spec or of a folder, with its ledger, which must exist.
+/// Returns the project of a spec or a folder, with its ledger. The ledger must exist.
 pub(crate) fn ledger(place: &Path) -> Result<(Project, Ledger), Failure> {
     let project = project(place);
     let path = project.ledger();

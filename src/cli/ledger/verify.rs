@@ -1,4 +1,4 @@
-//! `fanfold ledger verify`
+//! The command `fanfold ledger verify`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `fanfold models list`
+//! The command `fanfold models list`.
 
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;

@@ -1,4 +1,4 @@
-//! `fanfold models pull`
+//! The command `fanfold models pull`.
 
 use indicatif::ProgressBar;
 

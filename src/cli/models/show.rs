@@ -1,4 +1,4 @@
-//! `fanfold models [SPEC]`
+//! The command `fanfold models [SPEC]`.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ impl Show {
     }
 }
 
-/// The Ollama server that a spec with only `provider = "ollama"` uses.
+/// Lists the models of the Ollama server that a spec with only `provider = "ollama"` uses.
 async fn own_ollama() -> Surveyed {
     let context = ConnectContext { env: &env, folder: Path::new(".") };
     let connected = default_endpoint("ollama").map(|endpoint| endpoint.connect(&context));

@@ -23,7 +23,7 @@ struct Answered {
     error: Option<Value>,
 }
 
-/// Only those of type `text` are part of the answer.
+/// Only blocks of type `text` are part of the answer.
 #[derive(Deserialize)]
 struct Block {
     #[serde(rename = "type")]
@@ -46,7 +46,7 @@ struct Usage {
 }
 
 impl Usage {
-    /// `input_tokens` counts neither those written to a cache nor those read from one.
+    /// `input_tokens` excludes the tokens that were written to a cache or read from one.
     fn prompt_tokens(&self) -> Option<u64> {
         let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
         self.input_tokens.map(|tokens| cached.into_iter().flatten().fold(tokens, u64::saturating_add))
@@ -109,7 +109,7 @@ struct List {
     has_more: bool,
 }
 
-/// <https://platform.claude.com/docs/en/api/models/list>; a gateway may have none.
+/// Source: <https://platform.claude.com/docs/en/api/models/list>. A gateway may not have this page.
 pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
     let page = pages.first().copied().flatten();
     let Some(List { data, has_more: more }) = Answer::list(page, Fault::error_of)? else {

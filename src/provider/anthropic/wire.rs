@@ -20,10 +20,10 @@ use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, R
 
 pub(super) const KIND: &str = "anthropic";
 
-/// The protocol needs a number.
+/// The protocol requires `max_tokens`.
 const DEFAULT_MAX_TOKENS: u32 = 1024;
 
-/// What structured outputs accept; bounds of numbers, texts and lists are refused with 400.
+/// The keywords that structured outputs accept; bounds of numbers, texts and lists are refused with 400.
 const KNOWN: [&str; 8] =
     ["type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "description"];
 
@@ -74,7 +74,7 @@ impl Wire for AnthropicWire {
         "v1/messages".into()
     }
 
-    /// The protocol has no seed; it is only part of the key: replicates are different calls.
+    /// The protocol has no seed. The seed is only part of the call key, so replicates are different calls.
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
         let schema = call.schema.filter(|_| self.structured_output == SchemaOrNone::JsonSchema);

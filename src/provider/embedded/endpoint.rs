@@ -1,4 +1,4 @@
-//! The fields of the kind `embedded`, and its connection.
+//! The fields of the provider kind `embedded`, and its connection.
 
 use std::sync::Arc;
 

@@ -100,7 +100,7 @@ struct Usage {
 }
 
 impl Usage {
-    /// `candidatesTokenCount` does not include the thoughts, which are paid too.
+    /// `candidatesTokenCount` excludes the thoughts, which are billed too.
     fn completion_tokens(&self) -> Option<u64> {
         match (self.candidates_token_count, self.thoughts_token_count) {
             (None, None) => None,
@@ -152,7 +152,7 @@ fn withheld(reason: &str, message: Option<String>) -> CallError {
     CallError::raw(CallErrorKind::Refused, format!("the provider withheld the reply ({reason}){said}"))
 }
 
-/// Its version is its build. A model that does not generate text is an error.
+/// The build of a model is its version. A model that does not generate text is an error.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let fault = Fault::of_body(answer.body);
     if let Some(verdict) = unlisted(model, endpoint, answer, fault.says("NOT_FOUND")) {
@@ -185,7 +185,7 @@ struct Entry {
     supported_generation_methods: Option<Vec<String>>,
 }
 
-/// <https://ai.google.dev/api/models#method:-models.list>; a gateway may have none.
+/// Source: <https://ai.google.dev/api/models#method:-models.list>. A gateway may not have this page.
 pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
     let page = pages.first().copied().flatten();
     let Some(List { models, next_page_token }) = Answer::list(page, Fault::error_of)? else {

@@ -20,7 +20,7 @@ use crate::provider::{Build, Call, CallError, Encoded, Inventory, Model, Page, R
 
 pub(super) const KIND: &str = "gemini";
 
-/// What `responseJsonSchema` accepts: no lengths of texts.
+/// The keywords that `responseJsonSchema` accepts; lengths of texts are not among them.
 const KNOWN: [&str; 11] = [
     "type",
     "properties",
@@ -88,7 +88,7 @@ struct GenerationConfig<'a> {
     response_json_schema: Option<Value>,
 }
 
-/// Models before 2.5 sort keys by name unless `propertyOrdering`, which JSON Schema lacks, gives an order.
+/// Models before 2.5 sort keys by name unless `propertyOrdering` sets an order. JSON Schema has no such keyword.
 fn known(schema: &Value) -> Value {
     let mut known = subset(schema, &KNOWN);
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
@@ -106,7 +106,7 @@ impl Wire for GeminiWire {
         KIND
     }
 
-    /// The key goes into a header; as `?key=` it would be in the logs of every proxy.
+    /// The key is sent in a header: as `?key=` it would be in the logs of every proxy.
     fn headers(&self) -> Headers {
         Headers { key: "x-goog-api-key", before_key: "", fixed: &[] }
     }
@@ -115,7 +115,7 @@ impl Wire for GeminiWire {
         format!("{}:generateContent", resource(unsent.trim_end())).into()
     }
 
-    /// The model is only in the path, so it precedes the body for the key.
+    /// The model is only in the path, so the call key hashes it before the body.
     fn encode(&self, call: &Call<'_>) -> Encoded {
         let sampling = &call.model.sampling;
         let schema = call.schema.filter(|_| self.structured_output == StructuredOutput::JsonSchema);

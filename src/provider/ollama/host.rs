@@ -1,6 +1,6 @@
-//! `OLLAMA_HOST`: read as Ollama's own client reads it (`envconfig.Host` of its source; the FAQ of its documentation).
+//! `OLLAMA_HOST`: read as in Ollama's own client (`envconfig.Host` in its source, and the FAQ in its documentation).
 
-/// The default port is Ollama's, 80 with `http://`, 443 with `https://`; `0.0.0.0` and `::` mean this machine.
+/// The default port is 11434, 80 with `http://` and 443 with `https://`. `0.0.0.0` and `::` mean this machine.
 pub(super) fn address(value: &str) -> String {
     let value = value.trim().trim_matches(['"', '\'']).trim();
     let (scheme, rest, port) = match value.split_once("://") {
@@ -9,7 +9,7 @@ pub(super) fn address(value: &str) -> String {
         None => ("http", value, "11434"),
     };
     let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
-    // A user name is kept, so that `Address` refuses it.
+    // The user name is kept, so that `Address` refuses it.
     let (user, place) = place.rsplit_once('@').map_or(("", place), |(user, place)| (user, place));
     let at = if user.is_empty() { "" } else { "@" };
     let (host, port) = match split_port(place) {
@@ -25,7 +25,7 @@ pub(super) fn address(value: &str) -> String {
     format!("{scheme}://{user}{at}{host}:{port}/{path}")
 }
 
-/// After the last colon, unless it belongs to a bare IPv6 address.
+/// Splits at the last colon, unless it belongs to a bare IPv6 address.
 fn split_port(place: &str) -> (&str, Option<&str>) {
     match place.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),

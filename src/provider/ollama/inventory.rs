@@ -21,7 +21,7 @@ struct Process {
     name: String,
     size: Option<f64>,
     size_vram: Option<f64>,
-    /// From Ollama 0.11 on.
+    /// Reported since Ollama 0.11.
     context_length: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn read(ids: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Invento
     let context = |name: &str| {
         let at = ids.iter().position(|id| tagged(id).eq_ignore_ascii_case(&tagged(name)))?;
         let shown: Shown = page(3 + at)?.json().ok()?;
-        // `llama.context_length`, `qwen2.context_length`: the first word is the architecture.
+        // The key is `llama.context_length` or `qwen2.context_length`: the first word is the architecture.
         shown.model_info.iter().find(|(key, _)| key.ends_with(".context_length")).and_then(|(_, value)| value.as_u64())
     };
     let models = tags.models.into_iter().map(|tag| {
@@ -79,7 +79,7 @@ pub(super) fn read(ids: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Invento
     Ok(Inventory { software, models, ..Inventory::default() })
 }
 
-/// In nanoseconds.
+/// The durations in the answer are in nanoseconds.
 pub(super) fn timings(answer: Answer<'_>) -> Timings {
     let Ok(took) = answer.json::<Took>() else { return Timings::default() };
     let nanos = |nanos: Option<u64>| nanos.map(std::time::Duration::from_nanos);

@@ -1,4 +1,4 @@
-//! Ollama, a server of open models: fields of the spec here, the protocol in `wire`, the server's models in `inventory`.
+//! Ollama, a server of open models. The spec's fields are in this file, the protocol in `wire`, the models in `inventory`.
 
 mod host;
 mod inventory;

@@ -41,7 +41,7 @@ pub(super) fn failed(answer: Answer<'_>) -> CallError {
     if error.kind != CallErrorKind::UnknownModel {
         return error;
     }
-    // "model 'x' not found": the answer names the model nowhere else.
+    // Only a message such as "model 'x' not found" names the model.
     let quoted = fault.message.split(['\'', '"', '`']).nth(1).filter(|name| !name.is_empty() && !name.contains(' '));
     let message = match quoted {
         Some(name) => format!("{}; run `ollama pull {name}`", fault.message),

@@ -18,7 +18,7 @@ use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, In
 
 pub(super) const KIND: &str = "ollama";
 
-/// Always sent: the server's default depends on its memory and version.
+/// Always sent, because the server's default depends on its memory and version.
 pub(crate) const DEFAULT_NUM_CTX: u32 = 4096;
 
 #[derive(Clone, Debug)]
@@ -31,13 +31,13 @@ struct Body<'a> {
     model: &'a str,
     messages: &'a [Message],
     stream: bool,
-    /// From Ollama 0.12.6 on; older servers cut the prompt to exactly `num_ctx` tokens, which the token count shows.
+    /// Known since Ollama 0.12.6. Older servers cut the prompt to exactly `num_ctx` tokens, which the token count shows.
     truncate: bool,
-    /// False: a reply that fills the context ends with `length` and does not push the prompt out.
+    /// Always false: a reply that fills the context ends with `length` and does not push the prompt out.
     shift: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'a Value>,
-    /// From Ollama 0.12.11 on; older servers ignore both.
+    /// Known since Ollama 0.12.11; older servers ignore this field and the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,7 +216,7 @@ impl Wire for OllamaWire {
     }
 }
 
-/// Whole seconds, or Go's `1h30m`; both may be negative.
+/// Accepts whole seconds or Go's `1h30m`; both may be negative.
 pub(super) fn is_duration(text: &str) -> bool {
     let text = text.trim();
     if text.parse::<i64>().is_ok() {

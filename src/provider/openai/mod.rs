@@ -26,7 +26,7 @@ impl Dialect for OpenAi {
         version: "",
         about_address: "The address up to and with `/v1`, such as `http://10.0.0.5:8000/v1`.",
     };
-    // OpenAI's is 2, but servers like it have other limits.
+    // OpenAI's limit is 2, but similar servers have other limits.
     const HIGHEST_TEMPERATURE: f64 = 5.0;
     const ABOUT_STRUCTURED_OUTPUT: &'static str =
         "How the server is asked for JSON: `json_schema`, `json_object`, or `none` for servers that know neither.";

@@ -1,4 +1,4 @@
-//! Quirks: what single servers of OpenAI's protocol do differently. A server that needs another request body, or has other
+//! Quirks: differences between servers of OpenAI's protocol. A server that needs another request body, or has other
 //! pages, is a row of [`QUIRKS`].
 
 use crate::provider::address::Address;

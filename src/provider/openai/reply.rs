@@ -1,4 +1,4 @@
-//! Answers of OpenAI's chat protocol, from OpenAI and from servers that are only like it. Pure.
+//! Answers of OpenAI's chat protocol, from OpenAI and from similar servers. Pure.
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat/object> and its page of error codes.
 
@@ -49,7 +49,7 @@ struct Usage {
     completion_tokens: Option<u64>,
 }
 
-/// A string, nothing, or a list of parts, of which those with text are joined.
+/// A string, null, or a list of parts, whose texts are joined.
 #[derive(Default)]
 struct Content(String);
 
@@ -141,11 +141,11 @@ pub(super) fn failed(answer: Answer<'_>) -> CallError {
     error
 }
 
-/// llama.cpp answers to any name, and some have no list: unknown only if the list names several others.
+/// A model is unknown only if the list names several others: llama.cpp answers to any name, and some have no list.
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let Some(Models { data }) = Answer::list(Some(answer), failed)? else { return Ok(Build::default()) };
     let ids: Vec<&str> = data.iter().map(|listed| listed.id.as_str()).collect();
-    // Some list `models/x` and are called with `x`.
+    // Some servers list `models/x` and are called with `x`.
     let served = |id: &&str| *id == model.id || id.rsplit('/').next() == Some(model.id.as_str());
     if ids.len() <= 1 || ids.iter().any(served) {
         return Ok(Build::default());

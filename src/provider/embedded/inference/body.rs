@@ -1,4 +1,4 @@
-//! A call to a model in the process, as its key hashes it: everything that can change the answer.
+//! The body of a call to an embedded model; the call key hashes everything that can change the answer.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,7 +23,7 @@ struct Written<'a> {
     schema: Option<&'a Value>,
 }
 
-/// The model's name is not keyed: the digest of its weights is part of the key instead.
+/// The key does not contain the model's name; it contains the digest of the weights instead.
 pub(crate) fn encode(call: &Call<'_>) -> Encoded {
     let sampling = &call.model.sampling;
     let written = Written { engine: ENGINE, messages: call.messages, sampling, schema: call.schema };

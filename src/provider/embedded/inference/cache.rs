@@ -1,11 +1,11 @@
 //! The cache of a sequence: keys and values of every layer and token.
 
-/// Tokens allocated ahead: a call may allow far more than it will have.
+/// The number of tokens allocated ahead; a call may allow far more tokens than it uses.
 const AHEAD: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Cache {
-    /// Per layer `[tokens, heads, 2, width of a head]`: a head's key, then its value.
+    /// One vector per layer, `[tokens, heads, 2, width of a head]`: the key of each head, then its value.
     layers: Vec<Vec<f32>>,
     stride: usize,
 }

@@ -1,7 +1,7 @@
 //! The chat template: turns a conversation into the tokens that the model was trained to answer.
 //!
-//! The template is Jinja from the model's file; texts are only ever values in it. A text that spells a special token
-//! (`<|im_end|>`) stays text: it cannot end its message.
+//! The template is Jinja from the model's file, and texts are only values in it. A text that spells a special token
+//! (`<|im_end|>`) stays text, so it cannot end its message.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
@@ -13,7 +13,7 @@ use crate::prompt::{Message, Role};
 use crate::provider::EndpointError;
 
 const FUEL: u64 = 1_000_000;
-/// Excluded from texts by Unicode; breaks special tokens in them.
+/// A Unicode noncharacter, which breaks special tokens in texts.
 const MARK: char = '\u{FDD0}';
 
 pub(crate) struct Chat {
@@ -39,7 +39,7 @@ impl Chat {
         environment.add_function("raise_exception", |text: String| -> Result<String, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
         });
-        // A date would change the question tomorrow.
+        // A date would change the prompt every day.
         environment.add_function("strftime_now", |_: String| String::new());
         environment
             .add_template_owned("chat", source.to_owned())

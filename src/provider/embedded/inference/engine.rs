@@ -1,7 +1,7 @@
-//! The engine: as many threads as processors, each answering several calls of a model at a time.
+//! The engine: one thread per processor; each thread processes several calls of a model at a time.
 //!
-//! In a step every call puts its next tokens into one forward pass. A new call starts from the cache of an earlier one with
-//! the same beginning: this changes when an answer comes, never the answer. Threads share only the weights and the queue.
+//! In a step, every call adds its next tokens to one forward pass. A new call starts from the cache of an earlier call with
+//! the same beginning; this changes the speed, never the answer. Threads share only the weights and the queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -18,7 +18,7 @@ use super::transformer::Span;
 
 const LANES: usize = 4;
 const STEP: usize = 128;
-/// Bytes for the caches of a thread's calls; one call may always have what it needs.
+/// The cache memory of a thread's calls, in bytes; a call that runs alone may exceed it.
 const MEMORY: usize = 64 << 20;
 const KEPT: usize = 1;
 const WORTH: usize = 16;
@@ -38,7 +38,7 @@ pub(crate) fn serve(model: &Model, queue: Receiver<Asked>) {
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                // Candle gives small operations to the pool of its thread; a pool of one runs them at once.
+                // Candle runs small operations in the pool of the thread; a pool of one thread runs them at once.
                 let alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
                 Engine { model, waiting: Vec::new(), active: Vec::new(), kept: Vec::new() }.work(&queue);
                 drop(alone);
@@ -58,21 +58,21 @@ impl Engine<'_> {
                 self.step();
             }));
             if worked.is_err() {
-                // The panic arose in this step; the callers of its sequences see that they are gone.
+                // The panic arose in this step; the callers of its sequences see that their channels are closed.
                 self.active.clear();
                 self.kept.clear();
             }
         }
     }
 
-    /// `None` if the queue is closed. Without any call in progress it waits.
+    /// Waits if no call is in progress. Returns `None` if the queue is closed.
     fn next(&self, queue: &Mutex<Receiver<Asked>>) -> Option<Vec<Asked>> {
         if self.waiting.is_empty() && self.active.is_empty() {
             return queue.lock().recv().ok().map(|call| vec![call]);
         }
         let in_hand = self.waiting.len() + self.active.len();
         let pending: usize = self.waiting.iter().chain(&self.active).map(|call| call.pending().len()).sum();
-        // One at a time, and none into a full step: the other threads want some too.
+        // Takes one call at a time, and none if the step is full, so that other threads receive calls too.
         if in_hand >= LANES || pending >= STEP {
             return Some(Vec::new());
         }
@@ -103,13 +103,13 @@ impl Engine<'_> {
         }
     }
 
-    /// The cached beginning of a call; `None` if a call in progress is computing more of it.
+    /// Returns the cached beginning of a call; `None` if a call in progress is computing more of it.
     fn beginning(&self, call: &Sequence) -> Option<Cache> {
         let prompt = call.prompt();
         let kept = self.kept.iter().map(|(tokens, cache)| (tokens.as_slice(), cache));
         let known = self.active.iter().map(|s| (s.prompt(), &s.cache)).chain(kept);
         let alike = known.map(|(tokens, cache)| {
-            // The last token must be run itself: the scores after it are needed.
+            // The last token must be run again, because the scores after it are needed.
             let alike = tokens.iter().zip(&prompt[..prompt.len() - 1]).take_while(|(a, b)| a == b).count();
             (alike, alike.min(cache.len()), cache)
         });
@@ -158,12 +158,12 @@ impl Engine<'_> {
         self.active = left;
     }
 
-    /// Returns the scores for those without pending tokens, in order.
+    /// Returns the scores of the sequences without pending tokens, in order.
     fn forward(&mut self) -> candle_core::Result<Vec<Vec<f32>>> {
         let mut budget = STEP;
         let mut spans = Vec::new();
         let mut wanted = Vec::new();
-        // Replies before prompts, so that calls that are nearly done are not delayed.
+        // Replies come before prompts, so that nearly finished calls are not delayed.
         let mut shares = vec![0; self.active.len()];
         let mut order: Vec<usize> = (0..self.active.len()).collect();
         order.sort_by_key(|i| self.active[*i].pending().len());

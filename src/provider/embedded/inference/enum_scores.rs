@@ -1,8 +1,8 @@
 //! Probabilities of the labels of enums, from the scores of tokens.
 //!
-//! While a reply is inside the value of an enum, the scores of the next token are a distribution over the labels that are still
-//! possible. A token that begins one label counts for it; one that begins several is decided by the tokens after it. Only tokens
-//! that fit a label count, always at temperature 1.
+//! Inside the value of an enum, the scores of the next token are a distribution over the labels that are still possible.
+//! A token that begins one label counts for that label. If it begins several labels, the tokens after it decide.
+//! Only tokens that fit a label count, always at temperature 1.
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -79,7 +79,7 @@ impl EnumScores {
                 still_open += share;
                 continue;
             }
-            // A token that begins several labels: its probability is divided in the ratio of the others.
+            // If a token begins several labels, its probability is divided in proportion to the labels' unambiguous tokens.
             let clear: f64 = fit.iter().map(|i| alone[*i]).sum();
             for i in fit {
                 got[*i] += share * if clear > 0.0 { alone[*i] / clear } else { 1.0 / fit.len() as f64 };
@@ -91,7 +91,7 @@ impl EnumScores {
         labels.open *= still_open;
     }
 
-    /// Each enum's add up to 1; `None` without enums.
+    /// The probabilities of each enum add up to 1. Returns `None` without enums.
     pub(crate) fn probabilities(self) -> Option<Probabilities> {
         let of = |labels: Enum| -> Option<IndexMap<String, f64>> {
             let sum: f64 = labels.sure.iter().sum();
@@ -100,7 +100,7 @@ impl EnumScores {
                 _ => json.clone(),
             };
             let shares = labels.written.iter().zip(&labels.sure).map(|(json, sure)| (name(json), sure / sum));
-            // An enum with one label is written without a choice.
+            // An enum with one label has no scores, because there is no choice.
             if labels.written.len() == 1 {
                 return Some([(name(&labels.written[0]), 1.0)].into());
             }

@@ -1,6 +1,6 @@
-//! GGUF files: metadata, checked where the engine reads it, and tensors.
+//! GGUF files: metadata, which is checked when the engine reads it, and tensors.
 //!
-//! The file is untrusted: a missing or wrong value is an error, and every size is compared with that of the file first. Format:
+//! The file is untrusted: a missing or wrong value is an error, and every size is first compared with the file size. Format:
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::fs::File;
@@ -24,7 +24,7 @@ impl Gguf {
         let shown = path.display();
         let file = File::open(path).map_err(|e| EndpointError::new(format!("{shown} can't be opened: {e}")))?;
         let mut file = BufReader::new(file);
-        // A hostile file must not end the process, even where its reader overlooks something.
+        // A hostile file must not end the process, even if the reader of the file panics.
         let content = catch_unwind(AssertUnwindSafe(|| Content::read(&mut file)));
         match content {
             Ok(Ok(content)) => Ok(Gguf { file, content }),

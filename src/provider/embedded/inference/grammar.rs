@@ -52,7 +52,7 @@ impl Grammars {
 
     pub(crate) fn of(&self, schema: &Value) -> Result<Grammar, String> {
         let mut schema = schema.clone();
-        // Only the spaces that models have seen most in JSON, so that all text between the values is forced.
+        // Only the most common spacing of JSON is allowed, so that all text between the values is forced.
         schema["x-guidance"] = json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " });
         let parser = self.0.create_parser(TopLevelGrammar::from_json_schema(schema));
         let grammar = Grammar(Matcher::new(parser));

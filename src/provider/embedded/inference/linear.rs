@@ -1,4 +1,4 @@
-//! Matrices of quantised weights, in the form in which candle multiplies fastest with them.
+//! Matrices of quantised weights, in the form that candle multiplies fastest.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use half::f16;
 use parking_lot::Mutex;
 
 const ROWS: usize = 2048;
-/// Candle's VNNI kernels take rows of a multiple of `WIDE.0` numbers, and a multiple of `WIDE.1` rows.
+/// Candle's VNNI kernels need a multiple of `WIDE.0` columns and a multiple of `WIDE.1` rows.
 const WIDE: (usize, usize) = (256, 16);
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Linear {
         let lent = Lent::new(kind.from_data(data.into()));
         let weights = QTensor::new(QStorage::Cpu(Box::new(lent.clone())), (rows, wide))?;
         let weights = QMatMul::from_qtensor(weights)?;
-        // The first product makes candle arrange the weights; another shows that it does not need these any more.
+        // The first product makes candle rearrange the weights; the second proves that it no longer reads the original ones.
         let zeros = Tensor::zeros((1, wide), DType::F32, &Device::Cpu)?;
         weights.forward(&zeros)?;
         lent.take_back();
@@ -61,7 +61,7 @@ impl Linear {
         Ok(Linear { weights, padding, bias })
     }
 
-    /// `[tokens, columns]` to `[tokens, rows]`.
+    /// Maps `[tokens, columns]` to `[tokens, rows]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let product = match self.padding {
             0 => self.weights.forward(x)?,
@@ -78,7 +78,7 @@ fn is_fast(kind: GgmlDType) -> bool {
     matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q4_0 | GgmlDType::Q4K | GgmlDType::Q5K | GgmlDType::Q6K)
 }
 
-/// Candle's 8-bit kernel for them is up to ten times as fast as the general one.
+/// Candle's 8-bit kernel for VNNI is up to ten times as fast as the general one.
 fn has_vnni() -> bool {
     #[cfg(target_arch = "x86_64")]
     return (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni"))
@@ -87,7 +87,7 @@ fn has_vnni() -> bool {
     return false;
 }
 
-/// As 8-bit weights, with zeros up to `wide` columns. Types without a fast kernel lose next to nothing.
+/// Converts weights to 8 bits, with zeros up to `wide` columns. Types without a fast kernel lose almost no precision.
 fn requantise(matrix: &QTensor, columns: usize, wide: usize, data: &mut Vec<u8>) -> Result<()> {
     let kind = matrix.dtype();
     let bytes = matrix.data()?;
@@ -101,7 +101,7 @@ fn requantise(matrix: &QTensor, columns: usize, wide: usize, data: &mut Vec<u8>)
     Ok(())
 }
 
-/// Freed when candle has arranged them for its kernel: kept they would double a model's memory.
+/// Weights that are freed when candle has rearranged them: keeping them would double a model's memory.
 #[derive(Clone)]
 struct Lent(Arc<Mutex<Option<Box<dyn QuantizedType>>>>);
 
@@ -110,7 +110,7 @@ impl Lent {
         Lent(Arc::new(Mutex::new(Some(weights))))
     }
 
-    /// No product may be running.
+    /// Must not be called while a product is running.
     fn take_back(&self) {
         *self.0.lock() = None;
     }

@@ -1,4 +1,4 @@
-//! Running a model: the Cargo feature `embedded`.
+//! Inference: runs a model in the process (Cargo feature `embedded`).
 
 mod body;
 mod cache;

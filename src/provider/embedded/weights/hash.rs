@@ -1,4 +1,4 @@
-//! Hashes of files, and sizes in words.
+//! Hashes of files, and sizes as text.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -1,6 +1,6 @@
-//! The file that a model's id names, and whether it is the right one.
+//! Locating weights: finds the file of a model id and checks its hash.
 //!
-//! An id is the name of a built-in model, the path of a `.gguf` file, or a name that Ollama has pulled. Nothing here opens a
+//! An id is the name of a built-in model, the path of a `.gguf` file, or a name that Ollama has pulled. This file opens no
 //! connection.
 
 use std::fs;
@@ -11,7 +11,7 @@ use super::hash::{sha256_of, short};
 use super::ollama;
 use crate::provider::endpoint::EndpointError;
 
-/// A path starts in the spec's folder. Reads no weights and fetches nothing.
+/// A path is relative to the spec's folder. Reads no weights and fetches nothing.
 pub(crate) fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located, EndpointError> {
     if let Some(builtin) = Builtin::find(id) {
         let sha256 = Some(builtin.sha256.to_owned());

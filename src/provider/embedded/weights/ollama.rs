@@ -1,4 +1,4 @@
-//! Ollama's stores: a manifest per name, and blobs that are called by their SHA-256.
+//! Ollama's stores: a manifest per name, and blobs that are named by their SHA-256.
 //!
 //! ```text
 //! models/
@@ -7,7 +7,7 @@
 //!   blobs/sha256-<hex>                                   the weights, among others
 //! ```
 //!
-//! Names are read as Ollama's `types/model/name.go` does. What a store says is not believed further than its shape.
+//! Names are parsed as in Ollama's `types/model/name.go`. Stores are untrusted: manifests and digests are checked.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -88,7 +88,7 @@ fn suggestion(id: &str) -> String {
 }
 
 impl<'a> Name<'a> {
-    /// `[registry/][namespace/]model[:tag]`; `None` if Ollama refuses it.
+    /// Parses `[registry/][namespace/]model[:tag]`; `None` if Ollama refuses the name.
     fn parse(id: &'a str) -> Option<Self> {
         let (path, tag) = match id.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => (path, tag),
@@ -102,7 +102,7 @@ impl<'a> Name<'a> {
             _ => return None,
         };
         let name = Name { registry, namespace, model, tag };
-        // A port, unless a colon makes a path that of another drive.
+        // A registry may have a port, except on Windows, where a colon would refer to another drive.
         let marks = if cfg!(windows) { "." } else { ".:" };
         let good = is_part(registry, 350, marks) && is_part(namespace, 80, "") && is_part(model, 80, ".");
         (good && is_part(tag, 80, ".")).then_some(name)
@@ -126,13 +126,13 @@ impl<'a> Name<'a> {
     }
 }
 
-/// At most `longest` ASCII letters, digits, `_`, `-` or `also`; the first is a letter or digit.
+/// A part has at most `longest` ASCII letters, digits, `_`, `-` or `also`. The first is a letter, digit or `_`.
 fn is_part(part: &str, longest: usize, also: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     part.len() <= longest && part.starts_with(word) && part.chars().all(|c| word(c) || c == '-' || also.contains(c))
 }
 
-/// Preferably in the same case: Ollama ignores case.
+/// Prefers the same case, but ignores case as Ollama does.
 fn entry(folder: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     match fs::symlink_metadata(folder.join(name)) {
@@ -182,7 +182,7 @@ fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, EndpointE
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Checked before it is opened: opening a pipe would wait for its other end.
+    // Checked before the file is opened: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }

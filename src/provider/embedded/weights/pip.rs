@@ -1,4 +1,4 @@
-//! The machine's own pip, which knows the proxies, mirrors and certificates of the site, and fetches a wheel.
+//! Pip: fetches a wheel with the machine's own pip, which knows the proxies, mirrors and certificates of the site.
 
 use std::fs;
 use std::io::{self, Read};
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use crate::provider::failure::safe;
 
-/// In the order in which they are tried.
+/// The commands are tried in this order.
 pub(super) const COMMANDS: &[&[&str]] = &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
 const LOOK: Duration = Duration::from_millis(100);
 
 const LAST_WORDS: usize = 1 << 16;
 
-/// Of shells and shims (pyenv, Windows), for a command that is missing or cannot run.
+/// Exit codes of shells and shims (pyenv, Windows) for a command that is missing or cannot run.
 const NO_COMMAND: [i32; 3] = [126, 127, 9009];
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) enum Failure {
     Failed(String),
 }
 
-/// `into` is empty, temporary files are below `scratch`, `told` receives the bytes so far.
+/// `into` must be empty. Temporary files are below `scratch`. `told` receives the number of bytes so far.
 pub(super) fn download(
     commands: &[&[&str]],
     requirement: &str,
@@ -48,7 +48,7 @@ pub(super) fn download(
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut child) = child else { continue };
-        // Read in parallel, or pip would wait for a reader.
+        // Stderr is read in parallel; otherwise pip would wait for a reader.
         let stderr = child.stderr.take();
         let said = thread::spawn(move || stderr.map(last_words).unwrap_or_default());
         let status = watched(child, scratch, told).map_err(broken)?;
@@ -64,7 +64,7 @@ pub(super) fn download(
     Err(Failure::NoPip)
 }
 
-/// It stays in our process group, so that a Ctrl-C of the terminal ends it too.
+/// The child stays in our process group, so that a Ctrl-C in the terminal ends it too.
 fn watched(mut child: Child, scratch: &Path, told: &dyn Fn(u64)) -> io::Result<ExitStatus> {
     loop {
         match child.try_wait() {
@@ -102,7 +102,7 @@ fn last_words(mut said: impl Read) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// Safe to show. After a lost connection pip ends with "no matching distribution": the connection is searched first.
+/// The result is safe to show. Pip ends a lost connection with "no matching distribution", so the connection comes first.
 fn reason(said: &str) -> Option<String> {
     let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let lost = lines().find_map(|line| line.split_once("connection broken by ")).map(|(_, why)| {

