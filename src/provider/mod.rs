@@ -1,10 +1,11 @@
 //! Providers: clients of language models. Only this folder uses the network.
 //!
-//! A dialect is two pure functions ([`Wire`]): one turns a call into bytes, the other turns bytes into a reply. One HTTP
-//! client sends the bytes. Providers do not retry, queue or store calls: `run` does.
+//! A dialect is two pure functions ([`Wire`](wire::Wire)): one turns a call into bytes, the other turns bytes into a
+//! reply. One HTTP client sends the bytes. Providers do not retry, queue or store calls: `run` does.
 //!
-//! To add a dialect, add a folder with its [`Wire`] and fields (a `hosted::Dialect` or an [`Endpoint`]), one `mod` line and
-//! one row in `kinds.rs`. An OpenAI-like server needs only a `base_url`; its differences are a row in `openai/quirks.rs`.
+//! To add a dialect: a folder with its [`Wire`](wire::Wire) and fields (a `hosted::Dialect` or an [`Endpoint`]), one
+//! `mod` line and one row in `kinds.rs`. An OpenAI-like server needs only a `base_url`. Its differences are a row in
+//! `openai/quirks.rs`.
 
 mod address;
 mod answer;

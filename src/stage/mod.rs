@@ -4,7 +4,7 @@
 //!
 //! - [`STAGES`] ask models about each row. Their trait is [`Ask`]. Fan-out, layout, concurrency, resume and failures are the
 //!   engine's work.
-//! - [`TRANSFORMS`] call no model and derive a table from other tables. Their trait is [`Work`].
+//! - [`TRANSFORMS`] call no model and derive a table from other tables. Their trait is [`Work`](transform::Work).
 //!
 //! To add a type: one file with its config and its trait, one `mod` line and one row in the registry of its family.
 //! A `reduce` is an asking stage whose rows a transform prepares.
