@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::diagnostic::{Diagnostic, Path, Place};
 
-/// The most syntax errors that are reported; later ones mostly follow from the first.
+/// The most syntax errors that are reported. Later ones usually follow from the first.
 pub(super) const MOST_SYNTAX_ERRORS: usize = 20;
 
 pub(super) fn syntax(span: Range<usize>, message: impl Into<String>) -> Diagnostic {

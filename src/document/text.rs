@@ -7,22 +7,22 @@ use super::syntax::syntax;
 use super::tree::{Node, Value};
 use super::{toml, yaml};
 
-/// The largest document, in bytes. A spec is written by hand; a larger file is data given by mistake.
+/// The largest document, in bytes. Specs are written by hand, so a larger file is probably data.
 const LARGEST: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Document {
     pub(crate) name: String,
-    /// The text, without a byte order mark; all spans count its bytes.
+    /// The text without a byte order mark. All spans are byte offsets in this text.
     pub(crate) text: String,
     /// A table, unless a YAML author wrote something else.
     pub(crate) root: Node,
 }
 
-/// A document with syntax errors, and its text to show them in.
+/// A document with syntax errors, and its text for showing the errors.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unreadable {
-    /// The name and the text, with an empty table for a root.
+    /// The name and the text, with an empty table as the root.
     pub(crate) document: Document,
     pub(crate) problems: Vec<Diagnostic>,
 }
@@ -37,7 +37,7 @@ pub(crate) enum SpecFormat {
 }
 
 impl SpecFormat {
-    /// The format of a file by the end of its name (`.toml`, `.yaml`, `.yml`, in any case).
+    /// Returns the format of a file by its extension (`.toml`, `.yaml`, `.yml`, in any case).
     pub(crate) fn of(path: impl AsRef<std::path::Path>) -> Option<Self> {
         match path.as_ref().extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "toml" => Some(SpecFormat::Toml),
@@ -48,7 +48,7 @@ impl SpecFormat {
 }
 
 impl Document {
-    /// Reads `text`; `name` is only shown. A byte order mark at the start is dropped.
+    /// Parses `text`. Messages show `name`. A byte order mark at the start is dropped.
     pub(crate) fn parse(
         name: impl Into<String>,
         mut text: String,
@@ -76,7 +76,7 @@ impl Document {
         }
     }
 
-    /// The bytes of the text at `place`, or at its nearest ancestor that exists.
+    /// Returns the bytes of the text at `place`, or at its nearest ancestor that exists.
     pub(crate) fn span(&self, place: &Place) -> Range<usize> {
         let (path, at_key) = match place {
             Place::Span(span) => return span.clone(),

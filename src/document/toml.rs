@@ -1,4 +1,4 @@
-//! TOML to the tree of a document. The `toml` crate parses and words the syntax errors.
+//! TOML: converts a file to the tree of a document. The `toml` crate parses the text and words the syntax errors.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
         })
         .collect();
     let mut reading = Reading { text, problems: Vec::new() };
-    // Values after a syntax error are the parser's guess: problems with them are not reported.
+    // Values after a syntax error are guesses of the parser, so problems with them are not reported.
     let value = reading.table(root.into_inner());
     if problems.is_empty() {
         problems = reading.problems;
@@ -78,7 +78,7 @@ impl Reading<'_> {
             DeValue::Array(items) => Value::List(items.into_iter().map(|item| self.node(item, key_span)).collect()),
             DeValue::Table(table) => self.table(table),
         };
-        // A table that dotted keys imply has no text.
+        // A table that dotted keys imply has no text in the document.
         if span.is_empty() && matches!(value, Value::Table(_)) {
             span = key_span.clone();
         }

@@ -1,8 +1,8 @@
-//! YAML to the tree of a document: version 1.2, core schema, one document.
+//! YAML: converts a file (version 1.2, core schema, one document) to the tree of a document.
 //!
-//! The tree is made from the parser's events and not with serde, because only the events distinguish quoted from plain
+//! The tree is built from the parser's events and not with serde, because only the events distinguish quoted from plain
 //! text: `NO`, `on`, `012` and `1_000` stay text. Tags and merge keys are errors, since few readers know their effects.
-//! Aliases are copied, within limits that stop every known bomb.
+//! Aliases are copied. Limits on the copies stop alias bombs.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -20,7 +20,7 @@ const MOST_NODES: usize = 100_000;
 /// The most bytes of text in its values, including the copies of aliases.
 const MOST_BYTES: usize = 4 << 20;
 
-/// Reads a YAML document. The first syntax error ends the reading; tags, duplicate keys and merge keys are all reported.
+/// Parses a YAML document. The first syntax error ends it. All tags, duplicate keys and merge keys are reported.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
     let mut options = granit_parser::Options::default();
     options.flow_nesting_limit = DEEPEST;
@@ -82,7 +82,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Takes one event; an error ends the reading, a problem does not.
+    /// Processes one event. An error ends the parsing, a reported problem does not.
     fn event(&mut self, event: Event<'_>, place: &granit_parser::Span) -> Result<(), Diagnostic> {
         let span = place.byte_range().unwrap_or(0..0);
         match event {
@@ -119,7 +119,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Whether a tag makes its scalar text; any tag but `!!str` and `!` is a problem.
+    /// Whether a tag makes its scalar a text. Reports any tag except `!!str` and `!`.
     fn tag(&mut self, tag: Option<&Tag>, place: &granit_parser::Span, span: &Range<usize>) -> bool {
         let Some(tag) = tag else { return false };
         let as_text = tag.is_yaml_core_schema_tag("str") || tag.original() == "!";

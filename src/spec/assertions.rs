@@ -1,4 +1,4 @@
-//! Tests: each bound to the columns of its table.
+//! Tests: binds each test to the columns of its table.
 
 use super::assumed;
 use super::pipeline::{Spec, TestSpec};
@@ -69,7 +69,7 @@ impl Resolver<'_> {
     }
 }
 
-/// The stages that the rows of a table went through, with the columns that hold their errors.
+/// Returns the stages that produced the rows of a table, with the columns that contain their errors.
 fn stages(spec: &Spec, mut input: TableId) -> Vec<StageErrors> {
     let relation = spec.relation(input);
     let mut errors: Vec<usize> = relation.guards.iter().flatten().filter_map(Guard::error).collect();
