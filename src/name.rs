@@ -1,6 +1,6 @@
 //! Names: the checked identifiers that a spec gives to its models, providers, sources, stages and outputs.
 //!
-//! Knows nothing of ours. Anything that compares what an author wrote with what exists asks [`nearest`] for a suggestion.
+//! Depends on no other module. Code that reports an unknown name uses [`nearest`] for a suggestion.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +18,7 @@ const LONGEST: usize = 64;
 pub(crate) struct Name(String);
 
 impl Name {
-    /// Checks `text` and makes it a name; the error is a sentence for the author of the spec.
+    /// Checks `text` and makes it a name. The error is a sentence for the author of the spec.
     pub(crate) fn new(text: impl Into<String>) -> Result<Self, String> {
         let text = text.into();
         let mut bytes = text.bytes();
@@ -78,8 +78,8 @@ impl JsonSchema for Name {
     }
 }
 
-/// The candidate that `word` was probably meant to be, if one is near (Jaro-Winkler of 0.8 or more; ties go to the
-/// smaller edit distance, then to the first).
+/// Returns the candidate that `word` was probably meant to be, if one is near (Jaro-Winkler of 0.8 or more). Ties go to
+/// the smaller edit distance, then to the first candidate.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let mut best: Option<(f64, usize, &str)> = None;
@@ -98,7 +98,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     best.map(|(_, _, candidate)| candidate)
 }
 
-/// A list for a sentence: `` `a`, `b` and `c` ``.
+/// Formats a list for a sentence: `` `a`, `b` and `c` ``.
 pub(crate) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|w| format!("`{w}`")).collect();
     match words.split_last() {

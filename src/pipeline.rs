@@ -91,11 +91,11 @@ pub(crate) struct Ready {
 pub(crate) struct Started {
     pub(crate) plan: Arc<Plan>,
     pub(crate) progress: Arc<Progress>,
-    /// Returns what delays the first answer, if anything does.
+    /// Describes what delays the first answer, if anything does.
     pub(crate) preparing: Box<dyn Fn() -> Option<String> + Send>,
 }
 
-/// The result of a run; its text is the summary.
+/// The result of a run. Its text is the summary.
 pub struct Report {
     pub(crate) summary: RunSummary,
     pub(crate) plan: Arc<Plan>,

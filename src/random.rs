@@ -1,7 +1,7 @@
-//! Randomness that is the same everywhere: streams of ChaCha8 numbers by seed, name and number. Knows nothing of ours.
+//! Reproducible randomness: streams of ChaCha8 numbers by seed, name and number. Depends on no other module.
 //!
-//! What is drawn for one name and number depends on nothing else: not on how much was drawn before, nor in which order.
-//! The ways of drawing are written here, since those of the `rand` crate may change between its releases.
+//! A value depends only on the seed, the name and the number, not on earlier draws or their order.
+//! The sampling methods are implemented here, since those of the `rand` crate may change between its releases.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
-/// The streams of one name, such as a column's; one for each number, such as a row's.
+/// The streams of one name, such as a column's. Each number, such as a row's, has a separate stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams([u8; 32]);
 
@@ -17,7 +17,7 @@ pub(crate) struct Streams([u8; 32]);
 pub(crate) struct Stream(ChaCha8Rng);
 
 impl Streams {
-    /// The streams of `name` (as parts: `["a", "b"]` is not `["ab"]`) under `seed`.
+    /// Returns the streams of `name` under `seed`. The parts of a name are separate: `["a", "b"]` is not `["ab"]`.
     pub(crate) fn new(seed: u64, name: &[&str]) -> Streams {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
@@ -35,12 +35,12 @@ impl Streams {
 }
 
 impl Stream {
-    /// A number from 0 up to, but not with, 1; a multiple of 2^-53, all equally likely.
+    /// Returns a number from 0 up to, but not including, 1: a multiple of 2^-53, all equally likely.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// A whole number from 0 up to, but not with, `end` (0 when `end` is 0), all equally likely (Lemire 2019,
+    /// Returns a number from 0 up to, but not including, `end` (0 when `end` is 0), all equally likely (Lemire 2019,
     /// <https://doi.org/10.1145/3230636>).
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         loop {
@@ -52,8 +52,8 @@ impl Stream {
         }
     }
 
-    /// `size` of the numbers from 0 up to, but not with, `end`, or all of them; each set is equally likely (Floyd's sampling:
-    /// Bentley and Floyd 1987, <https://doi.org/10.1145/30401.315746>).
+    /// Returns `size` numbers from 0 up to, but not including, `end`, or all of them; each set is equally likely
+    /// (Floyd's sampling: Bentley and Floyd 1987, <https://doi.org/10.1145/30401.315746>).
     pub(crate) fn sample(&mut self, size: u64, end: u64) -> HashSet<u64> {
         let mut sample = HashSet::new();
         for last in end.saturating_sub(size)..end {
@@ -65,7 +65,7 @@ impl Stream {
         sample
     }
 
-    /// Puts `items` into an order, all equally likely (Fisher and Yates).
+    /// Shuffles `items`; all orders are equally likely (Fisher and Yates).
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);

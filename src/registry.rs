@@ -1,4 +1,4 @@
-//! Registries: the static tables `SOURCES`, `STAGES`, `TRANSFORMS`, `PROVIDERS` and `ASSERTIONS` are made of [`Kind`]s.
+//! Registries: the static tables `SOURCES`, `STAGES`, `TRANSFORMS`, `PROVIDERS` and `ASSERTIONS` consist of [`Kind`]s.
 //!
 //! A kind is a name, a sentence, a JSON Schema and a way to decode its part of a spec. The spec parser, the JSON Schema,
 //! `validate` and the contract tests read these tables, so that adding a kind is one file, one `mod` line and one row.
@@ -11,16 +11,16 @@ use crate::document::{self, Node, Path, Problems};
 /// One row of a registry: a value of `type = "..."`.
 pub(crate) struct Kind<T: 'static> {
     pub(crate) name: &'static str,
-    /// What it is, in one sentence, for the docs.
+    /// A description of the kind in one sentence, for the docs.
     pub(crate) about: &'static str,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     pub(crate) fields: fn() -> &'static [&'static str],
-    /// Decodes its table and reports every problem; `None` if one of them is an error.
+    /// Decodes the kind's table and reports every problem. Returns `None` if one of them is an error.
     pub(crate) decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
 }
 
 impl<T> Kind<T> {
-    /// The row whose fields are those of `C`, which `decode` reads.
+    /// Returns the row for a kind with the fields of `C`, which `decode` reads.
     pub(crate) const fn new<C: DeserializeOwned + JsonSchema>(
         name: &'static str,
         about: &'static str,
@@ -31,7 +31,7 @@ impl<T> Kind<T> {
     }
 }
 
-/// The kind called `name`; reports an unknown one at `path`, with the nearest name of these kinds or of `others`.
+/// Finds the kind called `name`. Reports an unknown kind at `path` and suggests the nearest name, also from `others`.
 pub(crate) fn find<T>(
     kinds: &'static [Kind<T>],
     others: &[&'static str],

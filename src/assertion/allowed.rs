@@ -1,4 +1,4 @@
-//! `type = "allowed"`: a column holds nothing but certain values.
+//! `type = "allowed"`: a column contains only certain values.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -12,7 +12,7 @@ pub(crate) struct Bounds<N> {
 }
 
 impl<N: PartialOrd + Display + Copy> Bounds<N> {
-    /// Reports bounds that are missing or contradict each other; `or` is an alternative to them.
+    /// Returns the bounds. Reports missing and contradictory bounds. `or` is an alternative to bounds.
     pub(crate) fn new(
         context: &TestContext<'_>,
         (minimum, maximum): (Option<N>, Option<N>),

@@ -1,4 +1,4 @@
-//! Checks: rules, applied to the rows of a table.
+//! Checks: apply rules to the rows of a table.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ pub(crate) trait Rule: Send + Sync + fmt::Debug {
 }
 
 pub(crate) trait Check {
-    /// Takes the next rows, with all the columns that the assertion reads.
+    /// Reads the next rows, with all the columns that the assertion needs.
     fn take(&mut self, rows: &RowsView<'_>);
 
     fn finding(self: Box<Self>, rows: u64) -> Finding;
 }
 
-/// A rule that each row must keep.
+/// A rule that is checked row by row.
 pub(crate) trait RowRule: Send + Sync + fmt::Debug {
     type State: Default;
 
-    /// The value in row `row` that violates the rule, for an example.
+    /// Returns the value in row `row` that violates the rule, as an example.
     fn violation(&self, rows: &RowsView<'_>, row: usize, state: &mut Self::State) -> Option<String>;
 
     /// Whether a table of `rows` rows may have this many violations.

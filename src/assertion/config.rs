@@ -1,4 +1,4 @@
-//! Configs: a test as the spec writes it, and the assertion that it becomes.
+//! Configs: a test as written in the spec, and the assertion that it becomes.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ where
 
 #[derive(Debug)]
 pub(crate) struct Assertion {
-    /// The rule in a few words; the test's name if the spec gives none.
+    /// The rule in a few words, used as the test's name if the spec gives none.
     pub(crate) words: String,
     pub(crate) reads: Vec<usize>,
     pub(crate) rule: Box<dyn Rule>,

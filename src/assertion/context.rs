@@ -1,4 +1,4 @@
-//! The surroundings of a test: its table and the columns of the table.
+//! The context of a test: its table and the columns of the table.
 
 use arrow_schema::Schema;
 
@@ -23,7 +23,7 @@ impl TestContext<'_> {
         self.column_at(self.path.key(field), name, problems)
     }
 
-    /// The columns of the fields `column` and `columns`, of which one is required.
+    /// Returns the columns named in the fields `column` and `columns`. One of the fields is required.
     pub(super) fn columns(
         &self,
         one: Option<&str>,

@@ -71,7 +71,7 @@ impl AssertionConfig for Expression {
             };
             match (group, part) {
                 (None, None) if WHOLE.contains(&name) => whole.extend(WHOLE.iter().find(|w| **w == name)),
-                // The whole group is used: by a loop over it, or by a name that is not a word.
+                // The expression uses the whole group: in a loop, or with a name that is not a word.
                 (Some(group), None) => used.extend(fitting(group)),
                 (Some(group), Some(part)) => {
                     match fitting(group).find(|(_, column, _)| context.name(*column) == part) {
@@ -101,7 +101,7 @@ impl AssertionConfig for Expression {
     }
 }
 
-/// Reports a figure that does not exist; `name` is compared with `names`, which have `prefix` before them.
+/// Reports a figure that does not exist. Compares `name` with `names`, which all follow `prefix`.
 fn unknown(figure: &str, name: &str, (prefix, names): (&str, &[&str]), at: Path, problems: &mut Problems) {
     let problem = problems.error("unknown-variable", at, format!("this table has no figure `{figure}`"));
     match nearest(name, names.iter().copied()) {
@@ -166,7 +166,7 @@ impl Check for Sums<'_> {
         for ((group, _, name), sum) in self.bound.used.iter().zip(&self.sums) {
             let figure = match group {
                 Group::Nulls => Figure::Count(sum.nulls),
-                // Without values there is no figure, and an expression that needs it can't be true.
+                // Without values the figure does not exist, and an expression that needs it can't be true.
                 _ if sum.values == 0 => {
                     missing.push(format!("{name} is unknown: no row has a value"));
                     continue;

@@ -1,4 +1,4 @@
-//! Findings: the result of a check, and the rows that it sees.
+//! Findings: the result of a check, and the rows that a check reads.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ const LONGEST: usize = 80;
 
 pub(crate) struct RowsView<'a> {
     batch: &'a RecordBatch,
-    /// The columns of the table, each with its column in the batch.
+    /// Maps the columns of the table to the columns of the batch.
     places: &'a HashMap<usize, usize>,
     key: Option<usize>,
     /// The number of the first row, from 1.
@@ -88,7 +88,7 @@ impl Finding {
     }
 }
 
-/// A cell for a message: on one line, truncated.
+/// Formats a cell for a message: on one line, truncated.
 pub(super) fn shown(cell: &Cell) -> String {
     let text = match cell {
         Cell::Null => "null".to_owned(),

@@ -1,8 +1,8 @@
-//! Assertions: what a table of the pipeline must be, as `[[tests]]` of a spec state it. Pure: rows in, a finding out.
+//! Assertions: the requirements for a table, from the `[[tests]]` of a spec. Pure: rows in, a finding out.
 //!
-//! An [`AssertionConfig`] is the test as the spec writes it, an [`Assertion`] is the same bound to the columns of its table.
-//! A [`Check`] takes the table's rows batch by batch and keeps little of them. To add a type: one file with a config and a
-//! rule (a `RowRule` if each row is checked alone), one `mod` line, one row in [`ASSERTIONS`].
+//! An [`AssertionConfig`] is the test as written in the spec. An [`Assertion`] is the test bound to the columns of its
+//! table. A [`Check`] reads the table's rows batch by batch and keeps little of them. To add a type, write one file
+//! with a config and a rule (a `RowRule` if each row is checked alone), one `mod` line and one row in [`ASSERTIONS`].
 
 mod allowed;
 mod between;

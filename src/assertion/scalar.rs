@@ -1,4 +1,4 @@
-//! Scalars: values of a spec, compared with cells.
+//! Scalars: compares values of a spec with cells.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::table::{Cell, Simple};
 pub(crate) struct Scalar(Cell);
 
 impl Scalar {
-    /// The cell that equals it in a column of type `kind`, if there can be one.
+    /// Returns the cell in a column of type `kind` that equals this scalar, if one exists.
     pub(crate) fn cell(&self, kind: Simple) -> Option<Cell> {
         match (&self.0, kind) {
             (Cell::Boolean(_), Simple::Boolean)

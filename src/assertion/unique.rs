@@ -38,7 +38,7 @@ impl AssertionConfig for Unique {
 }
 
 impl RowRule for Bound {
-    /// The values so far, by 128 bits of a hash: the only state that grows with the rows, by 20 to 50 bytes each.
+    /// The values so far, as 128-bit hashes. Only this state grows with the rows, by 20 to 50 bytes per row.
     type State = HashSet<[u8; 16]>;
 
     fn violation(&self, rows: &RowsView<'_>, row: usize, seen: &mut Self::State) -> Option<String> {
@@ -70,7 +70,7 @@ fn add(hasher: &mut blake3::Hasher, cell: &Cell) {
         Cell::Null => drop(hasher.update(b"0")),
         Cell::Boolean(b) => drop(hasher.update(&[b'b', u8::from(*b)])),
         Cell::Integer(i) => drop(hasher.update(b"i").update(&i.to_le_bytes())),
-        // There are two zeros, which are equal.
+        // Adding 0.0 turns -0.0 into 0.0, since the two are equal.
         Cell::Number(n) => drop(hasher.update(b"n").update(&(n + 0.0).to_le_bytes())),
         Cell::Text(t) => drop(hasher.update(b"t").update(&(t.len() as u64).to_le_bytes()).update(t.as_bytes())),
         Cell::List(items) => {

@@ -1,6 +1,6 @@
 //! Decoding: turns a node into a typed value and reports **all** problems.
 //!
-//! serde stops at its first error. So decoding goes in rounds: a value at fault is replaced by a stub and the node is
+//! serde stops at its first error. So decoding runs in rounds: an invalid value is replaced by a stub and the node is
 //! decoded again, until there is no new fault. Faults that only the stubs can have caused are not reported.
 
 use std::marker::PhantomData;
@@ -14,10 +14,10 @@ use super::problems::Problems;
 use super::reader::{Marks, Reader};
 use super::tree::Node;
 
-/// The most faults of one node; each costs a round.
+/// The most faults found in one node. Each fault costs a round.
 const MOST_ROUNDS: usize = 64;
 
-/// Decodes the node at `path` and reports every problem; with any of them there is no value.
+/// Decodes the node at `path` and reports every problem. Returns `None` if there is a problem.
 pub(crate) fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
     let decoded = rounds(node, path);
     let is_clean = decoded.found.is_empty() && decoded.made_up.is_empty();
@@ -25,7 +25,7 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, path: &Path, problems: &m
     decoded.value.filter(|_| is_clean)
 }
 
-/// As [`decode`], with a placeholder for a value at fault; later problems with a placeholder are not reported.
+/// Like [`decode`], but invalid values become placeholders. Later problems with a placeholder are not reported.
 pub(crate) fn decode_partly<T: DeserializeOwned>(node: &Node, path: &Path, problems: &mut Problems) -> Option<T> {
     let decoded = rounds(node, path);
     problems.extend(decoded.found);
@@ -36,7 +36,7 @@ pub(crate) fn decode_partly<T: DeserializeOwned>(node: &Node, path: &Path, probl
 struct Decoded<T> {
     value: Option<T>,
     found: Problems,
-    /// The paths of the values at fault, which are placeholders in `value`.
+    /// The paths of the placeholders in `value`.
     made_up: Vec<Path>,
 }
 
@@ -70,7 +70,7 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
         return marks.skipped.insert(path);
     }
     if marks.stubbed.contains(&path) {
-        // The stub was refused: its parent can't be decoded either.
+        // The stub was rejected, so its parent can't be decoded either.
         return match path.parent() {
             Some(parent) if path != *marks.root => marks.stubbed.insert(parent),
             _ => false,
@@ -80,7 +80,7 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
         FaultKind::MissingField(field) if !marks.stubbed.contains(&path.key(field)) => path.key(field),
         _ => path.clone(),
     };
-    // A check over several fields means nothing if one of them is a stub.
+    // A check over several fields is meaningless if one of them is a stub.
     let made_up = marks.stubbed.iter().chain(&marks.skipped).any(|stub| stub.is_within(&path));
     let checks_whole = !matches!(fault.kind, FaultKind::MissingField(_) | FaultKind::UnknownField { .. });
     // A misspelt field has been reported already.
@@ -91,7 +91,7 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
     marks.stubbed.insert(next)
 }
 
-/// The names of the fields of a struct, as its `Deserialize` declares them; none for anything else.
+/// Returns the field names of a struct, as its `Deserialize` declares them. Returns none for other types.
 pub(crate) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
     match T::deserialize(Probe) {
         Err(Fault { kind: FaultKind::Fields(fields), .. }) => fields,

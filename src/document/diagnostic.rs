@@ -1,4 +1,4 @@
-//! A problem in a spec and its place: a path into the document, looked up in the text only when it is shown.
+//! A problem in a spec and its place. The place is a path, which is looked up in the text only for display.
 
 use std::fmt;
 use std::ops::Range;
@@ -51,7 +51,7 @@ impl Path {
         self.0.starts_with(&other.0)
     }
 
-    /// The end of the path as an author would name it: the last key with the indices behind it, `models[0]`.
+    /// Returns the end of the path: the last key with the indices after it, such as `models[0]`.
     pub(crate) fn tail(&self) -> Self {
         let last_key = self.0.iter().rposition(|s| matches!(s, Segment::Key(_))).unwrap_or(0);
         Path(self.0.get(last_key..).unwrap_or_default().to_vec())
@@ -78,7 +78,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// How bad a problem is: an error stops, a warning does not.
+/// The severity of a problem: an error stops, a warning does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
@@ -88,22 +88,24 @@ pub(crate) enum Severity {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// At the value of a path (at its nearest ancestor that exists, when the path doesn't).
+pub(crate) enum SourcePosition {
+    /// At the value of a path, or at its nearest ancestor that exists.
     Value(Path),
     Key(Path),
-    /// At bytes of the text (a syntax error has no path yet).
+    /// At bytes of the text, for a syntax error, which has no path yet.
     Span(Range<usize>),
 }
 
-impl Place {
-    /// The field of the table at `path` that this is in or at.
+impl SourcePosition {
+    /// Returns the field of the table at `path` that contains this place.
     pub(crate) fn field_of(&self, path: &Path) -> Option<String> {
         match self {
-            Place::Value(place) | Place::Key(place) if place.is_within(path) => match place.0.get(path.0.len())? {
-                Segment::Key(key) => Some(key.clone()),
-                Segment::Index(_) => None,
-            },
+            SourcePosition::Value(place) | SourcePosition::Key(place) if place.is_within(path) => {
+                match place.0.get(path.0.len())? {
+                    Segment::Key(key) => Some(key.clone()),
+                    Segment::Index(_) => None,
+                }
+            }
             _ => None,
         }
     }
@@ -111,10 +113,10 @@ impl Place {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
-    /// The rule's stable name, such as `unknown-field`; what CI filters by.
+    /// The rule's stable name, such as `unknown-field`. CI can filter by this name.
     pub(crate) rule: &'static str,
     pub(crate) severity: Severity,
-    pub(crate) place: Place,
+    pub(crate) place: SourcePosition,
     /// The problem, as one sentence without a full stop.
     pub(crate) message: String,
     pub(crate) help: Option<String>,
@@ -122,11 +124,17 @@ pub(crate) struct Diagnostic {
 
 impl Diagnostic {
     pub(crate) fn error(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
-        Diagnostic { rule, severity: Severity::Error, place: Place::Value(path), message: message.into(), help: None }
+        Diagnostic {
+            rule,
+            severity: Severity::Error,
+            place: SourcePosition::Value(path),
+            message: message.into(),
+            help: None,
+        }
     }
 
     pub(crate) fn error_at_key(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
-        Diagnostic { place: Place::Key(path), ..Diagnostic::error(rule, Path::root(), message) }
+        Diagnostic { place: SourcePosition::Key(path), ..Diagnostic::error(rule, Path::root(), message) }
     }
 
     pub(crate) fn warning(rule: &'static str, path: Path, message: impl Into<String>) -> Self {

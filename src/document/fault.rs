@@ -8,7 +8,7 @@ use serde::de::{self, Expected, Unexpected};
 use super::diagnostic::{Diagnostic, Path};
 use crate::name::{listed, nearest};
 
-/// One problem of decoding, with its path once that is known.
+/// A decoding problem, with its path once that is known.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) kind: FaultKind,
@@ -58,7 +58,7 @@ impl Fault {
         Fault::new(FaultKind::BadValue { wanted: wanted.into() })
     }
 
-    /// The fault, placed at `path` unless something further in has placed it.
+    /// Places the fault at `path`, unless a deeper value has already placed it.
     pub(super) fn at(mut self, path: &Path, spot: Spot) -> Self {
         self.place.get_or_insert_with(|| (path.clone(), spot));
         self
@@ -134,7 +134,7 @@ impl de::Error for Fault {
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
         match unexpected {
-            // Integer types refuse only one number themselves: a 0 that must not be 0.
+            // Integer types themselves reject only one number: 0 in a nonzero type.
             Unexpected::Unsigned(0) | Unexpected::Signed(0) => Fault::bad_value("1 or more"),
             _ => Fault::bad_value(expected.to_string()),
         }

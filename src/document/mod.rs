@@ -1,8 +1,8 @@
-//! Documents: what an author wrote, as one tree with the place of every value in the text, from TOML or YAML.
+//! Documents: parses TOML or YAML into one tree, with the place of every value in the text.
 //!
-//! [`Document::parse`] reads, [`decode()`] turns a node into a typed value and reports **all** problems, and
-//! [`Document::span`] finds the text of a [`Path`] when a problem is shown. A new format is one file that makes a [`Node`],
-//! and a variant of [`SpecFormat`].
+//! [`Document::parse`] parses, [`decode()`] turns a node into a typed value and reports **all** problems, and
+//! [`Document::span`] finds the text of a [`Path`] when a problem is shown. To add a format, write one file that makes
+//! a [`Node`], and add a variant to [`SpecFormat`].
 
 mod decode;
 mod diagnostic;
@@ -18,7 +18,7 @@ mod tree;
 mod yaml;
 
 pub(crate) use decode::{decode, decode_partly, fields_of};
-pub(crate) use diagnostic::{Diagnostic, Path, Place, Severity};
+pub(crate) use diagnostic::{Diagnostic, Path, Severity, SourcePosition};
 pub(crate) use problems::{Mark, Problems, Reported};
 pub(crate) use text::{Document, SpecFormat};
 pub(crate) use tree::{Entry, Node, Value};

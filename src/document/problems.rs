@@ -1,19 +1,19 @@
-//! Problems: the sink that every check reports to.
+//! Problems: collects the problems that all checks report.
 
 use std::ops::Deref;
 
-use super::diagnostic::{Diagnostic, Path, Place};
+use super::diagnostic::{Diagnostic, Path, SourcePosition};
 use crate::name::{listed, nearest};
 
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: Vec<Diagnostic>,
-    /// Values that are at fault already; a second problem with one of them would only follow from the first.
+    /// Values with a known problem. Further problems with them would only follow from the first.
     distrusted: Vec<Path>,
     dropped: Option<Diagnostic>,
 }
 
-/// A moment in the life of [`Problems`].
+/// A position in the list of [`Problems`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(usize);
 
@@ -33,15 +33,15 @@ impl Problems {
         self.report(Diagnostic::warning(rule, path, message))
     }
 
-    /// Reports a problem, unless it is one with a distrusted value.
+    /// Reports a problem, unless its value is distrusted.
     pub(crate) fn push(&mut self, problem: Diagnostic) {
         self.report(problem);
     }
 
     fn report(&mut self, problem: Diagnostic) -> Reported<'_> {
         let is_dropped = match &problem.place {
-            Place::Value(path) | Place::Key(path) => self.is_distrusted(path),
-            Place::Span(_) => false,
+            SourcePosition::Value(path) | SourcePosition::Key(path) => self.is_distrusted(path),
+            SourcePosition::Span(_) => false,
         };
         if is_dropped {
             return Reported(self.dropped.insert(problem));
@@ -63,7 +63,7 @@ impl Problems {
         &self.found[mark.0..]
     }
 
-    /// Takes back the problems after `mark` that are not to be `kept`.
+    /// Removes the problems after `mark` that `kept` rejects.
     pub(crate) fn retain_since(&mut self, mark: Mark, kept: impl FnMut(&Diagnostic) -> bool) {
         let later = self.found.split_off(mark.0);
         self.found.extend(later.into_iter().filter(kept));

@@ -1,5 +1,5 @@
-//! The serde deserializer over a [`Node`]: its errors are [`Fault`]s. Unknown fields do not stop it; they are noted. For a
-//! path that is marked as stubbed it returns a [`Stub`].
+//! The serde deserializer over a [`Node`]: its errors are [`Fault`]s. Unknown fields are recorded and do not stop it.
+//! For a stubbed path, it returns a [`Stub`].
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -13,17 +13,17 @@ use super::stub::Stub;
 use super::tree::{Entry, Node, Value};
 use crate::name::nearest;
 
-/// The most unknown fields that are noted; a table with more is not a spec.
+/// The most unknown fields that are recorded. A table with more is not a spec.
 const MOST_NOTED: usize = 200;
 
 pub(super) struct Marks<'a> {
     pub(super) root: &'a Path,
     /// Paths whose values are replaced by stubs.
     pub(super) stubbed: HashSet<Path>,
-    /// Paths that are skipped because their keys are at fault.
+    /// Paths that are skipped because their keys are invalid.
     pub(super) skipped: HashSet<Path>,
     pub(super) noted: RefCell<Vec<Diagnostic>>,
-    /// Fields that an unknown field was probably meant to be.
+    /// Known fields that were probably misspelt as unknown fields.
     pub(super) meant: RefCell<HashSet<Path>>,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Notes the keys of the table at `path` that are not `fields`.
+    /// Records the keys of the table at `path` that are not in `fields`.
     fn note_unknown(&self, path: &Path, entries: &[Entry], fields: &'static [&'static str]) {
         for entry in entries.iter().filter(|entry| !fields.contains(&entry.key.as_str())) {
             let near = nearest(&entry.key, fields.iter().copied());
@@ -57,7 +57,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Decodes a node, or its stub, with the faults placed at it.
+    /// Decodes a node, or its stub, and places faults at the node.
     pub(super) fn read<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
         let path = self.path.clone();
         let value = if self.marks.stubbed.contains(&path) { seed.deserialize(Stub) } else { seed.deserialize(self) };
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         let mut here: Vec<(&'a str, Option<&'a Node>)> = Vec::new();
         if let Some(fields) = fields {
             self.marks.note_unknown(&self.path, entries, fields);
-            // A null field counts as left out, so that YAML's `key:` means the default.
+            // A null field counts as missing, so that `key:` in YAML means the default.
             let known = entries.iter().filter(|e| fields.contains(&e.key.as_str()) && e.node.value != Value::Null);
             here.extend(known.map(|entry| (entry.key.as_str(), Some(&entry.node))));
             let missing = fields.iter().filter(|f| !here.iter().any(|(key, _)| key == *f));
@@ -275,7 +275,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-/// The entries of a table, one after the other; an entry without a node is a missing field that is stubbed.
+/// Iterates over the entries of a table. An entry without a node is a missing field that is stubbed.
 struct Fields<'a> {
     entries: std::vec::IntoIter<(&'a str, Option<&'a Node>)>,
     value: Option<(&'a str, Option<&'a Node>)>,

@@ -5,7 +5,7 @@ use super::tree::Value;
 
 struct TooLarge;
 
-/// The value of a plain scalar; none if it is a number that does not fit.
+/// Returns the value of a plain scalar, or `None` for a number that does not fit.
 pub(super) fn plain(text: &str) -> Option<Value> {
     Some(match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
@@ -18,7 +18,7 @@ pub(super) fn plain(text: &str) -> Option<Value> {
     })
 }
 
-/// A plain scalar that is a number, or an error if it is one but does not fit.
+/// Parses a plain scalar that is a number. The error is for a number that does not fit.
 fn number(text: &str) -> Option<Result<Value, TooLarge>> {
     let (negative, unsigned) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),

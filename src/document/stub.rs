@@ -1,4 +1,4 @@
-//! Stubs: placeholders for values at fault. They decode as something harmless, so that decoding can find later problems.
+//! Stubs: placeholders for invalid values. They decode to something harmless, so that decoding can find later problems.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, IntoDeserializer, Visitor};

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::diagnostic::{Diagnostic, Path, Place};
+use super::diagnostic::{Diagnostic, Path, SourcePosition};
 
-/// The most syntax errors that are reported; later ones mostly follow from the first.
+/// The most syntax errors that are reported. Later ones usually follow from the first.
 pub(super) const MOST_SYNTAX_ERRORS: usize = 20;
 
 pub(super) fn syntax(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
-    Diagnostic { place: Place::Span(span), ..Diagnostic::error("syntax", Path::root(), message) }
+    Diagnostic { place: SourcePosition::Span(span), ..Diagnostic::error("syntax", Path::root(), message) }
 }
 
 pub(super) fn too_large(span: Range<usize>) -> Diagnostic {

@@ -2,27 +2,27 @@
 
 use std::ops::Range;
 
-use super::diagnostic::{Diagnostic, Place, Segment};
+use super::diagnostic::{Diagnostic, Segment, SourcePosition};
 use super::syntax::syntax;
 use super::tree::{Node, Value};
 use super::{toml, yaml};
 
-/// The largest document, in bytes. A spec is written by hand; a larger file is data given by mistake.
+/// The largest document, in bytes. Specs are written by hand, so a larger file is probably data.
 const LARGEST: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Document {
     pub(crate) name: String,
-    /// The text, without a byte order mark; all spans count its bytes.
+    /// The text without a byte order mark. All spans are byte offsets in this text.
     pub(crate) text: String,
     /// A table, unless a YAML author wrote something else.
     pub(crate) root: Node,
 }
 
-/// A document with syntax errors, and its text to show them in.
+/// A document with syntax errors, and its text for showing the errors.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unreadable {
-    /// The name and the text, with an empty table for a root.
+    /// The name and the text, with an empty table as the root.
     pub(crate) document: Document,
     pub(crate) problems: Vec<Diagnostic>,
 }
@@ -37,7 +37,7 @@ pub(crate) enum SpecFormat {
 }
 
 impl SpecFormat {
-    /// The format of a file by the end of its name (`.toml`, `.yaml`, `.yml`, in any case).
+    /// Returns the format of a file by its extension (`.toml`, `.yaml`, `.yml`, in any case).
     pub(crate) fn of(path: impl AsRef<std::path::Path>) -> Option<Self> {
         match path.as_ref().extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "toml" => Some(SpecFormat::Toml),
@@ -48,7 +48,7 @@ impl SpecFormat {
 }
 
 impl Document {
-    /// Reads `text`; `name` is only shown. A byte order mark at the start is dropped.
+    /// Parses `text`. Messages show `name`. A byte order mark at the start is dropped.
     pub(crate) fn parse(
         name: impl Into<String>,
         mut text: String,
@@ -76,12 +76,12 @@ impl Document {
         }
     }
 
-    /// The bytes of the text at `place`, or at its nearest ancestor that exists.
-    pub(crate) fn span(&self, place: &Place) -> Range<usize> {
+    /// Returns the bytes of the text at `place`, or at its nearest ancestor that exists.
+    pub(crate) fn span(&self, place: &SourcePosition) -> Range<usize> {
         let (path, at_key) = match place {
-            Place::Span(span) => return span.clone(),
-            Place::Value(path) => (path, false),
-            Place::Key(path) => (path, true),
+            SourcePosition::Span(span) => return span.clone(),
+            SourcePosition::Value(path) => (path, false),
+            SourcePosition::Key(path) => (path, true),
         };
         let mut node = &self.root;
         let mut key_span = None;
@@ -175,7 +175,7 @@ stages:
         assert_eq!(bare(&read("", SpecFormat::Toml).root), bare(&read("# nothing\n", SpecFormat::Yaml).root));
     }
 
-    fn shown<'d>(document: &'d Document, place: &Place) -> &'d str {
+    fn shown<'d>(document: &'d Document, place: &SourcePosition) -> &'d str {
         &document.text[document.span(place)]
     }
 
@@ -186,32 +186,32 @@ stages:
         let seed = Path::of(["seed"]);
         let kind = tone.key("output").key("label").key("type");
         for (document, kind_text) in [(&toml, "\"string\""), (&yaml, "string")] {
-            assert_eq!(shown(document, &Place::Value(seed.clone())), "42");
-            assert_eq!(shown(document, &Place::Key(seed.clone())), "seed");
-            assert_eq!(shown(document, &Place::Value(seed.key("deeper").index(3))), "42");
-            assert_eq!(shown(document, &Place::Value(kind.clone())), kind_text);
-            assert_eq!(shown(document, &Place::Key(kind.clone())), "type");
-            assert_eq!(shown(document, &Place::Value(Path::root())), "");
-            assert_eq!(shown(document, &Place::Key(Path::of(["missing"]))), "");
+            assert_eq!(shown(document, &SourcePosition::Value(seed.clone())), "42");
+            assert_eq!(shown(document, &SourcePosition::Key(seed.clone())), "seed");
+            assert_eq!(shown(document, &SourcePosition::Value(seed.key("deeper").index(3))), "42");
+            assert_eq!(shown(document, &SourcePosition::Value(kind.clone())), kind_text);
+            assert_eq!(shown(document, &SourcePosition::Key(kind.clone())), "type");
+            assert_eq!(shown(document, &SourcePosition::Value(Path::root())), "");
+            assert_eq!(shown(document, &SourcePosition::Key(Path::of(["missing"]))), "");
             assert_eq!(node(document, &tone.key("fanout")).map(Node::kind_name), Some("true or false"));
             assert!(node(document, &tone.key("checks").index(2)).is_none());
         }
-        assert_eq!(shown(&toml, &Place::Value(tone.key("models"))), "[stages.tone]");
-        assert_eq!(shown(&yaml, &Place::Value(tone.key("models"))), "tone");
-        assert_eq!(shown(&toml, &Place::Value(tone.key("limits"))), "limits");
-        assert_eq!(shown(&yaml, &Place::Value(tone.key("checks"))), "checks");
-        assert_eq!(shown(&yaml, &Place::Value(tone.key("checks").index(1))), "at");
+        assert_eq!(shown(&toml, &SourcePosition::Value(tone.key("models"))), "[stages.tone]");
+        assert_eq!(shown(&yaml, &SourcePosition::Value(tone.key("models"))), "tone");
+        assert_eq!(shown(&toml, &SourcePosition::Value(tone.key("limits"))), "limits");
+        assert_eq!(shown(&yaml, &SourcePosition::Value(tone.key("checks"))), "checks");
+        assert_eq!(shown(&yaml, &SourcePosition::Value(tone.key("checks").index(1))), "at");
         let label = tone.key("output").key("label");
-        assert_eq!(shown(&yaml, &Place::Value(label.clone())), "{ type: string, enum: [a, b] }");
-        assert_eq!(shown(&yaml, &Place::Value(label.key("enum"))), "[a, b]");
-        assert!(shown(&yaml, &Place::Value(tone.key("prompt"))).starts_with("What is it?\n"));
+        assert_eq!(shown(&yaml, &SourcePosition::Value(label.clone())), "{ type: string, enum: [a, b] }");
+        assert_eq!(shown(&yaml, &SourcePosition::Value(label.key("enum"))), "[a, b]");
+        assert!(shown(&yaml, &SourcePosition::Value(tone.key("prompt"))).starts_with("What is it?\n"));
     }
 
     #[test]
     fn a_byte_order_mark_is_no_text() {
         for (text, format) in [("\u{feff}seed = 1", SpecFormat::Toml), ("\u{feff}seed: 1", SpecFormat::Yaml)] {
             let document = read(text, format);
-            assert_eq!(document.span(&Place::Key(Path::of(["seed"]))), 0..4);
+            assert_eq!(document.span(&SourcePosition::Key(Path::of(["seed"]))), 0..4);
         }
     }
 

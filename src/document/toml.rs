@@ -1,11 +1,11 @@
-//! TOML to the tree of a document. The `toml` crate parses and words the syntax errors.
+//! TOML: converts a file to the tree of a document. The `toml` crate parses the text and words the syntax errors.
 
 use std::ops::Range;
 
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, Place};
+use super::diagnostic::{Diagnostic, SourcePosition};
 use super::syntax::{MOST_SYNTAX_ERRORS, syntax, too_large};
 use super::tree::{Entry, Node, Value};
 
@@ -23,13 +23,13 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
         })
         .collect();
     let mut reading = Reading { text, problems: Vec::new() };
-    // Values after a syntax error are the parser's guess: problems with them are not reported.
+    // Values after a syntax error are guesses of the parser, so problems with them are not reported.
     let value = reading.table(root.into_inner());
     if problems.is_empty() {
         problems = reading.problems;
     }
     problems.sort_by_key(|problem| match &problem.place {
-        Place::Span(span) => span.start,
+        SourcePosition::Span(span) => span.start,
         _ => 0,
     });
     problems.dedup();
@@ -78,7 +78,7 @@ impl Reading<'_> {
             DeValue::Array(items) => Value::List(items.into_iter().map(|item| self.node(item, key_span)).collect()),
             DeValue::Table(table) => self.table(table),
         };
-        // A table that dotted keys imply has no text.
+        // A table that dotted keys imply has no text in the document.
         if span.is_empty() && matches!(value, Value::Table(_)) {
             span = key_span.clone();
         }
@@ -98,7 +98,7 @@ mod tests {
     fn problems(text: &str) -> Vec<(String, String)> {
         let problems = parse(text).unwrap_err();
         let shown = |problem: Diagnostic| match problem.place {
-            Place::Span(span) => (text[span].to_owned(), problem.message),
+            SourcePosition::Span(span) => (text[span].to_owned(), problem.message),
             other => panic!("{other:?}"),
         };
         problems.into_iter().map(shown).collect()

@@ -17,7 +17,7 @@ pub(crate) enum Value {
     Bool(bool),
     Integer(i64),
     Float(f64),
-    /// Text; a date of TOML is its text too.
+    /// A text, or the text of a TOML date.
     String(String),
     List(Vec<Node>),
     /// A table, in the order of the text.
@@ -57,7 +57,7 @@ impl Node {
         }
     }
 
-    /// Adds an entry without a place in the text, if this is a table.
+    /// Adds an entry without a place in the text. Does nothing if this is not a table.
     pub(crate) fn insert(&mut self, key: &str, value: Value) {
         let node = Node { value, span: 0..0 };
         if let Value::Table(entries) = &mut self.value {

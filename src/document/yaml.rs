@@ -1,8 +1,8 @@
-//! YAML to the tree of a document: version 1.2, core schema, one document.
+//! YAML: converts a file (version 1.2, core schema, one document) to the tree of a document.
 //!
-//! The tree is made from the parser's events and not with serde, because only the events distinguish quoted from plain
+//! The tree is built from the parser's events and not with serde, because only the events distinguish quoted from plain
 //! text: `NO`, `on`, `012` and `1_000` stay text. Tags and merge keys are errors, since few readers know their effects.
-//! Aliases are copied, within limits that stop every known bomb.
+//! Aliases are copied. Limits on the copies stop alias bombs.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -20,7 +20,7 @@ const MOST_NODES: usize = 100_000;
 /// The most bytes of text in its values, including the copies of aliases.
 const MOST_BYTES: usize = 4 << 20;
 
-/// Reads a YAML document. The first syntax error ends the reading; tags, duplicate keys and merge keys are all reported.
+/// Parses a YAML document. The first syntax error ends it. All tags, duplicate keys and merge keys are reported.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
     let mut options = granit_parser::Options::default();
     options.flow_nesting_limit = DEEPEST;
@@ -59,7 +59,7 @@ struct Size {
     depth: usize,
 }
 
-struct Open {
+struct OpenNode {
     anchor: usize,
     span: Range<usize>,
     size: Size,
@@ -73,7 +73,7 @@ enum Body {
 
 #[derive(Default)]
 struct Reading {
-    open: Vec<Open>,
+    open: Vec<OpenNode>,
     anchors: HashMap<usize, (Node, Size)>,
     total: Size,
     documents: usize,
@@ -82,7 +82,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Takes one event; an error ends the reading, a problem does not.
+    /// Processes one event. An error ends the parsing, a reported problem does not.
     fn event(&mut self, event: Event<'_>, place: &granit_parser::Span) -> Result<(), Diagnostic> {
         let span = place.byte_range().unwrap_or(0..0);
         match event {
@@ -119,7 +119,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Whether a tag makes its scalar text; any tag but `!!str` and `!` is a problem.
+    /// Whether a tag makes its scalar a text. Reports any tag except `!!str` and `!`.
     fn tag(&mut self, tag: Option<&Tag>, place: &granit_parser::Span, span: &Range<usize>) -> bool {
         let Some(tag) = tag else { return false };
         let as_text = tag.is_yaml_core_schema_tag("str") || tag.original() == "!";
@@ -132,7 +132,7 @@ impl Reading {
     }
 
     fn awaits_key(&self) -> bool {
-        matches!(self.open.last(), Some(Open { body: Body::Table(_, _, None), .. }))
+        matches!(self.open.last(), Some(OpenNode { body: Body::Table(_, _, None), .. }))
     }
 
     fn key(&mut self, key: String, plain: bool, span: Range<usize>) -> Result<(), Diagnostic> {
@@ -144,7 +144,7 @@ impl Reading {
         } else if plain && key.is_empty() {
             self.problems.push(syntax(span.clone(), "a key is missing before the `:`"));
         }
-        if let Some(Open { body: Body::Table(_, seen, waiting), size, .. }) = self.open.last_mut() {
+        if let Some(OpenNode { body: Body::Table(_, seen, waiting), size, .. }) = self.open.last_mut() {
             size.bytes += bytes;
             if !seen.insert(key.clone()) {
                 let problem = syntax(span.clone(), format!("the key `{key}` is given twice"));
@@ -180,15 +180,15 @@ impl Reading {
         self.charge(size, &span)?;
         // A block has no bracket to point at: its span is that of its key.
         let span = match (style, self.open.last()) {
-            (StructureStyle::Block, Some(Open { body: Body::Table(_, _, Some((_, key))), .. })) => key.clone(),
+            (StructureStyle::Block, Some(OpenNode { body: Body::Table(_, _, Some((_, key))), .. })) => key.clone(),
             _ => span,
         };
-        self.open.push(Open { anchor, span, size, body });
+        self.open.push(OpenNode { anchor, span, size, body });
         Ok(())
     }
 
     fn end(&mut self, span: &Range<usize>) -> Result<(), Diagnostic> {
-        let Some(Open { anchor, span: start, size, body }) = self.open.pop() else { return Ok(()) };
+        let Some(OpenNode { anchor, span: start, size, body }) = self.open.pop() else { return Ok(()) };
         let (value, first) = match body {
             Body::List(items) => {
                 let first = items.first().map(|item| item.span.clone());
@@ -285,7 +285,7 @@ fn too_deep(span: Range<usize>) -> Diagnostic {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::super::diagnostic::Place;
+    use super::super::diagnostic::SourcePosition;
     use super::*;
 
     fn value(text: &str) -> Value {
@@ -295,7 +295,7 @@ mod tests {
     fn problems(text: &str) -> Vec<(String, String)> {
         let problems = parse(text).unwrap_err();
         let shown = |problem: Diagnostic| match problem.place {
-            Place::Span(span) => (text[span].to_owned(), problem.message),
+            SourcePosition::Span(span) => (text[span].to_owned(), problem.message),
             other => panic!("{other:?}"),
         };
         problems.into_iter().map(shown).collect()

@@ -1,4 +1,4 @@
-//! Drawings of a plan: Mermaid, for a README or a paper.
+//! Drawings: shows a plan as a Mermaid diagram, for a README or a paper.
 
 use std::fmt::Write;
 
@@ -36,7 +36,7 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
     out
 }
 
-/// The names of the nodes: the kind of each table and its number among those of the kind, from 0.
+/// Returns the names of the nodes: the kind of each table and its number among the tables of that kind, from 0.
 fn nodes(plan: &Plan) -> PerTable<String> {
     let mut seen = [0; 3];
     PerTable::new(&plan.spec, |(_, table): (TableId, &TableSpec)| {

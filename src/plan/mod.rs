@@ -1,4 +1,4 @@
-//! Plans: the work of a run, as data, made before the run by reading the sources once.
+//! Plans: the work of a run as data, computed before the run by reading the sources once.
 //!
 //! A [`Plan`] is a spec with counted rows, selected stages and fixed parts: part `k` of a stage is the same range of rows for
 //! any number of lanes or machines. [`scan`] reads a source, [`draw`] draws a plan, and [`routing`] selects the models of a
@@ -18,7 +18,7 @@ use crate::spec::{PerTable, Spec, TableId, TableSpec};
 /// The part of a spec that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only these stages and the tables that they read; empty: all.
+    /// Only these stages and the tables that they read. Empty means all stages.
     pub stages: Vec<String>,
     /// The most rows of each source.
     pub limit: Option<u64>,
@@ -30,12 +30,12 @@ pub(crate) struct Plan {
     pub(crate) spec_hash: String,
     pub(crate) selected: Selected,
     pub(crate) sources: HashMap<TableId, SourceFacts>,
-    /// The rows of the transforms where they are known before the run.
+    /// The number of rows of each transform for which it is known before the run.
     pub(crate) transformed: HashMap<TableId, u64>,
     pub(crate) limit: Option<u64>,
 }
 
-/// The tables that are made. Sources are always selected; a source is read where a selected table reads it.
+/// The tables that are made. Sources are always selected, but a source is read only if a selected table reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selected(PerTable<bool>);
 
@@ -58,7 +58,7 @@ pub(crate) struct SourceFacts {
     pub(crate) rows: u64,
     /// The hash of the source's files and of its settings, in hex.
     pub(crate) content: String,
-    /// The hash of its rows, in hex: the same for different files with the same rows.
+    /// The hash of the source's rows, in hex. Different files with the same rows have the same hash.
     pub(crate) values: String,
 }
 
@@ -90,7 +90,7 @@ impl Plan {
         Ok(Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), limit: selection.limit })
     }
 
-    /// The stages that run, each after its input.
+    /// Returns the stages that run, each after its input.
     pub(crate) fn stages(&self) -> impl Iterator<Item = TableId> + '_ {
         self.spec.stages().map(|(id, _)| id).filter(|id| self.selected.has(*id))
     }
@@ -107,7 +107,7 @@ impl Plan {
         (0..self.spec.outputs.len()).filter(move |i| runs(self.spec.outputs[*i].input))
     }
 
-    /// Rows of a table, where they are known before the run: those of a transform of answers are not.
+    /// Returns the number of rows of a table, if known before the run. A transform of answers has no known number.
     pub(crate) fn rows(&self, table: TableId) -> Option<u64> {
         match self.spec.table(table) {
             TableSpec::Source(_) => Some(self.sources.get(&table).map_or(0, |facts| facts.rows)),
@@ -124,14 +124,14 @@ impl Plan {
         })
     }
 
-    /// The most calls of a stage if no row is skipped and every answer is valid; `None` if its rows are not known.
+    /// Returns the most calls of a stage, if no row is skipped and all answers are valid. `None` for unknown rows.
     pub(crate) fn calls(&self, stage: TableId) -> Option<u64> {
         let stage = self.spec.stage(stage);
         let packs = self.rows(stage.input)?.div_ceil(stage.rows_per_prompt);
         Some(packs * stage.width() as u64 * stage.stage.info.most_prompts)
     }
 
-    /// The name of the run's folder; it depends on everything that decides the parts.
+    /// Returns the name of the run's folder. It depends on everything that decides the parts.
     pub(crate) fn run_name(&self) -> String {
         let chunks: Vec<u64> = self.spec.stages().map(|(_, stage)| stage.chunk_size).collect();
         let mut identity = self.of();
@@ -139,7 +139,7 @@ impl Plan {
         self.named(identity)
     }
 
-    /// The identity of the run: the same for any size of the parts, so that tables can name it.
+    /// Returns the identity of the run. It does not depend on the size of the parts, so that tables can contain it.
     pub(crate) fn identity(&self) -> String {
         self.named(self.of())
     }
@@ -166,7 +166,7 @@ impl Plan {
     }
 }
 
-/// Selects the stages called `names` and all tables that they read; all stages without names.
+/// Selects the stages called `names` and all tables that they read. Without names, selects all stages.
 pub(crate) fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanError> {
     if names.is_empty() {
         return Ok(Selected(PerTable::new(spec, |_| true)));
@@ -175,7 +175,7 @@ pub(crate) fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanErro
     for name in names {
         let mut made = spec.tables().filter(|(_, table)| table.as_source().is_none());
         let Some((named, _)) = made.find(|(_, table)| table.name() == name) else {
-            // Stages that ask models come first: of equally near names the first is suggested.
+            // Stages that ask models come first, since the first of several equally near names is suggested.
             let stages = spec.stages().map(|(_, stage)| stage.name.as_str());
             let near = crate::name::nearest(name, stages.chain(spec.transforms().map(|(_, r)| r.name.as_str())));
             return Err(PlanError::UnknownStage { name: name.clone(), near: near.map(str::to_owned) });
@@ -187,7 +187,7 @@ pub(crate) fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanErro
     Ok(selected)
 }
 
-/// The sources that the selected stages and their outputs read, in the order of the document.
+/// Returns the sources that the selected stages and their outputs read, in the order of the document.
 pub(crate) fn sources_read(spec: &Spec, selected: &Selected) -> Vec<TableId> {
     let made = spec.tables().filter(|(id, _)| selected.has(*id)).flat_map(|(_, table)| table.inputs());
     let outputs = spec.outputs.values().filter(|_| selected.is_whole()).map(|o| &o.input);

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::spec::{Order, StageSpec};
 
-/// The models (as indices in the stage's list) that answer row `row` of the input, from 0.
-/// Without a fan-out, models take rows (or packs of rows) in turn, so that the model depends on the row's number only.
+/// Returns the models (as indices in the stage's list) that answer row `row` of the input, from 0.
+/// Without a fan-out, models take rows (or packs of rows) in turn, so that the model depends only on the row's number.
 pub(crate) fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     if stage.answers.fanned_out() {
         0..stage.models.len()
@@ -15,13 +15,13 @@ pub(crate) fn models_for(stage: &StageSpec, row: u64) -> Range<usize> {
     }
 }
 
-/// The model (as an index in the stage's list) of answer `place`, from 0; answers are ordered by replicate, then by model.
+/// Returns the model (as an index in the stage's list) of answer `place`, from 0. Replicates come first, then models.
 pub(crate) fn model_of(stage: &StageSpec, row: u64, place: usize) -> usize {
     let models = models_for(stage, row);
     models.start + place % models.len()
 }
 
-/// The order of a part's calls: the spec's, else model by model if switching models is slow.
+/// Returns the order of a part's calls: the spec's, or model by model if switching models is slow.
 pub(crate) fn order(stage: &StageSpec, holds_one_model: bool) -> Order {
     let several = stage.models.len() > 1;
     match stage.order {

@@ -12,8 +12,8 @@ use crate::table::{Cell, Digest, cell_at};
 
 const EXAMPLES: usize = 3;
 
-/// Reads the rows of a source, all or the first `limit`, and hands each batch to `sink`.
-/// A row that can't be read, a missing or a repeated key is an error that names the row.
+/// Reads the rows of a source, all or the first `limit`, and passes each batch to `sink`.
+/// A row that can't be read, a missing key or a repeated key is an error that names the row.
 pub(crate) fn scan<E: From<SourceError>>(
     source: &SourceSpec,
     folder: &Path,
@@ -108,14 +108,14 @@ fn name_repeated(
     Ok(SourceError::new(message).help("choose another `key`, or leave it out: the row's number is its key then"))
 }
 
-/// Checks that the key of a source names each row once; memory is 8 bytes per row.
+/// Checks that the keys of a source are unique. Uses 8 bytes of memory per row.
 #[derive(Debug, Default)]
 struct KeyCheck {
     hashes: Vec<u64>,
 }
 
 impl KeyCheck {
-    /// Takes the keys of the next rows; the error is the number (from 1) of a row without a key.
+    /// Adds the keys of the next rows. The error is the number (from 1) of a row without a key.
     fn add(&mut self, keys: &dyn arrow_array::Array) -> Result<(), u64> {
         for i in 0..keys.len() {
             let row = self.hashes.len() as u64 + 1;
@@ -127,7 +127,7 @@ impl KeyCheck {
         Ok(())
     }
 
-    /// The hashes that occurred more than once.
+    /// Returns the hashes that occurred more than once.
     fn repeated(mut self) -> Vec<u64> {
         self.hashes.sort_unstable();
         let mut repeated: Vec<u64> = self.hashes.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();

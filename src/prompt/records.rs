@@ -70,11 +70,11 @@ impl Bound {
 #[derive(Debug, Default)]
 struct Seen {
     names: Vec<String>,
-    found: Mutex<Found>,
+    found: Mutex<Match>,
 }
 
 #[derive(Debug, Default)]
-struct Found {
+struct Match {
     keys: Vec<String>,
     all: bool,
 }

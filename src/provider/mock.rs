@@ -87,7 +87,7 @@ struct Body<'a> {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct RequestBody {
     messages: Vec<Message>,
     schema: Option<Value>,
     #[serde(default)]
@@ -130,7 +130,7 @@ impl Provider for Answers {
 
 fn answer(call: &Encoded) -> Result<Reply, CallError> {
     let keyed = &call.body[..call.keyed.min(call.body.len())];
-    let asked: Asked = serde_json::from_slice(keyed)
+    let asked: RequestBody = serde_json::from_slice(keyed)
         .map_err(|e| CallError::new(CallErrorKind::Rejected, format!("this is not a call of the mock: {e}")))?;
     let mut dice = Dice { numbers: blake3::Hasher::new().update(keyed).finalize_xof(), pick: asked.pick };
     let (text, probabilities) = match &asked.schema {

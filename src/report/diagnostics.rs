@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untr
 use serde_json::{Value, json};
 
 use super::printable::is_printable;
-use crate::document::{Diagnostic, Document, Place, Severity};
+use crate::document::{Diagnostic, Document, Severity, SourcePosition};
 
 /// A diagnostic with its position. Lines and columns count from 1, columns count characters, and the end is exclusive.
 struct Located<'a> {
@@ -57,14 +57,14 @@ fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-pub(crate) fn line(document: &Document, place: &Place) -> usize {
+pub(crate) fn line(document: &Document, place: &SourcePosition) -> usize {
     position(&document.text, within(&document.text, document.span(place)).start).0
 }
 
-fn path_of(place: &Place) -> Option<String> {
+fn path_of(place: &SourcePosition) -> Option<String> {
     match place {
-        Place::Value(path) | Place::Key(path) => Some(path.to_string()),
-        Place::Span(_) => None,
+        SourcePosition::Value(path) | SourcePosition::Key(path) => Some(path.to_string()),
+        SourcePosition::Span(_) => None,
     }
 }
 
@@ -326,7 +326,7 @@ error[unknown-field]: unknown field `prmt`
         let document = Document::parse("s.toml", "a = 'ä'".to_owned(), SpecFormat::Toml).unwrap();
         for span in [0..0, 6..6, 100..200, Range { start: 7, end: 2 }] {
             let mut problem = Diagnostic::error("syntax", Path::root(), "x");
-            problem.place = Place::Span(span);
+            problem.place = SourcePosition::Span(span);
             assert!(human(&[problem], &document, false).contains("s.toml:1:"));
         }
     }

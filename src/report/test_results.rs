@@ -9,7 +9,7 @@ use super::diagnostics;
 use super::numbers::{count, number};
 use super::printable::is_printable;
 use crate::assertion::{Finding, Severity};
-use crate::document::{Diagnostic, Document, Place};
+use crate::document::{Diagnostic, Document, SourcePosition};
 use crate::spec::TestSpec;
 
 pub(crate) struct TestReport<'a> {
@@ -54,7 +54,7 @@ impl TestResult<'_> {
     }
 
     fn line(&self, document: &Document) -> usize {
-        diagnostics::line(document, &Place::Value(self.test.path.clone()))
+        diagnostics::line(document, &SourcePosition::Value(self.test.path.clone()))
     }
 }
 

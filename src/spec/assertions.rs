@@ -1,4 +1,4 @@
-//! Tests: each bound to the columns of its table.
+//! Tests: binds each test to the columns of its table.
 
 use super::assumed;
 use super::pipeline::{Spec, TestSpec};
@@ -6,7 +6,7 @@ use super::read::{Raw, RawTest};
 use super::resolve::Resolver;
 use super::table::{TableId, TableSpec};
 use crate::assertion::{StageErrors, TestContext};
-use crate::document::{Path, Place};
+use crate::document::{Path, SourcePosition};
 use crate::name::{Name, listed, nearest};
 use crate::table::Guard;
 
@@ -27,7 +27,7 @@ impl Resolver<'_> {
             // A test of the failed rows of a stage depends on the stages of its table.
             let about_stages = path.key("type");
             self.problems.retain_since(mark, |problem| {
-                assumed::without_columns(problem) && problem.place != Place::Value(about_stages.clone())
+                assumed::without_columns(problem) && problem.place != SourcePosition::Value(about_stages.clone())
             });
             return None;
         };
@@ -69,7 +69,7 @@ impl Resolver<'_> {
     }
 }
 
-/// The stages that the rows of a table went through, with the columns that hold their errors.
+/// Returns the stages that produced the rows of a table, with the columns that contain their errors.
 fn stages(spec: &Spec, mut input: TableId) -> Vec<StageErrors> {
     let relation = spec.relation(input);
     let mut errors: Vec<usize> = relation.guards.iter().flatten().filter_map(Guard::error).collect();

@@ -1,7 +1,7 @@
-//! Assumed columns: how a table is checked whose input is not known, because the input is broken itself.
+//! Assumed columns: checks a table whose input is unknown because the input itself is broken.
 //!
-//! The input is assumed to have every word of the table as a column of text. Problems that depend on the columns that are
-//! really there are dropped.
+//! The input is assumed to have a text column for every word in the table. Problems that depend on the actual columns
+//! are dropped.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ const ABOUT_COLUMNS: [&str; 8] = [
     "unknown-stage",
     "wrong-type",
 ];
-/// The rules about one value that holds whatever the other fields of its table are.
+/// The rules about one value that apply whatever the other fields of its table are.
 const ABOUT_ONE_VALUE: [&str; 2] = ["bad-template", "unreadable-file"];
-/// Fields of stages that no template and no name of a column depends on.
+/// Fields of stages that no template and no column name depends on.
 const ABOUT_ANSWERS: [&str; 5] = ["output", "json_keys", "quotes", "quote_ratio", "system"];
 
-/// The columns that the input of a table may have.
+/// Returns the columns that the input of a table may have.
 pub(super) fn columns(table: &Node) -> Relation {
     let mut words = BTreeSet::new();
     collect(table, &mut words);
@@ -49,19 +49,19 @@ fn collect(node: &Node, words: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether a problem is true whatever the columns of the input are.
+/// Whether a problem exists whatever the columns of the input are.
 pub(super) fn without_columns(problem: &Diagnostic) -> bool {
     !ABOUT_COLUMNS.contains(&problem.rule)
 }
 
-/// Whether a problem is true whatever the `broken` fields of its table are meant to be.
+/// Whether a problem exists whatever the values of the `broken` fields should be.
 pub(super) fn without_fields(problem: &Diagnostic, broken: &[String]) -> bool {
     let names_hold = broken.iter().all(|field| ABOUT_ANSWERS.contains(&field.as_str()));
     ABOUT_ONE_VALUE.contains(&problem.rule)
         || names_hold && matches!(problem.rule, "unknown-column" | "unknown-variable")
 }
 
-/// Fields that the columns of a stage's table do not depend on; they are left out where they are broken.
+/// Fields that the columns of a stage's table do not depend on. Broken ones are left out.
 const OPTIONAL: [&str; 11] = [
     "combine",
     "persona",
@@ -75,12 +75,12 @@ const OPTIONAL: [&str; 11] = [
     "question_order",
     "memory",
 ];
-/// Fields that some kinds need, each with values that are right: one of them for each of these kinds.
+/// Fields that some kinds require, with possible values. For each of these kinds, one of the values is valid.
 const NEEDED: [(&[&str], &str, [&str; 2]); 2] =
     [(&["prompt", "prompt_file", "text_column"], "prompt", ["-", "{{ rows }}"]), (&["when"], "when", ["true", "true"])];
 
-/// The table of a stage with its `broken` fields replaced, in each way that may be right for its kind. None if its columns
-/// depend on a broken field.
+/// Returns the table of a stage with its `broken` fields replaced, in each way that may be valid for its kind. Returns
+/// nothing if the columns depend on a broken field.
 pub(super) fn replaced(table: &Node, broken: &[String]) -> Vec<Node> {
     let is_needed = |field: &str| NEEDED.iter().any(|(fields, ..)| fields.contains(&field));
     if broken.is_empty() || !broken.iter().all(|field| OPTIONAL.contains(&field.as_str()) || is_needed(field)) {

@@ -10,18 +10,18 @@ use crate::table::{Column, Guard, Type, extended};
 #[derive(Clone, Debug)]
 pub(crate) struct Relation {
     pub(crate) schema: SchemaRef,
-    /// For each column, the columns that show that an answer is missing.
+    /// For each column, the guards that show that an answer is missing.
     pub(crate) guards: Vec<Vec<Guard>>,
     /// The column that identifies a row of the source.
     pub(crate) key: Option<usize>,
-    /// Rows for each row of the source, or of the transform that made them.
+    /// The number of rows for each row of the source, or of the transform that made them.
     pub(crate) fold: u64,
-    /// How many columns, at the end, only the stage that reads the table sees.
+    /// The number of columns at the end that only the stage reading the table sees.
     pub(crate) hidden: usize,
 }
 
 impl Relation {
-    /// How many columns are visible to other stages (without the hidden ones at the end).
+    /// Returns the number of columns visible to other stages (without the hidden ones at the end).
     pub(crate) fn shown(&self) -> usize {
         self.schema.fields().len() - self.hidden
     }
@@ -32,9 +32,9 @@ impl Relation {
 pub(crate) struct Answers {
     pub(crate) form: Form,
     pub(crate) models: usize,
-    /// How many times a model is asked about the same row; with more than 1, a column numbers them.
+    /// How many times a model is asked about the same row. If this is more than 1, a column numbers the answers.
     pub(crate) replicates: usize,
-    /// Whether a fallback may answer; a column names the model that answered.
+    /// Whether a fallback may answer. A column then names the model that answered.
     pub(crate) fallback: bool,
 }
 
@@ -43,9 +43,9 @@ pub(crate) struct Answers {
 pub(crate) enum Form {
     /// One model answers each row; several models share the rows, and a column names the model.
     Dealt,
-    /// Every model answers every row, side by side.
+    /// Every model answers every row. Each model has its own columns.
     Wide,
-    /// Every model answers every row, one below the other; a column names the model.
+    /// Every model answers every row. Each answer has its own row, and a column names the model.
     Long,
 }
 
@@ -71,7 +71,7 @@ impl Answers {
         self.form != Form::Dealt
     }
 
-    /// Whether a column names the model: if the models share the rows or have fallbacks.
+    /// Whether a column names the model, because the models share the rows or have fallbacks.
     pub(crate) fn names_model(&self) -> bool {
         self.fallback || self.form == Form::Dealt && self.models > 1
     }
@@ -111,8 +111,8 @@ impl Answers {
         columns
     }
 
-    /// The columns of a stage's table: those of `input`, then `columns` (of [`Answers::columns`]). The stage writes `writes`
-    /// columns, fills the columns `fills`, and skips a row if one of `skips` applies.
+    /// Returns the columns of a stage's table: those of `input`, then `columns` (from [`Answers::columns`]). The stage
+    /// writes `writes` columns, fills the columns `fills`, and skips a row if one of `skips` applies.
     pub(crate) fn relation(
         &self,
         input: &Relation,

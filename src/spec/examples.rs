@@ -11,13 +11,13 @@ use crate::source::{File, Source, SourceError};
 use crate::stage::{Example, ExampleOrigin};
 use crate::table::Row;
 
-/// The most examples: every prompt contains all of them.
+/// The most examples, since every prompt contains all of them.
 const MOST: usize = 200;
-/// The column of a file with the answer, if it is a text; a prefix for keys that are also columns of the input.
+/// The column of a file that contains a text answer. Also the prefix of answer keys that are also columns of the input.
 const ANSWER: &str = "answer";
 
 impl Resolver<'_> {
-    /// The examples of the stage at `at`, whose input has `columns`; `None` if there are none or they can't be read.
+    /// Returns the examples of the stage at `at`, whose input has `columns`. `None` without readable examples.
     pub(super) fn examples(&mut self, at: &Path, table: &StageTable, columns: &[&str]) -> Option<Vec<Example>> {
         let before = self.problems.mark();
         let (key, examples) = match (&table.examples, &table.examples_file) {
@@ -88,7 +88,7 @@ impl Resolver<'_> {
     }
 }
 
-/// A row of a file as an example: all columns that the input does not have are its answer.
+/// Returns a row of a file as an example. All columns that the input lacks are the answer.
 fn example(row: Row<'_>, columns: &[&str], origin: ExampleOrigin) -> Example {
     let (mut given, mut keys) = (Map::new(), Map::new());
     let mut text = None;

@@ -1,4 +1,4 @@
-//! The graph of the stages: an order in which each stands after its input.
+//! The graph of the stages: an order in which each stage comes after its inputs.
 
 use super::read::Raw;
 use super::resolve::Resolver;
@@ -6,7 +6,7 @@ use crate::document::Path;
 use crate::name::Name;
 
 impl Resolver<'_> {
-    /// All stages, each after the stages that it reads if it is not in a cycle; reports unknown inputs and cycles.
+    /// Returns all stages, each after the stages that it reads, except in cycles. Reports unknown inputs and cycles.
     pub(super) fn graph(&mut self, raw: &Raw) -> Vec<Name> {
         for (name, stage) in &raw.stages {
             for (key, input) in stage.inputs() {
@@ -32,7 +32,7 @@ impl Resolver<'_> {
         order
     }
 
-    /// Reports an `input`, named in the field `key` of stage `name`, that is neither a source nor a stage, or both.
+    /// Reports an `input` (in the field `key` of stage `name`) that is neither a source nor a stage, or that is both.
     fn known_input(&mut self, raw: &Raw, name: &Name, key: &str, input: &str) {
         if raw.sources.contains_key(input) && raw.stages.contains_key(input) {
             let message = format!("`{input}` is the name of a source and of a stage: `{key}` is ambiguous");
@@ -55,7 +55,7 @@ impl Resolver<'_> {
             let mut way: Vec<(&str, &str)> = Vec::new();
             let mut at = start.as_str();
             while !way.iter().any(|(name, _)| *name == at) && !seen.contains(&at) {
-                // If one of several inputs is left too, the cycle goes through it.
+                // The cycle goes through an input that is also left.
                 let stuck = |(_, input): &(&str, &str)| left.iter().any(|name| name.as_str() == *input);
                 let Some((key, input)) = raw.stages.get(at).and_then(|s| s.inputs().into_iter().find(stuck)) else {
                     break;

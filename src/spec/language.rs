@@ -1,5 +1,5 @@
-//! The language: the fields that all kinds share, one struct for each table of a spec. The doc comments are the
-//! descriptions in the JSON Schema. Each kind of source, stage, provider and test decodes its further fields itself.
+//! The language: the fields that all kinds share, with one struct for each table of a spec. The doc comments are the
+//! descriptions in the JSON Schema. Each kind of source, stage, provider and test decodes its other fields itself.
 
 use std::num::NonZeroU32;
 

@@ -1,4 +1,4 @@
-//! Limits of an endpoint, the same fields for every kind of provider; the budget of a run and the prices of models.
+//! Limits: the limits of an endpoint for every kind of provider, the budget of a run and the prices of models.
 
 use std::borrow::Cow;
 use std::fmt;

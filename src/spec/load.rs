@@ -37,7 +37,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
     }
 }
 
-/// The folder of a file; `.` for a bare file name.
+/// Returns the folder of a file, or `.` for a bare file name.
 pub(crate) fn folder_of(file: &Path) -> PathBuf {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or(Path::new(".")).to_owned()

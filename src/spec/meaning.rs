@@ -1,5 +1,5 @@
-//! Meaning: everything in a spec that can change a table, as canonical JSON. Its hash names a run, so it never changes for
-//! a spec that means the same.
+//! Meaning: everything in a spec that can change a table, as canonical JSON. Its hash identifies a run, so specs with
+//! the same meaning must always have the same JSON.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::pipeline::Spec;
 use super::table::StageSpec;
 
 impl Spec {
-    /// The meaning of the spec: without comments, order, concurrency or addresses.
+    /// Returns the meaning of the spec, without comments, order, concurrency or addresses.
     pub(crate) fn meaning(&self) -> Value {
         let models = self.models.iter().map(|(name, m)| {
             let mut meaning = json!({ "provider": self.endpoints[&m.endpoint].endpoint.kind(), "model": m.model });
@@ -69,7 +69,7 @@ impl StageSpec {
     }
 }
 
-/// The same value with every object sorted by key.
+/// Returns the same value with the keys of every object sorted.
 fn canonical(value: Value) -> Value {
     match value {
         Value::Object(object) => {

@@ -1,14 +1,14 @@
-//! Specs: what the author wrote, checked. `Document` in, [`Spec`] or **all** the problems out.
+//! Specs: checks a `Document` and returns a [`Spec`] or **all** its problems.
 //!
 //! [`check`](Spec::check) has three steps:
 //!
-//! - `secret` takes literal keys out of the document;
+//! - `secret` removes literal keys from the document;
 //! - `read` decodes the tables of the document, by the structs in `language` and by the registries;
 //! - `resolve` looks names up and binds each table to the columns of its inputs, with one file for each kind of table.
 //!
-//! A new field of a table is a field of its struct with a doc comment; a new kind is a row of a registry. [`schema`] is
-//! the language as a JSON Schema. Checking reads the headers of sources and the prompt files; it opens no connection and
-//! writes nothing.
+//! To add a field to a table, add it to the struct with a doc comment. To add a kind, add a row to a registry.
+//! [`schema`] is the language as a JSON Schema. Checking reads the headers of sources and the prompt files. It opens no
+//! connection and writes nothing.
 
 mod assertions;
 mod assumed;
@@ -43,7 +43,7 @@ pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec}
 pub(crate) use crate::table::Guard;
 
 impl Spec {
-    /// Checks `document`; there is no spec if a problem is an error. Literal API keys are blotted out of the document.
+    /// Checks `document`. Returns no spec if a problem is an error. Masks literal API keys in the document.
     pub(crate) fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
         let mut problems = Problems::default();
         secret::find(document, &mut problems);

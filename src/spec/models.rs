@@ -107,7 +107,7 @@ impl Resolver<'_> {
         found
     }
 
-    /// Reports a name that is not the name of a model, broken or not.
+    /// Reports a name that is not the name of a model. The names of broken models are valid.
     pub(super) fn known_model(&mut self, raw: &Raw, path: Path, name: &str) {
         if raw.models.contains_key(name) || raw.is_unreadable("models", name) {
             return;

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// The path without `.` and `..`; a leading `..` stays. Reads nothing from the disk.
+/// Returns the path without `.` and `..`, except for a leading `..`. Does not access the disk.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -17,7 +17,7 @@ pub(crate) fn plain(path: &Path) -> PathBuf {
     out
 }
 
-/// Whether `path`, relative to `folder`, stays in it; follows links of paths that exist.
+/// Whether `path`, relative to `folder`, stays in that folder. Follows links of existing paths.
 pub(crate) fn stays_inside(folder: &Path, path: &str) -> bool {
     let written = Path::new(path);
     if written.is_absolute() || plain(written).starts_with("..") {

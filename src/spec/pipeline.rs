@@ -40,7 +40,7 @@ pub(crate) struct ModelSpec {
     pub(crate) model: Model,
     pub(crate) price: Option<Price>,
     pub(crate) context_tokens: Option<u64>,
-    /// The models that are asked instead, as indices into [`Spec::models`].
+    /// The fallback models, as indices into [`Spec::models`].
     pub(crate) fallback: Vec<usize>,
 }
 
@@ -77,15 +77,15 @@ pub(crate) struct TestSpec {
     pub(crate) severity: Severity,
     pub(crate) table: String,
     pub(crate) input: TableId,
-    /// The output that is tested, if it is one, as an index into [`Spec::outputs`].
+    /// The index into [`Spec::outputs`], if the tested table is an output.
     pub(crate) output: Option<usize>,
     pub(crate) assertion: Assertion,
     pub(crate) path: document::Path,
 }
 
-/// The tables of a spec; the accessors for one kind panic for a table of another kind.
+/// The tables of a spec. The accessors for one kind panic for a table of another kind.
 impl Spec {
-    /// All tables, each after the tables that it reads; sources come first, in the order of the document.
+    /// Returns all tables, each after the tables that it reads. Sources come first, in the order of the document.
     pub(crate) fn tables(&self) -> impl DoubleEndedIterator<Item = (TableId, &TableSpec)> {
         self.tables.iter().enumerate().map(|(index, table)| (TableId(index), table))
     }
@@ -126,12 +126,12 @@ impl Spec {
         self.table(id).relation()
     }
 
-    /// The source or the stage called `name`. Not the groups of a stage: only that stage reads them.
+    /// Returns the source or the stage called `name`. Ignores the groups of a stage, which only that stage reads.
     pub(crate) fn find(&self, name: &str) -> Option<TableId> {
         self.tables().find(|(_, table)| table.name() == name && !name.contains('.')).map(|(id, _)| id)
     }
 
-    /// A table and all tables that it is made from, each before those that read it.
+    /// Returns a table and all tables that it depends on, each before its readers.
     pub(crate) fn upstream(&self, of: TableId) -> Vec<TableId> {
         let mut found: Vec<TableId> = Vec::new();
         for input in self.table(of).inputs() {

@@ -1,8 +1,8 @@
-//! Reading: the tables of the document become typed, each by its struct in `language` or by its kind; names do not
-//! resolve yet.
+//! Reading: decodes the tables of the document into typed structs, by `language` or by their kind. Names are not
+//! resolved yet.
 //!
-//! A table that is broken keeps its name and its fields that are not, so that the rest of the spec is checked against what
-//! is known, and no problem is reported only because of another.
+//! A broken table keeps its name and its valid fields, so that the rest of the spec can be checked. No problem is
+//! reported only because of another problem.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::registry::{Kind, find};
 use crate::source::{SOURCES, Source};
 use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
 
-/// A spec whose tables are typed, but whose names do not resolve yet. An entry that is `None` is known by its name only.
+/// A typed spec whose names are not resolved yet. Only the name is known of an entry that is `None`.
 pub(crate) struct Raw {
     pub(crate) header: Header,
     pub(crate) file: String,
@@ -28,7 +28,7 @@ pub(crate) struct Raw {
     pub(crate) stages: IndexMap<Name, RawStage>,
     pub(crate) outputs: IndexMap<Name, Option<OutputTable>>,
     pub(crate) tests: Vec<RawTest>,
-    /// Entries with names that are not valid; without a name: a section that is not a table.
+    /// Entries with invalid names. An entry without a name is a section that is not a table.
     unreadable: Vec<(&'static str, Option<String>)>,
 }
 
@@ -44,11 +44,11 @@ pub(crate) struct Own<T> {
     pub(crate) kind: &'static str,
     /// `None` if the fields could not be decoded at all.
     pub(crate) value: Option<T>,
-    /// The fields that were left out of `value` because they are broken.
+    /// The fields that are missing from `value` because they are broken.
     pub(crate) broken: Vec<String>,
 }
 
-/// The config of a stage of type `kind` with other fields, if they are right.
+/// Decodes `table` as the config of a stage of type `kind`. Returns `None` if a field is broken.
 pub(crate) fn config<T>(kinds: &'static [Kind<T>], kind: &str, table: &Node) -> Option<T> {
     let kind = kinds.iter().find(|row| row.name == kind)?;
     (kind.decode)(&pick(table, (kind.fields)()), &Path::root(), &mut Problems::default())
@@ -68,7 +68,7 @@ impl<T> Own<T> {
 }
 
 impl RawStage {
-    /// The tables that the stage reads, each with the field that names it.
+    /// Returns the tables that the stage reads, each with the field that names it.
     pub(crate) fn inputs(&self) -> Vec<(&'static str, &str)> {
         match self {
             RawStage::Asks(table, ..) => vec![("input", &table.input)],
@@ -208,16 +208,16 @@ impl Reading<'_> {
     }
 }
 
-/// A table whose `type` names a kind, in words for messages.
+/// The words for messages about a table whose `type` names a kind.
 struct Typed<'a> {
     what: &'static str,
-    /// The types of the other registry that may be here.
+    /// The types of the other registry that are also allowed.
     others: &'a [&'static str],
     shared: &'a [&'a str],
 }
 
 impl Typed<'_> {
-    /// The table with its misspelt fields corrected, and the fields of its kind; none if the kind is not known.
+    /// Returns the table with its misspelt fields corrected, and the fields of its kind. An unknown kind has no fields.
     fn read<T>(
         &self,
         kinds: &'static [Kind<T>],
@@ -274,7 +274,7 @@ fn pick(node: &Node, fields: &[&str]) -> Node {
     picked
 }
 
-/// The table with its misspelt fields corrected; reports the unknown ones.
+/// Returns the table with its misspelt fields corrected. Reports the unknown fields.
 fn known_fields(node: &Node, known: &[&str], path: &Path, problems: &mut Problems) -> Node {
     let mut node = node.clone();
     let there: Vec<String> = node.entries().iter().map(|entry| entry.key.clone()).collect();

@@ -17,7 +17,7 @@ use crate::document::{Path, Problems, Reported};
 use crate::name::Name;
 use crate::source::Source;
 
-/// Resolves every name; reports all problems. The spec is whole only if there are no errors.
+/// Resolves every name and reports all problems. The spec is complete only if there are no errors.
 pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) -> Spec {
     let outside = raw.header.allow_outside || problems.is_distrusted(&Path::of(["allow_outside"]));
     let mut resolver = Resolver { folder, outside, problems };
@@ -69,7 +69,7 @@ impl Resolver<'_> {
         self.problems.error(rule, path, message)
     }
 
-    /// The table that is named at `at`, if its columns are known.
+    /// Returns the table called `name`, if its columns are known. `at` is the path of the name.
     pub(super) fn find(&self, spec: &Spec, at: &Path, name: &str) -> Option<TableId> {
         spec.find(name).filter(|_| !self.problems.is_distrusted(at))
     }

@@ -1,6 +1,6 @@
-//! The JSON Schema of a spec, from the doc comments of its structs: for editors, `fanfold schema` and CI.
+//! The JSON Schema of a spec, generated from the doc comments of its structs, for editors, `fanfold schema` and CI.
 //!
-//! Draft-07, which editors support best; every object is closed, so that a typo is found.
+//! The schema uses Draft-07, which editors support best. Every object is closed, so that typos are found.
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -72,7 +72,7 @@ fn one_of<T>(registry: &'static [Kind<T>], shared: Option<&Value>, generator: &m
     }
 }
 
-/// The kinds of a registry: the fields of each, `type`, and what all kinds share.
+/// Returns the kinds of a registry: the fields of each kind, `type`, and the fields that all kinds share.
 fn kinds<T>(kinds: &'static [Kind<T>], shared: Option<&Value>, generator: &mut SchemaGenerator) -> Vec<Value> {
     let kinds = kinds.iter().map(|kind| {
         let own = (kind.schema)(generator).to_value();

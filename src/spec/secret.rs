@@ -1,12 +1,12 @@
-//! Literal keys: a spec is kept in git, so a key in it is an error, and it is never shown.
+//! Literal keys: reports API keys in a spec, since specs are kept in git. Keys are never shown.
 
 use std::ops::Range;
 
-use crate::document::{Diagnostic, Document, Node, Path, Place, Problems, Value};
+use crate::document::{Diagnostic, Document, Node, Path, Problems, SourcePosition, Value};
 
-/// Fields that probably hold a secret.
+/// Fields that probably contain a secret.
 const FIELDS: &[&str] = &["api_key", "apikey", "key_secret", "secret", "password", "access_token", "auth_token"];
-/// How the keys of well-known services start, with the least length of a whole key.
+/// Prefixes of the keys of well-known services, with the minimum length of a whole key.
 const PREFIXES: &[(&str, usize)] =
     &[("sk-", 20), ("sk_", 20), ("AIza", 30), ("hf_", 20), ("gsk_", 20), ("ghp_", 20), ("xai-", 20), ("Bearer ", 20)];
 
@@ -34,8 +34,8 @@ fn clean(node: &mut Node, path: &Path, spans: &mut Vec<Range<usize>>, problems: 
                 let message = "an API key must not be written into a spec";
                 let help = "name the environment variable that holds it: `api_key_env = \"MY_KEY\"`; and since it was \
                             written to a file, consider replacing the key";
-                // The node is removed, so the place is the text itself.
-                let place = Place::Span(entry.node.span.clone());
+                // The node is removed, so the problem is placed at the bytes of the text.
+                let place = SourcePosition::Span(entry.node.span.clone());
                 problems.push(Diagnostic { place, ..Diagnostic::error("literal-key", path, message).help(help) });
                 spans.push(entry.node.span.clone());
             } else {

@@ -1,4 +1,4 @@
-//! Checks of a stage that asks models: its models, its numbers, and how its columns fit its input.
+//! Checks of a stage that asks models: its models, its numbers, and whether its columns fit its input.
 
 use super::columns::{Answers, Form, Relation};
 use super::language::{NUMBERS, ROWS_PER_PROMPT, StageTable};
@@ -101,7 +101,7 @@ impl Resolver<'_> {
             } else {
                 continue;
             };
-            // The field of the stage's table that the column comes from, before the suffix for a model.
+            // The field of the stage's table that defines the column. The column's name may have a model suffix.
             let comes = |w: &Column| name.strip_prefix(&w.name).is_some_and(|r| r.is_empty() || r.starts_with('_'));
             let writes = &stage.info.writes;
             let write = writes.iter().position(|w| w.name == *name);

@@ -1,4 +1,4 @@
-//! Stages: each bound to the columns of its input.
+//! Stages: binds each stage to the columns of its input.
 
 use super::assumed;
 use super::columns::{Answers, Relation};
@@ -35,7 +35,7 @@ pub(super) struct Asking<'a> {
 
 struct BoundStage {
     stage: Stage,
-    /// The transform that gathers the rows of the input.
+    /// The transform that gathers the input rows into groups.
     groups: Option<Transform>,
     /// The input, with the columns of the groups if there are any.
     input: Input,
@@ -45,7 +45,7 @@ pub(super) struct StageModels {
     /// Indices into [`Spec::models`].
     pub(crate) known: Vec<usize>,
     pub(crate) names: Vec<String>,
-    /// Whether other models may answer; `None` if that depends on a model that is broken.
+    /// Whether a fallback may answer. `None` if that depends on a broken model.
     pub(crate) fallback: Option<bool>,
 }
 
@@ -78,8 +78,8 @@ impl Resolver<'_> {
         Input { id, name: name.to_owned(), relation }
     }
 
-    /// Drops the problems after `mark` that may follow from fields of `own` that are broken. Returns the fields of the table
-    /// `at` that are broken or have problems.
+    /// Drops problems after `mark` that broken fields of `own` may have caused. Returns the fields of the table `at`
+    /// that are broken or have problems.
     fn broken_fields<T>(&mut self, mark: Mark, at: &Path, own: &Own<T>) -> Vec<String> {
         if !own.broken.is_empty() {
             self.problems.retain_since(mark, |problem| assumed::without_fields(problem, &own.broken));
@@ -117,7 +117,7 @@ impl Resolver<'_> {
             let relation = derived(&inputs, &transform);
             return Some(TransformSpec { name: name.to_string(), inputs: ids, transform, relation });
         }
-        // An unknown column is one of an input that is known; all else is found where all inputs are assumed.
+        // Keep only unknown columns of known inputs. The next pass assumes all inputs and finds the other problems.
         self.problems.retain_since(mark, |problem| problem.rule == "unknown-column");
         let mark = self.problems.mark();
         let assumed = inputs.into_iter().map(|input| Input { relation: assumed::columns(node), ..input });
@@ -161,7 +161,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Binds the kind of a stage to its rows: those of its input, or the groups of a transform.
+    /// Binds a stage to its rows, which are the input's rows or the groups of a transform.
     fn bound(
         &mut self,
         seed: Option<u64>,
@@ -194,7 +194,7 @@ impl Resolver<'_> {
         }
         let (mut bound, groups) = (bound?, groups.ok()?);
         if let Some(examples) = examples {
-            // The columns are the same with examples that are wrong.
+            // Invalid examples do not change the columns.
             bound = self
                 .exemplified(&context, stage.table, bound, examples)
                 .or_else(|| config.bind(&context, &mut Problems::default()))?;
@@ -243,7 +243,7 @@ impl Resolver<'_> {
             let (name, inputs, relation) = (format!("{name}.groups"), vec![input], relation.clone());
             input = spec.add_table(TableSpec::Transform(TransformSpec { name, inputs, transform, relation }));
         }
-        // A broken model may have a fallback: readers may use the column that names who answered.
+        // A broken model may have a fallback, so readers may use the column that names the answering model.
         let answers = answers(models.fallback.unwrap_or(true));
         let columns = answers.columns(name.as_str(), &info.writes, &models.names);
         let read_by_when = when.iter().flat_map(BoundCondition::reads);
@@ -294,7 +294,7 @@ impl Input {
     }
 }
 
-/// The columns of a transform. A guard of an input's column goes where that column goes, if the column it reads goes too.
+/// Returns the columns of a transform. A guard of a copied column is kept if the column that it reads is copied too.
 fn derived(inputs: &[Input], transform: &Transform) -> Relation {
     let origins = &transform.info.origins;
     let guards = origins.iter().map(|origin| {

@@ -1,4 +1,4 @@
-//! Tables: the sources, stages and transforms of a spec in one list, each after the tables that it reads.
+//! Tables: the list of the sources, stages and transforms of a spec, each after the tables that it reads.
 
 use super::columns::{Answers, Relation};
 use super::language::{Audit, Order, Overflow, Repair};
@@ -8,7 +8,7 @@ use crate::source::Source;
 use crate::stage::{Stage, Transform};
 use crate::table::{Guard, MaxFailed};
 
-/// A table of a spec: the index in the list of its tables.
+/// A table of a spec, as an index into the list of its tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TableId(pub(super) usize);
 
@@ -32,7 +32,7 @@ pub(crate) struct SourceSpec {
 pub(crate) struct TransformSpec {
     /// The stage's name. The transform that gathers the rows of a stage has that stage's name and `.groups`.
     pub(crate) name: String,
-    /// The inputs, in the order in which the transform takes them.
+    /// The inputs, in the order in which the transform reads them.
     pub(crate) inputs: Vec<TableId>,
     pub(crate) transform: Transform,
     pub(crate) relation: Relation,
@@ -47,15 +47,15 @@ pub(crate) struct StageSpec {
     pub(crate) model_names: Vec<String>,
     pub(crate) answers: Answers,
     pub(crate) relation: Relation,
-    /// How many columns of `relation`, at the beginning, come from the input.
+    /// The number of columns at the beginning of `relation` that come from the input.
     pub(crate) given: usize,
-    /// A row for which this is false is skipped.
+    /// A row for which this condition is false is skipped.
     pub(crate) when: Option<BoundCondition>,
-    /// A row is skipped where one of these says that a column which the prompts read is missing.
+    /// A row is skipped if one of these guards shows that a column for the prompts is missing.
     pub(crate) guards: Vec<Guard>,
     pub(crate) workers: usize,
     pub(crate) batch_size: usize,
-    /// Rows per part; a multiple of `rows_per_prompt`.
+    /// The number of rows per part, a multiple of `rows_per_prompt`.
     pub(crate) chunk_size: u64,
     pub(crate) rows_per_prompt: u64,
     /// The sample that is also asked row by row.

@@ -1,7 +1,7 @@
-//! Asking stages: the questions to models about each row, and the cells that the answers become.
+//! Asking stages: the prompts about each row, and the cells of the answers.
 //!
-//! A [`StageConfig`] is the stage as the spec writes it. Binding it to the columns of its input makes a [`Stage`]: data about
-//! it ([`StageInfo`]) and the questions ([`Ask`]).
+//! A [`StageConfig`] is the stage as written in the spec. Binding it to the columns of its input makes a [`Stage`]. A
+//! stage has data ([`StageInfo`]) and questions ([`Ask`]).
 
 use std::fmt;
 
@@ -17,22 +17,22 @@ use crate::prompt::{Answer, Failure, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Column, Row, Type};
 
-/// A column with more labels than this is not counted label by label.
+/// The most labels of a column that are counted label by label.
 pub(crate) const MOST_LABELS: usize = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
 pub(crate) struct BindContext<'a> {
-    /// The stage's name; also the column of a plain text answer.
+    /// The stage's name, which is also the column of a plain text answer.
     pub(crate) name: &'a str,
     pub(crate) path: &'a Path,
     pub(crate) input: &'a SchemaRef,
-    /// How many of these columns, at the end, only this stage reads.
+    /// The number of columns at the end that only this stage reads.
     pub(crate) hidden: usize,
-    /// The column of its input that identifies a row of the source.
+    /// The column of the input that identifies a row of the source.
     pub(crate) key: Option<usize>,
-    /// Rows of its input for each row of the source.
+    /// The number of input rows for each row of the source.
     pub(crate) fold: u64,
     pub(crate) seed: Option<u64>,
     /// Reads a text file named in the spec; the error is a sentence.
@@ -40,13 +40,13 @@ pub(crate) struct BindContext<'a> {
 }
 
 pub(crate) trait StageConfig: Send + Sync + fmt::Debug {
-    /// The transform that prepares the rows to ask about, if the input's own rows are not used. The stage is then bound to
-    /// the transform's table. Reports every problem.
+    /// Returns the transform that prepares the rows to ask about, if the input's own rows are not used. The stage is
+    /// then bound to the transform's table. Reports every problem.
     fn gathers(&self, _: &TransformContext<'_>, _: &mut Problems) -> Result<Option<Transform>, Broken> {
         Ok(None)
     }
 
-    /// Binds it to its input. Reports every problem; `None` if one of them is an error.
+    /// Binds the stage to its input. Reports every problem. Returns `None` after an error.
     fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage>;
 }
 
@@ -75,22 +75,22 @@ impl Stage {
 pub(crate) struct StageInfo {
     pub(crate) kind: &'static str,
     pub(crate) writes: Vec<Column>,
-    /// The columns of the input that it fills in place; they keep their types.
+    /// The columns of the input that the stage fills in place. They keep their types.
     pub(crate) fills: Vec<usize>,
     pub(crate) reads: Vec<usize>,
-    /// The columns of the input that must not be null or empty; a row where one is, is skipped.
+    /// The columns of the input that must not be null or empty. A row without one of these values is skipped.
     pub(crate) needs: Vec<usize>,
-    /// For each column of `writes`, the values it can hold if they are labels; else empty.
+    /// For each column of `writes`, its possible values if they are labels; otherwise empty.
     pub(crate) labels: Vec<Vec<String>>,
-    /// For each column of `writes`, the keys under the stage's table that it comes from, for messages.
+    /// For each column of `writes`, the keys of the stage's table that define it, for messages.
     pub(crate) origins: Vec<Vec<String>>,
-    /// How many prompts a row needs at most.
+    /// The most prompts that a row needs.
     pub(crate) most_prompts: u64,
-    /// Whether the prompts of a round are asked concurrently; else in order, and none after one that failed.
+    /// Whether the prompts of a round are sent concurrently. Otherwise they are sent in order until one fails.
     pub(crate) at_once: bool,
-    /// Whether its columns hold probabilities of labels, which only some providers report.
+    /// Whether the columns contain probabilities of labels, which only some providers report.
     pub(crate) probabilities: bool,
-    /// Why examples are not possible; a sentence.
+    /// Why the stage can't have examples; a sentence.
     pub(crate) refuses_examples: Option<&'static str>,
     pub(crate) schema: Option<Value>,
     /// Everything that can change an answer, as canonical JSON. It is hashed: its bytes must not change.
@@ -98,7 +98,7 @@ pub(crate) struct StageInfo {
 }
 
 impl StageInfo {
-    /// A stage with one prompt per row that reads nothing.
+    /// Returns a stage with one prompt per row that reads no column.
     pub(crate) fn new(kind: &'static str, columns: AnswerColumns, schema: Option<Value>, meaning: Value) -> Self {
         let AnswerColumns { writes, origins, labels } = columns;
         StageInfo {
@@ -118,7 +118,7 @@ impl StageInfo {
         }
     }
 
-    /// The labels of column `write` that an audit compares: of booleans only `true`, since `false` mirrors it.
+    /// Returns the labels of column `write` that an audit compares. For booleans only `true`, since `false` mirrors it.
     pub(crate) fn compared_labels(&self, write: usize) -> &[String] {
         match (self.writes[write].kind, self.labels[write].as_slice()) {
             (Type::Boolean, [yes, ..]) => std::slice::from_ref(yes),
@@ -132,19 +132,19 @@ impl StageInfo {
     }
 }
 
-/// The questions about a row and the cells of their answers. Pure: it never waits, retries, logs or opens anything.
+/// The prompts about a row and the cells of their answers. Pure: it never waits, retries, logs or opens anything.
 pub(crate) trait Ask: Send + Sync + fmt::Debug {
-    /// The next prompts about `row`, given the answers so far; none ends the row. Called again after each round of answers.
-    /// The error fails the row.
+    /// Returns the next prompts about `row`, given the answers so far. Called again after each round, until it returns
+    /// none. The error fails the row.
     fn prompts(&self, row: Row<'_>, so_far: &[Answer]) -> Result<Vec<Prompt>, Failure>;
 
-    /// The cells of [`StageInfo::writes`], then of [`StageInfo::fills`]; `model` is the name of the one that answered.
+    /// Returns the cells of [`StageInfo::writes`], then of [`StageInfo::fills`]. `model` names the model that answered.
     fn cells(&self, row: Row<'_>, model: &str, answers: &[Answer]) -> Vec<Cell>;
 
-    /// The same cells of a row that is skipped, or where a call failed after these answers.
+    /// Returns the same cells for a row that was skipped, or for a row where a call failed after these answers.
     fn unanswered(&self, row: Row<'_>, answers: &[Answer]) -> Vec<Cell>;
 
-    /// How many prompts `row` needs at most, if that depends on the row; 0 if there is nothing to ask.
+    /// Returns the most prompts that `row` needs, if this depends on the row; 0 if there is nothing to ask.
     fn most_prompts(&self, _row: Row<'_>) -> Option<u64> {
         None
     }

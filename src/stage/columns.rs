@@ -17,7 +17,7 @@ impl AnswerColumns {
         self.labels.push(labels);
     }
 
-    /// The columns of an answer to stage `stage`; `more` are added for each key.
+    /// Returns the columns of an answer to stage `stage`. `more` returns further columns for each key.
     pub(crate) fn of(stage: &str, expect: &Expect, more: impl Fn(&str) -> Vec<Column>) -> Self {
         let mut columns = AnswerColumns::default();
         let Expect::Record(fields) = expect else {

@@ -9,7 +9,7 @@ use crate::document::Problems;
 use crate::prompt::{AnswerType, Field};
 use crate::table::{Cell, Column, Row, Type};
 
-/// Characters of a quote at most: enough to find its position, too few to copy the text.
+/// The most characters of a quote: enough to find its position, too few to copy the text.
 const LONGEST: NonZeroU32 = NonZeroU32::new(160).expect("it is not zero");
 
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Evidence {
         text.index.filter(|_| quotes).map(|text| Evidence { text, ratio })
     }
 
-    /// `fields`, each after the field of its quote: the evidence comes first, so that the value follows from it.
+    /// Returns `fields`, each after the field of its quote: the evidence comes first, and the value follows from it.
     pub(crate) fn asked<'a>(evidence: Option<&Evidence>, fields: impl Iterator<Item = &'a Field>) -> Vec<Field> {
         fields.flat_map(|field| evidence.map(|_| quote_of(field)).into_iter().chain([field.clone()])).collect()
     }

@@ -18,7 +18,7 @@ use crate::table::{Cell, Row, Type, array_of};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Example {
-    /// The cells, by column.
+    /// The cells by column name.
     pub(crate) row: Map<String, Value>,
     /// The answer: an object of the keys, or a text.
     pub(crate) answer: Value,
@@ -28,7 +28,7 @@ pub(crate) struct Example {
 #[derive(Clone, Debug)]
 pub(crate) enum ExampleOrigin {
     Spec(Path),
-    /// This row, from 1, of a file that the spec names at this path. All its values may be texts.
+    /// The row with this number (from 1) in a file that the spec names at this path. All its values may be texts.
     File(Path, usize),
 }
 
@@ -42,7 +42,7 @@ impl ExampleOrigin {
         }
     }
 
-    /// The value that a text of a file spells where no text is expected; any other value unchanged.
+    /// Parses a text from a file where another type is expected. Returns any other value unchanged.
     fn parsed(&self, value: &Value) -> Value {
         match (self, value) {
             (ExampleOrigin::File(..), Value::String(text)) => {
@@ -81,7 +81,7 @@ pub(crate) fn with_examples(
                 add(&mut shots, prompt, example, problems);
             }
         }
-        // The other rows of a file mostly have the same problem.
+        // The other rows of a file usually have the same problem.
         if matches!(example.origin, ExampleOrigin::File(..)) && problems.had_errors_since(before) {
             break;
         }

@@ -1,4 +1,4 @@
-//! `type = "fill-missing"`: values that are missing in a table are looked up in the text of each row.
+//! `type = "fill-missing"`: looks missing values of a table up in the text of each row.
 
 mod filling;
 mod value;
@@ -23,7 +23,7 @@ pub(crate) const KIND: Kind<Box<dyn StageConfig>> = kind::<FillMissing>(
     "Values that are missing in a table, looked up in the text of each row; present values are never overwritten.",
 );
 
-/// Replies that mean that there is no value, if the spec lists none.
+/// Default replies that mean that there is no value.
 const UNKNOWN: [&str; 17] = [
     "",
     "-",
@@ -201,7 +201,7 @@ impl FillMissing {
     }
 }
 
-/// Reports a column that is filled in place and has another type than the values of `field`.
+/// Reports a column that is filled in place but has another type than the values of `field`.
 fn fits(column: &arrow_schema::Field, field: &Field, at: &Path, problems: &mut Problems) {
     let (arrow, needs) = (column.data_type(), field.kind.column());
     if *arrow != needs.arrow() {

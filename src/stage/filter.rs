@@ -1,4 +1,4 @@
-//! `type = "filter"`: the rows of a table for which a condition holds. No model.
+//! `type = "filter"`: keeps the rows of a table for which a condition holds, without a model.
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -38,7 +38,7 @@ impl TransformConfig for Filter {
         let input = context.inputs.first()?;
         let when = condition(&self.when, input.schema, &context.path.key("when"), problems)?;
         let reads = when.reads();
-        // A condition may test the error column, or the text, that tells why an answer is missing.
+        // A condition may test a column that shows why an answer is missing. That column is not an answer.
         let is_answer = |read: &&usize| !input.guards[**read].contains(&Guard::Error(**read));
         let guards = reads.iter().filter(is_answer).flat_map(|read| &input.guards[*read]).copied();
         let mut guards: Vec<Guard> = guards.filter(|guard| !reads.contains(&guard.column())).collect();
@@ -60,7 +60,7 @@ impl TransformConfig for Filter {
 struct BoundFilter {
     schema: SchemaRef,
     when: BoundCondition,
-    /// The signs that an answer that the condition reads is missing.
+    /// The guards that show that an answer in the condition is missing.
     guards: Vec<Guard>,
 }
 

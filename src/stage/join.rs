@@ -1,4 +1,4 @@
-//! `type = "join"`: two tables side by side, by a key. No model.
+//! `type = "join"`: joins two tables by a key, without a model.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
 
 const ROWS: usize = 1024;
 const EXAMPLES: usize = 3;
-/// The positions of the two tables: the one to look up in is read first.
+/// The positions of the two tables. The table to look up in is read first.
 const WITH: usize = 0;
 const INPUT: usize = 1;
 
@@ -127,7 +127,7 @@ impl TransformConfig for Join {
         let (with, input) = (&context.inputs[WITH], &context.inputs[INPUT]);
         let (left, right) = self.keys(context, problems);
         let added: Vec<usize> = (0..with.schema.fields().len()).filter(|column| !right.contains(column)).collect();
-        // A column that was probably meant as a key would only seem to be in both tables.
+        // A column that is probably a misspelt key is not reported as a column of both tables.
         let keys = self.with_on.as_ref().unwrap_or(&self.on);
         let unknown: Vec<&String> = keys.iter().filter(|key| with.schema.index_of(key).is_err()).collect();
         let is_key = |name: &str| keys.is_empty() || unknown.iter().any(|key| nearest(key, [name]).is_some());
@@ -153,7 +153,7 @@ impl TransformConfig for Join {
             kind: KIND.name,
             schema: transform::schema(fields, context.path, problems)?,
             origins: own.chain(added.iter().map(|column| Some((WITH, *column)))).collect(),
-            // The key stays unique only if each row of the input stays one row.
+            // The key stays unique only if each input row produces at most one row.
             key: input.key.filter(|_| self.duplicates != Duplicates::All),
             hidden: 0,
             meaning,
@@ -217,7 +217,7 @@ impl Joining<'_> {
         Ok((keys, rows))
     }
 
-    /// The whole of `with`; checks that its keys are unique if the spec requires it.
+    /// Returns the whole table `with`. Checks that its keys are unique if the spec requires this.
     fn table(&mut self) -> Result<RecordBatch, String> {
         if let Some(table) = &self.table {
             return Ok(table.clone());
@@ -304,7 +304,7 @@ impl Pass for Joining<'_> {
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
-        // Without a row to look up, the keys have not been checked yet.
+        // Without input rows, the keys have not been checked yet.
         self.table().map(|_| Vec::new())
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! There are two families, each with its own registry:
 //!
-//! - [`STAGES`] ask models about each row. Their trait is [`Ask`]. Fan-out, layout, concurrency, resume and failures are the
-//!   engine's work.
-//! - [`TRANSFORMS`] call no model and derive a table from other tables. Their trait is [`Work`](transform::Work).
+//! - Stages in [`STAGES`] ask models about each row and implement [`Ask`]. The engine handles fan-out, layout,
+//!   concurrency, resume and failures.
+//! - Stages in [`TRANSFORMS`] call no model, derive a table from other tables and implement [`Work`](transform::Work).
 //!
-//! To add a type: one file with its config and its trait, one `mod` line and one row in the registry of its family.
+//! To add a type, write one file with its config and trait, one `mod` line and one row in the registry of its family.
 //! A `reduce` is an asking stage whose rows a transform prepares.
 
 mod analysis;

@@ -1,4 +1,4 @@
-//! Questions: the fields that several asking stages share, which are the text column, templates, answers and conditions.
+//! Questions: the fields that several asking stages share: text column, templates, answers and conditions.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,7 @@ pub(crate) struct Written<'a> {
 }
 
 impl Written<'_> {
-    /// The template's text with its key, if the spec gives one; reports contradictions and unreadable files.
+    /// Returns the template's text with its key, if the spec has one. Reports contradictions and unreadable files.
     fn text(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<(String, &'static str)> {
         match (self.source, self.file) {
             (Some(source), None) => Some((source.to_owned(), "prompt")),
@@ -54,7 +54,7 @@ impl Written<'_> {
         self.source.is_some() || self.file.is_some()
     }
 
-    /// Whether the template is given; reports a missing one.
+    /// Returns whether the template is given. Reports a missing template.
     pub(crate) fn is_required(&self, context: &BindContext<'_>, problems: &mut Problems) -> bool {
         if !self.is_given() {
             problems
@@ -124,7 +124,7 @@ pub(crate) fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &m
     }
 }
 
-/// The fields of a spec that describe an answer. Without any, the answer is a text.
+/// The fields of a spec that describe an answer. Without these fields, the answer is a text.
 pub(crate) struct AnswerFields<'a> {
     pub(crate) output: Option<&'a IndexMap<String, FieldSpec>>,
     pub(crate) json_keys: Option<&'a Vec<String>>,

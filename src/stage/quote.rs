@@ -5,7 +5,7 @@ use icu_normalizer::DecomposingNormalizerBorrowed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Match {
     Exact,
-    /// Identical except case, white space, the shape of quotation marks and dashes, and Unicode forms (NFKD).
+    /// Identical except for case, white space, the shape of quotation marks and dashes, and Unicode forms (NFKD).
     Normalised,
     Fuzzy,
 }
@@ -28,9 +28,9 @@ pub(crate) struct Location {
     pub(crate) how: Match,
 }
 
-/// Finds the first occurrence of `quote` in `text`: exact, else normalised, else, with a `ratio`, the one whose similarity is
-/// largest and at least `ratio`. Similarity: 1 - Levenshtein distance of the normalised texts / length of the quote. Outer
-/// quotation marks of `quote` are ignored.
+/// Finds the first occurrence of `quote` in `text`: exact or else normalised. Otherwise, with a `ratio`, finds the part
+/// with the largest similarity of at least `ratio`. Similarity: 1 - Levenshtein distance of the normalised texts /
+/// length of the quote. Outer quotation marks of `quote` are ignored.
 pub(crate) fn find(text: &str, quote: &str, ratio: Option<f64>) -> Option<Location> {
     let quote = quote.trim_matches(|c: char| c.is_whitespace() || straight(c) == '"');
     if quote.is_empty() {
@@ -58,7 +58,7 @@ struct Normal {
     from: usize,
 }
 
-/// A text in lower case, decomposed, with single spaces and straight quotation marks and dashes.
+/// Normalises a text: lower case, NFKD, single spaces, straight quotation marks and dashes.
 fn normalised(text: &str) -> Vec<Normal> {
     let nfkd = DecomposingNormalizerBorrowed::new_nfkd();
     let mut out: Vec<Normal> = Vec::new();
@@ -88,7 +88,7 @@ fn straight(c: char) -> char {
     }
 }
 
-/// The first part of `text` with the smallest edit distance to `quote`: its first and last letter and the distance (Sellers
+/// Finds the first part of `text` with the least edit distance to `quote`. Returns its ends and the distance (Sellers
 /// 1980, <https://doi.org/10.1016/0196-6774(80)90016-4>). Time: product of the lengths; memory: length of the quote.
 fn nearest(text: &[Normal], quote: &[char]) -> Option<(usize, usize, usize)> {
     // For each prefix of the quote: the distance to the nearest part of the text that ends here, and the start of that part.

@@ -1,7 +1,7 @@
 //! Transforms: stages that call no model and derive a table from other tables.
 //!
-//! A [`TransformConfig`] is the stage as the spec writes it. Binding it to the columns of the tables that it reads makes a
-//! [`Transform`], whose [`Pass`] takes their rows. The engine passes the rows in and writes what comes back.
+//! A [`TransformConfig`] is the stage as written in the spec. Binding it to the columns of its input tables makes a
+//! [`Transform`], whose [`Pass`] processes the rows. The engine passes the rows in and writes the returned rows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) struct InputTable<'a> {
     pub(crate) name: &'a str,
     pub(crate) schema: &'a SchemaRef,
     pub(crate) key: Option<usize>,
-    /// For each column, the signs that its cell lacks an answer.
+    /// For each column, the guards that show that an answer is missing.
     pub(crate) guards: &'a [Vec<Guard>],
 }
 
@@ -34,17 +34,17 @@ impl InputTable<'_> {
 pub(crate) struct TransformContext<'a> {
     pub(crate) name: &'a str,
     pub(crate) path: &'a Path,
-    /// The tables that it reads, in the order of [`TransformConfig::inputs`].
+    /// The tables that the transform reads, in the order of [`TransformConfig::inputs`].
     pub(crate) inputs: &'a [InputTable<'a>],
     /// Reads a text file named in the spec; the error is a sentence.
     pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
 pub(crate) trait TransformConfig: Send + Sync + fmt::Debug {
-    /// The tables that it reads, each with the field that names it.
+    /// Returns the tables that the transform reads, each with the field that names it.
     fn inputs(&self) -> Vec<(&'static str, &str)>;
 
-    /// Binds it to the columns of these tables. Reports every problem; `None` if one of them is an error.
+    /// Binds the transform to the columns of its inputs. Reports every problem. Returns `None` after an error.
     fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform>;
 }
 
@@ -67,10 +67,10 @@ pub(crate) struct Transform {
 pub(crate) struct TransformInfo {
     pub(crate) kind: &'static str,
     pub(crate) schema: SchemaRef,
-    /// For each column, the input table (by position) and the column that its cells are copied from; `None` for new ones.
+    /// For each column, the positions of the input table and of the column that it copies. `None` for new columns.
     pub(crate) origins: Vec<Option<(usize, usize)>>,
     pub(crate) key: Option<usize>,
-    /// How many columns, at the end, only the stage that reads this table sees.
+    /// The number of columns at the end that only the stage reading this table sees.
     pub(crate) hidden: usize,
     /// Everything that can change a cell, as JSON. It is hashed: its bytes must not change.
     pub(crate) meaning: Value,
@@ -83,16 +83,16 @@ pub(crate) trait Work: Send + Sync + fmt::Debug {
 
 /// A pass over the rows. Errors are sentences.
 pub(crate) trait Pass {
-    /// Takes the next rows of table `input` and returns the rows that are complete.
+    /// Processes the next rows of table `input` and returns the rows that are complete.
     fn take(&mut self, input: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String>;
 
-    /// The remaining rows, after the last input row.
+    /// Returns the remaining rows after the last input row.
     fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
         Ok(Vec::new())
     }
 }
 
-/// A schema of these fields, all nullable; reports names that come twice.
+/// Returns a schema of these fields, all nullable. Reports duplicate names.
 pub(crate) fn schema(fields: Vec<Field>, site: &Path, problems: &mut Problems) -> Option<SchemaRef> {
     for (i, field) in fields.iter().enumerate() {
         if fields[..i].iter().any(|other| other.name() == field.name()) {

@@ -1,7 +1,7 @@
 //! Agreement of two raters.
 
-/// Cohen's kappa of a square table: `counts[i][j]` items are class `i` to one rater and class `j` to the other. `None` if
-/// chance alone explains the agreement completely, or without items.
+/// Cohen's kappa of a square table. `counts[i][j]` items are class `i` for one rater and class `j` for the other.
+/// `None` without items, or if chance alone explains the agreement completely.
 ///
 /// J. Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20 (1960) 37-46.
 pub(crate) fn kappa(counts: &[Vec<u64>]) -> Option<f64> {

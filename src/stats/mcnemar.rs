@@ -1,10 +1,10 @@
 //! McNemar's test.
 
 /// The two-sided p value of McNemar's test (McNemar 1947, <https://doi.org/10.1007/BF02295996>) in its exact form: of
-/// `b + c` discordant pairs, each falls on either side with probability 1/2. 1 where there are none.
+/// `b + c` discordant pairs, each falls on either side with probability 1/2. Returns 1 without discordant pairs.
 pub(crate) fn mcnemar(b: u64, c: u64) -> f64 {
     let (less, pairs) = (b.min(c), b + c);
-    // The binomial terms, in logarithms since 2^-n is soon no number any more.
+    // The binomial terms are logarithms, since 2^-n soon underflows.
     let mut term = -(pairs as f64) * std::f64::consts::LN_2;
     let mut tail = 0.0;
     for k in 0..=less {

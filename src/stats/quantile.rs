@@ -1,8 +1,8 @@
 //! Percentiles.
 
-/// The nearest-rank percentile of sorted values; there must be one. `share` is from 0 to 1.
+/// Returns the nearest-rank percentile of sorted values. Needs at least one value. `share` is from 0 to 1.
 pub(crate) fn nearest_rank(sorted: &[f64], share: f64) -> f64 {
-    // Slightly less, so that 0.95 of 20 is the 19th although 0.95 is not a binary fraction.
+    // Subtracts a little, so that 0.95 of 20 is the 19th although 0.95 is not a binary fraction.
     let rank = (share * sorted.len() as f64 - 1e-9).ceil().max(1.0) as usize;
     sorted[rank.min(sorted.len()) - 1]
 }

@@ -1,4 +1,4 @@
-//! Audit of packs: compares the answers of packs with those of the same rows asked one by one.
+//! Audit of packs: compares the answers to packs with the answers to the same rows asked one by one.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -10,16 +10,16 @@ pub(crate) struct Audit {
     pub(crate) compared: u64,
     pub(crate) failed: u64,
     pub(crate) columns: IndexMap<String, AuditColumn>,
-    /// The cost of asking one by one, in the sample.
+    /// The cost of asking about the sampled rows one by one.
     pub(crate) single: Cost,
-    /// The cost of asking several at once, in all rows.
+    /// The cost of asking about all rows in packs.
     pub(crate) packed: Cost,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AuditColumn {
     pub(crate) differ: u64,
-    /// Each label against all others; a column of booleans has the label `true`.
+    /// The comparison of each label with all others. A column of booleans has only the label `true`.
     pub(crate) labels: IndexMap<String, Discord>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Discord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cost {
     pub(crate) answers: u64,
-    /// Tokens of prompts and replies.
+    /// The number of tokens in prompts and replies.
     pub(crate) tokens: u64,
 }
 
@@ -45,7 +45,7 @@ impl Cost {
 }
 
 impl Audit {
-    /// Counts the labels (`None`: null) that a row has in `column` both ways; `all` are the possible labels.
+    /// Counts the two labels of a row in `column`: in a pack and alone. `None` is null; `all` are the possible labels.
     pub(crate) fn compare(&mut self, column: &str, all: &[String], packed: Option<&str>, single: Option<&str>) {
         let column = self.columns.entry(column.to_owned()).or_default();
         column.differ += u64::from(packed != single);

@@ -1,6 +1,6 @@
 //! The calls table: its columns, and the rows that a run writes to it.
 //!
-//! [`COLUMNS`] is the only list of the columns. A run of an older version lacks those that were added later (null).
+//! [`COLUMNS`] is the only list of the columns. Columns that an older version lacks are read as null.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -18,10 +18,10 @@ pub(crate) struct CallRow<'a> {
     pub(crate) row: i64,
     pub(crate) row_key: Option<&'a str>,
     pub(crate) stage: &'a str,
-    /// The model in the spec that the stage asked; `provider`, `model_id` and `model_digest` are those of the model that
-    /// answered, which may be its fallback.
+    /// The name in the spec of the model that the stage asked. `provider`, `model_id` and `model_digest` describe the
+    /// model that answered, which may be a fallback.
     pub(crate) model: &'a str,
-    /// From 1.
+    /// The number of the replicate, from 1.
     pub(crate) replicate: i64,
     pub(crate) provider: &'a str,
     pub(crate) model_id: &'a str,
@@ -36,9 +36,9 @@ pub(crate) struct CallRow<'a> {
 
 pub(crate) struct PackRow<'a> {
     pub(crate) size: i64,
-    /// From 1.
+    /// The position of the row in the pack, from 1.
     pub(crate) position: i64,
-    /// Whether this row contains the values of the call itself.
+    /// Whether this row contains the values of the whole call.
     pub(crate) carries: bool,
     pub(crate) reply: Option<&'a str>,
 }
@@ -52,7 +52,7 @@ impl CallRow<'_> {
         (!self.record.finish.is_empty()).then_some(text)
     }
 
-    /// The failure of the call. In a pack, the failure of one row is not a failure of the call.
+    /// Returns the error of the call. The error of one row in a pack is not an error of the call.
     fn error(&self) -> Option<String> {
         match self.pack {
             None => self.failure.map(Failure::to_string),
@@ -79,7 +79,7 @@ pub(crate) struct Column {
     pub(crate) name: &'static str,
     kind: Type,
     nullable: bool,
-    /// Whether only the first row of a pack has the value; the others have null or 0, so that sums are those of the calls.
+    /// Whether only the first row of a pack has the value. The others have null or 0, so that sums are correct.
     pub(crate) carried: bool,
     #[cfg_attr(not(test), expect(dead_code, reason = "the README's table of columns, which a test compares"))]
     about: &'static str,

@@ -5,12 +5,12 @@ use std::ops::AddAssign;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-/// Rows by result; together all rows of a finished stage or part.
+/// The number of rows by result. For a finished stage or part, the numbers add up to all rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowCounts {
     pub(crate) answered: u64,
     pub(crate) failed: u64,
-    /// No call was made: a text or an answer that the prompts need is missing, or the condition is false.
+    /// Rows without a call. A text or an answer that the prompts need is missing, or the condition is false.
     pub(crate) skipped: u64,
 }
 
@@ -33,9 +33,9 @@ pub(crate) type Shares = IndexMap<String, Share>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Share {
-    /// In the spec's order; for booleans `true` and `false`.
+    /// The counts of labels, in the spec's order. For booleans the labels are `true` and `false`.
     pub(crate) labels: IndexMap<String, u64>,
-    /// How often the answer was null.
+    /// The number of null answers.
     pub(crate) null: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Errors of the store; each names the file.
+//! Errors of the store. Each error names the file.
 
 use std::path::{Path, PathBuf};
 

@@ -27,12 +27,12 @@ type Call = Map<String, Value>;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CellRef<'a> {
-    /// The row of the source: its key, its number if the source has no key, or `#` and its number.
+    /// The source row: its key, `#` and its number, or only its number if the source has no key.
     pub(crate) row: &'a str,
-    /// `None`: all columns that stages wrote.
+    /// `None` means all columns that stages wrote.
     pub(crate) column: Option<&'a str>,
     pub(crate) model: Option<&'a str>,
-    /// Only this replicate, from 1.
+    /// Limits the rows to this replicate, from 1.
     pub(crate) replicate: Option<i64>,
 }
 
@@ -55,9 +55,9 @@ pub(crate) struct StageExplanation {
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
-    /// The cells that the stage wrote, and those that identify the row among those of the same source row.
+    /// The cells that the stage wrote, and the cells that distinguish rows of the same source row.
     pub(crate) cells: Map<String, Value>,
-    /// The calls behind them, in order: the columns of the calls table, and `server`: what the run knows of the model.
+    /// The calls that produced the cells, in order. Each has the columns of the calls table and `server`.
     pub(crate) calls: Vec<Call>,
 }
 
@@ -165,7 +165,7 @@ fn cells_of(table: &Table, column: &str, rows: Range<u64>) -> Result<Vec<Cell>, 
     Ok(cells)
 }
 
-/// The cell of the source's column `column` in row `row`; the error names the columns that the table has.
+/// Returns the source cell in column `column` and row `row`. The error lists the columns of the table.
 fn source_cell(table: &Table, chain: &[(&str, &StageShape)], column: &str, row: u64) -> Result<Value, OriginError> {
     let schema = table.schema();
     if schema.index_of(column).is_ok() {
@@ -236,11 +236,11 @@ impl StageView<'_> {
         Ok(rows)
     }
 
-    /// Row `number` (from 0) of the stage's table, which has the cells `all`; `None` if it is of another model or replicate.
+    /// Returns row `number` (from 0), whose cells are `all`, or `None` if it is of another model or replicate.
     fn row(&self, all: Map<String, Value>, number: u64, calls: &[Call]) -> Option<Row> {
         let (shape, wanted) = (self.shape, self.wanted);
         let of_model = |value: Option<&Value>| wanted.model.is_none_or(|m| value.and_then(Value::as_str) == Some(m));
-        // A stage before the one that numbers its answers has one row for all replicates.
+        // Stages before the one with replicates have no column `replicate`: one row serves all replicates.
         if wanted.replicate.zip(all.get("replicate")).is_some_and(|(n, of)| *of != json!(n)) {
             return None;
         }
@@ -284,13 +284,13 @@ fn cells(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json())).collect()
 }
 
-/// Whether another row of the calls table has the values of the call.
+/// Whether another row of the calls table contains the values of this call.
 fn is_carried(call: &Call) -> bool {
     let has = |name: &str| call.get(name).is_some_and(|value| !value.is_null());
     !has("prompt") && has("pack_size")
 }
 
-/// The row of a calls table; columns that a run of another version lacks are null.
+/// Returns one row of a calls table. Columns that the table lacks are null.
 fn call_at(batch: &RecordBatch, row: usize) -> Call {
     let mut call = cells(batch, row);
     for column in COLUMNS.iter().filter(|column| batch.column_by_name(column.name).is_none()) {
@@ -299,7 +299,7 @@ fn call_at(batch: &RecordBatch, row: usize) -> Call {
     call
 }
 
-/// Those rows, by key, that have the values of calls that are needed by `count` rows from `first` on.
+/// Returns, by key, the rows that contain the values of the calls for `count` rows from `first` on.
 fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Call>, StoreError> {
     let mut wanted = HashSet::new();
     for batch in batches(&table.with_columns(&["call_key", "prompt", "pack_size"]), first, count)? {
@@ -311,7 +311,7 @@ fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Cal
     if wanted.is_empty() {
         return Ok(found);
     }
-    // The first row of the pack is in the same part, at the latest with the row itself.
+    // The first row of a pack is in the same part as its other rows, and before them.
     for batch in batches(table, 0, first + count)? {
         let batch = batch?;
         for i in 0..batch.num_rows() {
@@ -326,7 +326,7 @@ fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Cal
     Ok(found)
 }
 
-/// The calls of a part that the rows `inputs` (from 0) of the stage's input needed, in the order of the rows.
+/// Returns the calls of a part for the rows `inputs` (from 0) of the stage's input, in row order.
 fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Call>, StoreError> {
     let wanted = inputs.start as i64 + 1..inputs.end as i64 + 1;
     let (mut first, mut count) = (0, 0);

@@ -20,7 +20,7 @@ use super::rundir::RunDir;
 use super::value::Value;
 use crate::table::parquet::Table;
 
-/// Kinds of errors whose messages are about the reply. Those of others may name hosts and paths.
+/// Kinds of errors whose messages are about the reply. Messages of other kinds may contain hosts and paths.
 const ABOUT_THE_REPLY: [&str; 3] = ["malformed", "truncated", "refused"];
 
 const TABLE: &str = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
@@ -54,7 +54,7 @@ pub(crate) fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, S
     while let Some(row) = rows.next().map_err(&sqlite)? {
         let (caller, record) = read(row).map_err(&sqlite)?;
         let this = (record.key, several.contains(&record.key).then_some(caller));
-        // Equal calls with the same outcome are one.
+        // Equal calls with the same outcome are exported once.
         if last.as_ref() != Some(&this) {
             writer.push(this.1.as_ref(), &record)?;
             last = Some(this);
@@ -65,7 +65,7 @@ pub(crate) fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, S
 
 pub(super) const NO_KEY: &str = "its column `call_key` contains a value that is not a key";
 
-/// The files of a run's calls table, in order. Unfinished files have another extension.
+/// Returns the files of a run's calls table, in order. Unfinished files have another extension and are skipped.
 pub(crate) fn call_files(dir: &RunDir) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = files_in(&dir.calls())?;
     files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
@@ -82,7 +82,7 @@ fn recorded(facts: &ModelEntry) -> RecordedModel {
     }
 }
 
-/// A model's id for replay files: without the folder of a file of weights.
+/// Returns a model's id for replay files. For a file of weights, the folder is removed.
 pub(crate) fn shown<'a>(provider: &str, model: &'a str) -> &'a str {
     let file = provider == "embedded" && model.ends_with(".gguf");
     if file { model.rsplit(['/', '\\']).next().unwrap_or(model) } else { model }
@@ -99,20 +99,20 @@ fn redacted(tries: &str) -> Option<String> {
     Some(tries.to_string())
 }
 
-/// Adds a batch of a calls table; missing columns are null. `false`: it contains a value that is not a key.
+/// Adds a batch of a calls table. Missing columns are null. Returns `false` if a value of `call_key` is not a key.
 fn add(calls: &Connection, batch: &RecordBatch) -> Result<bool, rusqlite::Error> {
     let at = |name: &str, row: usize| Value::of(batch.column_by_name(name), row);
     let fields = FIELDS.iter().filter(|field| field.replayed && field.name != "model");
     let fields: Vec<_> = fields.filter_map(|f| Some((f, batch.column_by_name(f.column)?))).collect();
     let prompts = batch.column_by_name("prompt");
     let mut insert = calls.prepare_cached("INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    // Of a call about several rows, only the line of the first one has the prompt.
+    // Of the rows of a pack, only the first has the prompt.
     for row in (0..batch.num_rows()).filter(|row| prompts.is_none_or(|prompts| prompts.is_valid(*row))) {
         let Ok(key) = Key::from_str(&at("call_key", row).into_text()) else { return Ok(false) };
         let (provider, id) = (at("provider", row).into_text(), at("model_id", row).into_text());
         let mut record = Record { key, model: shown(&provider, &id).to_owned(), ..Record::default() };
         for (field, column) in &fields {
-            // What is null has its default.
+            // A null field keeps its default.
             let _ = field.set(&mut record, Value::at(column, row));
         }
         record.tries = record.tries.as_deref().and_then(redacted);

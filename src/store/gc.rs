@@ -14,9 +14,9 @@ use super::project::Project;
 use super::record::Key;
 use crate::table::parquet::Table;
 
-/// Drops from the project's ledger the failed calls, the retired answers and the answers that no run's folder uses. An
-/// unfinished run has answers that are not in a table yet, so all answers of its models stay. In a project without runs
-/// nothing shows which answers are used, so all stay. `dry`: only counts.
+/// Deletes the failed calls, the retired answers and the answers that no run's folder uses from the project's ledger.
+/// An unfinished run has answers that are not in a table yet, so all answers of its models are kept. Without any run,
+/// nothing shows which answers are used, so all are kept. With `dry`, only counts.
 pub(crate) fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError> {
     let _alone = project.alone()?;
     let mut kept = Vec::new();

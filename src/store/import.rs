@@ -1,7 +1,7 @@
-//! Importing: reads and checks a source as a whole before the first call, and keeps its rows as Parquet in the project.
+//! Importing: reads and checks a whole source before the first call, and stores its rows as Parquet in the project.
 //!
-//! The hash of the source's content is the name of the file. So an unchanged source is not parsed again, and a source that
-//! changes during a run does not change the run.
+//! The file is named after the hash of the source's content. So an unchanged source is not parsed again, and a source
+//! that changes during a run does not change the run.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::table::parquet::{Options, Table, TableWriter};
 
 const VALUES: &str = "fanfold.values";
 
-/// The rows of a source (all, or the first `limit`), imported now or by an earlier run.
+/// Imports the rows of a source (all, or the first `limit`), unless an earlier run has imported them.
 pub(crate) fn import(
     project: &Project,
     name: &str,
@@ -45,7 +45,7 @@ pub(crate) fn import(
         return Err(error.into());
     }
     let facts = facts.map_err(named)?;
-    // The source may have been saved meanwhile: its rows must not get the hash of the earlier content.
+    // If the source changed during the import, its rows must not get the hash of the earlier content.
     if crate::source::content(source.source.as_ref(), folder).map_err(named)? != facts.content {
         return Err(named(SourceError::new("it changed while it was being read").help("run again")));
     }

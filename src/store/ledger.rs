@@ -1,8 +1,8 @@
 //! The ledger: stores every finished call of a project before its answer is used, and finds it by its key.
 //!
-//! One SQLite file in WAL mode, which any SQLite tool reads and several processes share. A commit survives a kill at once
-//! and a power cut after the next [`LedgerSync::sync`]. A failed call is kept as history and never served. This file is
-//! sequential; `run` decides when to commit and sync.
+//! The ledger is one SQLite file in WAL mode. Any SQLite tool can read it, and several processes can share it. A commit
+//! survives a kill immediately, and a power cut after the next [`LedgerSync::sync`]. Failed calls are kept as history
+//! and never served. The functions here block; `run` decides when to commit and sync.
 
 mod care;
 mod salvage;
@@ -23,8 +23,8 @@ use crate::table::Type;
 pub(crate) use care::{Contents, DropCounts, VerifyCounts, read_answers};
 pub(crate) use salvage::salvage;
 
-/// The version of the file's format; a newer one is refused. 2 added the probabilities, 3 the notes and a checksum of all
-/// fields.
+/// The version of the file's format. A newer format is refused. Format 2 added the probabilities. Format 3 added the
+/// notes and a checksum of all fields.
 const FORMAT: i64 = 3;
 
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub(crate) struct Ledger {
     connection: Connection,
 }
 
-/// Makes commits safe from a power cut: SQLite itself syncs the log only at checkpoints, so that a commit is cheap.
+/// Makes commits durable. SQLite itself syncs the log only at checkpoints, which keeps commits cheap.
 pub(crate) struct LedgerSync {
     log: File,
 }
@@ -66,7 +66,7 @@ impl LedgerSync {
     }
 }
 
-/// Why an answer is not served any more; the record keeps it as its error.
+/// Why an answer is no longer served. The reason is stored as the record's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retired {
     Corrupt,
@@ -88,7 +88,7 @@ impl Retired {
 const STATE: &str = "CASE WHEN error IS NULL THEN 'answer' WHEN error LIKE 'corrupt: %' THEN 'corrupt'
     WHEN error LIKE 'unfit: %' OR error LIKE 'fresh: %' THEN 'retired' ELSE 'failed' END";
 
-/// The columns of fields that format 1 has, then `at` and `checksum`, then those that were added to existing files.
+/// The columns: the fields of format 1, then `at` and `checksum`, then the fields that were added to existing files.
 static SCHEMA: LazyLock<String> = LazyLock::new(|| {
     let columns = |first: bool| {
         let fields = FIELDS.iter().filter(move |field| (field.since == 1) == first);
@@ -139,8 +139,8 @@ impl Ledger {
         let mut connection = Connection::open(path).map_err(&failed)?;
         connection.busy_timeout(Duration::from_secs(60)).map_err(&failed)?;
         let found = known_format(path, &connection)?;
-        // The key index is written at random places: rare checkpoints keep that cheap. The caches are small, so that
-        // memory does not grow with the ledger; the system's own cache holds the pages.
+        // Writes to the key index are random, so rare checkpoints save work. The caches are small, so that memory does
+        // not grow with the ledger. The operating system caches the pages.
         let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;
             PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY;";
         connection.execute_batch(pragmas).map_err(&failed)?;
@@ -158,14 +158,14 @@ impl Ledger {
     pub(crate) fn sync(&self) -> Result<LedgerSync, LedgerError> {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
-        // The log exists while a connection is open that has read.
+        // The log file exists only after the connection has read something.
         self.is_empty()?;
         let opened = File::open(&log).map_err(|error| LedgerError::Io { path: log.into(), error })?;
         Ok(LedgerSync { log: opened })
     }
 
-    /// Adds records in one transaction. The first answer to a call counts: where the ledger has an earlier one, it drops the
-    /// new one. Returns the earlier answers in the records' order.
+    /// Adds records in one transaction. If the ledger already has an answer to a call, the new answer is dropped.
+    /// Returns these earlier answers, in the order of the records.
     pub(crate) fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Option<Record>>, LedgerError> {
         let at = chrono::Utc::now().timestamp_millis();
         let mut add = || {
@@ -195,13 +195,12 @@ impl Ledger {
         self.connection.execute(RETIRE, params![key.0, why.error(), Null]).map(drop).map_err(self.failed())
     }
 
-    /// Retires as [`Retired::Fresh`] the answers to `keys` that were recorded before the moment `since` (in milliseconds
-    /// since 1970).
+    /// Retires as [`Retired::Fresh`] the answers to `keys` that were recorded before `since` (milliseconds since 1970).
     pub(crate) fn retire_before(&self, keys: &[Key], since: i64) -> Result<(), LedgerError> {
         let retire = || {
             let mut old = Vec::new();
             {
-                // Mostly there is nothing to do; only otherwise the file is locked for writing.
+                // Usually there is nothing to retire. The file is locked for writing only if there is.
                 let reading = self.connection.unchecked_transaction()?;
                 let mut before = reading.prepare_cached(BEFORE)?;
                 for key in keys {
@@ -223,16 +222,16 @@ impl Ledger {
         retire().map_err(self.failed())
     }
 
-    /// The answered calls of `keys`, in their order. A record with a wrong checksum is retired and never served.
+    /// Returns the answered calls of `keys`, in order. Retires records with a wrong checksum and never returns them.
     pub(crate) fn find(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
         self.find_since(keys, i64::MIN)
     }
 
-    /// The same, but only answers that were recorded at the moment `since` (in milliseconds since 1970) or later.
+    /// Like [`Self::find`], but returns only answers recorded at `since` (milliseconds since 1970) or later.
     pub(crate) fn find_since(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
         let mut corrupt = Vec::new();
         let mut all = || {
-            // One read transaction for all: each look-up alone would lock the file again.
+            // One read transaction covers all keys. Separate look-ups would lock the file each time.
             let reading = self.connection.unchecked_transaction()?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
@@ -271,7 +270,7 @@ impl Ledger {
     }
 }
 
-/// The version of a file's format; 0 when it is new.
+/// Returns the version of a file's format, or 0 for a new file.
 fn format(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
@@ -283,8 +282,8 @@ fn known_format(path: &Path, connection: &Connection) -> Result<i64, LedgerError
     }
 }
 
-/// Creates the tables of a new file, or adds the columns that a file of an older format lacks. One transaction locks out
-/// other processes, which find the work done afterwards.
+/// Creates the tables of a new file, or adds the columns that an older file lacks. One transaction excludes other
+/// processes, which find the upgraded file afterwards.
 fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = format(&transaction)?;
@@ -299,7 +298,7 @@ fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     transaction.commit()
 }
 
-/// Adds a record; `false` if the ledger has an answer to the call.
+/// Adds a record. Returns `false` if the ledger already has an answer to the call.
 fn add_one(insert: &mut Statement<'_>, record: &Record, at: i64) -> Result<bool, rusqlite::Error> {
     insert.raw_bind_parameter(1, record.key.0)?;
     insert.raw_bind_parameter(2, at)?;
@@ -318,7 +317,7 @@ fn look_up(connection: &Connection, key: Key, since: i64) -> rusqlite::Result<Re
     Ok(found.map(|record| record.ok_or(Corrupt)).transpose())
 }
 
-/// The record in a row that begins with [`columns`]; `None` if it is not what was written.
+/// Reads the record in a row that begins with [`columns`]. Returns `None` if the record was altered.
 fn read(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
     let mut record = Record { key, ..Record::default() };
     for (i, field) in FIELDS.iter().enumerate() {

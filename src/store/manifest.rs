@@ -1,4 +1,4 @@
-//! The manifest: what a run did, as `manifest.json` in its folder.
+//! The manifest: describes a run in `manifest.json` in the run's folder.
 
 use std::time::SystemTime;
 
@@ -20,16 +20,16 @@ pub(crate) struct Manifest {
     pub(crate) pipeline: String,
     /// The hash of everything in the spec that can change a table.
     pub(crate) spec_hash: String,
-    /// [`crate::plan::Plan::identity`], which is also in the outputs.
+    /// [`crate::plan::Plan::identity`], which is also written into the outputs.
     #[serde(default)]
     pub(crate) run: String,
     pub(crate) state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replay: Option<String>,
-    /// Answers before this moment do not count, in milliseconds since 1970: everything was asked again then.
+    /// Answers recorded before this moment (milliseconds since 1970) do not count, because everything was asked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fresh_since_ms: Option<i64>,
-    /// When it was last started, RFC 3339.
+    /// The time of the last start, as RFC 3339.
     pub(crate) started_at: String,
     pub(crate) finished_at: Option<String>,
     pub(crate) sources: IndexMap<String, SourceEntry>,
@@ -52,7 +52,7 @@ pub(crate) struct Manifest {
 pub(crate) enum State {
     #[default]
     Running,
-    /// It was stopped and can be resumed.
+    /// The run was stopped and can be resumed.
     Stopped,
     Done,
 }
@@ -69,12 +69,12 @@ pub(crate) struct SourceEntry {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TransformEntry {
-    /// `split`, `join` or `gather`.
+    /// The kind of the transform, such as `split`, `join` or `gather`.
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) inputs: Vec<String>,
     pub(crate) key: Option<String>,
-    /// How many of its last columns only the stage that reads it can see.
+    /// The number of columns at the end that only the stage reading this table can see.
     pub(crate) hidden: usize,
 }
 
@@ -96,16 +96,16 @@ pub(crate) struct StageTotals {
     pub(crate) kept: u64,
     pub(crate) calls: u64,
     pub(crate) from_ledger: u64,
-    /// How many calls the packed rows would have needed without `rows_per_prompt`; without the calls of the audit.
+    /// The number of calls that the packed rows would have needed without `rows_per_prompt`, not counting audit calls.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) without_packing: u64,
     pub(crate) attempts: u64,
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
-    /// Calls that the rows needed: what would be sent without the ledger.
+    /// The number of calls that the rows need if the ledger has no answers.
     #[serde(default)]
     pub(crate) needed: u64,
-    /// US dollars; `None` without a price.
+    /// The cost in US dollars. `None` without a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) usd: Option<f64>,
     #[serde(default)]
@@ -154,7 +154,7 @@ impl Manifest {
         self.finished_at = Some(now());
     }
 
-    /// The manifest in a run's folder; `None` if there is none or it cannot be read.
+    /// Reads the manifest in a run's folder. Returns `None` if there is none or it cannot be read.
     pub(crate) fn read(run: &RunDir) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
     }

@@ -1,4 +1,4 @@
-//! Merging: adds the answers of a replay file, of another ledger or of a damaged one to a ledger.
+//! Merging: adds answers to a ledger, from a replay file or from another ledger, even a damaged one.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,11 +15,11 @@ const GROUP: usize = 4096;
 pub(crate) struct MergeCounts {
     pub(crate) added: u64,
     pub(crate) known: u64,
-    /// Answers with a wrong checksum; they were left out.
+    /// Answers that were left out because their checksum is wrong.
     pub(crate) corrupt: u64,
-    /// Failed calls; a ledger never serves them, so they were left out.
+    /// Failed calls, which were left out because a ledger never serves them.
     pub(crate) failed_calls: u64,
-    /// Whether the file is damaged: then these are the answers that could still be read.
+    /// Whether the file is damaged. If so, only the answers that were still readable were added.
     pub(crate) damaged: bool,
 }
 

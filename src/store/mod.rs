@@ -1,4 +1,4 @@
-//! The store: what a project keeps on disk. Nothing here waits for models.
+//! The store: everything that a project keeps on disk. Nothing in this module calls models.
 //!
 //! All project state is in `.fanfold/` next to the spec, which git ignores:
 //!

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Kept as a JSON object with the record and in the column `notes` of the calls table; null if every field is the default.
+/// Stored as a JSON object in the record and in the column `notes` of the calls table. Null if all fields are defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Notes {
@@ -11,7 +11,7 @@ pub(crate) struct Notes {
     pub(crate) structured_output: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) repaired: bool,
-    /// Characters that were left out of the middle of the prompt, so that it fits the context.
+    /// The number of characters removed from the middle of the prompt so that it fits the context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ impl Notes {
         (*self != Notes::default()).then(|| serde_json::to_string(self).unwrap_or_default())
     }
 
-    /// Reads [`Notes::to_json`]. Unreadable notes are the default; the checksum of the record notices.
+    /// Reads [`Notes::to_json`]. Unreadable notes become the default, and the record's checksum detects the change.
     pub(crate) fn of_json(json: &str) -> Notes {
         serde_json::from_str(json).unwrap_or_default()
     }

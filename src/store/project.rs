@@ -1,4 +1,4 @@
-//! A project's folder: `.fanfold/` next to the spec, and the locks that keep two processes from writing one file.
+//! A project's folder: `.fanfold/` next to the spec, and the locks that keep two processes from writing the same file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -15,7 +15,7 @@ pub(crate) struct Project {
     root: PathBuf,
 }
 
-/// The right to write a file. The operating system releases it when this value or the process ends.
+/// A lock on a file. The operating system releases it when this value is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Hold {
     _file: File,
@@ -26,7 +26,7 @@ impl Project {
         Project { root: folder.join(FOLDER) }
     }
 
-    /// Creates the folder, ignored by git.
+    /// Creates the folder and makes git ignore it.
     pub(crate) fn create(&self) -> Result<(), StoreError> {
         std::fs::create_dir_all(&self.root).map_err(StoreError::io(&self.root))?;
         let ignore = self.root.join(".gitignore");
@@ -44,7 +44,7 @@ impl Project {
         self.root.join("ledger.sqlite")
     }
 
-    /// The size of the ledger's file and its log, in bytes.
+    /// Returns the size of the ledger's file and its log, in bytes.
     pub(crate) fn ledger_bytes(&self) -> u64 {
         let file = self.ledger();
         let log = file.with_extension("sqlite-wal");
@@ -68,14 +68,14 @@ impl Project {
         Ok(folders.map(RunDir::new).collect())
     }
 
-    /// Locks the ledger for adding; several processes may.
+    /// Locks the ledger for adding. Several processes may hold this lock.
     pub(crate) fn share(&self) -> Result<Hold, StoreError> {
         let (file, path) = self.lock_file(LEDGER)?;
         let locked = file.try_lock_shared();
         held(file, path, locked, |_| StoreError::Cleaning)
     }
 
-    /// Locks the ledger for dropping answers; no other process may use it.
+    /// Locks the ledger for dropping answers. No other process may use the ledger meanwhile.
     pub(crate) fn alone(&self) -> Result<Hold, StoreError> {
         let (file, path) = self.lock_file(LEDGER)?;
         let locked = file.try_lock();
@@ -126,7 +126,7 @@ fn held(
     }
 }
 
-/// The files and folders in a folder, which may be missing, sorted.
+/// Returns the files and folders in a folder, sorted. The folder may be missing.
 pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut paths = Vec::new();
     if folder.exists() {
@@ -138,7 +138,7 @@ pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(paths)
 }
 
-/// The absolute path with links and `..` resolved for the part that exists.
+/// Returns the absolute path. Resolves links and `..` in the part that exists.
 fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let found = absolute.ancestors().find_map(|a| Some((a.canonicalize().ok()?, absolute.strip_prefix(a).ok()?)));

@@ -35,8 +35,8 @@ impl OriginError {
     }
 }
 
-/// The run that wrote the table at `file`. Searches the project of `folder`; without one, those in the file's folder and in
-/// the folders above it.
+/// Finds the run that wrote the table at `file`. Searches the project of `folder`. Without one, searches
+/// the projects in the file's folder and in the folders above it.
 pub(crate) fn origin(file: &Path, folder: Option<&Path>) -> Result<Origin, OriginError> {
     let shown = file.display();
     let Ok(real) = file.canonicalize() else {
@@ -68,8 +68,8 @@ fn named_run(file: &Path) -> Result<Option<String>, OriginError> {
     }
 }
 
-/// The last run in the project of `folder` that wrote the table, or that `run` names. If the table was moved, the
-/// name of the run is enough if the run wrote only one table.
+/// Returns the last run in the project of `folder` that wrote the table, or the run called `run`. If the table was
+/// moved, the name of the run is enough only if the run wrote a single table.
 fn in_project(folder: &Path, file: &Path, run: Option<&str>) -> Result<Option<Origin>, StoreError> {
     let project = Project::of(folder);
     let mut last: Option<((bool, SystemTime), Origin)> = None;
@@ -113,7 +113,7 @@ impl Origin {
         Ok(self)
     }
 
-    /// The stages behind the table, in order, and the name of the source or transform that they begin with.
+    /// Returns the stages that produced the table, in order, and the name of the source or transform before them.
     pub(crate) fn chain(&self) -> (Vec<(&str, &StageShape)>, &str) {
         let mut chain = Vec::new();
         let mut input = self.output.input.as_str();

@@ -13,15 +13,15 @@ use crate::table::{Cell, Digest, column_words};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) rows: u64,
-    /// `name: type` in Parquet, the names in CSV and JSON Lines.
+    /// The columns: `name: type` in Parquet, only names in CSV and JSON Lines.
     pub(crate) columns: Vec<String>,
     pub(crate) hash: String,
 }
 
-/// Reads the output at `path` as a stream; the error is a sentence.
+/// Reads the output at `path` as a stream. The error is a sentence.
 ///
-/// In Parquet and JSON Lines the same values have the same hash (except NaN, which JSON lacks). A CSV contains only texts, so
-/// its hash is one of texts.
+/// In Parquet and JSON Lines, equal values have the same hash (except NaN, which JSON lacks). A CSV contains only
+/// texts, so its hash is a hash of texts.
 pub(crate) fn read(path: &Path, format: TableFormat) -> Result<Content, String> {
     match format {
         TableFormat::Parquet => parquet(path),
@@ -31,7 +31,7 @@ pub(crate) fn read(path: &Path, format: TableFormat) -> Result<Content, String> 
 }
 
 fn parquet(path: &Path) -> Result<Content, String> {
-    // Read like a source: programs write equal texts and numbers as different Parquet types.
+    // Read like a source, because programs write equal texts and numbers as different Parquet types.
     let table = StoredTable::file(path)?;
     let schema = table.schema();
     let mut digest = Digest::new(schema.fields().iter().map(|f| f.name().as_str()));
@@ -89,7 +89,7 @@ fn cell(value: Value) -> Cell {
         },
         Value::String(text) => Cell::Text(text),
         Value::Array(items) => Cell::List(items.into_iter().map(cell).collect()),
-        // No output contains objects; those of another program count by their text.
+        // fanfold writes no objects. Objects written by another program are compared as text.
         Value::Object(_) => Cell::Text(value.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! The record of a finished call: its fields, its checksum and its packed form.
 //!
-//! [`FIELDS`] is the only list of the fields: the ledger, its salvage, the checksum, replay files and packed records follow
-//! it. A new field is one line there; files that were written before it read as if it were null.
+//! [`FIELDS`] is the only list of the fields: the ledger, its salvage, the checksum, replay files and packed records
+//! use it. A new field is one line there. In files written before the field was added, the field is null.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,20 +46,20 @@ pub(crate) struct Record {
     pub(crate) model: String,
     /// The raw reply of the last attempt.
     pub(crate) reply: String,
-    /// Why the model stopped; empty if there was no reply at all.
+    /// Why the model stopped. Empty if there was no reply.
     pub(crate) finish: String,
-    /// Tokens of the prompts of all attempts.
+    /// The number of tokens in the prompts of all attempts.
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
-    /// Milliseconds from the start of the first attempt to the last reply, pauses between attempts included.
+    /// Milliseconds from the start of the first attempt to the last reply, including pauses between attempts.
     pub(crate) latency_ms: f64,
     pub(crate) attempts: u32,
     pub(crate) build: Option<String>,
-    /// `kind: message` of the last attempt, if the call failed.
+    /// The error of the last attempt as `kind: message`, if the call failed.
     pub(crate) error: Option<String>,
-    /// The earlier attempts as a JSON list of `{reply, error}`, if there were any.
+    /// The earlier attempts as a JSON list of `{reply, error}`. `None` without earlier attempts.
     pub(crate) tries: Option<String>,
-    /// The probabilities of the labels, as a JSON object of keys of objects of labels.
+    /// The probabilities of the labels, as JSON: `{key: {label: probability}}`.
     pub(crate) probabilities: Option<String>,
     pub(crate) notes: Notes,
 }
@@ -68,14 +68,14 @@ pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) column: &'static str,
     pub(crate) replayed: bool,
-    /// The format of the ledger that added it.
+    /// The first format of the ledger that has the field.
     pub(crate) since: i64,
     access: Access,
 }
 
 enum Access {
     Text(fn(&Record) -> &String, fn(&mut Record) -> &mut String),
-    /// A text of the reply: null in a table if there was no reply.
+    /// A text of the reply. In a table it is null if there was no reply.
     Reply(fn(&Record) -> &String, fn(&mut Record) -> &mut String),
     Optional(fn(&Record) -> &Option<String>, fn(&mut Record) -> &mut Option<String>),
     Notes(fn(&Record) -> &Notes, fn(&mut Record) -> &mut Notes),
@@ -88,7 +88,7 @@ const fn field(name: &'static str, access: Access) -> Field {
     Field { name, column: name, replayed: true, since: 1, access }
 }
 
-/// The fields in the order of their columns. Fields that are newer than format 1 must be optional and come last.
+/// The fields in column order. Fields newer than format 1 must be optional and come last.
 pub(crate) static FIELDS: [Field; 12] = [
     field("model", Text(|r| &r.model, |r| &mut r.model)),
     field("reply", Reply(|r| &r.reply, |r| &mut r.reply)),
@@ -132,7 +132,7 @@ impl Field {
         }
     }
 
-    /// `None` if the value does not fit the field.
+    /// Returns `None` if the value does not fit the field.
     pub(crate) fn set(&self, record: &mut Record, value: Value<'_>) -> Option<()> {
         match (&self.access, value) {
             (Text(_, of) | Reply(_, of), Value::Text(text)) => *of(record) = text.into_owned(),
@@ -152,7 +152,7 @@ impl Field {
 }
 
 impl Record {
-    /// A checksum of all fields: of the key and the numbers, then of the texts with their lengths.
+    /// Returns a checksum of all fields: the key and the numbers first, then the texts with their lengths.
     pub(crate) fn checksum(&self) -> i64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"3").update(&self.key.0);
@@ -165,9 +165,9 @@ impl Record {
         for field in FIELDS.iter().filter(|field| field.kind() == Type::Text) {
             let value = field.get(self);
             let text = if let Value::Text(text) = &value { Some(text.as_bytes()) } else { None };
-            // A record without a field of format 3 or later has the checksum that it had before there was such a field.
+            // The checksum skips missing fields of format 3 or later, so that older records keep their checksums.
             if field.since < 3 {
-                // A missing text has a length that no text has, so a failed call that lost its error is not an answer.
+                // A missing text hashes an impossible length: a failed call that lost its error is not an answer.
                 hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
             }
             hasher.update(text.unwrap_or_default());
@@ -175,8 +175,8 @@ impl Record {
         first_bytes(&hasher)
     }
 
-    /// Whether `sum` is the checksum of this record, by today's rule or, for an answer, by that of formats 1 and 2. A changed
-    /// record could pass the older rule only by chance, at 1 in 2^64.
+    /// Whether `sum` is the checksum of this record. An answer may also have the checksum of formats 1 and 2. An
+    /// altered record passes the older rule only by chance (1 in 2^64).
     pub(crate) fn fits(&self, sum: i64) -> bool {
         self.checksum() == sum || (self.error.is_none() && self.older_checksum() == sum)
     }
@@ -199,7 +199,7 @@ impl Record {
         FIELDS.iter().for_each(|field| pack(field.get(self), out));
     }
 
-    /// Reads what [`Record::pack`] appended; `None` if it is something else.
+    /// Reads what [`Record::pack`] appended. Returns `None` for other bytes.
     pub(crate) fn unpack(bytes: &mut Bytes<'_>) -> Option<Self> {
         let mut record = Record { key: Key(bytes.take(16)?.try_into().ok()?), ..Record::default() };
         FIELDS.iter().try_for_each(|field| field.set(&mut record, bytes.value()?))?;
@@ -212,7 +212,7 @@ fn first_bytes(hasher: &blake3::Hasher) -> i64 {
     i64::from_le_bytes(bytes)
 }
 
-/// Appends a value: its type in one byte, the length of a text in four, and its bytes.
+/// Appends a value: its type (one byte), the length of a text (four bytes), and its bytes.
 pub(crate) fn pack(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(0),
@@ -243,7 +243,7 @@ impl<'a> Bytes<'a> {
         Some(taken)
     }
 
-    /// An unsigned number of up to 8 bytes, the highest first.
+    /// Reads an unsigned big-endian number of `count` bytes, at most 8.
     pub(crate) fn number(&mut self, count: usize) -> Option<u64> {
         Some(self.take(count)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }

@@ -1,8 +1,8 @@
-//! Recorded calls: looks calls of a replay file up by key.
+//! Recorded calls: looks up the calls of a replay file by key.
 //!
-//! Loading copies the calls in their order, which is by key, to a temporary file that needs no decoding of pages. The key and
-//! the offset of one call in every few kilobytes stay in memory. So a look-up is one short read, and memory hardly grows
-//! with the file.
+//! Loading copies the calls, sorted by key, to a temporary file that can be read without decoding Parquet pages. The
+//! key and the offset of one call in every few kilobytes stay in memory. So a look-up is one short read, and memory
+//! hardly grows with the file.
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -38,8 +38,8 @@ struct Steps {
 }
 
 impl RecordedCalls {
-    /// Copies the calls of `file`, which is at `from`, to a new file at `path`. A call that is not what was written is an
-    /// error: the user should fetch the replay file again.
+    /// Copies the calls of `file`, which was read from `from`, to a new file at `path`. An altered call is an error:
+    /// the user should fetch the replay file again.
     pub(crate) fn load(file: &ReplayFile, from: &Path, path: &Path) -> Result<Self, StoreError> {
         let damaged = |reason: String| StoreError::Replay { path: from.to_owned(), reason };
         let mut copy = BufWriter::with_capacity(64 << 10, File::create(path).map_err(StoreError::io(path))?);
@@ -80,8 +80,8 @@ impl RecordedCalls {
         Ok(RecordedCalls { path: path.to_owned(), file, steps, bytes: Vec::new() })
     }
 
-    /// How the calls ended, in their order. Where equal calls ended differently, a row gets its own; a row that is not in the
-    /// file gets an answer, if there is one.
+    /// Returns the records of the calls, in order. If equal calls ended differently, each row gets its own record. A
+    /// row that is not in the file gets an answer, if there is one.
     pub(crate) fn find(&mut self, sought: &[CallRef<'_>]) -> Result<Vec<Option<Record>>, StoreError> {
         let found = sought.iter().map(|one| self.find_one(one)).collect::<std::io::Result<_>>();
         found.map_err(StoreError::io(&self.path))
@@ -90,7 +90,7 @@ impl RecordedCalls {
     fn find_one(&mut self, sought: &CallRef<'_>) -> std::io::Result<Option<Record>> {
         let known = &self.steps.known;
         let mut best: Option<(u8, Record)> = None;
-        // Calls with the key may be at the end of the step before the first one that begins with it.
+        // The first call with the key may be at the end of the previous step.
         let first = known.partition_point(|(key, _)| *key < sought.key).saturating_sub(1);
         for (i, (key, place)) in known.iter().enumerate().skip(first) {
             if *key > sought.key {
@@ -124,13 +124,13 @@ impl RecordedCalls {
     }
 }
 
-/// How near a recorded call is to the one that is sought, from 0.
+/// Returns how well a recorded call matches the requested call; 0 is the best.
 fn rank(caller: Option<&Caller>, record: &Record, sought: &CallRef<'_>) -> u8 {
     let own = |w: &Caller| w.stage == sought.stage && w.row == sought.row && w.model == sought.model;
     if caller.is_none_or(own) { 0 } else { 1 + u8::from(record.error.is_some()) }
 }
 
-/// Replaces `out` by a call: its length in four bytes, its record, and the stage, row and model that needed it.
+/// Overwrites `out` with a call: its length in four bytes, its record, and the stage, row and model that needed it.
 fn write(out: &mut Vec<u8>, caller: Option<&Caller>, record: &Record) {
     out.clear();
     out.extend([0; 4]);

@@ -1,6 +1,6 @@
-//! Replay files: the calls of one run as one Parquet file, fit for git or a data archive.
+//! Replay files: the calls of one run as one Parquet file, for git or a data archive.
 //!
-//! The same calls are the same bytes: the rows are sorted by key, and nothing depends on when or where it was written.
+//! Equal calls produce identical bytes: the rows are sorted by key, and nothing depends on the time or the machine.
 //!
 //! The metadata of the file contains the version of the format (`fanfold.replay`), the pipeline, the hash of the spec, and
 //! the build of each model (`fanfold.models`), so that a replay can compute keys without a server.
@@ -19,18 +19,18 @@ use super::record::{self, FIELDS, Key, Record};
 use super::value::{TableBuilder, Value};
 use crate::table::parquet::{Options, Table, TableWriter};
 
-/// The version of the format; a newer one is refused.
+/// The version of the format. A newer format is refused.
 const FORMAT: u32 = 1;
 const FORMAT_FACT: &str = "fanfold.replay";
 const MODELS_FACT: &str = "fanfold.models";
 const BATCH: usize = 1024;
 
-/// The columns of a replay file, sorted by `call_key`, `stage`, `row`, `stage_model`; those of the record are described in
-/// the README, at the calls table. Of a model that is a path, `model` contains only the file's name; of network errors,
-/// `earlier_tries` contains only the kind.
+/// The columns of a replay file. Rows are sorted by `call_key`, `stage`, `row` and `stage_model`. The README describes
+/// the columns of the record at the calls table. If the model is a path, `model` contains only the file's name. For
+/// network errors, `earlier_tries` contains only the kind.
 ///
-/// `stage`, `row` and `stage_model` are null, unless equal calls ended differently (one failed, another was answered): then
-/// they name the call by its stage, the row's number from 1 and the model's name in the spec.
+/// `stage`, `row` and `stage_model` are null, unless equal calls ended differently (one failed, another was answered).
+/// Then they identify the call by its stage, the row's number from 1 and the model's name in the spec.
 fn replay_schema() -> SchemaRef {
     let own = |name: &str, kind: DataType, nullable: bool| Field::new(name, kind, nullable);
     let first = [
@@ -79,7 +79,7 @@ pub(crate) struct ReplayWriter {
 }
 
 impl ReplayWriter {
-    /// Starts the file at `path`; `of` is the pipeline's name and the spec's hash.
+    /// Creates the file at `path`. `of` is the pipeline's name and the spec's hash.
     pub(crate) fn create(
         path: &Path,
         of: (&str, &str),
@@ -98,7 +98,7 @@ impl ReplayWriter {
         Ok(ReplayWriter { writer, rows: TableBuilder::new(replay_schema()), waiting: 0 })
     }
 
-    /// Adds a call; the caller sorts them.
+    /// Adds a call. The caller must add the calls in sorted order.
     pub(crate) fn push(&mut self, caller: Option<&Caller>, record: &Record) -> Result<(), StoreError> {
         let first = [
             record.key.to_string().into(),
@@ -150,7 +150,7 @@ impl ReplayFile {
         }
         let models = table.fact(MODELS_FACT).and_then(|models| serde_json::from_str(models).ok());
         let schema = table.schema();
-        // A file that was written before a column was added lacks it.
+        // A file written before a column was added lacks the column.
         let fits = |field: &Field| match schema.field_with_name(field.name()) {
             Ok(found) => found.data_type() == field.data_type(),
             Err(_) => field.is_nullable(),
@@ -187,7 +187,7 @@ fn calls(batch: &RecordBatch) -> Vec<RecordedCall> {
         let key = Key::from_str(&Value::of(keys, i).into_text());
         let mut record = Record { key: key.unwrap_or_default(), ..Record::default() };
         for (field, column) in &fields {
-            // The checksum notices a value that does not fit.
+            // The checksum detects a value that does not fit.
             let _ = field.set(&mut record, Value::at(column, i));
         }
         let sound = key.is_ok() && matches!(Value::of(sums, i), Value::Integer(sum) if record.fits(sum));

@@ -1,15 +1,15 @@
-//! A run's folder: the parts of each stage and the calls behind them, committed one by one.
+//! A run's folder: the parts of each stage and their calls, committed one by one.
 //!
 //! ```text
 //! runs/<name>-<hash>/
 //!   manifest.json
 //!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included; of a transform all rows
 //!   stages/<stage>/part-00000.sum         its checksum
-//!   calls/<stage>-00000.parquet           the calls behind them; the folder reads as one table
+//!   calls/<stage>-00000.parquet           the calls of the part; the folder can be read as one table
 //! ```
 //!
-//! A part is committed when its file and its checksum exist. It is written to a temporary file, synced and renamed, after its
-//! calls.
+//! A part is committed when its file and its checksum exist. The file is written under a temporary name, synced and
+//! renamed, after the part's calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ impl RunDir {
         self.calls().join(format!("{stage}-{part:05}.parquet"))
     }
 
-    /// Removes the temporary files of a killed run. Only for the holder of the run's lock.
+    /// Removes the temporary files of a killed run. The caller must hold the run's lock.
     pub(crate) fn clean(&self) {
         let stages = std::fs::read_dir(self.root.join("stages")).into_iter().flatten().flatten();
         for folder in stages.map(|s| s.path()).chain([self.root.clone(), self.calls()]) {
@@ -99,7 +99,7 @@ impl RunDir {
         }
     }
 
-    /// Removes the folder and its files. Only for the holder of the run's lock.
+    /// Removes the folder and its files. The caller must hold the run's lock.
     pub(crate) fn remove(&self) -> Result<(), StoreError> {
         if self.root.exists() {
             std::fs::remove_dir_all(&self.root).map_err(StoreError::io(&self.root))
@@ -108,7 +108,7 @@ impl RunDir {
         }
     }
 
-    /// Removes all parts of `stages` and the calls table. Only for the holder of the run's lock.
+    /// Removes all parts of `stages` and the calls table. The caller must hold the run's lock.
     pub(crate) fn remove_parts<'a>(&self, stages: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
         let folders = stages.map(|stage| self.root.join("stages").join(stage)).chain([self.calls()]);
         for folder in folders.filter(|folder| folder.exists()) {
@@ -117,7 +117,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Part `part` of `stage` if it is committed and its checksum is right; reads every byte.
+    /// Returns part `part` of `stage` if it is committed and its checksum is right. Reads every byte.
     pub(crate) fn committed(&self, stage: &str, part: u64) -> Option<CommittedPart> {
         let path = self.part_path(stage, part);
         let sum = std::fs::read_to_string(sum_path(&path)).ok()?;
@@ -157,7 +157,7 @@ fn sum_of(path: &Path) -> std::io::Result<String> {
 pub(crate) struct PartWriter {
     path: PathBuf,
     rows: TableWriter,
-    /// Only of a stage that asks models.
+    /// `None` if the stage asks no models.
     calls: Option<TableWriter>,
 }
 
@@ -170,14 +170,14 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Commits the calls, then the part. All its calls must be durable in the ledger.
+    /// Commits the calls, then the part. All calls of the part must already be durable in the ledger.
     pub(crate) fn commit(mut self, facts: PartFacts) -> Result<CommittedPart, StoreError> {
         if let Some(calls) = self.calls {
             calls.commit()?;
         }
         self.rows.fact(FACTS, serde_json::to_string(&facts).unwrap_or_default());
         self.rows.commit()?;
-        // A part without its checksum, or with a torn one, is produced again, so the checksum need not be synced.
+        // A part with a missing or torn checksum is produced again, so the checksum need not be synced.
         let path = sum_path(&self.path);
         sum_of(&self.path).and_then(|sum| std::fs::write(&path, sum)).map_err(StoreError::io(&path))?;
         Ok(CommittedPart { facts, table: Table::open(&self.path)? })

@@ -1,4 +1,4 @@
-//! Spec shapes: the layout of a run's tables, kept in its manifest for readers without the spec.
+//! Spec shapes: the layout of a run's tables, stored in the manifest for readers without the spec.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use crate::spec::{Form, Spec, StageSpec};
 pub(crate) struct StageShape {
     pub(crate) input: String,
     pub(crate) models: Vec<String>,
-    /// `dealt`, `wide` or `long`.
+    /// The layout of the answers: `dealt`, `wide` or `long`.
     pub(crate) layout: String,
     pub(crate) replicates: u64,
-    /// Rows of its table for each row of its input.
+    /// The number of rows of the stage's table per row of its input.
     pub(crate) fold: u64,
-    /// Rows of its input in every part but the last.
+    /// The number of input rows in every part except the last.
     pub(crate) chunk_size: u64,
     pub(crate) adds: Vec<AddedColumn>,
-    /// The columns of its input that it fills where they are empty.
+    /// The columns of the input that the stage fills where they are empty.
     pub(crate) fills: Vec<String>,
 }
 
@@ -29,10 +29,10 @@ pub(crate) struct AddedColumn {
     /// The model that gave the answers, if each model has its own columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
-    /// The keys in the stage's table of the spec that define it; empty for a column that the run adds (errors, models).
+    /// The keys of the stage's table in the spec that define the column. Empty for the run's columns (errors, models).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) from: Vec<String>,
-    /// The JSON Schema of its value, if it is one key of the reply.
+    /// The JSON Schema of the value, if the column is one key of the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<Value>,
 }
@@ -57,7 +57,7 @@ impl StageShape {
 fn added(stage: &StageSpec) -> Vec<AddedColumn> {
     let info = &stage.stage.info;
     let writes = info.writes.len();
-    // What one model adds: its answers, perhaps its name, its error.
+    // Each model adds its answers, its name if the table has that column, and its error.
     let group = writes + usize::from(stage.answers.names_model()) + 1;
     let lead = usize::from(stage.answers.replicates > 1) + usize::from(stage.answers.form == Form::Long);
     let column = |(i, field): (usize, &Arc<arrow_schema::Field>)| {

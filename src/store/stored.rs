@@ -17,7 +17,7 @@ const BATCH_BYTES: u64 = 4 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
-    /// The column that identifies a row of the source; without one the row's number does.
+    /// The column that identifies a row of the source. `None` means that the row's number does.
     key: Option<String>,
     /// The columns that distinguish the rows of one source row: `replicate` and `model`, if there are several.
     within: Vec<String>,
@@ -44,7 +44,7 @@ impl StoredTable {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         let file = source::File {
-            // The name of one file, even if it looks like a pattern.
+            // Escaped, because a file name may look like a glob pattern.
             path: glob::Pattern::escape(name),
             format: source::FileFormat::of(path),
             key: None,
@@ -56,7 +56,7 @@ impl StoredTable {
         Ok(StoredTable { schema, location: Location::File(file, folder.to_owned()), identity: None })
     }
 
-    /// The table of `output` as a finished run with this manifest made it; the error is why there is none.
+    /// Returns the table of `output` as a finished run with this manifest wrote it. The error says why there is none.
     pub(crate) fn output(run: &RunDir, manifest: &Manifest, output: &str) -> Result<StoredTable, String> {
         let Some(facts) = manifest.outputs.get(output) else { return Err("the run has no such output".to_owned()) };
         if !manifest.stages.contains_key(&facts.input) {
@@ -75,11 +75,11 @@ impl StoredTable {
         }
     }
 
-    /// How its rows are matched with those of `other`, and the numbers of consecutive rows per source row in both; the error
-    /// is a sentence.
+    /// Returns how rows are matched with those of `other`, and the number of consecutive rows per source row in both
+    /// tables. The error is a sentence.
     pub(crate) fn matching(&self, other: &StoredTable) -> Result<(Matching, [u64; 2]), String> {
         let plain = Identity { key: None, within: Vec::new(), fold: 1 };
-        // A file counts as a table like the other one if it has the columns.
+        // A file has no identity. It can use the identity of the other table if it has the columns.
         let like = |identity: &Identity, table: &StoredTable| {
             let fits = identity.key.iter().chain(&identity.within).all(|column| table.has(column));
             if fits { identity.clone() } else { plain.clone() }

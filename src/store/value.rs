@@ -1,4 +1,4 @@
-//! Values: one cell on its way into or out of SQLite, Arrow or a packed record.
+//! Values: converts one cell to and from SQLite, Arrow and packed records.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// `None` for a blob and for text that is not UTF-8; no record contains these.
+    /// `None` for a blob or for text that is not UTF-8. Records contain neither.
     pub(crate) fn of_sql(value: ValueRef<'a>) -> Option<Self> {
         Some(match value {
             ValueRef::Null => Value::Null,
@@ -116,14 +116,14 @@ impl TableBuilder {
         }
     }
 
-    /// The rows so far; the builder is empty afterwards.
+    /// Returns the rows so far and empties the builder.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         RecordBatch::try_new(self.schema.clone(), self.columns.iter_mut().map(Column::finish).collect())
     }
 }
 
 impl Column {
-    /// A value of another type is null.
+    /// Appends null for a value of another type.
     fn push(&mut self, value: Value<'_>) {
         match (self, value) {
             (Column::Text(column), Value::Text(text)) => column.append_value(text),

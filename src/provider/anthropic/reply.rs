@@ -13,7 +13,7 @@ use crate::provider::wire::{endless, unlisted, with_text};
 use crate::provider::{Build, CallError, CallErrorKind, Finish, Inventory, Listed, Model, Reply};
 
 #[derive(Deserialize)]
-struct Answered {
+struct ResponseBody {
     #[serde(default)]
     content: Vec<Block>,
     stop_reason: Option<String>,
@@ -54,13 +54,13 @@ impl Usage {
 }
 
 #[derive(Deserialize)]
-struct Known {
+struct ModelEntry {
     id: String,
     max_input_tokens: Option<u64>,
 }
 
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
-    let answered = answer.reply(|answered: &Answered| answered.error.as_ref(), Fault::error_of)?;
+    let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), Fault::error_of)?;
     let texts = answered.content.iter().filter(|block| block.kind == "text");
     let text: String = texts.filter_map(|block| block.text.as_deref()).collect();
     let finish = match answered.stop_reason.as_deref() {
@@ -98,13 +98,13 @@ pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> R
     if !answer.is_success() {
         return Err(fault.error(answer));
     }
-    let digest = answer.json::<Known>().ok().map(|known| known.id).filter(|id| !id.is_empty());
+    let digest = answer.json::<ModelEntry>().ok().map(|known| known.id).filter(|id| !id.is_empty());
     Ok(Build { digest, ..Build::default() })
 }
 
 #[derive(Deserialize)]
 struct List {
-    data: Vec<Known>,
+    data: Vec<ModelEntry>,
     #[serde(default)]
     has_more: bool,
 }
@@ -115,7 +115,7 @@ pub(super) fn inventory(pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallE
     let Some(List { data, has_more: more }) = Answer::list(page, Fault::error_of)? else {
         return Ok(Inventory::default());
     };
-    let listed = |known: Known| Listed { id: known.id, context: known.max_input_tokens, ..Listed::default() };
+    let listed = |known: ModelEntry| Listed { id: known.id, context: known.max_input_tokens, ..Listed::default() };
     Ok(Inventory { models: data.into_iter().map(listed).collect(), more, ..Inventory::default() })
 }
 

@@ -14,7 +14,7 @@ use crate::provider::{Build, CallError, CallErrorKind, Finish, Inventory, Listed
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answered {
+struct ResponseBody {
     #[serde(default)]
     candidates: Vec<Candidate>,
     prompt_feedback: Option<Feedback>,
@@ -111,13 +111,13 @@ impl Usage {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Known {
+struct ModelEntry {
     version: Option<String>,
     supported_generation_methods: Option<Vec<String>>,
 }
 
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
-    let answered = answer.reply(|answered: &Answered| answered.error.as_ref(), Fault::error_of)?;
+    let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), Fault::error_of)?;
     let Some(candidate) = answered.candidates.into_iter().next() else {
         return Err(match answered.prompt_feedback.and_then(|feedback| feedback.block_reason) {
             Some(reason) => CallError::raw(CallErrorKind::Refused, format!("the prompt was blocked ({reason})")),
@@ -161,7 +161,7 @@ pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> R
     if !answer.is_success() {
         return Err(fault.error(answer));
     }
-    let Ok(known) = answer.json::<Known>() else { return Ok(Build::default()) };
+    let Ok(known) = answer.json::<ModelEntry>() else { return Ok(Build::default()) };
     let methods = known.supported_generation_methods.unwrap_or_default();
     if !methods.is_empty() && !methods.iter().any(|method| method == "generateContent") {
         let message = format!("the model `{}` on {endpoint} doesn't generate text", model.id);

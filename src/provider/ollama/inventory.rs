@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::pages::{Shown, Tags, failed, tagged};
+use super::pages::{ModelPage, Tags, failed, tagged};
 use crate::provider::answer::Answer;
 use crate::provider::inventory::{Inventory, Listed, Page};
 use crate::provider::{CallError, Timings};
@@ -54,7 +54,7 @@ pub(super) fn read(ids: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Invento
     let version: Option<Version> = page(2).and_then(|page| page.json().ok());
     let context = |name: &str| {
         let at = ids.iter().position(|id| tagged(id).eq_ignore_ascii_case(&tagged(name)))?;
-        let shown: Shown = page(3 + at)?.json().ok()?;
+        let shown: ModelPage = page(3 + at)?.json().ok()?;
         // The key is `llama.context_length` or `qwen2.context_length`: the first word is the architecture.
         shown.model_info.iter().find(|(key, _)| key.ends_with(".context_length")).and_then(|(_, value)| value.as_u64())
     };

@@ -22,7 +22,7 @@ pub(super) struct Tag {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Shown {
+pub(super) struct ModelPage {
     pub(crate) template: Option<String>,
     pub(crate) details: Option<Details>,
     #[serde(default)]

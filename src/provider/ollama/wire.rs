@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::inventory;
-use super::pages::{Shown, Tags, failed, tagged};
+use super::pages::{ModelPage, Tags, failed, tagged};
 use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::answer::Answer;
@@ -61,8 +61,8 @@ struct Options<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answered {
-    message: Option<Said>,
+struct ResponseBody {
+    message: Option<MessageBody>,
     #[serde(default)]
     done: bool,
     done_reason: Option<String>,
@@ -73,7 +73,7 @@ struct Answered {
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct MessageBody {
     content: Option<String>,
 }
 
@@ -125,7 +125,7 @@ impl Wire for OllamaWire {
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
-        let answered = answer.reply(|answered: &Answered| answered.error.as_ref(), failed)?;
+        let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), failed)?;
         if !answered.done {
             return Err(CallError::raw(
                 CallErrorKind::Truncated,
@@ -181,7 +181,7 @@ impl Wire for OllamaWire {
 
     fn add_more(&self, build: &mut Build, answer: Answer<'_>) {
         // A gateway may not have this page.
-        let Some(shown) = answer.json::<Shown>().ok().filter(|_| answer.is_success()) else { return };
+        let Some(shown) = answer.json::<ModelPage>().ok().filter(|_| answer.is_success()) else { return };
         let level = shown.details.and_then(|details| details.quantization_level);
         build.quantization = build.quantization.take().or(level);
         build.template = shown.template.map(|template| blake3::hash(template.as_bytes()).to_hex().to_string());

@@ -48,7 +48,7 @@ struct Slot {
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct PropsBody {
     timings: Option<Took>,
     usage: Option<Usage>,
 }
@@ -124,7 +124,7 @@ fn parameters(count: f64) -> String {
 }
 
 pub(super) fn timings(answer: Answer<'_>) -> Timings {
-    let Ok(Told { timings, usage }) = answer.json::<Told>() else { return Timings::default() };
+    let Ok(PropsBody { timings, usage }) = answer.json::<PropsBody>() else { return Timings::default() };
     let cached = usage.and_then(|usage| usage.prompt_tokens_details?.cached_tokens);
     let part = |part: fn(&Took) -> Option<f64>| Timings::millis(timings.as_ref().and_then(part));
     Timings {

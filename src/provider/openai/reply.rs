@@ -26,7 +26,7 @@ struct Completion {
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Option<Said>,
+    message: Option<MessageBody>,
     logprobs: Option<Logprobs>,
     finish_reason: Option<String>,
 }
@@ -37,7 +37,7 @@ struct Logprobs {
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct MessageBody {
     #[serde(default)]
     content: Content,
     refusal: Option<String>,
@@ -105,7 +105,7 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
         return Err(CallError::raw(CallErrorKind::Malformed, "the reply has no choices"));
     };
-    let said = choice.message.unwrap_or(Said { content: Content::default(), refusal: None });
+    let said = choice.message.unwrap_or(MessageBody { content: Content::default(), refusal: None });
     if let Some(refusal) = said.refusal.filter(|refusal| !refusal.is_empty()) {
         return Err(CallError::raw(CallErrorKind::Refused, format!("the model refused: {refusal}")));
     }

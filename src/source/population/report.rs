@@ -12,7 +12,7 @@ use super::fields::Output;
 use super::frame::{Frame, Target, cell_values, projection, summed};
 use super::graph::{Characteristic, Values};
 use super::raking::Fit;
-use super::respondents::{Fitted, How, Population};
+use super::respondents::{FittedFrame, How, Population};
 use crate::source::error::SourceError;
 
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Population {
         let columns = self.columns(fitted.as_ref());
         let mut counted = match (&self.how, &fitted) {
             (How::Drawn(people), _) => Counted::Columns(people.characteristics.iter().map(Tally::new).collect()),
-            (How::Raked(raking), Some(Fitted { frame, .. })) => {
+            (How::Raked(raking), Some(FittedFrame { frame, .. })) => {
                 Counted::Cells(frame, raking.output, vec![0.0; frame.seed.len()])
             }
             (How::Raked(_), None) => Counted::Columns(Vec::new()),

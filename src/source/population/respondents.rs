@@ -40,7 +40,7 @@ pub(crate) struct Raking {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Fitted {
+pub(crate) struct FittedFrame {
     pub(crate) frame: Frame,
     pub(crate) fit: Fit,
 }
@@ -60,7 +60,7 @@ impl Population {
     }
 
     /// The frame and its fit; `None` for a drawn population.
-    pub(crate) fn fitted(&self, folder: &Path) -> Result<Option<Fitted>, SourceError> {
+    pub(crate) fn fitted(&self, folder: &Path) -> Result<Option<FittedFrame>, SourceError> {
         let How::Raked(raking) = &self.how else { return Ok(None) };
         let (frame, faults) = frame::frame(&raking.margins, raking.seed_table.as_ref(), folder)?;
         let Some(frame) = frame else {
@@ -79,10 +79,10 @@ impl Population {
                 "possible causes: margins that contradict each other, many zeros in the seed table, a `tolerance` that is too small";
             SourceError::new(message).help(help).at(["margins"])
         })?;
-        Ok(Some(Fitted { frame, fit }))
+        Ok(Some(FittedFrame { frame, fit }))
     }
 
-    pub(crate) fn columns(&self, fitted: Option<&Fitted>) -> Columns {
+    pub(crate) fn columns(&self, fitted: Option<&FittedFrame>) -> Columns {
         let drawn = match (&self.how, fitted) {
             (How::Drawn(people), _) => people.characteristics.iter().map(drawn).collect(),
             (How::Raked(raking), fitted) => {
@@ -98,10 +98,10 @@ impl Population {
         Columns::new(drawn, &self.fixed)
     }
 
-    pub(crate) fn blocks(&self, fitted: Option<&Fitted>) -> Box<dyn Iterator<Item = Block> + Send> {
+    pub(crate) fn blocks(&self, fitted: Option<&FittedFrame>) -> Box<dyn Iterator<Item = Block> + Send> {
         match (&self.how, fitted) {
             (How::Drawn(people), _) => Box::new(Draws::new(people.clone(), self.seed)),
-            (How::Raked(raking), Some(Fitted { frame, fit })) => match raking.output {
+            (How::Raked(raking), Some(FittedFrame { frame, fit })) => match raking.output {
                 Output::People => Box::new(Raked::people(frame, fit, self.n, self.seed)),
                 Output::Weights => Box::new(Raked::weights(frame, fit, self.n)),
             },

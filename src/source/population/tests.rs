@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use statrs::function::gamma::gamma_ur;
 
 use super::*;
-use crate::document::{Document, Place, SpecFormat};
+use crate::document::{Document, SourcePosition, SpecFormat};
 use crate::table::{Cell, cell_at};
 
 /// The problems of a source: the path or key that each points to, and its message.
@@ -20,9 +20,9 @@ fn try_read(text: &str) -> (Option<Box<dyn Source>>, Told) {
     let mut problems = document::Problems::default();
     let source = (KIND.decode)(&document.root, &document::Path::root(), &mut problems);
     let told = problems.into_iter().map(|problem| match problem.place {
-        Place::Value(path) => (path.to_string(), problem.message),
-        Place::Key(path) => (format!("key {path}"), problem.message),
-        Place::Span(_) => panic!("no span is known here"),
+        SourcePosition::Value(path) => (path.to_string(), problem.message),
+        SourcePosition::Key(path) => (format!("key {path}"), problem.message),
+        SourcePosition::Span(_) => panic!("no span is known here"),
     });
     (source, told.collect())
 }

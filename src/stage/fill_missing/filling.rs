@@ -1,4 +1,4 @@
-//! The questions of a `fill-missing` stage: what a row lacks, how it is asked for, and the cells of the row.
+//! The questions of a `fill-missing` stage: the missing keys of a row, the prompt for them, and the cells of the row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::table::{Cell, Column, Row, Type};
 
 const TASK: &str = "Read the text and give the values that are asked for. Take them from the text alone; a value that the \
                     text does not give is null.";
-/// The cell of the source column where the value was present.
+/// The content of the source column for a value that was already present.
 const ORIGINAL: &str = "original";
 
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) field: Field,
-    /// The column of the input that may hold the value already.
+    /// The column of the input that may already contain the value.
     pub(crate) column: Option<usize>,
     pub(crate) filled: Option<usize>,
     pub(crate) target: String,
@@ -42,7 +42,7 @@ pub(crate) struct Filling {
     pub(crate) keys: Vec<Key>,
     pub(crate) nulls: Vec<String>,
     pub(crate) evidence: Option<Evidence>,
-    /// The shapes so far, by the keys that are missing: most rows of a table lack the same ones.
+    /// The shapes so far, by missing keys. Most rows of a table lack the same keys.
     pub(crate) shapes: Mutex<HashMap<Vec<bool>, Arc<Shape>>>,
 }
 
@@ -106,7 +106,7 @@ impl Filling {
         })
     }
 
-    /// For each key the value that the row has already, if any.
+    /// Returns for each key the value that the row already has, if any.
     fn originals(&self, row: Row<'_>) -> Result<Vec<Option<Cell>>, Failure> {
         let original = |key: &Key| {
             let Some(column) = key.column else { return Ok(None) };
@@ -148,7 +148,7 @@ impl Filling {
         let (mut cells, mut in_place) = (Vec::new(), Vec::new());
         for (key, filled) in self.keys.iter().zip(keys) {
             match key.filled {
-                // The present value stays unchanged, even one that counts as missing if there is no better value.
+                // The present value stays unchanged, even if it counts as missing and no better value was found.
                 Some(column) if filled.value == Cell::Null => in_place.push(row.cell(column)),
                 Some(_) => in_place.push(filled.value),
                 None => cells.push(filled.value),
@@ -163,7 +163,7 @@ impl Filling {
     }
 }
 
-/// A value without those items of a list that mean unknown; an empty list becomes null.
+/// Removes the items of a list that mean unknown. An empty list becomes null.
 fn known_items(value: Cell, field: &Field) -> Cell {
     let Cell::List(mut items) = value else { return value };
     items.retain(|item| match item {
@@ -201,7 +201,7 @@ impl Ask for Filling {
     }
 
     fn unanswered(&self, row: Row<'_>, _: &[Answer]) -> Vec<Cell> {
-        // A present value stays whatever the calls returned; a value that does not fit its type is left out.
+        // A present value is kept whatever the calls returned. A value that does not fit its type is left out.
         let value = |key: &Key| {
             let cell = row.cell(key.column?);
             converted(&cell, &key.field.kind).ok().filter(|_| !is_missing(&cell, &self.nulls))

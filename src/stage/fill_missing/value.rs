@@ -1,4 +1,4 @@
-//! Values: which ones count as missing, and present values as cells of their field.
+//! Values: decides which values are missing, and converts present values to cells of their field.
 
 use crate::prompt::AnswerType;
 use crate::table::Cell;
@@ -19,7 +19,7 @@ pub(crate) fn is_missing(cell: &Cell, nulls: &[String]) -> bool {
     }
 }
 
-/// A present value as a cell of type `kind`; the error is a sentence. Bounds and options are not checked.
+/// Converts a present value to a cell of type `kind`. The error is a sentence. Bounds and options are not checked.
 pub(crate) fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
     let wrong = |what: &str| Err(format!("{} is not {what}", shown(cell)));
     match (kind, cell) {

@@ -12,9 +12,9 @@ use crate::prompt::{Answer, Bound, Expect, Failure, FailureKind, Message, Prompt
 use crate::stage::ask::Ask;
 use crate::table::{Cell, Row};
 
-/// The prefix of a hidden column, before the name of the column whose cells it gathers.
+/// The prefix of a hidden column's name. The rest is the name of the column whose cells it gathers.
 const HIDDEN: &str = "rows/";
-/// Bytes of a prompt that are counted as one token.
+/// The number of prompt bytes that are counted as one token.
 const BYTES_PER_TOKEN: u64 = 4;
 
 pub(crate) fn hidden(name: &str) -> String {
@@ -135,7 +135,7 @@ impl BoundReduce {
         }
     }
 
-    /// How many items from `start` on, out of `all`, fit into one prompt.
+    /// Returns how many of the `all` items fit into one prompt, counting from item `start`.
     fn fitting(&self, start: usize, all: usize, ask: PromptAbout<'_>) -> Result<usize, Failure> {
         let Some(most) = self.tokens else { return Ok(all - start) };
         let fits = |count: usize| -> Result<bool, Failure> { Ok(tokens(&ask(start..start + count)?) <= most) };
@@ -179,7 +179,7 @@ impl BoundReduce {
         ))
     }
 
-    /// The prompts of the next level of a tree; none if there is one answer.
+    /// Returns the prompts of the next level of a tree; none if there is one answer.
     fn tree(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let leaves = self.leaves(row, items)?;
         if so_far.is_empty() {
@@ -203,7 +203,7 @@ impl BoundReduce {
             if known == 0 {
                 return groups.into_iter().filter(|group| group.len() > 1).map(ask).collect();
             }
-            // An answer that is alone goes to the next level unchanged.
+            // An answer without a partner goes to the next level unchanged.
             let next = groups.into_iter().map(|group| match group.len() {
                 1 => Some(level[group.start].clone()),
                 _ => left.next().cloned(),
@@ -213,7 +213,7 @@ impl BoundReduce {
         Ok(Vec::new())
     }
 
-    /// The next prompt of a fold; none after the last row.
+    /// Returns the next prompt of a fold; none after the last row.
     fn fold(&self, row: Row<'_>, items: &[Item], so_far: &[Answer]) -> Result<Vec<Prompt>, Failure> {
         let mut start = 0;
         for i in 0..=so_far.len() {
@@ -277,9 +277,9 @@ impl Ask for BoundReduce {
         let leaves = self.leaves(row, &self.items(row)).map_or(1, |leaves| leaves.len() as u64);
         Some(match self.strategy {
             Strategy::Single => 1,
-            // Each level has at most half of the prompts of the one below.
+            // Each level has at most half as many prompts as the level below.
             Strategy::Tree => (2 * leaves).saturating_sub(1).max(1),
-            // The answer so far takes tokens too, so there may be more prompts than leaves: at most one for each row.
+            // The answer so far also takes tokens, so there may be more prompts than leaves, at most one for each row.
             Strategy::Fold => leaves,
         })
     }

@@ -1,4 +1,4 @@
-//! Gathering: each group of rows as one row, whose hidden columns are lists of the cells of the group's rows.
+//! Gathering: turns each group of rows into one row, whose hidden columns are lists of the cells of the group's rows.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,19 +15,19 @@ use serde_json::json;
 use crate::stage::transform::{Pass, Transform, TransformInfo, Work};
 use crate::table::Guard;
 
-/// Rows of the input whose groups are returned at once, if no group is larger.
+/// The most input rows whose groups are returned together, unless one group is larger.
 const ROWS: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Gather {
-    /// The columns of a group: its grouping columns, its rows, the rows left out; then the hidden ones.
+    /// The columns of a group: grouping columns, number of rows, number of rows left out, then the hidden columns.
     pub(crate) schema: SchemaRef,
     pub(crate) by: Vec<usize>,
-    /// The columns that its rows are ordered by; equal rows keep their order.
+    /// The columns that the rows of a group are ordered by. Equal rows keep their order.
     pub(crate) order: Vec<usize>,
     pub(crate) descending: bool,
     pub(crate) reads: Vec<usize>,
-    /// A row with one of these signs is left out.
+    /// A row to which one of these guards applies is left out.
     pub(crate) leaves_out: Vec<Guard>,
     pub(crate) input: SchemaRef,
 }
@@ -68,7 +68,7 @@ impl Work for Gather {
 #[derive(Default)]
 struct Groups {
     places: HashMap<OwnedRow, usize>,
-    /// The groups; their rows are numbered among the rows that are kept.
+    /// The groups. Their row numbers count only the rows that are kept.
     found: Vec<Group>,
     kept: u64,
 }
@@ -79,7 +79,7 @@ struct Group {
     left_out: i64,
 }
 
-/// A pass over the rows. The grouping values of all rows are kept, so that a group whose rows are all left out has a row too.
+/// A pass over the rows. Keeps the grouping values of all rows, so that a group without kept rows also has a row.
 struct Gathering<'a> {
     gather: &'a Gather,
     kept: Vec<usize>,
@@ -157,7 +157,7 @@ impl Gathering<'_> {
 impl Pass for Gathering<'_> {
     fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
         let by: Vec<ArrayRef> = self.gather.by.iter().map(|column| batch.column(*column).clone()).collect();
-        // Without a column there is one group, with an empty key.
+        // Without a grouping column there is one group, with an empty key.
         let keys = match by.is_empty() {
             true => None,
             false => Some(self.converter.as_ref().map_err(Clone::clone)?.convert_columns(&by).map_err(sentence)?),

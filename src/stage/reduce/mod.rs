@@ -1,4 +1,4 @@
-//! `type = "reduce"`: one answer about many rows. [`gather`] makes a row of each group, [`asking`] asks about it.
+//! `type = "reduce"`: one answer about many rows. [`gather`] makes one row per group, and [`asking`] asks about it.
 
 mod asking;
 mod gather;
@@ -212,7 +212,7 @@ impl StageConfig for Reduce {
         let hidden: Vec<usize> = (shown..fields.len()).collect();
         let info = StageInfo {
             reads: hidden.clone(),
-            // The hidden columns of a group whose rows are all left out are null; it is skipped.
+            // The hidden columns of a group whose rows are all left out are null, so the group is skipped.
             needs: hidden.iter().take(1).copied().collect(),
             at_once: true,
             probabilities: expect.needs_probabilities(),

@@ -1,4 +1,4 @@
-//! `type = "split"`: a row for each piece of a text. No model.
+//! `type = "split"`: makes a row for each piece of a text, without a model.
 
 mod pieces;
 
@@ -118,7 +118,7 @@ impl TransformConfig for Split {
             "type": KIND.name, "text_column": self.text_column, "size": self.size, "overlap": self.overlap,
             "unit": self.unit, "by": self.by, "tokenizer": (self.unit == Unit::Tokens).then_some(tokenizer),
         });
-        // A piece is part of the text.
+        // The piece comes from the text column.
         let origins = kept.iter().map(|column| Some((0, *column)));
         let origins = origins.chain([None, None, None, None, Some((0, text))]).collect();
         let info = TransformInfo {

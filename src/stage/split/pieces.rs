@@ -1,4 +1,4 @@
-//! Pieces: the cuts of a text. Boundaries of graphemes, words and sentences are those of Unicode Standard Annex 29.
+//! Pieces: cuts a text. The boundaries of graphemes, words and sentences follow Unicode Standard Annex 29.
 
 use std::ops::Range;
 
@@ -34,7 +34,7 @@ pub(crate) enum By {
 
 pub(crate) struct Cutter {
     pub(crate) size: usize,
-    /// Units at most that two pieces share, less than `size`.
+    /// The most units that two pieces share; less than `size`.
     pub(crate) overlap: usize,
     pub(crate) unit: Unit,
     pub(crate) by: By,
@@ -54,7 +54,7 @@ pub(crate) struct Piece<'a> {
     pub(crate) characters: Range<usize>,
 }
 
-/// A part of a text that is not cut: its end in bytes, and its units.
+/// A segment of a text that is not cut: its end in bytes, and its number of units.
 #[derive(Clone, Copy, Debug)]
 struct Atom {
     end: usize,
@@ -62,9 +62,9 @@ struct Atom {
 }
 
 impl Cutter {
-    /// The pieces of `text`, in order; at least one. Each starts at the end of the piece before, or up to `overlap` units
-    /// earlier, so that together they are the text. A unit, or a grapheme in which a unit ends, that is larger than `size` is
-    /// a separate piece.
+    /// Returns the pieces of `text`, in order; at least one. Each piece starts at the end of the previous piece or up
+    /// to `overlap` units earlier, so together the pieces are the whole text. A unit (or a grapheme in which a unit
+    /// ends) larger than `size` is a separate piece.
     pub(crate) fn pieces<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
         let mut atoms = Vec::new();
         self.atoms(text, 0, self.by, &mut atoms);
@@ -86,7 +86,7 @@ impl Cutter {
             }
             let mut shared = 0;
             let mut next = last;
-            // An overlap has at least one unit, and it must leave the next piece room to advance.
+            // An overlap has at least one unit, and it must let the next piece advance.
             while self.overlap > 0
                 && next > first + 1
                 && shared + atoms[next - 1].units <= self.overlap
@@ -140,7 +140,7 @@ impl Cutter {
                 for (start, part) in text.split_word_bound_indices() {
                     let end = at + start + part.len();
                     match out[first..].last_mut() {
-                        // Other segments belong to the word before; at the very start to the first word.
+                        // Other segments belong to the previous word, or at the very start to the first word.
                         Some(atom) if !is_word(part) => atom.end = end,
                         Some(atom) if atom.units == 0 => *atom = Atom { end, units: 1 },
                         _ => out.push(Atom { end, units: usize::from(is_word(part)) }),
@@ -151,7 +151,7 @@ impl Cutter {
         }
     }
 
-    /// Adds the tokens of `text`; those that end within a grapheme go together with what follows.
+    /// Adds the tokens of `text`. Tokens that end within a grapheme are merged with the next tokens.
     fn tokens(&self, text: &str, at: usize, out: &mut Vec<Atom>) {
         let Some(tokenizer) = self.tokens else { return };
         let mut boundaries = text.grapheme_indices(true).map(|(start, g)| start + g.len()).peekable();
@@ -172,14 +172,14 @@ fn is_word(part: &str) -> bool {
     part.chars().any(char::is_alphanumeric)
 }
 
-/// The code points before byte `to`, counted from the last (byte, code points).
+/// Returns the number of code points before byte `to`, counting on from the last (byte, code points).
 fn advance(text: &str, counted: &mut (usize, usize), to: usize) -> usize {
     let (byte, characters) = *counted;
     *counted = (to, characters + text[byte..to].chars().count());
     counted.1
 }
 
-/// The paragraphs of a text, each with the blank lines after it.
+/// Returns the paragraphs of a text, each with the blank lines after it.
 fn paragraphs(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut start, mut at, mut blank) = (0, 0, false);

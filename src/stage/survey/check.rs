@@ -39,7 +39,7 @@ pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &m
         if text.is_empty() {
             check.wrong(draft.at.key("text"), "a question needs a text");
         }
-        // A wrong question is kept, so that others can name it.
+        // An invalid question is kept, so that other questions can refer to it.
         let form = form.unwrap_or(Form::Text);
         questions.push(Question { id: id.to_owned(), text, form, when, pinned: draft.table.pinned });
     }

@@ -1,6 +1,6 @@
-//! The interview: what a respondent is asked next, given the answers so far, and the cells of a row.
+//! The interview: the next questions for a respondent, given the answers so far, and the cells of a row.
 //!
-//! Nothing is kept between rounds. Each round derives its state from the answers again, so that a resumed run asks the same.
+//! No state is kept between rounds. Each round derives it from the answers, so a resumed run sends the same prompts.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::stage::ask::{Ask, BindContext, StageInfo};
 use crate::stage::columns::AnswerColumns;
 use crate::table::{Cell, Column, Row, Simple, Type};
 
-/// The column of survey weights, which do not describe a person.
+/// The column of survey weights. The persona leaves it out, since weights do not describe a person.
 const WEIGHT: &str = "weight";
 
 const RULE: &str = "Answer every question as this person would, from their own situation and point of view.";
@@ -56,7 +56,7 @@ impl Persona {
     }
 }
 
-/// A cell in words; `None` if it is empty.
+/// Returns a cell in words, or `None` if the cell is empty.
 fn in_words(cell: &Cell) -> Option<String> {
     match cell {
         Cell::Null => None,
@@ -75,7 +75,7 @@ pub(crate) fn order_column(stage: &str) -> String {
     format!("{stage}_question_order")
 }
 
-/// The questions that move together: those linked by a condition, with all between them.
+/// Returns the blocks of questions that move together: questions linked by a condition, and all questions between them.
 pub(crate) fn blocks(questions: &[Question]) -> Vec<Range<usize>> {
     // Whether each question is linked with the one before it.
     let mut tied = vec![false; questions.len()];
@@ -113,10 +113,10 @@ struct Progress {
     respondent: u64,
     order: Vec<usize>,
     options: Vec<Vec<usize>>,
-    /// By question: its answer, null if it was skipped, `None` if it has not been reached.
+    /// The answer to each question: null if it was skipped, `None` if it has not been reached.
     cells: Vec<Option<Cell>>,
     answered: Vec<usize>,
-    /// The next questions; none at the end.
+    /// The next questions; empty at the end.
     next: Vec<usize>,
     failure: Option<Failure>,
 }
@@ -185,7 +185,7 @@ impl Interview {
             next: Vec::new(),
             failure: None,
         };
-        // The cells of all answers, question by question: a call about a whole questionnaire has several.
+        // The cells of all answers in question order. A call about a whole questionnaire returns several cells.
         let mut given = answers.iter().flatten();
         loop {
             match self.round(row, &mut way.cells, &way.order) {
@@ -213,7 +213,7 @@ impl Interview {
         }
     }
 
-    /// The questions that can be asked now; those whose condition does not hold are skipped.
+    /// Returns the questions that can be asked now. Skips questions whose condition does not hold.
     fn round(&self, row: Row<'_>, cells: &mut [Option<Cell>], order: &[usize]) -> Result<Vec<usize>, String> {
         let mut round = Vec::new();
         for question in order.iter().copied() {
@@ -232,7 +232,7 @@ impl Interview {
         Ok(round)
     }
 
-    /// Whether the condition of a question holds; `None` while it depends on a question that has not been reached.
+    /// Returns whether the condition of a question holds, or `None` while it depends on a question not yet reached.
     fn applies(&self, row: Row<'_>, cells: &[Option<Cell>], question: usize) -> Result<Option<bool>, String> {
         let Some(when) = &self.questions[question].when else { return Ok(Some(true)) };
         let mut known = Vec::new();
@@ -266,7 +266,7 @@ impl Interview {
         format!("{shown}\n\nAnswer with one JSON object and nothing else. Its key:\n- \"{KEY}\": {wanted}")
     }
 
-    /// The prompt of one question; with memory, after the questions answered so far.
+    /// Returns the prompt of one question. With memory, the questions answered so far precede it.
     fn single(&self, way: &Progress, system: &Message, question: usize) -> Prompt {
         let mut messages = vec![system.clone()];
         for earlier in way.answered.iter().filter(|_| self.memory) {
@@ -309,7 +309,7 @@ impl Ask for Interview {
             return Ok(Vec::new());
         }
         let persona = self.persona.render(row).map_err(|message| FailureKind::Template.because(message))?;
-        // The system text comes first and the rule last, the same for all rows; the persona between them differs.
+        // The system text (first) and the rule (last) are the same for all rows. The persona between them differs.
         let told = self.system.as_deref().unwrap_or("").trim();
         let start = if told.is_empty() { String::new() } else { format!("{told}\n\n") };
         let end = if persona.is_empty() { RULE.to_owned() } else { format!("\n\n{RULE}") };

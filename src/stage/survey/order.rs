@@ -1,7 +1,7 @@
-//! Orders: the order of options or questions for each respondent. Pure.
+//! Orders: computes the order of options or questions for each respondent. Pure.
 //!
-//! Items that are not pinned move among the positions that are not pinned. An order depends only on the seed, the name of the
-//! items and the respondent: not on the model, the stage, the lanes or other respondents.
+//! Items that are not pinned move among the unpinned positions. An order depends only on the seed, the name of the
+//! items and the respondent. It does not depend on the model, the stage, the lanes or other respondents.
 //!
 //! The balanced orders (cyclic, latin) are assigned in permuted blocks: within each block of respondents, counted from the
 //! first, each respondent gets a different sequence of the design, in an order drawn for the block (as in clinical trials;
@@ -37,7 +37,7 @@ impl Order {
         matches!(self, Order::Random | Order::Cyclic | Order::Latin)
     }
 
-    /// How many sequences a balanced order of `items` has.
+    /// Returns the number of sequences in a balanced order of `items` items.
     fn sequences(self, items: u64) -> u64 {
         if self == Order::Latin && items % 2 == 1 { 2 * items } else { items }
     }
@@ -45,14 +45,14 @@ impl Order {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Respondent {
-    /// The row of the source, from 0.
+    /// The number of the source row, from 0.
     number: u64,
-    /// The row's key; new rows before it do not change it.
+    /// The row's key, which does not change when rows are inserted before it.
     key: Option<String>,
 }
 
 impl Respondent {
-    /// The respondent of `row` of a table with `fold` rows for each row of the source, known by column `key`.
+    /// Returns the respondent of `row`. The table has `fold` rows for each source row, and the key column `key`.
     pub(crate) fn of(row: Row<'_>, key: Option<usize>, fold: u64) -> Self {
         let key = key.and_then(|column| match row.cell(column) {
             Cell::Text(text) => Some(text),
@@ -81,7 +81,7 @@ pub(crate) struct Design {
 }
 
 impl Design {
-    /// The orders of the items called `name`; `pinned` states for each whether it keeps its position.
+    /// Returns the orders of the items called `name`. `pinned` states for each item whether it keeps its position.
     pub(crate) fn new(order: Order, seed: u64, name: &[&str], pinned: &[bool]) -> Self {
         let free = (0..pinned.len()).filter(|place| !pinned[*place]).collect();
         let name = name.iter().map(|part| (*part).to_owned()).collect();

@@ -1,6 +1,6 @@
-//! Questions: a questionnaire as the spec writes it, as a list of tables or as a map from texts to options.
+//! Questions: a questionnaire as written in the spec, as a list of tables or as a map from texts to options.
 //!
-//! `check` finds contradictions. The two forms are distinguished by hand, so that every problem keeps its path.
+//! `check` finds contradictions. The deserializer distinguishes the two forms, so that every problem keeps its path.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -141,7 +141,7 @@ pub(crate) struct Draft {
 }
 
 impl Questions {
-    /// The questions, given at `at`, in order; those of the short form are called `q1`, `q2`, ...
+    /// Returns the questions at `at`, in order. Questions of the short form are called `q1`, `q2`, ...
     pub(crate) fn drafts(&self, at: &Path) -> Vec<Draft> {
         match self {
             Questions::List(tables) => {

@@ -37,8 +37,10 @@ fn bound(text: &str) -> (Option<Stage>, Vec<String>) {
     let stage = config.and_then(|config| config.bind(&site, &mut problems));
     assert_eq!(stage.is_none(), problems.iter().any(Diagnostic::is_error));
     let shown = |p: &Diagnostic| match &p.place {
-        crate::document::Place::Value(path) | crate::document::Place::Key(path) => format!("{path}: {}", p.message),
-        crate::document::Place::Span(_) => p.message.clone(),
+        crate::document::SourcePosition::Value(path) | crate::document::SourcePosition::Key(path) => {
+            format!("{path}: {}", p.message)
+        }
+        crate::document::SourcePosition::Span(_) => p.message.clone(),
     };
     (stage, problems.iter().map(shown).collect())
 }

@@ -1,4 +1,4 @@
-//! Wording: a question as a respondent sees it, the form of its answer, and an answer as the memory repeats it.
+//! Wording: a question as shown to a respondent, the form of its answer, and an answer as repeated in the memory.
 //!
 //! Each question states the form of its answer, since a conversation contains questions of several types.
 
@@ -28,7 +28,7 @@ pub(crate) enum Labels {
 }
 
 impl Labels {
-    /// The label of the option at position `place`, from 0.
+    /// Returns the label of the option at position `place`, from 0.
     pub(crate) fn of(self, place: usize) -> Option<String> {
         match self {
             Labels::None => None,
@@ -50,7 +50,7 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) enum Form {
     Choice(Choice),
-    /// A whole number between two ends, which can have a meaning each.
+    /// A whole number between two ends. Each end may have a meaning.
     Scale {
         min: f64,
         max: f64,
@@ -78,13 +78,13 @@ impl Question {
         Column::new(&self.id, kind)
     }
 
-    /// The column of the answer and, if they are reordered, of the options as shown.
+    /// Returns the column of the answer and, if the options are reordered, the column of the options as shown.
     pub(crate) fn columns(&self) -> Vec<Column> {
         let shown = self.reordered().map(|_| Column::new(format!("{}_shown", self.id), Type::List(Simple::Text)));
         [self.column()].into_iter().chain(shown).collect()
     }
 
-    /// The labels of the answer: the options, or the points of a short scale; else empty.
+    /// Returns the labels of the answer: the options, or the points of a short scale. Empty for other answers.
     pub(crate) fn labels(&self) -> Vec<String> {
         match &self.form {
             Form::Choice(choice) if !choice.several => choice.options.clone(),
@@ -106,7 +106,7 @@ impl Question {
         matches!(self.form, Form::Text)
     }
 
-    /// The options in the order for `who`; empty without options.
+    /// Returns the order of the options for `who`; empty without options.
     pub(crate) fn order(&self, who: &Respondent) -> Vec<usize> {
         match &self.form {
             Form::Choice(choice) => choice.design.of(who),
@@ -114,7 +114,7 @@ impl Question {
         }
     }
 
-    /// The question with its options in this order, one per line, or with the meanings of the ends of its scale.
+    /// Returns the question with its options in this order, one per line, or with the meanings of its scale's ends.
     pub(crate) fn shown(&self, order: &[usize], labels: Labels) -> String {
         let mut shown = self.text.clone();
         match &self.form {
@@ -172,7 +172,7 @@ impl Question {
         }
     }
 
-    /// An answer as the table holds it: chosen options in the order of the spec.
+    /// Converts an answer to its cell in the table. Chosen options are in the order of the spec.
     pub(crate) fn kept(&self, cell: Cell) -> Cell {
         match (&self.form, cell) {
             (Form::Choice(choice), Cell::List(chosen)) => {
@@ -183,7 +183,7 @@ impl Question {
         }
     }
 
-    /// A reply that reads as `cell`, always written the same way: equal answers make equal conversations.
+    /// Returns a reply that parses as `cell`. The form is fixed, so that equal answers make equal conversations.
     pub(crate) fn said(&self, cell: &Cell, order: &[usize], labels: Labels) -> String {
         let value = match (&self.form, cell) {
             (Form::Text, Cell::Text(text)) => return text.clone(),

@@ -10,13 +10,13 @@ use super::{FIELDS, Key, Ledger, LedgerError, Record, Retired, STATE, columns, c
 pub(crate) struct Contents {
     pub(crate) format: i64,
     pub(crate) answers: u64,
-    /// Calls that failed: history, never served.
+    /// Failed calls, which are kept as history and never served.
     pub(crate) failed_calls: u64,
-    /// Answers that are not served any more: they do not fit what is asked now, or `--fresh` asked again.
+    /// Answers no longer served because they do not fit the current request, or because `--fresh` asked again.
     pub(crate) retired: u64,
-    /// Answers that are not served any more because their checksum is wrong.
+    /// Answers no longer served because their checksum is wrong.
     pub(crate) corrupt: u64,
-    /// The model with the most answers first.
+    /// The models. The model with the most answers comes first.
     pub(crate) models: Vec<ModelContents>,
     /// When the oldest record was added, in milliseconds since 1970.
     pub(crate) oldest_ms: Option<i64>,
@@ -43,7 +43,7 @@ pub(crate) struct DropCounts {
     pub(crate) history: u64,
 }
 
-/// Records that may go: history, and answers with neither a key in `used` nor a model in `kept`.
+/// Selects the records to delete: those with an error, and answers with neither a key in `used` nor a model in `kept`.
 const UNUSED: &str = "error IS NOT NULL
     OR (key NOT IN (SELECT key FROM temp.used) AND model NOT IN (SELECT model FROM temp.kept))";
 
@@ -83,7 +83,7 @@ impl Ledger {
         read().map_err(self.failed())
     }
 
-    /// Reads every answer and retires those that are not what was written. A file that SQLite can't read is an error.
+    /// Reads every answer and retires the altered ones. Returns an error if SQLite can't read the file.
     pub(crate) fn verify(&self) -> Result<VerifyCounts, LedgerError> {
         check(&self.path, &self.connection)?;
         let (mut verified, mut corrupt) = (VerifyCounts::default(), Vec::new());
@@ -107,15 +107,15 @@ impl Ledger {
         Ok(verified)
     }
 
-    /// Drops history and the answers that are neither to `used` calls nor of the models in `kept`, all or nothing. Then it
-    /// shrinks the file. `dry`: only counts.
+    /// Deletes failed and retired calls, and answers with neither a key in `used` nor a model in `kept`, in one
+    /// transaction. Then shrinks the file. With `dry`, only counts.
     pub(crate) fn sweep<E: From<LedgerError>>(
         &mut self,
         used: impl Iterator<Item = Result<Key, E>>,
         kept: &[String],
         dry: bool,
     ) -> Result<DropCounts, E> {
-        // There may be too many keys for the memory.
+        // The keys may not fit into memory.
         let tables = "PRAGMA temp_store = FILE; CREATE TABLE temp.used (key BLOB PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE temp.kept (model TEXT PRIMARY KEY) WITHOUT ROWID; BEGIN IMMEDIATE;";
         self.connection.execute_batch(tables).map_err(self.failed())?;
@@ -141,15 +141,14 @@ fn drop_unused(connection: &Connection, kept: &[String], dry: bool) -> Result<Dr
         connection.execute_batch("ROLLBACK")?;
         return Ok(dropped);
     }
-    // One transaction, then a copy that replaces the file as a whole: after a kill at any point the file is as before or as
-    // after.
+    // One transaction, then a copy that replaces the whole file. A kill at any point leaves the old or the new file.
     connection.execute(&format!("DELETE FROM calls WHERE {UNUSED}"), [])?;
     connection.execute_batch("COMMIT; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(dropped)
 }
 
-/// Calls `each` with the answers of the ledger at `path`, whatever its format. Returns the numbers of corrupt answers and of
-/// other records. An error of `each` ends it.
+/// Calls `each` with the answers of the ledger at `path`, in any format. Returns the numbers of corrupt answers and of
+/// other records. An error of `each` stops the reading.
 pub(crate) fn read_answers(
     path: &Path,
     mut each: impl FnMut(Record) -> Result<(), LedgerError>,
@@ -178,7 +177,7 @@ fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     };
     match read().map_err(LedgerError::sqlite(path))?.as_str() {
         "ok" => Ok(()),
-        // One line, even if SQLite reports several.
+        // The message must be one line, even if SQLite reports several problems.
         found => Err(LedgerError::Damaged { path: path.to_owned(), message: found.replace('\n', "; ") }),
     }
 }

@@ -1,8 +1,8 @@
 //! Salvage: reads the answers of a damaged ledger page by page, without SQLite.
 //!
 //! Reads the parts of SQLite's file format (sqlite.org/fileformat2.html) that contain rows: leaves of tables, with their
-//! overflow pages, in the file and in the write-ahead log. It ignores the tree above the leaves, so that a damaged page
-//! costs only its own rows. A record counts only if its checksum is right.
+//! overflow pages, in the file and in the write-ahead log. The tree above the leaves is ignored, so a damaged page
+//! loses only its own rows. A record counts only if its checksum is right.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,12 +16,12 @@ use crate::store::record::Bytes;
 
 const USUAL_PAGE: usize = 4096;
 const LEAF: u8 = 0x0d;
-/// Bytes of the log's header, and of the header of each page in the log.
+/// The size in bytes of the log's header, and of the header of each page in the log.
 const LOG_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
-/// Calls `each` with the answers that the damaged ledger at `path` still contains, newer pages first. An answer may come
-/// twice. An error of `each` ends it.
+/// Calls `each` with the answers that the damaged ledger at `path` still contains, newer pages first. The same answer
+/// may come twice. An error of `each` stops the salvage.
 pub(crate) fn salvage(path: &Path, mut each: impl FnMut(Record) -> Result<(), LedgerError>) -> Result<(), LedgerError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -75,7 +75,7 @@ impl Pages {
         }
     }
 
-    /// All versions of all pages, the newest first: a page that is broken now may have been whole before.
+    /// Returns all versions of all pages, the newest first. A damaged page may have an intact older version.
     fn images(&self) -> Vec<Image> {
         let filed = (0..self.file_bytes / self.size as u64).map(|page| Image::File(page * self.size as u64));
         self.logged.iter().rev().map(|at| Image::Log(*at)).chain(filed).collect()
@@ -86,7 +86,7 @@ impl Pages {
             Image::File(at) => read_at(&mut self.file, at, self.size),
             Image::Log(at) => read_at(self.log.as_mut()?, at, self.size),
         }?;
-        // The first page contains the header and the schema, and no calls.
+        // The first page contains the header and the schema but no calls.
         let first = image == Image::File(0) || page.starts_with(b"SQLite format 3\0");
         (!first).then_some(page)
     }
@@ -114,7 +114,7 @@ impl Pages {
         let local = least + (length - least) % (self.size - 4);
         let local = if local <= most { local } else { least };
         let rest = Bytes(cell.0.get(local..)?).number(4)? as u32;
-        // With the overflow pages of the log, then with those of the file.
+        // Try the overflow pages of the log first, then those of the file.
         [true, false].into_iter().find_map(|with_log| {
             let mut payload = cell.0[..local].to_vec();
             self.overflow(rest, length, with_log, &mut payload)?;
@@ -122,7 +122,7 @@ impl Pages {
         })
     }
 
-    /// Appends a chain of overflow pages until the payload has its length.
+    /// Appends the pages of an overflow chain until the payload is complete.
     fn overflow(&mut self, mut number: u32, length: usize, with_log: bool, payload: &mut Vec<u8>) -> Option<()> {
         while payload.len() < length {
             let logged = self.newest.get(&number).filter(|_| with_log);
@@ -188,7 +188,7 @@ fn read_record(payload: &[u8]) -> Option<Record> {
     }
     let Some([ValueRef::Null, ValueRef::Blob(key)]) = values.get(..2) else { return None };
     let mut record = Record { key: Key((*key).try_into().ok()?), ..Record::default() };
-    // Two columns are before the fields, `at` and `checksum` between those of format 1 and those that were added later.
+    // Two columns precede the fields. `at` and `checksum` are between the fields of format 1 and the later fields.
     let first = FIELDS.iter().filter(|field| field.since == 1).count();
     for (i, field) in FIELDS.iter().enumerate() {
         let at = if field.since == 1 { 2 + i } else { 4 + i };

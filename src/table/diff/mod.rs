@@ -110,7 +110,7 @@ pub(crate) enum DiffError {
     Spill(#[from] std::io::Error),
 }
 
-struct Met {
+struct SeenRow {
     cells: u128,
     state: State,
 }
@@ -131,13 +131,13 @@ pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -
     let (mut found, mut tallies) = columns_of(a, b, by);
     let names: Vec<&str> = tallies.iter().map(Tally::name).collect();
     let (a, b) = (Reader::new(a, Which::A, by, &names), Reader::new(b, Which::B, by, &names));
-    let mut met: HashMap<u128, Met> = HashMap::new();
+    let mut met: HashMap<u128, SeenRow> = HashMap::new();
     let mut bytes = Vec::new();
     a.rows(|row| {
         a.encode(row, &mut bytes);
         let cells = hash(&bytes);
         match met.entry(a.key(row)) {
-            Entry::Vacant(free) => free.insert(Met { cells, state: State::A(row.number) }),
+            Entry::Vacant(free) => free.insert(SeenRow { cells, state: State::A(row.number) }),
             Entry::Occupied(_) => return Err(a.twice(row)),
         };
         Ok(())
@@ -146,9 +146,9 @@ pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -
     let mut last = None;
     b.rows(|row| {
         b.encode(row, &mut bytes);
-        let Met { cells, state } = match met.entry(b.key(row)) {
+        let SeenRow { cells, state } = match met.entry(b.key(row)) {
             Entry::Vacant(free) => {
-                free.insert(Met { cells: 0, state: State::B });
+                free.insert(SeenRow { cells: 0, state: State::B });
                 found.only_b += 1;
                 if found.examples_only_b.len() < examples {
                     found.examples_only_b.push(b.key_cells(row));
