@@ -1,5 +1,5 @@
-//! fanfold runs language models over tables. A pipeline spec declares the sources of the rows, the stages that ask models
-//! about each row, and the outputs.
+//! fanfold runs language models over tables. A pipeline spec declares the sources of the rows, the stages that ask
+//! models about each row, and the outputs.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,8 +44,8 @@
 //!
 //! # The folders
 //!
-//! A folder is a phase or an extension point. It uses only folders on lines below its own. `tests/suite/layers.rs` checks
-//! this, and that no files import each other in a circle.
+//! A folder is a phase or an extension point. It uses only folders on lines below its own. `tests/suite/layers.rs`
+//! checks this, and that no files import each other in a circle.
 //!
 //! | folder | contents |
 //! |---|---|

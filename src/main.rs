@@ -7,8 +7,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // An embedded model processes several calls in parallel, each on one thread; more threads of candle would slow them down.
-    // SAFETY: no other thread exists yet that could read the environment.
+    // An embedded model processes several calls in parallel, each on one thread; more threads of candle would slow them
+    // down. SAFETY: no other thread exists yet that could read the environment.
     #[cfg(feature = "embedded")]
     unsafe {
         std::env::set_var("CANDLE_NUM_THREADS", "1");

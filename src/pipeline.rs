@@ -47,13 +47,14 @@ pub fn load(path: &Path) -> Result<Spec, Error> {
     Ok(loaded.spec.ok_or(PipelineError::Invalid(loaded.problems, loaded.document))?)
 }
 
-/// Plans a run of `spec`: its stages, rows and calls, and how many of them the ledger answers. Sends and writes nothing.
-/// `env` reads environment variables.
+/// Plans a run of `spec`: its stages, rows and calls, and how many of them the ledger answers. Sends and writes
+/// nothing. `env` reads environment variables.
 pub fn plan(spec: Spec, selection: &Selection, env: Env<'_>) -> Result<PlanReport, Error> {
     Ok(plan_against(spec, None, selection, 0, env).map_err(PipelineError::from)?)
 }
 
-/// Plans a run of `spec`, whose lock is `lock`, with the first `render` prompts of each stage. Sends and writes nothing.
+/// Plans a run of `spec`, whose lock is `lock`, with the first `render` prompts of each stage. Sends and writes
+/// nothing.
 pub(crate) fn plan_against(
     spec: Spec,
     lock: Option<Lock>,

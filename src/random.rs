@@ -108,7 +108,8 @@ mod tests {
             stream.shuffle(&mut order);
             *orders.entry(order).or_insert(0u32) += 1;
         }
-        // 15.09 is the 99th percentile of chi-square with 5 degrees of freedom; the draws are fixed, so this can't flicker.
+        // 15.09 is the 99th percentile of chi-square with 5 degrees of freedom; the draws are fixed, so this can't
+        // flicker.
         let chi =
             |counts: &mut dyn Iterator<Item = u32>| counts.map(|n| (f64::from(n) - 1e4).powi(2) / 1e4).sum::<f64>();
         assert!(chi(&mut sides.into_iter()) < 15.09, "{sides:?}");

@@ -1,7 +1,8 @@
 //! Registries: the static tables `SOURCES`, `STAGES`, `TRANSFORMS`, `PROVIDERS` and `ASSERTIONS` consist of [`Kind`]s.
 //!
-//! A kind is a name, a sentence, a JSON Schema and a way to decode its part of a spec. The spec parser, the JSON Schema,
-//! `validate` and the contract tests read these tables, so that adding a kind is one file, one `mod` line and one row.
+//! A kind is a name, a sentence, a JSON Schema and a way to decode its part of a spec. The spec parser, the JSON
+//! Schema, `validate` and the contract tests read these tables, so that adding a kind is one file, one `mod` line and
+//! one row.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;

@@ -22,8 +22,8 @@ pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Expression {
-    /// A Jinja expression such as `rows > 30 and failed == 0 and shares.refund > 0.1`. It knows `rows`, `failed` (rows with
-    /// a failed call), and of a column `shares.<column>` (how many of its booleans are true, from 0 to 1),
+    /// A Jinja expression such as `rows > 30 and failed == 0 and shares.refund > 0.1`. It knows `rows`, `failed` (rows
+    /// with a failed call), and of a column `shares.<column>` (how many of its booleans are true, from 0 to 1),
     /// `means.<column>` (of its numbers) and `nulls.<column>`. Shares and means leave null out.
     expression: String,
 }

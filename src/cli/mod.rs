@@ -1,7 +1,7 @@
 //! The terminal: the only folder that prints, reads arguments or chooses exit codes. One file per command.
 //!
-//! Data goes to standard output, everything else to standard error. To add a command, write a file with its arguments (the
-//! doc comments are its help) and its `run`, and add it to [`Command`].
+//! Data goes to standard output, everything else to standard error. To add a command, write a file with its arguments
+//! (the doc comments are its help) and its `run`, and add it to [`Command`].
 
 mod bench;
 mod diff;

@@ -12,7 +12,8 @@ use crate::report::population::{PopulationReport, PopulationsReport};
 use crate::source;
 use crate::spec::Spec;
 
-/// Previews the generated populations of a spec: drawn shares next to their targets, how raking converged, the first rows.
+/// Previews the generated populations of a spec: drawn shares next to their targets, how raking converged, the first
+/// rows.
 ///
 /// Generates every respondent in constant memory. Sends and writes nothing.
 #[derive(Debug, clap::Args)]

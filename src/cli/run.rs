@@ -22,8 +22,8 @@ use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
 
 /// Runs a spec: sends the calls that the ledger cannot answer, and writes the outputs.
 ///
-/// Run it again to continue a stopped run or to retry failed rows. Finished calls are never repeated. `fanfold test` checks
-/// the tables against the tests of the spec.
+/// Run it again to continue a stopped run or to retry failed rows. Finished calls are never repeated. `fanfold test`
+/// checks the tables against the tests of the spec.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Run {
     /// The spec.

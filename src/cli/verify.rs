@@ -18,8 +18,8 @@ use crate::store::Project;
 
 /// Checks the tables, the spec and the inputs against the lock next to the spec, and lists every difference.
 ///
-/// Exit code 5 if something differs. Writes nothing. Sends nothing, except that `--models` asks the servers for their model
-/// builds.
+/// Exit code 5 if something differs. Writes nothing. Sends nothing, except that `--models` asks the servers for their
+/// model builds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
     /// The spec.

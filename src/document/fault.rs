@@ -1,5 +1,5 @@
-//! Faults: the errors of our serde deserializer. serde's errors (unknown variant, missing field ...) are kept as data, so
-//! that no message has to be parsed.
+//! Faults: the errors of our serde deserializer. serde's errors (unknown variant, missing field ...) are kept as data,
+//! so that no message has to be parsed.
 
 use std::fmt;
 

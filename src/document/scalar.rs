@@ -1,5 +1,5 @@
-//! Plain scalars of YAML: values without quotes, by the core schema of version 1.2. One difference: a number with leading
-//! zeros (`012`) is text, since it is usually a code.
+//! Plain scalars of YAML: values without quotes, by the core schema of version 1.2. One difference: a number with
+//! leading zeros (`012`) is text, since it is usually a code.
 
 use super::tree::Value;
 

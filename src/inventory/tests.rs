@@ -5,7 +5,8 @@ use crate::document::{Document, SpecFormat};
 use crate::provider::{Inventory, Listed};
 use crate::spec::Spec;
 
-/// A spec with an Ollama and another server; the arguments are lines for the limits of the Ollama, its model and the stage.
+/// A spec with an Ollama and another server; the arguments are lines for the limits of the Ollama, its model and the
+/// stage.
 fn spec(limits: &str, model: &str, stage: &str) -> Spec {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("data.csv"), "id,text\n1,a\n").expect("a file");

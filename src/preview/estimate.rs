@@ -160,7 +160,8 @@ impl Keys for ModelKeys<'_> {
 }
 
 impl<'a> Recall<'a> {
-    /// Answers the questions about rows from the ledger and fills their slots. Returns how many calls the ledger answers.
+    /// Answers the questions about rows from the ledger and fills their slots. Returns how many calls the ledger
+    /// answers.
     fn answer(
         self,
         StageRows { stage, batch, first }: StageRows<'a>,

@@ -1,7 +1,8 @@
 //! Probabilities of the labels in a typed answer, from the probabilities of the reply's tokens. Pure.
 //!
-//! The probability of a token that begins one label counts for that label. Labels that begin with the same token share it
-//! equally, unless the reply contains that token: then it is followed. Other tokens are ignored; the sum is scaled to 1.
+//! The probability of a token that begins one label counts for that label. Labels that begin with the same token share
+//! it equally, unless the reply contains that token: then it is followed. Other tokens are ignored; the sum is scaled
+//! to 1.
 
 use indexmap::IndexMap;
 use serde_json::Value;

@@ -5,8 +5,8 @@
 //!
 //! Examples before the question become a separate pack with its reply.
 //!
-//! A reply is a list of `{id, answer}`, which is never aligned by order. An item is answered if its id occurs exactly once,
-//! with an answer that passes the check of a single row. Any other result makes only that item bad.
+//! A reply is a list of `{id, answer}`, which is never aligned by order. An item is answered if its id occurs exactly
+//! once, with an answer that passes the check of a single row. Any other result makes only that item bad.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! The budget of one rendering: how many bytes its filters, operators and prints may handle, and which filters, tests and
-//! functions that a template may use.
+//! The budget of one rendering: how many bytes its filters, operators and prints may handle, and which filters, tests
+//! and functions that a template may use.
 //!
-//! The engine's fuel counts instructions, not bytes: one `replace` or `indent` can make gigabytes. A filter that copies or
-//! multiplies its input is charged before it runs. A template can use only the functions listed here. A filter whose result
-//! is larger than its arguments also needs an arm in [`extra`].
+//! The engine's fuel counts instructions, not bytes: one `replace` or `indent` can make gigabytes. A filter that copies
+//! or multiplies its input is charged before it runs. A template can use only the functions listed here. A filter whose
+//! result is larger than its arguments also needs an arm in [`extra`].
 
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters, functions, tests};

@@ -2,8 +2,8 @@
 //!
 //! Row text is only ever a value: it is printed unchanged and never parsed as a template. A null cell prints nothing.
 //!
-//! Rendering is bounded in time and memory. The engine counts instructions; [`render_budget`] counts bytes in the filters
-//! that [`guards`] inserts. Therefore `*` accepts only numbers, and `namespace` does not exist.
+//! Rendering is bounded in time and memory. The engine counts instructions; [`render_budget`] counts bytes in the
+//! filters that [`guards`] inserts. Therefore `*` accepts only numbers, and `namespace` does not exist.
 
 use std::collections::BTreeMap;
 

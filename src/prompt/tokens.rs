@@ -1,7 +1,7 @@
 //! Tokens: reads the tags of a Jinja template, and single expressions, exactly as the template engine reads them.
 //!
-//! The guards against template bombs rely on this: text that the engine reads differently would not be guarded. Text that
-//! the engine refuses to compile may be read in any way.
+//! The guards against template bombs rely on this: text that the engine reads differently would not be guarded. Text
+//! that the engine refuses to compile may be read in any way.
 
 use std::ops::Range;
 

@@ -57,7 +57,8 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
         5.0
     }
 
-    /// Returns a body with every field that fanfold can set, to compare with a model's `extra`; `None` without requests.
+    /// Returns a body with every field that fanfold can set, to compare with a model's `extra`; `None` without
+    /// requests.
     fn full_body(&self) -> Option<Value> {
         None
     }

@@ -1,6 +1,7 @@
 //! Extra fields: fields that a model of the spec adds to its request bodies, verbatim. Pure.
 //!
-//! A table is merged into the table of the same name (`generationConfig`); `spec` refuses other fields that fanfold sets itself.
+//! A table is merged into the table of the same name (`generationConfig`); `spec` refuses other fields that fanfold
+//! sets itself.
 
 use serde_json::{Map, Value};
 

@@ -92,7 +92,8 @@ impl CallErrorKind {
         self.failure().name()
     }
 
-    /// Follows RFC 9110, 15. 402 is a quota, 409 and 425 are temporary, 501 is not, 52x are Anthropic's and Cloudflare's.
+    /// Follows RFC 9110, 15. 402 is a quota, 409 and 425 are temporary, 501 is not, 52x are Anthropic's and
+    /// Cloudflare's.
     pub(crate) fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             401 | 403 => CallErrorKind::Unauthorized,

@@ -23,8 +23,8 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// Reads a body: `{"error": {message, type, code}}` (OpenAI, llama.cpp, Anthropic), `{"error": {message, code, status,
-    /// details}}` (Google), `{"error": "text"}` (Ollama; the text can be a JSON document), `{"message", "type",
+    /// Reads a body: `{"error": {message, type, code}}` (OpenAI, llama.cpp, Anthropic), `{"error": {message, code,
+    /// status, details}}` (Google), `{"error": "text"}` (Ollama; the text can be a JSON document), `{"message", "type",
     /// "code"}` (older vLLM), `{"detail": ...}` (FastAPI), or any other body.
     pub(crate) fn of_body(body: &[u8]) -> Self {
         let fault = serde_json::from_slice::<Value>(body).ok().and_then(|value| Fault::of_value(&value));

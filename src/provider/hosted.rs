@@ -1,7 +1,7 @@
 //! Hosted servers: the fields of all kinds with an address and a key, their checks, and the connection.
 //!
-//! A kind is a [`Dialect`]. The key of a dialect's home is sent only to that home: another address receives a key only if
-//! the spec names one for it.
+//! A kind is a [`Dialect`]. The key of a dialect's home is sent only to that home: another address receives a key only
+//! if the spec names one for it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -164,7 +164,8 @@ impl<D: Dialect> Checked for Hosted<D> {
             Some(Ok(address)) if self.exposes(&address) => {
                 checks.wrong("base_url", insecure(&address), Some(INSECURE_HELP));
             }
-            // The spec would send a well-known key to another server. An address from the environment is the user's choice.
+            // The spec would send a well-known key to another server. An address from the environment is the user's
+            // choice.
             Some(Ok(address)) => {
                 let owned = |name: &String| Some((name.clone(), other_owner(name, &address)?));
                 if let Some((name, owner)) = self.api_key_env.as_ref().and_then(owned) {

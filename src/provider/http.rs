@@ -1,7 +1,7 @@
 //! The HTTP client of all dialects; no other code opens a connection.
 //!
-//! The client reuses connections, bounds every wait and body, follows no redirect, and keeps the key secret. One request is
-//! one attempt.
+//! The client reuses connections, bounds every wait and body, follows no redirect, and keeps the key secret. One
+//! request is one attempt.
 
 use std::error::Error as _;
 use std::fmt;

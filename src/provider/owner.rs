@@ -1,7 +1,7 @@
 //! Owners of well-known environment variables that hold keys.
 //!
-//! A spec may come from a stranger. If it names a well-known variable and another address, it would send that key to the
-//! stranger. To protect another service, add a row to [`OWNERS`].
+//! A spec may come from a stranger. If it names a well-known variable and another address, it would send that key to
+//! the stranger. To protect another service, add a row to [`OWNERS`].
 
 use super::address::Address;
 

@@ -1,4 +1,5 @@
-//! Wires: dialects of chat servers as pure functions, from a call to bytes and from bytes to a reply. `server` sends bytes.
+//! Wires: dialects of chat servers as pure functions, from a call to bytes and from bytes to a reply. `server` sends
+//! bytes.
 
 use std::borrow::Cow;
 use std::fmt;

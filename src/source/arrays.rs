@@ -1,4 +1,5 @@
-//! Arrow arrays: converts the types of Parquet to those of our tables (text, integers, numbers, booleans, lists of them).
+//! Arrow arrays: converts the types of Parquet to those of our tables (text, integers, numbers, booleans, lists of
+//! them).
 //!
 //! Dates, times, timestamps and decimals stay as they are. To accept a type, add a line to [`plain_type`] and one to
 //! [`plain`].

@@ -68,8 +68,8 @@ pub(crate) struct File {
     /// The column that identifies a row. Default: the row's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
-    /// Types of columns. Without a type, a CSV column is text exactly as written, and a JSON Lines column gets the narrowest
-    /// type that keeps every value as written.
+    /// Types of columns. Without a type, a CSV column is text exactly as written, and a JSON Lines column gets the
+    /// narrowest type that keeps every value as written.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) types: BTreeMap<String, Type>,
     /// More texts that mean null, such as `["NA", "-99"]`. An empty CSV cell is always null.

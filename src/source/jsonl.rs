@@ -281,7 +281,8 @@ impl<'de> Deserialize<'de> for Object<'de> {
                 let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
                 let mut seen = std::collections::HashSet::new();
                 while let Some(Key(key)) = map.next_key()? {
-                    // A few keys are compared one by one. Many go into a set, since hostile objects must not cost quadratic time.
+                    // A few keys are compared one by one. Many go into a set, since hostile objects must not cost
+                    // quadratic time.
                     let twice = match members.len() {
                         0..16 => members.iter().any(|(other, _)| *other == key),
                         16 => {

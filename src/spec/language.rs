@@ -38,8 +38,8 @@ pub(crate) struct ModelTable {
     /// The provider's id of the model, such as `llama3.2`. Embedded: a built-in model (`fanfold models list`), the path
     /// of a `.gguf` file, or the name of a model that Ollama has pulled.
     pub(crate) model: String,
-    /// 0 always takes the likeliest token. The most is 1 for `anthropic`, 2 for `gemini`, 5 for others. Left out: not sent,
-    /// the server decides (some models refuse any); embedded: 0.
+    /// 0 always takes the likeliest token. The most is 1 for `anthropic`, 2 for `gemini`, 5 for others. Left out: not
+    /// sent, the server decides (some models refuse any); embedded: 0.
     pub(crate) temperature: Option<f64>,
     /// The share of probability that tokens are drawn from (nucleus sampling), above 0 and at most 1.
     pub(crate) top_p: Option<f64>,
@@ -49,24 +49,25 @@ pub(crate) struct ModelTable {
     /// Texts that end the reply.
     #[serde(default)]
     pub(crate) stop: Vec<String>,
-    /// The seed for this model. Default: the spec's. Anthropic accepts none: another seed makes a new call with the same
-    /// request.
+    /// The seed for this model. Default: the spec's. Anthropic accepts none: another seed makes a new call with the
+    /// same request.
     pub(crate) seed: Option<u64>,
-    /// The price in US dollars per million tokens: `{ input = 0.15, output = 0.6 }`. A `budget` in `usd` needs it, except
-    /// for local models (Ollama, embedded, mock).
+    /// The price in US dollars per million tokens: `{ input = 0.15, output = 0.6 }`. A `budget` in `usd` needs it,
+    /// except for local models (Ollama, embedded, mock).
     pub(crate) price: Option<Price>,
-    /// Ollama and embedded: the context size in tokens, prompt and reply together. Ollama: always sent, since the server's
-    /// default depends on its memory. Default: 4096. Embedded: by default the model's context.
+    /// Ollama and embedded: the context size in tokens, prompt and reply together. Ollama: always sent, since the
+    /// server's default depends on its memory. Default: 4096. Embedded: by default the model's context.
     pub(crate) num_ctx: Option<u32>,
     /// The context size in tokens, prompt and reply together, for models on servers other than Ollama. A prompt that is
     /// too long is not sent.
     pub(crate) context_tokens: Option<NonZeroU32>,
-    /// Models that are asked instead, in this order, when this model has no answer for a row. The column `<stage>_model`
-    /// names the model that answered. Default: none, the row fails.
+    /// Models that are asked instead, in this order, when this model has no answer for a row. The column
+    /// `<stage>_model` names the model that answered. Default: none, the row fails.
     #[serde(default)]
     pub(crate) fallback: Vec<String>,
-    /// Fields that are added to the body of every request, unchanged: `extra = { top_k = 40 }`. They are part of the call's
-    /// key. A table is merged into the table of that name. Fields that fanfold sets are refused. For providers with a server.
+    /// Fields that are added to the body of every request, unchanged: `extra = { top_k = 40 }`. They are part of the
+    /// call's key. A table is merged into the table of that name. Fields that fanfold sets are refused. For providers
+    /// with a server.
     #[serde(default)]
     pub(crate) extra: Map<String, Value>,
 }
@@ -79,19 +80,19 @@ pub(crate) struct StageTable {
     pub(crate) input: String,
     /// The models, by name.
     pub(crate) models: Vec<String>,
-    /// A condition on the row: a Jinja expression over the input's columns such as `language != "en"`. A row for which it
-    /// is false is skipped: its answers are null.
+    /// A condition on the row: a Jinja expression over the input's columns such as `language != "en"`. A row for which
+    /// it is false is skipped: its answers are null.
     pub(crate) when: Option<String>,
     /// `true`: every model reads every row. `false`: the models share the rows in turn, by row number.
     /// Default: false.
     #[serde(default)]
     pub(crate) fanout: bool,
-    /// The layout of the answers of a fan-out. `wide`: one column per model (`label_llama`). `long`: one row per model, with
-    /// a column `model`. Default: `wide`.
+    /// The layout of the answers of a fan-out. `wide`: one column per model (`label_llama`). `long`: one row per model,
+    /// with a column `model`. Default: `wide`.
     #[serde(default)]
     pub(crate) layout: Layout,
-    /// How many times the same model is asked about each row. Each time adds a row, numbered by the column `replicate`. The
-    /// seed of the n-th is the model's seed + n - 1. Default: 1.
+    /// How many times the same model is asked about each row. Each time adds a row, numbered by the column `replicate`.
+    /// The seed of the n-th is the model's seed + n - 1. Default: 1.
     pub(crate) replicates: Option<NonZeroU32>,
     /// Lanes of this stage. Default: 4.
     pub(crate) workers: Option<NonZeroU32>,
@@ -100,36 +101,37 @@ pub(crate) struct StageTable {
     /// Rows per part. A part is committed as a whole and held in memory. Rounded up to a multiple of `rows_per_prompt`.
     /// Default: 20000.
     pub(crate) chunk_size: Option<NonZeroU32>,
-    /// How many rows one call asks about: rows 1 to n, n + 1 to 2n and so on, including skipped rows. Rows without a valid
-    /// answer are asked again in halves, in the end one by one. A reply may have n times `max_tokens` and some tokens for
-    /// the form. Models that share the rows take packs in turn. Default: 1.
+    /// How many rows one call asks about: rows 1 to n, n + 1 to 2n and so on, including skipped rows. Rows without a
+    /// valid answer are asked again in halves, in the end one by one. A reply may have n times `max_tokens` and some
+    /// tokens for the form. Models that share the rows take packs in turn. Default: 1.
     pub(crate) rows_per_prompt: Option<NonZeroU32>,
-    /// A sample of rows that is also asked one by one, to measure the effect of `rows_per_prompt`: `audit = { rows = 200 }`.
-    /// The summary and the manifest compare the answers. The table holds the answers of the packs.
+    /// A sample of rows that is also asked one by one, to measure the effect of `rows_per_prompt`: `audit = { rows =
+    /// 200 }`. The summary and the manifest compare the answers. The table holds the answers of the packs.
     pub(crate) audit: Option<Audit>,
     /// Rows with their answers, shown to the model before the question, in this order:
-    /// `examples = [{ row = { text = "..." }, answer = { label = "good" } }]`. The `answer` of a plain text is a text. They
-    /// follow the system text and are the same for all rows. For `analysis` and `fill-missing`, where an example is shown
-    /// for rows in which the same keys are missing.
+    /// `examples = [{ row = { text = "..." }, answer = { label = "good" } }]`. The `answer` of a plain text is a text.
+    /// They follow the system text and are the same for all rows. For `analysis` and `fill-missing`, where an example
+    /// is shown for rows in which the same keys are missing.
     pub(crate) examples: Option<Vec<ExampleTable>>,
-    /// A file with such rows, instead of `examples`: CSV, TSV, JSON Lines or Parquet, relative to the spec. Columns of the
-    /// input are the row. Other columns are the keys of the answer (`answer.year` if the input also has a column `year`).
-    /// `answer` holds a plain text.
+    /// A file with such rows, instead of `examples`: CSV, TSV, JSON Lines or Parquet, relative to the spec. Columns of
+    /// the input are the row. Other columns are the keys of the answer (`answer.year` if the input also has a column
+    /// `year`). `answer` holds a plain text.
     pub(crate) examples_file: Option<String>,
-    /// The order of the calls in a part of a fan-out: `row-major` or `model-major` (one model after the other, so that a
-    /// server with one model in memory seldom switches). Default: `model-major` for Ollama and embedded models.
+    /// The order of the calls in a part of a fan-out: `row-major` or `model-major` (one model after the other, so that
+    /// a server with one model in memory seldom switches). Default: `model-major` for Ollama and embedded models.
     pub(crate) order: Option<Order>,
-    /// The most rows that may fail, as a number or a share such as `"5%"`. With more, the run stops early. Left out: the
-    /// run continues, and any failed row makes the exit code 1.
+    /// The most rows that may fail, as a number or a share such as `"5%"`. With more, the run stops early. Left out:
+    /// the run continues, and any failed row makes the exit code 1.
     pub(crate) max_failed: Option<MaxFailed>,
     /// Attempts per call, including those with unusable answers. Default: 3.
     pub(crate) max_attempts: Option<NonZeroU32>,
-    /// The treatment of a prompt that is longer than the model's context: `error` fails the row, `truncate_middle` leaves
-    /// out the middle of its longest message. The `notes` in the calls table count the characters. Default: `error`.
+    /// The treatment of a prompt that is longer than the model's context: `error` fails the row, `truncate_middle`
+    /// leaves out the middle of its longest message. The `notes` in the calls table count the characters. Default:
+    /// `error`.
     #[serde(default)]
     pub(crate) overflow: Overflow,
-    /// The treatment of a reply that is not valid JSON: `none` asks again, `lenient` repairs JSON syntax (quotes, commas,
-    /// comments) without changing any value. The `notes` in the calls table name the repair. Default: `none`.
+    /// The treatment of a reply that is not valid JSON: `none` asks again, `lenient` repairs JSON syntax (quotes,
+    /// commas, comments) without changing any value. The `notes` in the calls table name the repair. Default: `none`.
     #[serde(default)]
     pub(crate) repair: Repair,
 }
@@ -213,8 +215,8 @@ pub(crate) struct TestTable {
     pub(crate) name: Option<String>,
     /// The output, stage or source whose table is tested.
     pub(crate) input: String,
-    /// The consequence if the test does not hold: `error` makes the exit code of `fanfold test` 1, `warn` is only reported.
-    /// Default: `error`.
+    /// The consequence if the test does not hold: `error` makes the exit code of `fanfold test` 1, `warn` is only
+    /// reported. Default: `error`.
     #[serde(default)]
     pub(crate) severity: Severity,
 }

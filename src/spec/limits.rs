@@ -11,22 +11,23 @@ use serde::{Deserialize, Deserializer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
-    /// The most calls in flight, or `auto` to find out how many the server processes concurrently. Left out: no limit beside
-    /// those of the stages.
+    /// The most calls in flight, or `auto` to find out how many the server processes concurrently. Left out: no limit
+    /// beside those of the stages.
     pub(crate) max_concurrent_calls: Option<Concurrency>,
     /// The most requests per minute, retries included.
     pub(crate) requests_per_minute: Option<NonZeroU32>,
     /// The most tokens per minute, prompts and replies together. Estimated before a call (a token for 4 bytes of the
     /// request, plus `max_tokens`) and corrected by the server's count after it.
     pub(crate) tokens_per_minute: Option<NonZeroU32>,
-    /// The reaction to a server that is down (10 failures in a row without any reply, over all calls). `pause` retries for up
-    /// to 15 minutes and continues when the server replies. `stop` stops the run, which can be resumed. Default: `pause`.
+    /// The reaction to a server that is down (10 failures in a row without any reply, over all calls). `pause` retries
+    /// for up to 15 minutes and continues when the server replies. `stop` stops the run, which can be resumed. Default:
+    /// `pause`.
     #[serde(default)]
     pub(crate) on_outage: OnOutage,
 }
 
-/// The most that one `fanfold run` may spend. It stops before it would spend more, with exit code 4; the next run continues.
-/// Answers from the ledger cost nothing.
+/// The most that one `fanfold run` may spend. It stops before it would spend more, with exit code 4; the next run
+/// continues. Answers from the ledger cost nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Budget {

@@ -37,12 +37,13 @@ struct Analysis {
     /// Shorthand for `output`: these keys, as nullable texts.
     json_keys: Option<Vec<String>>,
     /// Whether to ask for the words that support each key and to check that the text column contains them. Adds
-    /// `<key>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`: `exact`,
-    /// `normalised` (ignoring case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default: false.
+    /// `<key>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`:
+    /// `exact`, `normalised` (ignoring case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default:
+    /// false.
     #[serde(default)]
     quotes: bool,
-    /// The minimum similarity of a `fuzzy` quote: 1 - edit distance / length, from 0.5 to 1. Left out: quotes must be exact or
-    /// normalised.
+    /// The minimum similarity of a `fuzzy` quote: 1 - edit distance / length, from 0.5 to 1. Left out: quotes must be
+    /// exact or normalised.
     quote_ratio: Option<f64>,
 }
 

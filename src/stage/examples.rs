@@ -1,8 +1,8 @@
 //! Examples: rows with their answers, which are shown to a model before the question.
 //!
-//! [`with_examples`] wraps a stage. It asks the stage for its prompts about the example rows, and adds these questions with
-//! their answers to every prompt that expects the same answer. Examples go between the system prompt and the question and are
-//! byte-identical for all rows, so that a server that caches prompt prefixes reads them once.
+//! [`with_examples`] wraps a stage. It asks the stage for its prompts about the example rows, and adds these questions
+//! with their answers to every prompt that expects the same answer. Examples go between the system prompt and the
+//! question and are byte-identical for all rows, so that a server that caches prompt prefixes reads them once.
 
 use std::sync::Arc;
 

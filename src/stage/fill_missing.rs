@@ -50,7 +50,8 @@ const UNKNOWN: [&str; 17] = [
 struct FillMissing {
     /// The column with the text; a row where it is empty is skipped. The prompt can use it as `{{ text }}`.
     text_column: Option<String>,
-    /// What is sent about a row, a Jinja template over its columns. Default: the text. The system prompt lists the keys.
+    /// What is sent about a row, a Jinja template over its columns. Default: the text. The system prompt lists the
+    /// keys.
     prompt: Option<String>,
     /// A file with the template, instead of `prompt`; relative to the spec.
     prompt_file: Option<String>,
@@ -61,16 +62,17 @@ struct FillMissing {
     /// More texts that count as missing, such as `["-99", "?"]`. Null, empty texts, white space and NaN always do.
     #[serde(default)]
     null_values: Vec<String>,
-    /// Replies that mean that the text has no value; they become null (ignoring case and outer quotes; the options of an
-    /// `enum` stay values). Default: "unclear", "unknown", "not mentioned", "n/a", "none" and similar words.
+    /// Replies that mean that the text has no value; they become null (ignoring case and outer quotes; the options of
+    /// an `enum` stay values). Default: "unclear", "unknown", "not mentioned", "n/a", "none" and similar words.
     unknown_values: Option<Vec<String>>,
     /// Whether to ask for the words that support each value and to check that the text column contains them. Adds
-    /// `<target>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`: `exact`,
-    /// `normalised` (ignoring case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default: false.
+    /// `<target>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`:
+    /// `exact`, `normalised` (ignoring case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default:
+    /// false.
     #[serde(default)]
     quotes: bool,
-    /// The minimum similarity of a `fuzzy` quote: 1 - edit distance / length, from 0.5 to 1. Left out: quotes must be exact or
-    /// normalised.
+    /// The minimum similarity of a `fuzzy` quote: 1 - edit distance / length, from 0.5 to 1. Left out: quotes must be
+    /// exact or normalised.
     quote_ratio: Option<f64>,
 }
 
@@ -83,8 +85,8 @@ struct FillField {
     kind: FieldType,
     /// What the value means; the model reads it.
     description: Option<String>,
-    /// The column of the input that may hold the value already; such a value is copied, not asked for. Left out: no column
-    /// holds it. Required even if the column has the name of the key.
+    /// The column of the input that may hold the value already; such a value is copied, not asked for. Left out: no
+    /// column holds it. Required even if the column has the name of the key.
     column: Option<String>,
     /// The new column, or `in_place` to fill `column` itself. Default: `computed_` and the key in lower case.
     target: Option<String>,

@@ -23,9 +23,9 @@ pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
 struct Filter {
     /// The source or the stage whose rows are filtered.
     input: String,
-    /// A Jinja expression over the columns of `input`, such as `year >= 1900 and language != "en"`; null is `none`. A row is
-    /// left out if it is false, or if it reads an answer that is missing because the call failed or was not made (unless it
-    /// also reads the error column of that stage).
+    /// A Jinja expression over the columns of `input`, such as `year >= 1900 and language != "en"`; null is `none`. A
+    /// row is left out if it is false, or if it reads an answer that is missing because the call failed or was not made
+    /// (unless it also reads the error column of that stage).
     when: String,
 }
 

@@ -26,9 +26,9 @@ const EXAMPLES: usize = 3;
 const WITH: usize = 0;
 const INPUT: usize = 1;
 
-/// Two tables side by side: the columns of `input`, then those of `with` except its keys. The rows have the order of `input`;
-/// several matches of one row have the order of `with`. Keys match if their values are equal; a null key matches nothing. The
-/// table of `with` is held in memory.
+/// Two tables side by side: the columns of `input`, then those of `with` except its keys. The rows have the order of
+/// `input`; several matches of one row have the order of `with`. Keys match if their values are equal; a null key
+/// matches nothing. The table of `with` is held in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Join {
@@ -43,8 +43,8 @@ struct Join {
     /// Rows of `input` without a match: `left` keeps them, with nulls; `inner` drops them. Default: `left`.
     #[serde(default)]
     how: How,
-    /// Keys that occur in several rows of `with`: `error` stops the run, `first` takes the first row, `all` makes a row for
-    /// each. Default: `error`.
+    /// Keys that occur in several rows of `with`: `error` stops the run, `first` takes the first row, `all` makes a row
+    /// for each. Default: `error`.
     #[serde(default)]
     duplicates: Duplicates,
 }

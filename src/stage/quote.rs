@@ -91,7 +91,8 @@ fn straight(c: char) -> char {
 /// Finds the first part of `text` with the least edit distance to `quote`. Returns its ends and the distance (Sellers
 /// 1980, <https://doi.org/10.1016/0196-6774(80)90016-4>). Time: product of the lengths; memory: length of the quote.
 fn nearest(text: &[Normal], quote: &[char]) -> Option<(usize, usize, usize)> {
-    // For each prefix of the quote: the distance to the nearest part of the text that ends here, and the start of that part.
+    // For each prefix of the quote: the distance to the nearest part of the text that ends here, and the start of that
+    // part.
     let mut column: Vec<(usize, usize)> = (0..=quote.len()).map(|i| (i, 0)).collect();
     let mut best: Option<(usize, usize, usize)> = None;
     for (at, n) in text.iter().enumerate() {

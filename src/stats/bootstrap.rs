@@ -2,7 +2,8 @@
 
 use super::quantile::nearest_rank;
 
-/// The 95 % percentile bootstrap interval of `estimate` over `items` (Efron 1979, <https://doi.org/10.1214/aos/1176344552>).
+/// The 95 % percentile bootstrap interval of `estimate` over `items` (Efron 1979,
+/// <https://doi.org/10.1214/aos/1176344552>).
 ///
 /// Each of the `draws` samples as many items as there are, with replacement. `stream(draw)` returns the random numbers
 /// of a draw: a function from an end to a number from 0 up to, but not including, that end. Needs an item and a draw.

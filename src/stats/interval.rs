@@ -3,8 +3,8 @@
 /// The 97.5th percentile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The 95 % Wilson score interval of a share of `yes` in `of` (Wilson 1927, <https://doi.org/10.2307/2276774>): its ends, from
-/// 0 to 1. The interval is 0 to 1 if `of` is 0.
+/// The 95 % Wilson score interval of a share of `yes` in `of` (Wilson 1927, <https://doi.org/10.2307/2276774>): its
+/// ends, from 0 to 1. The interval is 0 to 1 if `of` is 0.
 pub(crate) fn wilson(yes: u64, of: u64) -> (f64, f64) {
     if of == 0 {
         return (0.0, 1.0);

@@ -1,4 +1,5 @@
-//! Statistics: estimates, intervals and tests over counts and samples. Pure; each function names the source of its formula.
+//! Statistics: estimates, intervals and tests over counts and samples. Pure; each function names the source of its
+//! formula.
 
 mod agreement;
 mod bootstrap;

@@ -84,7 +84,8 @@ impl Retired {
     }
 }
 
-/// The state of a record, as SQL: `answer`, `failed`, `retired` or `corrupt`. No failed call has an error of these kinds.
+/// The state of a record, as SQL: `answer`, `failed`, `retired` or `corrupt`. No failed call has an error of these
+/// kinds.
 const STATE: &str = "CASE WHEN error IS NULL THEN 'answer' WHEN error LIKE 'corrupt: %' THEN 'corrupt'
     WHEN error LIKE 'unfit: %' OR error LIKE 'fresh: %' THEN 'retired' ELSE 'failed' END";
 

@@ -41,8 +41,8 @@ pub(crate) struct Manifest {
     pub(crate) tables: IndexMap<String, StageShape>,
     pub(crate) stages: IndexMap<String, StageTotals>,
     pub(crate) outputs: IndexMap<String, OutputFacts>,
-    /// A `lock::Lock`: what the tables are made from and, in a finished run, what they contain. `None` for a run of some rows
-    /// or stages only.
+    /// A `lock::Lock`: what the tables are made from and, in a finished run, what they contain. `None` for a run of
+    /// some rows or stages only.
     #[serde(default)]
     pub(crate) lock: Option<Value>,
 }

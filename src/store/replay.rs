@@ -2,8 +2,8 @@
 //!
 //! Equal calls produce identical bytes: the rows are sorted by key, and nothing depends on the time or the machine.
 //!
-//! The metadata of the file contains the version of the format (`fanfold.replay`), the pipeline, the hash of the spec, and
-//! the build of each model (`fanfold.models`), so that a replay can compute keys without a server.
+//! The metadata of the file contains the version of the format (`fanfold.replay`), the pipeline, the hash of the spec,
+//! and the build of each model (`fanfold.models`), so that a replay can compute keys without a server.
 
 use std::path::Path;
 use std::str::FromStr;

@@ -17,9 +17,9 @@ use argument::{Argument, Run, argument};
 
 /// Shows what changed from A to B: the spec, the inputs, the models, and every cell of the answers.
 ///
-/// A and B can each be a spec (its finished run), a run folder under .fanfold/runs, a lock, or a table (.parquet, .csv, .tsv
-/// or .jsonl). A lock contains no cells; a table does not record its inputs. Exit code 0 if nothing differs, 1 otherwise.
-/// Sends and writes nothing.
+/// A and B can each be a spec (its finished run), a run folder under .fanfold/runs, a lock, or a table (.parquet, .csv,
+/// .tsv or .jsonl). A lock contains no cells; a table does not record its inputs. Exit code 0 if nothing differs, 1
+/// otherwise. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
     /// The old version.

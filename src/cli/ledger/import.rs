@@ -13,8 +13,8 @@ use crate::store::{Ledger, merge};
 /// Adds answers from other files to the ledger of a project: files of `fanfold ledger export`, and ledgers of other
 /// projects (the file of a ledger, or the folder of a spec).
 ///
-/// If both have an answer, the project keeps its own. Every checksum is checked. From a damaged ledger, everything that can
-/// be read is imported.
+/// If both have an answer, the project keeps its own. Every checksum is checked. From a damaged ledger, everything that
+/// can be read is imported.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
     /// The files.

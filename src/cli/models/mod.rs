@@ -12,8 +12,8 @@ use crate::provider::weights::Folders;
 
 /// Shows which models the servers of a spec have, which of them the spec needs, and settings that do not fit.
 ///
-/// Shows pulled and loaded models with size, quantization and context, if the server reports them. If a model is missing,
-/// shows the command that gets it and exits with code 3. Sends no prompts.
+/// Shows pulled and loaded models with size, quantization and context, if the server reports them. If a model is
+/// missing, shows the command that gets it and exits with code 3. Sends no prompts.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Models {

@@ -1,5 +1,5 @@
-//! Inventories of Ollama: `GET /api/tags` (pulled), `/api/ps` (loaded), `/api/version`, and `POST /api/show` for the models of
-//! the spec. Ollama has no page that reports how many calls it processes in parallel (`OLLAMA_NUM_PARALLEL`).
+//! Inventories of Ollama: `GET /api/tags` (pulled), `/api/ps` (loaded), `/api/version`, and `POST /api/show` for the
+//! models of the spec. Ollama has no page that reports how many calls it processes in parallel (`OLLAMA_NUM_PARALLEL`).
 //!
 //! Source: <https://docs.ollama.com/api>. Pure.
 

@@ -1,4 +1,5 @@
-//! Ollama, a server of open models. The spec's fields are in this file, the protocol in `wire`, the models in `inventory`.
+//! Ollama, a server of open models. The spec's fields are in this file, the protocol in `wire`, the models in
+//! `inventory`.
 
 mod host;
 mod inventory;

@@ -31,7 +31,8 @@ struct Body<'a> {
     model: &'a str,
     messages: &'a [Message],
     stream: bool,
-    /// Known since Ollama 0.12.6. Older servers cut the prompt to exactly `num_ctx` tokens, which the token count shows.
+    /// Known since Ollama 0.12.6. Older servers cut the prompt to exactly `num_ctx` tokens, which the token count
+    /// shows.
     truncate: bool,
     /// Always false: a reply that fills the context ends with `length` and does not push the prompt out.
     shift: bool,

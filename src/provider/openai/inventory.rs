@@ -1,7 +1,7 @@
 //! Inventories of OpenAI-like servers: `GET /models`, and `/props` and `/slots` of llama.cpp, which are next to `/v1`.
 //!
-//! Sources: <https://platform.openai.com/docs/api-reference/models/list>, and for llama.cpp `tools/server/README.md` of its
-//! repository. vLLM adds `max_model_len` to a model, llama.cpp `meta`. Pure.
+//! Sources: <https://platform.openai.com/docs/api-reference/models/list>, and for llama.cpp `tools/server/README.md` of
+//! its repository. vLLM adds `max_model_len` to a model, llama.cpp `meta`. Pure.
 
 use super::quirks::Quirk;
 use super::reply::failed;

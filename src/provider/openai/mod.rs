@@ -1,5 +1,5 @@
-//! OpenAI and the many servers that speak its protocol (vLLM, llama.cpp, LM Studio, gateways): requests in `wire`, answers in
-//! `reply`, the server's models in `inventory`, differences between servers in `quirks`.
+//! OpenAI and the many servers that speak its protocol (vLLM, llama.cpp, LM Studio, gateways): requests in `wire`,
+//! answers in `reply`, the server's models in `inventory`, differences between servers in `quirks`.
 
 mod inventory;
 mod quirks;

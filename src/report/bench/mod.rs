@@ -1,10 +1,10 @@
 //! Bench statistics: computes percentiles and throughput of measured calls. Pure.
 //!
-//! Percentiles are by nearest rank: the smallest measured value that at least p of the n values do not exceed (type 1 of
-//! Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>). With fewer than 20 values, the 95th is the largest.
+//! Percentiles are by nearest rank: the smallest measured value that at least p of the n values do not exceed (type 1
+//! of Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>). With fewer than 20 values, the 95th is the largest.
 //!
-//! A throughput has a 95 % percentile bootstrap interval (Efron 1979, <https://doi.org/10.1214/aos/1176344552>). Calls in
-//! flight together end together, so the bootstrap draws blocks of as many consecutive calls as there are lanes
+//! A throughput has a 95 % percentile bootstrap interval (Efron 1979, <https://doi.org/10.1214/aos/1176344552>). Calls
+//! in flight together end together, so the bootstrap draws blocks of as many consecutive calls as there are lanes
 //! (non-overlapping blocks, Carlstein 1986, <https://doi.org/10.1214/aos/1176350057>). The draws have a fixed seed.
 
 pub(crate) mod advice;

@@ -159,7 +159,7 @@ impl Drop for Queued<'_> {
     fn drop(&mut self) {
         if self.counted {
             self.limiter.state.lock().waiting -= 1;
-            // This call may have been notified, so it notifies another one.
+            // This call may have been notified, so it notifies the next one.
             self.limiter.room.notify_one();
         }
     }

@@ -17,7 +17,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Try again after `delay`. All calls to the endpoint wait for `pause`. A rate limit does not count as a failed attempt.
+    /// Try again after `delay`. All calls to the endpoint wait for `pause`. A rate limit does not count as a failed
+    /// attempt.
     Again {
         delay: Duration,
         pause: Option<Duration>,

@@ -1,4 +1,5 @@
-//! Columns: converts blocks of drawn cells to Arrow batches: first the `ID`, then the drawn columns, then the fixed ones.
+//! Columns: converts blocks of drawn cells to Arrow batches: first the `ID`, then the drawn columns, then the fixed
+//! ones.
 
 use std::sync::Arc;
 

@@ -31,9 +31,9 @@ pub(crate) struct Fields {
     /// `draw`: each characteristic from its distribution. `raking`: to meet the margins. Default: `draw`.
     #[serde(default)]
     pub(crate) method: Method,
-    /// The characteristics of the respondents, by name: a list of options (equally likely), a table of weights, a numeric
-    /// distribution (`distribution`, ..), or one of these for each value of other characteristics (`depends_on`,
-    /// `distributions`).
+    /// The characteristics of the respondents, by name: a list of options (equally likely), a table of weights, a
+    /// numeric distribution (`distribution`, ..), or one of these for each value of other characteristics
+    /// (`depends_on`, `distributions`).
     #[schemars(with = "Option<schema::Characteristics>")]
     pub(crate) characteristics: Option<IgnoredAny>,
     /// How options are assigned: `random`, each row independently; or `quota`, in exact numbers (largest remainder) and

@@ -227,8 +227,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Whether the parents can have these options together. An option of a parent cannot occur if its share is 0 for the
-    /// options of that parent's parents.
+    /// Whether the parents can have these options together. An option of a parent cannot occur if its share is 0 for
+    /// the options of that parent's parents.
     fn can_be(&self, chosen: &[usize]) -> bool {
         let option_of = |index: usize| self.parents.iter().zip(chosen).find(|(p, _)| **p == index).map(|(_, o)| *o);
         self.parents.iter().zip(chosen).all(|(parent, option)| {

@@ -31,7 +31,8 @@ pub(crate) struct MarginTable {
     /// Counts or shares: a table with a key per value, nested for several characteristics with one level for each.
     #[schemars(with = "Option<Nested>")]
     weights: Option<IgnoredAny>,
-    /// Instead of `weights`: a CSV file with a column for each characteristic and a column `count`, `weight` or `share`.
+    /// Instead of `weights`: a CSV file with a column for each characteristic and a column `count`, `weight` or
+    /// `share`.
     file: Option<String>,
 }
 

@@ -41,8 +41,9 @@ pub(crate) struct NumericTable {
     minimum: Option<f64>,
     /// The largest number. Required for a uniform distribution.
     maximum: Option<f64>,
-    /// Decimals to round to, 0 to 15; with 0 the column contains whole numbers. A uniform distribution then draws from all
-    /// rounded numbers in the bounds with equal probability. A normal one is drawn, then rounded, and stays in the bounds.
+    /// Decimals to round to, 0 to 15; with 0 the column contains whole numbers. A uniform distribution then draws from
+    /// all rounded numbers in the bounds with equal probability. A normal one is drawn, then rounded, and stays in the
+    /// bounds.
     decimals: Option<u32>,
 }
 
@@ -140,8 +141,8 @@ impl Numeric {
         number.max(self.minimum.unwrap_or(f64::NEG_INFINITY)).min(self.maximum.unwrap_or(f64::INFINITY))
     }
 
-    /// The shares of the normal distribution below the two bounds. With `true`, the shares above them, for two bounds above
-    /// the mean, where shares below lose precision.
+    /// The shares of the normal distribution below the two bounds. With `true`, the shares above them, for two bounds
+    /// above the mean, where shares below lose precision.
     fn tails(&self) -> (f64, f64, bool) {
         let below = |deviations: f64| erfc(-deviations / SQRT_2) / 2.0;
         let deviations = |bound: f64| (bound - self.mean) / self.sd;

@@ -73,8 +73,8 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    /// The quota of a group of `people` with `shares` of the options. A draw decides between equal remainders; otherwise
-    /// the first option would win in every group.
+    /// The quota of a group of `people` with `shares` of the options. A draw decides between equal remainders;
+    /// otherwise the first option would win in every group.
     pub(crate) fn new(people: u64, shares: &[f64], stream: &mut Stream) -> Quota {
         let mut order: Vec<usize> = (0..shares.len()).collect();
         stream.shuffle(&mut order);

@@ -12,8 +12,8 @@ pub(crate) struct Fit {
     pub(crate) iterations: u32,
     /// The largest difference of a share in a margin from its target.
     pub(crate) deviation: f64,
-    /// Kish's design effect of the weights that fit the seed table to the margins: the factor by which the variance of a
-    /// mean grows. With s the seed weights and w the fitted ones: sum(s) sum(w^2 / s) / sum(w)^2. For a uniform seed,
+    /// Kish's design effect of the weights that fit the seed table to the margins: the factor by which the variance of
+    /// a mean grows. With s the seed weights and w the fitted ones: sum(s) sum(w^2 / s) / sum(w)^2. For a uniform seed,
     /// that is n sum(w^2) / sum(w)^2 over the n cells (Kish 1965, Survey Sampling, 11.7).
     pub(crate) design_effect: f64,
 }

@@ -1,5 +1,5 @@
-//! Questions about a group: one prompt if it fits, else a tree or a fold of partial answers. Which rows share a prompt depends
-//! only on the rows and on `max_input_tokens`.
+//! Questions about a group: one prompt if it fits, else a tree or a fold of partial answers. Which rows share a prompt
+//! depends only on the rows and on `max_input_tokens`.
 
 use std::ops::Range;
 use std::sync::Arc;

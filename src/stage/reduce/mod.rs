@@ -25,24 +25,25 @@ use gather::Gather;
 pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
     kind::<Reduce>("reduce", "One answer about many rows: of each group, or of the whole table.");
 
-/// One answer about many rows. The table has a row for each group, in the order of their first rows: the grouping columns,
-/// `<stage>_rows` (rows that the prompt contains), `<stage>_left_out` (rows left out because an answer that the prompt reads is
-/// missing; failed answers never go into a prompt) and the answer. The columns that the prompt reads are held in memory.
+/// One answer about many rows. The table has a row for each group, in the order of their first rows: the grouping
+/// columns, `<stage>_rows` (rows that the prompt contains), `<stage>_left_out` (rows left out because an answer that
+/// the prompt reads is missing; failed answers never go into a prompt) and the answer. The columns that the prompt
+/// reads are held in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Reduce {
     /// The columns whose values define a group. Left out: the whole table is one group.
     #[serde(default)]
     group_by: Vec<String>,
-    /// The columns that a group's rows are ordered by; nulls last, equal rows in the order of the input. Left out: the order of
-    /// the input.
+    /// The columns that a group's rows are ordered by; nulls last, equal rows in the order of the input. Left out: the
+    /// order of the input.
     #[serde(default)]
     order_by: Vec<String>,
     /// Whether the order is descending. Default: false.
     #[serde(default)]
     descending: bool,
-    /// The question, a Jinja template over the group's rows: `{% for row in rows %}{{ row.column }}{% endfor %}`. The grouping
-    /// columns are variables too.
+    /// The question, a Jinja template over the group's rows: `{% for row in rows %}{{ row.column }}{% endfor %}`. The
+    /// grouping columns are variables too.
     prompt: Option<String>,
     /// A file with the question, instead of `prompt`; relative to the spec.
     prompt_file: Option<String>,
@@ -52,15 +53,16 @@ struct Reduce {
     output: Option<IndexMap<String, FieldSpec>>,
     /// Shorthand for `output`: these keys, as nullable texts.
     json_keys: Option<Vec<String>>,
-    /// Treatment of a group with more than `max_input_tokens`: `single` fails it; `tree` asks about as many rows at a time as
-    /// fit, then about these answers, level by level; `fold` asks about consecutive rows together with the answer so far.
-    /// Default: `tree`.
+    /// Treatment of a group with more than `max_input_tokens`: `single` fails it; `tree` asks about as many rows at a
+    /// time as fit, then about these answers, level by level; `fold` asks about consecutive rows together with the
+    /// answer so far. Default: `tree`.
     #[serde(default)]
     strategy: Strategy,
     /// The most tokens of a prompt, estimated as 4 bytes per token. Left out: each group is one prompt.
     max_input_tokens: Option<u32>,
-    /// The question that combines partial answers, a Jinja template. `tree`: over `answers`, a list of texts, or of objects with
-    /// the keys of `output`. `fold`: over `answer`, the answer so far, and `rows`. Left out: fanfold's own wording.
+    /// The question that combines partial answers, a Jinja template. `tree`: over `answers`, a list of texts, or of
+    /// objects with the keys of `output`. `fold`: over `answer`, the answer so far, and `rows`. Left out: fanfold's own
+    /// wording.
     combine: Option<String>,
 }
 

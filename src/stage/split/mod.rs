@@ -24,9 +24,10 @@ pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
 
 const ROWS: usize = 1024;
 
-/// A row for each piece of a text. The table has the input's columns except the text, and `<stage>_id` (the row's key or
-/// number, `#` and the piece's number), `<stage>_number` (from 1), `<stage>_start` and `<stage>_end` (characters of the text
-/// from 0, the end not included) and the piece itself, named after the stage. A row without a text stays one row.
+/// A row for each piece of a text. The table has the input's columns except the text, and `<stage>_id` (the row's key
+/// or number, `#` and the piece's number), `<stage>_number` (from 1), `<stage>_start` and `<stage>_end` (characters of
+/// the text from 0, the end not included) and the piece itself, named after the stage. A row without a text stays one
+/// row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Split {
@@ -39,16 +40,16 @@ struct Split {
     /// What `size` and `overlap` count: `chars` (Unicode code points; a grapheme is never cut), `words` (UAX 29) or
     /// `tokens` (of the `tokenizer`).
     unit: Unit,
-    /// Where a piece may end: `fixed` after any unit, `sentence` (UAX 29) or `paragraph` (a blank line). A sentence or paragraph
-    /// larger than `size` is cut at the next smaller boundary. Default: `fixed`.
+    /// Where a piece may end: `fixed` after any unit, `sentence` (UAX 29) or `paragraph` (a blank line). A sentence or
+    /// paragraph larger than `size` is cut at the next smaller boundary. Default: `fixed`.
     #[serde(default)]
     by: By,
-    /// How much of a piece's end the next piece repeats, in units, less than `size`. Default: 0; the pieces together are then
-    /// the text.
+    /// How much of a piece's end the next piece repeats, in units, less than `size`. Default: 0; the pieces together
+    /// are then the text.
     #[serde(default)]
     overlap: u32,
-    /// The tokenizer that counts tokens: `o200k_base` or `cl100k_base` (OpenAI's; an estimate for other models). Default:
-    /// `o200k_base`.
+    /// The tokenizer that counts tokens: `o200k_base` or `cl100k_base` (OpenAI's; an estimate for other models).
+    /// Default: `o200k_base`.
     tokenizer: Option<Tokenizer>,
 }
 

@@ -3,10 +3,10 @@
 //! Items that are not pinned move among the unpinned positions. An order depends only on the seed, the name of the
 //! items and the respondent. It does not depend on the model, the stage, the lanes or other respondents.
 //!
-//! The balanced orders (cyclic, latin) are assigned in permuted blocks: within each block of respondents, counted from the
-//! first, each respondent gets a different sequence of the design, in an order drawn for the block (as in clinical trials;
-//! Zelen 1974, <https://doi.org/10.1016/0021-9681(74)90015-0>). A plain rotation by the row's number would rotate all
-//! questions with equally many options in step, and in step with the models that share the rows.
+//! The balanced orders (cyclic, latin) are assigned in permuted blocks: within each block of respondents, counted from
+//! the first, each respondent gets a different sequence of the design, in an order drawn for the block (as in clinical
+//! trials; Zelen 1974, <https://doi.org/10.1016/0021-9681(74)90015-0>). A plain rotation by the row's number would
+//! rotate all questions with equally many options in step, and in step with the models that share the rows.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -22,8 +22,8 @@ use crate::name::Name;
 pub(crate) struct Survey {
     /// Instructions before the persona that all rows share, without variables.
     pub(crate) system: Option<String>,
-    /// The respondent, a Jinja template over the row's columns: `You are {{ name }}, {{ age }} years old.` Left out: a list of
-    /// all columns except the key and `weight`, without nulls.
+    /// The respondent, a Jinja template over the row's columns: `You are {{ name }}, {{ age }} years old.` Left out: a
+    /// list of all columns except the key and `weight`, without nulls.
     pub(crate) persona: Option<String>,
     /// The questions: a list of tables, or as a shorthand a table of texts with their options.
     #[schemars(required)]

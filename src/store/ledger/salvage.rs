@@ -1,8 +1,8 @@
 //! Salvage: reads the answers of a damaged ledger page by page, without SQLite.
 //!
-//! Reads the parts of SQLite's file format (sqlite.org/fileformat2.html) that contain rows: leaves of tables, with their
-//! overflow pages, in the file and in the write-ahead log. The tree above the leaves is ignored, so a damaged page
-//! loses only its own rows. A record counts only if its checksum is right.
+//! Reads the parts of SQLite's file format (sqlite.org/fileformat2.html) that contain rows: leaves of tables, with
+//! their overflow pages, in the file and in the write-ahead log. The tree above the leaves is ignored, so a damaged
+//! page loses only its own rows. A record counts only if its checksum is right.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! The engine: one thread per processor; each thread processes several calls of a model at a time.
 //!
-//! In a step, every call adds its next tokens to one forward pass. A new call starts from the cache of an earlier call with
-//! the same beginning; this changes the speed, never the answer. Threads share only the weights and the queue.
+//! In a step, every call adds its next tokens to one forward pass. A new call starts from the cache of an earlier call
+//! with the same beginning; this changes the speed, never the answer. Threads share only the weights and the queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};

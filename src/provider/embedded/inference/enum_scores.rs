@@ -1,8 +1,8 @@
 //! Probabilities of the labels of enums, from the scores of tokens.
 //!
-//! Inside the value of an enum, the scores of the next token are a distribution over the labels that are still possible.
-//! A token that begins one label counts for that label. If it begins several labels, the tokens after it decide.
-//! Only tokens that fit a label count, always at temperature 1.
+//! Inside the value of an enum, the scores of the next token are a distribution over the labels that are still
+//! possible. A token that begins one label counts for that label. If it begins several labels, the tokens after it
+//! decide. Only tokens that fit a label count, always at temperature 1.
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -79,7 +79,8 @@ impl EnumScores {
                 still_open += share;
                 continue;
             }
-            // If a token begins several labels, its probability is divided in proportion to the labels' unambiguous tokens.
+            // If a token begins several labels, its probability is divided in proportion to the labels' unambiguous
+            // tokens.
             let clear: f64 = fit.iter().map(|i| alone[*i]).sum();
             for i in fit {
                 got[*i] += share * if clear > 0.0 { alone[*i] / clear } else { 1.0 / fit.len() as f64 };

@@ -1,7 +1,7 @@
 //! GGUF files: metadata, which is checked when the engine reads it, and tensors.
 //!
-//! The file is untrusted: a missing or wrong value is an error, and every size is first compared with the file size. Format:
-//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! The file is untrusted: a missing or wrong value is an error, and every size is first compared with the file size.
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::fs::File;
 use std::io::BufReader;

@@ -53,7 +53,8 @@ impl Linear {
         let lent = Lent::new(kind.from_data(data.into()));
         let weights = QTensor::new(QStorage::Cpu(Box::new(lent.clone())), (rows, wide))?;
         let weights = QMatMul::from_qtensor(weights)?;
-        // The first product makes candle rearrange the weights; the second proves that it no longer reads the original ones.
+        // The first product makes candle rearrange the weights; the second proves that it no longer reads the original
+        // ones.
         let zeros = Tensor::zeros((1, wide), DType::F32, &Device::Cpu)?;
         weights.forward(&zeros)?;
         lent.take_back();

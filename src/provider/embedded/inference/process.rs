@@ -1,7 +1,7 @@
 //! The provider of embedded models: passes calls to the engine of a model, which the first call starts.
 //!
-//! Connecting only locates the weights; the first call fetches and loads them. A run whose answers are all in the ledger
-//! needs no weights.
+//! Connecting only locates the weights; the first call fetches and loads them. A run whose answers are all in the
+//! ledger needs no weights.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Sampling: picks a token by its score, greedily at temperature 0, else at random from the seed.
 //!
-//! The n-th draw of a reply is a hash of the seed, the prompt's tokens and n. Rows draw independently of each other, and the
-//! same call draws the same numbers on every machine and in every order.
+//! The n-th draw of a reply is a hash of the seed, the prompt's tokens and n. Rows draw independently of each other,
+//! and the same call draws the same numbers on every machine and in every order.
 
 use crate::provider::Sampling;
 

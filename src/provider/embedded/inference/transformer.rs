@@ -106,7 +106,7 @@ impl Transformer {
         self.shape.layers * self.shape.remembered() * size_of::<f32>()
     }
 
-    /// Returns scores after the last token of each `wanted` span, `[wanted, vocabulary]`; `None` if no span is wanted.
+    /// Returns scores after the last token of each `wanted` span, `[wanted, vocabulary]`; `None` if all spans are skipped.
     pub(crate) fn forward(&self, spans: &mut [Span<'_>], wanted: &[bool]) -> candle_core::Result<Option<Tensor>> {
         let tokens: Vec<u32> = spans.iter().flat_map(|s| s.tokens).copied().collect();
         let count = tokens.len();

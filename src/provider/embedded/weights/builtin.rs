@@ -90,7 +90,8 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// Reads `FANFOLD_MODELS`, else the data folder (XDG, `LOCALAPPDATA`); `OLLAMA_MODELS`, else Ollama's default folders.
+    /// Reads `FANFOLD_MODELS`, else the data folder (XDG, `LOCALAPPDATA`); `OLLAMA_MODELS`, else Ollama's default
+    /// folders.
     pub(crate) fn from_env(env: Env<'_>) -> Result<Folders, EndpointError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = |name: &str| set(name).filter(|path| path.is_absolute());

@@ -1,7 +1,7 @@
 //! Locating weights: finds the file of a model id and checks its hash.
 //!
-//! An id is the name of a built-in model, the path of a `.gguf` file, or a name that Ollama has pulled. This file opens no
-//! connection.
+//! An id is the name of a built-in model, the path of a `.gguf` file, or a name that Ollama has pulled. This file opens
+//! no connection.
 
 use std::fs;
 use std::path::Path;

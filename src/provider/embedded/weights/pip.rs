@@ -102,7 +102,8 @@ fn last_words(mut said: impl Read) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// The result is safe to show. Pip ends a lost connection with "no matching distribution", so the connection comes first.
+/// The result is safe to show. Pip ends a lost connection with "no matching distribution", so the connection comes
+/// first.
 fn reason(said: &str) -> Option<String> {
     let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let lost = lines().find_map(|line| line.split_once("connection broken by ")).map(|(_, why)| {

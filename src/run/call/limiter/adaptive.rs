@@ -1,10 +1,10 @@
 //! Adaptive concurrency (`max_concurrent_calls = "auto"`): finds from latencies how many calls a server processes at
 //! once. Pure.
 //!
-//! Little's law: throughput = calls in flight / latency. A server with k slots answers faster with more calls in flight,
-//! up to k. Further calls wait in its queue, and only the latency grows. So the number of calls grows as long as the
-//! throughput does. It is then set to where the growth ended. Later, slightly higher and lower numbers are tried.
-//! If a server refuses calls (429, 503) or becomes slow, the number of calls is lowered.
+//! Little's law: throughput = calls in flight / latency. A server with k slots answers faster with more calls in
+//! flight, up to k. Further calls wait in its queue, and only the latency grows. So the number of calls grows as long
+//! as the throughput does. It is then set to where the growth ended. Later, slightly higher and lower numbers are
+//! tried. If a server refuses calls (429, 503) or becomes slow, the number of calls is lowered.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Token buckets (Turner 1986; RFC 2697): limit requests or tokens per minute. Pure.
 //!
-//! A bucket fills evenly and holds the allowance of one second. A call may overdraw it; the next calls wait for the debt.
+//! A bucket fills evenly and holds the allowance of one second. A call may overdraw it; the next calls wait for the
+//! debt.
 
 use std::time::Duration;
 

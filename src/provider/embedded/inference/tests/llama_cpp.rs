@@ -7,10 +7,11 @@
 //!
 //! Without `LLAMA_GGUF` the server is taken to have the built-in model; `LLAMA_PROMPTS=6` saves minutes.
 //!
-//! Differences are expected: llama.cpp rounds what it multiplies the weights with to 8 bits in blocks of 32 numbers, we do
-//! so, by the processor, in blocks of 256, in which one large number makes all others coarse. So where two tokens are
-//! almost equally likely, the greedy texts part. SmolLM2's likeliest first tokens were 0.17 in the mean (of the natural
-//! logarithm of the probability) from the unrounded ones here, 0.08 in llama.cpp, and the tiny models' 0.03 in both.
+//! Differences are expected: llama.cpp rounds what it multiplies the weights with to 8 bits in blocks of 32 numbers, we
+//! do so, by the processor, in blocks of 256, in which one large number makes all others coarse. So where two tokens
+//! are almost equally likely, the greedy texts part. SmolLM2's likeliest first tokens were 0.17 in the mean (of the
+//! natural logarithm of the probability) from the unrounded ones here, 0.08 in llama.cpp, and the tiny models' 0.03 in
+//! both.
 
 use std::fs;
 use std::io::Read;

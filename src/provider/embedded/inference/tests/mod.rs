@@ -1,7 +1,7 @@
 //! Tests of the engine with a real model, SmolLM2-135M, and with tiny random ones.
 //!
-//! The weights are fetched once into `target/tmp` (or are where `FANFOLD_MODELS` says) and loaded once. Where they can't
-//! be fetched, the tests that need them are skipped, loudly. `llama_cpp.py` makes the fixtures.
+//! The weights are fetched once into `target/tmp` (or are where `FANFOLD_MODELS` says) and loaded once. Where they
+//! can't be fetched, the tests that need them are skipped, loudly. `llama_cpp.py` makes the fixtures.
 
 mod chat;
 mod endings;
