@@ -39,7 +39,7 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
     }
 
     /// Returns the fields of the spec with all defaults, without secrets.
-    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for tests and fuzz targets"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests"))]
     fn settings(&self) -> Value;
 
     fn gives_probabilities(&self) -> bool;
