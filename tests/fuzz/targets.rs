@@ -1,8 +1,10 @@
 //! What is fuzzed: one function per target, for the fuzzer and for the plain test that runs the corpus (`corpus.rs`).
 //!
 //! `cargo +nightly fuzz run --fuzz-dir tests/fuzz TARGET` fuzzes one of them. An input that breaks something goes to
-//! `corpus/TARGET/` once it is mended. Part of the library in its unit tests and under the fuzzer. To add a target: a function here, a file of four
-//! lines, a `[[bin]]` in `Cargo.toml`, a folder in `corpus`, a line in the plain test.
+//! `corpus/TARGET/` after the fix. This file is a part of the library in its unit tests and under the fuzzer.
+//!
+//! To add a target: a function here, a file of four lines, a `[[bin]]` in `Cargo.toml`, a folder in `corpus`, and a line
+//! in `corpus.rs`.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
