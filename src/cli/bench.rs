@@ -4,14 +4,9 @@ use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::load::load_spec;
-use super::output::OutputFormat;
-use super::progress;
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
-use super::terminal::Terminal;
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
 use crate::bench::{BenchRequest, Event, ModelBench, Ready, connect, measure, prepare};
 use crate::models::Models;
 use crate::pipeline::PipelineError;

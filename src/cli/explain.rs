@@ -2,11 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::load::load_spec;
-use super::output::OutputFormat;
-use super::terminal::Terminal;
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::document;
 use crate::name::{listed, nearest};
 use crate::report::explanation::ExplanationReport;

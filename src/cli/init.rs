@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::terminal::Terminal;
+use super::{Exit, Failure, Terminal};
+
 
 const SPEC: &str = include_str!("init/pipeline.toml");
 const ROWS: &str = include_str!("init/remarks.csv");

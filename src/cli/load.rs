@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::terminal::Terminal;
+use super::{Exit, Failure, Terminal};
 use crate::document::Document;
 use crate::lock::Lock;
 use crate::report::diagnostics;

@@ -18,7 +18,6 @@ mod population;
 mod progress;
 mod run;
 mod runtime;
-mod schema;
 mod signals;
 mod status;
 mod terminal;
@@ -31,9 +30,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use error::Failure;
-use exit::Exit;
-use terminal::Terminal;
+pub(crate) use error::Failure;
+pub(crate) use exit::Exit;
+pub(crate) use load::load_spec;
+pub(crate) use output::OutputFormat;
+pub(crate) use terminal::Terminal;
+
+use crate::spec::schema::schema;
 
 /// Runs language models over tables, as described by a pipeline spec.
 #[derive(Debug, Parser)]
@@ -61,15 +64,13 @@ enum Command {
     Population(population::Population),
     Bench(bench::Bench),
     Models(models::Models),
-    Schema(schema::Schema),
-    Completions(Completions),
-}
-
-/// Prints the completion script of a shell.
-#[derive(Debug, clap::Args)]
-struct Completions {
-    /// The shell.
-    shell: clap_complete::Shell,
+    /// Prints the JSON Schema of a spec (draft-07), for editors and CI.
+    Schema,
+    /// Prints the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -101,17 +102,16 @@ impl Command {
             Command::Population(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),
             Command::Models(command) => command.run(terminal),
-            Command::Schema(command) => command.run(terminal),
-            Command::Completions(command) => command.run(terminal),
+            Command::Schema => {
+                output::write_json(&schema(), terminal);
+                Ok(Exit::Ok)
+            }
+            Command::Completions { shell } => {
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Arguments::command(), "fanfold", &mut text);
+                terminal.data(&String::from_utf8_lossy(&text));
+                Ok(Exit::Ok)
+            }
         }
-    }
-}
-
-impl Completions {
-    fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "fanfold", &mut text);
-        terminal.data(&String::from_utf8_lossy(&text));
-        Ok(Exit::Ok)
     }
 }

@@ -5,7 +5,8 @@ use std::fmt::Display;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::terminal::Terminal;
+use super::Terminal;
+
 
 /// How a command writes its report to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::load::{load_lock, load_spec};
+use super::load::load_lock;
 use super::output::write_json;
 use super::runtime::env;
-use super::terminal::Terminal;
+use super::{Exit, Failure, Terminal, load_spec};
 use crate::pipeline;
 use crate::plan::{Selection, draw};
 

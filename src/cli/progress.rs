@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::terminal::Terminal;
+use super::Terminal;
 use crate::report::printable::printable;
 use crate::run::Progress;
 use crate::run::progress::{Snapshot, StageProgress};

@@ -2,15 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::{Failure, advice};
-use super::exit::Exit;
-use super::load::load_spec;
-use super::output::{OutputFormat, write_json};
+use super::error::advice;
+use super::output::write_json;
 use super::plan::{PlanFormat, show};
-use super::progress;
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
-use super::terminal::Terminal;
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
 use crate::lock::{LockChange, LockMode};
 use crate::pipeline::{Options, Ready, Report, Started};
 use crate::plan::Selection;

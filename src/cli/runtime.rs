@@ -1,7 +1,6 @@
 //! The process: its environment variables, and its threads for asynchronous work.
 
-use super::error::Failure;
-use super::exit::Exit;
+use super::{Exit, Failure};
 
 pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()

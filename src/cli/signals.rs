@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::exit::Exit;
-use super::terminal::Terminal;
+use super::{Exit, Terminal};
 use crate::run::{Stop, StopReason};
 
 /// The time limit of calls in flight after the first signal.

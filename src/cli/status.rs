@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::load::{load_lock, load_spec};
-use super::output::OutputFormat;
+use super::load::load_lock;
 use super::runtime::env;
-use super::terminal::Terminal;
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::pipeline;
 use crate::plan::Selection;
 use crate::report::plan::PlanReport;

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::load::{load_document, load_spec};
+use super::load::load_document;
 use super::output::{on_github, write_json};
 use super::run::Run;
-use super::terminal::Terminal;
+use super::{Exit, Failure, Terminal, load_spec};
 use crate::report::test_results::{TestReport, github, junit};
 use crate::report::verdict::{VerdictError, verdicts};
 use crate::run;

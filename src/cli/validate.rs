@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::error::Failure;
-use super::exit::Exit;
 use super::output::on_github;
-use super::terminal::Terminal;
+use super::{Exit, Failure, Terminal};
 use crate::report::diagnostics;
 use crate::spec::load::{Loaded, load};
 

@@ -3,12 +3,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::load::load_spec;
-use super::output::OutputFormat;
 use super::runtime::{block_on, env};
-use super::terminal::Terminal;
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::lock::{Lock, verify};
 use crate::models::{Access, Models, asked_models};
 use crate::plan::{Plan, Selection};

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli::error::Failure;
-use crate::cli::exit::Exit;
-use crate::cli::load::load_spec;
-use crate::cli::terminal::Terminal;
+use crate::cli::{Exit, Failure, Terminal, load_spec};
 use crate::document;
 use crate::lock::Lock;
 use crate::run::current;

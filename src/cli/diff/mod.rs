@@ -4,10 +4,7 @@ mod argument;
 
 use std::path::{Path, PathBuf};
 
-use super::error::Failure;
-use super::exit::Exit;
-use super::output::OutputFormat;
-use super::terminal::Terminal;
+use super::{Exit, Failure, OutputFormat, Terminal};
 use crate::lock::{Comparison, Lock};
 use crate::name::listed;
 use crate::report::diff::{Compared, ComparedTable, DiffReport, Facets};
