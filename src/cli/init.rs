@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, Terminal};
 
-
 const SPEC: &str = include_str!("init/pipeline.toml");
 const ROWS: &str = include_str!("init/remarks.csv");
 

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::Terminal;
 
-
 /// How a command writes its report to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {

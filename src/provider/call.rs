@@ -20,6 +20,12 @@ pub(crate) struct Sampling {
     pub(crate) extra: Map<String, Value>,
 }
 
+impl Sampling {
+    pub(super) fn stops(&self) -> Option<&[String]> {
+        Some(self.stop.as_slice()).filter(|stop| !stop.is_empty())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Model {
     pub(crate) id: String,

@@ -21,16 +21,14 @@ use super::owner::other_owner;
 use super::server::Server;
 use super::wire::{Wire, full_body};
 
-pub(super) trait Dialect: Debug + Send + Sync + Sized + 'static {
-    type Wire: Wire + 'static;
+pub(super) trait Dialect: Wire + Sized + 'static {
     type StructuredOutput: Serialize + DeserializeOwned + JsonSchema + Copy + Debug + Default + Send + Sync;
 
-    const KIND: &'static str;
     const HOME: Home;
     const HIGHEST_TEMPERATURE: f64;
     const ABOUT_STRUCTURED_OUTPUT: &'static str;
 
-    fn wire(structured_output: Self::StructuredOutput, address: &Address) -> Self::Wire;
+    fn new(structured_output: Self::StructuredOutput, address: &Address) -> Self;
 }
 
 #[derive(Debug)]
@@ -151,9 +149,9 @@ impl<D: Dialect> Hosted<D> {
         }
     }
 
-    fn wire(&self) -> Option<D::Wire> {
+    fn wire(&self) -> Option<D> {
         let address = Address::parse(self.base_url.as_deref().unwrap_or(D::HOME.address)).ok()?;
-        Some(D::wire(self.structured_output, &address))
+        Some(D::new(self.structured_output, &address))
     }
 }
 
@@ -208,8 +206,7 @@ impl<D: Dialect> Endpoint for Hosted<D> {
     }
 
     fn gives_probabilities(&self) -> bool {
-        let home = Hosted::<D>::default().wire();
-        home.is_some_and(|wire| wire.tells_tokens())
+        D::TELLS_TOKENS
     }
 
     fn highest_temperature(&self) -> f64 {
@@ -227,9 +224,9 @@ impl<D: Dialect> Endpoint for Hosted<D> {
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
         let address = self.address(context.env)?;
         let key = self.key(&address, context.env)?;
-        let wire = D::wire(self.structured_output, &address);
+        let wire = D::new(self.structured_output, &address);
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
-        let http = Http::new(&address, deadlines, key, wire.headers()).map_err(EndpointError::new)?;
+        let http = Http::new(&address, deadlines, key, D::HEADERS).map_err(EndpointError::new)?;
         Ok(Arc::new(Server::new(wire, http, address)))
     }
 }

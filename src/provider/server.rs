@@ -83,7 +83,7 @@ impl<W: Wire> Server<W> {
 
 impl<W: Wire> Provider for Server<W> {
     fn kind(&self) -> &'static str {
-        self.wire.kind()
+        W::KIND
     }
 
     fn endpoint(&self) -> String {
@@ -99,7 +99,7 @@ impl<W: Wire> Provider for Server<W> {
     }
 
     fn tells_tokens(&self) -> bool {
-        self.wire.tells_tokens()
+        W::TELLS_TOKENS
     }
 
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
@@ -128,7 +128,7 @@ impl<W: Wire> Provider for Server<W> {
     }
 
     fn holds_one_model(&self) -> bool {
-        self.wire.holds_one_model()
+        W::HOLDS_ONE_MODEL
     }
 
     fn context_tokens(&self, model: &Model) -> Option<u64> {

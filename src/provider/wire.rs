@@ -4,24 +4,25 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::call::{Build, Call, Encoded, Finish, Model, Reply, Sampling};
 use super::extra::merge;
 use super::failure::{CallError, CallErrorKind};
+use super::fault::Fault;
 use super::http::Headers;
 use super::inventory::{Inventory, Page};
 use super::timing::Timings;
 use crate::prompt::{Message, Role};
 
 pub(crate) trait Wire: fmt::Debug + Send + Sync {
-    fn kind(&self) -> &'static str;
-
-    fn headers(&self) -> Headers {
-        Headers::BEARER
-    }
+    const KIND: &'static str;
+    const HEADERS: Headers = Headers::BEARER;
+    /// Whether replies can report the probabilities of tokens.
+    const TELLS_TOKENS: bool = true;
+    const HOLDS_ONE_MODEL: bool = false;
 
     /// The path below the base address. `unsent` is the text that [`Wire::encode`] put before the body.
     fn path(&self, unsent: &str) -> Cow<'static, str>;
@@ -30,10 +31,6 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
 
     fn encode_relaxed(&self, _call: &Call<'_>, _level: usize) -> Option<(Encoded, &'static str)> {
         None
-    }
-
-    fn tells_tokens(&self) -> bool {
-        true
     }
 
     /// Error messages contain the server's own words; the caller cleans them.
@@ -70,10 +67,6 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
         format!("can't connect to {endpoint}; is it running, and is the address right?")
     }
 
-    fn holds_one_model(&self) -> bool {
-        false
-    }
-
     fn context_tokens(&self, _model: &Model) -> Option<u64> {
         None
     }
@@ -95,6 +88,12 @@ pub(super) fn encoded(unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> 
     written.expect("text and numbers are always JSON, and a vector takes all bytes");
     let keyed = body.len();
     Encoded { body, unsent: unsent.len(), keyed }
+}
+
+/// Returns a body with these fields. A field that is null is not sent.
+pub(super) fn set<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    let set = fields.into_iter().filter(|(_, value)| !value.is_null());
+    set.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 pub(super) fn full_body(wire: &impl Wire) -> Value {
@@ -124,18 +123,24 @@ pub(super) fn system(messages: &[Message]) -> Option<String> {
     (!said.is_empty()).then(|| said.join("\n\n"))
 }
 
-/// A model is unknown only if the server says so: a gateway without such pages may still serve it.
-pub(super) fn unlisted(
+/// Reads the page of a model. A model is unknown only if the server says so, with the code `not_found`: a gateway without
+/// such pages may still serve it.
+pub(super) fn model_page<'a, T: Deserialize<'a>>(
     model: &Model,
     endpoint: &str,
-    answer: Answer<'_>,
-    unknown: bool,
-) -> Option<Result<Build, CallError>> {
-    if answer.status == 404 && unknown {
+    answer: Answer<'a>,
+    not_found: &str,
+) -> Result<Option<T>, CallError> {
+    let fault = Fault::of_body(answer.body);
+    if answer.status == 404 && fault.says(not_found) {
         let message = format!("{endpoint} doesn't serve the model `{}`", model.id);
-        return Some(Err(CallError::raw(CallErrorKind::UnknownModel, message)));
+        return Err(CallError::raw(CallErrorKind::UnknownModel, message));
     }
-    answer.is_missing().then(|| Ok(Build::default()))
+    match answer.is_success() {
+        true => Ok(answer.json().ok()),
+        false if answer.is_missing() => Ok(None),
+        false => Err(fault.error(answer)),
+    }
 }
 
 pub(super) fn endless(field: &str) -> CallError {

@@ -65,7 +65,7 @@ impl Checked for Ollama {
 
 impl Endpoint for Ollama {
     fn kind(&self) -> &'static str {
-        wire::KIND
+        OllamaWire::KIND
     }
 
     fn secret_env(&self) -> Option<&str> {
@@ -106,7 +106,7 @@ impl Endpoint for Ollama {
         };
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
         let wire = OllamaWire::new(&self.keep_alive);
-        let http = Http::new(&address, deadlines, None, wire.headers()).map_err(EndpointError::new)?;
+        let http = Http::new(&address, deadlines, None, OllamaWire::HEADERS).map_err(EndpointError::new)?;
         Ok(Arc::new(Server::new(wire, http, address)))
     }
 }

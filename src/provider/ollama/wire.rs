@@ -16,8 +16,6 @@ use crate::provider::scores::{LIKELIEST, Scored, tokens};
 use crate::provider::wire::{Wire, encoded, portable_seed, with_text};
 use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Timings};
 
-pub(super) const KIND: &str = "ollama";
-
 /// Always sent, because the server's default depends on its memory and version.
 pub(crate) const DEFAULT_NUM_CTX: u32 = 4096;
 
@@ -90,9 +88,8 @@ impl OllamaWire {
 }
 
 impl Wire for OllamaWire {
-    fn kind(&self) -> &'static str {
-        KIND
-    }
+    const KIND: &'static str = "ollama";
+    const HOLDS_ONE_MODEL: bool = true;
 
     fn path(&self, _: &str) -> Cow<'static, str> {
         "api/chat".into()
@@ -206,10 +203,6 @@ impl Wire for OllamaWire {
 
     fn unreachable(&self, endpoint: &str) -> String {
         format!("no Ollama at {endpoint}; is `ollama serve` running?")
-    }
-
-    fn holds_one_model(&self) -> bool {
-        true
     }
 
     fn context_tokens(&self, model: &Model) -> Option<u64> {

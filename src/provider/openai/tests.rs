@@ -17,11 +17,11 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-fn fields(json: serde_json::Value) -> Hosted<OpenAi> {
+fn fields(json: Value) -> Hosted<OpenAi> {
     serde_json::from_value(json).unwrap()
 }
 
-fn problems(json: serde_json::Value) -> Vec<String> {
+fn problems(json: Value) -> Vec<String> {
     let mut problems = crate::document::Problems::default();
     let path = crate::document::Path::of(["providers", "lab"]);
     let node = crate::provider::endpoint::tests::node(&json);
@@ -95,7 +95,7 @@ fn a_real_llama_cpp_server_speaks_this_dialect() {
         Sampling { temperature: Some(0.0), seed: Some(u64::MAX), max_tokens: Some(48), ..Sampling::default() };
     let model = Model { id: "any".to_owned(), sampling };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let ask = |text: &str, schema: Option<&serde_json::Value>| {
+    let ask = |text: &str, schema: Option<&Value>| {
         let messages = [Message::user(text)];
         runtime.block_on(provider.send(provider.encode(&Call { model: &model, messages: &messages, schema })))
     };
@@ -107,7 +107,7 @@ fn a_real_llama_cpp_server_speaks_this_dialect() {
     let schema = serde_json::json!({"type": "object", "properties": {"label": {"type": "string", "enum": ["good", "bad"]}},
         "required": ["label"], "additionalProperties": false});
     let typed = ask("What is the tone? I love it. Answer in JSON.", Some(&schema)).unwrap();
-    let value: serde_json::Value = serde_json::from_str(&typed.text).unwrap();
+    let value: Value = serde_json::from_str(&typed.text).unwrap();
     assert!(typed.finish == Finish::Stop && ["good", "bad"].contains(&value["label"].as_str().unwrap()), "{typed:?}");
 
     assert_eq!(ask(&"word ".repeat(9000), None).unwrap_err().kind, CallErrorKind::ContextTooLong);

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use super::super::OpenAi;
 use super::super::quirks::{self, Quirk};
-use super::super::wire::OpenAiWire;
 use super::*;
 use crate::prompt::Message;
 use crate::provider::address::Address;
@@ -37,7 +37,7 @@ fn quirks(home: bool) -> &'static [Quirk] {
 fn requests_are_these_bytes() {
     let encode = |structured_output, home, model: &Model, schema: Option<&Value>| {
         let call = Call { model, messages: &[Message::user("hi")], schema };
-        let encoded = OpenAiWire { structured_output, quirks: quirks(home) }.encode(&call);
+        let encoded = OpenAi { structured_output, quirks: quirks(home) }.encode(&call);
         assert_eq!(encoded.keyed, encoded.body.len());
         String::from_utf8(encoded.body).unwrap()
     };
@@ -108,7 +108,7 @@ fn probabilities_of_tokens_are_asked_for_and_read() {
     let sampling = Sampling { logprobs: true, ..Sampling::default() };
     let model = Model { id: "m".to_owned(), sampling };
     let call = Call { model: &model, messages: &[], schema: None };
-    let sent = OpenAiWire { structured_output: StructuredOutput::None, quirks: quirks(true) }.encode(&call).body;
+    let sent = OpenAi { structured_output: StructuredOutput::None, quirks: quirks(true) }.encode(&call).body;
     assert_eq!(String::from_utf8(sent).unwrap(), r#"{"model":"m","messages":[],"logprobs":true,"top_logprobs":20}"#);
     let choice = r#"{"message":{"content":"é"},"finish_reason":"stop","logprobs":{"refusal":null,"content":[
         {"token":"\\xc3","logprob":0.0,"bytes":[195],"top_logprobs":[]},

@@ -2,12 +2,14 @@
 
 use serde_json::json;
 
-use super::super::wire::AnthropicWire;
 use super::*;
-use crate::prompt::Message;
-use crate::provider::structured_output::SchemaOrNone;
-use crate::provider::wire::Wire;
-use crate::provider::{Call, Encoded, Sampling};
+use crate::provider::Sampling;
+
+const WIRE: Anthropic = Anthropic { structured_output: SchemaOrNone::JsonSchema };
+
+fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
+    WIRE.decode(answer)
+}
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
     Answer { status, retry_after: None, body: body.as_bytes() }
@@ -23,7 +25,7 @@ fn encode(
     messages: &[Message],
     schema: Option<&Value>,
 ) -> Encoded {
-    AnthropicWire { structured_output }.encode(&Call { model: &model(sampling), messages, schema })
+    Anthropic { structured_output }.encode(&Call { model: &model(sampling), messages, schema })
 }
 
 fn sent(encoded: &Encoded) -> &str {
@@ -154,7 +156,7 @@ fn a_refusal_says_what_was_said() {
 
 #[test]
 fn a_models_page_tells_its_build() {
-    let find = |status, body: &str| find_model(&model(Sampling::default()), "http://h", answer(status, body));
+    let find = |status, body: &str| WIRE.find_model(&model(Sampling::default()), "http://h", answer(status, body));
     let page = r#"{"type":"model","id":"claude-haiku-4-5-20251001","display_name":"Claude Haiku 4.5","created_at":"2025-10-15T00:00:00Z","max_input_tokens":200000}"#;
     assert_eq!(find(200, page).unwrap().digest.as_deref(), Some("claude-haiku-4-5-20251001"));
     let missing = r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-haiku-4-5"}}"#;
@@ -172,10 +174,10 @@ fn a_models_page_tells_its_build() {
 #[test]
 fn the_list_of_models() {
     let list = r#"{"data":[{"type":"model","id":"claude-haiku-4-5-20251001","max_input_tokens":200000},{"id":"b"}],"has_more":true}"#;
-    let found = inventory(&[Some(answer(200, list))]).unwrap();
+    let found = WIRE.inventory(&[], &[Some(answer(200, list))]).unwrap();
     let known: Vec<_> = found.models.iter().map(|m| (m.id.as_str(), m.context)).collect();
     assert_eq!((known, found.more), (vec![("claude-haiku-4-5-20251001", Some(200_000)), ("b", None)], true));
-    assert_eq!(inventory(&[Some(answer(404, "no"))]), Ok(Inventory::default()));
+    assert_eq!(WIRE.inventory(&[], &[Some(answer(404, "no"))]), Ok(Inventory::default()));
     let key = r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
-    assert_eq!(inventory(&[Some(answer(401, key))]).unwrap_err().kind, CallErrorKind::Unauthorized);
+    assert_eq!(WIRE.inventory(&[], &[Some(answer(401, key))]).unwrap_err().kind, CallErrorKind::Unauthorized);
 }

@@ -2,15 +2,17 @@
 
 use serde_json::json;
 
-use super::super::wire::GeminiWire;
 use super::*;
-use crate::prompt::Message;
-use crate::provider::structured_output::StructuredOutput;
-use crate::provider::wire::Wire;
-use crate::provider::{Call, Encoded, Sampling};
+use crate::provider::Sampling;
 
-fn wire(structured_output: StructuredOutput) -> GeminiWire {
-    GeminiWire { structured_output }
+fn wire(structured_output: StructuredOutput) -> Gemini {
+    Gemini { structured_output }
+}
+
+const WIRE: Gemini = Gemini { structured_output: StructuredOutput::JsonSchema };
+
+fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
+    WIRE.decode(answer)
 }
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
@@ -185,7 +187,7 @@ fn broken_replies_have_their_class() {
 
 #[test]
 fn a_models_page_tells_its_build() {
-    let find = |status, body: &str| find_model(&model("gemini-2.5-flash"), "http://h", answer(status, body));
+    let find = |status, body: &str| WIRE.find_model(&model("gemini-2.5-flash"), "http://h", answer(status, body));
     let page = r#"{"name":"models/gemini-2.5-flash","version":"001","displayName":"Gemini 2.5 Flash","inputTokenLimit":1048576,"outputTokenLimit":65536,"supportedGenerationMethods":["generateContent","countTokens"]}"#;
     assert_eq!(find(200, page).unwrap().digest.as_deref(), Some("001"));
     let embedding = page.replace("generateContent", "embedContent");
@@ -204,8 +206,8 @@ fn a_models_page_tells_its_build() {
 #[test]
 fn the_list_of_models() {
     let list = r#"{"models":[{"name":"models/gemini-2.5-flash","inputTokenLimit":1048576},{"name":"tunedModels/b"},{"name":"models/e","supportedGenerationMethods":["embedContent"]}],"nextPageToken":"x"}"#;
-    let found = inventory(&[Some(answer(200, list))]).unwrap();
+    let found = WIRE.inventory(&[], &[Some(answer(200, list))]).unwrap();
     let known: Vec<_> = found.models.iter().map(|m| (m.id.as_str(), m.context)).collect();
     assert_eq!((known, found.more), (vec![("gemini-2.5-flash", Some(1_048_576)), ("tunedModels/b", None)], true));
-    assert_eq!(inventory(&[Some(answer(404, "no"))]), Ok(Inventory::default()));
+    assert_eq!(WIRE.inventory(&[], &[Some(answer(404, "no"))]), Ok(Inventory::default()));
 }

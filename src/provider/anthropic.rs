@@ -1,0 +1,203 @@
+//! Anthropic's Claude, and servers that speak its Messages protocol: `POST /v1/messages` and `GET /v1/models/{id}`.
+//!
+//! Sources: <https://platform.claude.com/docs/en/api/messages/create>,
+//! <https://platform.claude.com/docs/en/api/models/retrieve>, <https://platform.claude.com/docs/en/api/versioning>,
+//! <https://platform.claude.com/docs/en/build-with-claude/structured-outputs>,
+//! <https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons>,
+//! <https://platform.claude.com/docs/en/api/errors>, and for tokens
+//! <https://platform.claude.com/docs/en/build-with-claude/prompt-caching>. Pure.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::address::Address;
+use super::answer::Answer;
+use super::fault::Fault;
+use super::hosted::{Dialect, Home};
+use super::http::Headers;
+use super::structured_output::SchemaOrNone;
+use super::subset::subset;
+use super::wire::{Wire, encoded, endless, model_page, set, system, with_text};
+use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply};
+use crate::prompt::{Message, Role};
+
+/// The protocol requires `max_tokens`.
+const DEFAULT_MAX_TOKENS: u32 = 1024;
+
+/// The keywords that structured outputs accept; bounds of numbers, texts and lists are refused with 400.
+const KNOWN: [&str; 8] =
+    ["type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "description"];
+
+#[derive(Clone, Debug)]
+pub(super) struct Anthropic {
+    structured_output: SchemaOrNone,
+}
+
+impl Dialect for Anthropic {
+    type StructuredOutput = SchemaOrNone;
+
+    const HOME: Home = Home {
+        owner: "Anthropic",
+        address: "https://api.anthropic.com",
+        key: "ANTHROPIC_API_KEY",
+        version: "v1",
+        about_address: "The address without `/v1`, such as `http://10.0.0.5:4000`.",
+    };
+    const HIGHEST_TEMPERATURE: f64 = 1.0;
+    const ABOUT_STRUCTURED_OUTPUT: &'static str = "How the server is asked for JSON: `json_schema`, or `none` for models and \
+                                                   servers without structured outputs.";
+
+    fn new(structured_output: SchemaOrNone, _: &Address) -> Self {
+        Anthropic { structured_output }
+    }
+}
+
+#[derive(Deserialize)]
+struct ResponseBody {
+    #[serde(default)]
+    content: Vec<Block>,
+    stop_reason: Option<String>,
+    stop_details: Option<StopDetails>,
+    usage: Option<Usage>,
+    model: Option<String>,
+    error: Option<Value>,
+}
+
+/// Only blocks of type `text` are part of the answer.
+#[derive(Deserialize)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StopDetails {
+    category: Option<String>,
+    explanation: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// `input_tokens` excludes the tokens that were written to a cache or read from one.
+    fn prompt_tokens(&self) -> Option<u64> {
+        let cached = [self.cache_creation_input_tokens, self.cache_read_input_tokens];
+        self.input_tokens.map(|tokens| cached.into_iter().flatten().fold(tokens, u64::saturating_add))
+    }
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<ModelEntry>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+#[derive(Deserialize)]
+struct ModelEntry {
+    id: String,
+    max_input_tokens: Option<u64>,
+}
+
+impl Wire for Anthropic {
+    const KIND: &'static str = "anthropic";
+    const HEADERS: Headers =
+        Headers { key: "x-api-key", before_key: "", fixed: &[("anthropic-version", "2023-06-01")] };
+    const TELLS_TOKENS: bool = false;
+
+    fn path(&self, _: &str) -> Cow<'static, str> {
+        "v1/messages".into()
+    }
+
+    /// The protocol has no seed. The seed is only part of the call key, so replicates are different calls.
+    fn encode(&self, call: &Call<'_>) -> Encoded {
+        let sampling = &call.model.sampling;
+        let schema = call.schema.filter(|_| self.structured_output == SchemaOrNone::JsonSchema);
+        let messages: Vec<&Message> = call.messages.iter().filter(|message| message.role != Role::System).collect();
+        let format = |schema| json!({ "format": { "type": "json_schema", "schema": subset(schema, &KNOWN) } });
+        let body = set([
+            ("model", json!(call.model.id)),
+            ("max_tokens", json!(sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS))),
+            ("system", json!(system(call.messages))),
+            ("messages", json!(messages)),
+            ("temperature", json!(sampling.temperature)),
+            ("top_p", json!(sampling.top_p)),
+            ("stop_sequences", json!(sampling.stops())),
+            ("output_config", json!(schema.map(format))),
+        ]);
+        let seed = sampling.seed.map(|seed| format!("{seed}\n")).unwrap_or_default();
+        encoded(&seed, &body, call)
+    }
+
+    fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
+        let relaxed = (self.structured_output, level) == (SchemaOrNone::JsonSchema, 1);
+        relaxed.then(|| (Anthropic { structured_output: SchemaOrNone::None }.encode(call), "none"))
+    }
+
+    fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {
+        let answered = answer.reply(|answered: &ResponseBody| answered.error.as_ref(), Fault::error_of)?;
+        let texts = answered.content.iter().filter(|block| block.kind == "text");
+        let text: String = texts.filter_map(|block| block.text.as_deref()).collect();
+        let finish = match answered.stop_reason.as_deref() {
+            Some("end_turn" | "stop_sequence") => Finish::Stop,
+            Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
+            Some("refusal") => return Err(refused(answered.stop_details, &text)),
+            // `tool_use` and `pause_turn` need tools, which are never sent.
+            Some(other) => Finish::Other(other.to_owned()),
+            None => return Err(endless("stop_reason")),
+        };
+        with_text(Reply {
+            text,
+            finish,
+            prompt_tokens: answered.usage.as_ref().and_then(Usage::prompt_tokens),
+            completion_tokens: answered.usage.as_ref().and_then(|usage| usage.output_tokens),
+            build: answered.model.filter(|model| !model.is_empty()),
+            probabilities: None,
+            tokens: Vec::new(),
+        })
+    }
+
+    fn models_path(&self, model: &Model) -> Cow<'static, str> {
+        format!("v1/models/{}", model.id).into()
+    }
+
+    fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
+        let known: Option<ModelEntry> = model_page(model, endpoint, answer, "not_found_error")?;
+        let digest = known.map(|known| known.id).filter(|id| !id.is_empty());
+        Ok(Build { digest, ..Build::default() })
+    }
+
+    fn pages(&self, _: &[&str]) -> Vec<Page> {
+        vec![Page { query: Some("limit=1000"), ..Page::get("v1/models") }]
+    }
+
+    /// Source: <https://platform.claude.com/docs/en/api/models/list>. A gateway may not have this page.
+    fn inventory(&self, _: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Inventory, CallError> {
+        let page = pages.first().copied().flatten();
+        let Some(List { data, has_more: more }) = Answer::list(page, Fault::error_of)? else {
+            return Ok(Inventory::default());
+        };
+        let listed = |known: ModelEntry| Listed { id: known.id, context: known.max_input_tokens, ..Listed::default() };
+        Ok(Inventory { models: data.into_iter().map(listed).collect(), more, ..Inventory::default() })
+    }
+}
+
+fn refused(details: Option<StopDetails>, text: &str) -> CallError {
+    let (category, explanation) = details.map_or((None, None), |details| (details.category, details.explanation));
+    let category = category.map(|category| format!(" ({category})")).unwrap_or_default();
+    let said = explanation.as_deref().unwrap_or(text).trim();
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    CallError::raw(CallErrorKind::Refused, format!("the model refused{category}{said}"))
+}
+
+#[cfg(test)]
+mod tests;
