@@ -98,6 +98,15 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     best.map(|(_, _, candidate)| candidate)
 }
 
+/// Returns a help text for an unknown `word`: the nearest of the `known` ones, else a list of all after `lead`.
+pub(crate) fn suggestion<'a>(word: &str, lead: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(word, known.iter().copied()) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None => (!known.is_empty()).then(|| format!("{lead} {}", listed(known))),
+    }
+}
+
 /// Formats a list for a sentence: `` `a`, `b` and `c` ``.
 pub(crate) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|w| format!("`{w}`")).collect();

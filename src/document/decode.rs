@@ -5,8 +5,7 @@
 
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, Deserializer, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::de::DeserializeOwned;
 
 use super::diagnostic::Path;
 use super::fault::{Fault, FaultKind, Spot};
@@ -45,7 +44,7 @@ fn rounds<T: DeserializeOwned>(node: &Node, path: &Path) -> Decoded<T> {
     let mut found = Problems::default();
     let mut value = None;
     for _ in 0..MOST_ROUNDS {
-        let reader = Reader { node, path: path.clone(), marks: &marks };
+        let reader = Reader { node: Some(node), path: path.clone(), marks: &marks };
         match reader.read(PhantomData::<T>) {
             Ok(decoded) => {
                 value = Some(decoded);
@@ -93,42 +92,11 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
 
 /// Returns the field names of a struct, as its `Deserialize` declares them. Returns none for other types.
 pub(crate) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
-    match T::deserialize(Probe) {
-        Err(Fault { kind: FaultKind::Fields(fields), .. }) => fields,
-        _ => &[],
-    }
-}
-
-struct Probe;
-
-impl<'de> Deserializer<'de> for Probe {
-    type Error = Fault;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
-        Err(Fault::new(FaultKind::Fields(&[])))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Fault> {
-        Err(Fault::new(FaultKind::Fields(fields)))
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_some(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        seq tuple tuple_struct map enum identifier ignored_any
-    }
+    let root = Path::root();
+    let marks = Marks::new(&root);
+    // Decoding a stub visits the struct, whether or not a value of it results.
+    let _ = Reader { node: None, path: root.clone(), marks: &marks }.read(PhantomData::<T>);
+    marks.fields.into_inner().unwrap_or_default()
 }
 
 #[cfg(test)]

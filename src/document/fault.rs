@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{self, Expected, Unexpected};
 
 use super::diagnostic::{Diagnostic, Path};
-use crate::name::{listed, nearest};
+use crate::name::{nearest, suggestion};
 
 /// A decoding problem, with its path once that is known.
 #[derive(Debug)]
@@ -41,8 +41,6 @@ pub(super) enum FaultKind {
         fields: Vec<&'static str>,
     },
     Custom(String),
-    /// Not a fault: the fields that a probe found.
-    Fields(&'static [&'static str]),
 }
 
 impl Fault {
@@ -83,7 +81,6 @@ impl Fault {
             FaultKind::MissingField(field) => error("missing-field", format!("`{field}` is missing")),
             FaultKind::UnknownField { found, fields } => unknown_field(path, &found, &fields),
             FaultKind::Custom(message) => error("bad-value", message),
-            FaultKind::Fields(_) => error("bad-value", format!("{subject} can't be read")),
         }
     }
 }
@@ -91,11 +88,8 @@ impl Fault {
 pub(super) fn unknown_field(path: &Path, found: &str, fields: &[&str]) -> Diagnostic {
     let problem =
         Diagnostic::error_at_key("unknown-field", path.key(found), format!("there is no field `{found}` here"));
-    match nearest(found, fields.iter().copied()) {
-        Some(near) => problem.help(format!("did you mean `{near}`?")),
-        None if fields.is_empty() => problem.help("no fields are possible here"),
-        None => problem.help(format!("the fields are {}", listed(fields.iter().copied()))),
-    }
+    let help = suggestion(found, "the fields are", fields.iter().copied());
+    problem.help(help.unwrap_or_else(|| "no fields are possible here".to_owned()))
 }
 
 fn listed_with_commas(words: &[&str]) -> String {

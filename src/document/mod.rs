@@ -10,7 +10,6 @@ mod fault;
 mod problems;
 mod reader;
 mod scalar;
-mod stub;
 mod syntax;
 mod text;
 mod toml;

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::diagnostic::{Diagnostic, Path, SourcePosition};
-use crate::name::{listed, nearest};
+use crate::name::suggestion;
 
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
@@ -99,12 +99,7 @@ impl Reported<'_> {
 
     /// For an unknown `word`: suggests the nearest of the `known` ones, or lists them as "the {what} are ..".
     pub(crate) fn choices<'w>(self, word: &str, what: &str, known: impl IntoIterator<Item = &'w str>) -> Self {
-        let known: Vec<&str> = known.into_iter().collect();
-        match nearest(word, known.iter().copied()) {
-            Some(near) => self.meant(Some(near)),
-            None if known.is_empty() => self,
-            None => self.help(format!("the {what} are {}", listed(known))),
-        }
+        self.help_if(suggestion(word, &format!("the {what} are"), known))
     }
 }
 

@@ -20,45 +20,29 @@ pub(super) fn plain(text: &str) -> Option<Value> {
 
 /// Parses a plain scalar that is a number. The error is for a number that does not fit.
 fn number(text: &str) -> Option<Result<Value, TooLarge>> {
-    let (negative, unsigned) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let signed = |number: f64| if negative { -number } else { number };
     if let Some((radix, digits)) = radix(text) {
         return Some(i64::from_str_radix(digits, radix).map(Value::Integer).map_err(|_| TooLarge));
     }
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     match unsigned {
-        ".inf" | ".Inf" | ".INF" => return Some(Ok(Value::Float(signed(f64::INFINITY)))),
-        ".nan" | ".NaN" | ".NAN" if unsigned.len() == text.len() => return Some(Ok(Value::Float(f64::NAN))),
+        ".inf" | ".Inf" | ".INF" if text.starts_with('-') => return Some(Ok(Value::Float(f64::NEG_INFINITY))),
+        ".inf" | ".Inf" | ".INF" => return Some(Ok(Value::Float(f64::INFINITY))),
+        ".nan" | ".NaN" | ".NAN" if unsigned == text => return Some(Ok(Value::Float(f64::NAN))),
         _ => {}
     }
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (unsigned, None),
-    };
-    let (whole, fraction) = match mantissa.split_once('.') {
-        Some((whole, fraction)) => (whole, Some(fraction)),
-        None => (mantissa, None),
-    };
-    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    let whole_fits = digits(whole) && (whole.len() < 2 || !whole.starts_with('0'));
-    let some_digits = !whole.is_empty() || fraction.is_some_and(|f| !f.is_empty());
-    let exponent_fits = exponent.is_none_or(|e| {
-        let e = e.strip_prefix(['-', '+']).unwrap_or(e);
-        !e.is_empty() && digits(e)
-    });
-    if !(whole_fits && some_digits && digits(fraction.unwrap_or_default()) && exponent_fits) {
+    let whole = unsigned.split(['.', 'e', 'E']).next().unwrap_or_default();
+    let is_code = whole.len() > 1 && whole.starts_with('0');
+    // Rust also reads `inf` and a second sign, which are text in YAML.
+    let has_letters = unsigned.starts_with(['-', '+']) || unsigned.contains(|c: char| !"0123456789.eE+-".contains(c));
+    if is_code || has_letters {
         return None;
     }
-    if fraction.is_none() && exponent.is_none() {
-        return Some(text.parse().map(Value::Integer).map_err(|_| TooLarge));
-    }
-    match unsigned.parse::<f64>() {
-        Ok(number) if number.is_finite() => Some(Ok(Value::Float(signed(number)))),
-        _ => Some(Err(TooLarge)),
-    }
+    let number = text.parse::<f64>().ok()?;
+    Some(match whole.len() == unsigned.len() {
+        true => text.parse().map(Value::Integer).map_err(|_| TooLarge),
+        false if number.is_finite() => Ok(Value::Float(number)),
+        false => Err(TooLarge),
+    })
 }
 
 fn radix(text: &str) -> Option<(u32, &str)> {

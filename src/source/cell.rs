@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::error::SourceError;
 use super::text::Position;
 use crate::name::{listed, nearest};
+use crate::table::{ColumnBuilder, Value};
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,7 +64,7 @@ pub(crate) fn check_types(types: &BTreeMap<String, Type>, names: &[String], show
 pub(crate) fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
     let error = SourceError::new(format!("{shown}: has no column `{name}`"));
     match nearest(name, names.iter().map(String::as_str)) {
-        Some(near) => error.meant(Some(near)),
+        Some(near) => error.help(format!("did you mean `{near}`?")),
         None if names.len() > 20 => error,
         None => error.help(format!("its columns are {}", listed(names.iter().map(String::as_str)))),
     }
@@ -73,80 +73,40 @@ pub(crate) fn no_column(name: &str, names: &[String], shown: &str) -> SourceErro
 pub(crate) struct Column {
     name: String,
     ty: Type,
-    cells: Cells,
-}
-
-enum Cells {
-    Text(StringBuilder),
-    Integer(Int64Builder),
-    Number(Float64Builder),
-    Boolean(BooleanBuilder),
+    cells: ColumnBuilder,
 }
 
 impl Column {
     pub(crate) fn new(name: &str, ty: Type) -> Self {
-        let cells = match ty {
-            Type::String => Cells::Text(StringBuilder::new()),
-            Type::Integer => Cells::Integer(Int64Builder::new()),
-            Type::Number => Cells::Number(Float64Builder::new()),
-            Type::Boolean => Cells::Boolean(BooleanBuilder::new()),
-        };
-        Column { name: name.to_owned(), ty, cells }
+        Column { name: name.to_owned(), ty, cells: ColumnBuilder::new(&ty.data_type()) }
     }
 
     pub(crate) fn of(field: &Field) -> Self {
-        let ty = match field.data_type() {
-            DataType::Int64 => Type::Integer,
-            DataType::Float64 => Type::Number,
-            DataType::Boolean => Type::Boolean,
-            _ => Type::String,
-        };
-        Column::new(field.name(), ty)
+        let types = [Type::Integer, Type::Number, Type::Boolean];
+        let ty = types.into_iter().find(|ty| ty.data_type() == *field.data_type());
+        Column::new(field.name(), ty.unwrap_or(Type::String))
     }
 
     #[must_use]
     pub(crate) fn push(&mut self, text: &str) -> bool {
-        match &mut self.cells {
-            Cells::Text(cells) => {
-                cells.append_value(text);
-                true
-            }
-            Cells::Integer(cells) => text.trim_ascii().parse().map(|n| cells.append_value(n)).is_ok(),
-            Cells::Number(cells) => match text.trim_ascii().parse::<f64>() {
-                Ok(x) if x.is_finite() => {
-                    cells.append_value(x);
-                    true
-                }
-                _ => false,
-            },
-            Cells::Boolean(cells) => {
-                let text = text.trim_ascii();
-                let yes = text == "1" || text.eq_ignore_ascii_case("true");
-                let no = text == "0" || text.eq_ignore_ascii_case("false");
-                if yes || no {
-                    cells.append_value(yes);
-                }
-                yes || no
-            }
-        }
+        let plain = text.trim_ascii();
+        let value = match self.ty {
+            Type::String => Some(text.into()),
+            Type::Integer => plain.parse().ok().map(Value::Integer),
+            Type::Number => plain.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Number),
+            Type::Boolean if plain == "1" || plain.eq_ignore_ascii_case("true") => Some(Value::Boolean(true)),
+            Type::Boolean if plain == "0" || plain.eq_ignore_ascii_case("false") => Some(Value::Boolean(false)),
+            Type::Boolean => None,
+        };
+        value.map(|value| self.cells.push(value)).is_some()
     }
 
     pub(crate) fn push_null(&mut self) {
-        match &mut self.cells {
-            Cells::Text(cells) => cells.append_null(),
-            Cells::Integer(cells) => cells.append_null(),
-            Cells::Number(cells) => cells.append_null(),
-            Cells::Boolean(cells) => cells.append_null(),
-        }
+        self.cells.push(Value::Null);
     }
 
     pub(crate) fn finish(&mut self) -> ArrayRef {
-        match &mut self.cells {
-            Cells::Text(cells) => Arc::new(cells.finish()),
-            Cells::Integer(cells) => Arc::new(cells.finish()),
-            Cells::Number(cells) => Arc::new(cells.finish()),
-            Cells::Boolean(cells) => Arc::new(cells.finish()),
-        }
+        self.cells.finish()
     }
 
     pub(crate) fn refused(&self, text: &str, shown: &str, position: Position) -> SourceError {

@@ -20,13 +20,6 @@ impl SourceError {
         self
     }
 
-    pub(crate) fn meant(self, suggestion: Option<&str>) -> Self {
-        match suggestion {
-            Some(word) => self.help(format!("did you mean `{word}`?")),
-            None => self,
-        }
-    }
-
     pub(crate) fn at<'a>(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
         self.field = keys.into_iter().map(str::to_owned).collect();
         self

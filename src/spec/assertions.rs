@@ -7,7 +7,7 @@ use super::resolve::Resolver;
 use super::table::{TableId, TableSpec};
 use crate::assertion::{StageErrors, TestContext};
 use crate::document::{Path, SourcePosition};
-use crate::name::{Name, listed, nearest};
+use crate::name::{Name, suggestion};
 use crate::table::Guard;
 
 impl Resolver<'_> {
@@ -59,11 +59,7 @@ impl Resolver<'_> {
             names.sort_unstable();
             names.dedup();
             let message = format!("there is no output, stage or source `{name}`");
-            let problem = self.error("unknown-input", at.clone(), message);
-            match nearest(name, names.iter().copied()) {
-                None if !names.is_empty() => problem.help(format!("there are {}", listed(names))),
-                near => problem.meant(near),
-            };
+            self.error("unknown-input", at.clone(), message).help_if(suggestion(name, "there are", names));
         }
         table.map(|table| (table, None))
     }

@@ -9,9 +9,9 @@ use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 
 use super::record::Record;
-use super::value::{TableBuilder, Value};
 use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::table::Type::{self, Boolean, Integer, Number, Text};
+use crate::table::{TableBuilder, Value};
 
 pub(crate) struct CallRow<'a> {
     /// The number of the row, from 1.

@@ -112,7 +112,7 @@ fn find_row(
         return Err(OriginError::unknown(message, None));
     };
     let key = match &entry.key {
-        Some(key) => cells_of(&origin.source(source)?, key, number - 1..number)?.first().map(text),
+        Some(key) => cells_of(&origin.source(source)?, key, number - 1..number)?.first().map(Cell::text),
         None => None,
     };
     Ok((number, key))
@@ -136,16 +136,8 @@ fn find_key(table: &Table, rows: u64, key: &str) -> Result<(Option<u64>, Option<
 
 fn keys(table: &Table, rows: u64) -> Result<impl Iterator<Item = Result<Vec<String>, StoreError>> + use<>, StoreError> {
     let names =
-        |batch: RecordBatch| (0..batch.num_rows()).map(|i| text(&cell_at(batch.column(0).as_ref(), i))).collect();
+        |batch: RecordBatch| (0..batch.num_rows()).map(|i| cell_at(batch.column(0).as_ref(), i).text()).collect();
     Ok(batches(table, 0, rows)?.map(move |batch| Ok(names(batch?))))
-}
-
-fn text(cell: &Cell) -> String {
-    match cell.json() {
-        Value::String(text) => text,
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
 }
 
 fn batches(
@@ -315,7 +307,7 @@ fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Cal
     for batch in batches(table, 0, first + count)? {
         let batch = batch?;
         for i in 0..batch.num_rows() {
-            let key = batch.column_by_name("call_key").map(|keys| text(&cell_at(keys.as_ref(), i)));
+            let key = batch.column_by_name("call_key").map(|keys| cell_at(keys.as_ref(), i).text());
             let Some(key) = key.filter(|key| wanted.contains(key)) else { continue };
             let call = call_at(&batch, i);
             if !is_carried(&call) {

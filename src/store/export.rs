@@ -17,7 +17,7 @@ use super::project::files_in;
 use super::record::{Bytes, FIELDS, Key, Record};
 use super::replay::{Caller, RecordedModel, ReplayWriter};
 use super::rundir::RunDir;
-use super::value::Value;
+use crate::table::Value;
 use crate::table::parquet::Table;
 
 /// Kinds of errors whose messages are about the reply. Messages of other kinds may contain hosts and paths.

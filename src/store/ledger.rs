@@ -17,8 +17,7 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
 
 use super::record::{FIELDS, Field, Key, Record};
-use super::value::Value;
-use crate::table::Type;
+use crate::table::{Type, Value};
 
 pub(crate) use care::{Contents, DropCounts, VerifyCounts, read_answers};
 pub(crate) use salvage::salvage;

@@ -33,7 +33,6 @@ mod replay;
 mod rundir;
 mod spec_shape;
 mod stored;
-mod value;
 
 pub(crate) use audit::Audit;
 pub(crate) use calls::{CallRow, CallsTable, PackRow};

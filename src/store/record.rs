@@ -9,8 +9,7 @@ use std::str::FromStr;
 use Access::{Count, Number, Optional, Reply, Small, Text};
 
 use super::notes::Notes;
-use super::value::Value;
-use crate::table::Type;
+use crate::table::{Type, Value};
 
 /// The hash of everything that can change an answer.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

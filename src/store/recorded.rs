@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::error::StoreError;
 use super::record::{Bytes, Key, Record, pack};
 use super::replay::{Caller, RecordedCall, ReplayFile};
-use super::value::Value;
+use crate::table::Value;
 
 const STEP: u64 = 2 << 10;
 

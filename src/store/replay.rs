@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::record::{self, FIELDS, Key, Record};
-use super::value::{TableBuilder, Value};
 use crate::table::parquet::{Options, Table, TableWriter};
+use crate::table::{TableBuilder, Value};
 
 /// The version of the format. A newer format is refused.
 const FORMAT: u32 = 1;

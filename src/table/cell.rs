@@ -2,22 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
-    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float32Type,
-    Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
-    Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow_array::{Array, ArrayRef};
-use arrow_schema::{DataType, TimeUnit};
-use serde_json::Value;
+use arrow_array::types::*;
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::{DataType, Field, TimeUnit};
+use serde::Serialize;
 
 use super::{Simple, Type};
 
-#[derive(Clone, Debug, PartialEq)]
+/// A value. In the meaning of a spec it has the name of its type.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) enum Cell {
     Null,
     Boolean(bool),
@@ -29,14 +24,34 @@ pub(crate) enum Cell {
 
 impl Cell {
     /// The value in JSON; NaN and infinities are null.
-    pub(crate) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         match self {
-            Cell::Null => Value::Null,
-            Cell::Boolean(truth) => Value::from(*truth),
-            Cell::Integer(number) => Value::from(*number),
-            Cell::Number(number) => Value::from(*number),
-            Cell::Text(text) => Value::from(text.as_str()),
-            Cell::List(items) => Value::Array(items.iter().map(Cell::json).collect()),
+            Cell::Null => serde_json::Value::Null,
+            Cell::Boolean(truth) => (*truth).into(),
+            Cell::Integer(number) => (*number).into(),
+            Cell::Number(number) => (*number).into(),
+            Cell::Text(text) => text.as_str().into(),
+            Cell::List(items) => items.iter().map(Cell::json).collect(),
+        }
+    }
+
+    /// A text as it is, null as an empty text, and any other value in JSON.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Cell::Null => String::new(),
+            Cell::Text(text) => text.clone(),
+            other => other.json().to_string(),
+        }
+    }
+
+    /// The type of a column of such cells; text for null.
+    pub(crate) fn kind(&self) -> Type {
+        match self {
+            Cell::Null | Cell::Text(_) => Type::Text,
+            Cell::Boolean(_) => Type::Boolean,
+            Cell::Integer(_) => Type::Integer,
+            Cell::Number(_) => Type::Number,
+            Cell::List(items) => Type::List(items.first().map_or(Simple::Text, |item| item.kind().simple())),
         }
     }
 }
@@ -112,77 +127,26 @@ fn timestamp(array: &dyn Array, index: usize, unit: TimeUnit) -> Option<String> 
 
 /// An array of `cells` for a column of `kind`. A cell of a different type is null; the caller has checked the types.
 pub(crate) fn array_of<'a>(kind: Type, cells: impl Iterator<Item = &'a Cell>) -> ArrayRef {
-    match kind {
-        Type::Text => {
-            let mut out = StringBuilder::new();
-            cells.for_each(|c| out.append_option(as_text(c)));
-            Arc::new(out.finish())
-        }
-        Type::Integer => {
-            let mut out = Int64Builder::new();
-            cells.for_each(|c| out.append_option(as_integer(c)));
-            Arc::new(out.finish())
-        }
-        Type::Number => {
-            let mut out = Float64Builder::new();
-            cells.for_each(|c| out.append_option(as_number(c)));
-            Arc::new(out.finish())
-        }
-        Type::Boolean => {
-            let mut out = BooleanBuilder::new();
-            cells.for_each(|c| out.append_option(as_boolean(c)));
-            Arc::new(out.finish())
-        }
-        Type::List(item) => list_of(item, cells),
-    }
-}
-
-fn list_of<'a>(item: Simple, cells: impl Iterator<Item = &'a Cell>) -> ArrayRef {
-    macro_rules! lists {
-        ($builder:expr, $read:expr) => {{
-            let mut out = ListBuilder::new($builder);
-            for cell in cells {
-                if let Cell::List(items) = cell {
-                    items.iter().for_each(|i| out.values().append_option($read(i)));
-                }
-                out.append(matches!(cell, Cell::List(_)));
-            }
-            Arc::new(out.finish())
+    macro_rules! array {
+        ($array:ty, $variant:ident($value:ident) => $own:expr) => {{
+            let value = |cell: &'a Cell| if let Cell::$variant($value) = cell { Some($own) } else { None };
+            Arc::new(cells.map(value).collect::<$array>())
         }};
     }
-    match item {
-        Simple::Text => lists!(StringBuilder::new(), as_text),
-        Simple::Integer => lists!(Int64Builder::new(), as_integer),
-        Simple::Number => lists!(Float64Builder::new(), as_number),
-        Simple::Boolean => lists!(BooleanBuilder::new(), as_boolean),
-    }
-}
-
-fn as_text(cell: &Cell) -> Option<&str> {
-    match cell {
-        Cell::Text(t) => Some(t),
-        _ => None,
-    }
-}
-
-fn as_integer(cell: &Cell) -> Option<i64> {
-    match cell {
-        Cell::Integer(i) => Some(*i),
-        _ => None,
-    }
-}
-
-fn as_number(cell: &Cell) -> Option<f64> {
-    match cell {
-        Cell::Number(n) => Some(*n),
-        _ => None,
-    }
-}
-
-fn as_boolean(cell: &Cell) -> Option<bool> {
-    match cell {
-        Cell::Boolean(b) => Some(*b),
-        _ => None,
+    match kind {
+        Type::Text => array!(StringArray, Text(text) => text),
+        Type::Integer => array!(Int64Array, Integer(number) => *number),
+        Type::Number => array!(Float64Array, Number(number) => *number),
+        Type::Boolean => array!(BooleanArray, Boolean(truth) => *truth),
+        Type::List(item) => {
+            let lists: Vec<Option<&Vec<Cell>>> =
+                cells.map(|cell| if let Cell::List(items) = cell { Some(items) } else { None }).collect();
+            let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, Vec::len)));
+            let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
+            let items = array_of(item.into(), lists.iter().flatten().copied().flatten());
+            let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
+            Arc::new(ListArray::new(field, offsets, items, Some(nulls)))
+        }
     }
 }
 

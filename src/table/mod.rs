@@ -8,6 +8,7 @@ mod lookup;
 mod max_failed;
 pub(crate) mod parquet;
 mod rechunk;
+mod value;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -20,6 +21,7 @@ pub(crate) use guard::Guard;
 pub(crate) use lookup::{column, listed_columns};
 pub(crate) use max_failed::MaxFailed;
 pub(crate) use rechunk::Cutter;
+pub(crate) use value::{ColumnBuilder, TableBuilder, Value};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {

@@ -1,57 +1,17 @@
 //! Characteristics as written in the spec: a list, a table of weights, a distribution of numbers, or one of these for
 //! each value of the parents. `graph` resolves the names of parents.
 
-use std::fmt;
-
-use serde::Serialize;
-
 use super::numeric::Numeric;
 use crate::document::{Diagnostic, Entry, Node, Path, Problems, Value};
+use crate::table::Cell;
 
 /// The largest difference of the sum of weights from 1 without a warning, since shares such as 0.333333 are rounded.
 const ROUNDING: f64 = 1e-5;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(crate) enum Choice {
-    /// Text; the only type in a table of weights.
-    Text(String),
-    Integer(i64),
-    Boolean(bool),
-}
-
-impl Choice {
-    fn of(node: &Node) -> Option<Choice> {
-        match &node.value {
-            Value::String(text) => Some(Choice::Text(text.clone())),
-            Value::Integer(number) => Some(Choice::Integer(*number)),
-            Value::Bool(truth) => Some(Choice::Boolean(*truth)),
-            Value::Null | Value::Float(_) | Value::List(_) | Value::Table(_) => None,
-        }
-    }
-
-    pub(crate) fn noun(&self) -> &'static str {
-        match self {
-            Choice::Text(_) => "texts",
-            Choice::Integer(_) => "whole numbers",
-            Choice::Boolean(_) => "booleans",
-        }
-    }
-}
-
-impl fmt::Display for Choice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Choice::Text(text) => f.write_str(text),
-            Choice::Integer(number) => number.fmt(f),
-            Choice::Boolean(truth) => truth.fmt(f),
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Law {
-    /// Options of one type, with shares that sum to 1.
-    Options(Vec<(Choice, f64)>),
+    /// Options of one type (text, whole numbers or booleans), with shares that sum to 1.
+    Options(Vec<(Cell, f64)>),
     Number(Numeric),
 }
 
@@ -153,7 +113,7 @@ pub(crate) fn law(node: &Node, path: &Path, problems: &mut Problems) -> Option<L
                 let message = format!("the weights sum to {}, not to 1; they will be normalised", rounded(sum));
                 problems.warning("weights-sum", path.clone(), message);
             }
-            let choices = entries.iter().map(|entry| Choice::Text(entry.key.clone()));
+            let choices = entries.iter().map(|entry| Cell::Text(entry.key.clone()));
             Some(Law::Options(choices.zip(weights.into_iter().map(|weight| weight / sum)).collect()))
         }
         _ => {
@@ -167,27 +127,27 @@ pub(crate) fn law(node: &Node, path: &Path, problems: &mut Problems) -> Option<L
     }
 }
 
-fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(Choice, f64)>> {
+fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(Cell, f64)>> {
     let before = problems.mark();
     if items.is_empty() {
         problems.error("bad-value", path.clone(), "there are no options");
     }
-    let mut choices: Vec<Choice> = Vec::with_capacity(items.len());
+    let mut choices: Vec<Cell> = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let path = path.index(i);
-        match (Choice::of(item), choices.first()) {
-            (None, _) => {
+        match (cell(item), choices.first()) {
+            (None | Some(Cell::Number(_)), _) => {
                 let message =
                     format!("an option must be text, a whole number, or true or false, not {}", item.kind_name());
                 problems.error("wrong-type", path, message);
             }
-            (Some(choice), Some(first)) if choice.noun() != first.noun() => {
-                let message = format!("the options are {}, but this is {}", first.noun(), item.kind_name());
+            (Some(choice), Some(first)) if choice.kind() != first.kind() => {
+                let message = format!("the options are {}, but this is {}", noun(first), item.kind_name());
                 problems.error("mixed-types", path, message).help("to write a number as text, put it in quotes");
             }
             (Some(choice), _) if choices.contains(&choice) => {
                 problems
-                    .error("duplicate", path, format!("the option `{choice}` is listed twice"))
+                    .error("duplicate", path, format!("the option `{}` is listed twice", choice.text()))
                     .help("to make it more likely, give weights: { a = 0.7, b = 0.3 }");
             }
             (Some(choice), _) => choices.push(choice),
@@ -195,6 +155,25 @@ fn options(items: &[Node], path: &Path, problems: &mut Problems) -> Option<Vec<(
     }
     let share = 1.0 / choices.len() as f64;
     problems.clean_since(before).then(|| choices.into_iter().map(|choice| (choice, share)).collect())
+}
+
+/// The value of a text, a finite number or a boolean.
+pub(crate) fn cell(node: &Node) -> Option<Cell> {
+    match &node.value {
+        Value::String(text) => Some(Cell::Text(text.clone())),
+        Value::Integer(number) => Some(Cell::Integer(*number)),
+        Value::Float(number) if number.is_finite() => Some(Cell::Number(*number)),
+        Value::Bool(truth) => Some(Cell::Boolean(*truth)),
+        _ => None,
+    }
+}
+
+pub(crate) fn noun(option: &Cell) -> &'static str {
+    match option {
+        Cell::Integer(_) => "whole numbers",
+        Cell::Boolean(_) => "booleans",
+        _ => "texts",
+    }
 }
 
 /// The numbers of a table of weights: at least 0, and not all 0.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::characteristic::{Choice, Kind, Law, Written, law};
+use super::characteristic::{Kind, Law, Written, law, noun};
 use super::numeric::Numeric;
-use crate::document::{Diagnostic, Node, Path, Problems, Value};
-use crate::name::{listed, nearest};
+use crate::document::{Node, Path, Problems, Value};
+use crate::name::suggestion;
+use crate::table::Cell;
 
 const MOST_COMBINATIONS: usize = 1_000_000;
 
@@ -23,7 +24,7 @@ pub(crate) struct Characteristic {
 pub(crate) enum Values {
     /// Options, and their shares for each combination of parent values; `None` for an impossible combination.
     Options {
-        choices: Vec<Choice>,
+        choices: Vec<Cell>,
         /// For each combination, the share of each option; they sum to 1.
         shares: Vec<Option<Vec<f64>>>,
     },
@@ -43,7 +44,7 @@ impl Characteristic {
         self.widths.iter().product()
     }
 
-    pub(crate) fn choices(&self) -> Option<&[Choice]> {
+    pub(crate) fn choices(&self) -> Option<&[Cell]> {
         match &self.values {
             Values::Options { choices, .. } => Some(choices),
             Values::Numbers { .. } => None,
@@ -65,7 +66,14 @@ pub(crate) fn resolve(written: &[Written<'_>], problems: &mut Problems) -> Optio
                     Some(parent) => found.push(*parent),
                     None => {
                         missing[i] = true;
-                        problems.push(unknown_parent(name, one.name, path, written));
+                        let others = written.iter().map(|other| other.name).filter(|other| *other != one.name);
+                        problems
+                            .error(
+                                "unknown-characteristic",
+                                path.clone(),
+                                format!("there is no characteristic `{name}`"),
+                            )
+                            .help_if(suggestion(name, "the others are", others));
                     }
                 }
             }
@@ -83,16 +91,6 @@ pub(crate) fn resolve(written: &[Written<'_>], problems: &mut Problems) -> Optio
     }
     let all: Option<Vec<Characteristic>> = done.into_iter().collect();
     all.map(|all| (all, order))
-}
-
-fn unknown_parent(name: &str, child: &str, path: &Path, written: &[Written<'_>]) -> Diagnostic {
-    let others = || written.iter().map(|w| w.name).filter(|other| *other != child);
-    let problem =
-        Diagnostic::error("unknown-characteristic", path.clone(), format!("there is no characteristic `{name}`"));
-    match nearest(name, others()) {
-        Some(near) => problem.meant(Some(near)),
-        None => problem.help(format!("the others are {}", listed(others()))),
-    }
 }
 
 /// The indices, parents before children, otherwise in the order of the spec. Cycles are reported and omitted.
@@ -146,9 +144,9 @@ impl Resolver<'_> {
             Kind::Alone(law) => (Vec::new(), vec![Some((law.clone()?, self.written.path.clone()))]),
             Kind::Given { parents, distributions, path } => {
                 let widths = self.widths(parents)?;
-                let before = self.errors();
+                let before = self.problems.mark();
                 self.walk(distributions, path, &mut Vec::new(), &widths);
-                if self.errors() > before {
+                if self.problems.had_errors_since(before) {
                     return None;
                 }
                 (widths, std::mem::take(&mut self.laws))
@@ -158,10 +156,6 @@ impl Resolver<'_> {
         let values = self.values(laws)?;
         let name = self.written.name.to_owned();
         Some(Characteristic { name, parents: self.parents.to_vec(), widths, values })
-    }
-
-    fn errors(&self) -> usize {
-        self.problems.iter().filter(|p| p.is_error()).count()
     }
 
     /// The number of options of each parent; `None` if a parent has no options or is invalid.
@@ -207,14 +201,11 @@ impl Resolver<'_> {
             self.problems.error("wrong-type", path.clone(), message);
             return;
         };
-        let known: Vec<String> = choices.iter().map(Choice::to_string).collect();
+        let known: Vec<String> = choices.iter().map(Cell::text).collect();
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key)) {
             let message = format!("`{}` has no value `{}`", parent.name, entry.key);
-            let problem = self.problems.error_at_key("unknown-value", path.key(&entry.key), message);
-            match nearest(&entry.key, known.iter().map(String::as_str)) {
-                Some(near) => problem.meant(Some(near)),
-                None => problem.help(format!("its values are {}", listed(known.iter().map(String::as_str)))),
-            };
+            let help = suggestion(&entry.key, "its values are", known.iter().map(String::as_str));
+            self.problems.error_at_key("unknown-value", path.key(&entry.key), message).help_if(help);
         }
         for (option, value) in known.iter().enumerate() {
             chosen.push(option);
@@ -251,7 +242,7 @@ impl Resolver<'_> {
             .zip(chosen)
             .filter_map(|(p, o)| {
                 let parent = self.done[*p].as_ref()?;
-                Some(format!("`{}` = \"{}\"", parent.name, parent.choices()?[*o]))
+                Some(format!("`{}` = \"{}\"", parent.name, parent.choices()?[*o].text()))
             })
             .collect();
         let message = format!("`{}` has no distribution for {}", self.written.name, named.join(" and "));
@@ -262,7 +253,7 @@ impl Resolver<'_> {
         let (first, first_path) = laws.iter().flatten().next()?.clone();
         let before = self.problems.mark();
         let described = |law: &Law| match law {
-            Law::Options(options) => options.first().map_or("options", |(choice, _)| choice.noun()),
+            Law::Options(options) => options.first().map_or("options", |(choice, _)| noun(choice)),
             Law::Number(numeric) if numeric.is_whole() => "numbers without decimals",
             Law::Number(_) => "numbers with decimals",
         };
@@ -285,29 +276,22 @@ impl Resolver<'_> {
             let whole = numeric.is_whole();
             return Some(Values::Numbers { whole, laws: laws.into_iter().map(|l| number(l?.0)).collect() });
         }
-        let mut choices: Vec<Choice> = Vec::new();
-        let mut known: HashMap<Choice, usize> = HashMap::new();
-        let mut placed: Vec<Option<Vec<(usize, f64)>>> = Vec::with_capacity(laws.len());
-        for law in laws {
-            placed.push(law.and_then(|(law, _)| {
-                match law {
-                    Law::Options(options) => Some(
-                        options
-                            .into_iter()
-                            .map(|(choice, share)| {
-                                let next = choices.len();
-                                let index = *known.entry(choice.clone()).or_insert(next);
-                                if index == next {
-                                    choices.push(choice);
-                                }
-                                (index, share)
-                            })
-                            .collect(),
-                    ),
-                    Law::Number(_) => None,
-                }
-            }));
-        }
+        let mut choices: Vec<Cell> = Vec::new();
+        let mut place = |(choice, share): (Cell, f64)| {
+            let known = choices.iter().position(|other| *other == choice);
+            let place = known.unwrap_or_else(|| {
+                choices.push(choice);
+                choices.len() - 1
+            });
+            (place, share)
+        };
+        let placed: Vec<Option<Vec<(usize, f64)>>> = laws
+            .into_iter()
+            .map(|law| match law?.0 {
+                Law::Options(options) => Some(options.into_iter().map(&mut place).collect()),
+                Law::Number(_) => None,
+            })
+            .collect();
         let dense = |placed: Vec<(usize, f64)>| {
             let mut shares = vec![0.0; choices.len()];
             placed.into_iter().for_each(|(index, share)| shares[index] = share);

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use super::characteristic::characteristics;
-use super::columns::{Fixed, FixedValue, ID};
+use super::characteristic::{cell, characteristics};
+use super::columns::{Fixed, ID};
 use super::draw::People;
 use super::fields::{Allocation, Fields, ITERATIONS, MOST, Method, Output, TOLERANCE, WEIGHT};
 use super::respondents::{How, Population, Raking};
@@ -12,8 +12,7 @@ use crate::document::{self, Diagnostic, Node, Path, Problems, Value};
 use crate::source::rows::Source;
 
 pub(super) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Box<dyn Source>> {
-    let errors = |problems: &[Diagnostic]| problems.iter().filter(|p| p.is_error()).count();
-    let before = errors(problems);
+    let before = problems.mark();
     let fields: Option<Fields> = document::decode(node, path, problems);
     let mut reading = Reading { node, path, problems };
     if let Some(fields) = &fields {
@@ -31,7 +30,7 @@ pub(super) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Optio
         Method::Draw => reading.drawn(fields.as_ref(), &fixed),
         Method::Raking => reading.raked(fields.as_ref(), &fixed),
     };
-    if errors(problems) > before {
+    if problems.had_errors_since(before) {
         return None;
     }
     let fields = fields?;
@@ -74,21 +73,14 @@ impl<'a> Reading<'a> {
         };
         let mut fixed = Vec::new();
         for entry in entries {
-            let value = match &entry.node.value {
-                Value::String(text) => FixedValue::Text(text.clone()),
-                Value::Integer(number) => FixedValue::Integer(*number),
-                Value::Float(number) if number.is_finite() => FixedValue::Number(*number),
-                Value::Bool(truth) => FixedValue::Boolean(*truth),
-                _ => {
-                    let message = format!(
-                        "a fixed value is text, a finite number, or true or false, not {}",
-                        entry.node.kind_name()
-                    );
+            match cell(&entry.node) {
+                Some(value) => fixed.push(Fixed { name: entry.key.clone(), value }),
+                None => {
+                    let kind = entry.node.kind_name();
+                    let message = format!("a fixed value is text, a finite number, or true or false, not {kind}");
                     self.problems.error("wrong-type", path.key(&entry.key), message);
-                    continue;
                 }
-            };
-            fixed.push(Fixed { name: entry.key.clone(), value });
+            }
         }
         fixed
     }
@@ -102,32 +94,22 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Reports invalid names of columns: of the characteristics, then of the fixed values.
     fn names<'n>(&mut self, names: impl Iterator<Item = (&'n str, Path)>, fixed: &[Fixed], weight: bool) {
-        let mut taken: Vec<&str> = Vec::new();
-        for (name, path) in names {
-            let reserved = name == ID || (weight && name == WEIGHT);
+        let names: Vec<(&str, Path)> = names.collect();
+        let at = self.path.key("fixed_values");
+        let fixed = fixed.iter().map(|column| ("fixed value", column.name.as_str(), at.key(&column.name)));
+        let all = names.iter().map(|(name, path)| ("characteristic", *name, path.clone())).chain(fixed);
+        for (what, name, path) in all {
             let message = if name.trim().is_empty() {
-                "a characteristic needs a name".to_owned()
-            } else if reserved {
-                format!("`{name}` is a column of every population; rename the characteristic")
-            } else {
-                taken.push(name);
-                continue;
-            };
-            self.problems.error_at_key("bad-name", path, message);
-        }
-        for column in fixed {
-            let name = &column.name;
-            let message = if name.trim().is_empty() {
-                "a fixed value needs a name".to_owned()
+                format!("a {what} needs a name")
             } else if name == ID || (weight && name == WEIGHT) {
-                format!("`{name}` is a column of every population; rename the fixed value")
-            } else if taken.contains(&name.as_str()) {
+                format!("`{name}` is a column of every population; rename the {what}")
+            } else if what == "fixed value" && names.iter().any(|(other, _)| *other == name) {
                 format!("`{name}` is a characteristic and a fixed value")
             } else {
                 continue;
             };
-            let path = self.path.key("fixed_values").key(name);
             self.problems.error_at_key("bad-name", path, message);
         }
     }

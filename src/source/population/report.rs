@@ -187,7 +187,7 @@ impl<'a> Tally<'a> {
         }
         let counts = choices.iter().zip(targets).zip(self.options);
         let options = counts.map(|((choice, target), count)| Share {
-            option: choice.to_string(),
+            option: choice.text(),
             target,
             drawn: count as f64 / rows as f64,
         });

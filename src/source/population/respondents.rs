@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::characteristic::Choice;
 use super::columns::{self, Columns, Drawn, Fixed};
 use super::draw::{Block, Draws, People};
 use super::fields::{Output, WEIGHT};
@@ -14,6 +13,7 @@ use super::graph::{Characteristic, Values};
 use super::margin;
 use super::raking::{self, Fit, Raked};
 use crate::source::error::SourceError;
+use crate::table::Cell;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Population {
@@ -89,7 +89,7 @@ impl Population {
                 let axes = fitted.into_iter().flat_map(|fitted| &fitted.frame.axes);
                 let options = axes.map(|axis| Drawn {
                     name: axis.name.clone(),
-                    kind: columns::Kind::Options(axis.values.iter().cloned().map(Choice::Text).collect()),
+                    kind: columns::Kind::Options(axis.values.iter().cloned().map(Cell::Text).collect()),
                 });
                 let weight = Drawn { name: WEIGHT.to_owned(), kind: columns::Kind::Number };
                 options.chain((raking.output == Output::Weights).then_some(weight)).collect()

@@ -1,4 +1,4 @@
-//! Values: converts one cell to and from SQLite, Arrow and packed records.
+//! Values: converts one cell to and from SQLite and Arrow, and builds columns of them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -88,25 +88,12 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
 
 pub(crate) struct TableBuilder {
     schema: SchemaRef,
-    columns: Vec<Column>,
-}
-
-enum Column {
-    Text(StringBuilder),
-    Integer(Int64Builder),
-    Number(Float64Builder),
-    Boolean(BooleanBuilder),
+    columns: Vec<ColumnBuilder>,
 }
 
 impl TableBuilder {
     pub(crate) fn new(schema: SchemaRef) -> Self {
-        let column = |kind: &DataType| match kind {
-            DataType::Int64 => Column::Integer(Int64Builder::new()),
-            DataType::Float64 => Column::Number(Float64Builder::new()),
-            DataType::Boolean => Column::Boolean(BooleanBuilder::new()),
-            _ => Column::Text(StringBuilder::new()),
-        };
-        let columns = schema.fields().iter().map(|field| column(field.data_type())).collect();
+        let columns = schema.fields().iter().map(|field| ColumnBuilder::new(field.data_type())).collect();
         TableBuilder { schema, columns }
     }
 
@@ -118,31 +105,47 @@ impl TableBuilder {
 
     /// Returns the rows so far and empties the builder.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
-        RecordBatch::try_new(self.schema.clone(), self.columns.iter_mut().map(Column::finish).collect())
+        RecordBatch::try_new(self.schema.clone(), self.columns.iter_mut().map(ColumnBuilder::finish).collect())
     }
 }
 
-impl Column {
-    /// Appends null for a value of another type.
-    fn push(&mut self, value: Value<'_>) {
-        match (self, value) {
-            (Column::Text(column), Value::Text(text)) => column.append_value(text),
-            (Column::Integer(column), Value::Integer(number)) => column.append_value(number),
-            (Column::Number(column), Value::Number(number)) => column.append_value(number),
-            (Column::Boolean(column), Value::Boolean(truth)) => column.append_value(truth),
-            (Column::Text(column), _) => column.append_null(),
-            (Column::Integer(column), _) => column.append_null(),
-            (Column::Number(column), _) => column.append_null(),
-            (Column::Boolean(column), _) => column.append_null(),
+pub(crate) enum ColumnBuilder {
+    Text(StringBuilder),
+    Integer(Int64Builder),
+    Number(Float64Builder),
+    Boolean(BooleanBuilder),
+}
+
+impl ColumnBuilder {
+    pub(crate) fn new(kind: &DataType) -> Self {
+        match kind {
+            DataType::Int64 => ColumnBuilder::Integer(Int64Builder::new()),
+            DataType::Float64 => ColumnBuilder::Number(Float64Builder::new()),
+            DataType::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
+            _ => ColumnBuilder::Text(StringBuilder::new()),
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
+    /// Appends null for a value of another type.
+    pub(crate) fn push(&mut self, value: Value<'_>) {
+        match (self, value) {
+            (ColumnBuilder::Text(column), Value::Text(text)) => column.append_value(text),
+            (ColumnBuilder::Integer(column), Value::Integer(number)) => column.append_value(number),
+            (ColumnBuilder::Number(column), Value::Number(number)) => column.append_value(number),
+            (ColumnBuilder::Boolean(column), Value::Boolean(truth)) => column.append_value(truth),
+            (ColumnBuilder::Text(column), _) => column.append_null(),
+            (ColumnBuilder::Integer(column), _) => column.append_null(),
+            (ColumnBuilder::Number(column), _) => column.append_null(),
+            (ColumnBuilder::Boolean(column), _) => column.append_null(),
+        }
+    }
+
+    pub(crate) fn finish(&mut self) -> ArrayRef {
         match self {
-            Column::Text(column) => Arc::new(column.finish()),
-            Column::Integer(column) => Arc::new(column.finish()),
-            Column::Number(column) => Arc::new(column.finish()),
-            Column::Boolean(column) => Arc::new(column.finish()),
+            ColumnBuilder::Text(column) => Arc::new(column.finish()),
+            ColumnBuilder::Integer(column) => Arc::new(column.finish()),
+            ColumnBuilder::Number(column) => Arc::new(column.finish()),
+            ColumnBuilder::Boolean(column) => Arc::new(column.finish()),
         }
     }
 }
