@@ -2,10 +2,9 @@
 //!
 //! Depends on no other module. Code that reports an unknown name uses [`nearest`] for a suggestion.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const LONGEST: usize = 64;
@@ -13,8 +12,9 @@ const LONGEST: usize = 64;
 /// A name from the spec: a letter or `_`, then letters, digits, `_` or `-`; at most 64 bytes.
 ///
 /// Names end up in column names, file names and messages, so they are ASCII and never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(inline, description = "", extend("pattern" = "^[A-Za-z_][A-Za-z0-9_-]{0,63}$"))]
 pub(crate) struct Name(String);
 
 impl Name {
@@ -61,20 +61,6 @@ impl fmt::Display for Name {
 impl std::borrow::Borrow<str> for Name {
     fn borrow(&self) -> &str {
         &self.0
-    }
-}
-
-impl JsonSchema for Name {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Name".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$" })
     }
 }
 

@@ -18,7 +18,6 @@ use crate::table::{Cell, Type};
 pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
     kind::<Expression>("expression", "An expression over the figures of the whole table is true.");
 
-/// An expression over the figures of the whole table is true.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Expression {

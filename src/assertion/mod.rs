@@ -1,23 +1,18 @@
 //! Assertions: the requirements for a table, from the `[[tests]]` of a spec. Pure: rows in, a finding out.
 //!
 //! An [`AssertionConfig`] is the test as written in the spec. An [`Assertion`] is the test bound to the columns of its
-//! table. A [`Check`] reads the table's rows batch by batch and keeps little of them. To add a type, write one file
-//! with a config and a rule (a `RowRule` if each row is checked alone), one `mod` line and one row in [`ASSERTIONS`].
+//! table. A [`Check`] reads the table's rows batch by batch and keeps little of them. To add a type, write a config and a
+//! rule (a `RowRule` in `columns` if each row is checked alone), and a row in [`ASSERTIONS`].
 
-mod allowed;
-mod between;
 mod bounds;
 mod check;
+mod columns;
 mod config;
 mod context;
 mod expression;
-mod failed;
 mod finding;
-mod not_null;
-mod rows;
 mod scalar;
-mod share;
-mod unique;
+mod shares;
 
 use crate::registry::Kind;
 
@@ -27,13 +22,13 @@ pub(crate) use context::{StageErrors, TestContext};
 pub(crate) use finding::{Finding, RowsView};
 
 pub(crate) static ASSERTIONS: &[Kind<Box<dyn AssertionConfig>>] = &[
-    rows::KIND,
-    failed::KIND,
-    allowed::KIND,
-    share::KIND,
-    unique::KIND,
-    not_null::KIND,
-    between::KIND,
+    shares::ROWS,
+    shares::FAILED,
+    columns::ALLOWED,
+    shares::SHARE,
+    columns::UNIQUE,
+    columns::NOT_NULL,
+    columns::BETWEEN,
     expression::KIND,
 ];
 

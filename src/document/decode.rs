@@ -11,7 +11,7 @@ use super::diagnostic::Path;
 use super::fault::{Fault, FaultKind, Spot};
 use super::problems::Problems;
 use super::reader::{Marks, Reader};
-use super::tree::Node;
+use super::tree::{Node, Value};
 
 /// The most faults found in one node. Each fault costs a round.
 const MOST_ROUNDS: usize = 64;
@@ -92,10 +92,10 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
 
 /// Returns the field names of a struct, as its `Deserialize` declares them. Returns none for other types.
 pub(crate) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
-    let root = Path::root();
+    let (root, node) = (Path::root(), Node { value: Value::Table(Vec::new()), span: 0..0 });
     let marks = Marks::new(&root);
-    // Decoding a stub visits the struct, whether or not a value of it results.
-    let _ = Reader { node: None, path: root.clone(), marks: &marks }.read(PhantomData::<T>);
+    // The reader notes the fields of the first struct, even if an empty table is not a value of it.
+    let _ = Reader { node: Some(&node), path: root.clone(), marks: &marks }.read(PhantomData::<T>);
     marks.fields.into_inner().unwrap_or_default()
 }
 

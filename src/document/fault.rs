@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
+use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, Path};
 use crate::name::{nearest, suggestion};
@@ -106,6 +107,19 @@ fn found(unexpected: Unexpected<'_>) -> String {
         Unexpected::Seq => "a list".into(),
         Unexpected::Map => "a table".into(),
         other => other.to_string(),
+    }
+}
+
+/// Describes a value for the error that it has the wrong type.
+pub(crate) fn unexpected(value: &Value) -> Unexpected<'_> {
+    match value {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(truth) => Unexpected::Bool(*truth),
+        Value::Number(number) if number.is_f64() => Unexpected::Float(number.as_f64().unwrap_or_default()),
+        Value::Number(number) => Unexpected::Signed(number.as_i64().unwrap_or_default()),
+        Value::String(text) => Unexpected::Str(text),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Object(_) => Unexpected::Map,
     }
 }
 

@@ -10,6 +10,7 @@ mod fault;
 mod problems;
 mod reader;
 mod scalar;
+mod schema;
 mod syntax;
 mod text;
 mod toml;
@@ -18,6 +19,8 @@ mod yaml;
 
 pub(crate) use decode::{decode, decode_partly, fields_of};
 pub(crate) use diagnostic::{Diagnostic, Path, Severity, SourcePosition};
+pub(crate) use fault::unexpected;
 pub(crate) use problems::{Mark, Problems, Reported};
+pub(crate) use schema::inline_schema;
 pub(crate) use text::{Document, SpecFormat};
 pub(crate) use tree::{Entry, Node, Value};

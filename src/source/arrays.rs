@@ -7,10 +7,8 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Float16Type, Float32Type, Int8Type, Int16Type, Int32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, ListArray, StringArray, new_null_array};
+use arrow_array::types::*;
+use arrow_array::{Array, ArrayRef, ListArray, StringArray, new_null_array};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use arrow_select::take::{TakeOptions, take};
@@ -44,27 +42,27 @@ fn scalar_type(of: &DataType) -> Option<DataType> {
 /// Converts an array to its [`plain_type`]; the error names what does not fit.
 pub(crate) fn plain(array: &ArrayRef) -> Result<ArrayRef, String> {
     use DataType as D;
+    macro_rules! numbers {
+        ($from:ty => $to:ty) => {
+            Arc::new(array.as_primitive::<$from>().unary::<_, $to>(<$to as ArrowPrimitiveType>::Native::from))
+        };
+    }
     Ok(match array.data_type() {
         D::Null => new_null_array(&D::Utf8, array.len()),
         D::LargeUtf8 => text(array.as_string::<i64>().iter())?,
         D::Utf8View => text(array.as_string_view().iter())?,
-        D::Int8 => Arc::new(array.as_primitive::<Int8Type>().unary::<_, arrow_array::types::Int64Type>(i64::from)),
-        D::Int16 => Arc::new(array.as_primitive::<Int16Type>().unary::<_, arrow_array::types::Int64Type>(i64::from)),
-        D::Int32 => Arc::new(array.as_primitive::<Int32Type>().unary::<_, arrow_array::types::Int64Type>(i64::from)),
-        D::UInt8 => Arc::new(array.as_primitive::<UInt8Type>().unary::<_, arrow_array::types::Int64Type>(i64::from)),
-        D::UInt16 => Arc::new(array.as_primitive::<UInt16Type>().unary::<_, arrow_array::types::Int64Type>(i64::from)),
-        D::UInt32 => Arc::new(array.as_primitive::<UInt32Type>().unary::<_, arrow_array::types::Int64Type>(i64::from)),
+        D::Int8 => numbers!(Int8Type => Int64Type),
+        D::Int16 => numbers!(Int16Type => Int64Type),
+        D::Int32 => numbers!(Int32Type => Int64Type),
+        D::UInt8 => numbers!(UInt8Type => Int64Type),
+        D::UInt16 => numbers!(UInt16Type => Int64Type),
+        D::UInt32 => numbers!(UInt32Type => Int64Type),
         D::UInt64 => {
             let signed = |n: u64| i64::try_from(n).map_err(|_| format!("{n} is above the largest integer of 64 bits"));
-            let numbers = array.as_primitive::<UInt64Type>().iter().map(|n| n.map(signed).transpose());
-            Arc::new(numbers.collect::<Result<Int64Array, String>>()?)
+            Arc::new(array.as_primitive::<UInt64Type>().try_unary::<_, Int64Type, _>(signed)?)
         }
-        D::Float16 => {
-            Arc::new(array.as_primitive::<Float16Type>().iter().map(|x| x.map(f64::from)).collect::<Float64Array>())
-        }
-        D::Float32 => {
-            Arc::new(array.as_primitive::<Float32Type>().iter().map(|x| x.map(f64::from)).collect::<Float64Array>())
-        }
+        D::Float16 => numbers!(Float16Type => Float64Type),
+        D::Float32 => numbers!(Float32Type => Float64Type),
         D::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();
             let values = plain(dictionary.values())?;

@@ -9,9 +9,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use csv_core::ReadRecordResult;
 
-use super::batches::Batches;
-use super::batches::batches;
-use super::batches::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES};
+use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, batches};
 use super::cell::{Column, Type, check_types, schema};
 use super::error::SourceError;
 use super::format::{DataFile, Reader, TextOptions};
@@ -55,11 +53,7 @@ impl Csv {
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.records.read()? {
-            let (text, ends) = self.records.fields()?;
-            let mut from = 0;
-            for (column, &end) in self.columns.iter_mut().zip(ends) {
-                let cell = text.get(from..end).unwrap_or_default();
-                from = end;
+            for (column, cell) in self.columns.iter_mut().zip(self.records.fields()?) {
                 if cell.is_empty() || (!self.nulls.is_empty() && self.nulls.iter().any(|null| null == cell)) {
                     column.push_null();
                 } else if !column.push(cell) {
@@ -67,7 +61,7 @@ impl Csv {
                 }
             }
             rows += 1;
-            bytes += text.len() + ends.len() * CELL_COST;
+            bytes += self.records.length() + self.records.count * CELL_COST;
         }
         if rows == 0 {
             return Ok(None);
@@ -127,14 +121,9 @@ impl Records {
                 wrong("has no header row: the file is empty".to_owned()).help("its first row must name the columns")
             );
         }
-        let (text, ends) = self.fields()?;
-        let mut names: Vec<String> = Vec::with_capacity(ends.len());
+        let mut names: Vec<String> = Vec::with_capacity(self.count);
         let mut seen: HashMap<&str, usize> = HashMap::new();
-        let mut from = 0;
-        for (column, &end) in ends.iter().enumerate() {
-            let name = text.get(from..end).unwrap_or_default();
-            from = end;
-            let number = column + 1;
+        for (number, name) in (1..).zip(self.fields()?) {
             if name.trim().is_empty() {
                 return Err(wrong(format!("{}: column {number} has no name", self.start))
                     .help("name it, or remove the extra delimiter"));
@@ -149,13 +138,15 @@ impl Records {
         Ok(names)
     }
 
-    fn fields(&self) -> Result<(&str, &[usize]), SourceError> {
-        let ends = self.ends.get(..self.count).unwrap_or_default();
-        let bytes = self.output.get(..ends.last().copied().unwrap_or(0)).unwrap_or_default();
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok((text, ends)),
-            Err(_) => Err(self.error("is not UTF-8")),
-        }
+    /// The bytes of the last record.
+    fn length(&self) -> usize {
+        self.count.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+
+    fn fields(&self) -> Result<impl Iterator<Item = &str>, SourceError> {
+        let text = str::from_utf8(&self.output[..self.length()]).map_err(|_| self.error("is not UTF-8"))?;
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        Ok(starts.zip(&self.ends[..self.count]).map(|(from, &to)| text.get(from..to).unwrap_or_default()))
     }
 
     /// Reads the next record; returns `false` at the end of the file.
@@ -163,16 +154,11 @@ impl Records {
         if !self.skip_blank()? {
             return Ok(false);
         }
-        let row = if self.wanted == 0 { 0 } else { self.start.row + 1 };
-        self.start = Position { row, line: self.core.line(), byte: self.text.byte() };
+        self.start = Position { row: self.next_row(), line: self.core.line(), byte: self.text.byte() };
         let (mut filled, mut count) = (0, 0);
         loop {
-            let piece = match self.text.piece() {
-                Ok(piece) => piece,
-                Err(fault) => {
-                    return Err(fault.error(&self.shown, Position { line: self.core.line(), ..self.start }));
-                }
-            };
+            let here = Position { line: self.core.line(), ..self.start };
+            let piece = self.text.piece().map_err(|fault| fault.error(&self.shown, here))?;
             let at_end = piece.is_empty();
             // A line end completes a last record without one. If it does not, a quote is open.
             let input = if at_end { b"\n".as_slice() } else { piece };
@@ -201,16 +187,15 @@ impl Records {
         }
     }
 
+    fn next_row(&self) -> u64 {
+        if self.wanted == 0 { 0 } else { self.start.row + 1 }
+    }
+
     /// Skips line ends before a record; returns `false` at the end of the file.
     fn skip_blank(&mut self) -> Result<bool, SourceError> {
         loop {
-            let piece = match self.text.piece() {
-                Ok(piece) => piece,
-                Err(fault) => {
-                    let row = if self.wanted == 0 { 0 } else { self.start.row + 1 };
-                    return Err(fault.error(&self.shown, Position { row, line: self.core.line(), byte: None }));
-                }
-            };
+            let here = Position { row: self.next_row(), line: self.core.line(), byte: None };
+            let piece = self.text.piece().map_err(|fault| fault.error(&self.shown, here))?;
             let Some(&next) = piece.first() else { return Ok(false) };
             // A CR without a following LF is a line end too; `csv_core` counts only LF.
             if self.after_cr || next == b'\n' {
@@ -244,12 +229,10 @@ impl Records {
 
     fn check(&self, filled: usize) -> Result<(), SourceError> {
         if filled > CELL_BYTES {
-            let mut from = 0;
-            for (i, &end) in self.ends[..self.count].iter().enumerate() {
-                if end - from > CELL_BYTES {
-                    return Err(self.too_long(i));
-                }
-                from = end;
+            let starts = [0].into_iter().chain(self.ends.iter().copied());
+            let mut fields = starts.zip(&self.ends[..self.count]);
+            if let Some(long) = fields.position(|(from, to)| to - from > CELL_BYTES) {
+                return Err(self.too_long(long));
             }
         }
         if self.count > MOST_COLUMNS {

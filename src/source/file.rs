@@ -7,8 +7,7 @@ use arrow_schema::SchemaRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batches::Batches;
-use super::batches::batches;
+use super::batches::{Batches, batches};
 use super::cell::{Type, no_column};
 use super::csv::CsvReader;
 use super::error::SourceError;
@@ -57,7 +56,7 @@ pub(crate) const KIND: Kind<Box<dyn Source>> = Kind {
 };
 
 /// Rows of CSV, TSV, JSON Lines or Parquet files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     /// The file, or a glob such as `data/*.csv` for all matching files, in name order. Relative to the spec's folder.

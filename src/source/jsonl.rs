@@ -12,9 +12,7 @@ use arrow_schema::SchemaRef;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::batches::Batches;
-use super::batches::batches;
-use super::batches::{BATCH_BYTES, BATCH_ROWS, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES};
+use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, batches};
 use super::cell::{Column, Type, check_types, schema};
 use super::error::SourceError;
 use super::format::{DataFile, Reader, TextOptions};
@@ -185,10 +183,7 @@ impl Lines {
     /// Reads to the end of the line; returns `false` if it was the last.
     fn read_line(&mut self) -> Result<bool, SourceError> {
         loop {
-            let piece = match self.text.piece() {
-                Ok(piece) => piece,
-                Err(fault) => return Err(fault.error(&self.shown, self.start)),
-            };
+            let piece = self.text.piece().map_err(|fault| fault.error(&self.shown, self.start))?;
             if piece.is_empty() {
                 return Ok(false);
             }
@@ -218,11 +213,7 @@ impl Lines {
         }
         match serde_json::from_slice::<Object<'_>>(&self.line) {
             Ok(object) => Ok(object.0),
-            Err(e) => {
-                let text = e.to_string();
-                let message = text.split(" at line ").next().unwrap_or(&text);
-                Err(self.error(Some(e.column().saturating_sub(1)), message))
-            }
+            Err(error) => Err(self.error(Some(error.column().saturating_sub(1)), &words(&error))),
         }
     }
 
@@ -238,11 +229,7 @@ impl Lines {
             Some(inside) if !inside.contains('\\') => Cow::Borrowed(inside),
             Some(_) => match serde_json::from_str::<String>(raw) {
                 Ok(text) => Cow::Owned(text),
-                Err(e) => {
-                    let text = e.to_string();
-                    let message = text.split(" at line ").next().unwrap_or(&text);
-                    return Err(self.error(self.place(raw), message));
-                }
+                Err(error) => return Err(self.error(self.place(raw), &words(&error))),
             },
         };
         Ok((!nulls.iter().any(|null| *null == cell)).then_some(cell))
@@ -258,6 +245,11 @@ impl Lines {
         let position = Position { byte, ..self.start };
         SourceError::new(format!("{}: {position}: {message}", self.shown)).at(["path"])
     }
+}
+
+/// The message of an error without its place.
+fn words(error: &serde_json::Error) -> String {
+    error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);

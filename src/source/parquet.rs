@@ -12,9 +12,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::arrays::{plain, plain_type};
-use super::batches::Batches;
-use super::batches::batches;
-use super::batches::{BATCH_BYTES, BATCH_ROWS, MOST_COLUMNS};
+use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, batches};
 use super::error::SourceError;
 use super::format::{DataFile, Reader, TextOptions};
 use super::pages;

@@ -4,7 +4,7 @@
 //! error with row and line. A new check of the bytes belongs in [`Text::decode`].
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
@@ -15,41 +15,16 @@ use crate::name::{listed, nearest};
 const PIECE: usize = 64 << 10;
 
 /// Labels to suggest for a wrong one: one for each encoding still in use.
-const LABELS: [&str; 26] = [
-    "utf-8",
-    "utf-16",
-    "utf-16le",
-    "utf-16be",
-    "windows-1250",
-    "windows-1251",
-    "windows-1252",
-    "windows-1253",
-    "windows-1254",
-    "windows-1255",
-    "windows-1256",
-    "windows-1257",
-    "windows-1258",
-    "iso-8859-1",
-    "iso-8859-2",
-    "iso-8859-15",
-    "latin1",
-    "macintosh",
-    "koi8-r",
-    "koi8-u",
-    "shift_jis",
-    "euc-jp",
-    "euc-kr",
-    "gbk",
-    "gb18030",
-    "big5",
-];
+const LABELS: &str = "utf-8 utf-16 utf-16le utf-16be windows-1250 windows-1251 windows-1252 windows-1253 windows-1254 \
+                      windows-1255 windows-1256 windows-1257 windows-1258 iso-8859-1 iso-8859-2 iso-8859-15 latin1 \
+                      macintosh koi8-r koi8-u shift_jis euc-jp euc-kr gbk gb18030 big5";
 
 /// The encoding of a label; the error is a message and a help text.
 pub(crate) fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String>)> {
     match Encoding::for_label_no_replacement(label.as_bytes()) {
         Some(encoding) => Ok(encoding),
         None => {
-            let help = match nearest(label, LABELS) {
+            let help = match nearest(label, LABELS.split(' ')) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("some that exist are {}", listed(["utf-8", "utf-16le", "windows-1252", "iso-8859-1"])),
             };
@@ -99,12 +74,9 @@ impl Fault {
 /// A text file, decoded to UTF-8 without NUL bytes. A parser reads a [`piece`](Text::piece) and
 /// [`consume`](Text::consume)s what it used.
 pub(crate) struct Text {
-    source: Box<dyn Read + Send>,
+    source: BufReader<Box<dyn Read + Send>>,
     encoding: &'static Encoding,
     decoder: Decoder,
-    raw: Vec<u8>,
-    raw_from: usize,
-    raw_to: usize,
     /// Bytes of the file that the decoder has read, including the byte order mark.
     taken: u64,
     ended: bool,
@@ -136,26 +108,17 @@ impl Text {
                 ..SourceError::new(format!("{shown}: {message}")).at(["encoding"])
             })?),
         };
-        let mut raw = vec![0; piece.max(4)];
-        let mut raw_to = 0;
-        while raw_to < 4 {
-            match source.read(&mut raw[raw_to..4]) {
-                Ok(0) => break,
-                Ok(n) => raw_to += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(unreadable(shown, &e)),
-            }
-        }
-        let (encoding, mark) = begin(&raw[..raw_to], declared, label, shown)?;
+        let mut start = Vec::new();
+        source.by_ref().take(4).read_to_end(&mut start).map_err(|error| unreadable(shown, &error))?;
+        let (encoding, mark) = begin(&start, declared, label, shown)?;
+        start.drain(..mark);
         let decoder = encoding.new_decoder_without_bom_handling();
-        let room = decoder.max_utf8_buffer_length_without_replacement(raw.len()).unwrap_or(raw.len() * 4 + 16);
+        let piece = piece.max(4);
+        let room = decoder.max_utf8_buffer_length_without_replacement(piece).unwrap_or(piece * 4 + 16);
         Ok(Text {
-            source,
+            source: BufReader::with_capacity(piece, Box::new(Cursor::new(start).chain(source))),
             encoding,
             decoder,
-            raw_from: mark,
-            raw_to,
-            raw,
             taken: mark as u64,
             ended: false,
             text: vec![0; room],
@@ -192,22 +155,18 @@ impl Text {
     }
 
     fn decode(&mut self) -> Result<(), Fault> {
-        let mut last = false;
-        while self.raw_from == self.raw_to && !last {
-            match self.source.read(&mut self.raw) {
-                Ok(n) => {
-                    (self.raw_from, self.raw_to) = (0, n);
-                    last = n == 0;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    return Err(Fault { message: format!("reading failed: {e}"), help: None, byte: self.byte() });
+        let raw = loop {
+            match self.source.fill_buf() {
+                Ok(_) => break self.source.buffer(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(Fault { message: format!("reading failed: {error}"), help: None, byte: self.byte() });
                 }
             }
-        }
-        let raw = &self.raw[self.raw_from..self.raw_to];
+        };
+        let last = raw.is_empty();
         let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(raw, &mut self.text, last);
-        self.raw_from += read;
+        self.source.consume(read);
         self.taken += read as u64;
         (self.from, self.to) = (0, written);
         match result {

@@ -1,7 +1,5 @@
 //! Examples: rows with their answers that a stage shows to its models, from the spec or from a file.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use super::language::{ExampleTable, StageTable};
@@ -60,14 +58,7 @@ impl Resolver<'_> {
     }
 
     fn read_examples(&self, at: &Path, path: &str, columns: &[&str]) -> Result<Vec<Example>, SourceError> {
-        let file = File {
-            path: path.to_owned(),
-            format: None,
-            key: None,
-            types: BTreeMap::new(),
-            null_values: Vec::new(),
-            encoding: None,
-        };
+        let file = File { path: path.to_owned(), ..File::default() };
         let mut examples = Vec::new();
         for batch in file.read(self.folder)? {
             let batch = batch?;

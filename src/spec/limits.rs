@@ -1,11 +1,13 @@
 //! Limits: the limits of an endpoint for every kind of provider, the budget of a run and the prices of models.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, json_schema};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::document::{inline_schema, unexpected};
 
 /// The limits of an endpoint; all stages share them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -68,45 +70,21 @@ pub(crate) enum OnOutage {
 
 impl<'de> Deserialize<'de> for Concurrency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Concurrency;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of calls or \"auto\"")
+        match Value::deserialize(deserializer)? {
+            Value::Number(calls) if !calls.is_f64() => {
+                let calls = calls.as_u64().map_or(0, |calls| u32::try_from(calls).unwrap_or(u32::MAX));
+                let wrong = "`max_concurrent_calls` must be at least 1; leave it out for no limit";
+                NonZeroU32::new(calls).map(Concurrency::Calls).ok_or_else(|| D::Error::custom(wrong))
             }
-
-            fn visit_u64<E: serde::de::Error>(self, calls: u64) -> Result<Concurrency, E> {
-                let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-                let wrong = || E::custom("`max_concurrent_calls` must be at least 1; leave it out for no limit");
-                NonZeroU32::new(calls).map(Concurrency::Calls).ok_or_else(wrong)
+            Value::String(text) if text == "auto" => Ok(Concurrency::Auto),
+            Value::String(text) => {
+                Err(D::Error::custom(format!("\"{text}\" is neither a number of calls nor \"auto\"")))
             }
-
-            fn visit_i64<E: serde::de::Error>(self, calls: i64) -> Result<Concurrency, E> {
-                self.visit_u64(u64::try_from(calls).unwrap_or(0))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Concurrency, E> {
-                match text {
-                    "auto" => Ok(Concurrency::Auto),
-                    other => Err(E::custom(format!("\"{other}\" is neither a number of calls nor \"auto\""))),
-                }
-            }
+            other => Err(D::Error::invalid_type(unexpected(&other), &"a number of calls or \"auto\"")),
         }
-        deserializer.deserialize_any(Visitor)
     }
 }
 
-impl JsonSchema for Concurrency {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Concurrency".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "auto" }] })
-    }
+inline_schema! {
+    Concurrency: |_| json_schema!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "auto" }] });
 }

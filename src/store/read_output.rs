@@ -72,26 +72,11 @@ fn jsonl(path: &Path) -> Result<Content, String> {
         if row.len() != columns.len() {
             return Err(format!("row {number} has other keys than row 1"));
         }
-        let cells = columns.iter().map(|column| row.remove(column).map(cell));
+        let cells = columns.iter().map(|column| row.remove(column).map(Cell::of_json));
         let cells: Option<Vec<Cell>> = cells.collect();
         digest.add_row(cells.ok_or_else(|| format!("row {number} has other keys than row 1"))?);
     }
     Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })
-}
-
-fn cell(value: Value) -> Cell {
-    match value {
-        Value::Null => Cell::Null,
-        Value::Bool(truth) => Cell::Boolean(truth),
-        Value::Number(number) => match number.as_i64() {
-            Some(whole) => Cell::Integer(whole),
-            None => number.as_f64().map_or(Cell::Null, Cell::Number),
-        },
-        Value::String(text) => Cell::Text(text),
-        Value::Array(items) => Cell::List(items.into_iter().map(cell).collect()),
-        // fanfold writes no objects. Objects written by another program are compared as text.
-        Value::Object(_) => Cell::Text(value.to_string()),
-    }
 }
 
 #[cfg(test)]

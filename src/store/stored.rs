@@ -43,15 +43,9 @@ impl StoredTable {
     pub(crate) fn file(path: &Path) -> Result<StoredTable, String> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
-        let file = source::File {
-            // Escaped, because a file name may look like a glob pattern.
-            path: glob::Pattern::escape(name),
-            format: source::FileFormat::of(path),
-            key: None,
-            types: Default::default(),
-            null_values: Vec::new(),
-            encoding: None,
-        };
+        // Escaped, because a file name may look like a glob pattern.
+        let (pattern, format) = (glob::Pattern::escape(name), source::FileFormat::of(path));
+        let file = source::File { path: pattern, format, ..source::File::default() };
         let schema = file.schema(folder).map_err(|error| error.message)?;
         Ok(StoredTable { schema, location: Location::File(file, folder.to_owned()), identity: None })
     }

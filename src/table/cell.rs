@@ -8,6 +8,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListA
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, TimeUnit};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Simple, Type};
 
@@ -23,10 +24,25 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
+    /// The cell of a JSON value. A cell is never an object: one is compared as text.
+    pub(crate) fn of_json(value: Value) -> Cell {
+        match value {
+            Value::Null => Cell::Null,
+            Value::Bool(truth) => Cell::Boolean(truth),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) => Cell::Integer(whole),
+                None => number.as_f64().map_or(Cell::Null, Cell::Number),
+            },
+            Value::String(text) => Cell::Text(text),
+            Value::Array(items) => Cell::List(items.into_iter().map(Cell::of_json).collect()),
+            Value::Object(_) => Cell::Text(value.to_string()),
+        }
+    }
+
     /// The value in JSON; NaN and infinities are null.
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         match self {
-            Cell::Null => serde_json::Value::Null,
+            Cell::Null => Value::Null,
             Cell::Boolean(truth) => (*truth).into(),
             Cell::Integer(number) => (*number).into(),
             Cell::Number(number) => (*number).into(),

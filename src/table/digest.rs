@@ -57,37 +57,23 @@ impl Digest {
 
 /// The cells of a column, with fast paths for the common types.
 fn column_bytes(out: &mut Vec<u8>, column: &dyn Array) {
+    macro_rules! cells {
+        ($cells:expr, $write:expr) => {
+            for cell in $cells {
+                if let Some(cell) = cell { $write(out, cell) } else { out.push(0) }
+            }
+        };
+    }
     match column.data_type() {
-        DataType::Utf8 => {
-            for text in column.as_string::<i32>() {
-                match text {
-                    Some(text) => text_bytes(out, text),
-                    None => out.push(0),
-                }
-            }
-        }
-        DataType::Int64 => {
-            for number in column.as_primitive::<Int64Type>() {
-                match number {
-                    Some(number) => integer_bytes(out, number),
-                    None => out.push(0),
-                }
-            }
-        }
-        DataType::Float64 => {
-            for number in column.as_primitive::<Float64Type>() {
-                match number {
-                    Some(number) => number_bytes(out, number),
-                    None => out.push(0),
-                }
-            }
-        }
+        DataType::Utf8 => cells!(column.as_string::<i32>(), text_bytes),
+        DataType::Int64 => cells!(column.as_primitive::<Int64Type>(), integer_bytes),
+        DataType::Float64 => cells!(column.as_primitive::<Float64Type>(), number_bytes),
         _ => (0..column.len()).for_each(|row| cell_bytes(out, &cell_at(column, row))),
     }
 }
 
 /// An unambiguous encoding of a cell: a tag for its type, then its value.
-pub(super) fn cell_bytes(out: &mut Vec<u8>, cell: &Cell) {
+pub(crate) fn cell_bytes(out: &mut Vec<u8>, cell: &Cell) {
     match cell {
         Cell::Null => out.push(0),
         Cell::Boolean(truth) => out.extend([1, u8::from(*truth)]),
@@ -122,17 +108,20 @@ pub(super) fn text_bytes(out: &mut Vec<u8>, text: &str) {
 /// A column as `name: type`.
 pub(crate) fn column_words(field: &Field) -> String {
     let kind = match Type::of(field.data_type()) {
-        Some(Type::Text) => "text".to_owned(),
-        Some(Type::Integer) => "integer".to_owned(),
-        Some(Type::Number) => "number".to_owned(),
-        Some(Type::Boolean) => "boolean".to_owned(),
-        Some(Type::List(Simple::Text)) => "list of text".to_owned(),
-        Some(Type::List(Simple::Integer)) => "list of integer".to_owned(),
-        Some(Type::List(Simple::Number)) => "list of number".to_owned(),
-        Some(Type::List(Simple::Boolean)) => "list of boolean".to_owned(),
         None => field.data_type().to_string(),
+        Some(Type::List(item)) => format!("list of {}", word(item)),
+        Some(simple) => word(simple.simple()).to_owned(),
     };
     format!("{}: {kind}", field.name())
+}
+
+fn word(kind: Simple) -> &'static str {
+    match kind {
+        Simple::Text => "text",
+        Simple::Integer => "integer",
+        Simple::Number => "number",
+        Simple::Boolean => "boolean",
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use cell::{Cell, array_of, cell_at};
-pub(crate) use digest::{Digest, column_words};
+pub(crate) use digest::{Digest, cell_bytes, column_words};
 pub(crate) use guard::Guard;
 pub(crate) use lookup::{column, listed_columns};
 pub(crate) use max_failed::MaxFailed;

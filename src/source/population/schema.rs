@@ -1,11 +1,10 @@
 //! JSON Schemas of characteristics and margins, for editors. `characteristic` and `margin` decode them.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::json_schema;
 use serde_json::{Value, json};
 
 use super::numeric::NumericTable;
+use crate::document::inline_schema;
 
 /// The levels of nested tables that the schema describes; deeper tables may contain anything.
 const DEPTH: usize = 3;
@@ -15,26 +14,7 @@ pub(crate) struct FixedValues;
 pub(crate) struct Names;
 pub(crate) struct Nested;
 
-macro_rules! inline {
-    ($($shape:ident: $schema:expr;)*) => {$(
-        impl JsonSchema for $shape {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($shape).into()
-            }
-
-            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-                let schema: fn(&mut SchemaGenerator) -> Schema = $schema;
-                schema(generator)
-            }
-        }
-    )*};
-}
-
-inline! {
+inline_schema! {
     Characteristics: |generator| {
         let numeric = generator.subschema_for::<NumericTable>().to_value();
         let given = json!({
@@ -43,10 +23,7 @@ inline! {
             "properties": {
                 "depends_on": {
                     "description": "The parent, or a list of parents; characteristics with options.",
-                    "anyOf": [
-                        { "type": "string" },
-                        { "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true },
-                    ],
+                    "anyOf": names(),
                 },
                 "distributions": {
                     "description": "A distribution for each value of the parent; with several, nested.",
@@ -64,13 +41,15 @@ inline! {
     FixedValues: |_| {
         json_schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
     };
-    Names: |_| {
-        json_schema!({ "anyOf": [
-            { "type": "string" },
-            { "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true },
-        ] })
-    };
+    Names: |_| json_schema!({ "anyOf": names() });
     Nested: |_| json_schema!({ "type": "object", "minProperties": 1, "additionalProperties": weights(DEPTH) });
+}
+
+fn names() -> Value {
+    json!([
+        { "type": "string" },
+        { "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true },
+    ])
 }
 
 fn laws(numeric: &Value, depth: Option<usize>) -> Vec<Value> {

@@ -12,7 +12,7 @@ use crate::table::Cell;
 pub(crate) const LABELS: usize = 20;
 const NULL: &[u8] = &[0];
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ColumnDiff {
     pub(crate) name: String,
     pub(crate) differ: u64,
@@ -50,10 +50,7 @@ impl Confusion {
 }
 
 pub(crate) struct Tally {
-    name: String,
-    differ: u64,
-    null_in_a: u64,
-    null_in_b: u64,
+    diff: ColumnDiff,
     labels: Option<Labels>,
     numbers: Option<(f64, u64)>,
 }
@@ -69,17 +66,14 @@ impl Tally {
         let number = |kind: &DataType| kind.is_integer() || kind.is_floating();
         let labels = a == b && matches!(a, DataType::Utf8 | DataType::Boolean);
         Tally {
-            name: name.to_owned(),
-            differ: 0,
-            null_in_a: 0,
-            null_in_b: 0,
+            diff: ColumnDiff { name: name.to_owned(), ..ColumnDiff::default() },
             labels: labels.then(Labels::default),
             numbers: (number(a) && number(b)).then_some((0.0, 0)),
         }
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.diff.name
     }
 
     pub(crate) fn same(&mut self, cell: &[u8]) {
@@ -88,9 +82,9 @@ impl Tally {
 
     pub(crate) fn pair(&mut self, a: &[u8], b: &[u8]) {
         if a != b {
-            self.differ += 1;
-            self.null_in_a += u64::from(a == NULL);
-            self.null_in_b += u64::from(b == NULL);
+            self.diff.differ += 1;
+            self.diff.null_in_a += u64::from(a == NULL);
+            self.diff.null_in_b += u64::from(b == NULL);
         }
         self.count(a, b);
     }
@@ -113,12 +107,9 @@ impl Tally {
         let labels = self.labels.filter(|labels| labels.values() as u64 <= matched);
         let numbers = self.numbers.filter(|(_, rows)| *rows > 0);
         ColumnDiff {
-            name: self.name,
-            differ: self.differ,
-            null_in_a: self.null_in_a,
-            null_in_b: self.null_in_b,
-            confusion: labels.filter(|_| self.differ > 0).map(Labels::table),
+            confusion: labels.filter(|_| self.diff.differ > 0).map(Labels::table),
             distance: numbers.map(|(sum, rows)| Distance { mean: sum / rows as f64, rows }),
+            ..self.diff
         }
     }
 }
@@ -137,12 +128,10 @@ impl Labels {
     }
 
     fn place(&mut self, cell: &[u8]) -> usize {
+        let next = self.places.len();
         match self.places.get(cell) {
             Some(place) => *place,
-            None => {
-                self.places.insert(cell.to_vec(), self.places.len());
-                self.places.len() - 1
-            }
+            None => *self.places.entry(cell.to_vec()).or_insert(next),
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) struct Matching {
 }
 
 /// What changed from one table to another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TableDiff {
     /// The rows that both have.
     pub(crate) matched: u64,
@@ -211,18 +211,10 @@ fn columns_of(a: &Side<'_>, b: &Side<'_>, by: &Matching) -> (TableDiff, Vec<Tall
     let retyped = both.iter().filter(|(a, b)| a.data_type() != b.data_type());
     let compared = both.iter().filter(|(a, _)| !by.columns.contains(a.name()));
     let found = TableDiff {
-        matched: 0,
-        differ: 0,
-        only_a: 0,
-        only_b: 0,
-        reordered: false,
         columns_only_a: only(&a.schema, &b.schema),
         columns_only_b: only(&b.schema, &a.schema),
         retyped: retyped.map(|(a, b)| (column_words(a), column_words(b))).collect(),
-        columns: Vec::new(),
-        examples: Vec::new(),
-        examples_only_a: Vec::new(),
-        examples_only_b: Vec::new(),
+        ..TableDiff::default()
     };
     (found, compared.map(|(a, b)| Tally::new(a.name(), a.data_type(), b.data_type())).collect())
 }
