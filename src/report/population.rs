@@ -52,7 +52,7 @@ impl PopulationReport<'_> {
                 raking.largest_deviation,
                 raking.design_effect,
                 number(raking.effective_sample_size.round() as u64),
-                number(population.n()),
+                number(population.n),
             )?;
         }
         for part in &report.parts {
@@ -96,7 +96,7 @@ impl Serialize for PopulationReport<'_> {
         let PopulationReport { name, population, report } = self;
         let rows: Vec<Value> = (0..report.first.num_rows()).map(|row| row_of(&report.first, row)).collect();
         let value = json!({
-            "name": name, "n": population.n(), "rows": report.rows, "about": population.about(),
+            "name": name, "n": population.n, "rows": report.rows, "about": population.about(),
             "raking": report.raking, "parts": report.parts, "first": rows,
         });
         value.serialize(serializer)

@@ -2,7 +2,7 @@
 //! each value of the parents. `graph` resolves the names of parents.
 
 use super::numeric::Numeric;
-use crate::document::{Diagnostic, Entry, Node, Path, Problems, Value};
+use crate::document::{Entry, Node, Path, Problems, Value};
 use crate::table::Cell;
 
 /// The largest difference of the sum of weights from 1 without a warning, since shares such as 0.333333 are rounded.
@@ -191,22 +191,15 @@ pub(crate) fn weights(entries: &[Entry], path: &Path, problems: &mut Problems) -
 }
 
 pub(crate) fn weight(node: &Node, path: &Path, problems: &mut Problems) -> Option<f64> {
-    let key = path.last_key().unwrap_or_default();
-    let problem = match node.value {
-        Value::Float(weight) if !weight.is_finite() => {
-            Diagnostic::error("bad-weight", path.clone(), format!("the weight of `{key}` must be a finite number"))
-        }
+    let (rule, fault) = match node.value {
+        Value::Float(weight) if !weight.is_finite() => ("bad-weight", "must be a finite number".to_owned()),
         Value::Float(weight) if weight >= 0.0 => return Some(weight),
         Value::Integer(weight) if weight >= 0 => return Some(weight as f64),
-        Value::Float(_) | Value::Integer(_) => {
-            Diagnostic::error("bad-weight", path.clone(), format!("the weight of `{key}` is negative"))
-        }
-        _ => {
-            let message = format!("the weight of `{key}` must be a number, not {}", node.kind_name());
-            Diagnostic::error("wrong-type", path.clone(), message)
-        }
+        Value::Float(_) | Value::Integer(_) => ("bad-weight", "is negative".to_owned()),
+        _ => ("wrong-type", format!("must be a number, not {}", node.kind_name())),
     };
-    problems.push(problem);
+    let key = path.last_key().unwrap_or_default();
+    problems.error(rule, path.clone(), format!("the weight of `{key}` {fault}"));
     None
 }
 

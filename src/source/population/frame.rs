@@ -1,12 +1,12 @@
 //! The frame of all margins: every cell, with the targets and the seed table over them. `raking` fits it.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::path::Path as FilePath;
 
 use indexmap::{IndexMap, IndexSet};
 
 use super::characteristic::rounded;
 use super::margin::{Entry, Written};
+use crate::document::{Diagnostic, Path, Problems, Reported};
 use crate::name::{listed, nearest};
 use crate::source::error::SourceError;
 
@@ -18,19 +18,10 @@ const ROUNDED_TOTALS: f64 = 0.005;
 const AGREEMENT: f64 = 1e-6;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    /// The index of the margin at fault; `None` for the seed table.
-    pub(crate) margin: Option<usize>,
-    pub(crate) message: String,
-    pub(crate) help: Option<String>,
-    pub(crate) harmless: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Axis {
     pub(crate) name: String,
     /// The values, in the order in which the margins first name them.
-    pub(crate) values: Vec<String>,
+    pub(crate) values: IndexSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,52 +39,57 @@ pub(crate) struct Frame {
     pub(crate) seed: Vec<f64>,
 }
 
-/// The frame of these tables and their faults. Without a frame, one of the faults is not harmless. An error: a file
-/// cannot be read.
+/// The frame of these tables and their problems, below the path of the population. Without a frame, one of the problems
+/// is an error. An error of the function: a file cannot be read.
 pub(crate) fn frame(
     margins: &[Written],
     seed: Option<&Written>,
-    folder: &Path,
-) -> Result<(Option<Frame>, Vec<Fault>), SourceError> {
+    folder: &FilePath,
+    at: &Path,
+) -> Result<(Option<Frame>, Problems), SourceError> {
     let mut read = Vec::with_capacity(margins.len());
     for margin in margins {
-        read.push((margin.of(), margin.entries(folder).map_err(|e| e.at(["margins"]))?));
+        read.push((margin.of.as_slice(), margin.entries(folder).map_err(|e| e.at(["margins"]))?));
     }
     let start = match seed {
-        Some(seed) => Some((seed.of(), seed.entries(folder).map_err(|e| e.at(["seed_table"]))?)),
+        Some(seed) => Some((seed.of.as_slice(), seed.entries(folder).map_err(|e| e.at(["seed_table"]))?)),
         None => None,
     };
-    let mut framing = Framing { axes: axes(&read), faults: Vec::new() };
+    let mut framing = Framing { at, axes: axes(&read), problems: Problems::default() };
     let frame = framing.frame(&read, start.as_ref());
-    Ok((frame.filter(|_| framing.faults.iter().all(|fault| fault.harmless)), framing.faults))
+    Ok((frame.filter(|_| !framing.problems.iter().any(Diagnostic::is_error)), framing.problems))
 }
 
 type Read<'a> = (&'a [String], Vec<Entry>);
 
 fn axes(margins: &[Read<'_>]) -> Vec<Axis> {
-    let mut axes: IndexMap<&str, IndexSet<&str>> = IndexMap::new();
+    let mut axes: IndexMap<&str, IndexSet<String>> = IndexMap::new();
     for (of, entries) in margins {
         for (level, name) in of.iter().enumerate() {
-            axes.entry(name).or_default().extend(entries.iter().map(|(values, _)| values[level].as_str()));
+            axes.entry(name).or_default().extend(entries.iter().map(|(values, _)| values[level].clone()));
         }
     }
-    let axis = |(name, values): (&str, IndexSet<&str>)| Axis {
-        name: name.to_owned(),
-        values: values.into_iter().map(str::to_owned).collect(),
-    };
-    axes.into_iter().map(axis).collect()
+    axes.into_iter().map(|(name, values)| Axis { name: name.to_owned(), values }).collect()
 }
 
-struct Framing {
+struct Framing<'a> {
+    at: &'a Path,
     axes: Vec<Axis>,
-    faults: Vec<Fault>,
+    problems: Problems,
 }
 
-impl Framing {
-    fn fault(&mut self, margin: Option<usize>, message: String) -> &mut Fault {
-        self.faults.push(Fault { margin, message, help: None, harmless: false });
-        let last = self.faults.len() - 1;
-        &mut self.faults[last]
+impl Framing<'_> {
+    /// The place of the weights of a margin; `None` for the seed table.
+    fn place(&self, margin: Option<usize>) -> Path {
+        let table = match margin {
+            Some(i) => self.at.key("margins").index(i),
+            None => self.at.key("seed_table"),
+        };
+        table.key("weights")
+    }
+
+    fn fault(&mut self, margin: Option<usize>, message: String) -> Reported<'_> {
+        self.problems.error("bad-margin", self.place(margin), message)
     }
 
     fn frame(&mut self, margins: &[Read<'_>], seed: Option<&Read<'_>>) -> Option<Frame> {
@@ -102,18 +98,14 @@ impl Framing {
             self.fault(Some(0), format!("the margins have more than {MOST_CELLS} cells together"));
             return None;
         };
-        let targets: Option<Vec<(Target, f64)>> = margins
-            .iter()
-            .enumerate()
-            .map(|(i, margin)| self.target(i, margin))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect();
+        let targets: Vec<Option<(Target, f64)>> =
+            margins.iter().enumerate().map(|(i, margin)| self.target(i, margin)).collect();
         let start = match seed {
             Some(seed) => self.start(seed, cells),
             None => Some(vec![1.0; cells]),
         };
-        let (targets, totals): (Vec<Target>, Vec<f64>) = targets?.into_iter().unzip();
+        let (targets, totals): (Vec<Target>, Vec<f64>) =
+            targets.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
         self.totals(&totals);
         self.agreement(&targets);
         let frame = Frame { axes: self.axes.clone(), targets, seed: start? };
@@ -123,33 +115,32 @@ impl Framing {
 
     /// The weights of a table over its axes; every combination of values must have one.
     fn dense(&mut self, margin: Option<usize>, axes: &[usize], entries: &[Entry]) -> Option<Vec<f64>> {
-        let before = self.faults.len();
-        let place: Vec<HashMap<String, usize>> =
-            axes.iter().map(|a| self.axes[*a].values.iter().cloned().zip(0..).collect()).collect();
-        let size = axes.iter().map(|a| self.axes[*a].values.len()).product();
+        let before = self.problems.mark();
+        let size = axes.iter().map(|axis| self.axes[*axis].values.len()).product();
         let mut dense: Vec<Option<f64>> = vec![None; size];
         for (values, weight) in entries {
             let mut index = Some(0);
-            for ((value, place), axis) in values.iter().zip(&place).zip(axes) {
-                let option = place.get(value);
-                if option.is_none() && self.faults.len() < before + MOST_FAULTS {
-                    let Axis { name, values } = self.axes[*axis].clone();
+            for (value, axis) in values.iter().zip(axes) {
+                let Axis { name, values } = &self.axes[*axis];
+                let option = values.get_index_of(value);
+                index = index.zip(option).map(|(index, option)| index * values.len() + option);
+                if option.is_none() && self.problems.since(before).len() < MOST_FAULTS {
                     let message = format!("no margin has a value `{value}` of `{name}`");
-                    self.fault(margin, message).help = Some(meant(value, values.iter().map(String::as_str)));
+                    let help = meant(value, values.iter().map(String::as_str));
+                    self.fault(margin, message).help(help);
                 }
-                index = index.zip(option).map(|(index, option)| index * place.len() + option);
             }
             let Some(index) = index else { continue };
-            if dense[index].replace(*weight).is_some() && self.faults.len() < before + MOST_FAULTS {
+            if dense[index].replace(*weight).is_some() && self.problems.since(before).len() < MOST_FAULTS {
                 let cell = cell_name(&self.axes, axes, index);
                 self.fault(margin, format!("{cell} has two weights"));
             }
         }
         for index in (0..size).filter(|index| dense[*index].is_none()).take(MOST_FAULTS) {
             let cell = cell_name(&self.axes, axes, index);
-            self.fault(margin, format!("{cell} has no weight")).help = Some("write 0 for an empty cell".to_owned());
+            self.fault(margin, format!("{cell} has no weight")).help("write 0 for an empty cell");
         }
-        (self.faults.len() == before).then(|| dense.into_iter().flatten().collect())
+        self.problems.since(before).is_empty().then(|| dense.into_iter().flatten().collect())
     }
 
     fn target(&mut self, number: usize, (of, entries): &Read<'_>) -> Option<(Target, f64)> {
@@ -167,9 +158,8 @@ impl Framing {
             match self.axes.iter().position(|axis| axis.name == *name) {
                 Some(axis) => axes.push(axis),
                 None => {
-                    let names: Vec<String> = self.axes.iter().map(|axis| axis.name.clone()).collect();
-                    let message = format!("no margin is about `{name}`");
-                    self.fault(None, message).help = Some(meant(name, names.iter().map(String::as_str)));
+                    let help = meant(name, self.axes.iter().map(|axis| axis.name.as_str()));
+                    self.fault(None, format!("no margin is about `{name}`")).help(help);
                 }
             }
         }
@@ -193,9 +183,8 @@ impl Framing {
                 if !near(total, wanted) {
                     let (total, wanted) = (rounded(total), rounded(wanted));
                     let message = format!("its total is {total}, but that of `margins[{other}]` is {wanted}");
-                    self.fault(Some(i), message).help = Some(
-                        "margins of the same people have the same total; or write shares, which sum to 1".to_owned(),
-                    );
+                    self.fault(Some(i), message)
+                        .help("margins of the same people have the same total; or write shares, which sum to 1");
                     continue;
                 }
                 wanted
@@ -205,8 +194,8 @@ impl Framing {
             };
             if !exact(total, of) {
                 let (total, of) = (rounded(total), rounded(of));
-                self.fault(Some(i), format!("its weights sum to {total}, not to {of}; they will be normalised"))
-                    .harmless = true;
+                let message = format!("its weights sum to {total}, not to {of}; they will be normalised");
+                self.problems.warning("weights-sum", self.place(Some(i)), message);
             }
         }
     }
@@ -218,7 +207,7 @@ impl Framing {
                 let shared: Vec<usize> = target.axes.iter().copied().filter(|axis| other.axes.contains(axis)).collect();
                 if shared.len() == target.axes.len() && shared.len() == other.axes.len() {
                     let message = format!("`margins[{first}]` is about the same characteristics");
-                    self.fault(Some(second), message).help = Some("remove one of them".to_owned());
+                    self.fault(Some(second), message).help("remove one of them");
                     continue;
                 }
                 if shared.is_empty() {
@@ -231,9 +220,8 @@ impl Framing {
                     let (here, there) = (rounded(here[cell]), rounded(there[cell]));
                     let name = cell_name(&self.axes, &shared, cell);
                     let message = format!("{name} has the share {here} here, but {there} in `margins[{first}]`");
-                    self.fault(Some(second), message).help = Some(
-                        "no table has both margins: make them agree, or remove the margin that the other implies"
-                            .to_owned(),
+                    self.fault(Some(second), message).help(
+                        "no table has both margins: make them agree, or remove the margin that the other implies",
                     );
                 }
             }

@@ -38,7 +38,7 @@ pub(crate) struct MarginTable {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Written {
-    of: Vec<String>,
+    pub(crate) of: Vec<String>,
     weights: Weights,
 }
 
@@ -91,10 +91,6 @@ impl Written {
             Weights::Here(_) => None,
             Weights::File(path) => Some(path),
         }
-    }
-
-    pub(crate) fn of(&self) -> &[String] {
-        &self.of
     }
 
     pub(crate) fn entries(&self, folder: &FilePath) -> Result<Vec<Entry>, SourceError> {

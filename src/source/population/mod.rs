@@ -49,14 +49,13 @@ impl Source for Population {
     }
 
     fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
-        Ok(self.columns(self.fitted(folder)?.as_ref()).schema())
+        Ok(self.columns(&self.basis(folder)?).schema())
     }
 
     fn read(&self, folder: &Path) -> Result<Batches, SourceError> {
-        let fitted = self.fitted(folder)?;
-        let columns = self.columns(fitted.as_ref());
-        let blocks = self.blocks(fitted.as_ref());
-        Ok(Box::new(blocks.map(move |block| columns.batch(&block).map_err(SourceError::new))))
+        let basis = self.basis(folder)?;
+        let columns = self.columns(&basis);
+        Ok(Box::new(self.blocks(&basis).map(move |block| columns.batch(&block).map_err(SourceError::new))))
     }
 
     fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, SourceError> {

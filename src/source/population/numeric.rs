@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::function::erf::{erfc, erfc_inv};
 
-use crate::document::{self, Node, Path, Problems};
+use crate::document::{self, Node, Path, Problems, Value};
 
 /// The largest number of steps of `decimals` that a 64-bit floating point number represents exactly.
 const MOST_STEPS: f64 = 9_007_199_254_740_992.0;
@@ -28,15 +28,20 @@ pub(crate) enum Shape {
 }
 
 /// A distribution of numbers, instead of a list or a table of weights.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NumericTable {
+pub(crate) struct Numeric {
     /// `uniform` or `normal`.
-    distribution: Shape,
+    #[serde(rename(deserialize = "distribution"))]
+    shape: Shape,
     /// Normal: the mean before truncation.
-    mean: Option<f64>,
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    mean: f64,
     /// Normal: the standard deviation before truncation, above 0.
-    sd: Option<f64>,
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    sd: f64,
     /// The smallest number. Required for a uniform distribution.
     minimum: Option<f64>,
     /// The largest number. Required for a uniform distribution.
@@ -47,33 +52,43 @@ pub(crate) struct NumericTable {
     decimals: Option<u32>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Numeric {
-    shape: Shape,
-    mean: f64,
-    sd: f64,
-    minimum: Option<f64>,
-    maximum: Option<f64>,
-    decimals: Option<u32>,
-}
-
 impl Numeric {
     pub(crate) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Numeric> {
-        let table: NumericTable = document::decode(node, path, problems)?;
+        let numeric: Numeric = document::decode(node, path, problems)?;
         let before = problems.mark();
-        table.check(path, problems);
-        let numeric = Numeric {
-            shape: table.distribution,
-            mean: table.mean.unwrap_or_default(),
-            sd: table.sd.unwrap_or_default(),
-            minimum: table.minimum,
-            maximum: table.maximum,
-            decimals: table.decimals,
-        };
+        numeric.check_fields(node, path, problems);
         if problems.clean_since(before) {
             numeric.check(path, problems);
         }
         problems.clean_since(before).then_some(numeric)
+    }
+
+    fn check_fields(&self, node: &Node, path: &Path, problems: &mut Problems) {
+        let is_set = |field: &str| node.get(field).is_some_and(|node| node.value != Value::Null);
+        let mut wrong = |key: &str, message: &str| {
+            problems.error("bad-value", path.key(key), message);
+        };
+        if is_set("sd") && self.sd <= 0.0 {
+            wrong("sd", "`sd` must be above 0");
+        }
+        if self.decimals.is_some_and(|decimals| decimals > 15) {
+            wrong("decimals", "`decimals` must be at most 15");
+        }
+        if self.minimum.zip(self.maximum).is_some_and(|(least, most)| least >= most) {
+            wrong("minimum", "`minimum` must be below `maximum`");
+        }
+        let (name, needed, unused) = match self.shape {
+            Shape::Uniform => ("uniform", ["minimum", "maximum"], ["mean", "sd"].as_slice()),
+            Shape::Normal => ("normal", ["mean", "sd"], [].as_slice()),
+        };
+        for field in needed.into_iter().filter(|field| !is_set(field)) {
+            let message = format!("`{field}` is missing: a {name} distribution needs it");
+            problems.error("missing-field", path.clone(), message);
+        }
+        for field in unused.iter().filter(|field| is_set(field)) {
+            let message = format!("`{field}` does not apply to a {name} distribution");
+            problems.error_at_key("unused-field", path.key(field), message).help("remove it");
+        }
     }
 
     fn check(&self, path: &Path, problems: &mut Problems) {
@@ -149,39 +164,6 @@ impl Numeric {
         let least = self.minimum.map_or(f64::NEG_INFINITY, deviations);
         let most = self.maximum.map_or(f64::INFINITY, deviations);
         if least > 0.0 { (below(-most), below(-least), true) } else { (below(least), below(most), false) }
-    }
-}
-
-impl NumericTable {
-    fn check(&self, path: &Path, problems: &mut Problems) {
-        let mut wrong = |key: &str, message: &str| {
-            problems.error("bad-value", path.key(key), message);
-        };
-        if self.sd.is_some_and(|sd| sd <= 0.0) {
-            wrong("sd", "`sd` must be above 0");
-        }
-        if self.decimals.is_some_and(|decimals| decimals > 15) {
-            wrong("decimals", "`decimals` must be at most 15");
-        }
-        if let (Some(least), Some(most)) = (self.minimum, self.maximum)
-            && least >= most
-        {
-            wrong("minimum", "`minimum` must be below `maximum`");
-        }
-        let (name, needed, unused) = match self.distribution {
-            Shape::Uniform => ("uniform", [("minimum", self.minimum), ("maximum", self.maximum)], true),
-            Shape::Normal => ("normal", [("mean", self.mean), ("sd", self.sd)], false),
-        };
-        for (field, _) in needed.iter().filter(|(_, value)| value.is_none()) {
-            let message = format!("`{field}` is missing: a {name} distribution needs it");
-            problems.error("missing-field", path.clone(), message);
-        }
-        for (field, value) in [("mean", self.mean), ("sd", self.sd)] {
-            if unused && value.is_some() {
-                let message = format!("`{field}` does not apply to a uniform distribution");
-                problems.error_at_key("unused-field", path.key(field), message).help("remove it");
-            }
-        }
     }
 }
 

@@ -117,26 +117,21 @@ impl Iterator for Raked {
         if rows == 0 {
             return None;
         }
-        let (mut cells, mut weights) = (Vec::with_capacity(rows as usize), Vec::new());
-        for row in self.given..self.given + rows {
-            match &self.rows {
-                Rows::People(quota) => cells.push(quota.option(row)),
-                Rows::Weights(all) => {
-                    let (cell, weight) = all[row as usize];
-                    cells.push(cell);
-                    weights.push(weight);
-                }
+        let range = self.given..self.given + rows;
+        let (mut cells, weights): (Vec<usize>, Option<Vec<f64>>) = match &self.rows {
+            Rows::People(quota) => (range.map(|row| quota.option(row)).collect(), None),
+            Rows::Weights(all) => {
+                let (cells, weights) = all[range.start as usize..range.end as usize].iter().copied().unzip();
+                (cells, Some(weights))
             }
-        }
+        };
         let mut columns = Vec::with_capacity(self.widths.len() + 1);
         for width in self.widths.iter().rev() {
             columns.push(Cells::Options(cells.iter().map(|cell| (cell % width) as u32).collect()));
             cells.iter_mut().for_each(|cell| *cell /= width);
         }
         columns.reverse();
-        if matches!(self.rows, Rows::Weights(_)) {
-            columns.push(Cells::Numbers(weights));
-        }
+        columns.extend(weights.map(Cells::Numbers));
         let first = self.given + 1;
         self.given += rows;
         Some(Block { first, rows: rows as usize, columns })
@@ -149,8 +144,7 @@ mod tests {
     use super::*;
 
     fn frame(seed: &[[f64; 4]; 4]) -> Frame {
-        let axis =
-            |name: &str| Axis { name: name.to_owned(), values: ["1", "2", "3", "4"].map(str::to_owned).to_vec() };
+        let axis = |name: &str| Axis { name: name.to_owned(), values: ["1", "2", "3", "4"].map(str::to_owned).into() };
         let target = |axis, shares: [f64; 4]| Target { axes: vec![axis], shares: shares.map(|n| n / 1000.0).to_vec() };
         Frame {
             axes: vec![axis("row"), axis("column")],

@@ -8,7 +8,7 @@ use super::draw::People;
 use super::fields::{Allocation, Fields, ITERATIONS, MOST, Method, Output, TOLERANCE, WEIGHT};
 use super::respondents::{How, Population, Raking};
 use super::{frame, graph, margin};
-use crate::document::{self, Diagnostic, Node, Path, Problems, Value};
+use crate::document::{self, Node, Path, Problems, Value};
 use crate::source::rows::Source;
 
 pub(super) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Box<dyn Source>> {
@@ -148,7 +148,7 @@ impl<'a> Reading<'a> {
         if let Some(margins) = &margins {
             let mut named: Vec<(&str, Path)> = Vec::new();
             for (i, margin) in margins.iter().enumerate() {
-                for name in margin.of() {
+                for name in &margin.of {
                     if !named.iter().any(|(other, _)| other == name) {
                         named.push((name, self.path.key("margins").index(i).key("of")));
                     }
@@ -158,7 +158,8 @@ impl<'a> Reading<'a> {
         }
         let (margins, seed_table) = margins.zip(seed_table)?;
         if margins.iter().chain(&seed_table).all(|table| table.file().is_none()) {
-            self.agreement(&margins, seed_table.as_ref());
+            let frame = frame::frame(&margins, seed_table.as_ref(), std::path::Path::new(""), self.path);
+            self.problems.extend(frame.map(|(_, problems)| problems).into_iter().flatten());
         }
         let fields = fields?;
         let tolerance = fields.tolerance.unwrap_or(TOLERANCE);
@@ -189,22 +190,5 @@ impl<'a> Reading<'a> {
         };
         let margins: Vec<Option<margin::Written>> = node.items().iter().enumerate().map(read).collect();
         margins.into_iter().collect()
-    }
-
-    fn agreement(&mut self, margins: &[margin::Written], seed: Option<&margin::Written>) {
-        let faults =
-            frame::frame(margins, seed, std::path::Path::new("")).map(|(_, faults)| faults).unwrap_or_default();
-        for fault in faults {
-            let path = match fault.margin {
-                Some(i) => self.path.key("margins").index(i),
-                None => self.path.key("seed_table"),
-            };
-            let path = path.key("weights");
-            let problem = match fault.harmless {
-                true => Diagnostic::warning("weights-sum", path, fault.message),
-                false => Diagnostic::error("bad-margin", path, fault.message),
-            };
-            self.problems.push(Diagnostic { help: fault.help, ..problem });
-        }
     }
 }

@@ -11,8 +11,7 @@ use super::draw::{Block, Cells, combinations};
 use super::fields::Output;
 use super::frame::{Frame, Target, cell_values, projection, summed};
 use super::graph::{Characteristic, Values};
-use super::raking::Fit;
-use super::respondents::{FittedFrame, How, Population};
+use super::respondents::{Basis, Population};
 use crate::source::error::SourceError;
 
 #[derive(Clone, Debug)]
@@ -63,17 +62,22 @@ pub(crate) struct RakingReport {
 impl Population {
     /// Makes and counts the whole population; keeps the first `show` rows.
     pub(crate) fn report(&self, folder: &Path, show: usize) -> Result<Report, SourceError> {
-        let fitted = self.fitted(folder)?;
-        let columns = self.columns(fitted.as_ref());
-        let mut counted = match (&self.how, &fitted) {
-            (How::Drawn(people), _) => Counted::Columns(people.characteristics.iter().map(Tally::new).collect()),
-            (How::Raked(raking), Some(FittedFrame { frame, .. })) => {
-                Counted::Cells(frame, raking.output, vec![0.0; frame.seed.len()])
+        let basis = self.basis(folder)?;
+        let columns = self.columns(&basis);
+        let (mut counted, raking) = match &basis {
+            Basis::Drawn(people) => (Counted::Columns(people.characteristics.iter().map(Tally::new).collect()), None),
+            Basis::Raked(raking, frame, fit) => {
+                let report = RakingReport {
+                    iterations: fit.iterations,
+                    largest_deviation: fit.deviation,
+                    design_effect: fit.design_effect,
+                    effective_sample_size: self.n as f64 / fit.design_effect,
+                };
+                (Counted::Cells(frame, raking.output, vec![0.0; frame.seed.len()]), Some(report))
             }
-            (How::Raked(_), None) => Counted::Columns(Vec::new()),
         };
         let (mut rows, mut first) = (0, Vec::new());
-        for block in self.blocks(fitted.as_ref()) {
+        for block in self.blocks(&basis) {
             if rows < show as u64 {
                 let batch = columns.batch(&block).map_err(SourceError::new)?;
                 first.push(batch.slice(0, batch.num_rows().min(show - rows as usize)));
@@ -84,19 +88,7 @@ impl Population {
         let parts = counted.parts(rows);
         let schema = columns.schema();
         let first = concat_batches(&schema, &first).map_err(|error| SourceError::new(error.to_string()))?;
-        let raking = fitted.as_ref().map(|fitted| RakingReport::new(&fitted.fit, self.n));
         Ok(Report { rows, parts, raking, first })
-    }
-}
-
-impl RakingReport {
-    fn new(fit: &Fit, n: u64) -> RakingReport {
-        RakingReport {
-            iterations: fit.iterations,
-            largest_deviation: fit.deviation,
-            design_effect: fit.design_effect,
-            effective_sample_size: n as f64 / fit.design_effect,
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A checked population: how its respondents are drawn or raked, as blocks of options and numbers.
 
-use std::path::Path;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -8,10 +8,11 @@ use serde::Serialize;
 use super::columns::{self, Columns, Drawn, Fixed};
 use super::draw::{Block, Draws, People};
 use super::fields::{Output, WEIGHT};
-use super::frame::{self, Frame};
+use super::frame::{Frame, frame};
 use super::graph::{Characteristic, Values};
 use super::margin;
 use super::raking::{self, Fit, Raked};
+use crate::document::{Diagnostic, Path, SourcePosition};
 use crate::source::error::SourceError;
 use crate::table::Cell;
 
@@ -39,17 +40,13 @@ pub(crate) struct Raking {
     pub(crate) max_iterations: u32,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct FittedFrame {
-    pub(crate) frame: Frame,
-    pub(crate) fit: Fit,
+/// What the respondents are made from.
+pub(crate) enum Basis<'a> {
+    Drawn(&'a People),
+    Raked(&'a Raking, Frame, Fit),
 }
 
 impl Population {
-    pub(crate) fn n(&self) -> u64 {
-        self.n
-    }
-
     pub(crate) fn about(&self) -> String {
         match &self.how {
             How::Drawn(people) if people.quota => format!("drawn by quota, seed {}", self.seed),
@@ -59,35 +56,37 @@ impl Population {
         }
     }
 
-    /// The frame and its fit; `None` for a drawn population.
-    pub(crate) fn fitted(&self, folder: &Path) -> Result<Option<FittedFrame>, SourceError> {
-        let How::Raked(raking) = &self.how else { return Ok(None) };
-        let (frame, faults) = frame::frame(&raking.margins, raking.seed_table.as_ref(), folder)?;
+    /// Reads and fits the margins of a raked population.
+    pub(crate) fn basis(&self, folder: &FilePath) -> Result<Basis<'_>, SourceError> {
+        let raking = match &self.how {
+            How::Drawn(people) => return Ok(Basis::Drawn(people)),
+            How::Raked(raking) => raking,
+        };
+        let (frame, problems) = frame(&raking.margins, raking.seed_table.as_ref(), folder, &Path::root())?;
         let Some(frame) = frame else {
-            let fault = faults.into_iter().find(|fault| !fault.harmless);
-            let (message, help, field) = match fault {
-                None => ("the margins cannot be read".to_owned(), None, "margins"),
-                Some(fault) => match fault.margin {
-                    Some(i) => (format!("`margins[{i}]`: {}", fault.message), fault.help, "margins"),
-                    None => (fault.message, fault.help, "seed_table"),
-                },
+            let fault = problems.into_iter().find(Diagnostic::is_error).expect("without a frame there is an error");
+            let field = fault.place.field_of(&Path::root()).unwrap_or_default();
+            let message = match &fault.place {
+                SourcePosition::Value(weights) if field == "margins" => {
+                    format!("`{}`: {}", weights.parent().unwrap_or_default(), fault.message)
+                }
+                _ => fault.message,
             };
-            return Err(SourceError { message, help, field: vec![field.to_owned()] });
+            return Err(SourceError { message, help: fault.help, field: vec![field] });
         };
         let fit = raking::fit(&frame, raking.tolerance, raking.max_iterations).map_err(|message| {
             let help =
                 "possible causes: margins that contradict each other, many zeros in the seed table, a `tolerance` that is too small";
             SourceError::new(message).help(help).at(["margins"])
         })?;
-        Ok(Some(FittedFrame { frame, fit }))
+        Ok(Basis::Raked(raking, frame, fit))
     }
 
-    pub(crate) fn columns(&self, fitted: Option<&FittedFrame>) -> Columns {
-        let drawn = match (&self.how, fitted) {
-            (How::Drawn(people), _) => people.characteristics.iter().map(drawn).collect(),
-            (How::Raked(raking), fitted) => {
-                let axes = fitted.into_iter().flat_map(|fitted| &fitted.frame.axes);
-                let options = axes.map(|axis| Drawn {
+    pub(crate) fn columns(&self, basis: &Basis<'_>) -> Columns {
+        let drawn = match basis {
+            Basis::Drawn(people) => people.characteristics.iter().map(drawn).collect(),
+            Basis::Raked(raking, frame, _) => {
+                let options = frame.axes.iter().map(|axis| Drawn {
                     name: axis.name.clone(),
                     kind: columns::Kind::Options(axis.values.iter().cloned().map(Cell::Text).collect()),
                 });
@@ -98,14 +97,13 @@ impl Population {
         Columns::new(drawn, &self.fixed)
     }
 
-    pub(crate) fn blocks(&self, fitted: Option<&FittedFrame>) -> Box<dyn Iterator<Item = Block> + Send> {
-        match (&self.how, fitted) {
-            (How::Drawn(people), _) => Box::new(Draws::new(people.clone(), self.seed)),
-            (How::Raked(raking), Some(FittedFrame { frame, fit })) => match raking.output {
+    pub(crate) fn blocks(&self, basis: &Basis<'_>) -> Box<dyn Iterator<Item = Block> + Send> {
+        match basis {
+            Basis::Drawn(people) => Box::new(Draws::new((*people).clone(), self.seed)),
+            Basis::Raked(raking, frame, fit) => match raking.output {
                 Output::People => Box::new(Raked::people(frame, fit, self.n, self.seed)),
                 Output::Weights => Box::new(Raked::weights(frame, fit, self.n)),
             },
-            (How::Raked(_), None) => Box::new(std::iter::empty()),
         }
     }
 }

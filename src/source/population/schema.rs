@@ -3,7 +3,7 @@
 use schemars::json_schema;
 use serde_json::{Value, json};
 
-use super::numeric::NumericTable;
+use super::numeric::Numeric;
 use crate::document::inline_schema;
 
 /// The levels of nested tables that the schema describes; deeper tables may contain anything.
@@ -16,7 +16,7 @@ pub(crate) struct Nested;
 
 inline_schema! {
     Characteristics: |generator| {
-        let numeric = generator.subschema_for::<NumericTable>().to_value();
+        let numeric = generator.subschema_for::<Numeric>().to_value();
         let given = json!({
             "type": "object",
             "description": "A characteristic whose distribution depends on others.",
