@@ -5,10 +5,10 @@
 use std::f64::consts::SQRT_2;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use statrs::function::erf::{erfc, erfc_inv};
 
-use crate::document::{self, Node, Path, Problems, Value};
+use crate::document::{self, Node, Path, Problems};
 
 /// The largest number of steps of `decimals` that a 64-bit floating point number represents exactly.
 const MOST_STEPS: f64 = 9_007_199_254_740_992.0;
@@ -35,13 +35,11 @@ pub(crate) struct Numeric {
     #[serde(rename(deserialize = "distribution"))]
     shape: Shape,
     /// Normal: the mean before truncation.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    mean: f64,
+    #[serde(serialize_with = "or_zero")]
+    mean: Option<f64>,
     /// Normal: the standard deviation before truncation, above 0.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    sd: f64,
+    #[serde(serialize_with = "or_zero")]
+    sd: Option<f64>,
     /// The smallest number. Required for a uniform distribution.
     minimum: Option<f64>,
     /// The largest number. Required for a uniform distribution.
@@ -56,19 +54,20 @@ impl Numeric {
     pub(crate) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Numeric> {
         let numeric: Numeric = document::decode(node, path, problems)?;
         let before = problems.mark();
-        numeric.check_fields(node, path, problems);
+        numeric.check_fields(path, problems);
         if problems.clean_since(before) {
             numeric.check(path, problems);
         }
         problems.clean_since(before).then_some(numeric)
     }
 
-    fn check_fields(&self, node: &Node, path: &Path, problems: &mut Problems) {
-        let is_set = |field: &str| node.get(field).is_some_and(|node| node.value != Value::Null);
+    fn check_fields(&self, path: &Path, problems: &mut Problems) {
+        let values = [("mean", self.mean), ("sd", self.sd), ("minimum", self.minimum), ("maximum", self.maximum)];
+        let is_set = |field: &str| values.iter().any(|(name, value)| *name == field && value.is_some());
         let mut wrong = |key: &str, message: &str| {
             problems.error("bad-value", path.key(key), message);
         };
-        if is_set("sd") && self.sd <= 0.0 {
+        if self.sd.is_some_and(|sd| sd <= 0.0) {
             wrong("sd", "`sd` must be above 0");
         }
         if self.decimals.is_some_and(|decimals| decimals > 15) {
@@ -93,7 +92,7 @@ impl Numeric {
 
     fn check(&self, path: &Path, problems: &mut Problems) {
         if let Some(decimals) = self.decimals {
-            let ends = [self.minimum, self.maximum, Some(self.mean.abs() + 10.0 * self.sd)];
+            let ends = [self.minimum, self.maximum, Some(self.mean().abs() + 10.0 * self.sd())];
             if ends.into_iter().flatten().any(|end| end.abs() * scale(decimals) > MOST_STEPS) {
                 let message = format!("numbers so large have no {decimals} decimals in 64 bits");
                 problems.error("bad-value", path.key("decimals"), message);
@@ -112,6 +111,14 @@ impl Numeric {
                 problems.error("bad-value", path.clone(), message).help("check `mean` and `sd`");
             }
         }
+    }
+
+    fn mean(&self) -> f64 {
+        self.mean.unwrap_or_default()
+    }
+
+    fn sd(&self) -> f64 {
+        self.sd.unwrap_or_default()
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -152,7 +159,7 @@ impl Numeric {
         let share = if mirrored { high - unit * (high - low) } else { low + unit * (high - low) };
         // The quantile of `share`, in standard deviations: accurate in the lower tail.
         let deviations = -SQRT_2 * erfc_inv(2.0 * share);
-        let number = self.mean + self.sd * if mirrored { -deviations } else { deviations };
+        let number = self.mean() + self.sd() * if mirrored { -deviations } else { deviations };
         number.max(self.minimum.unwrap_or(f64::NEG_INFINITY)).min(self.maximum.unwrap_or(f64::INFINITY))
     }
 
@@ -160,11 +167,15 @@ impl Numeric {
     /// above the mean, where shares below lose precision.
     fn tails(&self) -> (f64, f64, bool) {
         let below = |deviations: f64| erfc(-deviations / SQRT_2) / 2.0;
-        let deviations = |bound: f64| (bound - self.mean) / self.sd;
+        let deviations = |bound: f64| (bound - self.mean()) / self.sd();
         let least = self.minimum.map_or(f64::NEG_INFINITY, deviations);
         let most = self.maximum.map_or(f64::INFINITY, deviations);
         if least > 0.0 { (below(-most), below(-least), true) } else { (below(least), below(most), false) }
     }
+}
+
+fn or_zero<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(number.unwrap_or_default())
 }
 
 fn scale(decimals: u32) -> f64 {
