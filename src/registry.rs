@@ -21,13 +21,16 @@ pub(crate) struct Kind<T: 'static> {
 }
 
 impl<T> Kind<T> {
-    /// Returns the row for a kind with the fields of `C`, which `decode` reads.
-    pub(crate) const fn new<C: DeserializeOwned + JsonSchema>(
-        name: &'static str,
-        about: &'static str,
-        decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
-    ) -> Self {
+    /// Returns the row for a kind with the fields of `C`.
+    pub(crate) const fn new<C>(name: &'static str, about: &'static str) -> Self
+    where
+        C: DeserializeOwned + JsonSchema,
+        T: From<C>,
+    {
         let schema = |generator: &mut SchemaGenerator| generator.subschema_for::<C>();
+        let decode = |node: &Node, path: &Path, problems: &mut Problems| {
+            document::decode::<C>(node, path, problems).map(T::from)
+        };
         Kind { name, about, schema, fields: document::fields_of::<C>, decode }
     }
 }

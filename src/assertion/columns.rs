@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::bounds::Bounds;
 use super::check::RowRule;
-use super::config::{Assertion, AssertionConfig, kind};
+use super::config::{Assertion, AssertionConfig};
 use super::context::TestContext;
 use super::finding::{RowsView, count, shown};
 use super::scalar::Scalar;
@@ -16,7 +16,7 @@ use crate::registry::Kind;
 use crate::table::{Cell, Type, cell_bytes};
 
 pub(crate) const ALLOWED: Kind<Box<dyn AssertionConfig>> =
-    kind::<Allowed>("allowed", "A column holds nothing but these values.");
+    Kind::new::<Allowed>("allowed", "A column holds nothing but these values.");
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,7 +85,7 @@ impl RowRule for AllowedCells {
 }
 
 pub(crate) const BETWEEN: Kind<Box<dyn AssertionConfig>> =
-    kind::<Between>("between", "The numbers of a column are within bounds.");
+    Kind::new::<Between>("between", "The numbers of a column are within bounds.");
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -149,7 +149,7 @@ impl RowRule for WithinBounds {
 }
 
 pub(crate) const NOT_NULL: Kind<Box<dyn AssertionConfig>> =
-    kind::<NotNull>("not_null", "Every row has a value in these columns.");
+    Kind::new::<NotNull>("not_null", "Every row has a value in these columns.");
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -190,7 +190,7 @@ impl RowRule for NoNull {
 }
 
 pub(crate) const UNIQUE: Kind<Box<dyn AssertionConfig>> =
-    kind::<Unique>("unique", "No two rows have the same values in these columns.");
+    Kind::new::<Unique>("unique", "No two rows have the same values in these columns.");
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -3,13 +3,11 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::check::Rule;
 use super::context::TestContext;
-use crate::document::{self, Problems};
-use crate::registry::Kind;
+use crate::document::Problems;
 
 /// The consequence of a test that does not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,13 +24,10 @@ pub(crate) trait AssertionConfig: Send + Sync + fmt::Debug {
     fn bind(&self, context: &TestContext<'_>, problems: &mut Problems) -> Option<Assertion>;
 }
 
-pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn AssertionConfig>>
-where
-    C: AssertionConfig + DeserializeOwned + JsonSchema + 'static,
-{
-    Kind::new::<C>(name, about, |node, path, problems| {
-        document::decode::<C>(node, path, problems).map(|config| Box::new(config) as Box<dyn AssertionConfig>)
-    })
+impl<C: AssertionConfig + 'static> From<C> for Box<dyn AssertionConfig> {
+    fn from(config: C) -> Self {
+        Box::new(config)
+    }
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::check::{Check, Rule};
-use super::config::{Assertion, AssertionConfig, kind};
+use super::config::{Assertion, AssertionConfig};
 use super::context::TestContext;
 use super::finding::{Finding, RowsView, rounded};
 use crate::document::{Path, Problems};
@@ -16,7 +16,7 @@ use crate::registry::Kind;
 use crate::table::{Cell, Type};
 
 pub(crate) const KIND: Kind<Box<dyn AssertionConfig>> =
-    kind::<Expression>("expression", "An expression over the figures of the whole table is true.");
+    Kind::new::<Expression>("expression", "An expression over the figures of the whole table is true.");
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::bounds::Bounds;
 use super::check::{Check, RowRule, Rule};
-use super::config::{Assertion, AssertionConfig, kind};
+use super::config::{Assertion, AssertionConfig};
 use super::context::TestContext;
 use super::finding::{Finding, RowsView, count, rounded, shown};
 use super::scalar::Scalar;
@@ -13,7 +13,8 @@ use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, MaxFailed, Type};
 
-pub(crate) const ROWS: Kind<Box<dyn AssertionConfig>> = kind::<Rows>("rows", "The table has a certain number of rows.");
+pub(crate) const ROWS: Kind<Box<dyn AssertionConfig>> =
+    Kind::new::<Rows>("rows", "The table has a certain number of rows.");
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +55,7 @@ impl Check for &Bounds<u64> {
     }
 }
 
-pub(crate) const FAILED: Kind<Box<dyn AssertionConfig>> = kind::<Failed>("failed", "Few rows have a failed call.");
+pub(crate) const FAILED: Kind<Box<dyn AssertionConfig>> = Kind::new::<Failed>("failed", "Few rows have a failed call.");
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -119,7 +120,7 @@ impl RowRule for FewFailed {
 }
 
 pub(crate) const SHARE: Kind<Box<dyn AssertionConfig>> =
-    kind::<Share>("share", "A column holds a value in a certain share of its rows.");
+    Kind::new::<Share>("share", "A column holds a value in a certain share of its rows.");
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -9,28 +9,26 @@ use crate::table::{Cell, Row};
 pub(super) const HOLDS: &str = "1";
 
 #[derive(Debug)]
-pub(crate) struct Condition {
-    template: Template,
-    source: String,
-}
-
-#[derive(Debug)]
 pub(crate) struct BoundCondition {
     template: Bound,
     source: String,
 }
 
-impl Condition {
-    pub(crate) fn new(source: &str) -> Result<Self, String> {
-        Ok(Condition { template: holding(source)?, source: source.to_owned() })
-    }
-
-    pub(crate) fn bind(self, input: &SchemaRef, others: &[&str]) -> Result<BoundCondition, Unknown> {
-        Ok(BoundCondition { template: self.template.bind(input, None, others)?, source: self.source })
-    }
+#[derive(Debug)]
+pub(crate) enum ConditionError {
+    /// The expression does not compile; a sentence.
+    Broken(String),
+    Unknown(Unknown),
 }
 
 impl BoundCondition {
+    /// Each row comes with values for `others`.
+    pub(crate) fn new(source: &str, input: &SchemaRef, others: &[&str]) -> Result<Self, ConditionError> {
+        let template = holding(source).map_err(ConditionError::Broken)?;
+        let template = template.bind(input, None, others).map_err(ConditionError::Unknown)?;
+        Ok(BoundCondition { template, source: source.to_owned() })
+    }
+
     pub(crate) fn source(&self) -> &str {
         &self.source
     }
@@ -91,7 +89,7 @@ mod tests {
 
     fn holds(source: &str) -> Vec<Result<bool, String>> {
         let people = people();
-        let condition = Condition::new(source).unwrap().bind(&people.schema(), &["q1"]).unwrap();
+        let condition = BoundCondition::new(source, &people.schema(), &["q1"]).unwrap();
         let yes = Cell::Text("yes".to_owned());
         (0..3).map(|i| condition.holds(Row::new(&people, i, 0), &[("q1", &yes)])).collect()
     }
@@ -103,9 +101,11 @@ mod tests {
         assert_eq!(holds("row.party == 'a' or q1 == 'no'"), [Ok(true), Ok(false), Ok(false)]);
         assert!(holds("age / 0 > 1")[0].is_err());
         for broken in ["", "age >", "age %} {% if party", "true %}1{% endif %}{% if age"] {
-            assert!(Condition::new(broken).is_err(), "{broken}");
+            let error = BoundCondition::new(broken, &people().schema(), &["q1"]).unwrap_err();
+            assert!(matches!(error, ConditionError::Broken(_)), "{broken}");
         }
-        let unknown = Condition::new("aeg > 1 and q1").unwrap().bind(&people().schema(), &["q1"]).unwrap_err();
+        let unknown = BoundCondition::new("aeg > 1 and q1", &people().schema(), &["q1"]).unwrap_err();
+        let ConditionError::Unknown(unknown) = unknown else { panic!("{unknown:?}") };
         assert_eq!(unknown.names().collect::<Vec<_>>(), ["aeg"]);
     }
 
@@ -113,7 +113,7 @@ mod tests {
     fn a_text_that_is_compared_with_a_number_is_seen() {
         let people = people();
         let seen = |source: &str| {
-            let bound = Condition::new(source).unwrap().bind(&people.schema(), &[]).unwrap();
+            let bound = BoundCondition::new(source, &people.schema(), &[]).unwrap();
             bound.compares_text(&people.schema()).into_iter().map(|(c, n)| format!("{c} {n}")).collect::<Vec<_>>()
         };
         assert_eq!(seen("party >= 18 and age < 3"), ["party 18"]);

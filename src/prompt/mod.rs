@@ -25,7 +25,7 @@ use crate::table::Cell;
 
 pub(crate) use answer_type::{AnswerType, normalise_option};
 pub(crate) use claim::{Claim, Figure};
-pub(crate) use condition::{BoundCondition, Condition};
+pub(crate) use condition::{BoundCondition, ConditionError};
 pub(crate) use expect::{Expect, Field};
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use field::{FieldSpec, FieldType, ItemSpec};

@@ -220,26 +220,23 @@ impl Bound {
         others: impl Iterator<Item = (&'v str, Value)>,
     ) -> Result<String, String> {
         let given = others.filter(|(name, _)| self.others.iter().any(|o| o == name));
-        let mut context: BTreeMap<String, Value> = given.map(|(name, value)| (name.to_owned(), value)).collect();
-        for (name, column) in &self.columns {
-            context.insert(name.clone(), value_of(row.cell(*column)));
-        }
+        let given: BTreeMap<String, Value> = given.map(|(name, value)| (name.to_owned(), value)).collect();
+        self.template.over(self.context(given, |column| value_of(row.cell(column))))
+    }
+
+    /// Adds the columns that the template reads to the values `given`.
+    fn context(&self, mut given: BTreeMap<String, Value>, cell: impl Fn(usize) -> Value) -> BTreeMap<String, Value> {
+        given.extend(self.columns.iter().map(|(name, column)| (name.clone(), cell(*column))));
         if let Some(schema) = &self.row {
-            let cells = schema.fields().iter().enumerate();
-            let cells: BTreeMap<String, Value> =
-                cells.map(|(i, f)| (f.name().clone(), value_of(row.cell(i)))).collect();
-            context.insert("row".to_owned(), Value::from(cells));
+            let cells = schema.fields().iter().enumerate().map(|(i, field)| (field.name().clone(), cell(i)));
+            given.insert("row".to_owned(), Value::from(cells.collect::<BTreeMap<String, Value>>()));
         }
-        self.template.over(context)
+        given
     }
 
     pub(super) fn render_blank(&self, given: &[(&str, Value)]) -> Result<String, String> {
-        let names = self.columns.iter().map(|(name, _)| name).chain(&self.others);
-        let mut context: BTreeMap<String, Value> = names.map(|name| (name.clone(), Value::from(""))).collect();
-        if let Some(schema) = &self.row {
-            let cells = schema.fields().iter().map(|field| (field.name().clone(), Value::from("")));
-            context.insert("row".to_owned(), Value::from(cells.collect::<BTreeMap<String, Value>>()));
-        }
+        let others = self.others.iter().map(|name| (name.clone(), Value::from(""))).collect();
+        let mut context = self.context(others, |_| Value::from(""));
         context.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         self.template.over(context)
     }

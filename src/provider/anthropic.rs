@@ -18,17 +18,13 @@ use super::fault::Fault;
 use super::hosted::{Dialect, Home};
 use super::http::Headers;
 use super::structured_output::SchemaOrNone;
-use super::subset::subset;
+use super::subset::{COMMON, subset};
 use super::wire::{Wire, encoded, endless, model_page, set, system, with_text};
 use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply};
 use crate::prompt::{Message, Role};
 
 /// The protocol requires `max_tokens`.
 const DEFAULT_MAX_TOKENS: u32 = 1024;
-
-/// The keywords that structured outputs accept; bounds of numbers, texts and lists are refused with 400.
-const KNOWN: [&str; 8] =
-    ["type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "description"];
 
 #[derive(Clone, Debug)]
 pub(super) struct Anthropic {
@@ -123,7 +119,8 @@ impl Wire for Anthropic {
         let sampling = &call.model.sampling;
         let schema = call.schema.filter(|_| self.structured_output == SchemaOrNone::JsonSchema);
         let messages: Vec<&Message> = call.messages.iter().filter(|message| message.role != Role::System).collect();
-        let format = |schema| json!({ "format": { "type": "json_schema", "schema": subset(schema, &KNOWN) } });
+        // Bounds of numbers, texts and lists are refused with 400.
+        let format = |schema| json!({ "format": { "type": "json_schema", "schema": subset(schema, &COMMON) } });
         let body = set([
             ("model", json!(call.model.id)),
             ("max_tokens", json!(sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS))),

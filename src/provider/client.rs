@@ -15,7 +15,9 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
     /// The name in [`super::PROVIDERS`], which is part of the call key.
     fn kind(&self) -> &'static str;
 
-    fn endpoint(&self) -> String;
+    fn endpoint(&self) -> String {
+        "this process".to_owned()
+    }
 
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
@@ -45,9 +47,13 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
         sampling.temperature == Some(0.0)
     }
 
-    fn holds_one_model(&self) -> bool;
+    fn holds_one_model(&self) -> bool {
+        false
+    }
 
-    fn context_tokens(&self, model: &Model) -> Option<u64>;
+    fn context_tokens(&self, _model: &Model) -> Option<u64> {
+        None
+    }
 
     fn preparing(&self) -> Option<String> {
         None

@@ -31,21 +31,23 @@ pub(crate) struct ConnectContext<'a> {
 pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
     fn kind(&self) -> &'static str;
 
+    fn check(&self, _: &mut Checks<'_>) {}
+
     /// Returns the name of the variable with the API key, never the key.
-    fn secret_env(&self) -> Option<&str>;
+    fn secret_env(&self) -> Option<&str> {
+        None
+    }
 
     fn address_env(&self) -> Option<&str> {
         None
     }
 
-    /// Returns the fields of the spec with all defaults, without secrets.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for tests"))]
-    fn settings(&self) -> Value;
-
-    fn gives_probabilities(&self) -> bool;
+    fn gives_probabilities(&self) -> bool {
+        true
+    }
 
     fn is_free(&self) -> bool {
-        false
+        true
     }
 
     fn uses_num_ctx(&self) -> bool {
@@ -88,7 +90,8 @@ pub(super) fn reading(wire: &impl Wire, model: &Model, answer: Answer<'_>) -> Re
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct EndpointError {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
@@ -109,17 +112,9 @@ impl EndpointError {
     }
 }
 
-impl fmt::Display for EndpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for EndpointError {}
-
 pub(super) fn decode<T>(node: &Node, path: &Path, problems: &mut Problems) -> Option<Config>
 where
-    T: Endpoint + serde::de::DeserializeOwned + Checked + 'static,
+    T: Endpoint + serde::de::DeserializeOwned + 'static,
 {
     let fields: T = document::decode(node, path, problems)?;
     let mut found = Checks { path, problems, failed: false };
@@ -127,11 +122,7 @@ where
     if found.failed { None } else { Some(Arc::new(fields)) }
 }
 
-pub(super) trait Checked {
-    fn check(&self, _: &mut Checks<'_>) {}
-}
-
-pub(super) struct Checks<'a> {
+pub(crate) struct Checks<'a> {
     path: &'a Path,
     problems: &'a mut Problems,
     failed: bool,

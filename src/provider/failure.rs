@@ -2,7 +2,6 @@
 //!
 //! Every [`CallError`] that leaves this folder has passed [`safe`]. Pure.
 
-use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +13,8 @@ pub(crate) const LONGEST_MESSAGE: usize = 300;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", kind.name())]
 pub(crate) struct CallError {
     pub(crate) kind: CallErrorKind,
     /// At most 300 characters, without control characters, URL queries or keys.
@@ -109,14 +109,6 @@ impl CallErrorKind {
         }
     }
 }
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind.name(), self.message)
-    }
-}
-
-impl std::error::Error for CallError {}
 
 /// Replaces the key before the cut, so that no half of the key remains.
 pub(super) fn safe(text: &str, key: Option<&str>) -> String {

@@ -17,25 +17,13 @@ use super::hosted::{Dialect, Home};
 use super::http::Headers;
 use super::scores::LIKELIEST;
 use super::structured_output::StructuredOutput;
-use super::subset::subset;
+use super::subset::{COMMON, subset};
 use super::wire::{Wire, encoded, endless, model_page, portable_seed, set, system, with_text};
 use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply};
 use crate::prompt::{Message, Role, Token};
 
-/// The keywords that `responseJsonSchema` accepts; lengths of texts are not among them.
-const KNOWN: [&str; 11] = [
-    "type",
-    "properties",
-    "required",
-    "additionalProperties",
-    "items",
-    "enum",
-    "anyOf",
-    "description",
-    "minimum",
-    "maximum",
-    "maxItems",
-];
+/// The other keywords that `responseJsonSchema` accepts; lengths of texts are not among them.
+const BOUNDS: [&str; 3] = ["minimum", "maximum", "maxItems"];
 
 #[derive(Clone, Debug)]
 pub(super) struct Gemini {
@@ -182,7 +170,7 @@ struct Entry {
 
 /// Models before 2.5 sort keys by name unless `propertyOrdering` sets an order. JSON Schema has no such keyword.
 fn known(schema: &Value) -> Value {
-    let mut known = subset(schema, &KNOWN);
+    let mut known = subset(schema, &[&COMMON[..], &BOUNDS].concat());
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         known["propertyOrdering"] = json!(properties.keys().collect::<Vec<_>>());
     }

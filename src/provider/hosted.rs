@@ -15,7 +15,7 @@ use super::address::Address;
 use super::answer::Answer;
 use super::call::Model;
 use super::client::Provider;
-use super::endpoint::{Checked, Checks, ConnectContext, Endpoint, EndpointError, Env, Reading, deadlines, reading};
+use super::endpoint::{Checks, ConnectContext, Endpoint, EndpointError, Env, Reading, deadlines, reading};
 use super::http::{Http, Secret};
 use super::owner::other_owner;
 use super::server::Server;
@@ -155,7 +155,11 @@ impl<D: Dialect> Hosted<D> {
     }
 }
 
-impl<D: Dialect> Checked for Hosted<D> {
+impl<D: Dialect> Endpoint for Hosted<D> {
+    fn kind(&self) -> &'static str {
+        D::KIND
+    }
+
     fn check(&self, checks: &mut Checks<'_>) {
         match self.base_url.as_deref().map(|base| D::HOME.parse(base)) {
             Some(Err(problem)) => checks.wrong("base_url", problem, None),
@@ -182,12 +186,6 @@ impl<D: Dialect> Checked for Hosted<D> {
         checks.seconds("timeout_secs", self.timeout_secs);
         checks.seconds("connect_timeout_secs", self.connect_timeout_secs);
     }
-}
-
-impl<D: Dialect> Endpoint for Hosted<D> {
-    fn kind(&self) -> &'static str {
-        D::KIND
-    }
 
     fn secret_env(&self) -> Option<&str> {
         let home = match (&self.base_url, &self.base_url_env) {
@@ -201,12 +199,12 @@ impl<D: Dialect> Endpoint for Hosted<D> {
         self.base_url_env.as_deref()
     }
 
-    fn settings(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
-    }
-
     fn gives_probabilities(&self) -> bool {
         D::TELLS_TOKENS
+    }
+
+    fn is_free(&self) -> bool {
+        false
     }
 
     fn highest_temperature(&self) -> f64 {

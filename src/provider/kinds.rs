@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::endpoint::{Checked, Config, Endpoint, decode};
+use super::endpoint::{Config, Endpoint, decode};
 use super::hosted::{self, Dialect, Hosted};
 use super::{anthropic, embedded, gemini, mock, ollama, openai};
 use crate::document::{self, Node, Path, Problems};
@@ -22,7 +22,7 @@ pub(crate) static PROVIDERS: &[Kind<Config>] = &[
 
 const fn kind<T>(name: &'static str, about: &'static str) -> Kind<Config>
 where
-    T: Endpoint + Checked + DeserializeOwned + JsonSchema + 'static,
+    T: Endpoint + DeserializeOwned + JsonSchema + 'static,
 {
     Kind { name, about, schema: T::json_schema, fields: document::fields_of::<T>, decode: decode::<T> }
 }

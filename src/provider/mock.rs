@@ -1,5 +1,6 @@
 //! The mock: answers in the process, the same everywhere, so that a spec can be tried without a model.
 
+use std::borrow::Cow;
 use std::future::ready;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::endpoint::{Checked, ConnectContext, Endpoint, EndpointError};
+use super::endpoint::{ConnectContext, Endpoint, EndpointError};
 use super::{Boxed, Build, Call, CallError, CallErrorKind, Encoded, Finish, Model, Provider, Reply, Sampling};
 use crate::prompt::{Message, Probabilities};
 
@@ -42,27 +43,9 @@ impl Pick {
     }
 }
 
-impl Checked for Mock {}
-
 impl Endpoint for Mock {
     fn kind(&self) -> &'static str {
         KIND
-    }
-
-    fn secret_env(&self) -> Option<&str> {
-        None
-    }
-
-    fn is_free(&self) -> bool {
-        true
-    }
-
-    fn settings(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
-    }
-
-    fn gives_probabilities(&self) -> bool {
-        true
     }
 
     fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
@@ -75,22 +58,14 @@ struct Answers {
     pick: Pick,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Body<'a> {
-    model: &'a str,
-    messages: &'a [Message],
-    sampling: &'a Sampling,
-    schema: Option<&'a Value>,
+    model: Cow<'a, str>,
+    messages: Cow<'a, [Message]>,
+    sampling: Cow<'a, Sampling>,
+    schema: Option<Cow<'a, Value>>,
     /// Omitted if it is the default, so that older call keys stay valid.
-    #[serde(skip_serializing_if = "Pick::is_default")]
-    pick: Pick,
-}
-
-#[derive(Deserialize)]
-struct RequestBody {
-    messages: Vec<Message>,
-    schema: Option<Value>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Pick::is_default")]
     pick: Pick,
 }
 
@@ -99,13 +74,14 @@ impl Provider for Answers {
         KIND
     }
 
-    fn endpoint(&self) -> String {
-        "this process".to_owned()
-    }
-
     fn encode(&self, call: &Call<'_>) -> Encoded {
-        let Model { id, sampling } = call.model;
-        let body = Body { model: id, messages: call.messages, sampling, schema: call.schema, pick: self.pick };
+        let body = Body {
+            model: Cow::Borrowed(&call.model.id),
+            messages: Cow::Borrowed(call.messages),
+            sampling: Cow::Borrowed(&call.model.sampling),
+            schema: call.schema.map(Cow::Borrowed),
+            pick: self.pick,
+        };
         let body = serde_json::to_vec(&body).expect("text and numbers are always JSON, and a vector takes all bytes");
         let keyed = body.len();
         Encoded { body, unsent: 0, keyed }
@@ -118,19 +94,11 @@ impl Provider for Answers {
     fn inspect<'a>(&'a self, _: &'a Model) -> Boxed<'a, Result<Build, CallError>> {
         Box::pin(ready(Ok(Build { digest: Some(BUILD.to_owned()), ..Build::default() })))
     }
-
-    fn holds_one_model(&self) -> bool {
-        false
-    }
-
-    fn context_tokens(&self, _: &Model) -> Option<u64> {
-        None
-    }
 }
 
 fn answer(call: &Encoded) -> Result<Reply, CallError> {
     let keyed = &call.body[..call.keyed.min(call.body.len())];
-    let asked: RequestBody = serde_json::from_slice(keyed)
+    let asked: Body<'_> = serde_json::from_slice(keyed)
         .map_err(|e| CallError::new(CallErrorKind::Rejected, format!("this is not a call of the mock: {e}")))?;
     let mut dice = Dice { numbers: blake3::Hasher::new().update(keyed).finalize_xof(), pick: asked.pick };
     let (text, probabilities) = match &asked.schema {

@@ -4,6 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
+/// The keywords that all services accept.
+pub(super) const COMMON: [&str; 8] =
+    ["type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "description"];
+
 /// An `enum` that may be null becomes an `anyOf` of the enum and null: services accept only enums of one type.
 pub(super) fn subset(schema: &Value, known: &[&str]) -> Value {
     let Value::Object(whole) = schema else { return schema.clone() };

@@ -7,8 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::ask::{Ask, BindContext, Stage, StageConfig, StageInfo, kind};
-use super::columns::AnswerColumns;
+use super::ask::{AnswerColumns, Ask, BindContext, Stage, StageConfig, StageInfo};
 use super::evidence::{Evidence, NO_QUOTE};
 use super::question::{AnswerFields, TextColumn, Written};
 use crate::document::Problems;
@@ -17,7 +16,7 @@ use crate::registry::Kind;
 use crate::table::{Cell, Row};
 
 pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
-    kind::<Analysis>("analysis", "One question about each row, answered with a text or with typed columns.");
+    Kind::new::<Analysis>("analysis", "One question about each row, answered with a text or with typed columns.");
 
 /// One question about each row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

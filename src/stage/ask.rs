@@ -6,15 +6,11 @@
 use std::fmt;
 
 use arrow_schema::SchemaRef;
-use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::columns::AnswerColumns;
 use super::transform::{Transform, TransformContext};
-use crate::document::{self, Path, Problems};
-use crate::prompt::{Answer, Failure, Prompt};
-use crate::registry::Kind;
+use crate::document::{Path, Problems};
+use crate::prompt::{Answer, Expect, Failure, Prompt};
 use crate::table::{Cell, Column, Row, Type};
 
 /// The most labels of a column that are counted label by label.
@@ -50,13 +46,10 @@ pub(crate) trait StageConfig: Send + Sync + fmt::Debug {
     fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage>;
 }
 
-pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn StageConfig>>
-where
-    C: StageConfig + DeserializeOwned + JsonSchema + 'static,
-{
-    Kind::new::<C>(name, about, |node, path, problems| {
-        document::decode::<C>(node, path, problems).map(|config| Box::new(config) as Box<dyn StageConfig>)
-    })
+impl<C: StageConfig + 'static> From<C> for Box<dyn StageConfig> {
+    fn from(config: C) -> Self {
+        Box::new(config)
+    }
 }
 
 #[derive(Debug)]
@@ -71,7 +64,7 @@ impl Stage {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct StageInfo {
     pub(crate) kind: &'static str,
     pub(crate) writes: Vec<Column>,
@@ -101,21 +94,7 @@ impl StageInfo {
     /// Returns a stage with one prompt per row that reads no column.
     pub(crate) fn new(kind: &'static str, columns: AnswerColumns, schema: Option<Value>, meaning: Value) -> Self {
         let AnswerColumns { writes, origins, labels } = columns;
-        StageInfo {
-            kind,
-            writes,
-            fills: Vec::new(),
-            reads: Vec::new(),
-            needs: Vec::new(),
-            labels,
-            origins,
-            most_prompts: 1,
-            at_once: false,
-            probabilities: false,
-            refuses_examples: None,
-            schema,
-            meaning,
-        }
+        StageInfo { kind, writes, labels, origins, most_prompts: 1, schema, meaning, ..StageInfo::default() }
     }
 
     /// Returns the labels of column `write` that an audit compares. For booleans only `true`, since `false` mirrors it.
@@ -129,6 +108,40 @@ impl StageInfo {
 
     pub(crate) fn answer_key(&self, write: usize) -> Option<&str> {
         self.schema.as_ref().and(self.origins[write].last()).map(String::as_str)
+    }
+}
+
+/// The columns of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerColumns {
+    pub(crate) writes: Vec<Column>,
+    pub(crate) origins: Vec<Vec<String>>,
+    pub(crate) labels: Vec<Vec<String>>,
+}
+
+impl AnswerColumns {
+    pub(crate) fn push(&mut self, column: Column, origin: &[&str], labels: Vec<String>) {
+        self.writes.push(column);
+        self.origins.push(origin.iter().map(|key| (*key).to_owned()).collect());
+        self.labels.push(labels);
+    }
+
+    /// Returns the columns of an answer to stage `stage`. `more` returns further columns for each key.
+    pub(crate) fn of(stage: &str, expect: &Expect, more: impl Fn(&str) -> Vec<Column>) -> Self {
+        let mut columns = AnswerColumns::default();
+        let Expect::Record(fields) = expect else {
+            columns.push(Column::new(stage, Type::Text), &[], Vec::new());
+            return columns;
+        };
+        for field in fields {
+            let origin = ["output", field.name.as_str()];
+            let mut labels = field.kind.labels();
+            for (name, kind) in field.columns() {
+                columns.push(Column::new(name, kind), &origin, std::mem::take(&mut labels));
+            }
+            more(&field.name).into_iter().for_each(|column| columns.push(column, &origin, Vec::new()));
+        }
+        columns
     }
 }
 

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::filling::{Filling, Key};
-use super::ask::{BindContext, Stage, StageConfig, kind};
+use super::ask::{BindContext, Stage, StageConfig};
 use super::evidence::Evidence;
 use super::question::{self, TextColumn, Written};
 use crate::document::{Path, Problems};
@@ -18,7 +18,7 @@ use crate::prompt::{Bound, Field, FieldSpec, FieldType, ItemSpec};
 use crate::registry::Kind;
 use crate::table::{self, Type};
 
-pub(crate) const KIND: Kind<Box<dyn StageConfig>> = kind::<FillMissing>(
+pub(crate) const KIND: Kind<Box<dyn StageConfig>> = Kind::new::<FillMissing>(
     "fill-missing",
     "Values that are missing in a table, looked up in the text of each row; present values are never overwritten.",
 );

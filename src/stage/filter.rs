@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::question::condition;
-use super::transform::{Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, kind};
+use super::transform::{Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work};
 use crate::document::Problems;
 use crate::prompt::BoundCondition;
 use crate::registry::Kind;
 use crate::table::{Guard, Row};
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
-    kind::<Filter>("filter", "The rows of a table for which a condition holds, without a model.");
+    Kind::new::<Filter>("filter", "The rows of a table for which a condition holds, without a model.");
 
 /// The rows of `input` for which `when` holds, in their order and with the same columns and the same key.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

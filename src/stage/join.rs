@@ -4,21 +4,21 @@ use std::collections::HashMap;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt64Array, new_null_array};
 use arrow_row::{OwnedRow, RowConverter, Rows, SortField};
-use arrow_schema::{ArrowError, Field, SchemaRef};
+use arrow_schema::{Field, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, kind};
+use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence};
 use crate::document::{Path, Problems};
 use crate::name::nearest;
 use crate::registry::Kind;
 use crate::table::cell_at;
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
-    kind::<Join>("join", "Two tables side by side, by a key, without a model.");
+    Kind::new::<Join>("join", "Two tables side by side, by a key, without a model.");
 
 const ROWS: usize = 1024;
 const EXAMPLES: usize = 3;
@@ -179,10 +179,6 @@ impl Work for BoundJoin {
         let converter = RowConverter::new(fields.collect()).map_err(sentence);
         Box::new(Joining { join: self, held: Vec::new(), rows: 0, places: HashMap::new(), converter, table: None })
     }
-}
-
-fn sentence(error: ArrowError) -> String {
-    error.to_string()
 }
 
 struct Joining<'a> {

@@ -11,7 +11,6 @@
 
 mod analysis;
 mod ask;
-mod columns;
 mod evidence;
 mod examples;
 mod fill_missing;

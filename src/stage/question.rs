@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::ask::BindContext;
 use crate::document::{Diagnostic, Path, Problems};
-use crate::prompt::{Bound, BoundCondition, Condition, Expect, Field, FieldSpec, Template};
+use crate::prompt::{Bound, BoundCondition, ConditionError, Expect, Field, FieldSpec, Template};
 use crate::table;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,15 +99,7 @@ pub(crate) fn bind(
 }
 
 pub(crate) fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<BoundCondition> {
-    let condition = match Condition::new(source) {
-        Ok(condition) => condition,
-        Err(message) => {
-            let message = format!("the condition does not compile: {message}");
-            problems.error("bad-template", at.clone(), message);
-            return None;
-        }
-    };
-    match condition.bind(input, &[]) {
+    match BoundCondition::new(source, input, &[]) {
         Ok(bound) => {
             let warnings = bound.compares_text(input).into_iter();
             problems.extend(warnings.map(|(column, other)| {
@@ -117,7 +109,11 @@ pub(crate) fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &m
             }));
             Some(bound)
         }
-        Err(unknown) => {
+        Err(ConditionError::Broken(message)) => {
+            problems.error("bad-template", at.clone(), format!("the condition does not compile: {message}"));
+            None
+        }
+        Err(ConditionError::Unknown(unknown)) => {
             problems.extend(unknown.problems(at, "the condition", input));
             None
         }

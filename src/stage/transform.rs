@@ -7,13 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Field, Schema, SchemaRef};
-use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use serde_json::Value;
 
-use crate::document::{self, Path, Problems};
-use crate::registry::Kind;
+use crate::document::{Path, Problems};
 use crate::table::{self, Guard};
 
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +45,10 @@ pub(crate) trait TransformConfig: Send + Sync + fmt::Debug {
     fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform>;
 }
 
-pub(crate) const fn kind<C>(name: &'static str, about: &'static str) -> Kind<Box<dyn TransformConfig>>
-where
-    C: TransformConfig + DeserializeOwned + JsonSchema + 'static,
-{
-    Kind::new::<C>(name, about, |node, path, problems| {
-        document::decode::<C>(node, path, problems).map(|config| Box::new(config) as Box<dyn TransformConfig>)
-    })
+impl<C: TransformConfig + 'static> From<C> for Box<dyn TransformConfig> {
+    fn from(config: C) -> Self {
+        Box::new(config)
+    }
 }
 
 #[derive(Debug)]
@@ -90,6 +84,10 @@ pub(crate) trait Pass {
     fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
         Ok(Vec::new())
     }
+}
+
+pub(crate) fn sentence(error: ArrowError) -> String {
+    error.to_string()
 }
 
 /// Returns a schema of these fields, all nullable. Reports duplicate names.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use crate::document::{Document, SpecFormat};
-use crate::prompt::{AnswerType, Condition, Expect, Field, Template};
+use crate::prompt::{AnswerType, BoundCondition, Expect, Field, Template};
 use crate::provider::{Answer, Model, Sampling, default_endpoint};
 use crate::report::diagnostics;
 use crate::spec::Spec;
@@ -61,9 +61,7 @@ pub fn template(data: &[u8]) {
     {
         drop(bound.render(row, &[]));
     }
-    if let Ok(condition) = Condition::new(source)
-        && let Ok(bound) = condition.bind(&rows.schema(), &[])
-    {
+    if let Ok(bound) = BoundCondition::new(source, &rows.schema(), &[]) {
         bound.compares_text(&rows.schema());
         drop(bound.holds(row, &[]));
     }

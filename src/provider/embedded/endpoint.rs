@@ -4,41 +4,22 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::provider::client::Provider;
-use crate::provider::endpoint::{Checked, ConnectContext, Endpoint, EndpointError};
+use crate::provider::endpoint::{ConnectContext, Endpoint, EndpointError};
 
 /// Models inside the process: GGUF files, without a server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::provider) struct Embedded {}
 
-impl Checked for Embedded {}
-
 impl Endpoint for Embedded {
     fn kind(&self) -> &'static str {
         "embedded"
     }
 
-    fn secret_env(&self) -> Option<&str> {
-        None
-    }
-
-    fn gives_probabilities(&self) -> bool {
-        true
-    }
-
-    fn is_free(&self) -> bool {
-        true
-    }
-
     fn uses_num_ctx(&self) -> bool {
         true
-    }
-
-    fn settings(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     #[cfg(feature = "embedded")]

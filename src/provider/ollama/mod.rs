@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use wire::DEFAULT_NUM_CTX;
 
 use super::address::Address;
-use super::endpoint::{Checked, Checks, ConnectContext, Endpoint, EndpointError, Reading, deadlines, reading};
+use super::endpoint::{Checks, ConnectContext, Endpoint, EndpointError, Reading, deadlines, reading};
 use super::http::Http;
 use super::server::Server;
 use super::wire::{Wire, full_body};
@@ -46,7 +46,11 @@ impl Default for Ollama {
     }
 }
 
-impl Checked for Ollama {
+impl Endpoint for Ollama {
+    fn kind(&self) -> &'static str {
+        OllamaWire::KIND
+    }
+
     fn check(&self, checks: &mut Checks<'_>) {
         if let Some(Err(problem)) = self.base_url.as_deref().map(Address::parse) {
             checks.wrong("base_url", problem, None);
@@ -61,30 +65,8 @@ impl Checked for Ollama {
         checks.seconds("timeout_secs", self.timeout_secs);
         checks.seconds("connect_timeout_secs", self.connect_timeout_secs);
     }
-}
-
-impl Endpoint for Ollama {
-    fn kind(&self) -> &'static str {
-        OllamaWire::KIND
-    }
-
-    fn secret_env(&self) -> Option<&str> {
-        None
-    }
-
-    fn is_free(&self) -> bool {
-        true
-    }
 
     fn uses_num_ctx(&self) -> bool {
-        true
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
-    }
-
-    fn gives_probabilities(&self) -> bool {
         true
     }
 

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::value::{converted, is_missing};
 use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, Field, Message, Prompt, normalise_option};
-use crate::stage::ask::{Ask, StageInfo};
-use crate::stage::columns::AnswerColumns;
+use crate::stage::ask::{AnswerColumns, Ask, StageInfo};
 use crate::stage::evidence::{Evidence, NO_QUOTE, Quote};
 use crate::table::{Cell, Column, Row, Type};
 

@@ -5,71 +5,71 @@ use crate::table::Cell;
 
 /// Whether a cell holds no value: null, NaN, an empty text or white space, the text `NaN`, or one of `nulls`.
 pub(crate) fn is_missing(cell: &Cell, nulls: &[String]) -> bool {
-    let listed = |text: &str| nulls.iter().any(|null| null.trim() == text);
-    match cell {
-        Cell::Null => true,
-        Cell::Text(text) => {
-            let text = text.trim();
-            text.is_empty() || text.eq_ignore_ascii_case("nan") || listed(text)
-        }
-        Cell::Number(number) => number.is_nan() || listed(&number.to_string()),
-        Cell::Integer(number) => listed(&number.to_string()),
-        Cell::Boolean(value) => listed(&value.to_string()),
-        Cell::List(items) => items.is_empty(),
+    if let Cell::List(items) = cell {
+        return items.is_empty();
     }
+    let text = plain(cell).unwrap_or_default();
+    let text = text.trim();
+    text.is_empty() || text.eq_ignore_ascii_case("nan") || nulls.iter().any(|null| null.trim() == text)
 }
 
 /// Converts a present value to a cell of type `kind`. The error is a sentence. Bounds and options are not checked.
 pub(crate) fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
-    let wrong = |what: &str| Err(format!("{} is not {what}", shown(cell)));
+    let or = |found: Option<Cell>, what: &str| found.ok_or_else(|| format!("{} is not {what}", shown(cell)));
     match (kind, cell) {
         (AnswerType::List(item), Cell::List(items)) => {
             items.iter().map(|cell| converted(cell, item)).collect::<Result<Vec<_>, _>>().map(Cell::List)
         }
-        (AnswerType::List(_) | AnswerType::Some(..), _) => wrong("a list"),
-        (_, Cell::List(_) | Cell::Null) => wrong("a single value"),
-        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), Cell::Text(_)) => Ok(cell.clone()),
-        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), Cell::Integer(n)) => {
-            Ok(Cell::Text(n.to_string()))
+        (AnswerType::List(_) | AnswerType::Some(..), _) => or(None, "a list"),
+        (_, Cell::List(_) | Cell::Null) => or(None, "a single value"),
+        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), cell) => {
+            or(plain(cell).map(Cell::Text), "a single value")
         }
-        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), Cell::Number(n)) => {
-            Ok(Cell::Text(n.to_string()))
+        (AnswerType::Integer(..), cell) => or(integer(cell).map(Cell::Integer), "a whole number"),
+        (AnswerType::Number(..), cell) => or(number(cell).map(Cell::Number), "a number"),
+        (AnswerType::Boolean, cell) => {
+            let truth = plain(cell).and_then(|text| text.trim().to_ascii_lowercase().parse().ok());
+            or(truth.map(Cell::Boolean), "true or false")
         }
-        (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), Cell::Boolean(b)) => {
-            Ok(Cell::Text(b.to_string()))
-        }
-        (AnswerType::Integer(..), Cell::Integer(_)) => Ok(cell.clone()),
-        (AnswerType::Integer(..), Cell::Number(n)) if n.fract() == 0.0 && n.abs() < 9e15 => {
-            Ok(Cell::Integer(*n as i64))
-        }
-        (AnswerType::Integer(..), Cell::Text(t)) if t.trim().parse::<i64>().is_ok() => {
-            Ok(t.trim().parse().map_or(Cell::Null, Cell::Integer))
-        }
-        (AnswerType::Integer(..), _) => wrong("a whole number"),
-        (AnswerType::Number(..), Cell::Number(_)) => Ok(cell.clone()),
-        (AnswerType::Number(..), Cell::Integer(n)) => Ok(Cell::Number(*n as f64)),
-        (AnswerType::Number(..), Cell::Text(t)) if t.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
-            Ok(t.trim().parse().map_or(Cell::Null, Cell::Number))
-        }
-        (AnswerType::Number(..), _) => wrong("a number"),
-        (AnswerType::Boolean, Cell::Boolean(_)) => Ok(cell.clone()),
-        (AnswerType::Boolean, Cell::Text(t)) if t.trim().eq_ignore_ascii_case("true") => Ok(Cell::Boolean(true)),
-        (AnswerType::Boolean, Cell::Text(t)) if t.trim().eq_ignore_ascii_case("false") => Ok(Cell::Boolean(false)),
-        (AnswerType::Boolean, _) => wrong("true or false"),
+    }
+}
+
+fn integer(cell: &Cell) -> Option<i64> {
+    match cell {
+        Cell::Integer(n) => Some(*n),
+        Cell::Number(n) if n.fract() == 0.0 && n.abs() < 9e15 => Some(*n as i64),
+        Cell::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn number(cell: &Cell) -> Option<f64> {
+    match cell {
+        Cell::Number(n) => Some(*n),
+        Cell::Integer(n) => Some(*n as f64),
+        Cell::Text(text) => text.trim().parse().ok().filter(|n: &f64| n.is_finite()),
+        _ => None,
+    }
+}
+
+fn plain(cell: &Cell) -> Option<String> {
+    match cell {
+        Cell::Text(text) => Some(text.clone()),
+        Cell::Integer(number) => Some(number.to_string()),
+        Cell::Number(number) => Some(number.to_string()),
+        Cell::Boolean(value) => Some(value.to_string()),
+        Cell::Null | Cell::List(_) => None,
     }
 }
 
 fn shown(cell: &Cell) -> String {
     match cell {
-        Cell::Text(text) if text.chars().nth(60).is_some() => {
-            format!("\"{}…\"", text.chars().take(60).collect::<String>())
-        }
-        Cell::Text(text) => format!("\"{text}\""),
-        Cell::Integer(number) => number.to_string(),
-        Cell::Number(number) => number.to_string(),
-        Cell::Boolean(value) => value.to_string(),
-        Cell::Null => "null".to_owned(),
+        Cell::Text(text) => match text.char_indices().nth(60) {
+            Some((end, _)) => format!("\"{}…\"", &text[..end]),
+            None => format!("\"{text}\""),
+        },
         Cell::List(_) => "a list".to_owned(),
+        other => plain(other).unwrap_or_else(|| "null".to_owned()),
     }
 }
 

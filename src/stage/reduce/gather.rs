@@ -7,12 +7,12 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, UInt64Array};
 use arrow_buffer::OffsetBuffer;
 use arrow_row::{OwnedRow, RowConverter, SortField};
-use arrow_schema::{ArrowError, Field, Schema, SchemaRef, SortOptions};
+use arrow_schema::{Field, Schema, SchemaRef, SortOptions};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use serde_json::json;
 
-use crate::stage::transform::{Pass, Transform, TransformInfo, Work};
+use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
 use crate::table::Guard;
 
 /// The most input rows whose groups are returned together, unless one group is larger.
@@ -86,10 +86,6 @@ struct Gathering<'a> {
     converter: Result<RowConverter, String>,
     batches: Vec<RecordBatch>,
     groups: Groups,
-}
-
-fn sentence(error: ArrowError) -> String {
-    error.to_string()
 }
 
 impl Gathering<'_> {

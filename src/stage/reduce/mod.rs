@@ -11,8 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::ask::{BindContext, Broken, Stage, StageConfig, StageInfo, kind};
-use super::columns::AnswerColumns;
+use super::ask::{AnswerColumns, BindContext, Broken, Stage, StageConfig, StageInfo};
 use super::question::{self, AnswerFields, TextColumn, Written};
 use super::transform::{self, Transform, TransformContext};
 use crate::document::{Path, Problems};
@@ -23,7 +22,7 @@ use asking::{BoundReduce, Strategy};
 use gather::Gather;
 
 pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
-    kind::<Reduce>("reduce", "One answer about many rows: of each group, or of the whole table.");
+    Kind::new::<Reduce>("reduce", "One answer about many rows: of each group, or of the whole table.");
 
 /// One answer about many rows. The table has a row for each group, in the order of their first rows: the grouping
 /// columns, `<stage>_rows` (rows that the prompt contains), `<stage>_left_out` (rows left out because an answer that

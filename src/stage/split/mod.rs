@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, kind};
+use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work};
 use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, cell_at};
@@ -20,7 +20,7 @@ use crate::table::{Cell, cell_at};
 use pieces::{By, Cutter, Unit};
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
-    kind::<Split>("split", "A row for each piece of a text, without a model.");
+    Kind::new::<Split>("split", "A row for each piece of a text, without a model.");
 
 const ROWS: usize = 1024;
 

@@ -8,7 +8,7 @@ use super::questions::{Draft, Per, QuestionTable, QuestionType, Survey};
 use super::wording::{Choice, Form, Labels, Question};
 use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
-use crate::prompt::{BoundCondition, Condition, normalise_option};
+use crate::prompt::{BoundCondition, ConditionError, normalise_option};
 use crate::stage::ask::BindContext;
 use crate::table::extended;
 
@@ -99,7 +99,8 @@ impl Check<'_, '_> {
         ];
         for (key, there, fits, kinds) in fields {
             if there && !fits {
-                self.wrong_key(&draft.at, key, format!("`{key}` is for {kinds}, not for `{}`", kind.name()));
+                let kind = format!("{kind:?}").to_lowercase();
+                self.wrong_key(&draft.at, key, format!("`{key}` is for {kinds}, not for `{kind}`"));
             }
         }
         match kind {
@@ -213,18 +214,14 @@ impl Check<'_, '_> {
                 .help("write `per = \"question\"`");
             return None;
         }
-        let condition = match Condition::new(source) {
-            Ok(condition) => condition,
-            Err(message) => {
-                let message = format!("the condition does not compile: {message}");
-                self.problems.error("bad-template", at, message);
+        let ids: Vec<&str> = before.iter().map(|q| q.id.as_str()).collect();
+        let bound = match BoundCondition::new(source, self.context.input, &ids) {
+            Ok(bound) => bound,
+            Err(ConditionError::Broken(message)) => {
+                self.problems.error("bad-template", at, format!("the condition does not compile: {message}"));
                 return None;
             }
-        };
-        let ids: Vec<&str> = before.iter().map(|q| q.id.as_str()).collect();
-        let bound = match condition.bind(self.context.input, &ids) {
-            Ok(bound) => bound,
-            Err(unknown) => {
+            Err(ConditionError::Unknown(unknown)) => {
                 unknown.names().for_each(|name| self.unknown(&at, name, all, &ids));
                 return None;
             }

@@ -11,8 +11,7 @@ use super::order::{Design, Order, Respondent};
 use super::questions::Per;
 use super::wording::{KEY, Labels, Question};
 use crate::prompt::{Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
-use crate::stage::ask::{Ask, BindContext, StageInfo};
-use crate::stage::columns::AnswerColumns;
+use crate::stage::ask::{AnswerColumns, Ask, BindContext, StageInfo};
 use crate::table::{Cell, Column, Row, Simple, Type};
 
 /// The column of survey weights. The persona leaves it out, since weights do not describe a person.
@@ -173,14 +172,11 @@ impl Interview {
 
     fn way(&self, row: Row<'_>, answers: &[Answer]) -> Progress {
         let who = Respondent::of(row, self.key, self.fold);
-        let order = self.order.of(&who).into_iter().flat_map(|block| self.blocks[block].clone()).collect();
-        let options = self.questions.iter().map(|q| q.order(&who)).collect();
-        let cells = vec![None; self.questions.len()];
         let mut way = Progress {
             respondent: who.identity(),
-            order,
-            options,
-            cells,
+            order: self.order.of(&who).into_iter().flat_map(|block| self.blocks[block].clone()).collect(),
+            options: self.questions.iter().map(|q| q.order(&who)).collect(),
+            cells: vec![None; self.questions.len()],
             answered: Vec::new(),
             next: Vec::new(),
             failure: None,

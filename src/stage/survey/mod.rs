@@ -8,7 +8,7 @@ mod questions;
 mod tests;
 mod wording;
 
-use super::ask::{BindContext, Stage, StageConfig, kind};
+use super::ask::{BindContext, Stage, StageConfig};
 use super::question::{self, TextColumn};
 use crate::document::Problems;
 use crate::registry::Kind;
@@ -18,7 +18,7 @@ use order::Design;
 use questions::Survey;
 
 pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
-    kind::<Survey>("survey", "Each row is a respondent who answers a questionnaire.");
+    Kind::new::<Survey>("survey", "Each row is a respondent who answers a questionnaire.");
 
 impl StageConfig for Survey {
     fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage> {

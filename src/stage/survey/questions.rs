@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 
 use super::order::Order;
 use super::wording::Labels;
@@ -107,18 +108,6 @@ pub(crate) enum QuestionType {
     Text,
 }
 
-impl QuestionType {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            QuestionType::Single => "single",
-            QuestionType::Multiple => "multiple",
-            QuestionType::Scale => "scale",
-            QuestionType::Number => "number",
-            QuestionType::Text => "text",
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Questions {
     List(Vec<QuestionTable>),
@@ -168,20 +157,8 @@ impl Questions {
 
 impl QuestionTable {
     fn short(index: usize, text: &str, options: Option<Vec<String>>) -> Self {
-        QuestionTable {
-            id: Name::new(format!("q{}", index + 1)).expect("a letter and a number are a name"),
-            text: text.to_owned(),
-            kind: None,
-            options,
-            pinned_options: Vec::new(),
-            option_order: None,
-            min: None,
-            max: None,
-            min_label: None,
-            max_label: None,
-            when: None,
-            pinned: false,
-        }
+        let table = json!({ "id": format!("q{}", index + 1), "text": text, "options": options });
+        serde_json::from_value(table).expect("a letter and a number are a name, and all other fields have defaults")
     }
 }
 

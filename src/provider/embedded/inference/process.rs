@@ -136,10 +136,6 @@ impl Provider for Process {
         KIND
     }
 
-    fn endpoint(&self) -> String {
-        "this process".to_owned()
-    }
-
     fn encode(&self, call: &Call<'_>) -> Encoded {
         body::encode(call)
     }
@@ -191,10 +187,6 @@ impl Provider for Process {
 
     fn holds_one_model(&self) -> bool {
         true
-    }
-
-    fn context_tokens(&self, _: &Model) -> Option<u64> {
-        None
     }
 
     fn preparing(&self) -> Option<String> {

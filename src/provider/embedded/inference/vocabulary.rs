@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexSet;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -77,15 +78,8 @@ impl Vocabulary {
         }
         let known = |key: &str| gguf.number(key).filter(|id| *id < texts.len() as u64).map(|id| id as u32);
         let named = ["eos", "eot"].map(|name| known(&format!("tokenizer.ggml.{name}_token_id")));
-        let mut ends: Vec<u32> = named.into_iter().flatten().collect();
-        ends.extend(ENDS.iter().filter_map(|name| special.get(*name)));
-        let mut seen = Vec::new();
-        ends.retain(|id| {
-            !seen.contains(id) && {
-                seen.push(*id);
-                true
-            }
-        });
+        let ends = named.into_iter().flatten().chain(ENDS.iter().filter_map(|name| special.get(*name).copied()));
+        let ends: Vec<u32> = ends.collect::<IndexSet<u32>>().into_iter().collect();
         if ends.is_empty() {
             return Err(broken("the vocabulary has no token that ends a reply"));
         }
