@@ -10,10 +10,8 @@ use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
 use crate::bench::{BenchRequest, Event, ModelBench, Ready, connect, measure, prepare};
 use crate::models::Models;
 use crate::pipeline::PipelineError;
-use crate::report::bench::report::{BenchReport, ModelReport};
-use crate::report::bench::text;
-use crate::report::numbers::count;
-use crate::report::printable::printable;
+use crate::report::bench::report::{BenchReport, ModelReport, duration};
+use crate::report::text::{count, printable};
 use crate::run::{Stop, StopReason};
 
 /// Measures how fast the models of a spec answer with more and more calls in flight, and recommends a number.
@@ -110,7 +108,7 @@ async fn watched(ready: &Ready, models: Models, stop: &Stop, terminal: &Terminal
         Event::Calls(ended) => bar.set_position(ended),
         Event::Level(name, level) if !terminal.live => {
             let calls = count(level.samples.len() as u64, "call");
-            let took = text::duration(level.took.as_secs_f64());
+            let took = duration(level.took.as_secs_f64());
             terminal.note(&format!("{name}: {calls} with {} in flight in {took}", level.in_flight));
         }
         Event::Level(..) => {}

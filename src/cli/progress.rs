@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Terminal;
-use crate::report::printable::printable;
+use crate::report::text::printable;
 use crate::run::Progress;
 use crate::run::progress::{Snapshot, StageProgress};
 

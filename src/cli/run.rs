@@ -12,9 +12,9 @@ use crate::lock::{LockChange, LockMode};
 use crate::pipeline::{Options, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::report::drift;
-use crate::report::numbers::count;
 use crate::report::preview::first_rows;
 use crate::report::summary::{announcements, missing_calls};
+use crate::report::text::count;
 use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
 
 /// Runs a spec: sends the calls that the ledger cannot answer, and writes the outputs.

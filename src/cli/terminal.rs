@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
 
-use crate::report::printable::{printable, printable_json};
+use crate::report::text::{printable, printable_json};
 
 /// The assumed width in columns, if standard error is not a terminal.
 const WIDTH: usize = 100;

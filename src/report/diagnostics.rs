@@ -7,7 +7,7 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde_json::{Value, json};
 
-use super::printable::is_printable;
+use super::text::is_printable;
 use crate::document::{Diagnostic, Document, Severity, SourcePosition};
 
 /// A diagnostic with its position. Lines and columns count from 1, columns count characters, and the end is exclusive.

@@ -6,9 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::drift;
-use super::grid::grid;
-use super::numbers::{count, number};
-use super::printable::printable;
+use super::text::{count, cut, grid, number, printable};
 use crate::lock::Drift;
 use crate::table::Cell;
 use crate::table::diff::{ColumnDiff, Confusion, Distance, Example, Matching, TableDiff};
@@ -189,13 +187,6 @@ fn cell(cell: &Cell, most: usize) -> String {
 
 fn line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
-}
-
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}..", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// A number with up to three decimals, or in scientific notation if it would round to zero.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::text::cut;
 use crate::lock::Drift;
 
 const VALUE: usize = 80;
@@ -28,11 +29,7 @@ fn shown(value: &str) -> String {
         return format!("{}..", &value[..value.len() - plain.len() + HASH]);
     }
     let line: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match line.char_indices().nth(VALUE) {
-        Some((end, _)) => format!("{}..", &line[..end]),
-        None if line.is_empty() => "(empty)".to_owned(),
-        None => line,
-    }
+    if line.is_empty() { "(empty)".to_owned() } else { cut(&line, VALUE) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::numbers::{count, number};
+use super::text::{count, number};
 use crate::store::{Explanation, Origin, Row};
 
 pub(crate) struct ExplanationReport {

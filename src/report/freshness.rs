@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::numbers::count;
+use super::text::count;
 use crate::lock::{Freshness, StageState};
 
 pub(crate) fn word(state: StageState) -> &'static str {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use super::numbers::{count, number};
+use super::text::{count, number};
 use crate::store::{Contents, DropCounts, MergeCounts, VerifyCounts};
 
 /// Bytes as a number of KiB, rounded up.

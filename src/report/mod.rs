@@ -3,23 +3,20 @@
 //! Most commands have one file. `verdict` runs the tests of a spec and `preview` reads the first rows of a table. The
 //! other files do no input or output.
 
-mod audit;
 pub(crate) mod bench;
 pub(crate) mod diagnostics;
 pub(crate) mod diff;
 pub(crate) mod drift;
 pub(crate) mod explanation;
 mod freshness;
-mod grid;
 pub(crate) mod ledger;
 pub(crate) mod models;
-pub(crate) mod numbers;
 pub(crate) mod plan;
 pub(crate) mod population;
 pub(crate) mod preview;
-pub(crate) mod printable;
 pub(crate) mod status;
 pub(crate) mod summary;
 pub(crate) mod test_results;
+pub(crate) mod text;
 pub(crate) mod verdict;
 pub(crate) mod verification;

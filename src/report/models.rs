@@ -5,8 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::grid::grid;
-use super::numbers::{count, number};
+use super::text::{count, grid, number};
 use crate::inventory::{Hint, Lack, Need, Surveyed};
 use crate::provider::weights::{BUILTIN, Folders, megabytes};
 use crate::provider::{Inventory, Listed};

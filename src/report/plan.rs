@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::numbers::{count, number};
+use super::text::{count, number};
 use super::{drift, freshness};
 use crate::lock::Freshness;
 use crate::plan::Plan;

@@ -6,10 +6,8 @@ use arrow_array::RecordBatch;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::grid::grid;
-use super::numbers::{count, number};
 use super::preview::table;
-use super::printable::printable;
+use super::text::{count, grid, number, printable};
 use crate::source::Population;
 use crate::source::population::report::{Part, Report, Share};
 use crate::table::cell_at;

@@ -5,9 +5,7 @@
 use arrow_array::RecordBatch;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::grid::{GAP, grid};
-use super::numbers::count;
-use super::printable::printable;
+use super::text::{GAP, count, grid, printable};
 use crate::plan::Plan;
 use crate::spec::{Guard, Spec, StageSpec, TableSpec};
 use crate::store::RunDir;

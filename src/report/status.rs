@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::numbers::{count, number};
+use super::text::{count, number};
 use super::{drift, freshness};
 use crate::lock::{Freshness, StageState};
 use crate::store::{Manifest, StageTotals};

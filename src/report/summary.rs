@@ -1,19 +1,18 @@
 //! The report of `fanfold run`: shows row and call counts, label shares, the first rows of each kind of error, and the
 //! files written.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::audit;
-use super::numbers::{count, number};
+use super::text::{count, number};
 use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
 use crate::stats::wilson;
-use crate::store::{ErrorKind, Manifest, RowCounts, Share, StageTotals};
+use crate::store::{Audit, ErrorKind, Manifest, RowCounts, Share, StageTotals};
 
 const MESSAGE: usize = 160;
 
@@ -129,7 +128,7 @@ fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known:
     let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
     let money = totals.usd.map_or(String::new(), |usd| format!(", {usd:.*} usd", if usd < 1.0 { 4 } else { 2 }));
     writeln!(f, "{:width$}  {}; {tokens}{money}", "", parts.join(", "))?;
-    f.write_str(&audit::lines(totals, width))?;
+    f.write_str(&packing(totals, width))?;
     let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (column, share) in &totals.shares {
         for (i, line) in labels(share).into_iter().enumerate() {
@@ -178,9 +177,85 @@ fn failures(kind: &str, error: &ErrorKind) -> String {
     format!("{} failed as {kind}, {rows}: {message}", count(error.count, "call"))
 }
 
+/// The lines about a stage with packs, indented by `width` columns. Empty for other stages.
+fn packing(totals: &StageTotals, width: usize) -> String {
+    let mut out = String::new();
+    let singles = totals.audit.as_ref().map_or(0, |audit| audit.single.answers);
+    if totals.without_packing > 0 {
+        let calls = totals.calls + totals.from_ledger;
+        let audit = if singles > 0 { ", including the audit" } else { "" };
+        let without = number(totals.without_packing);
+        let _ = writeln!(out, "{:width$}  {}{audit}, instead of {without} without packing", "", count(calls, "call"));
+    }
+    if let Some(audit) = &totals.audit {
+        compared(&mut out, audit, width);
+    }
+    out
+}
+
+fn compared(out: &mut String, audit: &Audit, width: usize) {
+    let failed = if audit.failed > 0 { format!(", {} failed", number(audit.failed)) } else { String::new() };
+    let _ =
+        writeln!(out, "{:width$}  audit: {} repeated one by one{failed}", "", count(audit.single.answers, "answer"));
+    for (name, column) in &audit.columns {
+        let share = 100.0 * column.differ as f64 / audit.compared.max(1) as f64;
+        let (differ, of) = (number(column.differ), number(audit.compared));
+        let _ = writeln!(out, "{:width$}    {name}: {differ} of {of} differ ({share:.1} %)", "");
+        for (label, discord) in column.labels.iter().filter(|(_, d)| d.packed_only + d.single_only > 0) {
+            let (packed, single) = (number(discord.packed_only), number(discord.single_only));
+            let _ = writeln!(
+                out,
+                "{:width$}      {label}: {packed} only in a pack, {single} only alone, McNemar p = {}",
+                "",
+                p(discord.p_value)
+            );
+        }
+    }
+    if let (Some(single), Some(packed)) = (audit.single.mean(), audit.packed.mean()) {
+        let saved = 100.0 * (1.0 - packed / single.max(f64::MIN_POSITIVE));
+        let than = if saved < 0.0 { "more" } else { "less" };
+        let _ = writeln!(
+            out,
+            "{:width$}    {single:.1} tokens an answer alone, {packed:.1} in packs ({:.1} % {than})",
+            "",
+            saved.abs()
+        );
+    }
+}
+
+fn p(value: f64) -> String {
+    if value < 0.001 { "< 0.001".to_owned() } else { format!("{value:.3}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::audit::Cost;
+
+    #[test]
+    fn what_packs_saved_and_changed() {
+        let labels = ["good", "bad"].map(str::to_owned);
+        let mut one = Audit { compared: 10, ..Audit::default() };
+        for _ in 0..6 {
+            one.compare("label", &labels, Some("good"), Some("bad"));
+        }
+        one.compare("sure", &["true".to_owned()], Some("true"), Some("true"));
+        one.single = Cost { answers: 10, tokens: 500 };
+        one.packed = Cost { answers: 1000, tokens: 20_000 };
+        let mut audit = Audit::default();
+        audit.add(&one);
+        let totals = StageTotals { calls: 110, without_packing: 1000, audit: Some(audit), ..StageTotals::default() };
+        let expected = "      110 calls, including the audit, instead of 1,000 without packing
+      audit: 10 answers repeated one by one
+        label: 6 of 10 differ (60.0 %)
+          good: 6 only in a pack, 0 only alone, McNemar p = 0.031
+          bad: 0 only in a pack, 6 only alone, McNemar p = 0.031
+        sure: 0 of 10 differ (0.0 %)
+        50.0 tokens an answer alone, 20.0 in packs (60.0 % less)
+";
+        assert_eq!(packing(&totals, 4), expected);
+        assert_eq!(packing(&StageTotals { calls: 7, ..StageTotals::default() }, 4), "");
+    }
 
     fn share<const N: usize>(labels: [(&str, u64); N], null: u64) -> Share {
         Share { labels: labels.map(|(label, given)| (label.to_owned(), given)).into_iter().collect(), null }

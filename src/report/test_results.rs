@@ -6,8 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::diagnostics;
-use super::numbers::{count, number};
-use super::printable::is_printable;
+use super::text::{count, is_printable, number};
 use crate::assertion::{Finding, Severity};
 use crate::document::{Diagnostic, Document, SourcePosition};
 use crate::spec::TestSpec;

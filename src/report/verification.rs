@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::drift;
-use super::numbers::count;
+use super::text::count;
 use crate::lock::Verified;
 
 const NAMED: usize = 6;

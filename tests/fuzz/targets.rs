@@ -41,7 +41,7 @@ pub fn spec(data: &[u8]) {
             assert!(document.text.get(span).is_some(), "a problem points outside of the text");
         }
         let shown = diagnostics::human(&problems, &document, false);
-        assert!(!shown.contains(|c: char| !crate::report::printable::is_printable(c)), "a control character is shown");
+        assert!(!shown.contains(|c: char| !crate::report::text::is_printable(c)), "a control character is shown");
         diagnostics::json(&problems, &document);
         diagnostics::github(&problems, &document);
         diagnostics::sarif(&problems, &document);

@@ -1,6 +1,5 @@
 //! Bench statistics compared with values worked out by hand, and the advice for given numbers.
 
-use super::advice::advice;
 use super::*;
 use crate::provider::Missed;
 

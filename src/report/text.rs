@@ -1,0 +1,99 @@
+//! Text for people: numbers with their nouns, grids of cells, and printable characters.
+//!
+//! Cells, replies, specs, server names and file names can contain characters that control a terminal or change the
+//! direction of text. `cli` passes its output through this module.
+
+use std::borrow::Cow;
+
+use unicode_width::UnicodeWidthStr;
+
+pub(crate) const GAP: usize = 2;
+
+/// A number with its noun: `1 row`, `1,234 rows`.
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", number(n), if n == 1 { "" } else { "s" })
+}
+
+pub(crate) fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// The text, cut to at most `most` characters.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}..", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The rows as lines; `is_right` selects the right-aligned columns.
+pub(crate) fn grid(rows: &[Vec<String>], indent: &str, is_right: impl Fn(usize) -> bool) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.width()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = indent.to_owned();
+        for (i, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let gap = " ".repeat(if i == 0 { 0 } else { GAP });
+            let space = " ".repeat(width - cell.width());
+            line += &if is_right(i) { gap + &space + cell } else { gap + cell + &space };
+        }
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// Whether `c` can be printed: not a control character (except line ends and tabs) or a text direction mark.
+pub(crate) fn is_printable(c: char) -> bool {
+    let turns = matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    !turns && (!c.is_control() || c == '\n' || c == '\t')
+}
+
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    match text.chars().all(is_printable) {
+        true => Cow::Borrowed(text),
+        false => text.chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect(),
+    }
+}
+
+/// Equivalent JSON text whose strings escape unprintable characters.
+pub(crate) fn printable_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_printable(c) {
+            true => out.push(c),
+            false => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_replaced() {
+        let text = "a\u{1b}]0;x\u{7}\rb\u{9b}31m\u{202e}c\u{2066}\n\td é 平";
+        assert_eq!(printable(text), "a\u{fffd}]0;x\u{fffd}\u{fffd}b\u{fffd}31m\u{fffd}c\u{fffd}\n\td é 平");
+        assert!(matches!(printable("plain\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn json_keeps_its_meaning() {
+        let text = "a\u{1b}\u{9b}\u{202e}\r\n";
+        let json = printable_json(&serde_json::to_string(text).unwrap());
+        assert!(json.chars().all(is_printable), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+}
