@@ -6,8 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::bounds::Bounds;
-use super::check::RowRule;
-use super::config::{Assertion, AssertionConfig};
+use super::config::{Assertion, AssertionConfig, RowRule};
 use super::context::TestContext;
 use super::finding::{RowsView, count, shown};
 use super::scalar::Scalar;

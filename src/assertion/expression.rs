@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::check::{Check, Rule};
-use super::config::{Assertion, AssertionConfig};
+use super::config::{Assertion, AssertionConfig, Check, Rule};
 use super::context::TestContext;
 use super::finding::{Finding, RowsView, rounded};
 use crate::document::{Path, Problems};

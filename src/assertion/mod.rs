@@ -5,7 +5,6 @@
 //! rule (a `RowRule` in `columns` if each row is checked alone), and a row in [`ASSERTIONS`].
 
 mod bounds;
-mod check;
 mod columns;
 mod config;
 mod context;
@@ -16,8 +15,7 @@ mod shares;
 
 use crate::registry::Kind;
 
-pub(crate) use check::Check;
-pub(crate) use config::{Assertion, AssertionConfig, Severity};
+pub(crate) use config::{Assertion, AssertionConfig, Check, Severity};
 pub(crate) use context::{StageErrors, TestContext};
 pub(crate) use finding::{Finding, RowsView};
 

@@ -4,8 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::bounds::Bounds;
-use super::check::{Check, RowRule, Rule};
-use super::config::{Assertion, AssertionConfig};
+use super::config::{Assertion, AssertionConfig, Check, RowRule, Rule};
 use super::context::TestContext;
 use super::finding::{Finding, RowsView, count, rounded, shown};
 use super::scalar::Scalar;

@@ -14,8 +14,9 @@ use crate::provider::{CallErrorKind, EndpointError};
 use crate::report::drift;
 use crate::run::RunError;
 use crate::source::SourceError;
-use crate::spec::load::{LoadError, folder_of};
+use crate::spec::load::LoadError;
 use crate::store::{LedgerError, StoreError};
+use crate::table::parquet::folder_of;
 
 /// The reason why a command stopped. [`Failure::show`] is the only place that prints one.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ fn rescue(path: &Path) -> String {
     let (file, folder) = (path.display(), folder_of(path));
     let aside = folder.join("damaged.sqlite");
     let aside = aside.display();
-    let project = folder_of(&folder);
+    let project = folder_of(folder);
     format!(
         "to save the readable part:\n  mv {file} {aside}; mv {file}-wal {aside}-wal; rm -f {file}-shm\n  \
          fanfold ledger import {aside} --into {}\nthe next run repeats the calls that cannot be read",

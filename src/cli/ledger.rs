@@ -6,8 +6,8 @@ use super::output::write_json;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::report::ledger::{ExportReport, GcReport, ImportReport, ImportedFile, InfoReport, VerifyReport};
 use crate::run::current;
-use crate::spec::load::folder_of;
 use crate::store::{self, Project, StoreError};
+use crate::table::parquet::folder_of;
 
 /// Manages the ledger: every finished call of a project, shared by all specs of a folder.
 #[derive(Debug, clap::Args)]
@@ -93,7 +93,7 @@ struct Import {
 }
 
 fn project(place: &Path) -> Project {
-    if place.is_dir() { Project::of(place) } else { Project::of(&folder_of(place)) }
+    if place.is_dir() { Project::of(place) } else { Project::of(folder_of(place)) }
 }
 
 /// Returns the project of a spec or a folder, with its ledger. The ledger must exist.

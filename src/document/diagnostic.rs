@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+/// The most syntax errors that are reported. Later ones usually follow from the first.
+pub(super) const MOST_SYNTAX_ERRORS: usize = 20;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Segment {
     Key(String),
@@ -139,6 +142,16 @@ impl Diagnostic {
 
     pub(crate) fn warning(rule: &'static str, path: Path, message: impl Into<String>) -> Self {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(rule, path, message) }
+    }
+
+    /// A syntax error, in the same words for both formats.
+    pub(super) fn syntax(span: Range<usize>, message: impl Into<String>) -> Self {
+        Diagnostic { place: SourcePosition::Span(span), ..Diagnostic::error("syntax", Path::root(), message) }
+    }
+
+    pub(super) fn too_large(span: Range<usize>) -> Self {
+        let help = format!("whole numbers go from {} to {}", i64::MIN, i64::MAX);
+        Diagnostic::syntax(span, "this number is too large").help(help)
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {

@@ -11,7 +11,6 @@ mod problems;
 mod reader;
 mod scalar;
 mod schema;
-mod syntax;
 mod text;
 mod toml;
 mod tree;

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::diagnostic::{Diagnostic, Segment, SourcePosition};
-use super::syntax::syntax;
 use super::tree::{Node, Value};
 use super::{toml, yaml};
 
@@ -59,7 +58,9 @@ impl Document {
         }
         let tree = if text.len() > LARGEST {
             let message = format!("the file has {} bytes, more than the {LARGEST} that a spec may have", text.len());
-            Err(vec![syntax(0..0, message).help("put data in a separate file and name that file in the spec")])
+            Err(vec![
+                Diagnostic::syntax(0..0, message).help("put data in a separate file and name that file in the spec"),
+            ])
         } else {
             match format {
                 SpecFormat::Toml => toml::parse(&text),

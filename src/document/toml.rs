@@ -5,8 +5,7 @@ use std::ops::Range;
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, SourcePosition};
-use super::syntax::{MOST_SYNTAX_ERRORS, syntax, too_large};
+use super::diagnostic::{Diagnostic, MOST_SYNTAX_ERRORS, SourcePosition};
 use super::tree::{Entry, Node, Value};
 
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
@@ -15,7 +14,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
         .iter()
         .map(|error| {
             let span = error.span().unwrap_or(text.len()..text.len());
-            let problem = syntax(span, error.message());
+            let problem = Diagnostic::syntax(span, error.message());
             match error.message() {
                 "duplicate key" => problem.help("a key, and a table by its header, can be given only once"),
                 _ => problem,
@@ -86,7 +85,7 @@ impl Reading<'_> {
     }
 
     fn refuse(&mut self, span: Range<usize>) -> Value {
-        self.problems.push(too_large(span));
+        self.problems.push(Diagnostic::too_large(span));
         Value::Null
     }
 }

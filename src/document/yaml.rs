@@ -9,9 +9,8 @@ use std::ops::Range;
 
 use serde_yaml::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, StructureStyle, Tag};
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, MOST_SYNTAX_ERRORS};
 use super::scalar;
-use super::syntax::{MOST_SYNTAX_ERRORS, syntax, too_large};
 use super::tree::{Entry, Node, Value};
 
 const DEEPEST: usize = 64;
@@ -89,7 +88,9 @@ impl Reading {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(syntax(span, "a second document begins here").help("a spec is one YAML document"));
+                    return Err(
+                        Diagnostic::syntax(span, "a second document begins here").help("a spec is one YAML document")
+                    );
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -126,7 +127,7 @@ impl Reading {
         if !as_text {
             let at = place.tag_span().and_then(|s| s.byte_range()).unwrap_or_else(|| span.clone());
             let message = format!("the tag `{}` has no meaning in a spec", tag.original());
-            self.problems.push(syntax(at, message).help("leave the tag out; quotes make text of a number"));
+            self.problems.push(Diagnostic::syntax(at, message).help("leave the tag out; quotes make text of a number"));
         }
         as_text
     }
@@ -139,15 +140,15 @@ impl Reading {
         let bytes = key.len();
         self.charge(Size { nodes: 0, bytes, depth: 0 }, &span)?;
         if plain && key == "<<" {
-            let problem = syntax(span.clone(), "merge keys (`<<`) are not understood here");
+            let problem = Diagnostic::syntax(span.clone(), "merge keys (`<<`) are not understood here");
             self.problems.push(problem.help("write the fields out"));
         } else if plain && key.is_empty() {
-            self.problems.push(syntax(span.clone(), "a key is missing before the `:`"));
+            self.problems.push(Diagnostic::syntax(span.clone(), "a key is missing before the `:`"));
         }
         if let Some(OpenNode { body: Body::Table(_, seen, waiting), size, .. }) = self.open.last_mut() {
             size.bytes += bytes;
             if !seen.insert(key.clone()) {
-                let problem = syntax(span.clone(), format!("the key `{key}` is given twice"));
+                let problem = Diagnostic::syntax(span.clone(), format!("the key `{key}` is given twice"));
                 self.problems.push(problem.help("a key can be given only once in a table"));
             }
             *waiting = Some((key, span));
@@ -157,7 +158,7 @@ impl Reading {
 
     fn plain(&mut self, text: &str, span: &Range<usize>) -> Value {
         scalar::plain(text).unwrap_or_else(|| {
-            self.problems.push(too_large(span.clone()));
+            self.problems.push(Diagnostic::too_large(span.clone()));
             Value::Null
         })
     }
@@ -170,7 +171,7 @@ impl Reading {
         body: Body,
     ) -> Result<(), Diagnostic> {
         if self.awaits_key() {
-            return Err(syntax(span, "a key must be text, not a list or a table")
+            return Err(Diagnostic::syntax(span, "a key must be text, not a list or a table")
                 .help("a text that begins with `{` or `[`, such as `{{ text }}`, needs quotes"));
         }
         if self.open.len() >= DEEPEST {
@@ -210,10 +211,10 @@ impl Reading {
 
     fn alias(&mut self, anchor: usize, span: Range<usize>) -> Result<(), Diagnostic> {
         if self.awaits_key() {
-            return Err(syntax(span, "a key must be text, not an alias"));
+            return Err(Diagnostic::syntax(span, "a key must be text, not an alias"));
         }
         let Some(size) = self.anchors.get(&anchor).map(|(_, size)| *size) else {
-            return Err(syntax(span, "this alias is inside the value that it refers to"));
+            return Err(Diagnostic::syntax(span, "this alias is inside the value that it refers to"));
         };
         if self.open.len() + size.depth > DEEPEST {
             return Err(too_deep(span));
@@ -251,10 +252,13 @@ impl Reading {
         self.total.nodes = self.total.nodes.saturating_add(size.nodes);
         self.total.bytes = self.total.bytes.saturating_add(size.bytes);
         if self.total.nodes > MOST_NODES {
-            return Err(syntax(span.clone(), format!("the document has more than {MOST_NODES} values")));
+            return Err(Diagnostic::syntax(span.clone(), format!("the document has more than {MOST_NODES} values")));
         }
         if self.total.bytes > MOST_BYTES {
-            return Err(syntax(span.clone(), format!("the document has more than {MOST_BYTES} bytes of text")));
+            return Err(Diagnostic::syntax(
+                span.clone(),
+                format!("the document has more than {MOST_BYTES} bytes of text"),
+            ));
         }
         Ok(())
     }
@@ -272,13 +276,13 @@ fn unreadable(kind: &ErrorKind, span: Range<usize>) -> Diagnostic {
         ErrorKind::UnexpectedCharacter { .. } => "a text that begins with this character needs quotes",
         ErrorKind::UnknownAnchor => "a text that begins with `*` needs quotes",
         ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockMappingKey => "look at the indentation",
-        _ => return syntax(span, kind.to_string()),
+        _ => return Diagnostic::syntax(span, kind.to_string()),
     };
-    syntax(span, kind.to_string()).help(help)
+    Diagnostic::syntax(span, kind.to_string()).help(help)
 }
 
 fn too_deep(span: Range<usize>) -> Diagnostic {
-    syntax(span, format!("lists and tables are nested deeper than {DEEPEST} levels"))
+    Diagnostic::syntax(span, format!("lists and tables are nested deeper than {DEEPEST} levels"))
 }
 
 #[cfg(test)]

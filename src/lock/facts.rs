@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::prompt::Message;
 use crate::provider::Call;
 use crate::spec::{TableFormat, TableId, TableSpec};
-use crate::store::{Replies, RowCounts, RunDir, read_output};
+use crate::store::{PartFacts, RowCounts, RunDir, read_output};
 use crate::table::column_words;
 
 #[derive(Clone, Debug, Default)]
@@ -158,7 +158,7 @@ impl Lock {
             }
         }
         let parts: HashMap<TableId, _> = plan.stages().filter_map(|i| Some((i, parts_of(plan, dir, i)?))).collect();
-        for (i, (counts, _)) in &parts {
+        for (i, PartFacts { counts, .. }) in &parts {
             if let Some(locked) = self.stages.get_mut(spec.stage(*i).name.as_str()) {
                 locked.rows = Some(counts.total());
                 [locked.answered, locked.failed, locked.skipped] = known(counts, 1);
@@ -166,7 +166,7 @@ impl Lock {
         }
         if parts.len() == plan.stages().count() {
             for (name, model) in &mut self.models {
-                let named = parts.values().filter_map(|(_, replies)| replies.get(name)).flatten();
+                let named = parts.values().filter_map(|part| part.replies.get(name)).flatten();
                 let builds: BTreeSet<String> = named.cloned().collect();
                 model.build.replies = Some(builds.into_iter().collect());
             }
@@ -175,7 +175,7 @@ impl Lock {
             let (name, output) = spec.outputs.get_index(i).expect("an index of this table");
             let Some(locked) = self.outputs.get_mut(name.as_str()) else { continue };
             locked.rows = locked.rows.or_else(|| rows_of(plan, dir, output.input));
-            let Some((counts, _)) = parts.get(&output.input) else { continue };
+            let Some(PartFacts { counts, .. }) = parts.get(&output.input) else { continue };
             [locked.answered, locked.failed, locked.skipped] = known(counts, spec.stage(output.input).answers.fold());
         }
     }
@@ -217,16 +217,12 @@ fn rows_of(plan: &Plan, dir: &RunDir, input: TableId) -> Option<u64> {
 }
 
 /// The sums over the parts of a stage; `None` if a part is not committed.
-pub(crate) fn parts_of(plan: &Plan, dir: &RunDir, stage: TableId) -> Option<(RowCounts, Replies)> {
+pub(crate) fn parts_of(plan: &Plan, dir: &RunDir, stage: TableId) -> Option<PartFacts> {
     let name = plan.spec.stage(stage).name.as_str();
-    let (mut counts, mut replies) = (RowCounts::default(), Replies::new());
     let rows = rows_of(plan, dir, plan.spec.stage(stage).input)?;
+    let mut sum = PartFacts::default();
     for part in plan.parts(stage, rows) {
-        let facts = dir.committed(name, part.number)?.facts;
-        counts += facts.counts;
-        for (model, builds) in facts.replies {
-            replies.entry(model).or_default().extend(builds);
-        }
+        sum.add(dir.committed(name, part.number)?.facts);
     }
-    Some((counts, replies))
+    Some(sum)
 }

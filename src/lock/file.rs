@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::ask::KEY_VERSION;
 use crate::provider::Build;
 use crate::store::{Manifest, StoreError};
-use crate::table::parquet::{clean, write_whole};
+use crate::table::parquet::{clean, folder_of, write_whole};
 
 /// The version of the file format; newer versions are refused.
 const VERSION: u32 = 1;
@@ -30,7 +30,7 @@ const VERSION: u32 = 1;
 const HEAD: &str = "# What this pipeline's tables were made from, and what they are. Written by `fanfold run`, checked by\n\
                     # `fanfold verify`; keep it in git. Hashes are BLAKE3.\n";
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Lock {
     pub(crate) version: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Lock {
     pub(crate) outputs: BTreeMap<String, LockedOutput>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LockedTool {
     /// The version of fanfold that wrote the lock. Not a facet, since a new version alone changes no table.
@@ -57,7 +57,7 @@ pub(crate) struct LockedTool {
     pub(crate) calls: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LockedSpec {
     /// The hash of [`crate::spec::Spec::meaning`].
@@ -173,11 +173,7 @@ impl Lock {
             version: VERSION,
             tool: LockedTool { fanfold: env!("CARGO_PKG_VERSION").to_owned(), calls: KEY_VERSION.to_owned() },
             spec: LockedSpec { meaning: meaning.to_owned() },
-            sources: BTreeMap::new(),
-            models: BTreeMap::new(),
-            transforms: BTreeMap::new(),
-            stages: BTreeMap::new(),
-            outputs: BTreeMap::new(),
+            ..Lock::default()
         }
     }
 
@@ -222,7 +218,7 @@ impl Lock {
 
     /// Writes the lock to `path` atomically. The caller must hold the run's lock.
     pub(crate) fn write(&self, path: &Path) -> Result<(), StoreError> {
-        clean(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), Some(path));
+        clean(folder_of(path), Some(path));
         write_whole(path, self.to_toml().as_bytes()).map_err(StoreError::io(path))
     }
 

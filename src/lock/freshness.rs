@@ -93,7 +93,7 @@ pub(crate) fn freshness(
             why.clear();
         }
         // Complete parts without failures are kept, so the ledger is not read for them.
-        let kept = parts.is_some_and(|(counts, _)| counts.failed == 0) && concerned(&own).is_empty();
+        let kept = parts.is_some_and(|part| part.counts.failed == 0) && concerned(&own).is_empty();
         let sent = plan.rows(plan.spec.stage(i).input).map(|_| outlook.calls.saturating_sub(outlook.from_ledger));
         let to_send = if kept { Some(0) } else { sent };
         Freshness { name, state, why, to_send, outlook: *outlook }

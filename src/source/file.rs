@@ -47,13 +47,8 @@ impl FileFormat {
     }
 }
 
-pub(crate) const KIND: Kind<Box<dyn Source>> = Kind {
-    name: "file",
-    about: "Rows of CSV, TSV, JSON Lines or Parquet files.",
-    schema: File::json_schema,
-    fields: document::fields_of::<File>,
-    decode,
-};
+pub(crate) const KIND: Kind<Box<dyn Source>> =
+    Kind::new::<File>("file", "Rows of CSV, TSV, JSON Lines or Parquet files.", decode);
 
 /// Rows of CSV, TSV, JSON Lines or Parquet files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

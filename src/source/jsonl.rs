@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -19,42 +20,37 @@ use super::format::{DataFile, Reader, TextOptions};
 use super::inference::Seen;
 use super::text::{Position, Text};
 
+/// The columns in the order in which the objects first name them, with what was seen in them.
 #[derive(Default)]
-pub(crate) struct Columns {
-    names: Vec<String>,
-    seen: Vec<Seen>,
-    places: HashMap<String, usize>,
-}
+pub(crate) struct Columns(IndexMap<String, Seen>);
 
 impl Columns {
-    pub(crate) fn names(&self) -> &[String] {
-        &self.names
-    }
-
     /// The schema: the types in `types`, else the narrowest that keep all values.
     pub(crate) fn schema(&self, types: &BTreeMap<String, Type>) -> SchemaRef {
         let ty = |name: &String, seen: &Seen| types.get(name).copied().unwrap_or_else(|| seen.ty());
-        schema(self.names.iter().zip(&self.seen).map(|(name, seen)| (name.as_str(), ty(name, seen))))
+        schema(self.0.iter().map(|(name, seen)| (name.as_str(), ty(name, seen))))
     }
 }
 
-pub(crate) fn scan(text: Text, shown: &str, nulls: &[String], columns: &mut Columns) -> Result<(), SourceError> {
+pub(crate) fn scan(
+    text: Text,
+    shown: &str,
+    nulls: &[String],
+    Columns(columns): &mut Columns,
+) -> Result<(), SourceError> {
     let mut lines = Lines::new(text, shown);
     while lines.read()? {
         for (key, value) in lines.object()? {
-            let place = match columns.places.get(key.as_ref()) {
-                Some(&place) => place,
-                None if columns.names.len() == MOST_COLUMNS => {
+            let cell = lines.cell(value, nulls)?;
+            let full = columns.len() == MOST_COLUMNS;
+            let seen = match columns.get_mut(key.as_ref()) {
+                Some(seen) => seen,
+                None if full => {
                     return Err(lines.error(None, &format!("more than {MOST_COLUMNS} different keys by here")));
                 }
-                None => {
-                    columns.places.insert(key.clone().into_owned(), columns.names.len());
-                    columns.names.push(key.into_owned());
-                    columns.seen.push(Seen::default());
-                    columns.names.len() - 1
-                }
+                None => columns.entry(key.into_owned()).or_default(),
             };
-            if let (Some(cell), Some(seen)) = (lines.cell(value, nulls)?, columns.seen.get_mut(place)) {
+            if let Some(cell) = cell {
                 seen.add(value.get(), &cell);
             }
         }
@@ -136,11 +132,12 @@ impl Reader for JsonlReader {
             [one] => one.shown.clone(),
             _ => format!("{} and the other files", files[0].shown),
         };
-        if columns.names().is_empty() {
+        let names: Vec<String> = columns.0.keys().cloned().collect();
+        if names.is_empty() {
             let message = format!("{shown}: has no objects with keys, so there are no columns");
             return Err(SourceError::new(message).help("write one object per line").at(["path"]));
         }
-        check_types(options.types, columns.names(), &shown)?;
+        check_types(options.types, &names, &shown)?;
         Ok(columns.schema(options.types))
     }
 

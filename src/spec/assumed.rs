@@ -11,17 +11,6 @@ use arrow_schema::{DataType, Field, Schema};
 use super::columns::Relation;
 use crate::document::{Diagnostic, Node, Value};
 
-/// The rules that depend on the columns of an input.
-const ABOUT_COLUMNS: [&str; 8] = [
-    "unknown-column",
-    "unknown-variable",
-    "duplicate-column",
-    "ambiguous-column",
-    "bad-example",
-    "text-compared",
-    "unknown-stage",
-    "wrong-type",
-];
 /// The rules about one value that apply whatever the other fields of its table are.
 const ABOUT_ONE_VALUE: [&str; 2] = ["bad-template", "unreadable-file"];
 /// Fields of stages that no template and no column name depends on.
@@ -51,7 +40,17 @@ fn collect(node: &Node, words: &mut BTreeSet<String>) {
 
 /// Whether a problem exists whatever the columns of the input are.
 pub(super) fn without_columns(problem: &Diagnostic) -> bool {
-    !ABOUT_COLUMNS.contains(&problem.rule)
+    !matches!(
+        problem.rule,
+        "unknown-column"
+            | "unknown-variable"
+            | "duplicate-column"
+            | "ambiguous-column"
+            | "bad-example"
+            | "text-compared"
+            | "unknown-stage"
+            | "wrong-type"
+    )
 }
 
 /// Whether a problem exists whatever the values of the `broken` fields should be.

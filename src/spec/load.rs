@@ -1,9 +1,10 @@
 //! Loading: reads and checks the file of a spec.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Spec;
 use crate::document::{Diagnostic, Document, SpecFormat};
+use crate::table::parquet::folder_of;
 
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -31,14 +32,8 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
     match Document::parse(name, text, format) {
         Err(unreadable) => Ok(Loaded { document: unreadable.document, problems: unreadable.problems, spec: None }),
         Ok(mut document) => {
-            let (spec, problems) = Spec::check(&mut document, &folder_of(path));
+            let (spec, problems) = Spec::check(&mut document, folder_of(path));
             Ok(Loaded { document, problems, spec })
         }
     }
-}
-
-/// Returns the folder of a file, or `.` for a bare file name.
-pub(crate) fn folder_of(file: &Path) -> PathBuf {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new(".")).to_owned()
 }

@@ -34,24 +34,19 @@ pub(crate) fn schema() -> Value {
         ),
         ("outputs", "The tables to write, by name.", output),
     ];
-    let properties = top["properties"].as_object_mut();
-    if let Some(properties) = properties {
-        for (name, about, item) in sections {
-            properties.insert(name.to_owned(), named(about, item));
-        }
-        let about = "Requirements on the tables; `fanfold test` checks them.";
-        let tests =
-            json!({ "description": about, "type": "array", "items": one_of(ASSERTIONS, Some(&test), generator) });
-        properties.insert("tests".to_owned(), tests);
+    let mut properties = top["properties"].take();
+    for (name, about, item) in sections {
+        properties[name] = named(about, item);
     }
-    let mut schema = Map::new();
-    schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
-    schema.insert("title".to_owned(), json!("fanfold pipeline spec"));
-    schema.insert("description".to_owned(), json!("Language models over tables, declared in a spec."));
-    for key in ["type", "properties", "additionalProperties"] {
-        schema.insert(key.to_owned(), top[key].take());
-    }
-    let mut schema = Value::Object(schema);
+    properties["tests"] = json!({
+        "description": "Requirements on the tables; `fanfold test` checks them.",
+        "type": "array", "items": one_of(ASSERTIONS, Some(&test), generator),
+    });
+    let mut schema = json!({
+        "$schema": "http://json-schema.org/draft-07/schema#", "title": "fanfold pipeline spec",
+        "description": "Language models over tables, declared in a spec.", "type": top["type"],
+        "properties": properties, "additionalProperties": top["additionalProperties"],
+    });
     tidy(&mut schema);
     schema
 }

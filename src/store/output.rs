@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::error::StoreError;
 use crate::spec::TableFormat;
-use crate::table::parquet::{Options, TableError, TableWriter, new_file, persist};
+use crate::table::parquet::{Options, TableError, TableWriter, folder_of, new_file, persist};
 use crate::table::{Cell, cell_at};
 
 pub(crate) fn write(
@@ -38,7 +38,7 @@ fn write_text(
     batches: impl Iterator<Item = Result<RecordBatch, TableError>>,
 ) -> Result<u64, StoreError> {
     let io = |error| StoreError::Io { path: path.to_owned(), error };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
     let file = new_file(path).map_err(io)?;
     let mut text = BufWriter::new(file.as_file().try_clone().map_err(io)?);

@@ -70,24 +70,18 @@ impl Project {
 
     /// Locks the ledger for adding. Several processes may hold this lock.
     pub(crate) fn share(&self) -> Result<Hold, StoreError> {
-        let (file, path) = self.lock_file(LEDGER)?;
-        let locked = file.try_lock_shared();
-        held(file, path, locked, |_| StoreError::Cleaning)
+        Ok(self.hold(LEDGER, File::try_lock_shared, |_| StoreError::Cleaning)?.0)
     }
 
     /// Locks the ledger for dropping answers. No other process may use the ledger meanwhile.
     pub(crate) fn alone(&self) -> Result<Hold, StoreError> {
-        let (file, path) = self.lock_file(LEDGER)?;
-        let locked = file.try_lock();
-        held(file, path, locked, |_| StoreError::InUse)
+        Ok(self.hold(LEDGER, File::try_lock, |_| StoreError::InUse)?.0)
     }
 
     /// Locks `path`, called `what` in messages, for writing. The error names the process that holds the lock.
     pub(crate) fn lock(&self, path: &Path, what: &str) -> Result<Hold, StoreError> {
         let name = blake3::hash(real(path).as_os_str().as_encoded_bytes()).to_hex();
-        let (file, lock_path) = self.lock_file(&name[..16])?;
-        let locked = file.try_lock();
-        let mut hold = held(file, lock_path.clone(), locked, |mut file| {
+        let (mut hold, lock_path) = self.hold(&name[..16], File::try_lock, |mut file| {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             StoreError::Locked { what: what.to_owned(), holder: holder.trim().to_owned() }
@@ -102,27 +96,24 @@ impl Project {
         Ok(hold)
     }
 
-    fn lock_file(&self, name: &str) -> Result<(File, PathBuf), StoreError> {
+    /// Locks the lock file called `name`, and returns its path too. `taken` is the error if another process holds it.
+    fn hold(
+        &self,
+        name: &str,
+        lock: fn(&File) -> Result<(), TryLockError>,
+        taken: impl FnOnce(File) -> StoreError,
+    ) -> Result<(Hold, PathBuf), StoreError> {
         let folder = self.root.join("locks");
         std::fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
         let path = folder.join(format!("{name}.lock"));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(&path).map_err(StoreError::io(&path))?;
-        Ok((file, path))
-    }
-}
-
-fn held(
-    file: File,
-    path: PathBuf,
-    locked: Result<(), TryLockError>,
-    taken: impl FnOnce(File) -> StoreError,
-) -> Result<Hold, StoreError> {
-    match locked {
-        Ok(()) => Ok(Hold { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(taken(file)),
-        Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
+        match lock(&file) {
+            Ok(()) => Ok((Hold { _file: file }, path)),
+            Err(TryLockError::WouldBlock) => Err(taken(file)),
+            Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::manifest::Manifest;
 use super::rundir::RunDir;
 use crate::source::{self, Source};
 use crate::table::diff::{Batches, Matching};
-use crate::table::parquet::{Table, TableError};
+use crate::table::parquet::{Table, TableError, folder_of};
 
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: u64 = 4 << 20;
@@ -41,7 +41,7 @@ enum Location {
 
 impl StoredTable {
     pub(crate) fn file(path: &Path) -> Result<StoredTable, String> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         // Escaped, because a file name may look like a glob pattern.
         let (pattern, format) = (glob::Pattern::escape(name), source::FileFormat::of(path));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::{RecordBatch, RecordBatchReader as _};
 use arrow_schema::SchemaRef;
-use arrow_select::concat::concat_batches;
+use arrow_select::coalesce::BatchCoalescer;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
@@ -58,10 +58,9 @@ pub(crate) struct Options {
 /// Writes a Parquet file under a temporary name and renames it when it is complete.
 pub(crate) struct TableWriter {
     path: PathBuf,
-    schema: SchemaRef,
     writer: ArrowWriter<NamedTempFile>,
-    waiting: Vec<RecordBatch>,
-    waiting_rows: usize,
+    /// Gathers the rows into steps.
+    steps: BatchCoalescer,
     rows: u64,
 }
 
@@ -86,7 +85,7 @@ impl TableWriter {
         }
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
         let writer = writer.map_err(TableError::parquet(path))?;
-        Ok(TableWriter { path: path.to_owned(), schema, writer, waiting: Vec::new(), waiting_rows: 0, rows: 0 })
+        Ok(TableWriter { path: path.to_owned(), writer, steps: BatchCoalescer::new(schema, STEP), rows: 0 })
     }
 
     pub(crate) fn rows(&self) -> u64 {
@@ -95,34 +94,17 @@ impl TableWriter {
 
     pub(crate) fn write(&mut self, batch: RecordBatch) -> Result<(), TableError> {
         self.rows += batch.num_rows() as u64;
-        self.waiting_rows += batch.num_rows();
-        self.waiting.push(batch);
-        while self.waiting_rows >= STEP {
-            self.step(STEP)?;
-        }
-        Ok(())
+        self.steps.push_batch(batch).map_err(|error| self.broken(error.into()))?;
+        self.encode()
     }
 
-    fn step(&mut self, rows: usize) -> Result<(), TableError> {
-        let mut parts = Vec::new();
-        let mut wanted = rows;
-        while wanted > 0 {
-            let first = self.waiting.remove(0);
-            let take = first.num_rows().min(wanted);
-            if take < first.num_rows() {
-                self.waiting.insert(0, first.slice(take, first.num_rows() - take));
+    /// Encodes the steps that are complete.
+    fn encode(&mut self) -> Result<(), TableError> {
+        while let Some(step) = self.steps.next_completed_batch() {
+            self.writer.write(&step).map_err(TableError::parquet(&self.path))?;
+            if self.writer.in_progress_size() > GROUP_BYTES {
+                self.writer.flush().map_err(TableError::parquet(&self.path))?;
             }
-            parts.push(first.slice(0, take));
-            wanted -= take;
-        }
-        self.waiting_rows -= rows;
-        let batch = match parts.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(&self.schema, many).map_err(|e| self.broken(e.into()))?,
-        };
-        self.writer.write(&batch).map_err(TableError::parquet(&self.path))?;
-        if self.writer.in_progress_size() > GROUP_BYTES {
-            self.writer.flush().map_err(TableError::parquet(&self.path))?;
         }
         Ok(())
     }
@@ -137,16 +119,16 @@ impl TableWriter {
 
     /// Finishes the file, makes it durable and renames it over any existing file.
     pub(crate) fn commit(mut self) -> Result<(), TableError> {
-        while self.waiting_rows > 0 {
-            self.step(self.waiting_rows.min(STEP))?;
-        }
+        self.steps.finish_buffered_batch().map_err(|error| self.broken(error.into()))?;
+        self.encode()?;
         let path = self.path;
         let file = self.writer.into_inner().map_err(TableError::parquet(&path))?;
         persist(file, &path).map_err(TableError::io(&path))
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder of a file, or `.` for a bare file name.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -7,8 +7,8 @@ use crate::document;
 use crate::lock::Lock;
 use crate::run::current;
 use crate::source;
-use crate::spec::load::folder_of;
 use crate::store::{Manifest, Project, RunDir, State, StoredTable};
+use crate::table::parquet::folder_of;
 
 pub(crate) enum Argument {
     Lock(Lock),
@@ -27,7 +27,7 @@ pub(crate) fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Fai
         return finished(RunDir::new(path.to_owned()));
     }
     if path.file_name().is_some_and(|name| name == "manifest.json") {
-        return finished(RunDir::new(folder_of(path)));
+        return finished(RunDir::new(folder_of(path).to_owned()));
     }
     if document::SpecFormat::of(path).is_some() {
         return of_spec(path, terminal);

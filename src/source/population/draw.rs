@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::graph::{Characteristic, Values};
-use super::numeric::Numeric;
 use super::quota::Quota;
 use crate::random::Streams;
 use crate::source::batches::BATCH_ROWS;
@@ -44,14 +43,8 @@ pub(crate) struct Draws {
 struct Column {
     streams: Streams,
     quotas: Option<Quotas>,
-    chances: Chances,
-}
-
-/// The distributions of a cell, for each combination of parent values.
-enum Chances {
-    /// Cumulative shares of the options.
-    Options(Vec<Vec<f64>>),
-    Numbers(Vec<Option<Numeric>>),
+    /// Cumulative shares of the options, for each combination of parent values.
+    sums: Vec<Vec<f64>>,
 }
 
 struct Quotas {
@@ -147,34 +140,34 @@ impl Iterator for Draws {
 
 impl Column {
     fn new(characteristic: &Characteristic, seed: u64) -> Column {
-        let chances = match &characteristic.values {
+        let sums = match &characteristic.values {
             Values::Options { shares, .. } => {
-                Chances::Options(shares.iter().map(|s| s.as_deref().map(sums).unwrap_or_default()).collect())
+                shares.iter().map(|s| s.as_deref().map(sums).unwrap_or_default()).collect()
             }
-            Values::Numbers { laws, .. } => Chances::Numbers(laws.clone()),
+            Values::Numbers { .. } => Vec::new(),
         };
-        Column { streams: streams(seed, &characteristic.name, &[]), quotas: None, chances }
+        Column { streams: streams(seed, &characteristic.name, &[]), quotas: None, sums }
     }
 
     fn cells(&mut self, characteristic: &Characteristic, block: &Block) -> Cells {
         let combinations = combinations(characteristic, block);
-        let numbers = block.first..;
-        match (&self.chances, &mut self.quotas) {
-            (Chances::Options(_), Some(quotas)) => {
+        let unit = |row: u64| self.streams.of(row).unit();
+        match (&characteristic.values, &mut self.quotas) {
+            (Values::Options { .. }, Some(quotas)) => {
                 Cells::Options(combinations.map(|combination| quotas.next(combination)).collect())
             }
-            (Chances::Options(sums), None) => {
+            (Values::Options { .. }, None) => {
                 let option = |(combination, row): (usize, u64)| {
-                    let unit = self.streams.of(row).unit();
-                    sums[combination].partition_point(|sum| *sum <= unit) as u32
+                    let unit = unit(row);
+                    self.sums[combination].partition_point(|sum| *sum <= unit) as u32
                 };
-                Cells::Options(combinations.zip(numbers).map(option).collect())
+                Cells::Options(combinations.zip(block.first..).map(option).collect())
             }
-            (Chances::Numbers(laws), _) => {
+            (Values::Numbers { laws, .. }, _) => {
                 let number = |(combination, row): (usize, u64)| {
-                    laws[combination].as_ref().map_or(f64::NAN, |law| law.at(self.streams.of(row).unit()))
+                    laws[combination].as_ref().map_or(f64::NAN, |law| law.at(unit(row)))
                 };
-                Cells::Numbers(combinations.zip(numbers).map(number).collect())
+                Cells::Numbers(combinations.zip(block.first..).map(number).collect())
             }
         }
     }

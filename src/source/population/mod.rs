@@ -21,13 +21,11 @@ mod schema;
 use std::path::{Path, PathBuf};
 
 use arrow_schema::SchemaRef;
-use schemars::JsonSchema;
 use serde_json::json;
 
 use super::batches::Batches;
 use super::error::SourceError;
 use super::rows::Source;
-use crate::document;
 use crate::registry::Kind;
 use columns::ID;
 use fields::Fields;
@@ -35,13 +33,9 @@ use respondents::How;
 
 pub(crate) use respondents::Population;
 
-pub(crate) const KIND: Kind<Box<dyn Source>> = Kind {
-    name: "population",
-    about: "Synthetic respondents, drawn from distributions or raked to margins.",
-    schema: Fields::json_schema,
-    fields: document::fields_of::<Fields>,
-    decode: read::decode,
-};
+const ABOUT: &str = "Synthetic respondents, drawn from distributions or raked to margins.";
+
+pub(crate) const KIND: Kind<Box<dyn Source>> = Kind::new::<Fields>("population", ABOUT, read::decode);
 
 impl Source for Population {
     fn seed(&mut self, seed: Option<u64>) {
