@@ -27,27 +27,15 @@ impl<T> Kind<T> {
         C: DeserializeOwned + JsonSchema,
         T: From<C>,
     {
-        let schema = |generator: &mut SchemaGenerator| generator.subschema_for::<C>();
-        let decode = |node: &Node, path: &Path, problems: &mut Problems| {
-            document::decode::<C>(node, path, problems).map(T::from)
-        };
-        Kind { name, about, schema, fields: document::fields_of::<C>, decode }
+        Kind::read_by::<C>(name, about, |node, path, problems| document::decode::<C>(node, path, problems).map(T::from))
     }
-}
 
-/// Finds the kind called `name`. Reports an unknown kind at `path` and suggests the nearest name, also from `others`.
-pub(crate) fn find<T>(
-    kinds: &'static [Kind<T>],
-    others: &[&'static str],
-    name: &str,
-    (what, path): (&str, &Path),
-    problems: &mut Problems,
-) -> Option<&'static Kind<T>> {
-    let kind = kinds.iter().find(|kind| kind.name == name);
-    if kind.is_none() {
-        let names = kinds.iter().map(|kind| kind.name).chain(others.iter().copied());
-        let problem = problems.error("unknown-type", path.clone(), format!("there is no {what} type `{name}`"));
-        problem.choices(name, &format!("{what} types"), names);
+    /// Returns the row for a kind with the fields of `C`, which `decode` reads.
+    pub(crate) const fn read_by<C: DeserializeOwned + JsonSchema>(
+        name: &'static str,
+        about: &'static str,
+        decode: fn(&Node, &Path, &mut Problems) -> Option<T>,
+    ) -> Self {
+        Kind { name, about, schema: C::json_schema, fields: document::fields_of::<C>, decode }
     }
-    kind
 }

@@ -10,12 +10,12 @@ const EXAMPLES: usize = 5;
 const LONGEST: usize = 80;
 
 pub(crate) struct RowsView<'a> {
-    batch: &'a RecordBatch,
+    pub(crate) batch: &'a RecordBatch,
     /// Maps the columns of the table to the columns of the batch.
-    places: &'a HashMap<usize, usize>,
-    key: Option<usize>,
+    pub(crate) places: &'a HashMap<usize, usize>,
+    pub(crate) key: Option<usize>,
     /// The number of the first row, from 1.
-    first: u64,
+    pub(crate) first: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +38,7 @@ pub(super) struct Violations {
     examples: Vec<Example>,
 }
 
-impl<'a> RowsView<'a> {
-    /// `first` is the number, from 1, of the first row; `places` maps columns of the table to those of `batch`.
-    pub(crate) fn new(
-        batch: &'a RecordBatch,
-        places: &'a HashMap<usize, usize>,
-        key: Option<usize>,
-        first: u64,
-    ) -> Self {
-        RowsView { batch, places, key, first }
-    }
-
+impl RowsView<'_> {
     pub(crate) fn len(&self) -> usize {
         self.batch.num_rows()
     }

@@ -59,7 +59,7 @@ fn found_in(text: &str, table: &RecordBatch) -> Finding {
         let mut check = assertion.rule.check();
         for first in (0..table.num_rows()).step_by(size) {
             let rows = columns.slice(first, size.min(table.num_rows() - first));
-            check.take(&RowsView::new(&rows, &places, Some(0), first as u64 + 1));
+            check.take(&RowsView { batch: &rows, places: &places, key: Some(0), first: first as u64 + 1 });
         }
         check.finding(table.num_rows() as u64)
     });

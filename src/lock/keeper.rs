@@ -1,12 +1,13 @@
-//! The keeper of a lock: compares it with a run before the first call, and writes it at the end.
+//! The keeper of a lock: compares it with a run before the first call, writes it at the end, and verifies it later.
 //!
 //! A normal run accepts changes of the author (spec, inputs) and rewrites the lock. Other changes (a model build, the
 //! format of call keys) stop the run until [`LockMode::Update`] accepts them.
 
 use std::path::{Path, PathBuf};
 
-use super::{Drift, Lock, LockError};
-use crate::store::StoreError;
+use super::{Comparison, Drift, Lock, LockError};
+use crate::plan::Plan;
+use crate::store::{Project, RunDir, StoreError};
 
 /// How a run uses the lock next to its spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,4 +98,21 @@ impl LockKeeper {
             }
         }
     }
+}
+
+pub(crate) struct Verified {
+    pub(crate) drift: Vec<Drift>,
+    /// The facets that cannot be checked in this environment.
+    pub(crate) unchecked: Vec<String>,
+    pub(crate) same: usize,
+}
+
+/// `now` is the lock that a run of `plan` would start with. Streams each output file once.
+pub(crate) fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project) -> Verified {
+    now.add_counts(plan, &RunDir::new(project.run(&plan.run_name())));
+    now.add_outputs(plan);
+    let (old, mut new) = (lock.facets(), now.facets());
+    let unchecked = new.assume(&old);
+    let Comparison { drift, same } = old.compare(&new);
+    Verified { drift, same: same - unchecked.len(), unchecked }
 }

@@ -10,16 +10,14 @@ mod file;
 mod freshness;
 mod keeper;
 mod prompts;
-mod verify;
 
 pub(crate) use drift::{Comparison, Drift};
 pub(crate) use facts::{ModelFacts, before};
 pub(crate) use file::{Lock, LockError};
 pub(crate) use freshness::{Freshness, Outlook, StageState, freshness};
 pub use keeper::LockMode;
-pub(crate) use keeper::{LockChange, LockFailure, LockKeeper};
+pub(crate) use keeper::{LockChange, LockFailure, LockKeeper, Verified, verify};
 pub(crate) use prompts::{PromptDigest, Prompts};
-pub(crate) use verify::{Verified, verify};
 
 #[cfg(test)]
 mod tests;

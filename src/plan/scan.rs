@@ -1,9 +1,9 @@
 //! Scanning: reads a source once before the first call, counts rows, checks keys and hashes the content.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use arrow_array::RecordBatch;
+use indexmap::IndexMap;
 
 use super::SourceFacts;
 use crate::source::SourceError;
@@ -74,7 +74,7 @@ fn name_repeated(
 ) -> Result<SourceError, SourceError> {
     let key = source.relation.key.unwrap_or_default();
     let wanted = &repeated[..repeated.len().min(EXAMPLES)];
-    let mut found: HashMap<u64, (String, Vec<u64>)> = HashMap::new();
+    let mut found: IndexMap<u64, (String, Vec<u64>)> = IndexMap::new();
     let mut row = 0;
     for batch in batches(source, folder, limit)? {
         let batch = batch?;
@@ -83,23 +83,15 @@ fn name_repeated(
             let cell = cell_at(batch.column(key).as_ref(), i);
             let hash = hash_of(&cell);
             if wanted.contains(&hash) {
-                let text = match cell {
-                    Cell::Text(text) => text,
-                    other => format!("{other:?}"),
-                };
-                found.entry(hash).or_insert_with(|| (text, Vec::new())).1.push(row);
+                found.entry(hash).or_insert_with(|| (cell.text(), Vec::new())).1.push(row);
             }
         }
     }
-    let mut examples: Vec<_> = found.into_values().collect();
-    examples.sort_by_key(|(_, rows)| rows[0]);
-    let examples: Vec<String> = examples
-        .iter()
-        .map(|(key, rows)| {
-            let rows: Vec<String> = rows.iter().take(3).map(u64::to_string).collect();
-            format!("`{key}` (rows {})", rows.join(", "))
-        })
-        .collect();
+    let example = |(key, rows): &(String, Vec<u64>)| {
+        let rows: Vec<String> = rows.iter().take(3).map(u64::to_string).collect();
+        format!("`{key}` (rows {})", rows.join(", "))
+    };
+    let examples: Vec<String> = found.values().map(example).collect();
     let name = source.relation.schema.field(key).name();
     let many = if repeated.len() == 1 { "one key is".to_owned() } else { format!("{} keys are", repeated.len()) };
     let examples = examples.join(", ");

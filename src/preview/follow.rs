@@ -4,16 +4,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use arrow_array::RecordBatch;
+use tempfile::TempDir;
 
 use super::estimate::{Recall, Rendered, StageEstimate, StageRows, StageState};
-use super::retained::Retained;
 use crate::lock::{Lock, ModelFacts, Prompts, before};
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, sources_read};
 use crate::run::{PartTables, RunError, batch_rows, carry_out};
 use crate::source::{SourceError, content};
 use crate::spec::TableId;
-use crate::store::{PartFacts, StoreError};
+use crate::store::{PartFacts, PartWriter, RunDir, StoreError};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Options {
@@ -197,5 +197,31 @@ impl Follower<'_> {
     fn is_read(&self, stage: TableId) -> bool {
         self.plan.stages().any(|i| self.plan.spec.stage(i).input == stage)
             || self.plan.transforms().any(|i| self.plan.spec.transform(i).inputs.contains(&stage))
+    }
+}
+
+/// The rows that transforms read, in a temporary folder. Dropping this removes the folder.
+struct Retained {
+    dir: RunDir,
+    /// The inputs of transforms whose rows are all known so far.
+    open: HashMap<TableId, PartWriter>,
+    _folder: Option<TempDir>,
+}
+
+impl Retained {
+    fn new(plan: &Plan) -> Result<Self, RunError> {
+        let folder = match plan.transforms().next() {
+            None => None,
+            Some(_) => Some(tempfile::tempdir().map_err(StoreError::io(&std::env::temp_dir()))?),
+        };
+        let dir = RunDir::new(folder.as_ref().map(|folder| folder.path().to_owned()).unwrap_or_default());
+        let mut open = HashMap::new();
+        for input in plan.transforms().flat_map(|i| &plan.spec.transform(i).inputs) {
+            if plan.spec.table(*input).as_transform().is_none() {
+                let schema = plan.spec.relation(*input).schema.clone();
+                open.insert(*input, dir.write_table(plan.spec.table_name(*input), schema)?);
+            }
+        }
+        Ok(Retained { dir, open, _folder: folder })
     }
 }

@@ -5,7 +5,6 @@
 mod estimate;
 mod follow;
 mod prompt_bytes;
-mod retained;
 
 use estimate::Recall;
 use follow::{Followed, Options, follow};

@@ -2,15 +2,14 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use arrow_array::RecordBatch;
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::preview::table;
 use super::text::{count, grid, number, printable};
 use crate::source::Population;
 use crate::source::population::report::{Part, Report, Share};
-use crate::table::cell_at;
+use crate::table::cells_at;
 
 #[derive(Serialize)]
 pub(crate) struct PopulationsReport<'a> {
@@ -92,18 +91,11 @@ fn shares(f: &mut Formatter<'_>, title: &str, options: &[Share]) -> fmt::Result 
 impl Serialize for PopulationReport<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let PopulationReport { name, population, report } = self;
-        let rows: Vec<Value> = (0..report.first.num_rows()).map(|row| row_of(&report.first, row)).collect();
+        let rows: Vec<_> = (0..report.first.num_rows()).map(|row| cells_at(&report.first, row)).collect();
         let value = json!({
             "name": name, "n": population.n, "rows": report.rows, "about": population.about(),
             "raking": report.raking, "parts": report.parts, "first": rows,
         });
         value.serialize(serializer)
     }
-}
-
-fn row_of(rows: &RecordBatch, row: usize) -> Value {
-    let schema = rows.schema();
-    let cells = schema.fields().iter().zip(rows.columns());
-    let cells = cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json()));
-    Value::Object(cells.collect::<Map<_, _>>())
 }

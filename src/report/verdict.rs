@@ -148,7 +148,7 @@ fn held(spec: &Spec, tests: &[&TestSpec], tables: &[Table]) -> Result<Vec<Findin
                 let schema = batch.schema();
                 let place = |(column, name): (&usize, &&str)| Some((*column, schema.index_of(name).ok()?));
                 let places: HashMap<usize, usize> = read.iter().zip(&names).filter_map(place).collect();
-                let view = RowsView::new(&batch, &places, relation.key, first);
+                let view = RowsView { batch: &batch, places: &places, key: relation.key, first };
                 checks.iter_mut().for_each(|check| check.take(&view));
                 first += batch.num_rows() as u64;
             }

@@ -11,8 +11,8 @@ use super::label_counts::LabelCounts;
 use crate::ask::{Fate, OutputSlot, PackPosition, answered_by, answers, columns};
 use crate::plan::Plan;
 use crate::spec::StageSpec;
-use crate::store::{Audit, CallRow, CallsTable, PackRow, PartFacts, Replies, RowCounts, Shares};
-use crate::table::Cell;
+use crate::store::{Audit, CallRow, PackRow, PartFacts, Replies, RowCounts, Shares, calls_schema};
+use crate::table::{Cell, TableBuilder};
 
 pub(crate) struct Done {
     pub(crate) rows: RecordBatch,
@@ -139,7 +139,7 @@ impl Finish<'_> {
     fn calls(&self, calls: &Calls) -> Result<RecordBatch, ArrowError> {
         let (width, models) = (self.stage.width(), self.stage.answers.models_per_row());
         let key_column = self.plan.spec.relation(self.stage.input).key;
-        let mut table = CallsTable::default();
+        let mut table = TableBuilder::new(calls_schema());
         for (i, slot) in self.slots.iter().enumerate() {
             let (row, row_key) = self.block.row_name(key_column, i / width);
             let target = calls.target(self.stage.models[slot.model]);
@@ -148,7 +148,7 @@ impl Finish<'_> {
                 let fallback = finished.record.notes.fallback.as_ref();
                 let fallback = fallback.and_then(|name| target.fallback.iter().find(|(other, _)| other == name));
                 let by = fallback.map_or(target, |(_, index)| calls.target(*index));
-                table.push(&CallRow {
+                let call = CallRow {
                     row,
                     row_key: row_key.as_deref(),
                     stage: self.stage.name.as_str(),
@@ -163,7 +163,8 @@ impl Finish<'_> {
                     failure: finished.answer.as_ref().err(),
                     pack: finished.place.as_deref().map(pack_row),
                     audit,
-                });
+                };
+                table.push(call.values());
             }
         }
         table.finish()

@@ -15,6 +15,11 @@ impl SourceError {
         SourceError { message: message.into(), help: None, field: Vec::new() }
     }
 
+    /// An error of a file, which messages call `shown`.
+    pub(crate) fn of_file(shown: &str, message: impl std::fmt::Display) -> Self {
+        SourceError::new(format!("{shown}: {message}")).at(["path"])
+    }
+
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self

@@ -48,7 +48,7 @@ impl FileFormat {
 }
 
 pub(crate) const KIND: Kind<Box<dyn Source>> =
-    Kind::new::<File>("file", "Rows of CSV, TSV, JSON Lines or Parquet files.", decode);
+    Kind::read_by::<File>("file", "Rows of CSV, TSV, JSON Lines or Parquet files.", decode);
 
 /// Rows of CSV, TSV, JSON Lines or Parquet files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

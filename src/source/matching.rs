@@ -16,15 +16,11 @@ pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceEr
     }
     let wrong = |message: String| SourceError::new(message).at(["path"]);
     if !is_glob(path) {
-        let message = match whole.is_dir() {
-            true => format!("`{path}` is a folder"),
-            false => format!("there is no file `{path}`"),
-        };
-        let help = match whole.is_dir() {
-            true => format!("name the files in it, such as `{}/*.csv`", path.trim_end_matches('/')),
-            false => format!("looked in {}", folder.display()),
-        };
-        return Err(wrong(message).help(help));
+        return Err(match whole.is_dir() {
+            true => wrong(format!("`{path}` is a folder"))
+                .help(format!("name the files in it, such as `{}/*.csv`", path.trim_end_matches('/'))),
+            false => wrong(format!("there is no file `{path}`")).help(format!("looked in {}", folder.display())),
+        });
     }
     let inside = glob::Pattern::escape(&folder.to_string_lossy());
     let pattern = match Path::new(path).is_absolute() || inside.is_empty() {

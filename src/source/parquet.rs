@@ -71,13 +71,8 @@ impl Parquet {
         let shown = self.shown.clone();
         careful(&shown, || {
             let Some(batch) = self.reader.next() else {
-                return match self.rows == self.promised {
-                    true => Ok(None),
-                    false => {
-                        let message = format!("it promises {} rows and has {}", self.promised, self.rows);
-                        Err(damaged(&shown, &message))
-                    }
-                };
+                let message = format!("it promises {} rows and has {}", self.promised, self.rows);
+                return if self.rows == self.promised { Ok(None) } else { Err(damaged(&shown, &message)) };
             };
             let batch = batch.map_err(|e| damaged(&shown, &e.to_string()))?;
             let mut arrays = Vec::with_capacity(batch.num_columns());
@@ -116,12 +111,10 @@ fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
     file.read_exact(&mut last).map_err(io)?;
     let [a, b, c, d, magic @ ..] = last;
     if first == *b"PARE" || magic == *b"PARE" {
-        return Err(SourceError::new(format!("{shown}: is encrypted"))
-            .help("write it without encryption")
-            .at(["path"]));
+        return Err(SourceError::of_file(shown, "is encrypted").help("write it without encryption"));
     }
     if first != *b"PAR1" {
-        return Err(SourceError::new(format!("{shown}: is not a Parquet file")).help("set `format`").at(["path"]));
+        return Err(SourceError::of_file(shown, "is not a Parquet file").help("set `format`"));
     }
     if magic != *b"PAR1" {
         return Err(damaged(shown, "its end is missing (an interrupted download or copy?)"));
@@ -135,22 +128,22 @@ fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
 
 fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> {
     if schema.fields().len() > MOST_COLUMNS {
-        return Err(SourceError::new(format!("{shown}: has more than {MOST_COLUMNS} columns")).at(["path"]));
+        return Err(SourceError::of_file(shown, format_args!("has more than {MOST_COLUMNS} columns")));
     }
     let mut seen = std::collections::HashSet::new();
     let mut fields = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
         let name = field.name();
         if name.trim().is_empty() {
-            return Err(SourceError::new(format!("{shown}: column {} has no name", fields.len() + 1)).at(["path"]));
+            return Err(SourceError::of_file(shown, format_args!("column {} has no name", fields.len() + 1)));
         }
         if !seen.insert(name) {
-            return Err(SourceError::new(format!("{shown}: two columns are called `{name}`")).at(["path"]));
+            return Err(SourceError::of_file(shown, format_args!("two columns are called `{name}`")));
         }
         let Some(ty) = plain_type(field.data_type()) else {
-            let message = format!("{shown}: column `{name}` has the type {}, which can't be read", field.data_type());
+            let message = format!("column `{name}` has the type {}, which can't be read", field.data_type());
             let help = "remove it from the file, or write it as text; lists may contain texts, numbers or booleans";
-            return Err(SourceError::new(message).help(help).at(["path"]));
+            return Err(SourceError::of_file(shown, message).help(help));
         };
         fields.push(Field::new(name, ty, true));
     }
@@ -158,9 +151,8 @@ fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> 
 }
 
 fn damaged(shown: &str, message: &str) -> SourceError {
-    SourceError::new(format!("{shown}: the Parquet file is damaged: {message}"))
+    SourceError::of_file(shown, format_args!("the Parquet file is damaged: {message}"))
         .help("write or copy the file again")
-        .at(["path"])
 }
 
 /// Runs `read`, and turns a panic of the `parquet` crate, which some damaged files cause, into an error.

@@ -201,7 +201,7 @@ impl Text {
 }
 
 pub(crate) fn unreadable(shown: &str, error: &io::Error) -> SourceError {
-    SourceError::new(format!("{shown}: can't be read: {error}")).at(["path"])
+    SourceError::of_file(shown, format_args!("can't be read: {error}"))
 }
 
 /// The encoding and the length of the byte order mark, from the first bytes and the declared encoding.
@@ -211,7 +211,8 @@ fn begin(
     label: Option<&str>,
     shown: &str,
 ) -> Result<(&'static Encoding, usize), SourceError> {
-    let wrong = |message: String, help: &str| Err(SourceError::new(message).help(help).at(["encoding"]));
+    let wrong =
+        |field: &str, message: &str, help: &str| Err(SourceError::of_file(shown, message).help(help).at([field]));
     let marked = Encoding::for_bom(first);
     match (declared, marked) {
         (Some(declared), None) => Ok((declared, 0)),
@@ -219,35 +220,25 @@ fn begin(
         (Some(_), Some((marked, mark))) if label.is_some_and(|l| l.trim().eq_ignore_ascii_case("utf-16")) => {
             match marked == UTF_16BE {
                 true => Ok((UTF_16BE, mark)),
-                false => wrong(
-                    format!("{shown}: declared as utf-16, but begins with the mark of UTF-8"),
-                    "leave `encoding` out",
-                ),
+                false => {
+                    wrong("encoding", "declared as utf-16, but begins with the mark of UTF-8", "leave `encoding` out")
+                }
             }
         }
         (Some(declared), Some((marked, _))) => {
-            let declared = declared.name().to_lowercase();
-            let found = marked.name().to_lowercase();
-            let help = format!("set encoding = \"{found}\"");
-            wrong(format!("{shown}: declared as {declared}, but begins with the byte order mark of {found}"), &help)
+            let (declared, found) = (declared.name().to_lowercase(), marked.name().to_lowercase());
+            let message = format!("declared as {declared}, but begins with the byte order mark of {found}");
+            wrong("encoding", &message, &format!("set encoding = \"{found}\""))
         }
         (None, Some((marked, mark))) if marked == UTF_8 => Ok((UTF_8, mark)),
         (None, Some((marked, _))) => {
             let found = if marked == UTF_16LE { "utf-16le" } else { "utf-16be" };
-            wrong(format!("{shown}: is {found} text, not UTF-8"), &format!("set encoding = \"{found}\""))
+            wrong("encoding", &format!("is {found} text, not UTF-8"), &format!("set encoding = \"{found}\""))
         }
         (None, None) => match first {
-            [b'P', b'K', 3, 4] => {
-                Err(SourceError::new(format!("{shown}: is a ZIP archive or an Excel file, not text"))
-                    .help("save it as CSV")
-                    .at(["path"]))
-            }
-            [0x1f, 0x8b, ..] => {
-                Err(SourceError::new(format!("{shown}: is compressed (gzip)")).help("decompress it first").at(["path"]))
-            }
-            b"PAR1" => Err(SourceError::new(format!("{shown}: is a Parquet file"))
-                .help(r#"set format = "parquet""#)
-                .at(["format"])),
+            [b'P', b'K', 3, 4] => wrong("path", "is a ZIP archive or an Excel file, not text", "save it as CSV"),
+            [0x1f, 0x8b, ..] => wrong("path", "is compressed (gzip)", "decompress it first"),
+            b"PAR1" => wrong("format", "is a Parquet file", r#"set format = "parquet""#),
             _ => Ok((UTF_8, 0)),
         },
     }

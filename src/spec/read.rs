@@ -14,7 +14,7 @@ use crate::assertion::{ASSERTIONS, AssertionConfig};
 use crate::document::{self, Document, Node, Path, Problems, Value};
 use crate::name::{Name, listed, nearest};
 use crate::provider::{Endpoint, PROVIDERS};
-use crate::registry::{Kind, find};
+use crate::registry::Kind;
 use crate::source::{SOURCES, Source};
 use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
 
@@ -253,10 +253,10 @@ impl Typed<'_> {
             problems.error("wrong-type", path.clone(), format!("a {what} is a table, not {}", node.kind_name()));
             return None;
         }
+        let names = || kinds.iter().map(|kind| kind.name).chain(self.others.iter().copied());
         let Some(kind) = node.get("type") else {
-            let names = listed(kinds.iter().map(|k| k.name).chain(self.others.iter().copied()));
             let problem = problems.error("missing-field", path.clone(), "`type` is missing");
-            problem.help(format!("the {what} types are {names}"));
+            problem.help(format!("the {what} types are {}", listed(names())));
             return None;
         };
         let Some(name) = kind.as_str() else {
@@ -264,7 +264,12 @@ impl Typed<'_> {
             problems.error("wrong-type", path.key("type"), message);
             return None;
         };
-        find(kinds, self.others, name, (what, &path.key("type")), problems)
+        let found = kinds.iter().find(|kind| kind.name == name);
+        if found.is_none() {
+            let message = format!("there is no {what} type `{name}`");
+            problems.error("unknown-type", path.key("type"), message).choices(name, &format!("{what} types"), names());
+        }
+        found
     }
 }
 

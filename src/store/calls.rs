@@ -5,13 +5,12 @@
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
-use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use arrow_schema::{Field, Schema, SchemaRef};
 
 use super::record::Record;
 use crate::prompt::{Failure, Message, Prompt, Role};
 use crate::table::Type::{self, Boolean, Integer, Number, Text};
-use crate::table::{TableBuilder, Value};
+use crate::table::Value;
 
 pub(crate) struct CallRow<'a> {
     /// The number of the row, from 1.
@@ -44,6 +43,11 @@ pub(crate) struct PackRow<'a> {
 }
 
 impl CallRow<'_> {
+    /// The values in the order of [`COLUMNS`].
+    pub(crate) fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        COLUMNS.iter().map(|column| column.value(self))
+    }
+
     fn carries(&self) -> bool {
         self.pack.as_ref().is_none_or(|pack| pack.carries)
     }
@@ -161,24 +165,6 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 pub(crate) fn calls_schema() -> SchemaRef {
     SCHEMA.clone()
-}
-
-pub(crate) struct CallsTable(TableBuilder);
-
-impl Default for CallsTable {
-    fn default() -> Self {
-        CallsTable(TableBuilder::new(calls_schema()))
-    }
-}
-
-impl CallsTable {
-    pub(crate) fn push(&mut self, call: &CallRow<'_>) {
-        self.0.push(COLUMNS.iter().map(|column| column.value(call)));
-    }
-
-    pub(crate) fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        self.0.finish()
-    }
 }
 
 #[cfg(test)]

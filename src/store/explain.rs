@@ -18,7 +18,7 @@ use super::provenance::{Origin, OriginError};
 use super::spec_shape::{AddedColumn, StageShape};
 use crate::name::{listed, nearest};
 use crate::table::parquet::Table;
-use crate::table::{Cell, cell_at};
+use crate::table::{Cell, cell_at, cells_at};
 
 const BATCH: usize = 4096;
 const NAMED: usize = 20;
@@ -185,14 +185,14 @@ fn known_model(chain: &[(&str, &StageShape)], model: Option<&str>) -> Result<(),
 
 fn known_replicate(chain: &[(&str, &StageShape)], replicate: Option<i64>) -> Result<(), OriginError> {
     let most = chain.iter().map(|(_, shape)| shape.replicates).max().unwrap_or(1);
-    match replicate.filter(|number| most == 1 || !(1..=most as i64).contains(number)) {
-        None => Ok(()),
-        Some(_) if most == 1 => Err(OriginError::unknown("the rows have no replicates".to_owned(), None)),
-        Some(number) => {
-            let message = format!("replicate {number} does not exist: replicates are numbered from 1 to {most}");
-            Err(OriginError::unknown(message, None))
+    let message = match replicate {
+        Some(_) if most == 1 => "the rows have no replicates".to_owned(),
+        Some(number) if !(1..=most as i64).contains(&number) => {
+            format!("replicate {number} does not exist: replicates are numbered from 1 to {most}")
         }
-    }
+        _ => return Ok(()),
+    };
+    Err(OriginError::unknown(message, None))
 }
 
 struct StageView<'a> {
@@ -219,7 +219,7 @@ impl StageView<'_> {
             for batch in batches(&table, (from - first) * shape.fold, (until - from) * shape.fold)? {
                 let batch = batch?;
                 for i in 0..batch.num_rows() {
-                    rows.extend(self.row(cells(&batch, i), number, &calls));
+                    rows.extend(self.row(cells_at(&batch, i), number, &calls));
                     number += 1;
                 }
             }
@@ -270,12 +270,6 @@ impl StageView<'_> {
     }
 }
 
-fn cells(batch: &RecordBatch, row: usize) -> Map<String, Value> {
-    let schema = batch.schema();
-    let cells = schema.fields().iter().zip(batch.columns());
-    cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json())).collect()
-}
-
 /// Whether another row of the calls table contains the values of this call.
 fn is_carried(call: &Call) -> bool {
     let has = |name: &str| call.get(name).is_some_and(|value| !value.is_null());
@@ -284,7 +278,7 @@ fn is_carried(call: &Call) -> bool {
 
 /// Returns one row of a calls table. Columns that the table lacks are null.
 fn call_at(batch: &RecordBatch, row: usize) -> Call {
-    let mut call = cells(batch, row);
+    let mut call = cells_at(batch, row);
     for column in COLUMNS.iter().filter(|column| batch.column_by_name(column.name).is_none()) {
         call.insert(column.name.to_owned(), Value::Null);
     }
@@ -296,7 +290,7 @@ fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Cal
     let mut wanted = HashSet::new();
     for batch in batches(&table.with_columns(&["call_key", "prompt", "pack_size"]), first, count)? {
         let batch = batch?;
-        let calls = (0..batch.num_rows()).map(|i| cells(&batch, i)).filter(is_carried);
+        let calls = (0..batch.num_rows()).map(|i| cells_at(&batch, i)).filter(is_carried);
         wanted.extend(calls.filter_map(|call| call.get("call_key")?.as_str().map(str::to_owned)));
     }
     let mut found = HashMap::new();

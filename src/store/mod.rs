@@ -35,7 +35,7 @@ mod spec_shape;
 mod stored;
 
 pub(crate) use audit::Audit;
-pub(crate) use calls::{CallRow, CallsTable, PackRow};
+pub(crate) use calls::{CallRow, PackRow, calls_schema};
 pub(crate) use counts::{RowCounts, Share, Shares};
 pub(crate) use error::StoreError;
 pub(crate) use explain::{CellRef, Explanation, Row, explain};

@@ -5,12 +5,11 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
-use serde_json::{Map, Value};
 
 use super::error::StoreError;
 use crate::spec::TableFormat;
 use crate::table::parquet::{Options, TableError, TableWriter, folder_of, new_file, persist};
-use crate::table::{Cell, cell_at};
+use crate::table::{Cell, cell_at, cells_at};
 
 pub(crate) fn write(
     path: &Path,
@@ -65,10 +64,8 @@ fn write_csv(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> 
     for row in 0..batch.num_rows() {
         for column in batch.columns() {
             match cell_at(column.as_ref(), row) {
-                Cell::Null => csv.write_field("")?,
-                Cell::Text(text) => csv.write_field(text)?,
                 Cell::Number(number) if !number.is_finite() => csv.write_field(number.to_string())?,
-                other => csv.write_field(other.json().to_string())?,
+                cell => csv.write_field(cell.text())?,
             }
         }
         csv.write_record(None::<&[u8]>)?;
@@ -77,12 +74,8 @@ fn write_csv(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> 
 }
 
 fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
-    let schema = batch.schema();
     for row in 0..batch.num_rows() {
-        let cells = schema.fields().iter().zip(batch.columns());
-        let object: Map<String, Value> =
-            cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json())).collect();
-        serde_json::to_writer(&mut *file, &object)?;
+        serde_json::to_writer(&mut *file, &cells_at(batch, row))?;
         file.write_all(b"\n")?;
     }
     Ok(())

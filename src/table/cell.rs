@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, TimeUnit};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Simple, Type};
 
@@ -117,6 +117,13 @@ pub(crate) fn cell_at(array: &dyn Array, index: usize) -> Cell {
         DataType::Decimal128(_, _) => Cell::Text(array.as_primitive::<Decimal128Type>().value_as_string(index)),
         _ => Cell::Null,
     }
+}
+
+/// The cells of row `row` in JSON, by column.
+pub(crate) fn cells_at(batch: &RecordBatch, row: usize) -> Map<String, Value> {
+    let schema = batch.schema();
+    let cells = schema.fields().iter().zip(batch.columns());
+    cells.map(|(field, column)| (field.name().clone(), cell_at(column.as_ref(), row).json())).collect()
 }
 
 fn native<T: ArrowPrimitiveType>(array: &dyn Array, index: usize) -> T::Native {

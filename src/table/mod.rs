@@ -15,7 +15,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use cell::{Cell, array_of, cell_at};
+pub(crate) use cell::{Cell, array_of, cell_at, cells_at};
 pub(crate) use digest::{Digest, cell_bytes, column_words};
 pub(crate) use guard::Guard;
 pub(crate) use lookup::{column, listed_columns};

@@ -35,7 +35,7 @@ pub(crate) use respondents::Population;
 
 const ABOUT: &str = "Synthetic respondents, drawn from distributions or raked to margins.";
 
-pub(crate) const KIND: Kind<Box<dyn Source>> = Kind::new::<Fields>("population", ABOUT, read::decode);
+pub(crate) const KIND: Kind<Box<dyn Source>> = Kind::read_by::<Fields>("population", ABOUT, read::decode);
 
 impl Source for Population {
     fn seed(&mut self, seed: Option<u64>) {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use statrs::function::gamma::gamma_ur;
 
 use super::*;
+use crate::document;
 use crate::document::{Document, SourcePosition, SpecFormat};
 use crate::table::{Cell, cell_at};
 

@@ -31,11 +31,7 @@ pub(crate) fn encode(column: &dyn Array, index: usize, out: &mut Vec<u8>) {
     let cell = start + 4;
     if out.len() - cell > LONG {
         let whole = hash(&out[cell..]);
-        let text = match cell_at(column, index) {
-            Cell::Text(text) => text,
-            other => other.json().to_string(),
-        };
-        let kept: String = text.chars().take(KEPT).chain(['…']).collect();
+        let kept: String = cell_at(column, index).text().chars().take(KEPT).chain(['…']).collect();
         out.truncate(cell);
         out.push(CUT);
         out.extend(whole.to_le_bytes());
