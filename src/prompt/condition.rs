@@ -1,12 +1,16 @@
-//! Conditions: Jinja expressions over a row's columns that are true or false, such as `language != "en"`.
+//! Conditions: Jinja expressions over a row's columns that are true or false, such as `language != "en"`, and claims:
+//! the same over the figures of a whole table, such as `rows > 30 and shares.refund > 0.1`.
+
+use std::collections::BTreeMap;
 
 use arrow_schema::{DataType, Schema, SchemaRef};
+use minijinja::Value;
 
 use super::template::{Bound, Template, Unknown};
 use super::tokens::tokens;
 use crate::table::{Cell, Row};
 
-pub(super) const HOLDS: &str = "1";
+const HOLDS: &str = "1";
 
 #[derive(Debug)]
 pub(crate) struct BoundCondition {
@@ -70,9 +74,54 @@ impl BoundCondition {
 }
 
 /// The template renders [`HOLDS`] if the expression is true.
-pub(super) fn holding(source: &str) -> Result<Template, String> {
+fn holding(source: &str) -> Result<Template, String> {
     Template::check_expression(source).map_err(|error| error.message)?;
     Template::new(&format!("{{% if {source} %}}{HOLDS}{{% endif %}}")).map_err(|error| error.message)
+}
+
+#[derive(Debug)]
+pub(crate) struct Claim {
+    template: Template,
+    source: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Figure {
+    Count(u64),
+    Number(f64),
+    Group(BTreeMap<String, Figure>),
+}
+
+impl Claim {
+    pub(crate) fn new(source: &str) -> Result<Self, String> {
+        Ok(Claim { template: holding(source)?, source: source.to_owned() })
+    }
+
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The names are sorted; a figure of a group is written with a dot.
+    pub(crate) fn figures(&self) -> Vec<String> {
+        let mut names = self.template.variables();
+        names.retain(|name| !self.template.is_global(name));
+        names
+    }
+
+    pub(crate) fn holds(&self, figures: &BTreeMap<String, Figure>) -> Result<bool, String> {
+        let context = figures.iter().map(|(name, figure)| (name.clone(), value_of(figure))).collect();
+        Ok(self.template.over(context)? == HOLDS)
+    }
+}
+
+fn value_of(figure: &Figure) -> Value {
+    match figure {
+        Figure::Count(count) => Value::from(*count),
+        Figure::Number(number) => Value::from(*number),
+        Figure::Group(group) => {
+            Value::from(group.iter().map(|(name, figure)| (name.clone(), value_of(figure))).collect::<BTreeMap<_, _>>())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -121,5 +170,22 @@ mod tests {
         for fine in ["party | int > 3", "3 < party | length", "party == 'x > 3'", "row.party > 'a'", "age > 3"] {
             assert_eq!(seen(fine), [] as [&str; 0], "{fine}");
         }
+    }
+
+    #[test]
+    fn claims_hold_or_do_not() {
+        let shares = Figure::Group(BTreeMap::from([("refund".to_owned(), Figure::Number(0.25))]));
+        let figures = BTreeMap::from([("rows".to_owned(), Figure::Count(40)), ("shares".to_owned(), shares)]);
+        let holds = |source: &str| Claim::new(source).unwrap().holds(&figures);
+        assert_eq!(holds("rows > 30 and shares.refund > 0.1"), Ok(true));
+        assert_eq!(holds("rows > 30 and shares['refund'] > 0.3"), Ok(false));
+        for unknown in ["shares.refnd > 0.1", "row > 30", "rows / 0 > 1"] {
+            assert!(holds(unknown).is_err(), "{unknown}");
+        }
+        assert_eq!(
+            Claim::new("rows > range(3)|length and shares.refund > 0").unwrap().figures(),
+            ["rows", "shares.refund"]
+        );
+        assert!(Claim::new("rows >").is_err());
     }
 }

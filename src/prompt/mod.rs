@@ -1,7 +1,6 @@
 //! Prompts: builds prompts and reads answers, without a model. Pure: no clock, no network, no files.
 
 mod answer_type;
-mod claim;
 mod condition;
 mod expect;
 mod failure;
@@ -24,8 +23,7 @@ use indexmap::IndexMap;
 use crate::table::Cell;
 
 pub(crate) use answer_type::{AnswerType, normalise_option};
-pub(crate) use claim::{Claim, Figure};
-pub(crate) use condition::{BoundCondition, ConditionError};
+pub(crate) use condition::{BoundCondition, Claim, ConditionError, Figure};
 pub(crate) use expect::{Expect, Field};
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use field::{FieldSpec, FieldType, ItemSpec};

@@ -58,9 +58,6 @@ impl StageConfig for Analysis {
             problems.error("bad-value", context.path.key("quotes"), message);
         }
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
-        if !written.is_required(context, problems) {
-            return None;
-        }
         let prompt = written.bind(context, text, &[], problems)?;
         if problems.had_errors_since(before) {
             return None;

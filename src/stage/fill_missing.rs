@@ -1,7 +1,6 @@
 //! `type = "fill-missing"`: looks missing values of a table up in the text of each row.
 
 mod filling;
-mod value;
 
 use std::num::NonZeroU32;
 

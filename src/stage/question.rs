@@ -30,7 +30,7 @@ pub(crate) struct Written<'a> {
 }
 
 impl Written<'_> {
-    /// Returns the template's text with its key, if the spec has one. Reports contradictions and unreadable files.
+    /// Returns the template's text with its key. Reports contradictions, unreadable files and a missing template.
     fn text(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<(String, &'static str)> {
         match (self.source, self.file) {
             (Some(source), None) => Some((source.to_owned(), "prompt")),
@@ -46,22 +46,17 @@ impl Written<'_> {
                 problems.error_at_key("bad-value", context.path.key("prompt_file"), message);
                 None
             }
-            (None, None) => None,
+            (None, None) => {
+                problems
+                    .error("missing-field", context.path.clone(), "`prompt` is missing")
+                    .help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`");
+                None
+            }
         }
     }
 
     pub(crate) fn is_given(&self) -> bool {
         self.source.is_some() || self.file.is_some()
-    }
-
-    /// Returns whether the template is given. Reports a missing template.
-    pub(crate) fn is_required(&self, context: &BindContext<'_>, problems: &mut Problems) -> bool {
-        if !self.is_given() {
-            problems
-                .error("missing-field", context.path.clone(), "`prompt` is missing")
-                .help("write the question as `prompt = \"...\"`, or name a file in `prompt_file`");
-        }
-        self.is_given()
     }
 
     pub(crate) fn bind(

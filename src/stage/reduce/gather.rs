@@ -1,6 +1,5 @@
 //! Gathering: turns each group of rows into one row, whose hidden columns are lists of the cells of the group's rows.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use arrow_row::{OwnedRow, RowConverter, SortField};
 use arrow_schema::{Field, Schema, SchemaRef, SortOptions};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
+use indexmap::IndexMap;
 use serde_json::json;
 
 use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
@@ -61,20 +61,13 @@ impl Work for Gather {
         kept.dedup();
         let sorts = self.by.iter().map(|column| SortField::new(self.input.field(*column).data_type().clone()));
         let converter = RowConverter::new(sorts.collect()).map_err(sentence);
-        Box::new(Gathering { gather: self, kept, converter, batches: Vec::new(), groups: Groups::default() })
+        Box::new(Gathering { gather: self, kept, converter, batches: Vec::new(), groups: IndexMap::new(), rows: 0 })
     }
 }
 
 #[derive(Default)]
-struct Groups {
-    places: HashMap<OwnedRow, usize>,
-    /// The groups. Their row numbers count only the rows that are kept.
-    found: Vec<Group>,
-    kept: u64,
-}
-
-#[derive(Default)]
 struct Group {
+    /// The numbers of the rows among those that are kept.
     rows: Vec<u64>,
     left_out: i64,
 }
@@ -85,7 +78,10 @@ struct Gathering<'a> {
     kept: Vec<usize>,
     converter: Result<RowConverter, String>,
     batches: Vec<RecordBatch>,
-    groups: Groups,
+    /// The groups in the order of their first rows. Without a grouping column there is one group, without a key.
+    groups: IndexMap<Option<OwnedRow>, Group>,
+    /// The number of rows that are kept.
+    rows: u64,
 }
 
 impl Gathering<'_> {
@@ -103,7 +99,7 @@ impl Gathering<'_> {
         let fields = columns.iter().map(|c| SortField::new_with_options(c.data_type().clone(), options)).collect();
         let keys =
             RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns)).map_err(sentence)?;
-        for group in &mut self.groups.found {
+        for group in self.groups.values_mut() {
             // The sort is stable: equal rows keep their order.
             group.rows.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
         }
@@ -112,10 +108,8 @@ impl Gathering<'_> {
 
     fn firsts(&self) -> Result<RecordBatch, String> {
         let fields: Vec<Field> = self.gather.by.iter().map(|column| self.gather.input.field(*column).clone()).collect();
-        let mut keys: Vec<(&OwnedRow, usize)> = self.groups.places.iter().map(|(key, place)| (key, *place)).collect();
-        keys.sort_by_key(|(_, place)| *place);
         let schema = Arc::new(Schema::new(fields.into_iter().map(|f| f.with_nullable(true)).collect::<Vec<_>>()));
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(self.groups.found.len()));
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(self.groups.len()));
         if self.gather.by.is_empty() {
             return RecordBatch::try_new_with_options(schema, Vec::new(), &options).map_err(sentence);
         }
@@ -123,25 +117,25 @@ impl Gathering<'_> {
             .converter
             .as_ref()
             .map_err(Clone::clone)?
-            .convert_rows(keys.iter().map(|(key, _)| key.row()))
+            .convert_rows(self.groups.keys().flatten().map(OwnedRow::row))
             .map_err(sentence)?;
         RecordBatch::try_new(schema, columns).map_err(sentence)
     }
 
     fn batch(&self, table: &RecordBatch, firsts: &RecordBatch, groups: Range<usize>) -> Result<RecordBatch, String> {
-        let found = &self.groups.found[groups.clone()];
+        let found = self.groups.as_slice().get_range(groups.clone()).ok_or("a group is missing")?;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.gather.schema.fields().len());
         for column in 0..self.gather.by.len() {
             columns.push(firsts.column(column).slice(groups.start, groups.len()));
         }
-        columns.push(Arc::new(found.iter().map(|g| g.rows.len() as i64).collect::<Int64Array>()));
-        columns.push(Arc::new(found.iter().map(|g| g.left_out).collect::<Int64Array>()));
-        let rows: UInt64Array = found.iter().flat_map(|group| group.rows.iter().copied()).collect();
-        let lengths: Vec<usize> = found.iter().map(|group| group.rows.len()).collect();
+        columns.push(Arc::new(found.values().map(|g| g.rows.len() as i64).collect::<Int64Array>()));
+        columns.push(Arc::new(found.values().map(|g| g.left_out).collect::<Int64Array>()));
+        let rows: UInt64Array = found.values().flat_map(|group| group.rows.iter().copied()).collect();
+        let lengths: Vec<usize> = found.values().map(|group| group.rows.len()).collect();
         for column in &self.gather.reads {
             let values = take(table.column(self.place(*column)).as_ref(), &rows, None).map_err(sentence)?;
             let field = Arc::new(Field::new("item", values.data_type().clone(), true));
-            let nulls = found.iter().map(|group| !group.rows.is_empty()).collect::<Vec<bool>>();
+            let nulls = found.values().map(|group| !group.rows.is_empty()).collect::<Vec<bool>>();
             let nulls = nulls.contains(&false).then(|| nulls.into());
             let lists = ListArray::try_new(field, OffsetBuffer::from_lengths(lengths.iter().copied()), values, nulls);
             columns.push(Arc::new(lists.map_err(sentence)?));
@@ -153,7 +147,6 @@ impl Gathering<'_> {
 impl Pass for Gathering<'_> {
     fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
         let by: Vec<ArrayRef> = self.gather.by.iter().map(|column| batch.column(*column).clone()).collect();
-        // Without a grouping column there is one group, with an empty key.
         let keys = match by.is_empty() {
             true => None,
             false => Some(self.converter.as_ref().map_err(Clone::clone)?.convert_columns(&by).map_err(sentence)?),
@@ -161,25 +154,12 @@ impl Pass for Gathering<'_> {
         let out: Vec<_> = self.gather.leaves_out.iter().map(|guard| guard.found(batch)).collect();
         let mut kept = Vec::new();
         for row in 0..batch.num_rows() {
-            let place = match &keys {
-                None if self.groups.found.is_empty() => None,
-                None => Some(0),
-                Some(keys) => self.groups.places.get(&keys.row(row).owned()).copied(),
-            };
-            let place = place.unwrap_or_else(|| {
-                let place = self.groups.found.len();
-                if let Some(keys) = &keys {
-                    self.groups.places.insert(keys.row(row).owned(), place);
-                }
-                self.groups.found.push(Group::default());
-                place
-            });
-            let group = &mut self.groups.found[place];
+            let group = self.groups.entry(keys.as_ref().map(|keys| keys.row(row).owned())).or_default();
             if out.iter().any(|found| found(row)) {
                 group.left_out += 1;
             } else {
-                group.rows.push(self.groups.kept);
-                self.groups.kept += 1;
+                group.rows.push(self.rows);
+                self.rows += 1;
                 kept.push(row as u64);
             }
         }
@@ -194,8 +174,8 @@ impl Pass for Gathering<'_> {
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
         // Without grouping, an empty table is one group too.
-        if self.gather.by.is_empty() && self.groups.found.is_empty() {
-            self.groups.found.push(Group::default());
+        if self.gather.by.is_empty() {
+            self.groups.entry(None).or_default();
         }
         let schema: SchemaRef = Arc::new(self.gather.input.project(&self.kept).map_err(sentence)?);
         let table = concat_batches(&schema, &std::mem::take(&mut self.batches)).map_err(sentence)?;
@@ -203,11 +183,11 @@ impl Pass for Gathering<'_> {
         let firsts = self.firsts()?;
         let mut done = Vec::new();
         let mut start = 0;
-        while start < self.groups.found.len() {
+        while start < self.groups.len() {
             let mut rows = 0;
             let mut end = start;
-            while end < self.groups.found.len() && (end == start || rows < ROWS) {
-                rows += self.groups.found[end].rows.len() + 1;
+            while end < self.groups.len() && (end == start || rows < ROWS) {
+                rows += self.groups[end].rows.len() + 1;
                 end += 1;
             }
             done.push(self.batch(&table, &firsts, start..end)?);

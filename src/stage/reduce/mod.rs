@@ -174,9 +174,6 @@ impl StageConfig for Reduce {
         let answer = AnswerFields { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
         let expect = answer.expect(context, problems);
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
-        if !written.is_required(context, problems) {
-            return None;
-        }
         let fields = context.input.fields();
         let shown = fields.len() - context.hidden;
         let group = Arc::new(Schema::new(fields[..shown].to_vec()));

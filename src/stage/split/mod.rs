@@ -2,6 +2,7 @@
 
 mod pieces;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -12,12 +13,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work};
+use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence};
 use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, cell_at};
 
-use pieces::{By, Cutter, Unit};
+use pieces::{By, Cutter, Piece, Unit};
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
     Kind::new::<Split>("split", "A row for each piece of a text, without a model.");
@@ -154,21 +155,20 @@ struct Splitting<'a> {
     rows: u64,
 }
 
-#[derive(Default)]
-struct Columns<'a> {
-    rows: Vec<u64>,
-    ids: Vec<String>,
-    numbers: Vec<i64>,
-    starts: Vec<Option<i64>>,
-    ends: Vec<Option<i64>>,
-    pieces: Vec<Option<&'a str>>,
+struct PieceRow<'a> {
+    /// The row in the batch of the input.
+    row: u64,
+    id: String,
+    number: i64,
+    /// `None` for a row without a text.
+    piece: Option<Piece<'a>>,
 }
 
 impl Pass for Splitting<'_> {
     fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
         let texts = batch.column(self.split.text).as_string::<i32>();
         let mut done = Vec::new();
-        let mut columns = Columns::default();
+        let mut rows: Vec<PieceRow<'_>> = Vec::new();
         for row in 0..batch.num_rows() {
             self.rows += 1;
             let name = self.split.key.map(|key| cell_at(batch.column(key).as_ref(), row)).filter(|k| *k != Cell::Null);
@@ -182,38 +182,37 @@ impl Pass for Splitting<'_> {
                 None => vec![None],
                 Some(text) => self.split.cutter.pieces(text).into_iter().map(Some).collect(),
             };
-            for (i, piece) in pieces.into_iter().enumerate() {
-                columns.rows.push(row as u64);
-                columns.ids.push(format!("{name}#{}", i + 1));
-                columns.numbers.push(i as i64 + 1);
-                columns.starts.push(piece.as_ref().map(|piece| piece.characters.start as i64));
-                columns.ends.push(piece.as_ref().map(|piece| piece.characters.end as i64));
-                columns.pieces.push(piece.map(|piece| piece.text));
-            }
-            if columns.rows.len() >= ROWS {
-                done.push(std::mem::take(&mut columns).batch(self.split, batch)?);
+            rows.extend(pieces.into_iter().zip(1..).map(|(piece, number)| PieceRow {
+                row: row as u64,
+                id: format!("{name}#{number}"),
+                number,
+                piece,
+            }));
+            if rows.len() >= ROWS {
+                done.push(self.split.batch(batch, &std::mem::take(&mut rows))?);
             }
         }
-        if !columns.rows.is_empty() {
-            done.push(columns.batch(self.split, batch)?);
+        if !rows.is_empty() {
+            done.push(self.split.batch(batch, &rows)?);
         }
         Ok(done)
     }
 }
 
-impl Columns<'_> {
-    fn batch(self, split: &BoundSplit, input: &RecordBatch) -> Result<RecordBatch, String> {
-        let rows = UInt64Array::from(self.rows);
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(split.schema.fields().len());
-        for column in &split.kept {
-            columns.push(take(input.column(*column).as_ref(), &rows, None).map_err(|error| error.to_string())?);
-        }
-        columns.push(Arc::new(StringArray::from(self.ids)));
-        columns.push(Arc::new(Int64Array::from(self.numbers)));
-        columns.push(Arc::new(Int64Array::from(self.starts)));
-        columns.push(Arc::new(Int64Array::from(self.ends)));
-        columns.push(Arc::new(StringArray::from(self.pieces)));
-        RecordBatch::try_new(split.schema.clone(), columns).map_err(|error| error.to_string())
+impl BoundSplit {
+    fn batch(&self, input: &RecordBatch, rows: &[PieceRow<'_>]) -> Result<RecordBatch, String> {
+        let from: UInt64Array = rows.iter().map(|row| row.row).collect();
+        let kept = self.kept.iter().map(|column| take(input.column(*column).as_ref(), &from, None));
+        let mut columns = kept.collect::<Result<Vec<ArrayRef>, _>>().map_err(sentence)?;
+        let place = |of: fn(&Range<usize>) -> usize| -> ArrayRef {
+            let place = |row: &PieceRow<'_>| Some(of(&row.piece.as_ref()?.characters) as i64);
+            Arc::new(rows.iter().map(place).collect::<Int64Array>())
+        };
+        columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.id))));
+        columns.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.number))));
+        columns.extend([place(|place| place.start), place(|place| place.end)]);
+        columns.push(Arc::new(rows.iter().map(|row| Some(row.piece.as_ref()?.text)).collect::<StringArray>()));
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(sentence)
     }
 }
 

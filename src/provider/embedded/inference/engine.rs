@@ -10,10 +10,9 @@ use std::thread;
 use candle_core::IndexOp;
 use parking_lot::Mutex;
 
-use super::body::Body;
 use super::cache::Cache;
 use super::model::Model;
-use super::sequence::{Sequence, Tell};
+use super::sequence::{Body, Sequence, Tell};
 use super::transformer::Span;
 
 const LANES: usize = 4;

@@ -1,6 +1,5 @@
 //! Inference: runs a model in the process (Cargo feature `embedded`).
 
-mod body;
 mod cache;
 mod chat;
 mod engine;

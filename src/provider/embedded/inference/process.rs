@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::KIND;
-use super::body::{self, Body};
 use super::engine::{self, Asked};
 use super::gguf::Gguf;
 use super::model::Model as Loaded;
+use super::sequence::{self, Body};
 use crate::provider::weights::{BUILTIN, Builtin, Folders, Located, locate, megabytes, pull, verify};
 use crate::provider::{
     Boxed, Build, Call, CallError, CallErrorKind, Encoded, EndpointError, Inventory, Listed, Model, Provider, Reply,
@@ -137,7 +137,7 @@ impl Provider for Process {
     }
 
     fn encode(&self, call: &Call<'_>) -> Encoded {
-        body::encode(call)
+        sequence::encode(call)
     }
 
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {

@@ -1,17 +1,47 @@
-//! Sequences: calls in progress, from the prompt to the end of the reply.
+//! Sequences: calls in progress, from the body of the call and its prompt to the end of the reply.
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::ENGINE;
-use super::body::Body;
 use super::cache::Cache;
 use super::enum_scores::{EnumScores, Step};
 use super::grammar::Grammar;
 use super::model::Model;
 use super::sampling::Sampler;
-use crate::provider::{CallError, CallErrorKind, Finish, Reply, Timings};
+use crate::prompt::Message;
+use crate::provider::{Call, CallError, CallErrorKind, Encoded, Finish, Reply, Sampling, Timings};
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Body {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) sampling: Sampling,
+    pub(crate) schema: Option<Value>,
+    pub(crate) model: String,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    engine: &'static str,
+    messages: &'a [Message],
+    sampling: &'a Sampling,
+    schema: Option<&'a Value>,
+}
+
+/// The key does not contain the model's name; it contains the digest of the weights instead.
+pub(crate) fn encode(call: &Call<'_>) -> Encoded {
+    let sampling = &call.model.sampling;
+    let written = Written { engine: ENGINE, messages: call.messages, sampling, schema: call.schema };
+    let mut body =
+        serde_json::to_vec(&written).expect("text and numbers are always JSON, and a vector takes all bytes");
+    body.pop();
+    let keyed = body.len();
+    body.extend_from_slice(format!(",\"model\":{}}}", Value::from(call.model.id.as_str())).as_bytes());
+    Encoded { body, unsent: 0, keyed }
+}
 
 pub(crate) type Tell = oneshot::Sender<Result<(Reply, Timings), CallError>>;
 

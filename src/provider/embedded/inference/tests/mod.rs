@@ -23,9 +23,9 @@ use std::thread;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::body::Body;
 use super::engine::{Asked, serve};
 use super::model::Model;
+use super::sequence::Body;
 use crate::prompt::Message;
 use crate::provider::weights::{Builtin, Folders, pull};
 use crate::provider::{CallError, Reply, Sampling, Timings};
