@@ -5,11 +5,9 @@ use std::collections::HashSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::bounds::Bounds;
 use super::config::{Assertion, AssertionConfig, RowRule};
-use super::context::TestContext;
+use super::context::{Bounds, Scalar, TestContext};
 use super::finding::{RowsView, count, shown};
-use super::scalar::Scalar;
 use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, Type, cell_bytes};

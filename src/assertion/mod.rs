@@ -4,13 +4,11 @@
 //! table. A [`Check`] reads the table's rows batch by batch and keeps little of them. To add a type, write a config and a
 //! rule (a `RowRule` in `columns` if each row is checked alone), and a row in [`ASSERTIONS`].
 
-mod bounds;
 mod columns;
 mod config;
 mod context;
 mod expression;
 mod finding;
-mod scalar;
 mod shares;
 
 use crate::registry::Kind;

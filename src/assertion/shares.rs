@@ -3,11 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::bounds::Bounds;
 use super::config::{Assertion, AssertionConfig, Check, RowRule, Rule};
-use super::context::TestContext;
+use super::context::{Bounds, Scalar, TestContext};
 use super::finding::{Finding, RowsView, count, rounded, shown};
-use super::scalar::Scalar;
 use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, MaxFailed, Type};

@@ -81,7 +81,7 @@ fn answer(fault: Fault, marks: &mut Marks<'_>, found: &mut Problems) -> bool {
     };
     // A check over several fields is meaningless if one of them is a stub.
     let made_up = marks.stubbed.iter().chain(&marks.skipped).any(|stub| stub.is_within(&path));
-    let checks_whole = !matches!(fault.kind, FaultKind::MissingField(_) | FaultKind::UnknownField { .. });
+    let checks_whole = !matches!(fault.kind, FaultKind::MissingField(_));
     // A misspelt field has been reported already.
     let misspelt = matches!(fault.kind, FaultKind::MissingField(_)) && marks.meant.borrow().contains(&next);
     if !(misspelt || made_up && checks_whole) {

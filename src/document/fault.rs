@@ -37,10 +37,6 @@ pub(super) enum FaultKind {
         words: &'static [&'static str],
     },
     MissingField(&'static str),
-    UnknownField {
-        found: String,
-        fields: Vec<&'static str>,
-    },
     Custom(String),
 }
 
@@ -80,7 +76,6 @@ impl Fault {
                 error("unknown-value", message).meant(nearest(&found, words.iter().copied()))
             }
             FaultKind::MissingField(field) => error("missing-field", format!("`{field}` is missing")),
-            FaultKind::UnknownField { found, fields } => unknown_field(path, &found, &fields),
             FaultKind::Custom(message) => error("bad-value", message),
         }
     }
@@ -154,10 +149,6 @@ impl de::Error for Fault {
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         Fault::new(FaultKind::UnknownValue { found: variant.to_owned(), words: expected })
-    }
-
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Fault::new(FaultKind::UnknownField { found: field.to_owned(), fields: expected.to_vec() })
     }
 
     fn missing_field(field: &'static str) -> Self {

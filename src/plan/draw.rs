@@ -1,9 +1,10 @@
 //! Drawings: shows a plan as a Mermaid diagram, for a README or a paper.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::Plan;
-use crate::spec::{PerTable, TableId, TableSpec};
+use crate::spec::{TableId, TableSpec};
 
 pub(crate) fn mermaid(plan: &Plan) -> String {
     let spec = &plan.spec;
@@ -11,15 +12,15 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
     let nodes = nodes(plan);
     for (id, source) in spec.sources() {
         if let Some(facts) = plan.sources.get(&id) {
-            let _ = writeln!(out, "    {}[(\"{}<br>{} rows\")]", nodes[id], source.name, facts.rows);
+            let _ = writeln!(out, "    {}[(\"{}<br>{} rows\")]", nodes[&id], source.name, facts.rows);
         }
     }
     for id in plan.transforms() {
         let transform = spec.transform(id);
         let rows = plan.rows(id).map(|rows| format!("<br>{rows} rows")).unwrap_or_default();
-        let _ = writeln!(out, "    {}[[\"{}{rows}\"]]", nodes[id], transform.name);
+        let _ = writeln!(out, "    {}[[\"{}{rows}\"]]", nodes[&id], transform.name);
         for input in &transform.inputs {
-            let _ = writeln!(out, "    {} --> {}", nodes[*input], nodes[id]);
+            let _ = writeln!(out, "    {} --> {}", nodes[input], nodes[&id]);
         }
     }
     for id in plan.stages() {
@@ -27,25 +28,26 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
         let how = if stage.answers.fanned_out() { "each row by" } else { "rows shared by" };
         let calls = plan.calls(id).map(|calls| format!("<br>{calls} calls")).unwrap_or_default();
         let label = format!("{}<br>{how} {}{calls}", stage.name, stage.model_names.join(", "));
-        let _ = writeln!(out, "    {}[\"{label}\"]\n    {} --> {}", nodes[id], nodes[stage.input], nodes[id]);
+        let _ = writeln!(out, "    {}[\"{label}\"]\n    {} --> {}", nodes[&id], nodes[&stage.input], nodes[&id]);
     }
     for i in plan.outputs() {
         let output = &spec.outputs[i];
-        let _ = writeln!(out, "    output_{i}[/\"{}\"/]\n    {} --> output_{i}", output.path, nodes[output.input]);
+        let _ = writeln!(out, "    output_{i}[/\"{}\"/]\n    {} --> output_{i}", output.path, nodes[&output.input]);
     }
     out
 }
 
 /// Returns the names of the nodes: the kind of each table and its number among the tables of that kind, from 0.
-fn nodes(plan: &Plan) -> PerTable<String> {
+fn nodes(plan: &Plan) -> HashMap<TableId, String> {
     let mut seen = [0; 3];
-    PerTable::new(&plan.spec, |(_, table): (TableId, &TableSpec)| {
+    let node = |(id, table): (TableId, &TableSpec)| {
         let (kind, seen) = match table {
             TableSpec::Source(_) => ("source", &mut seen[0]),
             TableSpec::Stage(_) => ("stage", &mut seen[1]),
             TableSpec::Transform(_) => ("reshape", &mut seen[2]),
         };
         *seen += 1;
-        format!("{kind}_{}", *seen - 1)
-    })
+        (id, format!("{kind}_{}", *seen - 1))
+    };
+    plan.spec.tables().map(node).collect()
 }

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use crate::source::SourceError;
-use crate::spec::{PerTable, Spec, TableId, TableSpec};
+use crate::spec::{Spec, TableId, TableSpec};
 
 /// The part of a spec that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,19 +37,23 @@ pub(crate) struct Plan {
 
 /// The tables that are made. Sources are always selected, but a source is read only if a selected table reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Selected(PerTable<bool>);
+pub(crate) struct Selected {
+    tables: HashSet<TableId>,
+    /// The number of all tables.
+    of: usize,
+}
 
 impl Selected {
     pub(crate) fn none(spec: &Spec) -> Self {
-        Selected(PerTable::new(spec, |(_, table)| table.as_source().is_some()))
+        Selected { tables: spec.sources().map(|(id, _)| id).collect(), of: spec.tables().count() }
     }
 
     pub(crate) fn is_whole(&self) -> bool {
-        self.0.values().all(|selected| *selected)
+        self.tables.len() == self.of
     }
 
     pub(crate) fn has(&self, table: TableId) -> bool {
-        self.0[table]
+        self.tables.contains(&table)
     }
 }
 
@@ -168,10 +172,10 @@ impl Plan {
 
 /// Selects the stages called `names` and all tables that they read. Without names, selects all stages.
 pub(crate) fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanError> {
-    if names.is_empty() {
-        return Ok(Selected(PerTable::new(spec, |_| true)));
-    }
     let mut selected = Selected::none(spec);
+    if names.is_empty() {
+        selected.tables.extend(spec.tables().map(|(id, _)| id));
+    }
     for name in names {
         let mut made = spec.tables().filter(|(_, table)| table.as_source().is_none());
         let Some((named, _)) = made.find(|(_, table)| table.name() == name) else {
@@ -180,9 +184,7 @@ pub(crate) fn select(spec: &Spec, names: &[String]) -> Result<Selected, PlanErro
             let near = crate::name::nearest(name, stages.chain(spec.transforms().map(|(_, r)| r.name.as_str())));
             return Err(PlanError::UnknownStage { name: name.clone(), near: near.map(str::to_owned) });
         };
-        for table in spec.upstream(named) {
-            selected.0[table] = true;
-        }
+        selected.tables.extend(spec.upstream(named));
     }
     Ok(selected)
 }

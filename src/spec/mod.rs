@@ -37,7 +37,7 @@ pub(crate) use columns::Form;
 pub(crate) use language::{Order, Overflow, Repair};
 pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price};
 pub use pipeline::Spec;
-pub(crate) use pipeline::{ModelSpec, OutputSpec, PerTable, TableFormat, TestSpec};
+pub(crate) use pipeline::{ModelSpec, OutputSpec, TableFormat, TestSpec};
 pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 
 pub(crate) use crate::table::Guard;

@@ -1,6 +1,5 @@
 //! The checked spec: every name is resolved, and every template is bound to the columns that it reads.
 
-use std::ops::{Index, IndexMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -152,32 +151,5 @@ impl Spec {
 
     pub(crate) fn model(&self, model: usize) -> (&Name, &ModelSpec) {
         self.models.get_index(model).expect("model indices are made from this table")
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PerTable<T>(Vec<T>);
-
-impl<T> PerTable<T> {
-    pub(crate) fn new(spec: &Spec, value: impl FnMut((TableId, &TableSpec)) -> T) -> Self {
-        PerTable(spec.tables().map(value).collect())
-    }
-
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.0.iter()
-    }
-}
-
-impl<T> Index<TableId> for PerTable<T> {
-    type Output = T;
-
-    fn index(&self, id: TableId) -> &T {
-        &self.0[id.0]
-    }
-}
-
-impl<T> IndexMut<TableId> for PerTable<T> {
-    fn index_mut(&mut self, id: TableId) -> &mut T {
-        &mut self.0[id.0]
     }
 }

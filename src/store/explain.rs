@@ -13,9 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::calls::COLUMNS;
 use super::error::StoreError;
-use super::manifest::{ModelEntry, SourceEntry};
+use super::manifest::{AddedColumn, ModelEntry, SourceEntry, StageShape};
 use super::provenance::{Origin, OriginError};
-use super::spec_shape::{AddedColumn, StageShape};
 use crate::name::{listed, nearest};
 use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at, cells_at};
@@ -120,40 +119,38 @@ fn find_row(
 
 fn find_key(table: &Table, rows: u64, key: &str) -> Result<(Option<u64>, Option<String>), StoreError> {
     let mut number = 0;
-    for keys in keys(table, rows)? {
-        let keys = keys?;
-        if let Some(place) = keys.iter().position(|found| found == key) {
+    for batch in table.read(0, rows, BATCH)? {
+        let batch = batch?;
+        if let Some(place) = keys(&batch).position(|found| found == key) {
             return Ok((Some(number + place as u64 + 1), None));
         }
-        number += keys.len() as u64;
+        number += batch.num_rows() as u64;
     }
     let mut near: Option<String> = None;
-    for keys in keys(table, rows)? {
-        near = nearest(key, near.iter().chain(&keys?).map(String::as_str)).map(str::to_owned);
+    for batch in table.read(0, rows, BATCH)? {
+        let keys: Vec<String> = near.into_iter().chain(keys(&batch?)).collect();
+        near = nearest(key, keys.iter().map(String::as_str)).map(str::to_owned);
     }
     Ok((None, near))
 }
 
-fn keys(table: &Table, rows: u64) -> Result<impl Iterator<Item = Result<Vec<String>, StoreError>> + use<>, StoreError> {
-    let names =
-        |batch: RecordBatch| (0..batch.num_rows()).map(|i| cell_at(batch.column(0).as_ref(), i).text()).collect();
-    Ok(batches(table, 0, rows)?.map(move |batch| Ok(names(batch?))))
+/// Returns the texts of the first column.
+fn keys(batch: &RecordBatch) -> impl Iterator<Item = String> {
+    (0..batch.num_rows()).map(|row| cell_at(batch.column(0).as_ref(), row).text())
 }
 
-fn batches(
-    table: &Table,
-    first: u64,
-    count: u64,
-) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + use<>, StoreError> {
-    Ok(table.read(first, count, BATCH)?.map(|batch| Ok(batch?)))
+/// Calls `each` with the rows `rows` of a table, each as a batch and a place in it.
+fn each_row(table: &Table, rows: Range<u64>, mut each: impl FnMut(&RecordBatch, usize)) -> Result<(), StoreError> {
+    for batch in table.read(rows.start, rows.end - rows.start, BATCH)? {
+        let batch = batch?;
+        (0..batch.num_rows()).for_each(|row| each(&batch, row));
+    }
+    Ok(())
 }
 
 fn cells_of(table: &Table, column: &str, rows: Range<u64>) -> Result<Vec<Cell>, OriginError> {
     let mut cells = Vec::new();
-    for batch in batches(&table.with_columns(&[column]), rows.start, rows.end - rows.start)? {
-        let batch = batch?;
-        cells.extend((0..batch.num_rows()).map(|i| cell_at(batch.column(0).as_ref(), i)));
-    }
+    each_row(&table.with_columns(&[column]), rows, |batch, row| cells.push(cell_at(batch.column(0).as_ref(), row)))?;
     Ok(cells)
 }
 
@@ -216,13 +213,10 @@ impl StageView<'_> {
             let calls = calls(self.origin, &self.origin.open(&dir.calls_path(self.stage, part))?, from..until)?;
             let table = self.origin.open(&dir.part_path(self.stage, part))?;
             let mut number = from * shape.fold;
-            for batch in batches(&table, (from - first) * shape.fold, (until - from) * shape.fold)? {
-                let batch = batch?;
-                for i in 0..batch.num_rows() {
-                    rows.extend(self.row(cells_at(&batch, i), number, &calls));
-                    number += 1;
-                }
-            }
+            each_row(&table, (from - first) * shape.fold..(until - first) * shape.fold, |batch, i| {
+                rows.extend(self.row(cells_at(batch, i), number, &calls));
+                number += 1;
+            })?;
             from = until;
         }
         Ok(rows)
@@ -285,30 +279,24 @@ fn call_at(batch: &RecordBatch, row: usize) -> Call {
     call
 }
 
-/// Returns, by key, the rows that contain the values of the calls for `count` rows from `first` on.
-fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Call>, StoreError> {
+/// Returns, by key, the rows that contain the values of the calls in the rows `rows`.
+fn carriers(table: &Table, rows: Range<u64>) -> Result<HashMap<String, Call>, StoreError> {
     let mut wanted = HashSet::new();
-    for batch in batches(&table.with_columns(&["call_key", "prompt", "pack_size"]), first, count)? {
-        let batch = batch?;
-        let calls = (0..batch.num_rows()).map(|i| cells_at(&batch, i)).filter(is_carried);
-        wanted.extend(calls.filter_map(|call| call.get("call_key")?.as_str().map(str::to_owned)));
-    }
+    each_row(&table.with_columns(&["call_key", "prompt", "pack_size"]), rows.clone(), |batch, row| {
+        let call = Some(cells_at(batch, row)).filter(is_carried);
+        wanted.extend(call.and_then(|call| Some(call.get("call_key")?.as_str()?.to_owned())));
+    })?;
     let mut found = HashMap::new();
     if wanted.is_empty() {
         return Ok(found);
     }
     // The first row of a pack is in the same part as its other rows, and before them.
-    for batch in batches(table, 0, first + count)? {
-        let batch = batch?;
-        for i in 0..batch.num_rows() {
-            let key = batch.column_by_name("call_key").map(|keys| cell_at(keys.as_ref(), i).text());
-            let Some(key) = key.filter(|key| wanted.contains(key)) else { continue };
-            let call = call_at(&batch, i);
-            if !is_carried(&call) {
-                found.insert(key, call);
-            }
+    each_row(table, 0..rows.end, |batch, row| {
+        let key = batch.column_by_name("call_key").map(|keys| cell_at(keys.as_ref(), row).text());
+        if let Some(key) = key.filter(|key| wanted.contains(key)) {
+            found.extend(Some(call_at(batch, row)).filter(|call| !is_carried(call)).map(|call| (key, call)));
         }
-    }
+    })?;
     Ok(found)
 }
 
@@ -316,35 +304,31 @@ fn carriers(table: &Table, first: u64, count: u64) -> Result<HashMap<String, Cal
 fn calls(origin: &Origin, table: &Table, inputs: Range<u64>) -> Result<Vec<Call>, StoreError> {
     let wanted = inputs.start as i64 + 1..inputs.end as i64 + 1;
     let (mut first, mut count) = (0, 0);
-    for batch in batches(&table.with_columns(&["row"]), 0, table.rows())? {
+    for batch in table.with_columns(&["row"]).read(0, table.rows(), BATCH)? {
         let batch = batch?;
         let Some(rows) = batch.column(0).as_primitive_opt::<Int64Type>() else { break };
         first += rows.values().iter().filter(|row| **row < wanted.start).count() as u64;
         count += rows.values().iter().filter(|row| wanted.contains(row)).count() as u64;
     }
     let mut calls = Vec::new();
-    let carriers = carriers(table, first, count)?;
-    for batch in batches(table, first, count)? {
-        let batch = batch?;
-        for i in 0..batch.num_rows() {
-            let mut call = call_at(&batch, i);
-            if let Some(whole) =
-                call["call_key"].as_str().and_then(|key| carriers.get(key)).filter(|_| is_carried(&call))
-            {
-                let carried = COLUMNS.iter().filter(|column| column.carried).map(|column| column.name);
-                call.extend(carried.map(|name| (name.to_owned(), whole[name].clone())));
-            }
-            for name in ["probabilities", "earlier_tries", "notes"] {
-                let json = call[name].as_str().and_then(|text| serde_json::from_str(text).ok());
-                if let Some(json) = json {
-                    call.insert(name.to_owned(), json);
-                }
-            }
-            let by = call["notes"]["fallback"].as_str().or(call["model"].as_str()).unwrap_or_default();
-            let facts: Option<&ModelEntry> = origin.manifest.models.get(by);
-            call.insert("server".to_owned(), json!(facts));
-            calls.push(call);
+    let carriers = carriers(table, first..first + count)?;
+    each_row(table, first..first + count, |batch, i| {
+        let mut call = call_at(batch, i);
+        let whole = call["call_key"].as_str().and_then(|key| carriers.get(key));
+        if let Some(whole) = whole.filter(|_| is_carried(&call)) {
+            let carried = COLUMNS.iter().filter(|column| column.carried).map(|column| column.name);
+            call.extend(carried.map(|name| (name.to_owned(), whole[name].clone())));
         }
-    }
+        for name in ["probabilities", "earlier_tries", "notes"] {
+            let json = call[name].as_str().and_then(|text| serde_json::from_str(text).ok());
+            if let Some(json) = json {
+                call.insert(name.to_owned(), json);
+            }
+        }
+        let by = call["notes"]["fallback"].as_str().or(call["model"].as_str()).unwrap_or_default();
+        let facts: Option<&ModelEntry> = origin.manifest.models.get(by);
+        call.insert("server".to_owned(), json!(facts));
+        calls.push(call);
+    })?;
     Ok(calls)
 }

@@ -22,7 +22,6 @@ mod import;
 mod ledger;
 mod manifest;
 mod merge;
-mod notes;
 mod output;
 mod project;
 mod provenance;
@@ -31,7 +30,6 @@ mod record;
 mod recorded;
 mod replay;
 mod rundir;
-mod spec_shape;
 mod stored;
 
 pub(crate) use audit::Audit;
@@ -44,17 +42,15 @@ pub(crate) use gc::gc;
 pub(crate) use import::import;
 pub(crate) use ledger::{Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
-    ErrorKind, Manifest, ModelEntry, OutputFacts, SourceEntry, StageTotals, State, TransformEntry,
+    ErrorKind, Manifest, ModelEntry, OutputFacts, SourceEntry, StageShape, StageTotals, State, TransformEntry,
 };
 pub(crate) use merge::{MergeCounts, merge};
-pub(crate) use notes::Notes;
 pub(crate) use output::write as write_output;
 pub(crate) use project::{Hold, Project};
 pub(crate) use provenance::{Origin, OriginError, origin};
 pub(crate) use read_output::read as read_output;
-pub(crate) use record::{Key, Record};
+pub(crate) use record::{Key, Notes, Record};
 pub(crate) use recorded::{CallRef, RecordedCalls};
 pub(crate) use replay::ReplayFile;
 pub(crate) use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
-pub(crate) use spec_shape::StageShape;
 pub(crate) use stored::StoredTable;

@@ -4,10 +4,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::error::StoreError;
-use super::manifest::{Manifest, OutputFacts, SourceEntry, State};
+use super::manifest::{Manifest, OutputFacts, SourceEntry, StageShape, State};
 use super::project::Project;
 use super::rundir::RunDir;
-use super::spec_shape::StageShape;
 use crate::table::parquet::Table;
 
 #[derive(Clone, Debug)]

@@ -157,7 +157,7 @@ fn read(call: &[u8]) -> Option<(Option<Caller>, Record)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::notes::Notes;
+    use super::super::record::Notes;
     use super::super::replay::ReplayWriter;
     use super::*;
 
