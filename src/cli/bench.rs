@@ -21,7 +21,6 @@ use crate::run::{Stop, StopReason};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
     /// The spec.
-    #[arg(value_name = "SPEC")]
     spec: PathBuf,
     /// The stage whose prompts are sent [default: the first stage that reads a source].
     #[arg(long, value_name = "STAGE", conflicts_with = "prompt")]

@@ -14,13 +14,10 @@ use crate::store::{CellRef, OriginError, StoreError, explain, origin};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Explain {
     /// A table that a run wrote, or a spec (its only output, or the one that `--output` names).
-    #[arg(value_name = "TABLE")]
     table: PathBuf,
     /// The row of the source: its key, or its number if the source has no key. '#12' is always row 12.
-    #[arg(value_name = "ROW")]
     row: String,
     /// Only this column [default: all columns that stages added].
-    #[arg(value_name = "COLUMN")]
     column: Option<String>,
     /// The output of the spec.
     #[arg(long, value_name = "NAME")]

@@ -64,7 +64,6 @@ struct Gc {
 #[derive(Debug, clap::Args)]
 struct Export {
     /// The spec.
-    #[arg(value_name = "SPEC")]
     spec: PathBuf,
     /// The file to write.
     #[arg(short, long, value_name = "FILE")]

@@ -23,7 +23,6 @@ pub(crate) struct Models {
     #[command(subcommand)]
     action: Option<Action>,
     /// The spec [default: the built-in models, and the Ollama server of this machine or at OLLAMA_HOST].
-    #[arg(value_name = "SPEC")]
     spec: Option<PathBuf>,
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]

@@ -15,7 +15,6 @@ use crate::plan::{Selection, draw};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
     /// The spec.
-    #[arg(value_name = "SPEC")]
     spec: PathBuf,
     /// Show N prompts of each stage as they would be sent.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -15,10 +15,8 @@ use crate::spec::Spec;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Population {
     /// The spec.
-    #[arg(value_name = "SPEC")]
     spec: PathBuf,
     /// Only this source.
-    #[arg(value_name = "SOURCE")]
     source: Option<String>,
     /// Show the first N rows.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(..=1000))]

@@ -24,7 +24,6 @@ use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Run {
     /// The spec.
-    #[arg(value_name = "SPEC")]
     spec: PathBuf,
     /// Only the first N rows of each source.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -18,7 +18,6 @@ use crate::store::{Ledger, Manifest, Project, RunDir};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
     /// The spec.
-    #[arg(value_name = "SPEC")]
     spec: PathBuf,
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]

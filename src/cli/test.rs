@@ -20,7 +20,6 @@ use crate::store::Project;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
     /// The spec.
-    #[arg(value_name = "SPEC")]
     spec: PathBuf,
     /// First write the tables from this file of `fanfold ledger export`, like `fanfold run --replay`.
     #[arg(long, value_name = "FILE")]

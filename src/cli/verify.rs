@@ -19,7 +19,6 @@ use crate::store::Project;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
     /// The spec.
-    #[arg(value_name = "SPEC")]
     spec: PathBuf,
     /// Also check that the servers have the model builds in the lock.
     #[arg(long)]

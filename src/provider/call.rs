@@ -76,6 +76,5 @@ pub(crate) struct Build {
     /// The digest of the weights (Ollama), the id behind an alias (Anthropic), or a version (Gemini).
     pub(crate) digest: Option<String>,
     pub(crate) quantization: Option<String>,
-    #[serde(default)]
     pub(crate) template: Option<String>,
 }

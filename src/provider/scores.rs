@@ -15,7 +15,6 @@ pub(super) struct Scored {
     logprob: f64,
     /// Needed if the token is not a whole text.
     bytes: Option<Vec<u8>>,
-    #[serde(default)]
     top_logprobs: Option<Vec<Scored>>,
 }
 

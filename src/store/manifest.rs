@@ -45,7 +45,6 @@ pub(crate) struct Manifest {
     pub(crate) outputs: IndexMap<String, OutputFacts>,
     /// A `lock::Lock`: what the tables are made from and, in a finished run, what they contain. `None` for a run of
     /// some rows or stages only.
-    #[serde(default)]
     pub(crate) lock: Option<Value>,
 }
 
@@ -65,7 +64,6 @@ pub(crate) struct SourceEntry {
     pub(crate) content: String,
     #[serde(default)]
     pub(crate) paths: Vec<String>,
-    #[serde(default)]
     pub(crate) key: Option<String>,
 }
 

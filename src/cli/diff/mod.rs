@@ -21,10 +21,8 @@ use crate::table::parquet::folder_of;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
     /// The old version.
-    #[arg(value_name = "A")]
     a: PathBuf,
     /// The new version.
-    #[arg(value_name = "B")]
     b: PathBuf,
     /// The columns that identify a row [default: the key of the source, or the row number].
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]

@@ -17,7 +17,6 @@ pub(super) struct Tag {
     pub(crate) name: String,
     pub(crate) digest: Option<String>,
     pub(crate) size: Option<u64>,
-    #[serde(default)]
     pub(crate) details: Option<Details>,
 }
 

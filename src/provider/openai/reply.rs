@@ -17,7 +17,6 @@ use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
 
 #[derive(Deserialize)]
 struct Completion {
-    #[serde(default)]
     choices: Option<Vec<Choice>>,
     usage: Option<Usage>,
     system_fingerprint: Option<String>,

@@ -18,7 +18,7 @@ use crate::document::Problems;
 use crate::registry::Kind;
 use crate::table::{Cell, cell_at};
 
-use pieces::{By, Cutter, Piece, Unit};
+use pieces::{By, Cutter, Piece, Tokenizer, Unit};
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
     Kind::new::<Split>("split", "A row for each piece of a text, without a model.");
@@ -52,16 +52,6 @@ struct Split {
     /// The tokenizer that counts tokens: `o200k_base` or `cl100k_base` (OpenAI's; an estimate for other models).
     /// Default: `o200k_base`.
     tokenizer: Option<Tokenizer>,
-}
-
-/// A tokenizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Tokenizer {
-    /// Of GPT-4o and later.
-    O200kBase,
-    /// Of GPT-4.
-    Cl100kBase,
 }
 
 impl TransformConfig for Split {
@@ -104,17 +94,12 @@ impl TransformConfig for Split {
             return None;
         }
         let tokenizer = self.tokenizer.unwrap_or(Tokenizer::O200kBase);
-        let counter = match (self.unit, tokenizer) {
-            (Unit::Tokens, Tokenizer::O200kBase) => Some(tiktoken_rs::o200k_base_singleton()),
-            (Unit::Tokens, Tokenizer::Cl100kBase) => Some(tiktoken_rs::cl100k_base_singleton()),
-            _ => None,
-        };
         let cutter = Cutter {
             size: self.size as usize,
             overlap: self.overlap as usize,
             unit: self.unit,
             by: self.by,
-            tokens: counter,
+            tokenizer,
         };
         let meaning = json!({
             "type": KIND.name, "text_column": self.text_column, "size": self.size, "overlap": self.overlap,

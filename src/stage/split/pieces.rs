@@ -32,19 +32,34 @@ pub(crate) enum By {
     Paragraph,
 }
 
+/// A tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Tokenizer {
+    /// Of GPT-4o and later.
+    O200kBase,
+    /// Of GPT-4.
+    Cl100kBase,
+}
+
+impl Tokenizer {
+    fn encoding(self) -> &'static CoreBPE {
+        match self {
+            Tokenizer::O200kBase => tiktoken_rs::o200k_base_singleton(),
+            Tokenizer::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
+        }
+    }
+}
+
+#[derive(Debug)]
 pub(crate) struct Cutter {
     pub(crate) size: usize,
     /// The most units that two pieces share; less than `size`.
     pub(crate) overlap: usize,
     pub(crate) unit: Unit,
     pub(crate) by: By,
-    pub(crate) tokens: Option<&'static CoreBPE>,
-}
-
-impl std::fmt::Debug for Cutter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?} by {:?}, {} shared", self.size, self.unit, self.by, self.overlap)
-    }
+    /// Counts tokens, if they are the unit.
+    pub(crate) tokenizer: Tokenizer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +140,7 @@ impl Cutter {
         match self.unit {
             Unit::Chars => text.chars().count(),
             Unit::Words => text.unicode_words().count(),
-            Unit::Tokens => self.tokens.map_or(0, |tokens| tokens.encode_ordinary(text).len()),
+            Unit::Tokens => self.tokenizer.encoding().encode_ordinary(text).len(),
         }
     }
 
@@ -153,7 +168,7 @@ impl Cutter {
 
     /// Adds the tokens of `text`. Tokens that end within a grapheme are merged with the next tokens.
     fn tokens(&self, text: &str, at: usize, out: &mut Vec<Atom>) {
-        let Some(tokenizer) = self.tokens else { return };
+        let tokenizer = self.tokenizer.encoding();
         let mut boundaries = text.grapheme_indices(true).map(|(start, g)| start + g.len()).peekable();
         let (mut end, mut units) = (0, 0);
         for token in tokenizer.encode_ordinary(text) {
@@ -205,8 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn cutter(size: usize, overlap: usize, unit: Unit, by: By) -> Cutter {
-        let tokens = (unit == Unit::Tokens).then(tiktoken_rs::o200k_base_singleton);
-        Cutter { size, overlap, unit, by, tokens }
+        Cutter { size, overlap, unit, by, tokenizer: Tokenizer::O200kBase }
     }
 
     fn texts<'a>(cutter: &Cutter, text: &'a str) -> Vec<&'a str> {
