@@ -253,11 +253,6 @@ fn drop_nulls(value: &mut Value) {
 }
 
 fn adds_up(rows: Option<u64>, counts: [Option<u64>; 3]) -> bool {
-    match (rows, counts) {
-        (_, [None, None, None]) => true,
-        (None, _) => false,
-        (Some(rows), counts) => {
-            counts.into_iter().map(|c| c.unwrap_or(0)).try_fold(0u64, u64::checked_add) == Some(rows)
-        }
-    }
+    let sum = counts.into_iter().flatten().try_fold(0, u64::checked_add);
+    counts == [None; 3] || rows.is_some() && sum == rows
 }

@@ -4,7 +4,6 @@
 
 mod estimate;
 mod follow;
-mod prompt_bytes;
 
 use estimate::Recall;
 use follow::{Followed, Options, follow};

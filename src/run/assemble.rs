@@ -99,10 +99,7 @@ async fn write(job: &Arc<Job>, part: &mut Open, block: Arc<Block>) -> Result<(),
     let Some(mut writer) = part.writer.take() else { return Ok(()) };
     let job = job.clone();
     let (writer, facts) = blocking(move || {
-        let done = finish(&block, &job.plan, job.stage(), &job.calls).map_err(|error| {
-            let path = job.dir.root().to_owned();
-            StoreError::Table(TableError::Parquet { path, error: error.into() })
-        })?;
+        let done = finish(&block, &job.plan, job.stage(), &job.calls).map_err(TableError::at(job.dir.root()))?;
         writer.write(done.rows, Some(done.calls))?;
         Ok((writer, done.facts))
     })

@@ -1,8 +1,7 @@
-//! Batches: the rows of every source as a stream of record batches, and the limits on batches, rows and cells.
+//! Batches: the rows of every source as a stream of record batches, the limits on batches, rows and cells, and why a
+//! source cannot be read.
 
 use arrow_array::RecordBatch;
-
-use super::error::SourceError;
 
 pub(crate) const BATCH_ROWS: usize = 1024;
 /// A batch ends early at about this many bytes of text, so that long texts do not fill the memory.
@@ -27,4 +26,35 @@ pub(crate) fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>, Sour
         ended = !matches!(batch, Some(Ok(_)));
         batch
     }))
+}
+
+/// Why a source cannot be read: the message names the file, and the row, line and byte where they are known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct SourceError {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    /// The path of the field at fault in the source's table, such as `["types", "age"]`; empty for the whole source.
+    pub(crate) field: Vec<String>,
+}
+
+impl SourceError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        SourceError { message: message.into(), help: None, field: Vec::new() }
+    }
+
+    /// An error of a file, which messages call `shown`.
+    pub(crate) fn of_file(shown: &str, message: impl std::fmt::Display) -> Self {
+        SourceError::new(format!("{shown}: {message}")).at(["path"])
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn at<'a>(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
+        self.field = keys.into_iter().map(str::to_owned).collect();
+        self
+    }
 }

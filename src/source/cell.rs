@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::error::SourceError;
+use super::batches::SourceError;
 use super::text::Position;
 use crate::name::{listed, nearest};
 use crate::table::{ColumnBuilder, Value};
@@ -52,6 +52,20 @@ impl Type {
 pub(crate) fn schema<'a>(columns: impl IntoIterator<Item = (&'a str, Type)>) -> SchemaRef {
     let fields: Vec<Field> = columns.into_iter().map(|(name, ty)| Field::new(name, ty.data_type(), true)).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// A batch of the `rows` rows in `columns`, which it empties; `None` without rows.
+pub(crate) fn batch_of(
+    schema: &SchemaRef,
+    columns: &mut [Column],
+    rows: usize,
+    shown: &str,
+) -> Result<Option<RecordBatch>, SourceError> {
+    let arrays = columns.iter_mut().map(Column::finish).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options);
+    let batch = batch.map_err(|error| SourceError::new(format!("{shown}: {error}")))?;
+    Ok((rows > 0).then_some(batch))
 }
 
 pub(crate) fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str) -> Result<(), SourceError> {
@@ -105,7 +119,7 @@ impl Column {
         self.cells.push(Value::Null);
     }
 
-    pub(crate) fn finish(&mut self) -> ArrayRef {
+    fn finish(&mut self) -> ArrayRef {
         self.cells.finish()
     }
 

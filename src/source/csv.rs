@@ -9,9 +9,10 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use csv_core::ReadRecordResult;
 
-use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, batches};
-use super::cell::{Column, Type, check_types, schema};
-use super::error::SourceError;
+use super::batches::{
+    BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError, batches,
+};
+use super::cell::{Column, Type, batch_of, check_types, schema};
 use super::format::{DataFile, Reader, TextOptions};
 use super::text::{Position, Text};
 
@@ -63,12 +64,7 @@ impl Csv {
             rows += 1;
             bytes += self.records.length() + self.records.count * CELL_COST;
         }
-        if rows == 0 {
-            return Ok(None);
-        }
-        let arrays = self.columns.iter_mut().map(Column::finish).collect();
-        let batch = RecordBatch::try_new(self.schema(), arrays);
-        batch.map(Some).map_err(|e| SourceError::new(format!("{}: {e}", self.records.shown)))
+        batch_of(&self.schema, &mut self.columns, rows, &self.records.shown)
     }
 }
 

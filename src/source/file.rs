@@ -7,10 +7,9 @@ use arrow_schema::SchemaRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batches::{Batches, batches};
+use super::batches::{Batches, SourceError, batches};
 use super::cell::{Type, no_column};
 use super::csv::CsvReader;
-use super::error::SourceError;
 use super::format::{DataFile, FileFormat, Reader, TextOptions};
 use super::jsonl::JsonlReader;
 use super::matching::{files, is_glob};
@@ -87,11 +86,11 @@ impl File {
         if self.path.trim().is_empty() {
             problems.error("bad-path", path.key("path"), "the path is empty");
         } else if self.format.is_none() && !is_glob(&self.path) && FileFormat::of(written).is_none() {
-            let (message, help) = unknown_format(&self.path, written);
-            problems.error("unknown-format", path.key("path"), message).help(help);
+            let error = unknown_format(&self.path, written);
+            problems.error("unknown-format", path.key("path"), error.message).help_if(error.help);
         }
-        if let Some(Err((message, help))) = self.encoding.as_deref().map(encoding) {
-            problems.error("unknown-encoding", path.key("encoding"), message).help_if(help);
+        if let Some(Err(error)) = self.encoding.as_deref().map(encoding) {
+            problems.error("unknown-encoding", path.key("encoding"), error.message).help_if(error.help);
         }
         let format = self.format.or_else(|| FileFormat::of(written));
         if format.is_some_and(|format| !format.info().is_text) {
@@ -119,10 +118,7 @@ impl File {
         let files = files(folder, &self.path)?;
         let mut all: Option<(FileFormat, &str)> = None;
         for DataFile { path, shown } in &files {
-            let format = self.format.or_else(|| FileFormat::of(path)).ok_or_else(|| {
-                let (message, help) = unknown_format(shown, path);
-                SourceError::new(message).help(help).at(["path"])
-            })?;
+            let format = self.format.or_else(|| FileFormat::of(path)).ok_or_else(|| unknown_format(shown, path))?;
             match all {
                 None => all = Some((format, shown)),
                 Some((first, _)) if first == format => {}
@@ -206,16 +202,14 @@ impl Source for File {
     }
 }
 
-fn unknown_format(shown: &str, path: &Path) -> (String, String) {
+fn unknown_format(shown: &str, path: &Path) -> SourceError {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let message = format!("{shown}: the extension does not name a known format");
-    let help = match extension.as_str() {
+    SourceError::of_file(shown, "the extension does not name a known format").help(match extension.as_str() {
         "gz" | "zst" | "bz2" | "xz" | "zip" => "decompress it first",
         "xls" | "xlsx" | "ods" => "save it as CSV",
         "json" => r#"write one object per line and set format = "jsonl""#,
         _ => r#"set format = "csv", "tsv", "jsonl" or "parquet""#,
-    };
-    (message, help.to_owned())
+    })
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@ use arrow_schema::SchemaRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batches::Batches;
+use super::batches::{Batches, SourceError};
 use super::cell::Type;
-use super::error::SourceError;
 
 /// The format of a data file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

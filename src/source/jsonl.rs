@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -13,9 +12,10 @@ use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, batches};
-use super::cell::{Column, Type, check_types, schema};
-use super::error::SourceError;
+use super::batches::{
+    BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError, batches,
+};
+use super::cell::{Column, Type, batch_of, check_types, schema};
 use super::format::{DataFile, Reader, TextOptions};
 use super::inference::Seen;
 use super::text::{Position, Text};
@@ -105,13 +105,7 @@ impl Jsonl {
             rows += 1;
             bytes += self.lines.line.len() + self.columns.len() * CELL_COST;
         }
-        if rows == 0 {
-            return Ok(None);
-        }
-        let arrays = self.columns.iter_mut().map(Column::finish).collect();
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
-        batch.map(Some).map_err(|e| SourceError::new(format!("{}: {e}", self.lines.shown)))
+        batch_of(&self.schema, &mut self.columns, rows, &self.lines.shown)
     }
 }
 

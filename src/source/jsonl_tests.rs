@@ -1,6 +1,7 @@
 //! Tests of `jsonl`: values, and every message in full.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};

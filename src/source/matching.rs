@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::SourceError;
+use super::batches::SourceError;
 use super::format::DataFile;
 
 /// The files that `path` matches in `folder`, ordered by name; an error if there are none.

@@ -7,7 +7,6 @@ mod arrays;
 mod batches;
 mod cell;
 mod csv;
-mod error;
 mod file;
 mod format;
 mod inference;
@@ -21,7 +20,7 @@ mod text;
 
 use std::path::Path;
 
-pub(crate) use error::SourceError;
+pub(crate) use batches::SourceError;
 pub(crate) use file::File;
 pub(crate) use format::FileFormat;
 pub(crate) use population::Population;

@@ -12,8 +12,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::arrays::{plain, plain_type};
-use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, batches};
-use super::error::SourceError;
+use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError, batches};
 use super::format::{DataFile, Reader, TextOptions};
 use super::pages;
 use super::text::unreadable;

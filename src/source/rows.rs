@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_schema::SchemaRef;
 
-use super::batches::Batches;
-use super::error::SourceError;
+use super::batches::{Batches, SourceError};
 use super::population::Population;
 
 pub(crate) trait Source: Send + Sync + fmt::Debug {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::error::SourceError;
+use super::batches::SourceError;
 use crate::name::{listed, nearest};
 
 const PIECE: usize = 64 << 10;
@@ -19,18 +19,15 @@ const LABELS: &str = "utf-8 utf-16 utf-16le utf-16be windows-1250 windows-1251 w
                       windows-1255 windows-1256 windows-1257 windows-1258 iso-8859-1 iso-8859-2 iso-8859-15 latin1 \
                       macintosh koi8-r koi8-u shift_jis euc-jp euc-kr gbk gb18030 big5";
 
-/// The encoding of a label; the error is a message and a help text.
-pub(crate) fn encoding(label: &str) -> Result<&'static Encoding, (String, Option<String>)> {
-    match Encoding::for_label_no_replacement(label.as_bytes()) {
-        Some(encoding) => Ok(encoding),
-        None => {
-            let help = match nearest(label, LABELS.split(' ')) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("some that exist are {}", listed(["utf-8", "utf-16le", "windows-1252", "iso-8859-1"])),
-            };
-            Err((format!("there is no encoding `{label}`"), Some(help)))
-        }
-    }
+/// The encoding of a label.
+pub(crate) fn encoding(label: &str) -> Result<&'static Encoding, SourceError> {
+    Encoding::for_label_no_replacement(label.as_bytes()).ok_or_else(|| {
+        let help = match nearest(label, LABELS.split(' ')) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("some that exist are {}", listed(["utf-8", "utf-16le", "windows-1252", "iso-8859-1"])),
+        };
+        SourceError::new(format!("there is no encoding `{label}`")).help(help).at(["encoding"])
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,13 +98,8 @@ impl Text {
         label: Option<&str>,
         piece: usize,
     ) -> Result<Self, SourceError> {
-        let declared = match label {
-            None => None,
-            Some(label) => Some(encoding(label).map_err(|(message, help)| SourceError {
-                help,
-                ..SourceError::new(format!("{shown}: {message}")).at(["encoding"])
-            })?),
-        };
+        let in_file = |error: SourceError| SourceError { message: format!("{shown}: {}", error.message), ..error };
+        let declared = label.map(encoding).transpose().map_err(in_file)?;
         let mut start = Vec::new();
         source.by_ref().take(4).read_to_end(&mut start).map_err(|error| unreadable(shown, &error))?;
         let (encoding, mark) = begin(&start, declared, label, shown)?;

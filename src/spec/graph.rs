@@ -10,7 +10,11 @@ impl Resolver<'_> {
     pub(super) fn graph(&mut self, raw: &Raw) -> Vec<Name> {
         for (name, stage) in &raw.stages {
             for (key, input) in stage.inputs() {
-                self.known_input(raw, name, key, input);
+                if raw.sources.contains_key(input) && raw.stages.contains_key(input) {
+                    let message = format!("`{input}` is the name of a source and of a stage: `{key}` is ambiguous");
+                    self.problems.error_at_key("same-name", Path::of(["stages", input]), message);
+                }
+                self.known_input(raw, Path::of(["stages", name.as_str(), key]), input, Some(name));
             }
         }
         let mut order: Vec<Name> = Vec::new();
@@ -32,20 +36,16 @@ impl Resolver<'_> {
         order
     }
 
-    /// Reports an `input` (in the field `key` of stage `name`) that is neither a source nor a stage, or that is both.
-    fn known_input(&mut self, raw: &Raw, name: &Name, key: &str, input: &str) {
-        if raw.sources.contains_key(input) && raw.stages.contains_key(input) {
-            let message = format!("`{input}` is the name of a source and of a stage: `{key}` is ambiguous");
-            self.problems.error_at_key("same-name", Path::of(["stages", input]), message);
-        }
+    /// Reports an `input` at `path` that is neither a source nor a stage. `own` is the stage that reads it.
+    pub(super) fn known_input(&mut self, raw: &Raw, path: Path, input: &str, own: Option<&Name>) {
         if raw.has_table(input) {
             return;
         }
-        let path = Path::of(["stages", name.as_str(), key]);
+        let others = raw.tables().filter(|name| own.is_none_or(|own| own.as_str() != *name));
         let problem = self.error("unknown-input", path, format!("there is no source or stage `{input}`"));
         match raw.tables().next() {
             None => problem.help("write a source: `[sources.rows]`"),
-            Some(_) => problem.choices(input, "sources and stages", raw.tables().filter(|n| *n != name.as_str())),
+            Some(_) => problem.choices(input, "sources and stages", others),
         };
     }
 

@@ -27,7 +27,6 @@ mod read;
 mod resolve;
 pub(crate) mod schema;
 mod secret;
-mod stage_checks;
 mod stages;
 mod table;
 

@@ -15,14 +15,7 @@ impl Resolver<'_> {
     pub(super) fn output(&mut self, spec: &Spec, raw: &Raw, name: &Name, table: &OutputTable) -> Option<OutputSpec> {
         let at = Path::of(["outputs", name.as_str()]);
         let input = self.find(spec, &at.key("input"), &table.input);
-        if !raw.has_table(&table.input) {
-            let message = format!("there is no source or stage `{}`", table.input);
-            self.error("unknown-input", at.key("input"), message).choices(
-                &table.input,
-                "sources and stages",
-                raw.tables(),
-            );
-        }
+        self.known_input(raw, at.key("input"), &table.input, None);
         let format = TableFormat::of(&table.path);
         if format.is_none() {
             let message = format!("`{}` does not say the format", table.path);

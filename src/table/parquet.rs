@@ -31,20 +31,15 @@ const PAGE_BYTES: usize = 256 << 10;
 const GROUP_BYTES: usize = 32 << 20;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TableError {
-    #[error("{path}: {error}")]
-    Io { path: PathBuf, error: io::Error },
-    #[error("{path}: {error}")]
-    Parquet { path: PathBuf, error: ParquetError },
+#[error("{path}: {error}")]
+pub(crate) struct TableError {
+    path: PathBuf,
+    error: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl TableError {
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> TableError + '_ {
-        move |error| TableError::Io { path: path.to_owned(), error }
-    }
-
-    fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> TableError + '_ {
-        move |error| TableError::Parquet { path: path.to_owned(), error }
+    pub(crate) fn at<E: std::error::Error + Send + Sync + 'static>(path: &Path) -> impl FnOnce(E) -> TableError + '_ {
+        move |error| TableError { path: path.to_owned(), error: Box::new(error) }
     }
 }
 
@@ -68,8 +63,8 @@ impl TableWriter {
     /// Starts the file `path` with this schema; creates its folder.
     pub(crate) fn create(path: &Path, schema: SchemaRef, options: &Options) -> Result<Self, TableError> {
         let folder = folder_of(path);
-        std::fs::create_dir_all(folder).map_err(TableError::io(path))?;
-        let file = new_file(path).map_err(TableError::io(path))?;
+        std::fs::create_dir_all(folder).map_err(TableError::at(path))?;
+        let file = new_file(path).map_err(TableError::at(path))?;
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
@@ -84,7 +79,7 @@ impl TableWriter {
             properties = properties.set_key_value_metadata(Some(facts.collect()));
         }
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
-        let writer = writer.map_err(TableError::parquet(path))?;
+        let writer = writer.map_err(TableError::at(path))?;
         Ok(TableWriter { path: path.to_owned(), writer, steps: BatchCoalescer::new(schema, STEP), rows: 0 })
     }
 
@@ -101,16 +96,16 @@ impl TableWriter {
     /// Encodes the steps that are complete.
     fn encode(&mut self) -> Result<(), TableError> {
         while let Some(step) = self.steps.next_completed_batch() {
-            self.writer.write(&step).map_err(TableError::parquet(&self.path))?;
+            self.writer.write(&step).map_err(TableError::at(&self.path))?;
             if self.writer.in_progress_size() > GROUP_BYTES {
-                self.writer.flush().map_err(TableError::parquet(&self.path))?;
+                self.writer.flush().map_err(TableError::at(&self.path))?;
             }
         }
         Ok(())
     }
 
     pub(crate) fn broken(&self, error: ParquetError) -> TableError {
-        TableError::Parquet { path: self.path.clone(), error }
+        TableError::at(&self.path)(error)
     }
 
     pub(crate) fn fact(&mut self, key: &str, value: String) {
@@ -122,8 +117,8 @@ impl TableWriter {
         self.steps.finish_buffered_batch().map_err(|error| self.broken(error.into()))?;
         self.encode()?;
         let path = self.path;
-        let file = self.writer.into_inner().map_err(TableError::parquet(&path))?;
-        persist(file, &path).map_err(TableError::io(&path))
+        let file = self.writer.into_inner().map_err(TableError::at(&path))?;
+        persist(file, &path).map_err(TableError::at(&path))
     }
 }
 
@@ -186,8 +181,8 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self, TableError> {
-        let file = File::open(path).map_err(TableError::io(path))?;
-        let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(TableError::parquet(path))?;
+        let file = File::open(path).map_err(TableError::at(path))?;
+        let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(TableError::at(path))?;
         Ok(Table { path: path.to_owned(), metadata, columns: None })
     }
 
@@ -218,7 +213,7 @@ impl Table {
 
     /// Reads `count` rows, starting with row `start`, in batches of at most `batch` rows.
     pub(crate) fn read(&self, start: u64, count: u64, batch: usize) -> Result<Rows, TableError> {
-        let file = File::open(&self.path).map_err(TableError::io(&self.path))?;
+        let file = File::open(&self.path).map_err(TableError::at(&self.path))?;
         let mut groups = Vec::new();
         let (mut first, mut skip) = (0u64, None);
         for (i, group) in self.metadata.metadata().row_groups().iter().enumerate() {
@@ -236,7 +231,7 @@ impl Table {
             .with_offset(skip.unwrap_or(0) as usize)
             .with_limit(count as usize)
             .build()
-            .map_err(TableError::parquet(&self.path))?;
+            .map_err(TableError::at(&self.path))?;
         let schema = match &self.columns {
             None => self.schema(),
             Some(_) => reader.schema(),
@@ -257,7 +252,7 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
         let batch = batch.and_then(|b| b.with_schema(self.schema.clone()));
-        Some(batch.map_err(|e| TableError::Parquet { path: self.path.clone(), error: e.into() }))
+        Some(batch.map_err(|error| TableError::at(&self.path)(ParquetError::from(error))))
     }
 }
 

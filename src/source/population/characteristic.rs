@@ -22,7 +22,7 @@ pub(crate) struct Written<'a> {
 }
 
 pub(crate) enum Kind<'a> {
-    /// Without parents; `None` if the distribution is invalid.
+    /// Without parents; `None` if the characteristic is invalid.
     Alone(Option<Law>),
     Given {
         parents: Vec<(&'a str, Path)>,
@@ -30,7 +30,6 @@ pub(crate) enum Kind<'a> {
         distributions: &'a Node,
         path: Path,
     },
-    Broken,
 }
 
 pub(crate) fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Problems) -> Vec<Written<'a>> {
@@ -66,11 +65,11 @@ fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Prob
         problems
             .error("missing-field", path.clone(), "`distributions` is missing")
             .help("write a distribution for each value of the parent");
-        return Kind::Broken;
+        return Kind::Alone(None);
     };
     match problems.clean_since(before) {
         true => Kind::Given { parents, distributions, path: path.key("distributions") },
-        false => Kind::Broken,
+        false => Kind::Alone(None),
     }
 }
 

@@ -8,7 +8,7 @@ use super::characteristic::rounded;
 use super::margin::{Entry, Written};
 use crate::document::{Diagnostic, Path, Problems, Reported};
 use crate::name::{listed, nearest};
-use crate::source::error::SourceError;
+use crate::source::batches::SourceError;
 
 const MOST_CELLS: usize = 1_000_000;
 const MOST_FAULTS: usize = 20;

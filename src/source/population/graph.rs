@@ -56,29 +56,21 @@ impl Characteristic {
 /// complete. The second list contains the indices, parents before children.
 pub(crate) fn resolve(written: &[Written<'_>], problems: &mut Problems) -> Option<(Vec<Characteristic>, Vec<usize>)> {
     let index: HashMap<&str, usize> = written.iter().enumerate().map(|(i, w)| (w.name, i)).collect();
-    let mut parents: Vec<Vec<usize>> = Vec::with_capacity(written.len());
+    let mut parents: Vec<Vec<usize>> = vec![Vec::new(); written.len()];
     let mut missing = vec![false; written.len()];
     for (i, one) in written.iter().enumerate() {
-        let mut found = Vec::new();
-        if let Kind::Given { parents, .. } = &one.kind {
-            for (name, path) in parents {
-                match index.get(name) {
-                    Some(parent) => found.push(*parent),
-                    None => {
-                        missing[i] = true;
-                        let others = written.iter().map(|other| other.name).filter(|other| *other != one.name);
-                        problems
-                            .error(
-                                "unknown-characteristic",
-                                path.clone(),
-                                format!("there is no characteristic `{name}`"),
-                            )
-                            .help_if(suggestion(name, "the others are", others));
-                    }
-                }
-            }
+        let Kind::Given { parents: named, .. } = &one.kind else { continue };
+        for (name, path) in named {
+            let Some(parent) = index.get(name) else {
+                missing[i] = true;
+                let others = written.iter().map(|other| other.name).filter(|other| *other != one.name);
+                problems
+                    .error("unknown-characteristic", path.clone(), format!("there is no characteristic `{name}`"))
+                    .help_if(suggestion(name, "the others are", others));
+                continue;
+            };
+            parents[i].push(*parent);
         }
-        parents.push(found);
     }
     let order = order(written, &parents, problems);
     let mut done: Vec<Option<Characteristic>> = vec![None; written.len()];
@@ -151,7 +143,6 @@ impl Resolver<'_> {
                 }
                 (widths, std::mem::take(&mut self.laws))
             }
-            Kind::Broken => return None,
         };
         let values = self.values(laws)?;
         let name = self.written.name.to_owned();

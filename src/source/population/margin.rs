@@ -13,9 +13,9 @@ use super::characteristic::{names, weight};
 use super::schema::{Names, Nested};
 use crate::document::{self, Node, Path, Problems, Value};
 use crate::name::listed;
+use crate::source::batches::SourceError;
 use crate::source::cell::no_column;
 use crate::source::csv::Csv;
-use crate::source::error::SourceError;
 use crate::source::text::Text;
 
 const NUMBERS: [&str; 3] = ["count", "weight", "share"];

@@ -23,8 +23,7 @@ use std::path::{Path, PathBuf};
 use arrow_schema::SchemaRef;
 use serde_json::json;
 
-use super::batches::Batches;
-use super::error::SourceError;
+use super::batches::{Batches, SourceError};
 use super::rows::Source;
 use crate::registry::Kind;
 use columns::ID;

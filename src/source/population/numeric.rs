@@ -92,7 +92,8 @@ impl Numeric {
 
     fn check(&self, path: &Path, problems: &mut Problems) {
         if let Some(decimals) = self.decimals {
-            let ends = [self.minimum, self.maximum, Some(self.mean().abs() + 10.0 * self.sd())];
+            let (mean, sd) = self.mean_and_sd();
+            let ends = [self.minimum, self.maximum, Some(mean.abs() + 10.0 * sd)];
             if ends.into_iter().flatten().any(|end| end.abs() * scale(decimals) > MOST_STEPS) {
                 let message = format!("numbers so large have no {decimals} decimals in 64 bits");
                 problems.error("bad-value", path.key("decimals"), message);
@@ -113,12 +114,8 @@ impl Numeric {
         }
     }
 
-    fn mean(&self) -> f64 {
-        self.mean.unwrap_or_default()
-    }
-
-    fn sd(&self) -> f64 {
-        self.sd.unwrap_or_default()
+    fn mean_and_sd(&self) -> (f64, f64) {
+        (self.mean.unwrap_or_default(), self.sd.unwrap_or_default())
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -159,7 +156,8 @@ impl Numeric {
         let share = if mirrored { high - unit * (high - low) } else { low + unit * (high - low) };
         // The quantile of `share`, in standard deviations: accurate in the lower tail.
         let deviations = -SQRT_2 * erfc_inv(2.0 * share);
-        let number = self.mean() + self.sd() * if mirrored { -deviations } else { deviations };
+        let (mean, sd) = self.mean_and_sd();
+        let number = mean + sd * if mirrored { -deviations } else { deviations };
         number.max(self.minimum.unwrap_or(f64::NEG_INFINITY)).min(self.maximum.unwrap_or(f64::INFINITY))
     }
 
@@ -167,7 +165,8 @@ impl Numeric {
     /// above the mean, where shares below lose precision.
     fn tails(&self) -> (f64, f64, bool) {
         let below = |deviations: f64| erfc(-deviations / SQRT_2) / 2.0;
-        let deviations = |bound: f64| (bound - self.mean()) / self.sd();
+        let (mean, sd) = self.mean_and_sd();
+        let deviations = |bound: f64| (bound - mean) / sd;
         let least = self.minimum.map_or(f64::NEG_INFINITY, deviations);
         let most = self.maximum.map_or(f64::INFINITY, deviations);
         if least > 0.0 { (below(-most), below(-least), true) } else { (below(least), below(most), false) }

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use indexmap::IndexMap;
+
 use super::characteristic::{cell, characteristics};
 use super::columns::{Fixed, ID};
 use super::draw::People;
@@ -146,12 +148,10 @@ impl<'a> Reading<'a> {
         };
         let output = fields.and_then(|fields| fields.output).unwrap_or_default();
         if let Some(margins) = &margins {
-            let mut named: Vec<(&str, Path)> = Vec::new();
+            let mut named: IndexMap<&str, Path> = IndexMap::new();
             for (i, margin) in margins.iter().enumerate() {
                 for name in &margin.of {
-                    if !named.iter().any(|(other, _)| other == name) {
-                        named.push((name, self.path.key("margins").index(i).key("of")));
-                    }
+                    named.entry(name).or_insert_with(|| self.path.key("margins").index(i).key("of"));
                 }
             }
             self.names(named.into_iter(), fixed, output == Output::Weights);

@@ -8,11 +8,10 @@ use arrow_select::concat::concat_batches;
 use serde::Serialize;
 
 use super::draw::{Block, Cells, combinations};
-use super::fields::Output;
 use super::frame::{Frame, Target, cell_values, projection, summed};
 use super::graph::{Characteristic, Values};
 use super::respondents::{Basis, Population};
-use crate::source::error::SourceError;
+use crate::source::batches::SourceError;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
@@ -66,14 +65,14 @@ impl Population {
         let columns = self.columns(&basis);
         let (mut counted, raking) = match &basis {
             Basis::Drawn(people) => (Counted::Columns(people.characteristics.iter().map(Tally::new).collect()), None),
-            Basis::Raked(raking, frame, fit) => {
+            Basis::Raked(_, frame, fit) => {
                 let report = RakingReport {
                     iterations: fit.iterations,
                     largest_deviation: fit.deviation,
                     design_effect: fit.design_effect,
                     effective_sample_size: self.n as f64 / fit.design_effect,
                 };
-                (Counted::Cells(frame, raking.output, vec![0.0; frame.seed.len()]), Some(report))
+                (Counted::Cells(frame, vec![0.0; frame.seed.len()]), Some(report))
             }
         };
         let (mut rows, mut first) = (0, Vec::new());
@@ -94,7 +93,7 @@ impl Population {
 
 enum Counted<'a> {
     Columns(Vec<Tally<'a>>),
-    Cells(&'a Frame, Output, Vec<f64>),
+    Cells(&'a Frame, Vec<f64>),
 }
 
 impl Counted<'_> {
@@ -103,14 +102,15 @@ impl Counted<'_> {
             Counted::Columns(tallies) => {
                 tallies.iter_mut().zip(&block.columns).for_each(|(tally, cells)| tally.add(cells, block))
             }
-            Counted::Cells(frame, output, cells) => {
+            Counted::Cells(frame, cells) => {
                 for row in 0..block.rows {
                     let cell = frame.axes.iter().zip(&block.columns).fold(0, |cell, (axis, column)| match column {
                         Cells::Options(options) => cell * axis.values.len() + options[row] as usize,
                         Cells::Numbers(_) => cell,
                     });
-                    cells[cell] += match (*output, block.columns.last()) {
-                        (Output::Weights, Some(Cells::Numbers(weights))) => weights[row],
+                    // Weights are the last column if there are any.
+                    cells[cell] += match block.columns.last() {
+                        Some(Cells::Numbers(weights)) => weights[row],
                         _ => 1.0,
                     };
                 }
@@ -124,7 +124,7 @@ impl Counted<'_> {
                 let names: Vec<String> = tallies.iter().map(|tally| tally.characteristic.name.clone()).collect();
                 tallies.into_iter().map(|tally| tally.part(&names, rows)).collect()
             }
-            Counted::Cells(frame, _, cells) => margins(frame, &cells),
+            Counted::Cells(frame, cells) => margins(frame, &cells),
         }
     }
 }

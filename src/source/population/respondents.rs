@@ -13,7 +13,7 @@ use super::graph::{Characteristic, Values};
 use super::margin;
 use super::raking::{self, Fit, Raked};
 use crate::document::{Diagnostic, Path, SourcePosition};
-use crate::source::error::SourceError;
+use crate::source::batches::SourceError;
 use crate::table::Cell;
 
 #[derive(Clone, Debug)]
