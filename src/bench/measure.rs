@@ -49,7 +49,7 @@ pub(crate) async fn measure(
     let spec = &ready.plan.spec;
     let admission = Arc::new(Admission {
         budget: BudgetMeter::new(spec.budget),
-        endpoints: Endpoints::new(spec, &models),
+        endpoints: Endpoints::new(spec, &models, |_| false),
         stop: stop.clone(),
     });
     let models = Arc::new(models);
@@ -168,7 +168,7 @@ impl Lane {
     async fn find_form(&mut self) -> Option<&'static str> {
         let prompt = &self.prompts[0];
         let target = self.models.target(self.index);
-        prompt.schema.as_ref()?;
+        prompt.schema.as_ref().filter(|_| !target.provider.takes_schemas())?;
         let model = target.model_for(prompt, 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         target.provider.encode_relaxed(&call, 1)?;

@@ -83,6 +83,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let terminal = Terminal::new(arguments.color);
+    runtime::raise_open_files();
     arguments.command.run(&terminal).unwrap_or_else(|failure| failure.show(&terminal)).into()
 }
 

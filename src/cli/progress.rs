@@ -7,11 +7,16 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Terminal;
 use crate::report::text::printable;
+use crate::report::wait::{Announcer, line};
 use crate::run::Progress;
 use crate::run::progress::{Snapshot, StageProgress};
 
 const REDRAW: Duration = Duration::from_millis(100);
-const LINE: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
+/// The seconds between two lines with counters.
+const LINE: u64 = 10;
+/// The most lines about what holds back calls.
+const NOTES: usize = 4;
 
 /// Shows progress until the future is dropped. `preparing` returns the reason why the first answer is late.
 pub(crate) async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option<String>, terminal: Terminal) {
@@ -31,22 +36,21 @@ async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
         .collect();
     let _clear = Clear(&all);
     let started = Instant::now();
-    let mut first: Option<ProgressBar> = None;
+    let mut notes: Vec<ProgressBar> = Vec::new();
     loop {
-        match preparing() {
-            Some(text) => {
-                let bar = first.get_or_insert_with(|| {
-                    all.add(ProgressBar::new_spinner().with_style(self::style("{spinner} {msg}")))
-                });
-                bar.set_message(printable(&text).into_owned());
-                bar.tick();
-            }
-            None => {
-                if let Some(bar) = first.take() {
-                    bar.finish_and_clear();
-                    all.remove(&bar);
-                }
-            }
+        let (waits, now) = progress.waits().shown();
+        let texts = preparing().into_iter().chain(waits.iter().map(|wait| line(wait, now)));
+        let texts: Vec<String> = texts.take(NOTES).collect();
+        for bar in notes.drain(texts.len().min(notes.len())..) {
+            bar.finish_and_clear();
+            all.remove(&bar);
+        }
+        while notes.len() < texts.len() {
+            notes.push(all.add(ProgressBar::new_spinner().with_style(self::style("{spinner} {wide_msg}"))));
+        }
+        for (bar, text) in notes.iter().zip(&texts) {
+            bar.set_message(printable(text).into_owned());
+            bar.tick();
         }
         for (stage, bar) in &stages {
             let now = stage.snapshot();
@@ -71,9 +75,14 @@ impl Drop for Clear<'_> {
 }
 
 async fn lines(progress: &Progress, preparing: impl Fn() -> Option<String>, terminal: &Terminal) {
-    let started = Instant::now();
-    loop {
-        tokio::time::sleep(LINE).await;
+    let (started, mut announcer) = (Instant::now(), Announcer::default());
+    for second in 1_u64.. {
+        tokio::time::sleep(SECOND).await;
+        let (waits, now) = progress.waits().shown();
+        announcer.lines(&waits, now).iter().for_each(|line| terminal.note(line));
+        if !second.is_multiple_of(LINE) {
+            continue;
+        }
         if let Some(text) = preparing() {
             terminal.note(&text);
             continue;

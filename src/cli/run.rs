@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::Local;
+
 use super::error::advice;
 use super::output::write_json;
 use super::plan::{PlanFormat, show};
@@ -13,8 +15,10 @@ use crate::pipeline::{Options, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::report::drift;
 use crate::report::preview::first_rows;
+use crate::report::stop::{alike, alike_help, alike_message, limited_until};
 use crate::report::summary::{announcements, missing_calls};
 use crate::report::text::count;
+use crate::report::wait::line;
 use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
 
 /// Runs a spec: sends the calls that the ledger cannot answer, and writes the outputs.
@@ -73,8 +77,8 @@ impl Run {
         };
         let options = Options { selection, recall, lock: self.lock_mode() };
         let ready = Ready::new(load_spec(&self.spec, terminal)?, &self.spec, &options)?;
-        let report = block_on(watched(ready, terminal))?;
-        self.show(&report, terminal)
+        let (report, waits) = block_on(watched(ready, terminal))?;
+        self.show(&report, &waits, terminal)
     }
 
     fn lock_mode(&self) -> LockMode {
@@ -86,12 +90,15 @@ impl Run {
         }
     }
 
-    fn show(&self, report: &Report, terminal: &Terminal) -> Result<Exit, Failure> {
+    fn show(&self, report: &Report, waits: &[String], terminal: &Terminal) -> Result<Exit, Failure> {
         terminal.note(report.to_string().trim_end());
         if self.format == OutputFormat::Json {
             write_json(&report.summary, terminal);
         }
         if let Some(reason) = &report.stopped {
+            if matches!(reason, StopReason::Interrupted | StopReason::Terminated) {
+                waits.iter().for_each(|wait| terminal.note(&format!("when it was stopped: {wait}")));
+            }
             return Err(self.stopped(reason));
         }
         let rows = first_rows(&report.plan, &report.folder, terminal.width());
@@ -121,6 +128,14 @@ impl Run {
                 ("stopped".to_owned(), failure)
             }
             StopReason::Failed => ("stopped".to_owned(), failure("a part of the engine failed".to_owned())),
+            StopReason::LimitedUntil { model, until, error } => {
+                let message = format!("model `{model}`: {}", limited_until(*until, Local::now(), &error.message));
+                ("stopped".to_owned(), failure(message).help("run the same command again then"))
+            }
+            StopReason::FailedAlike { first, failure: error } => {
+                let help = alike_help(error.kind, first);
+                (alike(first), failure(alike_message(first, error)).help_if(help))
+            }
             reason => (stopped_by(reason), Failure::shown(stopped(reason))),
         };
         failure.note(format!("{why}; every finished call is kept. To continue: {}", self.again()))
@@ -155,21 +170,25 @@ impl Run {
     }
 }
 
-async fn watched(ready: Ready, terminal: &Terminal) -> Result<Report, Failure> {
+/// Runs with a display of the progress. Also returns what held back calls at the end.
+async fn watched(ready: Ready, terminal: &Terminal) -> Result<(Report, Vec<String>), Failure> {
     let stop = Stop::default();
     let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
     let mut shown = None;
     let report = ready.run(&env, stop, |Started { plan, progress, preparing }| {
         announcements(&plan).iter().for_each(|line| terminal.note(line));
-        shown = Some(tokio::spawn(progress::show(progress, preparing, *terminal)));
+        shown = Some((progress.clone(), tokio::spawn(progress::show(progress, preparing, *terminal))));
     });
     let report = report.await;
     signals.abort();
-    if let Some(shown) = shown {
+    let mut waits = Vec::new();
+    if let Some((progress, shown)) = shown {
         shown.abort();
         let _ = shown.await;
+        let (last, at) = progress.waits().shown();
+        waits = last.iter().map(|wait| line(wait, at)).collect();
     }
-    Ok(report?)
+    Ok((report?, waits))
 }
 
 fn stopped_by(reason: &StopReason) -> String {

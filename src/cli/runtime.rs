@@ -16,3 +16,22 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     runtime.shutdown_background();
     result
 }
+
+/// Raises the soft limit of open files, which is 256 on some systems: each call in flight needs a connection.
+#[cfg(unix)]
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    // macOS refuses more than its own limit, also where the hard limit is higher.
+    for wanted in [65_536, 10_240].map(|wanted| most.min(wanted)) {
+        let is_higher = limit.current.is_some_and(|current| current < wanted);
+        if !is_higher || setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(wanted), ..limit }).is_ok()
+        {
+            return;
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn raise_open_files() {}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Exit, Terminal};
-use crate::run::{Stop, StopReason};
+use crate::run::{First, Stop, StopReason};
 
 /// The time limit of calls in flight after the first signal.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -54,6 +54,10 @@ pub(crate) fn stopped(reason: &StopReason) -> Exit {
         StopReason::TooManyFailed { .. } => Exit::Failed,
         StopReason::BudgetSpent { .. } => Exit::Budget,
         StopReason::NotRecorded { .. } => Exit::NotRecorded,
-        StopReason::Environment { .. } | StopReason::Failed => Exit::Environment,
+        StopReason::FailedAlike { first: First::Rows { .. }, .. } => Exit::Spec,
+        StopReason::Environment { .. }
+        | StopReason::LimitedUntil { .. }
+        | StopReason::FailedAlike { .. }
+        | StopReason::Failed => Exit::Environment,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::failure::{CallError, CallErrorKind, snippet};
+use super::failure::{CallError, CallErrorKind, is_event_stream, snippet};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
@@ -27,13 +27,18 @@ impl<'a> Answer<'a> {
     /// A body that ends too early is `Truncated`; any other fault is `Malformed`.
     pub(crate) fn json<T: Deserialize<'a>>(&self) -> Result<T, CallError> {
         serde_json::from_slice(self.body).map_err(|e| {
+            let start = snippet(self.body);
+            if is_event_stream(&start) {
+                let message = format!("the server sent an event stream, which was not asked for: {start}");
+                return CallError::raw(CallErrorKind::Malformed, message);
+            }
             let (kind, what) = match e.is_eof() {
                 true => (CallErrorKind::Truncated, "ends too early"),
                 false => (CallErrorKind::Malformed, "is not what the protocol says"),
             };
             // The message contains only positions, because serde's own message could quote a row.
             let place = format!("line {}, column {}", e.line(), e.column());
-            CallError::raw(kind, format!("the reply {what} ({place}): {}", snippet(self.body)))
+            CallError::raw(kind, format!("the reply {what} ({place}): {start}"))
         })
     }
 

@@ -30,6 +30,10 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
         false
     }
 
+    fn takes_schemas(&self) -> bool {
+        false
+    }
+
     /// Makes one attempt, with deadlines and without retries.
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>>;
 

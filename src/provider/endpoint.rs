@@ -46,6 +46,11 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
         true
     }
 
+    /// The deadline of a call in seconds; `None` without requests.
+    fn timeout_secs(&self) -> Option<u64> {
+        None
+    }
+
     fn is_free(&self) -> bool {
         true
     }

@@ -29,6 +29,8 @@ pub(crate) enum CallErrorKind {
     Unavailable { retry_after: Option<Duration> },
     /// The server failed at this request (500): try again.
     ServerError { retry_after: Option<Duration> },
+    /// This process, or the system, may open no more connections now: try again later.
+    TooManyOpenFiles,
     /// A deadline passed: try again later.
     Timeout,
     /// The key is missing, wrong or not allowed (401, 403): stop the run.
@@ -74,7 +76,7 @@ impl CallErrorKind {
     pub(crate) fn failure(&self) -> FailureKind {
         match self {
             CallErrorKind::RateLimited { .. } => FailureKind::RateLimited,
-            CallErrorKind::Unavailable { .. } => FailureKind::Unavailable,
+            CallErrorKind::Unavailable { .. } | CallErrorKind::TooManyOpenFiles => FailureKind::Unavailable,
             CallErrorKind::ServerError { .. } => FailureKind::ServerError,
             CallErrorKind::Timeout => FailureKind::Timeout,
             CallErrorKind::Unauthorized => FailureKind::Unauthorized,
@@ -149,10 +151,24 @@ pub(super) fn snippet(body: &[u8]) -> String {
     if start.is_empty() {
         "an empty body".to_owned()
     } else if lower.starts_with("<!doctype") || lower.starts_with("<html") {
-        "an HTML page".to_owned()
+        title(start).map_or("an HTML page".to_owned(), |title| format!("an HTML page, `{title}`"))
     } else {
         start.to_owned()
     }
+}
+
+fn title(page: &str) -> Option<&str> {
+    let lower = page.to_ascii_lowercase();
+    let start = lower.find("<title")?;
+    let start = start + lower[start..].find('>')? + 1;
+    let title = page[start..start + lower[start..].find("</title")?].trim();
+    (!title.is_empty()).then_some(title)
+}
+
+/// Whether a body is a stream of server-sent events.
+pub(super) fn is_event_stream(body: &str) -> bool {
+    let start = body.trim_start_matches('\u{FEFF}').trim_start();
+    ["data:", "event:", "id:", "retry:", ": ", ":\n", ":\r"].iter().any(|field| start.starts_with(field))
 }
 
 /// Reads `retry-after-ms` (OpenAI), else `Retry-After` (RFC 9110, 10.2.3). At most an hour; `None` if it is invalid.
@@ -197,6 +213,11 @@ mod tests {
     fn bodies_are_named_in_short() {
         assert_eq!(snippet(b" \n"), "an empty body");
         assert_eq!(snippet(b"<!DOCTYPE html><p>"), "an HTML page");
+        let page = b"<html>\n<HEAD><Title lang=en> Log in to the proxy</TITLE></HEAD>";
+        assert_eq!(snippet(page), "an HTML page, `Log in to the proxy`");
+        for unfinished in ["<html><title>x", "<html><title", "<html><title></title>"] {
+            assert_eq!(snippet(unfinished.as_bytes()), "an HTML page");
+        }
         assert_eq!(snippet(b"\xff\xfeoops"), "\u{fffd}\u{fffd}oops");
         assert_eq!(snippet(&[b'x'; 5000]).len(), 4000);
     }

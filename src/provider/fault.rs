@@ -118,9 +118,32 @@ impl Fault {
         ]) || self.message.starts_with("You have reached your specified ") && self.message.contains("usage limits")
     }
 
-    /// With status 200 the status in the body counts. Without one, the fault is a temporary outage behind a gateway.
+    /// Whether the server can't hold a reply to a schema. Servers say so in words, and often with status 500.
+    fn is_about_format(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        let mut words =
+            message.split(|c: char| !c.is_alphanumeric() && c != '_').map(|word| word.trim_end_matches('s'));
+        let named = words.any(|word| ["format", "response_format", "grammar", "schema"].contains(&word))
+            || ["structured output", "json mode", "guided decoding"].iter().any(|words| message.contains(words));
+        let denied = ["not support", "n't support", "unsupported", "not available", "not implemented", "required for"];
+        let failed = ["fail", "invalid", "can't", "cannot", "unable", "unknown", "not allowed", "disabled"];
+        named && denied.iter().chain(&failed).any(|words| message.contains(words))
+    }
+
+    /// The status that an error in a reply with status 200 should have had.
+    fn implied_status(&self) -> u16 {
+        let by_code = if self.says_one_of(&["rate_limit_exceeded", "rate_limit_error", "RESOURCE_EXHAUSTED"]) {
+            429
+        } else if self.says_one_of(&["overloaded_error", "unavailable_error", "UNAVAILABLE"]) {
+            503
+        } else {
+            500
+        };
+        self.status.unwrap_or(by_code)
+    }
+
     pub(crate) fn class(&self, answer: Answer<'_>) -> CallErrorKind {
-        let status = if answer.is_success() { self.status.unwrap_or(502) } else { answer.status };
+        let status = if answer.is_success() { self.implied_status() } else { answer.status };
         if self.is_spent() {
             CallErrorKind::QuotaExhausted
         } else if status != 429 && self.is_too_long() {
@@ -131,6 +154,8 @@ impl Fault {
             CallErrorKind::Unauthorized
         } else if self.says_one_of(&["content_filter", "content_policy_violation"]) {
             CallErrorKind::Refused
+        } else if status == 500 && self.is_about_format() {
+            CallErrorKind::Rejected
         } else {
             CallErrorKind::of_status(status, answer.retry_after.max(self.retry_after))
         }
@@ -200,8 +225,33 @@ mod tests {
             (502, "<html>Bad Gateway</html>", K::Unavailable { retry_after: wait }),
             (529, "", K::Unavailable { retry_after: wait }),
             (200, r#"{"error":{"message":"upstream is busy","code":429}}"#, K::RateLimited { retry_after: wait }),
-            (200, r#"{"error":{"message":"upstream broke"}}"#, K::Unavailable { retry_after: wait }),
+            (200, r#"{"error":{"message":"busy","type":"overloaded_error"}}"#, K::Unavailable { retry_after: wait }),
+            (200, r#"{"error":{"message":"slow","code":"rate_limit_exceeded"}}"#, K::RateLimited { retry_after: wait }),
+            // An unknown path is not an outage.
+            (200, r#"{"error":"Unexpected endpoint or method. (POST /x)"}"#, K::ServerError { retry_after: wait }),
+            (200, r#"{"error":{"message":"upstream broke"}}"#, K::ServerError { retry_after: wait }),
+            (200, r#"{"detail":"Not Found"}"#, K::ServerError { retry_after: wait }),
         ]
+    }
+
+    #[test]
+    fn a_server_that_knows_no_format_rejects_the_call() {
+        for message in [
+            "failed to load model vocabulary required for format",
+            "failed to create grammar sampler",
+            "this model does not support structured outputs",
+            "JSON schema conversion failed: unknown keyword",
+            "Unsupported response_format",
+            "guided decoding is not available on this backend",
+        ] {
+            let body = serde_json::json!({ "error": message }).to_string();
+            assert_eq!(class(500, &body), K::Rejected, "{message}");
+            assert!(matches!(class(503, &body), K::Unavailable { .. }), "{message}");
+        }
+        for message in ["CUDA out of memory", "failed to load the model's information", "the format"] {
+            let body = serde_json::json!({ "error": message }).to_string();
+            assert!(matches!(class(500, &body), K::ServerError { .. }), "{message}");
+        }
     }
 
     /// Those of Anthropic and Gemini.

@@ -211,6 +211,10 @@ impl<D: Dialect> Endpoint for Hosted<D> {
         D::HIGHEST_TEMPERATURE
     }
 
+    fn timeout_secs(&self) -> Option<u64> {
+        Some(self.timeout_secs)
+    }
+
     fn full_body(&self) -> Option<Value> {
         self.wire().as_ref().map(full_body)
     }

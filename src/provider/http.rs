@@ -16,6 +16,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::address::Address;
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, retry_after};
+use super::open_files::{exhausted, socket};
 
 /// The limit in bytes.
 pub(crate) const LONGEST_BODY: usize = 16 << 20;
@@ -163,6 +164,7 @@ impl Http {
     }
 
     async fn exchange(&self, request: Request, unreachable: impl Fn() -> String) -> Result<Received, CallError> {
+        let _socket = socket().await;
         let mut response = self.client.execute(request).await.map_err(|e| unsent(e, unreachable))?;
         let status = response.status();
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -200,7 +202,9 @@ fn rootless() -> Result<ClientConfig, String> {
 fn unsent(error: reqwest::Error, unreachable: impl Fn() -> String) -> CallError {
     let error = error.without_url();
     let why = innermost(&error);
-    if error.is_connect() {
+    if let Some(exhausted) = exhausted(&error) {
+        exhausted
+    } else if error.is_connect() {
         CallError::raw(CallErrorKind::Unavailable { retry_after: None }, format!("{} ({why})", unreachable()))
     } else if error.is_timeout() {
         CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline")

@@ -24,6 +24,7 @@ mod inventory;
 mod kinds;
 mod mock;
 mod ollama;
+mod open_files;
 mod openai;
 mod owner;
 mod scores;

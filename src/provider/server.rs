@@ -98,6 +98,10 @@ impl<W: Wire> Provider for Server<W> {
         self.wire.encode_relaxed(call, level)
     }
 
+    fn takes_schemas(&self) -> bool {
+        W::TAKES_SCHEMAS
+    }
+
     fn tells_tokens(&self) -> bool {
         W::TELLS_TOKENS
     }

@@ -23,6 +23,8 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     /// Whether replies can report the probabilities of tokens.
     const TELLS_TOKENS: bool = true;
     const HOLDS_ONE_MODEL: bool = false;
+    /// Whether almost every model of the server can be held to a schema.
+    const TAKES_SCHEMAS: bool = false;
 
     /// The path below the base address. `unsent` is the text that [`Wire::encode`] put before the body.
     fn path(&self, unsent: &str) -> Cow<'static, str>;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::text::{count, number};
+use super::text::{count, duration, number};
 use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
 use crate::stats::wilson;
-use crate::store::{Audit, ErrorKind, Manifest, RowCounts, Share, StageTotals};
+use crate::store::{Audit, ErrorKind, Manifest, RefusalTotals, RowCounts, Share, StageTotals};
 
 const MESSAGE: usize = 160;
 
@@ -67,6 +67,7 @@ impl Display for RunSummary {
             let columns = count(output.columns as u64, "column");
             writeln!(f, "wrote {}: {rows}, {columns}", output.path)?;
         }
+        manifest.refusals.iter().try_for_each(|(model, totals)| writeln!(f, "{model}: {}", refusals(totals)))?;
         let rate = self.rows_per_second();
         let rate = if rate < 100.0 { format!("{rate:.1}") } else { number(rate.round() as u64) };
         writeln!(f, "calls table: {}\n{:.1} s, {rate} rows/s", self.calls, self.elapsed.as_secs_f64())
@@ -86,6 +87,7 @@ impl Serialize for RunSummary {
             "pipeline": manifest.pipeline, "run": manifest.run, "state": manifest.state, "replay": manifest.replay,
             "seconds": self.elapsed.as_secs_f64(), "rows_per_second": self.rows_per_second(),
             "stages": stages.collect::<Map<String, Value>>(), "outputs": manifest.outputs, "calls_table": self.calls,
+            "refusals": manifest.refusals,
         });
         value.serialize(serializer)
     }
@@ -164,6 +166,13 @@ fn labels(share: &Share) -> Vec<String> {
     // Null is not a label, so it has no share.
     let nulls = nulls.iter().map(|(label, given)| format!("{label:longest$}  {:>digits$}", number(*given)));
     lines.chain(nulls).collect()
+}
+
+fn refusals(totals: &RefusalTotals) -> String {
+    let calls = [(totals.refused, "refused"), (totals.unavailable, "not taken, since the server was down or busy")];
+    let calls = calls.into_iter().filter(|(n, _)| *n > 0).map(|(n, how)| format!("{} {how}", count(n, "call")));
+    let waited = Duration::from_secs_f64(totals.waited_seconds.clamp(0.0, 1e9));
+    format!("{}; {} waited", calls.collect::<Vec<_>>().join(", "), duration(waited))
 }
 
 fn failures(kind: &str, error: &ErrorKind) -> String {
@@ -326,6 +335,17 @@ calls table: calls
 2.0 s, 617 rows/s
 ";
         assert_eq!(report(manifest()).to_string(), expected);
+    }
+
+    #[test]
+    fn refusals_are_counted_with_the_time_that_they_cost() {
+        let text =
+            |refused, unavailable, waited_seconds| refusals(&RefusalTotals { refused, unavailable, waited_seconds });
+        assert_eq!(text(113, 0, 33.2), "113 calls refused; 34 s waited");
+        assert_eq!(text(1, 2, 0.0), "1 call refused, 2 calls not taken, since the server was down or busy; 0 s waited");
+        let mut with = manifest();
+        with.refusals.insert("llama".to_owned(), RefusalTotals { refused: 2, ..RefusalTotals::default() });
+        assert!(report(with).to_string().contains("\nllama: 2 calls refused; 0 s waited\n"));
     }
 
     #[test]

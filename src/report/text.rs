@@ -1,9 +1,10 @@
-//! Text for people: numbers with their nouns, grids of cells, and printable characters.
+//! Text for people: numbers with their nouns, durations, grids of cells, and printable characters.
 //!
 //! Cells, replies, specs, server names and file names can contain characters that control a terminal or change the
 //! direction of text. `cli` passes its output through this module.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr;
 
@@ -24,6 +25,21 @@ pub(crate) fn number(n: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A duration in its two largest units: `12 s`, `3 min 5 s`, `4 h 10 min`, `2 d 3 h`. Rounds up to whole seconds.
+pub(crate) fn duration(time: Duration) -> String {
+    let mut rest = time.as_millis().div_ceil(1000);
+    let mut parts = Vec::new();
+    for (seconds, unit) in [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")] {
+        if rest >= seconds || !parts.is_empty() {
+            parts.push((rest / seconds, unit));
+            rest %= seconds;
+        }
+    }
+    let shown = parts.iter().take(2).filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}"));
+    let text = shown.collect::<Vec<_>>().join(" ");
+    if text.is_empty() { "0 s".to_owned() } else { text }
 }
 
 /// The text, cut to at most `most` characters.
@@ -81,6 +97,16 @@ pub(crate) fn printable_json(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_two_units() {
+        let cases =
+            [(0, "0 s"), (12, "12 s"), (60, "1 min"), (185, "3 min 5 s"), (3600, "1 h"), (12_000, "3 h 20 min")];
+        for (seconds, text) in cases.into_iter().chain([(86_400 + 7200, "1 d 2 h"), (411_480, "4 d 18 h")]) {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(duration(Duration::from_millis(1)), "1 s");
+    }
 
     #[test]
     fn control_characters_are_replaced() {

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use super::call::{Admission, Attempts, CallRequest, FailedAttempt, Tally};
+use tokio::time::Instant;
+
+use super::call::{Admission, Alike, Attempts, CallRequest, Endpoints, FailedAttempt, Pass, Tally};
 use super::progress::StageProgress;
 use super::recent::{Claim, Lookup};
 use super::recorder::Recorder;
 use super::replay::Replay;
+use super::stop::First;
+use super::wait::Wait;
 use crate::ask::{Finished, Terms};
 use crate::models::{Models, Target};
-use crate::prompt::{Answer, Failure, FailureKind};
+use crate::prompt::{Answer, Failure, FailureKind, Prompt};
 use crate::store::Record;
 
 /// Failures of a pack that smaller packs may avoid. Fallback models are not asked for such a pack.
@@ -39,6 +43,43 @@ impl Calls {
 
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.recorder
+    }
+
+    /// Notes that the model can answer, for example because the ledger has an answer of it.
+    pub(crate) fn can_answer(&self, model: usize) {
+        self.admission.endpoints.of(self.target(model)).first_answer.answered();
+    }
+
+    /// Notes that the ledger has an answer of the model to this question.
+    pub(crate) fn has_answered(&self, model: usize, prompt: &Prompt, record: &Record) {
+        self.can_answer(model);
+        if let (Some(schema), None, None) = (&prompt.schema, &record.notes.structured_output, &record.notes.fallback) {
+            self.admission.endpoints.of(self.target(model)).structured_output.answered(schema, 0);
+        }
+    }
+
+    /// What holds back calls now.
+    pub(crate) fn waits(&self, now: Instant) -> Vec<Wait> {
+        let mut waits = self.admission.endpoints.waits(now);
+        waits.extend([self.admission.budget.wait(), self.recorder.wait()].into_iter().flatten());
+        waits
+    }
+
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.admission.endpoints
+    }
+
+    fn pass(&self, request: &CallRequest<'_>, target: &Target) -> Pass<'_> {
+        let first_answer = &self.admission.endpoints.of(target).first_answer;
+        if request.is_fallback { first_answer.free_pass() } else { first_answer.pass() }
+    }
+
+    /// The first model whose calls all failed alike, with their failure and the number of their requests.
+    pub(crate) fn failed_alike(&self) -> Option<(First, Failure)> {
+        self.models.iter().filter(|target| self.admission.endpoints.depend_on(target)).find_map(|target| {
+            let Alike { failure, requests: count, .. } = self.admission.endpoints.of(target).first_answer.alike()?;
+            Some((First::Requests { model: target.name.clone(), count }, failure))
+        })
     }
 
     /// Makes equal calls once. Ends `lookup` when the call is claimed. Returns `None` if the run stops without answer.
@@ -81,11 +122,22 @@ impl Calls {
                     return match earlier {
                         // Another process answered first, so its answer counts.
                         Some(earlier) => shared(earlier),
-                        None => Some(Finished { record, answer, from_ledger: false, place: None }),
+                        None => Some(self.finished(request, record, answer)),
                     };
                 }
             }
         }
+    }
+
+    fn finished(&self, request: CallRequest<'_>, record: Arc<Record>, answer: Result<Answer, Failure>) -> Finished {
+        let finished = Finished { record, answer, from_ledger: false, place: None };
+        if let Some(pack) = &request.prompt.pack
+            && !self.admission.endpoints.of(self.target(request.model)).first_answer.is_over()
+            && finished.items(pack, request.terms.repair).iter().any(|item| item.answer.is_ok())
+        {
+            self.can_answer(request.model);
+        }
+        finished
     }
 
     /// Asks the model, then its fallbacks until one has an answer. Returns `None` if the run stops.
@@ -97,7 +149,9 @@ impl Calls {
         let target = self.target(request.model);
         let mut tally = Tally::default();
         let attempts = Attempts { admission: &self.admission, target, request, progress };
-        let given_up = match attempts.until_done(&mut tally).await? {
+        // Kept until the fallbacks have answered.
+        let mut pass = self.pass(&request, target);
+        let given_up = match attempts.until_done(&mut tally, &mut pass).await? {
             Ok((reply, answer)) => return Some((tally.record(&request, target, Some(&reply), None), Ok(answer))),
             Err(given_up) => given_up,
         };
@@ -111,9 +165,14 @@ impl Calls {
         for (name, model) in &target.fallback {
             let key = self.target(*model).key(request.prompt, request.replicate);
             let terms = Terms { fallback: &[], ..request.terms };
-            let finished = self.look_up_or_ask(CallRequest { model: *model, key, terms, ..request }, progress).await?;
+            let finished = self
+                .look_up_or_ask(CallRequest { model: *model, key, terms, is_fallback: true, ..request }, progress)
+                .await?;
             match finished.answer {
-                Ok(answer) => return Some((tally.record_of_fallback(&request, name, &finished.record), Ok(answer))),
+                Ok(answer) => {
+                    self.can_answer(request.model);
+                    return Some((tally.record_of_fallback(&request, name, &finished.record), Ok(answer)));
+                }
                 Err(other) => {
                     let failure = FailureKind::Fallback.because(format!("{name}: {other}"));
                     tally.note(FailedAttempt { failure, reply: None });

@@ -181,7 +181,8 @@ async fn ask(job: &Job, task: &mut Task, lookup: &mut Option<Arc<Lookup>>) -> bo
 fn request<'a>(job: &'a Job, who: Respondent, question: &'a Question) -> CallRequest<'a> {
     let model = job.stage().models[who.model];
     let terms = Terms::new(job.stage(), &job.calls.target(model).fallback);
-    CallRequest { model, replicate: who.replicate, prompt: &question.prompt, key: question.key, terms }
+    let (prompt, key) = (&question.prompt, question.key);
+    CallRequest { model, replicate: who.replicate, prompt, key, terms, is_fallback: false }
 }
 
 /// Asks the whole wave, on the task's lane and on free ones. Returns `false` if the run stops before the last answer.

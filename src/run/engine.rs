@@ -1,12 +1,14 @@
 //! The engine: executes a prepared plan with one driver per stage.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::call::{Admission, BudgetMeter, Endpoints};
+use super::call::{Admission, BudgetMeter, Counts, Endpoints};
 use super::calls::Calls;
 use super::error::RunError;
 use super::job::Job;
@@ -15,11 +17,15 @@ use super::prepare::{Ready, fresh_since};
 use super::progress::Progress;
 use super::recorder::Recorder;
 use super::stop::{Stop, StopReason};
+use super::wait::Waits;
 use super::{dispatch, outputs, transform};
 use crate::lock::{self, Lock, ModelFacts};
 use crate::models::Models;
 use crate::spec::TableId;
-use crate::store::{Manifest, State};
+use crate::store::{Manifest, RefusalTotals, State};
+
+/// The time between two looks at what holds back calls.
+const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -46,12 +52,19 @@ pub(crate) async fn run(
     let recorder = Recorder::start(ledger, manifest.fresh_since_ms, stop.clone())?;
     let admission = Admission {
         budget: BudgetMeter::new(plan.spec.budget),
-        endpoints: Endpoints::new(&plan.spec, &models),
+        endpoints: Endpoints::new(&plan.spec, &models, |stage| stage.may_all_fail(plan.rows(stage.input))),
         stop: stop.clone(),
     };
-    let calls = Calls::new(models, admission, recorder.clone(), replay.clone());
-    let drivers = start(&ready, &inputs, Arc::new(calls), (&progress, &stop));
+    let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay.clone()));
+    let watcher = tokio::spawn(watch(Arc::downgrade(&calls), progress.clone(), stop.clone()));
+    let drivers = start(&ready, &inputs, calls.clone(), (&progress, &stop));
     let failed = first_error(drivers, &stop).await;
+    watcher.abort();
+    if let Some((first, failure)) = calls.failed_alike() {
+        stop.drain(StopReason::FailedAlike { first, failure });
+    }
+    manifest.refusals = refusals(&calls, &progress.waits());
+    drop(calls);
     let closed = recorder.close().await;
     manifest.stages = plan.stages().map(|i| (plan.spec.stage(i).name.to_string(), progress.totals(i))).collect();
     if let Some(error) = failed.or(closed.err().map(RunError::from)) {
@@ -90,6 +103,26 @@ async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Ma
         dir.remove_parts(plan.spec.stages().map(|(_, stage)| stage.name.as_str()))?;
     }
     Ok(manifest)
+}
+
+/// Looks at what holds back calls, until the run stops: its cause is then among the last waits.
+async fn watch(calls: Weak<Calls>, progress: Arc<Progress>, stop: Stop) {
+    while let Some(calls) = calls.upgrade().filter(|_| !stop.is_draining()) {
+        let now = Instant::now();
+        progress.look(calls.waits(now), now);
+        drop(calls);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn refusals(calls: &Calls, waits: &Waits) -> IndexMap<String, RefusalTotals> {
+    let totals = calls.endpoints().refusals().map(|(model, Counts { refused, unavailable, .. })| {
+        let waited_seconds = (waits.waited(model).as_secs_f64() * 10.0).round() / 10.0;
+        (model.to_owned(), RefusalTotals { refused, unavailable, waited_seconds })
+    });
+    let mut totals: IndexMap<String, RefusalTotals> = totals.collect();
+    totals.sort_unstable_keys();
+    totals
 }
 
 fn parts(ready: &mut Ready) -> HashMap<TableId, Arc<Parts>> {

@@ -34,12 +34,17 @@ pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<()
         open.retain(|(question, ..)| question.answer.is_none());
     }
     let keys: Vec<Key> = open.iter().map(|(question, ..)| question.key).collect();
-    let mut unfit = Vec::new();
+    let (mut unfit, mut open_models) = (Vec::new(), vec![true; stage.models.len()]);
     for ((question, _, model), record) in open.iter_mut().zip(job.calls.recorder().find(&keys)?) {
         let Some(record) = record else { continue };
         question.answer = Finished::known(Arc::new(record), &question.prompt, &terms[*model]);
-        if question.answer.is_none() {
-            unfit.push(question.key);
+        match &question.answer {
+            // One answer of a model says enough about it.
+            Some(known) if std::mem::take(&mut open_models[*model]) => {
+                job.calls.has_answered(stage.models[*model], &question.prompt, &known.record);
+            }
+            Some(_) => {}
+            None => unfit.push(question.key),
         }
     }
     Ok(job.calls.recorder().retire(&unfit)?)

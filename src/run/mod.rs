@@ -27,6 +27,8 @@ mod recorder;
 mod replay;
 mod stop;
 mod transform;
+mod under_way;
+pub(crate) mod wait;
 
 pub(crate) use engine::run;
 pub(crate) use error::RunError;
@@ -36,5 +38,5 @@ pub(crate) use prepare::{Ready, current, folder, fresh_since, prepare, uncounted
 pub(crate) use progress::Progress;
 pub(crate) use replay::MissingCall;
 pub use replay::ReplayMode;
-pub(crate) use stop::{Stop, StopReason};
+pub(crate) use stop::{First, Stop, StopReason};
 pub(crate) use transform::carry_out;

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::block::{Block, BlockPlace};
+use super::call::alike;
 use super::error::RunError;
 use super::job::Job;
 use super::look_up::look_up;
@@ -17,9 +18,10 @@ use super::memory::MemoryPermits;
 use super::parts::{BLOCK_BYTES, Slice, batch_rows};
 use super::recent::Lookup;
 use super::replay::Replay;
+use super::stop::{First, StopReason};
 use crate::ask::{Fate, FirstRound, Next, SlotResult, Task, audited, tasks};
 use crate::plan::Part;
-use crate::prompt::{Expect, FailureKind, Message, Prompt};
+use crate::prompt::{Expect, Failure, FailureKind, Message, Prompt};
 use crate::spec::StageSpec;
 use crate::store::StoreError;
 use crate::table::{Cutter, Row};
@@ -76,6 +78,7 @@ impl Producer<'_> {
         let committed = job.dir.committed(job.stage().name.as_str(), part.number);
         if let Some(kept) = committed.filter(|c| c.facts.counts.failed == 0 && c.facts.inputs == marks) {
             job.progress().kept(&kept.facts);
+            job.stage().models.iter().for_each(|model| job.calls.can_answer(*model));
             job.output.commit(part.number, kept);
             return Ok(true);
         }
@@ -142,7 +145,7 @@ impl Producer<'_> {
 /// The first prompts of each row that is asked. Fills the slots of the other rows.
 fn first_rounds(job: &Job, block: &Block) -> Vec<FirstRound> {
     let stage = job.stage();
-    let mut rounds = Vec::with_capacity(block.fates.len());
+    let (mut rounds, mut failures) = (Vec::with_capacity(block.fates.len()), Vec::new());
     for (row, fate) in block.fates.iter().enumerate() {
         let prompts = match fate {
             Fate::Skipped => {
@@ -156,13 +159,26 @@ fn first_rounds(job: &Job, block: &Block) -> Vec<FirstRound> {
             Ok(prompts) if !prompts.is_empty() => rounds.push((row, prompts.into_iter().map(Arc::new).collect())),
             other => {
                 let (failure, first) = (other.err(), row * stage.width());
+                failures.extend(failure.clone());
                 for slot in first..first + stage.width() {
                     job.fill(block, SlotResult { slot, asked: Vec::new(), failure: failure.clone() }, false);
                 }
             }
         }
     }
+    if block.place.first_row == 0 && rounds.is_empty() && !stage.may_all_fail(Some(job.progress().rows())) {
+        stop_if_alike(job, &failures);
+    }
     rounds
+}
+
+/// Stops the run if all rows of a stage's first block failed alike before anything was asked: the spec is at fault.
+fn stop_if_alike(job: &Job, failures: &[Failure]) {
+    let [failure, others @ ..] = failures else { return };
+    if !others.is_empty() && others.iter().all(|other| alike(failure, other)) {
+        let first = First::Rows { stage: job.stage().name.to_string(), count: failures.len() as u32 };
+        job.stop.drain(StopReason::FailedAlike { first, failure: failure.clone() });
+    }
 }
 
 fn packs(stage: &StageSpec, slices: Vec<Slice>) -> impl Iterator<Item = Result<RecordBatch, RunError>> {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
+use super::wait::{Wait, Waits};
 use crate::plan::Plan;
 use crate::prompt::Failure;
 use crate::spec::{StageSpec, TableId};
@@ -17,6 +19,7 @@ const NANO: f64 = 1e9;
 #[derive(Debug)]
 pub(crate) struct Progress {
     stages: BTreeMap<TableId, StageProgress>,
+    waits: Mutex<Waits>,
 }
 
 #[derive(Debug)]
@@ -97,7 +100,7 @@ impl Progress {
             progress.expect(plan.rows(stage.input).unwrap_or_default());
             (id, progress)
         };
-        Progress { stages: plan.stages().map(stage).collect() }
+        Progress { stages: plan.stages().map(stage).collect(), waits: Mutex::default() }
     }
 
     /// The counters of stage `stage`, which must run.
@@ -107,6 +110,14 @@ impl Progress {
 
     pub(crate) fn stages(&self) -> impl Iterator<Item = &StageProgress> {
         self.stages.values()
+    }
+
+    pub(crate) fn waits(&self) -> Waits {
+        self.waits.lock().clone()
+    }
+
+    pub(crate) fn look(&self, waits: Vec<Wait>, now: Instant) {
+        self.waits.lock().look(waits, now);
     }
 
     pub(crate) fn totals(&self, stage: TableId) -> StageTotals {

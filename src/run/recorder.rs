@@ -16,6 +16,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
+use super::under_way::{Busy, UnderWay};
+use super::wait::{Wait, WaitKind};
 use crate::store::{Key, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError};
 
 /// The least time between two commits when there are more than [`MANY`] calls, so that calls share commits.
@@ -46,6 +48,8 @@ struct Shared {
     synced: watch::Sender<u64>,
     readers: Mutex<Vec<Ledger>>,
     recent: Arc<Recent>,
+    /// What is being written to disk: records and parts.
+    writing: UnderWay,
     error: Mutex<Option<StoreError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -64,6 +68,7 @@ impl Recorder {
             synced: watch::Sender::new(0),
             readers: Mutex::default(),
             recent: Arc::default(),
+            writing: UnderWay::default(),
             error: Mutex::default(),
             threads: Mutex::default(),
         });
@@ -90,6 +95,16 @@ impl Recorder {
 
     pub(crate) fn recent(&self) -> &Arc<Recent> {
         &self.shared.recent
+    }
+
+    pub(crate) fn writing(&self) -> &UnderWay {
+        &self.shared.writing
+    }
+
+    pub(crate) fn wait(&self) -> Option<Wait> {
+        let Busy { oldest, .. } = self.shared.writing.busy()?;
+        let (on, because) = ("disk".to_owned(), self.shared.path.display().to_string());
+        Some(Wait { kind: WaitKind::Disk, on, since: oldest, until: None, because })
     }
 
     /// Commits a record. Returns `None` if the ledger can't be written.
@@ -168,10 +183,12 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
             records.push(record);
             waiting.push(sender);
         }
+        let writing = shared.writing.begin();
         let earlier = match ledger.append(&records) {
             Ok(earlier) => earlier,
             Err(error) => return shared.fail(error.into(), stop),
         };
+        drop(writing);
         let first = shared.committed.load(Ordering::Relaxed);
         let place = first + records.len() as u64;
         records.clear();
@@ -196,9 +213,11 @@ fn synchronise(sync: &LedgerSync, changes: &mpsc::Receiver<()>, shared: &Shared,
         std::thread::sleep(SYNC_INTERVAL.saturating_sub(last.elapsed()));
         while changes.try_recv().is_ok() {}
         let committed = shared.committed.load(Ordering::Acquire);
+        let writing = shared.writing.begin();
         if let Err(error) = sync.sync() {
             return shared.fail(StoreError::Io { path: shared.path.clone(), error }, stop);
         }
+        drop(writing);
         shared.synced.send_replace(committed);
         last = Instant::now();
     }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::replay::MissingCall;
+use crate::prompt::Failure;
 use crate::provider::CallError;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,17 @@ pub(crate) enum StopReason {
         model: String,
         error: CallError,
     },
+    /// The server refuses all calls until `until`, which is later than the run can wait.
+    LimitedUntil {
+        model: String,
+        until: DateTime<Utc>,
+        error: CallError,
+    },
+    /// Nothing was answered, and the first requests of a model (or the first rows of a stage) failed alike.
+    FailedAlike {
+        first: First,
+        failure: Failure,
+    },
     BudgetSpent {
         /// The limit that is reached: `calls`, `tokens` or `usd`.
         what: &'static str,
@@ -32,6 +45,13 @@ pub(crate) enum StopReason {
     },
     /// The engine itself failed; its error is reported elsewhere.
     Failed,
+}
+
+/// What failed before anything was answered.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum First {
+    Requests { model: String, count: u32 },
+    Rows { stage: String, count: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -121,7 +121,8 @@ pub(crate) struct StageTable {
     /// a server with one model in memory seldom switches). Default: `model-major` for Ollama and embedded models.
     pub(crate) order: Option<Order>,
     /// The most rows that may fail, as a number or a share such as `"5%"`. With more, the run stops early. Left out:
-    /// the run continues, and any failed row makes the exit code 1.
+    /// the run continues, and any failed row makes the exit code 1. A run whose first calls all fail alike stops too,
+    /// unless this is `"100%"`.
     pub(crate) max_failed: Option<MaxFailed>,
     /// Attempts per call, including those with unusable answers. Default: 3.
     pub(crate) max_attempts: Option<NonZeroU32>,

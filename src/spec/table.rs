@@ -113,4 +113,9 @@ impl StageSpec {
     pub(crate) fn packs(&self) -> bool {
         self.rows_per_prompt > 1
     }
+
+    /// Whether `max_failed` lets all of `rows` fail. Their number may be unknown.
+    pub(crate) fn may_all_fail(&self, rows: Option<u64>) -> bool {
+        self.max_failed.is_some_and(|most| most.is_all(rows))
+    }
 }

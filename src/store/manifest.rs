@@ -43,6 +43,9 @@ pub(crate) struct Manifest {
     pub(crate) tables: IndexMap<String, StageShape>,
     pub(crate) stages: IndexMap<String, StageTotals>,
     pub(crate) outputs: IndexMap<String, OutputFacts>,
+    /// The calls that servers refused or could not take, by model.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) refusals: IndexMap<String, RefusalTotals>,
     /// A `lock::Lock`: what the tables are made from and, in a finished run, what they contain. `None` for a run of
     /// some rows or stages only.
     pub(crate) lock: Option<Value>,
@@ -113,6 +116,15 @@ pub(crate) struct StageTotals {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) audit: Option<Audit>,
     pub(crate) errors: IndexMap<String, ErrorKind>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RefusalTotals {
+    /// Calls that the server refused because of a limit.
+    pub(crate) refused: u64,
+    /// Calls that the server was too busy for, or that did not reach it.
+    pub(crate) unavailable: u64,
+    pub(crate) waited_seconds: f64,
 }
 
 fn is_zero(number: &u64) -> bool {

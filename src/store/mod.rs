@@ -42,7 +42,8 @@ pub(crate) use gc::gc;
 pub(crate) use import::import;
 pub(crate) use ledger::{Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
-    ErrorKind, Manifest, ModelEntry, OutputFacts, SourceEntry, StageShape, StageTotals, State, TransformEntry,
+    ErrorKind, Manifest, ModelEntry, OutputFacts, RefusalTotals, SourceEntry, StageShape, StageTotals, State,
+    TransformEntry,
 };
 pub(crate) use merge::{MergeCounts, merge};
 pub(crate) use output::write as write_output;

@@ -22,6 +22,14 @@ impl MaxFailed {
             MaxFailed::Share(share) => (share * rows as f64 + 1e-6).floor() as u64,
         }
     }
+
+    /// Whether all rows may fail. Their number may be unknown.
+    pub(crate) fn is_all(self, rows: Option<u64>) -> bool {
+        match self {
+            MaxFailed::Rows(n) => rows.is_some_and(|rows| n >= rows),
+            MaxFailed::Share(share) => share >= 1.0,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for MaxFailed {
@@ -46,4 +54,17 @@ inline_schema! {
             { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? *%$" },
         ] })
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_rows_may_fail() {
+        let all = |most: MaxFailed| [None, Some(3), Some(4)].map(|rows| most.is_all(rows));
+        assert_eq!(all(MaxFailed::Rows(3)), [false, true, false]);
+        assert_eq!(all(MaxFailed::Share(1.0)), [true; 3]);
+        assert_eq!(all(MaxFailed::Share(0.99)), [false; 3]);
+    }
 }

@@ -17,6 +17,7 @@ use super::address::Address;
 use super::endpoint::{Checks, ConnectContext, Endpoint, EndpointError, Reading, deadlines, reading};
 use super::http::Http;
 use super::server::Server;
+use super::structured_output::StructuredOutput;
 use super::wire::{Wire, full_body};
 use super::{Answer, Model, Provider};
 use wire::OllamaWire;
@@ -32,6 +33,8 @@ pub(super) struct Ollama {
     /// How long the server keeps a model in memory after a call: `5m`, `1h30m`, a number of seconds, or `-1` for
     /// always.
     keep_alive: String,
+    /// How the server is asked for JSON: `json_schema`, `json_object`, or `none` for models that can be held to neither.
+    structured_output: StructuredOutput,
     /// The deadline of a whole call in seconds, loading the model included.
     #[schemars(range(min = 1, max = 86400))]
     timeout_secs: u64,
@@ -42,7 +45,21 @@ pub(super) struct Ollama {
 
 impl Default for Ollama {
     fn default() -> Self {
-        Ollama { base_url: None, keep_alive: "5m".to_owned(), timeout_secs: 600, connect_timeout_secs: 10 }
+        Ollama {
+            base_url: None,
+            keep_alive: "5m".to_owned(),
+            structured_output: StructuredOutput::default(),
+            timeout_secs: 600,
+            connect_timeout_secs: 10,
+        }
+    }
+}
+
+impl Ollama {
+    fn wire(&self) -> OllamaWire {
+        let mut wire = OllamaWire::new(&self.keep_alive);
+        wire.structured_output = self.structured_output;
+        wire
     }
 }
 
@@ -70,12 +87,16 @@ impl Endpoint for Ollama {
         true
     }
 
+    fn timeout_secs(&self) -> Option<u64> {
+        Some(self.timeout_secs)
+    }
+
     fn full_body(&self) -> Option<serde_json::Value> {
-        Some(full_body(&OllamaWire::new(&self.keep_alive)))
+        Some(full_body(&self.wire()))
     }
 
     fn read(&self, model: &Model, answer: Answer<'_>) -> Option<Reading> {
-        Some(reading(&OllamaWire::new(&self.keep_alive), model, answer))
+        Some(reading(&self.wire(), model, answer))
     }
 
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
@@ -87,7 +108,7 @@ impl Endpoint for Ollama {
             })?,
         };
         let deadlines = deadlines(self.connect_timeout_secs, self.timeout_secs);
-        let wire = OllamaWire::new(&self.keep_alive);
+        let wire = self.wire();
         let http = Http::new(&address, deadlines, None, OllamaWire::HEADERS).map_err(EndpointError::new)?;
         Ok(Arc::new(Server::new(wire, http, address)))
     }

@@ -3,6 +3,7 @@
 //! Sources: <https://docs.ollama.com/api>, and for `truncate` and `shift` the field comments of `api/types.go`. Pure.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::answer::Answer;
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
+use crate::provider::structured_output::StructuredOutput;
 use crate::provider::wire::{Wire, encoded, portable_seed, with_text};
 use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Timings};
 
@@ -21,8 +23,12 @@ pub(crate) const DEFAULT_NUM_CTX: u32 = 4096;
 
 #[derive(Clone, Debug)]
 pub(super) struct OllamaWire {
+    pub(super) structured_output: StructuredOutput,
     tail: Vec<u8>,
 }
+
+/// The value of `format` for any JSON.
+static ANY_JSON: LazyLock<Value> = LazyLock::new(|| Value::from("json"));
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -83,13 +89,25 @@ impl OllamaWire {
             Ok(seconds) => Value::from(seconds),
             Err(_) => Value::from(keep_alive.trim()),
         };
-        OllamaWire { tail: format!(",\"keep_alive\":{value}}}").into_bytes() }
+        OllamaWire {
+            structured_output: StructuredOutput::default(),
+            tail: format!(",\"keep_alive\":{value}}}").into_bytes(),
+        }
+    }
+
+    fn format<'a>(&self, schema: &'a Value) -> Option<&'a Value> {
+        match self.structured_output {
+            StructuredOutput::JsonSchema => Some(schema),
+            StructuredOutput::JsonObject => Some(&ANY_JSON),
+            StructuredOutput::None => None,
+        }
     }
 }
 
 impl Wire for OllamaWire {
     const KIND: &'static str = "ollama";
     const HOLDS_ONE_MODEL: bool = true;
+    const TAKES_SCHEMAS: bool = true;
 
     fn path(&self, _: &str) -> Cow<'static, str> {
         "api/chat".into()
@@ -103,7 +121,7 @@ impl Wire for OllamaWire {
             stream: false,
             truncate: false,
             shift: false,
-            format: call.schema,
+            format: call.schema.and_then(|schema| self.format(schema)),
             logprobs: sampling.logprobs.then_some(true),
             top_logprobs: sampling.logprobs.then_some(LIKELIEST),
             options: Options {
@@ -120,6 +138,11 @@ impl Wire for OllamaWire {
         call.keyed = call.body.len();
         call.body.extend_from_slice(&self.tail);
         call
+    }
+
+    fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
+        let (structured_output, name) = self.structured_output.relaxed(level)?;
+        Some((OllamaWire { structured_output, ..self.clone() }.encode(call), name))
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {

@@ -1,11 +1,12 @@
 //! OpenAI and the many servers that speak its protocol (vLLM, llama.cpp, LM Studio, gateways): `POST /chat/completions`
-//! and `GET /models`. Answers are read in `reply`, the server's models in `inventory`; `quirks` has differences.
+//! and `GET /models`. Answers are read in `reply` and `stream`, the server's models in `inventory`; `quirks` has differences.
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat/create>. Pure.
 
 mod inventory;
 mod quirks;
 mod reply;
+mod stream;
 
 use std::borrow::Cow;
 

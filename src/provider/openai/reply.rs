@@ -8,8 +8,10 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::stream;
 use crate::name::{listed, nearest};
 use crate::provider::answer::Answer;
+use crate::provider::failure::{is_event_stream, snippet};
 use crate::provider::fault::Fault;
 use crate::provider::scores::{Scored, tokens};
 use crate::provider::wire::{endless, with_text};
@@ -99,10 +101,30 @@ struct Listed {
     id: String,
 }
 
+/// The end of messages about replies that a server sends when the path is wrong.
+const CHECK_ADDRESS: &str = "check that `base_url` ends as the server wants it, mostly with `/v1`";
+
 pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
+    match stream::joined(answer.body) {
+        Some(body) => read(Answer { body: &body, ..answer }),
+        None => read(answer),
+    }
+    .map_err(|error| with_hint(error, answer))
+}
+
+/// Servers answer an unknown path with an error object or a page, and with status 200.
+fn with_hint(mut error: CallError, answer: Answer<'_>) -> CallError {
+    let is_page = !answer.body.trim_ascii_start().starts_with(b"{") && !is_event_stream(&snippet(answer.body));
+    if answer.is_success() && (is_page || matches!(error.kind, CallErrorKind::ServerError { .. })) {
+        error.message = format!("{}; {CHECK_ADDRESS}", error.message);
+    }
+    error
+}
+
+fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
     let completion = answer.reply(|completion: &Completion| completion.error.as_ref(), failed)?;
     let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
-        return Err(CallError::raw(CallErrorKind::Malformed, "the reply has no choices"));
+        return Err(without_choices(answer));
     };
     let said = choice.message.unwrap_or(MessageBody { content: Content::default(), refusal: None });
     if let Some(refusal) = said.refusal.filter(|refusal| !refusal.is_empty()) {
@@ -127,15 +149,21 @@ pub(super) fn decode(answer: Answer<'_>) -> Result<Reply, CallError> {
     })
 }
 
+fn without_choices(answer: Answer<'_>) -> CallError {
+    let fault = answer.json::<Value>().ok().and_then(|body| Fault::of_value(&body));
+    fault.map_or_else(
+        || CallError::raw(CallErrorKind::Malformed, "the reply has no choices"),
+        |fault| fault.error(answer),
+    )
+}
+
 /// A row cannot cause a 404: the model or the path does not exist, and the run stops.
 pub(super) fn failed(answer: Answer<'_>) -> CallError {
     let fault = Fault::of_body(answer.body);
     let named = fault.says("model_not_found") || fault.says("NotFoundError");
     let mut error = fault.error(answer);
     if error.kind == CallErrorKind::UnknownModel && !named {
-        error
-            .message
-            .push_str("; check the model's id, and that `base_url` ends as the server wants it, mostly with `/v1`");
+        error.message = format!("{}; check the model's id, and {}", error.message, &CHECK_ADDRESS["check ".len()..]);
     }
     error
 }

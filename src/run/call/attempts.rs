@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use super::admission::Admission;
 use super::context::{Shortening, too_long};
+use super::endpoint::ModelState;
+use super::first_answer::{Alike, Pass, alike};
 use super::outcome::{Outcome, SendError, Situation, outcome};
 use super::request::CallRequest;
 use super::tally::{FailedAttempt, Tally};
 use crate::models::Target;
-use crate::prompt::{Answer, Message};
+use crate::prompt::{Answer, Failure, FailureKind, Message};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
 use crate::run::progress::StageProgress;
-use crate::run::stop::StopReason;
+use crate::run::stop::{First, StopReason};
 use crate::spec::Overflow;
 
 pub(crate) struct Attempts<'a> {
@@ -33,20 +35,35 @@ struct Conversation<'a> {
 
 impl Attempts<'_> {
     /// Tries until there is an answer or the call fails for good. Returns `None` if the run stops.
-    pub(crate) async fn until_done(&self, tally: &mut Tally) -> Option<Result<(Reply, Answer), FailedAttempt>> {
+    pub(crate) async fn until_done(
+        &self,
+        tally: &mut Tally,
+        pass: &mut Pass<'_>,
+    ) -> Option<Result<(Reply, Answer), FailedAttempt>> {
         let mut conversation = Conversation { prompt: Cow::Borrowed(&self.request.prompt.messages), again: None };
         let mut shortening = Shortening::default();
-        let endpoint = &self.admission.endpoints.of(self.target).endpoint;
+        let ModelState { endpoint, first_answer, pending, .. } = self.admission.endpoints.of(self.target);
+        let _pending = pending.begin();
         loop {
             let messages = conversation.again.as_deref().unwrap_or(&conversation.prompt);
+            self.admission.stop.unless_draining(pass.wait()).await?;
+            let sent = tally.attempts;
             let result = self.send(messages, tally).await?;
-            let situation = self.situation(&conversation.prompt, tally, &result);
+            let situation = self.situation(&conversation.prompt, tally);
             match outcome(result, &situation) {
                 Outcome::Answer { reply, answer, repaired } => {
                     tally.notes.repaired = repaired;
+                    // The items of a pack are read later.
+                    if self.request.prompt.pack.is_none() {
+                        first_answer.answered();
+                    }
                     return Some(Ok((reply, answer)));
                 }
                 Outcome::Retry { failed, delay, pause, counts, again } => {
+                    match counts {
+                        true => self.count(pass, &failed, tally.attempts - sent)?,
+                        false => pass.step_back(),
+                    }
                     tally.counted += u32::from(counts);
                     tally.note(failed);
                     conversation.again = again.or(conversation.again);
@@ -56,12 +73,18 @@ impl Attempts<'_> {
                     self.wait(delay).await?;
                 }
                 Outcome::Shorten(failed) => {
-                    let Some((prompt, left_out)) = self.shorter(&mut shortening) else { return Some(Err(failed)) };
+                    let Some((prompt, left_out)) = self.shorter(&mut shortening) else {
+                        self.count(pass, &failed, tally.attempts - sent)?;
+                        return Some(Err(failed));
+                    };
                     conversation = Conversation { prompt: Cow::Owned(prompt), again: None };
                     tally.notes.left_out = Some(left_out);
                     tally.note(failed);
                 }
-                Outcome::GiveUp(failed) => return Some(Err(failed)),
+                Outcome::GiveUp(failed) => {
+                    self.count(pass, &failed, tally.attempts - sent)?;
+                    return Some(Err(failed));
+                }
                 Outcome::StopRun(error) => {
                     self.admission.stop.drain(StopReason::Environment { model: self.target.name.clone(), error });
                     return None;
@@ -70,9 +93,20 @@ impl Attempts<'_> {
         }
     }
 
-    fn situation<'a>(&'a self, sent: &'a [Message], tally: &Tally, result: &Result<Reply, SendError>) -> Situation<'a> {
+    /// Counts a failed attempt before the model's first answer. Returns `None` if it stops the run.
+    fn count(&self, pass: &mut Pass<'_>, failed: &FailedAttempt, requests: u32) -> Option<()> {
+        if self.request.prompt.pack.is_some() && may_be_too_large(&failed.failure) {
+            return Some(());
+        }
+        let alike = pass.failed(&failed.failure, requests).filter(|_| self.admission.endpoints.depend_on(self.target));
+        let Some(Alike { failure, requests: count, .. }) = alike else { return Some(()) };
+        let first = First::Requests { model: self.target.name.clone(), count };
+        self.admission.stop.drain(StopReason::FailedAlike { first, failure });
+        None
+    }
+
+    fn situation<'a>(&'a self, sent: &'a [Message], tally: &Tally) -> Situation<'a> {
         let endpoint = &self.admission.endpoints.of(self.target).endpoint;
-        let rejection = result.as_ref().err().filter(|failed| failed.error.kind == CallErrorKind::Rejected);
         Situation {
             prompt: self.request.prompt,
             sent,
@@ -81,7 +115,6 @@ impl Attempts<'_> {
             has_fallback: !self.target.fallback.is_empty(),
             on_outage: endpoint.on_outage,
             was_down: endpoint.was_down(),
-            rejects_all: rejection.is_some_and(|failed| endpoint.rejects_all(&failed.error.message)),
             is_last: tally.counted + 1 >= self.request.terms.max_attempts,
             attempts: tally.attempts,
             spent: tally.spent(),
@@ -147,10 +180,16 @@ impl Attempts<'_> {
         };
         // The server may be rejecting the structured output.
         let _turn = state.search().await;
+        if state.is_unavoidable(&rejected.error) {
+            return Some(Err(rejected));
+        }
+        let mut is_unavoidable = true;
         for level in state.known(schema).map_or(1..usize::MAX, |level| level..level + level.min(1)) {
             let Some((encoded, form)) = provider.encode_relaxed(call, level) else { break };
             match self.request(call, encoded, tally).await? {
-                Err(failed) if failed.error.kind == CallErrorKind::Rejected => {}
+                Err(failed) if failed.error.kind == CallErrorKind::Rejected => {
+                    is_unavoidable &= alike(&failed.error.into(), &rejected.error.clone().into());
+                }
                 Err(failed) => return Some(Err(failed)),
                 Ok(reply) => {
                     state.answered(schema, level);
@@ -160,13 +199,17 @@ impl Attempts<'_> {
                 }
             }
         }
+        if is_unavoidable {
+            state.unavoidable(&rejected.error);
+        }
         Some(Err(rejected))
     }
 
     async fn request(&self, call: &Call<'_>, encoded: Encoded, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
         let admitted = self.admission.admit(self.target, call, &encoded).await?;
         tally.begin();
-        let flight = self.progress.flight();
+        let ModelState { sent, refusals, .. } = self.admission.endpoints.of(self.target);
+        let flight = (self.progress.flight(), sent.begin());
         let result = self.target.provider.send(encoded).await;
         drop(flight);
         Some(match result {
@@ -175,7 +218,20 @@ impl Attempts<'_> {
                 self.progress.spent(admitted.answered(&reply).usd);
                 Ok(reply)
             }
-            Err(error) => Err(SendError { outage: admitted.failed(&error), error }),
+            Err(error) => {
+                refusals.count(&error);
+                Err(SendError { outage: admitted.failed(&error), error })
+            }
         })
+    }
+}
+
+/// Whether a smaller pack may avoid the failure.
+fn may_be_too_large(failure: &Failure) -> bool {
+    let is_size = |word: &&str| failure.message.to_ascii_lowercase().contains(*word);
+    match failure.kind {
+        FailureKind::ContextTooLong | FailureKind::Timeout | FailureKind::Truncated => true,
+        FailureKind::Rejected => ["large", "long", "too many", "exceed", "limit", "maximum"].iter().any(is_size),
+        _ => false,
     }
 }

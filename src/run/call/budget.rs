@@ -6,6 +6,8 @@ use std::num::NonZeroU64;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::run::under_way::{Busy, UnderWay};
+use crate::run::wait::{Wait, WaitKind};
 use crate::spec::{Budget, Price};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -45,6 +47,7 @@ pub(crate) struct BudgetMeter {
     budget: Budget,
     state: Mutex<State>,
     settled: Notify,
+    waiting: UnderWay,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +69,7 @@ pub(crate) struct Reserved<'a>(Option<(&'a BudgetMeter, u64)>);
 
 impl BudgetMeter {
     pub(crate) fn new(budget: Budget) -> BudgetMeter {
-        BudgetMeter { budget, state: Mutex::default(), settled: Notify::new() }
+        BudgetMeter { budget, state: Mutex::default(), settled: Notify::new(), waiting: UnderWay::default() }
     }
 
     /// Waits while calls in flight may cost less than reserved. The error is the name of the limit that is reached.
@@ -74,6 +77,7 @@ impl BudgetMeter {
         if self.budget == Budget::default() {
             return Ok(Reserved(None));
         }
+        let mut waiting = None;
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable();
@@ -95,8 +99,17 @@ impl BudgetMeter {
                     Some(_) => {}
                 }
             }
+            waiting.get_or_insert_with(|| self.waiting.begin());
             settled.await;
         }
+    }
+}
+
+impl BudgetMeter {
+    pub(crate) fn wait(&self) -> Option<Wait> {
+        let Busy { oldest, .. } = self.waiting.busy()?;
+        let on = "budget".to_owned();
+        Some(Wait { kind: WaitKind::Budget, on, since: oldest, until: None, because: String::new() })
     }
 }
 

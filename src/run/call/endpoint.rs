@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use tokio::time::Instant;
 
+use super::first_answer::FirstAnswer;
 use super::limiter::Limiter;
+use super::refusals::{Counts, Refusals};
 use super::structured_output::StructuredOutput;
 use crate::models::{Models, Target};
-use crate::spec::{OnOutage, Spec};
-
-/// The number of equal rejections, before the first answer, after which all further calls are expected to fail.
-const SAME: u32 = 20;
+use crate::run::under_way::UnderWay;
+use crate::run::wait::{Held, Wait, WaitKind};
+use crate::spec::{OnOutage, Spec, StageSpec};
 
 #[derive(Debug)]
 pub(crate) struct Endpoints(HashMap<usize, ModelState>);
@@ -21,6 +22,19 @@ pub(crate) struct Endpoints(HashMap<usize, ModelState>);
 pub(crate) struct ModelState {
     pub(crate) endpoint: Arc<EndpointState>,
     pub(crate) structured_output: StructuredOutput,
+    pub(crate) first_answer: FirstAnswer,
+    pub(crate) refusals: Refusals,
+    /// The calls that wait for their turn or are in flight.
+    pub(crate) pending: UnderWay,
+    /// The requests in flight.
+    pub(crate) sent: UnderWay,
+    /// The model's name in the spec.
+    name: String,
+    /// `timeout_secs` of the provider.
+    deadline: Option<u64>,
+    holds_one_model: bool,
+    /// Whether a stage asks the model itself, not only as another model's fallback.
+    is_asked: bool,
 }
 
 #[derive(Debug)]
@@ -28,12 +42,11 @@ pub(crate) struct EndpointState {
     pub(crate) limiter: Limiter,
     pub(crate) on_outage: OnOutage,
     down: AtomicBool,
-    /// The reason and number of the rejections so far; `None` after the first answer.
-    rejected: Mutex<Option<(String, u32)>>,
 }
 
 impl Endpoints {
-    pub(crate) fn new(spec: &Spec, models: &Models) -> Self {
+    /// `may_all_fail` returns whether the spec lets all rows of a stage fail.
+    pub(crate) fn new(spec: &Spec, models: &Models, may_all_fail: impl Fn(&StageSpec) -> bool) -> Self {
         let mut by_name: HashMap<&str, Arc<EndpointState>> = HashMap::new();
         let state = |target: &Target| {
             let name = spec.model(target.index).1.endpoint.as_str();
@@ -43,18 +56,74 @@ impl Endpoints {
                     limiter: Limiter::new(limits),
                     on_outage: limits.on_outage,
                     down: AtomicBool::new(false),
-                    rejected: Mutex::new(Some((String::new(), 0))),
                 })
             });
             endpoint.down.fetch_or(target.was_down, Relaxed);
-            let structured_output = StructuredOutput::new(target);
-            (target.index, ModelState { endpoint: endpoint.clone(), structured_output })
+            let mut stages = spec.stages().filter(|(_, stage)| stage.models.contains(&target.index)).peekable();
+            let is_asked = stages.peek().is_some();
+            let all_may_fail = is_asked && stages.all(|(_, stage)| may_all_fail(stage));
+            let first_answer = if all_may_fail { FirstAnswer::not_awaited() } else { FirstAnswer::awaited() };
+            let state = ModelState {
+                endpoint: endpoint.clone(),
+                structured_output: StructuredOutput::new(target),
+                first_answer,
+                refusals: Refusals::default(),
+                pending: UnderWay::default(),
+                sent: UnderWay::default(),
+                name: target.name.clone(),
+                deadline: spec.endpoints[name].endpoint.timeout_secs(),
+                holds_one_model: target.holds_one_model(),
+                is_asked,
+            };
+            (target.index, state)
         };
         Endpoints(models.iter().map(state).collect())
     }
 
     pub(crate) fn of(&self, target: &Target) -> &ModelState {
         &self.0[&target.index]
+    }
+
+    /// Whether no row can be answered if `target` answers nothing. As a fallback, it may only get the difficult rows.
+    pub(crate) fn depend_on(&self, target: &Target) -> bool {
+        let state = self.of(target);
+        target.fallback.is_empty() && (state.is_asked || self.0.values().all(|model| !model.first_answer.is_over()))
+    }
+
+    /// What holds back the calls of each model.
+    pub(crate) fn waits(&self, now: Instant) -> Vec<Wait> {
+        self.0.values().flat_map(|model| model.waits(now)).collect()
+    }
+
+    /// The models with refused calls, by name in the spec.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&str, Counts)> {
+        let models = self.0.values().map(|model| (model.name.as_str(), model.refusals.counts()));
+        models.filter(|(_, counts)| counts.refused + counts.unavailable > 0)
+    }
+}
+
+impl ModelState {
+    fn waits(&self, now: Instant) -> Vec<Wait> {
+        let Some(pending) = self.pending.busy() else { return Vec::new() };
+        let wait = |kind, since, until, because| Wait { kind, on: self.name.clone(), since, until, because };
+        let mut waits = Vec::new();
+        if let Some(Held { kind, since, until }) = self.endpoint.limiter.wait(now) {
+            let Counts { words, .. } = self.refusals.counts();
+            // The limiter belongs to the endpoint: a call of this model may have come later.
+            let since = if kind == WaitKind::Concurrency { since } else { since.max(pending.oldest) };
+            waits.push(wait(kind, since, until, words));
+        }
+        if let Some(sent) = self.sent.busy() {
+            let deadline = self.deadline.map_or(String::new(), |secs| format!("; `timeout_secs` is {secs}"));
+            let because = format!("{} in flight{deadline}", sent.count);
+            let is_first = !self.first_answer.is_over();
+            let kind = if is_first && self.holds_one_model { WaitKind::Loading } else { WaitKind::Stall };
+            waits.push(wait(kind, sent.quiet_since, None, because.clone()));
+            if is_first && pending.count > sent.count {
+                waits.push(wait(WaitKind::FirstAnswer, sent.oldest, None, because));
+            }
+        }
+        waits
     }
 }
 
@@ -66,20 +135,5 @@ impl EndpointState {
 
     pub(crate) fn is_up(&self) {
         self.down.store(false, Relaxed);
-        *self.rejected.lock() = None;
-    }
-
-    /// Counts a rejection. Returns whether all calls so far were rejected for this reason (ignoring digits).
-    pub(crate) fn rejects_all(&self, message: &str) -> bool {
-        let mut rejected = self.rejected.lock();
-        let Some((reason, times)) = rejected.as_mut() else { return false };
-        let plain: String = message.chars().filter(|c| !c.is_ascii_digit()).collect();
-        if *times > 0 && *reason != plain {
-            *rejected = None;
-            return false;
-        }
-        *reason = plain;
-        *times += 1;
-        *times >= SAME
     }
 }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::run::wait::{Held, WaitKind};
 use crate::spec::{Concurrency, Limits};
 use adaptive::Adaptive;
 use bucket::Bucket;
@@ -33,6 +34,9 @@ struct State {
     in_flight: usize,
     waiting: usize,
     resume: Option<Instant>,
+    paused_since: Option<Instant>,
+    /// When a call last ended.
+    ended: Option<Instant>,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
     failures: u32,
@@ -75,6 +79,10 @@ impl State {
     }
 
     fn pause_until(&mut self, until: Instant) {
+        let now = Instant::now();
+        if self.resume.is_none_or(|at| at <= now) {
+            self.paused_since = Some(now);
+        }
         self.resume = self.resume.max(Some(until));
     }
 }
@@ -98,7 +106,18 @@ impl Limiter {
         };
         let bucket = |limit: Option<NonZeroU32>| limit.map(|limit| Bucket::new(f64::from(limit.get()), now));
         let (requests, tokens) = (bucket(limits.requests_per_minute), bucket(limits.tokens_per_minute));
-        let state = State { cap, in_flight: 0, waiting: 0, resume: None, requests, tokens, failures: 0, outage: None };
+        let state = State {
+            cap,
+            in_flight: 0,
+            waiting: 0,
+            resume: None,
+            paused_since: None,
+            ended: None,
+            requests,
+            tokens,
+            failures: 0,
+            outage: None,
+        };
         Limiter { state: Mutex::new(state), room: Notify::new() }
     }
 
@@ -136,6 +155,20 @@ impl Limiter {
             self.room.notify_one();
         }
         Ok(Turn { limiter: self, began: now, epoch, full, reserved: tokens })
+    }
+
+    /// What holds back the calls that wait for a turn.
+    pub(crate) fn wait(&self, now: Instant) -> Option<Held> {
+        let mut state = self.state.lock();
+        let until = state.resume(now);
+        let held = |kind, since, until| Some(Held { kind, since, until });
+        match (state.outage, state.paused_since.filter(|_| state.resume.is_some())) {
+            (Some(outage), _) => held(WaitKind::Outage, outage.since, Some(outage.probe)),
+            (None, Some(since)) => held(WaitKind::RateLimit, since, until),
+            (None, None) if until.is_some() => held(WaitKind::RateLimit, now, until),
+            (None, None) if state.waiting > 0 => held(WaitKind::Concurrency, state.ended.unwrap_or(now), None),
+            (None, None) => None,
+        }
     }
 
     /// Whether the server is down and the next probe must still wait.
@@ -215,6 +248,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.state.lock();
         state.in_flight -= 1;
+        state.ended = Some(Instant::now());
         // A call without an answer is assumed to cost no tokens.
         if let Some(bucket) = &mut state.tokens {
             bucket.spend(-self.reserved);

@@ -47,8 +47,6 @@ pub(crate) struct Situation<'a> {
     pub(crate) on_outage: OnOutage,
     /// Whether the server was down when the run began and has not answered since.
     pub(crate) was_down: bool,
-    /// Whether the server has rejected all calls so far for the same reason.
-    pub(crate) rejects_all: bool,
     pub(crate) is_last: bool,
     pub(crate) attempts: u32,
     pub(crate) spent: Duration,
@@ -90,8 +88,7 @@ fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
 fn of_error(SendError { error, outage }: SendError, at: &Situation<'_>) -> Outcome {
     let down = matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. });
     let lasts = |outage| at.has_fallback || at.on_outage == OnOutage::Stop || outage >= retry::PATIENCE;
-    if down && at.was_down || error.kind == CallErrorKind::QuotaExhausted || at.rejects_all || outage.is_some_and(lasts)
-    {
+    if down && at.was_down || error.kind == CallErrorKind::QuotaExhausted || outage.is_some_and(lasts) {
         return if at.has_fallback { Outcome::GiveUp(error.into()) } else { Outcome::StopRun(error) };
     }
     if outage.is_some() {
@@ -130,7 +127,6 @@ mod tests {
             has_fallback: false,
             on_outage: OnOutage::Pause,
             was_down: false,
-            rejects_all: false,
             is_last: false,
             attempts: 1,
             spent: Duration::ZERO,
@@ -166,7 +162,6 @@ mod tests {
         assert_eq!(of(CallErrorKind::QuotaExhausted, None, |_| {}), "stop");
         assert_eq!(of(CallErrorKind::QuotaExhausted, None, |at| at.has_fallback = true), "give up");
         assert_eq!(of(CallErrorKind::Rejected, None, |_| {}), "give up");
-        assert_eq!(of(CallErrorKind::Rejected, None, |at| at.rejects_all = true), "stop");
         assert_eq!(of(CallErrorKind::ContextTooLong, None, |at| at.is_last = true), "shorten");
         assert_eq!(
             of(CallErrorKind::RateLimited { retry_after: None }, None, |at| at.is_last = true),

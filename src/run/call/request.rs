@@ -13,4 +13,6 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) prompt: &'a Prompt,
     pub(crate) key: Key,
     pub(crate) terms: Terms<'a>,
+    /// Whether the call is made because another model failed.
+    pub(crate) is_fallback: bool,
 }

@@ -41,6 +41,7 @@ pub(crate) fn next(error: &CallError, attempt: u32, last: bool, spent: Duration,
         CallErrorKind::Unavailable { retry_after } | CallErrorKind::ServerError { retry_after } => {
             (retry_after.unwrap_or_default(), true, retry_after.is_some())
         }
+        CallErrorKind::TooManyOpenFiles => (Duration::ZERO, false, false),
         CallErrorKind::Timeout | CallErrorKind::Truncated | CallErrorKind::Malformed => (Duration::ZERO, true, false),
     };
     if counts && last {
@@ -81,6 +82,12 @@ mod tests {
             assert!(delay > Duration::from_secs(7) && delay <= Duration::from_secs(14), "{delay:?}");
         }
         assert_eq!(after(limited(3600), 1), Next::GiveUp);
+    }
+
+    #[test]
+    fn too_many_open_files_are_not_an_attempt() {
+        let again = Next::Again { delay: Duration::from_millis(500), pause: None, counts: false };
+        assert_eq!(after(CallErrorKind::TooManyOpenFiles, 1), again);
     }
 
     #[test]

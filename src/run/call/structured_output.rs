@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::MutexGuard as Turn;
 
+use super::first_answer::alike;
 use crate::models::Target;
-use crate::provider::Call;
+use crate::prompt::Failure;
+use crate::provider::{Call, CallError};
 
 #[derive(Debug)]
 pub(crate) struct StructuredOutput {
@@ -17,6 +19,8 @@ pub(crate) struct StructuredOutput {
     /// The level of the first answer, by the hash of the schema.
     known: Mutex<HashMap<u64, usize>>,
     search: tokio::sync::Mutex<()>,
+    /// A rejection that no relaxed form avoided.
+    unavoidable: Mutex<Option<Failure>>,
 }
 
 fn hash(schema: &Value) -> u64 {
@@ -29,7 +33,12 @@ impl StructuredOutput {
     pub(crate) fn new(target: &Target) -> Self {
         let probe = Call { model: &target.model, messages: &[], schema: Some(&Value::Bool(true)) };
         let has_levels = target.provider.encode_relaxed(&probe, 1).is_some();
-        StructuredOutput { has_levels, known: Mutex::default(), search: tokio::sync::Mutex::default() }
+        StructuredOutput {
+            has_levels,
+            known: Mutex::default(),
+            search: tokio::sync::Mutex::default(),
+            unavoidable: Mutex::default(),
+        }
     }
 
     pub(crate) fn has_levels(&self) -> bool {
@@ -47,5 +56,15 @@ impl StructuredOutput {
 
     pub(crate) async fn search(&self) -> Turn<'_, ()> {
         self.search.lock().await
+    }
+
+    /// Whether relaxed forms did not avoid such a rejection before.
+    pub(crate) fn is_unavoidable(&self, rejection: &CallError) -> bool {
+        self.unavoidable.lock().as_ref().is_some_and(|known| alike(known, &rejection.clone().into()))
+    }
+
+    /// Records that all forms were rejected alike.
+    pub(crate) fn unavoidable(&self, rejection: &CallError) {
+        *self.unavoidable.lock() = Some(rejection.clone().into());
     }
 }

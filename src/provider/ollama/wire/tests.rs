@@ -104,7 +104,7 @@ fn broken_replies_have_their_class() {
         ("<html>hello</html>", K::Malformed),
         (r#"{"message":"x","done":true}"#, K::Malformed),
         (r#"{"message":{"content":"x"},"done":true,"eval_count":1e999}"#, K::Malformed),
-        (r#"{"error":"boom"}"#, K::Unavailable { retry_after: None }),
+        (r#"{"error":"boom"}"#, K::ServerError { retry_after: None }),
     ] {
         assert_eq!(kind(200, body), want, "{body}");
     }
