@@ -19,8 +19,6 @@ const BROKEN: u32 = 10;
 /// Errors after which a level ends at once.
 const FINAL: [CallErrorKind; 3] =
     [CallErrorKind::Unauthorized, CallErrorKind::UnknownModel, CallErrorKind::QuotaExhausted];
-/// The wait after a rate limit error without `Retry-After`.
-const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct ModelBench {
@@ -47,11 +45,8 @@ pub(crate) async fn measure(
     mut report: impl FnMut(Event<'_>),
 ) -> Vec<ModelBench> {
     let spec = &ready.plan.spec;
-    let admission = Arc::new(Admission {
-        budget: BudgetMeter::new(spec.budget),
-        endpoints: Endpoints::new(spec, &models, |_| false),
-        stop: stop.clone(),
-    });
+    let (budget, endpoints) = (BudgetMeter::new(spec.budget), Endpoints::new(spec, &models, |_| false));
+    let admission = Arc::new(Admission::new(budget, endpoints, stop.clone()));
     let models = Arc::new(models);
     let mut measured = Vec::new();
     for (index, levels) in &ready.models {
@@ -211,7 +206,10 @@ impl Lane {
     async fn send(&self, call: &Call<'_>, encoded: Encoded) -> Option<Sent> {
         let target = self.target();
         let waited = Instant::now();
-        let admitted = self.admission.admit(target, call, &encoded).await?;
+        let admitted = match self.admission.admit(target, call, &encoded, self.admission.age()).await? {
+            Ok(admitted) => admitted,
+            Err(error) => return Some(Sent { result: Err(error), took: Duration::ZERO, held: waited.elapsed() }),
+        };
         let began = Instant::now();
         let result = tokio::select! {
             result = target.provider.send_timed(encoded) => result,
@@ -222,8 +220,9 @@ impl Lane {
             Ok((reply, _)) => {
                 admitted.answered(reply);
             }
-            Err(CallError { kind: CallErrorKind::RateLimited { retry_after }, .. }) => {
-                self.admission.endpoints.of(target).endpoint.limiter.pause_for(retry_after.unwrap_or(PAUSE));
+            // Other failures hold no call back: they are measured too.
+            Err(error) if matches!(error.kind, CallErrorKind::RateLimited { .. }) => {
+                admitted.failed(error);
             }
             Err(_) => {}
         }

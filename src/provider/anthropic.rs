@@ -160,6 +160,7 @@ impl Wire for Anthropic {
             build: answered.model.filter(|model| !model.is_empty()),
             probabilities: None,
             tokens: Vec::new(),
+            quotas: Default::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::quota::Quotas;
 use crate::prompt::{Message, Probabilities, Token};
 
 /// A field that is `None` is not sent, so the server's default applies.
@@ -69,6 +70,8 @@ pub(crate) struct Reply {
     pub(crate) build: Option<String>,
     pub(crate) probabilities: Option<Probabilities>,
     pub(crate) tokens: Vec<Token>,
+    /// What is left of the server's limits.
+    pub(crate) quotas: Quotas,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,8 @@ use crate::prompt::{Failure, FailureKind};
 /// The limit in characters.
 pub(crate) const LONGEST_MESSAGE: usize = 300;
 
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// A year.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", kind.name())]
@@ -171,7 +172,7 @@ pub(super) fn is_event_stream(body: &str) -> bool {
     ["data:", "event:", "id:", "retry:", ": ", ":\n", ":\r"].iter().any(|field| start.starts_with(field))
 }
 
-/// Reads `retry-after-ms` (OpenAI), else `Retry-After` (RFC 9110, 10.2.3). At most an hour; `None` if it is invalid.
+/// Reads `retry-after-ms` (OpenAI), else `Retry-After` (RFC 9110, 10.2.3). At most a year; `None` if it is invalid.
 pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTime<Utc>) -> Option<Duration> {
     let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     let seconds = match (millis.and_then(number), after) {
@@ -180,7 +181,8 @@ pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTi
             Some(seconds) => seconds,
             None => {
                 let then = DateTime::parse_from_rfc2822(after.trim()).ok()?;
-                (then.with_timezone(&Utc) - now).num_seconds().max(0) as f64
+                // The date has a resolution of a second.
+                (then.with_timezone(&Utc) - now).as_seconds_f64().ceil().max(0.0)
             }
         },
         (None, None) => return None,
@@ -188,7 +190,7 @@ pub(super) fn retry_after(millis: Option<&str>, after: Option<&str>, now: DateTi
     Some(believed(seconds))
 }
 
-/// Returns at most an hour; `seconds` must not be negative.
+/// Returns at most a year; `seconds` must not be negative.
 pub(super) fn believed(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64()))
 }
@@ -229,6 +231,9 @@ mod tests {
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
         assert_eq!(wait(" 0.5 "), Some(Duration::from_millis(500)));
         assert_eq!(wait("Sat, 21 Nov 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));
+        let within = now + chrono::TimeDelta::milliseconds(29_700);
+        let rounded = retry_after(None, Some("Sat, 21 Nov 2026 12:00:30 GMT"), within);
+        assert_eq!(rounded, Some(Duration::from_secs(1)), "a wait is never rounded down to none");
         assert_eq!(wait("Sat, 21 Nov 2026 11:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(wait("99999999999999999999"), Some(LONGEST_WAIT));
         for garbage in ["", "soon", "-1", "NaN", "inf", "21 Nov"] {

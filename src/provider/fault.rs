@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, believed, snippet};
+use super::quota::wait_in_words;
 
 /// Google uses the same code and wait for all limits; only the id of the quota differs.
 const DAILY_QUOTA: &str = "daily_quota";
@@ -157,7 +158,8 @@ impl Fault {
         } else if status == 500 && self.is_about_format() {
             CallErrorKind::Rejected
         } else {
-            CallErrorKind::of_status(status, answer.retry_after.max(self.retry_after))
+            let said = answer.retry_after.max(self.retry_after);
+            CallErrorKind::of_status(status, said.or_else(|| wait_in_words(&self.message)))
         }
     }
 
@@ -334,7 +336,7 @@ mod tests {
         let day = quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
         assert_eq!(limited(&format!("{day},{}", wait("36s"))), K::QuotaExhausted);
         assert_eq!(limited(&wait("1s")), after(2.0), "the header's wait is longer");
-        assert_eq!(limited(&wait("999999s")), after(3600.0));
+        assert_eq!(limited(&wait("999999s")), after(999999.0));
         for nonsense in ["", "s", "-5s", "NaNs", "5", "infs"] {
             assert_eq!(limited(&wait(nonsense)), after(2.0), "{nonsense}");
         }

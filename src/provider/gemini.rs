@@ -248,6 +248,7 @@ impl Wire for Gemini {
             build: answered.model_version.filter(|version| !version.is_empty()),
             probabilities: None,
             tokens: candidate.logprobs_result.map(LogprobsResult::tokens).unwrap_or_default(),
+            quotas: Default::default(),
         })
     }
 

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use chrono::Utc;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, Request, Response, Url, redirect, retry};
+use reqwest::{Client, Method, Request, Response, StatusCode, Url, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::address::Address;
 use super::answer::Answer;
 use super::failure::{CallError, CallErrorKind, retry_after};
 use super::open_files::{exhausted, socket};
+use super::quota::Quotas;
 
 /// The limit in bytes.
 pub(crate) const LONGEST_BODY: usize = 16 << 20;
@@ -80,6 +81,7 @@ impl fmt::Debug for Http {
 pub(super) struct Received {
     status: u16,
     retry_after: Option<Duration>,
+    pub(crate) quotas: Quotas,
     body: Vec<u8>,
 }
 
@@ -168,9 +170,12 @@ impl Http {
         let mut response = self.client.execute(request).await.map_err(|e| unsent(e, unreachable))?;
         let status = response.status();
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let now = Utc::now();
+        let quotas = Quotas::of(header, now);
         let retry_after = match status.is_success() {
             true => None,
-            false => retry_after(header("retry-after-ms"), header(RETRY_AFTER.as_str()), Utc::now()),
+            false => retry_after(header("retry-after-ms"), header(RETRY_AFTER.as_str()), now)
+                .or_else(|| quotas.reset().filter(|_| status == StatusCode::TOO_MANY_REQUESTS)),
         };
         if status.is_redirection() {
             return Err(redirected(&response));
@@ -186,7 +191,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Received { status: status.as_u16(), retry_after, body })
+        Ok(Received { status: status.as_u16(), retry_after, quotas, body })
     }
 }
 
@@ -220,7 +225,8 @@ fn cut_off(error: reqwest::Error) -> CallError {
     if error.is_timeout() {
         CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline")
     } else {
-        CallError::raw(CallErrorKind::Truncated, format!("the reply ended early: {}", innermost(&error)))
+        let message = format!("the connection was lost within the reply: {}", innermost(&error));
+        CallError::raw(CallErrorKind::Unavailable { retry_after: None }, message)
     }
 }
 

@@ -117,6 +117,7 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
         text,
         probabilities,
         tokens: Vec::new(),
+        quotas: Default::default(),
     })
 }
 

@@ -108,8 +108,11 @@ impl<W: Wire> Provider for Server<W> {
 
     fn send(&self, call: Encoded) -> Boxed<'_, Result<Reply, CallError>> {
         Box::pin(async move {
-            let replied = async { self.wire.decode(self.ask(call).await?.answer()) };
-            replied.await.map_err(|error| self.http.clean(error))
+            let replied = async {
+                let received = self.ask(call).await?;
+                Ok(Reply { quotas: received.quotas, ..self.wire.decode(received.answer())? })
+            };
+            replied.await.map_err(|error: CallError| self.http.clean(error))
         })
     }
 

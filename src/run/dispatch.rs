@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::assemble::{Piece, assemble};
@@ -10,6 +10,7 @@ use super::block::Block;
 use super::call::CallRequest;
 use super::error::RunError;
 use super::job::Job;
+use super::lane::{Lane, Lanes};
 use super::look_up::look_up;
 use super::produce::{Produced, ProducedBlock, produce};
 use super::recent::Lookup;
@@ -26,20 +27,21 @@ pub(crate) async fn drive(job: Job) -> Result<(), RunError> {
     });
     let (pieces, rx) = mpsc::channel(64);
     let assembler = tokio::spawn(assemble(job.clone(), rx));
-    let mut lanes = Lanes { job: job.clone(), free: Arc::new(Semaphore::new(job.lanes())), pieces, last_model: None };
+    let lanes = Lanes::new(job.lanes());
+    let mut dispatcher = Dispatcher { job: job.clone(), lanes, pieces, last_model: None };
     let model_major = job.order() == Order::ModelMajor;
     let mut waiting = Vec::new();
     while let Some(next) = produced.recv().await {
         let going = match next {
-            Produced::Begin(part, marks) => lanes.pieces.send(Piece::Begin(part, marks)).await.is_ok(),
+            Produced::Begin(part, marks) => dispatcher.pieces.send(Piece::Begin(part, marks)).await.is_ok(),
             Produced::Block(block) if model_major => {
                 waiting.push(block);
                 true
             }
-            Produced::Block(block) => lanes.block(block).await,
+            Produced::Block(block) => dispatcher.block(block).await,
             Produced::End(part, blocks) => {
-                let going = !model_major || lanes.model_by_model(std::mem::take(&mut waiting)).await;
-                going && lanes.pieces.send(Piece::End(part, blocks)).await.is_ok()
+                let going = !model_major || dispatcher.model_by_model(std::mem::take(&mut waiting)).await;
+                going && dispatcher.pieces.send(Piece::End(part, blocks)).await.is_ok()
             }
         };
         if !going {
@@ -50,7 +52,7 @@ pub(crate) async fn drive(job: Job) -> Result<(), RunError> {
     let died = |e: tokio::task::JoinError| RunError::Died(e.to_string());
     let made = producer.await.map_err(died)?;
     // The assembler ends after the last call in flight.
-    drop(lanes);
+    drop(dispatcher);
     let assembled = assembler.await.map_err(died)?;
     made.and(assembled)
 }
@@ -61,15 +63,15 @@ struct Open {
     lookup: Arc<Lookup>,
 }
 
-/// The lanes of a stage. A free lane runs the next task at once, of any part.
-struct Lanes {
+/// A free lane runs the next task at once, of any part.
+struct Dispatcher {
     job: Arc<Job>,
-    free: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
     pieces: mpsc::Sender<Piece>,
     last_model: Option<usize>,
 }
 
-impl Lanes {
+impl Dispatcher {
     /// Sends a block's tasks, row by row. Returns `false` if the run stops.
     async fn block(&mut self, ProducedBlock { block, tasks, lookup }: ProducedBlock) -> bool {
         if block.is_done() && self.pieces.send(Piece::Block(block.clone())).await.is_err() {
@@ -113,24 +115,24 @@ impl Lanes {
 
     /// Waits until no call of this stage is in flight. Returns `false` if the run stops.
     async fn idle(&self) -> bool {
-        let all = self.free.acquire_many(self.job.lanes() as u32);
-        self.job.stop.unless_draining(all).await.is_some_and(|all| all.is_ok())
+        self.job.stop.unless_draining(self.lanes.idle()).await.is_some()
     }
 
     /// Waits for a free lane. Returns `None` if the run stops.
-    async fn lane(&self) -> Option<OwnedSemaphorePermit> {
+    async fn lane(&self) -> Option<Lane> {
         if self.job.stop.is_draining() {
             return None;
         }
-        self.job.stop.unless_draining(self.free.clone().acquire_owned()).await?.ok()
+        self.job.stop.unless_draining(self.lanes.lane()).await
     }
 
-    fn send(&self, lane: OwnedSemaphorePermit, open: Open) {
-        let (job, free, pieces) = (self.job.clone(), self.free.clone(), self.pieces.clone());
+    fn send(&self, lane: Lane, open: Open) {
+        let (job, lanes, pieces) = (self.job.clone(), self.lanes.clone(), self.pieces.clone());
         tokio::spawn(async move {
             let guard = job.stop.on_panic();
             let block = open.block.clone();
-            let done = carry_out(&job, open, &free).await && block.close_one();
+            let lane = Arc::new(lane);
+            let done = carry_out(&job, open, (&lane, &lanes)).await && block.close_one();
             drop(lane);
             if done {
                 // The receiver is closed only when the run stops.
@@ -142,7 +144,7 @@ impl Lanes {
 }
 
 /// Asks until a task is done. Returns `false` if the run stops.
-async fn carry_out(job: &Arc<Job>, open: Open, free: &Arc<Semaphore>) -> bool {
+async fn carry_out(job: &Arc<Job>, open: Open, (lane, lanes): (&Arc<Lane>, &Arc<Lanes>)) -> bool {
     let Open { block, mut task, lookup } = open;
     // Kept until the round's last question is claimed, so that answers since the look-up are remembered until then.
     let mut lookup = Some(lookup);
@@ -157,8 +159,8 @@ async fn carry_out(job: &Arc<Job>, open: Open, free: &Arc<Semaphore>) -> bool {
             Next::Ask => {
                 let is_one = task.wave().nth(1).is_none();
                 let answered = match is_one {
-                    true => ask(job, &mut task, &mut lookup).await,
-                    false => ask_at_once(job, &mut task, lookup.take(), free).await,
+                    true => ask(job, &mut task, &mut lookup, lane).await,
+                    false => ask_at_once(job, &mut task, lookup.take(), (lane, lanes)).await,
                 };
                 if !answered {
                     return false;
@@ -169,24 +171,29 @@ async fn carry_out(job: &Arc<Job>, open: Open, free: &Arc<Semaphore>) -> bool {
 }
 
 /// Asks the next question. Returns `false` if the run stops before the answer.
-async fn ask(job: &Job, task: &mut Task, lookup: &mut Option<Arc<Lookup>>) -> bool {
+async fn ask(job: &Job, task: &mut Task, lookup: &mut Option<Arc<Lookup>>, lane: &Lane) -> bool {
     let Some(number) = task.wave().next() else { return false };
     let lookup = if task.open_count() == 1 { lookup.take() } else { lookup.clone() };
-    let request = request(job, task.who, task.question(number));
+    let request = request(job, task.who, task.question(number), lane);
     let Some(finished) = job.calls.ask(request, lookup, job.progress()).await else { return false };
     task.answer(number, finished);
     true
 }
 
-fn request<'a>(job: &'a Job, who: Respondent, question: &'a Question) -> CallRequest<'a> {
+fn request<'a>(job: &'a Job, who: Respondent, question: &'a Question, lane: &'a Lane) -> CallRequest<'a> {
     let model = job.stage().models[who.model];
     let terms = Terms::new(job.stage(), &job.calls.target(model).fallback);
     let (prompt, key) = (&question.prompt, question.key);
-    CallRequest { model, replicate: who.replicate, prompt, key, terms, is_fallback: false }
+    CallRequest { model, replicate: who.replicate, prompt, key, terms, lane, is_fallback: false }
 }
 
 /// Asks the whole wave, on the task's lane and on free ones. Returns `false` if the run stops before the last answer.
-async fn ask_at_once(job: &Arc<Job>, task: &mut Task, lookup: Option<Arc<Lookup>>, free: &Arc<Semaphore>) -> bool {
+async fn ask_at_once(
+    job: &Arc<Job>,
+    task: &mut Task,
+    lookup: Option<Arc<Lookup>>,
+    (own, lanes): (&Arc<Lane>, &Arc<Lanes>),
+) -> bool {
     let mut waiting: Vec<usize> = task.wave().collect();
     waiting.reverse();
     let mut asked = JoinSet::new();
@@ -194,10 +201,10 @@ async fn ask_at_once(job: &Arc<Job>, task: &mut Task, lookup: Option<Arc<Lookup>
         while let Some(number) = waiting.last().copied() {
             // The task's own lane takes one question at a time.
             let lane = match asked.is_empty() {
-                true => None,
-                false => match free.clone().try_acquire_owned() {
-                    Ok(lane) => Some(lane),
-                    Err(_) => break,
+                true => own.clone(),
+                false => match lanes.free_lane() {
+                    Some(lane) => Arc::new(lane),
+                    None => break,
                 },
             };
             waiting.pop();
@@ -205,7 +212,7 @@ async fn ask_at_once(job: &Arc<Job>, task: &mut Task, lookup: Option<Arc<Lookup>
             let Question { prompt, key, .. } = task.question(number);
             let question = Question { prompt: prompt.clone(), key: *key, answer: None };
             asked.spawn(async move {
-                let finished = job.calls.ask(request(&job, who, &question), lookup, job.progress()).await;
+                let finished = job.calls.ask(request(&job, who, &question, &lane), lookup, job.progress()).await;
                 drop(lane);
                 (number, finished)
             });

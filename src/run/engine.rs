@@ -21,7 +21,7 @@ use super::wait::Waits;
 use super::{dispatch, outputs, transform};
 use crate::lock::{self, Lock, ModelFacts};
 use crate::models::Models;
-use crate::spec::TableId;
+use crate::spec::{StageSpec, TableId};
 use crate::store::{Manifest, RefusalTotals, State};
 
 /// The time between two looks at what holds back calls.
@@ -50,11 +50,9 @@ pub(crate) async fn run(
         None => project.ledger(),
     };
     let recorder = Recorder::start(ledger, manifest.fresh_since_ms, stop.clone())?;
-    let admission = Admission {
-        budget: BudgetMeter::new(plan.spec.budget),
-        endpoints: Endpoints::new(&plan.spec, &models, |stage| stage.may_all_fail(plan.rows(stage.input))),
-        stop: stop.clone(),
-    };
+    let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
+    let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
+    let admission = Admission::new(BudgetMeter::new(plan.spec.budget), endpoints, stop.clone());
     let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay.clone()));
     let watcher = tokio::spawn(watch(Arc::downgrade(&calls), progress.clone(), stop.clone()));
     let drivers = start(&ready, &inputs, calls.clone(), (&progress, &stop));

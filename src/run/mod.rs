@@ -15,6 +15,7 @@ mod error;
 mod finish;
 mod job;
 mod label_counts;
+mod lane;
 mod look_up;
 mod memory;
 mod outputs;

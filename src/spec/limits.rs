@@ -1,6 +1,7 @@
 //! Limits: the limits of an endpoint for every kind of provider, the budget of a run and the prices of models.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
 use schemars::{JsonSchema, json_schema};
 use serde::de::Error;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::document::{inline_schema, unexpected};
+use crate::provider::duration;
 
 /// The limits of an endpoint; all stages share them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -16,14 +18,18 @@ pub(crate) struct Limits {
     /// The most calls in flight, or `auto` to find out how many the server processes concurrently. Left out: no limit
     /// beside those of the stages.
     pub(crate) max_concurrent_calls: Option<Concurrency>,
-    /// The most requests per minute, retries included.
+    /// The most requests per minute, retries included. They are spread evenly unless `burst` allows more at once.
     pub(crate) requests_per_minute: Option<NonZeroU32>,
+    /// The most requests that may follow each other at once within `requests_per_minute`. Default: 1.
+    pub(crate) burst: Option<NonZeroU32>,
+    /// The least time between the starts of two requests, such as `100ms` or `2s`.
+    pub(crate) min_interval: Option<Interval>,
     /// The most tokens per minute, prompts and replies together. Estimated before a call (a token for 4 bytes of the
     /// request, plus `max_tokens`) and corrected by the server's count after it.
     pub(crate) tokens_per_minute: Option<NonZeroU32>,
-    /// The reaction to a server that is down (10 failures in a row without any reply, over all calls). `pause` retries
-    /// for up to 15 minutes and continues when the server replies. `stop` stops the run, which can be resumed. Default:
-    /// `pause`.
+    /// The reaction to a server that is down (no reply to any call, and 10 failures in a row or 3 within some seconds).
+    /// `pause` retries for up to 15 minutes and continues when the server replies. `stop` stops the run, which can be
+    /// resumed. Default: `pause`.
     #[serde(default)]
     pub(crate) on_outage: OnOutage,
 }
@@ -66,6 +72,22 @@ pub(crate) enum OnOutage {
     Pause,
     /// Stop the run.
     Stop,
+}
+
+/// A time that is written with its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(inline)]
+pub(crate) struct Interval(pub(crate) Duration);
+
+impl TryFrom<String> for Interval {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let with_unit = duration(&text).filter(|_| text.ends_with(|c: char| c.is_ascii_alphabetic()));
+        let wrong = || format!("\"{text}\" is not a time; write for example \"100ms\" or \"2s\"");
+        with_unit.map(Interval).ok_or_else(wrong)
+    }
 }
 
 impl<'de> Deserialize<'de> for Concurrency {

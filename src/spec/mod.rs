@@ -34,6 +34,8 @@ use crate::document::{Diagnostic, Document, Problems};
 
 pub(crate) use columns::Form;
 pub(crate) use language::{Order, Overflow, Repair};
+#[cfg(test)]
+pub(crate) use limits::Interval;
 pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price};
 pub use pipeline::Spec;
 pub(crate) use pipeline::{ModelSpec, OutputSpec, TableFormat, TestSpec};

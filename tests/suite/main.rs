@@ -3,6 +3,7 @@
 //! `server`, `llama`, `weights`, `project` and `recipe` are the stage, the others the tests.
 //! To add tests: a file and a `mod` line.
 
+mod limits;
 mod llama;
 mod project;
 mod recipe;

@@ -169,7 +169,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         19,
         "clock jumps",
         Here(
-            &["a_pause_delays_all_calls", "retry_after_is_seconds_or_a_date"],
+            &["a_refused_call_delays_all_calls_of_its_model", "retry_after_is_seconds_or_a_date"],
             "waits and deadlines run on the monotonic clock; the wall clock only turns a date of Retry-After into a wait of an hour at most, and is shown",
         ),
     ),

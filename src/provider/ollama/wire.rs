@@ -166,6 +166,7 @@ impl Wire for OllamaWire {
             build: None,
             probabilities: None,
             tokens: tokens(answered.logprobs),
+            quotas: Default::default(),
         })
     }
 

@@ -146,6 +146,7 @@ fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
         build: completion.system_fingerprint.filter(|build| !build.is_empty()),
         probabilities: None,
         tokens: tokens(choice.logprobs.and_then(|logprobs| logprobs.content)),
+        quotas: Default::default(),
     })
 }
 

@@ -1,20 +1,28 @@
 //! Admission: makes a request wait for its share of the budget and its turn at the endpoint.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use chrono::Utc;
+use tokio::time::{Instant, timeout};
 
 use super::budget::{BudgetMeter, Cost, Reserved};
 use super::context::USUAL_REPLY;
 use super::endpoint::{EndpointState, Endpoints};
-use super::limiter::Turn;
+use super::limiter::{Turn, Verdict};
 use crate::models::Target;
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
 use crate::run::stop::{Stop, StopReason};
 use crate::spec::Price;
 
+/// How often a call that has fallback models checks whether its turn is far off.
+const CHECK: Duration = Duration::from_secs(1);
+
 pub(crate) struct Admission {
     pub(crate) budget: BudgetMeter,
     pub(crate) endpoints: Endpoints,
     pub(crate) stop: Stop,
+    calls: AtomicU64,
 }
 
 pub(crate) struct Admitted<'a> {
@@ -25,9 +33,34 @@ pub(crate) struct Admitted<'a> {
     prompt: u64,
 }
 
+/// What the limiter says about a call that ended without a reply.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// `None` if the server did not refuse the call.
+    pub(crate) verdict: Option<Verdict>,
+    /// How long an outage has lasted.
+    pub(crate) outage: Option<Duration>,
+}
+
 impl Admission {
+    pub(crate) fn new(budget: BudgetMeter, endpoints: Endpoints, stop: Stop) -> Self {
+        Admission { budget, endpoints, stop, calls: AtomicU64::new(0) }
+    }
+
+    /// The age of a new call: the number of calls before it.
+    pub(crate) fn age(&self) -> u64 {
+        self.calls.fetch_add(1, Relaxed)
+    }
+
     /// Waits until a request may be sent. Returns `None` if the run stops first, for example when the budget is spent.
-    pub(crate) async fn admit(&self, target: &Target, call: &Call<'_>, encoded: &Encoded) -> Option<Admitted<'_>> {
+    /// The error says why a call that has fallback models does not wait.
+    pub(crate) async fn admit(
+        &self,
+        target: &Target,
+        call: &Call<'_>,
+        encoded: &Encoded,
+        age: u64,
+    ) -> Option<Result<Admitted<'_>, CallError>> {
         if target.is_offline {
             let error = CallError::new(CallErrorKind::Unauthorized, "no call is sent in a replay");
             self.stop.drain(StopReason::Environment { model: target.name.clone(), error });
@@ -35,22 +68,52 @@ impl Admission {
         }
         let (prompt, reply) = estimate(encoded, call);
         let (endpoint, price) = (&*self.endpoints.of(target).endpoint, target.price);
-        let reserved = tokio::select! {
-            biased;
-            () = self.stop.draining() => return None,
-            reserved = self.budget.reserve(Cost::of(prompt, reply, price)) => reserved,
-        };
-        let reserved = match reserved {
+        let reserved = match self.stop.unless_draining(self.budget.reserve(Cost::of(prompt, reply, price))).await? {
             Ok(reserved) => reserved,
             Err(what) => {
                 self.stop.drain(StopReason::BudgetSpent { what });
                 return None;
             }
         };
-        tokio::select! {
-            biased;
-            () = self.stop.draining() => None,
-            turn = endpoint.limiter.turn(prompt + reply) => Some(Admitted { turn, reserved, endpoint, price, prompt }),
+        let turn = endpoint.limiter.turn(target.index, age, prompt + reply);
+        match self.stop.unless_draining(self.turn_or_fallback(target, turn)).await {
+            Some(Ok(turn)) => Some(Ok(Admitted { turn, reserved, endpoint, price, prompt })),
+            otherwise => {
+                reserved.release();
+                otherwise.map(|closed| closed.map(|_| unreachable!("a turn was given above")))
+            }
+        }
+    }
+
+    async fn turn_or_fallback<'a>(
+        &self,
+        target: &Target,
+        turn: impl Future<Output = Turn<'a>>,
+    ) -> Result<Turn<'a>, CallError> {
+        let limiter = &self.endpoints.of(target).endpoint.limiter;
+        let mut turn = std::pin::pin!(turn);
+        if target.fallback.is_empty() {
+            return Ok(turn.await);
+        }
+        loop {
+            if limiter.is_down(target.index) || limiter.closed_until(target.index).is_some() {
+                let kind = CallErrorKind::Unavailable { retry_after: None };
+                return Err(CallError { kind, message: "the server is down or lets no call in".to_owned() });
+            }
+            if let Ok(turn) = timeout(CHECK, &mut turn).await {
+                return Ok(turn);
+            }
+        }
+    }
+
+    /// Stops the run if the server lets no call to this model in for longer than the patience.
+    pub(crate) fn stop_if_closed(&self, target: &Target) {
+        let limiter = &self.endpoints.of(target).endpoint.limiter;
+        if let Some((until, error)) = limiter.closed_until(target.index)
+            && target.fallback.is_empty()
+        {
+            let until = Utc::now() + until.duration_since(Instant::now());
+            self.stop.drain(StopReason::LimitedUntil { model: target.name.clone(), until, error });
         }
     }
 }
@@ -60,20 +123,25 @@ impl Admitted<'_> {
         let (prompt, completion) = (reply.prompt_tokens, reply.completion_tokens);
         let cost = Cost::of(prompt.unwrap_or(self.prompt), completion.unwrap_or(0), self.price);
         self.reserved.settle(cost);
-        self.turn.answered(prompt.zip(completion).map(|(prompt, reply)| prompt + reply));
+        self.turn.answered(prompt.zip(completion).map(|(prompt, reply)| prompt + reply), &reply.quotas);
         self.endpoint.is_up();
         cost
     }
 
-    /// Ends the turn without a reply. If the server is down, returns how long it has been down.
-    pub(crate) fn failed(self, error: &CallError) -> Option<Duration> {
+    /// Ends the turn without a reply.
+    pub(crate) fn failed(self, error: &CallError) -> Ended {
         match error.kind {
-            CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => self.turn.failed(),
-            CallErrorKind::RateLimited { .. } => {
-                self.turn.refused();
-                None
+            CallErrorKind::RateLimited { retry_after } | CallErrorKind::Unavailable { retry_after } => {
+                let (verdict, outage) = self.turn.refused(retry_after, error);
+                Ended { verdict: Some(verdict), outage }
             }
-            _ => None,
+            CallErrorKind::Timeout => Ended { verdict: None, outage: self.turn.unanswered() },
+            // The request did not leave this machine.
+            CallErrorKind::TooManyOpenFiles => Ended::default(),
+            _ => {
+                self.turn.failed();
+                Ended::default()
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::admission::Admission;
+use super::admission::{Admission, Ended};
 use super::context::{Shortening, too_long};
 use super::endpoint::ModelState;
 use super::first_answer::{Alike, Pass, alike};
@@ -42,13 +42,13 @@ impl Attempts<'_> {
     ) -> Option<Result<(Reply, Answer), FailedAttempt>> {
         let mut conversation = Conversation { prompt: Cow::Borrowed(&self.request.prompt.messages), again: None };
         let mut shortening = Shortening::default();
-        let ModelState { endpoint, first_answer, pending, .. } = self.admission.endpoints.of(self.target);
-        let _pending = pending.begin();
+        let ModelState { first_answer, pending, .. } = self.admission.endpoints.of(self.target);
+        let (age, _pending) = (self.admission.age(), pending.begin());
         loop {
             let messages = conversation.again.as_deref().unwrap_or(&conversation.prompt);
             self.admission.stop.unless_draining(pass.wait()).await?;
             let sent = tally.attempts;
-            let result = self.send(messages, tally).await?;
+            let result = self.send(messages, age, tally).await?;
             let situation = self.situation(&conversation.prompt, tally);
             match outcome(result, &situation) {
                 Outcome::Answer { reply, answer, repaired } => {
@@ -59,7 +59,7 @@ impl Attempts<'_> {
                     }
                     return Some(Ok((reply, answer)));
                 }
-                Outcome::Retry { failed, delay, pause, counts, again } => {
+                Outcome::Retry { failed, delay, counts, again } => {
                     match counts {
                         true => self.count(pass, &failed, tally.attempts - sent)?,
                         false => pass.step_back(),
@@ -67,9 +67,6 @@ impl Attempts<'_> {
                     tally.counted += u32::from(counts);
                     tally.note(failed);
                     conversation.again = again.or(conversation.again);
-                    if let Some(pause) = pause {
-                        endpoint.limiter.pause_for(pause);
-                    }
                     self.wait(delay).await?;
                 }
                 Outcome::Shorten(failed) => {
@@ -124,11 +121,10 @@ impl Attempts<'_> {
 
     /// Returns `None` if the run stops.
     async fn wait(&self, delay: Duration) -> Option<()> {
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(delay) => Some(()),
-            () = self.admission.stop.draining() => None,
+        if delay.is_zero() {
+            return Some(());
         }
+        self.admission.stop.unless_draining(self.request.lane.park(tokio::time::sleep(delay))).await
     }
 
     /// The prompt shortened once more, and the total number of characters left out.
@@ -142,32 +138,26 @@ impl Attempts<'_> {
     }
 
     /// Makes one attempt. Returns `None` if the run stops before the attempt begins.
-    async fn send(&self, messages: &[Message], tally: &mut Tally) -> Option<Result<Reply, SendError>> {
-        let endpoint = &self.admission.endpoints.of(self.target).endpoint;
-        if !self.target.fallback.is_empty() && endpoint.limiter.is_down() {
-            let kind = CallErrorKind::Unavailable { retry_after: None };
-            let error = CallError { kind, message: "the server is down".to_owned() };
-            return Some(Err(SendError { error, outage: Some(Duration::ZERO) }));
-        }
+    async fn send(&self, messages: &[Message], age: u64, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
         if let Some(message) = self.target.context().and_then(|context| too_long(messages, context)) {
             let error = CallError { kind: CallErrorKind::ContextTooLong, message };
-            return Some(Err(SendError { error, outage: None }));
+            return Some(Err(SendError { error, ended: Ended::default() }));
         }
         let prompt = self.request.prompt;
         let model = self.target.model_for(prompt, self.request.replicate);
-        self.negotiate(&Call { model: &model, messages, schema: prompt.schema.as_deref() }, tally).await
+        self.negotiate(&Call { model: &model, messages, schema: prompt.schema.as_deref() }, age, tally).await
     }
 
-    async fn negotiate(&self, call: &Call<'_>, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
+    async fn negotiate(&self, call: &Call<'_>, age: u64, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
         let state = &self.admission.endpoints.of(self.target).structured_output;
         let provider = &self.target.provider;
         let Some(schema) = call.schema.filter(|_| state.has_levels()) else {
-            return self.request(call, provider.encode(call), tally).await;
+            return self.request(call, provider.encode(call), (age, tally)).await;
         };
         let known = state.known(schema);
         let relaxed = known.filter(|level| *level > 0).and_then(|level| provider.encode_relaxed(call, level));
         let (encoded, form) = relaxed.map_or_else(|| (provider.encode(call), None), |(sent, form)| (sent, Some(form)));
-        let result = self.request(call, encoded, tally).await?;
+        let result = self.request(call, encoded, (age, tally)).await?;
         let rejected = match result {
             Err(failed) if failed.error.kind == CallErrorKind::Rejected && known.is_none() => failed,
             result => {
@@ -186,7 +176,7 @@ impl Attempts<'_> {
         let mut is_unavoidable = true;
         for level in state.known(schema).map_or(1..usize::MAX, |level| level..level + level.min(1)) {
             let Some((encoded, form)) = provider.encode_relaxed(call, level) else { break };
-            match self.request(call, encoded, tally).await? {
+            match self.request(call, encoded, (age, tally)).await? {
                 Err(failed) if failed.error.kind == CallErrorKind::Rejected => {
                     is_unavoidable &= alike(&failed.error.into(), &rejected.error.clone().into());
                 }
@@ -205,14 +195,25 @@ impl Attempts<'_> {
         Some(Err(rejected))
     }
 
-    async fn request(&self, call: &Call<'_>, encoded: Encoded, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
-        let admitted = self.admission.admit(self.target, call, &encoded).await?;
+    async fn request(
+        &self,
+        call: &Call<'_>,
+        encoded: Encoded,
+        (age, tally): (u64, &mut Tally),
+    ) -> Option<Result<Reply, SendError>> {
+        let admitted = match self.admission.admit(self.target, call, &encoded, age).await? {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let ended = Ended { verdict: None, outage: Some(Duration::ZERO) };
+                return Some(Err(SendError { error, ended }));
+            }
+        };
         tally.begin();
         let ModelState { sent, refusals, .. } = self.admission.endpoints.of(self.target);
         let flight = (self.progress.flight(), sent.begin());
         let result = self.target.provider.send(encoded).await;
         drop(flight);
-        Some(match result {
+        let result = match result {
             Ok(reply) => {
                 tally.count(&reply, self.progress);
                 self.progress.spent(admitted.answered(&reply).usd);
@@ -220,9 +221,11 @@ impl Attempts<'_> {
             }
             Err(error) => {
                 refusals.count(&error);
-                Err(SendError { outage: admitted.failed(&error), error })
+                Err(SendError { ended: admitted.failed(&error), error })
             }
-        })
+        };
+        self.admission.stop_if_closed(self.target);
+        Some(result)
     }
 }
 

@@ -120,6 +120,14 @@ impl Reserved<'_> {
         // The request itself is counted when the reservation is dropped.
         state.spent = state.spent.plus(Cost { calls: 0, ..cost });
     }
+
+    /// Ends the reservation of a call that was not sent.
+    pub(crate) fn release(mut self) {
+        if let Some((meter, id)) = self.0.take() {
+            meter.state.lock().reserved.retain(|(other, _)| *other != id);
+            meter.settled.notify_waiters();
+        }
+    }
 }
 
 impl Drop for Reserved<'_> {
@@ -172,7 +180,8 @@ mod tests {
         let meter = meter(2, 100, 1.0);
         let dear = Cost { calls: 1, tokens: 100, usd: 1.0 };
         drop(meter.reserve(dear).await.expect("it fits"));
-        drop(meter.reserve(dear).await.expect("it fits again"));
+        meter.reserve(dear).await.expect("it fits again").release();
+        drop(meter.reserve(dear).await.expect("it fits, since the second was not sent"));
         assert_eq!(meter.reserve(Cost { calls: 1, tokens: 0, usd: 0.0 }).await.err(), Some("calls"));
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::first_answer::FirstAnswer;
 use super::limiter::Limiter;
-use super::refusals::{Counts, Refusals};
+use super::refusal_counts::{Counts, RefusalCounts};
 use super::structured_output::StructuredOutput;
 use crate::models::{Models, Target};
 use crate::run::under_way::UnderWay;
@@ -23,7 +23,7 @@ pub(crate) struct ModelState {
     pub(crate) endpoint: Arc<EndpointState>,
     pub(crate) structured_output: StructuredOutput,
     pub(crate) first_answer: FirstAnswer,
-    pub(crate) refusals: Refusals,
+    pub(crate) refusals: RefusalCounts,
     /// The calls that wait for their turn or are in flight.
     pub(crate) pending: UnderWay,
     /// The requests in flight.
@@ -48,12 +48,17 @@ impl Endpoints {
     /// `may_all_fail` returns whether the spec lets all rows of a stage fail.
     pub(crate) fn new(spec: &Spec, models: &Models, may_all_fail: impl Fn(&StageSpec) -> bool) -> Self {
         let mut by_name: HashMap<&str, Arc<EndpointState>> = HashMap::new();
+        let lanes = spec.stages().map(|(_, stage)| stage.workers * stage.batch_size).sum::<usize>().max(1);
+        let of_endpoint = |name: &str| {
+            let is_its = |target: &&Target| spec.model(target.index).1.endpoint.as_str() == name;
+            models.iter().filter(is_its).map(|target| (target.index, lanes)).collect::<Vec<_>>()
+        };
         let state = |target: &Target| {
             let name = spec.model(target.index).1.endpoint.as_str();
             let limits = &spec.endpoints[name].limits;
             let endpoint = by_name.entry(name).or_insert_with(|| {
                 Arc::new(EndpointState {
-                    limiter: Limiter::new(limits),
+                    limiter: Limiter::new(limits, of_endpoint(name)),
                     on_outage: limits.on_outage,
                     down: AtomicBool::new(false),
                 })
@@ -67,7 +72,7 @@ impl Endpoints {
                 endpoint: endpoint.clone(),
                 structured_output: StructuredOutput::new(target),
                 first_answer,
-                refusals: Refusals::default(),
+                refusals: RefusalCounts::default(),
                 pending: UnderWay::default(),
                 sent: UnderWay::default(),
                 name: target.name.clone(),
@@ -92,7 +97,7 @@ impl Endpoints {
 
     /// What holds back the calls of each model.
     pub(crate) fn waits(&self, now: Instant) -> Vec<Wait> {
-        self.0.values().flat_map(|model| model.waits(now)).collect()
+        self.0.iter().flat_map(|(index, model)| model.waits(*index, now)).collect()
     }
 
     /// The models with refused calls, by name in the spec.
@@ -103,13 +108,13 @@ impl Endpoints {
 }
 
 impl ModelState {
-    fn waits(&self, now: Instant) -> Vec<Wait> {
+    fn waits(&self, index: usize, now: Instant) -> Vec<Wait> {
         let Some(pending) = self.pending.busy() else { return Vec::new() };
         let wait = |kind, since, until, because| Wait { kind, on: self.name.clone(), since, until, because };
         let mut waits = Vec::new();
-        if let Some(Held { kind, since, until }) = self.endpoint.limiter.wait(now) {
+        if let Some(Held { kind, since, until }) = self.endpoint.limiter.wait(index, now) {
             let Counts { words, .. } = self.refusals.counts();
-            // The limiter belongs to the endpoint: a call of this model may have come later.
+            // Refusals and outages may have begun before this call.
             let since = if kind == WaitKind::Concurrency { since } else { since.max(pending.oldest) };
             waits.push(wait(kind, since, until, words));
         }

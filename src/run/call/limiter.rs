@@ -1,53 +1,68 @@
-//! The limiter of an endpoint: limits calls in flight and per minute. It pauses all calls when the server asks for it,
-//! and sends one probe at a time while the server is down. All stages share it.
+//! The limiter of an endpoint: limits calls in flight and per minute, learns the server's limits from refused calls and
+//! headers, and recognises outages. All stages share it. The oldest waiting call goes first.
 
 mod adaptive;
 mod bucket;
+mod refusals;
 
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::provider::{CallError, CallErrorKind, Quotas};
 use crate::run::wait::{Held, WaitKind};
 use crate::spec::{Concurrency, Limits};
 use adaptive::Adaptive;
 use bucket::Bucket;
+pub(crate) use refusals::Verdict;
+use refusals::{Gate, Refusals, Sent};
 
 /// The number of consecutive failures, over all calls, that counts as an outage.
 const OUTAGE: u32 = 10;
-/// The wait before the first probe of a server that is down; it doubles with each probe.
-const FIRST_PROBE: Duration = Duration::from_secs(1);
-const LAST_PROBE: Duration = Duration::from_secs(30);
+/// Fewer failures count as an outage if they last for a while and no call is in flight.
+const BRIEF_OUTAGE: (u32, Duration) = (3, Duration::from_secs(2));
 
 #[derive(Debug)]
 pub(crate) struct Limiter {
     state: Mutex<State>,
-    room: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     cap: Cap,
     in_flight: usize,
-    waiting: usize,
-    resume: Option<Instant>,
-    paused_since: Option<Instant>,
-    /// When a call last ended.
-    ended: Option<Instant>,
+    min_interval: Duration,
+    last_began: Option<Instant>,
+    last_ended: Option<Instant>,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
-    failures: u32,
-    outage: Option<Outage>,
+    models: HashMap<usize, Model>,
+    failing: Option<Failing>,
 }
 
+#[derive(Debug)]
+struct Model {
+    refusals: Refusals,
+    /// Waiting calls by age.
+    queue: BTreeMap<u64, Arc<Notify>>,
+    /// The last refusal, and when its call is tried again.
+    refused: Option<CallError>,
+    next: Option<Instant>,
+    /// What the server reported as left of its limits.
+    requests: Option<Bucket>,
+    tokens: Option<Bucket>,
+}
+
+/// Failures since the last reply of any call.
 #[derive(Clone, Copy, Debug)]
-struct Outage {
+struct Failing {
     since: Instant,
-    probe: Instant,
-    wait: Duration,
+    count: u32,
 }
 
 #[derive(Debug)]
@@ -57,190 +72,285 @@ enum Cap {
     Adaptive(Adaptive),
 }
 
+impl Failing {
+    fn once_more(failing: Option<Failing>, now: Instant) -> Failing {
+        let Failing { since, count } = failing.unwrap_or(Failing { since: now, count: 0 });
+        Failing { since, count: count + 1 }
+    }
+}
+
 impl State {
+    fn model(&mut self, index: usize) -> &mut Model {
+        self.models.get_mut(&index).expect("the limiter knows all models of its endpoint")
+    }
+
+    fn let_in(&mut self, model: usize, call: Sent, now: Instant) {
+        self.failing = None;
+        self.model(model).refusals.let_in(call, now);
+    }
+
     fn most(&self) -> usize {
         match &self.cap {
-            _ if self.outage.is_some() => 1,
             Cap::Unlimited => usize::MAX,
             Cap::Fixed(calls) => *calls,
             Cap::Adaptive(law) => law.calls(),
         }
     }
 
+    /// Whether the endpoint has as many calls as it may have, or will have as soon as a woken call begins.
+    fn is_full(&self) -> bool {
+        self.in_flight >= self.most() || self.models.values().any(|model| !model.queue.is_empty())
+    }
+
     fn epoch(&self) -> u64 {
         if let Cap::Adaptive(law) = &self.cap { law.epoch() } else { 0 }
     }
 
-    fn resume(&mut self, now: Instant) -> Option<Instant> {
-        self.resume = self.resume.filter(|at| *at > now);
-        let buckets = [&mut self.requests, &mut self.tokens].into_iter().flatten();
-        let wait = buckets.filter_map(|bucket| bucket.wait(now)).max();
-        self.resume.max(wait.map(|wait| now + wait))
+    fn gate(&mut self, model: usize, tokens: f64, now: Instant) -> Gate {
+        let full = self.in_flight >= self.most();
+        let paced = self.last_began.map(|last| last + self.min_interval).filter(|at| *at > now);
+        let own = [&mut self.requests, &mut self.tokens].map(|bucket| bucket.as_mut()?.wait(1.0, now));
+        let model = self.models.get_mut(&model).expect("the limiter knows all models of its endpoint");
+        let servers = [(&mut model.requests, 1.0), (&mut model.tokens, tokens)]
+            .map(|(bucket, amount)| bucket.as_mut()?.brief_wait(amount, now));
+        let buckets = own.into_iter().chain(servers).flatten().map(|wait| now + wait).max();
+        let (refusals, later) = (model.refusals.gate(now), buckets.max(paced));
+        match (refusals, later) {
+            (Gate::ClosedUntil(at), later) => Gate::ClosedUntil(later.map_or(at, |later| later.max(at))),
+            (_, Some(at)) => Gate::ClosedUntil(at),
+            (Gate::Open, None) if full => Gate::Full,
+            (gate, None) => gate,
+        }
     }
 
-    fn pause_until(&mut self, until: Instant) {
-        let now = Instant::now();
-        if self.resume.is_none_or(|at| at <= now) {
-            self.paused_since = Some(now);
+    /// Whether a call that is older than `age` waits and may begin.
+    fn yields(&mut self, age: u64, now: Instant) -> bool {
+        let older: Vec<usize> = self.models.iter().filter(|(_, m)| m.oldest() < age).map(|(index, _)| *index).collect();
+        older.into_iter().any(|model| self.gate(model, 1.0, now) == Gate::Open)
+    }
+
+    fn wake(&self) {
+        for first in self.models.values().filter_map(|model| model.queue.first_key_value()) {
+            first.1.notify_one();
         }
-        self.resume = self.resume.max(Some(until));
+    }
+
+    fn outage(&self, now: Instant) -> Option<Duration> {
+        let lasts = |failing: &Failing| now.duration_since(failing.since);
+        let brief = |failing: &Failing| {
+            self.in_flight <= 1 && failing.count >= BRIEF_OUTAGE.0 && lasts(failing) >= BRIEF_OUTAGE.1
+        };
+        self.failing.as_ref().filter(|failing| failing.count >= OUTAGE || brief(failing)).map(lasts)
+    }
+}
+
+impl Model {
+    fn oldest(&self) -> u64 {
+        self.queue.first_key_value().map_or(u64::MAX, |(age, _)| *age)
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     limiter: &'a Limiter,
-    began: Instant,
+    model: usize,
+    sent: Sent,
     epoch: u64,
     full: bool,
-    reserved: f64,
+    tokens: f64,
+    /// Whether it is still open what the server did with the call.
+    is_open: bool,
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    /// `models` are the models of the endpoint, with the most calls that the stages send to each at once.
+    pub(crate) fn new(limits: &Limits, models: impl IntoIterator<Item = (usize, usize)>) -> Self {
         let now = Instant::now();
         let cap = match limits.max_concurrent_calls {
             None => Cap::Unlimited,
             Some(Concurrency::Calls(calls)) => Cap::Fixed(calls.get() as usize),
             Some(Concurrency::Auto) => Cap::Adaptive(Adaptive::new(now)),
         };
-        let bucket = |limit: Option<NonZeroU32>| limit.map(|limit| Bucket::new(f64::from(limit.get()), now));
-        let (requests, tokens) = (bucket(limits.requests_per_minute), bucket(limits.tokens_per_minute));
+        let bucket = |limit: Option<NonZeroU32>, most: &dyn Fn(f64) -> f64| {
+            let limit = f64::from(limit?.get());
+            Some(Bucket::new(limit, most(limit), now))
+        };
+        let burst = limits.burst.map_or(1.0, |burst| f64::from(burst.get()));
+        let model = |lanes| {
+            let (refusals, queue) = (Refusals::new(lanes), BTreeMap::new());
+            Model { refusals, queue, refused: None, next: None, requests: None, tokens: None }
+        };
         let state = State {
             cap,
             in_flight: 0,
-            waiting: 0,
-            resume: None,
-            paused_since: None,
-            ended: None,
-            requests,
-            tokens,
-            failures: 0,
-            outage: None,
+            min_interval: limits.min_interval.map(|interval| interval.0).unwrap_or_default(),
+            last_began: None,
+            last_ended: None,
+            requests: bucket(limits.requests_per_minute, &|_| burst),
+            // A server may count tokens by the second as well as by the minute.
+            tokens: bucket(limits.tokens_per_minute, &|limit| limit / 60.0),
+            models: models.into_iter().map(|(index, lanes)| (index, model(lanes))).collect(),
+            failing: None,
         };
-        Limiter { state: Mutex::new(state), room: Notify::new() }
+        Limiter { state: Mutex::new(state) }
     }
 
-    pub(crate) async fn turn(&self, tokens: u64) -> Turn<'_> {
-        let mut queued = Queued { limiter: self, counted: false };
+    /// Waits for a turn. Of two waiting calls, the one with the lower `age` goes first.
+    pub(crate) async fn turn(&self, model: usize, age: u64, tokens: u64) -> Turn<'_> {
+        let queued = Queued { limiter: self, model, age, woken: Arc::new(Notify::new()) };
         loop {
-            let room = self.room.notified();
-            match self.begin(&mut queued, tokens as f64) {
+            match self.begin(&queued, tokens as f64) {
                 Ok(turn) => return turn,
-                Err(Some(resume)) => sleep_until(resume).await,
-                Err(None) => room.await,
+                Err(Some(resume)) => tokio::select! {
+                    () = sleep_until(resume) => {}
+                    () = queued.woken.notified() => {}
+                },
+                Err(None) => queued.woken.notified().await,
             }
         }
     }
 
     /// Returns a turn if a call may begin. The error is the time to wait, or `None` to wait until another call ends.
-    fn begin(&self, queued: &mut Queued<'_>, tokens: f64) -> Result<Turn<'_>, Option<Instant>> {
+    fn begin(&self, queued: &Queued<'_>, tokens: f64) -> Result<Turn<'_>, Option<Instant>> {
         let mut state = self.state.lock();
-        let now = Instant::now();
-        let resume = state.resume(now);
-        if resume.is_some() || state.in_flight >= state.most() {
-            state.waiting += usize::from(!std::mem::replace(&mut queued.counted, true));
-            return Err(resume);
+        let (now, model) = (Instant::now(), queued.model);
+        let gate = state.gate(model, tokens, now);
+        if gate != Gate::Open || state.yields(queued.age, now) {
+            state.model(model).queue.insert(queued.age, queued.woken.clone());
+            return Err(if let Gate::ClosedUntil(at) = gate { Some(at) } else { None });
         }
         state.in_flight += 1;
-        state.waiting -= usize::from(std::mem::take(&mut queued.counted));
-        if let Some(requests) = &mut state.requests {
-            requests.spend(1.0);
+        state.last_began = Some(now);
+        let State { requests: own_requests, tokens: own_tokens, models, .. } = &mut *state;
+        let at = models.get_mut(&model).expect("the limiter knows all models of its endpoint");
+        for bucket in [own_requests, &mut at.requests].into_iter().flatten() {
+            bucket.spend(1.0);
         }
-        if let Some(bucket) = &mut state.tokens {
+        for bucket in [own_tokens, &mut at.tokens].into_iter().flatten() {
             bucket.spend(tokens);
         }
-        let (epoch, full) = (state.epoch(), state.in_flight >= state.most());
-        if !full && state.waiting > 0 {
-            self.room.notify_one();
-        }
-        Ok(Turn { limiter: self, began: now, epoch, full, reserved: tokens })
+        at.queue.remove(&queued.age);
+        let sent = at.refusals.send(queued.age, now);
+        let (epoch, full) = (state.epoch(), state.is_full());
+        state.wake();
+        Ok(Turn { limiter: self, model, sent, epoch, full, tokens, is_open: true })
     }
 
-    /// What holds back the calls that wait for a turn.
-    pub(crate) fn wait(&self, now: Instant) -> Option<Held> {
+    /// Until when the server lets no call in, if that is longer than the patience, and what it said.
+    pub(crate) fn closed_until(&self, model: usize) -> Option<(Instant, CallError)> {
         let mut state = self.state.lock();
-        let until = state.resume(now);
-        let held = |kind, since, until| Some(Held { kind, since, until });
-        match (state.outage, state.paused_since.filter(|_| state.resume.is_some())) {
-            (Some(outage), _) => held(WaitKind::Outage, outage.since, Some(outage.probe)),
-            (None, Some(since)) => held(WaitKind::RateLimit, since, until),
-            (None, None) if until.is_some() => held(WaitKind::RateLimit, now, until),
-            (None, None) if state.waiting > 0 => held(WaitKind::Concurrency, state.ended.unwrap_or(now), None),
-            (None, None) => None,
-        }
+        let model = state.model(model);
+        model.refusals.beyond(Instant::now()).zip(model.refused.clone())
+    }
+
+    /// What holds back the calls to a model that wait for a turn, or for their next attempt.
+    pub(crate) fn wait(&self, model: usize, now: Instant) -> Option<Held> {
+        let mut state = self.state.lock();
+        let closed = match state.gate(model, 1.0, now) {
+            Gate::ClosedUntil(at) => Some(at),
+            Gate::Open | Gate::Full => None,
+        };
+        let (outage, ended) = (state.outage(now), state.last_ended);
+        let Model { refusals, queue, next, .. } = state.model(model);
+        let until = closed.or(next.filter(|next| *next > now));
+        let (kind, since, until) = match (outage, refusals.refusing_since()) {
+            (Some(lasted), _) => (WaitKind::Outage, now - lasted, until),
+            (None, Some(since)) if until.is_some() => (WaitKind::RateLimit, since, until),
+            _ if queue.is_empty() => return None,
+            _ if closed.is_some() => (WaitKind::RateLimit, now, closed),
+            _ => (WaitKind::Concurrency, ended.unwrap_or(now), None),
+        };
+        Some(Held { kind, since, until })
     }
 
     /// Whether the server is down and the next probe must still wait.
-    pub(crate) fn is_down(&self) -> bool {
-        let now = Instant::now();
-        self.state.lock().outage.is_some_and(|outage| now < outage.probe)
-    }
-
-    pub(crate) fn pause_for(&self, delay: Duration) {
-        self.state.lock().pause_until(Instant::now() + delay);
+    pub(crate) fn is_down(&self, model: usize) -> bool {
+        let (mut state, now) = (self.state.lock(), Instant::now());
+        state.outage(now).is_some() && matches!(state.gate(model, 0.0, now), Gate::ClosedUntil(_))
     }
 }
 
 /// A call that waits for a turn. It may be dropped before its turn.
 struct Queued<'a> {
     limiter: &'a Limiter,
-    counted: bool,
+    model: usize,
+    age: u64,
+    woken: Arc<Notify>,
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        if self.counted {
-            self.limiter.state.lock().waiting -= 1;
-            // This call may have been notified, so it notifies the next one.
-            self.limiter.room.notify_one();
+        let mut state = self.limiter.state.lock();
+        let waited = state.models.get_mut(&self.model).is_some_and(|model| model.queue.remove(&self.age).is_some());
+        if waited {
+            state.wake();
         }
     }
 }
 
 impl Turn<'_> {
     /// Ends the turn with an answer; `tokens` are those of prompt and reply, as the server counted them.
-    pub(crate) fn answered(mut self, tokens: Option<u64>) {
+    pub(crate) fn answered(mut self, tokens: Option<u64>, quotas: &Quotas) {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();
-        state.failures = 0;
-        state.outage = None;
-        let full = self.full || state.in_flight >= state.most();
+        let full = self.full || state.is_full();
         if let (true, Cap::Adaptive(law)) = (full, &mut state.cap) {
-            law.answered(self.epoch, now.duration_since(self.began), now);
+            law.answered(self.epoch, now.duration_since(self.sent.at), now);
+        }
+        let model = state.model(self.model);
+        let later = model.refusals.sent_since(self.sent) as f64;
+        if let Some(quota) = &quotas.requests {
+            model.requests = Bucket::of_server(quota, later, now);
+        }
+        if let Some(quota) = &quotas.tokens {
+            model.tokens = Bucket::of_server(quota, later * self.tokens, now);
         }
         if let (Some(bucket), Some(tokens)) = (&mut state.tokens, tokens) {
-            bucket.spend(tokens as f64 - self.reserved);
+            bucket.spend(tokens as f64 - self.tokens);
+            self.tokens = 0.0;
         }
-        self.reserved = 0.0;
+        self.is_open = false;
+        state.let_in(self.model, self.sent, now);
     }
 
-    pub(crate) fn refused(self) {
-        let now = Instant::now();
-        if let Cap::Adaptive(law) = &mut self.limiter.state.lock().cap {
-            law.refused(self.epoch, now);
-        }
+    /// Ends the turn of a call that the server took but did not answer.
+    pub(crate) fn failed(mut self) {
+        self.is_open = false;
+        self.limiter.state.lock().let_in(self.model, self.sent, Instant::now());
     }
 
-    /// Ends the turn without an answer. During an outage, returns its length: all calls wait, then one probes.
-    pub(crate) fn failed(self) -> Option<Duration> {
+    /// Ends the turn of a refused call. Also returns how long an outage has lasted.
+    pub(crate) fn refused(mut self, after: Option<Duration>, error: &CallError) -> (Verdict, Option<Duration>) {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();
-        state.failures += 1;
-        if state.failures < OUTAGE {
-            return None;
-        }
-        let outage = state.outage.unwrap_or(Outage { since: now, probe: self.began, wait: FIRST_PROBE });
-        // Calls that were in flight when the outage began are not probes.
-        if self.began >= outage.probe {
-            let probe = now + outage.wait;
-            state.pause_until(probe);
-            state.outage = Some(Outage { probe, wait: (outage.wait * 2).min(LAST_PROBE), ..outage });
-        }
-        if let Cap::Adaptive(law) = &mut state.cap {
+        self.is_open = false;
+        let model = state.model(self.model);
+        let (verdict, is_cut) = model.refusals.refused(self.sent, after, rand::random(), now);
+        model.refused = Some(error.clone());
+        model.next = if let Verdict::Wait(wait) = verdict { Some(now + wait) } else { None };
+        if let (true, Cap::Adaptive(law)) = (is_cut, &mut state.cap) {
             law.refused(self.epoch, now);
         }
-        Some(now.duration_since(outage.since))
+        // A server that says its limit is up.
+        let is_up = matches!(error.kind, CallErrorKind::RateLimited { .. });
+        state.failing = if is_up { None } else { Some(Failing::once_more(state.failing, now)) };
+        (verdict, state.outage(now))
+    }
+
+    /// Ends the turn of a call that was not answered in time. Returns how long an outage has lasted.
+    pub(crate) fn unanswered(mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let mut state = self.limiter.state.lock();
+        let failing = Failing::once_more(state.failing, now);
+        state.failing = Some(failing);
+        if failing.count >= OUTAGE {
+            self.is_open = false;
+            state.model(self.model).refusals.unanswered(self.sent, now);
+            if let Cap::Adaptive(law) = &mut state.cap {
+                law.refused(self.epoch, now);
+            }
+        }
+        state.outage(now)
     }
 }
 
@@ -248,15 +358,19 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.state.lock();
         state.in_flight -= 1;
-        state.ended = Some(Instant::now());
+        state.last_ended = Some(Instant::now());
+        if self.is_open {
+            state.model(self.model).refusals.lost();
+        }
         // A call without an answer is assumed to cost no tokens.
         if let Some(bucket) = &mut state.tokens {
-            bucket.spend(-self.reserved);
+            bucket.spend(-self.tokens);
         }
-        drop(state);
-        self.limiter.room.notify_one();
+        state.wake();
     }
 }
 
+#[cfg(test)]
+mod server_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::admission::Ended;
+use super::limiter::Verdict;
 use super::retry::{self, Next};
 use super::tally::FailedAttempt;
 use crate::ask::usable;
@@ -12,7 +14,7 @@ use crate::spec::{OnOutage, Repair};
 #[derive(Debug)]
 pub(crate) struct SendError {
     pub(crate) error: CallError,
-    pub(crate) outage: Option<Duration>,
+    pub(crate) ended: Ended,
 }
 
 #[derive(Debug)]
@@ -23,11 +25,10 @@ pub(crate) enum Outcome {
         answer: Answer,
         repaired: bool,
     },
-    /// `counts`: whether the attempt counts towards `max_attempts`. All calls to the endpoint wait for `pause`.
+    /// `counts`: whether the attempt counts towards `max_attempts`.
     Retry {
         failed: FailedAttempt,
         delay: Duration,
-        pause: Option<Duration>,
         counts: bool,
         again: Option<Vec<Message>>,
     },
@@ -79,30 +80,36 @@ fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
     };
     let failed = FailedAttempt { failure: kind.because(message), reply: Some(reply) };
     match again.filter(|_| !at.is_last) {
-        Some(again) => Outcome::Retry { failed, delay: Duration::ZERO, pause: None, counts: true, again: Some(again) },
+        Some(again) => Outcome::Retry { failed, delay: Duration::ZERO, counts: true, again: Some(again) },
         None if kind == FailureKind::ContextTooLong => Outcome::Shorten(failed),
         None => Outcome::GiveUp(failed),
     }
 }
 
-fn of_error(SendError { error, outage }: SendError, at: &Situation<'_>) -> Outcome {
+fn of_error(SendError { error, ended: Ended { verdict, outage } }: SendError, at: &Situation<'_>) -> Outcome {
     let down = matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. });
     let lasts = |outage| at.has_fallback || at.on_outage == OnOutage::Stop || outage >= retry::PATIENCE;
     if down && at.was_down || error.kind == CallErrorKind::QuotaExhausted || outage.is_some_and(lasts) {
         return if at.has_fallback { Outcome::GiveUp(error.into()) } else { Outcome::StopRun(error) };
     }
-    if outage.is_some() {
+    let again = |error: CallError, delay, counts| Outcome::Retry { failed: error.into(), delay, counts, again: None };
+    match verdict {
+        Some(Verdict::Wait(delay)) => return again(error, delay, false),
+        Some(Verdict::GiveUp) => return Outcome::GiveUp(error.into()),
+        Some(Verdict::Beyond) if at.has_fallback => return Outcome::GiveUp(error.into()),
+        Some(Verdict::Beyond) => return Outcome::StopRun(error),
         // The limiter makes all calls wait. An outage does not use up the row's attempts.
-        let (failed, delay) = (error.into(), Duration::ZERO);
-        return Outcome::Retry { failed, delay, pause: None, counts: false, again: None };
+        None if outage.is_some() => return again(error, Duration::ZERO, false),
+        None if error.kind == CallErrorKind::TooManyOpenFiles => {
+            return again(error, retry::own_wait(at.attempts, at.jitter), false);
+        }
+        None => {}
     }
     if error.kind == CallErrorKind::ContextTooLong {
         return Outcome::Shorten(error.into());
     }
     match retry::next(&error, at.attempts, at.is_last, at.spent, at.jitter) {
-        Next::Again { delay, pause, counts } => {
-            Outcome::Retry { failed: error.into(), delay, pause, counts, again: None }
-        }
+        Next::Again(delay) => again(error, delay, true),
         Next::StopRun => Outcome::StopRun(error),
         Next::GiveUp => Outcome::GiveUp(error.into()),
     }
@@ -117,6 +124,11 @@ mod tests {
 
     /// The outcome of an error as a word, with a server in this situation.
     fn of(kind: CallErrorKind, outage: Option<u64>, change: impl Fn(&mut Situation<'_>)) -> &'static str {
+        let ended = Ended { verdict: None, outage: outage.map(Duration::from_secs) };
+        ended_with(kind, ended, change)
+    }
+
+    fn ended_with(kind: CallErrorKind, ended: Ended, change: impl Fn(&mut Situation<'_>)) -> &'static str {
         let prompt =
             Prompt { messages: Vec::new(), expect: Arc::new(Expect::Text), schema: None, respondent: None, pack: None };
         let mut at = Situation {
@@ -134,7 +146,7 @@ mod tests {
         };
         change(&mut at);
         let error = CallError { kind, message: String::new() };
-        match outcome(Err(SendError { error, outage: outage.map(Duration::from_secs) }), &at) {
+        match outcome(Err(SendError { error, ended }), &at) {
             Outcome::Answer { .. } => "answer",
             Outcome::Retry { counts: true, .. } => "retry",
             Outcome::Retry { counts: false, .. } => "retry uncounted",
@@ -147,9 +159,9 @@ mod tests {
     #[test]
     fn an_outage_is_waited_for_unless_another_model_can_answer() {
         let down = || CallErrorKind::Unavailable { retry_after: None };
-        assert_eq!(of(down(), None, |_| {}), "retry");
-        assert_eq!(of(down(), None, |at| at.is_last = true), "give up");
         assert_eq!(of(down(), Some(1), |at| at.is_last = true), "retry uncounted");
+        assert_eq!(of(CallErrorKind::Timeout, None, |_| {}), "retry");
+        assert_eq!(of(CallErrorKind::Timeout, None, |at| at.is_last = true), "give up");
         assert_eq!(of(down(), Some(3600), |_| {}), "stop");
         assert_eq!(of(down(), Some(1), |at| at.on_outage = OnOutage::Stop), "stop");
         assert_eq!(of(down(), Some(1), |at| at.has_fallback = true), "give up");
@@ -163,9 +175,19 @@ mod tests {
         assert_eq!(of(CallErrorKind::QuotaExhausted, None, |at| at.has_fallback = true), "give up");
         assert_eq!(of(CallErrorKind::Rejected, None, |_| {}), "give up");
         assert_eq!(of(CallErrorKind::ContextTooLong, None, |at| at.is_last = true), "shorten");
-        assert_eq!(
-            of(CallErrorKind::RateLimited { retry_after: None }, None, |at| at.is_last = true),
-            "retry uncounted"
-        );
+    }
+
+    #[test]
+    fn a_refused_call_does_what_the_limiter_says() {
+        for kind in [CallErrorKind::RateLimited { retry_after: None }, CallErrorKind::Unavailable { retry_after: None }]
+        {
+            let of = |verdict, change: fn(&mut Situation<'_>)| {
+                ended_with(kind.clone(), Ended { verdict: Some(verdict), outage: None }, change)
+            };
+            assert_eq!(of(Verdict::Wait(Duration::ZERO), |at| at.is_last = true), "retry uncounted");
+            assert_eq!(of(Verdict::GiveUp, |_| {}), "give up");
+            assert_eq!(of(Verdict::Beyond, |_| {}), "stop");
+            assert_eq!(of(Verdict::Beyond, |at| at.has_fallback = true), "give up");
+        }
     }
 }

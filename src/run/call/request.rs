@@ -2,6 +2,7 @@
 
 use crate::ask::Terms;
 use crate::prompt::Prompt;
+use crate::run::lane::Lane;
 use crate::store::Key;
 
 #[derive(Clone, Copy)]
@@ -13,6 +14,7 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) prompt: &'a Prompt,
     pub(crate) key: Key,
     pub(crate) terms: Terms<'a>,
+    pub(crate) lane: &'a Lane,
     /// Whether the call is made because another model failed.
     pub(crate) is_fallback: bool,
 }

@@ -1,9 +1,8 @@
 //! Retries: decides whether and when a call is tried again. A pure function of the attempt and the error.
 //!
 //! Other waits:
-//! - `limiter` - probes of a server that is down (`FIRST_PROBE`, `LAST_PROBE`)
+//! - `limiter/refusals.rs` - after refused calls and while a server is down
 //! - `provider/failure.rs` - the cap on `Retry-After` (`LONGEST_WAIT`)
-//! - `bench/measure.rs` - the pause after a rate limit (`PAUSE`)
 
 use std::time::Duration;
 
@@ -12,52 +11,48 @@ use crate::provider::{CallError, CallErrorKind};
 /// The wait after the first failed attempt; it doubles after each further one.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
-/// The longest time for all attempts of a call.
+/// The longest time for all attempts of a call, and for a server that lets no call in.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Try again after `delay`. All calls to the endpoint wait for `pause`. A rate limit does not count as a failed
-    /// attempt.
-    Again {
-        delay: Duration,
-        pause: Option<Duration>,
-        counts: bool,
-    },
+    Again(Duration),
     GiveUp,
     /// Stop the run: all other rows would fail too.
     StopRun,
 }
 
-/// `attempt` counts from 1, `spent` is the time since the first began, `last` allows no more failed attempts.
-/// `Retry-After` is a lower bound. Rate limits do not count as failed attempts; only [`PATIENCE`] bounds them.
+/// A call's own wait after its `attempt`th failure, counted from 1; `jitter` is from 0 to 1.
+pub(crate) fn own_wait(attempt: u32, jitter: f64) -> Duration {
+    FIRST.saturating_mul(1 << (attempt.max(1) - 1).min(10)).min(LONGEST).mul_f64(0.5 + jitter)
+}
+
+/// Decides after an error of a call that the server did not refuse. `attempt` counts from 1, `spent` is the time since
+/// the first began, `last` allows no more failed attempts. `Retry-After` is a lower bound.
 pub(crate) fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
-    let (floor, counts, pauses) = match &error.kind {
+    let floor = match &error.kind {
         CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
             return Next::StopRun;
         }
         CallErrorKind::Rejected | CallErrorKind::ContextTooLong | CallErrorKind::Refused => return Next::GiveUp,
-        CallErrorKind::RateLimited { retry_after } => (retry_after.unwrap_or_default(), false, true),
-        CallErrorKind::Unavailable { retry_after } | CallErrorKind::ServerError { retry_after } => {
-            (retry_after.unwrap_or_default(), true, retry_after.is_some())
-        }
-        CallErrorKind::TooManyOpenFiles => (Duration::ZERO, false, false),
-        CallErrorKind::Timeout | CallErrorKind::Truncated | CallErrorKind::Malformed => (Duration::ZERO, true, false),
+        CallErrorKind::RateLimited { retry_after }
+        | CallErrorKind::Unavailable { retry_after }
+        | CallErrorKind::ServerError { retry_after } => retry_after.unwrap_or_default(),
+        CallErrorKind::TooManyOpenFiles
+        | CallErrorKind::Timeout
+        | CallErrorKind::Truncated
+        | CallErrorKind::Malformed => Duration::ZERO,
     };
-    if counts && last {
-        return Next::GiveUp;
-    }
-    let doubled = FIRST.saturating_mul(1 << (attempt - 1).min(10)).min(LONGEST);
-    let own = doubled.mul_f64(0.5 + jitter);
+    let own = own_wait(attempt, jitter);
     let delay = if floor.is_zero() { own } else { floor + own.min(floor.max(FIRST)) };
-    // Other calls, which were not refused, may continue as soon as the server allows.
-    let pause = pauses.then_some(if floor.is_zero() { delay } else { floor });
-    if spent + delay > PATIENCE { Next::GiveUp } else { Next::Again { delay, pause, counts } }
+    if last || spent + delay > PATIENCE { Next::GiveUp } else { Next::Again(delay) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn after(kind: CallErrorKind, attempt: u32) -> Next {
         next(&CallError { kind, message: String::new() }, attempt, attempt >= 3, Duration::ZERO, 0.5)
@@ -65,29 +60,22 @@ mod tests {
 
     #[test]
     fn waits_grow_and_end() {
-        let down = || CallErrorKind::Unavailable { retry_after: None };
-        let again = |ms| Next::Again { delay: Duration::from_millis(ms), pause: None, counts: true };
-        assert_eq!(after(down(), 1), again(500));
-        assert_eq!(after(down(), 2), again(1000));
-        assert_eq!(after(down(), 3), Next::GiveUp);
-        assert_eq!(after(CallErrorKind::Timeout, 2), again(1000));
+        let again = |ms| Next::Again(Duration::from_millis(ms));
+        assert_eq!(after(CallErrorKind::Timeout, 1), again(500));
+        assert_eq!(after(CallErrorKind::Malformed, 2), again(1000));
+        assert_eq!(after(CallErrorKind::Timeout, 3), Next::GiveUp);
+        assert_eq!((own_wait(6, 0.5), own_wait(7, 0.5), own_wait(99, 0.5)), (16 * SECOND, LONGEST, LONGEST));
+        assert_eq!((own_wait(1, 0.0), own_wait(1, 1.0)), (SECOND / 4, SECOND * 3 / 4));
     }
 
     #[test]
     fn retry_after_is_a_floor_with_jitter_above() {
-        let limited = |secs| CallErrorKind::RateLimited { retry_after: Some(Duration::from_secs(secs)) };
-        for attempt in [1, 5, 9] {
-            let Next::Again { delay, pause, counts: false } = after(limited(7), attempt) else { panic!("no retry") };
-            assert_eq!(pause, Some(Duration::from_secs(7)), "all wait for as long as the server says");
-            assert!(delay > Duration::from_secs(7) && delay <= Duration::from_secs(14), "{delay:?}");
+        let failed = |secs| CallErrorKind::ServerError { retry_after: Some(secs * SECOND) };
+        for attempt in [1, 2] {
+            let Next::Again(delay) = after(failed(7), attempt) else { panic!("no retry") };
+            assert!(delay > 7 * SECOND && delay <= 14 * SECOND, "{delay:?}");
         }
-        assert_eq!(after(limited(3600), 1), Next::GiveUp);
-    }
-
-    #[test]
-    fn too_many_open_files_are_not_an_attempt() {
-        let again = Next::Again { delay: Duration::from_millis(500), pause: None, counts: false };
-        assert_eq!(after(CallErrorKind::TooManyOpenFiles, 1), again);
+        assert_eq!(after(failed(3600), 1), Next::GiveUp);
     }
 
     #[test]

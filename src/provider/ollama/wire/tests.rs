@@ -69,6 +69,7 @@ fn replies_are_read_with_their_end() {
         build: None,
         probabilities: None,
         tokens: Vec::new(),
+        quotas: Default::default(),
     };
     assert_eq!(reply(done).unwrap(), want);
     assert_eq!(reply(&done.replace("\"stop\"", "\"length\"")).unwrap().finish, Finish::Length);

@@ -85,6 +85,7 @@ fn replies_are_read_with_their_end() {
         build: Some("fp_1".to_owned()),
         probabilities: None,
         tokens: Vec::new(),
+        quotas: Default::default(),
     };
     let plain = r#"{"index":0,"message":{"role":"assistant","content":"h\u00e9\n","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}"#;
     assert_eq!(read(plain).unwrap(), want);

@@ -1,19 +1,20 @@
 //! Token buckets (Turner 1986; RFC 2697): limit requests or tokens per minute. Pure.
 //!
-//! A bucket fills evenly and holds the allowance of one second. A call may overdraw it; the next calls wait for the
-//! debt.
+//! A bucket fills evenly. A call may overdraw it; the next calls wait for the debt.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time for which unused allowance is kept. A server may count by the second as well as by the minute.
-const KEPT: f64 = 1.0;
+use crate::provider::Quota;
+
+/// The longest wait for a quota that a server reports. Then a call shows whether the report still holds.
+const LONGEST: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Bucket {
     rate: f64,
-    /// The capacity: at least one request, even if the rate is lower than one per second.
+    /// The capacity, at least 1.
     most: f64,
     /// The available amount; negative if the bucket is overdrawn.
     level: f64,
@@ -21,19 +22,34 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    pub(crate) fn new(per_minute: f64, now: Instant) -> Bucket {
-        let rate = per_minute / 60.0;
-        let most = (rate * KEPT).max(1.0);
+    pub(crate) fn new(per_minute: f64, most: f64, now: Instant) -> Bucket {
+        let (rate, most) = (per_minute / 60.0, most.max(1.0));
         Bucket { rate, most, level: most, at: now }
     }
 
-    /// How long to wait before the next call; `None` if it may begin. A call may overdraw the bucket; otherwise one
-    /// that needs more than the allowance of a second could never begin.
-    pub(crate) fn wait(&mut self, now: Instant) -> Option<Duration> {
+    /// The bucket of a server, from the quota in a reply and the amount that calls sent later need. `None` if the quota
+    /// does not say how fast it fills.
+    pub(crate) fn of_server(quota: &Quota, later: f64, now: Instant) -> Option<Bucket> {
+        let used = quota.limit.map_or(1.0, |limit| limit - quota.remaining);
+        let rate = used / quota.reset?.as_secs_f64();
+        let most = quota.limit.unwrap_or(quota.remaining).max(1.0);
+        let sensible = rate.is_finite() && rate > 0.0 && (quota.limit.is_some() || quota.remaining < 1.0);
+        sensible.then(|| Bucket { rate, most, level: quota.remaining - later, at: now })
+    }
+
+    /// How long to wait before a call that needs `amount`; `None` if it may begin. A call that needs more than the
+    /// capacity waits for a full bucket.
+    pub(crate) fn wait(&mut self, amount: f64, now: Instant) -> Option<Duration> {
         self.level = (self.level + self.rate * now.saturating_duration_since(self.at).as_secs_f64()).min(self.most);
         self.at = self.at.max(now);
+        let lacking = amount.min(self.most) - self.level;
         // Waits slightly longer than computed, so that the bucket is full enough.
-        (self.level < 1.0).then(|| Duration::from_secs_f64((1.0 - self.level) / self.rate + 1e-6))
+        (lacking > 0.0).then(|| Duration::try_from_secs_f64(lacking / self.rate + 1e-6).unwrap_or(LONGEST))
+    }
+
+    /// [`Bucket::wait`] for a server's bucket.
+    pub(crate) fn brief_wait(&mut self, amount: f64, now: Instant) -> Option<Duration> {
+        self.wait(amount, now).map(|wait| wait.min(LONGEST))
     }
 
     /// Removes an amount; a negative amount is returned to the bucket.
@@ -50,7 +66,7 @@ mod tests {
     fn spent(bucket: &mut Bucket, amount: f64, start: Instant, seconds: f64) -> Vec<f64> {
         let (mut now, mut times) = (start, Vec::new());
         while now.duration_since(start).as_secs_f64() < seconds {
-            match bucket.wait(now) {
+            match bucket.wait(1.0, now) {
                 Some(wait) => now += wait,
                 None => {
                     bucket.spend(amount);
@@ -65,7 +81,7 @@ mod tests {
     fn requests_are_spread_over_the_minute() {
         let now = Instant::now();
         for per_minute in [6.0, 60.0, 500.0] {
-            let times = spent(&mut Bucket::new(per_minute, now), 1.0, now, 120.0);
+            let times = spent(&mut Bucket::new(per_minute, per_minute / 60.0, now), 1.0, now, 120.0);
             let most = |window: f64| {
                 let within = |start: &f64| times.iter().filter(|t| **t >= *start && **t < start + window).count();
                 times.iter().map(within).max().unwrap_or(0) as f64
@@ -78,7 +94,7 @@ mod tests {
     #[test]
     fn a_call_larger_than_the_bucket_is_made_and_waited_for() {
         let now = Instant::now();
-        let times = spent(&mut Bucket::new(600.0, now), 300.0, now, 100.0);
+        let times = spent(&mut Bucket::new(600.0, 10.0, now), 300.0, now, 100.0);
         assert!((3..=5).contains(&times.len()), "{times:?}");
         assert!(times[0] == 0.0 && times[1] > 28.0, "{times:?}");
     }
@@ -86,10 +102,10 @@ mod tests {
     #[test]
     fn an_unused_reservation_is_returned() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(60.0, now);
+        let mut bucket = Bucket::new(60.0, 1.0, now);
         bucket.spend(60.0);
-        assert!(bucket.wait(now).is_some_and(|wait| wait > Duration::from_secs(58)));
+        assert!(bucket.wait(1.0, now).is_some_and(|wait| wait > Duration::from_secs(58)));
         bucket.spend(-60.0);
-        assert_eq!(bucket.wait(now), None);
+        assert_eq!(bucket.wait(1.0, now), None);
     }
 }

@@ -1,11 +1,11 @@
-//! Refusals: how many calls a server refused or could not take, and its last words.
+//! Counts of refusals: how many calls a server refused or could not take, and its last words.
 
 use parking_lot::Mutex;
 
 use crate::provider::{CallError, CallErrorKind};
 
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<Counts>);
+pub(crate) struct RefusalCounts(Mutex<Counts>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -16,7 +16,7 @@ pub(crate) struct Counts {
     pub(crate) words: String,
 }
 
-impl Refusals {
+impl RefusalCounts {
     pub(crate) fn count(&self, error: &CallError) {
         let mut counts = self.0.lock();
         match error.kind {
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn only_refusals_are_counted() {
-        let refusals = Refusals::default();
+        let refusals = RefusalCounts::default();
         let kinds = [
             CallErrorKind::RateLimited { retry_after: None },
             CallErrorKind::Rejected,

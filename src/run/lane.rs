@@ -1,0 +1,142 @@
+//! Lanes: the number of calls that a stage may make at once. A call that waits before it is tried again is parked: it
+//! lends its lane to other calls meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// The most parked calls for each lane. They keep their rows in memory.
+const PARKED: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    count: usize,
+    free: Arc<Semaphore>,
+    parked: AtomicUsize,
+    unparked: Notify,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    lanes: Arc<Lanes>,
+    /// `None` while the call is parked.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Lanes {
+    pub(crate) fn new(count: usize) -> Arc<Self> {
+        let (free, parked, unparked) = (Arc::new(Semaphore::new(count)), AtomicUsize::new(0), Notify::new());
+        Arc::new(Lanes { count, free, parked, unparked })
+    }
+
+    pub(crate) async fn lane(self: &Arc<Self>) -> Lane {
+        let permit = self.free.clone().acquire_owned().await.expect("the semaphore is never closed");
+        self.with(permit)
+    }
+
+    pub(crate) fn free_lane(self: &Arc<Self>) -> Option<Lane> {
+        self.free.clone().try_acquire_owned().ok().map(|permit| self.with(permit))
+    }
+
+    fn with(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Lane {
+        Lane { lanes: self.clone(), permit: Mutex::new(Some(permit)) }
+    }
+
+    /// Waits until no call is running or parked.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let mut unparked = std::pin::pin!(self.unparked.notified());
+            unparked.as_mut().enable();
+            let all = self.free.acquire_many(self.count as u32).await;
+            if self.parked.load(Relaxed) == 0 {
+                return;
+            }
+            drop(all);
+            unparked.await;
+        }
+    }
+}
+
+impl Lane {
+    /// Waits for `wait` without the lane, unless many calls are parked already.
+    pub(crate) async fn park<T>(&self, wait: impl Future<Output = T>) -> T {
+        let lanes = &self.lanes;
+        if lanes.parked.fetch_add(1, Relaxed) >= PARKED * lanes.count {
+            lanes.parked.fetch_sub(1, Relaxed);
+            return wait.await;
+        }
+        let parked = Parked(lanes);
+        drop(self.permit.lock().take());
+        let waited = wait.await;
+        let permit = lanes.free.clone().acquire_owned().await.expect("the semaphore is never closed");
+        *self.permit.lock() = Some(permit);
+        drop(parked);
+        waited
+    }
+}
+
+struct Parked<'a>(&'a Lanes);
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.parked.fetch_sub(1, Relaxed);
+        self.0.unparked.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parked_call_lends_its_lane_and_gets_one_back() {
+        let lanes = Lanes::new(1);
+        let first = lanes.lane().await;
+        assert!(lanes.free_lane().is_none());
+        let mut parked = Box::pin(first.park(sleep(SECOND)));
+        assert!(timeout(SECOND / 2, &mut parked).await.is_err());
+        let second = lanes.free_lane().expect("the first lends its lane");
+        assert!(timeout(SECOND, &mut parked).await.is_err(), "the lane is taken");
+        drop(second);
+        parked.await;
+        assert!(lanes.free_lane().is_none(), "the first has its lane again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lanes_are_idle_when_no_call_is_parked() {
+        let lanes = Lanes::new(2);
+        let lane = lanes.lane().await;
+        let mut parked = Box::pin(lane.park(sleep(SECOND)));
+        assert!(timeout(SECOND / 2, &mut parked).await.is_err());
+        let mut idle = Box::pin(lanes.idle());
+        assert!(timeout(SECOND / 4, &mut idle).await.is_err());
+        parked.await;
+        assert!(timeout(SECOND, &mut idle).await.is_err(), "the call is running");
+        drop(lane);
+        assert!(timeout(SECOND, idle).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_some_calls_are_parked() {
+        let lanes = Lanes::new(1);
+        let mut parked = Vec::new();
+        for _ in 0..PARKED {
+            let lane = lanes.lane().await;
+            let mut wait = Box::pin(async move { lane.park(sleep(SECOND)).await });
+            assert!(timeout(SECOND / 100, &mut wait).await.is_err());
+            parked.push(wait);
+        }
+        let last = lanes.lane().await;
+        let mut wait = Box::pin(last.park(sleep(SECOND)));
+        assert!(timeout(SECOND / 100, &mut wait).await.is_err());
+        assert!(lanes.free_lane().is_none(), "it keeps its lane");
+    }
+}
