@@ -124,7 +124,7 @@ const FAULTS: [(u8, &str, Shown); 46] = [
         13,
         "body cut short, in every framing",
         Tests(&[
-            "bodies_that_end_early_are_truncated",
+            "bodies_that_end_early_are_lost_connections_or_truncated",
             "replies_are_read_with_their_end",
             "transient_faults_are_retried",
         ]),

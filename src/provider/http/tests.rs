@@ -128,13 +128,18 @@ fn each_dialect_has_its_path_and_its_header_for_the_key() {
 }
 
 #[test]
-fn bodies_that_end_early_are_truncated() {
+fn bodies_that_end_early_are_lost_connections_or_truncated() {
     for text in [
         "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"choices\":[".to_owned(),
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"cho\r\n".to_owned(),
-        format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", &GOOD[..40]),
-        with_length("200 OK", "", ""),
     ] {
+        let failed = fails(&says(text.clone()));
+        assert_eq!(failed.kind, CallErrorKind::Unavailable { retry_after: None }, "{text}");
+        assert!(failed.message.starts_with("the connection was lost within the reply"), "{failed}");
+    }
+    // The server ended these itself.
+    for text in [format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", &GOOD[..40]), with_length("200 OK", "", "")]
+    {
         assert_eq!(fails(&says(text.clone())).kind, CallErrorKind::Truncated, "{text}");
     }
     let closed = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{GOOD}");
