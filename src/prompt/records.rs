@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use indexmap::IndexSet;
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object};
 use parking_lot::Mutex;
@@ -62,7 +63,11 @@ impl Bound {
         let near = |key: &String| nearest(key, names.iter().map(String::as_str)).map(str::to_owned);
         Trial {
             unknown: unknown.map(|key| (key.clone(), near(key))).collect(),
-            reads: names.iter().filter(|name| found.all || found.keys.contains(name) || named(name)).cloned().collect(),
+            reads: names
+                .iter()
+                .filter(|name| found.all || found.keys.contains(*name) || named(name))
+                .cloned()
+                .collect(),
         }
     }
 }
@@ -75,7 +80,7 @@ struct Seen {
 
 #[derive(Debug, Default)]
 struct Match {
-    keys: Vec<String>,
+    keys: IndexSet<String>,
     all: bool,
 }
 
@@ -85,10 +90,7 @@ struct Probe(Arc<Seen>);
 impl Object for Probe {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let key = key.as_str()?;
-        let mut found = self.0.found.lock();
-        if !found.keys.iter().any(|known| known == key) {
-            found.keys.push(key.to_owned());
-        }
+        self.0.found.lock().keys.insert(key.to_owned());
         self.0.names.iter().any(|name| name == key).then(|| Value::from("1"))
     }
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::ask::{AnswerColumns, Ask, BindContext, Stage, StageConfig, StageInfo};
+use super::ask::{AnswerColumns, Ask, BindContext, Stage, StageConfig, StageInfo, distinct};
 use super::evidence::{Evidence, NO_QUOTE};
 use super::question::{AnswerFields, TextColumn, Written};
 use crate::document::Problems;
@@ -69,10 +69,6 @@ impl StageConfig for Analysis {
             Expect::Text => Expect::Text,
             Expect::Record(fields) => Expect::Record(Evidence::asked(evidence.as_ref(), fields.iter())),
         };
-        let mut reads = prompt.reads();
-        reads.extend(text.index);
-        reads.sort_unstable();
-        reads.dedup();
         let system = prompt::system([self.system.as_deref(), expect.instruction().as_deref()]);
         let schema = expect.schema();
         let mut meaning = json!({
@@ -88,7 +84,7 @@ impl StageConfig for Analysis {
             meaning["quote_ratio"] = json!(evidence.ratio());
         }
         let info = StageInfo {
-            reads,
+            reads: distinct(prompt.reads().into_iter().chain(text.index)),
             needs: text.index.into_iter().collect(),
             probabilities: expect.needs_probabilities(),
             ..StageInfo::new(KIND.name, columns, schema.clone(), meaning)

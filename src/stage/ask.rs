@@ -3,6 +3,7 @@
 //! A [`StageConfig`] is the stage as written in the spec. Binding it to the columns of its input makes a [`Stage`]. A
 //! stage has data ([`StageInfo`]) and questions ([`Ask`]).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use arrow_schema::SchemaRef;
@@ -143,6 +144,11 @@ impl AnswerColumns {
         }
         columns
     }
+}
+
+/// Returns the items once each, in order.
+pub(crate) fn distinct<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    items.into_iter().collect::<BTreeSet<T>>().into_iter().collect()
 }
 
 /// The prompts about a row and the cells of their answers. Pure: it never waits, retries, logs or opens anything.

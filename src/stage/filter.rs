@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::ask::distinct;
 use super::question::condition;
 use super::transform::{Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work};
 use crate::document::Problems;
@@ -41,9 +42,7 @@ impl TransformConfig for Filter {
         // A condition may test a column that shows why an answer is missing. That column is not an answer.
         let is_answer = |read: &&usize| !input.guards[**read].contains(&Guard::Error(**read));
         let guards = reads.iter().filter(is_answer).flat_map(|read| &input.guards[*read]).copied();
-        let mut guards: Vec<Guard> = guards.filter(|guard| !reads.contains(&guard.column())).collect();
-        guards.sort_unstable();
-        guards.dedup();
+        let guards = distinct(guards.filter(|guard| !reads.contains(&guard.column())));
         let info = TransformInfo {
             kind: KIND.name,
             schema: input.schema.clone(),

@@ -2,10 +2,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat/object> and its page of error codes.
 
-use std::fmt;
-
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::stream;
@@ -51,7 +48,8 @@ struct Usage {
 }
 
 /// A string, null, or a list of parts, whose texts are joined.
-#[derive(Default)]
+#[derive(Default, Deserialize)]
+#[serde(from = "Shapes")]
 struct Content(String);
 
 #[derive(Deserialize)]
@@ -59,35 +57,21 @@ struct Part {
     text: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Shapes;
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Shapes {
+    Text(String),
+    Parts(Vec<Part>),
+    Null,
+}
 
-        impl<'de> Visitor<'de> for Shapes {
-            type Value = Content;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, null, or a list of parts")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Content, E> {
-                Ok(Content(text.to_owned()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Content, E> {
-                Ok(Content::default())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content, A::Error> {
-                let mut text = String::new();
-                while let Some(part) = parts.next_element::<Part>()? {
-                    text.push_str(part.text.as_deref().unwrap_or_default());
-                }
-                Ok(Content(text))
-            }
-        }
-
-        deserializer.deserialize_any(Shapes)
+impl From<Shapes> for Content {
+    fn from(shapes: Shapes) -> Self {
+        Content(match shapes {
+            Shapes::Text(text) => text,
+            Shapes::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
+            Shapes::Null => String::new(),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::prompt::{
     self, Answer, AnswerType, Bound, Expect, Failure, FailureKind, Field, Message, Prompt, normalise_option,
 };
-use crate::stage::ask::{AnswerColumns, Ask, StageInfo};
+use crate::stage::ask::{AnswerColumns, Ask, StageInfo, distinct};
 use crate::stage::evidence::{Evidence, NO_QUOTE, Quote};
 use crate::table::{Cell, Column, Row, Type};
 
@@ -73,15 +73,11 @@ impl Filling {
             let quote = self.evidence.iter().flat_map(|_| Evidence::columns(&key.target));
             [source].into_iter().chain(quote).for_each(|column| columns.push(column, &origin, Vec::new()));
         }
-        let mut reads = self.prompt.reads();
-        reads.extend(text);
-        reads.extend(self.keys.iter().filter_map(|k| k.column));
-        reads.sort_unstable();
-        reads.dedup();
+        let reads = self.prompt.reads().into_iter().chain(text).chain(self.keys.iter().filter_map(|k| k.column));
         let all = self.shape(vec![true; self.keys.len()]);
         StageInfo {
             fills: self.keys.iter().filter_map(|k| k.filled).collect(),
-            reads,
+            reads: distinct(reads),
             needs: text.into_iter().collect(),
             ..StageInfo::new(kind, columns, all.schema.as_deref().cloned(), self.meaning(kind, text, &all))
         }

@@ -12,6 +12,7 @@ use arrow_select::take::take;
 use indexmap::IndexMap;
 use serde_json::json;
 
+use crate::stage::ask::distinct;
 use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
 use crate::table::Guard;
 
@@ -56,9 +57,7 @@ impl Gather {
 
 impl Work for Gather {
     fn start(&self) -> Box<dyn Pass + '_> {
-        let mut kept: Vec<usize> = [&self.by[..], &self.order, &self.reads].concat();
-        kept.sort_unstable();
-        kept.dedup();
+        let kept = distinct([&self.by[..], &self.order, &self.reads].concat());
         let sorts = self.by.iter().map(|column| SortField::new(self.input.field(*column).data_type().clone()));
         let converter = RowConverter::new(sorts.collect()).map_err(sentence);
         Box::new(Gathering { gather: self, kept, converter, batches: Vec::new(), groups: IndexMap::new(), rows: 0 })

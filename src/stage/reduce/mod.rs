@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::ask::{AnswerColumns, BindContext, Broken, Stage, StageConfig, StageInfo};
+use super::ask::{AnswerColumns, BindContext, Broken, Stage, StageConfig, StageInfo, distinct};
 use super::question::{self, AnswerFields, TextColumn, Written};
 use super::transform::{self, Transform, TransformContext};
 use crate::document::{Path, Problems};
@@ -128,7 +128,7 @@ impl StageConfig for Reduce {
         let order = self.columns(context, "order_by", &self.order_by, problems);
         // A broken template reads nothing here; `bind` reports it.
         let names: Vec<String> = input.schema.fields().iter().map(|f| f.name().clone()).collect();
-        let mut reads: Vec<usize> = Vec::new();
+        let mut reads = Vec::new();
         let group = Arc::new(Schema::new(self.group_fields(context, &by)));
         for (key, source) in self.templates(context.read) {
             let Some(template) = Template::new(&source).ok().and_then(|t| t.bind(&group, None, &GIVEN).ok()) else {
@@ -141,8 +141,7 @@ impl StageConfig for Reduce {
                 problems.error("unknown-variable", context.path.key(key), message).meant(near.as_deref());
             }
         }
-        reads.sort_unstable();
-        reads.dedup();
+        let reads: Vec<usize> = distinct(reads);
         let mut fields = self.group_fields(context, &by);
         for column in &reads {
             let field = input.schema.field(*column);
@@ -156,13 +155,8 @@ impl StageConfig for Reduce {
         if problems.had_errors_since(before) {
             return Err(Broken);
         }
-        let mut leaves_out: Vec<_> = [&by[..], &order, &reads]
-            .concat()
-            .iter()
-            .flat_map(|column| input.guards[*column].iter().copied())
-            .collect();
-        leaves_out.sort_unstable();
-        leaves_out.dedup();
+        let used = by.iter().chain(&order).chain(&reads);
+        let leaves_out = distinct(used.flat_map(|column| input.guards[*column].iter().copied()));
         let input = input.schema.clone();
         let gather = Gather { schema, by, order, descending: self.descending, reads, leaves_out, input };
         Ok(Some(gather.transform()))

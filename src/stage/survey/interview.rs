@@ -11,7 +11,7 @@ use super::order::{Design, Order, Respondent};
 use super::questions::Per;
 use super::wording::{KEY, Labels, Question};
 use crate::prompt::{Answer, Bound, BoundCondition, Expect, Failure, FailureKind, Message, Prompt};
-use crate::stage::ask::{AnswerColumns, Ask, BindContext, StageInfo};
+use crate::stage::ask::{AnswerColumns, Ask, BindContext, StageInfo, distinct};
 use crate::table::{Cell, Column, Row, Simple, Type};
 
 /// The column of survey weights. The persona leaves it out, since weights do not describe a person.
@@ -122,10 +122,7 @@ struct Progress {
 
 impl Interview {
     pub(crate) fn info(&self, kind: &'static str, stage: &str, seed: u64) -> StageInfo {
-        let mut reads = self.persona.reads();
-        reads.extend(self.questions.iter().filter_map(|q| q.when.as_ref()).flat_map(BoundCondition::reads));
-        reads.sort_unstable();
-        reads.dedup();
+        let conditions = self.questions.iter().filter_map(|q| q.when.as_ref()).flat_map(BoundCondition::reads);
         let mut columns = AnswerColumns::default();
         for question in &self.questions {
             let mut labels = question.labels();
@@ -139,7 +136,7 @@ impl Interview {
         }
         let meaning = self.meaning(kind, &columns.writes, seed);
         StageInfo {
-            reads,
+            reads: distinct(self.persona.reads().into_iter().chain(conditions)),
             most_prompts: if self.per == Per::Respondent { 1 } else { self.questions.len() as u64 },
             refuses_examples: Some(
                 "a survey can't have examples: every row is a person, and the examples' answers would be attributed to this respondent",
