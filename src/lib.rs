@@ -93,6 +93,7 @@
 //! - **call**: a question to a model, until it is answered or fails. Its **key** is the hash of everything that can change
 //!   the answer.
 //! - **ledger**: the store of all finished calls of a project. An answer in the ledger is never paid for again.
+//! - **repeatability**: how often a model gives the same answer to the same request, measured on a sample of rows.
 //! - **replay file**: the calls of one run in one file. A run that is answered from it sends nothing.
 //! - **test**: an assertion about a table, which `fanfold test` checks.
 //! - **run**: the execution of a plan. Its folder contains the parts, the calls table and the manifest.

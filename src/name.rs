@@ -36,6 +36,11 @@ impl Name {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the name of a table that belongs to the stage of this name. No spec can contain it.
+    pub(crate) fn part(&self, of: &str) -> Name {
+        Name(format!("{}.{of}", self.0))
+    }
 }
 
 impl TryFrom<String> for Name {

@@ -6,15 +6,32 @@ use crate::store::Key;
 /// The version of the call key format. A new version makes all recorded answers unusable.
 pub(crate) const KEY_VERSION: &str = "fanfold-call-1";
 
-/// The hash that identifies a call; `replicate` counts from 0.
-pub(crate) fn call_key(kind: &str, build: &Build, encoded: &Encoded, replicate: u64, respondent: Option<u64>) -> Key {
+/// Which of several calls with the same question a call is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replicate {
+    /// The number of the replicate, from 0. Each replicate has its own seed.
+    pub(crate) number: u64,
+    /// How often the same request is made before, to measure repeatability.
+    pub(crate) repeat: u64,
+}
+
+/// The hash that identifies a call.
+pub(crate) fn call_key(
+    kind: &str,
+    build: &Build,
+    encoded: &Encoded,
+    replicate: Replicate,
+    respondent: Option<u64>,
+) -> Key {
     let mut hasher = blake3::Hasher::new();
     for part in [KEY_VERSION, kind, build.digest.as_deref().unwrap_or("")] {
         hasher.update(part.as_bytes());
         hasher.update(&[0]);
     }
     hasher.update(&encoded.body[..encoded.keyed]);
-    for (tag, number) in [(0, Some(replicate).filter(|r| *r > 0)), (1, respondent)] {
+    let above_zero = |number: u64| Some(number).filter(|number| *number > 0);
+    let numbers = [(0, above_zero(replicate.number)), (1, respondent), (2, above_zero(replicate.repeat))];
+    for (tag, number) in numbers {
         if let Some(number) = number {
             hasher.update(&[tag]).update(&number.to_le_bytes());
         }

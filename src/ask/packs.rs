@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::key::Replicate;
 use super::task::{Member, Respondent, Task, TaskContext};
 use crate::plan::routing;
 use crate::prompt::Prompt;
 use crate::random::Streams;
 use crate::spec::StageSpec;
+use crate::table::Row;
 
 /// The index of a row in its block, and the prompts of its first round.
 pub(crate) type FirstRound = (usize, Vec<Arc<Prompt>>);
@@ -30,11 +32,13 @@ pub(crate) fn tasks(
     let width = stage.width();
     let mut tasks = Vec::with_capacity(rows.len() * width / stage.rows_per_prompt as usize + 1);
     for pack in by_pack(stage, rows) {
-        let models = routing::models_for(stage, context.first_row + pack[0].0 as u64);
+        let first = Row::new(context.input, pack[0].0, context.first_row);
+        let models = routing::models_for(stage, first.number());
         for place in 0..width {
-            let (model, replicate) = (models.start + place % models.len(), (place / models.len()) as u64);
+            let (model, number) = (models.start + place % models.len(), (place / models.len()) as u64);
+            let replicate = Replicate { number, repeat: stage.repeat };
             let who = Respondent { model, replicate };
-            if replicate == 0 && stage.packs() {
+            if number == 0 && stage.packs() {
                 for (row, round) in pack.iter().filter(|(row, _)| audited.contains(&(context.first_row + *row as u64)))
                 {
                     let member = Member::new(row * width + place, *row, round.clone());

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::answer::{Finished, PackPosition};
+use super::key::Replicate;
 use crate::prompt::{Answer, Failure, Prompt, pack, together};
 use crate::spec::{Repair, StageSpec};
 use crate::stage::Ask;
@@ -27,8 +28,7 @@ pub(crate) type Exchange = (Arc<Prompt>, Finished);
 pub(crate) struct Respondent {
     /// The index in the stage's list of models.
     pub(crate) model: usize,
-    /// The number of the replicate, from 0.
-    pub(crate) replicate: u64,
+    pub(crate) replicate: Replicate,
 }
 
 pub(crate) trait Keys {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::request::{BenchRequest, Ready};
-use crate::ask::usable;
+use crate::ask::{Replicate, usable};
 use crate::models::{Models, Target};
 use crate::prompt::Prompt;
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Level, Measured, Missed, Reply, Sample, Timings};
@@ -164,7 +164,7 @@ impl Lane {
         let prompt = &self.prompts[0];
         let target = self.models.target(self.index);
         prompt.schema.as_ref().filter(|_| !target.provider.takes_schemas())?;
-        let model = target.model_for(prompt, 0);
+        let model = target.model_for(prompt, Replicate::default());
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         target.provider.encode_relaxed(&call, 1)?;
         let (mut encoded, mut form) = (target.provider.encode(&call), None);
@@ -182,7 +182,7 @@ impl Lane {
     async fn call(&self, number: usize, started: Instant) -> Option<(Sample, Duration)> {
         let prompt = &self.prompts[number % self.prompts.len()];
         let target = self.target();
-        let model = target.model_for(prompt, 0);
+        let model = target.model_for(prompt, Replicate::default());
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         let relaxed = (self.relaxed > 0).then(|| target.provider.encode_relaxed(&call, self.relaxed)).flatten();
         let encoded = relaxed.map_or_else(|| target.provider.encode(&call), |(encoded, _)| encoded);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::ask::call_key;
+use crate::ask::{Replicate, call_key};
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, Model, Provider};
 use crate::spec::Price;
@@ -40,7 +40,7 @@ impl Target {
         !self.is_offline && self.provider.holds_one_model()
     }
 
-    pub(crate) fn key(&self, prompt: &Prompt, replicate: u64) -> Key {
+    pub(crate) fn key(&self, prompt: &Prompt, replicate: Replicate) -> Key {
         let model = self.model_for(prompt, replicate);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         let encoded = self.provider.encode(&call);
@@ -52,8 +52,9 @@ impl Target {
         prompt.respondent.filter(|_| !self.provider.is_greedy(&self.model.sampling))
     }
 
-    /// Respondents and replicates (from 0) get different seeds; with equal seeds their answers would be equal.
-    pub(crate) fn model_for(&self, prompt: &Prompt, replicate: u64) -> Cow<'_, Model> {
+    /// Respondents and replicates get different seeds; with equal seeds their answers would be equal. A repeated call
+    /// makes the same request.
+    pub(crate) fn model_for(&self, prompt: &Prompt, Replicate { number: replicate, .. }: Replicate) -> Cow<'_, Model> {
         let respondent = self.respondent(prompt);
         let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();
         let items = prompt.pack.as_ref().map_or(1, |pack| pack.size() as u32);

@@ -59,7 +59,7 @@ impl Block {
         let fates = fates(stage, &input, place.first_row);
         let mut slots = Vec::with_capacity(input.num_rows() * stage.width());
         for row in 0..input.num_rows() {
-            let models = routing::models_for(stage, place.first_row + row as u64);
+            let models = routing::models_for(stage, Row::new(&input, row, place.first_row).number());
             let model = |slot: usize| models.start + slot % models.len();
             slots.extend((0..stage.width()).map(|slot| Slot { model: model(slot), ..Slot::default() }));
         }
@@ -99,7 +99,7 @@ impl Block {
 
     /// The number of a row, from 1, and its key as text.
     pub(crate) fn row_name(&self, key: Option<usize>, row: usize) -> (i64, Option<String>) {
-        let number = (self.place.first_row as usize + row + 1) as i64;
+        let number = self.row(row).number() as i64 + 1;
         let key = key.map(|column| match cell_at(self.input.column(column).as_ref(), row) {
             Cell::Text(text) => text,
             Cell::Integer(number) => number.to_string(),

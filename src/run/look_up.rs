@@ -19,7 +19,7 @@ pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<()
     let mut open: Vec<_> = questions.collect();
     if let Some(replay) = job.calls.replay() {
         let sought = open.iter().map(|(question, row, model)| {
-            let row = (block.place.first_row as usize + row + 1) as i64;
+            let row = block.row(*row).number() as i64 + 1;
             CallRef { key: question.key, stage: stage.name.as_str(), row, model: &stage.model_names[*model] }
         });
         let found = replay.find(&sought.collect::<Vec<_>>())?;

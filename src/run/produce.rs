@@ -19,7 +19,7 @@ use super::parts::{BLOCK_BYTES, Slice, batch_rows};
 use super::recent::Lookup;
 use super::replay::Replay;
 use super::stop::{First, StopReason};
-use crate::ask::{Fate, FirstRound, Next, SlotResult, Task, audited, tasks};
+use crate::ask::{Fate, FirstRound, Next, Replicate, SlotResult, Task, audited, tasks};
 use crate::plan::Part;
 use crate::prompt::{Expect, Failure, FailureKind, Message, Prompt};
 use crate::spec::StageSpec;
@@ -202,7 +202,7 @@ fn fingerprints(job: &Job) -> Vec<String> {
     let messages = vec![Message::user(stage.stage.info.meaning.to_string())];
     let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
     let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None };
-    stage.models.iter().map(|model| job.calls.target(*model).key(&probe, 0).to_string()).collect()
+    stage.models.iter().map(|model| job.calls.target(*model).key(&probe, Replicate::default()).to_string()).collect()
 }
 
 /// Cuts a batch into pieces with about [`BLOCK_BYTES`] of prompts, estimated from the first row.

@@ -62,6 +62,9 @@ impl StageSpec {
         if self.packs() {
             settings["rows_per_prompt"] = json!(self.rows_per_prompt);
         }
+        if self.repeat > 0 {
+            settings["repeat"] = json!(self.repeat);
+        }
         if let Some(audit) = self.audit {
             settings["audit"] = json!(audit);
         }

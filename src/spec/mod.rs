@@ -24,6 +24,7 @@ mod outputs;
 mod paths;
 mod pipeline;
 mod read;
+mod repeatability;
 mod resolve;
 pub(crate) mod schema;
 mod secret;

@@ -1,5 +1,7 @@
 //! Stages: binds each stage to the columns of its input.
 
+use std::sync::Arc;
+
 use super::assumed;
 use super::columns::{Answers, Form, Relation};
 use super::language::{
@@ -59,6 +61,10 @@ impl Resolver<'_> {
         match raw.stages.get(name.as_str()) {
             Some(RawStage::Asks(table, own, node)) => self.asking(spec, raw, &Asking { name, at, table, own, node }),
             Some(RawStage::Transforms(own, node)) => {
+                let repeats = own.value.as_ref().and_then(|config| config.repeats());
+                if let Some(repeats) = repeats.filter(|_| own.broken.is_empty()) {
+                    return self.repeatability(spec, name, repeats);
+                }
                 let mark = self.problems.mark();
                 let made = own.value.as_ref().and_then(|config| self.transform(spec, name, config.as_ref(), node));
                 let broken = self.broken_fields(mark, &at, own);
@@ -261,16 +267,17 @@ impl Resolver<'_> {
             relation: answers.relation(&relation, &columns, (info.writes.len(), &info.fills), &guards),
             answers,
             given: relation.shown(),
-            stage: bound,
+            stage: Arc::new(bound),
             models: models.known,
             model_names: models.names,
-            when,
+            when: when.map(Arc::new),
             guards,
             workers: WORKERS.of(table) as usize,
             batch_size: BATCH_SIZE.of(table) as usize,
             chunk_size: u64::from(CHUNK_SIZE.of(table)).next_multiple_of(rows_per_prompt),
             rows_per_prompt,
             audit: table.audit,
+            repeat: 0,
             order: table.order,
             max_failed: table.max_failed,
             max_attempts: MAX_ATTEMPTS.of(table),

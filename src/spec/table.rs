@@ -1,5 +1,7 @@
 //! Tables: the list of the sources, stages and transforms of a spec, each after the tables that it reads.
 
+use std::sync::Arc;
+
 use super::columns::{Answers, Relation};
 use super::language::{Audit, Order, Overflow, Repair};
 use crate::name::Name;
@@ -30,7 +32,7 @@ pub(crate) struct SourceSpec {
 
 #[derive(Debug)]
 pub(crate) struct TransformSpec {
-    /// The stage's name. The transform that gathers the rows of a stage has that stage's name and `.groups`.
+    /// The stage's name. A table that only another stage reads has that stage's name and `.groups` or `.sample`.
     pub(crate) name: String,
     /// The inputs, in the order in which the transform reads them.
     pub(crate) inputs: Vec<TableId>,
@@ -38,11 +40,11 @@ pub(crate) struct TransformSpec {
     pub(crate) relation: Relation,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct StageSpec {
     pub(crate) name: Name,
     pub(crate) input: TableId,
-    pub(crate) stage: Stage,
+    pub(crate) stage: Arc<Stage>,
     pub(crate) models: Vec<usize>,
     pub(crate) model_names: Vec<String>,
     pub(crate) answers: Answers,
@@ -50,7 +52,7 @@ pub(crate) struct StageSpec {
     /// The number of columns at the beginning of `relation` that come from the input.
     pub(crate) given: usize,
     /// A row for which this condition is false is skipped.
-    pub(crate) when: Option<BoundCondition>,
+    pub(crate) when: Option<Arc<BoundCondition>>,
     /// A row is skipped if one of these guards shows that a column for the prompts is missing.
     pub(crate) guards: Vec<Guard>,
     pub(crate) workers: usize,
@@ -60,6 +62,8 @@ pub(crate) struct StageSpec {
     pub(crate) rows_per_prompt: u64,
     /// The sample that is also asked row by row.
     pub(crate) audit: Option<Audit>,
+    /// How often the same requests are made before: 1 for the calls that measure repeatability, else 0.
+    pub(crate) repeat: u64,
     pub(crate) order: Option<Order>,
     pub(crate) max_failed: Option<MaxFailed>,
     pub(crate) max_attempts: u32,

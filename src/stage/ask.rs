@@ -107,6 +107,12 @@ impl StageInfo {
         }
     }
 
+    /// Whether column `write` depends on the replies. A survey also records orders, which only the seed decides.
+    pub(crate) fn is_answer(&self, write: usize) -> bool {
+        let shown = write.checked_sub(1).map(|before| format!("{}_shown", self.writes[before].name));
+        self.origins[write] != ["question_order"] && shown.is_none_or(|shown| self.writes[write].name != shown)
+    }
+
     pub(crate) fn answer_key(&self, write: usize) -> Option<&str> {
         self.schema.as_ref().and(self.origins[write].last()).map(String::as_str)
     }

@@ -7,7 +7,8 @@
 //! - Stages in [`TRANSFORMS`] call no model, derive a table from other tables and implement [`Work`](transform::Work).
 //!
 //! To add a type, write one file with its config and trait, one `mod` line and one row in the registry of its family.
-//! A `reduce` is an asking stage whose rows a transform prepares.
+//! A `reduce` is an asking stage whose rows a transform prepares. A `repeatability` asks another stage again, between
+//! two transforms.
 
 mod analysis;
 mod ask;
@@ -19,6 +20,7 @@ mod join;
 mod question;
 mod quote;
 mod reduce;
+mod repeatability;
 mod split;
 mod survey;
 mod transform;
@@ -28,9 +30,11 @@ use crate::registry::Kind;
 pub(crate) use ask::{Ask, BindContext, MOST_LABELS, Stage, StageConfig};
 pub(crate) use examples::{Example, ExampleOrigin, with_examples};
 pub(crate) use question::condition;
-pub(crate) use transform::{InputTable, Transform, TransformConfig, TransformContext};
+pub(crate) use repeatability::{Asked, Measure, MeasuredColumn, Sample};
+pub(crate) use transform::{InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo};
 
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
 
-pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] = &[split::KIND, join::KIND, filter::KIND];
+pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] =
+    &[split::KIND, join::KIND, filter::KIND, repeatability::KIND];

@@ -4,6 +4,7 @@
 //! [`Transform`], whose [`Pass`] processes the rows. The engine passes the rows in and writes the returned rows.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -43,6 +44,16 @@ pub(crate) trait TransformConfig: Send + Sync + fmt::Debug {
 
     /// Binds the transform to the columns of its inputs. Reports every problem. Returns `None` after an error.
     fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform>;
+
+    /// Returns what to ask again, for a stage that repeats another stage. Such a stage is not bound.
+    fn repeats(&self) -> Option<Repeats<'_>> {
+        None
+    }
+}
+
+pub(crate) struct Repeats<'a> {
+    pub(crate) stage: &'a str,
+    pub(crate) rows: NonZeroU32,
 }
 
 impl<C: TransformConfig + 'static> From<C> for Box<dyn TransformConfig> {

@@ -11,6 +11,8 @@ mod rechunk;
 mod value;
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,10 @@ pub(crate) use max_failed::MaxFailed;
 pub(crate) use rechunk::Cutter;
 pub(crate) use value::{ColumnBuilder, TableBuilder, Value};
 
+/// A last column of this name holds the numbers of the rows in the table that they are drawn from. No data file has a
+/// column with such a name.
+pub(crate) const ROW_NUMBER: &str = "\u{1f}row number";
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
     batch: &'a RecordBatch,
@@ -33,10 +39,14 @@ pub(crate) struct Row<'a> {
 impl<'a> Row<'a> {
     /// Row `index` of `batch`, which must have it. The batch begins with row `first` (from 0) of its table.
     pub(crate) fn new(batch: &'a RecordBatch, index: usize, first: u64) -> Self {
-        Row { batch, index, number: first + index as u64 }
+        let drawn = batch.schema_ref().fields().last().is_some_and(|field| field.name() == ROW_NUMBER);
+        let numbers =
+            batch.columns().last().filter(|_| drawn).and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let number = numbers.map_or(first + index as u64, |numbers| numbers.value(index) as u64);
+        Row { batch, index, number }
     }
 
-    /// The row's number in the whole table, from 0.
+    /// The row's number in the whole table, from 0; of a sample, in the table that it is drawn from.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }

@@ -44,6 +44,7 @@ mod population;
 mod prob;
 mod readme;
 mod real;
+mod repeatability;
 mod replay;
 mod reruns;
 mod rescue;

@@ -68,7 +68,7 @@ impl Log {
     }
 }
 
-const WHO: Respondent = Respondent { model: 0, replicate: 0 };
+const WHO: Respondent = Respondent { model: 0, replicate: Replicate { number: 0, repeat: 0 } };
 
 /// The items of a pack as `(id, text)`.
 fn items(prompt: &Prompt) -> Vec<(&str, &str)> {

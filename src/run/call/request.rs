@@ -1,6 +1,6 @@
 //! Requests: one call to make, with any number of attempts.
 
-use crate::ask::Terms;
+use crate::ask::{Replicate, Terms};
 use crate::prompt::Prompt;
 use crate::run::lane::Lane;
 use crate::store::Key;
@@ -9,8 +9,7 @@ use crate::store::Key;
 pub(crate) struct CallRequest<'a> {
     /// The model's index in the spec.
     pub(crate) model: usize,
-    /// The number of the replicate, from 0.
-    pub(crate) replicate: u64,
+    pub(crate) replicate: Replicate,
     pub(crate) prompt: &'a Prompt,
     pub(crate) key: Key,
     pub(crate) terms: Terms<'a>,
