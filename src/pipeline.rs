@@ -137,7 +137,8 @@ impl Ready {
         let created = Instant::now();
         let keeper = LockKeeper::open(path, options.lock)?;
         let project = Project::of(&spec.folder);
-        let ready = run::prepare(spec, &options.selection, project, options.recall)?;
+        let mut ready = run::prepare(spec, &options.selection, project, options.recall)?;
+        ready.keep_replaced |= options.lock == LockMode::Locked;
         Ok(Ready { ready, keeper, created })
     }
 
@@ -166,7 +167,12 @@ impl Ready {
             Some(_) => Ok(LockChange::Unchanged),
         };
         let calls = folder.calls().display().to_string();
-        let summary = RunSummary { manifest: outcome.manifest, elapsed: created.elapsed(), calls };
+        let outputs = outcome.manifest.outputs.iter();
+        let replaced = outputs.filter_map(|(name, output)| {
+            Some((output.replaced.clone()?, plan.spec.outputs.get(name.as_str())?.file.clone()))
+        });
+        let replaced = replaced.collect();
+        let summary = RunSummary { manifest: outcome.manifest, elapsed: created.elapsed(), calls, replaced };
         Ok(Report { summary, plan, folder, stopped: outcome.stopped, lock })
     }
 }

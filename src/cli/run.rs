@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use chrono::Local;
 
+use super::diff::Diff;
 use super::error::advice;
 use super::output::write_json;
 use super::plan::{PlanFormat, show};
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
-use crate::lock::{LockChange, LockMode};
+use crate::lock::{LockChange, LockFailure, LockMode};
 use crate::pipeline::{Options, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::report::drift;
@@ -106,7 +107,7 @@ impl Run {
         if report.has_failed_rows() {
             terminal.note(&format!("to retry the failed rows: {}", self.again()));
         }
-        match report.lock.as_ref()? {
+        match report.lock.as_ref().map_err(|failure| self.not_locked(failure, report, terminal))? {
             LockChange::Unchanged => {}
             LockChange::Ignored(path) => {
                 terminal.note(&format!("{} is not written: only some rows or stages were run", path.display()));
@@ -117,6 +118,23 @@ impl Run {
             }
         }
         Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })
+    }
+
+    /// The failure of the lock, after the differences between the tables and the files that they replaced.
+    fn not_locked(&self, failure: &LockFailure, report: &Report, terminal: &Terminal) -> Failure {
+        if !matches!(failure, LockFailure::Tables { .. }) {
+            return failure.into();
+        }
+        for (before, now) in &report.summary.replaced {
+            if let Ok(report) = Diff::between(before, now, terminal) {
+                terminal.note(report.to_string().trim_end());
+            }
+        }
+        Failure::from(failure).help(format!(
+            "the lock has only hashes; to see which answers changed, make the recorded tables with `fanfold run {} --replay \
+             FILE`, and compare them with `fanfold diff`",
+            self.spec.display()
+        ))
     }
 
     fn stopped(&self, reason: &StopReason) -> Failure {

@@ -4,6 +4,7 @@
 //! other files do no input or output.
 
 pub(crate) mod bench;
+mod changes;
 pub(crate) mod diagnostics;
 pub(crate) mod diff;
 pub(crate) mod drift;

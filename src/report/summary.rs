@@ -2,11 +2,13 @@
 //! files written.
 
 use std::fmt::{self, Display, Formatter, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::changes;
 use super::text::{count, duration, number};
 use crate::plan::Plan;
 use crate::run::MissingCall;
@@ -44,6 +46,8 @@ pub(crate) struct RunSummary {
     pub(crate) manifest: Manifest,
     pub(crate) elapsed: Duration,
     pub(crate) calls: String,
+    /// The tables that this run replaced by different ones: the earlier file and the output.
+    pub(crate) replaced: Vec<(PathBuf, PathBuf)>,
 }
 
 impl RunSummary {
@@ -66,6 +70,9 @@ impl Display for RunSummary {
             let rows = count(output.rows, "row");
             let columns = count(output.columns as u64, "column");
             writeln!(f, "wrote {}: {rows}, {columns}", output.path)?;
+        }
+        for (before, now) in &self.replaced {
+            writeln!(f, "to see what changed: fanfold diff {} {}", before.display(), now.display())?;
         }
         manifest.refusals.iter().try_for_each(|(model, totals)| writeln!(f, "{model}: {}", refusals(totals)))?;
         let rate = self.rows_per_second();
@@ -130,6 +137,7 @@ fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known:
     let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
     let money = totals.usd.map_or(String::new(), |usd| format!(", {usd:.*} usd", if usd < 1.0 { 4 } else { 2 }));
     writeln!(f, "{:width$}  {}; {tokens}{money}", "", parts.join(", "))?;
+    f.write_str(&changes::lines(totals, width))?;
     f.write_str(&packing(totals, width))?;
     let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (column, share) in &totals.shares {
@@ -239,6 +247,7 @@ fn p(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Changes;
     use crate::store::audit::Cost;
 
     #[test]
@@ -286,6 +295,9 @@ mod tests {
             needed: 2502,
             without_packing: 0,
             audit: None,
+            changes: [("small".to_owned(), Changes { equal: 36, different: 2, newly_failed: 0, newly_answered: 1 })]
+                .into_iter()
+                .collect(),
             attempts: 2410,
             prompt_tokens: 1_000_000,
             completion_tokens: 999,
@@ -311,7 +323,7 @@ mod tests {
     }
 
     fn report(manifest: Manifest) -> RunSummary {
-        RunSummary { manifest, elapsed: Duration::from_secs(2), calls: "calls".to_owned() }
+        RunSummary { manifest, elapsed: Duration::from_secs(2), calls: "calls".to_owned(), replaced: Vec::new() }
     }
 
     #[test]
@@ -320,6 +332,7 @@ mod tests {
 tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
       2,400 calls sent, 62 from the ledger, 20 rows kept from before, 2,502 calls in all, 10 retries; 1,000,000 tokens in, \
 999 out, 0.1506 usd
+      small: 3 of 39 answers changed (7.7 %, 95 % interval 2.7 to 20.3 %): 2 different, 1 newly answered
       tone    positive  1,200/1,228 (97.7 %, 95 % interval 96.7 to 98.4 %)
               neutral       0/1,228 (0.0 %, 95 % interval 0.0 to 0.3 %)
               negative     28/1,228 (2.3 %, 95 % interval 1.6 to 3.3 %)

@@ -36,6 +36,13 @@ impl Display for VerificationReport {
             };
             writeln!(f, "  not checked: {named}{more}")?;
         }
+        if drift.iter().any(|drift| drift.facet.starts_with("outputs.") && drift.facet.ends_with(".content")) {
+            writeln!(
+                f,
+                "  to see the changed cells, compare the file with a table of the recorded run: `fanfold diff A B`; \
+                 `fanfold run SPEC --replay FILE` makes it again"
+            )?;
+        }
         Ok(())
     }
 }

@@ -119,6 +119,7 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
     }
     job.progress().shares(&facts.shares);
     job.progress().audit(facts.audit.as_ref());
+    job.progress().changes(&facts.changes);
     let _writing = job.calls.recorder().writing().begin();
     let committed = blocking(move || writer.commit(facts)).await?;
     job.output.commit(number, committed);

@@ -44,7 +44,7 @@ pub(crate) async fn run(
     let before = ready.plan.is_whole().then(|| lock::before(&ready.plan, &ModelFacts::all(&models)));
     let mut manifest = begin(&ready, &models, before.as_ref()).await?;
     let inputs = parts(&mut ready);
-    let Ready { plan, dir, replay, project, .. } = &ready;
+    let Ready { plan, dir, replay, project, keep_replaced, .. } = &ready;
     let ledger = match replay.as_ref().filter(|replay| replay.is_only()) {
         Some(replay) => replay.no_ledger(),
         None => project.ledger(),
@@ -77,8 +77,8 @@ pub(crate) async fn run(
     let stopped = stop.reason();
     let mut lock = None;
     if stopped.is_none() {
-        let (plan, dir) = (plan.clone(), dir.clone());
-        let written = tokio::task::spawn_blocking(move || outputs::write(&plan, &dir, &inputs, before));
+        let (plan, dir, keep) = (plan.clone(), dir.clone(), *keep_replaced);
+        let written = tokio::task::spawn_blocking(move || outputs::write(&plan, &dir, &inputs, before, keep));
         (manifest.outputs, lock) = written.await.map_err(|e| RunError::Died(e.to_string()))??;
         manifest.lock = lock.as_ref().map(Lock::to_json);
     }

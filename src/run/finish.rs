@@ -7,6 +7,7 @@ use arrow_schema::ArrowError;
 
 use super::block::{Block, Slot};
 use super::calls::Calls;
+use super::changes::changes;
 use super::label_counts::LabelCounts;
 use crate::ask::{Fate, OutputSlot, PackPosition, answered_by, answers, columns};
 use crate::plan::Plan;
@@ -34,6 +35,7 @@ pub(crate) fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Call
     let finish = Finish { block, plan, stage, slots, audits };
     let outputs = finish.outputs();
     let rows = columns(stage, &block.input, &outputs)?;
+    let changes = changes(stage, &finish.slots, calls);
     let calls = finish.calls(calls)?;
     // Of the rows of a pack, only the first has a prompt in the calls table.
     let prompts = calls.column_by_name("prompt").map_or(0, |prompts| prompts.len() - prompts.null_count());
@@ -42,6 +44,7 @@ pub(crate) fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Call
         shares: finish.shares(&outputs),
         audit: stage.audit.map(|_| finish.audit(&outputs)),
         replies: finish.replies(),
+        changes,
         counts: finish.counts(),
         ..PartFacts::default()
     };

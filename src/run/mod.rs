@@ -9,6 +9,7 @@ mod assemble;
 mod block;
 pub(crate) mod call;
 mod calls;
+mod changes;
 mod dispatch;
 mod engine;
 mod error;

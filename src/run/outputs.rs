@@ -17,21 +17,24 @@ use crate::store::{
 };
 use crate::table::parquet::TableError;
 
-/// Writes the outputs and completes the lock. The outputs contain the hash of the lock's causes, the lock their hashes.
+/// Writes the outputs and completes the lock. With `keep_replaced`, a file that is replaced by different bytes is kept
+/// in the run's folder. The outputs contain the hash of the lock's causes, the lock their hashes.
 pub(crate) fn write(
     plan: &Plan,
     dir: &RunDir,
     inputs: &HashMap<TableId, Arc<Parts>>,
     lock: Option<Lock>,
+    keep_replaced: bool,
 ) -> Result<(IndexMap<String, OutputFacts>, Option<Lock>), RunError> {
-    let Some(mut lock) = lock else { return Ok((write_outputs(plan, inputs, None)?, None)) };
+    let kept = keep_replaced.then_some(dir);
+    let Some(mut lock) = lock else { return Ok((write_outputs(plan, inputs, None, kept)?, None)) };
     for i in plan.stages() {
         let stage = plan.spec.stage(i);
         let rows = inputs[&stage.input].tables().unwrap_or_default();
         lock.add_prompts(stage.name.as_str(), PromptDigest::of_rows(stage, read_all(&rows)).map_err(StoreError::from)?);
     }
     lock.add_counts(plan, dir);
-    let written = write_outputs(plan, inputs, Some(lock.causes()))?;
+    let written = write_outputs(plan, inputs, Some(lock.causes()), kept)?;
     lock.add_outputs(plan);
     Ok((written, Some(lock)))
 }
@@ -68,11 +71,13 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     }
 }
 
-/// Writes every output of the plan from the committed parts; `causes` is the hash of the lock's causes.
+/// Writes every output of the plan from the committed parts; `causes` is the hash of the lock's causes. Replaced files
+/// are kept in the folder `kept`.
 fn write_outputs(
     plan: &Plan,
     inputs: &HashMap<TableId, Arc<Parts>>,
     causes: Option<String>,
+    kept: Option<&RunDir>,
 ) -> Result<IndexMap<String, OutputFacts>, RunError> {
     let mut written = IndexMap::new();
     for i in plan.outputs() {
@@ -91,6 +96,7 @@ fn write_outputs(
             return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.table_name(output.input))));
         };
         let batches = read_all(&tables);
+        let before = kept.map(|dir| dir.keep_replaced(&output.file)).transpose()?.flatten();
         let rows = write_output(&output.file, output.format, schema, facts, batches)?;
         written.insert(
             name.to_string(),
@@ -99,6 +105,7 @@ fn write_outputs(
                 path: output.path.clone(),
                 rows,
                 columns,
+                replaced: before.and_then(|before| before.unless_equal(&output.file)),
             },
         );
     }

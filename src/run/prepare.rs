@@ -32,6 +32,8 @@ pub(crate) struct Ready {
     pub(crate) dir: RunDir,
     pub(crate) replay: Option<Arc<Replay>>,
     pub(super) fresh: bool,
+    /// Whether the outputs that this run replaces are kept.
+    pub(crate) keep_replaced: bool,
     pub(super) project: Project,
     pub(super) tables: HashMap<TableId, PartTables>,
     _locks: Vec<Hold>,
@@ -85,7 +87,7 @@ pub(crate) fn prepare(
     };
     transform::carry_out_known(&mut plan, &dir, &mut tables)?;
     let fresh = matches!(recall, Recall::Fresh);
-    Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, project, tables, _locks: locks })
+    Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, keep_replaced: fresh, project, tables, _locks: locks })
 }
 
 pub(crate) fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {

@@ -10,7 +10,7 @@ use super::wait::{Wait, Waits};
 use crate::plan::Plan;
 use crate::prompt::Failure;
 use crate::spec::{StageSpec, TableId};
-use crate::store::{Audit, ErrorKind, PartFacts, Share, Shares, StageTotals};
+use crate::store::{Audit, ChangesByModel, ErrorKind, PartFacts, Share, Shares, StageTotals};
 
 /// The largest number of rows that are named for a kind of failed call.
 const NAMED: usize = 5;
@@ -209,6 +209,11 @@ impl StageProgress {
         }
     }
 
+    pub(crate) fn changes(&self, changes: &ChangesByModel) {
+        let totals = &mut self.counters.lock().totals;
+        changes.iter().for_each(|(model, more)| *totals.changes.entry(model.clone()).or_default() += *more);
+    }
+
     pub(crate) fn kept(&self, facts: &PartFacts) {
         let mut counters = self.counters.lock();
         counters.totals.counts += facts.counts;
@@ -217,6 +222,7 @@ impl StageProgress {
         drop(counters);
         self.shares(&facts.shares);
         self.audit(facts.audit.as_ref());
+        self.changes(&facts.changes);
     }
 }
 

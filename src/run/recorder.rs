@@ -58,6 +58,9 @@ impl Recorder {
     /// Answers before `fresh_since`, in milliseconds since 1970, are not used.
     pub(crate) fn start(path: PathBuf, fresh_since: Option<i64>, stop: Stop) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
+        if fresh_since.is_some() {
+            ledger.index_history()?;
+        }
         let sync = ledger.sync()?;
         let (queue, records) = mpsc::channel();
         let (dirty, changes) = mpsc::channel();
@@ -136,6 +139,19 @@ impl Recorder {
             reader.retire_before(keys, since)?;
         }
         let found = reader.find(keys)?;
+        self.shared.readers.lock().push(reader);
+        Ok(found)
+    }
+
+    /// The records that a fresh run replaces, in the order of `keys`. Empty unless the run is fresh. Blocking.
+    pub(crate) fn replaced(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, LedgerError> {
+        let Some(since) = self.shared.fresh_since.filter(|_| !keys.is_empty()) else { return Ok(Vec::new()) };
+        let reader = self.shared.readers.lock().pop();
+        let reader = match reader {
+            Some(reader) => reader,
+            None => Ledger::open(&self.shared.path)?,
+        };
+        let found = reader.replaced(keys, since)?;
         self.shared.readers.lock().push(reader);
         Ok(found)
     }

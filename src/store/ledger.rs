@@ -128,6 +128,14 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 static FIND: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {} FROM calls WHERE key = ?1 AND error IS NULL AND at >= ?2", columns(FORMAT)));
 
+/// The last call before a time that has failed, or whose answer is retired. [`INDEX_HISTORY`] finds it.
+static REPLACED: LazyLock<String> = LazyLock::new(|| {
+    let columns = columns(FORMAT);
+    format!("SELECT {columns} FROM calls WHERE key = ?1 AND error IS NOT NULL AND at < ?2 ORDER BY id DESC LIMIT 1")
+});
+
+const INDEX_HISTORY: &str = "CREATE INDEX IF NOT EXISTS history ON calls (key) WHERE error IS NOT NULL";
+
 const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL AND (?3 IS NULL OR at < ?3)";
 
 const BEFORE: &str = "SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND at < ?2";
@@ -249,6 +257,24 @@ impl Ledger {
         Ok(found)
     }
 
+    /// Makes [`Self::replaced`] fast.
+    pub(crate) fn index_history(&self) -> Result<(), LedgerError> {
+        self.connection.execute_batch(INDEX_HISTORY).map_err(self.failed())
+    }
+
+    /// Returns for each of `keys`, in order, the last call before `since` (milliseconds since 1970) if a fresh run
+    /// repeats it: a retired answer, or a failed call.
+    pub(crate) fn replaced(&self, keys: &[Key], since: i64) -> Result<Vec<Option<Record>>, LedgerError> {
+        let all = || {
+            let reading = self.connection.unchecked_transaction()?;
+            let mut find = reading.prepare_cached(&REPLACED)?;
+            let of = |key: &Key| find.query_row(params![key.0, since], |row| read_replaced(*key, row)).optional();
+            let found = keys.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+            Ok(found.into_iter().map(Option::flatten).collect())
+        };
+        all().map_err(self.failed())
+    }
+
     pub(crate) fn count(&self) -> Result<(u64, u64), LedgerError> {
         let sql = "SELECT COUNT(*) FILTER (WHERE error IS NULL), COUNT(*) FILTER (WHERE error IS NOT NULL) FROM calls";
         self.connection.query_row(sql, [], |row| Ok((count(row, 0)?, count(row, 1)?))).map_err(self.failed())
@@ -319,6 +345,21 @@ fn look_up(connection: &Connection, key: Key, since: i64) -> rusqlite::Result<Re
 
 /// Reads the record in a row that begins with [`columns`]. Returns `None` if the record was altered.
 fn read(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
+    let sum = row.get_ref(FIELDS.len())?.as_i64();
+    Ok(read_fields(key, row)?.filter(|record| sum.is_ok_and(|sum| record.fits(sum))))
+}
+
+/// Like [`read`], for a row with an error. An answer that is retired as fresh has its error removed.
+fn read_replaced(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
+    let sum = row.get_ref(FIELDS.len())?.as_i64();
+    let record = read_fields(key, row)?.map(|mut record| {
+        record.error.take_if(|error| *error == Retired::Fresh.error());
+        record
+    });
+    Ok(record.filter(|record| sum.is_ok_and(|sum| record.fits(sum))))
+}
+
+fn read_fields(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
     let mut record = Record { key, ..Record::default() };
     for (i, field) in FIELDS.iter().enumerate() {
         let value = Value::of_sql(row.get_ref(i)?);
@@ -326,8 +367,7 @@ fn read(key: Key, row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
             return Ok(None);
         }
     }
-    let sum = row.get_ref(FIELDS.len())?.as_i64();
-    Ok(sum.is_ok_and(|sum| record.fits(sum)).then_some(record))
+    Ok(Some(record))
 }
 
 fn count(row: &Row<'_>, column: usize) -> Result<u64, rusqlite::Error> {

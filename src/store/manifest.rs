@@ -1,5 +1,7 @@
 //! The manifest: describes a run in `manifest.json` in the run's folder.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -7,7 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Audit, RowCounts, RunDir, Shares, StoreError};
+use super::{Audit, ChangesByModel, RowCounts, RunDir, Shares, StoreError};
 use crate::provider::Build;
 use crate::spec::{Form, Spec, StageSpec};
 use crate::table::parquet::write_whole;
@@ -115,6 +117,9 @@ pub(crate) struct StageTotals {
     pub(crate) shares: Shares,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) audit: Option<Audit>,
+    /// Of a fresh run, how its answers compare with the answers that they replace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) changes: ChangesByModel,
     pub(crate) errors: IndexMap<String, ErrorKind>,
 }
 
@@ -146,6 +151,9 @@ pub(crate) struct OutputFacts {
     pub(crate) path: String,
     pub(crate) rows: u64,
     pub(crate) columns: usize,
+    /// The earlier file at this path, in the run's folder, if the run kept it and wrote a different one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replaced: Option<PathBuf>,
 }
 
 impl Manifest {

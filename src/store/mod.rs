@@ -13,6 +13,7 @@
 
 pub(crate) mod audit;
 mod calls;
+mod changes;
 mod counts;
 mod error;
 mod explain;
@@ -34,6 +35,7 @@ mod stored;
 
 pub(crate) use audit::Audit;
 pub(crate) use calls::{CallRow, PackRow, calls_schema};
+pub(crate) use changes::{Changes, ChangesByModel};
 pub(crate) use counts::{RowCounts, Share, Shares};
 pub(crate) use error::StoreError;
 pub(crate) use explain::{CellRef, Explanation, Row, explain};

@@ -6,6 +6,7 @@
 //!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included; of a transform all rows
 //!   stages/<stage>/part-00000.sum         its checksum
 //!   calls/<stage>-00000.parquet           the calls of the part; the folder can be read as one table
+//!   replaced/<hash>/<file>                an output before a fresh or locked run wrote a different one
 //! ```
 //!
 //! A part is committed when its file and its checksum exist. The file is written under a temporary name, synced and
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::Audit;
 use super::calls::calls_schema;
+use super::changes::ChangesByModel;
 use super::counts::{RowCounts, Share, Shares};
 use super::error::StoreError;
 use crate::plan::Part;
@@ -46,6 +48,8 @@ pub(crate) struct PartFacts {
     pub(crate) audit: Option<Audit>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) replies: Replies,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) changes: ChangesByModel,
 }
 
 impl PartFacts {
@@ -58,6 +62,9 @@ impl PartFacts {
         }
         for (model, builds) in more.replies {
             self.replies.entry(model).or_default().extend(builds);
+        }
+        for (model, changes) in more.changes {
+            *self.changes.entry(model).or_default() += changes;
         }
     }
 }
@@ -127,6 +134,22 @@ impl RunDir {
         Some(CommittedPart { facts, table })
     }
 
+    /// Keeps the file at `output` in this folder before a run replaces it. Returns `None` if there is no file.
+    pub(crate) fn keep_replaced(&self, output: &Path) -> Result<Option<ReplacedFile>, StoreError> {
+        let Some(name) = output.file_name().filter(|_| output.is_file()) else { return Ok(None) };
+        // Outputs in different folders may have equal names.
+        let folder = blake3::hash(output.as_os_str().as_encoded_bytes()).to_hex();
+        let kept = self.root.join("replaced").join(&folder[..8]).join(name);
+        let link = || {
+            std::fs::create_dir_all(kept.parent().unwrap_or(&self.root))?;
+            let _ = std::fs::remove_file(&kept);
+            // A link costs nothing, and some file systems have none.
+            std::fs::hard_link(output, &kept).or_else(|_| std::fs::copy(output, &kept).map(drop))
+        };
+        link().map_err(StoreError::io(&kept))?;
+        Ok(Some(ReplacedFile(kept)))
+    }
+
     pub(crate) fn write_part(&self, stage: &str, part: Part, schema: SchemaRef) -> Result<PartWriter, StoreError> {
         let rows_path = self.part_path(stage, part.number);
         let distinct = vec!["call_key", "prompt", "reply", "probabilities", "latency_ms", "row"];
@@ -152,6 +175,20 @@ fn sum_of(path: &Path) -> std::io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path)?)?;
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// A file that a run has kept before it replaced it.
+pub(crate) struct ReplacedFile(PathBuf);
+
+impl ReplacedFile {
+    /// Returns where the file is kept, or deletes it if `new` has the same bytes.
+    pub(crate) fn unless_equal(self, new: &Path) -> Option<PathBuf> {
+        if sum_of(&self.0).ok()? == sum_of(new).ok()? {
+            let _ = std::fs::remove_file(&self.0);
+            return None;
+        }
+        Some(self.0)
+    }
 }
 
 pub(crate) struct PartWriter {

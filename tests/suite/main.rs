@@ -14,6 +14,7 @@ mod assertions;
 mod bench;
 mod broken;
 mod budget;
+mod changes;
 mod command;
 mod diff;
 mod disk;

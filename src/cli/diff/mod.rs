@@ -43,6 +43,12 @@ impl Diff {
         Ok(if report.differs() { Exit::Failed } else { Exit::Ok })
     }
 
+    /// Compares two files, without examples.
+    pub(super) fn between(a: &Path, b: &Path, terminal: &Terminal) -> Result<DiffReport, Failure> {
+        let diff = Diff { a: a.to_owned(), b: b.to_owned(), key: Vec::new(), examples: 0, format: OutputFormat::Human };
+        diff.report(&argument(a, terminal)?, &argument(b, terminal)?)
+    }
+
     fn report(&self, a: &Argument, b: &Argument) -> Result<DiffReport, Failure> {
         let mut report = DiffReport {
             a: a.words(&self.a),

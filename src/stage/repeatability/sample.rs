@@ -57,15 +57,15 @@ impl Sample {
         Transform { info, work: Box::new(Draw { sample: self, schema }) }
     }
 
-    fn is_asked(&self, batch: &RecordBatch, first: u64) -> Vec<bool> {
+    /// Whether the stage asks about a row of `batch`, whose first row has the number `first`.
+    fn is_asked(&self, batch: &RecordBatch, first: u64) -> impl Fn(usize) -> bool {
         let Asked { stage, when, guards, .. } = &self.asked;
         let guards: Vec<_> = guards.iter().map(|guard| guard.found(batch)).collect();
-        let is_asked = |i: usize| {
+        move |i| {
             let row = Row::new(batch, i, first);
             let holds = || when.as_ref().is_none_or(|when| when.holds(row, &[]) == Ok(true));
             !guards.iter().any(|found| found(i)) && holds() && stage.most_prompts(row) > 0
-        };
-        (0..batch.num_rows()).map(is_asked).collect()
+        }
     }
 }
 
@@ -103,20 +103,21 @@ struct Drawing<'a> {
 impl Drawing<'_> {
     fn draw(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let size = self.draw.sample.asked.rows_per_prompt;
-        let asked = self.draw.sample.is_asked(batch, self.next);
+        let is_asked = self.draw.sample.is_asked(batch, self.next);
         for start in (0..batch.num_rows()).step_by(size) {
             let rows = start..batch.num_rows().min(start + size);
             let first = self.next + start as u64;
             let place = (self.random(batch, start, first), first);
             let is_drawn =
                 self.drawn.len() < self.packs || self.drawn.last_key_value().is_some_and(|(k, _)| place < *k);
-            if !asked[rows.clone()].contains(&true) || !is_drawn {
+            let asked: Vec<bool> = if is_drawn { rows.clone().map(&is_asked).collect() } else { Vec::new() };
+            if !asked.contains(&true) {
                 continue;
             }
             // A slice would keep the whole batch in memory.
             let pack = concat_batches(&batch.schema(), [&batch.slice(start, rows.len())])?;
             let numbers = Int64Array::from_iter_values((first..).take(rows.len()).map(|number| number as i64));
-            let asked = BooleanArray::from(asked[rows].to_vec());
+            let asked = BooleanArray::from(asked);
             let columns = [pack.columns(), &[Arc::new(asked), Arc::new(numbers)]].concat();
             self.drawn.insert(place, RecordBatch::try_new(self.draw.schema.clone(), columns)?);
             if self.drawn.len() > self.packs {

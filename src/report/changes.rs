@@ -1,0 +1,37 @@
+//! Changes in the report of a fresh run: shows for each model how many answers changed.
+
+use std::fmt::Write;
+
+use super::text::number;
+use crate::stats::wilson;
+use crate::store::{Changes, StageTotals};
+
+/// The lines about a stage of a fresh run that sent calls, indented by `width` columns. Empty for other stages.
+pub(crate) fn lines(totals: &StageTotals, width: usize) -> String {
+    let mut out = String::new();
+    for (model, changes) in totals.changes.iter().filter(|(_, changes)| totals.calls > 0 && changes.total() > 0) {
+        let (changed, total) = (changes.changed(), changes.total());
+        let (low, high) = wilson(changed, total);
+        let share = 100.0 * changed as f64 / total as f64;
+        let interval = format!("{share:.1} %, 95 % interval {:.1} to {:.1} %", 100.0 * low, 100.0 * high);
+        let (changed, total) = (number(changed), number(total));
+        let _ = writeln!(
+            out,
+            "{:width$}  {model}: {changed} of {total} answers changed ({interval}){}",
+            "",
+            kinds(*changes)
+        );
+    }
+    out
+}
+
+fn kinds(changes: Changes) -> String {
+    let kinds = [
+        (changes.different, "different"),
+        (changes.newly_failed, "newly failed"),
+        (changes.newly_answered, "newly answered"),
+    ];
+    let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<String> = kinds.map(|(count, what)| format!("{} {what}", number(count))).collect();
+    if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) }
+}
