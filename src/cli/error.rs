@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::signals::stopped;
 use super::terminal::Terminal;
 use crate::bench::BenchError;
-use crate::lock::{Drift, LockFailure, LockMode};
+use crate::lock::{Drift, LockFailure};
 use crate::models::ConnectError;
 use crate::pipeline::PipelineError;
 use crate::plan::PlanError;
@@ -148,8 +148,8 @@ impl From<&LockFailure> for Failure {
             LockFailure::Unreadable(_) => {
                 Failure::new(Exit::Lock, message).help("fix it, or replace it with `--update-lock`")
             }
-            LockFailure::Inputs { drift, mode, .. } => {
-                let flag = if *mode == LockMode::Locked { "without `--locked`" } else { "with `--update-lock`" };
+            LockFailure::Inputs { drift, needs_update, .. } => {
+                let flag = if *needs_update { "with `--update-lock`" } else { "without `--locked`" };
                 Failure::new(Exit::Lock, with(drift))
                     .help(format!("run {flag} to accept the change, or restore the old input"))
                     .note("nothing was sent")

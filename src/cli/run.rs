@@ -105,7 +105,7 @@ impl Run {
         let rows = first_rows(&report.plan, &report.folder, terminal.width());
         rows.iter().for_each(|rows| terminal.note(rows));
         if report.has_failed_rows() {
-            terminal.note(&format!("to retry the failed rows: {}", self.again()));
+            terminal.note(&format!("to retry the failed rows: {}", self.retry()));
         }
         match report.lock.as_ref().map_err(|failure| self.not_locked(failure, report, terminal))? {
             LockChange::Unchanged => {}
@@ -167,6 +167,14 @@ impl Run {
                 "use the spec and the rows of the recorded run, or send the missing calls with `--replay-mode prefer`",
             )
             .note(missing_calls(total, first))
+    }
+
+    /// The command that asks about failed rows again. A replay that sends nothing would only repeat the failures.
+    fn retry(&self) -> String {
+        match self.replay_mode {
+            ReplayMode::Only if self.replay.is_some() => format!("{} --replay-mode prefer", self.again()),
+            _ => self.again(),
+        }
     }
 
     fn again(&self) -> String {

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use super::load::load_lock;
 use super::runtime::env;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
+use crate::lock::committed_counts;
 use crate::pipeline;
 use crate::plan::Selection;
 use crate::report::plan::PlanReport;
 use crate::report::status::StatusReport;
-use crate::store::{Ledger, Manifest, Project, RunDir};
+use crate::store::{Ledger, Manifest, Project, RunDir, State};
 
 /// Shows whether each stage is done, stale, stopped or was never run, why, and how many calls a run would send.
 ///
@@ -35,10 +36,15 @@ impl Status {
             path if path.exists() => Ledger::open(&path)?.count()?,
             _ => (0, 0),
         };
+        let mut manifest = Manifest::read(&dir);
+        if let Some(manifest) = manifest.as_mut().filter(|manifest| manifest.state != State::Done) {
+            // A run that is killed leaves its counts as they were at the start.
+            committed_counts(&preview.plan, &dir, &mut manifest.stages);
+        }
         let report = StatusReport {
             pipeline: preview.plan.spec.name.clone(),
             folder: dir.root().to_owned(),
-            manifest: Manifest::read(&dir),
+            manifest,
             stages,
             answers,
             failed_calls,

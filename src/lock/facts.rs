@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::drift::leaves;
@@ -12,7 +13,7 @@ use crate::plan::Plan;
 use crate::prompt::Message;
 use crate::provider::Call;
 use crate::spec::{TableFormat, TableId, TableSpec};
-use crate::store::{PartFacts, RowCounts, RunDir, read_output};
+use crate::store::{PartFacts, RowCounts, RunDir, StageTotals, read_output};
 use crate::table::column_words;
 
 #[derive(Clone, Debug, Default)]
@@ -214,6 +215,20 @@ fn rows_of(plan: &Plan, dir: &RunDir, input: TableId) -> Option<u64> {
         TableSpec::Stage(stage) => Some(rows_of(plan, dir, stage.input)? * stage.answers.fold()),
         TableSpec::Transform(transform) => Some(dir.committed(&transform.name, 0)?.table.rows()),
     })
+}
+
+/// Sets the counts of rows to those of the committed parts.
+pub(crate) fn committed_counts(plan: &Plan, dir: &RunDir, stages: &mut IndexMap<String, StageTotals>) {
+    for id in plan.stages() {
+        let stage = plan.spec.stage(id);
+        let Some((totals, rows)) = stages.get_mut(stage.name.as_str()).zip(rows_of(plan, dir, stage.input)) else {
+            continue;
+        };
+        let committed = plan.parts(id, rows).filter_map(|part| dir.committed(stage.name.as_str(), part.number));
+        totals.rows = rows;
+        totals.counts = RowCounts::default();
+        committed.for_each(|part| totals.counts += part.facts.counts);
+    }
 }
 
 /// The sums over the parts of a stage; `None` if a part is not committed.

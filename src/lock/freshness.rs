@@ -34,6 +34,8 @@ pub(crate) struct Freshness {
     pub(crate) why: Vec<Drift>,
     /// Calls that a run would send, an upper bound if rows are unknown; `None` if the input's rows are not counted yet.
     pub(crate) to_send: Option<u64>,
+    /// Whether the rows of the last run are kept, so that the ledger is not read.
+    pub(crate) is_kept: bool,
     pub(crate) outlook: Outlook,
 }
 
@@ -96,7 +98,7 @@ pub(crate) fn freshness(
         let kept = parts.is_some_and(|part| part.counts.failed == 0) && concerned(&own).is_empty();
         let sent = plan.rows(plan.spec.stage(i).input).map(|_| outlook.calls.saturating_sub(outlook.from_ledger));
         let to_send = if kept { Some(0) } else { sent };
-        Freshness { name, state, why, to_send, outlook: *outlook }
+        Freshness { name, state, why, to_send, is_kept: kept, outlook: *outlook }
     };
     plan.stages().zip(outlooks).map(stage).collect()
 }

@@ -30,7 +30,7 @@ pub(crate) enum LockFailure {
     #[error(transparent)]
     Unreadable(#[from] LockError),
     #[error("the lock `{path}` does not match the current inputs")]
-    Inputs { path: PathBuf, drift: Vec<Drift>, mode: LockMode },
+    Inputs { path: PathBuf, drift: Vec<Drift>, needs_update: bool },
     #[error("the tables differ from the lock `{path}`")]
     Tables { path: PathBuf, drift: Vec<Drift> },
     #[error(transparent)]
@@ -64,6 +64,8 @@ impl LockKeeper {
 
     pub(crate) fn check(&self, now: &Lock) -> Result<(), LockFailure> {
         let Some(old) = &self.old else { return Ok(()) };
+        let moved = old.moved(now);
+        let needs_update = !moved.is_empty();
         let drift = match self.mode {
             LockMode::Update | LockMode::Ignore => return Ok(()),
             LockMode::Locked => {
@@ -71,11 +73,11 @@ impl LockKeeper {
                 now.assume(&old);
                 old.compare(&now).drift
             }
-            LockMode::Follow => old.moved(now),
+            LockMode::Follow => moved,
         };
         match drift.is_empty() {
             true => Ok(()),
-            false => Err(LockFailure::Inputs { path: self.path.clone(), drift, mode: self.mode }),
+            false => Err(LockFailure::Inputs { path: self.path.clone(), drift, needs_update }),
         }
     }
 

@@ -12,7 +12,7 @@ mod keeper;
 mod prompts;
 
 pub(crate) use drift::{Comparison, Drift};
-pub(crate) use facts::{ModelFacts, before};
+pub(crate) use facts::{ModelFacts, before, committed_counts};
 pub(crate) use file::{Lock, LockError};
 pub(crate) use freshness::{Freshness, Outlook, StageState, freshness};
 pub use keeper::LockMode;

@@ -1,5 +1,6 @@
 //! The report of `fanfold diff`: shows how the inputs and the tables of two runs, locks or tables differ.
 
+use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
 
 use serde::{Serialize, Serializer};
@@ -162,19 +163,29 @@ fn columns_grid(columns: &[&ColumnDiff], matched: u64) -> Vec<Vec<String>> {
 }
 
 fn confusion_grid(confusion: &Confusion) -> Vec<Vec<String>> {
-    let label = |cell: &Cell| match cell {
-        Cell::Null => "(null)".to_owned(),
-        Cell::Text(text) if text.trim().is_empty() => self::cell(cell, LABEL),
-        Cell::Text(text) => cut(&line(text), LABEL),
-        other => self::cell(other, LABEL),
-    };
-    let head = [String::new()].into_iter().chain(confusion.labels.iter().map(label)).collect();
-    let rows = confusion
-        .labels
-        .iter()
-        .zip(&confusion.counts)
-        .map(|(cell, counts)| [label(cell)].into_iter().chain(counts.iter().map(|n| number(*n))).collect());
+    let labels = labels(&confusion.labels);
+    let head = [String::new()].into_iter().chain(labels.iter().cloned()).collect();
+    let rows = labels.iter().zip(&confusion.counts);
+    let rows =
+        rows.map(|(label, counts)| [label.clone()].into_iter().chain(counts.iter().map(|n| number(*n))).collect());
     [head].into_iter().chain(rows).collect()
+}
+
+/// The labels, cut to a length at which they differ. Labels that differ only further on are numbered.
+fn labels(cells: &[Cell]) -> Vec<String> {
+    let cut_to = |most: usize| {
+        let label = |cell: &Cell| match cell {
+            Cell::Null => "(null)".to_owned(),
+            Cell::Text(text) if text.trim().is_empty() => self::cell(cell, most),
+            Cell::Text(text) => cut(&line(text), most),
+            other => self::cell(other, most),
+        };
+        cells.iter().map(label).collect::<Vec<_>>()
+    };
+    let differ = |labels: &Vec<String>| labels.iter().collect::<HashSet<_>>().len() == labels.len();
+    let found = [LABEL, 2 * LABEL, CELL].map(cut_to).into_iter().find(differ);
+    let numbered = || cut_to(LABEL).into_iter().enumerate().map(|(i, label)| format!("{label} ({})", i + 1)).collect();
+    found.unwrap_or_else(numbered)
 }
 
 /// A cell in JSON notation, cut to `most` characters. JSON distinguishes text from null and numbers.
@@ -248,4 +259,21 @@ fn json_column(column: &ColumnDiff) -> Value {
         "name": column.name, "differ": column.differ, "from_null": column.null_in_a, "to_null": column.null_in_b,
         "confusion": confusion, "distance": distance,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_differ_stay_different() {
+        let shown =
+            |texts: &[&str]| labels(&texts.iter().map(|text| Cell::Text((*text).to_owned())).collect::<Vec<_>>());
+        assert_eq!(shown(&["short", "a long label of many words"]), ["short", "a long label of .."]);
+        let near = ["agree to some extent", "agree to some degree"];
+        assert_eq!(shown(&near), near);
+        let far = ["x".repeat(70) + "a", "x".repeat(70) + "b"];
+        let found = shown(&[&far[0], &far[1]]);
+        assert_eq!(found, [format!("{}.. (1)", "x".repeat(16)), format!("{}.. (2)", "x".repeat(16))]);
+    }
 }

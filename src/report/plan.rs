@@ -79,6 +79,10 @@ impl PlanReport {
         let free = free.into_iter().filter(|(rows, _)| *rows > 0);
         let free: String = free.map(|(rows, why)| format!(", {} {why}", count(rows, "row"))).collect();
         let calls = match plan.rows(stage.input) {
+            // Without the build of a model, its calls can't be found.
+            Some(_) if fresh.is_kept && known.from_ledger == 0 => {
+                format!("{}, none needed: the rows are kept{free}", self.calls(stage, at))
+            }
             Some(_) => format!("{}, {} in the ledger{free}", self.calls(stage, at), number(known.from_ledger)),
             None => "calls not known yet".to_owned(),
         };

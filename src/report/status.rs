@@ -53,7 +53,11 @@ impl Display for StatusReport {
                     number(totals.rows.saturating_sub(totals.counts.total())),
                 )?;
             }
-            writeln!(f, "    {}; the ledger holds {}", freshness::words(stage), number(stage.outlook.from_ledger))?;
+            let words = freshness::words(stage);
+            match stage.outlook.from_ledger {
+                0 if stage.is_kept => writeln!(f, "    {words}; its rows are kept")?,
+                found => writeln!(f, "    {words}; the ledger holds {}", number(found))?,
+            }
             f.write_str(&drift::lines(&stage.why, "      "))?;
         }
         writeln!(f, "  ledger: {}, {}", count(self.answers, "answer"), count(self.failed_calls, "failed call"))

@@ -16,7 +16,10 @@ use crate::spec::TableId;
 use crate::stats::wilson;
 use crate::store::{Audit, ErrorKind, Manifest, RefusalTotals, RowCounts, Share, StageTotals};
 
+/// The most characters of a message.
 const MESSAGE: usize = 160;
+/// The most messages that are shown for a kind of failed call.
+const MESSAGES: usize = 3;
 
 pub(crate) fn announcements(plan: &Plan) -> Vec<String> {
     let announcement = |i: TableId| {
@@ -52,7 +55,8 @@ pub(crate) struct RunSummary {
 
 impl RunSummary {
     fn rows_per_second(&self) -> f64 {
-        let done: u64 = self.manifest.stages.values().map(|t| t.counts.total()).sum();
+        let done = |totals: &StageTotals| totals.counts.total().saturating_sub(totals.kept);
+        let done: u64 = self.manifest.stages.values().map(done).sum();
         done as f64 / self.elapsed.as_secs_f64().max(0.001)
     }
 }
@@ -76,8 +80,12 @@ impl Display for RunSummary {
         }
         manifest.refusals.iter().try_for_each(|(model, totals)| writeln!(f, "{model}: {}", refusals(totals)))?;
         let rate = self.rows_per_second();
-        let rate = if rate < 100.0 { format!("{rate:.1}") } else { number(rate.round() as u64) };
-        writeln!(f, "calls table: {}\n{:.1} s, {rate} rows/s", self.calls, self.elapsed.as_secs_f64())
+        let rate = match rate {
+            0.0 => String::new(),
+            rate if rate < 100.0 => format!(", {rate:.1} rows/s"),
+            rate => format!(", {} rows/s", number(rate.round() as u64)),
+        };
+        writeln!(f, "calls table: {}\n{:.1} s{rate}", self.calls, self.elapsed.as_secs_f64())
     }
 }
 
@@ -146,7 +154,10 @@ fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known:
             writeln!(f, "{:width$}  {column:longest$}  {line}", "")?;
         }
     }
-    totals.errors.iter().try_for_each(|(kind, error)| writeln!(f, "{:width$}  {}", "", failures(kind, error)))
+    for (kind, error) in &totals.errors {
+        failures(kind, error).iter().try_for_each(|line| writeln!(f, "{:width$}  {line}", ""))?;
+    }
+    Ok(())
 }
 
 /// One line per label and one for null. Booleans only get a line for true.
@@ -183,15 +194,28 @@ fn refusals(totals: &RefusalTotals) -> String {
     format!("{}; {} waited", calls.collect::<Vec<_>>().join(", "), duration(waited))
 }
 
-fn failures(kind: &str, error: &ErrorKind) -> String {
-    let message: String = error.message.chars().take(MESSAGE).collect();
-    let rows = error.rows.join(", ");
-    let more = if error.count > error.rows.len() as u64 { ", …" } else { "" };
-    let rows = match (error.rows.len(), more) {
-        (1, "") => format!("row {rows}"),
-        _ => format!("rows {rows}{more}"),
+/// A line for each of the first messages of a kind of failed call.
+fn failures(kind: &str, error: &ErrorKind) -> Vec<String> {
+    let ErrorKind { count: all, rows, message, messages } = error;
+    if messages.is_empty() {
+        return vec![failure(kind, *all, rows, message)];
+    }
+    let mut lines: Vec<String> =
+        messages.iter().take(MESSAGES).map(|m| failure(kind, m.count, &m.rows, &m.message)).collect();
+    let rest: u64 = messages.iter().skip(MESSAGES).map(|m| m.count).sum();
+    lines.extend((rest > 0).then(|| format!("{} failed as {kind} with other messages", count(rest, "call"))));
+    lines
+}
+
+fn failure(kind: &str, calls: u64, rows: &[String], message: &str) -> String {
+    let message: String = message.chars().take(MESSAGE).collect();
+    let more = if calls > rows.len() as u64 { ", …" } else { "" };
+    let names = rows.join(", ");
+    let rows = match (rows.len(), more) {
+        (1, "") => format!("row {names}"),
+        _ => format!("rows {names}{more}"),
     };
-    format!("{} failed as {kind}, {rows}: {message}", count(error.count, "call"))
+    format!("{} failed as {kind}, {rows}: {message}", count(calls, "call"))
 }
 
 /// The lines about a stage with packs, indented by `width` columns. Empty for other stages.
@@ -285,6 +309,7 @@ mod tests {
             count,
             rows: rows.iter().map(|row| (*row).to_owned()).collect(),
             message: message.to_owned(),
+            messages: Vec::new(),
         };
         let totals = StageTotals {
             rows: 1234,
@@ -345,7 +370,7 @@ tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
       1 call failed as refused, row id-7: no
       9 calls failed as timeout, rows a, b, c, d, e, …: after 600 s
 calls table: calls
-2.0 s, 617 rows/s
+2.0 s, 607 rows/s
 ";
         assert_eq!(report(manifest()).to_string(), expected);
     }
@@ -364,7 +389,7 @@ calls table: calls
     #[test]
     fn json_has_the_same_numbers() {
         let found = json!(report(manifest()));
-        assert_eq!((&found["state"], &found["rows_per_second"]), (&json!("running"), &json!(617.0)));
+        assert_eq!((&found["state"], &found["rows_per_second"]), (&json!("running"), &json!(607.0)));
         let stage = &found["stages"]["tone"];
         assert_eq!((&stage["needed"], &stage["usd"], &stage["attempts"]), (&json!(2502), &json!(0.1506), &json!(2410)));
         assert_eq!(stage["errors"]["refused"], json!({ "count": 1, "rows": ["id-7"], "message": "no" }));

@@ -13,6 +13,7 @@ mod changes;
 mod dispatch;
 mod engine;
 mod error;
+mod failures;
 mod finish;
 mod job;
 mod label_counts;

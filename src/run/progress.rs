@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::failures::Failures;
 use super::wait::{Wait, Waits};
 use crate::plan::Plan;
 use crate::prompt::Failure;
 use crate::spec::{StageSpec, TableId};
-use crate::store::{Audit, ChangesByModel, ErrorKind, PartFacts, Share, Shares, StageTotals};
+use crate::store::{Audit, ChangesByModel, PartFacts, Share, Shares, StageTotals};
 
-/// The largest number of rows that are named for a kind of failed call.
-const NAMED: usize = 5;
 const NANO: f64 = 1e9;
 
 #[derive(Debug)]
@@ -39,34 +38,6 @@ struct Counters {
     /// The cost in billionths of a US dollar, an integer so that the sum does not depend on the order.
     spent: u64,
     errors: BTreeMap<&'static str, Failures>,
-}
-
-#[derive(Debug, Default)]
-struct Failures {
-    count: u64,
-    /// The first rows by number, with the position of the row's first failed call, the row's name and the message.
-    first: BTreeMap<i64, (usize, String, String)>,
-}
-
-impl Failures {
-    fn add(&mut self, (number, row): (i64, String), place: usize, message: &str) {
-        self.count += 1;
-        // Most rows come after those that are named.
-        let full = self.first.len() == NAMED && self.first.last_key_value().is_some_and(|(last, _)| number > *last);
-        if full || self.first.get(&number).is_some_and(|(known, ..)| *known <= place) {
-            return;
-        }
-        self.first.insert(number, (place, row, message.to_owned()));
-        if self.first.len() > NAMED {
-            self.first.pop_last();
-        }
-    }
-
-    fn entry(&self) -> ErrorKind {
-        let rows = self.first.values().map(|(_, row, _)| row.clone()).collect();
-        let message = self.first.values().next().map(|(.., message)| message.clone());
-        ErrorKind { count: self.count, rows, message: message.unwrap_or_default() }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -230,30 +201,4 @@ fn is_priced(plan: &Plan, stage: &StageSpec) -> bool {
     let own = stage.models.iter().map(|model| plan.spec.model(*model).1);
     let mut all = own.flat_map(|model| model.fallback.iter().map(|other| plan.spec.model(*other).1).chain([model]));
     all.any(|model| model.price.is_some())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_rows_of_a_kind_are_named_in_any_order() {
-        let entry = |order: &[i64]| {
-            let mut failures = Failures::default();
-            for number in order {
-                for place in [1, 0] {
-                    failures.add((*number, format!("k{number}")), place, &format!("{number}.{place}"));
-                }
-            }
-            failures.entry()
-        };
-        let expected = ErrorKind {
-            count: 16,
-            rows: ["k1", "k2", "k3", "k4", "k5"].map(str::to_owned).to_vec(),
-            message: "1.0".to_owned(),
-        };
-        for order in [[1, 2, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3, 2, 1], [5, 1, 8, 2, 7, 3, 6, 4]] {
-            assert_eq!(entry(&order), expected);
-        }
-    }
 }

@@ -41,6 +41,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
             spec.add_table(TableSpec::Source(SourceSpec { name: name.clone(), source, relation }));
         }
     }
+    resolver.same_populations(&spec);
     for name in resolver.graph(&raw) {
         resolver.stage(&mut spec, &raw, &name);
     }
@@ -72,6 +73,21 @@ impl Resolver<'_> {
     /// Returns the table called `name`, if its columns are known. `at` is the path of the name.
     pub(super) fn find(&self, spec: &Spec, at: &Path, name: &str) -> Option<TableId> {
         spec.find(name).filter(|_| !self.problems.is_distrusted(at))
+    }
+
+    /// Warns about populations whose rows are drawn alike, so that both contain the same people.
+    fn same_populations(&mut self, spec: &Spec) {
+        let populations = spec.sources().filter_map(|(_, source)| Some((&source.name, source.source.population()?)));
+        let populations: Vec<_> = populations.map(|(name, population)| (name, population.draws())).collect();
+        for (i, (name, draws)) in populations.iter().enumerate() {
+            let Some((other, _)) = populations[..i].iter().find(|(_, others)| others == draws) else { continue };
+            let message = format!(
+                "`{name}` contains the same people as `{other}`: both have the same seed and the same characteristics"
+            );
+            self.problems
+                .warning("same-population", Path::of(["sources", name.as_str()]), message)
+                .help("give one of them its own `seed`, unless the same people are meant");
+        }
     }
 
     pub(super) fn inside(&mut self, at: Path, path: &str) -> bool {

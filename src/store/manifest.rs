@@ -141,6 +141,18 @@ pub(crate) struct ErrorKind {
     pub(crate) count: u64,
     #[serde(default)]
     pub(crate) rows: Vec<String>,
+    /// The message of the first row.
+    pub(crate) message: String,
+    /// The messages, if there are several, the most frequent one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) messages: Vec<ErrorMessage>,
+}
+
+/// The failed calls with one message, apart from numbers in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ErrorMessage {
+    pub(crate) count: u64,
+    pub(crate) rows: Vec<String>,
     pub(crate) message: String,
 }
 

@@ -44,7 +44,7 @@ pub(crate) use gc::gc;
 pub(crate) use import::import;
 pub(crate) use ledger::{Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
-    ErrorKind, Manifest, ModelEntry, OutputFacts, RefusalTotals, SourceEntry, StageShape, StageTotals, State,
+    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, SourceEntry, StageShape, StageTotals, State,
     TransformEntry,
 };
 pub(crate) use merge::{MergeCounts, merge};

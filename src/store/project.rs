@@ -133,12 +133,25 @@ pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
 fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let found = absolute.ancestors().find_map(|a| Some((a.canonicalize().ok()?, absolute.strip_prefix(a).ok()?)));
-    found.map_or(absolute.clone(), |(real, rest)| real.join(rest))
+    // Joining an empty path would add a slash.
+    found.map_or(absolute.clone(), |(real, rest)| real.join(rest).components().collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_also_holds_when_its_path_has_been_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project::of(folder.path());
+        let run = folder.path().join("runs/a");
+        let held = project.lock(&run, "a run").unwrap();
+        std::fs::create_dir_all(&run).unwrap();
+        assert!(project.lock(&run, "a run").is_err());
+        drop(held);
+        assert!(project.lock(&run, "a run").is_ok());
+    }
 
     #[test]
     fn the_error_names_the_process_that_holds_the_lock() {

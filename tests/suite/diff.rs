@@ -236,6 +236,7 @@ fn added_columns_and_failed_rows_are_reported() {
     assert_eq!((&table["columns_only_in_a"], &table["columns_only_in_b"]), (&json!([]), &json!(["sure: boolean"])));
     assert_eq!((&table["rows"]["differ"], &column(table, "label")["to_null"]), (&json!(1), &json!(1)));
     assert_eq!(column(table, "tone_error")["from_null"], 1);
+    assert_eq!(column(table, "tone_error")["confusion"], Value::Null, "messages are not classes");
     let labels = &column(table, "label")["confusion"];
     assert_eq!(labels["labels"], json!(["negative", "neutral", "positive", null]));
     assert_eq!(labels["counts"], json!([[1, 0, 0, 1], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]));

@@ -29,6 +29,42 @@ fn undisturbed(spec: &str) -> Vec<u8> {
     project.bytes(OUT)
 }
 
+#[test]
+fn the_status_of_a_killed_run_counts_its_committed_parts() {
+    let held = |asked: &crate::server::Asked, _: usize| {
+        let late = ["Speech 10,", "Speech 11,"].iter().any(|text| asked.question().contains(text));
+        if late { Say::Late(60_000, Box::new(Say::Default)) } else { Say::Default }
+    };
+    let server = Server::new().script(held).start();
+    let text = spec(&format!("models = [\"llama\"]\nworkers = 1\nbatch_size = 2\nchunk_size = 5\n{TYPED}"));
+    let project = project(&server, &text, 30);
+    let running = project.spawn(&RUN);
+    assert!(server.wait_requests(12), "it never came so far");
+    std::thread::sleep(ON_DISK * 4);
+    let status = || project.run(&["status", "pipeline.toml"]).exits(0).stdout;
+    let counts = "30 rows = 10 answered + 0 failed + 0 skipped + 20 open";
+    let found = status();
+    assert!(found.contains("running") && found.contains(counts), "{found}");
+    running.kill();
+    let found = status();
+    assert!(found.contains("stopped: a run would send 20 calls") && found.contains(counts), "{found}");
+}
+
+#[test]
+fn a_finished_run_is_planned_without_the_build_of_its_model() {
+    let server = Server::new().start();
+    let project = project(&server, &spec(&format!("models = [\"llama\"]\n{TYPED}")), 30);
+    project.run(&RUN).exits(0);
+    let ran = project.run(&RUN).exits(0).says("0 calls sent, 30 rows kept from before");
+    assert!(!ran.stderr.contains("rows/s"), "nothing was asked: {}", ran.stderr);
+    // Another address, where no build is known.
+    let project = project.env("OLLAMA_HOST", "http://127.0.0.1:9");
+    let plan = project.run(&["plan", "pipeline.toml"]).exits(0).stdout;
+    assert!(plan.contains("at most 30 calls, none needed: the rows are kept;"), "{plan}");
+    let status = project.run(&["status", "pipeline.toml"]).exits(0).stdout;
+    assert!(status.contains("done: a run would send 0 calls; its rows are kept"), "{status}");
+}
+
 /// How many requests were for a call that had been asked before.
 fn repeated(server: &Server) -> usize {
     server.times_asked().values().map(|times| times - 1).sum()

@@ -130,13 +130,15 @@ fn locked_refuses_before_the_first_call() {
         ran
     };
     edit(&project, "pipeline.toml", "What is the tone?", "Which tone?");
-    locked("stages.tone.settings");
+    locked("stages.tone.settings").says("run without `--locked` to accept the change");
     project.write("pipeline.toml", study());
     edit(&project, "data.csv", "Speech 3", "Speech three");
     locked("sources.speeches.content");
     edit(&project, "data.csv", "Speech three", "Speech 3");
     server.rebuild(|build| build.digest = "f".to_owned());
-    locked("models.llama.build.digest");
+    // A run without `--locked` would stop too.
+    let ran = locked("models.llama.build.digest").says("run with `--update-lock` to accept the change");
+    assert!(!ran.stderr.contains("without `--locked`"), "{}", ran.stderr);
     server.rebuild(|build| *build = Default::default());
     edit(&project, LOCK, "calls = \"", "calls = \"old-");
     project.run(&["run", "pipeline.toml", "--locked"]).exits(5).says("tool.calls");

@@ -182,3 +182,34 @@ fn the_schema_knows_the_shapes() {
         assert_eq!(checker.is_valid(&json_of("pipeline.toml", text)), right, "{text}");
     }
 }
+
+#[test]
+fn the_same_people_twice_are_reported() {
+    let waves = |second: &str| {
+        format!(
+            r#"
+seed = 3
+[sources.wave1]
+type = "population"
+n = 40
+fixed_values = {{ wave = 1 }}
+characteristics = {{ child = [true, false] }}
+[sources.wave2]
+type = "population"
+{second}
+"#
+        )
+    };
+    let validate = |second: &str| Project::new().spec(&waves(second)).run(&["validate", "pipeline.toml"]).exits(0);
+    let children = "characteristics = { child = [true, false] }";
+    let message = "`wave2` contains the same people as `wave1`: both have the same seed and the same characteristics";
+    for same in ["n = 40", "n = 60\nfixed_values = { wave = 2 }", "n = 40\nseed = 3"] {
+        validate(&format!("{same}\n{children}")).says(message).says("give one of them its own `seed`");
+    }
+    for other in
+        [&format!("n = 40\nseed = 4\n{children}"), "n = 40\ncharacteristics = { child = { true = 0.2, false = 0.8 } }"]
+    {
+        let ran = validate(other);
+        assert!(!ran.stderr.contains("same people"), "{other}: {}", ran.stderr);
+    }
+}

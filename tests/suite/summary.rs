@@ -197,3 +197,31 @@ path = "out/talk.parquet"
     assert_eq!(counts(&shares["glad"]), glad);
     assert_eq!(shares.as_object().expect("shares").len(), 2);
 }
+
+#[test]
+fn failures_of_one_kind_are_shown_by_message() {
+    let server = Server::new().models(&["one", "two"]).script(|asked, _| {
+        let number = |n: usize| asked.question().contains(&format!("Text {n}."));
+        let refused =
+            |message: &str| Say::Status { code: 400, retry_after: None, body: json!({ "error": message }).to_string() };
+        match asked.model.as_str() {
+            "one" if number(1) || number(5) || number(7) => refused("the image of 17 bytes is broken"),
+            "one" if number(2) => refused("the image of 4 bytes is broken"),
+            "one" if number(3) || number(4) => refused("this topic is not allowed"),
+            _ => Say::Json(json!({ "tone": "glad", "war": false, "why": "so" })),
+        }
+    });
+    let server = server.start();
+    let project = project(&server, &spec("", "fanout = true"), &[]);
+    let ran = project.run(&RUN).exits(0);
+    let ran = ran.says("4 calls failed as rejected, rows k01, k02, k05, k07: ").says("the image of 17 bytes is broken");
+    let ran = ran.says("2 calls failed as rejected, rows k03, k04: ").says("this topic is not allowed");
+    let summary: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let rejected = &summary["stages"]["tone"]["errors"]["rejected"];
+    assert_eq!((&rejected["count"], &rejected["rows"]), (&json!(6), &json!(["k01", "k02", "k03", "k04", "k05"])));
+    assert_eq!(rejected["messages"][1]["rows"], json!(["k03", "k04"]));
+    // A replay only repeats the failures, unless it may ask.
+    project.run(&["ledger", "export", "pipeline.toml", "-o", "calls.parquet"]).exits(0);
+    let again = project.run(&["run", "pipeline.toml", "--replay", "calls.parquet"]).exits(0);
+    again.says("to retry the failed rows: fanfold run pipeline.toml --replay calls.parquet --replay-mode prefer\n");
+}

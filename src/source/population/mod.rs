@@ -79,6 +79,17 @@ impl Source for Population {
     }
 }
 
+impl Population {
+    /// Everything that a row depends on, except its number and the fixed values.
+    pub(crate) fn draws(&self) -> serde_json::Value {
+        let mut meaning = self.meaning();
+        for key in ["n", "fixed"] {
+            meaning[key].take();
+        }
+        meaning
+    }
+}
+
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -64,7 +64,9 @@ struct Labels {
 impl Tally {
     pub(crate) fn new(name: &str, a: &DataType, b: &DataType) -> Self {
         let number = |kind: &DataType| kind.is_integer() || kind.is_floating();
-        let labels = a == b && matches!(a, DataType::Utf8 | DataType::Boolean);
+        // Messages of failed calls are not classes.
+        let is_error = name.ends_with("_error") || name.contains("_error_");
+        let labels = a == b && (*a == DataType::Boolean || *a == DataType::Utf8 && !is_error);
         Tally {
             diff: ColumnDiff { name: name.to_owned(), ..ColumnDiff::default() },
             labels: labels.then(Labels::default),
