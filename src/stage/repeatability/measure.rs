@@ -8,7 +8,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::stage::transform::{Pass, Transform, TransformInfo, Work};
+use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
 use crate::stats::{kappa, wilson};
 use crate::table::{Cell, Row};
 
@@ -152,7 +152,7 @@ impl Pass for Comparing<'_> {
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
-        let rows = table(self.of, &self.tallies).map_err(|error| error.to_string())?;
+        let rows = table(self.of, &self.tallies).map_err(sentence)?;
         Ok(vec![rows])
     }
 }

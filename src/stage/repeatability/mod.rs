@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::transform::{Repeats, Transform, TransformConfig, TransformContext, kind};
+use super::transform::{Repeats, Transform, TransformConfig, TransformContext};
 use crate::document::Problems;
 use crate::registry::Kind;
 
@@ -19,7 +19,7 @@ pub(crate) use measure::{Measure, MeasuredColumn};
 pub(crate) use sample::{Asked, Sample};
 
 pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
-    kind::<Repeatability>(measure::KIND, "How often the models of a stage give the same answer again.");
+    Kind::new::<Repeatability>(measure::KIND, "How often the models of a stage give the same answer again.");
 
 /// How often the models of a stage give the same answer again (test-retest). A sample of rows is asked a second time,
 /// with the same request. The table has a row for each model and column: `stage`, `model`, `column`, `n` (rows with

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::prompt::BoundCondition;
 use crate::random::Streams;
 use crate::stage::Stage;
-use crate::stage::transform::{Pass, Transform, TransformInfo, Work};
+use crate::stage::transform::{Pass, Transform, TransformInfo, Work, sentence};
 use crate::table::{Cutter, Guard, ROW_NUMBER, Row};
 
 /// The hidden column that shows whether the stage asks about a row. A pack may contain rows that it skips.
@@ -140,17 +140,17 @@ impl Drawing<'_> {
 
 impl Pass for Drawing<'_> {
     fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
-        let packs = self.cutter.push(batch.clone()).map_err(|error| error.to_string())?;
-        packs.iter().try_for_each(|packs| self.draw(packs)).map_err(|error| error.to_string())?;
+        let packs = self.cutter.push(batch.clone()).map_err(sentence)?;
+        packs.iter().try_for_each(|packs| self.draw(packs)).map_err(sentence)?;
         Ok(Vec::new())
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
         let rest = self.cutter.finish();
-        rest.iter().try_for_each(|rest| self.draw(rest)).map_err(|error| error.to_string())?;
+        rest.iter().try_for_each(|rest| self.draw(rest)).map_err(sentence)?;
         let mut packs: Vec<((u64, u64), RecordBatch)> = std::mem::take(&mut self.drawn).into_iter().collect();
         packs.sort_by_key(|((_, first), _)| *first);
         let rows = concat_batches(&self.draw.schema, packs.iter().map(|(_, pack)| pack));
-        Ok(vec![rows.map_err(|error| error.to_string())?])
+        Ok(vec![rows.map_err(sentence)?])
     }
 }
