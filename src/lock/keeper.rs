@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::facts::parts_of;
 use super::{Comparison, Drift, Lock, LockError};
 use crate::plan::Plan;
-use crate::store::{Project, RunDir, StoreError};
+use crate::spec::TableId;
+use crate::store::{ChangesByModel, Project, RunDir, StoreError};
 
 /// How a run uses the lock next to its spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,14 +109,19 @@ pub(crate) struct Verified {
     /// The facets that cannot be checked in this environment.
     pub(crate) unchecked: Vec<String>,
     pub(crate) same: usize,
+    /// For each stage of a fresh run, the answers that it changed.
+    pub(crate) changes: Vec<(String, ChangesByModel)>,
 }
 
 /// `now` is the lock that a run of `plan` would start with. Streams each output file once.
 pub(crate) fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project) -> Verified {
-    now.add_counts(plan, &RunDir::new(project.run(&plan.run_name())));
+    let dir = RunDir::new(project.run(&plan.run_name()));
+    now.add_counts(plan, &dir);
     now.add_outputs(plan);
     let (old, mut new) = (lock.facets(), now.facets());
     let unchecked = new.assume(&old);
     let Comparison { drift, same } = old.compare(&new);
-    Verified { drift, same: same - unchecked.len(), unchecked }
+    let changed = |id: TableId| Some((plan.spec.stage(id).name.to_string(), parts_of(plan, &dir, id)?.changes));
+    let changes = plan.stages().filter_map(changed).filter(|(_, changes)| !changes.is_empty()).collect();
+    Verified { drift, same: same - unchecked.len(), unchecked, changes }
 }

@@ -4,23 +4,19 @@ use std::fmt::Write;
 
 use super::text::number;
 use crate::stats::wilson;
-use crate::store::{Changes, StageTotals};
+use crate::store::{Changes, ChangesByModel};
 
-/// The lines about a stage of a fresh run that sent calls, indented by `width` columns. Empty for other stages.
-pub(crate) fn lines(totals: &StageTotals, width: usize) -> String {
+/// One line per model, indented by `width` columns.
+pub(crate) fn lines(changes: &ChangesByModel, width: usize) -> String {
     let mut out = String::new();
-    for (model, changes) in totals.changes.iter().filter(|(_, changes)| totals.calls > 0 && changes.total() > 0) {
+    for (model, changes) in changes.iter().filter(|(_, changes)| changes.total() > 0) {
         let (changed, total) = (changes.changed(), changes.total());
         let (low, high) = wilson(changed, total);
         let share = 100.0 * changed as f64 / total as f64;
         let interval = format!("{share:.1} %, 95 % interval {:.1} to {:.1} %", 100.0 * low, 100.0 * high);
         let (changed, total) = (number(changed), number(total));
-        let _ = writeln!(
-            out,
-            "{:width$}  {model}: {changed} of {total} answers changed ({interval}){}",
-            "",
-            kinds(*changes)
-        );
+        let _ =
+            writeln!(out, "{:width$}{model}: {changed} of {total} answers changed ({interval}){}", "", kinds(*changes));
     }
     out
 }

@@ -145,7 +145,9 @@ fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known:
     let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
     let money = totals.usd.map_or(String::new(), |usd| format!(", {usd:.*} usd", if usd < 1.0 { 4 } else { 2 }));
     writeln!(f, "{:width$}  {}; {tokens}{money}", "", parts.join(", "))?;
-    f.write_str(&changes::lines(totals, width))?;
+    if totals.calls > 0 {
+        f.write_str(&changes::lines(&totals.changes, width + 2))?;
+    }
     f.write_str(&packing(totals, width))?;
     let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (column, share) in &totals.shares {

@@ -4,10 +4,10 @@ use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::drift;
 use super::text::count;
+use super::{changes, drift};
 use crate::lock::Verified;
 
 const NAMED: usize = 6;
@@ -20,7 +20,7 @@ pub(crate) struct VerificationReport {
 
 impl Display for VerificationReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Verified { drift, unchecked, same } = &self.verified;
+        let Verified { drift, unchecked, same, changes } = &self.verified;
         let lock = self.lock.display();
         write!(f, "pipeline {}: {} as {lock} says", self.pipeline, count(*same as u64, "facet"))?;
         match drift.len() {
@@ -37,6 +37,9 @@ impl Display for VerificationReport {
             writeln!(f, "  not checked: {named}{more}")?;
         }
         if drift.iter().any(|drift| drift.facet.starts_with("outputs.") && drift.facet.ends_with(".content")) {
+            for (stage, changes) in changes {
+                write!(f, "  stage {stage}, run with `--fresh`:\n{}", changes::lines(changes, 4))?;
+            }
             writeln!(
                 f,
                 "  to see the changed cells, compare the file with a table of the recorded run: `fanfold diff A B`; \
@@ -49,10 +52,12 @@ impl Display for VerificationReport {
 
 impl Serialize for VerificationReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Verified { drift, unchecked, same } = &self.verified;
+        let Verified { drift, unchecked, same, changes } = &self.verified;
+        let changes: Map<String, Value> = changes.iter().map(|(stage, of)| (stage.clone(), json!(of))).collect();
         let value = json!({
             "schema_version": 1, "pipeline": self.pipeline, "lock": self.lock, "verified": drift.is_empty(),
             "same": same, "drift": drift, "not_checked": unchecked,
+            "changes": changes,
         });
         value.serialize(serializer)
     }

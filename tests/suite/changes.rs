@@ -145,9 +145,16 @@ fn a_locked_run_and_verify_say_where_the_cells_differ() {
     assert!(ran.stderr.contains("Cohen's kappa"), "{}", ran.stderr);
     let verify = project.run(&["verify", "pipeline.toml"]).exits(5);
     assert!(verify.stdout.contains("`fanfold diff A B`") && verify.stdout.contains("--replay"), "{}", verify.stdout);
-    // With the same answers there is nothing to say.
+    // With the same answers as in the lock, the tables are the same.
     let project = project.env("OLLAMA_HOST", &first.url());
     let ran = project.run(&["run", "pipeline.toml", "--locked", "--fresh"]).exits(0);
     let ran = ran.says("llama: 3 of 12 answers changed");
     assert!(!ran.stderr.contains("matched by"), "{}", ran.stderr);
+    let found = project.run(&["verify", "pipeline.toml"]).exits(0).stdout;
+    assert!(!found.contains("answers changed"), "{found}");
+    // `verify` also knows how many answers of the last fresh run changed.
+    let project = project.env("OLLAMA_HOST", &second.url());
+    project.run(&["run", "pipeline.toml", "--locked", "--fresh"]).exits(5).says("llama: 3 of 12 answers changed");
+    let found = project.run(&["verify", "pipeline.toml"]).exits(5).stdout;
+    assert!(found.contains("stage tone, run with `--fresh`:\n    llama: 3 of 12 answers changed (25.0 %"), "{found}");
 }
