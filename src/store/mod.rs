@@ -44,8 +44,8 @@ pub(crate) use gc::gc;
 pub(crate) use import::import;
 pub(crate) use ledger::{Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
-    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, SourceEntry, StageShape, StageTotals, State,
-    TransformEntry,
+    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, SourceEntry, StageShape, StageTotals,
+    State, TransformEntry,
 };
 pub(crate) use merge::{MergeCounts, merge};
 pub(crate) use output::write as write_output;
