@@ -60,9 +60,12 @@ impl Attempts<'_> {
                     return Some(Ok((reply, answer)));
                 }
                 Outcome::Retry { failed, delay, counts, again } => {
-                    match counts {
-                        true => self.count(pass, &failed, tally.attempts - sent)?,
-                        false => pass.step_back(),
+                    if counts {
+                        self.count(pass, &failed, tally.attempts - sent)?;
+                    }
+                    // A call that waits holds neither a lane nor the permission that another lane waits for.
+                    if !counts || !delay.is_zero() {
+                        pass.step_back();
                     }
                     tally.counted += u32::from(counts);
                     tally.note(failed);
