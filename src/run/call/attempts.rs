@@ -60,17 +60,14 @@ impl Attempts<'_> {
                     return Some(Ok((reply, answer)));
                 }
                 Outcome::Retry { failed, delay, counts, again } => {
-                    if counts {
-                        self.count(pass, &failed, tally.attempts - sent)?;
-                    }
-                    // A call that waits holds neither a lane nor the permission that another lane waits for.
-                    if !counts || !delay.is_zero() {
-                        pass.step_back();
+                    match counts {
+                        true => self.count(pass, &failed, tally.attempts - sent)?,
+                        false => pass.step_back(),
                     }
                     tally.counted += u32::from(counts);
                     tally.note(failed);
                     conversation.again = again.or(conversation.again);
-                    self.wait(delay).await?;
+                    self.wait(delay, pass).await?;
                 }
                 Outcome::Shorten(failed) => {
                     let Some((prompt, left_out)) = self.shorter(&mut shortening) else {
@@ -123,11 +120,13 @@ impl Attempts<'_> {
     }
 
     /// Returns `None` if the run stops.
-    async fn wait(&self, delay: Duration) -> Option<()> {
-        if delay.is_zero() {
-            return Some(());
+    async fn wait(&self, delay: Duration, pass: &Pass<'_>) -> Option<()> {
+        let (stop, sleep) = (&self.admission.stop, tokio::time::sleep(delay));
+        match delay.is_zero() || pass.is_held() {
+            // Calls on other lanes may wait for the permission, so the call keeps its lane.
+            true => stop.unless_draining(sleep).await,
+            false => stop.unless_draining(self.request.lane.park(sleep)).await,
         }
-        self.admission.stop.unless_draining(self.request.lane.park(tokio::time::sleep(delay))).await
     }
 
     /// The prompt shortened once more, and the total number of characters left out.

@@ -130,6 +130,10 @@ impl Pass<'_> {
         }
     }
 
+    pub(crate) fn is_held(&self) -> bool {
+        self.permit.is_some() && !self.first.is_over()
+    }
+
     /// Lets another call go first, for example while the server refuses this one.
     pub(crate) fn step_back(&mut self) {
         self.permit = None;
