@@ -72,6 +72,7 @@
 //! | task | place |
 //! |---|---|
 //! | add a stage type that asks models, or one that makes tables without a model | the lists `STAGES` and `TRANSFORMS` in `src/stage/mod.rs`; `src/stage/filter.rs` is a small example |
+//! | add an option of a model, such as `top_k` | a field in `src/provider/options.rs`, and `option_field` of the providers |
 //! | work around a quirk of an OpenAI-compatible server | a row in `src/provider/openai/quirks.rs` |
 //! | change when a failed call is retried | `src/run/call/retry.rs` |
 //! | add a column to the calls table | a row of `COLUMNS` in `src/store/calls.rs` |

@@ -11,6 +11,7 @@ use super::plan::{PlanFormat, show};
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
+use crate::inventory::check_files;
 use crate::lock::{LockChange, LockFailure, LockMode};
 use crate::pipeline::{Options, Ready, Report, Started};
 use crate::plan::Selection;
@@ -77,7 +78,10 @@ impl Run {
             None => Recall::Ledger,
         };
         let options = Options { selection, recall, lock: self.lock_mode() };
-        let ready = Ready::new(load_spec(&self.spec, terminal)?, &self.spec, &options)?;
+        let spec = load_spec(&self.spec, terminal)?;
+        let notes = check_files(&spec, &env).into_iter().filter(|problem| !problem.is_error());
+        notes.for_each(|note| terminal.note(&format!("note: {}", note.message)));
+        let ready = Ready::new(spec, &self.spec, &options)?;
         let (report, waits) = block_on(watched(ready, terminal))?;
         self.show(&report, &waits, terminal)
     }
@@ -109,6 +113,14 @@ impl Run {
         }
         match report.lock.as_ref().map_err(|failure| self.not_locked(failure, report, terminal))? {
             LockChange::Unchanged => {}
+            LockChange::Reported(path, changed) => {
+                let lines = drift::lines(changed, "  ");
+                terminal.note(&format!(
+                    "{} still holds, but not all is as it was:\n{}",
+                    path.display(),
+                    lines.trim_end()
+                ));
+            }
             LockChange::Ignored(path) => {
                 terminal.note(&format!("{} is not written: only some rows or stages were run", path.display()));
             }

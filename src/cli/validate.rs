@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::output::on_github;
+use super::runtime::env;
 use super::{Exit, Failure, Terminal};
+use crate::document::Diagnostic;
+use crate::inventory::check_files;
 use crate::report::diagnostics;
 use crate::spec::load::{Loaded, load};
 
 /// Checks specs and shows every problem: unknown fields and names, templates that use unknown columns, missing files.
 ///
-/// Reads the specs, the headers of their sources and their prompt files. Sends and writes nothing.
+/// Reads the specs, their prompt files, and the headers of their sources and of the model files of embedded models. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Validate {
     /// The specs.
@@ -41,9 +44,11 @@ impl Validate {
         let mut exit = Exit::Ok;
         for path in &self.specs {
             match load(path) {
-                Ok(loaded) => {
+                Ok(mut loaded) => {
+                    let files = loaded.spec.as_ref().map(|spec| check_files(spec, &env));
+                    loaded.problems.extend(files.into_iter().flatten());
                     format.write(&loaded, terminal);
-                    if loaded.spec.is_none() {
+                    if loaded.problems.iter().any(Diagnostic::is_error) {
                         exit = Exit::Spec;
                     }
                 }

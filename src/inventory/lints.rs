@@ -4,6 +4,7 @@
 //! variables of this process are read, which may differ from those that the server was started with.
 //! To add a hint, add a method of `Lints` and call it in [`hints`].
 
+use super::files::unused;
 use super::servers::{Need, Surveyed};
 use crate::plan::routing;
 use crate::provider::{DEFAULT_NUM_CTX, Env, Listed};
@@ -29,6 +30,9 @@ pub(crate) fn hints(spec: &Spec, surveyed: &[Surveyed], env: Env<'_>, memory: Op
             lints.several_models();
         }
         for need in &server.needs {
+            if let Some(message) = unused(&need.id, &need.unused) {
+                lints.add("unused_modelfile", &need.model, message);
+            }
             let Some(listed) = &need.listed else { continue };
             lints.context(need, listed);
             lints.size(need, listed, memory.filter(|_| is_local));

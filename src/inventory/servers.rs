@@ -22,6 +22,8 @@ pub(crate) struct Need {
     pub(crate) id: String,
     pub(crate) listed: Option<Listed>,
     pub(crate) lack: Option<Lack>,
+    /// What the provider does not use of a Modelfile.
+    pub(crate) unused: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,11 +54,19 @@ async fn server(spec: &Spec, name: &str, indices: &[usize], env: Env<'_>) -> Sur
     let endpoint = &spec.endpoints[name].endpoint;
     let need = |index: &usize| {
         let (model, known) = spec.model(*index);
-        Need { model: model.to_string(), index: *index, id: known.model.id.clone(), listed: None, lack: None }
+        Need {
+            model: model.to_string(),
+            index: *index,
+            id: known.model.id.clone(),
+            listed: None,
+            lack: None,
+            unused: Vec::new(),
+        }
     };
     let mut needs: Vec<Need> = indices.iter().map(need).collect();
     let name = name.to_owned();
-    let provider = match endpoint.connect(&ConnectContext { env, folder: &spec.folder }) {
+    let context = ConnectContext { env, folder: &spec.folder };
+    let provider = match endpoint.connect(&context) {
         Ok(provider) => provider,
         Err(error) => {
             let lack = Lack { message: error.message, help: error.help };
@@ -69,9 +79,13 @@ async fn server(spec: &Spec, name: &str, indices: &[usize], env: Env<'_>) -> Sur
     if let Ok(inventory) = &inventory {
         for (at, need) in needs.iter_mut().enumerate() {
             need.listed = inventory.asked.get(at).cloned().flatten();
-            if need.listed.is_none() {
-                need.lack = lack(spec, need, provider.as_ref()).await;
-            }
+            let examined = endpoint.examine(&need.id, &context);
+            need.unused = examined.unused;
+            need.lack = match examined.error {
+                Some(error) => Some(Lack { message: error.message, help: error.help }),
+                None if need.listed.is_none() => lack(spec, need, provider.as_ref()).await,
+                None => None,
+            };
         }
     }
     Surveyed { name, kind: provider.kind(), endpoint: Some(provider.endpoint()), inventory, needs }

@@ -35,6 +35,7 @@ fn surveyed(spec: &Spec, name: &str, inventory: Inventory, needs: &[(&str, Liste
         id: listed.id.clone(),
         listed: Some(listed.clone()),
         lack: None,
+        unused: Vec::new(),
     };
     let kind = spec.endpoints[name].endpoint.kind();
     let needs = needs.iter().map(need).collect();
@@ -97,6 +98,14 @@ fn models_that_take_turns() {
     // By default models of one Ollama are asked one after the other.
     let usual = spec("", "", &BOTH.replace("order = \"row-major\"", ""));
     assert_eq!(kinds(&usual, &server, &one, None), [""; 0]);
+}
+
+#[test]
+fn what_a_modelfile_adds_in_vain() {
+    let spec = spec("", "", LLAMA);
+    let mut server = surveyed(&spec, "here", local(), &[("llama", listed("llama3.2"))]);
+    server.needs[0].unused = vec!["SYSTEM".to_owned(), "PARAMETER (top_k = 20)".to_owned()];
+    assert_eq!(kinds(&spec, &server, &[("OLLAMA_NUM_PARALLEL", "16")], None), ["unused_modelfile llama"]);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::file::Lock;
 
+const SERVICE: &str = ".build.service";
+
 /// The tables of a lock, causes before results.
 const ORDER: [&str; 7] = ["tool", "spec", "sources", "models", "reshapes", "stages", "outputs"];
 
@@ -59,7 +61,19 @@ impl Facets {
             old: value(&old, name),
             new: value(&new, name),
         });
-        let mut drift: Vec<Drift> = drift.filter(|drift| drift.old != drift.new).collect();
+        // Older versions named the quantisation of a model file otherwise. The same weights have the same one.
+        let is_name = |facet: &str| {
+            let same = |model: &str, field: &str| {
+                let facet = format!("models.{model}.{field}");
+                old.get(&*facet).filter(|value| new.get(&*facet) == Some(value)).copied()
+            };
+            let model = facet.strip_prefix("models.").and_then(|rest| rest.strip_suffix(".build.quantization"));
+            model.is_some_and(|model| {
+                same(model, "provider") == Some("embedded") && same(model, "build.digest").is_some()
+            })
+        };
+        let changed = |drift: &Drift| drift.old != drift.new && !is_name(&drift.facet);
+        let mut drift: Vec<Drift> = drift.filter(changed).collect();
         drift.sort_by_key(|drift| ORDER.iter().position(|table| drift.facet.split('.').next() == Some(*table)));
         let gone = drift.iter().filter(|drift| drift.old.is_some()).count();
         Comparison { drift, same: old.len() - gone }
@@ -69,20 +83,36 @@ impl Facets {
 impl Lock {
     pub(crate) fn facets(&self) -> Facets {
         let tree = serde_json::to_value(self).unwrap_or_default();
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let value = |leaf: &Value| match leaf {
-            Value::Null => None,
-            Value::Array(items) => Some(items.iter().map(text).collect::<Vec<_>>().join(", ")),
-            other => Some(text(other)),
-        };
         let mut facets = Vec::new();
         for table in ORDER {
             for (key, inner) in tree[table].as_object().into_iter().flatten() {
-                leaves(format!("{table}.{key}"), inner, &mut |facet, leaf| facets.push((facet, value(leaf))));
+                leaves(format!("{table}.{key}"), inner, &mut |facet, leaf| facets.push((facet, text(leaf))));
             }
         }
-        facets.retain(|(facet, _)| facet != "tool.fanfold");
+        facets.retain(|(facet, _)| facet != "tool.fanfold" && !is_only_reported(facet));
         Facets(facets)
+    }
+
+    /// The differences that do not count as drift: the software of a server, and what its models add to requests.
+    pub(crate) fn reported(&self, new: &Lock) -> Vec<Drift> {
+        let service = |lock: &Lock, name: &str| {
+            let mut found = BTreeMap::new();
+            let service = lock.models.get(name).map(|model| &model.build.service);
+            leaves(
+                format!("models.{name}{SERVICE}"),
+                &serde_json::to_value(service).unwrap_or_default(),
+                &mut |facet, leaf| drop(found.insert(facet, text(leaf))),
+            );
+            found
+        };
+        let changed = |name: &String| {
+            let (old, mut new) = (service(self, name), service(new, name));
+            // An old lock or a replay does not have them.
+            let both = old.into_iter().filter_map(|(facet, old)| Some((new.remove(&facet)?, facet, old)));
+            both.filter(|(new, _, old)| new != old).collect::<Vec<_>>()
+        };
+        let changed = self.models.keys().flat_map(changed);
+        changed.map(|(new, facet, old)| Drift { facet, old, new }).collect()
     }
 
     pub(crate) fn drift(&self, new: &Lock) -> Vec<Drift> {
@@ -119,6 +149,19 @@ impl Lock {
             }
         }
         hasher.finalize().to_hex().to_string()
+    }
+}
+
+fn is_only_reported(facet: &str) -> bool {
+    facet.starts_with("models.") && facet.contains(&format!("{SERVICE}."))
+}
+
+fn text(leaf: &Value) -> Option<String> {
+    match leaf {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => Some(items.iter().filter_map(text).collect::<Vec<_>>().join(", ")),
+        other => Some(other.to_string()),
     }
 }
 

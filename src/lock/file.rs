@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ask::KEY_VERSION;
-use crate::provider::Build;
+use crate::provider::{Build, Service};
 use crate::store::{Manifest, StoreError};
 use crate::table::parquet::{clean, folder_of, write_whole};
 
@@ -97,6 +97,9 @@ pub(crate) struct LockedBuild {
     /// The builds that the replies name, sorted; empty if they name none.
     #[serde(skip_serializing_if = "is_known_empty")]
     pub(crate) replies: Option<Vec<String>>,
+    /// What is only reported; texts are hashed.
+    #[serde(default, skip_serializing_if = "Service::is_empty")]
+    pub(crate) service: Service,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +113,15 @@ pub(crate) struct LockedTransform {
 }
 
 impl From<Build> for LockedBuild {
-    fn from(Build { digest, quantization, template }: Build) -> Self {
-        LockedBuild { digest, quantization, template, replies: None }
+    fn from(Build { digest, quantization, template, service }: Build) -> Self {
+        let hashed = |text: String| blake3::hash(text.as_bytes()).to_hex().to_string();
+        let messages = Some(service.messages.join("\n")).filter(|text| !text.is_empty());
+        let service = Service {
+            system: service.system.map(hashed),
+            messages: messages.map(hashed).into_iter().collect(),
+            ..service
+        };
+        LockedBuild { digest, quantization, template, replies: None, service }
     }
 }
 
@@ -237,7 +247,7 @@ impl Lock {
     pub(crate) fn build(&self, model: &str) -> Build {
         let LockedBuild { digest, quantization, template, .. } =
             self.models.get(model).map(|model| model.build.clone()).unwrap_or_default();
-        Build { digest, quantization, template }
+        Build { digest, quantization, template, ..Build::default() }
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) enum LockFailure {
 pub(crate) enum LockChange {
     Ignored(PathBuf),
     Unchanged,
+    /// The lock is unchanged, although facets that are only reported differ.
+    Reported(PathBuf, Vec<Drift>),
     Created(PathBuf),
     Updated(PathBuf, Vec<Drift>),
 }
@@ -89,15 +91,17 @@ impl LockKeeper {
         let Some(new) = new.filter(|_| mode != LockMode::Ignore) else {
             return Ok(if mode == LockMode::Ignore { LockChange::Ignored(path) } else { LockChange::Unchanged });
         };
+        let reported = old.as_ref().map(|old| old.reported(new)).unwrap_or_default();
         let drift = old.map(|old| old.drift(new));
         match drift {
-            Some(drift) if drift.is_empty() => Ok(LockChange::Unchanged),
+            Some(drift) if drift.is_empty() && reported.is_empty() => Ok(LockChange::Unchanged),
+            Some(drift) if drift.is_empty() => Ok(LockChange::Reported(path, reported)),
             Some(drift) if mode == LockMode::Locked => Err(LockFailure::Tables { path, drift }),
             drift => {
                 new.write(&path)?;
                 Ok(match drift {
                     None => LockChange::Created(path),
-                    Some(drift) => LockChange::Updated(path, drift),
+                    Some(drift) => LockChange::Updated(path, [drift, reported].concat()),
                 })
             }
         }
@@ -106,6 +110,8 @@ impl LockKeeper {
 
 pub(crate) struct Verified {
     pub(crate) drift: Vec<Drift>,
+    /// Differences that do not count as drift.
+    pub(crate) reported: Vec<Drift>,
     /// The facets that cannot be checked in this environment.
     pub(crate) unchecked: Vec<String>,
     pub(crate) same: usize,
@@ -123,5 +129,5 @@ pub(crate) fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project)
     let Comparison { drift, same } = old.compare(&new);
     let changed = |id: TableId| Some((plan.spec.stage(id).name.to_string(), parts_of(plan, &dir, id)?.changes));
     let changes = plan.stages().filter_map(changed).filter(|(_, changes)| !changes.is_empty()).collect();
-    Verified { drift, same: same - unchecked.len(), unchecked, changes }
+    Verified { drift, reported: lock.reported(&now), same: same - unchecked.len(), unchecked, changes }
 }

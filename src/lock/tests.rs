@@ -184,3 +184,41 @@ fn results_do_not_change_the_hash_of_the_causes() {
     new.stages.get_mut("tone").unwrap().prompts = None;
     assert_ne!(old.causes(), new.causes());
 }
+
+#[test]
+fn what_is_only_reported_is_not_a_facet() {
+    let service = |software: &str, parameter: &str| {
+        let mut lock = lock();
+        let build = &mut lock.models.get_mut("llama").unwrap().build;
+        build.service.software = Some(software.to_owned());
+        build.service.parameters = vec![parameter.to_owned()];
+        lock
+    };
+    let (old, new) = (service("Ollama 0.17.4", "top_k 20"), service("Ollama 0.18.0", "top_k 30"));
+    assert_eq!(Lock::parse(&old.to_toml()).unwrap(), old);
+    assert_eq!(facets(&old.drift(&new)), [""; 0]);
+    assert_eq!((old.causes(), facets(&old.moved(&new))), (new.causes(), Vec::new()));
+    let names = ["models.llama.build.service.parameters", "models.llama.build.service.software"];
+    let mut reported = old.reported(&new);
+    reported.sort_by(|a, b| a.facet.cmp(&b.facet));
+    assert_eq!(facets(&reported), names);
+    assert_eq!(old.reported(&old), []);
+    // A lock of an older version has none of it.
+    assert_eq!((lock().reported(&new), new.reported(&lock())), (Vec::new(), Vec::new()));
+    assert_eq!(lock().causes(), new.causes());
+}
+
+#[test]
+fn weights_in_the_process_may_have_an_older_name() {
+    let with = |provider: &str, digest: &str, quantization: &str| {
+        let mut lock = lock();
+        let model = lock.models.get_mut("llama").unwrap();
+        model.provider = provider.to_owned();
+        (model.build.digest, model.build.quantization) = (Some(digest.into()), Some(quantization.into()));
+        lock
+    };
+    let drift = |old: Lock, new: Lock| old.drift(&new).len();
+    assert_eq!(drift(with("embedded", "d", "Q5_0"), with("embedded", "d", "Q4_K_M")), 0);
+    assert_eq!(drift(with("embedded", "d", "Q5_0"), with("embedded", "e", "Q4_K_M")), 2);
+    assert_eq!(drift(with("ollama", "d", "Q5_0"), with("ollama", "d", "Q4_K_M")), 1);
+}

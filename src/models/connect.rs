@@ -173,7 +173,7 @@ fn recorded_build(file: &ReplayFile, target: &Target) -> Option<Build> {
     let same_name = models.clone().find(|(name, _)| **name == target.name);
     let (_, model) = same_name.or_else(|| models.clone().next())?;
     let (digest, quantization) = (model.digest.clone(), model.quantization.clone());
-    Some(Build { digest, quantization, template: model.template.clone() })
+    Some(Build { digest, quantization, template: model.template.clone(), ..Build::default() })
 }
 
 /// The name under which the ledger stores a server's builds.

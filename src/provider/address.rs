@@ -11,7 +11,12 @@ pub(super) struct Address(Url);
 
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let example = "an address looks like `http://127.0.0.1:8000/v1`";
+        Address::parse_like(text, "http://127.0.0.1:8000/v1")
+    }
+
+    /// The message of a problem shows `example`.
+    pub(crate) fn parse_like(text: &str, example: &str) -> Result<Self, String> {
+        let example = format!("an address looks like `{example}`");
         let mut url = Url::parse(text.trim()).map_err(|e| format!("this is not an address ({e}); {example}"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
             return Err(format!("an address begins with `http://` or `https://` and a host; {example}"));

@@ -110,6 +110,10 @@ impl Wire for Anthropic {
         Headers { key: "x-api-key", before_key: "", fixed: &[("anthropic-version", "2023-06-01")] };
     const TELLS_TOKENS: bool = false;
 
+    fn option_field(&self, option: &str) -> Option<String> {
+        (option == "top_k").then(|| option.to_owned())
+    }
+
     fn path(&self, _: &str) -> Cow<'static, str> {
         "v1/messages".into()
     }
@@ -132,7 +136,7 @@ impl Wire for Anthropic {
             ("output_config", json!(schema.map(format))),
         ]);
         let seed = sampling.seed.map(|seed| format!("{seed}\n")).unwrap_or_default();
-        encoded(&seed, &body, call)
+        encoded(self, &seed, &body, call)
     }
 
     fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {

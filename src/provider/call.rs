@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::options::Options;
 use super::quota::Quotas;
 use crate::prompt::{Message, Probabilities, Token};
 
@@ -17,6 +18,8 @@ pub(crate) struct Sampling {
     pub(crate) num_ctx: Option<u32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) logprobs: bool,
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub(crate) options: Options,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) extra: Map<String, Value>,
 }
@@ -80,4 +83,31 @@ pub(crate) struct Build {
     pub(crate) digest: Option<String>,
     pub(crate) quantization: Option<String>,
     pub(crate) template: Option<String>,
+    #[serde(default, skip_serializing_if = "Service::is_empty")]
+    pub(crate) service: Service,
+}
+
+/// The software of a server, and what its model adds to requests. It is reported, and does not identify a build: the
+/// digest covers what a Modelfile adds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Service {
+    /// The name and the version, such as `Ollama 0.17.4`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) software: Option<String>,
+    /// The SYSTEM of a Modelfile, which precedes a prompt without a system text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) system: Option<String>,
+    /// Each PARAMETER of a Modelfile, which holds where a request does not set it, such as `temperature 0.7`; sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parameters: Vec<String>,
+    /// Each MESSAGE of a Modelfile, which precedes every prompt, such as `user: Is Toronto in Canada?`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) messages: Vec<String>,
+}
+
+impl Service {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Service::default()
+    }
 }

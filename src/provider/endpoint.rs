@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::call::{Build, Model, Reply};
@@ -70,6 +70,22 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The field of a request that holds a model's option, as a path such as `options.top_k`. `None` if the provider
+    /// can't take it.
+    fn option_field(&self, _option: &str) -> Option<String> {
+        None
+    }
+
+    /// The fields of a model's `extra` that the server would ignore without a word.
+    fn ignored(&self, _extra: &Map<String, Value>) -> Vec<Ignored> {
+        Vec::new()
+    }
+
+    /// Reads the files of a model that runs in the process, without its weights.
+    fn examine(&self, _id: &str, _context: &ConnectContext<'_>) -> Examined {
+        Examined::default()
+    }
+
     /// Reads an answer as the provider does, but without a connection. Returns `None` for a kind without a server.
     #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for tests and fuzz targets"))]
     fn read(&self, _model: &Model, _answer: Answer<'_>) -> Option<Reading> {
@@ -78,6 +94,23 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
 
     /// Makes a client without opening a connection. Fails if an environment variable is missing or has a bad address.
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError>;
+}
+
+/// What the files of a model say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Examined {
+    /// Why the model can't run.
+    pub(crate) error: Option<EndpointError>,
+    /// What a Modelfile adds to the weights and the provider does not use.
+    pub(crate) unused: Vec<String>,
+}
+
+/// A field of `extra` that has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ignored {
+    pub(crate) path: Vec<String>,
+    pub(crate) message: String,
+    pub(crate) help: String,
 }
 
 #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for tests and fuzz targets"))]

@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Value};
 
-pub(super) fn merge(body: &mut Value, extra: &Map<String, Value>) {
+use super::call::Sampling;
+
+pub(crate) fn merge(body: &mut Value, extra: &Map<String, Value>) {
     let Value::Object(fields) = body else { return };
     for (key, value) in extra {
         match (fields.get_mut(key), value) {
@@ -15,6 +17,20 @@ pub(super) fn merge(body: &mut Value, extra: &Map<String, Value>) {
             }
         }
     }
+}
+
+/// The fields that a model adds to its requests: its options, by their paths in the body, and its `extra`.
+pub(crate) fn added_fields(sampling: &Sampling, field: impl Fn(&str) -> Option<String>) -> Map<String, Value> {
+    let mut added = Value::Object(Map::new());
+    for (option, value) in sampling.options.set() {
+        let Some(path) = field(&option) else { continue };
+        let nest = |inner: Value, key: &str| Value::Object(Map::from_iter([(key.to_owned(), inner)]));
+        if let Value::Object(nested) = path.rsplit('.').fold(value, nest) {
+            merge(&mut added, &nested);
+        }
+    }
+    merge(&mut added, &sampling.extra);
+    added.as_object().cloned().unwrap_or_default()
 }
 
 /// Returns the fields that fanfold sets itself. `stream` is always one of them, because replies are read whole.
@@ -45,6 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::provider::Options;
 
     fn map(value: Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
@@ -58,6 +75,17 @@ mod tests {
             body.to_string(),
             r#"{"model":"m","options":{"seed":1,"mirostat":{"tau":5}},"think":null,"tools":[1]}"#
         );
+    }
+
+    #[test]
+    fn options_go_to_their_place_and_extra_beside_them() {
+        let options = json!({ "top_k": 40, "min_p": 0.0, "num_thread": 4 });
+        let options: Options = serde_json::from_value(options).unwrap();
+        let extra = json!({ "options": { "mirostat": 2 }, "think": false }).as_object().cloned().unwrap();
+        let sampling = Sampling { options, extra, ..Sampling::default() };
+        let added = added_fields(&sampling, |option| (option != "min_p").then(|| format!("options.{option}")));
+        let wanted = r#"{"options":{"top_k":40,"num_thread":4,"mirostat":2},"think":false}"#;
+        assert_eq!(Value::Object(added).to_string(), wanted);
     }
 
     #[test]

@@ -186,6 +186,16 @@ impl Wire for Gemini {
     /// The key is sent in a header: as `?key=` it would be in the logs of every proxy.
     const HEADERS: Headers = Headers { key: "x-goog-api-key", before_key: "", fixed: &[] };
 
+    fn option_field(&self, option: &str) -> Option<String> {
+        let field = match option {
+            "top_k" => "topK",
+            "presence_penalty" => "presencePenalty",
+            "frequency_penalty" => "frequencyPenalty",
+            _ => return None,
+        };
+        Some(format!("generationConfig.{field}"))
+    }
+
     fn path(&self, unsent: &str) -> Cow<'static, str> {
         format!("{}:generateContent", resource(unsent.trim_end())).into()
     }
@@ -212,7 +222,7 @@ impl Wire for Gemini {
             ("contents", contents.map(content).collect()),
             ("generationConfig", Value::Object(config)),
         ]);
-        encoded(&format!("{}\n", call.model.id), &body, call)
+        encoded(self, &format!("{}\n", call.model.id), &body, call)
     }
 
     fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {

@@ -48,8 +48,9 @@ impl Home {
     }
 
     fn parse(&self, text: &str) -> Result<Address, String> {
-        let address = Address::parse(text)?;
         let version = self.version;
+        // Without an own version, the example is a server of the user.
+        let address = if version.is_empty() { Address::parse(text) } else { Address::parse_like(text, self.address) }?;
         match !version.is_empty() && address.to_string().ends_with(&format!("/{version}")) {
             true => Err(format!("the address ends with `/{version}`, which fanfold adds; remove it")),
             false => Ok(address),
@@ -217,6 +218,12 @@ impl<D: Dialect> Endpoint for Hosted<D> {
 
     fn full_body(&self) -> Option<Value> {
         self.wire().as_ref().map(full_body)
+    }
+
+    fn option_field(&self, option: &str) -> Option<String> {
+        let elsewhere = self.base_url_env.as_ref().map(|_| "https://unset.invalid");
+        let address = self.base_url.as_deref().or(elsewhere).unwrap_or(D::HOME.address);
+        D::new(self.structured_output, &Address::parse(address).ok()?).option_field(option)
     }
 
     fn read(&self, model: &Model, answer: Answer<'_>) -> Option<Reading> {

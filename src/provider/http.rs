@@ -5,6 +5,7 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,10 +206,19 @@ fn rootless() -> Result<ClientConfig, String> {
 }
 
 fn unsent(error: reqwest::Error, unreachable: impl Fn() -> String) -> CallError {
+    let host = error.url().map(|url| url.authority().to_owned()).unwrap_or_default();
+    let is_https = error.url().is_some_and(|url| url.scheme() == "https");
     let error = error.without_url();
     let why = innermost(&error);
     if let Some(exhausted) = exhausted(&error) {
         exhausted
+    } else if speaks_plain_http(&error) {
+        let message =
+            format!("can't connect to https://{host}: the server answers without TLS; write `http://` in its address");
+        CallError::raw(CallErrorKind::Unavailable { retry_after: None }, message)
+    } else if error.is_connect() && is_https && ended_early(&error) {
+        let message = format!("{} ({why}; a server without TLS needs `http://` in its address)", unreachable());
+        CallError::raw(CallErrorKind::Unavailable { retry_after: None }, message)
     } else if error.is_connect() {
         CallError::raw(CallErrorKind::Unavailable { retry_after: None }, format!("{} ({why})", unreachable()))
     } else if error.is_timeout() {
@@ -247,6 +257,32 @@ fn redirected(response: &Response) -> CallError {
         CallErrorKind::Rejected,
         format!("the server redirects to {host} (status {status}); redirects are not followed, name the final address"),
     )
+}
+
+/// Whether the answer to a TLS handshake was no TLS message.
+fn speaks_plain_http(error: &reqwest::Error) -> bool {
+    has_cause(error, |cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_))))
+}
+
+/// Whether the server closed the connection during the TLS handshake.
+fn ended_early(error: &reqwest::Error) -> bool {
+    has_cause(error, |cause| {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        matches!(kind, Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset))
+    })
+}
+
+fn has_cause(error: &reqwest::Error, is: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if is(error) {
+            return true;
+        }
+        // The source of an I/O error is not the error that it wraps, but that error's source.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = wrapped.map(|wrapped| wrapped as _).or_else(|| error.source());
+    }
+    false
 }
 
 /// The innermost cause is the most exact one and contains no URL.

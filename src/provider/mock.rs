@@ -48,6 +48,11 @@ impl Endpoint for Mock {
         KIND
     }
 
+    /// A spec is tried with all its options.
+    fn option_field(&self, option: &str) -> Option<String> {
+        Some(option.to_owned())
+    }
+
     fn connect(&self, _: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
         Ok(Arc::new(Answers { pick: self.pick }))
     }

@@ -42,9 +42,9 @@ impl<W: Wire> Server<W> {
         let url = self.address.join(&self.wire.models_path(model));
         let received = self.http.get(url, INSPECTION, || self.unreachable()).await?;
         let mut build = self.wire.find_model(model, &self.endpoint(), received.answer())?;
-        if let Some((path, body)) = self.wire.more_path(model) {
-            let received = self.post_soon(self.address.join(path), &body).await?;
-            self.wire.add_more(&mut build, received.answer());
+        for page in self.wire.build_pages(model) {
+            let received = self.page(&page).await?;
+            self.wire.add_page(&mut build, &page, received.answer());
         }
         Ok(build)
     }

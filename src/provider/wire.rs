@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::call::{Build, Call, Encoded, Finish, Model, Reply, Sampling};
-use super::extra::merge;
+use super::extra::{added_fields, merge};
 use super::failure::{CallError, CallErrorKind};
 use super::fault::Fault;
 use super::http::Headers;
 use super::inventory::{Inventory, Page};
+use super::options::Options;
 use super::timing::Timings;
 use crate::prompt::{Message, Role};
 
@@ -25,6 +26,12 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     const HOLDS_ONE_MODEL: bool = false;
     /// Whether almost every model of the server can be held to a schema.
     const TAKES_SCHEMAS: bool = false;
+
+    /// The field of a request that holds a model's option, as a path such as `options.top_k`. `None` if the protocol has
+    /// no such option.
+    fn option_field(&self, _option: &str) -> Option<String> {
+        None
+    }
 
     /// The path below the base address. `unsent` is the text that [`Wire::encode`] put before the body.
     fn path(&self, unsent: &str) -> Cow<'static, str>;
@@ -42,11 +49,13 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
 
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError>;
 
-    fn more_path(&self, _: &Model) -> Option<(&'static str, Value)> {
-        None
+    /// Further pages about the build of a model.
+    fn build_pages(&self, _: &Model) -> Vec<Page> {
+        Vec::new()
     }
 
-    fn add_more(&self, _: &mut Build, _: Answer<'_>) {}
+    /// Adds what a page of [`Wire::build_pages`] says. A gateway may lack the page.
+    fn add_page(&self, _: &mut Build, _: &Page, _: Answer<'_>) {}
 
     fn timings(&self, _: Answer<'_>) -> Timings {
         Timings::default()
@@ -74,16 +83,16 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     }
 }
 
-/// Writes the body with the model's extra fields, after `unsent`. All bytes are keyed.
-pub(super) fn encoded(unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> Encoded {
+/// Writes the body with the model's options and extra fields, after `unsent`. All bytes are keyed.
+pub(super) fn encoded(wire: &impl Wire, unsent: &str, whole: &impl Serialize, call: &Call<'_>) -> Encoded {
     let said: usize = call.messages.iter().map(|message| message.content.len() + 40).sum();
     let mut body = Vec::with_capacity(unsent.len() + said + said / 16 + 512);
     body.extend_from_slice(unsent.as_bytes());
-    let extra = &call.model.sampling.extra;
-    let written = match extra.is_empty() {
+    let sampling = &call.model.sampling;
+    let written = match sampling.options.is_empty() && sampling.extra.is_empty() {
         true => serde_json::to_writer(&mut body, whole),
         false => serde_json::to_value(whole).and_then(|mut whole| {
-            merge(&mut whole, extra);
+            merge(&mut whole, &added_fields(sampling, |option| wire.option_field(option)));
             serde_json::to_writer(&mut body, &whole)
         }),
     };
@@ -107,6 +116,7 @@ pub(super) fn full_body(wire: &impl Wire) -> Value {
         seed: Some(1),
         num_ctx: Some(1),
         logprobs: true,
+        options: Options::default(),
         extra: Map::new(),
     };
     let model = Model { id: "x".to_owned(), sampling };

@@ -92,6 +92,7 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
     let text = |name: &str| call.get(name).and_then(Value::as_str);
     let whole = |name: &str| call.get(name).and_then(Value::as_u64).unwrap_or(0);
     let server = |name: &str| call.get("server").and_then(|server| server[name].as_str());
+    let service = call.get("server").map(|server| &server["service"]);
     let mut build =
         vec![text("provider").unwrap_or_default().to_owned(), text("model_id").unwrap_or_default().to_owned()];
     build.extend(text("model_digest").map(|digest| format!("digest {digest}")));
@@ -99,6 +100,9 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
     build.extend(server("template").map(|template| format!("template {template}")));
     build.extend(text("build").map(|build| format!("build {build}")));
     line(f, "model", &format!("{}: {}", text("model").unwrap_or_default(), build.join(", ")))?;
+    if let Some(service) = service {
+        service_lines(f, service, text("system").is_none())?;
+    }
     line(f, "key", text("call_key").unwrap_or_default())?;
     if call.get("audit") == Some(&Value::Bool(true)) {
         line(f, "audit", "a call for this row alone, for comparison; the table has the answer of the pack")?;
@@ -142,6 +146,26 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
     let attempts = count(whole("attempts"), "attempt");
     let of = pack.map_or(String::new(), |size| format!(", for all {size} items"));
     line(f, "cost", &format!("{attempts}{from}, {prompt} tokens in, {reply} out, {latency:.0} ms{of}{ended}"))
+}
+
+/// What the server's model adds to the request. Its system text only counts if the prompt has none.
+fn service_lines(f: &mut Formatter<'_>, service: &Value, uses_system: bool) -> fmt::Result {
+    let texts = |name: &str| service[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+    if let Some(software) = service["software"].as_str() {
+        line(f, "server", software)?;
+    }
+    let parameters: Vec<&str> = texts("parameters").collect();
+    if !parameters.is_empty() {
+        line(f, "adds", &format!("parameters, where the request has none: {}", parameters.join(", ")))?;
+    }
+    if let Some(system) = service["system"].as_str().filter(|_| uses_system) {
+        block(f, "adds this system text, from its Modelfile", system)?;
+    }
+    let messages: Vec<&str> = texts("messages").collect();
+    if !messages.is_empty() {
+        block(f, "adds these messages, from its Modelfile", &messages.join("\n"))?;
+    }
+    Ok(())
 }
 
 fn line(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {

@@ -71,6 +71,16 @@ impl ModelsReport {
         };
         self.servers.iter().map(missing).sum()
     }
+
+    fn what_is_wrong(&self) -> &'static str {
+        let lacking = || self.servers.iter().flat_map(|server| &server.needs).filter(|need| need.lack.is_some());
+        let unusable = lacking().filter(|need| need.listed.is_some()).count();
+        match unusable {
+            0 => "missing",
+            all if all == self.missing() => "unusable",
+            _ => "missing or unusable",
+        }
+    }
 }
 
 impl Display for ModelsReport {
@@ -89,7 +99,7 @@ impl Display for ModelsReport {
         match (self.servers.is_empty(), self.missing()) {
             (true, _) => writeln!(f, "\nno stage uses a model"),
             (_, 0) => writeln!(f, "\nall models are available"),
-            (_, missing) => writeln!(f, "\nmissing: {}", count(missing as u64, "model")),
+            (_, missing) => writeln!(f, "\n{}: {}", self.what_is_wrong(), count(missing as u64, "model")),
         }
     }
 }
@@ -142,7 +152,8 @@ fn need_text(server: &Surveyed, need: &Need) -> String {
     };
     match (&server.inventory, &need.lack, &need.listed) {
         (Err(_), ..) => format!("needed: {named} (unknown)"),
-        (_, Some(lack), _) => format!("missing: {named}: {}", sentence(lack)),
+        (_, Some(lack), None) => format!("missing: {named}: {}", sentence(lack)),
+        (_, Some(lack), Some(_)) => format!("unusable: {named}: {}", sentence(lack)),
         (_, None, Some(_)) => format!("needed: {named}, available"),
         (Ok(inventory), None, None) if inventory.models.is_empty() => format!("needed: {named}"),
         (_, None, None) => format!("needed: {named}, not listed by the server, whose list may be incomplete"),

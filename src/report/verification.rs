@@ -20,7 +20,7 @@ pub(crate) struct VerificationReport {
 
 impl Display for VerificationReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Verified { drift, unchecked, same, changes } = &self.verified;
+        let Verified { drift, reported, unchecked, same, changes } = &self.verified;
         let lock = self.lock.display();
         write!(f, "pipeline {}: {} as {lock} says", self.pipeline, count(*same as u64, "facet"))?;
         match drift.len() {
@@ -28,6 +28,9 @@ impl Display for VerificationReport {
             differ => writeln!(f, ", {differ} not:")?,
         }
         f.write_str(&drift::lines(drift, "  "))?;
+        if !reported.is_empty() {
+            write!(f, "  changed, but not part of the check:\n{}", drift::lines(reported, "    "))?;
+        }
         if !unchecked.is_empty() {
             let named = unchecked.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
             let more = match unchecked.len().saturating_sub(NAMED) {
@@ -52,11 +55,11 @@ impl Display for VerificationReport {
 
 impl Serialize for VerificationReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Verified { drift, unchecked, same, changes } = &self.verified;
+        let Verified { drift, reported, unchecked, same, changes } = &self.verified;
         let changes: Map<String, Value> = changes.iter().map(|(stage, of)| (stage.clone(), json!(of))).collect();
         let value = json!({
             "schema_version": 1, "pipeline": self.pipeline, "lock": self.lock, "verified": drift.is_empty(),
-            "same": same, "drift": drift, "not_checked": unchecked,
+            "same": same, "drift": drift, "reported": reported, "not_checked": unchecked,
             "changes": changes,
         });
         value.serialize(serializer)

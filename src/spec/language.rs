@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::limits::{Budget, Price};
 use crate::assertion::Severity;
 use crate::name::Name;
+use crate::provider::Options;
 use crate::table::MaxFailed;
 
 /// The fields at the top of a spec.
@@ -61,11 +62,14 @@ pub(crate) struct ModelTable {
     /// The context size in tokens, prompt and reply together, for models on servers other than Ollama. A prompt that is
     /// too long is not sent.
     pub(crate) context_tokens: Option<NonZeroU32>,
+    /// Decoded on its own: its fields are those of the model's table.
+    #[serde(skip)]
+    pub(crate) options: Options,
     /// Models that are asked instead, in this order, when this model has no answer for a row. The column
     /// `<stage>_model` names the model that answered. Default: none, the row fails.
     #[serde(default)]
     pub(crate) fallback: Vec<String>,
-    /// Fields that are added to the body of every request, unchanged: `extra = { top_k = 40 }`. They are part of the
+    /// Fields that are added to the body of every request, unchanged: `extra = { user = "me" }`. They are part of the
     /// call's key. A table is merged into the table of that name. Fields that fanfold sets are refused. For providers
     /// with a server.
     #[serde(default)]

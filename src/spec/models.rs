@@ -9,7 +9,7 @@ use super::read::Raw;
 use super::resolve::Resolver;
 use crate::document::Path;
 use crate::name::Name;
-use crate::provider::{Endpoint, Model, PROVIDERS, Sampling, default_endpoint, taken};
+use crate::provider::{Endpoint, Ignored, Model, PROVIDERS, Sampling, added_fields, default_endpoint, merge, taken};
 
 impl Resolver<'_> {
     pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, EndpointSpec> {
@@ -49,18 +49,22 @@ impl Resolver<'_> {
             let at = |key: &str| Path::of(["models", name.as_str(), key]);
             let endpoint = endpoints.get(&table.provider).map(|e| e.endpoint.as_ref());
             self.sampling(table, endpoint, at);
-            self.extra(table, endpoint, &at("extra"));
+            let sampling = Sampling {
+                temperature: table.temperature,
+                top_p: table.top_p,
+                max_tokens: table.max_tokens,
+                stop: table.stop.clone(),
+                seed: table.seed.or(raw.header.seed),
+                num_ctx: table.num_ctx,
+                logprobs: false,
+                options: table.options.clone(),
+                extra: table.extra.clone(),
+            };
+            if let Some(endpoint) = endpoint {
+                self.options(&sampling, endpoint, at);
+                self.extra(&sampling, endpoint, &at("extra"));
+            }
             if endpoints.contains_key(&table.provider) {
-                let sampling = Sampling {
-                    temperature: table.temperature,
-                    top_p: table.top_p,
-                    max_tokens: table.max_tokens,
-                    stop: table.stop.clone(),
-                    seed: table.seed.or(raw.header.seed),
-                    num_ctx: table.num_ctx,
-                    logprobs: false,
-                    extra: table.extra.clone(),
-                };
                 let model = Model { id: table.model.clone(), sampling };
                 let context_tokens = table.context_tokens.map(|tokens| tokens.get().into());
                 let (endpoint, price) = (table.provider.clone(), table.price);
@@ -141,18 +145,48 @@ impl Resolver<'_> {
         }
     }
 
-    fn extra(&mut self, table: &ModelTable, endpoint: Option<&dyn Endpoint>, at: &Path) {
-        let Some(endpoint) = endpoint.filter(|_| !table.extra.is_empty()) else { return };
-        let Some(own) = endpoint.full_body() else {
+    fn options(&mut self, sampling: &Sampling, endpoint: &dyn Endpoint, at: impl Fn(&str) -> Path) {
+        for (option, problem) in sampling.options.problems() {
+            self.error("bad-value", at(option), problem);
+        }
+        for (option, value) in sampling.options.set() {
+            if endpoint.option_field(&option).is_none() {
+                let message = format!("`{option}` can't be set for a model of `{}`", endpoint.kind());
+                let help = match endpoint.full_body() {
+                    None => "leave it out, or use a server such as Ollama".to_owned(),
+                    Some(_) if option == "repeat_penalty" => format!(
+                        "leave it out, or name the server's own field: `extra = {{ repeat_penalty = {value} }}` for \
+                         llama.cpp, `extra = {{ repetition_penalty = {value} }}` for vLLM"
+                    ),
+                    Some(_) => {
+                        format!("leave it out; if the server reads it, write `extra = {{ {option} = {value} }}`")
+                    }
+                };
+                self.error("bad-value", at(&option), message).help(help);
+            }
+        }
+    }
+
+    fn extra(&mut self, sampling: &Sampling, endpoint: &dyn Endpoint, at: &Path) {
+        if sampling.extra.is_empty() {
+            return;
+        }
+        let Some(mut own) = endpoint.full_body() else {
             let message = format!("`extra` is added to requests, and `{}` sends none", endpoint.kind());
             self.error("bad-value", at.clone(), message);
             return;
         };
-        for path in taken(&own, &table.extra) {
-            let place = path.iter().fold(at.clone(), |place, key| place.key(key));
+        let place = |path: &[String]| path.iter().fold(at.clone(), |place, key| place.key(key));
+        let ignored = endpoint.ignored(&sampling.extra);
+        let options = Sampling { options: sampling.options.clone(), ..Sampling::default() };
+        merge(&mut own, &added_fields(&options, |option| endpoint.option_field(option)));
+        for path in taken(&own, &sampling.extra) {
             let message = format!("`{}` is set by fanfold itself", path.join("."));
             let help = "leave it out; if the model's table has a field for it, such as `temperature`, use that";
-            self.error("bad-value", place, message).help(help);
+            self.error("bad-value", place(&path), message).help(help);
+        }
+        for Ignored { path, message, help } in ignored {
+            self.error("bad-value", place(&path), message).help(help);
         }
     }
 

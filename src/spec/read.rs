@@ -13,7 +13,7 @@ use super::limits::Limits;
 use crate::assertion::{ASSERTIONS, AssertionConfig};
 use crate::document::{self, Document, Node, Path, Problems, Value};
 use crate::name::{Name, listed, nearest};
-use crate::provider::{Endpoint, PROVIDERS};
+use crate::provider::{Endpoint, Options, PROVIDERS, unknown_field_help};
 use crate::registry::Kind;
 use crate::source::{SOURCES, Source};
 use crate::stage::{STAGES, StageConfig, TRANSFORMS, TransformConfig};
@@ -113,7 +113,7 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
     let root = &known_fields(&document.root, &[fields, &SECTIONS].concat(), &Path::root(), problems);
     let header: Header = document::decode_partly(&pick(root, fields), &Path::root(), problems).unwrap_or_default();
     let mut reading = Reading { root, unreadable: Vec::new(), problems };
-    let models = reading.section("models", document::decode_partly);
+    let models = reading.section("models", model);
     let providers = reading.section("providers", provider);
     let sources = reading.section("sources", |node, path, problems| {
         let (_, own) = Typed { what: "source", others: &[], shared: &[] }.read(SOURCES, node, path, problems)?;
@@ -128,6 +128,20 @@ pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<Raw> 
     let stages = stages.into_iter().map(|(name, stage)| (name, stage.unwrap_or(RawStage::Broken))).collect();
     let file = document.name.rsplit(['/', '\\']).next().and_then(|f| f.split('.').next()).unwrap_or_default();
     Some(Raw { header, file: file.to_owned(), models, providers, sources, stages, outputs, tests, unreadable })
+}
+
+fn model(node: &Node, path: &Path, problems: &mut Problems) -> Option<ModelTable> {
+    let (fields, options) = (document::fields_of::<ModelTable>(), document::fields_of::<Options>());
+    let mut node = node.clone();
+    for (key, help) in node.entries().iter().filter_map(|entry| Some((&entry.key, unknown_field_help(&entry.key)?))) {
+        let message = format!("there is no field `{key}` here");
+        problems.error_at_key("unknown-field", path.key(key), message).help(help);
+    }
+    node.retain(|key| unknown_field_help(key).is_none());
+    let node = known_fields(&node, &[fields, options].concat(), path, problems);
+    let decoded = document::decode_partly(&pick(&node, options), path, problems);
+    let table = document::decode_partly(&pick(&node, fields), path, problems)?;
+    Some(ModelTable { options: decoded.unwrap_or_default(), ..table })
 }
 
 fn provider(node: &Node, path: &Path, problems: &mut Problems) -> Option<Provider> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::language::{Header, ModelTable, OutputTable, StageTable, TestTable};
 use super::limits::Limits;
 use crate::assertion::ASSERTIONS;
-use crate::provider::PROVIDERS;
+use crate::provider::{Options, PROVIDERS};
 use crate::registry::Kind;
 use crate::source::SOURCES;
 use crate::stage::{STAGES, TRANSFORMS};
@@ -17,7 +17,11 @@ pub(crate) fn schema() -> Value {
     let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
     let generator = &mut settings.into_generator();
     let mut top = generator.subschema_for::<Header>().to_value();
-    let model = generator.subschema_for::<ModelTable>().to_value();
+    let mut model = generator.subschema_for::<ModelTable>().to_value();
+    let options = generator.subschema_for::<Options>().to_value();
+    if let (Some(fields), Some(options)) = (model["properties"].as_object_mut(), options["properties"].as_object()) {
+        fields.extend(options.clone());
+    }
     let output = generator.subschema_for::<OutputTable>().to_value();
     let stage = generator.subschema_for::<StageTable>().to_value();
     let limits = generator.subschema_for::<Limits>().to_value();

@@ -65,6 +65,8 @@ broken! {
     fill_missing = "40-fill-missing",
     when = "41-when",
     fallback = "42-fallback",
+    options = "43-options",
+    ollama_provider = "44-ollama-provider",
     population_weights = "50-population-weights",
     population_parents = "51-population-parents",
     population_margins = "52-population-margins",

@@ -189,12 +189,19 @@ pub(crate) struct Build {
     pub(crate) quantization: String,
     /// The chat template.
     pub(crate) template: String,
+    /// The version of the server.
+    pub(crate) version: String,
+    /// The system text of the models' Modelfile; may be empty.
+    pub(crate) system: String,
+    /// The parameters of the models' Modelfile, one a line; may be empty.
+    pub(crate) parameters: String,
 }
 
 impl Default for Build {
     fn default() -> Self {
         let (quantization, template) = ("Q4_K_M".to_owned(), "{{ .Prompt }}".to_owned());
-        Build { digest: String::new(), quantization, template }
+        let (version, system, parameters) = ("0.12.0".to_owned(), String::new(), String::new());
+        Build { digest: String::new(), quantization, template, version, system, parameters }
     }
 }
 

@@ -135,7 +135,8 @@ impl Diff {
 }
 
 fn facets(a: &Lock, b: &Lock) -> Facets {
-    let Comparison { drift, same } = a.facets().compare(&b.facets());
+    let Comparison { mut drift, same } = a.facets().compare(&b.facets());
+    drift.extend(a.reported(b));
     Facets { same, drift }
 }
 

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::client::Provider;
+#[cfg(feature = "embedded")]
+use super::endpoint::Examined;
 use super::endpoint::{ConnectContext, Endpoint, EndpointError};
 
 /// Models inside the process: GGUF files, without a server.
@@ -24,6 +26,12 @@ impl Endpoint for Embedded {
 
     fn uses_num_ctx(&self) -> bool {
         true
+    }
+
+    #[cfg(feature = "embedded")]
+    fn examine(&self, id: &str, context: &ConnectContext<'_>) -> Examined {
+        let folders = weights::Folders::from_env(context.env);
+        folders.map_or_else(|_| Examined::default(), |folders| inference::examine(id, context.folder, &folders))
     }
 
     #[cfg(feature = "embedded")]

@@ -89,6 +89,32 @@ fn with_length(status: &str, headers: &str, body: &str) -> String {
 }
 
 #[test]
+fn https_before_a_server_without_tls_is_named() {
+    for kind in ["ollama", "openai", "anthropic"] {
+        let plain = serve_raw(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n400 Bad Request");
+        let error = call_of(kind, &format!("https://{plain}")).unwrap_err();
+        assert_eq!(error.kind, CallErrorKind::Unavailable { retry_after: None }, "{error}");
+        let wanted = format!("can't connect to https://{plain}: the server answers without TLS; write `http://`");
+        assert!(error.message.starts_with(&wanted), "{error}");
+    }
+}
+
+/// A server that says this after the first bytes of each connection.
+fn serve_raw(says: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut buffer = [0; 4096];
+            if stream.read(&mut buffer).is_ok() {
+                let _ = stream.write_all(says);
+            }
+        }
+    });
+    address
+}
+
+#[test]
 fn a_call_carries_the_key_and_nothing_odd() {
     let (sender, seen) = std::sync::mpsc::channel();
     let address = serve(move |stream, request| {

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::pages::{ModelPage, Tags, failed, tagged};
+use super::pages::{ModelPage, Tags, Version, failed, tagged};
 use crate::provider::answer::Answer;
 use crate::provider::inventory::{Inventory, Listed, Page};
 use crate::provider::{CallError, Timings};
@@ -23,11 +23,6 @@ struct Process {
     size_vram: Option<f64>,
     /// Reported since Ollama 0.11.
     context_length: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    version: String,
 }
 
 #[derive(Deserialize)]
@@ -75,7 +70,7 @@ pub(super) fn read(ids: &[&str], pages: &[Option<Answer<'_>>]) -> Result<Invento
         }
     });
     let models = models.collect();
-    let software = Some(version.map_or("Ollama".to_owned(), |version| format!("Ollama {}", version.version)));
+    let software = Some(version.map_or("Ollama".to_owned(), |version| version.software()));
     Ok(Inventory { software, models, ..Inventory::default() })
 }
 

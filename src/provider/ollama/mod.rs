@@ -3,6 +3,8 @@
 
 mod host;
 mod inventory;
+mod keep_alive;
+mod options;
 mod pages;
 mod wire;
 
@@ -10,19 +12,24 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+pub(crate) use options::unknown_field_help;
 pub(crate) use wire::DEFAULT_NUM_CTX;
 
 use super::address::Address;
-use super::endpoint::{Checks, ConnectContext, Endpoint, EndpointError, Reading, deadlines, reading};
+use super::endpoint::{Checks, ConnectContext, Endpoint, EndpointError, Ignored, Reading, deadlines, reading};
 use super::http::Http;
 use super::server::Server;
 use super::structured_output::StructuredOutput;
 use super::wire::{Wire, full_body};
 use super::{Answer, Model, Provider};
+use keep_alive::KeepAlive;
 use wire::OllamaWire;
 
 const HOST: &str = "OLLAMA_HOST";
+
+const EXAMPLE: &str = "http://127.0.0.1:11434";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -30,9 +37,9 @@ pub(super) struct Ollama {
     /// The server's address, such as `http://127.0.0.1:11434`. Default: the environment variable `OLLAMA_HOST`, as for
     /// Ollama itself, else `http://127.0.0.1:11434`.
     base_url: Option<String>,
-    /// How long the server keeps a model in memory after a call: `5m`, `1h30m`, a number of seconds, or `-1` for
-    /// always.
-    keep_alive: String,
+    /// How long the server keeps a model in memory after a call: `"5m"`, `"1h30m"`, a number of seconds, or -1 for
+    /// always. Left out: not sent, the server decides (`OLLAMA_KEEP_ALIVE`).
+    keep_alive: Option<KeepAlive>,
     /// How the server is asked for JSON: `json_schema`, `json_object`, or `none` for models that can be held to neither.
     structured_output: StructuredOutput,
     /// The deadline of a whole call in seconds, loading the model included.
@@ -47,19 +54,11 @@ impl Default for Ollama {
     fn default() -> Self {
         Ollama {
             base_url: None,
-            keep_alive: "5m".to_owned(),
+            keep_alive: None,
             structured_output: StructuredOutput::default(),
             timeout_secs: 600,
             connect_timeout_secs: 10,
         }
-    }
-}
-
-impl Ollama {
-    fn wire(&self) -> OllamaWire {
-        let mut wire = OllamaWire::new(&self.keep_alive);
-        wire.structured_output = self.structured_output;
-        wire
     }
 }
 
@@ -69,14 +68,14 @@ impl Endpoint for Ollama {
     }
 
     fn check(&self, checks: &mut Checks<'_>) {
-        if let Some(Err(problem)) = self.base_url.as_deref().map(Address::parse) {
+        if let Some(Err(problem)) = self.base_url.as_deref().map(address) {
             checks.wrong("base_url", problem, None);
         }
-        if !wire::is_duration(&self.keep_alive) {
+        if self.keep_alive.as_ref().is_some_and(|keep_alive| !keep_alive.is_valid()) {
             checks.wrong(
                 "keep_alive",
                 "`keep_alive` is not a duration",
-                Some("write `5m`, `1h30m`, a number of seconds such as `300`, or `-1` for always"),
+                Some("write `\"5m\"`, `\"1h30m\"`, a number of seconds such as `300`, or `-1` for always"),
             );
         }
         checks.seconds("timeout_secs", self.timeout_secs);
@@ -91,8 +90,17 @@ impl Endpoint for Ollama {
         Some(self.timeout_secs)
     }
 
-    fn full_body(&self) -> Option<serde_json::Value> {
-        Some(full_body(&self.wire()))
+    fn full_body(&self) -> Option<Value> {
+        let keep_alive = Some(KeepAlive::new("5m"));
+        Some(full_body(&Ollama { keep_alive, ..self.clone() }.wire()))
+    }
+
+    fn option_field(&self, option: &str) -> Option<String> {
+        self.wire().option_field(option)
+    }
+
+    fn ignored(&self, extra: &Map<String, Value>) -> Vec<Ignored> {
+        options::ignored(extra)
     }
 
     fn read(&self, model: &Model, answer: Answer<'_>) -> Option<Reading> {
@@ -101,8 +109,8 @@ impl Endpoint for Ollama {
 
     fn connect(&self, context: &ConnectContext<'_>) -> Result<Arc<dyn Provider>, EndpointError> {
         let address = match (&self.base_url, (context.env)(HOST)) {
-            (Some(base), _) => Address::parse(base).map_err(EndpointError::new)?,
-            (None, host) => Address::parse(&host::address(host.as_deref().unwrap_or_default())).map_err(|problem| {
+            (Some(base), _) => address(base).map_err(EndpointError::new)?,
+            (None, host) => address(&host::address(host.as_deref().unwrap_or_default())).map_err(|problem| {
                 EndpointError::new(format!("the environment variable `{HOST}` holds no usable address: {problem}"))
                     .help("give the provider a `base_url`, or unset the variable")
             })?,
@@ -112,6 +120,16 @@ impl Endpoint for Ollama {
         let http = Http::new(&address, deadlines, None, OllamaWire::HEADERS).map_err(EndpointError::new)?;
         Ok(Arc::new(Server::new(wire, http, address)))
     }
+}
+
+impl Ollama {
+    fn wire(&self) -> OllamaWire {
+        OllamaWire::new(self.structured_output, self.keep_alive.as_ref())
+    }
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse_like(text, EXAMPLE)
 }
 
 #[cfg(test)]
@@ -129,6 +147,8 @@ mod tests {
         assert_eq!(at(None, None).unwrap(), "http://127.0.0.1:11434");
         assert_eq!(at(None, Some("gpu:9999")).unwrap(), "http://gpu:9999");
         assert_eq!(at(Some("http://a:1/"), Some("gpu:9999")).unwrap(), "http://a:1");
+        let error = at(None, Some("tcp://gpu:11434")).unwrap_err();
+        assert!(error.message.ends_with("looks like `http://127.0.0.1:11434`"), "{error}");
         let error = at(None, Some("http://u:hunter2@gpu")).unwrap_err();
         assert!(error.message.contains(HOST) && !format!("{error:?}").contains("hunter2"), "{error:?}");
     }

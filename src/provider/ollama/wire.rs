@@ -1,4 +1,4 @@
-//! Ollama's chat protocol: `POST /api/chat`, `GET /api/tags` and `POST /api/show`.
+//! Ollama's chat protocol: `POST /api/chat`, `GET /api/tags`, `POST /api/show` and `GET /api/version`.
 //!
 //! Sources: <https://docs.ollama.com/api>, and for `truncate` and `shift` the field comments of `api/types.go`. Pure.
 
@@ -9,14 +9,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::inventory;
-use super::pages::{ModelPage, Tags, failed, tagged};
+use super::keep_alive::KeepAlive;
+use super::pages::{ModelPage, Tags, Version, failed, tagged};
 use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::answer::Answer;
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
 use crate::provider::structured_output::StructuredOutput;
 use crate::provider::wire::{Wire, encoded, portable_seed, with_text};
-use crate::provider::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Timings};
+use crate::provider::{
+    Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Service, Timings,
+};
+
+const SHOW: &str = "api/show";
+const VERSION: &str = "api/version";
 
 /// Always sent, because the server's default depends on its memory and version.
 pub(crate) const DEFAULT_NUM_CTX: u32 = 4096;
@@ -24,6 +30,7 @@ pub(crate) const DEFAULT_NUM_CTX: u32 = 4096;
 #[derive(Clone, Debug)]
 pub(super) struct OllamaWire {
     pub(super) structured_output: StructuredOutput,
+    /// The end of every body, after the keyed part: `keep_alive` does not change an answer.
     tail: Vec<u8>,
 }
 
@@ -83,16 +90,9 @@ struct MessageBody {
 }
 
 impl OllamaWire {
-    /// A bare number is sent as a number, as Ollama expects.
-    pub(crate) fn new(keep_alive: &str) -> Self {
-        let value = match keep_alive.trim().parse::<i64>() {
-            Ok(seconds) => Value::from(seconds),
-            Err(_) => Value::from(keep_alive.trim()),
-        };
-        OllamaWire {
-            structured_output: StructuredOutput::default(),
-            tail: format!(",\"keep_alive\":{value}}}").into_bytes(),
-        }
+    pub(super) fn new(structured_output: StructuredOutput, keep_alive: Option<&KeepAlive>) -> Self {
+        let field = keep_alive.map(|keep_alive| format!(",\"keep_alive\":{}", keep_alive.value()));
+        OllamaWire { structured_output, tail: format!("{}}}", field.unwrap_or_default()).into_bytes() }
     }
 
     fn format<'a>(&self, schema: &'a Value) -> Option<&'a Value> {
@@ -108,6 +108,10 @@ impl Wire for OllamaWire {
     const KIND: &'static str = "ollama";
     const HOLDS_ONE_MODEL: bool = true;
     const TAKES_SCHEMAS: bool = true;
+
+    fn option_field(&self, option: &str) -> Option<String> {
+        Some(format!("options.{option}"))
+    }
 
     fn path(&self, _: &str) -> Cow<'static, str> {
         "api/chat".into()
@@ -133,8 +137,8 @@ impl Wire for OllamaWire {
                 stop: &sampling.stop,
             },
         };
-        let mut call = encoded("", &body, call);
-        call.body.pop(); // the closing brace: `keep_alive` comes before it
+        let mut call = encoded(self, "", &body, call);
+        call.body.pop(); // the closing brace, which `tail` has
         call.keyed = call.body.len();
         call.body.extend_from_slice(&self.tail);
         call
@@ -186,7 +190,7 @@ impl Wire for OllamaWire {
         let wanted = tagged(&model.id);
         if let Some(tag) = tags.models.iter().find(|tag| tagged(&tag.name).eq_ignore_ascii_case(&wanted)) {
             let quantization = tag.details.as_ref().and_then(|details| details.quantization_level.clone());
-            return Ok(Build { digest: tag.digest.clone(), quantization, template: None });
+            return Ok(Build { digest: tag.digest.clone(), quantization, ..Build::default() });
         }
         let meant = match nearest(&model.id, tags.models.iter().map(|tag| tag.name.as_str())) {
             Some(near) => format!(" (or did you mean `{near}`?)"),
@@ -197,16 +201,22 @@ impl Wire for OllamaWire {
         Err(CallError::raw(CallErrorKind::UnknownModel, message))
     }
 
-    fn more_path(&self, model: &Model) -> Option<(&'static str, Value)> {
-        Some(("api/show", json!({ "model": model.id })))
+    fn build_pages(&self, model: &Model) -> Vec<Page> {
+        vec![Page { body: Some(json!({ "model": model.id })), ..Page::get(SHOW) }, Page::get(VERSION)]
     }
 
-    fn add_more(&self, build: &mut Build, answer: Answer<'_>) {
-        // A gateway may not have this page.
-        let Some(shown) = answer.json::<ModelPage>().ok().filter(|_| answer.is_success()) else { return };
-        let level = shown.details.and_then(|details| details.quantization_level);
-        build.quantization = build.quantization.take().or(level);
-        build.template = shown.template.map(|template| blake3::hash(template.as_bytes()).to_hex().to_string());
+    fn add_page(&self, build: &mut Build, page: &Page, answer: Answer<'_>) {
+        if !answer.is_success() {
+            return;
+        }
+        if page.path == VERSION {
+            build.service.software = answer.json::<Version>().ok().map(|version| version.software());
+        } else if let Ok(shown) = answer.json::<ModelPage>() {
+            build.service = Service { software: build.service.software.take(), ..shown.service() };
+            let level = shown.details.and_then(|details| details.quantization_level);
+            build.quantization = build.quantization.take().or(level);
+            build.template = shown.template.map(|template| blake3::hash(template.as_bytes()).to_hex().to_string());
+        }
     }
 
     fn timings(&self, answer: Answer<'_>) -> Timings {
@@ -232,25 +242,6 @@ impl Wire for OllamaWire {
     fn context_tokens(&self, model: &Model) -> Option<u64> {
         Some(model.sampling.num_ctx.unwrap_or(DEFAULT_NUM_CTX).into())
     }
-}
-
-/// Accepts whole seconds or Go's `1h30m`; both may be negative.
-pub(super) fn is_duration(text: &str) -> bool {
-    let text = text.trim();
-    if text.parse::<i64>().is_ok() {
-        return true;
-    }
-    let mut rest = text.strip_prefix('-').unwrap_or(text);
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
-        let (number, after) = rest.split_at(digits);
-        let unit = ["ms", "us", "ns", "s", "m", "h"].into_iter().find(|unit| after.starts_with(unit));
-        match unit {
-            Some(unit) if number.parse::<f64>().is_ok() => rest = &after[unit.len()..],
-            _ => return false,
-        }
-    }
-    text.len() > 1
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ struct Details {
 pub(super) fn pages(quirks: &[Quirk]) -> Vec<Page> {
     let beside = |path| Page { beside: true, ..Page::get(path) };
     let mut pages = vec![Page::get("models")];
-    if !quirks.contains(&Quirk::OnlyProtocolPages) {
+    if !quirks.contains(&Quirk::OnlyProtocol) {
         pages.extend([beside("props"), beside("slots")]);
     }
     pages

@@ -72,6 +72,13 @@ impl OpenAi {
 impl Wire for OpenAi {
     const KIND: &'static str = "openai";
 
+    /// The protocol has the two penalties; most servers other than OpenAI's own also read `top_k` and `min_p`.
+    fn option_field(&self, option: &str) -> Option<String> {
+        let is_protocol = matches!(option, "presence_penalty" | "frequency_penalty");
+        let is_common = matches!(option, "top_k" | "min_p") && !self.quirks.contains(&Quirk::OnlyProtocol);
+        (is_protocol || is_common).then(|| option.to_owned())
+    }
+
     fn path(&self, _: &str) -> Cow<'static, str> {
         "chat/completions".into()
     }
@@ -90,7 +97,7 @@ impl Wire for OpenAi {
             ("top_logprobs", json!(sampling.logprobs.then_some(LIKELIEST))),
             ("response_format", json!(call.schema.map(|schema| self.response_format(schema)))),
         ]);
-        encoded("", &Body { model: &call.model.id, messages: call.messages, settings }, call)
+        encoded(self, "", &Body { model: &call.model.id, messages: call.messages, settings }, call)
     }
 
     fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {

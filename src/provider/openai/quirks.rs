@@ -7,10 +7,11 @@ use crate::provider::address::Address;
 pub(super) enum Quirk {
     /// Newer models refuse `max_tokens`; it is sent as `max_completion_tokens`, which most other servers do not know.
     MaxCompletionTokens,
-    OnlyProtocolPages,
+    /// The server has no pages and reads no fields beyond the protocol.
+    OnlyProtocol,
 }
 
-static QUIRKS: &[(&str, &[Quirk])] = &[("api.openai.com", &[Quirk::MaxCompletionTokens, Quirk::OnlyProtocolPages])];
+static QUIRKS: &[(&str, &[Quirk])] = &[("api.openai.com", &[Quirk::MaxCompletionTokens, Quirk::OnlyProtocol])];
 
 pub(super) fn of(address: &Address) -> &'static [Quirk] {
     let row = QUIRKS.iter().find(|(host, _)| address.is_https() && address.host() == *host);

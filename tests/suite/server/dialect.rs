@@ -177,12 +177,16 @@ pub(crate) fn about(request: &Request, path: &str, models: &[String], build: &Bu
     let known = |prefix: &str| path.strip_prefix(prefix).map(|id| (id, models.iter().any(|model| model == id)));
     match (request.method.as_str(), path) {
         ("GET", "/api/tags" | "/api/ps") => (200, json!({"models": models.iter().map(named).collect::<Vec<_>>()})),
-        ("GET", "/api/version") => (200, json!({"version": "0.12.0"})),
+        ("GET", "/api/version") => (200, json!({"version": build.version})),
         ("POST", "/api/show") => {
             let asked: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
             let name = asked["model"].as_str().unwrap_or_default().trim_end_matches(":latest").to_owned();
             match models.contains(&name) {
-                true => (200, json!({"details": details, "template": build.template, "capabilities": ["completion"]})),
+                true => {
+                    let shown = json!({"details": details, "template": build.template, "system": build.system,
+                                       "parameters": build.parameters, "capabilities": ["completion"]});
+                    (200, shown)
+                }
                 false => Dialect::Ollama.error(404, &format!("model '{name}' not found")),
             }
         }

@@ -80,21 +80,6 @@ impl Gguf {
             Err(_) => Err(broken(&format!("the tensor `{name}` can't be read"))),
         }
     }
-
-    pub(crate) fn quantization(&self) -> Option<String> {
-        let mut sizes: Vec<(String, usize)> = Vec::new();
-        for (name, info) in &self.content.tensor_infos {
-            if !name.starts_with("blk.") || info.shape.dims().len() < 2 {
-                continue;
-            }
-            let kind = format!("{:?}", info.ggml_dtype);
-            match sizes.iter_mut().find(|(known, _)| *known == kind) {
-                Some((_, size)) => *size += info.shape.elem_count(),
-                None => sizes.push((kind, info.shape.elem_count())),
-            }
-        }
-        sizes.into_iter().max_by_key(|(_, size)| *size).map(|(kind, _)| kind)
-    }
 }
 
 pub(crate) fn whole(value: &Value) -> Option<u64> {

@@ -16,7 +16,7 @@ mod tests;
 mod transformer;
 mod vocabulary;
 
-pub(crate) use process::Process;
+pub(crate) use process::{Process, examine};
 
 const KIND: &str = "embedded";
 

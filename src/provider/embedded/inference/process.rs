@@ -15,10 +15,12 @@ use tokio::sync::oneshot;
 
 use super::KIND;
 use super::engine::{self, Asked};
-use super::gguf::Gguf;
 use super::model::Model as Loaded;
 use super::sequence::{self, Body};
-use crate::provider::weights::{BUILTIN, Builtin, Folders, Located, locate, megabytes, pull, verify};
+use crate::provider::endpoint::Examined;
+use crate::provider::weights::{
+    BUILTIN, Builtin, Folders, Header, Located, is_pulled, locate, megabytes, pull, verify,
+};
 use crate::provider::{
     Boxed, Build, Call, CallError, CallErrorKind, Encoded, EndpointError, Inventory, Listed, Model, Provider, Reply,
     Sampling, Timings,
@@ -97,6 +99,16 @@ fn refuse(calls: &Receiver<Asked>, error: &CallError) {
     }
 }
 
+/// What the files of a model say, without loading its weights. Nothing is said of a model that is not on this machine.
+pub(crate) fn examine(id: &str, folder: &Path, folders: &Folders) -> Examined {
+    match locate(id, folder, folders) {
+        Err(error) if is_pulled(id, folders) => Examined { error: Some(error), unused: Vec::new() },
+        Err(_) => Examined::default(),
+        Ok(located) if located.builtin.is_some() => Examined::default(),
+        Ok(located) => Examined { error: Loaded::check(&located.path).err(), unused: located.unused },
+    }
+}
+
 /// Unusable weights stop the run, because they do not depend on the row.
 fn unusable(error: &EndpointError) -> CallError {
     let message = match &error.help {
@@ -109,24 +121,26 @@ fn unusable(error: &EndpointError) -> CallError {
 fn build(located: &Located) -> Result<Build, EndpointError> {
     let quantization = match located.builtin {
         Some(builtin) => Some(builtin.quantization.to_owned()),
-        None => Gguf::open(&located.path)?.quantization(),
+        None => {
+            Loaded::check(&located.path)?;
+            Header::read(&located.path)?.quantization()
+        }
     };
     let sha256 = match &located.sha256 {
         Some(known) => known.clone(),
         None => verify(located)?,
     };
-    Ok(Build { digest: Some(format!("sha256:{sha256}")), quantization, template: None })
+    Ok(Build { digest: Some(format!("sha256:{sha256}")), quantization, ..Build::default() })
 }
 
 fn listed(id: &str, folder: &Path, folders: &Folders) -> Option<Listed> {
     let located = locate(id, folder, folders).ok()?;
-    let gguf = Gguf::open(&located.path).ok()?;
-    let context = gguf.text("general.architecture").and_then(|name| gguf.number(&format!("{name}.context_length")));
+    let header = Header::read(&located.path).ok()?;
     Some(Listed {
         id: id.to_owned(),
         bytes: std::fs::metadata(&located.path).ok().map(|file| file.len()),
-        quantization: located.builtin.map(|builtin| builtin.quantization.to_owned()).or_else(|| gguf.quantization()),
-        context,
+        quantization: located.builtin.map(|builtin| builtin.quantization.to_owned()).or_else(|| header.quantization()),
+        context: header.context(),
         ..Listed::default()
     })
 }

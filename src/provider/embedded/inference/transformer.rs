@@ -94,6 +94,21 @@ impl Transformer {
         Ok(Transformer { shape, embedding, layers, norm, head, speeds })
     }
 
+    pub(crate) fn check_architecture(kind: &str) -> Read<()> {
+        if matches!(kind, "llama" | "qwen2" | "qwen3") {
+            return Ok(());
+        }
+        let message = format!("models of the architecture `{kind}` can't be run inside the process");
+        let help = "`llama`, `qwen2` and `qwen3` can; for others use a server such as Ollama or llama.cpp";
+        Err(EndpointError::new(message).help(help))
+    }
+
+    /// Whether the header of the file fits this engine.
+    pub(crate) fn check(gguf: &mut Gguf) -> Read<()> {
+        let shape = Shape::of(gguf)?;
+        speeds(gguf, &shape).map(drop)
+    }
+
     pub(crate) fn context(&self) -> usize {
         self.shape.context
     }
@@ -209,12 +224,7 @@ impl Layer {
 impl Shape {
     fn of(gguf: &Gguf) -> Read<Self> {
         let kind = gguf.text("general.architecture").unwrap_or("none");
-        if !matches!(kind, "llama" | "qwen2" | "qwen3") {
-            return Err(EndpointError::new(format!(
-                "models of the architecture `{kind}` can't be run inside the process"
-            ))
-            .help("`llama`, `qwen2` and `qwen3` can; for others use a server such as Ollama or llama.cpp"));
-        }
+        Transformer::check_architecture(kind)?;
         let upto = |key: &str, most: u64| gguf.number(&format!("{kind}.{key}")).filter(|n| *n <= most);
         let number = |key: &str| upto(key, LARGEST).map(|n| n as usize);
         let missing = |key: &str| broken(&format!("the GGUF file has no usable `{kind}.{key}`"));

@@ -126,4 +126,6 @@ pub(crate) struct Located {
     pub(crate) path: PathBuf,
     pub(crate) sha256: Option<String>,
     pub(crate) builtin: Option<&'static Builtin>,
+    /// What a Modelfile adds and this provider does not use, such as `PARAMETER (temperature = 0.7)`.
+    pub(crate) unused: Vec<String>,
 }

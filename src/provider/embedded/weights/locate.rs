@@ -15,12 +15,12 @@ use crate::provider::endpoint::EndpointError;
 pub(crate) fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<Located, EndpointError> {
     if let Some(builtin) = Builtin::find(id) {
         let sha256 = Some(builtin.sha256.to_owned());
-        return Ok(Located { path: builtin.path(folders), sha256, builtin: Some(builtin) });
+        return Ok(Located { path: builtin.path(folders), sha256, builtin: Some(builtin), unused: Vec::new() });
     }
     if id.ends_with(".gguf") {
         let path = spec_folder.join(id);
         return match fs::metadata(&path) {
-            Ok(found) if found.is_file() => Ok(Located { path, sha256: None, builtin: None }),
+            Ok(found) if found.is_file() => Ok(Located { path, sha256: None, builtin: None, unused: Vec::new() }),
             Ok(_) => Err(EndpointError::new(format!("the weights {} are not a file", path.display()))),
             Err(error) => {
                 let error = EndpointError::new(format!("the weights {} can't be read: {error}", path.display()));
@@ -29,6 +29,11 @@ pub(crate) fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<
         };
     }
     ollama::find(id, &folders.ollama)
+}
+
+/// Whether Ollama has pulled a model of this name, usable or not.
+pub(crate) fn is_pulled(id: &str, folders: &Folders) -> bool {
+    ollama::is_pulled(id, &folders.ollama)
 }
 
 /// Slow: reads the whole file.

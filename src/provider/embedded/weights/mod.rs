@@ -5,6 +5,8 @@
 mod builtin;
 mod hash;
 #[cfg(any(test, feature = "embedded"))]
+mod header;
+#[cfg(any(test, feature = "embedded"))]
 mod locate;
 #[cfg(any(test, feature = "embedded"))]
 mod ollama;
@@ -16,7 +18,9 @@ pub(crate) use builtin::Located;
 pub(crate) use builtin::{BUILTIN, Builtin, Folders, not_builtin};
 pub(crate) use hash::megabytes;
 #[cfg(any(test, feature = "embedded"))]
-pub(crate) use locate::{locate, verify};
+pub(crate) use header::{Header, type_name};
+#[cfg(any(test, feature = "embedded"))]
+pub(crate) use locate::{is_pulled, locate, verify};
 pub(crate) use pull::pull;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::builtin::{BUILTIN, Located};
 use crate::name::{listed, nearest};
@@ -23,6 +24,8 @@ const REGISTRY: &str = "registry.ollama.ai";
 const REGISTRY_V2: &str = "ollama.com";
 
 const LONGEST_MANIFEST: u64 = 1 << 20;
+/// The most characters of parameters in a note.
+const SHOWN: usize = 300;
 
 const WEIGHTS: &str = "application/vnd.ollama.image.model";
 const ADAPTER: &str = "application/vnd.ollama.image.adapter";
@@ -55,12 +58,8 @@ pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, EndpointErro
         return Err(EndpointError::new(message).help(suggestion(id)));
     };
     let mut closed = Vec::new();
-    for store in stores {
-        match name.manifest(store) {
-            Ok(Some(path)) => return weights(id, &path, store),
-            Ok(None) => {}
-            Err(error) => closed.push(format!("{} can't be read: {error}", store.display())),
-        }
+    if let Some((manifest, store)) = first_manifest(&name, stores, &mut closed) {
+        return weights(id, &manifest, store);
     }
     let suggestion = suggestion(id);
     let or = if suggestion.ends_with('?') { " Else" } else { ";" };
@@ -74,6 +73,22 @@ pub(super) fn find(id: &str, stores: &[PathBuf]) -> Result<Located, EndpointErro
         help.push_str(&reason);
     }
     Err(EndpointError::new(format!("the weights of `{id}` are not on this machine")).help(help))
+}
+
+/// Whether a store has a manifest of this name, good or not.
+pub(super) fn is_pulled(id: &str, stores: &[PathBuf]) -> bool {
+    Name::parse(id).is_some_and(|name| first_manifest(&name, stores, &mut Vec::new()).is_some())
+}
+
+/// The first manifest of this name, and its store. `closed` gets the stores that can't be read, each with the reason.
+fn first_manifest<'a>(name: &Name<'_>, stores: &'a [PathBuf], closed: &mut Vec<String>) -> Option<(PathBuf, &'a Path)> {
+    stores.iter().find_map(|store| match name.manifest(store) {
+        Ok(path) => path.map(|path| (path, store.as_path())),
+        Err(error) => {
+            closed.push(format!("{} can't be read: {error}", store.display()));
+            None
+        }
+    })
 }
 
 fn suggestion(id: &str) -> String {
@@ -166,19 +181,51 @@ fn weights(id: &str, manifest: &Path, store: &Path) -> Result<Located, EndpointE
         [] => return Err(wrong("names no weights in one GGUF file").help("use the provider `ollama` for it")),
         _ => return Err(wrong("names weights in several files").help("use the provider `ollama` for it")),
     };
-    let digest = layer.digest.strip_prefix("sha256:").unwrap_or_default().to_ascii_lowercase();
-    if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(wrong("has a digest that is none"));
-    }
-    let path = store.join("blobs").join(format!("sha256-{digest}"));
+    let Some(digest) = layer.digest() else { return Err(wrong("has a digest that is none")) };
+    let path = blob(store, &digest);
     match fs::metadata(&path) {
-        Ok(found) if found.is_file() => Ok(Located { path, sha256: Some(digest), builtin: None }),
+        Ok(found) if found.is_file() => {
+            let unused = manifest.layers.iter().filter_map(|layer| unused(layer, store)).collect();
+            Ok(Located { path, sha256: Some(digest), builtin: None, unused })
+        }
         Ok(_) => Err(wrong("names weights that are not a file")),
         Err(error) => {
             let message = format!("the weights of Ollama's `{id}` can't be read: {error}: {}", path.display());
             Err(EndpointError::new(message).help(pull))
         }
     }
+}
+
+impl Layer {
+    fn digest(&self) -> Option<String> {
+        let digest = self.digest.strip_prefix("sha256:")?.to_ascii_lowercase();
+        (digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())).then_some(digest)
+    }
+}
+
+fn blob(store: &Path, digest: &str) -> PathBuf {
+    store.join("blobs").join(format!("sha256-{digest}"))
+}
+
+/// The instruction of a Modelfile that a layer holds, with its values if they are parameters.
+fn unused(layer: &Layer, store: &Path) -> Option<String> {
+    let kind = layer.media_type.strip_prefix("application/vnd.ollama.image.")?;
+    let instruction = match kind {
+        "template" | "prompt" => "TEMPLATE",
+        "system" => "SYSTEM",
+        "messages" => "MESSAGE",
+        "params" => "PARAMETER",
+        "projector" => return Some("a projector for images".to_owned()),
+        _ => return None,
+    };
+    let parameters = || -> Option<String> {
+        let bytes = read(&blob(store, &layer.digest()?)).ok()?;
+        let parameters: Map<String, Value> = serde_json::from_slice(&bytes).ok()?;
+        let shown = parameters.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ");
+        Some(format!(" ({})", shown.chars().take(SHOWN).collect::<String>()))
+    };
+    let values = if kind == "params" { parameters() } else { None };
+    Some(format!("{instruction}{}", values.unwrap_or_default()))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

@@ -88,6 +88,29 @@ fn weights_are_found_by_name() {
 }
 
 #[test]
+fn what_else_a_manifest_holds_is_named() {
+    let params = "a".repeat(64);
+    let (system, template) = (format!("sha256:{}", "b".repeat(64)), format!("sha256:{}", "c".repeat(64)));
+    let text = layers(&[
+        ("image.model", &format!("sha256:{DIGEST}")),
+        ("image.template", &template),
+        ("image.license", "sha256:x"),
+        ("image.system", &system),
+        ("image.params", &format!("sha256:{params}")),
+        ("image.messages", "../../../etc/passwd"),
+    ]);
+    let (folder, stores) = store("manifests/registry.ollama.ai/library/a/latest", &text);
+    let unused = || find("a", &stores).unwrap().unused;
+    assert_eq!(unused(), ["TEMPLATE", "SYSTEM", "PARAMETER", "MESSAGE"]);
+    let blob = folder.path().join("blobs").join(format!("sha256-{params}"));
+    fs::write(&blob, r#"{"stop":["<|im_end|>"],"temperature":0.7}"#).unwrap();
+    assert_eq!(unused()[2], r#"PARAMETER (stop = ["<|im_end|>"], temperature = 0.7)"#);
+    fs::write(&blob, "[").unwrap();
+    assert_eq!(unused()[2], "PARAMETER");
+    assert!(is_pulled("a", &stores) && !is_pulled("b", &stores) && !is_pulled("../a", &stores));
+}
+
+#[test]
 fn the_same_case_goes_before_another() {
     let (folder, stores) = store("manifests/registry.ollama.ai/library/a/latest", "{}");
     let other = folder.path().join("manifests/registry.ollama.ai/library/A");

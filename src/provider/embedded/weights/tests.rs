@@ -109,7 +109,8 @@ fn a_file_with_the_wrong_content_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.gguf");
     fs::write(&path, "abc").unwrap();
-    let located = Located { path, sha256: Some("0".repeat(64)), builtin: Builtin::find("smollm2-135m") };
+    let builtin = Builtin::find("smollm2-135m");
+    let located = Located { path, sha256: Some("0".repeat(64)), builtin, unused: Vec::new() };
     let error = verify(&located).unwrap_err();
     assert!(error.message.contains("ba7816bf8f01") && error.message.contains("000000000000"), "{error}");
     assert!(error.help.unwrap().contains("fanfold models pull smollm2-135m"));

@@ -3,10 +3,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::provider::Sampling;
+use crate::provider::{Options, Sampling};
 
 fn wire() -> OllamaWire {
-    OllamaWire::new("5m")
+    OllamaWire::new(StructuredOutput::default(), None)
+}
+
+fn keeping(keep_alive: &str) -> OllamaWire {
+    OllamaWire::new(StructuredOutput::default(), Some(&KeepAlive::new(keep_alive)))
 }
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
@@ -24,7 +28,7 @@ fn requests_are_these_bytes() {
     let bare = wire().encode(&Call { model: &model, messages: &messages, schema: None });
     assert_eq!(
         String::from_utf8(bare.body.clone()).unwrap(),
-        r#"{"model":"llama3.2","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hä?\n\"x\""}],"stream":false,"truncate":false,"shift":false,"options":{"num_ctx":4096},"keep_alive":"5m"}"#
+        r#"{"model":"llama3.2","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hä?\n\"x\""}],"stream":false,"truncate":false,"shift":false,"options":{"num_ctx":4096}}"#
     );
     assert!(bare.body[..bare.keyed].ends_with(br#""options":{"num_ctx":4096}"#));
 
@@ -39,12 +43,12 @@ fn requests_are_these_bytes() {
     };
     let model = Model { id: "m".to_owned(), sampling };
     let schema = json!({"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}});
-    let full = OllamaWire::new("-1").encode(&Call { model: &model, messages: &messages[1..], schema: Some(&schema) });
+    let full = keeping("-1").encode(&Call { model: &model, messages: &messages[1..], schema: Some(&schema) });
     assert_eq!(
         String::from_utf8(full.body).unwrap(),
         r#"{"model":"m","messages":[{"role":"user","content":"Hä?\n\"x\""}],"stream":false,"truncate":false,"shift":false,"format":{"type":"object","properties":{"b":{"type":"string"},"a":{"type":"string"}}},"options":{"num_ctx":8192,"temperature":0.0,"top_p":0.9,"num_predict":128,"seed":42,"stop":["END"]},"keep_alive":-1}"#
     );
-    let other = OllamaWire::new("1h").encode(&Call { model: &model, messages: &messages[1..], schema: Some(&schema) });
+    let other = keeping("1h").encode(&Call { model: &model, messages: &messages[1..], schema: Some(&schema) });
     let again = wire().encode(&Call { model: &model, messages: &messages[1..], schema: Some(&schema) });
     assert_eq!(other.body[..other.keyed], again.body[..again.keyed]);
 }
@@ -153,28 +157,59 @@ fn the_build_comes_from_the_list_of_models() {
 }
 
 #[test]
-fn durations_are_what_ollama_reads() {
-    for good in ["5m", "-1", "0", "300", "1h30m", "1.5h", "-1m", "100ms"] {
-        assert!(is_duration(good), "{good}");
-    }
-    for bad in ["", "-", "m", "5 m", "5d", "forever", "1h30"] {
-        assert!(!is_duration(bad), "{bad}");
-    }
+fn options_are_sent_as_ollama_calls_them() {
+    let options = json!({"top_k": 40, "min_p": 0.05, "repeat_penalty": 1.1, "num_thread": 4, "use_mmap": false});
+    let options: Options = serde_json::from_value(options).unwrap();
+    let encode = |sampling: Sampling| {
+        let model = Model { id: "m".to_owned(), sampling: Sampling { seed: Some(7), ..sampling } };
+        wire().encode(&Call { model: &model, messages: &[Message::user("x")], schema: None })
+    };
+    let sent = encode(Sampling { options, ..Sampling::default() });
+    assert_eq!(
+        String::from_utf8(sent.body).unwrap(),
+        r#"{"model":"m","messages":[{"role":"user","content":"x"}],"stream":false,"truncate":false,"shift":false,"options":{"num_ctx":4096,"seed":7,"top_k":40,"min_p":0.05,"repeat_penalty":1.1,"num_thread":4,"use_mmap":false}}"#
+    );
+    // The field and the older form of `extra` are the same call.
+    let options: Options = serde_json::from_value(json!({"top_k": 40})).unwrap();
+    let extra = json!({"options": {"top_k": 40}}).as_object().cloned().unwrap();
+    assert_eq!(encode(Sampling { options, ..Sampling::default() }), encode(Sampling { extra, ..Sampling::default() }));
 }
 
 #[test]
-fn the_template_comes_from_a_second_look() {
+fn what_a_modelfile_adds_comes_from_further_pages() {
     let model = Model { id: "llama3.2".to_owned(), sampling: Sampling::default() };
-    let (path, body) = wire().more_path(&model).unwrap();
-    assert_eq!((path, body.to_string().as_str()), ("api/show", r#"{"model":"llama3.2"}"#));
-    let after = |status: u16, body: &str| {
+    let pages = wire().build_pages(&model);
+    let [show, version] = pages.as_slice() else { panic!("{pages:?}") };
+    let body = show.body.as_ref().map(Value::to_string);
+    assert_eq!((show.path.as_str(), body.as_deref()), ("api/show", Some(r#"{"model":"llama3.2"}"#)));
+    assert_eq!((version.path.as_str(), &version.body), ("api/version", &None));
+    let after = |page: &Page, status: u16, body: &str| {
         let mut build = Build { quantization: Some("Q4_0".to_owned()), ..Build::default() };
-        wire().add_more(&mut build, answer(status, body));
-        (build.quantization, build.template)
+        build.service.software = Some("before".to_owned());
+        wire().add_page(&mut build, page, answer(status, body));
+        build
     };
     let hash = blake3::hash(b"{{ .Prompt }}").to_hex().to_string();
-    let shown = r#"{"template":"{{ .Prompt }}","details":{"quantization_level":"Q8_0"},"modelfile":"FROM x"}"#;
-    assert_eq!(after(200, shown), (Some("Q4_0".to_owned()), Some(hash)));
-    assert_eq!(after(404, r#"{"error":"model 'x' not found"}"#), (Some("Q4_0".to_owned()), None));
-    assert_eq!(after(200, "no JSON"), (Some("Q4_0".to_owned()), None));
+    let shown = json!({
+        "template": "{{ .Prompt }}", "details": {"quantization_level": "Q8_0"}, "modelfile": "FROM x", "system": "Be brief.",
+        "parameters": "top_k                          20\nstop                           \"<|im_end|>\"",
+        "messages": [{"role": "user", "content": "Is Toronto in Canada?"}, {"role": "assistant", "content": "yes"}],
+    });
+    let build = after(show, 200, &shown.to_string());
+    assert_eq!((build.quantization.as_deref(), build.template), (Some("Q4_0"), Some(hash)));
+    let service = Service {
+        software: Some("before".to_owned()),
+        system: Some("Be brief.".to_owned()),
+        parameters: vec!["stop \"<|im_end|>\"".to_owned(), "top_k 20".to_owned()],
+        messages: vec!["user: Is Toronto in Canada?".to_owned(), "assistant: yes".to_owned()],
+    };
+    assert_eq!(build.service, service);
+    assert_eq!(after(version, 200, r#"{"version":"0.17.4"}"#).service.software.as_deref(), Some("Ollama 0.17.4"));
+    // A gateway may lack the pages.
+    let untouched = after(show, 404, r#"{"error":"model 'x' not found"}"#);
+    assert_eq!((&untouched.template, untouched.quantization.as_deref()), (&None, Some("Q4_0")));
+    assert_eq!(after(show, 200, "no JSON"), untouched);
+    assert_eq!(after(version, 404, "404 page not found"), untouched);
+    let empty = after(show, 200, r#"{"system":"","parameters":"","messages":null}"#).service;
+    assert_eq!(empty, Service { software: Some("before".to_owned()), ..Service::default() });
 }
