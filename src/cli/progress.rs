@@ -91,7 +91,7 @@ async fn lines(progress: &Progress, preparing: impl Fn() -> Option<String>, term
             let now = stage.snapshot();
             if now.done < stage.rows() {
                 let counters = counters(&now, started.elapsed());
-                terminal.note(&format!("{}: {} of {} rows, {counters}", stage.name, now.done, stage.rows()));
+                terminal.note(&format!("{}: {} of {} rows {counters}", stage.name, now.done, stage.rows()));
             }
         }
     }
