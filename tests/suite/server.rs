@@ -1,12 +1,13 @@
 //! A model server that does as a test says: the dialects of all providers over plain sockets, and a record of it all.
 //!
 //! `Server::new().latency_ms(5).script(|request, attempt| Say::Text("yes".into())).start()`. Without a script it gives
-//! [`answer`], a function of the model, the question and the schema alone. With [`Builder::forward_to`] it is a proxy
-//! that only counts. Knows nothing of the project; a new kind of fault is a variant of [`Say`] and an arm in [`reply`].
+//! [`answer`], a function of the model, its build, the question and the schema alone. [`Builder::ollama`] adds Ollama's
+//! scheduler. With [`Builder::forward_to`] it is a proxy that only counts. Knows nothing of the project; a new kind of fault is a variant of [`Say`] and an arm in [`reply`].
 
 mod answer;
 mod dialect;
 mod http;
+mod scheduler;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Write};
@@ -22,6 +23,8 @@ pub(crate) use answer::{answer, hash};
 pub(crate) use dialect::Dialect;
 use dialect::{about, in_dialect, wrong_key};
 use http::{Request, forward, read_request, send};
+pub(crate) use scheduler::Settings as Ollama;
+use scheduler::{Scheduler, Wanted};
 
 /// One chat request, as the server saw it.
 #[derive(Clone, Debug)]
@@ -40,6 +43,10 @@ pub(crate) struct Asked {
     pub(crate) schema: Option<Value>,
     /// The whole body.
     pub(crate) body: Value,
+    /// What the digest of the model ended with.
+    pub(crate) digest: String,
+    /// The context of an Ollama, in tokens.
+    pub(crate) context: Option<u64>,
     /// The headers, names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     /// When it had arrived.
@@ -61,6 +68,11 @@ impl Asked {
             fields.remove("keep_alive");
         }
         body.to_string()
+    }
+
+    /// The tokens of the prompt, as the server counts them.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.messages.iter().map(|(_, text)| text.len().div_ceil(4) as u64).sum()
     }
 
     /// The value of a header, by its name in lower case.
@@ -96,6 +108,8 @@ pub(crate) enum Say {
     EmptyChoices,
     /// Waits this many milliseconds, then says this.
     Late(u64, Box<Say>),
+    /// Says this after all models got new builds, whose digests end with this.
+    Rebuilt(&'static str, Box<Say>),
 }
 
 impl Say {
@@ -127,9 +141,16 @@ pub(crate) struct Builder {
     script: Option<Box<Script>>,
     upstream: Option<String>,
     keys: Vec<String>,
+    ollama: Option<Ollama>,
 }
 
 impl Builder {
+    /// Loads and unloads models as Ollama does, and takes that time.
+    pub(crate) fn ollama(mut self, settings: Ollama) -> Self {
+        self.ollama = Some(settings);
+        self
+    }
+
     /// Every answer takes at least so long.
     pub(crate) fn latency_ms(mut self, ms: u64) -> Self {
         self.latency = Duration::from_millis(ms);
@@ -167,16 +188,16 @@ impl Builder {
         let shared = Arc::new(Shared {
             build: Mutex::default(),
             latency: self.latency,
-            models: self.models,
+            models: Mutex::new(self.models),
+            scheduler: self.ollama.map(Scheduler::new),
             script: self.script,
             upstream: self.upstream,
             keys: self.keys,
             stopped: AtomicBool::new(false),
             seen: Mutex::default(),
         });
-        let for_listener = Arc::clone(&shared);
-        let thread = thread::spawn(move || listen(&listener, &for_listener));
-        Server { address, shared, thread: Some(thread) }
+        let thread = Mutex::new(Some(listening(listener, &shared)));
+        Server { address, shared, thread }
     }
 }
 
@@ -209,7 +230,8 @@ impl Default for Build {
 struct Shared {
     build: Mutex<Build>,
     latency: Duration,
-    models: Vec<String>,
+    models: Mutex<Vec<String>>,
+    scheduler: Option<Scheduler>,
     script: Option<Box<Script>>,
     upstream: Option<String>,
     keys: Vec<String>,
@@ -232,7 +254,7 @@ struct Seen {
 pub(crate) struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl Server {
@@ -240,7 +262,7 @@ impl Server {
     #[expect(clippy::new_ret_no_self, reason = "reads well in a test: Server::new().latency_ms(5).start()")]
     pub(crate) fn new() -> Builder {
         let models = vec!["llama3.2".to_owned(), "mistral".to_owned()];
-        Builder { latency: Duration::ZERO, models, script: None, upstream: None, keys: Vec::new() }
+        Builder { latency: Duration::ZERO, models, script: None, upstream: None, keys: Vec::new(), ollama: None }
     }
 
     /// Its address without a path: the `base_url` for Ollama.
@@ -336,6 +358,36 @@ impl Server {
         change(&mut self.shared.build.lock().expect("no panic while locked"));
     }
 
+    /// Removes a model, as `ollama rm` does.
+    pub(crate) fn remove(&self, model: &str) {
+        self.shared.models.lock().expect("no panic while locked").retain(|known| known != model);
+    }
+
+    /// The models that were loaded so far, in order, each with its context. Needs [`Builder::ollama`].
+    pub(crate) fn loads(&self) -> Vec<(String, u64)> {
+        self.shared.scheduler.as_ref().map(Scheduler::loads).unwrap_or_default()
+    }
+
+    /// Ends as a killed process does: connections break off, and new ones are refused.
+    pub(crate) fn go_down(&self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        // Wakes the listener, which then sees the flag.
+        drop(TcpStream::connect(self.address));
+        if let Some(thread) = self.thread.lock().expect("no panic while locked").take() {
+            drop(thread.join());
+        }
+        for stream in self.shared.seen.lock().expect("no panic while locked").streams.drain(..) {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+
+    /// Starts again at the same address.
+    pub(crate) fn come_back(&self) {
+        let listener = TcpListener::bind(self.address).expect("the port is free again");
+        self.shared.stopped.store(false, Ordering::SeqCst);
+        *self.thread.lock().expect("no panic while locked") = Some(listening(listener, &self.shared));
+    }
+
     /// Forgets what it saw; requests under way are not counted any more.
     pub(crate) fn forget(&self) {
         let mut seen = self.shared.seen.lock().expect("no panic while locked");
@@ -352,16 +404,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the listener, which then sees the flag.
-        drop(TcpStream::connect(self.address));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-        for stream in &self.shared.seen.lock().expect("no panic while locked").streams {
-            drop(stream.shutdown(Shutdown::Both));
-        }
+        self.go_down();
     }
+}
+
+fn listening(listener: TcpListener, shared: &Arc<Shared>) -> thread::JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || listen(&listener, &shared))
 }
 
 fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -396,8 +445,12 @@ fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         let stays_open = match (dialect, &shared.upstream) {
             (None, Some(upstream)) => forward(upstream, &request, &mut writer)?.is_some(),
             (None, None) => {
-                let (code, body) =
-                    about(&request, path, &shared.models, &shared.build.lock().expect("no panic while locked"));
+                let models = shared.models.lock().expect("no panic while locked").clone();
+                let (code, body) = match &shared.scheduler {
+                    Some(scheduler) if path == "/api/ps" => (200, scheduler.ps()),
+                    _ if changes(&request, path, shared) => (200, json!({"status": "success"})),
+                    _ => about(&request, path, &models, &shared.build.lock().expect("no panic while locked")),
+                };
                 send(&mut writer, code, None, body.to_string().as_bytes())?;
                 true
             }
@@ -410,20 +463,66 @@ fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Makes, copies or deletes a model, as Ollama does, if that is asked.
+fn changes(request: &Request, path: &str, shared: &Shared) -> bool {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+    let name = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+    let mut models = shared.models.lock().expect("no panic while locked");
+    let new = match path {
+        "/api/create" => {
+            shared.build.lock().expect("no panic while locked").digest = format!("{:04x}", hash(&[&name("system")]));
+            name("model")
+        }
+        "/api/copy" => name("destination"),
+        "/api/delete" => {
+            models.retain(|known| *known != name("model"));
+            return true;
+        }
+        _ => return false,
+    };
+    if !models.contains(&new) {
+        models.push(new);
+    }
+    true
+}
+
 /// Notes a chat request, does what the script says, and returns whether the connection stays open.
 fn chat(dialect: Dialect, request: &Request, shared: &Shared, writer: &mut impl Write) -> std::io::Result<bool> {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
     let (asked, attempt) = note(dialect, request, body, shared);
     let result = if let Some(upstream) = &shared.upstream {
         forward(upstream, request, writer).map(|status| (status.is_some(), status == Some(200)))
-    } else if !shared.models.iter().any(|m| *m == asked.model || asked.model == format!("{m}:latest")) {
+    } else if !shared
+        .models
+        .lock()
+        .expect("no panic while locked")
+        .iter()
+        .any(|m| *m == asked.model || asked.model == format!("{m}:latest"))
+    {
         done(shared);
         let (code, body) = dialect.error(404, &format!("model '{}' not found", asked.model));
         return send(writer, code, None, body.to_string().as_bytes()).map(|()| true);
     } else {
+        let scheduler = shared.scheduler.as_ref().filter(|_| dialect == Dialect::Ollama);
+        let too_long = dialect == Dialect::Ollama && asked.context.is_some_and(|context| asked.tokens() > context);
+        if too_long {
+            done(shared);
+            let (code, body) = dialect.error(400, "the input length exceeds the context length");
+            return send(writer, code, None, body.to_string().as_bytes()).map(|()| true);
+        }
+        let slot = match scheduler.map(|scheduler| scheduler.take(Wanted::of(&asked.body, &asked.digest))) {
+            Some(None) => {
+                done(shared);
+                let busy = json!({"error": "server busy, please try again.  maximum pending requests exceeded"});
+                return send(writer, 503, None, busy.to_string().as_bytes()).map(|()| true);
+            }
+            slot => slot.flatten(),
+        };
         thread::sleep(shared.latency);
         let say = shared.script.as_ref().map_or(Say::Default, |script| script(&asked, attempt));
-        reply(say, &asked, shared, writer)
+        let replied = reply(say, &asked, shared, writer);
+        drop(slot);
+        replied
     };
     if shared.upstream.is_some() {
         done(shared);
@@ -449,6 +548,8 @@ fn note(dialect: Dialect, request: &Request, body: Value, shared: &Shared) -> (A
         messages: said.messages,
         schema: said.schema,
         headers: request.headers.clone(),
+        context: shared.scheduler.as_ref().map(|_| scheduler::context(&body)),
+        digest: shared.build.lock().expect("no panic while locked").digest.clone(),
         body,
         arrived: Instant::now(),
         answered: None,
@@ -482,6 +583,10 @@ fn reply(say: Say, asked: &Asked, shared: &Shared, writer: &mut impl Write) -> s
         Say::Filtered => good("", "content_filter", writer),
         Say::Late(ms, say) => {
             thread::sleep(Duration::from_millis(ms));
+            reply(*say, asked, shared, writer)
+        }
+        Say::Rebuilt(digest, say) => {
+            shared.build.lock().expect("no panic while locked").digest = digest.to_owned();
             reply(*say, asked, shared, writer)
         }
         Say::Hang(ms) => {

@@ -1,12 +1,14 @@
-//! What the scripted server answers without a script: a function of the model, the question and the schema alone.
+//! What the scripted server answers without a script: a function of the model and its build, the question and the schema.
 
 use serde_json::{Value, json};
 
 use super::Asked;
 
-/// The answer of a server without a script: a function of the model, the question and the schema.
+/// The answer of a server without a script.
 pub(crate) fn answer(asked: &Asked) -> String {
-    let seed = hash(&[&asked.model, asked.question()]);
+    let mut parts = vec![asked.model.as_str(), asked.question()];
+    parts.extend(Some(asked.digest.as_str()).filter(|digest| !digest.is_empty()));
+    let seed = hash(&parts);
     match &asked.schema {
         Some(schema) => fitting(schema, seed).to_string(),
         None => format!("an answer of {} numbered {}", asked.model, seed % 1_000_000),

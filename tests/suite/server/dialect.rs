@@ -106,8 +106,9 @@ fn gemini_model(path: &str) -> Option<&str> {
 /// A reply in the dialect of the request, which ends as OpenAI's word `finish` says; `None`: one that has no answer in
 /// it.
 pub(crate) fn in_dialect(asked: &Asked, text: Option<&str>, finish: &str) -> String {
-    let prompt_tokens: usize = asked.messages.iter().map(|(_, text)| text.len().div_ceil(4)).sum();
-    let reply_tokens = text.unwrap_or_default().len().div_ceil(4);
+    // A prompt beyond the context of an Ollama at `/v1` is cut without a word.
+    let prompt_tokens = asked.context.unwrap_or(u64::MAX).min(asked.tokens());
+    let reply_tokens = text.unwrap_or_default().len().div_ceil(4) as u64;
     let message = json!({"role": "assistant", "content": text.unwrap_or_default()});
     let value = match asked.dialect {
         Dialect::Ollama => json!({
@@ -196,7 +197,7 @@ pub(crate) fn about(request: &Request, path: &str, models: &[String], build: &Bu
         }
         ("GET", path) if path.starts_with("/v1/models/") => match known("/v1/models/") {
             Some((id, true)) => {
-                let id = format!("{id}-20260101");
+                let id = format!("{id}-20260101{}", build.digest);
                 (200, json!({"type": "model", "id": id, "display_name": id, "created_at": "2026-01-01T00:00:00Z"}))
             }
             _ => Dialect::Anthropic.error(404, &format!("model: {path}")),
@@ -210,7 +211,7 @@ pub(crate) fn about(request: &Request, path: &str, models: &[String], build: &Bu
                 let methods = ["generateContent", "countTokens"];
                 (
                     200,
-                    json!({"name": format!("models/{id}"), "version": "001", "inputTokenLimit": 1_048_576,
+                    json!({"name": format!("models/{id}"), "version": format!("001{}", build.digest), "inputTokenLimit": 1_048_576,
                              "outputTokenLimit": 65_536, "supportedGenerationMethods": methods}),
                 )
             }
