@@ -13,6 +13,7 @@
 mod assertions;
 mod assumed;
 mod columns;
+mod contexts;
 mod examples;
 mod graph;
 mod language;

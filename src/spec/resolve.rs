@@ -23,6 +23,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
     let mut resolver = Resolver { folder, outside, problems };
     let endpoints = resolver.endpoints(&raw);
     let models = resolver.models(&raw, &endpoints);
+    resolver.contexts(&models, &endpoints);
     resolver.budget(&raw, &endpoints);
     let mut spec = Spec {
         name: raw.header.name.take().map_or_else(|| raw.file.clone(), String::from),
