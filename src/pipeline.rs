@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::document::{Diagnostic, Document};
 use crate::lock::{self, Lock, LockChange, LockFailure, LockKeeper, LockMode, ModelFacts, freshness};
-use crate::models::ConnectError;
+use crate::models::{Access, ConnectError};
 use crate::plan::{Plan, Selection};
 use crate::preview::preview;
 use crate::provider::Env;
@@ -63,7 +63,8 @@ pub(crate) fn plan_against(
     env: Env<'_>,
 ) -> Result<PlanReport, RunError> {
     let project = Project::of(&spec.folder);
-    let preview = preview(spec, selection, &project, env, render)?;
+    let known = lock.as_ref().map(Lock::builds).unwrap_or_default();
+    let preview = preview(spec, selection, &project, Access { env, ledger: None, known: &known }, render)?;
     let stages = freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project);
     Ok(PlanReport { preview, stages })
 }
@@ -151,7 +152,7 @@ impl Ready {
     ) -> Result<Report, PipelineError> {
         let Ready { ready, keeper, created } = self;
         let models = tokio::select! {
-            models = ready.connect(env) => models?,
+            models = ready.connect(keeper.builds(), env) => models?,
             () = stop.draining() => {
                 return Err(PipelineError::Stopped(stop.reason().unwrap_or(StopReason::Interrupted)));
             }

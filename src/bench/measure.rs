@@ -46,7 +46,7 @@ pub(crate) async fn measure(
 ) -> Vec<ModelBench> {
     let spec = &ready.plan.spec;
     let (budget, endpoints) = (BudgetMeter::new(spec.budget), Endpoints::new(spec, &models, |_| false));
-    let admission = Arc::new(Admission::new(budget, endpoints, stop.clone()));
+    let admission = Arc::new(Admission::new(&models, budget, endpoints, stop.clone()));
     let models = Arc::new(models);
     let mut measured = Vec::new();
     for (index, levels) in &ready.models {

@@ -192,7 +192,7 @@ fn rendered(
 
 pub(crate) async fn connect(ready: &Ready, env: Env<'_>) -> Result<Models, ConnectError> {
     let asked: Vec<usize> = ready.models.iter().map(|(model, _)| *model).collect();
-    let mut models = Models::connect(&ready.plan.spec, &asked, Access { env, ledger: None, recorded: None }).await?;
+    let mut models = Models::connect(&ready.plan.spec, &asked, Access { env, ledger: None, known: &[] }).await?;
     models.limit_replies(ready.request.max_tokens);
     Ok(models)
 }

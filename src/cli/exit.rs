@@ -10,7 +10,7 @@ pub(crate) const HELP: &str = "Exit codes:
   2    the spec or the arguments are invalid; nothing was sent
   3    environment problem: server down, API key or model missing, disk full
   4    stopped by the budget; run again to continue
-  5    the lock does not match the current spec, inputs or models
+  5    the lock does not match the current spec, inputs or models, or a model changed during the run
   6    the replay file lacks calls that the run needs
   130  interrupted (143: terminated); run again to continue";
 
@@ -25,7 +25,7 @@ pub(crate) enum Exit {
     /// The environment has a problem: server down, API key or model missing, disk full.
     Environment = 3,
     Budget = 4,
-    /// Something differs from the lock.
+    /// Something differs from the lock, or a model changed during the run.
     Lock = 5,
     /// A replay file lacks calls.
     NotRecorded = 6,

@@ -12,7 +12,8 @@ use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
 use crate::inventory::check_files;
-use crate::lock::{LockChange, LockFailure, LockMode};
+use crate::lock::{Drift, LockChange, LockFailure, LockMode};
+use crate::models::BuildChange;
 use crate::pipeline::{Options, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::report::drift;
@@ -153,6 +154,7 @@ impl Run {
         let failure = |message: String| Failure::new(stopped(reason), message);
         let (why, failure) = match reason {
             StopReason::NotRecorded { count, first } => return self.not_recorded(*count, first),
+            StopReason::BuildChanged(changes) => return self.build_changed(changes),
             StopReason::Environment { model, error } => {
                 let failure = failure(format!("model `{model}`: {}", error.message)).help_if(advice(&error.kind));
                 ("stopped".to_owned(), failure)
@@ -187,6 +189,22 @@ impl Run {
             ReplayMode::Only if self.replay.is_some() => format!("{} --replay-mode prefer", self.again()),
             _ => self.again(),
         }
+    }
+
+    fn build_changed(&self, changes: &[BuildChange]) -> Failure {
+        let lines = changes.iter().map(|change| {
+            let (model, retired) = (&change.model, count(change.retired as u64, "answer"));
+            let drift: Vec<Drift> = change.facets().into_iter().map(|facet| Drift::of_build(model, facet)).collect();
+            let changed = "changed on its server during the run; not used";
+            format!("model `{model}` {changed}: {retired} since the last check\n{}", drift::lines(&drift, "  "))
+        });
+        let (spec, again) = (self.spec.display(), self.again());
+        Failure::new(Exit::Lock, lines.collect::<String>().trim_end())
+            .help(format!(
+                "to ask the new build about all rows: fanfold run {spec} --update-lock\nto keep the earlier answers: \
+                 restore the old build, then {again}"
+            ))
+            .note("no table was written; every answer before the last check is kept")
     }
 
     fn again(&self) -> String {

@@ -54,6 +54,7 @@ pub(crate) fn stopped(reason: &StopReason) -> Exit {
         StopReason::TooManyFailed { .. } => Exit::Failed,
         StopReason::BudgetSpent { .. } => Exit::Budget,
         StopReason::NotRecorded { .. } => Exit::NotRecorded,
+        StopReason::BuildChanged(_) => Exit::Lock,
         StopReason::FailedAlike { first: First::Rows { .. }, .. } => Exit::Spec,
         StopReason::Environment { .. }
         | StopReason::LimitedUntil { .. }

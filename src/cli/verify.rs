@@ -43,7 +43,7 @@ impl Verify {
             })?;
         let (pipeline, project) = (spec.name.clone(), Project::of(&spec.folder));
         let plan = Plan::new(spec, &Selection::default(), HashMap::new())?;
-        let access = Access { env: &env, ledger: None, recorded: None };
+        let access = Access { env: &env, ledger: None, known: &[] };
         let asked = asked_models(&plan);
         let models = match self.models {
             true => Some(block_on(async { Ok(Models::connect(&plan.spec, &asked, access).await?) })?),

@@ -21,6 +21,14 @@ pub(crate) struct Drift {
     pub(crate) new: Option<String>,
 }
 
+impl Drift {
+    /// The drift of a facet of a model's build: its name, its old and its new value.
+    pub(crate) fn of_build(model: &str, (name, old, new): (&str, &str, &str)) -> Drift {
+        let facet = format!("models.{model}.build.{name}");
+        Drift { facet, old: Some(old.to_owned()), new: Some(new.to_owned()) }
+    }
+}
+
 pub(crate) struct Comparison {
     pub(crate) drift: Vec<Drift>,
     pub(crate) same: usize,

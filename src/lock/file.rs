@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ask::KEY_VERSION;
+use crate::models::KnownBuild;
 use crate::provider::{Build, Service};
 use crate::store::{Manifest, StoreError};
 use crate::table::parquet::{clean, folder_of, write_whole};
@@ -241,6 +242,16 @@ impl Lock {
     /// The lock in a run's manifest; `None` if the run covered only some rows or stages.
     pub(crate) fn of_manifest(manifest: &Manifest) -> Option<Self> {
         serde_json::from_value(manifest.lock.clone()?).ok()
+    }
+
+    pub(crate) fn builds(&self) -> Vec<KnownBuild> {
+        let known = self.models.iter().map(|(name, model)| KnownBuild {
+            name: name.clone(),
+            provider: model.provider.clone(),
+            id: model.model.clone(),
+            build: self.build(name),
+        });
+        known.collect()
     }
 
     /// The build of a model; empty if the lock does not contain it.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::parts_of;
 use super::{Comparison, Drift, Lock, LockError};
+use crate::models::KnownBuild;
 use crate::plan::Plan;
 use crate::spec::TableId;
 use crate::store::{ChangesByModel, Project, RunDir, StoreError};
@@ -64,6 +65,10 @@ impl LockKeeper {
             read => read?,
         };
         Ok(LockKeeper { path, mode, old })
+    }
+
+    pub(crate) fn builds(&self) -> Vec<KnownBuild> {
+        self.old.as_ref().map(Lock::builds).unwrap_or_default()
     }
 
     pub(crate) fn check(&self, now: &Lock) -> Result<(), LockFailure> {

@@ -1,24 +1,27 @@
 //! Connecting: makes a client with a known build for each model of a spec.
 //!
-//! A model's build is part of its call keys. If a server is down, the last known build is used. If the ledger then has
-//! every answer, the run succeeds; otherwise the first call that has to be sent stops it.
+//! A model's build is part of its call keys. If a server does not tell the build, the last known one is used: that of
+//! the lock, of the last run, or of the last server. If the ledger then has every answer, the run succeeds; otherwise
+//! the first call that has to be sent stops it.
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::build::KnownBuild;
 use super::target::Target;
 use crate::plan::Plan;
-use crate::provider::{Build, CallError, CallErrorKind, ConnectContext, Env, Provider};
+use crate::provider::{Build, CallError, CallErrorKind, ConnectContext, EndpointError, Env, Provider};
 use crate::spec::Spec;
-use crate::store::{Ledger, LedgerError, ModelEntry, ReplayFile, shown};
+use crate::store::{Ledger, LedgerError, ModelEntry};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Access<'a> {
     pub(crate) env: Env<'a>,
     /// Remembers the builds of servers. Without a ledger, [`Models::connect`] fails if a server is down.
     pub(crate) ledger: Option<&'a Ledger>,
-    pub(crate) recorded: Option<&'a ReplayFile>,
+    /// The builds of earlier runs. The first one that fits a model counts. A run prefers it to the ledger's.
+    pub(crate) known: &'a [KnownBuild],
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +41,30 @@ pub(crate) enum ConnectError {
     Ledger(#[from] LedgerError),
 }
 
+/// Why the client of an endpoint lacks its key or address, by name.
+type Missing = IndexMap<String, EndpointError>;
+
+impl ConnectError {
+    fn environment(provider: &str, EndpointError { message, help }: EndpointError) -> Self {
+        ConnectError::Environment { provider: provider.to_owned(), message, help }
+    }
+
+    fn is_outage(&self) -> bool {
+        let ConnectError::Server { error, .. } = self else { return false };
+        matches!(
+            error.kind,
+            CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. } | CallErrorKind::Timeout
+        )
+    }
+
+    fn into_call_error(self) -> CallError {
+        match self {
+            ConnectError::Server { error, .. } => error,
+            other => CallError::new(CallErrorKind::Unauthorized, other.to_string()),
+        }
+    }
+}
+
 /// The models that the plan's stages ask, and their fallbacks, by index in the spec.
 pub(crate) fn asked_models(plan: &Plan) -> Vec<usize> {
     let asked = plan.stages().flat_map(|stage| &plan.spec.stage(stage).models);
@@ -47,56 +74,67 @@ pub(crate) fn asked_models(plan: &Plan) -> Vec<usize> {
 impl Models {
     /// Connects the models `asked`, given by index in the spec, and asks each server for its build.
     pub(crate) async fn connect(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
-        let mut models = Models::clients(spec, asked, access.env)?;
+        let (mut models, failed) = Models::clients(spec, asked, access.env)?;
         for target in models.targets.iter_mut().flatten() {
-            let error = match target.provider.inspect(&target.model).await {
-                Ok(build) => {
-                    if let Some(ledger) = access.ledger {
-                        let json = serde_json::to_string(&build).unwrap_or_default();
-                        ledger.remember_build(&server(target), &target.model.id, &json)?;
+            let endpoint = &spec.model(target.index).1.endpoint;
+            let error = match failed.get(endpoint) {
+                Some(error) => ConnectError::environment(endpoint, error.clone()),
+                None => match target.provider.inspect(&target.model).await {
+                    Ok(build) => {
+                        if let Some(ledger) = access.ledger {
+                            let json = serde_json::to_string(&build).unwrap_or_default();
+                            ledger.remember_build(&server(target), &target.model.id, &json)?;
+                        }
+                        target.build = build;
+                        continue;
                     }
-                    target.build = build;
-                    continue;
-                }
-                Err(error) => error,
+                    Err(error) => ConnectError::Server { model: target.name.clone(), error },
+                },
             };
-            let known = access.known_build(target)?;
-            let down = matches!(
-                error.kind,
-                CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. } | CallErrorKind::Timeout
-            );
-            if !down || access.ledger.is_none() || known.is_none() && target.fallback.is_empty() {
-                return Err(ConnectError::Server { model: target.name.clone(), error });
+            let known = match access.known(target) {
+                Some(known) => Some(known),
+                None => access.remembered(target)?,
+            };
+            let down = error.is_outage();
+            let can_begin = known.is_some() || down && !target.fallback.is_empty();
+            if access.ledger.is_none() || !can_begin {
+                return Err(error);
             }
             target.build = known.unwrap_or_default();
-            target.was_down = true;
+            target.was_down = down;
+            target.unasked = Some(error.into_call_error());
         }
         Ok(models)
     }
 
     /// Models with the known builds, without network access, keys or addresses. They can't be asked.
     pub(crate) fn offline(spec: &Spec, asked: &[usize], access: Access<'_>) -> Result<Models, ConnectError> {
-        let mut models = Models::clients(spec, asked, &without_keys(spec, access.env))?;
+        let (mut models, _) = Models::clients(spec, asked, &without_keys(spec, access.env))?;
         for target in models.targets.iter_mut().flatten() {
-            target.build = access.known_build(target)?.unwrap_or_default();
-            target.is_offline = true;
+            target.build = access.remembered(target)?.or_else(|| access.known(target)).unwrap_or_default();
+            target.unasked = Some(CallError::new(CallErrorKind::Unauthorized, "no call is sent in a replay"));
         }
         Ok(models)
     }
 
-    fn clients(spec: &Spec, asked: &[usize], env: Env<'_>) -> Result<Models, ConnectError> {
-        let context = ConnectContext { env, folder: &spec.folder };
+    /// Makes the clients. Also returns the endpoints whose key or address is missing, which have placeholders instead.
+    fn clients(spec: &Spec, asked: &[usize], env: Env<'_>) -> Result<(Models, Missing), ConnectError> {
+        let (folder, placeholders) = (&spec.folder, without_keys(spec, env));
         let mut clients: IndexMap<&str, Arc<dyn Provider>> = IndexMap::new();
+        let mut missing = Missing::new();
         let mut models = Models { targets: spec.models.iter().map(|_| None).collect() };
         for index in asked.iter().copied() {
             let (name, model) = spec.model(index);
+            let endpoint = &spec.endpoints[&model.endpoint].endpoint;
             if !clients.contains_key(model.endpoint.as_str()) {
-                let client = spec.endpoints[&model.endpoint].endpoint.connect(&context);
-                let client = client.map_err(|error| ConnectError::Environment {
-                    provider: model.endpoint.clone(),
-                    message: error.message,
-                    help: error.help,
-                })?;
+                let client = match endpoint.connect(&ConnectContext { env, folder }) {
+                    Ok(client) => client,
+                    Err(error) => {
+                        let client = endpoint.connect(&ConnectContext { env: &placeholders, folder });
+                        missing.insert(model.endpoint.clone(), error.clone());
+                        client.map_err(|_| ConnectError::environment(&model.endpoint, error))?
+                    }
+                };
                 clients.insert(&model.endpoint, client);
             }
             models.targets[index] = Some(Target {
@@ -109,10 +147,10 @@ impl Models {
                 context_tokens: model.context_tokens,
                 fallback: model.fallback.iter().map(|other| (spec.model(*other).0.to_string(), *other)).collect(),
                 was_down: false,
-                is_offline: false,
+                unasked: None,
             });
         }
-        Ok(models)
+        Ok((models, missing))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Target> {
@@ -151,29 +189,22 @@ impl Models {
             endpoint: target.provider.endpoint(),
             model: target.model.id.clone(),
             build: target.build.clone(),
+            unchecked: None,
         };
         self.iter().map(|target| (target.name.clone(), entry(target))).collect()
     }
 }
 
 impl Access<'_> {
-    fn known_build(&self, target: &Target) -> Result<Option<Build>, LedgerError> {
+    fn known(&self, target: &Target) -> Option<Build> {
+        KnownBuild::of(self.known, target).map(|known| known.build.clone())
+    }
+
+    fn remembered(&self, target: &Target) -> Result<Option<Build>, LedgerError> {
         let json =
             self.ledger.map(|ledger| ledger.known_build(&server(target), &target.model.id)).transpose()?.flatten();
-        let remembered = json.and_then(|json| serde_json::from_str(&json).ok());
-        Ok(remembered.or_else(|| recorded_build(self.recorded?, target)))
+        Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
     }
-}
-
-/// The build that the model of this name had in the recorded run, or else that of any model of the same kind and id.
-fn recorded_build(file: &ReplayFile, target: &Target) -> Option<Build> {
-    let kind = target.provider.kind();
-    let id = shown(kind, &target.model.id);
-    let models = file.models.iter().filter(|(_, model)| model.provider == kind && model.model == id);
-    let same_name = models.clone().find(|(name, _)| **name == target.name);
-    let (_, model) = same_name.or_else(|| models.clone().next())?;
-    let (digest, quantization) = (model.digest.clone(), model.quantization.clone());
-    Some(Build { digest, quantization, template: model.template.clone(), ..Build::default() })
 }
 
 /// The name under which the ledger stores a server's builds.
@@ -189,6 +220,7 @@ fn without_keys<'a>(spec: &'a Spec, env: Env<'a>) -> impl Fn(&str) -> Option<Str
             return Some("unset".to_owned());
         }
         let is_address = endpoints.any(|endpoint| endpoint.address_env() == Some(name));
-        env(name).or_else(|| is_address.then(|| "https://unset.invalid".to_owned()))
+        let value = env(name).filter(|value| !value.trim().is_empty());
+        value.or_else(|| is_address.then(|| "https://unset.invalid".to_owned()))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::ask::{Replicate, call_key};
 use crate::prompt::Prompt;
-use crate::provider::{Build, Call, Model, Provider};
+use crate::provider::{Build, Call, CallError, Model, Provider};
 use crate::spec::Price;
 use crate::store::Key;
 
@@ -23,10 +23,11 @@ pub(crate) struct Target {
     pub(crate) context_tokens: Option<u64>,
     /// The models that are asked when this one fails, by name and index in the spec.
     pub(crate) fallback: Vec<(String, usize)>,
-    /// Whether the server was down when the models were connected. The build is then the last known one.
+    /// Whether the server was down when the models were connected.
     pub(crate) was_down: bool,
-    /// Whether the API keys are placeholders, so that no call may be sent.
-    pub(crate) is_offline: bool,
+    /// Why the server was not asked for the build, which is then the last known one. If the server was not down, no call
+    /// may be sent either.
+    pub(crate) unasked: Option<CallError>,
 }
 
 impl Target {
@@ -35,9 +36,19 @@ impl Target {
         self.provider.context_tokens(&self.model).or(self.context_tokens)
     }
 
+    /// This model and those that are asked when it fails, as indices in the spec.
+    pub(crate) fn with_fallback(&self) -> impl Iterator<Item = usize> {
+        [self.index].into_iter().chain(self.fallback.iter().map(|(_, index)| *index))
+    }
+
+    /// Why no call may be sent.
+    pub(crate) fn refusal(&self) -> Option<&CallError> {
+        self.unasked.as_ref().filter(|_| !self.was_down)
+    }
+
     /// Whether the server holds one model at a time, so that switching models is expensive.
     pub(crate) fn holds_one_model(&self) -> bool {
-        !self.is_offline && self.provider.holds_one_model()
+        self.refusal().is_none() && self.provider.holds_one_model()
     }
 
     pub(crate) fn key(&self, prompt: &Prompt, replicate: Replicate) -> Key {

@@ -9,12 +9,11 @@ use estimate::Recall;
 use follow::{Followed, Options, follow};
 
 use crate::lock::{Lock, ModelFacts, Outlook};
-use crate::models::{Access, Models, asked_models};
+use crate::models::{Access, KnownBuild, Models, asked_models};
 use crate::plan::{Plan, Selection, select};
-use crate::provider::Env;
 use crate::run::{RunError, fresh_since, unread};
 use crate::spec::Spec;
-use crate::store::{Ledger, Project, RunDir, StoreError};
+use crate::store::{Ledger, Manifest, Project, RunDir, StoreError};
 
 pub(crate) use estimate::{Rendered, StageEstimate};
 
@@ -30,15 +29,18 @@ pub(crate) fn preview(
     spec: Spec,
     selection: &Selection,
     project: &Project,
-    env: Env<'_>,
+    access: Access<'_>,
     render: usize,
 ) -> Result<Preview, RunError> {
     let ledger = open(project)?;
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
-    let since = fresh_since(&RunDir::new(project.run(&plan.run_name()))).unwrap_or(i64::MIN);
+    let dir = RunDir::new(project.run(&plan.run_name()));
+    let since = fresh_since(&dir).unwrap_or(i64::MIN);
+    let last = Manifest::read(&dir).as_ref().map(KnownBuild::all_of_run).unwrap_or_default();
+    let known = [access.known, &last].concat();
     // A client that can't be made (an unset address) is an error in a run. Here it only makes the answers unknown.
-    let access = Access { env, ledger: ledger.as_ref(), recorded: None };
+    let access = Access { env: access.env, ledger: ledger.as_ref(), known: &known };
     let models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
     let recall = recall(models.as_ref(), ledger.as_ref(), since);
     let followed = follow(plan, selection, recall, Options { render, leaves: true })?;

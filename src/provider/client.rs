@@ -47,6 +47,11 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
 
     fn inspect<'a>(&'a self, model: &'a Model) -> Boxed<'a, Result<Build, CallError>>;
 
+    /// Whether the server may get another build of a model while it runs.
+    fn build_may_change(&self) -> bool {
+        true
+    }
+
     fn is_greedy(&self, sampling: &Sampling) -> bool {
         sampling.temperature == Some(0.0)
     }

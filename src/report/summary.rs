@@ -1,6 +1,7 @@
 //! The report of `fanfold run`: shows row and call counts, label shares, the first rows of each kind of error, and the
 //! files written.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
 use crate::stats::wilson;
-use crate::store::{Audit, ErrorKind, Manifest, RefusalTotals, RowCounts, Share, StageTotals};
+use crate::store::{Audit, ErrorKind, Manifest, RefusalTotals, RowCounts, Share, StageTotals, State};
 
 /// The most characters of a message.
 const MESSAGE: usize = 160;
@@ -70,6 +71,11 @@ impl Display for RunSummary {
             write_rows(f, &format!("{name:width$}"), totals)?;
             write_stage(f, width, totals, known)?;
         }
+        for (name, model) in manifest.models.iter().filter(|_| manifest.state == State::Done) {
+            if let Some(unchecked) = &model.unchecked {
+                writeln!(f, "model `{name}`: {unchecked}")?;
+            }
+        }
         for output in manifest.outputs.values() {
             let rows = count(output.rows, "row");
             let columns = count(output.columns as u64, "column");
@@ -98,7 +104,9 @@ impl Serialize for RunSummary {
             stage["shares"] = Value::Object(shares.collect());
             (name.clone(), stage)
         });
+        let unchecked = manifest.models.iter().filter_map(|(name, model)| Some((name, model.unchecked.as_ref()?)));
         let value = json!({
+            "unchecked": unchecked.collect::<BTreeMap<_, _>>(),
             "pipeline": manifest.pipeline, "run": manifest.run, "state": manifest.state, "replay": manifest.replay,
             "seconds": self.elapsed.as_secs_f64(), "rows_per_second": self.rows_per_second(),
             "stages": stages.collect::<Map<String, Value>>(), "outputs": manifest.outputs, "calls_table": self.calls,

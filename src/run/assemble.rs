@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::block::Block;
+use super::builds::Occasion;
 use super::error::RunError;
 use super::finish::finish;
 use super::job::Job;
@@ -117,11 +118,16 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
         // The recorder's thread reports the error.
         return Ok(());
     }
+    if !job.calls.builds().confirm(Occasion::Commit).await {
+        return Ok(());
+    }
     job.progress().shares(&facts.shares);
     job.progress().audit(facts.audit.as_ref());
     job.progress().changes(&facts.changes);
     let _writing = job.calls.recorder().writing().begin();
     let committed = blocking(move || writer.commit(facts)).await?;
+    let models = job.stage().models.iter().flat_map(|model| job.calls.target(*model).with_fallback());
+    job.calls.builds().committed(job.stage().name.as_str(), number, models);
     job.output.commit(number, committed);
     Ok(())
 }

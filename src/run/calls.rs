@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::builds::{Builds, Occasion};
 use super::call::{Admission, Alike, Attempts, CallRequest, Endpoints, FailedAttempt, Pass, Tally};
 use super::progress::StageProgress;
 use super::recent::{Claim, Lookup};
@@ -39,6 +40,10 @@ impl Calls {
 
     pub(crate) fn target(&self, model: usize) -> &Target {
         self.models.target(model)
+    }
+
+    pub(crate) fn builds(&self) -> &Builds {
+        &self.admission.builds
     }
 
     pub(crate) fn recorder(&self) -> &Recorder {
@@ -115,10 +120,12 @@ impl Calls {
                         () = stop.aborted() => return None,
                     };
                     let record = Arc::new(record);
-                    let (place, earlier) = self.recorder.record(record.clone()).await?;
+                    let by = [request.model, self.answered_by(request.model, &record)];
+                    let (place, earlier) = self.recorder.record(record.clone(), by).await?;
                     let earlier = earlier.map(Arc::new);
                     let counts = earlier.clone().unwrap_or_else(|| record.clone());
                     asking.finish(counts, answer.is_ok().then_some(place));
+                    self.admission.builds.confirm(Occasion::Answer).await;
                     return match earlier {
                         // Another process answered first, so its answer counts.
                         Some(earlier) => shared(earlier),
@@ -138,6 +145,13 @@ impl Calls {
             self.can_answer(request.model);
         }
         finished
+    }
+
+    /// The model that gave the answer to a call to `model`.
+    pub(crate) fn answered_by(&self, model: usize, record: &Record) -> usize {
+        let name = record.notes.fallback.as_ref();
+        let other = name.and_then(|name| self.target(model).fallback.iter().find(|(other, _)| other == name));
+        other.map_or(model, |(_, index)| *index)
     }
 
     /// Asks the model, then its fallbacks until one has an answer. Returns `None` if the run stops.

@@ -1,6 +1,7 @@
 //! The engine: executes a prepared plan with one driver per stage.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use indexmap::IndexMap;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::builds::{Builds, Occasion};
 use super::call::{Admission, BudgetMeter, Counts, Endpoints};
 use super::calls::Calls;
 use super::error::RunError;
@@ -20,9 +22,9 @@ use super::stop::{Stop, StopReason};
 use super::wait::Waits;
 use super::{dispatch, outputs, transform};
 use crate::lock::{self, Lock, ModelFacts};
-use crate::models::Models;
+use crate::models::{BuildChange, Models};
 use crate::spec::{StageSpec, TableId};
-use crate::store::{Manifest, RefusalTotals, State};
+use crate::store::{Manifest, RefusalTotals, RunDir, State};
 
 /// The time between two looks at what holds back calls.
 const LOOK: Duration = Duration::from_millis(250);
@@ -49,10 +51,11 @@ pub(crate) async fn run(
         Some(replay) => replay.no_ledger(),
         None => project.ledger(),
     };
-    let recorder = Recorder::start(ledger, manifest.fresh_since_ms, stop.clone())?;
     let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
     let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
-    let admission = Admission::new(BudgetMeter::new(plan.spec.budget), endpoints, stop.clone());
+    let admission = Admission::new(&models, BudgetMeter::new(plan.spec.budget), endpoints, stop.clone());
+    let builds = admission.builds.clone();
+    let recorder = Recorder::start(ledger.clone(), manifest.fresh_since_ms, builds.clone(), stop.clone())?;
     let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay.clone()));
     let watcher = tokio::spawn(watch(Arc::downgrade(&calls), progress.clone(), stop.clone()));
     let drivers = start(&ready, &inputs, calls.clone(), (&progress, &stop));
@@ -64,6 +67,14 @@ pub(crate) async fn run(
     manifest.refusals = refusals(&calls, &progress.waits());
     drop(calls);
     let closed = recorder.close().await;
+    tokio::select! {
+        _ = builds.confirm(Occasion::End) => {}
+        () = stop.aborted() => {}
+    }
+    let changes = withdraw(builds.clone(), ledger, dir.clone()).await?;
+    if !replay.as_ref().is_some_and(|replay| replay.is_only()) {
+        manifest.models.iter_mut().for_each(|(name, model)| model.unchecked = builds.unchecked(name));
+    }
     manifest.stages = plan.stages().map(|i| (plan.spec.stage(i).name.to_string(), progress.totals(i))).collect();
     if let Some(error) = failed.or(closed.err().map(RunError::from)) {
         manifest.end(State::Stopped);
@@ -74,7 +85,7 @@ pub(crate) async fn run(
         let (count, first) = replay.missing();
         stop.drain(StopReason::NotRecorded { count, first });
     }
-    let stopped = stop.reason();
+    let stopped = if changes.is_empty() { stop.reason() } else { Some(StopReason::BuildChanged(changes)) };
     let mut lock = None;
     if stopped.is_none() {
         let (plan, dir, keep) = (plan.clone(), dir.clone(), *keep_replaced);
@@ -85,6 +96,11 @@ pub(crate) async fn run(
     manifest.end(if stopped.is_none() { State::Done } else { State::Stopped });
     manifest.write(dir)?;
     Ok(Outcome { manifest, stopped, lock })
+}
+
+async fn withdraw(builds: Arc<Builds>, ledger: PathBuf, dir: RunDir) -> Result<Vec<BuildChange>, RunError> {
+    let withdrawn = tokio::task::spawn_blocking(move || builds.withdraw(&ledger, &dir));
+    Ok(withdrawn.await.map_err(|e| RunError::Died(e.to_string()))??)
 }
 
 /// Writes the manifest before the first call. If the run is fresh, removes its old parts.

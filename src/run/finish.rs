@@ -148,9 +148,7 @@ impl Finish<'_> {
             let target = calls.target(self.stage.models[slot.model]);
             let audits = self.audits.get(&i).into_iter().flat_map(|slot| &slot.asked).map(|asked| (asked, true));
             for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
-                let fallback = finished.record.notes.fallback.as_ref();
-                let fallback = fallback.and_then(|name| target.fallback.iter().find(|(other, _)| other == name));
-                let by = fallback.map_or(target, |(_, index)| calls.target(*index));
+                let by = calls.target(calls.answered_by(target.index, &finished.record));
                 let call = CallRow {
                     row,
                     row_key: row_key.as_deref(),

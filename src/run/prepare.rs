@@ -8,7 +8,7 @@ use super::error::RunError;
 use super::parts::PartTables;
 use super::replay::{Replay, ReplayMode};
 use super::transform;
-use crate::models::{Access, ConnectError, Models, asked_models};
+use crate::models::{Access, ConnectError, KnownBuild, Models, asked_models};
 use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
 use crate::provider::Env;
 use crate::source::content;
@@ -40,15 +40,18 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Connects the models that the run asks. Sends nothing if only recorded calls are replayed.
-    pub(crate) async fn connect(&self, env: Env<'_>) -> Result<Models, ConnectError> {
+    /// Connects the models that the run asks; `locked` are the builds in the lock. Sends nothing if only recorded calls
+    /// are replayed.
+    pub(crate) async fn connect(&self, locked: Vec<KnownBuild>, env: Env<'_>) -> Result<Models, ConnectError> {
         let (spec, asked) = (&self.plan.spec, asked_models(&self.plan));
-        let recorded = self.replay.as_ref().map(|replay| replay.file());
+        let mut known = self.replay.as_ref().map(|replay| KnownBuild::all_of_replay(replay.file())).unwrap_or_default();
         if self.replay.as_ref().is_some_and(|replay| replay.is_only()) {
-            return Models::offline(spec, &asked, Access { env, ledger: None, recorded });
+            return Models::offline(spec, &asked, Access { env, ledger: None, known: &known });
         }
+        known.extend(locked);
+        known.extend(Manifest::read(&self.dir).iter().flat_map(KnownBuild::all_of_run));
         let ledger = Ledger::open(&self.project.ledger())?;
-        Models::connect(spec, &asked, Access { env, ledger: Some(&ledger), recorded }).await
+        Models::connect(spec, &asked, Access { env, ledger: Some(&ledger), known: &known }).await
     }
 }
 

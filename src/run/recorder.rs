@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use super::builds::Builds;
 use super::recent::{Lookup, Recent};
 use super::stop::{Stop, StopReason};
 use super::under_way::{Busy, UnderWay};
 use super::wait::{Wait, WaitKind};
-use crate::store::{Key, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError};
+use crate::store::{Added, Key, Ledger, LedgerError, LedgerSync, Record, Retired, StoreError};
 
 /// The least time between two commits when there are more than [`MANY`] calls, so that calls share commits.
 const PACE: Duration = Duration::from_millis(1);
@@ -27,7 +28,12 @@ const MANY: u64 = 80;
 const SYNC_INTERVAL: Duration = Duration::from_millis(20);
 const COMMIT_RECORDS: usize = 4096;
 
-type Waiting = (Arc<Record>, oneshot::Sender<Committed>);
+struct Waiting {
+    record: Arc<Record>,
+    /// The model that was asked, and the one that answered.
+    by: [usize; 2],
+    done: oneshot::Sender<Committed>,
+}
 
 /// The position of a committed record, from 1, and the earlier answer that counts instead of it.
 pub(crate) type Committed = (u64, Option<Record>);
@@ -50,13 +56,19 @@ struct Shared {
     recent: Arc<Recent>,
     /// What is being written to disk: records and parts.
     writing: UnderWay,
+    builds: Arc<Builds>,
     error: Mutex<Option<StoreError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Recorder {
     /// Answers before `fresh_since`, in milliseconds since 1970, are not used.
-    pub(crate) fn start(path: PathBuf, fresh_since: Option<i64>, stop: Stop) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        path: PathBuf,
+        fresh_since: Option<i64>,
+        builds: Arc<Builds>,
+        stop: Stop,
+    ) -> Result<Self, StoreError> {
         let ledger = Ledger::open(&path)?;
         if fresh_since.is_some() {
             ledger.index_history()?;
@@ -72,6 +84,7 @@ impl Recorder {
             readers: Mutex::default(),
             recent: Arc::default(),
             writing: UnderWay::default(),
+            builds,
             error: Mutex::default(),
             threads: Mutex::default(),
         });
@@ -110,10 +123,11 @@ impl Recorder {
         Some(Wait { kind: WaitKind::Disk, on, since: oldest, until: None, because })
     }
 
-    /// Commits a record. Returns `None` if the ledger can't be written.
-    pub(crate) async fn record(&self, record: Arc<Record>) -> Option<Committed> {
-        let (sender, receiver) = oneshot::channel();
-        self.queue.send((record, sender)).ok()?;
+    /// Commits a record; `by` are the model that was asked and the one that answered. Returns `None` if the ledger can't
+    /// be written.
+    pub(crate) async fn record(&self, record: Arc<Record>, by: [usize; 2]) -> Option<Committed> {
+        let (done, receiver) = oneshot::channel();
+        self.queue.send(Waiting { record, by, done }).ok()?;
         receiver.await.ok()
     }
 
@@ -195,24 +209,29 @@ fn commit(mut ledger: Ledger, queue: &mpsc::Receiver<Waiting>, dirty: &mpsc::Sen
         if many {
             std::thread::sleep(PACE);
         }
-        for (record, sender) in [first].into_iter().chain(queue.try_iter().take(COMMIT_RECORDS)) {
+        for Waiting { record, by, done } in [first].into_iter().chain(queue.try_iter().take(COMMIT_RECORDS)) {
             records.push(record);
-            waiting.push(sender);
+            waiting.push((by, done));
         }
         let writing = shared.writing.begin();
-        let earlier = match ledger.append(&records) {
-            Ok(earlier) => earlier,
+        let added = match ledger.add(&records) {
+            Ok(added) => added,
             Err(error) => return shared.fail(error.into(), stop),
         };
         drop(writing);
         let first = shared.committed.load(Ordering::Relaxed);
         let place = first + records.len() as u64;
+        for ((record, (by, _)), added) in records.iter().zip(&waiting).zip(&added) {
+            if record.error.is_none() && added.earlier.is_none() {
+                shared.builds.answered(added.id, *by);
+            }
+        }
         records.clear();
         // Stored before the waiting tasks continue, so that `flushed` includes these records.
         shared.committed.store(place, Ordering::Release);
-        for (i, (sender, earlier)) in waiting.drain(..).zip(earlier).enumerate() {
+        for (i, ((_, done), Added { earlier, .. })) in waiting.drain(..).zip(added).enumerate() {
             // The receiver is dropped only while the run is being dropped.
-            let _ = sender.send((first + i as u64 + 1, earlier));
+            let _ = done.send((first + i as u64 + 1, earlier));
         }
         shared.recent.forget(place);
         let _ = dirty.send(());

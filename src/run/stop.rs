@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::replay::MissingCall;
+use crate::models::BuildChange;
 use crate::prompt::Failure;
 use crate::provider::CallError;
 
@@ -39,6 +40,8 @@ pub(crate) enum StopReason {
         /// The limit that is reached: `calls`, `tokens` or `usd`.
         what: &'static str,
     },
+    /// Servers had another build of these models at the end than at the start.
+    BuildChanged(Vec<BuildChange>),
     NotRecorded {
         count: u64,
         first: Vec<MissingCall>,

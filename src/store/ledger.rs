@@ -71,6 +71,16 @@ pub(crate) enum Retired {
     Corrupt,
     Unfit,
     Fresh,
+    Changed,
+}
+
+/// What became of a record that was added.
+#[derive(Debug)]
+pub(crate) struct Added {
+    /// The id of the record in the ledger.
+    pub(crate) id: i64,
+    /// The earlier answer to the call, if there is one. The record was then dropped.
+    pub(crate) earlier: Option<Record>,
 }
 
 impl Retired {
@@ -79,6 +89,7 @@ impl Retired {
             Retired::Corrupt => "corrupt: the checksum is wrong",
             Retired::Unfit => "unfit: the reply is not what is asked for now",
             Retired::Fresh => "fresh: asked again",
+            Retired::Changed => "changed: the server may have had another build of the model",
         }
     }
 }
@@ -86,7 +97,7 @@ impl Retired {
 /// The state of a record, as SQL: `answer`, `failed`, `retired` or `corrupt`. No failed call has an error of these
 /// kinds.
 const STATE: &str = "CASE WHEN error IS NULL THEN 'answer' WHEN error LIKE 'corrupt: %' THEN 'corrupt'
-    WHEN error LIKE 'unfit: %' OR error LIKE 'fresh: %' THEN 'retired' ELSE 'failed' END";
+    WHEN error LIKE 'unfit: %' OR error LIKE 'fresh: %' OR error LIKE 'changed: %' THEN 'retired' ELSE 'failed' END";
 
 /// The columns: the fields of format 1, then `at` and `checksum`, then the fields that were added to existing files.
 static SCHEMA: LazyLock<String> = LazyLock::new(|| {
@@ -138,6 +149,8 @@ const INDEX_HISTORY: &str = "CREATE INDEX IF NOT EXISTS history ON calls (key) W
 
 const RETIRE: &str = "UPDATE calls SET error = ?2 WHERE key = ?1 AND error IS NULL AND (?3 IS NULL OR at < ?3)";
 
+const RETIRE_ID: &str = "UPDATE calls SET error = ?2 WHERE id = ?1 AND error IS NULL";
+
 const BEFORE: &str = "SELECT 1 FROM calls WHERE key = ?1 AND error IS NULL AND at < ?2";
 
 impl Ledger {
@@ -175,10 +188,15 @@ impl Ledger {
     /// Adds records in one transaction. If the ledger already has an answer to a call, the new answer is dropped.
     /// Returns these earlier answers, in the order of the records.
     pub(crate) fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Option<Record>>, LedgerError> {
+        Ok(self.add(records)?.into_iter().map(|added| added.earlier).collect())
+    }
+
+    /// Like [`Self::append`]; also returns the ids of the records.
+    pub(crate) fn add<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Added>, LedgerError> {
         let at = chrono::Utc::now().timestamp_millis();
         let mut add = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut earlier = Vec::with_capacity(records.len());
+            let mut added = Vec::with_capacity(records.len());
             {
                 let mut insert = transaction.prepare_cached(&INSERT)?;
                 for record in records.iter().map(Borrow::borrow) {
@@ -190,17 +208,30 @@ impl Ledger {
                             add_one(&mut insert, record, at)?;
                         }
                     }
-                    earlier.push(before.unwrap_or_default());
+                    added.push(Added { id: transaction.last_insert_rowid(), earlier: before.unwrap_or_default() });
                 }
             }
             transaction.commit()?;
-            Ok(earlier)
+            Ok(added)
         };
         add().map_err(LedgerError::sqlite(&self.path))
     }
 
     pub(crate) fn retire(&self, key: Key, why: Retired) -> Result<(), LedgerError> {
         self.connection.execute(RETIRE, params![key.0, why.error(), Null]).map(drop).map_err(self.failed())
+    }
+
+    /// Retires the answers with these ids in one transaction.
+    pub(crate) fn retire_ids(&self, ids: &[i64], why: Retired) -> Result<(), LedgerError> {
+        let retire = || {
+            let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+            for id in ids {
+                let mut retire = transaction.prepare_cached(RETIRE_ID)?;
+                retire.execute(params![id, why.error()])?;
+            }
+            transaction.commit()
+        };
+        retire().map_err(self.failed())
     }
 
     /// Retires as [`Retired::Fresh`] the answers to `keys` that were recorded before `since` (milliseconds since 1970).

@@ -90,6 +90,9 @@ pub(crate) struct ModelEntry {
     pub(crate) model: String,
     #[serde(flatten)]
     pub(crate) build: Build,
+    /// Why the server did not confirm the build, if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unchecked: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -42,7 +42,7 @@ pub(crate) use explain::{CellRef, Explanation, Row, explain};
 pub(crate) use export::{export, shown};
 pub(crate) use gc::gc;
 pub(crate) use import::import;
-pub(crate) use ledger::{Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
+pub(crate) use ledger::{Added, Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
     ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, SourceEntry, StageShape, StageTotals,
     State, TransformEntry,

@@ -13,6 +13,7 @@
 //! renamed, after the part's calls.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -120,6 +121,18 @@ impl RunDir {
         let folders = stages.map(|stage| self.root.join("stages").join(stage)).chain([self.calls()]);
         for folder in folders.filter(|folder| folder.exists()) {
             std::fs::remove_dir_all(&folder).map_err(StoreError::io(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a committed part and its calls. The caller must hold the run's lock.
+    pub(crate) fn remove_part(&self, stage: &str, part: u64) -> Result<(), StoreError> {
+        let rows = self.part_path(stage, part);
+        for path in [sum_path(&rows), rows, self.calls_path(stage, part)] {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(StoreError::io(&path)(error)),
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Admission: makes a request wait for its share of the budget and its turn at the endpoint.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use super::budget::{BudgetMeter, Cost, Reserved};
 use super::context::USUAL_REPLY;
 use super::endpoint::{EndpointState, Endpoints};
 use super::limiter::{Turn, Verdict};
-use crate::models::Target;
+use super::residency::{Residencies, Stay};
+use crate::models::{Models, Target};
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
+use crate::run::builds::Builds;
 use crate::run::stop::{Stop, StopReason};
 use crate::spec::Price;
 
@@ -21,14 +24,19 @@ const CHECK: Duration = Duration::from_secs(1);
 pub(crate) struct Admission {
     pub(crate) budget: BudgetMeter,
     pub(crate) endpoints: Endpoints,
+    pub(crate) builds: Arc<Builds>,
+    residencies: Residencies,
     pub(crate) stop: Stop,
     calls: AtomicU64,
 }
 
 pub(crate) struct Admitted<'a> {
     turn: Turn<'a>,
+    stay: Option<Stay<'a>>,
     reserved: Reserved<'a>,
     endpoint: &'a EndpointState,
+    builds: &'a Builds,
+    model: usize,
     price: Option<Price>,
     prompt: u64,
 }
@@ -43,8 +51,9 @@ pub(crate) struct Ended {
 }
 
 impl Admission {
-    pub(crate) fn new(budget: BudgetMeter, endpoints: Endpoints, stop: Stop) -> Self {
-        Admission { budget, endpoints, stop, calls: AtomicU64::new(0) }
+    pub(crate) fn new(models: &Models, budget: BudgetMeter, endpoints: Endpoints, stop: Stop) -> Self {
+        let (builds, residencies) = (Arc::new(Builds::new(models, stop.clone())), Residencies::new(models));
+        Admission { budget, endpoints, builds, residencies, stop, calls: AtomicU64::new(0) }
     }
 
     /// The age of a new call: the number of calls before it.
@@ -61,13 +70,13 @@ impl Admission {
         encoded: &Encoded,
         age: u64,
     ) -> Option<Result<Admitted<'_>, CallError>> {
-        if target.is_offline {
-            let error = CallError::new(CallErrorKind::Unauthorized, "no call is sent in a replay");
-            self.stop.drain(StopReason::Environment { model: target.name.clone(), error });
+        if let Some(error) = target.refusal() {
+            self.stop.drain(StopReason::Environment { model: target.name.clone(), error: error.clone() });
             return None;
         }
         let (prompt, reply) = estimate(encoded, call);
         let (endpoint, price) = (&*self.endpoints.of(target).endpoint, target.price);
+        let stay = self.stop.unless_draining(self.residencies.enter(target)).await?;
         let reserved = match self.stop.unless_draining(self.budget.reserve(Cost::of(prompt, reply, price))).await? {
             Ok(reserved) => reserved,
             Err(what) => {
@@ -77,7 +86,10 @@ impl Admission {
         };
         let turn = endpoint.limiter.turn(target.index, age, prompt + reply);
         match self.stop.unless_draining(self.turn_or_fallback(target, turn)).await {
-            Some(Ok(turn)) => Some(Ok(Admitted { turn, reserved, endpoint, price, prompt })),
+            Some(Ok(turn)) => {
+                let (builds, model) = (&*self.builds, target.index);
+                Some(Ok(Admitted { turn, stay, reserved, endpoint, builds, model, price, prompt }))
+            }
             otherwise => {
                 reserved.release();
                 otherwise.map(|closed| closed.map(|_| unreachable!("a turn was given above")))
@@ -125,11 +137,17 @@ impl Admitted<'_> {
         self.reserved.settle(cost);
         self.turn.answered(prompt.zip(completion).map(|(prompt, reply)| prompt + reply), &reply.quotas);
         self.endpoint.is_up();
+        if let Some(stay) = &self.stay {
+            stay.answered();
+        }
         cost
     }
 
     /// Ends the turn without a reply.
     pub(crate) fn failed(self, error: &CallError) -> Ended {
+        if matches!(error.kind, CallErrorKind::Unavailable { .. }) {
+            self.builds.lost(self.model);
+        }
         match error.kind {
             CallErrorKind::RateLimited { retry_after } | CallErrorKind::Unavailable { retry_after } => {
                 let (verdict, outage) = self.turn.refused(retry_after, error);

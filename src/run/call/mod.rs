@@ -10,6 +10,7 @@ mod limiter;
 mod outcome;
 mod refusal_counts;
 mod request;
+mod residency;
 mod retry;
 mod structured_output;
 mod tally;

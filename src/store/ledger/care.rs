@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{FIELDS, Key, Ledger, LedgerError, Record, Retired, STATE, columns, count, format, known_format, read};
 
@@ -95,15 +95,7 @@ impl Ledger {
             Ok(())
         })?;
         verified.corrupt = corrupt.len() as u64;
-        let retire = || {
-            let transaction = self.connection.unchecked_transaction()?;
-            for id in corrupt {
-                let sql = "UPDATE calls SET error = ?2 WHERE id = ?1";
-                transaction.execute(sql, params![id, Retired::Corrupt.error()])?;
-            }
-            transaction.commit()
-        };
-        retire().map_err(self.failed())?;
+        self.retire_ids(&corrupt, Retired::Corrupt)?;
         Ok(verified)
     }
 

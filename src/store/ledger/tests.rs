@@ -147,6 +147,19 @@ fn a_newer_format_is_refused() {
 }
 
 #[test]
+fn answers_are_retired_by_their_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&folder.path().join("ledger.sqlite")).unwrap();
+    let added = ledger.add(&[call(1, None), call(2, Some("timeout: x")), call(3, None)]).unwrap();
+    let again = ledger.add(&[call(1, None), call(4, None)]).unwrap();
+    assert!(again[0].earlier.is_some() && again[1].earlier.is_none());
+    ledger.retire_ids(&[added[0].id, added[1].id, again[1].id], Retired::Changed).unwrap();
+    let found = ledger.find(&[1, 3, 4].map(|n| Key([n; 16]))).unwrap();
+    assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!((ledger.contents().unwrap().retired, ledger.contents().unwrap().failed_calls), (2, 1));
+}
+
+#[test]
 fn builds_are_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&folder.path().join("l")).unwrap();

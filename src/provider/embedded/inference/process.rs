@@ -195,6 +195,11 @@ impl Provider for Process {
         })
     }
 
+    /// The weights are read once.
+    fn build_may_change(&self) -> bool {
+        false
+    }
+
     fn is_greedy(&self, sampling: &Sampling) -> bool {
         sampling.temperature.unwrap_or(0.0) == 0.0
     }
