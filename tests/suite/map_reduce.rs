@@ -155,7 +155,8 @@ fn a_group_that_does_not_fit_is_a_tree_whatever_the_lanes_and_the_parts() {
     project.write("pipeline.toml", of_all(&spec(tree)).replace("Of all:", "Of them all:"));
     project.run(&RUN).exits(0);
     assert_eq!(other.requests_of("llama3.2"), 0);
-    assert!(other.max_in_flight() > 4, "{} at once", other.max_in_flight());
+    // Four are in flight until the first answer.
+    assert!(other.max_in_flight() >= 4, "{} at once", other.max_in_flight());
     project.write("pipeline.toml", of_all(&spec(tree)));
     let none = Server::new().start();
     let project = project.env("OLLAMA_HOST", &none.url());
