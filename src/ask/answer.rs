@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::prompt::{Answer, Failure, FailureKind, Item, Pack, Probabilities, Prompt, label_probabilities};
+use super::cut::{ContextSize, cut, was_cut};
+use crate::prompt::{Answer, Failure, FailureKind, Item, Message, Pack, Probabilities, Prompt, label_probabilities};
 use crate::provider::{Finish, Reply};
 use crate::spec::{Overflow, Repair, StageSpec};
 use crate::store::{Notes, Record};
@@ -27,9 +28,18 @@ pub(crate) struct PackPosition {
 }
 
 impl Finished {
-    /// Returns `None` if the reply is not valid for `prompt`, or if `terms` forbid how it was obtained.
+    /// Whether a request was ever sent for the call. A prompt that exceeds the context, for example, is not sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.record.attempts > 0
+    }
+
+    /// Returns `None` if the reply is not valid for `prompt`, if `terms` forbid how it was obtained, or if the server
+    /// cut the prompt.
     pub(crate) fn known(record: Arc<Record>, prompt: &Prompt, terms: &Terms<'_>) -> Option<Finished> {
         terms.allow(&record.notes).ok()?;
+        if was_cut(&record, prompt, terms.context) {
+            return None;
+        }
         let answer = of_record(prompt, &record).ok()?;
         Some(Finished { record, answer: Ok(answer), from_ledger: true, place: None })
     }
@@ -64,12 +74,14 @@ pub(crate) struct Terms<'a> {
     pub(crate) repair: Repair,
     /// The models that may answer instead, by name and index in the spec.
     pub(crate) fallback: &'a [(String, usize)],
+    /// The context of the model.
+    pub(crate) context: ContextSize,
 }
 
 impl<'a> Terms<'a> {
-    pub(crate) fn new(stage: &StageSpec, fallback: &'a [(String, usize)]) -> Terms<'a> {
+    pub(crate) fn new(stage: &StageSpec, fallback: &'a [(String, usize)], context: ContextSize) -> Terms<'a> {
         let StageSpec { max_attempts, overflow, repair, .. } = *stage;
-        Terms { max_attempts, overflow, repair, fallback }
+        Terms { max_attempts, overflow, repair, fallback, context }
     }
 
     fn allow(&self, notes: &Notes) -> Result<(), Failure> {
@@ -98,21 +110,19 @@ fn is_whole(finish: &str) -> bool {
     finish == "stop" || WHOLE.contains(&finish)
 }
 
-/// The answer of a reply, and whether its JSON was repaired. `context` limits the tokens of prompt and reply together.
+/// The answer of a reply, and whether its JSON was repaired. `sent` is the prompt without replies to be corrected.
 pub(crate) fn usable(
     reply: &Reply,
     prompt: &Prompt,
-    context: Option<u64>,
+    sent: &[Message],
+    context: ContextSize,
     repair: Repair,
 ) -> Result<(Answer, bool), Failure> {
     let unusable = |kind: FailureKind, message: String| Err(kind.because(message));
-    let context = context.unwrap_or(u64::MAX);
-    let prompt_tokens = reply.prompt_tokens.unwrap_or(0);
-    // Ollama truncates a prompt that is too long and answers the rest; its token count shows this.
-    if prompt_tokens >= context {
-        let message = format!("the prompt fills the whole context of {context} tokens and was cut; raise `num_ctx`");
+    if let Some(message) = cut(reply, sent, context) {
         return unusable(FailureKind::ContextTooLong, message);
     }
+    let (context, prompt_tokens) = (context.tokens.unwrap_or(u64::MAX), reply.prompt_tokens.unwrap_or(0));
     match &reply.finish {
         Finish::Length if prompt_tokens + reply.completion_tokens.unwrap_or(0) >= context => {
             let message = format!("the reply was cut off where the context of {context} tokens was full");
@@ -122,6 +132,10 @@ pub(crate) fn usable(
             let tokens = reply.completion_tokens.map_or("some".to_owned(), |n| n.to_string());
             let message = format!("the reply was cut off after {tokens} tokens; raise `max_tokens`");
             unusable(FailureKind::Truncated, message)
+        }
+        Finish::Stop if reply.text.is_empty() => unusable(FailureKind::Malformed, "the reply has no text".to_owned()),
+        Finish::Other(why) if reply.text.is_empty() => {
+            unusable(FailureKind::Malformed, format!("the reply has no text; the model stopped with `{why}`"))
         }
         Finish::ContentFilter => unusable(FailureKind::Refused, "the provider withheld the reply".to_owned()),
         Finish::Other(word) if !WHOLE.contains(&word.as_str()) => {

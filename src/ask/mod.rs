@@ -2,12 +2,14 @@
 
 mod answer;
 mod columns;
+mod cut;
 mod key;
 mod packs;
 mod task;
 
 pub(crate) use answer::{Finished, PackPosition, Terms, probabilities, usable};
 pub(crate) use columns::{Fate, OutputSlot, columns, fates};
+pub(crate) use cut::{ContextSize, explaining_cache, was_cut};
 pub(crate) use key::{KEY_VERSION, Replicate, call_key};
 pub(crate) use packs::{FirstRound, audited, by_pack, tasks};
 pub(crate) use task::{

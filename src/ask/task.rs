@@ -16,7 +16,7 @@ use arrow_array::RecordBatch;
 
 use super::answer::{Finished, PackPosition};
 use super::key::Replicate;
-use crate::prompt::{Answer, Failure, Prompt, pack, together};
+use crate::prompt::{Answer, Failure, PackForm, Prompt, pack, together};
 use crate::spec::{Repair, StageSpec};
 use crate::stage::Ask;
 use crate::store::Key;
@@ -33,6 +33,9 @@ pub(crate) struct Respondent {
 
 pub(crate) trait Keys {
     fn key(&self, who: Respondent, prompt: &Prompt) -> Key;
+
+    /// The most properties of a schema that the server enforces.
+    fn enforced_properties(&self, who: Respondent) -> usize;
 }
 
 #[derive(Clone, Copy)]
@@ -69,6 +72,21 @@ pub(crate) struct Question {
     pub(crate) prompt: Arc<Prompt>,
     pub(crate) key: Key,
     pub(crate) answer: Option<Finished>,
+    /// The prompt that earlier versions sent instead, with its key. It is looked up and never sent.
+    older: Option<(Arc<Prompt>, Key)>,
+}
+
+impl Question {
+    pub(crate) fn new(prompt: Arc<Prompt>, key: Key) -> Self {
+        Question { prompt, key, answer: None, older: None }
+    }
+
+    fn swap(&mut self) {
+        if let Some((prompt, key)) = &mut self.older {
+            std::mem::swap(prompt, &mut self.prompt);
+            std::mem::swap(key, &mut self.key);
+        }
+    }
 }
 
 struct Call {
@@ -125,7 +143,7 @@ impl<'a> TaskContext<'a> {
     }
 
     fn question(&self, who: Respondent, prompt: Arc<Prompt>) -> Question {
-        Question { key: self.keys.key(who, &prompt), prompt, answer: None }
+        Question::new(prompt.clone(), self.keys.key(who, &prompt))
     }
 }
 
@@ -166,6 +184,19 @@ impl Task {
             let first = call.items.first().map_or(0, |item| item.members[0]);
             (&mut call.question, members[first].row)
         })
+    }
+
+    /// The open questions that earlier versions asked otherwise, in that form until [`Task::settle`].
+    pub(crate) fn open_older(&mut self) -> impl Iterator<Item = (&mut Question, usize)> {
+        self.open().filter(|(question, _)| question.older.is_some()).map(|(question, row)| {
+            question.swap();
+            (question, row)
+        })
+    }
+
+    /// Brings the questions of [`Task::open_older`] that are still open into their present form.
+    pub(crate) fn settle(&mut self) {
+        self.open().for_each(|(question, _)| question.swap());
     }
 
     pub(crate) fn open_count(&self) -> usize {
@@ -216,7 +247,7 @@ impl Task {
         while let Some(call) = self.calls.pop_front_if(|call| call.question.answer.is_some()) {
             let Some(finished) = call.question.answer else { break };
             step.count(&finished);
-            step.result.singles += 1;
+            step.result.singles += u64::from(finished.was_sent());
             let failure = finished.answer.as_ref().err().cloned();
             member.asked.push((call.question.prompt, finished));
             if failure.is_some() {
@@ -251,7 +282,7 @@ impl Task {
 
     fn take_single(&mut self, step: &mut Step<'_>, prompt: &Arc<Prompt>, finished: &Finished, item: &Item) {
         for (i, member) in item.members.iter().enumerate() {
-            step.result.singles += 1;
+            step.result.singles += u64::from(finished.was_sent());
             let member = &mut self.members[*member];
             // Rows with equal questions share one call.
             let from_ledger = finished.from_ledger || i > 0;
@@ -346,14 +377,25 @@ impl Task {
 
     fn call(&self, context: &TaskContext<'_>, items: Vec<Item>) -> Call {
         let question = match items.as_slice() {
-            [one] => Question { prompt: one.prompt.clone(), key: one.key, answer: None },
+            [one] => Question::new(one.prompt.clone(), one.key),
             several => {
-                let prompt = pack(&several.iter().map(|item| &*item.prompt).collect::<Vec<_>>());
-                context.question(self.who, Arc::new(prompt))
+                let prompts: Vec<&Prompt> = several.iter().map(|item| &*item.prompt).collect();
+                let question = |form| context.question(self.who, Arc::new(pack(&prompts, form)));
+                let list = question(PackForm::List);
+                match keyed_properties(&prompts) <= context.keys.enforced_properties(self.who) {
+                    true => Question { older: Some((list.prompt, list.key)), ..question(PackForm::Keyed) },
+                    false => list,
+                }
             }
         };
         Call { question, items }
     }
+}
+
+/// The number of properties in the schema of a pack with keys.
+fn keyed_properties(prompts: &[&Prompt]) -> usize {
+    let fields = prompts[0].schema.as_deref().and_then(|schema| schema["properties"].as_object());
+    prompts.len() * (1 + fields.map_or(0, serde_json::Map::len))
 }
 
 struct Step<'a> {
@@ -364,7 +406,8 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn count(&mut self, finished: &Finished) {
-        *(if finished.from_ledger { &mut self.result.known } else { &mut self.result.sent }) += 1;
+        let count = if finished.from_ledger { &mut self.result.known } else { &mut self.result.sent };
+        *count += u64::from(finished.was_sent());
     }
 }
 

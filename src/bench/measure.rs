@@ -164,7 +164,7 @@ impl Lane {
         let prompt = &self.prompts[0];
         let target = self.models.target(self.index);
         prompt.schema.as_ref().filter(|_| !target.provider.takes_schemas())?;
-        let model = target.model_for(prompt, Replicate::default());
+        let model = target.model_for(prompt, Replicate::default(), 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         target.provider.encode_relaxed(&call, 1)?;
         let (mut encoded, mut form) = (target.provider.encode(&call), None);
@@ -182,7 +182,7 @@ impl Lane {
     async fn call(&self, number: usize, started: Instant) -> Option<(Sample, Duration)> {
         let prompt = &self.prompts[number % self.prompts.len()];
         let target = self.target();
-        let model = target.model_for(prompt, Replicate::default());
+        let model = target.model_for(prompt, Replicate::default(), 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         let relaxed = (self.relaxed > 0).then(|| target.provider.encode_relaxed(&call, self.relaxed)).flatten();
         let encoded = relaxed.map_or_else(|| target.provider.encode(&call), |(encoded, _)| encoded);
@@ -190,7 +190,7 @@ impl Lane {
         let ended = started.elapsed();
         let outcome = match result {
             Ok((reply, timings)) => {
-                let check = |repair| usable(&reply, prompt, target.context(), repair).err();
+                let check = |repair| usable(&reply, prompt, &prompt.messages, target.context_size(), repair).err();
                 Ok(Measured {
                     prompt_tokens: reply.prompt_tokens,
                     completion_tokens: reply.completion_tokens,

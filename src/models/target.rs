@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::ask::{Replicate, call_key};
+use crate::ask::{ContextSize, Replicate, call_key};
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, CallError, Model, Provider};
 use crate::spec::Price;
@@ -36,6 +36,11 @@ impl Target {
         self.provider.context_tokens(&self.model).or(self.context_tokens)
     }
 
+    pub(crate) fn context_size(&self) -> ContextSize {
+        let is_num_ctx = self.provider.context_tokens(&self.model).is_some();
+        ContextSize { tokens: self.context(), is_num_ctx }
+    }
+
     /// This model and those that are asked when it fails, as indices in the spec.
     pub(crate) fn with_fallback(&self) -> impl Iterator<Item = usize> {
         [self.index].into_iter().chain(self.fallback.iter().map(|(_, index)| *index))
@@ -52,7 +57,7 @@ impl Target {
     }
 
     pub(crate) fn key(&self, prompt: &Prompt, replicate: Replicate) -> Key {
-        let model = self.model_for(prompt, replicate);
+        let model = self.model_for(prompt, replicate, 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         let encoded = self.provider.encode(&call);
         call_key(self.provider.kind(), &self.build, &encoded, replicate, self.respondent(prompt))
@@ -63,9 +68,21 @@ impl Target {
         prompt.respondent.filter(|_| !self.provider.is_greedy(&self.model.sampling))
     }
 
-    /// Respondents and replicates get different seeds; with equal seeds their answers would be equal. A repeated call
-    /// makes the same request.
-    pub(crate) fn model_for(&self, prompt: &Prompt, Replicate { number: replicate, .. }: Replicate) -> Cow<'_, Model> {
+    /// Respondents and replicates get different seeds; with equal seeds their answers would be equal. So does a try after
+    /// `bad_replies`, if a seed is sent at all. A repeated call makes the same request.
+    pub(crate) fn model_for(&self, prompt: &Prompt, replicate: Replicate, bad_replies: usize) -> Cow<'_, Model> {
+        let model = self.model_of(prompt, replicate);
+        match model.sampling.seed.filter(|_| bad_replies > 0) {
+            Some(seed) => {
+                let mut model = model.into_owned();
+                model.sampling.seed = Some(derived(seed, bad_replies as u64));
+                Cow::Owned(model)
+            }
+            None => model,
+        }
+    }
+
+    fn model_of(&self, prompt: &Prompt, Replicate { number: replicate, .. }: Replicate) -> Cow<'_, Model> {
         let respondent = self.respondent(prompt);
         let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();
         let items = prompt.pack.as_ref().map_or(1, |pack| pack.size() as u32);
@@ -82,12 +99,14 @@ impl Target {
             return Cow::Owned(model);
         }
         let seed = model.sampling.seed.unwrap_or(0);
-        let own = respondent.map_or(seed, |respondent| {
-            let hash = blake3::hash(&[seed.to_le_bytes(), respondent.to_le_bytes()].concat());
-            // Some servers accept no seed of more than 31 bits.
-            u64::from(u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("a hash has 32 bytes")) >> 1)
-        });
+        let own = respondent.map_or(seed, |respondent| derived(seed, respondent));
         model.sampling.seed = Some(own.wrapping_add(replicate));
         Cow::Owned(model)
     }
+}
+
+/// A seed of 31 bits: some servers accept no larger one.
+fn derived(seed: u64, number: u64) -> u64 {
+    let hash = blake3::hash(&[seed.to_le_bytes(), number.to_le_bytes()].concat());
+    u64::from(u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("a hash has 32 bytes")) >> 1)
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use crate::ask::{
-    Fate, Finished, FirstRound, Keys, Next, OutputSlot, Respondent, Task, TaskContext, Terms, answered_by, answers,
-    by_pack, columns, fates, tasks,
+    Fate, Finished, FirstRound, Keys, Next, OutputSlot, Question, Respondent, Task, TaskContext, Terms, answered_by,
+    answers, by_pack, columns, fates, tasks,
 };
 use crate::lock::PromptDigest;
 use crate::models::Models;
 use crate::plan::routing;
-use crate::prompt::{Failure, Prompt, pack, together};
-use crate::spec::StageSpec;
+use crate::prompt::{Failure, PackForm, Prompt, pack, together};
+use crate::spec::{Overflow, StageSpec};
 use crate::store::{Key, Ledger, LedgerError};
 use crate::table::{Cutter, Row};
 
@@ -43,6 +43,22 @@ pub(crate) struct StageRows<'a> {
     pub(crate) batch: &'a RecordBatch,
     /// The number of the first row, from 0.
     pub(crate) first: u64,
+    /// `None` if the models are unknown.
+    pub(crate) models: Option<&'a Models>,
+}
+
+impl StageRows<'_> {
+    /// The number of answers about a row that need a call: a prompt that exceeds the context is not sent.
+    fn asked(&self, row: Row<'_>, prompts: &Result<Vec<Prompt>, Failure>) -> usize {
+        let (stage, width) = (self.stage, self.stage.width());
+        let (Some(models), Ok([first, ..])) = (self.models, prompts.as_deref()) else { return width };
+        let is_sent = |place: &usize| {
+            let target = models.target(stage.models[routing::model_of(stage, row.number(), *place)]);
+            let has_other_way = stage.overflow == Overflow::TruncateMiddle || !target.fallback.is_empty();
+            has_other_way || target.context_size().exceeded_by(&first.messages).is_none()
+        };
+        (0..width).filter(is_sent).count()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -79,7 +95,7 @@ impl StageState {
         recall: Option<Recall<'_>>,
         render: usize,
     ) -> Result<Option<RecordBatch>, LedgerError> {
-        let StageRows { stage, batch, first } = rows;
+        let StageRows { stage, batch, first, .. } = rows;
         let width = stage.width();
         let mut slots: Vec<Option<OutputSlot<'_>>> = (0..batch.num_rows() * width).map(|_| None).collect();
         let mut rounds: Vec<FirstRound> = Vec::new();
@@ -91,8 +107,8 @@ impl StageState {
                 self.unasked(stage, row, fate, &mut slots[i * width..(i + 1) * width]);
                 continue;
             }
-            self.estimate.calls += width as u64 * most;
             let prompts = stage.stage.ask.prompts(row, &[]);
+            self.estimate.calls += rows.asked(row, &prompts) as u64 * most;
             if let Some(digest) = &mut self.digest {
                 digest.asked(&prompts);
             }
@@ -156,6 +172,10 @@ impl Keys for ModelKeys<'_> {
     fn key(&self, who: Respondent, prompt: &Prompt) -> Key {
         self.models.target(self.stage.models[who.model]).key(prompt, who.replicate)
     }
+
+    fn enforced_properties(&self, who: Respondent) -> usize {
+        self.models.target(self.stage.models[who.model]).provider.enforced_properties()
+    }
 }
 
 impl<'a> Recall<'a> {
@@ -163,7 +183,7 @@ impl<'a> Recall<'a> {
     /// answers.
     fn answer(
         self,
-        StageRows { stage, batch, first }: StageRows<'a>,
+        StageRows { stage, batch, first, .. }: StageRows<'a>,
         mut rounds: Vec<FirstRound>,
         slots: &mut [Option<OutputSlot<'a>>],
     ) -> Result<u64, LedgerError> {
@@ -195,14 +215,25 @@ impl<'a> Recall<'a> {
     }
 
     fn look_up(&self, stage: &StageSpec, tasks: &mut [Task]) -> Result<(), LedgerError> {
-        let questions = tasks.iter_mut().flat_map(|task| {
+        let open = tasks.iter_mut().flat_map(|task| {
             let model = task.who.model;
             task.open().map(move |(question, _)| (question, model))
         });
-        let questions: Vec<_> = questions.collect();
+        self.find(stage, open.collect())?;
+        let older = tasks.iter_mut().flat_map(|task| {
+            let model = task.who.model;
+            task.open_older().map(move |(question, _)| (question, model))
+        });
+        let found = self.find(stage, older.collect());
+        tasks.iter_mut().for_each(Task::settle);
+        found
+    }
+
+    fn find(&self, stage: &StageSpec, questions: Vec<(&mut Question, usize)>) -> Result<(), LedgerError> {
         let keys: Vec<Key> = questions.iter().map(|(question, _)| question.key).collect();
         for ((question, model), record) in questions.into_iter().zip(self.ledger.find_since(&keys, self.since)?) {
-            let terms = Terms::new(stage, &self.models.target(stage.models[model]).fallback);
+            let target = self.models.target(stage.models[model]);
+            let terms = Terms::new(stage, &target.fallback, target.context_size());
             question.answer = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt, &terms));
         }
         Ok(())
@@ -268,7 +299,7 @@ impl Packs {
                 }
             }
             for prompts in alike {
-                if let [one] = prompts.as_slice() { all.add(one) } else { all.add(&pack(&prompts)) }
+                if let [one] = prompts.as_slice() { all.add(one) } else { all.add(&pack(&prompts, PackForm::List)) }
             }
         }
     }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::estimate::{Recall, Rendered, StageEstimate, StageRows, StageState};
 use crate::lock::{Lock, ModelFacts, Prompts, before};
+use crate::models::Models;
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, sources_read};
 use crate::run::{PartTables, RunError, batch_rows, carry_out};
@@ -16,10 +17,12 @@ use crate::spec::TableId;
 use crate::store::{PartFacts, PartWriter, RunDir, StoreError};
 
 #[derive(Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct Options<'a> {
     pub(crate) render: usize,
     /// Whether to look up the calls of stages that no other stage reads.
     pub(crate) leaves: bool,
+    /// The models, if their contexts are known.
+    pub(crate) models: Option<&'a Models>,
 }
 
 pub(crate) struct Followed {
@@ -44,7 +47,7 @@ pub(crate) fn follow(
     plan: Plan,
     selection: &Selection,
     recall: Option<Recall<'_>>,
-    options: Options,
+    options: Options<'_>,
 ) -> Result<Followed, RunError> {
     let stages = plan.stages().map(|id| (id, StageState::new(plan.spec.stage(id)))).collect();
     let mut follower = Follower { plan: &plan, recall, options, stages, retained: Retained::new(&plan)? };
@@ -80,7 +83,7 @@ pub(crate) fn follow(
 struct Follower<'a> {
     plan: &'a Plan,
     recall: Option<Recall<'a>>,
-    options: Options,
+    options: Options<'a>,
     stages: BTreeMap<TableId, StageState>,
     retained: Retained,
 }
@@ -163,7 +166,7 @@ impl Follower<'_> {
     }
 
     fn pass(&mut self, stage: TableId, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
-        let rows = StageRows { stage: self.plan.spec.stage(stage), batch, first };
+        let rows = StageRows { stage: self.plan.spec.stage(stage), batch, first, models: self.options.models };
         let render = self.options.render;
         let recall = self.recall.filter(|_| self.options.leaves || self.is_read(stage));
         let output = self.state(stage).estimate(rows, recall, render)?;

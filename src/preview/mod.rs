@@ -43,7 +43,7 @@ pub(crate) fn preview(
     let access = Access { env: access.env, ledger: ledger.as_ref(), known: &known };
     let models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
     let recall = recall(models.as_ref(), ledger.as_ref(), since);
-    let followed = follow(plan, selection, recall, Options { render, leaves: true })?;
+    let followed = follow(plan, selection, recall, Options { render, leaves: true, models: models.as_ref() })?;
     let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
     let Followed { plan, estimates: stages, rendered, .. } = followed;
     Ok(Preview { plan, stages, rendered, lock })
@@ -63,7 +63,8 @@ pub(crate) fn now(
         models
     });
     let recall = recall(models.as_ref(), ledger.as_ref(), i64::MIN);
-    let followed = follow(plan, &Selection::default(), recall, Options { render: 0, leaves: false })?;
+    let followed =
+        follow(plan, &Selection::default(), recall, Options { render: 0, leaves: false, models: models.as_ref() })?;
     let now = followed.lock(&facts);
     Ok((followed.plan, now))
 }
@@ -102,6 +103,6 @@ impl Preview {
 pub(crate) fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
-    let followed = follow(plan, selection, None, Options { render: most, leaves: false })?;
+    let followed = follow(plan, selection, None, Options { render: most, leaves: false, models: None })?;
     Ok((followed.plan, followed.rendered))
 }

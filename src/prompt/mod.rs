@@ -14,6 +14,7 @@ mod render_budget;
 mod reply;
 mod shorten;
 mod template;
+mod token_bound;
 mod tokens;
 
 use std::sync::Arc;
@@ -29,10 +30,11 @@ pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use field::{FieldSpec, FieldType, ItemSpec};
 pub(crate) use label_scores::{Token, label_probabilities};
 pub(crate) use message::{Message, Role, system};
-pub(crate) use pack::{Item, Pack, pack, together};
+pub(crate) use pack::{Item, Pack, PackForm, pack, together};
 pub(crate) use records::TemplateValue;
 pub(crate) use shorten::shortened;
 pub(crate) use template::{Bound, Template};
+pub(crate) use token_bound::least_tokens;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Prompt {
@@ -55,21 +57,41 @@ const SHOWN: usize = 4000;
 /// The most characters of an endless reply in the next prompt: the whole reply would lead the model the same way.
 const SHOWN_OF_ENDLESS: usize = 200;
 
-impl Prompt {
-    pub(crate) fn again(&self, asked: &[Message], reply: &str, reason: &str) -> Vec<Message> {
-        let complaint = format!("That answer can't be used: {reason}. {}", self.expect.reminder());
-        replied(asked, first(reply, SHOWN).to_owned(), complaint)
-    }
-
-    pub(crate) fn again_shorter(&self, asked: &[Message], reply: &str) -> Vec<Message> {
-        let complaint =
-            format!("That answer was too long and was cut off. Be much briefer. {}", self.expect.reminder());
-        replied(asked, format!("{} …", first(reply, SHOWN_OF_ENDLESS)), complaint)
-    }
+/// What is sent after a reply that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FurtherTry {
+    pub(crate) messages: Vec<Message>,
+    /// Why this reply can't be used, for the tries after the next one.
+    pub(crate) reason: String,
+    /// The words to the model.
+    pub(crate) said: String,
 }
 
-fn replied(asked: &[Message], reply: String, complaint: String) -> Vec<Message> {
-    asked.iter().cloned().chain([Message::assistant(reply), Message::user(complaint)]).collect()
+impl Prompt {
+    /// The prompt with the reply and the reasons of all replies so far, so that no further try repeats another.
+    pub(crate) fn again(&self, asked: &[Message], reply: &str, failure: &Failure, earlier: &[String]) -> FurtherTry {
+        let (reason, complaint, shown) = match failure.kind {
+            // The same prompt would usually be cut off at the same place.
+            FailureKind::Truncated => (
+                "it was too long and was cut off".to_owned(),
+                "That answer was too long and was cut off. Be much briefer.".to_owned(),
+                format!("{} …", first(reply, SHOWN_OF_ENDLESS)),
+            ),
+            _ => {
+                let reason = failure.message.clone();
+                let complaint = format!("That answer can't be used: {reason}.");
+                (reason, complaint, first(reply, SHOWN).to_owned())
+            }
+        };
+        let before: String = earlier.iter().map(|reason| format!("\n- {reason}")).collect();
+        let before = if before.is_empty() { before } else { format!(" Earlier answers had faults too:{before}\n") };
+        let gap = if before.is_empty() { " " } else { "" };
+        let said = format!("{complaint}{before}{gap}{}", self.expect.reminder());
+        // Some servers refuse a message without text.
+        let shown = if shown.is_empty() { "…".to_owned() } else { shown };
+        let turns = [Message::assistant(shown), Message::user(said.as_str())];
+        FurtherTry { messages: asked.iter().cloned().chain(turns).collect(), reason, said }
+    }
 }
 
 fn first(text: &str, characters: usize) -> &str {

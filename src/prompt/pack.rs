@@ -5,15 +5,18 @@
 //!
 //! Examples before the question become a separate pack with its reply.
 //!
-//! A reply is a list of `{id, answer}`, which is never aligned by order. An item is answered if its id occurs exactly
-//! once, with an answer that passes the check of a single row. Any other result makes only that item bad.
+//! A reply is an object with a property for each id, or a list of `{id, answer}` ([`PackForm`]). It is never aligned by
+//! order. An item is answered if its id occurs exactly once, with an answer that passes the check of a single row. Any
+//! other result makes only that item bad.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Answer, Expect, Message, Prompt, Role, reply};
 
@@ -28,6 +31,16 @@ const LENGTH: usize = 5;
 pub(crate) struct Pack {
     ids: Vec<String>,
     expect: Arc<Expect>,
+}
+
+/// The form in which a pack asks for its answers. A reply is read in either form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PackForm {
+    /// A list of `{id, answer}`. The model writes the ids.
+    List,
+    /// An object with the ids as keys, for servers that enforce the schema. Packs of one size have the same ids, so that
+    /// a server can cache their schema.
+    Keyed,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,11 +61,11 @@ pub(crate) fn together(a: &Prompt, b: &Prompt) -> bool {
         && a.messages.iter().zip(&b.messages).all(alike)
 }
 
-pub(crate) fn pack(prompts: &[&Prompt]) -> Prompt {
+pub(crate) fn pack(prompts: &[&Prompt], form: PackForm) -> Prompt {
     let (examples, first) = without_examples(prompts[0]);
     let several = first.messages.iter().filter(|message| !message.parts().1.is_empty()).count() > 1;
     let contents: Vec<String> = prompts.iter().map(|prompt| own(prompt, several)).collect();
-    let ids = ids(&contents);
+    let ids = ids(&contents, form, "item");
     let mut part = 0;
     let mut marked = first.messages.iter().map(|message| {
         let (start, own, end) = message.parts();
@@ -81,9 +94,18 @@ pub(crate) fn pack(prompts: &[&Prompt]) -> Prompt {
     };
     task.push_str("\n\nThe items:\n");
     let mut messages = vec![Message::system(system.join("\n\n")).for_all()];
-    messages.extend(shown(&examples, &task, &first.expect));
-    messages.push(listing(&task, &ids, &contents, &first.expect));
-    let schema = Some(Arc::new(schema(first.schema.as_deref(), prompts.len())));
+    let listing = |ids: &[String], contents: &[String]| {
+        let text = format!("{task}{}{}", listed(ids, contents), ending(ids, &first.expect, form));
+        Message::user(text).around(&task, "")
+    };
+    if !examples.is_empty() {
+        let (contents, answers): (Vec<String>, Vec<String>) = examples.into_iter().unzip();
+        let ids = self::ids(&contents, form, "example");
+        messages.push(listing(&ids, &contents).for_all());
+        messages.push(Message::assistant(shown(&ids, answers, &first.expect, form)).for_all());
+    }
+    messages.push(listing(&ids, &contents));
+    let schema = Some(Arc::new(schema(first.schema.as_deref(), &ids, form)));
     let pack = Some(Arc::new(Pack { ids, expect: first.expect.clone() }));
     Prompt { messages, expect: first.expect.clone(), schema, respondent: respondents(prompts), pack }
 }
@@ -116,40 +138,40 @@ fn without_examples(prompt: &Prompt) -> (Vec<Example>, Prompt) {
     (found, Prompt { messages, ..prompt.clone() })
 }
 
-fn shown(examples: &[Example], task: &str, expect: &Expect) -> Vec<Message> {
-    if examples.is_empty() {
-        return Vec::new();
-    }
-    let (contents, answers): (Vec<String>, Vec<String>) = examples.iter().cloned().unzip();
-    let ids = ids(&contents);
+/// The reply to a pack of examples.
+fn shown(ids: &[String], answers: Vec<String>, expect: &Expect, form: PackForm) -> String {
     let entries = ids.iter().zip(answers).map(|(id, answer)| {
         let answer = if *expect == Expect::Text { Value::from(answer).to_string() } else { answer };
-        format!("{{\"id\":\"{id}\",\"answer\":{answer}}}")
+        match form {
+            PackForm::List => format!("{{\"id\":\"{id}\",\"answer\":{answer}}}"),
+            PackForm::Keyed => format!("\"{id}\":{answer}"),
+        }
     });
-    let reply = format!("{{\"answers\":[{}]}}", entries.collect::<Vec<_>>().join(","));
-    vec![listing(task, &ids, &contents, expect).for_all(), Message::assistant(reply).for_all()]
+    let entries = entries.collect::<Vec<_>>().join(",");
+    if form == PackForm::List { format!("{{\"answers\":[{entries}]}}") } else { format!("{{{entries}}}") }
 }
 
-fn listing(task: &str, ids: &[String], contents: &[String], expect: &Expect) -> Message {
-    let mut text = task.to_owned();
-    for (id, content) in ids.iter().zip(contents) {
-        text.push_str(&format!("\n<item {id}>\n{content}\n</item {id}>\n"));
-    }
-    text.push_str(&ending(ids, expect));
-    Message::user(text).around(task, "")
+fn listed(ids: &[String], contents: &[String]) -> String {
+    let items = ids.iter().zip(contents);
+    items.map(|(id, content)| format!("\n<item {id}>\n{content}\n</item {id}>\n")).collect()
 }
 
-fn ending(ids: &[String], expect: &Expect) -> String {
+fn ending(ids: &[String], expect: &Expect, form: PackForm) -> String {
     let answer = match expect {
         Expect::Text => "\"the answer, as text\"",
         Expect::Record(_) => "{the JSON object that is the answer}",
     };
+    let (first, count, all) = (&ids[0], ids.len(), ids.join(", "));
+    let (form, entries) = match form {
+        PackForm::List => {
+            let form = format!("{{\"answers\": [{{\"id\": \"{first}\", \"answer\": {answer}}}, ...]}}");
+            (form, format!("Its list has {count} entries"))
+        }
+        PackForm::Keyed => (format!("{{\"{first}\": {answer}, ...}}"), format!("It has {count} keys")),
+    };
     format!(
-        "\nAnswer with one JSON object and nothing else, of this form: {{\"answers\": [{{\"id\": \"{}\", \"answer\": \
-         {answer}}}, ...]}}. Its list has {} entries, one for each of these ids, each exactly once: {}.",
-        ids[0],
-        ids.len(),
-        ids.join(", ")
+        "\nAnswer with one JSON object and nothing else, of this form: {form}. {entries}, one for each of these ids, each \
+         exactly once: {all}."
     )
 }
 
@@ -170,17 +192,21 @@ fn respondents(prompts: &[&Prompt]) -> Option<u64> {
     (!who.is_empty()).then(|| u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes")))
 }
 
-/// All ids are different, and no text contains one of them.
-fn ids(contents: &[String]) -> Vec<String> {
+/// All ids are different, and no text contains one of them. The ids of a list follow from the contents, those of keys
+/// from their positions among `role`.
+fn ids(contents: &[String], form: PackForm, role: &str) -> Vec<String> {
     let mut salt = 0_usize;
     loop {
         // No text contains all ids of one length; ids grow until no text contains any.
         let length = LENGTH + salt / 4;
         let mut alike: HashMap<&str, u64> = HashMap::new();
-        let ids = contents.iter().map(|content| {
-            let twin = alike.entry(content).or_default();
-            *twin += 1;
-            id(content, *twin, salt, length)
+        let ids = contents.iter().enumerate().map(|(position, content)| match form {
+            PackForm::Keyed => id(role, position as u64, salt, length),
+            PackForm::List => {
+                let twin = alike.entry(content).or_default();
+                *twin += 1;
+                id(content, *twin, salt, length)
+            }
         });
         let ids: Vec<String> = ids.collect();
         let set: HashSet<&[u8]> = ids.iter().map(String::as_bytes).collect();
@@ -191,9 +217,9 @@ fn ids(contents: &[String]) -> Vec<String> {
     }
 }
 
-fn id(content: &str, twin: u64, salt: usize, length: usize) -> String {
+fn id(of: &str, number: u64, salt: usize, length: usize) -> String {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&twin.to_le_bytes()).update(&(salt as u64).to_le_bytes()).update(content.as_bytes());
+    hasher.update(&number.to_le_bytes()).update(&(salt as u64).to_le_bytes()).update(of.as_bytes());
     let mut bytes = vec![0; length];
     hasher.finalize_xof().fill(&mut bytes);
     bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
@@ -214,24 +240,20 @@ fn holds(text: &str, ids: &HashSet<&[u8]>, length: usize) -> bool {
     false
 }
 
-fn schema(single: Option<&Value>, items: usize) -> Value {
+fn schema(single: Option<&Value>, ids: &[String], form: PackForm) -> Value {
     let answer = single.cloned().unwrap_or_else(|| json!({ "type": "string" }));
-    json!({
-        "type": "object",
-        "properties": { "answers": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": { "id": { "type": "string" }, "answer": answer },
-                "required": ["id", "answer"],
-                "additionalProperties": false,
-            },
-            "minItems": items,
-            "maxItems": items,
-        } },
-        "required": ["answers"],
-        "additionalProperties": false,
-    })
+    let closed = |properties: Value, required: Value| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+    match form {
+        PackForm::List => {
+            let entry = closed(json!({ "id": { "type": "string" }, "answer": answer }), json!(["id", "answer"]));
+            let list = json!({ "type": "array", "items": entry, "minItems": ids.len(), "maxItems": ids.len() });
+            closed(json!({ "answers": list }), json!(["answers"]))
+        }
+        PackForm::Keyed => {
+            let properties: Map<String, Value> = ids.iter().map(|id| (id.clone(), answer.clone())).collect();
+            closed(Value::Object(properties), json!(ids))
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -249,6 +271,44 @@ struct Entry<'a> {
     answer: &'a RawValue,
 }
 
+/// The keys of an object with their values, repeated keys included.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Entries<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = access.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// The answers in a reply of either form, by id. An invalid entry of a list is left out.
+fn entries(text: &str) -> Option<Vec<(String, &RawValue)>> {
+    match reply::last_object::<Reply<'_>>(text) {
+        Some(Reply { answers }) => {
+            let entries = answers.into_iter().filter_map(|entry| serde_json::from_str::<Entry<'_>>(entry.get()).ok());
+            Some(entries.map(|entry| (entry.id, entry.answer)).collect())
+        }
+        None => reply::last_object::<Entries<'_>>(text).map(|entries| entries.0),
+    }
+}
+
 impl Pack {
     pub(crate) fn size(&self) -> usize {
         self.ids.len()
@@ -260,18 +320,24 @@ impl Pack {
             Ok(text) => text,
             Err(reason) => return bad(&reason),
         };
-        let mended =
-            (lenient && reply::last_object::<Reply<'_>>(text).is_none()).then(|| reply::mended(text)).flatten();
-        let found: Option<Reply<'_>> = match &mended {
-            Some(mended) => serde_json::from_str(mended).ok(),
-            None => reply::last_object(text),
+        let is_broken = lenient && entries(text).is_none_or(|entries| self.answers(entries).is_empty());
+        let mended = is_broken.then(|| reply::mended(text)).flatten();
+        let Some(found) = entries(mended.as_deref().unwrap_or(text)) else {
+            return bad("there are no answers with ids in the reply");
         };
-        let Some(found) = found else { return bad("there is no list of answers in the reply") };
-        let mut answers: HashMap<String, Vec<&RawValue>> = HashMap::new();
-        for entry in found.answers.iter().filter_map(|entry| serde_json::from_str::<Entry<'_>>(entry.get()).ok()) {
-            answers.entry(entry.id.trim().to_ascii_lowercase()).or_default().push(entry.answer);
-        }
+        let answers = self.answers(found);
         self.ids.iter().map(|id| self.item(answers.get(id).map(Vec::as_slice).unwrap_or_default())).collect()
+    }
+
+    fn answers<'a>(&self, entries: Vec<(String, &'a RawValue)>) -> HashMap<String, Vec<&'a RawValue>> {
+        let mut answers: HashMap<String, Vec<&RawValue>> = HashMap::new();
+        for (id, answer) in entries {
+            let id = id.trim().to_ascii_lowercase();
+            if self.ids.contains(&id) {
+                answers.entry(id).or_default().push(answer);
+            }
+        }
+        answers
     }
 
     fn item(&self, answers: &[&RawValue]) -> Item {

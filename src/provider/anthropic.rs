@@ -19,7 +19,7 @@ use super::hosted::{Dialect, Home};
 use super::http::Headers;
 use super::structured_output::SchemaOrNone;
 use super::subset::{COMMON, subset};
-use super::wire::{Wire, encoded, endless, model_page, set, system, with_text};
+use super::wire::{Wire, encoded, endless, model_page, set, system};
 use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply};
 use crate::prompt::{Message, Role};
 
@@ -156,10 +156,11 @@ impl Wire for Anthropic {
             Some(other) => Finish::Other(other.to_owned()),
             None => return Err(endless("stop_reason")),
         };
-        with_text(Reply {
+        Ok(Reply {
             text,
             finish,
             prompt_tokens: answered.usage.as_ref().and_then(Usage::prompt_tokens),
+            cached_tokens: 0,
             completion_tokens: answered.usage.as_ref().and_then(|usage| usage.output_tokens),
             build: answered.model.filter(|model| !model.is_empty()),
             probabilities: None,

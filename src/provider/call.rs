@@ -65,10 +65,11 @@ pub(crate) enum Finish {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reply {
-    /// The text is empty only if `finish` is `Length` or `ContentFilter`.
     pub(crate) text: String,
     pub(crate) finish: Finish,
     pub(crate) prompt_tokens: Option<u64>,
+    /// Tokens of the prompt that came from a cache and may be missing in `prompt_tokens`.
+    pub(crate) cached_tokens: u64,
     pub(crate) completion_tokens: Option<u64>,
     pub(crate) build: Option<String>,
     pub(crate) probabilities: Option<Probabilities>,

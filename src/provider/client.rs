@@ -56,6 +56,11 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
         sampling.temperature == Some(0.0)
     }
 
+    /// The most properties of a schema that the server enforces; 0 if it enforces none.
+    fn enforced_properties(&self) -> usize {
+        0
+    }
+
     fn holds_one_model(&self) -> bool {
         false
     }

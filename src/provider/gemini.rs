@@ -18,7 +18,7 @@ use super::http::Headers;
 use super::scores::LIKELIEST;
 use super::structured_output::StructuredOutput;
 use super::subset::{COMMON, subset};
-use super::wire::{Wire, encoded, endless, model_page, portable_seed, set, system, with_text};
+use super::wire::{Wire, encoded, endless, model_page, portable_seed, set, system};
 use super::{Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Listed, Model, Page, Reply};
 use crate::prompt::{Message, Role, Token};
 
@@ -250,10 +250,11 @@ impl Wire for Gemini {
         };
         let parts = candidate.content.map(|content| content.parts).unwrap_or_default();
         let said = parts.into_iter().filter(|part| !part.thought);
-        with_text(Reply {
+        Ok(Reply {
             text: said.filter_map(|part| part.text).collect(),
             finish,
             prompt_tokens: answered.usage_metadata.as_ref().and_then(|usage| usage.prompt_token_count),
+            cached_tokens: 0,
             completion_tokens: answered.usage_metadata.as_ref().and_then(Usage::completion_tokens),
             build: answered.model_version.filter(|version| !version.is_empty()),
             probabilities: None,

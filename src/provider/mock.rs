@@ -117,6 +117,7 @@ fn answer(call: &Encoded) -> Result<Reply, CallError> {
     Ok(Reply {
         finish: Finish::Stop,
         prompt_tokens: Some((prompt as u64).div_ceil(4)),
+        cached_tokens: 0,
         completion_tokens: Some((text.len() as u64).div_ceil(4)),
         build: Some(BUILD.to_owned()),
         text,

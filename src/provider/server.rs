@@ -134,6 +134,10 @@ impl<W: Wire> Provider for Server<W> {
         Box::pin(async move { self.look(model).await.map_err(|error| self.http.clean(error)) })
     }
 
+    fn enforced_properties(&self) -> usize {
+        self.wire.enforced_properties()
+    }
+
     fn holds_one_model(&self) -> bool {
         W::HOLDS_ONE_MODEL
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::call::{Build, Call, Encoded, Finish, Model, Reply, Sampling};
+use super::call::{Build, Call, Encoded, Model, Reply, Sampling};
 use super::extra::{added_fields, merge};
 use super::failure::{CallError, CallErrorKind};
 use super::fault::Fault;
@@ -76,6 +76,10 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
 
     fn unreachable(&self, endpoint: &str) -> String {
         format!("can't connect to {endpoint}; is it running, and is the address right?")
+    }
+
+    fn enforced_properties(&self) -> usize {
+        0
     }
 
     fn context_tokens(&self, _model: &Model) -> Option<u64> {
@@ -157,19 +161,6 @@ pub(super) fn model_page<'a, T: Deserialize<'a>>(
 
 pub(super) fn endless(field: &str) -> CallError {
     CallError::raw(CallErrorKind::Truncated, format!("the reply does not say why it ended (no `{field}`)"))
-}
-
-/// Refuses an empty reply unless its end explains it: an empty answer is never a cell.
-pub(super) fn with_text(reply: Reply) -> Result<Reply, CallError> {
-    match reply.finish {
-        Finish::Length | Finish::ContentFilter => Ok(reply),
-        _ if !reply.text.is_empty() => Ok(reply),
-        Finish::Stop => Err(CallError::raw(CallErrorKind::Malformed, "the reply has no text")),
-        Finish::Other(why) => Err(CallError::raw(
-            CallErrorKind::Malformed,
-            format!("the reply has no text; the model stopped with `{why}`"),
-        )),
-    }
 }
 
 /// Keeps seeds below 2^31 and folds others: llama.cpp keeps 32 bits, Ollama reads numbers as floating point.

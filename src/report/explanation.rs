@@ -121,6 +121,10 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
         if let Some(reply) = attempt["reply"].as_str().filter(|reply| !reply.is_empty()) {
             block(f, "said", reply)?;
         }
+        if let Some(then) = attempt["then"]["said"].as_str() {
+            let seed = attempt["then"]["seed"].as_u64().map_or(String::new(), |seed| format!(", with the seed {seed}"));
+            block(f, &format!("then sent{seed}"), then)?;
+        }
     }
     match text("reply") {
         Some(reply) => block(f, "reply", reply)?,

@@ -21,6 +21,7 @@ use crate::store::{Audit, ErrorKind, Manifest, RefusalTotals, RowCounts, Share, 
 const MESSAGE: usize = 160;
 /// The most messages that are shown for a kind of failed call.
 const MESSAGES: usize = 3;
+const RECORDED: &str = "recorded";
 
 pub(crate) fn announcements(plan: &Plan) -> Vec<String> {
     let announcement = |i: TableId| {
@@ -66,7 +67,7 @@ impl Display for RunSummary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let manifest = &self.manifest;
         let width = manifest.stages.keys().map(String::len).max().unwrap_or(0);
-        let known = if manifest.replay.is_some() { "recorded" } else { "from the ledger" };
+        let known = if manifest.replay.is_some() { RECORDED } else { "from the ledger" };
         for (name, totals) in &manifest.stages {
             write_rows(f, &format!("{name:width$}"), totals)?;
             write_stage(f, width, totals, known)?;
@@ -157,6 +158,10 @@ fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known:
         f.write_str(&changes::lines(&totals.changes, width + 2))?;
     }
     f.write_str(&packing(totals, width))?;
+    if totals.cut > 0 {
+        let what = if known == RECORDED { "used; a run without `--replay` asks again" } else { "asked again" };
+        writeln!(f, "{:width$}  {} {known} whose prompt the server had cut ({what})", "", count(totals.cut, "answer"))?;
+    }
     let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (column, share) in &totals.shares {
         for (i, line) in labels(share).into_iter().enumerate() {
@@ -334,6 +339,7 @@ mod tests {
                 .into_iter()
                 .collect(),
             attempts: 2410,
+            cut: 2,
             prompt_tokens: 1_000_000,
             completion_tokens: 999,
             usd: Some(0.1506),
@@ -368,6 +374,7 @@ tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
       2,400 calls sent, 62 from the ledger, 20 rows kept from before, 2,502 calls in all, 10 retries; 1,000,000 tokens in, \
 999 out, 0.1506 usd
       small: 3 of 39 answers changed (7.7 %, 95 % interval 2.7 to 20.3 %): 2 different, 1 newly answered
+      2 answers from the ledger whose prompt the server had cut (asked again)
       tone    positive  1,200/1,228 (97.7 %, 95 % interval 96.7 to 98.4 %)
               neutral       0/1,228 (0.0 %, 95 % interval 0.0 to 0.3 %)
               negative     28/1,228 (2.3 %, 95 % interval 1.6 to 3.3 %)

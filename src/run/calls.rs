@@ -115,7 +115,7 @@ impl Calls {
                     }
                 }
                 Claim::Ask(asking) => {
-                    let (record, answer) = tokio::select! {
+                    let (record, answer, from_ledger) = tokio::select! {
                         asked = self.try_models(request, progress) => asked?,
                         () = stop.aborted() => return None,
                     };
@@ -129,15 +129,20 @@ impl Calls {
                     return match earlier {
                         // Another process answered first, so its answer counts.
                         Some(earlier) => shared(earlier),
-                        None => Some(self.finished(request, record, answer)),
+                        None => Some(self.finished(request, record, (answer, from_ledger))),
                     };
                 }
             }
         }
     }
 
-    fn finished(&self, request: CallRequest<'_>, record: Arc<Record>, answer: Result<Answer, Failure>) -> Finished {
-        let finished = Finished { record, answer, from_ledger: false, place: None };
+    fn finished(
+        &self,
+        request: CallRequest<'_>,
+        record: Arc<Record>,
+        (answer, from_ledger): (Result<Answer, Failure>, bool),
+    ) -> Finished {
+        let finished = Finished { record, answer, from_ledger, place: None };
         if let Some(pack) = &request.prompt.pack
             && !self.admission.endpoints.of(self.target(request.model)).first_answer.is_over()
             && finished.items(pack, request.terms.repair).iter().any(|item| item.answer.is_ok())
@@ -154,38 +159,44 @@ impl Calls {
         other.map_or(model, |(_, index)| *index)
     }
 
-    /// Asks the model, then its fallbacks until one has an answer. Returns `None` if the run stops.
+    /// Asks the model, then its fallbacks until one has an answer. Also returns whether no request was needed, because
+    /// the ledger has the answer of a fallback. Returns `None` if the run stops.
     async fn try_models(
         &self,
         request: CallRequest<'_>,
         progress: &StageProgress,
-    ) -> Option<(Record, Result<Answer, Failure>)> {
+    ) -> Option<(Record, Result<Answer, Failure>, bool)> {
         let target = self.target(request.model);
         let mut tally = Tally::default();
         let attempts = Attempts { admission: &self.admission, target, request, progress };
         // Kept until the fallbacks have answered.
         let mut pass = self.pass(&request, target);
         let given_up = match attempts.until_done(&mut tally, &mut pass).await? {
-            Ok((reply, answer)) => return Some((tally.record(&request, target, Some(&reply), None), Ok(answer))),
+            Ok((reply, answer)) => {
+                return Some((tally.record(&request, target, Some(&reply), None), Ok(answer), false));
+            }
             Err(given_up) => given_up,
         };
         let failure = given_up.failure.clone();
         let too_large = request.prompt.pack.is_some() && TOO_LARGE.contains(&failure.kind);
         if target.fallback.is_empty() || too_large {
             let record = tally.record(&request, target, given_up.reply.as_ref(), Some(&failure));
-            return Some((record, Err(failure)));
+            return Some((record, Err(failure), false));
         }
         tally.note(given_up);
         for (name, model) in &target.fallback {
-            let key = self.target(*model).key(request.prompt, request.replicate);
-            let terms = Terms { fallback: &[], ..request.terms };
+            let other = self.target(*model);
+            let key = other.key(request.prompt, request.replicate);
+            let terms = Terms { fallback: &[], context: other.context_size(), ..request.terms };
             let finished = self
                 .look_up_or_ask(CallRequest { model: *model, key, terms, is_fallback: true, ..request }, progress)
                 .await?;
             match finished.answer {
                 Ok(answer) => {
                     self.can_answer(request.model);
-                    return Some((tally.record_of_fallback(&request, name, &finished.record), Ok(answer)));
+                    let from_ledger = finished.from_ledger && tally.attempts == 0;
+                    let record = tally.record_of_fallback(&request, name, &finished.record);
+                    return Some((record, Ok(answer), from_ledger));
                 }
                 Err(other) => {
                     let failure = FailureKind::Fallback.because(format!("{name}: {other}"));
@@ -193,7 +204,7 @@ impl Calls {
                 }
             }
         }
-        Some((tally.record(&request, target, None, Some(&failure)), Err(failure)))
+        Some((tally.record(&request, target, None, Some(&failure)), Err(failure), false))
     }
 
     /// Makes a call, unless the ledger has its answer. Returns `None` if the run stops without an answer.

@@ -19,7 +19,8 @@ pub(crate) fn changes(stage: &StageSpec, slots: &[Slot], calls: &Calls) -> Chang
     let replaced = keys.into_iter().zip(found).filter_map(|(key, record)| Some((key, Arc::new(record?))));
     let replaced: HashMap<Key, Arc<Record>> = replaced.collect();
     for slot in slots {
-        let terms = Terms::new(stage, &calls.target(stage.models[slot.model]).fallback);
+        let target = calls.target(stage.models[slot.model]);
+        let terms = Terms::new(stage, &target.fallback, target.context_size());
         for exchange in &slot.asked {
             let Some(record) = replaced.get(&exchange.1.record.key) else { continue };
             if let Some((before, now)) = answers(exchange, record.clone(), &terms) {

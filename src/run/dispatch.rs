@@ -182,7 +182,8 @@ async fn ask(job: &Job, task: &mut Task, lookup: &mut Option<Arc<Lookup>>, lane:
 
 fn request<'a>(job: &'a Job, who: Respondent, question: &'a Question, lane: &'a Lane) -> CallRequest<'a> {
     let model = job.stage().models[who.model];
-    let terms = Terms::new(job.stage(), &job.calls.target(model).fallback);
+    let target = job.calls.target(model);
+    let terms = Terms::new(job.stage(), &target.fallback, target.context_size());
     let (prompt, key) = (&question.prompt, question.key);
     CallRequest { model, replicate: who.replicate, prompt, key, terms, lane, is_fallback: false }
 }
@@ -210,7 +211,7 @@ async fn ask_at_once(
             waiting.pop();
             let (job, lookup, who) = (job.clone(), lookup.clone(), task.who);
             let Question { prompt, key, .. } = task.question(number);
-            let question = Question { prompt: prompt.clone(), key: *key, answer: None };
+            let question = Question::new(prompt.clone(), *key);
             asked.spawn(async move {
                 let finished = job.calls.ask(request(&job, who, &question, &lane), lookup, job.progress()).await;
                 drop(lane);

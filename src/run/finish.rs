@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_schema::ArrowError;
 
 use super::block::{Block, Slot};
@@ -37,10 +39,8 @@ pub(crate) fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Call
     let rows = columns(stage, &block.input, &outputs)?;
     let changes = changes(stage, &finish.slots, calls);
     let calls = finish.calls(calls)?;
-    // Of the rows of a pack, only the first has a prompt in the calls table.
-    let prompts = calls.column_by_name("prompt").map_or(0, |prompts| prompts.len() - prompts.null_count());
     let facts = PartFacts {
-        calls: prompts as u64,
+        calls: sent(&calls),
         shares: finish.shares(&outputs),
         audit: stage.audit.map(|_| finish.audit(&outputs)),
         replies: finish.replies(),
@@ -170,6 +170,12 @@ impl Finish<'_> {
         }
         table.finish()
     }
+}
+
+/// The number of calls that were sent, now or earlier. Of the rows of a pack, only the first has the attempts.
+fn sent(calls: &RecordBatch) -> u64 {
+    let attempts = calls.column_by_name("attempts").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    attempts.map_or(0, |attempts| attempts.values().iter().filter(|number| **number > 0).count() as u64)
 }
 
 fn pack_row(place: &PackPosition) -> PackRow<'_> {

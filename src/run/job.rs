@@ -30,6 +30,10 @@ impl Keys for Job {
     fn key(&self, who: Respondent, prompt: &Prompt) -> Key {
         self.calls.target(self.stage().models[who.model]).key(prompt, who.replicate)
     }
+
+    fn enforced_properties(&self, who: Respondent) -> usize {
+        self.calls.target(self.stage().models[who.model]).provider.enforced_properties()
+    }
 }
 
 impl Job {

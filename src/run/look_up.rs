@@ -4,19 +4,39 @@ use std::sync::Arc;
 
 use super::block::Block;
 use super::job::Job;
-use crate::ask::{Finished, Task, Terms};
-use crate::store::{CallRef, Key, StoreError};
+use crate::ask::{Finished, Question, Task, Terms, was_cut};
+use crate::store::{CallRef, Key, Record, StoreError};
 
-/// The replay file takes precedence over the ledger. Retires ledger answers that no longer fit the question. Blocking.
+type Open<'a> = (&'a mut Question, usize, usize);
+
+/// Looks for the answers to the open questions, and then to those in the form of earlier versions. Blocking.
 pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<(), StoreError> {
-    let stage = job.stage();
-    let terms = |model: &usize| Terms::new(stage, &job.calls.target(*model).fallback);
-    let terms: Vec<Terms<'_>> = stage.models.iter().map(terms).collect();
-    let questions = tasks.iter_mut().flat_map(|task| {
+    let open = tasks.iter_mut().flat_map(|task| {
         let model = task.who.model;
         task.open().map(move |(question, row)| (question, row, model))
     });
-    let mut open: Vec<_> = questions.collect();
+    find(job, block, open.collect())?;
+    let older = tasks.iter_mut().flat_map(|task| {
+        let model = task.who.model;
+        task.open_older().map(move |(question, row)| (question, row, model))
+    });
+    let older: Vec<Open<'_>> = older.collect();
+    if older.is_empty() {
+        return Ok(());
+    }
+    let found = find(job, block, older);
+    tasks.iter_mut().for_each(Task::settle);
+    found
+}
+
+/// The replay file takes precedence over the ledger. Retires ledger answers that no longer fit the question.
+fn find(job: &Job, block: &Block, mut open: Vec<Open<'_>>) -> Result<(), StoreError> {
+    let stage = job.stage();
+    let terms = |model: &usize| {
+        let target = job.calls.target(*model);
+        Terms::new(stage, &target.fallback, target.context_size())
+    };
+    let terms: Vec<Terms<'_>> = stage.models.iter().map(terms).collect();
     if let Some(replay) = job.calls.replay() {
         let sought = open.iter().map(|(question, row, model)| {
             let row = block.row(*row).number() as i64 + 1;
@@ -24,6 +44,8 @@ pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<()
         });
         let found = replay.find(&sought.collect::<Vec<_>>())?;
         for ((question, _, model), record) in open.iter_mut().zip(found) {
+            let is_cut = |record: &Record| was_cut(record, &question.prompt, terms[*model].context);
+            job.progress().cut(record.as_ref().is_some_and(is_cut));
             let finished = record.map(|record| Finished::shared(Arc::new(record), &question.prompt, &terms[*model]));
             // A failed call is asked again, unless the run must not ask.
             question.answer = finished.filter(|finished| replay.is_only() || finished.answer.is_ok());
@@ -37,6 +59,7 @@ pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<()
     let (mut unfit, mut open_models) = (Vec::new(), vec![true; stage.models.len()]);
     for ((question, _, model), record) in open.iter_mut().zip(job.calls.recorder().find(&keys)?) {
         let Some(record) = record else { continue };
+        job.progress().cut(was_cut(&record, &question.prompt, terms[*model].context));
         question.answer = Finished::known(Arc::new(record), &question.prompt, &terms[*model]);
         match &question.answer {
             // One answer of a model says enough about it.

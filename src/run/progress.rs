@@ -145,6 +145,11 @@ impl StageProgress {
         totals.without_packing += singles;
     }
 
+    /// Counts a recorded answer about a prompt that the server had cut.
+    pub(crate) fn cut(&self, is_cut: bool) {
+        self.counters.lock().totals.cut += u64::from(is_cut);
+    }
+
     pub(crate) fn answered(&self) {
         self.counters.lock().totals.counts.answered += 1;
     }

@@ -141,7 +141,7 @@ pub(crate) static COLUMNS: [Column; 28] = [
     carried("finish_reason", Text, "why the model stopped", |c| c.replied(&c.record.finish).into()),
     optional("build", Text, "build that the reply names", |c| c.record.build.as_deref().into()),
     optional("error", Text, "`kind: message` of a failed call", |c| c.error().into()),
-    carried("earlier_tries", Text, "earlier attempts, as a JSON list of `{reply, error}`", |c| {
+    carried("earlier_tries", Text, "earlier attempts, as a JSON list of `{reply, error, then}`", |c| {
         c.record.tries.as_deref().into()
     }),
     carried("notes", Text, "repairs and other special steps, as JSON", |c| c.record.notes.to_json().into()),

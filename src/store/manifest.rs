@@ -108,6 +108,9 @@ pub(crate) struct StageTotals {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) without_packing: u64,
     pub(crate) attempts: u64,
+    /// Recorded answers about prompts that the server had cut. Those of a replay are used, those of the ledger are not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) cut: u64,
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
     /// The number of calls that the rows need if the ledger has no answers.

@@ -56,7 +56,8 @@ pub(crate) struct Record {
     pub(crate) build: Option<String>,
     /// The error of the last attempt as `kind: message`, if the call failed.
     pub(crate) error: Option<String>,
-    /// The earlier attempts as a JSON list of `{reply, error}`. `None` without earlier attempts.
+    /// The earlier attempts as a JSON list of `{reply, error, then}`. `then` is what was sent after an unusable reply:
+    /// `{said, seed}`. `None` without earlier attempts.
     pub(crate) tries: Option<String>,
     /// The probabilities of the labels, as JSON: `{key: {label: probability}}`.
     pub(crate) probabilities: Option<String>,
@@ -276,6 +277,9 @@ pub(crate) struct Notes {
     pub(crate) left_out: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<String>,
+    /// Tokens of the prompt that came from the server's cache, if the count of its tokens leaves them out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cached_tokens: Option<u64>,
 }
 
 impl Notes {

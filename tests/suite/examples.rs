@@ -164,7 +164,7 @@ fn packs_are_shown_them_as_a_pack_and_its_reply() {
     assert!(shown.contains("\nJoy everywhere.\n</item ") && !shown.contains("Speech"), "{shown}");
     assert!(!asked.contains("Joy everywhere."), "{asked}");
     let reply: Value = json_of(reply);
-    let answers: Vec<&Value> = reply["answers"].as_array().unwrap().iter().map(|entry| &entry["answer"]).collect();
+    let answers: Vec<&Value> = reply.as_object().unwrap().values().collect();
     let expected = [json!({ "label": "positive", "score": 10 }), json!({ "label": "negative", "score": 1 })];
     assert_eq!((role, answers), ("assistant", expected.iter().collect()));
 }

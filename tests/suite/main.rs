@@ -17,6 +17,7 @@ mod budget;
 mod builds;
 mod changes;
 mod command;
+mod cut;
 mod diff;
 mod disk;
 #[cfg(feature = "embedded")]
@@ -64,6 +65,7 @@ mod survey;
 mod swaps;
 mod together;
 mod transform;
+mod tries;
 mod unasked;
 mod verify;
 mod waits;

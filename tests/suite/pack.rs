@@ -100,6 +100,48 @@ fn corrupting(per_mille: u64) -> Builder {
     Server::new().script(move |asked, _| corrupted(asked, per_mille))
 }
 
+/// A server that answers each property of a pack with the truth, as a server that enforces the schema does.
+fn keyed(asked: &Asked) -> Say {
+    let Some(items) = items(asked) else { return Say::Json(truth(asked.question())) };
+    let schema = asked.schema.as_ref().expect("a schema");
+    let keys: Vec<&String> = schema["properties"].as_object().expect("properties").keys().collect();
+    assert_eq!(keys, items.iter().map(|(id, _)| id).collect::<Vec<_>>(), "one property for each item, in order");
+    assert_eq!(schema["required"], json!(keys));
+    assert_eq!(schema["additionalProperties"], json!(false));
+    Say::Json(items.iter().map(|(id, text)| (id.clone(), truth(text))).collect::<serde_json::Map<_, _>>().into())
+}
+
+/// A spec for an OpenAI-like server with these lines in its provider.
+fn openai_packs(size: usize, provider: &str) -> String {
+    let text = packs_of(size, "").replace("num_ctx = 4096\n", "");
+    text.replace("type = \"ollama\"", &format!("type = \"openai\"\nbase_url_env = \"LAB_URL\"\n{provider}"))
+}
+
+#[test]
+fn a_server_that_enforces_the_schema_is_asked_for_a_property_of_each_item() {
+    for text in [packs_of(20, ""), openai_packs(20, "")] {
+        let server = Server::new().script(|asked, _| keyed(asked)).start();
+        let project = project(&server, &text, 40);
+        project.run(&RUN).exits(0).says("40 rows = 40 answered");
+        all_true(&project, 40);
+        assert_eq!(server.requests(), 2);
+        let schemas: BTreeSet<String> = server.asked().iter().map(|a| a.schema.clone().unwrap().to_string()).collect();
+        assert_eq!(schemas.len(), 1, "packs of one size have one schema");
+    }
+}
+
+#[test]
+fn other_servers_and_large_packs_are_asked_for_a_list() {
+    // 40 items with 3 properties each are more than some servers of the protocol accept in one schema.
+    for text in [openai_packs(4, "structured_output = \"json_object\""), openai_packs(40, "")] {
+        let server = corrupting(0).start();
+        let project = project(&server, &text, 40);
+        project.run(&RUN).exits(0);
+        all_true(&project, 40);
+        assert!(server.asked().iter().all(|asked| asked.question().contains("of this form: {\"answers\": [{\"id\": ")));
+    }
+}
+
 /// Every row has what is true of it.
 #[track_caller]
 fn all_true(project: &Project, rows: usize) {

@@ -1,7 +1,8 @@
 //! Every kind of stage in packs: stages after stages, `fill-missing`, surveys with a memory, and a real small model.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::llama::{Llama, MODEL};
 use crate::pack::{corrupted, items, json_of, number, packs_of};
 use crate::project::{Cell, Project};
 use crate::recipe::project;
@@ -79,9 +80,8 @@ path = "out/meta.parquet"
         };
         let schema = asked.schema.clone().expect("a schema");
         let Some(items) = items(asked) else { return Say::Json(of(&schema, asked.question())) };
-        let single = &schema["properties"]["answers"]["items"]["properties"]["answer"];
-        let answers = items.iter().map(|(id, text)| json!({ "id": id, "answer": of(single, text) }));
-        Say::Json(json!({ "answers": answers.collect::<Vec<_>>() }))
+        let answers = items.iter().map(|(id, text)| (id.clone(), of(&schema["properties"][id], text)));
+        Say::Json(answers.collect::<Map<String, Value>>().into())
     });
     let server = server.start();
     let row = |i: usize| {
@@ -178,13 +178,13 @@ path = "out/talk.parquet"
     assert!(server.requests() < 20 * 2, "{} calls", server.requests());
 }
 
-#[test]
-fn a_real_small_model_is_asked_about_four_rows_at_once() {
-    const PARAGRAPHS: &str = include_str!("../../pipelines/data/paragraphs.csv");
-    let text = r#"name = "inside"
-[models.small]
-provider = "embedded"
-model = "smollm2-135m"
+const PARAGRAPHS: &str = include_str!("../../pipelines/data/paragraphs.csv");
+
+/// A spec that asks a small model about four paragraphs at once; `model` are lines of its provider and its model.
+fn small(model: &str, stage: &str) -> String {
+    format!(
+        r#"name = "inside"
+{model}
 temperature = 0.0
 max_tokens = 48
 [sources.paragraphs]
@@ -195,17 +195,60 @@ key = "id"
 type = "analysis"
 input = "paragraphs"
 models = ["small"]
-prompt = "What is this about?\n\n{{ text }}"
+prompt = "What is this about?\n\n{{{{ text }}}}"
 rows_per_prompt = 4
-audit = { rows = 2 }
+{stage}
 [stages.topic.output]
-topic = { type = "string", enum = ["war", "money", "land"] }
+topic = {{ type = "string", enum = ["war", "money", "land"] }}
 [outputs.topic]
 input = "topic"
 path = "out/topic.parquet"
-"#;
-    let data: String = PARAGRAPHS.lines().take(6).map(|line| format!("{line}\n")).collect();
-    let project = Project::new().spec(text).file("data.csv", data);
+"#
+    )
+}
+
+fn paragraphs(spec: &str, rows: usize) -> Project {
+    let data: String = PARAGRAPHS.lines().take(rows + 1).map(|line| format!("{line}\n")).collect();
+    Project::new().spec(spec).file("data.csv", data)
+}
+
+/// Runs over twelve rows. A small model needs no more calls than there are packs if the ids are keys of the schema.
+fn one_call_answers_four_rows(project: &Project) {
+    let ran = project.run(&["run", "pipeline.toml", "--format", "json"]).exits(0);
+    let stage = &json_of(&ran.stdout)["stages"]["topic"];
+    assert_eq!(
+        (&stage["answered"], &stage["calls"], &stage["attempts"]),
+        (&json!(12), &json!(3), &json!(3)),
+        "{stage}"
+    );
+    let calls = project.calls();
+    assert_eq!(calls.nulls("item_error"), 12);
+    let reply = json_of(calls.strings("reply")[0].as_deref().expect("a reply"));
+    assert_eq!(reply.as_object().map(Map::len), Some(4), "{reply}");
+}
+
+#[test]
+fn an_embedded_model_answers_every_item_of_a_pack() {
+    let text = small("[models.small]\nprovider = \"embedded\"\nmodel = \"smollm2-135m\"", "");
+    let test = "an_embedded_model_answers_every_item_of_a_pack";
+    let Some(project) = weights::or_skip(test, paragraphs(&text, 12)) else { return };
+    one_call_answers_four_rows(&project);
+}
+
+#[test]
+fn a_model_of_llama_cpp_answers_every_item_of_a_pack() {
+    let Some(llama) = Llama::or_skip("a_model_of_llama_cpp_answers_every_item_of_a_pack") else { return };
+    let model = format!(
+        "[providers.lab]\ntype = \"openai\"\nbase_url_env = \"LLAMA_URL\"\n\n[models.small]\nprovider = \"lab\"\nmodel = \"{MODEL}\""
+    );
+    let project = paragraphs(&small(&model, ""), 12).env("LLAMA_URL", &format!("{}/v1", llama.url()));
+    one_call_answers_four_rows(&project);
+}
+
+#[test]
+fn a_real_small_model_is_asked_about_four_rows_at_once() {
+    let embedded = "[models.small]\nprovider = \"embedded\"\nmodel = \"smollm2-135m\"";
+    let project = paragraphs(&small(embedded, "audit = { rows = 2 }"), 5);
     let test = "a_real_small_model_is_asked_about_four_rows_at_once";
     let Some(project) = weights::or_skip(test, project) else { return };
     let ran = project.run(&RUN).exits(0).says("5 rows = 5 answered + 0 failed").says("instead of 5 without packing");

@@ -47,6 +47,10 @@ impl Keys for Words {
     fn key(&self, _: Respondent, prompt: &Prompt) -> Key {
         Key(blake3::hash(prompt.messages[0].content.as_bytes()).as_bytes()[..16].try_into().expect("16 bytes"))
     }
+
+    fn enforced_properties(&self, _: Respondent) -> usize {
+        0
+    }
 }
 
 /// What a task asked, in waves, and what came of it.
@@ -79,7 +83,7 @@ fn items(prompt: &Prompt) -> Vec<(&str, &str)> {
 
 /// The answer to a prompt; a single text for which `is_bad` holds fails, and a pack's reply lacks it.
 fn answer(prompt: &Prompt, is_bad: impl Fn(&str) -> bool) -> Finished {
-    let mut record = Record { finish: "stop".to_owned(), ..Record::default() };
+    let mut record = Record { finish: "stop".to_owned(), attempts: 1, ..Record::default() };
     let text = prompt.messages[0].content.clone();
     let answer = match &prompt.pack {
         None if is_bad(&text) => Err(FailureKind::Malformed.because("bad")),

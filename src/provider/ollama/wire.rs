@@ -16,7 +16,7 @@ use crate::prompt::Message;
 use crate::provider::answer::Answer;
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
 use crate::provider::structured_output::StructuredOutput;
-use crate::provider::wire::{Wire, encoded, portable_seed, with_text};
+use crate::provider::wire::{Wire, encoded, portable_seed};
 use crate::provider::{
     Build, Call, CallError, CallErrorKind, Encoded, Finish, Inventory, Model, Page, Reply, Service, Timings,
 };
@@ -162,10 +162,11 @@ impl Wire for OllamaWire {
             Some("length") => Finish::Length,
             Some(other) => Finish::Other(other.to_owned()),
         };
-        with_text(Reply {
+        Ok(Reply {
             text: answered.message.and_then(|said| said.content).unwrap_or_default(),
             finish,
             prompt_tokens: answered.prompt_eval_count,
+            cached_tokens: 0,
             completion_tokens: answered.eval_count,
             build: None,
             probabilities: None,
@@ -237,6 +238,10 @@ impl Wire for OllamaWire {
 
     fn unreachable(&self, endpoint: &str) -> String {
         format!("no Ollama at {endpoint}; is `ollama serve` running?")
+    }
+
+    fn enforced_properties(&self) -> usize {
+        usize::MAX
     }
 
     fn context_tokens(&self, model: &Model) -> Option<u64> {

@@ -23,6 +23,10 @@ use super::{Build, Call, CallError, Encoded, Inventory, Model, Page, Reply, Timi
 use crate::prompt::Message;
 use quirks::Quirk;
 
+/// Azure's limit for one schema; OpenAI's is 5,000:
+/// <https://learn.microsoft.com/en-us/azure/ai-services/openai/how-to/structured-outputs>.
+const MOST_PROPERTIES: usize = 100;
+
 #[derive(Clone, Debug)]
 pub(super) struct OpenAi {
     structured_output: StructuredOutput,
@@ -115,6 +119,10 @@ impl Wire for OpenAi {
 
     fn find_model(&self, model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
         reply::find_model(model, endpoint, answer)
+    }
+
+    fn enforced_properties(&self) -> usize {
+        if self.structured_output == StructuredOutput::JsonSchema { MOST_PROPERTIES } else { 0 }
     }
 
     fn timings(&self, answer: Answer<'_>) -> Timings {

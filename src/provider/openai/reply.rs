@@ -11,7 +11,7 @@ use crate::provider::answer::Answer;
 use crate::provider::failure::{is_event_stream, snippet};
 use crate::provider::fault::Fault;
 use crate::provider::scores::{Scored, tokens};
-use crate::provider::wire::{endless, with_text};
+use crate::provider::wire::endless;
 use crate::provider::{Build, CallError, CallErrorKind, Finish, Model, Reply};
 
 #[derive(Deserialize)]
@@ -45,6 +45,26 @@ struct MessageBody {
 struct Usage {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<Details>,
+    /// DeepSeek's name.
+    prompt_cache_hit_tokens: Option<u64>,
+    /// Anthropic's names, from gateways.
+    cache_read_input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    cached_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// OpenAI's `prompt_tokens` includes the cached tokens; that of some gateways does not.
+    fn cached_tokens(&self) -> u64 {
+        let details = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
+        let read = [details, self.prompt_cache_hit_tokens, self.cache_read_input_tokens].into_iter().flatten().max();
+        read.unwrap_or(0).saturating_add(self.cache_creation_input_tokens.unwrap_or(0))
+    }
 }
 
 /// A string, null, or a list of parts, whose texts are joined.
@@ -122,10 +142,11 @@ fn read(answer: Answer<'_>) -> Result<Reply, CallError> {
         // Only the end marker proves that the reply is complete.
         None => return Err(endless("finish_reason")),
     };
-    with_text(Reply {
+    Ok(Reply {
         text: said.content.0,
         finish,
         prompt_tokens: completion.usage.as_ref().and_then(|usage| usage.prompt_tokens),
+        cached_tokens: completion.usage.as_ref().map_or(0, Usage::cached_tokens),
         completion_tokens: completion.usage.as_ref().and_then(|usage| usage.completion_tokens),
         build: completion.system_fingerprint.filter(|build| !build.is_empty()),
         probabilities: None,

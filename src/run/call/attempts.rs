@@ -14,7 +14,7 @@ use super::request::CallRequest;
 use super::tally::{FailedAttempt, Tally};
 use crate::models::Target;
 use crate::prompt::{Answer, Failure, FailureKind, Message};
-use crate::provider::{Call, CallError, CallErrorKind, Encoded, Reply};
+use crate::provider::{Call, CallError, CallErrorKind, Encoded, Model, Reply};
 use crate::run::progress::StageProgress;
 use crate::run::stop::{First, StopReason};
 use crate::spec::Overflow;
@@ -66,7 +66,10 @@ impl Attempts<'_> {
                     }
                     tally.counted += u32::from(counts);
                     tally.note(failed);
-                    conversation.again = again.or(conversation.again);
+                    if let Some(again) = again {
+                        let seed = self.model(tally.reasons.len() + 1).sampling.seed;
+                        conversation.again = Some(tally.again(again, seed));
+                    }
                     self.wait(delay, pass).await?;
                 }
                 Outcome::Shorten(failed) => {
@@ -102,12 +105,18 @@ impl Attempts<'_> {
         None
     }
 
-    fn situation<'a>(&'a self, sent: &'a [Message], tally: &Tally) -> Situation<'a> {
+    /// The model with the settings for the try after `bad_replies`.
+    fn model(&self, bad_replies: usize) -> Cow<'_, Model> {
+        self.target.model_for(self.request.prompt, self.request.replicate, bad_replies)
+    }
+
+    fn situation<'a>(&'a self, sent: &'a [Message], tally: &'a Tally) -> Situation<'a> {
         let endpoint = &self.admission.endpoints.of(self.target).endpoint;
         Situation {
             prompt: self.request.prompt,
             sent,
-            context: self.target.context(),
+            reasons: &tally.reasons,
+            context: self.target.context_size(),
             repair: self.request.terms.repair,
             has_fallback: !self.target.fallback.is_empty(),
             on_outage: endpoint.on_outage,
@@ -141,12 +150,12 @@ impl Attempts<'_> {
 
     /// Makes one attempt. Returns `None` if the run stops before the attempt begins.
     async fn send(&self, messages: &[Message], age: u64, tally: &mut Tally) -> Option<Result<Reply, SendError>> {
-        if let Some(message) = self.target.context().and_then(|context| too_long(messages, context)) {
+        if let Some(message) = too_long(messages, self.target.context_size()) {
             let error = CallError { kind: CallErrorKind::ContextTooLong, message };
             return Some(Err(SendError { error, ended: Ended::default() }));
         }
         let prompt = self.request.prompt;
-        let model = self.target.model_for(prompt, self.request.replicate);
+        let model = self.model(tally.reasons.len());
         self.negotiate(&Call { model: &model, messages, schema: prompt.schema.as_deref() }, age, tally).await
     }
 

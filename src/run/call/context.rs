@@ -1,25 +1,18 @@
 //! The context guard: does not send a prompt that exceeds the model's context, or shortens it if the spec allows. Pure.
 
+use crate::ask::ContextSize;
 use crate::prompt::{Message, shortened};
 
-/// The largest plausible average of bytes per token without white space. A prompt refused by this estimate can't fit.
-const MOST_BYTES: u64 = 6;
 /// The usual bytes per token.
 const USUAL_BYTES: u64 = 4;
 /// Tokens reserved for a reply of unknown length.
 pub(crate) const USUAL_REPLY: u64 = 256;
 const MAX_CUTS: u32 = 10;
 
-/// Why `messages` exceed a context of `context` tokens. The estimated size is never too high.
-pub(crate) fn too_long(messages: &[Message], context: u64) -> Option<String> {
-    let written = |message: &Message| message.content.bytes().filter(|byte| !byte.is_ascii_whitespace()).count() as u64;
-    let tokens = messages.iter().map(written).sum::<u64>() / MOST_BYTES;
-    (tokens >= context).then(|| {
-        format!(
-            "the prompt has at least {tokens} tokens (estimated at {MOST_BYTES} bytes a token), more than the context of \
-             {context}; it was not sent"
-        )
-    })
+/// Why `messages` exceed the context.
+pub(crate) fn too_long(messages: &[Message], context: ContextSize) -> Option<String> {
+    let (least, size) = context.exceeded_by(messages).zip(context.tokens)?;
+    Some(format!("the prompt has at least {least} tokens, which fill the context of {size}; it was not sent"))
 }
 
 #[derive(Debug, Default)]
@@ -62,10 +55,11 @@ mod tests {
     #[test]
     fn only_a_prompt_that_exceeds_the_context_is_refused() {
         let prompt = |words: usize| vec![Message::user("internationally ".repeat(words))];
-        assert_eq!(too_long(&prompt(100), 251), None, "1,500 bytes without the spaces");
-        let message = too_long(&prompt(100), 250).unwrap();
-        assert!(message.starts_with("the prompt has at least 250 tokens (estimated at 6 bytes a token)"), "{message}");
-        assert_eq!(too_long(&[Message::user(" ".repeat(100_000))], 100), None);
+        let size = |tokens| ContextSize { tokens: Some(tokens), is_num_ctx: false };
+        assert_eq!(too_long(&prompt(100), size(101)), None, "GPT-4 has one token for the word");
+        let message = too_long(&prompt(100), size(100)).unwrap();
+        assert!(message.starts_with("the prompt has at least 100 tokens, which fill the context of 100"), "{message}");
+        assert_eq!(too_long(&[Message::user(" ".repeat(100_000))], size(100)), None);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::admission::Ended;
 use super::limiter::Verdict;
 use super::retry::{self, Next};
 use super::tally::FailedAttempt;
-use crate::ask::usable;
-use crate::prompt::{Answer, Failure, FailureKind, Message, Prompt};
+use crate::ask::{ContextSize, usable};
+use crate::prompt::{Answer, FailureKind, FurtherTry, Message, Prompt};
 use crate::provider::{CallError, CallErrorKind, Finish, Reply};
 use crate::spec::{OnOutage, Repair};
 
@@ -25,12 +25,13 @@ pub(crate) enum Outcome {
         answer: Answer,
         repaired: bool,
     },
-    /// `counts`: whether the attempt counts towards `max_attempts`.
+    /// `counts`: whether the attempt counts towards `max_attempts`. Without `again` the same request is sent
+    /// again.
     Retry {
         failed: FailedAttempt,
         delay: Duration,
         counts: bool,
-        again: Option<Vec<Message>>,
+        again: Option<FurtherTry>,
     },
     /// Send a shorter prompt, or fail if it can't be shortened.
     Shorten(FailedAttempt),
@@ -41,8 +42,11 @@ pub(crate) enum Outcome {
 
 pub(crate) struct Situation<'a> {
     pub(crate) prompt: &'a Prompt,
+    /// The prompt, perhaps shortened, without replies to be corrected.
     pub(crate) sent: &'a [Message],
-    pub(crate) context: Option<u64>,
+    /// Why the replies so far can't be used.
+    pub(crate) reasons: &'a [String],
+    pub(crate) context: ContextSize,
     pub(crate) repair: Repair,
     pub(crate) has_fallback: bool,
     pub(crate) on_outage: OnOutage,
@@ -63,7 +67,7 @@ pub(crate) fn outcome(result: Result<Reply, SendError>, at: &Situation<'_>) -> O
 }
 
 fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
-    let Failure { kind, message } = match usable(&reply, at.prompt, at.context, at.repair) {
+    let failure = match usable(&reply, at.prompt, at.sent, at.context, at.repair) {
         Ok((answer, repaired)) => return Outcome::Answer { reply, answer, repaired },
         // The rows of a pack are asked again in smaller packs. The reply is recorded so that it is never paid twice.
         Err(failure) if at.prompt.pack.is_some() => {
@@ -72,13 +76,14 @@ fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
         }
         Err(failure) => failure,
     };
+    let kind = failure.kind;
     let again = match kind {
-        FailureKind::Malformed => Some(at.prompt.again(at.sent, &reply.text, &message)),
-        // The same prompt would usually be cut off at the same place.
-        FailureKind::Truncated => Some(at.prompt.again_shorter(at.sent, &reply.text)),
+        FailureKind::Malformed | FailureKind::Truncated => {
+            Some(at.prompt.again(at.sent, &reply.text, &failure, at.reasons))
+        }
         _ => None,
     };
-    let failed = FailedAttempt { failure: kind.because(message), reply: Some(reply) };
+    let failed = FailedAttempt { failure, reply: Some(reply) };
     match again.filter(|_| !at.is_last) {
         Some(again) => Outcome::Retry { failed, delay: Duration::ZERO, counts: true, again: Some(again) },
         None if kind == FailureKind::ContextTooLong => Outcome::Shorten(failed),
@@ -134,7 +139,8 @@ mod tests {
         let mut at = Situation {
             prompt: &prompt,
             sent: &[],
-            context: None,
+            reasons: &[],
+            context: ContextSize::default(),
             repair: Repair::None,
             has_fallback: false,
             on_outage: OnOutage::Pause,

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::request::CallRequest;
-use crate::ask::probabilities;
+use crate::ask::{explaining_cache, probabilities};
 use crate::models::Target;
-use crate::prompt::Failure;
+use crate::prompt::{Failure, FurtherTry, Message};
 use crate::provider::{CallError, Finish, Reply};
 use crate::run::progress::StageProgress;
 use crate::store::{Notes, Record};
@@ -32,6 +32,8 @@ pub(crate) struct Tally {
     /// Failed attempts that count towards `max_attempts`.
     pub(crate) counted: u32,
     pub(crate) notes: Notes,
+    /// Why the replies so far can't be used.
+    pub(crate) reasons: Vec<String>,
     prompt_tokens: u64,
     completion_tokens: u64,
     tries: Vec<Value>,
@@ -55,12 +57,21 @@ impl Tally {
         self.tries.push(json!({ "reply": reply, "error": failed.failure.to_string() }));
     }
 
+    /// Records what is sent after the last failed attempt. Returns the messages.
+    pub(crate) fn again(&mut self, again: FurtherTry, seed: Option<u64>) -> Vec<Message> {
+        if let Some(last) = self.tries.last_mut() {
+            last["then"] = json!({ "said": again.said, "seed": seed });
+        }
+        self.reasons.push(again.reason);
+        again.messages
+    }
+
     pub(crate) fn spent(&self) -> Duration {
         self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }
 
     pub(crate) fn record(
-        self,
+        mut self,
         request: &CallRequest<'_>,
         target: &Target,
         reply: Option<&Reply>,
@@ -73,6 +84,7 @@ impl Tally {
             Some(Finish::Other(other)) => other,
             None => "",
         };
+        self.notes.cached_tokens = reply.and_then(|reply| explaining_cache(reply, &request.prompt.messages));
         Record {
             key: request.key,
             model: target.model.id.clone(),

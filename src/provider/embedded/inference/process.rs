@@ -204,6 +204,10 @@ impl Provider for Process {
         sampling.temperature.unwrap_or(0.0) == 0.0
     }
 
+    fn enforced_properties(&self) -> usize {
+        usize::MAX
+    }
+
     fn holds_one_model(&self) -> bool {
         true
     }

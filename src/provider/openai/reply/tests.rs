@@ -81,6 +81,7 @@ fn replies_are_read_with_their_end() {
         text: "hé\n".to_owned(),
         finish: Finish::Stop,
         prompt_tokens: Some(12),
+        cached_tokens: 0,
         completion_tokens: Some(3),
         build: Some("fp_1".to_owned()),
         probabilities: None,
@@ -125,10 +126,6 @@ fn probabilities_of_tokens_are_asked_for_and_read() {
 fn broken_replies_have_their_class() {
     use CallErrorKind as K;
     for (choice, want) in [
-        (r#"{"message":{"content":null},"finish_reason":"stop"}"#, K::Malformed),
-        (r#"{"message":{"content":""},"finish_reason":"stop"}"#, K::Malformed),
-        (r#"{"finish_reason":"stop"}"#, K::Malformed),
-        (r#"{"message":{"content":null,"tool_calls":[{}]},"finish_reason":"tool_calls"}"#, K::Malformed),
         (r#"{"message":{"content":5},"finish_reason":"stop"}"#, K::Malformed),
         (r#"{"message":{"content":"half"},"finish_reason":null}"#, K::Truncated),
         (r#"{"message":{"content":null,"refusal":"I can't"},"finish_reason":"stop"}"#, K::Refused),
@@ -141,6 +138,32 @@ fn broken_replies_have_their_class() {
     assert_eq!(kind(r#"{"choices":[{"message":{"content":"a"#), K::Truncated);
     assert_eq!(kind("\u{0}"), K::Malformed);
     assert_eq!(kind(r#"{"error":{"message":"busy","code":503}}"#), K::Unavailable { retry_after: None });
+}
+
+#[test]
+fn a_reply_without_text_is_a_reply() {
+    for choice in [
+        r#"{"message":{"content":null},"finish_reason":"stop"}"#,
+        r#"{"message":{"content":""},"finish_reason":"stop"}"#,
+        r#"{"finish_reason":"stop"}"#,
+        r#"{"message":{"content":null,"tool_calls":[{}]},"finish_reason":"tool_calls"}"#,
+    ] {
+        assert_eq!(decode(answer(200, &with_choice(choice))).unwrap().text, "", "{choice}");
+    }
+}
+
+#[test]
+fn tokens_from_a_cache_are_counted_under_every_name() {
+    let cached = |usage: &str| {
+        let body =
+            format!(r#"{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{{{usage}}}}}"#);
+        decode(answer(200, &body)).unwrap().cached_tokens
+    };
+    assert_eq!(cached(r#""prompt_tokens":40,"prompt_tokens_details":{"cached_tokens":1960}"#), 1960);
+    assert_eq!(cached(r#""prompt_tokens":40,"prompt_cache_hit_tokens":7,"prompt_cache_miss_tokens":33"#), 7);
+    assert_eq!(cached(r#""prompt_tokens":4,"cache_read_input_tokens":5,"cache_creation_input_tokens":6"#), 11);
+    assert_eq!(cached(r#""prompt_tokens":4,"prompt_tokens_details":null"#), 0);
+    assert_eq!(cached(r#""prompt_tokens":4,"prompt_tokens_details":{}"#), 0);
 }
 
 #[test]

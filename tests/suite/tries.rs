@@ -1,0 +1,113 @@
+//! Further tries: each differs from those before it, says what was wrong with them, and is recorded. Transport faults
+//! send the same request again.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::pack::json_of;
+use crate::project::Project;
+use crate::recipe::{TYPED, openai_spec, project, spec};
+use crate::server::{Asked, Say, Server};
+
+const OUT: &str = "out/tone.parquet";
+const RUN: [&str; 2] = ["run", "pipeline.toml"];
+
+fn stage(lines: &str) -> String {
+    format!("models = [\"llama\"]\nmax_attempts = 4\nmax_failed = 1\n{lines}\n{TYPED}")
+}
+
+/// The requests of a run over one row with a server that always says this.
+fn requests(text: &str, say: &Say) -> (Project, Vec<Asked>) {
+    let say = say.clone();
+    let server = Server::new().script(move |_, _| say.clone()).start();
+    let project = project(&server, text, 1);
+    project.run(&RUN);
+    (project, server.asked())
+}
+
+fn seeds(asked: &[Asked]) -> Vec<Option<u64>> {
+    let seed = |asked: &Asked| asked.body.pointer("/options/seed").or(asked.body.get("seed")).and_then(Value::as_u64);
+    asked.iter().map(seed).collect()
+}
+
+fn bodies(asked: &[Asked]) -> BTreeSet<String> {
+    asked.iter().map(Asked::call).collect()
+}
+
+#[test]
+fn no_try_after_a_bad_reply_repeats_another() {
+    let cases = [
+        (Say::Text("I would say it is sad.".into()), "there is no JSON object in it"),
+        (Say::Json(json!({ "label": "glad", "score": 3 })), "\"label\" must be one of"),
+        (Say::Truncated("{\"label\": \"neu".into()), "it was too long and was cut off"),
+        (Say::EmptyChoices, "the reply has no text"),
+    ];
+    for (say, reason) in cases {
+        let (_, asked) = requests(&spec(&stage("")), &say);
+        assert_eq!((asked.len(), bodies(&asked).len()), (4, 4), "{reason}");
+        assert_eq!(seeds(&asked).into_iter().collect::<BTreeSet<_>>().len(), 4, "{reason}");
+        for (n, request) in asked.iter().enumerate() {
+            // The conversation stays short: the prompt, the last reply, and the reasons of all replies.
+            assert_eq!(request.messages.len(), if n == 0 { 2 } else { 4 }, "{reason}");
+            let said = &request.messages.last().expect("a question").1;
+            assert_eq!(said.matches(&format!("- {reason}")).count(), n.saturating_sub(1), "{said}");
+        }
+        let (_, again) = requests(&spec(&stage("")), &say);
+        assert_eq!(bodies(&again), bodies(&asked), "a function of the spec and the replies");
+    }
+}
+
+#[test]
+fn a_server_without_seeds_gets_other_words() {
+    let text = openai_spec("", &stage("")).replace("seed = 42\n", "").replace("temperature = 0.0", "temperature = 0.9");
+    let (_, asked) = requests(&text, &Say::Text("sad".into()));
+    assert_eq!((asked.len(), bodies(&asked).len()), (4, 4));
+    assert_eq!(seeds(&asked), [None; 4]);
+}
+
+#[test]
+fn transport_faults_send_the_same_request_again() {
+    for fault in [Say::status(500), Say::Reset, Say::CutBody] {
+        let server = Server::new()
+            .script(move |asked, _| match asked.number {
+                0 | 2 => fault.clone(),
+                1 => Say::Text("sad".into()),
+                _ => Say::Default,
+            })
+            .start();
+        let project = project(&server, &spec(&stage("")), 1);
+        project.run(&RUN).exits(0);
+        let asked = server.asked();
+        assert_eq!(asked.len(), 4);
+        assert_eq!((asked[0].call(), asked[2].call()), (asked[1].call(), asked[3].call()));
+        assert_ne!(asked[1].call(), asked[2].call());
+    }
+}
+
+#[test]
+fn the_key_stays_and_what_was_sent_is_recorded_and_explained() {
+    let server = Server::new()
+        .script(|asked, _| if asked.number < 2 { Say::Text(format!("sad {}", asked.number)) } else { Say::Default })
+        .start();
+    let project = project(&server, &spec(&stage("")), 1);
+    project.run(&RUN).exits(0);
+    let asked = server.asked();
+    let tries = json_of(project.calls().strings("earlier_tries")[0].as_deref().expect("tries"));
+    for n in [0, 1] {
+        let then = &tries[n]["then"];
+        assert_eq!(then["said"], asked[n + 1].messages.last().expect("a question").1.as_str());
+        assert_eq!(then["seed"].as_u64(), seeds(&asked)[n + 1]);
+        assert_eq!(tries[n]["reply"], format!("sad {n}"));
+    }
+    let shown = project.run(&["explain", OUT, "s0000"]).exits(0).stdout;
+    for line in
+        ["then sent, with the seed ", "| That answer can't be used: there is no JSON object in it.", "| - there is no"]
+    {
+        assert!(shown.contains(line), "`{line}` is not in:\n{shown}");
+    }
+    let key = project.calls().texts("call_key");
+    std::fs::remove_dir_all(project.path(".fanfold/runs")).expect("the runs");
+    project.run(&RUN).exits(0).says("0 calls sent, 1 from the ledger");
+    assert_eq!(project.calls().texts("call_key"), key);
+}
