@@ -13,6 +13,9 @@ use crate::store::{ChangesByModel, Key, Record};
 /// Counts the answers of `slots`, by model. Empty unless the run is fresh. Blocking.
 pub(crate) fn changes(stage: &StageSpec, slots: &[Slot], calls: &Calls) -> ChangesByModel {
     let mut changes = ChangesByModel::new();
+    if calls.recorder().fresh_since().is_none() {
+        return changes;
+    }
     let keys: Vec<Key> = slots.iter().flat_map(|slot| &slot.asked).map(|(_, now)| now.record.key).collect();
     // The counts are only for information. A ledger that can't be read stops the run elsewhere.
     let found = calls.recorder().replaced(&keys).unwrap_or_default();
