@@ -107,7 +107,10 @@ fn each_group_is_one_question_and_rows_that_failed_are_left_out_and_counted() {
 #[test]
 fn a_group_of_which_nothing_is_left_is_skipped_and_the_whole_table_is_a_group() {
     let failing = |asked: &Asked, _: usize| match asked.question().contains("Gist of") {
-        true => Say::status(400),
+        true => {
+            let body = format!("{{\"error\": \"{}\"}}", ["verbs", "words", "nouns", "names"][asked.number % 4]);
+            Say::Status { code: 400, retry_after: None, body }
+        }
         false => Say::Text("never".to_owned()),
     };
     let server = Server::new().script(failing).start();
