@@ -76,7 +76,7 @@ impl Calls {
 
     fn pass(&self, request: &CallRequest<'_>, target: &Target) -> Pass<'_> {
         let first_answer = &self.admission.endpoints.of(target).first_answer;
-        if request.is_fallback { first_answer.free_pass() } else { first_answer.pass() }
+        if request.fallback_of.is_some() { first_answer.free_pass() } else { first_answer.pass() }
     }
 
     /// The first model whose calls all failed alike, with their failure and the number of their requests.
@@ -184,12 +184,13 @@ impl Calls {
             return Some((record, Err(failure), false));
         }
         tally.note(given_up);
+        let fallback_of = Some(&self.admission.endpoints.of(target).first_answer);
         for (name, model) in &target.fallback {
             let other = self.target(*model);
             let key = other.key(request.prompt, request.replicate);
             let terms = Terms { fallback: &[], context: other.context_size(), ..request.terms };
             let finished = self
-                .look_up_or_ask(CallRequest { model: *model, key, terms, is_fallback: true, ..request }, progress)
+                .look_up_or_ask(CallRequest { model: *model, key, terms, fallback_of, ..request }, progress)
                 .await?;
             match finished.answer {
                 Ok(answer) => {

@@ -185,7 +185,7 @@ fn request<'a>(job: &'a Job, who: Respondent, question: &'a Question, lane: &'a 
     let target = job.calls.target(model);
     let terms = Terms::new(job.stage(), &target.fallback, target.context_size());
     let (prompt, key) = (&question.prompt, question.key);
-    CallRequest { model, replicate: who.replicate, prompt, key, terms, lane, is_fallback: false }
+    CallRequest { model, replicate: who.replicate, prompt, key, terms, lane, fallback_of: None }
 }
 
 /// Asks the whole wave, on the task's lane and on free ones. Returns `false` if the run stops before the last answer.

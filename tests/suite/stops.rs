@@ -165,6 +165,22 @@ fn few_calls_are_in_flight_before_the_first_answer_and_all_after_it() {
 }
 
 #[test]
+fn calls_that_are_tried_again_before_the_first_answer_get_their_lanes_back() {
+    let twice =
+        |a: &Asked, attempt: usize| if attempt <= 1 && a.number < 5 { status(500, "loading") } else { Say::Default };
+    let refuses = |a: &Asked, attempt: usize| match a.model.as_str() {
+        "mistral" if attempt == 1 => Say::rate_limited("1"),
+        "mistral" => Say::Default,
+        _ => status(400, "no such parameter"),
+    };
+    let lanes = format!("{MODEL}\nworkers = 1\nbatch_size = 8");
+    let server = Server::new().script(twice).start();
+    project(&server, &spec(&lanes), 60).run(&RUN).exits(0).says("60 rows = 60 answered");
+    let server = Server::new().script(refuses).start();
+    project(&server, &with_fallback(&lanes), 24).run(&RUN).exits(0).says("24 rows = 24 answered");
+}
+
+#[test]
 fn servers_that_are_busy_at_first_are_waited_for() {
     // The first six requests are refused, then all are answered: refusals are not failures.
     for code in [429, 503] {

@@ -131,7 +131,8 @@ impl Attempts<'_> {
     /// Returns `None` if the run stops.
     async fn wait(&self, delay: Duration, pass: &Pass<'_>) -> Option<()> {
         let (stop, sleep) = (&self.admission.stop, tokio::time::sleep(delay));
-        match delay.is_zero() || pass.is_held() {
+        let is_held = pass.is_held() || self.request.fallback_of.is_some_and(|model| !model.is_over());
+        match delay.is_zero() || is_held {
             // Calls on other lanes may wait for the permission, so the call keeps its lane.
             true => stop.unless_draining(sleep).await,
             false => stop.unless_draining(self.request.lane.park(sleep)).await,

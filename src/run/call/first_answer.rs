@@ -130,6 +130,7 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether other calls may have to wait for this one.
     pub(crate) fn is_held(&self) -> bool {
         self.permit.is_some() && !self.first.is_over()
     }
@@ -256,6 +257,7 @@ mod tests {
         }
         assert!(timeout(SECOND, late[0].wait()).await.is_err());
         timeout(SECOND, first.free_pass().wait()).await.expect("it never waits");
+        assert!(early[0].is_held() && !late[0].is_held());
         // A call that the server refuses lets the next one go, and waits for its turn again.
         early[0].step_back();
         timeout(SECOND, late[0].wait()).await.expect("there is room");
@@ -266,6 +268,7 @@ mod tests {
         };
         let answer = async { first.answered() };
         timeout(SECOND, async { tokio::join!(waiting, answer) }).await.expect("all go");
+        assert!(passes.iter().all(|pass| !pass.is_held()));
         timeout(SECOND, first.pass().wait()).await.expect("new calls go at once");
     }
 

@@ -1,5 +1,6 @@
 //! Requests: one call to make, with any number of attempts.
 
+use super::first_answer::FirstAnswer;
 use crate::ask::{Replicate, Terms};
 use crate::prompt::Prompt;
 use crate::run::lane::Lane;
@@ -14,6 +15,6 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) key: Key,
     pub(crate) terms: Terms<'a>,
     pub(crate) lane: &'a Lane,
-    /// Whether the call is made because another model failed.
-    pub(crate) is_fallback: bool,
+    /// The model that failed, if this call is made as its fallback.
+    pub(crate) fallback_of: Option<&'a FirstAnswer>,
 }
