@@ -26,6 +26,7 @@ pub(crate) fn line(wait: &Wait, now: Instant) -> String {
         WaitKind::RateLimit => format!("{on}: rate limited, waiting for {age}{}{words}", next("next call")),
         WaitKind::Disk => format!("{on}: writing for {age}{words}"),
         WaitKind::Budget => format!("{on}: calls in flight may use what is left; waiting for {age}"),
+        WaitKind::OtherModel => format!("{on}: waiting for {age} for the end of another model's calls{words}"),
         WaitKind::Loading => format!("{on}: no reply for {age}; the server may be loading the model{words}"),
         WaitKind::Stall => format!("{on}: no reply for {age}{words}"),
         WaitKind::FirstAnswer => format!("{on}: waiting for the first answer for {age}{words}"),

@@ -66,6 +66,7 @@ impl Calls {
     /// What holds back calls now.
     pub(crate) fn waits(&self, now: Instant) -> Vec<Wait> {
         let mut waits = self.admission.endpoints.waits(now);
+        waits.extend(self.admission.residencies.waits());
         waits.extend([self.admission.budget.wait(), self.recorder.wait()].into_iter().flatten());
         waits
     }

@@ -16,6 +16,8 @@ pub(crate) enum WaitKind {
     Disk,
     /// Calls in flight may use the rest of the budget.
     Budget,
+    /// The server holds one model, and has calls of another model.
+    OtherModel,
     /// No call has ended for some time. The server may be loading the model.
     Loading,
     /// No call has ended for some time.
@@ -55,7 +57,7 @@ impl Wait {
     pub(crate) fn is_long(&self, now: Instant) -> bool {
         let least = match self.kind {
             WaitKind::Stall | WaitKind::Concurrency => STALL,
-            WaitKind::Loading | WaitKind::FirstAnswer => LOADING,
+            WaitKind::OtherModel | WaitKind::Loading | WaitKind::FirstAnswer => LOADING,
             _ => SHORT,
         };
         now.max(self.until.unwrap_or(now)).duration_since(self.since) >= least

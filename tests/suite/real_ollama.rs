@@ -25,6 +25,8 @@ fn the_checks_of_a_real_ollama_hold_on_the_scripted_one() {
     let said = String::from_utf8_lossy(&ran.stdout);
     let held = [
         "a run",
+        "the version of Ollama is in the lock",
+        "options of Ollama",
         "a finished spec without its server",
         "a finished spec whose model was removed",
         "a prompt beyond the context",

@@ -25,7 +25,7 @@ pub(crate) struct Admission {
     pub(crate) budget: BudgetMeter,
     pub(crate) endpoints: Endpoints,
     pub(crate) builds: Arc<Builds>,
-    residencies: Residencies,
+    pub(crate) residencies: Residencies,
     pub(crate) stop: Stop,
     calls: AtomicU64,
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::models::{Models, Target};
 use crate::provider::Provider;
+use crate::run::wait::{Wait, WaitKind};
 
 /// The wait for the next call of the loaded model. It covers the time that a lane needs to record an answer and to
 /// prepare its next prompt.
@@ -33,7 +34,7 @@ impl Loaded {
 
 /// The servers that hold one model, by the models that are asked of them.
 #[derive(Debug, Default)]
-pub(crate) struct Residencies(HashMap<usize, Arc<Residency>>);
+pub(crate) struct Residencies(HashMap<usize, (String, Loaded, Arc<Residency>)>);
 
 #[derive(Debug)]
 pub(crate) struct Residency {
@@ -50,8 +51,15 @@ struct Seats {
     /// The loaded model; if the server holds several, one for each model's name.
     seats: HashMap<String, Seat>,
     /// The waiting calls in order of arrival.
-    waiting: Vec<(u64, Loaded)>,
+    waiting: Vec<Waiting>,
     calls: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    call: u64,
+    wanted: Loaded,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -83,7 +91,7 @@ impl Seats {
     /// The next step of the call with this number.
     fn step(&mut self, call: u64, wanted: &Loaded, now: Instant) -> Step {
         let name = self.seat_of(wanted);
-        let first = self.waiting.iter().map(|(_, other)| other).find(|other| self.seat_of(other) == name).cloned();
+        let first = self.waiting.iter().map(|call| &call.wanted).find(|other| self.seat_of(other) == name).cloned();
         let new = |loaded| Seat { loaded, in_flight: 0, free: now, answered: false, listed: false };
         let seat = self.seats.entry(name).or_insert_with(|| new(wanted.clone()));
         if let Some(first) = first.filter(|_| seat.in_flight == 0 && now >= seat.free + LINGER) {
@@ -99,8 +107,8 @@ impl Seats {
         } else {
             Step::Wait((seat.in_flight == 0).then(|| seat.free + LINGER))
         };
-        if !self.waiting.iter().any(|(other, _)| *other == call) {
-            self.waiting.push((call, wanted.clone()));
+        if !self.waiting.iter().any(|other| other.call == call) {
+            self.waiting.push(Waiting { call, wanted: wanted.clone(), since: now });
         }
         step
     }
@@ -112,7 +120,7 @@ impl Seats {
     }
 
     fn leave(&mut self, call: u64) {
-        self.waiting.retain(|(other, _)| *other != call);
+        self.waiting.retain(|other| other.call != call);
     }
 
     fn answered(&mut self, loaded: &Loaded) {
@@ -126,6 +134,12 @@ impl Seats {
             seat.in_flight -= 1;
             seat.free = now;
         }
+    }
+
+    /// Since when calls wait for this model, and the model that is loaded instead.
+    fn held(&self, wanted: &Loaded) -> Option<(Instant, &str)> {
+        let first = self.waiting.iter().find(|call| call.wanted == *wanted)?;
+        Some((first.since, &self.seats.get(&self.seat_of(wanted))?.loaded.model))
     }
 
     /// Notes that the server holds several models.
@@ -154,13 +168,27 @@ impl Residencies {
             }
         }
         servers.retain(|(_, targets)| targets.iter().any(|target| Loaded::of(target) != Loaded::of(targets[0])));
-        let all = servers.iter().flat_map(|(server, targets)| targets.iter().map(|t| (t.index, server.clone())));
+        let all = servers.iter().flat_map(|(server, targets)| {
+            targets.iter().map(|target| (target.index, (target.name.clone(), Loaded::of(target), server.clone())))
+        });
         Residencies(all.collect())
     }
 
     /// Waits until calls of this model may be sent. `None`: the model's server needs no turns.
     pub(crate) async fn enter(&self, target: &Target) -> Option<Stay<'_>> {
-        Some(self.0.get(&target.index)?.enter(Loaded::of(target)).await)
+        let (_, wanted, server) = self.0.get(&target.index)?;
+        Some(server.enter(wanted.clone()).await)
+    }
+
+    /// The models whose calls wait for the end of another model's.
+    pub(crate) fn waits(&self) -> Vec<Wait> {
+        let waits = self.0.values().filter_map(|(name, wanted, server)| {
+            let seats = server.seats.lock();
+            let (since, loaded) = seats.held(wanted)?;
+            let because = format!("`{loaded}` is loaded");
+            Some(Wait { kind: WaitKind::OtherModel, on: name.clone(), since, until: None, because })
+        });
+        waits.collect()
     }
 }
 
@@ -254,6 +282,7 @@ mod tests {
         let (a, b) = (loaded("a", 4096), loaded("b", 4096));
         assert_eq!(seats.step(1, &a, clock.at(0)), Step::Enter);
         assert_eq!(seats.step(2, &b, clock.at(0)), Step::Wait(None));
+        assert_eq!((seats.held(&a), seats.held(&b)), (None, Some((clock.at(0), "a"))));
         assert_eq!(seats.step(3, &a, clock.at(1000)), Step::Enter, "more calls of `a` go first");
         seats.end(&a, clock.at(1100));
         assert_eq!(seats.step(2, &b, clock.at(1900)), Step::Wait(None));
