@@ -6,6 +6,11 @@ use crate::prompt::{FailureKind, Message, Prompt, least_tokens};
 use crate::provider::Reply;
 use crate::store::Record;
 
+/// The tokens of the shortest prompt that a server would cut.
+const LEAST_CUT: u64 = 128;
+/// The fewest tokens that are left of a cut prompt.
+const LEAST_LEFT: u64 = 16;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ContextSize {
     /// The tokens of prompt and reply together, if the size is known.
@@ -40,9 +45,12 @@ pub(crate) fn cut(reply: &Reply, sent: &[Message], context: ContextSize) -> Opti
     Some(format!("{what}; {help}"))
 }
 
-/// The lower bound that the count does not reach. The count may leave out tokens from a cache.
+/// The lower bound that the count does not reach. The count may leave out tokens from a cache. A shorter prompt fits
+/// every context, and what is left of a cut prompt is longer than the counts that some servers make up.
 fn missing(counted: u64, cached: u64, sent: &[Message]) -> Option<u64> {
-    Some(least_tokens(sent)).filter(|least| counted.saturating_add(cached) < *least)
+    let is_short = |least: u64| counted.saturating_add(cached) < least;
+    let least = Some(counted).filter(|counted| *counted >= LEAST_LEFT).map(|_| least_tokens(sent))?;
+    Some(least).filter(|least| *least >= LEAST_CUT && is_short(*least))
 }
 
 /// The cached tokens, if only they explain a count below the lower bound.
@@ -107,6 +115,9 @@ mod tests {
         assert!(said.contains("`context_tokens`"), "{said}");
         assert_eq!((of(Some(600), 0), of(None, 0), of(Some(0), 0), of(Some(90), 510)), (None, None, None, None));
         assert!(of(Some(90), 509).is_some(), "cached tokens count once");
+        assert_eq!(of(Some(7), 0), None, "a server that makes up its counts");
+        let short = [Message::user("speech ".repeat(100))];
+        assert_eq!(cut(&reply(Some(20), 0), &short, ContextSize::default()), None, "every context holds 100 tokens");
     }
 
     #[test]

@@ -241,7 +241,8 @@ fn a_pack_that_was_cut_is_halved_and_paid_once() {
         _ => Say::Default,
     });
     let server = server.start();
-    let text = packs_of(4, "").replace("type = \"ollama\"", "type = \"openai\"\nbase_url_env = \"LAB_URL\"");
+    let system = format!("system = \"{}\"", "Judge every speech carefully. ".repeat(40));
+    let text = packs_of(4, &system).replace("type = \"ollama\"", "type = \"openai\"\nbase_url_env = \"LAB_URL\"");
     let project = crate::recipe::project(&server, &text.replace("num_ctx = 4096\n", ""), 4);
     project.run(&RUN).exits(0).says("4 rows = 4 answered").says("3 calls sent");
     fs::remove_dir_all(project.path(".fanfold/runs")).expect("the runs");
