@@ -59,14 +59,14 @@ impl Limited {
             Rule::Bucket(rate) => {
                 self.level = (self.level + rate * (t - self.at)).min(rate.max(1.0));
                 self.at = t;
-                (self.level < 1.0).then(|| (1.0 - self.level) / rate)
+                (self.level < 1.0).then_some((1.0 - self.level) / rate)
             }
             Rule::Window(most, seconds) => {
                 let window = (t / seconds).floor();
                 if window > self.at {
                     (self.level, self.at) = (f64::from(most), window);
                 }
-                (self.level < 1.0).then(|| (window + 1.0) * seconds - t)
+                (self.level < 1.0).then_some((window + 1.0) * seconds - t)
             }
             Rule::AtOnce(most) => (self.in_flight >= most).then_some(0.5),
         };

@@ -34,7 +34,7 @@ impl Bucket {
         let rate = used / quota.reset?.as_secs_f64();
         let most = quota.limit.unwrap_or(quota.remaining).max(1.0);
         let sensible = rate.is_finite() && rate > 0.0 && (quota.limit.is_some() || quota.remaining < 1.0);
-        sensible.then(|| Bucket { rate, most, level: quota.remaining - later, at: now })
+        sensible.then_some(Bucket { rate, most, level: quota.remaining - later, at: now })
     }
 
     /// How long to wait before a call that needs `amount`; `None` if it may begin. A call that needs more than the
