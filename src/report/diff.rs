@@ -270,7 +270,7 @@ mod tests {
         let shown =
             |texts: &[&str]| labels(&texts.iter().map(|text| Cell::Text((*text).to_owned())).collect::<Vec<_>>());
         assert_eq!(shown(&["short", "a long label of many words"]), ["short", "a long label of .."]);
-        let near = ["agree to some extent", "agree to some degree"];
+        let near = ["to some extent, agree", "to some extent, disagree"];
         assert_eq!(shown(&near), near);
         let far = ["x".repeat(70) + "a", "x".repeat(70) + "b"];
         let found = shown(&[&far[0], &far[1]]);
