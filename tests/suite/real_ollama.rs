@@ -23,17 +23,6 @@ fn the_checks_of_a_real_ollama_hold_on_the_scripted_one() {
     command.args([SCRIPT, "llama3.2"]).env("OLLAMA_HOST", server.url());
     let ran = command.env("FANFOLD", env!("CARGO_BIN_EXE_fanfold")).output().expect("bash runs");
     let said = String::from_utf8_lossy(&ran.stdout);
-    let held = [
-        "a run",
-        "the version of Ollama is in the lock",
-        "options of Ollama",
-        "a finished spec without its server",
-        "a finished spec whose model was removed",
-        "a prompt beyond the context",
-        "two contexts of one model are loaded once each",
-        "a new build during a run",
-    ];
-    for check in held {
-        assert!(said.lines().any(|line| line.starts_with(&format!("ok   {check}"))), "{check} is not ok:\n{said}");
-    }
+    let lines = |word: &str| said.lines().filter(|line| line.starts_with(word)).count();
+    assert_eq!((ran.status.code(), lines("ok   "), lines("skip ")), (Some(0), 9, 2), "{said}");
 }
