@@ -43,8 +43,12 @@ impl<W: Wire> Server<W> {
         let received = self.http.get(url, INSPECTION, || self.unreachable()).await?;
         let mut build = self.wire.find_model(model, &self.endpoint(), received.answer())?;
         for page in self.wire.build_pages(model) {
-            let received = self.page(&page).await?;
-            self.wire.add_page(&mut build, &page, received.answer());
+            match self.page(&page).await {
+                Ok(received) => self.wire.add_page(&mut build, &page, received.answer()),
+                // The page about the server itself may be missing; the one about the model identifies it.
+                Err(_) if page.body.is_none() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(build)
     }
