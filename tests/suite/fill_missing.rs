@@ -123,7 +123,7 @@ fn what_is_there_is_copied_and_only_what_is_missing_is_asked_for() {
     assert!(texts(&table, "meta_error")[5].starts_with("rejected: "));
     let before = server.requests();
     project.run(&RUN).exits(1);
-    assert_eq!(server.requests(), before + 1, "only the failed row is asked again");
+    assert_eq!(server.requests(), before + 3, "only the failed row is asked again, in three forms");
 }
 
 #[test]
