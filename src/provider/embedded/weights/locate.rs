@@ -32,6 +32,7 @@ pub(crate) fn locate(id: &str, spec_folder: &Path, folders: &Folders) -> Result<
 }
 
 /// Whether Ollama has pulled a model of this name, usable or not.
+#[cfg(feature = "embedded")]
 pub(crate) fn is_pulled(id: &str, folders: &Folders) -> bool {
     ollama::is_pulled(id, &folders.ollama)
 }

@@ -17,10 +17,12 @@ mod pull;
 pub(crate) use builtin::Located;
 pub(crate) use builtin::{BUILTIN, Builtin, Folders, not_builtin};
 pub(crate) use hash::megabytes;
-#[cfg(any(test, feature = "embedded"))]
+#[cfg(feature = "embedded")]
 pub(crate) use header::{Header, type_name};
+#[cfg(feature = "embedded")]
+pub(crate) use locate::is_pulled;
 #[cfg(any(test, feature = "embedded"))]
-pub(crate) use locate::{is_pulled, locate, verify};
+pub(crate) use locate::{locate, verify};
 pub(crate) use pull::pull;
 
 #[cfg(test)]
