@@ -26,6 +26,11 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Whether [`Provider::encode_relaxed`] may avoid this rejection.
+    fn may_relax(&self, _rejection: &CallError) -> bool {
+        true
+    }
+
     fn tells_tokens(&self) -> bool {
         false
     }

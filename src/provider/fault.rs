@@ -119,18 +119,6 @@ impl Fault {
         ]) || self.message.starts_with("You have reached your specified ") && self.message.contains("usage limits")
     }
 
-    /// Whether the server can't hold a reply to a schema. Servers say so in words, and often with status 500.
-    fn is_about_format(&self) -> bool {
-        let message = self.message.to_ascii_lowercase();
-        let mut words =
-            message.split(|c: char| !c.is_alphanumeric() && c != '_').map(|word| word.trim_end_matches('s'));
-        let named = words.any(|word| ["format", "response_format", "grammar", "schema"].contains(&word))
-            || ["structured output", "json mode", "guided decoding"].iter().any(|words| message.contains(words));
-        let denied = ["not support", "n't support", "unsupported", "not available", "not implemented", "required for"];
-        let failed = ["fail", "invalid", "can't", "cannot", "unable", "unknown", "not allowed", "disabled"];
-        named && denied.iter().chain(&failed).any(|words| message.contains(words))
-    }
-
     /// The status that an error in a reply with status 200 should have had.
     fn implied_status(&self) -> u16 {
         let by_code = if self.says_one_of(&["rate_limit_exceeded", "rate_limit_error", "RESOURCE_EXHAUSTED"]) {
@@ -155,7 +143,7 @@ impl Fault {
             CallErrorKind::Unauthorized
         } else if self.says_one_of(&["content_filter", "content_policy_violation"]) {
             CallErrorKind::Refused
-        } else if status == 500 && self.is_about_format() {
+        } else if status == 500 && is_about_format(&self.message) {
             CallErrorKind::Rejected
         } else {
             let said = answer.retry_after.max(self.retry_after);
@@ -174,6 +162,17 @@ impl Fault {
         };
         CallError::raw(self.class(answer), message)
     }
+}
+
+/// Whether the server can't hold a reply to a schema. Servers say so in words, and often with status 500.
+pub(super) fn is_about_format(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let mut words = message.split(|c: char| !c.is_alphanumeric() && c != '_').map(|word| word.trim_end_matches('s'));
+    let named = words.any(|word| ["format", "response_format", "grammar", "schema"].contains(&word))
+        || ["structured output", "json mode", "guided decoding"].iter().any(|words| message.contains(words));
+    let denied = ["not support", "n't support", "unsupported", "not available", "not implemented", "required for"];
+    let failed = ["fail", "invalid", "can't", "cannot", "unable", "unknown", "not allowed", "disabled"];
+    named && denied.iter().chain(&failed).any(|words| message.contains(words))
 }
 
 #[cfg(test)]

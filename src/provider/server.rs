@@ -102,6 +102,10 @@ impl<W: Wire> Provider for Server<W> {
         self.wire.encode_relaxed(call, level)
     }
 
+    fn may_relax(&self, rejection: &CallError) -> bool {
+        self.wire.may_relax(rejection)
+    }
+
     fn takes_schemas(&self) -> bool {
         W::TAKES_SCHEMAS
     }

@@ -42,6 +42,11 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether a more relaxed form may avoid this rejection.
+    fn may_relax(&self, _rejection: &CallError) -> bool {
+        true
+    }
+
     /// Error messages contain the server's own words; the caller cleans them.
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError>;
 

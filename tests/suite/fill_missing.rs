@@ -101,8 +101,7 @@ fn what_is_there_is_copied_and_only_what_is_missing_is_asked_for() {
     assert!(ran.stderr.contains("3 calls sent"), "{}", ran.stderr);
     let mut asked: Vec<Vec<String>> = server.asked().iter().map(keys).collect();
     asked.sort();
-    // The call that the server rejects is sent again in two forms without a schema.
-    assert_eq!(asked, [vec![], vec![], vec!["Year"], vec!["party", "Year"], vec!["party", "place"]]);
+    assert_eq!(asked, [vec!["Year"], vec!["party", "Year"], vec!["party", "place"]]);
     let table = project.table(OUT);
     assert_eq!(table.columns()[..5], ["id", "speech", "Party", "year", "place"]);
     let added = ["computed_party", "computed_party_source", "when", "when_source", "place_source", "meta_error"];
@@ -123,7 +122,7 @@ fn what_is_there_is_copied_and_only_what_is_missing_is_asked_for() {
     assert!(texts(&table, "meta_error")[5].starts_with("rejected: "));
     let before = server.requests();
     project.run(&RUN).exits(1);
-    assert_eq!(server.requests(), before + 3, "only the failed row is asked again, in three forms");
+    assert_eq!(server.requests(), before + 1, "only the failed row is asked again");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::pages::{ModelPage, Tags, Version, failed, tagged};
 use crate::name::nearest;
 use crate::prompt::Message;
 use crate::provider::answer::Answer;
+use crate::provider::fault::is_about_format;
 use crate::provider::scores::{LIKELIEST, Scored, tokens};
 use crate::provider::structured_output::StructuredOutput;
 use crate::provider::wire::{Wire, encoded, portable_seed};
@@ -147,6 +148,11 @@ impl Wire for OllamaWire {
     fn encode_relaxed(&self, call: &Call<'_>, level: usize) -> Option<(Encoded, &'static str)> {
         let (structured_output, name) = self.structured_output.relaxed(level)?;
         Some((OllamaWire { structured_output, ..self.clone() }.encode(call), name))
+    }
+
+    /// Ollama says in words that it can't hold a reply to a format.
+    fn may_relax(&self, rejection: &CallError) -> bool {
+        is_about_format(&rejection.message)
     }
 
     fn decode(&self, answer: Answer<'_>) -> Result<Reply, CallError> {

@@ -171,7 +171,13 @@ impl Attempts<'_> {
         let (encoded, form) = relaxed.map_or_else(|| (provider.encode(call), None), |(sent, form)| (sent, Some(form)));
         let result = self.request(call, encoded, (age, tally)).await?;
         let rejected = match result {
-            Err(failed) if failed.error.kind == CallErrorKind::Rejected && known.is_none() => failed,
+            Err(failed)
+                if failed.error.kind == CallErrorKind::Rejected
+                    && known.is_none()
+                    && provider.may_relax(&failed.error) =>
+            {
+                failed
+            }
             result => {
                 if result.is_ok() {
                     state.answered(schema, 0);
