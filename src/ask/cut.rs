@@ -48,6 +48,11 @@ pub(crate) fn cut(reply: &Reply, sent: &[Message], context: ContextSize) -> Opti
 /// The lower bound that the count does not reach. The count may leave out tokens from a cache. A shorter prompt fits
 /// every context, and what is left of a cut prompt is longer than the counts that some servers make up.
 fn missing(counted: u64, cached: u64, sent: &[Message]) -> Option<u64> {
+    // Quick: the bound is a token for 4 letters and a space at most.
+    let bytes = sent.iter().map(|message| message.content.len() as u64).sum::<u64>();
+    if counted.saturating_add(cached) > bytes / 5 + sent.len() as u64 {
+        return None;
+    }
     let is_short = |least: u64| counted.saturating_add(cached) < least;
     let least = Some(counted).filter(|counted| *counted >= LEAST_LEFT).map(|_| least_tokens(sent))?;
     Some(least).filter(|least| *least >= LEAST_CUT && is_short(*least))

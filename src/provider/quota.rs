@@ -22,12 +22,23 @@ pub(crate) struct Quotas {
     pub(crate) tokens: Option<Quota>,
 }
 
+const REMAINING: [&str; 4] = [
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-tokens-remaining",
+];
+
 impl Quotas {
     /// Reads the headers of [OpenAI] (also Azure, Groq, Mistral and vLLM gateways) and of [Anthropic].
     ///
     /// [OpenAI]: <https://platform.openai.com/docs/guides/rate-limits>
     /// [Anthropic]: <https://platform.claude.com/docs/en/api/rate-limits>
     pub(super) fn of<'a>(header: impl Fn(&str) -> Option<&'a str>, now: DateTime<Utc>) -> Self {
+        // Most servers send none of them.
+        if !REMAINING.iter().any(|name| header(name).is_some()) {
+            return Quotas::default();
+        }
         let read = |what: &str| {
             let field = |name: &str| {
                 header(&format!("x-ratelimit-{name}-{what}"))
