@@ -122,7 +122,7 @@ impl Attempts<'_> {
             on_outage: endpoint.on_outage,
             was_down: endpoint.was_down(),
             is_last: tally.counted + 1 >= self.request.terms.max_attempts,
-            attempts: tally.attempts,
+            attempts: tally.counted + 1,
             spent: tally.spent(),
             jitter: rand::random(),
         }
