@@ -74,7 +74,8 @@
 //! | add a stage type that asks models, or one that makes tables without a model | the lists `STAGES` and `TRANSFORMS` in `src/stage/mod.rs`; `src/stage/filter.rs` is a small example |
 //! | add an option of a model, such as `top_k` | a field in `src/provider/options.rs`, and `option_field` of the providers |
 //! | work around a quirk of an OpenAI-compatible server | a row in `src/provider/openai/quirks.rs` |
-//! | change when a failed call is retried | `src/run/call/retry.rs` |
+//! | change when a failed call is retried | `src/run/call/retry.rs`; after a refusal of the server `src/run/call/limiter/refusals.rs` |
+//! | change what stops a run early | `src/run/call/first_answer.rs` |
 //! | add a column to the calls table | a row of `COLUMNS` in `src/store/calls.rs` |
 //! | read another file format, such as xlsx | a row of `FORMATS` in `src/source/file.rs`; `src/source/format.rs` has the trait of readers |
 //! | change how an answer is matched with the options of an enum | `normalise_option` in `src/prompt/answer_type.rs` |

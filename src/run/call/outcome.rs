@@ -53,6 +53,7 @@ pub(crate) struct Situation<'a> {
     /// Whether the server was down when the run began and has not answered since.
     pub(crate) was_down: bool,
     pub(crate) is_last: bool,
+    /// The number of this attempt, from 1, without those that do not count.
     pub(crate) attempts: u32,
     pub(crate) spent: Duration,
     /// A random number from 0 to 1.

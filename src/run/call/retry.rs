@@ -27,8 +27,8 @@ pub(crate) fn own_wait(attempt: u32, jitter: f64) -> Duration {
     FIRST.saturating_mul(1 << (attempt.max(1) - 1).min(10)).min(LONGEST).mul_f64(0.5 + jitter)
 }
 
-/// Decides after an error of a call that the server did not refuse. `attempt` counts from 1, `spent` is the time since
-/// the first began, `last` allows no more failed attempts. `Retry-After` is a lower bound.
+/// Decides after an error of a call that the server did not refuse. `attempt` counts from 1, without refused ones. `spent`
+/// is the time since the first began, `last` allows no more failed attempts. `Retry-After` is a lower bound.
 pub(crate) fn next(error: &CallError, attempt: u32, last: bool, spent: Duration, jitter: f64) -> Next {
     let floor = match &error.kind {
         CallErrorKind::Unauthorized | CallErrorKind::UnknownModel | CallErrorKind::QuotaExhausted => {
