@@ -13,7 +13,8 @@ use super::batches::{
     BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError, batches,
 };
 use super::cell::{Column, Type, batch_of, check_types, schema};
-use super::format::{DataFile, Reader, TextOptions};
+use super::reader::{DataFile, Reader};
+use super::settings::File;
 use super::text::{Position, Text};
 
 pub(crate) struct Csv {
@@ -71,18 +72,18 @@ impl Csv {
 pub(crate) struct CsvReader(pub(crate) u8);
 
 impl CsvReader {
-    fn open(&self, file: &DataFile, options: TextOptions<'_>) -> Result<Csv, SourceError> {
-        let text = Text::open(&file.path, &file.shown, options.encoding)?;
-        Csv::new(text, &file.shown, self.0, options.types, options.nulls)
+    fn open(&self, file: &DataFile, options: &File) -> Result<Csv, SourceError> {
+        let text = Text::open(&file.path, &file.shown, options.encoding.as_deref())?;
+        Csv::new(text, &file.shown, self.0, &options.types, &options.null_values)
     }
 }
 
 impl Reader for CsvReader {
-    fn file_schema(&self, file: &DataFile, options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
+    fn file_schema(&self, file: &DataFile, options: &File) -> Result<SchemaRef, SourceError> {
         Ok(self.open(file, options)?.schema())
     }
 
-    fn read(&self, file: &DataFile, options: TextOptions<'_>, _: &SchemaRef) -> Result<Batches, SourceError> {
+    fn read(&self, file: &DataFile, options: &File, _: &SchemaRef) -> Result<Batches, SourceError> {
         Ok(self.open(file, options)?.into_batches())
     }
 }

@@ -3,37 +3,93 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow_schema::SchemaRef;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::batches::{Batches, SourceError, batches};
-use super::cell::{Type, no_column};
+use super::cell::no_column;
 use super::csv::CsvReader;
-use super::format::{DataFile, FileFormat, Reader, TextOptions};
+use super::format::FileFormat;
 use super::jsonl::JsonlReader;
 use super::matching::{files, is_glob};
 use super::parquet::ParquetReader;
+use super::reader::{DataFile, Reader};
 use super::rows::Source;
+use super::settings::File;
 use super::text::encoding;
 use crate::document::{self, Node, Problems};
-use crate::name::listed;
 use crate::registry::Kind;
+use arrow_schema::SchemaRef;
 
 struct FormatInfo {
     format: FileFormat,
+    /// The name in messages.
+    name: &'static str,
     extensions: &'static [&'static str],
-    /// Whether cells are text, so that `types`, `null_values` and `encoding` apply.
-    is_text: bool,
+    /// The fields of [`File`] that the format takes besides those in [`EVERY`].
+    fields: &'static [&'static [&'static str]],
     reader: &'static dyn Reader,
 }
 
+const EVERY: &[&str] = &["path", "format", "key"];
+/// The fields of formats whose cells are text.
+const TEXT: &[&str] = &["types", "null_values", "encoding"];
+
 static FORMATS: &[FormatInfo] = &[
-    FormatInfo { format: FileFormat::Csv, extensions: &["csv"], is_text: true, reader: &CsvReader(b',') },
-    FormatInfo { format: FileFormat::Tsv, extensions: &["tsv", "tab"], is_text: true, reader: &CsvReader(b'\t') },
-    FormatInfo { format: FileFormat::Jsonl, extensions: &["jsonl", "ndjson"], is_text: true, reader: &JsonlReader },
-    FormatInfo { format: FileFormat::Parquet, extensions: &["parquet", "pq"], is_text: false, reader: &ParquetReader },
+    FormatInfo {
+        format: FileFormat::Csv,
+        name: "CSV",
+        extensions: &["csv"],
+        fields: &[TEXT],
+        reader: &CsvReader(b','),
+    },
+    FormatInfo {
+        format: FileFormat::Tsv,
+        name: "TSV",
+        extensions: &["tsv", "tab"],
+        fields: &[TEXT],
+        reader: &CsvReader(b'\t'),
+    },
+    FormatInfo {
+        format: FileFormat::Jsonl,
+        name: "JSON Lines",
+        extensions: &["jsonl", "ndjson"],
+        fields: &[TEXT],
+        reader: &JsonlReader,
+    },
+    FormatInfo {
+        format: FileFormat::Parquet,
+        name: "Parquet",
+        extensions: &["parquet", "pq"],
+        fields: &[],
+        reader: &ParquetReader,
+    },
 ];
+
+impl FormatInfo {
+    fn takes(&self, field: &str) -> bool {
+        EVERY.contains(&field) || self.fields.iter().any(|fields| fields.contains(&field))
+    }
+
+    /// The written fields of `file` that the format does not take, each with an error.
+    fn unused(&self, file: &File) -> Vec<(String, SourceError)> {
+        let unused = file.written().into_iter().filter(|field| !self.takes(field));
+        let error = |field: String| {
+            let takers = FORMATS.iter().filter(|info| info.takes(&field)).map(|info| info.name);
+            let error = SourceError::new(format!("`{field}` does not apply to {}", self.name))
+                .help(format!("remove it; it applies to {}", sentence(takers)))
+                .at([field.as_str()]);
+            (field, error)
+        };
+        unused.map(error).collect()
+    }
+}
+
+/// Formats names for a sentence: `CSV, TSV and JSON Lines`.
+fn sentence(names: impl Iterator<Item = &'static str>) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
 
 impl FileFormat {
     pub(crate) fn of(path: &Path) -> Option<Self> {
@@ -48,30 +104,6 @@ impl FileFormat {
 
 pub(crate) const KIND: Kind<Box<dyn Source>> =
     Kind::read_by::<File>("file", "Rows of CSV, TSV, JSON Lines or Parquet files.", decode);
-
-/// Rows of CSV, TSV, JSON Lines or Parquet files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct File {
-    /// The file, or a glob such as `data/*.csv` for all matching files, in name order. Relative to the spec's folder.
-    pub(crate) path: String,
-    /// The format. Default: that of the file's extension (.csv, .tsv, .jsonl, .ndjson, .parquet).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) format: Option<FileFormat>,
-    /// The column that identifies a row. Default: the row's number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) key: Option<String>,
-    /// Types of columns. Without a type, a CSV column is text exactly as written, and a JSON Lines column gets the
-    /// narrowest type that keeps every value as written.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) types: BTreeMap<String, Type>,
-    /// More texts that mean null, such as `["NA", "-99"]`. An empty CSV cell is always null.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) null_values: Vec<String>,
-    /// The encoding of the text, such as `windows-1252` or `utf-16le` (a WHATWG label). Default: strict UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) encoding: Option<String>,
-}
 
 fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option<Box<dyn Source>> {
     let file: File = document::decode(node, path, problems)?;
@@ -92,26 +124,11 @@ impl File {
         if let Some(Err(error)) = self.encoding.as_deref().map(encoding) {
             problems.error("unknown-encoding", path.key("encoding"), error.message).help_if(error.help);
         }
-        let format = self.format.or_else(|| FileFormat::of(written));
-        if format.is_some_and(|format| !format.info().is_text) {
-            for field in self.text_fields() {
-                let message = format!("`{field}` does not apply to Parquet: its columns have types and nulls");
-                problems.error_at_key("unused-field", path.key(field), message).help("remove it");
+        if let Some(format) = self.format.or_else(|| FileFormat::of(written)) {
+            for (field, error) in format.info().unused(self) {
+                problems.error_at_key("unused-field", path.key(&field), error.message).help_if(error.help);
             }
         }
-    }
-
-    fn text_fields(&self) -> Vec<&'static str> {
-        let set = [
-            ("types", !self.types.is_empty()),
-            ("null_values", !self.null_values.is_empty()),
-            ("encoding", self.encoding.is_some()),
-        ];
-        set.into_iter().filter(|(_, set)| *set).map(|(field, _)| field).collect()
-    }
-
-    fn options(&self) -> TextOptions<'_> {
-        TextOptions { types: &self.types, nulls: &self.null_values, encoding: self.encoding.as_deref() }
     }
 
     fn find(&self, folder: &Path) -> Result<(&'static FormatInfo, Vec<DataFile>), SourceError> {
@@ -130,17 +147,15 @@ impl File {
         }
         let no_file = || SourceError::new(format!("no file matches `{}`", self.path)).at(["path"]);
         let (format, first) = all.ok_or_else(no_file)?;
-        let (info, fields) = (format.info(), self.text_fields());
-        if !info.is_text && !fields.is_empty() {
-            let message = format!("{first}: {} does not apply to Parquet", listed(fields.iter().copied()));
-            let help = "remove it: Parquet's columns have types and nulls";
-            return Err(SourceError::new(message).help(help).at(fields.first().copied()));
+        let info = format.info();
+        if let Some((_, error)) = info.unused(self).into_iter().next() {
+            return Err(SourceError { message: format!("{first}: {}", error.message), ..error });
         }
         Ok((info, files))
     }
 
     fn schema_of(&self, info: &FormatInfo, files: &[DataFile]) -> Result<SchemaRef, SourceError> {
-        let schema = info.reader.schema(files, self.options())?;
+        let schema = info.reader.schema(files, self)?;
         match &self.key {
             Some(key) if schema.index_of(key).is_err() => {
                 let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
@@ -180,7 +195,7 @@ impl Source for File {
                     return if same { Ok(Some(batch)) } else { Err(changed().at(["path"])) };
                 }
                 let Some(file) = files.next() else { return Ok(None) };
-                open = Some((info.reader.read(&file, source.options(), &schema)?, file.shown));
+                open = Some((info.reader.read(&file, &source, &schema)?, file.shown));
             }
         }))
     }

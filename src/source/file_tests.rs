@@ -111,13 +111,7 @@ fn fields_are_checked_before_any_file_is_opened() {
     assert_eq!(messages(r#"{"path": "a.xlsx"}"#), ["a.xlsx: the extension does not name a known format"]);
     assert_eq!(messages(r#"{"path": "a.csv", "encoding": "utf8x"}"#), ["there is no encoding `utf8x`"]);
     let parquet = r#"{"path": "a.parquet", "encoding": "utf-8", "types": {"a": "integer"}}"#;
-    assert_eq!(
-        messages(parquet),
-        [
-            "`types` does not apply to Parquet: its columns have types and nulls",
-            "`encoding` does not apply to Parquet: its columns have types and nulls"
-        ]
-    );
+    assert_eq!(messages(parquet), ["`types` does not apply to Parquet", "`encoding` does not apply to Parquet"]);
 }
 
 #[test]
@@ -137,6 +131,21 @@ fn the_registry_knows_the_fields() {
     let properties = schema.get("properties").and_then(|p| p.as_object()).unwrap();
     assert_eq!(properties.keys().collect::<Vec<_>>(), ["path", "format", "key", "types", "null_values", "encoding"]);
     assert!(properties.values().all(|p| p.get("description").is_some()));
+}
+
+#[test]
+fn every_field_applies_to_some_format_and_names_those() {
+    for field in (KIND.fields)() {
+        assert!(FORMATS.iter().any(|info| info.takes(field)), "{field}");
+    }
+    for field in EVERY.iter().chain(FORMATS.iter().flat_map(|info| info.fields.concat()).collect::<Vec<_>>().iter()) {
+        assert!((KIND.fields)().contains(field), "{field}");
+    }
+    let folder = folder(&[("a.parquet", "")]);
+    let error = rows(&folder, r#"{"path": "*.parquet", "null_values": ["NA"]}"#).unwrap_err();
+    assert_eq!(error.message, "a.parquet: `null_values` does not apply to Parquet");
+    assert_eq!(error.help.unwrap(), "remove it; it applies to CSV, TSV and JSON Lines");
+    assert_eq!(error.field, ["null_values"]);
 }
 
 #[test]

@@ -16,8 +16,9 @@ use super::batches::{
     BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError, batches,
 };
 use super::cell::{Column, Type, batch_of, check_types, schema};
-use super::format::{DataFile, Reader, TextOptions};
 use super::inference::Seen;
+use super::reader::{DataFile, Reader};
+use super::settings::File;
 use super::text::{Position, Text};
 
 /// The columns in the order in which the objects first name them, with what was seen in them.
@@ -112,15 +113,15 @@ impl Jsonl {
 pub(crate) struct JsonlReader;
 
 impl Reader for JsonlReader {
-    fn file_schema(&self, file: &DataFile, options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
+    fn file_schema(&self, file: &DataFile, options: &File) -> Result<SchemaRef, SourceError> {
         self.schema(std::slice::from_ref(file), options)
     }
 
-    fn schema(&self, files: &[DataFile], options: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
+    fn schema(&self, files: &[DataFile], options: &File) -> Result<SchemaRef, SourceError> {
         let mut columns = Columns::default();
         for file in files {
-            let text = Text::open(&file.path, &file.shown, options.encoding)?;
-            scan(text, &file.shown, options.nulls, &mut columns)?;
+            let text = Text::open(&file.path, &file.shown, options.encoding.as_deref())?;
+            scan(text, &file.shown, &options.null_values, &mut columns)?;
         }
         let shown = match files {
             [one] => one.shown.clone(),
@@ -131,13 +132,13 @@ impl Reader for JsonlReader {
             let message = format!("{shown}: has no objects with keys, so there are no columns");
             return Err(SourceError::new(message).help("write one object per line").at(["path"]));
         }
-        check_types(options.types, &names, &shown)?;
-        Ok(columns.schema(options.types))
+        check_types(&options.types, &names, &shown)?;
+        Ok(columns.schema(&options.types))
     }
 
-    fn read(&self, file: &DataFile, options: TextOptions<'_>, schema: &SchemaRef) -> Result<Batches, SourceError> {
-        let text = Text::open(&file.path, &file.shown, options.encoding)?;
-        Ok(Jsonl::new(text, &file.shown, schema.clone(), options.nulls).into_batches())
+    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
+        let text = Text::open(&file.path, &file.shown, options.encoding.as_deref())?;
+        Ok(Jsonl::new(text, &file.shown, schema.clone(), &options.null_values).into_batches())
     }
 }
 

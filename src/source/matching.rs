@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::batches::SourceError;
-use super::format::DataFile;
+use super::reader::DataFile;
 
 /// The files that `path` matches in `folder`, ordered by name; an error if there are none.
 ///

@@ -1,7 +1,7 @@
 //! Sources: read the rows of data files, or make up a population.
 //!
 //! To add a source: a file with a type that implements [`Source`], a `mod` line, and a row in [`SOURCES`].
-//! To add a file format, see `format`.
+//! To add a file format, see `format`; to add a field of files, see `settings`.
 
 mod arrays;
 mod batches;
@@ -15,16 +15,18 @@ mod matching;
 mod pages;
 mod parquet;
 pub(crate) mod population;
+mod reader;
 mod rows;
+mod settings;
 mod text;
 
 use std::path::Path;
 
 pub(crate) use batches::SourceError;
-pub(crate) use file::File;
 pub(crate) use format::FileFormat;
 pub(crate) use population::Population;
 pub(crate) use rows::Source;
+pub(crate) use settings::File;
 
 use crate::registry::Kind;
 

@@ -13,8 +13,9 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::arrays::{plain, plain_type};
 use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError, batches};
-use super::format::{DataFile, Reader, TextOptions};
 use super::pages;
+use super::reader::{DataFile, Reader};
+use super::settings::File;
 use super::text::unreadable;
 
 /// The largest footer in bytes; real ones have some kB for each row group.
@@ -23,11 +24,11 @@ const FOOTER_BYTES: u64 = 64 << 20;
 pub(crate) struct ParquetReader;
 
 impl Reader for ParquetReader {
-    fn file_schema(&self, file: &DataFile, _: TextOptions<'_>) -> Result<SchemaRef, SourceError> {
+    fn file_schema(&self, file: &DataFile, _: &File) -> Result<SchemaRef, SourceError> {
         careful(&file.shown, || plain_schema(open(&file.path, &file.shown)?.schema(), &file.shown))
     }
 
-    fn read(&self, file: &DataFile, _: TextOptions<'_>, _: &SchemaRef) -> Result<Batches, SourceError> {
+    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef) -> Result<Batches, SourceError> {
         Ok(Parquet::open(&file.path, &file.shown)?.into_batches())
     }
 }

@@ -24,7 +24,7 @@ fn write(columns: Vec<(&str, ArrayRef)>) -> NamedTempFile {
 
 fn read(path: &Path) -> Result<Vec<RecordBatch>, SourceError> {
     let file = DataFile { path: path.to_owned(), shown: "a.parquet".to_owned() };
-    let options = TextOptions { types: &std::collections::BTreeMap::new(), nulls: &[], encoding: None };
+    let options = &File::default();
     let wanted = ParquetReader.file_schema(&file, options)?;
     let batches = ParquetReader.read(&file, options, &wanted)?.collect::<Result<Vec<_>, _>>()?;
     assert!(batches.iter().all(|b| b.schema() == wanted));
