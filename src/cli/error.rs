@@ -196,7 +196,7 @@ pub(crate) fn advice(kind: &CallErrorKind) -> Option<&'static str> {
         CallErrorKind::Rejected => {
             Some("every call so far failed with this error, so further calls would probably fail too")
         }
-        CallErrorKind::Unavailable { .. } | CallErrorKind::Timeout => Some(
+        CallErrorKind::Unavailable { .. } | CallErrorKind::Lost | CallErrorKind::Timeout => Some(
             "the server is down; run again to continue when it answers. A recorded run needs no server: save it with \
              `fanfold ledger export`, and answer it with `fanfold run --replay FILE`",
         ),

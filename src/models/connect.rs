@@ -53,7 +53,10 @@ impl ConnectError {
         let ConnectError::Server { error, .. } = self else { return false };
         matches!(
             error.kind,
-            CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. } | CallErrorKind::Timeout
+            CallErrorKind::Unavailable { .. }
+                | CallErrorKind::Lost
+                | CallErrorKind::ServerError { .. }
+                | CallErrorKind::Timeout
         )
     }
 

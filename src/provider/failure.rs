@@ -28,6 +28,8 @@ pub(crate) enum CallErrorKind {
     RateLimited { retry_after: Option<Duration> },
     /// The server is down or busy (refused, reset, 502, 503): try again later.
     Unavailable { retry_after: Option<Duration> },
+    /// The connection was lost within the reply: try again.
+    Lost,
     /// The server failed at this request (500): try again.
     ServerError { retry_after: Option<Duration> },
     /// This process, or the system, may open no more connections now: try again later.
@@ -77,7 +79,9 @@ impl CallErrorKind {
     pub(crate) fn failure(&self) -> FailureKind {
         match self {
             CallErrorKind::RateLimited { .. } => FailureKind::RateLimited,
-            CallErrorKind::Unavailable { .. } | CallErrorKind::TooManyOpenFiles => FailureKind::Unavailable,
+            CallErrorKind::Unavailable { .. } | CallErrorKind::Lost | CallErrorKind::TooManyOpenFiles => {
+                FailureKind::Unavailable
+            }
             CallErrorKind::ServerError { .. } => FailureKind::ServerError,
             CallErrorKind::Timeout => FailureKind::Timeout,
             CallErrorKind::Unauthorized => FailureKind::Unauthorized,

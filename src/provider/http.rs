@@ -235,8 +235,7 @@ fn cut_off(error: reqwest::Error) -> CallError {
     if error.is_timeout() {
         CallError::raw(CallErrorKind::Timeout, "no whole reply within the deadline")
     } else {
-        let message = format!("the connection was lost within the reply: {}", innermost(&error));
-        CallError::raw(CallErrorKind::Unavailable { retry_after: None }, message)
+        CallError::raw(CallErrorKind::Lost, format!("the connection was lost within the reply: {}", innermost(&error)))
     }
 }
 

@@ -145,12 +145,16 @@ impl Admitted<'_> {
 
     /// Ends the turn without a reply.
     pub(crate) fn failed(self, error: &CallError) -> Ended {
-        if matches!(error.kind, CallErrorKind::Unavailable { .. }) {
+        if matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::Lost) {
             self.builds.lost(self.model);
         }
         match error.kind {
             CallErrorKind::RateLimited { retry_after } | CallErrorKind::Unavailable { retry_after } => {
                 let (verdict, outage) = self.turn.refused(retry_after, error);
+                Ended { verdict: Some(verdict), outage }
+            }
+            CallErrorKind::Lost => {
+                let (verdict, outage) = self.turn.lost();
                 Ended { verdict: Some(verdict), outage }
             }
             CallErrorKind::Timeout => Ended { verdict: None, outage: self.turn.unanswered() },

@@ -337,7 +337,15 @@ impl Turn<'_> {
         (verdict, state.outage(now))
     }
 
-    /// Ends the turn of a call that was not answered in time. Returns how long an outage has lasted.
+    /// Ends the turn of a call whose reply was cut off. Also returns how long an outage has lasted.
+    pub(crate) fn lost(self) -> (Verdict, Option<Duration>) {
+        let mut state = self.limiter.state.lock();
+        let verdict = state.model(self.model).refusals.cut_off(self.sent, rand::random());
+        drop(state);
+        (verdict, self.unanswered())
+    }
+
+    /// Ends the turn of a call that was not answered. Returns how long an outage has lasted.
     pub(crate) fn unanswered(mut self) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.limiter.state.lock();

@@ -93,7 +93,10 @@ fn of_reply(reply: Reply, at: &Situation<'_>) -> Outcome {
 }
 
 fn of_error(SendError { error, ended: Ended { verdict, outage } }: SendError, at: &Situation<'_>) -> Outcome {
-    let down = matches!(error.kind, CallErrorKind::Unavailable { .. } | CallErrorKind::ServerError { .. });
+    let down = matches!(
+        error.kind,
+        CallErrorKind::Unavailable { .. } | CallErrorKind::Lost | CallErrorKind::ServerError { .. }
+    );
     let lasts = |outage| at.has_fallback || at.on_outage == OnOutage::Stop || outage >= retry::PATIENCE;
     if down && at.was_down || error.kind == CallErrorKind::QuotaExhausted || outage.is_some_and(lasts) {
         return if at.has_fallback { Outcome::GiveUp(error.into()) } else { Outcome::StopRun(error) };

@@ -11,7 +11,7 @@ pub(crate) struct RefusalCounts(Mutex<Counts>);
 pub(crate) struct Counts {
     /// Calls that the server refused because of a limit.
     pub(crate) refused: u64,
-    /// Calls that the server was too busy for, or that did not reach it.
+    /// Calls that the server was too busy for, that did not reach it, or whose reply was cut off.
     pub(crate) unavailable: u64,
     pub(crate) words: String,
 }
@@ -21,7 +21,7 @@ impl RefusalCounts {
         let mut counts = self.0.lock();
         match error.kind {
             CallErrorKind::RateLimited { .. } => counts.refused += 1,
-            CallErrorKind::Unavailable { .. } => counts.unavailable += 1,
+            CallErrorKind::Unavailable { .. } | CallErrorKind::Lost => counts.unavailable += 1,
             _ => return,
         }
         counts.words.clone_from(&error.message);

@@ -38,7 +38,8 @@ pub(crate) fn next(error: &CallError, attempt: u32, last: bool, spent: Duration,
         CallErrorKind::RateLimited { retry_after }
         | CallErrorKind::Unavailable { retry_after }
         | CallErrorKind::ServerError { retry_after } => retry_after.unwrap_or_default(),
-        CallErrorKind::TooManyOpenFiles
+        CallErrorKind::Lost
+        | CallErrorKind::TooManyOpenFiles
         | CallErrorKind::Timeout
         | CallErrorKind::Truncated
         | CallErrorKind::Malformed => Duration::ZERO,

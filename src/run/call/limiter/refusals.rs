@@ -233,9 +233,7 @@ impl Refusals {
         self.in_flight -= 1;
         self.replies.push(false);
         let since = *self.refusing_since.get_or_insert(now);
-        let refused = self.refused.entry(call.age).or_insert(Refused { times: 0, sent: self.sent });
-        refused.times += 1;
-        let Refused { times, sent } = *refused;
+        let (times, overtaken) = self.refuse(call);
         let noise = match times {
             1 => {
                 self.first_replies.push(false);
@@ -247,7 +245,7 @@ impl Refusals {
             undo.refused += 1;
         }
         let wait = after.unwrap_or_else(|| own_wait(times, jitter));
-        let (lasts, cut, overtaken) = (wait > PATIENCE, call.number > self.cut, self.newest_let_in > sent);
+        let (lasts, cut) = (wait > PATIENCE, call.number > self.cut);
         // A limit that lasts may concern this call alone. Until that is known, the gate holds the call back.
         let wait = if lasts { LAST_HOLD } else { wait };
         if noise && times >= SINGLE && overtaken {
@@ -266,6 +264,24 @@ impl Refusals {
         }
         let verdict = if now - since + wait > PATIENCE { Verdict::Beyond } else { Verdict::Wait(wait) };
         (verdict, cut)
+    }
+
+    /// The verdict on a call whose reply was cut off, which says nothing of other calls. It fails as a call that is
+    /// refused again and again does.
+    pub(crate) fn cut_off(&mut self, call: Sent, jitter: f64) -> Verdict {
+        let (times, overtaken) = self.refuse(call);
+        if times >= SINGLE && overtaken {
+            self.refused.remove(&call.age);
+            return Verdict::GiveUp;
+        }
+        Verdict::Wait(own_wait(times, jitter))
+    }
+
+    /// Returns how often the call was refused, and whether a call sent after its first refusal was let in.
+    fn refuse(&mut self, call: Sent) -> (u32, bool) {
+        let refused = self.refused.entry(call.age).or_insert(Refused { times: 0, sent: self.sent });
+        refused.times += 1;
+        (refused.times, self.newest_let_in > refused.sent)
     }
 
     /// A server that answers no call is probed by one call at a time.

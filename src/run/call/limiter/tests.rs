@@ -45,6 +45,34 @@ async fn a_refused_call_delays_all_calls_of_its_model() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reply_that_is_cut_off_delays_no_other_call() {
+    let limiter = limiter(&calls(64));
+    let start = Instant::now();
+    for age in 0..300 {
+        let turn = limiter.turn(MODEL, age, 0).await;
+        match age % 10 {
+            0 | 1 => assert!(matches!(turn.lost(), (Verdict::Wait(wait), None) if wait < SECOND)),
+            2 if age > 40 && age % 20 == 2 => assert_eq!(turn.refused(None, &gone()).1, None),
+            _ => turn.answered(None, &Quotas::default()),
+        }
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    // The same call, again and again, while others are answered.
+    for times in 1..=8 {
+        let (verdict, _) = limiter.turn(MODEL, 300, 0).await.lost();
+        assert_eq!(verdict == Verdict::GiveUp, times == 8, "{verdict:?} at {times}");
+        limiter.turn(MODEL, 300 + times, 0).await.answered(None, &Quotas::default());
+    }
+    // All calls.
+    let mut outages = Vec::new();
+    for age in 400..410 {
+        outages.push(limiter.turn(MODEL, age, 0).await.lost().1.is_some());
+    }
+    assert_eq!(outages, [[false; 9].as_slice(), &[true]].concat());
+    assert!(limiter.is_down(MODEL));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_oldest_call_goes_first() {
     let limiter = Arc::new(limiter(&calls(1)));
     let held = limiter.turn(MODEL, 0, 0).await;
