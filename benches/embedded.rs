@@ -23,6 +23,8 @@
 #[path = "../tests/suite/llama.rs"]
 #[expect(dead_code, reason = "the tests need more of it")]
 mod llama;
+#[path = "../tests/suite/venv.rs"]
+mod venv;
 
 use std::fs;
 use std::path::{Path, PathBuf};

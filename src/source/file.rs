@@ -16,6 +16,7 @@ use super::settings::File;
 use super::text::encoding;
 use crate::document::{self, Node, Problems};
 use crate::registry::Kind;
+use crate::table::relabelled;
 use arrow_schema::SchemaRef;
 
 struct FormatInfo {
@@ -190,9 +191,9 @@ impl Source for File {
                 if let Some((batches, shown)) = &mut open
                     && let Some(batch) = batches.next().transpose()?
                 {
-                    let same = *batch.schema_ref() == schema;
                     let changed = || SourceError::new(format!("{shown}: its columns changed while it was read"));
-                    return if same { Ok(Some(batch)) } else { Err(changed().at(["path"])) };
+                    // All files have the labels of the first.
+                    return relabelled(&batch, &schema).map(Some).ok_or_else(|| changed().at(["path"]));
                 }
                 let Some(file) = files.next() else { return Ok(None) };
                 open = Some((info.reader.read(&file, &source, &schema)?, file.shown));

