@@ -147,7 +147,13 @@ fn model(node: &Node, path: &Path, problems: &mut Problems) -> Option<ModelTable
 fn provider(node: &Node, path: &Path, problems: &mut Problems) -> Option<Provider> {
     let shared = document::fields_of::<Limits>();
     let read = Typed { what: "provider", others: &[], shared }.read(PROVIDERS, node, path, problems);
-    let limits = document::decode(&pick(node, shared), path, problems);
+    let limits: Option<Limits> = document::decode(&pick(node, shared), path, problems);
+    if limits.is_some_and(|limits| limits.burst.is_some() && limits.requests_per_minute.is_none()) {
+        let message = "`burst` has no effect without `requests_per_minute`";
+        problems
+            .error_at_key("unused-field", path.key("burst"), message)
+            .help("add `requests_per_minute`, or remove it");
+    }
     limits.zip(read.and_then(|(_, own)| own.whole()))
 }
 

@@ -95,6 +95,7 @@ broken! {
     examples = "84-examples",
     examples_file = "85-examples-file",
     examples_of_a_survey = "86-examples-of-a-survey",
+    burst_without_a_rate = "87-burst",
     everything_at_once = "90-everything-at-once",
 }
 
