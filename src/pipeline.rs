@@ -136,7 +136,11 @@ impl Display for Report {
 impl Ready {
     pub(crate) fn new(spec: Spec, path: &Path, options: &Options<'_>) -> Result<Ready, PipelineError> {
         let created = Instant::now();
-        let keeper = LockKeeper::open(path, options.lock)?;
+        let mode = match options.lock {
+            LockMode::Follow if !options.selection.is_whole(&spec) => LockMode::Ignore,
+            mode => mode,
+        };
+        let keeper = LockKeeper::open(path, mode)?;
         let project = Project::of(&spec.folder);
         let mut ready = run::prepare(spec, &options.selection, project, options.recall)?;
         ready.keep_replaced |= options.lock == LockMode::Locked;

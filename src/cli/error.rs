@@ -80,6 +80,7 @@ impl From<PlanError> for Failure {
         match error {
             PlanError::UnknownStage { near, .. } => failure.help_if(near.map(|near| format!("did you mean `{near}`?"))),
             PlanError::Source { error, .. } => failure.help_if(error.help),
+            PlanError::Taken { .. } => failure.help("give that file another name"),
         }
     }
 }

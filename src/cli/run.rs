@@ -14,6 +14,7 @@ use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
 use crate::inventory::check_files;
 use crate::lock::{Drift, LockChange, LockFailure, LockMode};
 use crate::models::BuildChange;
+use crate::name::listed;
 use crate::pipeline::{Options, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::report::drift;
@@ -32,10 +33,10 @@ use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
 pub(crate) struct Run {
     /// The spec.
     spec: PathBuf,
-    /// Only the first N rows of each source.
+    /// Only the first N rows of each source. The outputs are written as `NAME.limit-N.csv` and replace no others.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Only this stage and the stages it reads; may be repeated.
+    /// Only this stage and the stages it reads; may be repeated. The outputs are written as `NAME.select-STAGE.csv`.
     #[arg(long, value_name = "STAGE")]
     select: Vec<String>,
     /// Only show what would be done, like `fanfold plan`.
@@ -88,10 +89,9 @@ impl Run {
     }
 
     fn lock_mode(&self) -> LockMode {
-        match (self.locked, self.update_lock, self.limit.is_some() || !self.select.is_empty()) {
-            (true, ..) => LockMode::Locked,
-            (_, true, _) => LockMode::Update,
-            (_, _, true) => LockMode::Ignore,
+        match (self.locked, self.update_lock) {
+            (true, _) => LockMode::Locked,
+            (_, true) => LockMode::Update,
             _ => LockMode::Follow,
         }
     }
@@ -123,7 +123,11 @@ impl Run {
                 ));
             }
             LockChange::Ignored(path) => {
-                terminal.note(&format!("{} is not written: only some rows or stages were run", path.display()));
+                let ran = self.partly();
+                terminal.note(&format!(
+                    "{ran}: the outputs have their own names; the outputs of full runs and {} are not written",
+                    path.display()
+                ));
             }
             LockChange::Created(path) => terminal.note(&format!("wrote {}", path.display())),
             LockChange::Updated(path, drift) => {
@@ -131,6 +135,15 @@ impl Run {
             }
         }
         Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })
+    }
+
+    /// What a partial run ran.
+    fn partly(&self) -> String {
+        let rows = self.limit.map(|rows| format!("the first {} of each source", count(rows, "row")));
+        let stages = (!self.select.is_empty())
+            .then(|| format!("{} with the stages before", listed(self.select.iter().map(String::as_str))));
+        let parts: Vec<String> = rows.into_iter().chain(stages).collect();
+        format!("ran only {}", parts.join(", and only "))
     }
 
     /// The failure of the lock, after the differences between the tables and the files that they replaced.

@@ -5,6 +5,7 @@
 //! the models of a row.
 
 pub(crate) mod draw;
+mod partial;
 pub(crate) mod routing;
 pub(crate) mod scan;
 
@@ -24,8 +25,16 @@ pub struct Selection {
     pub limit: Option<u64>,
 }
 
+impl Selection {
+    /// Whether all rows and all stages run.
+    pub(crate) fn is_whole(&self, spec: &Spec) -> bool {
+        self.limit.is_none() && select(spec, &self.stages).is_ok_and(|selected| selected.is_whole())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// The spec. The outputs of a partial run have other names than in the document.
     pub(crate) spec: Spec,
     pub(crate) spec_hash: String,
     pub(crate) selected: Selected,
@@ -72,6 +81,8 @@ pub(crate) enum PlanError {
     Source { name: String, error: SourceError },
     #[error("there is no stage `{name}`")]
     UnknownStage { name: String, near: Option<String> },
+    #[error("a run of some rows or stages would write `{path}`, which this spec reads or writes itself")]
+    Taken { path: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +96,13 @@ pub(crate) struct Part {
 
 impl Plan {
     pub(crate) fn new(
-        spec: Spec,
+        mut spec: Spec,
         selection: &Selection,
         facts: HashMap<TableId, SourceFacts>,
     ) -> Result<Plan, PlanError> {
         let selected = select(&spec, &selection.stages)?;
         let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
+        partial::rename_outputs(&mut spec, selection, &selected)?;
         Ok(Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), limit: selection.limit })
     }
 

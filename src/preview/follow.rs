@@ -76,7 +76,7 @@ pub(crate) fn follow(
         rendered.extend(stage.rendered);
         prompts.extend(stage.digest.map(|digest| (id, digest.finish())));
     }
-    let plan = Plan { transformed, ..Plan::new(plan.spec, selection, facts)? };
+    let plan = Plan { transformed, sources: facts, ..plan };
     Ok(Followed { plan, estimates, rendered, prompts })
 }
 

@@ -99,7 +99,7 @@ fn written(
     let modified = std::fs::metadata(&output.file).and_then(|file| file.modified());
     let Ok(modified) = modified else { return stale("does not exist") };
     if modified > run.ended {
-        return stale("was changed after the run ended");
+        return stale("was changed after the last full run ended; run the spec again to write it");
     }
     if output.format != TableFormat::Parquet {
         return Ok(None);
@@ -110,7 +110,7 @@ fn written(
     };
     let schema = &spec.relation(output.input).schema;
     if Some(table.rows()) != rows || columns(&table.schema()) != columns(schema) {
-        return stale("is not the table of the run");
+        return stale("is not the table of the last full run; run the spec again to write it");
     }
     Ok(Some(table))
 }

@@ -50,6 +50,9 @@ pub(super) fn without_columns(problem: &Diagnostic) -> bool {
             | "text-compared"
             | "unknown-stage"
             | "wrong-type"
+            | "constant-prompt"
+            | "literal-placeholder"
+            | "unread-text-column"
     )
 }
 

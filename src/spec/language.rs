@@ -87,10 +87,9 @@ pub(crate) struct StageTable {
     /// A condition on the row: a Jinja expression over the input's columns such as `language != "en"`. A row for which
     /// it is false is skipped: its answers are null.
     pub(crate) when: Option<String>,
-    /// `true`: every model reads every row. `false`: the models share the rows in turn, by row number.
-    /// Default: false.
-    #[serde(default)]
-    pub(crate) fanout: bool,
+    /// `true`: every model reads every row. `false`: the models share the rows in turn, by row number. A stage with
+    /// several models must say which.
+    pub(crate) fanout: Option<bool>,
     /// The layout of the answers of a fan-out. `wide`: one column per model (`label_llama`). `long`: one row per model,
     /// with a column `model`. Default: `wide`.
     #[serde(default)]

@@ -84,6 +84,10 @@ impl Raw {
         self.unreadable.iter().any(|(s, n)| *s == section && n.as_ref().is_none_or(|n| n == name))
     }
 
+    pub(crate) fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty() || self.unreadable.iter().any(|(section, _)| *section == "outputs")
+    }
+
     pub(crate) fn has_table(&self, name: &str) -> bool {
         let there = self.sources.contains_key(name) || self.stages.contains_key(name);
         there || self.is_unreadable("sources", name) || self.is_unreadable("stages", name)
@@ -309,8 +313,12 @@ fn known_fields(node: &Node, known: &[&str], path: &Path, problems: &mut Problem
         let problem = problems.error_at_key("unknown-field", path.key(&entry.key), message);
         problem.choices(&entry.key, "fields", known.iter().copied());
         let near = nearest(&entry.key, known.iter().copied());
-        if let Some(near) = near.filter(|near| !there.iter().any(|key| key == near)) {
+        let Some(near) = near else { continue };
+        if !there.iter().any(|key| key == near) {
             entry.key = near.to_owned();
+            problems.distrust(path.key(near));
+        } else if matches!(entry.node.value, Value::Table(_)) {
+            // A part of the table is under the wrong name, so the other part lacks fields.
             problems.distrust(path.key(near));
         }
     }

@@ -52,6 +52,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
             spec.outputs.insert(name.clone(), output);
         }
     }
+    resolver.no_outputs(&raw);
     for test in &raw.tests {
         if let Some(test) = resolver.test(&spec, &raw, test) {
             spec.tests.push(test);
@@ -88,6 +89,19 @@ impl Resolver<'_> {
             self.problems
                 .warning("same-population", Path::of(["sources", name.as_str()]), message)
                 .help("give one of them its own `seed`, unless the same people are meant");
+        }
+    }
+
+    /// Warns about a spec whose answers are written to no file.
+    fn no_outputs(&mut self, raw: &Raw) {
+        let Some(last) = raw.stages.keys().last() else { return };
+        if !raw.has_outputs() {
+            let message =
+                format!("there are no outputs, so the table of `{last}` stays in the hidden folder `.fanfold`");
+            let help =
+                format!("write a table `[outputs.{last}]` with `input = \"{last}\"` and `path = \"{last}.csv\"`");
+            let at = Path::of(["stages", last.as_str()]);
+            self.problems.warning("no-outputs", at, message).help(help);
         }
     }
 

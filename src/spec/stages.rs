@@ -153,6 +153,8 @@ impl Resolver<'_> {
         let bound =
             config.and_then(|config| self.bound(spec.seed, stage, config.as_ref(), (&input, examples.as_deref())));
         let broken = self.broken_fields(mark, at, own);
+        let is_sample = REPLICATES.of(table) > 1;
+        self.problems.extend(bound.as_ref().and_then(|bound| bound.stage.info.constant.clone()).filter(|_| !is_sample));
         let bound = bound.filter(|_| own.broken.is_empty()).or_else(|| {
             let configs = assumed::replaced(node, &broken).into_iter();
             let mut configs = configs.filter_map(|table| read::config(STAGES, own.kind, &table));
@@ -240,7 +242,7 @@ impl Resolver<'_> {
         let mark = self.problems.mark();
         let answers = |fallback| {
             let replicates = REPLICATES.of(table) as usize;
-            Answers::new(table.fanout, table.layout, models.names.len(), replicates, fallback)
+            Answers::new(table.fanout.unwrap_or(false), table.layout, models.names.len(), replicates, fallback)
         };
         let certain = answers(models.fallback.unwrap_or(false));
         self.collisions(at, &relation, &bound, &certain.columns(name.as_str(), &info.writes, &models.names));
@@ -307,7 +309,8 @@ impl Resolver<'_> {
         for (i, name) in table.models.iter().enumerate() {
             let path = at.key("models").index(i);
             if models.names.contains(name) {
-                self.error("duplicate-model", path, format!("`{name}` is listed in `models` twice"));
+                self.error("duplicate-model", path, format!("`{name}` is listed in `models` twice"))
+                    .help("leave one out; to ask a model several times about each row, write `replicates = 2`");
                 continue;
             }
             models.names.push(name.clone());
@@ -320,7 +323,22 @@ impl Resolver<'_> {
                 _ => None,
             };
         }
+        self.fanout(at, table, &models.names);
         models
+    }
+
+    /// Several models must not mix in one column unless the spec says so.
+    fn fanout(&mut self, at: &Path, table: &StageTable, models: &[String]) {
+        let fanout = at.key("fanout");
+        if models.len() < 2 || table.fanout.is_some() || self.problems.is_distrusted(&fanout) {
+            return;
+        }
+        let message = format!("this stage asks {} models and does not say how they read the rows", models.len());
+        self.error("missing-fanout", at.key("models"), message).help(
+            "write `fanout = true` (every model reads every row) or `fanout = false` (the models share the rows, so \
+             each row has the answer of one model)",
+        );
+        self.problems.distrust(fanout);
     }
 
     fn probabilities(&mut self, spec: &Spec, at: &Path, table: &StageTable) {

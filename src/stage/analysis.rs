@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::ask::{AnswerColumns, Ask, BindContext, Stage, StageConfig, StageInfo, distinct};
 use super::evidence::{Evidence, NO_QUOTE};
+use super::placeholder;
 use super::question::{AnswerFields, TextColumn, Written};
 use crate::document::Problems;
 use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, FieldSpec, Message, Prompt};
@@ -62,6 +63,9 @@ impl StageConfig for Analysis {
         if problems.had_errors_since(before) {
             return None;
         }
+        let (said, system) = ((&prompt, written.key()), self.system.as_deref());
+        problems.extend(placeholder::doubts(context, said, text, system));
+        let constant = placeholder::constant(context, said, text, system);
         let expect = expect?;
         let quote = |key: &str| evidence.iter().flat_map(|_| Evidence::columns(key)).collect();
         let columns = AnswerColumns::of(context.name, &expect, quote);
@@ -87,6 +91,7 @@ impl StageConfig for Analysis {
             reads: distinct(prompt.reads().into_iter().chain(text.index)),
             needs: text.index.into_iter().collect(),
             probabilities: expect.needs_probabilities(),
+            constant,
             ..StageInfo::new(KIND.name, columns, schema.clone(), meaning)
         };
         let (width, schema, expect) = (info.writes.len(), schema.map(Arc::new), Arc::new(expect));

@@ -10,7 +10,7 @@ use arrow_schema::SchemaRef;
 use serde_json::Value;
 
 use super::transform::{Transform, TransformContext};
-use crate::document::{Path, Problems};
+use crate::document::{Diagnostic, Path, Problems};
 use crate::prompt::{Answer, Expect, Failure, Prompt};
 use crate::table::{Cell, Column, Row, Type};
 
@@ -84,6 +84,8 @@ pub(crate) struct StageInfo {
     pub(crate) at_once: bool,
     /// Whether the columns contain probabilities of labels, which only some providers report.
     pub(crate) probabilities: bool,
+    /// The problem of a prompt that is the same for all rows, unless several answers to one question are wanted.
+    pub(crate) constant: Option<Diagnostic>,
     /// Why the stage can't have examples; a sentence.
     pub(crate) refuses_examples: Option<&'static str>,
     pub(crate) schema: Option<Value>,

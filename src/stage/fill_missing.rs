@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::filling::{Filling, Key};
-use super::ask::{BindContext, Stage, StageConfig};
+use super::ask::{BindContext, Stage, StageConfig, StageInfo};
 use super::evidence::Evidence;
+use super::placeholder;
 use super::question::{self, TextColumn, Written};
 use crate::document::{Path, Problems};
 use crate::prompt::{Bound, Field, FieldSpec, FieldType, ItemSpec};
@@ -224,14 +225,20 @@ impl StageConfig for FillMissing {
         if problems.had_errors_since(before) {
             return None;
         }
+        let prompt = prompt?;
+        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
+        let (said, system) = ((&prompt, written.key()), self.system.as_deref());
+        problems.extend(placeholder::doubts(context, said, text, system));
+        let constant = placeholder::constant(context, said, text, system);
         let filling = Filling {
-            prompt: prompt?,
+            prompt,
             system: self.system.clone(),
             keys,
             nulls: self.null_values.clone(),
             evidence,
             shapes: Default::default(),
         };
-        Some(Stage { info: filling.info(KIND.name, text.index), ask: Box::new(filling) })
+        let info = StageInfo { constant, ..filling.info(KIND.name, text.index) };
+        Some(Stage { info, ask: Box::new(filling) })
     }
 }

@@ -17,6 +17,7 @@ mod examples;
 mod fill_missing;
 mod filter;
 mod join;
+mod placeholder;
 mod question;
 mod quote;
 mod reduce;

@@ -55,6 +55,11 @@ impl Written<'_> {
         }
     }
 
+    /// The key of the template in the stage's table.
+    pub(crate) fn key(&self) -> &'static str {
+        if self.source.is_some() { "prompt" } else { "prompt_file" }
+    }
+
     pub(crate) fn is_given(&self) -> bool {
         self.source.is_some() || self.file.is_some()
     }

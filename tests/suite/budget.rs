@@ -9,7 +9,7 @@ const RUN: [&str; 2] = ["run", "pipeline.toml"];
 
 /// The usual spec with this budget, where every model costs a cent per token.
 fn with(budget: &str) -> String {
-    let text = spec(&format!("models = [\"llama\", \"mistral\"]\n{TYPED}"));
+    let text = spec(&format!("models = [\"llama\", \"mistral\"]\nfanout = false\n{TYPED}"));
     let text = text.replace("max_tokens = 64", "max_tokens = 64\nprice = { input = 10000.0, output = 10000.0 }");
     text.replacen("seed = 42\n", &format!("seed = 42\nbudget = {{ {budget} }}\n"), 1)
 }

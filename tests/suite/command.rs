@@ -104,7 +104,8 @@ fn select_runs_a_stage_and_what_it_needs() {
     let project = project(&server, &spec(more), 6);
     project.run(&["run", "pipeline.toml", "--select", "tone"]).exits(0);
     assert_eq!((server.requests_of("llama3.2"), server.requests_of("mistral")), (6, 0));
-    assert!(project.has(OUT) && !project.has("out/other.parquet"));
+    assert!(project.has("out/tone.select-tone.parquet") && !project.has(OUT));
+    assert!(!project.has("out/other.parquet") && !project.has("out/other.select-tone.parquet"));
     project.run(&["run", "pipeline.toml", "--select", "tonne"]).exits(2).says("tone");
 }
 

@@ -38,7 +38,7 @@ fn forget_runs(project: &Project) {
 #[test]
 fn info_shows_the_contents() {
     let server = Server::new().start();
-    let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\n{TYPED}")), 9);
+    let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\nfanout = false\n{TYPED}")), 9);
     project
         .run(&["ledger", "info"])
         .exits(3)

@@ -68,6 +68,7 @@ mod survey;
 mod swaps;
 mod together;
 mod transform;
+mod traps;
 mod tries;
 mod unasked;
 mod verify;

@@ -217,7 +217,7 @@ fn packs_are_a_function_of_the_order_of_the_rows_alone() {
 #[test]
 fn models_that_share_the_rows_are_dealt_packs() {
     let server = corrupting(0).start();
-    let text = packs_of(5, "").replace("models = [\"llama\"]", "models = [\"llama\", \"mistral\"]");
+    let text = packs_of(5, "").replace("models = [\"llama\"]", "models = [\"llama\", \"mistral\"]\nfanout = false");
     let project = project(&server, &text, 23);
     project.run(&RUN).exits(0);
     let who = project.table(OUT).texts("tone_model");

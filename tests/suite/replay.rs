@@ -158,9 +158,10 @@ fn failed_rows_fail_again_and_equal_calls_keep_their_results() {
 #[test]
 fn stages_in_a_row_and_replicates_are_replayed() {
     let server = Server::new().start();
-    let spec = spec(&format!("models = [\"llama\", \"mistral\"]\nreplicates = 2\nchunk_size = 7\n{TYPED}"))
-        .replace("input = \"tone\"\n", "input = \"why\"\n")
-        .replace("temperature = 0.0", "temperature = 0.7");
+    let spec =
+        spec(&format!("models = [\"llama\", \"mistral\"]\nfanout = false\nreplicates = 2\nchunk_size = 7\n{TYPED}"))
+            .replace("input = \"tone\"\n", "input = \"why\"\n")
+            .replace("temperature = 0.0", "temperature = 0.7");
     let why = "\n[stages.why]\ntype = \"analysis\"\ninput = \"tone\"\nmodels = [\"llama\"]\nprompt = \"Why {{ label }}? {{ text }}\"\n";
     let project = project(&server, &format!("{spec}{why}"), 20);
     project.run(&RUN).exits(0);

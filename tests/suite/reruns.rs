@@ -168,7 +168,7 @@ fn a_changed_prompt_asks_its_stage_and_dependent_stages_again() {
 #[test]
 fn a_dealt_row_that_moves_may_get_another_model() {
     let server = Server::new().start();
-    let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\n{TYPED}")), 10);
+    let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\nfanout = false\n{TYPED}")), 10);
     assert_eq!(calls(&project, &server), 10);
     let with = |new: usize| {
         let mut data = rows(10);

@@ -106,7 +106,7 @@ fn input_columns_stay_unchanged() {
 #[test]
 fn split_deals_rows_to_the_models_in_turn() {
     let server = Server::new().start();
-    let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\n{TYPED}")), 11);
+    let project = project(&server, &spec(&format!("models = [\"llama\", \"mistral\"]\nfanout = false\n{TYPED}")), 11);
     project.run(&RUN).exits(0);
     let table = project.table(OUT);
     assert_eq!(table.len(), 11);

@@ -90,10 +90,14 @@ fn every_form_of_several_models_has_every_answer() {
     let names = |more: &[&str]| more.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
     let wide = [columns("_a"), names(&["talk_error_a"]), columns("_b"), names(&["talk_error_b"])].concat();
     let forms = [
-        ("", [columns(""), names(&["talk_model", "talk_error"])].concat(), 1),
+        ("fanout = false", [columns(""), names(&["talk_model", "talk_error"])].concat(), 1),
         ("fanout = true", wide, 1),
         ("fanout = true\nlayout = \"long\"", [names(&["model"]), columns(""), names(&["talk_error"])].concat(), 2),
-        ("replicates = 2", [names(&["replicate"]), columns(""), names(&["talk_model", "talk_error"])].concat(), 2),
+        (
+            "fanout = false\nreplicates = 2",
+            [names(&["replicate"]), columns(""), names(&["talk_model", "talk_error"])].concat(),
+            2,
+        ),
     ];
     for (form, columns, fold) in forms {
         let text = spec("mock", "m", &format!("models = [\"a\", \"b\"]\n{order}\n{form}"), TWO);
@@ -240,7 +244,7 @@ fn the_json_schema_knows_both_forms_of_a_questionnaire() {
 
 #[test]
 fn killed_in_the_middle_of_interviews_it_goes_on_to_the_same_table() {
-    let stage = "models = [\"a\", \"b\"]\nmemory = true\noption_order = \"random\"\nquestion_order = \"cyclic\"";
+    let stage = "models = [\"a\", \"b\"]\nfanout = false\nmemory = true\noption_order = \"random\"\nquestion_order = \"cyclic\"";
     let text = spec("ollama", "m", stage, TWO).replace("[models.b]", "[models.b]\ntemperature = 0.0");
     let start = |latency| Server::new().models(&["m", "m-b"]).latency_ms(latency).start();
     let (quick, slow) = (start(0), start(20));

@@ -36,6 +36,7 @@ type = "analysis"
 input = "speeches"
 models = ["llama", "mistral"]
 workers = 2
+fanout = false
 when = "party == 'Whig'"
 prompt = "Tone? {{ speech }}"
 output = { label = { type = "string", enum = ["good", "bad"] } }

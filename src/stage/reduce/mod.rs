@@ -234,7 +234,12 @@ impl StageConfig for Reduce {
 fn uses(template: Option<&Bound>, given: &[&str], at: Path, problems: &mut Problems) {
     let used = |bound: &Bound| given.iter().any(|name| bound.others().iter().any(|other| other == name));
     if template.is_some_and(|bound| !used(bound)) {
-        problems.error("bad-template", at, format!("the template does not use `{}`", given[0]));
+        let help = match given[0] {
+            "answers" => "write `{% for answer in answers %}{{ answer }}{% endfor %}`",
+            "answer" => "write `{{ answer }}` where the answer so far belongs",
+            _ => "write `{% for row in rows %}{{ row.column }}{% endfor %}`",
+        };
+        problems.error("bad-template", at, format!("the template does not use `{}`", given[0])).help(help);
     }
 }
 

@@ -1,0 +1,75 @@
+//! Partial runs: the outputs of a run of some rows or stages get other names, so that they never replace the tables of
+//! a full run.
+
+use std::collections::BTreeSet;
+
+use super::{PlanError, Selected, Selection};
+use crate::spec::Spec;
+
+/// The longest list of stages in a file name, in bytes. A longer list becomes a hash.
+const LONGEST: usize = 80;
+/// Extensions of compressed files, which follow the extension of the format.
+const COMPRESSED: [&str; 4] = ["gz", "zst", "bz2", "xz"];
+
+/// Renames the outputs of a partial run.
+pub(super) fn rename_outputs(spec: &mut Spec, selection: &Selection, selected: &Selected) -> Result<(), PlanError> {
+    let Some(mark) = mark(selection, selected) else { return Ok(()) };
+    let real = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let files = spec.sources().flat_map(|(_, source)| source.source.files(&spec.folder).unwrap_or_default());
+    let outputs = spec.outputs.values().map(|output| output.file.clone());
+    let taken: BTreeSet<_> = files.chain(outputs).map(|file| real(&file)).collect();
+    for output in spec.outputs.values_mut() {
+        output.path = marked(&output.path, &mark);
+        let name = output.file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        output.file = output.file.with_file_name(marked(name, &mark));
+        if taken.contains(&real(&output.file)) {
+            return Err(PlanError::Taken { path: output.path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The mark of a partial run in the names of its files, such as `select-tone.limit-5`. `None` for a full run.
+fn mark(selection: &Selection, selected: &Selected) -> Option<String> {
+    let stages: BTreeSet<&str> = selection.stages.iter().map(String::as_str).collect();
+    let mut names = stages.into_iter().collect::<Vec<_>>().join("+");
+    if names.len() > LONGEST {
+        names = blake3::hash(names.as_bytes()).to_hex()[..12].to_owned();
+    }
+    let select = (!selected.is_whole()).then(|| format!("select-{names}"));
+    let limit = selection.limit.map(|rows| format!("limit-{rows}"));
+    let marks: Vec<String> = select.into_iter().chain(limit).collect();
+    (!marks.is_empty()).then(|| marks.join("."))
+}
+
+/// Puts `mark` before the extension of the file: `out/tone.csv` becomes `out/tone.limit-5.csv`.
+fn marked(path: &str, mark: &str) -> String {
+    let name = path.rfind(['/', '\\']).map_or(0, |slash| slash + 1);
+    // A point at the beginning of a name begins no extension.
+    let dot = |end: usize| path[name..end].rfind('.').filter(|dot| *dot > 0).map(|dot| name + dot);
+    let Some(last) = dot(path.len()) else { return format!("{path}.{mark}") };
+    let at = if COMPRESSED.contains(&&path[last + 1..]) { dot(last).unwrap_or(last) } else { last };
+    format!("{}.{mark}{}", &path[..at], &path[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::marked;
+
+    #[test]
+    fn the_mark_precedes_the_extension() {
+        let cases = [
+            ("tone.csv", "tone.limit-5.csv"),
+            ("out/tone.parquet", "out/tone.limit-5.parquet"),
+            ("out.d/tone", "out.d/tone.limit-5"),
+            ("a.b/v1.2.jsonl", "a.b/v1.2.limit-5.jsonl"),
+            ("out/tone.csv.gz", "out/tone.limit-5.csv.gz"),
+            ("tone.gz", "tone.limit-5.gz"),
+            (".hidden", ".hidden.limit-5"),
+            ("é/ü.csv", "é/ü.limit-5.csv"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(marked(path, "limit-5"), expected);
+        }
+    }
+}
