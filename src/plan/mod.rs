@@ -102,7 +102,10 @@ impl Plan {
     ) -> Result<Plan, PlanError> {
         let selected = select(&spec, &selection.stages)?;
         let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
-        partial::rename_outputs(&mut spec, selection, &selected)?;
+        let stages = if selected.is_whole() { &[] } else { selection.stages.as_slice() };
+        if let Some(mark) = partial::mark(stages, selection.limit) {
+            partial::rename_outputs(&mut spec, &mark).map_err(|path| PlanError::Taken { path })?;
+        }
         Ok(Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), limit: selection.limit })
     }
 

@@ -2,8 +2,8 @@
 //! a full run.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::{PlanError, Selected, Selection};
 use crate::spec::Spec;
 
 /// The longest list of stages in a file name, in bytes. A longer list becomes a hash.
@@ -11,34 +11,32 @@ const LONGEST: usize = 80;
 /// Extensions of compressed files, which follow the extension of the format.
 const COMPRESSED: [&str; 4] = ["gz", "zst", "bz2", "xz"];
 
-/// Renames the outputs of a partial run.
-pub(super) fn rename_outputs(spec: &mut Spec, selection: &Selection, selected: &Selected) -> Result<(), PlanError> {
-    let Some(mark) = mark(selection, selected) else { return Ok(()) };
-    let real = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+/// Renames the outputs by `mark`. The error is a path that the spec reads or writes itself.
+pub(super) fn rename_outputs(spec: &mut Spec, mark: &str) -> Result<(), String> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let files = spec.sources().flat_map(|(_, source)| source.source.files(&spec.folder).unwrap_or_default());
     let outputs = spec.outputs.values().map(|output| output.file.clone());
     let taken: BTreeSet<_> = files.chain(outputs).map(|file| real(&file)).collect();
     for output in spec.outputs.values_mut() {
-        output.path = marked(&output.path, &mark);
+        output.path = marked(&output.path, mark);
         let name = output.file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        output.file = output.file.with_file_name(marked(name, &mark));
+        output.file = output.file.with_file_name(marked(name, mark));
         if taken.contains(&real(&output.file)) {
-            return Err(PlanError::Taken { path: output.path.clone() });
+            return Err(output.path.clone());
         }
     }
     Ok(())
 }
 
 /// The mark of a partial run in the names of its files, such as `select-tone.limit-5`. `None` for a full run.
-fn mark(selection: &Selection, selected: &Selected) -> Option<String> {
-    let stages: BTreeSet<&str> = selection.stages.iter().map(String::as_str).collect();
-    let mut names = stages.into_iter().collect::<Vec<_>>().join("+");
+pub(super) fn mark(stages: &[String], limit: Option<u64>) -> Option<String> {
+    let mut names =
+        stages.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("+");
     if names.len() > LONGEST {
         names = blake3::hash(names.as_bytes()).to_hex()[..12].to_owned();
     }
-    let select = (!selected.is_whole()).then(|| format!("select-{names}"));
-    let limit = selection.limit.map(|rows| format!("limit-{rows}"));
-    let marks: Vec<String> = select.into_iter().chain(limit).collect();
+    let select = (!names.is_empty()).then(|| format!("select-{names}"));
+    let marks: Vec<String> = select.into_iter().chain(limit.map(|rows| format!("limit-{rows}"))).collect();
     (!marks.is_empty()).then(|| marks.join("."))
 }
 
@@ -54,7 +52,17 @@ fn marked(path: &str, mark: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::marked;
+    use super::{mark, marked};
+
+    #[test]
+    fn a_mark_names_the_stages_in_order_and_is_short() {
+        let mark = |stages: &[&str], limit| mark(&stages.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>(), limit);
+        assert_eq!(mark(&[], None), None);
+        assert_eq!(mark(&[], Some(5)).as_deref(), Some("limit-5"));
+        assert_eq!(mark(&["why", "tone", "why"], Some(5)).as_deref(), Some("select-tone+why.limit-5"));
+        let long: Vec<String> = (0..50).map(|number| format!("stage-{number}")).collect();
+        assert_eq!(mark(&long.iter().map(String::as_str).collect::<Vec<_>>(), None).map(|mark| mark.len()), Some(19));
+    }
 
     #[test]
     fn the_mark_precedes_the_extension() {

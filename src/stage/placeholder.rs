@@ -118,7 +118,7 @@ pub(super) fn constant(
     Some(Diagnostic::error("constant-prompt", context.path.key(key), message).help(help))
 }
 
-/// Returns warnings about a prompt that reads something of the row, but perhaps not all that its author meant.
+/// Returns warnings about a prompt that reads something of the row, but perhaps less than its author meant.
 pub(super) fn doubts(
     context: &BindContext<'_>,
     (prompt, key): (&Bound, &str),

@@ -143,7 +143,7 @@ fn fan_out_split_and_long_name_who_found_a_value() {
     }
     assert_eq!(texts(&wide, "spot_mistral")[1], "Montpelier (two)");
     assert_eq!(texts(&wide, "place")[1], "NaN", "the column itself is a different one");
-    let split = found("models = [\"llama\", \"mistral\"]", true);
+    let split = found("models = [\"llama\", \"mistral\"]\nfanout = false", true);
     assert_eq!(texts(&split, "place")[1], "Montpelier (two)");
     assert_eq!(texts(&split, "when_source")[2], "llama");
     let long = found("models = [\"llama\", \"mistral\"]\nfanout = true\nlayout = \"long\"", true);

@@ -112,6 +112,7 @@ input = "speeches"
 text_column = "speech"
 workers = {workers}
 models = {models_of_stage}
+fanout = false
 prompt = "Summarise: {{{{ text }}}}"
 [outputs.summary]
 input = "summary"

@@ -152,8 +152,8 @@ fn every_layout_has_a_line_for_each_model_and_column() {
         ("models = [\"llama\", \"mistral\"]\nfanout = true", 2 * (30 + 10), [10, 10]),
         ("models = [\"llama\", \"mistral\"]\nfanout = true\nlayout = \"long\"", 2 * (30 + 10), [10, 10]),
         ("models = [\"llama\", \"mistral\"]\nreplicates = 2\nfanout = true", 4 * (30 + 10), [20, 20]),
-        ("models = [\"llama\", \"mistral\"]", 30 + 10, [5, 5]),
-        ("models = [\"llama\", \"mistral\"]\nchunk_size = 3", 30 + 10, [5, 5]),
+        ("models = [\"llama\", \"mistral\"]\nfanout = false", 30 + 10, [5, 5]),
+        ("models = [\"llama\", \"mistral\"]\nfanout = false\nchunk_size = 3", 30 + 10, [5, 5]),
     ] {
         // Mistral always says the same. Every second answer of llama has another label.
         let count: Mutex<HashMap<String, usize>> = Mutex::default();

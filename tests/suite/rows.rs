@@ -107,7 +107,7 @@ fn a_stage_does_not_judge_rows_by_answers_that_failed() {
 #[test]
 fn every_replicate_is_a_row_and_a_call_of_its_own() {
     for (stage, columns, fold) in [
-        ("models = [\"a\", \"b\"]", vec!["replicate", "glad", "tone_model", "tone_error"], 3),
+        ("models = [\"a\", \"b\"]\nfanout = false", vec!["replicate", "glad", "tone_model", "tone_error"], 3),
         (
             "models = [\"a\", \"b\"]\nfanout = true",
             vec!["replicate", "glad_a", "tone_error_a", "glad_b", "tone_error_b"],
@@ -186,5 +186,5 @@ fn the_summary_says_how_many_answers_are_yes_with_an_interval() {
     }
     project.write("pipeline.toml", blind("ollama", &format!("{stage}\nlayout = \"long\"")));
     project.run(&["run", "pipeline.toml", "--select", "tone"]).exits(0).says("glad (a)  1/5").says("glad (b)  5/5");
-    assert_eq!(project.table(OUT).cells("glad")[2], Cell::Bool(true));
+    assert_eq!(project.table("out/tone.select-tone.parquet").cells("glad")[2], Cell::Bool(true));
 }

@@ -387,7 +387,8 @@ fn a_real_small_model_answers_for_a_population_fanned_out() {
 
 #[test]
 fn a_real_small_model_answers_for_a_population_split() {
-    let Some(table) = population("a_real_small_model_answers_for_a_population_split", "memory = true") else { return };
+    let test = "a_real_small_model_answers_for_a_population_split";
+    let Some(table) = population(test, "fanout = false\nmemory = true") else { return };
     assert_eq!((table.len(), table.nulls("talk_error")), (8, 8));
     assert_eq!(table.texts("talk_model")[..3], ["small", "twin", "small"]);
     assert!(
