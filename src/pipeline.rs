@@ -7,17 +7,17 @@ use std::time::Instant;
 
 use crate::document::{Diagnostic, Document};
 use crate::lock::{self, Lock, LockChange, LockFailure, LockKeeper, LockMode, ModelFacts, freshness};
-use crate::models::{Access, ConnectError};
+use crate::models::{Access, ConnectError, Models, asked_models};
 use crate::plan::{Plan, Selection};
-use crate::preview::preview;
+use crate::preview::{Request, preview};
 use crate::provider::Env;
 use crate::report::diagnostics;
 use crate::report::plan::PlanReport;
 use crate::report::summary::RunSummary;
-use crate::run::{self, Progress, Recall, RunError, Stop, StopReason};
+use crate::run::{self, Piloted, Progress, Recall, RunError, Stop, StopReason};
 use crate::spec::load::{self, LoadError};
 use crate::spec::{Spec, StageSpec};
-use crate::store::{Project, RunDir, StageTotals};
+use crate::store::{Ledger, Project, RunDir, StageTotals, StoreError};
 
 /// Why a pipeline did not run, or did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -50,23 +50,54 @@ pub fn load(path: &Path) -> Result<Spec, Error> {
 /// Plans a run of `spec`: its stages, rows and calls, and how many of them the ledger answers. Sends and writes
 /// nothing. `env` reads environment variables.
 pub fn plan(spec: Spec, selection: &Selection, env: Env<'_>) -> Result<PlanReport, Error> {
-    Ok(plan_against(spec, None, selection, 0, env).map_err(PipelineError::from)?)
+    let request = Request { selection: Some(selection), ..Request::default() };
+    Ok(plan_against(spec, None, request, env).map_err(PipelineError::from)?)
 }
 
-/// Plans a run of `spec`, whose lock is `lock`, with the first `render` prompts of each stage. Sends and writes
-/// nothing.
+/// Plans a run of `spec`, whose lock is `lock`. Sends and writes nothing.
 pub(crate) fn plan_against(
     spec: Spec,
     lock: Option<Lock>,
-    selection: &Selection,
-    render: usize,
+    request: Request<'_>,
     env: Env<'_>,
 ) -> Result<PlanReport, RunError> {
     let project = Project::of(&spec.folder);
     let known = lock.as_ref().map(Lock::builds).unwrap_or_default();
-    let preview = preview(spec, selection, &project, Access { env, ledger: None, known: &known }, render)?;
+    let preview = preview(spec, request, &project, Access { env, ledger: None, known: &known })?;
     let stages = freshness(&preview.plan, &preview.outlooks(), &preview.lock, lock, &project);
-    Ok(PlanReport { preview, stages })
+    let is_kept: Vec<bool> = stages.iter().map(|stage| stage.is_kept && !request.fresh).collect();
+    let forecast = preview.forecast(&project, &is_kept)?;
+    Ok(PlanReport { preview, stages, forecast })
+}
+
+/// Sends up to `most` calls of the run, drawn from those that the ledger does not answer, and records them.
+pub(crate) async fn pilot(
+    spec: Spec,
+    lock: Option<Lock>,
+    (selection, most): (&Selection, usize),
+    env: Env<'_>,
+    stop: Stop,
+) -> Result<Piloted, PipelineError> {
+    let project = Project::of(&spec.folder);
+    project.create().map_err(RunError::from)?;
+    let ledger = Ledger::open(&project.ledger()).map_err(StoreError::from).map_err(RunError::from)?;
+    let known = lock.as_ref().map(Lock::builds).unwrap_or_default();
+    let access = Access { env, ledger: Some(&ledger), known: &known };
+    let request = Request { selection: Some(selection), pilot: most, ..Request::default() };
+    let mut preview = preview(spec, request, &project, access)?;
+    let calls = preview.take_pilot(most);
+    if calls.is_empty() {
+        return Ok(Piloted::default());
+    }
+    let plan = preview.plan;
+    let asked = asked_models(&plan);
+    let models = tokio::select! {
+        models = Models::connect(&plan.spec, &asked, access) => models?,
+        () = stop.draining() => {
+            return Err(PipelineError::Stopped(stop.reason().unwrap_or(StopReason::Interrupted)));
+        }
+    };
+    Ok(run::pilot(Arc::new(plan), models, &project, calls, stop).await?)
 }
 
 /// How to run a spec. The default runs all of it and uses the answers in the ledger.

@@ -199,6 +199,11 @@ impl Task {
         self.open().for_each(|(question, _)| question.swap());
     }
 
+    /// The number of answered questions about the member with the most of them.
+    pub(crate) fn asked_count(&self) -> usize {
+        self.members.iter().map(|member| member.asked.len()).max().unwrap_or(0)
+    }
+
     pub(crate) fn open_count(&self) -> usize {
         self.calls.iter().filter(|call| call.question.answer.is_none()).count()
     }

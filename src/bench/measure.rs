@@ -11,8 +11,8 @@ use crate::models::{Models, Target};
 use crate::prompt::Prompt;
 use crate::provider::{Call, CallError, CallErrorKind, Encoded, Level, Measured, Missed, Reply, Sample, Timings};
 use crate::run::Stop;
-use crate::run::call::{Admission, BudgetMeter, Endpoints};
-use crate::spec::Repair;
+use crate::run::call::{Admission, BudgetMeter, Cost, Endpoints};
+use crate::spec::{Budget, Repair};
 
 /// The number of consecutive failures after which a level ends early.
 const BROKEN: u32 = 10;
@@ -45,7 +45,9 @@ pub(crate) async fn measure(
     mut report: impl FnMut(Event<'_>),
 ) -> Vec<ModelBench> {
     let spec = &ready.plan.spec;
-    let (budget, endpoints) = (BudgetMeter::new(spec.budget), Endpoints::new(spec, &models, |_| false));
+    // The ledger does not record these calls, so a total over all runs can't count them.
+    let budget = Budget { total: None, ..spec.budget };
+    let (budget, endpoints) = (BudgetMeter::new(budget, Cost::default()), Endpoints::new(spec, &models, |_| false));
     let admission = Arc::new(Admission::new(&models, budget, endpoints, stop.clone()));
     let models = Arc::new(models);
     let mut measured = Vec::new();

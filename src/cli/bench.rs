@@ -11,6 +11,7 @@ use crate::bench::{BenchRequest, Event, ModelBench, Ready, connect, measure, pre
 use crate::models::Models;
 use crate::pipeline::PipelineError;
 use crate::report::bench::report::{BenchReport, ModelReport, duration};
+use crate::report::money::limit_reached;
 use crate::report::text::{count, printable};
 use crate::run::{Stop, StopReason};
 
@@ -81,9 +82,7 @@ async fn bench(ready: &Ready, format: OutputFormat, terminal: &Terminal) -> Resu
         return Ok(if report.is_complete() { Exit::Ok } else { Exit::Environment });
     };
     terminal.note(&match reason {
-        StopReason::BudgetSpent { what } => {
-            format!("stopped: the next call might use more `{what}` than the budget has left")
-        }
+        StopReason::BudgetSpent { limit } => limit_reached(limit, &report.ready.plan.spec.budget),
         _ => "stopped; the report covers the calls made so far".to_owned(),
     });
     Ok(stopped(&reason))

@@ -10,8 +10,12 @@ use super::runtime::env;
 use super::{Exit, Failure, Terminal, load_spec};
 use crate::pipeline;
 use crate::plan::{Selection, draw};
+use crate::preview::Request;
 
-/// Shows what a run would do: stages, rows, calls, and how many calls the ledger can answer. Sends and writes nothing.
+/// Shows what a run would do and cost: rows, calls, money and time. Sends and writes nothing.
+///
+/// The figures rest on recorded calls where there are some. `fanfold run SPEC --pilot 20` records 20 calls and shows the
+/// plan again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
     /// The spec.
@@ -43,19 +47,19 @@ pub(crate) enum PlanFormat {
 impl Plan {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let selection = Selection { stages: self.select, limit: self.limit };
-        show(&self.spec, &selection, self.render, self.format, terminal)
+        let request = Request { selection: Some(&selection), render: self.render, ..Request::default() };
+        show(&self.spec, request, self.format, terminal)
     }
 }
 
 pub(crate) fn show(
     path: &Path,
-    selection: &Selection,
-    render: usize,
+    request: Request<'_>,
     format: PlanFormat,
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let spec = load_spec(path, terminal)?;
-    let report = pipeline::plan_against(spec, load_lock(path, terminal), selection, render, &env)?;
+    let report = pipeline::plan_against(spec, load_lock(path, terminal), request, &env)?;
     match format {
         PlanFormat::Human => terminal.text(&report.to_string()),
         PlanFormat::Json => write_json(&report, terminal),

@@ -6,6 +6,7 @@ use chrono::Local;
 
 use super::diff::Diff;
 use super::error::advice;
+use super::load::load_lock;
 use super::output::write_json;
 use super::plan::{PlanFormat, show};
 use super::runtime::{block_on, env};
@@ -15,15 +16,18 @@ use crate::inventory::check_files;
 use crate::lock::{Drift, LockChange, LockFailure, LockMode};
 use crate::models::BuildChange;
 use crate::name::listed;
-use crate::pipeline::{Options, Ready, Report, Started};
+use crate::pipeline::{self, Options, Ready, Report, Started};
 use crate::plan::Selection;
+use crate::preview::Request;
 use crate::report::drift;
+use crate::report::money::{limit_reached, question};
 use crate::report::preview::first_rows;
 use crate::report::stop::{alike, alike_help, alike_message, limited_until};
 use crate::report::summary::{announcements, missing_calls};
-use crate::report::text::count;
+use crate::report::text::{count, number};
 use crate::report::wait::line;
 use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
+use crate::spec::Budget;
 
 /// Runs a spec: sends the calls that the ledger cannot answer, and writes the outputs.
 ///
@@ -57,6 +61,13 @@ pub(crate) struct Run {
     /// Format of the summary: text on standard error, or in addition JSON on standard output.
     #[arg(long, value_enum, default_value = "human")]
     format: OutputFormat,
+    /// Send N calls, drawn at random from those to send, record them, show the plan with what they cost, and stop.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(conflicts_with_all = ["replay", "dry_run", "fresh", "locked", "update_lock"])]
+    pilot: Option<u64>,
+    /// Do not ask before calls that cost more than `confirm_above` of the budget.
+    #[arg(short, long)]
+    yes: bool,
     /// Rewrite the lock, even if a model build differs from it.
     #[arg(long, conflicts_with_all = ["locked", "limit", "select"])]
     update_lock: bool,
@@ -72,7 +83,10 @@ impl Run {
         if self.dry_run {
             let json = self.format == OutputFormat::Json;
             let format = if json { PlanFormat::Json } else { PlanFormat::Human };
-            return show(&self.spec, &selection, 0, format, terminal);
+            return show(&self.spec, Request { selection: Some(&selection), ..Request::default() }, format, terminal);
+        }
+        if let Some(calls) = self.pilot {
+            return self.send_pilot(&selection, calls, terminal);
         }
         let recall = match self.replay.as_deref() {
             Some(file) => Recall::Replay(file, self.replay_mode),
@@ -81,11 +95,53 @@ impl Run {
         };
         let options = Options { selection, recall, lock: self.lock_mode() };
         let spec = load_spec(&self.spec, terminal)?;
+        if !self.is_confirmed(spec.budget.confirm_above, &options.selection, terminal)? {
+            terminal.note("nothing was sent");
+            return Ok(Exit::Budget);
+        }
         let notes = check_files(&spec, &env).into_iter().filter(|problem| !problem.is_error());
         notes.for_each(|note| terminal.note(&format!("note: {}", note.message)));
         let ready = Ready::new(spec, &self.spec, &options)?;
         let (report, waits) = block_on(watched(ready, terminal))?;
         self.show(&report, &waits, terminal)
+    }
+
+    /// Asks whether to send calls that are expected to cost more than `most` US dollars, if there is a terminal.
+    fn is_confirmed(&self, most: Option<f64>, selection: &Selection, terminal: &Terminal) -> Result<bool, Failure> {
+        let Some(most) = most.filter(|_| terminal.can_ask() && !self.yes) else { return Ok(true) };
+        if self.replay.is_some() && self.replay_mode == ReplayMode::Only {
+            return Ok(true);
+        }
+        let request = Request { selection: Some(selection), fresh: self.fresh, ..Request::default() };
+        let spec = load_spec(&self.spec, terminal)?;
+        let plan = pipeline::plan_against(spec, load_lock(&self.spec, terminal), request, &env)?;
+        Ok(question(&plan.forecast.amounts(), most).is_none_or(|question| terminal.ask(&question)))
+    }
+
+    fn send_pilot(&self, selection: &Selection, calls: u64, terminal: &Terminal) -> Result<Exit, Failure> {
+        let spec = load_spec(&self.spec, terminal)?;
+        let budget = spec.budget;
+        let lock = load_lock(&self.spec, terminal);
+        let stop = Stop::default();
+        let piloted = block_on(async {
+            let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
+            let piloted = pipeline::pilot(spec, lock, (selection, calls as usize), &env, stop.clone()).await;
+            signals.abort();
+            Ok(piloted?)
+        })?;
+        let sent = piloted.answered + piloted.failed.len() as u64;
+        let failed = piloted
+            .failed
+            .first()
+            .map_or(String::new(), |first| format!(", {} failed: {first}", number(piloted.failed.len() as u64)));
+        terminal.note(&format!("pilot: {} sent{failed}", count(sent, "call")));
+        if let Some(reason) = &piloted.stopped {
+            return Err(self.stopped(reason, &budget));
+        }
+        let json = self.format == OutputFormat::Json;
+        let format = if json { PlanFormat::Json } else { PlanFormat::Human };
+        show(&self.spec, Request { selection: Some(selection), ..Request::default() }, format, terminal)?;
+        Ok(if piloted.answered == 0 && sent > 0 { Exit::Failed } else { Exit::Ok })
     }
 
     fn lock_mode(&self) -> LockMode {
@@ -105,7 +161,7 @@ impl Run {
             if matches!(reason, StopReason::Interrupted | StopReason::Terminated) {
                 waits.iter().for_each(|wait| terminal.note(&format!("when it was stopped: {wait}")));
             }
-            return Err(self.stopped(reason));
+            return Err(self.stopped(reason, &report.plan.spec.budget));
         }
         let rows = first_rows(&report.plan, &report.folder, terminal.width());
         rows.iter().for_each(|rows| terminal.note(rows));
@@ -163,7 +219,7 @@ impl Run {
         ))
     }
 
-    fn stopped(&self, reason: &StopReason) -> Failure {
+    fn stopped(&self, reason: &StopReason, budget: &Budget) -> Failure {
         let failure = |message: String| Failure::new(stopped(reason), message);
         let (why, failure) = match reason {
             StopReason::NotRecorded { count, first } => return self.not_recorded(*count, first),
@@ -181,6 +237,7 @@ impl Run {
                 let help = alike_help(error.kind, first);
                 (alike(first), failure(alike_message(first, error)).help_if(help))
             }
+            StopReason::BudgetSpent { limit } => (limit_reached(*limit, budget), Failure::shown(stopped(reason))),
             reason => (stopped_by(reason), Failure::shown(stopped(reason))),
         };
         failure.note(format!("{why}; every finished call is kept. To continue: {}", self.again()))
@@ -266,9 +323,6 @@ fn stopped_by(reason: &StopReason) -> String {
             format!(
                 "stopped: {failed} rows of stage `{stage}` failed, more than the {allowed} that `max_failed` allows"
             )
-        }
-        StopReason::BudgetSpent { what } => {
-            format!("stopped: the next call might use more `{what}` than the budget has left")
         }
         _ => "stopped".to_owned(),
     }

@@ -7,7 +7,7 @@ use super::runtime::env;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::lock::committed_counts;
 use crate::pipeline;
-use crate::plan::Selection;
+use crate::preview::Request;
 use crate::report::plan::PlanReport;
 use crate::report::status::StatusReport;
 use crate::store::{Ledger, Manifest, Project, RunDir, State};
@@ -30,7 +30,7 @@ impl Status {
         let spec = load_spec(&self.spec, terminal)?;
         let lock = load_lock(&self.spec, terminal);
         let project = Project::of(&spec.folder);
-        let PlanReport { preview, stages } = pipeline::plan_against(spec, lock, &Selection::default(), 0, &env)?;
+        let PlanReport { preview, stages, .. } = pipeline::plan_against(spec, lock, Request::default(), &env)?;
         let dir = RunDir::new(project.run(&preview.plan.run_name()));
         let (answers, failed_calls) = match project.ledger() {
             path if path.exists() => Ledger::open(&path)?.count()?,

@@ -41,6 +41,19 @@ impl Terminal {
         Terminal { color, live }
     }
 
+    /// Whether a person can answer a question.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.live && std::io::stdin().is_terminal()
+    }
+
+    /// Asks a question. Every answer but `y` or `yes` is a no.
+    pub(crate) fn ask(&self, question: &str) -> bool {
+        let _ = write!(std::io::stderr().lock(), "{}", printable(question));
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+
     pub(crate) fn width(&self) -> usize {
         terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
     }

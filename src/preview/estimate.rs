@@ -1,10 +1,13 @@
 //! Estimates: counts the calls of a stage about some rows, and answers them from the ledger.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
+use super::unknown::{Unknown, read_by};
+use super::volume::{OpenCall, Sample, Volume, bytes};
 use crate::ask::{
     Fate, Finished, FirstRound, Keys, Next, OutputSlot, Question, Respondent, Task, TaskContext, Terms, answered_by,
     answers, by_pack, columns, fates, tasks,
@@ -17,7 +20,7 @@ use crate::spec::{Overflow, StageSpec};
 use crate::store::{Key, Ledger, LedgerError};
 use crate::table::{Cutter, Row};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct StageEstimate {
     pub(crate) from_ledger: u64,
     pub(crate) skipped: u64,
@@ -27,7 +30,14 @@ pub(crate) struct StageEstimate {
     pub(crate) calls: u64,
     pub(crate) packs: Packs,
     pub(crate) bytes: PromptBytes,
+    /// The calls to each model, in the order of the stage's models.
+    pub(crate) volumes: Vec<Volume>,
+    /// Texts of the first prompts, to measure how many bytes a token has.
+    pub(crate) sample: String,
 }
+
+/// The most bytes of sampled prompts.
+const SAMPLE: usize = 64 << 10;
 
 pub(crate) struct Rendered {
     pub(crate) stage: String,
@@ -45,19 +55,26 @@ pub(crate) struct StageRows<'a> {
     pub(crate) first: u64,
     /// `None` if the models are unknown.
     pub(crate) models: Option<&'a Models>,
+    pub(crate) unknown: &'a Unknown,
 }
 
 impl StageRows<'_> {
-    /// The number of answers about a row that need a call: a prompt that exceeds the context is not sent.
-    fn asked(&self, row: Row<'_>, prompts: &Result<Vec<Prompt>, Failure>) -> usize {
-        let (stage, width) = (self.stage, self.stage.width());
-        let (Some(models), Ok([first, ..])) = (self.models, prompts.as_deref()) else { return width };
-        let is_sent = |place: &usize| {
-            let target = models.target(stage.models[routing::model_of(stage, row.number(), *place)]);
-            let has_other_way = stage.overflow == Overflow::TruncateMiddle || !target.fallback.is_empty();
-            has_other_way || target.context_size().exceeded_by(&first.messages).is_none()
-        };
-        (0..width).filter(is_sent).count()
+    fn model_of(&self, row: Row<'_>, place: usize) -> usize {
+        routing::model_of(self.stage, row.number(), place)
+    }
+
+    /// Whether a prompt to the model (by its index in the stage) is sent. A prompt that exceeds the context is not.
+    fn is_sent(&self, model: usize, prompt: &Prompt) -> bool {
+        let Some(models) = self.models else { return true };
+        let target = models.target(self.stage.models[model]);
+        let has_other_way = self.stage.overflow == Overflow::TruncateMiddle || !target.fallback.is_empty();
+        has_other_way || target.context_size().exceeded_by(&prompt.messages).is_none()
+    }
+
+    /// The models of the answers about a row that need a call, by their indices in the stage.
+    fn asked(&self, row: Row<'_>, prompts: &[Prompt]) -> Vec<usize> {
+        let models = (0..self.stage.width()).map(|place| self.model_of(row, place));
+        models.filter(|model| prompts.first().is_none_or(|first| self.is_sent(*model, first))).collect()
     }
 }
 
@@ -76,39 +93,54 @@ pub(crate) struct StageState {
     pub(crate) rendered: Vec<Rendered>,
     /// Cuts the rows into packs; also the number of the next row. `None` once a row is unknown.
     pub(crate) packs: Option<(Cutter, u64)>,
+    /// The unknown columns of the rows in packs. The stage does not read them.
+    pub(crate) unread: BTreeSet<usize>,
+    /// The sample of calls for a pilot.
+    pub(crate) pilot: Option<Sample>,
 }
 
 impl StageState {
     pub(crate) fn new(stage: &StageSpec) -> Self {
         StageState {
-            estimate: StageEstimate::default(),
+            estimate: StageEstimate {
+                volumes: vec![Volume::default(); stage.models.len()],
+                ..StageEstimate::default()
+            },
             digest: Some(PromptDigest::default()),
             rendered: Vec::new(),
             packs: Some((Cutter::new(stage.rows_per_prompt as usize), 0)),
+            unread: BTreeSet::new(),
+            pilot: None,
         }
     }
 
-    /// Keeps up to `render` prompts. Returns the output rows if `recall` answers all calls.
+    /// Keeps up to `render` prompts. Returns the output rows and their unknown cells.
     pub(crate) fn estimate(
         &mut self,
         rows: StageRows<'_>,
         recall: Option<Recall<'_>>,
         render: usize,
-    ) -> Result<Option<RecordBatch>, LedgerError> {
-        let StageRows { stage, batch, first, .. } = rows;
+    ) -> Result<Option<(RecordBatch, Unknown)>, LedgerError> {
+        let StageRows { stage, batch, first, unknown, .. } = rows;
         let width = stage.width();
+        let waits = unknown.rows(&read_by(stage));
         let mut slots: Vec<Option<OutputSlot<'_>>> = (0..batch.num_rows() * width).map(|_| None).collect();
         let mut rounds: Vec<FirstRound> = Vec::new();
         let mut render = render.saturating_sub(self.rendered.len());
         for (i, fate) in fates(stage, batch, first).iter().enumerate() {
             let row = Row::new(batch, i, first);
+            if waits.as_ref().is_some_and(|waits| waits[i]) {
+                self.wait(rows, row);
+                continue;
+            }
             let most = if *fate == Fate::Asked { stage.stage.most_prompts(row) } else { 0 };
             if most == 0 {
                 self.unasked(stage, row, fate, &mut slots[i * width..(i + 1) * width]);
                 continue;
             }
             let prompts = stage.stage.ask.prompts(row, &[]);
-            self.estimate.calls += rows.asked(row, &prompts) as u64 * most;
+            let asked = rows.asked(row, prompts.as_deref().unwrap_or_default());
+            self.estimate.calls += asked.len() as u64 * most;
             if let Some(digest) = &mut self.digest {
                 digest.asked(&prompts);
             }
@@ -118,20 +150,76 @@ impl StageState {
             }
             let Ok(prompts) = prompts else { continue };
             if !stage.packs() {
-                prompts.iter().for_each(|prompt| self.estimate.bytes.add(prompt));
+                prompts.iter().for_each(|prompt| self.estimate.measure(prompt));
+                if recall.is_none() {
+                    asked.iter().for_each(|model| self.estimate.volumes[*model].ask_rounds(&prompts, most));
+                }
             }
             if stage.packs() || recall.is_some() {
                 rounds.push((i, prompts.into_iter().map(Arc::new).collect()));
             }
         }
         if stage.packs() {
-            self.estimate.packs.add(stage, &mut rounds, &mut self.estimate.bytes);
+            self.pack(rows, &mut rounds, recall.is_some());
         }
         if let Some(recall) = recall {
-            self.estimate.from_ledger += recall.answer(rows, rounds, &mut slots)?;
+            self.estimate.from_ledger += recall.answer(rows, rounds, &mut slots, self)?;
         }
-        let slots: Option<Vec<_>> = slots.into_iter().collect();
-        Ok(slots.and_then(|slots| columns(stage, batch, &slots).ok()))
+        Ok(output(rows, slots))
+    }
+
+    /// Counts a row whose prompts depend on unknown cells. Their sizes are those with nothing in these cells.
+    fn wait(&mut self, rows: StageRows<'_>, row: Row<'_>) {
+        self.digest = None;
+        self.estimate.unknown += 1;
+        let most = rows.stage.stage.most_prompts(row);
+        let prompts = rows.stage.stage.ask.prompts(row, &[]).unwrap_or_default();
+        for place in 0..rows.stage.width() {
+            let volume = &mut self.estimate.volumes[rows.model_of(row, place)];
+            match prompts.is_empty() {
+                true => volume.ask_unknown(most),
+                false => volume.ask_rounds(&prompts, most),
+            }
+        }
+    }
+
+    /// Counts the packs of some rows and their prompts; also as calls if the ledger is not read.
+    fn pack(&mut self, rows: StageRows<'_>, rounds: &mut [FirstRound], is_recalled: bool) {
+        let StageRows { stage, batch, first, .. } = rows;
+        for pack in by_pack(stage, rounds) {
+            let row = Row::new(batch, pack[0].0, first);
+            for prompt in self.estimate.packs.add(pack) {
+                self.estimate.measure(&prompt);
+                let later = stage.stage.info.most_prompts;
+                for place in (0..stage.width()).filter(|_| !is_recalled) {
+                    let volume = &mut self.estimate.volumes[rows.model_of(row, place)];
+                    volume.ask_rounds(std::slice::from_ref(&*prompt), later);
+                }
+            }
+        }
+    }
+
+    /// Counts the open questions of a task as calls to send, and the prompts that may follow them.
+    fn send(&mut self, rows: StageRows<'_>, task: &mut Task) {
+        let StageRows { stage, batch, first, .. } = rows;
+        let (who, asked) = (task.who, task.asked_count());
+        let (mut row, mut prompts) = (None, Vec::new());
+        for (question, of) in task.open() {
+            row.get_or_insert(of);
+            prompts.push(question.prompt.clone());
+        }
+        prompts.retain(|prompt| rows.is_sent(who.model, prompt));
+        let (Some(row), Some(last)) = (row, prompts.last()) else { return };
+        let most = match stage.packs() {
+            true => stage.stage.info.most_prompts,
+            false => stage.stage.most_prompts(Row::new(batch, row, first)),
+        };
+        let volume = &mut self.estimate.volumes[who.model];
+        prompts.iter().for_each(|prompt| volume.ask(prompt, 1));
+        volume.ask(last, most.saturating_sub((asked + prompts.len()) as u64));
+        if let Some(pilot) = &mut self.pilot {
+            prompts.iter().for_each(|prompt| pilot.offer(|| OpenCall { who, prompt: prompt.clone() }));
+        }
     }
 
     fn unasked<'a>(&mut self, stage: &'a StageSpec, row: Row<'_>, fate: &Fate, slots: &mut [Option<OutputSlot<'a>>]) {
@@ -153,6 +241,28 @@ impl StageState {
             });
         }
     }
+}
+
+impl StageEstimate {
+    fn measure(&mut self, prompt: &Prompt) {
+        self.bytes.add(prompt);
+        if self.sample.len() < SAMPLE {
+            prompt.messages.iter().for_each(|message| self.sample.push_str(&message.content));
+        }
+    }
+}
+
+/// The output rows. The cells of unknown answers are empty.
+fn output<'a>(rows: StageRows<'a>, slots: Vec<Option<OutputSlot<'a>>>) -> Option<(RecordBatch, Unknown)> {
+    let StageRows { stage, batch, first, unknown, .. } = rows;
+    let width = stage.width();
+    let open: Vec<bool> = slots.chunks(width).map(|slots| slots.iter().any(Option::is_none)).collect();
+    let slot = |(i, slot): (usize, Option<OutputSlot<'a>>)| {
+        let empty = || stage.stage.ask.unanswered(Row::new(batch, i / width, first), &[]);
+        slot.unwrap_or_else(|| OutputSlot { cells: empty(), who: None, failure: None })
+    };
+    let slots: Vec<_> = slots.into_iter().enumerate().map(slot).collect();
+    Some((columns(stage, batch, &slots).ok()?, unknown.after(stage, &open)))
 }
 
 fn rendered(stage: &StageSpec, row: Row<'_>, prompts: &Result<Vec<Prompt>, Failure>) -> Vec<Rendered> {
@@ -179,20 +289,22 @@ impl Keys for ModelKeys<'_> {
 }
 
 impl<'a> Recall<'a> {
-    /// Answers the questions about rows from the ledger and fills their slots. Returns how many calls the ledger
-    /// answers.
+    /// Answers the questions about rows from the ledger, fills their slots, and counts the calls to send. Returns how
+    /// many calls the ledger answers.
     fn answer(
         self,
-        StageRows { stage, batch, first, .. }: StageRows<'a>,
+        rows: StageRows<'a>,
         mut rounds: Vec<FirstRound>,
         slots: &mut [Option<OutputSlot<'a>>],
+        state: &mut StageState,
     ) -> Result<u64, LedgerError> {
+        let StageRows { stage, batch, first, .. } = rows;
         let keys = ModelKeys { stage, models: self.models };
         let context = TaskContext::new(stage, &keys, batch, first);
         let mut open = tasks(stage, &context, &mut rounds, &HashSet::new());
         let mut calls = 0;
         while !open.is_empty() {
-            self.look_up(stage, &mut open)?;
+            self.look_up(stage, &mut open, &mut state.estimate.volumes)?;
             open.retain_mut(|task| {
                 let model = task.who.model;
                 let result = task.step(&context, |result| {
@@ -207,6 +319,7 @@ impl<'a> Recall<'a> {
                 calls += result.known;
                 if result.next == Next::Ask {
                     calls += task.known_count();
+                    state.send(rows, task);
                 }
                 result.next == Next::LookUp
             });
@@ -214,27 +327,35 @@ impl<'a> Recall<'a> {
         Ok(calls)
     }
 
-    fn look_up(&self, stage: &StageSpec, tasks: &mut [Task]) -> Result<(), LedgerError> {
+    fn look_up(&self, stage: &StageSpec, tasks: &mut [Task], volumes: &mut [Volume]) -> Result<(), LedgerError> {
         let open = tasks.iter_mut().flat_map(|task| {
             let model = task.who.model;
             task.open().map(move |(question, _)| (question, model))
         });
-        self.find(stage, open.collect())?;
+        self.find(stage, open.collect(), volumes)?;
         let older = tasks.iter_mut().flat_map(|task| {
             let model = task.who.model;
             task.open_older().map(move |(question, _)| (question, model))
         });
-        let found = self.find(stage, older.collect());
+        let found = self.find(stage, older.collect(), volumes);
         tasks.iter_mut().for_each(Task::settle);
         found
     }
 
-    fn find(&self, stage: &StageSpec, questions: Vec<(&mut Question, usize)>) -> Result<(), LedgerError> {
+    fn find(
+        &self,
+        stage: &StageSpec,
+        questions: Vec<(&mut Question, usize)>,
+        volumes: &mut [Volume],
+    ) -> Result<(), LedgerError> {
         let keys: Vec<Key> = questions.iter().map(|(question, _)| question.key).collect();
         for ((question, model), record) in questions.into_iter().zip(self.ledger.find_since(&keys, self.since)?) {
             let target = self.models.target(stage.models[model]);
             let terms = Terms::new(stage, &target.fallback, target.context_size());
             question.answer = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt, &terms));
+            if let Some(known) = &question.answer {
+                volumes[model].known(&question.prompt, &known.record);
+            }
         }
         Ok(())
     }
@@ -286,27 +407,23 @@ pub(crate) struct Packs {
 }
 
 impl Packs {
-    /// Adds the packs of some rows to the count, and their prompts to `all`.
-    pub(crate) fn add(&mut self, stage: &StageSpec, rows: &mut [FirstRound], all: &mut PromptBytes) {
-        for rows in by_pack(stage, rows) {
-            self.count += 1;
-            let mut alike: Vec<Vec<&Prompt>> = Vec::new();
-            for prompt in rows.iter().flat_map(|(_, prompts)| prompts) {
-                self.single_bytes += bytes(prompt);
-                match alike.iter_mut().find(|others| together(others[0], prompt)) {
-                    Some(others) => others.push(prompt),
-                    None => alike.push(vec![prompt]),
-                }
-            }
-            for prompts in alike {
-                if let [one] = prompts.as_slice() { all.add(one) } else { all.add(&pack(&prompts, PackForm::List)) }
+    /// Counts a pack of rows. Returns its prompts for one answer about each row.
+    fn add<'a>(&mut self, rows: &'a [FirstRound]) -> Vec<Cow<'a, Prompt>> {
+        self.count += 1;
+        let mut alike: Vec<Vec<&Prompt>> = Vec::new();
+        for prompt in rows.iter().flat_map(|(_, prompts)| prompts) {
+            self.single_bytes += bytes(prompt);
+            match alike.iter_mut().find(|others| together(others[0], prompt)) {
+                Some(others) => others.push(prompt),
+                None => alike.push(vec![prompt]),
             }
         }
+        let packed = |prompts: Vec<&'a Prompt>| match prompts.as_slice() {
+            [one] => Cow::Borrowed(*one),
+            several => Cow::Owned(pack(several, PackForm::List)),
+        };
+        alike.into_iter().map(packed).collect()
     }
-}
-
-fn bytes(prompt: &Prompt) -> u64 {
-    prompt.messages.iter().map(|message| message.content.len() as u64).sum()
 }
 
 #[cfg(test)]

@@ -7,10 +7,13 @@ use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
 use super::estimate::{Recall, Rendered, StageEstimate, StageRows, StageState};
+use super::unknown::{Unknown, read_by};
+use super::volume::{OpenCall, Sample, ask_about_unknown};
 use crate::lock::{Lock, ModelFacts, Prompts, before};
 use crate::models::Models;
 use crate::plan::scan::scan;
 use crate::plan::{Plan, PlanError, Selection, sources_read};
+use crate::random::Streams;
 use crate::run::{PartTables, RunError, batch_rows, carry_out};
 use crate::source::{SourceError, content};
 use crate::spec::TableId;
@@ -23,12 +26,16 @@ pub(crate) struct Options<'a> {
     pub(crate) leaves: bool,
     /// The models, if their contexts are known.
     pub(crate) models: Option<&'a Models>,
+    /// The size of the sample of calls to send, for each stage.
+    pub(crate) pilot: usize,
 }
 
 pub(crate) struct Followed {
     pub(crate) plan: Plan,
     pub(crate) estimates: Vec<StageEstimate>,
     pub(crate) rendered: Vec<Rendered>,
+    /// The sampled calls of each stage.
+    pub(crate) pilot: Vec<(TableId, Vec<OpenCall>)>,
     /// The prompts and schemas of the stages, if they do not depend on unknown answers.
     prompts: Vec<(TableId, Prompts)>,
 }
@@ -49,7 +56,13 @@ pub(crate) fn follow(
     recall: Option<Recall<'_>>,
     options: Options<'_>,
 ) -> Result<Followed, RunError> {
-    let stages = plan.stages().map(|id| (id, StageState::new(plan.spec.stage(id)))).collect();
+    let state = |id| {
+        let stage = plan.spec.stage(id);
+        let streams = Streams::new(plan.spec.seed.unwrap_or_default(), &["pilot", stage.name.as_str()]);
+        let pilot = (options.pilot > 0).then(|| Sample::new(options.pilot, streams.of(0)));
+        (id, StageState { pilot, ..StageState::new(stage) })
+    };
+    let stages = plan.stages().map(state).collect();
     let mut follower = Follower { plan: &plan, recall, options, stages, retained: Retained::new(&plan)? };
     let mut facts = HashMap::new();
     for i in sources_read(&plan.spec, &plan.selected) {
@@ -59,7 +72,7 @@ pub(crate) fn follow(
         let mut first = 0;
         let mut failed = None;
         let found = scan(source, &plan.spec.folder, content, selection.limit, |batch| {
-            let followed = follower.follow(i, &batch, first);
+            let followed = follower.follow(i, &batch, first, &Unknown::default());
             first += batch.num_rows() as u64;
             followed.map_err(|error| SourceError::new(failed.insert(error).to_string()))
         });
@@ -70,14 +83,15 @@ pub(crate) fn follow(
     }
     follower.flush()?;
     let transformed = follower.transform()?;
-    let (mut estimates, mut rendered, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut estimates, mut rendered, mut prompts, mut pilot) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (id, stage) in follower.stages {
+        pilot.extend(stage.pilot.map(|sample| (id, sample.calls)));
         estimates.push(stage.estimate);
         rendered.extend(stage.rendered);
         prompts.extend(stage.digest.map(|digest| (id, digest.finish())));
     }
     let plan = Plan { transformed, sources: facts, ..plan };
-    Ok(Followed { plan, estimates, rendered, prompts })
+    Ok(Followed { plan, estimates, rendered, pilot, prompts })
 }
 
 struct Follower<'a> {
@@ -116,7 +130,7 @@ impl Follower<'_> {
             let rows = made.table.read(0, made.table.rows(), batch_rows(&made.table)).map_err(StoreError::from)?;
             for batch in rows {
                 let batch = batch.map_err(StoreError::from)?;
-                self.follow(i, &batch, first)?;
+                self.follow(i, &batch, first, &Unknown::default())?;
                 first += batch.num_rows() as u64;
             }
             self.flush()?;
@@ -126,19 +140,25 @@ impl Follower<'_> {
     }
 
     /// Follows `batch`, the rows of `input` from number `first` on, through the stages that read it.
-    fn follow(&mut self, input: TableId, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
-        if let Some(writer) = self.retained.open.get_mut(&input) {
-            writer.write(batch.clone(), None)?;
+    fn follow(&mut self, input: TableId, batch: &RecordBatch, first: u64, unknown: &Unknown) -> Result<(), StoreError> {
+        match self.retained.open.get_mut(&input) {
+            Some(writer) if unknown.is_empty() => writer.write(batch.clone(), None)?,
+            // A transform needs all cells of its rows.
+            _ => drop(self.retained.open.remove(&input)),
         }
         for i in self.plan.stages() {
-            if self.plan.spec.stage(i).input != input {
+            let stage = self.plan.spec.stage(i);
+            if stage.input != input {
                 continue;
             }
-            if !self.plan.spec.stage(i).packs() {
-                self.pass(i, batch, first)?;
+            if !stage.packs() {
+                self.pass(i, batch, first, unknown)?;
                 continue;
             }
-            match self.state(i).packs.as_mut().map(|(cutter, _)| cutter.push(batch.clone())) {
+            let reads_unknown = unknown.rows(&read_by(stage)).is_some();
+            let state = self.state(i);
+            state.unread.extend(unknown.columns());
+            match state.packs.as_mut().filter(|_| !reads_unknown).map(|(cutter, _)| cutter.push(batch.clone())) {
                 Some(Ok(None)) => {}
                 Some(Ok(Some(packs))) => self.pass_next(i, &packs)?,
                 // The row number is unknown, or a column would be too long.
@@ -159,20 +179,23 @@ impl Follower<'_> {
     }
 
     fn pass_next(&mut self, stage: TableId, batch: &RecordBatch) -> Result<(), StoreError> {
-        let Some((_, next)) = &mut self.state(stage).packs else { return Ok(()) };
+        let state = self.state(stage);
+        let unknown = Unknown::whole(&state.unread, batch.num_rows());
+        let Some((_, next)) = &mut state.packs else { return Ok(()) };
         let first = *next;
         *next += batch.num_rows() as u64;
-        self.pass(stage, batch, first)
+        self.pass(stage, batch, first, &unknown)
     }
 
-    fn pass(&mut self, stage: TableId, batch: &RecordBatch, first: u64) -> Result<(), StoreError> {
-        let rows = StageRows { stage: self.plan.spec.stage(stage), batch, first, models: self.options.models };
+    fn pass(&mut self, stage: TableId, batch: &RecordBatch, first: u64, unknown: &Unknown) -> Result<(), StoreError> {
+        let models = self.options.models;
+        let rows = StageRows { stage: self.plan.spec.stage(stage), batch, first, models, unknown };
         let render = self.options.render;
         let recall = self.recall.filter(|_| self.options.leaves || self.is_read(stage));
         let output = self.state(stage).estimate(rows, recall, render)?;
         let fold = rows.stage.answers.fold();
         match output {
-            Some(output) => self.follow(stage, &output, first * fold)?,
+            Some((output, unknown)) => self.follow(stage, &output, first * fold, &unknown)?,
             None => self.wait(stage, batch.num_rows() as u64 * fold),
         }
         Ok(())
@@ -194,7 +217,9 @@ impl Follower<'_> {
         let rows = rows + held.map_or(0, |held| held.num_rows() as u64);
         state.estimate.unknown += rows;
         state.digest = None;
-        self.wait(stage, rows * self.plan.spec.stage(stage).answers.fold());
+        let spec = self.plan.spec.stage(stage);
+        ask_about_unknown(&mut self.state(stage).estimate.volumes, spec, rows);
+        self.wait(stage, rows * spec.answers.fold());
     }
 
     fn is_read(&self, stage: TableId) -> bool {

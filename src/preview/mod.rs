@@ -4,49 +4,70 @@
 
 mod estimate;
 mod follow;
+mod forecast;
+mod unknown;
+mod volume;
 
 use estimate::Recall;
 use follow::{Followed, Options, follow};
+use volume::OpenCall;
 
 use crate::lock::{Lock, ModelFacts, Outlook};
 use crate::models::{Access, KnownBuild, Models, asked_models};
 use crate::plan::{Plan, Selection, select};
-use crate::run::{RunError, fresh_since, unread};
-use crate::spec::Spec;
+use crate::run::{PilotCall, RunError, earlier_cost, fresh_since, unread};
+use crate::spec::{Spec, TableId};
 use crate::store::{Ledger, Manifest, Project, RunDir, StoreError};
 
 pub(crate) use estimate::{Rendered, StageEstimate};
+pub(crate) use forecast::{Amounts, Basis, Forecast, ModelForecast, Origin, Range, StageForecast};
+
+/// What to look at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Request<'a> {
+    pub(crate) selection: Option<&'a Selection>,
+    /// The number of prompts to render, for each stage that reads a source.
+    pub(crate) render: usize,
+    /// The number of calls to sample, for each stage.
+    pub(crate) pilot: usize,
+    /// Whether recorded answers do not count, since all calls are repeated.
+    pub(crate) fresh: bool,
+}
 
 pub(crate) struct Preview {
     pub(crate) plan: Plan,
     pub(crate) stages: Vec<StageEstimate>,
     pub(crate) rendered: Vec<Rendered>,
     pub(crate) lock: Lock,
+    /// The sampled calls of each stage.
+    pilot: Vec<(TableId, Vec<OpenCall>)>,
 }
 
-/// Plans `spec` and looks up its calls. Renders the first `render` prompts of every stage that reads a source.
+/// Plans `spec` and looks up its calls.
 pub(crate) fn preview(
     spec: Spec,
-    selection: &Selection,
+    request: Request<'_>,
     project: &Project,
     access: Access<'_>,
-    render: usize,
 ) -> Result<Preview, RunError> {
+    let Request { selection, render, pilot, fresh } = request;
+    let all = Selection::default();
+    let selection = selection.unwrap_or(&all);
     let ledger = open(project)?;
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let dir = RunDir::new(project.run(&plan.run_name()));
-    let since = fresh_since(&dir).unwrap_or(i64::MIN);
+    let since = if fresh { i64::MAX } else { fresh_since(&dir).unwrap_or(i64::MIN) };
     let last = Manifest::read(&dir).as_ref().map(KnownBuild::all_of_run).unwrap_or_default();
     let known = [access.known, &last].concat();
     // A client that can't be made (an unset address) is an error in a run. Here it only makes the answers unknown.
     let access = Access { env: access.env, ledger: ledger.as_ref(), known: &known };
     let models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
     let recall = recall(models.as_ref(), ledger.as_ref(), since);
-    let followed = follow(plan, selection, recall, Options { render, leaves: true, models: models.as_ref() })?;
+    let followed = follow(plan, selection, recall, Options { render, leaves: true, models: models.as_ref(), pilot })?;
     let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
-    let Followed { plan, estimates: stages, rendered, .. } = followed;
-    Ok(Preview { plan, stages, rendered, lock })
+    let Followed { plan, estimates: stages, rendered, pilot, .. } = followed;
+    Ok(Preview { plan, stages, rendered, lock, pilot })
 }
 
 /// Prompts that depend on answers use those of the builds in `lock`.
@@ -63,8 +84,8 @@ pub(crate) fn now(
         models
     });
     let recall = recall(models.as_ref(), ledger.as_ref(), i64::MIN);
-    let followed =
-        follow(plan, &Selection::default(), recall, Options { render: 0, leaves: false, models: models.as_ref() })?;
+    let options = Options { render: 0, leaves: false, models: models.as_ref(), pilot: 0 };
+    let followed = follow(plan, &Selection::default(), recall, options)?;
     let now = followed.lock(&facts);
     Ok((followed.plan, now))
 }
@@ -79,6 +100,33 @@ fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: i64
 }
 
 impl Preview {
+    /// Takes up to `most` of the sampled calls, from the stages in turn.
+    pub(crate) fn take_pilot(&mut self, most: usize) -> Vec<PilotCall> {
+        let mut stages = std::mem::take(&mut self.pilot);
+        let mut calls = Vec::new();
+        while calls.len() < most && stages.iter().any(|(_, sampled)| !sampled.is_empty()) {
+            for (stage, sampled) in &mut stages {
+                let call = sampled.pop().filter(|_| calls.len() < most);
+                calls.extend(call.map(|OpenCall { who, prompt }| PilotCall { stage: *stage, who, prompt }));
+            }
+        }
+        calls
+    }
+
+    /// What the calls to send will cost. `is_kept` says for each stage whether its rows are kept, so that it sends none.
+    pub(crate) fn forecast(&self, project: &Project, is_kept: &[bool]) -> Result<Forecast, StoreError> {
+        let (spec, ledger) = (&self.plan.spec, open(project)?);
+        let mut stages = Vec::new();
+        for ((id, estimate), is_kept) in self.plan.stages().zip(&self.stages).zip(is_kept) {
+            stages.push(StageForecast::new(spec, spec.stage(id), estimate, (*is_kept, ledger.as_ref()))?);
+        }
+        let earlier = match &ledger {
+            Some(ledger) if spec.budget.total.is_some() => Some(earlier_cost(spec, ledger)?),
+            _ => None,
+        };
+        Ok(Forecast { stages, earlier })
+    }
+
     pub(crate) fn outlooks(&self) -> Vec<Outlook> {
         let outlook = |(at, known): (usize, &StageEstimate)| Outlook {
             calls: self.calls(at),
@@ -89,7 +137,7 @@ impl Preview {
     }
 
     pub(crate) fn calls(&self, at: usize) -> u64 {
-        let (Some(stage), known) = (self.plan.stages().nth(at), self.stages[at]) else { return 0 };
+        let (Some(stage), known) = (self.plan.stages().nth(at), &self.stages[at]) else { return 0 };
         let stage = self.plan.spec.stage(stage);
         let each = stage.width() as u64 * stage.stage.info.most_prompts;
         match stage.packs() {
@@ -103,6 +151,6 @@ impl Preview {
 pub(crate) fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
-    let followed = follow(plan, selection, None, Options { render: most, leaves: false, models: None })?;
+    let followed = follow(plan, selection, None, Options { render: most, leaves: false, models: None, pilot: 0 })?;
     Ok((followed.plan, followed.rendered))
 }

@@ -55,6 +55,11 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether calls go to the address of the kind's vendor, whose prices are known.
+    fn is_vendors(&self) -> bool {
+        false
+    }
+
     fn uses_num_ctx(&self) -> bool {
         false
     }

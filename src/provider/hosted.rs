@@ -189,11 +189,14 @@ impl<D: Dialect> Endpoint for Hosted<D> {
     }
 
     fn secret_env(&self) -> Option<&str> {
-        let home = match (&self.base_url, &self.base_url_env) {
+        self.api_key_env.as_deref().or(self.is_vendors().then_some(D::HOME.key))
+    }
+
+    fn is_vendors(&self) -> bool {
+        match (&self.base_url, &self.base_url_env) {
             (Some(base), _) => Address::parse(base).is_ok_and(|address| D::HOME.is_at(&address)),
             (None, other) => other.is_none(),
-        };
-        self.api_key_env.as_deref().or(home.then_some(D::HOME.key))
+        }
     }
 
     fn address_env(&self) -> Option<&str> {

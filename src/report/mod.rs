@@ -12,6 +12,7 @@ pub(crate) mod explanation;
 mod freshness;
 pub(crate) mod ledger;
 pub(crate) mod models;
+pub(crate) mod money;
 pub(crate) mod plan;
 pub(crate) mod population;
 pub(crate) mod preview;

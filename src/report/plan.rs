@@ -5,11 +5,11 @@ use std::fmt::{self, Display, Formatter};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::text::{count, number};
-use super::{drift, freshness};
+use super::text::{count, number, percent};
+use super::{drift, freshness, money};
 use crate::lock::Freshness;
 use crate::plan::Plan;
-use crate::preview::{Preview, Rendered, StageEstimate};
+use crate::preview::{Forecast, Preview, Rendered, StageEstimate, StageForecast};
 use crate::source::Population;
 use crate::spec::{Spec, StageSpec, TableId, TableSpec};
 
@@ -23,6 +23,7 @@ pub struct PlanReport {
     pub(crate) preview: Preview,
     /// The freshness of each stage that runs.
     pub(crate) stages: Vec<Freshness>,
+    pub(crate) forecast: Forecast,
 }
 
 impl Display for PlanReport {
@@ -41,6 +42,7 @@ impl Display for PlanReport {
         for (at, i) in plan.stages().enumerate() {
             self.write_stage(f, at, i)?;
         }
+        self.write_forecast(f)?;
         for i in plan.outputs() {
             let output = &spec.outputs[i];
             let columns = count(spec.relation(output.input).schema.fields().len() as u64, "column");
@@ -90,6 +92,7 @@ impl PlanReport {
         let (chunk, lanes) = (count(stage.chunk_size, "row"), stage.workers * stage.batch_size);
         writeln!(f, "    {calls}; {parts} of up to {chunk}, {lanes} in flight")?;
         write_tokens(f, stage, known)?;
+        self.write_money(f, at)?;
         if known.unknown > 0 {
             let rows = count(known.unknown, "row");
             writeln!(f, "    the prompts of {rows} depend on answers of {input} that are not known yet")?;
@@ -97,6 +100,43 @@ impl PlanReport {
         writeln!(f, "    adds {}", added(&self.preview, i).join(", "))?;
         writeln!(f, "    {}", freshness::words(fresh))?;
         f.write_str(&drift::lines(&fresh.why, "      "))
+    }
+
+    /// What the calls of a stage will cost, and why.
+    fn write_money(&self, f: &mut Formatter<'_>, at: usize) -> fmt::Result {
+        let StageForecast { models, amounts } = &self.forecast.stages[at];
+        if amounts.calls == 0 {
+            return Ok(());
+        }
+        writeln!(f, "    {}\n    {}", money::cost_and_time(amounts), money::tokens(amounts))?;
+        for model in models {
+            let [price, sizes] = money::basis(model);
+            writeln!(f, "      {price}\n        {sizes}")?;
+        }
+        Ok(())
+    }
+
+    fn write_forecast(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let plan = &self.preview.plan;
+        let amounts = self.forecast.amounts();
+        let open: Vec<&str> = plan
+            .stages()
+            .map(|id| plan.spec.stage(id))
+            .filter(|stage| plan.rows(stage.input).is_none())
+            .map(|stage| stage.name.as_str())
+            .collect();
+        if amounts.calls > 0 {
+            let calls = count(amounts.calls, "call");
+            writeln!(f, "  in all: at most {calls} to send; {}", money::cost_and_time(&amounts))?;
+        }
+        if !open.is_empty() {
+            writeln!(f, "  not counted: the calls of {}, whose rows are not known yet", open.join(", "))?;
+        }
+        money::warnings(&self.forecast, &plan.spec.budget).iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+        if amounts.calls > 0 && amounts.seconds.is_none() {
+            writeln!(f, "  to measure replies and times: fanfold run SPEC --pilot 20")?;
+        }
+        Ok(())
     }
 
     fn calls(&self, stage: &StageSpec, at: usize) -> String {
@@ -119,18 +159,18 @@ fn write_tokens(f: &mut Formatter<'_>, stage: &StageSpec, known: &StageEstimate)
     let tokens = |bytes: u64| number(bytes * stage.width() as u64 / BYTES);
     let rows = if known.unknown > 0 { " of the known rows" } else { "" };
     let single = match stage.packs() {
-        true => format!("; {} with one row a prompt", tokens(known.packs.single_bytes)),
+        true => format!(", {} with one row a prompt", tokens(known.packs.single_bytes)),
         false => String::new(),
     };
-    let shared = match said.shared {
+    let cached = match said.shared {
         0 => String::new(),
         shared => {
-            let (shared, read) = (tokens(shared), tokens(said.read()));
-            format!(", {shared} of them in a shared beginning: {read} with a prefix cache")
+            let share = percent(shared as f64 / said.bytes.max(1) as f64);
+            format!(", {} with a prefix cache ({share} shared)", tokens(said.read()))
         }
     };
     let all = tokens(said.bytes);
-    writeln!(f, "    first prompts{rows}: about {all} tokens ({BYTES} bytes a token{single}){shared}")?;
+    writeln!(f, "    first prompts{rows}: {all} tokens of {BYTES} bytes{single}{cached}")?;
     let behind = said.behind / said.prompts;
     if behind >= BEHIND {
         writeln!(
@@ -207,7 +247,7 @@ impl Serialize for PlanReport {
             "schema_version": 1, "pipeline": spec.name, "spec_hash": plan.spec_hash, "run": plan.run_name(),
             "sources": sources.collect::<Vec<_>>(), "reshapes": transforms.collect::<Vec<_>>(),
             "stages": stages.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
-            "prompts": prompts.collect::<Vec<_>>(),
+            "forecast": self.forecast_json(), "prompts": prompts.collect::<Vec<_>>(),
         });
         value.serialize(serializer)
     }
@@ -227,8 +267,24 @@ impl PlanReport {
             "prompt_bytes_without_packing": stage.packs().then_some(known.packs.single_bytes),
             "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(&self.preview, i),
             "state": freshness::word(fresh.state), "why": fresh.why,
-            "calls_to_send": fresh.to_send,
+            "calls_to_send": fresh.to_send, "forecast": self.stage_forecast_json(at),
         })
+    }
+
+    fn stage_forecast_json(&self, at: usize) -> Value {
+        let StageForecast { models, amounts } = &self.forecast.stages[at];
+        let mut json = money::amounts_json(amounts);
+        json["models"] = models.iter().map(money::model_json).collect();
+        json
+    }
+
+    fn forecast_json(&self) -> Value {
+        let earlier = self.forecast.earlier;
+        let mut json = money::amounts_json(&self.forecast.amounts());
+        json["spent_before"] =
+            json!(earlier.map(|cost| json!({ "calls": cost.calls, "tokens": cost.tokens, "usd": cost.usd })));
+        json["warnings"] = json!(money::warnings(&self.forecast, &self.preview.plan.spec.budget));
+        json
     }
 }
 

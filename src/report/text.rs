@@ -27,6 +27,40 @@ pub(crate) fn number(n: u64) -> String {
     out
 }
 
+/// A number with at most three significant digits: `853,000`, `13.3`, `0.206`.
+pub(crate) fn figure(n: f64) -> String {
+    if n == 0.0 || !n.is_finite() {
+        return if n == 0.0 { "0".to_owned() } else { n.to_string() };
+    }
+    // The exponent after rounding: 999.9 becomes 1,000.
+    let scientific = format!("{n:.2e}");
+    let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
+    let sign = if n < 0.0 { "-" } else { "" };
+    if exponent >= 2 {
+        let unit = 10_f64.powi(exponent - 2);
+        return format!("{sign}{}", number(((n.abs() / unit).round() * unit) as u64));
+    }
+    let text = format!("{:.*}", (2 - exponent) as usize, n.abs());
+    format!("{sign}{}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// An amount of US dollars with at most three significant digits.
+pub(crate) fn usd(usd: f64) -> String {
+    format!("{} USD", figure(usd))
+}
+
+/// A share as a percentage with at most three significant digits.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{} %", figure(100.0 * share))
+}
+
+/// An estimated time: seconds below two minutes, then whole minutes, then tens of minutes, then hours.
+pub(crate) fn about(seconds: f64) -> String {
+    let step = [(120.0, 1.0), (7200.0, 60.0), (86_400.0, 600.0)].iter().find(|(below, _)| seconds < *below);
+    let step = step.map_or(3600.0, |(_, step)| *step);
+    duration(Duration::try_from_secs_f64((seconds / step).ceil() * step).unwrap_or(Duration::MAX))
+}
+
 /// A duration in its two largest units: `12 s`, `3 min 5 s`, `4 h 10 min`, `2 d 3 h`. Rounds up to whole seconds.
 pub(crate) fn duration(time: Duration) -> String {
     let mut rest = time.as_millis().div_ceil(1000);
@@ -97,6 +131,37 @@ pub(crate) fn printable_json(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_have_three_significant_digits() {
+        let cases = [
+            (0.0, "0"),
+            (0.5, "0.5"),
+            (0.20612, "0.206"),
+            (0.000012345, "0.0000123"),
+            (1.0, "1"),
+            (9.999, "10"),
+            (13.26, "13.3"),
+            (999.96, "1,000"),
+            (853_214.0, "853,000"),
+            (1_000_000.0, "1,000,000"),
+            (-12.345, "-12.3"),
+            (0.30852910938426886, "0.309"),
+        ];
+        for (n, text) in cases {
+            assert_eq!(figure(n), text, "{n}");
+        }
+        assert_eq!((usd(0.0001), percent(0.97722), percent(0.0)), ("0.0001 USD".into(), "97.7 %".into(), "0 %".into()));
+    }
+
+    #[test]
+    fn an_estimated_time_is_rounded_up() {
+        let cases =
+            [(0.2, "1 s"), (119.0, "1 min 59 s"), (481.0, "9 min"), (7300.0, "2 h 10 min"), (200_000.0, "2 d 8 h")];
+        for (seconds, text) in cases {
+            assert_eq!(about(seconds), text);
+        }
+    }
 
     #[test]
     fn durations_have_two_units() {

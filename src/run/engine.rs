@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::builds::{Builds, Occasion};
-use super::call::{Admission, BudgetMeter, Counts, Endpoints};
+use super::call::{Admission, BudgetMeter, Cost, Counts, Endpoints};
 use super::calls::Calls;
 use super::error::RunError;
 use super::job::Job;
@@ -18,6 +18,7 @@ use super::parts::Parts;
 use super::prepare::{Ready, fresh_since};
 use super::progress::Progress;
 use super::recorder::Recorder;
+use super::spending::earlier_if_limited;
 use super::stop::{Stop, StopReason};
 use super::wait::Waits;
 use super::{dispatch, outputs, transform};
@@ -53,7 +54,11 @@ pub(crate) async fn run(
     };
     let may_all_fail = |stage: &StageSpec| stage.may_all_fail(plan.rows(stage.input));
     let endpoints = Endpoints::new(&plan.spec, &models, may_all_fail);
-    let admission = Admission::new(&models, BudgetMeter::new(plan.spec.budget), endpoints, stop.clone());
+    let budget = match replay.as_ref().is_some_and(|replay| replay.is_only()) {
+        true => BudgetMeter::new(plan.spec.budget, Cost::default()),
+        false => BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?),
+    };
+    let admission = Admission::new(&models, budget, endpoints, stop.clone());
     let builds = admission.builds.clone();
     let recorder = Recorder::start(ledger.clone(), manifest.fresh_since_ms, builds.clone(), stop.clone())?;
     let calls = Arc::new(Calls::new(models, admission, recorder.clone(), replay.clone()));

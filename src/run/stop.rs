@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::call::SpentLimit;
 use super::replay::MissingCall;
 use crate::models::BuildChange;
 use crate::prompt::Failure;
@@ -37,8 +38,7 @@ pub(crate) enum StopReason {
         failure: Failure,
     },
     BudgetSpent {
-        /// The limit that is reached: `calls`, `tokens` or `usd`.
-        what: &'static str,
+        limit: SpentLimit,
     },
     /// Servers had another build of these models at the end than at the start.
     BuildChanged(Vec<BuildChange>),

@@ -45,6 +45,36 @@ pub(crate) struct Budget {
     pub(crate) tokens: Option<NonZeroU64>,
     /// The most US dollars, by the `price` of the models.
     pub(crate) usd: Option<f64>,
+    /// The most that all runs of the project may spend together. A run counts what the ledger records when it starts.
+    pub(crate) total: Option<Spending>,
+    /// On a terminal, `fanfold run` asks before it sends calls that it expects to cost more than this, in US dollars.
+    /// `--yes` answers the question. Without a terminal, a run never asks.
+    pub(crate) confirm_above: Option<f64>,
+}
+
+/// The most that may be spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Spending {
+    /// The most requests, retries included.
+    pub(crate) calls: Option<NonZeroU64>,
+    /// The most tokens of prompts and replies, as the servers count them.
+    pub(crate) tokens: Option<NonZeroU64>,
+    /// The most US dollars, by the `price` of the models.
+    pub(crate) usd: Option<f64>,
+}
+
+impl Budget {
+    /// What one run may spend.
+    pub(crate) fn of_a_run(&self) -> Spending {
+        Spending { calls: self.calls, tokens: self.tokens, usd: self.usd }
+    }
+
+    /// The settings in US dollars, by their keys.
+    pub(super) fn dollars(&self) -> [(&'static [&'static str], Option<f64>); 3] {
+        let total = self.total.and_then(|total| total.usd);
+        [(&["usd"], self.usd), (&["total", "usd"], total), (&["confirm_above"], self.confirm_above)]
+    }
 }
 
 /// The price of a model, in US dollars per million tokens.

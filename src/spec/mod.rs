@@ -24,6 +24,7 @@ mod models;
 mod outputs;
 mod paths;
 mod pipeline;
+mod prices;
 mod read;
 mod repeatability;
 mod resolve;
@@ -38,9 +39,10 @@ pub(crate) use columns::Form;
 pub(crate) use language::{Order, Overflow, Repair};
 #[cfg(test)]
 pub(crate) use limits::Interval;
-pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price};
+pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price, Spending};
 pub use pipeline::Spec;
 pub(crate) use pipeline::{ModelSpec, OutputSpec, TableFormat, TestSpec};
+pub(crate) use prices::ListedPrice;
 pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 
 pub(crate) use crate::table::Guard;

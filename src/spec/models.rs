@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use super::language::ModelTable;
 use super::limits::Limits;
 use super::pipeline::{EndpointSpec, ModelSpec};
+use super::prices::listed;
 use super::read::Raw;
 use super::resolve::Resolver;
 use crate::document::Path;
@@ -67,9 +68,11 @@ impl Resolver<'_> {
             if endpoints.contains_key(&table.provider) {
                 let model = Model { id: table.model.clone(), sampling };
                 let context_tokens = table.context_tokens.map(|tokens| tokens.get().into());
-                let (endpoint, price) = (table.provider.clone(), table.price);
-                let fallback = Vec::new();
-                models.insert(name.clone(), ModelSpec { endpoint, model, price, context_tokens, fallback });
+                let listed = endpoint.and_then(|endpoint| listed(endpoint, &table.model));
+                let listed = listed.filter(|_| table.price.is_none());
+                let price = table.price.or(listed.map(|listed| listed.price));
+                let (endpoint, fallback) = (table.provider.clone(), Vec::new());
+                models.insert(name.clone(), ModelSpec { endpoint, model, price, listed, context_tokens, fallback });
             }
         }
         for (name, table) in raw.known_models() {
@@ -124,19 +127,24 @@ impl Resolver<'_> {
     }
 
     pub(super) fn budget(&mut self, raw: &Raw, endpoints: &IndexMap<String, EndpointSpec>) {
-        let usd = raw.header.budget.and_then(|budget| budget.usd);
-        if usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {
-            let path = Path::of(["budget", "usd"]);
-            self.error("bad-value", path, "`usd` must be more than 0");
+        let dollars = raw.header.budget.map(|budget| budget.dollars()).unwrap_or_default();
+        for (keys, usd) in &dollars {
+            if usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {
+                let path = keys.iter().fold(Path::of(["budget"]), |path, key| path.key(key));
+                self.error("bad-value", path, format!("`{}` must be more than 0", keys[keys.len() - 1]));
+            }
         }
+        let counts_dollars = dollars.iter().any(|(_, usd)| usd.is_some());
         for (name, table) in raw.known_models() {
             let at = Path::of(["models", name.as_str(), "price"]);
             let wrong = |price: &f64| !(*price >= 0.0 && price.is_finite());
             if table.price.is_some_and(|price| [price.input, price.output].iter().any(wrong)) {
                 self.error("bad-value", at.clone(), "a price must be 0 or more");
             }
-            let costs = endpoints.get(&table.provider).is_some_and(|e| !e.endpoint.is_free());
-            if usd.is_some() && table.price.is_none() && costs {
+            let endpoint = endpoints.get(&table.provider).map(|e| e.endpoint.as_ref());
+            let costs =
+                endpoint.is_some_and(|endpoint| !endpoint.is_free() && listed(endpoint, &table.model).is_none());
+            if counts_dollars && table.price.is_none() && costs {
                 let message = format!("a budget in `usd` needs the `price` of `{name}`");
                 let help =
                     "write `price = { input = .., output = .. }`, in dollars per million tokens; 0 if it is free";

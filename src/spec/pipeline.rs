@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::columns::Relation;
 use super::limits::{Budget, Limits, Price};
+use super::prices::ListedPrice;
 use super::table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 use crate::assertion::{Assertion, Severity};
 use crate::document;
@@ -37,7 +38,10 @@ pub(crate) struct ModelSpec {
     /// The key in [`Spec::endpoints`].
     pub(crate) endpoint: String,
     pub(crate) model: Model,
+    /// The price in the spec, else the listed one.
     pub(crate) price: Option<Price>,
+    /// Where the price was found, if the spec has none.
+    pub(crate) listed: Option<&'static ListedPrice>,
     pub(crate) context_tokens: Option<u64>,
     /// The fallback models, as indices into [`Spec::models`].
     pub(crate) fallback: Vec<usize>,

@@ -6,6 +6,7 @@
 
 mod care;
 mod salvage;
+mod totals;
 
 use std::borrow::Borrow;
 use std::fs::File;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use rusqlite::types::Null;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
 
+use super::call_totals::CallTotals;
 use super::record::{FIELDS, Field, Key, Record};
 use crate::table::{Type, Value};
 

@@ -12,6 +12,7 @@
 //! ```
 
 pub(crate) mod audit;
+mod call_totals;
 mod calls;
 mod changes;
 mod counts;
@@ -34,6 +35,7 @@ mod rundir;
 mod stored;
 
 pub(crate) use audit::Audit;
+pub(crate) use call_totals::CallTotals;
 pub(crate) use calls::{CallRow, PackRow, calls_schema};
 pub(crate) use changes::{Changes, ChangesByModel};
 pub(crate) use counts::{RowCounts, Share, Shares};

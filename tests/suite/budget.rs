@@ -25,7 +25,7 @@ fn a_budget_of_calls_is_never_exceeded_and_the_next_run_continues() {
     let server = Server::new().latency_ms(1).start();
     let project = project(&server, &with("calls = 15"), 40);
     for run in 1..=2 {
-        project.run(&RUN).exits(4).says("the next call might use more `calls` than the budget has left");
+        project.run(&RUN).exits(4).says("the next call might exceed the budget of this run (`calls` is 15)");
         assert_eq!(server.requests(), 15 * run);
         assert!(!project.has(OUT));
     }

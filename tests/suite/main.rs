@@ -44,6 +44,7 @@ mod map_reduce;
 mod matrix;
 mod modelfile;
 mod models;
+mod money;
 mod old_data;
 mod old_words;
 mod options;

@@ -79,8 +79,8 @@ impl Admission {
         let stay = self.stop.unless_draining(self.residencies.enter(target)).await?;
         let reserved = match self.stop.unless_draining(self.budget.reserve(Cost::of(prompt, reply, price))).await? {
             Ok(reserved) => reserved,
-            Err(what) => {
-                self.stop.drain(StopReason::BudgetSpent { what });
+            Err(limit) => {
+                self.stop.drain(StopReason::BudgetSpent { limit });
                 return None;
             }
         };

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::run::under_way::{Busy, UnderWay};
 use crate::run::wait::{Wait, WaitKind};
-use crate::spec::{Budget, Price};
+use crate::spec::{Budget, Price, Spending};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cost {
@@ -24,27 +24,39 @@ impl Cost {
         Cost { calls: 1, tokens: prompt + reply, usd }
     }
 
-    fn plus(self, other: Cost) -> Cost {
+    pub(crate) fn plus(self, other: Cost) -> Cost {
         Cost { calls: self.calls + other.calls, tokens: self.tokens + other.tokens, usd: self.usd + other.usd }
     }
 
-    /// The name of the limit of the budget that this cost exceeds.
-    fn exceeds(&self, budget: &Budget) -> Option<&'static str> {
+    /// The name of the limit that this cost exceeds.
+    fn exceeds(&self, limit: &Spending) -> Option<&'static str> {
         let over = |limit: Option<NonZeroU64>, spent: u64| limit.is_some_and(|limit| spent > limit.get());
         [
-            (over(budget.calls, self.calls), "calls"),
-            (over(budget.tokens, self.tokens), "tokens"),
+            (over(limit.calls, self.calls), "calls"),
+            (over(limit.tokens, self.tokens), "tokens"),
             // Sums of many small amounts are not exact.
-            (budget.usd.is_some_and(|usd| self.usd > usd + 1e-9), "usd"),
+            (limit.usd.is_some_and(|usd| self.usd > usd + 1e-9), "usd"),
         ]
         .into_iter()
         .find_map(|(over, what)| over.then_some(what))
     }
 }
 
+/// A limit of the budget that the next call might exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpentLimit {
+    /// `calls`, `tokens` or `usd`.
+    pub(crate) what: &'static str,
+    /// Whether it limits all runs of the project, not only this one.
+    pub(crate) of_all_runs: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct BudgetMeter {
-    budget: Budget,
+    run: Spending,
+    total: Spending,
+    /// What earlier runs of the project cost.
+    earlier: Cost,
     state: Mutex<State>,
     settled: Notify,
     waiting: UnderWay,
@@ -68,13 +80,22 @@ impl State {
 pub(crate) struct Reserved<'a>(Option<(&'a BudgetMeter, u64)>);
 
 impl BudgetMeter {
-    pub(crate) fn new(budget: Budget) -> BudgetMeter {
-        BudgetMeter { budget, state: Mutex::default(), settled: Notify::new(), waiting: UnderWay::default() }
+    /// `earlier` is what earlier runs of the project cost.
+    pub(crate) fn new(budget: Budget, earlier: Cost) -> BudgetMeter {
+        let (run, total) = (budget.of_a_run(), budget.total.unwrap_or_default());
+        let (state, settled) = (Mutex::default(), Notify::new());
+        BudgetMeter { run, total, earlier, state, settled, waiting: UnderWay::default() }
     }
 
-    /// Waits while calls in flight may cost less than reserved. The error is the name of the limit that is reached.
-    pub(crate) async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, &'static str> {
-        if self.budget == Budget::default() {
+    fn exceeded(&self, cost: Cost) -> Option<SpentLimit> {
+        let run = cost.exceeds(&self.run).map(|what| SpentLimit { what, of_all_runs: false });
+        let total = || self.earlier.plus(cost).exceeds(&self.total);
+        run.or_else(|| total().map(|what| SpentLimit { what, of_all_runs: true }))
+    }
+
+    /// Waits while calls in flight may cost less than reserved. The error is the limit that is reached.
+    pub(crate) async fn reserve(&self, cost: Cost) -> Result<Reserved<'_>, SpentLimit> {
+        if [self.run, self.total] == [Spending::default(); 2] {
             return Ok(Reserved(None));
         }
         let mut waiting = None;
@@ -83,7 +104,7 @@ impl BudgetMeter {
             settled.as_mut().enable();
             {
                 let mut state = self.state.lock();
-                match state.with(cost).exceeds(&self.budget) {
+                match self.exceeded(state.with(cost)) {
                     None => {
                         let id = state.next;
                         state.next += 1;
@@ -91,10 +112,8 @@ impl BudgetMeter {
                         return Ok(Reserved(Some((self, id))));
                     }
                     // The calls in flight cannot release enough.
-                    Some(what)
-                        if state.reserved.is_empty() || state.spent.plus(cost).exceeds(&self.budget).is_some() =>
-                    {
-                        return Err(what);
+                    Some(limit) if state.reserved.is_empty() || self.exceeded(state.spent.plus(cost)).is_some() => {
+                        return Err(limit);
                     }
                     Some(_) => {}
                 }
@@ -149,7 +168,8 @@ mod tests {
 
     fn meter(calls: u64, tokens: u64, usd: f64) -> BudgetMeter {
         let usd = (usd > 0.0).then_some(usd);
-        BudgetMeter::new(Budget { calls: NonZeroU64::new(calls), tokens: NonZeroU64::new(tokens), usd })
+        let (calls, tokens) = (NonZeroU64::new(calls), NonZeroU64::new(tokens));
+        BudgetMeter::new(Budget { calls, tokens, usd, ..Budget::default() }, Cost::default())
     }
 
     #[test]
@@ -171,7 +191,7 @@ mod tests {
         first.settle(cost(30));
         let second = timeout(Duration::from_secs(1), second).await.expect("it is notified").expect("it fits now");
         second.settle(cost(60));
-        assert_eq!(meter.reserve(cost(20)).await.err(), Some("tokens"));
+        assert_eq!(meter.reserve(cost(20)).await.err().map(|limit| limit.what), Some("tokens"));
         assert!(meter.reserve(cost(10)).await.is_ok());
     }
 
@@ -182,6 +202,22 @@ mod tests {
         drop(meter.reserve(dear).await.expect("it fits"));
         meter.reserve(dear).await.expect("it fits again").release();
         drop(meter.reserve(dear).await.expect("it fits, since the second was not sent"));
-        assert_eq!(meter.reserve(Cost { calls: 1, tokens: 0, usd: 0.0 }).await.err(), Some("calls"));
+        assert_eq!(
+            meter.reserve(Cost { calls: 1, tokens: 0, usd: 0.0 }).await.err().map(|limit| limit.what),
+            Some("calls")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_total_counts_what_earlier_runs_cost() {
+        let total = Spending { usd: Some(1.0), ..Spending::default() };
+        let budget = Budget { usd: Some(0.5), total: Some(total), ..Budget::default() };
+        let usd = |usd| Cost { calls: 1, tokens: 0, usd };
+        let limit = |of_all_runs| SpentLimit { what: "usd", of_all_runs };
+        let meter = BudgetMeter::new(budget, usd(0.7));
+        meter.reserve(usd(0.2)).await.expect("it fits").settle(usd(0.2));
+        assert_eq!(meter.reserve(usd(0.2)).await.err(), Some(limit(true)));
+        assert_eq!(meter.reserve(usd(0.4)).await.err(), Some(limit(false)), "the limit of the run comes first");
+        assert!(meter.reserve(usd(0.1)).await.is_ok());
     }
 }

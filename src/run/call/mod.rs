@@ -17,7 +17,7 @@ mod tally;
 
 pub(crate) use admission::Admission;
 pub(crate) use attempts::Attempts;
-pub(crate) use budget::BudgetMeter;
+pub(crate) use budget::{BudgetMeter, Cost, SpentLimit};
 pub(crate) use endpoint::Endpoints;
 pub(crate) use first_answer::{Alike, Pass, alike};
 pub(crate) use refusal_counts::Counts;

@@ -1,0 +1,94 @@
+//! Pilots: send some sampled calls and record them, without writing a table. A later run does not repeat them.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::builds::Occasion;
+use super::call::{Admission, BudgetMeter, CallRequest, Endpoints};
+use super::calls::Calls;
+use super::error::RunError;
+use super::lane::Lanes;
+use super::progress::Progress;
+use super::recorder::Recorder;
+use super::spending::earlier_if_limited;
+use super::stop::{Stop, StopReason};
+use crate::ask::{Respondent, Terms};
+use crate::models::Models;
+use crate::plan::Plan;
+use crate::prompt::{Failure, Prompt};
+use crate::spec::TableId;
+use crate::store::Project;
+
+/// A call of a stage, for a pilot.
+pub(crate) struct PilotCall {
+    pub(crate) stage: TableId,
+    pub(crate) who: Respondent,
+    pub(crate) prompt: Arc<Prompt>,
+}
+
+/// The result of a pilot.
+#[derive(Debug, Default)]
+pub(crate) struct Piloted {
+    pub(crate) answered: u64,
+    pub(crate) failed: Vec<Failure>,
+    pub(crate) stopped: Option<StopReason>,
+}
+
+/// Sends `calls` and records their answers in the ledger of `project`.
+pub(crate) async fn pilot(
+    plan: Arc<Plan>,
+    models: Models,
+    project: &Project,
+    calls: Vec<PilotCall>,
+    stop: Stop,
+) -> Result<Piloted, RunError> {
+    let _shared = project.share()?;
+    let ledger = project.ledger();
+    let endpoints = Endpoints::new(&plan.spec, &models, |_| false);
+    let budget = BudgetMeter::new(plan.spec.budget, earlier_if_limited(&plan.spec, &ledger)?);
+    let admission = Admission::new(&models, budget, endpoints, stop.clone());
+    let builds = admission.builds.clone();
+    let recorder = Recorder::start(ledger, None, builds.clone(), stop.clone())?;
+    let asked = Arc::new(Calls::new(models, admission, recorder.clone(), None));
+    let progress = Arc::new(Progress::new(&plan));
+    let lanes: u64 = plan.stages().map(|id| plan.spec.stage(id)).map(|s| (s.workers * s.batch_size) as u64).sum();
+    let lanes = Lanes::new(lanes.clamp(1, calls.len().max(1) as u64) as usize);
+    let mut running = JoinSet::new();
+    for call in calls {
+        let (plan, asked, progress, lanes) = (plan.clone(), asked.clone(), progress.clone(), lanes.clone());
+        running.spawn(async move {
+            let PilotCall { stage: id, who, prompt } = call;
+            let stage = plan.spec.stage(id);
+            let model = stage.models[who.model];
+            let target = asked.target(model);
+            let lane = lanes.lane().await;
+            let request = CallRequest {
+                model,
+                replicate: who.replicate,
+                prompt: &prompt,
+                key: target.key(&prompt, who.replicate),
+                terms: Terms::new(stage, &target.fallback, target.context_size()),
+                lane: &lane,
+                fallback_of: None,
+            };
+            Some(asked.ask(request, None, progress.stage(id)).await?.answer)
+        });
+    }
+    let mut piloted = Piloted::default();
+    while let Some(ended) = running.join_next().await {
+        match ended.map_err(|died| RunError::Died(died.to_string()))? {
+            Some(Ok(_)) => piloted.answered += 1,
+            Some(Err(failure)) => piloted.failed.push(failure),
+            None => {}
+        }
+    }
+    if let Some((first, failure)) = asked.failed_alike() {
+        stop.drain(StopReason::FailedAlike { first, failure });
+    }
+    drop(asked);
+    recorder.close().await?;
+    builds.confirm(Occasion::End).await;
+    piloted.stopped = stop.reason();
+    Ok(piloted)
+}
