@@ -2,7 +2,6 @@
 //!
 //! To add a type, add a variant of [`Type`] and a line to each `match`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -11,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::batches::SourceError;
+use super::numbers::{Notation, has_comma};
 use super::text::Position;
 use crate::name::{listed, nearest};
 use crate::table::{ColumnBuilder, Value};
@@ -55,24 +55,17 @@ pub(crate) fn schema<'a>(columns: impl IntoIterator<Item = (&'a str, Type)>) -> 
 }
 
 /// A batch of the `rows` rows in `columns`, which it empties; `None` without rows.
-pub(crate) fn batch_of(
+pub(crate) fn batch_of<'a>(
     schema: &SchemaRef,
-    columns: &mut [Column],
+    columns: impl IntoIterator<Item = &'a mut Column>,
     rows: usize,
     shown: &str,
 ) -> Result<Option<RecordBatch>, SourceError> {
-    let arrays = columns.iter_mut().map(Column::finish).collect();
+    let arrays = columns.into_iter().map(Column::finish).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options);
     let batch = batch.map_err(|error| SourceError::new(format!("{shown}: {error}")))?;
     Ok((rows > 0).then_some(batch))
-}
-
-pub(crate) fn check_types(types: &BTreeMap<String, Type>, names: &[String], shown: &str) -> Result<(), SourceError> {
-    match types.keys().find(|name| !names.contains(name)) {
-        None => Ok(()),
-        Some(name) => Err(no_column(name, names, shown).at(["types", name])),
-    }
 }
 
 pub(crate) fn no_column(name: &str, names: &[String], shown: &str) -> SourceError {
@@ -88,11 +81,19 @@ pub(crate) struct Column {
     name: String,
     ty: Type,
     cells: ColumnBuilder,
+    notation: Notation,
+    buffer: String,
 }
 
 impl Column {
     pub(crate) fn new(name: &str, ty: Type) -> Self {
-        Column { name: name.to_owned(), ty, cells: ColumnBuilder::new(&ty.data_type()) }
+        let cells = ColumnBuilder::new(&ty.data_type());
+        Column { name: name.to_owned(), ty, cells, notation: Notation::default(), buffer: String::new() }
+    }
+
+    /// The column, whose numbers are written in `notation`.
+    pub(crate) fn with(self, notation: Notation) -> Self {
+        Column { notation, ..self }
     }
 
     pub(crate) fn of(field: &Field) -> Self {
@@ -106,8 +107,13 @@ impl Column {
         let plain = text.trim_ascii();
         let value = match self.ty {
             Type::String => Some(text.into()),
-            Type::Integer => plain.parse().ok().map(Value::Integer),
-            Type::Number => plain.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Number),
+            Type::Integer => {
+                self.notation.plain(plain, &mut self.buffer).and_then(|n| n.parse().ok()).map(Value::Integer)
+            }
+            Type::Number => {
+                let number = self.notation.plain(plain, &mut self.buffer).and_then(|number| number.parse().ok());
+                number.filter(|number: &f64| number.is_finite()).map(Value::Number)
+            }
             Type::Boolean if plain == "1" || plain.eq_ignore_ascii_case("true") => Some(Value::Boolean(true)),
             Type::Boolean if plain == "0" || plain.eq_ignore_ascii_case("false") => Some(Value::Boolean(false)),
             Type::Boolean => None,
@@ -130,7 +136,10 @@ impl Column {
             short.push('…');
         }
         let message = format!("{shown}: {position}: column `{name}` is {short:?}, not {}", ty.noun());
-        let help = format!("if it means null, add it to `null_values`; or give `{name}` the type \"string\"");
+        let other = "set `decimal` or `thousands`, such as decimal = \",\"";
+        let has_mark = matches!(ty, Type::Integer | Type::Number) && text.split(['.', ' ']).any(has_comma);
+        let null = "if it means null, add it to `null_values`";
+        let help = format!("{}; or give `{name}` the type \"string\"", if has_mark { other } else { null });
         SourceError::new(message).help(help).at(["types", name])
     }
 }

@@ -1,47 +1,78 @@
-//! CSV and TSV: RFC 4180 with CRLF, LF or CR, doubled quotes and newlines in quotes. Blank lines are skipped.
-//!
-//! `csv_core` splits the fields; this file adds limits and the position of every problem.
+//! CSV and TSV: the columns of delimited text, with the dialect that the spec sets or the first rows show.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
-use csv_core::ReadRecordResult;
+use arrow_schema::{Field, Schema, SchemaRef};
 
-use super::batches::{
-    BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError, batches,
-};
-use super::cell::{Column, Type, batch_of, check_types, schema};
+use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_COST, SourceError, batches};
+use super::cell::{Column, Type, batch_of};
+use super::detection::{SAMPLE, Sample, header_rows};
+use super::dialect::{Dialect, notation, written};
+use super::layout::Layout;
+use super::numbers::{Notation, decimal_commas};
 use super::reader::{DataFile, Reader};
+use super::reading::Reading;
+use super::records::Records;
 use super::settings::File;
-use super::text::{Position, Text};
+use super::text::Text;
+use crate::table::Labels;
 
 pub(crate) struct Csv {
     records: Records,
     schema: SchemaRef,
-    columns: Vec<Column>,
+    /// The number of each column in the file, and its cells.
+    columns: Vec<(usize, Column)>,
     nulls: Vec<String>,
+    reading: Reading,
 }
 
 impl Csv {
     /// Reads the header of `text`; messages call the file `shown`.
     ///
-    /// Columns are text unless `types` has another type. Empty cells and cells in `nulls` are null.
-    pub(crate) fn new(
-        text: Text,
-        shown: &str,
-        delimiter: u8,
-        types: &BTreeMap<String, Type>,
-        nulls: &[String],
-    ) -> Result<Self, SourceError> {
-        let mut records = Records::new(text, shown, delimiter);
-        let names = records.header()?;
-        check_types(types, &names, shown)?;
-        let typed = |name: &String| types.get(name).copied().unwrap_or(Type::String);
-        let columns = names.iter().map(|name| Column::new(name, typed(name))).collect();
-        let schema = schema(names.iter().map(|name| (name.as_str(), typed(name))));
-        Ok(Csv { records, schema, columns, nulls: nulls.to_vec() })
+    /// Columns are text unless `types` has another type. Empty cells and cells in `null_values` are null.
+    pub(crate) fn new(mut text: Text, shown: &str, default: Dialect, file: &File) -> Result<Self, SourceError> {
+        let in_file = |error: SourceError| match error.field[..] == ["path"] {
+            true => SourceError { message: format!("{shown}: {}", error.message), ..error },
+            false => error,
+        };
+        let (start, whole) = text.peek(SAMPLE);
+        let sample = Sample { text: start, whole };
+        let (dialect, mut reading) = settled(&sample, default, file).map_err(in_file)?;
+        let rows = sample.records(dialect).unwrap_or_default();
+        let headers = file.header_rows.unwrap_or_else(|| header_rows(&rows));
+        if file.header_rows.is_none() && headers != 1 {
+            reading.detected.push(format!("header_rows = {headers}"));
+        }
+        reading.header_rows = Some(headers);
+        let mut records = Records::new(text, shown, dialect)?;
+        let Header { names, labels, place } = header(&mut records, headers)?;
+        if names.len() == 1 {
+            reading.rules.push("blank lines of one column are rows");
+        }
+        let layout = Layout::new(file, &names, shown, &place)?;
+        records.set_columns(file.names.as_deref().unwrap_or(&names));
+        let typed = |name: &String| file.types.get(name).copied().unwrap_or(Type::String);
+        let mut notation = notation(file)?;
+        if file.decimal.is_none() && file.thousands.as_deref() != Some(",") {
+            let numbers: Vec<usize> =
+                layout.columns.iter().filter(|(_, name)| typed(name) == Type::Number).map(|(i, _)| *i).collect();
+            let data = rows.iter().skip(usize::try_from(headers).unwrap_or(usize::MAX));
+            let cells = data.flat_map(|row| numbers.iter().filter_map(|&i| row.get(i)));
+            let cells = cells.filter(|cell| !cell.is_empty() && !file.null_values.contains(cell));
+            if decimal_commas(cells.map(String::as_str)) {
+                notation = Notation { decimal: ',', ..notation };
+                reading.detected.push("decimal = \",\"".to_owned());
+            }
+        }
+        let field = |(index, name): &(usize, String)| {
+            let variable = labels.get(*index).filter(|label| !label.is_empty()).cloned();
+            Labels { variable, values: Vec::new() }.on(Field::new(name, typed(name).data_type(), true))
+        };
+        let schema = Arc::new(Schema::new(layout.columns.iter().map(field).collect::<Vec<_>>()));
+        let column = |(index, name): (usize, String)| (index, Column::new(&name, typed(&name)).with(notation));
+        let columns = layout.columns.into_iter().map(column).collect();
+        Ok(Csv { records, schema, columns, nulls: file.null_values.clone(), reading })
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
@@ -55,7 +86,9 @@ impl Csv {
     fn batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.records.read()? {
-            for (column, cell) in self.columns.iter_mut().zip(self.records.fields()?) {
+            let fields = self.records.fields()?;
+            for (index, column) in &mut self.columns {
+                let cell = fields.get(*index);
                 if cell.is_empty() || (!self.nulls.is_empty() && self.nulls.iter().any(|null| null == cell)) {
                     column.push_null();
                 } else if !column.push(cell) {
@@ -63,22 +96,98 @@ impl Csv {
                 }
             }
             rows += 1;
-            bytes += self.records.length() + self.records.count * CELL_COST;
+            bytes += self.records.length() + self.records.width() * CELL_COST;
         }
-        batch_of(&self.schema, &mut self.columns, rows, &self.records.shown)
+        let columns = self.columns.iter_mut().map(|(_, column)| column);
+        batch_of(&self.schema, columns, rows, &self.records.shown)
     }
 }
 
-pub(crate) struct CsvReader(pub(crate) u8);
+/// The dialect: what the spec sets, else what the sample shows, else the default.
+fn settled(sample: &Sample, default: Dialect, file: &File) -> Result<(Dialect, Reading), SourceError> {
+    let mut dialect = default.with(file)?;
+    let mut detected = Vec::new();
+    let found = match sample.excel_line() {
+        Some(delimiter) if file.skip_rows.is_none() => {
+            dialect.skip_rows = 1;
+            detected.push("skip_rows = 1".to_owned());
+            Some(delimiter)
+        }
+        _ if file.delimiter.is_none() && default == Dialect::CSV => {
+            sample.delimiter(dialect, file.decimal.is_some())?
+        }
+        _ => None,
+    };
+    if let Some(delimiter) = found.filter(|delimiter| file.delimiter.is_none() && *delimiter != dialect.delimiter) {
+        dialect.delimiter = delimiter;
+        detected.insert(0, format!("delimiter = {}", written(delimiter)));
+    }
+    let is_new = default == Dialect::TSV && file.quote.is_none();
+    let reading = Reading {
+        delimiter: Some((dialect.delimiter as char).to_string()),
+        quote: Some(dialect.quote.map_or("none".to_owned(), |quote| (quote as char).to_string())),
+        encoding: Some(file.encoding_name()),
+        detected,
+        rules: if is_new { vec!["quotes of tab-separated texts are characters"] } else { Vec::new() },
+        ..Reading::default()
+    };
+    Ok((dialect, reading))
+}
+
+struct Header {
+    names: Vec<String>,
+    /// The second header row: the wording of each question.
+    labels: Vec<String>,
+    /// Where the names are, for a message.
+    place: String,
+}
+
+/// Reads `rows` header rows. Without a header the columns have numbered names.
+fn header(records: &mut Records, rows: u64) -> Result<Header, SourceError> {
+    let shown = records.shown.clone();
+    let wrong = |message: &str| SourceError::new(format!("{shown}: {message}")).at(["path"]);
+    if !records.read()? {
+        return Err(match rows {
+            0 => wrong("is empty").help("without a header the first row shows how many columns there are"),
+            _ => wrong("has no header row: the file is empty").help("its first row must name the columns"),
+        });
+    }
+    let mut header = Header { names: records.texts()?, labels: Vec::new(), place: format!(": {}", records.start) };
+    if rows == 0 {
+        header.names = (1..=header.names.len()).map(|number| format!("column_{number}")).collect();
+        records.set_columns(&header.names);
+        records.unread();
+    }
+    for number in 2..=rows {
+        if !records.read()? {
+            return Err(wrong(&format!("has no header row {number}: the file ends")).help("set `header_rows`"));
+        }
+        let (found, wanted) = (records.width(), header.names.len());
+        if found != wanted {
+            let message = format!("header row {number} has {found} fields, the first has {wanted}");
+            return Err(records.error(&message).help("set `header_rows`, or `skip_rows` for lines before the header"));
+        }
+        if number == 2 {
+            header.labels = records.texts()?;
+        }
+    }
+    Ok(header)
+}
+
+pub(crate) struct CsvReader(pub(crate) Dialect);
 
 impl CsvReader {
     fn open(&self, file: &DataFile, options: &File) -> Result<Csv, SourceError> {
         let text = Text::open(&file.path, &file.shown, options.encoding.as_deref())?;
-        Csv::new(text, &file.shown, self.0, &options.types, &options.null_values)
+        Csv::new(text, &file.shown, self.0, options)
     }
 }
 
 impl Reader for CsvReader {
+    fn has_layout(&self) -> bool {
+        true
+    }
+
     fn file_schema(&self, file: &DataFile, options: &File) -> Result<SchemaRef, SourceError> {
         Ok(self.open(file, options)?.schema())
     }
@@ -86,177 +195,9 @@ impl Reader for CsvReader {
     fn read(&self, file: &DataFile, options: &File, _: &SchemaRef) -> Result<Batches, SourceError> {
         Ok(self.open(file, options)?.into_batches())
     }
-}
 
-struct Records {
-    text: Text,
-    shown: String,
-    core: csv_core::Reader,
-    output: Vec<u8>,
-    ends: Vec<usize>,
-    count: usize,
-    /// The number of fields in the header; 0 before it is read.
-    wanted: usize,
-    start: Position,
-    /// The last record ended with a CR; a following LF belongs to the same line end.
-    after_cr: bool,
-}
-
-impl Records {
-    fn new(text: Text, shown: &str, delimiter: u8) -> Self {
-        let core = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
-        let start = Position { row: 0, line: 1, byte: text.byte() };
-        let (output, ends) = (vec![0; 4096], vec![0; 64]);
-        Records { text, shown: shown.to_owned(), core, output, ends, count: 0, wanted: 0, start, after_cr: false }
-    }
-
-    fn header(&mut self) -> Result<Vec<String>, SourceError> {
-        let shown = self.shown.clone();
-        let wrong = |message: String| SourceError::new(format!("{shown}: {message}")).at(["path"]);
-        if !self.read()? {
-            return Err(
-                wrong("has no header row: the file is empty".to_owned()).help("its first row must name the columns")
-            );
-        }
-        let mut names: Vec<String> = Vec::with_capacity(self.count);
-        let mut seen: HashMap<&str, usize> = HashMap::new();
-        for (number, name) in (1..).zip(self.fields()?) {
-            if name.trim().is_empty() {
-                return Err(wrong(format!("{}: column {number} has no name", self.start))
-                    .help("name it, or remove the extra delimiter"));
-            }
-            if let Some(first) = seen.insert(name, number) {
-                return Err(wrong(format!("{}: columns {first} and {number} are both called `{name}`", self.start))
-                    .help("give one of them another name"));
-            }
-            names.push(name.to_owned());
-        }
-        self.wanted = names.len();
-        Ok(names)
-    }
-
-    /// The bytes of the last record.
-    fn length(&self) -> usize {
-        self.count.checked_sub(1).map_or(0, |last| self.ends[last])
-    }
-
-    fn fields(&self) -> Result<impl Iterator<Item = &str>, SourceError> {
-        let text = str::from_utf8(&self.output[..self.length()]).map_err(|_| self.error("is not UTF-8"))?;
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        Ok(starts.zip(&self.ends[..self.count]).map(|(from, &to)| text.get(from..to).unwrap_or_default()))
-    }
-
-    /// Reads the next record; returns `false` at the end of the file.
-    fn read(&mut self) -> Result<bool, SourceError> {
-        if !self.skip_blank()? {
-            return Ok(false);
-        }
-        self.start = Position { row: self.next_row(), line: self.core.line(), byte: self.text.byte() };
-        let (mut filled, mut count) = (0, 0);
-        loop {
-            let here = Position { line: self.core.line(), ..self.start };
-            let piece = self.text.piece().map_err(|fault| fault.error(&self.shown, here))?;
-            let at_end = piece.is_empty();
-            // A line end completes a last record without one. If it does not, a quote is open.
-            let input = if at_end { b"\n".as_slice() } else { piece };
-            let (result, read, written, ended) =
-                self.core.read_record(input, &mut self.output[filled..], &mut self.ends[count..]);
-            let last = read.checked_sub(1).and_then(|i| input.get(i)).copied();
-            self.text.consume(if at_end { 0 } else { read });
-            filled += written;
-            count += ended;
-            match result {
-                ReadRecordResult::Record => {
-                    self.after_cr = last == Some(b'\r');
-                    self.count = count;
-                    return self.check(filled).map(|()| true);
-                }
-                _ if at_end && read > 0 => {
-                    return Err(self.error("a quote is opened here and never closed").help(
-                        "the file ends inside the quote: it is cut off, or a quote in a text is not doubled (\"\")",
-                    ));
-                }
-                ReadRecordResult::OutputFull => self.grow(filled, count)?,
-                ReadRecordResult::OutputEndsFull if count > MOST_COLUMNS => return Err(self.too_many()),
-                ReadRecordResult::OutputEndsFull => self.ends.resize((count * 2).clamp(64, MOST_COLUMNS + 1), 0),
-                ReadRecordResult::InputEmpty | ReadRecordResult::End => {}
-            }
-        }
-    }
-
-    fn next_row(&self) -> u64 {
-        if self.wanted == 0 { 0 } else { self.start.row + 1 }
-    }
-
-    /// Skips line ends before a record; returns `false` at the end of the file.
-    fn skip_blank(&mut self) -> Result<bool, SourceError> {
-        loop {
-            let here = Position { row: self.next_row(), line: self.core.line(), byte: None };
-            let piece = self.text.piece().map_err(|fault| fault.error(&self.shown, here))?;
-            let Some(&next) = piece.first() else { return Ok(false) };
-            // A CR without a following LF is a line end too; `csv_core` counts only LF.
-            if self.after_cr || next == b'\n' {
-                self.core.set_line(self.core.line() + 1);
-            }
-            match next {
-                b'\r' | b'\n' => {
-                    self.after_cr = next == b'\r';
-                    self.text.consume(1);
-                }
-                _ => {
-                    self.after_cr = false;
-                    return Ok(true);
-                }
-            }
-        }
-    }
-
-    /// Enlarges `output`, unless the field or the record is too long already.
-    fn grow(&mut self, filled: usize, count: usize) -> Result<(), SourceError> {
-        let field = filled - count.checked_sub(1).map_or(0, |i| self.ends[i]);
-        if field > CELL_BYTES {
-            return Err(self.too_long(count));
-        }
-        if filled > ROW_BYTES {
-            return Err(self.error(&format!("is above {} MiB", ROW_BYTES >> 20)));
-        }
-        self.output.resize((self.output.len() * 2).min(self.output.len() + CELL_BYTES), 0);
-        Ok(())
-    }
-
-    fn check(&self, filled: usize) -> Result<(), SourceError> {
-        if filled > CELL_BYTES {
-            let starts = [0].into_iter().chain(self.ends.iter().copied());
-            let mut fields = starts.zip(&self.ends[..self.count]);
-            if let Some(long) = fields.position(|(from, to)| to - from > CELL_BYTES) {
-                return Err(self.too_long(long));
-            }
-        }
-        if self.count > MOST_COLUMNS {
-            return Err(self.too_many());
-        }
-        if self.wanted != 0 && self.count != self.wanted {
-            let (found, wanted) = (self.count, self.wanted);
-            let s = if found == 1 { "" } else { "s" };
-            return Err(self.error(&format!("has {found} field{s}, the header has {wanted}")).help(
-                "put a text that contains a delimiter, a quote or a line end in quotes, and double the quotes in it",
-            ));
-        }
-        Ok(())
-    }
-
-    fn too_long(&self, field: usize) -> SourceError {
-        let message = format!("field {} is above {} MiB", field + 1, CELL_BYTES >> 20);
-        self.error(&message).help("usually a quote is opened there and never closed")
-    }
-
-    fn too_many(&self) -> SourceError {
-        self.error(&format!("has more than {MOST_COLUMNS} columns"))
-            .help("check the delimiter, and that the file is text")
-    }
-
-    fn error(&self, message: &str) -> SourceError {
-        SourceError::new(format!("{}: {}: {message}", self.shown, self.start)).at(["path"])
+    fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {
+        Ok(self.open(file, options)?.reading)
     }
 }
 

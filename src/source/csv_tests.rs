@@ -1,4 +1,4 @@
-//! Tests of `csv` and of `text` below it: every message as its reader sees it.
+//! Tests of `csv`, and of `records` and `text` below it: every message as its reader sees it.
 
 use std::io::Cursor;
 
@@ -8,6 +8,7 @@ use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
 
 use super::*;
+use crate::source::batches::CELL_BYTES;
 
 type Cells = Vec<Vec<Option<String>>>;
 
@@ -17,18 +18,32 @@ struct Asked<'a> {
     nulls: &'a [&'a str],
     encoding: Option<&'a str>,
     piece: usize,
+    /// More fields of the source, in JSON.
+    fields: &'a str,
+    tsv: bool,
 }
 
 impl<'a> Asked<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Asked { bytes, types: &[], nulls: &[], encoding: None, piece: 4096 }
+        Asked { bytes, types: &[], nulls: &[], encoding: None, piece: 4096, fields: "{}", tsv: false }
+    }
+
+    fn csv(&self) -> Result<Csv, SourceError> {
+        let text = Text::new(Box::new(Cursor::new(self.bytes.to_vec())), "a.csv", self.encoding, self.piece)?;
+        let mut fields: serde_json::Value = serde_json::from_str(self.fields).unwrap();
+        fields["path"] = "a.csv".into();
+        let mut file: File = serde_json::from_value(fields).unwrap();
+        file.types.extend(self.types.iter().map(|(name, ty)| ((*name).to_owned(), *ty)));
+        file.null_values.extend(self.nulls.iter().map(|&n| n.to_owned()));
+        Csv::new(text, "a.csv", if self.tsv { Dialect::TSV } else { Dialect::CSV }, &file)
+    }
+
+    fn detected(&self) -> Vec<String> {
+        self.csv().unwrap().reading.detected
     }
 
     fn table(&self) -> Result<RecordBatch, SourceError> {
-        let text = Text::new(Box::new(Cursor::new(self.bytes.to_vec())), "a.csv", self.encoding, self.piece)?;
-        let types = self.types.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
-        let nulls: Vec<String> = self.nulls.iter().map(|&n| n.to_owned()).collect();
-        let csv = Csv::new(text, "a.csv", b',', &types, &nulls)?;
+        let csv = self.csv()?;
         let schema = csv.schema();
         let batches = csv.into_batches().collect::<Result<Vec<_>, _>>()?;
         assert!(batches.iter().all(|b| b.num_rows() <= BATCH_ROWS));
@@ -50,6 +65,19 @@ fn message(bytes: &[u8]) -> String {
     let messages: Vec<String> = [1, 3, 7, 4096].map(|piece| Asked { piece, ..Asked::new(bytes) }.message()).into();
     assert!(messages.windows(2).all(|two| two[0] == two[1]), "{messages:?}");
     messages.into_iter().next().unwrap()
+}
+
+/// The rows of a file with these fields, null as `-`, cells joined by `/`; every piece size reads the same.
+fn lines(bytes: &[u8], fields: &str) -> Vec<String> {
+    let read = [1, 2, 5, 4096].map(|piece| Asked { piece, fields, ..Asked::new(bytes) }.cells());
+    assert!(read.windows(2).all(|two| two[0] == two[1]), "{read:?}");
+    let line = |row: usize| read[0].iter().map(|column| column[row].as_deref().unwrap_or("-")).collect::<Vec<_>>();
+    (0..read[0].first().map_or(0, Vec::len)).map(|row| line(row).join("/")).collect()
+}
+
+fn refusal(bytes: &[u8], fields: &str) -> (String, String) {
+    let error = Asked { fields, ..Asked::new(bytes) }.table().unwrap_err();
+    (error.message, error.help.unwrap_or_default())
 }
 
 fn column(bytes: &[u8], index: usize) -> Vec<Option<String>> {
@@ -104,6 +132,200 @@ fn ragged_rows() {
     assert_eq!(message(b"a,b\r1,2\r\r3\r"), "a.csv: row 2 (line 4, byte 9): has 1 field, the header has 2");
     assert_eq!(message(b"a,b\n\"x\ny\",2\n\n3"), "a.csv: row 2 (line 5, byte 13): has 1 field, the header has 2");
     assert_eq!(message(b"\xef\xbb\xbfa,b\n3"), "a.csv: row 1 (line 2, byte 7): has 1 field, the header has 2");
+}
+
+#[test]
+fn text_after_a_closing_quote_is_refused_at_its_place() {
+    let wanted = [
+        (
+            &b"id,t\na1,\"she said \\\"no\\\" to it\"\n"[..],
+            "a.csv: row 1 (line 2, byte 20): column `t`: text follows the quote that closes after `she said \\`",
+        ),
+        (
+            b"id,t\n1,x\n2,\"a\" b\n",
+            "a.csv: row 2 (line 3, byte 14): column `t`: text follows the quote that closes after `a`",
+        ),
+        (
+            b"id,t\n1,\"x\ny\"z\n",
+            "a.csv: row 1 (line 3, byte 12): column `t`: text follows the quote that closes after `x\ny`",
+        ),
+        (b"\"id\"x,t\n", "a.csv: header (line 1, byte 4): field 1: text follows the quote that closes after `id`"),
+    ];
+    for (csv, text) in wanted {
+        assert_eq!(message(csv), text);
+    }
+    let help = |csv: &[u8]| Asked::new(csv).table().unwrap_err().help.unwrap();
+    assert_eq!(help(b"t\n\"a\\\"b\"\n"), r#"if a backslash escapes quotes in this file, set escape = "\\""#);
+    assert!(help(b"t\n\"a\"b\n").contains(r#"quote = "none""#));
+    // A quote inside a text that begins without one is a character.
+    assert_eq!(lines(b"a,b\n5\" nail,x\"y\"\n", "{}"), ["5\" nail/x\"y\""]);
+}
+
+#[test]
+fn escapes_make_marks_a_part_of_the_text() {
+    let escape = r#"{"escape": "\\"}"#;
+    assert_eq!(lines(b"a,b\n\"she said \\\"no\\\"\",x\n", escape), ["she said \"no\"/x"]);
+    assert_eq!(lines(b"a,b\n\"x\\\\\",y\\,z\n", escape), ["x\\/y,z"]);
+    assert_eq!(lines(b"a,b\nC:\\new,\"\\t\"\"\"\n", escape), ["C:\\new/\\t\""]);
+    assert_eq!(lines(b"a,b\n1\\\n2,x\\", escape), ["1\n2/x\\"]);
+    assert_eq!(
+        lines(b"a;b\n'it\\'s';'don''t'\n", r#"{"escape": "\\", "quote": "'", "delimiter": ";"}"#),
+        ["it's/don't"]
+    );
+    let (text, _) = refusal(b"a,b\n1,\"x\\\"\n", escape);
+    assert_eq!(text, "a.csv: row 1 (line 2, byte 4): a quote is opened here and never closed");
+}
+
+#[test]
+fn quotes_of_tab_separated_texts_are_characters() {
+    let tsv = b"id\tt\n1\t\"We will not, he said.\n2\tand so it was\"\n3\t\"x\"\n";
+    let asked = Asked { tsv: true, ..Asked::new(tsv) };
+    assert_eq!(asked.cells()[1], some(&["\"We will not, he said.", "and so it was\"", "\"x\""]));
+    let quoted = Asked { tsv: true, fields: r#"{"quote": "\""}"#, ..Asked::new(b"id\tt\n1\t\"x\ty\"\n") };
+    assert_eq!(quoted.cells()[1], some(&["x\ty"]));
+    let ragged = Asked { tsv: true, ..Asked::new(b"id\tt\n1\t\"x\ty\"\n") }.table().unwrap_err();
+    assert!(ragged.help.unwrap().contains(r#"set quote = "\"""#));
+    assert_eq!(lines(b"a,b\n\"x,y\"\n", r#"{"quote": "none"}"#), ["\"x/y\""]);
+}
+
+#[test]
+fn a_file_with_one_column_keeps_its_empty_rows() {
+    let rows = |csv: &[u8]| lines(csv, "{}");
+    assert_eq!(rows(b"t\none\n\nthree\n\nfive\n"), ["one", "-", "three", "-", "five"]);
+    assert_eq!(rows(b"t\r\none\r\n\r\nthree"), ["one", "-", "three"]);
+    assert_eq!(rows(b"t\rone\r\rthree\r"), ["one", "-", "three"]);
+    // The last line end ends a row; each more is an empty row.
+    assert_eq!(rows(b"t\none\n\n\n"), ["one", "-", "-"]);
+    assert_eq!(rows(b"\n\nt\n\"\"\n \n"), ["-", " "]);
+    assert_eq!(rows(b"a,b\n\n1,2\n\n"), ["1/2"]);
+    assert_eq!(lines(b"a,b\n\n1,2\n\n", r#"{"columns": ["b"]}"#), ["2"]);
+}
+
+#[test]
+fn delimiters_are_detected_where_a_comma_can_not_be_meant() {
+    let detected = |csv: &[u8]| Asked::new(csv).detected();
+    let found = [
+        (&b"id;t\n1;a\n2;b, c\n"[..], r#"delimiter = ";""#),
+        (b"id\tt\n1\ta\n", r#"delimiter = "\t""#),
+        (b"id|t|u\n1|a|\n", r#"delimiter = "|""#),
+        (b"\"a,b\";c\n1;2\n", r#"delimiter = ";""#),
+        (b"\"a|b\";c\n\"x\ny|\";2\n", r#"delimiter = ";""#),
+        (b"a;b|c;d\n1;2|3;4\n", r#"delimiter = ";""#),
+        (b"\xef\xbb\xbfid;t", r#"delimiter = ";""#),
+    ];
+    for (csv, wanted) in found {
+        assert_eq!(detected(csv), [wanted], "{}", String::from_utf8_lossy(csv));
+    }
+    let kept = [
+        &b"text\nWhat; now\nThen\n"[..],
+        b"what; now\nWhat; now\nThen\n",
+        b"\"a;b\"\nx\n",
+        b"a;b,c;d\n1;2,3;4\n",
+        b"a,b\n1;2,3\n",
+        b"text\n",
+        b";\n;\n",
+        b"a;a\n1;2\n",
+        b"",
+    ];
+    for csv in kept {
+        let found = Asked::new(csv).csv().map(|csv| csv.reading.detected);
+        assert!(found.is_err() || found == Ok(Vec::new()), "{}", String::from_utf8_lossy(csv));
+    }
+    // A written delimiter wins, and TSV has tabs.
+    assert_eq!(lines(b"id;t\n1;a\n", r#"{"delimiter": ","}"#), ["1;a"]);
+    assert_eq!(Asked { tsv: true, ..Asked::new(b"id;t\n1;a\n") }.detected(), [] as [&str; 0]);
+    assert_eq!(lines(b"sep=;\r\na;b\r\n1;2,5\r\n", "{}"), ["1/2,5"]);
+    assert_eq!(detected(b"sep=;\na;b\n"), [r#"delimiter = ";""#, "skip_rows = 1"]);
+}
+
+#[test]
+fn a_semicolon_and_decimal_commas_are_refused_with_both_settings() {
+    let csv = b"id;weight;text\n1;3,5;Bonjour, madame\n2;0,25;Merci\n";
+    let (text, help) = refusal(csv, "{}");
+    assert_eq!(text, "a.csv: its delimiter looks like `;`, and its numbers have decimal commas, such as 3,5");
+    assert_eq!(help, r#"set delimiter = ";"; for columns that are numbers, set decimal = "," and `types` as well"#);
+    assert_eq!(lines(csv, r#"{"delimiter": ";", "columns": ["weight"]}"#), ["3,5", "0,25"]);
+    assert_eq!(Asked { fields: r#"{"decimal": ","}"#, ..Asked::new(csv) }.detected(), [r#"delimiter = ";""#]);
+}
+
+#[test]
+fn numbers_in_other_notations() {
+    let number = |csv: &[u8], fields: &str| {
+        let table = Asked { fields, types: &[("w", Type::Number)], ..Asked::new(csv) }.table()?;
+        let numbers = table.column(0).as_primitive::<arrow_array::types::Float64Type>();
+        Ok(numbers.iter().map(|n| n.map_or("-".to_owned(), |n| n.to_string())).collect::<Vec<_>>().join(" "))
+    };
+    let read = |csv: &[u8], fields: &str| number(csv, fields).map_err(|e: SourceError| e.message);
+    assert_eq!(read(b"w\n\"3,5\"\n\n12\n", "{}"), Ok("3.5 - 12".to_owned()));
+    assert_eq!(
+        read(b"w;x\n1.234,5;a\n-0,5;b\n", r#"{"delimiter": ";", "decimal": ",", "thousands": "."}"#),
+        Ok("1234.5 -0.5".to_owned())
+    );
+    assert_eq!(read(b"w\n1 234.5\n", r#"{"thousands": " "}"#), Ok("1234.5".to_owned()));
+    let wanted = "a.csv: row 2 (line 3, byte 8): column `w` is \"1.5\", not a number";
+    assert_eq!(read(b"w\n\"3,5\"\n1.5\n", r#"{"decimal": ","}"#), Err(wanted.to_owned()));
+    let error = number(b"w\n\"1,234\"\n", "{}").unwrap_err();
+    assert_eq!(error.message, "a.csv: row 1 (line 2, byte 2): column `w` is \"1,234\", not a number");
+    assert!(error.help.unwrap().starts_with("set `decimal` or `thousands`"));
+    let types = [("n", Type::Integer)];
+    let asked = Asked { types: &types, fields: r#"{"thousands": "."}"#, ..Asked::new(b"n\n1.234\n") };
+    assert!(asked.table().unwrap_err().message.contains("both `.`"));
+    let asked = Asked { types: &types, fields: r#"{"thousands": ".", "decimal": ","}"#, ..Asked::new(b"n\n1.234\n") };
+    assert_eq!(asked.table().unwrap().column(0).as_primitive::<arrow_array::types::Int64Type>().value(0), 1234);
+}
+
+#[test]
+fn headers_of_several_rows_of_none_and_below_other_lines() {
+    let qualtrics = b"id,q1\n\"Response ID\",\"What do\nyou think?\"\n\"{\"\"ImportId\"\":\"\"_recordId\"\"}\",\"{\"\"ImportId\"\":\"\"QID1\"\"}\"\nR_1,Good\n";
+    assert_eq!(lines(qualtrics, "{}"), ["R_1/Good"]);
+    assert_eq!(Asked::new(qualtrics).detected(), ["header_rows = 3"]);
+    assert_eq!(lines(qualtrics, r#"{"header_rows": 1}"#).len(), 3);
+    let label = Labels::of(Asked::new(qualtrics).table().unwrap().schema().field(1)).variable;
+    assert_eq!(label.as_deref(), Some("What do\nyou think?"));
+    assert_eq!(lines(b"a,b\nA,B\n1,2\n", r#"{"header_rows": 2}"#), ["1/2"]);
+    assert_eq!(lines(b"Exported on \"Monday\nby,x,y,z\na,b\n1,2\n", r#"{"skip_rows": 2}"#), ["1/2"]);
+    assert_eq!(lines(b"x\r\ny\r\na,b\r\n1,2\r\n", r#"{"skip_rows": 2}"#), ["1/2"]);
+    assert_eq!(lines(b"# by us\na,b\n#1,2\n3,#4\n#end", r##"{"comment": "#"}"##), ["3/#4"]);
+    let table = Asked { fields: r#"{"header_rows": 0}"#, ..Asked::new(b"1,2\n3,4\n") }.table().unwrap();
+    let names: Vec<_> = table.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!((names, table.num_rows()), (vec!["column_1".to_owned(), "column_2".to_owned()], 2));
+    assert_eq!(lines(b"1,2\n3,4\n", r#"{"header_rows": 0, "names": ["a", "b"], "columns": ["b"]}"#), ["2", "4"]);
+    let (text, _) = refusal(b"1,2\n3\n", r#"{"header_rows": 0}"#);
+    assert_eq!(text, "a.csv: row 2 (line 2, byte 4): has 1 field, the header has 2");
+    assert_eq!(refusal(b"a,b\n1,2\n", r#"{"names": ["x"]}"#).0, "`names` has 1 names, a.csv has 2 columns");
+    assert_eq!(
+        refusal(b"a,b\nA\n1,2\n", r#"{"header_rows": 2}"#).0,
+        "a.csv: header (line 2, byte 4): header row 2 has 1 fields, the first has 2"
+    );
+    assert_eq!(refusal(b"a,b\n", r#"{"header_rows": 2}"#).0, "a.csv: has no header row 2: the file ends");
+    assert_eq!(refusal(b"", r#"{"header_rows": 0}"#).0, "a.csv: is empty");
+}
+
+#[test]
+fn columns_are_chosen_and_renamed_past_bad_headers() {
+    let csv = b"id,Q1 (text),,x,x\n1,a,b,c,d\n";
+    let (text, help) = refusal(csv, "{}");
+    assert_eq!(text, "a.csv: header (line 1, byte 0): column 3 has no name");
+    assert!(help.contains("{ from = 3, name = \"column_3\" }") && help.contains("`names`"), "{help}");
+    assert_eq!(
+        lines(csv, r#"{"columns": [{"from": "Q1 (text)", "name": "q1"}, "id", {"from": 5, "name": "y"}]}"#),
+        ["a/1/d"]
+    );
+    assert_eq!(lines(csv, r#"{"names": ["a", "b", "c", "d", "e"]}"#), ["1/a/b/c/d"]);
+    let refused = |columns: &str| refusal(csv, &format!(r#"{{"columns": {columns}}}"#)).0;
+    assert_eq!(refused(r#"["x"]"#), "a.csv: columns 4 and 5 are both called `x`");
+    assert_eq!(refused("[3]"), "a.csv: column 3 has no name");
+    assert_eq!(refused("[6]"), "a.csv: has no column 6, only 5");
+    assert_eq!(refused(r#"["id", "idd"]"#), "a.csv: has no column `idd`");
+    assert_eq!(refused(r#"["id", 1]"#), "`columns` has column 1 of a.csv twice");
+    assert_eq!(refused(r#"[{"from": 4, "name": "id"}, "id"]"#), "`columns` has two columns called `id`");
+    // Types use the new names. A column that is not read can contain anything.
+    let typed = Asked {
+        types: &[("n", Type::Integer)],
+        fields: r#"{"columns": [{"from": "a", "name": "n"}]}"#,
+        ..Asked::new(b"a,b\n1,x\n")
+    };
+    assert_eq!(typed.table().unwrap().schema().field(0).data_type(), &arrow_schema::DataType::Int64);
 }
 
 #[test]
@@ -201,7 +423,7 @@ impl std::io::Read for Endless {
 fn a_field_without_end_stops_at_the_limit() {
     let source = std::io::Read::chain(Cursor::new(b"a,b\n1,\"".to_vec()), Endless(0));
     let text = Text::new(Box::new(source), "a.csv", None, 1 << 16).unwrap();
-    let mut csv = Csv::new(text, "a.csv", b',', &BTreeMap::new(), &[]).unwrap().into_batches();
+    let mut csv = Csv::new(text, "a.csv", Dialect::CSV, &File::default()).unwrap().into_batches();
     let error = csv.next().unwrap().unwrap_err();
     assert_eq!(error.message, "a.csv: row 1 (line 2, byte 4): field 2 is above 16 MiB");
     assert!(csv.next().is_none());
@@ -213,7 +435,7 @@ fn long_texts_end_a_batch_early_and_the_limit_is_exact() {
     let file = format!("a\n{long}\n{long}\ny\n");
     let open = |file: &str| {
         let text = Text::new(Box::new(Cursor::new(file.as_bytes().to_vec())), "a.csv", None, 1 << 16).unwrap();
-        Csv::new(text, "a.csv", b',', &BTreeMap::new(), &[]).unwrap().into_batches()
+        Csv::new(text, "a.csv", Dialect::CSV, &File::default()).unwrap().into_batches()
     };
     let rows: Vec<usize> = open(&file).map(|b| b.unwrap().num_rows()).collect();
     assert_eq!(rows, [1, 1, 1]);
@@ -226,7 +448,7 @@ fn wide_tables_have_small_batches() {
     let names: Vec<String> = (0..5000).map(|i| i.to_string()).collect();
     let file = format!("{}\n{}", names.join(","), format!("{}\n", ",".repeat(4999)).repeat(300));
     let text = Text::new(Box::new(Cursor::new(file.into_bytes())), "a.csv", None, 1 << 16).unwrap();
-    let csv = Csv::new(text, "a.csv", b',', &BTreeMap::new(), &[]).unwrap();
+    let csv = Csv::new(text, "a.csv", Dialect::CSV, &File::default()).unwrap();
     assert_eq!(csv.into_batches().map(|b| b.unwrap().num_rows()).collect::<Vec<_>>(), [105, 105, 90]);
 }
 
@@ -257,9 +479,13 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b','), Just(b'\n')], 0..200), piece in 1usize..50) {
+    fn no_bytes_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b','), Just(b'\n'), Just(b'\\'), Just(b'\''), Just(b'|'), Just(b'#'), Just(b'\r')], 0..200), piece in 1usize..50) {
         let a = Asked { piece, ..Asked::new(&bytes) }.table();
         let b = Asked::new(&bytes).table();
+        prop_assert_eq!(a, b);
+        let fields = r##"{"escape": "\\", "quote": "'", "delimiter": "|", "comment": "#", "skip_rows": 1, "header_rows": 0}"##;
+        let a = Asked { piece, fields, ..Asked::new(&bytes) }.table();
+        let b = Asked { fields, ..Asked::new(&bytes) }.table();
         prop_assert_eq!(a, b);
     }
 }

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use super::batches::{Batches, SourceError, batches};
 use super::cell::no_column;
 use super::csv::CsvReader;
+use super::dialect::{Dialect, notation};
 use super::format::FileFormat;
 use super::jsonl::JsonlReader;
+use super::layout::Layout;
 use super::matching::{files, is_glob};
 use super::parquet::ParquetReader;
 use super::reader::{DataFile, Reader};
+use super::reading::Reading;
 use super::rows::Source;
 use super::settings::File;
 use super::text::encoding;
@@ -29,24 +32,26 @@ struct FormatInfo {
     reader: &'static dyn Reader,
 }
 
-const EVERY: &[&str] = &["path", "format", "key"];
+const EVERY: &[&str] = &["path", "format", "key", "columns", "where", "sample", "limit"];
 /// The fields of formats whose cells are text.
-const TEXT: &[&str] = &["types", "null_values", "encoding"];
+const TEXT: &[&str] = &["types", "null_values", "encoding", "decimal", "thousands"];
+/// The fields of delimited text.
+const DELIMITED: &[&str] = &["delimiter", "quote", "escape", "comment", "skip_rows", "header_rows", "names"];
 
 static FORMATS: &[FormatInfo] = &[
     FormatInfo {
         format: FileFormat::Csv,
         name: "CSV",
         extensions: &["csv"],
-        fields: &[TEXT],
-        reader: &CsvReader(b','),
+        fields: &[TEXT, DELIMITED],
+        reader: &CsvReader(Dialect::CSV),
     },
     FormatInfo {
         format: FileFormat::Tsv,
         name: "TSV",
         extensions: &["tsv", "tab"],
-        fields: &[TEXT],
-        reader: &CsvReader(b'\t'),
+        fields: &[TEXT, DELIMITED],
+        reader: &CsvReader(Dialect::TSV),
     },
     FormatInfo {
         format: FileFormat::Jsonl,
@@ -125,6 +130,13 @@ impl File {
         if let Some(Err(error)) = self.encoding.as_deref().map(encoding) {
             problems.error("unknown-encoding", path.key("encoding"), error.message).help_if(error.help);
         }
+        for error in [Dialect::CSV.with(self).err(), notation(self).err()].into_iter().flatten() {
+            let place = error.field.iter().fold(path.clone(), |path, key| path.key(key));
+            problems.error("bad-value", place, error.message).help_if(error.help);
+        }
+        if self.columns.as_ref().is_some_and(Vec::is_empty) {
+            problems.error("bad-value", path.key("columns"), "`columns` is empty").help("leave it out for all columns");
+        }
         if let Some(format) = self.format.or_else(|| FileFormat::of(written)) {
             for (field, error) in format.info().unused(self) {
                 problems.error_at_key("unused-field", path.key(&field), error.message).help_if(error.help);
@@ -155,12 +167,25 @@ impl File {
         Ok((info, files))
     }
 
-    fn schema_of(&self, info: &FormatInfo, files: &[DataFile]) -> Result<SchemaRef, SourceError> {
-        let schema = info.reader.schema(files, self)?;
+    fn open(&self, folder: &Path) -> Result<Opened, SourceError> {
+        let (info, files) = self.find(folder)?;
+        let all = info.reader.schema(&files, self)?;
+        if info.reader.has_layout() {
+            return Ok(Opened { info, files, read: all.clone(), all, layout: None });
+        }
+        let names: Vec<String> = all.fields().iter().map(|field| field.name().clone()).collect();
+        let layout = Layout::new(self, &names, &files[0].shown, "")?;
+        Ok(Opened { info, files, read: layout.schema(&all), all, layout: Some(layout) })
+    }
+
+    /// The columns of the table.
+    fn schema_of(&self, opened: &Opened) -> Result<SchemaRef, SourceError> {
+        let schema = self.visible(&opened.read)?;
         match &self.key {
             Some(key) if schema.index_of(key).is_err() => {
                 let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-                let shown = if info.format == FileFormat::Jsonl { &self.path } else { &files[0].shown };
+                let is_jsonl = opened.info.format == FileFormat::Jsonl;
+                let shown = if is_jsonl { &self.path } else { &opened.files[0].shown };
                 Err(no_column(key, &names, shown).at(["key"]))
             }
             _ => Ok(schema),
@@ -168,37 +193,80 @@ impl File {
     }
 }
 
-impl Source for File {
-    fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
-        let (info, files) = self.find(folder)?;
-        self.schema_of(info, &files)
-    }
+/// The files of a source, with the columns of the reader.
+#[derive(Clone)]
+struct Opened {
+    info: &'static FormatInfo,
+    files: Vec<DataFile>,
+    /// The columns that the reader returns.
+    all: SchemaRef,
+    /// Those of them that the table or `where` needs.
+    read: SchemaRef,
+    /// Which of `all` they are; `None` if the reader returns just these.
+    layout: Option<Layout>,
+}
 
-    fn columns_found(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
-        let mut file = File { key: None, types: BTreeMap::new(), ..self.clone() };
-        let columns = file.schema(folder)?;
-        file.types.extend(self.types.clone().into_iter().filter(|(column, _)| columns.index_of(column).is_ok()));
-        file.schema(folder)
-    }
-
-    fn read(&self, folder: &Path) -> Result<Batches, SourceError> {
-        let (info, files) = self.find(folder)?;
-        let schema = self.schema_of(info, &files)?;
-        let (source, mut files) = (self.clone(), files.into_iter());
+impl Opened {
+    /// The rows of all files, with the columns to read.
+    fn rows(self, source: File) -> Batches {
+        let Opened { info, files, all, read, layout } = self;
+        let mut files = files.into_iter();
         let mut open: Option<(Batches, String)> = None;
-        Ok(batches(move || {
+        batches(move || {
             loop {
                 if let Some((batches, shown)) = &mut open
                     && let Some(batch) = batches.next().transpose()?
                 {
                     let changed = || SourceError::new(format!("{shown}: its columns changed while it was read"));
                     // All files have the labels of the first.
-                    return relabelled(&batch, &schema).map(Some).ok_or_else(|| changed().at(["path"]));
+                    let batch = relabelled(&batch, &all).ok_or_else(|| changed().at(["path"]))?;
+                    return match &layout {
+                        None => Ok(Some(batch)),
+                        Some(layout) => layout.batch(&batch, &read).map(Some),
+                    };
                 }
                 let Some(file) = files.next() else { return Ok(None) };
-                open = Some((info.reader.read(&file, &source, &schema)?, file.shown));
+                open = Some((info.reader.read(&file, &source, &all)?, file.shown));
             }
-        }))
+        })
+    }
+}
+
+impl Source for File {
+    fn seed(&mut self, seed: Option<u64>) {
+        self.seed = seed.unwrap_or(0);
+    }
+
+    fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
+        self.schema_of(&self.open(folder)?)
+    }
+
+    fn columns_found(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
+        let mut file = File { key: None, types: BTreeMap::new(), condition: None, ..self.clone() };
+        let columns = file.schema(folder)?;
+        file.types.extend(self.types.clone().into_iter().filter(|(column, _)| columns.index_of(column).is_ok()));
+        file.schema(folder)
+    }
+
+    fn read(&self, folder: &Path) -> Result<Batches, SourceError> {
+        let opened = self.open(folder)?;
+        self.schema_of(&opened)?;
+        let (source, read) = (self.clone(), opened.read.clone());
+        self.clone().select(&read, move || opened.clone().rows(source.clone()))
+    }
+
+    fn readings(&self, folder: &Path) -> Result<Vec<Reading>, SourceError> {
+        let (info, files) = self.find(folder)?;
+        let mut readings: Vec<Reading> = Vec::new();
+        for file in files {
+            let reading = info.reader.reading(&file, self)?;
+            let reading = Reading { path: file.shown, files: 1, format: info.name.to_owned(), ..reading };
+            match readings.iter_mut().find(|other| other.is_like(&reading)) {
+                Some(other) => other.files += 1,
+                None => readings.push(reading),
+            }
+        }
+        Ok(readings)
     }
 
     fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
@@ -214,7 +282,11 @@ impl Source for File {
     }
 
     fn meaning(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
+        let mut meaning = serde_json::to_value(self).unwrap_or_default();
+        if self.sample.is_some() {
+            meaning["seed"] = self.seed.into();
+        }
+        meaning
     }
 }
 

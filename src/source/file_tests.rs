@@ -8,6 +8,28 @@ use tempfile::TempDir;
 
 use super::*;
 
+const FIELDS: [&str; 19] = [
+    "path",
+    "format",
+    "key",
+    "types",
+    "null_values",
+    "encoding",
+    "delimiter",
+    "quote",
+    "escape",
+    "comment",
+    "skip_rows",
+    "header_rows",
+    "names",
+    "decimal",
+    "thousands",
+    "columns",
+    "where",
+    "sample",
+    "limit",
+];
+
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -123,13 +145,134 @@ fn the_meaning_is_what_was_written() {
     );
 }
 
+/// The rows of a file, cells joined by `/`.
+fn table(folder: &TempDir, json: &str) -> Result<Vec<String>, SourceError> {
+    let mut source = file(json);
+    Source::seed(&mut source, Some(42));
+    let schema = source.schema(folder.path())?;
+    let mut rows = Vec::new();
+    for batch in source.read(folder.path())? {
+        let batch = batch?;
+        assert_eq!(batch.schema(), schema);
+        let row =
+            |i: usize| batch.columns().iter().map(|c| crate::table::cell_at(c, i).text()).collect::<Vec<_>>().join("/");
+        rows.extend((0..batch.num_rows()).map(row));
+    }
+    Ok(rows)
+}
+
+#[test]
+fn rows_and_columns_are_selected_in_every_format() {
+    let folder = folder(&[
+        ("a.csv", "id,age,t\n1,17,x\n2,40,y\n3,,z\n4,50,w\n"),
+        ("a.tsv", "id\tage\tt\n1\t17\tx\n2\t40\ty\n3\t\tz\n4\t50\tw\n"),
+        (
+            "a.jsonl",
+            "{\"id\":1,\"age\":17,\"t\":\"x\"}\n{\"id\":2,\"age\":40,\"t\":\"y\"}\n{\"id\":3,\"t\":\"z\"}\n{\"id\":4,\"age\":50,\"t\":\"w\"}\n",
+        ),
+    ]);
+    let csv = file(r#"{"path": "a.csv", "types": {"id": "integer", "age": "integer"}}"#);
+    let batches: Vec<RecordBatch> = csv.read(folder.path()).unwrap().map(Result::unwrap).collect();
+    let parquet = fs::File::create(folder.path().join("a.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(parquet, batches[0].schema(), None).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.close().unwrap();
+    for (path, types) in [
+        ("a.csv", r#", "types": {"years": "integer"}"#),
+        ("a.tsv", r#", "types": {"years": "integer"}"#),
+        ("a.jsonl", ""),
+        ("a.parquet", ""),
+    ] {
+        let read = |fields: &str| table(&folder, &format!(r#"{{"path": "{path}"{types}, {fields}}}"#)).unwrap();
+        let columns = r#""columns": ["t", {"from": "age", "name": "years"}]"#;
+        assert_eq!(read(columns), ["x/17", "y/40", "z/", "w/50"], "{path}");
+        let condition = r#""where": "years is not none and years > 20 and id | int != 4""#;
+        assert_eq!(read(&format!("{columns}, {condition}")), ["y/40"], "{path}");
+        assert_eq!(read(&format!(r#"{columns}, "where": "t != 'x'", "limit": 2"#)), ["y/40", "z/"], "{path}");
+        let sample = read(&format!(r#"{columns}, "sample": 2"#));
+        assert_eq!(sample, read(&format!(r#"{columns}, "sample": 2"#)));
+        assert!(sample.len() == 2 && sample.is_sorted_by_key(|row| "xyzw".find(&row[..1])), "{sample:?}");
+        assert_eq!(read(&format!(r#"{columns}, "sample": 9, "limit": 0"#)), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn a_sample_is_drawn_by_the_seed_across_batches() {
+    let rows: String = (0..5000).map(|i| format!("{i},x\n")).collect();
+    let folder = folder(&[("a.csv", &format!("id,t\n{rows}"))]);
+    let sample = |seed: u64| {
+        let mut source = file(r#"{"path": "a.csv", "columns": ["id"], "sample": 100, "types": {"id": "integer"}}"#);
+        Source::seed(&mut source, Some(seed));
+        let ids = source.read(folder.path()).unwrap().flat_map(|batch| {
+            let batch = batch.unwrap();
+            (0..batch.num_rows())
+                .map(|i| crate::table::cell_at(batch.column(0), i).text().parse().unwrap())
+                .collect::<Vec<u64>>()
+        });
+        (ids.collect::<Vec<u64>>(), source.meaning())
+    };
+    let (one, two) = (sample(1), sample(2));
+    assert_eq!((one.0.len(), one.0.is_sorted()), (100, true));
+    assert_eq!(one, sample(1));
+    assert!(one.0 != two.0 && one.1 != two.1);
+    assert!(one.0.iter().any(|id| *id > 4000) && one.0.iter().any(|id| *id < 1000));
+}
+
+#[test]
+fn conditions_that_can_not_be_are_refused() {
+    let files = [("a.csv", "id,age\n1,5\n"), ("a.jsonl", "{\"id\":1,\"age\":\"5\"}\n")];
+    let refused = |path: &str, fields: &str| error(&files, &format!(r#"{{"path": "{path}", {fields}}}"#));
+    for path in ["a.csv", "a.jsonl"] {
+        let unknown = refused(path, r#""where": "agee == 1""#);
+        assert_eq!(unknown.message, format!("`where` uses `agee`, but {path} has no such column"));
+        assert_eq!(
+            (unknown.help.as_deref(), &unknown.field[..]),
+            (Some("did you mean `age`?"), &["where".to_owned()][..])
+        );
+        let text = refused(path, r#""where": "age > 3""#);
+        assert_eq!(text.message, "`where` compares `age`, which is text, with the number 3");
+        assert!(refused(path, r#""where": "age >""#).message.starts_with("`where` is not a condition"));
+    }
+    assert_eq!(refused("a.jsonl", r#""columns": [2]"#).message, "a.jsonl: the columns of JSON Lines have no numbers");
+}
+
+#[test]
+fn what_is_detected_is_a_part_of_the_content_and_nothing_else_is() {
+    let content = |name: &str, text: &str, json: &str| {
+        let folder = folder(&[(name, text)]);
+        super::super::content(&file(json), folder.path()).unwrap()
+    };
+    let semicolons = content("a.csv", "a;b\n1;2\n", r#"{"path": "a.csv"}"#);
+    assert_ne!(semicolons, content("a.csv", "a;b\n1;2\n", r#"{"path": "a.csv", "delimiter": ","}"#));
+    // What release 0.1.0 recorded for this file: a plain file keeps its content.
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"fanfold-source-1").update(br#"{"path":"a.csv"}"#).update(b"\0file\0").update(b"a,b\n1,2\n");
+    assert_eq!(content("a.csv", "a,b\n1,2\n", r#"{"path": "a.csv"}"#), hasher.finalize().to_hex().to_string());
+}
+
+#[test]
+fn files_of_a_glob_may_have_other_labels() {
+    let folder = folder(&[("a.csv", "a,b\nA,B\n1,2\n"), ("b.csv", "a,b\nX,\n3,4\n")]);
+    assert_eq!(table(&folder, r#"{"path": "*.csv", "header_rows": 2}"#).unwrap(), ["1/2", "3/4"]);
+}
+
+#[test]
+fn readings_say_how_each_file_is_read() {
+    let folder = folder(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "a;b\n1;2\n"), ("c.csv", "a;b\n3;4\n")]);
+    let readings = file(r#"{"path": "*.csv"}"#).readings(folder.path()).unwrap();
+    let shown: Vec<_> = readings.iter().map(|r| (r.path.as_str(), r.files, r.delimiter.as_deref().unwrap())).collect();
+    assert_eq!(shown, [("a.csv", 1, ","), ("b.csv", 2, ";")]);
+    assert_eq!(readings[1].detected, [r#"delimiter = ";""#]);
+    assert_eq!((readings[0].format.as_str(), readings[0].encoding.as_deref()), ("CSV", Some("utf-8")));
+}
+
 #[test]
 fn the_registry_knows_the_fields() {
     let mut generator = schemars::SchemaGenerator::default();
     let schema = (KIND.schema)(&mut generator);
     assert_eq!(schema.get("additionalProperties"), Some(&false.into()));
     let properties = schema.get("properties").and_then(|p| p.as_object()).unwrap();
-    assert_eq!(properties.keys().collect::<Vec<_>>(), ["path", "format", "key", "types", "null_values", "encoding"]);
+    assert_eq!(properties.keys().collect::<Vec<_>>(), FIELDS);
     assert!(properties.values().all(|p| p.get("description").is_some()));
 }
 
@@ -165,5 +308,5 @@ fn a_spec_is_decoded_with_every_problem() {
     let (good, problems) = decoded("path = \"a.csv\"\nkye = \"id\"\ntypes = { age = \"int\" }");
     assert!(!good);
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert_eq!((KIND.fields)(), ["path", "format", "key", "types", "null_values", "encoding"]);
+    assert_eq!((KIND.fields)(), FIELDS);
 }

@@ -5,9 +5,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{Field, SchemaRef};
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -15,9 +16,13 @@ use serde_json::value::RawValue;
 use super::batches::{
     BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError, batches,
 };
-use super::cell::{Column, Type, batch_of, check_types, schema};
+use super::cell::{Column, Type, batch_of, schema};
+use super::column_choice::{ColumnChoice, ColumnRef};
+use super::dialect::notation;
 use super::inference::Seen;
+use super::layout::Layout;
 use super::reader::{DataFile, Reader};
+use super::reading::Reading;
 use super::settings::File;
 use super::text::{Position, Text};
 
@@ -27,9 +32,9 @@ pub(crate) struct Columns(IndexMap<String, Seen>);
 
 impl Columns {
     /// The schema: the types in `types`, else the narrowest that keep all values.
-    pub(crate) fn schema(&self, types: &BTreeMap<String, Type>) -> SchemaRef {
-        let ty = |name: &String, seen: &Seen| types.get(name).copied().unwrap_or_else(|| seen.ty());
-        schema(self.0.iter().map(|(name, seen)| (name.as_str(), ty(name, seen))))
+    pub(crate) fn schema(&self, layout: &Layout, types: &BTreeMap<String, Type>) -> SchemaRef {
+        let ty = |index: usize, name: &str| types.get(name).copied().unwrap_or_else(|| self.0[index].ty());
+        schema(layout.columns.iter().map(|(index, name)| (name.as_str(), ty(*index, name))))
     }
 }
 
@@ -67,15 +72,19 @@ pub(crate) struct Jsonl {
     /// The last row that had a value for each column.
     filled: Vec<u64>,
     nulls: Vec<String>,
+    /// Keys that are not in `places` were not chosen.
+    chooses: bool,
 }
 
 impl Jsonl {
-    pub(crate) fn new(text: Text, shown: &str, schema: SchemaRef, nulls: &[String]) -> Self {
-        let places = schema.fields().iter().enumerate().map(|(i, field)| (field.name().clone(), i)).collect();
+    pub(crate) fn new(text: Text, shown: &str, schema: SchemaRef, options: &File) -> Result<Self, SourceError> {
+        let place = |(i, field): (usize, &Arc<Field>)| (options.name_in_file(field.name()).to_owned(), i);
+        let places = schema.fields().iter().enumerate().map(place).collect();
         let filled = vec![0; schema.fields().len()];
-        let columns = schema.fields().iter().map(|field| Column::of(field)).collect();
-        let lines = Lines::new(text, shown);
-        Jsonl { lines, schema, columns, places, filled, nulls: nulls.to_vec() }
+        let notation = notation(options)?;
+        let columns = schema.fields().iter().map(|field| Column::of(field).with(notation)).collect();
+        let (lines, nulls, chooses) = (Lines::new(text, shown), options.null_values.clone(), options.columns.is_some());
+        Ok(Jsonl { lines, schema, columns, places, filled, nulls, chooses })
     }
 
     pub(crate) fn into_batches(mut self) -> Batches {
@@ -89,6 +98,9 @@ impl Jsonl {
             for (key, value) in self.lines.object()? {
                 let place = self.places.get(key.as_ref()).copied();
                 let Some((place, column)) = place.and_then(|p| Some((p, self.columns.get_mut(p)?))) else {
+                    if self.chooses {
+                        continue;
+                    }
                     return Err(self.lines.error(None, &format!("the key {key:?} is new: the file changed meanwhile")));
                 };
                 match self.lines.cell(value, &self.nulls)? {
@@ -113,6 +125,10 @@ impl Jsonl {
 pub(crate) struct JsonlReader;
 
 impl Reader for JsonlReader {
+    fn has_layout(&self) -> bool {
+        true
+    }
+
     fn file_schema(&self, file: &DataFile, options: &File) -> Result<SchemaRef, SourceError> {
         self.schema(std::slice::from_ref(file), options)
     }
@@ -132,13 +148,21 @@ impl Reader for JsonlReader {
             let message = format!("{shown}: has no objects with keys, so there are no columns");
             return Err(SourceError::new(message).help("write one object per line").at(["path"]));
         }
-        check_types(&options.types, &names, &shown)?;
-        Ok(columns.schema(&options.types))
+        let numbered = |choice: &ColumnChoice| matches!(choice.from, ColumnRef::Number(_));
+        if let Some(at) = options.columns.iter().flatten().position(numbered) {
+            let error = SourceError::new(format!("{shown}: the columns of JSON Lines have no numbers"));
+            return Err(error.help("write the key of each object").at(["columns", at.to_string().as_str()]));
+        }
+        Ok(columns.schema(&Layout::new(options, &names, &shown, "")?, &options.types))
+    }
+
+    fn reading(&self, _: &DataFile, options: &File) -> Result<Reading, SourceError> {
+        Ok(Reading { encoding: Some(options.encoding_name()), ..Reading::default() })
     }
 
     fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
         let text = Text::open(&file.path, &file.shown, options.encoding.as_deref())?;
-        Ok(Jsonl::new(text, &file.shown, schema.clone(), &options.null_values).into_batches())
+        Ok(Jsonl::new(text, &file.shown, schema.clone(), options)?.into_batches())
     }
 }
 

@@ -16,8 +16,10 @@ fn read(bytes: &[u8], types: &[(&str, Type)], nulls: &[&str]) -> Result<RecordBa
     let text = || Text::new(Box::new(Cursor::new(bytes.to_vec())), "a.jsonl", None, 7);
     let mut columns = Columns::default();
     scan(text()?, "a.jsonl", &nulls, &mut columns)?;
-    let schema = columns.schema(&types);
-    let jsonl = Jsonl::new(text()?, "a.jsonl", Arc::clone(&schema), &nulls);
+    let options = File { types, null_values: nulls, ..File::default() };
+    let names: Vec<String> = columns.0.keys().cloned().collect();
+    let schema = columns.schema(&Layout::new(&options, &names, "a.jsonl", "")?, &options.types);
+    let jsonl = Jsonl::new(text()?, "a.jsonl", Arc::clone(&schema), &options)?;
     let batches = jsonl.into_batches().collect::<Result<Vec<_>, _>>()?;
     Ok(concat_batches(&schema, &batches).unwrap())
 }

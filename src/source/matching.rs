@@ -7,7 +7,8 @@ use super::reader::DataFile;
 
 /// The files that `path` matches in `folder`, ordered by name; an error if there are none.
 ///
-/// An existing path is that file, even with `*`, `?` or `[` in its name. A glob never matches hidden files.
+/// A file or folder that exists under the name as written wins over the glob that the name could be, even with `*`, `?`
+/// or `[` in it. A glob never matches hidden files.
 pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceError> {
     let named = |path: PathBuf| DataFile { shown: shown(folder, &path), path };
     let whole = folder.join(path);
@@ -23,9 +24,10 @@ pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceEr
         });
     }
     let inside = glob::Pattern::escape(&folder.to_string_lossy());
+    let path_or_glob = with_folders_escaped(folder, path);
     let pattern = match Path::new(path).is_absolute() || inside.is_empty() {
-        true => path.to_owned(),
-        false => format!("{inside}/{path}"),
+        true => path_or_glob,
+        false => format!("{inside}/{path_or_glob}"),
     };
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
     let found = glob::glob_with(&pattern, options).map_err(|e| {
@@ -40,9 +42,30 @@ pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceEr
     }
     files.sort();
     match files.is_empty() {
-        true => Err(wrong(format!("no file matches `{path}`")).help(format!("looked in {}", folder.display()))),
+        true => {
+            let bracket =
+                if path.contains('[') { "; write `[[]` for a bracket in a name, since `[` is special" } else { "" };
+            Err(wrong(format!("no file matches `{path}`")).help(format!("looked in {}{bracket}", folder.display())))
+        }
         false => Ok(files.into_iter().map(named).collect()),
     }
+}
+
+/// The glob `path`, with the folders at its start that exist under their names as written escaped.
+fn with_folders_escaped(folder: &Path, path: &str) -> String {
+    let mut reached = folder.to_owned();
+    let mut names: Vec<String> = Vec::new();
+    let mut parts = path.split('/').peekable();
+    while let Some(name) = parts.next() {
+        reached.push(if name.is_empty() && names.is_empty() { "/" } else { name });
+        if parts.peek().is_none() || !reached.is_dir() {
+            names.push(name.to_owned());
+            break;
+        }
+        names.push(glob::Pattern::escape(name));
+    }
+    names.extend(parts.map(str::to_owned));
+    names.join("/")
 }
 
 pub(crate) fn is_glob(path: &str) -> bool {
@@ -69,6 +92,25 @@ mod tests {
         assert_eq!(names, ["a.csv", "b.csv"]);
         std::fs::write(folder.path().join("[1].csv"), "x\n").unwrap();
         assert_eq!(files(folder.path(), "[1].csv").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn folders_that_exist_are_not_globs() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["data [raw]/wave [1].csv", "data [raw]/b.csv", "who?/x*/a.csv", "data r/c.csv"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x\n").unwrap();
+        }
+        let found = |path: &str| files(folder.path(), path).unwrap().into_iter().map(|f| f.shown).collect::<Vec<_>>();
+        assert_eq!(found("data [raw]/*.csv"), ["data [raw]/b.csv", "data [raw]/wave [1].csv"]);
+        assert_eq!(found("data [[]raw]/wave*.csv"), ["data [raw]/wave [1].csv"]);
+        assert_eq!(found("who?/x*/*.csv"), ["who?/x*/a.csv"]);
+        assert_eq!(found("data [q-s]/*.csv"), ["data r/c.csv"]);
+        let absolute = format!("{}/data [raw]/b*", folder.path().display());
+        assert_eq!(found(&absolute), ["data [raw]/b.csv"]);
+        let error = files(folder.path(), "data [xyz]/*.csv").unwrap_err();
+        assert!(error.help.unwrap().ends_with("write `[[]` for a bracket in a name, since `[` is special"));
     }
 
     #[test]

@@ -6,17 +6,25 @@
 mod arrays;
 mod batches;
 mod cell;
+mod column_choice;
 mod csv;
+mod detection;
+mod dialect;
 mod file;
 mod format;
 mod inference;
 mod jsonl;
+mod layout;
 mod matching;
+mod numbers;
 mod pages;
 mod parquet;
 pub(crate) mod population;
 mod reader;
+mod reading;
+mod records;
 mod rows;
+mod selection;
 mod settings;
 mod text;
 
@@ -40,6 +48,11 @@ pub(crate) fn content(source: &dyn Source, folder: &Path) -> Result<String, Sour
     let mut hasher = blake3::Hasher::new();
     hasher.update(READER_VERSION.as_bytes());
     hasher.update(source.meaning().to_string().as_bytes());
+    for reading in source.readings(folder)? {
+        for rule in reading.detected.iter().map(String::as_str).chain(reading.rules) {
+            hasher.update(b"\0rule\0").update(rule.as_bytes());
+        }
+    }
     for file in source.files(folder)? {
         let cannot = |error: std::io::Error| SourceError::new(format!("{}: {error}", file.display()));
         let opened = std::fs::File::open(&file).map_err(cannot)?;

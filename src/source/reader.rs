@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use arrow_schema::SchemaRef;
 
 use super::batches::{Batches, SourceError};
+use super::reading::Reading;
 use super::settings::File;
 
 #[derive(Clone, Debug)]
@@ -14,6 +15,12 @@ pub(crate) struct DataFile {
 }
 
 pub(crate) trait Reader: Sync {
+    /// Whether the reader itself returns the columns of a `Layout`. Otherwise it returns all columns of the file under
+    /// the file's names, and `file` chooses and renames them.
+    fn has_layout(&self) -> bool {
+        false
+    }
+
     fn file_schema(&self, file: &DataFile, options: &File) -> Result<SchemaRef, SourceError>;
 
     /// The columns of all files together. By default all files must have the same columns in the same order.
@@ -31,7 +38,13 @@ pub(crate) trait Reader: Sync {
         Ok(expected)
     }
 
+    /// The rows, with the columns of [`schema`](Reader::schema).
     fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError>;
+
+    /// How the file is read, according to its first rows.
+    fn reading(&self, _: &DataFile, _: &File) -> Result<Reading, SourceError> {
+        Ok(Reading::default())
+    }
 }
 
 fn difference(a: &SchemaRef, a_file: &DataFile, b: &SchemaRef, b_file: &DataFile) -> Option<String> {

@@ -83,6 +83,8 @@ pub(crate) struct Text {
     /// Bytes before `text[from]`, including the byte order mark; offsets in the file only for UTF-8.
     given: u64,
     fault: Option<Fault>,
+    /// Text that [`peek`](Text::peek) has decoded ahead, and how much of it is consumed.
+    ahead: (Vec<u8>, usize),
 }
 
 impl Text {
@@ -118,11 +120,43 @@ impl Text {
             to: 0,
             given: mark as u64,
             fault: None,
+            ahead: (Vec::new(), 0),
         })
+    }
+
+    /// The text of a file that is decoded already.
+    pub(crate) fn of(text: Vec<u8>) -> Result<Self, SourceError> {
+        Text::new(Box::new(Cursor::new(text)), "", Some(UTF_8.name()), PIECE)
+    }
+
+    /// The first bytes of the text, at most about `most`, without consuming them, and whether they are all. A fault
+    /// after them is reported when it is reached.
+    pub(crate) fn peek(&mut self, most: usize) -> (Vec<u8>, bool) {
+        let (mut start, given, mut whole) = (Vec::new(), self.given, false);
+        while start.len() < most && !whole {
+            match self.piece() {
+                Ok([]) => whole = true,
+                Ok(piece) => {
+                    start.extend_from_slice(piece);
+                    let taken = piece.len();
+                    self.consume(taken);
+                }
+                Err(_) => break,
+            }
+        }
+        self.ahead = (start.clone(), 0);
+        self.given = given;
+        let is_middle = |byte: u8| byte & 0xC0 == 0x80;
+        let end = (0..=most.min(start.len())).rev().find(|&end| !start.get(end).is_some_and(|&byte| is_middle(byte)));
+        start.truncate(end.unwrap_or(0));
+        (start, whole && self.ahead.0.len() < most)
     }
 
     /// The next piece that is not consumed yet; empty at the end of the file.
     pub(crate) fn piece(&mut self) -> Result<&[u8], Fault> {
+        if self.ahead.1 < self.ahead.0.len() {
+            return Ok(&self.ahead.0[self.ahead.1..]);
+        }
         while self.from == self.to {
             if let Some(fault) = &self.fault {
                 return Err(fault.clone());
@@ -136,8 +170,9 @@ impl Text {
     }
 
     pub(crate) fn consume(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.to - self.from);
-        self.from += bytes;
+        let ahead = self.ahead.0.len() - self.ahead.1;
+        let bytes = bytes.min(if ahead > 0 { ahead } else { self.to - self.from });
+        *(if ahead > 0 { &mut self.ahead.1 } else { &mut self.from }) += bytes;
         self.given += bytes as u64;
     }
 
@@ -152,7 +187,8 @@ impl Text {
                 Ok(_) => break self.source.buffer(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    return Err(Fault { message: format!("reading failed: {error}"), help: None, byte: self.byte() });
+                    let fault = Fault { message: format!("reading failed: {error}"), help: None, byte: self.byte() };
+                    return Err(self.fault.insert(fault).clone());
                 }
             }
         };

@@ -36,7 +36,7 @@ pub(crate) struct StoredTable {
 #[derive(Clone, Debug)]
 enum Location {
     Parts(Vec<Table>),
-    File(source::File, PathBuf),
+    File(Box<source::File>, PathBuf),
 }
 
 impl StoredTable {
@@ -47,7 +47,7 @@ impl StoredTable {
         let (pattern, format) = (glob::Pattern::escape(name), source::FileFormat::of(path));
         let file = source::File { path: pattern, format, ..source::File::default() };
         let schema = file.schema(folder).map_err(|error| error.message)?;
-        Ok(StoredTable { schema, location: Location::File(file, folder.to_owned()), identity: None })
+        Ok(StoredTable { schema, location: Location::File(Box::new(file), folder.to_owned()), identity: None })
     }
 
     /// Returns the table of `output` as a finished run with this manifest wrote it. The error says why there is none.

@@ -1,6 +1,5 @@
 //! Margins and seed tables as written: weights over one or more characteristics, in the spec or in a CSV file.
 
-use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
 use arrow_array::cast::AsArray;
@@ -16,6 +15,8 @@ use crate::name::listed;
 use crate::source::batches::SourceError;
 use crate::source::cell::no_column;
 use crate::source::csv::Csv;
+use crate::source::dialect::Dialect;
+use crate::source::settings::File;
 use crate::source::text::Text;
 
 const NUMBERS: [&str; 3] = ["count", "weight", "share"];
@@ -98,7 +99,8 @@ impl Written {
             Weights::Here(entries) => Ok(entries.clone()),
             Weights::File(path) => {
                 let mut entries = Vec::new();
-                let csv = Csv::new(Text::open(&folder.join(path), path, None)?, path, b',', &BTreeMap::new(), &[])?;
+                let text = Text::open(&folder.join(path), path, None)?;
+                let csv = Csv::new(text, path, Dialect::CSV, &File::default())?;
                 for batch in csv.into_batches() {
                     self.read(&batch?, path, &mut entries)?;
                 }

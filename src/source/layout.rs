@@ -1,0 +1,169 @@
+//! Layouts: which columns of a file are read, in which order and under which names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+use super::batches::SourceError;
+use super::cell::no_column;
+use super::column_choice::{ColumnChoice, ColumnRef};
+use super::settings::File;
+use crate::name::suggestion;
+use crate::prompt::{BoundCondition, ConditionError};
+
+/// The columns to read. Every reader returns these columns and no others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// The number of each column in the file, from 0, and its name in the table. Columns that only `where` reads are at
+    /// the end.
+    pub(crate) columns: Vec<(usize, String)>,
+}
+
+impl Layout {
+    /// The layout of a file with the columns `header`. Messages call the file `shown`; `place` is where the header is
+    /// in it, and may be empty.
+    pub(crate) fn new(file: &File, header: &[String], shown: &str, place: &str) -> Result<Layout, SourceError> {
+        let header = named(file, header, shown)?;
+        let mut columns = match &file.columns {
+            None => {
+                check_header(header, &format!("{shown}{place}"))?;
+                header.iter().cloned().enumerate().collect()
+            }
+            Some(choices) => chosen(choices, header, shown)?,
+        };
+        if let Some(condition) = file.condition.as_deref() {
+            let offered = offered(&columns, header);
+            let names: Vec<Field> = offered.iter().map(|(_, name)| Field::new(name, DataType::Utf8, true)).collect();
+            let read = bound(condition, &Arc::new(Schema::new(names)), shown)?.reads();
+            let chosen = columns.len();
+            columns.extend(read.into_iter().filter(|&i| i >= chosen).map(|i| offered[i].clone()));
+        }
+        let offered = offered(&columns, header);
+        match file.types.keys().find(|name| !offered.iter().any(|(_, other)| other == *name)) {
+            None => Ok(Layout { columns }),
+            Some(name) => {
+                let names: Vec<String> = offered.into_iter().map(|(_, name)| name).collect();
+                Err(no_column(name, &names, shown).at(["types", name]))
+            }
+        }
+    }
+
+    /// The columns of this layout, of a file with the columns `all`.
+    pub(crate) fn schema(&self, all: &SchemaRef) -> SchemaRef {
+        let fields = self.columns.iter().map(|(index, name)| all.field(*index).clone().with_name(name));
+        Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), all.metadata().clone()))
+    }
+
+    /// The columns of this layout, which have the schema `schema`, of a batch with all columns of the file.
+    pub(crate) fn batch(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SourceError> {
+        let arrays = self.columns.iter().map(|(index, _)| Arc::clone(batch.column(*index))).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
+            .map_err(|error| SourceError::new(error.to_string()))
+    }
+}
+
+/// The condition of `where`, over columns of `schema`.
+pub(crate) fn bound(condition: &str, schema: &SchemaRef, shown: &str) -> Result<BoundCondition, SourceError> {
+    BoundCondition::new(condition, schema, &[]).map_err(|error| {
+        let error = match error {
+            ConditionError::Broken(message) => SourceError::new(format!("`where` is not a condition: {message}")),
+            ConditionError::Unknown(unknown) => {
+                let name = unknown.names().next().unwrap_or_default();
+                let known = schema.fields().iter().map(|field| field.name().as_str());
+                let error = SourceError::new(format!("`where` uses `{name}`, but {shown} has no such column"));
+                SourceError { help: suggestion(name, "the columns are", known), ..error }
+            }
+        };
+        error.at(["where"])
+    })
+}
+
+/// The names of the file's columns: those in `names`, else those in the header.
+fn named<'a>(file: &'a File, header: &'a [String], shown: &str) -> Result<&'a [String], SourceError> {
+    let Some(names) = &file.names else { return Ok(header) };
+    if names.len() == header.len() {
+        return Ok(names);
+    }
+    let message = format!("`names` has {} names, {shown} has {} columns", names.len(), header.len());
+    Err(SourceError::new(message).help("name every column of the file, in order").at(["names"]))
+}
+
+/// Without `columns` every column needs its own name.
+fn check_header(header: &[String], place: &str) -> Result<(), SourceError> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (number, name) in (1..).zip(header) {
+        let other = seen.insert(name, number);
+        let (message, new) = match other {
+            _ if name.trim().is_empty() => (format!("column {number} has no name"), format!("column_{number}")),
+            Some(other) => {
+                (format!("columns {other} and {number} are both called `{name}`"), format!("{name}_{number}"))
+            }
+            None => continue,
+        };
+        let help = format!(
+            "choose columns by number, such as columns = [1, {{ from = {number}, name = \"{new}\" }}], or name all \
+             columns of the file with `names`"
+        );
+        return Err(SourceError::new(format!("{place}: {message}")).help(help).at(["path"]));
+    }
+    Ok(())
+}
+
+fn chosen(choices: &[ColumnChoice], header: &[String], shown: &str) -> Result<Vec<(usize, String)>, SourceError> {
+    let mut columns: Vec<(usize, String)> = Vec::with_capacity(choices.len());
+    for (i, choice) in choices.iter().enumerate() {
+        let at = |error: SourceError| error.at(["columns", i.to_string().as_str()]);
+        let index = find(&choice.from, header, shown).map_err(at)?;
+        let name = choice.name.as_ref().unwrap_or(&header[index]);
+        if name.trim().is_empty() {
+            let message = format!("{shown}: column {} has no name", index + 1);
+            let help = format!("give it one: {{ from = {}, name = \"..\" }}", index + 1);
+            return Err(at(SourceError::new(message).help(help)));
+        }
+        if columns.iter().any(|(other, _)| *other == index) {
+            let message = format!("`columns` has column {} of {shown} twice", index + 1);
+            return Err(at(SourceError::new(message).help("leave one of them out")));
+        }
+        if columns.iter().any(|(_, other)| other == name) {
+            let message = format!("`columns` has two columns called `{name}`");
+            return Err(at(SourceError::new(message).help("give one of them another `name`")));
+        }
+        columns.push((index, name.clone()));
+    }
+    Ok(columns)
+}
+
+fn find(column: &ColumnRef, header: &[String], shown: &str) -> Result<usize, SourceError> {
+    let name = match column {
+        ColumnRef::Number(number) if (1..=header.len()).contains(number) => return Ok(number - 1),
+        ColumnRef::Number(number) => {
+            let message = format!("{shown}: has no column {number}, only {}", header.len());
+            return Err(SourceError::new(message));
+        }
+        ColumnRef::Name(name) => name,
+    };
+    let numbers: Vec<usize> = (0..header.len()).filter(|&i| header[i] == *name).collect();
+    match numbers[..] {
+        [] => Err(no_column(name, header, shown)),
+        [one] => Ok(one),
+        [first, second, ..] => {
+            let (first, second) = (first + 1, second + 1);
+            let message = format!("{shown}: columns {first} and {second} are both called `{name}`");
+            Err(SourceError::new(message).help(format!("choose by number: {{ from = {second}, name = \"..\" }}")))
+        }
+    }
+}
+
+/// The columns that `where` and `types` can name: the chosen ones, then the others that have their own name.
+fn offered(columns: &[(usize, String)], header: &[String]) -> Vec<(usize, String)> {
+    let mut count: HashMap<&str, usize> = HashMap::new();
+    for name in header.iter().chain(columns.iter().map(|(_, name)| name)) {
+        *count.entry(name).or_default() += 1;
+    }
+    let chosen: std::collections::HashSet<usize> = columns.iter().map(|(index, _)| *index).collect();
+    let others = header.iter().enumerate().filter(|(i, name)| !chosen.contains(i) && count[name.as_str()] == 1);
+    columns.iter().cloned().chain(others.map(|(i, name)| (i, name.clone()))).collect()
+}

@@ -1,0 +1,36 @@
+//! Readings: how the files of a source are read, according to their first rows. A part of the import report.
+
+use serde::{Deserialize, Serialize};
+
+/// How one file is read, or several files that are read alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// The first file that is read like this.
+    pub(crate) path: String,
+    /// The number of files.
+    pub(crate) files: u64,
+    pub(crate) format: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delimiter: Option<String>,
+    /// A character, or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) quote: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encoding: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) header_rows: Option<u64>,
+    /// The settings that were detected, as a spec contains them: `delimiter = ";"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) detected: Vec<String>,
+    /// What makes the rows differ from those of the first version of the readers; a part of the source's content.
+    #[serde(skip)]
+    pub(crate) rules: Vec<&'static str>,
+}
+
+impl Reading {
+    /// Whether both are read alike, apart from the file.
+    pub(crate) fn is_like(&self, other: &Reading) -> bool {
+        let alike = Reading { path: other.path.clone(), files: other.files, ..self.clone() };
+        alike == *other
+    }
+}
