@@ -7,6 +7,7 @@ use super::batches::{Batches, SourceError, batches};
 use super::cell::no_column;
 use super::csv::CsvReader;
 use super::dialect::{Dialect, notation};
+use super::documents::extensions;
 use super::format::FileFormat;
 use super::jsonl::JsonlReader;
 use super::layout::Layout;
@@ -296,6 +297,7 @@ fn unknown_format(shown: &str, path: &Path) -> SourceError {
         "gz" | "zst" | "bz2" | "xz" | "zip" => "decompress it first",
         "xls" | "xlsx" | "ods" => "save it as CSV",
         "json" => r#"write one object per line and set format = "jsonl""#,
+        other if extensions().any(|known| known == other) => r#"set type = "documents": each file is a row"#,
         _ => r#"set format = "csv", "tsv", "jsonl" or "parquet""#,
     })
 }

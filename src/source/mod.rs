@@ -10,6 +10,7 @@ mod column_choice;
 mod csv;
 mod detection;
 mod dialect;
+pub(crate) mod documents;
 mod file;
 mod format;
 mod inference;
@@ -38,7 +39,7 @@ pub(crate) use settings::File;
 
 use crate::registry::Kind;
 
-pub(crate) static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, population::KIND];
+pub(crate) static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, documents::KIND, population::KIND];
 
 /// Changes when sources are read differently, so that copies of old imports are not used.
 const READER_VERSION: &str = "fanfold-source-1";
@@ -54,10 +55,17 @@ pub(crate) fn content(source: &dyn Source, folder: &Path) -> Result<String, Sour
         }
     }
     for file in source.files(folder)? {
-        let cannot = |error: std::io::Error| SourceError::new(format!("{}: {error}", file.display()));
-        let opened = std::fs::File::open(&file).map_err(cannot)?;
         hasher.update(b"\0file\0");
-        hasher.update_reader(opened).map_err(cannot)?;
+        let identity = source.identity(folder, &file);
+        if let Some(identity) = &identity {
+            hasher.update(identity.as_bytes()).update(b"\0");
+        }
+        match std::fs::File::open(&file).and_then(|opened| hasher.update_reader(opened).map(drop)) {
+            Ok(()) => {}
+            // Its row says why it can't be read.
+            Err(_) if identity.is_some() => drop(hasher.update(b"\0unreadable\0")),
+            Err(error) => return Err(SourceError::new(format!("{}: {error}", file.display()))),
+        }
     }
     Ok(hasher.finalize().to_hex().to_string())
 }

@@ -32,6 +32,11 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
     /// The files, in order; `folder` is the spec's folder.
     fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, SourceError>;
 
+    /// What the rows contain of a file's name. `None` if it does not matter; a file that can't be read is an error then.
+    fn identity(&self, _folder: &Path, _file: &Path) -> Option<String> {
+        None
+    }
+
     /// The column that identifies a row; `None` for the row number.
     fn key(&self) -> Option<&str>;
 

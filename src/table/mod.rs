@@ -31,6 +31,9 @@ pub(crate) use value::{ColumnBuilder, TableBuilder, Value};
 /// column with such a name.
 pub(crate) const ROW_NUMBER: &str = "\u{1f}row number";
 
+/// Ends a page in a text of several pages, as `pdftotext` writes it.
+pub(crate) const PAGE_END: char = '\u{c}';
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
     batch: &'a RecordBatch,

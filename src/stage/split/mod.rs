@@ -36,13 +36,14 @@ struct Split {
     input: String,
     /// The column with the text.
     text_column: String,
-    /// The largest size of a piece, in units.
-    size: u32,
+    /// The largest size of a piece, in units. Optional with `by = "page"`: a piece is then a whole page.
+    size: Option<u32>,
     /// What `size` and `overlap` count: `chars` (Unicode code points; a grapheme is never cut), `words` (UAX 29) or
     /// `tokens` (of the `tokenizer`).
-    unit: Unit,
-    /// Where a piece may end: `fixed` after any unit, `sentence` (UAX 29) or `paragraph` (a blank line). A sentence or
-    /// paragraph larger than `size` is cut at the next smaller boundary. Default: `fixed`.
+    unit: Option<Unit>,
+    /// Where a piece may end: `fixed` after any unit, `sentence` (UAX 29), `paragraph` (a blank line) or `page` (a form
+    /// feed). A sentence, paragraph or page larger than `size` is cut at the next smaller boundary. With `page`, a piece
+    /// is on one page, blank pages are left out, and the column `<stage>_page` has the page's number. Default: `fixed`.
     #[serde(default)]
     by: By,
     /// How much of a piece's end the next piece repeats, in units, less than `size`. Default: 0; the pieces together
@@ -62,15 +63,26 @@ impl TransformConfig for Split {
     fn bind(&self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform> {
         let before = problems.mark();
         let input = context.inputs.first()?;
+        let by_page = self.by == By::Page;
+        for (key, is_missing, other) in [
+            ("size", self.size.is_none(), by_page && self.unit.is_none() && self.overlap == 0),
+            ("unit", self.unit.is_none(), by_page && self.size.is_none()),
+        ] {
+            if is_missing && !other {
+                problems.error("missing-field", context.path.clone(), format!("`{key}` is missing"));
+            }
+        }
         let mut bad = |key: &str, message: String| {
             problems.error("bad-value", context.path.key(key), message);
         };
-        if self.size == 0 {
-            bad("size", "`size` must be 1 or more".to_owned());
-        } else if self.overlap >= self.size {
-            bad("overlap", format!("`overlap` must be less than `size`, which is {}", self.size));
+        match self.size {
+            Some(0) => bad("size", "`size` must be 1 or more".to_owned()),
+            Some(size) if self.overlap >= size => {
+                bad("overlap", format!("`overlap` must be less than `size`, which is {size}"));
+            }
+            _ => {}
         }
-        if self.tokenizer.is_some() && self.unit != Unit::Tokens {
+        if self.tokenizer.is_some() && self.unit != Some(Unit::Tokens) {
             bad("tokenizer", "`tokenizer` is for `unit = \"tokens\"`".to_owned());
         }
         let text = input.column(context.path.key("text_column"), &self.text_column, problems);
@@ -82,32 +94,29 @@ impl TransformConfig for Split {
         let kept: Vec<usize> = (0..input.schema.fields().len()).filter(|column| *column != text).collect();
         let own = |suffix: &str, kind: DataType| Field::new(format!("{}{suffix}", context.name), kind, true);
         let mut fields: Vec<Field> = kept.iter().map(|column| input.schema.field(*column).clone()).collect();
-        fields.extend([
-            own("_id", DataType::Utf8),
-            own("_number", DataType::Int64),
-            own("_start", DataType::Int64),
-            own("_end", DataType::Int64),
-            own("", DataType::Utf8),
-        ]);
+        fields.extend([own("_id", DataType::Utf8), own("_number", DataType::Int64)]);
+        fields.extend(by_page.then(|| own("_page", DataType::Int64)));
+        fields.extend([own("_start", DataType::Int64), own("_end", DataType::Int64), own("", DataType::Utf8)]);
         let schema = transform::schema(fields, context.path, problems)?;
         if problems.had_errors_since(before) {
             return None;
         }
         let tokenizer = self.tokenizer.unwrap_or(Tokenizer::O200kBase);
         let cutter = Cutter {
-            size: self.size as usize,
+            size: self.size.map_or(usize::MAX, |size| size as usize),
             overlap: self.overlap as usize,
-            unit: self.unit,
+            unit: self.unit.unwrap_or(Unit::Chars),
             by: self.by,
             tokenizer,
         };
         let meaning = json!({
             "type": KIND.name, "text_column": self.text_column, "size": self.size, "overlap": self.overlap,
-            "unit": self.unit, "by": self.by, "tokenizer": (self.unit == Unit::Tokens).then_some(tokenizer),
+            "unit": self.unit, "by": self.by, "tokenizer": (self.unit == Some(Unit::Tokens)).then_some(tokenizer),
         });
         // The piece comes from the text column.
         let origins = kept.iter().map(|column| Some((0, *column)));
-        let origins = origins.chain([None, None, None, None, Some((0, text))]).collect();
+        let places = if by_page { 5 } else { 4 };
+        let origins = origins.chain(std::iter::repeat_n(None, places)).chain([Some((0, text))]).collect();
         let info = TransformInfo {
             kind: KIND.name,
             schema: schema.clone(),
@@ -195,6 +204,10 @@ impl BoundSplit {
         };
         columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.id))));
         columns.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.number))));
+        if self.cutter.by == By::Page {
+            let page = |row: &PieceRow<'_>| Some(row.piece.as_ref()?.page? as i64);
+            columns.push(Arc::new(rows.iter().map(page).collect::<Int64Array>()));
+        }
         columns.extend([place(|place| place.start), place(|place| place.end)]);
         columns.push(Arc::new(rows.iter().map(|row| Some(row.piece.as_ref()?.text)).collect::<StringArray>()));
         RecordBatch::try_new(self.schema.clone(), columns).map_err(sentence)

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use tiktoken_rs::CoreBPE;
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::table::PAGE_END;
+
 /// What a size counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -30,6 +32,8 @@ pub(crate) enum By {
     Sentence,
     /// After a blank line.
     Paragraph,
+    /// At the end of a page (a form feed).
+    Page,
 }
 
 /// A tokenizer.
@@ -67,6 +71,8 @@ pub(crate) struct Piece<'a> {
     pub(crate) text: &'a str,
     /// The position of the piece, in code points from 0.
     pub(crate) characters: Range<usize>,
+    /// The page, from 1, if pieces end at pages.
+    pub(crate) page: Option<usize>,
 }
 
 /// A segment of a text that is not cut: its end in bytes, and its number of units.
@@ -79,10 +85,33 @@ struct Atom {
 impl Cutter {
     /// Returns the pieces of `text`, in order; at least one. Each piece starts at the end of the previous piece or up
     /// to `overlap` units earlier, so together the pieces are the whole text. A unit (or a grapheme in which a unit
-    /// ends) larger than `size` is a separate piece.
+    /// ends) larger than `size` is a separate piece. If pieces end at pages, the form feeds and blank pages are left
+    /// out.
     pub(crate) fn pieces<'a>(&self, text: &'a str) -> Vec<Piece<'a>> {
+        if self.by != By::Page {
+            return self.pieces_of(text, self.by);
+        }
+        let (mut pieces, mut before) = (Vec::new(), 0);
+        for (page, number) in text.split(PAGE_END).zip(1..) {
+            if !page.trim().is_empty() {
+                let found = self.pieces_of(page, By::Paragraph).into_iter();
+                pieces.extend(found.map(|piece| Piece {
+                    characters: piece.characters.start + before..piece.characters.end + before,
+                    page: Some(number),
+                    ..piece
+                }));
+            }
+            before += page.chars().count() + 1;
+        }
+        if pieces.is_empty() {
+            pieces.push(Piece { text: "", characters: 0..0, page: Some(1) });
+        }
+        pieces
+    }
+
+    fn pieces_of<'a>(&self, text: &'a str, by: By) -> Vec<Piece<'a>> {
         let mut atoms = Vec::new();
-        self.atoms(text, 0, self.by, &mut atoms);
+        self.atoms(text, 0, by, &mut atoms);
         let mut pieces: Vec<Piece<'a>> = Vec::new();
         let (mut first, mut start) = (0, 0);
         let mut counted = (0, 0);
@@ -95,7 +124,8 @@ impl Cutter {
             }
             let end = atoms[last - 1].end;
             let from = advance(text, &mut counted, start);
-            pieces.push(Piece { text: &text[start..end], characters: from..from + text[start..end].chars().count() });
+            let characters = from..from + text[start..end].chars().count();
+            pieces.push(Piece { text: &text[start..end], characters, page: None });
             if last == atoms.len() {
                 break;
             }
@@ -114,7 +144,7 @@ impl Cutter {
             first = next;
         }
         if pieces.is_empty() {
-            pieces.push(Piece { text, characters: 0..0 });
+            pieces.push(Piece { text, characters: 0..0, page: None });
         }
         pieces
     }
@@ -123,9 +153,9 @@ impl Cutter {
         let parts: Vec<&str> = match by {
             By::Fixed => return self.units(text, at, out),
             By::Sentence => text.split_sentence_bounds().collect(),
-            By::Paragraph => paragraphs(text),
+            By::Paragraph | By::Page => paragraphs(text),
         };
-        let smaller = if by == By::Paragraph { By::Sentence } else { By::Fixed };
+        let smaller = if by == By::Sentence { By::Fixed } else { By::Sentence };
         let mut start = at;
         for part in parts {
             match self.count(part) {
@@ -249,6 +279,19 @@ mod tests {
         let places: Vec<_> =
             cutter(2, 0, Unit::Chars, By::Fixed).pieces(family).into_iter().map(|p| p.characters).collect();
         assert_eq!(places, [0..2, 2..9, 9..10]);
+    }
+
+    #[test]
+    fn pages_are_never_joined_and_keep_their_numbers() {
+        let text = "é one\n\u{c} \n\u{c}two three\n\nfour five\u{c}";
+        let found = |size| {
+            let pieces = cutter(size, 0, Unit::Words, By::Page).pieces(text);
+            pieces.into_iter().map(|p| (p.page.unwrap(), p.characters, p.text)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(usize::MAX), [(1, 0..6, "é one\n"), (3, 10..30, "two three\n\nfour five")]);
+        assert_eq!(found(2), [(1, 0..6, "é one\n"), (3, 10..21, "two three\n\n"), (3, 21..30, "four five")]);
+        let blank = cutter(9, 0, Unit::Words, By::Page).pieces(" \u{c}");
+        assert_eq!(blank, [Piece { text: "", characters: 0..0, page: Some(1) }]);
     }
 
     #[test]

@@ -65,3 +65,20 @@ fn sizes_and_columns_that_make_no_sense_are_refused() {
     assert_eq!(found, expected);
     assert_eq!(bound("size = 0\nunit = \"chars\"", &number, None).unwrap_err()[0], "`size` must be 1 or more");
 }
+
+#[test]
+fn pages_need_no_size_and_have_numbers() {
+    let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
+    let text: ArrayRef = Arc::new(StringArray::from(vec![Some("a\u{c}b"), None]));
+    let batch = RecordBatch::try_new(schema.clone(), vec![text]).unwrap();
+    let split = bound("by = \"page\"", &schema, None).unwrap();
+    let names: Vec<&str> = split.info.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(names, ["piece_id", "piece_number", "piece_page", "piece_start", "piece_end", "piece"]);
+    assert_eq!((split.info.key, split.info.origins.len()), (Some(0), 6));
+    let made = split.work.start().take(0, &batch).unwrap();
+    let page = made[0].column(2).as_primitive::<arrow_array::types::Int64Type>();
+    assert_eq!(page.iter().collect::<Vec<_>>(), [Some(1), Some(2), None]);
+    assert_eq!(bound("by = \"page\"\nsize = 3", &schema, None).unwrap_err(), ["`unit` is missing"]);
+    assert_eq!(bound("by = \"page\"\noverlap = 3", &schema, None).unwrap_err(), ["`size` is missing"]);
+    assert_eq!(bound("", &schema, None).unwrap_err(), ["`size` is missing", "`unit` is missing"]);
+}
