@@ -78,6 +78,7 @@
 //! | change what stops a run early | `src/run/call/first_answer.rs` |
 //! | add a column to the calls table | a row of `COLUMNS` in `src/store/calls.rs` |
 //! | read another file format, such as xlsx | a row of `FORMATS` in `src/source/file.rs`; `src/source/reader.rs` has the trait of readers |
+//! | read another kind of document, such as pptx | a row of `FORMATS` in `src/source/documents/formats.rs` |
 //! | change how an answer is matched with the options of an enum | `normalise_option` in `src/prompt/answer_type.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |

@@ -30,6 +30,7 @@ corpus! {
     bodies_of_anthropic_of_the_corpus = anthropic,
     bodies_of_gemini_of_the_corpus = gemini,
     ledgers_of_the_corpus = ledger,
+    documents_of_the_corpus = document,
 }
 
 fn folder() -> PathBuf {

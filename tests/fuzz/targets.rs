@@ -13,6 +13,7 @@ use crate::document::{Document, SpecFormat};
 use crate::prompt::{AnswerType, BoundCondition, Expect, Field, Template};
 use crate::provider::{Answer, Model, Sampling, default_endpoint};
 use crate::report::diagnostics;
+use crate::source::documents::read_bytes as read_document;
 use crate::spec::Spec;
 use crate::store::{Key, Ledger, Notes, Record};
 use crate::table::Row;
@@ -97,6 +98,16 @@ pub fn reply(data: &[u8]) {
     // One field at a time: a record of all of them is hard to hit.
     for field in fields {
         drop(Expect::Record(vec![field]).read(&reply, None));
+    }
+}
+
+/// A document: its extension, a line feed, and its bytes.
+pub fn document(data: &[u8]) {
+    let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
+    let Ok(extension) = std::str::from_utf8(&data[..end]) else { return };
+    match read_document(extension, data[end + 1..].to_vec()) {
+        Ok(text) => assert!(!text.contains('\0'), "a NUL byte in a text"),
+        Err(why) => assert!(!why.is_empty(), "an error without words"),
     }
 }
 

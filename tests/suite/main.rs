@@ -22,6 +22,7 @@ mod command;
 mod cut;
 mod diff;
 mod disk;
+mod documents;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod english;

@@ -33,7 +33,8 @@ impl<'a> Archive<'a> {
         if bytes.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
             return Err("it is encrypted, or in the format of an older Office; save it again without a password".into());
         }
-        let entries = bytes.windows(4).filter(|window| window == b"PK\x01\x02").take(MOST_FILES as usize + 1).count() as u64;
+        let entries =
+            bytes.windows(4).filter(|window| window == b"PK\x01\x02").take(MOST_FILES as usize + 1).count() as u64;
         if entries > MOST_FILES && bytes.len() as u64 > MOST_FILES * ENTRY {
             return Err(format!("it contains more than {MOST_FILES} files"));
         }

@@ -24,11 +24,8 @@ pub(super) fn split_glob(glob: &str) -> (PathBuf, String) {
 pub(super) fn files(base: &Path, glob: &str) -> Result<Vec<PathBuf>, PatternError> {
     let pattern = Pattern::new(glob)?;
     let deepest = if glob.contains("**") { usize::MAX } else { glob.split('/').count() };
-    let options = MatchOptions {
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-        ..MatchOptions::new()
-    };
+    let options =
+        MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::new() };
     let (mut files, mut open) = (Vec::new(), vec![(base.to_owned(), 1)]);
     while let Some((folder, depth)) = open.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else {

@@ -70,9 +70,9 @@ pub(super) fn read(path: &Path, label: Option<&str>) -> Result<Content, String> 
 
 /// Reads bytes as a document with this extension, as the fuzzer does.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn read_bytes(extension: &str, bytes: Vec<u8>) -> Result<usize, String> {
+pub(crate) fn read_bytes(extension: &str, bytes: Vec<u8>) -> Result<String, String> {
     let format = FORMATS.iter().find(|format| format.extensions.contains(&extension)).ok_or("an extension")?;
-    guarded(|| (format.read)(bytes, None)).map(|content| content.text.len())
+    guarded(|| (format.read)(bytes, None)).map(|content| content.text)
 }
 
 /// Turns a panic into an error.

@@ -81,8 +81,7 @@ struct Reader {
 
 impl Reader {
     fn new() -> Self {
-        let now =
-            Group { destination: Destination::Body, optional: false, encoding: WINDOWS_1252, fallback: 1 };
+        let now = Group { destination: Destination::Body, optional: false, encoding: WINDOWS_1252, fallback: 1 };
         Reader {
             prose: Prose::default(),
             title: String::new(),
@@ -146,9 +145,10 @@ impl Reader {
             "title" => self.now.destination = Destination::Title,
             "revtim" => self.now.destination = Destination::Revised,
             "info" | "footnote" | "shptxt" | "fldrslt" => {}
-            "colortbl" | "stylesheet" | "pict" | "object" | "author" | "operator" | "keywords" | "subject" | "doccomm"
-            | "company" | "creatim" | "printim" | "header" | "headerl" | "headerr" | "headerf" | "footer" | "footerl"
-            | "footerr" | "footerf" | "fldinst" | "listtable" | "themedata" | "annotation" | "pntext" | "nonshppict" => {
+            "colortbl" | "stylesheet" | "pict" | "object" | "author" | "operator" | "keywords" | "subject"
+            | "doccomm" | "company" | "creatim" | "printim" | "header" | "headerl" | "headerr" | "headerf"
+            | "footer" | "footerl" | "footerr" | "footerf" | "fldinst" | "listtable" | "themedata" | "annotation"
+            | "pntext" | "nonshppict" => {
                 self.now.destination = Destination::Skipped;
             }
             "ansicpg" => {
@@ -183,17 +183,19 @@ impl Reader {
             "page" => self.prose.page(),
             "cell" | "nestcell" => self.prose.cell(),
             "row" | "nestrow" => self.prose.line(),
-            _ => return self.text_of(match name {
-                "tab" => "\t",
-                "emdash" => "—",
-                "endash" => "–",
-                "lquote" => "‘",
-                "rquote" => "’",
-                "ldblquote" => "“",
-                "rdblquote" => "”",
-                "bullet" => "•",
-                _ => "",
-            }),
+            _ => {
+                return self.text_of(match name {
+                    "tab" => "\t",
+                    "emdash" => "—",
+                    "endash" => "–",
+                    "lquote" => "‘",
+                    "rquote" => "’",
+                    "ldblquote" => "“",
+                    "rdblquote" => "”",
+                    "bullet" => "•",
+                    _ => "",
+                });
+            }
         }
         Ok(())
     }

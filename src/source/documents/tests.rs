@@ -178,7 +178,10 @@ fn open_documents_and_books_are_read() {
     let meta = "<m xmlns:dc=\"d\"><dc:title>T</dc:title><dc:date>2024-01-02</dc:date></m>";
     let found = odt::read(&zipped(&[("content.xml", content), ("meta.xml", meta)])).unwrap();
     assert_eq!(found.text, "Head\n\na  b [why] c\n\u{c}next");
-    assert_eq!((found.title.as_deref(), found.modified.as_deref(), found.pages), (Some("T"), Some("2024-01-02"), Some(2)));
+    assert_eq!(
+        (found.title.as_deref(), found.modified.as_deref(), found.pages),
+        (Some("T"), Some("2024-01-02"), Some(2))
+    );
     let manifest = "<m:manifest xmlns:m=\"m\"><m:file-entry><m:encryption-data/></m:file-entry></m:manifest>";
     let sealed = odt::read(&zipped(&[("META-INF/manifest.xml", manifest)])).unwrap_err();
     assert!(sealed.contains("encrypted"));
@@ -211,16 +214,21 @@ fn pdf_pages_end_with_form_feeds_and_scans_say_so() {
 
 #[test]
 fn loops_in_a_pdf_end() {
-    let kids = ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Count 9 /Kids [2 0 R 3 0 R] /Parent 3 0 R >>",
-        "<< /Type /Pages /Count 9 /Kids [2 0 R 3 0 R] /Parent 2 0 R >>"];
+    let kids = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Count 9 /Kids [2 0 R 3 0 R] /Parent 3 0 R >>",
+        "<< /Type /Pages /Count 9 /Kids [2 0 R 3 0 R] /Parent 2 0 R >>",
+    ];
     assert!(formats::read_bytes("pdf", pdf(&kids)).is_err());
     let form = |number: usize, calls: usize, next: usize| {
         let _ = number;
-        let about = format!("/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X {next} 0 R >> >>");
+        let about =
+            format!("/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X {next} 0 R >> >>");
         stream(&about, &"/X Do ".repeat(calls))
     };
     let page = "<< /Type /Page /Parent 2 0 R /Resources << /XObject << /X 5 0 R >> >> /Contents 4 0 R >>";
-    let start = ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Count 1 /Kids [3 0 R] /MediaBox [0 0 9 9] >>", page];
+    let start =
+        ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Count 1 /Kids [3 0 R] /MediaBox [0 0 9 9] >>", page];
     let content = stream("", "/X Do");
     // A form that draws itself, and forms of which each draws the next ten times.
     let own = form(5, 1, 5);
