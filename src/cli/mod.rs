@@ -17,6 +17,7 @@ mod plan;
 mod population;
 mod progress;
 mod run;
+mod runs;
 mod runtime;
 mod signals;
 mod status;
@@ -56,6 +57,7 @@ enum Command {
     Plan(plan::Plan),
     Run(run::Run),
     Test(test::Test),
+    Runs(runs::Runs),
     Status(status::Status),
     Verify(verify::Verify),
     Diff(diff::Diff),
@@ -95,6 +97,7 @@ impl Command {
             Command::Plan(command) => command.run(terminal),
             Command::Run(command) => command.run(terminal),
             Command::Test(command) => command.run(terminal),
+            Command::Runs(command) => command.run(terminal),
             Command::Status(command) => command.run(terminal),
             Command::Verify(command) => command.run(terminal),
             Command::Diff(command) => command.run(terminal),

@@ -57,6 +57,18 @@ impl Node {
         }
     }
 
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(truth) => (*truth).into(),
+            Value::Integer(number) => (*number).into(),
+            Value::Float(number) => (*number).into(),
+            Value::String(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Node::to_json).collect(),
+            Value::Table(entries) => entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+        }
+    }
+
     /// Adds an entry without a place in the text. Does nothing if this is not a table.
     pub(crate) fn insert(&mut self, key: &str, value: Value) {
         let node = Node { value, span: 0..0 };

@@ -7,13 +7,16 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::drift;
+use super::settings::SettingChange;
 use super::text::{count, cut, grid, number, printable};
 use crate::lock::Drift;
+use crate::stats::mcnemar;
 use crate::table::Cell;
-use crate::table::diff::{ColumnDiff, Confusion, Distance, Example, Matching, TableDiff};
+use crate::table::diff::{ColumnDiff, Confusion, Distance, Example, GoldDiff, Matching, TableDiff};
 
 const CELL: usize = 60;
 const LABEL: usize = 16;
+const INDENT: usize = 4;
 
 pub(crate) struct DiffReport {
     pub(crate) a: String,
@@ -23,6 +26,12 @@ pub(crate) struct DiffReport {
     pub(crate) only_a: Vec<String>,
     pub(crate) only_b: Vec<String>,
     pub(crate) no_cells: Option<&'static str>,
+    /// The settings that differ; `None` if they are not known.
+    pub(crate) settings: Option<Vec<SettingChange>>,
+    pub(crate) gold: Option<String>,
+    /// Whether the text shows every facet, even if the settings show what it means.
+    pub(crate) verbose: bool,
+    pub(crate) width: usize,
 }
 
 pub(crate) struct Facets {
@@ -52,12 +61,26 @@ impl DiffReport {
 impl Display for DiffReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "A  {}\nB  {}", self.a, self.b)?;
+        let settings = self.settings.iter().flatten();
+        settings.clone().try_for_each(|change| writeln!(f, "  {}", change.words()))?;
         if let Some(Facets { same, drift }) = &self.facets {
+            let same = count(*same as u64, "facet");
+            let changes: Vec<String> = drift.iter().filter_map(drift::data_change).collect();
             match drift.len() as u64 {
-                0 => writeln!(f, "all {} are the same", count(*same as u64, "facet"))?,
-                differ => writeln!(f, "{} are the same, {} not:", count(*same as u64, "facet"), number(differ))?,
+                0 => writeln!(f, "all {same} are the same")?,
+                differ if self.verbose || self.settings.is_none() => {
+                    writeln!(
+                        f,
+                        "{same} are the same, {} not:\n{}",
+                        number(differ),
+                        drift::lines(drift, "  ").trim_end()
+                    )?;
+                }
+                differ => {
+                    changes.iter().try_for_each(|change| writeln!(f, "  {change}"))?;
+                    writeln!(f, "{same} are the same, {} not (`-v` shows them)", number(differ))?;
+                }
             }
-            f.write_str(&drift::lines(drift, "  "))?;
         }
         for (only, side) in [(&self.only_a, "A"), (&self.only_b, "B")] {
             only.iter().try_for_each(|name| writeln!(f, "table {name}: only in {side}"))?;
@@ -65,7 +88,7 @@ impl Display for DiffReport {
         for ComparedTable { name, compared } in &self.tables {
             match compared {
                 Compared::Not(why) => writeln!(f, "table {name}: not compared: {why}")?,
-                Compared::Cells(by, found) => write_table(f, name, by, found)?,
+                Compared::Cells(by, found) => self.write_table(f, name, by, found)?,
             }
         }
         if let Some(why) = self.no_cells {
@@ -75,43 +98,78 @@ impl Display for DiffReport {
     }
 }
 
-fn write_table(f: &mut Formatter<'_>, name: &str, by: &Matching, found: &TableDiff) -> fmt::Result {
-    let mut counts = vec![format!("{} in both, matched by {}", count(found.matched, "row"), matched_by(by))];
-    for (rows, what) in [(found.differ, "differ"), (found.only_a, "only in A"), (found.only_b, "only in B")] {
-        if rows > 0 {
-            counts.push(format!("{} {what}", number(rows)));
+impl DiffReport {
+    fn write_table(&self, f: &mut Formatter<'_>, name: &str, by: &Matching, found: &TableDiff) -> fmt::Result {
+        let mut counts = vec![format!("{} in both, matched by {}", count(found.matched, "row"), matched_by(by))];
+        for (rows, what) in [(found.differ, "differ"), (found.only_a, "only in A"), (found.only_b, "only in B")] {
+            if rows > 0 {
+                counts.push(format!("{} {what}", number(rows)));
+            }
         }
-    }
-    if found.reordered {
-        counts.push("in another order".to_owned());
-    }
-    if !found.differs() {
-        counts.push("nothing differs".to_owned());
-    }
-    writeln!(f, "table {name}: {}", counts.join(", "))?;
-    write_sides(f, by, found)?;
-    let differ: Vec<&ColumnDiff> = found.columns.iter().filter(|column| column.differ > 0).collect();
-    if !differ.is_empty() {
-        f.write_str(&grid(&columns_grid(&differ, found.matched), "  ", |i| i > 0))?;
-    }
-    for (column, confusion) in differ.iter().filter_map(|column| Some((column, column.confusion.as_ref()?))) {
-        let kappa = confusion
-            .kappa()
-            .map(|(kappa, rows)| format!(" (Cohen's kappa {} over {})", rounded(kappa), count(rows, "row")));
-        writeln!(f, "  {}, A down, B across{}:", line(&column.name), kappa.unwrap_or_default())?;
-        f.write_str(&grid(&confusion_grid(confusion), "    ", |i| i > 0))?;
-    }
-    for Example { key: cells, changes } in &found.examples {
-        writeln!(f, "  row {}", key(by, cells))?;
-        for (column, old, new) in changes {
-            writeln!(f, "    {}: {} -> {}", line(column), cell(old, CELL), cell(new, CELL))?;
+        if found.reordered {
+            counts.push("in another order".to_owned());
         }
+        if !found.differs() {
+            counts.push("nothing differs".to_owned());
+        }
+        writeln!(f, "table {name}: {}", counts.join(", "))?;
+        write_sides(f, by, found)?;
+        let differ: Vec<&ColumnDiff> = found.columns.iter().filter(|column| column.differ > 0).collect();
+        if !differ.is_empty() {
+            f.write_str(&grid(&columns_grid(&differ, found.matched), "  ", |i| i > 0))?;
+        }
+        for (column, confusion) in differ.iter().filter_map(|column| Some((column, column.confusion.as_ref()?))) {
+            let kappa = confusion
+                .kappa()
+                .map(|(kappa, rows)| format!(" (Cohen's kappa {} over {})", rounded(kappa), count(rows, "row")));
+            writeln!(f, "  {}, A down, B across{}:", line(&column.name), kappa.unwrap_or_default())?;
+            f.write_str(&grid(&confusion_grid(confusion), "    ", |i| i > 0))?;
+        }
+        for column in found.columns.iter().filter(|column| column.differ > 0) {
+            if let Some((gold, name)) = column.gold.as_ref().zip(self.gold.as_ref()) {
+                gold_lines(&line(&column.name), &line(name), gold)
+                    .iter()
+                    .try_for_each(|line| writeln!(f, "  {line}"))?;
+            }
+        }
+        for Example { key: cells, shown, changes } in &found.examples {
+            writeln!(f, "  row {}", key(by, cells))?;
+            for (column, cell) in shown {
+                let text = format!("{}: {}", line(column), line(&cell.text()));
+                writeln!(f, "    {}", cut(&text, self.width.saturating_sub(INDENT + 2).max(CELL / 2)))?;
+            }
+            for (column, old, new) in changes {
+                writeln!(f, "    {}: {} -> {}", line(column), cell(old, CELL), cell(new, CELL))?;
+            }
+        }
+        let more = found.differ - found.examples.len() as u64;
+        if more > 0 && !found.examples.is_empty() {
+            writeln!(f, "  and {} more", count(more, "row"))?;
+        }
+        Ok(())
     }
-    let more = found.differ - found.examples.len() as u64;
-    if more > 0 && !found.examples.is_empty() {
-        writeln!(f, "  and {} more", count(more, "row"))?;
-    }
-    Ok(())
+}
+
+/// How the changes of a column compare with the gold column.
+fn gold_lines(column: &str, name: &str, gold: &GoldDiff) -> [String; 2] {
+    let GoldDiff { rows, right_in_a, right_in_b, became_right, became_wrong, stayed_wrong } = *gold;
+    let share = |right: u64| format!("{} ({:.1} %)", number(right), 100.0 * right as f64 / rows.max(1) as f64);
+    let p = rounded(mcnemar(became_right, became_wrong));
+    let still =
+        if stayed_wrong > 0 { format!(", {} changed and stayed wrong", number(stayed_wrong)) } else { String::new() };
+    [
+        format!(
+            "{column} by {name}: {} became right, {} became wrong{still}",
+            number(became_right),
+            number(became_wrong)
+        ),
+        format!(
+            "  right in A {}, in B {} of {}; McNemar's test p = {p}",
+            share(right_in_a),
+            share(right_in_b),
+            count(rows, "row")
+        ),
+    ]
 }
 
 fn write_sides(f: &mut Formatter<'_>, by: &Matching, found: &TableDiff) -> fmt::Result {
@@ -212,7 +270,7 @@ fn rounded(number: f64) -> String {
 impl Serialize for DiffReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let value = json!({
-            "schema_version": 1, "a": self.a, "b": self.b, "differs": self.differs(),
+            "schema_version": 1, "settings": self.settings, "gold": self.gold, "a": self.a, "b": self.b, "differs": self.differs(),
             "facets": self.facets.as_ref().map(|facets| json!({ "same": facets.same, "differ": facets.drift })),
             "tables_only_in_a": self.only_a, "tables_only_in_b": self.only_b,
             "tables": self.tables.iter().map(json_table).collect::<Vec<_>>(),
@@ -230,7 +288,8 @@ fn json_table(table: &ComparedTable) -> Value {
     let cells = |cells: &Vec<Cell>| cells.iter().map(Cell::json).collect::<Value>();
     let example = |example: &Example| {
         let change = |(column, old, new): &(String, Cell, Cell)| json!({ "column": column, "old": old.json(), "new": new.json() });
-        json!({ "key": cells(&example.key), "changes": example.changes.iter().map(change).collect::<Vec<_>>() })
+        let shown = example.shown.iter().map(|(column, cell)| json!({ "column": column, "value": cell.json() }));
+        json!({ "key": cells(&example.key), "shown": shown.collect::<Vec<_>>(), "changes": example.changes.iter().map(change).collect::<Vec<_>>() })
     };
     json!({
         "name": table.name, "differs": found.differs(),
@@ -254,10 +313,17 @@ fn json_column(column: &ColumnDiff) -> Value {
         let kappa = confusion.kappa().map(|(kappa, rows)| json!({ "kappa": kappa, "rows": rows }));
         json!({ "labels": labels, "counts": confusion.counts, "agreement": kappa })
     });
+    let gold = column.gold.map(|gold| {
+        json!({
+            "rows": gold.rows, "right_in_a": gold.right_in_a, "right_in_b": gold.right_in_b,
+            "became_right": gold.became_right, "became_wrong": gold.became_wrong, "stayed_wrong": gold.stayed_wrong,
+            "mcnemar_p": mcnemar(gold.became_right, gold.became_wrong),
+        })
+    });
     let distance = column.distance.map(|Distance { mean, rows }| json!({ "mean_absolute": mean, "rows": rows }));
     json!({
         "name": column.name, "differ": column.differ, "from_null": column.null_in_a, "to_null": column.null_in_b,
-        "confusion": confusion, "distance": distance,
+        "confusion": confusion, "distance": distance, "gold": gold,
     })
 }
 

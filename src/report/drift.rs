@@ -1,8 +1,8 @@
-//! Drift: formats the changed facets of a lock as lines of text.
+//! Drift: formats the changed facets of a lock as text.
 
 use std::fmt::Write;
 
-use super::text::cut;
+use super::text::{cut, number};
 use crate::lock::Drift;
 
 const VALUE: usize = 80;
@@ -21,6 +21,23 @@ pub(crate) fn lines(drift: &[Drift], indent: &str) -> String {
         };
     }
     out
+}
+
+/// A change of the data or of a model's build. The settings show the other changes better.
+pub(crate) fn data_change(Drift { facet, old, new }: &Drift) -> Option<String> {
+    let (table, rest) = facet.split_once('.')?;
+    let (name, field) = rest.split_once('.')?;
+    match (table, field) {
+        ("sources", "rows") => {
+            let rows = |rows: &Option<String>| rows.as_ref().and_then(|rows| rows.parse().ok()).map_or(0, |n: u64| n);
+            Some(format!("source {name}: {} -> {} rows", number(rows(old)), number(rows(new))))
+        }
+        ("sources", "content") if old.is_some() && new.is_some() => Some(format!("source {name}: other values")),
+        ("models", field) if field.starts_with("build.") && field != "build.replies" => {
+            Some(format!("model {name}: another build ({})", field.trim_start_matches("build.")))
+        }
+        _ => None,
+    }
 }
 
 fn shown(value: &str) -> String {

@@ -22,7 +22,7 @@ impl Serialize for ExplanationReport {
         let value = json!({
             "schema_version": 1, "table": self.file, "output": origin.name, "pipeline": manifest.pipeline,
             "run": manifest.run, "spec_hash": manifest.spec_hash, "folder": origin.dir.root(),
-            "finished_at": manifest.finished_at, "replay": manifest.replay, "explanation": self.explanation,
+            "name": manifest.name, "calls": manifest.calls, "finished_at": manifest.finished_at, "replay": manifest.replay, "explanation": self.explanation,
         });
         value.serialize(serializer)
     }
@@ -38,7 +38,13 @@ impl Display for ExplanationReport {
             .map(|(key, column)| format!(" ({column} = {})", key.replace('\n', " ")));
         writeln!(f, "{}, row {}{}", self.file.display(), number(*row), key.unwrap_or_default())?;
         let ended = manifest.finished_at.as_ref().map_or(String::new(), |at| format!(", ended {at}"));
-        writeln!(f, "run {}{ended}", manifest.run)?;
+        let name = manifest.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+        writeln!(f, "run {}{name}{ended}", manifest.run)?;
+        let calls = &manifest.calls;
+        if let Some((first, last)) = calls.first.as_ref().zip(calls.last.as_ref()) {
+            let usd = calls.usd.map_or(String::new(), |usd| format!(", {usd:.4} usd in all"));
+            writeln!(f, "calls from {first} to {last}{usd}")?;
+        }
         if let Some(replay) = &manifest.replay {
             writeln!(f, "answered from {replay}")?;
         }
@@ -104,6 +110,9 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
         service_lines(f, service, text("system").is_none())?;
     }
     line(f, "key", text("call_key").unwrap_or_default())?;
+    if let Some(at) = text("at") {
+        line(f, "at", at)?;
+    }
     if call.get("audit") == Some(&Value::Bool(true)) {
         line(f, "audit", "a call for this row alone, for comparison; the table has the answer of the pack")?;
     }
@@ -149,7 +158,8 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
     let (prompt, reply) = (number(whole("prompt_tokens")), number(whole("completion_tokens")));
     let attempts = count(whole("attempts"), "attempt");
     let of = pack.map_or(String::new(), |size| format!(", for all {size} items"));
-    line(f, "cost", &format!("{attempts}{from}, {prompt} tokens in, {reply} out, {latency:.0} ms{of}{ended}"))
+    let usd = call.get("usd").and_then(Value::as_f64).map_or(String::new(), |usd| format!(", {usd:.6} usd"));
+    line(f, "cost", &format!("{attempts}{from}, {prompt} tokens in, {reply} out{usd}, {latency:.0} ms{of}{ended}"))
 }
 
 /// What the server's model adds to the request. Its system text only counts if the prompt has none.

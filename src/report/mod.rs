@@ -16,6 +16,8 @@ pub(crate) mod money;
 pub(crate) mod plan;
 pub(crate) mod population;
 pub(crate) mod preview;
+pub(crate) mod runs;
+pub(crate) mod settings;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod summary;

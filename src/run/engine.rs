@@ -25,7 +25,7 @@ use super::{dispatch, outputs, transform};
 use crate::lock::{self, Lock, ModelFacts};
 use crate::models::{BuildChange, Models};
 use crate::spec::{StageSpec, TableId};
-use crate::store::{Manifest, RefusalTotals, RunDir, State};
+use crate::store::{self, CallSpan, Manifest, RefusalTotals, RunDir, State, StoreError};
 
 /// The time between two looks at what holds back calls.
 const LOOK: Duration = Duration::from_millis(250);
@@ -82,8 +82,7 @@ pub(crate) async fn run(
     }
     manifest.stages = plan.stages().map(|i| (plan.spec.stage(i).name.to_string(), progress.totals(i))).collect();
     if let Some(error) = failed.or(closed.err().map(RunError::from)) {
-        manifest.end(State::Stopped);
-        manifest.write(dir)?;
+        end(&ready, &mut manifest, State::Stopped)?;
         return Err(error);
     }
     if let Some(replay) = replay.as_ref().filter(|replay| replay.is_incomplete()) {
@@ -98,8 +97,7 @@ pub(crate) async fn run(
         (manifest.outputs, lock) = written.await.map_err(|e| RunError::Died(e.to_string()))??;
         manifest.lock = lock.as_ref().map(Lock::to_json);
     }
-    manifest.end(if stopped.is_none() { State::Done } else { State::Stopped });
-    manifest.write(dir)?;
+    end(&ready, &mut manifest, if stopped.is_none() { State::Done } else { State::Stopped })?;
     Ok(Outcome { manifest, stopped, lock })
 }
 
@@ -110,18 +108,26 @@ async fn withdraw(builds: Arc<Builds>, ledger: PathBuf, dir: RunDir) -> Result<V
 
 /// Writes the manifest before the first call. If the run is fresh, removes its old parts.
 async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Manifest, RunError> {
-    let Ready { plan, dir, replay, fresh, .. } = ready;
+    let Ready { plan, dir, replay, fresh, project, earlier, .. } = ready;
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     outputs::describe(&mut manifest, plan, models);
+    manifest.limit = plan.limit;
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
     manifest.lock = lock.map(Lock::to_json);
     // The time is saved with the run, so that the run continues after a stop instead of starting again.
     manifest.fresh_since_ms = if *fresh { Some(moment().await) } else { fresh_since(dir) };
-    manifest.write(dir)?;
+    store::begin(project, dir, &mut manifest, earlier.as_ref())?;
+    dir.write_spec(&plan.spec.meaning())?;
     if *fresh {
         dir.remove_parts(plan.spec.stages().map(|(_, stage)| stage.name.as_str()))?;
     }
     Ok(manifest)
+}
+
+fn end(Ready { dir, project, earlier, .. }: &Ready, manifest: &mut Manifest, state: State) -> Result<(), StoreError> {
+    manifest.end(state);
+    manifest.calls = CallSpan::read(dir)?;
+    store::end(project, dir, manifest, earlier.as_ref())
 }
 
 /// Looks at what holds back calls, until the run stops: its cause is then among the last waits.

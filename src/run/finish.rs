@@ -8,6 +8,7 @@ use arrow_array::types::Int64Type;
 use arrow_schema::ArrowError;
 
 use super::block::{Block, Slot};
+use super::call::Cost;
 use super::calls::Calls;
 use super::changes::changes;
 use super::label_counts::LabelCounts;
@@ -149,6 +150,7 @@ impl Finish<'_> {
             let audits = self.audits.get(&i).into_iter().flat_map(|slot| &slot.asked).map(|asked| (asked, true));
             for ((prompt, finished), audit) in slot.asked.iter().map(|asked| (asked, false)).chain(audits) {
                 let by = calls.target(calls.answered_by(target.index, &finished.record));
+                let tokens = [finished.record.prompt_tokens, finished.record.completion_tokens];
                 let call = CallRow {
                     row,
                     row_key: row_key.as_deref(),
@@ -164,6 +166,7 @@ impl Finish<'_> {
                     failure: finished.answer.as_ref().err(),
                     pack: finished.place.as_deref().map(pack_row),
                     audit,
+                    usd: by.price.map(|price| Cost::of(tokens[0], tokens[1], Some(price)).usd),
                 };
                 table.push(call.values());
             }

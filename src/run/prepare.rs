@@ -13,7 +13,7 @@ use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sou
 use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
-use crate::store::{Hold, Ledger, Manifest, Project, RunDir, import};
+use crate::store::{Hold, Ledger, Manifest, Project, RunDir, earlier, import};
 use crate::table::parquet::clean;
 
 /// The recorded answers that a run uses.
@@ -36,6 +36,8 @@ pub(crate) struct Ready {
     pub(crate) keep_replaced: bool,
     pub(super) project: Project,
     pub(super) tables: HashMap<TableId, PartTables>,
+    /// The manifest of the run that this one continues.
+    pub(super) earlier: Option<Manifest>,
     _locks: Vec<Hold>,
 }
 
@@ -81,6 +83,8 @@ pub(crate) fn prepare(
         clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
     }
     dir.clean();
+    let fresh = matches!(recall, Recall::Fresh);
+    let earlier = if fresh { None } else { earlier(&project, &dir) };
     let replay = match recall {
         Recall::Ledger | Recall::Fresh => None,
         Recall::Replay(file, mode) => {
@@ -89,8 +93,8 @@ pub(crate) fn prepare(
         }
     };
     transform::carry_out_known(&mut plan, &dir, &mut tables)?;
-    let fresh = matches!(recall, Recall::Fresh);
-    Ok(Ready { plan: Arc::new(plan), dir, replay, fresh, keep_replaced: fresh, project, tables, _locks: locks })
+    let plan = Arc::new(plan);
+    Ok(Ready { plan, dir, replay, fresh, keep_replaced: fresh, project, tables, earlier, _locks: locks })
 }
 
 pub(crate) fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {

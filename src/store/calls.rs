@@ -31,6 +31,8 @@ pub(crate) struct CallRow<'a> {
     pub(crate) failure: Option<&'a Failure>,
     pub(crate) pack: Option<PackRow<'a>>,
     pub(crate) audit: bool,
+    /// The cost of the call in US dollars, if the model has a price.
+    pub(crate) usd: Option<f64>,
 }
 
 pub(crate) struct PackRow<'a> {
@@ -95,7 +97,7 @@ impl Column {
         match self.kind {
             _ if !self.carried || call.carries() => (self.get)(call),
             Integer => Value::Integer(0),
-            Number => Value::Number(0.0),
+            Number if !self.nullable => Value::Number(0.0),
             _ => Value::Null,
         }
     }
@@ -115,7 +117,7 @@ const fn carried(name: &'static str, kind: Type, about: &'static str, get: Get) 
     Column { nullable: matches!(kind, Text), carried: true, ..column(name, kind, about, get) }
 }
 
-pub(crate) static COLUMNS: [Column; 28] = [
+pub(crate) static COLUMNS: [Column; 30] = [
     column("row", Integer, "number of the row, from 1", |c| c.row.into()),
     optional("row_key", Text, "key of the row", |c| c.row_key.into()),
     column("stage", Text, "stage that made the call", |c| c.stage.into()),
@@ -156,7 +158,22 @@ pub(crate) static COLUMNS: [Column; 28] = [
         c.pack.as_ref().and(c.failure).map(Failure::to_string).into()
     }),
     column("audit", Boolean, "whether the answer is only compared with that of a pack", |c| c.audit.into()),
+    carried("at", Text, "when the call ended (UTC); null if that is not known, as in a replay", |c| {
+        c.record.at.and_then(time).into()
+    }),
+    Column {
+        nullable: true,
+        ..carried("usd", Number, "cost in US dollars, by the `price` of the model", |c| {
+            c.usd.map_or(Value::Null, Value::Number)
+        })
+    },
 ];
+
+/// The UTC time as RFC 3339.
+fn time(milliseconds: i64) -> Option<String> {
+    let time = chrono::DateTime::from_timestamp_millis(milliseconds)?;
+    Some(time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let fields = COLUMNS.iter().map(|column| Field::new(column.name, column.kind.arrow(), column.nullable));

@@ -3,7 +3,7 @@
 //! Reads the run's calls table. SQLite sorts the calls on disk, so that memory does not grow with the run.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use arrow_array::{Array, RecordBatch};
@@ -13,7 +13,6 @@ use rusqlite::{Connection, Row, params};
 use super::error::StoreError;
 use super::ledger::LedgerError;
 use super::manifest::{Manifest, ModelEntry, State};
-use super::project::files_in;
 use super::record::{Bytes, FIELDS, Key, Record};
 use super::replay::{Caller, RecordedModel, ReplayWriter};
 use super::rundir::RunDir;
@@ -35,7 +34,7 @@ pub(crate) fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, S
     let sqlite = LedgerError::sqlite(&file);
     let calls = Connection::open(&file).map_err(&sqlite)?;
     calls.execute_batch(TABLE).map_err(&sqlite)?;
-    for part in call_files(dir)? {
+    for part in dir.call_files()? {
         let table = Table::open(&part)?;
         for batch in table.read(0, table.rows(), 1024)? {
             if !add(&calls, &batch?).map_err(&sqlite)? {
@@ -64,13 +63,6 @@ pub(crate) fn export(dir: &RunDir, path: &Path, scratch: &Path) -> Result<u64, S
 }
 
 pub(super) const NO_KEY: &str = "its column `call_key` contains a value that is not a key";
-
-/// Returns the files of a run's calls table, in order. Unfinished files have another extension and are skipped.
-pub(crate) fn call_files(dir: &RunDir) -> Result<Vec<PathBuf>, StoreError> {
-    let mut files = files_in(&dir.calls())?;
-    files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
-    Ok(files)
-}
 
 fn recorded(facts: &ModelEntry) -> RecordedModel {
     RecordedModel {

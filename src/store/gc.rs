@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 
 use super::error::StoreError;
-use super::export::{NO_KEY, call_files};
+use super::export::NO_KEY;
 use super::ledger::{DropCounts, Ledger};
 use super::manifest::{Manifest, State};
 use super::project::Project;
@@ -23,7 +23,7 @@ pub(crate) fn gc(project: &Project, dry: bool) -> Result<DropCounts, StoreError>
     let mut files = Vec::new();
     let runs = project.run_dirs()?;
     for run in &runs {
-        let calls = call_files(run)?;
+        let calls = run.call_files()?;
         match Manifest::read(run) {
             Some(manifest) if manifest.state == State::Done => {}
             Some(manifest) => kept.extend(manifest.models.into_values().map(|model| model.model)),

@@ -9,6 +9,7 @@ mod salvage;
 mod totals;
 
 use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -54,6 +55,8 @@ impl LedgerError {
 pub(crate) struct Ledger {
     path: PathBuf,
     connection: Connection,
+    /// The times at which answers were imported. These are not the times of their calls.
+    imports: HashSet<i64>,
 }
 
 /// Makes commits durable. SQLite itself syncs the log only at checkpoints, which keeps commits cheap.
@@ -130,12 +133,12 @@ fn definition(field: &Field) -> String {
 /// The columns that [`read`] reads.
 fn columns(format: i64) -> String {
     let names = FIELDS.iter().map(|field| if field.since > format { "NULL" } else { field.name });
-    names.chain(["checksum"]).collect::<Vec<_>>().join(", ")
+    names.chain(["checksum", "at"]).collect::<Vec<_>>().join(", ")
 }
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     let values = vec!["?"; FIELDS.len() + 3].join(", ");
-    format!("INSERT OR IGNORE INTO calls (key, at, {}) VALUES ({values})", columns(FORMAT))
+    format!("INSERT OR IGNORE INTO calls (key, {}) VALUES ({values})", columns(FORMAT))
 });
 
 static FIND: LazyLock<String> =
@@ -146,6 +149,9 @@ static REPLACED: LazyLock<String> = LazyLock::new(|| {
     let columns = columns(FORMAT);
     format!("SELECT {columns} FROM calls WHERE key = ?1 AND error IS NOT NULL AND at < ?2 ORDER BY id DESC LIMIT 1")
 });
+
+/// Older versions ignore this table.
+const IMPORTS: &str = "CREATE TABLE IF NOT EXISTS imports (at INTEGER PRIMARY KEY) STRICT";
 
 const INDEX_HISTORY: &str = "CREATE INDEX IF NOT EXISTS history ON calls (key) WHERE error IS NOT NULL";
 
@@ -171,7 +177,8 @@ impl Ledger {
             upgrade(&mut connection).map_err(&failed)?;
         }
         connection.set_prepared_statement_cache_capacity(16);
-        Ok(Ledger { path: path.to_owned(), connection })
+        let imports = imports(&connection).map_err(&failed)?;
+        Ok(Ledger { path: path.to_owned(), connection, imports })
     }
 
     fn failed(&self) -> impl Fn(rusqlite::Error) -> LedgerError + '_ {
@@ -187,7 +194,7 @@ impl Ledger {
         Ok(LedgerSync { log: opened })
     }
 
-    /// Adds records in one transaction. If the ledger already has an answer to a call, the new answer is dropped.
+    /// Adds records in one transaction. A record without a time is imported. If the ledger already has an answer to a call, the new answer is dropped.
     /// Returns these earlier answers, in the order of the records.
     pub(crate) fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Option<Record>>, LedgerError> {
         Ok(self.add(records)?.into_iter().map(|added| added.earlier).collect())
@@ -196,15 +203,21 @@ impl Ledger {
     /// Like [`Self::append`]; also returns the ids of the records.
     pub(crate) fn add<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<Vec<Added>, LedgerError> {
         let at = chrono::Utc::now().timestamp_millis();
+        let is_import = records.iter().any(|record| record.borrow().at.is_none());
         let mut add = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if is_import {
+                transaction.execute_batch(IMPORTS)?;
+                transaction.execute("INSERT OR IGNORE INTO imports VALUES (?1)", [at])?;
+                self.imports.insert(at);
+            }
             let mut added = Vec::with_capacity(records.len());
             {
                 let mut insert = transaction.prepare_cached(&INSERT)?;
                 for record in records.iter().map(Borrow::borrow) {
                     let mut before = Ok(None);
                     if !add_one(&mut insert, record, at)? {
-                        before = look_up(&transaction, record.key, i64::MIN)?;
+                        before = look_up(&transaction, record.key, i64::MIN, &self.imports)?;
                         if before.is_err() {
                             transaction.execute(RETIRE, params![record.key.0, Retired::Corrupt.error(), Null])?;
                             add_one(&mut insert, record, at)?;
@@ -276,7 +289,7 @@ impl Ledger {
             let reading = self.connection.unchecked_transaction()?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
-                let answer = look_up(&self.connection, *key, since)?;
+                let answer = look_up(&self.connection, *key, since, &self.imports)?;
                 if answer.is_err() {
                     corrupt.push(*key);
                 }
@@ -360,20 +373,38 @@ fn upgrade(connection: &mut Connection) -> Result<(), rusqlite::Error> {
 /// Adds a record. Returns `false` if the ledger already has an answer to the call.
 fn add_one(insert: &mut Statement<'_>, record: &Record, at: i64) -> Result<bool, rusqlite::Error> {
     insert.raw_bind_parameter(1, record.key.0)?;
-    insert.raw_bind_parameter(2, at)?;
     for (i, field) in FIELDS.iter().enumerate() {
-        insert.raw_bind_parameter(3 + i, field.get(record))?;
+        insert.raw_bind_parameter(2 + i, field.get(record))?;
     }
-    insert.raw_bind_parameter(3 + FIELDS.len(), record.checksum())?;
+    insert.raw_bind_parameter(2 + FIELDS.len(), record.checksum())?;
+    insert.raw_bind_parameter(3 + FIELDS.len(), record.at.unwrap_or(at))?;
     Ok(insert.raw_execute()? > 0)
 }
 
 struct Corrupt;
 
-fn look_up(connection: &Connection, key: Key, since: i64) -> rusqlite::Result<Result<Option<Record>, Corrupt>> {
+fn look_up(
+    connection: &Connection,
+    key: Key,
+    since: i64,
+    imports: &HashSet<i64>,
+) -> rusqlite::Result<Result<Option<Record>, Corrupt>> {
     let mut find = connection.prepare_cached(&FIND)?;
-    let found = find.query_row(params![key.0, since], |row| read(key, row)).optional()?;
+    let read = |row: &Row<'_>| {
+        let at = Some(row.get(FIELDS.len() + 1)?).filter(|at| !imports.contains(at));
+        Ok(read(key, row)?.map(|record| Record { at, ..record }))
+    };
+    let found = find.query_row(params![key.0, since], read).optional()?;
     Ok(found.map(|record| record.ok_or(Corrupt)).transpose())
+}
+
+fn imports(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
+    let there = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'imports')";
+    if !connection.query_row(there, [], |row| row.get::<_, bool>(0))? {
+        return Ok(HashSet::new());
+    }
+    let mut times = connection.prepare("SELECT at FROM imports")?;
+    times.query_map([], |row| row.get(0))?.collect()
 }
 
 /// Reads the record in a row that begins with [`columns`]. Returns `None` if the record was altered.

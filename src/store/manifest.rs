@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::span::CallSpan;
 use super::{Audit, ChangesByModel, RowCounts, RunDir, Shares, StoreError};
 use crate::provider::Build;
 use crate::spec::{Form, Spec, StageSpec};
@@ -27,6 +28,12 @@ pub(crate) struct Manifest {
     /// [`crate::plan::Plan::identity`], which is also written into the outputs.
     #[serde(default)]
     pub(crate) run: String,
+    /// The name that people type. `None` in a run of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// The most rows of each source, if the run was limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<u64>,
     pub(crate) state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replay: Option<String>,
@@ -36,6 +43,9 @@ pub(crate) struct Manifest {
     /// The time of the last start, as RFC 3339.
     pub(crate) started_at: String,
     pub(crate) finished_at: Option<String>,
+    /// The times of the first and the last call in the calls table and the cost of its calls, if they are known.
+    #[serde(default, skip_serializing_if = "CallSpan::is_empty")]
+    pub(crate) calls: CallSpan,
     pub(crate) sources: IndexMap<String, SourceEntry>,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     #[serde(rename = "reshapes")]
@@ -192,6 +202,11 @@ impl Manifest {
         self.finished_at = Some(now());
     }
 
+    /// The number of calls that the last start of the run sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.stages.values().map(|stage| stage.calls).sum()
+    }
+
     /// Reads the manifest in a run's folder. Returns `None` if there is none or it cannot be read.
     pub(crate) fn read(run: &RunDir) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(run.root().join(FILE)).ok()?).ok()
@@ -221,6 +236,9 @@ pub(crate) struct StageShape {
     /// The layout of the answers: `dealt`, `wide` or `long`.
     pub(crate) layout: String,
     pub(crate) replicates: u64,
+    /// The columns of the input that the prompts read. Empty in a run of an older version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reads: Vec<String>,
     /// The number of rows of the stage's table per row of its input.
     pub(crate) fold: u64,
     /// The number of input rows in every part except the last.
@@ -253,6 +271,7 @@ impl StageShape {
             models: stage.model_names.clone(),
             layout: stage.answers.layout().to_owned(),
             replicates: stage.answers.replicates as u64,
+            reads: stage.stage.info.reads.iter().map(|column| name(*column)).collect(),
             fold: stage.answers.fold(),
             chunk_size: stage.chunk_size,
             adds: added(stage),

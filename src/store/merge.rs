@@ -64,7 +64,9 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    fn take(&mut self, record: Record) -> Result<(), LedgerError> {
+    fn take(&mut self, mut record: Record) -> Result<(), LedgerError> {
+        // Answers of another ledger are new here, or a fresh run would not use them.
+        record.at = None;
         match record.error {
             Some(_) => self.merged.failed_calls += 1,
             None => self.waiting.push(record),

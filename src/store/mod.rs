@@ -6,8 +6,10 @@
 //! .fanfold/
 //!   ledger.sqlite             every finished call of the project       ledger.rs
 //!   sources/<hash>.parquet    the rows of a source as they were read   import.rs
+//!   history.jsonl             one line for each end of a run          history.rs
 //!   locks/<hash>.lock         which process writes which output        project.rs
 //!   locks/ledger.lock         shared by runs, exclusive for gc         project.rs
+//!   locks/history.lock        held to name a run or to add a line      project.rs
 //!   runs/<name>-<hash>/       one plan: its parts, calls, manifest     rundir.rs, calls.rs, manifest.rs
 //! ```
 
@@ -20,6 +22,7 @@ mod error;
 mod explain;
 mod export;
 mod gc;
+mod history;
 mod import;
 mod ledger;
 mod manifest;
@@ -32,6 +35,7 @@ mod record;
 mod recorded;
 mod replay;
 mod rundir;
+mod span;
 mod stored;
 
 pub(crate) use audit::Audit;
@@ -43,6 +47,7 @@ pub(crate) use error::StoreError;
 pub(crate) use explain::{CellRef, Explanation, Row, explain};
 pub(crate) use export::{export, shown};
 pub(crate) use gc::gc;
+pub(crate) use history::{NamedRun, RunRecord, begin, earlier, end, history, is_run_name, named_runs};
 pub(crate) use import::import;
 pub(crate) use ledger::{Added, Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
@@ -58,4 +63,5 @@ pub(crate) use record::{Key, Notes, Record};
 pub(crate) use recorded::{CallRef, RecordedCalls};
 pub(crate) use replay::ReplayFile;
 pub(crate) use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
+pub(crate) use span::CallSpan;
 pub(crate) use stored::StoredTable;

@@ -5,10 +5,11 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
-use super::rundir::RunDir;
+use super::rundir::{RunDir, files_in};
 
 const FOLDER: &str = ".fanfold";
 const LEDGER: &str = "ledger";
+const HISTORY: &str = "history";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Project {
@@ -51,6 +52,10 @@ impl Project {
         [file, log].iter().filter_map(|path| std::fs::metadata(path).ok()).map(|found| found.len()).sum()
     }
 
+    pub(crate) fn history(&self) -> PathBuf {
+        self.root.join("history.jsonl")
+    }
+
     pub(crate) fn sources(&self) -> PathBuf {
         self.root.join("sources")
     }
@@ -76,6 +81,12 @@ impl Project {
     /// Locks the ledger for dropping answers. No other process may use the ledger meanwhile.
     pub(crate) fn alone(&self) -> Result<Hold, StoreError> {
         Ok(self.hold(LEDGER, File::try_lock, |_| StoreError::InUse)?.0)
+    }
+
+    /// Locks the history of the runs. Waits for another process, which holds the lock for a moment.
+    pub(crate) fn hold_history(&self) -> Result<Hold, StoreError> {
+        let wait = |file: &File| file.lock().map_err(TryLockError::Error);
+        Ok(self.hold(HISTORY, wait, |_| StoreError::InUse)?.0)
     }
 
     /// Locks `path`, called `what` in messages, for writing. The error names the process that holds the lock.
@@ -115,18 +126,6 @@ impl Project {
             Err(TryLockError::Error(error)) => Err(StoreError::Io { path, error }),
         }
     }
-}
-
-/// Returns the files and folders in a folder, sorted. The folder may be missing.
-pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let mut paths = Vec::new();
-    if folder.exists() {
-        for entry in std::fs::read_dir(folder).map_err(StoreError::io(folder))? {
-            paths.push(entry.map_err(StoreError::io(folder))?.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 /// Returns the absolute path. Resolves links and `..` in the part that exists.

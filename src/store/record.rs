@@ -62,6 +62,10 @@ pub(crate) struct Record {
     /// The probabilities of the labels, as JSON: `{key: {label: probability}}`.
     pub(crate) probabilities: Option<String>,
     pub(crate) notes: Notes,
+    /// When the call ended, in milliseconds since 1970; `None` if unknown. No field of replay files, packed records or
+    /// the checksum.
+    #[cfg_attr(test, serde(skip))]
+    pub(crate) at: Option<i64>,
 }
 
 pub(crate) struct Field {

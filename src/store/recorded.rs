@@ -186,6 +186,7 @@ mod tests {
             tries: number.is_multiple_of(5).then(|| "[]".to_owned()),
             probabilities: None,
             notes: Notes { left_out: number.is_multiple_of(7).then_some(3), ..Notes::default() },
+            at: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! runs/<name>-<hash>/
 //!   manifest.json
+//!   spec.json                             the settings that can change a table, prompts included
 //!   stages/<stage>/part-00000.parquet     the stage's rows, input columns included; of a transform all rows
 //!   stages/<stage>/part-00000.sum         its checksum
 //!   calls/<stage>-00000.parquet           the calls of the part; the folder can be read as one table
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::audit::Audit;
 use super::calls::calls_schema;
@@ -26,9 +28,10 @@ use super::changes::ChangesByModel;
 use super::counts::{RowCounts, Share, Shares};
 use super::error::StoreError;
 use crate::plan::Part;
-use crate::table::parquet::{Options, Table, TableWriter, clean};
+use crate::table::parquet::{Options, Table, TableWriter, clean, write_whole};
 
 const FACTS: &str = "fanfold.part";
+const SPEC: &str = "spec.json";
 
 #[derive(Clone, Debug)]
 pub(crate) struct RunDir {
@@ -87,8 +90,32 @@ impl RunDir {
         &self.root
     }
 
+    /// The name of the folder, which ends in the hash of the plan.
+    pub(crate) fn name(&self) -> String {
+        self.root.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     pub(crate) fn calls(&self) -> PathBuf {
         self.root.join("calls")
+    }
+
+    /// Keeps [`crate::spec::Spec::meaning`], for comparisons with other runs.
+    pub(crate) fn write_spec(&self, meaning: &Value) -> Result<(), StoreError> {
+        let path = self.root.join(SPEC);
+        let text = serde_json::to_string_pretty(meaning).unwrap_or_default();
+        write_whole(&path, text.as_bytes()).map_err(StoreError::io(&path))
+    }
+
+    /// `None` if the run is of an older version.
+    pub(crate) fn read_spec(&self) -> Option<Value> {
+        serde_json::from_slice(&std::fs::read(self.root.join(SPEC)).ok()?).ok()
+    }
+
+    /// The files of the calls table, in order. Unfinished files have another extension and are skipped.
+    pub(crate) fn call_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut files = files_in(&self.calls())?;
+        files.retain(|path| path.extension().is_some_and(|end| end == "parquet"));
+        Ok(files)
     }
 
     pub(crate) fn part_path(&self, stage: &str, part: u64) -> PathBuf {
@@ -178,6 +205,18 @@ impl RunDir {
         let path = self.part_path(transform, 0);
         Ok(PartWriter { rows: TableWriter::create(&path, schema, &Options::default())?, calls: None, path })
     }
+}
+
+/// Returns the files and folders in a folder, sorted. The folder may be missing.
+pub(crate) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut paths = Vec::new();
+    if folder.exists() {
+        for entry in std::fs::read_dir(folder).map_err(StoreError::io(folder))? {
+            paths.push(entry.map_err(StoreError::io(folder))?.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 fn sum_path(part: &Path) -> PathBuf {

@@ -195,6 +195,7 @@ fn record(number: u8) -> Record {
         tries: None,
         probabilities: None,
         notes: Notes::default(),
+        at: None,
     }
 }
 

@@ -110,7 +110,8 @@ fn another_prompt_and_model_show_in_facets_and_in_every_count() {
     // The six even speeches were positive, neutral and negative twice each; the odd ones do not change.
     let label = column(table, "label");
     assert_eq!((&label["differ"], &label["from_null"], &label["to_null"]), (&json!(4), &json!(0), &json!(0)));
-    assert_eq!(label["confusion"]["labels"], json!(["negative", "neutral", "positive"]));
+    // In the order of the spec.
+    assert_eq!(label["confusion"]["labels"], json!(LABELS));
     assert_eq!(label["confusion"]["counts"], json!([[2, 2, 0], [0, 4, 0], [0, 2, 2]]));
     // 8 of 12 agree; expected by chance: (4 x 2 + 4 x 8 + 4 x 2) / 144.
     let kappa = label["confusion"]["agreement"]["kappa"].as_f64().expect("a number");
@@ -119,10 +120,10 @@ fn another_prompt_and_model_show_in_facets_and_in_every_count() {
     assert_eq!((&score["differ"], &score["confusion"]), (&json!(6), &Value::Null));
     assert_eq!(score["distance"], json!({ "mean_absolute": 1.5, "rows": 12 }));
     let examples = json!([
-        { "key": ["s0000"], "changes": [
+        { "key": ["s0000"], "shown": [{ "column": "text", "value": "Speech 0, on trade and peace." }], "changes": [
             { "column": "label", "old": "positive", "new": "neutral" }, { "column": "score", "old": 0, "new": 3 },
         ] },
-        { "key": ["s0002"], "changes": [
+        { "key": ["s0002"], "shown": [{ "column": "text", "value": "Speech 2, on trade and peace." }], "changes": [
             { "column": "label", "old": "negative", "new": "neutral" }, { "column": "score", "old": 2, "new": 5 },
         ] },
     ]);
@@ -135,11 +136,12 @@ table tone: 12 rows in both, matched by id, 6 differ
   label        4  33.3 %          0        0
   score        6  50.0 %          0        0           1.5
   label, A down, B across (Cohen's kappa 0.5 over 12 rows):
-              negative  neutral  positive
-    negative         2        2         0
+              positive  neutral  negative
+    positive         2        2         0
     neutral          0        4         0
-    positive         0        2         2
+    negative         0        2         2
   row s0000
+    text: Speech 0, on trade and peace.
     label: \"positive\" -> \"neutral\"
     score: 0 -> 3
   and 5 rows more
@@ -238,8 +240,8 @@ fn added_columns_and_failed_rows_are_reported() {
     assert_eq!(column(table, "tone_error")["from_null"], 1);
     assert_eq!(column(table, "tone_error")["confusion"], Value::Null, "messages are not classes");
     let labels = &column(table, "label")["confusion"];
-    assert_eq!(labels["labels"], json!(["negative", "neutral", "positive", null]));
-    assert_eq!(labels["counts"], json!([[1, 0, 0, 1], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]));
+    assert_eq!(labels["labels"], json!(["positive", "neutral", "negative", null]));
+    assert_eq!(labels["counts"], json!([[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]]));
     assert_eq!(labels["agreement"], json!({ "kappa": 1.0, "rows": 5 }));
 }
 

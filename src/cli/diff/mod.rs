@@ -1,136 +1,265 @@
-//! The command `fanfold diff`. Its arguments are a spec, a run, a lock or a table, recognised by name and content.
+//! The command `fanfold diff`. Its arguments are a spec, a run, a commit, a lock or a table, recognised by name and
+//! content.
+
+mod commit;
 
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::document;
 use crate::lock::{Comparison, Lock};
 use crate::name::listed;
 use crate::report::diff::{Compared, ComparedTable, DiffReport, Facets};
+use crate::report::settings::{SettingChange, setting_changes};
 use crate::run::current;
 use crate::source;
-use crate::store::{Manifest, Project, RunDir, State, StoredTable};
-use crate::table::diff::{DiffError, Matching, Side, Which, diff};
+use crate::store::{Manifest, NamedRun, Project, RunDir, State, StoredTable, is_run_name, named_runs};
+use crate::table::diff::{DiffError, Matching, Side, Wanted, Which, diff};
 use crate::table::parquet::folder_of;
+use commit::{Version, version_in, version_now};
 
-/// Shows what changed from A to B: the spec, the inputs, the models, and every cell of the answers.
+/// Shows what changed from an old to a new version: prompts and settings, inputs, models, and every cell of the answers.
 ///
-/// A and B can each be a spec (its finished run), a run folder under .fanfold/runs, a lock, or a table (.parquet, .csv,
-/// .tsv or .jsonl). A lock contains no cells; a table does not record its inputs. Exit code 0 if nothing differs, 1
-/// otherwise. Sends and writes nothing.
-#[derive(Debug, clap::Args)]
+/// With a spec alone, compares its last two runs. With a spec and a run or a commit, that is the old version and the spec
+/// the new one: `fanfold diff SPEC HEAD~2`. Otherwise OLD and NEW can each be a spec (its finished run), the name or the
+/// folder of a run, a lock, or a table (.parquet, .csv, .tsv or .jsonl). A lock contains no cells; a table does not
+/// record its inputs. Exit code 0 if nothing differs, 1 otherwise. Sends and writes nothing.
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Diff {
-    /// The old version.
+    /// The old version, or a spec.
+    #[arg(value_name = "OLD")]
     a: PathBuf,
-    /// The new version.
-    b: PathBuf,
+    /// The new version; after a spec also the name of a run or a commit.
+    #[arg(value_name = "NEW")]
+    b: Option<PathBuf>,
     /// The columns that identify a row [default: the key of the source, or the row number].
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     key: Vec<String>,
     /// Rows to show for each kind of difference.
     #[arg(long, default_value_t = 5, value_name = "N")]
     examples: usize,
+    /// Columns to show of each row that differs [default: those that the prompts read].
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// A column with the right values: counts how many answers became right and wrong.
+    #[arg(long, value_name = "COLUMN")]
+    gold: Option<String>,
+    /// Show every facet of the locks, with its hash.
+    #[arg(short, long)]
+    verbose: bool,
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]
     format: OutputFormat,
 }
 
+/// A version and its name in messages.
+struct Named {
+    name: String,
+    argument: Argument,
+}
+
 impl Diff {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let (a, b) = (argument(&self.a, terminal)?, argument(&self.b, terminal)?);
-        let report = self.report(&a, &b)?;
+        let [a, b] = self.versions(terminal)?;
+        let report = self.report(&a, &b, terminal.width())?;
         self.format.write(&report, terminal);
         Ok(if report.differs() { Exit::Failed } else { Exit::Ok })
     }
 
     /// Compares two files, without examples.
     pub(super) fn between(a: &Path, b: &Path, terminal: &Terminal) -> Result<DiffReport, Failure> {
-        let diff = Diff { a: a.to_owned(), b: b.to_owned(), key: Vec::new(), examples: 0, format: OutputFormat::Human };
-        diff.report(&argument(a, terminal)?, &argument(b, terminal)?)
+        let diff = Diff { a: a.to_owned(), b: Some(b.to_owned()), ..Diff::default() };
+        let [a, b] = diff.versions(terminal)?;
+        diff.report(&a, &b, terminal.width())
     }
 
-    fn report(&self, a: &Argument, b: &Argument) -> Result<DiffReport, Failure> {
+    /// The old and the new version.
+    fn versions(&self, terminal: &Terminal) -> Result<[Named; 2], Failure> {
+        let is_spec = |path: &Path| document::SpecFormat::of(path).is_some();
+        let named = |path: &PathBuf| -> Result<Named, Failure> {
+            Ok(Named { name: path.display().to_string(), argument: self.argument(path, terminal)? })
+        };
+        let Some(b) = &self.b else {
+            if !is_spec(&self.a) {
+                let message = format!("`{}` is not a spec, so a second version is missing", self.a.display());
+                return Err(Failure::new(Exit::Spec, message).help("name the new version too: fanfold diff OLD NEW"));
+            }
+            return last_two(&self.a, terminal);
+        };
+        let name = b.display().to_string();
+        if !is_spec(&self.a) || is_spec(b) || b.exists() || source::FileFormat::of(b).is_some() {
+            return Ok([named(&self.a)?, named(b)?]);
+        }
+        if is_run_name(&name) {
+            return Ok([named(b)?, named(&self.a)?]);
+        }
+        let spec = load_spec(&self.a, terminal)?;
+        let old = of_version(version_in(&self.a, &name)?, &Project::of(&spec.folder));
+        let new = match (of_spec(&self.a, terminal), version_now(&self.a)) {
+            (Ok(Argument::Run(run)), now) => {
+                Argument::Run(Box::new(Run { document: now.map(|version| version.document), ..*run }))
+            }
+            (_, Some(version)) => Argument::Version(Box::new(version)),
+            (other, None) => other?,
+        };
+        Ok([Named { name, argument: old }, Named { name: self.a.display().to_string(), argument: new }])
+    }
+
+    fn report(&self, a: &Named, b: &Named, width: usize) -> Result<DiffReport, Failure> {
         let mut report = DiffReport {
-            a: a.words(&self.a),
-            b: b.words(&self.b),
-            facets: a.lock().zip(b.lock()).map(|(a, b)| facets(a, b)),
+            a: a.words(),
+            b: b.words(),
+            settings: a.argument.settings(&b.argument),
+            facets: a.argument.lock().zip(b.argument.lock()).map(|(a, b)| facets(a, b)),
             tables: Vec::new(),
             only_a: Vec::new(),
             only_b: Vec::new(),
             no_cells: None,
+            gold: self.gold.clone(),
+            verbose: self.verbose,
+            width,
         };
-        match (a, b) {
-            (Argument::Run(a), Argument::Run(b)) => self.outputs(a, b, &mut report)?,
-            (Argument::Lock(_), Argument::Table(_)) | (Argument::Table(_), Argument::Lock(_)) => {
+        match (&a.argument, &b.argument) {
+            (Argument::Run(a_run), Argument::Run(b_run)) => {
+                let (in_a, in_b) = (&a_run.lock.outputs, &b_run.lock.outputs);
+                report.only_a.extend(in_a.keys().filter(|name| !in_b.contains_key(*name)).cloned());
+                report.only_b.extend(in_b.keys().filter(|name| !in_a.contains_key(*name)).cloned());
+                for output in in_a.keys().filter(|name| in_b.contains_key(*name)) {
+                    let compared = match a_run.table(output).and_then(|table| Ok((table, b_run.table(output)?))) {
+                        Ok(tables) => self.compared((a, &tables.0), (b, &tables.1), output)?,
+                        Err(why) => Compared::Not(why),
+                    };
+                    report.tables.push(ComparedTable { name: output.clone(), compared });
+                }
+            }
+            (Argument::Lock(_) | Argument::Version(_), Argument::Table(_))
+            | (Argument::Table(_), Argument::Lock(_) | Argument::Version(_)) => {
                 let message = "a lock contains no cells, and a table does not record its inputs";
                 return Err(Failure::new(Exit::Spec, message).help("compare the lock with a lock, a run or a spec"));
+            }
+            (Argument::Version(_), _) | (_, Argument::Version(_)) => {
+                report.no_cells = Some("git keeps no answers, and no finished run of that version is here");
             }
             (Argument::Lock(_), _) | (_, Argument::Lock(_)) => {
                 report.no_cells = Some("a lock contains only the hashes of tables");
             }
-            (a, b) => {
-                let name = self.b.display().to_string();
-                let compared = self.compared(&a.one_table(&self.a)?, &b.one_table(&self.b)?)?;
-                report.tables.push(ComparedTable { name, compared });
+            _ => {
+                let tables = (a.one_table()?, b.one_table()?);
+                let compared = self.compared((a, &tables.0), (b, &tables.1), "")?;
+                report.tables.push(ComparedTable { name: b.name.clone(), compared });
             }
         }
         Ok(report)
     }
 
-    fn outputs(&self, a: &Run, b: &Run, report: &mut DiffReport) -> Result<(), Failure> {
-        let (in_a, in_b) = (&a.lock.outputs, &b.lock.outputs);
-        report.only_a.extend(in_a.keys().filter(|name| !in_b.contains_key(*name)).cloned());
-        report.only_b.extend(in_b.keys().filter(|name| !in_a.contains_key(*name)).cloned());
-        for name in in_a.keys().filter(|name| in_b.contains_key(*name)) {
-            let compared = match a.table(name).and_then(|table| Ok((table, b.table(name)?))) {
-                Ok((a, b)) => self.compared(&a, &b)?,
-                Err(why) => Compared::Not(why),
-            };
-            report.tables.push(ComparedTable { name: name.clone(), compared });
-        }
-        Ok(())
-    }
-
-    fn compared(&self, a: &StoredTable, b: &StoredTable) -> Result<Compared, Failure> {
+    /// Compares the tables of `output`, or of the only output if it is empty.
+    fn compared(
+        &self,
+        (a_named, a): (&Named, &StoredTable),
+        (b_named, b): (&Named, &StoredTable),
+        output: &str,
+    ) -> Result<Compared, Failure> {
         let (by, folds) = match self.key.as_slice() {
             [] => match a.matching(b) {
                 Ok(matching) => matching,
                 Err(why) => return Ok(Compared::Not(why)),
             },
             columns => {
-                self.check_key(a, &self.a)?;
-                self.check_key(b, &self.b)?;
+                check_columns(columns, a, &a_named.name)?;
+                check_columns(columns, b, &b_named.name)?;
                 (Matching { columns: columns.to_vec(), numbered: false }, [1, 1])
             }
         };
+        check_columns(self.gold.as_slice(), a, &a_named.name)?;
+        check_columns(&self.columns, a, &a_named.name)?;
+        let run = [a_named, b_named].into_iter().find_map(|named| named.argument.run());
+        let shown = match (self.columns.as_slice(), run) {
+            ([], Some(run)) => run.reads(output, a),
+            (columns, _) => columns.to_vec(),
+        };
+        let wanted = Wanted { examples: self.examples, shown, gold: self.gold.clone() };
         let (read_a, read_b) = (|| a.read(), || b.read());
         let one = Side { schema: a.schema(), read: &read_a, fold: folds[0] };
         let other = Side { schema: b.schema(), read: &read_b, fold: folds[1] };
-        match diff(&one, &other, &by, self.examples) {
-            Ok(found) => Ok(Compared::Cells(by, Box::new(found))),
-            Err(error) => Err(self.failure(&error)),
-        }
-    }
-
-    fn check_key(&self, table: &StoredTable, path: &Path) -> Result<(), Failure> {
-        let Some(column) = self.key.iter().find(|column| !table.has(column)) else { return Ok(()) };
-        let schema = table.schema();
-        let names = listed(schema.fields().iter().map(|field| field.name().as_str()));
-        let message = format!("{} has no column `{column}`", path.display());
-        Err(Failure::new(Exit::Spec, message).help(format!("its columns are {names}")))
-    }
-
-    fn failure(&self, error: &DiffError) -> Failure {
-        let path = |side: Which| if side == Which::A { self.a.display() } else { self.b.display() };
-        match error {
-            DiffError::Read { side, .. } => Failure::new(Exit::Environment, format!("{}: {error}", path(*side))),
-            DiffError::Twice { side, key, .. } => {
-                let key = key.iter().map(|cell| cell.json().to_string()).collect::<Vec<_>>().join(", ");
-                Failure::new(Exit::Spec, format!("{}: {error}: {key}", path(*side)))
-                    .help("name the columns that identify a row, such as `--key id,model`")
+        let mut found = diff(&one, &other, &by, &wanted).map_err(|error| failure(&error, [a_named, b_named]))?;
+        for column in &mut found.columns {
+            let labels = run.map(|run| run.labels(&column.name)).unwrap_or_default();
+            if let Some(confusion) = &mut column.confusion {
+                confusion.sort(&labels);
             }
-            DiffError::Spill(_) => Failure::new(Exit::Environment, error.to_string()),
         }
+        Ok(Compared::Cells(by, Box::new(found)))
+    }
+
+    /// Finds what an argument names. Runs are searched in the projects of the specs, and around this folder.
+    fn argument(&self, path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
+        let name = path.display().to_string();
+        if path.exists() || !is_run_name(&name) {
+            return argument(path, terminal);
+        }
+        let specs = [Some(&self.a), self.b.as_ref()].into_iter().flatten();
+        let specs = specs.filter(|path| document::SpecFormat::of(path).is_some());
+        let here = std::env::current_dir().unwrap_or_default();
+        let folders = specs.map(|spec| folder_of(spec)).chain(here.ancestors());
+        let runs = folders.flat_map(|folder| named_runs(&Project::of(folder)).unwrap_or_default());
+        match runs.into_iter().find(|run| run.name == name) {
+            Some(run) => finished(run.dir),
+            None => Err(Failure::new(Exit::Environment, format!("there is no run `{name}` here"))
+                .help("`fanfold runs SPEC` lists the runs of a spec")),
+        }
+    }
+}
+
+fn check_columns(columns: &[String], table: &StoredTable, name: &str) -> Result<(), Failure> {
+    let Some(column) = columns.iter().find(|column| !table.has(column)) else { return Ok(()) };
+    let schema = table.schema();
+    let names = listed(schema.fields().iter().map(|field| field.name().as_str()));
+    let message = format!("{name} has no column `{column}`");
+    Err(Failure::new(Exit::Spec, message).help(format!("its columns are {names}")))
+}
+
+fn failure(error: &DiffError, [a, b]: [&Named; 2]) -> Failure {
+    let name = |side: Which| if side == Which::A { &a.name } else { &b.name };
+    match error {
+        DiffError::Read { side, .. } => Failure::new(Exit::Environment, format!("{}: {error}", name(*side))),
+        DiffError::Twice { side, key, .. } => {
+            let key = key.iter().map(|cell| cell.json().to_string()).collect::<Vec<_>>().join(", ");
+            Failure::new(Exit::Spec, format!("{}: {error}: {key}", name(*side)))
+                .help("name the columns that identify a row, such as `--key id,model`")
+        }
+        DiffError::Spill(_) => Failure::new(Exit::Environment, error.to_string()),
+    }
+}
+
+/// The last two finished runs of the whole spec.
+fn last_two(path: &Path, terminal: &Terminal) -> Result<[Named; 2], Failure> {
+    let spec = load_spec(path, terminal)?;
+    let project = Project::of(&spec.folder);
+    let mut runs = named_runs(&project)?;
+    runs.retain(|NamedRun { manifest, .. }| {
+        manifest.pipeline == spec.name && manifest.state == State::Done && manifest.lock.is_some()
+    });
+    let (new, old) = (runs.pop(), runs.pop());
+    let Some((old, new)) = old.zip(new) else {
+        let message = format!("`{}` has fewer than two finished runs to compare", path.display());
+        let help = "name an old version: a commit such as HEAD~1, a lock, another spec or a table";
+        return Err(Failure::new(Exit::Environment, message).help(help));
+    };
+    let named = |run: NamedRun| Ok::<_, Failure>(Named { name: run.name, argument: finished(run.dir)? });
+    Ok([named(old)?, named(new)?])
+}
+
+/// The run that a version of a spec had, if it is kept here, or else only the version.
+fn of_version(version: Version, project: &Project) -> Argument {
+    let causes = version.lock.as_ref().map(Lock::causes);
+    let same = |run: &NamedRun| Lock::of_manifest(&run.manifest).map(|lock| lock.causes()) == causes;
+    let runs = named_runs(project).unwrap_or_default().into_iter();
+    let kept = runs.filter(|run| causes.is_some() && same(run)).find_map(|run| finished(run.dir).ok());
+    match kept {
+        Some(Argument::Run(run)) => Argument::Run(Box::new(Run { document: Some(version.document), ..*run })),
+        _ => Argument::Version(Box::new(version)),
     }
 }
 
@@ -140,16 +269,22 @@ fn facets(a: &Lock, b: &Lock) -> Facets {
     Facets { same, drift }
 }
 
+#[derive(Debug)]
 enum Argument {
     Lock(Lock),
     Run(Box<Run>),
     Table(StoredTable),
+    /// A version of a spec without a finished run.
+    Version(Box<Version>),
 }
 
+#[derive(Debug)]
 struct Run {
     dir: RunDir,
     manifest: Manifest,
     lock: Lock,
+    /// The document of the spec, if it is compared with that of a commit.
+    document: Option<Value>,
 }
 
 fn argument(path: &Path, terminal: &Terminal) -> Result<Argument, Failure> {
@@ -206,7 +341,7 @@ fn finished(dir: RunDir) -> Result<Argument, Failure> {
         return Err(failure(format!("the run in `{folder}` is not finished"), "run its spec again to continue"));
     }
     match Lock::of_manifest(&manifest) {
-        Some(lock) => Ok(Argument::Run(Box::new(Run { dir, manifest, lock }))),
+        Some(lock) => Ok(Argument::Run(Box::new(Run { dir, manifest, lock, document: None }))),
         None => Err(failure(
             format!("the run in `{folder}` has only some of the rows or stages"),
             "compare the files of its tables, with `--key`",
@@ -214,31 +349,26 @@ fn finished(dir: RunDir) -> Result<Argument, Failure> {
     }
 }
 
-impl Argument {
-    fn words(&self, path: &Path) -> String {
-        let shown = path.display();
-        match self {
+impl Named {
+    fn words(&self) -> String {
+        let shown = &self.name;
+        match &self.argument {
             Argument::Lock(_) => format!("{shown} (a lock)"),
             Argument::Table(_) => format!("{shown} (a table)"),
-            Argument::Run(run) if run.dir.root() == path => format!("{shown} (a run)"),
+            Argument::Version(_) => format!("{shown} (a spec and its lock)"),
+            Argument::Run(run) if run.dir.root() == Path::new(shown) => format!("{shown} (a run)"),
             Argument::Run(run) => format!("{shown} (the run in {})", run.dir.root().display()),
         }
     }
 
-    fn lock(&self) -> Option<&Lock> {
-        match self {
-            Argument::Lock(lock) => Some(lock),
-            Argument::Run(run) => Some(&run.lock),
-            Argument::Table(_) => None,
-        }
-    }
-
-    fn one_table(&self, path: &Path) -> Result<StoredTable, Failure> {
+    fn one_table(&self) -> Result<StoredTable, Failure> {
         let failure =
-            |message: &str, help: String| Failure::new(Exit::Spec, format!("{}: {message}", path.display())).help(help);
-        match self {
+            |message: &str, help: String| Failure::new(Exit::Spec, format!("{}: {message}", self.name)).help(help);
+        match &self.argument {
             Argument::Table(table) => Ok(table.clone()),
-            Argument::Lock(_) => Err(failure("a lock contains no cells", "compare it with a lock".to_owned())),
+            Argument::Lock(_) | Argument::Version(_) => {
+                Err(failure("a lock contains no cells", "compare it with a lock".to_owned()))
+            }
             Argument::Run(run) => {
                 let paths: Vec<&str> = run.lock.outputs.values().map(|output| output.path.as_str()).collect();
                 let help = format!("compare with one of its tables: {}", paths.join(", "));
@@ -251,8 +381,62 @@ impl Argument {
     }
 }
 
+impl Argument {
+    fn lock(&self) -> Option<&Lock> {
+        match self {
+            Argument::Lock(lock) => Some(lock),
+            Argument::Run(run) => Some(&run.lock),
+            Argument::Version(version) => version.lock.as_ref(),
+            Argument::Table(_) => None,
+        }
+    }
+
+    fn run(&self) -> Option<&Run> {
+        if let Argument::Run(run) = self { Some(run) } else { None }
+    }
+
+    fn document(&self) -> Option<&Value> {
+        match self {
+            Argument::Run(run) => run.document.as_ref(),
+            Argument::Version(version) => Some(&version.document),
+            _ => None,
+        }
+    }
+
+    /// The settings that differ. `None` if they are not known.
+    fn settings(&self, new: &Argument) -> Option<Vec<SettingChange>> {
+        if let Some((old, new)) = self.document().zip(new.document()) {
+            return Some(setting_changes(old, new));
+        }
+        let spec = |argument: &Argument| argument.run()?.dir.read_spec();
+        Some(setting_changes(&spec(self)?, &spec(new)?))
+    }
+}
+
 impl Run {
     fn table(&self, output: &str) -> Result<StoredTable, String> {
         StoredTable::output(&self.dir, &self.manifest, output)
+    }
+
+    /// The columns of `table` that the prompts of `output` read, without those that stages wrote.
+    fn reads(&self, output: &str, table: &StoredTable) -> Vec<String> {
+        let output = self.manifest.outputs.get(output).or(self.manifest.outputs.values().next());
+        let (mut reads, mut input) = (Vec::new(), output.map(|output| output.input.as_str()));
+        while let Some(stage) = input.and_then(|name| self.manifest.tables.get(name)) {
+            reads.extend(stage.reads.iter().filter(|column| table.has(column)).cloned());
+            reads.retain(|column| !stage.adds.iter().any(|added| added.name == *column));
+            input = Some(&stage.input);
+        }
+        reads.sort_unstable();
+        reads.dedup();
+        reads
+    }
+
+    /// The labels of a column in the order of the spec.
+    fn labels(&self, column: &str) -> Vec<String> {
+        let added = self.manifest.tables.values().flat_map(|stage| &stage.adds).find(|added| added.name == column);
+        let schema = added.and_then(|added| added.schema.as_ref());
+        let labels = schema.and_then(|schema| schema["enum"].as_array()).into_iter().flatten();
+        labels.filter_map(|label| label.as_str().map(str::to_owned)).collect()
     }
 }

@@ -99,6 +99,7 @@ impl Tally {
             probabilities: reply.and_then(|reply| probabilities(reply, request.prompt)),
             tries: self.tries(),
             notes: self.notes,
+            at: Some(now()),
         }
     }
 
@@ -111,6 +112,7 @@ impl Tally {
             attempts: self.attempts + answer.attempts,
             tries: self.tries(),
             notes: Notes { fallback: Some(name.to_owned()), ..answer.notes.clone() },
+            at: Some(now()),
             ..answer.clone()
         }
     }
@@ -118,6 +120,11 @@ impl Tally {
     fn tries(&self) -> Option<String> {
         (!self.tries.is_empty()).then(|| Value::Array(self.tries.clone()).to_string())
     }
+}
+
+/// The current time in milliseconds since 1970.
+fn now() -> i64 {
+    chrono::Utc::now().timestamp_millis()
 }
 
 /// A duration in milliseconds, rounded to the microsecond.

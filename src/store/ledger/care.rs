@@ -185,11 +185,11 @@ fn read_all(
     let mut all = connection.prepare(&sql).map_err(&sqlite)?;
     let mut rows = all.query([]).map_err(&sqlite)?;
     while let Some(row) = rows.next().map_err(&sqlite)? {
-        let record = match row.get(FIELDS.len() + 1) {
+        let record = match row.get(FIELDS.len() + 2) {
             Ok(key) => read(Key(key), row).map_err(&sqlite)?,
             Err(_) => None,
         };
-        each(row.get(FIELDS.len() + 2).map_err(&sqlite)?, record)?;
+        each(row.get(FIELDS.len() + 3).map_err(&sqlite)?, record)?;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ fn records() -> Vec<Record> {
         error: None,
         tries: n.is_multiple_of(5).then(|| "[]".to_owned()),
         probabilities: n.is_multiple_of(3).then(|| r#"{"label":{"a":0.5}}"#.to_owned()),
+        at: None,
     };
     (1..=80).map(record).collect()
 }
@@ -82,7 +83,7 @@ fn served(path: &Path, records: &[Record]) -> usize {
 /// How many answers are salvaged from `path`, all of which must be ones that were written.
 fn salvaged(path: &Path, records: &[Record]) -> usize {
     let written: HashMap<Key, &Record> = records.iter().map(|r| (r.key, r)).collect();
-    let mut found = std::collections::HashSet::new();
+    let mut found = HashSet::new();
     let read = salvage(path, |record| {
         assert_eq!(Some(&&record), written.get(&record.key), "salvaged what was never written");
         found.insert(record.key);

@@ -19,6 +19,7 @@ fn call(n: u8, error: Option<&str>) -> Record {
         tries: None,
         probabilities: (n % 2 == 1).then(|| format!(r#"{{"label":{{"a":0.{n}}}}}"#)),
         notes: Notes { repaired: n % 2 == 1, ..Notes::default() },
+        at: None,
     }
 }
 
@@ -167,4 +168,17 @@ fn builds_are_remembered() {
     ledger.remember_build("ollama", "m", "1").unwrap();
     ledger.remember_build("ollama", "m", "2").unwrap();
     assert_eq!(ledger.known_build("ollama", "m").unwrap(), Some("2".into()));
+}
+
+#[test]
+fn the_time_of_a_call_is_known_unless_it_was_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let mut ledger = Ledger::open(&path).unwrap();
+    let made = Record { at: Some(1_700_000_000_000), ..call(1, None) };
+    ledger.append(&[made.clone()]).unwrap();
+    ledger.append(&[call(2, None)]).unwrap();
+    for ledger in [ledger, Ledger::open(&path).unwrap()] {
+        assert_eq!(ledger.find(&[made.key, Key([2; 16])]).unwrap(), [Some(made.clone()), Some(call(2, None))]);
+    }
 }

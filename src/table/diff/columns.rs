@@ -22,6 +22,21 @@ pub(crate) struct ColumnDiff {
     pub(crate) null_in_b: u64,
     pub(crate) confusion: Option<Confusion>,
     pub(crate) distance: Option<Distance>,
+    /// `None` without a gold column, or if no cell of the column is ever equal to the gold value.
+    pub(crate) gold: Option<GoldDiff>,
+}
+
+/// The cells of a column in comparison with a gold column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GoldDiff {
+    /// The rows of both tables with a gold value.
+    pub(crate) rows: u64,
+    pub(crate) right_in_a: u64,
+    pub(crate) right_in_b: u64,
+    pub(crate) became_right: u64,
+    pub(crate) became_wrong: u64,
+    /// Cells that differ and are wrong in both tables.
+    pub(crate) stayed_wrong: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +55,19 @@ pub(crate) struct Distance {
 }
 
 impl Confusion {
+    /// Sorts the labels: those of `order` first, null last.
+    pub(crate) fn sort(&mut self, order: &[String]) {
+        let rank = |label: &Cell| match label {
+            Cell::Null => usize::MAX,
+            label => order.iter().position(|other| *other == label.text()).unwrap_or(order.len()),
+        };
+        let mut places: Vec<usize> = (0..self.labels.len()).collect();
+        places.sort_by_key(|place| rank(&self.labels[*place]));
+        self.labels = places.iter().map(|place| self.labels[*place].clone()).collect();
+        let row = |counts: &Vec<u64>| places.iter().map(|place| counts[*place]).collect();
+        self.counts = places.iter().map(|place| row(&self.counts[*place])).collect();
+    }
+
     /// Cohen's kappa over the rows that are null in neither table, and the number of these rows; `None` if chance alone
     /// explains the agreement.
     pub(crate) fn kappa(&self) -> Option<(f64, u64)> {
@@ -53,6 +81,7 @@ pub(crate) struct Tally {
     diff: ColumnDiff,
     labels: Option<Labels>,
     numbers: Option<(f64, u64)>,
+    gold: GoldDiff,
 }
 
 #[derive(Default)]
@@ -71,6 +100,7 @@ impl Tally {
             diff: ColumnDiff { name: name.to_owned(), ..ColumnDiff::default() },
             labels: labels.then(Labels::default),
             numbers: (number(a) && number(b)).then_some((0.0, 0)),
+            gold: GoldDiff::default(),
         }
     }
 
@@ -89,6 +119,22 @@ impl Tally {
             self.diff.null_in_b += u64::from(b == NULL);
         }
         self.count(a, b);
+    }
+
+    /// Compares the cells of a row with its gold value, if it has one. Values are equal if their texts are.
+    pub(crate) fn judge(&mut self, gold: Option<&Cell>, a: &[u8], b: &[u8]) {
+        let Some(gold) = gold.map(Cell::text) else { return };
+        let is_right = |cell: &[u8]| match decode(cell) {
+            Cell::Null => false,
+            cell => cell.text() == gold,
+        };
+        let (before, now) = (is_right(a), is_right(b));
+        self.gold.rows += 1;
+        self.gold.right_in_a += u64::from(before);
+        self.gold.right_in_b += u64::from(now);
+        self.gold.became_right += u64::from(!before && now);
+        self.gold.became_wrong += u64::from(before && !now);
+        self.gold.stayed_wrong += u64::from(!before && !now && a != b);
     }
 
     fn count(&mut self, a: &[u8], b: &[u8]) {
@@ -110,6 +156,7 @@ impl Tally {
         let numbers = self.numbers.filter(|(_, rows)| *rows > 0);
         ColumnDiff {
             confusion: labels.filter(|_| self.diff.differ > 0).map(Labels::table),
+            gold: Some(self.gold).filter(|gold| gold.right_in_a + gold.right_in_b > 0),
             distance: numbers.map(|(sum, rows)| Distance { mean: sum / rows as f64, rows }),
             ..self.diff
         }

@@ -19,7 +19,7 @@ use arrow_schema::SchemaRef;
 
 use super::{Cell, cell_at, column_words};
 use columns::Tally;
-pub(crate) use columns::{ColumnDiff, Confusion, Distance};
+pub(crate) use columns::{ColumnDiff, Confusion, Distance, GoldDiff};
 use spill::{Spill, decode, encode, pieces};
 
 /// The batches of a table, in order; an error is a sentence.
@@ -40,6 +40,17 @@ pub(crate) struct Matching {
     /// Columns that both tables have.
     pub(crate) columns: Vec<String>,
     pub(crate) numbered: bool,
+}
+
+/// What to report besides the counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The most examples of each kind.
+    pub(crate) examples: usize,
+    /// Columns of A whose cells are shown with each example that differs.
+    pub(crate) shown: Vec<String>,
+    /// A column of A with the right values.
+    pub(crate) gold: Option<String>,
 }
 
 /// What changed from one table to another.
@@ -81,6 +92,8 @@ impl TableDiff {
 pub(crate) struct Example {
     /// Its key: its number (from 1), where that counts, and the cells of the columns that rows are matched by.
     pub(crate) key: Vec<Cell>,
+    /// The cells of the columns that are shown. Long ones are cut.
+    pub(crate) shown: Vec<(String, Cell)>,
     /// Its cells that differ: column, cell in A, cell in B. Long ones are cut.
     pub(crate) changes: Vec<(String, Cell, Cell)>,
 }
@@ -126,8 +139,9 @@ enum State {
     Differs(u64),
 }
 
-/// Compares A with B; keeps at most `examples` of each kind. The columns of `by` are in both.
-pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -> Result<TableDiff, DiffError> {
+/// Compares A with B. The columns of `by` are in both.
+pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, wanted: &Wanted) -> Result<TableDiff, DiffError> {
+    let examples = wanted.examples;
     let (mut found, mut tallies) = columns_of(a, b, by);
     let names: Vec<&str> = tallies.iter().map(Tally::name).collect();
     let (a, b) = (Reader::new(a, Which::A, by, &names), Reader::new(b, Which::B, by, &names));
@@ -169,22 +183,24 @@ pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -
         }
         Ok(())
     })?;
+    let gold = wanted.gold.as_ref().and_then(|name| a.side.schema.index_of(name).ok());
     let mut other = Vec::new();
     a.rows(|row| {
+        let gold =
+            gold.map(|column| cell_at(row.batch.column(column).as_ref(), row.index)).filter(|c| *c != Cell::Null);
         match met.get(&a.key(row)).map(|met| &met.state) {
             Some(State::Differs(place)) => {
                 found.differ += 1;
                 spill.read(*place, &mut other)?;
                 a.encode(row, &mut bytes);
-                let mut changes = Vec::new();
                 for (tally, (old, new)) in tallies.iter_mut().zip(pieces(&bytes).zip(pieces(&other))) {
                     tally.pair(old, new);
-                    if old != new && found.examples.len() < examples {
-                        changes.push((tally.name().to_owned(), decode(old), decode(new)));
-                    }
+                    tally.judge(gold.as_ref(), old, new);
                 }
                 if found.examples.len() < examples {
-                    found.examples.push(Example { key: a.key_cells(row), changes });
+                    let changes = changes(&tallies, &bytes, &other);
+                    let shown = a.cells_of(row, &wanted.shown);
+                    found.examples.push(Example { key: a.key_cells(row), shown, changes });
                 }
             }
             Some(State::A(_)) => {
@@ -193,12 +209,22 @@ pub(crate) fn diff(a: &Side<'_>, b: &Side<'_>, by: &Matching, examples: usize) -
                     found.examples_only_a.push(a.key_cells(row));
                 }
             }
+            Some(State::Same) if gold.is_some() => {
+                a.encode(row, &mut bytes);
+                tallies.iter_mut().zip(pieces(&bytes)).for_each(|(tally, cell)| tally.judge(gold.as_ref(), cell, cell));
+            }
             _ => {}
         }
         Ok(())
     })?;
     found.columns = tallies.into_iter().map(|tally| tally.finish(found.matched)).collect();
     Ok(found)
+}
+
+/// The cells that differ in two encoded rows.
+fn changes(tallies: &[Tally], old: &[u8], new: &[u8]) -> Vec<(String, Cell, Cell)> {
+    let cells = tallies.iter().zip(pieces(old).zip(pieces(new))).filter(|(_, (old, new))| old != new);
+    cells.map(|(tally, (old, new))| (tally.name().to_owned(), decode(old), decode(new))).collect()
 }
 
 /// What the schemas alone say, and a tally for each column whose cells are to be compared.
@@ -273,6 +299,16 @@ impl<'a> Reader<'a> {
         let number = self.numbered.then(|| Cell::Integer((row.number / self.side.fold.max(1)) as i64 + 1));
         let cells = self.keys.iter().map(|column| cell_at(row.batch.column(*column).as_ref(), row.index));
         number.into_iter().chain(cells).collect()
+    }
+
+    /// The cells of a row in these columns, without those that the table lacks.
+    fn cells_of(&self, row: At<'_>, columns: &[String]) -> Vec<(String, Cell)> {
+        let cell = |name: &String| {
+            let mut bytes = Vec::new();
+            encode(row.batch.column_by_name(name)?.as_ref(), row.index, &mut bytes);
+            Some((name.clone(), pieces(&bytes).next().map(decode)?))
+        };
+        columns.iter().filter_map(cell).collect()
     }
 
     /// Writes the compared cells of a row over `bytes`.

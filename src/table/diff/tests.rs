@@ -48,7 +48,12 @@ fn compare(a: &RecordBatch, b: &RecordBatch, by: &Matching, cut: usize) -> Resul
     };
     let (read_a, read_b) = (reader(a), reader(b));
     let side_a = Side { schema: a.schema(), read: &read_a, fold: 1 };
-    diff(&side_a, &Side { schema: b.schema(), read: &read_b, fold: 1 }, by, 2)
+    diff(
+        &side_a,
+        &Side { schema: b.schema(), read: &read_b, fold: 1 },
+        by,
+        &Wanted { examples: 2, ..Wanted::default() },
+    )
 }
 
 fn column<'a>(found: &'a TableDiff, name: &str) -> &'a ColumnDiff {
@@ -77,8 +82,12 @@ fn rows_are_matched_by_their_key_wherever_they_stand() {
         assert_eq!((column(&found, "share").differ, column(&found, "tags").differ), (0, 0));
         let changes =
             vec![("label".into(), text("no"), text("yes")), ("score".into(), Cell::Integer(2), Cell::Integer(4))];
-        let first = Example { key: vec![text("q")], changes };
-        let second = Example { key: vec![text("s")], changes: vec![("label".into(), Cell::Null, text("no"))] };
+        let first = Example { shown: Vec::new(), key: vec![text("q")], changes };
+        let second = Example {
+            shown: Vec::new(),
+            key: vec![text("s")],
+            changes: vec![("label".into(), Cell::Null, text("no"))],
+        };
         assert_eq!(found.examples, [first, second]);
     }
 }

@@ -1,0 +1,326 @@
+//! The history of a project's runs: `history.jsonl`, to which each run adds one line when it ends.
+//!
+//! A run that continues keeps its name. Its lines are added up. Broken lines are skipped, and a run without a line is
+//! described by its manifest, so nothing depends on the file.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::StoreError;
+use super::manifest::{Manifest, State};
+use super::project::Project;
+use super::rundir::RunDir;
+
+/// A run as the history knows it. The counts of a line are those of one start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RunRecord {
+    /// The day (UTC) and a number, such as `2026-11-28-1`.
+    pub(crate) name: String,
+    /// The name of its folder, which ends in the hash of the plan.
+    pub(crate) folder: String,
+    pub(crate) pipeline: String,
+    pub(crate) state: State,
+    pub(crate) started_at: String,
+    pub(crate) finished_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) fresh: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<u64>,
+    /// The rows of the largest stage.
+    pub(crate) rows: u64,
+    /// The failed rows of all stages.
+    pub(crate) failed: u64,
+    pub(crate) sent: u64,
+    /// The number of calls that the rows need without recorded answers.
+    pub(crate) needed: u64,
+    /// The cost of the calls that were sent, in US dollars. `None` without a price.
+    pub(crate) usd: Option<f64>,
+    /// The `lock::Lock` of the run; `None` if only some rows or stages ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lock: Option<Value>,
+}
+
+impl RunRecord {
+    fn of(manifest: &Manifest, dir: &RunDir) -> RunRecord {
+        let stages = || manifest.stages.values();
+        let usd: Vec<f64> = stages().filter_map(|stage| stage.usd).collect();
+        RunRecord {
+            name: manifest.name.clone().unwrap_or_default(),
+            folder: dir.name(),
+            pipeline: manifest.pipeline.clone(),
+            state: manifest.state,
+            started_at: manifest.started_at.clone(),
+            finished_at: manifest.finished_at.clone(),
+            replay: manifest.replay.clone(),
+            fresh: manifest.fresh_since_ms.is_some(),
+            limit: manifest.limit,
+            rows: stages().map(|stage| stage.rows).max().unwrap_or(0),
+            failed: stages().map(|stage| stage.counts.failed).sum(),
+            sent: manifest.sent(),
+            needed: stages().map(|stage| stage.needed).sum(),
+            usd: (!usd.is_empty()).then(|| usd.iter().sum()),
+            lock: manifest.lock.clone(),
+        }
+    }
+
+    /// The calls that recorded answers replaced.
+    pub(crate) fn reused(&self) -> u64 {
+        self.needed.saturating_sub(self.sent)
+    }
+
+    /// Adds a later start of the same run.
+    fn add(&mut self, later: RunRecord) {
+        let usd = self.usd.into_iter().chain(later.usd);
+        *self = RunRecord {
+            started_at: std::mem::take(&mut self.started_at),
+            sent: self.sent + later.sent,
+            usd: usd.reduce(|sum, more| sum + more),
+            ..later
+        };
+    }
+}
+
+/// A run with its folder. Runs of older versions have a name too.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedRun {
+    pub(crate) name: String,
+    pub(crate) dir: RunDir,
+    pub(crate) manifest: Manifest,
+}
+
+/// The runs whose folders exist, oldest first. The name of an older run comes from the day when it started.
+pub(crate) fn named_runs(project: &Project) -> Result<Vec<NamedRun>, StoreError> {
+    Ok(named(project, &lines(project)))
+}
+
+fn named(project: &Project, lines: &[RunRecord]) -> Vec<NamedRun> {
+    let dirs = project.run_dirs().unwrap_or_default().into_iter();
+    let mut runs: Vec<(RunDir, Manifest)> = dirs.filter_map(|dir| Some((dir.clone(), Manifest::read(&dir)?))).collect();
+    runs.sort_by(|(a_dir, a), (b_dir, b)| (&a.started_at, a_dir.root()).cmp(&(&b.started_at, b_dir.root())));
+    let given = runs.iter().filter_map(|(_, manifest)| manifest.name.clone());
+    let mut taken: HashSet<String> = given.chain(lines.iter().map(|line| line.name.clone())).collect();
+    let name = |(dir, mut manifest): (RunDir, Manifest)| {
+        let name = manifest.name.clone().unwrap_or_else(|| free(day(&manifest.started_at), &taken));
+        taken.insert(name.clone());
+        manifest.name = Some(name.clone());
+        NamedRun { name, dir, manifest }
+    };
+    let mut runs: Vec<NamedRun> = runs.into_iter().map(name).collect();
+    runs.sort_by_key(|run| (run.manifest.started_at.clone(), number(&run.name)));
+    runs
+}
+
+/// The number in a name of a run.
+fn number(name: &str) -> u64 {
+    name.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn day(time: &str) -> &str {
+    time.get(..10).unwrap_or(time)
+}
+
+/// The first name of the day after all names of the day that are taken.
+fn free(day: &str, taken: &HashSet<String>) -> String {
+    let number = |name: &String| name.strip_prefix(day)?.strip_prefix('-')?.parse::<u64>().ok();
+    format!("{day}-{}", taken.iter().filter_map(number).max().unwrap_or(0) + 1)
+}
+
+/// Whether `text` has the form of a run's name.
+pub(crate) fn is_run_name(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let mut digits = |count| parts.next().is_some_and(|part| part.len() == count && is_number(part));
+    let is_day = digits(4) && digits(2) && digits(2);
+    is_day && parts.next().is_some_and(is_number) && parts.next().is_none()
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The runs of a pipeline, oldest first, also those whose folder is gone or was used again.
+pub(crate) fn history(project: &Project, pipeline: &str) -> Result<Vec<RunRecord>, StoreError> {
+    let lines = lines(project);
+    let mut runs: Vec<RunRecord> = Vec::new();
+    let named = named(project, &lines);
+    for line in lines.into_iter().filter(|line| line.pipeline == pipeline) {
+        match runs.iter_mut().find(|run| run.name == line.name) {
+            Some(run) => run.add(line),
+            None => runs.push(line),
+        }
+    }
+    for NamedRun { name, dir, manifest } in named.into_iter().filter(|run| run.manifest.pipeline == pipeline) {
+        let is_running = manifest.state == State::Running && project.lock(dir.root(), "this run's folder").is_err();
+        let state = match manifest.state {
+            State::Running if !is_running => State::Stopped,
+            state => state,
+        };
+        match runs.iter_mut().find(|run| run.name == name) {
+            Some(run) => run.state = state,
+            None => runs.push(RunRecord { state, ..RunRecord::of(&manifest, &dir) }),
+        }
+    }
+    runs.sort_by_key(|run| (run.started_at.clone(), number(&run.name)));
+    Ok(runs)
+}
+
+/// The manifest of the run in `dir` with the run's name.
+pub(crate) fn earlier(project: &Project, dir: &RunDir) -> Option<Manifest> {
+    Manifest::read(dir).filter(|manifest| manifest.name.is_some()).or_else(|| {
+        let mut runs = named_runs(project).ok()?.into_iter();
+        Some(runs.find(|run| run.dir.root() == dir.root())?.manifest)
+    })
+}
+
+/// Writes the manifest of a run that starts, with the name of `earlier`, or else a new one.
+pub(crate) fn begin(
+    project: &Project,
+    dir: &RunDir,
+    manifest: &mut Manifest,
+    earlier: Option<&Manifest>,
+) -> Result<(), StoreError> {
+    let _alone = project.hold_history()?;
+    manifest.name = earlier.and_then(|earlier| earlier.name.clone());
+    if manifest.name.is_none() {
+        let lines = lines(project);
+        let names = named(project, &lines).into_iter().map(|run| run.name);
+        let taken = names.chain(lines.iter().map(|line| line.name.clone())).collect();
+        manifest.name = Some(free(day(&manifest.started_at), &taken));
+    }
+    manifest.write(dir)
+}
+
+/// Writes the manifest of a run that ends, and adds its line. A finished run that sent nothing again keeps the dates of
+/// `earlier` and adds no line.
+pub(crate) fn end(
+    project: &Project,
+    dir: &RunDir,
+    manifest: &mut Manifest,
+    earlier: Option<&Manifest>,
+) -> Result<(), StoreError> {
+    let is_done = |manifest: &Manifest| manifest.state == State::Done;
+    let again = earlier.filter(|earlier| {
+        is_done(manifest) && is_done(earlier) && manifest.sent() == 0 && manifest.name == earlier.name
+    });
+    if let Some(earlier) = again {
+        manifest.started_at = earlier.started_at.clone();
+        manifest.finished_at = earlier.finished_at.clone();
+    }
+    manifest.write(dir)?;
+    let _alone = project.hold_history()?;
+    // The counts of the first run must not be lost when its manifest is replaced.
+    let is_known = || lines(project).iter().any(|line| Some(&line.name) == manifest.name.as_ref());
+    let line = match again {
+        None => Some(RunRecord::of(manifest, dir)),
+        Some(earlier) if !is_known() => Some(RunRecord::of(earlier, dir)),
+        Some(_) => None,
+    };
+    // The run is complete without its line.
+    let _ = line.map(|line| add(project, &line));
+    Ok(())
+}
+
+/// Adds a line at the end of the file, after the end of a line that a kill has cut off.
+fn add(project: &Project, line: &RunRecord) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(project.history())?;
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let start = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{start}{}\n", serde_json::to_string(line)?).as_bytes())?;
+    file.sync_data()
+}
+
+fn lines(project: &Project) -> Vec<RunRecord> {
+    let text = std::fs::read(project.history()).unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    lines.filter(|line: &RunRecord| is_run_name(&line.name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(project: &Project, folder: &str, sent: u64, state: State) -> (RunDir, Manifest) {
+        let dir = RunDir::new(project.run(folder));
+        let mut manifest = Manifest::start("p", "h", folder);
+        manifest.started_at = "2026-11-28T10:00:00Z".to_owned();
+        let earlier = earlier(project, &dir);
+        begin(project, &dir, &mut manifest, earlier.as_ref()).unwrap();
+        let totals = crate::store::StageTotals { rows: 10, calls: sent, needed: 10, ..Default::default() };
+        manifest.stages.insert("s".to_owned(), totals);
+        manifest.end(state);
+        manifest.finished_at = Some(format!("2026-11-28T10:00:{sent:02}Z"));
+        end(project, &dir, &mut manifest, earlier.as_ref()).unwrap();
+        (dir, manifest)
+    }
+
+    fn project() -> (tempfile::TempDir, Project) {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project::of(folder.path());
+        project.create().unwrap();
+        (folder, project)
+    }
+
+    fn told(project: &Project) -> Vec<(String, u64, u64, State)> {
+        let runs = history(project, "p").unwrap().into_iter();
+        runs.map(|run| (run.name.clone(), run.sent, run.reused(), run.state)).collect()
+    }
+
+    #[test]
+    fn a_run_that_continues_is_one_run_and_a_rerun_changes_no_date() {
+        let (_folder, project) = project();
+        run(&project, "p-a", 4, State::Stopped);
+        let (_, first) = run(&project, "p-a", 6, State::Done);
+        run(&project, "p-b", 3, State::Done);
+        let (_, again) = run(&project, "p-a", 0, State::Done);
+        assert_eq!((again.started_at, again.finished_at), (first.started_at, first.finished_at));
+        let expected = [("2026-11-28-1", 10, 0), ("2026-11-28-2", 3, 7)];
+        let expected = expected.map(|(name, sent, reused)| (name.to_owned(), sent, reused, State::Done));
+        assert_eq!(told(&project), expected);
+        assert_eq!(history(&project, "other").unwrap(), []);
+    }
+
+    #[test]
+    fn broken_lines_are_skipped_and_a_missing_file_is_no_loss() {
+        let (_folder, project) = project();
+        run(&project, "p-a", 4, State::Done);
+        let mut file = OpenOptions::new().append(true).open(project.history()).unwrap();
+        file.write_all(b"{\"name\":\"2026-11-28-7\",\"pip").unwrap();
+        run(&project, "p-b", 5, State::Done);
+        let both = told(&project);
+        assert_eq!(both.iter().map(|run| run.1).collect::<Vec<_>>(), [4, 5]);
+        std::fs::remove_file(project.history()).unwrap();
+        assert_eq!(told(&project), both);
+    }
+
+    #[test]
+    fn an_old_run_has_a_name_that_no_other_run_gets() {
+        let (_folder, project) = project();
+        for (folder, time) in [("p-b", "2026-11-28T10:00:00Z"), ("p-a", "2026-11-28T11:00:00Z")] {
+            let mut old = Manifest::start("p", "h", folder);
+            (old.started_at, old.state) = (time.to_owned(), State::Done);
+            old.write(&RunDir::new(project.run(folder))).unwrap();
+        }
+        run(&project, "p-c", 1, State::Done);
+        let names: Vec<String> = told(&project).into_iter().map(|run| run.0).collect();
+        assert_eq!(names, ["2026-11-28-1", "2026-11-28-3", "2026-11-28-2"]);
+        let (_, continued) = run(&project, "p-a", 2, State::Done);
+        assert_eq!(continued.name.as_deref(), Some("2026-11-28-2"));
+    }
+
+    #[test]
+    fn names_of_runs_are_a_day_and_a_number() {
+        assert!(["2026-11-28-1", "2026-11-28-112"].into_iter().all(is_run_name));
+        let others = ["2026-11-28", "2026-11-28-", "2026-11-28-1-2", "26-11-28-1", "tones-73e7d95650fa", "HEAD~2", ""];
+        assert!(!others.into_iter().any(is_run_name));
+    }
+}
