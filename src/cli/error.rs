@@ -51,6 +51,12 @@ impl Failure {
         self
     }
 
+    /// The message and the help.
+    pub(crate) fn words(&self) -> String {
+        let help = self.help.as_ref().map(|help| format!("help: {help}"));
+        self.message.iter().cloned().chain(help).collect::<Vec<_>>().join("\n")
+    }
+
     pub(crate) fn show(self, terminal: &Terminal) -> Exit {
         if let Some(message) = self.message {
             terminal.error(&message, self.help.as_deref());

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::recorded::replay_of_clone;
+use super::run::Run;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
 use crate::document;
 use crate::name::{listed, nearest};
@@ -10,7 +12,8 @@ use crate::store::{CellRef, OriginError, StoreError, explain, origin};
 
 /// Shows how a row or a cell was produced: the prompt sent, the model build, the raw reply and the attempts.
 ///
-/// Reads what the run kept in `.fanfold`, even if the spec has changed since. Sends nothing.
+/// Reads what the run kept in `.fanfold`, even if the spec has changed since. In a clone, first makes the tables of the
+/// spec from its replay file. Sends nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Explain {
     /// A table that a run wrote, or a spec (its only output, or the one that `--output` names).
@@ -48,7 +51,16 @@ impl Explain {
             model: self.model.as_deref(),
             replicate: self.replicate,
         };
-        let found = origin(&file, folder.as_deref()).and_then(|origin| Ok((explain(&origin, &wanted)?, origin)));
+        let find = || origin(&file, folder.as_deref()).and_then(|origin| Ok((explain(&origin, &wanted)?, origin)));
+        let mut found = find();
+        if matches!(found, Err(OriginError::Gone { .. })) && folder.is_some() {
+            let spec = load_spec(&self.table, terminal)?;
+            if let Some(replay) = replay_of_clone(&spec)? {
+                terminal.note(&format!("making the tables from {}; nothing is sent", replay.display()));
+                Run::replay(&self.table, &replay).quietly(terminal)?;
+                found = find();
+            }
+        }
         let (explanation, origin) = found.map_err(|error| self.failure(error))?;
         let report = ExplanationReport { explanation, origin, file, column: self.column };
         self.format.write(&report, terminal);

@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod population;
 mod progress;
+mod recorded;
 mod run;
 mod runs;
 mod runtime;
@@ -57,8 +58,8 @@ enum Command {
     Plan(plan::Plan),
     Run(run::Run),
     Test(test::Test),
-    Runs(runs::Runs),
     Status(status::Status),
+    Runs(runs::Runs),
     Verify(verify::Verify),
     Diff(diff::Diff),
     Explain(explain::Explain),

@@ -9,6 +9,7 @@ use super::error::advice;
 use super::load::load_lock;
 use super::output::write_json;
 use super::plan::{PlanFormat, show};
+use super::recorded::{add_recorded, replay_of_clone};
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
@@ -27,7 +28,7 @@ use crate::report::summary::{announcements, missing_calls};
 use crate::report::text::{count, number};
 use crate::report::wait::line;
 use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
-use crate::spec::Budget;
+use crate::spec::{Budget, Spec};
 
 /// Runs a spec: sends the calls that the ledger cannot answer, and writes the outputs.
 ///
@@ -78,6 +79,17 @@ impl Run {
         Run { spec: spec.to_owned(), replay: Some(file.to_owned()), ..Run::default() }
     }
 
+    /// Runs without a report. Returns `None` if the run finished and its tables are those of the lock.
+    pub(crate) fn quietly(self, terminal: &Terminal) -> Result<(), Failure> {
+        let spec = load_spec(&self.spec, terminal)?;
+        let (report, _) = self.execute(spec, self.recall(), terminal)?;
+        match (&report.stopped, &report.lock) {
+            (Some(reason), _) => Err(self.stopped(reason, &report.plan.spec.budget)),
+            (None, Err(failure)) => Err(self.not_locked(failure, &report, terminal)),
+            (None, Ok(_)) => Ok(()),
+        }
+    }
+
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let selection = Selection { stages: self.select.clone(), limit: self.limit };
         if self.dry_run {
@@ -88,22 +100,42 @@ impl Run {
         if let Some(calls) = self.pilot {
             return self.send_pilot(&selection, calls, terminal);
         }
-        let recall = match self.replay.as_deref() {
-            Some(file) => Recall::Replay(file, self.replay_mode),
-            None if self.fresh => Recall::Fresh,
-            None => Recall::Ledger,
-        };
-        let options = Options { selection, recall, lock: self.lock_mode() };
-        let spec = load_spec(&self.spec, terminal)?;
-        if !self.is_confirmed(spec.budget.confirm_above, &options.selection, terminal)? {
+        let mut spec = load_spec(&self.spec, terminal)?;
+        let notes = check_files(&spec, &env).into_iter().filter(|problem| !problem.is_error());
+        notes.for_each(|note| terminal.note(&format!("note: {}", note.message)));
+        if matches!(self.recall(), Recall::Ledger) {
+            if let Some(file) = replay_of_clone(&spec)? {
+                let shown = file.display();
+                terminal.note(&format!("{shown} has the calls of this spec: they are not sent again"));
+                let (report, waits) = self.execute(spec, Recall::Replay(&file, ReplayMode::Only), terminal)?;
+                let Some(StopReason::NotRecorded { count: missing, .. }) = &report.stopped else {
+                    return self.show(&report, &waits, terminal);
+                };
+                terminal.note(&format!("{shown} lacks {} of this run, which are sent", count(*missing, "call")));
+                spec = load_spec(&self.spec, terminal)?;
+            }
+            add_recorded(&spec, terminal)?;
+        }
+        if !self.is_confirmed(spec.budget.confirm_above, &selection, terminal)? {
             terminal.note("nothing was sent");
             return Ok(Exit::Budget);
         }
-        let notes = check_files(&spec, &env).into_iter().filter(|problem| !problem.is_error());
-        notes.for_each(|note| terminal.note(&format!("note: {}", note.message)));
-        let ready = Ready::new(spec, &self.spec, &options)?;
-        let (report, waits) = block_on(watched(ready, terminal))?;
+        let (report, waits) = self.execute(spec, self.recall(), terminal)?;
         self.show(&report, &waits, terminal)
+    }
+
+    fn recall(&self) -> Recall<'_> {
+        match self.replay.as_deref() {
+            Some(file) => Recall::Replay(file, self.replay_mode),
+            None if self.fresh => Recall::Fresh,
+            None => Recall::Ledger,
+        }
+    }
+
+    fn execute(&self, spec: Spec, recall: Recall<'_>, terminal: &Terminal) -> Result<(Report, Vec<String>), Failure> {
+        let selection = Selection { stages: self.select.clone(), limit: self.limit };
+        let ready = Ready::new(spec, &self.spec, &Options { selection, recall, lock: self.lock_mode() })?;
+        block_on(watched(ready, terminal))
     }
 
     /// Asks whether to send calls that are expected to cost more than `most` US dollars, if there is a terminal.
@@ -187,7 +219,7 @@ impl Run {
             }
             LockChange::Created(path) => terminal.note(&format!("wrote {}", path.display())),
             LockChange::Updated(path, drift) => {
-                terminal.note(&format!("updated {}:\n{}", path.display(), drift::lines(drift, "  ").trim_end()));
+                terminal.note(&format!("updated {}:\n{}", path.display(), drift::grouped(drift, "  ").trim_end()));
             }
         }
         Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })

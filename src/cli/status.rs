@@ -10,7 +10,8 @@ use crate::pipeline;
 use crate::preview::Request;
 use crate::report::plan::PlanReport;
 use crate::report::status::StatusReport;
-use crate::store::{Ledger, Manifest, Project, RunDir, State};
+use crate::run::run_or_replay;
+use crate::store::{Ledger, Manifest, Project, State};
 
 /// Shows whether each stage is done, stale, stopped or was never run, why, and how many calls a run would send.
 ///
@@ -31,7 +32,7 @@ impl Status {
         let lock = load_lock(&self.spec, terminal);
         let project = Project::of(&spec.folder);
         let PlanReport { preview, stages, .. } = pipeline::plan_against(spec, lock, Request::default(), &env)?;
-        let dir = RunDir::new(project.run(&preview.plan.run_name()));
+        let dir = run_or_replay(&preview.plan, &project);
         let (answers, failed_calls) = match project.ledger() {
             path if path.exists() => Ledger::open(&path)?.count()?,
             _ => (0, 0),
@@ -41,7 +42,9 @@ impl Status {
             // A run that is killed leaves its counts as they were at the start.
             committed_counts(&preview.plan, &dir, &mut manifest.stages);
         }
+        let replay = preview.replay.as_ref().map(|path| path.display().to_string());
         let report = StatusReport {
+            replay,
             pipeline: preview.plan.spec.name.clone(),
             folder: dir.root().to_owned(),
             manifest,

@@ -6,8 +6,10 @@ use clap::ValueEnum;
 
 use super::load::load_document;
 use super::output::{on_github, write_json};
+use super::recorded::replay_of_clone;
 use super::run::Run;
 use super::{Exit, Failure, Terminal, load_spec};
+use crate::report::diagnostics::github_error;
 use crate::report::test_results::{TestReport, github, junit};
 use crate::report::verdict::{VerdictError, verdicts};
 use crate::run;
@@ -48,12 +50,13 @@ impl Test {
             terminal.note(&format!("{}: no tests; add some in `[[tests]]`", document.name));
             return Ok(Exit::Ok);
         }
-        if let Some(file) = &self.replay {
-            let exit = Run::replay(&self.spec, file).run(terminal)?;
+        let replay = match &self.replay {
+            Some(file) => Some(file.clone()),
+            None => replay_of_clone(&spec)?,
+        };
+        if let Some(file) = &replay {
             // The tests decide whether failed rows are acceptable.
-            if !matches!(exit, Exit::Ok | Exit::Failed) {
-                return Ok(exit);
-            }
+            Run::replay(&self.spec, file).quietly(terminal).map_err(|failure| self.annotated(failure, terminal))?;
             spec = load_spec(&self.spec, terminal)?;
         }
         let project = Project::of(&spec.folder);
@@ -62,15 +65,27 @@ impl Test {
         if self.replay.is_none() {
             runs.push(run::folder(&plan, &project, false));
         }
-        let findings = verdicts(&plan.spec, &project, runs).map_err(|error| self.failure(error))?;
+        let findings = verdicts(&plan.spec, &project, runs);
+        let findings = findings.map_err(|error| self.annotated(self.failure(error), terminal))?;
         let report = TestReport::new(&document, &plan.spec.tests, &findings);
         self.write(&report, terminal);
         Ok(if report.has_failed() { Exit::Failed } else { Exit::Ok })
     }
 
+    fn format(&self) -> TestFormat {
+        self.format.unwrap_or(if on_github() { TestFormat::Github } else { TestFormat::Human })
+    }
+
+    /// Shows why there is nothing to test as an annotation too, if the format is that of GitHub.
+    fn annotated(&self, failure: Failure, terminal: &Terminal) -> Failure {
+        if self.format() == TestFormat::Github {
+            terminal.text(&github_error(&self.spec.display().to_string(), &failure.words()));
+        }
+        failure
+    }
+
     fn write(&self, report: &TestReport<'_>, terminal: &Terminal) {
-        let default = if on_github() { TestFormat::Github } else { TestFormat::Human };
-        match self.format.unwrap_or(default) {
+        match self.format() {
             TestFormat::Human => terminal.text(&report.to_string()),
             TestFormat::Json => write_json(report, terminal),
             TestFormat::Junit => terminal.text(&junit(report)),

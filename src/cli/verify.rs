@@ -10,6 +10,7 @@ use crate::models::{Access, Models, asked_models};
 use crate::plan::{Plan, Selection};
 use crate::preview;
 use crate::report::verification::VerificationReport;
+use crate::run::run_or_replay;
 use crate::store::Project;
 
 /// Checks the tables, the spec and the inputs against the lock next to the spec, and lists every difference.
@@ -50,7 +51,7 @@ impl Verify {
             false => Models::offline(&plan.spec, &asked, access).ok(),
         };
         let (plan, now) = preview::now(plan, models, &lock, &project)?;
-        let verified = verify(&lock, now, &plan, &project);
+        let verified = verify(&lock, now, &plan, &run_or_replay(&plan, &project));
         let exit = if verified.drift.is_empty() { Exit::Ok } else { Exit::Lock };
         self.format.write(&VerificationReport { pipeline, lock: path, verified }, terminal);
         Ok(exit)

@@ -10,7 +10,7 @@ use super::{Comparison, Drift, Lock, LockError};
 use crate::models::KnownBuild;
 use crate::plan::Plan;
 use crate::spec::TableId;
-use crate::store::{ChangesByModel, Project, RunDir, StoreError};
+use crate::store::{ChangesByModel, RunDir, StoreError};
 
 /// How a run uses the lock next to its spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,15 +124,14 @@ pub(crate) struct Verified {
     pub(crate) changes: Vec<(String, ChangesByModel)>,
 }
 
-/// `now` is the lock that a run of `plan` would start with. Streams each output file once.
-pub(crate) fn verify(lock: &Lock, mut now: Lock, plan: &Plan, project: &Project) -> Verified {
-    let dir = RunDir::new(project.run(&plan.run_name()));
-    now.add_counts(plan, &dir);
+/// `now` is the lock that a run of `plan` would start with, and `dir` the folder of its run. Streams each output file once.
+pub(crate) fn verify(lock: &Lock, mut now: Lock, plan: &Plan, dir: &RunDir) -> Verified {
+    now.add_counts(plan, dir);
     now.add_outputs(plan);
     let (old, mut new) = (lock.facets(), now.facets());
     let unchecked = new.assume(&old);
     let Comparison { drift, same } = old.compare(&new);
-    let changed = |id: TableId| Some((plan.spec.stage(id).name.to_string(), parts_of(plan, &dir, id)?.changes));
+    let changed = |id: TableId| Some((plan.spec.stage(id).name.to_string(), parts_of(plan, dir, id)?.changes));
     let changes = plan.stages().filter_map(changed).filter(|(_, changes)| !changes.is_empty()).collect();
     Verified { drift, reported: lock.reported(&now), same: same - unchecked.len(), unchecked, changes }
 }

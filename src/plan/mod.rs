@@ -101,7 +101,7 @@ impl Plan {
         facts: HashMap<TableId, SourceFacts>,
     ) -> Result<Plan, PlanError> {
         let selected = select(&spec, &selection.stages)?;
-        let spec_hash = blake3::hash(spec.meaning().to_string().as_bytes()).to_hex().to_string();
+        let spec_hash = spec.hash();
         let stages = if selected.is_whole() { &[] } else { selection.stages.as_slice() };
         if let Some(mark) = partial::mark(stages, selection.limit) {
             partial::rename_outputs(&mut spec, &mark).map_err(|path| PlanError::Taken { path })?;

@@ -8,6 +8,8 @@ mod forecast;
 mod unknown;
 mod volume;
 
+use std::path::PathBuf;
+
 use estimate::Recall;
 use follow::{Followed, Options, follow};
 use volume::OpenCall;
@@ -17,7 +19,7 @@ use crate::models::{Access, KnownBuild, Models, asked_models};
 use crate::plan::{Plan, Selection, select};
 use crate::run::{PilotCall, RunError, earlier_cost, fresh_since, unread};
 use crate::spec::{Spec, TableId};
-use crate::store::{Ledger, Manifest, Project, RunDir, StoreError};
+use crate::store::{Ledger, Manifest, Project, Recalled, RunDir, StoreError, recalled};
 
 pub(crate) use estimate::{Rendered, StageEstimate};
 pub(crate) use forecast::{Amounts, Basis, Forecast, ModelForecast, Origin, Range, StageForecast};
@@ -41,6 +43,8 @@ pub(crate) struct Preview {
     pub(crate) lock: Lock,
     /// The sampled calls of each stage.
     pilot: Vec<(TableId, Vec<OpenCall>)>,
+    /// The replay file whose answers are counted with those of the ledger.
+    pub(crate) replay: Option<PathBuf>,
 }
 
 /// Plans `spec` and looks up its calls.
@@ -53,13 +57,14 @@ pub(crate) fn preview(
     let Request { selection, render, pilot, fresh } = request;
     let all = Selection::default();
     let selection = selection.unwrap_or(&all);
-    let ledger = open(project)?;
+    let Recalled { ledger, replay } = recalled(&spec, project)?;
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
     let dir = RunDir::new(project.run(&plan.run_name()));
     let since = if fresh { i64::MAX } else { fresh_since(&dir).unwrap_or(i64::MIN) };
     let last = Manifest::read(&dir).as_ref().map(KnownBuild::all_of_run).unwrap_or_default();
-    let known = [access.known, &last].concat();
+    let of_replay = replay.as_ref().map(|(_, file)| KnownBuild::all_of_replay(file)).unwrap_or_default();
+    let known = [access.known, &last, &of_replay].concat();
     // A client that can't be made (an unset address) is an error in a run. Here it only makes the answers unknown.
     let access = Access { env: access.env, ledger: ledger.as_ref(), known: &known };
     let models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
@@ -67,7 +72,7 @@ pub(crate) fn preview(
     let followed = follow(plan, selection, recall, Options { render, leaves: true, models: models.as_ref(), pilot })?;
     let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
     let Followed { plan, estimates: stages, rendered, pilot, .. } = followed;
-    Ok(Preview { plan, stages, rendered, lock, pilot })
+    Ok(Preview { plan, stages, rendered, lock, pilot, replay: replay.map(|(path, _)| path) })
 }
 
 /// Prompts that depend on answers use those of the builds in `lock`.
@@ -78,7 +83,7 @@ pub(crate) fn now(
     project: &Project,
 ) -> Result<(Plan, Lock), RunError> {
     let facts = models.as_ref().map(ModelFacts::all).unwrap_or_default();
-    let ledger = open(project)?;
+    let Recalled { ledger, .. } = recalled(&plan.spec, project)?;
     let models = models.map(|mut models| {
         models.set_builds(|model| lock.build(model));
         models
@@ -88,11 +93,6 @@ pub(crate) fn now(
     let followed = follow(plan, &Selection::default(), recall, options)?;
     let now = followed.lock(&facts);
     Ok((followed.plan, now))
-}
-
-fn open(project: &Project) -> Result<Option<Ledger>, StoreError> {
-    let path = project.ledger();
-    Ok(if path.exists() { Some(Ledger::open(&path)?) } else { None })
 }
 
 fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: i64) -> Option<Recall<'a>> {

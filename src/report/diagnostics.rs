@@ -139,9 +139,20 @@ pub(crate) fn json(problems: &[Diagnostic], document: &Document) -> String {
     pretty(&json!({ "schema_version": 1, "file": document.name, "diagnostics": diagnostics }))
 }
 
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// An annotation of a whole file.
+pub(crate) fn github_error(file: &str, message: &str) -> String {
+    format!("::error title=fanfold,file={}::{}\n", property(&file.replace('\\', "/")), data(message))
+}
+
 pub(crate) fn github(problems: &[Diagnostic], document: &Document) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let mut text = String::new();
     for at in located(problems, document) {
         let severity = severity_name(at.problem.severity);

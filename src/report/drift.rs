@@ -7,6 +7,8 @@ use crate::lock::Drift;
 
 const VALUE: usize = 80;
 const HASH: usize = 12;
+/// The longest value that a line about a whole table shows.
+const SHORT: usize = 20;
 
 /// One line per facet with its old and new value, indented by `indent`.
 pub(crate) fn lines(drift: &[Drift], indent: &str) -> String {
@@ -40,6 +42,42 @@ pub(crate) fn data_change(Drift { facet, old, new }: &Drift) -> Option<String> {
     }
 }
 
+/// One line per table of the lock: the facets that changed, with short values.
+pub(crate) fn grouped(drift: &[Drift], indent: &str) -> String {
+    let mut tables: Vec<(String, Vec<&Drift>)> = Vec::new();
+    for drift in drift {
+        let mut parts = drift.facet.splitn(3, '.');
+        let table = [parts.next(), parts.next()].into_iter().flatten().collect::<Vec<_>>().join(".");
+        match tables.iter_mut().find(|(name, _)| *name == table) {
+            Some((_, changes)) => changes.push(drift),
+            None => tables.push((table, vec![drift])),
+        }
+    }
+    let width = tables.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (name, changes) in tables {
+        let word = |drift: &&Drift| {
+            let field = drift.facet.strip_prefix(&name).unwrap_or_default().trim_start_matches('.');
+            let is_short = |value: &Option<String>| value.as_ref().is_none_or(|value| value.len() <= SHORT);
+            let field = if field.is_empty() { "changed" } else { field };
+            match (&drift.old, &drift.new) {
+                (Some(old), Some(new)) if is_short(&drift.old) && is_short(&drift.new) => {
+                    format!("{field} {} -> {}", shown(old), shown(new))
+                }
+                _ => field.to_owned(),
+            }
+        };
+        let only = |side: fn(&Drift) -> &Option<String>| changes.iter().all(|drift| side(drift).is_none());
+        let words = match (only(|drift| &drift.old), only(|drift| &drift.new)) {
+            (true, _) => "new".to_owned(),
+            (_, true) => "gone".to_owned(),
+            _ => changes.iter().map(word).collect::<Vec<_>>().join(", "),
+        };
+        let _ = writeln!(out, "{indent}{name:width$}  {}", cut(&words, VALUE));
+    }
+    out
+}
+
 fn shown(value: &str) -> String {
     let plain = value.strip_prefix("sha256:").unwrap_or(value);
     if plain.len() == 64 && plain.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -52,6 +90,31 @@ fn shown(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_are_grouped_by_table() {
+        let drift = |facet: &str, old: Option<&str>, new: Option<&str>| Drift {
+            facet: facet.into(),
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+        };
+        let hash = |c: &str| c.repeat(64);
+        let all = [
+            drift("spec.meaning", Some(&hash("a")), Some(&hash("b"))),
+            drift("sources.s.rows", Some("3"), Some("4")),
+            drift("sources.s.content", Some(&hash("a")), Some(&hash("b"))),
+            drift("models.m.provider", None, Some("mock")),
+            drift("models.m.model", None, Some("any")),
+            drift("models.n.model", Some("any"), None),
+        ];
+        let expected = "\
+- spec.meaning  changed
+- sources.s     rows 3 -> 4, content
+- models.m      new
+- models.n      gone
+";
+        assert_eq!(grouped(&all, "- "), expected);
+    }
 
     #[test]
     fn a_line_shows_the_old_and_the_new_value() {

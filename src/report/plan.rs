@@ -49,6 +49,9 @@ impl Display for PlanReport {
             let (rows, input) = (rows_of(plan, output.input), spec.table_name(output.input));
             writeln!(f, "  output {}: {rows}, {columns} of {input}", output.path)?;
         }
+        if let Some(replay) = &self.preview.replay {
+            writeln!(f, "  answers of {} count with those in the ledger", replay.display())?;
+        }
         self.preview.rendered.iter().try_for_each(|rendered| write_prompt(f, rendered))
     }
 }
@@ -244,7 +247,7 @@ impl Serialize for PlanReport {
         });
         let stages = plan.stages().enumerate().map(|(at, i)| self.stage_json(at, i));
         let value = json!({
-            "schema_version": 1, "pipeline": spec.name, "spec_hash": plan.spec_hash, "run": plan.run_name(),
+            "schema_version": 1, "pipeline": spec.name, "replay": self.preview.replay, "spec_hash": plan.spec_hash, "run": plan.run_name(),
             "sources": sources.collect::<Vec<_>>(), "reshapes": transforms.collect::<Vec<_>>(),
             "stages": stages.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
             "forecast": self.forecast_json(), "prompts": prompts.collect::<Vec<_>>(),

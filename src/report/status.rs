@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::text::{count, number};
-use super::{drift, freshness};
+use super::freshness;
+use super::text::{count, grid, number};
 use crate::lock::{Freshness, StageState};
 use crate::store::{Manifest, StageTotals};
 
@@ -16,6 +16,8 @@ pub(crate) struct StatusReport {
     pub(crate) folder: PathBuf,
     pub(crate) manifest: Option<Manifest>,
     pub(crate) stages: Vec<Freshness>,
+    /// The replay file whose answers count too.
+    pub(crate) replay: Option<String>,
     pub(crate) answers: u64,
     pub(crate) failed_calls: u64,
 }
@@ -37,31 +39,63 @@ impl Display for StatusReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "pipeline {}: {}", self.pipeline, freshness::word(self.state()))?;
         if let Some(manifest) = &self.manifest {
-            write!(f, ", started {}\n  folder {}", manifest.started_at, self.folder.display())?;
+            let name = manifest.name.as_ref().map_or(String::new(), |name| format!(", run {name}"));
+            write!(f, "{name}, started {}\n  folder {}", manifest.started_at, self.folder.display())?;
         }
         writeln!(f)?;
-        for stage in &self.stages {
-            writeln!(f, "  stage {}", stage.name)?;
-            if let Some(totals) = self.totals(&stage.name) {
-                writeln!(
-                    f,
-                    "    {} = {} answered + {} failed + {} skipped + {} open",
-                    count(totals.rows, "row"),
-                    number(totals.counts.answered),
-                    number(totals.counts.failed),
-                    number(totals.counts.skipped),
-                    number(totals.rows.saturating_sub(totals.counts.total())),
-                )?;
-            }
-            let words = freshness::words(stage);
-            match stage.outlook.from_ledger {
-                0 if stage.is_kept => writeln!(f, "    {words}; its rows are kept")?,
-                found => writeln!(f, "    {words}; the ledger holds {}", number(found))?,
-            }
-            f.write_str(&drift::lines(&stage.why, "      "))?;
+        f.write_str(&grid(&self.rows(), "  ", |column| column > 1 && column < COUNTS.len() + 3))?;
+        if self.state() == StageState::Stale {
+            writeln!(f, "  `fanfold verify` lists every difference")?;
         }
-        writeln!(f, "  ledger: {}, {}", count(self.answers, "answer"), count(self.failed_calls, "failed call"))
+        let calls = format!("{}, {}", count(self.answers, "answer"), count(self.failed_calls, "failed call"));
+        let replay = self.replay.as_ref().map_or(String::new(), |file| format!("; answers also from {file}"));
+        writeln!(f, "  ledger: {calls}{replay}")
     }
+}
+
+/// The columns between the state and the calls that a run would send.
+const COUNTS: [&str; 5] = ["rows", "answered", "failed", "skipped", "open"];
+
+impl StatusReport {
+    fn rows(&self) -> Vec<Vec<String>> {
+        let head = ["stage", "state"].into_iter().chain(COUNTS).chain(["to ask", "why"]).map(str::to_owned);
+        let row = |stage: &Freshness| {
+            let counts = self.totals(&stage.name).map(|totals| {
+                let open = totals.rows.saturating_sub(totals.counts.total());
+                [totals.rows, totals.counts.answered, totals.counts.failed, totals.counts.skipped, open].map(number)
+            });
+            let to_ask = match (stage.to_send, stage.outlook.unknown) {
+                (None, _) => "?".to_owned(),
+                (Some(calls), 0) => number(calls),
+                (Some(calls), _) => format!("up to {}", number(calls)),
+            };
+            let words = [stage.name.clone(), freshness::word(stage.state).to_owned()];
+            let counts = counts.unwrap_or_default();
+            words.into_iter().chain(counts).chain([to_ask, why(stage)]).collect()
+        };
+        [head.collect()].into_iter().chain(self.stages.iter().map(row)).collect()
+    }
+}
+
+/// What has changed since the table was written, in few words.
+fn why(stage: &Freshness) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for facet in stage.why.iter().map(|drift| drift.facet.as_str()) {
+        let mut parts = facet.splitn(3, '.');
+        let (table, name, field) = (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let word = match table {
+            Some("stages") if name == stage.name => field.to_owned(),
+            Some("stages" | "reshapes") => format!("stage {name}"),
+            Some("sources") => format!("source {name}"),
+            Some("models") => format!("model {name}"),
+            Some("outputs") => format!("no file of output {name}"),
+            _ => "call format".to_owned(),
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(", ")
 }
 
 impl Serialize for StatusReport {
@@ -73,7 +107,7 @@ impl Serialize for StatusReport {
         });
         let value = json!({
             "schema_version": 2, "pipeline": self.pipeline, "state": freshness::word(self.state()),
-            "folder": self.folder, "started_at": self.manifest.as_ref().map(|m| &m.started_at),
+            "folder": self.folder, "replay": self.replay, "run": self.manifest.as_ref().map(|m| &m.name), "started_at": self.manifest.as_ref().map(|m| &m.started_at),
             "stages": Value::Object(stages.collect::<Map<_, _>>()),
             "ledger": { "answers": self.answers, "failed_calls": self.failed_calls },
         });

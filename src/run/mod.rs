@@ -42,7 +42,7 @@ pub(crate) use error::RunError;
 pub(crate) use parts::{PartTables, batch_rows};
 pub(crate) use pilot::{PilotCall, Piloted, pilot};
 pub use prepare::Recall;
-pub(crate) use prepare::{Ready, current, folder, fresh_since, prepare, uncounted, unread};
+pub(crate) use prepare::{Ready, current, folder, fresh_since, prepare, run_or_replay, uncounted, unread};
 pub(crate) use progress::Progress;
 pub(crate) use replay::MissingCall;
 pub use replay::ReplayMode;

@@ -102,6 +102,12 @@ pub(crate) fn folder(plan: &Plan, project: &Project, replay: bool) -> RunDir {
     RunDir::new(project.run(&format!("{}{suffix}", plan.run_name())))
 }
 
+/// The folder of the run, or in a clone that of its replay.
+pub(crate) fn run_or_replay(plan: &Plan, project: &Project) -> RunDir {
+    let [run, replay] = [false, true].map(|replay| folder(plan, project, replay));
+    if Manifest::read(&run).is_none() && Manifest::read(&replay).is_some() { replay } else { run }
+}
+
 pub(crate) fn current(spec: Spec, project: &Project) -> Result<RunDir, RunError> {
     Ok(folder(&uncounted(spec)?, project, false))
 }

@@ -24,6 +24,9 @@ pub(crate) struct Header {
     pub(crate) seed: Option<u64>,
     /// The most that a run may spend.
     pub(crate) budget: Option<Budget>,
+    /// A file of `fanfold ledger export` that answers calls before any is sent, such as in a clone. Default: a file next
+    /// to the spec that has `replay` in its name and was exported from this pipeline.
+    pub(crate) replay: Option<String>,
     /// Whether paths may leave the folder of the spec. Default: false.
     #[serde(default)]
     pub(crate) allow_outside: bool,

@@ -8,6 +8,11 @@ use super::pipeline::Spec;
 use super::table::StageSpec;
 
 impl Spec {
+    /// Returns the hash of the meaning, in hex.
+    pub(crate) fn hash(&self) -> String {
+        blake3::hash(self.meaning().to_string().as_bytes()).to_hex().to_string()
+    }
+
     /// Returns the meaning of the spec, without comments, order, concurrency or addresses.
     pub(crate) fn meaning(&self) -> Value {
         let models = self.models.iter().map(|(name, m)| {

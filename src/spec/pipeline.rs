@@ -20,6 +20,8 @@ pub struct Spec {
     pub(crate) folder: PathBuf,
     pub(crate) seed: Option<u64>,
     pub(crate) budget: Budget,
+    /// The replay file that the spec names. It may not exist yet.
+    pub(crate) replay: Option<PathBuf>,
     pub(crate) models: IndexMap<Name, ModelSpec>,
     pub(crate) endpoints: IndexMap<String, EndpointSpec>,
     pub(super) tables: Vec<TableSpec>,

@@ -4,7 +4,7 @@
 //! `assertions`. A table whose columns are not known is not added to the spec; its readers are checked against assumed
 //! columns (`assumed`).
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 
 use indexmap::IndexMap;
 
@@ -30,6 +30,7 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
         folder: folder.to_owned(),
         seed: raw.header.seed,
         budget: raw.header.budget.unwrap_or_default(),
+        replay: resolver.replay(raw.header.replay.as_deref()),
         models,
         endpoints,
         tables: Vec::new(),
@@ -112,6 +113,11 @@ impl Resolver<'_> {
                 .help("move the file, or write `allow_outside = true` at the top of the spec");
         }
         inside
+    }
+
+    fn replay(&mut self, path: Option<&str>) -> Option<PathBuf> {
+        let path = path.filter(|path| self.inside(Path::of(["replay"]), path))?;
+        Some(paths::plain(&self.folder.join(path)))
     }
 
     fn relation(&mut self, name: &Name, source: &dyn Source) -> Option<Relation> {

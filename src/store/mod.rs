@@ -6,6 +6,7 @@
 //! .fanfold/
 //!   ledger.sqlite             every finished call of the project       ledger.rs
 //!   sources/<hash>.parquet    the rows of a source as they were read   import.rs
+//!   replays/<hash>            marks a replay file that was added         recall.rs
 //!   history.jsonl             one line for each end of a run          history.rs
 //!   locks/<hash>.lock         which process writes which output        project.rs
 //!   locks/ledger.lock         shared by runs, exclusive for gc         project.rs
@@ -31,6 +32,7 @@ mod output;
 mod project;
 mod provenance;
 mod read_output;
+mod recall;
 mod record;
 mod recorded;
 mod replay;
@@ -59,9 +61,10 @@ pub(crate) use output::write as write_output;
 pub(crate) use project::{Hold, Project};
 pub(crate) use provenance::{Origin, OriginError, origin};
 pub(crate) use read_output::read as read_output;
+pub(crate) use recall::{Recalled, add_replay, recalled};
 pub(crate) use record::{Key, Notes, Record};
 pub(crate) use recorded::{CallRef, RecordedCalls};
-pub(crate) use replay::ReplayFile;
+pub(crate) use replay::{ReplayFile, replay_of};
 pub(crate) use rundir::{CommittedPart, PartFacts, PartWriter, Replies, RunDir};
 pub(crate) use span::CallSpan;
 pub(crate) use stored::StoredTable;

@@ -5,7 +5,7 @@
 //! The metadata of the file contains the version of the format (`fanfold.replay`), the pipeline, the hash of the spec,
 //! and the build of each model (`fanfold.models`), so that a replay can compute keys without a server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::record::{self, FIELDS, Key, Record};
+use super::rundir::files_in;
+use crate::spec::Spec;
 use crate::table::parquet::{Options, Table, TableWriter};
 use crate::table::{TableBuilder, Value};
 
@@ -23,6 +25,8 @@ use crate::table::{TableBuilder, Value};
 const FORMAT: u32 = 1;
 const FORMAT_FACT: &str = "fanfold.replay";
 const MODELS_FACT: &str = "fanfold.models";
+const PIPELINE_FACT: &str = "fanfold.pipeline";
+const SPEC_FACT: &str = "fanfold.spec_hash";
 const BATCH: usize = 1024;
 
 /// The columns of a replay file. Rows are sorted by `call_key`, `stage`, `row` and `stage_model`. The README describes
@@ -89,8 +93,8 @@ impl ReplayWriter {
         models.sort_keys();
         let facts = vec![
             (FORMAT_FACT.to_owned(), FORMAT.to_string()),
-            ("fanfold.pipeline".to_owned(), of.0.to_owned()),
-            ("fanfold.spec_hash".to_owned(), of.1.to_owned()),
+            (PIPELINE_FACT.to_owned(), of.0.to_owned()),
+            (SPEC_FACT.to_owned(), of.1.to_owned()),
             (MODELS_FACT.to_owned(), serde_json::to_string(&models).unwrap_or_default()),
         ];
         let options = Options { distinct: vec!["call_key", "reply", "probabilities", "checksum"], facts };
@@ -163,6 +167,15 @@ impl ReplayFile {
         }
     }
 
+    /// Whether the calls are those of a run of the spec with this hash.
+    pub(crate) fn is_of(&self, spec_hash: &str) -> bool {
+        self.table.fact(SPEC_FACT) == Some(spec_hash)
+    }
+
+    fn is_of_pipeline(&self, pipeline: &str) -> bool {
+        self.table.fact(PIPELINE_FACT) == Some(pipeline)
+    }
+
     pub(crate) fn calls(&self) -> u64 {
         self.table.rows()
     }
@@ -171,6 +184,21 @@ impl ReplayFile {
         let batches = self.table.read(0, self.calls(), BATCH)?;
         Ok(batches.map(|batch| Ok(calls(&batch?))))
     }
+}
+
+/// The replay file of a spec: the one that it names, or else the first of this pipeline next to it that has `replay` in
+/// its name. The error is that of a file that the spec names.
+pub(crate) fn replay_of(spec: &Spec) -> Result<Option<(PathBuf, ReplayFile)>, StoreError> {
+    if let Some(path) = &spec.replay {
+        return if path.exists() { Ok(Some((path.clone(), ReplayFile::open(path)?))) } else { Ok(None) };
+    }
+    let named = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        name.contains("replay") && name.ends_with(".parquet") && path.is_file()
+    };
+    let files = files_in(&spec.folder)?.into_iter().filter(named);
+    let mut found = files.filter_map(|path| Some((path.clone(), ReplayFile::open(&path).ok()?)));
+    Ok(found.find(|(_, file)| file.is_of_pipeline(&spec.name)))
 }
 
 fn calls(batch: &RecordBatch) -> Vec<RecordedCall> {

@@ -167,7 +167,7 @@ fn a_run_follows_the_author_but_not_a_build_that_moved() {
     let project = studied(&server);
     edit(&project, "pipeline.toml", "What is the tone?", "Which tone?");
     let ran = project.run(&["run", "pipeline.toml"]).exits(0).says("updated pipeline.toml.lock:");
-    assert!(ran.stderr.contains("stages.tone.prompts") && ran.stderr.contains("spec.meaning"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("  stages.tone   ") && ran.stderr.contains("prompts, "), "{}", ran.stderr);
     assert_eq!(verify(&project), [] as [&str; 0]);
     server.forget();
     server.rebuild(|build| build.digest = "f".to_owned());
@@ -175,7 +175,7 @@ fn a_run_follows_the_author_but_not_a_build_that_moved() {
     let ran = project.run(&["run", "pipeline.toml"]).exits(5).says("models.llama.build.digest").says("--update-lock");
     assert!(!ran.stderr.contains("spec.meaning"), "{}", ran.stderr);
     assert_eq!((server.requests(), project.bytes(LOCK)), (0, lock));
-    project.run(&["run", "pipeline.toml", "--update-lock"]).exits(0).says("models.llama.build.digest");
+    project.run(&["run", "pipeline.toml", "--update-lock"]).exits(0).says("build.digest");
     assert!(server.requests() > 0, "another build answers anew");
     assert_eq!(verify(&project), [] as [&str; 0]);
     project.run(&["run", "pipeline.toml", "--locked"]).exits(0);

@@ -135,6 +135,7 @@ fn the_help_of_every_command() {
         "run",
         "test",
         "status",
+        "runs",
         "verify",
         "diff",
         "explain",
