@@ -82,7 +82,7 @@ impl Run {
     /// Runs without a report. Returns `None` if the run finished and its tables are those of the lock.
     pub(crate) fn quietly(self, terminal: &Terminal) -> Result<(), Failure> {
         let spec = load_spec(&self.spec, terminal)?;
-        let (report, _) = self.execute(spec, self.recall(), terminal)?;
+        let (report, _) = self.execute(spec, self.recall(), None)?;
         match (&report.stopped, &report.lock) {
             (Some(reason), _) => Err(self.stopped(reason, &report.plan.spec.budget)),
             (None, Err(failure)) => Err(self.not_locked(failure, &report, terminal)),
@@ -107,7 +107,7 @@ impl Run {
             if let Some(file) = replay_of_clone(&spec)? {
                 let shown = file.display();
                 terminal.note(&format!("{shown} has the calls of this spec: they are not sent again"));
-                let (report, waits) = self.execute(spec, Recall::Replay(&file, ReplayMode::Only), terminal)?;
+                let (report, waits) = self.execute(spec, Recall::Replay(&file, ReplayMode::Only), Some(terminal))?;
                 let Some(StopReason::NotRecorded { count: missing, .. }) = &report.stopped else {
                     return self.show(&report, &waits, terminal);
                 };
@@ -120,7 +120,7 @@ impl Run {
             terminal.note("nothing was sent");
             return Ok(Exit::Budget);
         }
-        let (report, waits) = self.execute(spec, self.recall(), terminal)?;
+        let (report, waits) = self.execute(spec, self.recall(), Some(terminal))?;
         self.show(&report, &waits, terminal)
     }
 
@@ -132,10 +132,19 @@ impl Run {
         }
     }
 
-    fn execute(&self, spec: Spec, recall: Recall<'_>, terminal: &Terminal) -> Result<(Report, Vec<String>), Failure> {
+    /// Runs, and shows the progress on `terminal`. Also returns what held back calls at the end.
+    fn execute(
+        &self,
+        spec: Spec,
+        recall: Recall<'_>,
+        terminal: Option<&Terminal>,
+    ) -> Result<(Report, Vec<String>), Failure> {
         let selection = Selection { stages: self.select.clone(), limit: self.limit };
         let ready = Ready::new(spec, &self.spec, &Options { selection, recall, lock: self.lock_mode() })?;
-        block_on(watched(ready, terminal))
+        match terminal {
+            Some(terminal) => block_on(watched(ready, terminal)),
+            None => block_on(async { Ok((ready.run(&env, Stop::default(), |_| {}).await?, Vec::new())) }),
+        }
     }
 
     /// Asks whether to send calls that are expected to cost more than `most` US dollars, if there is a terminal.

@@ -95,6 +95,11 @@ pub(crate) fn now(
     Ok((followed.plan, now))
 }
 
+fn open(project: &Project) -> Result<Option<Ledger>, StoreError> {
+    let path = project.ledger();
+    Ok(if path.exists() { Some(Ledger::open(&path)?) } else { None })
+}
+
 fn recall<'a>(models: Option<&'a Models>, ledger: Option<&'a Ledger>, since: i64) -> Option<Recall<'a>> {
     Some(Recall { models: models?, ledger: ledger?, since })
 }

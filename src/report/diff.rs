@@ -52,7 +52,8 @@ pub(crate) enum Compared {
 impl DiffReport {
     pub(crate) fn differs(&self) -> bool {
         let table = |table: &ComparedTable| matches!(&table.compared, Compared::Cells(_, found) if found.differs());
-        self.facets.as_ref().is_some_and(|facets| !facets.drift.is_empty())
+        self.settings.as_ref().is_some_and(|settings| !settings.is_empty())
+            || self.facets.as_ref().is_some_and(|facets| !facets.drift.is_empty())
             || !(self.only_a.is_empty() && self.only_b.is_empty())
             || self.tables.iter().any(table)
     }
@@ -65,7 +66,8 @@ impl Display for DiffReport {
         settings.clone().try_for_each(|change| writeln!(f, "  {}", change.words()))?;
         if let Some(Facets { same, drift }) = &self.facets {
             let same = count(*same as u64, "facet");
-            let changes: Vec<String> = drift.iter().filter_map(drift::data_change).collect();
+            let mut changes: Vec<String> = drift.iter().filter_map(drift::data_change).collect();
+            changes.dedup();
             match drift.len() as u64 {
                 0 => writeln!(f, "all {same} are the same")?,
                 differ if self.verbose || self.settings.is_none() => {

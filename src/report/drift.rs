@@ -36,7 +36,7 @@ pub(crate) fn data_change(Drift { facet, old, new }: &Drift) -> Option<String> {
         }
         ("sources", "content") if old.is_some() && new.is_some() => Some(format!("source {name}: other values")),
         ("models", field) if field.starts_with("build.") && field != "build.replies" => {
-            Some(format!("model {name}: another build ({})", field.trim_start_matches("build.")))
+            Some(format!("model {name}: another build"))
         }
         _ => None,
     }

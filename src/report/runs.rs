@@ -71,6 +71,7 @@ fn changes(
         None => {}
     }
     changes.extend(drift.iter().filter_map(data_change));
+    changes.dedup();
     changes
 }
 

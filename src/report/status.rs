@@ -43,7 +43,9 @@ impl Display for StatusReport {
             write!(f, "{name}, started {}\n  folder {}", manifest.started_at, self.folder.display())?;
         }
         writeln!(f)?;
-        f.write_str(&grid(&self.rows(), "  ", |column| column > 1 && column < COUNTS.len() + 3))?;
+        let rows = self.rows();
+        let head = rows[0].clone();
+        f.write_str(&grid(&rows, "  ", |column| !["stage", "state", "why"].contains(&head[column].as_str())))?;
         if self.state() == StageState::Stale {
             writeln!(f, "  `fanfold verify` lists every difference")?;
         }
@@ -73,7 +75,14 @@ impl StatusReport {
             let counts = counts.unwrap_or_default();
             words.into_iter().chain(counts).chain([to_ask, why(stage)]).collect()
         };
-        [head.collect()].into_iter().chain(self.stages.iter().map(row)).collect()
+        let rows: Vec<Vec<String>> = [head.collect()].into_iter().chain(self.stages.iter().map(row)).collect();
+        // Counts of a run that is not there, and rows that are not skipped or open, say nothing.
+        let is_shown = |column: &usize| {
+            let optional = ["skipped", "open"].contains(&rows[0][*column].as_str());
+            rows[1..].iter().any(|row| !row[*column].is_empty() && !(optional && row[*column] == "0"))
+        };
+        let shown: Vec<usize> = (0..rows[0].len()).filter(is_shown).collect();
+        rows.iter().map(|row| shown.iter().map(|column| row[*column].clone()).collect()).collect()
     }
 }
 

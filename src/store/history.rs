@@ -107,7 +107,7 @@ fn named(project: &Project, lines: &[RunRecord]) -> Vec<NamedRun> {
     let given = runs.iter().filter_map(|(_, manifest)| manifest.name.clone());
     let mut taken: HashSet<String> = given.chain(lines.iter().map(|line| line.name.clone())).collect();
     let name = |(dir, mut manifest): (RunDir, Manifest)| {
-        let name = manifest.name.clone().unwrap_or_else(|| free(day(&manifest.started_at), &taken));
+        let name = manifest.name.clone().unwrap_or_else(|| first_free(day(&manifest.started_at), &taken));
         taken.insert(name.clone());
         manifest.name = Some(name.clone());
         NamedRun { name, dir, manifest }
@@ -124,6 +124,12 @@ fn number(name: &str) -> u64 {
 
 fn day(time: &str) -> &str {
     time.get(..10).unwrap_or(time)
+}
+
+/// The first name of the day that is not taken, for a run of an older version. Later names do not change it.
+fn first_free(day: &str, taken: &HashSet<String>) -> String {
+    let mut names = (1..).map(|number| format!("{day}-{number}"));
+    names.find(|name| !taken.contains(name)).expect("there is always a next number")
 }
 
 /// The first name of the day after all names of the day that are taken.

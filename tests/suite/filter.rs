@@ -109,7 +109,7 @@ path = "out/tone.parquet"
     // Another condition is another table, and the answers that it needs are known.
     project.write("pipeline.toml", spec(&stages.replace("town == 'Ulm'", "id == 'c'")));
     let status = project.run(&["status", "pipeline.toml"]).exits(0).stdout;
-    assert!(status.contains("  stage adults\n"), "{status}");
+    assert!(status.contains("  stage adults, prompts, rows\n"), "{status}");
     project.run(&["run", "pipeline.toml", "--update-lock"]).exits(0).says("0 calls sent, 1 from the ledger");
     let diff = project.run(&["diff", "out/tone.parquet", "out/adults.parquet"]);
     assert!(diff.stdout.contains("1 row"), "{}", diff.stdout);

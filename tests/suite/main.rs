@@ -18,6 +18,7 @@ mod broken;
 mod budget;
 mod builds;
 mod changes;
+mod clones;
 mod command;
 mod cut;
 mod diff;

@@ -160,7 +160,7 @@ path = "out/tone.parquet"
     // Another size is another table, and only its new pieces are asked about.
     project.write("pipeline.toml", spec(&stages.replace("size = 1\n", "size = 2\n")));
     let status = project.run(&["status", "pipeline.toml"]).exits(0).stdout;
-    assert!(status.contains("  stage bit\n"), "{status}");
+    assert!(status.contains("  stage bit, prompts, rows\n"), "{status}");
     project.run(&["run", "pipeline.toml"]).exits(0).says("1 call sent, 2 from the ledger");
     assert_eq!(server.requests(), 5);
 }

@@ -99,7 +99,7 @@ fn columns_are_chosen_and_checked() {
     let project = study(&server);
     let found = diff(&project, &["pipeline.toml", "--columns", "year,human", "--gold", "human"]);
     let table = &found["tables"][0];
-    let shown = json!([{ "column": "year", "value": 1790 }, { "column": "human", "value": "neutral" }]);
+    let shown = json!([{ "column": "year", "value": "1790" }, { "column": "human", "value": "neutral" }]);
     assert_eq!(table["examples"][0]["shown"], shown);
     let column = |name: &str| table["columns"].as_array().expect("a list").iter().find(|c| c["name"] == name).cloned();
     let gold = json!({

@@ -202,7 +202,8 @@ impl Diff {
         let specs = [Some(&self.a), self.b.as_ref()].into_iter().flatten();
         let specs = specs.filter(|path| document::SpecFormat::of(path).is_some());
         let here = std::env::current_dir().unwrap_or_default();
-        let folders = specs.map(|spec| folder_of(spec)).chain(here.ancestors());
+        let around = [Path::new(".")].into_iter().chain(here.ancestors().skip(1));
+        let folders = specs.map(|spec| folder_of(spec)).chain(around);
         let runs = folders.flat_map(|folder| named_runs(&Project::of(folder)).unwrap_or_default());
         match runs.into_iter().find(|run| run.name == name) {
             Some(run) => finished(run.dir),

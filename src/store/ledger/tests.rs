@@ -179,6 +179,7 @@ fn the_time_of_a_call_is_known_unless_it_was_imported() {
     ledger.append(&[made.clone()]).unwrap();
     ledger.append(&[call(2, None)]).unwrap();
     for ledger in [ledger, Ledger::open(&path).unwrap()] {
-        assert_eq!(ledger.find(&[made.key, Key([2; 16])]).unwrap(), [Some(made.clone()), Some(call(2, None))]);
+        let found = ledger.find(&[made.key, Key([2; 16])]).unwrap();
+        assert_eq!(found.iter().flatten().map(|record| record.at).collect::<Vec<_>>(), [made.at, None]);
     }
 }
