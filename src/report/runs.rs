@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::drift::data_change;
-use super::settings::setting_changes;
+use super::settings::{SettingChange, setting_changes};
 use super::text::{cut, grid, number};
 use crate::lock::Lock;
 use crate::store::{Manifest, NamedRun, RunRecord, State};
@@ -66,7 +66,13 @@ fn changes(
     let lock = |run: &RunRecord| run.lock.clone().and_then(|lock| serde_json::from_value::<Lock>(lock).ok());
     let drift = lock(old).zip(lock(new)).map(|(old, new)| old.drift(&new)).unwrap_or_default();
     match &settings {
-        Some(settings) => changes.extend(settings.iter().map(|change| change.words())),
+        Some(settings) => {
+            // A limited run has output paths of its own.
+            let is_own = |change: &&SettingChange| {
+                (old.limit, new.limit) == (None, None) || !change.setting.starts_with("outputs.")
+            };
+            changes.extend(settings.iter().filter(is_own).map(SettingChange::words));
+        }
         None if drift.iter().any(|drift| drift.facet == "spec.meaning") => changes.push("the spec".to_owned()),
         None => {}
     }
