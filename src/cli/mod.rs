@@ -20,6 +20,7 @@ mod recorded;
 mod run;
 mod runs;
 mod runtime;
+mod show;
 mod signals;
 mod status;
 mod terminal;
@@ -63,6 +64,7 @@ enum Command {
     Verify(verify::Verify),
     Diff(diff::Diff),
     Explain(explain::Explain),
+    Show(show::Show),
     Ledger(ledger::Ledger),
     Population(population::Population),
     Bench(bench::Bench),
@@ -103,6 +105,7 @@ impl Command {
             Command::Verify(command) => command.run(terminal),
             Command::Diff(command) => command.run(terminal),
             Command::Explain(command) => command.run(terminal),
+            Command::Show(command) => command.run(terminal),
             Command::Ledger(command) => command.run(terminal),
             Command::Population(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),

@@ -58,6 +58,11 @@ impl Terminal {
         terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into())
     }
 
+    /// The width of standard output, if it is a terminal.
+    pub(crate) fn page(&self) -> Option<usize> {
+        terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into())
+    }
+
     pub(crate) fn text(&self, text: &str) {
         self.data(&printable(text));
     }

@@ -5,15 +5,20 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::text::{count, number};
-use crate::store::{Explanation, Origin, Row};
+use crate::store::{Explanation, Origin, QuotePlace, Row};
+
+const BAR: &str = "      | ";
 
 pub(crate) struct ExplanationReport {
     pub(crate) explanation: Explanation,
     pub(crate) origin: Origin,
     pub(crate) file: PathBuf,
     pub(crate) column: Option<String>,
+    /// The width at which texts are wrapped, if there is a terminal.
+    pub(crate) width: Option<usize>,
 }
 
 impl Serialize for ExplanationReport {
@@ -67,17 +72,18 @@ impl Display for ExplanationReport {
             if staged.rows.is_empty() {
                 writeln!(f, "  no prompt of this stage was sent for it")?;
             }
-            staged.rows.iter().try_for_each(|row| row_lines(f, row))?;
+            staged.rows.iter().try_for_each(|row| row_lines(f, row, self.width))?;
         }
         Ok(())
     }
 }
 
-fn row_lines(f: &mut Formatter<'_>, row: &Row) -> fmt::Result {
+fn row_lines(f: &mut Formatter<'_>, row: &Row, width: Option<usize>) -> fmt::Result {
     writeln!(f)?;
     for (name, value) in &row.cells {
         writeln!(f, "  {name} = {value}")?;
     }
+    row.quotes.iter().try_for_each(|quote| quote_lines(f, quote))?;
     let total = row.calls.len();
     if total == 0 {
         let failed = row.cells.iter().any(|(name, value)| name.contains("_error") && !value.is_null());
@@ -89,12 +95,31 @@ fn row_lines(f: &mut Formatter<'_>, row: &Row) -> fmt::Result {
     }
     for (i, call) in row.calls.iter().enumerate() {
         writeln!(f, "\n  call {} of {}", i + 1, count(total as u64, "call"))?;
-        call_lines(f, call)?;
+        call_lines(f, call, width)?;
     }
     Ok(())
 }
 
-fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
+fn quote_lines(f: &mut Formatter<'_>, quote: &QuotePlace) -> fmt::Result {
+    let QuotePlace { column, words, found, range, text } = quote;
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let place = range.map_or(String::new(), |(start, end)| format!(", characters {start} to {end}"));
+    let verdict = match found.as_str() {
+        "no" => "NOT FOUND in the text".to_owned(),
+        how => format!("found ({how}){place}"),
+    };
+    writeln!(f, "  quote of {column}: \"{}\", {verdict}", one_line(words))?;
+    match text {
+        Some([before, inside, after]) => {
+            writeln!(f, "    .. {} [{}] {} ..", one_line(before), one_line(inside), one_line(after))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a call said and cost. Texts are wrapped at `width`.
+fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>, width: Option<usize>) -> fmt::Result {
+    let block = |f: &mut Formatter<'_>, name: &str, text: &str| block(f, name, text, width);
     let text = |name: &str| call.get(name).and_then(Value::as_str);
     let whole = |name: &str| call.get(name).and_then(Value::as_u64).unwrap_or(0);
     let server = |name: &str| call.get("server").and_then(|server| server[name].as_str());
@@ -107,7 +132,7 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
     build.extend(text("build").map(|build| format!("build {build}")));
     line(f, "model", &format!("{}: {}", text("model").unwrap_or_default(), build.join(", ")))?;
     if let Some(service) = service {
-        service_lines(f, service, text("system").is_none())?;
+        service_lines(f, service, text("system").is_none(), width)?;
     }
     line(f, "key", text("call_key").unwrap_or_default())?;
     if let Some(at) = text("at") {
@@ -163,7 +188,8 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>) -> fmt::Result {
 }
 
 /// What the server's model adds to the request. Its system text only counts if the prompt has none.
-fn service_lines(f: &mut Formatter<'_>, service: &Value, uses_system: bool) -> fmt::Result {
+fn service_lines(f: &mut Formatter<'_>, service: &Value, uses_system: bool, width: Option<usize>) -> fmt::Result {
+    let block = |f: &mut Formatter<'_>, name: &str, text: &str| block(f, name, text, width);
     let texts = |name: &str| service[name].as_array().into_iter().flatten().filter_map(Value::as_str);
     if let Some(software) = service["software"].as_str() {
         line(f, "server", software)?;
@@ -186,10 +212,50 @@ fn line(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     writeln!(f, "    {name:<7} {}", text.replace('\n', "\n            "))
 }
 
-fn block(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
+fn block(f: &mut Formatter<'_>, name: &str, text: &str, width: Option<usize>) -> fmt::Result {
     writeln!(f, "    {name}")?;
     for text in text.lines() {
-        writeln!(f, "      | {text}")?;
+        let room = width.map_or(usize::MAX, |width| width.saturating_sub(BAR.len()).max(BAR.len()));
+        wrapped(text, room).iter().try_for_each(|text| writeln!(f, "{BAR}{text}"))?;
     }
     Ok(())
+}
+
+/// The text in lines of at most `room` columns, broken between words where that is possible.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut taken = 0;
+    for word in text.split_inclusive(' ') {
+        if taken > 0 && taken + word.trim_end().width() > room {
+            lines.push(String::new());
+            taken = 0;
+        }
+        for c in word.chars() {
+            if taken + c.width().unwrap_or(0) > room && c != ' ' {
+                lines.push(String::new());
+                taken = 0;
+            }
+            taken += c.width().unwrap_or(0);
+            lines.last_mut().expect("there is a line").push(c);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_wrapped_between_words() {
+        assert_eq!(wrapped("one two three", 8), ["one two ", "three"]);
+        assert_eq!(wrapped("one two three", 5), ["one ", "two ", "three"]);
+        assert_eq!(wrapped("  indented text", 12), ["  indented ", "text"]);
+        assert_eq!(wrapped("abcdefgh ij", 4), ["abcd", "efgh ", "ij"]);
+        assert_eq!(
+            (wrapped("", 4), wrapped("平和と繁栄", 6)),
+            (vec![String::new()], vec!["平和と".into(), "繁栄".into()])
+        );
+        assert_eq!(wrapped("as it is", usize::MAX), ["as it is"]);
+    }
 }

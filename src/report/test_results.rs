@@ -48,8 +48,17 @@ impl TestResult<'_> {
         lines
     }
 
+    /// What was found, and what is wanted if the name of the test does not say it.
+    fn found(&self) -> String {
+        let (found, wanted) = (&self.finding.found, &self.test.assertion.words);
+        match self.test.name.ends_with(wanted.as_str()) {
+            true => found.clone(),
+            false => format!("{found}, wanted {wanted}"),
+        }
+    }
+
     fn explained(&self) -> String {
-        [vec![self.finding.found.clone()], self.examples()].concat().join("\n")
+        [vec![self.found()], self.examples()].concat().join("\n")
     }
 
     fn line(&self, document: &Document) -> usize {
@@ -88,7 +97,7 @@ impl Display for TestReport<'_> {
                 Outcome::Failed => "FAILED",
                 Outcome::Warned => "warned",
             };
-            writeln!(f, "{word}  {}: found {}", one.test.name, one.finding.found)?;
+            writeln!(f, "{word}  {}: found {}", one.test.name, one.found())?;
             one.examples().iter().try_for_each(|example| writeln!(f, "          {example}"))?;
         }
         writeln!(f, "{}", self.summary())
@@ -100,7 +109,7 @@ impl Serialize for TestReport<'_> {
         let test = |one: &TestResult<'_>| {
             json!({
                 "name": one.test.name, "type": one.test.kind, "input": one.test.table, "severity": one.test.severity,
-                "outcome": one.outcome(), "found": one.finding.found, "rows_against": one.finding.against,
+                "outcome": one.outcome(), "found": one.finding.found, "wanted": one.test.assertion.words, "rows_against": one.finding.against,
                 "examples": one.finding.examples, "line": one.line(self.document),
             })
         };

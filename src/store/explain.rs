@@ -21,6 +21,8 @@ use crate::table::{Cell, cell_at, cells_at};
 
 const BATCH: usize = 4096;
 const NAMED: usize = 20;
+/// The number of characters shown before and after a quote.
+const AROUND: usize = 40;
 
 type Call = Map<String, Value>;
 
@@ -56,8 +58,24 @@ pub(crate) struct StageExplanation {
 pub(crate) struct Row {
     /// The cells that the stage wrote, and the cells that distinguish rows of the same source row.
     pub(crate) cells: Map<String, Value>,
+    /// The quotes that support the cells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) quotes: Vec<QuotePlace>,
     /// The calls that produced the cells, in order. Each has the columns of the calls table and `server`.
     pub(crate) calls: Vec<Call>,
+}
+
+/// Where a quote is in the text of the row.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct QuotePlace {
+    pub(crate) column: String,
+    pub(crate) words: String,
+    /// How the quote was found, as in the column `_quote_found`; `no` if it is not in the text.
+    pub(crate) found: String,
+    /// The first and the last character in the text, from 0, the end exclusive.
+    pub(crate) range: Option<(u64, u64)>,
+    /// The words in the text, with some characters before and after them.
+    pub(crate) text: Option<[String; 3]>,
 }
 
 pub(crate) fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanation, OriginError> {
@@ -246,8 +264,31 @@ impl StageView<'_> {
             return None;
         }
         let shown = ["model", "replicate"].into_iter().filter(|name| all.contains_key(*name)).chain(self.columns());
-        let cells = shown.filter_map(|name| Some((name.to_owned(), all.get(name)?.clone()))).collect();
-        Some(Row { cells, calls })
+        let cells: Map<String, Value> =
+            shown.filter_map(|name| Some((name.to_owned(), all.get(name)?.clone()))).collect();
+        Some(Row { quotes: self.quotes(&all, &cells), cells, calls })
+    }
+
+    fn quotes(&self, all: &Map<String, Value>, cells: &Map<String, Value>) -> Vec<QuotePlace> {
+        let quote = |name: &String| {
+            let part = |part: &str| all.get(&name.replacen("_quote_found", part, 1));
+            let found = cells.get(name)?.as_str()?.to_owned();
+            let words = part("_quote")?.as_str()?.to_owned();
+            let range = part("_quote_start")?.as_u64().zip(part("_quote_end")?.as_u64());
+            let text = range.and_then(|range| self.text(all, range));
+            Some(QuotePlace { column: name.replacen("_quote_found", "", 1), words, found, range, text })
+        };
+        cells.keys().filter(|name| name.contains("_quote_found")).filter_map(quote).collect()
+    }
+
+    /// The characters `start` to `end` of the text that the prompt read, and those around them.
+    fn text(&self, all: &Map<String, Value>, (start, end): (u64, u64)) -> Option<[String; 3]> {
+        let (start, end) = (start as usize, end as usize);
+        let texts = self.shape.reads.iter().filter_map(|column| all.get(column)?.as_str());
+        let text: Vec<char> = texts.map(|text| text.chars().collect::<Vec<_>>()).find(|text| text.len() >= end)?;
+        let cut = |range: Range<usize>| text.get(range).map(|chars| chars.iter().collect::<String>());
+        let after = (end + AROUND).min(text.len());
+        Some([cut(start.saturating_sub(AROUND)..start)?, cut(start..end)?, cut(end..after)?])
     }
 
     fn columns(&self) -> Vec<&str> {
@@ -256,7 +297,12 @@ impl StageView<'_> {
             let model = self.added.and_then(|c| c.model.as_ref());
             let error = |c: &&AddedColumn| c.from.is_empty() && c.name.contains("_error") && c.model.as_ref() == model;
             let error = shape.adds.iter().rfind(error).map(|c| c.name.as_str());
-            return [column].into_iter().chain(error).collect();
+            // The quote of a value belongs to the same key of the spec.
+            let own = self.added.filter(|added| !added.from.is_empty());
+            let is_quote = |c: &&AddedColumn| own.is_some_and(|own| c.from == own.from && c.model == own.model);
+            let quotes = shape.adds.iter().filter(is_quote).map(|c| c.name.as_str());
+            let quotes = quotes.filter(|name| name.contains("_quote") && *name != column);
+            return [column].into_iter().chain(quotes).chain(error).collect();
         }
         let of_model = |c: &&AddedColumn| c.model.as_deref().is_none_or(|m| wanted.model.is_none_or(|w| w == m));
         let added = shape.adds.iter().filter(of_model).map(|c| c.name.as_str());

@@ -69,6 +69,23 @@ impl StoredTable {
         }
     }
 
+    /// The table of a stage, with all parts that are committed.
+    pub(crate) fn stage(run: &RunDir, stage: &str) -> Result<StoredTable, String> {
+        StoredTable::parts((0..).map_while(|number| run.committed(stage, number)).map(|part| part.table).collect())
+    }
+
+    /// The calls table of a run.
+    pub(crate) fn calls(run: &RunDir) -> Result<StoredTable, String> {
+        let files = run.call_files().map_err(|error| error.to_string())?;
+        let tables: Result<Vec<Table>, TableError> = files.iter().map(|file| Table::open(file)).collect();
+        StoredTable::parts(tables.map_err(|error| error.to_string())?)
+    }
+
+    fn parts(parts: Vec<Table>) -> Result<StoredTable, String> {
+        let schema = parts.first().ok_or("no part of it is finished")?.schema();
+        Ok(StoredTable { schema, location: Location::Parts(parts), identity: None })
+    }
+
     /// Returns how rows are matched with those of `other`, and the number of consecutive rows per source row in both
     /// tables. The error is a sentence.
     pub(crate) fn matching(&self, other: &StoredTable) -> Result<(Matching, [u64; 2]), String> {

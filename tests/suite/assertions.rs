@@ -123,7 +123,8 @@ fn a_warning_is_reported_and_does_not_fail() {
         test("input = \"tone\"\ntype = \"rows\"\nminimum = 50\nseverity = \"warn\"\nname = \"enough <rows> & more\"");
     let (project, _server) = with_a_failed_row(&warn);
     let ran = project.run(&TEST).exits(0);
-    assert_eq!(ran.stdout, "warned  enough <rows> & more: found 20 rows\n1 test: 1 warned\n");
+    let expected = "warned  enough <rows> & more: found 20 rows, wanted at least 50 rows\n1 test: 1 warned\n";
+    assert_eq!(ran.stdout, expected);
     let ran = project.run(&[&TEST[..], &["--format", "junit"]].concat()).exits(0);
     assert!(ran.stdout.contains("<testcase name=\"enough &lt;rows&gt; &amp; more\""), "{}", ran.stdout);
     assert!(

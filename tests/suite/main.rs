@@ -66,6 +66,7 @@ mod rows;
 mod run;
 mod runs;
 mod same;
+mod show;
 mod stops;
 mod summary;
 mod survey;

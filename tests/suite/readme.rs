@@ -139,6 +139,7 @@ fn the_help_of_every_command() {
         "verify",
         "diff",
         "explain",
+        "show",
         "ledger",
         "ledger info",
         "ledger verify",
