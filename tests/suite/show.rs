@@ -92,8 +92,8 @@ fn what_cannot_be_shown_is_an_error() {
     for (args, code, says) in cases {
         project.run(&[&["show"], args].concat()).exits(code).says(says);
     }
-    project.write("new.toml", project.text("pipeline.toml").replace("name = \"tones\"", "name = \"moods\""));
-    project.run(&["show", "new.toml"]).exits(0);
+    project.write("new.toml", project.text("pipeline.toml").replace("the tone?", "the mood?"));
+    project.run(&["show", "new.toml"]).exits(0).says("the spec or its data have changed since");
     std::fs::remove_dir_all(project.path(".fanfold")).expect("the project's folder");
     project.run(&["show", "pipeline.toml"]).exits(3).says("start one: fanfold run pipeline.toml");
 }
