@@ -67,7 +67,7 @@ fn changes(
     let drift = lock(old).zip(lock(new)).map(|(old, new)| old.drift(&new)).unwrap_or_default();
     match &settings {
         Some(settings) => {
-            // A limited run has output paths of its own.
+            // A limited run has separate output paths.
             let is_own = |change: &&SettingChange| {
                 (old.limit, new.limit) == (None, None) || !change.setting.starts_with("outputs.")
             };

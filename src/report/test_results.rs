@@ -48,7 +48,7 @@ impl TestResult<'_> {
         lines
     }
 
-    /// What was found, and what is wanted if the name of the test does not say it.
+    /// The finding, and the rule unless the name of the test shows it.
     fn found(&self) -> String {
         let (found, wanted) = (&self.finding.found, &self.test.assertion.words);
         match self.test.name.ends_with(wanted.as_str()) {
