@@ -189,15 +189,17 @@ impl ReplayFile {
 /// The replay file of a spec: the one that it names, or else the first of this pipeline next to it that has `replay` in
 /// its name. The error is that of a file that the spec names.
 pub(crate) fn replay_of(spec: &Spec) -> Result<Option<(PathBuf, ReplayFile)>, StoreError> {
-    if let Some(path) = &spec.replay {
-        return if path.exists() { Ok(Some((path.clone(), ReplayFile::open(path)?))) } else { Ok(None) };
+    // Messages show the path as the user would type it.
+    let plain = |path: &Path| path.strip_prefix(".").unwrap_or(path).to_owned();
+    if let Some(path) = spec.replay.as_deref().map(plain) {
+        return if path.exists() { Ok(Some((path.clone(), ReplayFile::open(&path)?))) } else { Ok(None) };
     }
     let named = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         name.contains("replay") && name.ends_with(".parquet") && path.is_file()
     };
     let files = files_in(&spec.folder)?.into_iter().filter(named);
-    let mut found = files.filter_map(|path| Some((path.clone(), ReplayFile::open(&path).ok()?)));
+    let mut found = files.filter_map(|path| Some((plain(&path), ReplayFile::open(&path).ok()?)));
     Ok(found.find(|(_, file)| file.is_of_pipeline(&spec.name)))
 }
 

@@ -148,7 +148,7 @@ fn failures_are_reported_in_every_format() {
     let lines: Vec<usize> = text.lines().enumerate().filter(|(_, l)| *l == "[[tests]]").map(|(i, _)| i + 1).collect();
     let shown = project.run(&TEST).exits(1).stdout;
     let shown: Vec<&str> = shown.lines().collect();
-    assert_eq!(shown[0], "FAILED  100 % answered, \"all\": found 1 of 20 failed");
+    assert_eq!(shown[0], "FAILED  100 % answered, \"all\": found 1 of 20 failed, wanted no row failed");
     assert!(shown[1].starts_with("          row s0002: malformed"), "{shown:?}");
     assert_eq!(shown[2], "ok      tone: 20 rows: found 20 rows");
     assert!(shown[3].starts_with("FAILED  tone: score at least 11: found 19 rows outside, from "), "{shown:?}");
@@ -212,7 +212,7 @@ fn junit_is_xml_with_the_same_findings() {
     };
     assert_eq!(attribute(lines[3], "name"), "a <b> & \"c\" 'd' ]]> é\u{fffd}");
     assert_eq!(attribute(lines[4], "message"), "1 of 20 failed");
-    assert!(lines[4].contains(">1 of 20 failed&#10;row s0002: malformed"), "{}", lines[4]);
+    assert!(lines[4].contains(">1 of 20 failed, wanted no row failed&#10;row s0002: malformed"), "{}", lines[4]);
     assert_eq!(attribute(lines[6], "name"), "tone: 20 rows");
 }
 
