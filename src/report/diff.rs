@@ -153,25 +153,17 @@ impl DiffReport {
 }
 
 /// How the changes of a column compare with the gold column.
-fn gold_lines(column: &str, name: &str, gold: &GoldDiff) -> [String; 2] {
+fn gold_lines(column: &str, name: &str, gold: &GoldDiff) -> Vec<String> {
     let GoldDiff { rows, right_in_a, right_in_b, became_right, became_wrong, stayed_wrong } = *gold;
     let share = |right: u64| format!("{} ({:.1} %)", number(right), 100.0 * right as f64 / rows.max(1) as f64);
-    let p = rounded(mcnemar(became_right, became_wrong));
-    let still =
-        if stayed_wrong > 0 { format!(", {} changed and stayed wrong", number(stayed_wrong)) } else { String::new() };
-    [
-        format!(
-            "{column} by {name}: {} became right, {} became wrong{still}",
-            number(became_right),
-            number(became_wrong)
-        ),
-        format!(
-            "  right in A {}, in B {} of {}; McNemar's test p = {p}",
-            share(right_in_a),
-            share(right_in_b),
-            count(rows, "row")
-        ),
-    ]
+    let (right, wrong, p) = (number(became_right), number(became_wrong), rounded(mcnemar(became_right, became_wrong)));
+    let (a, b, of) = (share(right_in_a), share(right_in_b), count(rows, "row"));
+    let mut lines = vec![format!("{column} by {name}: {right} became right, {wrong} became wrong")];
+    if stayed_wrong > 0 {
+        lines.push(format!("  {} changed and stayed wrong", number(stayed_wrong)));
+    }
+    lines.push(format!("  right in A {a}, in B {b} of {of}; McNemar's test p = {p}"));
+    lines
 }
 
 fn write_sides(f: &mut Formatter<'_>, by: &Matching, found: &TableDiff) -> fmt::Result {

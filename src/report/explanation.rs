@@ -48,7 +48,8 @@ impl Display for ExplanationReport {
         let calls = &manifest.calls;
         if let Some((first, last)) = calls.first.as_ref().zip(calls.last.as_ref()) {
             let usd = calls.usd.map_or(String::new(), |usd| format!(", {usd:.4} usd in all"));
-            writeln!(f, "calls from {first} to {last}{usd}")?;
+            let second = |time: &str| format!("{}Z", time.get(..19).unwrap_or(time));
+            writeln!(f, "calls from {} to {}{usd}", second(first), second(last))?;
         }
         if let Some(replay) = &manifest.replay {
             writeln!(f, "answered from {replay}")?;
@@ -227,6 +228,8 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut taken = 0;
     for word in text.split_inclusive(' ') {
         if taken > 0 && taken + word.trim_end().width() > room {
+            let end = lines.last().map_or(0, |line| line.trim_end().len());
+            lines.last_mut().expect("there is a line").truncate(end);
             lines.push(String::new());
             taken = 0;
         }
@@ -248,10 +251,10 @@ mod tests {
 
     #[test]
     fn texts_are_wrapped_between_words() {
-        assert_eq!(wrapped("one two three", 8), ["one two ", "three"]);
-        assert_eq!(wrapped("one two three", 5), ["one ", "two ", "three"]);
-        assert_eq!(wrapped("  indented text", 12), ["  indented ", "text"]);
-        assert_eq!(wrapped("abcdefgh ij", 4), ["abcd", "efgh ", "ij"]);
+        assert_eq!(wrapped("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrapped("one two three", 5), ["one", "two", "three"]);
+        assert_eq!(wrapped("  indented text", 12), ["  indented", "text"]);
+        assert_eq!(wrapped("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(
             (wrapped("", 4), wrapped("平和と繁栄", 6)),
             (vec![String::new()], vec!["平和と".into(), "繁栄".into()])

@@ -5,7 +5,7 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 /// The number of words shown before and after a change.
-const AROUND: usize = 6;
+const AROUND: usize = 4;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct SettingChange {
@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(word_diff(old, new), expected);
         }
         let long = |word: &str| format!("{}{word}{}", "before ".repeat(9), " after".repeat(9));
-        let (before, after) = (["before"; 6].join(" "), ["after"; 6].join(" "));
+        let (before, after) = (["before"; AROUND].join(" "), ["after"; AROUND].join(" "));
         assert_eq!(word_diff(&long("old"), &long("new")), format!(".. {before} [old -> new] {after} .."));
     }
 
