@@ -228,8 +228,8 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut taken = 0;
     for word in text.split_inclusive(' ') {
         if taken > 0 && taken + word.trim_end().width() > room {
-            let end = lines.last().map_or(0, |line| line.trim_end().len());
-            lines.last_mut().expect("there is a line").truncate(end);
+            let line = lines.last_mut().expect("there is a line");
+            line.truncate(line.trim_end().len());
             lines.push(String::new());
             taken = 0;
         }
