@@ -1,23 +1,31 @@
-//! `type = "file"`: rows of CSV, TSV, JSON Lines or Parquet files.
+//! `type = "file"`: rows of data files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::arrow_file::ArrowReader;
 use super::batches::{Batches, SourceError, batches};
 use super::cell::no_column;
+use super::compressed::plain_path;
 use super::csv::CsvReader;
 use super::dialect::{Dialect, notation};
 use super::documents::extensions;
 use super::format::FileFormat;
+use super::json_list;
 use super::jsonl::JsonlReader;
 use super::layout::Layout;
 use super::matching::{files, is_glob};
 use super::parquet::ParquetReader;
 use super::reader::{DataFile, Reader};
 use super::reading::Reading;
+use super::retyped::Retyped;
 use super::rows::Source;
+use super::sav::Sav;
 use super::settings::File;
-use super::text::encoding;
+use super::sheet::{Sheet, check_range};
+use super::stata::Stata;
+use super::text::{Text, encoding};
+use super::typed::TypedReader;
 use crate::document::{self, Node, Problems};
 use crate::registry::Kind;
 use crate::table::relabelled;
@@ -30,43 +38,101 @@ struct FormatInfo {
     extensions: &'static [&'static str],
     /// The fields of [`File`] that the format takes besides those in [`EVERY`].
     fields: &'static [&'static [&'static str]],
+    /// Whether a file of the format can be compressed by gzip or zstd.
+    compressed: bool,
     reader: &'static dyn Reader,
 }
 
-const EVERY: &[&str] = &["path", "format", "key", "columns", "where", "sample", "limit"];
-/// The fields of formats whose cells are text.
-const TEXT: &[&str] = &["types", "null_values", "encoding", "decimal", "thousands"];
+const EVERY: &[&str] = &["path", "format", "key", "types", "null_values", "columns", "where", "sample", "limit"];
+const ENCODED: &[&str] = &["encoding"];
+/// The fields of formats whose numbers are text.
+const NUMBERS: &[&str] = &["decimal", "thousands"];
 /// The fields of delimited text.
 const DELIMITED: &[&str] = &["delimiter", "quote", "escape", "comment", "skip_rows", "header_rows", "names"];
+const SHEET: &[&str] = &["sheet", "range", "header_rows", "names"];
+/// The fields of formats with value labels and missing codes.
+const CODED: &[&str] = &["values", "missing"];
 
 static FORMATS: &[FormatInfo] = &[
     FormatInfo {
         format: FileFormat::Csv,
         name: "CSV",
         extensions: &["csv"],
-        fields: &[TEXT, DELIMITED],
+        fields: &[ENCODED, NUMBERS, DELIMITED],
+        compressed: true,
         reader: &CsvReader(Dialect::CSV),
     },
     FormatInfo {
         format: FileFormat::Tsv,
         name: "TSV",
         extensions: &["tsv", "tab"],
-        fields: &[TEXT, DELIMITED],
+        fields: &[ENCODED, NUMBERS, DELIMITED],
+        compressed: true,
         reader: &CsvReader(Dialect::TSV),
     },
     FormatInfo {
         format: FileFormat::Jsonl,
         name: "JSON Lines",
         extensions: &["jsonl", "ndjson"],
-        fields: &[TEXT],
-        reader: &JsonlReader,
+        fields: &[ENCODED, NUMBERS],
+        compressed: true,
+        reader: &JsonlReader(Text::open),
+    },
+    FormatInfo {
+        format: FileFormat::Json,
+        name: "JSON",
+        extensions: &["json"],
+        fields: &[NUMBERS],
+        compressed: true,
+        reader: &JsonlReader(json_list::open),
     },
     FormatInfo {
         format: FileFormat::Parquet,
         name: "Parquet",
         extensions: &["parquet", "pq"],
         fields: &[],
-        reader: &ParquetReader,
+        compressed: false,
+        reader: &Retyped(ParquetReader),
+    },
+    FormatInfo {
+        format: FileFormat::Arrow,
+        name: "Arrow",
+        extensions: &["arrow", "feather", "ipc"],
+        fields: &[],
+        compressed: false,
+        reader: &Retyped(ArrowReader),
+    },
+    FormatInfo {
+        format: FileFormat::Xlsx,
+        name: "Excel",
+        extensions: &["xlsx", "xlsm"],
+        fields: &[SHEET],
+        compressed: false,
+        reader: &TypedReader(Sheet::XLSX),
+    },
+    FormatInfo {
+        format: FileFormat::Ods,
+        name: "OpenDocument",
+        extensions: &["ods"],
+        fields: &[SHEET],
+        compressed: false,
+        reader: &TypedReader(Sheet::ODS),
+    },
+    FormatInfo {
+        format: FileFormat::Dta,
+        name: "Stata",
+        extensions: &["dta"],
+        fields: &[ENCODED, CODED],
+        compressed: false,
+        reader: &TypedReader(Stata),
+    },
+    FormatInfo {
+        format: FileFormat::Sav,
+        name: "SPSS",
+        extensions: &["sav", "zsav"],
+        fields: &[ENCODED, CODED],
+        compressed: false,
+        reader: &TypedReader(Sav),
     },
 ];
 
@@ -100,8 +166,10 @@ fn sentence(names: impl Iterator<Item = &'static str>) -> String {
 
 impl FileFormat {
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        FORMATS.iter().find(|info| info.extensions.contains(&extension.as_str())).map(|info| info.format)
+        let plain = plain_path(path);
+        let extension = plain.as_deref().unwrap_or(path).extension()?.to_str()?.to_ascii_lowercase();
+        let mut known = FORMATS.iter().filter(|info| info.compressed || plain.is_none());
+        known.find(|info| info.extensions.contains(&extension.as_str())).map(|info| info.format)
     }
 
     fn info(self) -> &'static FormatInfo {
@@ -110,7 +178,7 @@ impl FileFormat {
 }
 
 pub(crate) const KIND: Kind<Box<dyn Source>> =
-    Kind::read_by::<File>("file", "Rows of CSV, TSV, JSON Lines or Parquet files.", decode);
+    Kind::read_by::<File>("file", "Rows of CSV, JSON, Parquet, Arrow, Excel, OpenDocument, Stata or SPSS files.", decode);
 
 fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option<Box<dyn Source>> {
     let file: File = document::decode(node, path, problems)?;
@@ -137,6 +205,9 @@ impl File {
         }
         if self.columns.as_ref().is_some_and(Vec::is_empty) {
             problems.error("bad-value", path.key("columns"), "`columns` is empty").help("leave it out for all columns");
+        }
+        if let Some(Err(error)) = self.range.as_deref().map(check_range) {
+            problems.error("bad-range", path.key("range"), error.message).help_if(error.help);
         }
         if let Some(format) = self.format.or_else(|| FileFormat::of(written)) {
             for (field, error) in format.info().unused(self) {
@@ -293,12 +364,17 @@ impl Source for File {
 
 fn unknown_format(shown: &str, path: &Path) -> SourceError {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let names = FORMATS.iter().filter_map(|info| serde_json::to_string(&info.format).ok());
     SourceError::of_file(shown, "the extension does not name a known format").help(match extension.as_str() {
-        "gz" | "zst" | "bz2" | "xz" | "zip" => "decompress it first",
-        "xls" | "xlsx" | "ods" => "save it as CSV",
-        "json" => r#"write one object per line and set format = "jsonl""#,
-        other if extensions().any(|known| known == other) => r#"set type = "documents": each file is a row"#,
-        _ => r#"set format = "csv", "tsv", "jsonl" or "parquet""#,
+        "gz" | "zst" | "zstd" => "name the format before it, such as posts.jsonl.gz; other formats are not compressed".to_owned(),
+        "bz2" | "xz" | "zip" | "7z" => "decompress it first".to_owned(),
+        "xls" | "xlsb" => "save it as .xlsx".to_owned(),
+        "por" | "sas7bdat" | "xpt" => "save it as .sav, .dta or .csv".to_owned(),
+        "rds" | "rda" | "rdata" => "write it from R as .parquet, .dta or .csv".to_owned(),
+        other if extensions().any(|known| known == other) => {
+            r#"for a row per document, set type = "documents"; for a table in a text file, set `format`"#.to_owned()
+        }
+        _ => format!("set `format` to one of {}", names.collect::<Vec<_>>().join(", ")),
     })
 }
 

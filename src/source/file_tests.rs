@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 23] = [
     "path",
     "format",
     "key",
@@ -28,6 +28,10 @@ const FIELDS: [&str; 19] = [
     "where",
     "sample",
     "limit",
+    "sheet",
+    "range",
+    "values",
+    "missing",
 ];
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
@@ -97,7 +101,19 @@ fn the_format_is_said_or_told_from_the_name() {
     assert_eq!(rows(&folder, r#"{"path": "c.ndjson"}"#), Ok(1));
     let error = rows(&folder, r#"{"path": "b.t?t"}"#).unwrap_err();
     assert_eq!(error.message, "b.txt: the extension does not name a known format");
-    assert_eq!(error.help.unwrap(), r#"set format = "csv", "tsv", "jsonl" or "parquet""#);
+    assert!(error.help.unwrap().starts_with(r#"for a row per document, set type = "documents""#));
+    let formats = unknown_format("a.x", Path::new("a.x")).help.unwrap();
+    assert!(formats.starts_with(r#"set `format` to one of "csv", "tsv", "jsonl", "json", "parquet", "arrow""#), "{formats}");
+    for (path, format) in [
+        ("a.CSV.gz", Some(FileFormat::Csv)),
+        ("a.json.zst", Some(FileFormat::Json)),
+        ("a.parquet.gz", None),
+        ("a.gz", None),
+        ("a.feather", Some(FileFormat::Arrow)),
+        ("a.zsav", Some(FileFormat::Sav)),
+    ] {
+        assert_eq!(FileFormat::of(Path::new(path)), format, "{path}");
+    }
 }
 
 #[test]
@@ -130,10 +146,14 @@ fn fields_are_checked_before_any_file_is_opened() {
     };
     assert!(messages(r#"{"path": "a.csv", "encoding": "cp1252", "types": {"a": "integer"}}"#).is_empty());
     assert_eq!(messages(r#"{"path": " "}"#), ["the path is empty"]);
-    assert_eq!(messages(r#"{"path": "a.xlsx"}"#), ["a.xlsx: the extension does not name a known format"]);
+    assert_eq!(messages(r#"{"path": "a.xls"}"#), ["a.xls: the extension does not name a known format"]);
+    assert_eq!(messages(r#"{"path": "a.xlsx", "range": "B"}"#), Vec::<String>::new());
+    assert_eq!(messages(r#"{"path": "a.xlsx", "range": "B3:A1"}"#), ["`B3:A1` is not a range of a sheet"]);
+    assert_eq!(messages(r#"{"path": "a.csv", "sheet": "S"}"#), ["`sheet` does not apply to CSV"]);
+    assert_eq!(messages(r#"{"path": "a.ods", "values": "codes"}"#), ["`values` does not apply to OpenDocument"]);
     assert_eq!(messages(r#"{"path": "a.csv", "encoding": "utf8x"}"#), ["there is no encoding `utf8x`"]);
     let parquet = r#"{"path": "a.parquet", "encoding": "utf-8", "types": {"a": "integer"}}"#;
-    assert_eq!(messages(parquet), ["`types` does not apply to Parquet", "`encoding` does not apply to Parquet"]);
+    assert_eq!(messages(parquet), ["`encoding` does not apply to Parquet"]);
 }
 
 #[test]

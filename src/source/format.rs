@@ -15,6 +15,18 @@ pub(crate) enum FileFormat {
     Tsv,
     /// One JSON object per line.
     Jsonl,
+    /// A list of JSON objects.
+    Json,
     /// Apache Parquet.
     Parquet,
+    /// Arrow or Feather version 2.
+    Arrow,
+    /// Excel.
+    Xlsx,
+    /// An OpenDocument sheet.
+    Ods,
+    /// Stata.
+    Dta,
+    /// SPSS.
+    Sav,
 }

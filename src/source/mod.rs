@@ -4,9 +4,12 @@
 //! To add a file format, see `format`; to add a field of files, see `settings`.
 
 mod arrays;
+mod arrow_file;
 mod batches;
+mod binary;
 mod cell;
 mod column_choice;
+mod compressed;
 mod csv;
 mod detection;
 mod dialect;
@@ -14,6 +17,7 @@ pub(crate) mod documents;
 mod file;
 mod format;
 mod inference;
+mod json_list;
 mod jsonl;
 mod layout;
 mod matching;
@@ -26,8 +30,14 @@ mod reading;
 mod records;
 mod rows;
 mod selection;
+mod retyped;
+mod rows;
+mod sav;
 mod settings;
+mod sheet;
+mod stata;
 mod text;
+mod typed;
 
 use std::path::Path;
 
@@ -74,3 +84,6 @@ pub(crate) fn content(source: &dyn Source, folder: &Path) -> Result<String, Sour
 pub(crate) fn read_text(folder: &Path, path: &str) -> Result<String, String> {
     std::fs::read_to_string(folder.join(path)).map_err(|error| format!("`{path}` can't be read: {error}"))
 }
+
+#[cfg(test)]
+mod damage_tests;

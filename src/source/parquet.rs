@@ -1,9 +1,7 @@
 //! Parquet files: the footer and the page sizes are checked first, and a damaged file is an error, never a crash.
 
-use std::any::Any;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,12 +11,14 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::arrays::{plain, plain_type};
 use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError, batches};
+use super::binary;
 use super::pages;
 use super::reader::{DataFile, Reader};
 use super::settings::File;
 use super::text::unreadable;
 use crate::table::Labels;
 
+const WHAT: &str = "Parquet file";
 /// The largest footer in bytes; real ones have some kB for each row group.
 const FOOTER_BYTES: u64 = 64 << 20;
 
@@ -127,7 +127,7 @@ fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
     Ok(())
 }
 
-fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> {
+pub(crate) fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> {
     if schema.fields().len() > MOST_COLUMNS {
         return Err(SourceError::of_file(shown, format_args!("has more than {MOST_COLUMNS} columns")));
     }
@@ -152,21 +152,11 @@ fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> 
 }
 
 fn damaged(shown: &str, message: &str) -> SourceError {
-    SourceError::of_file(shown, format_args!("the Parquet file is damaged: {message}"))
-        .help("write or copy the file again")
+    binary::damaged(shown, WHAT, message)
 }
 
-/// Runs `read`, and turns a panic of the `parquet` crate, which some damaged files cause, into an error.
 fn careful<T>(shown: &str, read: impl FnOnce() -> Result<T, SourceError>) -> Result<T, SourceError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| Err(damaged(shown, panic_text(panic.as_ref()))))
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (None, Some(text)) => text,
-        (None, None) => "it can't be decoded",
-    }
+    binary::careful(shown, WHAT, read)
 }
 
 #[cfg(test)]

@@ -11,20 +11,20 @@ use super::cell::Type;
 use super::column_choice::{ColumnChoice, ColumnRef};
 use super::format::FileFormat;
 
-/// Rows of CSV, TSV, JSON Lines or Parquet files.
+/// Rows of CSV, JSON, Parquet, Arrow, Excel, OpenDocument, Stata or SPSS files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     /// The file, or a glob such as `data/*.csv` for all matching files, in name order. Relative to the spec's folder.
     pub(crate) path: String,
-    /// The format. Default: that of the file's extension (.csv, .tsv, .jsonl, .ndjson, .parquet).
+    /// The format. Default: that of the extension, without `.gz` or `.zst` after that of a text format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) format: Option<FileFormat>,
     /// The column that identifies a row. Default: the row's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
-    /// Types of columns. Without a type, a CSV column is text exactly as written, and a JSON Lines column gets the
-    /// narrowest type that keeps every value as written.
+    /// Types of columns. Without a type, a CSV column is text exactly as written, a JSON Lines column gets the narrowest
+    /// type that keeps every value as written, and a column of another format has the type of its file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) types: BTreeMap<String, Type>,
     /// More texts that mean null, such as `["NA", "-99"]`. An empty CSV cell is always null.
@@ -81,6 +81,40 @@ pub(crate) struct File {
     /// The spec's seed, for `sample`.
     #[serde(skip)]
     pub(crate) seed: u64,
+    /// The sheet of an Excel or OpenDocument file. Default: the first one that is not hidden.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sheet: Option<String>,
+    /// The cells of a sheet, such as `B3:F200`; `B3` begins there, `B:F` are columns, `3:200` are rows. The first row names
+    /// the columns. Default: all cells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) range: Option<String>,
+    /// Whether the columns with value labels of a Stata or SPSS file contain the labels or the codes. Default: `labels`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) values: Option<Values>,
+    /// Whether the values that a Stata or SPSS file declares missing (`.a` to `.z`, user-missing values) are null. Default:
+    /// `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) missing: Option<MissingCodes>,
+}
+
+/// What a column with value labels contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Values {
+    /// The label of each code; a code without a label as it is.
+    Labels,
+    /// The codes.
+    Codes,
+}
+
+/// How a value is read that its file declares missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MissingCodes {
+    /// It is null.
+    Null,
+    /// It stays as it is.
+    Keep,
 }
 
 impl File {
@@ -95,6 +129,20 @@ impl File {
             Some(ColumnRef::Name(from)) => from,
             _ => name,
         }
+    }
+
+    /// The declared type of the column `name` of the file, which is column `index` from 0.
+    pub(crate) fn type_of(&self, index: usize, name: &str) -> Option<Type> {
+        let name = self.names.as_ref().and_then(|names| names.get(index)).map_or(name, String::as_str);
+        let is_it = |declared: &str| {
+            let choice = self.columns.iter().flatten().find(|choice| choice.name.as_deref() == Some(declared));
+            match choice.map(|choice| &choice.from) {
+                None => declared == name,
+                Some(ColumnRef::Name(from)) => from == name,
+                Some(ColumnRef::Number(number)) => *number == index + 1,
+            }
+        };
+        self.types.iter().find(|(declared, _)| is_it(declared)).map(|(_, ty)| *ty)
     }
 
     /// The fields that were written, in the order of the struct. An unwritten field is not serialized.

@@ -34,7 +34,7 @@ pub(crate) fn encoding(label: &str) -> Result<&'static Encoding, SourceError> {
 pub(crate) struct Position {
     /// The row; 1 is the first row of data, 0 the header.
     pub(crate) row: u64,
-    /// The line of the file, from 1.
+    /// The line of the file, from 1; 0 if lines say nothing.
     pub(crate) line: u64,
     /// The byte of the file, from 0; unknown if the file is not UTF-8.
     pub(crate) byte: Option<u64>,
@@ -46,9 +46,11 @@ impl fmt::Display for Position {
             0 => f.write_str("header")?,
             row => write!(f, "row {row}")?,
         }
-        match self.byte {
-            Some(byte) => write!(f, " (line {}, byte {byte})", self.line),
-            None => write!(f, " (line {})", self.line),
+        match (self.line, self.byte) {
+            (0, Some(byte)) => write!(f, " (byte {byte})"),
+            (0, None) => Ok(()),
+            (line, Some(byte)) => write!(f, " (line {line}, byte {byte})"),
+            (line, None) => write!(f, " (line {line})"),
         }
     }
 }
@@ -85,13 +87,22 @@ pub(crate) struct Text {
     fault: Option<Fault>,
     /// Text that [`peek`](Text::peek) has decoded ahead, and how much of it is consumed.
     ahead: (Vec<u8>, usize),
+    has_lines: bool,
 }
 
 impl Text {
     /// Opens `path`, which messages call `shown`, in the encoding with this label (default: strict UTF-8).
     pub(crate) fn open(path: &Path, shown: &str, label: Option<&str>) -> Result<Self, SourceError> {
-        let file = std::fs::File::open(path).map_err(|e| unreadable(shown, &e))?;
-        Text::new(Box::new(file), shown, label, PIECE)
+        Text::new(super::compressed::open(path, shown)?, shown, label, PIECE)
+    }
+
+    /// The text of a file whose lines say nothing about places.
+    pub(crate) fn without_lines(self) -> Self {
+        Text { has_lines: false, ..self }
+    }
+
+    pub(crate) fn has_lines(&self) -> bool {
+        self.has_lines
     }
 
     pub(crate) fn new(
@@ -121,6 +132,7 @@ impl Text {
             given: mark as u64,
             fault: None,
             ahead: (Vec::new(), 0),
+            has_lines: true,
         })
     }
 
@@ -264,7 +276,9 @@ fn begin(
             wrong("encoding", &format!("is {found} text, not UTF-8"), &format!("set encoding = \"{found}\""))
         }
         (None, None) => match first {
-            [b'P', b'K', 3, 4] => wrong("path", "is a ZIP archive or an Excel file, not text", "save it as CSV"),
+            [b'P', b'K', 3, 4] => {
+                wrong("format", "is a ZIP archive or an Excel file, not text", r#"set format = "xlsx", or extract it"#)
+            }
             [0x1f, 0x8b, ..] => wrong("path", "is compressed (gzip)", "decompress it first"),
             b"PAR1" => wrong("format", "is a Parquet file", r#"set format = "parquet""#),
             _ => Ok((UTF_8, 0)),

@@ -31,6 +31,11 @@ corpus! {
     bodies_of_gemini_of_the_corpus = gemini,
     ledgers_of_the_corpus = ledger,
     documents_of_the_corpus = document,
+    spss_files_of_the_corpus = sav,
+    stata_files_of_the_corpus = dta,
+    sheets_of_the_corpus = sheet,
+    arrow_files_of_the_corpus = arrow,
+    json_lists_of_the_corpus = json,
 }
 
 fn folder() -> PathBuf {

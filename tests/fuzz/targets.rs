@@ -14,6 +14,7 @@ use crate::prompt::{AnswerType, BoundCondition, Expect, Field, Template};
 use crate::provider::{Answer, Model, Sampling, default_endpoint};
 use crate::report::diagnostics;
 use crate::source::documents::read_bytes as read_document;
+use crate::source::{File, FileFormat, Source};
 use crate::spec::Spec;
 use crate::store::{Key, Ledger, Notes, Record};
 use crate::table::Row;
@@ -47,6 +48,44 @@ pub fn spec(data: &[u8]) {
         diagnostics::github(&problems, &document);
         diagnostics::sarif(&problems, &document);
     }
+}
+
+/// Reads all rows of a file with these bytes.
+fn table(format: FileFormat, data: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("table"), data).expect("the file is written");
+    let source = File { path: "table".to_owned(), format: Some(format), ..File::default() };
+    let schema = source.schema(folder.path());
+    let Ok(batches) = source.read(folder.path()) else { return };
+    for batch in batches.take(1000).map_while(Result::ok) {
+        assert_eq!(Ok(&batch.schema()), schema.as_ref(), "the columns of the rows");
+    }
+}
+
+/// An SPSS file.
+pub fn sav(data: &[u8]) {
+    table(FileFormat::Sav, data);
+}
+
+/// A Stata file.
+pub fn dta(data: &[u8]) {
+    table(FileFormat::Dta, data);
+}
+
+/// A sheet of Excel or OpenDocument.
+pub fn sheet(data: &[u8]) {
+    table(FileFormat::Xlsx, data);
+    table(FileFormat::Ods, data);
+}
+
+/// An Arrow file.
+pub fn arrow(data: &[u8]) {
+    table(FileFormat::Arrow, data);
+}
+
+/// A JSON list.
+pub fn json(data: &[u8]) {
+    table(FileFormat::Json, data);
 }
 
 /// A template, then a NUL, then the text of the row; the template is tried as a condition too.

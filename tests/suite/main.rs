@@ -32,6 +32,7 @@ mod explain;
 mod faults;
 mod fill_missing;
 mod filter;
+mod formats;
 #[cfg(feature = "embedded")]
 mod gguf;
 mod hosted;

@@ -1,0 +1,129 @@
+//! Columns of formats with types of their own, such as Parquet, in the types and with the nulls that the spec declares.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_select::nullif::nullif;
+
+use super::batches::{Batches, SourceError};
+use super::reader::{DataFile, Reader};
+use super::settings::File;
+use super::typed::{Raw, array, fit, refused};
+use crate::table::{Cell, cell_at};
+
+pub(crate) struct Retyped<R>(pub(crate) R);
+
+impl<R: Reader> Reader for Retyped<R> {
+    fn file_schema(&self, file: &DataFile, options: &File) -> Result<SchemaRef, SourceError> {
+        let schema = self.0.file_schema(file, options)?;
+        let fields = schema.fields().iter().enumerate();
+        let fields = fields.map(|(index, field)| match options.type_of(index, field.name()) {
+            Some(ty) => Arc::new(field.as_ref().clone().with_data_type(ty.data_type())),
+            None => Arc::clone(field),
+        });
+        Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    }
+
+    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
+        let batches = self.0.read(file, options, schema)?;
+        if options.types.is_empty() && options.null_values.is_empty() {
+            return Ok(batches);
+        }
+        let (schema, shown, nulls) = (schema.clone(), file.shown.clone(), options.null_values.clone());
+        let mut rows = 0;
+        Ok(Box::new(batches.map(move |batch| {
+            let batch = batch?;
+            let columns = schema.fields().iter().zip(batch.columns());
+            let arrays = columns.map(|(field, column)| converted(field, column, &nulls, &shown, rows));
+            let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
+            rows += batch.num_rows() as u64;
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let batch = RecordBatch::try_new_with_options(schema.clone(), arrays, &options);
+            batch.map_err(|error| SourceError::of_file(&shown, error))
+        })))
+    }
+}
+
+/// The column in the type of `field`. The column begins with row `first` (from 0) of its file.
+fn converted(
+    field: &Field,
+    column: &ArrayRef,
+    nulls: &[String],
+    shown: &str,
+    first: u64,
+) -> Result<ArrayRef, SourceError> {
+    let means_null = |cell: &Cell| !nulls.is_empty() && nulls.contains(&cell.text());
+    if field.data_type() == column.data_type() {
+        if nulls.is_empty() {
+            return Ok(Arc::clone(column));
+        }
+        let nulled: BooleanArray = (0..column.len()).map(|i| Some(means_null(&cell_at(column.as_ref(), i)))).collect();
+        return nullif(column.as_ref(), &nulled).map_err(|error| SourceError::of_file(shown, error));
+    }
+    let cells = (0..column.len()).map(|index| {
+        let cell = cell_at(column.as_ref(), index);
+        let raw = if means_null(&cell) { Raw::Null } else { raw(cell) };
+        fit(raw.clone(), field.data_type())
+            .ok_or_else(|| refused(shown, &format!("row {}", first + index as u64 + 1), field, &raw))
+    });
+    Ok(array(field.data_type(), &cells.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn raw(cell: Cell) -> Raw {
+    match cell {
+        Cell::Null => Raw::Null,
+        Cell::Boolean(truth) => Raw::Boolean(truth),
+        Cell::Integer(number) => Raw::Integer(number),
+        Cell::Number(number) => Raw::Number(number),
+        other => Raw::Text(other.text()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{File, Source};
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+    use arrow_array::{Float64Array, Int64Array, StringArray};
+    use arrow_schema::DataType;
+    use parquet::arrow::ArrowWriter;
+
+    fn read(json: &str) -> Result<RecordBatch, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("id", Arc::new(Int64Array::from(vec![1, -9]))),
+            ("x", Arc::new(Float64Array::from(vec![2.0, 0.5]))),
+            ("t", Arc::new(StringArray::from(vec!["7", "NA"]))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let source: File = serde_json::from_str(json).unwrap();
+        let schema = source.schema(folder.path()).map_err(|error| error.message)?;
+        let mut batches = source.read(folder.path()).map_err(|error| error.message)?;
+        let batch = batches.next().unwrap().map_err(|error| error.message)?;
+        assert_eq!(batch.schema(), schema);
+        Ok(batch)
+    }
+
+    #[test]
+    fn types_and_nulls_of_the_spec_apply_to_parquet() {
+        let batch = read(r#"{"path": "a.parquet", "null_values": ["-9", "NA"], "types": {"id": "string", "t": "integer"}}"#);
+        let batch = batch.unwrap();
+        assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("1"), None]);
+        assert_eq!(batch.column(1).data_type(), &DataType::Float64);
+        assert_eq!(batch.column(2).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(7), None]);
+    }
+
+    #[test]
+    fn a_cell_that_does_not_fit_is_named() {
+        let error = |types: &str| read(&format!(r#"{{"path": "a.parquet", "types": {{{types}}}}}"#)).unwrap_err();
+        assert_eq!(error(r#""x": "integer""#), "a.parquet: row 2: column `x` is \"0.5\", not a whole number");
+        assert_eq!(error(r#""t": "number""#), "a.parquet: row 2: column `t` is \"NA\", not a number");
+        assert_eq!(error(r#""y": "number""#), "a.parquet: has no column `y`");
+    }
+}

@@ -1,0 +1,386 @@
+//! Typed rows: columns of files in which each cell has a type, such as sheets and files of statistics programs.
+//!
+//! Two passes, as for JSON Lines: one finds the narrowest type that keeps every cell of a column, one reads the rows. To
+//! add such a format, implement [`Open`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use chrono::{DateTime, Days, NaiveDate};
+use encoding_rs::Encoding;
+
+use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, SourceError, batches};
+use super::reader::{DataFile, Reader};
+use super::reading::Reading;
+use super::settings::{File, Values};
+use crate::table::{Cell, Labels};
+
+/// Numbers up to this one that are whole are integers.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+const DAY: i64 = 86_400_000_000;
+/// The rows that the import report judges by.
+const SHOWN_ROWS: usize = 1000;
+
+/// A cell as its file has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Raw {
+    Null,
+    Boolean(bool),
+    Integer(i64),
+    Number(f64),
+    Text(String),
+    /// Days since 1970.
+    Date(i32),
+    /// Microseconds since 1970, without a time zone.
+    Instant(i64),
+}
+
+/// How a column gets its type.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Known(DataType),
+    /// The narrowest type that keeps all cells; this one if all are null.
+    Seen(DataType),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) label: Option<String>,
+    /// The codes that have a text.
+    pub(crate) codes: Vec<(Raw, String)>,
+    /// Whether a code that is not missing has a text, so that the column is read as texts.
+    pub(crate) labelled: bool,
+}
+
+/// A row and its number in the file, which messages need.
+pub(crate) struct TypedRow {
+    pub(crate) number: u64,
+    pub(crate) cells: Vec<Raw>,
+}
+
+pub(crate) type Rows = Box<dyn Iterator<Item = Result<TypedRow, SourceError>> + Send>;
+
+pub(crate) struct Opened {
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) rows: Rows,
+    /// The settings that the file has itself, as a spec contains them: `encoding = "utf-8"`.
+    pub(crate) detected: Vec<String>,
+}
+
+pub(crate) trait Open: Sync {
+    fn open(&self, file: &DataFile, options: &File) -> Result<Opened, SourceError>;
+
+    /// The place of a cell for messages, from the row's number and the column from 0.
+    fn place(&self) -> fn(u64, usize) -> String {
+        |row, _| format!("row {row}")
+    }
+}
+
+pub(crate) struct TypedReader<T>(pub(crate) T);
+
+impl<T: Open> Reader for TypedReader<T> {
+    fn file_schema(&self, file: &DataFile, options: &File) -> Result<SchemaRef, SourceError> {
+        self.schema(std::slice::from_ref(file), options)
+    }
+
+    fn schema(&self, files: &[DataFile], options: &File) -> Result<SchemaRef, SourceError> {
+        let mut first: Option<(Vec<Variable>, Vec<Seen>)> = None;
+        for file in files {
+            let Opened { variables, rows, .. } = self.0.open(file, options)?;
+            let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
+            if names.len() > MOST_COLUMNS {
+                let message = format!("has more than {MOST_COLUMNS} columns");
+                return Err(SourceError::of_file(&file.shown, message));
+            }
+            let (known, seen) = first.get_or_insert_with(|| (variables.clone(), vec![Seen::default(); variables.len()]));
+            if !known.iter().map(|variable| variable.name.as_str()).eq(names.iter().copied()) {
+                let message = format!("{} and {} have different columns", files[0].shown, file.shown);
+                let help = "all files of a glob must have the same columns in the same order";
+                return Err(SourceError::new(message).help(help).at(["path"]));
+            }
+            let columns = Coded::all(&variables, options);
+            if columns.iter().all(|column| column.ty.is_some()) {
+                continue;
+            }
+            for row in rows {
+                for ((column, cell), seen) in columns.iter().zip(row?.cells).zip(seen.iter_mut()) {
+                    if column.ty.is_none() {
+                        seen.add(&column.cell(cell, &options.null_values));
+                    }
+                }
+            }
+        }
+        let (variables, seen) = first.ok_or_else(|| SourceError::new("no file").at(["path"]))?;
+        let coded = Coded::all(&variables, options);
+        let fields = variables.iter().zip(coded).zip(seen).map(|((variable, coded), seen)| {
+            let ty = coded.ty.unwrap_or_else(|| match &variable.kind {
+                Kind::Known(ty) | Kind::Seen(ty) => seen.ty().unwrap_or_else(|| ty.clone()),
+            });
+            let values = variable.codes.iter().map(|(code, text)| (code_cell(code), text.clone())).collect();
+            Labels { variable: variable.label.clone(), values }.on(Field::new(&variable.name, ty, true))
+        });
+        Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    }
+
+    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
+        let Opened { variables, mut rows, .. } = self.0.open(file, options)?;
+        let columns = Coded::all(&variables, options);
+        if columns.len() != schema.fields().len() {
+            return Err(SourceError::of_file(&file.shown, "its columns changed while it was read"));
+        }
+        let (schema, nulls, shown) = (schema.clone(), options.null_values.clone(), file.shown.clone());
+        let place = self.0.place();
+        Ok(batches(move || {
+            let mut cells: Vec<Vec<Raw>> = vec![Vec::new(); columns.len()];
+            let (mut count, mut bytes) = (0, 0);
+            while count < BATCH_ROWS && bytes < BATCH_BYTES {
+                let Some(row) = rows.next().transpose()? else { break };
+                for (index, cell) in row.cells.into_iter().enumerate().take(columns.len()) {
+                    let field = schema.field(index);
+                    let cell = columns[index].cell(cell, &nulls);
+                    let fitted = fit(cell.clone(), field.data_type()).filter(|cell| size(cell) <= CELL_BYTES);
+                    let refused = || refused(&shown, &place(row.number, index), field, &cell);
+                    let cell = fitted.ok_or_else(refused)?;
+                    bytes += size(&cell) + CELL_COST;
+                    cells[index].push(cell);
+                }
+                count += 1;
+                cells.iter_mut().for_each(|column| column.resize(count, Raw::Null));
+            }
+            batch(&schema, &cells, count, &shown)
+        }))
+    }
+
+    fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {
+        let Opened { variables, rows, mut detected } = self.0.open(file, options)?;
+        let columns = Coded::all(&variables, options);
+        let mut seen = vec![Seen::default(); columns.len()];
+        for row in rows.take(SHOWN_ROWS) {
+            for ((column, cell), seen) in columns.iter().zip(row?.cells).zip(seen.iter_mut()) {
+                seen.add(&column.cell(cell, &options.null_values));
+            }
+        }
+        let mixed = columns.iter().zip(&variables).zip(seen);
+        let mixed = mixed.filter(|((column, _), seen)| column.ty.is_none() && seen.is_mixed());
+        detected.extend(mixed.map(|((_, variable), _)| format!("types = {{ {:?} = \"string\" }}", variable.name)));
+        Ok(Reading { detected, ..Reading::default() })
+    }
+}
+
+/// The encoding of a file, unless the spec declares one.
+pub(crate) fn detected(options: &File, encoding: &Encoding) -> Vec<String> {
+    let found = || format!("encoding = {:?}", encoding.name().to_lowercase());
+    options.encoding.is_none().then(found).into_iter().collect()
+}
+
+/// A column with its codes: what a cell becomes before it gets the column's type.
+struct Coded {
+    /// The type, if no cell can change it.
+    ty: Option<DataType>,
+    /// The texts of codes, by the code's text.
+    texts: HashMap<String, String>,
+}
+
+impl Coded {
+    fn all(variables: &[Variable], options: &File) -> Vec<Self> {
+        variables.iter().enumerate().map(|(index, variable)| Coded::new(index, variable, options)).collect()
+    }
+
+    fn new(index: usize, variable: &Variable, options: &File) -> Self {
+        let asked = options.type_of(index, &variable.name).map(|ty| ty.data_type());
+        let labelled = variable.labelled && options.values != Some(Values::Codes);
+        let as_text = labelled && asked.as_ref().is_none_or(|ty| *ty == DataType::Utf8);
+        let known = || match &variable.kind {
+            _ if as_text => Some(DataType::Utf8),
+            Kind::Known(ty) => Some(ty.clone()),
+            Kind::Seen(_) => None,
+        };
+        let codes = variable.codes.iter().filter(|_| as_text);
+        let texts = codes.map(|(code, text)| (text_of(code), text.clone())).collect();
+        Coded { ty: asked.or_else(known), texts }
+    }
+
+    /// The cell with the text of its code, and null if it means null.
+    fn cell(&self, cell: Raw, nulls: &[String]) -> Raw {
+        if cell == Raw::Null || (self.texts.is_empty() && nulls.is_empty()) {
+            return cell;
+        }
+        let own = text_of(&cell);
+        let text = self.texts.get(&own);
+        match nulls.iter().any(|null| *null == own || text == Some(null)) {
+            true => Raw::Null,
+            false => text.map_or(cell, |text| Raw::Text(text.clone())),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    boolean: bool,
+    whole: bool,
+    fraction: bool,
+    date: bool,
+    instant: bool,
+    text: bool,
+}
+
+impl Seen {
+    fn add(&mut self, cell: &Raw) {
+        match cell {
+            Raw::Null => {}
+            Raw::Boolean(_) => self.boolean = true,
+            Raw::Integer(_) => self.whole = true,
+            Raw::Number(number) => *(if is_whole(*number) { &mut self.whole } else { &mut self.fraction }) = true,
+            Raw::Text(_) => self.text = true,
+            Raw::Date(_) => self.date = true,
+            Raw::Instant(_) => self.instant = true,
+        }
+    }
+
+    /// Whether cells of different types make the column one of text.
+    fn is_mixed(self) -> bool {
+        let kinds = [self.boolean, self.whole || self.fraction, self.date || self.instant, self.text];
+        kinds.into_iter().filter(|kind| *kind).count() > 1
+    }
+
+    /// `None` if all cells are null.
+    fn ty(self) -> Option<DataType> {
+        let (number, time) = (self.whole || self.fraction, self.date || self.instant);
+        Some(match (self.text, self.boolean, number, time) {
+            (false, false, false, false) => return None,
+            (false, true, false, false) => DataType::Boolean,
+            (false, false, true, false) if !self.fraction => DataType::Int64,
+            (false, false, true, false) => DataType::Float64,
+            (false, false, false, true) if !self.instant => DataType::Date32,
+            (false, false, false, true) => DataType::Timestamp(TimeUnit::Microsecond, None),
+            _ => DataType::Utf8,
+        })
+    }
+}
+
+fn is_whole(number: f64) -> bool {
+    number.fract() == 0.0 && number.abs() <= EXACT && !(number == 0.0 && number.is_sign_negative())
+}
+
+/// The cell as text: whole numbers without a point, dates as in ISO 8601.
+pub(crate) fn text_of(cell: &Raw) -> String {
+    match cell {
+        Raw::Null => String::new(),
+        Raw::Boolean(truth) => truth.to_string(),
+        Raw::Integer(number) => number.to_string(),
+        Raw::Number(number) if is_whole(*number) => format!("{number:.0}"),
+        Raw::Number(number) => format!("{number:?}"),
+        Raw::Text(text) => text.clone(),
+        Raw::Date(days) => match date(*days) {
+            Some(date) => date.to_string(),
+            None => format!("day {days}"),
+        },
+        Raw::Instant(micros) => match DateTime::from_timestamp_micros(*micros) {
+            Some(instant) => instant.format("%Y-%m-%dT%H:%M:%S%.f").to_string(),
+            None => format!("microsecond {micros}"),
+        },
+    }
+}
+
+fn date(days: i32) -> Option<NaiveDate> {
+    let distance = Days::new(days.unsigned_abs().into());
+    let start = NaiveDate::default();
+    if days < 0 { start.checked_sub_days(distance) } else { start.checked_add_days(distance) }
+}
+
+/// The code of a label; whole numbers are integers.
+fn code_cell(code: &Raw) -> Cell {
+    match code {
+        Raw::Integer(number) => Cell::Integer(*number),
+        Raw::Number(number) if is_whole(*number) => Cell::Integer(*number as i64),
+        Raw::Number(number) => Cell::Number(*number),
+        other => Cell::Text(text_of(other)),
+    }
+}
+
+/// The cell in a column of type `ty`; `None` if it does not fit.
+pub(crate) fn fit(cell: Raw, ty: &DataType) -> Option<Raw> {
+    Some(match (ty, cell) {
+        (_, Raw::Null) => Raw::Null,
+        (DataType::Utf8, cell @ Raw::Text(_)) => cell,
+        (DataType::Utf8, cell) => Raw::Text(text_of(&cell)),
+        (DataType::Int64, Raw::Number(number)) if is_whole(number) => Raw::Integer(number as i64),
+        (DataType::Int64, Raw::Text(text)) => Raw::Integer(text.trim_ascii().parse().ok()?),
+        (DataType::Float64, Raw::Integer(number)) => Raw::Number(number as f64),
+        (DataType::Float64, Raw::Text(text)) => {
+            Raw::Number(text.trim_ascii().parse().ok().filter(|number: &f64| number.is_finite())?)
+        }
+        (DataType::Boolean, cell) if !matches!(cell, Raw::Boolean(_)) => match text_of(&cell).trim_ascii() {
+            "1" => Raw::Boolean(true),
+            "0" => Raw::Boolean(false),
+            text => Raw::Boolean(text.to_ascii_lowercase().parse().ok()?),
+        },
+        (DataType::Timestamp(..), Raw::Date(days)) => Raw::Instant(i64::from(days) * DAY),
+        (DataType::Boolean, cell @ Raw::Boolean(_))
+        | (DataType::Int64, cell @ Raw::Integer(_))
+        | (DataType::Float64, cell @ Raw::Number(_))
+        | (DataType::Date32, cell @ Raw::Date(_))
+        | (DataType::Timestamp(..), cell @ Raw::Instant(_)) => cell,
+        _ => return None,
+    })
+}
+
+fn size(cell: &Raw) -> usize {
+    if let Raw::Text(text) = cell { text.len() } else { 0 }
+}
+
+pub(crate) fn refused(shown: &str, place: &str, field: &Field, cell: &Raw) -> SourceError {
+    let (name, text) = (field.name(), text_of(cell));
+    if text.len() > CELL_BYTES {
+        let message = format!("{place}: column `{name}` is above {} MiB", CELL_BYTES >> 20);
+        return SourceError::of_file(shown, message);
+    }
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    let wanted = match field.data_type() {
+        DataType::Int64 => "a whole number",
+        DataType::Float64 => "a number",
+        DataType::Boolean => "true or false",
+        _ => "a date: the file changed while it was read",
+    };
+    let help = format!("if it means null, add it to `null_values`; or give `{name}` the type \"string\"");
+    SourceError::new(format!("{shown}: {place}: column `{name}` is {short:?}, not {wanted}"))
+        .help(help)
+        .at(["types", name])
+}
+
+fn batch(schema: &SchemaRef, cells: &[Vec<Raw>], rows: usize, shown: &str) -> Result<Option<RecordBatch>, SourceError> {
+    if rows == 0 {
+        return Ok(None);
+    }
+    let arrays = schema.fields().iter().zip(cells).map(|(field, cells)| array(field.data_type(), cells)).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options);
+    batch.map(Some).map_err(|error| SourceError::new(format!("{shown}: {error}")))
+}
+
+pub(crate) fn array(ty: &DataType, cells: &[Raw]) -> ArrayRef {
+    macro_rules! array {
+        ($array:ty, $variant:ident) => {{
+            let value = |cell: &Raw| if let Raw::$variant(value) = cell { Some(value.clone()) } else { None };
+            Arc::new(cells.iter().map(value).collect::<$array>())
+        }};
+    }
+    match ty {
+        DataType::Int64 => array!(Int64Array, Integer),
+        DataType::Float64 => array!(Float64Array, Number),
+        DataType::Boolean => array!(BooleanArray, Boolean),
+        DataType::Date32 => array!(Date32Array, Date),
+        DataType::Timestamp(..) => array!(TimestampMicrosecondArray, Instant),
+        _ => array!(StringArray, Text),
+    }
+}
