@@ -175,7 +175,7 @@ impl<T: Open> Reader for TypedReader<T> {
 }
 
 /// The encoding of a file, unless the spec declares one.
-pub(crate) fn detected(options: &File, encoding: &Encoding) -> Vec<String> {
+pub(crate) fn detected(options: &File, encoding: &'static Encoding) -> Vec<String> {
     let found = || format!("encoding = {:?}", encoding.name().to_lowercase());
     options.encoding.is_none().then(found).into_iter().collect()
 }
