@@ -107,6 +107,8 @@ impl Binary {
 }
 
 pub(crate) fn damaged(shown: &str, what: &str, message: &str) -> SourceError {
+    // Some crates describe where they are in more lines.
+    let message = message.lines().next().unwrap_or_default();
     SourceError::of_file(shown, format_args!("the {what} is damaged: {message}")).help("write or copy the file again")
 }
 

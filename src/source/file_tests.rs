@@ -305,10 +305,10 @@ fn every_field_applies_to_some_format_and_names_those() {
         assert!((KIND.fields)().contains(field), "{field}");
     }
     let folder = folder(&[("a.parquet", "")]);
-    let error = rows(&folder, r#"{"path": "*.parquet", "null_values": ["NA"]}"#).unwrap_err();
-    assert_eq!(error.message, "a.parquet: `null_values` does not apply to Parquet");
-    assert_eq!(error.help.unwrap(), "remove it; it applies to CSV, TSV and JSON Lines");
-    assert_eq!(error.field, ["null_values"]);
+    let error = rows(&folder, r#"{"path": "*.parquet", "delimiter": ";"}"#).unwrap_err();
+    assert_eq!(error.message, "a.parquet: `delimiter` does not apply to Parquet");
+    assert_eq!(error.help.unwrap(), "remove it; it applies to CSV and TSV");
+    assert_eq!(error.field, ["delimiter"]);
 }
 
 #[test]

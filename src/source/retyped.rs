@@ -1,4 +1,4 @@
-//! Columns of formats with types of their own, such as Parquet, in the types and with the nulls that the spec declares.
+//! Typed files, such as Parquet, with the types and nulls that the spec declares.
 
 use std::sync::Arc;
 

@@ -203,6 +203,37 @@ fn excel_sheets_with_their_types() {
 }
 
 #[test]
+fn columns_rows_and_headers_are_chosen_in_every_format() {
+    let Some(python) = Python::or_skip("columns_rows_and_headers_are_chosen_in_every_format") else { return };
+    let script = r#"
+import pandas as pd, pyarrow.feather as feather, pyreadstat
+frame = pd.DataFrame({"id": [1, 2, 3], "q": [5.0, 6.0, 7.5], "t": ["a", "b", "c"]})
+frame.to_excel("a.xlsx", index=False)
+frame.to_stata("a.dta", write_index=False)
+frame.to_parquet("a.parquet")
+feather.write_feather(frame, "a.feather")
+pyreadstat.write_sav(frame, "a.sav")
+frame.head(1).to_excel("part1.xlsx", index=False)
+frame.tail(2).to_excel("part2.xlsx", index=False)
+wording = pd.DataFrame([["id", "q", "t"], ["The id", "A question", "A text"], [1, 5.0, "a"]])
+wording.to_excel("wording.xlsx", index=False, header=False)
+"#;
+    let fields = "columns = [{ from = \"q\", name = \"score\" }, 1]\nwhere = \"t != 'b'\"\ntypes = { score = \"string\" }\nkey = \"id\"";
+    for path in ["a.xlsx", "a.dta", "a.parquet", "a.feather", "a.sav"] {
+        let found = read(&python, script, path, fields);
+        let first = if ["a.parquet", "a.feather"].contains(&path) { "5.0" } else { "5" };
+        assert_eq!(found, [format!(r#"{{"score":"{first}","id":1}}"#), r#"{"score":"7.5","id":3}"#.to_owned()], "{path}");
+    }
+    // The column is whole in one file only.
+    let parts = read(&python, script, "part?.xlsx", "");
+    assert_eq!(parts, [r#"{"id":1,"q":5.0,"t":"a"}"#, r#"{"id":2,"q":6.0,"t":"b"}"#, r#"{"id":3,"q":7.5,"t":"c"}"#]);
+    let skipped = read(&python, script, "wording.xlsx", "header_rows = 2\nnames = [\"a\", \"b\", \"c\"]");
+    assert_eq!(skipped, [r#"{"a":1,"b":5,"c":"a"}"#]);
+    let none = read(&python, script, "wording.xlsx", "header_rows = 0\nlimit = 1");
+    assert_eq!(none, [r#"{"column_1":"id","column_2":"q","column_3":"t"}"#]);
+}
+
+#[test]
 fn sheets_and_cells_at_fault_are_named() {
     let Some(python) = Python::or_skip("sheets_and_cells_at_fault_are_named") else { return };
     let broken = |fields: &str, script: &str| {
