@@ -177,8 +177,11 @@ impl FileFormat {
     }
 }
 
-pub(crate) const KIND: Kind<Box<dyn Source>> =
-    Kind::read_by::<File>("file", "Rows of CSV, JSON, Parquet, Arrow, Excel, OpenDocument, Stata or SPSS files.", decode);
+pub(crate) const KIND: Kind<Box<dyn Source>> = Kind::read_by::<File>(
+    "file",
+    "Rows of CSV, JSON, Parquet, Arrow, Excel, OpenDocument, Stata or SPSS files.",
+    decode,
+);
 
 fn decode(node: &Node, path: &document::Path, problems: &mut Problems) -> Option<Box<dyn Source>> {
     let file: File = document::decode(node, path, problems)?;
@@ -366,7 +369,9 @@ fn unknown_format(shown: &str, path: &Path) -> SourceError {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     let names = FORMATS.iter().filter_map(|info| serde_json::to_string(&info.format).ok());
     SourceError::of_file(shown, "the extension does not name a known format").help(match extension.as_str() {
-        "gz" | "zst" | "zstd" => "name the format before it, such as posts.jsonl.gz; other formats are not compressed".to_owned(),
+        "gz" | "zst" | "zstd" => {
+            "name the format before it, such as posts.jsonl.gz; other formats are not compressed".to_owned()
+        }
         "bz2" | "xz" | "zip" | "7z" => "decompress it first".to_owned(),
         "xls" | "xlsb" => "save it as .xlsx".to_owned(),
         "por" | "sas7bdat" | "xpt" => "save it as .sav, .dta or .csv".to_owned(),

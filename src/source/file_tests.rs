@@ -103,7 +103,10 @@ fn the_format_is_said_or_told_from_the_name() {
     assert_eq!(error.message, "b.txt: the extension does not name a known format");
     assert!(error.help.unwrap().starts_with(r#"for a row per document, set type = "documents""#));
     let formats = unknown_format("a.x", Path::new("a.x")).help.unwrap();
-    assert!(formats.starts_with(r#"set `format` to one of "csv", "tsv", "jsonl", "json", "parquet", "arrow""#), "{formats}");
+    assert!(
+        formats.starts_with(r#"set `format` to one of "csv", "tsv", "jsonl", "json", "parquet", "arrow""#),
+        "{formats}"
+    );
     for (path, format) in [
         ("a.CSV.gz", Some(FileFormat::Csv)),
         ("a.json.zst", Some(FileFormat::Json)),

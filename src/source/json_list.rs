@@ -20,8 +20,14 @@ enum At {
     /// Before the list.
     Start,
     /// Before a value; the list can end here only if it is empty.
-    Value { first: bool },
-    Inside { depth: u32, string: bool, escaped: bool },
+    Value {
+        first: bool,
+    },
+    Inside {
+        depth: u32,
+        string: bool,
+        escaped: bool,
+    },
     /// After a value.
     Between,
     End,

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn types_and_nulls_of_the_spec_apply_to_parquet() {
-        let batch = read(r#"{"path": "a.parquet", "null_values": ["-9", "NA"], "types": {"id": "string", "t": "integer"}}"#);
+        let batch =
+            read(r#"{"path": "a.parquet", "null_values": ["-9", "NA"], "types": {"id": "string", "t": "integer"}}"#);
         let batch = batch.unwrap();
         assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("1"), None]);
         assert_eq!(batch.column(1).data_type(), &DataType::Float64);

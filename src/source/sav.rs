@@ -15,7 +15,7 @@ use self::dictionary::{SavVariable, text};
 use super::batches::SourceError;
 use super::reader::DataFile;
 use super::settings::{File, MissingCodes};
-use super::typed::{detected, Kind, Open, Opened, Raw, TypedRow, Variable};
+use super::typed::{Kind, Open, Opened, Raw, TypedRow, Variable, detected};
 
 /// Seconds from 1582-10-14, when the calendar of SPSS begins, to 1970.
 const EPOCH: f64 = 12_219_379_200.0;

@@ -91,13 +91,8 @@ impl Open for Sheet {
             Ok(Err(error)) => return Err(error),
             _ => return Err(archive::damaged(&shown)),
         };
-        let variable = |name| Variable {
-            name,
-            kind: Kind::Seen(DataType::Utf8),
-            label: None,
-            codes: Vec::new(),
-            labelled: false,
-        };
+        let variable =
+            |name| Variable { name, kind: Kind::Seen(DataType::Utf8), label: None, codes: Vec::new(), labelled: false };
         let rows = Received { receiver, block: Vec::new().into_iter(), shown, ended: false };
         Ok(Opened { variables: names.into_iter().map(variable).collect(), rows: Box::new(rows), detected })
     }
@@ -193,9 +188,7 @@ impl Table {
         }
         match (&self.places, filled.is_empty()) {
             (_, true) => Ok(true),
-            (None, false) if self.header_rows == 0 => {
-                Ok(self.header(&filled, sheet)? && self.add(row.number, filled)?)
-            }
+            (None, false) if self.header_rows == 0 => Ok(self.header(&filled, sheet)? && self.add(row.number, filled)?),
             (None, false) => self.header(&filled, sheet),
             (Some(_), false) if self.skip > 0 => {
                 self.skip -= 1;

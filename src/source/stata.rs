@@ -33,7 +33,7 @@ use super::binary::{Binary, damaged};
 use super::reader::DataFile;
 use super::settings::{File, MissingCodes};
 use super::text::encoding;
-use super::typed::{detected, Kind, Open, Opened, Raw, TypedRow, Variable};
+use super::typed::{Kind, Open, Opened, Raw, TypedRow, Variable, detected};
 
 const WHAT: &str = "Stata file";
 /// The days from 1960, when the calendar of Stata begins, to 1970.

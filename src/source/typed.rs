@@ -99,7 +99,8 @@ impl<T: Open> Reader for TypedReader<T> {
                 let message = format!("has more than {MOST_COLUMNS} columns");
                 return Err(SourceError::of_file(&file.shown, message));
             }
-            let (known, seen) = first.get_or_insert_with(|| (variables.clone(), vec![Seen::default(); variables.len()]));
+            let (known, seen) =
+                first.get_or_insert_with(|| (variables.clone(), vec![Seen::default(); variables.len()]));
             if !known.iter().map(|variable| variable.name.as_str()).eq(names.iter().copied()) {
                 let message = format!("{} and {} have different columns", files[0].shown, file.shown);
                 let help = "all files of a glob must have the same columns in the same order";

@@ -95,7 +95,8 @@ fn spss_codes_and_values_declared_missing_are_in_reach() {
     ];
     assert_eq!(labels, wanted);
     // A type asks for the codes of one column.
-    let typed = columns(read(&python, SAV, "plain.sav", "types = { q1 = \"integer\" }\nnull_values = [\"f\", \"100\"]"));
+    let typed =
+        columns(read(&python, SAV, "plain.sav", "types = { q1 = \"integer\" }\nnull_values = [\"f\", \"100\"]"));
     assert_eq!(typed, ["1 \"male\" null", "2 null null", "null \"male\" null", "null null 250"]);
 }
 
@@ -124,9 +125,13 @@ fn stata_files_of_every_release_that_pandas_writes() {
         let long = if version == 114 { "x".repeat(200) } else { "y".repeat(3000) };
         let town = if version == 117 { "Zurich" } else { "Zürich" };
         let wanted = [
-            format!(r#"{{"id":1,"vote":"yes","single":0.1,"whole":1,"text":"{town}","stamp":"2020-01-31T12:30:05","size":"low"}}"#),
+            format!(
+                r#"{{"id":1,"vote":"yes","single":0.1,"whole":1,"text":"{town}","stamp":"2020-01-31T12:30:05","size":"low"}}"#
+            ),
             r#"{"id":2,"vote":"no","single":2.5,"whole":2,"text":null,"stamp":null,"size":"high"}"#.to_owned(),
-            format!(r#"{{"id":3,"vote":"7","single":null,"whole":null,"text":"{long}","stamp":"1959-12-31T00:00:00","size":null}}"#),
+            format!(
+                r#"{{"id":3,"vote":"7","single":null,"whole":null,"text":"{long}","stamp":"1959-12-31T00:00:00","size":null}}"#
+            ),
         ];
         assert_eq!(read(&python, DTA, &format!("v{version}.dta"), ""), wanted, "{version}");
     }
@@ -222,7 +227,11 @@ wording.to_excel("wording.xlsx", index=False, header=False)
     for path in ["a.xlsx", "a.dta", "a.parquet", "a.feather", "a.sav"] {
         let found = read(&python, script, path, fields);
         let first = if ["a.parquet", "a.feather"].contains(&path) { "5.0" } else { "5" };
-        assert_eq!(found, [format!(r#"{{"score":"{first}","id":1}}"#), r#"{"score":"7.5","id":3}"#.to_owned()], "{path}");
+        assert_eq!(
+            found,
+            [format!(r#"{{"score":"{first}","id":1}}"#), r#"{"score":"7.5","id":3}"#.to_owned()],
+            "{path}"
+        );
     }
     // The column is whole in one file only.
     let parts = read(&python, script, "part?.xlsx", "");
@@ -245,7 +254,8 @@ fn sheets_and_cells_at_fault_are_named() {
         .says("a.xlsx: has no sheet `data`")
         .says("did you mean `Data`? its sheets are `Old`, `Data` and `Second sheet`");
     broken("sheet = \"Second sheet\"\nrange = \"B3\"", XLSX).says("cell D9 has a value, but its column has no name");
-    broken("types = { name = \"integer\" }", XLSX).says("row 2 of the sheet: column `name` is \"Zürich\\n& <b>\", not a whole");
+    broken("types = { name = \"integer\" }", XLSX)
+        .says("row 2 of the sheet: column `name` is \"Zürich\\n& <b>\", not a whole");
     broken("range = \"3:1\"", XLSX).says("`3:1` is not a range of a sheet");
     broken("encoding = \"utf-8\"", XLSX).says("`encoding` does not apply to Excel");
     let error = "import openpyxl\nb = openpyxl.Workbook()\nb.active.append(['a', 'b'])\nb.active.append([1, '#REF!'])\nb.save('a.xlsx')";

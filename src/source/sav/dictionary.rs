@@ -264,7 +264,8 @@ impl Extensions {
             13 => self.names = pairs(&file.bytes(length)?).map(|(name, long)| (name.to_vec(), long.to_vec())).collect(),
             14 => {
                 let widths = file.bytes(length)?;
-                let width = |text: &[u8]| str::from_utf8(text.strip_suffix(&[0]).unwrap_or(text)).ok()?.trim().parse().ok();
+                let width =
+                    |text: &[u8]| str::from_utf8(text.strip_suffix(&[0]).unwrap_or(text)).ok()?.trim().parse().ok();
                 self.widths = pairs(&widths).filter_map(|(name, text)| Some((name.to_vec(), width(text)?))).collect();
             }
             16 if length >= 16 => {

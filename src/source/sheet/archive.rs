@@ -41,9 +41,8 @@ pub(super) fn open(file: &DataFile) -> Result<Archive, SourceError> {
         }
         _ => return Err(SourceError::of_file(shown, "is not an .xlsx or .ods file").help("set `format`")),
     }
-    let mut archive = ZipArchive::new(opened).map_err(|error| {
-        broken(shown, &format!("{error} (an interrupted download or copy?)"))
-    })?;
+    let mut archive = ZipArchive::new(opened)
+        .map_err(|error| broken(shown, &format!("{error} (an interrupted download or copy?)")))?;
     for index in 0..archive.len() {
         let mut part = archive.by_index(index).map_err(|error| broken(shown, &error.to_string()))?;
         let name = part.name().map_err(|error| broken(shown, &error.to_string()))?.into_owned();

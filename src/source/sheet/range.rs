@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_not_ranges() {
-        for text in ["", ":", "A1:", ":B2", "A0", "B3:A1", "A5:A2", "XFE1", "A1048577", "A1:B2:C3", "A-1", "Ä1", "1A"] {
+        for text in ["", ":", "A1:", ":B2", "A0", "B3:A1", "A5:A2", "XFE1", "A1048577", "A1:B2:C3", "A-1", "Ä1", "1A"]
+        {
             let error = Range::parse(text).unwrap_err();
             assert_eq!(error.message, format!("`{text}` is not a range of a sheet"));
             assert_eq!(error.field, ["range"]);

@@ -23,8 +23,7 @@ pub(super) fn rows(
     let opened = std::fs::File::open(&file.path).map_err(|e| unreadable(shown, &e))?;
     let mut book: Xlsx<_> = Xlsx::new(std::io::BufReader::new(opened)).map_err(wrong)?;
     let sheets = book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet);
-    let sheets: Vec<_> =
-        sheets.map(|sheet| (sheet.name.clone(), sheet.visible == SheetVisible::Visible)).collect();
+    let sheets: Vec<_> = sheets.map(|sheet| (sheet.name.clone(), sheet.visible == SheetVisible::Visible)).collect();
     let chosen = choose(&sheets, sheet, shown)?;
     on_sheet(&sheets[chosen].0);
     let mut reader = book.worksheet_cells_reader(&sheets[chosen].0).map_err(wrong)?;
