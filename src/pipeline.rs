@@ -1,5 +1,6 @@
 //! A pipeline without a terminal: loads, plans and runs a spec. The crate's root shows an example.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::models::{Access, ConnectError, Models, asked_models};
 use crate::plan::{Plan, Selection};
 use crate::preview::{Request, preview};
 use crate::provider::Env;
+use crate::report::columns::{self, StageColumns};
 use crate::report::diagnostics;
 use crate::report::plan::PlanReport;
 use crate::report::summary::RunSummary;
@@ -208,7 +210,22 @@ impl Ready {
             Some((output.replaced.clone()?, plan.spec.outputs.get(name.as_str())?.file.clone()))
         });
         let replaced = replaced.collect();
-        let summary = RunSummary { manifest: outcome.manifest, elapsed: created.elapsed(), calls, replaced };
+        let columns = match outcome.stopped {
+            None => columns(&plan, &folder).await,
+            Some(_) => BTreeMap::new(),
+        };
+        let elapsed = created.elapsed();
+        let summary = RunSummary { manifest: outcome.manifest, elapsed, calls, columns, replaced };
         Ok(Report { summary, plan, folder, stopped: outcome.stopped, lock })
     }
+}
+
+/// What the answer columns of the stages contain. A stage whose table can't be read is left out.
+async fn columns(plan: &Arc<Plan>, folder: &RunDir) -> BTreeMap<String, StageColumns> {
+    let (plan, folder) = (plan.clone(), folder.clone());
+    let read = move || {
+        let stages = plan.stages().map(|id| (plan.spec.stage(id).name.to_string(), columns::read(&plan, &folder, id)));
+        stages.filter_map(|(name, columns)| Some((name, columns?))).collect()
+    };
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }

@@ -47,7 +47,7 @@ use crate::spec::schema::schema;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// When to use colours; `auto` also honours NO_COLOR.
+    /// When to use colours; `auto` also honours NO_COLOR, CLICOLOR and CLICOLOR_FORCE.
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     color: terminal::When,
 }

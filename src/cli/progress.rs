@@ -1,15 +1,21 @@
-//! Progress on standard error: a bar per stage on a terminal, else a line every few seconds.
+//! Progress on standard error: a line per stage that is redrawn on a terminal, else lines now and then, or events.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::time::Instant;
 
 use super::Terminal;
+use super::terminal::Notes;
+use crate::report::progress::{event, line, log_line};
 use crate::report::text::printable;
-use crate::report::wait::{Announcer, line};
+use crate::report::wait::{self, Announcer};
 use crate::run::Progress;
 use crate::run::progress::{Snapshot, StageProgress};
+use crate::run::wait::{Wait, WaitKind};
 
 const REDRAW: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,46 +26,48 @@ const NOTES: usize = 4;
 
 /// Shows progress until the future is dropped. `preparing` returns the reason why the first answer is late.
 pub(crate) async fn show(progress: Arc<Progress>, preparing: impl Fn() -> Option<String>, terminal: Terminal) {
-    if terminal.live { bars(&progress, preparing).await } else { lines(&progress, preparing, &terminal).await }
+    match terminal.notes {
+        Notes::None => {}
+        Notes::Json => events(&progress, &terminal).await,
+        Notes::Text if terminal.live => bars(&progress, preparing, &terminal).await,
+        Notes::Text => lines(&progress, preparing, &terminal).await,
+    }
 }
 
-async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>) {
+async fn bars(progress: &Progress, preparing: impl Fn() -> Option<String>, terminal: &Terminal) {
     let all = MultiProgress::new();
-    let style = style("{prefix:>12} {bar:20} {pos}/{len} {msg}, {eta} left");
-    let stages: Vec<(&StageProgress, ProgressBar)> = progress
-        .stages()
-        .map(|stage| {
-            let bar = all.add(ProgressBar::new(stage.rows()).with_style(style.clone()));
-            bar.set_prefix(stage.name.clone());
-            (stage, bar)
-        })
-        .collect();
+    let bar = || ProgressBar::new_spinner().with_style(style("{wide_msg}"));
+    let stages: Vec<(&StageProgress, ProgressBar)> = progress.stages().map(|stage| (stage, all.add(bar()))).collect();
     let _clear = Clear(&all);
-    let started = Instant::now();
     let mut notes: Vec<ProgressBar> = Vec::new();
     loop {
         let (waits, now) = progress.waits().shown();
-        let texts = preparing().into_iter().chain(waits.iter().map(|wait| line(wait, now)));
+        let texts = preparing().into_iter().chain(waits.iter().map(|wait| wait::line(wait, now)));
         let texts: Vec<String> = texts.take(NOTES).collect();
         for bar in notes.drain(texts.len().min(notes.len())..) {
             bar.finish_and_clear();
             all.remove(&bar);
         }
         while notes.len() < texts.len() {
-            notes.push(all.add(ProgressBar::new_spinner().with_style(self::style("{spinner} {wide_msg}"))));
+            notes.push(all.add(ProgressBar::new_spinner().with_style(style("{spinner} {wide_msg}"))));
         }
         for (bar, text) in notes.iter().zip(&texts) {
             bar.set_message(printable(text).into_owned());
             bar.tick();
         }
         for (stage, bar) in &stages {
-            let now = stage.snapshot();
-            bar.set_message(counters(&now, started.elapsed()));
-            bar.set_length(stage.rows());
-            bar.set_position(now.done);
+            // A line of the whole width would wrap on some terminals.
+            let text = line(&stage.name, &stage.snapshot(), terminal.width().saturating_sub(1));
+            bar.set_message(coloured(&text, terminal.color));
         }
         tokio::time::sleep(REDRAW).await;
     }
+}
+
+/// The number of failed rows in red.
+fn coloured(line: &str, has_color: bool) -> String {
+    let failed = line.split(", ").find(|part| part.ends_with(" failed")).filter(|_| has_color);
+    failed.map_or_else(|| line.to_owned(), |part| line.replacen(part, &format!("\x1b[31m{part}\x1b[0m"), 1))
 }
 
 pub(crate) fn style(template: &str) -> ProgressStyle {
@@ -75,7 +83,7 @@ impl Drop for Clear<'_> {
 }
 
 async fn lines(progress: &Progress, preparing: impl Fn() -> Option<String>, terminal: &Terminal) {
-    let (started, mut announcer) = (Instant::now(), Announcer::default());
+    let mut announcer = Announcer::default();
     for second in 1_u64.. {
         tokio::time::sleep(SECOND).await;
         let (waits, now) = progress.waits().shown();
@@ -89,15 +97,63 @@ async fn lines(progress: &Progress, preparing: impl Fn() -> Option<String>, term
         }
         for stage in progress.stages() {
             let now = stage.snapshot();
-            if now.done < stage.rows() {
-                let counters = counters(&now, started.elapsed());
-                terminal.note(&format!("{}: {} of {} rows {counters}", stage.name, now.done, stage.rows()));
+            if !now.is_done {
+                terminal.note(&log_line(&stage.name, &now));
             }
         }
     }
 }
 
-fn counters(now: &Snapshot, elapsed: Duration) -> String {
-    let rate = now.completion_tokens as f64 / elapsed.as_secs_f64().max(0.001);
-    format!("({} failed, {} from ledger), {} in flight, {rate:.0} tok/s", now.failed, now.known, now.in_flight)
+/// Writes an event when something has changed, at most one of each kind a second.
+async fn events(progress: &Progress, terminal: &Terminal) {
+    let mut told = Told::default();
+    loop {
+        tokio::time::sleep(SECOND).await;
+        told.tell(progress, terminal);
+    }
+}
+
+/// What the last events said.
+#[derive(Default)]
+pub(crate) struct Told {
+    stages: BTreeMap<String, (Snapshot, BTreeMap<&'static str, u64>)>,
+    waits: BTreeMap<(String, WaitKind), Instant>,
+}
+
+impl Told {
+    /// Writes the events since the last time.
+    pub(crate) fn tell(&mut self, progress: &Progress, terminal: &Terminal) {
+        for stage in progress.stages() {
+            let (now, failures) = (stage.snapshot(), stage.failures());
+            let (last, last_failures) = self.stages.entry(stage.name.clone()).or_default();
+            if (Snapshot { sending: last.sending, ..now }) != *last {
+                terminal.event(event(&stage.name, &now));
+            }
+            if now.parts > last.parts {
+                terminal.event(json!({ "event": "part", "stage": stage.name, "committed": now.parts }));
+            }
+            for (kind, count) in &failures {
+                if last_failures.get(kind) != Some(count) {
+                    let failed = json!({ "event": "failures", "stage": stage.name, "kind": kind, "calls": count });
+                    terminal.event(failed);
+                }
+            }
+            (*last, *last_failures) = (now, failures);
+        }
+        let (waits, now) = progress.waits().shown();
+        self.tell_waits(&waits, now, terminal);
+    }
+
+    fn tell_waits(&mut self, waits: &[Wait], now: Instant, terminal: &Terminal) {
+        for wait in waits {
+            if self.waits.insert((wait.on.clone(), wait.kind), wait.since).is_none() {
+                terminal.event(wait::event(wait, now));
+            }
+        }
+        let ended = |(on, kind): &(String, WaitKind)| !waits.iter().any(|wait| wait.on == *on && wait.kind == *kind);
+        for ((on, kind), since) in self.waits.extract_if(.., |key, _| ended(key)) {
+            let seconds = now.saturating_duration_since(since).as_secs();
+            terminal.event(json!({ "event": "wait_end", "on": on, "kind": wait::word(kind), "seconds": seconds }));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chrono::Local;
+use serde_json::json;
 
 use super::diff::Diff;
 use super::error::advice;
@@ -12,6 +13,7 @@ use super::plan::{PlanFormat, show};
 use super::recorded::{add_recorded, replay_of_clone};
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
+use super::terminal::Notes;
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
 use crate::inventory::check_files;
 use crate::lock::{Drift, LockChange, LockFailure, LockMode};
@@ -24,7 +26,7 @@ use crate::report::drift;
 use crate::report::money::{limit_reached, question};
 use crate::report::preview::first_rows;
 use crate::report::stop::{alike, alike_help, alike_message, limited_until};
-use crate::report::summary::{announcements, missing_calls};
+use crate::report::summary::{announcements, missing_calls, start_event};
 use crate::report::text::{count, number};
 use crate::report::wait::line;
 use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
@@ -69,9 +71,28 @@ pub(crate) struct Run {
     /// Do not ask before calls that cost more than `confirm_above` of the budget.
     #[arg(short, long)]
     yes: bool,
+    /// Write nothing but errors to standard error.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Show the whole summary, also of a run that sent nothing.
+    #[arg(short, long)]
+    verbose: bool,
+    /// Format of standard error: text, or one event per line as JSON.
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", conflicts_with_all = ["quiet", "verbose"])]
+    log: LogFormat,
     /// Rewrite the lock, even if a model build differs from it.
     #[arg(long, conflicts_with_all = ["locked", "limit", "select"])]
     update_lock: bool,
+}
+
+/// The format of standard error during a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text for people, with progress.
+    #[default]
+    Text,
+    /// One JSON object per line: start, calls, part, failures, wait, wait_end, note, error, end.
+    Json,
 }
 
 impl Run {
@@ -91,6 +112,22 @@ impl Run {
     }
 
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let notes = match self.log {
+            LogFormat::Json => Notes::Json,
+            LogFormat::Text if self.quiet => Notes::None,
+            LogFormat::Text => Notes::Text,
+        };
+        let terminal = Terminal { notes, ..*terminal };
+        let ended = self.start(&terminal);
+        if notes != Notes::Json {
+            return ended;
+        }
+        let exit = ended.unwrap_or_else(|failure| failure.show(&terminal));
+        terminal.event(json!({ "event": "end", "exit": exit as u8 }));
+        Ok(exit)
+    }
+
+    fn start(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let selection = Selection { stages: self.select.clone(), limit: self.limit };
         if self.dry_run {
             let json = self.format == OutputFormat::Json;
@@ -194,7 +231,8 @@ impl Run {
     }
 
     fn show(&self, report: &Report, waits: &[String], terminal: &Terminal) -> Result<Exit, Failure> {
-        terminal.note(report.to_string().trim_end());
+        let is_quiet = report.summary.is_quiet() && !self.verbose;
+        terminal.note(report.summary.text(self.verbose).trim_end());
         if self.format == OutputFormat::Json {
             write_json(&report.summary, terminal);
         }
@@ -204,12 +242,16 @@ impl Run {
             }
             return Err(self.stopped(reason, &report.plan.spec.budget));
         }
-        let rows = first_rows(&report.plan, &report.folder, terminal.width());
-        rows.iter().for_each(|rows| terminal.note(rows));
+        if !is_quiet {
+            let rows = first_rows(&report.plan, &report.folder, terminal.width());
+            rows.iter().for_each(|rows| terminal.note(rows));
+        }
         if report.has_failed_rows() {
             terminal.note(&format!("to retry the failed rows: {}", self.retry()));
         }
-        match report.lock.as_ref().map_err(|failure| self.not_locked(failure, report, terminal))? {
+        let files = || report.summary.files().iter().for_each(|file| terminal.note(file));
+        let lock = report.lock.as_ref().inspect_err(|_| files());
+        match lock.map_err(|failure| self.not_locked(failure, report, terminal))? {
             LockChange::Unchanged => {}
             LockChange::Reported(path, changed) => {
                 let lines = drift::lines(changed, "  ");
@@ -231,6 +273,7 @@ impl Run {
                 terminal.note(&format!("updated {}:\n{}", path.display(), drift::grouped(drift, "  ").trim_end()));
             }
         }
+        files();
         Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })
     }
 
@@ -343,7 +386,10 @@ async fn watched(ready: Ready, terminal: &Terminal) -> Result<(Report, Vec<Strin
     let signals = tokio::spawn(signals::listen(stop.clone(), *terminal));
     let mut shown = None;
     let report = ready.run(&env, stop, |Started { plan, progress, preparing }| {
-        announcements(&plan).iter().for_each(|line| terminal.note(line));
+        match terminal.notes {
+            Notes::Json => terminal.event(start_event(&plan)),
+            _ => announcements(&plan).iter().for_each(|line| terminal.note(line)),
+        }
         shown = Some((progress.clone(), tokio::spawn(progress::show(progress, preparing, *terminal))));
     });
     let report = report.await;
@@ -352,6 +398,9 @@ async fn watched(ready: Ready, terminal: &Terminal) -> Result<(Report, Vec<Strin
     if let Some((progress, shown)) = shown {
         shown.abort();
         let _ = shown.await;
+        if terminal.notes == Notes::Json {
+            progress::Told::default().tell(&progress, terminal);
+        }
         let (last, at) = progress.waits().shown();
         waits = last.iter().map(|wait| line(wait, at)).collect();
     }

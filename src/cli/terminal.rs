@@ -5,6 +5,7 @@
 use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use crate::report::text::{printable, printable_json};
 
@@ -22,23 +23,47 @@ pub(crate) enum When {
     Never,
 }
 
+/// How much is written to standard error, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Notes {
+    #[default]
+    Text,
+    /// Only errors.
+    None,
+    /// An event a line, as JSON.
+    Json,
+}
+
+/// Whether colours are used without `--color`, by the conventions of <https://no-color.org> and
+/// <https://bixense.com/clicolors>. NO_COLOR wins.
+fn has_color(is_terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let value = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let forced = |name: &str| value(name).is_some_and(|value| value != "0");
+    if value("NO_COLOR").is_some() {
+        return false;
+    }
+    let is_forced = forced("CLICOLOR_FORCE") || forced("FORCE_COLOR");
+    is_forced || is_terminal && value("CLICOLOR").is_none_or(|value| value != "0")
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terminal {
     pub(crate) color: bool,
+    /// Which notes are written to standard error.
+    pub(crate) notes: Notes,
     /// Whether standard error is a terminal that can redraw lines.
     pub(crate) live: bool,
 }
 
 impl Terminal {
     pub(crate) fn new(color: When) -> Self {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
         let live = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         let color = match color {
             When::Always => true,
             When::Never => false,
-            When::Auto => !set("NO_COLOR") && (live || set("FORCE_COLOR")),
+            When::Auto => has_color(live, |name| std::env::var(name).ok()),
         };
-        Terminal { color, live }
+        Terminal { color, live, notes: Notes::Text }
     }
 
     /// Whether a person can answer a question.
@@ -78,7 +103,17 @@ impl Terminal {
     }
 
     pub(crate) fn note(&self, text: &str) {
-        self.marked(&printable(text));
+        match self.notes {
+            Notes::Text => self.marked(&printable(text)),
+            Notes::None => {}
+            Notes::Json => self.event(json!({ "event": "note", "text": text.trim() })),
+        }
+    }
+
+    /// Writes an event with its time as a line of JSON to standard error.
+    pub(crate) fn event(&self, mut event: Value) {
+        event["at"] = json!(chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+        self.marked(&printable_json(&event.to_string()));
     }
 
     /// Prints a line that may contain colour codes to standard error; the caller has cleaned its text.
@@ -87,10 +122,40 @@ impl Terminal {
     }
 
     pub(crate) fn error(&self, message: &str, help: Option<&str>) {
+        if self.notes == Notes::Json {
+            return self.event(json!({ "event": "error", "message": message, "help": help }));
+        }
         let (red, bold, off) = if self.color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
         self.marked(&format!("{red}error{off}{bold}:{off} {}", printable(message)));
         if let Some(help) = help {
             self.marked(&format!("{bold}help:{off} {}", printable(help)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_follow_the_conventions() {
+        let color = |is_terminal, set: &[(&str, &str)]| {
+            let find = |name: &str| set.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
+            has_color(is_terminal, find)
+        };
+        for (set, on_terminal, in_pipe) in [
+            (&[][..], true, false),
+            (&[("NO_COLOR", "1")], false, false),
+            (&[("NO_COLOR", "")], true, false),
+            (&[("CLICOLOR", "0")], false, false),
+            (&[("CLICOLOR", "1")], true, false),
+            (&[("CLICOLOR_FORCE", "1")], true, true),
+            (&[("CLICOLOR_FORCE", "0")], true, false),
+            (&[("FORCE_COLOR", "1")], true, true),
+            (&[("CLICOLOR", "0"), ("CLICOLOR_FORCE", "1")], true, true),
+            (&[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], false, false),
+        ] {
+            assert_eq!((color(true, set), color(false, set)), (on_terminal, in_pipe), "{set:?}");
         }
     }
 }

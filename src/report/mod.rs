@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 mod changes;
+pub(crate) mod columns;
 pub(crate) mod diagnostics;
 pub(crate) mod diff;
 pub(crate) mod drift;
@@ -16,6 +17,7 @@ pub(crate) mod money;
 pub(crate) mod plan;
 pub(crate) mod population;
 pub(crate) mod preview;
+pub(crate) mod progress;
 pub(crate) mod runs;
 pub(crate) mod settings;
 pub(crate) mod status;

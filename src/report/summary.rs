@@ -10,12 +10,13 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::changes;
-use super::text::{count, duration, number};
+use super::columns::StageColumns;
+use super::text::{count, duration, figure, number, percent, rate, usd};
 use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
-use crate::stats::wilson;
-use crate::store::{Audit, ErrorKind, Manifest, RefusalTotals, RowCounts, Share, StageTotals, State};
+use crate::stats::wilson_of_share;
+use crate::store::{Audit, ErrorKind, Manifest, OutputFacts, RefusalTotals, RowCounts, Share, StageTotals, State};
 
 /// The most characters of a message.
 const MESSAGE: usize = 160;
@@ -38,6 +39,19 @@ pub(crate) fn announcements(plan: &Plan) -> Vec<String> {
     plan.stages().map(announcement).collect()
 }
 
+/// The beginning of a run, for programs.
+pub(crate) fn start_event(plan: &Plan) -> Value {
+    let stages = plan.stages().map(|id| {
+        let stage = plan.spec.stage(id);
+        json!({
+            "name": stage.name, "models": stage.model_names, "rows": plan.rows(stage.input),
+            "most_calls": plan.calls(id),
+        })
+    });
+    let stages: Vec<Value> = stages.collect();
+    json!({ "event": "start", "pipeline": plan.spec.name, "run": plan.run_name(), "stages": stages })
+}
+
 pub(crate) fn missing_calls(total: u64, first: &[MissingCall]) -> String {
     let line = |call: &MissingCall| format!("  row {}, stage {}, model {}\n", call.row, call.stage, call.model);
     let mut out: String = first.iter().map(line).collect();
@@ -51,6 +65,8 @@ pub(crate) struct RunSummary {
     pub(crate) manifest: Manifest,
     pub(crate) elapsed: Duration,
     pub(crate) calls: String,
+    /// What the answer columns of the stages contain, by stage, if the run finished.
+    pub(crate) columns: BTreeMap<String, StageColumns>,
     /// The tables that this run replaced by different ones: the earlier file and the output.
     pub(crate) replaced: Vec<(PathBuf, PathBuf)>,
 }
@@ -61,38 +77,90 @@ impl RunSummary {
         let done: u64 = self.manifest.stages.values().map(done).sum();
         done as f64 / self.elapsed.as_secs_f64().max(0.001)
     }
-}
 
-impl Display for RunSummary {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    /// Whether a finished run sent nothing and has nothing else to report.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let is_quiet = |totals: &StageTotals| {
+            totals.calls + totals.attempts + totals.counts.failed + totals.cut == 0 && totals.changes.is_empty()
+        };
+        let manifest = &self.manifest;
+        manifest.state == State::Done && manifest.replay.is_none() && manifest.stages.values().all(is_quiet)
+    }
+
+    /// The number of answers about each row of a stage by the same model.
+    fn replicates(&self, stage: &str) -> f64 {
+        self.manifest.tables.get(stage).map_or(1, |shape| shape.replicates.max(1)) as f64
+    }
+
+    fn time(&self) -> String {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds < 60.0 { format!("{} s", figure(seconds)) } else { duration(self.elapsed) }
+    }
+
+    /// The files to open, a line for each output.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let file = |output: &OutputFacts| {
+            let (rows, columns) = (count(output.rows, "row"), count(output.columns as u64, "column"));
+            format!("wrote {}: {rows}, {columns}", output.path)
+        };
+        self.manifest.outputs.values().map(file).collect()
+    }
+
+    /// Everything but the files. A run that sent nothing has one line unless `is_whole`.
+    pub(crate) fn text(&self, is_whole: bool) -> String {
+        let mut out = String::new();
+        // Writing to a text does not fail.
+        let _ = if self.is_quiet() && !is_whole { self.write_reused(&mut out) } else { self.write_stages(&mut out) };
+        out
+    }
+
+    fn write_reused(&self, out: &mut String) -> fmt::Result {
+        let stages = || self.manifest.stages.values();
+        let (known, kept): (u64, u64) = (stages().map(|t| t.from_ledger).sum(), stages().map(|t| t.kept).sum());
+        let mut parts = vec!["0 calls sent".to_owned()];
+        parts.extend((known > 0).then(|| format!("{} from the ledger", number(known))));
+        parts.extend((kept > 0).then(|| format!("{} kept from before", count(kept, "row"))));
+        let every = if known + kept > 0 { "every answer is reused: " } else { "" };
+        writeln!(out, "{every}{} ({})", parts.join(", "), self.time())?;
+        self.write_notes(out)
+    }
+
+    fn write_notes(&self, out: &mut String) -> fmt::Result {
+        for (name, model) in self.manifest.models.iter().filter(|_| self.manifest.state == State::Done) {
+            if let Some(unchecked) = &model.unchecked {
+                writeln!(out, "model `{name}`: {unchecked}")?;
+            }
+        }
+        for (before, now) in &self.replaced {
+            writeln!(out, "to see what changed: fanfold diff {} {}", before.display(), now.display())?;
+        }
+        Ok(())
+    }
+
+    fn write_stages(&self, f: &mut String) -> fmt::Result {
         let manifest = &self.manifest;
         let width = manifest.stages.keys().map(String::len).max().unwrap_or(0);
         let known = if manifest.replay.is_some() { RECORDED } else { "from the ledger" };
         for (name, totals) in &manifest.stages {
             write_rows(f, &format!("{name:width$}"), totals)?;
-            write_stage(f, width, totals, known)?;
+            self.write_stage(f, (name, width), totals, known)?;
         }
-        for (name, model) in manifest.models.iter().filter(|_| manifest.state == State::Done) {
-            if let Some(unchecked) = &model.unchecked {
-                writeln!(f, "model `{name}`: {unchecked}")?;
-            }
-        }
-        for output in manifest.outputs.values() {
-            let rows = count(output.rows, "row");
-            let columns = count(output.columns as u64, "column");
-            writeln!(f, "wrote {}: {rows}, {columns}", output.path)?;
-        }
-        for (before, now) in &self.replaced {
-            writeln!(f, "to see what changed: fanfold diff {} {}", before.display(), now.display())?;
-        }
+        self.write_notes(f)?;
         manifest.refusals.iter().try_for_each(|(model, totals)| writeln!(f, "{model}: {}", refusals(totals)))?;
-        let rate = self.rows_per_second();
-        let rate = match rate {
+        let rate = match self.rows_per_second() {
             0.0 => String::new(),
-            rate if rate < 100.0 => format!(", {rate:.1} rows/s"),
-            rate => format!(", {} rows/s", number(rate.round() as u64)),
+            per_second => format!(", {}", rate(per_second, "row")),
         };
-        writeln!(f, "calls table: {}\n{:.1} s{rate}", self.calls, self.elapsed.as_secs_f64())
+        let costs: Vec<f64> = manifest.stages.values().filter_map(|totals| totals.usd).collect();
+        let cost = if costs.len() > 1 { format!(", {} in all", usd(costs.iter().sum())) } else { String::new() };
+        writeln!(f, "calls table: {}\n{}{rate}{cost}", self.calls, self.time())
+    }
+}
+
+impl Display for RunSummary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(false))?;
+        self.files().iter().try_for_each(|file| writeln!(f, "{file}"))
     }
 }
 
@@ -101,8 +169,13 @@ impl Serialize for RunSummary {
         let manifest = &self.manifest;
         let stages = manifest.stages.iter().map(|(name, totals)| {
             let mut stage = json!(totals);
-            let shares = totals.shares.iter().map(|(column, share)| (column.clone(), share_json(share)));
+            let shares = totals.shares.iter();
+            let shares = shares.map(|(column, share)| (column.clone(), share_json(share, self.replicates(name))));
             stage["shares"] = Value::Object(shares.collect());
+            if let Some(columns) = self.columns.get(name) {
+                stage["columns"] = json!(columns.columns_json());
+                stage["agreement"] = json!(columns.agreement_json());
+            }
             (name.clone(), stage)
         });
         let unchecked = manifest.models.iter().filter_map(|(name, model)| Some((name, model.unchecked.as_ref()?)));
@@ -117,17 +190,22 @@ impl Serialize for RunSummary {
     }
 }
 
-fn share_json(share: &Share) -> Value {
+fn share_json(share: &Share, replicates: f64) -> Value {
     let of = share.of();
     let labels = share.labels.iter().map(|(label, given)| {
-        let (low, high) = wilson(*given, of);
+        let (low, high) = interval(*given, of, replicates);
         let share = (of > 0).then(|| *given as f64 / of as f64);
         (label.clone(), json!({ "count": given, "share": share, "low": low, "high": high }))
     });
     json!({ "of": of, "null": share.null, "labels": labels.collect::<Map<String, Value>>() })
 }
 
-fn write_rows(f: &mut Formatter<'_>, name: &str, totals: &StageTotals) -> fmt::Result {
+/// The interval of a share of answers. Replicates of a row are not independent, so rows are counted, not answers.
+fn interval(given: u64, of: u64, replicates: f64) -> (f64, f64) {
+    wilson_of_share(given as f64 / (of as f64).max(1.0), of as f64 / replicates)
+}
+
+fn write_rows(f: &mut String, name: &str, totals: &StageTotals) -> fmt::Result {
     let StageTotals { rows, counts: RowCounts { answered, failed, skipped }, .. } = totals;
     let open = rows - totals.counts.total().min(*rows);
     let rest = if open > 0 { format!(" + {} not reached", number(open)) } else { String::new() };
@@ -135,56 +213,77 @@ fn write_rows(f: &mut Formatter<'_>, name: &str, totals: &StageTotals) -> fmt::R
     writeln!(f, "{name}  {} = {answered} answered + {failed} failed + {skipped} skipped{rest}", count(*rows, "row"))
 }
 
-/// The lines of a stage after the line about its rows; `known` names the origin of calls that were not sent.
-fn write_stage(f: &mut Formatter<'_>, width: usize, totals: &StageTotals, known: &str) -> fmt::Result {
-    let mut parts = vec![format!("{} sent", count(totals.calls, "call"))];
-    if totals.from_ledger > 0 {
-        parts.push(format!("{} {known}", number(totals.from_ledger)));
-    }
-    if totals.kept > 0 {
-        parts.push(format!("{} kept from before", count(totals.kept, "row")));
-    }
-    if totals.needed > totals.calls {
-        parts.push(format!("{} in all", count(totals.needed, "call")));
-    }
-    if totals.attempts > totals.calls {
-        let retries = totals.attempts - totals.calls;
-        parts.push(format!("{} {}", number(retries), if retries == 1 { "retry" } else { "retries" }));
-    }
-    let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
-    let money = totals.usd.map_or(String::new(), |usd| format!(", {usd:.*} usd", if usd < 1.0 { 4 } else { 2 }));
-    writeln!(f, "{:width$}  {}; {tokens}{money}", "", parts.join(", "))?;
-    if totals.calls > 0 {
-        f.write_str(&changes::lines(&totals.changes, width + 2))?;
-    }
-    f.write_str(&packing(totals, width))?;
-    if totals.cut > 0 {
-        let what = if known == RECORDED { "used; a run without `--replay` asks again" } else { "asked again" };
-        writeln!(f, "{:width$}  {} {known} whose prompt the server had cut ({what})", "", count(totals.cut, "answer"))?;
-    }
-    let longest = totals.shares.keys().map(|name| name.chars().count()).max().unwrap_or(0);
-    for (column, share) in &totals.shares {
-        for (i, line) in labels(share).into_iter().enumerate() {
-            let column = if i == 0 { column } else { "" };
-            writeln!(f, "{:width$}  {column:longest$}  {line}", "")?;
+impl RunSummary {
+    /// The lines of a stage after the line about its rows; `known` names the origin of calls that were not sent.
+    fn write_stage(
+        &self,
+        f: &mut String,
+        (name, width): (&str, usize),
+        totals: &StageTotals,
+        known: &str,
+    ) -> fmt::Result {
+        let mut parts = vec![format!("{} sent", count(totals.calls, "call"))];
+        if totals.from_ledger > 0 {
+            parts.push(format!("{} {known}", number(totals.from_ledger)));
         }
+        if totals.kept > 0 {
+            parts.push(format!("{} kept from before", count(totals.kept, "row")));
+        }
+        if totals.needed > totals.calls {
+            parts.push(format!("{} in all", count(totals.needed, "call")));
+        }
+        if totals.attempts > totals.calls {
+            let retries = totals.attempts - totals.calls;
+            parts.push(format!("{} {}", number(retries), if retries == 1 { "retry" } else { "retries" }));
+        }
+        let tokens = format!("{} tokens in, {} out", number(totals.prompt_tokens), number(totals.completion_tokens));
+        let money = totals.usd.map_or(String::new(), |cost| format!(", {}", usd(cost)));
+        writeln!(f, "{:width$}  {}; {tokens}{money}", "", parts.join(", "))?;
+        if totals.calls > 0 {
+            f.push_str(&changes::lines(&totals.changes, width + 2));
+        }
+        f.push_str(&packing(totals, width));
+        if totals.cut > 0 {
+            let what = if known == RECORDED { "used; a run without `--replay` asks again" } else { "asked again" };
+            writeln!(
+                f,
+                "{:width$}  {} {known} whose prompt the server had cut ({what})",
+                "",
+                count(totals.cut, "answer")
+            )?;
+        }
+        let columns = self.columns.get(name);
+        let replicates = self.replicates(name);
+        let mut lines: Vec<(&str, Vec<String>)> =
+            totals.shares.iter().map(|(column, share)| (column.as_str(), labels(share, replicates))).collect();
+        lines.extend(columns.iter().flat_map(|columns| columns.lines()).map(|(column, line)| (column, vec![line])));
+        let longest = lines.iter().map(|(column, _)| column.chars().count()).max().unwrap_or(0);
+        for (column, lines) in lines {
+            for (i, line) in lines.into_iter().enumerate() {
+                let column = if i == 0 { column } else { "" };
+                writeln!(f, "{:width$}  {column:longest$}  {line}", "")?;
+            }
+        }
+        for line in columns.iter().flat_map(|columns| columns.agreement()) {
+            writeln!(f, "{:width$}  {line}", "")?;
+        }
+        for (kind, error) in &totals.errors {
+            failures(kind, error).iter().try_for_each(|line| writeln!(f, "{:width$}  {line}", ""))?;
+        }
+        Ok(())
     }
-    for (kind, error) in &totals.errors {
-        failures(kind, error).iter().try_for_each(|line| writeln!(f, "{:width$}  {line}", ""))?;
-    }
-    Ok(())
 }
 
 /// One line per label and one for null. Booleans only get a line for true.
-fn labels(share: &Share) -> Vec<String> {
+fn labels(share: &Share, replicates: f64) -> Vec<String> {
     let of = share.of();
     let interval = |given: u64| {
         if of == 0 {
             return String::new();
         }
-        let (low, high) = wilson(given, of);
-        let share = 100.0 * given as f64 / of as f64;
-        format!(" ({share:.1} %, 95 % interval {:.1} to {:.1} %)", 100.0 * low, 100.0 * high)
+        let (low, high) = interval(given, of, replicates);
+        let share = percent(given as f64 / of as f64);
+        format!(" ({share}, 95 % sampling interval {} to {})", figure(100.0 * low), percent(high))
     };
     let mut labels: Vec<(&str, u64)> = share.labels.iter().map(|(label, given)| (label.as_str(), *given)).collect();
     if labels.iter().map(|(label, _)| *label).eq(["true", "false"]) {
@@ -364,7 +463,13 @@ mod tests {
     }
 
     fn report(manifest: Manifest) -> RunSummary {
-        RunSummary { manifest, elapsed: Duration::from_secs(2), calls: "calls".to_owned(), replaced: Vec::new() }
+        RunSummary {
+            manifest,
+            elapsed: Duration::from_secs(2),
+            calls: "calls".to_owned(),
+            columns: BTreeMap::new(),
+            replaced: Vec::new(),
+        }
     }
 
     #[test]
@@ -372,22 +477,22 @@ mod tests {
         let expected = "\
 tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
       2,400 calls sent, 62 from the ledger, 20 rows kept from before, 2,502 calls in all, 10 retries; 1,000,000 tokens in, \
-999 out, 0.1506 usd
+999 out, 0.151 USD
       small: 3 of 39 answers changed (7.7 %, 95 % interval 2.7 to 20.3 %): 2 different, 1 newly answered
       2 answers from the ledger whose prompt the server had cut (asked again)
-      tone    positive  1,200/1,228 (97.7 %, 95 % interval 96.7 to 98.4 %)
-              neutral       0/1,228 (0.0 %, 95 % interval 0.0 to 0.3 %)
-              negative     28/1,228 (2.3 %, 95 % interval 1.6 to 3.3 %)
-      topic   war       10/12 (83.3 %, 95 % interval 55.2 to 95.3 %)
-              trade      2/12 (16.7 %, 95 % interval 4.7 to 44.8 %)
+      tone    positive  1,200/1,228 (97.7 %, 95 % sampling interval 96.7 to 98.4 %)
+              neutral       0/1,228 (0 %, 95 % sampling interval 0 to 0.312 %)
+              negative     28/1,228 (2.28 %, 95 % sampling interval 1.58 to 3.28 %)
+      topic   war       10/12 (83.3 %, 95 % sampling interval 55.2 to 95.3 %)
+              trade      2/12 (16.7 %, 95 % sampling interval 4.7 to 44.8 %)
               null   1,216
-      refund  5/38 (13.2 %, 95 % interval 5.8 to 27.3 %)
+      refund  5/38 (13.2 %, 95 % sampling interval 5.75 to 27.3 %)
       glad    0/0, 2 null
       2 calls failed as malformed, rows id-7, id-9: the reply has no JSON object
       1 call failed as refused, row id-7: no
       9 calls failed as timeout, rows a, b, c, d, e, …: after 600 s
 calls table: calls
-2.0 s, 607 rows/s
+2 s, 607 rows/s
 ";
         assert_eq!(report(manifest()).to_string(), expected);
     }
@@ -412,10 +517,36 @@ calls table: calls
         assert_eq!(stage["errors"]["refused"], json!({ "count": 1, "rows": ["id-7"], "message": "no" }));
         let refund = &stage["shares"]["refund"];
         assert_eq!((&refund["of"], &refund["null"]), (&json!(38), &json!(0)));
-        let (low, high) = wilson(5, 38);
+        let (low, high) = crate::stats::wilson(5, 38);
         let expected = json!({ "count": 5, "share": 5.0 / 38.0, "low": low, "high": high });
         assert_eq!(refund["labels"]["true"], expected);
         // A share needs rows.
         assert_eq!(stage["shares"]["glad"]["labels"]["true"]["share"], Value::Null);
+    }
+
+    #[test]
+    fn replicated_answers_count_as_rows_in_an_interval() {
+        let (low, high) = interval(30, 60, 3.0);
+        assert_eq!((low, high), crate::stats::wilson(10, 20));
+        let text = labels(&share([("yes", 30), ("no", 30)], 0), 3.0);
+        assert_eq!(text[0], "yes  30/60 (50 %, 95 % sampling interval 29.9 to 70.1 %)");
+    }
+
+    #[test]
+    fn a_run_that_sent_nothing_has_two_lines() {
+        let mut manifest = manifest();
+        manifest.state = State::Done;
+        let totals = StageTotals { rows: 12, kept: 12, needed: 24, ..StageTotals::default() };
+        manifest.stages = [("tone".to_owned(), totals)].into_iter().collect();
+        let output = OutputFacts { path: "out/tone.csv".into(), rows: 12, columns: 7, ..OutputFacts::default() };
+        manifest.outputs.insert("tone".into(), output);
+        let text = "every answer is reused: 0 calls sent, 12 rows kept from before (2 s)\n\
+                    wrote out/tone.csv: 12 rows, 7 columns\n";
+        assert_eq!(report(manifest.clone()).to_string(), text);
+        manifest.stages["tone"].counts.failed = 1;
+        assert!(!report(manifest.clone()).is_quiet(), "failures are shown");
+        manifest.stages["tone"].counts.failed = 0;
+        manifest.replay = Some("calls.parquet".to_owned());
+        assert!(!report(manifest).is_quiet(), "a replay shows what is recorded");
     }
 }

@@ -54,6 +54,15 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{} %", figure(100.0 * share))
 }
 
+/// How fast something goes: `607 rows/s`, or `12.5 s/row` below one a second.
+pub(crate) fn rate(per_second: f64, noun: &str) -> String {
+    match per_second {
+        rate if rate <= 0.0 || !rate.is_finite() => format!("0 {noun}s/s"),
+        rate if rate < 1.0 => format!("{} s/{noun}", figure(1.0 / rate)),
+        rate => format!("{} {noun}s/s", figure(rate)),
+    }
+}
+
 /// An estimated time: seconds below two minutes, then whole minutes, then tens of minutes, then hours.
 pub(crate) fn about(seconds: f64) -> String {
     let step = [(120.0, 1.0), (7200.0, 60.0), (86_400.0, 600.0)].iter().find(|(below, _)| seconds < *below);
@@ -152,6 +161,14 @@ mod tests {
             assert_eq!(figure(n), text, "{n}");
         }
         assert_eq!((usd(0.0001), percent(0.97722), percent(0.0)), ("0.0001 USD".into(), "97.7 %".into(), "0 %".into()));
+    }
+
+    #[test]
+    fn a_slow_rate_is_a_time() {
+        let cases = [(607.2, "607 rows/s"), (1.0, "1 rows/s"), (0.08, "12.5 s/row"), (0.0, "0 rows/s")];
+        for (per_second, text) in cases {
+            assert_eq!(rate(per_second, "row"), text);
+        }
     }
 
     #[test]

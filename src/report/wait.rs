@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::text::duration;
@@ -32,6 +33,30 @@ pub(crate) fn line(wait: &Wait, now: Instant) -> String {
         WaitKind::FirstAnswer => format!("{on}: waiting for the first answer for {age}{words}"),
         WaitKind::Concurrency => format!("{on}: all calls that may be in flight are; none has ended for {age}"),
     }
+}
+
+/// The word for a wait of this kind in events.
+pub(crate) fn word(kind: WaitKind) -> &'static str {
+    match kind {
+        WaitKind::Outage => "outage",
+        WaitKind::RateLimit => "rate_limit",
+        WaitKind::Disk => "disk",
+        WaitKind::Budget => "budget",
+        WaitKind::OtherModel => "other_model",
+        WaitKind::Loading => "loading",
+        WaitKind::Stall => "stall",
+        WaitKind::FirstAnswer => "first_answer",
+        WaitKind::Concurrency => "concurrency",
+    }
+}
+
+/// The beginning of a wait, for programs.
+pub(crate) fn event(wait: &Wait, now: Instant) -> Value {
+    let until = wait.until.map(|until| until.saturating_duration_since(now).as_secs());
+    json!({
+        "event": "wait", "on": wait.on, "kind": word(wait.kind), "because": wait.because,
+        "seconds": now.saturating_duration_since(wait.since).as_secs(), "seconds_left": until,
+    })
 }
 
 /// Decides which lines a log gets: one when a long wait begins, then fewer and fewer, and one when it ends.

@@ -128,6 +128,7 @@ async fn commit(job: Arc<Job>, part: Open) -> Result<(), RunError> {
     let committed = blocking(move || writer.commit(facts)).await?;
     let models = job.stage().models.iter().flat_map(|model| job.calls.target(*model).with_fallback());
     job.calls.builds().committed(job.stage().name.as_str(), number, models);
+    job.progress().part_committed();
     job.output.commit(number, committed);
     Ok(())
 }

@@ -30,6 +30,10 @@ impl Failures {
         self.0.entry(class).or_default().add(row, place, message);
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.0.values().map(|alike| alike.count).sum()
+    }
+
     pub(crate) fn entry(&self) -> ErrorKind {
         let mut messages: Vec<(i64, ErrorMessage)> = self.0.values().filter_map(Alike::entry).collect();
         messages.sort_by_key(|(first, message)| (std::cmp::Reverse(message.count), *first));
@@ -37,7 +41,7 @@ impl Failures {
         first.sort_by_key(|(number, (place, ..))| (**number, *place));
         first.dedup_by_key(|(number, _)| *number);
         ErrorKind {
-            count: self.0.values().map(|alike| alike.count).sum(),
+            count: self.count(),
             rows: first.iter().take(NAMED).map(|(_, (_, row, _))| row.clone()).collect(),
             message: first.first().map(|(_, (.., message))| message.clone()).unwrap_or_default(),
             messages: if messages.len() > 1 { messages.into_iter().map(|(_, m)| m).collect() } else { Vec::new() },

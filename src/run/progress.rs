@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -25,7 +26,10 @@ pub(crate) struct Progress {
 pub(crate) struct StageProgress {
     pub(crate) name: String,
     is_priced: bool,
+    /// The most calls about a row.
+    calls_per_row: f64,
     in_flight: AtomicU64,
+    parts: AtomicU64,
     counters: Mutex<Counters>,
 }
 
@@ -37,17 +41,31 @@ struct Counters {
     kept_calls: u64,
     /// The cost in billionths of a US dollar, an integer so that the sum does not depend on the order.
     spent: u64,
+    /// When the first call was sent.
+    first_sent: Option<Instant>,
     errors: BTreeMap<&'static str, Failures>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
-    pub(crate) done: u64,
-    pub(crate) failed: u64,
-    /// Calls answered by the ledger, plus rows kept from an earlier run.
+    /// Finished calls: sent, answered by the ledger, or of parts kept from an earlier run.
+    pub(crate) calls: u64,
+    /// The most calls that the stage needs; 0 while its rows are not known.
+    pub(crate) most_calls: u64,
+    pub(crate) sent: u64,
+    /// Finished calls that were not sent.
     pub(crate) known: u64,
+    /// Rows with a failed call.
+    pub(crate) failed: u64,
     pub(crate) in_flight: u64,
+    pub(crate) parts: u64,
+    pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
+    /// US dollars; `None` without a price.
+    pub(crate) usd: Option<f64>,
+    /// The time since the first call was sent.
+    pub(crate) sending: Duration,
+    pub(crate) is_done: bool,
 }
 
 pub(crate) struct Flight<'a>(&'a StageProgress);
@@ -65,7 +83,10 @@ impl Progress {
             let progress = StageProgress {
                 name: stage.name.to_string(),
                 is_priced: is_priced(plan, stage),
+                calls_per_row: (stage.width() as u64 * stage.stage.info.most_prompts) as f64
+                    / stage.rows_per_prompt as f64,
                 in_flight: AtomicU64::new(0),
+                parts: AtomicU64::new(0),
                 counters: Mutex::default(),
             };
             progress.expect(plan.rows(stage.input).unwrap_or_default());
@@ -114,19 +135,43 @@ impl StageProgress {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let totals = &self.counters.lock().totals;
+        let counters = self.counters.lock();
+        let totals = &counters.totals;
+        let calls = totals.calls + totals.from_ledger + counters.kept_calls;
+        let is_done = totals.rows > 0 && totals.counts.total() >= totals.rows;
+        let asked = totals.rows.saturating_sub(totals.counts.skipped);
+        let most = (asked as f64 * self.calls_per_row).ceil() as u64;
         Snapshot {
-            done: totals.counts.total(),
+            calls,
+            most_calls: if is_done { calls } else { most.max(calls) },
+            sent: totals.calls,
+            known: totals.from_ledger + counters.kept_calls,
             failed: totals.counts.failed,
-            known: totals.from_ledger + totals.kept,
             in_flight: self.in_flight.load(Relaxed),
+            parts: self.parts.load(Relaxed),
+            prompt_tokens: totals.prompt_tokens,
             completion_tokens: totals.completion_tokens,
+            usd: self.is_priced.then(|| counters.spent as f64 / NANO),
+            sending: counters.first_sent.map(|first| first.elapsed()).unwrap_or_default(),
+            is_done,
         }
+    }
+
+    /// The number of failed calls of each kind.
+    pub(crate) fn failures(&self) -> BTreeMap<&'static str, u64> {
+        self.counters.lock().errors.iter().map(|(kind, failures)| (*kind, failures.count())).collect()
+    }
+
+    pub(crate) fn part_committed(&self) {
+        self.parts.fetch_add(1, Relaxed);
     }
 
     /// Counts a new attempt as in flight until the returned value is dropped.
     pub(crate) fn flight(&self) -> Flight<'_> {
-        self.counters.lock().totals.attempts += 1;
+        let mut counters = self.counters.lock();
+        counters.totals.attempts += 1;
+        counters.first_sent.get_or_insert_with(Instant::now);
+        drop(counters);
         self.in_flight.fetch_add(1, Relaxed);
         Flight(self)
     }
@@ -196,6 +241,7 @@ impl StageProgress {
         counters.totals.kept += facts.counts.total();
         counters.kept_calls += facts.calls;
         drop(counters);
+        self.part_committed();
         self.shares(&facts.shares);
         self.audit(facts.audit.as_ref());
         self.changes(&facts.changes);

@@ -6,10 +6,14 @@ const Z: f64 = 1.959_963_984_540_054;
 /// The 95 % Wilson score interval of a share of `yes` in `of` (Wilson 1927, <https://doi.org/10.2307/2276774>): its
 /// ends, from 0 to 1. The interval is 0 to 1 if `of` is 0.
 pub(crate) fn wilson(yes: u64, of: u64) -> (f64, f64) {
-    if of == 0 {
+    wilson_of_share(if of == 0 { 0.0 } else { yes as f64 / of as f64 }, of as f64)
+}
+
+/// The same for a share `p` of `n` items; `n` need not be whole.
+pub(crate) fn wilson_of_share(p: f64, n: f64) -> (f64, f64) {
+    if n == 0.0 {
         return (0.0, 1.0);
     }
-    let (n, p) = (of as f64, yes as f64 / of as f64);
     let middle = p + Z * Z / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + Z * Z / n;

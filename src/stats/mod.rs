@@ -7,8 +7,8 @@ mod interval;
 mod mcnemar;
 mod quantile;
 
-pub(crate) use agreement::kappa;
+pub(crate) use agreement::{alpha, kappa};
 pub(crate) use bootstrap::bootstrap;
-pub(crate) use interval::wilson;
+pub(crate) use interval::{wilson, wilson_of_share};
 pub(crate) use mcnemar::mcnemar;
 pub(crate) use quantile::nearest_rank;

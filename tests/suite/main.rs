@@ -56,6 +56,7 @@ mod pack_kinds;
 mod pipelines;
 mod population;
 mod prob;
+mod progress;
 mod readme;
 mod real;
 mod real_ollama;

@@ -366,7 +366,7 @@ path = "out/labels.parquet"
         .run(&RUN)
         .exits(0)
         .says("18 calls sent, 20 from the ledger")
-        .says("trade  0/38 (0.0 %, 95 % interval 0.0 to 9.2 %)");
+        .says("trade  0/38 (0 %, 95 % sampling interval 0 to 9.18 %)");
     let table = project.table("out/labels.parquet");
     assert_eq!(table.bools("war").into_iter().filter(|war| *war == Some(true)).count(), yes);
     assert!(ran.stderr.contains(&format!("war    {yes}/38 (")), "{}", ran.stderr);

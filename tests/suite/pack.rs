@@ -405,7 +405,7 @@ fn an_audit_shows_what_packs_change_and_save_and_changes_nothing() {
     }
     // The numbers stay with the parts, and all of it is in the ledger and in a replay file.
     let asked = server.requests();
-    audited.run(&RUN).exits(0).says("label: 40 of 400 differ");
+    audited.run(&["run", "pipeline.toml", "-v"]).exits(0).says("label: 40 of 400 differ");
     audited.run(&EXPORT).exits(0);
     fs::remove_dir_all(audited.path(".fanfold")).expect("the project has been run");
     audited.run(&["run", "pipeline.toml", "--replay", "calls.parquet"]).exits(0).says("label: 40 of 400 differ");

@@ -27,10 +27,11 @@ fn lasting(text: &str) -> Vec<String> {
         .map(|line| match (line.split_once(".fanfold/runs/quickstart-"), line.split_once(" tokens in, ")) {
             (Some((before, after)), _) => format!("{before}..{}", &after[12..]),
             (None, Some((before, _))) => format!("{before} tokens in, .. out"),
-            _ if line.ends_with(" rows/s") => "time".to_owned(),
-            _ if line.contains(" %, 95 % interval ") => {
+            _ if line.ends_with(" rows/s") || line.ends_with(" s/row") => "time".to_owned(),
+            _ if line.contains(" %, 95 % sampling interval ") => {
                 line.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim_end().to_owned()
             }
+            _ if line.ends_with(" (40 texts)") => line.split_whitespace().next().unwrap_or_default().to_owned(),
             // The preview has the same rows and columns, but their width depends on the cells.
             _ if line.starts_with("id ") => line.split_whitespace().collect::<Vec<_>>().join(" "),
             _ if line.starts_with("p0") => line[..3].to_owned(),
@@ -59,7 +60,7 @@ fn the_output_is_what_is_printed() {
     let shown = block("<!-- output of: fanfold run", "text");
     let ran = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);
     // A slow machine also prints lines about the progress.
-    let progress = |line: &String| line.contains(" of 40 rows") || line.contains("loading the model");
+    let progress = |line: &String| line.contains("/40 calls") || line.contains("loading the model");
     let printed: Vec<String> = lasting(&ran.stderr).into_iter().filter(|line| !progress(line)).collect();
     assert_eq!(lasting(&shown), printed);
     let again = project.run(&["run", "pipelines/quickstart.toml"]).exits(0);

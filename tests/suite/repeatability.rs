@@ -89,7 +89,7 @@ fn the_table_has_the_share_of_equal_answers_with_its_interval() {
     assert!(bodies.values().all(|two| two.len() == 2 && two[0] == two[1]), "{bodies:?}");
     project.run(&RUN).exits(0);
     std::fs::remove_dir_all(project.path(".fanfold/runs")).expect("there are runs");
-    project.run(&RUN).exits(0).says("0 calls sent, 20 from the ledger");
+    project.run(&["run", "pipeline.toml", "-v"]).exits(0).says("0 calls sent, 20 from the ledger");
     assert_eq!(server.requests(), 40);
     assert_eq!(project.table(OUT).ints("equal"), [Some(16), Some(19)]);
     project.run(&["verify", "pipeline.toml"]).exits(0);
@@ -134,7 +134,7 @@ fn a_larger_sample_contains_the_smaller_one() {
     lines[1..].reverse();
     let text: Vec<String> = lines.iter().map(|row| format!("{},{},\"{}\"", row[0], row[1], row[2])).collect();
     project.write("data.csv", text.join("\n"));
-    project.run(&RUN).exits(0).says("0 calls sent, 25 from the ledger");
+    project.run(&["run", "pipeline.toml", "-v"]).exits(0).says("0 calls sent, 25 from the ledger");
     // Another seed draws other rows. (It also makes other calls.)
     project.write("pipeline.toml", repeated(10, &stage).replace("seed = 42", "seed = 43"));
     let before = server.requests();

@@ -100,16 +100,23 @@ fn labels_are_counted_for_each_model_alike_in_one_run_and_in_many() {
     let ran = whole.run(&RUN).exits(0);
     for line in [
         "24 calls sent; ",
-        "tone_a  glad   7/11 (63.6 %, 95 % interval 35.4 to 84.8 %)",
-        "        sad    4/11 (36.4 %, 95 % interval 15.2 to 64.6 %)",
-        "        angry  0/11 (0.0 %, 95 % interval 0.0 to 25.9 %)",
+        "tone_a  glad   7/11 (63.6 %, 95 % sampling interval 35.4 to 84.8 %)",
+        "        sad    4/11 (36.4 %, 95 % sampling interval 15.2 to 64.6 %)",
+        "        angry  0/11 (0 %, 95 % sampling interval 0 to 25.9 %)",
         "        null   1\n",
         "war_a   2/12 (16.7 %",
-        "tone_b  glad   12/12 (100.0 %",
+        "tone_b  glad   12/12 (100 %",
         "war_b   2/12",
     ] {
         assert!(ran.stderr.contains(line), "{line}\n{}", ran.stderr);
     }
+    // Text `n` of model one: null, then `sad` four times; model two says `glad`.
+    let ran = ran.says("why_a   7 characters, median 7 (12 texts)");
+    let ran = ran.says("tone: a and b agree on 63.6 % of 11 rows, Cohen's kappa 0.00");
+    let ran = ran.says("war: a and b agree on 100 % of 12 rows, Cohen's kappa 1.00");
+    let between = &stage(&ran)["agreement"]["war"]["models"];
+    assert_eq!((&between["equal"], &between["coefficient"]), (&json!(12), &json!("Cohen's kappa")));
+    assert_eq!(stage(&ran)["columns"]["why_b"]["characters"]["median"], json!(7.0));
     let shares = &stage(&ran)["shares"];
     assert_eq!(counts(&shares["tone_a"]), json!({ "labels": { "glad": 7, "sad": 4, "angry": 0 }, "null": 1 }));
     // Free text is not a label.
@@ -127,10 +134,10 @@ fn labels_are_counted_for_each_model_alike_in_one_run_and_in_many() {
     assert_eq!(stage(&ended)["shares"], *shares);
     assert_eq!(stage(&ended)["needed"], json!(24));
     // First every row is kept, then every answer comes from the ledger.
-    let again = whole.run(&RUN).exits(0).says("0 calls sent, 12 rows kept from before, 24 calls in all; ");
+    let again = whole.run(&RUN).exits(0).says("every answer is reused: 0 calls sent, 12 rows kept from before (");
     assert_eq!((&stage(&again)["shares"], &stage(&again)["usd"]), (shares, &json!(0.0)));
     whole.write("pipeline.toml", spec("", "fanout = true\nlayout = \"long\""));
-    let long = whole.run(&RUN).exits(0).says("0 calls sent, 24 from the ledger, 24 calls in all; ");
+    let long = whole.run(&RUN).exits(0).says("every answer is reused: 0 calls sent, 24 from the ledger (");
     let long = &stage(&long)["shares"];
     for (name, wide) in [("tone (a)", "tone_a"), ("war (a)", "war_a"), ("tone (b)", "tone_b"), ("war (b)", "war_b")] {
         assert_eq!(long[name], shares[wide], "{name}");
@@ -147,7 +154,10 @@ fn failures_name_the_first_rows_and_retries_and_costs_are_shown() {
     assert_eq!(stage["errors"]["malformed"]["rows"], json!(["k01", "k02", "k04", "k05", "k07"]));
     let mut told = stage.clone();
     let mut manifest = in_manifest(&project);
-    // Only the intervals are not in the manifest.
+    // Only the intervals and what is read from the tables are not in the manifest.
+    for only in ["columns", "agreement"] {
+        told.as_object_mut().expect("a stage").remove(only).expect("what is read from the tables");
+    }
     (told["shares"], manifest["shares"]) = (Value::Null, Value::Null);
     assert_eq!(told, manifest);
     // The cells of a failed row are not answers, not even null.
@@ -159,7 +169,9 @@ fn failures_name_the_first_rows_and_retries_and_costs_are_shown() {
         stage["prompt_tokens"].as_u64().expect("tokens") + stage["completion_tokens"].as_u64().expect("tokens");
     let usd = tokens as f64 / 100.0;
     assert!((stage["usd"].as_f64().expect("dollars") - usd).abs() < 1e-9);
-    ran.says(&format!(" out, {usd:.2} usd"));
+    let usd = stage["usd"].as_f64().expect("dollars");
+    assert!(usd > 1.0);
+    ran.says(" out, ").says(" USD\n");
 }
 
 #[test]
@@ -189,7 +201,7 @@ input = "talk"
 path = "out/talk.parquet"
 "#;
     let project = Project::new().spec(spec).csv("people.csv", &[["id"], ["p1"], ["p2"], ["p3"]]);
-    let ran = project.run(&RUN).exits(0).says("home  town     3/3 (100.0 %").says("glad  1  2/3 (66.7 %");
+    let ran = project.run(&RUN).exits(0).says("home  town     3/3 (100 %").says("glad  1  2/3 (66.7 %");
     let talk: Value = serde_json::from_str(&ran.stdout).expect("standard output is JSON");
     let shares = &talk["stages"]["talk"]["shares"];
     assert_eq!(counts(&shares["home"]), json!({ "labels": { "town": 3, "country": 0 }, "null": 0 }));
@@ -224,4 +236,19 @@ fn failures_of_one_kind_are_shown_by_message() {
     project.run(&["ledger", "export", "pipeline.toml", "-o", "calls.parquet"]).exits(0);
     let again = project.run(&["run", "pipeline.toml", "--replay", "calls.parquet"]).exits(0);
     again.says("to retry the failed rows: fanfold run pipeline.toml --replay calls.parquet --replay-mode prefer\n");
+}
+
+#[test]
+fn replicates_are_compared_and_their_intervals_count_rows() {
+    let server = server();
+    let project = project(&server, &spec("", "fanout = true\nlayout = \"long\"\nreplicates = 2"), &[]);
+    let ran = project.run(&RUN).exits(0);
+    let ran = ran.says("tone (a): all 2 alike: 100 % of 11 rows").says("war (b): all 2 alike: 100 % of 12 rows");
+    let ran = ran.says("7 characters, median 7 (24 texts)");
+    let stage = stage(&ran);
+    let sad = &stage["shares"]["tone (a)"]["labels"]["sad"];
+    // 8 of 22 answers are those of 4 of 11 rows.
+    let (low, high) = (sad["low"].as_f64().expect("a number"), sad["high"].as_f64().expect("a number"));
+    assert!((low - 0.1517).abs() < 1e-4 && (high - 0.6462).abs() < 1e-4, "{low} {high}");
+    assert_eq!((&sad["count"], &stage["agreement"]["tone"]["replicates"]["a"]["rows"]), (&json!(8), &json!(11)));
 }
