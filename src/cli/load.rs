@@ -12,6 +12,11 @@ pub(crate) fn load_spec(path: &Path, terminal: &Terminal) -> Result<Spec, Failur
     load_document(path, terminal).map(|(_, spec)| spec)
 }
 
+/// Returns the spec again, without showing its problems a second time.
+pub(crate) fn load_again(path: &Path) -> Result<Spec, Failure> {
+    load::load(path)?.spec.ok_or(Failure::shown(Exit::Spec))
+}
+
 pub(crate) fn load_document(path: &Path, terminal: &Terminal) -> Result<(Document, Spec), Failure> {
     let loaded = load::load(path)?;
     if !loaded.problems.is_empty() {

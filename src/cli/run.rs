@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::diff::Diff;
 use super::error::advice;
-use super::load::load_lock;
+use super::load::{load_again, load_lock};
 use super::output::write_json;
 use super::plan::{PlanFormat, show};
 use super::recorded::{add_recorded, replay_of_clone};
@@ -23,7 +23,7 @@ use crate::pipeline::{self, Options, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::preview::Request;
 use crate::report::drift;
-use crate::report::money::{limit_reached, question};
+use crate::report::money::{cost_and_time, limit_reached, question};
 use crate::report::preview::first_rows;
 use crate::report::stop::{alike, alike_help, alike_message, limited_until};
 use crate::report::summary::{announcements, missing_calls, start_event};
@@ -148,8 +148,11 @@ impl Run {
                 let Some(StopReason::NotRecorded { count: missing, .. }) = &report.stopped else {
                     return self.show(&report, &waits, terminal);
                 };
-                terminal.note(&format!("{shown} lacks {} of this run, which are sent", count(*missing, "call")));
-                spec = load_spec(&self.spec, terminal)?;
+                let missing = count(*missing, "call");
+                spec = load_again(&self.spec)?;
+                add_recorded(&spec, terminal)?;
+                let cost = self.cost(&selection, terminal)?;
+                terminal.note(&format!("{shown} lacks {missing} of this run, which are sent: {cost}"));
             }
             add_recorded(&spec, terminal)?;
         }
@@ -167,6 +170,13 @@ impl Run {
             None if self.fresh => Recall::Fresh,
             None => Recall::Ledger,
         }
+    }
+
+    /// What the calls that are not recorded will cost.
+    fn cost(&self, selection: &Selection, terminal: &Terminal) -> Result<String, Failure> {
+        let request = Request { selection: Some(selection), ..Request::default() };
+        let (spec, lock) = (load_again(&self.spec)?, load_lock(&self.spec, terminal));
+        Ok(cost_and_time(&pipeline::plan_against(spec, lock, request, &env)?.forecast.amounts()))
     }
 
     /// Runs, and shows the progress on `terminal`. Also returns what held back calls at the end.
@@ -330,10 +340,12 @@ impl Run {
     fn not_recorded(&self, total: u64, first: &[MissingCall]) -> Failure {
         let file = self.replay.as_deref().unwrap_or(Path::new("")).display();
         let message = format!("{file} lacks {} of this run", count(total, "call"));
+        let spec = self.spec.display();
         Failure::new(Exit::NotRecorded, message)
-            .help(
-                "use the spec and the rows of the recorded run, or send the missing calls with `--replay-mode prefer`",
-            )
+            .help(format!(
+                "use the spec and the rows of the recorded run, or send the missing calls: fanfold run {spec} --replay \
+                 {file} --replay-mode prefer"
+            ))
             .note(missing_calls(total, first))
     }
 

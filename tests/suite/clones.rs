@@ -99,7 +99,11 @@ fn what_the_file_lacks_is_counted_and_sent() {
     let copy = copy.csv("data.csv", &rows(15)).env("OLLAMA_HOST", &server.url());
     let before = server.requests();
     assert_eq!((to_send(&copy, "plan"), to_send(&copy, "status")), (3.into(), 3.into()));
-    copy.run(&RUN).exits(0).says("lacks 3 calls of this run").says("added 12 answers").says("3 calls sent, 12 from");
+    copy.run(&RUN)
+        .exits(0)
+        .says("lacks 3 calls of this run, which are sent: ")
+        .says("added 12 answers")
+        .says("3 calls sent, 12 from");
     assert_eq!(server.requests() - before, 3);
     // Another prompt: the file has nothing for it, and is not added a second time.
     edit(&copy, "pipeline.toml", "What is the tone?", "Which tone?");
