@@ -80,6 +80,8 @@
 //! | read another file format | a row of `FORMATS` in `src/source/file.rs`; `src/source/reader.rs` has the trait of readers, and `src/source/typed.rs` a simpler one for cells with types |
 //! | read another kind of document, such as pptx | a row of `FORMATS` in `src/source/documents/formats.rs` |
 //! | change how an answer is matched with the options of an enum | `normalise_option` in `src/prompt/answer_type.rs` |
+//! | change how `runs` and `diff` show a changed setting or prompt | `src/report/settings.rs` |
+//! | change what a run leaves in the history | `RunRecord` in `src/store/history.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
 //! | check something else in a spec | `src/spec/resolve.rs` |
@@ -100,6 +102,7 @@
 //! - **replay file**: the calls of one run in one file. A run that is answered from it sends nothing.
 //! - **test**: an assertion about a table, which `fanfold test` checks.
 //! - **run**: the execution of a plan. Its folder contains the parts, the calls table and the manifest.
+//! - **history**: the list of the runs of a project, each with a name such as `2026-11-28-1`.
 //! - **lock**: a file next to the spec that records the inputs, models and tables of a run. Each entry is a **facet**; a
 //!   facet whose value has changed has **drifted**.
 

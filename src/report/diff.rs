@@ -17,6 +17,8 @@ use crate::table::diff::{ColumnDiff, Confusion, Distance, Example, GoldDiff, Mat
 const CELL: usize = 60;
 const LABEL: usize = 16;
 const INDENT: usize = 4;
+/// The most settings that differ in the text.
+const SETTINGS: usize = 20;
 
 pub(crate) struct DiffReport {
     pub(crate) a: String,
@@ -62,8 +64,12 @@ impl DiffReport {
 impl Display for DiffReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "A  {}\nB  {}", self.a, self.b)?;
-        let settings = self.settings.iter().flatten();
-        settings.clone().try_for_each(|change| writeln!(f, "  {}", change.words()))?;
+        let settings = self.settings.as_deref().unwrap_or_default();
+        let most = if self.verbose { settings.len() } else { SETTINGS };
+        settings.iter().take(most).try_for_each(|change| writeln!(f, "  {}", change.words()))?;
+        if settings.len() > most {
+            writeln!(f, "  and {} (`-v` shows them)", count((settings.len() - most) as u64, "more setting"))?;
+        }
         if let Some(Facets { same, drift }) = &self.facets {
             let same = count(*same as u64, "facet");
             let mut changes: Vec<String> = drift.iter().filter_map(drift::data_change).collect();

@@ -81,7 +81,9 @@ impl Display for ExplanationReport {
 
 fn row_lines(f: &mut Formatter<'_>, row: &Row, width: Option<usize>) -> fmt::Result {
     writeln!(f)?;
-    for (name, value) in &row.cells {
+    // The line of a quote shows its place.
+    let is_place = |name: &str| ["_quote_start", "_quote_end", "_quote_found"].iter().any(|part| name.contains(part));
+    for (name, value) in row.cells.iter().filter(|(name, _)| row.quotes.is_empty() || !is_place(name)) {
         writeln!(f, "  {name} = {value}")?;
     }
     row.quotes.iter().try_for_each(|quote| quote_lines(f, quote))?;
@@ -169,7 +171,7 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>, width: Option<us
         line(f, "item", part)?;
     }
     if let Some(likely) = call.get("probabilities").filter(|value| !value.is_null()) {
-        line(f, "labels", &likely.to_string())?;
+        line(f, "labels", &rounded(likely).to_string())?;
     }
     match text("error").or(text("item_error")) {
         None => line(f, "checks", "passed")?,
@@ -186,6 +188,15 @@ fn call_lines(f: &mut Formatter<'_>, call: &Map<String, Value>, width: Option<us
     let of = pack.map_or(String::new(), |size| format!(", for all {size} items"));
     let usd = call.get("usd").and_then(Value::as_f64).map_or(String::new(), |usd| format!(", {usd:.6} usd"));
     line(f, "cost", &format!("{attempts}{from}, {prompt} tokens in, {reply} out{usd}, {latency:.0} ms{of}{ended}"))
+}
+
+/// The value with numbers of three decimals.
+fn rounded(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => json!((number.as_f64().unwrap_or(0.0) * 1e3).round() / 1e3),
+        Value::Object(table) => table.iter().map(|(key, value)| (key.clone(), rounded(value))).collect(),
+        other => other.clone(),
+    }
 }
 
 /// What the server's model adds to the request. Its system text only counts if the prompt has none.

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::text::{count, number, percent};
-use super::{drift, freshness, money};
+use super::{freshness, money};
 use crate::lock::Freshness;
 use crate::plan::Plan;
 use crate::preview::{Forecast, Preview, Rendered, StageEstimate, StageForecast};
@@ -101,8 +101,9 @@ impl PlanReport {
             writeln!(f, "    the prompts of {rows} depend on answers of {input} that are not known yet")?;
         }
         writeln!(f, "    adds {}", added(&self.preview, i).join(", "))?;
-        writeln!(f, "    {}", freshness::words(fresh))?;
-        f.write_str(&drift::lines(&fresh.why, "      "))
+        let why = freshness::why(fresh);
+        let why = if why.is_empty() { why } else { format!("; changed: {why}") };
+        writeln!(f, "    {}{why}", freshness::words(fresh))
     }
 
     /// What the calls of a stage will cost, and why.

@@ -73,7 +73,7 @@ impl StatusReport {
             };
             let words = [stage.name.clone(), freshness::word(stage.state).to_owned()];
             let counts = counts.unwrap_or_default();
-            words.into_iter().chain(counts).chain([to_ask, why(stage)]).collect()
+            words.into_iter().chain(counts).chain([to_ask, freshness::why(stage)]).collect()
         };
         let rows: Vec<Vec<String>> = [head.collect()].into_iter().chain(self.stages.iter().map(row)).collect();
         // Counts of a run that is not there, and rows that are not skipped or open, say nothing.
@@ -84,27 +84,6 @@ impl StatusReport {
         let shown: Vec<usize> = (0..rows[0].len()).filter(is_shown).collect();
         rows.iter().map(|row| shown.iter().map(|column| row[*column].clone()).collect()).collect()
     }
-}
-
-/// What has changed since the table was written, in few words.
-fn why(stage: &Freshness) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for facet in stage.why.iter().map(|drift| drift.facet.as_str()) {
-        let mut parts = facet.splitn(3, '.');
-        let (table, name, field) = (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let word = match table {
-            Some("stages") if name == stage.name => field.to_owned(),
-            Some("stages" | "reshapes") => format!("stage {name}"),
-            Some("sources") => format!("source {name}"),
-            Some("models") => format!("model {name}"),
-            Some("outputs") => format!("no file of output {name}"),
-            _ => "call format".to_owned(),
-        };
-        if !words.contains(&word) {
-            words.push(word);
-        }
-    }
-    words.join(", ")
 }
 
 impl Serialize for StatusReport {

@@ -181,7 +181,7 @@ impl Serialize for RunSummary {
         let unchecked = manifest.models.iter().filter_map(|(name, model)| Some((name, model.unchecked.as_ref()?)));
         let value = json!({
             "unchecked": unchecked.collect::<BTreeMap<_, _>>(),
-            "pipeline": manifest.pipeline, "run": manifest.run, "state": manifest.state, "replay": manifest.replay,
+            "pipeline": manifest.pipeline, "run": manifest.run, "name": manifest.name, "state": manifest.state, "replay": manifest.replay,
             "seconds": self.elapsed.as_secs_f64(), "rows_per_second": self.rows_per_second(),
             "stages": stages.collect::<Map<String, Value>>(), "outputs": manifest.outputs, "calls_table": self.calls,
             "refusals": manifest.refusals,
