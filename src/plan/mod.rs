@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::source::SourceError;
+use crate::source::{Import, SourceError};
 use crate::spec::{Spec, TableId, TableSpec};
 
 /// The part of a spec that runs.
@@ -66,13 +66,17 @@ impl Selected {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SourceFacts {
     pub(crate) rows: u64,
     /// The hash of the source's files and of its settings, in hex.
     pub(crate) content: String,
     /// The hash of the source's rows, in hex. Different files with the same rows have the same hash.
     pub(crate) values: String,
+    /// `None` if the rows were not read.
+    pub(crate) import: Option<Import>,
+    /// Whether this run read the files. Otherwise it uses the copy of an earlier import.
+    pub(crate) is_fresh: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

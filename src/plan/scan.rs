@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use indexmap::IndexMap;
 
 use super::SourceFacts;
-use crate::source::SourceError;
+use crate::source::{Import, SourceError};
 use crate::spec::SourceSpec;
 use crate::table::{Cell, Digest, cell_at};
 
@@ -23,10 +23,12 @@ pub(crate) fn scan<E: From<SourceError>>(
 ) -> Result<SourceFacts, E> {
     let mut keys = KeyCheck::default();
     let mut digest = Digest::new(source.relation.schema.fields().iter().map(|f| f.name().as_str()));
-    let mut rows = 0;
+    let mut import = Import { files: source.source.readings(folder)?, ..Import::default() };
+    import.columns = source.relation.schema.fields().len() as u64;
     for batch in batches(source, folder, limit)? {
         let batch = batch?;
-        rows += batch.num_rows() as u64;
+        import.rows += batch.num_rows() as u64;
+        import.nulls += batch.columns().iter().map(|column| column.null_count() as u64).sum::<u64>();
         if let Some(key) = source.relation.key {
             keys.add(batch.column(key).as_ref()).map_err(|row| {
                 let column = batch.schema().field(key).name().clone();
@@ -41,7 +43,7 @@ pub(crate) fn scan<E: From<SourceError>>(
     if !repeated.is_empty() {
         return Err(name_repeated(source, folder, limit, &repeated)?.into());
     }
-    Ok(SourceFacts { rows, content, values: digest.finish() })
+    Ok(SourceFacts { rows: import.rows, content, values: digest.finish(), import: Some(import), is_fresh: true })
 }
 
 fn batches(

@@ -11,6 +11,7 @@ pub(crate) mod diff;
 pub(crate) mod drift;
 pub(crate) mod explanation;
 mod freshness;
+mod import;
 pub(crate) mod ledger;
 pub(crate) mod models;
 pub(crate) mod money;

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::import::how;
 use super::text::{count, number, percent};
 use super::{freshness, money};
 use crate::lock::Freshness;
@@ -64,6 +65,9 @@ fn write_sources(f: &mut Formatter<'_>, plan: &Plan) -> fmt::Result {
         let from: Vec<String> = source.source.population().map(Population::about).into_iter().chain(paths).collect();
         let (rows, columns) = (count(facts.rows, "row"), count(columns, "column"));
         writeln!(f, "  source {}: {rows}, {columns} ({})", source.name, from.join(", "))?;
+        for reading in facts.import.iter().flat_map(|import| &import.files).filter(|file| !file.detected.is_empty()) {
+            writeln!(f, "    {}", how(reading))?;
+        }
     }
     Ok(())
 }
@@ -226,7 +230,7 @@ impl Serialize for PlanReport {
         let spec = &plan.spec;
         let sources = spec.sources().filter_map(|(id, source)| {
             let facts = plan.sources.get(&id)?;
-            Some(json!({ "name": source.name, "rows": facts.rows, "content": facts.content }))
+            Some(json!({ "name": source.name, "rows": facts.rows, "content": facts.content, "import": facts.import }))
         });
         let transforms = plan.transforms().map(|i| {
             let transform = spec.transform(i);

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::changes;
 use super::columns::StageColumns;
+use super::import::fresh_imports;
 use super::text::{count, duration, figure, number, percent, rate, usd};
 use crate::plan::Plan;
 use crate::run::MissingCall;
@@ -36,7 +37,7 @@ pub(crate) fn announcements(plan: &Plan) -> Vec<String> {
             None => format!("{}: rows that depend on answers, asked of {models}", stage.name),
         }
     };
-    plan.stages().map(announcement).collect()
+    fresh_imports(plan).into_iter().chain(plan.stages().map(announcement)).collect()
 }
 
 /// The beginning of a run, for programs.

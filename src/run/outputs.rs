@@ -47,6 +47,7 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
                 content: facts.content.clone(),
                 paths: source.source.paths().into_iter().map(|(_, path)| path).collect(),
                 key: source.source.key().map(str::to_owned),
+                import: facts.import.clone(),
             };
             manifest.sources.insert(source.name.to_string(), entry);
         }

@@ -126,7 +126,7 @@ pub(crate) fn unread(spec: &Spec, selected: &Selected) -> Result<HashMap<TableId
         let source = spec.source(i);
         let content = content(source.source.as_ref(), &spec.folder)
             .map_err(|error| PlanError::Source { name: source.name.to_string(), error })?;
-        facts.insert(i, SourceFacts { rows: 0, content, values: String::new() });
+        facts.insert(i, SourceFacts { content, ..SourceFacts::default() });
     }
     Ok(facts)
 }

@@ -123,11 +123,19 @@ fn settled(sample: &Sample, default: Dialect, file: &File) -> Result<(Dialect, R
         detected.insert(0, format!("delimiter = {}", written(delimiter)));
     }
     let is_new = default == Dialect::TSV && file.quote.is_none();
+    let is_quoted = |cell: &String| cell.len() > 1 && cell.starts_with('"') && cell.ends_with('"');
+    let mut doubts = Vec::new();
+    if is_new && sample.records(dialect).unwrap_or_default().iter().flatten().any(is_quoted) {
+        let message = "cells begin and end with a quotation mark, which is a character like any other in TSV";
+        let help = r#"set quote = "\"" if the marks only enclose the texts, or quote = "none" if they belong to them"#;
+        doubts.push((message.to_owned(), help.to_owned()));
+    }
     let reading = Reading {
         delimiter: Some((dialect.delimiter as char).to_string()),
         quote: Some(dialect.quote.map_or("none".to_owned(), |quote| (quote as char).to_string())),
         encoding: Some(file.encoding_name()),
         detected,
+        doubts,
         rules: if is_new { vec!["quotes of tab-separated texts are characters"] } else { Vec::new() },
         ..Reading::default()
     };

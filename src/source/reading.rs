@@ -1,4 +1,4 @@
-//! Readings: how the files of a source are read, according to their first rows. A part of the import report.
+//! Readings: how the files of a source are read, according to their first rows, and the import report with the counts.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub(crate) struct Reading {
     /// The settings that were detected, as a spec contains them: `delimiter = ";"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) detected: Vec<String>,
+    /// What the spec should decide: a sentence, and what to write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) doubts: Vec<(String, String)>,
     /// What makes the rows differ from those of the first version of the readers; a part of the source's content.
     #[serde(skip)]
     pub(crate) rules: Vec<&'static str>,
@@ -33,4 +36,19 @@ impl Reading {
         let alike = Reading { path: other.path.clone(), files: other.files, ..self.clone() };
         alike == *other
     }
+}
+
+/// What an import has read: every row of a source, once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Import {
+    /// Files that are read alike are one entry. Empty for a source without files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) files: Vec<Reading>,
+    pub(crate) rows: u64,
+    pub(crate) columns: u64,
+    /// The cells that are null, in all columns.
+    pub(crate) nulls: u64,
+    /// The characters that a reader replaced, because text cannot contain them.
+    #[serde(default)]
+    pub(crate) changed_characters: u64,
 }

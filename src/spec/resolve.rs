@@ -120,6 +120,22 @@ impl Resolver<'_> {
         Some(paths::plain(&self.folder.join(path)))
     }
 
+    /// Says what was detected in the files, and what the spec should decide.
+    fn readings(&mut self, name: &Name, source: &dyn Source) {
+        let at = Path::of(["sources", name.as_str(), "path"]);
+        for reading in source.readings(self.folder).unwrap_or_default() {
+            if !reading.detected.is_empty() {
+                let message = format!("{}: detected {}", reading.path, reading.detected.join(", "));
+                let help = "write this into the source, so that no other file decides it";
+                self.problems.warning("detected-setting", at.clone(), message).help(help);
+            }
+            for (message, help) in reading.doubts {
+                let message = format!("{}: {message}", reading.path);
+                self.problems.warning("undecided-setting", at.clone(), message).help(help);
+            }
+        }
+    }
+
     fn relation(&mut self, name: &Name, source: &dyn Source) -> Option<Relation> {
         let at = Path::of(["sources", name.as_str()]);
         for (key, path) in source.paths() {
@@ -133,6 +149,7 @@ impl Resolver<'_> {
             source.columns_found(self.folder)
         });
         let schema = schema.ok()?;
+        self.readings(name, source);
         let key = source.key().and_then(|key| schema.index_of(key).ok());
         Some(Relation { guards: vec![Vec::new(); schema.fields().len()], schema, key, fold: 1, hidden: 0 })
     }

@@ -14,6 +14,8 @@ use crate::spec::SourceSpec;
 use crate::table::parquet::{Options, Table, TableWriter};
 
 const VALUES: &str = "fanfold.values";
+/// The import report. Copies without one are of readers that changed some texts silently; they are written again.
+const IMPORT: &str = "fanfold.import";
 
 /// Imports the rows of a source (all, or the first `limit`), unless an earlier run has imported them.
 pub(crate) fn import(
@@ -33,8 +35,10 @@ pub(crate) fn import(
     // An unreadable file is written again.
     if let Ok(table) = Table::open(&path)
         && let Some(values) = table.fact(VALUES).map(str::to_owned)
+        && let Some(import) = table.fact(IMPORT).and_then(|text| serde_json::from_str(text).ok())
     {
-        return Ok((table.clone(), SourceFacts { rows: table.rows(), content, values }));
+        let facts = SourceFacts { rows: table.rows(), content, values, import: Some(import), is_fresh: false };
+        return Ok((table, facts));
     }
     let mut writer = TableWriter::create(&path, source.relation.schema.clone(), &Options::default())?;
     let mut unwritten = None;
@@ -50,6 +54,7 @@ pub(crate) fn import(
         return Err(named(SourceError::new("it changed while it was being read").help("run again")));
     }
     writer.fact(VALUES, facts.values.clone());
+    writer.fact(IMPORT, serde_json::to_string(&facts.import).unwrap_or_default());
     writer.commit()?;
     Ok((Table::open(&path)?, facts))
 }

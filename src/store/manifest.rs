@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::span::CallSpan;
 use super::{Audit, ChangesByModel, RowCounts, RunDir, Shares, StoreError};
 use crate::provider::Build;
+use crate::source::Import;
 use crate::spec::{Form, Spec, StageSpec};
 use crate::table::parquet::write_whole;
 
@@ -80,6 +81,9 @@ pub(crate) struct SourceEntry {
     #[serde(default)]
     pub(crate) paths: Vec<String>,
     pub(crate) key: Option<String>,
+    /// What the import read. `None` in a run of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) import: Option<Import>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -133,7 +133,13 @@ impl Origin {
         };
         let table = self.source(name)?;
         let from = format!("{} of {}", made.kind, made.inputs.join(" and "));
-        Ok(SourceEntry { rows: table.rows(), content: String::new(), paths: vec![from], key: made.key.clone() })
+        Ok(SourceEntry {
+            rows: table.rows(),
+            content: String::new(),
+            paths: vec![from],
+            key: made.key.clone(),
+            import: None,
+        })
     }
 
     pub(crate) fn source(&self, name: &str) -> Result<Table, OriginError> {

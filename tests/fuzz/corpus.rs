@@ -24,6 +24,7 @@ macro_rules! corpus {
 corpus! {
     specs_of_the_corpus = spec,
     templates_of_the_corpus = template,
+    csv_files_of_the_corpus = csv,
     replies_of_the_corpus = reply,
     bodies_of_ollama_of_the_corpus = ollama,
     bodies_of_openai_of_the_corpus = openai,

@@ -107,6 +107,29 @@ pub fn template(data: &[u8]) {
     }
 }
 
+/// The fields of a source in JSON, then a NUL, then a file: read as CSV and as TSV, twice with the same result.
+pub fn csv(data: &[u8]) {
+    static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a temporary folder"));
+    let end = data.iter().position(|&byte| byte == 0);
+    let (fields, file) = end.map_or((&b"{}"[..], data), |end| (&data[..end], &data[end + 1..]));
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_slice(fields) else { return };
+    let name = format!("{:?}.csv", std::thread::current().id());
+    std::fs::write(FOLDER.path().join(&name), file).expect("the file is written");
+    fields.insert("path".to_owned(), name.into());
+    for format in ["csv", "tsv"] {
+        fields.insert("format".to_owned(), format.into());
+        let Ok(source) = serde_json::from_value::<File>(fields.clone().into()) else { return };
+        let read = || {
+            let schema = source.schema(FOLDER.path()).map_err(|error| error.message)?;
+            let batches = source.read(FOLDER.path()).map_err(|error| error.message)?;
+            let batches: Vec<_> = batches.collect::<Result<_, _>>().map_err(|error| error.message)?;
+            assert!(batches.iter().all(|batch| batch.schema() == schema), "a batch with other columns");
+            Ok::<_, String>(batches)
+        };
+        assert_eq!(read(), read(), "the same file is read differently");
+    }
+}
+
 /// A reply, read as plain text and as a record of every kind of field.
 pub fn reply(data: &[u8]) {
     let reply = String::from_utf8_lossy(data);

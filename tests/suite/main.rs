@@ -21,6 +21,7 @@ mod changes;
 mod clones;
 mod command;
 mod cut;
+mod dialects;
 mod diff;
 mod disk;
 mod documents;
