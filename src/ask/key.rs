@@ -15,14 +15,19 @@ pub(crate) struct Replicate {
     pub(crate) repeat: u64,
 }
 
+/// The model that a call asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// The kind of the provider.
+    pub(crate) kind: &'a str,
+    pub(crate) build: &'a Build,
+    /// The hash of the server, if the server reports no build.
+    pub(crate) server: Option<&'a str>,
+}
+
 /// The hash that identifies a call.
-pub(crate) fn call_key(
-    kind: &str,
-    build: &Build,
-    encoded: &Encoded,
-    replicate: Replicate,
-    respondent: Option<u64>,
-) -> Key {
+pub(crate) fn call_key(asked: Asked<'_>, encoded: &Encoded, replicate: Replicate, respondent: Option<u64>) -> Key {
+    let Asked { kind, build, server } = asked;
     let mut hasher = blake3::Hasher::new();
     for part in [KEY_VERSION, kind, build.digest.as_deref().unwrap_or("")] {
         hasher.update(part.as_bytes());
@@ -35,6 +40,9 @@ pub(crate) fn call_key(
         if let Some(number) = number {
             hasher.update(&[tag]).update(&number.to_le_bytes());
         }
+    }
+    if let Some(server) = server {
+        hasher.update(&[3]).update(server.as_bytes());
     }
     Key(hasher.finalize().as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
 }

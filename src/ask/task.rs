@@ -34,6 +34,11 @@ pub(crate) struct Respondent {
 pub(crate) trait Keys {
     fn key(&self, who: Respondent, prompt: &Prompt) -> Key;
 
+    /// Other keys under which the answer may be recorded.
+    fn older_keys(&self, _: Respondent, _: &Prompt) -> Vec<Key> {
+        Vec::new()
+    }
+
     /// The most properties of a schema that the server enforces.
     fn enforced_properties(&self, who: Respondent) -> usize;
 }
@@ -72,17 +77,17 @@ pub(crate) struct Question {
     pub(crate) prompt: Arc<Prompt>,
     pub(crate) key: Key,
     pub(crate) answer: Option<Finished>,
-    /// The prompt that earlier versions sent instead, with its key. It is looked up and never sent.
-    older: Option<(Arc<Prompt>, Key)>,
+    /// The prompts and keys of the same question in other versions. They are looked up and never sent.
+    older: Vec<(Arc<Prompt>, Key)>,
 }
 
 impl Question {
     pub(crate) fn new(prompt: Arc<Prompt>, key: Key) -> Self {
-        Question { prompt, key, answer: None, older: None }
+        Question { prompt, key, answer: None, older: Vec::new() }
     }
 
-    fn swap(&mut self) {
-        if let Some((prompt, key)) = &mut self.older {
+    fn swap(&mut self, form: usize) {
+        if let Some((prompt, key)) = self.older.get_mut(form) {
             std::mem::swap(prompt, &mut self.prompt);
             std::mem::swap(key, &mut self.key);
         }
@@ -143,7 +148,8 @@ impl<'a> TaskContext<'a> {
     }
 
     fn question(&self, who: Respondent, prompt: Arc<Prompt>) -> Question {
-        Question::new(prompt.clone(), self.keys.key(who, &prompt))
+        let older = self.keys.older_keys(who, &prompt).into_iter().map(|key| (prompt.clone(), key)).collect();
+        Question { older, ..Question::new(prompt.clone(), self.keys.key(who, &prompt)) }
     }
 }
 
@@ -186,17 +192,17 @@ impl Task {
         })
     }
 
-    /// The open questions that earlier versions asked otherwise, in that form until [`Task::settle`].
-    pub(crate) fn open_older(&mut self) -> impl Iterator<Item = (&mut Question, usize)> {
-        self.open().filter(|(question, _)| question.older.is_some()).map(|(question, row)| {
-            question.swap();
+    /// The open questions that have an older form with this number, in that form until [`Task::settle`].
+    pub(crate) fn open_older(&mut self, form: usize) -> impl Iterator<Item = (&mut Question, usize)> {
+        self.open().filter(move |(question, _)| question.older.len() > form).map(move |(question, row)| {
+            question.swap(form);
             (question, row)
         })
     }
 
     /// Brings the questions of [`Task::open_older`] that are still open into their present form.
-    pub(crate) fn settle(&mut self) {
-        self.open().for_each(|(question, _)| question.swap());
+    pub(crate) fn settle(&mut self, form: usize) {
+        self.open().for_each(|(question, _)| question.swap(form));
     }
 
     /// The number of answered questions about the member with the most of them.
@@ -382,13 +388,18 @@ impl Task {
 
     fn call(&self, context: &TaskContext<'_>, items: Vec<Item>) -> Call {
         let question = match items.as_slice() {
-            [one] => Question::new(one.prompt.clone(), one.key),
+            [one] => context.question(self.who, one.prompt.clone()),
             several => {
                 let prompts: Vec<&Prompt> = several.iter().map(|item| &*item.prompt).collect();
                 let question = |form| context.question(self.who, Arc::new(pack(&prompts, form)));
                 let list = question(PackForm::List);
                 match keyed_properties(&prompts) <= context.keys.enforced_properties(self.who) {
-                    true => Question { older: Some((list.prompt, list.key)), ..question(PackForm::Keyed) },
+                    true => {
+                        let mut keyed = question(PackForm::Keyed);
+                        keyed.older.push((list.prompt, list.key));
+                        keyed.older.extend(list.older);
+                        keyed
+                    }
                     false => list,
                 }
             }

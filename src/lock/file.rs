@@ -250,6 +250,7 @@ impl Lock {
             provider: model.provider.clone(),
             id: model.model.clone(),
             build: self.build(name),
+            server: None,
         });
         known.collect()
     }

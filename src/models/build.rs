@@ -12,6 +12,8 @@ pub(crate) struct KnownBuild {
     pub(crate) provider: String,
     pub(crate) id: String,
     pub(crate) build: Build,
+    /// The hash of the server in the keys of a replay file.
+    pub(crate) server: Option<String>,
 }
 
 impl KnownBuild {
@@ -21,6 +23,7 @@ impl KnownBuild {
             provider: model.provider.clone(),
             id: model.model.clone(),
             build: model.build.clone(),
+            server: None,
         });
         known.collect()
     }
@@ -36,6 +39,7 @@ impl KnownBuild {
                 template: model.template.clone(),
                 ..Build::default()
             },
+            server: model.server.clone(),
         });
         known.collect()
     }

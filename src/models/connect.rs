@@ -9,9 +9,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::build::KnownBuild;
-use super::target::Target;
+use super::target::{Servers, Target};
 use crate::plan::Plan;
-use crate::provider::{Build, CallError, CallErrorKind, ConnectContext, EndpointError, Env, Provider};
+use crate::provider::{Build, CallError, CallErrorKind, ConnectContext, EndpointError, Env, Provider, server_of};
 use crate::spec::Spec;
 use crate::store::{Ledger, LedgerError, ModelEntry};
 
@@ -40,6 +40,9 @@ pub(crate) enum ConnectError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
+
+/// The host of an address that is not set.
+const UNSET: &str = "unset.invalid";
 
 /// Why the client of an endpoint lacks its key or address, by name.
 type Missing = IndexMap<String, EndpointError>;
@@ -107,6 +110,7 @@ impl Models {
             target.was_down = down;
             target.unasked = Some(error.into_call_error());
         }
+        models.find_servers(access)?;
         Ok(models)
     }
 
@@ -117,6 +121,7 @@ impl Models {
             target.build = access.remembered(target)?.or_else(|| access.known(target)).unwrap_or_default();
             target.unasked = Some(CallError::new(CallErrorKind::Unauthorized, "no call is sent in a replay"));
         }
+        models.find_servers(access)?;
         Ok(models)
     }
 
@@ -146,6 +151,7 @@ impl Models {
                 model: model.model.clone(),
                 provider: clients[model.endpoint.as_str()].clone(),
                 build: Build::default(),
+                servers: Servers::default(),
                 price: model.price,
                 context_tokens: model.context_tokens,
                 fallback: model.fallback.iter().map(|other| (spec.model(*other).0.to_string(), *other)).collect(),
@@ -154,6 +160,25 @@ impl Models {
             });
         }
         Ok((models, missing))
+    }
+
+    /// Finds the servers of the models whose builds are unknown.
+    fn find_servers(&mut self, access: Access<'_>) -> Result<(), LedgerError> {
+        for target in self.targets.iter_mut().flatten() {
+            let Some(server) = target.provider.server().filter(|_| target.build.digest.is_none()) else { continue };
+            let kind = target.provider.kind();
+            let asked = access.ledger.map(|ledger| ledger.servers_of(&target.model.id)).transpose()?;
+            let asked = asked.unwrap_or_default().into_iter();
+            let addresses: Vec<String> =
+                asked.filter_map(|name| Some(name.strip_prefix(kind)?.trim().to_owned())).collect();
+            let replayed = KnownBuild::of(access.known, target).and_then(|known| known.server.clone());
+            let known = addresses.iter().filter(|_| server.starts_with(UNSET)).filter_map(|address| server_of(address));
+            let recorded = replayed.into_iter().chain(known.map(|server| Servers::hash(&server))).collect();
+            let is_other = |address: &String| server_of(address).is_some_and(|other| other != server);
+            let others = addresses.iter().filter(|address| is_other(address)).cloned().collect();
+            target.servers = Servers { own: Some(Servers::hash(&server)), recorded, others };
+        }
+        Ok(())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Target> {
@@ -192,6 +217,7 @@ impl Models {
             endpoint: target.provider.endpoint(),
             model: target.model.id.clone(),
             build: target.build.clone(),
+            server: target.servers.recorded.first().or(target.servers.own.as_ref()).cloned(),
             unchecked: None,
         };
         self.iter().map(|target| (target.name.clone(), entry(target))).collect()
@@ -224,6 +250,6 @@ fn without_keys<'a>(spec: &'a Spec, env: Env<'a>) -> impl Fn(&str) -> Option<Str
         }
         let is_address = endpoints.any(|endpoint| endpoint.address_env() == Some(name));
         let value = env(name).filter(|value| !value.trim().is_empty());
-        value.or_else(|| is_address.then(|| "https://unset.invalid".to_owned()))
+        value.or_else(|| is_address.then(|| format!("https://{UNSET}")))
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::ask::{ContextSize, Replicate, call_key};
+use crate::ask::{Asked, ContextSize, Replicate, call_key};
 use crate::prompt::Prompt;
 use crate::provider::{Build, Call, CallError, Model, Provider};
 use crate::spec::Price;
@@ -12,6 +12,24 @@ use crate::store::Key;
 /// The number of tokens that the JSON around each item of a pack's reply needs.
 const ITEM_TOKENS: u32 = 24;
 
+/// The servers of a model whose build is unknown. A server is the hash of its host and port, so that files with keys
+/// do not contain addresses. All empty if the build is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Servers {
+    /// The server that is asked, which is part of the call keys.
+    pub(crate) own: Option<String>,
+    /// The servers of recorded answers that are used too: those of a replay file, or all if the address is not set.
+    pub(crate) recorded: Vec<String>,
+    /// The addresses of other servers that the ledger has asked for the model.
+    pub(crate) others: Vec<String>,
+}
+
+impl Servers {
+    pub(super) fn hash(server: &str) -> String {
+        blake3::hash(server.as_bytes()).to_hex()[..16].to_owned()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) index: usize,
@@ -19,6 +37,8 @@ pub(crate) struct Target {
     pub(crate) model: Model,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) build: Build,
+    /// The servers of the model, if its build is unknown.
+    pub(crate) servers: Servers,
     pub(crate) price: Option<Price>,
     pub(crate) context_tokens: Option<u64>,
     /// The models that are asked when this one fails, by name and index in the spec.
@@ -57,10 +77,36 @@ impl Target {
     }
 
     pub(crate) fn key(&self, prompt: &Prompt, replicate: Replicate) -> Key {
+        let keys = self.keys(prompt, replicate, [self.server()].into_iter());
+        keys.into_iter().next().expect("a key for one server")
+    }
+
+    /// The keys under which the answer may be recorded, other than [`Target::key`], the likeliest first.
+    pub(crate) fn older_keys(&self, prompt: &Prompt, replicate: Replicate) -> Vec<Key> {
+        if self.server().is_none() {
+            return Vec::new();
+        }
+        // Earlier versions recorded no server.
+        let recorded = self.servers.recorded.iter().map(|server| Some(server.as_str()));
+        self.keys(prompt, replicate, recorded.chain([None]))
+    }
+
+    /// The server, if the build is unknown.
+    fn server(&self) -> Option<&str> {
+        self.servers.own.as_deref().filter(|_| self.build.digest.is_none())
+    }
+
+    fn keys<'a>(
+        &self,
+        prompt: &Prompt,
+        replicate: Replicate,
+        servers: impl Iterator<Item = Option<&'a str>>,
+    ) -> Vec<Key> {
         let model = self.model_for(prompt, replicate, 0);
         let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
-        let encoded = self.provider.encode(&call);
-        call_key(self.provider.kind(), &self.build, &encoded, replicate, self.respondent(prompt))
+        let (encoded, respondent) = (self.provider.encode(&call), self.respondent(prompt));
+        let asked = |server| Asked { kind: self.provider.kind(), build: &self.build, server };
+        servers.map(|server| call_key(asked(server), &encoded, replicate, respondent)).collect()
     }
 
     /// The respondent of `prompt`, if several respondents get the same prompt. A greedy model would repeat its answer.

@@ -26,6 +26,8 @@ pub(crate) struct StageEstimate {
     pub(crate) skipped: u64,
     pub(crate) complete: u64,
     pub(crate) unknown: u64,
+    /// The answers in the ledger that may be of another server.
+    pub(crate) other_servers: u64,
     /// The largest number of calls about the known rows, except rows that are skipped or complete.
     pub(crate) calls: u64,
     pub(crate) packs: Packs,
@@ -283,6 +285,10 @@ impl Keys for ModelKeys<'_> {
         self.models.target(self.stage.models[who.model]).key(prompt, who.replicate)
     }
 
+    fn older_keys(&self, who: Respondent, prompt: &Prompt) -> Vec<Key> {
+        self.models.target(self.stage.models[who.model]).older_keys(prompt, who.replicate)
+    }
+
     fn enforced_properties(&self, who: Respondent) -> usize {
         self.models.target(self.stage.models[who.model]).provider.enforced_properties()
     }
@@ -304,7 +310,7 @@ impl<'a> Recall<'a> {
         let mut open = tasks(stage, &context, &mut rounds, &HashSet::new());
         let mut calls = 0;
         while !open.is_empty() {
-            self.look_up(stage, &mut open, &mut state.estimate.volumes)?;
+            state.estimate.other_servers += self.look_up(stage, &mut open, &mut state.estimate.volumes)?;
             open.retain_mut(|task| {
                 let model = task.who.model;
                 let result = task.step(&context, |result| {
@@ -327,19 +333,34 @@ impl<'a> Recall<'a> {
         Ok(calls)
     }
 
-    fn look_up(&self, stage: &StageSpec, tasks: &mut [Task], volumes: &mut [Volume]) -> Result<(), LedgerError> {
+    /// Returns the number of answers that may be of another server.
+    fn look_up(&self, stage: &StageSpec, tasks: &mut [Task], volumes: &mut [Volume]) -> Result<u64, LedgerError> {
         let open = tasks.iter_mut().flat_map(|task| {
             let model = task.who.model;
             task.open().map(move |(question, _)| (question, model))
         });
         self.find(stage, open.collect(), volumes)?;
-        let older = tasks.iter_mut().flat_map(|task| {
-            let model = task.who.model;
-            task.open_older().map(move |(question, _)| (question, model))
-        });
-        let found = self.find(stage, older.collect(), volumes);
-        tasks.iter_mut().for_each(Task::settle);
-        found
+        let before = self.doubtful(stage, tasks);
+        for form in 0.. {
+            let older = tasks.iter_mut().flat_map(|task| {
+                let model = task.who.model;
+                task.open_older(form).map(move |(question, _)| (question, model))
+            });
+            let older: Vec<_> = older.collect();
+            if older.is_empty() {
+                break;
+            }
+            let found = self.find(stage, older, volumes);
+            tasks.iter_mut().for_each(|task| task.settle(form));
+            found?;
+        }
+        Ok(before - self.doubtful(stage, tasks))
+    }
+
+    /// The number of open questions whose older answers may be of another server.
+    fn doubtful(&self, stage: &StageSpec, tasks: &[Task]) -> u64 {
+        let has_others = |task: &&Task| !self.models.target(stage.models[task.who.model]).servers.others.is_empty();
+        tasks.iter().filter(has_others).map(|task| task.open_count() as u64).sum()
     }
 
     fn find(

@@ -53,6 +53,12 @@ impl Address {
         self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
+    /// The host and the port. All addresses of this machine have the same host.
+    pub(crate) fn server(&self) -> String {
+        let host = if self.is_loopback() { "localhost" } else { self.host() };
+        format!("{host}:{}", self.0.port_or_known_default().unwrap_or_default())
+    }
+
     pub(crate) fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
@@ -79,6 +85,11 @@ impl Address {
     pub(crate) fn exposes_a_key(&self) -> bool {
         !self.is_https() && !self.is_loopback() && !self.is_private()
     }
+}
+
+/// The host and the port of an address; `None` for something else.
+pub(crate) fn server_of(address: &str) -> Option<String> {
+    Address::parse(address).ok().map(|address| address.server())
 }
 
 fn shared(ip: Ipv4Addr) -> bool {
@@ -116,6 +127,15 @@ mod tests {
             let error = Address::parse(bad).unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_server_is_a_host_and_a_port() {
+        let server = |text| Address::parse(text).unwrap().server();
+        assert_eq!(server("http://lab:8000/v1"), "lab:8000");
+        assert_eq!(server("https://api.openai.com/v1"), server("https://API.openai.com:443/v2/"));
+        assert_eq!(server("http://127.0.0.1:1234/v1"), server("http://localhost:1234"));
+        assert_ne!(server("http://127.0.0.1:1234/v1"), server("http://127.0.0.1:8080/v1"));
     }
 
     #[test]

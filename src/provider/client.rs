@@ -19,6 +19,11 @@ pub(crate) trait Provider: Send + Sync + fmt::Debug {
         "this process".to_owned()
     }
 
+    /// The host and the port of the server, if there is one.
+    fn server(&self) -> Option<String> {
+        None
+    }
+
     fn encode(&self, call: &Call<'_>) -> Encoded;
 
     /// Returns a simpler form for servers that reject [`Provider::encode`] (level 0); `None` if there is no such level.

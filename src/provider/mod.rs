@@ -36,6 +36,7 @@ mod subset;
 mod timing;
 mod wire;
 
+pub(crate) use address::server_of;
 pub(crate) use answer::Answer;
 pub(crate) use call::{Build, Call, Encoded, Finish, Model, Reply, Sampling, Service};
 pub(crate) use client::{Boxed, Provider};

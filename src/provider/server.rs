@@ -94,6 +94,10 @@ impl<W: Wire> Provider for Server<W> {
         self.address.to_string()
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.address.server())
+    }
+
     fn encode(&self, call: &Call<'_>) -> Encoded {
         self.wire.encode(call)
     }

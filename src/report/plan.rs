@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::import::how;
+use super::summary::other_servers;
 use super::text::{count, number, percent};
 use super::{freshness, money};
 use crate::lock::Freshness;
@@ -99,6 +100,9 @@ impl PlanReport {
         let (chunk, lanes) = (count(stage.chunk_size, "row"), stage.workers * stage.batch_size);
         writeln!(f, "    {calls}; {parts} of up to {chunk}, {lanes} in flight")?;
         write_tokens(f, stage, known)?;
+        if known.other_servers > 0 {
+            writeln!(f, "    {}", other_servers(known.other_servers))?;
+        }
         self.write_money(f, at)?;
         if known.unknown > 0 {
             let rows = count(known.unknown, "row");
@@ -273,7 +277,7 @@ impl PlanReport {
             "prompt_bytes": known.bytes.bytes, "prompt_bytes_shared_beginnings": known.bytes.shared,
             "prompt_bytes_with_prefix_cache": known.bytes.read(), "prompt_bytes_shared_behind_rows": known.bytes.behind,
             "prompt_bytes_without_packing": stage.packs().then_some(known.packs.single_bytes),
-            "not_known_yet": known.unknown, "parts": parts(plan, i), "adds": added(&self.preview, i),
+            "not_known_yet": known.unknown, "perhaps_of_other_servers": known.other_servers, "parts": parts(plan, i), "adds": added(&self.preview, i),
             "state": freshness::word(fresh.state), "why": fresh.why,
             "calls_to_send": fresh.to_send, "forecast": self.stage_forecast_json(at),
         })

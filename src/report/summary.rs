@@ -132,6 +132,9 @@ impl RunSummary {
                 writeln!(out, "model `{name}`: {unchecked}")?;
             }
         }
+        for (name, totals) in self.manifest.stages.iter().filter(|(_, totals)| totals.other_servers > 0) {
+            writeln!(out, "{name}: {}", other_servers(totals.other_servers))?;
+        }
         for (before, now) in &self.replaced {
             writeln!(out, "to see what changed: fanfold diff {} {}", before.display(), now.display())?;
         }
@@ -204,6 +207,15 @@ fn share_json(share: &Share, replicates: f64) -> Value {
 /// The interval of a share of answers. Replicates of a row are not independent, so rows are counted, not answers.
 fn interval(given: u64, of: u64, replicates: f64) -> (f64, f64) {
     wilson_of_share(given as f64 / (of as f64).max(1.0), of as f64 / replicates)
+}
+
+/// A sentence about recorded answers that name no server.
+pub(super) fn other_servers(answers: u64) -> String {
+    let verb = if answers == 1 { "is" } else { "are" };
+    format!(
+        "{} {verb} perhaps of another server: an earlier fanfold recorded them without it (`--fresh` asks again)",
+        count(answers, "recorded answer")
+    )
 }
 
 fn write_rows(f: &mut String, name: &str, totals: &StageTotals) -> fmt::Result {
@@ -440,6 +452,7 @@ mod tests {
                 .collect(),
             attempts: 2410,
             cut: 2,
+            other_servers: 0,
             prompt_tokens: 1_000_000,
             completion_tokens: 999,
             usd: Some(0.1506),

@@ -31,6 +31,10 @@ impl Keys for Job {
         self.calls.target(self.stage().models[who.model]).key(prompt, who.replicate)
     }
 
+    fn older_keys(&self, who: Respondent, prompt: &Prompt) -> Vec<Key> {
+        self.calls.target(self.stage().models[who.model]).older_keys(prompt, who.replicate)
+    }
+
     fn enforced_properties(&self, who: Respondent) -> usize {
         self.calls.target(self.stage().models[who.model]).provider.enforced_properties()
     }
@@ -43,6 +47,11 @@ impl Job {
 
     pub(crate) fn progress(&self) -> &StageProgress {
         self.progress.stage(self.id)
+    }
+
+    /// Whether the ledger has asked other servers for this model of the stage, whose build is unknown.
+    pub(crate) fn has_other_servers(&self, model: usize) -> bool {
+        !self.calls.target(self.stage().models[model]).servers.others.is_empty()
     }
 
     pub(crate) fn lanes(&self) -> usize {

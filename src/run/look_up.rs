@@ -16,17 +16,33 @@ pub(crate) fn look_up(job: &Job, block: &Block, tasks: &mut [Task]) -> Result<()
         task.open().map(move |(question, row)| (question, row, model))
     });
     find(job, block, open.collect())?;
-    let older = tasks.iter_mut().flat_map(|task| {
-        let model = task.who.model;
-        task.open_older().map(move |(question, row)| (question, row, model))
-    });
-    let older: Vec<Open<'_>> = older.collect();
-    if older.is_empty() {
-        return Ok(());
+    let mut before = doubtful(job, tasks);
+    for form in 0.. {
+        let older = tasks.iter_mut().flat_map(|task| {
+            let model = task.who.model;
+            task.open_older(form).map(move |(question, row)| (question, row, model))
+        });
+        let older: Vec<Open<'_>> = older.collect();
+        if older.is_empty() {
+            break;
+        }
+        let found = find(job, block, older);
+        tasks.iter_mut().for_each(|task| task.settle(form));
+        found?;
+        let now = doubtful(job, tasks);
+        job.progress().other_servers(before - now);
+        before = now;
     }
-    let found = find(job, block, older);
-    tasks.iter_mut().for_each(Task::settle);
-    found
+    Ok(())
+}
+
+/// The number of open questions whose older answers may be of another server than the one that is asked.
+fn doubtful(job: &Job, tasks: &[Task]) -> u64 {
+    if job.calls.replay().is_some() {
+        return 0;
+    }
+    let has_others = |task: &&Task| job.has_other_servers(task.who.model);
+    tasks.iter().filter(has_others).map(|task| task.open_count() as u64).sum()
 }
 
 /// The replay file takes precedence over the ledger. Retires ledger answers that no longer fit the question.

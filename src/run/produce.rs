@@ -23,7 +23,7 @@ use crate::ask::{Fate, FirstRound, Next, Replicate, SlotResult, Task, audited, t
 use crate::plan::Part;
 use crate::prompt::{Expect, Failure, FailureKind, Message, Prompt};
 use crate::spec::StageSpec;
-use crate::store::StoreError;
+use crate::store::{CommittedPart, StoreError};
 use crate::table::{Cutter, Row};
 
 pub(crate) enum Produced {
@@ -69,15 +69,20 @@ struct Producer<'a> {
 
 impl Producer<'_> {
     /// Produces a part, unless it is committed. Returns `false` if the run stops.
-    fn part(&mut self, part: Part, fingerprints: &[String]) -> Result<bool, RunError> {
+    fn part(&mut self, part: Part, fingerprints: &Fingerprints) -> Result<bool, RunError> {
         let job = self.job;
         let rows = job.stop.unless_draining(job.input.rows(part.start, part.rows));
-        let Some((mut marks, slices)) = self.handle.block_on(rows) else { return Ok(false) };
-        marks.extend(fingerprints.iter().cloned());
-        marks.extend(job.calls.recorder().fresh_since().map(|since| format!("fresh:{since}")));
+        let Some((inputs, slices)) = self.handle.block_on(rows) else { return Ok(false) };
+        let fresh = job.calls.recorder().fresh_since().map(|since| format!("fresh:{since}"));
+        let marked = |own: &[String]| [inputs.as_slice(), own, fresh.as_slice()].concat();
+        let (marks, older) = (marked(&fingerprints.own), marked(&fingerprints.older));
         let committed = job.dir.committed(job.stage().name.as_str(), part.number);
-        if let Some(kept) = committed.filter(|c| c.facts.counts.failed == 0 && c.facts.inputs == marks) {
+        let is_same = |found: &CommittedPart| found.facts.inputs == marks || found.facts.inputs == older;
+        if let Some(kept) = committed.filter(|found| found.facts.counts.failed == 0 && is_same(found)) {
             job.progress().kept(&kept.facts);
+            if kept.facts.inputs != marks && (0..job.stage().models.len()).any(|model| job.has_other_servers(model)) {
+                job.progress().other_servers(kept.facts.calls);
+            }
             job.stage().models.iter().for_each(|model| job.calls.can_answer(*model));
             job.output.commit(part.number, kept);
             return Ok(true);
@@ -197,12 +202,26 @@ fn packs(stage: &StageSpec, slices: Vec<Slice>) -> impl Iterator<Item = Result<R
 }
 
 /// A hash of each model's build and settings. A part with other fingerprints is made again.
-fn fingerprints(job: &Job) -> Vec<String> {
+struct Fingerprints {
+    own: Vec<String>,
+    /// Those of earlier versions, which do not depend on the server.
+    older: Vec<String>,
+}
+
+fn fingerprints(job: &Job) -> Fingerprints {
     let stage = job.stage();
     let messages = vec![Message::user(stage.stage.info.meaning.to_string())];
     let schema = Some(Arc::new(serde_json::json!({ "type": "object" })));
     let probe = Prompt { messages, expect: Arc::new(Expect::Text), schema, respondent: None, pack: None };
-    stage.models.iter().map(|model| job.calls.target(*model).key(&probe, Replicate::default()).to_string()).collect()
+    let key = |model: &usize| job.calls.target(*model).key(&probe, Replicate::default());
+    let older = |model: &usize| {
+        let keys = job.calls.target(*model).older_keys(&probe, Replicate::default());
+        keys.last().copied().unwrap_or_else(|| key(model)).to_string()
+    };
+    Fingerprints {
+        own: stage.models.iter().map(|model| key(model).to_string()).collect(),
+        older: stage.models.iter().map(older).collect(),
+    }
 }
 
 /// Cuts a batch into pieces with about [`BLOCK_BYTES`] of prompts, estimated from the first row.

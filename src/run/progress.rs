@@ -195,6 +195,11 @@ impl StageProgress {
         self.counters.lock().totals.cut += u64::from(is_cut);
     }
 
+    /// Counts recorded answers that name no server and may be of another one.
+    pub(crate) fn other_servers(&self, answers: u64) {
+        self.counters.lock().totals.other_servers += answers;
+    }
+
     pub(crate) fn answered(&self) {
         self.counters.lock().totals.counts.answered += 1;
     }

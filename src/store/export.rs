@@ -71,6 +71,7 @@ fn recorded(facts: &ModelEntry) -> RecordedModel {
         digest: facts.build.digest.clone(),
         quantization: facts.build.quantization.clone(),
         template: facts.build.template.clone(),
+        server: facts.server.clone(),
     }
 }
 

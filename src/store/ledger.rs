@@ -351,6 +351,16 @@ impl Ledger {
         self.connection.execute(sql, params![provider, model, build]).map(drop).map_err(self.failed())
     }
 
+    /// The servers that have been asked for the build of `model`, sorted, as their names in [`Ledger::remember_build`].
+    pub(crate) fn servers_of(&self, model: &str) -> Result<Vec<String>, LedgerError> {
+        let sql = "SELECT provider FROM builds WHERE model = ?1 ORDER BY provider";
+        let found = self.connection.prepare_cached(sql).and_then(|mut sql| {
+            let names = sql.query_map(params![model], |row| row.get(0))?;
+            names.collect()
+        });
+        found.map_err(self.failed())
+    }
+
     pub(crate) fn known_build(&self, provider: &str, model: &str) -> Result<Option<String>, LedgerError> {
         let sql = "SELECT build FROM builds WHERE provider = ?1 AND model = ?2";
         self.connection.query_row(sql, params![provider, model], |row| row.get(0)).optional().map_err(self.failed())

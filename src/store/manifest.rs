@@ -104,6 +104,9 @@ pub(crate) struct ModelEntry {
     pub(crate) model: String,
     #[serde(flatten)]
     pub(crate) build: Build,
+    /// The hash of the server, which is part of the call keys if the server reports no build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<String>,
     /// Why the server did not confirm the build, if it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unchecked: Option<String>,
@@ -125,6 +128,9 @@ pub(crate) struct StageTotals {
     /// Recorded answers about prompts that the server had cut. Those of a replay are used, those of the ledger are not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) cut: u64,
+    /// Recorded answers that may be of another server: an earlier version recorded them without the server.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) other_servers: u64,
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
     /// The number of calls that the rows need if the ledger has no answers.

@@ -60,6 +60,9 @@ pub(crate) struct RecordedModel {
     pub(crate) quantization: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) template: Option<String>,
+    /// The hash of the server, if it reported no build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

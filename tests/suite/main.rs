@@ -69,6 +69,7 @@ mod rows;
 mod run;
 mod runs;
 mod same;
+mod servers;
 mod show;
 mod stops;
 mod summary;
