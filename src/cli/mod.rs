@@ -8,6 +8,7 @@ mod diff;
 mod error;
 mod exit;
 mod explain;
+mod guess;
 mod init;
 mod ledger;
 mod load;
@@ -83,6 +84,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         // `--help` and `--version` also end here; their text goes to standard output.
         Err(error) => {
+            if let Some((word, help)) = guess::unknown_command(&error) {
+                Terminal::new(terminal::When::Auto).error(&format!("there is no command `{word}`"), Some(&help));
+                return Exit::Spec.into();
+            }
             let _ = error.print();
             return if error.use_stderr() { Exit::Spec } else { Exit::Ok }.into();
         }

@@ -138,7 +138,8 @@ impl Run {
             return self.send_pilot(&selection, calls, terminal);
         }
         let mut spec = load_spec(&self.spec, terminal)?;
-        let notes = check_files(&spec, &env).into_iter().filter(|problem| !problem.is_error());
+        // A missing model does no harm if every answer is recorded.
+        let notes = check_files(&spec, &env).into_iter().filter(|problem| problem.rule == "unused-modelfile");
         notes.for_each(|note| terminal.note(&format!("note: {}", note.message)));
         if matches!(self.recall(), Recall::Ledger) {
             if let Some(file) = replay_of_clone(&spec)? {

@@ -211,10 +211,10 @@ mod tests {
             [
                 "bad-value: `no name` is not a name: a name is a letter or `_`, then letters, digits, `_` or `-`, \
                  at most 64 in all",
-                "wrong-type: `prompt` must be text, not a whole number",
+                "wrong-type: `prompt` must be text, not a whole number (write it in quotation marks: \"3\")",
                 "unknown-field: there is no field `temprature` here (did you mean `temperature`?)",
-                "wrong-type: `models[1]` must be text, not a whole number",
-                "wrong-type: `models[3]` must be text, not true or false",
+                "wrong-type: `models[1]` must be text, not a whole number (write it in quotation marks: \"7\")",
+                "wrong-type: `models[3]` must be text, not true or false (write it in quotation marks: \"false\")",
                 "wrong-type: `workers` must be a whole number, not 2.0",
                 "bad-value: `seed` must be 0 or more",
                 "unknown-value: \"wid\" is not one of `wide`, `long` (did you mean `wide`?)",
@@ -254,7 +254,7 @@ mod tests {
             found,
             [
                 "wrong-type: `most` must be a whole number, not text",
-                "wrong-type: `layout` must be text, not a whole number"
+                "wrong-type: `layout` must be text, not a whole number (write it in quotation marks: \"1\")"
             ]
         );
         // A stand-in would not be a share: its neighbours are still looked at.

@@ -27,6 +27,7 @@ pub(super) enum FaultKind {
     WrongType {
         wanted: String,
         found: String,
+        help: Option<String>,
     },
     BadValue {
         wanted: String,
@@ -46,7 +47,12 @@ impl Fault {
     }
 
     pub(super) fn wrong_type(wanted: impl Into<String>, found: impl Into<String>) -> Self {
-        Fault::new(FaultKind::WrongType { wanted: wanted.into(), found: found.into() })
+        Fault::new(FaultKind::WrongType { wanted: wanted.into(), found: found.into(), help: None })
+    }
+
+    /// A value of the wrong type, with the cure if it is known.
+    pub(super) fn curable(wanted: &str, found: &str, cure: Option<String>) -> Self {
+        Fault::new(FaultKind::WrongType { wanted: wanted.to_owned(), found: found.to_owned(), help: cure })
     }
 
     pub(super) fn bad_value(wanted: impl Into<String>) -> Self {
@@ -67,8 +73,9 @@ impl Fault {
             Spot::Value => Diagnostic::error(rule, path.clone(), message),
         };
         match self.kind {
-            FaultKind::WrongType { wanted, found } => {
-                error("wrong-type", format!("{subject} must be {wanted}, not {found}"))
+            FaultKind::WrongType { wanted, found, help } => {
+                let problem = error("wrong-type", format!("{subject} must be {wanted}, not {found}"));
+                Diagnostic { help, ..problem }
             }
             FaultKind::BadValue { wanted } => error("bad-value", format!("{subject} must be {wanted}")),
             FaultKind::UnknownValue { found, words } => {

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::diagnostic::{Diagnostic, Path, SourcePosition};
+use super::diagnostic::{Diagnostic, Path, Severity, SourcePosition};
 use crate::name::suggestion;
 
 #[derive(Debug, Default)]
@@ -31,6 +31,15 @@ impl Problems {
 
     pub(crate) fn warning(&mut self, rule: &'static str, path: Path, message: impl Into<String>) -> Reported<'_> {
         self.report(Diagnostic::warning(rule, path, message))
+    }
+
+    pub(crate) fn warning_at_key(
+        &mut self,
+        rule: &'static str,
+        path: Path,
+        message: impl Into<String>,
+    ) -> Reported<'_> {
+        self.report(Diagnostic { severity: Severity::Warning, ..Diagnostic::error_at_key(rule, path, message) })
     }
 
     /// Reports a problem, unless its value is distrusted.

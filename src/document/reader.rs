@@ -81,7 +81,8 @@ impl<'a> Reader<'a> {
     }
 
     fn wanted(&self, wanted: &str) -> Fault {
-        Fault::wrong_type(wanted, self.node.map_or("null", Node::kind_name))
+        let cure = self.value().and_then(|value| cure(wanted, value));
+        Fault::curable(wanted, self.node.map_or("null", Node::kind_name), cure)
     }
 
     fn text(&self) -> Result<&'a str, Fault> {
@@ -143,6 +144,30 @@ impl<'a> Reader<'a> {
         here.retain(|(key, _)| !self.marks.skipped.contains(&self.path.key(key)));
         Ok(Fields { entries: here.into_iter(), value: None, of: self })
     }
+}
+
+/// What to write instead of a value of the wrong type.
+fn cure(wanted: &str, value: &Value) -> Option<String> {
+    let quoted = |text: &str| text.split(',').map(|item| format!("\"{}\"", item.trim())).collect::<Vec<_>>().join(", ");
+    let bare = |text: &str| format!("write it without quotation marks: {text}");
+    Some(match (wanted, value) {
+        ("a list", Value::String(text)) if !text.trim().is_empty() => format!("write a list: [{}]", quoted(text)),
+        ("a list", Value::Integer(number)) => format!("write a list: [{number}]"),
+        ("a number" | "a whole number", Value::String(text))
+            if text.trim().parse::<f64>().is_ok_and(f64::is_finite) =>
+        {
+            bare(text.trim())
+        }
+        ("true or false", Value::String(text)) => match text.trim().to_lowercase().as_str() {
+            "true" | "yes" | "on" => bare("true"),
+            "false" | "no" | "off" => bare("false"),
+            _ => return None,
+        },
+        ("text", Value::Integer(number)) => format!("write it in quotation marks: \"{number}\""),
+        ("text", Value::Float(number)) => format!("write it in quotation marks: \"{number}\""),
+        ("text", Value::Bool(truth)) => format!("write it in quotation marks: \"{truth}\""),
+        _ => return None,
+    })
 }
 
 macro_rules! whole {

@@ -1,5 +1,6 @@
 //! TOML: converts a file to the tree of a document. The `toml` crate parses the text and words the syntax errors.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use ::toml::Spanned;
@@ -10,15 +11,21 @@ use super::tree::{Entry, Node, Value};
 
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
     let (root, errors) = DeTable::parse_recoverable(text);
+    let mut colons = HashSet::new();
     let mut problems: Vec<Diagnostic> = errors
         .iter()
-        .map(|error| {
+        .filter_map(|error| {
             let span = error.span().unwrap_or(text.len()..text.len());
+            if let Some((line, key)) = key_with_colon(text, span.start) {
+                // The other errors of the line follow from the colon.
+                let problem = Diagnostic::syntax(span, format!("`:` follows the key `{key}`, and TOML has `=`"));
+                return colons.insert(line).then(|| problem.help(format!("write `{key} = ..`")));
+            }
             let problem = Diagnostic::syntax(span, error.message());
-            match error.message() {
+            Some(match error.message() {
                 "duplicate key" => problem.help("a key, and a table by its header, can be given only once"),
                 _ => problem,
-            }
+            })
         })
         .collect();
     let mut reading = Reading { text, problems: Vec::new() };
@@ -35,6 +42,15 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
     problems.truncate(MOST_SYNTAX_ERRORS);
     // The root has no header to point at: its span is empty.
     if problems.is_empty() { Ok(Node { value, span: 0..0 }) } else { Err(problems) }
+}
+
+/// The beginning of the line at `at`, and its key, if the line is written as in YAML: `key: value`.
+fn key_with_colon(text: &str, at: usize) -> Option<(usize, &str)> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text[start..].lines().next()?;
+    let (key, value) = line.split_once(':')?;
+    let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    (is_key(key.trim()) && (value.is_empty() || value.starts_with(' '))).then(|| (start, key.trim()))
 }
 
 struct Reading<'t> {
@@ -109,6 +125,14 @@ mod tests {
         assert!(found.len() >= 4, "{found:?}");
         assert!(found.contains(&("b".into(), "duplicate key".into())), "{found:?}");
         assert!(problems(&"x = \n".repeat(500)).len() <= MOST_SYNTAX_ERRORS);
+    }
+
+    #[test]
+    fn a_colon_after_a_key_is_one_problem() {
+        let found = problems("a = 1\nkey: \"id\"\nb = 2\nname: x y\n");
+        let messages: Vec<&str> = found.iter().map(|(_, message)| message.as_str()).collect();
+        let expected = ["key", "name"].map(|key| format!("`:` follows the key `{key}`, and TOML has `=`"));
+        assert_eq!(messages, expected);
     }
 
     #[test]

@@ -31,7 +31,11 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Diagnostic>> {
             Ok((event, span)) => reading.event(event, &span),
             Err(error) => {
                 let start = error.marker().byte_offset().unwrap_or(text.len());
-                Err(unreadable(error.kind(), start..start))
+                let problem = unreadable(error.kind(), start..start);
+                Err(match indented(text, start).filter(|_| is_of_indentation(error.kind())) {
+                    Some(help) => problem.help(help),
+                    None => problem,
+                })
             }
         };
         if let Err(problem) = step {
@@ -279,6 +283,29 @@ fn unreadable(kind: &ErrorKind, span: Range<usize>) -> Diagnostic {
         _ => return Diagnostic::syntax(span, kind.to_string()),
     };
     Diagnostic::syntax(span, kind.to_string()).help(help)
+}
+
+fn is_of_indentation(kind: &ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::MappingValueNotAllowed
+            | ErrorKind::InvalidColonPlacement
+            | ErrorKind::InvalidIndentation
+            | ErrorKind::ExpectedBlockMappingKey
+    )
+}
+
+/// Says that the line at `at` is indented deeper than the line before it, which begins no table.
+fn indented(text: &str, at: usize) -> Option<String> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let is_written = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let before = text[..start].lines().rev().find(is_written)?;
+    let line = text[start..].lines().next()?;
+    let [depth, above] = [line, before].map(|line| line.len() - line.trim_start_matches(' ').len());
+    let begins_a_table = before.split(" #").next().unwrap_or(before).trim_end().ends_with(':');
+    (depth > above && !begins_a_table).then(|| {
+        format!("this line is indented by {depth} spaces, and the line before it by {above}: fields of one table are indented alike")
+    })
 }
 
 fn too_deep(span: Range<usize>) -> Diagnostic {

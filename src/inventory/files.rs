@@ -4,7 +4,7 @@ use crate::document::{Diagnostic, Path};
 use crate::provider::{ConnectContext, Env};
 use crate::spec::Spec;
 
-/// Reads headers, and no weights. Says nothing of models that are not on this machine.
+/// Reads headers, and no weights. Only warns about models that are not on this machine.
 pub(crate) fn check_files(spec: &Spec, env: Env<'_>) -> Vec<Diagnostic> {
     let context = ConnectContext { env, folder: &spec.folder };
     let problems = spec.models.iter().flat_map(|(name, model)| {
@@ -15,8 +15,12 @@ pub(crate) fn check_files(spec: &Spec, env: Env<'_>) -> Vec<Diagnostic> {
             Diagnostic { help: error.help, ..diagnostic }
         });
         let note = unused(&model.model.id, &examined.unused).filter(|_| error.is_none());
-        let note = note.map(|note| Diagnostic::warning("unused-modelfile", path, note).help(INSTEAD));
-        error.into_iter().chain(note)
+        let note = note.map(|note| Diagnostic::warning("unused-modelfile", path.clone(), note).help(INSTEAD));
+        let missing = examined.missing.map(|missing| {
+            let diagnostic = Diagnostic::warning("missing-model", path.clone(), missing.message);
+            Diagnostic { help: missing.help, ..diagnostic }
+        });
+        error.into_iter().chain(note).chain(missing)
     });
     problems.collect()
 }

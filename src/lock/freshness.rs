@@ -24,6 +24,8 @@ pub(crate) struct Outlook {
     pub(crate) calls: u64,
     pub(crate) from_ledger: u64,
     pub(crate) unknown: u64,
+    /// Whether a model is on another server than in the last run, and reports no build.
+    pub(crate) is_moved: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +81,9 @@ pub(crate) fn freshness(
         };
         let name = plan.spec.stage(i).name.to_string();
         let mut why = concerned(&drift);
+        if outlook.is_moved {
+            why.push(moved(&plan.spec, i));
+        }
         why.extend(earlier.iter().flat_map(|earlier| missing(&plan.spec, i, &earlier.lock)));
         let remembered = earlier.as_ref().filter(|earlier| earlier.lock.stages.contains_key(&name));
         let parts = parts_of(plan, &dir, i);
@@ -95,12 +100,19 @@ pub(crate) fn freshness(
             why.clear();
         }
         // Complete parts without failures are kept, so the ledger is not read for them.
-        let kept = parts.is_some_and(|part| part.counts.failed == 0) && concerned(&own).is_empty();
+        let kept = parts.is_some_and(|part| part.counts.failed == 0) && concerned(&own).is_empty() && !outlook.is_moved;
         let sent = plan.rows(plan.spec.stage(i).input).map(|_| outlook.calls.saturating_sub(outlook.from_ledger));
         let to_send = if kept { Some(0) } else { sent };
         Freshness { name, state, why, to_send, is_kept: kept, outlook: *outlook }
     };
     plan.stages().zip(outlooks).map(stage).collect()
+}
+
+/// The drift of a stage whose model is on another server. Its build is unknown, so its answers do not count.
+fn moved(spec: &Spec, stage: TableId) -> Drift {
+    let models = spec.stage(stage).model_names.join(",");
+    let [old, new] = ["the last server", "another server"].map(|server| Some(server.to_owned()));
+    Drift { facet: format!("models.{models}.server"), old, new }
 }
 
 fn prefixes(spec: &Spec, stage: TableId) -> Vec<String> {

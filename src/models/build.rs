@@ -46,12 +46,15 @@ impl KnownBuild {
 
     /// The first build of the target's provider and model, of the same name if there is one.
     pub(super) fn of<'a>(known: &'a [KnownBuild], target: &Target) -> Option<&'a KnownBuild> {
+        let mut fitting = KnownBuild::fitting(known, target);
+        let first = fitting.next();
+        first.into_iter().chain(fitting).find(|known| known.name == target.name).or(first)
+    }
+
+    /// The builds of the target's provider and model.
+    pub(super) fn fitting<'a>(known: &'a [KnownBuild], target: &Target) -> impl Iterator<Item = &'a KnownBuild> {
         let kind = target.provider.kind();
-        let fits =
-            |known: &&KnownBuild| known.provider == kind && shown(kind, &known.id) == shown(kind, &target.model.id);
-        let mut fitting = known.iter().filter(fits);
-        let first = fitting.clone().next();
-        fitting.find(|known| known.name == target.name).or(first)
+        known.iter().filter(move |known| known.provider == kind && shown(kind, &known.id) == shown(kind, &target.model.id))
     }
 }
 

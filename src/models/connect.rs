@@ -171,9 +171,13 @@ impl Models {
             let asked = asked.unwrap_or_default().into_iter();
             let addresses: Vec<String> =
                 asked.filter_map(|name| Some(name.strip_prefix(kind)?.trim().to_owned())).collect();
-            let replayed = KnownBuild::of(access.known, target).and_then(|known| known.server.clone());
-            let known = addresses.iter().filter(|_| server.starts_with(UNSET)).filter_map(|address| server_of(address));
-            let recorded = replayed.into_iter().chain(known.map(|server| Servers::hash(&server))).collect();
+            let replayed = KnownBuild::fitting(access.known, target).filter_map(|known| known.server.clone());
+            let hash = |address: &String| match address.strip_prefix(Servers::HASHED) {
+                Some(hash) => Some(hash.to_owned()),
+                None => server_of(address).map(|server| Servers::hash(&server)),
+            };
+            let known = addresses.iter().filter(|_| server.starts_with(UNSET)).filter_map(hash);
+            let recorded = replayed.chain(known).collect();
             let is_other = |address: &String| server_of(address).is_some_and(|other| other != server);
             let others = addresses.iter().filter(|address| is_other(address)).cloned().collect();
             target.servers = Servers { own: Some(Servers::hash(&server)), recorded, others };

@@ -25,6 +25,14 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
+    /// Precedes the hash of a server whose address is not known, in the ledger.
+    pub(super) const HASHED: &str = crate::store::HASHED_SERVER;
+
+    /// Whether answers of `server` are used.
+    pub(crate) fn has(&self, server: &String) -> bool {
+        self.own.as_ref() == Some(server) || self.recorded.contains(server)
+    }
+
     pub(super) fn hash(server: &str) -> String {
         blake3::hash(server.as_bytes()).to_hex()[..16].to_owned()
     }

@@ -41,6 +41,8 @@ pub(crate) struct Preview {
     pub(crate) stages: Vec<StageEstimate>,
     pub(crate) rendered: Vec<Rendered>,
     pub(crate) lock: Lock,
+    /// For each stage, whether a model is on another server than in the last run, and reports no build.
+    moved: Vec<bool>,
     /// The sampled calls of each stage.
     pilot: Vec<(TableId, Vec<OpenCall>)>,
     /// The replay file whose answers are counted with those of the ledger.
@@ -62,7 +64,8 @@ pub(crate) fn preview(
     let plan = Plan::new(spec, selection, facts)?;
     let dir = RunDir::new(project.run(&plan.run_name()));
     let since = if fresh { i64::MAX } else { fresh_since(&dir).unwrap_or(i64::MIN) };
-    let last = Manifest::read(&dir).as_ref().map(KnownBuild::all_of_run).unwrap_or_default();
+    let manifest = Manifest::read(&dir);
+    let last = manifest.as_ref().map(KnownBuild::all_of_run).unwrap_or_default();
     let of_replay = replay.as_ref().map(|(_, file)| KnownBuild::all_of_replay(file)).unwrap_or_default();
     let known = [access.known, &last, &of_replay].concat();
     // A client that can't be made (an unset address) is an error in a run. Here it only makes the answers unknown.
@@ -72,7 +75,14 @@ pub(crate) fn preview(
     let followed = follow(plan, selection, recall, Options { render, leaves: true, models: models.as_ref(), pilot })?;
     let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
     let Followed { plan, estimates: stages, rendered, pilot, .. } = followed;
-    Ok(Preview { plan, stages, rendered, lock, pilot, replay: replay.map(|(path, _)| path) })
+    let is_moved = |model: &usize| {
+        let target = models.as_ref()?.target(*model);
+        let then = manifest.as_ref()?.models.get(&target.name)?.server.as_ref()?;
+        Some(!target.servers.has(then))
+    };
+    let moved = |id: TableId| plan.spec.stage(id).models.iter().any(|model| is_moved(model) == Some(true));
+    let moved = plan.stages().map(moved).collect();
+    Ok(Preview { plan, stages, rendered, lock, moved, pilot, replay: replay.map(|(path, _)| path) })
 }
 
 /// Prompts that depend on answers use those of the builds in `lock`.
@@ -137,6 +147,7 @@ impl Preview {
             calls: self.calls(at),
             from_ledger: known.from_ledger,
             unknown: known.unknown,
+            is_moved: self.moved[at],
         };
         self.stages.iter().enumerate().map(outlook).collect()
     }

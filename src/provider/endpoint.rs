@@ -106,6 +106,8 @@ pub(crate) trait Endpoint: fmt::Debug + Send + Sync {
 pub(crate) struct Examined {
     /// Why the model can't run.
     pub(crate) error: Option<EndpointError>,
+    /// Why the model is not on this machine. It may be on a different machine.
+    pub(crate) missing: Option<EndpointError>,
     /// What a Modelfile adds to the weights and the provider does not use.
     pub(crate) unused: Vec<String>,
 }

@@ -195,7 +195,7 @@ impl StageProgress {
         self.counters.lock().totals.cut += u64::from(is_cut);
     }
 
-    /// Counts recorded answers that name no server and may be of another one.
+    /// Counts recorded answers that name no server and may be of a different one.
     pub(crate) fn other_servers(&self, answers: u64) {
         self.counters.lock().totals.other_servers += answers;
     }

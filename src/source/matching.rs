@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::batches::SourceError;
 use super::reader::DataFile;
+use crate::name::{listed, nearest};
+
+/// The most files that are listed instead of a missing one.
+const NEIGHBOURS: usize = 5;
 
 /// The files that `path` matches in `folder`, ordered by name; an error if there are none.
 ///
@@ -20,7 +24,9 @@ pub(crate) fn files(folder: &Path, path: &str) -> Result<Vec<DataFile>, SourceEr
         return Err(match whole.is_dir() {
             true => wrong(format!("`{path}` is a folder"))
                 .help(format!("name the files in it, such as `{}/*.csv`", path.trim_end_matches('/'))),
-            false => wrong(format!("there is no file `{path}`")).help(format!("looked in {}", folder.display())),
+            false if path.contains("://") => wrong(format!("`{path}` is an address, and a source reads files"))
+                .help("download the file first, and write its path"),
+            false => wrong(format!("there is no file `{path}`")).help(neighbours(folder, path)),
         });
     }
     let inside = glob::Pattern::escape(&folder.to_string_lossy());
@@ -66,6 +72,34 @@ fn with_folders_escaped(folder: &Path, path: &str) -> String {
     }
     names.extend(parts.map(str::to_owned));
     names.join("/")
+}
+
+/// What is there instead of the missing file `path`: a file or a folder of a similar name, or the other files.
+pub(crate) fn neighbours(folder: &Path, path: &str) -> String {
+    let whole = folder.join(path);
+    let missing = |path: &&Path| {
+        !path.exists() && path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent.exists())
+    };
+    let missing = whole.ancestors().find(missing).unwrap_or(&whole).to_owned();
+    let parent = missing.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let place = match shown(folder, parent) {
+        place if place.is_empty() || place == "." => "the current folder".to_owned(),
+        place => format!("`{place}`"),
+    };
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    let name = missing.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if let Some(near) = nearest(name, names.iter().map(String::as_str)) {
+        return format!("did you mean `{}`?", shown(folder, &missing.with_file_name(near)));
+    }
+    let first = names.iter().take(NEIGHBOURS).map(String::as_str);
+    match names.len() {
+        0 => format!("{place} is empty"),
+        count if count > NEIGHBOURS => format!("{place} has {} and {} more", listed(first), count - NEIGHBOURS),
+        _ => format!("{place} has {}", listed(first)),
+    }
 }
 
 pub(crate) fn is_glob(path: &str) -> bool {

@@ -82,7 +82,10 @@ pub(crate) fn content(source: &dyn Source, folder: &Path) -> Result<String, Sour
 
 /// Reads a text file that a spec names, such as a prompt; the error is a sentence.
 pub(crate) fn read_text(folder: &Path, path: &str) -> Result<String, String> {
-    std::fs::read_to_string(folder.join(path)).map_err(|error| format!("`{path}` can't be read: {error}"))
+    std::fs::read_to_string(folder.join(path)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("there is no file `{path}`: {}", matching::neighbours(folder, path)),
+        _ => format!("`{path}` can't be read: {error}"),
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! [`check`](Spec::check) has three steps:
 //!
-//! - `secret` removes literal keys from the document;
+//! - `secret` removes literal keys from the document, and `spelling` rewrites other words for its fields;
 //! - `read` decodes the tables of the document, by the structs in `language` and by the registries;
 //! - `resolve` looks names up and binds each table to the columns of its inputs, with one file for each kind of table.
 //!
@@ -30,8 +30,10 @@ mod repeatability;
 mod resolve;
 pub(crate) mod schema;
 mod secret;
+mod spelling;
 mod stages;
 mod table;
+mod tokens;
 
 use crate::document::{Diagnostic, Document, Problems};
 
@@ -52,6 +54,7 @@ impl Spec {
     pub(crate) fn check(document: &mut Document, folder: &std::path::Path) -> (Option<Spec>, Vec<Diagnostic>) {
         let mut problems = Problems::default();
         secret::find(document, &mut problems);
+        spelling::rewrite(&mut document.root, &mut problems);
         let spec = read::read(document, &mut problems).map(|raw| resolve::resolve(raw, folder, &mut problems));
         let broken = problems.iter().any(Diagnostic::is_error);
         (spec.filter(|_| !broken), problems.into_iter().collect())

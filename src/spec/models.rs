@@ -12,6 +12,9 @@ use crate::document::Path;
 use crate::name::Name;
 use crate::provider::{Endpoint, Ignored, Model, PROVIDERS, Sampling, added_fields, default_endpoint, merge, taken};
 
+/// The highest temperature without a warning.
+const HIGH: f64 = 2.0;
+
 impl Resolver<'_> {
     pub(super) fn endpoints(&mut self, raw: &Raw) -> IndexMap<String, EndpointSpec> {
         let mut endpoints: IndexMap<String, EndpointSpec> = IndexMap::new();
@@ -203,6 +206,12 @@ impl Resolver<'_> {
         if table.temperature.is_some_and(|t| !(0.0..=highest).contains(&t)) {
             let of = if of.is_empty() { String::new() } else { format!(" for a model of `{of}`") };
             self.error("bad-value", at("temperature"), format!("`temperature` must be from 0 to {highest}{of}"));
+        }
+        if let Some(high) = table.temperature.filter(|t| *t > HIGH && *t <= highest) {
+            let message = format!("with a `temperature` of {high}, most models write nonsense");
+            self.problems.warning("high-temperature", at("temperature"), message).help(
+                "0 takes the likeliest answer, 1 is usual for varied answers, and 2 is the most of many services",
+            );
         }
         if table.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
             self.error("bad-value", at("top_p"), "`top_p` must be above 0 and at most 1");

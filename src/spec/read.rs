@@ -198,9 +198,21 @@ impl Reading<'_> {
             return IndexMap::new();
         }
         let mut found = IndexMap::new();
+        let is_flat = node.entries().iter().any(|entry| entry.node.value == Value::Null);
         for entry in node.entries() {
             let path = path.key(&entry.key);
+            if is_flat && !matches!(entry.node.value, Value::Table(_) | Value::Null) {
+                // A field of the table before it, which is not indented.
+                self.unreadable.push((section, Some(entry.key.clone())));
+                continue;
+            }
             match Name::new(entry.key.as_str()) {
+                Ok(name) if entry.node.value == Value::Null => {
+                    let message = format!("`{name}` has no fields");
+                    let help = format!("indent the lines of its fields deeper than `{name}`");
+                    self.problems.error_at_key("missing-field", path, message).help(help);
+                    found.insert(name, None);
+                }
                 Ok(name) => drop(found.insert(name, read(&entry.node, &path, self.problems))),
                 Err(message) => {
                     self.problems.error_at_key("bad-name", path, message);

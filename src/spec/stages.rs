@@ -12,6 +12,7 @@ use super::pipeline::Spec;
 use super::read::{self, Own, Raw, RawStage};
 use super::resolve::Resolver;
 use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
+use super::tokens;
 use crate::document::{Mark, Node, Path, Problems};
 use crate::name::{Name, listed};
 use crate::prompt::BoundCondition;
@@ -165,6 +166,7 @@ impl Resolver<'_> {
                 self.probabilities(spec, at, table);
             }
             self.packed(at, table, &bound.stage);
+            self.few_tokens(spec, table, &bound.stage);
             self.assembled(spec, stage, bound, (models, when));
         }
         if input.id.is_none() {
@@ -356,6 +358,21 @@ impl Resolver<'_> {
                 endpoint.kind()
             );
             self.error("no-probabilities", at.key("models").index(i), message).help(help);
+        }
+    }
+
+    /// Warns about models whose replies are cut off before they hold an answer of the stage.
+    fn few_tokens(&mut self, spec: &Spec, table: &StageTable, stage: &Stage) {
+        let Some(least) = stage.info.schema.as_ref().map(tokens::least) else { return };
+        for name in &table.models {
+            let Some(tokens) = spec.models.get(name.as_str()).and_then(|model| model.model.sampling.max_tokens) else {
+                continue;
+            };
+            if u64::from(tokens) < least {
+                let message = format!("an answer needs about {least} tokens or more, so {tokens} cut every reply off");
+                let at = Path::of(["models", name.as_str(), "max_tokens"]);
+                self.problems.warning("few-tokens", at, message).help("write a larger `max_tokens`, or leave it out");
+            }
         }
     }
 

@@ -16,7 +16,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use rusqlite::types::Null;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params,
+};
 
 use super::call_totals::CallTotals;
 use super::record::{FIELDS, Field, Key, Record};
@@ -349,6 +351,23 @@ impl Ledger {
     pub(crate) fn remember_build(&self, provider: &str, model: &str, build: &str) -> Result<(), LedgerError> {
         let sql = "INSERT INTO builds VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET build = excluded.build";
         self.connection.execute(sql, params![provider, model, build]).map(drop).map_err(self.failed())
+    }
+
+    /// Adds the builds that the ledger at `from` remembers. Builds that are known here stay.
+    pub(crate) fn merge_builds(&self, from: &Path) -> Result<(), LedgerError> {
+        let other =
+            Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(LedgerError::sqlite(from))?;
+        let read = || {
+            let mut sql = other.prepare("SELECT provider, model, build FROM builds")?;
+            let rows = sql.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+            rows.collect::<Result<Vec<[String; 3]>, _>>()
+        };
+        // The first ledgers remember no builds.
+        for [provider, model, build] in read().unwrap_or_default() {
+            let sql = "INSERT INTO builds VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+            self.connection.execute(sql, params![provider, model, build]).map_err(self.failed())?;
+        }
+        Ok(())
     }
 
     /// The servers that have been asked for the build of `model`, sorted, as their names in [`Ledger::remember_build`].

@@ -10,6 +10,8 @@ use super::record::Record;
 use super::replay::ReplayFile;
 
 const GROUP: usize = 4096;
+/// Precedes the hash of a server in its name, if the address is not known.
+pub(crate) const HASHED_SERVER: &str = "#";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct MergeCounts {
@@ -28,7 +30,14 @@ pub(crate) fn merge(ledger: &mut Ledger, from: &Path) -> Result<MergeCounts, Sto
     File::open(from).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(StoreError::io(from))?;
     let mut sink = Sink { ledger, waiting: Vec::new(), merged: MergeCounts::default() };
     if start == b"PAR1" {
-        for calls in ReplayFile::open(from)?.read()? {
+        let file = ReplayFile::open(from)?;
+        for model in file.models.values() {
+            if let Some(server) = &model.server {
+                let name = format!("{} {HASHED_SERVER}{server}", model.provider);
+                sink.ledger.remember_build(&name, &model.model, "{}")?;
+            }
+        }
+        for calls in file.read()? {
             for call in calls? {
                 match call.sound {
                     false => sink.merged.corrupt += 1,
@@ -40,6 +49,7 @@ pub(crate) fn merge(ledger: &mut Ledger, from: &Path) -> Result<MergeCounts, Sto
     }
     match read_answers(from, |record| sink.take(record)) {
         Ok((corrupt, failed)) => {
+            sink.ledger.merge_builds(from)?;
             sink.merged.corrupt += corrupt;
             sink.merged.failed_calls += failed;
         }

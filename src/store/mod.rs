@@ -56,7 +56,7 @@ pub(crate) use manifest::{
     ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, SourceEntry, StageShape, StageTotals,
     State, TransformEntry,
 };
-pub(crate) use merge::{MergeCounts, merge};
+pub(crate) use merge::{HASHED_SERVER, MergeCounts, merge};
 pub(crate) use output::write as write_output;
 pub(crate) use project::{Hold, Project};
 pub(crate) use provenance::{Origin, OriginError, origin};

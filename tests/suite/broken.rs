@@ -103,13 +103,23 @@ broken! {
     several_models = "103-several-models",
     prompt_doubts = "110-prompt-doubts",
     no_outputs = "111-no-outputs",
+    other_words = "112-other-words",
+    numbers_of_a_model = "113-numbers-of-a-model",
+    lists_as_text = "120-lists-as-text",
+    numbers_as_text = "121-numbers-as-text",
+    singular_section = "122-singular-section",
+    keys_without_tables = "123-keys-without-tables",
+    lines_of_the_other_format = "124-lines-of-the-other-format",
+    lines_that_are_not_indented = "125-lines-that-are-not-indented",
+    files_that_are_not_there = "126-files-that-are-not-there",
 }
 
 /// Specs that are valid, with warnings.
-const DOUBTFUL: [&str; 2] = ["110-prompt-doubts", "111-no-outputs"];
+const DOUBTFUL: [&str; 4] = ["110-prompt-doubts", "111-no-outputs", "112-other-words", "113-numbers-of-a-model"];
 
 /// Syntax errors: the two formats have different parsers, so the messages may differ.
-const OF_THE_FORMAT: [&str; 2] = ["25-syntax", "26-duplicate-key"];
+const OF_THE_FORMAT: [&str; 4] =
+    ["25-syntax", "26-duplicate-key", "124-lines-of-the-other-format", "125-lines-that-are-not-indented"];
 
 /// The placeholder for a key in `19-literal-key`.
 const NO_KEY: &str = "not-a-real-key";

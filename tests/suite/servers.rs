@@ -123,7 +123,8 @@ const TABLES: [&str; 3] = [OUT, "out/war.csv", "pipeline.toml.lock"];
 #[test]
 fn answers_without_a_server_are_used_with_a_note() {
     let note = "perhaps of another server";
-    let server = server("positive");
+    let server = Server::new().models(&["local-model"]);
+    let server = server.script(|_, _| Say::Json(serde_json::json!({ "label": "good" }))).start();
     let project = old(&server);
     let before = TABLES.map(|path| project.bytes(path));
     let plan = project.run(&["plan", "pipeline.toml"]).exits(0).stdout;

@@ -162,3 +162,21 @@ fn prompts_that_read_the_row_in_any_way_are_no_mistake() {
         assert!(validated.stderr.contains("no problems"), "{stage}:\n{}", validated.stderr);
     }
 }
+
+#[test]
+fn commands_that_people_guess_are_answered() {
+    let project = Project::new();
+    for (word, help) in [
+        ("check", "fanfold validate"),
+        ("build", "fanfold run"),
+        ("resume", "fanfold run"),
+        ("eval", "fanfold test"),
+        ("export", "fanfold ledger export"),
+        ("clean", "fanfold ledger gc"),
+        ("list", "fanfold models list"),
+        ("view", "fanfold explain"),
+    ] {
+        project.run(&[word, "pipeline.toml"]).exits(2).says(&format!("no command `{word}`")).says(help);
+    }
+    project.run(&["runn"]).exits(2).says("run");
+}

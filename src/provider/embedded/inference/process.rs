@@ -102,10 +102,10 @@ fn refuse(calls: &Receiver<Asked>, error: &CallError) {
 /// What the files of a model say, without loading its weights. Nothing is said of a model that is not on this machine.
 pub(crate) fn examine(id: &str, folder: &Path, folders: &Folders) -> Examined {
     match locate(id, folder, folders) {
-        Err(error) if is_pulled(id, folders) => Examined { error: Some(error), unused: Vec::new() },
-        Err(_) => Examined::default(),
+        Err(error) if is_pulled(id, folders) => Examined { error: Some(error), ..Examined::default() },
+        Err(error) => Examined { missing: Some(error), ..Examined::default() },
         Ok(located) if located.builtin.is_some() => Examined::default(),
-        Ok(located) => Examined { error: Loaded::check(&located.path).err(), unused: located.unused },
+        Ok(located) => Examined { error: Loaded::check(&located.path).err(), unused: located.unused, missing: None },
     }
 }
 
