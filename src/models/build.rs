@@ -54,7 +54,9 @@ impl KnownBuild {
     /// The builds of the target's provider and model.
     pub(super) fn fitting<'a>(known: &'a [KnownBuild], target: &Target) -> impl Iterator<Item = &'a KnownBuild> {
         let kind = target.provider.kind();
-        known.iter().filter(move |known| known.provider == kind && shown(kind, &known.id) == shown(kind, &target.model.id))
+        known
+            .iter()
+            .filter(move |known| known.provider == kind && shown(kind, &known.id) == shown(kind, &target.model.id))
     }
 }
 

@@ -94,11 +94,11 @@ pub(crate) fn neighbours(folder: &Path, path: &str) -> String {
     if let Some(near) = nearest(name, names.iter().map(String::as_str)) {
         return format!("did you mean `{}`?", shown(folder, &missing.with_file_name(near)));
     }
-    let first = names.iter().take(NEIGHBOURS).map(String::as_str);
     match names.len() {
+        _ if missing != whole => format!("there is no folder `{}`", shown(folder, &missing)),
         0 => format!("{place} is empty"),
-        count if count > NEIGHBOURS => format!("{place} has {} and {} more", listed(first), count - NEIGHBOURS),
-        _ => format!("{place} has {}", listed(first)),
+        1..=NEIGHBOURS => format!("{place} has {}", listed(names.iter().map(String::as_str))),
+        _ => format!("looked in {place}"),
     }
 }
 

@@ -368,7 +368,7 @@ impl Resolver<'_> {
             let Some(tokens) = spec.models.get(name.as_str()).and_then(|model| model.model.sampling.max_tokens) else {
                 continue;
             };
-            if u64::from(tokens) < least {
+            if tokens > 0 && u64::from(tokens) < least {
                 let message = format!("an answer needs about {least} tokens or more, so {tokens} cut every reply off");
                 let at = Path::of(["models", name.as_str(), "max_tokens"]);
                 self.problems.warning("few-tokens", at, message).help("write a larger `max_tokens`, or leave it out");
