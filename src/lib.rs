@@ -82,6 +82,10 @@
 //! | change how an answer is matched with the options of an enum | `normalise_option` in `src/prompt/answer_type.rs` |
 //! | change how `runs` and `diff` show a changed setting or prompt | `src/report/settings.rs` |
 //! | change what a run leaves in the history | `RunRecord` in `src/store/history.rs` |
+//! | change what `plan` expects a run to cost | `src/preview/forecast.rs`; the text is in `src/report/money.rs` |
+//! | add the price of a well-known model | a row of `PRICES` in `src/spec/prices.rs`, with its source and date |
+//! | change the line of progress, or an event of `--log json` | `src/report/progress.rs`, `src/cli/progress.rs` |
+//! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
 //! | check something else in a spec | `src/spec/resolve.rs` |
