@@ -172,6 +172,8 @@ pub(crate) fn history(project: &Project, pipeline: &str) -> Result<Vec<RunRecord
             None => runs.push(RunRecord { state, ..RunRecord::of(&manifest, &dir) }),
         }
     }
+    // A replay that lacks calls made nothing.
+    runs.retain(|run| run.replay.is_none() || run.state == State::Done);
     runs.sort_by_key(|run| (run.started_at.clone(), number(&run.name)));
     Ok(runs)
 }
