@@ -15,7 +15,7 @@ use self::dictionary::{SavVariable, text};
 use super::batches::SourceError;
 use super::reader::DataFile;
 use super::settings::{File, MissingCodes};
-use super::typed::{Kind, Open, Opened, Raw, TypedRow, Variable, detected};
+use super::typed::{INSTANT, Kind, Open, Opened, Raw, TypedRow, Variable};
 
 /// Seconds from 1582-10-14, when the calendar of SPSS begins, to 1970.
 const EPOCH: f64 = 12_219_379_200.0;
@@ -34,8 +34,7 @@ impl Open for Sav {
             number += 1;
             row(&mut cases, number, encoding, keep).transpose()
         });
-        let detected = detected(options, encoding);
-        Ok(Opened { variables, rows: Box::new(rows.fuse()), detected })
+        Ok(Opened { variables, rows: Box::new(rows.fuse()), detected: Vec::new(), encoding: Some(encoding) })
     }
 }
 
@@ -71,7 +70,9 @@ fn variable(variable: &SavVariable, encoding: &'static Encoding, keep: bool) -> 
     let kind = match Shown::of(variable) {
         _ if is_text => Kind::Known(DataType::Utf8),
         Shown::Number => Kind::Seen(DataType::Float64),
-        Shown::Date | Shown::Instant | Shown::Duration => Kind::Seen(DataType::Utf8),
+        Shown::Date => Kind::Seen(DataType::Date32),
+        Shown::Instant => Kind::Seen(INSTANT),
+        Shown::Duration => Kind::Seen(DataType::Utf8),
     };
     Variable {
         name: lossy(&variable.name),

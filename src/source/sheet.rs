@@ -25,7 +25,8 @@ use super::reader::DataFile;
 use super::settings::File;
 use super::typed::{Kind, Open, Opened, Raw, TypedRow, Variable, text_of};
 
-/// Reads the rows of a sheet (the first visible one by default) in order, until `on_row` returns `false`.
+/// Reads the rows of a sheet (the first visible one by default) in order, until `on_row` returns `false`. Calls `on_sheet`
+/// first if there are several sheets.
 type ReadRows = fn(
     file: &DataFile,
     sheet: Option<&str>,
@@ -52,7 +53,7 @@ pub(crate) fn check_range(text: &str) -> Result<(), SourceError> {
 }
 
 enum Message {
-    /// The sheet and its columns.
+    /// The sheet, if there are several, and its columns.
     Names(String, Vec<String>),
     Rows(Vec<TypedRow>),
     End,
@@ -85,7 +86,8 @@ impl Open for Sheet {
         let mut detected = Vec::new();
         let names = match receiver.recv() {
             Ok(Ok(Message::Names(sheet, names))) => {
-                detected.extend(options.sheet.is_none().then(|| format!("sheet = {sheet:?}")));
+                let is_choice = options.sheet.is_none() && !sheet.is_empty();
+                detected.extend(is_choice.then(|| format!("sheet = {sheet:?}")));
                 names
             }
             Ok(Err(error)) => return Err(error),
@@ -94,7 +96,12 @@ impl Open for Sheet {
         let variable =
             |name| Variable { name, kind: Kind::Seen(DataType::Utf8), label: None, codes: Vec::new(), labelled: false };
         let rows = Received { receiver, block: Vec::new().into_iter(), shown, ended: false };
-        Ok(Opened { variables: names.into_iter().map(variable).collect(), rows: Box::new(rows), detected })
+        Ok(Opened {
+            variables: names.into_iter().map(variable).collect(),
+            rows: Box::new(rows),
+            detected,
+            encoding: None,
+        })
     }
 
     fn place(&self) -> fn(u64, usize) -> String {

@@ -33,7 +33,7 @@ use super::binary::{Binary, damaged};
 use super::reader::DataFile;
 use super::settings::{File, MissingCodes};
 use super::text::encoding;
-use super::typed::{Kind, Open, Opened, Raw, TypedRow, Variable, detected};
+use super::typed::{INSTANT, Kind, Open, Opened, Raw, TypedRow, Variable};
 
 const WHAT: &str = "Stata file";
 /// The days from 1960, when the calendar of Stata begins, to 1970.
@@ -45,14 +45,14 @@ impl Open for Stata {
     fn open(&self, file: &DataFile, options: &File) -> Result<Opened, SourceError> {
         let declared = options.encoding.as_deref().map(encoding).transpose()?;
         let Parts { records, labels, strings } = open(file, declared)?;
-        let detected = detected(options, records.encoding());
+        let encoding = Some(records.encoding());
         let keep = options.missing == Some(MissingCodes::Keep);
         let shows: Vec<Shows> = records.schema().variables().iter().map(|v| Shows::of(v.format())).collect();
         let variables = records.schema().variables().iter().zip(&shows);
         let variables = variables.map(|(v, shows)| variable(v, *shows, keep, &labels)).collect();
         let mut rows = DtaRows { records, strings, shows, keep, shown: file.shown.clone(), number: 0 };
         let rows = std::iter::from_fn(move || rows.row().transpose());
-        Ok(Opened { variables, rows: Box::new(rows.fuse()), detected })
+        Ok(Opened { variables, rows: Box::new(rows.fuse()), detected: Vec::new(), encoding })
     }
 }
 
@@ -115,7 +115,8 @@ fn variable(variable: &DtaVariable, shows: Shows, keep: bool, labels: &Labels) -
     let codes = labels.get(variable.value_label_name()).cloned().unwrap_or_default();
     let kind = match variable.variable_type() {
         VariableType::FixedString(_) | VariableType::LongString => Kind::Known(DataType::Utf8),
-        _ if shows != Shows::Number => Kind::Seen(DataType::Utf8),
+        _ if shows == Shows::Millisecond => Kind::Seen(INSTANT),
+        _ if shows != Shows::Number => Kind::Seen(DataType::Date32),
         VariableType::Float | VariableType::Double => Kind::Seen(DataType::Float64),
         _ if keep => Kind::Seen(DataType::Int64),
         _ => Kind::Known(DataType::Int64),

@@ -22,6 +22,8 @@ use crate::table::{Cell, Labels};
 
 /// Numbers up to this one that are whole are integers.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+/// The type of a date with its time.
+pub(crate) const INSTANT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 const DAY: i64 = 86_400_000_000;
 /// The rows that the import report judges by.
 const SHOWN_ROWS: usize = 1000;
@@ -70,8 +72,9 @@ pub(crate) type Rows = Box<dyn Iterator<Item = Result<TypedRow, SourceError>> + 
 pub(crate) struct Opened {
     pub(crate) variables: Vec<Variable>,
     pub(crate) rows: Rows,
-    /// The settings that the file has itself, as a spec contains them: `encoding = "utf-8"`.
+    /// The settings that the spec leaves to the file, as a spec contains them: `sheet = "Data"`.
     pub(crate) detected: Vec<String>,
+    pub(crate) encoding: Option<&'static Encoding>,
 }
 
 pub(crate) trait Open: Sync {
@@ -160,7 +163,7 @@ impl<T: Open> Reader for TypedReader<T> {
     }
 
     fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {
-        let Opened { variables, rows, mut detected } = self.0.open(file, options)?;
+        let Opened { variables, rows, mut detected, encoding } = self.0.open(file, options)?;
         let columns = Coded::all(&variables, options);
         let mut seen = vec![Seen::default(); columns.len()];
         for row in rows.take(SHOWN_ROWS) {
@@ -171,14 +174,9 @@ impl<T: Open> Reader for TypedReader<T> {
         let mixed = columns.iter().zip(&variables).zip(seen);
         let mixed = mixed.filter(|((column, _), seen)| column.ty.is_none() && seen.is_mixed());
         detected.extend(mixed.map(|((_, variable), _)| format!("types = {{ {:?} = \"string\" }}", variable.name)));
-        Ok(Reading { detected, ..Reading::default() })
+        let encoding = encoding.map(|encoding| encoding.name().to_lowercase());
+        Ok(Reading { detected, encoding, ..Reading::default() })
     }
-}
-
-/// The encoding of a file, unless the spec declares one.
-pub(crate) fn detected(options: &File, encoding: &'static Encoding) -> Vec<String> {
-    let found = || format!("encoding = {:?}", encoding.name().to_lowercase());
-    options.encoding.is_none().then(found).into_iter().collect()
 }
 
 /// A column with its codes: what a cell becomes before it gets the column's type.
@@ -260,7 +258,7 @@ impl Seen {
             (false, false, true, false) if !self.fraction => DataType::Int64,
             (false, false, true, false) => DataType::Float64,
             (false, false, false, true) if !self.instant => DataType::Date32,
-            (false, false, false, true) => DataType::Timestamp(TimeUnit::Microsecond, None),
+            (false, false, false, true) => INSTANT,
             _ => DataType::Utf8,
         })
     }
@@ -383,5 +381,52 @@ pub(crate) fn array(ty: &DataType, cells: &[Raw]) -> ArrayRef {
         DataType::Date32 => array!(Date32Array, Date),
         DataType::Timestamp(..) => array!(TimestampMicrosecondArray, Instant),
         _ => array!(StringArray, Text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use std::path::Path;
+
+    fn file(path: &str, json: &str) -> (std::path::PathBuf, File) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+        let source: File = serde_json::from_str(json).unwrap();
+        (folder, File { path: path.to_owned(), ..source })
+    }
+
+    fn reading(path: &str, json: &str) -> Reading {
+        let (folder, source) = file(path, json);
+        source.readings(&folder).unwrap().remove(0)
+    }
+
+    #[test]
+    fn mixed_columns_and_encodings_are_reported() {
+        let sheet = reading("sheet/small.xlsx", r#"{"path": ""}"#);
+        assert_eq!((sheet.detected, sheet.encoding), (vec![r#"types = { "mixed" = "string" }"#.to_owned()], None));
+        let declared = reading("sheet/small.xlsx", r#"{"path": "", "types": {"mixed": "string"}}"#);
+        assert_eq!(declared.detected, Vec::<String>::new());
+        assert_eq!(reading("sav/plain.sav", r#"{"path": ""}"#).encoding.as_deref(), Some("utf-8"));
+        let overridden = reading("sav/plain.sav", r#"{"path": "", "encoding": "latin1"}"#);
+        assert_eq!(overridden.encoding.as_deref(), Some("windows-1252"));
+        assert_eq!(reading("dta/v114.dta", r#"{"path": ""}"#).encoding.as_deref(), Some("windows-1252"));
+    }
+
+    #[test]
+    fn labels_of_variables_and_codes_are_in_the_fields() {
+        let labels = |json: &str| {
+            let (folder, source) = file("sav/plain.sav", json);
+            let schema = source.schema(&folder).unwrap();
+            (schema.field(1).data_type().clone(), Labels::of(schema.field(1)))
+        };
+        let values = vec![(Cell::Integer(-9), "refused".to_owned()), (Cell::Integer(1), "yes".to_owned())];
+        let wanted = Labels { variable: Some("How".to_owned()), values };
+        for (json, ty) in [(r#"{"path": ""}"#, DataType::Utf8), (r#"{"path": "", "values": "codes"}"#, DataType::Int64)]
+        {
+            let (found, mut own) = labels(json);
+            own.values.sort_by_key(|(_, text)| text.clone());
+            assert_eq!((found, own), (ty, wanted.clone()));
+        }
     }
 }

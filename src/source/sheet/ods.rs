@@ -38,7 +38,9 @@ pub(super) fn rows(
     let content = archive.by_name("content.xml").map_err(missing)?;
     let sheets = Parser::new(BufReader::new(content)).sheets().map_err(wrong)?;
     let chosen = choose(&sheets, sheet, shown)?;
-    on_sheet(&sheets[chosen].0);
+    if sheets.len() > 1 {
+        on_sheet(&sheets[chosen].0);
+    }
     let mut parser = Parser::new(BufReader::new(archive.by_name("content.xml").map_err(missing)?));
     for _ in 0..=chosen {
         parser.seek("table:table").map_err(wrong)?;

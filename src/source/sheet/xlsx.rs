@@ -25,7 +25,9 @@ pub(super) fn rows(
     let sheets = book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet);
     let sheets: Vec<_> = sheets.map(|sheet| (sheet.name.clone(), sheet.visible == SheetVisible::Visible)).collect();
     let chosen = choose(&sheets, sheet, shown)?;
-    on_sheet(&sheets[chosen].0);
+    if sheets.len() > 1 {
+        on_sheet(&sheets[chosen].0);
+    }
     let mut reader = book.worksheet_cells_reader(&sheets[chosen].0).map_err(wrong)?;
     let mut row = SheetRow { number: 0, cells: Vec::new() };
     let place = |row: &SheetRow| match row.cells.last() {
