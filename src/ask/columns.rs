@@ -8,7 +8,7 @@ use arrow_select::take::take_record_batch;
 
 use crate::prompt::{Failure, FailureKind};
 use crate::spec::{Form, StageSpec};
-use crate::table::{Cell, Row, Type, array_of};
+use crate::table::{Cell, Row, Type, array_of, narrowed};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -88,8 +88,10 @@ pub(crate) fn columns(
     let mut columns = input.columns().to_vec();
     for (i, filled) in stage.stage.info.fills.iter().enumerate() {
         let kind = Type::of(columns[*filled].data_type());
-        columns[*filled] =
-            kind.map_or(columns[*filled].clone(), |k| column(k, stage.stage.info.writes.len() + i, 0, 1));
+        if let Some(kind) = kind {
+            let filling = column(kind, stage.stage.info.writes.len() + i, 0, 1);
+            columns[*filled] = narrowed(filling, columns[*filled].data_type());
+        }
     }
     columns.extend(added);
     RecordBatch::try_new(stage.relation.schema.clone(), columns)

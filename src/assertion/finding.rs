@@ -87,6 +87,7 @@ pub(super) fn shown(cell: &Cell) -> String {
         Cell::Number(n) => n.to_string(),
         Cell::Text(t) => t.split_whitespace().collect::<Vec<_>>().join(" "),
         Cell::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Cell::Object(_) => cell.text(),
     };
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),

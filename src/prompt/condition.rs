@@ -3,14 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use minijinja::Value;
 
+use super::guards::MOST_STEPS;
+use super::logic::{Mistake, strict};
 use super::template::{Bound, Template, Unknown};
-use super::tokens::tokens;
-use crate::table::{Cell, Row};
+use super::tokens::{TokenKind, tokens};
+use super::tree::{Known, Variable};
+use crate::document::{Diagnostic, Path};
+use crate::table::{Cell, Column, Row};
 
 const HOLDS: &str = "1";
+/// A comparison becomes up to three steps of the expression that runs.
+const STEPS: usize = 4 * MOST_STEPS;
 
 #[derive(Debug)]
 pub(crate) struct BoundCondition {
@@ -20,17 +26,49 @@ pub(crate) struct BoundCondition {
 
 #[derive(Debug)]
 pub(crate) enum ConditionError {
-    /// The expression does not compile; a sentence.
-    Broken(String),
+    /// The expression does not compile; a sentence, and what may be meant.
+    Broken(String, Option<String>),
     Unknown(Unknown),
+    /// Comparisons of values that can't be compared, and texts in place of conditions.
+    Mistaken(Vec<Mistake>),
+}
+
+impl ConditionError {
+    /// The problems of the condition at `path`, without the variables that are unknown.
+    pub(crate) fn problems(&self, path: &Path) -> Vec<Diagnostic> {
+        let error = |code, message: String, help: Option<&String>| {
+            let problem = Diagnostic::error(code, path.clone(), message);
+            help.into_iter().fold(problem, |problem, help| problem.help(help.clone()))
+        };
+        match self {
+            ConditionError::Broken(message, help) => {
+                vec![error("bad-template", format!("the condition does not compile: {message}"), help.as_ref())]
+            }
+            ConditionError::Unknown(unknown) => unknown.faults(path, "the condition"),
+            ConditionError::Mistaken(mistakes) => {
+                let one = |mistake: &Mistake| error("bad-condition", mistake.message.clone(), Some(&mistake.help));
+                mistakes.iter().map(one).collect()
+            }
+        }
+    }
 }
 
 impl BoundCondition {
     /// Each row comes with values for `others`.
-    pub(crate) fn new(source: &str, input: &SchemaRef, others: &[&str]) -> Result<Self, ConditionError> {
-        let template = holding(source).map_err(ConditionError::Broken)?;
-        let template = template.bind(input, None, others).map_err(ConditionError::Unknown)?;
-        Ok(BoundCondition { template, source: source.to_owned() })
+    pub(crate) fn new(source: &str, input: &SchemaRef, others: &[Column]) -> Result<Self, ConditionError> {
+        let broken = |message: String| ConditionError::Broken(message, meant(source));
+        Template::check_expression(source).map_err(|error| broken(error.message))?;
+        let names: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
+        let mut known = Known::new(input, None, &[]);
+        known.variables.extend(others.iter().map(|other| (other.name.clone(), Variable::of(&other.field()))));
+        let (text, mistakes) = strict(source, &known).ok_or_else(|| broken("it is not an expression".to_owned()))?;
+        let text = format!("{{% if {text} %}}{HOLDS}{{% endif %}}");
+        let template = Template::compiled(&text, &text, STEPS).map_err(|error| broken(error.message))?;
+        let template = template.bind(input, None, &names).map_err(ConditionError::Unknown)?;
+        match mistakes.is_empty() {
+            true => Ok(BoundCondition { template, source: source.to_owned() }),
+            false => Err(ConditionError::Mistaken(mistakes)),
+        }
     }
 
     pub(crate) fn source(&self) -> &str {
@@ -48,29 +86,29 @@ impl BoundCondition {
     pub(crate) fn holds(&self, row: Row<'_>, others: &[(&str, &Cell)]) -> Result<bool, String> {
         Ok(self.template.render(row, others)? == HOLDS)
     }
+}
 
-    /// Returns the text columns that are compared with a number, each with that number.
-    pub(crate) fn compares_text(&self, input: &Schema) -> Vec<(String, String)> {
-        let tokens = tokens(&self.source);
-        let token = |i: Option<usize>| i.and_then(|i| tokens.get(i)).map_or("", |token| token.text);
-        let is_number = |t: &str| t.starts_with(|c: char| c.is_ascii_digit());
-        let is_text = |t: &str| input.field_with_name(t).is_ok_and(|f| *f.data_type() == DataType::Utf8);
-        let mut found = Vec::new();
-        for (i, operator) in tokens.iter().enumerate() {
-            if !["<", ">", "<=", ">=", "==", "!="].contains(&operator.text) {
-                continue;
-            }
-            let (before, left, right, after) =
-                (token(i.checked_sub(2)), token(i.checked_sub(1)), token(Some(i + 1)), token(Some(i + 2)));
-            let free = |neighbour: &str| !["|", ".", "+", "-", "*", "**", "/", "//", "~"].contains(&neighbour);
-            if is_text(left) && is_number(right) && free(before) {
-                found.push((left.to_owned(), right.to_owned()));
-            } else if is_number(left) && is_text(right) && free(after) {
-                found.push((right.to_owned(), left.to_owned()));
-            }
-        }
-        found
-    }
+/// What the author of an expression in another language may mean.
+fn meant(source: &str) -> Option<String> {
+    let tokens = tokens(source);
+    let sign = |i: usize| tokens.get(i).filter(|token| token.kind == TokenKind::Sign).map_or("", |token| token.text);
+    let both = |i: usize| format!("{}{}", sign(i), sign(i + 1));
+    (0..tokens.len()).find_map(|i| {
+        let (typed, means) = match (both(i).as_str(), sign(i), tokens[i].text) {
+            ("===" | "==", "==", _) if sign(i + 1) == "=" => ("===", "=="),
+            ("&&", ..) => ("&&", "and"),
+            ("||", ..) => ("||", "or"),
+            ("<>", ..) => ("<>", "!="),
+            (_, "=", _) => ("=", "=="),
+            (_, "!", _) => ("!", "not"),
+            (_, "", "AND") => ("AND", "and"),
+            (_, "", "OR") => ("OR", "or"),
+            (_, "", "NOT") => ("NOT", "not"),
+            (_, "", "IS" | "NULL") => ("IS NULL", "is none"),
+            _ => return None,
+        };
+        Some(format!("did you mean `{means}` instead of `{typed}`?"))
+    })
 }
 
 /// The template renders [`HOLDS`] if the expression is true.
@@ -127,6 +165,7 @@ fn value_of(figure: &Figure) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Type;
     use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
     use std::sync::Arc;
 
@@ -136,39 +175,151 @@ mod tests {
         RecordBatch::try_from_iter([("age", age), ("party", party)]).unwrap()
     }
 
+    fn bound(source: &str) -> Result<BoundCondition, ConditionError> {
+        BoundCondition::new(source, &people().schema(), &[Column::new("q1", Type::Text)])
+    }
+
     fn holds(source: &str) -> Vec<Result<bool, String>> {
         let people = people();
-        let condition = BoundCondition::new(source, &people.schema(), &["q1"]).unwrap();
+        let condition = bound(source).unwrap_or_else(|error| panic!("{source}: {error:?}"));
         let yes = Cell::Text("yes".to_owned());
         (0..3).map(|i| condition.holds(Row::new(&people, i, 0), &[("q1", &yes)])).collect()
+    }
+
+    /// The rows for which the condition holds.
+    fn rows(source: &str) -> Vec<usize> {
+        let holds = holds(source);
+        (0..3).filter(|row| *holds[*row].as_ref().unwrap_or_else(|error| panic!("{source}: {error}"))).collect()
+    }
+
+    /// Messages and helps.
+    fn mistakes(source: &str) -> Vec<String> {
+        let problems = bound(source).map_or_else(|error| error.problems(&Path::root()), |_| Vec::new());
+        problems.into_iter().map(|p| p.message + &p.help.map(|help| format!(" ({help})")).unwrap_or_default()).collect()
     }
 
     #[test]
     fn conditions_hold_or_do_not() {
         assert_eq!(holds("age is not none and age >= 18"), [Ok(false), Ok(true), Ok(false)]);
-        assert_eq!(holds("party in ['a', 'c']"), [Ok(true), Ok(false), Ok(true)]);
-        assert_eq!(holds("row.party == 'a' or q1 == 'no'"), [Ok(true), Ok(false), Ok(false)]);
+        assert_eq!(rows("party in ['a', 'c']"), [0, 2]);
+        assert_eq!(rows("row.party == 'a' or q1 == 'no'"), [0]);
         assert!(holds("age / 0 > 1")[0].is_err());
         for broken in ["", "age >", "age %} {% if party", "true %}1{% endif %}{% if age"] {
-            let error = BoundCondition::new(broken, &people().schema(), &["q1"]).unwrap_err();
-            assert!(matches!(error, ConditionError::Broken(_)), "{broken}");
+            assert!(matches!(bound(broken), Err(ConditionError::Broken(..))), "{broken}");
         }
-        let unknown = BoundCondition::new("aeg > 1 and q1", &people().schema(), &["q1"]).unwrap_err();
-        let ConditionError::Unknown(unknown) = unknown else { panic!("{unknown:?}") };
+        let ConditionError::Unknown(unknown) = bound("aeg > 1 and q1 == 'x'").unwrap_err() else { panic!() };
         assert_eq!(unknown.names().collect::<Vec<_>>(), ["aeg"]);
     }
 
     #[test]
-    fn a_text_that_is_compared_with_a_number_is_seen() {
-        let people = people();
-        let seen = |source: &str| {
-            let bound = BoundCondition::new(source, &people.schema(), &[]).unwrap();
-            bound.compares_text(&people.schema()).into_iter().map(|(c, n)| format!("{c} {n}")).collect::<Vec<_>>()
-        };
-        assert_eq!(seen("party >= 18 and age < 3"), ["party 18"]);
-        assert_eq!(seen("1.5 < party"), ["party 1.5"]);
-        for fine in ["party | int > 3", "3 < party | length", "party == 'x > 3'", "row.party > 'a'", "age > 3"] {
-            assert_eq!(seen(fine), [] as [&str; 0], "{fine}");
+    fn a_comparison_with_null_is_neither_true_nor_false() {
+        for (source, expected) in [
+            ("age < 18", &[0][..]),
+            ("not age < 18", &[1]),
+            ("age != 17", &[1]),
+            ("not (age == 17)", &[1]),
+            ("not (age != 17)", &[0]),
+            ("age in [17, 40]", &[0, 1]),
+            ("age not in [17]", &[1]),
+            ("age in [17, none]", &[0, 2]),
+            ("0 < age < 20", &[0]),
+            ("not (0 < age < 20)", &[1]),
+            ("age < 18 or age is none", &[0, 2]),
+            ("age == none", &[2]),
+            ("none != age", &[0, 1]),
+            ("age is gt(20)", &[1]),
+            ("not (age > 20 or party == 'a')", &[]),
+            ("not (age > 20 and party == 'a')", &[0, 1, 2]),
+            ("(age > 20) if party != 'c' else true", &[1, 2]),
+            ("not age", &[]),
+            ("(age | default(0, true)) < 18", &[0, 2]),
+        ] {
+            assert_eq!(rows(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn long_conditions_are_not_nested_deeply() {
+        let any: Vec<String> = (0..60).map(|i| format!("age == {i}")).collect();
+        assert_eq!(rows(&any.join(" or ")), [0, 1]);
+        let none: Vec<String> = (0..60).map(|i| format!("not (age == {i})")).collect();
+        assert_eq!(rows(&none.join(" and ")), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn texts_are_no_conditions() {
+        let bare = "`party` is text, and every text counts as true, also \"False\" and \"0\" (write `party == \"True\"`, \
+                    or set `types = { party = \"boolean\" }` in the source)";
+        for source in ["party", "not party", "party and age > 3", "age > 3 or party", "true if party else false"] {
+            assert_eq!(mistakes(source), [bare], "{source}");
+        }
+        for (source, start) in [
+            ("party | lower", "`party | lower` is text"),
+            ("q1", "`q1` is text"),
+            ("party ~ 'x'", "`party ~ \"x\"` is text"),
+            ("party[:2]", "`party[:2]` is text"),
+        ] {
+            assert!(mistakes(source)[0].starts_with(start), "{source}: {:?}", mistakes(source));
+        }
+        for fine in ["party | length", "age", "true", "party == 'a' and age", "party | int"] {
+            assert_eq!(mistakes(fine), [] as [&str; 0], "{fine}");
+        }
+    }
+
+    #[test]
+    fn values_of_different_kinds_are_not_compared() {
+        for (source, expected) in [
+            (
+                "party >= 18",
+                "`party >= 18` compares text with a number: `party` is text (write `party | int`, or set `types = { party = \
+                 \"integer\" }` in the source)",
+            ),
+            ("1.5 < party", "`1.5 < party` compares a number with text: `party` is text (write `party | float`"),
+            ("age == '17'", "`age == \"17\"` compares a number with text: `age` is a number (write the number without"),
+            ("(age > 3) == 'true'", "`(age > 3) == \"true\"` compares true or false with text"),
+            ("age in [17, '18']", "`age in [17, \"18\"]` compares a number with text"),
+            ("party in ['a', 3]", "`party in [\"a\", 3]` compares text with a number"),
+            ("age in party", "`age in party` compares a number with text"),
+            (
+                "party == true",
+                "`party == true` compares text with true or false: `party` is text (write `party == \"True\"",
+            ),
+            ("party is eq(3)", "`party == 3` compares text with a number"),
+            ("1 < age < party", "`age < party` compares a number with text"),
+            ("party == ['a']", "`party == [\"a\"]` compares text with a list"),
+        ] {
+            assert!(
+                mistakes(source).first().is_some_and(|m| m.starts_with(expected)),
+                "{source}: {:?}",
+                mistakes(source)
+            );
+        }
+        for fine in ["party | int > 3", "3 < party | length", "party == 'x > 3'", "row.party > 'a'", "age > 3.5"] {
+            assert_eq!(mistakes(fine), [] as [&str; 0], "{fine}");
+        }
+        // What is unknown before a run is checked in it.
+        assert_eq!(
+            holds("row['par' ~ 'ty'] > 3")[0].as_ref().unwrap_err(),
+            "invalid operation: `row[\"par\" ~ \"ty\"] > 3` compares text with a number"
+        );
+    }
+
+    #[test]
+    fn other_languages_are_understood_enough_to_say_what_is_meant() {
+        for (source, meant) in [
+            ("age = 1", "`==` instead of `=`"),
+            ("age > 1 && party == 'a'", "`and` instead of `&&`"),
+            ("age > 1 || party == 'a'", "`or` instead of `||`"),
+            ("age <> 1", "`!=` instead of `<>`"),
+            ("age > 1 AND party == 'a'", "`and` instead of `AND`"),
+            ("party IS NULL", "`is none` instead of `IS NULL`"),
+            ("!age", "`not` instead of `!`"),
+        ] {
+            assert!(
+                mistakes(source)[0].ends_with(&format!("(did you mean {meant}?)")),
+                "{source}: {:?}",
+                mistakes(source)
+            );
         }
     }
 

@@ -14,7 +14,7 @@ use super::tokens::{KEYWORDS, Tag, Token, TokenKind, next_tag};
 const DEEPEST_GROUP: usize = 40;
 const DEEPEST_BLOCK: usize = 20;
 /// Operators, parts, filters and calls in one tag, and `elif` in one template: each is nested in the previous one.
-const MOST_STEPS: usize = 200;
+pub(super) const MOST_STEPS: usize = 200;
 
 const CAPTURES: &[&str] = &["macro", "call", "filter", "endset"];
 
@@ -26,7 +26,7 @@ pub(super) struct Guarded {
 }
 
 /// The error is a line number and a message. Text that is not a template passes: the engine reports it.
-pub(super) fn guarded(source: &str) -> Result<Guarded, (usize, String)> {
+pub(super) fn guarded(source: &str, most_steps: usize) -> Result<Guarded, (usize, String)> {
     let mut inserted: Vec<(usize, String)> = Vec::new();
     let (mut blocks, mut elifs, mut longest, mut captures, mut at) = (0, 0, 0, false, 0);
     while let Some(tag) = next_tag(source, at) {
@@ -39,7 +39,7 @@ pub(super) fn guarded(source: &str) -> Result<Guarded, (usize, String)> {
             elifs += usize::from(first == "elif");
             captures |= CAPTURES.contains(&first);
         }
-        if let Some(message) = too_deep(&tag, blocks, elifs) {
+        if let Some(message) = too_deep(&tag, blocks, elifs, most_steps) {
             return Err((source[..tag.span.start].matches('\n').count() + 1, message));
         }
         guard(&tag, &mut inserted);
@@ -66,7 +66,7 @@ fn open_blocks(first: &str, tokens: &[Token<'_>], before: usize) -> usize {
     }
 }
 
-fn too_deep(tag: &Tag<'_>, blocks: usize, elifs: usize) -> Option<String> {
+fn too_deep(tag: &Tag<'_>, blocks: usize, elifs: usize, most_steps: usize) -> Option<String> {
     let is_step = |i: usize| match tag.tokens[i].kind {
         TokenKind::Sign => !matches!(tag.tokens[i].text, "," | ":" | "="),
         TokenKind::Word => KEYWORDS.contains(&tag.tokens[i].text),
@@ -77,8 +77,8 @@ fn too_deep(tag: &Tag<'_>, blocks: usize, elifs: usize) -> Option<String> {
         () if tag.depth > DEEPEST_GROUP => Some(format!("brackets are nested deeper than {DEEPEST_GROUP} levels")),
         () if blocks > DEEPEST_BLOCK => Some(format!("blocks are nested deeper than {DEEPEST_BLOCK} levels")),
         () if elifs > MOST_STEPS => Some(format!("more than {MOST_STEPS} `elif` in one template")),
-        () if (0..tag.tokens.len()).filter(|i| is_step(*i)).count() > MOST_STEPS => {
-            Some(format!("more than {MOST_STEPS} operators in one tag"))
+        () if (0..tag.tokens.len()).filter(|i| is_step(*i)).count() > most_steps => {
+            Some(format!("more than {most_steps} operators in one tag"))
         }
         () => None,
     }
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     fn text(source: &str) -> String {
-        guarded(source).unwrap().text
+        guarded(source, MOST_STEPS).unwrap().text
     }
 
     #[test]
@@ -255,11 +255,11 @@ mod tests {
 
     #[test]
     fn captured_text_is_measured() {
-        assert_eq!(guarded("long text {{ a }} b").unwrap().longest_captured, 0);
-        assert_eq!(guarded("{% set a %}12345{% endset %} 678").unwrap().longest_captured, 5);
-        assert_eq!(guarded("{%- macro f() -%}12{% endmacro %}345").unwrap().longest_captured, 3);
-        assert!(guarded("{% set a %}{% raw %}12345{% endraw %}{% endset %}").unwrap().longest_captured > 5);
+        assert_eq!(guarded("long text {{ a }} b", MOST_STEPS).unwrap().longest_captured, 0);
+        assert_eq!(guarded("{% set a %}12345{% endset %} 678", MOST_STEPS).unwrap().longest_captured, 5);
+        assert_eq!(guarded("{%- macro f() -%}12{% endmacro %}345", MOST_STEPS).unwrap().longest_captured, 3);
+        assert!(guarded("{% set a %}{% raw %}12345{% endraw %}{% endset %}", MOST_STEPS).unwrap().longest_captured > 5);
         let nested = format!("\n{{% set a = {}1{} %}}", "[".repeat(50), "]".repeat(50));
-        assert_eq!(guarded(&nested).unwrap_err().0, 2);
+        assert_eq!(guarded(&nested, MOST_STEPS).unwrap_err().0, 2);
     }
 }

@@ -1,21 +1,27 @@
 //! Prompts: builds prompts and reads answers, without a model. Pure: no clock, no network, no files.
 
 mod answer_type;
+mod compare;
 mod condition;
 mod expect;
 mod failure;
 mod field;
 mod guards;
 mod label_scores;
+mod logic;
 mod message;
+mod nested;
 mod pack;
 mod records;
 mod render_budget;
 mod reply;
+mod rewrite;
 mod shorten;
 mod template;
 mod token_bound;
 mod tokens;
+mod tree;
+mod unparse;
 
 use std::sync::Arc;
 

@@ -8,7 +8,8 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object};
 use parking_lot::Mutex;
 
-use super::template::{Bound, value_of};
+use super::nested::value_of;
+use super::template::Bound;
 use crate::name::nearest;
 use crate::table::{Cell, Row};
 

@@ -5,11 +5,15 @@
 //! or multiplies its input is charged before it runs. A template can use only the functions listed here. A filter whose
 //! result is larger than its arguments also needs an arm in [`extra`].
 
+use std::sync::LazyLock;
+
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters, functions, tests};
 
 pub(super) const CHARGE: &str = "_charge";
 pub(super) const NUMBER: &str = "_number";
+/// The filter that reads JSON text.
+pub(super) const JSON: &str = "json";
 const MOST: usize = 64 << 20;
 const ITEM: usize = 64;
 /// The most levels of nested lists: the engine drops values recursively.
@@ -18,7 +22,7 @@ const DEEPEST: usize = 64;
 #[derive(Default)]
 struct Spent(usize);
 
-fn charge(state: &mut State<'_, '_>, bytes: usize) -> Result<(), Error> {
+pub(super) fn charge(state: &mut State<'_, '_>, bytes: usize) -> Result<(), Error> {
     let Spent(spent) = state.get_or_insert_extension(Spent::default());
     *spent = spent.saturating_add(bytes);
     match *spent > MOST {
@@ -32,7 +36,7 @@ pub(super) fn charge_value(state: &mut State<'_, '_>, value: &Value) -> Result<(
     charge(state, weight)
 }
 
-fn refused(message: impl Into<String>) -> Error {
+pub(super) fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
@@ -138,42 +142,72 @@ fn number(value: ValueOrKwargs) -> Result<Value, Error> {
     }
 }
 
+type Add = fn(&mut Environment<'static>, &'static str);
+
+/// Rows of names, each with what adds it to an environment.
+macro_rules! rows {
+    ($add:ident, $($name:literal = $own:path,)*) => {
+        &[$(($name, |environment, name| environment.$add(name, $own)),)*]
+    };
+}
+
+/// Filters that are charged for their arguments.
+macro_rules! charged_rows {
+    ($($name:ident)*) => {
+        &[$((stringify!($name), |environment, name| {
+            environment.add_filter(name, charged(stringify!($name), Value::from_function(filters::$name)));
+        }),)*]
+    };
+}
+
+const CHARGED_FILTERS: &[(&str, Add)] = charged_rows! {
+    batch capitalize chain dictsort escape format groupby indent items join lines list lower map max min pprint reject
+    rejectattr replace reverse round safe select selectattr slice sort split string sum title trim unique upper zip
+};
+
+const FREE_FILTERS: &[(&str, Add)] = rows! { add_filter,
+    "abs" = filters::abs, "attr" = filters::attr, "bool" = filters::bool, "count" = filters::length,
+    "d" = filters::default, "default" = filters::default, "first" = filters::first, "float" = filters::float,
+    "int" = filters::int, "last" = filters::last, "length" = filters::length,
+};
+
+const ALL_TESTS: &[(&str, Add)] = rows! { add_test,
+    "!=" = tests::is_ne, "<" = tests::is_lt, "<=" = tests::is_le, "==" = tests::is_eq, ">" = tests::is_gt,
+    ">=" = tests::is_ge, "boolean" = tests::is_boolean, "defined" = tests::is_defined,
+    "divisibleby" = tests::is_divisibleby, "endingwith" = tests::is_endingwith, "eq" = tests::is_eq,
+    "equalto" = tests::is_eq, "escaped" = tests::is_safe, "even" = tests::is_even, "false" = tests::is_false,
+    "filter" = tests::is_filter, "float" = tests::is_float, "ge" = tests::is_ge, "greaterthan" = tests::is_gt,
+    "gt" = tests::is_gt, "in" = tests::is_in, "int" = tests::is_integer, "integer" = tests::is_integer,
+    "iterable" = tests::is_iterable, "le" = tests::is_le, "lessthan" = tests::is_lt, "lower" = tests::is_lower,
+    "lt" = tests::is_lt, "mapping" = tests::is_mapping, "ne" = tests::is_ne, "none" = tests::is_none,
+    "number" = tests::is_number, "odd" = tests::is_odd, "safe" = tests::is_safe, "sameas" = tests::is_sameas,
+    "sequence" = tests::is_sequence, "startingwith" = tests::is_startingwith, "string" = tests::is_string,
+    "test" = tests::is_test, "true" = tests::is_true, "undefined" = tests::is_undefined, "upper" = tests::is_upper,
+};
+
+/// The names of the filters, without those that guards insert.
+pub(super) static FILTERS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| CHARGED_FILTERS.iter().chain(FREE_FILTERS).map(|(name, _)| *name).chain(["e", JSON]).collect());
+pub(super) static TESTS: LazyLock<Vec<&str>> = LazyLock::new(|| ALL_TESTS.iter().map(|(name, _)| *name).collect());
+pub(super) const FUNCTIONS: &[&str] = &["range", "dict"];
+/// A function under the name of a column is called by its own name with this in front.
+pub(super) const FUNCTION: &str = "_";
+
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::empty();
-    macro_rules! add {
-        ($add:ident, $($name:literal = $own:path,)*) => { $(environment.$add($name, $own);)* };
-    }
-    macro_rules! add_charged {
-        ($($name:ident)*) => {
-            $(environment.add_filter(stringify!($name), charged(stringify!($name), Value::from_function(filters::$name)));)*
-        };
-    }
-    add_charged! {
-        batch capitalize chain dictsort escape format groupby indent items join lines list lower map max min pprint reject
-        rejectattr replace reverse round safe select selectattr slice sort split string sum title trim unique upper zip
+    for (name, add) in CHARGED_FILTERS.iter().chain(FREE_FILTERS).chain(ALL_TESTS) {
+        add(&mut environment, name);
     }
     environment.add_filter(CHARGE, guarded);
     environment.add_filter(NUMBER, number);
     environment.add_filter("e", charged("e", Value::from_function(filters::escape)));
-    add! { add_filter,
-        "abs" = filters::abs, "attr" = filters::attr, "bool" = filters::bool, "count" = filters::length,
-        "d" = filters::default, "default" = filters::default, "first" = filters::first, "float" = filters::float,
-        "int" = filters::int, "last" = filters::last, "length" = filters::length,
+    for name in FUNCTIONS {
+        let own = match *name {
+            "range" => Value::from_function(functions::range),
+            _ => Value::from_function(charged("dict", Value::from_function(functions::dict))),
+        };
+        environment.add_global(*name, own.clone());
+        environment.add_global(format!("{FUNCTION}{name}"), own);
     }
-    add! { add_test,
-        "!=" = tests::is_ne, "<" = tests::is_lt, "<=" = tests::is_le, "==" = tests::is_eq, ">" = tests::is_gt,
-        ">=" = tests::is_ge, "boolean" = tests::is_boolean, "defined" = tests::is_defined,
-        "divisibleby" = tests::is_divisibleby, "endingwith" = tests::is_endingwith, "eq" = tests::is_eq,
-        "equalto" = tests::is_eq, "escaped" = tests::is_safe, "even" = tests::is_even, "false" = tests::is_false,
-        "filter" = tests::is_filter, "float" = tests::is_float, "ge" = tests::is_ge, "greaterthan" = tests::is_gt,
-        "gt" = tests::is_gt, "in" = tests::is_in, "int" = tests::is_integer, "integer" = tests::is_integer,
-        "iterable" = tests::is_iterable, "le" = tests::is_le, "lessthan" = tests::is_lt, "lower" = tests::is_lower,
-        "lt" = tests::is_lt, "mapping" = tests::is_mapping, "ne" = tests::is_ne, "none" = tests::is_none,
-        "number" = tests::is_number, "odd" = tests::is_odd, "safe" = tests::is_safe, "sameas" = tests::is_sameas,
-        "sequence" = tests::is_sequence, "startingwith" = tests::is_startingwith, "string" = tests::is_string,
-        "test" = tests::is_test, "true" = tests::is_true, "undefined" = tests::is_undefined, "upper" = tests::is_upper,
-    }
-    environment.add_function("range", functions::range);
-    environment.add_function("dict", charged("dict", Value::from_function(functions::dict)));
     environment
 }

@@ -11,7 +11,9 @@ use arrow_schema::{Schema, SchemaRef};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
-use super::{Message, guards, render_budget};
+use super::nested::value_of;
+use super::tree::{Fault, Known, ROW, Walk};
+use super::{Message, compare, guards, nested, render_budget, rewrite};
 use crate::document::{Diagnostic, Path};
 use crate::name::nearest;
 use crate::table::{Cell, Row, listed_columns};
@@ -28,6 +30,8 @@ const NAME: &str = "prompt";
 pub(crate) struct Template {
     environment: Environment<'static>,
     source: String,
+    /// What runs: the source, or what a condition means by it.
+    text: String,
     constant: (String, String),
 }
 
@@ -41,16 +45,28 @@ pub(crate) struct TemplateError {
 pub(crate) struct Bound {
     template: Template,
     columns: Vec<(String, usize)>,
-    row: Option<SchemaRef>,
+    /// The variable that holds all columns by name, and their schema.
+    row: Option<(&'static str, SchemaRef)>,
     others: Vec<String>,
 }
 
+/// What a template names but does not exist: variables, each with the near column, then parts, filters and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unknown(Vec<(String, Option<String>)>);
+pub(crate) struct Unknown(Vec<(String, Option<String>)>, Vec<Fault>);
 
 impl Unknown {
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The problems besides unknown variables.
+    pub(crate) fn faults(&self, path: &Path, what: &str) -> Vec<Diagnostic> {
+        let problem = |fault: &Fault| {
+            let line = if fault.line > 1 { format!(", line {}", fault.line) } else { String::new() };
+            let problem = Diagnostic::error("bad-template", path.clone(), format!("{what}{line}: {}", fault.message));
+            fault.help.iter().fold(problem, |problem, help| problem.help(help.clone()))
+        };
+        self.1.iter().map(problem).collect()
     }
 
     pub(crate) fn problems(self, path: &Path, what: &str, input: &Schema) -> Vec<Diagnostic> {
@@ -60,10 +76,16 @@ impl Unknown {
             match near {
                 Some(near) => problem.meant(Some(&near)),
                 None if name == "text" => problem.help("say which column it is with `text_column`"),
+                None if let Some(dotted) = dotted(&name, input) => problem.help(dotted),
                 None => problem.help(format!("the columns are {}", listed_columns(input))),
             }
         };
-        self.0.into_iter().map(problem).collect()
+        let faults = self.faults(path, what);
+        self.0.into_iter().map(problem).chain(faults).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty() && self.1.is_empty()
     }
 
     pub(crate) fn without(mut self, name: &str) -> Self {
@@ -75,13 +97,20 @@ impl Unknown {
 impl Template {
     pub(crate) fn check_expression(source: &str) -> Result<(), TemplateError> {
         let error = |error: minijinja::Error| TemplateError { line: error.line(), message: said(&error) };
-        guards::guarded(&format!("{{{{{source}}}}}")).map_err(placed)?;
+        guards::guarded(&format!("{{{{{source}}}}}"), guards::MOST_STEPS).map_err(placed)?;
         Environment::new().compile_expression(source).map(drop).map_err(error)
     }
 
     pub(crate) fn new(source: &str) -> Result<Self, TemplateError> {
-        let guarded = guards::guarded(source).map_err(placed)?;
+        Template::compiled(source, source, guards::MOST_STEPS)
+    }
+
+    /// A template that is written as `source` and runs as `text`, with at most `steps` operators in a tag.
+    pub(super) fn compiled(source: &str, text: &str, steps: usize) -> Result<Self, TemplateError> {
+        let guarded = guards::guarded(text, steps).map_err(placed)?;
         let mut environment = render_budget::environment();
+        nested::add_filters(&mut environment);
+        compare::add_filters(&mut environment);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL.min(CAPTURED / guarded.longest_captured.max(1) as u64)));
         environment.set_recursion_limit(RECURSION);
@@ -93,7 +122,10 @@ impl Template {
             }
         });
         match environment.add_template_owned(NAME, guarded.text) {
-            Ok(()) => Ok(Template { environment, source: source.to_owned(), constant: constant(source) }),
+            Ok(()) => {
+                let (constant, source, text) = (constant(source), source.to_owned(), text.to_owned());
+                Ok(Template { environment, source, text, constant })
+            }
             Err(error) => Err(TemplateError { line: error.line(), message: said(&error) }),
         }
     }
@@ -132,14 +164,36 @@ impl Template {
     }
 
     /// `text` is the `text_column`, `row` contains all columns, and each row comes with values for `others`.
+    ///
+    /// A variable that is reached into is read with the steps that follow it, so that JSON text can be reached into
+    /// too. `row` followed by a step always means all columns, and a call always means a function.
     pub(crate) fn bind(self, input: &SchemaRef, text_column: Option<usize>, others: &[&str]) -> Result<Bound, Unknown> {
-        let mut bound = Bound { template: self, columns: Vec::new(), row: None, others: Vec::new() };
+        let known = Known::new(input, text_column, others);
+        let mut walk = Walk::new(&known);
+        let text = self.text();
+        walk.template(text);
+        let rewritten = rewrite::rewritten(text, &walk, &known);
+        let calls = walk.unknown_calls();
+        let row = if rewritten.hides_row { rewrite::ALL_COLUMNS } else { ROW };
+        let (template, faults) = match rewritten.text {
+            Some(text) => match Template::compiled(&self.source, &text, guards::MOST_STEPS * 4) {
+                Ok(template) => (template, walk.faults),
+                Err(error) => {
+                    let fault = Fault { message: error.message, help: None, line: error.line.unwrap_or(1) };
+                    (self, walk.faults.into_iter().chain([fault]).collect())
+                }
+            },
+            None => (self, walk.faults),
+        };
         let mut unknown = Vec::new();
+        for access in walk.accesses.iter().filter(|access| access.name == ROW) {
+            if let Some(part) = access.unknown_column(input) {
+                unknown.push((format!("row.{part}"), near(&part, input).map(|n| format!("row.{n}"))));
+            }
+        }
+        let mut bound = Bound { template, columns: Vec::new(), row: None, others: Vec::new() };
         for variable in bound.template.variables() {
-            let (name, part) = match variable.split_once('.') {
-                Some((name, part)) => (name, Some(part)),
-                None => (variable.as_str(), None),
-            };
+            let name = variable.split_once('.').map_or(variable.as_str(), |(name, _)| name);
             if others.contains(&name) {
                 if !bound.others.iter().any(|o| o == name) {
                     bound.others.push(name.to_owned());
@@ -148,21 +202,25 @@ impl Template {
             }
             let column = text_column.filter(|_| name == "text").or_else(|| input.index_of(name).ok());
             match column {
+                _ if name == rewrite::ALL_COLUMNS => bound.row = Some((row, input.clone())),
                 Some(column) if !bound.columns.iter().any(|(n, _)| n == name) => {
                     bound.columns.push((name.to_owned(), column));
                 }
                 Some(_) => {}
-                None if name == "row" => {
-                    bound.row = Some(input.clone());
-                    if let Some(part) = part.filter(|part| input.index_of(part).is_err()) {
-                        unknown.push((format!("row.{part}"), near(part, input).map(|n| format!("row.{n}"))));
-                    }
-                }
-                None if bound.template.is_global(name) => {}
+                None if name == ROW => bound.row = Some((row, input.clone())),
+                None if bound.template.is_global(name) || calls.contains(name) => {}
                 None => unknown.push((name.to_owned(), near(name, input))),
             }
         }
-        if unknown.is_empty() { Ok(bound) } else { Err(Unknown(unknown)) }
+        unknown.sort();
+        unknown.dedup();
+        let unknown = Unknown(unknown, faults);
+        if unknown.is_empty() { Ok(bound) } else { Err(unknown) }
+    }
+
+    /// The text that runs, without guards.
+    fn text(&self) -> &str {
+        &self.text
     }
 }
 
@@ -185,6 +243,13 @@ fn placed((line, message): (usize, String)) -> TemplateError {
     TemplateError { line: Some(line), message }
 }
 
+/// The way to read a column whose name has a dot, if that is what `name` may be the beginning of.
+fn dotted(name: &str, input: &Schema) -> Option<String> {
+    let start = format!("{name}.");
+    let column = input.fields().iter().find(|field| field.name().starts_with(&start))?.name();
+    Some(format!("the column `{column}` is read as `row[\"{column}\"]`"))
+}
+
 fn near(name: &str, input: &Schema) -> Option<String> {
     nearest(name, input.fields().iter().map(|f| f.name().as_str())).map(str::to_owned)
 }
@@ -196,7 +261,7 @@ impl Bound {
 
     pub(crate) fn reads(&self) -> Vec<usize> {
         match &self.row {
-            Some(schema) => (0..schema.fields().len()).collect(),
+            Some((_, schema)) => (0..schema.fields().len()).collect(),
             None => self.columns.iter().map(|(_, column)| *column).collect(),
         }
     }
@@ -227,9 +292,9 @@ impl Bound {
     /// Adds the columns that the template reads to the values `given`.
     fn context(&self, mut given: BTreeMap<String, Value>, cell: impl Fn(usize) -> Value) -> BTreeMap<String, Value> {
         given.extend(self.columns.iter().map(|(name, column)| (name.clone(), cell(*column))));
-        if let Some(schema) = &self.row {
+        if let Some((name, schema)) = &self.row {
             let cells = schema.fields().iter().enumerate().map(|(i, field)| (field.name().clone(), cell(i)));
-            given.insert("row".to_owned(), Value::from(cells.collect::<BTreeMap<String, Value>>()));
+            given.insert((*name).to_owned(), Value::from(cells.collect::<BTreeMap<String, Value>>()));
         }
         given
     }
@@ -255,17 +320,6 @@ impl std::io::Write for Capped {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-pub(super) fn value_of(cell: Cell) -> Value {
-    match cell {
-        Cell::Null => Value::from(()),
-        Cell::Boolean(b) => Value::from(b),
-        Cell::Integer(i) => Value::from(i),
-        Cell::Number(n) => Value::from(n),
-        Cell::Text(t) => Value::from(t),
-        Cell::List(items) => items.into_iter().map(value_of).collect(),
     }
 }
 

@@ -88,6 +88,7 @@ fn shown(cell: &Cell) -> String {
             printable(&words.join(" ")).into_owned()
         }
         Cell::List(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+        Cell::Object(_) => printable(&cell.text()).into_owned(),
     }
 }
 

@@ -105,7 +105,7 @@ impl Block {
             Cell::Integer(number) => number.to_string(),
             Cell::Number(number) => number.to_string(),
             Cell::Boolean(value) => value.to_string(),
-            Cell::Null | Cell::List(_) => String::new(),
+            Cell::Null | Cell::List(_) | Cell::Object(_) => String::new(),
         });
         (number, key)
     }

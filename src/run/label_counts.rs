@@ -63,7 +63,7 @@ impl LabelCounts {
                     column.share.null += u64::from(wanted.any(|keys| keys.get(&column.key).is_some()));
                     None
                 }
-                Cell::Number(_) | Cell::List(_) => None,
+                Cell::Number(_) | Cell::List(_) | Cell::Object(_) => None,
             };
             if let Some(count) = label {
                 *count += 1;

@@ -253,8 +253,11 @@ fn conditions_that_can_not_be_are_refused() {
             (Some("did you mean `age`?"), &["where".to_owned()][..])
         );
         let text = refused(path, r#""where": "age > 3""#);
-        assert_eq!(text.message, "`where` compares `age`, which is text, with the number 3");
-        assert!(refused(path, r#""where": "age >""#).message.starts_with("`where` is not a condition"));
+        assert_eq!(text.message, "`where`: `age > 3` compares text with a number: `age` is text");
+        let bare = refused(path, r#""where": "age""#);
+        assert!(bare.message.starts_with("`where`: `age` is text, and every text counts as true"), "{bare}");
+        assert!(refused(path, r#""where": "age >""#).message.starts_with("`where`: the condition does not compile"));
+        assert_eq!(refused(path, r#""where": "age = 3""#).help.as_deref(), Some("did you mean `==` instead of `=`?"));
     }
     assert_eq!(refused("a.jsonl", r#""columns": [2]"#).message, "a.jsonl: the columns of JSON Lines have no numbers");
 }

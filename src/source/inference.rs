@@ -1,9 +1,9 @@
 //! Type inference for JSON columns: the narrowest type that keeps every value as written, else text.
 
 use super::cell::Type;
+use crate::table::Cell;
+use crate::table::json::number;
 
-/// The most significant digits that a 64-bit floating point number keeps.
-const DIGITS: usize = 17;
 /// 64-bit floating point numbers represent every integer up to this one.
 const EXACT: u64 = 1 << 53;
 
@@ -27,14 +27,13 @@ impl Seen {
     }
 
     fn add_number(&mut self, text: &str) {
-        if text.contains(['.', 'e', 'E']) || text == "-0" {
-            let keeps = digits(text) <= DIGITS && text.parse().is_ok_and(f64::is_finite);
-            *(if keeps { &mut self.number } else { &mut self.other }) = true;
-        } else if let Ok(number) = text.parse::<i64>() {
-            self.integer = true;
-            self.long |= number.unsigned_abs() > EXACT;
-        } else {
-            self.other = true;
+        match number(text) {
+            Cell::Integer(number) => {
+                self.integer = true;
+                self.long |= number.unsigned_abs() > EXACT;
+            }
+            Cell::Number(_) => self.number = true,
+            _ => self.other = true,
         }
     }
 
@@ -47,13 +46,6 @@ impl Seen {
             _ => Type::String,
         }
     }
-}
-
-/// The number of significant digits, without sign, exponent, and leading and trailing zeros.
-fn digits(number: &str) -> usize {
-    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
-    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-    digits.trim_matches('0').len()
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
-//! JSON Lines: one object per line. A missing key is null; blank lines are skipped.
+//! JSON Lines: one object per line. A missing key is null; blank lines are skipped. What JSON lacks but programs write,
+//! such as NaN, is read as `table::json` says.
 //!
 //! Two passes: [`scan`] finds the columns and the types that keep every value as written; [`Jsonl`] reads the rows.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Field, SchemaRef};
+use arrow_schema::{Field, Schema, SchemaRef};
 use indexmap::IndexMap;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::batches::{
@@ -26,16 +25,44 @@ use super::reader::{DataFile, Reader};
 use super::reading::Reading;
 use super::settings::File;
 use super::text::{Position, Text};
+use crate::table::Shape;
+use crate::table::json::{Members, repaired, words};
 
 /// The columns in the order in which the objects first name them, with what was seen in them.
 #[derive(Default)]
-pub(crate) struct Columns(IndexMap<String, Seen>);
+pub(crate) struct Columns(IndexMap<String, Values>);
+
+/// What was seen in a column.
+#[derive(Default)]
+struct Values {
+    seen: Seen,
+    /// The shape of its objects and lists.
+    shape: Shape,
+    /// Whether it has other values too: a text may look like an object without being one.
+    simple: bool,
+}
+
+impl Values {
+    fn add(&mut self, raw: &str, cell: &str) {
+        self.seen.add(raw, cell);
+        self.simple |= !raw.starts_with(['{', '[']);
+        if !self.simple {
+            self.shape.learn(raw);
+        }
+    }
+}
 
 impl Columns {
-    /// The schema: the types in `types`, else the narrowest that keep all values.
+    /// The schema: the types in `types`, else the narrowest that keep all values. Objects and lists are JSON text.
     pub(crate) fn schema(&self, layout: &Layout, types: &BTreeMap<String, Type>) -> SchemaRef {
-        let ty = |index: usize, name: &str| types.get(name).copied().unwrap_or_else(|| self.0[index].ty());
-        schema(layout.columns.iter().map(|(index, name)| (name.as_str(), ty(*index, name))))
+        let ty = |index: usize, name: &str| types.get(name).copied().unwrap_or_else(|| self.0[index].seen.ty());
+        let plain = schema(layout.columns.iter().map(|(index, name)| (name.as_str(), ty(*index, name))));
+        let fields = plain.fields().iter().zip(&layout.columns).map(|(field, (index, name))| {
+            let Values { shape, simple, .. } = &self.0[*index];
+            let is_json = !simple && *shape != Shape::Null && !types.contains_key(name);
+            if is_json { shape.marked(field.as_ref().clone()) } else { field.as_ref().clone() }
+        });
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 }
 
@@ -47,7 +74,14 @@ pub(crate) fn scan(
 ) -> Result<(), SourceError> {
     let mut lines = Lines::new(text, shown);
     while lines.read()? {
-        for (key, value) in lines.object()? {
+        let members = match lines.object() {
+            Ok(members) => members,
+            Err(error) => {
+                lines.repair(error)?;
+                lines.object()?
+            }
+        };
+        for (key, value) in members {
             let cell = lines.cell(value, nulls)?;
             let full = columns.len() == MOST_COLUMNS;
             let seen = match columns.get_mut(key.as_ref()) {
@@ -96,7 +130,14 @@ impl Jsonl {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.lines.read()? {
             let row = self.lines.start.row;
-            for (key, value) in self.lines.object()? {
+            let members = match self.lines.object() {
+                Ok(members) => members,
+                Err(error) => {
+                    self.lines.repair(error)?;
+                    self.lines.object()?
+                }
+            };
+            for (key, value) in members {
                 let place = self.places.get(key.as_ref()).copied();
                 let Some((place, column)) = place.and_then(|p| Some((p, self.columns.get_mut(p)?))) else {
                     if self.chooses {
@@ -229,10 +270,21 @@ impl Lines {
             }
             _ => return Err(self.error(None, "is not a JSON object").help("write one object per line")),
         }
-        match serde_json::from_slice::<Object<'_>>(&self.line) {
-            Ok(object) => Ok(object.0),
-            Err(error) => Err(self.error(Some(error.column().saturating_sub(1)), &words(&error))),
+        let members = match serde_json::from_slice::<Members<'_>>(&self.line) {
+            Ok(members) => members.0,
+            Err(error) => return Err(self.error(Some(error.column().saturating_sub(1)), &words(&error))),
+        };
+        match repeated(&members) {
+            Some((key, value)) => Err(self.error(self.place(value.get()), &format!("the key {key:?} appears twice"))),
+            None => Ok(members),
         }
+    }
+
+    /// Writes what JSON lacks in the line as what it is read as; returns `error` for a line without any.
+    fn repair(&mut self, error: SourceError) -> Result<(), SourceError> {
+        let (line, _) = str::from_utf8(&self.line).ok().and_then(repaired).ok_or(error)?;
+        self.line = line.into_bytes();
+        Ok(())
     }
 
     /// The value as the text of a cell: a string without quotes, anything else as written; `None` for null.
@@ -247,7 +299,10 @@ impl Lines {
             Some(inside) if !inside.contains('\\') => Cow::Borrowed(inside),
             Some(_) => match serde_json::from_str::<String>(raw) {
                 Ok(text) => Cow::Owned(text),
-                Err(error) => return Err(self.error(self.place(raw), &words(&error))),
+                Err(error) => {
+                    let repaired = repaired(raw).and_then(|(raw, _)| serde_json::from_str(&raw).ok());
+                    Cow::Owned(repaired.ok_or_else(|| self.error(self.place(raw), &words(&error)))?)
+                }
             },
         };
         Ok((!nulls.iter().any(|null| *null == cell)).then_some(cell))
@@ -265,53 +320,15 @@ impl Lines {
     }
 }
 
-/// The message of an error without its place.
-fn words(error: &serde_json::Error) -> String {
-    error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
-}
-
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-/// A key, borrowed from the line when it has no escapes.
-#[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
-                let mut seen = std::collections::HashSet::new();
-                while let Some(Key(key)) = map.next_key()? {
-                    // A few keys are compared one by one. Many go into a set, since hostile objects must not cost
-                    // quadratic time.
-                    let twice = match members.len() {
-                        0..16 => members.iter().any(|(other, _)| *other == key),
-                        16 => {
-                            seen.extend(members.iter().map(|(other, _)| other.clone()));
-                            !seen.insert(key.clone())
-                        }
-                        _ => !seen.insert(key.clone()),
-                    };
-                    if twice {
-                        return Err(serde::de::Error::custom(format_args!("the key {key:?} appears twice")));
-                    }
-                    members.push((key, map.next_value()?));
-                }
-                Ok(Object(members))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
+/// The first member whose key an earlier one has.
+fn repeated<'m, 'a>(members: &'m [(Cow<'a, str>, &'a RawValue)]) -> Option<&'m (Cow<'a, str>, &'a RawValue)> {
+    // A few keys are compared one by one. Many go into a set, since hostile objects must not cost quadratic time.
+    if members.len() <= 16 {
+        let is_again = |at: &usize| members[..*at].iter().any(|(other, _)| *other == members[*at].0);
+        return (1..members.len()).find(is_again).map(|at| &members[at]);
     }
+    let mut seen = HashSet::with_capacity(members.len());
+    members.iter().find(|(key, _)| !seen.insert(key))
 }
 
 #[cfg(test)]

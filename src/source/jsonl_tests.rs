@@ -82,7 +82,7 @@ fn lines_that_are_no_objects() {
     assert_eq!(message(b"{\"a\":1"), "a.jsonl: row 1 (line 1, byte 5): EOF while parsing an object");
     assert!(message(b"{\"a\":1,\"b\":2,\"a\":3}").starts_with("a.jsonl: row 1 (line 1, byte 1"));
     assert!(message(b"{\"a\":1,\"b\":2,\"\\u0061\":3}").ends_with("the key \"a\" appears twice"));
-    assert!(message(b"{\"a\":\"\\ud800\"}").starts_with("a.jsonl: row 1 (line 1, byte 5): "));
+    assert!(message(b"{\"a\":\"\\ud8\"}").starts_with("a.jsonl: row 1 (line 1, byte "));
     assert_eq!(
         message(b"{\"a\":1}\n{\"a\":\"\xff\"}"),
         "a.jsonl: row 2 (line 2, byte 14): these bytes are not valid UTF-8"
@@ -109,4 +109,41 @@ fn a_value_above_the_limit_is_refused() {
     let text = Text::new(Box::new(Cursor::new(line.into_bytes())), "a.jsonl", None, 1 << 16).unwrap();
     let error = scan(text, "a.jsonl", &[], &mut Columns::default()).unwrap_err();
     assert_eq!(error.message, "a.jsonl: row 1 (line 1, byte 11): the value is above 16 MiB");
+}
+
+#[test]
+fn what_json_lacks_has_a_stated_reading() {
+    assert_eq!(texts(r#"{"a":"cut \ud83d"}"#), some(&["cut \u{fffd}"]));
+    assert_eq!(texts(r#"{"a":"\ude00\ud83d\ude00"}"#), some(&["\u{fffd}😀"]));
+    let table = read(b"{\"\\ud800k\":1}", &[], &[]).unwrap();
+    assert_eq!(table.schema().field(0).name(), "\u{fffd}k");
+    let table = read(b"{\"x\":NaN,\"t\":\"NaN\"}\n{\"x\":1.5}\n{\"x\":-Infinity}\n{\"x\":Infinity}", &[], &[]).unwrap();
+    let numbers: Vec<_> = table.column(0).as_primitive::<Float64Type>().iter().collect();
+    assert_eq!(numbers, [None, Some(1.5), None, None]);
+    assert_eq!(table.column(1).as_string::<i32>().value(0), "NaN");
+    assert_eq!(texts(r#"{"a":{"b":NaN}}"#), some(&[r#"{"b":null}"#]));
+    // Nested texts stay as they are written; what reads them repairs them.
+    assert_eq!(texts(r#"{"a":{"b":"\ud800"}}"#), some(&[r#"{"b":"\ud800"}"#]));
+    assert_eq!(texts("\u{feff}{\"a\":\"x\"}\n\n \n{\"a\":\"y\"}"), some(&["x", "y"]));
+    assert!(message(b"{\"a\":nan}").ends_with("expected ident"), "{}", message(b"{\"a\":nan}"));
+}
+
+#[test]
+fn columns_of_objects_and_lists_are_json_text_and_know_their_keys() {
+    let lines = br#"{"user":{"name":"Ann","n":1},"tags":["a"],"mixed":{"x":1},"text":"{}"}
+{"user":null,"tags":[],"mixed":"{\"x\":1}","text":"[]"}
+{"user":{"n":2.5,"bio":null}}"#;
+    let table = read(lines, &[], &[]).unwrap();
+    let schema = table.schema();
+    assert!(schema.fields().iter().all(|field| *field.data_type() == DataType::Utf8));
+    let json: Vec<&str> =
+        schema.fields().iter().filter(|field| Shape::is_json(field)).map(|field| field.name().as_str()).collect();
+    assert_eq!(json, ["user", "tags"]);
+    let Shape::Object(members) = Shape::of(schema.field(0)) else { panic!("{:?}", schema.field(0)) };
+    let members: Vec<_> = members.iter().map(|(key, shape)| (key.as_str(), shape.clone())).collect();
+    assert_eq!(members, [("name", Shape::Text), ("n", Shape::Number), ("bio", Shape::Null)]);
+    assert_eq!(table.column(0).as_string::<i32>().value(0), r#"{"name":"Ann","n":1}"#);
+    // A column that is declared as text is text.
+    let declared = read(lines, &[("user", Type::String)], &[]).unwrap();
+    assert!(!Shape::is_json(declared.schema().field(0)));
 }

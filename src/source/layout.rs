@@ -10,6 +10,7 @@ use super::batches::SourceError;
 use super::cell::no_column;
 use super::column_choice::{ColumnChoice, ColumnRef};
 use super::settings::File;
+use crate::document::Path;
 use crate::name::suggestion;
 use crate::prompt::{BoundCondition, ConditionError};
 
@@ -35,7 +36,8 @@ impl Layout {
         };
         if let Some(condition) = file.condition.as_deref() {
             let offered = offered(&columns, header);
-            let names: Vec<Field> = offered.iter().map(|(_, name)| Field::new(name, DataType::Utf8, true)).collect();
+            // Nothing is known of their types yet.
+            let names: Vec<Field> = offered.iter().map(|(_, name)| Field::new(name, DataType::Null, true)).collect();
             let read = bound(condition, &Arc::new(Schema::new(names)), shown)?.reads();
             let chosen = columns.len();
             columns.extend(read.into_iter().filter(|&i| i >= chosen).map(|i| offered[i].clone()));
@@ -69,12 +71,16 @@ impl Layout {
 pub(crate) fn bound(condition: &str, schema: &SchemaRef, shown: &str) -> Result<BoundCondition, SourceError> {
     BoundCondition::new(condition, schema, &[]).map_err(|error| {
         let error = match error {
-            ConditionError::Broken(message) => SourceError::new(format!("`where` is not a condition: {message}")),
-            ConditionError::Unknown(unknown) => {
+            ConditionError::Unknown(unknown) if unknown.names().next().is_some() => {
                 let name = unknown.names().next().unwrap_or_default();
                 let known = schema.fields().iter().map(|field| field.name().as_str());
                 let error = SourceError::new(format!("`where` uses `{name}`, but {shown} has no such column"));
                 SourceError { help: suggestion(name, "the columns are", known), ..error }
+            }
+            error => {
+                let found = error.problems(&Path::root()).into_iter().next();
+                let (message, help) = found.map_or((String::new(), None), |found| (found.message, found.help));
+                SourceError { help, ..SourceError::new(format!("`where`: {message}")) }
             }
         };
         error.at(["where"])

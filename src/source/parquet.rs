@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::arrays::{plain, plain_type};
+use super::arrays::{DEEPEST, plain, plain_type};
 use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError, batches};
 use super::binary;
 use super::pages;
 use super::reader::{DataFile, Reader};
+use super::reading::Reading;
 use super::settings::File;
 use super::text::unreadable;
 use crate::table::Labels;
@@ -31,6 +32,13 @@ impl Reader for ParquetReader {
 
     fn read(&self, file: &DataFile, _: &File, _: &SchemaRef) -> Result<Batches, SourceError> {
         Ok(Parquet::open(&file.path, &file.shown)?.into_batches())
+    }
+
+    fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {
+        let schema = self.file_schema(file, options)?;
+        let rules =
+            if schema.fields().iter().any(|field| differs(field.data_type())) { vec!["types 2"] } else { vec![] };
+        Ok(Reading { rules, ..Reading::default() })
     }
 }
 
@@ -127,6 +135,16 @@ fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {
     Ok(())
 }
 
+/// Whether the first version of this reader read columns of this type as other values: it widened narrow floating point
+/// numbers, and printed moments without their zone.
+fn differs(kind: &DataType) -> bool {
+    match kind {
+        DataType::Float16 | DataType::Float32 | DataType::UInt64 | DataType::Timestamp(_, Some(_)) => true,
+        DataType::List(item) => differs(item.data_type()),
+        _ => false,
+    }
+}
+
 pub(crate) fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> {
     if schema.fields().len() > MOST_COLUMNS {
         return Err(SourceError::of_file(shown, format_args!("has more than {MOST_COLUMNS} columns")));
@@ -142,9 +160,8 @@ pub(crate) fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, So
             return Err(SourceError::of_file(shown, format_args!("two columns are called `{name}`")));
         }
         let Some(ty) = plain_type(field.data_type()) else {
-            let message = format!("column `{name}` has the type {}, which can't be read", field.data_type());
-            let help = "remove it from the file, or write it as text; lists may contain texts, numbers or booleans";
-            return Err(SourceError::of_file(shown, message).help(help));
+            let message = format!("column `{name}` is nested deeper than {DEEPEST} levels");
+            return Err(SourceError::of_file(shown, message).help("write it as JSON text"));
         };
         fields.push(Labels::of(field).on(Field::new(name, ty, true)));
     }

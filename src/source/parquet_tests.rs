@@ -1,17 +1,19 @@
 //! Tests of `parquet`, `pages` and `arrays`: types, damaged and hostile files.
 
-use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::builder::{Int64Builder, ListBuilder, MapBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{
-    Array, ArrayRef, Date32Array, DictionaryArray, Float32Array, Int8Array, LargeStringArray, StringArray,
-    StringViewArray, StructArray, TimestampMillisecondArray, UInt64Array,
+    Array, ArrayRef, Date32Array, DictionaryArray, Float32Array, Int8Array, Int32Array, IntervalYearMonthArray,
+    LargeBinaryArray, LargeStringArray, ListViewArray, RunArray, StringArray, StringViewArray, StructArray,
+    TimestampMillisecondArray, UInt64Array, UnionArray,
 };
 use arrow_schema::DataType;
 use parquet::arrow::ArrowWriter;
 use tempfile::NamedTempFile;
 
 use super::*;
+use crate::table::cell_at;
 
 fn write(columns: Vec<(&str, ArrayRef)>) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
@@ -58,8 +60,8 @@ fn types_become_plain_and_times_stay() {
         DataType::Utf8,
         DataType::Utf8,
         DataType::Int64,
-        DataType::Int64,
-        DataType::Float64,
+        DataType::UInt64,
+        DataType::Float32,
         DataType::List(item),
         DataType::Date32,
         stamp_type,
@@ -75,17 +77,67 @@ fn types_become_plain_and_times_stay() {
 }
 
 #[test]
-fn types_that_have_no_place_in_a_table() {
-    let inner: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
-    let nested = StructArray::from(vec![(Arc::new(Field::new("in", DataType::Utf8, true)), inner)]);
-    let file = write(vec![("address", Arc::new(nested) as ArrayRef)]);
-    let message = read(file.path()).unwrap_err().message;
-    assert!(message.starts_with("a.parquet: column `address` has the type Struct("), "{message}");
-    let file = write(vec![("n", Arc::new(UInt64Array::from(vec![1, u64::MAX])) as ArrayRef)]);
-    assert_eq!(
-        read(file.path()).unwrap_err().message,
-        "a.parquet: rows 1 to 2: column `n`: 18446744073709551615 is above the largest integer of 64 bits"
-    );
+fn nested_columns_pass_through_untouched() {
+    let names: ArrayRef = Arc::new(StringArray::from(vec![Some("Ann"), None]));
+    let real: ArrayRef = Arc::new(Float32Array::from(vec![4.7, 0.1]));
+    let inner = StructArray::from(vec![
+        (Arc::new(Field::new("name", DataType::Utf8, true)), names.clone()),
+        (Arc::new(Field::new("real", DataType::Float32, true)), real),
+    ]);
+    let user: ArrayRef = Arc::new(StructArray::from(vec![
+        (Arc::new(Field::new("inner", inner.data_type().clone(), true)), Arc::new(inner) as ArrayRef),
+        (Arc::new(Field::new("kind", DataType::Utf8, true)), names),
+    ]));
+    let mut lists = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+    lists.values().append_value([Some("x")]);
+    lists.append(true);
+    lists.append(false);
+    let mut meta = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    meta.keys().append_value("k");
+    meta.values().append_null();
+    meta.append(true).unwrap();
+    meta.append(false).unwrap();
+    let columns: Vec<(&str, ArrayRef)> =
+        vec![("user", user), ("lists", Arc::new(lists.finish())), ("meta", Arc::new(meta.finish()))];
+    let table = read(write(columns.clone()).path()).unwrap().remove(0);
+    for ((name, written), read) in columns.iter().zip(table.columns()) {
+        let cells = |array: &ArrayRef| (0..2).map(|i| cell_at(array.as_ref(), i)).collect::<Vec<_>>();
+        assert_eq!(cells(read), cells(written), "{name}");
+    }
+    assert_eq!(cell_at(table.column(0), 0).text(), r#"{"inner":{"name":"Ann","real":4.7},"kind":"Ann"}"#);
+    assert_eq!(cell_at(table.column(1), 0).text(), r#"[["x"]]"#);
+    assert_eq!(cell_at(table.column(2), 0).text(), r#"{"k":null}"#);
+    // What was written from the table has the same type and cells again.
+    let names = ["user", "lists", "meta"].into_iter().zip(table.columns().iter().cloned());
+    let again = read(write(names.collect()).path()).unwrap().remove(0);
+    assert_eq!(again, table);
+}
+
+#[test]
+fn rare_types_are_read_as_stated() {
+    let item = Arc::new(Field::new("item", DataType::Utf8, true));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+    let views = ListViewArray::new(item, vec![1, 0].into(), vec![2, 1].into(), texts.clone(), None);
+    let runs =
+        RunArray::<Int32Type>::try_new(&Int32Array::from(vec![1, 2]), &StringArray::from(vec!["r", "s"])).unwrap();
+    let fields = [(0, Arc::new(Field::new("t", DataType::Utf8, true)))].into_iter().collect();
+    let union = UnionArray::try_new(fields, vec![0, 0].into(), None, vec![texts.slice(0, 2)]).unwrap();
+    let columns: Vec<(ArrayRef, [&str; 2])> = vec![
+        (Arc::new(UInt64Array::from(vec![1, u64::MAX])), ["1", "18446744073709551615"]),
+        (Arc::new(LargeBinaryArray::from(vec![&b"\x01"[..], b""])), ["01", ""]),
+        (Arc::new(views), [r#"["b","c"]"#, r#"["a"]"#]),
+        (Arc::new(runs), ["r", "s"]),
+        (Arc::new(union), ["a", "b"]),
+        (Arc::new(IntervalYearMonthArray::from(vec![14, 0])), ["P14M0DT0S", "P0M0DT0S"]),
+    ];
+    for (array, expected) in columns {
+        let made = plain(&array).unwrap();
+        assert_eq!(Some(made.data_type()), plain_type(array.data_type()).as_ref());
+        let cells: Vec<String> = (0..2).map(|i| cell_at(made.as_ref(), i).text()).collect();
+        assert_eq!(cells, expected, "{}", array.data_type());
+    }
+    let deep = (0..70).fold(DataType::Utf8, |item, _| DataType::new_list(item, true));
+    assert_eq!(plain_type(&deep), None);
 }
 
 #[test]

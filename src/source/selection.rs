@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use arrow_array::{BooleanArray, RecordBatch};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 
 use super::batches::{Batches, SourceError, batches};
@@ -19,7 +19,7 @@ impl File {
     pub(crate) fn visible(&self, read: &SchemaRef) -> Result<SchemaRef, SourceError> {
         let fields = read.fields().iter().take(self.width(read)).cloned().collect::<Vec<_>>();
         if let Some(condition) = &self.condition {
-            check(condition, read, &self.path)?;
+            bound(condition, read, &self.path)?;
         }
         Ok(std::sync::Arc::new(arrow_schema::Schema::new_with_metadata(fields, read.metadata().clone())))
     }
@@ -98,14 +98,4 @@ fn only(batch: &RecordBatch, numbers: Range<u64>, drawn: &HashSet<u64>) -> Resul
 
 fn filtered(batch: &RecordBatch, mask: Vec<bool>) -> Result<RecordBatch, SourceError> {
     filter_record_batch(batch, &BooleanArray::from(mask)).map_err(|error| SourceError::new(error.to_string()))
-}
-
-/// Refuses a text that is compared with a number: it is never equal to one.
-fn check(condition: &str, read: &SchemaRef, shown: &str) -> Result<(), SourceError> {
-    let compared = bound(condition, read, shown)?.compares_text(read);
-    let Some((column, number)) = compared.into_iter().next() else { return Ok(()) };
-    let is_text = read.field_with_name(&column).is_ok_and(|field| *field.data_type() == DataType::Utf8);
-    let message = format!("`where` compares `{column}`, which is text, with the number {number}");
-    let help = format!("write \"{number}\" in quotes, or set types = {{ {column} = \"number\" }}");
-    if is_text { Err(SourceError::new(message).help(help).at(["where"])) } else { Ok(()) }
 }

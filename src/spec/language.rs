@@ -87,8 +87,8 @@ pub(crate) struct StageTable {
     pub(crate) input: String,
     /// The models, by name.
     pub(crate) models: Vec<String>,
-    /// A condition on the row: a Jinja expression over the input's columns such as `language != "en"`. A row for which
-    /// it is false is skipped: its answers are null.
+    /// A condition on the row: a Jinja expression over the input's columns such as `language != "en"`. A comparison with
+    /// null is never true. A row for which it is not true is skipped: its answers are null.
     pub(crate) when: Option<String>,
     /// `true`: every model reads every row. `false`: the models share the rows in turn, by row number. A stage with
     /// several models must say which.

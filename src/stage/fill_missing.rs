@@ -206,7 +206,7 @@ impl FillMissing {
 /// Reports a column that is filled in place but has another type than the values of `field`.
 fn fits(column: &arrow_schema::Field, field: &Field, at: &Path, problems: &mut Problems) {
     let (arrow, needs) = (column.data_type(), field.kind.column());
-    if *arrow != needs.arrow() {
+    if Type::of(arrow) != Some(needs) {
         let holds = Type::of(arrow).map_or_else(|| arrow.to_string(), |kind| kind.words().to_owned());
         let (column, name, needs) = (column.name(), &field.name, needs.words());
         let message = format!("`{column}` holds {holds}, but the values of `{name}` are {needs}");

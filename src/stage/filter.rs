@@ -24,9 +24,9 @@ pub(crate) const KIND: Kind<Box<dyn TransformConfig>> =
 struct Filter {
     /// The source or the stage whose rows are filtered.
     input: String,
-    /// A Jinja expression over the columns of `input`, such as `year >= 1900 and language != "en"`; null is `none`. A
-    /// row is left out if it is false, or if it reads an answer that is missing because the call failed or was not made
-    /// (unless it also reads the error column of that stage).
+    /// A Jinja expression over the columns of `input`, such as `year >= 1900 and language != "en"`; null is `none`, and
+    /// a comparison with null is never true. A row is left out if it is not true, or if it reads an answer that is
+    /// missing because the call failed or was not made (unless it also reads the error column of that stage).
     when: String,
 }
 
@@ -151,6 +151,8 @@ mod tests {
             ("id in ['d', 'a']", "ad"),
             ("true", "abcd"),
             ("year > 2000", ""),
+            ("year < 1850", "a"),
+            ("not (year < 1850)", "cd"),
         ] {
             assert_eq!(kept(when), (Ok(ids.to_owned()), vec![]), "{when}");
         }
@@ -159,7 +161,9 @@ mod tests {
     #[test]
     fn an_answer_that_failed_is_not_a_null_answer() {
         assert_eq!(kept("tone is none").0, Ok("c".to_owned()));
-        assert_eq!(kept("tone != 'good'").0, Ok("bc".to_owned()));
+        // A comparison with null is not true.
+        assert_eq!(kept("tone != 'good'").0, Ok("b".to_owned()));
+        assert_eq!(kept("tone != 'good' or tone is none").0, Ok("bc".to_owned()));
         assert_eq!(kept("tone_error is not none").0, Ok("d".to_owned()));
         assert_eq!(kept("tone_error is none and tone is none").0, Ok("c".to_owned()));
         assert_eq!(kept("tone_error is not none or tone == 'good'").0, Ok("ad".to_owned()));
@@ -171,7 +175,9 @@ mod tests {
         assert_eq!(problems, ["the condition uses `yaer`, but the input has no such column (did you mean `year`?)"]);
         assert!(kept("year >").1[0].starts_with("the condition does not compile"), "{:?}", kept("year >").1);
         let (_, problems) = kept("id > 3");
-        assert!(problems[0].starts_with("`id` holds text, so it is never less or more than 3"), "{problems:?}");
+        assert!(problems[0].starts_with("`id > 3` compares text with a number: `id` is text"), "{problems:?}");
+        let (_, problems) = kept("id or year > 1900");
+        assert!(problems[0].starts_with("`id` is text, and every text counts as true"), "{problems:?}");
         let message = kept("year / 0 > 1").0.unwrap_err();
         assert!(message.starts_with("`when` can't be evaluated for row 1: "), "{message}");
     }

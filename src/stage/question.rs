@@ -6,7 +6,7 @@ use arrow_schema::SchemaRef;
 use indexmap::IndexMap;
 
 use super::ask::BindContext;
-use crate::document::{Diagnostic, Path, Problems};
+use crate::document::{Path, Problems};
 use crate::prompt::{Bound, BoundCondition, ConditionError, Expect, Field, FieldSpec, Template};
 use crate::table;
 
@@ -100,21 +100,13 @@ pub(crate) fn bind(
 
 pub(crate) fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &mut Problems) -> Option<BoundCondition> {
     match BoundCondition::new(source, input, &[]) {
-        Ok(bound) => {
-            let warnings = bound.compares_text(input).into_iter();
-            problems.extend(warnings.map(|(column, other)| {
-                let message = format!("`{column}` holds text, so it is never less or more than {other}");
-                let help = format!("write `{column} | float`, or declare the type of the column in its source");
-                Diagnostic::warning("text-compared", at.clone(), message).help(help)
-            }));
-            Some(bound)
-        }
-        Err(ConditionError::Broken(message)) => {
-            problems.error("bad-template", at.clone(), format!("the condition does not compile: {message}"));
-            None
-        }
+        Ok(bound) => Some(bound),
         Err(ConditionError::Unknown(unknown)) => {
             problems.extend(unknown.problems(at, "the condition", input));
+            None
+        }
+        Err(error) => {
+            problems.extend(error.problems(at));
             None
         }
     }

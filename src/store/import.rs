@@ -32,8 +32,9 @@ pub(crate) fn import(
         Some(limit) => format!("{}-{limit}.parquet", &content[..32]),
     };
     let path = project.sources().join(file);
-    // An unreadable file is written again.
+    // An unreadable file is written again, and so is one of an earlier version that read other types.
     if let Ok(table) = Table::open(&path)
+        && table.schema() == source.relation.schema
         && let Some(values) = table.fact(VALUES).map(str::to_owned)
         && let Some(import) = table.fact(IMPORT).and_then(|text| serde_json::from_str(text).ok())
     {

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, RunArray, StringArray,
+};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
-use arrow_schema::{DataType, Field, TimeUnit};
+use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
+use chrono::{FixedOffset, NaiveDateTime, TimeZone, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -21,10 +24,11 @@ pub(crate) enum Cell {
     Number(f64),
     Text(String),
     List(Vec<Cell>),
+    /// The fields of a struct, or the entries of a map, in their order.
+    Object(Vec<(String, Cell)>),
 }
 
 impl Cell {
-    /// The cell of a JSON value. A cell is never an object: one is compared as text.
     pub(crate) fn of_json(value: Value) -> Cell {
         match value {
             Value::Null => Cell::Null,
@@ -35,7 +39,9 @@ impl Cell {
             },
             Value::String(text) => Cell::Text(text),
             Value::Array(items) => Cell::List(items.into_iter().map(Cell::of_json).collect()),
-            Value::Object(_) => Cell::Text(value.to_string()),
+            Value::Object(members) => {
+                Cell::Object(members.into_iter().map(|(name, value)| (name, Cell::of_json(value))).collect())
+            }
         }
     }
 
@@ -48,6 +54,7 @@ impl Cell {
             Cell::Number(number) => (*number).into(),
             Cell::Text(text) => text.as_str().into(),
             Cell::List(items) => items.iter().map(Cell::json).collect(),
+            Cell::Object(members) => members.iter().map(|(name, cell)| (name.clone(), cell.json())).collect(),
         }
     }
 
@@ -63,7 +70,7 @@ impl Cell {
     /// The type of a column of such cells; text for null.
     pub(crate) fn kind(&self) -> Type {
         match self {
-            Cell::Null | Cell::Text(_) => Type::Text,
+            Cell::Null | Cell::Text(_) | Cell::Object(_) => Type::Text,
             Cell::Boolean(_) => Type::Boolean,
             Cell::Integer(_) => Type::Integer,
             Cell::Number(_) => Type::Number,
@@ -72,34 +79,81 @@ impl Cell {
     }
 }
 
-/// Cell `index` of `array`. Dates, times and decimals are returned as text, durations as numbers of their unit. A type
-/// that no source accepts is null.
+/// Cell `index` of `array`. Dates, times, decimals and bytes (in hexadecimal) are returned as text, durations as numbers
+/// of their unit, structs and maps as objects.
 pub(crate) fn cell_at(array: &dyn Array, index: usize) -> Cell {
     if array.is_null(index) {
         return Cell::Null;
     }
     match array.data_type() {
         DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(index).to_owned()),
+        DataType::LargeUtf8 => Cell::Text(array.as_string::<i64>().value(index).to_owned()),
+        DataType::Utf8View => Cell::Text(array.as_string_view().value(index).to_owned()),
         DataType::Boolean => Cell::Boolean(array.as_boolean().value(index)),
-        DataType::Int64 => Cell::Integer(array.as_primitive::<Int64Type>().value(index)),
-        DataType::Float64 => Cell::Number(array.as_primitive::<Float64Type>().value(index)),
+        DataType::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary();
+            match cell_at(dictionary.keys(), index) {
+                Cell::Integer(key) => cell_at(dictionary.values().as_ref(), key as usize),
+                _ => Cell::Null,
+            }
+        }
+        DataType::Binary => hexadecimal(array.as_binary::<i32>().value(index)),
+        DataType::LargeBinary => hexadecimal(array.as_binary::<i64>().value(index)),
+        DataType::BinaryView => hexadecimal(array.as_binary_view().value(index)),
+        DataType::FixedSizeBinary(_) => hexadecimal(array.as_fixed_size_binary().value(index)),
+        kind if kind.is_nested() => nested_cell(array, index),
+        kind if kind.is_numeric() => number(array, index),
+        _ => moment(array, index),
+    }
+}
+
+fn number(array: &dyn Array, index: usize) -> Cell {
+    match array.data_type() {
+        DataType::Int64 => Cell::Integer(native::<Int64Type>(array, index)),
+        DataType::Float64 => Cell::Number(native::<Float64Type>(array, index)),
         DataType::Int8 => Cell::Integer(native::<Int8Type>(array, index).into()),
         DataType::Int16 => Cell::Integer(native::<Int16Type>(array, index).into()),
         DataType::Int32 => Cell::Integer(native::<Int32Type>(array, index).into()),
         DataType::UInt8 => Cell::Integer(native::<UInt8Type>(array, index).into()),
         DataType::UInt16 => Cell::Integer(native::<UInt16Type>(array, index).into()),
         DataType::UInt32 => Cell::Integer(native::<UInt32Type>(array, index).into()),
-        DataType::UInt64 => Cell::Text(native::<UInt64Type>(array, index).to_string()),
-        DataType::Float32 => Cell::Number(native::<Float32Type>(array, index).into()),
-        DataType::List(_) => {
-            let items = array.as_list::<i32>().value(index);
-            Cell::List((0..items.len()).map(|i| cell_at(items.as_ref(), i)).collect())
+        DataType::UInt64 => {
+            let number = native::<UInt64Type>(array, index);
+            i64::try_from(number).map_or_else(|_| Cell::Text(number.to_string()), Cell::Integer)
         }
+        DataType::Float32 => Cell::Number(shortest_of_32(native::<Float32Type>(array, index))),
+        DataType::Float16 => Cell::Number(shortest_of_16(native::<Float16Type>(array, index))),
+        DataType::Decimal32(_, _) => Cell::Text(array.as_primitive::<Decimal32Type>().value_as_string(index)),
+        DataType::Decimal64(_, _) => Cell::Text(array.as_primitive::<Decimal64Type>().value_as_string(index)),
+        DataType::Decimal256(_, _) => Cell::Text(array.as_primitive::<Decimal256Type>().value_as_string(index)),
+        DataType::Decimal128(_, _) => Cell::Text(array.as_primitive::<Decimal128Type>().value_as_string(index)),
+        _ => Cell::Null,
+    }
+}
+
+/// The number whose shortest decimal is that of the 32-bit `number`: 4.7, where widening returns 4.699999809265137.
+fn shortest_of_32(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or_else(|_| number.into())
+}
+
+/// Like [`shortest_of_32`], for the at most five digits of 16 bits.
+fn shortest_of_16(number: <Float16Type as ArrowPrimitiveType>::Native) -> f64 {
+    let same = |text: &String| text.parse().is_ok_and(|back| half_of(back) == number);
+    let shortest = (0..5).map(|digits| format!("{:.digits$e}", number.to_f32())).find(same);
+    shortest.and_then(|text| text.parse().ok()).unwrap_or_else(|| number.to_f64())
+}
+
+fn half_of(number: f32) -> <Float16Type as ArrowPrimitiveType>::Native {
+    <Float16Type as ArrowPrimitiveType>::Native::from_f32(number)
+}
+
+fn moment(array: &dyn Array, index: usize) -> Cell {
+    match array.data_type() {
         DataType::Date32 => {
             let days = array.as_primitive::<Date32Type>();
             text(days.value_as_date(index).map(|d| d.to_string()))
         }
-        DataType::Timestamp(unit, _) => text(timestamp(array, index, *unit)),
+        DataType::Timestamp(unit, zone) => text(timestamp(array, index, *unit).map(|utc| zoned(utc, zone.as_deref()))),
         DataType::Date64 => text(array.as_primitive::<Date64Type>().value_as_datetime(index).map(|d| d.to_string())),
         DataType::Time32(TimeUnit::Second) => time(array.as_primitive::<Time32SecondType>().value_as_time(index)),
         DataType::Time32(_) => time(array.as_primitive::<Time32MillisecondType>().value_as_time(index)),
@@ -111,12 +165,55 @@ pub(crate) fn cell_at(array: &dyn Array, index: usize) -> Cell {
         DataType::Duration(TimeUnit::Millisecond) => Cell::Integer(native::<DurationMillisecondType>(array, index)),
         DataType::Duration(TimeUnit::Microsecond) => Cell::Integer(native::<DurationMicrosecondType>(array, index)),
         DataType::Duration(TimeUnit::Nanosecond) => Cell::Integer(native::<DurationNanosecondType>(array, index)),
-        DataType::Decimal32(_, _) => Cell::Text(array.as_primitive::<Decimal32Type>().value_as_string(index)),
-        DataType::Decimal64(_, _) => Cell::Text(array.as_primitive::<Decimal64Type>().value_as_string(index)),
-        DataType::Decimal256(_, _) => Cell::Text(array.as_primitive::<Decimal256Type>().value_as_string(index)),
-        DataType::Decimal128(_, _) => Cell::Text(array.as_primitive::<Decimal128Type>().value_as_string(index)),
+        DataType::Interval(IntervalUnit::YearMonth) => interval(native::<IntervalYearMonthType>(array, index), 0, 0),
+        DataType::Interval(IntervalUnit::DayTime) => {
+            let days = native::<IntervalDayTimeType>(array, index);
+            interval(0, days.days, i64::from(days.milliseconds) * 1_000_000)
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let all = native::<IntervalMonthDayNanoType>(array, index);
+            interval(all.months, all.days, all.nanoseconds)
+        }
         _ => Cell::Null,
     }
+}
+
+fn nested_cell(array: &dyn Array, index: usize) -> Cell {
+    let items = match array.data_type() {
+        DataType::Struct(fields) => {
+            let columns = fields.iter().zip(array.as_struct().columns());
+            return Cell::Object(
+                columns.map(|(f, column)| (f.name().clone(), cell_at(column.as_ref(), index))).collect(),
+            );
+        }
+        DataType::Map(..) => {
+            let entries = array.as_map().value(index);
+            let entry = |i| (cell_at(entries.column(0).as_ref(), i).text(), cell_at(entries.column(1).as_ref(), i));
+            return Cell::Object((0..entries.len()).map(entry).collect());
+        }
+        DataType::Union(..) => return cell_at(array.as_union().value(index).as_ref(), 0),
+        DataType::RunEndEncoded(..) => {
+            return run_place(array, index).map_or(Cell::Null, |(values, place)| cell_at(values.as_ref(), place));
+        }
+        DataType::List(_) => array.as_list::<i32>().value(index),
+        DataType::LargeList(_) => array.as_list::<i64>().value(index),
+        DataType::ListView(_) => array.as_list_view::<i32>().value(index),
+        DataType::LargeListView(_) => array.as_list_view::<i64>().value(index),
+        DataType::FixedSizeList(..) => array.as_fixed_size_list().value(index),
+        _ => return Cell::Null,
+    };
+    Cell::List((0..items.len()).map(|i| cell_at(items.as_ref(), i)).collect())
+}
+
+/// The values of a run-end encoded array, and the place of row `index` among them.
+pub(crate) fn run_place(array: &dyn Array, index: usize) -> Option<(&ArrayRef, usize)> {
+    fn place<T: RunEndIndexType>(array: &dyn Array, index: usize) -> Option<(&ArrayRef, usize)> {
+        let runs = array.as_any().downcast_ref::<RunArray<T>>()?;
+        Some((runs.values(), runs.get_physical_index(index)))
+    }
+    place::<Int16Type>(array, index)
+        .or_else(|| place::<Int32Type>(array, index))
+        .or_else(|| place::<Int64Type>(array, index))
 }
 
 /// The cells of row `row` in JSON, by column.
@@ -138,14 +235,55 @@ fn time(value: Option<chrono::NaiveTime>) -> Cell {
     text(value.map(|t| t.to_string()))
 }
 
-fn timestamp(array: &dyn Array, index: usize, unit: TimeUnit) -> Option<String> {
-    let when = match unit {
+fn hexadecimal(bytes: &[u8]) -> Cell {
+    Cell::Text(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// An interval in the notation of ISO 8601.
+fn interval(months: i32, days: i32, nanoseconds: i64) -> Cell {
+    let (sign, size) = (if nanoseconds < 0 { "-" } else { "" }, nanoseconds.unsigned_abs());
+    let fraction = format!(".{:09}", size % 1_000_000_000);
+    Cell::Text(format!("P{months}M{days}DT{sign}{}{}S", size / 1_000_000_000, fraction.trim_end_matches(['.', '0'])))
+}
+
+fn timestamp(array: &dyn Array, index: usize, unit: TimeUnit) -> Option<NaiveDateTime> {
+    match unit {
         TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value_as_datetime(index),
         TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().value_as_datetime(index),
         TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().value_as_datetime(index),
         TimeUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().value_as_datetime(index),
-    };
-    when.map(|w| w.format("%Y-%m-%dT%H:%M:%S%.f").to_string())
+    }
+}
+
+/// A moment in the notation of RFC 3339: with the offset of its zone, or without one if it has no zone. An unknown zone
+/// is read as UTC.
+fn zoned(utc: NaiveDateTime, zone: Option<&str>) -> String {
+    const LOCAL: &str = "%Y-%m-%dT%H:%M:%S%.f";
+    const ZONED: &str = "%Y-%m-%dT%H:%M:%S%.f%:z";
+    let Some(zone) = zone else { return utc.format(LOCAL).to_string() };
+    let fixed = zone.parse::<FixedOffset>().or_else(|_| format!("{zone}:00").parse());
+    match (fixed, zone.parse::<chrono_tz::Tz>()) {
+        (Ok(offset), _) => offset.from_utc_datetime(&utc).format(ZONED).to_string(),
+        (_, Ok(place)) => place.from_utc_datetime(&utc).format(ZONED).to_string(),
+        _ => Utc.from_utc_datetime(&utc).format(ZONED).to_string(),
+    }
+}
+
+/// Converts `array` of whole numbers or of numbers to the type `to`, if `to` is a narrower type of such numbers.
+pub(crate) fn narrowed(array: ArrayRef, to: &DataType) -> ArrayRef {
+    match (array.data_type(), to) {
+        (DataType::Float64, DataType::Float32) => {
+            Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float32Type>(|number| number as f32))
+        }
+        (DataType::Float64, DataType::Float16) => {
+            Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float16Type>(|number| half_of(number as f32)))
+        }
+        (DataType::Int64, DataType::UInt64) => {
+            let unsigned = |number| u64::try_from(number).ok();
+            Arc::new(array.as_primitive::<Int64Type>().unary_opt::<_, UInt64Type>(unsigned))
+        }
+        _ => array,
+    }
 }
 
 /// An array of `cells` for a column of `kind`. A cell of a different type is null; the caller has checked the types.
@@ -200,5 +338,52 @@ mod tests {
         let array = array_of(Type::List(Simple::Number), [Cell::Null, Cell::Null].iter());
         assert_eq!(array.data_type(), &DataType::new_list(DataType::Float64, true));
         assert_eq!(array.null_count(), 2);
+    }
+
+    fn shown(array: &dyn Array) -> Vec<String> {
+        (0..array.len()).map(|i| cell_at(array, i).text()).collect()
+    }
+
+    #[test]
+    fn narrow_floats_have_their_shortest_decimal() {
+        let numbers = [4.7, 0.1, 799.32, 1e-45, f32::MAX, -0.0, 16_777_216.0, 1.0e10];
+        let array = arrow_array::Float32Array::from(numbers.to_vec());
+        for (i, number) in numbers.iter().enumerate() {
+            let Cell::Number(cell) = cell_at(&array, i) else { panic!("{number} is not a number") };
+            assert_eq!(cell.to_string(), number.to_string());
+            assert_eq!(cell as f32, *number);
+        }
+        let halves = [4.7, 0.1, 65504.0, 0.3333].map(half_of);
+        let array = arrow_array::Float16Array::from(halves.to_vec());
+        assert_eq!(shown(&array), ["4.7", "0.1", "65500.0", "0.3333"]);
+        let special = arrow_array::Float32Array::from(vec![f32::NAN, f32::INFINITY]);
+        assert!(matches!(cell_at(&special, 0), Cell::Number(n) if n.is_nan()));
+        assert_eq!(cell_at(&special, 1), Cell::Number(f64::INFINITY));
+    }
+
+    #[test]
+    fn moments_keep_their_zone() {
+        let at = |zone: Option<&str>| {
+            let array = arrow_array::TimestampMillisecondArray::from(vec![1_719_835_200_500, 1_704_067_200_000]);
+            shown(&array.with_timezone_opt(zone))
+        };
+        assert_eq!(at(None), ["2024-07-01T12:00:00.500", "2024-01-01T00:00:00"]);
+        assert_eq!(at(Some("UTC")), ["2024-07-01T12:00:00.500+00:00", "2024-01-01T00:00:00+00:00"]);
+        assert_eq!(at(Some("+05:30")), ["2024-07-01T17:30:00.500+05:30", "2024-01-01T05:30:00+05:30"]);
+        assert_eq!(at(Some("Europe/Berlin")), ["2024-07-01T14:00:00.500+02:00", "2024-01-01T01:00:00+01:00"]);
+        assert_eq!(at(Some("-03"))[1], "2023-12-31T21:00:00-03:00");
+    }
+
+    #[test]
+    fn bytes_decimals_and_intervals_are_exact_texts() {
+        assert_eq!(shown(&arrow_array::BinaryArray::from_vec(vec![b"\x00\xff", b""])), ["00ff", ""]);
+        let exact = "123456789012345678901234567890";
+        let decimals = arrow_array::Decimal128Array::from(vec![exact.parse::<i128>().unwrap()]);
+        let decimals = decimals.with_precision_and_scale(38, 2).unwrap();
+        assert_eq!(shown(&decimals), ["1234567890123456789012345678.90"]);
+        let large = arrow_array::UInt64Array::from(vec![7, u64::MAX]);
+        assert_eq!(shown(&large), ["7", "18446744073709551615"]);
+        assert_eq!(interval(14, -2, 1_500_000_000), Cell::Text("P14M-2DT1.5S".into()));
+        assert_eq!(interval(0, 0, 10_000_000_000), Cell::Text("P0M0DT10S".into()));
     }
 }

@@ -85,6 +85,14 @@ pub(crate) fn cell_bytes(out: &mut Vec<u8>, cell: &Cell) {
             out.extend((items.len() as u64).to_le_bytes());
             items.iter().for_each(|item| cell_bytes(out, item));
         }
+        Cell::Object(members) => {
+            out.push(6);
+            out.extend((members.len() as u64).to_le_bytes());
+            for (name, cell) in members {
+                text_bytes(out, name);
+                cell_bytes(out, cell);
+            }
+        }
     }
 }
 

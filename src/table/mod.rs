@@ -4,11 +4,13 @@ mod cell;
 pub(crate) mod diff;
 mod digest;
 mod guard;
+pub(crate) mod json;
 mod labels;
 mod lookup;
 mod max_failed;
 pub(crate) mod parquet;
 mod rechunk;
+mod shape;
 mod value;
 
 use arrow_array::RecordBatch;
@@ -18,13 +20,14 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use cell::{Cell, array_of, cell_at, cells_at};
+pub(crate) use cell::{Cell, array_of, cell_at, cells_at, narrowed, run_place};
 pub(crate) use digest::{Digest, cell_bytes, column_words};
 pub(crate) use guard::Guard;
 pub(crate) use labels::{Labels, relabelled};
 pub(crate) use lookup::{column, listed_columns};
 pub(crate) use max_failed::MaxFailed;
 pub(crate) use rechunk::Cutter;
+pub(crate) use shape::Shape;
 pub(crate) use value::{ColumnBuilder, TableBuilder, Value};
 
 /// A last column of this name holds the numbers of the rows in the table that they are drawn from. No data file has a
@@ -103,8 +106,13 @@ impl From<Simple> for Type {
 }
 
 impl Type {
-    /// The type of columns of this Arrow type; `None` if answers never have it.
+    /// The type of the answers that can fill columns of this Arrow type; `None` if none can.
     pub(crate) fn of(arrow: &DataType) -> Option<Type> {
+        match arrow {
+            DataType::Float16 | DataType::Float32 => return Some(Type::Number),
+            DataType::UInt64 => return Some(Type::Integer),
+            _ => {}
+        }
         let simple = [Simple::Text, Simple::Integer, Simple::Number, Simple::Boolean];
         let types = [Type::Text, Type::Integer, Type::Number, Type::Boolean];
         types.into_iter().chain(simple.map(Type::List)).find(|kind| kind.arrow() == *arrow)
@@ -114,7 +122,6 @@ impl Type {
     pub(crate) fn of_cells(arrow: &DataType) -> Type {
         match arrow {
             DataType::Boolean => Type::Boolean,
-            DataType::UInt64 => Type::Text,
             DataType::Duration(_) => Type::Integer,
             DataType::List(item) => Type::List(Type::of_cells(item.data_type()).simple()),
             kind if kind.is_integer() => Type::Integer,

@@ -102,7 +102,6 @@ pub fn template(data: &[u8]) {
         drop(bound.render(row, &[]));
     }
     if let Ok(bound) = BoundCondition::new(source, &rows.schema(), &[]) {
-        bound.compares_text(&rows.schema());
         drop(bound.holds(row, &[]));
     }
 }

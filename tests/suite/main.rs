@@ -49,6 +49,7 @@ mod matrix;
 mod modelfile;
 mod models;
 mod money;
+mod nested;
 mod old_data;
 mod old_words;
 mod options;

@@ -1,7 +1,9 @@
 //! Templates: what they print, what they refuse, and that no bomb goes off.
 
 use super::*;
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use crate::table::{Column, Shape, Type};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow_schema::{DataType, Field, Fields};
 use std::sync::Arc;
 
 fn batch() -> RecordBatch {
@@ -48,6 +50,157 @@ fn unknown_variables_are_listed_with_the_near_column() {
         ("zzz".to_owned(), None),
     ];
     assert_eq!(unknown.0, expected);
+    assert_eq!(unknown.1, []);
+}
+
+/// Two posts: a column of JSON text, a struct, lists of structs and of texts, and columns with difficult names.
+fn posts() -> RecordBatch {
+    let json = [r#"{"name": "Ann \u00e9", "a b": [1, {"x": 12345678901234567890}], "bio": null}"#, r#"{"name": "Bo"}"#];
+    let tags = [r#"["x", "y"]"#, "[]"];
+    let marked = |name: &str, values: &[&str]| {
+        let mut shape = Shape::default();
+        values.iter().for_each(|value| shape.learn(value));
+        shape.marked(Field::new(name, DataType::Utf8, true))
+    };
+    let inner = Cell::Object(vec![("lat".to_owned(), Cell::Number(1.5))]);
+    let place: ArrayRef = {
+        let fields = Fields::from(vec![Field::new("lat", DataType::Float64, true)]);
+        let columns = vec![Arc::new(Float64Array::from(vec![1.5, 0.0])) as ArrayRef];
+        Arc::new(StructArray::new(fields, columns, Some(vec![true, false].into())))
+    };
+    assert_eq!(crate::table::cell_at(&place, 0), inner);
+    let words = Column::new("words", Type::List(crate::table::Simple::Text));
+    let lists = [Cell::List(vec![Cell::Text("p".into()), Cell::Text("q".into())]), Cell::List(vec![])];
+    let texts = |values: [&str; 2]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let fields = vec![
+        marked("user", &json),
+        marked("tags", &tags),
+        Field::new("place", place.data_type().clone(), true),
+        words.field(),
+        text("row"),
+        text("range"),
+        text("loop"),
+        text("payload"),
+        text("a.b"),
+    ];
+    let columns = vec![
+        texts(json),
+        texts(tags),
+        place,
+        crate::table::array_of(words.kind, lists.iter()),
+        texts(["17", "18"]),
+        texts(["1-2", "3-4"]),
+        texts(["l1", "l2"]),
+        texts([r#"{"k": [true]}"#, "no JSON"]),
+        texts(["dot", "dot"]),
+    ];
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+fn of_post(source: &str, row: usize) -> Result<String, String> {
+    let posts = posts();
+    let bound = Template::new(source).unwrap().bind(&posts.schema(), None, &[]);
+    let bound = bound.unwrap_or_else(|unknown| panic!("{source}: {unknown:?}"));
+    assert_eq!(bound.source(), source);
+    bound.render(Row::new(&posts, row, 0), &[])
+}
+
+#[test]
+fn nested_values_can_be_reached_into() {
+    for (source, first, second) in [
+        ("by {{ user.name }}", "by Ann é", "by Bo"),
+        ("{{ user['a b'][0] }}{{ user[\"a b\"][1].x }}", "112345678901234567890", ""),
+        ("[{{ user.bio }}{{ user.bio.deeper }}]", "[]", "[]"),
+        ("{{ user.bio | default('-', true) }}{{ user.bio is none }}", "-True", "-True"),
+        ("{{ user['a b'] }}", r#"[1, {"x": 12345678901234567890}]"#, ""),
+        ("{{ (user).name | upper }}", "ANN É", "BO"),
+        ("{{ row.user.name }} {{ row['user']['name'][:2] }}", "Ann é An", "Bo Bo"),
+        ("{{ tags[0] }}{{ tags[-1] }}{{ tags[5] }}", "xy", ""),
+        ("{% for t in tags %}{{ loop.index }}{{ t }}{% endfor %}", "1x2y", ""),
+        ("{% for t in row.tags %}{{ t }},{% else %}none{% endfor %}", "x,y,", "none"),
+        ("{% for k in user %}{{ k }} {% endfor %}", "name a b bio ", "name "),
+        ("{% for i in range(2) %}{{ tags[i] | default('.') }}{% endfor %}", "xy", ".."),
+        ("{{ place.lat }} {{ place }}", r#"1.5 {"lat":1.5}"#, " "),
+        ("{{ words[0] | default('-') }} {{ words }}", "p ['p', 'q']", "- []"),
+        ("{% if 'x' in user.name %}x{% elif user.name[0] == 'A' %}A{% endif %}", "A", ""),
+        ("{% set u = user %}{% if u %}{{ (u | json).name }}{% endif %}", "Ann é", "Bo"),
+    ] {
+        assert_eq!(of_post(source, 0).as_deref(), Ok(first), "{source}");
+        assert_eq!(of_post(source, 1).as_deref(), Ok(second), "{source}");
+    }
+}
+
+#[test]
+fn json_text_is_printed_and_handled_as_text() {
+    let written = r#"["x", "y"]"#;
+    for (source, expected) in [
+        ("{{ tags }}", written.to_owned()),
+        ("{{ row.tags }}{{ tags ~ '!' }}", format!("{written}{written}!")),
+        ("{{ tags | length }} {{ tags | upper }} {{ tags[:4] }}", "10 [\"X\", \"Y\"] [\"x\"".to_owned()),
+        ("{{ tags == '[]' }} {{ '\"x\"' in tags }}", "False True".to_owned()),
+    ] {
+        assert_eq!(of_post(source, 0), Ok(expected), "{source}");
+    }
+}
+
+#[test]
+fn the_filter_json_reads_a_text() {
+    assert_eq!(of_post("{{ (payload | json).k[0] }} {{ payload | json }}", 0).as_deref(), Ok("True {\"k\": [true]}"));
+    let error = of_post("{{ (payload | json).k }}", 1).unwrap_err();
+    assert_eq!(error, "invalid operation: \"no JSON\" can't be read as JSON: expected ident");
+}
+
+#[test]
+fn no_column_hides_another_name() {
+    for (source, expected) in [
+        ("{{ row }} {{ row.row }} {{ row['a.b'] }}", "17 17 dot"),
+        ("{% set key = 'a.b' %}{{ row[key] }}{{ row.user.name }}", "dotAnn é"),
+        ("{{ range }}{% for i in range(2) %}{{ i }}{{ row.loop }}{{ loop.last }}{% endfor %}", "1-20l1False1l1True"),
+        ("{{ loop }}", "l1"),
+    ] {
+        assert_eq!(of_post(source, 0).as_deref(), Ok(expected), "{source}");
+    }
+    // `text` is the text column; a column of that name is read through `row`.
+    let texts = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+    let rows = RecordBatch::try_from_iter([("text", texts("own")), ("speech", texts("spoken"))]).unwrap();
+    let bound = Template::new("{{ text }} {{ row.text }}").unwrap().bind(&rows.schema(), Some(1), &[]).unwrap();
+    assert_eq!(bound.render(Row::new(&rows, 0, 0), &[]).as_deref(), Ok("spoken own"));
+}
+
+/// The messages and helps about a template over the posts.
+fn faults(source: &str) -> Vec<String> {
+    let schema = posts().schema();
+    let unknown = Template::new(source).unwrap().bind(&schema, None, &["missing"]).unwrap_err();
+    let problems = unknown.problems(&Path::root(), "the template", &schema);
+    problems.into_iter().map(|p| p.message + &p.help.map(|help| format!(" ({help})")).unwrap_or_default()).collect()
+}
+
+#[test]
+fn names_that_do_not_exist_are_named_before_a_run() {
+    for (source, expected) in [
+        ("{{ row | truncat }}", "the template: there is no filter `truncat` (the filters are `batch`, "),
+        ("{{ row | uper }}", "the template: there is no filter `uper` (did you mean `upper`?)"),
+        ("x\n{% if row is nane %}{% endif %}", "the template, line 2: there is no test `nane` (did you mean `none`?)"),
+        ("{{ tags | json | map('uper') | join }}", "the template: there is no filter `uper`"),
+        ("{{ words | select('evn') | list }}", "the template: there is no test `evn` (did you mean `even`?)"),
+        ("{{ upper(row) }}", "the template: there is no function `upper` (`upper` is a filter: write `… | upper`)"),
+        ("{{ lipsum() }}", "the template: there is no function `lipsum` (the functions are `range` and `dict`)"),
+        ("{{ row.strip() }}", "the template: `row.strip`: values have no method `strip` (write `row | trim`)"),
+        ("{{ user.nmae }}", "the template: `user.nmae` is in no row: there is no key `nmae` (did you mean `name`?)"),
+        ("{{ place.lon }}", "the template: `place.lon` is in no row: there is no key `lon`"),
+        ("{{ payload.k }}", "the template: `payload.k`: text does not have the key `k` (if it holds JSON, read it"),
+        ("{{ tags.first }}", "the template: `tags.first`: a list does not have the key `first` (take an item first"),
+        ("{{ row.usr }}", "the template uses `row.usr`, but the input has no such column (did you mean `row.user`?)"),
+        (
+            "{{ a.b }}",
+            "the template uses `a`, but the input has no such column (the column `a.b` is read as `row[\"a.b\"]`)",
+        ),
+        ("{% for p in place %}{{ q }}{% endfor %}", "the template uses `q`, but the input has no such column"),
+    ] {
+        let faults = faults(source);
+        assert!(faults.len() == 1 && faults[0].starts_with(expected), "{source}: {faults:?}");
+    }
 }
 
 #[test]
@@ -151,7 +304,10 @@ fn bombs_are_refused_soon_on_a_small_stack() {
         for bomb in bombs() {
             let shown: String = bomb.chars().take(120).collect();
             let bound = Template::new(&bomb).and_then(|t| {
-                let none = |_| TemplateError { line: None, message: "unknown".to_owned() };
+                let none = |unknown: Unknown| {
+                    let message = if unknown.names().next().is_some() { "unknown" } else { "refused" };
+                    TemplateError { line: None, message: message.to_owned() }
+                };
                 t.bind(&batch().schema(), Some(0), &[]).map_err(none)
             });
             let error = match bound {

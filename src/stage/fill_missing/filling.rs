@@ -217,6 +217,9 @@ fn is_missing(cell: &Cell, nulls: &[String]) -> bool {
     if let Cell::List(items) = cell {
         return items.is_empty();
     }
+    if let Cell::Object(_) = cell {
+        return false;
+    }
     let text = plain(cell).unwrap_or_default();
     let text = text.trim();
     text.is_empty() || text.eq_ignore_ascii_case("nan") || nulls.iter().any(|null| null.trim() == text)
@@ -230,7 +233,7 @@ fn converted(cell: &Cell, kind: &AnswerType) -> Result<Cell, String> {
             items.iter().map(|cell| converted(cell, item)).collect::<Result<Vec<_>, _>>().map(Cell::List)
         }
         (AnswerType::List(_) | AnswerType::Some(..), _) => or(None, "a list"),
-        (_, Cell::List(_) | Cell::Null) => or(None, "a single value"),
+        (_, Cell::List(_) | Cell::Object(_) | Cell::Null) => or(None, "a single value"),
         (AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_), cell) => {
             or(plain(cell).map(Cell::Text), "a single value")
         }
@@ -267,7 +270,7 @@ fn plain(cell: &Cell) -> Option<String> {
         Cell::Integer(number) => Some(number.to_string()),
         Cell::Number(number) => Some(number.to_string()),
         Cell::Boolean(value) => Some(value.to_string()),
-        Cell::Null | Cell::List(_) => None,
+        Cell::Null | Cell::List(_) | Cell::Object(_) => None,
     }
 }
 
@@ -278,6 +281,7 @@ fn shown(cell: &Cell) -> String {
             None => format!("\"{text}\""),
         },
         Cell::List(_) => "a list".to_owned(),
+        Cell::Object(_) => "an object".to_owned(),
         other => plain(other).unwrap_or_else(|| "null".to_owned()),
     }
 }

@@ -10,7 +10,6 @@ use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
 use crate::prompt::{BoundCondition, ConditionError, normalise_option};
 use crate::stage::ask::BindContext;
-use crate::table::extended;
 
 pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
     let at = context.path.key("questions");
@@ -215,23 +214,17 @@ impl Check<'_, '_> {
             return None;
         }
         let ids: Vec<&str> = before.iter().map(|q| q.id.as_str()).collect();
-        let bound = match BoundCondition::new(source, self.context.input, &ids) {
-            Ok(bound) => bound,
-            Err(ConditionError::Broken(message)) => {
-                self.problems.error("bad-template", at, format!("the condition does not compile: {message}"));
-                return None;
-            }
-            Err(ConditionError::Unknown(unknown)) => {
-                unknown.names().for_each(|name| self.unknown(&at, name, all, &ids));
-                return None;
-            }
-        };
         let answers: Vec<_> = before.iter().map(Question::column).collect();
-        for (name, number) in bound.compares_text(&extended(self.context.input, &answers)) {
-            let message = format!("`{name}` holds text, so it is never less or more than {number}");
-            self.problems.warning("text-compared", at.clone(), message).help(format!("write `{name} | float`"));
+        match BoundCondition::new(source, self.context.input, &answers) {
+            Ok(bound) => Some(bound),
+            Err(error) => {
+                if let ConditionError::Unknown(unknown) = &error {
+                    unknown.names().for_each(|name| self.unknown(&at, name, all, &ids));
+                }
+                self.problems.extend(error.problems(&at));
+                None
+            }
         }
-        Some(bound)
     }
 
     /// Reports a name in a condition that is neither a column nor one of the earlier questions `ids`.

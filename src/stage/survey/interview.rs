@@ -67,6 +67,7 @@ fn in_words(cell: &Cell) -> Option<String> {
             let items: Vec<String> = items.iter().filter_map(in_words).collect();
             (!items.is_empty()).then(|| items.join(", "))
         }
+        Cell::Object(_) => Some(cell.text()),
     }
 }
 

@@ -57,7 +57,7 @@ impl Respondent {
         let key = key.and_then(|column| match row.cell(column) {
             Cell::Text(text) => Some(text),
             Cell::Integer(number) => Some(number.to_string()),
-            Cell::Null | Cell::Boolean(_) | Cell::Number(_) | Cell::List(_) => None,
+            Cell::Null | Cell::Boolean(_) | Cell::Number(_) | Cell::List(_) | Cell::Object(_) => None,
         });
         Respondent { number: row.number() / fold.max(1), key }
     }

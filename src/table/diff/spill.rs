@@ -63,18 +63,29 @@ fn value(bytes: &mut &[u8]) -> Option<Cell> {
         1 => Cell::Boolean(take::<1>(bytes)? == [1]),
         2 => Cell::Integer(i64::from_le_bytes(take(bytes)?)),
         3 => Cell::Number(f64::from_bits(u64::from_le_bytes(take(bytes)?))),
-        4 => {
-            let length = u64::from_le_bytes(take(bytes)?) as usize;
-            let (text, rest) = bytes.split_at_checked(length)?;
-            *bytes = rest;
-            Cell::Text(String::from_utf8_lossy(text).into_owned())
-        }
+        4 => Cell::Text(text(bytes)?),
         5 => {
             let length = u64::from_le_bytes(take(bytes)?);
             Cell::List((0..length).map(|_| value(bytes)).collect::<Option<_>>()?)
         }
+        6 => {
+            let length = u64::from_le_bytes(take(bytes)?);
+            let mut member = || {
+                take::<1>(bytes)?;
+                Some((text(bytes)?, value(bytes)?))
+            };
+            Cell::Object((0..length).map(|_| member()).collect::<Option<_>>()?)
+        }
         _ => Cell::Null,
     })
+}
+
+/// A text behind its tag.
+fn text(bytes: &mut &[u8]) -> Option<String> {
+    let length = u64::from_le_bytes(take(bytes)?) as usize;
+    let (text, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
