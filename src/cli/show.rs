@@ -142,15 +142,16 @@ fn last_run(spec: Spec, path: &Path, terminal: &Terminal) -> Result<(RunDir, Man
 
 fn bound(source: &str, schema: &SchemaRef) -> Result<BoundCondition, Failure> {
     let failure = |message: String| Failure::new(Exit::Spec, message);
-    BoundCondition::new(source, schema, &[]).map_err(|error| match error {
-        ConditionError::Broken(message) => failure(format!("the condition of `--where` does not compile: {message}")),
-        ConditionError::Unknown(unknown) => {
-            let problems = unknown.problems(&document::Path::root(), "the condition of `--where`", schema);
-            let Some(Diagnostic { message, help, .. }) = problems.into_iter().next() else {
-                return failure("the condition of `--where` can't be read".to_owned());
-            };
-            failure(message).help_if(help)
-        }
+    let root = document::Path::root();
+    BoundCondition::new(source, schema, &[]).map_err(|error| {
+        let problems = match error {
+            ConditionError::Unknown(unknown) => unknown.problems(&root, "the condition of `--where`", schema),
+            error => error.problems(&root),
+        };
+        let Some(Diagnostic { message, help, .. }) = problems.into_iter().next() else {
+            return failure("the condition of `--where` can't be read".to_owned());
+        };
+        failure(message.replacen("the condition does", "the condition of `--where` does", 1)).help_if(help)
     })
 }
 

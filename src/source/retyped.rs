@@ -8,6 +8,7 @@ use arrow_select::nullif::nullif;
 
 use super::batches::{Batches, SourceError};
 use super::reader::{DataFile, Reader};
+use super::reading::Reading;
 use super::settings::File;
 use super::typed::{Raw, array, fit, refused};
 use crate::table::{Cell, cell_at};
@@ -23,6 +24,10 @@ impl<R: Reader> Reader for Retyped<R> {
             None => Arc::clone(field),
         });
         Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    }
+
+    fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {
+        self.0.reading(file, options)
     }
 
     fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
