@@ -63,7 +63,7 @@ impl Unknown {
     pub(crate) fn faults(&self, path: &Path, what: &str) -> Vec<Diagnostic> {
         let problem = |fault: &Fault| {
             let line = if fault.line > 1 { format!(", line {}", fault.line) } else { String::new() };
-            let problem = Diagnostic::error("bad-template", path.clone(), format!("{what}{line}: {}", fault.message));
+            let problem = Diagnostic::error(fault.rule, path.clone(), format!("{what}{line}: {}", fault.message));
             fault.help.iter().fold(problem, |problem, help| problem.help(help.clone()))
         };
         self.1.iter().map(problem).collect()
@@ -179,7 +179,12 @@ impl Template {
             Some(text) => match Template::compiled(&self.source, &text, guards::MOST_STEPS * 4) {
                 Ok(template) => (template, walk.faults),
                 Err(error) => {
-                    let fault = Fault { message: error.message, help: None, line: error.line.unwrap_or(1) };
+                    let fault = Fault {
+                        rule: "bad-template",
+                        message: error.message,
+                        help: None,
+                        line: error.line.unwrap_or(1),
+                    };
                     (self, walk.faults.into_iter().chain([fault]).collect())
                 }
             },

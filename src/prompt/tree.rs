@@ -91,6 +91,7 @@ impl Access {
 /// A name or a part that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
+    pub(crate) rule: &'static str,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
     pub(crate) line: usize,
@@ -125,7 +126,7 @@ impl<'k> Walk<'k> {
     }
 
     fn fault(&mut self, expr: &Expr<'_>, message: String, help: Option<String>) {
-        self.faults.push(Fault { message, help, line: expr.span().start_line.into() });
+        self.faults.push(Fault { rule: "bad-template", message, help, line: expr.span().start_line.into() });
     }
 
     fn scope(&mut self, names: impl IntoIterator<Item = (String, Shape)>, body: &[Stmt<'_>]) {
@@ -407,7 +408,7 @@ impl<'k> Walk<'k> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("its keys are {}", listed(members.keys().take(12).map(String::as_str))),
                 };
-                self.fault(expr, format!("`{}` is in no row: there is no key `{key}`", unparsed(expr)), Some(help));
+                self.no_part(expr, format!("`{}` is in no row: there is no key `{key}`", unparsed(expr)), Some(help));
             }
             (None, shape, step) => {
                 let part = match step {
@@ -420,10 +421,16 @@ impl<'k> Walk<'k> {
                     _ => None,
                 };
                 let message = format!("`{}`: {} does not have {part}", unparsed(expr), shape.words());
-                self.fault(expr, message, help);
+                self.no_part(expr, message, help);
             }
         }
         Shape::Any
+    }
+
+    /// A fault that depends on the values of the columns.
+    fn no_part(&mut self, expr: &Expr<'_>, message: String, help: Option<String>) {
+        self.fault(expr, message, help);
+        self.faults.last_mut().expect("it was just added").rule = "unknown-part";
     }
 }
 

@@ -194,6 +194,7 @@ fn cell(array: &ArrayRef, row: usize) -> Cell {
             let items = array.as_list::<i32>().value(row);
             Cell::List((0..items.len()).map(|i| cell(&items, i)).collect())
         }
+        DataType::Struct(_) => Cell::List(array.as_struct().columns().iter().map(|column| cell(column, row)).collect()),
         DataType::Dictionary(_, _) => {
             let dictionary = array.as_any_dictionary();
             let key = dictionary.normalized_keys()[row];
