@@ -172,13 +172,20 @@ fn of_record(prompt: &Prompt, record: &Record) -> Result<Answer, String> {
     if prompt.pack.is_some() {
         return Ok(Vec::new());
     }
-    read(prompt, &record.reply, record.probabilities.as_deref(), record.notes.repaired)
+    let kept = kept(prompt, record.probabilities.as_deref());
+    match record.notes.repaired {
+        true => read(prompt, &record.reply, record.probabilities.as_deref(), true),
+        false => prompt.expect.read_recorded(&record.reply, kept.as_ref()),
+    }
+}
+
+fn kept(prompt: &Prompt, kept: Option<&str>) -> Option<Probabilities> {
+    serde_json::from_str(kept.filter(|_| prompt.expect.needs_probabilities())?).ok()
 }
 
 /// A new reply is also read from its stored form, so that the ledger later returns the same cells.
 fn read(prompt: &Prompt, reply: &str, kept: Option<&str>, repaired: bool) -> Result<Answer, String> {
-    let kept = kept.filter(|_| prompt.expect.needs_probabilities());
-    let probabilities: Option<Probabilities> = kept.and_then(|json| serde_json::from_str(json).ok());
+    let probabilities = self::kept(prompt, kept);
     match repaired {
         true => {
             prompt.expect.read_repaired(reply, probabilities.as_ref()).ok_or_else(|| "it can't be repaired".to_owned())

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde_json::{Value, json};
 
 use crate::table::{Cell, Simple, Type};
@@ -136,10 +137,32 @@ impl AnswerType {
     }
 }
 
-/// Returns the form in which options are compared: lower case, single spaces, no outer quotes or full stops.
+/// Returns the form in which options are compared: the canonical form of Unicode (NFC) in lower case, without invisible
+/// characters, with plain quotes and hyphens, with single spaces, and without outer quotes or full stops.
 pub(crate) fn normalise_option(text: &str) -> String {
-    let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.'));
+    let plain: String = text.chars().filter(|c| !is_invisible(*c)).map(plain).collect();
+    let plain = ComposingNormalizerBorrowed::new_nfc().normalize(&plain).into_owned();
+    let text = plain.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '.'));
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// Soft hyphens, joiners, marks of direction and of byte order, and selectors of a glyph's variant.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+    )
+}
+
+/// The plain form of a typographic quote, of a hyphen or of a dash.
+fn plain(c: char) -> char {
+    match c {
+        '‘' | '’' | '‚' | '‛' | '′' | '‹' | '›' | '`' | '´' | 'ʼ' => '\'',
+        '“' | '”' | '„' | '‟' | '″' | '«' | '»' => '"',
+        '\u{2010}'..='\u{2015}' | '−' | '﹘' | '﹣' | '－' => '-',
+        c => c,
+    }
 }
 
 fn labelled(choices: &[(String, String)], reply: &str) -> Option<Cell> {
@@ -186,6 +209,31 @@ mod tests {
         let numbers = AnswerType::Labelled(vec![choice("1", "Good"), choice("2", "Bad")]);
         assert_eq!((numbers.read(&json!(2)), numbers.read(&json!(3))), (text("Bad"), None));
         for reply in ["D", "A. Bad", "Very", "Very good, not bad", ""] {
+            assert_eq!(kind.read(&json!(reply)), None, "{reply}");
+        }
+    }
+
+    #[test]
+    fn an_option_is_the_same_in_another_form_and_never_guessed() {
+        let options = ["Often, but not always", "Don't know", "18-24", "Déjà vu", "нет"];
+        let kind = AnswerType::Enum(options.map(str::to_owned).to_vec());
+        let same = [
+            ("“often, but not\u{a0}always”", 0),
+            ("« Often,\u{2009}but  not always. »", 0),
+            ("\u{feff}Often, but\u{200b} not al\u{ad}ways\u{200e}", 0),
+            ("don’t know", 1),
+            ("‚DON\u{2bc}T KNOW‘", 1),
+            ("`don't know`", 1),
+            ("18–24", 2),
+            ("18\u{2011}24", 2),
+            ("18\u{2212}24.", 2),
+            ("De\u{301}ja\u{300} vu", 3),
+            ("НЕТ", 4),
+        ];
+        for (reply, option) in same {
+            assert_eq!(kind.read(&json!(reply)), text(options[option]), "{reply}");
+        }
+        for reply in ["I often do, but not always", "Often", "dont know", "18 24", "Deja vu", "нет, never", "HET", ""] {
             assert_eq!(kind.read(&json!(reply)), None, "{reply}");
         }
     }

@@ -145,8 +145,17 @@ impl Expect {
         match self {
             Expect::Text if text.is_empty() => Err("the answer is empty".to_owned()),
             Expect::Text => Ok(vec![Cell::Text(text.to_owned())]),
-            Expect::Record(fields) => cells(fields, &reply::object(text)?, probabilities),
+            Expect::Record(fields) => answer(fields, &reply::maps(text)?, probabilities),
         }
+    }
+
+    /// Reads a reply that was an answer when it was recorded. Of several objects in it, the last one was.
+    pub(crate) fn read_recorded(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
+        self.read(reply, probabilities).or_else(|reason| {
+            let Expect::Record(fields) = self else { return Err(reason) };
+            let last = reply::last_object(reply::without_thinking(reply)?).ok_or(reason)?;
+            cells(fields, &last, probabilities)
+        })
     }
 
     pub(crate) fn written(&self, answer: &Value) -> Result<String, String> {
@@ -179,8 +188,8 @@ impl Expect {
                 Err(_) => Err("the answer is not text".to_owned()),
             },
             Expect::Record(fields) => match serde_json::from_str::<Distinct>(part) {
-                Ok(Distinct(object)) => cells(fields, &object, None),
-                Err(_) => Err("the answer is not an object with keys of its own".to_owned()),
+                Ok(Distinct { map, contradicted: None }) => cells(fields, &map, None),
+                _ => Err("the answer is not an object with keys of its own".to_owned()),
             },
         }
     }
@@ -190,6 +199,31 @@ impl Expect {
         let object = reply::repaired(reply::without_thinking(reply).ok()?)?;
         cells(fields, &object, probabilities).ok()
     }
+}
+
+/// The answer of a reply's objects: the last one that fits, if no two objects give a key different values.
+fn answer(
+    fields: &[Field],
+    objects: &[Map<String, Value>],
+    probabilities: Option<&Probabilities>,
+) -> Result<Answer, String> {
+    for field in fields {
+        let values: Vec<&Value> = objects.iter().filter_map(|object| object.get(&field.name)).collect();
+        let same = |one: &Value, other: &Value| match (field.read(Some(one)), field.read(Some(other))) {
+            (Ok(one), Ok(other)) => one == other,
+            _ => one == other,
+        };
+        if let Some(other) = values.iter().find(|value| !same(values[0], value)) {
+            let (name, first, other) = (&field.name, shown(values[0]), shown(other));
+            return Err(format!("it contains different answers: \"{name}\" is {first} and {other}"));
+        }
+    }
+    let read = |object: &Map<String, Value>| cells(fields, object, probabilities);
+    // An object with none of the keys is not an answer if there is one with some.
+    let asked = |object: &&Map<String, Value>| fields.iter().any(|field| object.contains_key(&field.name));
+    let tried: Vec<_> = objects.iter().filter(asked).map(read).collect();
+    let last = || objects.last().map_or_else(|| Err("there is no JSON object in it".to_owned()), read);
+    tried.iter().rfind(|tried| tried.is_ok()).or(tried.last()).cloned().unwrap_or_else(last)
 }
 
 fn cells(
@@ -276,6 +310,48 @@ mod tests {
             let said = tone().read(reply, None).unwrap_err();
             assert!(said.contains(reason), "{reply}: {said}");
         }
+    }
+
+    #[test]
+    fn different_answers_in_one_reply_are_not_an_answer() {
+        let expect = record(json!({
+            "label": { "type": "string", "enum": ["positive", "negative"] },
+            "score": { "type": "integer", "nullable": true },
+        }));
+        let whole = r#"{"label":"positive","score":3}"#;
+        let answers = [
+            whole.to_owned(),
+            format!("{whole}\n{whole}"),
+            format!("```json\n{whole}\n```\nAgain:\n```\n{{\"score\": 3.0, \"label\": \"Positive.\"}}\n```"),
+            format!("[{whole}, {whole}]"),
+            format!("{{\"label\": \"positive\"}} with its score: {whole}"),
+            format!("{whole} as asked: {{\"type\": \"object\"}}"),
+            format!("<think>{{\"label\": \"negative\", \"score\": 1}}</think>{whole}"),
+            format!("{{\"label\": \"neg {whole}"),
+        ];
+        for reply in answers {
+            let cells = expect.read(&reply, None).unwrap();
+            assert_eq!(cells, [Cell::Text("positive".into()), Cell::Integer(3)], "{reply}");
+        }
+        let other = r#"{"label":"negative","score":3}"#;
+        let refused = [
+            format!("{other}\n{whole}"),
+            format!("[{other}, {whole}]"),
+            format!("```json\n{other}\n```\nor\n```json\n{whole}\n```"),
+            format!("{{\"label\": \"negative\"}}, no: {whole}"),
+            format!("{{\"label\": \"glad\", \"score\": 3}} {whole}"),
+            format!("{{\"label\": null, \"score\": 3}} {whole}"),
+        ];
+        for reply in &refused {
+            let said = expect.read(reply, None).unwrap_err();
+            assert!(said.starts_with("it contains different answers: \"label\" is "), "{reply}: {said}");
+            let recorded = expect.read_recorded(reply, None).unwrap();
+            assert_eq!(recorded, [Cell::Text("positive".into()), Cell::Integer(3)], "it was accepted earlier");
+        }
+        let parts = r#"{"label":"positive"} {"score":3}"#;
+        assert_eq!(expect.read(parts, None).unwrap_err(), "the key \"label\" is missing", "parts are not put together");
+        let twice = r#"{"label":"negative","label":"positive","score":3}"#;
+        assert_eq!(expect.read(twice, None).unwrap_err(), "\"label\" has two different values in one object");
     }
 
     #[test]

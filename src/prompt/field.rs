@@ -180,6 +180,16 @@ mod tests {
                 "`enum` has `a` and `A`, which can't be told apart",
             ),
             (
+                json!({ "type": "string", "enum": ["it’s so", "It's so"] }),
+                "enum",
+                "`enum` has `it’s so` and `It's so`, which can't be told apart",
+            ),
+            (
+                json!({ "type": "string", "enum": ["cafe\u{301}", "caf\u{e9}\u{200b}"] }),
+                "enum",
+                "`enum` has `cafe\u{301}` and `caf\u{e9}\u{200b}`, which can't be told apart",
+            ),
+            (
                 json!({ "type": "number", "minimum": 2, "maximum": 1 }),
                 "minimum",
                 "`minimum` (2) is above `maximum` (1)",

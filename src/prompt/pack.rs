@@ -300,13 +300,20 @@ impl<'de> Deserialize<'de> for Entries<'de> {
 
 /// The answers in a reply of either form, by id. An invalid entry of a list is left out.
 fn entries(text: &str) -> Option<Vec<(String, &RawValue)>> {
-    match reply::last_object::<Reply<'_>>(text) {
-        Some(Reply { answers }) => {
-            let entries = answers.into_iter().filter_map(|entry| serde_json::from_str::<Entry<'_>>(entry.get()).ok());
-            Some(entries.map(|entry| (entry.id, entry.answer)).collect())
-        }
-        None => reply::last_object::<Entries<'_>>(text).map(|entries| entries.0),
+    let lists = reply::objects::<Reply<'_>>(text);
+    if lists.is_empty() {
+        let found = reply::objects::<Entries<'_>>(text);
+        return (!found.is_empty()).then(|| found.into_iter().flat_map(|entries| entries.0).collect());
     }
+    let answers = lists.into_iter().flat_map(|list| list.answers);
+    let entries = answers.filter_map(|entry| serde_json::from_str::<Entry<'_>>(entry.get()).ok());
+    Some(entries.map(|entry| (entry.id, entry.answer)).collect())
+}
+
+/// Whether all are the same JSON value.
+fn are_equal(answers: &[&RawValue]) -> bool {
+    let value = |answer: &&RawValue| serde_json::from_str::<serde_json::Value>(answer.get()).ok();
+    answers.windows(2).all(|pair| value(&pair[0]).is_some_and(|one| value(&pair[1]) == Some(one)))
 }
 
 impl Pack {
@@ -343,7 +350,7 @@ impl Pack {
     fn item(&self, answers: &[&RawValue]) -> Item {
         match answers {
             [] => Item { part: None, answer: Err("its id does not come back in the reply".to_owned()) },
-            [one] => Item { part: Some(one.get().to_owned()), answer: self.expect.read_part(one.get()) },
+            [one, rest @ ..] if rest.is_empty() || are_equal(answers) => Item { part: Some(one.get().to_owned()), answer: self.expect.read_part(one.get()) },
             many => Item { part: None, answer: Err(format!("its id comes back {} times in the reply", many.len())) },
         }
     }

@@ -1,13 +1,13 @@
 //! Replies: finds the answer in a model's text.
 //!
-//! A reply contains a whole answer or none. Only [`repaired`] repairs the syntax of JSON (quotes, commas, comments,
+//! A reply contains a whole answer or none. Objects that contradict each other are not an answer; see `expect`. Only [`repaired`] repairs the syntax of JSON (quotes, commas, comments,
 //! Python's words). It never changes the content and never adds a missing end.
 
 use std::fmt;
 
 use jsonrepair_rs::jsonrepair;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 const TRIES: usize = 1000;
@@ -24,18 +24,29 @@ pub(crate) fn without_thinking(reply: &str) -> Result<&str, String> {
     }
 }
 
-pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
-    match text.is_empty() {
-        true => Err("it is empty".to_owned()),
-        false => last_object(text).ok_or_else(|| "there is no JSON object in it".to_owned()),
+/// The objects in a text, at least one, none of which has a key with two different values.
+pub(super) fn maps(text: &str) -> Result<Vec<Map<String, Value>>, String> {
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    let found: Vec<Distinct> = objects(text);
+    match found.iter().find_map(|object| object.contradicted.as_ref()) {
+        Some(key) => Err(format!("\"{key}\" has two different values in one object")),
+        None if found.is_empty() => Err("there is no JSON object in it".to_owned()),
+        None => Ok(found.into_iter().map(|object| object.map).collect()),
     }
 }
 
 pub(crate) fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
+    objects(text).pop()
+}
+
+/// The objects in a text that are not inside of others, in order.
+pub(crate) fn objects<'t, T: Deserialize<'t>>(text: &'t str) -> Vec<T> {
     if let Ok(object) = serde_json::from_str(text) {
-        return Some(object);
+        return vec![object];
     }
-    let mut found = None;
+    let mut found = Vec::new();
     let mut from = 0;
     let mut work = 0;
     for _ in 0..TRIES {
@@ -46,7 +57,7 @@ pub(crate) fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
         let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<T>();
         from = match values.next() {
             Some(Ok(object)) => {
-                found = Some(object);
+                found.push(object);
                 start + values.byte_offset()
             }
             Some(Err(error)) => {
@@ -61,7 +72,8 @@ pub(crate) fn last_object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
 
 /// Returns `None` if the object has no end, or if a repair would change a letter, digit or backslash, or their order.
 pub(crate) fn repaired(text: &str) -> Option<Map<String, Value>> {
-    serde_json::from_str(&mended(text)?).ok()
+    let found: Distinct = serde_json::from_str(&mended(text)?).ok()?;
+    found.contradicted.is_none().then_some(found.map)
 }
 
 pub(crate) fn mended(text: &str) -> Option<String> {
@@ -117,7 +129,12 @@ fn read_until(text: &str, error: &serde_json::Error) -> usize {
     }
 }
 
-pub(super) struct Distinct(pub(crate) Map<String, Value>);
+/// An object, and a key that comes again with another value.
+#[derive(Default)]
+pub(super) struct Distinct {
+    pub(super) map: Map<String, Value>,
+    pub(super) contradicted: Option<String>,
+}
 
 impl<'de> Deserialize<'de> for Distinct {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -130,13 +147,14 @@ impl<'de> Deserialize<'de> for Distinct {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Distinct, A::Error> {
-                let mut map = Map::new();
+                let mut found = Distinct::default();
                 while let Some((key, value)) = access.next_entry::<String, Value>()? {
-                    if map.insert(key, value).is_some() {
-                        return Err(A::Error::custom("a key comes twice"));
+                    if found.map.get(&key).is_some_and(|other| *other != value) {
+                        found.contradicted = Some(key.clone());
                     }
+                    found.map.insert(key, value);
                 }
-                Ok(Distinct(map))
+                Ok(found)
             }
         }
         deserializer.deserialize_map(Keys)
@@ -148,6 +166,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn contradictions_are_found() {
+        let twice = "```json\n{\"a\": 1}\n```\n```json\n{\"a\": 1}\n```";
+        assert_eq!(maps(twice).unwrap().len(), 2);
+        assert_eq!(maps("[{\"a\": 1}, {\"a\": 2}]").unwrap().len(), 2);
+        assert_eq!(maps("{\"a\": {\"a\": 2}}").unwrap().len(), 1, "an object inside of another");
+        assert_eq!(maps("{\"a\": 1, \"a\": 1}").unwrap().len(), 1);
+        assert_eq!(maps("x {\"a\": 1, \"a\": 2}").unwrap_err(), "\"a\" has two different values in one object");
+        assert!(repaired("{\"a\": 1, \"a\": 2,}").is_none() && repaired("{\"a\": 1,}\n{\"a\": 2,}").is_none());
+    }
+
+    fn object(text: &str) -> Result<Map<String, Value>, String> {
+        maps(text).map(|mut maps| maps.pop().unwrap())
+    }
+
+    #[test]
     fn prose_fences_and_thinking_are_left_out() {
         let cases = [
             r#"{"a":1}"#,
@@ -156,7 +189,7 @@ mod tests {
             "Sure! Here it is:\n```\n{\"a\": 1}\n```\nTell me if you need {more}.",
             "<think>maybe {\"a\":2}?</think>{\"a\":1}",
             "{\"a\":2} was wrong </think> {\"a\":1}",
-            "first {\"a\":3}, then better {\"a\":1}",
+            "first {\"a\":1}, then again {\"a\":1}",
             "{not json} {\"a\":1}",
         ];
         for case in cases {

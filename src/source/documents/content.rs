@@ -58,13 +58,20 @@ impl Prose {
 
     /// Separates cells of a table.
     pub(super) fn cell(&mut self) {
-        self.trim();
+        self.trim(&[' ']);
         self.text.push('\t');
+    }
+
+    /// Begins a cell; HTML need not end the cell before.
+    pub(super) fn open_cell(&mut self) {
+        if !self.text.is_empty() && !self.text.ends_with(['\t', '\n', PAGE_END]) {
+            self.cell();
+        }
     }
 
     /// Begins a new line, except at the start of one.
     pub(super) fn line(&mut self) {
-        self.trim();
+        self.trim(&[' ', '\t']);
         if !self.text.is_empty() && !self.text.ends_with(['\n', PAGE_END]) {
             self.text.push('\n');
         }
@@ -72,7 +79,7 @@ impl Prose {
 
     /// Ends a line, also an empty one.
     pub(super) fn line_break(&mut self) {
-        self.trim();
+        self.trim(&[' ', '\t']);
         if !self.text.ends_with("\n\n") {
             self.text.push('\n');
         }
@@ -87,7 +94,7 @@ impl Prose {
     }
 
     pub(super) fn page(&mut self) {
-        let kept = self.text.trim_end_matches([' ', '\n']).len();
+        let kept = self.text.trim_end_matches([' ', '\t', '\n']).len();
         self.text.truncate(kept);
         self.line();
         self.pages += 1;
@@ -106,8 +113,8 @@ impl Prose {
         (self.text, (self.pages > 0).then_some(self.pages + 1))
     }
 
-    pub(super) fn trim(&mut self) {
-        let kept = self.text.trim_end_matches(' ').len();
+    pub(super) fn trim(&mut self, from: &[char]) {
+        let kept = self.text.trim_end_matches(from).len();
         self.text.truncate(kept);
     }
 }

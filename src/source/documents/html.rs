@@ -154,7 +154,8 @@ impl State {
                 }
             }
             "br" => self.prose.line_break(),
-            "td" | "th" if !starts => self.prose.cell(),
+            "td" | "th" if starts => self.prose.open_cell(),
+            "td" | "th" => self.prose.cell(),
             _ if LINES.contains(&name) => self.prose.line(),
             _ if BLOCKS.contains(&name) => {
                 self.prose.paragraph();
@@ -188,7 +189,7 @@ mod tests {
         let bytes: Vec<u8> = page.chars().map(|c| c as u8).chain([b' ', 0xe9]).collect();
         let found = read(&bytes, None).unwrap();
         assert_eq!(found.title.as_deref(), Some("A & B"));
-        assert_eq!(found.text, "Head\n\nOne two\u{a0}é\nthree\n\nx\ny\n\n12\t\n3\t4\t\n\na\n  b\n\né");
+        assert_eq!(found.text, "Head\n\nOne two\u{a0}é\nthree\n\nx\ny\n\n1\t2\n3\t4\n\na\n  b\n\né");
     }
 
     #[test]

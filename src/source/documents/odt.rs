@@ -78,7 +78,7 @@ impl Body {
                 }
                 "note" => {
                     self.notes = self.notes.saturating_sub(1);
-                    self.prose.trim();
+                    self.prose.trim(&[' ']);
                     self.prose.push("]")?;
                 }
                 _ => {}
