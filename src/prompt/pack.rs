@@ -298,22 +298,35 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
-/// The answers in a reply of either form, by id. An invalid entry of a list is left out.
+/// The answers in a reply of either form, by id. An invalid entry of a list is left out. An object that comes again
+/// with the same answers says nothing new.
 fn entries(text: &str) -> Option<Vec<(String, &RawValue)>> {
     let lists = reply::objects::<Reply<'_>>(text);
-    if lists.is_empty() {
-        let found = reply::objects::<Entries<'_>>(text);
-        return (!found.is_empty()).then(|| found.into_iter().flat_map(|entries| entries.0).collect());
+    let mut objects: Vec<Vec<(String, &RawValue)>> = lists
+        .into_iter()
+        .map(|Reply { answers }| {
+            let entries = answers.into_iter().filter_map(|entry| serde_json::from_str::<Entry<'_>>(entry.get()).ok());
+            entries.map(|entry| (entry.id, entry.answer)).collect()
+        })
+        .collect();
+    if objects.is_empty() {
+        objects = reply::objects::<Entries<'_>>(text).into_iter().map(|entries| entries.0).collect();
     }
-    let answers = lists.into_iter().flat_map(|list| list.answers);
-    let entries = answers.filter_map(|entry| serde_json::from_str::<Entry<'_>>(entry.get()).ok());
-    Some(entries.map(|entry| (entry.id, entry.answer)).collect())
+    let mut objects = objects.into_iter();
+    let mut all = objects.next()?;
+    let mut known: HashMap<String, &RawValue> = all.iter().cloned().collect();
+    for object in objects {
+        let is_new = |(id, answer): &(String, &RawValue)| known.get(id).is_none_or(|other| !are_equal(other, answer));
+        let new: Vec<_> = object.into_iter().filter(is_new).collect();
+        known.extend(new.iter().cloned());
+        all.extend(new);
+    }
+    Some(all)
 }
 
-/// Whether all are the same JSON value.
-fn are_equal(answers: &[&RawValue]) -> bool {
-    let value = |answer: &&RawValue| serde_json::from_str::<serde_json::Value>(answer.get()).ok();
-    answers.windows(2).all(|pair| value(&pair[0]).is_some_and(|one| value(&pair[1]) == Some(one)))
+fn are_equal(one: &RawValue, other: &RawValue) -> bool {
+    let value = |answer: &RawValue| serde_json::from_str::<serde_json::Value>(answer.get()).ok();
+    value(one).is_some_and(|one| value(other) == Some(one))
 }
 
 impl Pack {
@@ -350,7 +363,7 @@ impl Pack {
     fn item(&self, answers: &[&RawValue]) -> Item {
         match answers {
             [] => Item { part: None, answer: Err("its id does not come back in the reply".to_owned()) },
-            [one, rest @ ..] if rest.is_empty() || are_equal(answers) => Item { part: Some(one.get().to_owned()), answer: self.expect.read_part(one.get()) },
+            [one] => Item { part: Some(one.get().to_owned()), answer: self.expect.read_part(one.get()) },
             many => Item { part: None, answer: Err(format!("its id comes back {} times in the reply", many.len())) },
         }
     }

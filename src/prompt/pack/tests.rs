@@ -225,6 +225,10 @@ fn a_reply_is_read_in_either_form_whatever_was_asked_for() {
         let whole = keyed(&[(b, &two), (&a.to_uppercase(), &one), ("zzzzz", &one)]);
         assert_eq!(good(&whole, false), [first.clone(), second.clone(), None]);
         assert_eq!(good(&keyed(&[(a, &one), (b, &two), (a, &one)]), false), [None, second.clone(), None], "twice");
+        let again = format!("{0}\n{0}", keyed(&[(a, &one), (b, &two)]));
+        assert_eq!(good(&again, false), [first.clone(), second.clone(), None], "the whole reply comes twice");
+        let other = format!("{}\n{}", keyed(&[(a, &one), (b, &two)]), keyed(&[(a, &answer_of("bad", 1)), (b, &two)]));
+        assert_eq!(good(&other, false), [None, second.clone(), None], "two replies with different answers");
         assert_eq!(
             good(&keyed(&[(a, &answer_of("fine", 1)), (b, &two), (c, "[]")]), false),
             [None, second.clone(), None]

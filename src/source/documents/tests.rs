@@ -219,7 +219,7 @@ fn loops_in_a_pdf_end() {
         "<< /Type /Pages /Count 9 /Kids [2 0 R 3 0 R] /Parent 3 0 R >>",
         "<< /Type /Pages /Count 9 /Kids [2 0 R 3 0 R] /Parent 2 0 R >>",
     ];
-    assert!(formats::read_bytes("pdf", pdf(&kids)).is_err());
+    assert!(read_bytes("pdf", pdf(&kids)).is_err());
     let form = |number: usize, calls: usize, next: usize| {
         let _ = number;
         let about =
@@ -233,7 +233,7 @@ fn loops_in_a_pdf_end() {
     // A form that draws itself, and forms of which each draws the next ten times.
     let own = form(5, 1, 5);
     let objects: Vec<&str> = start.into_iter().chain([content.as_str(), own.as_str()]).collect();
-    assert!(formats::read_bytes("pdf", pdf(&objects)).unwrap_err().starts_with("no text layer"));
+    assert!(read_bytes("pdf", pdf(&objects)).unwrap_err().starts_with("no text layer"));
     let forms: Vec<String> = (5..35).map(|number| form(number, 10, number + 1)).collect();
     let objects: Vec<&str> =
         start.into_iter().chain([content.as_str()]).chain(forms.iter().map(String::as_str)).collect();
