@@ -233,7 +233,8 @@ mod tests {
         for (reply, option) in same {
             assert_eq!(kind.read(&json!(reply)), text(options[option]), "{reply}");
         }
-        for reply in ["I often do, but not always", "Often", "dont know", "18 24", "Deja vu", "нет, never", "HET", ""] {
+        for reply in ["I often do, but not always", "Often", "dont know", "18 24", "Deja vu", "нет, never", "HET", ""]
+        {
             assert_eq!(kind.read(&json!(reply)), None, "{reply}");
         }
     }
