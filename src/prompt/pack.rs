@@ -325,7 +325,7 @@ fn entries(text: &str) -> Option<Vec<(String, &RawValue)>> {
 }
 
 fn are_equal(one: &RawValue, other: &RawValue) -> bool {
-    let value = |answer: &RawValue| serde_json::from_str::<serde_json::Value>(answer.get()).ok();
+    let value = |answer: &RawValue| serde_json::from_str::<Value>(answer.get()).ok();
     value(one).is_some_and(|one| value(other) == Some(one))
 }
 

@@ -96,7 +96,7 @@ fn a_source_of_tables_points_to_documents() {
             .spec(&spec)
             .run(&["validate", "pipeline.toml"])
             .exits(2)
-            .says("set type = \"documents\": each file is a row");
+            .says("set type = \"documents\"");
     }
     let project = Project::new().spec(&SPEC.replace("talks/**/*", "none/*")).file("none/.hidden.txt", b"x");
     project.run(&["plan", "pipeline.toml"]).exits(2).says("no document matches `none/*`");
