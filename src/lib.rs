@@ -58,6 +58,7 @@
 //! | `inventory`, `lock` | the models of servers, and what does not fit a spec; the lock file: facts, drift, freshness, verification |
 //! | `models` | the models of a spec with their clients and builds |
 //! | `ask` | the logic of one row: call keys, rounds of questions, packs, answers, output columns |
+//! | `output` | the files of outputs and codebooks: writers, and what they hold |
 //! | `store` | runs on disk: project folder, ledger, parts, calls table, manifest |
 //! | `plan` | the selected stages, their rows and parts, before anything runs |
 //! | `spec` | the checked spec: names resolved, schemas known |
@@ -79,6 +80,7 @@
 //! | add a column to the calls table | a row of `COLUMNS` in `src/store/calls.rs` |
 //! | read another file format | a row of `FORMATS` in `src/source/file.rs`; `src/source/reader.rs` has the trait of readers, and `src/source/typed.rs` a simpler one for cells with types |
 //! | read another kind of document, such as pptx | a row of `FORMATS` in `src/source/documents/formats.rs` |
+//! | write another file format | a variant of `TableFormat` in `src/spec/format.rs`, and a writer in `src/output/mod.rs` |
 //! | change how an answer is matched with the options of an enum | `normalise_option` in `src/prompt/answer_type.rs` |
 //! | change how `runs` and `diff` show a changed setting or prompt | `src/report/settings.rs` |
 //! | change what a run leaves in the history | `RunRecord` in `src/store/history.rs` |
@@ -119,6 +121,7 @@ mod inventory;
 mod lock;
 mod models;
 mod name;
+mod output;
 mod pipeline;
 mod plan;
 mod preview;

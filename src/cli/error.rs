@@ -87,6 +87,9 @@ impl From<PlanError> for Failure {
             PlanError::UnknownStage { near, .. } => failure.help_if(near.map(|near| format!("did you mean `{near}`?"))),
             PlanError::Source { error, .. } => failure.help_if(error.help),
             PlanError::Taken { .. } => failure.help("give that file another name"),
+            PlanError::TooManyRows { .. } => {
+                failure.help("write .parquet, .csv, .jsonl or .arrow").note("nothing was sent")
+            }
         }
     }
 }

@@ -69,18 +69,21 @@ impl Explain {
 
     fn output_of_spec(&self, terminal: &Terminal) -> Result<(PathBuf, PathBuf), Failure> {
         let spec = load_spec(&self.table, terminal)?;
-        let names = || spec.outputs.keys().map(|name| name.as_str());
+        let names = || spec.table_outputs().map(|(name, _)| name.as_str());
         let output = match &self.output {
             Some(name) => spec.outputs.get(name.as_str()).ok_or_else(|| {
                 let help = nearest(name, names()).map(|near| format!("did you mean `{near}`?"));
                 Failure::new(Exit::Spec, format!("unknown output `{name}`")).help_if(help)
             }),
-            None => {
-                spec.outputs.first().map(|(_, output)| output).filter(|_| spec.outputs.len() == 1).ok_or_else(|| {
+            None => spec
+                .table_outputs()
+                .next()
+                .map(|(_, output)| output)
+                .filter(|_| spec.table_outputs().count() == 1)
+                .ok_or_else(|| {
                     let message = format!("the spec has the outputs {}", listed(names()));
                     Failure::new(Exit::Spec, message).help("choose one with `--output NAME`")
-                })
-            }
+                }),
         }?;
         Ok((output.file.clone(), spec.folder.clone()))
     }

@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use arrow_array::{BooleanArray, RecordBatch};
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 
 use super::{Exit, Failure, Terminal, load_spec};
 use crate::document::{self, Diagnostic};
 use crate::name::suggestion;
+use crate::output::csv_text;
 use crate::prompt::{BoundCondition, ConditionError};
 use crate::report::preview;
 use crate::report::text::{count, number};
 use crate::run::{run_or_replay, uncounted};
-use crate::spec::{Spec, TableFormat};
-use crate::store::{Manifest, Project, RunDir, StoredTable, named_runs, write_output};
+use crate::spec::Spec;
+use crate::store::{Manifest, Project, RunDir, StoredTable, named_runs};
 use crate::table::Row;
 
 const ROWS: u64 = 20;
@@ -56,7 +57,7 @@ impl Show {
         let (batches, found) = chosen(&table, condition.as_ref(), most, &columns)?;
         let schema = std::sync::Arc::new(table.schema().project(&columns).map_err(|error| broken(&error))?);
         if self.csv {
-            return print_csv(schema, batches, terminal);
+            return print_csv(&schema, &batches, terminal);
         }
         let rows = concat_batches(&schema, &batches).map_err(|error| broken(&error))?;
         terminal.text(&preview::table(&rows, terminal.width()));
@@ -186,11 +187,8 @@ fn chosen(
 }
 
 /// Prints the rows in the CSV format of outputs.
-fn print_csv(schema: SchemaRef, batches: Vec<RecordBatch>, terminal: &Terminal) -> Result<Exit, Failure> {
-    let folder = tempfile::tempdir().map_err(|error| broken(&error))?;
-    let path = folder.path().join("table.csv");
-    write_output(&path, TableFormat::Csv, schema, Vec::new(), batches.into_iter().map(Ok))?;
-    let text = std::fs::read_to_string(&path).map_err(|error| broken(&error))?;
+fn print_csv(schema: &Schema, batches: &[RecordBatch], terminal: &Terminal) -> Result<Exit, Failure> {
+    let text = csv_text(schema, batches).map_err(|error| broken(&error))?;
     terminal.data(&text);
     Ok(Exit::Ok)
 }

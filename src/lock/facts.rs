@@ -9,11 +9,12 @@ use super::drift::leaves;
 use super::file::{Lock, LockedBuild, LockedModel, LockedOutput, LockedSource, LockedStage, LockedTransform};
 use super::prompts::{Prompts, hash};
 use crate::models::{Models, Target};
+use crate::output;
 use crate::plan::Plan;
 use crate::prompt::Message;
 use crate::provider::Call;
-use crate::spec::{TableFormat, TableId, TableSpec};
-use crate::store::{PartFacts, RowCounts, RunDir, StageTotals, read_output};
+use crate::spec::{TableId, TableSpec};
+use crate::store::{PartFacts, RowCounts, RunDir, StageTotals};
 use crate::table::column_words;
 
 #[derive(Clone, Debug, Default)]
@@ -95,14 +96,16 @@ fn stage(plan: &Plan, id: TableId) -> (String, LockedStage) {
 
 fn output(plan: &Plan, index: usize) -> (String, LockedOutput) {
     let (name, output) = plan.spec.outputs.get_index(index).expect("an index of this table");
-    let columns = plan.spec.relation(output.input).schema.fields().iter().map(|field| match output.format {
-        TableFormat::Parquet => column_words(field),
-        TableFormat::Csv | TableFormat::Jsonl => field.name().clone(),
-    });
+    let columns = output
+        .schema
+        .fields()
+        .iter()
+        .filter(|_| !output.codebook)
+        .map(|field| if output.format.has_types() { column_words(field) } else { field.name().clone() });
     let locked = LockedOutput {
         input: plan.spec.table_name(output.input).to_owned(),
         path: output.path.clone(),
-        rows: plan.rows(output.input),
+        rows: plan.rows(output.input).filter(|_| !output.codebook),
         columns: columns.collect(),
         ..LockedOutput::default()
     };
@@ -144,6 +147,11 @@ fn scalar(value: &Value) -> toml::Value {
 }
 
 impl Lock {
+    /// The hash of the prompts of each stage.
+    pub(crate) fn prompt_hashes(&self) -> HashMap<String, String> {
+        self.stages.iter().filter_map(|(name, stage)| Some((name.clone(), stage.prompts.clone()?))).collect()
+    }
+
     pub(crate) fn add_prompts(&mut self, stage: &str, Prompts { prompts, answers }: Prompts) {
         if let Some(locked) = self.stages.get_mut(stage) {
             (locked.prompts, locked.answers) = (Some(prompts), Some(answers));
@@ -174,7 +182,7 @@ impl Lock {
         }
         for i in plan.outputs() {
             let (name, output) = spec.outputs.get_index(i).expect("an index of this table");
-            let Some(locked) = self.outputs.get_mut(name.as_str()) else { continue };
+            let Some(locked) = self.outputs.get_mut(name.as_str()).filter(|_| !output.codebook) else { continue };
             locked.rows = locked.rows.or_else(|| rows_of(plan, dir, output.input));
             let Some(PartFacts { counts, .. }) = parts.get(&output.input) else { continue };
             [locked.answered, locked.failed, locked.skipped] = known(counts, spec.stage(output.input).answers.fold());
@@ -189,14 +197,14 @@ impl Lock {
                 locked.content = Some("missing".to_owned());
                 continue;
             }
-            match read_output(&output.file, output.format) {
+            match output::read(&output.file, output.format) {
                 Ok(content) => {
                     locked.content = Some(content.hash);
-                    // A table without rows has no columns in JSON Lines.
-                    if output.format != TableFormat::Jsonl || content.rows > 0 {
+                    // Some formats are not read, and a table without rows has no columns in JSON Lines.
+                    if !content.columns.is_empty() {
                         locked.columns = content.columns;
                     }
-                    locked.rows = Some(content.rows);
+                    locked.rows = content.rows.or(locked.rows);
                 }
                 Err(message) => locked.content = Some(format!("unreadable: {message}")),
             }

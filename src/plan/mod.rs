@@ -87,6 +87,8 @@ pub(crate) enum PlanError {
     UnknownStage { name: String, near: Option<String> },
     #[error("a run of some rows or stages would write `{path}`, which this spec reads or writes itself")]
     Taken { path: String },
+    #[error("`{path}` would have {rows} rows; its format holds {most}")]
+    TooManyRows { path: String, rows: u64, most: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +112,21 @@ impl Plan {
         if let Some(mark) = partial::mark(stages, selection.limit) {
             partial::rename_outputs(&mut spec, &mark).map_err(|path| PlanError::Taken { path })?;
         }
-        Ok(Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), limit: selection.limit })
+        let limit = selection.limit;
+        let plan = Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), limit };
+        plan.check_outputs()?;
+        Ok(plan)
+    }
+
+    /// Refuses an output with more rows than its format holds. Rows that are not known yet are not counted.
+    pub(crate) fn check_outputs(&self) -> Result<(), PlanError> {
+        for output in self.outputs().map(|i| &self.spec.outputs[i]).filter(|output| !output.codebook) {
+            let (rows, most) = (self.rows(output.input).unwrap_or(0), output.format.most_rows().unwrap_or(u64::MAX));
+            if rows > most {
+                return Err(PlanError::TooManyRows { path: output.path.clone(), rows, most });
+            }
+        }
+        Ok(())
     }
 
     /// Returns the stages that run, each after its input.

@@ -47,9 +47,12 @@ impl Display for PlanReport {
         self.write_forecast(f)?;
         for i in plan.outputs() {
             let output = &spec.outputs[i];
-            let columns = count(spec.relation(output.input).schema.fields().len() as u64, "column");
+            let columns = count(output.columns.len() as u64, "column");
             let (rows, input) = (rows_of(plan, output.input), spec.table_name(output.input));
-            writeln!(f, "  output {}: {rows}, {columns} of {input}", output.path)?;
+            match output.codebook {
+                true => writeln!(f, "  codebook {}: {columns} of {input}", output.path)?,
+                false => writeln!(f, "  output {}: {rows}, {columns} of {input}", output.path)?,
+            }
         }
         if let Some(replay) = &self.preview.replay {
             writeln!(f, "  answers of {} count with those in the ledger", replay.display())?;
@@ -245,7 +248,7 @@ impl Serialize for PlanReport {
             let output = &spec.outputs[i];
             json!({
                 "path": output.path, "input": input_json(spec, output.input),
-                "rows": plan.rows(output.input), "columns": spec.relation(output.input).schema.fields().len(),
+                "rows": plan.rows(output.input), "columns": output.columns.len(),
             })
         });
         let prompts = self.preview.rendered.iter().map(|r| match &r.prompt {

@@ -102,7 +102,12 @@ impl RunSummary {
     pub(crate) fn files(&self) -> Vec<String> {
         let file = |output: &OutputFacts| {
             let (rows, columns) = (count(output.rows, "row"), count(output.columns as u64, "column"));
-            format!("wrote {}: {rows}, {columns}", output.path)
+            let mut file = match output.codebook {
+                true => format!("wrote {}: a codebook of {}", output.path, count(output.rows, "column")),
+                false => format!("wrote {}: {rows}, {columns}", output.path),
+            };
+            output.notes.iter().for_each(|note| file += &format!("\n  {note}"));
+            file
         };
         self.manifest.outputs.values().map(file).collect()
     }

@@ -69,7 +69,7 @@ fn tables(
         let run = run.ok_or(VerdictError::NoRun)?;
         let (name, output) = spec.outputs.get_index(output).expect("an index of this table");
         let rows = run.manifest.outputs.get(name.as_str()).map(|facts| facts.rows);
-        if let Some(table) = written(spec, run, output, rows)? {
+        if let Some(table) = written(run, output, rows)? {
             return Ok(vec![table]);
         }
     }
@@ -89,12 +89,7 @@ fn tables(
 }
 
 /// The table of an output, if its format has types. Fails if the file is not the one that the run wrote.
-fn written(
-    spec: &Spec,
-    run: &FinishedRun,
-    output: &OutputSpec,
-    rows: Option<u64>,
-) -> Result<Option<Table>, VerdictError> {
+fn written(run: &FinishedRun, output: &OutputSpec, rows: Option<u64>) -> Result<Option<Table>, VerdictError> {
     let stale = |why: &str| Err(VerdictError::Stale(format!("{} {why}", output.path)));
     let modified = std::fs::metadata(&output.file).and_then(|file| file.modified());
     let Ok(modified) = modified else { return stale("does not exist") };
@@ -108,11 +103,11 @@ fn written(
     let columns = |schema: &Schema| -> Vec<_> {
         schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
     };
-    let schema = &spec.relation(output.input).schema;
-    if Some(table.rows()) != rows || columns(&table.schema()) != columns(schema) {
+    if Some(table.rows()) != rows || columns(&table.schema()) != columns(&output.schema) {
         return stale("is not the table of the last full run; run the spec again to write it");
     }
-    Ok(Some(table))
+    // A test reads the columns of the input, which the file of a shaped output does not all have.
+    Ok(Some(table).filter(|_| !output.is_shaped()))
 }
 
 fn parts(run: &FinishedRun, stage: &StageSpec) -> Result<Vec<Table>, VerdictError> {

@@ -10,11 +10,10 @@ use super::error::RunError;
 use super::parts::{PartTables, Parts, batch_rows};
 use crate::lock::{Lock, PromptDigest};
 use crate::models::Models;
+use crate::output::{Batches, Output};
 use crate::plan::Plan;
 use crate::spec::TableId;
-use crate::store::{
-    Manifest, OutputFacts, RunDir, SourceEntry, StageShape, StageTotals, StoreError, TransformEntry, write_output,
-};
+use crate::store::{Manifest, OutputFacts, RunDir, SourceEntry, StageShape, StageTotals, StoreError, TransformEntry};
 use crate::table::parquet::TableError;
 
 /// Writes the outputs and completes the lock. With `keep_replaced`, a file that is replaced by different bytes is kept
@@ -27,14 +26,15 @@ pub(crate) fn write(
     keep_replaced: bool,
 ) -> Result<(IndexMap<String, OutputFacts>, Option<Lock>), RunError> {
     let kept = keep_replaced.then_some(dir);
-    let Some(mut lock) = lock else { return Ok((write_outputs(plan, inputs, None, kept)?, None)) };
+    let run = Finished { plan, inputs, kept };
+    let Some(mut lock) = lock else { return Ok((run.write_outputs(None)?, None)) };
     for i in plan.stages() {
         let stage = plan.spec.stage(i);
         let rows = inputs[&stage.input].tables().unwrap_or_default();
         lock.add_prompts(stage.name.as_str(), PromptDigest::of_rows(stage, read_all(&rows)).map_err(StoreError::from)?);
     }
     lock.add_counts(plan, dir);
-    let written = write_outputs(plan, inputs, Some(lock.causes()), kept)?;
+    let written = run.write_outputs(Some(&lock))?;
     lock.add_outputs(plan);
     Ok((written, Some(lock)))
 }
@@ -72,45 +72,52 @@ pub(crate) fn describe(manifest: &mut Manifest, plan: &Plan, models: &Models) {
     }
 }
 
-/// Writes every output of the plan from the committed parts; `causes` is the hash of the lock's causes. Replaced files
-/// are kept in the folder `kept`.
-fn write_outputs(
-    plan: &Plan,
-    inputs: &HashMap<TableId, Arc<Parts>>,
-    causes: Option<String>,
-    kept: Option<&RunDir>,
-) -> Result<IndexMap<String, OutputFacts>, RunError> {
-    let mut written = IndexMap::new();
-    for i in plan.outputs() {
-        let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
-        let schema = plan.spec.relation(output.input).schema.clone();
-        let mut facts = vec![
-            ("fanfold.pipeline".to_owned(), plan.spec.name.clone()),
-            ("fanfold.spec_hash".to_owned(), plan.spec_hash.clone()),
-            ("fanfold.run".to_owned(), plan.identity()),
-        ];
-        facts.extend(causes.clone().map(|causes| ("fanfold.lock".to_owned(), causes)));
-        // Marks a table made from the first rows only.
-        facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
-        let columns = schema.fields().len();
-        let Some(tables) = inputs[&output.input].tables() else {
-            return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.table_name(output.input))));
-        };
-        let batches = read_all(&tables);
-        let before = kept.map(|dir| dir.keep_replaced(&output.file)).transpose()?.flatten();
-        let rows = write_output(&output.file, output.format, schema, facts, batches)?;
-        written.insert(
-            name.to_string(),
-            OutputFacts {
-                input: plan.spec.table_name(output.input).to_owned(),
-                path: output.path.clone(),
-                rows,
-                columns,
-                replaced: before.and_then(|before| before.unless_equal(&output.file)),
-            },
-        );
+/// A run whose parts are all committed.
+struct Finished<'a> {
+    plan: &'a Plan,
+    inputs: &'a HashMap<TableId, Arc<Parts>>,
+    /// The folder in which replaced files are kept.
+    kept: Option<&'a RunDir>,
+}
+
+impl Finished<'_> {
+    /// Writes every output of the plan.
+    fn write_outputs(&self, lock: Option<&Lock>) -> Result<IndexMap<String, OutputFacts>, RunError> {
+        let plan = self.plan;
+        let prompts = lock.map(Lock::prompt_hashes).unwrap_or_default();
+        let causes = lock.map(Lock::causes);
+        let mut written = IndexMap::new();
+        for i in plan.outputs() {
+            let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
+            let mut facts = vec![
+                ("fanfold.pipeline".to_owned(), plan.spec.name.clone()),
+                ("fanfold.spec_hash".to_owned(), plan.spec_hash.clone()),
+                ("fanfold.run".to_owned(), plan.identity()),
+            ];
+            facts.extend(causes.clone().map(|causes| ("fanfold.lock".to_owned(), causes)));
+            // Marks a table made from the first rows only.
+            facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
+            let Some(tables) = self.inputs[&output.input].tables() else {
+                return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.table_name(output.input))));
+            };
+            let before = self.kept.map(|dir| dir.keep_replaced(&output.file)).transpose()?.flatten();
+            let read = || Box::new(read_all(&tables)) as Batches<'_>;
+            let done = Output { spec: &plan.spec, output, facts, prompts: &prompts, read: &read }.write()?;
+            written.insert(
+                name.to_string(),
+                OutputFacts {
+                    input: plan.spec.table_name(output.input).to_owned(),
+                    path: output.path.clone(),
+                    rows: done.rows,
+                    columns: done.columns,
+                    codebook: output.codebook,
+                    notes: done.notes,
+                    replaced: before.and_then(|before| before.unless_equal(&output.file)),
+                },
+            );
+        }
+        Ok(written)
     }
-    Ok(written)
 }
 
 fn read_all(tables: &[PartTables]) -> impl Iterator<Item = Result<RecordBatch, TableError>> {

@@ -93,6 +93,7 @@ pub(crate) fn prepare(
         }
     };
     transform::carry_out_known(&mut plan, &dir, &mut tables)?;
+    plan.check_outputs()?;
     let plan = Arc::new(plan);
     Ok(Ready { plan, dir, replay, fresh, keep_replaced: fresh, project, tables, earlier, _locks: locks })
 }

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU32;
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -152,13 +153,38 @@ pub(crate) struct Audit {
 }
 
 /// A table to write.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OutputTable {
     /// The stage or source whose table is written.
     pub(crate) input: String,
-    /// The file; `.parquet`, `.csv` or `.jsonl`.
+    /// The file; `.parquet`, `.csv`, `.jsonl`, `.xlsx`, `.dta` (Stata), `.sav` (SPSS) or `.arrow`. A file that ends in
+    /// `.md` is a codebook of the columns.
     pub(crate) path: String,
+    /// The columns to write, in this order. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) columns: Option<Vec<String>>,
+    /// The columns to leave out, instead of `columns`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drop: Option<Vec<String>>,
+    /// New names of columns in the file: `rename = { old = "new" }`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) rename: IndexMap<String, String>,
+    /// Texts that describe columns, by the name of the column in `input`: `labels = { tone = "Tone of the speech" }`.
+    /// For .xlsx, .dta, .sav, .parquet, .arrow and codebooks.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) labels: IndexMap<String, String>,
+    /// A second file, `.md` or `.csv`, that describes each column: its question, type, labels, range, missing values,
+    /// stage, model and prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) codebook: Option<String>,
+    /// Whether missing answers have codes: one for a failed call, one for a question that was not asked. For .sav (-8
+    /// and -9, user-missing) and .dta (.a and .b). Default: false, they are all system-missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) missing_codes: bool,
+    /// Whether a CSV begins with a byte-order mark, so that Excel reads it as UTF-8. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) bom: bool,
 }
 
 /// The layout of the answers of a fan-out.

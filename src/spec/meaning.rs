@@ -43,10 +43,12 @@ impl Spec {
             let inputs: Vec<&str> = r.inputs.iter().map(|input| self.table_name(*input)).collect();
             (r.name.clone(), json!({ "inputs": inputs, "reshape": r.transform.info.meaning }))
         });
-        let outputs = self
-            .outputs
-            .iter()
-            .map(|(name, o)| (name.to_string(), json!({ "input": self.table_name(o.input), "path": o.path })));
+        let outputs = self.outputs.iter().map(|(name, o)| {
+            let mut meaning = json!({ "input": self.table_name(o.input), "path": o.path });
+            // A setting that is not written changes nothing.
+            meaning.as_object_mut().expect("an object").extend(o.settings.clone());
+            (name.to_string(), meaning)
+        });
         canonical(json!({
             "seed": self.seed, "models": table(models), "sources": table(sources), "stages": table(stages.chain(transforms)),
             "outputs": table(outputs),

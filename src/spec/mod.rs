@@ -15,6 +15,7 @@ mod assumed;
 mod columns;
 mod contexts;
 mod examples;
+mod format;
 mod graph;
 mod language;
 mod limits;
@@ -38,12 +39,13 @@ mod tokens;
 use crate::document::{Diagnostic, Document, Problems};
 
 pub(crate) use columns::Form;
+pub(crate) use format::TableFormat;
 pub(crate) use language::{Order, Overflow, Repair};
 #[cfg(test)]
 pub(crate) use limits::Interval;
 pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price, Spending};
 pub use pipeline::Spec;
-pub(crate) use pipeline::{ModelSpec, OutputSpec, TableFormat, TestSpec};
+pub(crate) use pipeline::{ModelSpec, OutputSpec, TestSpec};
 pub(crate) use prices::ListedPrice;
 pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use indexmap::IndexMap;
+use serde_json::{Map, Value};
 
 use super::columns::Relation;
+use super::format::TableFormat;
 use super::limits::{Budget, Limits, Price};
 use super::prices::ListedPrice;
 use super::table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
@@ -49,30 +52,24 @@ pub(crate) struct ModelSpec {
     pub(crate) fallback: Vec<usize>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct OutputSpec {
     pub(crate) input: TableId,
     pub(crate) path: String,
     pub(crate) file: PathBuf,
     pub(crate) format: TableFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TableFormat {
-    Parquet,
-    Csv,
-    Jsonl,
-}
-
-impl TableFormat {
-    pub(crate) fn of(path: &str) -> Option<TableFormat> {
-        match std::path::Path::new(path).extension()?.to_str()? {
-            "parquet" => Some(TableFormat::Parquet),
-            "csv" => Some(TableFormat::Csv),
-            "jsonl" => Some(TableFormat::Jsonl),
-            _ => None,
-        }
-    }
+    /// Whether the file describes the columns instead of holding the rows.
+    pub(crate) codebook: bool,
+    /// The format of the rows; of a codebook, that of the file that it describes.
+    pub(crate) holds: TableFormat,
+    /// The columns of the file, as indices into the table of `input`.
+    pub(crate) columns: Vec<usize>,
+    /// The columns with the names and labels that they have in the file.
+    pub(crate) schema: SchemaRef,
+    pub(crate) missing_codes: bool,
+    pub(crate) bom: bool,
+    /// The fields that change the file, as the spec writes them.
+    pub(crate) settings: Map<String, Value>,
 }
 
 #[derive(Debug)]

@@ -49,9 +49,8 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
     }
     for (name, table) in &raw.outputs {
         let Some(table) = table else { continue };
-        if let Some(output) = resolver.output(&spec, &raw, name, table) {
-            spec.outputs.insert(name.clone(), output);
-        }
+        let outputs = resolver.output(&spec, &raw, name, table);
+        spec.outputs.extend(outputs);
     }
     resolver.no_outputs(&raw);
     for test in &raw.tests {

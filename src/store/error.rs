@@ -16,6 +16,8 @@ pub(crate) enum StoreError {
     Ledger(#[from] LedgerError),
     #[error("{path}: {reason}")]
     Replay { path: PathBuf, reason: String },
+    #[error("{path}: {reason}")]
+    Output { path: PathBuf, reason: String },
     #[error("{run} contains no finished run")]
     Unfinished { run: PathBuf },
     #[error("the ledger is being cleaned by `fanfold ledger gc`")]

@@ -189,6 +189,12 @@ pub(crate) struct OutputFacts {
     pub(crate) path: String,
     pub(crate) rows: u64,
     pub(crate) columns: usize,
+    /// Whether it describes the columns of a table instead of holding its rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) codebook: bool,
+    /// What the file holds differently, because its format cannot hold it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
     /// The earlier file at this path, in the run's folder, if the run kept it and wrote a different one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replaced: Option<PathBuf>,

@@ -28,10 +28,8 @@ mod import;
 mod ledger;
 mod manifest;
 mod merge;
-mod output;
 mod project;
 mod provenance;
-mod read_output;
 mod recall;
 mod record;
 mod recorded;
@@ -57,10 +55,8 @@ pub(crate) use manifest::{
     State, TransformEntry,
 };
 pub(crate) use merge::{HASHED_SERVER, MergeCounts, merge};
-pub(crate) use output::write as write_output;
 pub(crate) use project::{Hold, Project};
 pub(crate) use provenance::{Origin, OriginError, origin};
-pub(crate) use read_output::read as read_output;
 pub(crate) use recall::{Recalled, add_replay, recalled};
 pub(crate) use record::{Key, Notes, Record};
 pub(crate) use recorded::{CallRef, RecordedCalls};

@@ -79,7 +79,7 @@ fn in_project(folder: &Path, file: &Path, run: Option<&str>) -> Result<Option<Or
         }
         let here = |output: &OutputFacts| folder.join(&output.path).canonicalize().is_ok_and(|path| path == file);
         let by_path = manifest.outputs.iter().find(|(_, output)| here(output));
-        let only = || manifest.outputs.first().filter(|_| run.is_some() && manifest.outputs.len() == 1);
+        let only = || tables(&manifest).next().filter(|_| run.is_some() && tables(&manifest).count() == 1);
         let (found, known) = (by_path.or_else(only), by_path.is_some());
         let (name, output) = match found {
             Some((name, output)) => (name.clone(), output.clone()),
@@ -93,6 +93,11 @@ fn in_project(folder: &Path, file: &Path, run: Option<&str>) -> Result<Option<Or
         }
     }
     Ok(last.map(|(_, origin)| origin))
+}
+
+/// The outputs of a run that hold rows.
+fn tables(manifest: &Manifest) -> impl Iterator<Item = (&String, &OutputFacts)> {
+    manifest.outputs.iter().filter(|(_, output)| !output.codebook)
 }
 
 impl Origin {

@@ -53,6 +53,9 @@ impl StoredTable {
     /// Returns the table of `output` as a finished run with this manifest wrote it. The error says why there is none.
     pub(crate) fn output(run: &RunDir, manifest: &Manifest, output: &str) -> Result<StoredTable, String> {
         let Some(facts) = manifest.outputs.get(output) else { return Err("the run has no such output".to_owned()) };
+        if facts.codebook {
+            return Err("it describes the columns of a table".to_owned());
+        }
         if !manifest.stages.contains_key(&facts.input) {
             return Err(format!("it contains the rows of the source `{}` and no answers", facts.input));
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The levels of `src`, highest first. A folder uses only levels below its own.
-const LEVELS: [&[&str]; 17] = [
+const LEVELS: [&[&str]; 18] = [
     &["cli"],
     &["pipeline"],
     &["report"],
@@ -17,6 +17,7 @@ const LEVELS: [&[&str]; 17] = [
     &["inventory", "lock"],
     &["models"],
     &["ask"],
+    &["output"],
     &["store"],
     &["plan"],
     &["spec"],

@@ -53,6 +53,7 @@ mod nested;
 mod old_data;
 mod old_words;
 mod options;
+mod outputs;
 mod pack;
 mod pack_kinds;
 mod pipelines;

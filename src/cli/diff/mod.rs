@@ -371,10 +371,12 @@ impl Named {
                 Err(failure("a lock contains no cells", "compare it with a lock".to_owned()))
             }
             Argument::Run(run) => {
-                let paths: Vec<&str> = run.lock.outputs.values().map(|output| output.path.as_str()).collect();
+                let codebook = |name: &str| run.manifest.outputs.get(name).is_some_and(|output| output.codebook);
+                let tables: Vec<_> = run.lock.outputs.iter().filter(|(name, _)| !codebook(name)).collect();
+                let paths: Vec<&str> = tables.iter().map(|(_, output)| output.path.as_str()).collect();
                 let help = format!("compare with one of its tables: {}", paths.join(", "));
-                match run.lock.outputs.keys().collect::<Vec<_>>().as_slice() {
-                    [name] => run.table(name).map_err(|why| failure(&why, help)),
+                match tables.as_slice() {
+                    [(name, _)] => run.table(name).map_err(|why| failure(&why, help)),
                     _ => Err(failure(&format!("the run has {} tables", paths.len()), help)),
                 }
             }

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::stored::StoredTable;
 use crate::spec::TableFormat;
+use crate::store::StoredTable;
 use crate::table::{Cell, Digest, column_words};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
-    pub(crate) rows: u64,
+    /// `None` for a format that is not read.
+    pub(crate) rows: Option<u64>,
     /// The columns: `name: type` in Parquet, only names in CSV and JSON Lines.
     pub(crate) columns: Vec<String>,
     pub(crate) hash: String,
@@ -21,13 +22,20 @@ pub(crate) struct Content {
 /// Reads the output at `path` as a stream. The error is a sentence.
 ///
 /// In Parquet and JSON Lines, equal values have the same hash (except NaN, which JSON lacks). A CSV contains only
-/// texts, so its hash is a hash of texts.
+/// texts, so its hash is a hash of texts. Of other formats it is the hash of the bytes.
 pub(crate) fn read(path: &Path, format: TableFormat) -> Result<Content, String> {
     match format {
         TableFormat::Parquet => parquet(path),
         TableFormat::Csv => csv(path).map_err(|error| error.to_string()),
         TableFormat::Jsonl => jsonl(path),
+        _ => bytes(path).map_err(|error| error.to_string()),
     }
+}
+
+fn bytes(path: &Path) -> std::io::Result<Content> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(Content { rows: None, columns: Vec::new(), hash: hasher.finalize().to_hex().to_string() })
 }
 
 fn parquet(path: &Path) -> Result<Content, String> {
@@ -39,7 +47,7 @@ fn parquet(path: &Path) -> Result<Content, String> {
         digest.add(&batch?);
     }
     let columns = schema.fields().iter().map(|field| column_words(field)).collect();
-    Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })
+    Ok(Content { rows: Some(digest.rows()), columns, hash: digest.finish() })
 }
 
 fn csv(path: &Path) -> Result<Content, csv::Error> {
@@ -50,7 +58,7 @@ fn csv(path: &Path) -> Result<Content, csv::Error> {
     while reader.read_record(&mut record)? {
         digest.add_row(record.iter().map(|field| Cell::Text(field.to_owned())));
     }
-    Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })
+    Ok(Content { rows: Some(digest.rows()), columns, hash: digest.finish() })
 }
 
 fn jsonl(path: &Path) -> Result<Content, String> {
@@ -76,14 +84,14 @@ fn jsonl(path: &Path) -> Result<Content, String> {
         let cells: Option<Vec<Cell>> = cells.collect();
         digest.add_row(cells.ok_or_else(|| format!("row {number} has other keys than row 1"))?);
     }
-    Ok(Content { rows: digest.rows(), columns, hash: digest.finish() })
+    Ok(Content { rows: Some(digest.rows()), columns, hash: digest.finish() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::write_output;
-    use crate::table::{Column, Simple, Type, array_of};
+    use crate::table::parquet::{Options, TableWriter};
+    use crate::table::{Column, Simple, Type, array_of, cells_at};
     use arrow_array::RecordBatch;
     use arrow_schema::Schema;
     use parquet::arrow::ArrowWriter;
@@ -112,21 +120,25 @@ mod tests {
     fn every_format_reads_back_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let batch = batch();
-        let read_back = |name: &str, format| {
-            let path = folder.path().join(name);
-            write_output(&path, format, batch.schema(), vec![], [Ok(batch.clone())].into_iter()).unwrap();
-            read(&path, format).unwrap()
-        };
+        let parquet = folder.path().join("t.parquet");
+        let mut writer = TableWriter::create(&parquet, batch.schema(), &Options::default()).unwrap();
+        writer.write(batch.clone()).unwrap();
+        writer.commit().unwrap();
+        let csv = "text,number,whole,list\n\"a, \"\"b\"\"\nc\",2.0,9223372036854775807,\"[\"\"x\"\",null]\"\n,-0.5,,\né,,0,[]\n";
+        std::fs::write(folder.path().join("t.csv"), csv).unwrap();
+        let jsonl = (0..3).map(|row| serde_json::to_string(&cells_at(&batch, row)).unwrap() + "\n");
+        std::fs::write(folder.path().join("t.jsonl"), jsonl.collect::<String>()).unwrap();
+        let read_back = |name: &str, format| read(&folder.path().join(name), format).unwrap();
         let parquet = read_back("t.parquet", TableFormat::Parquet);
         let mut digest = Digest::new(["text", "number", "whole", "list"]);
         digest.add(&batch);
-        assert_eq!((parquet.rows, &parquet.hash), (3, &digest.finish()));
+        assert_eq!((parquet.rows, &parquet.hash), (Some(3), &digest.finish()));
         assert_eq!(parquet.columns, ["text: text", "number: number", "whole: integer", "list: list of text"]);
         let jsonl = read_back("t.jsonl", TableFormat::Jsonl);
-        assert_eq!((jsonl.rows, &jsonl.hash), (3, &parquet.hash));
+        assert_eq!((jsonl.rows, &jsonl.hash), (Some(3), &parquet.hash));
         assert_eq!(jsonl.columns, ["text", "number", "whole", "list"]);
         let csv = read_back("t.csv", TableFormat::Csv);
-        assert_eq!((csv.rows, csv.columns), (3, jsonl.columns));
+        assert_eq!((csv.rows, csv.columns), (Some(3), jsonl.columns));
         // Unneeded quotes do not change the table.
         let text = std::fs::read_to_string(folder.path().join("t.csv")).unwrap();
         std::fs::write(folder.path().join("u.csv"), text.replace("-0.5", "\"-0.5\"")).unwrap();

@@ -1,0 +1,106 @@
+//! Text: tables as CSV and JSON Lines.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use arrow_array::RecordBatch;
+use arrow_schema::Schema;
+
+use super::Output;
+use crate::store::StoreError;
+use crate::table::{Cell, cell_at, cells_at};
+
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// The rows as the text of a CSV file.
+pub(crate) fn csv_text(schema: &Schema, batches: &[RecordBatch]) -> std::io::Result<String> {
+    let mut text = Vec::new();
+    let mut csv = csv::Writer::from_writer(&mut text);
+    csv.write_record(schema.fields().iter().map(|f| f.name()))?;
+    csv.flush()?;
+    drop(csv);
+    batches.iter().try_for_each(|batch| write_csv(&mut text, batch))?;
+    String::from_utf8(text).map_err(std::io::Error::other)
+}
+
+pub(super) fn csv(file: &File, output: &Output<'_>, bom: bool) -> Result<u64, StoreError> {
+    let mut text = BufWriter::new(file);
+    let names = output.output.schema.fields().iter().map(|f| f.name());
+    if bom {
+        text.write_all(BYTE_ORDER_MARK.as_bytes()).map_err(|error| output.io(error))?;
+    }
+    let mut csv = csv::Writer::from_writer(&mut text);
+    csv.write_record(names).map_err(|error| output.io(error.into()))?;
+    csv.flush().map_err(|error| output.io(error))?;
+    drop(csv);
+    write(text, output, write_csv)
+}
+
+pub(super) fn jsonl(file: &File, output: &Output<'_>) -> Result<u64, StoreError> {
+    write(BufWriter::new(file), output, write_jsonl)
+}
+
+fn write<W: Write>(
+    mut text: W,
+    output: &Output<'_>,
+    rows_as: impl Fn(&mut W, &RecordBatch) -> std::io::Result<()>,
+) -> Result<u64, StoreError> {
+    let mut rows = 0;
+    for batch in output.rows() {
+        let batch = batch?;
+        rows += batch.num_rows() as u64;
+        rows_as(&mut text, &batch).map_err(|error| output.io(error))?;
+    }
+    text.flush().map_err(|error| output.io(error))?;
+    Ok(rows)
+}
+
+fn write_csv(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
+    let mut csv = csv::Writer::from_writer(file);
+    for row in 0..batch.num_rows() {
+        for column in batch.columns() {
+            match cell_at(column.as_ref(), row) {
+                Cell::Number(number) if !number.is_finite() => csv.write_field(number.to_string())?,
+                cell => csv.write_field(cell.text())?,
+            }
+        }
+        csv.write_record(None::<&[u8]>)?;
+    }
+    csv.flush()
+}
+
+fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
+    for row in 0..batch.num_rows() {
+        serde_json::to_writer(&mut *file, &cells_at(batch, row))?;
+        file.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{Column, Simple, Type, array_of};
+    use arrow_schema::SchemaRef;
+    use std::sync::Arc;
+
+    #[test]
+    fn csv_and_jsonl_contain_the_cells() {
+        let columns =
+            [Column::new("t", Type::Text), Column::new("n", Type::Number), Column::new("l", Type::List(Simple::Text))];
+        let schema: SchemaRef = Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>()));
+        let cells = [
+            [Cell::Text("a \"b\"\nc".into()), Cell::Null],
+            [Cell::Number(0.5), Cell::Number(2.0)],
+            [Cell::List(vec![Cell::Text("x".into())]), Cell::Null],
+        ];
+        let arrays = columns.iter().zip(&cells).map(|(c, cells)| array_of(c.kind, cells.iter())).collect();
+        let batch = RecordBatch::try_new(schema, arrays).unwrap();
+        let (mut csv, mut jsonl) = (Vec::new(), Vec::new());
+        write_csv(&mut csv, &batch).unwrap();
+        assert_eq!(String::from_utf8(csv).unwrap(), "\"a \"\"b\"\"\nc\",0.5,\"[\"\"x\"\"]\"\n,2.0,\n");
+        write_jsonl(&mut jsonl, &batch).unwrap();
+        let expected = "{\"t\":\"a \\\"b\\\"\\nc\",\"n\":0.5,\"l\":[\"x\"]}\n{\"t\":null,\"n\":2.0,\"l\":null}\n";
+        assert_eq!(String::from_utf8(jsonl).unwrap(), expected);
+    }
+}
