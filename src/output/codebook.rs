@@ -1,17 +1,13 @@
 //! Codebooks: a description of each column, as Markdown or as CSV.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use super::describe::{Description, describe};
-use super::{Output, Written};
+use super::table::{Output, Written};
 use crate::spec::{StageSpec, TableFormat};
 use crate::store::StoreError;
-
-/// The hash of the prompts of each stage.
-pub(crate) type PromptHashes = HashMap<String, String>;
 
 const HEADER: [&str; 14] = [
     "column",
@@ -45,7 +41,10 @@ fn csv(output: &Output<'_>, columns: &[Description]) -> Result<Vec<u8>, csv::Err
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(HEADER)?;
     for column in columns {
-        let [low, high] = column.range.clone().unwrap_or_default();
+        let [low, high] = column.range.clone().unwrap_or_default().map(|bound| match bound.as_str() {
+            "" => bound,
+            _ => bound + column.unit,
+        });
         let numbers = [column.rows, column.missing].map(|number| number.to_string());
         let absent = [column.failed, column.not_asked].map(|number| number.to_string());
         let share = format!("{:.4}", column.missing as f64 / column.rows.max(1) as f64);
@@ -81,7 +80,7 @@ fn markdown(output: &Output<'_>, columns: &[Description]) -> String {
         item(&mut text, "type", &column.kind);
         item(&mut text, "labels", &column.labels.join("; "));
         if let Some([low, high]) = &column.range {
-            item(&mut text, "range", &format!("{low} to {high}"));
+            item(&mut text, "range", &format!("{low} to {high}{}", column.unit));
         }
         item(&mut text, "missing", &missing(column));
         item(&mut text, "source", &column.source);

@@ -2,9 +2,9 @@
 
 use arrow_array::RecordBatch;
 
-use super::Output;
 use super::names::{Rules, SPSS, STATA};
 use super::origin::{Absence, Origin, Reason, Role, absence, origin};
+use super::table::Output;
 use super::variables::{Variable, variables};
 use crate::spec::{Spec, StageSpec, TableFormat};
 use crate::store::StoreError;
@@ -18,8 +18,9 @@ pub(super) struct Description {
     pub(super) kind: String,
     /// Codes with their texts, or the options.
     pub(super) labels: Vec<String>,
-    /// The smallest and the largest value; of free text, the lengths.
+    /// The smallest and the largest value; of free text, the numbers of characters.
     pub(super) range: Option<[String; 2]>,
+    pub(super) unit: &'static str,
     pub(super) rows: u64,
     pub(super) missing: u64,
     pub(super) failed: u64,
@@ -33,6 +34,7 @@ pub(super) struct Description {
 /// What the cells of a column have shown so far.
 #[derive(Default)]
 struct Seen {
+    whole: Option<(i64, i64)>,
     numbers: Option<(f64, f64)>,
     texts: Option<(String, String)>,
     lengths: Option<(usize, usize)>,
@@ -74,12 +76,14 @@ pub(super) fn describe(output: &Output<'_>) -> Result<Vec<Description>, StoreErr
         }
         texts.extend(variable.iter().flat_map(|variable| variable.missing_labels()));
         let is_text = texts.is_empty() && Type::of_cells(field.data_type()) == Type::Text;
+        let (range, unit) = seen.range(is_text);
         Description {
             name: variable.map_or_else(|| field.name().clone(), |variable| variable.name.clone()),
             question: labels.variable.or_else(|| origin.question().map(str::to_owned)).unwrap_or_default(),
             kind: kind(field.data_type()),
             labels: texts,
-            range: seen.range(is_text),
+            range,
+            unit,
             rows,
             missing: seen.missing,
             failed: seen.failed,
@@ -109,8 +113,14 @@ impl Seen {
             return;
         }
         match cell_at(array, row) {
-            Cell::Integer(number) => self.number(number as f64),
-            Cell::Number(number) => self.number(number),
+            Cell::Integer(number) => {
+                let (low, high) = self.whole.unwrap_or((number, number));
+                self.whole = Some((low.min(number), high.max(number)));
+            }
+            Cell::Number(number) => {
+                let (low, high) = self.numbers.unwrap_or((number, number));
+                self.numbers = Some((low.min(number), high.max(number)));
+            }
             Cell::Text(text) => {
                 let length = text.chars().count();
                 let (low, high) = self.lengths.unwrap_or((length, length));
@@ -129,19 +139,16 @@ impl Seen {
         }
     }
 
-    fn number(&mut self, number: f64) {
-        let (low, high) = self.numbers.unwrap_or((number, number));
-        self.numbers = Some((low.min(number), high.max(number)));
-    }
-
-    fn range(&self, is_text: bool) -> Option<[String; 2]> {
-        let numbers = self.numbers.map(|(low, high)| [low.to_string(), high.to_string()]);
-        let texts = || self.texts.clone().map(|(low, high)| [low, high]);
-        let lengths = || {
-            let (low, high) = self.lengths.filter(|_| is_text)?;
-            Some([format!("{low} characters"), format!("{high} characters")])
-        };
-        numbers.or_else(texts).or_else(lengths)
+    /// The range and its unit.
+    fn range(&self, is_text: bool) -> (Option<[String; 2]>, &'static str) {
+        let whole = self.whole.map(|(low, high)| [low.to_string(), high.to_string()]);
+        let numbers = self.numbers.map(|(low, high)| [low, high].map(|number| Cell::Number(number).text()));
+        let texts = self.texts.clone().map(|(low, high)| [low, high]);
+        let lengths = self.lengths.filter(|_| is_text).map(|(low, high)| [low.to_string(), high.to_string()]);
+        match whole.or(numbers).or(texts) {
+            None => (lengths, " characters"),
+            range => (range, ""),
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use super::names::SPSS;
+use super::table::{Output, Written, cut_note};
 use super::variables::{FAILED, Kind, NOT_ASKED, Stored, Variable, cut, number, renamed, variables};
-use super::{Output, Written};
 use crate::store::StoreError;
 use crate::table::Cell;
 
@@ -53,8 +53,7 @@ pub(super) fn write(file: &File, output: &Output<'_>) -> Result<Written, StoreEr
         }
     }
     sav.end().map_err(io)?;
-    let cut = variables.iter().zip(&shortened).filter(|(_, count)| **count > 0);
-    let cut = cut.map(|(v, count)| format!("`{}`: {count} texts are cut after {LONGEST} bytes", v.column));
+    let cut = variables.iter().zip(&shortened).filter_map(|(v, cut)| cut_note(&v.column, *cut, "32,767 bytes"));
     Ok(Written { rows, columns: variables.len(), notes: renamed(&variables).into_iter().chain(cut).collect() })
 }
 

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 
 use super::names::STATA;
+use super::table::{Output, Written};
 use super::variables::{FAILED, Kind, NOT_ASKED, Stored, Variable, cut, number, renamed, variables};
-use super::{Output, Written};
 use crate::store::StoreError;
 use crate::table::Cell;
 
@@ -243,7 +243,7 @@ impl Dta<'_> {
             return Ok(());
         }
         let texts: Vec<String> =
-            labels.iter().map(|(_, text)| format!("{}\0", cut(&text.replace('\0', " "), VALUE_LABEL))).collect();
+            labels.values().map(|text| format!("{}\0", cut(&text.replace('\0', " "), VALUE_LABEL))).collect();
         let bytes: usize = texts.iter().map(String::len).sum();
         let whole = |number: usize| (number as u32).to_le_bytes();
         self.put(b"<lbl>")?;

@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 
-use super::Output;
+use super::table::Output;
 use crate::store::StoreError;
 use crate::table::{Cell, cell_at, cells_at};
 

@@ -10,9 +10,9 @@ use arrow_array::types::{
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 
-use super::Output;
 use super::names::Rules;
 use super::origin::{Absence, Reason, absence, origin};
+use super::table::Output;
 use crate::store::StoreError;
 use crate::table::{Cell, Labels, Type, cell_at};
 
@@ -209,7 +209,7 @@ impl Column {
             |codes: &[f64; 2]| values.iter().any(|(code, _)| number(code).is_some_and(|n| codes.contains(&n)));
         let free = MISSING_CODES.iter().zip(self.taken).find(|(codes, taken)| !taken && !labelled(codes));
         let missing = free.map(|(codes, _)| *codes).filter(|_| numeric && self.absence.is_some());
-        // A name that had to change is told by the label.
+        // The label of a column whose name had to change is its own name.
         let own = (name != column).then(|| column.to_owned());
         let label = self.labels.variable.or(self.question).or(own);
         let absence = self.absence.filter(|_| missing.is_some());

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use arrow_array::{Array, RecordBatch};
 use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, Workbook, Worksheet, XlsxError};
 
+use super::table::{Output, Written, cut_note};
 use super::variables::{Moment, moment};
-use super::{Output, Written};
 use crate::store::StoreError;
 use crate::table::parquet::folder_of;
 use crate::table::{Cell, Labels, cell_at};
@@ -70,8 +70,7 @@ fn write_book(file: &File, output: &Output<'_>) -> Result<Written, StoreError> {
         }
     }
     book.save_to_writer(file).map_err(failed)?;
-    let notes = cut.iter().zip(&names).filter(|(cut, _)| **cut > 0);
-    let notes = notes.map(|(cut, name)| format!("`{name}`: {cut} texts are cut after {LONGEST} characters"));
+    let notes = cut.iter().zip(&names).filter_map(|(cut, name)| cut_note(name, *cut, "32,767 characters"));
     Ok(Written { rows, columns: names.len(), notes: notes.collect() })
 }
 
@@ -165,7 +164,8 @@ mod tests {
         let long = "x".repeat(LONGEST);
         assert_eq!(fitted(&long), (long.as_str(), false));
         assert_eq!(fitted(&format!("{long}y")), (long.as_str(), true));
-        let (text, cut) = fitted(&"😀".repeat(LONGEST)).to_owned();
+        let wide = "😀".repeat(LONGEST);
+        let (text, cut) = fitted(&wide);
         assert_eq!((text.chars().count(), cut), (LONGEST / 2, true));
         assert!(!fitted(&"é".repeat(LONGEST)).1);
     }

@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::text::{GAP, count, grid, printable};
 use crate::plan::Plan;
-use crate::spec::{Guard, Spec, StageSpec, TableSpec};
+use crate::spec::{Guard, OutputSpec, Spec, StageSpec, TableSpec};
 use crate::store::RunDir;
 use crate::table::{Cell, cell_at};
 
@@ -27,13 +27,17 @@ pub(crate) fn first_rows(plan: &Plan, folder: &RunDir, width: usize) -> Vec<Stri
     let mut shown = Vec::new();
     for output in plan.outputs() {
         let output = &plan.spec.outputs[output];
-        let Some(stage) = plan.spec.table(output.input).as_stage() else { continue };
+        let Some(stage) = plan.spec.table(output.input).as_stage().filter(|_| !output.codebook) else { continue };
         let part = folder.committed(stage.name.as_str(), 0).filter(|_| !stages.contains(&output.input));
         let Some(part) = part else { continue };
         let rows = part.table.read(0, ROWS, ROWS as usize).ok().and_then(|mut rows| rows.next());
         let Some(Ok(rows)) = rows else { continue };
-        let (first, rest) = chosen(&plan.spec, stage);
-        let columns = |indices: &[usize]| -> Vec<Column> { indices.iter().map(|i| column(&rows, *i)).collect() };
+        let (first, rest) = shaped(output, chosen(&plan.spec, stage));
+        let name = |index: usize| output.columns.iter().position(|own| *own == index);
+        let named = |index: &usize| {
+            column(&rows, *index, name(*index).map_or("", |at| output.schema.field(at).name().as_str()))
+        };
+        let columns = |indices: &[usize]| -> Vec<Column> { indices.iter().map(named).collect() };
         let table = lines(&columns(&first), &columns(&rest), width);
         let rows = count(rows.num_rows() as u64, "row");
         shown.push(format!("\n{}, the first {rows}:\n{}", output.path, table.trim_end()));
@@ -43,7 +47,9 @@ pub(crate) fn first_rows(plan: &Plan, folder: &RunDir, width: usize) -> Vec<Stri
 }
 
 pub(crate) fn table(rows: &RecordBatch, room: usize) -> String {
-    let columns: Vec<Column> = (0..rows.num_columns()).map(|index| column(rows, index)).collect();
+    let schema = rows.schema_ref();
+    let columns: Vec<Column> =
+        (0..rows.num_columns()).map(|index| column(rows, index, schema.field(index).name())).collect();
     lines(&columns, &[], room)
 }
 
@@ -59,16 +65,31 @@ fn chosen(spec: &Spec, stage: &StageSpec) -> (Vec<usize>, Vec<usize>) {
     let is_error = |i: &usize| relation.guards.iter().flatten().any(|guard| *guard == Guard::Error(*i));
     let answers = (given..relation.schema.fields().len()).filter(|i| !is_error(i));
     let key = relation.key.filter(|key| *key < given);
+    // The places of quotes come last.
+    let is_place = |i: &usize| {
+        let name = relation.schema.field(*i).name();
+        *i >= given && ["_quote_start", "_quote_end"].iter().any(|part| name.contains(part))
+    };
+    let (places, answers): (Vec<usize>, Vec<usize>) = answers.partition(is_place);
     let first: Vec<usize> = key.into_iter().chain(answers).collect();
-    let shown = |i: &usize| *i < stage.given && !first.contains(i) && !is_error(i);
-    let rest = stage.stage.info.reads.iter().copied().filter(shown).collect();
-    (first, rest)
+    let shown = |i: &usize| *i < stage.given && !first.contains(i) && !places.contains(i) && !is_error(i);
+    let rest: Vec<usize> = stage.stage.info.reads.iter().copied().filter(shown).collect();
+    (first, rest.into_iter().chain(places).collect())
 }
 
-fn column(rows: &RecordBatch, index: usize) -> Column {
+/// The columns of the preview that the output has. Those that the spec lists keep its order.
+fn shaped(output: &OutputSpec, (first, rest): (Vec<usize>, Vec<usize>)) -> (Vec<usize>, Vec<usize>) {
+    if output.settings.contains_key("columns") {
+        return (output.columns.clone(), Vec::new());
+    }
+    let had = |columns: Vec<usize>| columns.into_iter().filter(|index| output.columns.contains(index)).collect();
+    (had(first), had(rest))
+}
+
+fn column(rows: &RecordBatch, index: usize, name: &str) -> Column {
     let cells = rows.column(index);
     let right = cells.data_type().is_numeric();
-    let name = shown(&Cell::Text(rows.schema_ref().field(index).name().clone()));
+    let name = shown(&Cell::Text(name.to_owned()));
     let values = (0..rows.num_rows()).map(|row| shown(&cell_at(cells.as_ref(), row)));
     Column { lines: [name].into_iter().chain(values).collect(), right }
 }

@@ -26,7 +26,7 @@ type = "analysis"
 input = "people"
 models = ["a"]
 text_column = "remark"
-prompt = "What is the tone? {{ text }}"
+prompt = "What is the tone? {{ text[:60] }}"
 max_attempts = 1
 max_failed = 9
 chunk_size = 2
@@ -123,8 +123,8 @@ fn excel_reads_a_workbook_with_dates_texts_and_labels() {
     let Some(python) = Python::or_skip("excel_reads_a_workbook_with_dates_texts_and_labels") else { return };
     let server = server();
     let project = project(&server, "path = \"out/t.xlsx\"\nlabels = { tone = \"The \\\"tone\\\"\" }");
-    let ran = project.run(&RUN).exits(1);
-    assert!(ran.stderr.contains("`remark`: 1 texts are cut after 32767 characters"), "{}", ran.stderr);
+    let ran = project.run(&RUN).exits(0);
+    assert!(ran.stderr.contains("`remark`: 1 text is cut after 32,767 characters"), "{}", ran.stderr);
     let found = read(
         &python,
         &project,
@@ -158,7 +158,7 @@ print(json.dumps({
     assert_eq!(found["ratio"], json!([0.1, null, -1e300]));
     assert_eq!(found["yes"], json!([true, false, null]));
     assert_eq!(found["formula"], json!(["s", "s", "=1+1"]));
-    assert_eq!(found["remark"], json!(remarks()[4].replace("\r\n", "\r\n")));
+    assert_eq!(found["remark"], json!(remarks()[4]));
     assert_eq!(found["long"], json!(32_767));
     assert_eq!(found["score"], json!([-8, null, null]));
     assert_eq!(found["created"], json!("2000-01-01T00:00:00"));
@@ -180,14 +180,14 @@ fn stata_reads_labels_dates_long_texts_and_missing_codes() {
     let Some(python) = Python::or_skip("stata_reads_labels_dates_long_texts_and_missing_codes") else { return };
     let server = server();
     let project = project(&server, "path = \"out/t.dta\"\nmissing_codes = true\nlabels = { war = \"About war\" }");
-    let ran = project.run(&RUN).exits(1);
+    let ran = project.run(&RUN).exits(0);
     assert!(ran.stderr.contains("`why-not` is called `why_not`"), "{}", ran.stderr);
     let found = read(
         &python,
         &project,
         r#"
 import pyreadstat
-with pd.io.stata.StataReader("out/t.dta", convert_categoricals=False, convert_missing=True) as reader:
+with pd.io.stata.StataReader("out/t.dta", convert_categoricals=False, convert_missing=True, convert_dates=False) as reader:
     frame, labels, values = reader.read(), reader.variable_labels(), reader.value_labels()
 with pd.io.stata.StataReader("out/t.dta") as reader:
     shown = reader.read()
@@ -244,9 +244,9 @@ fn spss_reads_labels_dates_long_texts_and_missing_codes() {
     let Some(python) = Python::or_skip("spss_reads_labels_dates_long_texts_and_missing_codes") else { return };
     let server = server();
     let project = project(&server, "path = \"out/t.sav\"\nmissing_codes = true\nlabels = { war = \"About war\" }");
-    let ran = project.run(&RUN).exits(1);
+    let ran = project.run(&RUN).exits(0);
     assert!(ran.stderr.contains("`why-not` is called `why_not`"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("`remark`: 1 texts are cut after 32767 bytes"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`remark`: 1 text is cut after 32,767 bytes"), "{}", ran.stderr);
     let found = read(
         &python,
         &project,
@@ -284,7 +284,7 @@ print(json.dumps({
     assert_eq!(found["war"], json!([1.0, -8.0, -9.0, 0.0, 0.0, 0.0]));
     assert_eq!(found["why"], json!(["=1+1", "", "", "=1+1", "=1+1", "=1+1"]));
     assert_eq!(found["huge"], json!(i64::MAX.to_string()));
-    assert_eq!(found["born"], json!(["2000-02-29", "1850-01-01", "None"]));
+    assert_eq!(found["born"], json!(["2000-02-29", "1850-01-01", "nan"]));
     assert_eq!(found["seen"], json!("2023-11-14T22:13:20.123000"));
     assert_eq!(found["ratio"], json!([0.1, null, -1e300]));
     assert_eq!(found["yes"], json!([1.0, 0.0, null]));
@@ -302,7 +302,7 @@ fn pyarrow_reads_an_arrow_file_with_types_and_labels() {
     let server = server();
     let project =
         project(&server, "path = \"out/t.arrow\"\ndrop = [\"remark\", \"huge\"]\nrename = { born = \"birth\" }");
-    project.run(&RUN).exits(1);
+    project.run(&RUN).exits(0);
     let found = read(
         &python,
         &project,
@@ -337,14 +337,14 @@ fn every_format_is_the_same_bytes_however_the_rows_are_cut() {
         more.map(|(i, path)| format!("[outputs.more{i}]\ninput = \"tone\"\npath = \"out/{path}\"\n")).collect();
     let spec = project.text("pipeline.toml") + &more;
     project.write("pipeline.toml", &spec);
-    project.run(&RUN).exits(1);
+    project.run(&RUN).exits(0);
     let bytes = || outputs.map(|path| project.bytes(&format!("out/{path}")));
     let before = bytes();
     let sent = server.requests();
-    // Rows that are cut in another way, and a folder without the files.
+    // Parts of another size, and a folder without the files.
     project.write("pipeline.toml", spec.replace("chunk_size = 2", "chunk_size = 5"));
     outputs.iter().for_each(|path| std::fs::remove_file(project.path(&format!("out/{path}"))).expect("a file"));
-    project.run(&RUN).exits(1);
+    project.run(&RUN).exits(0);
     for ((path, before), after) in outputs.iter().zip(before).zip(bytes()) {
         assert!(before == after, "{path}");
     }
@@ -365,7 +365,7 @@ fn outputs_of_some_columns_are_tested_verified_and_compared() {
          [[tests]]\ninput = \"parquet\"\ntype = \"failed\"\nmaximum = 1\n"
     );
     project.write("pipeline.toml", project.text("pipeline.toml") + &more);
-    project.run(&RUN).exits(1);
+    project.run(&RUN).exits(0);
     assert_eq!(project.text("out/t.csv"), "mood,id\nsad,1\n,2\n,3\nso so,4\nglad,5\nglad,6\n");
     assert_eq!(project.table("out/t.parquet").columns(), ["mood", "id"]);
     project.run(&["test", "pipeline.toml"]).exits(0);
@@ -373,7 +373,7 @@ fn outputs_of_some_columns_are_tested_verified_and_compared() {
     project.run(&["status", "pipeline.toml"]);
     let shown = project.run(&["explain", "out/t.csv", "1", "tone"]).exits(0);
     assert!(shown.stdout.contains("sad"), "{}", shown.stdout);
-    // A file that somebody changed is noticed.
+    // A changed file is noticed.
     project.write("out/t.csv", "mood,id\nglad,1\n");
     project.run(&["verify", "pipeline.toml"]).exits(5);
 }
@@ -382,10 +382,10 @@ fn outputs_of_some_columns_are_tested_verified_and_compared() {
 fn a_csv_begins_with_a_byte_order_mark_only_if_the_spec_says_so() {
     let server = server();
     let plain = project(&server, "path = \"out/t.csv\"\ncolumns = [\"id\"]");
-    plain.run(&RUN).exits(1);
+    plain.run(&RUN).exits(0);
     assert_eq!(plain.text("out/t.csv"), "id\n1\n2\n3\n4\n5\n6\n");
     let marked = project(&server, "path = \"out/t.csv\"\ncolumns = [\"id\"]\nbom = true");
-    marked.run(&RUN).exits(1);
+    marked.run(&RUN).exits(0);
     assert_eq!(marked.text("out/t.csv"), "\u{feff}id\n1\n2\n3\n4\n5\n6\n");
     marked.run(&["verify", "pipeline.toml"]).exits(0);
 }
@@ -399,7 +399,7 @@ fn a_codebook_describes_every_column() {
     );
     let more = "[outputs.rows]\ninput = \"tone\"\npath = \"out/t.csv\"\ncodebook = \"out/book.csv\"\n";
     project.write("pipeline.toml", project.text("pipeline.toml") + more);
-    let ran = project.run(&RUN).exits(1);
+    let ran = project.run(&RUN).exits(0);
     assert!(ran.stderr.contains("wrote out/book.md: a codebook of 14 columns"), "{}", ran.stderr);
     let book = project.text("out/book.md");
     let hash = book.lines().find(|line| line.starts_with("- prompt hash: ")).expect("a hash").to_owned();
