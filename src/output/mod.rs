@@ -22,6 +22,7 @@ use crate::table::parquet::{Options, TableWriter};
 
 pub(crate) use read::read;
 pub(crate) use table::{Batches, Output, Written};
+pub(crate) use text::csv_text;
 
 impl Output<'_> {
     pub(crate) fn write(&self) -> Result<Written, StoreError> {
