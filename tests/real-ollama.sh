@@ -45,10 +45,6 @@ trap end EXIT
 
 command -v curl >/dev/null || { echo "curl is not installed"; exit 2; }
 [ -x "$FANFOLD" ] || { echo "$FANFOLD is not there; build it, or set FANFOLD"; exit 2; }
-VERSION=$(api GET /api/version 2>/dev/null | sed -n 's/.*"version": *"\([^"]*\)".*/\1/p')
-[ -n "$VERSION" ] || { echo "no Ollama at $HOST"; exit 2; }
-api GET /api/tags | grep -q "\"$MODEL" || { echo "$HOST does not have the model $MODEL"; exit 2; }
-echo "Ollama $VERSION at $HOST, model $MODEL, $("$FANFOLD" --version)"
 
 ok() { echo "ok   $1"; }
 skip() { echo "skip $1: $2"; }
@@ -68,7 +64,7 @@ project() { # NAME ROWS
 
 # The beginning of a spec, with a model `m` and more lines in its table.
 head_of() { # MODEL LINES
-    printf '[models.m]\nprovider = "ollama"\nmodel = "%s"\ntemperature = 0.0\nmax_tokens = 16\n%s\n' "$1" "$2"
+    printf '[models.m]\nprovider = "ollama"\nmodel = "%s"\ntemperature = 0.0\nmax_tokens = 64\n%s\n' "$1" "$2"
     printf '[sources.rows]\ntype = "file"\npath = "data.csv"\nkey = "id"\n'
 }
 
@@ -76,6 +72,7 @@ head_of() { # MODEL LINES
 stage() { # NAME MODEL [LINES]
     printf '[stages.%s]\ntype = "analysis"\ninput = "rows"\nmodels = ["%s"]\nworkers = 2\nbatch_size = 1\n' "$1" "$2"
     printf 'prompt = "Name the topic of this text, %s. {{ text }}"\n%s\n' "$1" "${3:-}"
+    printf '[stages.%s.output]\n%s = { type = "string", enum = ["trade", "peace"] }\n' "$1" "$1"
     printf '[outputs.%s]\ninput = "%s"\npath = "%s.csv"\n' "$1" "$1" "$1"
 }
 
@@ -218,7 +215,7 @@ two_contexts() {
     project contexts 10
     unload "$MODEL"
     { head_of "$MODEL" "num_ctx = 2048"
-      printf '[models.wide]\nprovider = "ollama"\nmodel = "%s"\nnum_ctx = 4096\nmax_tokens = 16\n' "$MODEL"
+      printf '[models.wide]\nprovider = "ollama"\nmodel = "%s"\nnum_ctx = 4096\nmax_tokens = 64\n' "$MODEL"
       stage topic m; stage tone wide; } >p.toml
     swaps "two contexts of one model are loaded once each"
 }
@@ -231,7 +228,7 @@ two_models() {
     unload "$MODEL"
     unload "$OTHER"
     { head_of "$MODEL" ""
-      printf '[models.o]\nprovider = "ollama"\nmodel = "%s"\nmax_tokens = 16\n' "$OTHER"
+      printf '[models.o]\nprovider = "ollama"\nmodel = "%s"\nmax_tokens = 64\n' "$OTHER"
       stage topic m; stage tone o; } >p.toml
     swaps "$name"
 }
@@ -298,6 +295,10 @@ if [ "${START_OLLAMA:-}" = 1 ]; then
     HOST=http://127.0.0.1:$OWN_PORT
     echo "a server of its own at $HOST"
 fi
+VERSION=$(api GET /api/version 2>/dev/null | sed -n 's/.*"version": *"\([^"]*\)".*/\1/p')
+[ -n "$VERSION" ] || { echo "no Ollama at $HOST"; exit 2; }
+api GET /api/tags | grep -q "\"$MODEL" || { echo "$HOST does not have the model $MODEL"; exit 2; }
+echo "Ollama $VERSION at $HOST, model $MODEL, $("$FANFOLD" --version)"
 
 plain_run
 without_server

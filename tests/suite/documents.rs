@@ -92,11 +92,7 @@ fn a_source_of_tables_points_to_documents() {
     for file in ["talk.pdf", "talk.docx", "talk.txt"] {
         let project = Project::new().file(file, b"x");
         let spec = SPEC.replace("documents", "file").replace("talks/**/*", file);
-        project
-            .spec(&spec)
-            .run(&["validate", "pipeline.toml"])
-            .exits(2)
-            .says("set type = \"documents\"");
+        project.spec(&spec).run(&["validate", "pipeline.toml"]).exits(2).says("set type = \"documents\"");
     }
     let project = Project::new().spec(&SPEC.replace("talks/**/*", "none/*")).file("none/.hidden.txt", b"x");
     project.run(&["plan", "pipeline.toml"]).exits(2).says("no document matches `none/*`");

@@ -178,8 +178,9 @@ pub(super) fn failed(answer: Answer<'_>) -> CallError {
 pub(super) fn find_model(model: &Model, endpoint: &str, answer: Answer<'_>) -> Result<Build, CallError> {
     let Some(Models { data }) = Answer::list(Some(answer), failed)? else { return Ok(Build::default()) };
     let ids: Vec<&str> = data.iter().map(|listed| listed.id.as_str()).collect();
-    // Some servers list `models/x` and are called with `x`.
-    let served = |id: &&str| *id == model.id || id.rsplit('/').next() == Some(model.id.as_str());
+    // Some servers list `models/x`, and Ollama `x:latest`; both are called with `x`.
+    let served =
+        |id: &&str| [Some(*id), id.rsplit('/').next(), id.strip_suffix(":latest")].contains(&Some(model.id.as_str()));
     if ids.len() <= 1 || ids.iter().any(served) {
         return Ok(Build::default());
     }

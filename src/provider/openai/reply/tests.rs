@@ -179,13 +179,14 @@ fn the_list_of_models_is_believed_where_it_can_be() {
     let find = |id: &str, status: u16, body: &str| {
         find_model(&Model { id: id.to_owned(), sampling: Sampling::default() }, "http://h/v1", answer(status, body))
     };
-    let list = r#"{"object":"list","data":[{"id":"gpt-4o-mini"},{"id":"gpt-4o"},{"id":"models/gemini"}]}"#;
-    assert_eq!(find("gpt-4o", 200, list), Ok(Build::default()));
-    assert!(find("gemini", 200, list).is_ok());
+    let list = r#"{"object":"list","data":[{"id":"gpt-4o-mini"},{"id":"gpt-4o"},{"id":"models/gemini"},{"id":"me/qwen:latest"}]}"#;
+    for id in ["gpt-4o", "gemini", "me/qwen", "qwen:latest"] {
+        assert_eq!(find(id, 200, list), Ok(Build::default()), "{id}");
+    }
     let error = find("gpt-4o-mni", 200, list).unwrap_err();
     assert_eq!(error.kind, CallErrorKind::UnknownModel);
     assert_eq!(error.message, "http://h/v1 doesn't serve the model `gpt-4o-mni`; near are `gpt-4o-mini` and `gpt-4o`");
-    assert!(find("xyz", 200, list).unwrap_err().message.contains("3 others"));
+    assert!(find("xyz", 200, list).unwrap_err().message.contains("4 others"));
     for body in [r#"{"data":[{"id":"/models/one.gguf"}]}"#, r#"{"data":[]}"#, "<html>", r#"[{"id":"a"},{"id":"b"}]"#] {
         assert!(find("any", 200, body).is_ok(), "{body}");
     }
