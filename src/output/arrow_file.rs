@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, UInt64Array};
+use arrow_array::{Array as _, ArrayRef, RecordBatch, UInt64Array};
+use arrow_buffer::ScalarBuffer;
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{ArrowError, Metadata};
 use arrow_select::coalesce::BatchCoalescer;
-use arrow_select::take::take_record_batch;
+use arrow_select::take::take;
 
 use super::table::Output;
 use crate::store::StoreError;
@@ -39,8 +40,17 @@ pub(super) fn write(file: &File, output: &Output<'_>) -> Result<u64, StoreError>
     Ok(rows)
 }
 
-/// Writes copies of the columns. A column without nulls may or may not have a bitmap of them; its copy has none.
+/// Writes copies of the columns, because the bytes of an array also depend on how it was read.
 fn write_step(writer: &mut FileWriter<BufWriter<&File>>, step: &RecordBatch) -> Result<(), ArrowError> {
-    let rows = UInt64Array::from_iter_values(0..step.num_rows() as u64);
-    writer.write(&take_record_batch(step, &rows)?)
+    let columns = step.columns().iter().map(copied).collect::<Result<Vec<_>, _>>()?;
+    writer.write(&RecordBatch::try_new(step.schema(), columns)?)
+}
+
+/// A copy without a bitmap of nulls that it does not need, and with zeros in the places of nulls.
+fn copied(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let nulls = column.nulls().filter(|_| !column.data_type().is_nested());
+    // A null index past the end takes the default value.
+    let index = |row: usize| if nulls.is_some_and(|nulls| nulls.is_null(row)) { u64::MAX } else { row as u64 };
+    let rows: ScalarBuffer<u64> = (0..column.len()).map(index).collect();
+    take(column, &UInt64Array::new(rows, nulls.cloned()), None)
 }

@@ -262,7 +262,7 @@ print(json.dumps({
     "ranges": meta.missing_ranges, "encoding": meta.file_encoding,
     "tone": column("tone"), "clean": column("tone", clean), "score": column("score"), "war": column("war"),
     "why": column("why_not"), "huge": column("huge")[0], "born": [str(x) for x in frame["born"]][:3],
-    "seen": frame["seen"][0].isoformat(), "ratio": column("ratio")[:3], "yes": column("yes")[:3],
+    "seen": pd.Timestamp(frame["seen"][0]).round("ms").isoformat(), "ratio": column("ratio")[:3], "yes": column("yes")[:3],
     "place": column("place")[:3], "region": column("region")[:3], "remark": column("remark"),
 }))
 "#,
