@@ -42,6 +42,16 @@ impl TryFrom<Value> for ColumnChoice {
     }
 }
 
+impl ColumnChoice {
+    /// The path of the part of a nested column that is chosen, in a file with the columns `header`.
+    pub(crate) fn path(&self, header: &[String]) -> Option<&str> {
+        match &self.from {
+            ColumnRef::Name(name) if name.contains(['.', '[']) && !header.contains(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 fn reference(value: Value) -> Result<ColumnRef, String> {
     match value {
         Value::String(name) => Ok(ColumnRef::Name(name)),

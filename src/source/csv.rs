@@ -192,7 +192,7 @@ impl CsvReader {
 }
 
 impl Reader for CsvReader {
-    fn has_layout(&self) -> bool {
+    fn has_layout(&self, _: &File) -> bool {
         true
     }
 

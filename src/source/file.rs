@@ -245,11 +245,10 @@ impl File {
     fn open(&self, folder: &Path) -> Result<Opened, SourceError> {
         let (info, files) = self.find(folder)?;
         let all = info.reader.schema(&files, self)?;
-        if info.reader.has_layout() {
+        if info.reader.has_layout(self) {
             return Ok(Opened { info, files, read: all.clone(), all, layout: None });
         }
-        let names: Vec<String> = all.fields().iter().map(|field| field.name().clone()).collect();
-        let layout = Layout::new(self, &names, &files[0].shown, "")?;
+        let layout = Layout::with_paths(self, &all, &files[0].shown)?;
         Ok(Opened { info, files, read: layout.schema(&all), all, layout: Some(layout) })
     }
 

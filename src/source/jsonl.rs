@@ -168,8 +168,8 @@ impl Jsonl {
 pub(crate) struct JsonlReader(pub(crate) fn(&Path, &str, Option<&str>) -> Result<Text, SourceError>);
 
 impl Reader for JsonlReader {
-    fn has_layout(&self) -> bool {
-        true
+    fn has_layout(&self, options: &File) -> bool {
+        all_columns(options).is_none()
     }
 
     fn file_schema(&self, file: &DataFile, options: &File) -> Result<SchemaRef, SourceError> {
@@ -196,6 +196,8 @@ impl Reader for JsonlReader {
             let error = SourceError::new(format!("{shown}: the columns of JSON Lines have no numbers"));
             return Err(error.help("write the key of each object").at(["columns", at.to_string().as_str()]));
         }
+        let all = all_columns(options);
+        let options = all.as_ref().unwrap_or(options);
         Ok(columns.schema(&Layout::new(options, &names, &shown, "")?, &options.types))
     }
 
@@ -205,8 +207,16 @@ impl Reader for JsonlReader {
 
     fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
         let text = (self.0)(&file.path, &file.shown, options.encoding.as_deref())?;
-        Ok(Jsonl::new(text, &file.shown, schema.clone(), options)?.into_batches())
+        let all = all_columns(options);
+        Ok(Jsonl::new(text, &file.shown, schema.clone(), all.as_ref().unwrap_or(options))?.into_batches())
     }
+}
+
+/// The settings that read all columns under their own names, if `columns` may choose parts of nested ones.
+fn all_columns(options: &File) -> Option<File> {
+    options.columns.iter().flatten().find(|choice| choice.path(&[]).is_some())?;
+    let types = options.types.iter().map(|(name, ty)| (options.name_in_file(name).to_owned(), *ty)).collect();
+    Some(File { columns: None, condition: None, types, ..options.clone() })
 }
 
 struct Lines {

@@ -1,6 +1,6 @@
 //! Layouts: which columns of a file are read, in which order and under which names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
@@ -13,6 +13,7 @@ use super::settings::File;
 use crate::document::Path;
 use crate::name::suggestion;
 use crate::prompt::{BoundCondition, ConditionError};
+use crate::table::PathColumn;
 
 /// The columns to read. Every reader returns these columns and no others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) struct Layout {
     /// The number of each column in the file, from 0, and its name in the table. Columns that only `where` reads are at
     /// the end.
     pub(crate) columns: Vec<(usize, String)>,
+    /// The columns that are parts of nested columns: the place in `columns`, and the path.
+    paths: BTreeMap<usize, String>,
 }
 
 impl Layout {
@@ -44,7 +47,7 @@ impl Layout {
         }
         let offered = offered(&columns, header);
         match file.types.keys().find(|name| !offered.iter().any(|(_, other)| other == *name)) {
-            None => Ok(Layout { columns }),
+            None => Ok(Layout { columns, paths: BTreeMap::new() }),
             Some(name) => {
                 let names: Vec<String> = offered.into_iter().map(|(_, name)| name).collect();
                 Err(no_column(name, &names, shown).at(["types", name]))
@@ -52,15 +55,59 @@ impl Layout {
         }
     }
 
+    /// The layout of a file with the columns `all`, of which `columns` can choose parts: `user.name`.
+    pub(crate) fn with_paths(file: &File, all: &SchemaRef, shown: &str) -> Result<Layout, SourceError> {
+        let names: Vec<String> = all.fields().iter().map(|field| field.name().clone()).collect();
+        let choices = file.columns.as_deref().unwrap_or_default();
+        let paths: Vec<(usize, &str, &str)> = choices
+            .iter()
+            .enumerate()
+            .filter_map(|(i, choice)| {
+                let path = choice.path(&names)?;
+                Some((i, path, choice.name.as_deref().unwrap_or(path)))
+            })
+            .collect();
+        let whole = |i: usize| !paths.iter().any(|(path, ..)| *path == i);
+        let chosen = choices.iter().enumerate().filter(|(i, _)| whole(*i)).map(|(_, choice)| choice.clone());
+        let columns = file.columns.as_ref().map(|_| chosen.collect());
+        let types = file.types.clone().into_iter().filter(|(name, _)| !paths.iter().any(|(.., other)| other == name));
+        let plain = File { columns, types: types.collect(), ..file.clone() };
+        let mut layout = Layout::new(&plain, &names, shown, "")?;
+        for (i, path, name) in paths {
+            let at = |message: String| {
+                SourceError::new(format!("{shown}: {message}")).at(["columns", i.to_string().as_str()])
+            };
+            if layout.columns.iter().any(|(_, other)| other == name) {
+                return Err(
+                    at(format!("`columns` has two columns called `{name}`")).help("give one of them another `name`")
+                );
+            }
+            PathColumn::new(all, path).map_err(at)?;
+            layout.paths.insert(i, path.to_owned());
+            layout.columns.insert(i, (usize::MAX, name.to_owned()));
+        }
+        Ok(layout)
+    }
+
     /// The columns of this layout, of a file with the columns `all`.
     pub(crate) fn schema(&self, all: &SchemaRef) -> SchemaRef {
-        let fields = self.columns.iter().map(|(index, name)| all.field(*index).clone().with_name(name));
-        Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), all.metadata().clone()))
+        let field = |(place, (index, name)): (usize, &(usize, String))| {
+            let path = self.paths.get(&place).and_then(|path| PathColumn::new(all, path).ok());
+            let field = path.map_or_else(|| all.field(*index).clone(), |path| path.field().clone());
+            field.with_name(name)
+        };
+        let fields: Vec<Field> = self.columns.iter().enumerate().map(field).collect();
+        Arc::new(Schema::new_with_metadata(fields, all.metadata().clone()))
     }
 
     /// The columns of this layout, which have the schema `schema`, of a batch with all columns of the file.
     pub(crate) fn batch(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SourceError> {
-        let arrays = self.columns.iter().map(|(index, _)| Arc::clone(batch.column(*index))).collect();
+        let array = |(place, (index, _)): (usize, &(usize, String))| match self.paths.get(&place) {
+            Some(path) => PathColumn::new(batch.schema_ref(), path).and_then(|path| path.values(batch)),
+            None => Ok(Arc::clone(batch.column(*index))),
+        };
+        let arrays = self.columns.iter().enumerate().map(array).collect::<Result<_, _>>();
+        let arrays = arrays.map_err(|message: String| SourceError::new(message).at(["columns"]))?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
             .map_err(|error| SourceError::new(error.to_string()))

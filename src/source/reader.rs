@@ -17,7 +17,7 @@ pub(crate) struct DataFile {
 pub(crate) trait Reader: Sync {
     /// Whether the reader itself returns the columns of a `Layout`. Otherwise it returns all columns of the file under
     /// the file's names, and `file` chooses and renames them.
-    fn has_layout(&self) -> bool {
+    fn has_layout(&self, _: &File) -> bool {
         false
     }
 

@@ -65,7 +65,8 @@ pub(crate) struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) thousands: Option<String>,
     /// The columns of the table: names or numbers (from 1) of the file's columns, or { from = "Q1 (text)", name = "q1" }
-    /// to rename one. Other columns are not read. `key`, `types` and `where` use the new names. Default: all columns.
+    /// to rename one, also a part of a nested one: { from = "user.name", name = "author" }. Other columns are not read.
+    /// `key`, `types` and `where` use the new names. Default: all columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) columns: Option<Vec<ColumnChoice>>,
     /// A condition over the file's columns, such as `finished == "1" and age is not none`. Only the rows for which it is

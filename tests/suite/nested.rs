@@ -159,3 +159,21 @@ fn no_column_name_hides_the_others() {
     project.run(&["run", "pipeline.toml"]).exits(0);
     assert_eq!(asked(&server), ["17 hello l", "18 there m"]);
 }
+
+#[test]
+fn columns_can_be_parts_of_nested_ones() {
+    let server = echo();
+    let columns =
+        r#"columns = ["id", { from = "user.name", name = "author" }, { from = "user.n", name = "n" }, "tags[0]"]"#;
+    let text = spec("jsonl", "{{ author }} {{ row['tags[0]'] }}", "when = \"n < 10\"", "jsonl");
+    let project = Project::new().spec(&text.replace("key = \"id\"", &format!("key = \"id\"\n{columns}")));
+    let project = project.file("rows.jsonl", POSTS).env("OLLAMA_HOST", &server.url());
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    assert_eq!(asked(&server), ["Ann x"]);
+    let rows = project.text("out/label.jsonl");
+    assert!(rows.starts_with(r#"{"id":"a","author":"Ann","n":3,"tags[0]":"x","#), "{rows}");
+    let wrong =
+        text.replace("key = \"id\"", "key = \"id\"\ncolumns = [\"id\", { from = \"user.nmae\", name = \"author\" }]");
+    project.write("pipeline.toml", wrong);
+    project.run(&["validate", "pipeline.toml"]).exits(2).says("`user.nmae` leads nowhere").says("did you mean `name`?");
+}
