@@ -65,7 +65,11 @@ pub(super) fn read(path: &Path, label: Option<&str>) -> Result<Content, String> 
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
     }
-    guarded(|| (format.read)(bytes, label))
+    let content = guarded(|| (format.read)(bytes, label))?;
+    if content.text.trim().is_empty() {
+        return Err("it contains no text".to_owned());
+    }
+    Ok(content)
 }
 
 /// Reads bytes as a document with this extension, as the fuzzer does.

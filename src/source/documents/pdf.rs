@@ -23,6 +23,8 @@ use super::content::{Content, Prose, named};
 /// The most bytes of a stream after it is unpacked; streams that say that they are images may be larger.
 const MOST_STREAM: u64 = 16 << 20;
 const MOST_IMAGE: u64 = 256 << 20;
+/// The most bytes of a stream in a packing of old programs, whose size when unpacked is not measured here.
+const MOST_RARE: usize = 64 << 10;
 /// The most bytes of the contents of all pages.
 const MOST_CONTENTS: usize = 128 << 20;
 const MOST_PAGES: usize = 100_000;
@@ -88,12 +90,49 @@ fn check_streams(bytes: &[u8]) -> Result<(), String> {
         };
         let before = &bytes[start.saturating_sub(DICTIONARY)..start];
         let dictionary = &before[before.windows(4).rposition(|word| word == b" obj").unwrap_or(0)..];
-        let most = if find(dictionary, b"/Image").is_some() { MOST_IMAGE } else { MOST_STREAM };
-        if unpacked(data, most) > most {
+        let is_image = find(dictionary, b"/Image").is_some();
+        let most = if is_image { MOST_IMAGE } else { MOST_STREAM };
+        let is_rare = [b"LZW".as_slice(), b"RunLength"].iter().any(|filter| find(dictionary, filter).is_some());
+        let is_unbounded = is_rare && !is_image && find(data, b"endstream").unwrap_or(data.len()) > MOST_RARE;
+        let size = match text_decoded(data) {
+            Some(data) => unpacked(&data, most),
+            None => unpacked(data, most),
+        };
+        if size > most || is_unbounded {
             return Err(format!("a part at byte {start} is larger than {} MiB when unpacked", most >> 20));
         }
     }
     Ok(())
+}
+
+/// The bytes of a stream that is written as hexadecimal digits or in base 85, if they are packed.
+fn text_decoded(data: &[u8]) -> Option<Vec<u8>> {
+    let end = find(data, b"endstream").unwrap_or(data.len());
+    let text = || data[..end].iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+    if text().take(16).all(|byte| digit(byte).is_some()) {
+        let digits: Vec<u8> = text().map_while(digit).collect();
+        let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+        return is_packed(&bytes).then_some(bytes);
+    }
+    if !text().take(16).all(|byte| (b'!'..=b'u').contains(&byte) || byte == b'z') {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(end / 5 * 4);
+    let mut group = Vec::with_capacity(5);
+    for byte in text().take_while(|byte| *byte != b'~') {
+        match byte {
+            b'z' if group.is_empty() => bytes.extend([0; 4]),
+            _ => group.push(byte.saturating_sub(b'!')),
+        }
+        if let [a, b, c, d, e] = group[..] {
+            let number =
+                [a, b, c, d, e].iter().fold(0u32, |sum, digit| sum.wrapping_mul(85).wrapping_add(u32::from(*digit)));
+            bytes.extend(number.to_be_bytes());
+            group.clear();
+        }
+    }
+    is_packed(&bytes).then_some(bytes)
 }
 
 /// The size of a stream, also of one that is packed twice, up to a little more than `most`.

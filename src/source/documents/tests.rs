@@ -258,6 +258,11 @@ fn bombs_are_errors() {
     let mut bomb = b"%PDF-1.4\n4 0 obj\n<< /Filter [/FlateDecode /FlateDecode] >>\nstream\n".to_vec();
     bomb.extend(twice.finish().unwrap());
     assert!(pdf::read(bomb).unwrap_err().contains("when unpacked"));
+    let digits: String = packed.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bomb = format!("%PDF-1.4\n4 0 obj\n<< /Filter [/ASCIIHexDecode /FlateDecode] >>\nstream\n{digits}>\nendstream");
+    assert!(pdf::read(bomb.into_bytes()).unwrap_err().contains("when unpacked"));
+    let lzw = format!("%PDF-1.4\n4 0 obj\n<< /Filter /LZWDecode >>\nstream\n{}\nendstream", "\u{7}".repeat(100_000));
+    assert!(pdf::read(lzw.into_bytes()).unwrap_err().contains("when unpacked"));
     let long = format!("<w:t>{}</w:t>", "x".repeat(17 << 20));
     assert!(docx::read(&docx(&long)).unwrap_err().contains("larger than 16 MiB"));
     let huge = "<w:p>".repeat(2000);
