@@ -19,10 +19,17 @@ impl Notation {
         if self == Notation::default() {
             return Some(text);
         }
+        // Most numbers are digits with at most one decimal mark.
+        let bytes = text.as_bytes();
+        let Some(at) = bytes.iter().position(|byte| !byte.is_ascii_digit()) else { return Some(text) };
+        buffer.clear();
+        if char::from(bytes[at]) == self.decimal && bytes[at + 1..].iter().all(u8::is_ascii_digit) {
+            buffer.extend([&text[..at], ".", &text[at + 1..]]);
+            return Some(buffer);
+        }
         if self.decimal != '.' && self.thousands != Some('.') && text.contains('.') {
             return None;
         }
-        buffer.clear();
         let (whole, fraction) = match text.split_once(self.decimal) {
             Some((whole, fraction)) => (whole, Some(fraction)),
             None => (text, None),

@@ -77,23 +77,15 @@ impl Splitter {
                     self.state = State::Plain;
                     Ok(false)
                 }
-                State::Plain | State::Quoted => {
-                    let quoted = self.state == State::Quoted;
-                    let stops = &self.stops[usize::from(quoted)];
-                    let rest = &input[at..];
-                    let run = rest.iter().position(|&byte| stops[usize::from(byte)]).unwrap_or(rest.len());
-                    at += run;
-                    if quoted {
-                        self.line += rest[..run].iter().filter(|&&byte| byte == b'\n').count() as u64;
-                    }
-                    match (self.push(&rest[..run]), rest.get(run)) {
-                        (Err(fault), _) => Err(fault),
-                        (Ok(()), None) => Ok(false),
-                        (Ok(()), Some(&stop)) => {
-                            at += 1;
-                            self.stop(stop, quoted)
-                        }
-                    }
+                State::Plain => {
+                    let (used, done) = self.plain(&input[at..]);
+                    at += used;
+                    done
+                }
+                State::Quoted => {
+                    let (used, done) = self.quoted(&input[at..]);
+                    at += used;
+                    done
                 }
                 State::Closed if Some(byte) == self.dialect.quote => {
                     self.state = State::Quoted;
@@ -116,6 +108,39 @@ impl Splitter {
             }
         }
         (at, Ok(false))
+    }
+
+    /// Takes fields without quotes, until the record ends or a field may begin with a quote.
+    fn plain(&mut self, input: &[u8]) -> (usize, Result<bool, Fault>) {
+        let mut at = 0;
+        loop {
+            let run = run(&input[at..], &self.stops[0]);
+            if let Err(fault) = self.push(&input[at..at + run]) {
+                return (at + run, Err(fault));
+            }
+            at += run;
+            let Some(&stop) = input.get(at) else { return (at, Ok(false)) };
+            at += 1;
+            if stop != self.dialect.delimiter {
+                return (at, self.stop(stop, false));
+            }
+            let ended = self.end_field();
+            if ended.is_err() || input.get(at).is_none_or(|&next| Some(next) == self.dialect.quote) {
+                self.state = State::FieldStart;
+                return (at, ended.map(|()| false));
+            }
+        }
+    }
+
+    /// Takes the text of a field in quotes, until a quote or an escape.
+    fn quoted(&mut self, input: &[u8]) -> (usize, Result<bool, Fault>) {
+        let run = run(input, &self.stops[1]);
+        self.line += input[..run].iter().filter(|&&byte| byte == b'\n').count() as u64;
+        match (self.push(&input[..run]), input.get(run)) {
+            (Err(fault), _) => (run, Err(fault)),
+            (Ok(()), None) => (run, Ok(false)),
+            (Ok(()), Some(&stop)) => (run + 1, self.stop(stop, true)),
+        }
     }
 
     /// Goes on after a byte that ended a run; returns whether the record is complete.
@@ -188,6 +213,11 @@ impl Splitter {
         self.ends.push(self.output.len());
         if self.ends.len() > MOST_COLUMNS { Err(Fault::TooManyFields) } else { Ok(()) }
     }
+}
+
+/// The number of bytes before the first one in `stops`.
+fn run(input: &[u8], stops: &[bool; 256]) -> usize {
+    input.iter().position(|&byte| stops[usize::from(byte)]).unwrap_or(input.len())
 }
 
 pub(crate) struct Records {
