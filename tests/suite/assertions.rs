@@ -170,7 +170,7 @@ fn failures_are_reported_in_every_format() {
     assert_eq!(printed.len(), 2, "{printed:?}");
     let place = format!("file=pipeline.toml,line={0},endLine={0}", lines[0]);
     assert!(printed[0].starts_with("::error title=fanfold (test),") && printed[0].contains(&place), "{}", printed[0]);
-    let message = "::100 %25 answered, \"all\": found 1 of 20 failed%0Arow s0002: malformed";
+    let message = "::100 %25 answered, \"all\": found 1 of 20 failed, wanted no row failed%0Arow s0002: malformed";
     assert!(printed[0].contains(message), "{}", printed[0]);
     // In a GitHub workflow, this is the default.
     let Ran { stdout, .. } = project.env("GITHUB_ACTIONS", "true").run(&TEST).exits(1);

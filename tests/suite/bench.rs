@@ -184,7 +184,7 @@ fn what_the_limits_forbid_is_refused_before_anything_is_sent() {
     project.write("pipeline.toml", text.replace("calls = 20", "tokens = 500"));
     server.forget();
     let (ran, found) = bench(&project, &["--concurrency", "1", "--runs", "20"]);
-    ran.exits(4).says("more `tokens` than the budget");
+    ran.exits(4).says("might exceed the budget of this run (`tokens` is 500)");
     assert!(server.requests() < 10, "{}", server.requests());
     assert_eq!((&found["stopped"], &found["models"][0]["levels"][0]["whole"]), (&"budget".into(), &false.into()));
 }

@@ -14,11 +14,13 @@ const ROWS: usize = 60;
 const IN_FLIGHT: usize = 4;
 
 fn split() -> String {
-    spec(&format!("models = [\"llama\", \"mistral\"]\nworkers = 2\nbatch_size = 2\nchunk_size = 16\n{TYPED}"))
+    spec(&format!(
+        "models = [\"llama\", \"mistral\"]\nfanout = false\nworkers = 2\nbatch_size = 2\nchunk_size = 16\n{TYPED}"
+    ))
 }
 
 fn fanned_out() -> String {
-    split().replace("workers = 2", "fanout = true\nworkers = 2")
+    split().replace("fanout = false", "fanout = true")
 }
 
 /// The bytes of the table that a run without disturbance writes.

@@ -99,7 +99,7 @@ fn asking_for_probabilities_later_asks_no_model() {
 #[test]
 fn every_form_of_several_models_has_them() {
     let models = r#"models = ["a", "b"]"#;
-    let split = project(&spec(models, true));
+    let split = project(&spec(&format!("{models}\nfanout = false"), true));
     split.run(&RUN).exits(0);
     let columns = ["id", "text", "label", "label_prob", "score", "tone_model", "tone_error"];
     assert_eq!(split.table(OUT).columns(), columns);
