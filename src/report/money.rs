@@ -83,11 +83,12 @@ pub(crate) fn warnings(forecast: &Forecast, budget: &Budget) -> Vec<String> {
 }
 
 fn over(amounts: &Amounts, limit: &Spending, spent: Cost) -> Vec<String> {
+    type Text<'a> = &'a dyn Fn(f64) -> String;
     let tokens = amounts.tokens();
     let calls = Range { expected: amounts.calls as f64, maximum: Some(amounts.calls as f64) };
     let count = |n: f64| figure(n);
     let number = |limit: Option<std::num::NonZeroU64>| limit.map(|limit| limit.get() as f64);
-    let all: [(Option<Range>, Option<f64>, f64, &dyn Fn(f64) -> String); 3] = [
+    let all: [(Option<Range>, Option<f64>, f64, Text<'_>); 3] = [
         (Some(calls), number(limit.calls), spent.calls as f64, &|n| format!("{} calls", count(n))),
         (Some(tokens), number(limit.tokens), spent.tokens as f64, &|n| format!("{} tokens", count(n))),
         (amounts.usd, limit.usd, spent.usd, &usd),

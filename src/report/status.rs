@@ -79,7 +79,7 @@ impl StatusReport {
         // Counts of a run that is not there, and rows that are not skipped or open, say nothing.
         let is_shown = |column: &usize| {
             let optional = ["skipped", "open"].contains(&rows[0][*column].as_str());
-            rows[1..].iter().any(|row| !row[*column].is_empty() && !(optional && row[*column] == "0"))
+            rows[1..].iter().any(|row| !(row[*column].is_empty() || optional && row[*column] == "0"))
         };
         let shown: Vec<usize> = (0..rows[0].len()).filter(is_shown).collect();
         rows.iter().map(|row| shown.iter().map(|column| row[*column].clone()).collect()).collect()

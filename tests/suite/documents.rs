@@ -48,7 +48,7 @@ fn docx(paragraphs: &str) -> Vec<u8> {
 fn project() -> Project {
     let body = "<w:p><w:t>First page</w:t></w:p><w:p><w:br w:type=\"page\"/><w:t>Second page</w:t></w:p>";
     Project::new()
-        .file("talks/b/talk.docx", &docx(body))
+        .file("talks/b/talk.docx", docx(body))
         .file("talks/a.txt", "Grüße".as_bytes())
         .file("talks/c.pdf", b"%PDF-1.4 cut")
         .file("talks/~$talk.docx", b"lock")

@@ -148,11 +148,8 @@ impl State {
             return;
         }
         match name {
-            _ if HIDDEN.contains(&name) => {
-                if starts && !closes_itself {
-                    self.hidden = Some((name.to_owned(), 1));
-                }
-            }
+            _ if HIDDEN.contains(&name) && starts && !closes_itself => self.hidden = Some((name.to_owned(), 1)),
+            _ if HIDDEN.contains(&name) => {}
             "br" => self.prose.line_break(),
             "td" | "th" if starts => self.prose.open_cell(),
             "td" | "th" => self.prose.cell(),

@@ -220,8 +220,7 @@ fn loops_in_a_pdf_end() {
         "<< /Type /Pages /Count 9 /Kids [2 0 R 3 0 R] /Parent 2 0 R >>",
     ];
     assert!(read_bytes("pdf", pdf(&kids)).is_err());
-    let form = |number: usize, calls: usize, next: usize| {
-        let _ = number;
+    let form = |calls: usize, next: usize| {
         let about =
             format!("/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X {next} 0 R >> >>");
         stream(&about, &"/X Do ".repeat(calls))
@@ -231,10 +230,10 @@ fn loops_in_a_pdf_end() {
         ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Count 1 /Kids [3 0 R] /MediaBox [0 0 9 9] >>", page];
     let content = stream("", "/X Do");
     // A form that draws itself, and forms of which each draws the next ten times.
-    let own = form(5, 1, 5);
+    let own = form(1, 5);
     let objects: Vec<&str> = start.into_iter().chain([content.as_str(), own.as_str()]).collect();
     assert!(read_bytes("pdf", pdf(&objects)).unwrap_err().starts_with("no text layer"));
-    let forms: Vec<String> = (5..35).map(|number| form(number, 10, number + 1)).collect();
+    let forms: Vec<String> = (5..35).map(|number| form(10, number + 1)).collect();
     let objects: Vec<&str> =
         start.into_iter().chain([content.as_str()]).chain(forms.iter().map(String::as_str)).collect();
     let begun = std::time::Instant::now();

@@ -85,14 +85,17 @@ struct Slot {
     format: u8,
     label: Option<Vec<u8>>,
     missing: Vec<Missing>,
-    codes: Vec<(Vec<u8>, Vec<u8>)>,
+    codes: Codes,
 }
+
+/// Codes with their labels.
+type Codes = Vec<(Vec<u8>, Vec<u8>)>;
 
 #[derive(Default)]
 struct Extensions {
     names: HashMap<Vec<u8>, Vec<u8>>,
     widths: HashMap<Vec<u8>, i32>,
-    codes: HashMap<Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>>,
+    codes: HashMap<Vec<u8>, Codes>,
     missing: HashMap<Vec<u8>, Vec<Missing>>,
     cases: Option<u64>,
     code_page: Option<String>,

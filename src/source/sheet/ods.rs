@@ -95,10 +95,8 @@ impl<R: BufRead> Parser<R> {
             match self.next()? {
                 Event::Start(tag) => match tag.name().as_ref() {
                     "style:style" => style = attribute(&tag, "style:name")?.unwrap_or_default(),
-                    "style:table-properties" => {
-                        if attribute(&tag, "table:display")?.as_deref() == Some("false") {
-                            hidden.push(style.clone());
-                        }
+                    "style:table-properties" if attribute(&tag, "table:display")?.as_deref() == Some("false") => {
+                        hidden.push(style.clone());
                     }
                     "table:table" => {
                         let name = attribute(&tag, "table:name")?.unwrap_or_default();

@@ -176,7 +176,7 @@ fn the_time_of_a_call_is_known_unless_it_was_imported() {
     let path = folder.path().join("ledger.sqlite");
     let mut ledger = Ledger::open(&path).unwrap();
     let made = Record { at: Some(1_700_000_000_000), ..call(1, None) };
-    ledger.append(&[made.clone()]).unwrap();
+    ledger.append(std::slice::from_ref(&made)).unwrap();
     ledger.append(&[call(2, None)]).unwrap();
     for ledger in [ledger, Ledger::open(&path).unwrap()] {
         let found = ledger.find(&[made.key, Key([2; 16])]).unwrap();
