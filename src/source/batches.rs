@@ -58,3 +58,7 @@ impl SourceError {
         self
     }
 }
+
+pub(crate) fn unreadable(shown: &str, error: &std::io::Error) -> SourceError {
+    SourceError::of_file(shown, format_args!("can't be read: {error}"))
+}

@@ -7,8 +7,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::batches::SourceError;
-use super::text::unreadable;
+use super::batches::{SourceError, unreadable};
 
 pub(crate) struct Binary {
     file: BufReader<File>,

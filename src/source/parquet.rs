@@ -10,13 +10,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::arrays::{DEEPEST, plain, plain_type};
-use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError, batches};
+use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError, batches, unreadable};
 use super::binary;
 use super::pages;
 use super::reader::{DataFile, Reader};
 use super::reading::Reading;
 use super::settings::File;
-use super::text::unreadable;
 use crate::table::Labels;
 
 const WHAT: &str = "Parquet file";

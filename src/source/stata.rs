@@ -233,7 +233,7 @@ fn open(file: &DataFile, declared: Option<&'static Encoding>) -> Result<Parts, S
     let shown = &file.shown;
     let mut binary = Binary::open(&file.path, shown, WHAT)?;
     let at = Arc::new(AtomicU64::new(0));
-    let opened = std::fs::File::open(&file.path).map_err(|e| super::text::unreadable(shown, &e))?;
+    let opened = std::fs::File::open(&file.path).map_err(|e| super::batches::unreadable(shown, &e))?;
     let reader = match declared {
         Some(encoding) => DtaReader::new().encoding(encoding),
         None => DtaReader::new(),

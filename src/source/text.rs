@@ -9,7 +9,7 @@ use std::path::Path;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::batches::SourceError;
+use super::batches::{SourceError, unreadable};
 use crate::name::{listed, nearest};
 
 const PIECE: usize = 64 << 10;
@@ -238,10 +238,6 @@ impl Text {
         let message = format!("these bytes are not valid {}", self.encoding.name());
         Fault { message, help: Some(help.to_owned()), byte: Some(place) }
     }
-}
-
-pub(crate) fn unreadable(shown: &str, error: &io::Error) -> SourceError {
-    SourceError::of_file(shown, format_args!("can't be read: {error}"))
 }
 
 /// The encoding and the length of the byte order mark, from the first bytes and the declared encoding.

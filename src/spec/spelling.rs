@@ -200,7 +200,7 @@ fn values_in(text: &str) -> Option<Vec<&str>> {
         let words = value.split_whitespace().count();
         value.len() > 1 && (1..=VALUE_WORDS).contains(&words) && value.chars().any(char::is_alphabetic)
     };
-    (values.len() > 1 && values.iter().all(|value| is_value(value))).then_some(values)
+    (values.len() > 1 && values.iter().all(is_value)).then_some(values)
 }
 
 #[cfg(test)]

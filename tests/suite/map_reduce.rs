@@ -101,7 +101,8 @@ fn each_group_is_one_question_and_rows_that_failed_are_left_out_and_counted() {
     assert_eq!(project.table(OUT).ints("sums_left_out"), [Some(0); 3]);
     project.run(&["verify", "pipeline.toml"]).exits(0);
     let status = project.run(&["status", "pipeline.toml"]).exits(0).stdout;
-    assert_eq!(status.matches("done: a run would send 0 calls").count(), 2, "{status}");
+    let done = status.lines().filter(|line| line.contains(" done ") && line.ends_with(" 0"));
+    assert_eq!(done.count(), 2, "{status}");
 }
 
 #[test]

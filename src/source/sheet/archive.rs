@@ -5,9 +5,8 @@ use std::io::{BufReader, Read};
 
 use zip::ZipArchive;
 
-use crate::source::batches::{CELL_BYTES, SourceError};
+use crate::source::batches::{CELL_BYTES, SourceError, unreadable};
 use crate::source::reader::DataFile;
-use crate::source::text::unreadable;
 
 /// Parts that are kept in memory at once, such as styles, have at most this many bytes.
 const PART_BYTES: u64 = 16 << 20;

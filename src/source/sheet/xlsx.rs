@@ -6,9 +6,8 @@ use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use super::archive::{broken, open};
 use super::cells::{SheetCell, SheetRow, cell_name, choose, day, moment, time};
 use super::range::{COLUMNS, ROWS};
-use crate::source::batches::SourceError;
+use crate::source::batches::{SourceError, unreadable};
 use crate::source::reader::DataFile;
-use crate::source::text::unreadable;
 use crate::source::typed::Raw;
 
 pub(super) fn rows(
