@@ -142,7 +142,7 @@ fn a_real_server_tells_how_probable_its_labels_were() {
     let project =
         Project::new().spec(&text).file("data.csv", PARAGRAPHS).env("LLAMA_URL", &format!("{}/v1", llama.url()));
     project.run(&["run", "pipeline.toml", "--limit", "6"]).exits(0);
-    let table = project.table(OUT);
+    let table = project.table("out/tone.limit-6.parquet");
     let told = project.calls().strings("probabilities");
     for ((label, p), told) in table.texts("label").iter().zip(table.floats("label_prob")).zip(told) {
         let p = p.unwrap_or_else(|| panic!("no probability of {label}: {told:?}"));
