@@ -172,7 +172,7 @@ fn every_layout_has_a_line_for_each_model_and_column() {
         assert_eq!(table.texts("column"), ["label", "score", "label", "score"], "{layout}");
         assert_eq!(server.requests(), requests, "{layout}");
         let counts: Vec<i64> = table.ints("n").into_iter().flatten().collect();
-        if layout.contains("fanout") {
+        if layout.contains("fanout = true") {
             assert_eq!(counts, [n[0], n[0], n[1], n[1]], "{layout}");
         } else {
             // The models that shared the rows are asked again, each about its rows.

@@ -130,7 +130,7 @@ fn every_replicate_is_a_row_and_a_call_of_its_own() {
         let calls = project.calls();
         let keys: BTreeSet<String> = calls.texts("call_key").into_iter().collect();
         let tone = calls.texts("stage").iter().filter(|stage| *stage == "tone").count();
-        let asked = if stage.contains("fanout") { 30 } else { 15 };
+        let asked = if stage.contains("fanout = true") { 30 } else { 15 };
         assert_eq!(
             (tone, calls.len(), keys.len()),
             (asked, asked + 5 * fold, calls.len() - repeated(&project)),

@@ -195,13 +195,13 @@ fn servers_that_are_busy_at_first_are_waited_for() {
 fn a_stage_whose_rows_make_no_prompt_is_an_error_of_the_spec() {
     let server = Server::new().start();
     let text = |prompt: &str| spec(MODEL).replace("What is the tone?\\n\\n{{ text }}", prompt);
-    let bad = project(&server, &text("{{ text.upper.title() }}"), 30);
+    let bad = project(&server, &text("{{ (text | json).a }}"), 30);
     bad.run(&RUN).exits(2).says("stage `tone`: template").says("30 rows failed");
     assert!(server.requests() == 0 && !bad.has(OUT));
     // Some rows make a prompt.
-    let some = project(&server, &text("{% if '3' in text %}{{ text.upper.title() }}{% endif %}{{ text }}"), 8);
+    let some = project(&server, &text("{% if '3' in text %}{{ (text | json).a }}{% endif %}{{ text }}"), 8);
     some.run(&RUN).exits(1).says("8 rows = 7 answered + 1 failed");
-    let one = project(&server, &text("{{ text.upper.title() }}"), 1);
+    let one = project(&server, &text("{{ (text | json).a }}"), 1);
     one.run(&RUN).exits(1).says("1 row = 0 answered + 1 failed");
 }
 
