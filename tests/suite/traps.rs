@@ -151,7 +151,7 @@ fn prompts_that_read_the_row_in_any_way_are_no_mistake() {
         "type = \"analysis\"\nprompt = \"{{ row['remark'] }}\"",
         "type = \"analysis\"\nprompt = \"{% for key in row %}{{ key }}{% endfor %}\"",
         "type = \"analysis\"\ntext_column = \"remark\"\nprompt = \"<text>{{ text }}</text> Answer {yes} or [no], in $.\"",
-        "type = \"analysis\"\nprompt = '{\"a\": {{ remark | tojson }}}'\nrows_per_prompt = 2",
+        "type = \"analysis\"\nprompt = '{\"a\": \"{{ remark | upper }}\"}'\nrows_per_prompt = 2",
         "type = \"analysis\"\nprompt = \"{{ remark }}\"\nexamples = [{ row = { remark = \"x\" }, answer = \"y\" }]",
         "type = \"fill-missing\"\ntext_column = \"remark\"\nfields.x = { type = \"string\" }",
         "type = \"survey\"\nquestions = { \"Yes?\" = [\"yes\", \"no\"] }",
