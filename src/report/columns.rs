@@ -91,10 +91,12 @@ impl StageColumns {
         let name = |index: usize| stage.relation.schema.field(index).name().clone();
         let (mut columns, mut labels) = (Vec::new(), Vec::new());
         for (write, column) in info.writes.iter().enumerate().filter(|(write, _)| info.is_answer(*write)) {
-            let of_models = match answers.form {
-                Form::Wide => (0..per_row).map(|model| indices[model * writes + write]).collect(),
-                _ => vec![indices[write]],
+            let of_models: Option<Vec<usize>> = match answers.form {
+                Form::Wide => (0..per_row).map(|model| indices.get(model * writes + write).copied()).collect(),
+                _ => indices.get(write).map(|index| vec![*index]),
             };
+            // The one text of a stage without typed answers.
+            let Some(of_models) = of_models else { continue };
             if (1..=MOST_LABELS).contains(&info.labels[write].len()) {
                 labels.push(Labels::new(&column.name, &info.labels[write], of_models, per_row));
                 continue;
