@@ -3,7 +3,7 @@
 use arrow_array::{Array as _, RecordBatch};
 use serde_json::Value;
 
-use crate::spec::{Form, Guard, SourceSpec, Spec, StageSpec, TableId, TableSpec, TransformSpec};
+use crate::spec::{ColumnRole, Guard, SourceSpec, Spec, StageSpec, TableId, TableSpec, TransformSpec};
 use crate::table::{Cell, Type};
 
 #[derive(Clone, Copy, Debug)]
@@ -51,27 +51,12 @@ pub(super) fn origin(spec: &Spec, table: TableId, column: usize) -> Origin<'_> {
 }
 
 /// The role of column `at` of the columns that a stage adds.
-fn role(stage: &StageSpec, mut at: usize) -> Role<'_> {
-    let answers = &stage.answers;
-    if answers.replicates > 1 {
-        match at.checked_sub(1) {
-            None => return Role::Replicate(stage),
-            Some(rest) => at = rest,
-        }
-    }
-    if answers.form == Form::Long {
-        match at.checked_sub(1) {
-            None => return Role::Model(stage),
-            Some(rest) => at = rest,
-        }
-    }
-    let writes = stage.stage.info.writes.len();
-    let group = writes + usize::from(answers.names_model()) + 1;
-    let model = (answers.form == Form::Wide).then_some(at / group);
-    match at % group {
-        write if write < writes => Role::Answer { stage, write, model },
-        write if write + 1 < group => Role::Model(stage),
-        _ => Role::Error(stage),
+fn role(stage: &StageSpec, at: usize) -> Role<'_> {
+    match stage.answers.role(stage.stage.info.writes.len(), at) {
+        ColumnRole::Replicate => Role::Replicate(stage),
+        ColumnRole::Model(_) => Role::Model(stage),
+        ColumnRole::Answer { model, write } => Role::Answer { stage, write, model },
+        ColumnRole::Error(_) => Role::Error(stage),
     }
 }
 

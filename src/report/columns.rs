@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::spec::{Form, StageSpec, TableId};
 use crate::stage::MOST_LABELS;
 use crate::stats::{alpha, kappa, nearest_rank};
-use crate::store::{RunDir, StageShape};
+use crate::store::RunDir;
 use crate::table::{Cell, Cutter, Type, cell_at};
 
 /// The most options of a list that are shown.
@@ -68,7 +68,7 @@ pub(crate) struct StageColumns {
 /// Reads the table of a finished stage. `None` if a part can't be read.
 pub(crate) fn read(plan: &Plan, folder: &RunDir, id: TableId) -> Option<StageColumns> {
     let stage = plan.spec.stage(id);
-    let mut found = StageColumns::new(plan, stage);
+    let mut found = StageColumns::new(stage);
     let mut cutter = Cutter::new(stage.answers.fold() as usize);
     for part in plan.parts(id, plan.rows(stage.input)?) {
         let table = folder.committed(stage.name.as_str(), part.number)?.table;
@@ -82,21 +82,15 @@ pub(crate) fn read(plan: &Plan, folder: &RunDir, id: TableId) -> Option<StageCol
 }
 
 impl StageColumns {
-    fn new(plan: &Plan, stage: &StageSpec) -> StageColumns {
+    fn new(stage: &StageSpec) -> StageColumns {
         let (info, answers) = (&stage.stage.info, &stage.answers);
         let (writes, per_row) = (info.writes.len(), answers.models_per_row());
-        let shape = StageShape::of(&plan.spec, stage);
-        let added = shape.adds.iter().enumerate().filter(|(_, column)| !column.from.is_empty());
-        let indices: Vec<usize> = added.map(|(i, _)| stage.given + i).collect();
         let name = |index: usize| stage.relation.schema.field(index).name().clone();
         let (mut columns, mut labels) = (Vec::new(), Vec::new());
         for (write, column) in info.writes.iter().enumerate().filter(|(write, _)| info.is_answer(*write)) {
-            let of_models: Option<Vec<usize>> = match answers.form {
-                Form::Wide => (0..per_row).map(|model| indices.get(model * writes + write).copied()).collect(),
-                _ => indices.get(write).map(|index| vec![*index]),
-            };
-            // The one text of a stage without typed answers.
-            let Some(of_models) = of_models else { continue };
+            let models = if answers.form == Form::Wide { per_row } else { 1 };
+            let of_models: Vec<usize> =
+                (0..models).map(|model| stage.given + answers.place(writes, model, write)).collect();
             if (1..=MOST_LABELS).contains(&info.labels[write].len()) {
                 labels.push(Labels::new(&column.name, &info.labels[write], of_models, per_row));
                 continue;

@@ -49,6 +49,24 @@ pub(crate) enum Form {
     Long,
 }
 
+/// What a column that a stage adds contains. The number is the model's, if each model has its own columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ColumnRole {
+    Replicate,
+    Model(Option<usize>),
+    Answer { model: Option<usize>, write: usize },
+    Error(Option<usize>),
+}
+
+impl ColumnRole {
+    pub(crate) fn model(self) -> Option<usize> {
+        match self {
+            ColumnRole::Replicate => None,
+            ColumnRole::Model(model) | ColumnRole::Answer { model, .. } | ColumnRole::Error(model) => model,
+        }
+    }
+}
+
 impl Answers {
     pub(crate) fn new(fanout: bool, layout: Layout, models: usize, replicates: usize, fallback: bool) -> Self {
         let form = match (fanout, layout) {
@@ -88,6 +106,37 @@ impl Answers {
         (if self.form == Form::Long { self.width() } else { self.replicates }) as u64
     }
 
+    /// The number of columns before the answers.
+    fn lead(&self) -> usize {
+        usize::from(self.replicates > 1) + usize::from(self.form == Form::Long)
+    }
+
+    /// The number of columns of one model: its answers, its name if the table has that column, and its error.
+    pub(crate) fn group(&self, writes: usize) -> usize {
+        writes + usize::from(self.names_model()) + 1
+    }
+
+    /// The place of an answer among the columns that a stage adds. `model` counts only if each model has its own
+    /// columns.
+    pub(crate) fn place(&self, writes: usize, model: usize, write: usize) -> usize {
+        let before = if self.form == Form::Wide { model * self.group(writes) } else { 0 };
+        self.lead() + before + write
+    }
+
+    /// What the column at `place` contains, of the columns that a stage adds.
+    pub(crate) fn role(&self, writes: usize, place: usize) -> ColumnRole {
+        let Some(at) = place.checked_sub(self.lead()) else {
+            return if place == 0 && self.replicates > 1 { ColumnRole::Replicate } else { ColumnRole::Model(None) };
+        };
+        let group = self.group(writes);
+        let model = (self.form == Form::Wide).then_some(at / group);
+        match at % group {
+            write if write < writes => ColumnRole::Answer { model, write },
+            write if write + 1 < group => ColumnRole::Model(model),
+            _ => ColumnRole::Error(model),
+        }
+    }
+
     /// The columns that a stage called `stage` adds when it writes `writes` and asks `models`.
     pub(crate) fn columns(&self, stage: &str, writes: &[Column], models: &[String]) -> Vec<Column> {
         let who = self.names_model().then(|| Column::new(format!("{stage}_model"), Type::Text));
@@ -122,8 +171,7 @@ impl Answers {
     ) -> Relation {
         let first = input.shown();
         let lead = usize::from(self.replicates > 1);
-        // The columns of one model, with its error at the end.
-        let group = writes + usize::from(self.names_model()) + 1;
+        let group = self.group(writes);
         let mut guards = input.guards[..first].to_vec();
         let skips: Vec<Guard> = skips.iter().copied().filter(|guard| guard.column() < first).collect();
         let missing = |error: usize| skips.iter().copied().chain([Guard::Error(error)]);

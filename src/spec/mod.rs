@@ -38,7 +38,7 @@ mod tokens;
 
 use crate::document::{Diagnostic, Document, Problems};
 
-pub(crate) use columns::Form;
+pub(crate) use columns::{ColumnRole, Form};
 pub(crate) use format::TableFormat;
 pub(crate) use language::{Order, Overflow, Repair};
 #[cfg(test)]

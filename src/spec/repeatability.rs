@@ -59,8 +59,7 @@ fn measure(name: &str, stage: &StageSpec, sampled: usize) -> Measure {
     let (info, answers, names) = (&stage.stage.info, &stage.answers, &stage.model_names);
     let writes = info.writes.len();
     let lead = stage.given + usize::from(answers.replicates > 1);
-    // The columns of one model, with its error at the end.
-    let group = writes + usize::from(answers.names_model()) + 1;
+    let group = answers.group(writes);
     let groups: Vec<(usize, Option<&String>)> = match answers.form {
         Form::Wide => names.iter().enumerate().map(|(i, model)| (lead + i * group, Some(model))).collect(),
         Form::Long => vec![(lead + 1, None)],

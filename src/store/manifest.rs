@@ -13,7 +13,7 @@ use super::span::CallSpan;
 use super::{Audit, ChangesByModel, RowCounts, RunDir, Shares, StoreError};
 use crate::provider::Build;
 use crate::source::Import;
-use crate::spec::{Form, Spec, StageSpec};
+use crate::spec::{ColumnRole, Spec, StageSpec};
 use crate::table::parquet::write_whole;
 
 const VERSION: u32 = 1;
@@ -299,16 +299,13 @@ impl StageShape {
 fn added(stage: &StageSpec) -> Vec<AddedColumn> {
     let info = &stage.stage.info;
     let writes = info.writes.len();
-    // Each model adds its answers, its name if the table has that column, and its error.
-    let group = writes + usize::from(stage.answers.names_model()) + 1;
-    let lead = usize::from(stage.answers.replicates > 1) + usize::from(stage.answers.form == Form::Long);
-    let column = |(i, field): (usize, &Arc<arrow_schema::Field>)| {
-        let mut column = AddedColumn { name: field.name().clone(), model: None, from: Vec::new(), schema: None };
-        let Some(place) = i.checked_sub(lead) else { return column };
-        column.model = (stage.answers.form == Form::Wide).then(|| stage.model_names[place / group].clone());
-        if place % group < writes {
-            column.from = info.origins[place % group].clone();
-            let key = info.answer_key(place % group);
+    let column = |(place, field): (usize, &Arc<arrow_schema::Field>)| {
+        let role = stage.answers.role(writes, place);
+        let model = role.model().map(|model| stage.model_names[model].clone());
+        let mut column = AddedColumn { name: field.name().clone(), model, from: Vec::new(), schema: None };
+        if let ColumnRole::Answer { write, .. } = role {
+            column.from = info.origins[write].clone();
+            let key = info.answer_key(write);
             column.schema = key.and_then(|key| info.schema.as_ref()?["properties"].get(key)).cloned();
         }
         column

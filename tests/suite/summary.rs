@@ -252,3 +252,25 @@ fn replicates_are_compared_and_their_intervals_count_rows() {
     assert!((low - 0.1517).abs() < 1e-4 && (high - 0.6462).abs() < 1e-4, "{low} {high}");
     assert_eq!((&sad["count"], &stage["agreement"]["tone"]["replicates"]["a"]["rows"]), (&json!(8), &json!(11)));
 }
+
+#[test]
+fn a_stage_without_typed_answers_has_a_line_for_its_text() {
+    let server = Server::new().models(&["one", "two"]).script(|_, _| Say::Text("peace".to_owned())).start();
+    let typed = "[stages.tone.output]\ntone = { type = \"string\", enum = [\"glad\", \"sad\", \"angry\"], nullable = true }\nwar = { type = \"boolean\" }\nwhy = { type = \"string\" }\n";
+    for (form, lines) in [
+        ("fanout = false", &["tone  5 characters, median 5 (12 texts)"][..]),
+        (
+            "fanout = true\nreplicates = 2",
+            &["tone_a  5 characters", "tone_b  5 characters, median 5 (24 texts)"],
+        ),
+        ("fanout = true\nlayout = \"long\"", &["tone (a)  5 characters", "tone (b)  5 characters, median 5 (12 texts)"]),
+    ] {
+        let text = spec("", form).replace(typed, "");
+        assert!(!text.contains("output]"), "{text}");
+        let ran = project(&server, &text, &[]).run(&["run", "pipeline.toml"]).exits(0);
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        for line in lines {
+            assert!(ran.stderr.contains(line), "{line}\n{}", ran.stderr);
+        }
+    }
+}
