@@ -38,7 +38,7 @@ fn with_a_failed_row(tests: &str) -> (Project, Server) {
 }
 
 fn json_of(ran: &Ran) -> Value {
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", ran.stdout))
+    ran.json()
 }
 
 /// For each kind, a test that holds and one that does not, with the finding.

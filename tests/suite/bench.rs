@@ -209,7 +209,7 @@ fn ctrl_c_shows_the_measurements_so_far() {
     assert!(server.wait_answered(5));
     running.sigint();
     let ran = running.wait().exits(130).says("the report covers the calls made so far");
-    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let found: Value = ran.json();
     let model = &found["models"][0];
     assert!(model["levels"][0]["answered"].as_u64().is_some_and(|calls| calls >= 3), "{model}");
     assert_eq!((&model["levels"][0]["whole"], &found["stopped"]), (&false.into(), &"signal".into()));

@@ -40,7 +40,7 @@ fn changing() -> (Server, Arc<AtomicUsize>) {
 
 /// The changes of `llama` in the JSON of a run.
 fn changes(ran: &Ran) -> Value {
-    let summary: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let summary: Value = ran.json();
     summary["stages"]["tone"]["changes"]["llama"].clone()
 }
 

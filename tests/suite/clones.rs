@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::lock::edit;
-use crate::project::{Project, Ran};
+use crate::project::Project;
 use crate::recipe::{TYPED, project, rows, spec};
 use crate::server::{Asked, Say, Server};
 
@@ -40,13 +40,8 @@ fn clone(server: &Server, text: &str, replay: &str) -> (Project, Vec<u8>) {
 }
 
 #[track_caller]
-fn parsed(ran: &Ran) -> Value {
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", ran.stdout, ran.stderr))
-}
-
-#[track_caller]
 fn to_send(project: &Project, command: &str) -> Value {
-    let found = parsed(&project.run(&[command, "pipeline.toml", "--format", "json"]).exits(0));
+    let found = project.run(&[command, "pipeline.toml", "--format", "json"]).exits(0).json();
     let stages = &found["stages"];
     stages.get(0).or(stages.get("tone")).expect("a stage")["calls_to_send"].clone()
 }

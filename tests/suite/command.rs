@@ -32,18 +32,18 @@ fn a_good_spec_validates_without_a_server() {
 fn validate_has_formats_for_programs() {
     let project = Project::new().spec(&spec(r#"models = ["lama"]"#)).csv("data.csv", &rows(3));
     let json = project.run(&["validate", "pipeline.toml", "--format", "json"]).exits(2);
-    let json: Value = serde_json::from_str(&json.stdout).expect("JSON on stdout");
+    let json: Value = json.json();
     assert!(json.to_string().contains("llama"), "{json}");
     let github = project.run(&["validate", "pipeline.toml", "--format", "github"]).exits(2);
     assert!(github.stdout.starts_with("::error "), "{}", github.stdout);
     assert!(github.stdout.contains("file=pipeline.toml,line="), "{}", github.stdout);
     let sarif = project.run(&["validate", "pipeline.toml", "--format", "sarif"]).exits(2);
-    let sarif: Value = serde_json::from_str(&sarif.stdout).expect("JSON on stdout");
+    let sarif: Value = sarif.json();
     assert_eq!(sarif["version"], "2.1.0");
     assert_eq!(sarif["runs"][0]["results"].as_array().map(Vec::len), Some(1));
     let none = Project::new().spec(&spec(r#"models = ["llama"]"#)).csv("data.csv", &rows(3));
     let none = none.run(&["validate", "pipeline.toml", "--format", "sarif"]).exits(0);
-    let none: Value = serde_json::from_str(&none.stdout).expect("JSON on stdout");
+    let none: Value = none.json();
     assert_eq!(none["runs"][0]["results"].as_array().map(Vec::len), Some(0));
 }
 
@@ -53,13 +53,13 @@ fn plan_counts_calls_and_what_the_ledger_has() {
     let stage = format!("models = [\"llama\", \"mistral\"]\nfanout = true\n{TYPED}");
     let project = project(&server, &spec(&stage), 10);
     let plan = ["plan", "pipeline.toml", "--format", "json"];
-    let before: Value = serde_json::from_str(&project.run(&plan).exits(0).stdout).expect("JSON on stdout");
+    let before: Value = project.run(&plan).exits(0).json();
     assert!(numbers(&before, "rows").contains(&10), "{before}");
     assert!(numbers(&before, "calls").contains(&20), "{before}");
     assert_eq!(server.requests(), 0);
     assert!(!project.has(OUT));
     project.run(&["run", "pipeline.toml"]).exits(0);
-    let after: Value = serde_json::from_str(&project.run(&plan).exits(0).stdout).expect("JSON on stdout");
+    let after: Value = project.run(&plan).exits(0).json();
     assert!(numbers(&after, "from_ledger").contains(&20), "{after}");
 }
 
@@ -118,7 +118,7 @@ fn status_shows_the_progress_of_a_run() {
     assert!(server.wait_answered(10));
     running.kill();
     let half = project.run(&["status", "pipeline.toml", "--format", "json"]).exits(0);
-    let half: Value = serde_json::from_str(&half.stdout).expect("JSON on stdout");
+    let half: Value = half.json();
     assert!(numbers(&half, "rows").contains(&40), "{half}");
     project.run(&["run", "pipeline.toml"]).exits(0);
     let done = project.run(&["status", "pipeline.toml"]).exits(0);

@@ -50,7 +50,7 @@ fn an_import_is_reported_once_and_kept_in_the_manifest() {
     assert_eq!((&import["rows"], &import["nulls"], &import["changed_characters"]), (&2.into(), &1.into(), &0.into()));
     assert_eq!((&import["files"][0]["delimiter"], &import["files"][0]["format"]), (&";".into(), &"CSV".into()));
     let plan = project.run(&["plan", "pipeline.toml", "--format", "json"]).exits(0);
-    let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    let plan: Value = plan.json();
     assert_eq!(plan["sources"][0]["import"]["files"][0]["detected"][0], r#"delimiter = ";""#);
     let written = project.run(&["validate", "pipeline.toml"]).exits(0);
     written.says(r#"a.csv: detected delimiter = ";""#);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::lock::edit;
-use crate::project::{Project, Ran};
+use crate::project::Project;
 use crate::recipe::{TYPED, project, rows, spec};
 use crate::server::{Asked, Say, Server};
 
@@ -33,17 +33,12 @@ fn typed(models: &str) -> String {
     spec(&format!("models = {models}\n{TYPED}"))
 }
 
-#[track_caller]
-fn parsed(ran: &Ran) -> Value {
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", ran.stdout, ran.stderr))
-}
-
 /// The diff as JSON; checks that the exit code is 1 if something differs.
 #[track_caller]
 fn diff(project: &Project, args: &[&str]) -> Value {
     let words: Vec<&str> = ["diff"].iter().chain(args).chain(&["--format", "json"]).copied().collect();
     let ran = project.run(&words);
-    let found = parsed(&ran);
+    let found = ran.json();
     assert_eq!((ran.code, found["differs"].as_bool()), (i32::from(found["differs"] == true), Some(ran.code == 1)));
     found
 }

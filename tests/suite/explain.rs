@@ -20,7 +20,7 @@ const RUN: [&str; 2] = ["run", "pipeline.toml"];
 fn explained(project: &Project, args: &[&str]) -> Value {
     let args = [&["explain"], args, &["--format", "json"]].concat();
     let ran = project.run(&args).exits(0);
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", ran.stdout))
+    ran.json()
 }
 
 /// The rows of the only stage in the explanation.

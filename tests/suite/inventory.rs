@@ -16,7 +16,7 @@ fn both() -> String {
 
 fn json(project: &Project) -> (Ran, Value) {
     let ran = project.run(&["models", "pipeline.toml", "--format", "json"]);
-    let value = serde_json::from_str(&ran.stdout).expect("JSON on stdout");
+    let value = ran.json();
     (ran, value)
 }
 

@@ -27,7 +27,7 @@ fn sql(project: &Project, sql: &str) {
 /// What `fanfold ledger` prints with these arguments.
 fn json(project: &Project, args: &[&str]) -> Value {
     let ran = project.run(&[&["ledger"], args, &["--format", "json"]].concat()).exits(0);
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", ran.stdout))
+    ran.json()
 }
 
 /// Removes the runs, so that the next one has to look everything up.

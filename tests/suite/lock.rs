@@ -47,8 +47,7 @@ pub(crate) fn studied(server: &Server) -> Project {
 /// The drifted facets in the JSON of `verify`.
 #[track_caller]
 pub(crate) fn drifted(ran: &Ran) -> Vec<String> {
-    let value: Value =
-        serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", ran.stdout, ran.stderr));
+    let value: Value = ran.json();
     let drift = value["drift"].as_array().expect("a list");
     for drift in drift {
         assert_ne!(drift["old"], drift["new"], "{drift}");

@@ -35,7 +35,7 @@ fn list_shows_what_is_here() {
     let project = project();
     let list = |project: &Project| -> Value {
         let json = project.run(&["models", "list", "--format", "json"]).exits(0);
-        serde_json::from_str(&json.stdout).expect("JSON on stdout")
+        json.json()
     };
     let model = list(&project)["models"][0].clone();
     assert_eq!((&model["name"], &model["here"]), (&"smollm2-135m".into(), &false.into()));

@@ -18,7 +18,7 @@ fn one_model() -> String {
 
 fn plan(project: &Project) -> Value {
     let ran = project.run(&["plan", "pipeline.toml", "--format", "json"]).exits(0);
-    serde_json::from_str(&ran.stdout).expect("a plan is JSON")
+    ran.json()
 }
 
 fn number(value: &Value) -> f64 {

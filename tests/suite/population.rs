@@ -140,7 +140,7 @@ fn the_preview_for_programs() {
     let project = Project::new().spec(RAKED).file("rows.csv", ROWS);
     let one = |source: &str| -> Value {
         let shown = project.run(&["population", "pipeline.toml", source, "--format", "json", "--rows", "2"]).exits(0);
-        let mut shown: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+        let mut shown: Value = shown.json();
         assert_eq!(shown["populations"].as_array().map(Vec::len), Some(1));
         shown["populations"][0].take()
     };

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use canary::{CANARY, Forms, VARIABLES};
@@ -53,6 +54,12 @@ impl Ran {
         assert_eq!(self.code, code, "exit code; stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         assert!(!self.killed, "ended by a signal");
         self
+    }
+
+    /// Standard output, which is JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", self.stdout, self.stderr))
     }
 
     /// Fails the test unless stderr holds this text.

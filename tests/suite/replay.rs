@@ -126,7 +126,7 @@ fn calls_that_are_not_in_the_file_are_reported_or_made() {
     assert_eq!(copy.table(OUT).len(), 45);
     // The ledger contains the calls that were made; the recorded calls are only in their file.
     let ran = copy.run(&["ledger", "info", "--format", "json"]).exits(0);
-    let info: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let info: serde_json::Value = ran.json();
     assert_eq!(info["contents"]["answers"], 30, "{info}");
 }
 

@@ -32,7 +32,7 @@ fn calls(project: &Project, server: &Server) -> usize {
 /// Answers and retired answers of the ledger.
 fn held(project: &Project) -> (u64, u64) {
     let ran = project.run(&["ledger", "info", "--format", "json"]).exits(0);
-    let info: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let info: Value = ran.json();
     let count = |name: &str| info["contents"][name].as_u64().expect("a number");
     (count("answers"), count("retired"))
 }
@@ -40,7 +40,7 @@ fn held(project: &Project) -> (u64, u64) {
 /// Calls that a run would send, as `fanfold plan` says.
 fn planned(project: &Project) -> u64 {
     let ran = project.run(&["plan", "pipeline.toml", "--format", "json"]).exits(0);
-    let plan: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let plan: Value = ran.json();
     plan["stages"][0]["calls_to_send"].as_u64().unwrap_or_else(|| panic!("no calls in {plan}"))
 }
 

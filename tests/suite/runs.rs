@@ -19,7 +19,7 @@ fn priced(spec: &str) -> String {
 #[track_caller]
 fn runs(project: &Project) -> Vec<Value> {
     let ran = project.run(&["runs", "pipeline.toml", "--format", "json"]).exits(0);
-    let listed: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let listed: Value = ran.json();
     listed["runs"].as_array().expect("a list").clone()
 }
 
@@ -79,7 +79,7 @@ fn a_rerun_that_sends_nothing_changes_no_date() {
     assert_eq!((runs(&project), project.calls().texts("at")), before);
     // The manifest has them as well.
     let explained = project.run(&["explain", "pipeline.toml", "s0001", "--format", "json"]).exits(0);
-    let explained: Value = serde_json::from_str(&explained.stdout).expect("JSON");
+    let explained: Value = explained.json();
     assert_eq!(explained["calls"], before.0[0]["calls"]);
     let call = &explained["explanation"]["stages"][0]["rows"][0]["calls"][0];
     assert!(call["at"].is_string() && call["usd"].as_f64().is_some_and(|usd| usd > 0.0), "{call}");

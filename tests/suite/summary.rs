@@ -74,7 +74,7 @@ fn project(server: &Server, spec: &str, bad: &[usize]) -> Project {
 
 /// The stage in the JSON of a run.
 fn stage(ran: &Ran) -> Value {
-    let found: Value = serde_json::from_str(&ran.stdout).expect("standard output is JSON");
+    let found: Value = ran.json();
     found["stages"]["tone"].clone()
 }
 
@@ -202,7 +202,7 @@ path = "out/talk.parquet"
 "#;
     let project = Project::new().spec(spec).csv("people.csv", &[["id"], ["p1"], ["p2"], ["p3"]]);
     let ran = project.run(&RUN).exits(0).says("home  town     3/3 (100 %").says("glad  1  2/3 (66.7 %");
-    let talk: Value = serde_json::from_str(&ran.stdout).expect("standard output is JSON");
+    let talk: Value = ran.json();
     let shares = &talk["stages"]["talk"]["shares"];
     assert_eq!(counts(&shares["home"]), json!({ "labels": { "town": 3, "country": 0 }, "null": 0 }));
     let glad = json!({ "labels": { "1": 2, "2": 0, "3": 0, "4": 0, "5": 1 }, "null": 0 });
@@ -228,7 +228,7 @@ fn failures_of_one_kind_are_shown_by_message() {
     let ran = project.run(&RUN).exits(0);
     let ran = ran.says("4 calls failed as rejected, rows k01, k02, k05, k07: ").says("the image of 17 bytes is broken");
     let ran = ran.says("2 calls failed as rejected, rows k03, k04: ").says("this topic is not allowed");
-    let summary: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let summary: Value = ran.json();
     let rejected = &summary["stages"]["tone"]["errors"]["rejected"];
     assert_eq!((&rejected["count"], &rejected["rows"]), (&json!(6), &json!(["k01", "k02", "k03", "k04", "k05"])));
     assert_eq!(rejected["messages"][1]["rows"], json!(["k03", "k04"]));
@@ -259,11 +259,11 @@ fn a_stage_without_typed_answers_has_a_line_for_its_text() {
     let typed = "[stages.tone.output]\ntone = { type = \"string\", enum = [\"glad\", \"sad\", \"angry\"], nullable = true }\nwar = { type = \"boolean\" }\nwhy = { type = \"string\" }\n";
     for (form, lines) in [
         ("fanout = false", &["tone  5 characters, median 5 (12 texts)"][..]),
+        ("fanout = true\nreplicates = 2", &["tone_a  5 characters", "tone_b  5 characters, median 5 (24 texts)"]),
         (
-            "fanout = true\nreplicates = 2",
-            &["tone_a  5 characters", "tone_b  5 characters, median 5 (24 texts)"],
+            "fanout = true\nlayout = \"long\"",
+            &["tone (a)  5 characters", "tone (b)  5 characters, median 5 (12 texts)"],
         ),
-        ("fanout = true\nlayout = \"long\"", &["tone (a)  5 characters", "tone (b)  5 characters, median 5 (12 texts)"]),
     ] {
         let text = spec("", form).replace(typed, "");
         assert!(!text.contains("output]"), "{text}");

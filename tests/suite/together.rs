@@ -198,7 +198,7 @@ const MISTAKES: &[Mistake] = &[
 fn messages(project: &Project, spec: &str) -> BTreeSet<String> {
     project.write("spec.toml", spec);
     let shown = project.run(&["validate", "spec.toml", "--format", "json"]);
-    let value: Value = serde_json::from_str(&shown.stdout).expect("validate writes JSON");
+    let value: Value = shown.json();
     let problems = value["diagnostics"].as_array().expect("a list of diagnostics");
     let errors = problems.iter().filter(|problem| problem["severity"] == "error");
     errors.map(|problem| problem["message"].as_str().expect("a message").to_owned()).collect()

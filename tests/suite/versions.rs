@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::lock::edit;
-use crate::project::{Project, Ran};
+use crate::project::Project;
 use crate::recipe::{TYPED, project, rows, spec};
 use crate::server::{Asked, Say, Server};
 
@@ -37,18 +37,13 @@ fn study(server: &Server) -> Project {
 }
 
 #[track_caller]
-fn parsed(ran: &Ran) -> Value {
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", ran.stdout, ran.stderr))
-}
-
-#[track_caller]
 fn diff(project: &Project, args: &[&str]) -> Value {
     let words: Vec<&str> = ["diff"].iter().chain(args).chain(&["--format", "json"]).copied().collect();
-    parsed(&project.run(&words).exits(1))
+    project.run(&words).exits(1).json()
 }
 
 fn names(project: &Project) -> Vec<String> {
-    let listed = parsed(&project.run(&["runs", "pipeline.toml", "--format", "json"]).exits(0));
+    let listed = project.run(&["runs", "pipeline.toml", "--format", "json"]).exits(0).json();
     let runs = listed["runs"].as_array().expect("a list").iter();
     runs.map(|run| run["name"].as_str().expect("a name").to_owned()).collect()
 }
