@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use indexmap::IndexMap;
 
 use super::SourceFacts;
-use crate::source::{Import, SourceError};
+use crate::source::{Changes, Import, SourceError};
 use crate::spec::SourceSpec;
 use crate::table::{Cell, Digest, cell_at};
 
@@ -25,7 +25,8 @@ pub(crate) fn scan<E: From<SourceError>>(
     let mut digest = Digest::new(source.relation.schema.fields().iter().map(|f| f.name().as_str()));
     let mut import = Import { files: source.source.readings(folder)?, ..Import::default() };
     import.columns = source.relation.schema.fields().len() as u64;
-    for batch in batches(source, folder, limit)? {
+    let changes = Changes::default();
+    for batch in batches(source, folder, limit, &changes)? {
         let batch = batch?;
         import.rows += batch.num_rows() as u64;
         import.nulls += batch.columns().iter().map(|column| column.null_count() as u64).sum::<u64>();
@@ -39,6 +40,7 @@ pub(crate) fn scan<E: From<SourceError>>(
         digest.add(&batch);
         sink(batch)?;
     }
+    import.changed_characters = changes.count();
     let repeated = keys.repeated();
     if !repeated.is_empty() {
         return Err(name_repeated(source, folder, limit, &repeated)?.into());
@@ -50,9 +52,10 @@ fn batches(
     source: &SourceSpec,
     folder: &Path,
     limit: Option<u64>,
+    changes: &Changes,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, SourceError>>, SourceError> {
     let mut left = limit.unwrap_or(u64::MAX);
-    let all = source.source.read(folder)?;
+    let all = source.source.read_counting(folder, changes)?;
     Ok(all.map_while(move |batch| match batch {
         Ok(_) if left == 0 => None,
         Ok(batch) => {
@@ -78,7 +81,7 @@ fn name_repeated(
     let wanted = &repeated[..repeated.len().min(EXAMPLES)];
     let mut found: IndexMap<u64, (String, Vec<u64>)> = IndexMap::new();
     let mut row = 0;
-    for batch in batches(source, folder, limit)? {
+    for batch in batches(source, folder, limit, &Changes::default())? {
         let batch = batch?;
         for i in 0..batch.num_rows() {
             row += 1;

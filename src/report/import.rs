@@ -17,7 +17,7 @@ pub(crate) fn lines(name: &str, import: &Import) -> Vec<String> {
     let (rows, columns, nulls) = (count(*rows, "row"), count(*columns, "column"), count(*nulls, "null"));
     let changed = match changed_characters {
         0 => String::new(),
-        changed => format!(", {} changed", count(*changed, "character")),
+        changed => format!(", changed characters or numbers: {}", number(*changed)),
     };
     let mut lines: Vec<String> = import.files.iter().map(|reading| format!("{name}: read {}", how(reading))).collect();
     if let Some(last) = lines.last_mut() {
@@ -73,6 +73,6 @@ mod tests {
             ]
         );
         let import = Import { changed_characters: 2, files: import.files[..1].to_vec(), ..import };
-        assert!(lines("rows", &import)[0].ends_with("1 null, 2 characters changed"));
+        assert!(lines("rows", &import)[0].ends_with("1 null, changed characters or numbers: 2"));
     }
 }

@@ -15,6 +15,7 @@ use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, SourceError, batches};
 use super::binary::{Binary, careful};
 use super::parquet::plain_schema;
 use super::reader::{DataFile, Reader};
+use super::reading::Changes;
 use super::settings::File;
 
 const WHAT: &str = "Arrow file";
@@ -34,7 +35,7 @@ impl Reader for ArrowReader {
         careful(&file.shown, WHAT, || Ok(Arrow::open(file)?.schema))
     }
 
-    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef) -> Result<Batches, SourceError> {
+    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef, _: &Changes) -> Result<Batches, SourceError> {
         let shown = file.shown.clone();
         let mut arrow = careful(&shown, WHAT, || Arrow::open(file))?;
         Ok(batches(move || careful(&shown, WHAT, || arrow.next())))

@@ -12,7 +12,7 @@ use super::dialect::{Dialect, notation, written};
 use super::layout::Layout;
 use super::numbers::{Notation, decimal_commas};
 use super::reader::{DataFile, Reader};
-use super::reading::Reading;
+use super::reading::{Changes, Reading};
 use super::records::Records;
 use super::settings::File;
 use super::text::Text;
@@ -200,7 +200,7 @@ impl Reader for CsvReader {
         Ok(self.open(file, options)?.schema())
     }
 
-    fn read(&self, file: &DataFile, options: &File, _: &SchemaRef) -> Result<Batches, SourceError> {
+    fn read(&self, file: &DataFile, options: &File, _: &SchemaRef, _: &Changes) -> Result<Batches, SourceError> {
         Ok(self.open(file, options)?.into_batches())
     }
 

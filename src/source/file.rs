@@ -17,7 +17,7 @@ use super::layout::Layout;
 use super::matching::{files, is_glob};
 use super::parquet::ParquetReader;
 use super::reader::{DataFile, Reader};
-use super::reading::Reading;
+use super::reading::{Changes, Reading};
 use super::retyped::Retyped;
 use super::rows::Source;
 use super::sav::Sav;
@@ -282,7 +282,8 @@ struct Opened {
 
 impl Opened {
     /// The rows of all files, with the columns to read.
-    fn rows(self, source: File) -> Batches {
+    fn rows(self, source: File, changes: Changes) -> Batches {
+        changes.restart();
         let Opened { info, files, all, read, layout } = self;
         let mut files = files.into_iter();
         let mut open: Option<(Batches, String)> = None;
@@ -300,7 +301,7 @@ impl Opened {
                     };
                 }
                 let Some(file) = files.next() else { return Ok(None) };
-                open = Some((info.reader.read(&file, &source, &all)?, file.shown));
+                open = Some((info.reader.read(&file, &source, &all, &changes)?, file.shown));
             }
         })
     }
@@ -322,11 +323,11 @@ impl Source for File {
         file.schema(folder)
     }
 
-    fn read(&self, folder: &Path) -> Result<Batches, SourceError> {
+    fn read_counting(&self, folder: &Path, changes: &Changes) -> Result<Batches, SourceError> {
         let opened = self.open(folder)?;
         self.schema_of(&opened)?;
-        let (source, read) = (self.clone(), opened.read.clone());
-        self.clone().select(&read, move || opened.clone().rows(source.clone()))
+        let (source, read, changes) = (self.clone(), opened.read.clone(), changes.clone());
+        self.clone().select(&read, move || opened.clone().rows(source.clone(), changes.clone()))
     }
 
     fn readings(&self, folder: &Path) -> Result<Vec<Reading>, SourceError> {

@@ -22,7 +22,7 @@ use super::dialect::notation;
 use super::inference::Seen;
 use super::layout::Layout;
 use super::reader::{DataFile, Reader};
-use super::reading::Reading;
+use super::reading::{Changes, Reading};
 use super::settings::File;
 use super::text::{Position, Text};
 use crate::table::Shape;
@@ -122,6 +122,11 @@ impl Jsonl {
         Ok(Jsonl { lines, schema, columns, places, filled, nulls, chooses })
     }
 
+    pub(crate) fn counting(mut self, changes: &Changes) -> Self {
+        self.lines.changes = changes.clone();
+        self
+    }
+
     pub(crate) fn into_batches(mut self) -> Batches {
         batches(move || self.batch())
     }
@@ -205,10 +210,17 @@ impl Reader for JsonlReader {
         Ok(Reading { encoding: Some(options.encoding_name()), ..Reading::default() })
     }
 
-    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
+    fn read(
+        &self,
+        file: &DataFile,
+        options: &File,
+        schema: &SchemaRef,
+        changes: &Changes,
+    ) -> Result<Batches, SourceError> {
         let text = (self.0)(&file.path, &file.shown, options.encoding.as_deref())?;
         let all = all_columns(options);
-        Ok(Jsonl::new(text, &file.shown, schema.clone(), all.as_ref().unwrap_or(options))?.into_batches())
+        let jsonl = Jsonl::new(text, &file.shown, schema.clone(), all.as_ref().unwrap_or(options))?;
+        Ok(jsonl.counting(changes).into_batches())
     }
 }
 
@@ -224,12 +236,13 @@ struct Lines {
     shown: String,
     line: Vec<u8>,
     start: Position,
+    changes: Changes,
 }
 
 impl Lines {
     fn new(text: Text, shown: &str) -> Self {
         let start = Position { row: 0, line: 0, byte: text.byte() };
-        Lines { text, shown: shown.to_owned(), line: Vec::new(), start }
+        Lines { text, shown: shown.to_owned(), line: Vec::new(), start, changes: Changes::default() }
     }
 
     /// Reads the next line that is not blank; returns `false` at the end of the file.
@@ -292,7 +305,8 @@ impl Lines {
 
     /// Writes what JSON lacks in the line as what it is read as; returns `error` for a line without any.
     fn repair(&mut self, error: SourceError) -> Result<(), SourceError> {
-        let (line, _) = str::from_utf8(&self.line).ok().and_then(repaired).ok_or(error)?;
+        let (line, changes) = str::from_utf8(&self.line).ok().and_then(repaired).ok_or(error)?;
+        self.changes.add(changes);
         self.line = line.into_bytes();
         Ok(())
     }
@@ -310,8 +324,10 @@ impl Lines {
             Some(_) => match serde_json::from_str::<String>(raw) {
                 Ok(text) => Cow::Owned(text),
                 Err(error) => {
-                    let repaired = repaired(raw).and_then(|(raw, _)| serde_json::from_str(&raw).ok());
-                    Cow::Owned(repaired.ok_or_else(|| self.error(self.place(raw), &words(&error)))?)
+                    let wrong = || self.error(self.place(raw), &words(&error));
+                    let (repaired, changes) = repaired(raw).ok_or_else(wrong)?;
+                    self.changes.add(changes);
+                    Cow::Owned(serde_json::from_str(&repaired).map_err(|_| wrong())?)
                 }
             },
         };

@@ -43,7 +43,7 @@ use std::path::Path;
 pub(crate) use batches::SourceError;
 pub(crate) use format::FileFormat;
 pub(crate) use population::Population;
-pub(crate) use reading::{Import, Reading};
+pub(crate) use reading::{Changes, Import, Reading};
 pub(crate) use rows::Source;
 pub(crate) use settings::File;
 

@@ -14,7 +14,7 @@ use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError
 use super::binary;
 use super::pages;
 use super::reader::{DataFile, Reader};
-use super::reading::Reading;
+use super::reading::{Changes, Reading};
 use super::settings::File;
 use crate::table::Labels;
 
@@ -29,7 +29,7 @@ impl Reader for ParquetReader {
         careful(&file.shown, || plain_schema(open(&file.path, &file.shown)?.schema(), &file.shown))
     }
 
-    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef) -> Result<Batches, SourceError> {
+    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef, _: &Changes) -> Result<Batches, SourceError> {
         Ok(Parquet::open(&file.path, &file.shown)?.into_batches())
     }
 

@@ -28,7 +28,7 @@ fn read(path: &Path) -> Result<Vec<RecordBatch>, SourceError> {
     let file = DataFile { path: path.to_owned(), shown: "a.parquet".to_owned() };
     let options = &File::default();
     let wanted = ParquetReader.file_schema(&file, options)?;
-    let batches = ParquetReader.read(&file, options, &wanted)?.collect::<Result<Vec<_>, _>>()?;
+    let batches = ParquetReader.read(&file, options, &wanted, &Changes::default())?.collect::<Result<Vec<_>, _>>()?;
     assert!(batches.iter().all(|b| b.schema() == wanted));
     Ok(batches)
 }

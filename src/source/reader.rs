@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use arrow_schema::SchemaRef;
 
 use super::batches::{Batches, SourceError};
-use super::reading::Reading;
+use super::reading::{Changes, Reading};
 use super::settings::File;
 
 #[derive(Clone, Debug)]
@@ -39,7 +39,13 @@ pub(crate) trait Reader: Sync {
     }
 
     /// The rows, with the columns of [`schema`](Reader::schema).
-    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError>;
+    fn read(
+        &self,
+        file: &DataFile,
+        options: &File,
+        schema: &SchemaRef,
+        changes: &Changes,
+    ) -> Result<Batches, SourceError>;
 
     /// How the file is read, according to its first rows.
     fn reading(&self, _: &DataFile, _: &File) -> Result<Reading, SourceError> {

@@ -1,5 +1,8 @@
 //! Readings: how the files of a source are read, according to their first rows, and the import report with the counts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use serde::{Deserialize, Serialize};
 
 /// How one file is read, or several files that are read alike.
@@ -38,6 +41,25 @@ impl Reading {
     }
 }
 
+/// Counts the characters and numbers that the readers of a source replace, because a table cannot contain them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes(Arc<AtomicU64>);
+
+impl Changes {
+    pub(crate) fn add(&self, characters: usize) {
+        self.0.fetch_add(characters as u64, Relaxed);
+    }
+
+    /// Starts anew: the files are read from their beginning.
+    pub(crate) fn restart(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// What an import has read: every row of a source, once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Import {
@@ -48,7 +70,7 @@ pub(crate) struct Import {
     pub(crate) columns: u64,
     /// The cells that are null, in all columns.
     pub(crate) nulls: u64,
-    /// The characters that a reader replaced, because text cannot contain them.
+    /// The characters and numbers that a reader replaced: U+FFFD for half a surrogate pair, null for `NaN`.
     #[serde(default)]
     pub(crate) changed_characters: u64,
 }

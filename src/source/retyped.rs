@@ -8,7 +8,7 @@ use arrow_select::nullif::nullif;
 
 use super::batches::{Batches, SourceError};
 use super::reader::{DataFile, Reader};
-use super::reading::Reading;
+use super::reading::{Changes, Reading};
 use super::settings::File;
 use super::typed::{Raw, array, fit, refused};
 use crate::table::{Cell, cell_at};
@@ -30,8 +30,14 @@ impl<R: Reader> Reader for Retyped<R> {
         self.0.reading(file, options)
     }
 
-    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
-        let batches = self.0.read(file, options, schema)?;
+    fn read(
+        &self,
+        file: &DataFile,
+        options: &File,
+        schema: &SchemaRef,
+        changes: &Changes,
+    ) -> Result<Batches, SourceError> {
+        let batches = self.0.read(file, options, schema, changes)?;
         if options.types.is_empty() && options.null_values.is_empty() {
             return Ok(batches);
         }

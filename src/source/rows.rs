@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 
 use super::batches::{Batches, SourceError};
 use super::population::Population;
-use super::reading::Reading;
+use super::reading::{Changes, Reading};
 
 pub(crate) trait Source: Send + Sync + fmt::Debug {
     /// Sets the spec's seed, for sources that draw at random.
@@ -22,7 +22,12 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
     }
 
     /// All rows, in order, in batches of at most [`BATCH_ROWS`](super::batches::BATCH_ROWS) rows.
-    fn read(&self, folder: &Path) -> Result<Batches, SourceError>;
+    fn read(&self, folder: &Path) -> Result<Batches, SourceError> {
+        self.read_counting(folder, &Changes::default())
+    }
+
+    /// The same, and counts what is replaced.
+    fn read_counting(&self, folder: &Path, changes: &Changes) -> Result<Batches, SourceError>;
 
     /// How the files are read, according to their first rows. Files that are read alike are one entry.
     fn readings(&self, _: &Path) -> Result<Vec<Reading>, SourceError> {

@@ -16,7 +16,7 @@ use encoding_rs::Encoding;
 
 use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, SourceError, batches};
 use super::reader::{DataFile, Reader};
-use super::reading::Reading;
+use super::reading::{Changes, Reading};
 use super::settings::{File, Values};
 use crate::table::{Cell, Labels};
 
@@ -133,7 +133,7 @@ impl<T: Open> Reader for TypedReader<T> {
         Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
     }
 
-    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef) -> Result<Batches, SourceError> {
+    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef, _: &Changes) -> Result<Batches, SourceError> {
         let Opened { variables, mut rows, .. } = self.0.open(file, options)?;
         let columns = Coded::all(&variables, options);
         if columns.len() != schema.fields().len() {

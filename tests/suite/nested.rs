@@ -177,3 +177,21 @@ fn columns_can_be_parts_of_nested_ones() {
     project.write("pipeline.toml", wrong);
     project.run(&["validate", "pipeline.toml"]).exits(2).says("`user.nmae` leads nowhere").says("did you mean `name`?");
 }
+
+#[test]
+fn what_json_lacks_is_counted_once_whatever_reads_the_file() {
+    let rows = "{\"id\": \"a\", \"text\": \"cut \\ud83d\", \"score\": NaN}\n{\"id\": \"b\", \"text\": \"\\udc00\", \"score\": 2}\n";
+    for (name, contents, more) in [
+        ("rows.jsonl", rows.to_owned(), ""),
+        ("rows.json", format!("[{}]", rows.trim_end().replace('\n', ",")), ""),
+        ("rows.jsonl", rows.to_owned(), "sample = 2\nwhere = \"id != 'z'\""),
+    ] {
+        let spec = format!(
+            "models.m = {{ provider = \"mock\", model = \"any\" }}\noutputs.o = {{ input = \"tone\", path = \"o.csv\" }}\n\
+             [stages.tone]\ntype = \"analysis\"\ninput = \"rows\"\nmodels = [\"m\"]\nprompt = \"{{{{ text }}}}\"\n\
+             [sources.rows]\ntype = \"file\"\npath = \"{name}\"\nkey = \"id\"\n{more}\n"
+        );
+        let ran = Project::new().spec(&spec).file(name, contents).run(&["run", "pipeline.toml"]).exits(0);
+        assert!(ran.stderr.contains("changed characters or numbers: 3\n"), "{name} {more}\n{}", ran.stderr);
+    }
+}

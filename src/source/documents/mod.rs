@@ -33,6 +33,7 @@ use serde_json::json;
 
 use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, SourceError, batches};
 use super::matching::{self, is_glob};
+use super::reading::Changes;
 use super::rows::Source;
 use super::text::encoding;
 use crate::document::{self, Node, Problems};
@@ -139,7 +140,7 @@ impl Source for Documents {
         Ok(schema())
     }
 
-    fn read(&self, folder: &Path) -> Result<Batches, SourceError> {
+    fn read_counting(&self, folder: &Path, _: &Changes) -> Result<Batches, SourceError> {
         let files = Documents::paths(self, folder)?;
         let (base, folder) = (self.base(folder), folder.to_owned());
         let mut names = files.clone().into_iter().map(move |file| (below(&base, &file), below(&folder, &file)));

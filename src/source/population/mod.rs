@@ -24,6 +24,7 @@ use arrow_schema::SchemaRef;
 use serde_json::json;
 
 use super::batches::{Batches, SourceError};
+use super::reading::Changes;
 use super::rows::Source;
 use crate::registry::Kind;
 use columns::ID;
@@ -45,7 +46,7 @@ impl Source for Population {
         Ok(self.columns(&self.basis(folder)?).schema())
     }
 
-    fn read(&self, folder: &Path) -> Result<Batches, SourceError> {
+    fn read_counting(&self, folder: &Path, _: &Changes) -> Result<Batches, SourceError> {
         let basis = self.basis(folder)?;
         let columns = self.columns(&basis);
         Ok(Box::new(self.blocks(&basis).map(move |block| columns.batch(&block).map_err(SourceError::new))))
