@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::drift::data_change;
 use super::settings::{SettingChange, setting_changes};
-use super::text::{cut, grid, number};
+use super::text::{count, cut, grid, number};
 use crate::lock::Lock;
 use crate::store::{Manifest, NamedRun, RunRecord, State};
 
@@ -47,7 +47,7 @@ impl RunsReport {
 
 /// How a run differs from a usual one.
 fn how(run: &RunRecord) -> Vec<String> {
-    let limit = run.limit.map(|limit| format!("only the first {limit} rows of each source"));
+    let limit = run.limit.map(|limit| format!("only the first {} of each source", count(limit, "row")));
     let replay = run.replay.as_ref().map(|file| format!("answered from {file}"));
     limit.into_iter().chain(replay).collect()
 }
