@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
-use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec, progress};
 use crate::bench::{BenchRequest, Event, ModelBench, Ready, connect, measure, prepare};
 use crate::models::Models;
 use crate::pipeline::PipelineError;
@@ -21,7 +21,8 @@ use crate::run::{Stop, StopReason};
 /// neither read nor written. The limits and the budget of the spec apply.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
-    /// The spec.
+    /// The spec [default: the only spec of this folder].
+    #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// The stage whose prompts are sent [default: the first stage that reads a source].
     #[arg(long, value_name = "STAGE", conflicts_with = "prompt")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::recorded::replay_of_clone;
 use super::run::Run;
-use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::document;
 use crate::name::{listed, nearest};
 use crate::report::explanation::ExplanationReport;
@@ -16,9 +16,11 @@ use crate::store::{CellRef, OriginError, StoreError, explain, origin};
 /// spec from its replay file. Sends nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Explain {
-    /// A table that a run wrote, or a spec (its only output, or the one that `--output` names).
+    /// A table that a run wrote, or a spec (its only output, or the one that `--output` names) [default: the only spec of
+    /// this folder].
     table: PathBuf,
     /// The row of the source: its key, or its number if the source has no key. '#12' is always row 12.
+    #[arg(default_value = "", hide_default_value = true)]
     row: String,
     /// Only this column [default: all columns that stages added].
     column: Option<String>,
@@ -37,7 +39,16 @@ pub(crate) struct Explain {
 }
 
 impl Explain {
-    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(mut self, terminal: &Terminal) -> Result<Exit, Failure> {
+        if self.column.is_none() && !only_spec::names_file(&self.table) {
+            let spec = only_spec::only_spec().map_err(|error| Failure::from(&error))?;
+            let row = std::mem::replace(&mut self.table, spec).display().to_string();
+            self.column = Some(std::mem::replace(&mut self.row, row)).filter(|column| !column.is_empty());
+        }
+        if self.row.is_empty() {
+            let help = "name its key or its number: fanfold explain TABLE ROW";
+            return Err(Failure::new(Exit::Spec, "the row is missing").help(help));
+        }
         let (file, folder) = match document::SpecFormat::of(&self.table) {
             Some(_) => self.output_of_spec(terminal).map(|(file, folder)| (file, Some(folder)))?,
             None if self.output.is_some() => {

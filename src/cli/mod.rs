@@ -13,6 +13,7 @@ mod init;
 mod ledger;
 mod load;
 mod models;
+mod only_spec;
 mod output;
 mod plan;
 mod population;
@@ -84,6 +85,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         // `--help` and `--version` also end here; their text goes to standard output.
         Err(error) => {
+            if let Some(failure) = only_spec::failure(&error) {
+                return failure.show(&Terminal::new(terminal::When::Auto)).into();
+            }
             if let Some((word, help)) = guess::unknown_command(&error) {
                 Terminal::new(terminal::When::Auto).error(&format!("there is no command `{word}`"), Some(&help));
                 return Exit::Spec.into();

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::load::load_lock;
 use super::output::write_json;
 use super::runtime::env;
-use super::{Exit, Failure, Terminal, load_spec};
+use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::pipeline;
 use crate::plan::{Selection, draw};
 use crate::preview::Request;
@@ -18,7 +18,8 @@ use crate::preview::Request;
 /// plan again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
-    /// The spec.
+    /// The spec [default: the only spec of this folder].
+    #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// Show N prompts of each stage as they would be sent.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -14,7 +14,7 @@ use super::recorded::{add_recorded, replay_of_clone};
 use super::runtime::{block_on, env};
 use super::signals::{self, stopped};
 use super::terminal::Notes;
-use super::{Exit, Failure, OutputFormat, Terminal, load_spec, progress};
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec, progress};
 use crate::inventory::check_files;
 use crate::lock::{Drift, LockChange, LockFailure, LockMode};
 use crate::models::BuildChange;
@@ -38,7 +38,8 @@ use crate::spec::{Budget, Spec};
 /// checks the tables against the tests of the spec.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Run {
-    /// The spec.
+    /// The spec [default: the only spec of this folder].
+    #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// Only the first N rows of each source. The outputs are written as `NAME.limit-N.csv` and replace no others.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

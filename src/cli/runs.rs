@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::report::runs::RunsReport;
 use crate::store::{Project, history, named_runs};
 
@@ -12,7 +12,8 @@ use crate::store::{Project, history, named_runs};
 /// continues keeps its name. A run that sends nothing again changes nothing here.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Runs {
-    /// The spec.
+    /// The spec [default: the only spec of this folder].
+    #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]

@@ -7,7 +7,7 @@ use arrow_schema::{Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 
-use super::{Exit, Failure, Terminal, load_spec};
+use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::document::{self, Diagnostic};
 use crate::name::suggestion;
 use crate::output::csv_text;
@@ -30,7 +30,8 @@ const CALL_COLUMNS: [&str; 9] =
 /// `fanfold show SPEC calls --csv` writes the calls table as CSV to standard output. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Show {
-    /// A spec, or a table (.parquet, .csv, .tsv or .jsonl).
+    /// A spec, or a table (.parquet, .csv, .tsv or .jsonl) [default: the only spec of this folder].
+    #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// An output or a stage of the spec, or `calls` [default: the first output].
     table: Option<String>,
@@ -49,7 +50,11 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(mut self, terminal: &Terminal) -> Result<Exit, Failure> {
+        if self.table.is_none() && !only_spec::names_file(&self.spec) {
+            let spec = only_spec::only_spec().map_err(|error| Failure::from(&error))?;
+            self.table = Some(std::mem::replace(&mut self.spec, spec).display().to_string());
+        }
         let table = self.table(terminal)?;
         let condition = self.condition.as_deref().map(|source| bound(source, &table.schema())).transpose()?;
         let most = self.limit.or((!self.csv).then_some(ROWS));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::load::load_lock;
 use super::runtime::env;
-use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::lock::committed_counts;
 use crate::pipeline;
 use crate::preview::Request;
@@ -19,7 +19,8 @@ use crate::store::{Ledger, Manifest, Project, State};
 /// the last run. Reads the sources, sends nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
-    /// The spec.
+    /// The spec [default: the only spec of this folder].
+    #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]

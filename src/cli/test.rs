@@ -8,7 +8,7 @@ use super::load::load_document;
 use super::output::{on_github, write_json};
 use super::recorded::replay_of_clone;
 use super::run::Run;
-use super::{Exit, Failure, Terminal, load_spec};
+use super::{Exit, Failure, Terminal, load_spec, only_spec};
 use crate::report::diagnostics::github_error;
 use crate::report::test_results::{TestReport, github, junit};
 use crate::report::verdict::{VerdictError, verdicts};
@@ -21,7 +21,8 @@ use crate::store::Project;
 /// severity `error` fails.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
-    /// The spec.
+    /// The spec [default: the only spec of this folder].
+    #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// First write the tables from this file of `fanfold ledger export`, like `fanfold run --replay`.
     #[arg(long, value_name = "FILE")]

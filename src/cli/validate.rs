@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::output::on_github;
 use super::runtime::env;
-use super::{Exit, Failure, Terminal};
+use super::{Exit, Failure, Terminal, only_spec};
 use crate::document::Diagnostic;
 use crate::inventory::check_files;
 use crate::report::diagnostics;
@@ -17,8 +17,8 @@ use crate::spec::load::{Loaded, load};
 /// Reads the specs, their prompt files, and the headers of their sources and of the model files of embedded models. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Validate {
-    /// The specs.
-    #[arg(required = true, value_name = "SPEC")]
+    /// The specs [default: the only spec of this folder].
+    #[arg(value_name = "SPEC", default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     specs: Vec<PathBuf>,
     /// Output format [default: `human`, or `github` in a GitHub workflow].
     #[arg(long, value_enum)]

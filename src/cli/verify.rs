@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::runtime::{block_on, env};
-use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::lock::{Lock, verify};
 use crate::models::{Access, Models, asked_models};
 use crate::plan::{Plan, Selection};
@@ -19,7 +19,8 @@ use crate::store::Project;
 /// model builds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// The spec.
+    /// The spec [default: the only spec of this folder].
+    #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// Also check that the servers have the model builds in the lock.
     #[arg(long)]

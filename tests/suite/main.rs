@@ -28,6 +28,7 @@ mod documents;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod english;
+mod everyday;
 mod examples;
 mod explain;
 mod faults;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Exit, Failure, OutputFormat, Terminal, load_spec};
+use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::document;
 use crate::lock::{Comparison, Lock};
 use crate::name::listed;
@@ -28,8 +28,8 @@ use commit::{Version, version_in, version_now};
 /// record its inputs. Exit code 0 if nothing differs, 1 otherwise. Sends and writes nothing.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Diff {
-    /// The old version, or a spec.
-    #[arg(value_name = "OLD")]
+    /// The old version, or a spec [default: the only spec of this folder].
+    #[arg(value_name = "OLD", default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     a: PathBuf,
     /// The new version; after a spec also the name of a run or a commit.
     #[arg(value_name = "NEW")]
@@ -61,7 +61,11 @@ struct Named {
 }
 
 impl Diff {
-    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    pub(crate) fn run(mut self, terminal: &Terminal) -> Result<Exit, Failure> {
+        if self.b.is_none() && !only_spec::names_file(&self.a) {
+            let spec = only_spec::only_spec().map_err(|error| Failure::from(&error))?;
+            self.b = Some(std::mem::replace(&mut self.a, spec));
+        }
         let [a, b] = self.versions(terminal)?;
         let report = self.report(&a, &b, terminal.width())?;
         self.format.write(&report, terminal);
