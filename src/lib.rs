@@ -78,7 +78,7 @@
 //! | change when a failed call is retried | `src/run/call/retry.rs`; after a refusal of the server `src/run/call/limiter/refusals.rs` |
 //! | change what stops a run early | `src/run/call/first_answer.rs` |
 //! | add a column to the calls table | a row of `COLUMNS` in `src/store/calls.rs` |
-//! | read another file format | a row of `FORMATS` in `src/source/file.rs`; `src/source/reader.rs` has the trait of readers, and `src/source/typed.rs` a simpler one for cells with types |
+//! | read another file format | a row of `FORMATS` in `src/source/file/mod.rs`; `src/source/reader.rs` has the trait of readers, and `src/source/typed/mod.rs` a simpler one for cells with types |
 //! | read another kind of document, such as pptx | a row of `FORMATS` in `src/source/documents/formats.rs` |
 //! | write another file format | a variant of `TableFormat` in `src/spec/format.rs`, and a writer in `src/output/mod.rs` |
 //! | change how an answer is matched with the options of an enum | `normalise_option` in `src/prompt/answer_type.rs` |

@@ -1,51 +1,40 @@
 //! Sources: read the rows of data files, or make up a population.
 //!
+//! | place | contents |
+//! |---|---|
+//! | `rows`, `batches`, `reading` | the trait of sources; the rows, and why a source cannot be read; how files were read |
+//! | `file`, `documents`, `population` | the types of sources: rows of data files, a row for each document, made up people |
+//! | `settings`, `matching`, `reader` | the fields of `file`; the files of a path; the trait of file formats |
+//! | `csv`, `json`, `typed`, `arrow` | the formats; `typed` has those of spreadsheets and statistics programs |
+//! | `text`, `binary` | what formats share: decoded text and its numbers; numbers and bytes at counted positions |
+//!
 //! To add a source: a file with a type that implements [`Source`], a `mod` line, and a row in [`SOURCES`].
-//! To add a file format, see `format`; to add a field of files, see `settings`.
+//! To add a file format, see `settings::format`; to add a field of files, see `settings`.
 
-mod arrays;
-mod arrow_file;
+mod arrow;
 mod batches;
 mod binary;
-mod cell;
-mod column_choice;
-mod compressed;
 mod csv;
-mod detection;
-mod dialect;
 pub(crate) mod documents;
 mod file;
-mod format;
-mod inference;
-mod json_list;
-mod jsonl;
-mod layout;
+mod json;
 mod matching;
-mod numbers;
-mod pages;
-mod parquet;
 pub(crate) mod population;
 mod reader;
 mod reading;
-mod records;
-mod retyped;
 mod rows;
-mod sav;
-mod selection;
 mod settings;
-mod sheet;
-mod stata;
 mod text;
 mod typed;
 
 use std::path::Path;
 
 pub(crate) use batches::SourceError;
-pub(crate) use format::FileFormat;
 pub(crate) use population::Population;
 pub(crate) use reading::{Changes, Import, Reading};
 pub(crate) use rows::Source;
 pub(crate) use settings::File;
+pub(crate) use settings::format::FileFormat;
 
 use crate::registry::Kind;
 

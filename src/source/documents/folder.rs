@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, PatternError};
 
-use super::super::matching::is_glob;
+use crate::source::matching::is_glob;
 
 /// Files that programs leave beside documents.
 const LITTER: [&str; 2] = ["thumbs.db", "desktop.ini"];

@@ -13,11 +13,11 @@ use super::schema::{Names, Nested};
 use crate::document::{self, Node, Path, Problems, Value};
 use crate::name::listed;
 use crate::source::batches::SourceError;
-use crate::source::cell::no_column;
 use crate::source::csv::Csv;
-use crate::source::dialect::Dialect;
+use crate::source::csv::dialect::Dialect;
 use crate::source::settings::File;
 use crate::source::text::Text;
+use crate::source::text::cell::no_column;
 
 const NUMBERS: [&str; 3] = ["count", "weight", "share"];
 

@@ -5,9 +5,9 @@
 //! change the text without an error. Blank lines are skipped, except in a file with one column: there a blank line is an
 //! empty cell. The line end at the end of the file ends the last record and begins none.
 
-use super::batches::{CELL_BYTES, MOST_COLUMNS, ROW_BYTES, SourceError};
 use super::dialect::Dialect;
-use super::text::{Position, Text};
+use crate::source::batches::{CELL_BYTES, MOST_COLUMNS, ROW_BYTES, SourceError};
+use crate::source::text::{Position, Text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

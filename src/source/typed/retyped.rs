@@ -6,11 +6,11 @@ use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions
 use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::nullif::nullif;
 
-use super::batches::{Batches, SourceError};
-use super::reader::{DataFile, Reader};
-use super::reading::{Changes, Reading};
-use super::settings::File;
-use super::typed::{Raw, array, fit, refused};
+use super::{Raw, array, fit, refused};
+use crate::source::batches::{Batches, SourceError};
+use crate::source::reader::{DataFile, Reader};
+use crate::source::reading::{Changes, Reading};
+use crate::source::settings::File;
 use crate::table::{Cell, cell_at};
 
 pub(crate) struct Retyped<R>(pub(crate) R);

@@ -12,10 +12,10 @@ use encoding_rs::Encoding;
 
 use self::cases::Cases;
 use self::dictionary::{SavVariable, text};
-use super::batches::SourceError;
-use super::reader::DataFile;
-use super::settings::{File, MissingCodes};
-use super::typed::{INSTANT, Kind, Open, Opened, Raw, TypedRow, Variable};
+use super::{INSTANT, Kind, Open, Opened, Raw, TypedRow, Variable};
+use crate::source::batches::SourceError;
+use crate::source::reader::DataFile;
+use crate::source::settings::{File, MissingCodes};
 
 /// Seconds from 1582-10-14, when the calendar of SPSS begins, to 1970.
 const EPOCH: f64 = 12_219_379_200.0;

@@ -3,14 +3,18 @@
 //! Supports byte order marks and every encoding of the WHATWG standard. The readers of rows turn a [`Fault`] into an
 //! error with row and line. A new check of the bytes belongs in [`Text::decode`].
 
+pub(crate) mod cell;
+pub(crate) mod compressed;
+pub(crate) mod numbers;
+
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::batches::{SourceError, unreadable};
 use crate::name::{listed, nearest};
+use crate::source::batches::{SourceError, unreadable};
 
 const PIECE: usize = 64 << 10;
 
@@ -93,7 +97,7 @@ pub(crate) struct Text {
 impl Text {
     /// Opens `path`, which messages call `shown`, in the encoding with this label (default: strict UTF-8).
     pub(crate) fn open(path: &Path, shown: &str, label: Option<&str>) -> Result<Self, SourceError> {
-        Text::new(super::compressed::open(path, shown)?, shown, label, PIECE)
+        Text::new(compressed::open(path, shown)?, shown, label, PIECE)
     }
 
     /// The text of a file whose lines say nothing about places.

@@ -1,22 +1,26 @@
 //! CSV and TSV: the columns of delimited text, with the dialect that the spec sets or the first rows show.
 
+mod detection;
+pub(crate) mod dialect;
+mod records;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 
-use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_COST, SourceError, batches};
-use super::cell::{Column, Type, batch_of};
-use super::detection::{SAMPLE, Sample, header_rows};
-use super::dialect::{Dialect, notation, written};
-use super::layout::Layout;
-use super::numbers::{Notation, decimal_commas};
-use super::reader::{DataFile, Reader};
-use super::reading::{Changes, Reading};
-use super::records::Records;
-use super::settings::File;
-use super::text::Text;
+use crate::source::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_COST, SourceError, batches};
+use crate::source::reader::{DataFile, Reader};
+use crate::source::reading::{Changes, Reading};
+use crate::source::settings::File;
+use crate::source::settings::layout::Layout;
+use crate::source::text::Text;
+use crate::source::text::cell::{Column, Type, batch_of};
+use crate::source::text::numbers::{Notation, decimal_commas};
 use crate::table::Labels;
+use detection::{SAMPLE, Sample, header_rows};
+use dialect::{Dialect, written};
+use records::Records;
 
 pub(crate) struct Csv {
     records: Records,
@@ -53,7 +57,7 @@ impl Csv {
         let layout = Layout::new(file, &names, shown, &place)?;
         records.set_columns(file.names.as_deref().unwrap_or(&names));
         let typed = |name: &String| file.types.get(name).copied().unwrap_or(Type::String);
-        let mut notation = notation(file)?;
+        let mut notation = file.notation()?;
         if file.decimal.is_none() && file.thousands.as_deref() != Some(",") {
             let numbers: Vec<usize> =
                 layout.columns.iter().filter(|(_, name)| typed(name) == Type::Number).map(|(i, _)| *i).collect();
@@ -210,5 +214,5 @@ impl Reader for CsvReader {
 }
 
 #[cfg(test)]
-#[path = "csv_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -13,18 +13,17 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
-use super::batches::{
+use super::inference::Seen;
+use crate::source::batches::{
     BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, ROW_BYTES, SourceError, batches,
 };
-use super::cell::{Column, Type, batch_of, schema};
-use super::column_choice::{ColumnChoice, ColumnRef};
-use super::dialect::notation;
-use super::inference::Seen;
-use super::layout::Layout;
-use super::reader::{DataFile, Reader};
-use super::reading::{Changes, Reading};
-use super::settings::File;
-use super::text::{Position, Text};
+use crate::source::reader::{DataFile, Reader};
+use crate::source::reading::{Changes, Reading};
+use crate::source::settings::File;
+use crate::source::settings::column_choice::{ColumnChoice, ColumnRef};
+use crate::source::settings::layout::Layout;
+use crate::source::text::cell::{Column, Type, batch_of, schema};
+use crate::source::text::{Position, Text};
 use crate::table::Shape;
 use crate::table::json::{Members, repaired, words};
 
@@ -116,7 +115,7 @@ impl Jsonl {
         let place = |(i, field): (usize, &Arc<Field>)| (options.name_in_file(field.name()).to_owned(), i);
         let places = schema.fields().iter().enumerate().map(place).collect();
         let filled = vec![0; schema.fields().len()];
-        let notation = notation(options)?;
+        let notation = options.notation()?;
         let columns = schema.fields().iter().map(|field| Column::of(field).with(notation)).collect();
         let (lines, nulls, chooses) = (Lines::new(text, shown), options.null_values.clone(), options.columns.is_some());
         Ok(Jsonl { lines, schema, columns, places, filled, nulls, chooses })
@@ -358,5 +357,5 @@ fn repeated<'m, 'a>(members: &'m [(Cow<'a, str>, &'a RawValue)]) -> Option<&'m (
 }
 
 #[cfg(test)]
-#[path = "jsonl_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -5,9 +5,9 @@
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use super::batches::SourceError;
-use super::compressed;
-use super::text::Text;
+use crate::source::batches::SourceError;
+use crate::source::text::Text;
+use crate::source::text::compressed;
 
 /// The list of a file as the text of JSON Lines. JSON is UTF-8 always.
 pub(crate) fn open(path: &Path, shown: &str, label: Option<&str>) -> Result<Text, SourceError> {

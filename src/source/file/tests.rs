@@ -266,7 +266,7 @@ fn conditions_that_can_not_be_are_refused() {
 fn what_is_detected_is_a_part_of_the_content_and_nothing_else_is() {
     let content = |name: &str, text: &str, json: &str| {
         let folder = folder(&[(name, text)]);
-        super::super::content(&file(json), folder.path()).unwrap()
+        crate::source::content(&file(json), folder.path()).unwrap()
     };
     let semicolons = content("a.csv", "a;b\n1;2\n", r#"{"path": "a.csv"}"#);
     assert_ne!(semicolons, content("a.csv", "a;b\n1;2\n", r#"{"path": "a.csv", "delimiter": ","}"#));

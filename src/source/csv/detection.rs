@@ -2,11 +2,11 @@
 //!
 //! Nothing is detected in a file that the defaults can read, and a setting in the spec always wins.
 
-use super::batches::SourceError;
 use super::dialect::{Dialect, shown, written};
-use super::numbers::has_comma;
 use super::records::Records;
-use super::text::Text;
+use crate::source::batches::SourceError;
+use crate::source::text::Text;
+use crate::source::text::numbers::has_comma;
 
 /// The most bytes that are looked at.
 pub(crate) const SAMPLE: usize = 64 << 10;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::batches::{SourceError, unreadable};
+use crate::source::batches::{SourceError, unreadable};
 
 /// Opens a text file and decompresses it if it is compressed.
 pub(crate) fn open(path: &Path, shown: &str) -> Result<Box<dyn Read + Send>, SourceError> {

@@ -9,10 +9,10 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batches::SourceError;
+use super::Position;
 use super::numbers::{Notation, has_comma};
-use super::text::Position;
 use crate::name::{listed, nearest};
+use crate::source::batches::SourceError;
 use crate::table::{ColumnBuilder, Value};
 
 /// The type of a column.

@@ -28,12 +28,12 @@ use dta::stata::stata_long::StataLong;
 use encoding_rs::Encoding;
 
 use self::sections::{Labels, LongTexts, Sections, long_texts, map, value_labels, walk};
-use super::batches::{MOST_COLUMNS, SourceError};
-use super::binary::{Binary, damaged};
-use super::reader::DataFile;
-use super::settings::{File, MissingCodes};
-use super::text::encoding;
-use super::typed::{INSTANT, Kind, Open, Opened, Raw, TypedRow, Variable};
+use super::{INSTANT, Kind, Open, Opened, Raw, TypedRow, Variable};
+use crate::source::batches::{MOST_COLUMNS, SourceError};
+use crate::source::binary::{Binary, damaged};
+use crate::source::reader::DataFile;
+use crate::source::settings::{File, MissingCodes};
+use crate::source::text::encoding;
 
 const WHAT: &str = "Stata file";
 /// The days from 1960, when the calendar of Stata begins, to 1970.
@@ -233,7 +233,7 @@ fn open(file: &DataFile, declared: Option<&'static Encoding>) -> Result<Parts, S
     let shown = &file.shown;
     let mut binary = Binary::open(&file.path, shown, WHAT)?;
     let at = Arc::new(AtomicU64::new(0));
-    let opened = std::fs::File::open(&file.path).map_err(|e| super::batches::unreadable(shown, &e))?;
+    let opened = std::fs::File::open(&file.path).map_err(|e| crate::source::batches::unreadable(shown, &e))?;
     let reader = match declared {
         Some(encoding) => DtaReader::new().encoding(encoding),
         None => DtaReader::new(),

@@ -1,33 +1,35 @@
 //! `type = "file"`: rows of data files.
 
+mod selection;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::arrow_file::ArrowReader;
-use super::batches::{Batches, SourceError, batches};
-use super::cell::no_column;
-use super::compressed::plain_path;
-use super::csv::CsvReader;
-use super::dialect::{Dialect, notation};
-use super::documents::extensions;
-use super::format::FileFormat;
-use super::json_list;
-use super::jsonl::JsonlReader;
-use super::layout::Layout;
-use super::matching::{files, is_glob};
-use super::parquet::ParquetReader;
-use super::reader::{DataFile, Reader};
-use super::reading::{Changes, Reading};
-use super::retyped::Retyped;
-use super::rows::Source;
-use super::sav::Sav;
-use super::settings::File;
-use super::sheet::{Sheet, check_range};
-use super::stata::Stata;
-use super::text::{Text, encoding};
-use super::typed::TypedReader;
 use crate::document::{self, Node, Problems};
 use crate::registry::Kind;
+use crate::source::arrow::ipc::ArrowReader;
+use crate::source::arrow::parquet::ParquetReader;
+use crate::source::batches::{Batches, SourceError, batches};
+use crate::source::csv::CsvReader;
+use crate::source::csv::dialect::Dialect;
+use crate::source::documents::extensions;
+use crate::source::json::lines::JsonlReader;
+use crate::source::json::list;
+use crate::source::matching::{files, is_glob};
+use crate::source::reader::{DataFile, Reader};
+use crate::source::reading::{Changes, Reading};
+use crate::source::rows::Source;
+use crate::source::settings::File;
+use crate::source::settings::format::FileFormat;
+use crate::source::settings::layout::Layout;
+use crate::source::text::cell::no_column;
+use crate::source::text::compressed::plain_path;
+use crate::source::text::{Text, encoding};
+use crate::source::typed::TypedReader;
+use crate::source::typed::retyped::Retyped;
+use crate::source::typed::sav::Sav;
+use crate::source::typed::sheet::{Sheet, check_range};
+use crate::source::typed::stata::Stata;
 use crate::table::relabelled;
 use arrow_schema::SchemaRef;
 
@@ -84,7 +86,7 @@ static FORMATS: &[FormatInfo] = &[
         extensions: &["json"],
         fields: &[NUMBERS],
         compressed: true,
-        reader: &JsonlReader(json_list::open),
+        reader: &JsonlReader(list::open),
     },
     FormatInfo {
         format: FileFormat::Parquet,
@@ -202,7 +204,7 @@ impl File {
         if let Some(Err(error)) = self.encoding.as_deref().map(encoding) {
             problems.error("unknown-encoding", path.key("encoding"), error.message).help_if(error.help);
         }
-        for error in [Dialect::CSV.with(self).err(), notation(self).err()].into_iter().flatten() {
+        for error in [Dialect::CSV.with(self).err(), self.notation().err()].into_iter().flatten() {
             let place = error.field.iter().fold(path.clone(), |path, key| path.key(key));
             problems.error("bad-value", place, error.message).help_if(error.help);
         }
@@ -384,5 +386,5 @@ fn unknown_format(shown: &str, path: &Path) -> SourceError {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

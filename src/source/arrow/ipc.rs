@@ -11,12 +11,12 @@ use arrow_ipc::{Block, MessageHeader, root_as_footer, root_as_message};
 use arrow_schema::SchemaRef;
 
 use super::arrays::plain;
-use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, SourceError, batches};
-use super::binary::{Binary, careful};
 use super::parquet::plain_schema;
-use super::reader::{DataFile, Reader};
-use super::reading::Changes;
-use super::settings::File;
+use crate::source::batches::{BATCH_BYTES, BATCH_ROWS, Batches, SourceError, batches};
+use crate::source::binary::{Binary, careful};
+use crate::source::reader::{DataFile, Reader};
+use crate::source::reading::Changes;
+use crate::source::settings::File;
 
 const WHAT: &str = "Arrow file";
 const MAGIC: &[u8; 6] = b"ARROW1";

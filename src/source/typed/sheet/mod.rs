@@ -20,10 +20,10 @@ use arrow_schema::DataType;
 
 use self::cells::{SheetCell, SheetRow, cell_name};
 use self::range::Range;
-use super::batches::{MOST_COLUMNS, ROW_BYTES, SourceError};
-use super::reader::DataFile;
-use super::settings::File;
-use super::typed::{Kind, Open, Opened, Raw, TypedRow, Variable, text_of};
+use super::{Kind, Open, Opened, Raw, TypedRow, Variable, text_of};
+use crate::source::batches::{MOST_COLUMNS, ROW_BYTES, SourceError};
+use crate::source::reader::DataFile;
+use crate::source::settings::File;
 
 /// Reads the rows of a sheet (the first visible one by default) in order, until `on_row` returns `false`. Calls `on_sheet`
 /// first if there are several sheets.

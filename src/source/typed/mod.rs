@@ -3,6 +3,11 @@
 //! Two passes, as for JSON Lines: one finds the narrowest type that keeps every cell of a column, one reads the rows. To
 //! add such a format, implement [`Open`].
 
+pub(crate) mod retyped;
+pub(crate) mod sav;
+pub(crate) mod sheet;
+pub(crate) mod stata;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,10 +19,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Days, NaiveDate};
 use encoding_rs::Encoding;
 
-use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, SourceError, batches};
-use super::reader::{DataFile, Reader};
-use super::reading::{Changes, Reading};
-use super::settings::{File, Values};
+use crate::source::batches::{
+    BATCH_BYTES, BATCH_ROWS, Batches, CELL_BYTES, CELL_COST, MOST_COLUMNS, SourceError, batches,
+};
+use crate::source::reader::{DataFile, Reader};
+use crate::source::reading::{Changes, Reading};
+use crate::source::settings::{File, Values};
 use crate::table::{Cell, Labels};
 
 /// Numbers up to this one that are whole are integers.

@@ -1,4 +1,4 @@
-//! Tests of `csv`, and of `records` and `text` below it: every message as its reader sees it.
+//! Tests of `csv`, and of `records` and `text`: every message as its reader sees it.
 
 use std::io::Cursor;
 

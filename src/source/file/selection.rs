@@ -7,11 +7,11 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 
-use super::batches::{Batches, SourceError, batches};
-use super::layout::bound;
-use super::settings::File;
 use crate::prompt::BoundCondition;
 use crate::random::Streams;
+use crate::source::batches::{Batches, SourceError, batches};
+use crate::source::settings::File;
+use crate::source::settings::layout::bound;
 use crate::table::Row;
 
 impl File {

@@ -10,12 +10,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::arrays::{DEEPEST, plain, plain_type};
-use super::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError, batches, unreadable};
-use super::binary;
 use super::pages;
-use super::reader::{DataFile, Reader};
-use super::reading::{Changes, Reading};
-use super::settings::File;
+use crate::source::batches::{BATCH_BYTES, BATCH_ROWS, Batches, MOST_COLUMNS, SourceError, batches, unreadable};
+use crate::source::binary;
+use crate::source::reader::{DataFile, Reader};
+use crate::source::reading::{Changes, Reading};
+use crate::source::settings::File;
 use crate::table::Labels;
 
 const WHAT: &str = "Parquet file";

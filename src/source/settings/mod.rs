@@ -2,14 +2,20 @@
 //!
 //! To add a field: a field of [`File`], and its name in the rows of `file::FORMATS` that take it.
 
+pub(crate) mod column_choice;
+pub(crate) mod format;
+pub(crate) mod layout;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cell::Type;
-use super::column_choice::{ColumnChoice, ColumnRef};
-use super::format::FileFormat;
+use crate::source::batches::SourceError;
+use crate::source::text::cell::Type;
+use crate::source::text::numbers::Notation;
+use column_choice::{ColumnChoice, ColumnRef};
+use format::FileFormat;
 
 /// Rows of CSV, JSON, Parquet, Arrow, Excel, OpenDocument, Stata or SPSS files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -119,6 +125,31 @@ pub(crate) enum MissingCodes {
 }
 
 impl File {
+    /// The notation of numbers.
+    pub(crate) fn notation(&self) -> Result<Notation, SourceError> {
+        let wrong = |field: &str, message: String, help: &str| Err(SourceError::new(message).help(help).at([field]));
+        let decimal = match self.decimal.as_deref() {
+            None | Some(".") => '.',
+            Some(",") => ',',
+            Some(text) => return wrong("decimal", format!("`decimal` is {text:?}"), r#"write "," or ".""#),
+        };
+        let mut marks = self.thousands.as_deref().unwrap_or_default().chars();
+        let thousands = match (marks.next(), marks.next(), &self.thousands) {
+            (None, _, None) => None,
+            (Some(mark), None, _) if !mark.is_alphanumeric() && !matches!(mark, '+' | '-') => Some(mark),
+            (_, _, text) => {
+                let message =
+                    format!("`thousands` is {:?}, but must be one character", text.as_deref().unwrap_or_default());
+                return wrong("thousands", message, r#"write for example ".", "," or " ""#);
+            }
+        };
+        if thousands == Some(decimal) {
+            let message = format!("`thousands` and the decimal mark are both `{decimal}`");
+            return wrong("thousands", message, r#"set `decimal` as well, such as decimal = ",""#);
+        }
+        Ok(Notation { decimal, thousands })
+    }
+
     pub(crate) fn encoding_name(&self) -> String {
         self.encoding.as_deref().unwrap_or("utf-8").to_lowercase()
     }

@@ -1,6 +1,6 @@
 //! Type inference for JSON columns: the narrowest type that keeps every value as written, else text.
 
-use super::cell::Type;
+use crate::source::text::cell::Type;
 use crate::table::Cell;
 use crate::table::json::number;
 

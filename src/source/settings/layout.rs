@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use super::batches::SourceError;
-use super::cell::no_column;
+use super::File;
 use super::column_choice::{ColumnChoice, ColumnRef};
-use super::settings::File;
 use crate::document::Path;
 use crate::name::suggestion;
 use crate::prompt::{BoundCondition, ConditionError};
+use crate::source::batches::SourceError;
+use crate::source::text::cell::no_column;
 use crate::table::PathColumn;
 
 /// The columns to read. Every reader returns these columns and no others.

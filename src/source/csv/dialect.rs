@@ -1,8 +1,7 @@
 //! Dialects: the characters that divide the text of a CSV or TSV file into records and fields.
 
-use super::batches::SourceError;
-use super::numbers::Notation;
-use super::settings::File;
+use crate::source::batches::SourceError;
+use crate::source::settings::File;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dialect {
@@ -71,31 +70,6 @@ fn mark(field: &str, text: &str) -> Result<u8, SourceError> {
     }
 }
 
-/// The notation of numbers in `file`.
-pub(crate) fn notation(file: &File) -> Result<Notation, SourceError> {
-    let wrong = |field: &str, message: String, help: &str| Err(SourceError::new(message).help(help).at([field]));
-    let decimal = match file.decimal.as_deref() {
-        None | Some(".") => '.',
-        Some(",") => ',',
-        Some(text) => return wrong("decimal", format!("`decimal` is {text:?}"), r#"write "," or ".""#),
-    };
-    let mut marks = file.thousands.as_deref().unwrap_or_default().chars();
-    let thousands = match (marks.next(), marks.next(), &file.thousands) {
-        (None, _, None) => None,
-        (Some(mark), None, _) if !mark.is_alphanumeric() && !matches!(mark, '+' | '-') => Some(mark),
-        (_, _, text) => {
-            let message =
-                format!("`thousands` is {:?}, but must be one character", text.as_deref().unwrap_or_default());
-            return wrong("thousands", message, r#"write for example ".", "," or " ""#);
-        }
-    };
-    if thousands == Some(decimal) {
-        let message = format!("`thousands` and the decimal mark are both `{decimal}`");
-        return wrong("thousands", message, r#"set `decimal` as well, such as decimal = ",""#);
-    }
-    Ok(Notation { decimal, thousands })
-}
-
 /// A delimiter or quote for a sentence.
 pub(crate) fn shown(mark: u8) -> String {
     match mark {
@@ -135,7 +109,7 @@ mod tests {
     #[test]
     fn characters_that_can_not_be_are_refused() {
         let message = |json: &str| {
-            let error = Dialect::CSV.with(&file(json)).map(drop).and(notation(&file(json)).map(drop)).unwrap_err();
+            let error = Dialect::CSV.with(&file(json)).map(drop).and(file(json).notation().map(drop)).unwrap_err();
             assert!(error.help.is_some());
             (error.message, error.field.concat())
         };
