@@ -66,7 +66,8 @@
 //! | `prompt` | templates, messages, typed answers, packs, replies |
 //! | `registry`, `table` | rows of the extension tables; rows, cells and columns, Parquet, comparison of tables |
 //! | `document` | TOML and YAML as one tree with positions; diagnostics |
-//! | `name`, `random`, `stats` | checked identifiers; reproducible randomness; statistics |
+//! | `stats` | statistics: estimates, intervals, tests, the bootstrap |
+//! | `name`, `random` | checked identifiers; reproducible randomness |
 //!
 //! # Where do I ...
 //!

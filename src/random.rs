@@ -65,6 +65,78 @@ impl Stream {
         sample
     }
 
+    /// Returns the number of successes in `n` trials with the probability `p`: by inversion for a small mean, else by
+    /// transformed rejection (BTRS: Hormann 1993, <https://doi.org/10.1080/00949659308811496>).
+    pub(crate) fn binomial(&mut self, n: u64, p: f64) -> u64 {
+        if n == 0 || p <= 0.0 {
+            0
+        } else if p >= 1.0 {
+            n
+        } else if p > 0.5 {
+            n - self.binomial(n, 1.0 - p)
+        } else if n as f64 * p < 10.0 {
+            self.binomial_by_inversion(n, p)
+        } else {
+            self.binomial_by_rejection(n as f64, p)
+        }
+    }
+
+    fn binomial_by_inversion(&mut self, n: u64, p: f64) -> u64 {
+        let odds = p / (1.0 - p);
+        let (mut left, mut term, mut k) = (self.unit(), (n as f64 * (-p).ln_1p()).exp(), 0);
+        while left >= term && k < n {
+            left -= term;
+            k += 1;
+            term *= odds * (n - k + 1) as f64 / k as f64;
+        }
+        k
+    }
+
+    fn binomial_by_rejection(&mut self, n: f64, p: f64) -> u64 {
+        /// What Stirling's formula leaves out of the logarithm of k!.
+        fn rest(k: f64) -> f64 {
+            const FIRST: [f64; 10] = [
+                0.081_061_466_795_327_26,
+                0.041_340_695_955_409_29,
+                0.027_677_925_684_998_34,
+                0.020_790_672_103_765_09,
+                0.016_644_691_189_821_19,
+                0.013_876_128_823_070_75,
+                0.011_896_709_945_891_77,
+                0.010_411_265_261_972_09,
+                0.009_255_462_182_712_733,
+                0.008_330_563_433_362_871,
+            ];
+            let next = k + 1.0;
+            let series = || (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / 1260.0 / (next * next)) / (next * next)) / next;
+            FIRST.get(k as usize).copied().unwrap_or_else(series)
+        }
+        let (spread, odds) = ((n * p * (1.0 - p)).sqrt(), p / (1.0 - p));
+        let b = 1.15 + 2.53 * spread;
+        let a = -0.0873 + 0.0248 * b + 0.01 * p;
+        let (centre, quick, scale) = (n * p + 0.5, 0.92 - 4.2 / b, (2.83 + 5.1 / b) * spread);
+        let mode = ((n + 1.0) * p).floor();
+        loop {
+            let (u, v) = (self.unit() - 0.5, self.unit());
+            let edge = 0.5 - u.abs();
+            let k = ((2.0 * a / edge + b) * u + centre).floor();
+            if edge >= 0.07 && v <= quick {
+                return k as u64;
+            }
+            if !(0.0..=n).contains(&k) {
+                continue;
+            }
+            let height = (v * scale / (a / (edge * edge) + b)).ln();
+            let limit = (mode + 0.5) * ((mode + 1.0) / (odds * (n - mode + 1.0))).ln()
+                + (n + 1.0) * ((n - mode + 1.0) / (n - k + 1.0)).ln()
+                + (k + 0.5) * (odds * (n - k + 1.0) / (k + 1.0)).ln()
+                + (rest(mode) + rest(n - mode) - rest(k) - rest(n - k));
+            if height <= limit {
+                return k as u64;
+            }
+        }
+    }
+
     /// Shuffles `items`; all orders are equally likely (Fisher and Yates).
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
@@ -95,6 +167,32 @@ mod tests {
         // Pinned: another value would be another population for the same spec.
         let mut stream = Streams::new(42, &["age"]).of(3);
         assert_eq!((stream.unit(), stream.below(10)), (0.722_634_115_895_725_2, 7));
+    }
+
+    #[test]
+    fn binomial_numbers_have_their_distribution() {
+        for (n, p) in [(5, 0.3), (1000, 0.002), (40, 0.5), (200, 0.9), (1_000_000, 0.25), (37, 0.45)] {
+            let streams = Streams::new(1, &["binomial"]);
+            let draws: Vec<f64> = (0..20_000).map(|number| streams.of(number).binomial(n, p) as f64).collect();
+            let (mean, variance) = (n as f64 * p, n as f64 * p * (1.0 - p));
+            let found = draws.iter().sum::<f64>() / 20_000.0;
+            let spread = draws.iter().map(|k| (k - mean) * (k - mean)).sum::<f64>() / 20_000.0;
+            // Four standard errors of a mean and of a variance.
+            assert!((found - mean).abs() < 4.0 * (variance / 20_000.0).sqrt(), "{n}, {p}: {found}");
+            assert!((spread / variance - 1.0).abs() < 4.0 * (3.0f64 / 20_000.0).sqrt(), "{n}, {p}: {spread}");
+            // The share of draws up to the mean is that of the distribution.
+            let mut term = (n as f64 * (-p).ln_1p()).exp();
+            let below = (0..=(mean as u64)).map(|k| {
+                let this = term;
+                term *= p / (1.0 - p) * (n - k) as f64 / (k + 1) as f64;
+                this
+            });
+            let (below, n_below) = (below.sum::<f64>(), draws.iter().filter(|k| **k <= mean.floor()).count());
+            let underflows = n as f64 * (-p).ln_1p() < -700.0;
+            assert!(underflows || (n_below as f64 / 20_000.0 - below).abs() < 0.015, "{n}, {p}: {n_below} {below}");
+        }
+        let mut stream = Streams::new(1, &[]).of(0);
+        assert_eq!((stream.binomial(0, 0.5), stream.binomial(9, 0.0), stream.binomial(9, 1.0)), (0, 0, 9));
     }
 
     #[test]

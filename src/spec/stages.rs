@@ -116,7 +116,8 @@ impl Resolver<'_> {
         let read = &self.reader();
         let bind = |inputs: &[Input], problems: &mut Problems| {
             let inputs: Vec<InputTable<'_>> = inputs.iter().map(Input::table).collect();
-            config.bind(&TransformContext { name: name.as_str(), path, inputs: &inputs, read }, problems)
+            let seed = spec.seed.unwrap_or_default();
+            config.bind(&TransformContext { name: name.as_str(), path, inputs: &inputs, seed, read }, problems)
         };
         let inputs: Vec<Input> =
             config.inputs().iter().map(|(key, input)| self.input(spec, &path.key(key), input, node)).collect();
@@ -183,7 +184,7 @@ impl Resolver<'_> {
         (input, examples): (&Input, Option<&[Example]>),
     ) -> Option<BoundStage> {
         let (name, path, read) = (stage.name.as_str(), &stage.at, &self.reader());
-        let gathering = TransformContext { name, path, inputs: &[input.table()], read };
+        let gathering = TransformContext { name, path, inputs: &[input.table()], seed: seed.unwrap_or_default(), read };
         let groups = config.gathers(&gathering, self.problems);
         let relation = match &groups {
             Ok(None) => input.relation.clone(),

@@ -123,7 +123,8 @@ mod tests {
         let guards = vec![vec![], vec![], vec![Guard::Error(3)], vec![Guard::Error(3)]];
         let input = InputTable { name: "speeches", schema: &schema, key: Some(0), guards: &guards };
         let (path, mut problems) = (Path::of(["stages", "old"]), Problems::default());
-        let context = TransformContext { name: "old", path: &path, inputs: &[input], read: &|_| unreachable!() };
+        let context =
+            TransformContext { name: "old", path: &path, inputs: &[input], seed: 0, read: &|_| unreachable!() };
         let filter = Filter { input: "speeches".to_owned(), when: when.to_owned() };
         let bound = filter.bind(&context, &mut problems);
         let said = |d: Diagnostic| d.message + &d.help.map(|help| format!(" ({help})")).unwrap_or_default();

@@ -34,6 +34,8 @@ pub(crate) struct TransformContext<'a> {
     pub(crate) path: &'a Path,
     /// The tables that the transform reads, in the order of [`TransformConfig::inputs`].
     pub(crate) inputs: &'a [InputTable<'a>],
+    /// The seed of the spec, or 0.
+    pub(crate) seed: u64,
     /// Reads a text file named in the spec; the error is a sentence.
     pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
 }

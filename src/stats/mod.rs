@@ -5,10 +5,11 @@ mod agreement;
 mod bootstrap;
 mod interval;
 mod mcnemar;
+mod normal;
 mod quantile;
 
 pub(crate) use agreement::{alpha, kappa};
-pub(crate) use bootstrap::bootstrap;
+pub(crate) use bootstrap::{Bootstrap, Spread, Units};
 pub(crate) use interval::{wilson, wilson_of_share};
 pub(crate) use mcnemar::mcnemar;
 pub(crate) use quantile::nearest_rank;

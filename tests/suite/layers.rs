@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The levels of `src`, highest first. A folder uses only levels below its own.
-const LEVELS: [&[&str]; 18] = [
+const LEVELS: [&[&str]; 19] = [
     &["cli"],
     &["pipeline"],
     &["report"],
@@ -25,7 +25,8 @@ const LEVELS: [&[&str]; 18] = [
     &["prompt"],
     &["registry", "table"],
     &["document"],
-    &["name", "random", "stats"],
+    &["stats"],
+    &["name", "random"],
 ];
 
 /// The path of a module, such as `["run", "limiter"]`.

@@ -16,9 +16,9 @@ use serde::Serialize;
 
 use crate::provider::{Level, Measured, Sample, Timings};
 use crate::random::Streams;
-use crate::stats::{bootstrap, nearest_rank};
+use crate::stats::{Bootstrap, Units, nearest_rank};
 
-const DRAWS: u64 = 1000;
+const DRAWS: usize = 1000;
 /// The longest wait per lane that does not count as waiting for a rate limit.
 const NO_WAIT: Duration = Duration::from_millis(1);
 const FEWEST: usize = 3;
@@ -147,17 +147,16 @@ fn throughput(samples: &[Sample], lanes: usize, seconds: f64) -> Interval {
     if blocks.len() < FEWEST {
         return Interval { value, low: None, high: None };
     }
+    let rate = |weights: &[f64]| {
+        let sum = |sum: (f64, f64), (block, w): (&(f64, f64), &f64)| (sum.0 + w * block.0, sum.1 + w * block.1);
+        let (calls, took) = blocks.iter().zip(weights).fold((0.0, 0.0), sum);
+        vec![Some(calls / f64::max(took, 1e-9))]
+    };
     let streams = Streams::new(0, &["bench"]);
-    let stream = |draw| {
-        let mut stream = streams.of(draw);
-        move |end| stream.below(end)
-    };
-    let rate = |blocks: &[(f64, f64)]| {
-        let (calls, took) = blocks.iter().fold((0.0, 0.0), |sum, block| (sum.0 + block.0, sum.1 + block.1));
-        calls / f64::max(took, 1e-9)
-    };
-    let (low, high) = bootstrap(&blocks, DRAWS, stream, rate);
-    Interval { value, low: Some(low), high: Some(high) }
+    let bootstrap = Bootstrap { replicates: DRAWS, confidence: 0.95, bca: false, streams };
+    let units = Units { counts: &vec![1; blocks.len()], clusters: None };
+    let spread = bootstrap.spreads(units, &rate)[0];
+    Interval { value, low: spread.map(|s| s.low), high: spread.map(|s| s.high) }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -29,6 +29,7 @@ fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec
         name: "j",
         path: &path,
         inputs: &[given("b", &right), given("a", &left)],
+        seed: 0,
         read: &|_| unreachable!(),
     };
     let bound = config.bind(&site, &mut problems);

@@ -1,0 +1,150 @@
+//! The frame: reads the columns of a method, repeats it for each group and writes its table.
+
+use std::fmt;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, SchemaRef};
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+
+use super::columns::{Columns, Read, Reading, Rows};
+use super::settings::{Confidence, read_column};
+use super::tidy::{self, Statistic, Tidy};
+use crate::document::Problems;
+use crate::stage::transform::{self, Pass, Transform, TransformContext, TransformInfo, Work, sentence};
+use crate::table::{Cell, cell_at};
+
+pub(crate) trait Method: Send + Sync + fmt::Debug {
+    /// Computes the statistics of the rows of one group. Errors are sentences.
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String>;
+}
+
+/// A method with what the frame needs to know about it. Its input is the first input of the stage.
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: &'static str,
+    /// The method's own columns, after `statistic`.
+    pub(crate) of: &'static [&'static str],
+    pub(crate) by: &'a [String],
+    pub(crate) reads: Vec<Read>,
+    /// Whether equal rows are merged: no result depends on the order of the rows or on which row is which.
+    pub(crate) merge: bool,
+    pub(crate) confidence: Confidence,
+    /// The settings, as JSON. They are hashed: equal settings make equal tables.
+    pub(crate) settings: Value,
+    pub(crate) method: Box<dyn Method>,
+}
+
+impl Frame<'_> {
+    pub(crate) fn bind(self, context: &TransformContext<'_>, problems: &mut Problems) -> Option<Transform> {
+        let input = context.inputs.first()?;
+        let before = problems.mark();
+        let mut by = Vec::new();
+        for (i, name) in self.by.iter().enumerate() {
+            let at = context.path.key("by").index(i);
+            let own = tidy::fields(&[], self.of);
+            if own.iter().any(|field| field.name() == name) {
+                let message = format!("`{name}` is a column of the statistics too");
+                problems.error("duplicate-column", at, message).help("give the column another name in its source");
+            } else if let Some(Read::Column(column, _)) = read_column(input, at, name, Reading::Name, problems) {
+                by.push(column);
+            }
+        }
+        let fields: Vec<&Field> = by.iter().map(|column| input.schema.field(*column)).collect();
+        let schema = transform::schema(tidy::fields(&fields, self.of), context.path, problems)?;
+        if problems.had_errors_since(before) {
+            return None;
+        }
+        let info = TransformInfo {
+            kind: self.kind,
+            origins: vec![None; schema.fields().len()],
+            schema: schema.clone(),
+            key: None,
+            hidden: 0,
+            meaning: json!({ "type": self.kind, "seed": context.seed, "settings": self.settings }),
+        };
+        let Frame { reads, merge, method, .. } = self;
+        let bound = Bound { schema, by, reads, merge, confidence: self.confidence.0, method };
+        Some(Transform { info, work: Box::new(bound) })
+    }
+}
+
+#[derive(Debug)]
+struct Bound {
+    schema: SchemaRef,
+    by: Vec<usize>,
+    reads: Vec<Read>,
+    merge: bool,
+    confidence: f64,
+    method: Box<dyn Method>,
+}
+
+impl Work for Bound {
+    fn start(&self) -> Box<dyn Pass + '_> {
+        Box::new(Gathering {
+            bound: self,
+            columns: Columns::new(self.reads.len(), self.merge),
+            groups: IndexMap::new(),
+        })
+    }
+}
+
+struct Gathering<'a> {
+    bound: &'a Bound,
+    columns: Columns,
+    /// The values of `by` of each group, by their JSON.
+    groups: IndexMap<String, Vec<Cell>>,
+}
+
+impl Gathering<'_> {
+    /// The group of a row; `None` if a value of `by` is missing.
+    fn group(&mut self, batch: &RecordBatch, row: usize) -> Option<usize> {
+        if self.bound.by.is_empty() {
+            return None;
+        }
+        let cells: Vec<Cell> =
+            self.bound.by.iter().map(|column| cell_at(batch.column(*column).as_ref(), row)).collect();
+        if cells.contains(&Cell::Null) {
+            return None;
+        }
+        let key = cells.iter().map(|cell| cell.json().to_string()).collect::<Vec<_>>().join(",");
+        let group = self.groups.get_index_of(&key);
+        Some(group.unwrap_or_else(|| self.groups.insert_full(key, cells).0))
+    }
+
+    /// The groups in the order of their values.
+    fn sorted(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.groups.len()).collect();
+        order.sort_by(|a, b| {
+            let pairs = self.groups[*a].iter().zip(&self.groups[*b]);
+            pairs.map(|(a, b)| compare(a, b)).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+        });
+        order
+    }
+}
+
+fn compare(a: &Cell, b: &Cell) -> std::cmp::Ordering {
+    match (a, b) {
+        (Cell::Integer(a), Cell::Integer(b)) => a.cmp(b),
+        (Cell::Number(a), Cell::Number(b)) => a.total_cmp(b),
+        _ => a.text().cmp(&b.text()),
+    }
+}
+
+impl Pass for Gathering<'_> {
+    fn take(&mut self, _: usize, batch: &RecordBatch) -> Result<Vec<RecordBatch>, String> {
+        let groups: Vec<Option<usize>> = (0..batch.num_rows()).map(|row| self.group(batch, row)).collect();
+        self.columns.add(batch, &self.bound.reads, groups.into_iter())?;
+        Ok(Vec::new())
+    }
+
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, String> {
+        self.columns.finish(&self.bound.reads);
+        let mut tidy = Tidy::new(self.bound.schema.clone(), self.bound.confidence);
+        let all = vec![Cell::Null; self.bound.by.len()];
+        tidy.push(&all, self.bound.method.statistics(&self.columns.rows(None))?);
+        for group in self.sorted() {
+            tidy.push(&self.groups[group], self.bound.method.statistics(&self.columns.rows(Some(group)))?);
+        }
+        Ok(vec![tidy.finish().map_err(sentence)?])
+    }
+}

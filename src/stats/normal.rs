@@ -1,0 +1,28 @@
+//! The standard normal distribution.
+
+use statrs::distribution::{ContinuousCDF, Normal};
+
+fn standard() -> Normal {
+    Normal::standard()
+}
+
+pub(crate) fn cumulative(z: f64) -> f64 {
+    standard().cdf(z)
+}
+
+/// The value below which the share `p` of the distribution lies.
+pub(crate) fn quantile(p: f64) -> f64 {
+    standard().inverse_cdf(p)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_have_their_reference_values() {
+        assert!((quantile(0.975) - 1.959_963_984_540_054).abs() < 1e-12);
+        assert!((cumulative(-1.0) - 0.158_655_253_931_457_05).abs() < 1e-10);
+        assert_eq!((quantile(0.5), cumulative(0.0)), (0.0, 0.5));
+    }
+}
