@@ -149,7 +149,7 @@ pub mod fuzz_targets;
 pub use cli::main;
 pub use lock::LockMode;
 pub use pipeline::{Error, Options, Report, load, plan, run};
-pub use plan::Selection;
+pub use plan::{RowChoice, Selection};
 pub use report::plan::PlanReport as Plan;
 pub use run::{Recall, ReplayMode};
 pub use spec::Spec;

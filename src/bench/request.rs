@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::models::{Access, ConnectError, Models};
 use crate::name::{listed, nearest};
-use crate::plan::{Plan, Selected, Selection, select};
+use crate::plan::{Plan, RowChoice, Selected, Selection, select};
 use crate::preview::prompts;
 use crate::prompt::{Expect, Message, Prompt};
 use crate::provider::Env;
@@ -176,7 +176,7 @@ fn rendered(
     let most = request.calls(if request.levels.is_empty() { &LEVELS } else { &request.levels });
     let stages: Vec<String> = request.stage.iter().cloned().collect();
     select(&spec, &stages).map_err(RunError::from)?;
-    let selection = Selection { stages, limit: Some((2 * most).max(ROWS)) };
+    let selection = Selection { stages, rows: RowChoice::First((2 * most).max(ROWS)), ..Selection::default() };
     let (plan, found) = prompts(spec, &selection, most as usize)?;
     let named = |name: &str| plan.spec.stages().find(|(_, stage)| stage.name.as_str() == name).map(|(id, _)| id);
     let stage = stage.or_else(|| named(&found.iter().find(|rendered| rendered.prompt.is_ok())?.stage));

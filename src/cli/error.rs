@@ -70,7 +70,8 @@ impl Failure {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
-        Failure::new(Exit::Spec, error.to_string())
+        let failure = Failure::new(Exit::Spec, error.to_string());
+        if let LoadError::Setting(error) = error { failure.help_if(error.help) } else { failure }
     }
 }
 

@@ -6,25 +6,40 @@ use super::{Exit, Failure, Terminal};
 use crate::document::Document;
 use crate::lock::Lock;
 use crate::report::diagnostics;
-use crate::spec::{Spec, load};
+use crate::report::runs::settings_in_words;
+use crate::spec::Spec;
+use crate::spec::load::{self, Loaded};
 
 pub(crate) fn load_spec(path: &Path, terminal: &Terminal) -> Result<Spec, Failure> {
     load_document(path, terminal).map(|(_, spec)| spec)
 }
 
+/// Returns the spec with changed settings.
+pub(crate) fn load_spec_with(path: &Path, set: &[String], terminal: &Terminal) -> Result<Spec, Failure> {
+    let loaded = load::load_with(path, set)?;
+    show(&loaded, terminal);
+    if !set.is_empty() && !loaded.problems.is_empty() {
+        terminal.note(&format!("the spec was checked {}", settings_in_words(set).unwrap_or_default()));
+    }
+    loaded.spec.ok_or(Failure::shown(Exit::Spec))
+}
+
 /// Returns the spec again, without showing its problems a second time.
-pub(crate) fn load_again(path: &Path) -> Result<Spec, Failure> {
-    load::load(path)?.spec.ok_or(Failure::shown(Exit::Spec))
+pub(crate) fn load_again(path: &Path, set: &[String]) -> Result<Spec, Failure> {
+    load::load_with(path, set)?.spec.ok_or(Failure::shown(Exit::Spec))
 }
 
 pub(crate) fn load_document(path: &Path, terminal: &Terminal) -> Result<(Document, Spec), Failure> {
     let loaded = load::load(path)?;
-    if !loaded.problems.is_empty() {
-        let problems = diagnostics::human(&loaded.problems, &loaded.document, terminal.color);
-        terminal.marked(problems.trim_end());
-    }
+    show(&loaded, terminal);
     let spec = loaded.spec.ok_or(Failure::shown(Exit::Spec))?;
     Ok((loaded.document, spec))
+}
+
+fn show(Loaded { problems, document, .. }: &Loaded, terminal: &Terminal) {
+    if !problems.is_empty() {
+        terminal.marked(diagnostics::human(problems, document, terminal.color).trim_end());
+    }
 }
 
 /// Returns the lock next to the spec at `spec`. Reports an unreadable lock and continues without one.

@@ -22,6 +22,7 @@ mod recorded;
 mod run;
 mod runs;
 mod runtime;
+mod selection;
 mod show;
 mod signals;
 mod status;

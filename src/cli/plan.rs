@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::load::load_lock;
+use super::load::{load_lock, load_spec_with};
 use super::output::write_json;
 use super::runtime::env;
-use super::{Exit, Failure, Terminal, load_spec, only_spec};
+use super::selection::SelectionArguments;
+use super::{Exit, Failure, Terminal, only_spec};
 use crate::pipeline;
-use crate::plan::{Selection, draw};
-use crate::preview::Request;
+use crate::plan::draw;
+use crate::preview::{Render, Request};
 
 /// Shows what a run would do and cost: rows, calls, money and time. Sends and writes nothing.
 ///
@@ -22,14 +23,13 @@ pub(crate) struct Plan {
     #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
     /// Show N prompts of each stage as they would be sent.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     render: usize,
-    /// Only the first N rows of each source.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    limit: Option<u64>,
-    /// Only this stage and the stages it reads; may be repeated.
-    #[arg(long, value_name = "STAGE")]
-    select: Vec<String>,
+    /// Show the prompts of the row with this key, or of the row with this number ('#12', or 12 without keys).
+    #[arg(long, value_name = "KEY")]
+    row: Option<String>,
+    #[command(flatten)]
+    selected: SelectionArguments,
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]
     format: PlanFormat,
@@ -47,8 +47,10 @@ pub(crate) enum PlanFormat {
 
 impl Plan {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let selection = Selection { stages: self.select, limit: self.limit };
-        let request = Request { selection: Some(&selection), render: self.render, ..Request::default() };
+        let selection = self.selected.selection();
+        let most = if self.row.is_some() { usize::MAX } else { self.render };
+        let render = Render { most, row: self.row.as_deref(), ..Render::default() };
+        let request = Request { selection: Some(&selection), render, ..Request::default() };
         show(&self.spec, request, self.format, terminal)
     }
 }
@@ -59,8 +61,13 @@ pub(crate) fn show(
     format: PlanFormat,
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
-    let spec = load_spec(path, terminal)?;
+    let set = request.selection.map(|selection| selection.set.as_slice()).unwrap_or_default();
+    let spec = load_spec_with(path, set, terminal)?;
     let report = pipeline::plan_against(spec, load_lock(path, terminal), request, &env)?;
+    if let Some(row) = request.render.row.filter(|_| report.preview.rendered.is_empty()) {
+        let help = "the row is missing or skipped, or its prompts depend on answers that are not known yet";
+        return Err(Failure::new(Exit::Spec, format!("there is no prompt of row `{row}`")).help(help));
+    }
     match format {
         PlanFormat::Human => terminal.text(&report.to_string()),
         PlanFormat::Json => write_json(&report, terminal),

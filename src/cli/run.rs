@@ -7,18 +7,18 @@ use serde_json::json;
 
 use super::diff::Diff;
 use super::error::advice;
-use super::load::{load_again, load_lock};
+use super::load::{load_again, load_lock, load_spec_with};
 use super::output::write_json;
 use super::plan::{PlanFormat, show};
 use super::recorded::{add_recorded, replay_of_clone};
 use super::runtime::{block_on, env};
+use super::selection::SelectionArguments;
 use super::signals::{self, stopped};
 use super::terminal::Notes;
-use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec, progress};
+use super::{Exit, Failure, OutputFormat, Terminal, only_spec, progress};
 use crate::inventory::check_files;
 use crate::lock::{Drift, LockChange, LockFailure, LockMode};
 use crate::models::BuildChange;
-use crate::name::listed;
 use crate::pipeline::{self, Options, Ready, Report, Started};
 use crate::plan::Selection;
 use crate::preview::Request;
@@ -41,12 +41,8 @@ pub(crate) struct Run {
     /// The spec [default: the only spec of this folder].
     #[arg(default_value = "", hide_default_value = true, value_parser = only_spec::parser())]
     spec: PathBuf,
-    /// Only the first N rows of each source. The outputs are written as `NAME.limit-N.csv` and replace no others.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    limit: Option<u64>,
-    /// Only this stage and the stages it reads; may be repeated. The outputs are written as `NAME.select-STAGE.csv`.
-    #[arg(long, value_name = "STAGE")]
-    select: Vec<String>,
+    #[command(flatten)]
+    selected: SelectionArguments,
     /// Only show what would be done, like `fanfold plan`.
     #[arg(short = 'n', long, conflicts_with = "replay")]
     dry_run: bool,
@@ -60,7 +56,7 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with_all = ["replay", "dry_run"])]
     fresh: bool,
     /// Change nothing: refuse to start if the spec, an input or a model build differs from the lock (exit code 5).
-    #[arg(long, conflicts_with_all = ["limit", "select"])]
+    #[arg(long, conflicts_with_all = ["some_rows", "select", "set"])]
     locked: bool,
     /// Format of the summary: text on standard error, or in addition JSON on standard output.
     #[arg(long, value_enum, default_value = "human")]
@@ -82,7 +78,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", conflicts_with_all = ["quiet", "verbose"])]
     log: LogFormat,
     /// Rewrite the lock, even if a model build differs from it.
-    #[arg(long, conflicts_with_all = ["locked", "limit", "select"])]
+    #[arg(long, conflicts_with_all = ["locked", "some_rows", "select", "set"])]
     update_lock: bool,
 }
 
@@ -103,7 +99,7 @@ impl Run {
 
     /// Runs without a report. Returns `None` if the run finished and its tables are those of the lock.
     pub(crate) fn quietly(self, terminal: &Terminal) -> Result<(), Failure> {
-        let spec = load_spec(&self.spec, terminal)?;
+        let spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
         let (report, _) = self.execute(spec, self.recall(), None)?;
         match (&report.stopped, &report.lock) {
             (Some(reason), _) => Err(self.stopped(reason, &report.plan.spec.budget)),
@@ -129,7 +125,7 @@ impl Run {
     }
 
     fn start(self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let selection = Selection { stages: self.select.clone(), limit: self.limit };
+        let selection = self.selected.selection();
         if self.dry_run {
             let json = self.format == OutputFormat::Json;
             let format = if json { PlanFormat::Json } else { PlanFormat::Human };
@@ -138,7 +134,7 @@ impl Run {
         if let Some(calls) = self.pilot {
             return self.send_pilot(&selection, calls, terminal);
         }
-        let mut spec = load_spec(&self.spec, terminal)?;
+        let mut spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
         // A missing model does no harm if every answer is recorded.
         let notes = check_files(&spec, &env).into_iter().filter(|problem| problem.rule == "unused-modelfile");
         notes.for_each(|note| terminal.note(&format!("note: {}", note.message)));
@@ -151,7 +147,7 @@ impl Run {
                     return self.show(&report, &waits, terminal);
                 };
                 let missing = count(*missing, "call");
-                spec = load_again(&self.spec)?;
+                spec = load_again(&self.spec, &self.selected.set)?;
                 add_recorded(&spec, terminal)?;
                 let cost = self.cost(&selection, terminal)?;
                 terminal.note(&format!("{shown} lacks {missing} of this run, which are sent: {cost}"));
@@ -177,7 +173,7 @@ impl Run {
     /// What the calls that are not recorded will cost.
     fn cost(&self, selection: &Selection, terminal: &Terminal) -> Result<String, Failure> {
         let request = Request { selection: Some(selection), ..Request::default() };
-        let (spec, lock) = (load_again(&self.spec)?, load_lock(&self.spec, terminal));
+        let (spec, lock) = (load_again(&self.spec, &self.selected.set)?, load_lock(&self.spec, terminal));
         Ok(cost_and_time(&pipeline::plan_against(spec, lock, request, &env)?.forecast.amounts()))
     }
 
@@ -188,7 +184,7 @@ impl Run {
         recall: Recall<'_>,
         terminal: Option<&Terminal>,
     ) -> Result<(Report, Vec<String>), Failure> {
-        let selection = Selection { stages: self.select.clone(), limit: self.limit };
+        let selection = self.selected.selection();
         let ready = Ready::new(spec, &self.spec, &Options { selection, recall, lock: self.lock_mode() })?;
         match terminal {
             Some(terminal) => block_on(watched(ready, terminal)),
@@ -203,13 +199,13 @@ impl Run {
             return Ok(true);
         }
         let request = Request { selection: Some(selection), fresh: self.fresh, ..Request::default() };
-        let spec = load_spec(&self.spec, terminal)?;
+        let spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
         let plan = pipeline::plan_against(spec, load_lock(&self.spec, terminal), request, &env)?;
         Ok(question(&plan.forecast.amounts(), most).is_none_or(|question| terminal.ask(&question)))
     }
 
     fn send_pilot(&self, selection: &Selection, calls: u64, terminal: &Terminal) -> Result<Exit, Failure> {
-        let spec = load_spec(&self.spec, terminal)?;
+        let spec = load_spec_with(&self.spec, &self.selected.set, terminal)?;
         let budget = spec.budget;
         let lock = load_lock(&self.spec, terminal);
         let stop = Stop::default();
@@ -274,7 +270,7 @@ impl Run {
                 ));
             }
             LockChange::Ignored(path) => {
-                let ran = self.partly();
+                let ran = self.selected.words();
                 terminal.note(&format!(
                     "{ran}: the outputs have their own names; the outputs of full runs and {} are not written",
                     path.display()
@@ -287,15 +283,6 @@ impl Run {
         }
         files();
         Ok(if report.has_too_many_failed_rows() { Exit::Failed } else { Exit::Ok })
-    }
-
-    /// What a partial run ran.
-    fn partly(&self) -> String {
-        let rows = self.limit.map(|rows| format!("the first {} of each source", count(rows, "row")));
-        let stages = (!self.select.is_empty())
-            .then(|| format!("{} with the stages before", listed(self.select.iter().map(String::as_str))));
-        let parts: Vec<String> = rows.into_iter().chain(stages).collect();
-        format!("ran only {}", parts.join(", and only "))
     }
 
     /// The failure of the lock, after the differences between the tables and the files that they replaced.
@@ -377,12 +364,7 @@ impl Run {
 
     fn again(&self) -> String {
         let mut command = format!("fanfold run {}", self.spec.display());
-        for stage in &self.select {
-            command.push_str(&format!(" --select {stage}"));
-        }
-        if let Some(limit) = self.limit {
-            command.push_str(&format!(" --limit {limit}"));
-        }
+        command.push_str(&self.selected.typed());
         if let Some(file) = &self.replay {
             let mode = if self.replay_mode == ReplayMode::Prefer { " --replay-mode prefer" } else { "" };
             command.push_str(&format!(" --replay {}{mode}", file.display()));

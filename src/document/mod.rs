@@ -6,6 +6,7 @@
 
 mod decode;
 mod diagnostic;
+mod edit;
 mod fault;
 mod problems;
 mod reader;
@@ -18,6 +19,7 @@ mod yaml;
 
 pub(crate) use decode::{decode, decode_partly, fields_of};
 pub(crate) use diagnostic::{Diagnostic, Path, Severity, SourcePosition};
+pub(crate) use edit::EditError;
 pub(crate) use fault::unexpected;
 pub(crate) use problems::{Mark, Problems, Reported};
 pub(crate) use schema::inline_schema;

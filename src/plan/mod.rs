@@ -7,11 +7,15 @@
 pub(crate) mod draw;
 mod partial;
 pub(crate) mod routing;
+mod rows;
 pub(crate) mod scan;
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
+
+pub use rows::RowChoice;
+pub(crate) use rows::RowPick;
 
 use crate::source::{Import, SourceError};
 use crate::spec::{Spec, TableId, TableSpec};
@@ -21,14 +25,21 @@ use crate::spec::{Spec, TableId, TableSpec};
 pub struct Selection {
     /// Only these stages and the tables that they read. Empty means all stages.
     pub stages: Vec<String>,
-    /// The most rows of each source.
-    pub limit: Option<u64>,
+    pub rows: RowChoice,
+    /// The settings of the spec that were changed for this run, such as `models.small.temperature=0.7`.
+    pub set: Vec<String>,
 }
 
 impl Selection {
     /// Whether all rows and all stages run.
     pub(crate) fn is_whole(&self, spec: &Spec) -> bool {
-        self.limit.is_none() && select(spec, &self.stages).is_ok_and(|selected| selected.is_whole())
+        let is_changed = self.rows != RowChoice::All || !self.set.is_empty();
+        !is_changed && select(spec, &self.stages).is_ok_and(|selected| selected.is_whole())
+    }
+
+    /// The chosen rows of each source of `spec`.
+    pub(crate) fn pick(&self, spec: &Spec) -> RowPick {
+        RowPick { choice: self.rows, seed: spec.seed.unwrap_or_default() }
     }
 }
 
@@ -41,7 +52,8 @@ pub(crate) struct Plan {
     pub(crate) sources: HashMap<TableId, SourceFacts>,
     /// The number of rows of each transform for which it is known before the run.
     pub(crate) transformed: HashMap<TableId, u64>,
-    pub(crate) limit: Option<u64>,
+    pub(crate) rows: RowChoice,
+    pub(crate) set: Vec<String>,
 }
 
 /// The tables that are made. Sources are always selected, but a source is read only if a selected table reads it.
@@ -109,11 +121,11 @@ impl Plan {
         let selected = select(&spec, &selection.stages)?;
         let spec_hash = spec.hash();
         let stages = if selected.is_whole() { &[] } else { selection.stages.as_slice() };
-        if let Some(mark) = partial::mark(stages, selection.limit) {
+        if let Some(mark) = partial::mark(stages, selection.rows, &selection.set) {
             partial::rename_outputs(&mut spec, &mark).map_err(|path| PlanError::Taken { path })?;
         }
-        let limit = selection.limit;
-        let plan = Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), limit };
+        let (rows, set) = (selection.rows, selection.set.clone());
+        let plan = Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), rows, set };
         plan.check_outputs()?;
         Ok(plan)
     }
@@ -188,7 +200,14 @@ impl Plan {
             self.spec.sources().map(|(id, _)| self.sources.get(&id).map(|facts| facts.content.as_str())).collect();
         let stages: Vec<bool> = self.spec.stages().map(|(id, _)| self.selected.has(id)).collect();
         let transforms: Vec<bool> = self.spec.transforms().map(|(id, _)| self.selected.has(id)).collect();
-        let mut of = json!({ "spec": self.spec_hash, "sources": sources, "limit": self.limit, "selected": stages });
+        let limit = self.rows.limit();
+        let mut of = json!({ "spec": self.spec_hash, "sources": sources, "limit": limit, "selected": stages });
+        if limit.is_none() && self.rows != RowChoice::All {
+            of["rows"] = json!(self.rows);
+        }
+        if !self.set.is_empty() {
+            of["set"] = json!(self.set);
+        }
         if !transforms.is_empty() {
             of["reshapes"] = json!(transforms);
         }
@@ -196,7 +215,7 @@ impl Plan {
     }
 
     pub(crate) fn is_whole(&self) -> bool {
-        self.limit.is_none() && self.selected.is_whole()
+        self.rows == RowChoice::All && self.set.is_empty() && self.selected.is_whole()
     }
 
     fn named(&self, identity: Value) -> String {

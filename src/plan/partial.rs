@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::rows::RowChoice;
 use crate::spec::Spec;
 
-/// The longest list of stages in a file name, in bytes. A longer list becomes a hash.
+/// The longest list of stages or settings in a file name, in bytes. A longer list becomes a hash.
 const LONGEST: usize = 80;
 /// Extensions of compressed files, which follow the extension of the format.
 const COMPRESSED: [&str; 4] = ["gz", "zst", "bz2", "xz"];
@@ -29,15 +30,19 @@ pub(super) fn rename_outputs(spec: &mut Spec, mark: &str) -> Result<(), String> 
 }
 
 /// The mark of a partial run in the names of its files, such as `select-tone.limit-5`. `None` for a full run.
-pub(super) fn mark(stages: &[String], limit: Option<u64>) -> Option<String> {
-    let mut names =
-        stages.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("+");
-    if names.len() > LONGEST {
-        names = blake3::hash(names.as_bytes()).to_hex()[..12].to_owned();
-    }
-    let select = (!names.is_empty()).then(|| format!("select-{names}"));
-    let marks: Vec<String> = select.into_iter().chain(limit.map(|rows| format!("limit-{rows}"))).collect();
+pub(super) fn mark(stages: &[String], rows: RowChoice, set: &[String]) -> Option<String> {
+    let stages: BTreeSet<&str> = stages.iter().map(String::as_str).collect();
+    let select = named("select", stages.into_iter().collect::<Vec<_>>().join("+"));
+    let set = named("set", set.iter().map(|setting| setting.replace('=', "-")).collect::<Vec<_>>().join("+"));
+    let marks: Vec<String> = [select, rows.mark(), set].into_iter().flatten().collect();
     (!marks.is_empty()).then(|| marks.join("."))
+}
+
+/// A mark with `names`, or with their hash if they are long or unfit for a file name.
+fn named(kind: &str, names: String) -> Option<String> {
+    let is_fit = names.len() <= LONGEST && names.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c));
+    let names = if is_fit { names } else { blake3::hash(names.as_bytes()).to_hex()[..12].to_owned() };
+    (!names.is_empty()).then(|| format!("{kind}-{names}"))
 }
 
 /// Puts `mark` before the extension of the file: `out/tone.csv` becomes `out/tone.limit-5.csv`.
@@ -52,16 +57,25 @@ fn marked(path: &str, mark: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::RowChoice;
     use super::{mark, marked};
 
     #[test]
     fn a_mark_names_the_stages_in_order_and_is_short() {
-        let mark = |stages: &[&str], limit| mark(&stages.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>(), limit);
-        assert_eq!(mark(&[], None), None);
-        assert_eq!(mark(&[], Some(5)).as_deref(), Some("limit-5"));
-        assert_eq!(mark(&["why", "tone", "why"], Some(5)).as_deref(), Some("select-tone+why.limit-5"));
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let mark = |stages: &[&str], rows, set: &[&str]| mark(&owned(stages), rows, &owned(set));
+        let (all, five) = (RowChoice::All, RowChoice::First(5));
+        assert_eq!(mark(&[], all, &[]), None);
+        assert_eq!(mark(&[], five, &[]).as_deref(), Some("limit-5"));
+        assert_eq!(mark(&["why", "tone", "why"], five, &[]).as_deref(), Some("select-tone+why.limit-5"));
+        let set = ["models.a.temperature=0.7", "seed=3"];
+        assert_eq!(mark(&[], all, &set).as_deref(), Some("set-models.a.temperature-0.7+seed-3"));
+        for unfit in ["stages.a.prompt=../{{ x }}", &"models.a.model=m".repeat(9)] {
+            assert_eq!(mark(&[], all, &[unfit]).map(|mark| mark.len()), Some(16), "{unfit}");
+        }
         let long: Vec<String> = (0..50).map(|number| format!("stage-{number}")).collect();
-        assert_eq!(mark(&long.iter().map(String::as_str).collect::<Vec<_>>(), None).map(|mark| mark.len()), Some(19));
+        let long: Vec<&str> = long.iter().map(String::as_str).collect();
+        assert_eq!(mark(&long, all, &[]).map(|mark| mark.len()), Some(19));
     }
 
     #[test]

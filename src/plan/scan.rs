@@ -6,30 +6,38 @@ use arrow_array::RecordBatch;
 use indexmap::IndexMap;
 
 use super::SourceFacts;
+use super::rows::{Chosen, Drawing, RowChoice, RowPick};
 use crate::source::{Changes, Import, SourceError};
 use crate::spec::SourceSpec;
 use crate::table::{Cell, Digest, cell_at};
 
 const EXAMPLES: usize = 3;
 
-/// Reads the rows of a source, all or the first `limit`, and passes each batch to `sink`.
+/// Reads the rows of a source and passes each batch of the chosen ones to `sink`.
 /// A row that can't be read, a missing key or a repeated key is an error that names the row.
 pub(crate) fn scan<E: From<SourceError>>(
     source: &SourceSpec,
     folder: &Path,
     content: String,
-    limit: Option<u64>,
+    pick: RowPick,
     mut sink: impl FnMut(RecordBatch) -> Result<(), E>,
 ) -> Result<SourceFacts, E> {
+    let chosen = chosen(source, folder, pick)?;
     let mut keys = KeyCheck::default();
     let mut digest = Digest::new(source.relation.schema.fields().iter().map(|f| f.name().as_str()));
     let mut import = Import { files: source.source.readings(folder)?, ..Import::default() };
     import.columns = source.relation.schema.fields().len() as u64;
     let changes = Changes::default();
-    for batch in batches(source, folder, limit, &changes)? {
-        let batch = batch?;
-        import.rows += batch.num_rows() as u64;
-        import.nulls += batch.columns().iter().map(|column| column.null_count() as u64).sum::<u64>();
+    let mut first = 0;
+    for batch in source.source.read_counting(folder, &changes)? {
+        if chosen.as_ref().is_some_and(|chosen| chosen.ends_before(first)) {
+            break;
+        }
+        let mut batch = batch?;
+        let rows = batch.num_rows() as u64;
+        if let Some(Chosen::Span(0, end)) = &chosen {
+            batch = batch.slice(0, (end - first).min(rows) as usize);
+        }
         if let Some(key) = source.relation.key {
             keys.add(batch.column(key).as_ref()).map_err(|row| {
                 let column = batch.schema().field(key).name().clone();
@@ -37,51 +45,54 @@ pub(crate) fn scan<E: From<SourceError>>(
                     .help("fill it, or leave `key` out of the spec: the row's number is its key then")
             })?;
         }
+        if let Some(chosen) = &chosen {
+            batch = chosen.of(&batch, first)?;
+        }
+        first += rows;
+        import.rows += batch.num_rows() as u64;
+        import.nulls += batch.columns().iter().map(|column| column.null_count() as u64).sum::<u64>();
         digest.add(&batch);
         sink(batch)?;
     }
     import.changed_characters = changes.count();
     let repeated = keys.repeated();
     if !repeated.is_empty() {
-        return Err(name_repeated(source, folder, limit, &repeated)?.into());
+        return Err(name_repeated(source, folder, &repeated)?.into());
     }
     Ok(SourceFacts { rows: import.rows, content, values: digest.finish(), import: Some(import), is_fresh: true })
 }
 
-fn batches(
-    source: &SourceSpec,
-    folder: &Path,
-    limit: Option<u64>,
-    changes: &Changes,
-) -> Result<impl Iterator<Item = Result<RecordBatch, SourceError>>, SourceError> {
-    let mut left = limit.unwrap_or(u64::MAX);
-    let all = source.source.read_counting(folder, changes)?;
-    Ok(all.map_while(move |batch| match batch {
-        Ok(_) if left == 0 => None,
-        Ok(batch) => {
-            let take = left.min(batch.num_rows() as u64);
-            left -= take;
-            Some(Ok(batch.slice(0, take as usize)))
+/// The rows that `pick` chooses. `None` for all. A sample reads the source once more.
+fn chosen(source: &SourceSpec, folder: &Path, pick: RowPick) -> Result<Option<Chosen>, SourceError> {
+    let size = match pick.choice {
+        RowChoice::All => return Ok(None),
+        RowChoice::First(rows) => return Ok(Some(Chosen::Span(0, rows))),
+        RowChoice::Range(first, last) => return Ok(Some(Chosen::Span(first - 1, last))),
+        RowChoice::Sample(size) => size,
+    };
+    let mut drawing = Drawing::new(pick.seed, size);
+    let mut number = 0;
+    for batch in source.source.read_counting(folder, &Changes::default())? {
+        let batch = batch?;
+        for row in 0..batch.num_rows() {
+            let key = source.relation.key.map(|key| hash_of(&cell_at(batch.column(key).as_ref(), row)));
+            drawing.offer(key.unwrap_or(number), number);
+            number += 1;
         }
-        error => Some(error),
-    }))
+    }
+    Ok(Some(Chosen::Drawn(drawing.rows())))
 }
 
 fn path(source: &SourceSpec) -> String {
     source.source.paths().into_iter().map(|(_, path)| path).next().unwrap_or_default()
 }
 
-fn name_repeated(
-    source: &SourceSpec,
-    folder: &Path,
-    limit: Option<u64>,
-    repeated: &[u64],
-) -> Result<SourceError, SourceError> {
+fn name_repeated(source: &SourceSpec, folder: &Path, repeated: &[u64]) -> Result<SourceError, SourceError> {
     let key = source.relation.key.unwrap_or_default();
     let wanted = &repeated[..repeated.len().min(EXAMPLES)];
     let mut found: IndexMap<u64, (String, Vec<u64>)> = IndexMap::new();
     let mut row = 0;
-    for batch in batches(source, folder, limit, &Changes::default())? {
+    for batch in source.source.read_counting(folder, &Changes::default())? {
         let batch = batch?;
         for i in 0..batch.num_rows() {
             row += 1;

@@ -41,6 +41,29 @@ pub(crate) struct StageEstimate {
 /// The most bytes of sampled prompts.
 const SAMPLE: usize = 64 << 10;
 
+/// The prompts to render.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Render<'a> {
+    /// The number of rows, for each stage.
+    pub(crate) most: usize,
+    /// Only the row with this key, or `#12` or without a key this number.
+    pub(crate) row: Option<&'a str>,
+    /// The column with the keys of the stage's input.
+    pub(crate) key: Option<usize>,
+}
+
+impl Render<'_> {
+    fn has(&self, row: Row<'_>) -> bool {
+        let number = row.number() + 1;
+        let Some(wanted) = self.row else { return true };
+        match (wanted.strip_prefix('#').and_then(|digits| digits.parse::<u64>().ok()), self.key) {
+            (Some(wanted), _) => wanted == number,
+            (None, Some(key)) => row.cell(key).text() == wanted,
+            (None, None) => wanted.parse() == Ok(number),
+        }
+    }
+}
+
 pub(crate) struct Rendered {
     pub(crate) stage: String,
     /// The number of the row, from 1.
@@ -116,19 +139,19 @@ impl StageState {
         }
     }
 
-    /// Keeps up to `render` prompts. Returns the output rows and their unknown cells.
+    /// Keeps the prompts to render. Returns the output rows and their unknown cells.
     pub(crate) fn estimate(
         &mut self,
         rows: StageRows<'_>,
         recall: Option<Recall<'_>>,
-        render: usize,
+        render: Render<'_>,
     ) -> Result<Option<(RecordBatch, Unknown)>, LedgerError> {
         let StageRows { stage, batch, first, unknown, .. } = rows;
         let width = stage.width();
         let waits = unknown.rows(&read_by(stage));
         let mut slots: Vec<Option<OutputSlot<'_>>> = (0..batch.num_rows() * width).map(|_| None).collect();
         let mut rounds: Vec<FirstRound> = Vec::new();
-        let mut render = render.saturating_sub(self.rendered.len());
+        let mut left = render.most.saturating_sub(self.rendered.len());
         for (i, fate) in fates(stage, batch, first).iter().enumerate() {
             let row = Row::new(batch, i, first);
             if waits.as_ref().is_some_and(|waits| waits[i]) {
@@ -146,8 +169,8 @@ impl StageState {
             if let Some(digest) = &mut self.digest {
                 digest.asked(&prompts);
             }
-            if render > 0 {
-                render -= 1;
+            if left > 0 && render.has(row) {
+                left -= 1;
                 self.rendered.extend(rendered(stage, row, &prompts));
             }
             let Ok(prompts) = prompts else { continue };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
-use super::estimate::{Recall, Rendered, StageEstimate, StageRows, StageState};
+use super::estimate::{Recall, Render, Rendered, StageEstimate, StageRows, StageState};
 use super::unknown::{Unknown, read_by};
 use super::volume::{OpenCall, Sample, ask_about_unknown};
 use crate::lock::{Lock, ModelFacts, Prompts, before};
@@ -21,7 +21,7 @@ use crate::store::{PartFacts, PartWriter, RunDir, StoreError};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Options<'a> {
-    pub(crate) render: usize,
+    pub(crate) render: Render<'a>,
     /// Whether to look up the calls of stages that no other stage reads.
     pub(crate) leaves: bool,
     /// The models, if their contexts are known.
@@ -71,7 +71,7 @@ pub(crate) fn follow(
         let content = content(source.source.as_ref(), &plan.spec.folder).map_err(named)?;
         let mut first = 0;
         let mut failed = None;
-        let found = scan(source, &plan.spec.folder, content, selection.limit, |batch| {
+        let found = scan(source, &plan.spec.folder, content, selection.pick(&plan.spec), |batch| {
             let followed = follower.follow(i, &batch, first, &Unknown::default());
             first += batch.num_rows() as u64;
             followed.map_err(|error| SourceError::new(failed.insert(error).to_string()))
@@ -190,7 +190,8 @@ impl Follower<'_> {
     fn pass(&mut self, stage: TableId, batch: &RecordBatch, first: u64, unknown: &Unknown) -> Result<(), StoreError> {
         let models = self.options.models;
         let rows = StageRows { stage: self.plan.spec.stage(stage), batch, first, models, unknown };
-        let render = self.options.render;
+        let key = self.plan.spec.relation(rows.stage.input).key;
+        let render = Render { key, ..self.options.render };
         let recall = self.recall.filter(|_| self.options.leaves || self.is_read(stage));
         let output = self.state(stage).estimate(rows, recall, render)?;
         let fold = rows.stage.answers.fold();

@@ -21,15 +21,15 @@ use crate::run::{PilotCall, RunError, earlier_cost, fresh_since, unread};
 use crate::spec::{Spec, TableId};
 use crate::store::{Ledger, Manifest, Project, Recalled, RunDir, StoreError, recalled};
 
-pub(crate) use estimate::{Rendered, StageEstimate};
+pub(crate) use estimate::{Render, Rendered, StageEstimate};
 pub(crate) use forecast::{Amounts, Basis, Forecast, ModelForecast, Origin, Range, StageForecast};
 
 /// What to look at.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Request<'a> {
     pub(crate) selection: Option<&'a Selection>,
-    /// The number of prompts to render, for each stage that reads a source.
-    pub(crate) render: usize,
+    /// The prompts to render.
+    pub(crate) render: Render<'a>,
     /// The number of calls to sample, for each stage.
     pub(crate) pilot: usize,
     /// Whether recorded answers do not count, since all calls are repeated.
@@ -99,7 +99,7 @@ pub(crate) fn now(
         models
     });
     let recall = recall(models.as_ref(), ledger.as_ref(), i64::MIN);
-    let options = Options { render: 0, leaves: false, models: models.as_ref(), pilot: 0 };
+    let options = Options { render: Render::default(), leaves: false, models: models.as_ref(), pilot: 0 };
     let followed = follow(plan, &Selection::default(), recall, options)?;
     let now = followed.lock(&facts);
     Ok((followed.plan, now))
@@ -167,6 +167,7 @@ impl Preview {
 pub(crate) fn prompts(spec: Spec, selection: &Selection, most: usize) -> Result<(Plan, Vec<Rendered>), RunError> {
     let facts = unread(&spec, &select(&spec, &selection.stages)?)?;
     let plan = Plan::new(spec, selection, facts)?;
-    let followed = follow(plan, selection, None, Options { render: most, leaves: false, models: None, pilot: 0 })?;
+    let render = Render { most, ..Render::default() };
+    let followed = follow(plan, selection, None, Options { render, leaves: false, models: None, pilot: 0 })?;
     Ok((followed.plan, followed.rendered))
 }

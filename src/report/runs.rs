@@ -9,6 +9,7 @@ use super::drift::data_change;
 use super::settings::{SettingChange, setting_changes};
 use super::text::{count, cut, grid, number};
 use crate::lock::Lock;
+use crate::plan::RowChoice;
 use crate::store::{Manifest, NamedRun, RunRecord, State};
 
 /// The most changes that the text shows of a run.
@@ -47,9 +48,27 @@ impl RunsReport {
 
 /// How a run differs from a usual one.
 fn how(run: &RunRecord) -> Vec<String> {
-    let limit = run.limit.map(|limit| format!("only the first {} of each source", count(limit, "row")));
+    let rows = run.choice.or(run.limit.map(RowChoice::First)).unwrap_or_default();
+    let rows = rows_in_words(rows).map(|rows| format!("only {rows}"));
     let replay = run.replay.as_ref().map(|file| format!("answered from {file}"));
-    limit.into_iter().chain(replay).collect()
+    rows.into_iter().chain(settings_in_words(&run.set)).chain(replay).collect()
+}
+
+/// The chosen rows. `None` for all.
+pub(crate) fn rows_in_words(choice: RowChoice) -> Option<String> {
+    Some(match choice {
+        RowChoice::All => return None,
+        RowChoice::First(rows) => format!("the first {} of each source", count(rows, "row")),
+        RowChoice::Sample(rows) => format!("{} of each source, drawn by the seed", count(rows, "row")),
+        RowChoice::Range(first, u64::MAX) => format!("the rows of each source from row {} on", number(first)),
+        RowChoice::Range(first, last) => format!("the rows {} to {} of each source", number(first), number(last)),
+    })
+}
+
+/// The settings that were changed for a run. `None` without any.
+pub(crate) fn settings_in_words(set: &[String]) -> Option<String> {
+    (!set.is_empty())
+        .then(|| format!("with {}", set.iter().map(|set| format!("`{set}`")).collect::<Vec<_>>().join(", ")))
 }
 
 fn changes(
@@ -67,9 +86,9 @@ fn changes(
     let drift = lock(old).zip(lock(new)).map(|(old, new)| old.drift(&new)).unwrap_or_default();
     match &settings {
         Some(settings) => {
-            // A limited run has separate output paths.
+            // A run of some rows, or with other settings, has separate output paths.
             let is_own = |change: &&SettingChange| {
-                (old.limit, new.limit) == (None, None) || !change.setting.starts_with("outputs.")
+                !is_partial(old) && !is_partial(new) || !change.setting.starts_with("outputs.")
             };
             changes.extend(settings.iter().filter(is_own).map(SettingChange::words));
         }
@@ -79,6 +98,10 @@ fn changes(
     changes.extend(drift.iter().filter_map(data_change));
     changes.dedup();
     changes
+}
+
+fn is_partial(run: &RunRecord) -> bool {
+    run.limit.is_some() || run.choice.is_some() || !run.set.is_empty()
 }
 
 fn state(run: &RunRecord) -> &'static str {
@@ -132,6 +155,7 @@ impl Serialize for RunsReport {
                 "name": run.name, "folder": run.folder, "has_tables": kept.is_some(), "state": run.state,
                 "started_at": run.started_at, "finished_at": run.finished_at, "rows": run.rows, "sent": run.sent,
                 "reused": run.reused(), "failed": run.failed, "usd": run.usd, "limit": run.limit,
+                "chosen": run.choice, "set": run.set,
                 "replay": run.replay, "fresh": run.fresh, "calls": kept.as_ref().map(|kept| &kept.calls),
                 "changes": changes,
             })

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use arrow_schema::Schema;
 
 use crate::assertion::{Check, Finding, RowsView};
+use crate::plan::Selection;
 use crate::spec::{OutputSpec, Spec, StageSpec, TableFormat, TableSpec, TestSpec};
 use crate::store::{Manifest, Project, RunDir, State, StoreError, import};
 use crate::table::parquet::{Table, TableError};
@@ -76,7 +77,8 @@ fn tables(
     match spec.table(test.input) {
         TableSpec::Source(source) => {
             project.create()?;
-            Ok(vec![import(project, source.name.as_str(), source, &spec.folder, None)?.0])
+            let all = Selection::default().pick(spec);
+            Ok(vec![import(project, source.name.as_str(), source, &spec.folder, all)?.0])
         }
         TableSpec::Stage(stage) => parts(run.ok_or(VerdictError::NoRun)?, stage),
         TableSpec::Transform(transform) => {

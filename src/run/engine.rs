@@ -24,6 +24,7 @@ use super::wait::Waits;
 use super::{dispatch, outputs, transform};
 use crate::lock::{self, Lock, ModelFacts};
 use crate::models::{BuildChange, Models};
+use crate::plan::RowChoice;
 use crate::spec::{StageSpec, TableId};
 use crate::store::{self, CallSpan, Manifest, RefusalTotals, RunDir, State, StoreError};
 
@@ -111,7 +112,8 @@ async fn begin(ready: &Ready, models: &Models, lock: Option<&Lock>) -> Result<Ma
     let Ready { plan, dir, replay, fresh, project, earlier, .. } = ready;
     let mut manifest = Manifest::start(&plan.spec.name, &plan.spec_hash, &plan.identity());
     outputs::describe(&mut manifest, plan, models);
-    manifest.limit = plan.limit;
+    (manifest.limit, manifest.set) = (plan.rows.limit(), plan.set.clone());
+    manifest.rows = (manifest.limit.is_none() && plan.rows != RowChoice::All).then_some(plan.rows);
     manifest.replay = replay.as_ref().map(|replay| replay.path().display().to_string());
     manifest.lock = lock.map(Lock::to_json);
     // The time is saved with the run, so that the run continues after a stop instead of starting again.

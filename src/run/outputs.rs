@@ -95,8 +95,10 @@ impl Finished<'_> {
                 ("fanfold.run".to_owned(), plan.identity()),
             ];
             facts.extend(causes.clone().map(|causes| ("fanfold.lock".to_owned(), causes)));
-            // Marks a table made from the first rows only.
-            facts.extend(plan.limit.map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
+            // Mark a table made from some rows only, or with other settings.
+            facts.extend(plan.rows.limit().map(|limit| ("fanfold.limit".to_owned(), limit.to_string())));
+            facts.extend(plan.rows.mark().map(|mark| ("fanfold.rows".to_owned(), mark)));
+            facts.extend((!plan.set.is_empty()).then(|| ("fanfold.set".to_owned(), plan.set.join("\n"))));
             let Some(tables) = self.inputs[&output.input].tables() else {
                 return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.table_name(output.input))));
             };

@@ -70,7 +70,8 @@ pub(crate) fn prepare(
     let mut facts = HashMap::new();
     for i in sources_read(&spec, &selected) {
         let source = spec.source(i);
-        let (table, found) = import(&project, source.name.as_str(), source, &spec.folder, selection.limit)?;
+        let pick = selection.pick(&spec);
+        let (table, found) = import(&project, source.name.as_str(), source, &spec.folder, pick)?;
         tables.insert(i, PartTables { id: found.content.clone(), table });
         facts.insert(i, found);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Spec;
-use crate::document::{Diagnostic, Document, SpecFormat};
+use crate::document::{Diagnostic, Document, EditError, SpecFormat};
 use crate::table::parquet::folder_of;
 
 #[derive(Debug)]
@@ -21,9 +21,16 @@ pub(crate) enum LoadError {
     Io(String, std::io::Error),
     #[error("`{0}` is not UTF-8 (byte {1})")]
     NotUtf8(String, usize),
+    #[error("`--set`: {}", .0.message)]
+    Setting(EditError),
 }
 
 pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
+    load_with(path, &[])
+}
+
+/// Loads the spec with changed settings, such as `models.small.temperature=0.7`.
+pub(crate) fn load_with(path: &Path, set: &[String]) -> Result<Loaded, LoadError> {
     let name = path.display().to_string();
     let Some(format) = SpecFormat::of(path) else { return Err(LoadError::Extension(name)) };
     let bytes = std::fs::read(path).map_err(|error| LoadError::Io(name.clone(), error))?;
@@ -32,6 +39,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, LoadError> {
     match Document::parse(name, text, format) {
         Err(unreadable) => Ok(Loaded { document: unreadable.document, problems: unreadable.problems, spec: None }),
         Ok(mut document) => {
+            set.iter().try_for_each(|setting| document.set(setting)).map_err(LoadError::Setting)?;
             let (spec, problems) = Spec::check(&mut document, folder_of(path));
             Ok(Loaded { document, problems, spec })
         }

@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::manifest::{Manifest, State};
 use super::project::Project;
 use super::rundir::RunDir;
+use crate::plan::RowChoice;
 
 /// A run as the history knows it. The counts of a line are those of one start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,12 @@ pub(crate) struct RunRecord {
     pub(crate) fresh: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<u64>,
+    /// The chosen rows of each source, if they are not the first ones.
+    #[serde(rename = "chosen", skip_serializing_if = "Option::is_none")]
+    pub(crate) choice: Option<RowChoice>,
+    /// The settings that were changed for this run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) set: Vec<String>,
     /// The rows of the largest stage.
     pub(crate) rows: u64,
     /// The failed rows of all stages.
@@ -61,6 +68,8 @@ impl RunRecord {
             replay: manifest.replay.clone(),
             fresh: manifest.fresh_since_ms.is_some(),
             limit: manifest.limit,
+            choice: manifest.rows,
+            set: manifest.set.clone(),
             rows: stages().map(|stage| stage.rows).max().unwrap_or(0),
             failed: stages().map(|stage| stage.counts.failed).sum(),
             sent: manifest.sent(),

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::error::StoreError;
 use super::project::Project;
-use crate::plan::SourceFacts;
 use crate::plan::scan::scan;
+use crate::plan::{RowPick, SourceFacts};
 use crate::source::{SourceError, content};
 use crate::spec::SourceSpec;
 use crate::table::parquet::{Options, Table, TableWriter};
@@ -17,20 +17,18 @@ const VALUES: &str = "fanfold.values";
 /// The import report. Copies without one are of readers that changed some texts silently; they are written again.
 const IMPORT: &str = "fanfold.import";
 
-/// Imports the rows of a source (all, or the first `limit`), unless an earlier run has imported them.
+/// Imports the chosen rows of a source, unless an earlier run has imported them.
 pub(crate) fn import(
     project: &Project,
     name: &str,
     source: &SourceSpec,
     folder: &Path,
-    limit: Option<u64>,
+    pick: RowPick,
 ) -> Result<(Table, SourceFacts), StoreError> {
     let named = |error: SourceError| StoreError::Source { name: name.to_owned(), error };
     let content = content(source.source.as_ref(), folder).map_err(named)?;
-    let file = match limit {
-        None => format!("{}.parquet", &content[..32]),
-        Some(limit) => format!("{}-{limit}.parquet", &content[..32]),
-    };
+    let mark = pick.file_mark().map(|mark| format!("-{mark}")).unwrap_or_default();
+    let file = format!("{}{mark}.parquet", &content[..32]);
     let path = project.sources().join(file);
     // An unreadable file is written again, and so is one of an earlier version that read other types.
     if let Ok(table) = Table::open(&path)
@@ -43,7 +41,7 @@ pub(crate) fn import(
     }
     let mut writer = TableWriter::create(&path, source.relation.schema.clone(), &Options::default())?;
     let mut unwritten = None;
-    let facts = scan(source, folder, content, limit, |batch| {
+    let facts = scan(source, folder, content, pick, |batch| {
         writer.write(batch).map_err(|error| SourceError::new(unwritten.insert(error).to_string()))
     });
     if let Some(error) = unwritten {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::span::CallSpan;
 use super::{Audit, ChangesByModel, RowCounts, RunDir, Shares, StoreError};
+use crate::plan::RowChoice;
 use crate::provider::Build;
 use crate::source::Import;
 use crate::spec::{ColumnRole, Spec, StageSpec};
@@ -35,6 +36,12 @@ pub(crate) struct Manifest {
     /// The most rows of each source, if the run was limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<u64>,
+    /// The chosen rows of each source, if they are not the first ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rows: Option<RowChoice>,
+    /// The settings that were changed for this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) set: Vec<String>,
     pub(crate) state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replay: Option<String>,
