@@ -9,7 +9,7 @@ use crate::lock::committed_counts;
 use crate::pipeline;
 use crate::preview::Request;
 use crate::report::plan::PlanReport;
-use crate::report::status::StatusReport;
+use crate::report::status::{SheetStatus, StatusReport};
 use crate::run::run_or_replay;
 use crate::store::{Ledger, Manifest, Project, State};
 
@@ -52,6 +52,7 @@ impl Status {
             stages,
             answers,
             failed_calls,
+            sheets: SheetStatus::all(&preview.plan),
         };
         self.format.write(&report, terminal);
         Ok(Exit::Ok)

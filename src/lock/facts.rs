@@ -192,6 +192,10 @@ impl Lock {
     pub(crate) fn add_outputs(&mut self, plan: &Plan) {
         for i in plan.outputs() {
             let (name, output) = plan.spec.outputs.get_index(i).expect("an index of this table");
+            // People change a sheet that they fill.
+            if output.sheet.is_some() {
+                continue;
+            }
             let Some(locked) = self.outputs.get_mut(name.as_str()) else { continue };
             if !output.file.exists() {
                 locked.content = Some("missing".to_owned());

@@ -34,7 +34,7 @@ pub(super) fn write(output: &Output<'_>, file: &File) -> Result<Written, StoreEr
     };
     let mut file = BufWriter::new(file);
     file.write_all(&bytes).and_then(|()| file.flush()).map_err(|error| output.io(error))?;
-    Ok(Written { rows: columns.len() as u64, columns: HEADER.len(), notes: Vec::new() })
+    Ok(Written { rows: columns.len() as u64, columns: HEADER.len(), ..Written::default() })
 }
 
 fn csv(output: &Output<'_>, columns: &[Description]) -> Result<Vec<u8>, csv::Error> {

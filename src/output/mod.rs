@@ -6,6 +6,8 @@
 mod arrow_file;
 mod codebook;
 mod describe;
+mod kept;
+mod kept_workbook;
 mod names;
 mod origin;
 mod read;
@@ -20,15 +22,23 @@ use crate::spec::{OutputSpec, TableFormat};
 use crate::store::StoreError;
 use crate::table::parquet::{Options, TableWriter};
 
+pub(crate) use kept::{check, progress};
 pub(crate) use read::read;
 pub(crate) use table::{Batches, Output, Written};
 pub(crate) use text::csv_text;
 
 impl Output<'_> {
     pub(crate) fn write(&self) -> Result<Written, StoreError> {
+        match &self.output.sheet {
+            Some(sheet) => self.keep(sheet, || self.write_new()),
+            None => self.write_new(),
+        }
+    }
+
+    fn write_new(&self) -> Result<Written, StoreError> {
         let OutputSpec { format, codebook, bom, .. } = *self.output;
-        let columns = self.output.columns.len();
-        let plain = |rows| Written { rows, columns, notes: Vec::new() };
+        let columns = self.output.schema.fields().len();
+        let plain = |rows| Written { rows, columns, ..Written::default() };
         match format {
             _ if codebook => self.whole(|file| codebook::write(self, file)),
             TableFormat::Parquet => self.parquet().map(plain),

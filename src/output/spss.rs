@@ -54,7 +54,12 @@ pub(super) fn write(file: &File, output: &Output<'_>) -> Result<Written, StoreEr
     }
     sav.end().map_err(io)?;
     let cut = variables.iter().zip(&shortened).filter_map(|(v, cut)| cut_note(&v.column, *cut, "32,767 bytes"));
-    Ok(Written { rows, columns: variables.len(), notes: renamed(&variables).into_iter().chain(cut).collect() })
+    Ok(Written {
+        rows,
+        columns: variables.len(),
+        notes: renamed(&variables).into_iter().chain(cut).collect(),
+        sheet: None,
+    })
 }
 
 /// The bytes of a text variable; 0 for a number.

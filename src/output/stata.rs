@@ -105,7 +105,7 @@ pub(super) fn write(file: &File, output: &Output<'_>) -> Result<Written, StoreEr
     variables.iter().try_for_each(|variable| dta.value_labels(variable)).map_err(io)?;
     dta.close("value_labels").map_err(io)?;
     dta.end().map_err(io)?;
-    Ok(Written { rows, columns: variables.len(), notes: renamed(&variables) })
+    Ok(Written { rows, columns: variables.len(), notes: renamed(&variables), sheet: None })
 }
 
 impl Dta<'_> {

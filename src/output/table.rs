@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::{RecordBatch, RecordBatchOptions, new_null_array};
 
 use crate::spec::{OutputSpec, Spec};
-use crate::store::StoreError;
-use crate::table::parquet::{TableError, folder_of, new_file, persist};
+use crate::store::{SheetFacts, StoreError};
+use crate::table::parquet::{TableError, folder_of, new_file, persist, persist_new};
 
 pub(crate) type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch, TableError>> + 'a>;
 
@@ -34,26 +34,35 @@ pub(crate) struct Written {
     pub(crate) columns: usize,
     /// What the file holds differently, because its format cannot hold it; sentences.
     pub(crate) notes: Vec<String>,
+    /// For a sheet that people fill.
+    pub(crate) sheet: Option<SheetFacts>,
 }
 
 impl Output<'_> {
-    /// The rows with the columns of the file.
+    /// The rows with the columns of the file. Those that people fill are empty.
     pub(super) fn rows(&self) -> impl Iterator<Item = Result<RecordBatch, StoreError>> {
         (self.read)().map(|batch| {
             let batch = batch?.project(&self.output.columns).map_err(|error| self.broken(error))?;
             let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let named = RecordBatch::try_new_with_options(self.output.schema.clone(), batch.columns().to_vec(), &rows);
+            let mut columns = batch.columns().to_vec();
+            let empty = self.output.schema.fields().iter().skip(columns.len());
+            columns.extend(empty.map(|field| new_null_array(field.data_type(), batch.num_rows())));
+            let named = RecordBatch::try_new_with_options(self.output.schema.clone(), columns, &rows);
             named.map_err(|error| self.broken(error))
         })
     }
 
-    /// Writes the file under a temporary name and renames it when it is complete.
+    /// Writes the file under a temporary name and renames it when it is complete. A sheet that people fill is never replaced.
     pub(super) fn whole<T>(&self, write: impl FnOnce(&File) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let folder = folder_of(&self.output.file);
         std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
         let file = new_file(&self.output.file).map_err(|error| self.io(error))?;
         let written = write(file.as_file())?;
-        persist(file, &self.output.file).map_err(|error| self.io(error))?;
+        match self.output.sheet {
+            Some(_) => persist_new(file, &self.output.file),
+            None => persist(file, &self.output.file),
+        }
+        .map_err(|error| self.io(error))?;
         Ok(written)
     }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::{Array, RecordBatch};
-use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, Workbook, Worksheet, XlsxError};
+use rust_xlsxwriter::{DataValidation, DocProperties, ExcelDateTime, Format, Workbook, Worksheet, XlsxError};
 
 use super::table::{Output, Written, cut_note};
 use super::variables::{Moment, moment};
@@ -21,6 +21,8 @@ const MOST: u64 = 1_000_000_000_000_000;
 /// The days from 1970-01-01 to Excel's day 0, and its first day that other programs count alike.
 const EPOCH: f64 = 25_569.0;
 const FIRST_DAY: f64 = 61.0;
+
+const LAST_ROW: u32 = 1_048_575;
 
 struct Sheet<'a> {
     sheet: &'a mut Worksheet,
@@ -57,6 +59,10 @@ fn write_book(file: &File, output: &Output<'_>) -> Result<Written, StoreError> {
             data.row(rows, &batch, row).map_err(failed)?;
         }
     }
+    for (column, fill) in (output.output.columns.len()..).zip(output.output.sheet.iter().flat_map(|sheet| &sheet.fill))
+    {
+        data.choices(column as u16, &fill.labels).map_err(failed)?;
+    }
     let cut = std::mem::take(&mut data.cut);
     let labels = labels(output);
     if !labels.is_empty() {
@@ -71,7 +77,7 @@ fn write_book(file: &File, output: &Output<'_>) -> Result<Written, StoreError> {
     }
     book.save_to_writer(file).map_err(failed)?;
     let notes = cut.iter().zip(&names).filter_map(|(cut, name)| cut_note(name, *cut, "32,767 characters"));
-    Ok(Written { rows, columns: names.len(), notes: notes.collect() })
+    Ok(Written { rows, columns: names.len(), notes: notes.collect(), sheet: None })
 }
 
 /// A row for each column with a label and for each code with a text.
@@ -100,6 +106,16 @@ impl<'a> Sheet<'a> {
             let (name, _) = fitted(name);
             self.sheet.write_string_with_format(0, column, name, &self.bold)?;
         }
+        Ok(())
+    }
+
+    /// Offers labels in every row below the header, if they fit into a list of Excel.
+    fn choices(&mut self, column: u16, labels: &[String]) -> Result<(), XlsxError> {
+        if labels.is_empty() || labels.iter().any(|label| label.contains(',')) {
+            return Ok(());
+        }
+        let Ok(list) = DataValidation::new().allow_list_strings(labels) else { return Ok(()) };
+        self.sheet.add_data_validation(1, column, LAST_ROW, column, &list)?;
         Ok(())
     }
 

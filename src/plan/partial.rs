@@ -20,6 +20,9 @@ pub(super) fn rename_outputs(spec: &mut Spec, mark: &str) -> Result<(), String> 
     let taken: BTreeSet<_> = files.chain(outputs).map(|file| real(&file)).collect();
     for output in spec.outputs.values_mut() {
         output.path = marked(&output.path, mark);
+        if let Some(sheet) = &mut output.sheet {
+            sheet.reading.path.clone_from(&output.path);
+        }
         let name = output.file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         output.file = output.file.with_file_name(marked(name, mark));
         if taken.contains(&real(&output.file)) {

@@ -9,6 +9,11 @@ use serde_json::{Map, Value, json};
 use super::freshness;
 use super::text::{count, grid, number};
 use crate::lock::{Freshness, StageState};
+use crate::name::Name;
+use crate::output::progress;
+use crate::plan::Plan;
+use crate::source::Filled;
+use crate::spec::OutputSpec;
 use crate::store::{Manifest, StageTotals};
 
 pub(crate) struct StatusReport {
@@ -20,6 +25,57 @@ pub(crate) struct StatusReport {
     pub(crate) replay: Option<String>,
     pub(crate) answers: u64,
     pub(crate) failed_calls: u64,
+    pub(crate) sheets: Vec<SheetStatus>,
+}
+
+/// How far people have filled a sheet.
+pub(crate) struct SheetStatus {
+    output: String,
+    path: String,
+    /// `None` if the sheet does not exist yet and its rows are not known.
+    rows: Option<u64>,
+    filled: Filled,
+    exists: bool,
+    /// Why the sheet can't be read.
+    error: Option<String>,
+}
+
+impl SheetStatus {
+    /// The sheets of the outputs of a plan.
+    pub(crate) fn all(plan: &Plan) -> Vec<SheetStatus> {
+        let sheets = plan.outputs().filter_map(|i| plan.spec.outputs.get_index(i));
+        let sheets = sheets.filter(|(_, output)| output.sheet.as_ref().is_some_and(|sheet| !sheet.fill.is_empty()));
+        let status = |(name, output): (&Name, &OutputSpec)| {
+            let found = progress(output, &plan.spec.folder);
+            let exists = found.is_some();
+            let error = found.as_ref().and_then(|found| found.as_ref().err()).map(|error| error.message.clone());
+            let filled = found.and_then(Result::ok).unwrap_or_default();
+            let rows = if exists { Some(filled.keys.len() as u64) } else { plan.rows(output.input) };
+            SheetStatus { output: name.to_string(), path: output.path.clone(), rows, filled, exists, error }
+        };
+        sheets.map(status).collect()
+    }
+
+    fn text(&self) -> String {
+        let SheetStatus { path, rows, filled, exists, error, .. } = self;
+        let rows = rows.map_or("?".to_owned(), number);
+        match error {
+            Some(error) => format!("{path} can't be read: {error}"),
+            None if !exists => format!("0 of {rows} rows coded in {path}, which the next run writes"),
+            None => {
+                let partly =
+                    if filled.partly > 0 { format!(", {} in part", number(filled.partly)) } else { String::new() };
+                format!("{} of {rows} rows coded in {path}{partly}", number(filled.coded))
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "output": self.output, "path": self.path, "exists": self.exists, "rows": self.rows,
+            "coded": self.filled.coded, "partly_coded": self.filled.partly, "error": self.error,
+        })
+    }
 }
 
 impl StatusReport {
@@ -46,6 +102,7 @@ impl Display for StatusReport {
         let rows = self.rows();
         let head = rows[0].clone();
         f.write_str(&grid(&rows, "  ", |column| !["stage", "state", "why"].contains(&head[column].as_str())))?;
+        self.sheets.iter().try_for_each(|sheet| writeln!(f, "  {}", sheet.text()))?;
         if self.state() == StageState::Stale {
             writeln!(f, "  `fanfold verify` lists every difference")?;
         }
@@ -97,6 +154,7 @@ impl Serialize for StatusReport {
             "schema_version": 2, "pipeline": self.pipeline, "state": freshness::word(self.state()),
             "folder": self.folder, "replay": self.replay, "run": self.manifest.as_ref().map(|m| &m.name), "started_at": self.manifest.as_ref().map(|m| &m.started_at),
             "stages": Value::Object(stages.collect::<Map<_, _>>()),
+            "sheets": self.sheets.iter().map(SheetStatus::json).collect::<Vec<_>>(),
             "ledger": { "answers": self.answers, "failed_calls": self.failed_calls },
         });
         value.serialize(serializer)

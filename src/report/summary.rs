@@ -17,7 +17,9 @@ use crate::plan::Plan;
 use crate::run::MissingCall;
 use crate::spec::TableId;
 use crate::stats::wilson_of_share;
-use crate::store::{Audit, ErrorKind, Manifest, OutputFacts, RefusalTotals, RowCounts, Share, StageTotals, State};
+use crate::store::{
+    Audit, ErrorKind, Manifest, OutputFacts, RefusalTotals, RowCounts, Share, SheetFacts, StageTotals, State,
+};
 
 /// The most characters of a message.
 const MESSAGE: usize = 160;
@@ -102,9 +104,13 @@ impl RunSummary {
     pub(crate) fn files(&self) -> Vec<String> {
         let file = |output: &OutputFacts| {
             let (rows, columns) = (count(output.rows, "row"), count(output.columns as u64, "column"));
-            let mut file = match output.codebook {
-                true => format!("wrote {}: a codebook of {}", output.path, count(output.rows, "column")),
-                false => format!("wrote {}: {rows}, {columns}", output.path),
+            let mut file = match (output.codebook, output.sheet) {
+                (true, _) => format!("wrote {}: a codebook of {}", output.path, count(output.rows, "column")),
+                (_, Some(SheetFacts { added, coded })) if added < output.rows => {
+                    let added = if added > 0 { format!(", {} added", number(added)) } else { String::new() };
+                    format!("kept {}: {rows}, {} coded{added}", output.path, number(coded))
+                }
+                _ => format!("wrote {}: {rows}, {columns}", output.path),
             };
             output.notes.iter().for_each(|note| file += &format!("\n  {note}"));
             file

@@ -93,6 +93,9 @@ fn tables(
 /// The table of an output, if its format has types. Fails if the file is not the one that the run wrote.
 fn written(run: &FinishedRun, output: &OutputSpec, rows: Option<u64>) -> Result<Option<Table>, VerdictError> {
     let stale = |why: &str| Err(VerdictError::Stale(format!("{} {why}", output.path)));
+    if output.sheet.is_some() {
+        return Ok(None);
+    }
     let modified = std::fs::metadata(&output.file).and_then(|file| file.modified());
     let Ok(modified) = modified else { return stale("does not exist") };
     if modified > run.ended {

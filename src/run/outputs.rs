@@ -102,7 +102,9 @@ impl Finished<'_> {
             let Some(tables) = self.inputs[&output.input].tables() else {
                 return Err(RunError::Died(format!("a part of `{}` is missing", plan.spec.table_name(output.input))));
             };
-            let before = self.kept.map(|dir| dir.keep_replaced(&output.file)).transpose()?.flatten();
+            // A sheet that people fill is never replaced.
+            let kept = self.kept.filter(|_| output.sheet.is_none());
+            let before = kept.map(|dir| dir.keep_replaced(&output.file)).transpose()?.flatten();
             let read = || Box::new(read_all(&tables)) as Batches<'_>;
             let done = Output { spec: &plan.spec, output, facts, prompts: &prompts, read: &read }.write()?;
             written.insert(
@@ -114,6 +116,7 @@ impl Finished<'_> {
                     columns: done.columns,
                     codebook: output.codebook,
                     notes: done.notes,
+                    sheet: done.sheet,
                     replaced: before.and_then(|before| before.unless_equal(&output.file)),
                 },
             );

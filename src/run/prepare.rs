@@ -9,6 +9,7 @@ use super::parts::PartTables;
 use super::replay::{Replay, ReplayMode};
 use super::transform;
 use crate::models::{Access, ConnectError, KnownBuild, Models, asked_models};
+use crate::output::check;
 use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sources_read};
 use crate::provider::Env;
 use crate::source::content;
@@ -80,6 +81,7 @@ pub(crate) fn prepare(
     let mut locks = vec![project.share()?, project.lock(dir.root(), "this run's folder")?];
     for i in plan.outputs() {
         let output = &plan.spec.outputs[i];
+        check(output, &plan.spec.folder)?;
         locks.push(project.lock(&output.file, &output.path)?);
         clean(output.file.parent().unwrap_or(Path::new(".")), Some(&output.file));
     }

@@ -30,11 +30,15 @@ mod typed;
 use std::path::Path;
 
 pub(crate) use batches::SourceError;
+pub(crate) use file::coding::{Filled, filled};
 pub(crate) use population::Population;
 pub(crate) use reading::{Changes, Import, Reading};
 pub(crate) use rows::Source;
 pub(crate) use settings::File;
+pub(crate) use settings::codes::{CodingSheet, FillColumn};
 pub(crate) use settings::format::FileFormat;
+pub(crate) use text::encoding;
+pub(crate) use typed::sheet::{cell_name, first_row};
 
 use crate::registry::Kind;
 
@@ -48,6 +52,10 @@ pub(crate) fn content(source: &dyn Source, folder: &Path) -> Result<String, Sour
     let mut hasher = blake3::Hasher::new();
     hasher.update(READER_VERSION.as_bytes());
     hasher.update(source.meaning().to_string().as_bytes());
+    if source.sheet().is_some() {
+        hasher.update(b"\0codes\0").update(file::coding::content(source, folder)?.as_bytes());
+        return Ok(hasher.finalize().to_hex().to_string());
+    }
     for reading in source.readings(folder)? {
         for rule in reading.detected.iter().map(String::as_str).chain(reading.rules) {
             hasher.update(b"\0rule\0").update(rule.as_bytes());

@@ -8,6 +8,8 @@ use arrow_schema::SchemaRef;
 use super::batches::{Batches, SourceError};
 use super::population::Population;
 use super::reading::{Changes, Reading};
+use super::settings::File;
+use super::settings::codes::CodingSheet;
 
 pub(crate) trait Source: Send + Sync + fmt::Debug {
     /// Sets the spec's seed, for sources that draw at random.
@@ -50,6 +52,14 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
 
     /// Every setting that affects the rows, as canonical JSON, for the hash of the spec's meaning.
     fn meaning(&self) -> serde_json::Value;
+
+    /// Makes this the source of a sheet that people fill, if it reads files of rows.
+    fn fill_sheet(&mut self, _: &CodingSheet) {}
+
+    /// The settings of the sheet that people fill, if this is its source.
+    fn sheet(&self) -> Option<&File> {
+        None
+    }
 
     fn population(&self) -> Option<&Population> {
         None

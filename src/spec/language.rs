@@ -182,6 +182,18 @@ pub(crate) struct OutputTable {
     /// and -9, user-missing) and .dta (.a and .b). Default: false, they are all system-missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) missing_codes: bool,
+    /// Whether no column of an answer can be in the file: such a column is an error. For sheets of people who code
+    /// independently of the models. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) blind: bool,
+    /// Whether people change the file: it is written once, and later runs only add new rows at its end. For .csv and
+    /// .xlsx. A source can read the file. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) keep: bool,
+    /// Empty columns at the end of the sheet that people fill, each with its labels: `fill = { tone = ["glad", "sad"],
+    /// note = [] }`. Without labels, any text is allowed. For `keep = true`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) fill: IndexMap<String, Vec<String>>,
     /// Whether a CSV begins with a byte-order mark, so that Excel reads it as UTF-8. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) bom: bool,

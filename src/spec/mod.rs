@@ -31,6 +31,7 @@ mod repeatability;
 mod resolve;
 pub(crate) mod schema;
 mod secret;
+mod sheets;
 mod spelling;
 mod stages;
 mod table;
@@ -45,7 +46,7 @@ pub(crate) use language::{Order, Overflow, Repair};
 pub(crate) use limits::Interval;
 pub(crate) use limits::{Budget, Concurrency, Limits, OnOutage, Price, Spending};
 pub use pipeline::Spec;
-pub(crate) use pipeline::{ModelSpec, OutputSpec, TestSpec};
+pub(crate) use pipeline::{ModelSpec, OutputSpec, SheetSpec, TestSpec};
 pub(crate) use prices::ListedPrice;
 pub(crate) use table::{SourceSpec, StageSpec, TableId, TableSpec, TransformSpec};
 

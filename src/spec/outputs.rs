@@ -39,6 +39,7 @@ impl Resolver<'_> {
         let (Some(input), Some(format)) = (input, format) else { return Vec::new() };
         let columns = columns(&spec.relation(input).schema, table, format, &at, self.problems);
         let (Some((columns, schema)), Some(file)) = (columns, file) else { return Vec::new() };
+        let Ok((schema, sheet)) = self.sheet(spec, &at, table, (input, &columns, schema)) else { return Vec::new() };
         let own = OutputSpec {
             input,
             path: table.path.clone(),
@@ -50,12 +51,14 @@ impl Resolver<'_> {
             schema,
             missing_codes: table.missing_codes,
             bom: table.bom,
+            sheet,
             settings: settings(table),
         };
         let mut outputs = vec![(name.clone(), own)];
         if let Some((path, Some((file, format)))) = codebook {
             let own = &outputs[0].1;
-            let described = OutputSpec { path: path.clone(), file, format, codebook: true, bom: false, ..own.clone() };
+            let described =
+                OutputSpec { path: path.clone(), file, format, codebook: true, bom: false, sheet: None, ..own.clone() };
             outputs.push((name.part("codebook"), described));
         }
         outputs
@@ -86,7 +89,8 @@ impl Resolver<'_> {
         let file = paths::plain(&self.folder.join(path));
         if let Some(source) = self.source_over(spec, &file) {
             let message = format!("this output would overwrite the file that source `{source}` reads");
-            self.error("output-over-input", at, message);
+            let help = "write another file; if people fill this one, add `keep = true` and `fill`";
+            self.error("output-over-input", at, message).help(help);
             return None;
         }
         if let Some((other, _)) = spec.outputs.iter().find(|(_, o)| o.file == file) {
@@ -100,7 +104,7 @@ impl Resolver<'_> {
         let real = |path: &FilePath| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let reads =
             |s: &SourceSpec| s.source.files(self.folder).is_ok_and(|files| files.iter().any(|f| real(f) == real(file)));
-        spec.sources().find(|(_, s)| reads(s)).map(|(_, s)| s.name.to_string())
+        spec.sources().find(|(_, s)| s.source.sheet().is_none() && reads(s)).map(|(_, s)| s.name.to_string())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::assertion::{Assertion, Severity};
 use crate::document;
 use crate::name::Name;
 use crate::provider::{Endpoint, Model};
+use crate::source::{File, FillColumn};
 
 #[derive(Debug)]
 pub struct Spec {
@@ -68,8 +69,19 @@ pub(crate) struct OutputSpec {
     pub(crate) schema: SchemaRef,
     pub(crate) missing_codes: bool,
     pub(crate) bom: bool,
+    pub(crate) sheet: Option<SheetSpec>,
     /// The fields that change the file, as the spec writes them.
     pub(crate) settings: Map<String, Value>,
+}
+
+/// A sheet that people fill.
+#[derive(Clone, Debug)]
+pub(crate) struct SheetSpec {
+    /// The column of the file with the key of the row.
+    pub(crate) key: usize,
+    pub(crate) fill: Vec<FillColumn>,
+    /// How to read the key and the filled columns, in this order.
+    pub(crate) reading: File,
 }
 
 #[derive(Debug)]

@@ -38,7 +38,8 @@ pub(crate) fn resolve(mut raw: Raw, folder: &FilePath, problems: &mut Problems) 
         tests: Vec::new(),
     };
     for (name, source) in &mut raw.sources {
-        let Some(source) = source.take() else { continue };
+        let Some(mut source) = source.take() else { continue };
+        resolver.read_sheet(&raw.outputs, source.as_mut());
         if let Some(relation) = resolver.relation(name, source.as_ref()) {
             spec.add_table(TableSpec::Source(SourceSpec { name: name.clone(), source, relation }));
         }

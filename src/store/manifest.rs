@@ -202,9 +202,20 @@ pub(crate) struct OutputFacts {
     /// What the file holds differently, because its format cannot hold it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sheet: Option<SheetFacts>,
     /// The earlier file at this path, in the run's folder, if the run kept it and wrote a different one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replaced: Option<PathBuf>,
+}
+
+/// A sheet that people fill. `rows` of its output counts the rows of the sheet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SheetFacts {
+    /// The rows that this run has added.
+    pub(crate) added: u64,
+    /// The rows that people have coded.
+    pub(crate) coded: u64,
 }
 
 impl Manifest {

@@ -51,8 +51,8 @@ pub(crate) use history::{NamedRun, RunRecord, begin, earlier, end, history, is_r
 pub(crate) use import::import;
 pub(crate) use ledger::{Added, Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
-    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, SourceEntry, StageShape, StageTotals,
-    State, TransformEntry,
+    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, SheetFacts, SourceEntry, StageShape,
+    StageTotals, State, TransformEntry,
 };
 pub(crate) use merge::{HASHED_SERVER, MergeCounts, merge};
 pub(crate) use project::{Hold, Project};

@@ -73,6 +73,7 @@ mod run;
 mod runs;
 mod same;
 mod servers;
+mod sheets;
 mod show;
 mod stops;
 mod summary;

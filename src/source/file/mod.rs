@@ -1,10 +1,12 @@
 //! `type = "file"`: rows of data files.
 
+pub(crate) mod coding;
 mod selection;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use self::coding::{BlankSheet, coded};
 use crate::document::{self, Node, Problems};
 use crate::registry::Kind;
 use crate::source::arrow::ipc::ArrowReader;
@@ -20,6 +22,7 @@ use crate::source::reader::{DataFile, Reader};
 use crate::source::reading::{Changes, Reading};
 use crate::source::rows::Source;
 use crate::source::settings::File;
+use crate::source::settings::codes::CodingSheet;
 use crate::source::settings::format::FileFormat;
 use crate::source::settings::layout::Layout;
 use crate::source::text::cell::no_column;
@@ -138,6 +141,16 @@ static FORMATS: &[FormatInfo] = &[
     },
 ];
 
+/// A sheet that does not exist yet.
+static BLANK: FormatInfo = FormatInfo {
+    format: FileFormat::Csv,
+    name: "a sheet",
+    extensions: &[],
+    fields: &[],
+    compressed: false,
+    reader: &BlankSheet,
+};
+
 impl FormatInfo {
     fn takes(&self, field: &str) -> bool {
         EVERY.contains(&field) || self.fields.iter().any(|fields| fields.contains(&field))
@@ -222,6 +235,9 @@ impl File {
     }
 
     fn find(&self, folder: &Path) -> Result<(&'static FormatInfo, Vec<DataFile>), SourceError> {
+        if self.coding.is_some() && !folder.join(&self.path).exists() {
+            return Ok((&BLANK, Vec::new()));
+        }
         let files = files(folder, &self.path)?;
         let mut all: Option<(FileFormat, &str)> = None;
         for DataFile { path, shown } in &files {
@@ -261,7 +277,8 @@ impl File {
             Some(key) if schema.index_of(key).is_err() => {
                 let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
                 let is_jsonl = opened.info.format == FileFormat::Jsonl;
-                let shown = if is_jsonl { &self.path } else { &opened.files[0].shown };
+                let file = opened.files.first().filter(|_| !is_jsonl);
+                let shown = file.map_or(&self.path, |file| &file.shown);
                 Err(no_column(key, &names, shown).at(["key"]))
             }
             _ => Ok(schema),
@@ -329,7 +346,9 @@ impl Source for File {
         let opened = self.open(folder)?;
         self.schema_of(&opened)?;
         let (source, read, changes) = (self.clone(), opened.read.clone(), changes.clone());
-        self.clone().select(&read, move || opened.clone().rows(source.clone(), changes.clone()))
+        let columns = read.clone();
+        let rows = move || coded(opened.clone().rows(source.clone(), changes.clone()), &columns, &source);
+        self.clone().select(&read, rows)
     }
 
     fn readings(&self, folder: &Path) -> Result<Vec<Reading>, SourceError> {
@@ -352,6 +371,14 @@ impl Source for File {
 
     fn key(&self) -> Option<&str> {
         self.key.as_deref()
+    }
+
+    fn fill_sheet(&mut self, sheet: &CodingSheet) {
+        self.read_sheet(sheet);
+    }
+
+    fn sheet(&self) -> Option<&File> {
+        self.coding.as_ref().map(|_| self)
     }
 
     fn paths(&self) -> Vec<(&'static str, String)> {

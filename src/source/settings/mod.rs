@@ -2,6 +2,7 @@
 //!
 //! To add a field: a field of [`File`], and its name in the rows of `file::FORMATS` that take it.
 
+pub(crate) mod codes;
 pub(crate) mod column_choice;
 pub(crate) mod format;
 pub(crate) mod layout;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::source::batches::SourceError;
 use crate::source::text::cell::Type;
 use crate::source::text::numbers::Notation;
+use codes::CodingSheet;
 use column_choice::{ColumnChoice, ColumnRef};
 use format::FileFormat;
 
@@ -85,6 +87,9 @@ pub(crate) struct File {
     /// The most rows, after `where` and `sample`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<u64>,
+    /// The sheet, if an output writes this file for people to fill.
+    #[serde(skip)]
+    pub(crate) coding: Option<CodingSheet>,
     /// The spec's seed, for `sample`.
     #[serde(skip)]
     pub(crate) seed: u64,

@@ -20,7 +20,7 @@ pub(super) enum SheetCell {
 }
 
 /// The name of a cell, such as `C13`.
-pub(super) fn cell_name(row: u32, column: u32) -> String {
+pub(crate) fn cell_name(row: u32, column: u32) -> String {
     format!("{}{}", column_name(column), u64::from(row) + 1)
 }
 

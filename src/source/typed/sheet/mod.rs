@@ -14,11 +14,13 @@ mod xlsx;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use arrow_schema::DataType;
 
-use self::cells::{SheetCell, SheetRow, cell_name};
+pub(crate) use self::cells::cell_name;
+use self::cells::{SheetCell, SheetRow};
 use self::range::Range;
 use super::{Kind, Open, Opened, Raw, TypedRow, Variable, text_of};
 use crate::source::batches::{MOST_COLUMNS, ROW_BYTES, SourceError};
@@ -41,6 +43,24 @@ const BLOCK_BYTES: usize = 1 << 20;
 const BLOCKS: usize = 2;
 
 pub(crate) struct Sheet(ReadRows);
+
+/// The first row of an Excel file that is not empty, as columns from 0 with their texts.
+pub(crate) fn first_row(folder: &Path, file: &File) -> Result<Vec<(u32, String)>, SourceError> {
+    let data = DataFile { path: folder.join(&file.path), shown: file.path.clone() };
+    let mut header = Vec::new();
+    xlsx::rows(&data, file.sheet.as_deref(), &mut |_| {}, &mut |row| {
+        header = row
+            .cells
+            .into_iter()
+            .filter_map(|(column, cell)| match cell {
+                SheetCell::Value(Raw::Null) | SheetCell::Error(_) => None,
+                SheetCell::Value(value) => Some((column, text_of(&value))),
+            })
+            .collect();
+        Ok(header.is_empty())
+    })?;
+    Ok(header)
+}
 
 impl Sheet {
     pub(crate) const XLSX: Sheet = Sheet(xlsx::rows);
