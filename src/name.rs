@@ -43,6 +43,12 @@ impl Name {
     }
 }
 
+/// The letters and digits of `text`, with `_` for the characters between them.
+pub(crate) fn safe(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("_")
+}
+
 impl TryFrom<String> for Name {
     type Error = String;
 

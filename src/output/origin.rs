@@ -97,7 +97,8 @@ impl<'a> Origin<'a> {
         let Role::Answer { stage, write, .. } = self.role else { return None };
         let info = &stage.stage.info;
         let questions = info.meaning["questions"].as_array()?;
-        questions.iter().find(|question| question["id"] == info.writes[write].name.as_str())
+        let column = |question: &Value| question.get("column").unwrap_or(&question["id"]).clone();
+        questions.iter().find(|question| column(question) == info.writes[write].name.as_str())
     }
 
     /// Whether a model may answer the question with null.

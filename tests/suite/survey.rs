@@ -395,3 +395,36 @@ fn a_real_small_model_answers_for_a_population_split() {
         table.texts("q1").iter().zip(lists(&table, "q1_shown")).all(|(a, shown)| shown.is_some_and(|s| s.contains(a)))
     );
 }
+
+#[test]
+fn columns_are_named_by_the_questions_and_the_codebook_has_their_texts() {
+    let questions = r#"
+{ id = "work", text = "Do you work?", options = ["yes", "no"], option_order = "random" },
+{ id = "hours", text = "How many hours do you work in a week, all jobs taken together, on average?", type = "number", when = "work == 'yes'" },
+{ id = "again", text = "Do you work", options = ["yes", "no"] },
+{ id = "sex", text = "Gender", options = ["f", "m"] }"#;
+    let stage = "models = [\"a\"]\nmemory = true\nquestion_order = \"random\"\ncolumn_names = \"text\"";
+    let mut text = spec("first", "one", stage, questions);
+    text.push_str("codebook = \"book.csv\"\n");
+    let project = project(&text, 4);
+    project.run(&RUN).exits(0);
+    let table = project.table(OUT);
+    let hours = "how_many_hours_do_you_work_in_a_week_all_jobs_taken_together";
+    let names = ["do_you_work", "do_you_work_shown", hours, "do_you_work_2", "gender_2", "talk_question_order"];
+    assert_eq!(table.columns()[4..10], names);
+    assert!(table.nulls(hours) < table.len(), "a condition reads the id");
+    let mut order = lists(&table, "talk_question_order")[0].clone().expect("the order of the questions");
+    order.sort();
+    assert!(order.contains(&"gender_2".to_owned()) && !order.contains(&"sex".to_owned()), "{order:?}");
+    let book = project.text("book.csv");
+    for text in ["Do you work?", "all jobs taken together, on average?", "Gender"] {
+        assert!(book.contains(text), "{text}: {book}");
+    }
+    replays(&project);
+    let ids = text.replace("column_names = \"text\"", "column_names = \"id\"");
+    project.write("pipeline.toml", &ids);
+    project.run(&RUN).exits(0).says("0 calls sent");
+    assert_eq!(project.table(OUT).columns()[4..6], ["work", "work_shown"], "the names change no question");
+    project.write("pipeline.toml", text.replace("id = \"again\"", "id = \"work\""));
+    project.run(&["validate", "pipeline.toml"]).exits(2).says("two questions have the id `work`");
+}

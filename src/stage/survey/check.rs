@@ -10,6 +10,7 @@ use crate::document::{Diagnostic, Path, Problems};
 use crate::name::nearest;
 use crate::prompt::{BoundCondition, ConditionError, normalise_option};
 use crate::stage::ask::BindContext;
+use crate::table::Column;
 
 pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &mut Problems) -> Option<Vec<Question>> {
     let at = context.path.key("questions");
@@ -29,8 +30,12 @@ pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &m
         return None;
     }
     check.settings();
+    let input = context.input.fields().iter().map(|field| field.name().clone());
+    let order = (survey.question_order != Order::AsGiven).then(|| order_column(context.name));
+    let asked = drafts.iter().map(|draft| (draft.table.id.as_str(), draft.table.text.as_str()));
+    let columns = survey.column_names.of(asked, input.chain(order));
     let mut questions: Vec<Question> = Vec::new();
-    for draft in &drafts {
+    for (draft, column) in drafts.iter().zip(columns) {
         let form = check.form(draft);
         let id = draft.table.id.as_str();
         let when = draft.table.when.as_deref().and_then(|source| check.when(draft, source, &drafts, &questions));
@@ -40,7 +45,7 @@ pub(crate) fn questions(survey: &Survey, context: &BindContext<'_>, problems: &m
         }
         // An invalid question is kept, so that other questions can refer to it.
         let form = form.unwrap_or(Form::Text);
-        questions.push(Question { id: id.to_owned(), text, form, when, pinned: draft.table.pinned });
+        questions.push(Question { id: id.to_owned(), column, text, form, when, pinned: draft.table.pinned });
     }
     check.names(&drafts, &questions);
     Some(questions)
@@ -214,7 +219,7 @@ impl Check<'_, '_> {
             return None;
         }
         let ids: Vec<&str> = before.iter().map(|q| q.id.as_str()).collect();
-        let answers: Vec<_> = before.iter().map(Question::column).collect();
+        let answers: Vec<_> = before.iter().map(|question| Column::new(&question.id, question.kind())).collect();
         match BoundCondition::new(source, self.context.input, &answers) {
             Ok(bound) => Some(bound),
             Err(error) => {
@@ -245,10 +250,16 @@ impl Check<'_, '_> {
     fn names(&mut self, drafts: &[Draft], questions: &[Question]) {
         let order = (self.survey.question_order != Order::AsGiven).then(|| order_column(self.context.name));
         let mut taken: HashSet<String> = order.clone().into_iter().collect();
-        for (draft, question) in drafts.iter().zip(questions) {
+        for (i, (draft, question)) in drafts.iter().zip(questions).enumerate() {
             let id = &question.id;
+            if questions[..i].iter().any(|other| other.id == *id && other.column != question.column) {
+                let message = format!("two questions have the id `{id}`");
+                self.problems
+                    .error("duplicate-column", draft.at.key("id"), message)
+                    .help("give the question another id");
+            }
             for name in question.columns().into_iter().map(|column| column.name) {
-                let what = if name == *id { String::new() } else { format!(" (the order of `{id}`)") };
+                let what = if name == question.column { String::new() } else { format!(" (the order of `{id}`)") };
                 let message = if self.context.input.index_of(&name).is_ok() {
                     format!("the column `{name}`{what} is in the input already")
                 } else if !taken.insert(name.clone()) {

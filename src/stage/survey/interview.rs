@@ -325,7 +325,7 @@ impl Ask for Interview {
             }
         }
         if self.order.order() != Order::AsGiven {
-            let ids = way.answered.iter().map(|i| Cell::Text(self.questions[*i].id.clone())).collect();
+            let ids = way.answered.iter().map(|i| Cell::Text(self.questions[*i].column.clone())).collect();
             cells.push(if way.answered.is_empty() { Cell::Null } else { Cell::List(ids) });
         }
         cells

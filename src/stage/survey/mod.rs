@@ -2,6 +2,7 @@
 
 mod check;
 mod interview;
+mod names;
 mod order;
 mod questions;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
+use super::names::ColumnNames;
 use super::order::Order;
 use super::wording::Labels;
 use crate::document::Path;
@@ -45,6 +46,10 @@ pub(crate) struct Survey {
     /// The labels before the options, used in the answer. Default: `none`.
     #[serde(default)]
     pub(crate) option_labels: Labels,
+    /// The names of the answer columns: `id`, or `text` for a short form of the question (`what_is_your_age`). Codebooks
+    /// have the whole question. Conditions always use the ids. Default: `id`.
+    #[serde(default)]
+    pub(crate) column_names: ColumnNames,
 }
 
 /// The content of one call.
@@ -62,7 +67,7 @@ pub(crate) enum Per {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuestionTable {
-    /// The column of the answer, and its name in the `when` of later questions.
+    /// The name in the `when` of later questions, and of the column of the answer.
     pub(crate) id: Name,
     /// The question as it is asked; not a template.
     pub(crate) text: String,
@@ -224,7 +229,7 @@ impl JsonSchema for Questions {
             { "type": "array", "minItems": 1, "items": generator.subschema_for::<QuestionTable>() },
             {
                 "description": "The short form: the text of each question, with its options; `[]`, `null` or \"text\" for \
-                    a free text. The columns are `q1`, `q2`, ...",
+                    a free text. The columns are `q1`, `q2`, ..., unless `column_names` is `text`.",
                 "type": "object",
                 "minProperties": 1,
                 "additionalProperties": { "anyOf": [

@@ -41,6 +41,8 @@ impl Labels {
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) id: String,
+    /// The name of the column of the answer.
+    pub(crate) column: String,
     pub(crate) text: String,
     pub(crate) form: Form,
     pub(crate) when: Option<BoundCondition>,
@@ -68,20 +70,19 @@ pub(crate) struct Choice {
 }
 
 impl Question {
-    pub(crate) fn column(&self) -> Column {
-        let kind = match &self.form {
+    pub(crate) fn kind(&self) -> Type {
+        match &self.form {
             Form::Choice(choice) if choice.several => Type::List(Simple::Text),
             Form::Choice(_) | Form::Text => Type::Text,
             Form::Scale { .. } => Type::Integer,
             Form::Number(..) => Type::Number,
-        };
-        Column::new(&self.id, kind)
+        }
     }
 
     /// Returns the column of the answer and, if the options are reordered, the column of the options as shown.
     pub(crate) fn columns(&self) -> Vec<Column> {
-        let shown = self.reordered().map(|_| Column::new(format!("{}_shown", self.id), Type::List(Simple::Text)));
-        [self.column()].into_iter().chain(shown).collect()
+        let shown = self.reordered().map(|_| Column::new(format!("{}_shown", self.column), Type::List(Simple::Text)));
+        [Column::new(&self.column, self.kind())].into_iter().chain(shown).collect()
     }
 
     /// Returns the labels of the answer: the options, or the points of a short scale. Empty for other answers.
@@ -215,9 +216,13 @@ impl Question {
                 "options": options, "several": several, "order": design.order(), "moving": design.moving(),
             }),
         };
-        json!({
+        let mut meaning = json!({
             "id": self.id, "text": self.text, "form": form, "pinned": self.pinned,
             "when": self.when.as_ref().map(BoundCondition::source),
-        })
+        });
+        if self.column != self.id {
+            meaning["column"] = json!(self.column);
+        }
+        meaning
     }
 }
