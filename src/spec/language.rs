@@ -48,7 +48,7 @@ pub(crate) struct ModelTable {
     pub(crate) temperature: Option<f64>,
     /// The share of probability that tokens are drawn from (nucleus sampling), above 0 and at most 1.
     pub(crate) top_p: Option<f64>,
-    /// The most tokens of a reply. A reply that is cut off is an error. Left out: the server decides; anthropic: 1024,
+    /// The most tokens of a reply. A reply that is cut off is an error, except with `cut_off = "keep"`. Left out: the server decides; anthropic: 1024,
     /// embedded: 512.
     pub(crate) max_tokens: Option<u32>,
     /// Texts that end the reply.
@@ -98,6 +98,10 @@ pub(crate) struct StageTable {
     /// with a column `model`. Default: `wide`.
     #[serde(default)]
     pub(crate) layout: Layout,
+    /// The last part of the names of columns that each model of a fan-out has for itself. `name`: the model's name in
+    /// the spec. `model`: its id, with `_` for other characters than letters and digits (`label_llama3_2_3b`), and the
+    /// name after it if several models have this id. Default: `name`.
+    pub(crate) suffix: Option<Suffix>,
     /// How many times the same model is asked about each row. Each time adds a row, numbered by the column `replicate`.
     /// The seed of the n-th is the model's seed + n - 1. Default: 1.
     pub(crate) replicates: Option<NonZeroU32>,
@@ -208,6 +212,16 @@ pub(crate) enum Layout {
     Wide,
     /// One below the other.
     Long,
+}
+
+/// The last part of the name of a column that one model of a fan-out answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Suffix {
+    /// The model's name in the spec.
+    Name,
+    /// The provider's id of the model.
+    Model,
 }
 
 /// The order of the calls in a part.

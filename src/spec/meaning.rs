@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::language::{Overflow, Repair};
+use super::language::{Overflow, Repair, Suffix};
 use super::pipeline::Spec;
 use super::table::StageSpec;
 
@@ -65,6 +65,9 @@ impl StageSpec {
         }
         if self.repair != Repair::default() {
             settings["repair"] = json!(self.repair);
+        }
+        if self.suffix == Some(Suffix::Model) {
+            settings["suffix"] = json!(self.suffix);
         }
         if self.packs() {
             settings["rows_per_prompt"] = json!(self.rows_per_prompt);

@@ -34,6 +34,7 @@ mod secret;
 mod sheets;
 mod spelling;
 mod stages;
+mod suffixes;
 mod table;
 mod tokens;
 

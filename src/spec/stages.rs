@@ -11,6 +11,7 @@ use super::paths;
 use super::pipeline::Spec;
 use super::read::{self, Own, Raw, RawStage};
 use super::resolve::Resolver;
+use super::suffixes::suffixes;
 use super::table::{StageSpec, TableId, TableSpec, TransformSpec};
 use super::tokens;
 use crate::document::{Mark, Node, Path, Problems};
@@ -248,9 +249,11 @@ impl Resolver<'_> {
             Answers::new(table.fanout.unwrap_or(false), table.layout, models.names.len(), replicates, fallback)
         };
         let certain = answers(models.fallback.unwrap_or(false));
-        self.collisions(at, &relation, &bound, &certain.columns(name.as_str(), &info.writes, &models.names));
+        let suffixes = suffixes(spec, table.suffix, &models.known, &models.names);
+        self.suffix(at, table);
+        self.collisions(at, &relation, &bound, &certain.columns(name.as_str(), &info.writes, &suffixes));
         self.in_place(at, &certain, &bound);
-        let layout = ["fanout", "layout", "replicates", "models"];
+        let layout = ["fanout", "layout", "suffix", "replicates", "models"];
         let is_known = layout.iter().all(|key| !self.problems.is_distrusted(&at.key(key)));
         let Some(mut input) = id.filter(|_| is_known && self.problems.clean_since(mark)) else { return };
         if let Some(transform) = groups {
@@ -259,7 +262,7 @@ impl Resolver<'_> {
         }
         // A broken model may have a fallback, so readers may use the column that names the answering model.
         let answers = answers(models.fallback.unwrap_or(true));
-        let columns = answers.columns(name.as_str(), &info.writes, &models.names);
+        let columns = answers.columns(name.as_str(), &info.writes, &suffixes);
         let read_by_when = when.iter().flat_map(BoundCondition::reads);
         let upstream = info.reads.iter().copied().chain(read_by_when).flat_map(|r| relation.guards[r].iter().copied());
         let mut guards: Vec<Guard> = upstream.chain(info.needs.iter().map(|c| Guard::Missing(*c))).collect();
@@ -273,6 +276,7 @@ impl Resolver<'_> {
             answers,
             given: relation.shown(),
             stage: Arc::new(bound),
+            suffix: table.suffix,
             models: models.known,
             model_names: models.names,
             when: when.map(Arc::new),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::columns::{Answers, Relation};
-use super::language::{Audit, Order, Overflow, Repair};
+use super::language::{Audit, Order, Overflow, Repair, Suffix};
 use crate::name::Name;
 use crate::prompt::BoundCondition;
 use crate::source::Source;
@@ -48,6 +48,7 @@ pub(crate) struct StageSpec {
     pub(crate) models: Vec<usize>,
     pub(crate) model_names: Vec<String>,
     pub(crate) answers: Answers,
+    pub(crate) suffix: Option<Suffix>,
     pub(crate) relation: Relation,
     /// The number of columns at the beginning of `relation` that come from the input.
     pub(crate) given: usize,
