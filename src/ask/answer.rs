@@ -50,7 +50,7 @@ impl Finished {
             Some(error) => Err(Failure::read(error)),
             None => terms
                 .allow(&record.notes)
-                .and_then(|()| of_record(prompt, &record).map_err(|reason| FailureKind::Malformed.because(reason))),
+                .and_then(|()| of_record(prompt, &record).map_err(|reason| unfit(&record).because(reason))),
         };
         Finished { record, answer, from_ledger: true, place: None }
     }
@@ -103,6 +103,9 @@ impl<'a> Terms<'a> {
     }
 }
 
+/// The word of a record for a reply that was cut off at `max_tokens`.
+const CUT: &str = "length";
+
 /// Words other than `stop` that servers use for a complete reply.
 const WHOLE: [&str; 5] = ["eos", "eos_token", "stop_sequence", "end_turn", "completed"];
 
@@ -127,6 +130,9 @@ pub(crate) fn usable(
         Finish::Length if prompt_tokens + reply.completion_tokens.unwrap_or(0) >= context => {
             let message = format!("the reply was cut off where the context of {context} tokens was full");
             unusable(FailureKind::ContextTooLong, message)
+        }
+        Finish::Length if prompt.pack.is_none() && prompt.expect.read_cut(&reply.text).is_ok() => {
+            Ok((prompt.expect.read_cut(&reply.text).unwrap_or_default(), false))
         }
         Finish::Length => {
             let tokens = reply.completion_tokens.map_or("some".to_owned(), |n| n.to_string());
@@ -168,9 +174,16 @@ pub(crate) fn probabilities(reply: &Reply, prompt: &Prompt) -> Option<String> {
     serde_json::to_string(&found).ok()
 }
 
+fn unfit(record: &Record) -> FailureKind {
+    if record.finish == CUT { FailureKind::Truncated } else { FailureKind::Malformed }
+}
+
 fn of_record(prompt: &Prompt, record: &Record) -> Result<Answer, String> {
     if prompt.pack.is_some() {
         return Ok(Vec::new());
+    }
+    if record.finish == CUT {
+        return prompt.expect.read_cut(&record.reply);
     }
     let kept = kept(prompt, record.probabilities.as_deref());
     match record.notes.repaired {

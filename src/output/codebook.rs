@@ -121,6 +121,10 @@ fn prompts(text: &mut String, stage: &StageSpec) {
             let _ = writeln!(text, "\n{key}:\n\n{fence}text\n{}\n{fence}", template.trim_end());
         }
     }
+    if let Some(columns) = meaning["prompt_columns"].as_array() {
+        let names: Vec<String> = columns.iter().filter_map(|name| Some(escaped(name.as_str()?))).collect();
+        let _ = writeln!(text, "\ncolumns after the prompt: {}", names.join(", "));
+    }
 }
 
 /// A fence that `text` does not contain.

@@ -11,6 +11,8 @@ use crate::table::Type;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Expect {
     Text,
+    /// A text that may be cut off, and whether it was.
+    CutText,
     Record(Vec<Field>),
 }
 
@@ -110,6 +112,23 @@ fn shown(value: &Value) -> String {
 }
 
 impl Expect {
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self, Expect::Text | Expect::CutText)
+    }
+
+    fn of_text(&self, text: &str, is_cut: bool) -> Answer {
+        let flag = (*self == Expect::CutText).then_some(Cell::Boolean(is_cut));
+        [Cell::Text(text.to_owned())].into_iter().chain(flag).collect()
+    }
+
+    /// Reads a reply that was cut off, if such a reply is an answer.
+    pub(crate) fn read_cut(&self, reply: &str) -> Result<Answer, String> {
+        match reply::without_thinking(reply)? {
+            text if *self == Expect::CutText && !text.is_empty() => Ok(self.of_text(text, true)),
+            _ => Err("the reply was cut off".to_owned()),
+        }
+    }
+
     pub(crate) fn schema(&self) -> Option<Value> {
         let Expect::Record(fields) = self else { return None };
         let properties: Map<String, Value> = fields.iter().map(|f| (f.name.clone(), f.schema())).collect();
@@ -127,7 +146,7 @@ impl Expect {
 
     pub(super) fn reminder(&self) -> &'static str {
         match self {
-            Expect::Text => "Answer again.",
+            Expect::Text | Expect::CutText => "Answer again.",
             Expect::Record(_) => "Answer again, with the JSON object and nothing else.",
         }
     }
@@ -143,8 +162,8 @@ impl Expect {
     pub(crate) fn read(&self, reply: &str, probabilities: Option<&Probabilities>) -> Result<Answer, String> {
         let text = reply::without_thinking(reply)?;
         match self {
-            Expect::Text if text.is_empty() => Err("the answer is empty".to_owned()),
-            Expect::Text => Ok(vec![Cell::Text(text.to_owned())]),
+            Expect::Text | Expect::CutText if text.is_empty() => Err("the answer is empty".to_owned()),
+            Expect::Text | Expect::CutText => Ok(self.of_text(text, false)),
             Expect::Record(fields) => answer(fields, &reply::maps(text)?, probabilities),
         }
     }
@@ -160,9 +179,11 @@ impl Expect {
 
     pub(crate) fn written(&self, answer: &Value) -> Result<String, String> {
         match (self, answer) {
-            (Expect::Text, Value::String(text)) if text.trim().is_empty() => Err("it is empty".to_owned()),
-            (Expect::Text, Value::String(text)) => Ok(text.trim().to_owned()),
-            (Expect::Text, other) => Err(format!("it must be text, not {}", shown(other))),
+            (Expect::Text | Expect::CutText, Value::String(text)) if text.trim().is_empty() => {
+                Err("it is empty".to_owned())
+            }
+            (Expect::Text | Expect::CutText, Value::String(text)) => Ok(text.trim().to_owned()),
+            (Expect::Text | Expect::CutText, other) => Err(format!("it must be text, not {}", shown(other))),
             (Expect::Record(fields), Value::Object(object)) => {
                 let known = |key: &String| fields.iter().any(|field| field.name == *key);
                 if let Some(key) = object.keys().find(|key| !known(key)) {
@@ -182,9 +203,9 @@ impl Expect {
 
     pub(super) fn read_part(&self, part: &str) -> Result<Answer, String> {
         match self {
-            Expect::Text => match serde_json::from_str::<String>(part) {
+            Expect::Text | Expect::CutText => match serde_json::from_str::<String>(part) {
                 Ok(text) if text.trim().is_empty() => Err("the answer is empty".to_owned()),
-                Ok(text) => Ok(vec![Cell::Text(text.trim().to_owned())]),
+                Ok(text) => Ok(self.of_text(text.trim(), false)),
                 Err(_) => Err("the answer is not text".to_owned()),
             },
             Expect::Record(fields) => match serde_json::from_str::<Distinct>(part) {

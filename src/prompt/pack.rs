@@ -141,7 +141,7 @@ fn without_examples(prompt: &Prompt) -> (Vec<Example>, Prompt) {
 /// The reply to a pack of examples.
 fn shown(ids: &[String], answers: Vec<String>, expect: &Expect, form: PackForm) -> String {
     let entries = ids.iter().zip(answers).map(|(id, answer)| {
-        let answer = if *expect == Expect::Text { Value::from(answer).to_string() } else { answer };
+        let answer = if expect.is_text() { Value::from(answer).to_string() } else { answer };
         match form {
             PackForm::List => format!("{{\"id\":\"{id}\",\"answer\":{answer}}}"),
             PackForm::Keyed => format!("\"{id}\":{answer}"),
@@ -158,7 +158,7 @@ fn listed(ids: &[String], contents: &[String]) -> String {
 
 fn ending(ids: &[String], expect: &Expect, form: PackForm) -> String {
     let answer = match expect {
-        Expect::Text => "\"the answer, as text\"",
+        Expect::Text | Expect::CutText => "\"the answer, as text\"",
         Expect::Record(_) => "{the JSON object that is the answer}",
     };
     let (first, count, all) = (&ids[0], ids.len(), ids.join(", "));

@@ -79,8 +79,10 @@ const OPTIONAL: [&str; 11] = [
     "memory",
 ];
 /// Fields that some kinds require, with possible values. For each of these kinds, one of the values is valid.
-const NEEDED: [(&[&str], &str, [&str; 2]); 2] =
-    [(&["prompt", "prompt_file", "text_column"], "prompt", ["-", "{{ rows }}"]), (&["when"], "when", ["true", "true"])];
+const NEEDED: [(&[&str], &str, [&str; 2]); 2] = [
+    (&["prompt", "prompt_file", "text_column", "columns"], "prompt", ["-", "{{ rows }}"]),
+    (&["when"], "when", ["true", "true"]),
+];
 
 /// Returns the table of a stage with its `broken` fields replaced, in each way that may be valid for its kind. Returns
 /// nothing if the columns depend on a broken field.

@@ -43,14 +43,11 @@ mod tests {
 
     #[test]
     fn models_with_one_id_are_told_apart_by_their_names() {
-        let of = |ids: [&str; 3]| {
-            distinct(&ids.map(safe), &["cold", "warm", "other"].map(str::to_owned))
-        };
-        assert_eq!(of(["llama3.2:3b", "llama3.2:3b", "hf.co/org/Phi-4"]), [
-            "llama3_2_3b_cold",
-            "llama3_2_3b_warm",
-            "hf_co_org_Phi_4"
-        ]);
+        let of = |ids: [&str; 3]| distinct(&ids.map(safe), &["cold", "warm", "other"].map(str::to_owned));
+        assert_eq!(
+            of(["llama3.2:3b", "llama3.2:3b", "hf.co/org/Phi-4"]),
+            ["llama3_2_3b_cold", "llama3_2_3b_warm", "hf_co_org_Phi_4"]
+        );
         assert_eq!(of(["a:b", "A-b", "::"]), ["a_b_cold", "A_b_warm", "other"]);
     }
 }

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::ask::{AnswerColumns, Ask, BindContext, Stage, StageConfig, StageInfo, distinct};
 use super::evidence::{Evidence, NO_QUOTE};
-use super::placeholder;
-use super::question::{AnswerFields, TextColumn, Written};
+use super::question::{AnswerFields, CutOff, TextColumn, Written};
+use super::row_prompt::{RowFields, RowPrompt};
 use crate::document::Problems;
-use crate::prompt::{self, Answer, Bound, Expect, Failure, FailureKind, FieldSpec, Message, Prompt};
+use crate::prompt::{self, Answer, Expect, Failure, FieldSpec, Message, Prompt};
 use crate::registry::Kind;
 use crate::table::{Cell, Row};
 
@@ -24,10 +24,13 @@ pub(crate) const KIND: Kind<Box<dyn StageConfig>> =
 #[serde(deny_unknown_fields)]
 struct Analysis {
     /// The question, a Jinja template: `{{ column }}` for any column of the input, `{{ text }}` for the text column,
-    /// `{{ row["a column"] }}` for names with spaces.
+    /// `{{ row["a column"] }}` for names with spaces. Left out: the text column alone, or `columns`.
     prompt: Option<String>,
     /// A file with the question, instead of `prompt`; relative to the spec.
     prompt_file: Option<String>,
+    /// Columns that follow the prompt, each on a line with its name: `title: ...`. Empty ones are left out. A row where
+    /// all are empty fails if the prompt reads no other column.
+    columns: Option<Vec<String>>,
     /// Instructions for the model that all rows share, without variables.
     system: Option<String>,
     /// The column that the prompt can use as `{{ text }}`; a row where it is empty is skipped.
@@ -36,6 +39,10 @@ struct Analysis {
     output: Option<IndexMap<String, FieldSpec>>,
     /// Shorthand for `output`: these keys, as nullable texts.
     json_keys: Option<Vec<String>>,
+    /// The treatment of a plain text that was cut off at `max_tokens`: `error` asks for a briefer one, and in the end the
+    /// row fails; `keep` takes it and adds the column `<stage>_cut_off`. Default: `error`.
+    #[serde(default)]
+    cut_off: CutOff,
     /// Whether to ask for the words that support each key and to check that the text column contains them. Adds
     /// `<key>_quote`, `_quote_start` and `_quote_end` (characters from 0, the end not included) and `_quote_found`:
     /// `exact`, `normalised` (ignoring case, white space, quotation marks and Unicode forms), `fuzzy` or `no`. Default:
@@ -51,27 +58,28 @@ impl StageConfig for Analysis {
     fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage> {
         let before = problems.mark();
         let text = TextColumn::find(context, self.text_column.as_deref(), problems);
-        let answer = AnswerFields { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
+        let answer =
+            AnswerFields { output: self.output.as_ref(), json_keys: self.json_keys.as_ref(), cut_off: self.cut_off };
         let expect = answer.expect(context, problems);
         let evidence = Evidence::bind(context, (self.quotes, self.quote_ratio), text, problems);
-        if self.quotes && expect == Some(Expect::Text) {
+        if self.quotes && expect.as_ref().is_some_and(Expect::is_text) {
             let message = "a plain text has no keys that a quote could support: write `output`";
             problems.error("bad-value", context.path.key("quotes"), message);
         }
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
-        let prompt = written.bind(context, text, &[], problems)?;
+        let (columns, system) = (self.columns.as_deref(), self.system.as_deref());
+        let fields = RowFields { written, text, columns, system };
+        let prompt = fields.bind(context, problems)?;
         if problems.had_errors_since(before) {
             return None;
         }
-        let (said, system) = ((&prompt, written.key()), self.system.as_deref());
-        problems.extend(placeholder::doubts(context, said, text, system));
-        let constant = placeholder::constant(context, said, text, system);
+        let constant = fields.check(context, &prompt, problems);
         let expect = expect?;
         let quote = |key: &str| evidence.iter().flat_map(|_| Evidence::columns(key)).collect();
         let columns = AnswerColumns::of(context.name, &expect, quote);
         let expect = match expect {
-            Expect::Text => Expect::Text,
             Expect::Record(fields) => Expect::Record(Evidence::asked(evidence.as_ref(), fields.iter())),
+            text => text,
         };
         let system = prompt::system([self.system.as_deref(), expect.instruction().as_deref()]);
         let schema = expect.schema();
@@ -87,6 +95,9 @@ impl StageConfig for Analysis {
         if let Some(evidence) = &evidence {
             meaning["quote_ratio"] = json!(evidence.ratio());
         }
+        if let Some(block) = prompt.block() {
+            meaning["prompt_columns"] = json!(block);
+        }
         let info = StageInfo {
             reads: distinct(prompt.reads().into_iter().chain(text.index)),
             needs: text.index.into_iter().collect(),
@@ -101,7 +112,7 @@ impl StageConfig for Analysis {
 
 #[derive(Debug)]
 struct BoundAnalysis {
-    prompt: Bound,
+    prompt: RowPrompt,
     system: Option<String>,
     expect: Arc<Expect>,
     schema: Option<Arc<Value>>,
@@ -114,7 +125,7 @@ impl Ask for BoundAnalysis {
         if !so_far.is_empty() {
             return Ok(Vec::new());
         }
-        let question = self.prompt.message(row).map_err(|message| FailureKind::Template.because(message))?;
+        let question = self.prompt.message(row)?;
         let system = self.system.iter().map(|system| Message::system(system).for_all());
         let messages = system.chain([question]).collect();
         let (expect, schema) = (self.expect.clone(), self.schema.clone());

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::transform::{Transform, TransformContext};
 use crate::document::{Diagnostic, Path, Problems};
-use crate::prompt::{Answer, Expect, Failure, Prompt};
+use crate::prompt::{Answer, AnswerType, Expect, Failure, Prompt};
 use crate::table::{Cell, Column, Row, Type};
 
 /// The most labels of a column that are counted label by label.
@@ -140,6 +140,10 @@ impl AnswerColumns {
         let mut columns = AnswerColumns::default();
         let Expect::Record(fields) = expect else {
             columns.push(Column::new(stage, Type::Text), &[], Vec::new());
+            if *expect == Expect::CutText {
+                let flag = Column::new(format!("{stage}_cut_off"), Type::Boolean);
+                columns.push(flag, &["cut_off"], AnswerType::Boolean.labels());
+            }
             return columns;
         };
         for field in fields {

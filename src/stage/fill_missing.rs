@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use self::filling::{Filling, Key};
 use super::ask::{BindContext, Stage, StageConfig, StageInfo};
 use super::evidence::Evidence;
-use super::placeholder;
-use super::question::{self, TextColumn, Written};
+use super::question::{TextColumn, Written};
+use super::row_prompt::RowFields;
 use crate::document::{Path, Problems};
-use crate::prompt::{Bound, Field, FieldSpec, FieldType, ItemSpec};
+use crate::prompt::{Field, FieldSpec, FieldType, ItemSpec};
 use crate::registry::Kind;
 use crate::table::{self, Type};
 
@@ -55,6 +55,9 @@ struct FillMissing {
     prompt: Option<String>,
     /// A file with the template, instead of `prompt`; relative to the spec.
     prompt_file: Option<String>,
+    /// Columns that follow the prompt, each on a line with its name: `title: ...`. Empty ones are left out. A row where
+    /// all are empty fails if the prompt reads no other column.
+    columns: Option<Vec<String>>,
     /// Instructions for the model that all rows share, without variables.
     system: Option<String>,
     /// The keys to fill, by name.
@@ -187,20 +190,6 @@ impl FillMissing {
         }
         keys
     }
-
-    fn prompt(&self, context: &BindContext<'_>, text: TextColumn<'_>, problems: &mut Problems) -> Option<Bound> {
-        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
-        if written.is_given() {
-            return written.bind(context, text, &[], problems);
-        }
-        if self.text_column.is_some() {
-            return question::bind(context, ("{{ text }}", "text_column"), text, &[], problems);
-        }
-        problems
-            .error("missing-field", context.path.clone(), "the stage has no text to look values up in")
-            .help("name its column in `text_column`, or write a `prompt`");
-        None
-    }
 }
 
 /// Reports a column that is filled in place but has another type than the values of `field`.
@@ -219,17 +208,23 @@ impl StageConfig for FillMissing {
     fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage> {
         let before = problems.mark();
         let text = TextColumn::find(context, self.text_column.as_deref(), problems);
-        let prompt = self.prompt(context, text, problems);
+        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
+        let (columns, system) = (self.columns.as_deref(), self.system.as_deref());
+        let fields = RowFields { written, text, columns, system };
+        let has_prompt = written.is_given() || self.text_column.is_some() || columns.is_some();
+        if !has_prompt {
+            problems
+                .error("missing-field", context.path.clone(), "the stage has no text to look values up in")
+                .help("name its column in `text_column`, or write a `prompt`");
+        }
+        let prompt = if has_prompt { fields.bind(context, problems) } else { None };
         let evidence = Evidence::bind(context, (self.quotes, self.quote_ratio), text, problems);
         let keys = self.keys(context, problems);
         if problems.had_errors_since(before) {
             return None;
         }
         let prompt = prompt?;
-        let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
-        let (said, system) = ((&prompt, written.key()), self.system.as_deref());
-        problems.extend(placeholder::doubts(context, said, text, system));
-        let constant = placeholder::constant(context, said, text, system);
+        let constant = fields.check(context, &prompt, problems);
         let filling = Filling {
             prompt,
             system: self.system.clone(),

@@ -24,6 +24,7 @@ mod question;
 mod quote;
 mod reduce;
 mod repeatability;
+mod row_prompt;
 mod split;
 mod survey;
 mod transform;

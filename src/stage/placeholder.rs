@@ -88,10 +88,7 @@ pub(super) fn constant(
     (prompt, key): (&Bound, &str),
     text: TextColumn<'_>,
     system: Option<&str>,
-) -> Option<Diagnostic> {
-    if !prompt.reads().is_empty() {
-        return None;
-    }
+) -> Diagnostic {
     let message = "the prompt reads nothing of the row, so it is the same for every row";
     let found = placeholders(prompt.source());
     let named = found.iter().find_map(|placeholder| {
@@ -115,17 +112,16 @@ pub(super) fn constant(
             columns()
         ),
     };
-    Some(Diagnostic::error("constant-prompt", context.path.key(key), message).help(help))
+    Diagnostic::error("constant-prompt", context.path.key(key), message).help(help)
 }
 
-/// Returns warnings about a prompt that reads something of the row, but perhaps less than its author meant.
+/// Returns warnings about a prompt that reads the columns `reads`, but perhaps fewer than its author meant.
 pub(super) fn doubts(
     context: &BindContext<'_>,
     (prompt, key): (&Bound, &str),
-    text: TextColumn<'_>,
-    system: Option<&str>,
+    reads: &[usize],
+    (text, system): (TextColumn<'_>, Option<&str>),
 ) -> Vec<Diagnostic> {
-    let reads = prompt.reads();
     if reads.is_empty() {
         return Vec::new();
     }

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use arrow_schema::SchemaRef;
 use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::ask::BindContext;
 use crate::document::{Path, Problems};
@@ -24,6 +26,7 @@ impl<'a> TextColumn<'a> {
     }
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Written<'a> {
     pub(crate) source: Option<&'a str>,
     pub(crate) file: Option<&'a str>,
@@ -112,10 +115,22 @@ pub(crate) fn condition(source: &str, input: &SchemaRef, at: &Path, problems: &m
     }
 }
 
-/// The fields of a spec that describe an answer. Without these fields, the answer is a text.
+/// The treatment of a text that was cut off at `max_tokens`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CutOff {
+    /// The model is asked for a briefer one; in the end the row fails.
+    #[default]
+    Error,
+    /// It is the answer, and a column says that it was cut off.
+    Keep,
+}
+
+/// The fields of a spec that describe an answer. Without `output` and `json_keys`, the answer is a text.
 pub(crate) struct AnswerFields<'a> {
     pub(crate) output: Option<&'a IndexMap<String, FieldSpec>>,
     pub(crate) json_keys: Option<&'a Vec<String>>,
+    pub(crate) cut_off: CutOff,
 }
 
 impl AnswerFields<'_> {
@@ -123,7 +138,14 @@ impl AnswerFields<'_> {
         let mut bad = |key: &str, message: &str| {
             problems.error("bad-value", context.path.key(key), message);
         };
+        let is_typed = self.output.is_some() || self.json_keys.is_some();
+        if is_typed && self.cut_off == CutOff::Keep {
+            let message = "a typed answer that was cut off is not complete: `cut_off` is for plain texts";
+            bad("cut_off", message);
+            return None;
+        }
         match (self.output, self.json_keys) {
+            (None, None) if self.cut_off == CutOff::Keep => Some(Expect::CutText),
             (None, None) => Some(Expect::Text),
             (Some(_), Some(_)) => {
                 bad("json_keys", "a stage has `output` or `json_keys`, not both");

@@ -32,6 +32,7 @@ mod everyday;
 mod examples;
 mod explain;
 mod faults;
+mod fields;
 mod fill_missing;
 mod filter;
 mod formats;

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::prompt::{
-    self, Answer, AnswerType, Bound, Expect, Failure, FailureKind, Field, Message, Prompt, normalise_option,
-};
+use crate::prompt::{self, Answer, AnswerType, Expect, Failure, FailureKind, Field, Message, Prompt, normalise_option};
 use crate::stage::ask::{AnswerColumns, Ask, StageInfo, distinct};
 use crate::stage::evidence::{Evidence, NO_QUOTE, Quote};
+use crate::stage::row_prompt::RowPrompt;
 use crate::table::{Cell, Column, Row, Type};
 
 const TASK: &str = "Read the text and give the values that are asked for. Take them from the text alone; a value that the \
@@ -37,7 +36,7 @@ pub(crate) struct Shape {
 
 #[derive(Debug)]
 pub(crate) struct Filling {
-    pub(crate) prompt: Bound,
+    pub(crate) prompt: RowPrompt,
     pub(crate) system: Option<String>,
     pub(crate) keys: Vec<Key>,
     pub(crate) nulls: Vec<String>,
@@ -90,7 +89,7 @@ impl Filling {
                 "unknown": key.field.unknown,
             })
         });
-        json!({
+        let mut meaning = json!({
             "type": kind,
             "prompt": self.prompt.source(),
             "system": all.system,
@@ -99,7 +98,11 @@ impl Filling {
             "keys": keys.collect::<Vec<_>>(),
             "null_values": self.nulls,
             "quote_ratio": self.evidence.as_ref().map(Evidence::ratio),
-        })
+        });
+        if let Some(block) = self.prompt.block() {
+            meaning["prompt_columns"] = json!(block);
+        }
+        meaning
     }
 
     /// Returns for each key the value that the row already has, if any.
@@ -179,7 +182,7 @@ impl Ask for Filling {
             return Ok(Vec::new());
         }
         let shape = self.shape(missing);
-        let text = self.prompt.message(row).map_err(|message| FailureKind::Template.because(message))?;
+        let text = self.prompt.message(row)?;
         let messages = vec![Message::system(&shape.system).for_all(), text];
         let (expect, schema) = (shape.expect.clone(), shape.schema.clone());
         Ok(vec![Prompt { messages, expect, schema, respondent: None, pack: None }])

@@ -97,8 +97,8 @@ impl BoundReduce {
             ));
         };
         match &*self.expect {
-            Expect::Text => {
-                let texts = Cell::List(answers.iter().flatten().cloned().collect());
+            Expect::Text | Expect::CutText => {
+                let texts = Cell::List(answers.iter().filter_map(|answer| answer.first().cloned()).collect());
                 self.rendered(combine, row, &[("answers", TemplateValue::Cell(&texts))])
             }
             Expect::Record(_) => {
@@ -119,7 +119,7 @@ impl BoundReduce {
         };
         let items: Vec<&[Cell]> = items.iter().map(Vec::as_slice).collect();
         let answer = match (&*self.expect, so_far.first()) {
-            (Expect::Text, Some(text)) => TemplateValue::Cell(text),
+            (Expect::Text | Expect::CutText, Some(text)) => TemplateValue::Cell(text),
             _ => TemplateValue::Record(&self.keys, so_far),
         };
         self.rendered(combine, row, &[("answer", answer), ("rows", TemplateValue::Records(&self.names, &items))])
@@ -127,7 +127,7 @@ impl BoundReduce {
 
     fn text(&self, answer: &Answer) -> String {
         match (&*self.expect, answer.as_slice()) {
-            (Expect::Text, [Cell::Text(text)]) => text.clone(),
+            (Expect::Text | Expect::CutText, [Cell::Text(text), ..]) => text.clone(),
             (_, cells) => {
                 let object = self.keys.iter().zip(cells).map(|(key, cell)| (key.clone(), cell.json()));
                 Value::Object(object.collect()).to_string()
@@ -266,7 +266,12 @@ impl Ask for BoundReduce {
     }
 
     fn cells(&self, _: Row<'_>, _: &str, answers: &[Answer]) -> Vec<Cell> {
-        answers.last().cloned().unwrap_or_default()
+        let mut cells = answers.last().cloned().unwrap_or_default();
+        if let (Expect::CutText, Some(flag)) = (&*self.expect, cells.get_mut(1)) {
+            // The answer rests on all partial answers.
+            *flag = Cell::Boolean(answers.iter().any(|answer| answer.get(1) == Some(&Cell::Boolean(true))));
+        }
+        cells
     }
 
     fn unanswered(&self, _: Row<'_>, _: &[Answer]) -> Vec<Cell> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ask::{AnswerColumns, BindContext, Broken, Stage, StageConfig, StageInfo, distinct};
-use super::question::{self, AnswerFields, TextColumn, Written};
+use super::question::{self, AnswerFields, CutOff, TextColumn, Written};
 use super::transform::{self, Transform, TransformContext};
 use crate::document::{Path, Problems};
 use crate::prompt::{self, Bound, FieldSpec, Template};
@@ -52,6 +52,10 @@ struct Reduce {
     output: Option<IndexMap<String, FieldSpec>>,
     /// Shorthand for `output`: these keys, as nullable texts.
     json_keys: Option<Vec<String>>,
+    /// The treatment of a plain text that was cut off at `max_tokens`: `error` asks for a briefer one, and in the end the
+    /// row fails; `keep` takes it and adds the column `<stage>_cut_off`. Default: `error`.
+    #[serde(default)]
+    cut_off: CutOff,
     /// Treatment of a group with more than `max_input_tokens`: `single` fails it; `tree` asks about as many rows at a
     /// time as fit, then about these answers, level by level; `fold` asks about consecutive rows together with the
     /// answer so far. Default: `tree`.
@@ -165,7 +169,8 @@ impl StageConfig for Reduce {
     fn bind(&self, context: &BindContext<'_>, problems: &mut Problems) -> Option<Stage> {
         let before = problems.mark();
         self.settings(context, problems);
-        let answer = AnswerFields { output: self.output.as_ref(), json_keys: self.json_keys.as_ref() };
+        let answer =
+            AnswerFields { output: self.output.as_ref(), json_keys: self.json_keys.as_ref(), cut_off: self.cut_off };
         let expect = answer.expect(context, problems);
         let written = Written { source: self.prompt.as_deref(), file: self.prompt_file.as_deref() };
         let fields = context.input.fields();

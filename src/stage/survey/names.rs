@@ -77,12 +77,10 @@ mod tests {
 
     #[test]
     fn names_from_texts_are_safe_and_differ() {
-        assert_eq!(names(&["What is your age?", "What is your age", "¿Édad?", "???"], &["q4"]), [
-            "what_is_your_age",
-            "what_is_your_age_2",
-            "édad",
-            "q4_2"
-        ]);
+        assert_eq!(
+            names(&["What is your age?", "What is your age", "¿Édad?", "???"], &["q4"]),
+            ["what_is_your_age", "what_is_your_age_2", "édad", "q4_2"]
+        );
         assert_eq!(names(&["Age", "2020 vote", "A", "A shown"], &["AGE"]), ["age_2", "q_2020_vote", "a", "a_shown_2"]);
         let long = "How satisfied are you, all things considered, with your life as a whole these days?";
         let found = names(&[long, &format!("{long} Really"), &"x".repeat(99)], &[]);
