@@ -10,6 +10,7 @@
 //! A `reduce` is an asking stage whose rows a transform prepares. A `repeatability` asks another stage again, between
 //! two transforms.
 
+mod agreement;
 mod analysis;
 mod ask;
 mod evidence;
@@ -41,4 +42,4 @@ pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];
 
 pub(crate) static TRANSFORMS: &[Kind<Box<dyn TransformConfig>>] =
-    &[split::KIND, join::KIND, filter::KIND, repeatability::KIND];
+    &[split::KIND, join::KIND, filter::KIND, repeatability::KIND, agreement::KIND];

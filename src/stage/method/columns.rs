@@ -31,7 +31,7 @@ pub(crate) enum Reading {
     /// Numbers. NaN is missing.
     Number,
     Truth,
-    /// Names of units, clusters or coders, with codes of their own.
+    /// Names of units, clusters or coders. Each column has separate codes.
     Name,
     /// Lists of labels, as sets.
     Labels,
@@ -254,8 +254,8 @@ impl<'a> Rows<'a> {
         &self.columns.names[read]
     }
 
-    /// The clusters of the rows for a bootstrap, numbered from 0 without a gap. A row without a name is a cluster of
-    /// its own.
+    /// The clusters of the rows for a bootstrap, numbered from 0 without a gap. A row without a name is a
+    /// separate cluster.
     pub(crate) fn clusters(&self, read: usize) -> Vec<usize> {
         let mut numbers = IndexSet::new();
         let words = self.labels(read).into_iter().enumerate();

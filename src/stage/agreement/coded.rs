@@ -1,0 +1,240 @@
+//! Coded units: the codes of each coder, from a wide or a long table.
+
+use std::collections::HashMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::stage::method::columns::Rows;
+use crate::stats::{Codes, Scale, masi};
+
+/// What codes are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    /// Labels, or lists of labels.
+    #[default]
+    Nominal,
+    /// Labels in an order.
+    Ordinal,
+    /// Numbers whose differences matter.
+    Interval,
+    /// Numbers from 0 whose ratios matter.
+    Ratio,
+}
+
+impl Level {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Level::Nominal => "nominal",
+            Level::Ordinal => "ordinal",
+            Level::Interval => "interval",
+            Level::Ratio => "ratio",
+        }
+    }
+
+    pub(super) fn is_numeric(self) -> bool {
+        matches!(self, Level::Interval | Level::Ratio)
+    }
+}
+
+/// How the codes lie in the table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Layout {
+    /// A row is a unit, with a column for each of these coders.
+    Wide(Vec<String>),
+    /// A row is one code of one unit.
+    Long,
+}
+
+/// What the codes are.
+#[derive(Clone, Debug)]
+pub(super) struct Values {
+    pub(super) level: Level,
+    /// Whether a code is a list of labels.
+    pub(super) lists: bool,
+    pub(super) order: Option<Vec<String>>,
+}
+
+/// The categories of the codes.
+#[derive(Debug)]
+pub(super) enum Categories {
+    Labels(Vec<String>),
+    /// Ordered labels, and whether those that do not occur count.
+    Ordered(Vec<String>, bool),
+    Numbers(Vec<f64>, Level),
+    /// Sets of labels.
+    Sets(Vec<Vec<u64>>),
+    /// Whether a list has this label.
+    Presence(String),
+}
+
+/// The codes of all coders.
+#[derive(Debug)]
+pub(super) struct Coded {
+    pub(super) coders: Vec<String>,
+    pub(super) codes: Codes,
+    pub(super) categories: Categories,
+}
+
+impl Categories {
+    /// The number of categories, if those that do not occur count.
+    pub(super) fn all(&self) -> Option<usize> {
+        match self {
+            Categories::Ordered(labels, true) => Some(labels.len()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn scale(&self, used: &[usize]) -> Scale {
+        match self {
+            Categories::Labels(_) | Categories::Presence(_) => Scale::Nominal,
+            Categories::Ordered(..) => Scale::Ordinal,
+            Categories::Numbers(_, Level::Ratio) => Scale::Ratio(self.values(used)),
+            Categories::Numbers(..) => Scale::Interval(self.values(used)),
+            Categories::Sets(sets) => {
+                let row = |a: &usize| used.iter().map(|b| masi(&sets[*a], &sets[*b])).collect();
+                Scale::Distances(used.iter().map(row).collect())
+            }
+        }
+    }
+
+    /// The values of these categories: numbers, or their places in the order.
+    pub(super) fn values(&self, used: &[usize]) -> Vec<f64> {
+        match self {
+            Categories::Numbers(numbers, _) => used.iter().map(|category| numbers[*category]).collect(),
+            _ => (0..used.len()).map(|place| place as f64).collect(),
+        }
+    }
+
+    pub(super) fn name(&self, category: usize, labels: &[String]) -> String {
+        match self {
+            Categories::Labels(labels) | Categories::Ordered(labels, _) => labels[category].clone(),
+            Categories::Numbers(numbers, _) => numbers[category].to_string(),
+            Categories::Sets(sets) => {
+                let names: Vec<&str> = sets[category].iter().map(|label| labels[*label as usize].as_str()).collect();
+                format!("[{}]", names.join(", "))
+            }
+            Categories::Presence(label) if category == 0 => format!("without {label}"),
+            Categories::Presence(label) => format!("with {label}"),
+        }
+    }
+}
+
+impl Values {
+    /// The categories of the codes in these reads, and the code of each row in each read. `name` names a read.
+    pub(super) fn read(
+        &self,
+        rows: &Rows<'_>,
+        reads: std::ops::Range<usize>,
+        name: impl Fn(usize) -> String,
+    ) -> Result<(Categories, Vec<Vec<Option<usize>>>), String> {
+        let labels: Vec<String> = rows.label_names().iter().cloned().collect();
+        let codes = || reads.clone().map(|read| rows.labels(read)).collect();
+        match (self.level, &self.order) {
+            (Level::Interval | Level::Ratio, _) => self.numbers(reads.map(|read| rows.numbers(read)).collect(), name),
+            (Level::Ordinal, Some(order)) => {
+                let places: Vec<Option<usize>> =
+                    labels.iter().map(|label| order.iter().position(|other| other == label)).collect();
+                let mut columns: Vec<Vec<Option<usize>>> = codes();
+                for (read, column) in columns.iter_mut().enumerate() {
+                    for code in column.iter_mut().flatten() {
+                        let unknown = || {
+                            let (label, read) = (&labels[*code], name(read));
+                            format!("`{read}` has the label `{label}`, which is not in `order`")
+                        };
+                        *code = places[*code].ok_or_else(unknown)?;
+                    }
+                }
+                Ok((Categories::Ordered(order.clone(), true), columns))
+            }
+            (Level::Ordinal, None) => Ok((Categories::Ordered(labels, false), codes())),
+            (Level::Nominal, _) if self.lists => {
+                Ok((Categories::Sets(rows.label_sets().iter().cloned().collect()), codes()))
+            }
+            (Level::Nominal, _) => Ok((Categories::Labels(labels), codes())),
+        }
+    }
+
+    fn numbers(
+        &self,
+        columns: Vec<Vec<Option<f64>>>,
+        name: impl Fn(usize) -> String,
+    ) -> Result<(Categories, Vec<Vec<Option<usize>>>), String> {
+        for (read, column) in columns.iter().enumerate() {
+            let wrong = |number: &&f64| !number.is_finite() || self.level == Level::Ratio && **number < 0.0;
+            if let Some(number) = column.iter().flatten().find(wrong) {
+                let needs = if number.is_finite() { "ratios need numbers from 0" } else { "distances need finite numbers" };
+                return Err(format!("`{}` has the number {number}, but {needs}", name(read)));
+            }
+        }
+        // Adding 0 makes -0 and 0 the same number.
+        let mut numbers: Vec<f64> = columns.iter().flatten().flatten().map(|number| number + 0.0).collect();
+        numbers.sort_unstable_by(f64::total_cmp);
+        numbers.dedup();
+        let code = |number: &Option<f64>| {
+            number.and_then(|number| numbers.binary_search_by(|other| other.total_cmp(&(number + 0.0))).ok())
+        };
+        let codes = columns.iter().map(|column| column.iter().map(code).collect()).collect();
+        Ok((Categories::Numbers(numbers, self.level), codes))
+    }
+}
+
+/// The codes of a wide table: a read for each coder, then the cluster.
+pub(super) fn wide(coders: &[String], values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<Coded, String> {
+    let (categories, columns) = values.read(rows, 0..coders.len(), |read| coders[read].clone())?;
+    let clusters = clustered.then(|| rows.clusters(coders.len()));
+    let mut codes = Codes::new(coders.len(), clustered);
+    for (row, count) in rows.counts().into_iter().enumerate() {
+        let cluster = clusters.as_ref().map_or(0, |clusters| clusters[row]);
+        codes.push(columns.iter().map(|column| column[row]), count, cluster);
+    }
+    Ok(Coded { coders: coders.to_vec(), codes: codes.merged(), categories })
+}
+
+/// The reads of a long table.
+const VALUE: usize = 0;
+const UNIT: usize = 1;
+const CODER: usize = 2;
+const CLUSTER: usize = 3;
+
+/// The codes of a long table: a row is one code of one unit.
+pub(super) fn long(values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<Coded, String> {
+    let coders: Vec<String> = rows.names(CODER).iter().cloned().collect();
+    if coders.len() < 2 {
+        let found = coders.first().map_or("no coder".to_owned(), |coder| format!("only the coder `{coder}`"));
+        return Err(format!("the table has {found}; agreement needs two coders or more"));
+    }
+    let (categories, columns) = values.read(rows, VALUE..VALUE + 1, |_| "value".to_owned())?;
+    let clusters = clustered.then(|| rows.clusters(CLUSTER));
+    let (mut units, mut table, mut of_unit) = (HashMap::new(), Vec::new(), Vec::new());
+    for (row, (unit, coder)) in rows.labels(UNIT).into_iter().zip(rows.labels(CODER)).enumerate() {
+        let (Some(unit), Some(coder)) = (unit, coder) else {
+            return Err("a row names no unit or no coder".to_owned());
+        };
+        let place = *units.entry(unit).or_insert_with(|| {
+            table.resize(table.len() + coders.len(), None);
+            of_unit.push(clusters.as_ref().map_or(0, |clusters| clusters[row]));
+            of_unit.len() - 1
+        });
+        let cell: &mut Option<Option<usize>> = &mut table[place * coders.len() + coder];
+        if cell.replace(columns[0][row]).is_some() {
+            let unit = &rows.names(UNIT)[unit];
+            return Err(format!("the coder `{}` has two rows about the unit `{unit}`", coders[coder]));
+        }
+    }
+    let mut codes = Codes::new(coders.len(), clustered);
+    for (unit, cluster) in table.chunks(coders.len()).zip(of_unit) {
+        codes.push(unit.iter().map(|code| code.flatten()), 1, cluster);
+    }
+    Ok(Coded { coders, codes: codes.merged(), categories })
+}
+
+impl Coded {
+    /// The codes of lists of labels, for one label: whether a list has it.
+    pub(super) fn presence(&self, sets: &[Vec<u64>], label: usize, name: &str) -> Coded {
+        let has = |set: usize| usize::from(sets[set].binary_search(&(label as u64)).is_ok());
+        let codes = self.codes.mapped(has).merged();
+        Coded { coders: self.coders.clone(), codes, categories: Categories::Presence(name.to_owned()) }
+    }
+}

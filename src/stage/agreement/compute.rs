@@ -1,0 +1,146 @@
+//! The statistics of coded units.
+
+use super::coded::{self, Categories, Coded, Layout, Values};
+use super::coefficient::Coefficient;
+use crate::stage::method::columns::Rows;
+use crate::stage::method::frame::Method;
+use crate::stage::method::tidy::{Statistic, add_spreads};
+use crate::stats::{Bootstrap, Units, View, reach, student_reach};
+
+#[derive(Debug)]
+pub(super) struct Agreeing {
+    pub(super) layout: Layout,
+    pub(super) values: Values,
+    pub(super) clustered: bool,
+    pub(super) statistics: Vec<Coefficient>,
+    pub(super) pairs: bool,
+    pub(super) bootstrap: Option<Bootstrap>,
+    pub(super) confidence: f64,
+}
+
+/// Some coders, and the coefficients to compute of them.
+struct Compared {
+    coders: Vec<usize>,
+    view: View,
+    values: Vec<f64>,
+    coefficients: Vec<Coefficient>,
+}
+
+impl Method for Agreeing {
+    fn statistics(&self, rows: &Rows<'_>) -> Result<Vec<Statistic>, String> {
+        let coded = match &self.layout {
+            Layout::Wide(coders) => coded::wide(coders, &self.values, rows, self.clustered)?,
+            Layout::Long => coded::long(&self.values, rows, self.clustered)?,
+        };
+        let labels: Vec<String> = rows.label_names().iter().cloned().collect();
+        let mut statistics = self.of(&coded, &labels, None);
+        if let Categories::Sets(sets) = &coded.categories {
+            for (label, name) in labels.iter().enumerate() {
+                statistics.extend(self.of(&coded.presence(sets, label, name), &labels, Some(name)));
+            }
+        }
+        Ok(statistics)
+    }
+}
+
+impl Agreeing {
+    /// The statistics of all coders, then those of each pair.
+    fn of(&self, coded: &Coded, labels: &[String], label: Option<&str>) -> Vec<Statistic> {
+        let compared = self.compared(coded);
+        let weights: Vec<f64> = coded.codes.counts().iter().map(|count| *count as f64).collect();
+        let all = weights.iter().sum::<f64>();
+        let mut statistics = Vec::new();
+        for Compared { coders, view, values, coefficients } in &compared {
+            let own = view.weights(&weights);
+            let n = view.ratings.number(&own, 2.0);
+            let names: Vec<&str> = coders.iter().map(|coder| coded.coders[*coder].as_str()).collect();
+            for coefficient in coefficients {
+                let mut statistic = Statistic {
+                    name: coefficient.name(),
+                    of: vec![Some(names.join(", ")), label.map(str::to_owned)],
+                    estimate: coefficient.estimate(view, values, &own),
+                    n: n as u64,
+                    left_out: (all - n) as u64,
+                    ..Statistic::default()
+                };
+                if statistic.estimate.is_none() {
+                    statistic.add_note(undefined(coded, coders, view, labels));
+                } else if self.bootstrap.is_none() {
+                    let error = coefficient.error(view, values, &own);
+                    self.add_error(&mut statistic, error, (*coefficient, coefficient.units(view, &own)));
+                }
+                if n < all {
+                    statistic.add_note(format!("{} units have fewer than two codes", all - n));
+                }
+                statistics.push(statistic);
+            }
+        }
+        if let Some(bootstrap) = &self.bootstrap {
+            let units = Units { counts: coded.codes.counts(), clusters: coded.codes.clusters() };
+            let estimates = |weights: &[f64]| compared.iter().flat_map(|compared| compared.estimates(weights)).collect();
+            add_spreads(&mut statistics, &bootstrap.spreads(units, &estimates));
+        }
+        statistics
+    }
+
+    fn compared(&self, coded: &Coded) -> Vec<Compared> {
+        let lists = matches!(coded.categories, Categories::Sets(_));
+        let number = coded.coders.len();
+        let fits = |coefficient: &&Coefficient| !lists || coefficient.is_of_lists();
+        let (of_two, of_all): (Vec<Coefficient>, Vec<Coefficient>) =
+            self.statistics.iter().filter(fits).partition(|coefficient| number > 2 && coefficient.is_of_two());
+        let of_pairs: Vec<Coefficient> = match self.pairs {
+            true => self.statistics.iter().filter(fits).copied().collect(),
+            false => of_two,
+        };
+        let mut groups = vec![((0..number).collect::<Vec<usize>>(), of_all)];
+        if number > 2 && !of_pairs.is_empty() {
+            let pairs = (0..number).flat_map(|a| (a + 1..number).map(move |b| vec![a, b]));
+            groups.extend(pairs.map(|pair| (pair, of_pairs.clone())));
+        }
+        let compared = |(coders, coefficients): (Vec<usize>, Vec<Coefficient>)| {
+            let view = coded.codes.view(&coders, coded.categories.all(), |used| coded.categories.scale(used));
+            Compared { values: coded.categories.values(&view.categories), coders, view, coefficients }
+        };
+        groups.into_iter().filter(|(_, coefficients)| !coefficients.is_empty()).map(compared).collect()
+    }
+
+    /// The standard error of large samples and its interval: that of Cohen's kappa is normal, and the others have a
+    /// degree of freedom less than units.
+    fn add_error(&self, statistic: &mut Statistic, error: Option<f64>, (of, units): (Coefficient, f64)) {
+        let (Some(estimate), Some(error)) = (statistic.estimate, error) else {
+            return statistic.add_note("too few units for a standard error");
+        };
+        let reach = match of.is_of_two() {
+            true => Some(reach(self.confidence)),
+            false => student_reach(self.confidence, units - 1.0),
+        };
+        statistic.std_error = Some(error);
+        statistic.interval = reach.map(|reach| (estimate - reach * error, (estimate + reach * error).min(1.0)));
+        statistic.method = Some("large_sample");
+    }
+}
+
+impl Compared {
+    fn estimates(&self, weights: &[f64]) -> impl Iterator<Item = Option<f64>> {
+        let own = self.view.weights(weights);
+        self.coefficients.iter().map(move |coefficient| coefficient.estimate(&self.view, &self.values, &own))
+    }
+}
+
+/// Why a statistic is undefined.
+fn undefined(coded: &Coded, coders: &[usize], view: &View, labels: &[String]) -> String {
+    let silent: Vec<String> = coders
+        .iter()
+        .filter(|coder| !coded.codes.has_codes(**coder))
+        .map(|coder| format!("`{}`", coded.coders[*coder]))
+        .collect();
+    if view.ratings.number(&vec![1.0; view.len()], 2.0) == 0.0 {
+        let why = if silent.is_empty() { String::new() } else { format!(": no codes of {}", silent.join(", ")) };
+        return format!("no unit has two codes{why}");
+    }
+    match view.categories.as_slice() {
+        [one] => format!("all codes are `{}`", coded.categories.name(*one, labels)),
+        _ => "all codes that can be compared are equal".to_owned(),
+    }
+}

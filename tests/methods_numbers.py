@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Makes the reference numbers of tests/data/methods again, from the packages that are named at each function.
+
+python3 -m venv venv && venv/bin/pip install numpy pandas scipy scikit-learn statsmodels krippendorff irrCAC
+venv/bin/python tests/methods_numbers.py [NAME ..]
+"""
+import json
+import pathlib
+import sys
+import warnings
+
+import numpy as np
+
+FOLDER = pathlib.Path(__file__).parent / "data" / "methods"
+
+
+def number(value):
+    """A number for JSON; null if it is undefined."""
+    value = float(value)
+    return value if np.isfinite(value) else None
+
+
+def random_codes(rng):
+    """Units x coders with codes from 1; 0 is a missing code. Every unit has a code."""
+    units, coders, categories = rng.integers(6, 26), rng.integers(2, 6), rng.integers(2, 6)
+    truth = rng.integers(1, categories + 1, units)
+    wrong = rng.random((units, coders)) < rng.uniform(0.1, 0.7)
+    codes = np.where(wrong, rng.integers(1, categories + 1, (units, coders)), truth[:, None])
+    codes[rng.random((units, coders)) < rng.choice([0.0, 0.15, 0.3])] = 0
+    empty = codes.sum(axis=1) == 0
+    codes[empty, 0] = truth[empty]
+    return codes
+
+
+def of_group(codes):
+    """krippendorff 0.9 (alpha), irrCAC 0.4 (coefficients and their standard errors)."""
+    import krippendorff
+    import pandas
+    from irrCAC.raw import CAC
+
+    values = np.where(codes == 0, np.nan, codes.astype(float))
+    found = {}
+    for level in ["nominal", "ordinal", "interval", "ratio"]:
+        found["alpha_" + level] = number(krippendorff.alpha(values.T, level_of_measurement=level))
+    for weights in ["identity", "ordinal", "quadratic", "ratio"]:
+        cac = CAC(pandas.DataFrame(values), weights=weights, digits=16)
+        for name in ["fleiss", "gwet", "krippendorff"]:
+            if name == "fleiss" and weights != "identity" or name == "krippendorff" and weights == "ordinal":
+                continue
+            est = getattr(cac, name)()["est"]
+            found[f"{name}_{weights}"] = [number(est["coefficient_value"]), number(est["se"])]
+    return found
+
+
+def of_pair(codes):
+    """scikit-learn 1.x (kappa), statsmodels 0.14 (its standard error)."""
+    from sklearn.metrics import cohen_kappa_score
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    both = codes[(codes[:, 0] > 0) & (codes[:, 1] > 0), :2]
+    labels = sorted(set(both.flatten()))
+    table = np.zeros((len(labels), len(labels)))
+    for a, b in both:
+        table[labels.index(a), labels.index(b)] += 1
+    found = {}
+    for weights in [None, "linear", "quadratic"]:
+        kappa = cohen_kappa_score(both[:, 0], both[:, 1], weights=weights)
+        error = cohens_kappa(table, wt=weights).std_kappa
+        found["kappa_" + (weights or "nominal")] = [number(kappa), number(error)]
+    return found
+
+
+def masi(a, b):
+    """Passonneau 2006."""
+    both, either = len(a & b), len(a | b)
+    if either == 0:
+        return 0.0
+    monotony = 1 if a == b else 2 / 3 if both and (a <= b or b <= a) else 1 / 3 if both else 0
+    return 1 - both / either * monotony
+
+
+def of_sets(rng):
+    """Lists of labels by three coders: krippendorff 0.9 with the MASI distance."""
+    import krippendorff
+
+    sets = [frozenset(label for label in range(3) if bits >> label & 1) for bits in range(8)]
+    truth = rng.integers(0, 8, 20)
+    codes = np.where(rng.random((20, 3)) < 0.4, rng.integers(0, 8, (20, 3)), truth[:, None]).astype(float)
+    codes[rng.random((20, 3)) < 0.1] = np.nan
+    distance = lambda v1, v2, i1, i2, n_v, dtype: np.array(
+        [[masi(sets[int(a)], sets[int(b)]) for b in np.ravel(v2)] for a in np.ravel(v1)], dtype=dtype
+    ).reshape(np.broadcast(v1, v2).shape)
+    alpha = krippendorff.alpha(codes.T, level_of_measurement=distance, value_domain=np.arange(8))
+    rows = [[None if np.isnan(code) else sorted(sets[int(code)]) for code in row] for row in codes]
+    return {"codes": rows, "alpha": number(alpha)}
+
+
+def agreement():
+    rng = np.random.default_rng(18)
+    tables = []
+    while len(tables) < 50:
+        codes = random_codes(rng)
+        both = codes[(codes[:, 0] > 0) & (codes[:, 1] > 0), :2]
+        if len(set(both.flatten())) < 2:
+            continue
+        tables.append({"codes": codes.tolist(), **of_group(codes), **of_pair(codes)})
+    return {"tables": tables, "sets": [of_sets(rng) for _ in range(5)]}
+
+
+ALL = {"agreement": agreement}
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in sys.argv[1:] or ALL:
+        text = json.dumps(ALL[name](), separators=(",", ":"))
+        (FOLDER / f"{name}.json").write_text(text.replace("},{", "},\n{") + "\n")
