@@ -74,6 +74,7 @@
 //! | task | place |
 //! |---|---|
 //! | add a stage type that asks models, or one that makes tables without a model | the lists `STAGES` and `TRANSFORMS` in `src/stage/mod.rs`; `src/stage/filter.rs` is a small example |
+//! | add a method, such as a coefficient of agreement | `src/stage/method/frame.rs` has the trait; `src/stage/agreement/mod.rs` is an example; formulas are in `src/stats/mod.rs` |
 //! | add an option of a model, such as `top_k` | a field in `src/provider/options.rs`, and `option_field` of the providers |
 //! | work around a quirk of an OpenAI-compatible server | a row in `src/provider/openai/quirks.rs` |
 //! | change when a failed call is retried | `src/run/call/retry.rs`; after a refusal of the server `src/run/call/limiter/refusals.rs` |
@@ -100,6 +101,8 @@
 //! - **stage**: asks models about each row and adds columns.
 //! - **transform**: a stage that calls no model and derives a table from other tables: `filter`, `split`, `join`, and the
 //!   step that gathers the rows of each group for a `reduce`.
+//! - **method**: a transform that computes statistics of a table and makes a tidy table of them, such as `agreement`.
+//! - **unit**: what coders code and what a bootstrap draws, such as a document.
 //! - **pack**: several rows in one prompt.
 //! - **part**: a contiguous range of a stage's rows; the unit of commit and of resume.
 //! - **call**: a question to a model, until it is answered or fails. Its **key** is the hash of everything that can change

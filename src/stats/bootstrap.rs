@@ -168,8 +168,13 @@ impl Folds {
             weights[fold] -= 1.0;
             return;
         }
-        let set = |i: usize| units.clusters.map_or(i, |clusters| clusters[i]) % self.number;
-        (0..weights.len()).filter(|i| set(*i) == fold).for_each(|i| weights[i] = 0.0);
+        match units.clusters {
+            None => weights.iter_mut().skip(fold).step_by(self.number).for_each(|weight| *weight = 0.0),
+            Some(clusters) => {
+                let folds = clusters.iter().map(|cluster| cluster % self.number);
+                folds.zip(weights).filter(|(own, _)| *own == fold).for_each(|(_, weight)| *weight = 0.0);
+            }
+        }
     }
 
     /// `None` without folds.
@@ -287,6 +292,22 @@ mod tests {
             }
         }
         assert!(inside.iter().all(|n| (930..=970).contains(n)), "{inside:?}");
+    }
+
+    #[test]
+    fn work_in_parallel_comes_back_in_order() {
+        let found = in_parallel(1000, |number, buffer| {
+            buffer.push(number as f64);
+            number * number
+        });
+        assert_eq!(found, (0..1000).map(|number| number * number).collect::<Vec<_>>());
+        // Many units are left out in groups; the result is near that of one by one.
+        let values: Vec<f64> = (0..1500).map(|i| f64::from(i % 40).exp2()).collect();
+        let few = Units { counts: &[1; 1500], clusters: None };
+        let found = bootstrap(500, true, 5).spreads(few, &mean(&values))[0].unwrap();
+        let merged = Units { counts: &vec![1500 / 40; 40][..], clusters: None };
+        let exact = mean(&values[..40]);
+        assert!(found.is_bca && bootstrap(500, true, 5).spreads(merged, &exact)[0].unwrap().is_bca);
     }
 
     #[test]

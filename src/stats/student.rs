@@ -7,7 +7,7 @@ use super::normal;
 /// From here on a series is exact; `statrs` is not for very many degrees.
 const MANY: f64 = 1000.0;
 
-/// How many standard errors an interval of this confidence reaches to either side, with so many degrees of freedom.
+/// How many standard errors an interval of this confidence reaches to either side with these degrees of freedom.
 /// `None` without a degree of freedom.
 pub(crate) fn student_reach(confidence: f64, freedom: f64) -> Option<f64> {
     let share = (1.0 + confidence) / 2.0;

@@ -12,6 +12,7 @@ mod server;
 mod venv;
 mod weights;
 
+mod agreement;
 mod assertions;
 mod bench;
 mod broken;

@@ -164,7 +164,8 @@ impl Values {
         for (read, column) in columns.iter().enumerate() {
             let wrong = |number: &&f64| !number.is_finite() || self.level == Level::Ratio && **number < 0.0;
             if let Some(number) = column.iter().flatten().find(wrong) {
-                let needs = if number.is_finite() { "ratios need numbers from 0" } else { "distances need finite numbers" };
+                let needs =
+                    if number.is_finite() { "ratios need numbers from 0" } else { "distances need finite numbers" };
                 return Err(format!("`{}` has the number {number}, but {needs}", name(read)));
             }
         }
@@ -183,7 +184,7 @@ impl Values {
 /// The codes of a wide table: a read for each coder, then the cluster.
 pub(super) fn wide(coders: &[String], values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<Coded, String> {
     let (categories, columns) = values.read(rows, 0..coders.len(), |read| coders[read].clone())?;
-    let clusters = clustered.then(|| rows.clusters(coders.len()));
+    let clusters = clustered.then(|| rows.clusters(coders.len())).transpose()?;
     let mut codes = Codes::new(coders.len(), clustered);
     for (row, count) in rows.counts().into_iter().enumerate() {
         let cluster = clusters.as_ref().map_or(0, |clusters| clusters[row]);
@@ -206,7 +207,7 @@ pub(super) fn long(values: &Values, rows: &Rows<'_>, clustered: bool) -> Result<
         return Err(format!("the table has {found}; agreement needs two coders or more"));
     }
     let (categories, columns) = values.read(rows, VALUE..VALUE + 1, |_| "value".to_owned())?;
-    let clusters = clustered.then(|| rows.clusters(CLUSTER));
+    let clusters = clustered.then(|| rows.clusters(CLUSTER)).transpose()?;
     let (mut units, mut table, mut of_unit) = (HashMap::new(), Vec::new(), Vec::new());
     for (row, (unit, coder)) in rows.labels(UNIT).into_iter().zip(rows.labels(CODER)).enumerate() {
         let (Some(unit), Some(coder)) = (unit, coder) else {

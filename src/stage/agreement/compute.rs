@@ -4,7 +4,7 @@ use super::coded::{self, Categories, Coded, Layout, Values};
 use super::coefficient::Coefficient;
 use crate::stage::method::columns::Rows;
 use crate::stage::method::frame::Method;
-use crate::stage::method::tidy::{Statistic, add_spreads};
+use crate::stage::method::tidy::{Statistic, add_spreads, counted};
 use crate::stats::{Bootstrap, Units, View, reach, student_reach};
 
 #[derive(Debug)]
@@ -69,15 +69,17 @@ impl Agreeing {
                     let error = coefficient.error(view, values, &own);
                     self.add_error(&mut statistic, error, (*coefficient, coefficient.units(view, &own)));
                 }
-                if n < all {
-                    statistic.add_note(format!("{} units have fewer than two codes", all - n));
+                if statistic.left_out > 0 {
+                    let units = counted(statistic.left_out, "unit has", "units have");
+                    statistic.add_note(format!("{units} fewer than two codes"));
                 }
                 statistics.push(statistic);
             }
         }
         if let Some(bootstrap) = &self.bootstrap {
             let units = Units { counts: coded.codes.counts(), clusters: coded.codes.clusters() };
-            let estimates = |weights: &[f64]| compared.iter().flat_map(|compared| compared.estimates(weights)).collect();
+            let estimates =
+                |weights: &[f64]| compared.iter().flat_map(|compared| compared.estimates(weights)).collect();
             add_spreads(&mut statistics, &bootstrap.spreads(units, &estimates));
         }
         statistics

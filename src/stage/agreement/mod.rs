@@ -4,6 +4,7 @@ mod coded;
 mod coefficient;
 mod compute;
 
+use arrow_schema::Field;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,7 +12,7 @@ use serde_json::json;
 use self::coded::{Layout, Level, Values};
 use self::coefficient::Coefficient;
 use self::compute::Agreeing;
-use super::method::columns::{Read, Reading};
+use super::method::columns::{Read, Reading, is_list};
 use super::method::frame::Frame;
 use super::method::settings::{BootstrapSettings, Confidence, read_column};
 use super::transform::{InputTable, Transform, TransformConfig, TransformContext};
@@ -114,7 +115,8 @@ impl Agreement {
     /// The statistics, in the order of the spec. Reports those that do not fit.
     fn statistics(&self, lists: bool, coders: Option<usize>, checks: &mut Checks<'_>) -> Vec<Coefficient> {
         let Some(statistics) = &self.statistics else {
-            return Coefficient::fitting(self.level, coders == Some(2)).filter(|c| !lists || !c.is_ordered()).collect();
+            let is_pair = self.pairs || coders == Some(2);
+            return Coefficient::fitting(self.level, is_pair).filter(|c| !lists || !c.is_ordered()).collect();
         };
         if statistics.is_empty() {
             checks.bad("statistics", "`statistics` is empty", "name one, or leave the field out");
@@ -136,7 +138,8 @@ impl Agreement {
     fn check_order(&self, texts: bool, checks: &mut Checks<'_>) {
         let Some(order) = &self.order else {
             if self.level == Level::Ordinal && texts {
-                let help = "write `order = [..]` with the labels from the lowest to the highest";
+                let help = "write `order = [..]` with the labels from the lowest to the highest; numbers need none, if \
+                            their source declares them as numbers";
                 checks.bad("level", "ordinal labels need their order", help);
             }
             return;
@@ -146,7 +149,11 @@ impl Agreement {
             checks.bad("order", message, "write `level = \"ordinal\"`, or leave `order` out");
         }
         if order.len() < 2 {
-            checks.bad("order", "`order` must have two labels or more", "list all labels, also those that do not occur");
+            checks.bad(
+                "order",
+                "`order` must have two labels or more",
+                "list all labels, also those that do not occur",
+            );
         }
         for (i, label) in order.iter().enumerate().filter(|(i, label)| order[..*i].contains(label)) {
             let message = format!("`{label}` is listed in `order` twice");
@@ -190,16 +197,17 @@ impl TransformConfig for Agreement {
         let mut checks = Checks { path: context.path, problems };
         let layout = self.layout(&mut checks);
         let columns = self.code_columns(context.path);
-        let kind = |name: &str| Some(Type::of_cells(input.schema.field_with_name(name).ok()?.data_type()));
-        let kinds: Vec<Type> = columns.iter().filter_map(|(_, name)| kind(name)).collect();
-        let lists = self.level == Level::Nominal && matches!(kinds.first(), Some(Type::List(_)));
+        let fields: Vec<&Field> =
+            columns.iter().filter_map(|(_, name)| input.schema.field_with_name(name).ok()).collect();
+        let lists = self.level == Level::Nominal && fields.first().is_some_and(|field| is_list(field));
+        let texts = fields.iter().any(|field| Type::of_cells(field.data_type()) == Type::Text);
         let reading = match self.level {
             Level::Interval | Level::Ratio => Reading::Number,
             Level::Nominal if lists => Reading::Labels,
             Level::Nominal | Level::Ordinal => Reading::Label,
         };
         let reads = self.reads(input, reading, &mut checks);
-        self.check_order(kinds.contains(&Type::Text), &mut checks);
+        self.check_order(texts, &mut checks);
         let statistics = self.statistics(lists, self.coders.as_ref().map(Vec::len), &mut checks);
         if checks.problems.had_errors_since(before) {
             return None;

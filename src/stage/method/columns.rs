@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
+use arrow_schema::Field;
 use indexmap::IndexSet;
 
 use crate::prompt::BoundCondition;
-use crate::table::{Cell, Row, Type, cell_at};
+use crate::table::{Cell, Row, Shape, Type, cell_at};
 
 /// The word of a missing value.
 const NULL: u64 = u64::MAX;
@@ -38,12 +40,13 @@ pub(crate) enum Reading {
 }
 
 impl Reading {
-    pub(crate) fn fits(self, kind: Type) -> bool {
+    pub(crate) fn fits(self, field: &Field) -> bool {
+        let kind = Type::of_cells(field.data_type());
         match self {
-            Reading::Label | Reading::Name => !matches!(kind, Type::List(_)),
+            Reading::Label | Reading::Name => !is_list(field),
             Reading::Number => kind.is_numeric(),
             Reading::Truth => kind == Type::Boolean,
-            Reading::Labels => matches!(kind, Type::List(_)),
+            Reading::Labels => is_list(field),
         }
     }
 
@@ -55,6 +58,11 @@ impl Reading {
             Reading::Labels => "lists of labels",
         }
     }
+}
+
+/// Whether the column holds lists, also as JSON text.
+pub(crate) fn is_list(field: &Field) -> bool {
+    matches!(Type::of_cells(field.data_type()), Type::List(_)) || matches!(Shape::of(field), Shape::List(_))
 }
 
 /// The rows so far: a column of words for each read, and how many rows of the table each row is.
@@ -120,7 +128,14 @@ impl Columns {
     }
 
     fn set(&mut self, column: &dyn Array, i: usize) -> Option<u64> {
-        let Cell::List(items) = cell_at(column, i) else { return None };
+        let items = match cell_at(column, i) {
+            Cell::List(items) => items,
+            Cell::Text(json) => match Cell::of_json(serde_json::from_str(&json).ok()?) {
+                Cell::List(items) => items,
+                _ => return None,
+            },
+            _ => return None,
+        };
         let texts = items.into_iter().filter_map(label);
         let mut set: Vec<u64> = texts.map(|text| code(&mut self.labels, text.into())).collect();
         set.sort_unstable();
@@ -254,12 +269,18 @@ impl<'a> Rows<'a> {
         &self.columns.names[read]
     }
 
-    /// The clusters of the rows for a bootstrap, numbered from 0 without a gap. A row without a name is a
-    /// separate cluster.
-    pub(crate) fn clusters(&self, read: usize) -> Vec<usize> {
-        let mut numbers = IndexSet::new();
-        let words = self.labels(read).into_iter().enumerate();
-        words.map(|(row, word)| numbers.insert_full(word.ok_or(row)).0).collect()
+    /// The clusters of the rows for a bootstrap, numbered from 0 without a gap in the order of their names. The error is
+    /// a sentence.
+    pub(crate) fn clusters(&self, read: usize) -> Result<Vec<usize>, String> {
+        let codes = self.labels(read);
+        let missing: u64 =
+            codes.iter().zip(self.counts()).filter(|(code, _)| code.is_none()).map(|(_, count)| count).sum();
+        if missing > 0 {
+            return Err(format!("{missing} rows name no cluster; a bootstrap of clusters needs one in every row"));
+        }
+        let used: BTreeSet<usize> = codes.iter().flatten().copied().collect();
+        let number: HashMap<usize, usize> = used.into_iter().enumerate().map(|(i, code)| (code, i)).collect();
+        Ok(codes.into_iter().flatten().map(|code| number[&code]).collect())
     }
 }
 
@@ -348,9 +369,10 @@ mod tests {
         assert_eq!(all.labels(1), [Some(0), Some(1), Some(1), None, Some(0)]);
         assert_eq!(all.numbers(2), [Some(0.5), None, None, Some(-0.0), Some(0.5)]);
         assert_eq!(all.names(3).iter().collect::<Vec<_>>(), ["9", "10"], "numbers are sorted as numbers");
-        assert_eq!(all.clusters(3), [0, 1, 1, 2, 0]);
+        assert!(all.clusters(3).unwrap_err().starts_with("1 rows name no cluster"));
         let group = columns.rows(Some(0));
         assert_eq!((group.labels(0), group.counts()), (vec![Some(2), Some(0), Some(2)], vec![1, 1, 1]));
+        assert_eq!(group.clusters(3), Ok(vec![1, 0, 1]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::columns::{Read, Reading};
+use super::columns::{Read, Reading, is_list};
 use crate::document::{Path, Problems};
 use crate::random::Streams;
 use crate::stage::transform::InputTable;
@@ -85,9 +85,10 @@ pub(crate) fn read_column(
     problems: &mut Problems,
 ) -> Option<Read> {
     let index = input.column(at.clone(), name, problems)?;
-    let kind = Type::of_cells(input.schema.field(index).data_type());
-    if !reading.fits(kind) {
-        let message = format!("`{name}` holds {}, but {} are needed here", kind.words(), reading.words());
+    let field = input.schema.field(index);
+    if !reading.fits(field) {
+        let holds = if is_list(field) { "lists" } else { Type::of_cells(field.data_type()).words() };
+        let message = format!("`{name}` holds {holds}, but {} are needed here", reading.words());
         problems.error("wrong-type", at, message).help("name another column, or declare its type in its source");
         return None;
     }

@@ -31,6 +31,11 @@ impl Statistic {
     }
 }
 
+/// A number with its noun: "1 unit", "2 units".
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// Adds the spreads of a bootstrap to its statistics, one for each.
 pub(crate) fn add_spreads(statistics: &mut [Statistic], spreads: &[Option<Spread>]) {
     for (statistic, spread) in statistics.iter_mut().zip(spreads) {
@@ -44,7 +49,7 @@ pub(crate) fn add_spreads(statistics: &mut [Statistic], spreads: &[Option<Spread
         statistic.interval = Some((spread.low, spread.high));
         statistic.method = Some(if spread.is_bca { "bootstrap_bca" } else { "bootstrap_percentile" });
         if spread.undefined > 0 {
-            statistic.add_note(format!("undefined in {} replicates", spread.undefined));
+            statistic.add_note(format!("undefined in {}", counted(spread.undefined as u64, "replicate", "replicates")));
         }
     }
 }

@@ -57,7 +57,8 @@ struct Coincidences {
 impl Ratings {
     /// `units` has the categories that the coders gave to each unit.
     pub(crate) fn new<'a>(scale: Scale, categories: usize, units: impl Iterator<Item = &'a [usize]>) -> Self {
-        let values: Vec<f64> = if let Scale::Interval(values) = &scale { centred(values).collect() } else { Vec::new() };
+        let values: Vec<f64> =
+            if let Scale::Interval(values) = &scale { centred(values).collect() } else { Vec::new() };
         let mut ratings = Ratings { scale, categories, units: Vec::new(), ends: Vec::new(), codes: Vec::new() };
         let mut sorted = Vec::new();
         for unit in units {
@@ -88,7 +89,8 @@ impl Ratings {
             _ => pairs(&|a, b| self.scale.difference(&[], a, b)),
         };
         let moment = |power| {
-            let value = |(a, count): &(u32, u32)| values.get(*a as usize).map_or(0.0, |v| v.powi(power) * f64::from(*count));
+            let value =
+                |(a, count): &(u32, u32)| values.get(*a as usize).map_or(0.0, |v| v.powi(power) * f64::from(*count));
             codes.iter().map(value).sum::<f64>()
         };
         Unit {
@@ -106,18 +108,18 @@ impl Ratings {
         &self.codes[start..self.ends[unit]]
     }
 
-    /// The units with a weight and at least so many codes, with their places and weights.
+    /// The units with a weight and `least` codes or more, with their places and weights.
     fn weighted<'a>(&'a self, weights: &'a [f64], least: f64) -> impl Iterator<Item = (usize, &'a Unit, f64)> {
         let units = self.units.iter().zip(weights).enumerate().map(|(i, (unit, weight))| (i, unit, *weight));
         units.filter(move |(_, unit, weight)| *weight > 0.0 && unit.size >= least)
     }
 
-    /// The weight of the units with at least so many codes.
+    /// The weight of the units with `least` codes or more.
     pub(crate) fn number(&self, weights: &[f64], least: f64) -> f64 {
         self.weighted(weights, least).map(|(_, _, weight)| weight).sum()
     }
 
-    /// The weight of the codes of each category, in units with at least so many codes.
+    /// The weight of the codes of each category, in units with `least` codes or more.
     pub(crate) fn totals(&self, weights: &[f64], least: f64) -> Vec<f64> {
         let mut totals = vec![0.0; self.categories];
         for (i, _, weight) in self.weighted(weights, least) {

@@ -74,7 +74,7 @@ fn relative(a: f64, b: f64) -> f64 {
 }
 
 /// The ranks of ordinal categories whose squared differences are those of Krippendorff's alpha: the values below a
-/// category and half of its own.
+/// category and half of its total.
 pub(super) fn ranks(totals: &[f64]) -> Vec<f64> {
     let mut below = 0.0;
     let rank = |total: &f64| {

@@ -54,7 +54,11 @@ fn coefficients_of_all_coders_are_those_of_other_packages() {
         let all: Vec<usize> = (0..table["codes"][0].as_array().unwrap().len()).collect();
         for level in ["nominal", "ordinal", "interval", "ratio"] {
             let view = view(&codes, &all, level);
-            near(view.ratings.alpha(&weights(&codes, &view)), &table[format!("alpha_{level}")], &format!("{i} {level}"));
+            near(
+                view.ratings.alpha(&weights(&codes, &view)),
+                &table[format!("alpha_{level}")],
+                &format!("{i} {level}"),
+            );
         }
         for similarity in ["identity", "ordinal", "quadratic", "ratio"] {
             let view = view(&codes, &all, similarity);
@@ -85,8 +89,11 @@ fn kappa_is_that_of_other_packages() {
         let view = view(&codes, &[0, 1], "nominal");
         let weights = view.of_pairs(&weights(&codes, &view));
         let places: Vec<f64> = (0..view.categories.len()).map(|place| place as f64).collect();
-        let distances =
-            [("nominal", Distance::Nominal), ("linear", Distance::Linear(&places)), ("quadratic", Distance::Quadratic(&places))];
+        let distances = [
+            ("nominal", Distance::Nominal),
+            ("linear", Distance::Linear(&places)),
+            ("quadratic", Distance::Quadratic(&places)),
+        ];
         for (name, distance) in distances {
             let (pairs, expected) = (view.pairs.as_ref().unwrap(), &table[format!("kappa_{name}")]);
             near(pairs.kappa(&weights, distance), &expected[0], &format!("{i} {name}"));
@@ -141,14 +148,23 @@ fn published_examples_have_their_published_numbers() {
     assert_eq!(rounded(all.ratings.coefficient(Chance::Gwet, &own), 5), 0.77544);
     assert_eq!(rounded(all.ratings.coefficient_error(Chance::Gwet, &own), 5), 0.14295);
     assert_eq!(rounded(all.ratings.alpha_error(&own), 5), 0.14557);
-    let two: Table = "0100000010".bytes().zip("1110010000".bytes()).map(|(a, b)| vec![(a - 47).into(), (b - 47).into()]).collect();
+    let two: Table =
+        "0100000010".bytes().zip("1110010000".bytes()).map(|(a, b)| vec![(a - 47).into(), (b - 47).into()]).collect();
     let codes = coded(&two);
     let pair = view(&codes, &[0, 1], "nominal");
     assert_eq!(rounded(pair.ratings.alpha(&weights(&codes, &pair)), 4), 0.0952);
     // Fleiss 1971: how many of 14 psychiatrists chose each of 5 categories for 10 patients.
     let counts = [
-        [0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1],
-        [7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7],
+        [0, 0, 0, 0, 14],
+        [0, 2, 6, 4, 2],
+        [0, 0, 3, 5, 6],
+        [0, 3, 9, 2, 0],
+        [2, 2, 8, 1, 1],
+        [7, 7, 0, 0, 0],
+        [3, 2, 6, 3, 0],
+        [2, 5, 3, 2, 2],
+        [6, 5, 2, 1, 0],
+        [0, 2, 2, 3, 7],
     ];
     let unit = |counts: &[usize; 5]| (0..5).flat_map(|category| vec![category; counts[category]]).collect();
     let units: Table = counts.iter().map(unit).collect();
