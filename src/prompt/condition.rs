@@ -79,6 +79,10 @@ impl BoundCondition {
         self.template.reads()
     }
 
+    pub(crate) fn uses(&self) -> Vec<usize> {
+        self.template.uses()
+    }
+
     pub(crate) fn others(&self) -> &[String] {
         self.template.others()
     }
@@ -250,7 +254,8 @@ mod tests {
     fn texts_are_no_conditions() {
         let bare = "`party` is text, and every text counts as true, also \"False\" and \"0\" (write `party == \"True\"`, \
                     or set `types = { party = \"boolean\" }` in the source)";
-        for source in ["party", "not party", "party and age > 3", "age > 3 or party", "true if party else false"] {
+        let sources = ["party", "not party", "party and age > 3", "age > 3 or party", "true if party else false", "party | bool"];
+        for source in sources {
             assert_eq!(mistakes(source), [bare], "{source}");
         }
         for (source, start) in [

@@ -108,10 +108,16 @@ impl Logic<'_> {
 
     fn leaf(&mut self, expr: &Expr<'_>, wanted: bool) -> String {
         let shown = unparsed(expr);
-        if self.walk.value(expr) == Shape::Text {
-            let message = format!("`{shown}` is text, and every text counts as true, also \"False\" and \"0\"");
-            let types = self.cure(expr, "boolean");
-            self.mistakes.push(Mistake { message, help: format!("write `{} == \"True\"`{types}", operand(expr)) });
+        // The filter does what a condition does.
+        let tested = match expr {
+            Expr::Filter(filter) if filter.name == "bool" => filter.expr.as_ref().unwrap_or(expr),
+            _ => expr,
+        };
+        if self.walk.value(tested) == Shape::Text {
+            let text = unparsed(tested);
+            let message = format!("`{text}` is text, and every text counts as true, also \"False\" and \"0\"");
+            let types = self.cure(tested, "boolean");
+            self.mistakes.push(Mistake { message, help: format!("write `{} == \"True\"`{types}", operand(tested)) });
         }
         format!("{}|{TRUTH}({wanted}, {})", operand(expr), literal(&shown.into()))
     }

@@ -47,6 +47,8 @@ pub(crate) struct Bound {
     columns: Vec<(String, usize)>,
     /// The variable that holds all columns by name, and their schema.
     row: Option<(&'static str, SchemaRef)>,
+    /// The columns that the template takes from it; `None` if it can take any.
+    row_uses: Option<Vec<usize>>,
     others: Vec<String>,
 }
 
@@ -196,7 +198,9 @@ impl Template {
                 unknown.push((format!("row.{part}"), near(&part, input).map(|n| format!("row.{n}"))));
             }
         }
-        let mut bound = Bound { template, columns: Vec::new(), row: None, others: Vec::new() };
+        let parts = walk.accesses.iter().filter(|access| access.name == ROW).map(|access| access.column(input));
+        let row_uses = parts.collect::<Option<Vec<usize>>>().filter(|_| !walk.whole_row);
+        let mut bound = Bound { template, columns: Vec::new(), row: None, row_uses, others: Vec::new() };
         for variable in bound.template.variables() {
             let name = variable.split_once('.').map_or(variable.as_str(), |(name, _)| name);
             if others.contains(&name) {
@@ -268,6 +272,14 @@ impl Bound {
         match &self.row {
             Some((_, schema)) => (0..schema.fields().len()).collect(),
             None => self.columns.iter().map(|(_, column)| *column).collect(),
+        }
+    }
+
+    /// The columns whose values can appear in the text: of `row["a name"]` only that one.
+    pub(crate) fn uses(&self) -> Vec<usize> {
+        match (&self.row, &self.row_uses) {
+            (Some(_), None) => self.reads(),
+            (_, row) => self.columns.iter().map(|(_, column)| *column).chain(row.iter().flatten().copied()).collect(),
         }
     }
 

@@ -67,6 +67,9 @@ impl Known {
     }
 }
 
+/// The name by which a template calls its own blocks.
+const ITSELF: &str = "self";
+
 /// A variable that is reached into: `user.name`, `row["a b"]`, or the `tags` in a loop.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
@@ -79,6 +82,14 @@ pub(super) struct Access {
 }
 
 impl Access {
+    /// The column that the first step from `row` leads to, if it is a constant.
+    pub(super) fn column(&self, input: &Schema) -> Option<usize> {
+        match self.steps.first() {
+            Some((Step::Key(name), _)) => input.index_of(name).ok(),
+            _ => None,
+        }
+    }
+
     /// The column that a step from `row` leads to but is not there.
     pub(super) fn unknown_column(&self, input: &Schema) -> Option<String> {
         match &self.steps.first()?.0 {
@@ -102,6 +113,8 @@ pub(super) struct Walk<'k> {
     locals: Vec<BTreeMap<String, Shape>>,
     pub(super) faults: Vec<Fault>,
     pub(super) accesses: Vec<Access>,
+    /// Whether `row` is used whole.
+    pub(super) whole_row: bool,
     /// The places of the names of functions that are called.
     pub(super) calls: Vec<(String, Range<usize>)>,
 }
@@ -109,7 +122,7 @@ pub(super) struct Walk<'k> {
 impl<'k> Walk<'k> {
     pub(super) fn new(known: &'k Known) -> Self {
         let (locals, faults, accesses, calls) = (vec![BTreeMap::new()], Vec::new(), Vec::new(), Vec::new());
-        Walk { known, locals, faults, accesses, calls }
+        Walk { known, locals, faults, accesses, whole_row: false, calls }
     }
 
     /// Walks a template; one that does not parse has no tree.
@@ -211,10 +224,17 @@ impl<'k> Walk<'k> {
     /// Walks an expression; returns the shape of its value.
     pub(super) fn value(&mut self, expr: &Expr<'_>) -> Shape {
         match expr {
-            Expr::Var(var) => match (self.local(var.id), self.known.variables.get(var.id)) {
-                (Some(shape), _) => shape.clone(),
-                (None, known) => known.map_or(Shape::Any, Variable::bare),
-            },
+            Expr::Var(var) => {
+                self.whole_row |= var.id == ROW;
+                if var.id == ITSELF && self.known.columns.contains_key(ITSELF) && self.local(ITSELF).is_none() {
+                    let help = "write `row[\"self\"]` for the column".to_owned();
+                    self.fault(expr, "`self` is the template, not the column".to_owned(), Some(help));
+                }
+                match (self.local(var.id), self.known.variables.get(var.id)) {
+                    (Some(shape), _) => shape.clone(),
+                    (None, known) => known.map_or(Shape::Any, Variable::bare),
+                }
+            }
             Expr::Const(value) => shape_of(&value.value),
             Expr::Slice(slice) => {
                 let of = self.value(&slice.expr);

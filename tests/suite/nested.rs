@@ -158,6 +158,14 @@ fn no_column_name_hides_the_others() {
     project.run(&["validate", "pipeline.toml"]).exits(0);
     project.run(&["run", "pipeline.toml"]).exits(0);
     assert_eq!(asked(&server), ["17 hello l", "18 there m"]);
+    // The one name that the language of templates keeps.
+    let own = [["id", "self"], ["a", "me"]];
+    let project = Project::new().spec(&spec("csv", "{{ id }} {{ self }}", "", "csv")).csv("rows.csv", &own);
+    project.run(&["validate", "pipeline.toml"]).exits(2).says("write `row[\"self\"]` for the column");
+    project.write("pipeline.toml", spec("csv", "{{ id }} {{ row.self }}", "", "csv"));
+    let project = project.env("OLLAMA_HOST", &server.url());
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    assert!(asked(&server).contains(&"a me".to_owned()));
 }
 
 #[test]
