@@ -80,7 +80,8 @@ fn markdown(output: &Output<'_>, columns: &[Description]) -> String {
         item(&mut text, "type", &column.kind);
         item(&mut text, "labels", &column.labels.join("; "));
         if let Some([low, high]) = &column.range {
-            item(&mut text, "range", &format!("{low} to {high}{}", column.unit));
+            let range = if low == high { low.clone() } else { format!("{low} to {high}") };
+            item(&mut text, "range", &(range + column.unit));
         }
         item(&mut text, "missing", &missing(column));
         item(&mut text, "source", &column.source);

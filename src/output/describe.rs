@@ -72,7 +72,7 @@ pub(super) fn describe(output: &Output<'_>) -> Result<Vec<Description>, StoreErr
         let values = variable.map_or(&labels.values, |variable| &variable.values);
         let mut texts: Vec<String> = values.iter().map(|(code, text)| format!("{} = {text}", code.text())).collect();
         if texts.is_empty() {
-            texts = origin.options().to_vec();
+            texts = origin.choices();
         }
         texts.extend(variable.iter().flat_map(|variable| variable.missing_labels()));
         let is_text = texts.is_empty() && Type::of_cells(field.data_type()) == Type::Text;
@@ -146,6 +146,7 @@ impl Seen {
         let texts = self.texts.clone().map(|(low, high)| [low, high]);
         let lengths = self.lengths.filter(|_| is_text).map(|(low, high)| [low.to_string(), high.to_string()]);
         match whole.or(numbers).or(texts) {
+            None if self.lengths == Some((1, 1)) => (lengths, " character"),
             None => (lengths, " characters"),
             range => (range, ""),
         }

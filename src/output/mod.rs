@@ -9,6 +9,8 @@ mod describe;
 mod kept;
 mod kept_workbook;
 mod names;
+#[cfg(test)]
+mod nested_tests;
 mod origin;
 mod read;
 mod spss;

@@ -89,8 +89,19 @@ impl<'a> Origin<'a> {
         let (Some(ends), Some(texts)) = (form["scale"].as_array(), form["labels"].as_array()) else {
             return Vec::new();
         };
-        let ends = ends.iter().cloned().map(Cell::of_json).zip(texts);
+        let whole = |end: &Value| match end.as_f64() {
+            Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => Cell::Integer(number as i64),
+            _ => Cell::of_json(end.clone()),
+        };
+        let ends = ends.iter().map(whole).zip(texts);
         ends.filter_map(|(end, text)| Some((end, text.as_str()?.to_owned()))).collect()
+    }
+
+    /// The options of an answer, also of one with several.
+    pub(super) fn choices(&self) -> Vec<String> {
+        let options = self.survey_question().and_then(|question| question["form"]["options"].as_array());
+        let texts = options.into_iter().flatten().filter_map(|option| option.as_str().map(str::to_owned));
+        if self.options().is_empty() { texts.collect() } else { self.options().to_vec() }
     }
 
     fn survey_question(&self) -> Option<&'a Value> {

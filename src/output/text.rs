@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use arrow_array::RecordBatch;
-use arrow_schema::Schema;
+use arrow_schema::{Field, Schema};
+use serde::{Serialize, Serializer as _};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::table::Output;
 use crate::store::StoreError;
-use crate::table::{Cell, cell_at, cells_at};
+use crate::table::{Cell, Shape, cell_at};
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
@@ -55,7 +58,7 @@ fn write<W: Write>(
     Ok(rows)
 }
 
-fn write_csv(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
+pub(super) fn write_csv(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
     let mut csv = csv::Writer::from_writer(file);
     for row in 0..batch.num_rows() {
         for column in batch.columns() {
@@ -69,9 +72,31 @@ fn write_csv(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> 
     csv.flush()
 }
 
-fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
+/// A cell in a JSON file.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Written {
+    /// JSON text as it was written, so that its numbers keep all digits.
+    Json(Box<RawValue>),
+    Value(Value),
+}
+
+impl Written {
+    fn of(field: &Field, cell: &Cell) -> Written {
+        let json = match cell {
+            Cell::Text(text) if Shape::is_json(field) => serde_json::from_str(&text.replace(['\n', '\r'], " ")).ok(),
+            _ => None,
+        };
+        json.map_or_else(|| Written::Value(cell.json()), Written::Json)
+    }
+}
+
+pub(super) fn write_jsonl(file: &mut impl Write, batch: &RecordBatch) -> std::io::Result<()> {
+    let schema = batch.schema();
     for row in 0..batch.num_rows() {
-        serde_json::to_writer(&mut *file, &cells_at(batch, row))?;
+        let cells = schema.fields().iter().zip(batch.columns());
+        let cells = cells.map(|(field, column)| (field.name(), Written::of(field, &cell_at(column.as_ref(), row))));
+        serde_json::Serializer::new(&mut *file).collect_map(cells)?;
         file.write_all(b"\n")?;
     }
     Ok(())

@@ -122,6 +122,8 @@ struct Column {
     absence: Option<Absence>,
     bytes: usize,
     range: Option<(i64, i64)>,
+    /// Whether a cell is text; a number with more than 64 bits is.
+    text: bool,
     /// Whether a cell is not one of the options.
     other: bool,
     /// Which of [`MISSING_CODES`] the cells hold.
@@ -146,6 +148,7 @@ impl Column {
             absence: Some(()).filter(|()| output.output.missing_codes).and_then(|()| absence(spec, input, index)),
             bytes: 0,
             range: None,
+            text: false,
             other: false,
             taken: [false; MISSING_CODES.len()],
         }
@@ -168,6 +171,7 @@ impl Column {
                 other => {
                     let text = other.text();
                     self.bytes = self.bytes.max(clean(&text).len());
+                    self.text = true;
                     self.other |= !self.options.contains(&text);
                     continue;
                 }
@@ -186,7 +190,7 @@ impl Column {
             _ => match (Type::of_cells(&self.arrow), self.range.unwrap_or_default()) {
                 (Type::Boolean, _) => Kind::Boolean,
                 (Type::Number, _) => Kind::Number,
-                (Type::Integer, (low, high)) if small(low) && small(high) => Kind::Whole(low, high),
+                (Type::Integer, (low, high)) if !self.text && small(low) && small(high) => Kind::Whole(low, high),
                 (Type::Text, _) if !self.options.is_empty() && !self.other => {
                     Kind::Options(std::mem::take(&mut self.options))
                 }

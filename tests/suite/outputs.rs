@@ -451,3 +451,86 @@ fn a_table_with_more_rows_than_excel_holds_is_refused_before_the_run() {
     project.run(&RUN).exits(2).says("`o.xlsx` would have 1048576 rows; its format holds 1048575");
     assert!(!project.has("o.xlsx"));
 }
+
+/// A survey, a fan-out over its answers with a column per model, and one with a row per model.
+const SURVEYED: &str = r#"
+models.small = { provider = "mock", model = "small" }
+models.large = { provider = "mock", model = "large" }
+sources.people = { type = "file", path = "people.csv", key = "id", types = { age = "integer" } }
+
+[stages.opinion]
+type = "survey"
+input = "people"
+models = ["small"]
+persona = "You are {{ age }} years old."
+questions = [
+  { id = "vote", text = "Did you vote?", type = "single", options = ["yes", "no"] },
+  { id = "trust", text = "Do you trust | parliament?", type = "scale", min = 1, max = 7, min_label = "not at all", max_label = "fully", when = "vote == 'yes'" },
+  { id = "media", text = "Which media do you use?", type = "multiple", options = ["radio", "press"] },
+  { id = "why", text = "Why?", type = "text" },
+]
+
+[stages.tone]
+type = "analysis"
+input = "opinion"
+models = ["small", "large"]
+fanout = true
+layout = "wide"
+prompt = "What is the tone? {{ why }}"
+output.tone = { type = "string", enum = ["glad", "sad"], description = "Tone of the answer" }
+
+[stages.long]
+type = "analysis"
+input = "people"
+models = ["small", "large"]
+fanout = true
+layout = "long"
+prompt = "{{ age }}?"
+output.big = { type = "boolean" }
+
+[outputs.wide]
+input = "tone"
+path = "wide.sav"
+drop = ["age", "why", "opinion_error", "tone_error_small", "tone_error_large"]
+codebook = "wide.md"
+
+[outputs.long]
+input = "long"
+path = "long.csv"
+codebook = "long-book.csv"
+"#;
+
+#[test]
+fn codebooks_of_surveys_and_of_several_models() {
+    let people = "id,age\n1,30\n2,41\n3,52\n4,63\n";
+    let project = Project::new().spec(SURVEYED).file("people.csv", people);
+    project.run(&RUN).exits(0);
+    let hashless = |text: &str, mark: &str| -> String {
+        text.lines().map(|line| line.split_once(mark).map_or(line, |(start, _)| start).to_owned() + "\n").collect()
+    };
+    insta::assert_snapshot!(hashless(&project.text("wide.md"), "- prompt hash: "));
+    let long = project.text("long-book.csv");
+    let rows: Vec<&str> = long.lines().skip(1).map(|row| row.rsplit_once(',').map_or(row, |(start, _)| start)).collect();
+    assert_eq!(
+        rows[2..4],
+        [
+            "model,,text,,5 characters,5 characters,8,0,0.0000,0,0,\"stage long (analysis), the model that answered\",",
+            "big,,true and false,,,,8,0,0.0000,0,0,stage long (analysis),small (mock small); large (mock large)",
+        ]
+    );
+    let Some(python) = Python::or_skip("codebooks_of_surveys_and_of_several_models") else { return };
+    let found = read(
+        &python,
+        &project,
+        r#"
+import pyreadstat
+_, meta = pyreadstat.read_sav("wide.sav")
+print(json.dumps({"labels": meta.column_names_to_labels, "values": {k: {str(c): t for c, t in v.items()} for k, v in meta.variable_value_labels.items()}}))
+"#,
+    );
+    assert_eq!(found["labels"]["trust"], json!("Do you trust | parliament?"));
+    assert_eq!(found["values"]["trust"], json!({ "1.0": "not at all", "7.0": "fully" }));
+    assert_eq!(found["values"]["vote"], json!({ "1.0": "yes", "2.0": "no" }));
+    assert_eq!(found["labels"]["tone_large"], json!("Tone of the answer"));
+    assert_eq!(found["values"]["tone_small"], json!({ "1.0": "glad", "2.0": "sad" }));
+}
