@@ -6,6 +6,7 @@
 //! To add a target: a function here, a file of four lines, a `[[bin]]` in `Cargo.toml`, a folder in `corpus`, and a line
 //! in `corpus.rs`.
 
+use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -14,12 +15,14 @@ use crate::prompt::{AnswerType, BoundCondition, Expect, Field, Template};
 use crate::provider::{Answer, Model, Sampling, default_endpoint};
 use crate::report::diagnostics;
 use crate::source::documents::read_bytes as read_document;
-use crate::source::{File, FileFormat, Source};
+use crate::source::{Changes, File, FileFormat, Source};
 use crate::spec::Spec;
 use crate::store::{Key, Ledger, Notes, Record};
 use crate::table::Row;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// A spec, as TOML and as YAML: read, checked, and its problems shown in every form.
 pub fn spec(data: &[u8]) {
@@ -56,7 +59,7 @@ fn table(format: FileFormat, data: &[u8]) {
     std::fs::write(folder.path().join("table"), data).expect("the file is written");
     let source = File { path: "table".to_owned(), format: Some(format), ..File::default() };
     let schema = source.schema(folder.path());
-    let Ok(batches) = source.read(folder.path()) else { return };
+    let Ok(batches) = source.read_counting(folder.path(), &Changes::tolerant()) else { return };
     for batch in batches.take(1000).map_while(Result::ok) {
         assert_eq!(Ok(&batch.schema()), schema.as_ref(), "the columns of the rows");
     }
@@ -72,20 +75,54 @@ pub fn dta(data: &[u8]) {
     table(FileFormat::Dta, data);
 }
 
-/// A sheet of Excel or OpenDocument.
+/// A sheet of Excel or OpenDocument; or the name of a part, a line feed, and its bytes in a whole file.
 pub fn sheet(data: &[u8]) {
-    table(FileFormat::Xlsx, data);
-    table(FileFormat::Ods, data);
+    if data.starts_with(b"PK") {
+        table(FileFormat::Xlsx, data);
+        table(FileFormat::Ods, data);
+        return;
+    }
+    let Some((part, bytes)) = headed(data) else { return };
+    let (format, base): (_, &[u8]) = match part {
+        "content.xml" => (FileFormat::Ods, include_bytes!("corpus/sheet/small.ods")),
+        _ => (FileFormat::Xlsx, include_bytes!("corpus/sheet/small.xlsx")),
+    };
+    table(format, &with_part(base, part, bytes));
 }
 
-/// An Arrow file.
+/// The first line, and the bytes after it.
+fn headed(data: &[u8]) -> Option<(&str, &[u8])> {
+    let end = data.iter().position(|byte| *byte == b'\n')?;
+    Some((std::str::from_utf8(&data[..end]).ok()?, &data[end + 1..]))
+}
+
+/// The archive `base` with other bytes in a part, so that no checksum keeps a reader from them.
+fn with_part(base: &[u8], name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut old = ZipArchive::new(Cursor::new(base)).expect("an archive");
+    let mut new = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for index in 0..old.len() {
+        let mut part = old.by_index(index).expect("a part");
+        let other = part.name().expect("a name").into_owned();
+        if other != name && new.start_file(other, options).is_ok() {
+            std::io::copy(&mut part, &mut new).expect("the part is copied");
+        }
+    }
+    if new.start_file(name, options).is_ok() {
+        new.write_all(bytes).expect("the part is written");
+    }
+    new.finish().expect("an archive").into_inner()
+}
+
+/// An Arrow or a Parquet file.
 pub fn arrow(data: &[u8]) {
-    table(FileFormat::Arrow, data);
+    table(if data.starts_with(b"PAR1") { FileFormat::Parquet } else { FileFormat::Arrow }, data);
 }
 
-/// A JSON list.
+/// A JSON list, or JSON Lines.
 pub fn json(data: &[u8]) {
     table(FileFormat::Json, data);
+    table(FileFormat::Jsonl, data);
 }
 
 /// A template, then a NUL, then the text of the row; the template is tried as a condition too.
@@ -162,11 +199,23 @@ pub fn reply(data: &[u8]) {
     }
 }
 
-/// A document: its extension, a line feed, and its bytes.
+/// A document: its extension, a line feed, and its bytes; or its extension, a space, the name of a part, a line feed, and
+/// the bytes of this part.
 pub fn document(data: &[u8]) {
-    let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
-    let Ok(extension) = std::str::from_utf8(&data[..end]) else { return };
-    match read_document(extension, data[end + 1..].to_vec()) {
+    let Some((first, bytes)) = headed(data) else { return };
+    let (extension, bytes) = match first.split_once(' ') {
+        Some((extension, part)) => {
+            let base: &[u8] = match extension {
+                "docx" => include_bytes!("corpus/document/talk.docx"),
+                "odt" => include_bytes!("corpus/document/text.odt"),
+                _ => include_bytes!("corpus/document/book.epub"),
+            };
+            // The extension and a line feed come first.
+            (extension, with_part(&base[extension.len() + 1..], part, bytes))
+        }
+        None => (first, bytes.to_vec()),
+    };
+    match read_document(extension, bytes) {
         Ok(text) => assert!(!text.contains('\0'), "a NUL byte in a text"),
         Err(why) => assert!(!why.is_empty(), "an error without words"),
     }
