@@ -92,6 +92,7 @@
 //! | summarise another type of answer column | `Values` in `src/report/columns.rs` |
 //! | change what `status` prints | `src/report/status.rs`; the command is `src/cli/status.rs` |
 //! | add a statistic, such as the agreement of two columns of labels | `src/stats/mod.rs` |
+//! | change what counts as reading a column of a source | `src/spec/usage.rs` |
 //! | check something else in a spec | `src/spec/resolve.rs` |
 //! | add a test of tables | the list `ASSERTIONS` in `src/assertion/mod.rs` |
 //!

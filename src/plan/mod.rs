@@ -127,7 +127,25 @@ impl Plan {
         let (rows, set) = (selection.rows, selection.set.clone());
         let plan = Plan { spec, spec_hash, selected, sources: facts, transformed: HashMap::new(), rows, set };
         plan.check_outputs()?;
+        plan.check_columns()?;
         Ok(plan)
+    }
+
+    /// Refuses a run that reads a column with cells that cannot be read.
+    fn check_columns(&self) -> Result<(), PlanError> {
+        for (id, source) in self.spec.sources() {
+            let unreadable = self.sources.get(&id).and_then(|facts| facts.import.as_ref()).map(|i| &i.unreadable);
+            for column in unreadable.into_iter().flatten() {
+                let Ok(index) = source.relation.schema.index_of(&column.column) else { continue };
+                let is_made = |table| self.selected.has(table);
+                let Some(reader) = self.spec.reader_of((id, index), &is_made, self.outputs()) else { continue };
+                let more = if column.cells > 1 { format!(" ({} cells in all)", column.cells) } else { String::new() };
+                let error = SourceError::new(format!("{}{more}; {reader} reads `{}`", column.first, column.column));
+                let error = SourceError { help: column.help.clone(), ..error };
+                return Err(PlanError::Source { name: source.name.to_string(), error });
+            }
+        }
+        Ok(())
     }
 
     /// Refuses an output with more rows than its format holds. Rows that are not known yet are not counted.

@@ -27,7 +27,7 @@ pub(crate) fn scan<E: From<SourceError>>(
     let mut digest = Digest::new(source.relation.schema.fields().iter().map(|f| f.name().as_str()));
     let mut import = Import { files: source.source.readings(folder)?, ..Import::default() };
     import.columns = source.relation.schema.fields().len() as u64;
-    let changes = Changes::default();
+    let changes = Changes::tolerant();
     let mut first = 0;
     for batch in source.source.read_counting(folder, &changes)? {
         if chosen.as_ref().is_some_and(|chosen| chosen.ends_before(first)) {
@@ -54,7 +54,10 @@ pub(crate) fn scan<E: From<SourceError>>(
         digest.add(&batch);
         sink(batch)?;
     }
-    import.changed_characters = changes.count();
+    (import.changed_characters, import.unreadable) = (changes.count(), changes.columns());
+    import.declared_missing = changes.all_missing();
+    let place = |column: &str| source.relation.schema.index_of(column).ok();
+    import.declared_missing.sort_by(|one, _, other, _| place(one).cmp(&place(other)));
     let repeated = keys.repeated();
     if !repeated.is_empty() {
         return Err(name_repeated(source, folder, &repeated)?.into());
@@ -72,7 +75,7 @@ fn chosen(source: &SourceSpec, folder: &Path, pick: RowPick) -> Result<Option<Ch
     };
     let mut drawing = Drawing::new(pick.seed, size);
     let mut number = 0;
-    for batch in source.source.read_counting(folder, &Changes::default())? {
+    for batch in source.source.read_counting(folder, &Changes::tolerant())? {
         let batch = batch?;
         for row in 0..batch.num_rows() {
             let key = source.relation.key.map(|key| hash_of(&cell_at(batch.column(key).as_ref(), row)));
@@ -92,7 +95,7 @@ fn name_repeated(source: &SourceSpec, folder: &Path, repeated: &[u64]) -> Result
     let wanted = &repeated[..repeated.len().min(EXAMPLES)];
     let mut found: IndexMap<u64, (String, Vec<u64>)> = IndexMap::new();
     let mut row = 0;
-    for batch in source.source.read_counting(folder, &Changes::default())? {
+    for batch in source.source.read_counting(folder, &Changes::tolerant())? {
         let batch = batch?;
         for i in 0..batch.num_rows() {
             row += 1;

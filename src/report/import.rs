@@ -2,7 +2,7 @@
 
 use super::text::{count, number};
 use crate::plan::Plan;
-use crate::source::{Import, Reading};
+use crate::source::{Import, Reading, Unreadable};
 
 /// A line for each kind of file that this run has read, not for copies of earlier imports.
 pub(crate) fn fresh_imports(plan: &Plan) -> Vec<String> {
@@ -13,7 +13,7 @@ pub(crate) fn fresh_imports(plan: &Plan) -> Vec<String> {
 
 /// The files of the source `name`, and at the end of the last line the counts of all.
 pub(crate) fn lines(name: &str, import: &Import) -> Vec<String> {
-    let Import { rows, columns, nulls, changed_characters, .. } = import;
+    let Import { rows, columns, nulls, changed_characters, unreadable, declared_missing, .. } = import;
     let (rows, columns, nulls) = (count(*rows, "row"), count(*columns, "column"), count(*nulls, "null"));
     let changed = match changed_characters {
         0 => String::new(),
@@ -23,12 +23,25 @@ pub(crate) fn lines(name: &str, import: &Import) -> Vec<String> {
     if let Some(last) = lines.last_mut() {
         *last += &format!("; {rows}, {columns}, {nulls}{changed}");
     }
+    if !declared_missing.is_empty() {
+        let columns = declared_missing.iter().map(|(column, cells)| format!("{} of `{column}`", number(*cells)));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        lines.push(format!("{name}: null because the file declares the value missing: {columns}"));
+    }
+    lines.extend(unreadable.iter().map(|column| format!("{name}: {}", null_cells(column))));
     lines
+}
+
+/// A warning about the cells of a column that nothing reads.
+pub(crate) fn null_cells(unreadable: &Unreadable) -> String {
+    let Unreadable { column, cells, first, .. } = unreadable;
+    let is = if *cells == 1 { "is" } else { "are" };
+    format!("warning: {} of `{column}`, which nothing reads, {is} null: {first}", count(*cells, "cell"))
 }
 
 /// A file with its format and dialect, such as `a.csv as CSV, delimiter ";" (detected), utf-8`.
 pub(crate) fn how(reading: &Reading) -> String {
-    let Reading { path, files, format, delimiter, quote, encoding, detected, .. } = reading;
+    let Reading { path, files, format, delimiter, quote, encoding, weight, detected, .. } = reading;
     let more = if *files > 1 { format!(" and {} more", number(files - 1)) } else { String::new() };
     let mark = |name: &str, text: &Option<String>| match text.as_deref() {
         None => String::new(),
@@ -36,8 +49,9 @@ pub(crate) fn how(reading: &Reading) -> String {
         Some(text) => format!(", {name} {text:?}"),
     };
     let encoding = encoding.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
+    let weight = weight.as_ref().map(|name| format!(", weighted by `{name}`")).unwrap_or_default();
     let detected = if detected.is_empty() { String::new() } else { format!("; detected: {}", detected.join(", ")) };
-    format!("{path}{more} as {format}{}{}{encoding}{detected}", mark("delimiter", delimiter), mark("quote", quote))
+    format!("{path}{more} as {format}{}{}{encoding}{weight}{detected}", mark("delimiter", delimiter), mark("quote", quote))
 }
 
 #[cfg(test)]
@@ -63,7 +77,7 @@ mod tests {
             detected: vec!["delimiter = \"\\t\"".to_owned()],
             ..comma.clone()
         };
-        let import = Import { files: vec![comma, tab], rows: 1200, columns: 2, nulls: 1, changed_characters: 0 };
+        let import = Import { files: vec![comma, tab], rows: 1200, columns: 2, nulls: 1, ..Import::default() };
         assert_eq!(
             lines("rows", &import),
             [
@@ -74,5 +88,26 @@ mod tests {
         );
         let import = Import { changed_characters: 2, files: import.files[..1].to_vec(), ..import };
         assert!(lines("rows", &import)[0].ends_with("1 null, changed characters or numbers: 2"));
+    }
+
+    #[test]
+    fn values_declared_missing_and_cells_that_cannot_be_read_have_lines() {
+        let (path, format) = ("a.sav".to_owned(), "SPSS".to_owned());
+        let reading = Reading { path, format, files: 1, weight: Some("w".to_owned()), ..Reading::default() };
+        let (column, first) = ("x".to_owned(), "a.sav: row 2: column `x` is not valid UTF-8".to_owned());
+        let import = Import {
+            files: vec![reading],
+            declared_missing: [("q1".to_owned(), 1200), ("q2".to_owned(), 1)].into(),
+            unreadable: vec![Unreadable { column, first, cells: 2, help: None }],
+            ..Import::default()
+        };
+        assert_eq!(
+            lines("rows", &import),
+            [
+                "rows: read a.sav as SPSS, weighted by `w`; 0 rows, 0 columns, 0 nulls",
+                "rows: null because the file declares the value missing: 1,200 of `q1`, 1 of `q2`",
+                "rows: warning: 2 cells of `x`, which nothing reads, are null: a.sav: row 2: column `x` is not valid UTF-8",
+            ]
+        );
     }
 }

@@ -32,7 +32,7 @@ use std::path::Path;
 pub(crate) use batches::SourceError;
 pub(crate) use file::coding::{Filled, filled};
 pub(crate) use population::Population;
-pub(crate) use reading::{Changes, Import, Reading};
+pub(crate) use reading::{Changes, Import, Reading, Unreadable};
 pub(crate) use rows::Source;
 pub(crate) use settings::File;
 pub(crate) use settings::codes::{CodingSheet, FillColumn};

@@ -37,6 +37,7 @@ mod stages;
 mod suffixes;
 mod table;
 mod tokens;
+mod usage;
 
 use crate::document::{Diagnostic, Document, Problems};
 

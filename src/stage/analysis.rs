@@ -100,6 +100,7 @@ impl StageConfig for Analysis {
         }
         let info = StageInfo {
             reads: distinct(prompt.reads().into_iter().chain(text.index)),
+            uses: distinct(prompt.uses().into_iter().chain(text.index)),
             needs: text.index.into_iter().collect(),
             probabilities: expect.needs_probabilities(),
             constant,

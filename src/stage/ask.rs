@@ -72,6 +72,8 @@ pub(crate) struct StageInfo {
     /// The columns of the input that the stage fills in place. They keep their types.
     pub(crate) fills: Vec<usize>,
     pub(crate) reads: Vec<usize>,
+    /// The columns of `reads` whose values matter: of a prompt with `row["a name"]` only that one, not the whole row.
+    pub(crate) uses: Vec<usize>,
     /// The columns of the input that must not be null or empty. A row without one of these values is skipped.
     pub(crate) needs: Vec<usize>,
     /// For each column of `writes`, its possible values if they are labels; otherwise empty.

@@ -47,6 +47,7 @@ impl TransformConfig for Filter {
             kind: KIND.name,
             schema: input.schema.clone(),
             origins: (0..input.schema.fields().len()).map(|column| Some((0, column))).collect(),
+            reads: when.uses().into_iter().map(|column| (0, column)).collect(),
             key: input.key,
             hidden: 0,
             meaning: json!({ "type": KIND.name, "when": self.when }),

@@ -153,6 +153,7 @@ impl TransformConfig for Join {
             kind: KIND.name,
             schema: transform::schema(fields, context.path, problems)?,
             origins: own.chain(added.iter().map(|column| Some((WITH, *column)))).collect(),
+            reads: left.iter().map(|c| (INPUT, *c)).chain(right.iter().map(|c| (WITH, *c))).collect(),
             // The key stays unique only if each input row produces at most one row.
             key: input.key.filter(|_| self.duplicates != Duplicates::All),
             hidden: 0,

@@ -83,6 +83,11 @@ impl RowPrompt {
         self.template.iter().flat_map(Bound::reads).chain(block).collect()
     }
 
+    pub(super) fn uses(&self) -> Vec<usize> {
+        let block = self.block.iter().map(|(column, _)| *column);
+        self.template.iter().flat_map(Bound::uses).chain(block).collect()
+    }
+
     pub(super) fn source(&self) -> Option<&str> {
         self.template.as_ref().map(Bound::source)
     }

@@ -76,6 +76,8 @@ pub(crate) struct TransformInfo {
     pub(crate) schema: SchemaRef,
     /// For each column, the positions of the input table and of the column that it copies. `None` for new columns.
     pub(crate) origins: Vec<Option<(usize, usize)>>,
+    /// The columns that decide something, by the position of their table in the inputs. Copied columns are not among them.
+    pub(crate) reads: Vec<(usize, usize)>,
     pub(crate) key: Option<usize>,
     /// The number of columns at the end that only the stage reading this table sees.
     pub(crate) hidden: usize,

@@ -8,7 +8,7 @@ use zip::write::SimpleFileOptions;
 use crate::project::{Project, Ran};
 use crate::python::Python;
 
-fn project(path: &str, fields: &str) -> Project {
+pub(crate) fn project(path: &str, fields: &str) -> Project {
     Project::new().spec(&format!(
         "[sources.x]\ntype = \"file\"\npath = \"{path}\"\n{fields}\n\n[outputs.o]\ninput = \"x\"\npath = \"o.jsonl\"\n"
     ))
@@ -16,21 +16,21 @@ fn project(path: &str, fields: &str) -> Project {
 
 /// The rows that `project` reads, one JSON object each.
 #[track_caller]
-fn rows(project: &Project) -> Vec<String> {
+pub(crate) fn rows(project: &Project) -> Vec<String> {
     project.run(&["run", "pipeline.toml"]).exits(0);
     project.text("o.jsonl").lines().map(str::to_owned).collect()
 }
 
 /// The rows of a file that `script` writes.
 #[track_caller]
-fn read(python: &Python, script: &str, path: &str, fields: &str) -> Vec<String> {
+pub(crate) fn read(python: &Python, script: &str, path: &str, fields: &str) -> Vec<String> {
     let project = project(path, fields);
     python.run(project.folder(), script);
     rows(&project)
 }
 
 #[track_caller]
-fn refused(project: &Project) -> Ran {
+pub(crate) fn refused(project: &Project) -> Ran {
     project.run(&["run", "pipeline.toml"]).exits(2)
 }
 
@@ -98,6 +98,26 @@ fn spss_codes_and_values_declared_missing_are_in_reach() {
     let typed =
         columns(read(&python, SAV, "plain.sav", "types = { q1 = \"integer\" }\nnull_values = [\"f\", \"100\"]"));
     assert_eq!(typed, ["1 \"male\" null", "2 null null", "null \"male\" null", "null null 250"]);
+}
+
+#[test]
+fn the_import_of_an_spss_file_names_its_weight_and_counts_its_missing_values() {
+    let Some(python) = Python::or_skip("the_import_of_an_spss_file_names_its_weight_and_counts_its_missing_values") else {
+        return;
+    };
+    let project = project("plain.sav", "columns = [{ from = \"q1\", name = \"vote\" }, \"income\", \"sex\", \"score\"]");
+    python.run(project.folder(), SAV);
+    // The writer has no option for the weight: it is the place of a variable in a row, after the compression.
+    let mut bytes = project.bytes("plain.sav");
+    bytes[76..80].copy_from_slice(&3_i32.to_le_bytes());
+    project.write("plain.sav", bytes);
+    let ran = project.run(&["run", "pipeline.toml"]).exits(0);
+    assert!(ran.stderr.contains("plain.sav as SPSS, utf-8, weighted by `score`; 4 rows, 4 columns"), "{}", ran.stderr);
+    let counts = "x: null because the file declares the value missing: 1 of `vote`, 2 of `income`, 1 of `sex`";
+    assert!(ran.stderr.contains(counts), "{}", ran.stderr);
+    project.write("pipeline.toml", project.text("pipeline.toml").replace("path = \"plain.sav\"", "path = \"plain.sav\"\nmissing = \"keep\""));
+    let kept = project.run(&["run", "pipeline.toml"]).exits(0);
+    assert!(!kept.stderr.contains("declares the value missing"), "{}", kept.stderr);
 }
 
 const DTA: &str = r#"
@@ -249,13 +269,19 @@ fn sheets_and_cells_at_fault_are_named() {
         .says("a.xlsx: has no sheet `data`")
         .says("did you mean `Data`? its sheets are `Old`, `Data` and `Second sheet`");
     broken("sheet = \"Second sheet\"\nrange = \"B3\"", XLSX).says("cell D9 has a value, but its column has no name");
-    broken("types = { name = \"integer\" }", XLSX)
+    broken("types = { name = \"integer\" }\nwhere = \"name > 1\"", XLSX)
         .says("row 2 of the sheet: column `name` is \"Zürich\\n& <b>\", not a whole");
     broken("range = \"3:1\"", XLSX).says("`3:1` is not a range of a sheet");
     broken("encoding = \"utf-8\"", XLSX).says("`encoding` does not apply to Excel");
     let error = "import openpyxl\nb = openpyxl.Workbook()\nb.active.append(['a', 'b'])\nb.active.append([1, '#REF!'])\nb.save('a.xlsx')";
-    broken("", error).says("a.xlsx: cell B2 is the error #REF!").says("null_values = [\"#REF!\"]");
+    broken("key = \"b\"", error).says("a.xlsx: cell B2 is the error #REF!").says("null_values = [\"#REF!\"]");
     assert_eq!(read(&python, error, "a.xlsx", "null_values = [\"#REF!\"]"), [r#"{"a":1,"b":null}"#]);
+    // The output copies the column, and nothing reads it.
+    let copied = project("a.xlsx", "");
+    python.run(copied.folder(), error);
+    let ran = copied.run(&["run", "pipeline.toml"]).exits(0);
+    assert!(ran.stderr.contains("x: warning: 1 cell of `b`, which nothing reads, is null: a.xlsx: cell B2"), "{}", ran.stderr);
+    assert_eq!(copied.text("o.jsonl"), "{\"a\":1,\"b\":null}\n");
 }
 
 #[test]
@@ -321,7 +347,7 @@ fn a_json_list_is_read_as_its_lines_are() {
 }
 
 /// An OpenDocument sheet with this body.
-fn ods(body: &str) -> Vec<u8> {
+pub(crate) fn ods(body: &str) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let content = format!(
         r#"<?xml version="1.0"?><office:document-content><office:automatic-styles><style:style style:name="h"><style:table-properties table:display="false"/></style:style></office:automatic-styles><office:body><office:spreadsheet>{body}</office:spreadsheet></office:body></office:document-content>"#

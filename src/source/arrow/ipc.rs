@@ -10,8 +10,7 @@ use arrow_ipc::reader::FileDecoder;
 use arrow_ipc::{Block, MessageHeader, root_as_footer, root_as_message};
 use arrow_schema::SchemaRef;
 
-use super::arrays::plain;
-use super::parquet::plain_schema;
+use super::parquet::{PlainColumns, plain_schema};
 use crate::source::batches::{BATCH_BYTES, BATCH_ROWS, Batches, SourceError, batches};
 use crate::source::binary::{Binary, careful};
 use crate::source::reader::{DataFile, Reader};
@@ -32,12 +31,13 @@ pub(crate) struct ArrowReader;
 
 impl Reader for ArrowReader {
     fn file_schema(&self, file: &DataFile, _: &File) -> Result<SchemaRef, SourceError> {
-        careful(&file.shown, WHAT, || Ok(Arrow::open(file)?.schema))
+        careful(&file.shown, WHAT, || Ok(Arrow::open(file)?.columns.schema))
     }
 
-    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef, _: &Changes) -> Result<Batches, SourceError> {
+    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef, changes: &Changes) -> Result<Batches, SourceError> {
         let shown = file.shown.clone();
         let mut arrow = careful(&shown, WHAT, || Arrow::open(file))?;
+        arrow.changes = changes.clone();
         Ok(batches(move || careful(&shown, WHAT, || arrow.next())))
     }
 }
@@ -45,7 +45,8 @@ impl Reader for ArrowReader {
 struct Arrow {
     file: Binary,
     decoder: FileDecoder,
-    schema: SchemaRef,
+    columns: PlainColumns,
+    changes: Changes,
     shown: String,
     /// The record batches that were not read yet, the next one last.
     blocks: Vec<Block>,
@@ -95,7 +96,8 @@ impl Arrow {
         Ok(Arrow {
             file: binary,
             decoder,
-            schema: plain_schema(&schema, shown)?,
+            columns: plain_schema(&schema, shown)?,
+            changes: Changes::default(),
             shown: shown.clone(),
             blocks,
             batch: None,
@@ -125,18 +127,11 @@ impl Arrow {
     }
 
     fn plain(&mut self, batch: &RecordBatch) -> Result<RecordBatch, SourceError> {
-        let (first, last) = (self.rows + 1, self.rows + batch.num_rows() as u64);
-        let mut arrays = Vec::with_capacity(batch.num_columns());
-        for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
-            arrays.push(plain(array).map_err(|problem| {
-                let message = format!("rows {first} to {last}: column `{}`: {problem}", field.name());
-                SourceError::of_file(&self.shown, message)
-            })?);
-        }
-        self.rows = last;
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
-            .map_err(|error| self.file.damaged(&error.to_string()))
+        let readable = (0..batch.num_columns()).filter(|index| self.columns.is_readable(*index)).collect::<Vec<_>>();
+        let batch = batch.project(&readable).map_err(|error| self.file.damaged(&error.to_string()))?;
+        let plain = self.columns.plain(&batch, (&self.shown, self.rows), &self.changes)?;
+        self.rows += batch.num_rows() as u64;
+        plain.map_err(|problem| self.file.damaged(&problem))
     }
 }
 

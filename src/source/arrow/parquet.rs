@@ -1,13 +1,16 @@
 //! Parquet files: the footer and the page sizes are checked first, and a damaged file is an error, never a crash.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
 
 use super::arrays::{DEEPEST, plain, plain_type};
 use super::pages;
@@ -26,11 +29,11 @@ pub(crate) struct ParquetReader;
 
 impl Reader for ParquetReader {
     fn file_schema(&self, file: &DataFile, _: &File) -> Result<SchemaRef, SourceError> {
-        careful(&file.shown, || plain_schema(open(&file.path, &file.shown)?.schema(), &file.shown))
+        careful(&file.shown, || Ok(plain_schema(open(&file.path, &file.shown)?.schema(), &file.shown)?.schema))
     }
 
-    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef, _: &Changes) -> Result<Batches, SourceError> {
-        Ok(Parquet::open(&file.path, &file.shown)?.into_batches())
+    fn read(&self, file: &DataFile, _: &File, _: &SchemaRef, changes: &Changes) -> Result<Batches, SourceError> {
+        Ok(Parquet::open(&file.path, &file.shown)?.counting(changes).into_batches())
     }
 
     fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {
@@ -43,7 +46,8 @@ impl Reader for ParquetReader {
 
 pub(crate) struct Parquet {
     reader: ParquetRecordBatchReader,
-    schema: SchemaRef,
+    columns: PlainColumns,
+    changes: Changes,
     shown: String,
     rows: u64,
     promised: u64,
@@ -53,7 +57,8 @@ impl Parquet {
     pub(crate) fn open(path: &Path, shown: &str) -> Result<Self, SourceError> {
         careful(shown, || {
             let builder = open(path, shown)?;
-            let schema = plain_schema(builder.schema(), shown)?;
+            let mut columns = plain_schema(builder.schema(), shown)?;
+            columns.leave_out_compressed(&builder, shown);
             let file = fs::File::open(path).map_err(|e| unreadable(shown, &e))?;
             pages::check(file, builder.metadata()).map_err(|message| damaged(shown, &message))?;
             let promised = u64::try_from(builder.metadata().file_metadata().num_rows())
@@ -66,9 +71,16 @@ impl Parquet {
                 .fold(0, u64::saturating_add);
             let rows = BATCH_BYTES as u64 / (bytes / promised.max(1)).max(1);
             let rows = usize::try_from(rows).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS);
-            let reader = builder.with_batch_size(rows).build().map_err(|e| damaged(shown, &e.to_string()))?;
-            Ok(Parquet { reader, schema, shown: shown.to_owned(), rows: 0, promised })
+            let readable = (0..columns.schema.fields().len()).filter(|index| columns.is_readable(*index));
+            let mask = ProjectionMask::roots(builder.parquet_schema(), readable);
+            let reader = builder.with_batch_size(rows).with_projection(mask).build();
+            let reader = reader.map_err(|e| damaged(shown, &e.to_string()))?;
+            Ok(Parquet { reader, columns, changes: Changes::default(), shown: shown.to_owned(), rows: 0, promised })
         })
+    }
+
+    pub(crate) fn counting(self, changes: &Changes) -> Self {
+        Parquet { changes: changes.clone(), ..self }
     }
 
     pub(crate) fn into_batches(mut self) -> Batches {
@@ -83,18 +95,9 @@ impl Parquet {
                 return if self.rows == self.promised { Ok(None) } else { Err(damaged(&shown, &message)) };
             };
             let batch = batch.map_err(|e| damaged(&shown, &e.to_string()))?;
-            let mut arrays = Vec::with_capacity(batch.num_columns());
-            for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
-                arrays.push(plain(array).map_err(|problem| {
-                    let (first, last) = (self.rows + 1, self.rows + batch.num_rows() as u64);
-                    let message = format!("{shown}: rows {first} to {last}: column `{}`: {problem}", field.name());
-                    SourceError::new(message).at(["path"])
-                })?);
-            }
+            let plain = self.columns.plain(&batch, (&shown, self.rows), &self.changes)?;
             self.rows += batch.num_rows() as u64;
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
-            batch.map(Some).map_err(|e| damaged(&shown, &e.to_string()))
+            plain.map(Some).map_err(|e| damaged(&shown, &e))
         })
     }
 }
@@ -144,12 +147,75 @@ fn differs(kind: &DataType) -> bool {
     }
 }
 
-pub(crate) fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, SourceError> {
+/// The columns of a table, and why some of them cannot be read.
+pub(crate) struct PlainColumns {
+    pub(crate) schema: SchemaRef,
+    unreadable: BTreeMap<usize, SourceError>,
+}
+
+impl PlainColumns {
+    pub(crate) fn is_readable(&self, index: usize) -> bool {
+        !self.unreadable.contains_key(&index)
+    }
+
+    /// Marks the columns whose compression is not supported.
+    fn leave_out_compressed(&mut self, builder: &ParquetRecordBatchReaderBuilder<fs::File>, shown: &str) {
+        for (leaf, column) in builder.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate()) {
+            let name = match column.compression() {
+                Compression::BROTLI(_) => "brotli",
+                Compression::LZO => "lzo",
+                _ => continue,
+            };
+            let root = builder.parquet_schema().get_column_root_idx(leaf);
+            let field = builder.schema().field(root).name();
+            let error = SourceError::of_file(shown, format_args!("column `{field}` is compressed by {name}"));
+            let help = "write it again with zstd, snappy, gzip or lz4, such as compression=\"zstd\" in pandas";
+            self.unreadable.entry(root).or_insert(error.help(help));
+        }
+    }
+
+    /// The readable columns of `batch` in the types of the table, and the others as nulls. The batch begins with row
+    /// `first` (from 0) of its file. The inner error is a sentence about a damaged file.
+    pub(crate) fn plain(
+        &self,
+        batch: &RecordBatch,
+        (shown, first): (&str, u64),
+        changes: &Changes,
+    ) -> Result<Result<RecordBatch, String>, SourceError> {
+        let (rows, last) = (batch.num_rows(), first + batch.num_rows() as u64);
+        let mut readable = batch.columns().iter();
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for (index, field) in self.schema.fields().iter().enumerate() {
+            let array = match self.unreadable.get(&index) {
+                Some(error) => Err(error.clone()),
+                None => {
+                    let Some(array) = readable.next() else { return Ok(Err("a column is missing".to_owned())) };
+                    plain(array).map_err(|problem| {
+                        let message = format!("rows {} to {last}: column `{}`: {problem}", first + 1, field.name());
+                        SourceError::of_file(shown, message)
+                    })
+                }
+            };
+            arrays.push(match array {
+                Ok(array) => array,
+                Err(error) => {
+                    changes.unreadable(index, rows, error)?;
+                    new_null_array(field.data_type(), rows)
+                }
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
+        Ok(batch.map_err(|error| error.to_string()))
+    }
+}
+
+pub(crate) fn plain_schema(schema: &Schema, shown: &str) -> Result<PlainColumns, SourceError> {
     if schema.fields().len() > MOST_COLUMNS {
         return Err(SourceError::of_file(shown, format_args!("has more than {MOST_COLUMNS} columns")));
     }
     let mut seen = std::collections::HashSet::new();
-    let mut fields = Vec::with_capacity(schema.fields().len());
+    let (mut fields, mut unreadable) = (Vec::with_capacity(schema.fields().len()), BTreeMap::new());
     for field in schema.fields() {
         let name = field.name();
         if name.trim().is_empty() {
@@ -158,13 +224,14 @@ pub(crate) fn plain_schema(schema: &Schema, shown: &str) -> Result<SchemaRef, So
         if !seen.insert(name) {
             return Err(SourceError::of_file(shown, format_args!("two columns are called `{name}`")));
         }
-        let Some(ty) = plain_type(field.data_type()) else {
+        let ty = plain_type(field.data_type()).unwrap_or_else(|| {
             let message = format!("column `{name}` is nested deeper than {DEEPEST} levels");
-            return Err(SourceError::of_file(shown, message).help("write it as JSON text"));
-        };
+            unreadable.insert(fields.len(), SourceError::of_file(shown, message).help("write it as JSON text"));
+            DataType::Utf8
+        });
         fields.push(Labels::of(field).on(Field::new(name, ty, true)));
     }
-    Ok(Arc::new(Schema::new(fields)))
+    Ok(PlainColumns { schema: Arc::new(Schema::new(fields)), unreadable })
 }
 
 fn damaged(shown: &str, message: &str) -> SourceError {

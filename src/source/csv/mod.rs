@@ -29,6 +29,7 @@ pub(crate) struct Csv {
     columns: Vec<(usize, Column)>,
     nulls: Vec<String>,
     reading: Reading,
+    changes: Changes,
 }
 
 impl Csv {
@@ -76,11 +77,15 @@ impl Csv {
         let schema = Arc::new(Schema::new(layout.columns.iter().map(field).collect::<Vec<_>>()));
         let column = |(index, name): (usize, String)| (index, Column::new(&name, typed(&name)).with(notation));
         let columns = layout.columns.into_iter().map(column).collect();
-        Ok(Csv { records, schema, columns, nulls: file.null_values.clone(), reading })
+        Ok(Csv { records, schema, columns, nulls: file.null_values.clone(), reading, changes: Changes::default() })
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    pub(crate) fn counting(self, changes: &Changes) -> Self {
+        Csv { changes: changes.clone(), ..self }
     }
 
     pub(crate) fn into_batches(mut self) -> Batches {
@@ -91,12 +96,14 @@ impl Csv {
         let (mut rows, mut bytes) = (0, 0);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.records.read()? {
             let fields = self.records.fields()?;
-            for (index, column) in &mut self.columns {
+            for (place, (index, column)) in self.columns.iter_mut().enumerate() {
                 let cell = fields.get(*index);
                 if cell.is_empty() || (!self.nulls.is_empty() && self.nulls.iter().any(|null| null == cell)) {
                     column.push_null();
                 } else if !column.push(cell) {
-                    return Err(column.refused(cell, &self.records.shown, self.records.start));
+                    let refused = column.refused(cell, &self.records.shown, self.records.start);
+                    self.changes.unreadable(place, 1, refused)?;
+                    column.push_null();
                 }
             }
             rows += 1;
@@ -204,8 +211,8 @@ impl Reader for CsvReader {
         Ok(self.open(file, options)?.schema())
     }
 
-    fn read(&self, file: &DataFile, options: &File, _: &SchemaRef, _: &Changes) -> Result<Batches, SourceError> {
-        Ok(self.open(file, options)?.into_batches())
+    fn read(&self, file: &DataFile, options: &File, _: &SchemaRef, changes: &Changes) -> Result<Batches, SourceError> {
+        Ok(self.open(file, options)?.counting(changes).into_batches())
     }
 
     fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {

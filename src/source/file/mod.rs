@@ -19,7 +19,7 @@ use crate::source::json::lines::JsonlReader;
 use crate::source::json::list;
 use crate::source::matching::{files, is_glob};
 use crate::source::reader::{DataFile, Reader};
-use crate::source::reading::{Changes, Reading};
+use crate::source::reading::{Changes, Reading, Tolerance};
 use crate::source::rows::Source;
 use crate::source::settings::File;
 use crate::source::settings::codes::CodingSheet;
@@ -300,6 +300,27 @@ struct Opened {
 }
 
 impl Opened {
+    /// What happens to cells that cannot be read, for each column of the reader. The cells of `strict` columns must be
+    /// right: they select or identify rows.
+    fn tolerances(&self, strict: &[String]) -> Vec<Tolerance> {
+        let counted = |name: &String| match strict.contains(name) {
+            true => Tolerance::Refused(name.clone()),
+            false => Tolerance::Counted(name.clone()),
+        };
+        let Some(layout) = &self.layout else {
+            return self.read.fields().iter().map(|field| counted(field.name())).collect();
+        };
+        // A part of a nested column needs the whole column.
+        let other = if layout.has_paths() { Tolerance::Refused(String::new()) } else { Tolerance::Ignored };
+        let mut all = vec![other; self.all.fields().len()];
+        for (index, name) in &layout.columns {
+            if let Some(tolerance) = all.get_mut(*index) {
+                *tolerance = counted(name);
+            }
+        }
+        all
+    }
+
     /// The rows of all files, with the columns to read.
     fn rows(self, source: File, changes: Changes) -> Batches {
         changes.restart();
@@ -345,7 +366,10 @@ impl Source for File {
     fn read_counting(&self, folder: &Path, changes: &Changes) -> Result<Batches, SourceError> {
         let opened = self.open(folder)?;
         self.schema_of(&opened)?;
-        let (source, read, changes) = (self.clone(), opened.read.clone(), changes.clone());
+        let reads = self.columns_of_condition(&opened.read)?;
+        let strict: Vec<String> = reads.into_iter().chain(self.key.clone()).collect();
+        let changes = changes.with(opened.tolerances(&strict));
+        let (source, read) = (self.clone(), opened.read.clone());
         let columns = read.clone();
         let rows = move || coded(opened.clone().rows(source.clone(), changes.clone()), &columns, &source);
         self.clone().select(&read, rows)

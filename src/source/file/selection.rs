@@ -24,6 +24,13 @@ impl File {
         Ok(std::sync::Arc::new(arrow_schema::Schema::new_with_metadata(fields, read.metadata().clone())))
     }
 
+    /// The columns that `where` reads, of the columns that the readers return.
+    pub(crate) fn columns_of_condition(&self, read: &SchemaRef) -> Result<Vec<String>, SourceError> {
+        let condition = self.condition.as_deref().map(|text| bound(text, read, &self.path)).transpose()?;
+        let reads = condition.map(|condition| condition.uses()).unwrap_or_default();
+        Ok(reads.into_iter().map(|index| read.field(index).name().clone()).collect())
+    }
+
     fn width(&self, read: &SchemaRef) -> usize {
         self.columns.as_ref().map_or(read.fields().len(), Vec::len)
     }

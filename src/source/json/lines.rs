@@ -152,7 +152,11 @@ impl Jsonl {
                 match self.lines.cell(value, &self.nulls)? {
                     None => column.push_null(),
                     Some(cell) if column.push(&cell) => {}
-                    Some(cell) => return Err(column.refused(&cell, &self.lines.shown, self.lines.start)),
+                    Some(cell) => {
+                        let refused = column.refused(&cell, &self.lines.shown, self.lines.start);
+                        self.lines.changes.unreadable(place, 1, refused)?;
+                        column.push_null();
+                    }
                 }
                 self.filled[place] = row;
             }

@@ -89,6 +89,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Whether it has parts of nested columns.
+    pub(crate) fn has_paths(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
     /// The columns of this layout, of a file with the columns `all`.
     pub(crate) fn schema(&self, all: &SchemaRef) -> SchemaRef {
         let field = |(place, (index, name)): (usize, &(usize, String))| {

@@ -39,6 +39,8 @@ const SHOWN_ROWS: usize = 1000;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Raw {
     Null,
+    /// A value that its file declares missing: null.
+    Missing,
     Boolean(bool),
     Integer(i64),
     Number(f64),
@@ -47,6 +49,8 @@ pub(crate) enum Raw {
     Date(i32),
     /// Microseconds since 1970, without a time zone.
     Instant(i64),
+    /// A cell that cannot be read: its text, and why.
+    Unreadable(String, Box<SourceError>),
 }
 
 /// How a column gets its type.
@@ -82,6 +86,8 @@ pub(crate) struct Opened {
     /// The settings that the spec leaves to the file, as a spec contains them: `sheet = "Data"`.
     pub(crate) detected: Vec<String>,
     pub(crate) encoding: Option<&'static Encoding>,
+    /// The variable that weights the rows.
+    pub(crate) weight: Option<String>,
 }
 
 pub(crate) trait Open: Sync {
@@ -140,14 +146,14 @@ impl<T: Open> Reader for TypedReader<T> {
         Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
     }
 
-    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef, _: &Changes) -> Result<Batches, SourceError> {
+    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef, changes: &Changes) -> Result<Batches, SourceError> {
         let Opened { variables, mut rows, .. } = self.0.open(file, options)?;
         let columns = Coded::all(&variables, options);
         if columns.len() != schema.fields().len() {
             return Err(SourceError::of_file(&file.shown, "its columns changed while it was read"));
         }
         let (schema, nulls, shown) = (schema.clone(), options.null_values.clone(), file.shown.clone());
-        let place = self.0.place();
+        let (place, changes) = (self.0.place(), changes.clone());
         Ok(batches(move || {
             let mut cells: Vec<Vec<Raw>> = vec![Vec::new(); columns.len()];
             let (mut count, mut bytes) = (0, 0);
@@ -156,9 +162,18 @@ impl<T: Open> Reader for TypedReader<T> {
                 for (index, cell) in row.cells.into_iter().enumerate().take(columns.len()) {
                     let field = schema.field(index);
                     let cell = columns[index].cell(cell, &nulls);
+                    if cell == Raw::Missing {
+                        changes.missing(index);
+                    }
                     let fitted = fit(cell.clone(), field.data_type()).filter(|cell| size(cell) <= CELL_BYTES);
-                    let refused = || refused(&shown, &place(row.number, index), field, &cell);
-                    let cell = fitted.ok_or_else(refused)?;
+                    let cell = match fitted {
+                        Some(cell) => cell,
+                        None => {
+                            let refused = refused(&shown, &place(row.number, index), field, &cell);
+                            changes.unreadable(index, 1, refused)?;
+                            Raw::Null
+                        }
+                    };
                     bytes += size(&cell) + CELL_COST;
                     cells[index].push(cell);
                 }
@@ -170,7 +185,7 @@ impl<T: Open> Reader for TypedReader<T> {
     }
 
     fn reading(&self, file: &DataFile, options: &File) -> Result<Reading, SourceError> {
-        let Opened { variables, rows, mut detected, encoding } = self.0.open(file, options)?;
+        let Opened { variables, rows, mut detected, encoding, weight } = self.0.open(file, options)?;
         let columns = Coded::all(&variables, options);
         let mut seen = vec![Seen::default(); columns.len()];
         for row in rows.take(SHOWN_ROWS) {
@@ -182,7 +197,7 @@ impl<T: Open> Reader for TypedReader<T> {
         let mixed = mixed.filter(|((column, _), seen)| column.ty.is_none() && seen.is_mixed());
         detected.extend(mixed.map(|((_, variable), _)| format!("types = {{ {:?} = \"string\" }}", variable.name)));
         let encoding = encoding.map(|encoding| encoding.name().to_lowercase());
-        Ok(Reading { detected, encoding, ..Reading::default() })
+        Ok(Reading { detected, encoding, weight, ..Reading::default() })
     }
 }
 
@@ -215,7 +230,7 @@ impl Coded {
 
     /// The cell with the text of its code, and null if it means null.
     fn cell(&self, cell: Raw, nulls: &[String]) -> Raw {
-        if cell == Raw::Null || (self.texts.is_empty() && nulls.is_empty()) {
+        if matches!(cell, Raw::Null | Raw::Missing) || (self.texts.is_empty() && nulls.is_empty()) {
             return cell;
         }
         let own = text_of(&cell);
@@ -240,7 +255,7 @@ struct Seen {
 impl Seen {
     fn add(&mut self, cell: &Raw) {
         match cell {
-            Raw::Null => {}
+            Raw::Null | Raw::Missing | Raw::Unreadable(..) => {}
             Raw::Boolean(_) => self.boolean = true,
             Raw::Integer(_) => self.whole = true,
             Raw::Number(number) => *(if is_whole(*number) { &mut self.whole } else { &mut self.fraction }) = true,
@@ -278,12 +293,12 @@ fn is_whole(number: f64) -> bool {
 /// The cell as text: whole numbers without a point, dates as in ISO 8601.
 pub(crate) fn text_of(cell: &Raw) -> String {
     match cell {
-        Raw::Null => String::new(),
+        Raw::Null | Raw::Missing => String::new(),
         Raw::Boolean(truth) => truth.to_string(),
         Raw::Integer(number) => number.to_string(),
         Raw::Number(number) if is_whole(*number) => format!("{number:.0}"),
         Raw::Number(number) => format!("{number:?}"),
-        Raw::Text(text) => text.clone(),
+        Raw::Text(text) | Raw::Unreadable(text, _) => text.clone(),
         Raw::Date(days) => match date(*days) {
             Some(date) => date.to_string(),
             None => format!("day {days}"),
@@ -314,7 +329,8 @@ fn code_cell(code: &Raw) -> Cell {
 /// The cell in a column of type `ty`; `None` if it does not fit.
 pub(crate) fn fit(cell: Raw, ty: &DataType) -> Option<Raw> {
     Some(match (ty, cell) {
-        (_, Raw::Null) => Raw::Null,
+        (_, Raw::Null | Raw::Missing) => Raw::Null,
+        (_, Raw::Unreadable(..)) => return None,
         (DataType::Utf8, cell @ Raw::Text(_)) => cell,
         (DataType::Utf8, cell) => Raw::Text(text_of(&cell)),
         (DataType::Int64, Raw::Number(number)) if is_whole(number) => Raw::Integer(number as i64),
@@ -343,6 +359,9 @@ fn size(cell: &Raw) -> usize {
 }
 
 pub(crate) fn refused(shown: &str, place: &str, field: &Field, cell: &Raw) -> SourceError {
+    if let Raw::Unreadable(_, error) = cell {
+        return error.as_ref().clone();
+    }
     let (name, text) = (field.name(), text_of(cell));
     if text.len() > CELL_BYTES {
         let message = format!("{place}: column `{name}` is above {} MiB", CELL_BYTES >> 20);

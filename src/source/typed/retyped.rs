@@ -42,11 +42,15 @@ impl<R: Reader> Reader for Retyped<R> {
             return Ok(batches);
         }
         let (schema, shown, nulls) = (schema.clone(), file.shown.clone(), options.null_values.clone());
+        let changes = changes.clone();
         let mut rows = 0;
         Ok(Box::new(batches.map(move |batch| {
             let batch = batch?;
-            let columns = schema.fields().iter().zip(batch.columns());
-            let arrays = columns.map(|(field, column)| converted(field, column, &nulls, &shown, rows));
+            let columns = schema.fields().iter().zip(batch.columns()).enumerate();
+            let arrays = columns.map(|(index, (field, column))| {
+                let tolerate = |error| changes.unreadable(index, 1, error);
+                converted(field, column, &nulls, (&shown, rows), &tolerate)
+            });
             let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
             rows += batch.num_rows() as u64;
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -56,13 +60,14 @@ impl<R: Reader> Reader for Retyped<R> {
     }
 }
 
-/// The column in the type of `field`. The column begins with row `first` (from 0) of its file.
+/// The column in the type of `field`. The column begins with row `first` (from 0) of its file. A cell that does not fit
+/// is null if `tolerate` does not return its error.
 fn converted(
     field: &Field,
     column: &ArrayRef,
     nulls: &[String],
-    shown: &str,
-    first: u64,
+    (shown, first): (&str, u64),
+    tolerate: &dyn Fn(SourceError) -> Result<(), SourceError>,
 ) -> Result<ArrayRef, SourceError> {
     let means_null = |cell: &Cell| !nulls.is_empty() && nulls.contains(&cell.text());
     if field.data_type() == column.data_type() {
@@ -75,8 +80,13 @@ fn converted(
     let cells = (0..column.len()).map(|index| {
         let cell = cell_at(column.as_ref(), index);
         let raw = if means_null(&cell) { Raw::Null } else { raw(cell) };
-        fit(raw.clone(), field.data_type())
-            .ok_or_else(|| refused(shown, &format!("row {}", first + index as u64 + 1), field, &raw))
+        match fit(raw.clone(), field.data_type()) {
+            Some(cell) => Ok(cell),
+            None => {
+                let place = format!("row {}", first + index as u64 + 1);
+                tolerate(refused(shown, &place, field, &raw)).map(|()| Raw::Null)
+            }
+        }
     });
     Ok(array(field.data_type(), &cells.collect::<Result<Vec<_>, _>>()?))
 }

@@ -72,11 +72,14 @@ impl Filling {
             let quote = self.evidence.iter().flat_map(|_| Evidence::columns(&key.target));
             [source].into_iter().chain(quote).for_each(|column| columns.push(column, &origin, Vec::new()));
         }
-        let reads = self.prompt.reads().into_iter().chain(text).chain(self.keys.iter().filter_map(|k| k.column));
+        let columns_of = |prompt: Vec<usize>| {
+            distinct(prompt.into_iter().chain(text).chain(self.keys.iter().filter_map(|k| k.column)))
+        };
         let all = self.shape(vec![true; self.keys.len()]);
         StageInfo {
             fills: self.keys.iter().filter_map(|k| k.filled).collect(),
-            reads: distinct(reads),
+            reads: columns_of(self.prompt.reads()),
+            uses: columns_of(self.prompt.uses()),
             needs: text.into_iter().collect(),
             ..StageInfo::new(kind, columns, all.schema.as_deref().cloned(), self.meaning(kind, text, &all))
         }

@@ -25,6 +25,16 @@ pub(crate) enum Read {
     Condition(BoundCondition),
 }
 
+impl Read {
+    /// The columns whose values matter.
+    pub(super) fn uses(&self) -> Vec<usize> {
+        match self {
+            Read::Column(column, _) => vec![*column],
+            Read::Condition(condition) => condition.uses(),
+        }
+    }
+}
+
 /// What a method reads a column as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {

@@ -58,6 +58,7 @@ impl Frame<'_> {
             kind: self.kind,
             origins: vec![None; schema.fields().len()],
             schema: schema.clone(),
+            reads: by.iter().copied().chain(self.reads.iter().flat_map(Read::uses)).map(|column| (0, column)).collect(),
             key: None,
             hidden: 0,
             meaning: json!({ "type": self.kind, "seed": context.seed, "settings": self.settings }),

@@ -47,6 +47,7 @@ impl Gather {
             kind: "gather",
             schema: self.schema.clone(),
             origins: origins.chain((self.by.len()..self.schema.fields().len()).map(|_| None)).collect(),
+            reads: [&self.by[..], &self.order, &self.reads].concat().into_iter().map(|column| (0, column)).collect(),
             key: (self.by.len() == 1).then_some(0),
             hidden: self.reads.len(),
             meaning,

@@ -61,6 +61,7 @@ impl Measure {
             kind: KIND,
             origins: vec![None; fields.len()],
             schema: Arc::new(Schema::new(fields)),
+            reads: Vec::new(),
             key: None,
             hidden: 0,
             meaning: json!({ "type": KIND, "stage": self.stage, "columns": names }),

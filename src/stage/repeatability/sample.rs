@@ -49,6 +49,7 @@ impl Sample {
             kind: "sample",
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             origins: (0..columns).map(|column| Some((0, column))).chain([None, None]).collect(),
+            reads: Vec::new(),
             key: self.key,
             hidden: self.hidden + 2,
             meaning: json!({ "type": "sample", "rows": self.rows, "seed": self.seed, "name": self.name }),

@@ -121,6 +121,7 @@ impl TransformConfig for Split {
             kind: KIND.name,
             schema: schema.clone(),
             origins,
+            reads: vec![(0, text)],
             key: Some(kept.len()),
             hidden: 0,
             meaning,

@@ -53,6 +53,13 @@ impl Persona {
             Persona::Columns(columns) => columns.iter().map(|(column, _)| *column).collect(),
         }
     }
+
+    fn uses(&self) -> Vec<usize> {
+        match self {
+            Persona::Written(template) => template.uses(),
+            Persona::Columns(_) => self.reads(),
+        }
+    }
 }
 
 /// Returns a cell in words, or `None` if the cell is empty.
@@ -123,7 +130,7 @@ struct Progress {
 
 impl Interview {
     pub(crate) fn info(&self, kind: &'static str, stage: &str, seed: u64) -> StageInfo {
-        let conditions = self.questions.iter().filter_map(|q| q.when.as_ref()).flat_map(BoundCondition::reads);
+        let conditions = || self.questions.iter().filter_map(|q| q.when.as_ref());
         let mut columns = AnswerColumns::default();
         for question in &self.questions {
             let mut labels = question.labels();
@@ -137,7 +144,8 @@ impl Interview {
         }
         let meaning = self.meaning(kind, &columns.writes, seed);
         StageInfo {
-            reads: distinct(self.persona.reads().into_iter().chain(conditions)),
+            reads: distinct(self.persona.reads().into_iter().chain(conditions().flat_map(BoundCondition::reads))),
+            uses: distinct(self.persona.uses().into_iter().chain(conditions().flat_map(BoundCondition::uses))),
             most_prompts: if self.per == Per::Respondent { 1 } else { self.questions.len() as u64 },
             refuses_examples: Some(
                 "a survey can't have examples: every row is a person, and the examples' answers would be attributed to this respondent",

@@ -25,6 +25,8 @@ pub(crate) struct Dictionary {
     pub(crate) bias: f64,
     /// The number of rows, if the file says it.
     pub(crate) cases: Option<u64>,
+    /// The name of the variable that weights the rows.
+    pub(crate) weight: Option<Vec<u8>>,
     code_page: Option<String>,
 }
 
@@ -103,7 +105,7 @@ struct Extensions {
 
 impl Dictionary {
     pub(crate) fn read(file: &mut Binary) -> Result<Self, SourceError> {
-        let (compression, cases, bias) = header(file)?;
+        let Header { compression, weight, cases, bias } = header(file)?;
         // A variable of text takes a slot for each 8 bytes; `None` is a slot after the first.
         let mut slots: Vec<Option<Slot>> = Vec::new();
         let mut extensions = Extensions::default();
@@ -124,9 +126,11 @@ impl Dictionary {
             }
         }
         file.skip(4)?;
+        let weight = usize::try_from(weight).ok().and_then(|place| slots.get(place.checked_sub(1)?)?.as_ref());
+        let weight = weight.map(|slot| extensions.names.get(&slot.name).unwrap_or(&slot.name).clone());
         let variables = variables(file, slots, &mut extensions)?;
         let cases = extensions.cases.or(u64::try_from(cases).ok());
-        Ok(Dictionary { variables, compression, bias, cases, code_page: extensions.code_page })
+        Ok(Dictionary { variables, compression, bias, cases, weight, code_page: extensions.code_page })
     }
 
     /// The encoding that the spec declares, else that of the file.
@@ -142,7 +146,15 @@ impl Dictionary {
     }
 }
 
-fn header(file: &mut Binary) -> Result<(Compression, i32, f64), SourceError> {
+struct Header {
+    compression: Compression,
+    /// The place in a row of the variable that weights the rows, from 1; 0 for none.
+    weight: i32,
+    cases: i32,
+    bias: f64,
+}
+
+fn header(file: &mut Binary) -> Result<Header, SourceError> {
     let magic = file.array::<4>()?;
     if magic != *b"$FL2" && magic != *b"$FL3" {
         file.seek(0)?;
@@ -158,11 +170,9 @@ fn header(file: &mut Binary) -> Result<(Compression, i32, f64), SourceError> {
         2 => Compression::Zlib,
         other => return Err(file.damaged(&format!("there is no compression {other}"))),
     };
-    file.skip(4)?;
-    let cases = file.i32()?;
-    let bias = file.f64()?;
+    let (weight, cases, bias) = (file.i32()?, file.i32()?, file.f64()?);
     file.skip(84)?;
-    Ok((compression, cases, bias))
+    Ok(Header { compression, weight, cases, bias })
 }
 
 fn count(file: &mut Binary) -> Result<u64, SourceError> {

@@ -29,12 +29,13 @@ impl Open for Sav {
         let encoding = cases.dictionary.encoding(options.encoding.as_deref(), &file.shown)?;
         let keep = options.missing == Some(MissingCodes::Keep);
         let variables = cases.dictionary.variables.iter().map(|v| variable(v, encoding, keep)).collect();
+        let weight = cases.dictionary.weight.as_deref().map(|name| text(name, encoding).0);
         let mut number = 0;
         let rows = std::iter::from_fn(move || {
             number += 1;
             row(&mut cases, number, encoding, keep).transpose()
         });
-        Ok(Opened { variables, rows: Box::new(rows.fuse()), detected: Vec::new(), encoding: Some(encoding) })
+        Ok(Opened { variables, rows: Box::new(rows.fuse()), detected: Vec::new(), encoding: Some(encoding), weight })
     }
 }
 
@@ -104,12 +105,13 @@ fn row(
                     let name = text(&variable.name, encoding).0;
                     let message = format!("row {number}: column `{name}` is not valid {}", encoding.name());
                     let help = r#"set its encoding, often encoding = "windows-1252""#;
-                    return Err(SourceError::of_file(&cases.shown, message).help(help));
+                    let error = SourceError::of_file(&cases.shown, message).help(help);
+                    Raw::Unreadable(text(bytes, encoding).0, Box::new(error))
                 }
             },
         };
         let missing = !keep && variable.missing.iter().any(|missing| missing.covers(&cell, encoding));
-        cells.push(if missing { Raw::Null } else { shown(cell, Shown::of(variable)) });
+        cells.push(if missing { Raw::Missing } else { shown(cell, Shown::of(variable)) });
     }
     Ok(Some(TypedRow { number, cells }))
 }
@@ -121,10 +123,18 @@ fn shown(cell: Raw, shown: Shown) -> Raw {
     match shown {
         Shown::Number => Raw::Number(seconds),
         Shown::Date if since_1970.abs() < DAY * 1e8 => Raw::Date((since_1970 / DAY).floor() as i32),
-        Shown::Instant if since_1970.abs() < 1e12 => Raw::Instant((since_1970 * 1e6).round() as i64),
+        Shown::Instant if since_1970.abs() < 1e12 => Raw::Instant(micros(seconds) - EPOCH as i64 * 1_000_000),
         Shown::Duration if seconds.abs() < 1e12 => Raw::Text(duration(seconds)),
         _ => Raw::Number(seconds),
     }
+}
+
+/// Microseconds of the shortest decimal that means this number: a number of seconds since 1582 has no exact milliseconds.
+fn micros(seconds: f64) -> i64 {
+    let text = seconds.abs().to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let micros = format!("{whole}{:0<6.6}", fraction).parse().unwrap_or(0);
+    if seconds < 0.0 { -micros } else { micros }
 }
 
 /// `[-]hh:mm:ss`, with the fraction of the second if there is one.
@@ -135,4 +145,17 @@ fn duration(seconds: f64) -> String {
     let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:06}") };
     let fraction = fraction.trim_end_matches('0');
     format!("{sign}{:02}:{:02}:{:02}{fraction}", whole / 3600, whole / 60 % 60, whole % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_keep_their_milliseconds() {
+        assert_eq!(micros(13_939_214_400.123), 13_939_214_400_123_000);
+        assert_eq!(micros(-0.5), -500_000);
+        assert_eq!(micros(86_400.0), 86_400_000_000);
+        assert_eq!(shown(Raw::Number(EPOCH + 0.25), Shown::Instant), Raw::Instant(250_000));
+    }
 }

@@ -121,6 +121,7 @@ impl Open for Sheet {
             rows: Box::new(rows),
             detected,
             encoding: None,
+            weight: None,
         })
     }
 
@@ -207,7 +208,7 @@ impl Table {
         let cells = row.cells.into_iter().filter(|(column, _)| (from..=to).contains(column));
         let mut filled = Vec::new();
         for (column, cell) in cells {
-            match self.value(cell, row.number, column)? {
+            match self.value(cell, row.number, column) {
                 Raw::Null => {}
                 Raw::Text(text) if text.is_empty() => {}
                 value => filled.push((column, value)),
@@ -225,19 +226,25 @@ impl Table {
         }
     }
 
-    fn value(&self, cell: SheetCell, row: u32, column: u32) -> Result<Raw, SourceError> {
+    fn value(&self, cell: SheetCell, row: u32, column: u32) -> Raw {
         match cell {
-            SheetCell::Value(value) => Ok(value),
-            SheetCell::Error(text) if text == "#N/A" || self.nulls.contains(&text) => Ok(Raw::Null),
+            SheetCell::Value(value) => value,
+            SheetCell::Error(text) if text == "#N/A" || self.nulls.contains(&text) => Raw::Null,
             SheetCell::Error(text) => {
                 let message = format!("cell {} is the error {text}", cell_name(row, column));
                 let help = format!("correct the formula; or make it null with null_values = [{text:?}]");
-                Err(SourceError::of_file(&self.shown, message).help(help))
+                let error = SourceError::of_file(&self.shown, message).help(help);
+                Raw::Unreadable(text, Box::new(error))
             }
         }
     }
 
     fn header(&mut self, cells: &[(u32, Raw)], sheet: &str) -> Result<bool, SourceError> {
+        if let Some((_, Raw::Unreadable(_, error))) =
+            cells.iter().find(|(_, name)| self.header_rows > 0 && matches!(name, Raw::Unreadable(..)))
+        {
+            return Err(error.as_ref().clone());
+        }
         let last = cells.last().map_or(0, |(column, _)| *column as usize);
         let mut places = vec![None; last + 1];
         for (place, (column, _)) in cells.iter().enumerate() {

@@ -52,7 +52,7 @@ impl Open for Stata {
         let variables = variables.map(|(v, shows)| variable(v, *shows, keep, &labels)).collect();
         let mut rows = DtaRows { records, strings, shows, keep, shown: file.shown.clone(), number: 0 };
         let rows = std::iter::from_fn(move || rows.row().transpose());
-        Ok(Opened { variables, rows: Box::new(rows.fuse()), detected: Vec::new(), encoding })
+        Ok(Opened { variables, rows: Box::new(rows.fuse()), detected: Vec::new(), encoding, weight: None })
     }
 }
 
@@ -146,8 +146,9 @@ impl DtaRows {
         let record = records.read_record().map_err(|error| wrong(shown, &format!("row {number}: "), &error))?;
         let Some(record) = record else { return Ok(None) };
         let missing = |missing: MissingValue| match missing {
-            code if *keep && code != MissingValue::System => Raw::Text(code.to_string()),
-            _ => Raw::Null,
+            MissingValue::System => Raw::Null,
+            code if *keep => Raw::Text(code.to_string()),
+            _ => Raw::Missing,
         };
         macro_rules! number {
             ($value:expr, $type:ident, $raw:expr) => {
