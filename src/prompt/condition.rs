@@ -254,7 +254,8 @@ mod tests {
     fn texts_are_no_conditions() {
         let bare = "`party` is text, and every text counts as true, also \"False\" and \"0\" (write `party == \"True\"`, \
                     or set `types = { party = \"boolean\" }` in the source)";
-        let sources = ["party", "not party", "party and age > 3", "age > 3 or party", "true if party else false", "party | bool"];
+        let sources =
+            ["party", "not party", "party and age > 3", "age > 3 or party", "true if party else false", "party | bool"];
         for source in sources {
             assert_eq!(mistakes(source), [bare], "{source}");
         }

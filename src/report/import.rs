@@ -51,7 +51,11 @@ pub(crate) fn how(reading: &Reading) -> String {
     let encoding = encoding.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
     let weight = weight.as_ref().map(|name| format!(", weighted by `{name}`")).unwrap_or_default();
     let detected = if detected.is_empty() { String::new() } else { format!("; detected: {}", detected.join(", ")) };
-    format!("{path}{more} as {format}{}{}{encoding}{weight}{detected}", mark("delimiter", delimiter), mark("quote", quote))
+    format!(
+        "{path}{more} as {format}{}{}{encoding}{weight}{detected}",
+        mark("delimiter", delimiter),
+        mark("quote", quote)
+    )
 }
 
 #[cfg(test)]

@@ -102,10 +102,12 @@ fn spss_codes_and_values_declared_missing_are_in_reach() {
 
 #[test]
 fn the_import_of_an_spss_file_names_its_weight_and_counts_its_missing_values() {
-    let Some(python) = Python::or_skip("the_import_of_an_spss_file_names_its_weight_and_counts_its_missing_values") else {
+    let Some(python) = Python::or_skip("the_import_of_an_spss_file_names_its_weight_and_counts_its_missing_values")
+    else {
         return;
     };
-    let project = project("plain.sav", "columns = [{ from = \"q1\", name = \"vote\" }, \"income\", \"sex\", \"score\"]");
+    let project =
+        project("plain.sav", "columns = [{ from = \"q1\", name = \"vote\" }, \"income\", \"sex\", \"score\"]");
     python.run(project.folder(), SAV);
     // The writer has no option for the weight: it is the place of a variable in a row, after the compression.
     let mut bytes = project.bytes("plain.sav");
@@ -115,7 +117,10 @@ fn the_import_of_an_spss_file_names_its_weight_and_counts_its_missing_values() {
     assert!(ran.stderr.contains("plain.sav as SPSS, utf-8, weighted by `score`; 4 rows, 4 columns"), "{}", ran.stderr);
     let counts = "x: null because the file declares the value missing: 1 of `vote`, 2 of `income`, 1 of `sex`";
     assert!(ran.stderr.contains(counts), "{}", ran.stderr);
-    project.write("pipeline.toml", project.text("pipeline.toml").replace("path = \"plain.sav\"", "path = \"plain.sav\"\nmissing = \"keep\""));
+    project.write(
+        "pipeline.toml",
+        project.text("pipeline.toml").replace("path = \"plain.sav\"", "path = \"plain.sav\"\nmissing = \"keep\""),
+    );
     let kept = project.run(&["run", "pipeline.toml"]).exits(0);
     assert!(!kept.stderr.contains("declares the value missing"), "{}", kept.stderr);
 }
@@ -280,7 +285,11 @@ fn sheets_and_cells_at_fault_are_named() {
     let copied = project("a.xlsx", "");
     python.run(copied.folder(), error);
     let ran = copied.run(&["run", "pipeline.toml"]).exits(0);
-    assert!(ran.stderr.contains("x: warning: 1 cell of `b`, which nothing reads, is null: a.xlsx: cell B2"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("x: warning: 1 cell of `b`, which nothing reads, is null: a.xlsx: cell B2"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(copied.text("o.jsonl"), "{\"a\":1,\"b\":null}\n");
 }
 

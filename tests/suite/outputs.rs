@@ -510,7 +510,8 @@ fn codebooks_of_surveys_and_of_several_models() {
     };
     insta::assert_snapshot!(hashless(&project.text("wide.md"), "- prompt hash: "));
     let long = project.text("long-book.csv");
-    let rows: Vec<&str> = long.lines().skip(1).map(|row| row.rsplit_once(',').map_or(row, |(start, _)| start)).collect();
+    let rows: Vec<&str> =
+        long.lines().skip(1).map(|row| row.rsplit_once(',').map_or(row, |(start, _)| start)).collect();
     assert_eq!(
         rows[2..4],
         [

@@ -1,4 +1,5 @@
-//! Python with packages from PyPI, to check files with other programs: pandas, pyarrow, openpyxl and pyreadstat.
+//! Python with packages from PyPI, to check files with other programs: pandas, pyarrow, openpyxl, odfpy and
+//! pyreadstat.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,8 +7,10 @@ use std::process::{Command, Stdio};
 use crate::venv::{installed, skipped};
 
 /// What is installed, with everything that these need.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 11] = [
     "pyreadstat==1.3.7",
+    "odfpy==1.4.1",
+    "defusedxml==0.7.1",
     "openpyxl==3.1.5",
     "pandas==3.1.1",
     "pyarrow==26.0.1",
@@ -18,7 +21,7 @@ const PACKAGES: [&str; 9] = [
     "tzdata==2026.6",
 ];
 
-/// A Python with pandas, pyarrow, openpyxl and pyreadstat.
+/// A Python with these packages.
 pub(crate) struct Python(PathBuf);
 
 impl Python {

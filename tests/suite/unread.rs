@@ -57,8 +57,11 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     files.push(("x.tsv", ROWS.replace(',', "\t").into_bytes()));
     let list = format!("[{}]", made.text("x.jsonl").lines().collect::<Vec<_>>().join(","));
     files.push(("x.json", list.into_bytes()));
-    let cell = |text: &str| format!("<table:table-cell office:value-type=\"string\"><text:p>{text}</text:p></table:table-cell>");
-    let row = |line: &str| format!("<table:table-row>{}</table:table-row>", line.split(',').map(cell).collect::<String>());
+    let cell = |text: &str| {
+        format!("<table:table-cell office:value-type=\"string\"><text:p>{text}</text:p></table:table-cell>")
+    };
+    let row =
+        |line: &str| format!("<table:table-row>{}</table:table-row>", line.split(',').map(cell).collect::<String>());
     let body = ROWS.lines().map(row).collect::<String>();
     files.push(("x.ods", ods(&format!("<table:table table:name=\"S\">{body}</table:table>"))));
     files
@@ -149,7 +152,10 @@ fn what_only_passes_the_column_on_does_not_read_it() {
     }
     // A column that `columns` leaves out is not in the table.
     let project = Project::new()
-        .spec(&spec("rows.csv", "columns = [\"id\", \"t\"]", &stage("{{ t }}", "")).replace("types = { x = \"integer\" }", ""))
+        .spec(
+            &spec("rows.csv", "columns = [\"id\", \"t\"]", &stage("{{ t }}", ""))
+                .replace("types = { x = \"integer\" }", ""),
+        )
         .file("rows.csv", ROWS);
     let ran = project.run(&["run", "pipeline.toml"]).exits(0);
     assert!(!ran.stderr.contains("which nothing reads"), "{}", ran.stderr);

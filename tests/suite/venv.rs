@@ -32,7 +32,8 @@ pub(crate) fn installed(name: &str, packages: &[&str]) -> Result<PathBuf, String
         fs::remove_dir_all(&venv).map_err(|e| e.to_string())?;
     }
     command(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"];
+    // Only odfpy has no wheel; it is plain Python.
+    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-binary", "odfpy"];
     command(Command::new(&python).args(install).args(["--retries", "1", "--timeout", "60"]).args(packages))?;
     fs::write(&marker, wanted).map_err(|e| e.to_string())?;
     Ok(python)

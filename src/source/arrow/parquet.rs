@@ -160,7 +160,9 @@ impl PlainColumns {
 
     /// Marks the columns whose compression is not supported.
     fn leave_out_compressed(&mut self, builder: &ParquetRecordBatchReaderBuilder<fs::File>, shown: &str) {
-        for (leaf, column) in builder.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate()) {
+        for (leaf, column) in
+            builder.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate())
+        {
             let name = match column.compression() {
                 Compression::BROTLI(_) => "brotli",
                 Compression::LZO => "lzo",

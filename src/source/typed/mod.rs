@@ -146,7 +146,13 @@ impl<T: Open> Reader for TypedReader<T> {
         Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
     }
 
-    fn read(&self, file: &DataFile, options: &File, schema: &SchemaRef, changes: &Changes) -> Result<Batches, SourceError> {
+    fn read(
+        &self,
+        file: &DataFile,
+        options: &File,
+        schema: &SchemaRef,
+        changes: &Changes,
+    ) -> Result<Batches, SourceError> {
         let Opened { variables, mut rows, .. } = self.0.open(file, options)?;
         let columns = Coded::all(&variables, options);
         if columns.len() != schema.fields().len() {

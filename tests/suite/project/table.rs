@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time64MicrosecondType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
@@ -195,6 +195,13 @@ fn cell(array: &ArrayRef, row: usize) -> Cell {
             Cell::List((0..items.len()).map(|i| cell(&items, i)).collect())
         }
         DataType::Struct(_) => Cell::List(array.as_struct().columns().iter().map(|column| cell(column, row)).collect()),
+        DataType::Decimal128(..) => Cell::Text(array.as_primitive::<Decimal128Type>().value_as_string(row)),
+        DataType::Time64(TimeUnit::Microsecond) => Cell::Int(array.as_primitive::<Time64MicrosecondType>().value(row)),
+        DataType::Map(_, _) => {
+            let entries = array.as_map().value(row);
+            let entry = |i: usize| Cell::List(entries.columns().iter().map(|column| cell(column, i)).collect());
+            Cell::List((0..entries.len()).map(entry).collect())
+        }
         DataType::Dictionary(_, _) => {
             let dictionary = array.as_any_dictionary();
             let key = dictionary.normalized_keys()[row];
