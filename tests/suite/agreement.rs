@@ -99,7 +99,7 @@ fn a_long_table_says_the_same_as_a_wide_one() {
     let (names, units) = (&OBSERVERS[0], &OBSERVERS[1..]);
     let codes = units.iter().flat_map(|unit| (1..5).map(|i| [unit[0], names[i], unit[i], unit[5], unit[6]]));
     // Neither the order of the rows nor the rows without a code matter.
-    let codes = codes.filter(|row| row[2] != "" || row[0] == "1").rev();
+    let codes = codes.filter(|row| !row[2].is_empty() || row[0] == "1").rev();
     let long: Vec<[&str; 5]> = [["unit", "who", "code", "party", "author"]].into_iter().chain(codes).collect();
     let rest = "pairs = true\nby = [\"party\"]\ncluster = \"author\"\nbootstrap = { replicates = 300 }\n";
     let wide = computed(&project(&OBSERVERS, "", &format!("coders = [\"a\", \"b\", \"c\", \"d\"]\n{rest}")));

@@ -22,7 +22,7 @@ const MERGED: usize = 1 << 16;
 pub(crate) enum Read {
     Column(usize, Reading),
     /// Whether the condition holds. Missing if a column that it reads is missing.
-    Condition(BoundCondition),
+    Condition(Box<BoundCondition>),
 }
 
 impl Read {

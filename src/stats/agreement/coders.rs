@@ -1,7 +1,5 @@
 //! The codes of several coders, and views of them: all coders together, and each pair.
 
-use std::collections::BTreeMap;
-
 use super::kappa::Pairs;
 use super::ratings::Ratings;
 use super::scale::Scale;
@@ -92,43 +90,36 @@ impl Codes {
     /// The view of some coders. `scale` makes the scale of the categories that they use. `all` lists the categories if
     /// unused ones count too.
     pub(crate) fn view(&self, coders: &[usize], all: Option<usize>, scale: impl Fn(&[usize]) -> Scale) -> View {
-        let categories = match all {
+        let categories: Vec<usize> = match all {
             Some(number) => (0..number).collect(),
             None => self.used(coders),
         };
-        let place = |code: u32| categories.binary_search(&(code as usize)).unwrap_or_default();
+        let mut numbers = vec![0; categories.last().map_or(0, |last| last + 1)];
+        categories.iter().enumerate().for_each(|(number, code)| numbers[*code] = number);
         let is_pair = coders.len() == 2;
-        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
-        let mut key = Vec::new();
-        let mut places = Vec::with_capacity(self.counts.len());
-        for unit in 0..self.counts.len() {
-            key.clear();
-            key.extend(coders.iter().map(|coder| self.unit(unit)[*coder]));
-            if !is_pair {
-                key.sort_unstable();
-            }
-            if key.iter().all(|code| *code == NONE) {
-                places.push(NONE);
-                continue;
-            }
-            let next = known.len() as u32;
-            places.push(match known.get(&key) {
-                Some(place) => *place,
-                None => *known.entry(key.clone()).or_insert(next),
-            });
+        let mut keys: Vec<u32> =
+            (0..self.counts.len()).flat_map(|unit| coders.iter().map(move |coder| self.unit(unit)[*coder])).collect();
+        if !is_pair {
+            keys.chunks_mut(coders.len()).for_each(<[u32]>::sort_unstable);
         }
-        let mut units = vec![Vec::new(); known.len()];
-        known.into_iter().for_each(|(codes, place)| units[place as usize] = codes);
-        let given = |codes: &Vec<u32>| -> Vec<usize> {
-            codes.iter().filter(|code| **code != NONE).map(|code| place(*code)).collect()
-        };
-        let given: Vec<Vec<usize>> = units.iter().map(given).collect();
-        let both: Vec<usize> = (0..given.len()).filter(|unit| is_pair && given[*unit].len() == 2).collect();
-        let cells = both.iter().map(|unit| (given[*unit][0], given[*unit][1])).collect();
+        let key = |unit: usize| &keys[unit * coders.len()..(unit + 1) * coders.len()];
+        let (places, firsts) = places(self.counts.len(), key);
+        let (mut codes, mut ends, mut both, mut cells) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (unit, first) in firsts.iter().enumerate() {
+            let start = codes.len();
+            codes.extend(key(*first).iter().filter(|code| **code != NONE).map(|code| numbers[*code as usize]));
+            ends.push(codes.len());
+            if let ([a, b], true) = (&codes[start..], is_pair) {
+                both.push(unit);
+                cells.push((*a, *b));
+            }
+        }
+        let starts = [0].into_iter().chain(ends.iter().copied());
+        let units = starts.zip(&ends).map(|(start, end)| &codes[start..*end]);
         View {
             places,
-            units: given.len(),
-            ratings: Ratings::new(scale(&categories), categories.len(), given.iter().map(Vec::as_slice)),
+            units: firsts.len(),
+            ratings: Ratings::new(scale(&categories), categories.len(), units),
             pairs: is_pair.then(|| Pairs::new(cells, categories.len())),
             categories,
             both,
@@ -136,12 +127,36 @@ impl Codes {
     }
 
     fn used(&self, coders: &[usize]) -> Vec<usize> {
-        let codes = (0..self.counts.len()).flat_map(|unit| coders.iter().map(move |coder| self.unit(unit)[*coder]));
-        let mut used: Vec<usize> = codes.filter(|code| *code != NONE).map(|code| code as usize).collect();
-        used.sort_unstable();
-        used.dedup();
-        used
+        let units = self.codes.chunks(self.coders);
+        let codes =
+            || units.clone().flat_map(|unit| coders.iter().map(|coder| unit[*coder]).filter(|code| *code != NONE));
+        let mut used = vec![false; codes().max().map_or(0, |last| last as usize + 1)];
+        codes().for_each(|code| used[code as usize] = true);
+        (0..used.len()).filter(|code| used[*code]).collect()
     }
+}
+
+/// The place of each unit among the different keys, in the order of their first units, and these first units. A unit
+/// without a code has no place.
+fn places<'a>(units: usize, key: impl Fn(usize) -> &'a [u32]) -> (Vec<u32>, Vec<usize>) {
+    let mut order: Vec<u32> = (0..units as u32).collect();
+    order.sort_unstable_by(|a, b| key(*a as usize).cmp(key(*b as usize)).then_with(|| a.cmp(b)));
+    let mut places = vec![NONE; units];
+    for run in order.chunk_by(|a, b| key(*a as usize) == key(*b as usize)) {
+        run.iter().for_each(|unit| places[*unit as usize] = run[0]);
+    }
+    let mut firsts = Vec::new();
+    for unit in 0..units {
+        places[unit] = if key(unit).iter().all(|code| *code == NONE) {
+            NONE
+        } else if places[unit] as usize == unit {
+            firsts.push(unit);
+            firsts.len() as u32 - 1
+        } else {
+            places[places[unit] as usize]
+        };
+    }
+    (places, firsts)
 }
 
 impl View {
