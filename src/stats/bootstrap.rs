@@ -319,10 +319,10 @@ mod tests {
         for seed in 0..1000 {
             let mut stream = Streams::new(seed, &["coverage"]).of(0);
             // Sums of uniform numbers around 2.
-            let values: Vec<f64> = (0..60).map(|_| (0..4).map(|_| stream.unit()).sum()).collect();
-            let units = Units { counts: &[1; 60], clusters: None };
+            let values: Vec<f64> = (0..40).map(|_| (0..4).map(|_| stream.unit()).sum()).collect();
+            let units = Units { counts: &[1; 40], clusters: None };
             for (bca, inside) in [false, true].into_iter().zip(&mut inside) {
-                let found = bootstrap(400, bca, seed).spreads(units, &mean(&values))[0].unwrap();
+                let found = bootstrap(200, bca, seed).spreads(units, &mean(&values))[0].unwrap();
                 *inside += usize::from(found.low <= 2.0 && 2.0 <= found.high);
             }
         }
