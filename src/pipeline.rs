@@ -14,6 +14,7 @@ use crate::preview::{Request, preview};
 use crate::provider::Env;
 use crate::report::columns::{self, StageColumns};
 use crate::report::diagnostics;
+use crate::report::findings;
 use crate::report::plan::PlanReport;
 use crate::report::summary::RunSummary;
 use crate::run::{self, Piloted, Progress, Recall, RunError, Stop, StopReason};
@@ -210,22 +211,24 @@ impl Ready {
             Some((output.replaced.clone()?, plan.spec.outputs.get(name.as_str())?.file.clone()))
         });
         let replaced = replaced.collect();
-        let columns = match outcome.stopped {
-            None => columns(&plan, &folder).await,
-            Some(_) => BTreeMap::new(),
+        let (columns, findings) = match outcome.stopped {
+            None => read(&plan, &folder).await,
+            Some(_) => Default::default(),
         };
         let elapsed = created.elapsed();
-        let summary = RunSummary { manifest: outcome.manifest, elapsed, calls, columns, replaced };
+        let summary = RunSummary { manifest: outcome.manifest, elapsed, calls, columns, findings, replaced };
         Ok(Report { summary, plan, folder, stopped: outcome.stopped, lock })
     }
 }
 
-/// What the answer columns of the stages contain. A stage whose table can't be read is left out.
-async fn columns(plan: &Arc<Plan>, folder: &RunDir) -> BTreeMap<String, StageColumns> {
+/// What the answer columns of the stages contain, and the main statistics of the methods. A table that can't be read is
+/// left out.
+async fn read(plan: &Arc<Plan>, folder: &RunDir) -> (BTreeMap<String, StageColumns>, Vec<(String, Vec<String>)>) {
     let (plan, folder) = (plan.clone(), folder.clone());
     let read = move || {
         let stages = plan.stages().map(|id| (plan.spec.stage(id).name.to_string(), columns::read(&plan, &folder, id)));
-        stages.filter_map(|(name, columns)| Some((name, columns?))).collect()
+        let columns = stages.filter_map(|(name, columns)| Some((name, columns?))).collect();
+        (columns, findings::of_run(&plan, &folder))
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }

@@ -42,6 +42,15 @@ pub(crate) struct OutputSlot<'a> {
     pub(crate) cells: Vec<Cell>,
     pub(crate) who: Option<&'a str>,
     pub(crate) failure: Option<&'a Failure>,
+    /// The cells that people have corrected, and these corrections in words.
+    pub(crate) corrected: Vec<usize>,
+    pub(crate) source: Option<String>,
+}
+
+impl<'a> OutputSlot<'a> {
+    pub(crate) fn new(cells: Vec<Cell>, who: Option<&'a str>, failure: Option<&'a Failure>) -> Self {
+        OutputSlot { cells, who, failure, corrected: Vec::new(), source: None }
+    }
 }
 
 /// The output rows of `input`. Slots are ordered by row, then replicate, then model.
@@ -63,7 +72,9 @@ pub(crate) fn columns(
         let who = || slots[from..].iter().step_by(step).map(|slot| slot.who).collect::<StringArray>();
         let who = stage.answers.names_model().then(|| Arc::new(who()) as ArrayRef);
         let failures: ArrayRef = Arc::new(failures.collect::<StringArray>());
-        answers.chain(who).chain([failures]).collect()
+        let source = || slots[from..].iter().step_by(step).map(|slot| slot.source.as_deref()).collect::<StringArray>();
+        let source = stage.answers.corrected.then(|| Arc::new(source()) as ArrayRef);
+        answers.chain(who).chain(source).chain([failures]).collect()
     };
     let mut added: Vec<ArrayRef> = Vec::new();
     if answers.replicates > 1 {

@@ -10,6 +10,7 @@ mod context;
 mod expression;
 mod finding;
 mod shares;
+mod statistic;
 
 use crate::registry::Kind;
 
@@ -26,6 +27,7 @@ pub(crate) static ASSERTIONS: &[Kind<Box<dyn AssertionConfig>>] = &[
     columns::NOT_NULL,
     columns::BETWEEN,
     expression::KIND,
+    statistic::KIND,
 ];
 
 #[cfg(test)]

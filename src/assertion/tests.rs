@@ -144,6 +144,50 @@ fn numbers_outside_are_found() {
     finds("type = 'between'\ncolumn = 'prob'\nminimum = 0", false, "1 row outside, from 0 to 1", &["r2 NaN"]);
 }
 
+/// The table of a method: two statistics, one of them for two groups, and one that is undefined.
+fn tidy() -> RecordBatch {
+    let texts = |texts: [Option<&str>; 4]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+    let numbers = |numbers: [Option<f64>; 4]| -> ArrayRef { Arc::new(Float64Array::from(numbers.to_vec())) };
+    let columns: [(&str, ArrayRef); 8] = [
+        ("party", texts([None, Some("A"), Some("B"), None])),
+        ("statistic", texts([Some("kappa"), Some("alpha"), Some("alpha"), Some("ac1")])),
+        ("estimate", numbers([Some(0.74341), Some(0.9), Some(0.5), None])),
+        ("ci_low", numbers([Some(0.61), Some(0.85), None, None])),
+        ("ci_high", numbers([Some(0.85), Some(0.95), None, None])),
+        ("level", numbers([Some(0.95), Some(0.95), None, None])),
+        ("n", Arc::new(Int64Array::from(vec![12, 6, 6, 0]))),
+        ("note", texts([None, None, Some("one replicate"), Some("only one label")])),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap()
+}
+
+#[test]
+fn statistics_are_within_bounds() {
+    let test = |rows: &str, rest: &str| {
+        let found = found_in(&format!("type = 'statistic'\nwhere = {{ {rows} }}\n{rest}"), &tidy());
+        (found.holds, found.found, found.examples.into_iter().map(|example| example.value).collect::<Vec<_>>())
+    };
+    let kappa = "0.7434 (95 % CI 0.61 to 0.85)".to_owned();
+    assert_eq!(test("statistic = 'kappa'", "minimum = 0.7"), (true, kappa.clone(), vec![]));
+    assert_eq!(test("statistic = 'kappa'", "minimum = 0.8"), (false, kappa.clone(), vec![kappa.clone()]));
+    assert_eq!(test("statistic = 'kappa'", "maximum = 0.7"), (false, kappa.clone(), vec![kappa]));
+    let low = "0.61 (estimate 0.7434)".to_owned();
+    assert_eq!(test("statistic = 'kappa'", "minimum = 0.7\nof = 'ci_low'"), (false, low.clone(), vec![low]));
+    let b = "0.5 (one replicate, party B)".to_owned();
+    let both = "1 of 2 statistics outside, from 0.5 to 0.9".to_owned();
+    assert_eq!(test("statistic = 'alpha'", "minimum = 0.8"), (false, both, vec![b.clone()]));
+    assert_eq!(test("statistic = 'alpha'", "minimum = 0.4").1, "2 statistics, from 0.5 to 0.9");
+    assert_eq!(
+        test("statistic = 'alpha', party = 'B'", "minimum = 0.4"),
+        (true, "0.5 (one replicate)".to_owned(), vec![])
+    );
+    let null = "null (only one label)".to_owned();
+    assert_eq!(test("statistic = 'ac1'", "maximum = 1"), (false, null.clone(), vec![null]));
+    assert!(test("n = 12", "minimum = 0.7").0);
+    let none = "no row has statistic = kapa; did you mean `kappa`?".to_owned();
+    assert_eq!(test("statistic = 'kapa'", "minimum = 0"), (false, none, vec![]));
+}
+
 #[test]
 fn expressions_are_true_or_not() {
     let expression = |text: &str| format!("type = 'expression'\nexpression = '''{text}'''");
@@ -181,6 +225,18 @@ fn what_a_table_has_not_is_told() {
     told("type = 'not_null'\ncolumns = []", "`columns` is empty");
     told("type = 'between'\ncolumn = 'label'\nminimum = 1", "holds text, and this test is for numbers");
     told("type = 'between'\ncolumn = 'score'\nminimum = nan", "must be a finite number");
+    told("type = 'statistic'\nwhere = { lable = 'x' }\nof = 'score'\nminimum = 1", "did you mean `label`?");
+    told(
+        "type = 'statistic'\nwhere = { score = 'x' }\nof = 'score'\nminimum = 1",
+        "holds whole numbers, so it is never x",
+    );
+    told(
+        "type = 'statistic'\nwhere = { label = 'x' }\nof = 'label'\nminimum = 1",
+        "a test of a statistic needs numbers",
+    );
+    told("type = 'statistic'\nwhere = { label = 'x' }\nminimum = 1", "has no column `estimate`");
+    told("type = 'statistic'\nwhere = {}\nof = 'score'\nminimum = 1", "`where` is empty");
+    told("type = 'statistic'\nwhere = { label = 'x' }\nof = 'score'", "`minimum` is missing");
     told("type = 'expression'\nexpression = 'rows >'", "does not compile");
     told("type = 'expression'\nexpression = 'row > 1'", "did you mean `rows`?");
     told("type = 'expression'\nexpression = 'shares.label > 1'", "this table has no figure `shares.label`");

@@ -12,8 +12,8 @@ use crate::document::{self, Diagnostic};
 use crate::name::suggestion;
 use crate::output::csv_text;
 use crate::prompt::{BoundCondition, ConditionError};
-use crate::report::preview;
 use crate::report::text::{count, number};
+use crate::report::{findings, preview};
 use crate::run::{run_or_replay, uncounted};
 use crate::spec::Spec;
 use crate::store::{Manifest, Project, RunDir, StoredTable, named_runs};
@@ -63,6 +63,10 @@ impl Show {
         let schema = std::sync::Arc::new(table.schema().project(&columns).map_err(|error| broken(&error))?);
         if self.csv {
             return print_csv(&schema, &batches, terminal);
+        }
+        if findings::is_tidy(&table.schema()) && self.condition.is_none() {
+            let all: Result<Vec<RecordBatch>, String> = table.read().and_then(Iterator::collect);
+            findings::lines(&all.unwrap_or_default()).iter().for_each(|line| terminal.note(line));
         }
         let rows = concat_batches(&schema, &batches).map_err(|error| broken(&error))?;
         terminal.text(&preview::table(&rows, terminal.width()));

@@ -87,6 +87,7 @@ fn stage(plan: &Plan, id: TableId) -> (String, LockedStage) {
         rows_per_prompt: stage.packs().then_some(stage.rows_per_prompt),
         audit: stage.audit.map(|audit| u64::from(audit.rows.get())),
         when: stage.when.as_ref().map(|when| when.source().to_owned()),
+        corrections: stage.corrections.as_ref().map(|corrections| corrections.hash()),
         settings: hash(&stage.settings()),
         rows: plan.rows(stage.input),
         ..LockedStage::default()

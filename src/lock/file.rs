@@ -143,6 +143,9 @@ pub(crate) struct LockedStage {
     pub(crate) audit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) when: Option<String>,
+    /// The hash of the values of people that replace answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) corrections: Option<String>,
     /// The hash of all other settings: templates, questions, answer columns, attempts.
     pub(crate) settings: String,
     /// The hash of the first prompts of all rows, in the order of the rows.

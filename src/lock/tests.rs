@@ -33,6 +33,7 @@ fn lock() -> Lock {
             replicates: 1,
             rows_per_prompt: None,
             audit: None,
+            corrections: None,
             when: None,
             settings: "x".into(),
             prompts: Some("p".into()),

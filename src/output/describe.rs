@@ -179,6 +179,7 @@ fn source(origin: &Origin<'_>) -> String {
         Role::Answer { stage, .. } => of(stage),
         Role::Model(stage) => format!("{}, the model that answered", of(stage)),
         Role::Replicate(stage) => format!("{}, the number of the replicate", of(stage)),
+        Role::Corrected(stage) => format!("{}, the answers that people have corrected", of(stage)),
         Role::Error(stage) => format!("{}, the error of the call", of(stage)),
     };
     origin.filled.map_or(from.clone(), |stage| format!("{from}, filled by {}", of(stage)))

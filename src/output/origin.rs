@@ -21,6 +21,8 @@ pub(super) enum Role<'a> {
     Model(&'a StageSpec),
     /// The number of the replicate.
     Replicate(&'a StageSpec),
+    /// Which answers people have corrected.
+    Corrected(&'a StageSpec),
     /// The error of a call.
     Error(&'a StageSpec),
 }
@@ -56,6 +58,7 @@ fn role(stage: &StageSpec, at: usize) -> Role<'_> {
         ColumnRole::Replicate => Role::Replicate(stage),
         ColumnRole::Model(_) => Role::Model(stage),
         ColumnRole::Answer { model, write } => Role::Answer { stage, write, model },
+        ColumnRole::Source(_) => Role::Corrected(stage),
         ColumnRole::Error(_) => Role::Error(stage),
     }
 }

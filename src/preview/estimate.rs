@@ -10,7 +10,7 @@ use super::unknown::{Unknown, read_by};
 use super::volume::{OpenCall, Sample, Volume, bytes};
 use crate::ask::{
     Fate, Finished, FirstRound, Keys, Next, OutputSlot, Question, Respondent, Task, TaskContext, Terms, answered_by,
-    answers, by_pack, columns, fates, tasks,
+    answers, by_pack, columns, correct, fates, tasks,
 };
 use crate::lock::PromptDigest;
 use crate::models::Models;
@@ -259,10 +259,8 @@ impl StageState {
         for (place, slot) in slots.iter_mut().enumerate() {
             let model = stage.model_names[routing::model_of(stage, row.number(), place)].as_str();
             *slot = Some(match fate {
-                Fate::Asked => {
-                    OutputSlot { cells: stage.stage.ask.cells(row, model, &[]), who: Some(model), failure: None }
-                }
-                _ => OutputSlot { cells: stage.stage.ask.unanswered(row, &[]), who: None, failure: None },
+                Fate::Asked => OutputSlot::new(stage.stage.ask.cells(row, model, &[]), Some(model), None),
+                _ => OutputSlot::new(stage.stage.ask.unanswered(row, &[]), None, None),
             });
         }
     }
@@ -284,9 +282,10 @@ fn output<'a>(rows: StageRows<'a>, slots: Vec<Option<OutputSlot<'a>>>) -> Option
     let open: Vec<bool> = slots.chunks(width).map(|slots| slots.iter().any(Option::is_none)).collect();
     let slot = |(i, slot): (usize, Option<OutputSlot<'a>>)| {
         let empty = || stage.stage.ask.unanswered(Row::new(batch, i / width, first), &[]);
-        slot.unwrap_or_else(|| OutputSlot { cells: empty(), who: None, failure: None })
+        slot.unwrap_or_else(|| OutputSlot::new(empty(), None, None))
     };
-    let slots: Vec<_> = slots.into_iter().enumerate().map(slot).collect();
+    let mut slots: Vec<_> = slots.into_iter().enumerate().map(slot).collect();
+    correct(stage, batch, first, &mut slots);
     Some((columns(stage, batch, &slots).ok()?, unknown.after(stage, &open)))
 }
 
@@ -342,7 +341,7 @@ impl<'a> Recall<'a> {
                         let name = stage.model_names[model].as_str();
                         let cells = stage.stage.ask.cells(row, name, &answers(&result.asked));
                         let fallback = answered_by(&result.asked).and_then(|by| self.fallback(stage.models[model], by));
-                        slots[result.slot] = Some(OutputSlot { cells, who: fallback.or(Some(name)), failure: None });
+                        slots[result.slot] = Some(OutputSlot::new(cells, fallback.or(Some(name)), None));
                     }
                 });
                 calls += result.known;

@@ -21,6 +21,27 @@ pub(crate) enum AnswerType {
 }
 
 impl AnswerType {
+    /// Any value of a column of this type.
+    pub(crate) fn any(kind: Type) -> AnswerType {
+        match kind {
+            Type::Text => AnswerType::Text(None),
+            Type::Integer => AnswerType::Integer(None, None),
+            Type::Number => AnswerType::Number(None, None),
+            Type::Boolean => AnswerType::Boolean,
+            Type::List(item) => AnswerType::List(Box::new(AnswerType::any(item.into()))),
+        }
+    }
+
+    /// Returns the cell of a value that a person has written as text. All but texts are written as JSON.
+    pub(crate) fn read_text(&self, text: &str) -> Option<Cell> {
+        if self.column() == Type::Text {
+            return self.read(&Value::String(text.to_owned()));
+        }
+        let text = text.trim();
+        let json = serde_json::from_str(text).or_else(|_| serde_json::from_str(&text.to_lowercase()));
+        self.read(&json.ok()?)
+    }
+
     pub(crate) fn column(&self) -> Type {
         match self {
             AnswerType::Text(_) | AnswerType::Enum(_) | AnswerType::Labelled(_) => Type::Text,
@@ -237,6 +258,19 @@ mod tests {
         {
             assert_eq!(kind.read(&json!(reply)), None, "{reply}");
         }
+    }
+
+    #[test]
+    fn people_write_values_as_text() {
+        let tone = AnswerType::Enum(vec!["glad".into(), "sad".into()]);
+        assert_eq!((tone.read_text(" Sad"), tone.read_text("bad")), (text("sad"), None));
+        let score = AnswerType::Integer(Some(1.0), Some(5.0));
+        assert_eq!((score.read_text(" 3 "), score.read_text("3.0")), (Some(Cell::Integer(3)), Some(Cell::Integer(3))));
+        assert_eq!((score.read_text("6"), score.read_text("3.5"), score.read_text("three")), (None, None, None));
+        assert_eq!(AnswerType::Boolean.read_text("TRUE"), Some(Cell::Boolean(true)));
+        assert_eq!(AnswerType::any(Type::Text).read_text("3"), text("3"));
+        let list = AnswerType::List(Box::new(tone));
+        assert_eq!(list.read_text(r#"["GLAD"]"#), Some(Cell::List(vec![Cell::Text("glad".into())])));
     }
 
     #[test]

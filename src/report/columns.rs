@@ -1,7 +1,7 @@
 //! Columns: what the answer columns of a finished stage contain, in one line each, and how far its models and
 //! replicates agree. The shares of labels are counted during the run, so they are not here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
 use indexmap::IndexMap;
@@ -63,6 +63,18 @@ pub(crate) struct StageColumns {
     models: Vec<String>,
     replicates: usize,
     form: Form,
+    /// The rows that people correct and that the rows so far do not include.
+    lost: LostRows,
+}
+
+#[derive(Default)]
+struct LostRows {
+    path: String,
+    names: BTreeSet<String>,
+    key: Option<usize>,
+    /// The number of rows about each input row, and the input rows so far.
+    fold: usize,
+    rows: u64,
 }
 
 /// Reads the table of a finished stage. `None` if a part can't be read.
@@ -108,11 +120,12 @@ impl StageColumns {
             }
         }
         let (models, replicates) = (stage.model_names.clone(), answers.replicates);
-        StageColumns { columns, labels, models, replicates, form: answers.form }
+        StageColumns { columns, labels, models, replicates, form: answers.form, lost: LostRows::new(stage) }
     }
 
     /// Adds rows: all rows about each input row.
     fn add(&mut self, rows: &RecordBatch) {
+        self.lost.add(rows);
         for column in &mut self.columns {
             let cells = rows.column(column.index);
             let (first, step) = column.rows;
@@ -133,6 +146,28 @@ impl StageColumns {
                     (0..self.replicates).map(|r| (0..models).map(|m| label(r, m)).collect()).collect();
                 labels.add(&answers);
             }
+        }
+    }
+}
+
+impl LostRows {
+    fn new(stage: &StageSpec) -> LostRows {
+        let Some(corrections) = &stage.corrections else { return LostRows::default() };
+        let (path, names) = (corrections.path.clone(), corrections.rows().map(str::to_owned).collect());
+        LostRows { path, names, key: stage.relation.key, fold: stage.answers.fold() as usize, rows: 0 }
+    }
+
+    fn add(&mut self, rows: &RecordBatch) {
+        if self.names.is_empty() {
+            return;
+        }
+        for row in (0..rows.num_rows()).step_by(self.fold) {
+            let name = match self.key {
+                Some(key) => cell_at(rows.column(key).as_ref(), row).text(),
+                None => (self.rows + 1).to_string(),
+            };
+            self.names.remove(&name);
+            self.rows += 1;
         }
     }
 }
@@ -301,6 +336,11 @@ impl StageColumns {
     /// The names of the columns with their texts.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, String)> {
         self.columns.iter().map(|column| (column.name.as_str(), column.values.text()))
+    }
+
+    /// The file of corrections and the rows in it that the table does not have.
+    pub(crate) fn lost_corrections(&self) -> (&str, impl Iterator<Item = &str>) {
+        (&self.lost.path, self.lost.names.iter().map(String::as_str))
     }
 
     /// How far models and replicates agree, a line for each key.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::text::{count, number};
+use crate::spec::Correction;
 use crate::store::{Explanation, Origin, QuotePlace, Row};
 
 const BAR: &str = "      | ";
@@ -70,6 +71,7 @@ impl Display for ExplanationReport {
                 let schema = from.schema.as_ref().map_or(String::new(), |schema| format!(", checked against {schema}"));
                 writeln!(f, "  {} is {} of the spec{schema}", from.name, from.from.join("."))?;
             }
+            staged.corrections.iter().try_for_each(|correction| writeln!(f, "  {}", corrected(correction)))?;
             if staged.rows.is_empty() {
                 writeln!(f, "  no prompt of this stage was sent for it")?;
             }
@@ -77,6 +79,15 @@ impl Display for ExplanationReport {
         }
         Ok(())
     }
+}
+
+/// A value of a person in words.
+fn corrected(correction: &Correction) -> String {
+    let Correction { column, value, by, reason, .. } = correction;
+    let value = value.as_ref().map_or("null".to_owned(), |value| format!("{value:?}"));
+    let by = by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
+    let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    format!("corrected{by}, {column} = {value}{reason}")
 }
 
 fn row_lines(f: &mut Formatter<'_>, row: &Row, width: Option<usize>) -> fmt::Result {

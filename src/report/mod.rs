@@ -10,6 +10,7 @@ pub(crate) mod diagnostics;
 pub(crate) mod diff;
 pub(crate) mod drift;
 pub(crate) mod explanation;
+pub(crate) mod findings;
 mod freshness;
 mod import;
 pub(crate) mod ledger;

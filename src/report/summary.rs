@@ -70,6 +70,8 @@ pub(crate) struct RunSummary {
     pub(crate) calls: String,
     /// What the answer columns of the stages contain, by stage, if the run finished.
     pub(crate) columns: BTreeMap<String, StageColumns>,
+    /// The main statistics of the methods, by stage, if the run finished.
+    pub(crate) findings: Vec<(String, Vec<String>)>,
     /// The tables that this run replaced by different ones: the earlier file and the output.
     pub(crate) replaced: Vec<(PathBuf, PathBuf)>,
 }
@@ -138,6 +140,9 @@ impl RunSummary {
     }
 
     fn write_notes(&self, out: &mut String) -> fmt::Result {
+        for (name, lines) in &self.findings {
+            lines.iter().try_for_each(|line| writeln!(out, "{name}: {line}"))?;
+        }
         for (name, model) in self.manifest.models.iter().filter(|_| self.manifest.state == State::Done) {
             if let Some(unchecked) = &model.unchecked {
                 writeln!(out, "model `{name}`: {unchecked}")?;
@@ -145,6 +150,12 @@ impl RunSummary {
         }
         for (name, totals) in self.manifest.stages.iter().filter(|(_, totals)| totals.other_servers > 0) {
             writeln!(out, "{name}: {}", other_servers(totals.other_servers))?;
+        }
+        for (name, columns) in self.columns.iter().filter(|_| self.manifest.limit.is_none()) {
+            let (path, rows) = columns.lost_corrections();
+            for row in rows {
+                writeln!(out, "warning: {name}: {path} corrects row `{row}`, which its input does not have")?;
+            }
         }
         for (before, now) in &self.replaced {
             writeln!(out, "to see what changed: fanfold diff {} {}", before.display(), now.display())?;
@@ -190,6 +201,10 @@ impl Serialize for RunSummary {
             if let Some(columns) = self.columns.get(name) {
                 stage["columns"] = json!(columns.columns_json());
                 stage["agreement"] = json!(columns.agreement_json());
+                let lost: Vec<&str> = columns.lost_corrections().1.collect();
+                if !lost.is_empty() {
+                    stage["lost_corrections"] = json!(lost);
+                }
             }
             (name.clone(), stage)
         });
@@ -199,7 +214,7 @@ impl Serialize for RunSummary {
             "pipeline": manifest.pipeline, "run": manifest.run, "name": manifest.name, "state": manifest.state, "replay": manifest.replay,
             "seconds": self.elapsed.as_secs_f64(), "rows_per_second": self.rows_per_second(),
             "stages": stages.collect::<Map<String, Value>>(), "outputs": manifest.outputs, "calls_table": self.calls,
-            "refusals": manifest.refusals,
+            "refusals": manifest.refusals, "findings": self.findings.iter().cloned().collect::<BTreeMap<_, _>>(),
         });
         value.serialize(serializer)
     }
@@ -493,6 +508,7 @@ mod tests {
             elapsed: Duration::from_secs(2),
             calls: "calls".to_owned(),
             columns: BTreeMap::new(),
+            findings: Vec::new(),
             replaced: Vec::new(),
         }
     }

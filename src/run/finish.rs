@@ -12,7 +12,7 @@ use super::call::Cost;
 use super::calls::Calls;
 use super::changes::changes;
 use super::label_counts::LabelCounts;
-use crate::ask::{Fate, OutputSlot, PackPosition, answered_by, answers, columns};
+use crate::ask::{Fate, OutputSlot, PackPosition, answered_by, answers, columns, correct};
 use crate::plan::Plan;
 use crate::spec::StageSpec;
 use crate::store::{Audit, CallRow, PackRow, PartFacts, Replies, RowCounts, Shares, calls_schema};
@@ -36,14 +36,16 @@ struct Finish<'a> {
 pub(crate) fn finish(block: &Block, plan: &Plan, stage: &StageSpec, calls: &Calls) -> Result<Done, ArrowError> {
     let (slots, audits) = block.take();
     let finish = Finish { block, plan, stage, slots, audits };
-    let outputs = finish.outputs();
+    let mut outputs = finish.outputs();
+    let audit = stage.audit.map(|_| finish.audit(&outputs));
+    correct(stage, &block.input, block.place.first_row, &mut outputs);
     let rows = columns(stage, &block.input, &outputs)?;
     let changes = changes(stage, &finish.slots, calls);
     let calls = finish.calls(calls)?;
     let facts = PartFacts {
         calls: sent(&calls),
         shares: finish.shares(&outputs),
-        audit: stage.audit.map(|_| finish.audit(&outputs)),
+        audit,
         replies: finish.replies(),
         changes,
         counts: finish.counts(),
@@ -81,7 +83,7 @@ impl Finish<'_> {
                 _ => self.stage.stage.ask.unanswered(row, &answers),
             };
             let who = (*fate != Fate::Skipped).then(|| answered_by(&slot.asked).unwrap_or(model));
-            OutputSlot { cells, who, failure: slot.failure.as_ref() }
+            OutputSlot::new(cells, who, slot.failure.as_ref())
         });
         slots.collect()
     }

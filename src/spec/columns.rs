@@ -36,6 +36,8 @@ pub(crate) struct Answers {
     pub(crate) replicates: usize,
     /// Whether a fallback may answer. A column then names the model that answered.
     pub(crate) fallback: bool,
+    /// Whether people correct answers. A column then names the corrected ones.
+    pub(crate) corrected: bool,
 }
 
 /// The layout of the answers of several models.
@@ -54,7 +56,12 @@ pub(crate) enum Form {
 pub(crate) enum ColumnRole {
     Replicate,
     Model(Option<usize>),
-    Answer { model: Option<usize>, write: usize },
+    Answer {
+        model: Option<usize>,
+        write: usize,
+    },
+    /// Which answers people have corrected.
+    Source(Option<usize>),
     Error(Option<usize>),
 }
 
@@ -62,7 +69,10 @@ impl ColumnRole {
     pub(crate) fn model(self) -> Option<usize> {
         match self {
             ColumnRole::Replicate => None,
-            ColumnRole::Model(model) | ColumnRole::Answer { model, .. } | ColumnRole::Error(model) => model,
+            ColumnRole::Model(model)
+            | ColumnRole::Answer { model, .. }
+            | ColumnRole::Source(model)
+            | ColumnRole::Error(model) => model,
         }
     }
 }
@@ -74,7 +84,7 @@ impl Answers {
             (true, Layout::Wide) => Form::Wide,
             (true, Layout::Long) => Form::Long,
         };
-        Answers { form, models, replicates, fallback }
+        Answers { form, models, replicates, fallback, corrected: false }
     }
 
     pub(crate) fn layout(&self) -> &'static str {
@@ -111,9 +121,10 @@ impl Answers {
         usize::from(self.replicates > 1) + usize::from(self.form == Form::Long)
     }
 
-    /// The number of columns of one model: its answers, its name if the table has that column, and its error.
+    /// The number of columns of one model: its answers, its name and the corrections if the table has those columns, and
+    /// its error.
     pub(crate) fn group(&self, writes: usize) -> usize {
-        writes + usize::from(self.names_model()) + 1
+        writes + usize::from(self.names_model()) + usize::from(self.corrected) + 1
     }
 
     /// The place of an answer among the columns that a stage adds. `model` counts only if each model has its own
@@ -132,7 +143,8 @@ impl Answers {
         let model = (self.form == Form::Wide).then_some(at / group);
         match at % group {
             write if write < writes => ColumnRole::Answer { model, write },
-            write if write + 1 < group => ColumnRole::Model(model),
+            write if write == writes && self.names_model() => ColumnRole::Model(model),
+            write if write + 1 < group => ColumnRole::Source(model),
             _ => ColumnRole::Error(model),
         }
     }
@@ -140,7 +152,9 @@ impl Answers {
     /// The columns that a stage called `stage` adds when it writes `writes` and asks `models`.
     pub(crate) fn columns(&self, stage: &str, writes: &[Column], models: &[String]) -> Vec<Column> {
         let who = self.names_model().then(|| Column::new(format!("{stage}_model"), Type::Text));
-        let answer = [writes, who.as_slice(), &[Column::new(format!("{stage}_error"), Type::Text)]].concat();
+        let source = self.corrected.then(|| Column::new(format!("{stage}_source"), Type::Text));
+        let answer =
+            [writes, who.as_slice(), source.as_slice(), &[Column::new(format!("{stage}_error"), Type::Text)]].concat();
         let mut columns = Vec::new();
         if self.replicates > 1 {
             columns.push(Column::new("replicate", Type::Integer));
@@ -201,7 +215,7 @@ mod tests {
     use arrow_schema::{DataType, Field};
 
     fn names(form: Form, models: &[&str], replicates: usize, fallback: bool) -> (Vec<String>, Vec<Vec<Guard>>) {
-        let answers = Answers { form, models: models.len(), replicates, fallback };
+        let answers = Answers { form, models: models.len(), replicates, fallback, corrected: false };
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Utf8, true)]));
         let input = Relation { schema, guards: vec![vec![]], key: Some(0), fold: 1, hidden: 0 };
         let writes = [Column::new("label", Type::Text), Column::new("prob", Type::Number)];

@@ -137,6 +137,10 @@ pub(crate) struct StageTable {
     pub(crate) max_failed: Option<MaxFailed>,
     /// Attempts per call, including those with unusable answers. Default: 3.
     pub(crate) max_attempts: Option<NonZeroU32>,
+    /// A file of values by people that replace answers, such as `corrections.csv`. Its columns are `row` (the key of the
+    /// row), `column`, `value` (empty: null), and if you like `by`, `reason`, `model` and `replicate`. They survive every
+    /// run and send no call. A column `<stage>_source` names the corrected answers.
+    pub(crate) corrections: Option<String>,
     /// The treatment of a prompt that is longer than the model's context: `error` fails the row, `truncate_middle`
     /// leaves out the middle of its longest message. The `notes` in the calls table count the characters. Default:
     /// `error`.

@@ -37,6 +37,9 @@ impl Spec {
             if s.answers.replicates > 1 {
                 meaning["replicates"] = json!(s.answers.replicates);
             }
+            if let Some(corrections) = &s.corrections {
+                meaning["corrections"] = json!(corrections.hash());
+            }
             (s.name.to_string(), meaning)
         });
         let transforms = self.transforms().map(|(_, r)| {

@@ -14,6 +14,8 @@ mod assertions;
 mod assumed;
 mod columns;
 mod contexts;
+mod correction_file;
+mod corrections;
 mod examples;
 mod format;
 mod graph;
@@ -42,6 +44,7 @@ mod usage;
 use crate::document::{Diagnostic, Document, Problems};
 
 pub(crate) use columns::{ColumnRole, Form};
+pub(crate) use corrections::{CorrectedCell, Correction};
 pub(crate) use format::TableFormat;
 pub(crate) use language::{Order, Overflow, Repair};
 #[cfg(test)]

@@ -41,7 +41,8 @@ impl Resolver<'_> {
         let sample = TransformSpec { name: name.part("sample").to_string(), inputs, transform, relation };
         let sample = spec.add_table(TableSpec::Transform(sample));
         let measure = measure(of, &stage, sampled);
-        let repeated = spec.add_table(TableSpec::Stage(Box::new(StageSpec { input: sample, ..stage })));
+        let repeated =
+            spec.add_table(TableSpec::Stage(Box::new(StageSpec { input: sample, corrections: None, ..stage })));
         let transform = measure.transform();
         let relation = plain(&transform.info);
         let inputs = vec![sample, repeated, id];

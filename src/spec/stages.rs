@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::assumed;
 use super::columns::{Answers, Form, Relation};
+use super::correction_file::Corrected;
 use super::language::{
     BATCH_SIZE, CHUNK_SIZE, MAX_ATTEMPTS, NUMBERS, REPLICATES, ROWS_PER_PROMPT, StageTable, WORKERS,
 };
@@ -246,7 +247,9 @@ impl Resolver<'_> {
         let mark = self.problems.mark();
         let answers = |fallback| {
             let replicates = REPLICATES.of(table) as usize;
-            Answers::new(table.fanout.unwrap_or(false), table.layout, models.names.len(), replicates, fallback)
+            let new =
+                Answers::new(table.fanout.unwrap_or(false), table.layout, models.names.len(), replicates, fallback);
+            Answers { corrected: table.corrections.is_some(), ..new }
         };
         let certain = answers(models.fallback.unwrap_or(false));
         let suffixes = suffixes(spec, table.suffix, &models.known, &models.names);
@@ -269,12 +272,16 @@ impl Resolver<'_> {
         guards.sort_unstable();
         guards.dedup();
         let rows_per_prompt = u64::from(ROWS_PER_PROMPT.of(table));
+        let (given, writes) = (relation.shown(), info.writes.len());
+        let relation = answers.relation(&relation, &columns, (writes, &info.fills), &guards);
+        let stage = Corrected { info, answers: &answers, models: &models.names, relation: &relation, given };
+        let corrections = table.corrections.as_deref().and_then(|path| self.corrections(at, path, &stage));
         spec.add_table(TableSpec::Stage(Box::new(StageSpec {
             name: (*name).clone(),
             input,
-            relation: answers.relation(&relation, &columns, (info.writes.len(), &info.fills), &guards),
+            relation,
             answers,
-            given: relation.shown(),
+            given,
             stage: Arc::new(bound),
             suffix: table.suffix,
             models: models.known,
@@ -287,6 +294,7 @@ impl Resolver<'_> {
             rows_per_prompt,
             audit: table.audit,
             repeat: 0,
+            corrections: corrections.map(Arc::new),
             order: table.order,
             max_failed: table.max_failed,
             max_attempts: MAX_ATTEMPTS.of(table),

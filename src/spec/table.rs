@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::columns::{Answers, Relation};
+use super::corrections::Corrections;
 use super::language::{Audit, Order, Overflow, Repair, Suffix};
 use crate::name::Name;
 use crate::prompt::BoundCondition;
@@ -65,6 +66,7 @@ pub(crate) struct StageSpec {
     pub(crate) audit: Option<Audit>,
     /// How often the same requests are made before: 1 for the calls that measure repeatability, else 0.
     pub(crate) repeat: u64,
+    pub(crate) corrections: Option<Arc<Corrections>>,
     pub(crate) order: Option<Order>,
     pub(crate) max_failed: Option<MaxFailed>,
     pub(crate) max_attempts: u32,

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use serde_json::Value;
 
 use super::transform::{Transform, TransformContext};
@@ -78,6 +78,8 @@ pub(crate) struct StageInfo {
     pub(crate) needs: Vec<usize>,
     /// For each column of `writes`, its possible values if they are labels; otherwise empty.
     pub(crate) labels: Vec<Vec<String>>,
+    /// For each column of `writes`, what its values are, if they are parts of a reply.
+    pub(crate) types: Vec<Option<AnswerType>>,
     /// For each column of `writes`, the keys of the stage's table that define it, for messages.
     pub(crate) origins: Vec<Vec<String>>,
     /// The most prompts that a row needs.
@@ -98,8 +100,8 @@ pub(crate) struct StageInfo {
 impl StageInfo {
     /// Returns a stage with one prompt per row that reads no column.
     pub(crate) fn new(kind: &'static str, columns: AnswerColumns, schema: Option<Value>, meaning: Value) -> Self {
-        let AnswerColumns { writes, origins, labels } = columns;
-        StageInfo { kind, writes, labels, origins, most_prompts: 1, schema, meaning, ..StageInfo::default() }
+        let AnswerColumns { writes, origins, labels, types } = columns;
+        StageInfo { kind, writes, labels, origins, types, most_prompts: 1, schema, meaning, ..StageInfo::default() }
     }
 
     /// Returns the labels of column `write` that an audit compares. For booleans only `true`, since `false` mirrors it.
@@ -117,6 +119,12 @@ impl StageInfo {
         self.origins[write] != ["question_order"] && shown.is_none_or(|shown| self.writes[write].name != shown)
     }
 
+    /// What the values of cell `place` of an answer are; `arrow` is the type of its column.
+    pub(crate) fn answer_type(&self, place: usize, arrow: &DataType) -> AnswerType {
+        let known = self.types.get(place).cloned().flatten();
+        known.unwrap_or_else(|| AnswerType::any(Type::of_cells(arrow)))
+    }
+
     pub(crate) fn answer_key(&self, write: usize) -> Option<&str> {
         self.schema.as_ref().and(self.origins[write].last()).map(String::as_str)
     }
@@ -128,6 +136,7 @@ pub(crate) struct AnswerColumns {
     pub(crate) writes: Vec<Column>,
     pub(crate) origins: Vec<Vec<String>>,
     pub(crate) labels: Vec<Vec<String>>,
+    pub(crate) types: Vec<Option<AnswerType>>,
 }
 
 impl AnswerColumns {
@@ -135,6 +144,14 @@ impl AnswerColumns {
         self.writes.push(column);
         self.origins.push(origin.iter().map(|key| (*key).to_owned()).collect());
         self.labels.push(labels);
+        self.types.push(None);
+    }
+
+    /// Says what the values of the last column are.
+    pub(crate) fn type_last(&mut self, kind: AnswerType) {
+        if let Some(last) = self.types.last_mut() {
+            *last = Some(kind);
+        }
     }
 
     /// Returns the columns of an answer to stage `stage`. `more` returns further columns for each key.
@@ -151,8 +168,11 @@ impl AnswerColumns {
         for field in fields {
             let origin = ["output", field.name.as_str()];
             let mut labels = field.kind.labels();
-            for (name, kind) in field.columns() {
+            for (i, (name, kind)) in field.columns().enumerate() {
                 columns.push(Column::new(name, kind), &origin, std::mem::take(&mut labels));
+                if i == 0 {
+                    columns.type_last(field.kind.clone());
+                }
             }
             more(&field.name).into_iter().for_each(|column| columns.push(column, &origin, Vec::new()));
         }

@@ -32,7 +32,7 @@ mod transform;
 
 use crate::registry::Kind;
 
-pub(crate) use ask::{Ask, BindContext, MOST_LABELS, Stage, StageConfig};
+pub(crate) use ask::{Ask, BindContext, MOST_LABELS, Stage, StageConfig, StageInfo};
 pub(crate) use examples::{Example, ExampleOrigin, with_examples};
 pub(crate) use question::condition;
 pub(crate) use repeatability::{Asked, Measure, MeasuredColumn, Sample};

@@ -16,6 +16,7 @@ use super::error::StoreError;
 use super::manifest::{AddedColumn, ModelEntry, SourceEntry, StageShape};
 use super::provenance::{Origin, OriginError};
 use crate::name::{listed, nearest};
+use crate::spec::Correction;
 use crate::table::parquet::Table;
 use crate::table::{Cell, cell_at, cells_at};
 
@@ -52,6 +53,9 @@ pub(crate) struct StageExplanation {
     pub(crate) stage: String,
     pub(crate) column: Option<AddedColumn>,
     pub(crate) rows: Vec<Row>,
+    /// The values of people that replace answers about the row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) corrections: Vec<Correction>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -93,7 +97,13 @@ pub(crate) fn explain(origin: &Origin, wanted: &CellRef<'_>) -> Result<Explanati
         if wanted.column.is_none() || added.is_some() || wanted.column.is_some_and(fills) {
             let view = StageView { origin, stage, shape, added, wanted };
             let rows = view.rows((row - 1) * fold..row * fold)?;
-            stages.push(StageExplanation { stage: (*stage).to_owned(), column: added.cloned(), rows });
+            let is_row = |of: &str| match &key {
+                Some(key) => of == key,
+                None => of.parse().is_ok_and(|number: u64| ((row - 1) * fold + 1..=row * fold).contains(&number)),
+            };
+            let is_shown = |c: &&Correction| is_row(&c.row) && wanted.column.is_none_or(|column| column == c.column);
+            let corrections = shape.corrections.iter().filter(is_shown).cloned().collect();
+            stages.push(StageExplanation { stage: (*stage).to_owned(), column: added.cloned(), rows, corrections });
         }
         fold *= shape.fold;
     }

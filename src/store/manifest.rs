@@ -14,7 +14,7 @@ use super::{Audit, ChangesByModel, RowCounts, RunDir, Shares, StoreError};
 use crate::plan::RowChoice;
 use crate::provider::Build;
 use crate::source::Import;
-use crate::spec::{ColumnRole, Spec, StageSpec};
+use crate::spec::{ColumnRole, Correction, Spec, StageSpec};
 use crate::table::parquet::write_whole;
 
 const VERSION: u32 = 1;
@@ -280,6 +280,9 @@ pub(crate) struct StageShape {
     pub(crate) adds: Vec<AddedColumn>,
     /// The columns of the input that the stage fills where they are empty.
     pub(crate) fills: Vec<String>,
+    /// The values of people that replace answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) corrections: Vec<Correction>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -310,6 +313,7 @@ impl StageShape {
             chunk_size: stage.chunk_size,
             adds: added(stage),
             fills: stage.stage.info.fills.iter().map(|column| name(*column)).collect(),
+            corrections: stage.corrections.iter().flat_map(|corrections| corrections.all().cloned()).collect(),
         }
     }
 }

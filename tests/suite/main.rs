@@ -21,6 +21,7 @@ mod builds;
 mod changes;
 mod clones;
 mod command;
+mod corrections;
 mod cut;
 mod dialects;
 mod diff;
@@ -36,6 +37,7 @@ mod faults;
 mod fields;
 mod fill_missing;
 mod filter;
+mod findings;
 mod formats;
 #[cfg(feature = "embedded")]
 mod gguf;

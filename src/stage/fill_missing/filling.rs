@@ -67,6 +67,7 @@ impl Filling {
             if key.filled.is_none() {
                 let column = Column::new(&key.target, key.field.kind.column());
                 columns.push(column, &origin, key.field.kind.labels());
+                columns.type_last(key.field.kind.clone());
             }
             let source = Column::new(format!("{}_source", key.target), Type::Text);
             let quote = self.evidence.iter().flat_map(|_| Evidence::columns(&key.target));

@@ -134,8 +134,11 @@ impl Interview {
         let mut columns = AnswerColumns::default();
         for question in &self.questions {
             let mut labels = question.labels();
-            for column in question.columns() {
+            for (i, column) in question.columns().into_iter().enumerate() {
                 columns.push(column, &["questions"], std::mem::take(&mut labels));
+                if i == 0 {
+                    columns.type_last(question.answer_type());
+                }
             }
         }
         if self.order.order() != Order::AsGiven {

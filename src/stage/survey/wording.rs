@@ -137,6 +137,12 @@ impl Question {
         shown
     }
 
+    /// What an answer is, in the table.
+    pub(crate) fn answer_type(&self) -> AnswerType {
+        let options = if let Form::Choice(choice) = &self.form { choice.options.len() } else { 0 };
+        self.field("", &(0..options).collect::<Vec<_>>(), Labels::None).kind
+    }
+
     pub(crate) fn field(&self, name: &str, order: &[usize], labels: Labels) -> Field {
         let kind = match &self.form {
             Form::Text => AnswerType::Text(None),
