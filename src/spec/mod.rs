@@ -24,6 +24,7 @@ mod limits;
 pub(crate) mod load;
 mod meaning;
 mod models;
+mod origins;
 mod outputs;
 mod paths;
 mod pipeline;

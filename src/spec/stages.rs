@@ -8,6 +8,7 @@ use super::correction_file::Corrected;
 use super::language::{
     BATCH_SIZE, CHUNK_SIZE, MAX_ATTEMPTS, NUMBERS, REPLICATES, ROWS_PER_PROMPT, StageTable, WORKERS,
 };
+use super::origins::origins;
 use super::paths;
 use super::pipeline::Spec;
 use super::read::{self, Own, Raw, RawStage};
@@ -21,8 +22,8 @@ use crate::prompt::BoundCondition;
 use crate::provider::{PROVIDERS, default_endpoint};
 use crate::source;
 use crate::stage::{
-    self, BindContext, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform, TransformConfig,
-    TransformContext, with_examples,
+    self, BindContext, ColumnOrigin, Example, InputTable, STAGES, Stage, StageConfig, TRANSFORMS, Transform,
+    TransformConfig, TransformContext, with_examples,
 };
 use crate::table::{Column, Guard};
 
@@ -116,13 +117,24 @@ impl Resolver<'_> {
     ) -> Option<TransformSpec> {
         let path = &Path::of(["stages", name.as_str()]);
         let read = &self.reader();
-        let bind = |inputs: &[Input], problems: &mut Problems| {
-            let inputs: Vec<InputTable<'_>> = inputs.iter().map(Input::table).collect();
-            let seed = spec.seed.unwrap_or_default();
-            config.bind(&TransformContext { name: name.as_str(), path, inputs: &inputs, seed, read }, problems)
-        };
         let inputs: Vec<Input> =
             config.inputs().iter().map(|(key, input)| self.input(spec, &path.key(key), input, node)).collect();
+        let origins: Vec<Vec<ColumnOrigin>> =
+            inputs.iter().map(|input| input.id.map(|id| origins(spec, id)).unwrap_or_default()).collect();
+        let bind = |inputs: &[Input], problems: &mut Problems| {
+            let inputs: Vec<InputTable<'_>> =
+                inputs.iter().zip(&origins).map(|(input, origins)| input.table(origins)).collect();
+            config.bind(
+                &TransformContext {
+                    name: name.as_str(),
+                    path,
+                    inputs: &inputs,
+                    seed: spec.seed.unwrap_or_default(),
+                    read,
+                },
+                problems,
+            )
+        };
         let mark = self.problems.mark();
         let transform = bind(&inputs, self.problems);
         if let Some(ids) = inputs.iter().map(|input| input.id).collect::<Option<Vec<_>>>() {
@@ -186,7 +198,8 @@ impl Resolver<'_> {
         (input, examples): (&Input, Option<&[Example]>),
     ) -> Option<BoundStage> {
         let (name, path, read) = (stage.name.as_str(), &stage.at, &self.reader());
-        let gathering = TransformContext { name, path, inputs: &[input.table()], seed: seed.unwrap_or_default(), read };
+        let gathering =
+            TransformContext { name, path, inputs: &[input.table(&[])], seed: seed.unwrap_or_default(), read };
         let groups = config.gathers(&gathering, self.problems);
         let relation = match &groups {
             Ok(None) => input.relation.clone(),
@@ -450,9 +463,9 @@ impl Resolver<'_> {
 }
 
 impl Input {
-    fn table(&self) -> InputTable<'_> {
+    fn table<'a>(&'a self, origins: &'a [ColumnOrigin]) -> InputTable<'a> {
         let Relation { schema, key, guards, .. } = &self.relation;
-        InputTable { name: &self.name, schema, key: *key, guards }
+        InputTable { name: &self.name, schema, key: *key, guards, origins }
     }
 }
 

@@ -122,7 +122,7 @@ mod tests {
             batch.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let schema = Arc::new(Schema::new(fields));
         let guards = vec![vec![], vec![], vec![Guard::Error(3)], vec![Guard::Error(3)]];
-        let input = InputTable { name: "speeches", schema: &schema, key: Some(0), guards: &guards };
+        let input = InputTable { name: "speeches", schema: &schema, key: Some(0), guards: &guards, origins: &[] };
         let (path, mut problems) = (Path::of(["stages", "old"]), Problems::default());
         let context =
             TransformContext { name: "old", path: &path, inputs: &[input], seed: 0, read: &|_| unreachable!() };

@@ -11,9 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::transform::{self, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence};
+use super::transform::{
+    self, InputTable, Pass, Transform, TransformConfig, TransformContext, TransformInfo, Work, sentence,
+};
 use crate::document::{Path, Problems};
-use crate::name::nearest;
 use crate::registry::Kind;
 use crate::table::cell_at;
 
@@ -26,7 +27,8 @@ const EXAMPLES: usize = 3;
 const WITH: usize = 0;
 const INPUT: usize = 1;
 
-/// Two tables side by side: the columns of `input`, then those of `with` except its keys. The rows have the order of
+/// Two tables side by side: the columns of `input`, then those of `with` except its keys and copies of the same source
+/// columns. A column with a name that `input` has gets the name of `with` as a suffix. The rows have the order of
 /// `input`; several matches of one row have the order of `with`. Keys match if their values are equal; a null key
 /// matches nothing. The table of `with` is held in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -117,6 +119,21 @@ impl Join {
     }
 }
 
+/// The columns of `with` that are copies of a column of `input`, for rows that come from the same row. They come from it
+/// if the key of the table that made the column is among the columns that must be equal.
+fn shared(with: &InputTable<'_>, input: &InputTable<'_>, (left, right): (&[usize], &[usize])) -> Vec<usize> {
+    let place = |table: &InputTable<'_>, column: usize| table.origins.get(column).map(|origin| origin.place);
+    let keys = left.iter().zip(right).map(|(left, right)| (place(input, *left), place(with, *right)));
+    let keys: Vec<_> = keys.filter(|(left, right)| left == right).filter_map(|(key, _)| key).collect();
+    let is_copy = |column: &usize| {
+        let Some(origin) = with.origins.get(*column) else { return false };
+        let name = with.schema.field(*column).name();
+        let other = input.schema.index_of(name).ok().and_then(|column| input.origins.get(column));
+        other == Some(origin) && origin.key.is_some_and(|key| keys.contains(&key))
+    };
+    (0..with.schema.fields().len()).filter(is_copy).collect()
+}
+
 impl TransformConfig for Join {
     fn inputs(&self) -> Vec<(&'static str, &str)> {
         vec![("with", &self.with), ("input", &self.input)]
@@ -126,25 +143,33 @@ impl TransformConfig for Join {
         let before = problems.mark();
         let (with, input) = (&context.inputs[WITH], &context.inputs[INPUT]);
         let (left, right) = self.keys(context, problems);
-        let added: Vec<usize> = (0..with.schema.fields().len()).filter(|column| !right.contains(column)).collect();
-        // A column that is probably a misspelt key is not reported as a column of both tables.
-        let keys = self.with_on.as_ref().unwrap_or(&self.on);
-        let unknown: Vec<&String> = keys.iter().filter(|key| with.schema.index_of(key).is_err()).collect();
-        let is_key = |name: &str| keys.is_empty() || unknown.iter().any(|key| nearest(key, [name]).is_some());
-        for column in added.iter().filter(|column| !is_key(with.schema.field(**column).name())) {
-            let name = with.schema.field(*column).name();
-            if input.schema.index_of(name).is_ok() {
-                let message = format!("both tables have a column `{name}`");
+        let shared = shared(with, input, (&left, &right));
+        let added: Vec<usize> = (0..with.schema.fields().len())
+            .filter(|column| !right.contains(column) && !shared.contains(column))
+            .collect();
+        let named = |column: &usize| {
+            let field = with.schema.field(*column);
+            match input.schema.index_of(field.name()) {
+                Ok(_) => field.clone().with_name(format!("{}_{}", field.name(), with.name)),
+                Err(_) => field.clone(),
+            }
+        };
+        let renamed: Vec<Field> = added.iter().map(named).collect();
+        for (column, field) in added.iter().zip(&renamed) {
+            let (name, new) = (with.schema.field(*column).name(), field.name());
+            let same = renamed.iter().filter(|other| other.name() == new).count();
+            if name != new && (same > 1 || input.schema.index_of(new).is_ok()) {
+                let message = format!("both tables have a column `{name}`, and `{new}` is there too");
                 problems
                     .error("duplicate-column", context.path.key("with"), message)
-                    .help("join on it too, or give one of them another name");
+                    .help("give one of them another name");
             }
         }
         if problems.had_errors_since(before) {
             return None;
         }
         let fields = input.schema.fields().iter().map(|f| f.as_ref().clone());
-        let fields: Vec<Field> = fields.chain(added.iter().map(|c| with.schema.field(*c).clone())).collect();
+        let fields: Vec<Field> = fields.chain(renamed).collect();
         let config = Join { input: String::new(), with: String::new(), ..self.clone() };
         let mut meaning = json!(config);
         meaning["type"] = json!(KIND.name);

@@ -36,7 +36,9 @@ pub(crate) use ask::{Ask, BindContext, MOST_LABELS, Stage, StageConfig, StageInf
 pub(crate) use examples::{Example, ExampleOrigin, with_examples};
 pub(crate) use question::condition;
 pub(crate) use repeatability::{Asked, Measure, MeasuredColumn, Sample};
-pub(crate) use transform::{InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo};
+pub(crate) use transform::{
+    ColumnOrigin, InputTable, Repeats, Transform, TransformConfig, TransformContext, TransformInfo,
+};
 
 pub(crate) static STAGES: &[Kind<Box<dyn StageConfig>>] =
     &[analysis::KIND, fill_missing::KIND, survey::KIND, reduce::KIND];

@@ -21,6 +21,17 @@ pub(crate) struct InputTable<'a> {
     pub(crate) key: Option<usize>,
     /// For each column, the guards that show that an answer is missing.
     pub(crate) guards: &'a [Vec<Guard>],
+    /// The origin of each column. Empty if the table is unknown.
+    pub(crate) origins: &'a [ColumnOrigin],
+}
+
+/// Where the values of a column were made first. Columns with the same place are copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ColumnOrigin {
+    /// The number of the table and of its column.
+    pub(crate) place: (usize, usize),
+    /// The place of the column that identifies a row of that table.
+    pub(crate) key: Option<(usize, usize)>,
 }
 
 impl InputTable<'_> {

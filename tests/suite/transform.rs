@@ -164,3 +164,80 @@ path = "out/tone.parquet"
     project.run(&["run", "pipeline.toml"]).exits(0).says("1 call sent, 2 from the ledger");
     assert_eq!(server.requests(), 5);
 }
+
+#[test]
+fn two_stages_of_one_source_are_joined_by_its_key() {
+    let server = Server::new().start();
+    let stages = r#"
+[stages.plain]
+type = "analysis"
+input = "people"
+models = ["llama"]
+prompt = "Plain: {{ text }}"
+output.label = { type = "string" }
+[stages.careful]
+type = "analysis"
+input = "people"
+models = ["llama"]
+prompt = "With care: {{ text }}"
+output.label = { type = "string" }
+[stages.after]
+type = "analysis"
+input = "careful"
+models = ["llama"]
+prompt = "After {{ label }}: {{ text }}"
+output.reason = { type = "string" }
+[stages.both]
+type = "join"
+input = "plain"
+with = "careful"
+on = ["id"]
+[stages.chain]
+type = "join"
+input = "after"
+with = "careful"
+on = ["id"]
+[stages.towns_of]
+type = "join"
+input = "plain"
+with = "careful"
+on = ["town"]
+duplicates = "first"
+[outputs.both]
+input = "both"
+path = "both.parquet"
+[outputs.chain]
+input = "chain"
+path = "chain.parquet"
+[outputs.towns]
+input = "towns_of"
+path = "towns.parquet"
+"#;
+    let project = project(&server, stages);
+    project.run(&["run"]).exits(0);
+    let both = project.table("both.parquet");
+    let names = ["id", "town", "text", "label", "plain_error", "label_careful", "careful_error"];
+    assert_eq!(both.columns(), names);
+    let answers = |prompt: &str| {
+        let answer = |text: &str| recipe_answer(&server, &format!("{prompt}{text}"));
+        ["One two. Three.", "Four"].map(answer)
+    };
+    for (column, prompt) in [("label", "Plain: "), ("label_careful", "With care: ")] {
+        let found = both.texts(column);
+        assert_eq!([found[0].clone(), found[2].clone()], answers(prompt), "{column}");
+    }
+    // The columns of an earlier stage are the same for the same row.
+    let chain = ["id", "town", "text", "label", "careful_error", "reason", "after_error"];
+    assert_eq!(project.table("chain.parquet").columns(), chain);
+    // Rows of one town are not the same row, so nothing is shared but the town.
+    let towns = ["id", "town", "text", "label", "plain_error", "id_careful", "text_careful", "label_careful"];
+    assert_eq!(project.table("towns.parquet").columns()[..8], towns);
+}
+
+/// The label that the server gave for the prompt that ends so.
+fn recipe_answer(server: &Server, prompt: &str) -> String {
+    let asked = server.asked();
+    let one = asked.iter().find(|asked| asked.question().contains(prompt)).expect("a request");
+    let answer: serde_json::Value = serde_json::from_str(&crate::server::answer(one)).expect("JSON");
+    answer["label"].as_str().expect("a label").to_owned()
+}

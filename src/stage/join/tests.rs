@@ -4,7 +4,7 @@ use super::*;
 use std::sync::Arc;
 
 use crate::document::{self, Document, Path, SpecFormat};
-use crate::stage::InputTable;
+use crate::stage::{ColumnOrigin, InputTable};
 use crate::table::Cell;
 use arrow_array::{Int64Array, StringArray};
 use arrow_schema::{DataType, Schema};
@@ -18,22 +18,34 @@ fn table(names: [&str; 2], rows: &[(Option<&str>, i64)]) -> RecordBatch {
 }
 
 fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec<Cell>>, Vec<String>> {
+    joined_of(spec, (input, &[]), (with, &[])).map(|(_, rows)| rows)
+}
+
+type Table<'a> = (&'a RecordBatch, &'a [ColumnOrigin]);
+
+/// The names of the columns, and the rows.
+fn joined_of(
+    spec: &str,
+    (input, input_origins): Table<'_>,
+    (with, with_origins): Table<'_>,
+) -> Result<(Vec<String>, Vec<Vec<Cell>>), Vec<String>> {
     let text = format!("input = \"a\"\nwith = \"b\"\n{spec}");
     let document = Document::parse("spec.toml", text, SpecFormat::Toml).unwrap();
     let mut problems = Problems::default();
     let config = document::decode::<Join>(&document.root, &Path::root(), &mut problems).unwrap();
     let (left, right) = (input.schema(), with.schema());
-    let given = |name, schema| InputTable { name, schema, key: Some(0), guards: &[] };
+    let given = |name, schema, origins| InputTable { name, schema, key: Some(0), guards: &[], origins };
     let path = Path::of(["stages", "j"]);
     let site = TransformContext {
         name: "j",
         path: &path,
-        inputs: &[given("b", &right), given("a", &left)],
+        inputs: &[given("b", &right, with_origins), given("a", &left, input_origins)],
         seed: 0,
         read: &|_| unreachable!(),
     };
     let bound = config.bind(&site, &mut problems);
     let Some(bound) = bound else { return Err(problems.into_iter().map(|p| p.message).collect()) };
+    let names = bound.info.schema.fields().iter().map(|field| field.name().clone()).collect();
     let mut work = bound.work.start();
     let mut made = Vec::new();
     // Rows that come one by one make the same table.
@@ -44,7 +56,7 @@ fn joined(spec: &str, input: &RecordBatch, with: &RecordBatch) -> Result<Vec<Vec
     }
     made.extend(work.finish().map_err(|e| vec![e])?);
     let row = |batch: &RecordBatch, row| batch.columns().iter().map(|c| cell_at(c.as_ref(), row)).collect();
-    Ok(made.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i))).collect())
+    Ok((names, made.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i))).collect()))
 }
 
 fn rows(found: &[Vec<Cell>]) -> Vec<String> {
@@ -77,13 +89,37 @@ fn repeated_keys_are_explicit() {
 }
 
 #[test]
-fn keys_of_other_types_and_columns_of_one_name_are_refused() {
+fn keys_of_other_types_and_names_that_are_taken_are_refused() {
     let input = table(["id", "n"], &[]);
     let error = |spec: &str, with: &RecordBatch| joined(spec, &input, with).unwrap_err();
     let with = table(["id", "n"], &[]);
-    assert_eq!(error("on = [\"id\"]", &with), ["both tables have a column `n`"]);
     let types = error("on = [\"id\"]\nwith_on = [\"n\"]", &with);
     assert!(types[0].contains("so that they are never equal"), "{types:?}");
     assert_eq!(error("on = []", &with)[0], "`on` must name at least one column");
     assert_eq!(error("on = [\"ids\"]", &with)[0], "`a` has no column `ids`");
+    let taken = joined("on = [\"n_b\"]\nwith_on = [\"id\"]", &table(["n_b", "n"], &[]), &with).unwrap_err();
+    assert_eq!(taken, ["both tables have a column `n`, and `n_b` is there too"]);
+}
+
+#[test]
+fn copies_are_shared_and_other_columns_of_one_name_get_a_suffix() {
+    let (input, with) = (table(["id", "n"], &[(Some("x"), 1)]), table(["id", "n"], &[(Some("x"), 2)]));
+    let names = |spec: &str, input_origins: &[ColumnOrigin], with_origins: &[ColumnOrigin]| {
+        joined_of(spec, (&input, input_origins), (&with, with_origins)).unwrap().0
+    };
+    let origin = |table, column, key| ColumnOrigin { place: (table, column), key };
+    let source = [origin(0, 0, Some((0, 0))), origin(0, 1, Some((0, 0)))];
+    let on = "on = [\"id\"]";
+    assert_eq!(names(on, &source, &source), ["id", "n"]);
+    // Another source, a source without a key, and a stage that fills the column.
+    let other = [origin(1, 0, Some((1, 0))), origin(1, 1, Some((1, 0)))];
+    let keyless = [origin(0, 0, None), origin(0, 1, None)];
+    let filled = [source[0], origin(2, 1, Some((0, 0)))];
+    for origins in [(&source, &other), (&keyless, &keyless), (&source, &filled)] {
+        assert_eq!(names(on, origins.0, origins.1), ["id", "n", "n_b"]);
+    }
+    // Rows with equal values in another column may be different rows.
+    assert_eq!(names("on = [\"n\"]", &source, &source), ["id", "n", "id_b"]);
+    let rows = joined_of(on, (&input, &source), (&with, &other)).unwrap().1;
+    assert_eq!(rows[0][2].json(), 2);
 }

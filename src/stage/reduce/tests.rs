@@ -38,7 +38,7 @@ fn bound(spec: &str, rows: Rows<'_>) -> Result<Bounded, Vec<String>> {
     let path = Path::of(["stages", "sum"]);
     let guards = [vec![], vec![], vec![Guard::Error(3)], vec![]];
     let read = |_: &str| unreachable!();
-    let given = [InputTable { name: "gists", schema: &schema, key: None, guards: &guards }];
+    let given = [InputTable { name: "gists", schema: &schema, key: None, guards: &guards, origins: &[] }];
     let site = TransformContext { name: "sum", path: &path, inputs: &given, seed: 0, read: &read };
     let Ok(gathered) = config.gathers(&site, &mut problems) else { return Err(said(problems)) };
     let gathered = gathered.unwrap();

@@ -11,7 +11,7 @@ fn bound(spec: &str, schema: &SchemaRef, key: Option<usize>) -> Result<Transform
     let document = Document::parse("spec.toml", text, SpecFormat::Toml).unwrap();
     let mut problems = Problems::default();
     let config = document::decode::<Split>(&document.root, &Path::root(), &mut problems).unwrap();
-    let given = InputTable { name: "a", schema, key, guards: &[] };
+    let given = InputTable { name: "a", schema, key, guards: &[], origins: &[] };
     let path = Path::of(["stages", "piece"]);
     let site = TransformContext { name: "piece", path: &path, inputs: &[given], seed: 0, read: &|_| unreachable!() };
     config.bind(&site, &mut problems).ok_or_else(|| problems.into_iter().map(|p| p.message).collect())
