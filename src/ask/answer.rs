@@ -113,6 +113,12 @@ fn is_whole(finish: &str) -> bool {
     finish == "stop" || WHOLE.contains(&finish)
 }
 
+/// Whether the model itself ended the reply and all replies before it, so that a larger limit changes nothing.
+pub(super) fn ended_by_itself(record: &Record) -> bool {
+    let was_cut = record.tries.as_ref().is_some_and(|tries| tries.contains(r#""error":"truncated"#));
+    record.error.is_none() && is_whole(&record.finish) && record.notes.fallback.is_none() && !was_cut
+}
+
 /// The answer of a reply, and whether its JSON was repaired. `sent` is the prompt without replies to be corrected.
 pub(crate) fn usable(
     reply: &Reply,

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::answer::{Finished, PackPosition};
+use super::answer::{Finished, PackPosition, ended_by_itself};
 use super::key::Replicate;
 use crate::prompt::{Answer, Failure, PackForm, Prompt, pack, together};
 use crate::spec::{Repair, StageSpec};
 use crate::stage::Ask;
-use crate::store::Key;
+use crate::store::{Key, Record};
 use crate::table::Row;
 
 pub(crate) type Exchange = (Arc<Prompt>, Finished);
@@ -36,6 +36,11 @@ pub(crate) trait Keys {
 
     /// Other keys under which the answer may be recorded.
     fn older_keys(&self, _: Respondent, _: &Prompt) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// The keys of the same call with a smaller limit of the reply. Only replies that ended by themselves count.
+    fn shorter_keys(&self, _: Respondent, _: &Prompt) -> Vec<Key> {
         Vec::new()
     }
 
@@ -77,19 +82,33 @@ pub(crate) struct Question {
     pub(crate) prompt: Arc<Prompt>,
     pub(crate) key: Key,
     pub(crate) answer: Option<Finished>,
-    /// The prompts and keys of the same question in other versions. They are looked up and never sent.
-    older: Vec<(Arc<Prompt>, Key)>,
+    /// Whether only a reply counts that ended by itself.
+    must_have_ended: bool,
+    /// The same question in other versions. They are looked up and never sent.
+    older: Vec<OlderForm>,
+}
+
+struct OlderForm {
+    prompt: Arc<Prompt>,
+    key: Key,
+    must_have_ended: bool,
 }
 
 impl Question {
     pub(crate) fn new(prompt: Arc<Prompt>, key: Key) -> Self {
-        Question { prompt, key, answer: None, older: Vec::new() }
+        Question { prompt, key, answer: None, must_have_ended: false, older: Vec::new() }
+    }
+
+    /// Whether a record under the key of the question may answer it.
+    pub(crate) fn takes(&self, record: &Record) -> bool {
+        !self.must_have_ended || ended_by_itself(record)
     }
 
     fn swap(&mut self, form: usize) {
-        if let Some((prompt, key)) = self.older.get_mut(form) {
-            std::mem::swap(prompt, &mut self.prompt);
-            std::mem::swap(key, &mut self.key);
+        if let Some(older) = self.older.get_mut(form) {
+            std::mem::swap(&mut older.prompt, &mut self.prompt);
+            std::mem::swap(&mut older.key, &mut self.key);
+            std::mem::swap(&mut older.must_have_ended, &mut self.must_have_ended);
         }
     }
 }
@@ -148,7 +167,12 @@ impl<'a> TaskContext<'a> {
     }
 
     fn question(&self, who: Respondent, prompt: Arc<Prompt>) -> Question {
-        let older = self.keys.older_keys(who, &prompt).into_iter().map(|key| (prompt.clone(), key)).collect();
+        let form = |must_have_ended| {
+            let prompt = prompt.clone();
+            move |key| OlderForm { prompt: prompt.clone(), key, must_have_ended }
+        };
+        let older = self.keys.older_keys(who, &prompt).into_iter().map(form(false));
+        let older = older.chain(self.keys.shorter_keys(who, &prompt).into_iter().map(form(true))).collect();
         Question { older, ..Question::new(prompt.clone(), self.keys.key(who, &prompt)) }
     }
 }
@@ -396,7 +420,8 @@ impl Task {
                 match keyed_properties(&prompts) <= context.keys.enforced_properties(self.who) {
                     true => {
                         let mut keyed = question(PackForm::Keyed);
-                        keyed.older.push((list.prompt, list.key));
+                        let must_have_ended = false;
+                        keyed.older.push(OlderForm { prompt: list.prompt, key: list.key, must_have_ended });
                         keyed.older.extend(list.older);
                         keyed
                     }

@@ -13,7 +13,7 @@ use super::target::{Servers, Target};
 use crate::plan::Plan;
 use crate::provider::{Build, CallError, CallErrorKind, ConnectContext, EndpointError, Env, Provider, server_of};
 use crate::spec::Spec;
-use crate::store::{Ledger, LedgerError, ModelEntry};
+use crate::store::{Ledger, LedgerError, ModelEntry, ReplyLimit, shown};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Access<'a> {
@@ -41,6 +41,8 @@ pub(crate) enum ConnectError {
     Ledger(#[from] LedgerError),
 }
 
+/// The most smaller `max_tokens` whose replies are looked up.
+const MOST_LIMITS: usize = 4;
 /// The host of an address that is not set.
 const UNSET: &str = "unset.invalid";
 
@@ -154,6 +156,7 @@ impl Models {
                 servers: Servers::default(),
                 price: model.price,
                 context_tokens: model.context_tokens,
+                shorter: Vec::new(),
                 fallback: model.fallback.iter().map(|other| (spec.model(*other).0.to_string(), *other)).collect(),
                 was_down: false,
                 unasked: None,
@@ -209,6 +212,24 @@ impl Models {
         }
     }
 
+    /// Lets replies count that earlier runs got with a smaller `max_tokens`, if they ended by themselves.
+    pub(crate) fn use_shorter(&mut self, limits: &[ReplyLimit]) {
+        for target in self.targets.iter_mut().flatten() {
+            let kind = target.provider.kind();
+            let Some(own) = target.model.sampling.max_tokens else { continue };
+            let fits = |limit: &&ReplyLimit| {
+                limit.provider == kind
+                    && shown(kind, &limit.id) == shown(kind, &target.model.id)
+                    && limit.max_tokens < own
+            };
+            let mut shorter: Vec<u32> = limits.iter().filter(fits).map(|limit| limit.max_tokens).collect();
+            shorter.sort_unstable_by(|a, b| b.cmp(a));
+            shorter.dedup();
+            shorter.truncate(MOST_LIMITS);
+            target.shorter = shorter;
+        }
+    }
+
     pub(crate) fn set_builds(&mut self, build: impl Fn(&str) -> Build) {
         for target in self.targets.iter_mut().flatten() {
             target.build = build(&target.name);
@@ -223,6 +244,8 @@ impl Models {
             build: target.build.clone(),
             server: target.servers.recorded.first().or(target.servers.own.as_ref()).cloned(),
             unchecked: None,
+            max_tokens: target.model.sampling.max_tokens,
+            shorter: target.shorter.clone(),
         };
         self.iter().map(|target| (target.name.clone(), entry(target))).collect()
     }

@@ -49,6 +49,8 @@ pub(crate) struct Target {
     pub(crate) servers: Servers,
     pub(crate) price: Option<Price>,
     pub(crate) context_tokens: Option<u64>,
+    /// Smaller `max_tokens` with which earlier runs asked the model, the largest first.
+    pub(crate) shorter: Vec<u32>,
     /// The models that are asked when this one fails, by name and index in the spec.
     pub(crate) fallback: Vec<(String, usize)>,
     /// Whether the server was down when the models were connected.
@@ -99,6 +101,16 @@ impl Target {
         self.keys(prompt, replicate, recorded.chain([None]))
     }
 
+    /// The keys of the same call with a smaller `max_tokens`. A reply that ended by itself is the same with a larger one.
+    pub(crate) fn shorter_keys(&self, prompt: &Prompt, replicate: Replicate) -> Vec<Key> {
+        let key = |limit: &u32| {
+            let mut model = self.model_for(prompt, replicate, 0).into_owned();
+            model.sampling.max_tokens = Some(reply_tokens(*limit, prompt));
+            self.keys_of(&model, prompt, replicate, [self.server()].into_iter())
+        };
+        self.shorter.iter().flat_map(key).collect()
+    }
+
     /// The server, if the build is unknown.
     fn server(&self) -> Option<&str> {
         self.servers.own.as_deref().filter(|_| self.build.digest.is_none())
@@ -110,8 +122,17 @@ impl Target {
         replicate: Replicate,
         servers: impl Iterator<Item = Option<&'a str>>,
     ) -> Vec<Key> {
-        let model = self.model_for(prompt, replicate, 0);
-        let call = Call { model: &model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
+        self.keys_of(&self.model_for(prompt, replicate, 0), prompt, replicate, servers)
+    }
+
+    fn keys_of<'a>(
+        &self,
+        model: &Model,
+        prompt: &Prompt,
+        replicate: Replicate,
+        servers: impl Iterator<Item = Option<&'a str>>,
+    ) -> Vec<Key> {
+        let call = Call { model, messages: &prompt.messages, schema: prompt.schema.as_deref() };
         let (encoded, respondent) = (self.provider.encode(&call), self.respondent(prompt));
         let asked = |server| Asked { kind: self.provider.kind(), build: &self.build, server };
         servers.map(|server| call_key(asked(server), &encoded, replicate, respondent)).collect()
@@ -139,16 +160,12 @@ impl Target {
     fn model_of(&self, prompt: &Prompt, Replicate { number: replicate, .. }: Replicate) -> Cow<'_, Model> {
         let respondent = self.respondent(prompt);
         let logprobs = self.provider.tells_tokens() && prompt.expect.needs_probabilities();
-        let items = prompt.pack.as_ref().map_or(1, |pack| pack.size() as u32);
-        if replicate == 0 && respondent.is_none() && !logprobs && items == 1 {
+        if replicate == 0 && respondent.is_none() && !logprobs && items_of(prompt) == 1 {
             return Cow::Borrowed(&self.model);
         }
         let mut model = self.model.clone();
         model.sampling.logprobs = logprobs;
-        // Each row of a pack gets the tokens of a single row.
-        if let Some(tokens) = model.sampling.max_tokens.filter(|_| items > 1) {
-            model.sampling.max_tokens = Some(tokens.saturating_add(ITEM_TOKENS).saturating_mul(items));
-        }
+        model.sampling.max_tokens = model.sampling.max_tokens.map(|tokens| reply_tokens(tokens, prompt));
         if replicate == 0 && respondent.is_none() {
             return Cow::Owned(model);
         }
@@ -156,6 +173,18 @@ impl Target {
         let own = respondent.map_or(seed, |respondent| derived(seed, respondent));
         model.sampling.seed = Some(own.wrapping_add(replicate));
         Cow::Owned(model)
+    }
+}
+
+fn items_of(prompt: &Prompt) -> u32 {
+    prompt.pack.as_ref().map_or(1, |pack| pack.size() as u32)
+}
+
+/// The tokens of a reply: each row of a pack gets the tokens of a single row.
+fn reply_tokens(tokens: u32, prompt: &Prompt) -> u32 {
+    match items_of(prompt) {
+        1 => tokens,
+        items => tokens.saturating_add(ITEM_TOKENS).saturating_mul(items),
     }
 }
 

@@ -311,6 +311,10 @@ impl Keys for ModelKeys<'_> {
         self.models.target(self.stage.models[who.model]).older_keys(prompt, who.replicate)
     }
 
+    fn shorter_keys(&self, who: Respondent, prompt: &Prompt) -> Vec<Key> {
+        self.models.target(self.stage.models[who.model]).shorter_keys(prompt, who.replicate)
+    }
+
     fn enforced_properties(&self, who: Respondent) -> usize {
         self.models.target(self.stage.models[who.model]).provider.enforced_properties()
     }
@@ -395,6 +399,7 @@ impl<'a> Recall<'a> {
         for ((question, model), record) in questions.into_iter().zip(self.ledger.find_since(&keys, self.since)?) {
             let target = self.models.target(stage.models[model]);
             let terms = Terms::new(stage, &target.fallback, target.context_size());
+            let record = record.filter(|record| question.takes(record));
             question.answer = record.and_then(|r| Finished::known(Arc::new(r), &question.prompt, &terms));
             if let Some(known) = &question.answer {
                 volumes[model].known(&question.prompt, &known.record);

@@ -19,7 +19,7 @@ use crate::models::{Access, KnownBuild, Models, asked_models};
 use crate::plan::{Plan, Selection, select};
 use crate::run::{PilotCall, RunError, earlier_cost, fresh_since, unread};
 use crate::spec::{Spec, TableId};
-use crate::store::{Ledger, Manifest, Project, Recalled, RunDir, StoreError, recalled};
+use crate::store::{Ledger, Manifest, Project, Recalled, RunDir, StoreError, recalled, reply_limits};
 
 pub(crate) use estimate::{Render, Rendered, StageEstimate};
 pub(crate) use forecast::{Amounts, Basis, Forecast, ModelForecast, Origin, Range, StageForecast};
@@ -70,7 +70,9 @@ pub(crate) fn preview(
     let known = [access.known, &last, &of_replay].concat();
     // A client that can't be made (an unset address) is an error in a run. Here it only makes the answers unknown.
     let access = Access { env: access.env, ledger: ledger.as_ref(), known: &known };
-    let models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
+    let mut models = Models::offline(&plan.spec, &asked_models(&plan), access).ok();
+    let limits = reply_limits(project, replay.as_ref().map(|(_, file)| file));
+    models.iter_mut().for_each(|models| models.use_shorter(&limits));
     let recall = recall(models.as_ref(), ledger.as_ref(), since);
     let followed = follow(plan, selection, recall, Options { render, leaves: true, models: models.as_ref(), pilot })?;
     let lock = followed.lock(&models.as_ref().map(ModelFacts::all).unwrap_or_default());
@@ -93,9 +95,11 @@ pub(crate) fn now(
     project: &Project,
 ) -> Result<(Plan, Lock), RunError> {
     let facts = models.as_ref().map(ModelFacts::all).unwrap_or_default();
-    let Recalled { ledger, .. } = recalled(&plan.spec, project)?;
+    let Recalled { ledger, replay } = recalled(&plan.spec, project)?;
+    let limits = reply_limits(project, replay.as_ref().map(|(_, file)| file));
     let models = models.map(|mut models| {
         models.set_builds(|model| lock.build(model));
+        models.use_shorter(&limits);
         models
     });
     let recall = recall(models.as_ref(), ledger.as_ref(), i64::MIN);

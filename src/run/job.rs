@@ -35,6 +35,10 @@ impl Keys for Job {
         self.calls.target(self.stage().models[who.model]).older_keys(prompt, who.replicate)
     }
 
+    fn shorter_keys(&self, who: Respondent, prompt: &Prompt) -> Vec<Key> {
+        self.calls.target(self.stage().models[who.model]).shorter_keys(prompt, who.replicate)
+    }
+
     fn enforced_properties(&self, who: Respondent) -> usize {
         self.calls.target(self.stage().models[who.model]).provider.enforced_properties()
     }

@@ -60,6 +60,7 @@ fn find(job: &Job, block: &Block, mut open: Vec<Open<'_>>) -> Result<(), StoreEr
         });
         let found = replay.find(&sought.collect::<Vec<_>>())?;
         for ((question, _, model), record) in open.iter_mut().zip(found) {
+            let record = record.filter(|record| question.takes(record));
             let is_cut = |record: &Record| was_cut(record, &question.prompt, terms[*model].context);
             job.progress().cut(record.as_ref().is_some_and(is_cut));
             let finished = record.map(|record| Finished::shared(Arc::new(record), &question.prompt, &terms[*model]));
@@ -74,7 +75,7 @@ fn find(job: &Job, block: &Block, mut open: Vec<Open<'_>>) -> Result<(), StoreEr
     let keys: Vec<Key> = open.iter().map(|(question, ..)| question.key).collect();
     let (mut unfit, mut open_models) = (Vec::new(), vec![true; stage.models.len()]);
     for ((question, _, model), record) in open.iter_mut().zip(job.calls.recorder().find(&keys)?) {
-        let Some(record) = record else { continue };
+        let Some(record) = record.filter(|record| question.takes(record)) else { continue };
         job.progress().cut(was_cut(&record, &question.prompt, terms[*model].context));
         question.answer = Finished::known(Arc::new(record), &question.prompt, &terms[*model]);
         match &question.answer {

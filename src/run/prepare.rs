@@ -14,7 +14,7 @@ use crate::plan::{Plan, PlanError, Selected, Selection, SourceFacts, select, sou
 use crate::provider::Env;
 use crate::source::content;
 use crate::spec::{Spec, TableId};
-use crate::store::{Hold, Ledger, Manifest, Project, RunDir, earlier, import};
+use crate::store::{Hold, Ledger, Manifest, Project, RunDir, earlier, import, reply_limits};
 use crate::table::parquet::clean;
 
 /// The recorded answers that a run uses.
@@ -47,14 +47,19 @@ impl Ready {
     /// are replayed.
     pub(crate) async fn connect(&self, locked: Vec<KnownBuild>, env: Env<'_>) -> Result<Models, ConnectError> {
         let (spec, asked) = (&self.plan.spec, asked_models(&self.plan));
+        let limits = reply_limits(&self.project, self.replay.as_ref().map(|replay| replay.file()));
         let mut known = self.replay.as_ref().map(|replay| KnownBuild::all_of_replay(replay.file())).unwrap_or_default();
         if self.replay.as_ref().is_some_and(|replay| replay.is_only()) {
-            return Models::offline(spec, &asked, Access { env, ledger: None, known: &known });
+            let mut models = Models::offline(spec, &asked, Access { env, ledger: None, known: &known })?;
+            models.use_shorter(&limits);
+            return Ok(models);
         }
         known.extend(locked);
         known.extend(Manifest::read(&self.dir).iter().flat_map(KnownBuild::all_of_run));
         let ledger = Ledger::open(&self.project.ledger())?;
-        Models::connect(spec, &asked, Access { env, ledger: Some(&ledger), known: &known }).await
+        let mut models = Models::connect(spec, &asked, Access { env, ledger: Some(&ledger), known: &known }).await?;
+        models.use_shorter(&limits);
+        Ok(models)
     }
 }
 

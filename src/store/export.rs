@@ -72,6 +72,7 @@ fn recorded(facts: &ModelEntry) -> RecordedModel {
         quantization: facts.build.quantization.clone(),
         template: facts.build.template.clone(),
         server: facts.server.clone(),
+        shorter: facts.shorter.clone(),
     }
 }
 

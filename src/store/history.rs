@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::StoreError;
-use super::manifest::{Manifest, State};
+use super::manifest::{Manifest, ReplyLimit, State};
 use super::project::Project;
+use super::replay::ReplayFile;
 use super::rundir::RunDir;
 use crate::plan::RowChoice;
 
@@ -107,6 +108,21 @@ pub(crate) struct NamedRun {
 /// The runs whose folders exist, oldest first. The name of an older run comes from the day when it started.
 pub(crate) fn named_runs(project: &Project) -> Result<Vec<NamedRun>, StoreError> {
     Ok(named(project, &lines(project)))
+}
+
+/// The `max_tokens` with which the project's runs asked their models, and those in a replay file.
+pub(crate) fn reply_limits(project: &Project, replay: Option<&ReplayFile>) -> Vec<ReplyLimit> {
+    let runs = named_runs(project).unwrap_or_default();
+    let own = runs.iter().flat_map(|run| ReplyLimit::all_of_run(&run.manifest));
+    let recorded = replay.into_iter().flat_map(|file| file.models.values()).flat_map(|model| {
+        let limit = |max_tokens: &u32| ReplyLimit {
+            provider: model.provider.clone(),
+            id: model.model.clone(),
+            max_tokens: *max_tokens,
+        };
+        model.shorter.iter().map(limit).collect::<Vec<_>>()
+    });
+    own.chain(recorded).collect()
 }
 
 fn named(project: &Project, lines: &[RunRecord]) -> Vec<NamedRun> {

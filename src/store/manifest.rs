@@ -117,6 +117,30 @@ pub(crate) struct ModelEntry {
     /// Why the server did not confirm the build, if it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unchecked: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u32>,
+    /// Smaller `max_tokens` of earlier runs, whose replies may be in the table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) shorter: Vec<u32>,
+}
+
+/// A `max_tokens` with which a run asked a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplyLimit {
+    pub(crate) provider: String,
+    pub(crate) id: String,
+    pub(crate) max_tokens: u32,
+}
+
+impl ReplyLimit {
+    pub(crate) fn all_of_run(manifest: &Manifest) -> impl Iterator<Item = ReplyLimit> {
+        manifest.models.values().flat_map(|model| {
+            let limits = model.shorter.iter().copied().chain(model.max_tokens);
+            let limit =
+                |max_tokens| ReplyLimit { provider: model.provider.clone(), id: model.model.clone(), max_tokens };
+            limits.map(limit).collect::<Vec<_>>()
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

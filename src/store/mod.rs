@@ -47,12 +47,12 @@ pub(crate) use error::StoreError;
 pub(crate) use explain::{CellRef, Explanation, QuotePlace, Row, explain};
 pub(crate) use export::{export, shown};
 pub(crate) use gc::gc;
-pub(crate) use history::{NamedRun, RunRecord, begin, earlier, end, history, is_run_name, named_runs};
+pub(crate) use history::{NamedRun, RunRecord, begin, earlier, end, history, is_run_name, named_runs, reply_limits};
 pub(crate) use import::import;
 pub(crate) use ledger::{Added, Contents, DropCounts, Ledger, LedgerError, LedgerSync, Retired, VerifyCounts};
 pub(crate) use manifest::{
-    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, SheetFacts, SourceEntry, StageShape,
-    StageTotals, State, TransformEntry,
+    ErrorKind, ErrorMessage, Manifest, ModelEntry, OutputFacts, RefusalTotals, ReplyLimit, SheetFacts, SourceEntry,
+    StageShape, StageTotals, State, TransformEntry,
 };
 pub(crate) use merge::{HASHED_SERVER, MergeCounts, merge};
 pub(crate) use project::{Hold, Project};

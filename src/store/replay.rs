@@ -63,6 +63,9 @@ pub(crate) struct RecordedModel {
     /// The hash of the server, if it reported no build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server: Option<String>,
+    /// Smaller `max_tokens` of earlier runs, whose replies may be among the calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) shorter: Vec<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

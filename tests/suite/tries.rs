@@ -111,3 +111,52 @@ fn the_key_stays_and_what_was_sent_is_recorded_and_explained() {
     project.run(&RUN).exits(0).says("0 calls sent, 1 from the ledger");
     assert_eq!(project.calls().texts("call_key"), key);
 }
+
+/// A server that cuts speech 3 off below 100 tokens, and speech 5 at its first try.
+fn cutting() -> Server {
+    let script = |asked: &Asked, _: usize| {
+        let limit = asked.body.pointer("/options/num_predict").and_then(Value::as_u64).unwrap_or(0);
+        let is_long = asked.question().contains("Speech 3,") || asked.question().contains("Speech 5,");
+        let is_first = asked.messages.len() < 4;
+        match limit < 100 && is_long && (is_first || asked.question().contains("Speech 3,")) {
+            true => Say::Truncated("{\"label\": \"neu".into()),
+            false => Say::Default,
+        }
+    };
+    Server::new().script(script).start()
+}
+
+#[test]
+fn a_larger_limit_keeps_the_replies_that_ended_by_themselves() {
+    let text = spec(&format!("models = [\"llama\"]\nmax_attempts = 2\nmax_failed = 1\n{TYPED}"));
+    let server = cutting();
+    let project = project(&server, &text, 10);
+    project.run(&RUN).exits(0).says("9 answered + 1 failed");
+    let before = server.requests();
+    assert_eq!(before, 12, "two tries of speech 3 and speech 5");
+    let first = project.table(OUT);
+    project.write("pipeline.toml", text.replace("max_tokens = 64", "max_tokens = 256"));
+    let plan = project.run(&["plan", "--format", "json"]).exits(0).json();
+    assert_eq!(plan["stages"][0]["calls_to_send"], 2, "{plan}");
+    project.run(&RUN).exits(0).says("10 answered + 0 failed").says("2 calls sent, 8 from the ledger");
+    assert_eq!(server.requests(), before + 2);
+    let asked: BTreeSet<String> = server.asked()[before..].iter().map(|asked| asked.question().to_owned()).collect();
+    assert!(asked.iter().all(|text| text.contains("Speech 3,") || text.contains("Speech 5,")), "{asked:?}");
+    let (old, new) = (first.strings("label"), project.table(OUT).strings("label"));
+    let kept = |row: &usize| ![3, 5].contains(row);
+    assert!((0..10).filter(kept).all(|row| old[row] == new[row] && old[row].is_some()));
+    project.run(&["verify"]).exits(0);
+    // A clone has the file, but no earlier run.
+    project.run(&["ledger", "export", "pipeline.toml", "-o", "calls.parquet"]).exits(0);
+    let copy = Project::new().env("OLLAMA_HOST", "http://127.0.0.1:9");
+    for file in ["pipeline.toml", "data.csv", "calls.parquet"] {
+        copy.write(file, project.bytes(file));
+    }
+    copy.run(&["run", "--replay", "calls.parquet"]).exits(0).says("0 calls sent");
+    assert!(copy.bytes(OUT) == project.bytes(OUT), "the table differs");
+    // Other settings are other calls, and so is a smaller limit.
+    project.write("pipeline.toml", text.replace("max_tokens = 64", "max_tokens = 256\ntop_p = 0.5"));
+    project.run(&RUN).exits(0).says("10 calls sent");
+    project.write("pipeline.toml", text.replace("max_tokens = 64", "max_tokens = 200"));
+    project.run(&RUN).exits(0).says("2 calls sent, 8 from the ledger");
+}
