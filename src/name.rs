@@ -57,6 +57,14 @@ impl TryFrom<String> for Name {
     }
 }
 
+impl std::str::FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Name::new(text)
+    }
+}
+
 impl From<Name> for String {
     fn from(name: Name) -> String {
         name.0
