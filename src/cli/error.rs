@@ -26,15 +26,17 @@ pub(crate) struct Failure {
     message: Option<String>,
     help: Option<String>,
     note: Option<String>,
+    /// The stage that the problem is about.
+    stage: Option<String>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: Some(message.into()), help: None, note: None }
+        Failure { exit, message: Some(message.into()), help: None, note: None, stage: None }
     }
 
     pub(crate) fn shown(exit: Exit) -> Self {
-        Failure { exit, message: None, help: None, note: None }
+        Failure { exit, message: None, help: None, note: None, stage: None }
     }
 
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
@@ -49,6 +51,15 @@ impl Failure {
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self
+    }
+
+    pub(crate) fn about_stage(mut self, stage: Option<String>) -> Self {
+        self.stage = stage;
+        self
+    }
+
+    pub(crate) fn stage(&self) -> Option<&str> {
+        self.stage.as_deref()
     }
 
     /// The message and the help.

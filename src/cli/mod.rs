@@ -3,7 +3,9 @@
 //! Data goes to standard output, everything else to standard error. To add a command, write a file with its arguments
 //! (the doc comments are its help) and its `run`, and add it to [`Command`].
 
+mod ask;
 mod bench;
+mod data;
 mod diff;
 mod error;
 mod exit;
@@ -44,20 +46,21 @@ pub(crate) use terminal::Terminal;
 
 use crate::spec::schema::schema;
 
-/// Runs language models over tables, as described by a pipeline spec.
+/// Asks language models about every row of a table, and keeps every answer.
 #[derive(Debug, Parser)]
 #[command(name = "fanfold", version, after_help = exit::HELP, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// When to use colours; `auto` also honours NO_COLOR, CLICOLOR and CLICOLOR_FORCE.
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never.
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", hide_possible_values = true)]
     color: terminal::When,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Init),
+    Ask(ask::Ask),
     Validate(validate::Validate),
     Plan(plan::Plan),
     Run(run::Run),
@@ -106,6 +109,7 @@ impl Command {
     fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
             Command::Init(command) => command.run(terminal),
+            Command::Ask(command) => command.run(terminal),
             Command::Validate(command) => command.run(terminal),
             Command::Plan(command) => command.run(terminal),
             Command::Run(command) => command.run(terminal),

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Terminal;
+use crate::report::colors::Palette;
 
 /// How a command writes its report to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -18,6 +19,14 @@ pub(crate) enum OutputFormat {
 }
 
 impl OutputFormat {
+    /// Writes the report; the text has the colours of `palette` on a terminal.
+    pub(crate) fn paint(self, report: &(impl Display + Serialize), palette: Palette, terminal: &Terminal) {
+        match self {
+            OutputFormat::Human => terminal.painted(&report.to_string(), palette),
+            OutputFormat::Json => write_json(report, terminal),
+        }
+    }
+
     pub(crate) fn write(self, report: &(impl Display + Serialize), terminal: &Terminal) {
         match self {
             OutputFormat::Human => terminal.text(&report.to_string()),

@@ -10,8 +10,9 @@ use super::runtime::env;
 use super::selection::SelectionArguments;
 use super::{Exit, Failure, Terminal, only_spec};
 use crate::pipeline;
-use crate::plan::draw;
 use crate::preview::{Render, Request};
+use crate::report::colors::Palette;
+use crate::report::mermaid::mermaid;
 
 /// Shows what a run would do and cost: rows, calls, money and time. Sends and writes nothing.
 ///
@@ -69,9 +70,9 @@ pub(crate) fn show(
         return Err(Failure::new(Exit::Spec, format!("there is no prompt of row `{row}`")).help(help));
     }
     match format {
-        PlanFormat::Human => terminal.text(&report.to_string()),
+        PlanFormat::Human => terminal.painted(&report.to_string(), Palette::States),
         PlanFormat::Json => write_json(&report, terminal),
-        PlanFormat::Mermaid => terminal.text(&draw::mermaid(&report.preview.plan)),
+        PlanFormat::Mermaid => terminal.text(&mermaid(&report.preview.plan)),
     }
     Ok(Exit::Ok)
 }

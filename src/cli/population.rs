@@ -11,7 +11,7 @@ use crate::spec::Spec;
 /// Previews the generated populations of a spec: drawn shares next to their targets, how raking converged, the first
 /// rows.
 ///
-/// Generates every respondent in constant memory. Sends and writes nothing.
+/// Generates every respondent. Sends and writes nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Population {
     /// The spec.

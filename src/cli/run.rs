@@ -32,7 +32,7 @@ use crate::report::wait::line;
 use crate::run::{MissingCall, Recall, ReplayMode, Stop, StopReason};
 use crate::spec::{Budget, Spec};
 
-/// Runs a spec: sends the calls that the ledger cannot answer, and writes the outputs.
+/// Runs a pipeline: reuses the answers that are recorded, asks (and pays) for the others, and writes the outputs.
 ///
 /// Run it again to continue a stopped run or to retry failed rows. Finished calls are never repeated. `fanfold test`
 /// checks the tables against the tests of the spec.
@@ -93,6 +93,10 @@ pub(crate) enum LogFormat {
 }
 
 impl Run {
+    pub(crate) fn of(spec: PathBuf, selected: SelectionArguments, yes: bool) -> Self {
+        Run { spec, selected, yes, ..Run::default() }
+    }
+
     pub(crate) fn replay(spec: &Path, file: &Path) -> Self {
         Run { spec: spec.to_owned(), replay: Some(file.to_owned()), ..Run::default() }
     }
@@ -278,7 +282,8 @@ impl Run {
             }
             LockChange::Created(path) => terminal.note(&format!("wrote {}", path.display())),
             LockChange::Updated(path, drift) => {
-                terminal.note(&format!("updated {}:\n{}", path.display(), drift::grouped(drift, "  ").trim_end()));
+                let lines = if self.verbose { drift::lines(drift, "  ") } else { drift::grouped(drift, "  ") };
+                terminal.note(&format!("updated {}:\n{}", path.display(), lines.trim_end()));
             }
         }
         files();
@@ -332,9 +337,10 @@ impl Run {
         let spec = self.spec.display();
         Failure::new(Exit::NotRecorded, message)
             .help(format!(
-                "use the spec and the rows of the recorded run, or send the missing calls: fanfold run {spec} --replay \
-                 {file} --replay-mode prefer"
+                "use the spec and the rows of the recorded run, or send the missing calls and save them: fanfold run {spec} \
+                 --replay {file} --replay-mode prefer, then fanfold ledger export {spec} -o {file}"
             ))
+            .about_stage(first.first().map(|call| call.stage.clone()))
             .note(missing_calls(total, first))
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
+use crate::report::colors::Palette;
 use crate::report::runs::RunsReport;
 use crate::store::{Project, history, named_runs};
 
@@ -26,7 +27,7 @@ impl Runs {
         let project = Project::of(&spec.folder);
         let records = history(&project, &spec.name)?;
         let report = RunsReport::new(&spec.name, records, &named_runs(&project)?, terminal.width());
-        self.format.write(&report, terminal);
+        self.format.paint(&report, Palette::Changes, terminal);
         Ok(Exit::Ok)
     }
 }

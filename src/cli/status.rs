@@ -8,6 +8,7 @@ use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::lock::committed_counts;
 use crate::pipeline;
 use crate::preview::Request;
+use crate::report::colors::Palette;
 use crate::report::plan::PlanReport;
 use crate::report::status::{SheetStatus, StatusReport};
 use crate::run::run_or_replay;
@@ -54,7 +55,7 @@ impl Status {
             failed_calls,
             sheets: SheetStatus::all(&preview.plan),
         };
-        self.format.write(&report, terminal);
+        self.format.paint(&report, Palette::States, terminal);
         Ok(Exit::Ok)
     }
 }

@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::report::colors::{Palette, painted};
 use crate::report::text::{printable, printable_json};
 
 /// The assumed width in columns, if standard error is not a terminal.
@@ -15,7 +16,7 @@ const WIDTH: usize = 100;
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// If standard error is a terminal.
+    /// On a terminal.
     Auto,
     /// Always.
     Always,
@@ -48,7 +49,10 @@ fn has_color(is_terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bo
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terminal {
+    /// Whether standard error has colours.
     pub(crate) color: bool,
+    /// Whether standard output has colours.
+    pub(crate) page_color: bool,
     /// Which notes are written to standard error.
     pub(crate) notes: Notes,
     /// Whether standard error is a terminal that can redraw lines.
@@ -57,13 +61,15 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn new(color: When) -> Self {
-        let live = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
-        let color = match color {
+        let is_able = std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        let live = std::io::stderr().is_terminal() && is_able;
+        let colors = |is_terminal: bool| match color {
             When::Always => true,
             When::Never => false,
-            When::Auto => has_color(live, |name| std::env::var(name).ok()),
+            When::Auto => has_color(is_terminal, |name| std::env::var(name).ok()),
         };
-        Terminal { color, live, notes: Notes::Text }
+        let page_color = colors(std::io::stdout().is_terminal() && is_able);
+        Terminal { color: colors(live), page_color, live, notes: Notes::Text }
     }
 
     /// Whether a person can answer a question.
@@ -92,6 +98,12 @@ impl Terminal {
         self.data(&printable(text));
     }
 
+    /// Prints a text with colours, if standard output has some.
+    pub(crate) fn painted(&self, text: &str, palette: Palette) {
+        let text = printable(text);
+        if self.page_color { self.data(&painted(&text, palette)) } else { self.data(&text) }
+    }
+
     pub(crate) fn json(&self, text: &str) {
         self.data(&printable_json(text));
     }
@@ -104,6 +116,7 @@ impl Terminal {
 
     pub(crate) fn note(&self, text: &str) {
         match self.notes {
+            Notes::Text if self.color => self.marked(&painted(&printable(text), Palette::Counts)),
             Notes::Text => self.marked(&printable(text)),
             Notes::None => {}
             Notes::Json => self.event(json!({ "event": "note", "text": text.trim() })),

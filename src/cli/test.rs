@@ -9,6 +9,8 @@ use super::output::{on_github, write_json};
 use super::recorded::replay_of_clone;
 use super::run::Run;
 use super::{Exit, Failure, Terminal, load_spec, only_spec};
+use crate::document::Document;
+use crate::report::colors::Palette;
 use crate::report::diagnostics::github_error;
 use crate::report::test_results::{TestReport, github, junit};
 use crate::report::verdict::{VerdictError, verdicts};
@@ -57,7 +59,9 @@ impl Test {
         };
         if let Some(file) = &replay {
             // The tests decide whether failed rows are acceptable.
-            Run::replay(&self.spec, file).quietly(terminal).map_err(|failure| self.annotated(failure, terminal))?;
+            Run::replay(&self.spec, file)
+                .quietly(terminal)
+                .map_err(|failure| self.annotated(failure, &document, terminal))?;
             spec = load_spec(&self.spec, terminal)?;
         }
         let project = Project::of(&spec.folder);
@@ -67,7 +71,7 @@ impl Test {
             runs.push(run::folder(&plan, &project, false));
         }
         let findings = verdicts(&plan.spec, &project, runs);
-        let findings = findings.map_err(|error| self.annotated(self.failure(error), terminal))?;
+        let findings = findings.map_err(|error| self.annotated(self.failure(error), &document, terminal))?;
         let report = TestReport::new(&document, &plan.spec.tests, &findings);
         self.write(&report, terminal);
         Ok(if report.has_failed() { Exit::Failed } else { Exit::Ok })
@@ -78,16 +82,16 @@ impl Test {
     }
 
     /// Shows why there is nothing to test as an annotation too, if the format is that of GitHub.
-    fn annotated(&self, failure: Failure, terminal: &Terminal) -> Failure {
+    fn annotated(&self, failure: Failure, document: &Document, terminal: &Terminal) -> Failure {
         if self.format() == TestFormat::Github {
-            terminal.text(&github_error(&self.spec.display().to_string(), &failure.words()));
+            terminal.text(&github_error(document, failure.stage(), &failure.words()));
         }
         failure
     }
 
     fn write(&self, report: &TestReport<'_>, terminal: &Terminal) {
         match self.format() {
-            TestFormat::Human => terminal.text(&report.to_string()),
+            TestFormat::Human => terminal.painted(&report.to_string(), Palette::Tests),
             TestFormat::Json => write_json(report, terminal),
             TestFormat::Junit => terminal.text(&junit(report)),
             TestFormat::Github => {

@@ -9,9 +9,11 @@ use crate::lock::{Lock, verify};
 use crate::models::{Access, Models, asked_models};
 use crate::plan::{Plan, Selection};
 use crate::preview;
+use crate::report::colors::Palette;
+use crate::report::settings::{SettingChange, setting_changes};
 use crate::report::verification::VerificationReport;
 use crate::run::run_or_replay;
-use crate::store::Project;
+use crate::store::{Project, StoreError, named_runs};
 
 /// Checks the tables, the spec and the inputs against the lock next to the spec, and lists every difference.
 ///
@@ -25,6 +27,9 @@ pub(crate) struct Verify {
     /// Also check that the servers have the model builds in the lock.
     #[arg(long)]
     models: bool,
+    /// Show the hashes of changed settings too.
+    #[arg(short, long)]
+    verbose: bool,
     /// Output format.
     #[arg(long, value_enum, default_value = "human")]
     format: OutputFormat,
@@ -54,7 +59,18 @@ impl Verify {
         let (plan, now) = preview::now(plan, models, &lock, &project)?;
         let verified = verify(&lock, now, &plan, &run_or_replay(&plan, &project));
         let exit = if verified.drift.is_empty() { Exit::Ok } else { Exit::Lock };
-        self.format.write(&VerificationReport { pipeline, lock: path, verified }, terminal);
+        let settings = if verified.drift.is_empty() { Vec::new() } else { changed_settings(&lock, &plan, &project)? };
+        let report = VerificationReport { pipeline, lock: path, verified, settings, verbose: self.verbose };
+        self.format.paint(&report, Palette::Changes, terminal);
         Ok(exit)
     }
+}
+
+/// The settings that differ from those of the run that wrote the lock, if it is kept.
+fn changed_settings(lock: &Lock, plan: &Plan, project: &Project) -> Result<Vec<SettingChange>, StoreError> {
+    let causes = lock.causes();
+    let mut runs = named_runs(project)?.into_iter().rev();
+    let run = runs.find(|run| Lock::of_manifest(&run.manifest).is_some_and(|lock| lock.causes() == causes));
+    let old = run.and_then(|run| run.dir.read_spec());
+    Ok(old.map(|old| setting_changes(&old, &plan.spec.meaning())).unwrap_or_default())
 }

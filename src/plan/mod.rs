@@ -1,10 +1,8 @@
 //! Plans: the work of a run as data, computed before the run by reading the sources once.
 //!
 //! A [`Plan`] is a spec with counted rows, selected stages and fixed parts: part `k` of a stage is the same range of
-//! rows for any number of lanes or machines. [`scan`] reads a source, [`draw`] draws a plan, and [`routing`] selects
-//! the models of a row.
+//! rows for any number of lanes or machines. [`scan`] reads a source, and [`routing`] selects the models of a row.
 
-pub(crate) mod draw;
 mod partial;
 pub(crate) mod routing;
 mod rows;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::number;
+use super::text::{figure, number, percent};
 use crate::stats::wilson;
 use crate::store::{Changes, ChangesByModel};
 
@@ -12,8 +12,8 @@ pub(crate) fn lines(changes: &ChangesByModel, width: usize) -> String {
     for (model, changes) in changes.iter().filter(|(_, changes)| changes.total() > 0) {
         let (changed, total) = (changes.changed(), changes.total());
         let (low, high) = wilson(changed, total);
-        let share = 100.0 * changed as f64 / total as f64;
-        let interval = format!("{share:.1} %, 95 % interval {:.1} to {:.1} %", 100.0 * low, 100.0 * high);
+        let share = changed as f64 / total as f64;
+        let interval = format!("{}, 95 % interval {} to {}", percent(share), figure(100.0 * low), percent(high));
         let (changed, total) = (number(changed), number(total));
         let _ =
             writeln!(out, "{:width$}{model}: {changed} of {total} answers changed ({interval}){}", "", kinds(*changes));

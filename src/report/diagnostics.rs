@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untr
 use serde_json::{Value, json};
 
 use super::text::is_printable;
-use crate::document::{Diagnostic, Document, Severity, SourcePosition};
+use crate::document::{Diagnostic, Document, Path, Severity, SourcePosition};
 
 /// A diagnostic with its position. Lines and columns count from 1, columns count characters, and the end is exclusive.
 struct Located<'a> {
@@ -148,8 +148,13 @@ fn property(text: &str) -> String {
 }
 
 /// An annotation of a whole file.
-pub(crate) fn github_error(file: &str, message: &str) -> String {
-    format!("::error title=fanfold,file={}::{}\n", property(&file.replace('\\', "/")), data(message))
+/// An error about a stage of the document, or about the whole document.
+pub(crate) fn github_error(document: &Document, stage: Option<&str>, message: &str) -> String {
+    let file = property(&document.name.replace('\\', "/"));
+    let line = stage.map(|stage| line(document, &SourcePosition::Key(Path::of(["stages", stage]))));
+    let line = line.map_or(String::new(), |line| format!(",line={line}"));
+    let about = stage.map_or(String::new(), |stage| format!("stage `{stage}` asks what was not recorded: "));
+    format!("::error title=fanfold,file={file}{line}::{}\n", data(&format!("{about}{message}")))
 }
 
 pub(crate) fn github(problems: &[Diagnostic], document: &Document) -> String {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::drift;
 use super::settings::SettingChange;
-use super::text::{count, cut, grid, number, printable};
+use super::text::{count, cut, figure, grid, number, percent, printable};
 use crate::lock::Drift;
 use crate::stats::mcnemar;
 use crate::table::Cell;
@@ -161,7 +161,7 @@ impl DiffReport {
 /// How the changes of a column compare with the gold column.
 fn gold_lines(column: &str, name: &str, gold: &GoldDiff) -> Vec<String> {
     let GoldDiff { rows, right_in_a, right_in_b, became_right, became_wrong, stayed_wrong } = *gold;
-    let share = |right: u64| format!("{} ({:.1} %)", number(right), 100.0 * right as f64 / rows.max(1) as f64);
+    let share = |right: u64| format!("{} ({})", number(right), percent(right as f64 / rows.max(1) as f64));
     let (right, wrong, p) = (number(became_right), number(became_wrong), rounded(mcnemar(became_right, became_wrong)));
     let (a, b, of) = (share(right_in_a), share(right_in_b), count(rows, "row"));
     let mut lines = vec![format!("{column} by {name}: {right} became right, {wrong} became wrong")];
@@ -208,7 +208,7 @@ fn columns_grid(columns: &[&ColumnDiff], matched: u64) -> Vec<Vec<String>> {
         rows[0].push("mean |A - B|".to_owned());
     }
     for column in columns {
-        let share = format!("{:.1} %", 100.0 * column.differ as f64 / matched as f64);
+        let share = percent(column.differ as f64 / matched as f64);
         let counts = [number(column.null_in_a), number(column.null_in_b)];
         let mut row = vec![cut(&line(&column.name), CELL), number(column.differ), share];
         row.extend(counts);
@@ -258,13 +258,9 @@ fn line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned()
 }
 
-/// A number with up to three decimals, or in scientific notation if it would round to zero.
+/// A number with three significant digits, or in scientific notation if it is very small.
 fn rounded(number: f64) -> String {
-    let text = format!("{number:.3}");
-    match number != 0.0 && number.abs() < 0.001 {
-        true => format!("{number:.1e}"),
-        false => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-    }
+    if number != 0.0 && number.abs() < 0.001 { format!("{number:.1e}") } else { figure(number) }
 }
 
 impl Serialize for DiffReport {

@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 mod changes;
+pub(crate) mod colors;
 pub(crate) mod columns;
 pub(crate) mod diagnostics;
 pub(crate) mod diff;
@@ -14,6 +15,7 @@ pub(crate) mod findings;
 mod freshness;
 mod import;
 pub(crate) mod ledger;
+pub(crate) mod mermaid;
 pub(crate) mod models;
 pub(crate) mod money;
 pub(crate) mod plan;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::import::how;
 use super::summary::other_servers;
-use super::text::{count, number, percent};
+use super::text::{count, listed_briefly, number, percent};
 use super::{freshness, money};
 use crate::lock::Freshness;
 use crate::plan::Plan;
@@ -17,6 +17,8 @@ use crate::spec::{Spec, StageSpec, TableId, TableSpec};
 
 /// The approximate number of bytes per token.
 const BYTES: u64 = 4;
+/// The most columns of a stage that the text names.
+const ADDED: usize = 8;
 /// The number of shared bytes after the row's text, per prompt, from which a hint is shown.
 const BEHIND: u64 = 200;
 
@@ -111,7 +113,7 @@ impl PlanReport {
             let rows = count(known.unknown, "row");
             writeln!(f, "    the prompts of {rows} depend on answers of {input} that are not known yet")?;
         }
-        writeln!(f, "    adds {}", added(&self.preview, i).join(", "))?;
+        writeln!(f, "    adds {}", listed_briefly(&added(&self.preview, i), ADDED))?;
         let why = freshness::why(fresh);
         let why = if why.is_empty() { why } else { format!("; changed: {why}") };
         writeln!(f, "    {}{why}", freshness::words(fresh))
@@ -181,11 +183,11 @@ fn write_tokens(f: &mut Formatter<'_>, stage: &StageSpec, known: &StageEstimate)
         0 => String::new(),
         shared => {
             let share = percent(shared as f64 / said.bytes.max(1) as f64);
-            format!(", {} with a prefix cache ({share} shared)", tokens(said.read()))
+            format!(", {} on a server with a prefix cache ({share} shared)", tokens(said.read()))
         }
     };
     let all = tokens(said.bytes);
-    writeln!(f, "    first prompts{rows}: {all} tokens of {BYTES} bytes{single}{cached}")?;
+    writeln!(f, "    first prompts{rows}: about {all} tokens{single}{cached}")?;
     let behind = said.behind / said.prompts;
     if behind >= BEHIND {
         writeln!(

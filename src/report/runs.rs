@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::drift::data_change;
 use super::settings::{SettingChange, setting_changes};
-use super::text::{count, cut, grid, number};
+use super::text::{count, cut, figure, grid, number};
 use crate::lock::Lock;
 use crate::plan::RowChoice;
 use crate::store::{Manifest, NamedRun, RunRecord, State};
@@ -126,7 +126,7 @@ impl Display for RunsReport {
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(self.runs.iter().map(|ListedRun { record: run, .. }| {
             let counts = [run.rows, run.sent, run.reused(), run.failed].map(number);
-            let usd = run.usd.map_or(String::new(), |usd| format!("{usd:.4}"));
+            let usd = run.usd.map_or(String::new(), |usd| figure(usd));
             let words = [run.name.clone(), minute(&run.started_at), state(run).to_owned()];
             words.into_iter().chain(counts).chain([usd]).collect()
         }));

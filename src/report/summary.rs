@@ -179,7 +179,8 @@ impl RunSummary {
         };
         let costs: Vec<f64> = manifest.stages.values().filter_map(|totals| totals.usd).collect();
         let cost = if costs.len() > 1 { format!(", {} in all", usd(costs.iter().sum())) } else { String::new() };
-        writeln!(f, "calls table: {}\n{}{rate}{cost}", self.calls, self.time())
+        let run = manifest.name.as_ref().map_or(String::new(), |name| format!("run {name}, "));
+        writeln!(f, "{run}calls table: {}\n{}{rate}{cost}", self.calls, self.time())
     }
 }
 
@@ -392,9 +393,9 @@ fn compared(out: &mut String, audit: &Audit, width: usize) {
     let _ =
         writeln!(out, "{:width$}  audit: {} repeated one by one{failed}", "", count(audit.single.answers, "answer"));
     for (name, column) in &audit.columns {
-        let share = 100.0 * column.differ as f64 / audit.compared.max(1) as f64;
+        let share = percent(column.differ as f64 / audit.compared.max(1) as f64);
         let (differ, of) = (number(column.differ), number(audit.compared));
-        let _ = writeln!(out, "{:width$}    {name}: {differ} of {of} differ ({share:.1} %)", "");
+        let _ = writeln!(out, "{:width$}    {name}: {differ} of {of} differ ({share})", "");
         for (label, discord) in column.labels.iter().filter(|(_, d)| d.packed_only + d.single_only > 0) {
             let (packed, single) = (number(discord.packed_only), number(discord.single_only));
             let _ = writeln!(
@@ -406,13 +407,15 @@ fn compared(out: &mut String, audit: &Audit, width: usize) {
         }
     }
     if let (Some(single), Some(packed)) = (audit.single.mean(), audit.packed.mean()) {
-        let saved = 100.0 * (1.0 - packed / single.max(f64::MIN_POSITIVE));
+        let saved = 1.0 - packed / single.max(f64::MIN_POSITIVE);
         let than = if saved < 0.0 { "more" } else { "less" };
         let _ = writeln!(
             out,
-            "{:width$}    {single:.1} tokens an answer alone, {packed:.1} in packs ({:.1} % {than})",
+            "{:width$}    {} tokens an answer alone, {} in packs ({} {than})",
             "",
-            saved.abs()
+            figure(single),
+            figure(packed),
+            percent(saved.abs())
         );
     }
 }
@@ -442,11 +445,11 @@ mod tests {
         let totals = StageTotals { calls: 110, without_packing: 1000, audit: Some(audit), ..StageTotals::default() };
         let expected = "      110 calls, including the audit, instead of 1,000 without packing
       audit: 10 answers repeated one by one
-        label: 6 of 10 differ (60.0 %)
+        label: 6 of 10 differ (60 %)
           good: 6 only in a pack, 0 only alone, McNemar p = 0.031
           bad: 0 only in a pack, 6 only alone, McNemar p = 0.031
-        sure: 0 of 10 differ (0.0 %)
-        50.0 tokens an answer alone, 20.0 in packs (60.0 % less)
+        sure: 0 of 10 differ (0 %)
+        50 tokens an answer alone, 20 in packs (60 % less)
 ";
         assert_eq!(packing(&totals, 4), expected);
         assert_eq!(packing(&StageTotals { calls: 7, ..StageTotals::default() }, 4), "");
@@ -519,7 +522,7 @@ mod tests {
 tone  1,234 rows = 1,228 answered + 3 failed + 3 skipped
       2,400 calls sent, 62 from the ledger, 20 rows kept from before, 2,502 calls in all, 10 retries; 1,000,000 tokens in, \
 999 out, 0.151 USD
-      small: 3 of 39 answers changed (7.7 %, 95 % interval 2.7 to 20.3 %): 2 different, 1 newly answered
+      small: 3 of 39 answers changed (7.69 %, 95 % interval 2.65 to 20.3 %): 2 different, 1 newly answered
       2 answers from the ledger whose prompt the server had cut (asked again)
       tone    positive  1,200/1,228 (97.7 %, 95 % sampling interval 96.7 to 98.4 %)
               neutral       0/1,228 (0 %, 95 % sampling interval 0 to 0.312 %)

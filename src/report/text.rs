@@ -93,6 +93,15 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     }
 }
 
+/// A list of at most `most` names, and how many more there are.
+pub(crate) fn listed_briefly(names: &[impl AsRef<str>], most: usize) -> String {
+    let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// The rows as lines; `is_right` selects the right-aligned columns.
 pub(crate) fn grid(rows: &[Vec<String>], indent: &str, is_right: impl Fn(usize) -> bool) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

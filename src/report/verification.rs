@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::settings::SettingChange;
 use super::text::count;
 use super::{changes, drift};
-use crate::lock::Verified;
+use crate::lock::{Drift, Verified};
 
 const NAMED: usize = 6;
 
@@ -16,6 +17,17 @@ pub(crate) struct VerificationReport {
     pub(crate) pipeline: String,
     pub(crate) lock: PathBuf,
     pub(crate) verified: Verified,
+    /// The settings that differ from those of the locked run, if that run is kept.
+    pub(crate) settings: Vec<SettingChange>,
+    /// Whether the text shows the hashes of changed settings too.
+    pub(crate) verbose: bool,
+}
+
+/// Whether a facet is a hash of settings.
+fn is_hash(Drift { facet, old, new }: &Drift) -> bool {
+    let is_hex = |value: &Option<String>| value.as_ref().is_some_and(|value| value.len() == 64);
+    let of_stage = [".settings", ".prompts", ".answers"].iter().any(|end| facet.ends_with(end));
+    is_hex(old) && is_hex(new) && (facet == "spec.meaning" || facet.starts_with("stages.") && of_stage)
 }
 
 impl Display for VerificationReport {
@@ -27,7 +39,14 @@ impl Display for VerificationReport {
             0 => writeln!(f)?,
             differ => writeln!(f, ", {differ} not:")?,
         }
-        f.write_str(&drift::lines(drift, "  "))?;
+        let is_hidden = |drift: &&Drift| !self.verbose && !self.settings.is_empty() && is_hash(drift);
+        self.settings.iter().try_for_each(|change| writeln!(f, "  {}", change.words()))?;
+        let shown: Vec<Drift> = drift.iter().filter(|drift| !is_hidden(drift)).cloned().collect();
+        f.write_str(&drift::lines(&shown, "  "))?;
+        if shown.len() < drift.len() {
+            let facets = count((drift.len() - shown.len()) as u64, "facet");
+            writeln!(f, "  {facets} with hashes of these settings (`-v` shows them)")?;
+        }
         if !reported.is_empty() {
             write!(f, "  changed, but not part of the check:\n{}", drift::lines(reported, "    "))?;
         }
@@ -59,7 +78,7 @@ impl Serialize for VerificationReport {
         let changes: Map<String, Value> = changes.iter().map(|(stage, of)| (stage.clone(), json!(of))).collect();
         let value = json!({
             "schema_version": 1, "pipeline": self.pipeline, "lock": self.lock, "verified": drift.is_empty(),
-            "same": same, "drift": drift, "reported": reported, "not_checked": unchecked,
+            "same": same, "settings": self.settings, "drift": drift, "reported": reported, "not_checked": unchecked,
             "changes": changes,
         });
         value.serialize(serializer)

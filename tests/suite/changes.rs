@@ -64,9 +64,9 @@ fn a_fresh_run_counts_the_answers_that_changed() {
     assert_eq!(changes(&ran), counted(EXPECTED));
     // 6 of 20 by hand with z = 1.959964: the centre is (6 + 1.92073) / 23.841459 = 0.332225, half the width is
     // 1.959964 * sqrt(6 * 14 / 20 + 0.960365) / 23.841459 = 0.186749.
-    let words = "llama: 6 of 20 answers changed (30.0 %, 95 % interval 14.5 to 51.9 %): 3 different, \
+    let words = "llama: 6 of 20 answers changed (30 %, 95 % interval 14.5 to 51.9 %): 3 different, \
                  1 newly failed, 2 newly answered";
-    let ran = ran.says(words).says("mistral: 0 of 20 answers changed (0.0 %, 95 % interval 0.0 to 16.1 %)\n");
+    let ran = ran.says(words).says("mistral: 0 of 20 answers changed (0 %, 95 % interval 0 to 16.1 %)\n");
     // The table before is kept, and the command compares the cells.
     let command = ran.stderr.lines().find_map(|line| line.split("to see what changed: fanfold ").nth(1));
     let command: Vec<&str> = command.expect("a command").split(' ').collect();
@@ -156,5 +156,5 @@ fn a_locked_run_and_verify_say_where_the_cells_differ() {
     let project = project.env("OLLAMA_HOST", &second.url());
     project.run(&["run", "pipeline.toml", "--locked", "--fresh"]).exits(5).says("llama: 3 of 12 answers changed");
     let found = project.run(&["verify", "pipeline.toml"]).exits(5).stdout;
-    assert!(found.contains("stage tone, run with `--fresh`:\n    llama: 3 of 12 answers changed (25.0 %"), "{found}");
+    assert!(found.contains("stage tone, run with `--fresh`:\n    llama: 3 of 12 answers changed (25 %"), "{found}");
 }

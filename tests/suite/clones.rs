@@ -128,8 +128,13 @@ fn a_failed_test_run_is_an_annotation_on_github() {
     let copy = copy.env("GITHUB_ACTIONS", "true");
     edit(&copy, "pipeline.toml", "What is the tone?", "Which tone?");
     let ran = copy.run(&["test", "pipeline.toml", "--replay", "calls.parquet"]).exits(6);
-    let expected = "::error title=fanfold,file=pipeline.toml::calls.parquet lacks 12 calls of this run%0Ahelp: ";
-    assert!(ran.stdout.starts_with(expected), "{}", ran.stdout);
+    let line = 1 + copy.text("pipeline.toml").lines().position(|line| line == "[stages.tone]").expect("the stage");
+    let expected = format!(
+        "::error title=fanfold,file=pipeline.toml,line={line}::stage `tone` asks what was not recorded: calls.parquet lacks \
+         12 calls of this run%0Ahelp: "
+    );
+    assert!(ran.stdout.starts_with(&expected), "{}", ran.stdout);
+    assert!(ran.stdout.contains("fanfold ledger export"), "{}", ran.stdout);
     let ran = copy.run(&["test", "pipeline.toml"]).exits(3);
     assert!(ran.stdout.starts_with("::error title=fanfold,file=pipeline.toml::no finished run"), "{}", ran.stdout);
 }

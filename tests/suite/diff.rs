@@ -129,7 +129,7 @@ fn another_prompt_and_model_show_in_facets_and_in_every_count() {
 table tone: 12 rows in both, matched by id, 6 differ
   column  differ          from null  to null  mean |A - B|
   label        4  33.3 %          0        0
-  score        6  50.0 %          0        0           1.5
+  score        6    50 %          0        0           1.5
   label, A down, B across (Cohen's kappa 0.5 over 12 rows):
               positive  neutral  negative
     positive         2        2         0

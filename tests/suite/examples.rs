@@ -212,7 +212,8 @@ fn a_plan_says_how_much_all_rows_share() {
     let tokens = |bytes: u64| (bytes / 4).to_string();
     let (shared, read) = (tokens(50 * beginning), tokens(sent as u64 - 49 * beginning));
     let share = (50 * beginning) as f64 / sent as f64 * 100.0;
-    let line = format!("    first prompts: {} tokens of 4 bytes {read} with a prefix cache (", tokens(sent as u64));
+    let line =
+        format!("    first prompts: about {} tokens {read} on a server with a prefix cache (", tokens(sent as u64));
     assert!(said.contains(&format!("({share:.1} % shared)")) && shared.parse::<u64>().is_ok(), "{said}");
     assert!(said.replace(',', "").contains(&line), "{said}");
     assert!(!said.contains("hint:"), "{said}");

@@ -1,6 +1,6 @@
 //! The tests of the finished program: each runs the real binary over its own folder, most against a local server.
 //!
-//! `server`, `llama`, `weights`, `project` and `recipe` are the stage, the others the tests.
+//! `server`, `screen`, `llama`, `weights`, `project` and `recipe` are the stage, the others the tests.
 //! To add tests: a file and a `mod` line.
 
 mod limits;
@@ -8,6 +8,7 @@ mod llama;
 mod project;
 mod python;
 mod recipe;
+mod screen;
 mod server;
 mod venv;
 mod weights;
@@ -69,6 +70,7 @@ mod progress;
 mod readme;
 mod real;
 mod real_ollama;
+mod recording;
 mod repeatability;
 mod replay;
 mod reruns;
@@ -81,6 +83,7 @@ mod same;
 mod servers;
 mod sheets;
 mod show;
+mod starts;
 mod stops;
 mod summary;
 mod survey;

@@ -25,7 +25,10 @@ fn lasting(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
     lines
         .map(|line| match (line.split_once(".fanfold/runs/quickstart-"), line.split_once(" tokens in, ")) {
-            (Some((before, after)), _) => format!("{before}..{}", &after[12..]),
+            (Some((before, after)), _) => {
+                let before = before.split_once(", calls table").map_or(before, |(_, rest)| rest);
+                format!("{before}..{}", &after[12..])
+            }
             (None, Some((before, _))) => format!("{before} tokens in, .. out"),
             _ if line.ends_with(" rows/s") || line.ends_with(" s/row") => "time".to_owned(),
             _ if line.contains(" %, 95 % sampling interval ") => {
@@ -131,6 +134,7 @@ fn the_help_of_every_command() {
     let mut help = project.run(&["--help"]).exits(0).stdout;
     for command in [
         "init",
+        "ask",
         "validate",
         "plan",
         "run",

@@ -11,6 +11,7 @@ use super::{Exit, Failure, OutputFormat, Terminal, load_spec, only_spec};
 use crate::document;
 use crate::lock::{Comparison, Lock};
 use crate::name::listed;
+use crate::report::colors::Palette;
 use crate::report::diff::{Compared, ComparedTable, DiffReport, Facets};
 use crate::report::settings::{SettingChange, setting_changes};
 use crate::run::current;
@@ -68,7 +69,7 @@ impl Diff {
         }
         let [a, b] = self.versions(terminal)?;
         let report = self.report(&a, &b, terminal.width())?;
-        self.format.write(&report, terminal);
+        self.format.paint(&report, Palette::Changes, terminal);
         Ok(if report.differs() { Exit::Failed } else { Exit::Ok })
     }
 

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{Advice, Interval, LevelReport, Spread, advice, first_token};
 use crate::bench::{ModelBench, Ready};
 use crate::provider::Sample;
-use crate::report::text::{count, grid, number};
+use crate::report::text::{count, grid, number, percent};
 use crate::run::StopReason;
 
 /// Blocks from one eighth to the full width.
@@ -145,8 +145,8 @@ fn warmup(first: &Sample) -> String {
 fn cached(levels: &[LevelReport]) -> Option<String> {
     let cached: u64 = levels.iter().map(|level| level.cached_tokens).sum::<Option<u64>>()?;
     let prompts: u64 = levels.iter().map(|level| level.prompt_tokens).sum::<Option<u64>>()?;
-    let share = 100.0 * cached as f64 / prompts.max(1) as f64;
-    (prompts > 0).then(|| format!("the server reports that {share:.0} % of the prompt tokens came from its cache"))
+    let share = percent(cached as f64 / prompts.max(1) as f64);
+    (prompts > 0).then(|| format!("the server reports that {share} of the prompt tokens came from its cache"))
 }
 
 impl Serialize for BenchReport<'_> {
@@ -275,8 +275,8 @@ fn remarks(levels: &[LevelReport]) -> Vec<String> {
             ));
         }
         if level.held > 0.01 {
-            let share = 100.0 * level.held;
-            out.push(format!("{lanes} in flight: {share:.0} % of the time was spent waiting for rate limits"));
+            let share = percent(level.held);
+            out.push(format!("{lanes} in flight: {share} of the time was spent waiting for rate limits"));
         }
         if !level.whole {
             out.push(format!("{lanes} in flight: not measured to its end, after {}", count(level.calls, "call")));
@@ -313,9 +313,9 @@ fn recommendation(advice: Option<&Advice>, levels: &[LevelReport]) -> Vec<String
         }
         true => format!("use {in_flight} in flight: {} calls/s, the most that was measured", rate(*best)),
         false => format!(
-            "use {in_flight} in flight: {} calls/s, {:.0} % of the most ({} at {best})",
+            "use {in_flight} in flight: {} calls/s, {} of the most ({} at {best})",
             rate(*in_flight),
-            100.0 * share_of_best,
+            percent(*share_of_best),
             rate(*best)
         ),
     }];

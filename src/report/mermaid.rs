@@ -1,9 +1,10 @@
-//! Drawings: shows a plan as a Mermaid diagram, for a README or a paper.
+//! Mermaid: draws a plan as a flowchart, for a README or a paper.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use super::Plan;
+use super::text::count;
+use crate::plan::Plan;
 use crate::spec::{TableId, TableSpec};
 
 pub(crate) fn mermaid(plan: &Plan) -> String {
@@ -12,12 +13,12 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
     let nodes = nodes(plan);
     for (id, source) in spec.sources() {
         if let Some(facts) = plan.sources.get(&id) {
-            let _ = writeln!(out, "    {}[(\"{}<br>{} rows\")]", nodes[&id], source.name, facts.rows);
+            let _ = writeln!(out, "    {}[(\"{}<br>{}\")]", nodes[&id], source.name, count(facts.rows, "row"));
         }
     }
     for id in plan.transforms() {
         let transform = spec.transform(id);
-        let rows = plan.rows(id).map(|rows| format!("<br>{rows} rows")).unwrap_or_default();
+        let rows = plan.rows(id).map(|rows| format!("<br>{}", count(rows, "row"))).unwrap_or_default();
         let _ = writeln!(out, "    {}[[\"{}{rows}\"]]", nodes[&id], transform.name);
         for input in &transform.inputs {
             let _ = writeln!(out, "    {} --> {}", nodes[input], nodes[&id]);
@@ -25,8 +26,12 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
     }
     for id in plan.stages() {
         let stage = spec.stage(id);
-        let how = if stage.answers.fanned_out() { "each row by" } else { "rows shared by" };
-        let calls = plan.calls(id).map(|calls| format!("<br>{calls} calls")).unwrap_or_default();
+        let how = match stage.answers.fanned_out() {
+            true => "each row by",
+            false if stage.models.len() > 1 => "rows shared by",
+            false => "asked of",
+        };
+        let calls = plan.calls(id).map(|calls| format!("<br>at most {}", count(calls, "call"))).unwrap_or_default();
         let label = format!("{}<br>{how} {}{calls}", stage.name, stage.model_names.join(", "));
         let _ = writeln!(out, "    {}[\"{label}\"]\n    {} --> {}", nodes[&id], nodes[&stage.input], nodes[&id]);
     }
