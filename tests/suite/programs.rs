@@ -31,6 +31,10 @@ table = pa.table({
 for codec in ("none", "snappy", "gzip", "zstd", "lz4", "brotli"):
     pq.write_table(table, f"{codec}.parquet", compression=codec, row_group_size=2)
 pq.write_table(table, "pages.parquet", data_page_version="2.0", version="1.0", use_dictionary=False, allow_truncated_timestamps=True, coerce_timestamps="us")
+kind, value = pa.int64(), 1
+for _ in range(70):
+    kind, value = pa.list_(kind), [value]
+pq.write_table(pa.table({"id": [1, 2], "deep": pa.array([value, None], kind), "t": ["a", "b"]}), "deep.parquet")
 pq.write_table(table.select(["id", "word"]), "one.parquet", compression={"id": "snappy", "word": "brotli"})
 "#;
 
@@ -50,6 +54,7 @@ fn parquet_of_pyarrow_in_every_compression() {
     }
     // A column with a compression that is not supported is null, unless something reads it.
     assert_eq!(read(&python, PARQUET, "one.parquet", "limit = 1"), [r#"{"id":1,"word":null}"#]);
+    assert_eq!(read(&python, PARQUET, "deep.parquet", "limit = 1"), [r#"{"id":1,"deep":null,"t":"a"}"#]);
     let whole = project("brotli.parquet", "key = \"id\"");
     python.run(whole.folder(), PARQUET);
     refused(&whole).says("column `id` is compressed by brotli").says("write it again with zstd");

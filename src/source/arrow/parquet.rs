@@ -9,7 +9,9 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::Compression;
 
 use super::arrays::{DEEPEST, plain, plain_type};
@@ -105,7 +107,15 @@ impl Parquet {
 fn open(path: &Path, shown: &str) -> Result<ParquetRecordBatchReaderBuilder<fs::File>, SourceError> {
     let mut file = fs::File::open(path).map_err(|e| unreadable(shown, &e))?;
     check_footer(&mut file, shown)?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(shown, &e.to_string()))
+    let again = file.try_clone().map_err(|e| unreadable(shown, &e))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).or_else(|error| match error.to_string() {
+        // The types of Arrow are stored beside those of Parquet. A column that is nested too deeply hides all of them.
+        deep if deep.contains("DepthLimitReached") => {
+            let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+            ParquetRecordBatchReaderBuilder::try_new_with_options(again, plain).map_err(|_| damaged(shown, &deep))
+        }
+        other => Err(damaged(shown, &other)),
+    })
 }
 
 fn check_footer(file: &mut fs::File, shown: &str) -> Result<(), SourceError> {

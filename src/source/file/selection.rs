@@ -64,7 +64,10 @@ impl File {
             }
             let Some(rows) = &mut rows else { return Ok(None) };
             loop {
-                let Some(batch) = rows.next().filter(|_| left > 0).transpose()? else { return Ok(None) };
+                if left == 0 {
+                    return Ok(None);
+                }
+                let Some(batch) = rows.next().transpose()? else { return Ok(None) };
                 let numbers = passed..passed + batch.num_rows() as u64;
                 passed = numbers.end;
                 let batch = match &drawn {

@@ -298,7 +298,12 @@ impl Lines {
         }
         let members = match serde_json::from_slice::<Members<'_>>(&self.line) {
             Ok(members) => members.0,
-            Err(error) => return Err(self.error(Some(error.column().saturating_sub(1)), &words(&error))),
+            Err(error) => {
+                let words = words(&error);
+                let wrong = self.error(Some(error.column().saturating_sub(1)), &words);
+                let help = r"in JSON, a text has line ends and tabs as escapes: \n, \t, \u0001";
+                return Err(if words.starts_with("control character") { wrong.help(help) } else { wrong });
+            }
         };
         match repeated(&members) {
             Some((key, value)) => Err(self.error(self.place(value.get()), &format!("the key {key:?} appears twice"))),
