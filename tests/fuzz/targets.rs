@@ -208,7 +208,8 @@ pub fn document(data: &[u8]) {
             let base: &[u8] = match extension {
                 "docx" => include_bytes!("corpus/document/talk.docx"),
                 "odt" => include_bytes!("corpus/document/text.odt"),
-                _ => include_bytes!("corpus/document/book.epub"),
+                "epub" => include_bytes!("corpus/document/book.epub"),
+                _ => return,
             };
             // The extension and a line feed come first.
             (extension, with_part(&base[extension.len() + 1..], part, bytes))
