@@ -1,5 +1,6 @@
 //! `type = "fill-missing"`: looks missing values of a table up in the text of each row.
 
+mod columns;
 mod filling;
 
 use std::num::NonZeroU32;
@@ -8,6 +9,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::columns::Columns;
 use self::filling::{Filling, Key};
 use super::ask::{BindContext, Stage, StageConfig, StageInfo};
 use super::evidence::Evidence;
@@ -16,7 +18,7 @@ use super::row_prompt::RowFields;
 use crate::document::{Path, Problems};
 use crate::prompt::{Field, FieldSpec, FieldType, ItemSpec};
 use crate::registry::Kind;
-use crate::table::{self, Type};
+use crate::table::Type;
 
 pub(crate) const KIND: Kind<Box<dyn StageConfig>> = Kind::new::<FillMissing>(
     "fill-missing",
@@ -88,10 +90,11 @@ struct FillField {
     kind: FieldType,
     /// What the value means; the model reads it.
     description: Option<String>,
-    /// The column of the input that may hold the value already; such a value is copied, not asked for. Left out: no
-    /// column holds it. Required even if the column has the name of the key.
-    column: Option<String>,
-    /// The new column, or `in_place` to fill `column` itself. Default: `computed_` and the key in lower case.
+    /// The column of the input that may hold the value already; such a value is copied, not asked for. Of a list of
+    /// columns, the first that is not empty counts. Left out: no column holds it. Required even if the column has the
+    /// name of the key.
+    column: Option<Columns>,
+    /// The new column, or `in_place` to fill `column` itself (of a list, the first column). Default: `computed_` and the key in lower case.
     target: Option<String>,
     /// The texts that are allowed, for `type = "string"`.
     #[serde(rename = "enum")]
@@ -133,8 +136,8 @@ impl FillMissing {
             problems.error("bad-value", at.key(key), message);
         });
         let there = context.input.index_of(name).is_ok();
-        let column = match &spec.column {
-            Some(column) => table::column(context.input, column, "the input", at.key("column"), problems),
+        let columns = match &spec.column {
+            Some(columns) => columns.find(context, &at.key("column"), problems),
             None => {
                 if there {
                     let message = format!("the input has a column `{name}` already: does it hold values of this key?");
@@ -142,7 +145,7 @@ impl FillMissing {
                         format!("write `column = \"{name}\"` to keep what it holds, or give the key another name");
                     problems.error_at_key("ambiguous-column", at.clone(), message).help(help);
                 }
-                None
+                Vec::new()
             }
         };
         let in_place = spec.target.as_deref() == Some(IN_PLACE);
@@ -155,7 +158,7 @@ impl FillMissing {
             Some(listed) => listed.clone(),
             None => UNKNOWN.map(str::to_owned).to_vec(),
         };
-        let filled = column.filter(|_| in_place).map(|index| (index, context.input.field(index)));
+        let filled = columns.first().copied().filter(|_| in_place).map(|index| (index, context.input.field(index)));
         if let Some((_, column)) = filled {
             fits(column, &field, &at, problems);
         }
@@ -167,7 +170,7 @@ impl FillMissing {
         if target.trim().is_empty() {
             problems.error("bad-value", at.key("target"), "`target` is empty");
         }
-        (problems.clean_since(before)).then_some(Key { field, column, filled: filled.map(|(index, _)| index), target })
+        (problems.clean_since(before)).then_some(Key { field, columns, filled: filled.map(|(index, _)| index), target })
     }
 
     fn keys(&self, context: &BindContext<'_>, problems: &mut Problems) -> Vec<Key> {

@@ -297,3 +297,64 @@ fn a_real_model_fills_real_speeches_split() {
     assert!(named.iter().zip(&who).all(|(source, who)| source == who || source == "null"), "{named:?}");
     assert!(named.iter().any(|source| source != "null"), "no topic at all");
 }
+
+#[test]
+fn of_several_columns_the_first_that_is_not_empty_counts() {
+    let rows = [
+        ["id", "speech", "city", "location", "place"],
+        ["1", "I speak.", "Ulm", "Bonn", "Kiel"],
+        ["2", "I speak.", "?", " ", "Kiel"],
+        ["3", "I speak.", "", "Bonn", ""],
+        ["4", "I speak in Jena.", "", "NaN", ""],
+    ];
+    let spec = |lines: &str| {
+        format!(
+            r#"[models.llama]
+provider = "ollama"
+model = "one"
+[sources.speeches]
+type = "file"
+path = "data.csv"
+key = "id"
+[stages.meta]
+type = "fill-missing"
+input = "speeches"
+models = ["llama"]
+text_column = "speech"
+null_values = ["?"]
+[stages.meta.fields.City]
+type = "string"
+{lines}
+[outputs.meta]
+input = "meta"
+path = "{OUT}"
+"#
+        )
+    };
+    let server = Server::new().models(&["one"]).script(|_, _| Say::Json(json!({ "City": "Jena" }))).start();
+    let column = "column = [\"city\", \"location\", \"place\"]";
+    let project = Project::new().env("OLLAMA_HOST", &server.url()).spec(&spec(column)).csv("data.csv", &rows);
+    project.run(&RUN).exits(0);
+    let table = project.table(OUT);
+    assert_eq!(table.texts("computed_city"), ["Ulm", "Kiel", "Bonn", "Jena"]);
+    let sources = ["original:city", "original:place", "original:location", "llama"];
+    assert_eq!(table.texts("computed_city_source"), sources);
+    assert_eq!(server.requests(), 1, "only the row without any value is asked about");
+    project.write("pipeline.toml", spec(&format!("{column}\ntarget = \"in_place\"")));
+    project.run(&RUN).exits(0).says("0 calls sent");
+    let table = project.table(OUT);
+    assert_eq!(table.texts("city"), ["Ulm", "Kiel", "Bonn", "Jena"]);
+    assert_eq!(table.strings("location")[1], Some(" ".to_owned()), "the other columns stay");
+    project.write("pipeline.toml", spec("column = [\"place\"]"));
+    project.run(&RUN).exits(0);
+    assert_eq!(project.table(OUT).texts("computed_city_source")[0], "original", "a list of one is a column");
+    for (lines, message) in [
+        ("column = []", "`column` is empty"),
+        ("column = [\"city\", \"city\"]", "`city` is listed twice in `column`"),
+        ("column = [\"city\", \"plcae\"]", "plcae"),
+        ("column = 3", "the name of a column or a list of names"),
+    ] {
+        project.write("pipeline.toml", spec(lines));
+        project.run(&["validate", "pipeline.toml"]).exits(2).says(message);
+    }
+}

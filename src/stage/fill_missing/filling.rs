@@ -14,14 +14,14 @@ use crate::table::{Cell, Column, Row, Type};
 
 const TASK: &str = "Read the text and give the values that are asked for. Take them from the text alone; a value that the \
                     text does not give is null.";
-/// The content of the source column for a value that was already present.
+/// The content of the source column for a value that was already present, before the column's name if there are several.
 const ORIGINAL: &str = "original";
 
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) field: Field,
-    /// The column of the input that may already contain the value.
-    pub(crate) column: Option<usize>,
+    /// The columns of the input that may already contain the value. The first that is not empty counts.
+    pub(crate) columns: Vec<usize>,
     pub(crate) filled: Option<usize>,
     pub(crate) target: String,
 }
@@ -45,6 +45,25 @@ pub(crate) struct Filling {
     pub(crate) shapes: Mutex<HashMap<Vec<bool>, Arc<Shape>>>,
 }
 
+/// A value that the row already has.
+#[derive(Debug, PartialEq)]
+struct Original {
+    value: Cell,
+    /// The name of its column, if the key has several.
+    column: Option<String>,
+}
+
+impl Key {
+    /// The value that the row already has. The error is a sentence.
+    fn original(&self, row: Row<'_>, nulls: &[String]) -> Result<Option<Original>, String> {
+        let found = self.columns.iter().map(|column| (*column, row.cell(*column)));
+        let Some((column, cell)) = found.into_iter().find(|(_, cell)| !is_missing(cell, nulls)) else { return Ok(None) };
+        let name = row.batch().schema_ref().field(column).name().clone();
+        let value = converted(&cell, &self.field.kind).map_err(|why| format!("the column `{name}`: {why}"))?;
+        Ok(Some(Original { value, column: Some(name).filter(|_| self.columns.len() > 1) }))
+    }
+}
+
 struct KeyCells {
     value: Cell,
     source: Cell,
@@ -54,8 +73,9 @@ struct KeyCells {
 impl KeyCells {
     const NULL: KeyCells = KeyCells { value: Cell::Null, source: Cell::Null, quote: NO_QUOTE };
 
-    fn original(value: Cell) -> KeyCells {
-        KeyCells { value, source: Cell::Text(ORIGINAL.to_owned()), quote: NO_QUOTE }
+    fn original(Original { value, column }: Original) -> KeyCells {
+        let source = column.map_or_else(|| ORIGINAL.to_owned(), |name| format!("{ORIGINAL}:{name}"));
+        KeyCells { value, source: Cell::Text(source), quote: NO_QUOTE }
     }
 }
 
@@ -74,7 +94,8 @@ impl Filling {
             [source].into_iter().chain(quote).for_each(|column| columns.push(column, &origin, Vec::new()));
         }
         let columns_of = |prompt: Vec<usize>| {
-            distinct(prompt.into_iter().chain(text).chain(self.keys.iter().filter_map(|k| k.column)))
+            let original = self.keys.iter().flat_map(|key| key.columns.iter().copied());
+            distinct(prompt.into_iter().chain(text).chain(original))
         };
         let all = self.shape(vec![true; self.keys.len()]);
         StageInfo {
@@ -88,8 +109,12 @@ impl Filling {
 
     fn meaning(&self, kind: &str, text: Option<usize>, all: &Shape) -> Value {
         let keys = self.keys.iter().map(|key| {
+            let column = match key.columns.as_slice() {
+                [] | [_] => json!(key.columns.first()),
+                several => json!(several),
+            };
             json!({
-                "key": key.field.name, "column": key.column, "in_place": key.filled.is_some(), "target": key.target,
+                "key": key.field.name, "column": column, "in_place": key.filled.is_some(), "target": key.target,
                 "unknown": key.field.unknown,
             })
         });
@@ -110,18 +135,9 @@ impl Filling {
     }
 
     /// Returns for each key the value that the row already has, if any.
-    fn originals(&self, row: Row<'_>) -> Result<Vec<Option<Cell>>, Failure> {
-        let original = |key: &Key| {
-            let Some(column) = key.column else { return Ok(None) };
-            let cell = row.cell(column);
-            if is_missing(&cell, &self.nulls) {
-                return Ok(None);
-            }
-            let name = row.batch().schema_ref().field(column).name().clone();
-            let value = converted(&cell, &key.field.kind).map(Some);
-            value.map_err(|why| FailureKind::Value.because(format!("the column `{name}`: {why}")))
-        };
-        self.keys.iter().map(original).collect()
+    fn originals(&self, row: Row<'_>) -> Result<Vec<Option<Original>>, Failure> {
+        let originals = self.keys.iter().map(|key| key.original(row, &self.nulls));
+        originals.collect::<Result<_, String>>().map_err(|why| FailureKind::Value.because(why))
     }
 
     fn shape(&self, missing: Vec<bool>) -> Arc<Shape> {
@@ -205,10 +221,7 @@ impl Ask for Filling {
 
     fn unanswered(&self, row: Row<'_>, _: &[Answer]) -> Vec<Cell> {
         // A present value is kept whatever the calls returned. A value that does not fit its type is left out.
-        let value = |key: &Key| {
-            let cell = row.cell(key.column?);
-            converted(&cell, &key.field.kind).ok().filter(|_| !is_missing(&cell, &self.nulls))
-        };
+        let value = |key: &Key| key.original(row, &self.nulls).ok().flatten();
         let cells = self.keys.iter().map(|key| value(key).map_or(KeyCells::NULL, KeyCells::original)).collect();
         self.lay_out(cells, row)
     }
