@@ -3,7 +3,7 @@
 //! | place | contents |
 //! |---|---|
 //! | `rows`, `batches`, `reading` | the trait of sources; the rows, and why a source cannot be read; how files were read |
-//! | `file`, `documents`, `population` | the types of sources: rows of data files, a row for each document, made up people |
+//! | `file`, `documents`, `population`, `inline` | the types of sources: rows of data files, a row for each document, made up people, rows of the spec |
 //! | `settings`, `matching`, `reader` | the fields of `file`; the files of a path; the trait of file formats |
 //! | `csv`, `json`, `typed`, `arrow` | the formats; `typed` has those of spreadsheets and statistics programs |
 //! | `text`, `binary` | what formats share: decoded text and its numbers; numbers and bytes at counted positions |
@@ -17,6 +17,7 @@ mod binary;
 mod csv;
 pub(crate) mod documents;
 mod file;
+mod inline;
 mod json;
 mod matching;
 pub(crate) mod population;
@@ -42,7 +43,7 @@ pub(crate) use typed::sheet::{cell_name, first_row};
 
 use crate::registry::Kind;
 
-pub(crate) static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, documents::KIND, population::KIND];
+pub(crate) static SOURCES: &[Kind<Box<dyn Source>>] = &[file::KIND, documents::KIND, population::KIND, inline::KIND];
 
 /// Changes when sources are read differently, so that copies of old imports are not used.
 const READER_VERSION: &str = "fanfold-source-1";

@@ -44,6 +44,7 @@ mod formats;
 mod gguf;
 mod hosted;
 mod hostile;
+mod inline;
 mod inventory;
 mod kill;
 mod labels;

@@ -52,6 +52,10 @@ impl Values {
 }
 
 impl Columns {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The schema: the types in `types`, else the narrowest that keep all values. Objects and lists are JSON text.
     pub(crate) fn schema(&self, layout: &Layout, types: &BTreeMap<String, Type>) -> SchemaRef {
         let ty = |index: usize, name: &str| types.get(name).copied().unwrap_or_else(|| self.0[index].seen.ty());
@@ -194,7 +198,7 @@ impl Reader for JsonlReader {
             [one] => one.shown.clone(),
             _ => format!("{} and the other files", files[0].shown),
         };
-        let names: Vec<String> = columns.0.keys().cloned().collect();
+        let names: Vec<String> = columns.names().map(str::to_owned).collect();
         if names.is_empty() {
             let message = format!("{shown}: has no objects with keys, so there are no columns");
             return Err(SourceError::new(message).help("write one object per line").at(["path"]));
