@@ -213,3 +213,92 @@ type = "population"
         assert!(!ran.stderr.contains("same people"), "{other}: {}", ran.stderr);
     }
 }
+
+/// A population whose characteristics have every other shape.
+const SHAPES: &str = r#"
+[sources.people]
+type = "population"
+n = 2000
+seed = 3
+fixed_values = { country = "US" }
+
+[sources.people.characteristics]
+bmi = { expression = "weight / (height / 100) ** 2" }
+height = { distribution = "triangular", minimum = 140, mode = 170, maximum = 200, decimals = 0 }
+weight = { distribution = "beta", alpha = 2, beta = 5, minimum = 40, maximum = 140 }
+children = { distribution = "poisson", mean = 1.5 }
+region = { file = "regions.csv" }
+size = { expression = "'large' if children > 2 else 'small'", type = "string" }
+is_heavy = { expression = "bmi >= 25 and size == 'small' and country == 'US'", type = "boolean" }
+rooms = { expression = "children + 2", type = "integer" }
+
+[stages.all]
+type = "filter"
+input = "people"
+when = "ID > 0"
+
+[outputs.people]
+input = "all"
+path = "people.parquet"
+"#;
+const REGIONS: &str = "region,count\nnorth,30\nsouth,60\nwest,10\nnowhere,0\n";
+
+#[test]
+fn every_shape_of_a_characteristic_is_drawn() {
+    let project = Project::new().spec(SHAPES).file("regions.csv", REGIONS);
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let table = project.table("people.parquet");
+    let names = ["ID", "height", "weight", "children", "region", "country", "bmi", "size", "is_heavy", "rooms"];
+    assert_eq!(table.columns(), names);
+    assert_eq!((table.type_of("children"), table.type_of("rooms")), (&DataType::Int64, &DataType::Int64));
+    let (heights, weights) = (table.ints("height"), table.floats("weight"));
+    let (children, sizes) = (table.ints("children"), table.texts("size"));
+    let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len() as f64;
+    let counts: Vec<f64> = children.iter().map(|count| count.expect("a count") as f64).collect();
+    assert!((mean(&counts) - 1.5).abs() < 0.15, "{}", mean(&counts));
+    let weights: Vec<f64> = weights.into_iter().map(|weight| weight.expect("a weight")).collect();
+    assert!((mean(&weights) - (40.0 + 100.0 * 2.0 / 7.0)).abs() < 2.0, "{}", mean(&weights));
+    for (row, bmi) in table.floats("bmi").into_iter().enumerate() {
+        let meters = heights[row].expect("a height") as f64 / 100.0;
+        assert!((bmi.expect("a number") - weights[row] / meters.powi(2)).abs() < 1e-9);
+        assert_eq!(sizes[row] == "large", counts[row] > 2.0);
+        assert_eq!(table.ints("rooms")[row], children[row].map(|count| count + 2));
+        let heavy = bmi.is_some_and(|bmi| bmi >= 25.0) && sizes[row] == "small";
+        assert_eq!(table.bools("is_heavy")[row], Some(heavy));
+    }
+    let regions = table.texts("region");
+    let share = |name: &str| regions.iter().filter(|region| *region == name).count() as f64 / regions.len() as f64;
+    assert!((share("south") - 0.6).abs() < 0.06 && share("nowhere") == 0.0, "{}", share("south"));
+    // A change of the file is another population. Its shares are shown next to the drawn ones.
+    project.run(&["verify", "pipeline.toml"]).exits(0);
+    let shown = project.run(&["population", "pipeline.toml"]).exits(0).stdout;
+    assert!(shown.contains("south") && shown.contains("bmi"), "{shown}");
+    project.write("regions.csv", REGIONS.replace("60", "61"));
+    project.run(&["verify", "pipeline.toml"]).exits(5);
+    project.write("pipeline.toml", SHAPES.replace("n = 2000", "n = 2000\nallocation = \"quota\""));
+    project.run(&["run", "pipeline.toml"]).exits(0);
+    let regions = project.table("people.parquet").texts("region");
+    assert_eq!(regions.iter().filter(|region| *region == "south").count(), 1208, "61 of 101");
+}
+
+#[test]
+fn wrong_shapes_of_characteristics_are_named() {
+    let check = |line: &str, message: &str| {
+        let spec = SHAPES.replace("rooms = { expression = \"children + 2\", type = \"integer\" }", line);
+        let project = Project::new().spec(&spec).file("regions.csv", REGIONS).file("twice.csv", "rooms,count\na,1\na,2\n");
+        project.run(&["run", "pipeline.toml"]).exits(2).says(message);
+    };
+    check("rooms = { expression = \"childern + 2\" }", "`childern`");
+    check("rooms = { expression = \"children +\" }", "the expression does not compile");
+    check("rooms = { expression = \"size\" }", "does not fit a column that holds");
+    check("rooms = { expression = \"1\", kind = \"integer\" }", "there is no field `kind`");
+    check("rooms = { file = \"none.csv\" }", "none.csv");
+    check("rooms = { file = \"twice.csv\" }", "`a` has two weights");
+    check("rooms = { file = \"regions.csv\" }", "rooms");
+    check("rooms = { file = \"regions.csv\", n = 3 }", "`n` is not a field of a characteristic with a `file`");
+    check("rooms = { file = \"../regions.csv\" }", "leaves the folder of the spec");
+    check(
+        "rooms = { depends_on = \"region\", distributions = { north = [\"a\"] } }",
+        "the options of `region` are in a file",
+    );
+}

@@ -1,6 +1,7 @@
 //! Characteristics as written in the spec: a list, a table of weights, a distribution of numbers, or one of these for
 //! each value of the parents. `graph` resolves the names of parents.
 
+use super::expression::Expression;
 use super::numeric::Numeric;
 use crate::document::{Entry, Node, Path, Problems, Value};
 use crate::table::Cell;
@@ -24,6 +25,10 @@ pub(crate) struct Written<'a> {
 pub(crate) enum Kind<'a> {
     /// Without parents; `None` if the characteristic is invalid.
     Alone(Option<Law>),
+    /// The options and their weights are in a file.
+    File(&'a str),
+    /// Computed from the other columns; `None` if it is invalid.
+    Computed(Option<Expression>),
     Given {
         parents: Vec<(&'a str, Path)>,
         /// Nested tables, one level per parent.
@@ -43,13 +48,28 @@ pub(crate) fn characteristics<'a>(node: &'a Node, path: &Path, problems: &mut Pr
     }
     let written = |entry: &'a Entry| {
         let path = path.key(&entry.key);
-        let kind = match entry.node.get("depends_on") {
-            Some(parents) => given(&entry.node, parents, &path, problems),
-            None => Kind::Alone(law(&entry.node, &path, problems)),
+        let text = |key: &str| entry.node.get(key).and_then(Node::as_str);
+        let kind = match (entry.node.get("depends_on"), text("file"), text("expression")) {
+            (Some(parents), ..) => given(&entry.node, parents, &path, problems),
+            (None, Some(file), _) => of_file(&entry.node, &entry.key, file, &path, problems),
+            (None, None, Some(_)) => Kind::Computed(Expression::decode(&entry.node, &entry.key, &path, problems)),
+            (None, None, None) => Kind::Alone(law(&entry.node, &path, problems)),
         };
         Written { name: &entry.key, path, kind }
     };
     entries.iter().map(written).collect()
+}
+
+fn of_file<'a>(node: &Node, name: &str, file: &'a str, path: &Path, problems: &mut Problems) -> Kind<'a> {
+    match node.entries().iter().find(|entry| entry.key != "file") {
+        None => Kind::File(file),
+        Some(other) => {
+            let message = format!("`{}` is not a field of a characteristic with a `file`", other.key);
+            let help = format!("its rows have the columns `{name}` and `count`, `weight` or `share`");
+            problems.error_at_key("unknown-field", path.key(&other.key), message).help(help);
+            Kind::Alone(None)
+        }
+    }
 }
 
 fn given<'a>(node: &'a Node, parents: &'a Node, path: &Path, problems: &mut Problems) -> Kind<'a> {

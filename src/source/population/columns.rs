@@ -1,5 +1,5 @@
 //! Columns: converts blocks of drawn cells to Arrow batches: first the `ID`, then the drawn columns, then the fixed
-//! ones.
+//! ones, then those of expressions.
 
 use std::sync::Arc;
 
@@ -8,6 +8,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde::Serialize;
 
 use super::draw::{Block, Cells};
+use super::expression::{Expression, Expressions};
+use crate::document::{Path, Problems};
+use crate::source::batches::SourceError;
 use crate::table::{Cell, Type, array_of};
 
 /// The key of the source: a column that numbers the rows from 1.
@@ -32,10 +35,12 @@ pub(crate) struct Fixed {
     pub(crate) value: Cell,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Columns {
     drawn: Vec<Drawn>,
     fixed: Vec<Fixed>,
+    expressions: Option<Expressions>,
+    /// The columns without those of the expressions.
     schema: SchemaRef,
 }
 
@@ -45,14 +50,26 @@ impl Columns {
         let cells = drawn.iter().map(|column| Field::new(&column.name, column.kind.of_cells().arrow(), true));
         let same = fixed.iter().map(|column| Field::new(&column.name, column.value.kind().arrow(), true));
         let fields: Vec<Field> = [id].into_iter().chain(cells).chain(same).collect();
-        Columns { schema: Arc::new(Schema::new(fields)), drawn, fixed: fixed.to_vec() }
+        Columns { schema: Arc::new(Schema::new(fields)), drawn, fixed: fixed.to_vec(), expressions: None }
+    }
+
+    /// The same with computed columns at the end.
+    pub(crate) fn with(self, expressions: &[Expression]) -> Result<Columns, SourceError> {
+        if expressions.is_empty() {
+            return Ok(self);
+        }
+        let mut problems = Problems::default();
+        let bound = Expressions::bind(expressions, &self.schema, &Path::root(), &mut problems);
+        let wrong = || problems.into_iter().next().map_or_else(String::new, |problem| problem.message);
+        let bound = bound.ok_or_else(|| SourceError::new(wrong()).at(["characteristics"]))?;
+        Ok(Columns { expressions: Some(bound), ..self })
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        self.expressions.as_ref().map_or_else(|| self.schema.clone(), |all| all.schema(&self.schema))
     }
 
-    pub(crate) fn batch(&self, block: &Block) -> Result<RecordBatch, String> {
+    pub(crate) fn batch(&self, block: &Block) -> Result<RecordBatch, SourceError> {
         let id: ArrayRef = Arc::new((block.first..).take(block.rows).map(u64::cast_signed).collect::<Int64Array>());
         let cells = self.drawn.iter().zip(&block.columns).map(|(column, cells)| column.kind.array(cells));
         let same = self
@@ -60,7 +77,12 @@ impl Columns {
             .iter()
             .map(|column| array_of(column.value.kind(), std::iter::repeat_n(&column.value, block.rows)));
         let arrays = [id].into_iter().chain(cells).chain(same).collect();
-        RecordBatch::try_new(self.schema(), arrays).map_err(|error| error.to_string())
+        let drawn = RecordBatch::try_new(self.schema.clone(), arrays);
+        let drawn = drawn.map_err(|error| SourceError::new(error.to_string()))?;
+        match &self.expressions {
+            Some(expressions) => expressions.add(drawn, block.first),
+            None => Ok(drawn),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::expression::Expression;
 use super::graph::{Characteristic, Values};
 use super::quota::Quota;
 use crate::random::Streams;
@@ -18,6 +19,8 @@ pub(crate) struct People {
     /// The indices of the characteristics, parents before children.
     pub(crate) order: Arc<[usize]>,
     pub(crate) quota: bool,
+    /// The characteristics that are computed from the others.
+    pub(crate) expressions: Arc<[Expression]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

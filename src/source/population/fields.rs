@@ -32,8 +32,9 @@ pub(crate) struct Fields {
     #[serde(default)]
     pub(crate) method: Method,
     /// The characteristics of the respondents, by name: a list of options (equally likely), a table of weights, a
-    /// numeric distribution (`distribution`, ..), or one of these for each value of other characteristics
-    /// (`depends_on`, `distributions`).
+    /// numeric distribution (`distribution`, ..), the weights of a CSV file (`file`), an expression over other columns
+    /// (`expression`, `type`), or a distribution for each value of other characteristics (`depends_on`,
+    /// `distributions`).
     #[schemars(with = "Option<schema::Characteristics>")]
     pub(crate) characteristics: Option<IgnoredAny>,
     /// How options are assigned: `random`, each row independently; or `quota`, in exact numbers (largest remainder) and

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::characteristic::{Kind, Law, Written, law, noun};
+use super::margin;
 use super::numeric::Numeric;
 use crate::document::{Node, Path, Problems, Value};
 use crate::name::suggestion;
@@ -18,6 +19,9 @@ pub(crate) struct Characteristic {
     pub(crate) parents: Vec<usize>,
     pub(crate) widths: Vec<usize>,
     pub(crate) values: Values,
+    /// The file with the options and their shares. Before it is read, `values` has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<margin::Written>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -132,7 +136,14 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn resolve(mut self) -> Option<Characteristic> {
+        let name = self.written.name.to_owned();
         let (widths, laws) = match &self.written.kind {
+            Kind::Computed(_) => return None,
+            Kind::File(file) => {
+                let values = Values::Options { choices: Vec::new(), shares: vec![None] };
+                let file = Some(margin::Written::of_file(&name, file));
+                return Some(Characteristic { name, parents: Vec::new(), widths: Vec::new(), values, file });
+            }
             Kind::Alone(law) => (Vec::new(), vec![Some((law.clone()?, self.written.path.clone()))]),
             Kind::Given { parents, distributions, path } => {
                 let widths = self.widths(parents)?;
@@ -145,8 +156,7 @@ impl Resolver<'_> {
             }
         };
         let values = self.values(laws)?;
-        let name = self.written.name.to_owned();
-        Some(Characteristic { name, parents: self.parents.to_vec(), widths, values })
+        Some(Characteristic { name, parents: self.parents.to_vec(), widths, values, file: None })
     }
 
     /// The number of options of each parent; `None` if a parent has no options or is invalid.
@@ -154,6 +164,12 @@ impl Resolver<'_> {
         let mut widths = Vec::new();
         let mut all = true;
         for (parent, (name, path)) in self.parents.iter().zip(names) {
+            if self.done[*parent].as_ref().is_some_and(|parent| parent.file.is_some()) {
+                all = false;
+                let message = format!("the options of `{name}` are in a file; only options in the spec can be a parent's");
+                self.problems.error("bad-parent", path.clone(), message);
+                continue;
+            }
             match self.done[*parent].as_ref().map(Characteristic::choices) {
                 Some(Some(choices)) => widths.push(choices.len()),
                 Some(None) => {

@@ -52,6 +52,11 @@ enum Weights {
 pub(crate) type Entry = (Vec<String>, f64);
 
 impl Written {
+    /// The weights of the values of characteristic `name` in a file.
+    pub(crate) fn of_file(name: &str, file: &str) -> Written {
+        Written { of: vec![name.to_owned()], weights: Weights::File(file.to_owned()) }
+    }
+
     pub(crate) fn decode(node: &Node, path: &Path, problems: &mut Problems) -> Option<Written> {
         let before = problems.mark();
         let table: Option<MarginTable> = document::decode(node, path, problems);

@@ -1,11 +1,12 @@
 //! `type = "population"`: synthetic respondents, drawn from distributions or raked to margins.
 //!
-//! A characteristic with the key `depends_on` is conditional, one with the key `distribution` is numeric, any other
-//! table has weights. To add a shape: a variant of `characteristic::Law`, one of `graph::Values`, a line in `schema`.
+//! A characteristic with the key `depends_on` is conditional, one with the key `distribution` is numeric, one with the
+//! key `file` has the weights of a file, one with the key `expression` is computed, any other table has weights. To add a shape: a variant of `characteristic::Law`, one of `graph::Values`, a line in `schema`.
 
 mod characteristic;
 mod columns;
 mod draw;
+mod expression;
 mod fields;
 mod frame;
 mod graph;
@@ -43,13 +44,13 @@ impl Source for Population {
     }
 
     fn schema(&self, folder: &Path) -> Result<SchemaRef, SourceError> {
-        Ok(self.columns(&self.basis(folder)?).schema())
+        Ok(self.columns(&self.basis(folder)?)?.schema())
     }
 
     fn read_counting(&self, folder: &Path, _: &Changes) -> Result<Batches, SourceError> {
         let basis = self.basis(folder)?;
-        let columns = self.columns(&basis);
-        Ok(Box::new(self.blocks(&basis).map(move |block| columns.batch(&block).map_err(SourceError::new))))
+        let columns = self.columns(&basis)?;
+        Ok(Box::new(self.blocks(&basis).map(move |block| columns.batch(&block))))
     }
 
     fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
@@ -61,7 +62,13 @@ impl Source for Population {
     }
 
     fn paths(&self) -> Vec<(&'static str, String)> {
-        let How::Raked(raking) = &self.how else { return Vec::new() };
+        let raking = match &self.how {
+            How::Drawn(people) => {
+                let files = people.characteristics.iter().filter_map(|one| one.file.as_ref()?.file());
+                return files.map(|file| ("characteristics", file.to_owned())).collect();
+            }
+            How::Raked(raking) => raking,
+        };
         let margins = raking.margins.iter().map(|margin| ("margins", margin.file()));
         let seed = raking.seed_table.iter().map(|table| ("seed_table", table.file()));
         margins.chain(seed).filter_map(|(field, file)| Some((field, file?.to_owned()))).collect()
@@ -69,7 +76,13 @@ impl Source for Population {
 
     fn meaning(&self) -> serde_json::Value {
         let how = match &self.how {
-            How::Drawn(people) => json!({ "quota": people.quota, "characteristics": &people.characteristics[..] }),
+            How::Drawn(people) => {
+                let mut how = json!({ "quota": people.quota, "characteristics": &people.characteristics[..] });
+                if !people.expressions.is_empty() {
+                    how["expressions"] = json!(&people.expressions[..]);
+                }
+                how
+            }
             How::Raked(raking) => json!({ "raking": raking }),
         };
         json!({ "population": 1, "n": self.n, "seed": self.seed, "how": how, "fixed": self.fixed })

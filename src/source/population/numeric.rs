@@ -1,4 +1,4 @@
-//! Numeric distributions: uniform and normal, with bounds and rounding. One uniform draw makes one number.
+//! Numeric distributions, with bounds and rounding. One uniform draw makes one number.
 //!
 //! To add a distribution: a variant of [`Shape`], its checks, and its quantile.
 
@@ -6,7 +6,9 @@ use std::f64::consts::SQRT_2;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+use statrs::function::beta::inv_beta_reg;
 use statrs::function::erf::{erfc, erfc_inv};
+use statrs::function::gamma::gamma_ur;
 
 use crate::document::{self, Node, Path, Problems};
 
@@ -25,28 +27,47 @@ pub(crate) enum Shape {
     Uniform,
     /// A normal distribution with `mean` and `sd`, truncated at `minimum` and `maximum` if they are set.
     Normal,
+    /// Numbers from `minimum` to `maximum`, of which `mode` is the likeliest.
+    Triangular,
+    /// A beta distribution with `alpha` and `beta`, from `minimum` (default 0) to `maximum` (default 1).
+    Beta,
+    /// Whole numbers, such as counts, with this `mean`.
+    Poisson,
 }
+
+/// The largest mean of a Poisson distribution.
+const MOST_MEAN: f64 = 1e6;
 
 /// A distribution of numbers, instead of a list or a table of weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Numeric {
-    /// `uniform` or `normal`.
+    /// `uniform`, `normal`, `triangular`, `beta` or `poisson`.
     #[serde(rename(deserialize = "distribution"))]
     shape: Shape,
-    /// Normal: the mean before truncation.
+    /// Normal: the mean before truncation. Poisson: the mean, above 0 and at most 1,000,000.
     #[serde(serialize_with = "or_zero")]
     mean: Option<f64>,
     /// Normal: the standard deviation before truncation, above 0.
     #[serde(serialize_with = "or_zero")]
     sd: Option<f64>,
-    /// The smallest number. Required for a uniform distribution.
+    /// Triangular: the likeliest number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<f64>,
+    /// Beta: the first shape parameter, above 0 and at most 10,000. The mean of numbers from 0 to 1 is
+    /// alpha / (alpha + beta).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpha: Option<f64>,
+    /// Beta: the second shape parameter, above 0 and at most 10,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beta: Option<f64>,
+    /// The smallest number. Required for a uniform or triangular distribution.
     minimum: Option<f64>,
-    /// The largest number. Required for a uniform distribution.
+    /// The largest number. Required for a uniform or triangular distribution.
     maximum: Option<f64>,
     /// Decimals to round to, 0 to 15; with 0 the column contains whole numbers. A uniform distribution then draws from
-    /// all rounded numbers in the bounds with equal probability. A normal one is drawn, then rounded, and stays in the
-    /// bounds.
+    /// all rounded numbers in the bounds with equal probability. Other numbers are drawn, then rounded, and stay in the
+    /// bounds. A Poisson distribution has whole numbers anyway.
     decimals: Option<u32>,
 }
 
@@ -62,7 +83,16 @@ impl Numeric {
     }
 
     fn check_fields(&self, path: &Path, problems: &mut Problems) {
-        let values = [("mean", self.mean), ("sd", self.sd), ("minimum", self.minimum), ("maximum", self.maximum)];
+        let values = [
+            ("mean", self.mean),
+            ("sd", self.sd),
+            ("mode", self.mode),
+            ("alpha", self.alpha),
+            ("beta", self.beta),
+            ("minimum", self.minimum),
+            ("maximum", self.maximum),
+            ("decimals", self.decimals.map(f64::from)),
+        ];
         let is_set = |field: &str| values.iter().any(|(name, value)| *name == field && value.is_some());
         let mut wrong = |key: &str, message: &str| {
             problems.error("bad-value", path.key(key), message);
@@ -73,18 +103,31 @@ impl Numeric {
         if self.decimals.is_some_and(|decimals| decimals > 15) {
             wrong("decimals", "`decimals` must be at most 15");
         }
-        if self.minimum.zip(self.maximum).is_some_and(|(least, most)| least >= most) {
+        let is_beta = self.shape == Shape::Beta;
+        let least = self.minimum.or(is_beta.then_some(0.0));
+        let most = self.maximum.or(is_beta.then_some(1.0));
+        if least.zip(most).is_some_and(|(least, most)| least >= most) {
             wrong("minimum", "`minimum` must be below `maximum`");
         }
-        let (name, needed, unused) = match self.shape {
-            Shape::Uniform => ("uniform", ["minimum", "maximum"], ["mean", "sd"].as_slice()),
-            Shape::Normal => ("normal", ["mean", "sd"], [].as_slice()),
-        };
-        for field in needed.into_iter().filter(|field| !is_set(field)) {
+        for (key, value) in [("alpha", self.alpha), ("beta", self.beta)] {
+            if value.is_some_and(|value| !(value > 0.0 && value <= 1e4)) {
+                wrong(key, &format!("`{key}` must be above 0 and at most 10,000"));
+            }
+        }
+        if self.shape == Shape::Poisson && self.mean.is_some_and(|mean| !(mean > 0.0 && mean <= MOST_MEAN)) {
+            wrong("mean", "`mean` of a poisson distribution must be above 0 and at most 1,000,000");
+        }
+        let bounds = self.minimum.zip(self.maximum);
+        if bounds.zip(self.mode).is_some_and(|((least, most), mode)| mode < least || mode > most) {
+            wrong("mode", "`mode` must be between `minimum` and `maximum`");
+        }
+        let (name, needed, allowed) = self.shape.fields();
+        let unused = values.iter().map(|(field, _)| field).filter(|field| ![needed, allowed].concat().contains(field));
+        for field in needed.iter().filter(|field| !is_set(field)) {
             let message = format!("`{field}` is missing: a {name} distribution needs it");
             problems.error("missing-field", path.clone(), message);
         }
-        for field in unused.iter().filter(|field| is_set(field)) {
+        for field in unused.filter(|field| is_set(field)) {
             let message = format!("`{field}` does not apply to a {name} distribution");
             problems.error_at_key("unused-field", path.key(field), message).help("remove it");
         }
@@ -119,26 +162,37 @@ impl Numeric {
     }
 
     pub(crate) fn is_whole(&self) -> bool {
-        self.decimals == Some(0)
+        self.decimals == Some(0) || self.shape == Shape::Poisson
     }
 
     /// The number for a uniform draw in [0, 1).
     pub(crate) fn at(&self, unit: f64) -> f64 {
         match (self.shape, self.decimals) {
-            (Shape::Uniform, None) => {
-                let (least, most) = (self.minimum.unwrap_or_default(), self.maximum.unwrap_or_default());
-                (least * (1.0 - unit) + most * unit).clamp(least, most)
-            }
             (Shape::Uniform, Some(decimals)) => {
                 let (least, most) = self.steps(decimals);
                 (least + (unit * (most - least + 1.0)).floor()).min(most) / scale(decimals)
             }
-            (Shape::Normal, None) => self.normal(unit),
-            (Shape::Normal, Some(decimals)) => {
+            (_, None) => self.quantile(unit),
+            (_, Some(decimals)) => {
                 let (least, most) = self.steps(decimals);
                 // Adding 0 turns -0 into 0.
-                (self.normal(unit) * scale(decimals)).round().clamp(least, most) / scale(decimals) + 0.0
+                (self.quantile(unit) * scale(decimals)).round().clamp(least, most) / scale(decimals) + 0.0
             }
+        }
+    }
+
+    /// The number below which the share `unit` of the distribution is.
+    fn quantile(&self, unit: f64) -> f64 {
+        let (least, most) = (self.minimum.unwrap_or(0.0), self.maximum.unwrap_or(1.0));
+        match self.shape {
+            Shape::Uniform => (least * (1.0 - unit) + most * unit).clamp(least, most),
+            Shape::Normal => self.normal(unit),
+            Shape::Triangular => triangular(unit, [least, self.mode.unwrap_or(least), most]),
+            Shape::Beta => {
+                let share = inv_beta_reg(self.alpha.unwrap_or(1.0), self.beta.unwrap_or(1.0), unit);
+                (least + share * (most - least)).clamp(least, most)
+            }
+            Shape::Poisson => poisson(unit, self.mean.unwrap_or_default()),
         }
     }
 
@@ -171,6 +225,41 @@ impl Numeric {
         let most = self.maximum.map_or(f64::INFINITY, deviations);
         if least > 0.0 { (below(-most), below(-least), true) } else { (below(least), below(most), false) }
     }
+}
+
+impl Shape {
+    /// The name, the fields that it needs, and the fields that it may have.
+    fn fields(self) -> (&'static str, &'static [&'static str], &'static [&'static str]) {
+        match self {
+            Shape::Uniform => ("uniform", &["minimum", "maximum"], &["decimals"]),
+            Shape::Normal => ("normal", &["mean", "sd"], &["minimum", "maximum", "decimals"]),
+            Shape::Triangular => ("triangular", &["minimum", "mode", "maximum"], &["decimals"]),
+            Shape::Beta => ("beta", &["alpha", "beta"], &["minimum", "maximum", "decimals"]),
+            Shape::Poisson => ("poisson", &["mean"], &[]),
+        }
+    }
+}
+
+/// The quantile of the triangular distribution with these corners: least, likeliest and largest number.
+fn triangular(unit: f64, [least, mode, most]: [f64; 3]) -> f64 {
+    let (width, rise) = (most - least, mode - least);
+    let number = match unit * width < rise {
+        true => least + (unit * width * rise).sqrt(),
+        false => most - ((1.0 - unit) * width * (most - mode)).sqrt(),
+    };
+    number.clamp(least, most)
+}
+
+/// The quantile of the Poisson distribution: the least count whose cumulative probability is above `unit`.
+fn poisson(unit: f64, mean: f64) -> f64 {
+    let is_above = |count: f64| gamma_ur(count + 1.0, mean) > unit;
+    // No draw is further from the mean than 40 standard deviations and 40.
+    let (mut low, mut high) = (-1.0, (mean + 40.0 * mean.sqrt() + 40.0).ceil());
+    while high - low > 1.0 {
+        let middle = ((low + high) / 2.0_f64).floor();
+        if is_above(middle) { high = middle } else { low = middle }
+    }
+    high
 }
 
 fn or_zero<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -248,8 +337,50 @@ mod tests {
         assert!(found[0].is_sign_positive());
     }
 
+    /// Means of many quantiles, and single ones from the closed forms.
+    #[test]
+    fn the_other_shapes_have_their_quantiles() {
+        let mean = |numeric: &Numeric| (0..10_000).map(|i| numeric.at((f64::from(i) + 0.5) / 1e4)).sum::<f64>() / 1e4;
+        let triangular = try_decode("distribution = 'triangular'\nminimum = 0\nmode = 3\nmaximum = 6").unwrap();
+        close(triangular.at(0.5), 3.0);
+        close(triangular.at(0.125), 1.5);
+        assert!((mean(&triangular) - 3.0).abs() < 1e-3 && triangular.at(0.0) == 0.0);
+        let corner = try_decode("distribution = 'triangular'\nminimum = 1\nmode = 1\nmaximum = 3").unwrap();
+        close(corner.at(0.75), 2.0);
+        let beta = try_decode("distribution = 'beta'\nalpha = 2\nbeta = 1\nminimum = 10\nmaximum = 20").unwrap();
+        // The quantile of beta(2, 1) is a square root.
+        assert!((beta.at(0.25) - 15.0).abs() < 1e-6);
+        assert!((mean(&beta) - (10.0 + 20.0 / 3.0)).abs() < 1e-2 && beta.at(0.0) == 10.0);
+        let rounded = try_decode("distribution = 'beta'\nalpha = 0.5\nbeta = 0.5\ndecimals = 2").unwrap();
+        assert!((0..=20).map(|i| rounded.at(f64::from(i) / 20.0)).all(|n| (0.0..=1.0).contains(&n)));
+        for (alpha, beta) in [("1e4", "1e4"), ("0.01", "0.01"), ("1e-3", "1e4"), ("1", "1")] {
+            let extreme = try_decode(&format!("distribution = 'beta'\nalpha = {alpha}\nbeta = {beta}")).unwrap();
+            let numbers: Vec<f64> = (0..50).map(|i| extreme.at(f64::from(i) / 50.0)).collect();
+            assert!(numbers.is_sorted() && numbers[0] >= 0.0 && numbers[49] <= 1.0, "{alpha} {beta}: {numbers:?}");
+        }
+        let poisson = try_decode("distribution = 'poisson'\nmean = 2").unwrap();
+        // The probabilities of 0 and 1 are exp(-2) = 0.1353 and 0.2707.
+        assert_eq!([0.0, 0.135, 0.136, 0.405, 0.407].map(|unit| poisson.at(unit)), [0.0, 0.0, 1.0, 1.0, 2.0]);
+        assert!(poisson.is_whole() && (mean(&poisson) - 2.0).abs() < 1e-2);
+        let large = try_decode("distribution = 'poisson'\nmean = 100000").unwrap();
+        assert!((large.at(0.5) - 1e5).abs() <= 1.0 && large.at(1.0 - f64::EPSILON / 2.0) < 103_000.0);
+    }
+
     #[test]
     fn what_is_wrong_is_said_at_once() {
+        for (text, message) in [
+            ("distribution = 'poisson'\nmean = 0", "`mean` of a poisson distribution must be above 0 and at most 1,000,000"),
+            ("distribution = 'poisson'\nmean = 1\ndecimals = 0", "`decimals` does not apply to a poisson distribution"),
+            ("distribution = 'beta'\nalpha = -1\nbeta = 1", "`alpha` must be above 0 and at most 10,000"),
+            ("distribution = 'beta'\nalpha = 1", "`beta` is missing: a beta distribution needs it"),
+            (
+                "distribution = 'triangular'\nminimum = 0\nmode = 9\nmaximum = 6",
+                "`mode` must be between `minimum` and `maximum`",
+            ),
+            ("distribution = 'normal'\nmean = 1\nsd = 1\nmode = 1", "`mode` does not apply to a normal distribution"),
+        ] {
+            assert_eq!(try_decode(text).unwrap_err(), [message], "{text}");
+        }
         let found = try_decode("distribution = 'normal'\nsd = 0\nminimum = 3\nmaximum = 2").unwrap_err();
         let expected = ["`sd` must be above 0", "`minimum` must be below `maximum`"];
         assert_eq!(found[..2], expected);

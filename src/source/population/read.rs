@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 
 use indexmap::IndexMap;
 
-use super::characteristic::{cell, characteristics};
-use super::columns::{Fixed, ID};
+use super::characteristic::{Kind, cell, characteristics};
+use super::columns::{Columns, Fixed, ID};
 use super::draw::People;
 use super::fields::{Allocation, Fields, ITERATIONS, MOST, Method, Output, TOLERANCE, WEIGHT};
-use super::respondents::{How, Population, Raking};
+use super::expression::{Expression, Expressions};
+use super::respondents::{How, Population, Raking, drawn};
 use super::{frame, graph, margin};
 use crate::document::{self, Node, Path, Problems, Value};
 use crate::source::rows::Source;
@@ -128,7 +129,16 @@ impl<'a> Reading<'a> {
         };
         let written = characteristics(node, &self.path.key("characteristics"), self.problems);
         self.names(written.iter().map(|w| (w.name, w.path.clone())), fixed, false);
+        let (written, computed): (Vec<_>, Vec<_>) =
+            written.into_iter().partition(|one| !matches!(one.kind, Kind::Computed(_)));
+        let expressions: Option<Vec<Expression>> = computed
+            .into_iter()
+            .map(|one| if let Kind::Computed(expression) = one.kind { expression } else { None })
+            .collect();
         let (characteristics, order) = graph::resolve(&written, self.problems)?;
+        let drawn = Columns::new(characteristics.iter().map(drawn).collect(), fixed).schema();
+        let expressions = expressions?;
+        Expressions::bind(&expressions, &drawn, &self.path.key("characteristics"), self.problems)?;
         let fields = fields?;
         let quota = fields.allocation.unwrap_or_default() == Allocation::Quota;
         Some(How::Drawn(People {
@@ -136,6 +146,7 @@ impl<'a> Reading<'a> {
             characteristics: characteristics.into(),
             order: order.into(),
             quota,
+            expressions: expressions.into(),
         }))
     }
 

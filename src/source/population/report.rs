@@ -62,7 +62,7 @@ impl Population {
     /// Makes and counts the whole population; keeps the first `show` rows.
     pub(crate) fn report(&self, folder: &Path, show: usize) -> Result<Report, SourceError> {
         let basis = self.basis(folder)?;
-        let columns = self.columns(&basis);
+        let columns = self.columns(&basis)?;
         let (mut counted, raking) = match &basis {
             Basis::Drawn(people) => (Counted::Columns(people.characteristics.iter().map(Tally::new).collect()), None),
             Basis::Raked(_, frame, fit) => {
@@ -78,7 +78,7 @@ impl Population {
         let (mut rows, mut first) = (0, Vec::new());
         for block in self.blocks(&basis) {
             if rows < show as u64 {
-                let batch = columns.batch(&block).map_err(SourceError::new)?;
+                let batch = columns.batch(&block)?;
                 first.push(batch.slice(0, batch.num_rows().min(show - rows as usize)));
             }
             rows += block.rows as u64;

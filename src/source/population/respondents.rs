@@ -42,7 +42,7 @@ pub(crate) struct Raking {
 
 /// What the respondents are made from.
 pub(crate) enum Basis<'a> {
-    Drawn(&'a People),
+    Drawn(People),
     Raked(&'a Raking, Frame, Fit),
 }
 
@@ -56,10 +56,10 @@ impl Population {
         }
     }
 
-    /// Reads and fits the margins of a raked population.
+    /// Reads the files of the characteristics, or reads and fits the margins of a raked population.
     pub(crate) fn basis(&self, folder: &FilePath) -> Result<Basis<'_>, SourceError> {
         let raking = match &self.how {
-            How::Drawn(people) => return Ok(Basis::Drawn(people)),
+            How::Drawn(people) => return people.with_files(folder).map(Basis::Drawn),
             How::Raked(raking) => raking,
         };
         let (frame, problems) = frame(&raking.margins, raking.seed_table.as_ref(), folder, &Path::root())?;
@@ -82,9 +82,12 @@ impl Population {
         Ok(Basis::Raked(raking, frame, fit))
     }
 
-    pub(crate) fn columns(&self, basis: &Basis<'_>) -> Columns {
+    pub(crate) fn columns(&self, basis: &Basis<'_>) -> Result<Columns, SourceError> {
         let drawn = match basis {
-            Basis::Drawn(people) => people.characteristics.iter().map(drawn).collect(),
+            Basis::Drawn(people) => {
+                let drawn = people.characteristics.iter().map(drawn).collect();
+                return Columns::new(drawn, &self.fixed).with(&people.expressions);
+            }
             Basis::Raked(raking, frame, _) => {
                 let options = frame.axes.iter().map(|axis| Drawn {
                     name: axis.name.clone(),
@@ -94,12 +97,12 @@ impl Population {
                 options.chain((raking.output == Output::Weights).then_some(weight)).collect()
             }
         };
-        Columns::new(drawn, &self.fixed)
+        Ok(Columns::new(drawn, &self.fixed))
     }
 
     pub(crate) fn blocks(&self, basis: &Basis<'_>) -> Box<dyn Iterator<Item = Block> + Send> {
         match basis {
-            Basis::Drawn(people) => Box::new(Draws::new((*people).clone(), self.seed)),
+            Basis::Drawn(people) => Box::new(Draws::new(people.clone(), self.seed)),
             Basis::Raked(raking, frame, fit) => match raking.output {
                 Output::People => Box::new(Raked::people(frame, fit, self.n, self.seed)),
                 Output::Weights => Box::new(Raked::weights(frame, fit, self.n)),
@@ -108,7 +111,38 @@ impl Population {
     }
 }
 
-fn drawn(characteristic: &Characteristic) -> Drawn {
+impl People {
+    /// The same with the options and shares that are in files.
+    fn with_files(&self, folder: &FilePath) -> Result<People, SourceError> {
+        let mut characteristics = self.characteristics.to_vec();
+        for characteristic in &mut characteristics {
+            if let Some(file) = &characteristic.file {
+                characteristic.values = file_values(file, folder, &characteristic.name)?;
+            }
+        }
+        Ok(People { characteristics: characteristics.into(), ..self.clone() })
+    }
+}
+
+/// The options of a file with their shares.
+fn file_values(file: &margin::Written, folder: &FilePath, name: &str) -> Result<Values, SourceError> {
+    let at = ["characteristics", name, "file"];
+    let entries = file.entries(folder).map_err(|error| error.at(at))?;
+    let sum: f64 = entries.iter().map(|(_, weight)| weight).sum();
+    let (mut choices, mut shares) = (Vec::new(), Vec::new());
+    for (values, weight) in entries {
+        let choice = Cell::Text(values.concat());
+        if choices.contains(&choice) {
+            let message = format!("{}: `{}` has two weights", file.file().unwrap_or_default(), choice.text());
+            return Err(SourceError::new(message).at(at));
+        }
+        choices.push(choice);
+        shares.push(weight / sum);
+    }
+    Ok(Values::Options { choices, shares: vec![Some(shares)] })
+}
+
+pub(super) fn drawn(characteristic: &Characteristic) -> Drawn {
     let kind = match &characteristic.values {
         Values::Options { choices, .. } => columns::Kind::Options(Arc::from(choices.as_slice())),
         Values::Numbers { whole: true, .. } => columns::Kind::Whole,

@@ -3,6 +3,7 @@
 use schemars::json_schema;
 use serde_json::{Value, json};
 
+use super::expression::ExpressionTable;
 use super::numeric::Numeric;
 use crate::document::inline_schema;
 
@@ -36,6 +37,12 @@ inline_schema! {
         });
         let mut shapes = laws(&numeric, None);
         shapes.push(given);
+        shapes.push(json!({
+            "description": "Options with the weights of a CSV file. Its columns are the characteristic and `count`, `weight` or `share`.",
+            "type": "object", "properties": { "file": { "type": "string" } }, "required": ["file"],
+            "additionalProperties": false,
+        }));
+        shapes.push(generator.subschema_for::<ExpressionTable>().to_value());
         json_schema!({ "type": "object", "minProperties": 1, "additionalProperties": { "anyOf": shapes } })
     };
     FixedValues: |_| {
