@@ -13,14 +13,8 @@ const GUESSES: &[(&[&str], &str)] = &[
     (&["export", "import", "gc"], "`fanfold ledger {word}` does it"),
     (&["clean", "prune", "cache", "purge"], "`fanfold ledger gc` deletes recorded answers that no run uses"),
     (&["list", "ls", "pull"], "`fanfold models {list}` does it"),
-    (
-        &["show", "view", "head", "cat", "open"],
-        "the outputs of the spec are files; `fanfold explain TABLE ROW` shows an answer",
-    ),
-    (
-        &["log", "logs", "runs", "history"],
-        "`fanfold status SPEC` shows the stages; each run has a folder in `.fanfold/runs`",
-    ),
+    (&["view", "head", "cat", "open", "print"], "`fanfold show SPEC` shows the rows of a table, and of the calls"),
+    (&["log", "logs", "history"], "`fanfold runs SPEC` lists the runs, and what changed between them"),
     (&["trace", "why", "debug"], "`fanfold explain TABLE ROW COLUMN` shows how an answer was made"),
     (&["replay"], "`fanfold run SPEC --replay FILE` answers the calls from a file"),
     (&["new", "create", "setup"], "`fanfold init FOLDER` writes a first spec"),
@@ -52,6 +46,14 @@ mod tests {
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), count);
+    }
+
+    #[test]
+    fn no_guess_is_a_command() {
+        let arguments = Arguments::command();
+        for word in GUESSES.iter().flat_map(|(words, _)| *words) {
+            assert!(arguments.find_subcommand(word).is_none(), "{word}");
+        }
     }
 
     #[test]

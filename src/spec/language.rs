@@ -105,9 +105,9 @@ pub(crate) struct StageTable {
     /// How many times the same model is asked about each row. Each time adds a row, numbered by the column `replicate`.
     /// The seed of the n-th is the model's seed + n - 1. Default: 1.
     pub(crate) replicates: Option<NonZeroU32>,
-    /// Lanes of this stage. Default: 4.
+    /// Concurrency: `workers` x `batch_size` prompts are in flight. Default: 4.
     pub(crate) workers: Option<NonZeroU32>,
-    /// Prompts that each lane keeps in flight. Default: 4.
+    /// Prompts in flight for each of the `workers`. Not the rows in a prompt: that is `rows_per_prompt`. Default: 4.
     pub(crate) batch_size: Option<NonZeroU32>,
     /// Rows per part. A part is committed as a whole and held in memory. Rounded up to a multiple of `rows_per_prompt`.
     /// Default: 20000.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::language::{Header, ModelTable, OutputTable, StageTable, TestTable};
 use super::limits::Limits;
+use super::spelling;
 use crate::assertion::ASSERTIONS;
 use crate::provider::{Options, PROVIDERS};
 use crate::registry::Kind;
@@ -26,7 +27,10 @@ pub(crate) fn schema() -> Value {
     let stage = generator.subschema_for::<StageTable>().to_value();
     let limits = generator.subschema_for::<Limits>().to_value();
     let test = generator.subschema_for::<TestTable>().to_value();
-    let stages = [kinds(STAGES, Some(&stage), generator), kinds(TRANSFORMS, None, generator)].concat();
+    let mut stages = [kinds(STAGES, Some(&stage), generator), kinds(TRANSFORMS, None, generator)].concat();
+    stages.iter_mut().for_each(spelling::of_stage);
+    let mut tests = kinds(ASSERTIONS, Some(&test), generator);
+    tests.iter_mut().for_each(spelling::of_test);
     let sections = [
         ("models", "Models by name: a provider, the model's id there, and its sampling.", model),
         ("providers", "Endpoints by name, with their limits.", one_of(PROVIDERS, Some(&limits), generator)),
@@ -44,7 +48,7 @@ pub(crate) fn schema() -> Value {
     }
     properties["tests"] = json!({
         "description": "Requirements on the tables; `fanfold test` checks them.",
-        "type": "array", "items": one_of(ASSERTIONS, Some(&test), generator),
+        "type": "array", "items": { "oneOf": tests },
     });
     let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#", "title": "fanfold pipeline spec",

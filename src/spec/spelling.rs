@@ -2,6 +2,8 @@
 //!
 //! Runs before the tables are decoded, so that the rest of the spec is read as if it had been written in the usual way.
 
+use serde_json::{Value as Json, json};
+
 use crate::document::{Entry, Node, Path, Problems, Value};
 use crate::name::{listed, nearest};
 
@@ -56,6 +58,59 @@ pub(super) fn rewrite(root: &mut Node, problems: &mut Problems) {
         for (i, question) in items(&mut stage.node, "questions").iter_mut().enumerate() {
             rename(question, QUESTION, &at.index(i), problems);
         }
+    }
+}
+
+/// Adds the other spellings to the JSON Schema of a stage, so that editors accept them and say what to write.
+pub(super) fn of_stage(schema: &mut Json) {
+    if let Some(models) = schema.pointer_mut("/properties/models") {
+        let mut list = models.take();
+        let description = list.as_object_mut().and_then(|list| list.remove("description"));
+        *models = json!({ "description": description, "anyOf": [list, { "type": "string" }] });
+    }
+    for key in ["output", "fields"] {
+        let Some(answer) = schema.pointer_mut(&format!("/properties/{key}/additionalProperties")) else { continue };
+        of_answer(answer);
+        if let Some(items) = answer.pointer_mut("/properties/items") {
+            of_answer(items);
+        }
+    }
+    if let Some(question) = schema.pointer_mut("/properties/questions/anyOf/0/items") {
+        accept(question, QUESTION);
+    }
+}
+
+/// The same for a test.
+pub(super) fn of_test(schema: &mut Json) {
+    accept(schema, TEST);
+}
+
+/// The same for a key of an answer, whose type may be left out if its options or items are there.
+fn of_answer(schema: &mut Json) {
+    accept(schema, ANSWER);
+    let is_typed = |word: &str| ["type", "enum", "items"].contains(&word);
+    let others = ANSWER.iter().filter(|(_, field)| *field == "enum").map(|(word, _)| *word);
+    let known = schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let ways: Vec<Json> = known
+        .filter(|key| is_typed(key) || others.clone().any(|word| word == *key))
+        .map(|key| json!({ "required": [key] }))
+        .collect();
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|field| field != "type");
+        schema["anyOf"] = ways.into();
+    }
+}
+
+fn accept(schema: &mut Json, words: Words) {
+    let Some(properties) = schema["properties"].as_object_mut() else { return };
+    for (word, field) in words {
+        let Some(mut meant) = properties.get(*field).filter(|_| !properties.contains_key(*word)).cloned() else {
+            continue;
+        };
+        meant["description"] = format!("Another word for `{field}`.").into();
+        meant["deprecated"] = true.into();
+        meant["deprecationMessage"] = format!("write `{field}`").into();
+        properties.insert((*word).to_owned(), meant);
     }
 }
 
@@ -139,7 +194,8 @@ fn answer(field: &mut Entry, at: &Path, problems: &mut Problems) {
         rename(items, ANSWER, &at.key("items"), problems);
         infer_type(items);
     }
-    let is_free = field.node.get("enum").is_none() && field.node.get("type").and_then(Node::as_str) == Some("string");
+    let kind = field.node.get("type");
+    let is_free = field.node.get("enum").is_none() && kind.is_none_or(|kind| kind.as_str() == Some("string"));
     let values = field.node.get("description").and_then(Node::as_str).filter(|_| is_free).and_then(values_in);
     if let Some(values) = values {
         let message = format!("the description of `{}` lists values, but any text is a valid answer", field.key);
@@ -205,7 +261,35 @@ fn values_in(text: &str) -> Option<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
-    use super::values_in;
+    use serde_json::{Value as Json, json};
+
+    use super::{of_stage, values_in};
+
+    #[test]
+    fn the_schema_of_a_stage_has_the_other_words() {
+        let mut stage = json!({ "properties": {
+            "models": { "type": "array", "description": "The models." },
+            "output": { "additionalProperties": {
+                "properties": { "type": {}, "enum": { "type": "array" }, "minimum": {}, "description": {} },
+                "required": ["type"],
+            } },
+            "questions": { "anyOf": [{ "items": { "properties": { "options": {}, "max": {} }, "required": ["id"] } }] },
+        } });
+        of_stage(&mut stage);
+        let at = |path: &str| stage.pointer(path).cloned().unwrap_or_default();
+        let answer = "/properties/output/additionalProperties";
+        assert_eq!(at(&format!("{answer}/properties/choices/deprecationMessage")), "write `enum`");
+        assert_eq!(at(&format!("{answer}/properties/min/deprecated")), true);
+        assert_eq!(at(&format!("{answer}/properties/max")), Json::Null, "there is no `maximum` here");
+        assert_eq!(at(&format!("{answer}/required")), json!([]));
+        let ways = at(&format!("{answer}/anyOf"));
+        assert!(ways.as_array().is_some_and(|ways| ways.contains(&json!({ "required": ["labels"] }))), "{ways}");
+        assert!(ways.as_array().is_some_and(|ways| !ways.contains(&json!({ "required": ["minimum"] }))), "{ways}");
+        let question = "/properties/questions/anyOf/0/items/properties";
+        assert_eq!(at(&format!("{question}/enum/deprecationMessage")), "write `options`");
+        assert_eq!(at(&format!("{question}/maximum/deprecationMessage")), "write `max`");
+        assert_eq!(at("/properties/models/anyOf/1"), json!({ "type": "string" }));
+    }
 
     #[test]
     fn listed_values_are_found_in_a_text() {
