@@ -6,7 +6,7 @@ use std::f64::consts::SQRT_2;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
-use statrs::function::beta::inv_beta_reg;
+use statrs::function::beta::beta_reg;
 use statrs::function::erf::{erfc, erfc_inv};
 use statrs::function::gamma::gamma_ur;
 
@@ -54,11 +54,11 @@ pub(crate) struct Numeric {
     /// Triangular: the likeliest number.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<f64>,
-    /// Beta: the first shape parameter, above 0 and at most 10,000. The mean of numbers from 0 to 1 is
+    /// Beta: the first shape parameter, from 0.01 to 10,000. The mean of numbers from 0 to 1 is
     /// alpha / (alpha + beta).
     #[serde(skip_serializing_if = "Option::is_none")]
     alpha: Option<f64>,
-    /// Beta: the second shape parameter, above 0 and at most 10,000.
+    /// Beta: the second shape parameter, from 0.01 to 10,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     beta: Option<f64>,
     /// The smallest number. Required for a uniform or triangular distribution.
@@ -110,8 +110,8 @@ impl Numeric {
             wrong("minimum", "`minimum` must be below `maximum`");
         }
         for (key, value) in [("alpha", self.alpha), ("beta", self.beta)] {
-            if value.is_some_and(|value| !(value > 0.0 && value <= 1e4)) {
-                wrong(key, &format!("`{key}` must be above 0 and at most 10,000"));
+            if value.is_some_and(|value| !(0.01..=1e4).contains(&value)) {
+                wrong(key, &format!("`{key}` must be from 0.01 to 10,000"));
             }
         }
         if self.shape == Shape::Poisson && self.mean.is_some_and(|mean| !(mean > 0.0 && mean <= MOST_MEAN)) {
@@ -189,7 +189,7 @@ impl Numeric {
             Shape::Normal => self.normal(unit),
             Shape::Triangular => triangular(unit, [least, self.mode.unwrap_or(least), most]),
             Shape::Beta => {
-                let share = inv_beta_reg(self.alpha.unwrap_or(1.0), self.beta.unwrap_or(1.0), unit);
+                let share = beta(unit, self.alpha.unwrap_or(1.0), self.beta.unwrap_or(1.0));
                 (least + share * (most - least)).clamp(least, most)
             }
             Shape::Poisson => poisson(unit, self.mean.unwrap_or_default()),
@@ -248,6 +248,16 @@ fn triangular(unit: f64, [least, mode, most]: [f64; 3]) -> f64 {
         false => most - ((1.0 - unit) * width * (most - mode)).sqrt(),
     };
     number.clamp(least, most)
+}
+
+/// The quantile of the beta distribution on 0 to 1, by bisection: unlike Newton's method, it never leaves the bounds.
+fn beta(unit: f64, alpha: f64, beta: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if beta_reg(alpha, beta, middle) < unit { low = middle } else { high = middle }
+    }
+    if unit <= 0.0 { 0.0 } else { high }
 }
 
 /// The quantile of the Poisson distribution: the least count whose cumulative probability is above `unit`.
@@ -353,7 +363,7 @@ mod tests {
         assert!((mean(&beta) - (10.0 + 20.0 / 3.0)).abs() < 1e-2 && beta.at(0.0) == 10.0);
         let rounded = try_decode("distribution = 'beta'\nalpha = 0.5\nbeta = 0.5\ndecimals = 2").unwrap();
         assert!((0..=20).map(|i| rounded.at(f64::from(i) / 20.0)).all(|n| (0.0..=1.0).contains(&n)));
-        for (alpha, beta) in [("1e4", "1e4"), ("0.01", "0.01"), ("1e-3", "1e4"), ("1", "1")] {
+        for (alpha, beta) in [("1e4", "1e4"), ("0.01", "0.01"), ("0.01", "1e4"), ("1", "1")] {
             let extreme = try_decode(&format!("distribution = 'beta'\nalpha = {alpha}\nbeta = {beta}")).unwrap();
             let numbers: Vec<f64> = (0..50).map(|i| extreme.at(f64::from(i) / 50.0)).collect();
             assert!(numbers.is_sorted() && numbers[0] >= 0.0 && numbers[49] <= 1.0, "{alpha} {beta}: {numbers:?}");
@@ -371,7 +381,7 @@ mod tests {
         for (text, message) in [
             ("distribution = 'poisson'\nmean = 0", "`mean` of a poisson distribution must be above 0 and at most 1,000,000"),
             ("distribution = 'poisson'\nmean = 1\ndecimals = 0", "`decimals` does not apply to a poisson distribution"),
-            ("distribution = 'beta'\nalpha = -1\nbeta = 1", "`alpha` must be above 0 and at most 10,000"),
+            ("distribution = 'beta'\nalpha = -1\nbeta = 1", "`alpha` must be from 0.01 to 10,000"),
             ("distribution = 'beta'\nalpha = 1", "`beta` is missing: a beta distribution needs it"),
             (
                 "distribution = 'triangular'\nminimum = 0\nmode = 9\nmaximum = 6",
