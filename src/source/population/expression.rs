@@ -54,7 +54,7 @@ impl Expression {
         let number = || text.parse::<f64>().ok().filter(|number| number.is_finite());
         match self.kind {
             Simple::Text => Some(Cell::Text(text.to_owned())),
-            Simple::Boolean => text.parse().ok().map(Cell::Boolean),
+            Simple::Boolean => text.to_lowercase().parse().ok().map(Cell::Boolean),
             Simple::Number => number().map(Cell::Number),
             Simple::Integer => {
                 let whole = || number().filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
