@@ -285,7 +285,8 @@ fn every_shape_of_a_characteristic_is_drawn() {
 fn wrong_shapes_of_characteristics_are_named() {
     let check = |line: &str, message: &str| {
         let spec = SHAPES.replace("rooms = { expression = \"children + 2\", type = \"integer\" }", line);
-        let project = Project::new().spec(&spec).file("regions.csv", REGIONS).file("twice.csv", "rooms,count\na,1\na,2\n");
+        let project =
+            Project::new().spec(&spec).file("regions.csv", REGIONS).file("twice.csv", "rooms,count\na,1\na,2\n");
         project.run(&["run", "pipeline.toml"]).exits(2).says(message);
     };
     check("rooms = { expression = \"childern + 2\" }", "`childern`");

@@ -166,7 +166,8 @@ impl Resolver<'_> {
         for (parent, (name, path)) in self.parents.iter().zip(names) {
             if self.done[*parent].as_ref().is_some_and(|parent| parent.file.is_some()) {
                 all = false;
-                let message = format!("the options of `{name}` are in a file; only options in the spec can be a parent's");
+                let message =
+                    format!("the options of `{name}` are in a file; only options in the spec can be a parent's");
                 self.problems.error("bad-parent", path.clone(), message);
                 continue;
             }

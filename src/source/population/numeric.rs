@@ -379,7 +379,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_at_once() {
         for (text, message) in [
-            ("distribution = 'poisson'\nmean = 0", "`mean` of a poisson distribution must be above 0 and at most 1,000,000"),
+            (
+                "distribution = 'poisson'\nmean = 0",
+                "`mean` of a poisson distribution must be above 0 and at most 1,000,000",
+            ),
             ("distribution = 'poisson'\nmean = 1\ndecimals = 0", "`decimals` does not apply to a poisson distribution"),
             ("distribution = 'beta'\nalpha = -1\nbeta = 1", "`alpha` must be from 0.01 to 10,000"),
             ("distribution = 'beta'\nalpha = 1", "`beta` is missing: a beta distribution needs it"),

@@ -57,7 +57,9 @@ impl Key {
     /// The value that the row already has. The error is a sentence.
     fn original(&self, row: Row<'_>, nulls: &[String]) -> Result<Option<Original>, String> {
         let found = self.columns.iter().map(|column| (*column, row.cell(*column)));
-        let Some((column, cell)) = found.into_iter().find(|(_, cell)| !is_missing(cell, nulls)) else { return Ok(None) };
+        let Some((column, cell)) = found.into_iter().find(|(_, cell)| !is_missing(cell, nulls)) else {
+            return Ok(None);
+        };
         let name = row.batch().schema_ref().field(column).name().clone();
         let value = converted(&cell, &self.field.kind).map_err(|why| format!("the column `{name}`: {why}"))?;
         Ok(Some(Original { value, column: Some(name).filter(|_| self.columns.len() > 1) }))
